@@ -1,0 +1,5 @@
+"""``python -m tidemill``: the same program as the ``tidemill`` command."""
+
+from tidemill.cli import main
+
+main()

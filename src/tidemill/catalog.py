@@ -1,0 +1,499 @@
+"""The run's database: the one place that says what has been sealed, trained and published.
+
+SQLAlchemy Core over SQLite (WAL, ``synchronous=FULL``). Every table has one writer: ``run`` whoever begins the run,
+``source`` the producer, ``batches``, ``batch_partitions`` and ``ended`` the collector, ``generations`` and ``models``
+the trainer; in ``stages`` each stage writes the row of its own name. Paths are relative to the run folder.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, String, Table, event
+
+from tidemill.errors import CatalogError
+
+SCHEMA_VERSION = 1
+FILE_NAME = "catalog.sqlite"
+
+StageState = Literal["starting", "running", "done", "stopped", "failed"]
+GenerationState = Literal["training", "published", "failed"]
+
+metadata = sa.MetaData()
+
+meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
+
+run = Table(
+    "run",
+    metadata,
+    Column("one", Integer, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("pipeline", String, nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("began_at", String, nullable=False),
+)
+
+source = Table(
+    "source",
+    metadata,
+    Column("one", Integer, primary_key=True),
+    Column("fingerprint", String, nullable=False),
+    Column("rows", BigInteger),
+    Column("rejected", BigInteger, nullable=False),
+    Column("produced", BigInteger, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    Column("topic_id", String),
+    Column("topic_created", Boolean, nullable=False),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("batch", Integer, primary_key=True, autoincrement=False),
+    Column("cut", String, nullable=False),
+    Column("decided_at", String, nullable=False),
+    Column("path", String),
+    Column("rows", BigInteger),
+    Column("bytes", BigInteger),
+    Column("sha256", String),
+    Column("rejected", BigInteger, nullable=False, default=0),
+    Column("rejects_path", String),
+    Column("first_timestamp", String),
+    Column("last_timestamp", String),
+    Column("sealed_at", String),
+)
+
+batch_partitions = Table(
+    "batch_partitions",
+    metadata,
+    Column("batch", Integer, ForeignKey("batches.batch"), primary_key=True, autoincrement=False),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("first_offset", BigInteger, nullable=False),
+    Column("last_offset", BigInteger, nullable=False),
+)
+
+ended = Table(
+    "ended",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("offset", BigInteger, nullable=False),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("state", String, nullable=False),
+    Column("batches", JSON, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("error", String),
+    Column("began_at", String, nullable=False),
+    Column("published_at", String),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("generation", Integer, ForeignKey("generations.generation"), primary_key=True, autoincrement=False),
+    Column("model", String, primary_key=True),
+    Column("estimator", String, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("fit_seconds", Float, nullable=False),
+    Column("parity", JSON, nullable=False),
+    Column("rows", JSON, nullable=False),
+    Column("scorer_path", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("spark_path", String, nullable=False),
+    Column("profile", JSON),
+)
+
+stages = Table(
+    "stages",
+    metadata,
+    Column("stage", String, primary_key=True),
+    Column("state", String, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("endpoint", String),
+    Column("error", JSON),
+    Column("counters", JSON, nullable=False),
+    Column("updated_at", String, nullable=False),
+)
+
+
+def now() -> str:
+    """This moment in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a pipeline; ``document`` is the whole pipeline as it was begun with."""
+
+    id: str
+    pipeline: str
+    document: dict[str, Any]
+    began_at: str
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """What the producer knows: ``rows`` good rows in all (None until counted), how many went out, how many did not fit."""
+
+    fingerprint: str
+    rows: int | None = None
+    rejected: int = 0
+    produced: int = 0
+    complete: bool = False
+    topic_id: str | None = None
+    topic_created: bool = False
+
+
+@dataclass(frozen=True)
+class Span:
+    """The offsets of one partition that a batch holds, both ends included."""
+
+    partition: int
+    first_offset: int
+    last_offset: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A cut that was decided: which offsets the batch holds and why it was cut there."""
+
+    batch: int
+    cut: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What is known of a batch once its file has its final name."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    rejected: int = 0
+    rejects_path: str | None = None
+    first_timestamp: str | None = None
+    last_timestamp: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch(Sealed):
+    """A sealed batch."""
+
+    batch: int = 0
+    cut: str = ""
+    sealed_at: str = ""
+    partitions: tuple[Span, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """As ``tidemill batches --json`` shows it."""
+        return asdict(self) | {"partitions": [asdict(span) for span in self.partitions]}
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model of a generation: how it was trained, how good it is, where its files are.
+
+    ``rows`` counts what it was fitted on, scored on and could not use: ``{"train", "holdout", "skipped"}``.
+    """
+
+    model: str
+    estimator: str
+    metrics: dict[str, float | None]
+    fit_seconds: float
+    parity: dict[str, Any]
+    rows: dict[str, int]
+    scorer_path: str
+    sha256: str
+    spark_path: str
+    profile: list[dict[str, Any]] | None = None
+
+    def document(self) -> dict[str, Any]:
+        """As ``tidemill generations --json`` shows it."""
+        shown = ("estimator", "metrics", "fit_seconds", "parity", "rows", "sha256", "spark_path")
+        return {name: getattr(self, name) for name in shown}
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The batches it was trained on, counted in ``rows``, and its models once it is published."""
+
+    generation: int
+    state: GenerationState
+    batches: tuple[int, ...]
+    rows: int
+    error: str | None = None
+    began_at: str = ""
+    published_at: str | None = None
+    models: dict[str, TrainedModel] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """As ``tidemill generations --json`` shows it."""
+        shown: dict[str, Any] = {
+            "generation": self.generation,
+            "state": self.state,
+            "batches": list(self.batches),
+            "rows": self.rows,
+            "models": {name: model.document() for name, model in self.models.items()},
+            "published_at": self.published_at,
+        }
+        return shown | ({"error": self.error} if self.error else {})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage last said of itself. ``endpoint`` is where it can be reached; ``counters`` are its own."""
+
+    stage: str
+    state: StageState
+    pid: int
+    endpoint: str | None = None
+    error: dict[str, Any] | None = None
+    counters: dict[str, Any] = field(default_factory=dict)
+    updated_at: str = ""
+
+
+class Catalog:
+    """The catalog of one run. Safe to use from several threads and processes at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the catalog in the file ``path``, making it where it is not there yet.
+
+        Raises:
+            CatalogError: it can't be read, or was written by a newer Tidemill.
+        """
+        self.path = path
+        self.engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+        event.listen(self.engine, "connect", _sqlite_settings)
+        event.listen(self.engine, "handle_error", self._explain)
+        self._prepare()
+
+    def _explain(self, context: sa.ExceptionContext) -> None:
+        error = context.original_exception
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
+            raise CatalogError(
+                f"the catalog {self.path} can't be used: {error}",
+                "see that the disk has room and no other program holds the file; --fresh starts the run anew",
+            ) from error
+
+    def _prepare(self) -> None:
+        with self.engine.begin() as connection:
+            metadata.create_all(connection)
+            insert = sa.insert(meta).prefix_with("OR IGNORE", dialect="sqlite")
+            connection.execute(insert, {"key": "schema_version", "value": str(SCHEMA_VERSION)})
+            version = connection.execute(sa.select(meta.c.value).where(meta.c.key == "schema_version")).scalar_one()
+        if int(version) != SCHEMA_VERSION:
+            raise CatalogError(
+                f"the catalog {self.path} has schema version {version}; this Tidemill knows version {SCHEMA_VERSION}",
+                "use the Tidemill that began this run, or --fresh to begin anew",
+            )
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    # --- the run --------------------------------------------------------------------------------------------------
+
+    def run(self) -> Run | None:
+        row = self._one(sa.select(run))
+        return Run(row["id"], row["pipeline"], row["document"], row["began_at"]) if row else None
+
+    def begin(self, id: str, pipeline: str, document: Mapping[str, Any]) -> Run:
+        """Record the run, unless another process just did; the recorded one is returned."""
+        values = {"one": 1, "id": id, "pipeline": pipeline, "document": dict(document), "began_at": now()}
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(sa.insert(run), values)
+        except sa.exc.IntegrityError:
+            pass  # another stage was first; its record is as good
+        recorded = self.run()
+        assert recorded is not None
+        return recorded
+
+    # --- the source, by the producer ------------------------------------------------------------------------------
+
+    def source(self) -> SourceState | None:
+        row = self._one(sa.select(source))
+        return SourceState(**{name: row[name] for name in row if name != "one"}) if row else None
+
+    def save_source(self, state: SourceState) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(source))
+            connection.execute(sa.insert(source), asdict(state) | {"one": 1})
+
+    # --- batches, by the collector --------------------------------------------------------------------------------
+
+    def decide(self, decision: Decision) -> None:
+        """Record a cut before its batch is published, so that after a crash the same batch is made again."""
+        with self.engine.begin() as connection:
+            values = {"batch": decision.batch, "cut": decision.cut, "decided_at": now(), "rejected": 0}
+            connection.execute(sa.insert(batches), values)
+            connection.execute(
+                sa.insert(batch_partitions), [asdict(span) | {"batch": decision.batch} for span in decision.spans]
+            )
+
+    def seal(self, batch: int, sealed: Sealed) -> None:
+        """The commit point of a batch: from here on it is sealed, and its offsets are done with."""
+        with self.engine.begin() as connection:
+            unsealed = sa.update(batches).where(batches.c.batch == batch, batches.c.sealed_at.is_(None))
+            changed = connection.execute(unsealed.values(**asdict(sealed), sealed_at=now()))
+            if changed.rowcount != 1:
+                raise CatalogError(f"batch {batch} is not waiting to be sealed", "is a second collector at work?")
+
+    def undecided(self) -> Decision | None:
+        """The cut that was decided but whose batch was not sealed: at most one, after a crash."""
+        row = self._one(sa.select(batches).where(batches.c.sealed_at.is_(None)))
+        return Decision(row["batch"], row["cut"], self._spans(row["batch"])) if row else None
+
+    def batches(self, after: int = 0) -> list[Batch]:
+        """The sealed batches above number ``after``, in order."""
+        query = sa.select(batches).where(batches.c.batch > after, batches.c.sealed_at.is_not(None))
+        rows = self._all(query.order_by(batches.c.batch))
+        numbers = [row["batch"] for row in rows]
+        spans: dict[int, list[Span]] = {number: [] for number in numbers}
+        for row in self._all(
+            sa.select(batch_partitions)
+            .where(batch_partitions.c.batch > after)
+            .order_by(batch_partitions.c.batch, batch_partitions.c.partition)
+        ):
+            if row["batch"] in spans:
+                spans[row["batch"]].append(Span(row["partition"], row["first_offset"], row["last_offset"]))
+        return [
+            Batch(
+                partitions=tuple(spans[row["batch"]]),
+                **{name: row[name] for name in row if name != "decided_at"},
+            )
+            for row in rows
+        ]
+
+    def _spans(self, batch: int) -> tuple[Span, ...]:
+        query = sa.select(batch_partitions).where(batch_partitions.c.batch == batch)
+        rows = self._all(query.order_by(batch_partitions.c.partition))
+        return tuple(Span(row["partition"], row["first_offset"], row["last_offset"]) for row in rows)
+
+    def next_offsets(self) -> dict[int, int]:
+        """For each partition that a sealed batch has rows of, the first offset that no sealed batch has."""
+        query = (
+            sa.select(batch_partitions.c.partition, sa.func.max(batch_partitions.c.last_offset).label("last"))
+            .join(batches, batches.c.batch == batch_partitions.c.batch)
+            .where(batches.c.sealed_at.is_not(None))
+            .group_by(batch_partitions.c.partition)
+        )
+        return {row["partition"]: row["last"] + 1 for row in self._all(query)}
+
+    def totals(self) -> dict[str, int]:
+        """Over all sealed batches: ``{"batches", "rows", "rejected", "bytes"}``."""
+        query = sa.select(
+            sa.func.count().label("batches"),
+            sa.func.coalesce(sa.func.sum(batches.c.rows), 0).label("rows"),
+            sa.func.coalesce(sa.func.sum(batches.c.rejected), 0).label("rejected"),
+            sa.func.coalesce(sa.func.sum(batches.c.bytes), 0).label("bytes"),
+        ).where(batches.c.sealed_at.is_not(None))
+        return self._all(query)[0]
+
+    def end_partition(self, partition: int, offset: int) -> None:
+        """Record that the end-of-stream marker of a partition was reached, with all before it sealed."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(ended).where(ended.c.partition == partition))
+            connection.execute(sa.insert(ended), {"partition": partition, "offset": offset})
+
+    def ended(self) -> dict[int, int]:
+        """The partitions whose stream has ended, with the offset of the marker."""
+        return {row["partition"]: row["offset"] for row in self._all(sa.select(ended))}
+
+    # --- generations, by the trainer ------------------------------------------------------------------------------
+
+    def begin_generation(self, generation: int, batch_numbers: Sequence[int], rows: int) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(models).where(models.c.generation == generation))
+            connection.execute(sa.delete(generations).where(generations.c.generation == generation))
+            connection.execute(
+                sa.insert(generations),
+                {
+                    "generation": generation,
+                    "state": "training",
+                    "batches": list(batch_numbers),
+                    "rows": rows,
+                    "began_at": now(),
+                },
+            )
+
+    def publish_generation(self, generation: int, trained: Sequence[TrainedModel]) -> None:
+        """The commit point of a generation: from here on it is served."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(models), [asdict(model) | {"generation": generation} for model in trained])
+            connection.execute(
+                sa.update(generations)
+                .where(generations.c.generation == generation)
+                .values(state="published", published_at=now(), error=None)
+            )
+
+    def fail_generation(self, generation: int, error: str) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(
+                sa.update(generations)
+                .where(generations.c.generation == generation)
+                .values(state="failed", error=error)
+            )
+
+    def generations(self, after: int = 0, state: GenerationState | None = None) -> list[Generation]:
+        """The generations above number ``after``, in order, of one state or of all."""
+        query = sa.select(generations).where(generations.c.generation > after)
+        if state is not None:
+            query = query.where(generations.c.state == state)
+        trained: dict[int, dict[str, TrainedModel]] = {}
+        for row in self._all(sa.select(models).where(models.c.generation > after).order_by(models.c.model)):
+            model = TrainedModel(**{name: row[name] for name in row if name != "generation"})
+            trained.setdefault(row["generation"], {})[model.model] = model
+        return [
+            Generation(
+                **{name: row[name] for name in row if name != "batches"},
+                batches=tuple(row["batches"]),
+                models=trained.get(row["generation"], {}),
+            )
+            for row in self._all(query.order_by(generations.c.generation))
+        ]
+
+    def newest_generation(self) -> int:
+        """The number of the newest published generation; 0 where there is none."""
+        query = sa.select(sa.func.max(generations.c.generation)).where(generations.c.state == "published")
+        with self.engine.connect() as connection:
+            return connection.execute(query).scalar() or 0
+
+    # --- stages, each its own row ---------------------------------------------------------------------------------
+
+    def save_stage(self, stage: Stage) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(stages).where(stages.c.stage == stage.stage))
+            connection.execute(sa.insert(stages), asdict(stage) | {"updated_at": now()})
+
+    def stages(self) -> dict[str, Stage]:
+        return {row["stage"]: Stage(**row) for row in self._all(sa.select(stages).order_by(stages.c.stage))}
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def _all(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+        with self.engine.connect() as connection:
+            return [dict(row._mapping) for row in connection.execute(query)]
+
+    def _one(self, query: sa.Select[Any]) -> dict[str, Any] | None:
+        rows = self._all(query)
+        return rows[0] if rows else None
+
+
+def _sqlite_settings(connection: sqlite3.Connection, _: object) -> None:
+    """The only SQLite-only statements: readers never wait for a writer, and a commit survives a power cut."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()

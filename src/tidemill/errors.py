@@ -1,0 +1,228 @@
+"""One error tree. Each error knows its code, its message, a way out, its HTTP status and its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, ClassVar
+
+MOST_EXAMPLES = 5
+MOST_CHARACTERS = 120
+
+
+def shorten(value: object, limit: int = MOST_CHARACTERS) -> str:
+    """``repr(value)``, cut to ``limit`` characters so that an error stays readable."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def did_you_mean(found: str, known: Sequence[str]) -> str:
+    """A sentence such as ``did you mean "columns"?``, or the known names where nothing is close, or nothing."""
+    close = get_close_matches(found, known, n=1, cutoff=0.6)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    if not known:
+        return ""
+    shown = ", ".join(known[:12])
+    return f"known: {shown}{', …' if len(known) > 12 else ''}"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong in a pipeline file: where, what was found, what was expected, and a way out."""
+
+    path: str
+    found: str
+    expected: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        sentence = f"{self.path}: found {self.found}; expected {self.expected}"
+        return f"{sentence}; {self.hint}" if self.hint else sentence
+
+    def document(self) -> dict[str, str]:
+        return {"path": self.path, "found": self.found, "expected": self.expected, "hint": self.hint}
+
+
+class TidemillError(Exception):
+    """The root. ``code`` is stable and documented; ``hint`` says what to do about it."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def document(self) -> dict[str, Any]:
+        """The error as every client reads it, on HTTP and with ``--json``."""
+        return {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
+
+
+# --- the user's input is wrong: exit code 2 -----------------------------------------------------------------------
+
+
+class InputError(TidemillError):
+    """Something the user gave is wrong; nothing was started."""
+
+    code = "input"
+    status = 400
+    exit_code = 2
+
+
+class PipelineNotFound(InputError):
+    code = "pipeline-not-found"
+
+
+class PipelineInvalid(InputError):
+    """The pipeline file has faults; all of them are in ``faults``."""
+
+    code = "pipeline-invalid"
+
+    def __init__(self, name: str, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        count = len(self.faults)
+        lines = "".join(f"\n  {fault}" for fault in self.faults)
+        super().__init__(
+            f"{name} has {count} fault{'s' if count != 1 else ''}:{lines}",
+            "mend these, then see that `tidemill check` finds nothing",
+        )
+
+    def document(self) -> dict[str, Any]:
+        body = super().document()
+        body["error"]["faults"] = [fault.document() for fault in self.faults]
+        return body
+
+
+class SourceError(InputError):
+    """The source can't be read at all: missing, empty, unreadable, or without a declared column."""
+
+    code = "source"
+
+
+class RunFolderError(InputError):
+    """The run folder holds another pipeline's run, or cannot be used."""
+
+    code = "run-folder"
+
+
+class RunBusy(InputError):
+    """Another process already does this stage of this run."""
+
+    code = "run-busy"
+
+
+class TopicError(InputError):
+    """The topic holds data that is not this run's."""
+
+    code = "topic"
+
+
+class BootstrapError(InputError):
+    """No Kafka answers at the given bootstrap servers."""
+
+    code = "bootstrap"
+
+
+class PortInUse(InputError):
+    code = "port-in-use"
+
+
+class NoRun(InputError):
+    """There is no run to look at or to join."""
+
+    code = "no-run"
+
+
+# --- something failed while running: exit code 1 ------------------------------------------------------------------
+
+
+class JavaMissing(TidemillError):
+    code = "java-missing"
+
+
+class JarsMissing(TidemillError):
+    """Kafka's jars are not there and could not be fetched."""
+
+    code = "jars-missing"
+
+
+class BrokerFailed(TidemillError):
+    code = "broker-failed"
+
+
+class StreamFailed(TidemillError):
+    """The stream cannot go on: Kafka refused, or its log is not what the catalog says."""
+
+    code = "stream-failed"
+
+
+class CatalogError(TidemillError):
+    """Files and catalog disagree, or the catalog can't be read."""
+
+    code = "catalog"
+
+
+class DiskError(TidemillError):
+    """A file could not be written: disk full, no permission."""
+
+    code = "disk"
+
+
+class TrainingFailed(TidemillError):
+    code = "training-failed"
+
+
+class ParityFailed(TrainingFailed):
+    """An exported scorer did not give Spark's own predictions, so its generation is not published."""
+
+    code = "parity-failed"
+
+
+class StageFailed(TidemillError):
+    """A stage of the run ended and could not be restarted."""
+
+    code = "stage-failed"
+
+
+# --- a request is wrong: HTTP 4xx ---------------------------------------------------------------------------------
+
+
+class RequestError(InputError):
+    code = "request"
+
+
+class BadJson(RequestError):
+    code = "bad-json"
+
+
+class BodyTooLarge(RequestError):
+    code = "body-too-large"
+    status = 413
+
+
+class FeatureError(RequestError):
+    """A feature is missing or of the wrong type; the message names it."""
+
+    code = "feature"
+    status = 422
+
+
+class NotFound(RequestError):
+    code = "not-found"
+    status = 404
+
+
+class MethodNotAllowed(RequestError):
+    code = "method-not-allowed"
+    status = 405
+
+
+class NotReady(RequestError):
+    """Nothing is published yet; the message says what is being waited for."""
+
+    code = "not-ready"
+    status = 503

@@ -1,0 +1,79 @@
+"""Files that appear whole or not at all, and are known by their sha256."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tidemill.errors import DiskError
+
+TEMPORARY = ".tmp"
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def temporary(path: Path) -> Path:
+    """Where a file or folder stands while it is being written."""
+    return path.with_name(f".{path.name}{TEMPORARY}")
+
+
+def sync(path: Path) -> None:
+    """fsync a file or a folder's entries."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(path: Path) -> None:
+    """fsync every file and folder below ``path``, itself included."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            sync(Path(folder, name))
+        sync(Path(folder))
+
+
+def publish(written: Path, final: Path) -> None:
+    """Give what was written its final name, durably: fsync, rename, fsync the folder.
+
+    After a crash either ``final`` holds all of it or ``written`` is an orphan.
+    """
+    sync_tree(written) if written.is_dir() else sync(written)
+    written.rename(final)
+    sync(final.parent)
+
+
+def orphans(folder: Path) -> list[Path]:
+    """What a crash left half written in ``folder``."""
+    return sorted(folder.glob(f".*{TEMPORARY}"))
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn the system's word for a full or unwritable disk into an error that says what could not be written.
+
+    Raises:
+        DiskError: in place of such an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        hints = {
+            errno.ENOSPC: "free some space, then start the run again: it goes on where it stopped",
+            errno.EDQUOT: "free some of your quota, then start the run again: it goes on where it stopped",
+            errno.EROFS: "give a run folder on a disk that can be written to (--run-dir)",
+            errno.EACCES: "give a run folder that you may write to (--run-dir)",
+            errno.EPERM: "give a run folder that you may write to (--run-dir)",
+        }
+        if error.errno not in hints:
+            raise
+        raise DiskError(f"can't write {what}: {error.strerror}", hints[error.errno]) from error

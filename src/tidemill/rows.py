@@ -1,0 +1,144 @@
+"""Rows as they go over the wire: one Kafka message a row, its value one JSON object of the declared columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.json as pj
+
+from tidemill.errors import shorten
+from tidemill.spec import Column
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+ARROW = {"int": pa.int64(), "float": pa.float64(), "string": pa.string(), "bool": pa.bool_(), "timestamp": TIMESTAMP}
+WIRE_TIMESTAMP = "%Y-%m-%dT%H:%M:%S%.6fZ"
+
+
+class Bad(NamedTuple):
+    """A message that is no row: its place among the messages given, and why."""
+
+    place: int
+    reason: str
+
+
+def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
+    """The types that the declared columns have in memory and in batch files: timestamps are microseconds in UTC."""
+    return pa.schema([pa.field(column.name, ARROW[column.kind], nullable=column.optional) for column in columns])
+
+
+def encode(table: pa.Table) -> list[bytes]:
+    """Each row as one JSON object: floats in their shortest exact form, timestamps as ISO 8601 in UTC, missing as null."""
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    stamps = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
+    text = frame.with_columns(pl.col(stamps).dt.strftime(WIRE_TIMESTAMP)).write_ndjson()
+    return text.encode().splitlines() if text.isascii() else text.encode().split(b"\n")[: len(table)]
+
+
+def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[Bad]]:
+    """The rows among ``values``, in order, and the values that are none, each with its reason."""
+    table = _decode_all(values, columns)
+    return (table, []) if table is not None else _decode_each(values, columns)
+
+
+def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa.Table | None:
+    """All values in one go, or None where any of them needs a closer look."""
+    schema = arrow_schema(columns)
+    if not values:
+        return schema.empty_table()
+    if not all(values):
+        return None
+    joined = b"\n".join(values)  # type: ignore[arg-type]  # no None among them: seen above
+    if joined.count(b"\n") != len(values) - 1:
+        return None
+    options = pj.ParseOptions(
+        explicit_schema=pa.schema([field.with_nullable(True) for field in schema]), unexpected_field_behavior="ignore"
+    )
+    try:
+        table = pj.read_json(
+            pa.BufferReader(joined),
+            read_options=pj.ReadOptions(use_threads=False, block_size=len(joined) + 1),
+            parse_options=options,
+        )
+    except pa.ArrowInvalid:
+        return None
+    if len(table) != len(values):
+        return None
+    table = table.select(schema.names).combine_chunks()
+    missing = any(table[column.name].null_count for column in columns if not column.optional)
+    return None if missing else table.cast(schema)
+
+
+def _decode_each(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[Bad]]:
+    good: list[dict[str, Any]] = []
+    bad: list[Bad] = []
+    for place, value in enumerate(values):
+        try:
+            good.append(row_of(value, columns))
+        except ValueError as error:
+            bad.append(Bad(place, str(error)))
+    stamps = [column.name for column in columns if column.kind == "timestamp"]
+    loose = pa.schema([(column.name, pa.string() if column.name in stamps else ARROW[column.kind]) for column in columns])
+    table = pa.Table.from_pylist(good, schema=loose)
+    return table.cast(arrow_schema(columns)), bad
+
+
+def row_of(value: bytes | None, columns: Sequence[Column]) -> dict[str, Any]:
+    """The declared columns of one message's value.
+
+    Raises:
+        ValueError: it is no row; the text says why.
+    """
+    if not value:
+        raise ValueError("an empty message")
+    try:
+        document = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"not a JSON object but {shorten(document, 40)}")
+    return {column.name: checked(document.get(column.name), column) for column in columns}
+
+
+def checked(value: Any, column: Column) -> Any:
+    """``value`` if it fits ``column``.
+
+    Raises:
+        ValueError: it does not; the text names the column.
+    """
+    if value is None:
+        if not column.optional:
+            raise ValueError(f"{column.name} is missing")
+        return None
+    fits = {
+        "int": isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63,
+        "float": isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+        "string": isinstance(value, str),
+        "bool": isinstance(value, bool),
+        "timestamp": isinstance(value, str) and is_timestamp(value),
+    }
+    if not fits[column.kind]:
+        raise ValueError(f"{column.name} is {shorten(value, 40)}, not {ARTICLE[column.kind]}")
+    return float(value) if column.kind == "float" else value
+
+
+ARTICLE = {
+    "int": "a whole number of 64 bits",
+    "float": "a finite number",
+    "string": "a string",
+    "bool": "true or false",
+    "timestamp": "a timestamp (ISO 8601, in UTC)",
+}
+
+
+def is_timestamp(text: str) -> bool:
+    try:
+        pa.scalar(text).cast(TIMESTAMP)
+    except pa.ArrowInvalid:
+        return False
+    return True

@@ -1,0 +1,217 @@
+"""A run: a pipeline, its folder and its catalog.
+
+The folder holds all that a run makes::
+
+    catalog.sqlite   what is sealed, trained and published
+    batches/         batch-00001.parquet ...
+    rejects/         source.jsonl, batch-00001.jsonl ...: rows that did not fit, each with its reason
+    generations/     00001/scorers/MODEL.npz and 00001/spark/MODEL/
+    logs/            one file a stage, with Kafka's and Spark's own beside them
+    broker/          the embedded Kafka's data
+    locks/           held by the process that does a stage, let go of by the system when it dies
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tidemill.catalog import FILE_NAME, Catalog
+from tidemill.errors import NoRun, RunBusy, RunFolderError, shorten
+from tidemill.files import disk_errors
+from tidemill.spec import Loaded, Pipeline
+
+# What may differ between one start of a run and the next: all else shaped the data and the models that are there.
+FREE_TO_CHANGE = {"title", "serve", "routes"}
+FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers"}
+OWN_ENTRIES = ("batches", "rejects", "generations", "logs", "broker", "locks")
+
+
+class Run:
+    """A run that is open. Make one with :func:`open_run` or :func:`existing_run`."""
+
+    def __init__(self, loaded: Loaded, folder: Path, catalog: Catalog, id: str) -> None:
+        self.pipeline: Pipeline = loaded.pipeline
+        self.base = loaded.folder
+        self.folder = folder
+        self.catalog = catalog
+        self.id = id
+
+    @property
+    def batches(self) -> Path:
+        return self.folder / "batches"
+
+    @property
+    def rejects(self) -> Path:
+        return self.folder / "rejects"
+
+    @property
+    def generations(self) -> Path:
+        return self.folder / "generations"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def broker(self) -> Path:
+        return self.folder / "broker"
+
+    def relative(self, path: Path) -> str:
+        """``path`` as the catalog names it."""
+        return path.relative_to(self.folder).as_posix()
+
+    def close(self) -> None:
+        self.catalog.close()
+
+
+def default_folder(pipeline: Pipeline) -> Path:
+    return Path("runs") / pipeline.name
+
+
+def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
+    """Begin a run in ``folder``, or take up the one that is there.
+
+    Raises:
+        RunFolderError: the folder holds something else: another pipeline's run, or this pipeline's with other settings.
+        DiskError: it can't be written to.
+        CatalogError: its catalog can't be used.
+    """
+    folder = (folder or default_folder(loaded.pipeline)).absolute()
+    with disk_errors(f"the run folder {folder}"):
+        refuse_foreign(folder)
+        for name in OWN_ENTRIES:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        with locked(folder / "locks" / "catalog.lock"):
+            catalog = Catalog(folder / FILE_NAME)
+            recorded = catalog.begin(uuid.uuid4().hex, loaded.pipeline.name, loaded.pipeline.document())
+    refuse_other(recorded.pipeline, recorded.document, loaded.pipeline, folder)
+    return Run(loaded, folder, catalog, recorded.id)
+
+
+def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
+    """The run that is in ``folder``, for looking at.
+
+    Raises:
+        NoRun: there is none.
+        RunFolderError: it is another pipeline's.
+    """
+    folder = (folder or default_folder(loaded.pipeline)).absolute()
+    if not (folder / FILE_NAME).is_file():
+        raise NoRun(
+            f"no run of {loaded.pipeline.name} in {folder}",
+            f"start one with `tidemill up {loaded.pipeline.name}`, or name its folder with --run-dir",
+        )
+    catalog = Catalog(folder / FILE_NAME)
+    recorded = catalog.run()
+    if recorded is None or recorded.pipeline != loaded.pipeline.name:
+        holder = recorded.pipeline if recorded else "no pipeline"
+        raise RunFolderError(f"{folder} holds a run of {holder}, not of {loaded.pipeline.name}", "give another --run-dir")
+    return Run(loaded, folder, catalog, recorded.id)
+
+
+def remove_run(folder: Path) -> None:
+    """Remove all that a run made in ``folder``, and nothing else; the folder itself where it is then empty.
+
+    Raises:
+        RunBusy: a process still works on it.
+        RunFolderError: it holds files but no run.
+    """
+    if not folder.exists():
+        return
+    refuse_foreign(folder)
+    with disk_errors(f"the run folder {folder}"):
+        (folder / "locks").mkdir(exist_ok=True)
+        for path in (folder / "locks").glob("*.lock"):
+            with locked(path, busy=f"{folder} is in use: its {path.stem} is at work"):
+                pass
+        for name in OWN_ENTRIES:
+            shutil.rmtree(folder / name, ignore_errors=False) if (folder / name).exists() else None
+        for path in folder.glob(f"{FILE_NAME}*"):
+            path.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise where ``folder`` is a file, or a folder with things in it but no catalog."""
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file", "give a folder with --run-dir")
+    if folder.is_dir() and not (folder / FILE_NAME).exists():
+        others = sorted(path.name for path in folder.iterdir() if path.name not in OWN_ENTRIES)
+        if others:
+            raise RunFolderError(
+                f"{folder} is not empty and holds no run: {shorten(others)}", "give another folder with --run-dir"
+            )
+
+
+def refuse_other(name: str, document: dict[str, Any], pipeline: Pipeline, folder: Path) -> None:
+    if name != pipeline.name:
+        raise RunFolderError(
+            f"{folder} holds a run of the pipeline {name}, not of {pipeline.name}",
+            "give another folder with --run-dir, or --fresh to throw that run away",
+        )
+    changed = differences(fixed(document), fixed(pipeline.document()))
+    if changed:
+        raise RunFolderError(
+            f"{folder} holds a run of {name} with other settings: {', '.join(changed[:5])}",
+            "put them back to go on with it, give another --run-dir, or --fresh to throw that run away",
+        )
+
+
+def fixed(document: dict[str, Any]) -> dict[str, Any]:
+    """The part of a pipeline that must stay as it is while a run lives."""
+    kept = {key: value for key, value in document.items() if key not in FREE_TO_CHANGE}
+    return kept | {"stream": {key: value for key, value in document["stream"].items() if key not in FREE_IN_STREAM}}
+
+
+def differences(before: Any, after: Any, path: str = "") -> list[str]:
+    """The paths at which two documents differ."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = list(dict.fromkeys([*before, *after]))
+        return [
+            found
+            for key in keys
+            for found in differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if before == after else [f"{path} was {shorten(before, 40)}, now {shorten(after, 40)}"]
+
+
+@contextmanager
+def locked(path: Path, busy: str = "") -> Iterator[None]:
+    """Hold the lock file ``path``. Waits for it, or with ``busy`` refuses with that message.
+
+    The system lets go of the lock when the process dies, however it dies.
+    """
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip()
+            raise RunBusy(
+                f"{busy}{f' (process {holder})' if holder else ''}", "stop it first, or give another --run-dir"
+            ) from None
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file."""
+    try:
+        with path.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -1,0 +1,165 @@
+"""What all stages have in common: one at a time, a word in the catalog, a clean stop, a log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import structlog
+
+from tidemill.catalog import Stage as Word
+from tidemill.catalog import StageState
+from tidemill.errors import StageFailed, TidemillError, shorten
+from tidemill.run import Run, is_locked, locked
+
+LIFELINE = "TIDEMILL_LIFELINE"  # set by `up`: standard input is a pipe that closes when `up` is gone
+BEAT_SECONDS = 0.5
+
+
+class Stopped(BaseException):
+    """Raised in the main thread of a stage that was asked to stop while it was inside a long call."""
+
+
+class Stage:
+    """A stage at work. ``stop`` is set when it is asked to end; ``log`` writes to its own file."""
+
+    def __init__(self, run: Run, name: str) -> None:
+        self.run = run
+        self.name = name
+        self.stop = threading.Event()
+        self.log = structlog.get_logger(stage=name)
+        self._word = Word(name, "starting", os.getpid())
+        self._guard = threading.Lock()
+        self._written = self._word
+        self._interrupt = False
+
+    def count(self, **counters: object) -> None:
+        """Set counters that the catalog shows within half a second."""
+        with self._guard:
+            self._word = _changed(self._word, counters={**self._word.counters, **counters})
+
+    def ready(self, endpoint: str | None = None) -> None:
+        """Say that the stage is at work and, where it serves, at which address."""
+        self._say(state="running", endpoint=endpoint)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """While inside, a request to stop raises :class:`Stopped` instead of waiting for the next look at ``stop``."""
+        self._interrupt = True
+        try:
+            if self.stop.is_set():
+                raise Stopped
+            yield
+        finally:
+            self._interrupt = False
+
+    def ask_to_stop(self, number: int = 0, frame: FrameType | None = None) -> None:
+        self.stop.set()
+        if number and self._interrupt:
+            raise Stopped
+
+    def _say(self, **changes: object) -> None:
+        with self._guard:
+            self._word = _changed(self._word, **changes)
+        self._write()
+
+    def _write(self) -> None:
+        with self._guard:
+            word = self._word
+            if word is self._written:
+                return
+            self._written = word
+        self.run.catalog.save_stage(word)
+
+    def _beat(self) -> None:
+        while not self._done.wait(BEAT_SECONDS):
+            try:
+                self._write()
+            except TidemillError as error:
+                self.log.warning("the catalog can't be written just now", reason=error.message)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        self._done = threading.Event()
+        self.run.catalog.save_stage(self._word)
+        beat = threading.Thread(target=self._beat, name="beat", daemon=True)
+        beat.start()
+        ending: StageState = "failed"
+        error: TidemillError | None = None
+        try:
+            yield
+            ending = "stopped" if self.stop.is_set() else "done"
+        except Stopped:
+            ending = "stopped"
+        except TidemillError as caught:
+            error = caught
+            raise
+        except Exception as caught:
+            self.log.exception("failed")
+            error = StageFailed(f"{type(caught).__name__}: {shorten(str(caught), 300)}", "see the log of this stage")
+            raise
+        finally:
+            self._done.set()
+            beat.join()
+            self._say(state=ending, error=error.document()["error"] if error else None)
+            self.log.info(ending, **({"reason": error.message} if error else {}))
+
+
+@contextmanager
+def stage(run: Run, name: str) -> Iterator[Stage]:
+    """Do the stage ``name`` of ``run``: alone, and stopping on SIGTERM, Ctrl-C, or when `up` is gone.
+
+    Raises:
+        RunBusy: another process does it already.
+    """
+    with locked(run.folder / "locks" / f"{name}.lock", busy=f"the {name} of this run is already at work"):
+        log_to_file(run, name)
+        me = Stage(run, name)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, me.ask_to_stop)
+        if os.environ.get(LIFELINE):
+            threading.Thread(target=watch_lifeline, name="lifeline", daemon=True).start()
+        with me._at_work():
+            yield me
+
+
+def watch_lifeline() -> None:
+    """Stop this process when the other end of standard input closes, which the system does when `up` dies."""
+    while sys.stdin.buffer.read(1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def state_of(run: Run, word: Word) -> StageState:
+    """The state of a stage as it is now: one that said it was at work but whose process is gone has failed."""
+    at_work = word.state in ("starting", "running")
+    return "failed" if at_work and not is_locked(run.folder / "locks" / f"{word.stage}.lock") else word.state
+
+
+def log_to_file(run: Run, name: str) -> None:
+    """Send this process's log to ``logs/NAME.log`` (JSON lines), and warnings to standard error when run by hand."""
+    handlers: list[logging.Handler] = [logging.FileHandler(run.logs / f"{name}.log", encoding="utf-8")]
+    if not os.environ.get(LIFELINE):
+        handlers.append(logging.StreamHandler(sys.stderr))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _changed(word: Word, **changes: object) -> Word:
+    return Word(**{**{name: getattr(word, name) for name in word.__dataclass_fields__}, **changes})
