@@ -83,6 +83,7 @@ ended = Table(
     metadata,
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("offset", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
 )
 
 generations = Table(
@@ -143,7 +144,7 @@ class Run:
 
 @dataclass(frozen=True)
 class SourceState:
-    """What the producer knows: ``rows`` good rows in all (None until counted), how many went out, how many did not fit."""
+    """What the producer knows: how many ``rows`` fit in all (None until counted), went out, and did not fit."""
 
     fingerprint: str
     rows: int | None = None
@@ -391,23 +392,33 @@ class Catalog:
         return {row["partition"]: row["last"] + 1 for row in self._all(query)}
 
     def totals(self) -> dict[str, int]:
-        """Over all sealed batches: ``{"batches", "rows", "rejected", "bytes"}``."""
+        """Over all that is sealed: ``{"batches", "rows", "rejected", "bytes"}``."""
         query = sa.select(
             sa.func.count().label("batches"),
             sa.func.coalesce(sa.func.sum(batches.c.rows), 0).label("rows"),
             sa.func.coalesce(sa.func.sum(batches.c.rejected), 0).label("rejected"),
             sa.func.coalesce(sa.func.sum(batches.c.bytes), 0).label("bytes"),
         ).where(batches.c.sealed_at.is_not(None))
-        return self._all(query)[0]
+        after_last = self._all(sa.select(sa.func.coalesce(sa.func.sum(ended.c.rejected), 0).label("rejected")))[0]
+        found = self._all(query)[0]
+        return found | {"rejected": found["rejected"] + after_last["rejected"]}
 
-    def end_partition(self, partition: int, offset: int) -> None:
-        """Record that the end-of-stream marker of a partition was reached, with all before it sealed."""
+    def end_stream(self, offsets: Mapping[int, int], rejected: Mapping[int, int]) -> None:
+        """Record that the stream has ended, with all its rows sealed.
+
+        Args:
+            offsets: where each partition's end-of-stream marker stands.
+            rejected: how many messages of each partition, after its last row, were none.
+        """
+        ends = [
+            {"partition": partition, "offset": offset, "rejected": rejected.get(partition, 0)}
+            for partition, offset in offsets.items()
+        ]
         with self.engine.begin() as connection:
-            connection.execute(sa.delete(ended).where(ended.c.partition == partition))
-            connection.execute(sa.insert(ended), {"partition": partition, "offset": offset})
+            connection.execute(sa.insert(ended), ends)
 
     def ended(self) -> dict[int, int]:
-        """The partitions whose stream has ended, with the offset of the marker."""
+        """Each partition with the offset of its end marker, once the stream has ended and all of it is sealed."""
         return {row["partition"]: row["offset"] for row in self._all(sa.select(ended))}
 
     # --- generations, by the trainer ------------------------------------------------------------------------------
@@ -440,9 +451,7 @@ class Catalog:
     def fail_generation(self, generation: int, error: str) -> None:
         with self.engine.begin() as connection:
             connection.execute(
-                sa.update(generations)
-                .where(generations.c.generation == generation)
-                .values(state="failed", error=error)
+                sa.update(generations).where(generations.c.generation == generation).values(state="failed", error=error)
             )
 
     def generations(self, after: int = 0, state: GenerationState | None = None) -> list[Generation]:
@@ -450,8 +459,18 @@ class Catalog:
         query = sa.select(generations).where(generations.c.generation > after)
         if state is not None:
             query = query.where(generations.c.state == state)
+        return self._generations(query, models.c.generation > after)
+
+    def generation(self, number: int) -> Generation | None:
+        """One generation, or None where it has not been begun."""
+        query = sa.select(generations).where(generations.c.generation == number)
+        found = self._generations(query, models.c.generation == number)
+        return found[0] if found else None
+
+    def _generations(self, query: sa.Select[Any], of_models: sa.ColumnElement[bool]) -> list[Generation]:
+        rows = self._all(query.order_by(generations.c.generation))  # first: one seen as published has its models
         trained: dict[int, dict[str, TrainedModel]] = {}
-        for row in self._all(sa.select(models).where(models.c.generation > after).order_by(models.c.model)):
+        for row in self._all(sa.select(models).where(of_models).order_by(models.c.model)):
             model = TrainedModel(**{name: row[name] for name in row if name != "generation"})
             trained.setdefault(row["generation"], {})[model.model] = model
         return [
@@ -460,8 +479,24 @@ class Catalog:
                 batches=tuple(row["batches"]),
                 models=trained.get(row["generation"], {}),
             )
-            for row in self._all(query.order_by(generations.c.generation))
+            for row in rows
         ]
+
+    def generations_pulse(self) -> tuple[object, ...]:
+        """A value that changes whenever a generation is begun, published or fails. Cheap, for those who watch."""
+        query = (
+            sa.select(
+                generations.c.state,
+                sa.func.count(),
+                sa.func.max(generations.c.generation),
+                sa.func.max(generations.c.began_at),
+                sa.func.max(generations.c.published_at),
+            )
+            .group_by(generations.c.state)
+            .order_by(generations.c.state)
+        )
+        with self.engine.connect() as connection:
+            return tuple(tuple(row) for row in connection.execute(query))
 
     def newest_generation(self) -> int:
         """The number of the newest published generation; 0 where there is none."""

@@ -51,6 +51,7 @@ class TidemillError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
+    passing: ClassVar[bool] = False  # may be over when the same is tried again
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -152,12 +153,14 @@ class JarsMissing(TidemillError):
 
 class BrokerFailed(TidemillError):
     code = "broker-failed"
+    passing = True
 
 
 class StreamFailed(TidemillError):
     """The stream cannot go on: Kafka refused, or its log is not what the catalog says."""
 
     code = "stream-failed"
+    passing = True
 
 
 class CatalogError(TidemillError):
@@ -186,6 +189,7 @@ class StageFailed(TidemillError):
     """A stage of the run ended and could not be restarted."""
 
     code = "stage-failed"
+    passing = True
 
 
 # --- a request is wrong: HTTP 4xx ---------------------------------------------------------------------------------
@@ -211,6 +215,13 @@ class FeatureError(RequestError):
     status = 422
 
 
+class ParameterError(RequestError):
+    """A part of the address or of the query is not of the right form."""
+
+    code = "parameter"
+    status = 422
+
+
 class NotFound(RequestError):
     code = "not-found"
     status = 404
@@ -226,3 +237,16 @@ class NotReady(RequestError):
 
     code = "not-ready"
     status = 503
+
+
+# --- all of them --------------------------------------------------------------------------------------------------
+
+
+def all_errors(root: type[TidemillError] = TidemillError) -> list[type[TidemillError]]:
+    """Every kind of error, the root first."""
+    return [root, *(error for child in root.__subclasses__() for error in all_errors(child))]
+
+
+def retried(code: str | None) -> bool:
+    """Whether a stage that ended with the error of this code, or with none (it was killed), is worth starting again."""
+    return code is None or any(error.passing for error in all_errors() if error.code == code)

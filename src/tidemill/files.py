@@ -9,9 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from tidemill.errors import DiskError
 
 TEMPORARY = ".tmp"
+CACHE_VARIABLE = "TIDEMILL_CACHE_DIR"
+
+
+def cache_folder() -> Path:
+    """What is kept per user, for all runs: Kafka's jars and the like. ``TIDEMILL_CACHE_DIR`` names another folder."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named).absolute() if named else user_cache_path("tidemill")
 
 
 def sha256(path: Path) -> str:

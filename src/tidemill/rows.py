@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -32,7 +32,7 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
 
 
 def encode(table: pa.Table) -> list[bytes]:
-    """Each row as one JSON object: floats in their shortest exact form, timestamps as ISO 8601 in UTC, missing as null."""
+    """Each row as one JSON object: floats in their shortest exact form, timestamps in ISO 8601, missing as null."""
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     stamps = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
@@ -51,8 +51,8 @@ def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa
     schema = arrow_schema(columns)
     if not values:
         return schema.empty_table()
-    if not all(values):
-        return None
+    if not all(value is not None and value.startswith(b"{") for value in values):
+        return None  # each value has at least one object then, so as many rows as values means one in each
     joined = b"\n".join(values)  # type: ignore[arg-type]  # no None among them: seen above
     if joined.count(b"\n") != len(values) - 1:
         return None
@@ -83,7 +83,9 @@ def _decode_each(values: Sequence[bytes | None], columns: Sequence[Column]) -> t
         except ValueError as error:
             bad.append(Bad(place, str(error)))
     stamps = [column.name for column in columns if column.kind == "timestamp"]
-    loose = pa.schema([(column.name, pa.string() if column.name in stamps else ARROW[column.kind]) for column in columns])
+    loose = pa.schema(
+        [(column.name, pa.string() if column.name in stamps else ARROW[column.kind]) for column in columns]
+    )
     table = pa.Table.from_pylist(good, schema=loose)
     return table.cast(arrow_schema(columns)), bad
 
@@ -115,14 +117,7 @@ def checked(value: Any, column: Column) -> Any:
         if not column.optional:
             raise ValueError(f"{column.name} is missing")
         return None
-    fits = {
-        "int": isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63,
-        "float": isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
-        "string": isinstance(value, str),
-        "bool": isinstance(value, bool),
-        "timestamp": isinstance(value, str) and is_timestamp(value),
-    }
-    if not fits[column.kind]:
+    if not FITS[column.kind](value):
         raise ValueError(f"{column.name} is {shorten(value, 40)}, not {ARTICLE[column.kind]}")
     return float(value) if column.kind == "float" else value
 
@@ -142,3 +137,12 @@ def is_timestamp(text: str) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
+
+
+FITS: dict[str, Callable[[Any], bool]] = {
+    "int": lambda value: isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63,
+    "float": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+    "string": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "timestamp": lambda value: isinstance(value, str) and is_timestamp(value),
+}

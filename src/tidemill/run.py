@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tidemill.catalog import FILE_NAME, Catalog
+from tidemill.catalog import FILE_NAME, Catalog, Stage
 from tidemill.errors import NoRun, RunBusy, RunFolderError, shorten
 from tidemill.files import disk_errors
 from tidemill.spec import Loaded, Pipeline
@@ -63,6 +63,13 @@ class Run:
     def broker(self) -> Path:
         return self.folder / "broker"
 
+    def stage_lock(self, name: str) -> Path:
+        return self.folder / "locks" / f"{name}.lock"
+
+    def at_work(self, word: Stage) -> bool:
+        """Whether the process that left this word in the catalog still does its stage."""
+        return word.state in ("starting", "running") and lock_holder(self.stage_lock(word.stage)) == word.pid
+
     def relative(self, path: Path) -> str:
         """``path`` as the catalog names it."""
         return path.relative_to(self.folder).as_posix()
@@ -84,15 +91,24 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
         CatalogError: its catalog can't be used.
     """
     folder = (folder or default_folder(loaded.pipeline)).absolute()
+    refuse_foreign(folder)
+    make_folders(folder)
     with disk_errors(f"the run folder {folder}"):
-        refuse_foreign(folder)
-        for name in OWN_ENTRIES:
-            (folder / name).mkdir(parents=True, exist_ok=True)
         with locked(folder / "locks" / "catalog.lock"):
             catalog = Catalog(folder / FILE_NAME)
             recorded = catalog.begin(uuid.uuid4().hex, loaded.pipeline.name, loaded.pipeline.document())
     refuse_other(recorded.pipeline, recorded.document, loaded.pipeline, folder)
     return Run(loaded, folder, catalog, recorded.id)
+
+
+def make_folders(folder: Path) -> None:
+    try:
+        for name in OWN_ENTRIES:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"the run folder {folder} can't be made: {error.strerror}", "give one that you may write to with --run-dir"
+        ) from error
 
 
 def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
@@ -112,7 +128,9 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
     recorded = catalog.run()
     if recorded is None or recorded.pipeline != loaded.pipeline.name:
         holder = recorded.pipeline if recorded else "no pipeline"
-        raise RunFolderError(f"{folder} holds a run of {holder}, not of {loaded.pipeline.name}", "give another --run-dir")
+        raise RunFolderError(
+            f"{folder} holds a run of {holder}, not of {loaded.pipeline.name}", "give another --run-dir"
+        )
     return Run(loaded, folder, catalog, recorded.id)
 
 
@@ -205,13 +223,14 @@ def locked(path: Path, busy: str = "") -> Iterator[None]:
         yield
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock file."""
+def lock_holder(path: Path) -> int | None:
+    """The process that holds the lock file, or None."""
     try:
         with path.open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
-        return False
+        return None
     except BlockingIOError:
-        return True
-    return False
+        holder = path.read_text().strip()
+        return int(holder) if holder.isdigit() else 0
+    return None

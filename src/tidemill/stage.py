@@ -16,7 +16,7 @@ import structlog
 from tidemill.catalog import Stage as Word
 from tidemill.catalog import StageState
 from tidemill.errors import StageFailed, TidemillError, shorten
-from tidemill.run import Run, is_locked, locked
+from tidemill.run import Run, locked
 
 LIFELINE = "TIDEMILL_LIFELINE"  # set by `up`: standard input is a pipe that closes when `up` is gone
 BEAT_SECONDS = 0.5
@@ -118,7 +118,7 @@ def stage(run: Run, name: str) -> Iterator[Stage]:
     Raises:
         RunBusy: another process does it already.
     """
-    with locked(run.folder / "locks" / f"{name}.lock", busy=f"the {name} of this run is already at work"):
+    with locked(run.stage_lock(name), busy=f"the {name} of this run is already at work"):
         log_to_file(run, name)
         me = Stage(run, name)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -138,8 +138,8 @@ def watch_lifeline() -> None:
 
 def state_of(run: Run, word: Word) -> StageState:
     """The state of a stage as it is now: one that said it was at work but whose process is gone has failed."""
-    at_work = word.state in ("starting", "running")
-    return "failed" if at_work and not is_locked(run.folder / "locks" / f"{word.stage}.lock") else word.state
+    claims_work = word.state in ("starting", "running")
+    return "failed" if claims_work and not run.at_work(word) else word.state
 
 
 def log_to_file(run: Run, name: str) -> None:

@@ -1,0 +1,208 @@
+"""The collector: the stream, cut into batches, each sealed exactly once.
+
+A batch is sealed in this order: its cut is recorded, its file is synced and renamed, and one catalog transaction
+commits its offsets, sha256 and cut. Whatever happens in between, a collector that starts finds either a sealed batch, or a cut
+whose batch it makes again from the same offsets, or nothing, and then reads on from the last sealed offset. Kafka's
+group offsets are only written, for others to see.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from itertools import groupby
+
+from confluent_kafka import Message
+
+from tidemill import kafka
+from tidemill.batches.cutter import Cut, Cutter, Rules
+from tidemill.batches.open import Decoded, OpenBatch
+from tidemill.batches.reader import POLL_SECONDS, Reader
+from tidemill.catalog import Batch, Decision, SourceState
+from tidemill.errors import CatalogError, StreamFailed
+from tidemill.files import disk_errors, orphans
+from tidemill.run import Run
+from tidemill.stage import Stage
+
+REPLAY_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
+
+
+def run_collector(stage: Stage, bootstrap: str | None) -> None:
+    """The stage's work: recover, then seal batch after batch until the stream ends."""
+    run = stage.run
+    recover(run)
+    if run.catalog.ended():
+        return
+    address, admin = kafka.connect(run, bootstrap, stage.stop)
+    source = await_source(stage)
+    if source is None or source.topic_id is None:
+        return
+    topic = kafka.same(admin, run.pipeline.stream.topic, source.topic_id)
+    with Reader(address, topic, run.id) as reader:
+        pending = run.catalog.undecided()
+        if pending:
+            replay(run, reader, pending)
+        Collector(stage, reader, Rules.of(run.pipeline.batches, source.rows)).collect()
+
+
+def recover(run: Run) -> None:
+    """Remove what a crash left half done, and refuse to go on where a sealed file is not what the catalog says.
+
+    Raises:
+        CatalogError: a sealed batch's file is missing or has another size.
+    """
+    sealed = run.catalog.batches()
+    for batch in sealed:
+        check_file(run, batch)
+    known = {run.folder / batch.path for batch in sealed} | {
+        run.folder / batch.rejects_path for batch in sealed if batch.rejects_path
+    }
+    left_over = [
+        *orphans(run.batches),
+        *orphans(run.rejects),
+        *(set(run.batches.glob("batch-*")) | set(run.rejects.glob("batch-*"))) - known,
+    ]
+    with disk_errors("the run folder"):
+        for path in left_over:
+            log.info("removed what a crash had left: %s", path.name)
+            path.unlink()
+
+
+def check_file(run: Run, batch: Batch) -> None:
+    path = run.folder / batch.path
+    found = path.stat().st_size if path.is_file() else None
+    if found != batch.bytes:
+        what = "is missing" if found is None else f"has {found} bytes, the catalog says {batch.bytes}"
+        raise CatalogError(
+            f"the file of sealed batch {batch.batch}, {batch.path}, {what}",
+            "put the file back, or begin the run anew with --fresh",
+        )
+
+
+def await_source(stage: Stage) -> SourceState | None:
+    """What the producer says of the source, once it has claimed the topic; None when asked to stop first."""
+    while not stage.stop.is_set():
+        source = stage.run.catalog.source()
+        if source and source.topic_id:
+            return source
+        stage.stop.wait(0.05)
+    return None
+
+
+class Collector:
+    """Reads on from the last sealed offset, and seals."""
+
+    def __init__(self, stage: Stage, reader: Reader, rules: Rules) -> None:
+        self._stage = stage
+        self._run = stage.run
+        self._reader = reader
+        totals = self._run.catalog.totals()
+        self._sealed_rows = totals["rows"]
+        self._cutter = Cutter(rules, self._sealed_rows)
+        self._open = OpenBatch(self._run, totals["batches"] + 1)
+        self._ends: dict[int, int] = {}
+        self._silent = 0.0
+
+    def collect(self) -> None:
+        """Until the stream has ended or the stage is asked to stop."""
+        done = self._run.catalog.next_offsets()
+        self._reader.seek({partition: done.get(partition, 0) for partition in range(self._reader.topic.partitions)})
+        self._stage.ready()
+        try:
+            while not self._stage.stop.is_set() and not self._over():
+                self._show()
+                began = time.monotonic()
+                messages = self._reader.read()
+                self._take(messages)
+                self._listen(bool(messages), time.monotonic() - began)
+            if self._over():
+                self._finish()
+        finally:
+            self._show()
+            self._open.draft.discard()
+
+    def _over(self) -> bool:
+        return len(self._ends) == self._reader.topic.partitions
+
+    def _show(self) -> None:
+        self._stage.count(
+            collected=self._sealed_rows + self._open.rows,
+            open_batch=self._open.batch,
+            open_rows=self._open.rows,
+            open_target=self._cutter.target,
+        )
+
+    def _take(self, messages: list[Message]) -> None:
+        for partition, group in groupby(messages, key=Message.partition):
+            rows = []
+            for message in group:
+                if self._reader.is_end(message):
+                    self._ends[partition] = message.offset()
+                else:
+                    rows.append(message)
+            self._take_rows(Decoded(rows, self._open.columns))
+
+    def _take_rows(self, decoded: Decoded) -> None:
+        """Put rows of one partition, in order, into the open batch and those after it."""
+        row, message = 0, 0
+        while row < len(decoded.table):
+            taken = self._cutter.take(decoded.stamps[row:])
+            last = row + taken.rows
+            until = int(decoded.places[last - 1]) + 1 if taken.rows else message
+            self._open.put(decoded, slice(row, last), slice(message, until))
+            row, message = last, until
+            if taken.cut:
+                self._seal(taken.cut)
+        self._open.put(decoded, slice(row, row), slice(message, len(decoded.messages)))
+
+    def _listen(self, heard: bool, seconds: float) -> None:
+        """Add up silence, and cut an idle stream. Only time in which the log was seen to be drained counts, so neither
+        an unreachable Kafka nor a process that was stopped for a while makes a stream idle."""
+        quiet = self._reader.drained and not heard
+        self._silent = self._silent + min(seconds, 2 * POLL_SECONDS) if quiet else 0.0
+        cut = self._cutter.idle(self._silent)
+        if cut:
+            self._seal(cut)
+
+    def _seal(self, cut: Cut) -> None:
+        batch = self._open
+        batch.cut(cut)
+        self._stage.log.info("sealed", batch=batch.batch, rows=batch.rows, cut=cut)
+        self._sealed_rows += batch.rows
+        self._reader.show_progress({span.partition: span.last_offset + 1 for span in batch.spans})
+        self._open = OpenBatch(self._run, batch.batch + 1)
+        self._silent = 0.0
+
+    def _finish(self) -> None:
+        """Seal what is left, and record the end of the stream."""
+        cut = self._cutter.end()
+        if cut:
+            self._seal(cut)
+        self._open.draft.rejects.publish(self._run.rejects / "tail.jsonl")
+        self._run.catalog.end_stream(self._ends, self._open.rejected)
+
+
+def replay(run: Run, reader: Reader, decision: Decision) -> None:
+    """Make the batch of a cut that was decided before a crash, from the very same offsets, and seal it.
+
+    Raises:
+        StreamFailed: the offsets can't be read.
+    """
+    batch = OpenBatch(run, decision.batch)
+    last = {span.partition: span.last_offset for span in decision.spans}
+    reader.seek({span.partition: span.first_offset for span in decision.spans})
+    end = time.monotonic() + REPLAY_SECONDS
+    while last:
+        if time.monotonic() > end:
+            raise StreamFailed(f"the rows of batch {decision.batch} can't be read again", "see Kafka's log")
+        for partition, group in groupby(reader.read(), key=Message.partition):
+            within = [message for message in group if message.offset() <= last.get(partition, -1)]
+            if within:
+                batch.put_all(Decoded(within, batch.columns))
+                end = time.monotonic() + REPLAY_SECONDS
+                if within[-1].offset() == last[partition]:
+                    del last[partition]
+    batch.draft.close()
+    batch.seal()

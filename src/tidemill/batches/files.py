@@ -1,0 +1,96 @@
+"""The file of a batch: written beside its place as rows come in, and moved there once it is cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from tidemill.catalog import Sealed
+from tidemill.files import disk_errors, publish, sha256, temporary
+from tidemill.rejects import Rejects
+from tidemill.run import Run
+
+ROW_GROUP = 65_536
+
+
+class TableWriter(Protocol):
+    def write_table(self, table: pa.Table) -> None: ...
+    def close(self) -> None: ...
+
+
+def writer_of(path: Path, schema: pa.Schema, format: str) -> TableWriter:
+    if format == "csv":
+        return pyarrow.csv.CSVWriter(path, schema)  # type: ignore[no-any-return]  # pyarrow has no types
+    return pyarrow.parquet.ParquetWriter(path, schema, compression="zstd")  # type: ignore[no-any-return]  # the same
+
+
+def batch_name(batch: int, format: str) -> str:
+    return f"batch-{batch:05}.{format}"
+
+
+class Draft:
+    """The file of the open batch and of the messages that could not go into it. Memory is bounded by a row group.
+
+    The same rows give the same bytes, however they came in.
+    """
+
+    def __init__(self, run: Run, batch: int, schema: pa.Schema) -> None:
+        self.batch = batch
+        self.rows = 0
+        self._run = run
+        self._final = run.batches / batch_name(batch, run.pipeline.batches.format)
+        self._schema = schema
+        self._waiting: list[pa.Table] = []
+        self._writer: TableWriter | None = None
+        self.rejects = Rejects(run.rejects / f"batch-{batch:05}.jsonl")
+
+    def add(self, table: pa.Table) -> None:
+        self._waiting.append(table)
+        self.rows += len(table)
+        if sum(map(len, self._waiting)) >= ROW_GROUP:
+            self._write(last=False)
+
+    def close(self) -> None:
+        """Write what is still in memory and finish the file, which is not yet in its place."""
+        self._write(last=True)
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+    def discard(self) -> None:
+        """Forget what was written."""
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+        temporary(self._final).unlink(missing_ok=True)
+        self.rejects.discard()
+
+    def publish(self, first: str | None, last: str | None) -> Sealed:
+        """Move the closed file to its place and say what the catalog is to know of it."""
+        with disk_errors(f"batch {self.batch}"):
+            publish(temporary(self._final), self._final)
+            rejects_path = self.rejects.publish()
+        return Sealed(
+            path=self._run.relative(self._final),
+            rows=self.rows,
+            bytes=self._final.stat().st_size,
+            sha256=sha256(self._final),
+            rejected=self.rejects.count,
+            rejects_path=self._run.relative(rejects_path) if rejects_path else None,
+            first_timestamp=first,
+            last_timestamp=last,
+        )
+
+    def _write(self, last: bool) -> None:
+        table = pa.concat_tables([self._schema.empty_table(), *self._waiting]).combine_chunks()
+        whole = len(table) if last else len(table) // ROW_GROUP * ROW_GROUP
+        with disk_errors(f"batch {self.batch}"):
+            if self._writer is None:
+                self._writer = writer_of(temporary(self._final), self._schema, self._run.pipeline.batches.format)
+            for start in range(0, whole, ROW_GROUP):
+                self._writer.write_table(table.slice(start, min(ROW_GROUP, whole - start)))
+        self._waiting = [table.slice(whole)]

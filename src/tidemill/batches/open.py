@@ -1,0 +1,112 @@
+"""The open batch: rows and rejects go in until it is cut, and then it is sealed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import Message
+
+from tidemill.batches.files import Draft
+from tidemill.catalog import Decision, Span
+from tidemill.rows import arrow_schema, decode
+from tidemill.run import Run
+from tidemill.spec import Column
+
+SHOWN_BYTES = 500
+
+Stamps = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+class Decoded:
+    """Messages of one partition with the rows that are in them.
+
+    Row ``i`` of ``table`` came in message ``places[i]``, at ``stamps[i]`` (milliseconds); ``reasons`` says for each
+    other message why it is no row.
+    """
+
+    def __init__(self, messages: Sequence[Message], columns: Sequence[Column]) -> None:
+        self.messages = messages
+        self.table: pa.Table
+        self.table, bad = decode([message.value() for message in messages], columns)
+        self.reasons = {one.place: one.reason for one in bad}
+        good = [place for place in range(len(messages)) if place not in self.reasons]
+        self.places = np.array(good, dtype=np.int64)
+        self.stamps: Stamps = np.array([messages[place].timestamp()[1] for place in good], dtype=np.int64)
+
+
+class OpenBatch:
+    """A batch that is not cut yet: its draft, the offsets it spans, when its first and last row came."""
+
+    def __init__(self, run: Run, batch: int) -> None:
+        self.batch = batch
+        self.columns = run.pipeline.source.schema_
+        self.draft = Draft(run, batch, arrow_schema(self.columns))
+        self.rejected: Counter[int] = Counter()
+        self._run = run
+        self._first: int | None = None
+        self._last: int | None = None
+        self._spans: dict[int, tuple[int, int]] = {}
+
+    @property
+    def rows(self) -> int:
+        return self.draft.rows
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        return tuple(Span(partition, *ends) for partition, ends in sorted(self._spans.items()))
+
+    def put(self, decoded: Decoded, rows: slice, messages: slice) -> None:
+        """Take these rows, and the messages they came in with any rejects among them."""
+        self.draft.add(decoded.table.slice(rows.start, rows.stop - rows.start))
+        self._stamp(decoded.stamps[rows])
+        self._cover(decoded.messages[messages])
+        for place in range(messages.start, messages.stop):
+            if place in decoded.reasons:
+                self._reject(decoded.messages[place], decoded.reasons[place])
+
+    def put_all(self, decoded: Decoded) -> None:
+        self.put(decoded, slice(0, len(decoded.table)), slice(0, len(decoded.messages)))
+
+    def seal(self) -> None:
+        """Publish the closed draft, then commit it: the batch is sealed when this returns."""
+        sealed = self.draft.publish(iso(self._first), iso(self._last))
+        self._run.catalog.seal(self.batch, sealed)
+
+    def cut(self, cut: str) -> None:
+        """Close the batch, record why it was cut and what it holds, and seal it."""
+        self.draft.close()
+        self._run.catalog.decide(Decision(self.batch, cut, self.spans))
+        self.seal()
+
+    def _cover(self, messages: Sequence[Message]) -> None:
+        if messages:
+            partition, last = messages[0].partition(), messages[-1].offset()
+            first = self._spans.get(partition, (messages[0].offset(), 0))[0]
+            self._spans[partition] = (first, last)
+
+    def _stamp(self, stamps: Stamps) -> None:
+        if len(stamps):
+            low, high = int(stamps.min()), int(stamps.max())
+            self._first = low if self._first is None else min(self._first, low)
+            self._last = high if self._last is None else max(self._last, high)
+
+    def _reject(self, message: Message, reason: str) -> None:
+        value = message.value() or b""
+        self.rejected[message.partition()] += 1
+        self.draft.rejects.add(
+            partition=message.partition(),
+            offset=message.offset(),
+            reason=reason,
+            text=value[:SHOWN_BYTES].decode(errors="replace"),
+        )
+
+
+def iso(milliseconds: int | None) -> str | None:
+    """A Kafka timestamp as ISO 8601 in UTC."""
+    if milliseconds is None:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

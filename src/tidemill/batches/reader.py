@@ -1,0 +1,100 @@
+"""The topic as the collector reads it: committed messages only, from offsets that it is told."""
+
+from __future__ import annotations
+
+import logging
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from tidemill import kafka
+from tidemill.errors import StreamFailed
+from tidemill.kafka import END_HEADER, Topic
+
+CHUNK = 10_000
+POLL_SECONDS = 0.1
+# The client gets over these by itself.
+PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
+
+log = logging.getLogger(__name__)
+
+
+class Reader:
+    """The committed messages of the topic, from wherever it is told to read."""
+
+    def __init__(self, bootstrap: str, topic: Topic, run_id: str) -> None:
+        self.topic = topic
+        self._run_id = run_id
+        self._consumer = Consumer(
+            kafka.settings(
+                bootstrap,
+                group_id=f"tidemill-{run_id}",
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+                enable_auto_offset_store=False,
+                enable_partition_eof=True,
+                auto_offset_reset="error",
+                fetch_wait_max_ms=100,
+                queued_max_messages_kbytes=65_536,
+            )
+        )
+        self._drained: set[int] = set()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    @property
+    def drained(self) -> bool:
+        """Whether all that is in the log was read."""
+        return len(self._drained) == self.topic.partitions
+
+    def seek(self, offsets: dict[int, int]) -> None:
+        """Read these partitions, each from this offset.
+
+        Raises:
+            StreamFailed: an offset is no longer in the log.
+        """
+        for partition, offset in offsets.items():
+            low, _ = self._consumer.get_watermark_offsets(
+                TopicPartition(self.topic.name, partition), timeout=kafka.ANSWER_SECONDS
+            )
+            if low > offset:
+                raise StreamFailed(
+                    f"partition {partition} of {self.topic.name} begins at offset {low}; {offset} is needed next",
+                    "rows were removed by the topic's retention before they were sealed; begin anew with --fresh and "
+                    "set retention.ms=-1 on the topic",
+                )
+        self._drained.clear()
+        self._consumer.assign([TopicPartition(self.topic.name, *place) for place in sorted(offsets.items())])
+
+    def read(self, most: int = CHUNK, seconds: float = POLL_SECONDS) -> list[Message]:
+        """The next messages, at most so many, as soon as there are any; none after so many seconds.
+
+        Raises:
+            StreamFailed: Kafka refuses for good.
+        """
+        messages = []
+        for message in self._consumer.consume(most, timeout=seconds):
+            error = message.error()
+            if error is None:
+                self._drained.discard(message.partition())
+                messages.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._drained.add(message.partition())
+            elif not error.retriable() and error.code() not in PASSING:
+                raise StreamFailed(f"can't read the topic {self.topic.name}: {error.str()}", "see Kafka's log")
+        return messages
+
+    def is_end(self, message: Message) -> bool:
+        """Whether this is the end-of-stream marker of this run."""
+        return message.value() is None and kafka.header(message, END_HEADER, self._run_id) is not None
+
+    def show_progress(self, offsets: dict[int, int]) -> None:
+        """Commit the group's offsets, which nothing here reads: they are for others to see."""
+        try:
+            places = [TopicPartition(self.topic.name, *place) for place in offsets.items()]
+            self._consumer.commit(offsets=places, asynchronous=True)
+        except KafkaException as error:
+            log.warning("the group's offsets can't be shown: %s", kafka.reason(error))

@@ -1,0 +1,402 @@
+"""The ``tidemill`` command: parse, call, print."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tidemill import __version__
+from tidemill.errors import PipelineInvalid, TidemillError
+from tidemill.run import Run, existing_run, open_run
+from tidemill.spec import Loaded, load, ready_pipelines
+from tidemill.stage import Stage, stage
+
+app = typer.Typer(
+    help="A stream cut into exact batches, generations of Spark models trained from them, all served live.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="A ready pipeline's name, or the path of a TOML file.")]
+Data = Annotated[str | None, typer.Option("--data", metavar="PATH", help="Another source: a file, or a glob.")]
+Rows = Annotated[int | None, typer.Option("--rows", min=1, metavar="N", help="Only the first N rows of the source.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any key: --set stream.pause=0")
+]
+RunDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--run-dir", metavar="DIR", help="The run's folder; ./runs/NAME unless given. A run there is resumed."
+    ),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Throw away the run that is in the folder, and begin anew.")]
+Bootstrap = Annotated[
+    str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Your own Kafka, not the embedded one.")
+]
+Master = Annotated[
+    str | None, typer.Option("--spark-master", metavar="URL", help="Your own Spark, such as spark://host:7077.")
+]
+Host = Annotated[str | None, typer.Option("--host", metavar="H", help="The address that the API binds to.")]
+Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="The API's port; 0 picks a free one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
+
+
+def main() -> None:
+    """Run the command; every error ends here, with its message, its way out and its exit code."""
+    as_json = "--json" in sys.argv[1:]
+    try:
+        app()
+    except TidemillError as error:
+        if as_json:
+            print_json(error.document())
+        fail(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def fail(error: TidemillError) -> NoReturn:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"tidemill: {error.message}", style="red", markup=False)
+    if error.hint:
+        console.print(f"hint: {error.hint}", markup=False)
+    sys.exit(error.exit_code)
+
+
+def print_json(document: object) -> None:
+    text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+
+
+def show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"tidemill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+# --- the main job -------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def up(
+    name: Name,
+    data: Data = None,
+    rows: Rows = None,
+    assignments: Set = None,
+    run_dir: RunDir = None,
+    fresh: Fresh = False,
+    bootstrap: Bootstrap = None,
+    master: Master = None,
+    host: Host = None,
+    port: Port = None,
+    exit_when_trained: Annotated[
+        bool, typer.Option("--exit-when-trained", help="Stop once the last generation is published.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Stream, cut, train and serve: the whole pipeline, until Ctrl-C."""
+    from tidemill.progress import Progress
+    from tidemill.status import status
+    from tidemill.up import up as run_up
+
+    loaded = checked(load(name, assignments or (), data, rows))
+    kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
+    if fresh:
+        begin_anew(loaded, run_dir, kafka)
+    run = open_run(loaded, run_dir)
+    arguments = stage_arguments(name, data, rows, assignments, run.folder, bootstrap, master, host, port)
+    progress = Progress(run, Console(stderr=json))
+    with stop_on_signals() as stop:
+        progress.begin()
+        try:
+            run_up(run, arguments, bool(kafka), exit_when_trained, stop, progress.show)
+        finally:
+            progress.end()
+    if json:
+        print_json(status(run))
+    if exit_when_trained and stop.is_set():
+        raise typer.Exit(130)
+
+
+def begin_anew(loaded: Loaded, folder: Path | None, kafka: str | None) -> None:
+    from tidemill.fresh import discard
+
+    discard(loaded, folder, kafka)
+
+
+def stage_arguments(
+    name: str,
+    data: str | None,
+    rows: int | None,
+    assignments: list[str] | None,
+    folder: Path,
+    bootstrap: str | None,
+    master: str | None,
+    host: str | None,
+    port: int | None,
+) -> list[str]:
+    """The command line of a stage that does its part of the same job."""
+    options: dict[str, object] = {
+        "--data": data,
+        "--rows": rows,
+        "--run-dir": folder,
+        "--bootstrap-servers": bootstrap,
+        "--spark-master": master,
+        "--host": host,
+        "--port": port,
+    }
+    given = [text for key, value in options.items() if value is not None for text in (key, str(value))]
+    return [name, *given, *(text for one in assignments or () for text in ("--set", one))]
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Event]:
+    """An event that Ctrl-C, SIGTERM and a closed terminal set; a second Ctrl-C doesn't wait for a clean stop."""
+    stop = Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- one stage by itself ------------------------------------------------------------------------------------------
+
+
+def stage_command(title: str, stage_name: str, work: Callable[..., None]) -> Callable[..., None]:
+    """A command that does one stage; every one takes the options of ``up``, so that the same line serves them all."""
+
+    def command(
+        name: Name,
+        data: Data = None,
+        rows: Rows = None,
+        assignments: Set = None,
+        run_dir: RunDir = None,
+        bootstrap: Bootstrap = None,
+        master: Master = None,
+        host: Host = None,
+        port: Port = None,
+    ) -> None:
+        loaded = checked(load(name, assignments or (), data, rows))
+        with stage(open_run(loaded, run_dir), stage_name) as me:
+            work(me, bootstrap=bootstrap, master=master, host=host, port=port)
+
+    command.__doc__ = title
+    return command
+
+
+def broker(me: Stage, **_: Any) -> None:
+    from tidemill.stream.broker import run_broker
+
+    run_broker(me)
+
+
+def produce(me: Stage, bootstrap: str | None, **_: Any) -> None:
+    from tidemill.stream.producer import run_producer
+
+    run_producer(me, bootstrap)
+
+
+def collect(me: Stage, bootstrap: str | None, **_: Any) -> None:
+    from tidemill.batches.collector import run_collector
+
+    run_collector(me, bootstrap)
+
+
+def train(me: Stage, master: str | None, **_: Any) -> None:
+    from tidemill.training.trainer import run_trainer
+
+    run_trainer(me, master)
+
+
+def serve(me: Stage, host: str | None, port: int | None, **_: Any) -> None:
+    from tidemill.serving.server import run_server
+
+    spec = me.run.pipeline.serve
+    run_server(me, host if host is not None else spec.host, port if port is not None else spec.port)
+
+
+for _name, _title, _stage, _work in (
+    ("broker", "Only the embedded Kafka of a run.", "broker", broker),
+    ("produce", "Only the producer: the source's rows into the topic.", "producer", produce),
+    ("collect", "Only the collector: the stream into sealed batches.", "collector", collect),
+    ("train", "Only the trainer: sealed batches into generations of models.", "trainer", train),
+    ("serve", "Only the API: every published generation.", "api", serve),
+):
+    app.command(_name, help=_title)(stage_command(_title, _stage, _work))
+
+
+# --- looking ------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def pipelines(json: Json = False) -> None:
+    """The ready pipelines."""
+    loaded = {name: load(name).pipeline for name in ready_pipelines()}
+    if json:
+        print_json([pipeline_document(name, one) for name, one in loaded.items()])
+        return
+    table = Table("name", "what it is", "generations", "models")
+    for name, one in loaded.items():
+        table.add_row(name, one.title, one.generations.scheme, ", ".join(one.models))
+    Console().print(table)
+
+
+def pipeline_document(name: str, pipeline: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": pipeline.title,
+        "scheme": pipeline.generations.scheme,
+        "models": {key: model.estimator for key, model in pipeline.models.items()},
+        "port": pipeline.serve.port,
+    }
+
+
+@app.command()
+def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = None, json: Json = False) -> None:
+    """Find every fault of a pipeline, and of its source, without running it."""
+    from tidemill.stream.source import open_source
+
+    try:
+        loaded = checked(load(name, assignments or (), data, rows))
+    except PipelineInvalid as error:
+        if not json:
+            raise
+        print_json({"ok": False, "faults": [fault.document() for fault in error.faults]})
+        raise typer.Exit(error.exit_code) from error
+    reader = open_source(loaded.pipeline, loaded.folder)
+    if json:
+        print_json({"ok": True, "faults": [], "pipeline": loaded.pipeline.document()})
+    else:
+        typer.echo(f"{loaded.pipeline.name}: no fault found; source: {reader.title}")
+
+
+def checked(loaded: Loaded) -> Loaded:
+    """The same, once its models are known to be trainable.
+
+    Raises:
+        PipelineInvalid: with every fault of the models.
+    """
+    from tidemill.training.estimators import model_faults
+
+    faults = model_faults(loaded.pipeline)
+    if faults:
+        raise PipelineInvalid(loaded.pipeline.name, faults)
+    return loaded
+
+
+@app.command("status")
+def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
+    """How far a run is, and which of its stages are at work."""
+    from tidemill.status import status
+
+    found = status(look_at(name, run_dir, assignments))
+    if json:
+        print_json(found)
+        return
+    console = Console(highlight=False)
+    console.print(f"{found['pipeline']} in {found['run_dir']}", markup=False, soft_wrap=True)
+    table = Table("stage", "state", "process", "address or reason")
+    for stage_name, one in found["stages"].items():
+        reason = one.get("endpoint") or one.get("error", {}).get("message", "")
+        table.add_row(stage_name, one["state"], str(one["pid"]), reason)
+    console.print(table)
+    counts = ", ".join(f"{key} {'?' if value is None else f'{value:,}'}" for key, value in found["rows"].items())
+    console.print(f"rows: {counts}; batches {found['batches']}; generations {found['generations']}", soft_wrap=True)
+
+
+@app.command()
+def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
+    """The sealed batches of a run."""
+    found = [batch.document() for batch in look_at(name, run_dir, assignments).catalog.batches()]
+    if json:
+        print_json(found)
+        return
+    table = Table("batch", "rows", "bytes", "cut", "sha256", "file")
+    for one in found:
+        cells = (one["batch"], f"{one['rows']:,}", f"{one['bytes']:,}", one["cut"], one["sha256"][:12], one["path"])
+        table.add_row(*map(str, cells))
+    Console().print(table)
+
+
+@app.command()
+def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
+    """The generations of a run, with their models and metrics."""
+    found = [one.document() for one in look_at(name, run_dir, assignments).catalog.generations()]
+    if json:
+        print_json(found)
+        return
+    table = Table("generation", "state", "rows", "model", "estimator", "metrics")
+    for one in found:
+        first = (str(one["generation"]), one["state"], f"{one['rows']:,}")
+        for place, (model, shown) in enumerate(one["models"].items() or [("", {})]):
+            metrics = ", ".join(
+                f"{key} {value:.4g}" for key, value in shown.get("metrics", {}).items() if value is not None
+            )
+            table.add_row(*(first if not place else ("", "", "")), model, shown.get("estimator", ""), metrics)
+    Console().print(table)
+
+
+def look_at(name: str, run_dir: Path | None, assignments: list[str] | None) -> Run:
+    return existing_run(load(name, assignments or ()), run_dir)
+
+
+@app.command()
+def sample(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A built-in sample.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help=".csv, .jsonl or .parquet (.gz, .zst).")],
+    rows: Rows = None,
+) -> None:
+    """Write a built-in sample to a file."""
+    from tidemill.samples import write_sample
+
+    written = write_sample(name, rows, out)
+    typer.echo(f"wrote {written:,} rows of {name} to {out}")
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """What is there, what is missing, and how to get it."""
+    from tidemill.doctor import examine
+
+    findings = examine(None)
+    if json:
+        print_json([finding.document() for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok     ' if finding.ok else 'missing'}  {finding.name:<14} {finding.found}")
+            if not finding.ok:
+                typer.echo(f"{'':<24} {finding.hint}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,178 @@
+"""Kafka as both sides of the stream see it: how to reach it, its topics, and the marks a run leaves in its log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from threading import Event
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from tidemill.errors import BootstrapError, NoRun, StreamFailed, TopicError
+from tidemill.run import Run
+
+ANSWER_SECONDS = 10.0
+BROKER_SECONDS = 120.0
+
+# Headers stand only on the last row of a transaction and on the markers that end the stream: one on every row would
+# halve the rate.
+POSITION_HEADER = "tidemill-position"
+END_HEADER = "tidemill-end"
+
+
+class Topic(NamedTuple):
+    """A topic as Kafka describes it. ``id`` is new for each topic made, whatever its name."""
+
+    name: str
+    id: str
+    partitions: int
+
+
+def settings(bootstrap: str, **more: Any) -> dict[str, Any]:
+    """A client's settings; librdkafka's own words go to the log, not to the terminal."""
+    common = {
+        "bootstrap.servers": bootstrap,
+        "client.id": "tidemill",
+        "logger": logging.getLogger("librdkafka"),
+        "reconnect.backoff.max.ms": 1000,
+        "topic.metadata.refresh.interval.ms": 10_000,
+    }
+    return common | {name.replace("_", "."): value for name, value in more.items()}
+
+
+def reach(bootstrap: str, seconds: float = ANSWER_SECONDS) -> AdminClient:
+    """An admin client of a Kafka that answers.
+
+    Raises:
+        BootstrapError: none answers within ``seconds``.
+    """
+    admin = AdminClient(settings(bootstrap))
+    try:
+        admin.list_topics(timeout=seconds)
+    except KafkaException as error:
+        raise BootstrapError(
+            f"no Kafka answers at {bootstrap} within {seconds:g} s",
+            "see that it runs and that the address is right (--bootstrap-servers HOST:PORT), or leave the option out "
+            "for the embedded one",
+        ) from error
+    return admin
+
+
+def describe(admin: AdminClient, name: str) -> Topic | None:
+    """The topic of that name, or None."""
+    try:
+        found = admin.describe_topics(TopicCollection([name]), request_timeout=ANSWER_SECONDS)[name].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise StreamFailed(f"Kafka can't describe the topic {name}: {reason(error)}") from error
+    return Topic(name, str(found.topic_id), len(found.partitions))
+
+
+def same(admin: AdminClient, name: str, id: str) -> Topic:
+    """The topic of that name, if it is still the one with that id.
+
+    Raises:
+        TopicError: it is gone, or was made anew.
+    """
+    topic = describe(admin, name)
+    if topic is None or topic.id != id:
+        what = "is gone" if topic is None else "was deleted and made anew"
+        raise TopicError(f"the topic {name} {what}: this run's rows were in it", "begin anew with --fresh")
+    return topic
+
+
+def create(admin: AdminClient, name: str, partitions: int) -> Topic:
+    """Make the topic, with unlimited retention: the log is what a run is resumed from.
+
+    Raises:
+        TopicError: Kafka refuses.
+    """
+    keep_all = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+    try:
+        admin.create_topics([NewTopic(name, partitions, config=keep_all)])[name].result(ANSWER_SECONDS)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise TopicError(f"the topic {name} can't be made: {reason(error)}", "see Kafka's own log") from error
+    end = time.monotonic() + ANSWER_SECONDS
+    while (topic := describe(admin, name)) is None or topic.partitions == 0:
+        if time.monotonic() > end:
+            raise StreamFailed(f"the topic {name} was made but Kafka does not show it")
+        time.sleep(0.02)
+    return topic
+
+
+def end_offsets(admin: AdminClient, topic: Topic) -> dict[int, int]:
+    """For each partition, the offset that the next message will have."""
+    latest = {TopicPartition(topic.name, partition): OffsetSpec.latest() for partition in range(topic.partitions)}
+    found = admin.list_offsets(latest, request_timeout=ANSWER_SECONDS)
+    return {where.partition: future.result().offset for where, future in found.items()}
+
+
+def delete(admin: AdminClient, topic: Topic) -> None:
+    """Delete the topic, if it is still the same one."""
+    if describe(admin, topic.name) == topic:
+        admin.delete_topics([topic.name])[topic.name].result(ANSWER_SECONDS)
+
+
+def reason(error: KafkaException) -> str:
+    """Kafka's own word for what went wrong."""
+    first = error.args[0]
+    return first.str() if isinstance(first, KafkaError) else str(error)
+
+
+def header(message: Message, name: str, run_id: str) -> dict[str, Any] | None:
+    """What this run wrote in a message's header ``name``; None where there is none or another run's."""
+    for key, value in message.headers() or []:
+        if key == name and isinstance(value, bytes):
+            try:
+                mark = json.loads(value)
+            except ValueError:
+                return None
+            return mark if isinstance(mark, dict) and mark.get("run") == run_id else None
+    return None
+
+
+def mark(run_id: str, **fields: Any) -> bytes:
+    """A header's value; see :func:`header`."""
+    return json.dumps({"run": run_id, **fields}, separators=(",", ":")).encode()
+
+
+def connect(run: Run, given: str | None, stop: Event) -> tuple[str, AdminClient]:
+    """The address of a run's Kafka and an admin client of it: the Kafka that was given, else the embedded one.
+
+    Raises:
+        BootstrapError: the one that was given does not answer.
+        NoRun: none was given and nobody starts the embedded one.
+        StreamFailed: the embedded one does not answer, or ``stop`` was set first.
+    """
+    chosen = given or run.pipeline.stream.bootstrap_servers
+    if chosen:
+        return chosen, reach(chosen)
+    embedded = await_embedded(run, stop)
+    try:
+        return embedded, reach(embedded)
+    except BootstrapError as error:
+        raise StreamFailed(error.message, "see logs/kafka.log in the run folder") from error
+
+
+def await_embedded(run: Run, stop: Event) -> str:
+    """The embedded broker's address, once it has one."""
+    started_by_up = "TIDEMILL_LIFELINE" in os.environ
+    end = time.monotonic() + BROKER_SECONDS
+    while not stop.is_set():
+        broker = run.catalog.stages().get("broker")
+        at_work = broker is not None and run.at_work(broker)
+        if broker and at_work and broker.endpoint and broker.state == "running":
+            return broker.endpoint
+        if not (started_by_up or at_work) or time.monotonic() > end:
+            raise NoRun(
+                "this run has no Kafka at work",
+                f"start `tidemill broker {run.pipeline.name}`, or give --bootstrap-servers HOST:PORT",
+            )
+        stop.wait(0.05)
+    raise StreamFailed("asked to stop before Kafka was ready")

@@ -1,0 +1,45 @@
+"""The file of what did not fit: one JSON object a line, each with its reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tidemill.files import disk_errors, publish, sync, temporary
+
+
+class Rejects:
+    """Rejects for the file ``path``; there is no file while nothing was rejected.
+
+    With ``live`` the file can be read as it grows; without, it appears whole when it is published.
+    """
+
+    def __init__(self, path: Path, live: bool = False) -> None:
+        self.path = path
+        self.count = 0
+        self._written = path if live else temporary(path)
+        self.discard()
+
+    def add(self, **fields: Any) -> None:
+        self.extend([fields])
+
+    def extend(self, lines: list[dict[str, Any]]) -> None:
+        if not lines:
+            return
+        with disk_errors(f"the rejects file {self.path.name}"), self._written.open("ab") as file:
+            file.writelines(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+        self.count += len(lines)
+
+    def publish(self, path: Path | None = None) -> Path | None:
+        """Make the file durable, in its place or at ``path``; None where there is nothing to publish."""
+        if not self.count:
+            return None
+        final = path or self.path
+        with disk_errors(f"the rejects file {final.name}"):
+            sync(final) if self._written == final else publish(self._written, final)
+        return final
+
+    def discard(self) -> None:
+        self._written.unlink(missing_ok=True)

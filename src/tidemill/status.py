@@ -1,0 +1,67 @@
+"""What a run looks like from outside, read from its catalog."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidemill.catalog import Stage
+from tidemill.run import Run
+from tidemill.stage import state_of
+
+
+def status(run: Run) -> dict[str, Any]:
+    """As ``tidemill status --json`` shows it: ``api`` and ``console`` are base URLs, or None while there is none."""
+    words = run.catalog.stages()
+    return {
+        "pipeline": run.pipeline.name,
+        "run_dir": str(run.folder),
+        "api": endpoint(run, words.get("api")),
+        "console": endpoint(run, words.get("console")),
+        "stages": {name: stage_document(run, word) for name, word in words.items()},
+        "rows": rows(run, words),
+        "batches": run.catalog.totals()["batches"],
+        "generations": len(run.catalog.generations(state="published")),
+    }
+
+
+def endpoint(run: Run, word: Stage | None) -> str | None:
+    return word.endpoint if word and run.at_work(word) else None
+
+
+def stage_document(run: Run, word: Stage) -> dict[str, Any]:
+    document: dict[str, Any] = {"state": state_of(run, word), "pid": word.pid}
+    if word.endpoint and run.at_work(word):
+        document["endpoint"] = word.endpoint
+    if word.error:
+        document["error"] = word.error
+    return document
+
+
+def rows(run: Run, words: dict[str, Stage]) -> dict[str, int | None]:
+    """How many rows the source has (None until known), and how many came how far."""
+    source, totals = run.catalog.source(), run.catalog.totals()
+    producer = words["producer"].counters if "producer" in words else {}
+    collector = words["collector"].counters if "collector" in words else {}
+    complete = source is not None and source.complete
+    rejected = source.rejected if source and complete else int(producer.get("rejected", 0))
+    return {
+        "source": source.rows if source else None,
+        "produced": source.produced if source and complete else int(producer.get("produced", 0)),
+        "collected": max(int(collector.get("collected", 0)), totals["rows"]),
+        "sealed": totals["rows"],
+        "rejected": rejected + totals["rejected"],
+    }
+
+
+def stream_ended(run: Run) -> bool:
+    """Whether every row of the stream is in a sealed batch."""
+    return len(run.catalog.ended()) == run.pipeline.stream.partitions
+
+
+def trained(run: Run) -> bool:
+    """Whether the stream has ended and each of its generations is published, or failed for good."""
+    return stream_ended(run) and len(settled(run)) == run.catalog.totals()["batches"]
+
+
+def settled(run: Run) -> list[int]:
+    return [one.generation for one in run.catalog.generations() if one.state != "training"]

@@ -1,0 +1,176 @@
+"""The topic as the producer's checkpoint: transactions whose last row says how many rows are in the log by then."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from tidemill.errors import StreamFailed
+from tidemill.kafka import END_HEADER, POSITION_HEADER, Topic, header, mark, reason, settings
+
+COMMIT_SECONDS = 0.25
+COMMIT_ROWS = 50_000  # librdkafka queues 100,000 messages at the most
+COMMIT_BYTES = 32 * 2**20
+CALL_SECONDS = 10.0
+PATIENCE_SECONDS = 120.0
+
+Messages = list[dict[str, bytes | int | None]]
+
+
+class Place(NamedTuple):
+    """How many of the source's rows are in the log, and whether it has its end marker."""
+
+    rows: int
+    ended: bool
+
+
+class Log:
+    """The run's log, open for writing by one producer: opening it fences off any other.
+
+    ``position`` counts the rows that were sent, those that are not committed yet included.
+    """
+
+    def __init__(self, bootstrap: str, topic: Topic, run_id: str) -> None:
+        self.topic = topic
+        self.position = 0
+        self._run_id = run_id
+        self._bootstrap = bootstrap
+        self._producer = Producer(
+            settings(
+                bootstrap,
+                transactional_id=f"tidemill-{run_id}",
+                enable_idempotence=True,
+                acks="all",
+                compression_type="lz4",
+                linger_ms=5,
+            )
+        )
+        self._held: dict[str, bytes | int | None] | None = None
+        self._open_rows = 0
+        self._open_bytes = 0
+        self._committed_at = time.monotonic()
+
+    def __enter__(self) -> Log:
+        self._until_done(self._producer.init_transactions, "open the log")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._producer.purge()
+        self._producer.poll(0)
+
+    def place(self, sealed: dict[int, int]) -> Place:
+        """Where the log stands: what its newest mark says.
+
+        Args:
+            sealed: for each partition the first offset that is not in a sealed batch. In a log of one partition the
+                newest mark is looked for from there; with more, it may be in a partition that was sealed further.
+        """
+        alone = self.topic.partitions == 1 and sealed
+        marks = (self._marks(sealed) if alone else []) or self._marks({})
+        self.position = max((rows for rows, _ in marks), default=0)
+        return Place(self.position, any(ended for _, ended in marks))
+
+    def send(self, messages: Messages) -> None:
+        """Queue messages, in order. The newest is held back: it may be its transaction's last, which bears the mark."""
+        if not self._open_rows:
+            self._producer.begin_transaction()
+        self._queue([self._held, *messages[:-1]] if self._held else messages[:-1])
+        self._held = messages[-1]
+        self._open_rows += len(messages)
+        self._open_bytes += sum(len(message["value"]) for message in messages)  # type: ignore[arg-type]  # bytes, all
+        self.position += len(messages)
+
+    def commit_if_due(self) -> None:
+        late = time.monotonic() - self._committed_at >= COMMIT_SECONDS
+        if late or self._open_rows >= COMMIT_ROWS or self._open_bytes >= COMMIT_BYTES:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make all that was sent visible, at once over all partitions."""
+        if self._held is not None:
+            held = self._held
+            self._produce(held["value"], held["key"], held["partition"], {POSITION_HEADER: {"rows": self.position}})
+            self._held = None
+            self._until_done(self._producer.commit_transaction, "commit rows")
+        self._open_rows = self._open_bytes = 0
+        self._committed_at = time.monotonic()
+
+    def end(self) -> None:
+        """Close the stream: one marker, a message without a value, in each partition."""
+        self._producer.begin_transaction()
+        for partition in range(self.topic.partitions):
+            self._produce(None, None, partition, {END_HEADER: {"rows": self.position}})
+        self._until_done(self._producer.commit_transaction, "close the stream")
+
+    def _queue(self, messages: Messages) -> None:
+        if messages and self._producer.produce_batch(self.topic.name, messages) != len(messages):
+            raise StreamFailed("Kafka's client would not take all rows", "the run goes on from what is committed")
+        self._producer.poll(0)
+
+    def _produce(self, value: object, key: object, partition: object, marks: dict[str, dict[str, int]]) -> None:
+        headers = [(name, mark(self._run_id, **fields)) for name, fields in marks.items()]
+        self._producer.produce(self.topic.name, value=value, key=key, partition=partition, headers=headers)
+
+    def _until_done(self, call: object, what: str) -> None:
+        """Call until it is done: such a call may be repeated while Kafka is away for a moment."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                call(CALL_SECONDS)  # type: ignore[operator]  # a method of the C extension
+                return
+            except KafkaException as error:
+                first = error.args[0]
+                again = isinstance(first, KafkaError) and first.retriable() and time.monotonic() < end
+                if not again:
+                    raise StreamFailed(f"can't {what}: {reason(error)}", "see Kafka's log") from error
+
+    def _marks(self, offsets: dict[int, int]) -> list[tuple[int, bool]]:
+        """The marks of this run in the log from ``offsets`` on: rows counted, and whether it is the end's."""
+        found: list[tuple[int, bool]] = []
+        for message in committed(self._bootstrap, self.topic, offsets):
+            for name in (POSITION_HEADER, END_HEADER):
+                fields = header(message, name, self._run_id) if message.headers() else None
+                if fields is not None:
+                    found.append((int(fields["rows"]), name == END_HEADER))
+        return found
+
+
+def committed(bootstrap: str, topic: Topic, offsets: dict[int, int]) -> list[Message]:
+    """The committed messages with a header, from ``offsets`` (from the start where a partition has none) to the end."""
+    consumer = Consumer(
+        settings(
+            bootstrap,
+            group_id="tidemill-place",
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            enable_partition_eof=True,
+            auto_offset_reset="earliest",
+        )
+    )
+    places = [TopicPartition(topic.name, p, offsets.get(p, 0)) for p in range(topic.partitions)]
+    left = set(range(topic.partitions))
+    marked: list[Message] = []
+    try:
+        consumer.assign(places)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while left:
+            messages = consumer.consume(10_000, timeout=0.2)
+            end = time.monotonic() + PATIENCE_SECONDS if messages else end
+            for message in messages:
+                error = message.error()
+                if error and error.code() == KafkaError._PARTITION_EOF:
+                    left.discard(message.partition())
+                elif error and not error.retriable():
+                    raise StreamFailed(f"can't read the topic {topic.name}: {error.str()}")
+                elif not error and message.headers():
+                    marked.append(message)
+            if time.monotonic() > end:
+                raise StreamFailed(f"the end of the topic {topic.name} can't be reached", "see Kafka's log")
+    finally:
+        consumer.close()
+    return marked

@@ -1,0 +1,198 @@
+"""The producer: every row of the source into the topic, once, in order, and a marker at the end.
+
+The log is its own checkpoint. Rows go out in transactions; the last row of each transaction carries, in a header, how
+many rows of the source are in the log by then. A producer that starts reads the newest such mark, skips so many rows and
+goes on. Opening a transactional producer fences off an earlier one that is still alive somewhere and aborts what it had
+not committed, so no row can come in late or twice.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+
+import orjson
+import pyarrow as pa
+from confluent_kafka.admin import AdminClient
+
+from tidemill import kafka
+from tidemill.catalog import SourceState
+from tidemill.errors import SourceError, TopicError
+from tidemill.kafka import Topic
+from tidemill.rejects import Rejects
+from tidemill.rows import encode
+from tidemill.stage import Stage
+from tidemill.stream.log import COMMIT_SECONDS, Log, Messages
+from tidemill.stream.pace import Pacer
+from tidemill.stream.source import Chunk, SourceReader, open_source
+
+
+def run_producer(stage: Stage, bootstrap: str | None) -> None:
+    """The stage's work: claim the topic, find the place in it, send the rest, mark the end."""
+    run = stage.run
+    reader = open_source(run.pipeline, run.base)
+    state = plan(stage, reader)
+    if state.complete or stage.stop.is_set():
+        return
+    address, admin = kafka.connect(run, bootstrap, stage.stop)
+    state, topic = claim(stage, admin, state)
+    with Log(address, topic, run.id) as log:
+        place = log.place(run.catalog.next_offsets())
+        stage.count(produced=place.rows, rows=state.rows)
+        stage.ready()
+        rows, rejected = send(stage, reader, log, place.rows)
+        if stage.stop.is_set():
+            return
+        if not place.ended:
+            log.end()
+    done = replace(state, rows=rows, rejected=rejected, produced=rows, complete=True)
+    run.catalog.save_source(done)
+
+
+def plan(stage: Stage, reader: SourceReader) -> SourceState:
+    """What is known of the source before it is sent: counted through where ``parts`` need to know its length.
+
+    Raises:
+        SourceError: another source than the run began with, none of its rows fits, or it has fewer rows than parts.
+    """
+    catalog, parts = stage.run.catalog, stage.run.pipeline.batches.parts
+    state = catalog.source()
+    if state is None:
+        state = SourceState(reader.fingerprint)
+        catalog.save_source(state)
+    if state.fingerprint != reader.fingerprint:
+        raise SourceError(
+            f"{reader.title} is not the source that this run began with",
+            "put the old one back, give another --run-dir, or --fresh to begin anew",
+        )
+    if parts is not None and state.rows is None:
+        rows = count_rows(stage, reader)
+        if 0 < rows < parts:
+            raise SourceError(
+                f"{reader.title} has {rows} rows, fewer than the {parts} parts it is to be cut into",
+                f"lower batches.parts to {rows} or less (--set batches.parts={rows})",
+            )
+        state = replace(state, rows=rows)
+        catalog.save_source(state)
+    return state
+
+
+def count_rows(stage: Stage, reader: SourceReader) -> int:
+    """How many rows fit.
+
+    Raises:
+        SourceError: none does.
+    """
+    rows, example = 0, ""
+    for chunk in reader.chunks():
+        rows += len(chunk.rows)
+        example = example or first_reason(chunk)
+        stage.count(rows=rows)
+        if stage.stop.is_set():
+            break
+    if not rows and not stage.stop.is_set():
+        raise nothing_fits(reader, example)
+    return rows
+
+
+def first_reason(chunk: Chunk) -> str:
+    return next((f"; the first, line {one.line}: {one.reason}" for one in chunk.rejects), "")
+
+
+def nothing_fits(reader: SourceReader, example: str) -> SourceError:
+    return SourceError(f"no row of {reader.title} fits the declared columns{example}", "see [source.columns]")
+
+
+def claim(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[SourceState, Topic]:
+    """The run's own topic, made if need be. Its id binds the run to it.
+
+    Raises:
+        TopicError: the topic holds data that is not this run's, was made anew, or has other partitions.
+    """
+    catalog, spec = stage.run.catalog, stage.run.pipeline.stream
+    if state.topic_id is not None:
+        return state, kafka.same(admin, spec.topic, state.topic_id)
+    topic = kafka.describe(admin, spec.topic)
+    if topic is None:
+        state = replace(state, topic_created=True)
+        catalog.save_source(state)  # said before it is so: a crash in between must not leave the topic unowned
+        topic = kafka.create(admin, spec.topic, spec.partitions)
+    if topic.partitions != spec.partitions:
+        raise TopicError(
+            f"the topic {topic.name} has {topic.partitions} partitions, the pipeline says {spec.partitions}",
+            f"--set stream.partitions={topic.partitions}, or another --set stream.topic=NAME",
+        )
+    if any(kafka.end_offsets(admin, topic).values()):
+        raise TopicError(
+            f"the topic {topic.name} holds another run's data",
+            "use another topic (--set stream.topic=NAME), go on with that run in its own folder, or delete the topic",
+        )
+    state = replace(state, topic_id=topic.id)
+    catalog.save_source(state)
+    return state, topic
+
+
+def send(stage: Stage, reader: SourceReader, log: Log, position: int) -> tuple[int, int]:
+    """Send the rows from number ``position`` on; how many rows are in the log then, and how many were rejected."""
+    spec = stage.run.pipeline.stream
+    pacer = Pacer(spec, time.monotonic)
+    rejects = Rejects(stage.run.rejects / "source.jsonl", live=True)  # the source is read from its start each time
+    seen, example = 0, ""
+    for chunk in reader.chunks():
+        rejects.extend([asdict(one) for one in chunk.rejects])
+        example = example or first_reason(chunk)
+        skipped = min(max(position - seen, 0), len(chunk.rows))
+        seen += len(chunk.rows)
+        for part in messages(chunk.rows.slice(skipped), spec.key, spec.partitions, together=pacer.full_speed):
+            if not pace(stage, log, pacer):
+                break
+            log.send(part)
+            stage.count(produced=log.position, rejected=rejects.count)
+        if stage.stop.is_set():
+            break
+    log.commit()
+    stage.count(produced=log.position, rejected=rejects.count)
+    if not seen and not stage.stop.is_set():
+        raise nothing_fits(reader, example)
+    rejects.publish()
+    return seen, rejects.count
+
+
+def messages(rows: pa.Table, key: str | None, partitions: int, together: bool) -> Iterator[Messages]:
+    """The rows as messages for their partitions: in one list, or each in a list of its own."""
+    values = encode(rows)
+    keys = [None] * len(values) if key is None else [wire_key(value) for value in rows[key].to_pylist()]
+    batch: Messages = [
+        {"value": value, "key": one, "partition": partition_of(value if one is None else one, partitions)}
+        for value, one in zip(values, keys, strict=True)
+    ]
+    if together:
+        return iter([batch] if batch else [])
+    return ([message] for message in batch)
+
+
+def wire_key(value: object) -> bytes | None:
+    """A message's key: a string as it is, anything else as JSON."""
+    if value is None:
+        return None
+    return value.encode() if isinstance(value, str) else orjson.dumps(value, default=str)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of a row, from its key (from the whole row where it has none): CRC-32, as librdkafka's
+    ``consistent`` partitioner has it."""
+    return zlib.crc32(key) % partitions
+
+
+def pace(stage: Stage, log: Log, pacer: Pacer) -> bool:
+    """Wait until the next row is due, committing meanwhile what is due to be seen; False when asked to stop."""
+    left = 0.0 if pacer.full_speed else pacer.wait()
+    log.commit_if_due()
+    while left > 0 and not stage.stop.is_set():
+        nap = min(left, COMMIT_SECONDS)
+        time.sleep(nap)
+        left -= nap
+        log.commit_if_due()
+    return not stage.stop.is_set()

@@ -1,0 +1,78 @@
+"""START HERE. The main job on one page: which stages a run needs, and how long it stays up.
+
+The data's way: source -> producer -> Kafka -> collector -> batches -> trainer -> generations -> API. Each stage is a
+process of its own; they meet only in Kafka, in the catalog and in the files that the catalog names. So a stage may die
+and start again at any time without the others knowing.
+
+============  ===================================  ================================================
+stage         its work begins in                   what it leaves behind
+============  ===================================  ================================================
+broker        ``stream/broker.py``                 an embedded Apache Kafka, unless one is given
+producer      ``stream/producer.py``               the rows in the topic, then the end marker
+collector     ``batches/collector.py``             sealed batches
+trainer       ``training/trainer.py``              published generations
+api           ``serving/server.py``                answers
+============  ===================================  ================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Event
+
+from tidemill.errors import TrainingFailed
+from tidemill.run import Run, locked
+from tidemill.status import stream_ended, trained
+from tidemill.supervisor import Supervisor
+
+LOOK_SECONDS = 0.1
+
+
+def up(
+    run: Run,
+    arguments: Sequence[str],
+    own_kafka: bool,
+    exit_when_trained: bool,
+    stop: Event,
+    show: Callable[[Supervisor], None],
+) -> None:
+    """Run the pipeline until ``stop`` is set, or until its last generation is published.
+
+    Args:
+        arguments: what each stage's command is given.
+        own_kafka: the user gave a Kafka, so none is started.
+        show: called ten times a second.
+
+    Raises:
+        RunBusy: this run is up already.
+        TidemillError: a stage failed for good; the error says which and why.
+    """
+    with locked(run.folder / "locks" / "up.lock", busy=f"the run in {run.folder} is up already"):
+        with Supervisor(run, arguments) as supervisor:
+            supervisor.start(stages_needed(run, own_kafka))
+            while not stop.wait(LOOK_SECONDS):
+                supervisor.watch()
+                show(supervisor)
+                if exit_when_trained and trained(run) and supervisor.done("trainer"):
+                    break
+        show(supervisor)
+    if exit_when_trained:
+        refuse_failed(run)
+
+
+def stages_needed(run: Run, own_kafka: bool) -> list[str]:
+    """The stages that still have something to do; those that take longest to start come first."""
+    names = [] if trained(run) and not run.catalog.generations(state="failed") else ["trainer"]
+    if not stream_ended(run):
+        names = [*([] if own_kafka else ["broker"]), *names, "producer", "collector"]
+    return [*names, "api"]
+
+
+def refuse_failed(run: Run) -> None:
+    """Raise where a generation could not be trained."""
+    failed = run.catalog.generations(state="failed")
+    if failed:
+        raise TrainingFailed(
+            f"generation {failed[0].generation} failed: {failed[0].error}",
+            "the generations before and after it are served; start the run again to train it anew",
+        )

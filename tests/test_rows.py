@@ -1,0 +1,95 @@
+"""Rows keep their meaning over the wire, and what is no row is told apart with its reason."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidemill.rows import arrow_schema, decode, encode
+from tidemill.spec import Column
+
+COLUMNS = (
+    Column("id", "int", False),
+    Column("name", "string", False),
+    Column("size", "float", True),
+    Column("on", "bool", True),
+    Column("at", "timestamp", True),
+)
+
+moments = st.datetimes(datetime(1800, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
+rows = st.fixed_dictionaries(
+    {
+        "id": st.integers(-(2**63), 2**63 - 1),
+        "name": st.text(st.characters(codec="utf-8")),
+        "size": st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)),
+        "on": st.one_of(st.none(), st.booleans()),
+        "at": st.one_of(st.none(), moments),
+    }
+)
+
+
+@given(st.lists(rows, max_size=20))
+def test_what_goes_in_comes_out(written: list[dict[str, object]]) -> None:
+    """Encoding and decoding give back every value exactly: big integers, all floats, any text, microseconds."""
+    table = pa.Table.from_pylist(written, schema=arrow_schema(COLUMNS))
+    values = encode(table)
+    assert len(values) == len(written)
+    assert all(isinstance(json.loads(value), dict) for value in values)
+    read, bad = decode(values, COLUMNS)
+    assert bad == []
+    assert read.schema == arrow_schema(COLUMNS)
+    assert read.to_pylist() == table.to_pylist()
+
+
+GOOD = b'{"id":1,"name":"a"}'
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "an empty message"),
+        (b"", "an empty message"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[1]", "not a JSON object but [1]"),
+        (b"7", "not a JSON object but 7"),
+        (b'{"id":1,"name":"a"}{"id":2,"name":"b"}', "not JSON"),
+        (b'{"id":1,"name":"a"}\n{"id":2,"name":"b"}', "not JSON"),
+        (b'{"name":"a"}', "id is missing"),
+        (b'{"id":null,"name":"a"}', "id is missing"),
+        (b'{"id":1.5,"name":"a"}', "id is 1.5, not a whole number of 64 bits"),
+        (b'{"id":true,"name":"a"}', "id is True, not a whole number"),
+        (b'{"id":"1","name":"a"}', "id is '1', not a whole number"),
+        (b'{"id":9223372036854775808,"name":"a"}', "id is 9223372036854775808, not a whole number of 64 bits"),
+        (b'{"id":1,"name":7}', "name is 7, not a string"),
+        (b'{"id":1,"name":"a","size":"big"}', "size is 'big', not a finite number"),
+        (b'{"id":1,"name":"a","on":1}', "on is 1, not true or false"),
+        (b'{"id":1,"name":"a","at":"yesterday"}', "at is 'yesterday', not a timestamp"),
+    ],
+)
+def test_what_is_no_row_is_told_apart(value: bytes | None, reason: str) -> None:
+    """One bad message among good ones is rejected with its reason; the good ones are kept, in order."""
+    table, bad = decode([GOOD, value, b'{"id":2,"name":"b","more":[1]}'], COLUMNS)
+    assert [one.place for one in bad] == [1]
+    assert bad[0].reason.startswith(reason)
+    assert table["id"].to_pylist() == [1, 2]
+
+
+def test_two_bad_messages_that_make_up_for_each_other_are_both_found() -> None:
+    """Two objects in one message and none in the next are two rejects, though their number would fit."""
+    table, bad = decode([b'{"id":1,"name":"a"}{"id":2,"name":"b"}', b" ", GOOD], COLUMNS)
+    assert [one.place for one in bad] == [0, 1]
+    assert table["id"].to_pylist() == [1]
+
+
+def test_an_integer_is_a_fine_float() -> None:
+    """A whole number in a float column is the same number, in the fast way and in the slow one."""
+    value = b'{"id":1,"name":"a","size":3}'
+    for values in ([value], [value, b"no"]):
+        table, _ = decode(values, COLUMNS)
+        assert table["size"].to_pylist() == [3.0]
