@@ -93,3 +93,13 @@ def test_an_integer_is_a_fine_float() -> None:
     for values in ([value], [value, b"no"]):
         table, _ = decode(values, COLUMNS)
         assert table["size"].to_pylist() == [3.0]
+
+
+@pytest.mark.parametrize("text", ["2020-01-02T03:04:05Z", "2020-01-02 03:04:05", "2020-01-02T04:04:05+01:00"])
+def test_a_timestamp_means_the_same_whatever_stands_beside_it(text: str) -> None:
+    """The fast way and the slow one read the same moment; one without a zone is in UTC."""
+    value = b'{"id":1,"name":"a","at":"%s"}' % text.encode()
+    for values in ([value], [value, b"no"]):
+        table, bad = decode(values, COLUMNS)
+        assert len(bad) == len(values) - 1
+        assert table["at"].to_pylist() == [datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)]

@@ -208,7 +208,7 @@ def stage_command(title: str, stage_name: str, work: Callable[..., None]) -> Cal
         host: Host = None,
         port: Port = None,
     ) -> None:
-        loaded = checked(load(name, assignments or (), data, rows))
+        loaded = load(name, assignments or (), data, rows)
         with stage(open_run(loaded, run_dir), stage_name) as me:
             work(me, bootstrap=bootstrap, master=master, host=host, port=port)
 
@@ -237,6 +237,7 @@ def collect(me: Stage, bootstrap: str | None, **_: Any) -> None:
 def train(me: Stage, master: str | None, **_: Any) -> None:
     from tidemill.training.trainer import run_trainer
 
+    checked(Loaded(me.run.pipeline, me.run.base))
     run_trainer(me, master)
 
 
@@ -247,15 +248,18 @@ def serve(me: Stage, host: str | None, port: int | None, **_: Any) -> None:
     run_server(me, host if host is not None else spec.host, port if port is not None else spec.port)
 
 
-for _name, _title, _stage, _work in (
-    ("broker", "Only the embedded Kafka of a run.", "broker", broker),
-    ("produce", "Only the producer: the source's rows into the topic.", "producer", produce),
-    ("collect", "Only the collector: the stream into sealed batches.", "collector", collect),
-    ("train", "Only the trainer: sealed batches into generations of models.", "trainer", train),
-    ("serve", "Only the API: every published generation.", "api", serve),
-):
-    app.command(_name, help=_title)(stage_command(_title, _stage, _work))
+def add_stage_commands() -> None:
+    for name, title, stage_name, work in (
+        ("broker", "Only the embedded Kafka of a run.", "broker", broker),
+        ("produce", "Only the producer: the source's rows into the topic.", "producer", produce),
+        ("collect", "Only the collector: the stream into sealed batches.", "collector", collect),
+        ("train", "Only the trainer: sealed batches into generations of models.", "trainer", train),
+        ("serve", "Only the API: every published generation.", "api", serve),
+    ):
+        app.command(name, help=title)(stage_command(title, stage_name, work))
 
+
+add_stage_commands()
 
 # --- looking ------------------------------------------------------------------------------------------------------
 

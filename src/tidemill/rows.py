@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from tidemill.errors import shorten
@@ -54,7 +55,7 @@ def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa
     if not all(value is not None and value.startswith(b"{") for value in values):
         return None  # each value has at least one object then, so as many rows as values means one in each
     joined = b"\n".join(values)  # type: ignore[arg-type]  # no None among them: seen above
-    if joined.count(b"\n") != len(values) - 1:
+    if joined.count(b"\n") != len(values) - 1 or not is_utf8(joined):
         return None
     options = pj.ParseOptions(
         explicit_schema=pa.schema([field.with_nullable(True) for field in schema]), unexpected_field_behavior="ignore"
@@ -71,7 +72,22 @@ def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa
         return None
     table = table.select(schema.names).combine_chunks()
     missing = any(table[column.name].null_count for column in columns if not column.optional)
-    return None if missing else table.cast(schema)
+    infinite = any(has_infinite(table[column.name]) for column in columns if column.kind == "float")
+    return None if missing or infinite else table.cast(schema)
+
+
+def is_utf8(value: bytes) -> bool:
+    """Arrow's JSON reader does not look."""
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def has_infinite(values: pa.ChunkedArray) -> bool:
+    """Arrow's JSON reader takes NaN and Infinity, which JSON has not."""
+    return pc.all(pc.is_finite(values)).as_py() is False
 
 
 def _decode_each(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[Bad]]:
@@ -119,6 +135,8 @@ def checked(value: Any, column: Column) -> Any:
         return None
     if not FITS[column.kind](value):
         raise ValueError(f"{column.name} is {shorten(value, 40)}, not {ARTICLE[column.kind]}")
+    if column.kind == "timestamp":
+        return value if is_instant(value) else f"{value}Z"
     return float(value) if column.kind == "float" else value
 
 
@@ -131,12 +149,18 @@ ARTICLE = {
 }
 
 
-def is_timestamp(text: str) -> bool:
+def is_instant(text: str) -> bool:
+    """Whether it is an ISO 8601 timestamp with a zone."""
     try:
         pa.scalar(text).cast(TIMESTAMP)
     except pa.ArrowInvalid:
         return False
     return True
+
+
+def is_timestamp(text: str) -> bool:
+    """Whether it is an ISO 8601 timestamp; one without a zone is in UTC."""
+    return is_instant(text) or is_instant(f"{text}Z")
 
 
 FITS: dict[str, Callable[[Any], bool]] = {

@@ -102,8 +102,11 @@ class Stage:
             raise
         except Exception as caught:
             self.log.exception("failed")
-            error = StageFailed(f"{type(caught).__name__}: {shorten(str(caught), 300)}", "see the log of this stage")
-            raise
+            error = StageFailed(
+                f"the {self.name} failed: {type(caught).__name__}: {shorten(str(caught), 300)}",
+                f"see {self.run.logs / self.name}.log",
+            )
+            raise error from caught
         finally:
             self._done.set()
             beat.join()

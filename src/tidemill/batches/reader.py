@@ -12,8 +12,6 @@ from tidemill.kafka import END_HEADER, Topic
 
 CHUNK = 10_000
 POLL_SECONDS = 0.1
-# The client gets over these by itself.
-PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +81,7 @@ class Reader:
                 messages.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._drained.add(message.partition())
-            elif not error.retriable() and error.code() not in PASSING:
+            elif error.code() not in kafka.TRANSIENT:
                 raise StreamFailed(f"can't read the topic {self.topic.name}: {error.str()}", "see Kafka's log")
         return messages
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from tidemill.errors import StreamFailed
-from tidemill.kafka import END_HEADER, POSITION_HEADER, Topic, header, mark, reason, settings
+from tidemill.kafka import END_HEADER, POSITION_HEADER, TRANSIENT, Topic, header, mark, reason, settings
 
 COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues 100,000 messages at the most
@@ -165,7 +165,7 @@ def committed(bootstrap: str, topic: Topic, offsets: dict[int, int]) -> list[Mes
                 error = message.error()
                 if error and error.code() == KafkaError._PARTITION_EOF:
                     left.discard(message.partition())
-                elif error and not error.retriable():
+                elif error and error.code() not in TRANSIENT:
                     raise StreamFailed(f"can't read the topic {topic.name}: {error.str()}")
                 elif not error and message.headers():
                     marked.append(message)

@@ -119,15 +119,15 @@ def claim(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[SourceS
         state = replace(state, topic_created=True)
         catalog.save_source(state)  # said before it is so: a crash in between must not leave the topic unowned
         topic = kafka.create(admin, spec.topic, spec.partitions)
+    elif any(kafka.end_offsets(admin, topic).values()):
+        raise TopicError(
+            f"the topic {topic.name} holds another run's data",
+            "use another topic (--set stream.topic=NAME), go on with that run in its own folder, or delete the topic",
+        )
     if topic.partitions != spec.partitions:
         raise TopicError(
             f"the topic {topic.name} has {topic.partitions} partitions, the pipeline says {spec.partitions}",
             f"--set stream.partitions={topic.partitions}, or another --set stream.topic=NAME",
-        )
-    if any(kafka.end_offsets(admin, topic).values()):
-        raise TopicError(
-            f"the topic {topic.name} holds another run's data",
-            "use another topic (--set stream.topic=NAME), go on with that run in its own folder, or delete the topic",
         )
     state = replace(state, topic_id=topic.id)
     catalog.save_source(state)

@@ -1,0 +1,1 @@
+"""The stream: from the source into Kafka."""

@@ -1,0 +1,93 @@
+"""Source files: what kind each is by its ending, and opening them, compressed or not."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Literal, NamedTuple
+
+import pyarrow as pa
+
+from tidemill.errors import SourceError
+
+Format = Literal["csv", "json", "parquet"]
+FORMATS: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+BUFFER = 2**20
+
+
+class SourceFile(NamedTuple):
+    """A file of the source; ``label`` is its name in messages and rejects."""
+
+    path: Path
+    label: str
+    format: Format
+    compression: str | None
+
+
+def source_file(path: Path, label: str) -> SourceFile:
+    """What kind of file ``path`` is.
+
+    Raises:
+        SourceError: its ending doesn't say.
+    """
+    compression = COMPRESSIONS.get(path.suffix.lower())
+    ending = (path.with_suffix("") if compression else path).suffix.lower()
+    if ending not in FORMATS or (compression and FORMATS[ending] == "parquet"):
+        raise SourceError(
+            f"can't tell the format of {label} from its ending",
+            f"known: {', '.join(FORMATS)}; those of text also with .gz or .zst",
+        )
+    return SourceFile(path, label, FORMATS[ending], compression)
+
+
+@contextmanager
+def open_bytes(file: SourceFile) -> Iterator[IO[bytes]]:
+    """The file's bytes, unpacked.
+
+    Raises:
+        SourceError: it can't be opened, or (from within) read to its end.
+    """
+    with read_errors(file):
+        if file.compression is None:
+            with file.path.open("rb", buffering=BUFFER) as plain:
+                yield plain
+        elif file.path.stat().st_size == 0:
+            yield io.BytesIO()  # nothing at all is no truncated archive
+        else:
+            with pa.input_stream(os.fspath(file.path), compression=file.compression) as unpacked:
+                yield io.BufferedReader(unpacked, BUFFER)
+
+
+@contextmanager
+def read_errors(file: SourceFile) -> Iterator[None]:
+    """Turn the system's word for what can't be read into an error with a way out.
+
+    Raises:
+        SourceError: in place of such an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        hints = {
+            errno.ENOENT: "see that the path is right; a relative one starts at the pipeline file's folder",
+            errno.EACCES: "see that you may read it",
+            errno.EISDIR: f"give a file, or a glob such as {file.label}/*.csv",
+        }
+        damaged = (
+            "the file is damaged or was cut off: fetch or pack it again" if file.compression else "see that it is whole"
+        )
+        reason = error.strerror or str(error)
+        raise SourceError(f"can't read {file.label}: {reason}", hints.get(error.errno or 0, damaged)) from error

@@ -1,0 +1,52 @@
+"""Parquet, a row group's pages at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tidemill.errors import SourceError, shorten
+from tidemill.spec import Column
+from tidemill.stream.arrow_values import convert, refuse_types
+from tidemill.stream.chunk import Chunk, refuse_missing
+from tidemill.stream.opening import BUFFER, SourceFile, read_errors
+
+
+class ParquetFile:
+    """A Parquet file; a reject's line is its row, from 1."""
+
+    def __init__(self, file: SourceFile, columns: Sequence[Column]) -> None:
+        self.file = file
+        self.columns = columns
+
+    def check(self) -> bool:
+        with self._open() as file:
+            schema = file.schema_arrow
+            refuse_missing(self.file.label, schema.names, self.columns)
+            refuse_types(self.file.label, schema, self.columns)
+            return bool(file.metadata.num_rows)
+
+    def read(self, size: int, limit: int) -> Iterator[Chunk]:
+        row = 1
+        with self._open() as file:
+            names = [column.name for column in self.columns]
+            for batch in file.iter_batches(size, columns=names, use_threads=False):
+                wanted = pa.Table.from_batches([batch.slice(0, limit + 1 - row)])
+                yield convert(wanted, self.columns, self.file.label, row)
+                row += len(wanted)
+                if row > limit:
+                    return
+
+    @contextmanager
+    def _open(self) -> Iterator[pq.ParquetFile]:
+        with read_errors(self.file):
+            try:
+                with pq.ParquetFile(self.file.path, buffer_size=BUFFER) as file:
+                    yield file
+            except pa.ArrowInvalid as error:
+                raise SourceError(
+                    f"can't read {self.file.label}: {shorten(str(error))}", "see that it is whole"
+                ) from error
