@@ -121,9 +121,11 @@ def up(
     """Stream, cut, train and serve: the whole pipeline, until Ctrl-C."""
     from tidemill.progress import Progress
     from tidemill.status import status
+    from tidemill.stream.source import open_source
     from tidemill.up import up as run_up
 
     loaded = checked(load(name, assignments or (), data, rows))
+    open_source(loaded.pipeline, loaded.folder)  # a source that can't be read is found before anything starts
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
     if fresh:
         begin_anew(loaded, run_dir, kafka)
@@ -383,10 +385,11 @@ def sample(
     rows: Rows = None,
 ) -> None:
     """Write a built-in sample to a file."""
-    from tidemill.samples import write_sample
+    from tidemill.samples import find_sample, write_sample
 
-    written = write_sample(name, rows, out)
-    typer.echo(f"wrote {written:,} rows of {name} to {out}")
+    count = rows or find_sample(name).default_rows
+    write_sample(name, count, out)
+    typer.echo(f"wrote {count:,} rows of {name} to {out}")
 
 
 @app.command()

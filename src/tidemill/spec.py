@@ -439,6 +439,8 @@ def route_faults(routes: Sequence[object], models: Mapping[str, Any]) -> Iterato
         path, model = (route.get("path"), route.get("model")) if isinstance(route, Mapping) else (None, None)
         if isinstance(model, str) and model not in models:
             yield Fault(f"routes[{place}].model", f'"{model}"', "a model", did_you_mean(model, list(models)))
+        if isinstance(path, str) and path.startswith("/models/"):
+            yield Fault(f"routes[{place}].path", f'"{path}"', "a path that is not below /models/, which every run has")
         if isinstance(path, str) and path in taken:
             yield Fault(f"routes[{place}].path", f'"{path}" again', "each path once")
         taken.add(path)

@@ -134,7 +134,7 @@ def stage(run: Run, name: str) -> Iterator[Stage]:
 
 def watch_lifeline() -> None:
     """Stop this process when the other end of standard input closes, which the system does when `up` dies."""
-    while sys.stdin.buffer.read(1):
+    while os.read(0, 1):  # not sys.stdin, whose lock a thread that waits would keep at the interpreter's end
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -151,6 +151,7 @@ def log_to_file(run: Run, name: str) -> None:
     if not os.environ.get(LIFELINE):
         handlers.append(logging.StreamHandler(sys.stderr))
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+    logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells every call
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -1,0 +1,1 @@
+"""The REST API: every published generation of every model, and the routes that the pipeline declares."""

@@ -1,0 +1,167 @@
+"""The application: every route, one error form, and the middleware they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tidemill import __version__
+from tidemill.errors import (
+    CatalogError,
+    MethodNotAllowed,
+    NotFound,
+    NotReady,
+    ParameterError,
+    RequestError,
+    TidemillError,
+    did_you_mean,
+)
+from tidemill.run import Run
+from tidemill.serving import openapi, shapes
+from tidemill.serving.answers import Json
+from tidemill.serving.front import Front, Metrics
+from tidemill.serving.inputs import Inputs, inputs_of, shown
+from tidemill.serving.live import Live, reason_of
+from tidemill.serving.lookup import Lookup
+from tidemill.serving.openapi import giving
+from tidemill.serving.pages import DocsPages
+from tidemill.serving.predict import Predictor
+from tidemill.serving.views import ModelViews, RunViews
+
+
+def create_app(run: Run, live: Live) -> FastAPI:
+    """The API of ``run``, answering from ``live``."""
+    metrics = Metrics(live)
+    app = FastAPI(
+        title=run.pipeline.title or run.pipeline.name,
+        version=__version__,
+        description=f"The models of the pipeline {run.pipeline.name}, generation by generation.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        middleware=[Middleware(Front, metrics=metrics, log=live.log)],
+    )
+    inputs = {name: inputs_of(run.pipeline, name) for name in run.pipeline.models}
+    add_predictions(app, live, inputs)
+    add_run_views(app, live, metrics)
+    lookup = Lookup(run)
+    for name in run.pipeline.models:
+        add_model_views(app, name, ModelViews(live, name, inputs[name], lookup))
+    add_docs(app)
+    add_error_form(app, live)
+    app.openapi = openapi.describe(app, live, inputs)  # type: ignore[method-assign]  # FastAPI's documented way
+    return app
+
+
+def add_predictions(app: FastAPI, live: Live, inputs: dict[str, Inputs]) -> None:
+    """The routes that predict, first of all since routes are tried in order: the declared ones, then each model's."""
+
+    def post(path: str, endpoint: Any, model: str, summary: str, keys: Mapping[str, str] | None = None) -> None:
+        app.add_api_route(
+            path,
+            endpoint,
+            methods=["POST"],
+            summary=summary,
+            tags=[model],
+            responses=openapi.predict_responses(keys),
+            response_class=Json,
+            openapi_extra=openapi.predict_body(model),
+        )
+
+    for route in live.run.pipeline.routes:
+        declared = Predictor(live, route.model, inputs[route.model], route.answer)
+        post(route.path, declared.newest, route.model, f"{route.model}, in this pipeline's own form", route.answer)
+    for name, one in inputs.items():
+        predictor = Predictor(live, name, one)
+        post(f"/models/{name}/predict", predictor.newest, name, f"Predict by the newest generation of {name}")
+        by_generation = f"/models/{name}/generations/{{generation}}/predict"
+        post(by_generation, predictor.chosen, name, f"Predict by one generation of {name}")
+
+
+def add_run_views(app: FastAPI, live: Live, metrics: Metrics) -> None:
+    views = RunViews(live)
+    unready: openapi.Responses = {503: {"model": shapes.Unready, "description": openapi.MEANINGS[503]}}
+
+    def get(path: str, endpoint: Any, summary: str, responses: openapi.Responses) -> None:
+        app.add_api_route(path, endpoint, summary=summary, tags=["run"], responses=responses, response_class=Json)
+
+    get("/", views.home, "The pipeline and its links; a page for browsers", openapi.with_page(giving(shapes.Home)))
+    get("/health", views.health, "Ready, or what is being waited for", giving(shapes.Health) | unready)
+    get("/generations", views.generations, "All generations", giving(list[shapes.GenerationBody], 422))
+    get("/generations/{generation}", views.generation, "One generation", giving(shapes.GenerationBody, 404, 422))
+    get("/models", views.models, "All models, with the newest metrics", giving(list[shapes.ModelBody]))
+
+    def prometheus() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8")
+
+    app.add_api_route(
+        "/metrics",
+        prometheus,
+        summary="Prometheus metrics",
+        tags=["run"],
+        responses=openapi.giving_text("Prometheus' text format"),
+        response_class=Response,
+    )
+
+
+def add_model_views(app: FastAPI, name: str, views: ModelViews) -> None:
+    def get(path: str, endpoint: Any, summary: str, responses: openapi.Responses) -> None:
+        app.add_api_route(path, endpoint, summary=summary, tags=[name], responses=responses, response_class=Json)
+
+    base = f"/models/{name}"
+    get(base, views.document, "Inputs, settings, and metrics per generation", giving(shapes.ModelBody))
+    get(f"{base}/profile", views.profile, "The clusters", giving(shapes.Profile, 404, 422, 503))
+    rows = giving(shapes.FoundRows, 404, 422, 503)
+    get(f"{base}/rows/{{key:path}}", views.rows, "Predictions for rows of the stream, by their key", rows)
+
+
+def add_docs(app: FastAPI) -> None:
+    pages = DocsPages(app.title)
+    app.add_route("/docs", pages.docs, include_in_schema=False)
+    app.add_route("/docs/assets/{name}", pages.asset, include_in_schema=False)
+
+
+def add_error_form(app: FastAPI, live: Live) -> None:
+    """Every error that is answered goes through here."""
+
+    def respond(error: TidemillError, headers: Any = None, status: int | None = None) -> Json:
+        return Json(error.document(), status_code=status or error.status, headers=headers)
+
+    async def own(request: Request, error: TidemillError) -> Json:
+        if isinstance(error, CatalogError):
+            live.log.error("the catalog or a file could not be read", path=request.url.path, reason=error.message)
+            return respond(CatalogError(reason_of(live.run, error), error.hint), status=NotReady.status)
+        return respond(error)
+
+    async def parameters(request: Request, error: RequestValidationError) -> Json:
+        found = [f"{one['loc'][-1]} is {shown(one['input'])}: {one['msg'].lower()}" for one in error.errors()]
+        return respond(ParameterError("; ".join(found), "GET /docs shows what each endpoint takes"))
+
+    async def framework(request: Request, error: HTTPException) -> Json:
+        return respond(explained(error, request, list(live.run.pipeline.models)), error.headers, error.status_code)
+
+    app.add_exception_handler(TidemillError, own)  # type: ignore[arg-type]  # starlette's type takes any Exception
+    app.add_exception_handler(RequestValidationError, parameters)  # type: ignore[arg-type]  # the same
+    app.add_exception_handler(HTTPException, framework)  # type: ignore[arg-type]  # the same
+
+
+def explained(error: HTTPException, request: Request, models: list[str]) -> TidemillError:
+    """The framework's own errors in our words."""
+    path = request.url.path
+    if error.status_code == MethodNotAllowed.status:
+        allowed = sorted(Headers(error.headers).get("allow", "").split(", "))
+        return MethodNotAllowed(f"{request.method} is not for {shown(path)}", f"use {', '.join(allowed)}")
+    if error.status_code != NotFound.status:
+        return RequestError(str(error.detail))
+    parts = path.split("/")
+    if len(parts) > 2 and parts[1] == "models" and parts[2] not in models:
+        return NotFound(f"there is no model {shown(parts[2])}", did_you_mean(parts[2], models))
+    return NotFound(f"there is nothing at {shown(path)}", "GET / lists what there is; GET /docs shows each endpoint")

@@ -1,0 +1,82 @@
+"""The documents that describe the run and its models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tidemill.catalog import Generation
+from tidemill.run import Run
+from tidemill.scoring import Feature
+from tidemill.serving.live import Snapshot
+
+LINKS = {
+    "health": "/health",
+    "generations": "/generations",
+    "models": "/models",
+    "metrics": "/metrics",
+    "docs": "/docs",
+    "openapi": "/openapi.json",
+}
+
+
+def home(run: Run, snapshot: Snapshot) -> dict[str, Any]:
+    """What there is: the pipeline, its models, its own routes, and where to look next."""
+    pipeline = run.pipeline
+    return {
+        "pipeline": pipeline.name,
+        "title": pipeline.title,
+        "generation": snapshot.newest.number if snapshot.newest else None,
+        "generations": len(snapshot.published),
+        "models": {
+            name: {"estimator": model.estimator, "predict": f"/models/{name}/predict"}
+            for name, model in pipeline.models.items()
+        },
+        "routes": [{"method": one.method, "path": one.path, "model": one.model} for one in pipeline.routes],
+        "links": LINKS,
+    }
+
+
+def model(run: Run, snapshot: Snapshot, name: str, generations: list[Generation]) -> dict[str, Any]:
+    """A model's inputs and settings, and how it did in each of ``generations``."""
+    declared = run.pipeline.models[name]
+    kinds = {column.name: column.kind for column in run.pipeline.source.schema_}
+    seen = features(snapshot, name)
+    return {
+        "model": name,
+        "estimator": declared.estimator,
+        "label": declared.label,
+        "labels": declared.labels,
+        "params": declared.params,
+        "scale": declared.scale,
+        "inputs": [feature_document(one, kinds[one], seen.get(one)) for one in declared.features],
+        "generations": [scores(one, name) for one in generations if name in one.models],
+    }
+
+
+def features(snapshot: Snapshot, name: str) -> Mapping[str, Feature]:
+    """What the newest generation's training saw of a model's features; nothing before there is one."""
+    scorer = snapshot.newest.scorers.get(name) if snapshot.newest else None
+    return {feature.name: feature for feature in scorer.features} if scorer else {}
+
+
+def feature_document(name: str, kind: str, seen: Feature | None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": kind,
+        "categories": list(seen.categories) if seen and seen.categories is not None else None,
+        "minimum": seen.minimum if seen else None,
+        "maximum": seen.maximum if seen else None,
+        "example": seen.example if seen else None,
+    }
+
+
+def scores(generation: Generation, name: str) -> dict[str, Any]:
+    trained = generation.models[name]
+    return {
+        "generation": generation.generation,
+        "metrics": trained.metrics,
+        "rows": trained.rows,
+        "fit_seconds": trained.fit_seconds,
+        "published_at": generation.published_at,
+    }

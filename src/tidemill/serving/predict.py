@@ -1,0 +1,70 @@
+"""Predictions over HTTP, for the newest generation or a chosen one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import Path, Request
+
+from tidemill.errors import BodyTooLarge
+from tidemill.scoring import Scorer
+from tidemill.serving.answers import Answer, Json, encode, mapped, standard
+from tidemill.serving.health import waiting
+from tidemill.serving.inputs import Inputs
+from tidemill.serving.live import Live
+
+MOST_BYTES = 1 << 20
+INLINE_BYTES = 16 << 10  # more work than this leaves the event loop to other requests
+
+GenerationNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="The generation's number, from 1.")]
+
+
+async def read_body(request: Request) -> bytes:
+    """The request's body, counted as it comes in.
+
+    Raises:
+        BodyTooLarge: it is over ``MOST_BYTES``, whatever its headers say.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise BodyTooLarge(f"the body is over {MOST_BYTES} bytes (1 MiB)", "send the rows in several requests")
+    return bytes(body)
+
+
+class Predictor:
+    """Answers for one model, in the standard form or with the keys that a declared route maps."""
+
+    def __init__(self, live: Live, model: str, inputs: Inputs, keys: Mapping[str, str] | None = None) -> None:
+        self.live = live
+        self.model = model
+        self.inputs = inputs
+        self._answer: Answer = mapped(keys) if keys else standard
+
+    async def newest(self, request: Request) -> Json:
+        body = await read_body(request)
+        snapshot = self.live.now
+        if snapshot.newest is None:
+            raise waiting(self.live.run, snapshot)
+        number = snapshot.newest.number
+        return await self._respond(body, number, await self.live.scorer(snapshot, number, self.model))
+
+    async def chosen(self, request: Request, generation: GenerationNumber) -> Json:
+        body = await read_body(request)
+        scorer = await self.live.scorer(self.live.now, generation, self.model)
+        return await self._respond(body, generation, scorer)
+
+    async def _respond(self, body: bytes, generation: int, scorer: Scorer) -> Json:
+        if len(body) <= INLINE_BYTES:
+            return Json(self._predict(body, generation, scorer))
+        return Json(await to_thread.run_sync(self._predict, body, generation, scorer))
+
+    def _predict(self, body: bytes, generation: int, scorer: Scorer) -> bytes:
+        rows, many = self.inputs.read(body)
+        if not rows:
+            return b"[]"
+        answers = [self._answer(self.model, generation, one) for one in scorer.predict(rows)]
+        return encode(answers if many else answers[0])

@@ -1,0 +1,122 @@
+"""What can be looked at: the run, its generations, its models, their clusters, the stream's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import Path, Query, Request
+from starlette.responses import HTMLResponse, Response
+
+from tidemill.catalog import Generation
+from tidemill.errors import FeatureError, NotFound, NotReady
+from tidemill.scoring import Scorer
+from tidemill.serving import documents, health
+from tidemill.serving.answers import Json, standard
+from tidemill.serving.inputs import Inputs
+from tidemill.serving.live import Live, Snapshot, published_hint, unpublished
+from tidemill.serving.lookup import Found, Lookup
+from tidemill.serving.pages import PAGE_HEADERS, home_page
+from tidemill.serving.predict import GenerationNumber
+
+ChosenGeneration = Annotated[
+    int | None, Query(ge=1, le=2**31 - 1, description="Of which generation; the newest if left out.")
+]
+After = Annotated[int, Query(ge=0, le=2**31 - 1, description="Only the generations above this number.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
+Key = Annotated[str, Path(min_length=1, description="The value of the stream's key column.")]
+
+
+def newest_number(live: Live, snapshot: Snapshot) -> int:
+    if snapshot.newest is None:
+        raise health.waiting(live.run, snapshot)
+    return snapshot.newest.number
+
+
+class RunViews:
+    """The endpoints about the run as a whole."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+
+    async def home(self, request: Request) -> Response:
+        content = documents.home(self.live.run, self.live.now)
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(home_page(content, self.live.now), headers=PAGE_HEADERS)
+        return Json(content, headers={"Vary": "Accept"})
+
+    def health(self) -> Json:
+        snapshot = self.live.now
+        try:
+            return Json(health.ready(self.live, snapshot))
+        except NotReady as error:
+            return Json(health.unready(self.live, snapshot, error), status_code=error.status)
+
+    async def generations(self, after: After = 0, limit: Limit = 1000) -> Json:
+        above = [one for number, one in self.live.now.generations.items() if number > after]
+        return Json([one.document() for one in above[:limit]])
+
+    async def generation(self, generation: GenerationNumber) -> Json:
+        snapshot = self.live.now
+        record = snapshot.generations.get(generation)
+        if record is None:
+            raise NotFound(unpublished(snapshot, generation), published_hint(snapshot))
+        return Json(record.document())
+
+    async def models(self) -> Json:
+        snapshot = self.live.now
+        newest = [snapshot.newest.record] if snapshot.newest else []
+        names = self.live.run.pipeline.models
+        return Json([documents.model(self.live.run, snapshot, name, newest) for name in names])
+
+
+class ModelViews:
+    """The endpoints about one model."""
+
+    def __init__(self, live: Live, model: str, inputs: Inputs, lookup: Lookup) -> None:
+        self.live = live
+        self.model = model
+        self.inputs = inputs
+        self.lookup = lookup
+
+    async def document(self) -> Json:
+        snapshot = self.live.now
+        published = [snapshot.generations[number] for number in snapshot.published]
+        return Json(documents.model(self.live.run, snapshot, self.model, published))
+
+    def profile(self, generation: ChosenGeneration = None) -> Json:
+        snapshot = self.live.now
+        number = generation or newest_number(self.live, snapshot)
+        trained = self.live.trained(snapshot, number, self.model)
+        record = self.live.run.catalog.generation(number)
+        clusters = record.models[self.model].profile if record else None
+        if clusters is None:
+            raise NotFound(
+                f"{self.model} has no clusters: it is a {trained.estimator}", "ask for a model that clusters"
+            )
+        return Json({"model": self.model, "generation": number, "clusters": clusters})
+
+    async def rows(self, key: Key, generation: ChosenGeneration = None, limit: Limit = 100) -> Json:
+        snapshot = self.live.now
+        number = generation or newest_number(self.live, snapshot)
+        scorer = await self.live.scorer(snapshot, number, self.model)
+        record = snapshot.generations[number]
+        return await to_thread.run_sync(self._rows, record, scorer, key, limit)
+
+    def _rows(self, record: Generation, scorer: Scorer, key: str, limit: int) -> Json:
+        found = self.lookup.find(record, key, limit)
+        rows = self._predicted(found, record.generation, scorer)
+        return Json({"model": self.model, "generation": record.generation, "key": key, "rows": rows})
+
+    def _predicted(self, found: Sequence[Found], generation: int, scorer: Scorer) -> list[dict[str, Any]]:
+        return [{"batch": one.batch, "row": one.row} | self._prediction(one, generation, scorer) for one in found]
+
+    def _prediction(self, found: Found, generation: int, scorer: Scorer) -> dict[str, Any]:
+        """A row's prediction; a row that lacks a feature has none, and says why."""
+        try:
+            row = self.inputs.row(found.row)
+        except FeatureError as error:
+            return {"prediction": None, "reason": error.message}
+        answer = standard(self.model, generation, scorer.predict([row])[0])
+        return {part: value for part, value in answer.items() if part not in ("model", "generation")}

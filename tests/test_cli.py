@@ -1,0 +1,182 @@
+"""The command line: one JSON document where asked for, clear errors with a way out, the right exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import SMART_HOME
+from tidemill.run import open_run
+from tidemill.spec import load
+
+
+def tidemill(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "tidemill", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
+
+
+def test_pipelines_are_listed() -> None:
+    """`pipelines --json` is one JSON document with each ready pipeline."""
+    done = tidemill("pipelines", "--json")
+    assert done.returncode == 0
+    names = [one["name"] for one in json.loads(done.stdout)]
+    assert "smart-home" in names
+    assert "smart-home" in tidemill("pipelines").stdout
+
+
+def test_check_finds_nothing_in_a_good_pipeline() -> None:
+    """A good pipeline passes, on its sample and on the real file."""
+    for more in ((), ("--data", str(SMART_HOME))):
+        done = tidemill("check", "smart-home", *more)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "no fault found" in done.stdout
+
+
+def test_check_reports_all_faults_in_json() -> None:
+    """`check --json` lists the faults with path, found and expected, and exits with 2."""
+    done = tidemill("check", "smart-home", "--json", "--set", "stream.topc=x", "--set", "batches.parts=0")
+    assert done.returncode == 2
+    faults = json.loads(done.stdout)["faults"]
+    assert {fault["path"] for fault in faults} == {"stream.topc", "batches.parts"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("smart-hom",), 'no pipeline or file "smart-hom"', 'did you mean "smart-home"?'),
+        (("nowhere/p.toml",), 'no pipeline or file "nowhere/p.toml"', "give the path of a pipeline file"),
+        (("smart-home", "--set", "stream.topc=x"), 'did you mean "topic"?', "tidemill check"),
+        (("smart-home", "--set", "batches.parts=three"), "batches.parts: found 'three'; expected a whole number", ""),
+        (("smart-home", "--set", "models.segment.estimator=KMean"), 'did you mean "KMeans"?', ""),
+        (("smart-home", "--set", "models.segment.params.kk=3"), "models.segment.params.kk", ""),
+        (("smart-home", "--set", "models.efficiency.label=Efficiency"), "models.efficiency.label", ""),
+        (("smart-home", "--data", "no-such.csv"), "no-such.csv", ""),
+        (("smart-home", "--set", "source.columns.Colour=string"), "Colour", ""),
+    ],
+)
+def test_what_the_user_got_wrong_is_said_before_anything_starts(
+    tmp_path: Path, arguments: tuple[str, ...], message: str, hint: str
+) -> None:
+    """Bad input ends `up` with exit code 2 and one clear message; no run folder is made."""
+    done = tidemill("up", *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert hint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_empty_source(tmp_path: Path) -> None:
+    """A source without a row is refused before anything starts."""
+    (tmp_path / "empty.csv").write_text(SMART_HOME.read_text().splitlines()[0] + "\n")
+    done = tidemill("up", "smart-home", "--data", "empty.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "empty.csv" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_fewer_rows_than_parts_ends_the_run(tmp_path: Path) -> None:
+    """What a stage finds wrong with the input ends `up` in the stage's own words, with exit code 2."""
+    done = tidemill("up", "smart-home", "--rows", "2", "--port", "0", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    error = json.loads(done.stdout)["error"]
+    assert error["code"] == "source"
+    assert "has 2 rows, fewer than the 3 parts" in error["message"]
+    assert "batches.parts=2" in error["hint"]
+
+
+def test_a_bootstrap_server_that_does_not_answer(tmp_path: Path) -> None:
+    """No Kafka at --bootstrap-servers ends the run within 15 s, with exit code 2."""
+    began = time.monotonic()
+    done = tidemill("up", "smart-home", "--port", "0", "--bootstrap-servers", "127.0.0.1:1", cwd=tmp_path)
+    assert time.monotonic() - began < 25  # the whole command, on a busy machine; the wait itself is bounded by 10 s
+    assert done.returncode == 2
+    assert "no Kafka answers at 127.0.0.1:1" in done.stderr
+
+
+def test_another_pipelines_folder(tmp_path: Path) -> None:
+    """A run folder of another pipeline is refused with exit code 2."""
+    open_run(load("smart-home", ["name=other"]), tmp_path / "run").close()
+    done = tidemill("up", "smart-home", "--run-dir", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert "holds a run of the pipeline other" in done.stderr
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    """A taken API port ends the run with exit code 2 and says how to get another."""
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = tidemill("serve", "smart-home", "--port", str(port), cwd=tmp_path)
+    assert done.returncode == 2
+    assert str(port) in done.stderr
+    assert "--port 0" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "batches", "generations"])
+def test_looking_where_there_is_no_run(tmp_path: Path, command: str) -> None:
+    """Looking at a run that is not there says so in JSON too, and makes nothing."""
+    done = tidemill(command, "smart-home", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["code"] == "no-run"
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_stage_by_hand_without_a_broker(tmp_path: Path) -> None:
+    """A stage that finds no Kafka says which command starts one."""
+    done = tidemill("produce", "smart-home", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "tidemill broker smart-home" in done.stderr
+
+
+def test_an_empty_run_is_shown(tmp_path: Path) -> None:
+    """A run that has just begun can be looked at."""
+    open_run(load("smart-home"), tmp_path / "run").close()
+    found = json.loads(tidemill("status", "smart-home", "--run-dir", str(tmp_path / "run"), "--json").stdout)
+    assert found["rows"] == {"source": None, "produced": 0, "collected": 0, "sealed": 0, "rejected": 0}
+    assert (found["api"], found["console"], found["stages"]) == (None, None, {})
+    for command in ("batches", "generations"):
+        done = tidemill(command, "smart-home", "--run-dir", str(tmp_path / "run"), "--json")
+        assert json.loads(done.stdout) == []
+
+
+def test_a_sample_is_written(tmp_path: Path) -> None:
+    """`sample` writes as many rows as asked for."""
+    done = tidemill("sample", "smart-home", "--rows", "12", "--out", str(tmp_path / "s.csv"))
+    assert done.returncode == 0
+    assert len((tmp_path / "s.csv").read_text().splitlines()) == 13
+    assert tidemill("sample", "smart-hom", "--out", str(tmp_path / "s.csv")).returncode == 2
+
+
+def test_help_and_version() -> None:
+    """Every command has help, and the version is told."""
+    text = tidemill("--help").stdout
+    commands = [
+        "up",
+        "broker",
+        "produce",
+        "collect",
+        "train",
+        "serve",
+        "pipelines",
+        "check",
+        "status",
+        "batches",
+        "generations",
+        "sample",
+        "doctor",
+    ]
+    for command in commands:
+        assert command in text
+        assert "--help" in tidemill(command, "--help").stdout
+    assert tidemill("--version").stdout.startswith("tidemill 0")
+    assert tidemill("no-such-command").returncode == 2

