@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +168,13 @@ def stage_process() -> Iterator[Any]:
         process.wait()
 
 
-def counter(run: Run, stage: str, name: str) -> int:
-    word = run.catalog.stages().get(stage)
-    return int(word.counters.get(name, 0)) if word else 0
+def has_produced(run: Run, rows: int) -> bool:
+    word = run.catalog.stages().get("producer")
+    return word is not None and int(word.counters.get("produced", 0)) >= rows
+
+
+def has_sealed(run: Run, batches: int) -> bool:
+    return len(run.catalog.batches()) >= batches
 
 
 def test_a_killed_producer_goes_on_where_the_log_ends(kafka: str, tmp_path: Path, stage_process: Any) -> None:
@@ -179,7 +184,7 @@ def test_a_killed_producer_goes_on_where_the_log_ends(kafka: str, tmp_path: Path
     run = open_run(load("smart-home", settings, data=str(SMART_HOME)), tmp_path)
     for until in (1000, 3000):
         process = stage_process("produce", run, kafka, settings)
-        wait_for(lambda until=until: counter(run, "producer", "produced") >= until, f"{until} rows")
+        wait_for(partial(has_produced, run, until), f"{until} rows")
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert stage_process("produce", run, kafka, settings).wait(60) == 0
@@ -196,7 +201,7 @@ def test_a_killed_collector_makes_the_same_batches(kafka: str, tmp_path: Path, s
     seen: dict[int, str] = {}
     for batches in (2, 5):
         process = stage_process("collect", run, kafka, settings)
-        wait_for(lambda batches=batches: len(run.catalog.batches()) >= batches, f"{batches} batches")
+        wait_for(partial(has_sealed, run, batches), f"{batches} batches")
         process.send_signal(signal.SIGKILL)
         process.wait()
         for batch in run.catalog.batches():

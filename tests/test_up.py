@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,9 @@ def test_a_run_lives_through_kills_answers_and_is_resumed(ups: list[Up], tmp_pat
     ups.append(one)
     catalog = one.catalog()
     for stage in ("producer", "collector", "broker", "trainer"):
-        before = wait_for(lambda stage=stage: running(catalog, stage), f"the {stage}")
+        before = wait_for(partial(running, catalog, stage), f"the {stage}")
         os.kill(before, signal.SIGKILL)
-        wait_for(lambda stage=stage, before=before: running(catalog, stage) not in (0, before), f"another {stage}", 60)
+        wait_for(partial(replaced, catalog, stage, before), f"another {stage}")
     wait_for(lambda: catalog.newest_generation() == 3, "three generations", 240)
     assert_every_row_once(one.folder, catalog)
     address = one.status()["api"]
@@ -168,6 +169,11 @@ def running(catalog: Catalog, stage: str) -> int:
     """The process of a stage at work; 0 while there is none."""
     word = catalog.stages().get(stage)
     return word.pid if word and word.state == "running" and psutil.pid_exists(word.pid) else 0
+
+
+def replaced(catalog: Catalog, stage: str, before: int) -> bool:
+    """Whether another process is at work in the place of ``before``."""
+    return running(catalog, stage) not in (0, before)
 
 
 def assert_every_row_once(folder: Path, catalog: Catalog) -> None:

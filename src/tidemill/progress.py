@@ -26,6 +26,7 @@ class Progress:
         self._generation = 0
         self._endpoints: set[tuple[str, str]] = set()
         self._restarts = 0
+        self._told_fetching = False
         self._moving: Status | None = console.status("starting") if console.is_terminal else None
         if self._moving:
             self._moving.start()
@@ -38,6 +39,9 @@ class Progress:
 
     def show(self, supervisor: Supervisor) -> None:
         now = status(self._run)
+        if not self._told_fetching and self._fetching():
+            self._told_fetching = True
+            self.say("kafka", "fetching it from Maven Central, once; this takes about a minute")
         for name, key in (("broker", "kafka"), ("api", "api")):
             self._endpoint(key, now["stages"].get(name, {}))
         for batch in self._run.catalog.batches(after=self._batch):
@@ -78,11 +82,17 @@ class Progress:
             self.say("", f"{name}: {', '.join(shown)}; fitted in {model.fit_seconds:.1f} s")
 
     def _moving_line(self, now: dict[str, Any]) -> str:
-        notes = [word.counters["note"] for word in self._run.catalog.stages().values() if word.counters.get("note")]
         rows = now["rows"]
         total = f" of {rows['source']:,}" if rows["source"] else ""
         counts = f"produced {rows['produced']:,}{total}, sealed {rows['sealed']:,}, rejected {rows['rejected']:,}"
-        return "; ".join([*notes, counts, "Ctrl-C stops"])
+        return f"{self._fetching() or counts}; Ctrl-C stops"
+
+    def _fetching(self) -> str:
+        """How far the broker is with fetching Kafka, which it does once for each user."""
+        broker = self._run.catalog.stages().get("broker")
+        if broker is None or broker.state != "starting" or "jars_steps" not in broker.counters:
+            return ""
+        return f"fetching Kafka: {broker.counters['jars_done']} of {broker.counters['jars_steps']} steps"
 
 
 def describe_batch(batch: Batch) -> str:

@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tidemill.catalog import FILE_NAME, Catalog, Stage
-from tidemill.errors import NoRun, RunBusy, RunFolderError, shorten
+from tidemill.catalog import FILE_NAME, Batch, Catalog, Stage
+from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError, shorten
 from tidemill.files import disk_errors
 from tidemill.spec import Loaded, Pipeline
 
@@ -78,6 +78,22 @@ class Run:
         self.catalog.close()
 
 
+def check_batch(run: Run, batch: Batch) -> None:
+    """See that a sealed batch's file is there, in its size.
+
+    Raises:
+        CatalogError: it is not; the error names it.
+    """
+    path = run.folder / batch.path
+    found = path.stat().st_size if path.is_file() else None
+    if found != batch.bytes:
+        what = "is missing" if found is None else f"has {found} bytes, the catalog says {batch.bytes}"
+        raise CatalogError(
+            f"the file of sealed batch {batch.batch}, {batch.path}, {what}",
+            "put the file back as it was, or begin the run anew with --fresh",
+        )
+
+
 def default_folder(pipeline: Pipeline) -> Path:
     return Path("runs") / pipeline.name
 
@@ -93,10 +109,9 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
     folder = (folder or default_folder(loaded.pipeline)).absolute()
     refuse_foreign(folder)
     make_folders(folder)
-    with disk_errors(f"the run folder {folder}"):
-        with locked(folder / "locks" / "catalog.lock"):
-            catalog = Catalog(folder / FILE_NAME)
-            recorded = catalog.begin(uuid.uuid4().hex, loaded.pipeline.name, loaded.pipeline.document())
+    with disk_errors(f"the run folder {folder}"), locked(folder / "locks" / "catalog.lock"):
+        catalog = Catalog(folder / FILE_NAME)
+        recorded = catalog.begin(uuid.uuid4().hex, loaded.pipeline.name, loaded.pipeline.document())
     refuse_other(recorded.pipeline, recorded.document, loaded.pipeline, folder)
     return Run(loaded, folder, catalog, recorded.id)
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -146,23 +146,36 @@ def state_of(run: Run, word: Word) -> StageState:
 
 
 def log_to_file(run: Run, name: str) -> None:
-    """Send this process's log to ``logs/NAME.log`` (JSON lines), and warnings to standard error when run by hand."""
-    handlers: list[logging.Handler] = [logging.FileHandler(run.logs / f"{name}.log", encoding="utf-8")]
+    """Send this process's log to ``logs/NAME.log`` (JSON lines), and to standard error too when run by hand."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    in_file: list[structlog.typing.Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]
+    handlers = [handler(logging.FileHandler(run.logs / f"{name}.log", encoding="utf-8"), shared, in_file)]
     if not os.environ.get(LIFELINE):
-        handlers.append(logging.StreamHandler(sys.stderr))
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+        on_screen = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        handlers.append(handler(logging.StreamHandler(sys.stderr), shared, on_screen))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
     logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells every call
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def handler(
+    where: logging.Handler, shared: list[structlog.typing.Processor], last: Sequence[structlog.typing.Processor]
+) -> logging.Handler:
+    """A handler that renders what comes from structlog and from the standard library alike."""
+    processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+    where.setFormatter(structlog.stdlib.ProcessorFormatter(processors=processors, foreign_pre_chain=shared))
+    return where
 
 
 def _changed(word: Word, **changes: object) -> Word:

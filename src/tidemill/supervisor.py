@@ -121,7 +121,9 @@ class Supervisor:
         if not retried(error["code"] if error else None) or len(recent) > MOST_RESTARTS:
             tried = f" after {len(recent)} starts within a minute" if len(recent) > 1 else ""
             hint = error["hint"] if error and error["hint"] else f"see {self._run.logs / child.name}.log"
-            raise StageFailed(f"the {child.name} failed{tried}: {reason.removeprefix(f'the {child.name} failed: ')}", hint)
+            raise StageFailed(
+                f"the {child.name} failed{tried}: {reason.removeprefix(f'the {child.name} failed: ')}", hint
+            )
         self.restarts.append(f"the {child.name} ended ({reason}); starting it again")
         return 0.2 * 2.0 ** (len(recent) - 1)
 

@@ -40,7 +40,9 @@ class Block:
         starts = sorted({*self.starts, *wanted})
         ends = [*starts[1:], self.first + len(self.lines)]
         spans = [(start, end) for start, end in zip(starts, ends, strict=True) if start in wanted]
-        return {start: "".join(self.lines[start - self.first : end - self.first]).rstrip("\r\n") for start, end in spans}
+        return {
+            start: "".join(self.lines[start - self.first : end - self.first]).rstrip("\r\n") for start, end in spans
+        }
 
     def keep(self, kept: Sequence[bool]) -> None:
         """Leave only those records that can be told into fields and whose place in ``kept`` is true."""

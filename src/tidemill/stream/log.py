@@ -63,6 +63,8 @@ class Log:
         self._producer.purge()
         self._producer.poll(0)
 
+    start = Place(0, False)
+
     def place(self, sealed: dict[int, int]) -> Place:
         """Where the log stands: what its newest mark says.
 
@@ -82,7 +84,7 @@ class Log:
         self._queue([self._held, *messages[:-1]] if self._held else messages[:-1])
         self._held = messages[-1]
         self._open_rows += len(messages)
-        self._open_bytes += sum(len(message["value"]) for message in messages)  # type: ignore[arg-type]  # bytes, all
+        self._open_bytes += sum(size_of(message) for message in messages)
         self.position += len(messages)
 
     def commit_if_due(self) -> None:
@@ -138,6 +140,11 @@ class Log:
                 if fields is not None:
                     found.append((int(fields["rows"]), name == END_HEADER))
         return found
+
+
+def size_of(message: dict[str, bytes | int | None]) -> int:
+    value = message["value"]
+    return len(value) if isinstance(value, bytes) else 0
 
 
 def committed(bootstrap: str, topic: Topic, offsets: dict[int, int]) -> list[Message]:

@@ -1,9 +1,9 @@
 """The producer: every row of the source into the topic, once, in order, and a marker at the end.
 
 The log is its own checkpoint. Rows go out in transactions; the last row of each transaction carries, in a header, how
-many rows of the source are in the log by then. A producer that starts reads the newest such mark, skips so many rows and
-goes on. Opening a transactional producer fences off an earlier one that is still alive somewhere and aborts what it had
-not committed, so no row can come in late or twice.
+many rows of the source are in the log by then. A producer that starts reads the newest such mark, skips so many rows
+and goes on. Opening a transactional producer fences off an earlier one that is still alive somewhere and aborts what it
+had not committed, so no row can come in late or twice.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
     address, admin = kafka.connect(run, bootstrap, stage.stop)
     state, topic = claim(stage, admin, state)
     with Log(address, topic, run.id) as log:
-        place = log.place(run.catalog.next_offsets())
+        written = any(kafka.end_offsets(admin, topic).values())
+        place = log.place(run.catalog.next_offsets()) if written else log.start
         stage.count(produced=place.rows, rows=state.rows)
         stage.ready()
         rows, rejected = send(stage, reader, log, place.rows)

@@ -1,0 +1,62 @@
+# What a newcomer and CI run. `make` alone lists it.
+SHELL := /bin/sh
+PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+# The first Python that will do; say `make PYTHON=...` for another.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+SOURCES := src tests bench
+
+.PHONY: help demo test lint format lock clean
+.DELETE_ON_ERROR:
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.run ## set up, and run the ready pipeline smart-home; ARGS="--exit-when-trained" ends by itself
+	.venv/bin/tidemill up smart-home $(ARGS)
+
+test: lint ## set up, and check style, types, layers and the whole test suite; ARGS go to pytest
+	.venv/bin/pytest $(ARGS)
+
+lint: .venv/.dev ## check style, types and layers
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: .venv/.dev ## put the code in the common style
+	.venv/bin/ruff check --fix-only .
+	.venv/bin/ruff format .
+
+# Each lock file holds the exact versions of the one before it. No registry's address is written in them.
+lock: ## choose the newest allowed versions of all dependencies, and write them down with their hashes
+	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	$(PYTHON) -m venv "$$scratch" && "$$scratch/bin/python" -m pip install --quiet uv; \
+	compile() { "$$scratch/bin/uv" pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header "$$@"; }; \
+	compile pyproject.toml --group dev -c constraints.txt --upgrade -o requirements-dev.txt; \
+	compile pyproject.toml -c requirements-dev.txt --upgrade -o requirements.txt; \
+	printf 'hatchling\neditables\n' > "$$scratch/build.in"; \
+	compile "$$scratch/build.in" -c requirements-dev.txt --upgrade --no-annotate -o requirements-build.txt
+
+clean: ## remove what was made here, but for runs
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The virtual environment is filled again when a lock file has changed. `test` needs more than `demo`, in the same
+# versions, so either can follow the other.
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo 'Tidemill needs Python 3.11 or later; none was found. Install it, or say make PYTHON=...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  echo '$(PYTHON) lacks the module ensurepip; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'Setting up .venv; the first time takes a few minutes.'
+	$(PYTHON) -m venv .venv
+
+.venv/.run: requirements.txt requirements-build.txt pyproject.toml | .venv/bin/python
+	$(PIP) install --require-hashes -r requirements.txt -r requirements-build.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: requirements-dev.txt pyproject.toml | .venv/bin/python
+	$(PIP) install --require-hashes -r requirements-dev.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch .venv/.run $@
