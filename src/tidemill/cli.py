@@ -20,7 +20,7 @@ from rich.table import Table
 from tidemill import __version__
 from tidemill.errors import PipelineInvalid, TidemillError
 from tidemill.run import Run, existing_run, open_run
-from tidemill.spec import Loaded, load, ready_pipelines
+from tidemill.spec import Loaded, load, parse, prepare, ready_pipelines
 from tidemill.stage import Stage, stage
 
 app = typer.Typer(
@@ -124,7 +124,7 @@ def up(
     from tidemill.stream.source import open_source
     from tidemill.up import up as run_up
 
-    loaded = checked(load(name, assignments or (), data, rows))
+    loaded = checked(name, data, rows, assignments)
     open_source(loaded.pipeline, loaded.folder)  # a source that can't be read is found before anything starts
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
     if fresh:
@@ -210,12 +210,17 @@ def stage_command(title: str, stage_name: str, work: Callable[..., None]) -> Cal
         host: Host = None,
         port: Port = None,
     ) -> None:
-        loaded = load(name, assignments or (), data, rows)
+        loaded = (checked if work is train else unchecked)(name, data, rows, assignments)
         with stage(open_run(loaded, run_dir), stage_name) as me:
             work(me, bootstrap=bootstrap, master=master, host=host, port=port)
 
     command.__doc__ = title
     return command
+
+
+def unchecked(name: str, data: str | None, rows: int | None, assignments: list[str] | None) -> Loaded:
+    """The pipeline for a stage that trains nothing: judging models needs pyspark, which takes a second to load."""
+    return load(name, assignments or (), data, rows)
 
 
 def broker(me: Stage, **_: Any) -> None:
@@ -239,7 +244,6 @@ def collect(me: Stage, bootstrap: str | None, **_: Any) -> None:
 def train(me: Stage, master: str | None, **_: Any) -> None:
     from tidemill.training.trainer import run_trainer
 
-    checked(Loaded(me.run.pipeline, me.run.base))
     run_trainer(me, master)
 
 
@@ -295,7 +299,7 @@ def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = N
     from tidemill.stream.source import open_source
 
     try:
-        loaded = checked(load(name, assignments or (), data, rows))
+        loaded = checked(name, data, rows, assignments)
     except PipelineInvalid as error:
         if not json:
             raise
@@ -308,18 +312,16 @@ def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = N
         typer.echo(f"{loaded.pipeline.name}: no fault found; source: {reader.title}")
 
 
-def checked(loaded: Loaded) -> Loaded:
-    """The same, once its models are known to be trainable.
+def checked(name: str, data: str | None, rows: int | None, assignments: list[str] | None) -> Loaded:
+    """The pipeline, its models judged too.
 
     Raises:
-        PipelineInvalid: with every fault of the models.
+        PipelineInvalid: with every fault there is.
     """
     from tidemill.training.estimators import model_faults
 
-    faults = model_faults(loaded.pipeline)
-    if faults:
-        raise PipelineInvalid(loaded.pipeline.name, faults)
-    return loaded
+    raw = prepare(name, assignments or (), data, rows)
+    return parse(raw, model_faults(raw.values))
 
 
 @app.command("status")

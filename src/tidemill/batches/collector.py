@@ -1,9 +1,9 @@
 """The collector: the stream, cut into batches, each sealed exactly once.
 
 A batch is sealed in this order: its cut is recorded, its file is synced and renamed, and one catalog transaction
-commits its offsets, sha256 and cut. Whatever happens in between, a collector that starts finds either a sealed batch, or a cut
-whose batch it makes again from the same offsets, or nothing, and then reads on from the last sealed offset. Kafka's
-group offsets are only written, for others to see.
+commits its offsets, sha256 and cut. Whatever happens in between, a collector that starts finds either a sealed batch,
+or a cut whose batch it makes again from the same offsets, or nothing, and then reads on from the last sealed offset.
+Kafka's group offsets are only written, for others to see.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from tidemill import kafka
 from tidemill.batches.cutter import Cut, Cutter, Rules
 from tidemill.batches.open import Decoded, OpenBatch
 from tidemill.batches.reader import POLL_SECONDS, Reader
-from tidemill.catalog import Batch, Decision, SourceState
-from tidemill.errors import CatalogError, StreamFailed
+from tidemill.catalog import Decision, SourceState
+from tidemill.errors import StreamFailed
 from tidemill.files import disk_errors, orphans
-from tidemill.run import Run
+from tidemill.run import Run, check_batch
 from tidemill.stage import Stage
 
 REPLAY_SECONDS = 60.0
@@ -55,7 +55,7 @@ def recover(run: Run) -> None:
     """
     sealed = run.catalog.batches()
     for batch in sealed:
-        check_file(run, batch)
+        check_batch(run, batch)
     known = {run.folder / batch.path for batch in sealed} | {
         run.folder / batch.rejects_path for batch in sealed if batch.rejects_path
     }
@@ -68,17 +68,6 @@ def recover(run: Run) -> None:
         for path in left_over:
             log.info("removed what a crash had left: %s", path.name)
             path.unlink()
-
-
-def check_file(run: Run, batch: Batch) -> None:
-    path = run.folder / batch.path
-    found = path.stat().st_size if path.is_file() else None
-    if found != batch.bytes:
-        what = "is missing" if found is None else f"has {found} bytes, the catalog says {batch.bytes}"
-        raise CatalogError(
-            f"the file of sealed batch {batch.batch}, {batch.path}, {what}",
-            "put the file back, or begin the run anew with --fresh",
-        )
 
 
 def await_source(stage: Stage) -> SourceState | None:

@@ -130,7 +130,7 @@ def retrieve(folder: Path, progress: Progress | None) -> None:
         said = "; ".join(dict.fromkeys(complaints)) or f"Ivy ended with {process.returncode}"
         raise JarsMissing(
             f"Kafka's jars could not be fetched: {said}",
-            "see that this machine reaches a Maven registry; behind a proxy set HTTPS_PROXY; without a network copy "
+            "see that this machine reaches the internet; behind a proxy set HTTPS_PROXY; without a network copy "
             f"{jars_folder()} from a machine that has it, or name its cache folder with {CACHE_VARIABLE}",
         )
 

@@ -1,0 +1,104 @@
+"""What every scorer is and gives."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidemill.scoring.features import Encoded, Encoder, Feature
+from tidemill.scoring.storage import Array, Stored
+
+Kind = Literal["classification", "regression", "clustering"]
+Class = int | float | bool | str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A class in the label column's own type, a value, or a cluster's number.
+
+    ``probability`` has every class by its name as JSON writes it ("1", "true", "cat"); ``label`` is the pipeline's own
+    word for the class, where it has one.
+    """
+
+    prediction: Class
+    probability: dict[str, float] | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """n rows scored as Spark names things: ``prediction`` (n,), ``raw`` and ``probability`` (n, classes) for a
+    classifier. ``margin`` (n, choices) is what the choice was made by: the first of the highest wins."""
+
+    prediction: Array
+    raw: Array | None = None
+    probability: Array | None = None
+    margin: Array | None = None
+
+
+class Scorer(ABC):
+    """One fitted model. Immutable, so safe to share between threads."""
+
+    kind: Kind
+
+    def __init__(self, stored: Stored) -> None:
+        self.model: str = stored.text["model"]
+        self.estimator: str = stored.text["estimator"]
+        self.labels: dict[str, str] = stored.text["labels"]
+        classes = stored.text["classes"]
+        self.classes: tuple[Class, ...] | None = None if classes is None else tuple(classes)
+        self.encoder = Encoder(stored)
+        self.features: tuple[Feature, ...] = self.encoder.features
+
+    @abstractmethod
+    def scores(self, encoded: Encoded) -> Scores:
+        """Score rows whose features are encoded."""
+
+    @abstractmethod
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        """A prediction for each row, in the same order; other keys of a row are not looked at.
+
+        Raises:
+            FeatureError: a feature is missing or of the wrong type; the message names it.
+        """
+
+
+class ClassScorer(Scorer):
+    """A scorer that chooses among classes."""
+
+    kind = "classification"
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored)
+        if self.classes is None:
+            raise ValueError("a classifier without classes")
+        self.names = [class_name(one) for one in self.classes]
+        self.answers = [(one, self.labels.get(class_name(one))) for one in self.classes]
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        if not rows:
+            return []
+        scored = self.scores(self.encoder.encode(rows))
+        assert scored.probability is not None
+        places = scored.prediction.astype(np.intp).tolist()
+        return [
+            Prediction(self.answers[place][0], dict(zip(self.names, probability, strict=True)), self.answers[place][1])
+            for place, probability in zip(places, scored.probability.tolist(), strict=True)
+        ]
+
+
+def class_name(value: Class) -> str:
+    """A class as JSON writes it, a string without its quotes."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def first_highest(margin: Array) -> NDArray[np.float64]:
+    """The place of each row's first highest margin; NaN never wins, as in Spark's comparisons."""
+    places: NDArray[np.float64] = np.where(np.isnan(margin), -np.inf, margin).argmax(axis=1).astype(np.float64)
+    return places

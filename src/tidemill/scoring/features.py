@@ -1,0 +1,160 @@
+"""The feature stages without Spark: plain rows in, a scaled numeric block and category codes out.
+
+The vector of Spark's stages is [numeric block, one-hot block of each string feature]. A one-hot block has at most a
+single 1, so nothing is ever multiplied by it: what a model makes of a block is looked up by the category's code, and
+the code one past the last stands for a category that was not seen in training (Spark: a block of zeros).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidemill.errors import FeatureError, shorten
+from tidemill.scoring.storage import Array, Stored
+
+Codes = NDArray[np.intp]
+Row = Mapping[str, Any]
+
+WANTED = {"int": "a whole number", "float": "a number", "string": "a string", "bool": "true or false"}
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input of a model. ``categories`` of a string feature are the ones seen in training, the most frequent first;
+    ``minimum``, ``maximum`` and ``example`` are from the training rows too."""
+
+    name: str
+    kind: Literal["int", "float", "string", "bool"]
+    categories: tuple[str, ...] | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    example: Any = None
+
+
+class Encoded(NamedTuple):
+    """n rows: ``numbers`` is (n, numeric features), scaled; ``codes`` has n codes for each string feature."""
+
+    numbers: Array
+    codes: list[Codes]
+
+
+class Split(NamedTuple):
+    """A model's matrix over the feature vector, taken apart: (numeric features, m), and for each string feature
+    (categories + 1, m), whose last row is that of an unseen category."""
+
+    numbers: Array
+    tables: list[Array]
+
+
+class Encoder:
+    """The feature stages of one model."""
+
+    def __init__(self, stored: Stored) -> None:
+        self.features = tuple(
+            Feature(**{**one, "categories": tuple(one["categories"]) if one["categories"] is not None else None})
+            for one in stored.text["features"]
+        )
+        self.numbers = [feature.name for feature in self.features if feature.kind != "string"]
+        self.strings = [feature for feature in self.features if feature.kind == "string"]
+        self.pick = picker(self.numbers)
+        self.codes = [{name: code for code, name in enumerate(one.categories or ())} for one in self.strings]
+        self.scaling: Array | None = stored.arrays.get("scaling")
+        if self.scaling is not None and self.scaling.shape != (3, len(self.numbers)):
+            raise ValueError(f"scaling has shape {self.scaling.shape}")
+
+    def encode(self, rows: Sequence[Row]) -> Encoded:
+        """The rows as the model sees them.
+
+        Raises:
+            FeatureError: a feature is missing or of the wrong type; the message names it.
+        """
+        try:
+            numbers = np.array([self.pick(row) for row in rows])
+            codes = [
+                np.array([known.get(text(row[one.name]), len(known)) for row in rows], dtype=np.intp)
+                for one, known in zip(self.strings, self.codes, strict=True)
+            ]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise self.fault(rows) from error
+        if numbers.dtype.kind not in "fiub" or not np.isfinite(numbers).all():
+            raise self.fault(rows)
+        return Encoded(self.scale(numbers.reshape(len(rows), -1).astype(np.float64, copy=False)), codes)
+
+    def scale(self, numbers: Array) -> Array:
+        """(x - shift) * factor + offset, in Spark's own order of operations."""
+        if self.scaling is None:
+            return numbers
+        shift, factor, offset = self.scaling
+        scaled: Array = (numbers - shift) * factor + offset
+        return scaled
+
+    def unscale(self, numbers: Array) -> Array:
+        """Original units from scaled ones; a constant feature has its constant back."""
+        if self.scaling is None:
+            return numbers
+        shift, factor, offset = self.scaling
+        inverse = np.divide(1.0, factor, out=np.zeros_like(factor), where=factor != 0)
+        unscaled: Array = (numbers - offset) * inverse + shift
+        return unscaled
+
+    def split(self, matrix: Array) -> Split:
+        """``matrix`` (feature vector, m) taken apart by blocks.
+
+        Raises:
+            ValueError: it is not as long as the vector.
+        """
+        ends = np.cumsum([len(self.numbers), *(len(known) for known in self.codes)])
+        if len(matrix) != ends[-1]:
+            raise ValueError(f"the model has {len(matrix)} coefficients for {ends[-1]} places")
+        numbers, *blocks = np.split(matrix, ends[:-1])
+        zeros = np.zeros((1, matrix.shape[1]))
+        return Split(numbers, [np.concatenate([block, zeros]) for block in blocks])
+
+    def fault(self, rows: Sequence[Row]) -> FeatureError:
+        """What is wrong with the first bad value in rows that could not be encoded."""
+        for row in rows:
+            for feature in self.features:
+                if feature.name not in row or row[feature.name] is None:
+                    return FeatureError(f"{feature.name} is missing", f"give it as {WANTED[feature.kind]}")
+                value = row[feature.name]
+                if not fits(value, feature.kind):
+                    found = shorten(value, 40)
+                    return FeatureError(f"{feature.name} is {found}, not {WANTED[feature.kind]}", "mend that value")
+        return FeatureError("the rows can't be scored", "see that every feature is given and of its declared type")
+
+
+def product(encoded: Encoded, split: Split) -> Array:
+    """(n, m): each row's feature vector times the matrix that was split."""
+    total: Array = encoded.numbers @ split.numbers
+    for codes, table in zip(encoded.codes, split.tables, strict=True):
+        total = total + table[codes]
+    return total
+
+
+def picker(names: Sequence[str]) -> Callable[[Row], tuple[Any, ...]]:
+    """A quick way to a row's values under ``names``, always as a tuple."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda row: tuple(row[name] for name in names)
+
+
+def text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError("a string is wanted")
+    return value
+
+
+def fits(value: Any, kind: str) -> bool:
+    if kind == "string":
+        return isinstance(value, str)
+    try:
+        return isinstance(value, (int, float, np.number, np.bool_)) and math.isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False

@@ -1,0 +1,65 @@
+"""Scorer files: float64 arrays and one JSON text in an ``.npz``; the same model gives the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidemill.errors import CatalogError
+
+TEXT = "model"
+FORMAT = 1
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a scorer file holds: ``text`` is its JSON document, ``arrays`` are float64."""
+
+    text: dict[str, Any]
+    arrays: dict[str, Array]
+
+
+def write(path: Path, text: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    """Write a scorer file; members are uncompressed, in this order, and carry no time."""
+    document = json.dumps({"format": FORMAT, **text}, ensure_ascii=False)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, values in [(TEXT, np.array(document)), *arrays.items()]:
+            member = io.BytesIO()
+            np.lib.format.write_array(member, values, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
+
+
+def read(path: Path, sha256: str | None = None) -> Stored:
+    """What is in the scorer file ``path``.
+
+    Raises:
+        CatalogError: it is missing, damaged, or its bytes don't have the sha256 given.
+    """
+    hint = "put the file back as it was, or start the run again with --fresh"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CatalogError(f"the scorer file {path} can't be read: {error.strerror}", hint) from error
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise CatalogError(f"the scorer file {path} has sha256 {found}; the catalog says {sha256}", hint)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        text = json.loads(str(arrays.pop(TEXT)))
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise CatalogError(f"{path} is no scorer file: {error}", hint) from error
+    if text.get("format") != FORMAT:
+        raise CatalogError(f"{path} has scorer format {text.get('format')}; this Tidemill reads {FORMAT}", hint)
+    return Stored(text, arrays)

@@ -1,0 +1,1 @@
+"""Training: sealed batches in, published generations of Spark models out."""

@@ -1,0 +1,214 @@
+"""Which estimators there are, and what is wrong with a pipeline's models, judged by pyspark's own classes, no JVM."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from tidemill import spec
+from tidemill.errors import Fault, did_you_mean, shorten
+
+# The modules of pyspark.ml that hold estimators, and the kind that each module's estimators are of.
+MODULES = {
+    "classification": "classification",
+    "regression": "regression",
+    "clustering": "clustering",
+    "recommendation": "recommendation",
+    "fpm": "frequent patterns",
+    "feature": "feature transformation",
+}
+# The estimators that can be exported: each has an entry in ``training.export.EXPORTS`` and one in ``scoring.SCORERS``.
+EXPORTABLE = ("LogisticRegression", "LinearRegression", "KMeans")
+OWN_COLUMNS = ("prediction", "probability", "rawPrediction")
+INTERNAL = "__"
+
+
+class Rule(NamedTuple):
+    """What Spark demands of a parameter's value beyond its type."""
+
+    fits: Callable[[Any], bool]
+    expected: str
+
+
+def least(bound: float) -> Rule:
+    return Rule(lambda value: value >= bound, f"{bound:g} or more")
+
+
+def one_of(*names: str) -> Rule:
+    return Rule(lambda value: value in names, f"one of {', '.join(names)}")
+
+
+UNIT = Rule(lambda value: 0 <= value <= 1, "from 0 to 1")
+RULES: dict[str, Rule] = {
+    "aggregationDepth": least(2),
+    "distanceMeasure": one_of("euclidean", "cosine"),
+    "elasticNetParam": UNIT,
+    "epsilon": Rule(lambda value: value > 1, "above 1"),
+    "initMode": one_of("k-means||", "random"),
+    "initSteps": least(1),
+    "k": least(2),
+    "loss": one_of("squaredError", "huber"),
+    "maxBlockSizeInMB": least(0),
+    "maxIter": least(0),
+    "regParam": least(0),
+    "threshold": UNIT,
+    "thresholds": Rule(
+        lambda value: min(value, default=-1) >= 0 and len(value) > 1 and value.count(0) < 2,
+        "one number for each class, all above 0 but for at most one that is 0",
+    ),
+    "tol": least(0),
+}
+RULES_OF: dict[str, dict[str, Rule]] = {
+    "LogisticRegression": {"family": one_of("auto", "binomial", "multinomial")},
+    "LinearRegression": {"solver": one_of("auto", "normal", "l-bfgs")},
+    "KMeans": {"solver": one_of("auto", "row", "block")},
+}
+TYPES = {
+    "toInt": "a whole number",
+    "toFloat": "a number",
+    "toBoolean": "true or false",
+    "toString": "a string",
+    "toListFloat": "a list of numbers",
+    "toListInt": "a list of whole numbers",
+    "toListString": "a list of strings",
+}
+
+
+def model_faults(raw: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the models of a pipeline file, given as plain values.
+
+    A model table whose shape is wrong is left out: ``spec`` has its faults.
+    """
+    columns = spec.table(spec.table(raw, "source"), "columns")
+    kinds = {name: str(kind).removesuffix("?") for name, kind in columns.items()}
+    found: list[Fault] = []
+    for name, values in spec.table(raw, "models").items():
+        try:
+            model = spec.Model.model_validate(values)
+        except ValidationError:
+            continue
+        found += faults_of(f"models.{name}", model, kinds)
+    return found
+
+
+def faults_of(path: str, model: spec.Model, kinds: Mapping[str, str]) -> Iterator[Fault]:
+    yield from column_faults(path, model)
+    known = estimators()
+    if model.estimator not in known:
+        hint = did_you_mean(model.estimator, [*EXPORTABLE, *sorted(set(known) - set(EXPORTABLE))])
+        yield Fault(f"{path}.estimator", f'"{model.estimator}"', "an estimator of pyspark.ml", hint)
+        return
+    kind = known[model.estimator]
+    if model.estimator not in EXPORTABLE:
+        found = f'"{model.estimator}" ({kind}), which pyspark has but Tidemill cannot export yet'
+        yield Fault(f"{path}.estimator", found, f"one of {', '.join(EXPORTABLE)}")
+        return
+    yield from label_faults(path, model, kind, kinds)
+    yield from params_faults(f"{path}.params", model)
+
+
+@cache
+def estimators() -> dict[str, str]:
+    """The kind of every estimator of pyspark.ml, by its class's name."""
+    from pyspark.ml.base import Estimator
+
+    found = {}
+    for module, kind in MODULES.items():
+        for name, value in vars(importlib.import_module(f"pyspark.ml.{module}")).items():
+            public = isinstance(value, type) and issubclass(value, Estimator) and not name.startswith("_")
+            if public and value.__module__ == f"pyspark.ml.{module}" and not value.__abstractmethods__:
+                found[name] = kind
+    return found
+
+
+def estimator_class(name: str) -> Any:
+    """pyspark's class of that name."""
+    module = next(one for one, kind in MODULES.items() if kind == estimators()[name])
+    return getattr(importlib.import_module(f"pyspark.ml.{module}"), name)
+
+
+def kind_of(name: str) -> str:
+    return estimators()[name]
+
+
+def column_faults(path: str, model: spec.Model) -> Iterator[Fault]:
+    """Names that Spark's feature stages would take for something else, or that the model's own columns have."""
+    places = [(f"{path}.features[{place}]", name) for place, name in enumerate(model.features)]
+    for where, name in [*places, (f"{path}.label", model.label or "label")]:
+        if "." in name or "`" in name:
+            yield Fault(where, f'"{name}"', "a column without . or ` in its name", "Spark reads those as its own signs")
+        elif name in OWN_COLUMNS or name.startswith(INTERNAL):
+            yield Fault(where, f'"{name}"', "a column with another name", "the model's own columns are called so")
+
+
+def label_faults(path: str, model: spec.Model, kind: str, kinds: Mapping[str, str]) -> Iterator[Fault]:
+    supervised = kind in ("classification", "regression")
+    if supervised and model.label is None:
+        yield Fault(f"{path}.label", "nothing", f"the column that {model.estimator} is to predict")
+    if not supervised and model.label is not None:
+        yield Fault(f"{path}.label", f'"{model.label}"', f"no label: {model.estimator} is {kind}")
+    if model.labels and kind != "classification":
+        yield Fault(f"{path}.labels", "names of classes", f"none: {model.estimator} is {kind}")
+    column = kinds.get(model.label) if supervised and model.label else None
+    if column == "timestamp" or (column == "string" and kind == "regression"):
+        expected = "a column of numbers or booleans" if kind == "regression" else "numbers, booleans or strings"
+        yield Fault(f"{path}.label", f'"{model.label}", a {column}', expected)
+    if kind == "classification":
+        yield from class_name_faults(path, model, column)
+
+
+def class_name_faults(path: str, model: spec.Model, column: str | None) -> Iterator[Fault]:
+    for name in model.labels:
+        if column == "bool" and name not in ("true", "false"):
+            yield Fault(f"{path}.labels.{name}", f'"{name}"', "true or false, the classes of a bool label")
+        elif column == "int" and not name.isdecimal():
+            yield Fault(f"{path}.labels.{name}", f'"{name}"', "0, 1, ..., the classes of an int label")
+
+
+def params_faults(path: str, model: spec.Model) -> Iterator[Fault]:
+    known = params_of(estimator_class(model.estimator))
+    free = [name for name in known if not name.endswith("Col")]
+    for name, value in model.params.items():
+        where = f"{path}.{name}"
+        if name not in known:
+            yield Fault(where, "an unknown parameter", f"one of {model.estimator}'s", did_you_mean(name, free))
+        elif name not in free:
+            yield Fault(where, shorten(value), "nothing: Tidemill sets the columns", "see features and label")
+        else:
+            yield from value_faults(where, model.estimator, known[name], value)
+    yield from together_faults(path, model.params)
+
+
+def value_faults(where: str, estimator: str, param: Any, value: Any) -> Iterator[Fault]:
+    try:
+        converted = param.typeConverter(value)
+    except (TypeError, ValueError):
+        converter = param.typeConverter.__name__
+        expected = TYPES.get(converter, f"a {converter.removeprefix('to').lower()}, which a pipeline file can't hold")
+        yield Fault(where, shorten(value), expected)
+        return
+    rule = RULES_OF.get(estimator, {}).get(param.name) or RULES.get(param.name)
+    if rule is not None and not rule.fits(converted):
+        yield Fault(where, shorten(value), rule.expected)
+
+
+def together_faults(path: str, params: Mapping[str, Any]) -> Iterator[Fault]:
+    """Parameters that are good alone and refused together."""
+    if "threshold" in params and "thresholds" in params:
+        yield Fault(f"{path}.threshold", "both threshold and thresholds", "one of them")
+    if params.get("loss") == "huber" and params.get("elasticNetParam", 0) != 0:
+        yield Fault(f"{path}.elasticNetParam", shorten(params["elasticNetParam"]), 'none with loss = "huber"')
+    if params.get("loss") == "huber" and params.get("solver") == "normal":
+        yield Fault(f"{path}.solver", '"normal"', 'auto or l-bfgs with loss = "huber"')
+
+
+def params_of(kind: Any) -> dict[str, Any]:
+    """The parameters of an estimator's class, by name."""
+    from pyspark.ml.param import Param
+
+    found = {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
+    return {name: value for name, value in found.items() if isinstance(value, Param)}

@@ -1,0 +1,167 @@
+"""One model of one generation: fitted, scored, saved, exported, and proved equal to its exported scorer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
+from pyspark.errors import PySparkException
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
+
+from tidemill import files, scoring
+from tidemill.catalog import TrainedModel
+from tidemill.errors import TrainingFailed, shorten
+from tidemill.scoring import Scorer
+from tidemill.scoring.base import Scores
+from tidemill.scoring.parity import compare
+from tidemill.training import evaluate, export
+from tidemill.training.estimators import estimator_class
+from tidemill.training.features import FEATURES, HELD, LABEL, Inputs, stages, with_label
+from tidemill.training.profile import Profile, profile
+from tidemill.training.spark import local
+from tidemill.training.survey import Found
+
+SAMPLE = 1_000  # rows that a scorer is compared with Spark on
+OUTPUTS = ("prediction", "rawPrediction", "probability")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a model's files go: ``folder`` while they are written, ``final`` as the catalog will name it."""
+
+    folder: Path
+    final: str
+
+    def scorer(self, model: str) -> str:
+        return f"scorers/{model}.npz"
+
+    def spark(self, model: str) -> str:
+        return f"spark/{model}"
+
+
+def train(inputs: Inputs, rows: DataFrame, found: Found, where: Files) -> TrainedModel:
+    """Train one model on the rows of a generation that are not held out, and write its files.
+
+    Raises:
+        TrainingFailed: it can't be trained on these rows; the message says why.
+        ParityFailed: its scorer does not give Spark's predictions.
+    """
+    found.check(inputs)
+    with spark_errors(inputs.name):
+        return trained_model(inputs, with_label(rows, inputs), found, where)
+
+
+@contextmanager
+def spark_errors(what: str) -> Iterator[None]:
+    """Turn an error of Spark's into a TrainingFailed that begins with ``what``."""
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        raise TrainingFailed(f"{what}: {reason(error)}", "see logs/spark.log in the run folder") from error
+
+
+def trained_model(inputs: Inputs, usable: DataFrame, found: Found, where: Files) -> TrainedModel:
+    training, held = usable.filter(~F.col(HELD)), usable.filter(F.col(HELD))
+    began = time.perf_counter()
+    fitted = fit(inputs, training, found.empty_strings)
+    seconds = time.perf_counter() - began
+    fitted.write().overwrite().save(local(where.folder / where.spark(inputs.name)))
+    scorer_path = where.folder / where.scorer(inputs.name)
+    export.export(scorer_path, inputs, fitted, found.seen)
+    scorer = scoring.load(scorer_path)
+    on_training = not found.rows["holdout"]
+    scored = outputs(fitted.transform(training if on_training else held), inputs).cache()
+    try:
+        parity = compare(scorer, *sample(scored, inputs))
+        metrics = metrics_of(inputs, fitted, scored, found)
+    finally:
+        scored.unpersist()
+    return TrainedModel(
+        model=inputs.name,
+        estimator=inputs.model.estimator,
+        metrics=metrics,
+        fit_seconds=round(seconds, 3),
+        parity=parity,
+        rows=found.rows,
+        scorer_path=f"{where.final}/{where.scorer(inputs.name)}",
+        sha256=files.sha256(scorer_path),
+        spark_path=f"{where.final}/{where.spark(inputs.name)}",
+        profile=profile_of(inputs, fitted, scorer, training),
+    )
+
+
+def fit(inputs: Inputs, training: DataFrame, empty_strings: bool) -> PipelineModel:
+    """The pipeline of feature stages and estimator, fitted. A label that it meets later and does not know is kept."""
+    columns = {"featuresCol": FEATURES} | ({"labelCol": LABEL} if inputs.model.label else {})
+    estimator = estimator_class(inputs.model.estimator)(**columns, **inputs.model.params)
+    fitted: PipelineModel = Pipeline(stages=[*stages(inputs, empty_strings), estimator]).fit(training)
+    label = export.label_indexer(fitted)
+    if label is not None:
+        label.setHandleInvalid("keep")
+    return fitted
+
+
+def outputs(scored: DataFrame, inputs: Inputs) -> DataFrame:
+    """Of the scored rows what parity and metrics need."""
+    wanted = [*inputs.model.features, LABEL, FEATURES, *OUTPUTS]
+    return scored.select(*[F.col(f"`{name}`") for name in wanted if name in scored.columns])
+
+
+def sample(scored: DataFrame, inputs: Inputs) -> tuple[list[dict[str, Any]], Scores]:
+    """Up to ``SAMPLE`` of the scored rows, as plain rows and as Spark scored them."""
+    collected = scored.limit(SAMPLE).collect()
+    rows = [{name: row[name] for name in inputs.model.features} for row in collected]
+    prediction = np.array([row["prediction"] for row in collected], dtype=np.float64)
+    has = scored.columns
+    return rows, Scores(
+        prediction,
+        raw=vectors(collected, "rawPrediction") if "rawPrediction" in has else None,
+        probability=vectors(collected, "probability") if "probability" in has else None,
+    )
+
+
+def vectors(rows: list[Row], name: str) -> Any:
+    return np.array([row[name].toArray() for row in rows], dtype=np.float64)
+
+
+def metrics_of(inputs: Inputs, fitted: PipelineModel, scored: DataFrame, found: Found) -> evaluate.Metrics:
+    """The metrics on the held-out rows; with no holdout at all those of the training rows, each named ``training_...``.
+
+    Where a share is held out but none of these rows fell into it, there is nothing to score on, and all are None.
+    """
+    kind, model = inputs.estimator_kind, fitted.stages[-1]
+    own: evaluate.Metrics = {"training_cost": model.summary.trainingCost} if kind == "clustering" else {}
+    if found.rows["holdout"] == 0 and found.holds_out:
+        return evaluate.nothing(kind) | own
+    if kind == "classification":
+        metrics = evaluate.classification(scored, model.numClasses)
+    elif kind == "regression":
+        metrics = evaluate.regression(scored)
+    else:
+        metrics = evaluate.clustering(scored, model)
+    if not found.rows["holdout"]:
+        metrics = {f"training_{name}": value for name, value in metrics.items()}
+    return metrics | own
+
+
+def profile_of(inputs: Inputs, fitted: PipelineModel, scorer: Scorer, training: DataFrame) -> Profile | None:
+    if inputs.estimator_kind != "clustering":
+        return None
+    return profile(fitted.stages[-1], scorer, inputs, fitted.transform(training))
+
+
+def reason(error: Exception) -> str:
+    """The root cause in Spark's words, on one line."""
+    text = str(error)
+    for mark in ("Caused by: ", "requirement failed: "):
+        text = text.rsplit(mark, 1)[-1]
+    line = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    return shorten(line.removeprefix("java.lang.IllegalArgumentException: "), 300).strip("'\"")

@@ -1,0 +1,203 @@
+"""The one Spark session of a run: quiet, on the loopback only, and gone when this process is gone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
+from pyspark.java_gateway import launch_gateway
+from pyspark.sql import SparkSession
+
+from tidemill.errors import TrainingFailed, shorten
+from tidemill.java import environment, find_java
+
+LOG4J = """\
+rootLogger.level = info
+rootLogger.appenderRef.file.ref = file
+appender.file.type = File
+appender.file.name = file
+appender.file.fileName = {file}
+appender.file.append = true
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{{yyyy-MM-dd'T'HH:mm:ss.SSS}}{{UTC}}Z %p %c{{1}}: %m%n%ex
+logger.spark.name = org.apache.spark
+logger.spark.level = warn
+"""
+
+# A JVM of minutes on few cores spends most of its time in loading classes and compiling. So the JIT stays at its quick
+# level, the collector is the small one, and Spark interprets its plans instead of generating Java classes for them.
+JVM_OPTIONS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xss4m", "-Djava.net.preferIPv4Stack=true")
+
+SETTINGS = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.memory": "1g",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.artifact.isolation.enabled": "false",
+    "spark.sql.files.minPartitionNum": "1",
+    "spark.sql.files.maxPartitionBytes": "16m",
+    "spark.sql.files.openCostInBytes": "64k",
+    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+}
+# On this machine alone: nothing is reached from outside, and what never leaves memory need not be packed.
+OWN_MACHINE = {
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.broadcast.compress": "false",
+    "spark.shuffle.compress": "false",
+    "spark.shuffle.checksum.enabled": "false",
+}
+# What a shell may hold that would start another Spark than the one installed here, or this one with other settings.
+FOREIGN = ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "PYSPARK_PIN_THREAD")
+SECONDS_TO_END = 2.0
+
+
+def session(master: str | None, folder: Path, logs: Path) -> SparkSession:
+    """Start Spark: on all cores of this machine, or with ``master`` as the driver of that cluster.
+
+    Spark's scratch files go into ``folder``, which is emptied; its log to ``logs/spark.log`` and what the JVM prints
+    to ``logs/spark.out``. The JVM ends when this process does, however that ends, and never sees the terminal's Ctrl-C.
+
+    Raises:
+        JavaMissing: there is no Java to run it on.
+        TrainingFailed: Spark did not start.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    java = environment(find_java())
+    conf = SparkConf(loadDefaults=False).setAll(list(settings(master, folder, logs).items()))
+    where = f"see {logs / 'spark.out'} and {logs / 'spark.log'}"
+    try:
+        with shell(java, None if master else folder), own_signals(), whole(), (logs / "spark.out").open("ab") as out:
+            quiet = {"stdout": out, "stderr": subprocess.STDOUT, "start_new_session": True}
+            gateway = launch_gateway(conf, quiet)
+            return SparkSession(SparkContext(conf=conf, gateway=gateway))
+    except (PySparkException, Py4JError, OSError) as error:
+        raise TrainingFailed(f"Spark did not start: {shorten(str(error))}", where) from error
+
+
+def settings(master: str | None, folder: Path, logs: Path) -> dict[str, str]:
+    """Spark's settings; its log's configuration is written into ``folder``."""
+    log4j = folder / "log4j2.properties"
+    log4j.write_text(LOG4J.format(file=logs / "spark.log"), encoding="utf-8")
+    options = [*JVM_OPTIONS, f'-Dlog4j2.configurationFile="{log4j.as_uri()}"', f'-Djava.io.tmpdir="{folder}"']
+    return {
+        **SETTINGS,
+        **({} if master else OWN_MACHINE),
+        "spark.app.name": "tidemill",
+        "spark.master": master or "local[*]",
+        "spark.driver.extraJavaOptions": " ".join(options),
+        "spark.local.dir": str(folder),
+        "spark.sql.warehouse.dir": local(folder / "warehouse"),
+    }
+
+
+def local(path: Path) -> str:
+    """A path of this machine as Spark writes to it: whatever a cluster's default file system is, and unencoded."""
+    return f"file://{path}"
+
+
+def local_pattern(path: Path) -> str:
+    """A path of this machine as Spark reads from it, which takes it for a glob pattern."""
+    return local(path).translate({ord(sign): f"\\{sign}" for sign in "\\*?[]{}"})
+
+
+def end(spark: SparkSession) -> None:
+    """End Spark within about two seconds, in the middle of a job too, by closing the pipe that its JVM lives by."""
+    process = jvm(spark)
+    if process is None:
+        spark.stop()
+        return
+    spark.sparkContext._gateway._gateway_client.is_connected = False  # no more words of objects that are let go of
+    logging.getLogger().addFilter(is_no_lost_command)
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    SparkContext._active_spark_context = None
+    SparkContext._gateway = SparkContext._jvm = None
+    SparkSession._instantiatedSession = None
+
+
+def is_no_lost_command(record: logging.LogRecord) -> bool:
+    """Not py4j's word that a command was cut off, which it says to the root logger for each one when Spark is ended."""
+    return not str(record.msg).startswith("Exception while sending command")
+
+
+def jvm(spark: SparkSession) -> subprocess.Popen[bytes] | None:
+    """The JVM's process, where this process started it."""
+    process: subprocess.Popen[bytes] | None = spark.sparkContext._gateway.proc
+    return process
+
+
+def is_alive(spark: SparkSession) -> bool:
+    process = jvm(spark)
+    return process is None or process.poll() is None
+
+
+@contextmanager
+def shell(java: Mapping[str, str], conf: Path | None) -> Iterator[None]:
+    """The environment variables that Spark's launcher is to see, for as long as it starts.
+
+    Without ``conf`` the user's own Spark configuration folder counts, as a cluster may need it.
+    """
+    before = dict(os.environ)
+    os.environ.update(java)
+    for name in FOREIGN:
+        os.environ.pop(name, None)
+    if conf is not None:
+        os.environ |= {"SPARK_CONF_DIR": str(conf), "SPARK_LOCAL_IP": "127.0.0.1"}
+    os.environ["SPARK_LAUNCHER_OPTS"] = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """Kill what was started inside if it can't be finished: a JVM that never met its other end waits for ever."""
+    me = psutil.Process()
+    before = {child.pid for child in me.children(recursive=True)}
+    try:
+        yield
+    except BaseException:
+        for child in me.children(recursive=True):
+            if child.pid not in before:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+        raise
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Keep this process's own answer to Ctrl-C, which a new SparkContext would replace."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,170 @@
+"""The trainer: as soon as a batch is sealed, the generation of its number, once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+
+from tidemill import files
+from tidemill.catalog import Batch, TrainedModel
+from tidemill.errors import TrainingFailed
+from tidemill.files import disk_errors
+from tidemill.run import Run, check_batch
+from tidemill.stage import Stage
+from tidemill.training import spark as sparks
+from tidemill.training.features import HELD, held_out, inputs_of, read
+from tidemill.training.fitting import Files, spark_errors, train
+from tidemill.training.schemes import batches_of
+from tidemill.training.survey import survey
+
+POLL_SECONDS = 0.1
+MODELS_AT_ONCE = 3
+
+
+def run_trainer(stage: Stage, master: str | None) -> None:
+    """Train generation k when batch k is sealed, in order, until the stream has ended and the last one is done.
+
+    Raises:
+        CatalogError: a batch file is not as the catalog has it.
+        TrainingFailed: Spark did not start, or died.
+    """
+    with started(stage, master) as spark:
+        work(stage, spark)
+
+
+def work(stage: Stage, spark: SparkSession) -> None:
+    """Take up what an earlier trainer left, then train until there is no more to come or the stage is to stop."""
+    trainer = Trainer(stage, spark)
+    trainer.take_up()
+    stage.ready()
+    while not trainer.is_done() and not stage.stop.is_set():
+        if not trainer.step():
+            stage.stop.wait(POLL_SECONDS)
+
+
+@contextmanager
+def started(stage: Stage, master: str | None) -> Iterator[SparkSession]:
+    """A Spark session that has ended, at the latest about two seconds after it is left."""
+    run = stage.run
+    with stage.interruptible():
+        spark = sparks.session(master, run.generations / ".spark", run.logs)
+    try:
+        yield spark
+    finally:
+        sparks.end(spark)
+        shutil.rmtree(run.generations / ".spark", ignore_errors=True)
+
+
+class Trainer:
+    """What the catalog says is to be trained, done one generation after the other."""
+
+    def __init__(self, stage: Stage, spark: SparkSession) -> None:
+        self.stage = stage
+        self.run: Run = stage.run
+        self.catalog = stage.run.catalog
+        self.spark = spark
+        self.models = inputs_of(self.run.pipeline)
+        self.batches: dict[int, Batch] = {}
+        self.done: set[int] = set()
+        self.published = 0
+
+    def take_up(self) -> None:
+        """Go on from an earlier trainer: what it published stands; what it left half done, or failed, is done again."""
+        published = {one.generation for one in self.catalog.generations(state="published")}
+        self.done, self.published = published, len(published)
+        with disk_errors(f"the folder {self.run.generations}"):
+            for path in files.orphans(self.run.generations):
+                shutil.rmtree(path)
+            for path in self.run.generations.iterdir():
+                if path.name.isdecimal() and int(path.name) not in published:
+                    shutil.rmtree(path)
+
+    def is_done(self) -> bool:
+        """Whether the stream has ended and each of its batches has its generation."""
+        ended = len(self.catalog.ended()) == self.run.pipeline.stream.partitions
+        self.look()  # after the stream's end, so that no batch comes later
+        return ended and self.done >= set(self.batches)
+
+    def look(self) -> None:
+        """Learn of batches sealed since the last look."""
+        self.batches |= {one.batch: one for one in self.catalog.batches(after=max(self.batches, default=0))}
+
+    def step(self) -> bool:
+        """Train the next generation that is due; False where none is."""
+        due = sorted(set(self.batches) - self.done)
+        if not due:
+            return False
+        self.generation(due[0])
+        self.done.add(due[0])
+        self.stage.count(generation=due[0], training=None, published=self.published)
+        return True
+
+    def generation(self, number: int) -> None:
+        """Train a generation and publish it; where a model fails, record why, and publish nothing of it."""
+        scheme = self.run.pipeline.generations
+        batches = [self.batches[one] for one in batches_of(scheme.scheme, number, scheme.window)]
+        for batch in batches:
+            check_batch(self.run, batch)
+        self.stage.count(training=number)
+        self.catalog.begin_generation(number, [one.batch for one in batches], sum(one.rows for one in batches))
+        final = self.run.generations / f"{number:05d}"
+        try:
+            trained = self.train(batches, final)
+        except TrainingFailed as error:
+            self.give_up(number, final, error)
+        else:
+            self.publish(number, final, trained)
+
+    def train(self, batches: list[Batch], final: Path) -> list[TrainedModel]:
+        """All models of a generation, their files in the temporary folder of ``final``."""
+        folder = files.temporary(final)
+        with disk_errors(f"the generation {final}"):
+            shutil.rmtree(folder, ignore_errors=True)
+            (folder / "scorers").mkdir(parents=True)
+        with spark_errors("reading the batches"):
+            rows = self.rows(batches).cache()
+        try:
+            with self.stage.interruptible():
+                return self.train_on(rows, Files(folder, self.run.relative(final)))
+        finally:
+            if sparks.is_alive(self.spark) and not self.stage.stop.is_set():
+                rows.unpersist()
+
+    def rows(self, batches: list[Batch]) -> DataFrame:
+        pipeline = self.run.pipeline
+        columns = pipeline.source.schema_
+        paths = [self.run.folder / one.path for one in batches]
+        rows = read(self.spark, paths, pipeline.batches.format, columns)
+        return rows.withColumn(HELD, held_out(columns, pipeline.generations.holdout))
+
+    def train_on(self, rows: DataFrame, where: Files) -> list[TrainedModel]:
+        """The models side by side: while Spark plans a step of one, it works at another's."""
+        with spark_errors("reading the batches"):
+            found = survey(rows, self.models, holds_out=self.run.pipeline.generations.holdout.share > 0)
+        pool = ThreadPoolExecutor(MODELS_AT_ONCE, thread_name_prefix="model")
+        try:
+            jobs = [pool.submit(train, inputs, rows, found[inputs.name], where) for inputs in self.models]
+            wait(jobs)
+            return [job.result() for job in jobs]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def publish(self, number: int, final: Path, trained: list[TrainedModel]) -> None:
+        """The files get their final name, then the catalog says so: its transaction is the commit point."""
+        with disk_errors(f"the generation {final}"):
+            files.publish(files.temporary(final), final)
+        self.catalog.publish_generation(number, trained)
+        self.published += 1
+        self.stage.log.info("published", generation=number, models=[one.model for one in trained])
+
+    def give_up(self, number: int, final: Path, error: TrainingFailed) -> None:
+        if not sparks.is_alive(self.spark):
+            raise TrainingFailed("Spark died", f"see {self.run.logs / 'spark.out'}") from error
+        shutil.rmtree(files.temporary(final), ignore_errors=True)
+        self.catalog.fail_generation(number, error.message)
+        self.stage.log.error("failed", generation=number, code=error.code, reason=error.message)

@@ -1,0 +1,147 @@
+"""Faults of a pipeline's models, found by pyspark's own classes without a JVM."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support import ROOT
+from tidemill import spec
+from tidemill.errors import Fault
+from tidemill.scoring import SCORERS
+from tidemill.training.estimators import EXPORTABLE, estimators, model_faults
+from tidemill.training.export import EXPORTS
+
+COLUMNS = {
+    "size": "float",
+    "count": "int",
+    "colour": "string",
+    "good": "bool",
+    "kind": "int",
+    "price": "float",
+    "at": "timestamp",
+    "a.b": "float",
+    "prediction": "float",
+}
+
+
+def faults(**model: Any) -> dict[str, Fault]:
+    """The faults of a pipeline with that one model, by their path below ``models.m``."""
+    raw = {
+        "name": "tried",
+        "source": {"path": "x.csv", "columns": COLUMNS},
+        "stream": {"topic": "t"},
+        "batches": {"rows": 10},
+        "models": {"m": {"features": ["size", "colour"], **model}},
+    }
+    spec.parse(spec.Raw("tried", ROOT, raw))
+    found = model_faults(raw)
+    return {fault.path.removeprefix("models.m."): fault for fault in found}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"estimator": "LogisticRegression", "label": "good", "labels": {"true": "fine"}, "params": {"maxIter": 5}},
+        {
+            "estimator": "LogisticRegression",
+            "label": "colour",
+            "features": ["size"],
+            "params": {"thresholds": [1, 0.5]},
+        },
+        {"estimator": "LinearRegression", "label": "price", "params": {"loss": "huber", "epsilon": 1.5, "regParam": 1}},
+        {"estimator": "KMeans", "params": {"k": 2, "seed": 1, "distanceMeasure": "cosine"}},
+    ],
+)
+def test_a_good_model_has_no_fault(model: dict[str, Any]) -> None:
+    """What Spark takes is no fault."""
+    assert faults(**model) == {}
+
+
+LOGISTIC = {"estimator": "LogisticRegression", "label": "kind"}
+LINEAR = {"estimator": "LinearRegression", "label": "price"}
+KMEANS = {"estimator": "KMeans"}
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "words"),
+    [
+        ({"estimator": "LogisticRegresion"}, "estimator", 'did you mean "LogisticRegression"?'),
+        ({"estimator": "GBTClassifier", "label": "kind"}, "estimator", "LogisticRegression, LinearRegression, KMeans"),
+        ({"estimator": "ALS"}, "estimator", "cannot export yet"),
+        ({"estimator": "Pipeline"}, "estimator", "an estimator of pyspark.ml"),
+        ({**LOGISTIC, "params": {"regParm": 1}}, "params.regParm", 'did you mean "regParam"?'),
+        ({**LOGISTIC, "params": {"regParam": "high"}}, "params.regParam", "found 'high'; expected a number"),
+        ({**LOGISTIC, "params": {"maxIter": 1.5}}, "params.maxIter", "expected a whole number"),
+        ({**LOGISTIC, "params": {"regParam": True}}, "params.regParam", "expected a number"),
+        ({**LOGISTIC, "params": {"fitIntercept": 1}}, "params.fitIntercept", "expected true or false"),
+        ({**LOGISTIC, "params": {"family": 3}}, "params.family", "expected a string"),
+        ({**LOGISTIC, "params": {"featuresCol": "x"}}, "params.featuresCol", "Tidemill sets the columns"),
+        ({**LOGISTIC, "params": {"weightCol": "size"}}, "params.weightCol", "Tidemill sets the columns"),
+        ({**LOGISTIC, "params": {"regParam": -1}}, "params.regParam", "0 or more"),
+        ({**LOGISTIC, "params": {"elasticNetParam": 1.01}}, "params.elasticNetParam", "from 0 to 1"),
+        ({**LOGISTIC, "params": {"family": "gaussian"}}, "params.family", "auto, binomial, multinomial"),
+        ({**LOGISTIC, "params": {"thresholds": [0, 0]}}, "params.thresholds", "at most one that is 0"),
+        ({**LOGISTIC, "params": {"threshold": 0.5, "thresholds": [1, 1]}}, "params.threshold", "one of them"),
+        ({**LOGISTIC, "params": {"lowerBoundsOnIntercepts": [[1.0]]}}, "params.lowerBoundsOnIntercepts", "vector"),
+        ({**LINEAR, "params": {"solver": "sgd"}}, "params.solver", "auto, normal, l-bfgs"),
+        ({**LINEAR, "params": {"loss": "huber", "elasticNetParam": 0.5}}, "params.elasticNetParam", "huber"),
+        ({**LINEAR, "params": {"loss": "huber", "solver": "normal"}}, "params.solver", "huber"),
+        ({**KMEANS, "params": {"k": 1}}, "params.k", "2 or more"),
+        ({**KMEANS, "params": {"distanceMeasure": "manhattan"}}, "params.distanceMeasure", "euclidean, cosine"),
+        ({"estimator": "LogisticRegression"}, "label", "the column that LogisticRegression is to predict"),
+        ({**KMEANS, "label": "kind"}, "label", "no label"),
+        ({**LINEAR, "labels": {"0": "no"}}, "labels", "none: LinearRegression is regression"),
+        ({"estimator": "LinearRegression", "label": "colour", "features": ["size"]}, "label", "numbers or booleans"),
+        ({"estimator": "LogisticRegression", "label": "at"}, "label", "a timestamp"),
+        ({**LOGISTIC, "labels": {"yes": "Yes"}}, "labels.yes", "the classes of an int label"),
+        ({"estimator": "LogisticRegression", "label": "good", "labels": {"1": "Yes"}}, "labels.1", "true or false"),
+        ({**KMEANS, "features": ["a.b"]}, "features[0]", "without . or `"),
+        ({**KMEANS, "features": ["size", "prediction"]}, "features[1]", "another name"),
+    ],
+)
+def test_a_fault_is_named_with_its_path_and_a_way_out(model: dict[str, Any], path: str, words: str) -> None:
+    """Every fault says where it is, and what was expected or meant."""
+    found = faults(**model)
+    assert list(found) == [path]
+    assert words in str(found[path])
+
+
+def test_all_faults_come_at_once() -> None:
+    """One look finds every fault of every model."""
+    found = faults(estimator="KMeans", label="kind", labels={"1": "a"}, params={"k": 0, "kk": 1, "maxIter": "x"})
+    assert set(found) == {"label", "labels", "params.k", "params.kk", "params.maxIter"}
+
+
+def test_every_exportable_estimator_has_an_export_and_a_scorer() -> None:
+    """The registry, the exports and the scorers name the same estimators, all of them pyspark's."""
+    assert set(EXPORTABLE) == set(EXPORTS) == set(SCORERS)
+    assert set(EXPORTABLE) <= set(estimators())
+
+
+def test_the_kinds_are_those_of_pysparks_own_modules() -> None:
+    """Estimators of every family are known by their class's name."""
+    known = estimators()
+    expected = {
+        "RandomForestClassifier": "classification",
+        "GBTRegressor": "regression",
+        "BisectingKMeans": "clustering",
+        "ALS": "recommendation",
+        "FPGrowth": "frequent patterns",
+        "Word2Vec": "feature transformation",
+    }
+    assert {name: known[name] for name in expected} == expected
+    assert not {"Classifier", "Predictor", "JavaEstimator"} & set(known)
+
+
+def test_no_jvm_is_started() -> None:
+    """Checking models needs no Java: it works where none can be found."""
+    code = (
+        "from tidemill import spec; from tidemill.training.estimators import model_faults;"
+        "import pyspark; assert model_faults(spec.prepare('smart-home').values) == [];"
+        "assert pyspark.SparkContext._gateway is None"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": "/nonexistent"}, cwd=ROOT, timeout=60)
