@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support import SMART_HOME, wait_for
+from tests.support import ROOT, SMART_HOME, wait_for
 from tidemill.catalog import Catalog
 
 COMMAND = [sys.executable, "-m", "tidemill"]
@@ -137,6 +138,7 @@ def test_a_run_lives_through_kills_answers_and_is_resumed(ups: list[Up], tmp_pat
     address = one.status()["api"]
     wait_for(lambda: httpx.get(f"{address}/health").json().get("generation") == 3, "the newest generation")
     assert_routes_answer(address)
+    assert_readme_requests(address)
     pids = one.pids()
     began = time.monotonic()
     one.process.send_signal(signal.SIGINT)
@@ -163,6 +165,30 @@ def resumed(ups: list[Up], folder: Path) -> None:
     pids = again.pids()
     again.process.send_signal(signal.SIGKILL)
     wait_for(lambda: gone(pids), "the end of all stages", 15)
+
+
+def assert_readme_requests(address: str) -> None:
+    """Each request in the README works as it stands, and its answer has the keys that the README shows."""
+    blocks = re.findall(r"```(sh|json)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    requests = 0
+    for (kind, text), (next_kind, shown) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+        if kind != "sh" or not text.startswith("curl"):
+            continue
+        for command in re.split(r"\n(?=curl)", text.replace("http://127.0.0.1:5000", address)):
+            answer = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=20).stdout
+            requests += 1
+            if next_kind == "json":
+                assert shape(json.loads(answer)) == shape(json.loads(shown)), command
+    assert requests >= 12
+
+
+def shape(value: Any) -> Any:
+    """The keys of an answer and the types of its values."""
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [shape(inner) for inner in value]
+    return type(value).__name__
 
 
 def running(catalog: Catalog, stage: str) -> int:

@@ -498,6 +498,11 @@ class Catalog:
         with self.engine.connect() as connection:
             return tuple(tuple(row) for row in connection.execute(query))
 
+    def generations_by_state(self) -> dict[str, int]:
+        """How many generations are in each state."""
+        query = sa.select(generations.c.state, sa.func.count().label("count")).group_by(generations.c.state)
+        return {row["state"]: row["count"] for row in self._all(query)}
+
     def newest_generation(self) -> int:
         """The number of the newest published generation; 0 where there is none."""
         query = sa.select(sa.func.max(generations.c.generation)).where(generations.c.state == "published")

@@ -20,7 +20,7 @@ def status(run: Run) -> dict[str, Any]:
         "stages": {name: stage_document(run, word) for name, word in words.items()},
         "rows": rows(run, words),
         "batches": run.catalog.totals()["batches"],
-        "generations": len(run.catalog.generations(state="published")),
+        "generations": run.catalog.generations_by_state().get("published", 0),
     }
 
 
@@ -60,8 +60,5 @@ def stream_ended(run: Run) -> bool:
 
 def trained(run: Run) -> bool:
     """Whether the stream has ended and each of its generations is published, or failed for good."""
-    return stream_ended(run) and len(settled(run)) == run.catalog.totals()["batches"]
-
-
-def settled(run: Run) -> list[int]:
-    return [one.generation for one in run.catalog.generations() if one.state != "training"]
+    states = run.catalog.generations_by_state()
+    return stream_ended(run) and states.get("published", 0) + states.get("failed", 0) == run.catalog.totals()["batches"]

@@ -62,7 +62,7 @@ def up(
 
 def stages_needed(run: Run, own_kafka: bool) -> list[str]:
     """The stages that still have something to do; those that take longest to start come first."""
-    names = [] if trained(run) and not run.catalog.generations(state="failed") else ["trainer"]
+    names = [] if trained(run) and not run.catalog.generations_by_state().get("failed") else ["trainer"]
     if not stream_ended(run):
         names = [*([] if own_kafka else ["broker"]), *names, "producer", "collector"]
     return [*names, "api"]
