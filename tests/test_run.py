@@ -11,7 +11,7 @@ import pytest
 
 from tidemill.catalog import Batch, Catalog, Decision, Sealed, SourceState, Span, TrainedModel
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError
-from tidemill.run import existing_run, lock_holder, locked, open_run, remove_run
+from tidemill.run import existing_run, for_removal, lock_holder, locked, open_run
 from tidemill.spec import load
 
 
@@ -43,8 +43,8 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(RunFolderError, match="is not empty and holds no run"):
         open_run(load("smart-home"), tmp_path)
-    with pytest.raises(RunFolderError):
-        remove_run(tmp_path)
+    with pytest.raises(RunFolderError), for_removal(tmp_path):
+        pass
     assert (tmp_path / "thesis.txt").read_text() == "mine"
     with pytest.raises(RunFolderError, match="is a file"):
         open_run(load("smart-home"), tmp_path / "thesis.txt")
@@ -54,16 +54,21 @@ def test_removal_takes_only_what_a_run_made(tmp_path: Path) -> None:
     """--fresh removes the run and leaves a file that somebody put beside it."""
     open_run(load("smart-home"), tmp_path / "run").close()
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    remove_run(tmp_path / "run")
+    with for_removal(tmp_path / "run"), for_removal(tmp_path / "never-there"):
+        pass
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
-    remove_run(tmp_path / "never-there")
 
 
 def test_a_run_at_work_is_not_removed(tmp_path: Path) -> None:
     """A run whose stage is at work can't be thrown away under it."""
     run = open_run(load("smart-home"), tmp_path / "run")
-    with locked(run.stage_lock("collector")), pytest.raises(RunBusy, match="its collector is at work"):
-        remove_run(tmp_path / "run")
+    with (
+        locked(run.stage_lock("collector")),
+        pytest.raises(RunBusy, match="its collector is at work"),
+        for_removal(tmp_path / "run"),
+    ):
+        pass
+    assert run.catalog.run()
 
 
 def test_looking_at_no_run(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_generation_is_trained_as_soon_as_its_batch_is_sealed(spark: SparkSess
     thread.start()
     for number in (1, 2):
         seal(run, number, table_of(run, rows_of(60, start=number * 60)))
-        wait_for(lambda number=number: run.catalog.newest_generation() == number, f"generation {number}")
+        wait_for(lambda: run.catalog.newest_generation() == number, f"generation {number}")  # noqa: B023  # called at once
         assert thread.is_alive()
     run.catalog.end_stream({0: 200}, {})
     thread.join(30)
@@ -244,7 +244,7 @@ def test_an_empty_holdout_has_no_metrics(spark: SparkSession, tmp_path: Path) ->
 def test_a_generation_that_fails_says_why_and_later_ones_go_on(
     spark: SparkSession, tmp_path: Path, bad: list[dict[str, Any]], words: str
 ) -> None:
-    """A model that can't be trained fails its generation with the reason, publishes nothing of it and stops no other."""
+    """A model that can't be trained fails its generation with the reason, publishes nothing of it, stops no other."""
     sort = {"estimator": "LogisticRegression", "features": ["x"], "label": "kind"}
     run = tried(tmp_path, {"line": LINEAR, "sort": sort})
     seal_all(run, [table_of(run, rows_of(40)), table_of(run, bad), table_of(run, rows_of(40, start=40))])
@@ -389,7 +389,7 @@ with stage(run, "trainer") as me:
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
     """An empty run of the ready pipeline."""
-    run = open_run(spec.load("smart-home"), tmp_path / "a run")
+    run = open_run(spec.load("smart-home"), tmp_path / "a [run] {of} *")
     yield run
     run.close()
 
@@ -398,7 +398,10 @@ def run(tmp_path: Path) -> Iterator[Run]:
 def process(run: Run) -> Iterator[subprocess.Popen[bytes]]:
     """A trainer in a process of its own, in which Spark runs."""
     command = [sys.executable, "-c", STAGE, str(run.folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT) as process:
+    with (
+        (run.folder.parent / "printed").open("wb") as printed,
+        subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT, cwd=ROOT) as process,
+    ):
         yield process
         process.kill()
 
@@ -419,9 +422,9 @@ def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: su
     assert java
     assert all(connection.laddr.ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1") for connection in listening(java))
     seal_all(run, thirds(real_rows(run)))
-    printed, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert [line for line in printed.decode().splitlines() if "[info" not in line] == []
+    assert process.wait(120) == 0
+    printed = (run.folder.parent / "printed").read_text()
+    assert [line for line in printed.splitlines() if "[info" not in line] == []
     assert [state for _, state in states(run)] == ["published"] * 3
     assert run.catalog.stages()["trainer"].counters == {"generation": 3, "training": None, "published": 3}
     assert (run.logs / "spark.out").stat().st_size > 0
@@ -459,6 +462,22 @@ def test_the_stage_stops_in_the_middle_of_its_work(
     psutil.wait_procs(java, timeout=2)
     assert not any(one.is_running() for one in java)
     assert run.catalog.stages()["trainer"].state == "stopped"
+    assert states(run) == [(1, "training")]
+
+
+def test_the_death_of_spark_is_no_models_fault(run: Run, process: subprocess.Popen[bytes]) -> None:
+    """When the JVM is killed the stage fails and says so; its generation is left to be trained again."""
+    wait_for(lambda: running(run), "the trainer")
+    java = jvms(process)
+    seal(run, 1, real_rows(run))
+    wait_for(lambda: run.catalog.generations(state="training"), "generation 1")
+    for one in java:
+        one.kill()
+    assert process.wait(20) != 0
+    word = run.catalog.stages()["trainer"]
+    assert word.state == "failed"
+    assert word.error is not None
+    assert word.error["message"] == "Spark died"
     assert states(run) == [(1, "training")]
 
 

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -22,6 +21,7 @@ from tidemill.errors import PipelineInvalid, TidemillError
 from tidemill.run import Run, existing_run, open_run
 from tidemill.spec import Loaded, load, parse, prepare, ready_pipelines
 from tidemill.stage import Stage, stage
+from tidemill.stopping import Stop
 
 app = typer.Typer(
     help="A stream cut into exact batches, generations of Spark models trained from them, all served live.",
@@ -176,9 +176,9 @@ def stage_arguments(
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Event]:
+def stop_on_signals() -> Iterator[Stop]:
     """An event that Ctrl-C, SIGTERM and a closed terminal set; a second Ctrl-C doesn't wait for a clean stop."""
-    stop = Event()
+    stop = Stop()
 
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.is_set() and number == signal.SIGINT:

@@ -163,6 +163,12 @@ class StreamFailed(TidemillError):
     passing = True
 
 
+class LogLost(TidemillError):
+    """Kafka's log does not hold what the catalog says it held: rows can't be told from lost ones any more."""
+
+    code = "log-lost"
+
+
 class CatalogError(TidemillError):
     """Files and catalog disagree, or the catalog can't be read."""
 
@@ -177,6 +183,13 @@ class DiskError(TidemillError):
 
 class TrainingFailed(TidemillError):
     code = "training-failed"
+
+
+class SparkDied(TrainingFailed):
+    """Spark's JVM is gone, killed by the system perhaps; a new one may do better."""
+
+    code = "spark-died"
+    passing = True
 
 
 class ParityFailed(TrainingFailed):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from tidemill import kafka
-from tidemill.catalog import FILE_NAME
-from tidemill.kafka import Topic
-from tidemill.run import default_folder, existing_run, remove_run
+from tidemill.catalog import FILE_NAME, Catalog
+from tidemill.errors import CatalogError
+from tidemill.run import default_folder, for_removal
 from tidemill.spec import Loaded
+
+log = logging.getLogger(__name__)
 
 
 def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
@@ -16,23 +19,26 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
 
     Raises:
         RunFolderError: the folder holds something else.
-        RunBusy: that run is at work.
+        RunBusy: that run is at work; nothing of it was touched.
         BootstrapError: the user's Kafka does not answer.
     """
     folder = (folder or default_folder(loaded.pipeline)).absolute()
-    if own_kafka and (folder / FILE_NAME).exists():
-        delete_topic(loaded, folder, own_kafka)
-    remove_run(folder)
+    with for_removal(folder):
+        if own_kafka and (folder / FILE_NAME).exists():
+            delete_topic(folder / FILE_NAME, own_kafka)
 
 
-def delete_topic(loaded: Loaded, folder: Path, bootstrap: str) -> None:
-    """Delete the topic that the run in ``folder`` made; one that it found there is left alone."""
-    run = existing_run(loaded, folder)
-    source = run.catalog.source()
-    run.close()
-    if source and source.topic_created and source.topic_id:
+def delete_topic(path: Path, bootstrap: str) -> None:
+    """Delete the topic that the run of this catalog made; one that it found there is left alone."""
+    try:
+        catalog = Catalog(path)
+        run, source = catalog.run(), catalog.source()
+        catalog.close()
+    except CatalogError:
+        log.warning("the catalog can't be read, so the topic of the run is left as it is")
+        return
+    if run and source and source.topic_created and source.topic_id:
         admin = kafka.reach(bootstrap)
-        name = loaded.pipeline.stream.topic
-        found = kafka.describe(admin, name)
+        found = kafka.describe(admin, run.document["stream"]["topic"])
         if found and found.id == source.topic_id:
-            kafka.delete(admin, Topic(name, found.id, found.partitions))
+            kafka.delete(admin, found)

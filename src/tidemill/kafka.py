@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import time
-from threading import Event
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicCollection, TopicPartition
@@ -14,6 +13,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tidemill.errors import BootstrapError, NoRun, StreamFailed, TopicError
 from tidemill.run import Run
+from tidemill.stopping import Stop
 
 ANSWER_SECONDS = 10.0
 
@@ -31,8 +31,12 @@ TRANSIENT = {
     KafkaError.FENCED_LEADER_EPOCH,
 }
 
-# Headers stand only on the last row of a transaction and on the markers that end the stream: one on every row would
-# halve the rate.
+# A row has 1 MiB in its source at the most; JSON may make six characters of one.
+MOST_BYTES = 8_000_000
+
+# Headers stand only on the last row of a transaction and on messages without a value: the one by which a run claims its
+# topic, and the markers that end the stream. One on every row would halve the rate.
+CLAIM_HEADER = "tidemill-claim"
 POSITION_HEADER = "tidemill-position"
 END_HEADER = "tidemill-end"
 
@@ -106,9 +110,12 @@ def create(admin: AdminClient, name: str, partitions: int) -> Topic:
         TopicError: Kafka refuses.
     """
     keep_all = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+    config = keep_all | {"max.message.bytes": str(MOST_BYTES + 100_000)}  # a little more than the client's, for headers
     try:
-        admin.create_topics([NewTopic(name, partitions, config=keep_all)])[name].result(ANSWER_SECONDS)
+        admin.create_topics([NewTopic(name, partitions, config=config)])[name].result(ANSWER_SECONDS)
     except KafkaException as error:
+        if error.args[0].code() in TRANSIENT:
+            raise StreamFailed(f"the topic {name} can't be made just now: {reason(error)}") from error
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise TopicError(f"the topic {name} can't be made: {reason(error)}", "see Kafka's own log") from error
     end = time.monotonic() + ANSWER_SECONDS
@@ -166,7 +173,7 @@ def mark(run_id: str, **fields: Any) -> bytes:
     return json.dumps({"run": run_id, **fields}, separators=(",", ":")).encode()
 
 
-def connect(run: Run, given: str | None, stop: Event) -> tuple[str, AdminClient]:
+def connect(run: Run, given: str | None, stop: Stop) -> tuple[str, AdminClient]:
     """The address of a run's Kafka and an admin client of it: the Kafka that was given, else the embedded one.
 
     Raises:
@@ -175,16 +182,24 @@ def connect(run: Run, given: str | None, stop: Event) -> tuple[str, AdminClient]
         StreamFailed: the embedded one does not answer, or ``stop`` was set first.
     """
     chosen = given or run.pipeline.stream.bootstrap_servers
-    if chosen:
-        return chosen, reach(chosen)
-    embedded = await_embedded(run, stop)
+    address = chosen or await_embedded(run, stop)
+    source = run.catalog.source()
+    known = chosen is None or (source is not None and source.topic_id is not None)
     try:
-        return embedded, reach(embedded)
+        return address, reach(address)
     except BootstrapError as error:
-        raise StreamFailed(error.message, "see logs/kafka.log in the run folder") from error
+        if not known:
+            raise
+        raise StreamFailed(error.message, "this run has worked with it before: see that it is up again") from error
 
 
-def await_embedded(run: Run, stop: Event) -> str:
+def moved(run: Run, address: str) -> bool:
+    """Whether the embedded broker, which was at ``address``, is at another one now."""
+    broker = run.catalog.stages().get("broker")
+    return broker is not None and broker.endpoint not in (None, address) and run.at_work(broker)
+
+
+def await_embedded(run: Run, stop: Stop) -> str:
     """The embedded broker's address, once it has one: the first start fetches Kafka, which may take its time."""
     started_by_up = "TIDEMILL_LIFELINE" in os.environ
     while not stop.is_set():

@@ -38,7 +38,11 @@ class Rejects:
             return None
         final = path or self.path
         with disk_errors(f"the rejects file {final.name}"):
-            sync(final) if self._written == final else publish(self._written, final)
+            if self._written == final:
+                sync(final)
+                sync(final.parent)
+            else:
+                publish(self._written, final)
         return final
 
     def discard(self) -> None:

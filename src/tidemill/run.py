@@ -16,11 +16,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tidemill.catalog import FILE_NAME, Batch, Catalog, Stage
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError, shorten
@@ -30,6 +31,7 @@ from tidemill.spec import Loaded, Pipeline
 # What may differ between one start of a run and the next: all else shaped the data and the models that are there.
 FREE_TO_CHANGE = {"title", "serve", "routes"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers"}
+LOOKED_AT_SECONDS = 0.3
 OWN_ENTRIES = ("batches", "rejects", "generations", "logs", "broker", "locks")
 
 
@@ -139,37 +141,42 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
             f"no run of {loaded.pipeline.name} in {folder}",
             f"start one with `tidemill up {loaded.pipeline.name}`, or name its folder with --run-dir",
         )
-    catalog = Catalog(folder / FILE_NAME)
+    with locked(folder / "locks" / "catalog.lock"):
+        catalog = Catalog(folder / FILE_NAME)
     recorded = catalog.run()
-    if recorded is None or recorded.pipeline != loaded.pipeline.name:
-        holder = recorded.pipeline if recorded else "no pipeline"
+    if recorded is None:
+        raise NoRun(f"the run in {folder} is only beginning", "look again in a moment")
+    if recorded.pipeline != loaded.pipeline.name:
         raise RunFolderError(
-            f"{folder} holds a run of {holder}, not of {loaded.pipeline.name}", "give another --run-dir"
+            f"{folder} holds a run of {recorded.pipeline}, not of {loaded.pipeline.name}", "give another --run-dir"
         )
     return Run(loaded, folder, catalog, recorded.id)
 
 
-def remove_run(folder: Path) -> None:
-    """Remove all that a run made in ``folder``, and nothing else; the folder itself where it is then empty.
+@contextmanager
+def for_removal(folder: Path) -> Iterator[None]:
+    """Hold every lock of the run in ``folder``; when left without an error, remove all that a run made there, and the
+    folder itself where it is then empty.
 
     Raises:
         RunBusy: a process still works on it.
         RunFolderError: it holds files but no run.
     """
     if not folder.exists():
+        yield
         return
     refuse_foreign(folder)
-    with disk_errors(f"the run folder {folder}"):
-        (folder / "locks").mkdir(exist_ok=True)
+    with disk_errors(f"the run folder {folder}"), ExitStack() as held:
         for path in (folder / "locks").glob("*.lock"):
-            with locked(path, busy=f"{folder} is in use: its {path.stem} is at work"):
-                pass
+            held.enter_context(locked(path, busy=f"{folder} is in use: its {path.stem} is at work"))
+        yield
         for name in OWN_ENTRIES:
-            shutil.rmtree(folder / name, ignore_errors=False) if (folder / name).exists() else None
+            if (folder / name).exists():
+                shutil.rmtree(folder / name)
         for path in folder.glob(f"{FILE_NAME}*"):
             path.unlink()
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -194,7 +201,8 @@ def refuse_other(name: str, document: dict[str, Any], pipeline: Pipeline, folder
     if changed:
         raise RunFolderError(
             f"{folder} holds a run of {name} with other settings: {', '.join(changed[:5])}",
-            "put them back to go on with it, give another --run-dir, or --fresh to throw that run away",
+            "give the options that the run was begun with (--data, --rows, --set), or another --run-dir; "
+            "`tidemill up --fresh` throws that run away",
         )
 
 
@@ -213,7 +221,11 @@ def differences(before: Any, after: Any, path: str = "") -> list[str]:
             for key in keys
             for found in differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
         ]
-    return [] if before == after else [f"{path} was {shorten(before, 40)}, now {shorten(after, 40)}"]
+    return [] if before == after else [f"{path} was {told(before)}, now {told(after)}"]
+
+
+def told(value: Any) -> str:
+    return "not set" if value is None else shorten(value, 80)
 
 
 @contextmanager
@@ -223,19 +235,33 @@ def locked(path: Path, busy: str = "") -> Iterator[None]:
     The system lets go of the lock when the process dies, however it dies.
     """
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
-        except BlockingIOError:
+        if not busy:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        elif not taken_within(file, LOOKED_AT_SECONDS):
             file.seek(0)
             holder = file.read().strip()
             raise RunBusy(
                 f"{busy}{f' (process {holder})' if holder else ''}", "stop it first, or give another --run-dir"
-            ) from None
+            )
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def taken_within(file: IO[str], seconds: float) -> bool:
+    """Whether the lock could be had: who only looks whether it is held holds it for an instant."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
 
 
 def lock_holder(path: Path) -> int | None:

@@ -17,6 +17,7 @@ from tidemill.catalog import Stage as Word
 from tidemill.catalog import StageState
 from tidemill.errors import StageFailed, TidemillError, shorten
 from tidemill.run import Run, locked
+from tidemill.stopping import Stop
 
 LIFELINE = "TIDEMILL_LIFELINE"  # set by `up`: standard input is a pipe that closes when `up` is gone
 BEAT_SECONDS = 0.5
@@ -32,10 +33,11 @@ class Stage:
     def __init__(self, run: Run, name: str) -> None:
         self.run = run
         self.name = name
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.log = structlog.get_logger(stage=name)
         self._word = Word(name, "starting", os.getpid())
         self._guard = threading.Lock()
+        self._writing = threading.Lock()
         self._written = self._word
         self._interrupt = False
 
@@ -70,12 +72,11 @@ class Stage:
         self._write()
 
     def _write(self) -> None:
-        with self._guard:
+        with self._writing:
             word = self._word
-            if word is self._written:
-                return
-            self._written = word
-        self.run.catalog.save_stage(word)
+            if word is not self._written:
+                self.run.catalog.save_stage(word)
+                self._written = word
 
     def _beat(self) -> None:
         while not self._done.wait(BEAT_SECONDS):
@@ -98,6 +99,8 @@ class Stage:
         except Stopped:
             ending = "stopped"
         except TidemillError as caught:
+            if self.stop.is_set():
+                ending = "stopped"
             error = caught
             raise
         except Exception as caught:

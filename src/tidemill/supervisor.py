@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from tidemill.errors import StageFailed, TidemillError, retried, shorten
+from tidemill.errors import StageFailed, TidemillError, retried
 from tidemill.run import Run
 from tidemill.stage import LIFELINE
 
@@ -37,10 +37,12 @@ class Child:
     process: subprocess.Popen[bytes]
     starts: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_RESTARTS + 1))
     due: float | None = None
+    failure: tuple[str, object] | None = None
+    same_failures: int = 0
 
 
 class Supervisor:
-    """The stages of one run. Leaving the context stops them all, within ten seconds."""
+    """The stages of one run. Leaving the context stops them all, within ten seconds; a second Ctrl-C kills them."""
 
     def __init__(self, run: Run, arguments: Sequence[str]) -> None:
         """``arguments`` are the pipeline and the options that every stage's command is given."""
@@ -55,7 +57,7 @@ class Supervisor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self.kill() if kind is KeyboardInterrupt else self.stop()
 
     def start(self, names: Iterable[str]) -> None:
         for name in names:
@@ -65,7 +67,7 @@ class Supervisor:
     def done(self, name: str) -> bool:
         """Whether the stage ended well, or was not needed."""
         child = self._children.get(name)
-        return child is None or child.process.poll() == 0
+        return child is None or self._ended_well(child)
 
     def watch(self) -> None:
         """Look after the stages once: start again what died.
@@ -76,7 +78,7 @@ class Supervisor:
         """
         for child in self._children.values():
             code = child.process.poll()
-            if code in (None, 0):
+            if code is None or self._ended_well(child):
                 continue
             if child.due is None:
                 child.due = time.monotonic() + self._judge(child, code)
@@ -118,8 +120,11 @@ class Supervisor:
             raise refusal(error)
         reason = error["message"] if error else self._last_words(child.name, code)
         recent = [at for at in child.starts if time.monotonic() - at < WITHIN_SECONDS]
-        if not retried(error["code"] if error else None) or len(recent) > MOST_RESTARTS:
-            tried = f" after {len(recent)} starts within a minute" if len(recent) > 1 else ""
+        too_often = len(recent) > MOST_RESTARTS or self._again(child, reason) > MOST_RESTARTS
+        if code == 2 and too_often:
+            raise Refused(reason)
+        if not retried(error["code"] if error else None) or too_often:
+            tried = f" after {max(len(recent), child.same_failures)} starts" if too_often else ""
             hint = error["hint"] if error and error["hint"] else f"see {self._run.logs / child.name}.log"
             raise StageFailed(
                 f"the {child.name} failed{tried}: {reason.removeprefix(f'the {child.name} failed: ')}", hint
@@ -127,12 +132,30 @@ class Supervisor:
         self.restarts.append(f"the {child.name} ended ({reason}); starting it again")
         return 0.2 * 2.0 ** (len(recent) - 1)
 
+    def _ended_well(self, child: Child) -> bool:
+        """Whether the stage did all there was to do: one that somebody else asked to stop did not."""
+        if child.process.poll() != 0:
+            return False
+        word = self._run.catalog.stages().get(child.name)
+        return word is not None and word.pid == child.process.pid and word.state == "done"
+
+    def _again(self, child: Child, reason: str) -> int:
+        """How often in a row the stage ended for this reason without the run having come further in between."""
+        totals = self._run.catalog.totals()
+        failure = (reason, (totals, self._run.catalog.generations_by_state()))
+        child.same_failures = child.same_failures + 1 if failure == child.failure else 1
+        child.failure = failure
+        return child.same_failures
+
     def _last_words(self, name: str, code: int) -> str:
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
+        if code == 0:
+            return "somebody asked it to stop"
         path = self._run.logs / f"{name}.out"
         lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-        return shorten(lines[-1], 300) if lines else f"exit code {code}"
+        errors = [line.removeprefix("tidemill: ") for line in lines if line.startswith("tidemill: ")]
+        return (errors or lines or [f"exit code {code}"])[-1][:300]
 
 
 def refusal(error: dict[str, str]) -> Refused:

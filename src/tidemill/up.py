@@ -18,11 +18,11 @@ api           ``serving/server.py``                answers
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from threading import Event
 
 from tidemill.errors import TrainingFailed
 from tidemill.run import Run, locked
 from tidemill.status import stream_ended, trained
+from tidemill.stopping import Stop
 from tidemill.supervisor import Supervisor
 
 LOOK_SECONDS = 0.1
@@ -33,7 +33,7 @@ def up(
     arguments: Sequence[str],
     own_kafka: bool,
     exit_when_trained: bool,
-    stop: Event,
+    stop: Stop,
     show: Callable[[Supervisor], None],
 ) -> None:
     """Run the pipeline until ``stop`` is set, or until its last generation is published.

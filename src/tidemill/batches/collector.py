@@ -25,6 +25,7 @@ from tidemill.run import Run, check_batch
 from tidemill.stage import Stage
 
 REPLAY_SECONDS = 60.0
+MOVED_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,12 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
     if source is None or source.topic_id is None:
         return
     topic = kafka.same(admin, run.pipeline.stream.topic, source.topic_id)
+    embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else address
     with Reader(address, topic, run.id) as reader:
         pending = run.catalog.undecided()
         if pending:
             replay(run, reader, pending)
-        Collector(stage, reader, Rules.of(run.pipeline.batches, source.rows)).collect()
+        Collector(stage, reader, Rules.of(run.pipeline.batches, source.rows), embedded).collect()
 
 
 def recover(run: Run) -> None:
@@ -83,7 +85,8 @@ def await_source(stage: Stage) -> SourceState | None:
 class Collector:
     """Reads on from the last sealed offset, and seals."""
 
-    def __init__(self, stage: Stage, reader: Reader, rules: Rules) -> None:
+    def __init__(self, stage: Stage, reader: Reader, rules: Rules, embedded: str | None = None) -> None:
+        """``embedded`` is the address of the embedded Kafka, where that is the one that is read."""
         self._stage = stage
         self._run = stage.run
         self._reader = reader
@@ -93,6 +96,9 @@ class Collector:
         self._open = OpenBatch(self._run, totals["batches"] + 1)
         self._ends: dict[int, int] = {}
         self._silent = 0.0
+        self._idle_after = rules.idle_seconds
+        self._embedded = embedded
+        self._asked_at = time.monotonic()
 
     def collect(self) -> None:
         """Until the stream has ended or the stage is asked to stop."""
@@ -102,6 +108,7 @@ class Collector:
         try:
             while not self._stage.stop.is_set() and not self._over():
                 self._show()
+                self._refuse_moved()
                 began = time.monotonic()
                 messages = self._reader.read()
                 self._take(messages)
@@ -111,6 +118,13 @@ class Collector:
         finally:
             self._show()
             self._open.draft.discard()
+
+    def _refuse_moved(self) -> None:
+        """Raise, to be started again, where the embedded Kafka came back at another address."""
+        if time.monotonic() - self._asked_at > MOVED_SECONDS:
+            self._asked_at = time.monotonic()
+            if self._embedded and kafka.moved(self._run, self._embedded):
+                raise StreamFailed("Kafka is at another address now")
 
     def _over(self) -> bool:
         return len(self._ends) == self._reader.topic.partitions
@@ -129,7 +143,7 @@ class Collector:
             for message in group:
                 if self._reader.is_end(message):
                     self._ends[partition] = message.offset()
-                else:
+                elif not self._reader.is_claim(message):
                     rows.append(message)
             self._take_rows(Decoded(rows, self._open.columns))
 
@@ -151,9 +165,12 @@ class Collector:
         an unreachable Kafka nor a process that was stopped for a while makes a stream idle."""
         quiet = self._reader.drained and not heard
         self._silent = self._silent + min(seconds, 2 * POLL_SECONDS) if quiet else 0.0
-        cut = self._cutter.idle(self._silent)
+        if self._idle_after is None or self._silent < self._idle_after:
+            return
+        cut = self._cutter.idle(self._silent) if self._reader.silent() else None
         if cut:
             self._seal(cut)
+        self._silent = 0.0
 
     def _seal(self, cut: Cut) -> None:
         batch = self._open

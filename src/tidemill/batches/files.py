@@ -14,7 +14,7 @@ from tidemill.files import disk_errors, publish, sha256, temporary
 from tidemill.rejects import Rejects
 from tidemill.run import Run
 
-ROW_GROUP = 65_536
+ROW_GROUP = 16_384
 
 
 class TableWriter(Protocol):

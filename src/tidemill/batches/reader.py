@@ -7,8 +7,8 @@ import logging
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tidemill import kafka
-from tidemill.errors import StreamFailed
-from tidemill.kafka import END_HEADER, Topic
+from tidemill.errors import LogLost, StreamFailed
+from tidemill.kafka import CLAIM_HEADER, END_HEADER, Topic
 
 CHUNK = 10_000
 POLL_SECONDS = 0.1
@@ -52,14 +52,19 @@ class Reader:
         """Read these partitions, each from this offset.
 
         Raises:
-            StreamFailed: an offset is no longer in the log.
+            LogLost: an offset is not, or no longer, in the log.
         """
         for partition, offset in offsets.items():
-            low, _ = self._consumer.get_watermark_offsets(
+            low, high = self._consumer.get_watermark_offsets(
                 TopicPartition(self.topic.name, partition), timeout=kafka.ANSWER_SECONDS
             )
+            if high < offset:
+                raise LogLost(
+                    f"partition {partition} of {self.topic.name} ends at offset {high}; {offset} is needed next",
+                    "the log lost rows that are sealed; the batches are whole; begin anew with --fresh for the rest",
+                )
             if low > offset:
-                raise StreamFailed(
+                raise LogLost(
                     f"partition {partition} of {self.topic.name} begins at offset {low}; {offset} is needed next",
                     "rows were removed by the topic's retention before they were sealed; begin anew with --fresh and "
                     "set retention.ms=-1 on the topic",
@@ -88,6 +93,20 @@ class Reader:
     def is_end(self, message: Message) -> bool:
         """Whether this is the end-of-stream marker of this run."""
         return message.value() is None and kafka.header(message, END_HEADER, self._run_id) is not None
+
+    def is_claim(self, message: Message) -> bool:
+        """Whether it is the message by which this run claimed the topic."""
+        return message.value() is None and kafka.header(message, CLAIM_HEADER, self._run_id) is not None
+
+    def silent(self) -> bool:
+        """Whether Kafka, asked just now, has nothing that was not read."""
+        try:
+            for partition in range(self.topic.partitions):
+                place = TopicPartition(self.topic.name, partition)
+                self._consumer.get_watermark_offsets(place, timeout=1.0)
+        except KafkaException:
+            return False
+        return self.drained
 
     def show_progress(self, offsets: dict[int, int]) -> None:
         """Commit the group's offsets, which nothing here reads: they are for others to see."""

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import time
 from types import TracebackType
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from tidemill.errors import StreamFailed
-from tidemill.kafka import END_HEADER, POSITION_HEADER, TRANSIENT, Topic, header, mark, reason, settings
+from tidemill.errors import LogLost, StreamFailed, TopicError
+from tidemill.kafka import (
+    CLAIM_HEADER,
+    END_HEADER,
+    MOST_BYTES,
+    POSITION_HEADER,
+    TRANSIENT,
+    Topic,
+    header,
+    mark,
+    reason,
+    settings,
+)
 
 COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues 100,000 messages at the most
 COMMIT_BYTES = 32 * 2**20
 CALL_SECONDS = 10.0
 PATIENCE_SECONDS = 120.0
+CLAIMS_WITHIN = 100  # messages from the start of the log
 
 Messages = list[dict[str, bytes | int | None]]
 
@@ -45,6 +58,7 @@ class Log:
                 enable_idempotence=True,
                 acks="all",
                 compression_type="lz4",
+                message_max_bytes=MOST_BYTES,
                 linger_ms=5,
             )
         )
@@ -63,7 +77,33 @@ class Log:
         self._producer.purge()
         self._producer.poll(0)
 
-    start = Place(0, False)
+    def claim(self, empty: bool) -> None:
+        """See that the topic is this run's: the first of the runs that wrote their claim into it has it.
+
+        Args:
+            empty: nothing was ever written to it, so that it may be claimed.
+
+        Raises:
+            TopicError: it holds another run's data, or another writer's.
+        """
+        claims = [] if empty else self._claims()
+        if empty:
+            self._producer.begin_transaction()
+            self._produce(None, None, 0, {CLAIM_HEADER: {}})
+            self._until_done(self._producer.commit_transaction, "claim the topic")
+            claims = self._claims()
+        if claims[:1] != [self._run_id]:
+            raise TopicError(
+                f"the topic {self.topic.name} holds another run's data",
+                "use another topic (--set stream.topic=NAME), go on with that run in its folder, or delete the topic",
+            )
+
+    def _claims(self) -> list[str]:
+        """The runs that claim the topic, the first one first: the claim stands before all rows of partition 0."""
+        claims = []
+        for message in committed(self._bootstrap, self.topic, {0: 0}, most=CLAIMS_WITHIN):
+            claims += [run for run in [claimant(message)] if run]
+        return claims
 
     def place(self, sealed: dict[int, int]) -> Place:
         """Where the log stands: what its newest mark says.
@@ -73,7 +113,12 @@ class Log:
                 newest mark is looked for from there; with more, it may be in a partition that was sealed further.
         """
         alone = self.topic.partitions == 1 and sealed
-        marks = (self._marks(sealed) if alone else []) or self._marks({})
+        marks = (self._marks(sealed) if alone else []) or self._marks(dict.fromkeys(range(self.topic.partitions), 0))
+        if sealed and not marks:
+            raise LogLost(
+                f"the topic {self.topic.name} no longer says how many rows are in it",
+                "its retention removed them: set retention.ms=-1 on the topic, and begin anew with --fresh",
+            )
         self.position = max((rows for rows, _ in marks), default=0)
         return Place(self.position, any(ended for _, ended in marks))
 
@@ -142,13 +187,22 @@ class Log:
         return found
 
 
+def claimant(message: Message) -> str | None:
+    """The run that claims the topic by this message."""
+    for key, value in message.headers() or []:
+        if key == CLAIM_HEADER and message.value() is None:
+            return str(json.loads(value)["run"])
+    return None
+
+
 def size_of(message: dict[str, bytes | int | None]) -> int:
     value = message["value"]
     return len(value) if isinstance(value, bytes) else 0
 
 
-def committed(bootstrap: str, topic: Topic, offsets: dict[int, int]) -> list[Message]:
-    """The committed messages with a header, from ``offsets`` (from the start where a partition has none) to the end."""
+def committed(bootstrap: str, topic: Topic, offsets: dict[int, int], most: int | None = None) -> list[Message]:
+    """The committed messages with a header, in the partitions of ``offsets``, from there to the end (or to ``most``
+    messages)."""
     consumer = Consumer(
         settings(
             bootstrap,
@@ -156,17 +210,19 @@ def committed(bootstrap: str, topic: Topic, offsets: dict[int, int]) -> list[Mes
             isolation_level="read_committed",
             enable_auto_commit=False,
             enable_partition_eof=True,
-            auto_offset_reset="earliest",
+            auto_offset_reset="earliest",  # offset 0 may be gone from a log whose start has expired
         )
     )
-    places = [TopicPartition(topic.name, p, offsets.get(p, 0)) for p in range(topic.partitions)]
-    left = set(range(topic.partitions))
+    places = [TopicPartition(topic.name, *place) for place in sorted(offsets.items())]
+    left = set(offsets)
+    seen = 0
     marked: list[Message] = []
     try:
         consumer.assign(places)
         end = time.monotonic() + PATIENCE_SECONDS
-        while left:
-            messages = consumer.consume(10_000, timeout=0.2)
+        while left and (most is None or seen < most):
+            messages = consumer.consume(most or 10_000, timeout=0.1)
+            seen += len(messages)
             end = time.monotonic() + PATIENCE_SECONDS if messages else end
             for message in messages:
                 error = message.error()

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 
 from tidemill import kafka
 from tidemill.catalog import SourceState
-from tidemill.errors import SourceError, TopicError
+from tidemill.errors import LogLost, SourceError, TopicError
 from tidemill.kafka import Topic
 from tidemill.rejects import Rejects
 from tidemill.rows import encode
@@ -37,15 +37,24 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
     if state.complete or stage.stop.is_set():
         return
     address, admin = kafka.connect(run, bootstrap, stage.stop)
-    state, topic = claim(stage, admin, state)
+    state, topic = topic_of(stage, admin, state)
     with Log(address, topic, run.id) as log:
-        written = any(kafka.end_offsets(admin, topic).values())
-        place = log.place(run.catalog.next_offsets()) if written else log.start
+        ends = kafka.end_offsets(admin, topic)
+        log.claim(empty=not any(ends.values()))
+        run.catalog.save_source(state)
+        sealed = run.catalog.next_offsets()
+        refuse_lost(topic, sealed, ends)
+        place = log.place(sealed)
         stage.count(produced=place.rows, rows=state.rows)
         stage.ready()
         rows, rejected = send(stage, reader, log, place.rows)
         if stage.stop.is_set():
             return
+        if rows < place.rows or state.rows not in (None, rows):
+            raise SourceError(
+                f"{reader.title} has {rows} rows, but had {max(place.rows, state.rows or 0)}",
+                "put the old source back, or begin anew with --fresh",
+            )
         if not place.ended:
             log.end()
     done = replace(state, rows=rows, rejected=rejected, produced=rows, complete=True)
@@ -70,7 +79,9 @@ def plan(stage: Stage, reader: SourceReader) -> SourceState:
         )
     if parts is not None and state.rows is None:
         rows = count_rows(stage, reader)
-        if 0 < rows < parts:
+        if stage.stop.is_set():
+            return state  # what was counted so far is not the number of rows
+        if rows < parts:
             raise SourceError(
                 f"{reader.title} has {rows} rows, fewer than the {parts} parts it is to be cut into",
                 f"lower batches.parts to {rows} or less (--set batches.parts={rows})",
@@ -106,11 +117,11 @@ def nothing_fits(reader: SourceReader, example: str) -> SourceError:
     return SourceError(f"no row of {reader.title} fits the declared columns{example}", "see [source.columns]")
 
 
-def claim(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[SourceState, Topic]:
-    """The run's own topic, made if need be. Its id binds the run to it.
+def topic_of(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[SourceState, Topic]:
+    """The run's topic, made if need be; whether it is the run's to use is seen by :meth:`Log.claim`.
 
     Raises:
-        TopicError: the topic holds data that is not this run's, was made anew, or has other partitions.
+        TopicError: it is not the one that the run began with, or has other partitions.
     """
     catalog, spec = stage.run.catalog, stage.run.pipeline.stream
     if state.topic_id is not None:
@@ -120,19 +131,24 @@ def claim(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[SourceS
         state = replace(state, topic_created=True)
         catalog.save_source(state)  # said before it is so: a crash in between must not leave the topic unowned
         topic = kafka.create(admin, spec.topic, spec.partitions)
-    elif any(kafka.end_offsets(admin, topic).values()):
-        raise TopicError(
-            f"the topic {topic.name} holds another run's data",
-            "use another topic (--set stream.topic=NAME), go on with that run in its own folder, or delete the topic",
-        )
     if topic.partitions != spec.partitions:
         raise TopicError(
             f"the topic {topic.name} has {topic.partitions} partitions, the pipeline says {spec.partitions}",
             f"--set stream.partitions={topic.partitions}, or another --set stream.topic=NAME",
         )
-    state = replace(state, topic_id=topic.id)
-    catalog.save_source(state)
-    return state, topic
+    return replace(state, topic_id=topic.id), topic
+
+
+def refuse_lost(topic: Topic, sealed: dict[int, int], ends: dict[int, int]) -> None:
+    """Raise where the log ends before what is sealed: it lost rows, to a power cut perhaps, and would be filled anew at
+    offsets that the catalog takes for sealed ones."""
+    for partition, offset in sealed.items():
+        if ends.get(partition, 0) < offset:
+            raise LogLost(
+                f"partition {partition} of {topic.name} ends at offset {ends.get(partition, 0)}, but rows up to "
+                f"{offset - 1} are sealed",
+                "the sealed batches are whole; begin anew with --fresh to stream the rest",
+            )
 
 
 def send(stage: Stage, reader: SourceReader, log: Log, position: int) -> tuple[int, int]:

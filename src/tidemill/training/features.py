@@ -105,7 +105,10 @@ def read(spark: SparkSession, paths: Sequence[Path], file_format: str, columns: 
     files = [local_pattern(path) for path in paths]
     if file_format == "parquet":
         return reader.parquet(*files)
-    return reader.csv(files, header=True, multiLine=True, quote='"', escape='"', mode="FAILFAST", encoding="UTF-8")
+    # What is empty and unquoted becomes the null value: one that no row has keeps quoted empty strings apart from it.
+    return reader.csv(
+        files, header=True, multiLine=True, quote='"', escape='"', nullValue="\0", mode="FAILFAST", encoding="UTF-8"
+    )
 
 
 def held_out(columns: Sequence[spec.Column], holdout: spec.Holdout) -> Column:

@@ -30,6 +30,7 @@ from tidemill.training.spark import local
 from tidemill.training.survey import Found
 
 SAMPLE = 1_000  # rows that a scorer is compared with Spark on
+SPARK_ERRORS = (PySparkException, Py4JError, ConnectionError)  # the last two also when its JVM is gone
 OUTPUTS = ("prediction", "rawPrediction", "probability")
 
 
@@ -64,7 +65,7 @@ def spark_errors(what: str) -> Iterator[None]:
     """Turn an error of Spark's into a TrainingFailed that begins with ``what``."""
     try:
         yield
-    except (PySparkException, Py4JError) as error:
+    except SPARK_ERRORS as error:
         raise TrainingFailed(f"{what}: {reason(error)}", "see logs/spark.log in the run folder") from error
 
 

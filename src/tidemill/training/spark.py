@@ -150,9 +150,16 @@ def jvm(spark: SparkSession) -> subprocess.Popen[bytes] | None:
     return process
 
 
-def is_alive(spark: SparkSession) -> bool:
+def is_dead(spark: SparkSession, patience: float = 1.0) -> bool:
+    """Whether the JVM has ended, or does so within ``patience`` seconds: its sockets close a moment before."""
     process = jvm(spark)
-    return process is None or process.poll() is None
+    if process is None:
+        return False
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 @contextmanager

@@ -5,20 +5,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
 from tidemill import files
 from tidemill.catalog import Batch, TrainedModel
-from tidemill.errors import TrainingFailed
+from tidemill.errors import SparkDied, TrainingFailed
 from tidemill.files import disk_errors
 from tidemill.run import Run, check_batch
 from tidemill.stage import Stage
 from tidemill.training import spark as sparks
 from tidemill.training.features import HELD, held_out, inputs_of, read
-from tidemill.training.fitting import Files, spark_errors, train
+from tidemill.training.fitting import SPARK_ERRORS, Files, spark_errors, train
 from tidemill.training.schemes import batches_of
 from tidemill.training.survey import survey
 
@@ -126,14 +126,20 @@ class Trainer:
         with disk_errors(f"the generation {final}"):
             shutil.rmtree(folder, ignore_errors=True)
             (folder / "scorers").mkdir(parents=True)
+        with self.stage.interruptible(), self.cached(batches) as rows:
+            return self.train_on(rows, Files(folder, self.run.relative(final)))
+
+    @contextmanager
+    def cached(self, batches: list[Batch]) -> Iterator[DataFrame]:
+        """The rows of the batches, kept in Spark's memory for as long as all models need them."""
         with spark_errors("reading the batches"):
             rows = self.rows(batches).cache()
         try:
-            with self.stage.interruptible():
-                return self.train_on(rows, Files(folder, self.run.relative(final)))
+            yield rows
         finally:
-            if sparks.is_alive(self.spark) and not self.stage.stop.is_set():
-                rows.unpersist()
+            if not self.stage.stop.is_set():
+                with suppress(*SPARK_ERRORS):  # a Spark that is gone has nothing to let go of
+                    rows.unpersist()
 
     def rows(self, batches: list[Batch]) -> DataFrame:
         pipeline = self.run.pipeline
@@ -163,8 +169,8 @@ class Trainer:
         self.stage.log.info("published", generation=number, models=[one.model for one in trained])
 
     def give_up(self, number: int, final: Path, error: TrainingFailed) -> None:
-        if not sparks.is_alive(self.spark):
-            raise TrainingFailed("Spark died", f"see {self.run.logs / 'spark.out'}") from error
+        if sparks.is_dead(self.spark):
+            raise SparkDied("Spark died", f"see {self.run.logs / 'spark.out'}") from error
         shutil.rmtree(files.temporary(final), ignore_errors=True)
         self.catalog.fail_generation(number, error.message)
         self.stage.log.error("failed", generation=number, code=error.code, reason=error.message)
