@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -46,6 +47,18 @@ def test_what_goes_in_comes_out(written: list[dict[str, object]]) -> None:
     assert read.to_pylist() == table.to_pylist()
 
 
+JUNK = [
+    b"",
+    b"no",
+    b"[1]",
+    b' {"id": 1, "name": "blank before"}',
+    b'{\n"id": 1,\n"name": "lines"}',
+    b'{"id": 1, "name": "day only", "at": "2020-01-02"}',
+    b'{"id": 1, "name": "a"}{"id": 2, "name": "b"}',
+    b'{"id": 1, "name": "a", "size": NaN}',
+    b'{"id": 1, "name": "\xff"}',
+    b'{"id": 1e3, "name": "a"}',
+]
 GOOD = b'{"id":1,"name":"a"}'
 
 
@@ -103,3 +116,13 @@ def test_a_timestamp_means_the_same_whatever_stands_beside_it(text: str) -> None
         table, bad = decode(values, COLUMNS)
         assert len(bad) == len(values) - 1
         assert table["at"].to_pylist() == [datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)]
+
+
+@given(st.lists(st.one_of(rows.map(lambda row: orjson.dumps(row)), st.sampled_from(JUNK)), max_size=12))
+def test_a_value_means_the_same_whatever_stands_beside_it(values: list[bytes]) -> None:
+    """Whether a value is a row, and which, does not depend on its neighbours."""
+    table, bad = decode(values, COLUMNS)
+    alone = [decode([value], COLUMNS) for value in values]
+    assert [one.place for one in bad] == [place for place, (_, faults) in enumerate(alone) if faults]
+    assert [one.reason for one in bad] == [fault.reason for _, faults in alone for fault in faults]
+    assert table.to_pylist() == [row for one, _ in alone for row in one.to_pylist()]

@@ -23,12 +23,13 @@ from confluent_kafka import Producer
 from tests.support import SMART_HOME, wait_for
 from tidemill import kafka as kafka_module
 from tidemill.batches.collector import run_collector
-from tidemill.catalog import Catalog, Sealed
-from tidemill.errors import BootstrapError, CatalogError, SourceError, TopicError
+from tidemill.catalog import Catalog, Decision, Sealed, SourceState, Span
+from tidemill.errors import BootstrapError, CatalogError, LogLost, SourceError, TopicError
 from tidemill.files import sha256
 from tidemill.run import Run, open_run
 from tidemill.spec import load
 from tidemill.stage import Stage
+from tidemill.stream.log import Log
 from tidemill.stream.producer import run_producer
 
 
@@ -132,8 +133,9 @@ def test_csv_batches_hold_the_same_rows(kafka: str, tmp_path: Path) -> None:
 
 
 def test_several_partitions_keep_their_order(kafka: str, tmp_path: Path) -> None:
-    """With a key and several partitions nothing is lost or doubled, and each partition's rows keep their order."""
-    run = new_run(tmp_path, "stream.partitions=3", "stream.key=DeviceType", "batches={rows=700}")
+    """With a key and several partitions nothing is lost or doubled, each partition's rows keep their order, and batches
+    are slices of the stream in the order of time."""
+    run = new_run(tmp_path, "stream.partitions=3", "stream.key=DeviceType", "stream.rate=4000", "batches={rows=700}")
     produce(run, kafka)
     collect(run, kafka)
     read = batch_rows(run)
@@ -141,6 +143,10 @@ def test_several_partitions_keep_their_order(kafka: str, tmp_path: Path) -> None
     for kind in {row["DeviceType"] for row in read}:
         ids = [row["UserID"] for row in read if row["DeviceType"] == kind]
         assert ids == [int(row["UserID"]) for row in source_rows() if row["DeviceType"] == kind]
+    for number, batch in enumerate(run.catalog.batches()):
+        ids = pq.read_table(run.folder / batch.path, columns=["UserID"])["UserID"].to_pylist()
+        assert min(ids) > 700 * number - 50  # rows of one millisecond may change places
+        assert max(ids) <= 700 * (number + 1) + 50
     spans: dict[int, int] = {}
     for batch in run.catalog.batches():
         for span in batch.partitions:
@@ -330,8 +336,6 @@ def test_an_idle_stream_ends_its_batch(kafka: str, tmp_path: Path, stage_process
     state_before_end = run.catalog
     admin = kafka_module.reach(kafka)
     topic = kafka_module.create(admin, run.pipeline.stream.topic, 1)
-    from tidemill.catalog import SourceState
-
     state_before_end.save_source(SourceState("by hand", topic_id=topic.id))
     process = stage_process("collect", run, kafka, settings)
     values = [orjson.dumps(row | {"UserID": int(row["UserID"])}) for row in as_rows(source_rows()[:10])]
@@ -362,6 +366,51 @@ def test_a_topic_with_another_runs_data_is_refused(kafka: str, tmp_path: Path) -
         produce(new_run(tmp_path / "two", topic=topic), kafka)
     assert "stream.topic" in caught.value.hint
     assert caught.value.exit_code == 2
+
+
+def test_a_topic_is_the_runs_that_claimed_it_first(kafka: str, tmp_path: Path) -> None:
+    """A run that claimed its topic and died before its first row keeps it; another that comes in between is refused."""
+    topic = f"test-{uuid.uuid4().hex}"
+    first, second = (new_run(tmp_path / name, topic=topic) for name in ("one", "two"))
+    made = kafka_module.create(kafka_module.reach(kafka), topic, 1)
+    with Log(kafka, made, first.id) as log:
+        log.claim(empty=True)
+    with pytest.raises(TopicError, match="holds another run's data"):
+        produce(second, kafka)
+    with Log(kafka, made, second.id) as log, pytest.raises(TopicError, match="holds another run's data"):
+        log.claim(empty=True)
+    produce(first, kafka)
+    collect(first, kafka)
+    assert [row["UserID"] for row in batch_rows(first)] == [int(row["UserID"]) for row in source_rows()]
+
+
+def test_a_log_that_lost_sealed_rows_is_refused(kafka: str, tmp_path: Path) -> None:
+    """A log that ends before what is sealed from it is not filled anew at offsets that were given out already."""
+    run = new_run(tmp_path)
+    run.catalog.decide(Decision(1, "rows", (Span(0, 0, 9999),)))
+    run.catalog.seal(1, Sealed("batches/batch-00001.parquet", 9000, 0, "00" * 32))
+    with pytest.raises(LogLost, match="but rows up to 9999 are sealed"):
+        produce(run, kafka)
+
+
+def test_a_count_that_was_cut_short_is_not_taken_for_the_number_of_rows(kafka: str, tmp_path: Path) -> None:
+    """Asked to stop while it counts the source, the producer counts anew next time, and thirds are exact."""
+    run = new_run(tmp_path)
+    stage = Stage(run, "producer")
+    original = stage.count
+
+    def count(**counters: object) -> None:
+        original(**counters)
+        stage.stop.set()
+
+    stage.count = count  # type: ignore[method-assign]  # Ctrl-C, at a moment that can be named
+    run_producer(stage, kafka)
+    source = run.catalog.source()
+    assert source
+    assert source.rows is None
+    produce(run, kafka)
+    collect(run, kafka)
+    assert [batch.rows for batch in run.catalog.batches()] == [1801, 1801, 1801]
 
 
 def test_a_topic_made_anew_is_refused(kafka: str, tmp_path: Path) -> None:

@@ -42,9 +42,34 @@ def encode(table: pa.Table) -> list[bytes]:
 
 
 def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[Bad]]:
-    """The rows among ``values``, in order, and the values that are none, each with its reason."""
+    """The rows among ``values``, in order, and the values that are none, each with its reason.
+
+    What a value is depends on it alone, not on the others: good ones are read many at a time, and where that fails the
+    bad ones are searched for by halves.
+    """
+    return _decode(values, columns, 0)
+
+
+def _decode(values: Sequence[bytes | None], columns: Sequence[Column], first: int) -> tuple[pa.Table, list[Bad]]:
     table = _decode_all(values, columns)
-    return (table, []) if table is not None else _decode_each(values, columns)
+    if table is not None:
+        return table, []
+    if len(values) == 1:
+        return _decode_one(values[0], columns, first)
+    half = len(values) // 2
+    before, bad_before = _decode(values[:half], columns, first)
+    after, bad_after = _decode(values[half:], columns, first + half)
+    return pa.concat_tables([before, after]), bad_before + bad_after
+
+
+def _decode_one(value: bytes | None, columns: Sequence[Column], place: int) -> tuple[pa.Table, list[Bad]]:
+    """A value that was refused as it stands: a row in another notation, or none."""
+    try:
+        table = _decode_all([orjson.dumps(row_of(value, columns))], columns)
+        reason = "not readable as the declared columns"
+    except ValueError as error:
+        table, reason = None, str(error)
+    return (arrow_schema(columns).empty_table(), [Bad(place, reason)]) if table is None else (table, [])
 
 
 def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa.Table | None:
@@ -88,22 +113,6 @@ def is_utf8(value: bytes) -> bool:
 def has_infinite(values: pa.ChunkedArray) -> bool:
     """Arrow's JSON reader takes NaN and Infinity, which JSON has not."""
     return pc.all(pc.is_finite(values)).as_py() is False
-
-
-def _decode_each(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[Bad]]:
-    good: list[dict[str, Any]] = []
-    bad: list[Bad] = []
-    for place, value in enumerate(values):
-        try:
-            good.append(row_of(value, columns))
-        except ValueError as error:
-            bad.append(Bad(place, str(error)))
-    stamps = [column.name for column in columns if column.kind == "timestamp"]
-    loose = pa.schema(
-        [(column.name, pa.string() if column.name in stamps else ARROW[column.kind]) for column in columns]
-    )
-    table = pa.Table.from_pylist(good, schema=loose)
-    return table.cast(arrow_schema(columns)), bad
 
 
 def row_of(value: bytes | None, columns: Sequence[Column]) -> dict[str, Any]:

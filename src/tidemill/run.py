@@ -36,7 +36,7 @@ OWN_ENTRIES = ("batches", "rejects", "generations", "logs", "broker", "locks")
 
 
 class Run:
-    """A run that is open. Make one with :func:`open_run` or :func:`existing_run`."""
+    """A run that is open. Make one with :func:`open_run`, :func:`join_run` or :func:`existing_run`."""
 
     def __init__(self, loaded: Loaded, folder: Path, catalog: Catalog, id: str) -> None:
         self.pipeline: Pipeline = loaded.pipeline
@@ -151,6 +151,20 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
             f"{folder} holds a run of {recorded.pipeline}, not of {loaded.pipeline.name}", "give another --run-dir"
         )
     return Run(loaded, folder, catalog, recorded.id)
+
+
+def join_run(loaded: Loaded, folder: Path | None = None) -> Run:
+    """The run that is in ``folder``, for working on.
+
+    Raises:
+        NoRun: there is none.
+        RunFolderError: it is another pipeline's, or this pipeline's with other settings.
+    """
+    run = existing_run(loaded, folder)
+    recorded = run.catalog.run()
+    assert recorded is not None
+    refuse_other(recorded.pipeline, recorded.document, loaded.pipeline, run.folder)
+    return run
 
 
 @contextmanager

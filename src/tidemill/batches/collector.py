@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 import time
-from itertools import groupby
 
 from confluent_kafka import Message
 
 from tidemill import kafka
 from tidemill.batches.cutter import Cut, Cutter, Rules
+from tidemill.batches.merge import Merge
 from tidemill.batches.open import Decoded, OpenBatch
 from tidemill.batches.reader import POLL_SECONDS, Reader
 from tidemill.catalog import Decision, SourceState
@@ -98,6 +98,8 @@ class Collector:
         self._silent = 0.0
         self._idle_after = rules.idle_seconds
         self._embedded = embedded
+        partitions = reader.topic.partitions
+        self._merge: Merge[Message] | None = Merge(range(partitions)) if partitions > 1 else None
         self._asked_at = time.monotonic()
 
     def collect(self) -> None:
@@ -127,7 +129,7 @@ class Collector:
                 raise StreamFailed("Kafka is at another address now")
 
     def _over(self) -> bool:
-        return len(self._ends) == self._reader.topic.partitions
+        return len(self._ends) == self._reader.topic.partitions and not self._merge
 
     def _show(self) -> None:
         self._stage.count(
@@ -138,17 +140,28 @@ class Collector:
         )
 
     def _take(self, messages: list[Message]) -> None:
-        for partition, group in groupby(messages, key=Message.partition):
-            rows = []
-            for message in group:
-                if self._reader.is_end(message):
-                    self._ends[partition] = message.offset()
-                elif not self._reader.is_claim(message):
-                    rows.append(message)
-            self._take_rows(Decoded(rows, self._open.columns))
+        rows = []
+        for message in messages:
+            if self._reader.is_end(message):
+                self._ends[message.partition()] = message.offset()
+            elif not self._reader.is_claim(message):
+                rows.append(message)
+        if self._merge is not None:
+            rows = self._merged(self._merge, rows)
+        self._take_rows(Decoded(rows, self._open.columns))
+
+    def _merged(self, merge: Merge[Message], rows: list[Message]) -> list[Message]:
+        """Of these rows and those that wait what comes next in the order of time."""
+        now = time.monotonic()
+        merge.add(rows, now)
+        for partition in self._ends:
+            merge.end(partition)
+        taken = merge.take(self._reader.drained, now)
+        self._reader.hold(merge.crowded)
+        return taken
 
     def _take_rows(self, decoded: Decoded) -> None:
-        """Put rows of one partition, in order, into the open batch and those after it."""
+        """Put rows, in order, into the open batch and those after it."""
         row, message = 0, 0
         while row < len(decoded.table):
             taken = self._cutter.take(decoded.stamps[row:])
@@ -163,7 +176,7 @@ class Collector:
     def _listen(self, heard: bool, seconds: float) -> None:
         """Add up silence, and cut an idle stream. Only time in which the log was seen to be drained counts, so neither
         an unreachable Kafka nor a process that was stopped for a while makes a stream idle."""
-        quiet = self._reader.drained and not heard
+        quiet = self._reader.all_drained and not heard and not self._merge
         self._silent = self._silent + min(seconds, 2 * POLL_SECONDS) if quiet else 0.0
         if self._idle_after is None or self._silent < self._idle_after:
             return
@@ -198,17 +211,19 @@ def replay(run: Run, reader: Reader, decision: Decision) -> None:
     """
     batch = OpenBatch(run, decision.batch)
     last = {span.partition: span.last_offset for span in decision.spans}
+    merge: Merge[Message] = Merge(last)
     reader.seek({span.partition: span.first_offset for span in decision.spans})
     end = time.monotonic() + REPLAY_SECONDS
     while last:
         if time.monotonic() > end:
             raise StreamFailed(f"the rows of batch {decision.batch} can't be read again", "see Kafka's log")
-        for partition, group in groupby(reader.read(), key=Message.partition):
-            within = [message for message in group if message.offset() <= last.get(partition, -1)]
-            if within:
-                batch.put_all(Decoded(within, batch.columns))
-                end = time.monotonic() + REPLAY_SECONDS
-                if within[-1].offset() == last[partition]:
-                    del last[partition]
+        within = [message for message in reader.read() if message.offset() <= last.get(message.partition(), -1)]
+        merge.add((message for message in within if not reader.is_claim(message)), 0)
+        for message in within:
+            end = time.monotonic() + REPLAY_SECONDS
+            if message.offset() == last[message.partition()]:
+                merge.end(message.partition())
+                del last[message.partition()]
+        batch.put_all(Decoded(merge.take(set(), 0), batch.columns))
     batch.draft.close()
     batch.seal()

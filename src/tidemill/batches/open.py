@@ -22,7 +22,7 @@ Stamps = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 class Decoded:
-    """Messages of one partition with the rows that are in them.
+    """Messages, those of one partition in their order, with the rows that are in them.
 
     Row ``i`` of ``table`` came in message ``places[i]``, at ``stamps[i]`` (milliseconds); ``reasons`` says for each
     other message why it is no row.
@@ -83,10 +83,10 @@ class OpenBatch:
         self.seal()
 
     def _cover(self, messages: Sequence[Message]) -> None:
-        if messages:
-            partition, last = messages[0].partition(), messages[-1].offset()
-            first = self._spans.get(partition, (messages[0].offset(), 0))[0]
-            self._spans[partition] = (first, last)
+        for message in messages:
+            partition, offset = message.partition(), message.offset()
+            first = self._spans[partition][0] if partition in self._spans else offset
+            self._spans[partition] = (first, offset)
 
     def _stamp(self, stamps: Stamps) -> None:
         if len(stamps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Set
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -36,6 +37,7 @@ class Reader:
             )
         )
         self._drained: set[int] = set()
+        self._held: set[int] = set()
 
     def __enter__(self) -> Reader:
         return self
@@ -44,9 +46,21 @@ class Reader:
         self._consumer.close()
 
     @property
-    def drained(self) -> bool:
-        """Whether all that is in the log was read."""
+    def drained(self) -> Set[int]:
+        """The partitions that were read to the end of what they hold."""
+        return self._drained
+
+    @property
+    def all_drained(self) -> bool:
         return len(self._drained) == self.topic.partitions
+
+    def hold(self, partitions: set[int]) -> None:
+        """Read nothing from these partitions for now, and from all others."""
+        if more := partitions - self._held:
+            self._consumer.pause([TopicPartition(self.topic.name, partition) for partition in more])
+        if fewer := self._held - partitions:
+            self._consumer.resume([TopicPartition(self.topic.name, partition) for partition in fewer])
+        self._held = partitions
 
     def seek(self, offsets: dict[int, int]) -> None:
         """Read these partitions, each from this offset.
@@ -106,7 +120,7 @@ class Reader:
                 self._consumer.get_watermark_offsets(place, timeout=1.0)
         except KafkaException:
             return False
-        return self.drained
+        return self.all_drained
 
     def show_progress(self, offsets: dict[int, int]) -> None:
         """Commit the group's offsets, which nothing here reads: they are for others to see."""
