@@ -31,6 +31,6 @@ def kafka(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one Spark session of the whole run, as the trainer starts it."""
     folder = tmp_path_factory.mktemp("spark")
-    session = sparks.session(None, folder / "scratch", folder)
+    session = sparks.session(None, folder / "scratch", folder, little=True)
     yield session
     sparks.end(session)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import SMART_HOME
+from tidemill.catalog import TrainedModel
 from tidemill.run import open_run
 from tidemill.spec import load
 
@@ -112,6 +113,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     """A taken API port ends the run with exit code 2 and says how to get another."""
     import socket
 
+    open_run(load("smart-home"), tmp_path / "runs" / "smart-home").close()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -136,6 +138,37 @@ def test_a_stage_by_hand_without_a_broker(tmp_path: Path) -> None:
     done = tidemill("produce", "smart-home", cwd=tmp_path)
     assert done.returncode == 2
     assert "tidemill broker smart-home" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "collect", "train"])
+def test_a_stage_by_hand_joins_a_run(tmp_path: Path, command: str) -> None:
+    """A stage that can only go on with a run refuses where there is none, making nothing, or one of other settings."""
+    done = tidemill(command, "smart-home", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no run of smart-home in" in done.stderr
+    assert not any(tmp_path.iterdir())
+    open_run(load("smart-home"), tmp_path / "run").close()
+    done = tidemill(command, "smart-home", "--run-dir", str(tmp_path / "run"), "--set", "batches.parts=2")
+    assert done.returncode == 2
+    assert "with other settings: batches.parts was 3, now 2" in done.stderr
+
+
+def test_generations_fit_a_narrow_terminal(tmp_path: Path) -> None:
+    """`generations` shows each generation as `up` tells it: a line, and one for each model."""
+    run = open_run(load("smart-home"), tmp_path / "run")
+    rows = {"train": 8, "holdout": 2, "skipped": 0}
+    run.catalog.begin_generation(1, [1], 10)
+    run.catalog.publish_generation(
+        1, [TrainedModel("segment", "KMeans", {"cost": 1.0}, 0.5, {}, rows, "m.npz", "cd" * 32, "m")]
+    )
+    run.catalog.begin_generation(2, [2], 10)
+    run.close()
+    done = tidemill("generations", "smart-home", "--run-dir", str(tmp_path / "run"))
+    assert [line.split(maxsplit=2) for line in done.stdout.splitlines()] == [
+        ["generation", "1", "10 rows of batch 1"],
+        ["segment:", "cost", "1; fitted in 0.5 s"],
+        ["generation", "2", "10 rows of batch 2, in training"],
+    ]
 
 
 def test_an_empty_run_is_shown(tmp_path: Path) -> None:

@@ -89,6 +89,13 @@ def test_a_missing_feature_is_named(api: httpx.Client) -> None:
     assert error_of(api.post("/models/good/predict", json={}))["message"].count("missing") == 3
 
 
+def test_rows_that_are_no_list(api: httpx.Client) -> None:
+    """Rows that are no list are told as such, but a whole row of a stream that has such a column is answered."""
+    answer = api.post("/models/good/predict", json={"rows": 3})
+    assert (answer.status_code, error_of(answer)["message"]) == (422, "rows is 3, not a list")
+    assert api.post("/models/good/predict", json=GOOD | {"rows": 3}).status_code == 200
+
+
 def test_a_fault_in_a_list_is_placed(api: httpx.Client) -> None:
     """In a list of rows each fault says which row it is in; at most five are shown, the rest counted."""
     rows = [GOOD, GOOD | {"hours": "x"}, 7, {"kind": "fan", "hours": 1}]
@@ -129,7 +136,7 @@ def test_a_value_that_training_never_saw_is_answered(api: httpx.Client) -> None:
         (b"[]", 422, "feature", "the body is [], not a JSON object"),
         (b"5", 422, "feature", "the body is 5, not a JSON object"),
         (b"null", 422, "feature", "the body is null, not a JSON object"),
-        (b'{"rows": 5}', 422, "feature", "hours is missing; count is missing"),
+        (b'{"rows": 5}', 422, "feature", "rows is 5, not a list"),
     ],
 )
 def test_a_body_that_is_no_row(api: httpx.Client, body: bytes, status: int, code: str, message: str) -> None:

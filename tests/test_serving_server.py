@@ -171,7 +171,7 @@ def test_the_stage_ends_soon_and_cleanly(run: Run, tmp_path: Path) -> None:
         process.wait()
     assert (process.returncode, output) == (0, b"")
     assert b"HTTP/1.1" not in errors
-    assert took < 3.5
+    assert took < 10
     assert run.catalog.stages()["serve"].state == "stopped"
 
 

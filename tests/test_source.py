@@ -279,3 +279,14 @@ def test_a_sample_that_is_not_there() -> None:
         assert hint in caught.value.hint
     with pytest.raises(SourceError, match="DeviceType is string, declared int"):
         open_source(pipeline({"DeviceType": "int"}, sample="smart-home"), Path())
+
+
+def test_all_columns_of_another_type_are_reported_together(tmp_path: Path) -> None:
+    """Every column of a typed source that can't become the declared type is named with a way out, at most five."""
+    with pytest.raises(SourceError) as caught:
+        open_source(pipeline({"UserID": "bool", "DeviceType": "int"}, sample="smart-home"), Path())
+    assert "UserID is int64, declared bool; DeviceType is string, declared int" in caught.value.message
+    assert caught.value.hint == 'declare it as UserID = "int"; declare it as DeviceType = "string"'
+    with pytest.raises(SourceError, match="and 3 more") as caught:
+        open_source(pipeline(dict.fromkeys(SMART_HOME_COLUMNS, "bool"), sample="smart-home"), Path())
+    assert caught.value.hint.count("declare it as") == 5

@@ -103,10 +103,20 @@ def test_an_over_long_field_is_a_reject(tmp_path: Path, length: int) -> None:
     """A field above 1 MiB rejects its row, be the line ever so long; the rows after it arrive."""
     rows, (reject,) = read(written(tmp_path, f"id,name\n1,{'x' * length}\n2,two\n"), TWO)
     assert rows == [(2, "two")]
-    assert (reject.line, reject.reason) == (2, "a field is longer than 1,048,576 characters")
+    assert (reject.line, reject.reason) == (2, "longer than 1 MiB")
     assert len(reject.text) == 500
-    at_limit, _ = read(written(tmp_path, f"id,name\n1,{'x' * 2**20}\n2,two\n"), TWO)
-    assert len(at_limit[0][1]) == 2**20
+    at_limit, _ = read(written(tmp_path, f"id,name\n1,{'x' * (2**20 - 1)}\n2,two\n"), TWO)
+    assert len(at_limit[0][1]) == 2**20 - 1
+
+
+@pytest.mark.parametrize("between", ["", "\n"])
+def test_an_over_long_record_is_a_reject(tmp_path: Path, between: str) -> None:
+    """Fields that together have more than 1 MiB reject their row, on one line or on several."""
+    half = "x" * 2**19
+    text = f'id,name,more\n1,"{half}{between}",{half}\n2,two,\n'
+    rows, (reject,) = read(written(tmp_path, text), TWO)
+    assert rows == [(2, "two")]
+    assert (reject.line, reject.reason) == (2, "longer than 1 MiB")
 
 
 def test_header_is_detected_or_told(tmp_path: Path) -> None:

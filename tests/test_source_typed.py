@@ -54,12 +54,24 @@ def test_json_lines_faults_found_up_front(tmp_path: Path) -> None:
     assert 'did you mean "nmae"?' in error.hint
 
 
-def test_an_over_long_json_line_is_a_reject(tmp_path: Path) -> None:
-    """A JSON line above 16 MiB is a reject; the lines after it arrive."""
-    record = json.dumps({"id": 1, "name": "x" * 17 * 2**20})
+@pytest.mark.parametrize("length", [2**20, 17 * 2**20])
+def test_an_over_long_json_line_is_a_reject(tmp_path: Path, length: int) -> None:
+    """A JSON line above 1 MiB is a reject; one of just that and the lines after it arrive."""
+    record = json.dumps({"id": 1, "name": "x" * length})
     rows, (reject,) = read(written(tmp_path, f'{record}\n{{"id": 2, "name": "two"}}\n', "data.jsonl"), TWO)
     assert rows == [(2, "two")]
-    assert (reject.line, len(reject.text)) == (1, 500)
+    assert (reject.line, reject.reason, len(reject.text)) == (1, "longer than 1 MiB", 500)
+    at_limit = json.dumps({"id": 1, "name": "x" * (2**20 - len(json.dumps({"id": 1, "name": ""})))})
+    assert len(read(written(tmp_path, f"{at_limit}\n", "data.jsonl"), TWO)[0]) == 1
+
+
+def test_an_over_long_parquet_row_is_a_reject(tmp_path: Path) -> None:
+    """A Parquet row whose strings have more than 1 MiB together is a reject; one of just that arrives."""
+    half = "x" * 2**19
+    path = parquet(tmp_path, a=pa.array([half, half, None]), b=pa.array([half + "x", half, "b"]))
+    (rows, (reject,)) = read(path, {"a": "string?", "b": "string"})
+    assert rows == [(half, half), (None, "b")]
+    assert (reject.line, reject.reason) == (1, "longer than 1 MiB")
 
 
 def parquet(folder: Path, **columns: pa.Array) -> Path:
@@ -106,9 +118,9 @@ def test_parquet_is_cast_safely(tmp_path: Path, values: pa.Array, kind: str, exp
     ("values", "kind", "hint"),
     [
         (pa.array([Decimal("12345678901234567.89")]), "float", '"string"'),
-        (pa.array(["5"]), "int", '"timestamp"'),
-        (pa.array([5]), "bool", "declare it as"),
-        (pa.array([[1]]), "int", "leave it out"),
+        (pa.array(["5"]), "int", '"string"'),
+        (pa.array([5]), "bool", '"int"'),
+        (pa.array([[1]]), "int", "leave v out"),
         (pa.array([1.5]), "string", '"float"'),
     ],
 )

@@ -23,6 +23,7 @@ import pytest
 
 from tests.support import ROOT, SMART_HOME, wait_for
 from tidemill.catalog import Catalog
+from tidemill.run import locked
 
 COMMAND = [sys.executable, "-m", "tidemill"]
 DEVICE = {
@@ -51,7 +52,8 @@ class Up:
     def catalog(self) -> Catalog:
         path = self.folder / "catalog.sqlite"
         wait_for(path.exists, "a catalog")
-        return Catalog(path)
+        with locked(self.folder / "locks" / "catalog.lock"):  # not while it is being made
+            return Catalog(path)
 
     def pids(self) -> list[int]:
         return [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
@@ -145,7 +147,13 @@ def test_a_run_lives_through_kills_answers_and_is_resumed(ups: list[Up], tmp_pat
     out, err = one.process.communicate(timeout=20)
     assert time.monotonic() - began < 10
     assert one.process.returncode == 0, err
-    for line in ("batch 3", "generation 3", "starting it again"):
+    for line in (
+        "batch 3",
+        "generation 3",
+        "starting it again",
+        "all 3 generations; the API",
+        "the same command goes on",
+    ):
         assert line in out
     assert gone(pids)
     resumed(ups, one.folder)

@@ -18,9 +18,9 @@ from rich.table import Table
 
 from tidemill import __version__
 from tidemill.errors import PipelineInvalid, TidemillError
-from tidemill.run import Run, existing_run, open_run
+from tidemill.run import Run, existing_run, join_run, open_run
 from tidemill.spec import Loaded, load, parse, prepare, ready_pipelines
-from tidemill.stage import Stage, stage
+from tidemill.stage import LIFELINE, Stage, stage
 from tidemill.stopping import Stop
 
 app = typer.Typer(
@@ -131,13 +131,14 @@ def up(
         begin_anew(loaded, run_dir, kafka)
     run = open_run(loaded, run_dir)
     arguments = stage_arguments(name, data, rows, assignments, run.folder, bootstrap, master, host, port)
-    progress = Progress(run, Console(stderr=json))
+    progress = Progress(run, Console(stderr=json), exit_when_trained)
     with stop_on_signals() as stop:
         progress.begin()
         try:
             run_up(run, arguments, bool(kafka), exit_when_trained, stop, progress.show)
         finally:
             progress.end()
+    progress.sum_up(stopped=stop.is_set() and not json)
     if json:
         print_json(status(run))
     if exit_when_trained and stop.is_set():
@@ -211,7 +212,8 @@ def stage_command(title: str, stage_name: str, work: Callable[..., None]) -> Cal
         port: Port = None,
     ) -> None:
         loaded = (checked if work is train else unchecked)(name, data, rows, assignments)
-        with stage(open_run(loaded, run_dir), stage_name) as me:
+        begins = work in (broker, produce) or LIFELINE in os.environ
+        with stage((open_run if begins else join_run)(loaded, run_dir), stage_name) as me:
             work(me, bootstrap=bootstrap, master=master, host=host, port=port)
 
     command.__doc__ = title
@@ -361,19 +363,18 @@ def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
 @app.command()
 def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """The generations of a run, with their models and metrics."""
-    found = [one.document() for one in look_at(name, run_dir, assignments).catalog.generations()]
+    from tidemill.progress import describe_generation, say
+
+    found = look_at(name, run_dir, assignments).catalog.generations()
     if json:
-        print_json(found)
+        print_json([one.document() for one in found])
         return
-    table = Table("generation", "state", "rows", "model", "estimator", "metrics")
+    console = Console()
     for one in found:
-        first = (str(one["generation"]), one["state"], f"{one['rows']:,}")
-        for place, (model, shown) in enumerate(one["models"].items() or [("", {})]):
-            metrics = ", ".join(
-                f"{key} {value:.4g}" for key, value in shown.get("metrics", {}).items() if value is not None
-            )
-            table.add_row(*(first if not place else ("", "", "")), model, shown.get("estimator", ""), metrics)
-    Console().print(table)
+        for what, text in describe_generation(one):
+            say(console, what, text)
+    if not found:
+        console.print("no generation yet")
 
 
 def look_at(name: str, run_dir: Path | None, assignments: list[str] | None) -> Run:
@@ -404,7 +405,8 @@ def doctor(json: Json = False) -> None:
         print_json([finding.document() for finding in findings])
     else:
         for finding in findings:
-            typer.echo(f"{'ok     ' if finding.ok else 'missing'}  {finding.name:<14} {finding.found}")
+            note = f"; {finding.hint}" if finding.word == "note" else ""
+            typer.echo(f"{finding.word:<7}  {finding.name:<14} {finding.found}{note}")
             if not finding.ok:
                 typer.echo(f"{'':<24} {finding.hint}")
     if not all(finding.ok for finding in findings):

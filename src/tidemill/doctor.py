@@ -27,12 +27,21 @@ WANTED_DISK = 2 * GIB
 
 
 class Finding(NamedTuple):
-    """One thing that a run needs: what was found and, where that won't do, a way to get it."""
+    """One thing that a run needs: what was found and, where that won't do, a way to get it.
+
+    One that is ``ok`` and yet has a hint is a note: a run can do without it.
+    """
 
     name: str
     ok: bool
     found: str
     hint: str = ""
+
+    @property
+    def word(self) -> str:
+        if not self.ok:
+            return "missing"
+        return "note" if self.hint else "ok"
 
     def document(self) -> dict[str, Any]:
         return self._asdict()
@@ -113,20 +122,15 @@ def cache() -> Finding:
 
 
 def ports(pipeline: Pipeline | None) -> list[Finding]:
-    """The ports of the API and the console: of all ready pipelines where none is given."""
+    """The port of the API: of all ready pipelines where none is given."""
     pipelines = [pipeline] if pipeline else [load(name).pipeline for name in ready_pipelines()]
-    serves = [one.serve for one in pipelines]
-    consoles = {(serve.host, serve.console_port): "--console-port" for serve in serves}
-    apis = {(serve.host, serve.port): "--port" for serve in serves}
-    return [port(*where, option) for where, option in sorted((consoles | apis).items()) if where[1]]
+    return [port(*where) for where in sorted({(one.serve.host, one.serve.port) for one in pipelines}) if where[1]]
 
 
-def port(host: str, number: int, option: str) -> Finding:
-    """Whether a server can listen at ``host`` on port ``number``, which ``option`` changes."""
-    what = "the API" if option == "--port" else "the console"
-    if can_listen(host, number):
-        return Finding(f"Port {number}", True, f"free for {what}")
-    return Finding(f"Port {number}", False, f"in use; {what} wants it", f"stop what listens there, or give {option}")
+def port(host: str, number: int) -> Finding:
+    """Whether the API can listen at ``host`` on port ``number``; a run can have another."""
+    free = can_listen(host, number)
+    return Finding(f"Port {number}", True, "free" if free else "in use", "" if free else "give another with --port")
 
 
 def can_listen(host: str, port: int) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from tidemill.catalog import Batch, Generation
+from tidemill.catalog import Batch, Generation, TrainedModel
 from tidemill.run import Run
-from tidemill.status import status
+from tidemill.status import status, stream_ended, trained
 from tidemill.supervisor import Supervisor
 
 SHOWN_METRICS = ("accuracy", "f1", "auc", "rmse", "mae", "r2", "silhouette", "cost")
@@ -19,14 +20,15 @@ SHOWN_METRICS = ("accuracy", "f1", "auc", "rmse", "mae", "r2", "silhouette", "co
 class Progress:
     """Call :meth:`show` often; it prints what is new since the last time."""
 
-    def __init__(self, run: Run, console: Console) -> None:
+    def __init__(self, run: Run, console: Console, exit_when_trained: bool = False) -> None:
         self._run = run
         self._console = console
+        self._exit_when_trained = exit_when_trained
         self._batch = 0
         self._generation = 0
         self._endpoints: set[tuple[str, str]] = set()
         self._restarts = 0
-        self._told_fetching = False
+        self._told_fetching = self._told_end = self._told_trained = False
         self._moving: Status | None = console.status("starting") if console.is_terminal else None
         if self._moving:
             self._moving.start()
@@ -51,10 +53,12 @@ class Progress:
             if one.state == "training":
                 break
             self._generation = one.generation
-            self._say_generation(one)
+            for what, text in describe_generation(one):
+                self.say(what, text)
         for restart in supervisor.restarts[self._restarts :]:
             self.say("restart", restart)
         self._restarts = len(supervisor.restarts)
+        self._say_milestones(now)
         if self._moving:
             self._moving.update(escape(self._moving_line(now)))
 
@@ -62,8 +66,31 @@ class Progress:
         if self._moving:
             self._moving.stop()
 
+    def sum_up(self, stopped: bool) -> None:
+        """The last lines of a run that ended well, or that was ``stopped``."""
+        self._say_rejected(status(self._run))
+        if stopped:
+            self.say("stopped", "the same command goes on")
+
     def say(self, what: str, text: str) -> None:
-        self._console.print(f"[bold]{escape(what):<13}[/bold] {escape(text)}", soft_wrap=True, highlight=False)
+        say(self._console, what, text)
+
+    def _say_milestones(self, now: dict[str, Any]) -> None:
+        if not self._told_end and stream_ended(self._run):
+            self._told_end = True
+            self._say_rejected(now)
+        if self._told_end and not self._told_trained and trained(self._run):
+            states = self._run.catalog.generations_by_state()
+            if states == {"published": self._generation}:  # and each of them has been told
+                self._told_trained = True
+                stays = "" if self._exit_when_trained else "; the API answers until Ctrl-C"
+                which = "the only generation" if self._generation == 1 else f"all {self._generation:,} generations"
+                self.say("trained", f"{which}{stays}")
+
+    def _say_rejected(self, now: dict[str, Any]) -> None:
+        rejected = now["rows"]["rejected"]
+        if rejected:
+            self.say("rejected", f"{counted(rejected, 'row')}; see {shown_path(self._run.rejects)}/")
 
     def _endpoint(self, key: str, stage: dict[str, Any]) -> None:
         address = stage.get("endpoint")
@@ -71,21 +98,18 @@ class Progress:
             self._endpoints.add((key, address))
             self.say(key, f"{address}{'  (try it: /docs)' if key == 'api' else ''}")
 
-    def _say_generation(self, one: Generation) -> None:
-        batches = f"batch {one.batches[0]}" if len(one.batches) == 1 else f"batches {one.batches[0]}-{one.batches[-1]}"
-        if one.state == "failed":
-            self.say(f"generation {one.generation}", f"FAILED: {one.error}")
-            return
-        self.say(f"generation {one.generation}", f"{one.rows:,} rows of {batches}")
-        for name, model in one.models.items():
-            shown = [f"{key} {value:.4g}" for key in SHOWN_METRICS if (value := model.metrics.get(key)) is not None]
-            self.say("", f"{name}: {', '.join(shown)}; fitted in {model.fit_seconds:.1f} s")
-
     def _moving_line(self, now: dict[str, Any]) -> str:
         rows = now["rows"]
         total = f" of {rows['source']:,}" if rows["source"] else ""
         counts = f"produced {rows['produced']:,}{total}, sealed {rows['sealed']:,}, rejected {rows['rejected']:,}"
-        return f"{self._fetching() or counts}; Ctrl-C stops"
+        training = self._training()
+        return f"{self._fetching() or counts}{f'; {training}' if training else ''}; Ctrl-C stops"
+
+    def _training(self) -> str:
+        """The generation that the trainer works on."""
+        trainer = self._run.catalog.stages().get("trainer")
+        number = trainer.counters.get("training") if trainer and self._run.at_work(trainer) else None
+        return f"training generation {number}" if number else ""
 
     def _fetching(self) -> str:
         """How far the broker is with fetching Kafka, which it does once for each user."""
@@ -97,3 +121,34 @@ class Progress:
 
 def describe_batch(batch: Batch) -> str:
     return f"{batch.rows:,} rows, {batch.bytes:,} bytes, cut by {batch.cut}, sha256 {batch.sha256[:12]}…"
+
+
+def describe_generation(one: Generation) -> list[tuple[str, str]]:
+    """The lines of a generation, each with what stands before it: one of its own, and one for each model."""
+    if one.state == "failed":
+        return [(f"generation {one.generation}", f"FAILED: {one.error}")]
+    batches = f"batch {one.batches[0]}" if len(one.batches) == 1 else f"batches {one.batches[0]}-{one.batches[-1]}"
+    state = ", in training" if one.state == "training" else ""
+    first = (f"generation {one.generation}", f"{counted(one.rows, 'row')} of {batches}{state}")
+    return [first, *(("", f"{name}: {describe_model(model)}") for name, model in one.models.items())]
+
+
+def describe_model(model: TrainedModel) -> str:
+    shown = [f"{key} {value:.4g}" for key in SHOWN_METRICS if (value := model.metrics.get(key)) is not None]
+    skipped = model.rows.get("skipped", 0)
+    left_out = f"; {counted(skipped, 'row')} left out (a value is missing)" if skipped else ""
+    return f"{', '.join(shown)}; fitted in {model.fit_seconds:.1f} s{left_out}"
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def shown_path(path: Path) -> Path:
+    """``path`` as seen from the working folder, where it is below that."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def say(console: Console, what: str, text: str) -> None:
+    console.print(f"[bold]{escape(what):<13}[/bold] {escape(text)}", soft_wrap=True, highlight=False)

@@ -49,6 +49,7 @@ class Stage:
     def ready(self, endpoint: str | None = None) -> None:
         """Say that the stage is at work and, where it serves, at which address."""
         self._say(state="running", endpoint=endpoint)
+        self.log.info("ready", **({"endpoint": endpoint} if endpoint else {}))
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -68,7 +68,7 @@ class Inputs:
         document = self._document(body)
         rows = document.get("rows")
         if not isinstance(rows, list):
-            return Rows([self.row(document)], many=False)
+            return Rows([self._only_row(document)], many=False)
         if len(rows) > MOST_ROWS:
             raise BodyTooLarge(f"{len(rows)} rows in one request; at most {MOST_ROWS}", "send them in several requests")
         try:
@@ -87,6 +87,14 @@ class Inputs:
         except ValidationError as error:
             raise self._refusal(error) from None
         return row
+
+    def _only_row(self, document: Row) -> Row:
+        try:
+            return self.row(document)
+        except FeatureError:
+            if "rows" in document and "rows" not in self.kinds:
+                raise FeatureError(f"rows is {shown(document['rows'])}, not a list", self._hint()) from None
+            raise
 
     def _document(self, body: bytes) -> dict[str, Any]:
         try:

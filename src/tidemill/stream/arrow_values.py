@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import get_args
+from functools import reduce
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidemill.errors import SourceError
+from tidemill.errors import MOST_EXAMPLES, SourceError
 from tidemill.rows import ARROW, arrow_schema
-from tidemill.spec import Column, ColumnKind
-from tidemill.stream.chunk import Bad, Chunk, Reject, cut, join_reasons
+from tidemill.spec import Column
+from tidemill.stream.chunk import RECORD_CHARACTERS, TOO_LONG, Bad, Chunk, Reject, cut, join_reasons
 from tidemill.stream.values import WANTED, timestamp
 
 EXACT_DIGITS = 15  # every decimal of so many digits has a float64 of its own (DBL_DIG in C)
 
 
 def refuse_types(label: str, schema: pa.Schema, columns: Sequence[Column]) -> None:
-    """Raise where a column's type can't become the declared one.
+    """Raise where the types of columns can't become the declared ones.
 
     Raises:
-        SourceError: as said.
+        SourceError: as said; it names each.
     """
-    for column in columns:
-        kind = plain_type(schema.field(column.name).type)
-        if not can_become(kind, column):
-            raise SourceError(f"{label}: {column.name} is {kind}, declared {column.kind}", type_hint(kind, column))
+    kinds = {column: plain_type(schema.field(column.name).type) for column in columns}
+    wrong = {column: kind for column, kind in kinds.items() if not can_become(kind, column)}
+    if wrong:
+        found = [f"{column.name} is {kind}, declared {column.kind}" for column, kind in wrong.items()]
+        hints = [type_hint(kind, column) for column, kind in wrong.items()]
+        raise SourceError(f"{label}: {join_reasons(found)}", "; ".join(hints[:MOST_EXAMPLES]))
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -56,22 +58,50 @@ def can_become(kind: pa.DataType, column: Column) -> bool:
 def type_hint(kind: pa.DataType, column: Column) -> str:
     if pa.types.is_decimal(kind):
         return f'declare it as {column.name} = "string": a float would round it'
-    fitting = [one for one in get_args(ColumnKind) if can_become(kind, column._replace(kind=one))]
-    return f'declare it as {column.name} = "{fitting[-1]}"' if fitting else "leave it out of [source.columns]"
+    best = natural_kind(kind)
+    return f'declare it as {column.name} = "{best}"' if best else f"leave {column.name} out of [source.columns]"
+
+
+def natural_kind(kind: pa.DataType) -> str:
+    """The declared type that is most like an Arrow type, or nothing."""
+    is_a = pa.types
+    likeness = {
+        "int": is_a.is_integer(kind),
+        "float": is_a.is_floating(kind),
+        "string": is_string(kind),
+        "bool": is_a.is_boolean(kind),
+        "timestamp": is_a.is_timestamp(kind) or is_a.is_date(kind),
+    }
+    return next((name for name, like in likeness.items() if like), "")
 
 
 def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) -> Chunk:
     """The rows of ``table`` as declared; those that don't fit, numbered from ``first``, as rejects."""
     taken = [Converted(table[column.name], column) for column in columns]
-    unfit = {place for one in taken for place in one.misfits}
+    too_long = long_rows(taken)
+    unfit = {place for one in taken for place in one.misfits}.union(too_long)
     rows = pa.table([one.values for one in taken], names=[column.name for column in columns])
     if unfit:
         rows = rows.filter(pa.array([place not in unfit for place in range(len(table))], pa.bool_()))
-    bad = [Bad(place, [one.misfits[place] for one in taken if place in one.misfits]) for place in sorted(unfit)]
+    bad = [
+        Bad(place, [TOO_LONG] * (place in too_long) + [one.misfits[place] for one in taken if place in one.misfits])
+        for place in sorted(unfit)
+    ]
     rejects = (
         Reject(label, first + one.place, join_reasons(one.reasons), row_text(table, one.place, columns)) for one in bad
     )
     return Chunk(rows.cast(arrow_schema(columns)), tuple(rejects))
+
+
+def long_rows(taken: Sequence[Converted]) -> list[int]:
+    """The places of the rows whose strings together are too long."""
+    lengths = [
+        pc.fill_null(pc.binary_length(one.values), 0).cast(pa.int64()) for one in taken if one.column.kind == "string"
+    ]
+    if not lengths:
+        return []
+    places: list[int] = pc.indices_nonzero(pc.greater(reduce(pc.add, lengths), RECORD_CHARACTERS)).to_pylist()
+    return places
 
 
 class Converted:

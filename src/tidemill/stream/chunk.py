@@ -13,7 +13,8 @@ from tidemill.spec import Column
 
 MOST_TEXT = 500
 CHUNK_CHARACTERS = 32 * 2**20  # a chunk of long records ends early, so that memory stays bounded
-LINE_CHARACTERS = 16 * 2**20
+RECORD_CHARACTERS = 2**20  # of a CSV record's fields, a JSON line, a Parquet row's strings: what a message can carry
+TOO_LONG = "longer than 1 MiB"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from tidemill.errors import SourceError, shorten
 from tidemill.rows import arrow_schema
 from tidemill.spec import Column
-from tidemill.stream.chunk import Bad, Chunk, Reject, cut, join_reasons, refuse_missing
+from tidemill.stream.chunk import RECORD_CHARACTERS, TOO_LONG, Bad, Chunk, Reject, cut, join_reasons, refuse_missing
 from tidemill.stream.csv_records import Block, Records
 from tidemill.stream.opening import SourceFile, open_bytes
 from tidemill.stream.values import typed
@@ -88,7 +88,7 @@ class CsvFile:
         return Layout(True, len(names), tuple(names.index(column.name) for column in self.columns))
 
     def _chunk(self, block: Block, layout: Layout) -> Chunk:
-        rejected = dict(block.broken) | drop_ragged(block, layout)
+        rejected = dict(block.broken) | drop_long(block) | drop_ragged(block, layout)
         try:
             rows, bad = self._typed(block, layout)
         except UnicodeEncodeError:
@@ -109,6 +109,17 @@ class CsvFile:
         named = zip(self.columns, layout.places, strict=True)
         texts = pl.DataFrame([pl.Series(column.name, values[place], pl.String) for column, place in named])
         return typed(texts, self.columns)
+
+
+def drop_long(block: Block) -> dict[int, str]:
+    """Take the records whose fields together are too long out of ``block``; their lines and reasons."""
+    one_a_line = len(block.lines) == len(block.fields)
+    if one_a_line and max(map(len, block.lines), default=0) <= RECORD_CHARACTERS:  # far cheaper than to add up fields
+        return {}
+    fits = [sum(map(len, fields)) <= RECORD_CHARACTERS for fields in block.fields]
+    dropped = {start: TOO_LONG for start, fit in zip(block.starts, fits, strict=True) if not fit}
+    block.keep(fits)
+    return dropped
 
 
 def drop_ragged(block: Block, layout: Layout) -> dict[int, str]:

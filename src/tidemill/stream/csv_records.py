@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import TextIO
 
-from tidemill.stream.chunk import CHUNK_CHARACTERS, LINE_CHARACTERS, MOST_TEXT
+from tidemill.stream.chunk import CHUNK_CHARACTERS, MOST_TEXT, RECORD_CHARACTERS, TOO_LONG
 
-FIELD_CHARACTERS = 2**20
+LINE_CHARACTERS = 16 * 2**20  # quotes and delimiters included
 PAGE_CHARACTERS = 2**20
 
 
@@ -107,14 +107,14 @@ class Lines:
         while rest and not rest.endswith(("\n", "\r")):
             rest = self._file.readline(LINE_CHARACTERS)
         self._part = ""
-        return head.replace('"', "'").ljust(FIELD_CHARACTERS + MOST_TEXT, "…") + "\n"
+        return head.replace('"', "'").ljust(RECORD_CHARACTERS + MOST_TEXT, "…") + "\n"
 
 
 class Records:
     """The records of a CSV file."""
 
     def __init__(self, file: TextIO, delimiter: str) -> None:
-        csv.field_size_limit(FIELD_CHARACTERS)  # the csv module's own setting; it has no other
+        csv.field_size_limit(RECORD_CHARACTERS)  # the csv module's own setting; it has no other
         self._lines = Lines(file)
         self._delimiter = delimiter
 
@@ -180,7 +180,7 @@ class Records:
 
 def broken_reason(error: str) -> str:
     if error.startswith("field larger"):
-        return f"a field is longer than {FIELD_CHARACTERS:,} characters"
+        return TOO_LONG
     if error.startswith("unexpected end"):
         return "a quote is opened and never closed"
     return f"no proper CSV: {error}"

@@ -15,8 +15,9 @@ from tidemill.rows import arrow_schema, checked, decode
 from tidemill.spec import Column
 from tidemill.stream.chunk import (
     CHUNK_CHARACTERS,
-    LINE_CHARACTERS,
     MOST_TEXT,
+    RECORD_CHARACTERS,
+    TOO_LONG,
     Chunk,
     Reject,
     cut,
@@ -26,6 +27,7 @@ from tidemill.stream.chunk import (
 from tidemill.stream.opening import SourceFile, open_bytes
 from tidemill.stream.values import misfit, timestamp
 
+LINE_BYTES = RECORD_CHARACTERS + 1  # with its end
 BOM = b"\xef\xbb\xbf"
 LOOKED_AT = 100
 
@@ -52,10 +54,10 @@ class Lines:
     def take(self, most: int) -> Block:
         """The next lines, at most so many; none at the end."""
         block, characters = Block(), 0
-        while len(block) < most and characters < CHUNK_CHARACTERS and (line := self._file.readline(LINE_CHARACTERS)):
+        while len(block) < most and characters < CHUNK_CHARACTERS and (line := self._file.readline(LINE_BYTES)):
             self._number += 1
             characters += len(line)
-            if len(line) == LINE_CHARACTERS and not line.endswith(b"\n"):
+            if len(line) == LINE_BYTES and not line.endswith(b"\n"):
                 block.broken[self._number] = line[: 4 * MOST_TEXT]
                 self._skip_rest()
                 continue
@@ -66,7 +68,7 @@ class Lines:
         return block
 
     def _skip_rest(self) -> None:
-        while (rest := self._file.readline(LINE_CHARACTERS)) and not rest.endswith(b"\n"):
+        while (rest := self._file.readline(LINE_BYTES)) and not rest.endswith(b"\n"):
             pass
 
 
@@ -103,7 +105,7 @@ class JsonLinesFile:
         if no_stamps:
             good = [place for place in range(len(block.lines)) if place not in reasons]
             reasons |= {good[place]: "" for place in no_stamps}
-        rejects = [self._reject(number, "longer than 16 MiB", line) for number, line in block.broken.items()]
+        rejects = [self._reject(number, TOO_LONG, line) for number, line in block.broken.items()]
         for place, reason in reasons.items():
             line = block.lines[place]
             rejects.append(self._reject(block.numbers[place], self._all_reasons(line) or reason, line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -24,6 +25,8 @@ from tidemill.training.survey import survey
 
 POLL_SECONDS = 0.1
 MODELS_AT_ONCE = 3
+LITTLE_ROWS = 200_000
+LITTLE_BYTES = 16 * 2**20
 
 
 def run_trainer(stage: Stage, master: str | None) -> None:
@@ -52,12 +55,22 @@ def started(stage: Stage, master: str | None) -> Iterator[SparkSession]:
     """A Spark session that has ended, at the latest about two seconds after it is left."""
     run = stage.run
     with stage.interruptible():
-        spark = sparks.session(master, run.generations / ".spark", run.logs)
+        little = master is None and is_little(run)
+        spark = sparks.session(master, run.generations / ".spark", run.logs, little)
     try:
         yield spark
     finally:
         sparks.end(spark)
         shutil.rmtree(run.generations / ".spark", ignore_errors=True)
+
+
+def is_little(run: Run) -> bool:
+    """Whether the source, as far as it can be seen from here, is so small that starting takes longer than training."""
+    source = run.pipeline.source
+    if source.path is None:
+        return (source.rows or LITTLE_ROWS) <= LITTLE_ROWS
+    sizes = [Path(path).stat().st_size for path in glob.glob(str(run.base / source.path))]
+    return 0 < sum(sizes) <= LITTLE_BYTES
 
 
 class Trainer:

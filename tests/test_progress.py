@@ -1,0 +1,77 @@
+"""What `up` says while it works, and how a generation is shown."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tidemill.catalog import Decision, Sealed, SourceState, Span, Stage, TrainedModel
+from tidemill.progress import Progress
+from tidemill.run import Run, locked, open_run
+from tidemill.spec import load
+from tidemill.supervisor import Supervisor
+
+
+def said(console: Console) -> list[str]:
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    console.file.seek(0)
+    console.file.truncate()
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
+def trained_run(folder: Path) -> Run:
+    """A run whose stream of 10 rows and 10 rejects has ended, with its only generation in training."""
+    run = open_run(load("smart-home", ["stream.partitions=1"]), folder)
+    run.catalog.save_source(SourceState("print", rows=10, rejected=9, produced=10, complete=True))
+    run.catalog.decide(Decision(1, "end", (Span(0, 0, 9),)))
+    run.catalog.seal(1, Sealed("batches/batch-00001.parquet", 10, 999, "ab" * 32, rejected=1))
+    run.catalog.end_stream({0: 11}, {})
+    run.catalog.begin_generation(1, [1], 10)
+    return run
+
+
+def publish(run: Run, skipped: int) -> None:
+    rows = {"train": 8, "holdout": 2, "skipped": skipped}
+    run.catalog.publish_generation(
+        1, [TrainedModel("segment", "KMeans", {"cost": 1.0}, 0.5, {}, rows, "m.npz", "cd" * 32, "m")]
+    )
+
+
+@pytest.mark.parametrize("exits", [False, True])
+def test_the_end_of_a_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exits: bool) -> None:
+    """Rejects, rows left out, the last generation and a stop are told in plain lines, each once when it is so."""
+    monkeypatch.chdir(tmp_path)
+    run = trained_run(tmp_path / "runs" / "bad")
+    console = Console(file=io.StringIO(), width=80)
+    progress = Progress(run, console, exit_when_trained=exits)
+    supervisor = Supervisor(run, [])
+    progress.show(supervisor)
+    assert said(console)[1:] == ["rejected 10 rows; see runs/bad/rejects/"]
+    publish(run, skipped=532)
+    progress.show(supervisor)
+    assert said(console) == [
+        "generation 1 10 rows of batch 1",
+        "segment: cost 1; fitted in 0.5 s; 532 rows left out (a value is missing)",
+        "trained the only generation" + ("" if exits else "; the API answers until Ctrl-C"),
+    ]
+    progress.show(supervisor)
+    assert said(console) == []
+    progress.sum_up(stopped=True)
+    assert said(console) == ["rejected 10 rows; see runs/bad/rejects/", "stopped the same command goes on"]
+
+
+def test_the_moving_line_names_the_generation_in_training(tmp_path: Path) -> None:
+    """On a terminal the moving line says which generation is being trained."""
+    run = trained_run(tmp_path / "run")
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    progress = Progress(run, console)
+    with locked(run.stage_lock("trainer")):
+        run.catalog.save_stage(Stage("trainer", "running", os.getpid(), counters={"training": 2}))
+        progress.show(Supervisor(run, []))
+        progress.end()
+    assert any("training generation 2; Ctrl-C stops" in line for line in said(console))
