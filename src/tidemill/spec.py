@@ -23,7 +23,6 @@ COLUMN_KINDS: tuple[str, ...] = get_args(ColumnKind)
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)")
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-ROUTE_ANSWERS = ("prediction", "probability", "probabilities", "label", "generation", "model")
 
 
 class Column(NamedTuple):
