@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tidemill.errors import InputError, PipelineInvalid, PipelineNotFound
-from tidemill.spec import Pipeline, Raw, load, override, parse, ready_pipelines
+from tidemill.spec import Column, Pipeline, Raw, load, override, parse, ready_pipelines
 
 BASE: dict[str, Any] = {
     "name": "tiny",
@@ -47,7 +47,7 @@ def test_defaults() -> None:
     )
     assert (tiny.stream.partitions, tiny.stream.pause, tiny.batches.format) == (1, (0.0, 0.0), "parquet")
     assert (tiny.serve.host, tiny.serve.port) == ("127.0.0.1", 8000)
-    assert tiny.source.schema_[2] == ("kind", "string", True)
+    assert tiny.source.schema_[2] == Column("kind", "string", True)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidemill.errors import CatalogError
-from tidemill.scoring.base import Kind, Prediction, Scorer
+from tidemill.scoring.base import Kind, Prediction, RowScorer, Scorer, row_scorer
 from tidemill.scoring.features import Feature
 from tidemill.scoring.kmeans import KMeansScorer
 from tidemill.scoring.linear import LinearScorer, LogisticScorer
 from tidemill.scoring.storage import Stored, read
 
-__all__ = ["SCORERS", "Feature", "Kind", "Prediction", "Scorer", "load"]
+__all__ = ["SCORERS", "Feature", "Kind", "Prediction", "RowScorer", "Scorer", "load", "row_scorer"]
 
 SCORERS: dict[str, type[Scorer]] = {
     "LogisticRegression": LogisticScorer,

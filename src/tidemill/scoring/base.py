@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tidemill.scoring.features import Encoded, Encoder, Feature
 from tidemill.scoring.storage import Array, Stored
 
-Kind = Literal["classification", "regression", "clustering"]
+Kind = Literal["classification", "regression", "clustering", "recommendation", "neighbours", "text"]
 Class = int | float | bool | str
 
 
@@ -42,19 +43,27 @@ class Scores:
     margin: Array | None = None
 
 
-class Scorer(ABC):
-    """One fitted model. Immutable, so safe to share between threads."""
+class Scorer:
+    """One fitted model, whatever it answers. Immutable, so safe to share between threads."""
 
     kind: Kind
 
     def __init__(self, stored: Stored) -> None:
         self.model: str = stored.text["model"]
         self.estimator: str = stored.text["estimator"]
+        self.features: tuple[Feature, ...] = ()
+
+
+class RowScorer(Scorer, ABC):
+    """A model that has a prediction for each row."""
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored)
         self.labels: dict[str, str] = stored.text["labels"]
         classes = stored.text["classes"]
         self.classes: tuple[Class, ...] | None = None if classes is None else tuple(classes)
         self.encoder = Encoder(stored)
-        self.features: tuple[Feature, ...] = self.encoder.features
+        self.features = self.encoder.features
 
     @abstractmethod
     def scores(self, encoded: Encoded) -> Scores:
@@ -68,8 +77,18 @@ class Scorer(ABC):
             FeatureError: a feature is missing or of the wrong type; the message names it.
         """
 
+    def values(self, predicted: Array) -> pa.Array:
+        """The answers that stand for Spark's predictions (n,): values, classes or clusters."""
+        return pa.array(predicted)
 
-class ClassScorer(Scorer):
+    def column(self, table: pa.Table) -> pa.Array:
+        """The answer for each row of a table that has the features' columns; null where one of them is missing."""
+        encoded, whole = self.encoder.table(table)
+        answers = self.values(self.scores(encoded).prediction) if whole.any() else pa.nulls(0, pa.float64())
+        return answers.take(pa.array(np.cumsum(whole) - 1, mask=~whole))
+
+
+class ClassScorer(RowScorer):
     """A scorer that chooses among classes."""
 
     kind = "classification"
@@ -80,6 +99,9 @@ class ClassScorer(Scorer):
             raise ValueError("a classifier without classes")
         self.names = [class_name(one) for one in self.classes]
         self.answers = [(one, self.labels.get(class_name(one))) for one in self.classes]
+
+    def values(self, predicted: Array) -> pa.Array:
+        return pa.array(self.classes).take(pa.array(predicted.astype(np.int64)))
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         if not rows:
@@ -102,3 +124,14 @@ def first_highest(margin: Array) -> NDArray[np.float64]:
     """The place of each row's first highest margin; NaN never wins, as in Spark's comparisons."""
     places: NDArray[np.float64] = np.where(np.isnan(margin), -np.inf, margin).argmax(axis=1).astype(np.float64)
     return places
+
+
+def row_scorer(scorer: Scorer) -> RowScorer:
+    """The scorer, known to predict for each row.
+
+    Raises:
+        TypeError: it does not.
+    """
+    if not isinstance(scorer, RowScorer):
+        raise TypeError(f"{scorer.model}, a {scorer.estimator}, has no prediction for a row")
+    return scorer

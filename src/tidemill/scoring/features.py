@@ -14,6 +14,8 @@ from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tidemill.errors import FeatureError, shorten
@@ -86,6 +88,20 @@ class Encoder:
         if numbers.dtype.kind not in "fiub" or not np.isfinite(numbers).all():
             raise self.fault(rows)
         return Encoded(self.scale(numbers.reshape(len(rows), -1).astype(np.float64, copy=False)), codes)
+
+    def table(self, table: pa.Table) -> tuple[Encoded, NDArray[np.bool_]]:
+        """The rows of a table that lack no feature, as the model sees them, and which of its rows (n,) these are."""
+        whole = np.ones(len(table), dtype=bool)
+        for feature in self.features:
+            whole &= table[feature.name].is_valid().to_numpy()
+        rows = table if whole.all() else table.filter(pa.array(whole))
+        numbers = [rows[name].cast(pa.float64()).to_numpy() for name in self.numbers]
+        block = np.stack(numbers, axis=1) if numbers else np.zeros((len(rows), 0))
+        codes = [
+            pc.fill_null(pc.index_in(rows[one.name], pa.array(one.categories, pa.string())), len(known))
+            for one, known in zip(self.strings, self.codes, strict=True)
+        ]
+        return Encoded(self.scale(block), [one.to_numpy().astype(np.intp) for one in codes]), whole
 
     def scale(self, numbers: Array) -> Array:
         """(x - shift) * factor + offset, in Spark's own order of operations."""

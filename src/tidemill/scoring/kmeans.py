@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from tidemill.errors import FeatureError
-from tidemill.scoring.base import Prediction, Scorer, Scores, first_highest
+from tidemill.scoring.base import Prediction, RowScorer, Scores, first_highest
 from tidemill.scoring.features import Encoded, product
 from tidemill.scoring.storage import Array, Stored
 
 
-class KMeansScorer(Scorer):
+class KMeansScorer(RowScorer):
     """Euclidean or cosine distance to the centres. Array: centres (k, places)."""
 
     kind = "clustering"
@@ -47,6 +48,9 @@ class KMeansScorer(Scorer):
             raise FeatureError("every feature is zero: the cosine distance is not defined", "give one that is not zero")
         cosines: Array = product(encoded, self.centres) / (np.sqrt(squares)[:, None] * self.norms)
         return cosines
+
+    def values(self, predicted: Array) -> pa.Array:
+        return pa.array(predicted.astype(np.int64))
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         if not rows:

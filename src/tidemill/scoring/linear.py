@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.scoring.base import ClassScorer, Prediction, Scorer, Scores, first_highest
+from tidemill.scoring.base import ClassScorer, Prediction, RowScorer, Scores, first_highest
 from tidemill.scoring.features import Encoded, product
 from tidemill.scoring.storage import Array, Stored
 
 
-class LinearScorer(Scorer):
+class LinearScorer(RowScorer):
     """The feature vector times the coefficients, plus the intercept.
 
     Arrays: coefficients (places, 1), intercept (1,).

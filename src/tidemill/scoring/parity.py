@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidemill.errors import ParityFailed, shorten
-from tidemill.scoring.base import Scorer, Scores
+from tidemill.scoring.base import RowScorer, Scores
 from tidemill.scoring.storage import Array
 
 TOLERANCE = 1e-9  # relative to max(1, |value|)
 
 
-def compare(scorer: Scorer, rows: Sequence[Mapping[str, Any]], spark: Scores) -> dict[str, Any]:
+def compare(scorer: RowScorer, rows: Sequence[Mapping[str, Any]], spark: Scores) -> dict[str, Any]:
     """``{"rows", "equal", "max_difference"}``: how many rows were compared, how many have Spark's own class, cluster or
     value, and the largest difference of a value or probability, relative to max(1, |Spark's|).
 

@@ -77,6 +77,7 @@ def add_predictions(app: FastAPI, live: Live, inputs: dict[str, Inputs]) -> None
         )
 
     for route in live.run.pipeline.routes:
+        assert route.model is not None
         declared = Predictor(live, route.model, inputs[route.model], route.answer)
         post(route.path, declared.newest, route.model, f"{route.model}, in this pipeline's own form", route.answer)
     for name, one in inputs.items():

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.dataset as ds
 
 from tidemill.catalog import Batch, Generation
-from tidemill.errors import CatalogError, NotFound, ParameterError
+from tidemill.errors import NotFound, ParameterError
 from tidemill.rows import arrow_schema
 from tidemill.run import Run
+from tidemill.serving.generation_rows import batch_dataset, unreadable
 from tidemill.serving.inputs import WANTED, shown
 from tidemill.spec import Column
 
@@ -37,7 +37,6 @@ class Lookup:
         columns = run.pipeline.source.schema_
         self._key = next((column for column in columns if column.name == run.pipeline.stream.key), None)
         self._schema = arrow_schema(columns)
-        self._format = file_format(self._schema) if run.pipeline.batches.format == "csv" else "parquet"
 
     def find(self, generation: Generation, text: str, limit: int) -> list[Found]:
         """The newest ``limit`` rows with this key in the generation's batches, newest first.
@@ -68,27 +67,13 @@ class Lookup:
         return (batch for batch in reversed(sealed) if batch.batch in numbers)
 
     def _rows(self, batch: Batch, value: pa.Scalar) -> list[dict[str, Any]]:
-        path = self.run.folder / batch.path
         assert self._key is not None
         try:
-            data = ds.dataset(path, schema=self._schema, format=self._format)
-            table = data.to_table(filter=ds.field(self._key.name) == value, use_threads=False)
+            table = batch_dataset(self.run, batch).to_table(filter=ds.field(self._key.name) == value, use_threads=False)
         except (OSError, pa.ArrowInvalid) as error:
-            raise CatalogError(
-                f"batch {batch.batch} can't be read: {batch.path} is missing or damaged", "put the file back"
-            ) from error
+            raise unreadable(batch) from error
         rows: list[dict[str, Any]] = table.to_pylist()
         return rows[::-1]
-
-
-def file_format(schema: pa.Schema) -> Any:
-    """Batch files in CSV as the collector writes them: an empty field is missing, a quoted empty one is a string."""
-    return ds.CsvFileFormat(
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
-        ),
-    )
 
 
 def key_value(column: Column, text: str) -> Any:

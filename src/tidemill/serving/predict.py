@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import Path, Request
 
 from tidemill.errors import BodyTooLarge
-from tidemill.scoring import Scorer
+from tidemill.scoring import Scorer, row_scorer
 from tidemill.serving.answers import Answer, Json, encode, mapped, standard
 from tidemill.serving.health import waiting
 from tidemill.serving.inputs import Inputs
@@ -66,5 +66,5 @@ class Predictor:
         rows, many = self.inputs.read(body)
         if not rows:
             return b"[]"
-        answers = [self._answer(self.model, generation, one) for one in scorer.predict(rows)]
+        answers = [self._answer(self.model, generation, one) for one in row_scorer(scorer).predict(rows)]
         return encode(answers if many else answers[0])

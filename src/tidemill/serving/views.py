@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 
 from tidemill.catalog import Generation
 from tidemill.errors import FeatureError, NotFound, NotReady
-from tidemill.scoring import Scorer
+from tidemill.scoring import Scorer, row_scorer
 from tidemill.serving import documents, health
 from tidemill.serving.answers import Json, standard
 from tidemill.serving.inputs import Inputs
@@ -118,5 +118,5 @@ class ModelViews:
             row = self.inputs.row(found.row)
         except FeatureError as error:
             return {"prediction": None, "reason": error.message}
-        answer = standard(self.model, generation, scorer.predict([row])[0])
+        answer = standard(self.model, generation, row_scorer(scorer).predict([row])[0])
         return {part: value for part, value in answer.items() if part not in ("model", "generation")}

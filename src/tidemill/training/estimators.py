@@ -21,8 +21,29 @@ MODULES = {
     "fpm": "frequent patterns",
     "feature": "feature transformation",
 }
-# The estimators that can be exported: each has an entry in ``training.export.EXPORTS`` and one in ``scoring.SCORERS``.
-EXPORTABLE = ("LogisticRegression", "LinearRegression", "KMeans")
+# Estimators of other modules whose kind here is what they are used for.
+KINDS = {"BucketedRandomProjectionLSH": "neighbours", "IDF": "text"}
+# The estimators that can be exported: each has an entry in ``scoring.SCORERS``, and its way there in training.
+EXPORTABLE = (
+    "LogisticRegression",
+    "LinearSVC",
+    "NaiveBayes",
+    "DecisionTreeClassifier",
+    "RandomForestClassifier",
+    "GBTClassifier",
+    "LinearRegression",
+    "GeneralizedLinearRegression",
+    "DecisionTreeRegressor",
+    "RandomForestRegressor",
+    "GBTRegressor",
+    "KMeans",
+    "BisectingKMeans",
+    "GaussianMixture",
+    "ALS",
+    "BucketedRandomProjectionLSH",
+    "IDF",
+)
+SUPERVISED = ("classification", "regression")
 OWN_COLUMNS = ("prediction", "probability", "rawPrediction")
 INTERNAL = "__"
 
@@ -83,8 +104,8 @@ def model_faults(raw: Mapping[str, Any]) -> list[Fault]:
 
     A model table whose shape is wrong is left out: ``spec`` has its faults.
     """
-    columns = spec.table(spec.table(raw, "source"), "columns")
-    kinds = {name: str(kind).removesuffix("?") for name, kind in columns.items()}
+    declared = spec.raw_kinds(spec.table(raw, "source"))
+    kinds = {name: kind.removesuffix("?") for name, kind in declared.items()}
     found: list[Fault] = []
     for name, values in spec.table(raw, "models").items():
         try:
@@ -107,6 +128,8 @@ def faults_of(path: str, model: spec.Model, kinds: Mapping[str, str]) -> Iterato
         found = f'"{model.estimator}" ({kind}), which pyspark has but Tidemill cannot export yet'
         yield Fault(f"{path}.estimator", found, f"one of {', '.join(EXPORTABLE)}")
         return
+    yield from role_faults(path, model, kind)
+    yield from type_faults(path, model, kind, kinds)
     yield from label_faults(path, model, kind, kinds)
     yield from params_faults(f"{path}.params", model)
 
@@ -121,14 +144,14 @@ def estimators() -> dict[str, str]:
         for name, value in vars(importlib.import_module(f"pyspark.ml.{module}")).items():
             public = isinstance(value, type) and issubclass(value, Estimator) and not name.startswith("_")
             if public and value.__module__ == f"pyspark.ml.{module}" and not value.__abstractmethods__:
-                found[name] = kind
+                found[name] = KINDS.get(name, kind)
     return found
 
 
 def estimator_class(name: str) -> Any:
     """pyspark's class of that name."""
-    module = next(one for one, kind in MODULES.items() if kind == estimators()[name])
-    return getattr(importlib.import_module(f"pyspark.ml.{module}"), name)
+    modules = (importlib.import_module(f"pyspark.ml.{module}") for module in MODULES)
+    return next(getattr(module, name) for module in modules if name in estimators() and hasattr(module, name))
 
 
 def kind_of(name: str) -> str:
@@ -145,15 +168,43 @@ def column_faults(path: str, model: spec.Model) -> Iterator[Fault]:
             yield Fault(where, f'"{name}"', "a column with another name", "the model's own columns are called so")
 
 
+def role_faults(path: str, model: spec.Model, kind: str) -> Iterator[Fault]:
+    """The columns that a model of this kind needs, or has no use for."""
+    recommends = kind == "recommendation"
+    needed = ("user", "item") if recommends else ("label",) if kind in SUPERVISED else ()
+    allowed = {*needed, *(("rating", "titles") if recommends else ())}
+    if not recommends and not model.features:
+        yield Fault(f"{path}.features", "nothing", f"the columns that {model.estimator} looks at")
+    if recommends and model.features:
+        yield Fault(f"{path}.features", shorten(list(model.features)), "none: ALS has user, item and rating")
+    for role in ("label", "user", "item", "rating", "titles"):
+        value = getattr(model, role)
+        if value is None and role in needed:
+            yield Fault(f"{path}.{role}", "nothing", f"the column of the {role}s of {model.estimator}")
+        elif value is not None and role not in allowed:
+            yield Fault(f"{path}.{role}", f'"{value}"', f"no {role}: {model.estimator} is {kind}")
+    if model.scale != "none" and kind in ("recommendation", "text"):
+        yield Fault(f"{path}.scale", f'"{model.scale}"', f"none: {model.estimator} is {kind}")
+
+
+def type_faults(path: str, model: spec.Model, kind: str, kinds: Mapping[str, str]) -> Iterator[Fault]:
+    """Columns whose declared types don't fit what they are to be."""
+    if kind == "text" and (len(model.features) != 1 or kinds.get(model.features[0], "string") != "string"):
+        yield Fault(f"{path}.features", shorten(list(model.features)), "one string column")
+    for role in ("user", "item") if kind == "recommendation" else ():
+        found = kinds.get(getattr(model, role) or "", "int")
+        if found not in ("int", "string"):
+            yield Fault(
+                f"{path}.{role}", f'"{getattr(model, role)}", a {found}', "a column of whole numbers or strings"
+            )
+    if kind == "recommendation" and kinds.get(model.rating or "", "float") not in ("int", "float"):
+        yield Fault(f"{path}.rating", f'"{model.rating}"', "a column of numbers")
+
+
 def label_faults(path: str, model: spec.Model, kind: str, kinds: Mapping[str, str]) -> Iterator[Fault]:
-    supervised = kind in ("classification", "regression")
-    if supervised and model.label is None:
-        yield Fault(f"{path}.label", "nothing", f"the column that {model.estimator} is to predict")
-    if not supervised and model.label is not None:
-        yield Fault(f"{path}.label", f'"{model.label}"', f"no label: {model.estimator} is {kind}")
     if model.labels and kind != "classification":
         yield Fault(f"{path}.labels", "names of classes", f"none: {model.estimator} is {kind}")
-    column = kinds.get(model.label) if supervised and model.label else None
+    column = kinds.get(model.label) if kind in SUPERVISED and model.label else None
     if column == "timestamp" or (column == "string" and kind == "regression"):
         expected = "a column of numbers or booleans" if kind == "regression" else "numbers, booleans or strings"
         yield Fault(f"{path}.label", f'"{model.label}", a {column}', expected)

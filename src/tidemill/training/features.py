@@ -73,7 +73,8 @@ class Inputs:
 
     @property
     def used(self) -> list[str]:
-        return [*self.model.features, *([self.model.label] if self.model.label else [])]
+        model = self.model
+        return [*model.features, *(name for name in (model.label, model.user, model.item, model.rating) if name)]
 
     @property
     def may_lack(self) -> tuple[str, ...]:

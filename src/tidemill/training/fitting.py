@@ -19,7 +19,7 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 from tidemill import files, scoring
 from tidemill.catalog import TrainedModel
 from tidemill.errors import TrainingFailed, shorten
-from tidemill.scoring import Scorer
+from tidemill.scoring import RowScorer, row_scorer
 from tidemill.scoring.base import Scores
 from tidemill.scoring.parity import compare
 from tidemill.training import evaluate, export
@@ -77,7 +77,7 @@ def trained_model(inputs: Inputs, usable: DataFrame, found: Found, where: Files)
     fitted.write().overwrite().save(local(where.folder / where.spark(inputs.name)))
     scorer_path = where.folder / where.scorer(inputs.name)
     export.export(scorer_path, inputs, fitted, found.seen)
-    scorer = scoring.load(scorer_path)
+    scorer = row_scorer(scoring.load(scorer_path))
     on_training = not found.rows["holdout"]
     scored = outputs(fitted.transform(training if on_training else held), inputs).cache()
     try:
@@ -153,7 +153,7 @@ def metrics_of(inputs: Inputs, fitted: PipelineModel, scored: DataFrame, found: 
     return metrics | own
 
 
-def profile_of(inputs: Inputs, fitted: PipelineModel, scorer: Scorer, training: DataFrame) -> Profile | None:
+def profile_of(inputs: Inputs, fitted: PipelineModel, scorer: RowScorer, training: DataFrame) -> Profile | None:
     if inputs.estimator_kind != "clustering":
         return None
     return profile(fitted.stages[-1], scorer, inputs, fitted.transform(training))

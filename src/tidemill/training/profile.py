@@ -9,14 +9,14 @@ from pyspark.ml.clustering import KMeansModel
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill.scoring import Scorer
+from tidemill.scoring import RowScorer
 from tidemill.scoring.storage import Array
 from tidemill.training.features import Inputs, column
 
 Profile = list[dict[str, Any]]
 
 
-def profile(model: KMeansModel, scorer: Scorer, inputs: Inputs, trained: DataFrame) -> Profile:
+def profile(model: KMeansModel, scorer: RowScorer, inputs: Inputs, trained: DataFrame) -> Profile:
     """For each cluster ``{"cluster", "size", "centre": {feature: value}, "shares": {feature: {category: share}}}``.
 
     Sizes and shares are of the training rows. The centre is KMeans's own in original units; with the cosine distance,
@@ -65,7 +65,7 @@ def shares(inputs: Inputs, counted: list[Row], cluster: int, size: int) -> dict[
     }
 
 
-def unscaled(scorer: Scorer, centre: Array) -> Array:
+def unscaled(scorer: RowScorer, centre: Array) -> Array:
     numbers = len(scorer.encoder.numbers)
     return scorer.encoder.unscale(centre[:numbers])
 

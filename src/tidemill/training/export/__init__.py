@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from pyspark.ml import PipelineModel
 from pyspark.ml.base import Transformer
-from pyspark.ml.classification import LogisticRegressionModel
-from pyspark.ml.clustering import KMeansModel
 from pyspark.ml.feature import MinMaxScalerModel, SQLTransformer, StandardScalerModel, StringIndexerModel
-from pyspark.ml.linalg import Matrix, Vector
-from pyspark.ml.regression import LinearRegressionModel
 
 from tidemill.scoring import storage
 from tidemill.scoring.storage import Array
+from tidemill.training.export import clusters, linear
+from tidemill.training.export.arrays import Exported, values
 from tidemill.training.features import FILLED, LABEL, Inputs
 
 T = TypeVar("T", bound=Transformer)
@@ -84,31 +82,10 @@ def reciprocal(spread: Array) -> Array:
     return np.divide(1.0, spread, out=np.zeros_like(spread), where=spread != 0)
 
 
-def logistic_regression(model: LogisticRegressionModel) -> tuple[dict[str, Any], dict[str, Array]]:
-    binary = model.coefficientMatrix.numRows == 1
-    arrays = {"coefficients": matrix(model.coefficientMatrix).T, "intercept": values(model.interceptVector)}
-    if binary:
-        arrays["threshold"] = np.array([model.getThreshold()], dtype=np.float64)
-    elif model.isSet("thresholds"):
-        arrays["thresholds"] = np.array(model.getThresholds(), dtype=np.float64)
-    return {}, arrays
-
-
-def linear_regression(model: LinearRegressionModel) -> tuple[dict[str, Any], dict[str, Array]]:
-    return {}, {
-        "coefficients": values(model.coefficients)[:, None],
-        "intercept": np.array([model.intercept], dtype=np.float64),
-    }
-
-
-def k_means(model: KMeansModel) -> tuple[dict[str, Any], dict[str, Array]]:
-    return {"distance": model.getDistanceMeasure()}, {"centres": np.array(model.clusterCenters(), dtype=np.float64)}
-
-
-EXPORTS = {
-    "LogisticRegression": logistic_regression,
-    "LinearRegression": linear_regression,
-    "KMeans": k_means,
+EXPORTS: dict[str, Callable[..., Exported]] = {
+    "LogisticRegression": linear.logistic_regression,
+    "LinearRegression": linear.linear_regression,
+    "KMeans": clusters.k_means,
 }
 
 
@@ -122,11 +99,3 @@ def label_indexer(fitted: PipelineModel) -> StringIndexerModel | None:
 
 def makes_label(indexer: StringIndexerModel) -> bool:
     return bool(indexer.isSet("outputCol") and indexer.getOutputCol() == LABEL)
-
-
-def values(vector: Vector) -> Array:
-    return np.asarray(vector.toArray(), dtype=np.float64)
-
-
-def matrix(found: Matrix) -> Array:
-    return np.asarray(found.toArray(), dtype=np.float64)

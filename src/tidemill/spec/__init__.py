@@ -1,0 +1,68 @@
+"""The pipeline file: its shape, its defaults, and every fault in it at once.
+
+``load`` is the way in. What needs pyspark or DuckDB to be judged (estimators and their parameters, SQL) is checked by
+``training.estimators`` and ``serving.sql``, which add their faults to the ones found here.
+"""
+
+from tidemill.spec.faults import raw_kinds, table, unique, unknown_column
+from tidemill.spec.part import Part
+from tidemill.spec.reading import Loaded, Raw, find, load, override, parse, prepare, read, ready_pipelines
+from tidemill.spec.routes import ACTIONS, Action, Constant, Input, Param, Route, placeholders
+from tidemill.spec.shape import (
+    COLUMN_KINDS,
+    SECONDS,
+    Batches,
+    Cleaning,
+    Column,
+    ColumnKind,
+    Data,
+    Generations,
+    Holdout,
+    Model,
+    Pipeline,
+    Serve,
+    SideTable,
+    Source,
+    Stream,
+    bare,
+)
+
+__all__ = [
+    "ACTIONS",
+    "COLUMN_KINDS",
+    "SECONDS",
+    "Action",
+    "Batches",
+    "Cleaning",
+    "Column",
+    "ColumnKind",
+    "Constant",
+    "Data",
+    "Generations",
+    "Holdout",
+    "Input",
+    "Loaded",
+    "Model",
+    "Param",
+    "Part",
+    "Pipeline",
+    "Raw",
+    "Route",
+    "Serve",
+    "SideTable",
+    "Source",
+    "Stream",
+    "bare",
+    "find",
+    "load",
+    "override",
+    "parse",
+    "placeholders",
+    "prepare",
+    "raw_kinds",
+    "read",
+    "ready_pipelines",
+    "table",
+    "unique",
+    "unknown_column",
+]
