@@ -1,4 +1,4 @@
-"""A ready pipeline from its source to its answers: real Kafka, real Spark, the API over HTTP, one stage after another."""
+"""A ready pipeline from its source to its answers: real Kafka, real Spark, the API over HTTP."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def ran(name: str, folder: Path, kafka: str, spark: SparkSession, data: str | No
 def streamed(name: str, folder: Path, kafka: str, data: str | None = None) -> Run:
     """A run whose source is in sealed batches, by way of a topic of its own."""
     topic = f"stream.topic={name}-{uuid.uuid4().hex}"
-    run = open_run(load(name, [topic, "stream.pause=0"] if data is None else [topic, "stream.pause=0"], data), folder)
+    run = open_run(load(name, [topic, "stream.pause=0"], data), folder)
     run_producer(Stage(run, "producer"), kafka)
     run_collector(Stage(run, "collector"), kafka)
     return run

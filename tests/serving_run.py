@@ -187,7 +187,7 @@ def trained(run: Run, generation: int, model: str) -> TrainedModel:
 
 
 @contextmanager
-def api_of(run: Run, host: str = "127.0.0.1") -> Iterator[httpx.Client]:
+def api_of(run: Run, host: str = "127.0.0.1", key_file: Path | None = None) -> Iterator[httpx.Client]:
     """The run's API on a free port, served as the stage serves it."""
     stage = Stage(run, "serve")
     failures: list[BaseException] = []
@@ -195,7 +195,7 @@ def api_of(run: Run, host: str = "127.0.0.1") -> Iterator[httpx.Client]:
     def serve() -> None:
         try:
             with locked(run.stage_lock("serve")):
-                run_server(stage, host, 0)
+                run_server(stage, host, 0, key_file)
         except BaseException as error:
             failures.append(error)
             raise

@@ -52,6 +52,12 @@ Master = Annotated[
 ]
 Host = Annotated[str | None, typer.Option("--host", metavar="H", help="The address that the API binds to.")]
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="The API's port; 0 picks a free one.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--api-key-file", metavar="FILE", help="Holds the key that each request must bear; or set TIDEMILL_API_KEY."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
 
 
@@ -113,6 +119,7 @@ def up(
     master: Master = None,
     host: Host = None,
     port: Port = None,
+    key_file: KeyFile = None,
     exit_when_trained: Annotated[
         bool, typer.Option("--exit-when-trained", help="Stop once the last generation is published.")
     ] = False,
@@ -130,7 +137,7 @@ def up(
     if fresh:
         begin_anew(loaded, run_dir, kafka)
     run = open_run(loaded, run_dir)
-    arguments = stage_arguments(name, data, rows, assignments, run.folder, bootstrap, master, host, port)
+    arguments = stage_arguments(name, data, rows, assignments, run.folder, bootstrap, master, host, port, key_file)
     progress = Progress(run, Console(stderr=json), exit_when_trained)
     with stop_on_signals() as stop:
         progress.begin()
@@ -161,6 +168,7 @@ def stage_arguments(
     master: str | None,
     host: str | None,
     port: int | None,
+    key_file: Path | None,
 ) -> list[str]:
     """The command line of a stage that does its part of the same job."""
     options: dict[str, object] = {
@@ -171,6 +179,7 @@ def stage_arguments(
         "--spark-master": master,
         "--host": host,
         "--port": port,
+        "--api-key-file": key_file.absolute() if key_file else None,
     }
     given = [text for key, value in options.items() if value is not None for text in (key, str(value))]
     return [name, *given, *(text for one in assignments or () for text in ("--set", one))]
@@ -210,11 +219,12 @@ def stage_command(title: str, stage_name: str, work: Callable[..., None]) -> Cal
         master: Master = None,
         host: Host = None,
         port: Port = None,
+        key_file: KeyFile = None,
     ) -> None:
         loaded = (checked if work is train else unchecked)(name, data, rows, assignments)
         begins = work in (broker, produce) or LIFELINE in os.environ
         with stage((open_run if begins else join_run)(loaded, run_dir), stage_name) as me:
-            work(me, bootstrap=bootstrap, master=master, host=host, port=port)
+            work(me, bootstrap=bootstrap, master=master, host=host, port=port, key_file=key_file)
 
     command.__doc__ = title
     return command
@@ -249,11 +259,11 @@ def train(me: Stage, master: str | None, **_: Any) -> None:
     run_trainer(me, master)
 
 
-def serve(me: Stage, host: str | None, port: int | None, **_: Any) -> None:
+def serve(me: Stage, host: str | None, port: int | None, key_file: Path | None, **_: Any) -> None:
     from tidemill.serving.server import run_server
 
     spec = me.run.pipeline.serve
-    run_server(me, host if host is not None else spec.host, port if port is not None else spec.port)
+    run_server(me, spec.host if host is None else host, spec.port if port is None else port, key_file)
 
 
 def add_stage_commands() -> None:

@@ -235,6 +235,13 @@ class ParameterError(RequestError):
     status = 422
 
 
+class Unauthorized(RequestError):
+    """The API wants a key that the request does not bear."""
+
+    code = "unauthorized"
+    status = 401
+
+
 class NotFound(RequestError):
     code = "not-found"
     status = 404

@@ -29,6 +29,7 @@ from tidemill.serving import openapi, shapes
 from tidemill.serving.answers import Json
 from tidemill.serving.front import Front, Metrics
 from tidemill.serving.inputs import Inputs, inputs_of, shown
+from tidemill.serving.keys import ApiKey
 from tidemill.serving.live import Live, reason_of
 from tidemill.serving.lookup import Lookup
 from tidemill.serving.openapi import giving
@@ -37,8 +38,8 @@ from tidemill.serving.predict import Predictor
 from tidemill.serving.views import ModelViews, RunViews
 
 
-def create_app(run: Run, live: Live) -> FastAPI:
-    """The API of ``run``, answering from ``live``."""
+def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
+    """The API of ``run``, answering from ``live``, to those who bear the ``key`` if there is one."""
     metrics = Metrics(live)
     app = FastAPI(
         title=run.pipeline.title or run.pipeline.name,
@@ -47,7 +48,7 @@ def create_app(run: Run, live: Live) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Front, metrics=metrics, log=live.log)],
+        middleware=[Middleware(Front, metrics=metrics, log=live.log, key=key)],
     )
     inputs = {name: inputs_of(run.pipeline, name) for name in run.pipeline.models}
     add_predictions(app, live, inputs)

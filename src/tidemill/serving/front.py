@@ -1,4 +1,4 @@
-"""What every request goes through first: counting, timing, and a last answer where all else failed."""
+"""What every request goes through first: the key, counting, timing, and a last answer where all else failed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidemill.errors import CatalogError, TidemillError
+from tidemill.errors import CatalogError, TidemillError, Unauthorized
 from tidemill.serving.answers import Json
+from tidemill.serving.keys import ApiKey
 from tidemill.serving.live import Live
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
@@ -91,8 +93,9 @@ class RunCollector(Collector):
 class Front:
     """The outermost middleware. HEAD is answered as GET, whose body the server leaves out."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, log: Any) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, log: Any, key: ApiKey | None = None) -> None:
         self.app = app
+        self.key = key
         self.metrics = metrics
         self.log = log
 
@@ -110,7 +113,12 @@ class Front:
             await send(message)
 
         try:
+            if self.key:
+                self.key.check(scope["path"], Headers(scope=scope))
             await self.app(inner, receive, watched)
+        except Unauthorized as error:
+            refusal = Json(error.document(), error.status, headers={"WWW-Authenticate": "Bearer"})
+            await refusal(inner, receive, watched)
         except ClientDisconnect:
             status = CLIENT_GONE
         except Exception:

@@ -6,11 +6,13 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 
 from tidemill.errors import InputError, PortInUse
 from tidemill.serving.app import create_app
+from tidemill.serving.keys import api_key, require_key
 from tidemill.serving.live import Live
 from tidemill.stage import Stage
 
@@ -19,18 +21,21 @@ BACKLOG = 2048
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-def run_server(stage: Stage, host: str, port: int) -> None:
+def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None) -> None:
     """Serve the run's API until the stage is asked to stop. Requests at work then get ``GRACE_SECONDS`` to end.
 
     Raises:
         PortInUse: another program has the port.
-        InputError: the host is not known or not this machine's, or the port is not for us.
+        InputError: the host is not known or not this machine's, or the port is not for us; or other machines can reach
+            it and there is no API key.
         CatalogError: the catalog can't be read.
     """
+    key = api_key(key_file)
     with bound(host, port) as listener:
+        require_key(listener.getsockname()[0], key)
         live = Live(stage.run, stage.log)
         config = uvicorn.Config(
-            create_app(stage.run, live),
+            create_app(stage.run, live, key),
             loop="uvloop",
             http="httptools",
             ws="none",

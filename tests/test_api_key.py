@@ -1,0 +1,74 @@
+"""The API key: asked for on every route but one, and without which nobody else's machine is served."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from starlette.routing import Route
+
+from tests.serving_run import api_of, new_run, publish, seal
+from tidemill.errors import InputError
+from tidemill.serving.app import create_app
+from tidemill.serving.keys import VARIABLE, api_key, require_key
+from tidemill.serving.live import Live
+
+KEY = "correct-horse-battery-staple"
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "key.txt"
+    path.write_text(f"{KEY}\n", encoding="utf-8")
+    return path
+
+
+def test_every_route_but_health_wants_the_key(tmp_path: Path, key_file: Path) -> None:
+    """Without the key, or with another, every route of the API answers 401 and nothing else; with it none does."""
+    run = new_run(tmp_path)
+    seal(run, 1, [{"id": 1}])
+    publish(run, 1, [1])
+    routes = [one for one in create_app(run, Live(run)).routes if isinstance(one, Route) or hasattr(one, "methods")]
+    paths = [(method, re.sub(r"\{[^}]*\}", "1", one.path)) for one in routes for method in one.methods or ()]
+    assert len(paths) > 15
+    with api_of(run, key_file=key_file) as client:
+        for method, path in [*paths, ("GET", "/nothing/here"), ("PUT", "/models")]:
+            for headers in ({}, {"Authorization": f"Bearer {KEY}x"}, {"X-API-Key": "1"}, {"Authorization": KEY}):
+                answer = client.request(method, path, headers=headers)
+                if path == "/health":
+                    assert answer.status_code in (200, 503)
+                else:
+                    assert (path, answer.status_code) == (path, 401)
+                    assert answer.headers["www-authenticate"] == "Bearer"
+                    assert KEY not in answer.text
+            for good in ({"Authorization": f"Bearer {KEY}"}, {"X-API-Key": KEY}):
+                assert client.request(method, path, headers=good).status_code != 401
+
+
+def test_without_a_key_nobody_is_asked_for_one(tmp_path: Path) -> None:
+    """On loopback a key is optional."""
+    with api_of(new_run(tmp_path)) as client:
+        assert client.get("/models").status_code == 200
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.7", "fe80::1%eth0"])
+def test_other_machines_need_a_key(address: str, key_file: Path) -> None:
+    """An address that other machines can reach is not served without a key; loopback is."""
+    with pytest.raises(InputError, match="needs an API key"):
+        require_key(address, None)
+    require_key(address, api_key(key_file))
+    for loopback in ("127.0.0.1", "127.8.8.8", "::1"):
+        require_key(loopback, None)
+
+
+def test_where_the_key_comes_from(tmp_path: Path, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the file, or else from the environment; one that is too short, or can't be read, is refused unseen."""
+    assert api_key(None) is None
+    monkeypatch.setenv(VARIABLE, "short")
+    with pytest.raises(InputError, match="fewer than 16") as caught:
+        api_key(None)
+    assert "short" not in caught.value.message.replace("shorter", "")
+    assert api_key(key_file) is not None
+    with pytest.raises(InputError, match="can't be read"):
+        api_key(tmp_path / "none.txt")
