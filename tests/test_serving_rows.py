@@ -164,6 +164,6 @@ def test_a_batch_file_that_is_gone(tmp_path: Path) -> None:
     with api_of(run) as client:
         answer = client.get("/models/size/rows/1")
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "catalog")
-        assert message(answer).startswith("batch 2 can't be read")
+        assert message(answer) == "the file of sealed batch 2, batches/batch-00002.parquet, is missing"
         assert str(tmp_path) not in answer.text
     run.close()

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 from tidemill.catalog import FILE_NAME, Batch, Catalog, Stage
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError, shorten
-from tidemill.files import disk_errors
+from tidemill.files import disk_errors, sha256
 from tidemill.spec import Loaded, Pipeline
 
 # What may differ between one start of a run and the next: all else shaped the data and the models that are there.
@@ -44,6 +44,7 @@ class Run:
         self.folder = folder
         self.catalog = catalog
         self.id = id
+        self.intact: dict[str, tuple[int, ...]] = {}
 
     @property
     def batches(self) -> Path:
@@ -80,20 +81,43 @@ class Run:
         self.catalog.close()
 
 
-def check_batch(run: Run, batch: Batch) -> None:
-    """See that a sealed batch's file is there, in its size.
+def check_batch(run: Run, batch: Batch, content: bool = True) -> None:
+    """See that a sealed batch's file is there, in its size, and with its sha256.
+
+    A file that was found good is read again only once its inode, size or time of change is another.
+
+    Args:
+        content: whether to look at the sha256 too.
 
     Raises:
-        CatalogError: it is not; the error names it.
+        CatalogError: it is not what the catalog says; the error names it.
     """
-    path = run.folder / batch.path
-    found = path.stat().st_size if path.is_file() else None
-    if found != batch.bytes:
-        what = "is missing" if found is None else f"has {found} bytes, the catalog says {batch.bytes}"
+    try:
+        what = difference(run, batch, content)
+    except OSError as error:
+        what = f"can't be read: {error.strerror}"
+    if what:
         raise CatalogError(
             f"the file of sealed batch {batch.batch}, {batch.path}, {what}",
             "put the file back as it was, or begin the run anew with --fresh",
         )
+
+
+def difference(run: Run, batch: Batch, content: bool) -> str | None:
+    """What is wrong with a sealed batch's file; None where it is what the catalog says."""
+    path = run.folder / batch.path
+    if not path.is_file():
+        return "is missing"
+    found = path.stat()
+    if found.st_size != batch.bytes:
+        return f"has {found.st_size} bytes, the catalog says {batch.bytes}"
+    seen = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    if content and run.intact.get(batch.path) != seen:
+        digest = sha256(path)
+        if digest != batch.sha256:
+            return f"has sha256 {digest}, the catalog says {batch.sha256}"
+        run.intact[batch.path] = seen
+    return None
 
 
 def default_folder(pipeline: Pipeline) -> Path:

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 from tidemill.catalog import Batch, Generation
 from tidemill.errors import CatalogError
 from tidemill.rows import arrow_schema
-from tidemill.run import Run
+from tidemill.run import Run, check_batch
 
 MOST_TABLES = 2
 
@@ -66,8 +66,9 @@ def batch_dataset(run: Run, batch: Batch) -> ds.Dataset:
     """A sealed batch, to be read in part.
 
     Raises:
-        CatalogError: its file is missing.
+        CatalogError: its file is not what the catalog says.
     """
+    check_batch(run, batch)
     schema = arrow_schema(run.pipeline.source.schema_)
     kind = file_format(schema) if run.pipeline.batches.format == "csv" else "parquet"
     try:
