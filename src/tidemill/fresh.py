@@ -25,10 +25,11 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
     folder = (folder or default_folder(loaded.pipeline)).absolute()
     with for_removal(folder):
         if own_kafka and (folder / FILE_NAME).exists():
-            delete_topic(folder / FILE_NAME, own_kafka)
+            client = kafka.client_settings(loaded.pipeline, loaded.folder)
+            delete_topic(folder / FILE_NAME, kafka.Cluster(own_kafka, client))
 
 
-def delete_topic(path: Path, bootstrap: str) -> None:
+def delete_topic(path: Path, cluster: kafka.Cluster) -> None:
     """Delete the topic that the run of this catalog made; one that it found there is left alone."""
     try:
         catalog = Catalog(path)
@@ -38,7 +39,7 @@ def delete_topic(path: Path, bootstrap: str) -> None:
         log.warning("the catalog can't be read, so the topic of the run is left as it is")
         return
     if run and source and source.topic_created and source.topic_id:
-        admin = kafka.reach(bootstrap)
+        admin = kafka.reach(cluster)
         found = kafka.describe(admin, run.document["stream"]["topic"])
         if found and found.id == source.topic_id:
             kafka.delete(admin, found)

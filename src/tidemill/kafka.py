@@ -6,6 +6,9 @@ import json
 import logging
 import os
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicCollection, TopicPartition
@@ -13,6 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tidemill.errors import BootstrapError, NoRun, StreamFailed, TopicError
 from tidemill.run import Run
+from tidemill.spec import Pipeline, Secret
 from tidemill.stopping import Stop
 
 ANSWER_SECONDS = 10.0
@@ -49,25 +53,55 @@ class Topic(NamedTuple):
     partitions: int
 
 
-def settings(bootstrap: str, **more: Any) -> dict[str, Any]:
-    """A client's settings; librdkafka's own words go to the log, not to the terminal."""
-    common = {
-        "bootstrap.servers": bootstrap,
-        "client.id": "tidemill",
-        "logger": logging.getLogger("librdkafka"),
-        "reconnect.backoff.max.ms": 1000,
-        "topic.metadata.refresh.interval.ms": 10_000,
-    }
-    return common | {name.replace("_", "."): value for name, value in more.items()}
+@dataclass(frozen=True)
+class Cluster:
+    """A Kafka: its address, and the user's own client settings, secrets included, which are never shown."""
+
+    address: str
+    client: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """A client's settings; librdkafka's own words go to the log, not to the terminal."""
+        common = {
+            "client.id": "tidemill",
+            "reconnect.backoff.max.ms": 1000,
+            "topic.metadata.refresh.interval.ms": 10_000,
+        }
+        fixed = {"bootstrap.servers": self.address, "logger": logging.getLogger("librdkafka")}
+        return common | dict(self.client) | fixed | {name.replace("_", "."): value for name, value in more.items()}
 
 
-def reach(bootstrap: str, seconds: float = ANSWER_SECONDS) -> AdminClient:
+def client_settings(pipeline: Pipeline, folder: Path) -> dict[str, str]:
+    """The user's own settings of the Kafka client, with their secrets; relative paths start at ``folder``.
+
+    Raises:
+        BootstrapError: a secret's file or environment variable is not there.
+    """
+    return {name: value_of(name, given, folder) for name, given in pipeline.stream.kafka.items()}
+
+
+def value_of(name: str, given: str | Secret, folder: Path) -> str:
+    if isinstance(given, str):
+        return given
+    try:
+        value = os.environ[given.env] if given.env else (folder / str(given.file)).read_text(encoding="utf-8").strip()
+    except (KeyError, OSError, UnicodeDecodeError) as error:
+        place = f"the environment has no {given.env}" if given.env else f"the file {given.file} can't be read"
+        raise BootstrapError(f"stream.kafka, {name}: {place}", "put the secret there") from error
+    return value
+
+
+def reach(cluster: Cluster, seconds: float = ANSWER_SECONDS) -> AdminClient:
     """An admin client of a Kafka that answers.
 
     Raises:
-        BootstrapError: none answers within ``seconds``.
+        BootstrapError: none answers within ``seconds``, or the client refuses the user's settings.
     """
-    admin = AdminClient(settings(bootstrap))
+    bootstrap = cluster.address
+    try:
+        admin = AdminClient(cluster.settings())
+    except KafkaException as error:
+        raise BootstrapError(f"the Kafka client refuses its settings: {reason(error)}", "see [stream.kafka]") from error
     try:
         admin.list_topics(timeout=seconds)
     except KafkaException as error:
@@ -173,8 +207,8 @@ def mark(run_id: str, **fields: Any) -> bytes:
     return json.dumps({"run": run_id, **fields}, separators=(",", ":")).encode()
 
 
-def connect(run: Run, given: str | None, stop: Stop) -> tuple[str, AdminClient]:
-    """The address of a run's Kafka and an admin client of it: the Kafka that was given, else the embedded one.
+def connect(run: Run, given: str | None, stop: Stop) -> tuple[Cluster, AdminClient]:
+    """A run's Kafka and an admin client of it: the Kafka that was given, else the embedded one.
 
     Raises:
         BootstrapError: the one that was given does not answer.
@@ -182,11 +216,11 @@ def connect(run: Run, given: str | None, stop: Stop) -> tuple[str, AdminClient]:
         StreamFailed: the embedded one does not answer, or ``stop`` was set first.
     """
     chosen = given or run.pipeline.stream.bootstrap_servers
-    address = chosen or await_embedded(run, stop)
+    cluster = Cluster(chosen or await_embedded(run, stop), client_settings(run.pipeline, run.base))
     source = run.catalog.source()
     known = chosen is None or (source is not None and source.topic_id is not None)
     try:
-        return address, reach(address)
+        return cluster, reach(cluster)
     except BootstrapError as error:
         if not known:
             raise

@@ -30,7 +30,7 @@ from tidemill.spec import Loaded, Pipeline
 
 # What may differ between one start of a run and the next: all else shaped the data and the models that are there.
 FREE_TO_CHANGE = {"title", "serve", "routes"}
-FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers"}
+FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
 LOOKED_AT_SECONDS = 0.3
 OWN_ENTRIES = ("batches", "rejects", "generations", "logs", "broker", "locks")
 

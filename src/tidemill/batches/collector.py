@@ -36,13 +36,13 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
     recover(run)
     if run.catalog.ended():
         return
-    address, admin = kafka.connect(run, bootstrap, stage.stop)
+    cluster, admin = kafka.connect(run, bootstrap, stage.stop)
     source = await_source(stage)
     if source is None or source.topic_id is None:
         return
     topic = kafka.same(admin, run.pipeline.stream.topic, source.topic_id)
-    embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else address
-    with Reader(address, topic, run.id) as reader:
+    embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else cluster.address
+    with Reader(cluster, topic, run.id) as reader:
         pending = run.catalog.undecided()
         if pending:
             replay(run, reader, pending)

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from tidemill import kafka
 from tidemill.errors import LogLost, StreamFailed
-from tidemill.kafka import CLAIM_HEADER, END_HEADER, Topic
+from tidemill.kafka import CLAIM_HEADER, END_HEADER, Cluster, Topic
 
 CHUNK = 10_000
 POLL_SECONDS = 0.1
@@ -20,12 +20,11 @@ log = logging.getLogger(__name__)
 class Reader:
     """The committed messages of the topic, from wherever it is told to read."""
 
-    def __init__(self, bootstrap: str, topic: Topic, run_id: str) -> None:
+    def __init__(self, cluster: Cluster, topic: Topic, run_id: str) -> None:
         self.topic = topic
         self._run_id = run_id
         self._consumer = Consumer(
-            kafka.settings(
-                bootstrap,
+            cluster.settings(
                 group_id=f"tidemill-{run_id}",
                 isolation_level="read_committed",
                 enable_auto_commit=False,

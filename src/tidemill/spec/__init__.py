@@ -20,16 +20,19 @@ from tidemill.spec.shape import (
     Holdout,
     Model,
     Pipeline,
+    Secret,
     Serve,
     SideTable,
     Source,
     Stream,
     bare,
 )
+from tidemill.spec.timestamps import MONTHS, directives, timestamp_pattern
 
 __all__ = [
     "ACTIONS",
     "COLUMN_KINDS",
+    "MONTHS",
     "SECONDS",
     "Action",
     "Batches",
@@ -48,11 +51,13 @@ __all__ = [
     "Pipeline",
     "Raw",
     "Route",
+    "Secret",
     "Serve",
     "SideTable",
     "Source",
     "Stream",
     "bare",
+    "directives",
     "find",
     "load",
     "override",
@@ -63,6 +68,7 @@ __all__ = [
     "read",
     "ready_pipelines",
     "table",
+    "timestamp_pattern",
     "unique",
     "unknown_column",
 ]

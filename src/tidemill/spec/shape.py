@@ -8,7 +8,7 @@ import types
 from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tidemill.spec.part import Part, Plain
 from tidemill.spec.routes import Route
@@ -165,8 +165,37 @@ class SideTable(Data):
     beside: str | None = None
 
 
+class Secret(Part):
+    """A value that stands in the environment, or in a file."""
+
+    env: Text | None = None
+    file: Text | None = None
+
+    @model_validator(mode="after")
+    def one_place(self) -> Secret:
+        if (self.env is None) == (self.file is None):
+            raise ValueError('one of env and file, such as { env = "KAFKA_PASSWORD" }')
+        return self
+
+
+def client_setting(value: object) -> str | Secret:
+    """A setting of the Kafka client as librdkafka takes it, or where it stands."""
+    if isinstance(value, Secret):
+        return value
+    if isinstance(value, dict) and set(value) in ({"env"}, {"file"}):
+        return Secret(**value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise ValueError('a text, a number, or { env = "NAME" } or { file = "PATH" } for a secret')
+
+
 class Stream(Part):
-    """The Kafka topic and how fast rows go in. Neither ``pause`` nor ``rate``: full speed."""
+    """The Kafka topic and how fast rows go in. Neither ``pause`` nor ``rate``: full speed.
+
+    ``kafka``: settings of the Kafka client by librdkafka's names; secrets only from the environment or from files.
+    """
 
     topic: TopicName
     key: str | None = None
@@ -175,6 +204,7 @@ class Stream(Part):
     seed: int = 42
     partitions: Annotated[int, Field(gt=0, le=1000)] = 1
     bootstrap_servers: str | None = None
+    kafka: dict[str, Annotated[Any, AfterValidator(client_setting)]] = Field(default_factory=dict)
 
 
 class Batches(Part):

@@ -16,11 +16,11 @@ from tidemill.kafka import (
     MOST_BYTES,
     POSITION_HEADER,
     TRANSIENT,
+    Cluster,
     Topic,
     header,
     mark,
     reason,
-    settings,
 )
 
 COMMIT_SECONDS = 0.25
@@ -46,14 +46,13 @@ class Log:
     ``position`` counts the rows that were sent, those that are not committed yet included.
     """
 
-    def __init__(self, bootstrap: str, topic: Topic, run_id: str) -> None:
+    def __init__(self, cluster: Cluster, topic: Topic, run_id: str) -> None:
         self.topic = topic
         self.position = 0
         self._run_id = run_id
-        self._bootstrap = bootstrap
+        self._cluster = cluster
         self._producer = Producer(
-            settings(
-                bootstrap,
+            cluster.settings(
                 transactional_id=f"tidemill-{run_id}",
                 enable_idempotence=True,
                 acks="all",
@@ -101,7 +100,7 @@ class Log:
     def _claims(self) -> list[str]:
         """The runs that claim the topic, the first one first: the claim stands before all rows of partition 0."""
         claims = []
-        for message in committed(self._bootstrap, self.topic, {0: 0}, most=CLAIMS_WITHIN):
+        for message in committed(self._cluster, self.topic, {0: 0}, most=CLAIMS_WITHIN):
             claims += [run for run in [claimant(message)] if run]
         return claims
 
@@ -179,7 +178,7 @@ class Log:
     def _marks(self, offsets: dict[int, int]) -> list[tuple[int, bool]]:
         """The marks of this run in the log from ``offsets`` on: rows counted, and whether it is the end's."""
         found: list[tuple[int, bool]] = []
-        for message in committed(self._bootstrap, self.topic, offsets):
+        for message in committed(self._cluster, self.topic, offsets):
             for name in (POSITION_HEADER, END_HEADER):
                 fields = header(message, name, self._run_id) if message.headers() else None
                 if fields is not None:
@@ -200,12 +199,11 @@ def size_of(message: dict[str, bytes | int | None]) -> int:
     return len(value) if isinstance(value, bytes) else 0
 
 
-def committed(bootstrap: str, topic: Topic, offsets: dict[int, int], most: int | None = None) -> list[Message]:
+def committed(cluster: Cluster, topic: Topic, offsets: dict[int, int], most: int | None = None) -> list[Message]:
     """The committed messages with a header, in the partitions of ``offsets``, from there to the end (or to ``most``
     messages)."""
     consumer = Consumer(
-        settings(
-            bootstrap,
+        cluster.settings(
             group_id="tidemill-place",
             isolation_level="read_committed",
             enable_auto_commit=False,

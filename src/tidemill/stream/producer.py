@@ -36,9 +36,9 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
     state = plan(stage, reader)
     if state.complete or stage.stop.is_set():
         return
-    address, admin = kafka.connect(run, bootstrap, stage.stop)
+    cluster, admin = kafka.connect(run, bootstrap, stage.stop)
     state, topic = topic_of(stage, admin, state)
-    with Log(address, topic, run.id) as log:
+    with Log(cluster, topic, run.id) as log:
         ends = kafka.end_offsets(admin, topic)
         log.claim(empty=not any(ends.values()))
         run.catalog.save_source(state)

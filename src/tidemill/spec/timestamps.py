@@ -1,0 +1,65 @@
+"""The ``format`` of a timestamp column: directives as Python's ``strptime`` has them, without regard to locale."""
+
+from __future__ import annotations
+
+import re
+
+MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
+          "november", "december")  # fmt: skip
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+DIRECTIVES = {
+    "Y": "[0-9]{4}",
+    "y": "[0-9]{2}",
+    "m": "1[0-2]|0[1-9]|[1-9]",
+    "B": "|".join(MONTHS),
+    "b": "|".join(month[:3] for month in MONTHS),
+    "d": "3[01]|[12][0-9]|0[1-9]|[1-9]| [1-9]",
+    "A": "|".join(DAYS),
+    "a": "|".join(day[:3] for day in DAYS),
+    "H": "2[0-3]|[01][0-9]|[0-9]",
+    "I": "1[0-2]|0[1-9]|[1-9]",
+    "p": "am|pm",
+    "M": "[0-5][0-9]|[0-9]",
+    "S": "[0-5][0-9]|[0-9]",
+    "f": "[0-9]{1,6}",
+    "z": "Z|[+-][0-9]{2}:?[0-5][0-9]",
+}
+ALTERNATIVES = ("Yy", "mBb", "Aa", "HI")  # of each, a format has at most one
+PIECES = re.compile(r"%(?P<directive>.?)|(?P<blanks>\s+)|(?P<text>[^%\s]+)", re.DOTALL)
+
+
+def directives(form: str) -> list[str]:
+    """The letters of the directives in a format, in order; ``%%``, which stands for a ``%``, is none."""
+    return [found["directive"] for found in PIECES.finditer(form) if found["directive"] not in (None, "%")]
+
+
+def timestamp_pattern(form: str) -> str:
+    """A regular expression, to be used without regard to case, for texts of the format: each directive is a group of its
+    name, and blanks stand for any blanks, as in Python's ``strptime``."""
+    return "".join(piece_pattern(found) for found in PIECES.finditer(form))
+
+
+def piece_pattern(found: re.Match[str]) -> str:
+    if found["blanks"]:
+        return r"\s+"
+    name = found["directive"]
+    if name is None:
+        return re.escape(found["text"])
+    return "%" if name == "%" else f"(?P<{name}>{DIRECTIVES[name]})"
+
+
+def format_fault(form: str) -> str:
+    """What a format should have been, where no moment can be told by it; nothing where it is in order."""
+    found = directives(form)
+    unknown = [name for name in found if name not in DIRECTIVES]
+    twice = [name for name in found if found.count(name) > 1]
+    if unknown:
+        return f"directives among {' '.join(f'%{name}' for name in DIRECTIVES)}, and %% for a %"
+    if twice:
+        return f"%{twice[0]} once"
+    for names in ALTERNATIVES:
+        if len(set(names).intersection(found)) > 1:
+            return " or ".join(f"%{name}" for name in names) + ", not both"
+    if not {"Y", "y"}.intersection(found):
+        return 'a year, as in "%Y-%m-%d %H:%M"'
+    return "%I and %p together, or %H" if ("I" in found) != ("p" in found) else ""

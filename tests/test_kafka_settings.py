@@ -1,0 +1,85 @@
+"""The user's own settings of the Kafka client: passed on, secrets unseen, and what exactly-once rests on left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.training_run import run_of
+from tidemill import kafka as kafka_module
+from tidemill.errors import BootstrapError, PipelineInvalid
+from tidemill.run import Run
+from tidemill.spec import Raw, parse
+from tidemill.stopping import Stop
+
+SECRET = "hunter2-hunter2"
+
+
+def a_run(folder: Path, **settings: object) -> Run:
+    return run_of(
+        folder,
+        source={"path": "data.csv", "columns": {"x": "float"}},
+        stream={"topic": "t", "kafka": settings},
+        models={"groups": {"estimator": "KMeans", "features": ["x"]}},
+    )
+
+
+def test_settings_reach_the_client(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings and secrets, from the environment and from files, are the client's; none of ours is overridden."""
+    monkeypatch.setenv("KAFKA_WORD", SECRET)
+    (tmp_path / "user.txt").write_text("me\n", encoding="utf-8")
+    run = a_run(
+        tmp_path,
+        **{"client.id": "mine", "sasl.password": {"env": "KAFKA_WORD"}, "sasl.username": {"file": "user.txt"}},
+    )
+    cluster, admin = kafka_module.connect(run, kafka, Stop())
+    made = cluster.settings(group_id="g")
+    assert (made["client.id"], made["sasl.password"], made["sasl.username"]) == ("mine", SECRET, "me")
+    assert (made["bootstrap.servers"], made["group.id"]) == (kafka, "g")
+    assert admin.list_topics(timeout=10).brokers
+    assert SECRET not in repr(cluster)
+
+
+def test_secrets_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the catalog nor an error that the client makes of its settings holds a secret."""
+    monkeypatch.setenv("KAFKA_WORD", SECRET)
+    run = a_run(tmp_path, **{"sasl.password": {"env": "KAFKA_WORD"}, "no.such.setting": "x"})
+    with pytest.raises(BootstrapError, match=r"no\.such\.setting") as caught:
+        kafka_module.connect(run, "127.0.0.1:1", Stop())
+    assert SECRET not in str(caught.value.document())
+    recorded = run.catalog.run()
+    assert recorded is not None
+    assert recorded.document["stream"]["kafka"]["sasl.password"] == {"env": "KAFKA_WORD", "file": None}
+
+
+@pytest.mark.parametrize(("secret", "fault"), [({"env": "NOT_THERE"}, "no NOT_THERE"), ({"file": "n"}, "n can't be")])
+def test_a_secret_that_is_not_there(tmp_path: Path, secret: dict[str, str], fault: str) -> None:
+    """The error names the setting and the place where its secret was looked for."""
+    with pytest.raises(BootstrapError, match=rf"sasl\.password: .*{fault}"):
+        kafka_module.connect(a_run(tmp_path, **{"sasl.password": secret}), "127.0.0.1:1", Stop())
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ({"sasl.password": SECRET}, '{ env = "NAME" }'),
+        ({"ssl.key.pem": SECRET}, '{ env = "NAME" }'),
+        ({"acks": "0"}, "exactly-once depends on it"),
+        ({"isolation.level": "read_uncommitted"}, "exactly-once depends on it"),
+        ({"x": {"env": "A", "file": "b"}}, "for a secret"),
+    ],
+)
+def test_what_may_not_stand_in_the_file(tmp_path: Path, setting: dict[str, object], expected: str) -> None:
+    """A secret in the file itself, and a setting that exactly-once rests on, are faults; the secret is not shown."""
+    raw = {
+        "name": "n",
+        "source": {"path": "d.csv", "columns": {"x": "float"}},
+        "stream": {"topic": "t", "kafka": setting},
+        "batches": {"rows": 1},
+        "models": {"m": {"estimator": "KMeans", "features": ["x"]}},
+    }
+    with pytest.raises(PipelineInvalid) as caught:
+        parse(Raw("n.toml", tmp_path, raw))
+    assert expected in caught.value.message
+    assert SECRET not in caught.value.message
