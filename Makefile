@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := src tests bench
 
-.PHONY: help demo test lint format lock clean
+.PHONY: help demo test soak lint format lock clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -17,6 +17,9 @@ demo: .venv/.run ## set up, and run the ready pipeline smart-home; ARGS="--exit-
 
 test: lint ## set up, and check style, types, layers and the whole test suite; ARGS go to pytest
 	.venv/bin/pytest $(ARGS)
+
+soak: .venv/.dev ## one hour of a steady stream with a random kill each minute; MINUTES=5 for less
+	.venv/bin/python -m bench.soak --minutes $(or $(MINUTES),60)
 
 lint: .venv/.dev ## check style, types and layers
 	.venv/bin/ruff check .

@@ -1,0 +1,248 @@
+"""What kills a pipeline again and again and then looks for every row: for the headline test and for the soak."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import httpx
+import numpy as np
+import polars as pl
+import psutil
+import pyarrow.parquet as pq
+
+from tests.support import wait_for
+from tidemill.catalog import FILE_NAME, Catalog
+from tidemill.files import orphans, sha256
+from tidemill.run import locked
+
+STAGES = ("producer", "collector", "broker", "trainer")
+FROZEN_SECONDS = 8.0  # longer than any timeout of the pipeline below
+RESTART_SECONDS = 90.0
+PIPELINE = """
+name = "torture"
+
+[source]
+path = "rows.csv"
+[source.columns]
+id = "int"
+x = "float"
+y = "float"
+
+[stream]
+topic = "torture"
+rate = {rate}
+kafka = {{ "session.timeout.ms" = 6000, "socket.timeout.ms" = 6000, "transaction.timeout.ms" = 6000 }}
+
+[batches]
+rows = {batch}
+
+[models.line]
+estimator = "LinearRegression"
+features = ["x"]
+label = "y"
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """So many rows, so many a second, in batches of so many, with their pipeline file in ``folder``."""
+
+    folder: Path
+    rows: int
+    batch: int
+    rate: float
+
+    @property
+    def batches(self) -> int:
+        return -(-self.rows // self.batch)
+
+    @property
+    def pipeline(self) -> Path:
+        return self.folder / "torture.toml"
+
+    def write(self) -> None:
+        """Write the pipeline file and its source."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.source().write_csv(self.folder / "rows.csv")
+        self.pipeline.write_text(PIPELINE.format(rate=self.rate, batch=self.batch), encoding="utf-8")
+
+    def source(self) -> pl.DataFrame:
+        x = np.random.default_rng(7).normal(size=self.rows)
+        return pl.DataFrame({"id": np.arange(self.rows), "x": x, "y": 3 * x + 1})
+
+
+class UpProcess:
+    """`tidemill up`, started again in the same folder as often as it is killed."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.folder = job.folder / "run"
+        self.port = free_port()
+        self.log = (job.folder / "up.log").open("ab")
+        self.start()
+        path = self.folder / FILE_NAME
+        wait_for(path.exists, "a catalog")
+        with locked(self.folder / "locks" / "catalog.lock"):  # not while it is being made
+            self.catalog = Catalog(path)
+
+    def start(self) -> None:
+        line = [sys.executable, "-m", "tidemill", "up", str(self.job.pipeline), "--run-dir", str(self.folder)]
+        self.process = subprocess.Popen([*line, "--port", str(self.port)], stdout=self.log, stderr=self.log)
+
+    def at_work(self, stage: str) -> bool:
+        """Whether the stage is at work, or about to be: not done with all that there was."""
+        word = self.catalog.stages().get(stage)
+        return word is None or word.state != "done"
+
+    @property
+    def sealed(self) -> int:
+        return self.catalog.totals()["rows"]
+
+    @property
+    def published(self) -> int:
+        return self.catalog.generations_by_state().get("published", 0)
+
+    def pid(self, stage: str) -> int:
+        """The process at work as that stage."""
+        pid = wait_for(partial(self._running, stage), f"the {stage} to be at work")
+        assert pid is not None
+        return pid
+
+    def _running(self, stage: str) -> int | None:
+        word = self.catalog.stages().get(stage)
+        return word.pid if word is not None and word.state == "running" and alive(word.pid) else None
+
+    def kill(self, stage: str) -> None:
+        """SIGKILL, then wait until another has taken its place."""
+        pid = self.pid(stage)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(partial(self._replaced, stage, [pid]), f"another {stage}", RESTART_SECONDS)
+
+    def kill_all(self) -> None:
+        """SIGKILL to the supervisor and to every stage at once; then the same command again."""
+        pids = [self.process.pid, *(child.pid for child in psutil.Process(self.process.pid).children(recursive=True))]
+        for pid in pids:
+            with suppress(ProcessLookupError):  # its parent was killed a moment ago
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(10)
+        wait_for(lambda: not any(alive(pid) for pid in pids), "the end of all processes")
+        needed = [stage for stage in STAGES if self.at_work(stage)]
+        self.start()
+        for stage in needed if not self.catalog.ended() else ("trainer",):
+            wait_for(partial(self._replaced, stage, pids), f"the {stage} again", RESTART_SECONDS)
+
+    def _replaced(self, stage: str, pids: Sequence[int]) -> bool:
+        """Whether another process than these does the stage, or has done all that there was to do."""
+        word = self.catalog.stages().get(stage)
+        return word is not None and word.pid not in pids and (word.state == "done" or self._running(stage) is not None)
+
+    def freeze(self, stage: str) -> None:
+        """SIGSTOP for longer than the client's timeouts, then SIGCONT."""
+        pid = self.pid(stage)
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(FROZEN_SECONDS)
+        os.kill(pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(30)
+        self.log.close()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Asker(threading.Thread):
+    """Asks the API again and again; ``faults`` has every answer but a prediction while it ought to answer."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.address = f"http://127.0.0.1:{port}/models/line/predict"
+        self.expected = threading.Event()
+        self.over = threading.Event()
+        self.answers = 0
+        self.faults: list[str] = []
+
+    def run(self) -> None:
+        with httpx.Client(timeout=10) as client:
+            while not self.over.wait(0.05):
+                if self.expected.is_set():
+                    self.ask(client)
+
+    def ask(self, client: httpx.Client) -> None:
+        try:
+            answer = client.post(self.address, json={"x": 1.0})
+        except httpx.HTTPError as error:
+            fault: str | None = repr(error)
+        else:
+            fault = None if answer.status_code == 200 else answer.text
+        if self.expected.is_set():
+            self.answers += fault is None
+            self.faults += [fault] if fault else []
+
+
+def progressed(up: UpProcess, share: float) -> bool:
+    """Whether that share of the rows is sealed, and of the generations published."""
+    return up.sealed >= share * up.job.rows and up.published >= share * up.job.batches
+
+
+class Watched:
+    """The sha256 of every sealed file as it was first seen: it may never change."""
+
+    def __init__(self, up: UpProcess) -> None:
+        self.up = up
+        self.seen: dict[str, str] = {}
+
+    def look(self) -> None:
+        for batch in self.up.catalog.batches():
+            found = sha256(self.up.folder / batch.path)
+            assert found == batch.sha256
+            assert self.seen.setdefault(batch.path, found) == found
+
+
+def answers(port: int) -> bool:
+    try:
+        answer = httpx.post(f"http://127.0.0.1:{port}/models/line/predict", json={"x": 1.0})
+        return answer.status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def assert_all_there(up: UpProcess) -> None:
+    """Every row once, in order; each batch has the very rows and bytes of an undisturbed run."""
+    job, source = up.job, up.job.source()
+    batches = up.catalog.batches()
+    assert [batch.batch for batch in batches] == list(range(1, job.batches + 1))
+    for batch in batches:
+        found = pl.from_arrow(pq.read_table(up.folder / batch.path))
+        assert isinstance(found, pl.DataFrame)
+        assert found.equals(source.slice((batch.batch - 1) * job.batch, job.batch)), batch.batch
+    generations = up.catalog.generations()
+    assert [(one.generation, one.state, one.batches) for one in generations] == [
+        (number, "published", (number,)) for number in range(1, job.batches + 1)
+    ]
+    for folder in (up.folder / "batches", up.folder / "rejects", up.folder / "generations"):
+        assert orphans(folder) == []
+    assert len(list((up.folder / "batches").iterdir())) == job.batches
