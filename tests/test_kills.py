@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import wait_for
-from tests.torture import STAGES, Asker, Job, UpProcess, Watched, answers, assert_all_there, progressed
+from tests.torture import STAGES, Asker, Job, UpProcess, Watched, answers, assert_all_there, progressed, strike
 
 ROUNDS = (0.2, 0.4, 0.6)
 # What is killed once which share of the rows is sealed, or of the generations published.
@@ -52,6 +52,7 @@ def test_no_row_is_lost_or_doubled_whatever_is_killed(up: UpProcess) -> None:
         left = [one for one in left if one not in due]
         for _, _, what in due:
             killed[what] += 1
+            assert what == "run" or up.at_work(what), f"the {what} was done before it could be killed"
             strike(up, asker, what)
         watched.look()
     wait_for(partial(progressed, up, 1.0), "the end", 400)
@@ -67,14 +68,3 @@ def test_no_row_is_lost_or_doubled_whatever_is_killed(up: UpProcess) -> None:
 def due_now(up: UpProcess, plan: list[tuple[str, float, str]]) -> list[tuple[str, float, str]]:
     shares = {"sealed": up.sealed / up.job.rows, "published": up.published / up.job.batches}
     return [one for one in plan if shares[one[0]] >= one[1]]
-
-
-def strike(up: UpProcess, asker: Asker, what: str) -> None:
-    if what != "run":
-        assert up.at_work(what), f"the {what} was done before it could be killed"
-        up.kill(what)
-        return
-    asker.expected.clear()
-    up.kill_all()
-    wait_for(partial(answers, up.port), "an answer")
-    asker.expected.set()

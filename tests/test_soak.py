@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.soak import soak
+from tests.torture import soak
 
 
 @pytest.mark.timeout(600)
