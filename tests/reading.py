@@ -28,7 +28,8 @@ SMART_HOME_COLUMNS = {
 TWO = {"id": "int", "name": "string"}
 
 
-def pipeline(columns: Mapping[str, str], **source: Any) -> Pipeline:
+def pipeline(columns: Mapping[str, Any], **source: Any) -> Pipeline:
+    """A pipeline around a source; a column is a type, or a table of it with a cleaning."""
     return Pipeline.model_validate(
         {
             "name": "under-test",
@@ -40,12 +41,12 @@ def pipeline(columns: Mapping[str, str], **source: Any) -> Pipeline:
     )
 
 
-def opened(path: Path | str, columns: Mapping[str, str], **source: Any) -> SourceReader:
+def opened(path: Path | str, columns: Mapping[str, Any], **source: Any) -> SourceReader:
     return open_source(pipeline(columns, path=str(path), **source), Path.cwd())
 
 
 def read(
-    path: Path | str, columns: Mapping[str, str], size: int = 10_000, **source: Any
+    path: Path | str, columns: Mapping[str, Any], size: int = 10_000, **source: Any
 ) -> tuple[list[Any], list[Reject]]:
     """All rows as tuples, and all rejects."""
     rows: list[Any] = []
@@ -64,7 +65,7 @@ def written(folder: Path, data: str | bytes, name: str = "data.csv") -> Path:
     return path
 
 
-def refused(path: Path | str, columns: Mapping[str, str], **source: Any) -> SourceError:
+def refused(path: Path | str, columns: Mapping[str, Any], **source: Any) -> SourceError:
     with pytest.raises(SourceError) as caught:
         read(path, columns, **source)
     assert caught.value.hint

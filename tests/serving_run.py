@@ -27,6 +27,7 @@ from tidemill.catalog import Decision, Span, TrainedModel
 from tidemill.files import sha256
 from tidemill.rows import arrow_schema
 from tidemill.run import Run, locked, open_run
+from tidemill.scoring.als import packed
 from tidemill.scoring.storage import write
 from tidemill.serving.server import run_server
 from tidemill.spec import Raw, override, parse
@@ -88,18 +89,73 @@ ROW: dict[str, Any] = {
     "good": 1,
     "size": 7.5,
 }
+RENAMED = {"is_good": 1, "watts": 7.5}
 TEXT: dict[str, Any] = {"model": "of the test", "labels": {}, "classes": None}
 FEATURE = {"categories": None, "minimum": None, "maximum": None}
 KIND = FEATURE | {"name": "kind", "kind": "string", "categories": ["lamp", "fan"], "example": "lamp"}
 HOURS = FEATURE | {"name": "hours", "kind": "float", "minimum": 0.0, "maximum": 24.0, "example": 2.5}
 COUNT = FEATURE | {"name": "count", "kind": "int", "minimum": 0.0, "maximum": 9.0, "example": 3}
+NOTE = FEATURE | {"name": "note", "kind": "string", "example": "a lamp"}
 ON = FEATURE | {"name": "on", "kind": "bool", "minimum": 0.0, "maximum": 1.0, "example": True}
 METRICS: dict[str, dict[str, float | None]] = {
     "good": {"accuracy": 0.9, "auc": None},
     "size": {"rmse": 1.5},
     "group": {"cost": 2.0},
 }
-PROFILE = [{"cluster": 0, "size": 2, "centre": {"hours": 0.0}}, {"cluster": 1, "size": 1, "centre": {"hours": 10.0}}]
+PROFILE: dict[str, Any] = {
+    "clusters": [
+        {
+            "cluster": number,
+            "size": 2 - number,
+            "centre": {"hours": 10.0 * number},
+            "shares": {},
+            "distance": {"mean": 1.0, "max": 2.5},
+            "to_centres": {str(1 - number): 10.0},
+        }
+        for number in (0, 1)
+    ],
+    "renumbered": {"0": 1, "1": 0},
+    "matched_to": 1,
+}
+
+
+def routes_document(*routes: dict[str, Any]) -> dict[str, Any]:
+    """The test pipeline with these routes; with columns of other names than the models, and models that search."""
+    document = deepcopy(DOCUMENT) | {"routes": list(routes)}
+    columns, models = document["source"]["columns"], document["models"]
+    columns |= {"is_good": columns.pop("good"), "watts": columns.pop("size")}
+    models["good"]["label"], models["size"]["label"] = "is_good", "watts"
+    models |= {
+        "near": {
+            "estimator": "BucketedRandomProjectionLSH",
+            "features": ["hours", "count"],
+            "params": {"bucketLength": 1000.0},
+        },
+        "words": {"estimator": "IDF", "features": ["note"]},
+        "taste": {"estimator": "ALS", "user": "kind", "item": "count", "rating": "hours"},
+    }
+    return document
+
+
+SETTINGS = {"regularisation": 0.1, "implicit": False, "alpha": 1.0, "nonnegative": False}
+SEARCHING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "near": (
+        {"estimator": "BucketedRandomProjectionLSH", "features": [HOURS, COUNT], "bucket_length": 1000.0},
+        {"vectors": [[1.0, 0.0]]},
+    ),
+    "words": ({"estimator": "IDF", "features": [NOTE], "vocabulary": ["lamp", "green"]}, {"idf": [1.0, 2.0]}),
+    "taste": (
+        {"estimator": "ALS", "rating": "hours", "settings": SETTINGS},
+        {
+            "user_factors": np.array([[1.0, 0.0]], dtype=np.float32),
+            "item_factors": np.array([[1.0, 0.0], [3.0, 1.0], [2.0, 0.0]], dtype=np.float32),
+            "users": packed(pa.table({"user": ["ann"]})),
+            "items": packed(pa.table({"item": [0, 1, 2], "title": ["zero", "one", "two"]})),
+            "rated_offsets": np.array([0, 1]),
+            "rated_items": np.array([0], dtype=np.int32),
+        },
+    ),
+}
 
 
 def size_of(generation: int, row: dict[str, Any]) -> float:
@@ -110,9 +166,9 @@ def chance_of_good(generation: int, row: dict[str, Any]) -> float:
     return 1 / (1 + math.exp(generation - row["hours"]))
 
 
-def new_run(folder: Path, *assignments: str) -> Run:
-    """A run of the test pipeline, with changes as on the command line."""
-    raw = deepcopy(DOCUMENT)
+def new_run(folder: Path, *assignments: str, document: dict[str, Any] = DOCUMENT) -> Run:
+    """A run of the test pipeline, or of ``document``, with changes as on the command line."""
+    raw = deepcopy(document)
     override(raw, assignments)
     return open_run(parse(Raw("devices.toml", folder, raw)), folder / "run")
 
@@ -120,9 +176,10 @@ def new_run(folder: Path, *assignments: str) -> Run:
 def seal(run: Run, batch: int, rows: Sequence[dict[str, Any]]) -> None:
     """Write and seal a batch of these rows, each ``ROW`` with changes."""
     schema = arrow_schema(run.pipeline.source.schema_)
+    row = {name: value for name, value in (ROW | RENAMED).items() if name in schema.names}
     stamps = pa.schema([field.with_type(pa.string()) if field.name == "seen" else field for field in schema])
     draft = Draft(run, batch, schema)
-    draft.add(pa.Table.from_pylist([ROW | row for row in rows], schema=stamps).cast(schema))
+    draft.add(pa.Table.from_pylist([row | one for one in rows], schema=stamps).cast(schema))
     draft.close()
     run.catalog.decide(Decision(batch, "rows", (Span(0, 3 * batch, 3 * batch + len(rows) - 1),)))
     run.catalog.seal(batch, draft.publish(None, None))
@@ -154,6 +211,8 @@ def write_generation(run: Run, generation: int) -> None:
 def scorer_of(model: str, generation: float) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is particular in the scorer file of a model: its text and its arrays."""
     text: dict[str, Any]
+    if model in SEARCHING:
+        return SEARCHING[model]
     if model == "size":
         text = {"estimator": "LinearRegression", "features": [HOURS, COUNT]}
         return text, {"coefficients": [[1.0], [0.5]], "intercept": [1000 * generation]}
@@ -175,7 +234,7 @@ def trained(run: Run, generation: int, model: str) -> TrainedModel:
     return TrainedModel(
         model=model,
         estimator=run.pipeline.models[model].estimator,
-        metrics=METRICS[model],
+        metrics=METRICS.get(model, {}),
         fit_seconds=0.5,
         parity={"rows": 3, "worst": 0.0},
         rows={"train": 3, "holdout": 0, "skipped": 0},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import re
 from pathlib import Path
 
 import polars as pl
@@ -11,13 +13,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.reading import open_to_all, without_privileges
-from tests.support import SMART_HOME
+from tests.support import DATA, SMART_HOME
+from tidemill.cli import check
 from tidemill.errors import DiskError, InputError
 from tidemill.rows import arrow_schema
 from tidemill.samples import SAMPLES, find_sample, write_sample
 from tidemill.spec import load, ready_pipelines
 
 ROWS = 20_000
+REAL = {
+    "smart-home": SMART_HOME,
+    "dutch-electricity": DATA / "dutch-electricity" / "coteq_electricity_*.csv",
+    "denver-crime": DATA / "denver-crime" / "denver_crime_by_reported_date.csv",
+    "amazon-sales": DATA / "amazon-sales" / "amazon_sales.csv",
+    "price-paid": DATA / "price-paid" / "pp-1995-sample.csv",
+    "movie-ratings": DATA / "movielens" / "ratings.csv",
+}
 ENDINGS = ["csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zst", "parquet"]
 
 
@@ -119,12 +130,56 @@ def test_the_first_rows_are_always_the_same(name: str) -> None:
         assert sample(name, rows, size=777).equals(whole.slice(0, rows))
 
 
+@pytest.mark.parametrize("name", ready_pipelines())
+def test_every_ready_pipeline_fits_its_samples(name: str) -> None:
+    """A ready pipeline has the name of its sample, and it and its tables declare columns of their samples; all of them,
+    in order, where the public file has no header."""
+    pipeline = load(name).pipeline
+    assert pipeline.source.sample == pipeline.name == name
+    for data in (pipeline.source, *pipeline.tables.values()):
+        sample = find_sample(data.sample or "")
+        names = [column.name for column in sample.columns]
+        assert set(data.columns) <= set(names)
+        assert sample.header or list(data.columns) == names
+
+
+@pytest.mark.parametrize("name", ready_pipelines())
+def test_every_ready_pipeline_has_a_sentence(name: str) -> None:
+    """A ready pipeline says in a title and a sentence what it does, and above each model what that one answers."""
+    pipeline = load(name).pipeline
+    assert pipeline.title
+    assert re.fullmatch(r"[A-Z][^.]{20,120}\.", pipeline.description)
+    text = ready_pipelines()[name].read_text(encoding="utf-8")
+    for model in pipeline.models:
+        assert re.search(rf"^# .+\?\n\[models\.{model}\]$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("real", [None, *REAL], ids=["sample", *REAL])
+def test_every_ready_pipeline_passes_the_check(real: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    """`tidemill check` finds no fault in any ready pipeline, on its sample and on the public file."""
+    for name in ready_pipelines() if real is None else [real]:
+        check(name, data=None if real is None else str(REAL[name]))
+        assert f"{name}: no fault found" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", SAMPLES)
-def test_every_sample_fits_its_ready_pipeline(name: str) -> None:
-    """The columns that the ready pipeline declares are the sample's own."""
-    assert SAMPLES[name].name == name
-    assert name in ready_pipelines()
-    assert load(name).pipeline.source.schema_ == SAMPLES[name].columns
+def test_a_sample_written_as_csv_is_like_the_public_file(name: str, tmp_path: Path) -> None:
+    """It has a line of names unless the public file has none, every field in quotes where the public file has them, and
+    reads back to the same texts."""
+    path = tmp_path / "sample.csv"
+    write_sample(name, 2_000, path)
+    with path.open(encoding="utf-8", newline="") as file:
+        records = list(csv.reader(file))
+    names = [column.name for column in SAMPLES[name].columns]
+    assert (records[0] == names) is SAMPLES[name].header
+    rows = records[1:] if SAMPLES[name].header else records
+    assert len(rows) == 2_000
+    frame = pl.from_arrow(sample(name, 2_000))
+    assert isinstance(frame, pl.DataFrame)
+    for place, series in enumerate(frame.iter_columns()):
+        if series.dtype == pl.String:
+            assert [row[place] for row in rows] == series.fill_null("").to_list()
+    assert path.read_text(encoding="utf-8").startswith('"') is SAMPLES[name].quoted
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

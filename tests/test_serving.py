@@ -173,7 +173,7 @@ def test_a_model_shows_its_inputs_and_its_metrics_per_generation(api: httpx.Clie
 
 def test_the_profile_shows_clusters(api: httpx.Client) -> None:
     """A clustering model's profile is what training wrote, of any generation; other models have none."""
-    assert api.get("/models/group/profile").json() == {"model": "group", "generation": 2, "clusters": PROFILE}
+    assert api.get("/models/group/profile").json() == {"model": "group", "generation": 2, **PROFILE}
     assert api.get("/models/group/profile", params={"generation": 1}).json()["generation"] == 1
     assert api.get("/models/group/profile", params={"generation": 9}).status_code == 404
     answer = api.get("/models/size/profile")

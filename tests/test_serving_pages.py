@@ -37,7 +37,7 @@ def test_home_is_json_for_programs(api: httpx.Client) -> None:
     home = api.get("/").json()
     assert (home["pipeline"], home["generation"]) == ("devices", 1)
     assert home["models"]["good"] == {"estimator": "LogisticRegression", "predict": "/models/good/predict"}
-    assert home["routes"][0] == {"method": "POST", "path": "/is_good", "model": "good"}
+    assert home["routes"][0] == {"method": "POST", "path": "/is_good", "model": "good", "description": ""}
     assert {api.get(path).status_code for path in home["links"].values()} == {200}
 
 

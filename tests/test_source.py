@@ -286,7 +286,10 @@ def test_all_columns_of_another_type_are_reported_together(tmp_path: Path) -> No
     with pytest.raises(SourceError) as caught:
         open_source(pipeline({"UserID": "bool", "DeviceType": "int"}, sample="smart-home"), Path())
     assert "UserID is int64, declared bool; DeviceType is string, declared int" in caught.value.message
-    assert caught.value.hint == 'declare it as UserID = "int"; declare it as DeviceType = "string"'
+    assert caught.value.hint == (
+        'declare it as UserID = "int"; declare it as DeviceType = "string", '
+        'or as DeviceType = { type = "int", missing = [""] } to have its text read'
+    )
     with pytest.raises(SourceError, match="and 3 more") as caught:
         open_source(pipeline(dict.fromkeys(SMART_HOME_COLUMNS, "bool"), sample="smart-home"), Path())
     assert caught.value.hint.count("declare it as") == 5

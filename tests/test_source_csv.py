@@ -137,8 +137,8 @@ def test_the_delimiter_is_the_pipelines(tmp_path: Path) -> None:
 
 
 def test_a_missing_column_is_named_with_the_likely_one(tmp_path: Path) -> None:
-    """A declared column that the header lacks, optional or not, is an error that says which one was perhaps meant."""
-    error = refused(written(tmp_path, "id,nmae\n1,one\n"), {"id": "int", "name": "string?"})
+    """A required column that the header lacks is an error that says which one was perhaps meant."""
+    error = refused(written(tmp_path, "id,nmae\n1,one\n"), TWO)
     assert "no column name" in error.message
     assert 'did you mean "nmae"?' in error.hint
     upper = refused(written(tmp_path, "ID,NAME\n1,one\n"), TWO)

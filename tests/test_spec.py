@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tidemill.errors import InputError, PipelineInvalid, PipelineNotFound
-from tidemill.spec import Column, Pipeline, Raw, load, override, parse, ready_pipelines
+from tidemill.spec import Cleaning, Column, Pipeline, Raw, load, override, parse, ready_pipelines
 
 BASE: dict[str, Any] = {
     "name": "tiny",
@@ -99,6 +99,7 @@ def test_pauses(assignment: str, pause: tuple[float, float]) -> None:
         ("models={}", "models: found no model; expected at least one"),
         ("routes=[{path='/go', model='lin'}]", 'routes[0].model: found "lin"; expected a model; did you mean "line"?'),
         ("routes=[{path='go', model='line'}]", "routes[0].path: found 'go'; expected a name of the form"),
+        ("models.line.titles='t'", 'models.line.titles: found "t"; expected a table: [tables.NAME]'),
         ("serve.port=70000", "serve.port: found 70000; expected 65535 or less"),
         ("name='no spaces'", "name: found 'no spaces'; expected a name of the form"),
     ],
@@ -108,6 +109,80 @@ def test_a_fault_says_where_what_and_what_else(assignment: str, fault: str) -> N
     found = faults(assignment)
     assert len(found) == 1, found
     assert found[0].startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("column", "fault"),
+    [
+        ("{type='float', stripp=['a']}", "stripp: found an unknown key; expected no such key"),
+        ("{strip=['a']}", "type: found nothing; expected this key to be given"),
+        ("{type='real'}", "type: found 'real'; expected one of int, float, string, bool"),
+        ("{type='float', strip='a'}", "strip: found 'a'; expected a list"),
+        ("{type='float', strip=['']}", "strip[0]: found ''; expected at least 1 character"),
+        ("{type='float', missing=[[0]]}", "missing[0]: found [0]; expected a string, a number, true or false"),
+        ("{type='float', default='a'}", "default: found 'a'; expected a value of the type float"),
+        ("{type='float', default=nan}", "default: found nan; expected a value of the type float"),
+        ("{type='int', default=true}", "default: found True; expected a value of the type int"),
+        ("{type='float?', default=1}", 'default: found 1; expected none with type = "float?"; or type = "float"'),
+        ("{type='float', format='%Y'}", "format: found '%Y'; expected none: the column is float, no timestamp"),
+        ("{type='timestamp', default='x'}", "default: found 'x'; expected a value of the type timestamp"),
+        ("{type='timestamp', format='%Q'}", "format: found '%Q'; expected directives among %Y %y"),
+        ("{type='timestamp', format='%Y%'}", "format: found '%Y%'; expected directives among"),
+        ("{type='timestamp', format='%Y %Y'}", "format: found '%Y %Y'; expected %Y once"),
+        ("{type='timestamp', format='%Y%y'}", "format: found '%Y%y'; expected %Y or %y, not both"),
+        ("{type='timestamp', format='%d/%m'}", "format: found '%d/%m'; expected a year, as in"),
+        ("{type='timestamp', format='day'}", "format: found 'day'; expected a year, as in"),
+        ("{type='timestamp', format='%Y %I'}", "format: found '%Y %I'; expected %I and %p together, or %H"),
+        ("{type='timestamp', format='%Y %p'}", "format: found '%Y %p'; expected %I and %p together, or %H"),
+    ],
+)
+def test_a_fault_of_a_columns_table(column: str, fault: str) -> None:
+    """What is wrong in a column's table is found before anything runs, a format by which no moment can be told too."""
+    (found,) = faults(f"source.columns.at={column}", "models.line.features=['x']")
+    assert found.startswith(f"source.columns.at.{fault}")
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        ("{columns={a='int'}, key='a'}", ": found neither sample nor path; expected one of them"),
+        ("{path='t.csv', key='a'}", ".columns: found nothing; expected this key to be given"),
+        ("{path='t.csv', columns={a='int'}}", ".key: found nothing; expected this key to be given"),
+        ("{path='t.csv', columns={ab='int'}, key='ac'}", '.key: found "ac"; expected a declared column; known: ab'),
+        (
+            "{path='t.csv', columns={a='int?'}, key='a'}",
+            '.key: found "a", which may be missing; expected a column that',
+        ),
+        ("{path='t.csv', columns={a='int'}, key='a', rows=5}", ".rows: found an unknown key; expected no such key"),
+        ("{path='t.csv', columns={a={type='x'}}, key='a'}", ".columns.a.type: found 'x'; expected one of int, float"),
+        ("{path='t.csv', columns={}, key='a'}", ".columns: found no column; expected at least one"),
+    ],
+)
+def test_a_fault_of_a_side_table(table: str, fault: str) -> None:
+    """A side table has columns, rows to be read, and a key that each of them has."""
+    (found,) = faults(f"tables.t={table}")
+    assert found.startswith(f"tables.t{fault}")
+
+
+def test_a_column_and_a_table_in_full() -> None:
+    """A column may be a table that says how its values are cleaned; a side table has columns as the source has."""
+    cleaning = "{type='float', strip=['a', 'b'], missing=[0, 'n/a'], default=1}"
+    tiny = pipeline(
+        f"source.columns.x={cleaning}", f"tables.t={{path='t.csv', columns={{k='int', v={cleaning}}}, key='k'}}"
+    )
+    expected = Cleaning(("a", "b"), (0, "n/a"), None, 1)
+    assert tiny.source.schema_[1] == Column("x", "float", False, expected)
+    assert tiny.tables["t"].schema_ == (Column("k", "int", False), Column("v", "float", False, expected))
+    assert [column.may_lack for column in tiny.source.schema_] == [False, True, True, False]
+
+
+def test_a_tables_path_that_is_set_is_not_replaced(tmp_path: Path) -> None:
+    """With --data, a table of a sample is read from the file beside the data, unless --set says where it is."""
+    data = str(tmp_path / "mine.csv")
+    table = load("movie-ratings", data=data).pipeline.tables["movies"]
+    assert (table.sample, table.path) == (None, str(tmp_path / "movies.csv"))
+    table = load("movie-ratings", ["tables.movies.path=/other.csv"], data=data).pipeline.tables["movies"]
+    assert (table.sample, table.path) == (None, "/other.csv")
 
 
 def test_all_faults_at_once() -> None:

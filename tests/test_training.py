@@ -127,9 +127,9 @@ def test_a_row_that_lacks_a_value_is_left_out_and_counted(spark: SparkSession, t
     counts = {name: model_of(run, name).rows for name in models}
     assert {name: one["skipped"] for name, one in counts.items()} == {"line": 0, "sort": 20, "group": 10}
     assert all(sum(one.values()) == 90 for one in counts.values())
-    profile = model_of(run, "group").profile or []
-    assert sum(one["size"] for one in profile) == counts["group"]["train"]
-    for cluster in profile:
+    clusters = (model_of(run, "group").profile or {})["clusters"]
+    assert sum(one["size"] for one in clusters) == counts["group"]["train"]
+    for cluster in clusters:
         assert sum(cluster["shares"]["word"].values()) == pytest.approx(1)
 
 

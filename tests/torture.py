@@ -257,7 +257,7 @@ STEADY_BATCH = 30_000
 
 
 def soak(
-    folder: Path, seconds: float, kill_seconds: float, show: Callable[[str], None] = str, seed: int = 1
+    folder: Path, seconds: float, kill_seconds: float, show: Callable[[str], object] = str, seed: int = 1
 ) -> dict[str, object]:
     """Run the pipeline for so long, killing something every ``kill_seconds``; what was seen.
 

@@ -1,8 +1,9 @@
 """The run's database: the one place that says what has been sealed, trained and published.
 
 SQLAlchemy Core over SQLite (WAL, ``synchronous=FULL``). Every table has one writer: ``run`` whoever begins the run,
-``source`` the producer, ``batches``, ``batch_partitions`` and ``ended`` the collector, ``generations`` and ``models``
-the trainer; in ``stages`` each stage writes the row of its own name. Paths are relative to the run folder.
+``source`` and ``side_tables`` the producer, ``batches``, ``batch_partitions`` and ``ended`` the collector,
+``generations`` and ``models`` the trainer; in ``stages`` each stage writes the row of its own name. Paths are relative
+to the run folder.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import sqlalchemy as sa
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, String, Table, event
 
 from tidemill.errors import CatalogError
+from tidemill.failpoints import failpoint
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_NAME = "catalog.sqlite"
 
 StageState = Literal["starting", "running", "done", "stopped", "failed"]
@@ -50,6 +52,17 @@ source = Table(
     Column("complete", Boolean, nullable=False),
     Column("topic_id", String),
     Column("topic_created", Boolean, nullable=False),
+)
+
+side_tables = Table(
+    "side_tables",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("path", String, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("fingerprint", String, nullable=False),
 )
 
 batches = Table(
@@ -156,6 +169,18 @@ class SourceState:
 
 
 @dataclass(frozen=True)
+class SideTable:
+    """A side table as it was read into the file ``path``; ``fingerprint`` is that of the data it was read from."""
+
+    name: str
+    path: str
+    rows: int
+    rejected: int
+    sha256: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class Span:
     """The offsets of one partition that a batch holds, both ends included."""
 
@@ -217,7 +242,7 @@ class TrainedModel:
     scorer_path: str
     sha256: str
     spark_path: str
-    profile: list[dict[str, Any]] | None = None
+    profile: dict[str, Any] | None = None
 
     def document(self) -> dict[str, Any]:
         """As ``tidemill generations --json`` shows it."""
@@ -271,7 +296,7 @@ class Catalog:
         """Open the catalog in the file ``path``, making it where it is not there yet.
 
         Raises:
-            CatalogError: it can't be read, or was written by a newer Tidemill.
+            CatalogError: it can't be read, or was written by another version of Tidemill; such a one is left as it is.
         """
         self.path = path
         self.engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
@@ -289,15 +314,17 @@ class Catalog:
 
     def _prepare(self) -> None:
         with self.engine.begin() as connection:
-            metadata.create_all(connection)
+            meta.create(connection, checkfirst=True)
             insert = sa.insert(meta).prefix_with("OR IGNORE", dialect="sqlite")
             connection.execute(insert, {"key": "schema_version", "value": str(SCHEMA_VERSION)})
             version = connection.execute(sa.select(meta.c.value).where(meta.c.key == "schema_version")).scalar_one()
-        if int(version) != SCHEMA_VERSION:
-            raise CatalogError(
-                f"the catalog {self.path} has schema version {version}; this Tidemill knows version {SCHEMA_VERSION}",
-                "use the Tidemill that began this run, or --fresh to begin anew",
-            )
+            if int(version) == SCHEMA_VERSION:
+                metadata.create_all(connection)
+                return
+        raise CatalogError(
+            f"the catalog {self.path} has schema version {version}; this Tidemill knows version {SCHEMA_VERSION}",
+            "use the Tidemill that began this run, another --run-dir, or --fresh to begin anew",
+        )
 
     def close(self) -> None:
         self.engine.dispose()
@@ -330,6 +357,26 @@ class Catalog:
         with self.engine.begin() as connection:
             connection.execute(sa.delete(source))
             connection.execute(sa.insert(source), asdict(state) | {"one": 1})
+            failpoint("source.saving")
+        failpoint("source.saved")
+
+    def side_tables(self) -> dict[str, SideTable]:
+        """The side tables that were read, by name."""
+        rows = self._all(sa.select(side_tables).order_by(side_tables.c.name))
+        return {row["name"]: SideTable(**row) for row in rows}
+
+    def save_side_table(self, table: SideTable) -> None:
+        """The commit point of a side table: from here on its file is the one to be used.
+
+        Raises:
+            CatalogError: it was recorded before.
+        """
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(sa.insert(side_tables), asdict(table))
+        except sa.exc.IntegrityError as error:
+            message = f"the table {table.name} is recorded already"
+            raise CatalogError(message, "is a second producer at work?") from error
 
     # --- batches, by the collector --------------------------------------------------------------------------------
 
@@ -341,6 +388,8 @@ class Catalog:
             connection.execute(
                 sa.insert(batch_partitions), [asdict(span) | {"batch": decision.batch} for span in decision.spans]
             )
+            failpoint("batch.deciding")
+        failpoint("batch.decided")
 
     def seal(self, batch: int, sealed: Sealed) -> None:
         """The commit point of a batch: from here on it is sealed, and its offsets are done with."""
@@ -349,6 +398,8 @@ class Catalog:
             changed = connection.execute(unsealed.values(**asdict(sealed), sealed_at=now()))
             if changed.rowcount != 1:
                 raise CatalogError(f"batch {batch} is not waiting to be sealed", "is a second collector at work?")
+            failpoint("batch.sealing")
+        failpoint("batch.sealed")
 
     def undecided(self) -> Decision | None:
         """The cut that was decided but whose batch was not sealed: at most one, after a crash."""
@@ -416,6 +467,8 @@ class Catalog:
         ]
         with self.engine.begin() as connection:
             connection.execute(sa.insert(ended), ends)
+            failpoint("stream.ending")
+        failpoint("stream.ended")
 
     def ended(self) -> dict[int, int]:
         """Each partition with the offset of its end marker, once the stream has ended and all of it is sealed."""
@@ -437,6 +490,8 @@ class Catalog:
                     "began_at": now(),
                 },
             )
+            failpoint("generation.beginning")
+        failpoint("generation.begun")
 
     def publish_generation(self, generation: int, trained: Sequence[TrainedModel]) -> None:
         """The commit point of a generation: from here on it is served."""
@@ -447,6 +502,8 @@ class Catalog:
                 .where(generations.c.generation == generation)
                 .values(state="published", published_at=now(), error=None)
             )
+            failpoint("generation.publishing")
+        failpoint("generation.published")
 
     def fail_generation(self, generation: int, error: str) -> None:
         with self.engine.begin() as connection:

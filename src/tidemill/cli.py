@@ -128,11 +128,12 @@ def up(
     """Stream, cut, train and serve: the whole pipeline, until Ctrl-C."""
     from tidemill.progress import Progress
     from tidemill.status import status
-    from tidemill.stream.source import open_source
+    from tidemill.stream.source import open_source, open_tables
     from tidemill.up import up as run_up
 
     loaded = checked(name, data, rows, assignments)
-    open_source(loaded.pipeline, loaded.folder)  # a source that can't be read is found before anything starts
+    open_source(loaded.pipeline, loaded.folder)  # data that can't be read are found before anything starts
+    open_tables(loaded.pipeline, loaded.folder)
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
     if fresh:
         begin_anew(loaded, run_dir, kafka)
@@ -289,9 +290,9 @@ def pipelines(json: Json = False) -> None:
     if json:
         print_json([pipeline_document(name, one) for name, one in loaded.items()])
         return
-    table = Table("name", "what it is", "generations", "models")
+    table = Table("name", "what it does", "models", "port")
     for name, one in loaded.items():
-        table.add_row(name, one.title, one.generations.scheme, ", ".join(one.models))
+        table.add_row(name, one.description, ", ".join(one.models), str(one.serve.port))
     Console().print(table)
 
 
@@ -299,6 +300,7 @@ def pipeline_document(name: str, pipeline: Any) -> dict[str, Any]:
     return {
         "name": name,
         "title": pipeline.title,
+        "description": pipeline.description,
         "scheme": pipeline.generations.scheme,
         "models": {key: model.estimator for key, model in pipeline.models.items()},
         "port": pipeline.serve.port,
@@ -307,8 +309,8 @@ def pipeline_document(name: str, pipeline: Any) -> dict[str, Any]:
 
 @app.command()
 def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = None, json: Json = False) -> None:
-    """Find every fault of a pipeline, and of its source, without running it."""
-    from tidemill.stream.source import open_source
+    """Find every fault of a pipeline, of its source and of its tables, without running it."""
+    from tidemill.stream.source import open_source, open_tables
 
     try:
         loaded = checked(name, data, rows, assignments)
@@ -318,22 +320,25 @@ def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = N
         print_json({"ok": False, "faults": [fault.document() for fault in error.faults]})
         raise typer.Exit(error.exit_code) from error
     reader = open_source(loaded.pipeline, loaded.folder)
+    tables = open_tables(loaded.pipeline, loaded.folder)
     if json:
         print_json({"ok": True, "faults": [], "pipeline": loaded.pipeline.document()})
     else:
-        typer.echo(f"{loaded.pipeline.name}: no fault found; source: {reader.title}")
+        others = "".join(f"; table {name}: {table.title}" for name, table in tables.items())
+        typer.echo(f"{loaded.pipeline.name}: no fault found; source: {reader.title}{others}")
 
 
 def checked(name: str, data: str | None, rows: int | None, assignments: list[str] | None) -> Loaded:
-    """The pipeline, its models judged too.
+    """The pipeline, its models and the SQL of its routes judged too.
 
     Raises:
         PipelineInvalid: with every fault there is.
     """
+    from tidemill.serving.route_check import route_faults
     from tidemill.training.estimators import model_faults
 
     raw = prepare(name, assignments or (), data, rows)
-    return parse(raw, model_faults(raw.values))
+    return parse(raw, [*model_faults(raw.values), *route_faults(raw.values)])
 
 
 @app.command("status")

@@ -216,6 +216,10 @@ class BadJson(RequestError):
     code = "bad-json"
 
 
+class BadForm(RequestError):
+    code = "bad-form"
+
+
 class BodyTooLarge(RequestError):
     code = "body-too-large"
     status = 413
@@ -233,6 +237,26 @@ class ParameterError(RequestError):
 
     code = "parameter"
     status = 422
+
+
+class QueryError(RequestError):
+    """A SQL route's query can't be answered for these parameters."""
+
+    code = "query"
+    status = 422
+
+
+class TooManyRows(QueryError):
+    """A SQL route's answer has more rows than the pipeline allows."""
+
+    code = "too-many-rows"
+
+
+class TimeLimit(QueryError):
+    """A SQL route's query took longer than the pipeline allows."""
+
+    code = "time-limit"
+    status = 503
 
 
 class Unauthorized(RequestError):

@@ -12,8 +12,10 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from tidemill.errors import DiskError
+from tidemill.failpoints import Steps, failpoint
 
 TEMPORARY = ".tmp"
+NO_STEPS = Steps()
 CACHE_VARIABLE = "TIDEMILL_CACHE_DIR"
 
 
@@ -51,14 +53,20 @@ def sync_tree(path: Path) -> None:
         sync(Path(folder))
 
 
-def publish(written: Path, final: Path) -> None:
+def publish(written: Path, final: Path, steps: Steps = NO_STEPS) -> None:
     """Give what was written its final name, durably: fsync, rename, fsync the folder.
 
     After a crash either ``final`` holds all of it or ``written`` is an orphan.
+
+    Args:
+        steps: the failpoints to pass on the way.
     """
     sync_tree(written) if written.is_dir() else sync(written)
+    failpoint(steps.synced)
     written.rename(final)
+    failpoint(steps.renamed)
     sync(final.parent)
+    failpoint(steps.placed)
 
 
 def orphans(folder: Path) -> list[Path]:

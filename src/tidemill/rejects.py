@@ -7,7 +7,10 @@ from typing import Any
 
 import orjson
 
+from tidemill.failpoints import Steps
 from tidemill.files import disk_errors, publish, sync, temporary
+
+STEPS = Steps("rejects.synced", "rejects.renamed", "rejects.placed")
 
 
 class Rejects:
@@ -42,7 +45,7 @@ class Rejects:
                 sync(final)
                 sync(final.parent)
             else:
-                publish(self._written, final)
+                publish(self._written, final, STEPS)
         return final
 
     def discard(self) -> None:

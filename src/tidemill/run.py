@@ -4,7 +4,8 @@ The folder holds all that a run makes::
 
     catalog.sqlite   what is sealed, trained and published
     batches/         batch-00001.parquet ...
-    rejects/         source.jsonl, batch-00001.jsonl ...: rows that did not fit, each with its reason
+    tables/          NAME.parquet: the side tables, as they were read before the stream began
+    rejects/         source.jsonl, table-NAME.jsonl, batch-00001.jsonl ...: rows that did not fit, each with its reason
     generations/     00001/scorers/MODEL.npz and 00001/spark/MODEL/
     logs/            one file a stage, with Kafka's and Spark's own beside them
     broker/          the embedded Kafka's data
@@ -14,6 +15,8 @@ The folder holds all that a run makes::
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import io
 import os
 import shutil
 import time
@@ -21,18 +24,21 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from tidemill.catalog import FILE_NAME, Batch, Catalog, Stage
+from tidemill.catalog import FILE_NAME, Batch, Catalog, SideTable, Stage
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError, shorten
 from tidemill.files import disk_errors, sha256
 from tidemill.spec import Loaded, Pipeline
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # What may differ between one start of a run and the next: all else shaped the data and the models that are there.
 FREE_TO_CHANGE = {"title", "serve", "routes"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
 LOOKED_AT_SECONDS = 0.3
-OWN_ENTRIES = ("batches", "rejects", "generations", "logs", "broker", "locks")
+OWN_ENTRIES = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
 
 
 class Run:
@@ -49,6 +55,10 @@ class Run:
     @property
     def batches(self) -> Path:
         return self.folder / "batches"
+
+    @property
+    def tables(self) -> Path:
+        return self.folder / "tables"
 
     @property
     def rejects(self) -> Path:
@@ -118,6 +128,35 @@ def difference(run: Run, batch: Batch, content: bool) -> str | None:
             return f"has sha256 {digest}, the catalog says {batch.sha256}"
         run.intact[batch.path] = seen
     return None
+
+
+def side_table(run: Run, name: str) -> pa.Table:
+    """The rows of the pipeline's side table ``name``, in the types of ``rows.arrow_schema``, each key once.
+
+    Raises:
+        CatalogError: the producer has not read it yet, or its file is not what the catalog says; the error names it.
+    """
+    import pyarrow.parquet as pq  # not above: who only looks at a run need not wait for it
+
+    recorded = run.catalog.side_tables().get(name)
+    if recorded is None:
+        raise CatalogError(f"the table {name} has not been read yet", "the producer reads it when it starts")
+    path = run.folder / recorded.path
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise damaged_table(recorded, f"can't be read: {error.strerror}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != recorded.sha256:
+        raise damaged_table(recorded, f"has sha256 {digest}, the catalog says {recorded.sha256}")
+    return pq.read_table(io.BytesIO(content))
+
+
+def damaged_table(table: SideTable, what: str) -> CatalogError:
+    return CatalogError(
+        f"the file of the table {table.name}, {table.path}, {what}",
+        "put the file back as it was, or begin the run anew with --fresh",
+    )
 
 
 def default_folder(pipeline: Pipeline) -> Path:

@@ -10,22 +10,26 @@ from __future__ import annotations
 
 import logging
 import time
-
-from confluent_kafka import Message
+from collections.abc import Callable
+from typing import Generic
 
 from tidemill import kafka
 from tidemill.batches.cutter import Cut, Cutter, Rules
+from tidemill.batches.kafka_reader import KafkaReader
 from tidemill.batches.merge import Merge
 from tidemill.batches.open import Decoded, OpenBatch
-from tidemill.batches.reader import POLL_SECONDS, Reader
+from tidemill.batches.reader import POLL_SECONDS, M, Reader
 from tidemill.catalog import Decision, SourceState
 from tidemill.errors import StreamFailed
+from tidemill.failpoints import failpoint
 from tidemill.files import disk_errors, orphans
 from tidemill.run import Run, check_batch
 from tidemill.stage import Stage
 
 REPLAY_SECONDS = 60.0
 MOVED_SECONDS = 1.0
+
+Clock = Callable[[], float]
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +46,8 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
         return
     topic = kafka.same(admin, run.pipeline.stream.topic, source.topic_id)
     embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else cluster.address
-    with Reader(cluster, topic, run.id) as reader:
-        pending = run.catalog.undecided()
-        if pending:
-            replay(run, reader, pending)
-        Collector(stage, reader, Rules.of(run.pipeline.batches, source.rows), embedded).collect()
+    with KafkaReader(cluster, topic, run.id) as reader:
+        take_up(stage, reader, Rules.of(run.pipeline.batches, source.rows), embedded).collect()
 
 
 def recover(run: Run) -> None:
@@ -82,14 +83,26 @@ def await_source(stage: Stage) -> SourceState | None:
     return None
 
 
-class Collector:
-    """Reads on from the last sealed offset, and seals."""
+class Collector(Generic[M]):
+    """Reads on from the last sealed offset, and seals.
 
-    def __init__(self, stage: Stage, reader: Reader, rules: Rules, embedded: str | None = None) -> None:
-        """``embedded`` is the address of the embedded Kafka, where that is the one that is read."""
+    :meth:`collect` goes all the way: :meth:`begin`, :meth:`step` until it is :attr:`over`, :meth:`finish`.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        reader: Reader[M],
+        rules: Rules,
+        embedded: str | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """``embedded`` is the address of the embedded Kafka, where that is the one that is read. ``clock`` tells
+        seconds from any beginning."""
         self._stage = stage
         self._run = stage.run
         self._reader = reader
+        self._clock = clock
         totals = self._run.catalog.totals()
         self._sealed_rows = totals["rows"]
         self._cutter = Cutter(rules, self._sealed_rows)
@@ -98,38 +111,56 @@ class Collector:
         self._silent = 0.0
         self._idle_after = rules.idle_seconds
         self._embedded = embedded
-        partitions = reader.topic.partitions
-        self._merge: Merge[Message] | None = Merge(range(partitions)) if partitions > 1 else None
-        self._asked_at = time.monotonic()
+        several = reader.partitions > 1
+        self._merge: Merge[M] | None = Merge(range(reader.partitions)) if several else None
+        self._asked_at = clock()
 
     def collect(self) -> None:
         """Until the stream has ended or the stage is asked to stop."""
-        done = self._run.catalog.next_offsets()
-        self._reader.seek({partition: done.get(partition, 0) for partition in range(self._reader.topic.partitions)})
-        self._stage.ready()
+        self.begin()
         try:
-            while not self._stage.stop.is_set() and not self._over():
-                self._show()
-                self._refuse_moved()
-                began = time.monotonic()
-                messages = self._reader.read()
-                self._take(messages)
-                self._listen(bool(messages), time.monotonic() - began)
-            if self._over():
-                self._finish()
+            while not self._stage.stop.is_set() and not self.over:
+                self.step()
+            if self.over:
+                self.finish()
         finally:
             self._show()
             self._open.draft.discard()
 
+    def begin(self) -> None:
+        """Find the place in the log: the first offset that no sealed batch has."""
+        done = self._run.catalog.next_offsets()
+        self._reader.seek({partition: done.get(partition, 0) for partition in range(self._reader.partitions)})
+        self._stage.ready()
+
+    def step(self) -> None:
+        """Take what comes next, if anything does within a moment, and seal what is cut by it or by the silence."""
+        self._show()
+        self._refuse_moved()
+        began = self._clock()
+        messages = self._reader.read()
+        self._take(messages)
+        self._listen(bool(messages), self._clock() - began)
+
+    @property
+    def over(self) -> bool:
+        """Whether the end of every partition was read, and all before it."""
+        return len(self._ends) == self._reader.partitions and not self._merge
+
+    def finish(self) -> None:
+        """Seal what is left, and record the end of the stream."""
+        cut = self._cutter.end()
+        if cut:
+            self._seal(cut)
+        self._open.draft.rejects.publish(self._run.rejects / "tail.jsonl")
+        self._run.catalog.end_stream(self._ends, self._open.rejected)
+
     def _refuse_moved(self) -> None:
         """Raise, to be started again, where the embedded Kafka came back at another address."""
-        if time.monotonic() - self._asked_at > MOVED_SECONDS:
-            self._asked_at = time.monotonic()
+        if self._clock() - self._asked_at > MOVED_SECONDS:
+            self._asked_at = self._clock()
             if self._embedded and kafka.moved(self._run, self._embedded):
                 raise StreamFailed("Kafka is at another address now")
-
-    def _over(self) -> bool:
-        return len(self._ends) == self._reader.topic.partitions and not self._merge
 
     def _show(self) -> None:
         self._stage.count(
@@ -139,9 +170,11 @@ class Collector:
             open_target=self._cutter.target,
         )
 
-    def _take(self, messages: list[Message]) -> None:
+    def _take(self, messages: list[M]) -> None:
         rows = []
         for message in messages:
+            if message.partition() in self._ends:
+                continue  # whatever others write after its end is no part of the stream, however it is fetched
             if self._reader.is_end(message):
                 self._ends[message.partition()] = message.offset()
             elif not self._reader.is_claim(message):
@@ -150,9 +183,9 @@ class Collector:
             rows = self._merged(self._merge, rows)
         self._take_rows(Decoded(rows, self._open.columns))
 
-    def _merged(self, merge: Merge[Message], rows: list[Message]) -> list[Message]:
+    def _merged(self, merge: Merge[M], rows: list[M]) -> list[M]:
         """Of these rows and those that wait what comes next in the order of time."""
-        now = time.monotonic()
+        now = self._clock()
         merge.add(rows, now)
         for partition in self._ends:
             merge.end(partition)
@@ -176,7 +209,7 @@ class Collector:
     def _listen(self, heard: bool, seconds: float) -> None:
         """Add up silence, and cut an idle stream. Only time in which the log was seen to be drained counts, so neither
         an unreachable Kafka nor a process that was stopped for a while makes a stream idle."""
-        quiet = self._reader.all_drained and not heard and not self._merge
+        quiet = len(self._reader.drained) == self._reader.partitions and not heard and not self._merge
         self._silent = self._silent + min(seconds, 2 * POLL_SECONDS) if quiet else 0.0
         if self._idle_after is None or self._silent < self._idle_after:
             return
@@ -191,19 +224,26 @@ class Collector:
         self._stage.log.info("sealed", batch=batch.batch, rows=batch.rows, cut=cut)
         self._sealed_rows += batch.rows
         self._reader.show_progress({span.partition: span.last_offset + 1 for span in batch.spans})
+        failpoint("batch.shown")
         self._open = OpenBatch(self._run, batch.batch + 1)
         self._silent = 0.0
 
-    def _finish(self) -> None:
-        """Seal what is left, and record the end of the stream."""
-        cut = self._cutter.end()
-        if cut:
-            self._seal(cut)
-        self._open.draft.rejects.publish(self._run.rejects / "tail.jsonl")
-        self._run.catalog.end_stream(self._ends, self._open.rejected)
+
+def take_up(
+    stage: Stage, reader: Reader[M], rules: Rules, embedded: str | None = None, clock: Clock = time.monotonic
+) -> Collector[M]:
+    """A collector that goes on where an earlier one was stopped; the batch that it had cut is made again and sealed.
+
+    Raises:
+        StreamFailed: that batch's offsets can't be read.
+    """
+    pending = stage.run.catalog.undecided()
+    if pending:
+        replay(stage.run, reader, pending, clock)
+    return Collector(stage, reader, rules, embedded, clock)
 
 
-def replay(run: Run, reader: Reader, decision: Decision) -> None:
+def replay(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> None:
     """Make the batch of a cut that was decided before a crash, from the very same offsets, and seal it.
 
     Raises:
@@ -211,16 +251,16 @@ def replay(run: Run, reader: Reader, decision: Decision) -> None:
     """
     batch = OpenBatch(run, decision.batch)
     last = {span.partition: span.last_offset for span in decision.spans}
-    merge: Merge[Message] = Merge(last)
+    merge: Merge[M] = Merge(last)
     reader.seek({span.partition: span.first_offset for span in decision.spans})
-    end = time.monotonic() + REPLAY_SECONDS
+    end = clock() + REPLAY_SECONDS
     while last:
-        if time.monotonic() > end:
+        if clock() > end:
             raise StreamFailed(f"the rows of batch {decision.batch} can't be read again", "see Kafka's log")
         within = [message for message in reader.read() if message.offset() <= last.get(message.partition(), -1)]
         merge.add((message for message in within if not reader.is_claim(message)), 0)
         for message in within:
-            end = time.monotonic() + REPLAY_SECONDS
+            end = clock() + REPLAY_SECONDS
             if message.offset() == last[message.partition()]:
                 merge.end(message.partition())
                 del last[message.partition()]

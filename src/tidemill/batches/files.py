@@ -10,11 +10,13 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from tidemill.catalog import Sealed
+from tidemill.failpoints import Steps
 from tidemill.files import disk_errors, publish, sha256, temporary
 from tidemill.rejects import Rejects
 from tidemill.run import Run
 
 ROW_GROUP = 16_384
+STEPS = Steps("batch.synced", "batch.renamed", "batch.placed")
 
 
 class TableWriter(Protocol):
@@ -72,7 +74,7 @@ class Draft:
     def publish(self, first: str | None, last: str | None) -> Sealed:
         """Move the closed file to its place and say what the catalog is to know of it."""
         with disk_errors(f"batch {self.batch}"):
-            publish(temporary(self._final), self._final)
+            publish(temporary(self._final), self._final, STEPS)
             rejects_path = self.rejects.publish()
         return Sealed(
             path=self._run.relative(self._final),

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
-from confluent_kafka import Message
 
 from tidemill.batches.files import Draft
+from tidemill.batches.reader import Message
 from tidemill.catalog import Decision, Span
+from tidemill.failpoints import failpoint
 from tidemill.rows import arrow_schema, decode
 from tidemill.run import Run
 from tidemill.spec import Column
@@ -78,7 +79,9 @@ class OpenBatch:
 
     def cut(self, cut: str) -> None:
         """Close the batch, record why it was cut and what it holds, and seal it."""
+        failpoint("batch.cut")
         self.draft.close()
+        failpoint("batch.written")
         self._run.catalog.decide(Decision(self.batch, cut, self.spans))
         self.seal()
 

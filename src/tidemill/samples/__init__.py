@@ -19,7 +19,15 @@ import pyarrow.parquet as pq
 from tidemill import rows as wire
 from tidemill.errors import DiskError, InputError, did_you_mean
 from tidemill.files import publish, temporary
-from tidemill.samples import smart_home
+from tidemill.samples import (
+    amazon_sales,
+    denver_crime,
+    dutch_electricity,
+    movie_ratings,
+    movie_titles,
+    price_paid,
+    smart_home,
+)
 from tidemill.spec import Column
 
 CHUNK_ROWS = 65_536
@@ -31,7 +39,8 @@ class Sample:
     """A generated data set. ``version`` grows whenever its rows change.
 
     ``block(b)`` makes the ``block_rows`` rows from ``b * block_rows`` on, out of nothing but the number ``b``; so the
-    first n rows are the same however many are asked for.
+    first n rows are the same however many are asked for. ``header`` and ``quoted``: whether the public file has a line
+    of names, and every field in quotes; so has a sample that is written as CSV.
     """
 
     name: str
@@ -41,6 +50,8 @@ class Sample:
     version: int
     block_rows: int
     block: Callable[[int], pa.Table]
+    header: bool = True
+    quoted: bool = False
 
     def chunks(self, rows: int, size: int = CHUNK_ROWS) -> Iterator[pa.Table]:
         """The first ``rows`` rows, in tables of at most ``size``."""
@@ -50,16 +61,32 @@ class Sample:
                 yield block.slice(start, size)
 
 
+def made_by(name: str, title: str, default_rows: int, module: Any, header: bool = True, quoted: bool = False) -> Sample:
+    """The sample that a module of this package makes."""
+    return Sample(
+        name=name,
+        title=title,
+        columns=module.COLUMNS,
+        default_rows=default_rows,
+        version=module.VERSION,
+        block_rows=module.BLOCK_ROWS,
+        block=module.block,
+        header=header,
+        quoted=quoted,
+    )
+
+
 SAMPLES: dict[str, Sample] = {
-    "smart-home": Sample(
-        name="smart-home",
-        title="Smart-home device usage",
-        columns=smart_home.COLUMNS,
-        default_rows=5_403,
-        version=smart_home.VERSION,
-        block_rows=smart_home.BLOCK_ROWS,
-        block=smart_home.block,
-    ),
+    sample.name: sample
+    for sample in (
+        made_by("smart-home", "Smart-home device usage", 5_403, smart_home),
+        made_by("dutch-electricity", "Dutch electricity use, street by street", 7_650, dutch_electricity),
+        made_by("denver-crime", "Crime in Denver, as it was reported", 15_800, denver_crime),
+        made_by("amazon-sales", "Products, prices and ratings at Amazon", 1_465, amazon_sales),
+        made_by("price-paid", "Prices paid for homes in 1995", 10_300, price_paid, header=False, quoted=True),
+        made_by("movie-ratings", "Movie ratings", 100_000, movie_ratings),
+        made_by("movie-titles", "Movies with their titles and genres", 2_000, movie_titles),
+    )
 }
 
 
@@ -119,7 +146,9 @@ def write_csv(sample: Sample, rows: int, path: Path, compression: str | None) ->
         for place, table in enumerate(sample.chunks(rows)):
             frame = pl.from_arrow(table)
             assert isinstance(frame, pl.DataFrame)
-            file.write(frame.write_csv(include_header=place == 0).encode())
+            header = sample.header and place == 0
+            text = frame.write_csv(include_header=header, quote_style="always" if sample.quoted else "necessary")
+            file.write(text.encode())
 
 
 def write_json_lines(sample: Sample, rows: int, path: Path, compression: str | None) -> None:

@@ -8,19 +8,58 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidemill.errors import CatalogError
+from tidemill.scoring.als import AlsScorer
 from tidemill.scoring.base import Kind, Prediction, RowScorer, Scorer, row_scorer
+from tidemill.scoring.bayes import NaiveBayesScorer
+from tidemill.scoring.clusters import BisectingScorer, KMeansScorer
 from tidemill.scoring.features import Feature
-from tidemill.scoring.kmeans import KMeansScorer
-from tidemill.scoring.linear import LinearScorer, LogisticScorer
+from tidemill.scoring.linear import GeneralizedLinearScorer, LinearScorer, LogisticScorer, VectorScorer
+from tidemill.scoring.mixture import MixtureScorer
+from tidemill.scoring.neighbours import NeighboursScorer
 from tidemill.scoring.storage import Stored, read
+from tidemill.scoring.text import TextScorer
+from tidemill.scoring.trees import BoostedClassScorer, TreeClassScorer, TreeValueScorer
 
-__all__ = ["SCORERS", "Feature", "Kind", "Prediction", "RowScorer", "Scorer", "load", "row_scorer"]
+__all__ = [
+    "ROW_KINDS",
+    "SCORERS",
+    "Feature",
+    "Kind",
+    "Prediction",
+    "RowScorer",
+    "Scorer",
+    "kind_of",
+    "load",
+    "row_scorer",
+]
 
 SCORERS: dict[str, type[Scorer]] = {
     "LogisticRegression": LogisticScorer,
+    "LinearSVC": VectorScorer,
+    "NaiveBayes": NaiveBayesScorer,
+    "DecisionTreeClassifier": TreeClassScorer,
+    "RandomForestClassifier": TreeClassScorer,
+    "GBTClassifier": BoostedClassScorer,
     "LinearRegression": LinearScorer,
+    "GeneralizedLinearRegression": GeneralizedLinearScorer,
+    "DecisionTreeRegressor": TreeValueScorer,
+    "RandomForestRegressor": TreeValueScorer,
+    "GBTRegressor": TreeValueScorer,
     "KMeans": KMeansScorer,
+    "BisectingKMeans": BisectingScorer,
+    "GaussianMixture": MixtureScorer,
+    "ALS": AlsScorer,
+    "BucketedRandomProjectionLSH": NeighboursScorer,
+    "IDF": TextScorer,
 }
+
+
+ROW_KINDS: tuple[Kind, ...] = ("classification", "regression", "clustering")  # of the scorers that predict for a row
+
+
+def kind_of(estimator: str) -> Kind:
+    """What a model of this estimator does."""
+    return SCORERS[estimator].kind
 
 
 def load(path: Path, sha256: str | None = None) -> Scorer:

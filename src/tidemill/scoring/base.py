@@ -24,12 +24,16 @@ class Prediction:
     """A class in the label column's own type, a value, or a cluster's number.
 
     ``probability`` has every class by its name as JSON writes it ("1", "true", "cat"); ``label`` is the pipeline's own
-    word for the class, where it has one.
+    word for the class, where it has one. ``centre`` is that of the row's cluster, its numeric features in their own
+    units (shared by all predictions, so not to be changed), and ``distance`` how far the row is from it in the feature
+    space, by the model's own measure.
     """
 
     prediction: Class
     probability: dict[str, float] | None = None
     label: str | None = None
+    centre: Mapping[str, float] | None = None
+    distance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class RowScorer(Scorer, ABC):
 
 
 class ClassScorer(RowScorer):
-    """A scorer that chooses among classes."""
+    """A scorer that chooses among classes; some give no probability."""
 
     kind = "classification"
 
@@ -107,12 +111,24 @@ class ClassScorer(RowScorer):
         if not rows:
             return []
         scored = self.scores(self.encoder.encode(rows))
-        assert scored.probability is not None
-        places = scored.prediction.astype(np.intp).tolist()
-        return [
-            Prediction(self.answers[place][0], dict(zip(self.names, probability, strict=True)), self.answers[place][1])
-            for place, probability in zip(places, scored.probability.tolist(), strict=True)
+        answers = [self.answers[place] for place in scored.prediction.astype(np.intp).tolist()]
+        if scored.probability is None:
+            return [Prediction(answer, label=label) for answer, label in answers]
+        return [  # where training had but one class, LogisticRegression still has two probabilities, 1 and 0
+            Prediction(answer, dict(zip(self.names, probability, strict=False)), label)
+            for (answer, label), probability in zip(answers, scored.probability.tolist(), strict=True)
         ]
+
+
+class ValueScorer(RowScorer):
+    """A scorer that gives a value."""
+
+    kind = "regression"
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        if not rows:
+            return []
+        return [Prediction(value) for value in self.scores(self.encoder.encode(rows)).prediction.tolist()]
 
 
 def class_name(value: Class) -> str:
@@ -124,6 +140,16 @@ def first_highest(margin: Array) -> NDArray[np.float64]:
     """The place of each row's first highest margin; NaN never wins, as in Spark's comparisons."""
     places: NDArray[np.float64] = np.where(np.isnan(margin), -np.inf, margin).argmax(axis=1).astype(np.float64)
     return places
+
+
+def choose(raw: Array, probability: Array, thresholds: Array | None) -> Scores:
+    """The class of the first highest raw prediction, or with thresholds of the first highest probability / threshold;
+    a threshold of 0 wins if the class is possible at all (``ProbabilisticClassificationModel``)."""
+    choice = raw
+    if thresholds is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            choice = probability / thresholds
+    return Scores(first_highest(choice), raw, probability, choice)
 
 
 def row_scorer(scorer: Scorer) -> RowScorer:

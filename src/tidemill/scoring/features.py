@@ -95,7 +95,7 @@ class Encoder:
         for feature in self.features:
             whole &= table[feature.name].is_valid().to_numpy()
         rows = table if whole.all() else table.filter(pa.array(whole))
-        numbers = [rows[name].cast(pa.float64()).to_numpy() for name in self.numbers]
+        numbers = [rows[name].cast(pa.float64(), safe=False).to_numpy() for name in self.numbers]
         block = np.stack(numbers, axis=1) if numbers else np.zeros((len(rows), 0))
         codes = [
             pc.fill_null(pc.index_in(rows[one.name], pa.array(one.categories, pa.string())), len(known))

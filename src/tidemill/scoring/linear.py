@@ -1,24 +1,25 @@
-"""LogisticRegression and LinearRegression, as Spark's models of them score."""
+"""LogisticRegression, LinearSVC, LinearRegression and GeneralizedLinearRegression, as Spark's models of them score."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from scipy.special import ndtr  # type: ignore[import-untyped]  # scipy has no types
 
-from tidemill.scoring.base import ClassScorer, Prediction, RowScorer, Scores, first_highest
+from tidemill.errors import FeatureError
+from tidemill.scoring.base import ClassScorer, Prediction, Scores, ValueScorer, choose
 from tidemill.scoring.features import Encoded, product
 from tidemill.scoring.storage import Array, Stored
 
 
-class LinearScorer(RowScorer):
+class LinearScorer(ValueScorer):
     """The feature vector times the coefficients, plus the intercept.
 
     Arrays: coefficients (places, 1), intercept (1,).
     """
-
-    kind = "regression"
 
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)
@@ -28,10 +29,51 @@ class LinearScorer(RowScorer):
     def scores(self, encoded: Encoded) -> Scores:
         return Scores((product(encoded, self.coefficients) + self.intercept)[:, 0])
 
+
+class GeneralizedLinearScorer(LinearScorer):
+    """The linear predictor through the inverse of the link, kept where the family's mean can be (``FamilyAndLink``).
+
+    Text: family; link, one of ``LINKS`` or "power" with power, the link's own (1 is the identity, 0 the logarithm).
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored)
+        link = stored.text["link"]
+        self.unlink = unpower(stored.text["power"]) if link == "power" else LINKS[link]
+        self.bounds = BOUNDS.get(stored.text["family"], POSITIVE)
+
+    def scores(self, encoded: Encoded) -> Scores:
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            mean = self.unlink(super().scores(encoded).prediction)
+        return Scores(mean.clip(*self.bounds))
+
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-        if not rows:
-            return []
-        return [Prediction(value) for value in self.scores(self.encoder.encode(rows)).prediction.tolist()]
+        found = super().predict(rows)
+        if any(np.isnan(one.prediction) for one in found):  # a power of a negative number
+            raise FeatureError("the model has no value there: its link takes no such row", "see the model's features")
+        return found
+
+    def values(self, predicted: Array) -> pa.Array:
+        return pa.array(predicted, from_pandas=True)  # null for NaN
+
+
+Function = Callable[[Array], Array]
+
+TINY, HUGE = 1e-16, np.finfo(np.float64).max
+POSITIVE = (TINY, HUGE)
+BOUNDS = {"gaussian": (-HUGE, HUGE), "binomial": (TINY, 1.0 - TINY)}
+LINKS: dict[str, Function] = {
+    "logit": lambda eta: 1.0 / (1.0 + np.exp(-eta)),
+    "probit": ndtr,
+    "cloglog": lambda eta: 1.0 - np.exp(-np.exp(eta)),
+}
+
+
+def unpower(power: float) -> Function:
+    """The inverse of the link eta = mean ** power, of power 0 of the logarithm."""
+    if power == 0:
+        return np.exp
+    return lambda eta: np.power(eta, 1.0 / power)
 
 
 class LogisticScorer(ClassScorer):
@@ -49,25 +91,38 @@ class LogisticScorer(ClassScorer):
 
     def scores(self, encoded: Encoded) -> Scores:
         margins = product(encoded, self.coefficients) + self.intercept
-        return self.multinomial(margins) if self.threshold is None else self.binary(margins[:, 0], self.threshold[0])
+        if self.threshold is None:
+            return choose(margins, softmax(margins), self.thresholds)
+        return self.binary(margins[:, 0], self.threshold[0])
 
     def binary(self, margin: Array, threshold: float) -> Scores:
         """Class 1 where its margin is above log(t / (1 - t)), which Spark compares instead of the probability."""
-        raw = np.stack([-margin, margin], axis=1)
         with np.errstate(over="ignore", divide="ignore"):
             zero = 1.0 / (1.0 + np.exp(margin))
             bound = np.log(threshold / (1.0 - threshold)) if threshold < 1 else np.inf
-        choice = np.stack([np.full_like(margin, bound), margin], axis=1)
-        return Scores((margin > bound).astype(np.float64), raw, np.stack([zero, 1.0 - zero], axis=1), choice)
+        return above(margin, bound, np.stack([zero, 1.0 - zero], axis=1))
 
-    def multinomial(self, margins: Array) -> Scores:
-        """The highest margin; with thresholds the highest probability / threshold (0: infinitely high)."""
-        probability = softmax(margins)
-        choice = margins
-        if self.thresholds is not None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                choice = probability / self.thresholds
-        return Scores(first_highest(choice), margins, probability, choice)
+
+class VectorScorer(ClassScorer):
+    """LinearSVC: class 1 where the margin is above the threshold; it has no probability.
+
+    Arrays: coefficients (places, 1), intercept (1,), threshold (1,).
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored)
+        self.coefficients = self.encoder.split(stored.arrays["coefficients"])
+        self.intercept = stored.arrays["intercept"]
+        self.threshold = stored.arrays["threshold"]
+
+    def scores(self, encoded: Encoded) -> Scores:
+        return above((product(encoded, self.coefficients) + self.intercept)[:, 0], self.threshold[0])
+
+
+def above(margin: Array, bound: float, probability: Array | None = None) -> Scores:
+    """Class 1 where its margin (n,) is above the bound."""
+    choice = np.stack([np.full_like(margin, bound), margin], axis=1)
+    return Scores((margin > bound).astype(np.float64), np.stack([-margin, margin], axis=1), probability, choice)
 
 
 def softmax(margins: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -10,8 +10,10 @@ from starlette.responses import JSONResponse
 
 from tidemill.scoring import Prediction
 from tidemill.scoring.base import class_name
+from tidemill.spec import Constant
 
-Answer = Callable[[str, int, Prediction], dict[str, Any]]
+Answer = Callable[[str, int, Prediction], Any]
+OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC | orjson.OPT_SERIALIZE_NUMPY  # SQL's plain timestamps are in UTC
 
 
 class Json(JSONResponse):
@@ -22,7 +24,7 @@ class Json(JSONResponse):
 
 
 def encode(content: Any) -> bytes:
-    return orjson.dumps(content, option=orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(content, option=OPTIONS)
 
 
 def of_predicted(prediction: Prediction) -> float | None:
@@ -35,6 +37,8 @@ PARTS: dict[str, Callable[[str, int, Prediction], Any]] = {
     "probability": lambda model, generation, one: of_predicted(one),
     "probabilities": lambda model, generation, one: one.probability,
     "label": lambda model, generation, one: one.label,
+    "centre": lambda model, generation, one: one.centre,
+    "distance": lambda model, generation, one: one.distance,
     "generation": lambda model, generation, one: generation,
     "model": lambda model, generation, one: model,
 }
@@ -50,7 +54,24 @@ def standard(model: str, generation: int, one: Prediction) -> dict[str, Any]:
     return answer
 
 
-def mapped(keys: Mapping[str, str]) -> Answer:
-    """The answer whose keys are those of ``keys``, each with the part of the prediction it names."""
-    parts = [(key, PARTS[part]) for key, part in keys.items()]
+def mapped(answer: Any) -> Answer:
+    """What a declared route answers of a prediction: the standard answer, one part of it bare, or its own keys."""
+    if answer is None:
+        return standard
+    if isinstance(answer, str):
+        return PARTS[answer]
+    parts = [(key, part_of(part)) for key, part in answer.items()]
     return lambda model, generation, one: {key: part(model, generation, one) for key, part in parts}
+
+
+def part_of(part: str | Constant) -> Answer:
+    if isinstance(part, Constant):
+        return lambda model, generation, one: part.value
+    return PARTS[part]
+
+
+def composed(answer: Any, parts: Callable[[str], Any]) -> Any:
+    """The answer that a declared route makes of ``parts``: one of them bare, or its own keys."""
+    if isinstance(answer, str):
+        return parts(answer)
+    return {key: one.value if isinstance(one, Constant) else parts(one) for key, one in answer.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -25,9 +24,13 @@ from tidemill.errors import (
     did_you_mean,
 )
 from tidemill.run import Run
+from tidemill.scoring import ROW_KINDS, kind_of
 from tidemill.serving import openapi, shapes
 from tidemill.serving.answers import Json
+from tidemill.serving.declared import Means
+from tidemill.serving.declared_routes import DeclaredRoutes
 from tidemill.serving.front import Front, Metrics
+from tidemill.serving.generation_rows import GenerationRows
 from tidemill.serving.inputs import Inputs, inputs_of, shown
 from tidemill.serving.keys import ApiKey
 from tidemill.serving.live import Live, reason_of
@@ -35,7 +38,11 @@ from tidemill.serving.lookup import Lookup
 from tidemill.serving.openapi import giving
 from tidemill.serving.pages import DocsPages
 from tidemill.serving.predict import Predictor
-from tidemill.serving.views import ModelViews, RunViews
+from tidemill.serving.recommend import add_recommendations
+from tidemill.serving.similar import SimilarRows, add_similar
+from tidemill.serving.views import Endpoint, ModelViews, RunViews
+
+SIMILAR_KINDS = ("neighbours", "text")
 
 
 def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
@@ -51,36 +58,44 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
         middleware=[Middleware(Front, metrics=metrics, log=live.log, key=key)],
     )
     inputs = {name: inputs_of(run.pipeline, name) for name in run.pipeline.models}
-    add_predictions(app, live, inputs)
-    add_run_views(app, live, metrics)
-    lookup = Lookup(run)
-    for name in run.pipeline.models:
-        add_model_views(app, name, ModelViews(live, name, inputs[name], lookup))
+    kinds = {name: kind_of(model.estimator) for name, model in run.pipeline.models.items()}
+    lookup, rows = Lookup(run), GenerationRows(run)
+    views = {name: ModelViews(live, name, one, lookup) for name, one in inputs.items()}
+    similar = {
+        name: SimilarRows(live, name, inputs[name], rows) for name, kind in kinds.items() if kind in SIMILAR_KINDS
+    }
+    declared = DeclaredRoutes(Means(live, inputs, views, similar, lookup), rows)
+    declared.add_fixed(app)
+    add_predictions(app, live, {name: one for name, one in inputs.items() if kinds[name] in ROW_KINDS})
+    add_run_views(app, live, metrics, declared.root)
+    for name, kind in kinds.items():
+        add_model_views(app, name, views[name], of_rows=kind in ROW_KINDS)
+        if kind == "recommendation":
+            add_recommendations(app, live, name)
+        elif kind in SIMILAR_KINDS:
+            add_similar(app, similar[name], kind)
     add_docs(app)
+    declared.add_templated(app)
     add_error_form(app, live)
-    app.openapi = openapi.describe(app, live, inputs)  # type: ignore[method-assign]  # FastAPI's documented way
+    app.openapi = openapi.describe(app, live, {name: one for name, one in inputs.items() if one.kinds})  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
 
 def add_predictions(app: FastAPI, live: Live, inputs: dict[str, Inputs]) -> None:
-    """The routes that predict, first of all since routes are tried in order: the declared ones, then each model's."""
+    """The routes that predict, among the first since routes are tried in order."""
 
-    def post(path: str, endpoint: Any, model: str, summary: str, keys: Mapping[str, str] | None = None) -> None:
+    def post(path: str, endpoint: Any, model: str, summary: str) -> None:
         app.add_api_route(
             path,
             endpoint,
             methods=["POST"],
             summary=summary,
             tags=[model],
-            responses=openapi.predict_responses(keys),
+            responses=openapi.predict_responses(),
             response_class=Json,
             openapi_extra=openapi.predict_body(model),
         )
 
-    for route in live.run.pipeline.routes:
-        assert route.model is not None
-        declared = Predictor(live, route.model, inputs[route.model], route.answer)
-        post(route.path, declared.newest, route.model, f"{route.model}, in this pipeline's own form", route.answer)
     for name, one in inputs.items():
         predictor = Predictor(live, name, one)
         post(f"/models/{name}/predict", predictor.newest, name, f"Predict by the newest generation of {name}")
@@ -88,14 +103,22 @@ def add_predictions(app: FastAPI, live: Live, inputs: dict[str, Inputs]) -> None
         post(by_generation, predictor.chosen, name, f"Predict by one generation of {name}")
 
 
-def add_run_views(app: FastAPI, live: Live, metrics: Metrics) -> None:
-    views = RunViews(live)
+def add_run_views(app: FastAPI, live: Live, metrics: Metrics, root: tuple[Endpoint, openapi.Described] | None) -> None:
+    """The endpoints about the run; ``root`` is the pipeline's own ``GET /``, if it has one."""
+    views = RunViews(live, root[0] if root else None)
     unready: openapi.Responses = {503: {"model": shapes.Unready, "description": openapi.MEANINGS[503]}}
 
     def get(path: str, endpoint: Any, summary: str, responses: openapi.Responses) -> None:
         app.add_api_route(path, endpoint, summary=summary, tags=["run"], responses=responses, response_class=Json)
 
-    get("/", views.home, "The pipeline and its links; a page for browsers", openapi.with_page(giving(shapes.Home)))
+    home: openapi.Described = {
+        "summary": "The pipeline and its links; a page for browsers",
+        "tags": ["run"],
+        "responses": giving(shapes.Home),
+    }
+    home |= root[1] if root else {}
+    home["responses"] = openapi.with_page(home["responses"])
+    app.add_api_route("/", views.home, response_class=Json, **home)
     get("/health", views.health, "Ready, or what is being waited for", giving(shapes.Health) | unready)
     get("/generations", views.generations, "All generations", giving(list[shapes.GenerationBody], 422))
     get("/generations/{generation}", views.generation, "One generation", giving(shapes.GenerationBody, 404, 422))
@@ -114,12 +137,16 @@ def add_run_views(app: FastAPI, live: Live, metrics: Metrics) -> None:
     )
 
 
-def add_model_views(app: FastAPI, name: str, views: ModelViews) -> None:
+def add_model_views(app: FastAPI, name: str, views: ModelViews, of_rows: bool) -> None:
+    """The endpoints about a model; with ``of_rows`` it predicts for a row of the stream."""
+
     def get(path: str, endpoint: Any, summary: str, responses: openapi.Responses) -> None:
         app.add_api_route(path, endpoint, summary=summary, tags=[name], responses=responses, response_class=Json)
 
     base = f"/models/{name}"
     get(base, views.document, "Inputs, settings, and metrics per generation", giving(shapes.ModelBody))
+    if not of_rows:
+        return
     get(f"{base}/profile", views.profile, "The clusters", giving(shapes.Profile, 404, 422, 503))
     rows = giving(shapes.FoundRows, 404, 422, 503)
     get(f"{base}/rows/{{key:path}}", views.rows, "Predictions for rows of the stream, by their key", rows)

@@ -7,8 +7,9 @@ from typing import Any
 
 from tidemill.catalog import Generation
 from tidemill.run import Run
-from tidemill.scoring import Feature
+from tidemill.scoring import Feature, kind_of
 from tidemill.serving.live import Snapshot
+from tidemill.spec import Route
 
 LINKS = {
     "health": "/health",
@@ -29,12 +30,28 @@ def home(run: Run, snapshot: Snapshot) -> dict[str, Any]:
         "generation": snapshot.newest.number if snapshot.newest else None,
         "generations": len(snapshot.published),
         "models": {
-            name: {"estimator": model.estimator, "predict": f"/models/{name}/predict"}
+            name: {"estimator": model.estimator} | entry(name, model.estimator)
             for name, model in pipeline.models.items()
         },
-        "routes": [{"method": one.method, "path": one.path, "model": one.model} for one in pipeline.routes],
+        "routes": [route(one) for one in pipeline.routes],
         "links": LINKS,
     }
+
+
+def route(declared: Route) -> dict[str, Any]:
+    return {
+        "method": declared.verb,
+        "path": declared.path,
+        "model": declared.model,
+        "description": declared.description,
+    }
+
+
+def entry(name: str, estimator: str) -> dict[str, str]:
+    """What a model is asked first for, and where: by POST."""
+    others = {"recommendation": "recommend", "neighbours": "similar", "text": "similar"}
+    verb = others.get(kind_of(estimator), "predict")
+    return {verb: f"/models/{name}/{verb}"}
 
 
 def model(run: Run, snapshot: Snapshot, name: str, generations: list[Generation]) -> dict[str, Any]:
@@ -46,6 +63,9 @@ def model(run: Run, snapshot: Snapshot, name: str, generations: list[Generation]
         "model": name,
         "estimator": declared.estimator,
         "label": declared.label,
+        "user": declared.user,
+        "item": declared.item,
+        "rating": declared.rating,
         "labels": declared.labels,
         "params": declared.params,
         "scale": declared.scale,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -26,15 +26,20 @@ from tidemill.scoring import Scorer
 POLL_SECONDS = 0.2
 RETRY_SECONDS = 5.0
 MOST_OLDER_SCORERS = 64
+MOST_OLDER_EXTRAS = 2  # of each name: one may be as large as a generation's rows
 
 
 @dataclass(frozen=True)
 class Served:
-    """A generation with all of its models' scorers in memory."""
+    """A generation with all of its models' scorers in memory, and what else was made of it (``Live.prepare``)."""
 
     number: int
     record: Generation
     scorers: Mapping[str, Scorer]
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+Maker = Callable[[Served], Any]
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,16 @@ class Live:
         self._pulse: object = None
         self._retry_at: dict[int, float] = {}
         self._older: OrderedDict[tuple[int, str], Scorer] = OrderedDict()
+        self._makers: dict[str, Maker] = {}
+        self._older_extras: dict[str, OrderedDict[int, Any]] = {}
+        self._making = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="live", daemon=True)
+
+    def prepare(self, name: str, make: Maker) -> None:
+        """Have ``make`` called with each new generation before it takes requests; ``extra`` gives what it gave."""
+        self._makers[name] = make
+        self._older_extras[name] = OrderedDict()
 
     def start(self) -> None:
         """Take the first snapshot, then go on watching the catalog in a thread.
@@ -132,7 +145,7 @@ class Live:
                 damaged[number] = before.damaged[number]
                 continue
             try:
-                return self._load(number), MappingProxyType(damaged)
+                return self._prepared(self._load(number)), MappingProxyType(damaged)
             except Exception as error:
                 damaged[number] = reason_of(self.run, error)
                 self._retry_at[number] = time.monotonic() + RETRY_SECONDS
@@ -146,6 +159,9 @@ class Live:
         scorers = {name: self._scorer(trained) for name, trained in record.models.items()}
         return Served(number, record, MappingProxyType(scorers))
 
+    def _prepared(self, served: Served) -> Served:
+        return replace(served, extras=MappingProxyType({name: make(served) for name, make in self._makers.items()}))
+
     def _scorer(self, trained: TrainedModel) -> Scorer:
         return scoring.load(self.run.folder / trained.scorer_path, trained.sha256)
 
@@ -155,9 +171,7 @@ class Live:
         Raises:
             NotFound: there is no such generation, or it is not published, or has no such model.
         """
-        record = snapshot.generations.get(number)
-        if record is None or record.state != "published":
-            raise NotFound(unpublished(snapshot, number), published_hint(snapshot))
+        record = published_record(snapshot, number)
         if model not in record.models:
             known = list(record.models)
             raise NotFound(f'generation {number} has no model "{shorten(model)[1:-1]}"', did_you_mean(model, known))
@@ -179,14 +193,54 @@ class Live:
             try:
                 found = await to_thread.run_sync(self._scorer, trained)
             except CatalogError as error:
-                reason = reason_of(self.run, error)
-                raise NotReady(f"generation {number} can't be served: {reason}", error.hint) from error
+                raise self._unserved(number, error) from error
             self._older[key] = found
             while len(self._older) > MOST_OLDER_SCORERS:
                 self._older.popitem(last=False)
         else:
             self._older.move_to_end(key)
         return found
+
+    async def extra(self, snapshot: Snapshot, number: int, name: str) -> Any:
+        """What the maker of that name (``prepare``) made of a published generation; of an older one, when asked for.
+
+        Raises:
+            NotFound: there is no such generation, or it is not published.
+            NotReady: one of its files is damaged.
+        """
+        newest = snapshot.newest
+        if newest and newest.number == number and name in newest.extras:
+            return newest.extras[name]
+        published_record(snapshot, number)
+        try:
+            return await to_thread.run_sync(self._older_extra, number, name)
+        except CatalogError as error:
+            raise self._unserved(number, error) from error
+
+    def _older_extra(self, number: int, name: str) -> Any:
+        kept = self._older_extras[name]
+        with self._making:  # one at a time, and each only once, however many ask for it
+            if number not in kept:
+                kept[number] = self._makers[name](self._load(number))
+                while len(kept) > MOST_OLDER_EXTRAS:
+                    kept.popitem(last=False)
+            kept.move_to_end(number)
+            return kept[number]
+
+    def _unserved(self, number: int, error: CatalogError) -> NotReady:
+        return NotReady(f"generation {number} can't be served: {reason_of(self.run, error)}", error.hint)
+
+
+def published_record(snapshot: Snapshot, number: int) -> Generation:
+    """What the catalog says of a published generation.
+
+    Raises:
+        NotFound: there is no such generation, or it is not published.
+    """
+    record = snapshot.generations.get(number)
+    if record is None or record.state != "published":
+        raise NotFound(unpublished(snapshot, number), published_hint(snapshot))
+    return record
 
 
 def without_profiles(generation: Generation) -> Generation:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -15,11 +13,11 @@ from tidemill.errors import NotFound, ParameterError
 from tidemill.rows import arrow_schema
 from tidemill.run import Run
 from tidemill.serving.generation_rows import batch_dataset, unreadable
-from tidemill.serving.inputs import WANTED, shown
+from tidemill.serving.inputs import shown
+from tidemill.serving.params import ALL_WANTED, from_text
 from tidemill.spec import Column
 
-WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+MOST_NAMED = 5  # generations in a hint
 
 
 class Found(NamedTuple):
@@ -54,12 +52,32 @@ class Lookup:
             if len(found) >= limit:
                 break
         if not found:
-            batches = f"batch {generation.batches[0]}" if len(generation.batches) == 1 else "its batches"
             raise NotFound(
                 f"no row with {self._key.name} {shown(text)} in generation {generation.generation}",
-                f"it was trained on {batches}: the row was not streamed by then, or is in another generation",
+                self._whereabouts(generation, value),
             )
         return found[:limit]
+
+    def _whereabouts(self, generation: Generation, value: pa.Scalar) -> str:
+        """Where else a row is that this generation has not."""
+        own = set(generation.batches)
+        others = (one for one in self.run.catalog.batches() if one.batch not in own)
+        having = {one.batch for one in others if self._has(one, value)}
+        if not having:
+            return "it was never streamed: neither its batches nor any other sealed batch has it"
+        published = self.run.catalog.generations(state="published")
+        numbers = [one.generation for one in published if having & set(one.batches)]
+        if not numbers:
+            return f"batch {max(having)} has it, which no published generation was trained on"
+        return f"it was streamed: ask for {named(numbers)}"
+
+    def _has(self, batch: Batch, value: pa.Scalar) -> bool:
+        assert self._key is not None
+        try:
+            count: int = batch_dataset(self.run, batch).count_rows(filter=ds.field(self._key.name) == value)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise unreadable(batch) from error
+        return count > 0
 
     def _newest_first(self, generation: Generation) -> Iterator[Batch]:
         numbers = set(generation.batches)
@@ -82,25 +100,16 @@ def key_value(column: Column, text: str) -> Any:
     Raises:
         ParameterError: it stands for none.
     """
-    if column.kind == "string":
-        return text
-    if column.kind == "int" and WHOLE_NUMBER.fullmatch(text) and -(2**63) <= int(text) < 2**63:
-        return int(text)
-    if column.kind == "float" and NUMBER.fullmatch(text):
-        return float(text)
-    if column.kind == "bool" and text in ("true", "false"):
-        return text == "true"
-    moment = timestamp(text) if column.kind == "timestamp" else None
-    if moment is None:
-        wanted = WANTED.get(column.kind, "a timestamp (ISO 8601)")
-        raise ParameterError(f"the key {column.name} is {shown(text)}, not {wanted}", "give a key as it was streamed")
-    return moment
-
-
-def timestamp(text: str) -> datetime | None:
-    """An ISO 8601 moment; one without a zone is in UTC."""
     try:
-        moment = datetime.fromisoformat(text)
+        return from_text(column.kind, text)
     except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        wanted = ALL_WANTED[column.kind]
+        message = f"the key {column.name} is {shown(text)}, not {wanted}"
+        raise ParameterError(message, "give a key as it was streamed") from None
+
+
+def named(generations: Sequence[int]) -> str:
+    """The newest of these generations, in words."""
+    newest = [str(number) for number in generations[-MOST_NAMED:]]
+    more = " (and older ones)" if len(generations) > MOST_NAMED else ""
+    return f"generation{'s' if len(newest) > 1 else ''} {', '.join(newest)}{more}"

@@ -9,21 +9,24 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from tidemill.serving import documents
+from tidemill.serving import documents, shapes
 from tidemill.serving.inputs import MOST_ROWS, Inputs
 from tidemill.serving.live import Live
+from tidemill.serving.params import FORM_TYPE, Parameter, Parameters
 from tidemill.serving.shapes import Answered, ErrorBody
+from tidemill.spec import Constant, Route, placeholders
 
 Responses = dict[int | str, dict[str, Any]]
+Described = dict[str, Any]  # what FastAPI is told of a route, by its own names
 
 MEANINGS = {
-    400: "The body is no JSON.",
+    400: "The body can't be read as what it should be.",
     404: "There is no such thing, or not yet.",
     405: "The address knows other methods.",
     413: "The body is over 1 MiB, or has too many rows.",
-    422: "A feature or a parameter is missing or of the wrong type; the message names it.",
+    422: "A feature or a parameter is missing or of the wrong type (the message names it), or out of bounds.",
     500: "Something went wrong inside the API.",
-    503: "Nothing to answer from: no generation is published yet, or a file can't be read.",
+    503: "Nothing to answer from: no generation is published yet, a file can't be read, or time is up.",
 }
 PART_SCHEMAS: dict[str, dict[str, Any]] = {
     "prediction": {"type": ["number", "string", "boolean"]},
@@ -32,6 +35,23 @@ PART_SCHEMAS: dict[str, dict[str, Any]] = {
     "label": {"type": ["string", "null"]},
     "generation": {"type": "integer"},
     "model": {"type": "string"},
+    "centre": {"type": ["object", "null"], "additionalProperties": {"type": "number"}},
+    "distance": {"type": ["number", "null"]},
+    "row": {"type": "object"},
+    "rows": {"type": "array", "items": {"type": "object"}},
+    "key": {"type": "string"},
+    "clusters": {"type": "array", "items": {"type": "object"}},
+    "items": {"type": "array", "items": {"type": "object"}},
+    "unknown": {"type": ["array", "null"], "items": {}},
+    "value": {},
+    "list": {"type": "array", "items": {}},
+    "object": {"type": "object"},
+}
+STANDARD: dict[tuple[str, str], type[BaseModel]] = {  # the answer to each action on each kind of model
+    ("profile", "clustering"): shapes.Profile,
+    ("similar", "neighbours"): shapes.NearRows,
+    ("similar", "text"): shapes.AlikeRows,
+    ("similar", "recommendation"): shapes.SimilarItems,
 }
 
 
@@ -53,7 +73,7 @@ def giving_text(description: str) -> Responses:
 def with_page(responses: Responses) -> Responses:
     """The same, and for browsers a page."""
     page = {"text/html": {"schema": {"type": "string"}}}
-    return responses | {200: responses[200] | {"content": page}}
+    return responses | {200: responses[200] | {"content": responses[200].get("content", {}) | page}}
 
 
 def reference(name: str) -> dict[str, str]:
@@ -76,20 +96,122 @@ def predict_body(model: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": [row, many]}}}}}
 
 
-def predict_responses(keys: Mapping[str, str] | None = None) -> Responses:
+def predict_responses(answer: Any = None) -> Responses:
     """What predicting answers: one answer for a row, a list for rows."""
-    one = answer_schema(keys) if keys else reference(Answered.__name__)
-    schema = {"oneOf": [one, {"type": "array", "items": one}]}
+    one = answer_schema(answer)
+    schema = {"anyOf": [one, {"type": "array", "items": one}]}
+    return with_schema("The prediction, or for rows a list of them.", schema, 400, 404, 413, 422, 503)
+
+
+def with_schema(description: str, schema: Mapping[str, Any], *statuses: int) -> Responses:
+    """An answer of this JSON Schema, or one of the errors."""
     content = {"application/json": {"schema": schema}}
-    return {200: {"description": "The prediction, or for rows a list of them.", "content": content}} | failing(
-        400, 404, 413, 422, 503
-    )
+    return {200: {"description": description, "content": content}} | failing(*statuses)
 
 
-def answer_schema(keys: Mapping[str, str]) -> dict[str, Any]:
-    """The schema of a declared route's answer."""
-    properties = {key: PART_SCHEMAS[part] for key, part in keys.items()}
-    return {"type": "object", "properties": properties, "required": list(keys), "additionalProperties": False}
+def answer_schema(answer: Any) -> dict[str, Any]:
+    """The schema of what a declared route answers: the standard prediction, a bare part, or keys of its own."""
+    if answer is None:
+        return reference(Answered.__name__)
+    if isinstance(answer, str):
+        return PART_SCHEMAS[answer]
+    properties = {
+        key: {"const": part.value} if isinstance(part, Constant) else PART_SCHEMAS[part] for key, part in answer.items()
+    }
+    return {"type": "object", "properties": properties, "required": list(answer), "additionalProperties": False}
+
+
+# --- declared routes ----------------------------------------------------------------------------------------------
+
+
+def of_rows(route: Route, parameters: Parameters) -> Described:
+    """A route that predicts for a row or for rows."""
+    assert route.model is not None
+    return {
+        "summary": route.description or f"{route.model}, in this pipeline's own form",
+        "tags": [route.model],
+        "responses": predict_responses(route.answer),
+        "openapi_extra": request_of(parameters, None) | predict_body(route.model),
+    }
+
+
+def of_model(route: Route, parameters: Parameters, kind: str) -> Described:
+    """A route that asks a model with inputs of its own."""
+    assert route.model is not None
+    return {
+        "summary": route.description or f"{route.model}: {route.does}",
+        "tags": [route.model],
+        "responses": model_responses(route, kind, statuses_of(parameters)),
+        "openapi_extra": request_of(parameters, route.model),
+    }
+
+
+def of_sql(route: Route, parameters: Parameters, row_limit: int) -> Described:
+    """A route that asks the rows."""
+    schema = PART_SCHEMAS["rows"] | {"maxItems": row_limit} if route.answer is None else answer_schema(route.answer)
+    return {
+        "summary": route.description or "A query of the generation's rows",
+        "tags": ["rows"],
+        "responses": with_schema("What the rows say.", schema, *statuses_of(parameters)),
+        "openapi_extra": request_of(parameters, None),
+    }
+
+
+def model_responses(route: Route, kind: str, statuses: tuple[int, ...]) -> Responses:
+    if route.answer is not None or route.does == "predict":
+        return with_schema("The answer of the model.", answer_schema(route.answer), *statuses)
+    shape = standard_shape(route, kind)
+    return giving(shape, *statuses) if shape else with_schema("The answer.", {"type": "object"}, *statuses)
+
+
+def standard_shape(route: Route, kind: str) -> type[BaseModel] | None:
+    """The shape of an answer that the route leaves as it is."""
+    if route.items:
+        return None
+    if route.does == "row":
+        return shapes.FoundRows
+    if route.does == "recommend":
+        return shapes.UserRecommendations if "user" in request_names(route) else shapes.Recommendations
+    return STANDARD.get((route.does, kind))
+
+
+def request_names(route: Route) -> set[str]:
+    return {*route.inputs, *placeholders(route.path)}
+
+
+def statuses_of(parameters: Parameters) -> tuple[int, ...]:
+    return (400, 404, 413, 422, 503) if "body" in parameters.places else (404, 422, 503)
+
+
+def request_of(parameters: Parameters, model: str | None) -> dict[str, Any]:
+    """What a request has: parameters of the path and of the query, and a body."""
+    outside = [one for one in parameters.all if one.place != "body"]
+    inside = [one for one in parameters.all if one.place == "body"]
+    found: dict[str, Any] = {}
+    if outside:
+        found["parameters"] = [
+            {"name": one.shown, "in": one.place, "required": one.required or one.place == "path", "schema": schema}
+            for one, schema in ((one, parameter_schema(one, model)) for one in outside)
+        ]
+    if inside:
+        found["requestBody"] = own_body(inside, FORM_TYPE if parameters.body == "form" else "application/json", model)
+    return found
+
+
+def own_body(parameters: list[Parameter], media_type: str, model: str | None) -> dict[str, Any]:
+    required = [one.shown for one in parameters if one.required]
+    properties = {one.shown: parameter_schema(one, model) for one in parameters}
+    schema = {"type": "object", "properties": properties, "required": required}
+    return {"required": bool(required), "content": {media_type: {"schema": schema}}}
+
+
+def parameter_schema(parameter: Parameter, model: str | None) -> dict[str, Any]:
+    """The schema of a parameter; of a whole row, that of the model's rows."""
+    if parameter.name == "row" and model is not None:
+        return reference(row_component(model))
+    if parameter.name == "ratings" and model is not None:
+        return {"type": ["object", "array"], "examples": [{"1": 5.0, "50": 4.0}]}
+    return parameter.schema()
 
 
 def describe(app: FastAPI, live: Live, inputs: Mapping[str, Inputs]) -> Callable[[], dict[str, Any]]:

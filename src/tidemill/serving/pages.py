@@ -40,10 +40,13 @@ def home_page(content: Mapping[str, Any], snapshot: Snapshot) -> str:
     title = escape(content["title"] or content["pipeline"])
     models = "".join(
         f"<tr><td>{link(f'/models/{name}', name)}</td><td>{escape(model['estimator'])}</td>"
-        f"<td><code>POST {escape(model['predict'])}</code></td></tr>"
+        f"<td><code>POST {escape(next(path for key, path in model.items() if key != 'estimator'))}</code></td></tr>"
         for name, model in content["models"].items()
     )
-    routes = "".join(f"<li><code>{one['method']} {escape(one['path'])}</code></li>" for one in content["routes"])
+    routes = "".join(
+        f"<li><code>{one['method']} {escape(one['path'])}</code> {escape(one['description'])}</li>"
+        for one in content["routes"]
+    )
     listed = snapshot.published[-MOST_LISTED:][::-1]
     generations = ", ".join(link(f"/generations/{number}", str(number)) for number in listed)
     links = " · ".join(link(address, name) for name, address in content["links"].items())

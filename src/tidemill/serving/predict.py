@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import Path, Request
 
 from tidemill.errors import BodyTooLarge
 from tidemill.scoring import Scorer, row_scorer
-from tidemill.serving.answers import Answer, Json, encode, mapped, standard
+from tidemill.serving.answers import Answer, Json, encode, mapped
 from tidemill.serving.health import waiting
 from tidemill.serving.inputs import Inputs
 from tidemill.serving.live import Live
@@ -36,15 +35,19 @@ async def read_body(request: Request) -> bytes:
 
 
 class Predictor:
-    """Answers for one model, in the standard form or with the keys that a declared route maps."""
+    """Answers for one model, in the standard form or in that of a declared route."""
 
-    def __init__(self, live: Live, model: str, inputs: Inputs, keys: Mapping[str, str] | None = None) -> None:
+    def __init__(self, live: Live, model: str, inputs: Inputs, answer: Any = None, placeholder: str = "") -> None:
+        """``placeholder``: what a declared route's path calls the generation, where it has one."""
         self.live = live
         self.model = model
         self.inputs = inputs
-        self._answer: Answer = mapped(keys) if keys else standard
+        self._answer: Answer = mapped(answer)
+        self._placeholder = placeholder
 
     async def newest(self, request: Request) -> Json:
+        if self._placeholder in request.path_params:
+            return await self.chosen(request, request.path_params[self._placeholder])
         body = await read_body(request)
         snapshot = self.live.now
         if snapshot.newest is None:

@@ -88,9 +88,14 @@ class Scores(Shape):
 
 
 class ModelBody(Shape):
+    """A model; ``user``, ``item`` and ``rating`` are the columns of a recommender."""
+
     model: str
     estimator: str
     label: str | None
+    user: str | None
+    item: str | None
+    rating: str | None
     labels: dict[str, str]
     params: dict[str, Any]
     scale: str
@@ -98,12 +103,34 @@ class ModelBody(Shape):
     generations: list[Scores]
 
 
+class Spread(Shape):
+    """How far a cluster's training rows are from its centre; null where it has none."""
+
+    mean: float | None
+    max: float | None
+
+
+class Cluster(Shape):
+    """A cluster's training rows. Its centre is in the features' own units, distances are those of the feature space:
+    Euclidean, or cosine where the model's own are."""
+
+    cluster: int
+    size: int
+    centre: dict[str, float]
+    shares: dict[str, dict[str, float]]
+    distance: Spread
+    to_centres: dict[str, float]
+
+
 class Profile(Shape):
-    """The clusters of a model, in the features' original units."""
+    """The clusters of a model. ``renumbered``: the number here of each cluster, by Spark's own; ``matched_to``: the
+    generation whose clusters have given theirs their numbers."""
 
     model: str
     generation: int
-    clusters: list[dict[str, Any]]
+    clusters: list[Cluster]
+    renumbered: dict[str, int]
+    matched_to: int | None
 
 
 class FoundRow(Shape):
@@ -134,15 +161,100 @@ class Answered(Shape):
     label: str | None = None
 
 
+class TitledItem(BaseModel):
+    """An item by its id, with the other columns of the side table that tells more of it."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    item: int | str
+
+
+class ScoredItem(TitledItem):
+    """``score``: the rating that the model expects; of implicit preferences, about 1 for what is liked, else 0."""
+
+    score: float
+
+
+class SimilarItem(TitledItem):
+    """``similarity``: the cosine of the angle between the two items' factors."""
+
+    similarity: float
+
+
+class Recommendations(Shape):
+    """Items, the best first; ``unknown``: those of the request that were not trained on."""
+
+    model: str
+    generation: int
+    items: list[ScoredItem]
+    unknown: list[str]
+
+
+class UserRecommendations(Shape):
+    model: str
+    generation: int
+    user: str
+    items: list[ScoredItem]
+
+
+class SimilarItems(Shape):
+    model: str
+    generation: int
+    item: str
+    items: list[SimilarItem]
+
+
+class NearRow(Shape):
+    """A row of the stream; ``distance`` is Euclidean, in feature space."""
+
+    distance: float
+    row: dict[str, Any]
+
+
+class NearRows(Shape):
+    """Rows, the nearest first. ``unknown``: categories of the row asked for that training has not seen. ``probe``:
+    whether only rows that share a bucket with it were searched (single), or, as these were too few, others too."""
+
+    model: str
+    generation: int
+    items: list[NearRow]
+    unknown: list[str]
+    probe: Literal["single", "multi"]
+    key: str | None = None
+
+
+class AlikeRow(Shape):
+    """A row of the stream; ``similarity`` is the cosine of its text's angle to the text asked for, at most 1."""
+
+    similarity: float
+    row: dict[str, Any]
+
+
+class AlikeRows(Shape):
+    """Rows, the most alike first. ``unknown``: the words asked for that training has not seen."""
+
+    model: str
+    generation: int
+    items: list[AlikeRow]
+    unknown: list[str]
+    key: str | None = None
+
+
 class HomeModel(Shape):
+    """A model, and where it is asked by POST."""
+
     estimator: str
-    predict: str
+    predict: str | None = None
+    recommend: str | None = None
+    similar: str | None = None
 
 
 class HomeRoute(Shape):
+    """A route of the pipeline's own; one of SQL has no model."""
+
     method: str
     path: str
-    model: str
+    model: str | None
+    description: str
 
 
 class Home(Shape):

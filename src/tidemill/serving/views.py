@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 
 from tidemill.catalog import Generation
 from tidemill.errors import FeatureError, NotFound, NotReady
-from tidemill.scoring import Scorer, row_scorer
+from tidemill.scoring import Prediction, Scorer, row_scorer
 from tidemill.serving import documents, health
 from tidemill.serving.answers import Json, standard
 from tidemill.serving.inputs import Inputs
@@ -27,6 +27,8 @@ After = Annotated[int, Query(ge=0, le=2**31 - 1, description="Only the generatio
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
 Key = Annotated[str, Path(min_length=1, description="The value of the stream's key column.")]
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
 
 def newest_number(live: Live, snapshot: Snapshot) -> int:
     if snapshot.newest is None:
@@ -37,14 +39,18 @@ def newest_number(live: Live, snapshot: Snapshot) -> int:
 class RunViews:
     """The endpoints about the run as a whole."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, root: Endpoint | None = None) -> None:
+        """``root``: the pipeline's own ``GET /``, which answers all but browsers."""
         self.live = live
+        self.root = root
 
     async def home(self, request: Request) -> Response:
-        content = documents.home(self.live.run, self.live.now)
         if "text/html" in request.headers.get("accept", ""):
+            content = documents.home(self.live.run, self.live.now)
             return HTMLResponse(home_page(content, self.live.now), headers=PAGE_HEADERS)
-        return Json(content, headers={"Vary": "Accept"})
+        answer = await self.root(request) if self.root else Json(documents.home(self.live.run, self.live.now))
+        answer.headers["Vary"] = "Accept"
+        return answer
 
     def health(self) -> Json:
         snapshot = self.live.now
@@ -87,36 +93,46 @@ class ModelViews:
 
     def profile(self, generation: ChosenGeneration = None) -> Json:
         snapshot = self.live.now
-        number = generation or newest_number(self.live, snapshot)
+        return Json(self.profile_document(snapshot, generation or newest_number(self.live, snapshot)))
+
+    def profile_document(self, snapshot: Snapshot, number: int) -> dict[str, Any]:
+        """The clusters of a published generation.
+
+        Raises:
+            NotFound: there is no such generation, or the model has no clusters.
+        """
         trained = self.live.trained(snapshot, number, self.model)
         record = self.live.run.catalog.generation(number)
-        clusters = record.models[self.model].profile if record else None
-        if clusters is None:
+        profile = record.models[self.model].profile if record else None
+        if profile is None:
             raise NotFound(
                 f"{self.model} has no clusters: it is a {trained.estimator}", "ask for a model that clusters"
             )
-        return Json({"model": self.model, "generation": number, "clusters": clusters})
+        return {"model": self.model, "generation": number, **profile}
 
     async def rows(self, key: Key, generation: ChosenGeneration = None, limit: Limit = 100) -> Json:
         snapshot = self.live.now
         number = generation or newest_number(self.live, snapshot)
         scorer = await self.live.scorer(snapshot, number, self.model)
         record = snapshot.generations[number]
-        return await to_thread.run_sync(self._rows, record, scorer, key, limit)
+        return Json(await to_thread.run_sync(self._rows, record, scorer, key, limit))
 
-    def _rows(self, record: Generation, scorer: Scorer, key: str, limit: int) -> Json:
+    def _rows(self, record: Generation, scorer: Scorer, key: str, limit: int) -> dict[str, Any]:
         found = self.lookup.find(record, key, limit)
-        rows = self._predicted(found, record.generation, scorer)
-        return Json({"model": self.model, "generation": record.generation, "key": key, "rows": rows})
+        rows = [self.row_document(one, record.generation, self.predicted(one, scorer)) for one in found]
+        return {"model": self.model, "generation": record.generation, "key": key, "rows": rows}
 
-    def _predicted(self, found: Sequence[Found], generation: int, scorer: Scorer) -> list[dict[str, Any]]:
-        return [{"batch": one.batch, "row": one.row} | self._prediction(one, generation, scorer) for one in found]
-
-    def _prediction(self, found: Found, generation: int, scorer: Scorer) -> dict[str, Any]:
-        """A row's prediction; a row that lacks a feature has none, and says why."""
+    def predicted(self, found: Found, scorer: Scorer) -> Prediction | FeatureError:
+        """A row's prediction; of a row that lacks a feature, what it lacks."""
         try:
-            row = self.inputs.row(found.row)
+            return row_scorer(scorer).predict([self.inputs.row(found.row)])[0]
         except FeatureError as error:
-            return {"prediction": None, "reason": error.message}
-        answer = standard(self.model, generation, row_scorer(scorer).predict([row])[0])
-        return {part: value for part, value in answer.items() if part not in ("model", "generation")}
+            return error
+
+    def row_document(self, found: Found, generation: int, predicted: Prediction | FeatureError) -> dict[str, Any]:
+        """A row with its prediction, or with why it has none."""
+        document: dict[str, Any] = {"batch": found.batch, "row": found.row}
+        if isinstance(predicted, FeatureError):
+            return document | {"prediction": None, "reason": predicted.message}
+        answer = standard(self.model, generation, predicted)
+        return document | {part: value for part, value in answer.items() if part not in ("model", "generation")}

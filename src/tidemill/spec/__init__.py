@@ -1,13 +1,13 @@
 """The pipeline file: its shape, its defaults, and every fault in it at once.
 
 ``load`` is the way in. What needs pyspark or DuckDB to be judged (estimators and their parameters, SQL) is checked by
-``training.estimators`` and ``serving.sql``, which add their faults to the ones found here.
+``training.estimators`` and ``serving.route_check``, which add their faults to the ones found here.
 """
 
-from tidemill.spec.faults import raw_kinds, table, unique, unknown_column
-from tidemill.spec.part import Part
+from tidemill.spec.faults import raw_kinds, unique, unknown_column
+from tidemill.spec.part import Part, table
 from tidemill.spec.reading import Loaded, Raw, find, load, override, parse, prepare, read, ready_pipelines
-from tidemill.spec.routes import ACTIONS, Action, Constant, Input, Param, Route, placeholders
+from tidemill.spec.routes import ACTIONS, GENERATION, Action, Constant, Input, Param, Route, placeholders
 from tidemill.spec.shape import (
     COLUMN_KINDS,
     SECONDS,
@@ -32,6 +32,7 @@ from tidemill.spec.timestamps import MONTHS, directives, timestamp_pattern
 __all__ = [
     "ACTIONS",
     "COLUMN_KINDS",
+    "GENERATION",
     "MONTHS",
     "SECONDS",
     "Action",

@@ -9,7 +9,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from tidemill.errors import Fault, did_you_mean, shorten
-from tidemill.spec.routes import ACTIONS, GENERATION, SQL_PARTS, placeholders
+from tidemill.spec.part import table
+from tidemill.spec.route_faults import routes_faults
 from tidemill.spec.shape import Pipeline, bare, fits
 from tidemill.spec.timestamps import format_fault
 
@@ -77,12 +78,6 @@ def unique(faults: Sequence[Fault]) -> list[Fault]:
     return list({fault.path: fault for fault in reversed(faults)}.values())[::-1]
 
 
-def table(raw: object, key: str) -> Mapping[str, Any]:
-    """The table at ``key``, or an empty one where there is something else (which is a fault of its own)."""
-    value = raw.get(key) if isinstance(raw, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
 def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     """The faults between keys. Works on plain values, so that a fault in one table doesn't hide those in others."""
     source, stream, batches = table(raw, "source"), table(raw, "stream"), table(raw, "batches")
@@ -103,7 +98,7 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     for name, model in models.items():
         yield from model_faults(f"models.{name}", model, columns, tables)
     routes = raw.get("routes")
-    yield from routes_faults(routes if isinstance(routes, list) else [], models, columns)
+    yield from routes_faults(routes if isinstance(routes, list) else [], models, columns, "key" in stream)
 
 
 def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:
@@ -211,105 +206,6 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
     titles = model.get("titles")
     if isinstance(titles, str) and titles not in tables:
         yield Fault(f"{path}.titles", f'"{titles}"', "a table: [tables.NAME]", did_you_mean(titles, list(tables)))
-
-
-def routes_faults(routes: Sequence[object], models: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Fault]:
-    taken: set[object] = set()
-    for place, route in enumerate(routes):
-        if isinstance(route, Mapping):
-            where = f"routes[{place}]"
-            yield from route_faults(where, route, models)
-            yield from path_faults(where, route, taken)
-            yield from items_faults(where, route, columns)
-
-
-def route_faults(where: str, route: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Fault]:
-    """What is wrong with what a route asks, and with what it makes of the answer."""
-    model, does, sql = route.get("model"), route.get("does", "predict"), route.get("sql")
-    if ("model" in route) == ("sql" in route):
-        found = "both model and sql" if "sql" in route else "neither model nor sql"
-        yield Fault(where, found, "one of them", 'for example model = "' + next(iter(models), "name") + '"')
-    if isinstance(model, str) and model not in models:
-        yield Fault(f"{where}.model", f'"{model}"', "a model", did_you_mean(model, list(models)))
-    foreign = ("does", "inputs", "items") if sql is not None else ("params",)
-    for key in foreign:
-        if key in route:
-            wanted = "no such key in a SQL route" if sql is not None else "no such key without sql"
-            yield Fault(f"{where}.{key}", shorten(route[key]), wanted, "see inputs" if key == "params" else "")
-    if sql is None and does not in ACTIONS:
-        return  # a fault of its own
-    yield from inputs_faults(where, route, models)
-    parts = SQL_PARTS if sql is not None else ACTIONS[str(does)].parts
-    answer = route.get("answer")
-    named = {f"{where}.answer": answer} if isinstance(answer, str) else {}
-    if isinstance(answer, Mapping):
-        named = {f"{where}.answer.{key}": part for key, part in answer.items()}
-    for path, part in named.items():
-        if isinstance(part, str) and part not in parts:
-            yield Fault(path, f'"{part}"', f"one of {', '.join(parts)}", did_you_mean(part, parts))
-
-
-def inputs_faults(where: str, route: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Fault]:
-    if "sql" in route:
-        return
-    action = ACTIONS[str(route.get("does", "predict"))]
-    features = table(models, str(route.get("model"))).get("features") if action.features else None
-    known = [GENERATION, *action.inputs, *(features if isinstance(features, list) else [])]
-    for name in table(route, "inputs"):
-        if name not in known:
-            yield Fault(
-                f"{where}.inputs.{name}", "an unknown input", f"one of {', '.join(known)}", did_you_mean(name, known)
-            )
-
-
-RESERVED = ("/health", "/generations", "/models", "/metrics", "/docs", "/openapi.json")
-
-
-def path_faults(where: str, route: Mapping[str, Any], taken: set[object]) -> Iterator[Fault]:
-    """What is wrong with a route's path."""
-    path = route.get("path")
-    if not isinstance(path, str):
-        return
-    method = route.get("method") or default_method(route)
-    if any(path == one or path.startswith(f"{one}/") for one in RESERVED):
-        yield Fault(f"{where}.path", f'"{path}"', "a path that not every run has", f"taken: {', '.join(RESERVED)}")
-    if (method, path) in taken:
-        yield Fault(f"{where}.path", f'"{path}" again', f"each path once for {method}")
-    taken.add((method, path))
-    named = placeholders(path)
-    if "{" in re.sub(r"\{[A-Za-z_][A-Za-z0-9_]*\}", "", path) or len(set(named)) < len(named):
-        yield Fault(f"{where}.path", f'"{path}"', "names in braces, each once, such as /{generation}/cluster")
-    known = {GENERATION, *(table(route, "params") if "sql" in route else input_names(route))}
-    for name in named:
-        if name not in known:
-            hint = did_you_mean(name, sorted(known))
-            yield Fault(f"{where}.path", f"{{{name}}}", "generation, or a name among inputs or params", hint)
-
-
-def default_method(route: Mapping[str, Any]) -> str:
-    action = ACTIONS.get(str(route.get("does", "predict")))
-    return "GET" if "sql" in route or action is None else action.method
-
-
-def input_names(route: Mapping[str, Any]) -> list[str]:
-    """The client's names for a route's inputs; those it doesn't rename are called as the action calls them."""
-    action, given = ACTIONS.get(str(route.get("does", "predict"))), table(route, "inputs")
-    renamed = [str(one.get("name") if isinstance(one, Mapping) else one) for one in given.values()]
-    return [*renamed, *(name for name in (action.inputs if action else ()) if name not in given)]
-
-
-ITEM_PARTS = ("distance", "similarity", "score", "item")
-
-
-def items_faults(where: str, route: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Fault]:
-    known = [*columns, *ITEM_PARTS]
-    if route.get("does") == "recommend":
-        return  # its items have the columns of the titles' table
-    for key, name in table(route, "items").items():
-        if isinstance(name, str) and columns and name not in known:
-            yield Fault(
-                f"{where}.items.{key}", f'"{name}"', f"a column, or {', '.join(ITEM_PARTS)}", did_you_mean(name, known)
-            )
 
 
 def unknown_column(path: str, name: str, columns: Mapping[str, str]) -> Fault:

@@ -1,5 +1,6 @@
 """What every table of the pipeline file is."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -18,3 +19,9 @@ def plain(value: object) -> object:
 
 
 Plain = Annotated[Any, AfterValidator(plain)]  # a union of these types would tell its own names in errors
+
+
+def table(raw: object, key: str) -> Mapping[str, Any]:
+    """The table at ``key``, or an empty one where there is something else (which is a fault of its own)."""
+    value = raw.get(key) if isinstance(raw, Mapping) else None
+    return value if isinstance(value, Mapping) else {}

@@ -137,9 +137,10 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
 
 
 def use_tables_beside(raw: dict[str, Any], folder: Path) -> None:
-    """Where the source is a user's own, have the tables of samples read from the files beside it."""
+    """Where the source is a user's own, have the tables of samples read from the files beside it, or from where a path
+    that was set says."""
     tables = raw.get("tables")
     for table in tables.values() if isinstance(tables, dict) else ():
         if isinstance(table, dict) and isinstance(table.get("beside"), str) and "sample" in table:
             del table["sample"]
-            table["path"] = str(folder / table["beside"])
+            table.setdefault("path", str(folder / table["beside"]))

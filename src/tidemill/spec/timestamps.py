@@ -34,8 +34,10 @@ def directives(form: str) -> list[str]:
 
 
 def timestamp_pattern(form: str) -> str:
-    """A regular expression, to be used without regard to case, for texts of the format: each directive is a group of its
-    name, and blanks stand for any blanks, as in Python's ``strptime``."""
+    """A regular expression for texts of the format, to be used without regard to case.
+
+    Each directive is a group of its name; blanks stand for any blanks, as in Python's ``strptime``.
+    """
     return "".join(piece_pattern(found) for found in PIECES.finditer(form))
 
 

@@ -1,4 +1,8 @@
-"""Typed columns, from Parquet or from a sample, to the declared types: safely, or not at all."""
+"""Typed columns, from Parquet or from a sample, to the declared types: safely, or not at all.
+
+Where a column has a cleaning, its strings are read as text is; other values, which have a type already, are only judged
+by ``missing`` and ``default``.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +16,26 @@ import pyarrow.compute as pc
 
 from tidemill.errors import MOST_EXAMPLES, SourceError
 from tidemill.rows import ARROW, arrow_schema
-from tidemill.spec import Column
+from tidemill.spec import Cleaning, Column
 from tidemill.stream.chunk import RECORD_CHARACTERS, TOO_LONG, Bad, Chunk, Reject, cut, join_reasons
-from tidemill.stream.values import WANTED, timestamp
+from tidemill.stream.cleaning import default_value, has_cleaning, is_missing, missing_reason
+from tidemill.stream.moments import timestamp
+from tidemill.stream.values import typed_column, wanted
 
 EXACT_DIGITS = 15  # every decimal of so many digits has a float64 of its own (DBL_DIG in C)
 
 
-def refuse_types(label: str, schema: pa.Schema, columns: Sequence[Column]) -> None:
-    """Raise where the types of columns can't become the declared ones.
+def refuse_types(label: str, schema: pa.Schema, columns: Sequence[Column], key: str) -> None:
+    """Raise where the types of columns can't become the declared ones; those that the data lack are not looked at.
 
     Raises:
-        SourceError: as said; it names each.
+        SourceError: as said; it names each. ``key`` is where the pipeline file has these data.
     """
-    kinds = {column: plain_type(schema.field(column.name).type) for column in columns}
+    kinds = {column: plain_type(schema.field(column.name).type) for column in columns if column.name in schema.names}
     wrong = {column: kind for column, kind in kinds.items() if not can_become(kind, column)}
     if wrong:
         found = [f"{column.name} is {kind}, declared {column.kind}" for column, kind in wrong.items()]
-        hints = [type_hint(kind, column) for column, kind in wrong.items()]
+        hints = [type_hint(kind, column, key) for column, kind in wrong.items()]
         raise SourceError(f"{label}: {join_reasons(found)}", "; ".join(hints[:MOST_EXAMPLES]))
 
 
@@ -52,14 +58,18 @@ def can_become(kind: pa.DataType, column: Column) -> bool:
         "bool": is_a.is_boolean(kind),
         "timestamp": is_a.is_timestamp(kind) or is_a.is_date(kind) or is_string(kind),
     }
-    return fits[column.kind] or (column.optional and bool(is_a.is_null(kind)))
+    as_text = has_cleaning(column) and is_string(kind)
+    return fits[column.kind] or as_text or (column.may_lack and bool(is_a.is_null(kind)))
 
 
-def type_hint(kind: pa.DataType, column: Column) -> str:
+def type_hint(kind: pa.DataType, column: Column, key: str) -> str:
     if pa.types.is_decimal(kind):
         return f'declare it as {column.name} = "string": a float would round it'
     best = natural_kind(kind)
-    return f'declare it as {column.name} = "{best}"' if best else f"leave {column.name} out of [source.columns]"
+    if best == "string":
+        as_text = f'{{ type = "{column.kind}", missing = [""] }}'
+        return f'declare it as {column.name} = "string", or as {column.name} = {as_text} to have its text read'
+    return f'declare it as {column.name} = "{best}"' if best else f"leave {column.name} out of [{key}.columns]"
 
 
 def natural_kind(kind: pa.DataType) -> str:
@@ -77,7 +87,7 @@ def natural_kind(kind: pa.DataType) -> str:
 
 def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) -> Chunk:
     """The rows of ``table`` as declared; those that don't fit, numbered from ``first``, as rejects."""
-    taken = [Converted(table[column.name], column) for column in columns]
+    taken = [Converted(values_of(table, column), column) for column in columns]
     too_long = long_rows(taken)
     unfit = {place for one in taken for place in one.misfits}.union(too_long)
     rows = pa.table([one.values for one in taken], names=[column.name for column in columns])
@@ -93,6 +103,14 @@ def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) 
     return Chunk(rows.cast(arrow_schema(columns)), tuple(rejects))
 
 
+def values_of(table: pa.Table, column: Column) -> pa.Array:
+    """The column's values in the type that the table has them in; nulls where it lacks the column."""
+    if column.name not in table.column_names:
+        return pa.nulls(len(table), ARROW[column.kind])
+    values = table[column.name]
+    return values.cast(plain_type(values.type)).combine_chunks()
+
+
 def long_rows(taken: Sequence[Converted]) -> list[int]:
     """The places of the rows whose strings together are too long."""
     lengths = [
@@ -105,24 +123,55 @@ def long_rows(taken: Sequence[Converted]) -> list[int]:
 
 
 class Converted:
-    """A column cast to its declared type; ``misfits`` has the reason for each place whose value does not fit."""
+    """A column in its declared type; ``misfits`` has the reason for each place whose value does not fit."""
 
-    def __init__(self, values: pa.ChunkedArray, column: Column) -> None:
-        plain = values.cast(plain_type(values.type)).combine_chunks()
+    def __init__(self, values: pa.Array, column: Column) -> None:
         self.column = column
         self.misfits: dict[int, str] = {}
-        try:
-            self.values = cast(plain, column)
-        except pa.ArrowInvalid:
-            self.values = self._one_by_one(plain)
-        lost = pc.and_(self.values.is_null(), plain.is_valid())
-        if not column.optional:
-            lost = self.values.is_null()
-        for place in pc.indices_nonzero(lost).to_pylist():
-            self.misfits.setdefault(place, self._reason(plain[place]))
+        if has_cleaning(column) and is_string(values.type):
+            self._read(values)
+        else:
+            self._cast(values)
 
-    def _one_by_one(self, plain: pa.Array) -> pa.Array:
-        return pa.concat_arrays([self._single(plain.slice(place, 1)) for place in range(len(plain))])
+    def _read(self, texts: pa.Array) -> None:
+        """Take the values as text."""
+        whole, broken = only_text(texts)
+        self.values, self.misfits = typed_column(pl.Series(whole), self.column)
+        self.misfits |= {place: self._misfit(texts[place]) for place in broken}
+
+    def _cast(self, values: pa.Array) -> None:
+        """Take the values as they are typed."""
+        try:
+            self.values = cast(values, self.column)
+        except pa.ArrowInvalid:
+            self.values = self._one_by_one(values)
+        missing = self._missing(values)
+        self.values = pc.if_else(missing, None, self.values)
+        unfit = self.values.is_null()
+        default = default_value(self.column)
+        if default is not None:
+            self.values = pc.if_else(missing, pa.scalar(default, self.values.type), self.values)
+        if self.column.may_lack:
+            unfit = pc.and_(unfit, pc.invert(missing))
+        for place in pc.indices_nonzero(unfit).to_pylist():
+            value = values[place]
+            is_none = missing[place].as_py()
+            self.misfits[place] = missing_reason(self.column, shown(value)) if is_none else self._misfit(value)
+
+    def _missing(self, values: pa.Array) -> pa.Array:
+        """Where there is no value, or one that counts as none."""
+        if not self.column.cleaning.missing:
+            return values.is_null()
+        if self.column.kind == "timestamp":
+            words = [one for one in self.column.cleaning.missing if isinstance(one, str)]
+            plain = self.column._replace(cleaning=Cleaning(format=self.column.cleaning.format))
+            moments, _ = typed_column(pl.Series(words, dtype=pl.String), plain)
+            return pc.or_(values.is_null(), pc.is_in(self.values, moments.drop_null()))
+        notation = pl.Series("value", values.cast(pa.string()))
+        return notation.to_frame().select(is_missing(pl.col("value"), self.column)).to_series().to_arrow()
+
+    def _one_by_one(self, values: pa.Array) -> pa.Array:
+        return pa.concat_arrays([self._single(values.slice(place, 1)) for place in range(len(values))])
 
     def _single(self, value: pa.Array) -> pa.Array:
         try:
@@ -130,10 +179,26 @@ class Converted:
         except pa.ArrowInvalid:
             return pa.nulls(1, ARROW[self.column.kind])
 
-    def _reason(self, value: pa.Scalar) -> str:
-        if not value.is_valid:
-            return f"{self.column.name} is missing"
-        return f"{self.column.name} is {shown(value)}, which is not {WANTED[self.column.kind]}"
+    def _misfit(self, value: pa.Scalar) -> str:
+        return f"{self.column.name} is {shown(value)}, which is not {wanted(self.column)}"
+
+
+def only_text(texts: pa.Array) -> tuple[pa.Array, list[int]]:
+    """Strings without those whose bytes are not valid UTF-8, and the places of these."""
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        broken = [place for place, text in enumerate(texts) if not is_text(text)]
+        return pc.if_else(pa.array([place in broken for place in range(len(texts))]), None, texts), broken
+    return texts, []
+
+
+def is_text(value: pa.Scalar) -> bool:
+    try:
+        value.as_py()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def cast(values: pa.Array, column: Column) -> pa.Array:
@@ -157,7 +222,8 @@ def cast(values: pa.Array, column: Column) -> pa.Array:
 
 
 def row_text(table: pa.Table, place: int, columns: Sequence[Column]) -> str:
-    return cut(json.dumps({one.name: shown(table[one.name][place]) for one in columns}, ensure_ascii=False))
+    found = {one.name: shown(table[one.name][place]) for one in columns if one.name in table.column_names}
+    return cut(json.dumps(found, ensure_ascii=False))
 
 
 def shown(value: pa.Scalar) -> str | None:

@@ -38,6 +38,10 @@ class Chunk:
         """How many records these are, rejects included."""
         return len(self.rows) + len(self.rejects)
 
+    def first_reason(self) -> str:
+        """The first reject, as the end of a sentence; nothing where there is none."""
+        return next((f"; the first, line {one.line}: {one.reason}" for one in self.rejects), "")
+
 
 class Readable(Protocol):
     """A file or a sample. Every call of ``read`` starts from the first record."""
@@ -72,12 +76,26 @@ def cut(text: str) -> str:
 
 
 def refuse_missing(label: str, found: Sequence[str], columns: Sequence[Column], hint: str = "") -> None:
-    """Raise where a declared column is not among the names found."""
-    missing = [column.name for column in columns if column.name not in found]
-    if missing:
-        named = ", ".join(missing[:MOST_EXAMPLES]) + (", …" if len(missing) > MOST_EXAMPLES else "")
-        spare = [name for name in found if name not in {column.name for column in columns}]
-        raise SourceError(
-            f"{label} has no column {named}",
-            hint or f"in place of {missing[0]}, {did_you_mean(missing[0], spare or found)}",
-        )
+    """Raise where the data lack a declared column that they may not lack, or have it by nearly the same name.
+
+    Raises:
+        SourceError: as said; also where not one of the declared columns is there.
+    """
+    lacking = [column for column in columns if column.name not in found]
+    declared = {column.name for column in columns}
+    spare = [name for name in found if name not in declared]
+    meant = {bare_name(name): name for name in spare}
+    refused = [one for one in lacking if not one.may_lack or bare_name(one.name) in meant]
+    if len(lacking) == len(columns):
+        refused = lacking
+    if refused:
+        first = refused[0].name
+        names = [column.name for column in refused[:MOST_EXAMPLES]] + ["…"] * (len(refused) > MOST_EXAMPLES)
+        likely = meant.get(bare_name(first))
+        instead = f'did you mean "{likely}"?' if likely is not None else did_you_mean(first, spare or found)
+        raise SourceError(f"{label} has no column {', '.join(names)}", hint or f"in place of {first}, {instead}")
+
+
+def bare_name(name: str) -> str:
+    """A name without what is easily written otherwise: upper case, blanks and underscores."""
+    return "".join(name.casefold().replace("_", "").split())

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tidemill.errors import SourceError, shorten
 from tidemill.rows import arrow_schema
-from tidemill.spec import Column
+from tidemill.spec import Column, Data
 from tidemill.stream.chunk import RECORD_CHARACTERS, TOO_LONG, Bad, Chunk, Reject, cut, join_reasons, refuse_missing
 from tidemill.stream.csv_records import Block, Records
 from tidemill.stream.opening import SourceFile, open_bytes
@@ -23,21 +23,30 @@ UTF_16_BEGINS = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order mark, as byte
 
 
 class Layout(NamedTuple):
-    """How a file is laid out: fields in a record, and the place of each declared column among them."""
+    """How a file is laid out: fields in a record, and the place of each declared column among them, None where the file
+    lacks it."""
 
     header: bool
     width: int
-    places: tuple[int, ...]
+    places: tuple[int | None, ...]
 
 
 class CsvFile:
-    """A CSV file, with or without a header (``header`` None: told from whether the first record has column names)."""
+    """A CSV file, with or without a header (``header`` unset: told from whether the first record has column names)."""
 
-    def __init__(self, file: SourceFile, columns: Sequence[Column], header: bool | None, delimiter: str) -> None:
+    def __init__(self, file: SourceFile, data: Data, key: str) -> None:
+        """A file of ``data``, which the pipeline file has under ``key``.
+
+        Raises:
+            SourceError: its delimiter can't be one.
+        """
+        if data.delimiter in '"\r\n':
+            raise SourceError(f"{key}.delimiter is {data.delimiter!r}", 'give another, such as "," or ";"')
         self.file = file
-        self.columns = columns
-        self.header = header
-        self.delimiter = delimiter
+        self.key = key
+        self.columns = data.schema_
+        self.header = data.header
+        self.delimiter = data.delimiter
 
     def check(self) -> bool:
         with self._open() as records:
@@ -76,16 +85,23 @@ class CsvFile:
             raise SourceError(
                 f"the first row of {label} has {fields_text(len(names))} {shorten(names)} "
                 f"where {len(declared)} columns are declared {shorten(declared)}",
-                delimiter_hint(names) or "declare every column, in the file's order; header = true where it names them",
+                self._delimiter_hint(names)
+                or "declare every column, in the file's order; header = true where it names them",
             )
         return Layout(False, len(names), tuple(range(len(names))))
 
     def _by_name(self, names: list[str]) -> Layout:
-        refuse_missing(self.file.label, names, self.columns, delimiter_hint(names))
+        refuse_missing(self.file.label, names, self.columns, self._delimiter_hint(names))
         for column in self.columns:
             if names.count(column.name) > 1:
                 raise SourceError(f"{self.file.label} has more than one column {column.name}", "rename all but one")
-        return Layout(True, len(names), tuple(names.index(column.name) for column in self.columns))
+        places = {name: place for place, name in enumerate(names)}
+        return Layout(True, len(names), tuple(places.get(column.name) for column in self.columns))
+
+    def _delimiter_hint(self, names: list[str]) -> str:
+        """What to do where all names stand in one field."""
+        found = next((shown for one, shown in DELIMITERS.items() if len(names) == 1 and one in names[0]), "")
+        return f"are its fields separated by {found}? then set {self.key}.delimiter = {found}" if found else ""
 
     def _chunk(self, block: Block, layout: Layout) -> Chunk:
         rejected = dict(block.broken) | drop_long(block) | drop_ragged(block, layout)
@@ -106,9 +122,10 @@ class CsvFile:
         if not block.fields:
             return arrow_schema(self.columns).empty_table(), []
         values = list(zip(*block.fields, strict=True))
+        nothing = (None,) * len(block.fields)
         named = zip(self.columns, layout.places, strict=True)
-        texts = pl.DataFrame([pl.Series(column.name, values[place], pl.String) for column, place in named])
-        return typed(texts, self.columns)
+        texts = [pl.Series(one.name, nothing if place is None else values[place], pl.String) for one, place in named]
+        return typed(pl.DataFrame(texts), self.columns)
 
 
 def drop_long(block: Block) -> dict[int, str]:
@@ -139,7 +156,8 @@ def drop_ragged(block: Block, layout: Layout) -> dict[int, str]:
 
 def drop_undecodable(block: Block, layout: Layout) -> dict[int, str]:
     """Take the records whose declared columns are not valid UTF-8 out of ``block``; their lines and reasons."""
-    fits = [all(is_text(fields[place]) for place in layout.places) for fields in block.fields]
+    places = [place for place in layout.places if place is not None]
+    fits = [all(is_text(fields[place]) for place in places) for fields in block.fields]
     dropped = {start: "its bytes are not valid UTF-8" for start, fit in zip(block.starts, fits, strict=True) if not fit}
     block.keep(fits)
     return dropped
@@ -162,9 +180,3 @@ def has_names(fields: list[str], columns: Sequence[Column]) -> bool:
 
 def fields_text(count: int) -> str:
     return f"{count} field{'s' if count != 1 else ''}"
-
-
-def delimiter_hint(names: list[str]) -> str:
-    """What to do where all names stand in one field."""
-    found = next((shown for one, shown in DELIMITERS.items() if len(names) == 1 and one in names[0]), "")
-    return f"are its fields separated by {found}? then set source.delimiter = {found}" if found else ""

@@ -1,8 +1,11 @@
-"""JSON Lines: one object a line, strictly typed; an absent key and null are both missing."""
+"""JSON Lines: one object a line; an absent key and null are both missing.
+
+Values are strictly typed. In a column with a cleaning a string is also read as text is, whatever the column's type.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -11,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from tidemill.errors import SourceError
-from tidemill.rows import arrow_schema, checked, decode
+from tidemill.rows import FITS, arrow_schema, checked, decode, row_of
 from tidemill.spec import Column
 from tidemill.stream.chunk import (
     CHUNK_CHARACTERS,
@@ -24,8 +27,10 @@ from tidemill.stream.chunk import (
     join_reasons,
     refuse_missing,
 )
+from tidemill.stream.cleaning import has_cleaning, is_missing
+from tidemill.stream.moments import timestamp
 from tidemill.stream.opening import SourceFile, open_bytes
-from tidemill.stream.values import misfit, timestamp
+from tidemill.stream.values import misfit, typed_column
 
 LINE_BYTES = RECORD_CHARACTERS + 1  # with its end
 BOM = b"\xef\xbb\xbf"
@@ -78,7 +83,9 @@ class JsonLinesFile:
     def __init__(self, file: SourceFile, columns: Sequence[Column]) -> None:
         self.file = file
         self.columns = columns
-        self.loose = [one._replace(kind="string") if one.kind == "timestamp" else one for one in columns]
+        self.cleaned = [column for column in columns if has_cleaning(column)]
+        strict = [column for column in columns if not has_cleaning(column)]
+        self.loose = [one._replace(kind="string") if one.kind == "timestamp" else one for one in strict]
 
     def check(self) -> bool:
         with open_bytes(self.file) as file:
@@ -88,7 +95,7 @@ class JsonLinesFile:
         records = [record for record in map(record_of, block.lines) if record is not None]
         if records:
             names = list(dict.fromkeys(name for record in records for name in record))
-            refuse_missing(self.file.label, names, [column for column in self.columns if not column.optional])
+            refuse_missing(self.file.label, names, self.columns)
         return bool(block)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
@@ -99,21 +106,46 @@ class JsonLinesFile:
                 yield self._chunk(block)
 
     def _chunk(self, block: Block) -> Chunk:
-        table, bad = decode(block.lines, self.loose)
-        reasons = {one.place: one.reason for one in bad}
+        cleaned, reasons = self._cleaned(block.lines)
+        places = [place for place in range(len(block.lines)) if place not in reasons]
+        strict, unfit = self._strict([block.lines[place] for place in places])
+        cleaned = filtered(cleaned, [place not in unfit for place in range(len(places))])
+        reasons |= {places[place]: reason for place, reason in unfit.items()}
+        rejects = [self._reject(number, TOO_LONG, line) for number, line in block.broken.items()]
+        rejects += [self._reject(block.numbers[place], why, block.lines[place]) for place, why in reasons.items()]
+        rows = pa.table({one.name: (cleaned if has_cleaning(one) else strict)[one.name] for one in self.columns})
+        return Chunk(rows.cast(arrow_schema(self.columns)), tuple(sorted(rejects, key=lambda one: one.line)))
+
+    def _cleaned(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
+        """The columns that have a cleaning, of the lines where these fit, and what is wrong with the others."""
+        if not self.cleaned:
+            return pa.table({}), {}
+        records = [record_of(line) for line in lines]
+        unfit: dict[int, dict[str, str]] = {place: {} for place, record in enumerate(records) if record is None}
+        taken: dict[str, pa.Array] = {}
+        for column in self.cleaned:
+            values = [record.get(column.name) if record else None for record in records]
+            taken[column.name], found = read_values(values, column)
+            for place, reason in found.items():
+                unfit.setdefault(place, {})[column.name] = reason
+        reasons = {place: self._all_reasons(lines[place], found) for place, found in unfit.items()}
+        return filtered(pa.table(taken), [place not in reasons for place in range(len(lines))]), reasons
+
+    def _strict(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
+        """The other columns, of the lines where these fit, and what is wrong with the others."""
+        if not self.loose:
+            return pa.table({}), {}
+        table, bad = decode(lines, self.loose)
+        reasons = {one.place: self._all_reasons(lines[one.place]) or one.reason for one in bad}
         table, no_stamps = self._with_timestamps(table)
         if no_stamps:
-            good = [place for place in range(len(block.lines)) if place not in reasons]
-            reasons |= {good[place]: "" for place in no_stamps}
-        rejects = [self._reject(number, TOO_LONG, line) for number, line in block.broken.items()]
-        for place, reason in reasons.items():
-            line = block.lines[place]
-            rejects.append(self._reject(block.numbers[place], self._all_reasons(line) or reason, line))
-        return Chunk(table.cast(arrow_schema(self.columns)), tuple(sorted(rejects, key=lambda one: one.line)))
+            good = [place for place in range(len(lines)) if place not in reasons]
+            reasons |= {good[place]: self._all_reasons(lines[good[place]]) for place in no_stamps}
+        return table, reasons
 
     def _with_timestamps(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
         """The rows whose timestamps fit, typed, and the places of the others."""
-        names = [column.name for column in self.columns if column.kind == "timestamp"]
+        names = [one.name for one in self.columns if one.kind == "timestamp" and not has_cleaning(one)]
         if not names:
             return table, []
         frame = pl.from_arrow(table.select(names))
@@ -125,15 +157,46 @@ class JsonLinesFile:
             table = table.set_column(table.column_names.index(name), name, stamps[name].to_arrow())
         return table.filter((~unfit).to_arrow()), unfit.arg_true().to_list()
 
-    def _all_reasons(self, line: bytes) -> str:
-        """All that is wrong with a JSON object's values; nothing where the line is none."""
-        record = record_of(line)
-        if record is None:
-            return ""
-        return join_reasons([why for column in self.columns if (why := fault(record, column))])
+    def _all_reasons(self, line: bytes, known: Mapping[str, str] | None = None) -> str:
+        """All that is wrong with a line; ``known`` is what is wrong in columns that have a cleaning."""
+        try:
+            row_of(line, ())
+        except ValueError as error:
+            return str(error)
+        record = orjson.loads(line)
+        found = [(known or {}).get(one.name, "") if has_cleaning(one) else fault(record, one) for one in self.columns]
+        return join_reasons([why for why in found if why])
 
     def _reject(self, number: int, reason: str, line: bytes) -> Reject:
         return Reject(self.file.label, number, reason, cut(line[: 4 * MOST_TEXT].decode("utf-8", "surrogateescape")))
+
+
+def filtered(table: pa.Table, fits: Sequence[bool]) -> pa.Table:
+    return table if all(fits) or not table.num_columns else table.filter(pa.array(fits, pa.bool_()))
+
+
+def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[int, str]]:
+    """A cleaned column's values, typed, null where they don't fit, and why at each place where they don't.
+
+    Strings are read as text is. Others are not stripped; those that don't count as missing must be of the type itself.
+    """
+    strings = [one if isinstance(one, str) else None for one in values]
+    texts, unfit = typed_column(pl.Series(strings, dtype=pl.String), column)
+    others = [place for place, one in enumerate(values) if one is not None and not isinstance(one, str)]
+    if not others:
+        return texts, unfit
+    plain = column._replace(cleaning=column.cleaning._replace(strip=()))
+    notations = pl.Series("value", [orjson.dumps(values[place]).decode() for place in others], pl.String)
+    typed, found = typed_column(notations, plain)
+    missing = notations.to_frame().select(is_missing(pl.col("value"), plain)).to_series()
+    for place, is_none in enumerate(missing):
+        if not is_none and not FITS[column.kind](values[others[place]]):
+            found[place] = misfit(column, values[others[place]])
+    apart = dict(zip(others, range(len(others)), strict=True))
+    both = pa.concat_arrays([texts, typed])
+    taken = both.take([len(texts) + apart[place] if place in apart else place for place in range(len(values))])
+    why = {place: reason for place, reason in unfit.items() if place not in apart}
+    return taken, why | {others[place]: reason for place, reason in found.items()}
 
 
 def record_of(line: bytes) -> dict[str, Any] | None:

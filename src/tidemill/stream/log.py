@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Generator
+from contextlib import closing
+from itertools import islice
 from types import TracebackType
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from tidemill.errors import LogLost, StreamFailed, TopicError
+from tidemill.failpoints import Failpoint, failpoint
 from tidemill.kafka import (
     CLAIM_HEADER,
     END_HEADER,
@@ -80,16 +84,17 @@ class Log:
         """See that the topic is this run's: the first of the runs that wrote their claim into it has it.
 
         Args:
-            empty: nothing was ever written to it, so that it may be claimed.
+            empty: nothing was ever written to it, so that it may be claimed without a further look.
 
         Raises:
             TopicError: it holds another run's data, or another writer's.
         """
         claims = [] if empty else self._claims()
-        if empty:
+        if empty or not (claims or self._was_used()):
             self._producer.begin_transaction()
             self._produce(None, None, 0, {CLAIM_HEADER: {}})
-            self._until_done(self._producer.commit_transaction, "claim the topic")
+            self._commit("claim the topic", "topic.claiming")
+            failpoint("topic.claimed")
             claims = self._claims()
         if claims[:1] != [self._run_id]:
             raise TopicError(
@@ -100,9 +105,18 @@ class Log:
     def _claims(self) -> list[str]:
         """The runs that claim the topic, the first one first: the claim stands before all rows of partition 0."""
         claims = []
-        for message in committed(self._cluster, self.topic, {0: 0}, most=CLAIMS_WITHIN):
-            claims += [run for run in [claimant(message)] if run]
+        with closing(committed(self._cluster, self.topic, {0: 0})) as messages:
+            for message in islice(messages, CLAIMS_WITHIN):
+                claims += [run for run in [claimant(message)] if run]
         return claims
+
+    def _was_used(self) -> bool:
+        """Whether any message was ever committed. What a producer left that died before its first commit is none: it
+        was aborted when this log was opened."""
+        offsets = dict.fromkeys(range(self.topic.partitions), 0)
+        with closing(committed(self._cluster, self.topic, offsets)) as messages:
+            first = next(messages, None)
+        return first is not None or begins_later(self._cluster, self.topic)
 
     def place(self, sealed: dict[int, int]) -> Place:
         """Where the log stands: what its newest mark says.
@@ -130,6 +144,7 @@ class Log:
         self._open_rows += len(messages)
         self._open_bytes += sum(size_of(message) for message in messages)
         self.position += len(messages)
+        failpoint("rows.sent")
 
     def commit_if_due(self) -> None:
         late = time.monotonic() - self._committed_at >= COMMIT_SECONDS
@@ -142,7 +157,8 @@ class Log:
             held = self._held
             self._produce(held["value"], held["key"], held["partition"], {POSITION_HEADER: {"rows": self.position}})
             self._held = None
-            self._until_done(self._producer.commit_transaction, "commit rows")
+            self._commit("commit rows", "rows.committing")
+            failpoint("rows.committed")
         self._open_rows = self._open_bytes = 0
         self._committed_at = time.monotonic()
 
@@ -151,7 +167,13 @@ class Log:
         self._producer.begin_transaction()
         for partition in range(self.topic.partitions):
             self._produce(None, None, partition, {END_HEADER: {"rows": self.position}})
-        self._until_done(self._producer.commit_transaction, "close the stream")
+        self._commit("close the stream", "end.committing")
+        failpoint("end.committed")
+
+    def _commit(self, what: str, committing: Failpoint) -> None:
+        self._producer.flush(CALL_SECONDS)  # so that at the failpoint it is in the log; committing does it anyway
+        failpoint(committing)
+        self._until_done(self._producer.commit_transaction, what)
 
     def _queue(self, messages: Messages) -> None:
         if messages and self._producer.produce_batch(self.topic.name, messages) != len(messages):
@@ -160,7 +182,10 @@ class Log:
 
     def _produce(self, value: object, key: object, partition: object, marks: dict[str, dict[str, int]]) -> None:
         headers = [(name, mark(self._run_id, **fields)) for name, fields in marks.items()]
-        self._producer.produce(self.topic.name, value=value, key=key, partition=partition, headers=headers)
+        try:
+            self._producer.produce(self.topic.name, value=value, key=key, partition=partition, headers=headers)
+        except KafkaException as error:  # after an error of the broker's, say: a transaction that can't be gone on with
+            raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
 
     def _until_done(self, call: object, what: str) -> None:
         """Call until it is done: such a call may be repeated while Kafka is away for a moment."""
@@ -179,8 +204,8 @@ class Log:
         """The marks of this run in the log from ``offsets`` on: rows counted, and whether it is the end's."""
         found: list[tuple[int, bool]] = []
         for message in committed(self._cluster, self.topic, offsets):
-            for name in (POSITION_HEADER, END_HEADER):
-                fields = header(message, name, self._run_id) if message.headers() else None
+            for name in (POSITION_HEADER, END_HEADER) if message.headers() else ():
+                fields = header(message, name, self._run_id)
                 if fields is not None:
                     found.append((int(fields["rows"]), name == END_HEADER))
         return found
@@ -199,10 +224,53 @@ def size_of(message: dict[str, bytes | int | None]) -> int:
     return len(value) if isinstance(value, bytes) else 0
 
 
-def committed(cluster: Cluster, topic: Topic, offsets: dict[int, int], most: int | None = None) -> list[Message]:
-    """The committed messages with a header, in the partitions of ``offsets``, from there to the end (or to ``most``
-    messages)."""
-    consumer = Consumer(
+def committed(cluster: Cluster, topic: Topic, offsets: dict[int, int]) -> Generator[Message, None, None]:
+    """The committed messages of the partitions of ``offsets``, from there to the end. Close it when done with it.
+
+    Raises:
+        StreamFailed: the end can't be reached.
+    """
+    consumer = reader_of(cluster)
+    left = set(offsets)
+    try:
+        consumer.assign([TopicPartition(topic.name, *place) for place in sorted(offsets.items())])
+        end = time.monotonic() + PATIENCE_SECONDS
+        while left:
+            messages = consumer.consume(10_000, timeout=0.1)
+            end = time.monotonic() + PATIENCE_SECONDS if messages else end
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    yield message
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    left.discard(message.partition())
+                elif error.code() not in TRANSIENT:
+                    raise StreamFailed(f"can't read the topic {topic.name}: {error.str()}")
+            if time.monotonic() > end:
+                raise StreamFailed(f"the end of the topic {topic.name} can't be reached", "see Kafka's log")
+    finally:
+        consumer.close()
+
+
+def begins_later(cluster: Cluster, topic: Topic) -> bool:
+    """Whether messages were removed from the start of a partition.
+
+    Raises:
+        StreamFailed: Kafka does not say.
+    """
+    consumer = reader_of(cluster)
+    try:
+        places = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
+        return any(consumer.get_watermark_offsets(place, timeout=CALL_SECONDS)[0] > 0 for place in places)
+    except KafkaException as error:
+        raise StreamFailed(f"Kafka can't say where {topic.name} begins: {reason(error)}") from error
+    finally:
+        consumer.close()
+
+
+def reader_of(cluster: Cluster) -> Consumer:
+    """A client that reads what is committed; it is to be closed."""
+    return Consumer(
         cluster.settings(
             group_id="tidemill-place",
             isolation_level="read_committed",
@@ -211,27 +279,3 @@ def committed(cluster: Cluster, topic: Topic, offsets: dict[int, int], most: int
             auto_offset_reset="earliest",  # offset 0 may be gone from a log whose start has expired
         )
     )
-    places = [TopicPartition(topic.name, *place) for place in sorted(offsets.items())]
-    left = set(offsets)
-    seen = 0
-    marked: list[Message] = []
-    try:
-        consumer.assign(places)
-        end = time.monotonic() + PATIENCE_SECONDS
-        while left and (most is None or seen < most):
-            messages = consumer.consume(most or 10_000, timeout=0.1)
-            seen += len(messages)
-            end = time.monotonic() + PATIENCE_SECONDS if messages else end
-            for message in messages:
-                error = message.error()
-                if error and error.code() == KafkaError._PARTITION_EOF:
-                    left.discard(message.partition())
-                elif error and error.code() not in TRANSIENT:
-                    raise StreamFailed(f"can't read the topic {topic.name}: {error.str()}")
-                elif not error and message.headers():
-                    marked.append(message)
-            if time.monotonic() > end:
-                raise StreamFailed(f"the end of the topic {topic.name} can't be reached", "see Kafka's log")
-    finally:
-        consumer.close()
-    return marked

@@ -18,21 +18,24 @@ from tidemill.stream.opening import BUFFER, SourceFile, read_errors
 class ParquetFile:
     """A Parquet file; a reject's line is its row, from 1."""
 
-    def __init__(self, file: SourceFile, columns: Sequence[Column]) -> None:
+    def __init__(self, file: SourceFile, columns: Sequence[Column], key: str) -> None:
+        """A file whose declared columns the pipeline file has under ``key``."""
         self.file = file
         self.columns = columns
+        self.key = key
 
     def check(self) -> bool:
         with self._open() as file:
             schema = file.schema_arrow
             refuse_missing(self.file.label, schema.names, self.columns)
-            refuse_types(self.file.label, schema, self.columns)
+            refuse_types(self.file.label, schema, self.columns, self.key)
             return bool(file.metadata.num_rows)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         row = 1
         with self._open() as file:
-            names = [column.name for column in self.columns]
+            there = set(file.schema_arrow.names)
+            names = [column.name for column in self.columns if column.name in there]
             for batch in file.iter_batches(size, columns=names, use_threads=False):
                 wanted = pa.Table.from_batches([batch.slice(0, limit + 1 - row)])
                 yield convert(wanted, self.columns, self.file.label, row)

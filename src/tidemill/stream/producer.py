@@ -20,19 +20,22 @@ from confluent_kafka.admin import AdminClient
 from tidemill import kafka
 from tidemill.catalog import SourceState
 from tidemill.errors import LogLost, SourceError, TopicError
+from tidemill.failpoints import failpoint
 from tidemill.kafka import Topic
 from tidemill.rejects import Rejects
 from tidemill.rows import encode
 from tidemill.stage import Stage
 from tidemill.stream.log import COMMIT_SECONDS, Log, Messages
 from tidemill.stream.pace import Pacer
-from tidemill.stream.source import Chunk, SourceReader, open_source
+from tidemill.stream.source import SourceReader, open_source, open_tables
+from tidemill.stream.tables import read_tables
 
 
 def run_producer(stage: Stage, bootstrap: str | None) -> None:
-    """The stage's work: claim the topic, find the place in it, send the rest, mark the end."""
+    """The stage's work: read the side tables, claim the topic, find the place in it, send the rest, mark the end."""
     run = stage.run
     reader = open_source(run.pipeline, run.base)
+    read_tables(stage, open_tables(run.pipeline, run.base))
     state = plan(stage, reader)
     if state.complete or stage.stop.is_set():
         return
@@ -72,11 +75,7 @@ def plan(stage: Stage, reader: SourceReader) -> SourceState:
     if state is None:
         state = SourceState(reader.fingerprint)
         catalog.save_source(state)
-    if state.fingerprint != reader.fingerprint:
-        raise SourceError(
-            f"{reader.title} is not the source that this run began with",
-            "put the old one back, give another --run-dir, or --fresh to begin anew",
-        )
+    reader.refuse_other(state.fingerprint)
     if parts is not None and state.rows is None:
         rows = count_rows(stage, reader)
         if stage.stop.is_set():
@@ -100,21 +99,13 @@ def count_rows(stage: Stage, reader: SourceReader) -> int:
     rows, example = 0, ""
     for chunk in reader.chunks():
         rows += len(chunk.rows)
-        example = example or first_reason(chunk)
+        example = example or chunk.first_reason()
         stage.count(rows=rows)
         if stage.stop.is_set():
             break
     if not rows and not stage.stop.is_set():
-        raise nothing_fits(reader, example)
+        raise reader.nothing_fits(example)
     return rows
-
-
-def first_reason(chunk: Chunk) -> str:
-    return next((f"; the first, line {one.line}: {one.reason}" for one in chunk.rejects), "")
-
-
-def nothing_fits(reader: SourceReader, example: str) -> SourceError:
-    return SourceError(f"no row of {reader.title} fits the declared columns{example}", "see [source.columns]")
 
 
 def topic_of(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[SourceState, Topic]:
@@ -131,6 +122,7 @@ def topic_of(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[Sour
         state = replace(state, topic_created=True)
         catalog.save_source(state)  # said before it is so: a crash in between must not leave the topic unowned
         topic = kafka.create(admin, spec.topic, spec.partitions)
+        failpoint("topic.created")
     if topic.partitions != spec.partitions:
         raise TopicError(
             f"the topic {topic.name} has {topic.partitions} partitions, the pipeline says {spec.partitions}",
@@ -159,7 +151,7 @@ def send(stage: Stage, reader: SourceReader, log: Log, position: int) -> tuple[i
     seen, example = 0, ""
     for chunk in reader.chunks():
         rejects.extend([asdict(one) for one in chunk.rejects])
-        example = example or first_reason(chunk)
+        example = example or chunk.first_reason()
         skipped = min(max(position - seen, 0), len(chunk.rows))
         seen += len(chunk.rows)
         for part in messages(chunk.rows.slice(skipped), spec.key, spec.partitions, together=pacer.full_speed):
@@ -172,7 +164,7 @@ def send(stage: Stage, reader: SourceReader, log: Log, position: int) -> tuple[i
     log.commit()
     stage.count(produced=log.position, rejected=rejects.count)
     if not seen and not stage.stop.is_set():
-        raise nothing_fits(reader, example)
+        raise reader.nothing_fits(example)
     rejects.publish()
     return seen, rejects.count
 

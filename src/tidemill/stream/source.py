@@ -1,4 +1,4 @@
-"""The source: a data set read in order and in constant memory, from files or from a built-in sample."""
+"""Data sets read in order and in constant memory, from files or from a built-in sample: the source, and the tables."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidemill.errors import InputError, SourceError, did_you_mean
 from tidemill.rows import arrow_schema
 from tidemill.samples import Sample, find_sample
-from tidemill.spec import Column, Pipeline, Source
+from tidemill.spec import Column, Data, Pipeline, SideTable, Source
 from tidemill.stream.arrow_values import convert, refuse_types
 from tidemill.stream.chunk import Chunk, Readable, Reject, refuse_missing
 from tidemill.stream.csv_reader import CsvFile
@@ -22,20 +22,22 @@ from tidemill.stream.json_reader import JsonLinesFile
 from tidemill.stream.opening import SourceFile, read_errors, source_file
 from tidemill.stream.parquet_reader import ParquetFile
 
-__all__ = ["Chunk", "Reject", "SourceReader", "open_source"]
+__all__ = ["Chunk", "Reject", "SourceReader", "open_source", "open_tables"]
 
 ENDS = 2**20  # of each file, so many bytes at either end are in the fingerprint
 
 
 @dataclass(frozen=True)
 class SourceReader:
-    """A source that was found readable. ``title`` names it in messages; ``fingerprint`` changes when its data do.
+    """Data that were found readable. ``title`` names them in messages, ``key`` is where the pipeline file has them;
+    ``fingerprint`` changes when the data do.
 
     The fingerprint is a sha256 over each file's name, size, first and last MiB; a sample's, over its name, version and
     number of rows.
     """
 
     title: str
+    key: str
     fingerprint: str
     parts: tuple[Readable, ...]
     limit: int
@@ -54,18 +56,32 @@ class SourceReader:
                 left -= len(chunk)
                 yield chunk
 
+    def refuse_other(self, fingerprint: str) -> None:
+        """Raise where these are not the data that the run began with, which had that fingerprint."""
+        if fingerprint != self.fingerprint:
+            what = "source" if self.key == "source" else f"table {self.key.removeprefix('tables.')}"
+            raise SourceError(
+                f"{self.title} is not the {what} that this run began with",
+                "put the old one back, give another --run-dir, or --fresh to begin anew",
+            )
+
+    def nothing_fits(self, example: str) -> SourceError:
+        """The error for data of which every record is a reject; ``example`` tells of the first."""
+        return SourceError(f"no row of {self.title} fits the declared columns{example}", f"see [{self.key}.columns]")
+
 
 @dataclass(frozen=True)
 class SampleRows:
-    """A sample as a source."""
+    """A sample as a source; ``key`` is where the pipeline file has it."""
 
     sample: Sample
     columns: Sequence[Column]
+    key: str
 
     def check(self) -> bool:
         label = f"the sample {self.sample.name}"
         refuse_missing(label, [column.name for column in self.sample.columns], self.columns)
-        refuse_types(label, arrow_schema(self.sample.columns), self.columns)
+        refuse_types(label, arrow_schema(self.sample.columns), self.columns, self.key)
         return True
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
@@ -81,40 +97,65 @@ def open_source(pipeline: Pipeline, folder: Path) -> SourceReader:
     Raises:
         SourceError: it is missing, empty, unreadable, of an unknown kind, or without a declared column.
     """
-    source = pipeline.source
-    return open_sample(source) if source.sample is not None else open_files(source, folder)
+    return open_data(pipeline.source, folder, "source")
 
 
-def open_sample(source: Source) -> SourceReader:
+def open_tables(pipeline: Pipeline, folder: Path) -> Mapping[str, SourceReader]:
+    """The pipeline's side tables by name, each opened as :func:`open_source` does the source.
+
+    Raises:
+        SourceError: as there; it names the table.
+    """
+    return {name: open_table(name, table, folder) for name, table in pipeline.tables.items()}
+
+
+def open_table(name: str, table: SideTable, folder: Path) -> SourceReader:
+    key = f"tables.{name}"
+    path = folder / (table.path or "")
+    if table.beside is not None and path.name == table.beside and not os.path.lexists(path):
+        raise SourceError(
+            f"no file {path}, which the table {name} is read from",
+            f"put {table.beside} beside the data, or say where it is: --set {key}.path={Path('/folder', table.beside)}",
+        )
+    return open_data(table, folder, key)
+
+
+def open_data(data: Data, folder: Path, key: str) -> SourceReader:
+    return open_sample(data, key) if data.sample is not None else open_files(data, folder, key)
+
+
+def open_sample(data: Data, key: str) -> SourceReader:
     try:
-        sample = find_sample(source.sample or "")
+        sample = find_sample(data.sample or "")
     except InputError as error:
         raise SourceError(error.message, error.hint) from error
-    rows = source.rows or sample.default_rows
-    part = SampleRows(sample, source.schema_)
+    rows = most_rows(data) or sample.default_rows
+    part = SampleRows(sample, data.schema_, key)
     part.check()
     digest = hashlib.sha256(f"{sample.name} {sample.version} {rows}".encode()).hexdigest()
-    return SourceReader(f"the sample {sample.name}", digest, (part,), rows)
+    return SourceReader(f"the sample {sample.name}", key, digest, (part,), rows)
 
 
-def open_files(source: Source, folder: Path) -> SourceReader:
-    files = find_files(source.path or "", folder)
-    parts = tuple(reader_of(file, source) for file in files)
+def most_rows(data: Data) -> int | None:
+    return data.rows if isinstance(data, Source) else None
+
+
+def open_files(data: Data, folder: Path, key: str) -> SourceReader:
+    files = find_files(data.path or "", folder)
+    parts = tuple(reader_of(file, data, key) for file in files)
     filled = [part.check() for part in parts]
-    title = files[0].label if len(files) == 1 else f"{source.path} ({len(files)} files)"
+    title = files[0].label if len(files) == 1 else f"{data.path} ({len(files)} files)"
     if not any(filled):
         raise SourceError(f"{title} has no rows", "give a file with at least one row of data")
-    return SourceReader(title, fingerprint(files), parts, source.rows or sys.maxsize)
+    return SourceReader(title, key, fingerprint(files), parts, most_rows(data) or sys.maxsize)
 
 
-def reader_of(file: SourceFile, source: Source) -> Readable:
+def reader_of(file: SourceFile, data: Data, key: str) -> Readable:
     if file.format == "csv":
-        if source.delimiter in '"\r\n':
-            raise SourceError(f"source.delimiter is {source.delimiter!r}", 'give another, such as "," or ";"')
-        return CsvFile(file, source.schema_, source.header, source.delimiter)
+        return CsvFile(file, data, key)
     if file.format == "json":
-        return JsonLinesFile(file, source.schema_)
-    return ParquetFile(file, source.schema_)
+        return JsonLinesFile(file, data.schema_)
+    return ParquetFile(file, data.schema_, key)
 
 
 def find_files(path: str, folder: Path) -> list[SourceFile]:

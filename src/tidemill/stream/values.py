@@ -5,94 +5,98 @@
 | int | decimal digits with an optional sign, within 64 bits; never by way of a float, so "5.0" and "1e3" are refused |
 | float | decimal or exponent notation, to the nearest float64; no infinity, no NaN |
 | bool | true/false, t/f, yes/no, y/n, 1/0, in upper or lower case |
-| timestamp | ISO 8601 date or date-time (``T`` or a space) to minutes, seconds or microseconds; UTC if no zone |
+| timestamp | what its format says, else ISO 8601: a date or date-time (``T`` or a space), to microseconds at the most |
 | string | anything, untouched |
 
 Blanks around a value matter only in strings. Empty text is a missing value; in a required string, the empty string.
+What a column's cleaning asks for is done first: see ``cleaning.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 import pyarrow as pa
 
 from tidemill.errors import shorten
-from tidemill.rows import ARTICLE, arrow_schema
-from tidemill.spec import Column, ColumnKind
+from tidemill.rows import ARROW, ARTICLE, arrow_schema
+from tidemill.spec import Column
 from tidemill.stream.chunk import Bad
+from tidemill.stream.cleaning import default_value, is_missing, missing_reason, stripped
+from tidemill.stream.moments import timestamp
 
 TRUE = ["true", "t", "yes", "y", "1"]
 FALSE = ["false", "f", "no", "n", "0"]
-WANTED = ARTICLE | {"timestamp": "a timestamp (ISO 8601)"}
-
-# Zeros beyond the microseconds lose nothing; other digits there would.
-ISO_8601 = (
-    r"^(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"(?:[T ](?P<minutes>[0-9]{2}:[0-9]{2})(?:(?P<seconds>:[0-5][0-9])(?:(?P<fraction>\.[0-9]{1,6})0*)?)?"
-    r" ?(?P<zone>Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?$"
-)
 
 
 def typed(texts: pl.DataFrame, columns: Sequence[Column]) -> tuple[pa.Table, list[Bad]]:
     """The rows of ``texts`` (a string column for each declared one) that fit, typed, and those that don't."""
     values = texts.select([value_of(column) for column in columns])
-    unfit = {column.name: mask for column in columns if (mask := misfits(texts, values, column)) is not None}
-    if not unfit:
-        return values.to_arrow().cast(arrow_schema(columns)), []
-    masks = pl.DataFrame(unfit)
-    any_unfit = masks.select(pl.any_horizontal(pl.all())).to_series()
-    bad = [Bad(place, reasons(texts, masks, columns, place)) for place in any_unfit.arg_true()]
-    return values.filter(~any_unfit).to_arrow().cast(arrow_schema(columns)), bad
+    unfit = [reasons(texts[column.name], values[column.name], column) for column in columns]
+    bad = merged(unfit)
+    if bad:
+        fits = pl.Series([True]).new_from_index(0, len(values)).scatter([one.place for one in bad], False)
+        values = values.filter(fits)
+    return values.to_arrow().cast(arrow_schema(columns)), bad
+
+
+def typed_column(texts: pl.Series, column: Column) -> tuple[pa.Array, dict[int, str]]:
+    """One column's texts, typed, null where they don't fit, and why at each place where they don't."""
+    texts = texts.alias(column.name)
+    values = texts.to_frame().select(value_of(column)).to_series()
+    return values.to_arrow().cast(ARROW[column.kind]), reasons(texts, values, column)
+
+
+def merged(unfit: Sequence[Mapping[int, str]]) -> list[Bad]:
+    """The records that don't fit, from what is wrong in each column."""
+    places = sorted(set().union(*unfit))
+    return [Bad(place, [found[place] for found in unfit if place in found]) for place in places]
 
 
 def value_of(column: Column) -> pl.Expr:
-    """The typed column; null where the text is missing or does not fit."""
-    text = pl.col(column.name)
-    if column.kind == "string":
-        return pl.when(text != "").then(text).alias(column.name) if column.optional else text
-    return parsed(text.str.strip_chars(), column.kind).alias(column.name)
+    """The typed column; null where the text is missing (unless there is a default) or does not fit."""
+    text = stripped(pl.col(column.name), column)
+    value = text if column.kind == "string" else parsed(text.str.strip_chars(), column)
+    missing, default = is_missing(text, column), default_value(column)
+    if default is not None:
+        value = pl.when(missing).then(pl.lit(default)).otherwise(value)
+    elif column.cleaning.missing or (column.kind == "string" and column.optional):
+        value = pl.when(~missing).then(value)
+    return value.alias(column.name)
 
 
-def parsed(text: pl.Expr, kind: ColumnKind) -> pl.Expr:
-    if kind == "int":
+def parsed(text: pl.Expr, column: Column) -> pl.Expr:
+    if column.kind == "int":
         return text.cast(pl.Int64, strict=False)
-    if kind == "float":
+    if column.kind == "float":
         number = text.cast(pl.Float64, strict=False)
         return pl.when(number.is_finite()).then(number)
-    if kind == "bool":
+    if column.kind == "bool":
         word = text.str.to_lowercase()
         return pl.when(word.is_in(TRUE)).then(True).when(word.is_in(FALSE)).then(False)
-    return timestamp(text)
+    return timestamp(text, column.cleaning.format)
 
 
-def timestamp(text: pl.Expr) -> pl.Expr:
-    """ISO 8601 text as microseconds in UTC, between the years 1 and 9999; null where it is none."""
-    part = text.str.extract_groups(ISO_8601).struct.field
-    zone = pl.when(part("zone").is_null() | (part("zone") == "Z")).then(pl.lit("+00:00")).otherwise(part("zone"))
-    pieces = [part("date"), pl.lit("T"), part("minutes").fill_null("00:00"), part("seconds").fill_null(":00")]
-    whole = pl.concat_str([*pieces, part("fraction").fill_null(""), zone])
-    stamp = whole.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False)
-    return pl.when(stamp.dt.year().is_between(1, 9999)).then(stamp)
+def reasons(texts: pl.Series, values: pl.Series, column: Column) -> dict[int, str]:
+    """Why there is no value, at each place where it does not fit or is missing though required."""
+    if not values.null_count():
+        return {}
+    text = stripped(pl.col(texts.name), column)
+    missing = texts.to_frame().select(is_missing(text, column)).to_series()
+    unfit = values.is_null() & ~missing if column.may_lack else values.is_null()
+    places = unfit.arg_true()
+    found = zip(places.to_list(), texts.gather(places).to_list(), missing.gather(places).to_list(), strict=True)
+    return {place: missing_reason(column, text) if is_none else misfit(column, text) for place, text, is_none in found}
 
 
-def misfits(texts: pl.DataFrame, values: pl.DataFrame, column: Column) -> pl.Series | None:
-    """Where a value does not fit or is missing though required; None where all is well."""
-    if column.kind == "string" or not values[column.name].null_count():
-        return None
-    unfit = values[column.name].is_null()
-    return unfit & (texts[column.name].str.strip_chars() != "") if column.optional else unfit
-
-
-def reasons(texts: pl.DataFrame, masks: pl.DataFrame, columns: Sequence[Column], place: int) -> list[str]:
-    unfit = [column for column in columns if column.name in masks.columns and masks[column.name][place]]
-    return [reason(column, texts[column.name][place]) for column in unfit]
-
-
-def reason(column: Column, text: str) -> str:
-    return misfit(column, text) if text.strip() else f"{column.name} is missing"
+def wanted(column: Column) -> str:
+    """What a value of the column should have been."""
+    if column.kind != "timestamp":
+        return ARTICLE[column.kind]
+    form = column.cleaning.format
+    return "a timestamp (ISO 8601)" if form is None else f'a timestamp of the form "{form}"'
 
 
 def misfit(column: Column, value: object) -> str:
-    return f"{column.name} is {shorten(value, 40)}, not {WANTED[column.kind]}"
+    return f"{column.name} is {shorten(value, 40)}, not {wanted(column)}"

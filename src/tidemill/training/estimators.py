@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
 from tidemill import spec
 from tidemill.errors import Fault, did_you_mean, shorten
+from tidemill.training.parameters import NEEDED, RULES, RULES_OF, together_faults
 
 # The modules of pyspark.ml that hold estimators, and the kind that each module's estimators are of.
 MODULES = {
@@ -44,50 +45,10 @@ EXPORTABLE = (
     "IDF",
 )
 SUPERVISED = ("classification", "regression")
+BINARY = ("GBTClassifier", "LinearSVC")  # the classifiers that know but two classes, 0 and 1
 OWN_COLUMNS = ("prediction", "probability", "rawPrediction")
+ITEM_KEYS = ("item", "score", "similarity")
 INTERNAL = "__"
-
-
-class Rule(NamedTuple):
-    """What Spark demands of a parameter's value beyond its type."""
-
-    fits: Callable[[Any], bool]
-    expected: str
-
-
-def least(bound: float) -> Rule:
-    return Rule(lambda value: value >= bound, f"{bound:g} or more")
-
-
-def one_of(*names: str) -> Rule:
-    return Rule(lambda value: value in names, f"one of {', '.join(names)}")
-
-
-UNIT = Rule(lambda value: 0 <= value <= 1, "from 0 to 1")
-RULES: dict[str, Rule] = {
-    "aggregationDepth": least(2),
-    "distanceMeasure": one_of("euclidean", "cosine"),
-    "elasticNetParam": UNIT,
-    "epsilon": Rule(lambda value: value > 1, "above 1"),
-    "initMode": one_of("k-means||", "random"),
-    "initSteps": least(1),
-    "k": least(2),
-    "loss": one_of("squaredError", "huber"),
-    "maxBlockSizeInMB": least(0),
-    "maxIter": least(0),
-    "regParam": least(0),
-    "threshold": UNIT,
-    "thresholds": Rule(
-        lambda value: min(value, default=-1) >= 0 and len(value) > 1 and value.count(0) < 2,
-        "one number for each class, all above 0 but for at most one that is 0",
-    ),
-    "tol": least(0),
-}
-RULES_OF: dict[str, dict[str, Rule]] = {
-    "LogisticRegression": {"family": one_of("auto", "binomial", "multinomial")},
-    "LinearRegression": {"solver": one_of("auto", "normal", "l-bfgs")},
-    "KMeans": {"solver": one_of("auto", "row", "block")},
-}
 TYPES = {
     "toInt": "a whole number",
     "toFloat": "a number",
@@ -113,7 +74,15 @@ def model_faults(raw: Mapping[str, Any]) -> list[Fault]:
         except ValidationError:
             continue
         found += faults_of(f"models.{name}", model, kinds)
+        found += title_faults(f"models.{name}.titles", model, spec.table(spec.table(raw, "tables"), model.titles or ""))
     return found
+
+
+def title_faults(path: str, model: spec.Model, side: Mapping[str, Any]) -> Iterator[Fault]:
+    """Columns of the titles that a recommended item has keys of its own for."""
+    for name in spec.table(side, "columns"):
+        if name in ITEM_KEYS and name != side.get("key"):
+            yield Fault(path, f'"{model.titles}", with a column "{name}"', "a table whose columns are called otherwise")
 
 
 def faults_of(path: str, model: spec.Model, kinds: Mapping[str, str]) -> Iterator[Fault]:
@@ -132,6 +101,7 @@ def faults_of(path: str, model: spec.Model, kinds: Mapping[str, str]) -> Iterato
     yield from type_faults(path, model, kind, kinds)
     yield from label_faults(path, model, kind, kinds)
     yield from params_faults(f"{path}.params", model)
+    yield from together_faults(path, model)
 
 
 @cache
@@ -161,7 +131,8 @@ def kind_of(name: str) -> str:
 def column_faults(path: str, model: spec.Model) -> Iterator[Fault]:
     """Names that Spark's feature stages would take for something else, or that the model's own columns have."""
     places = [(f"{path}.features[{place}]", name) for place, name in enumerate(model.features)]
-    for where, name in [*places, (f"{path}.label", model.label or "label")]:
+    places += [(f"{path}.{role}", getattr(model, role) or role) for role in ("label", "user", "item", "rating")]
+    for where, name in places:
         if "." in name or "`" in name:
             yield Fault(where, f'"{name}"', "a column without . or ` in its name", "Spark reads those as its own signs")
         elif name in OWN_COLUMNS or name.startswith(INTERNAL):
@@ -183,6 +154,11 @@ def role_faults(path: str, model: spec.Model, kind: str) -> Iterator[Fault]:
             yield Fault(f"{path}.{role}", "nothing", f"the column of the {role}s of {model.estimator}")
         elif value is not None and role not in allowed:
             yield Fault(f"{path}.{role}", f'"{value}"', f"no {role}: {model.estimator} is {kind}")
+    if recommends and model.user == model.item and model.user is not None:
+        yield Fault(f"{path}.item", f'"{model.item}", also the user', "another column")
+    if recommends and model.rating is None and model.params.get("implicitPrefs") is not True:
+        hint = "or params = { implicitPrefs = true }, where each row counts 1"
+        yield Fault(f"{path}.rating", "nothing", "the column of the ratings", hint)
     if model.scale != "none" and kind in ("recommendation", "text"):
         yield Fault(f"{path}.scale", f'"{model.scale}"', f"none: {model.estimator} is {kind}")
 
@@ -231,7 +207,9 @@ def params_faults(path: str, model: spec.Model) -> Iterator[Fault]:
             yield Fault(where, shorten(value), "nothing: Tidemill sets the columns", "see features and label")
         else:
             yield from value_faults(where, model.estimator, known[name], value)
-    yield from together_faults(path, model.params)
+    for name, meaning in NEEDED.get(model.estimator, {}).items():
+        if name not in model.params:
+            yield Fault(f"{path}.{name}", "nothing", meaning)
 
 
 def value_faults(where: str, estimator: str, param: Any, value: Any) -> Iterator[Fault]:
@@ -245,16 +223,6 @@ def value_faults(where: str, estimator: str, param: Any, value: Any) -> Iterator
     rule = RULES_OF.get(estimator, {}).get(param.name) or RULES.get(param.name)
     if rule is not None and not rule.fits(converted):
         yield Fault(where, shorten(value), rule.expected)
-
-
-def together_faults(path: str, params: Mapping[str, Any]) -> Iterator[Fault]:
-    """Parameters that are good alone and refused together."""
-    if "threshold" in params and "thresholds" in params:
-        yield Fault(f"{path}.threshold", "both threshold and thresholds", "one of them")
-    if params.get("loss") == "huber" and params.get("elasticNetParam", 0) != 0:
-        yield Fault(f"{path}.elasticNetParam", shorten(params["elasticNetParam"]), 'none with loss = "huber"')
-    if params.get("loss") == "huber" and params.get("solver") == "normal":
-        yield Fault(f"{path}.solver", '"normal"', 'auto or l-bfgs with loss = "huber"')
 
 
 def params_of(kind: Any) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
 from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel
@@ -21,13 +22,17 @@ from tidemill.catalog import TrainedModel
 from tidemill.errors import TrainingFailed, shorten
 from tidemill.scoring import RowScorer, row_scorer
 from tidemill.scoring.base import Scores
+from tidemill.scoring.clusters import cluster_scorer
 from tidemill.scoring.parity import compare
-from tidemill.training import evaluate, export
+from tidemill.training import evaluate, export, similar
 from tidemill.training.estimators import estimator_class
 from tidemill.training.features import FEATURES, HELD, LABEL, Inputs, stages, with_label
+from tidemill.training.matching import Earlier
 from tidemill.training.profile import Profile, profile
+from tidemill.training.recommend import SEED, train_recommender
 from tidemill.training.spark import local
 from tidemill.training.survey import Found
+from tidemill.training.usable import check_usable
 
 SAMPLE = 1_000  # rows that a scorer is compared with Spark on
 SPARK_ERRORS = (PySparkException, Py4JError, ConnectionError)  # the last two also when its JVM is gone
@@ -36,10 +41,14 @@ OUTPUTS = ("prediction", "rawPrediction", "probability")
 
 @dataclass(frozen=True)
 class Files:
-    """Where a model's files go: ``folder`` while they are written, ``final`` as the catalog will name it."""
+    """Where a model's files go: ``folder`` while they are written, ``final`` as the catalog will name it.
+
+    ``earlier``: by the models' names, their scorer files in the newest generation that was published before.
+    """
 
     folder: Path
     final: str
+    earlier: Mapping[str, Earlier] = field(default_factory=dict)
 
     def scorer(self, model: str) -> str:
         return f"scorers/{model}.npz"
@@ -48,15 +57,25 @@ class Files:
         return f"spark/{model}"
 
 
-def train(inputs: Inputs, rows: DataFrame, found: Found, where: Files) -> TrainedModel:
+def train(
+    inputs: Inputs, rows: DataFrame, found: Found, where: Files, titles: pa.Table | None = None
+) -> TrainedModel:
     """Train one model on the rows of a generation that are not held out, and write its files.
+
+    Args:
+        titles: the side table that tells more of a recommender's items, its key first.
 
     Raises:
         TrainingFailed: it can't be trained on these rows; the message says why.
         ParityFailed: its scorer does not give Spark's predictions.
+        CatalogError: the scorer file of the generation before is not as the catalog has it.
     """
     found.check(inputs)
     with spark_errors(inputs.name):
+        if inputs.estimator_kind == "recommendation":
+            return trained_recommender(inputs, with_label(rows, inputs), found, where, titles)
+        if inputs.estimator_kind in similar.WAYS:
+            return trained_similar(inputs, with_label(rows, inputs), found, where)
         return trained_model(inputs, with_label(rows, inputs), found, where)
 
 
@@ -74,17 +93,47 @@ def trained_model(inputs: Inputs, usable: DataFrame, found: Found, where: Files)
     began = time.perf_counter()
     fitted = fit(inputs, training, found.empty_strings)
     seconds = time.perf_counter() - began
+    check_usable(inputs, found, fitted.stages[-1])
     fitted.write().overwrite().save(local(where.folder / where.spark(inputs.name)))
     scorer_path = where.folder / where.scorer(inputs.name)
     export.export(scorer_path, inputs, fitted, found.seen)
+    clusters = None
+    if inputs.estimator_kind == "clustering":
+        clusters = profile(scorer_path, inputs, fitted.transform(training), where.earlier.get(inputs.name))
     scorer = row_scorer(scoring.load(scorer_path))
     on_training = not found.rows["holdout"]
     scored = outputs(fitted.transform(training if on_training else held), inputs).cache()
     try:
         parity = compare(scorer, *sample(scored, inputs))
-        metrics = metrics_of(inputs, fitted, scored, found)
+        metrics = metrics_of(inputs, fitted, scorer, scored, found)
     finally:
         scored.unpersist()
+    return described(inputs, found, where, metrics, seconds, parity, clusters)
+
+
+def trained_recommender(
+    inputs: Inputs, usable: DataFrame, found: Found, where: Files, titles: pa.Table | None
+) -> TrainedModel:
+    spark_path, scorer_path = where.folder / where.spark(inputs.name), where.folder / where.scorer(inputs.name)
+    outcome = train_recommender(inputs, usable, found, spark_path, scorer_path, titles)
+    return described(inputs, found, where, *outcome)
+
+
+def trained_similar(inputs: Inputs, usable: DataFrame, found: Found, where: Files) -> TrainedModel:
+    spark_path, scorer_path = where.folder / where.spark(inputs.name), where.folder / where.scorer(inputs.name)
+    return described(inputs, found, where, *similar.train_similar(inputs, usable, found, spark_path, scorer_path))
+
+
+def described(
+    inputs: Inputs,
+    found: Found,
+    where: Files,
+    metrics: evaluate.Metrics,
+    seconds: float,
+    parity: dict[str, Any],
+    profile: Profile | None = None,
+) -> TrainedModel:
+    """What the catalog is to say of a model whose files are written."""
     return TrainedModel(
         model=inputs.name,
         estimator=inputs.model.estimator,
@@ -93,16 +142,20 @@ def trained_model(inputs: Inputs, usable: DataFrame, found: Found, where: Files)
         parity=parity,
         rows=found.rows,
         scorer_path=f"{where.final}/{where.scorer(inputs.name)}",
-        sha256=files.sha256(scorer_path),
+        sha256=files.sha256(where.folder / where.scorer(inputs.name)),
         spark_path=f"{where.final}/{where.spark(inputs.name)}",
-        profile=profile_of(inputs, fitted, scorer, training),
+        profile=profile,
     )
 
 
 def fit(inputs: Inputs, training: DataFrame, empty_strings: bool) -> PipelineModel:
     """The pipeline of feature stages and estimator, fitted. A label that it meets later and does not know is kept."""
     columns = {"featuresCol": FEATURES} | ({"labelCol": LABEL} if inputs.model.label else {})
-    estimator = estimator_class(inputs.model.estimator)(**columns, **inputs.model.params)
+    estimator = estimator_class(inputs.model.estimator)(**columns)
+    for name, value in inputs.model.params.items():  # pyspark's constructors don't take every parameter
+        estimator.set(estimator.getParam(name), value)
+    if estimator.hasParam("seed") and not estimator.isSet("seed"):
+        estimator.set(estimator.seed, SEED)
     fitted: PipelineModel = Pipeline(stages=[*stages(inputs, empty_strings), estimator]).fit(training)
     label = export.label_indexer(fitted)
     if label is not None:
@@ -133,30 +186,26 @@ def vectors(rows: list[Row], name: str) -> Any:
     return np.array([row[name].toArray() for row in rows], dtype=np.float64)
 
 
-def metrics_of(inputs: Inputs, fitted: PipelineModel, scored: DataFrame, found: Found) -> evaluate.Metrics:
+def metrics_of(
+    inputs: Inputs, fitted: PipelineModel, scorer: RowScorer, scored: DataFrame, found: Found
+) -> evaluate.Metrics:
     """The metrics on the held-out rows; with no holdout at all those of the training rows, each named ``training_...``.
 
     Where a share is held out but none of these rows fell into it, there is nothing to score on, and all are None.
     """
     kind, model = inputs.estimator_kind, fitted.stages[-1]
-    own: evaluate.Metrics = {"training_cost": model.summary.trainingCost} if kind == "clustering" else {}
+    own = evaluate.fit_of_clusters(model) if kind == "clustering" else {}
     if found.rows["holdout"] == 0 and found.holds_out:
-        return evaluate.nothing(kind) | own
+        return evaluate.nothing(inputs.model.estimator, kind) | own
     if kind == "classification":
         metrics = evaluate.classification(scored, model.numClasses)
     elif kind == "regression":
         metrics = evaluate.regression(scored)
     else:
-        metrics = evaluate.clustering(scored, model)
+        metrics = evaluate.clustering(scored, cluster_scorer(scorer))
     if not found.rows["holdout"]:
         metrics = {f"training_{name}": value for name, value in metrics.items()}
     return metrics | own
-
-
-def profile_of(inputs: Inputs, fitted: PipelineModel, scorer: RowScorer, training: DataFrame) -> Profile | None:
-    if inputs.estimator_kind != "clustering":
-        return None
-    return profile(fitted.stages[-1], scorer, inputs, fitted.transform(training))
 
 
 def reason(error: Exception) -> str:

@@ -90,7 +90,9 @@ def session(master: str | None, folder: Path, logs: Path, little: bool = False) 
         with shell(java, None if master else folder), own_signals(), whole(), (logs / "spark.out").open("ab") as out:
             quiet = {"stdout": out, "stderr": subprocess.STDOUT, "start_new_session": True}
             gateway = launch_gateway(conf, quiet)
-            return SparkSession(SparkContext(conf=conf, gateway=gateway))
+            context = SparkContext(conf=conf, gateway=gateway)
+            context.setCheckpointDir(local(folder / "checkpoints"))  # without one, 50 iterations of ALS kill the JVM
+            return SparkSession(context)
     except (PySparkException, Py4JError, OSError) as error:
         raise TrainingFailed(f"Spark did not start: {shorten(str(error))}", where) from error
 

@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tidemill.errors import TrainingFailed
+from tidemill.training.estimators import BINARY
 from tidemill.training.features import HELD, Inputs, all_given, column
 
 MOST_CLASSES = 100  # as Spark itself allows for a label without metadata
@@ -21,12 +22,14 @@ class Found:
 
     ``seen``: ``{feature: {"minimum", "maximum", "example"}}``; minimum and maximum of numeric features only.
     ``label``: the lowest and highest value of a numeric label in training, and how many of them are no whole numbers.
+    ``classes``: how many a string label has in training, asked only for estimators that know but two.
     ``holds_out``: whether the pipeline holds rows back at all. ``empty_strings``: whether a string feature has any.
     """
 
     rows: dict[str, int]
     seen: dict[str, dict[str, Any]]
     label: tuple[float, float, int] | None
+    classes: int | None
     holds_out: bool
     empty_strings: bool
 
@@ -34,15 +37,31 @@ class Found:
         """Raise TrainingFailed where there is nothing to train on, or the label is not what Spark takes for a class."""
         if not self.rows["train"]:
             raise TrainingFailed(f"{inputs.name}: no row to train on ({self.rows['skipped']} lack a value)")
-        if self.label is None or inputs.estimator_kind != "classification":
+        if inputs.estimator_kind != "classification":
+            return
+        name = inputs.model.label
+        if self.classes not in (None, 2):
+            raise TrainingFailed(f"{inputs.name}: the label {name} has {counted(self.classes)}; {only_two(inputs)}")
+        if self.label is None:
             return
         low, high, fractional = self.label
-        name = inputs.model.label
         if low < 0 or fractional:
             found = f"{low:g}" if low < 0 else f"{fractional} fractional values"
             raise TrainingFailed(f"{inputs.name}: the label {name} holds {found}; a class is a whole number from 0 on")
         if high >= MOST_CLASSES:
             raise TrainingFailed(f"{inputs.name}: the label {name} holds {high:g}; at most {MOST_CLASSES} classes")
+        if inputs.model.estimator in BINARY and high > 1:
+            raise TrainingFailed(f"{inputs.name}: the label {name} holds {high:g}; {only_two(inputs)}")
+        if inputs.model.estimator == "LinearSVC" and high < 1:
+            raise TrainingFailed(f"{inputs.name}: the label {name} holds nothing but 0; LinearSVC needs both classes")
+
+
+def only_two(inputs: Inputs) -> str:
+    return f"{inputs.model.estimator} knows two classes, DecisionTreeClassifier and RandomForestClassifier more"
+
+
+def counted(classes: int | None) -> str:
+    return "one class" if classes == 1 else f"{classes} classes"
 
 
 Key = tuple[str, ...]
@@ -75,6 +94,8 @@ def questions(inputs: Inputs) -> dict[Key, Column]:
         else:
             wanted["low", name, *lacking] = F.min(value.cast("double"))
             wanted["high", name, *lacking] = F.max(value.cast("double"))
+    if inputs.model.label and inputs.label_kind == "string" and inputs.model.estimator in BINARY:
+        wanted["classes", inputs.model.label, *lacking] = F.count_distinct(F.when(trained, column(inputs.model.label)))
     if inputs.model.label and inputs.label_kind != "string":
         label = F.when(trained, column(inputs.model.label)).cast("double")
         wanted["low", inputs.model.label, *lacking] = F.min(label)
@@ -98,4 +119,5 @@ def found_of(inputs: Inputs, total: int, answers: dict[Key, Any], holds_out: boo
         label = (low, high, answer("fractional", inputs.model.label))
     rows = {"train": train, "holdout": holdout, "skipped": total - train - holdout}
     empty = any(answer("empty", name) for name in inputs.strings)
-    return Found(rows, seen, label, holds_out, empty)
+    classes = answer("classes", inputs.model.label or "")
+    return Found(rows, seen, label, classes, holds_out, empty)

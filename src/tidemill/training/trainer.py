@@ -9,17 +9,20 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from tidemill import files
 from tidemill.catalog import Batch, TrainedModel
 from tidemill.errors import SparkDied, TrainingFailed
+from tidemill.failpoints import Steps, failpoint
 from tidemill.files import disk_errors
-from tidemill.run import Run, check_batch
+from tidemill.run import Run, check_batch, side_table
 from tidemill.stage import Stage
 from tidemill.training import spark as sparks
-from tidemill.training.features import HELD, held_out, inputs_of, read
+from tidemill.training.features import HELD, Inputs, held_out, inputs_of, read
 from tidemill.training.fitting import SPARK_ERRORS, Files, spark_errors, train
+from tidemill.training.matching import Earlier
 from tidemill.training.schemes import batches_of
 from tidemill.training.survey import survey
 
@@ -27,6 +30,7 @@ POLL_SECONDS = 0.1
 MODELS_AT_ONCE = 3
 LITTLE_ROWS = 200_000
 LITTLE_BYTES = 16 * 2**20
+STEPS = Steps("generation.synced", "generation.renamed", "generation.placed")
 
 
 def run_trainer(stage: Stage, master: str | None) -> None:
@@ -140,7 +144,18 @@ class Trainer:
             shutil.rmtree(folder, ignore_errors=True)
             (folder / "scorers").mkdir(parents=True)
         with self.stage.interruptible(), self.cached(batches) as rows:
-            return self.train_on(rows, Files(folder, self.run.relative(final)))
+            return self.train_on(rows, Files(folder, self.run.relative(final), self.earlier(int(final.name))))
+
+    def earlier(self, number: int) -> dict[str, Earlier]:
+        """Each model's scorer in the newest generation published before ``number``, whenever that one was trained."""
+        for before in range(number - 1, 0, -1):
+            found = self.catalog.generation(before) if before in self.done else None
+            if found is not None and found.state == "published":
+                return {
+                    name: Earlier(before, self.run.folder / model.scorer_path, model.sha256)
+                    for name, model in found.models.items()
+                }
+        return {}
 
     @contextmanager
     def cached(self, batches: list[Batch]) -> Iterator[DataFrame]:
@@ -167,16 +182,32 @@ class Trainer:
             found = survey(rows, self.models, holds_out=self.run.pipeline.generations.holdout.share > 0)
         pool = ThreadPoolExecutor(MODELS_AT_ONCE, thread_name_prefix="model")
         try:
-            jobs = [pool.submit(train, inputs, rows, found[inputs.name], where) for inputs in self.models]
+            jobs = [
+                pool.submit(train, inputs, rows, found[inputs.name], where, self.titles(inputs))
+                for inputs in self.models
+            ]
             wait(jobs)
             return [job.result() for job in jobs]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def titles(self, inputs: Inputs) -> pa.Table | None:
+        """The side table that tells more of a recommender's items, its key first.
+
+        Raises:
+            CatalogError: its file is not as the catalog has it.
+        """
+        name = inputs.model.titles
+        if name is None:
+            return None
+        table, key = side_table(self.run, name), self.run.pipeline.tables[name].key
+        return table.select([key, *(other for other in table.column_names if other != key)])
+
     def publish(self, number: int, final: Path, trained: list[TrainedModel]) -> None:
         """The files get their final name, then the catalog says so: its transaction is the commit point."""
+        failpoint("generation.written")
         with disk_errors(f"the generation {final}"):
-            files.publish(files.temporary(final), final)
+            files.publish(files.temporary(final), final, STEPS)
         self.catalog.publish_generation(number, trained)
         self.published += 1
         self.stage.log.info("published", generation=number, models=[one.model for one in trained])

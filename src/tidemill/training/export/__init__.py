@@ -13,7 +13,7 @@ from pyspark.ml.feature import MinMaxScalerModel, SQLTransformer, StandardScaler
 
 from tidemill.scoring import storage
 from tidemill.scoring.storage import Array
-from tidemill.training.export import clusters, linear
+from tidemill.training.export import bayes, clusters, linear, projections, trees
 from tidemill.training.export.arrays import Exported, values
 from tidemill.training.features import FILLED, LABEL, Inputs
 
@@ -84,8 +84,20 @@ def reciprocal(spread: Array) -> Array:
 
 EXPORTS: dict[str, Callable[..., Exported]] = {
     "LogisticRegression": linear.logistic_regression,
+    "LinearSVC": linear.linear_svc,
+    "NaiveBayes": bayes.naive_bayes,
+    "DecisionTreeClassifier": trees.tree_classifier,
+    "RandomForestClassifier": trees.tree_classifier,
+    "GBTClassifier": trees.boosted_classifier,
     "LinearRegression": linear.linear_regression,
+    "GeneralizedLinearRegression": linear.generalized_linear_regression,
+    "DecisionTreeRegressor": trees.tree_regressor,
+    "RandomForestRegressor": trees.tree_regressor,
+    "GBTRegressor": trees.boosted_regressor,
     "KMeans": clusters.k_means,
+    "BisectingKMeans": clusters.bisecting_k_means,
+    "GaussianMixture": clusters.gaussian_mixture,
+    "BucketedRandomProjectionLSH": projections.random_projections,
 }
 
 

@@ -1,0 +1,215 @@
+"""Price paid: sales of homes in England and Wales, rows like those of HM Land Registry's public file of 1995.
+
+Planted: the logarithm of a price is the sum of the effects of its county, property type, whether it is newly built,
+its tenure and its category, and of a normal error of 0.38; prices are whole fifties. As in the public file 1.6 % of the
+rows have a comma inside a field (the house's name before its number), a few postcodes are empty, and every field is
+quoted, without a header. Counties, districts and towns are real; the last two letters of a postcode are among those
+that no real one has, so no address is anybody's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tidemill.rows import arrow_schema
+from tidemill.samples.making import digits, join, pick, words
+from tidemill.spec import Column
+
+VERSION = 1
+SEED = 1_995
+BLOCK_ROWS = 8_192
+
+COLUMNS = (
+    Column("transaction_id", "string", False),
+    Column("price", "int", False),
+    Column("date", "string", False),
+    Column("postcode", "string", False),
+    Column("property_type", "string", False),
+    Column("new_build", "string", False),
+    Column("tenure", "string", False),
+    Column("paon", "string", False),
+    Column("saon", "string", False),
+    Column("street", "string", False),
+    Column("locality", "string", False),
+    Column("town", "string", False),
+    Column("district", "string", False),
+    Column("county", "string", False),
+    Column("category", "string", False),
+    Column("status", "string", False),
+)
+
+
+class Place(NamedTuple):
+    """A town with its district and county, and the letters that its postcodes begin with."""
+
+    county: str
+    district: str
+    town: str
+    area: str
+
+
+PLACES = tuple(
+    Place(*line.split("/"))
+    for line in """\
+GREATER LONDON/CROYDON/LONDON/SE
+GREATER LONDON/BARNET/LONDON/NW
+GREATER LONDON/BROMLEY/BROMLEY/BR
+GREATER MANCHESTER/MANCHESTER/MANCHESTER/M
+GREATER MANCHESTER/BOLTON/BOLTON/BL
+WEST MIDLANDS/BIRMINGHAM/BIRMINGHAM/B
+WEST MIDLANDS/COVENTRY/COVENTRY/CV
+WEST YORKSHIRE/LEEDS/LEEDS/LS
+WEST YORKSHIRE/WAKEFIELD/WAKEFIELD/WF
+KENT/MAIDSTONE/MAIDSTONE/ME
+KENT/CANTERBURY/CANTERBURY/CT
+HAMPSHIRE/WINCHESTER/WINCHESTER/SO
+HAMPSHIRE/HAVANT/HAVANT/PO
+ESSEX/COLCHESTER/COLCHESTER/CO
+ESSEX/CHELMSFORD/CHELMSFORD/CM
+LANCASHIRE/PRESTON/PRESTON/PR
+LANCASHIRE/LANCASTER/LANCASTER/LA
+HERTFORDSHIRE/ST ALBANS/ST ALBANS/AL
+HERTFORDSHIRE/WATFORD/WATFORD/WD
+SURREY/GUILDFORD/GUILDFORD/GU
+SURREY/REIGATE AND BANSTEAD/REDHILL/RH
+MERSEYSIDE/LIVERPOOL/LIVERPOOL/L
+DEVON/EXETER/EXETER/EX
+DEVON/TORBAY/TORQUAY/TQ
+NORFOLK/NORWICH/NORWICH/NR
+SOUTH YORKSHIRE/SHEFFIELD/SHEFFIELD/S""".splitlines()
+)
+# By county: its share of the sales, and what it adds to the logarithm of a price.
+COUNTIES = {
+    "GREATER LONDON": (0.22, 0.60),
+    "GREATER MANCHESTER": (0.09, -0.18),
+    "WEST MIDLANDS": (0.09, -0.10),
+    "WEST YORKSHIRE": (0.09, -0.15),
+    "KENT": (0.07, 0.18),
+    "HAMPSHIRE": (0.07, 0.28),
+    "ESSEX": (0.07, 0.20),
+    "LANCASHIRE": (0.06, -0.20),
+    "HERTFORDSHIRE": (0.06, 0.45),
+    "SURREY": (0.06, 0.62),
+    "MERSEYSIDE": (0.04, -0.22),
+    "DEVON": (0.03, 0.08),
+    "NORFOLK": (0.03, -0.10),
+    "SOUTH YORKSHIRE": (0.02, -0.20),
+}
+BASE = 10.56  # the logarithm of the price of an old freehold terraced house where the county adds nothing
+TYPES = {"T": (0.31, 0.0), "S": (0.32, 0.25), "D": (0.25, 0.72), "F": (0.12, 0.05)}
+NEW, LEASEHOLD, OTHER_CATEGORY = 0.12, -0.12, -0.30
+NEW_SHARE, OTHER_SHARE = 0.13, 0.004
+LEASEHOLD_SHARES = {"T": 0.09, "S": 0.07, "D": 0.04, "F": 0.96}
+ERROR = 0.38
+LOWEST = 5_000
+NAMED_SHARE, EMPTY_POSTCODE_SHARE = 0.016, 0.0008
+SAON_SHARES = {"T": 0.01, "S": 0.005, "D": 0.005, "F": 0.62}
+NO_STREET, NO_LOCALITY = 0.018, 0.01
+
+HEX = "0123456789ABCDEF"
+NO_UNIT_LETTERS = "CIKMOV"  # the two letters at a postcode's end are never among these
+DAYS = np.arange(np.datetime64("1995-01-01"), np.datetime64("1996-01-01"))
+FRONTS = words(
+    "ALMOND BADGERS BARLEY BLUEBELL BRAMBLE BROOK CEDAR CLOVER CORNFLOWER CURLEW FERN FOXGLOVE HAZEL HERON HONEYSUCKLE "
+    "KESTREL LARCH LAVENDER MAPLE MEADOW NUTHATCH OTTERS PLOVER PRIMROSE ROWAN SKYLARK SORREL TEASEL THISTLE WILLOW"
+)
+BACKS = words("ROAD STREET CLOSE AVENUE DRIVE LANE GARDENS WAY GROVE CRESCENT PLACE RISE")
+HOUSES = words("COURT HOUSE LODGE COTTAGE MANSIONS POINT")
+
+
+def block(number: int) -> pa.Table:
+    """Sales ``number * BLOCK_ROWS`` and on, ``BLOCK_ROWS`` of them, in no order of time, as in the public file."""
+    random = np.random.default_rng([SEED, number])
+    kind = np.array(list(TYPES))[pick(random, [share for share, _ in TYPES.values()], BLOCK_ROWS)]
+    place = places(random)
+    county = np.array([one.county for one in PLACES])[place]
+    town = np.array([one.town for one in PLACES])[place]
+    new = random.random(BLOCK_ROWS) < NEW_SHARE
+    leasehold = random.random(BLOCK_ROWS) < by_name(LEASEHOLD_SHARES, kind)
+    other = random.random(BLOCK_ROWS) < OTHER_SHARE
+    columns = [
+        identifiers(random),
+        prices(kind, county, new, leasehold, other, random),
+        join(DAYS[random.integers(len(DAYS), size=BLOCK_ROWS)].astype(str), "00:00", by=" "),
+        postcodes(place, random),
+        kind,
+        np.where(new, "Y", "N"),
+        np.where(leasehold, "L", "F"),
+        *address(kind, town, random),
+        town,
+        np.array([one.district for one in PLACES])[place],
+        county,
+        np.where(other, "B", "A"),
+        np.full(BLOCK_ROWS, "A"),
+    ]
+    return pa.Table.from_arrays([pa.array(column) for column in columns], schema=arrow_schema(COLUMNS))
+
+
+def by_name(values: dict[str, float], names: np.ndarray) -> np.ndarray:
+    """The value that each of the names has."""
+    keys, place = np.unique(names, return_inverse=True)
+    found: np.ndarray = np.array([values[str(key)] for key in keys])[place]
+    return found
+
+
+def places(random: np.random.Generator) -> np.ndarray:
+    """A place for each sale: the county by its share, its towns alike."""
+    towns = [sum(one.county == place.county for one in PLACES) for place in PLACES]
+    return pick(random, [COUNTIES[place.county][0] / n for place, n in zip(PLACES, towns, strict=True)], BLOCK_ROWS)
+
+
+def identifiers(random: np.random.Generator) -> pa.Array:
+    """Random GUIDs in braces."""
+    pieces = [digits(random.integers(0, 16**4, BLOCK_ROWS), 4, HEX) for _ in range(8)]
+    groups = [join(*pieces[:2]), *pieces[2:5], join(*pieces[5:])]
+    return join("{", join(*groups, by="-"), "}")
+
+
+def prices(
+    kind: np.ndarray,
+    county: np.ndarray,
+    new: np.ndarray,
+    leasehold: np.ndarray,
+    other: np.ndarray,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """Whole fifties, by the rule at the head of this module."""
+    effects = by_name({name: effect for name, (_, effect) in COUNTIES.items()}, county)
+    effects = effects + by_name({name: effect for name, (_, effect) in TYPES.items()}, kind)
+    effects = effects + NEW * new + LEASEHOLD * leasehold + OTHER_CATEGORY * other
+    price = np.exp(BASE + effects + ERROR * random.standard_normal(len(kind)))
+    whole: np.ndarray = np.maximum(50 * np.round(price / 50), LOWEST).astype(np.int64)
+    return whole
+
+
+def postcodes(place: np.ndarray, random: np.random.Generator) -> pa.Array:
+    area = np.array([one.area for one in PLACES])[place]
+    letters = digits(random.integers(0, len(NO_UNIT_LETTERS) ** 2, BLOCK_ROWS), 2, NO_UNIT_LETTERS)
+    whole = join(area, random.integers(1, 29, BLOCK_ROWS), " ", random.integers(0, 10, BLOCK_ROWS), letters)
+    return pc.if_else(pa.array(random.random(BLOCK_ROWS) < EMPTY_POSTCODE_SHARE), "", whole)
+
+
+def address(kind: np.ndarray, town: np.ndarray, random: np.random.Generator) -> list[pa.Array]:
+    """House, flat, street and locality; the house of some rows has a name, a comma and a number."""
+    draws = random.random((4, BLOCK_ROWS))
+    name = join(random_of(FRONTS, random), random_of(HOUSES, random), by=" ")
+    house = (1 + random.gamma(1.0, 30, BLOCK_ROWS)).astype(np.int64)
+    named = join(name, house, by=", ")
+    only_name = pc.if_else(pa.array(draws[0] < 0.08), name, join(house))
+    flat = join("FLAT", random.integers(1, 60, BLOCK_ROWS), by=" ")
+    street = join(random_of(FRONTS, random), random_of(BACKS, random), by=" ")
+    return [
+        pc.if_else(pa.array(draws[0] < NAMED_SHARE), named, only_name),
+        pc.if_else(pa.array(draws[1] < by_name(SAON_SHARES, kind)), flat, ""),
+        pc.if_else(pa.array(draws[2] < NO_STREET), "", street),
+        pc.if_else(pa.array(draws[3] < NO_LOCALITY), "", pa.array(town)),
+    ]
+
+
+def random_of(texts: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    found: np.ndarray = texts[random.integers(len(texts), size=BLOCK_ROWS)]
+    return found

@@ -1,0 +1,101 @@
+"""NaiveBayes, as Spark's ``NaiveBayesModel`` scores it: multinomial, complement, Bernoulli and Gaussian."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidemill.errors import FeatureError
+from tidemill.scoring.base import ClassScorer, Scores, choose
+from tidemill.scoring.features import Encoded, product
+from tidemill.scoring.linear import softmax
+from tidemill.scoring.storage import Array, Stored
+
+
+class NaiveBayesScorer(ClassScorer):
+    """The raw prediction is the logarithm of each class's probability together with the row; probability its softmax.
+
+    Text: model_type. Arrays: prior (classes,), the logarithm of each class's share; for the Gaussian mean and variance
+    (places, classes), for the others theta (places, classes), logarithms of probabilities; thresholds (classes,) where
+    they are set.
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored)
+        self.model_type: str = stored.text["model_type"]
+        self.thresholds = stored.arrays.get("thresholds")
+        self.prior = stored.arrays["prior"]
+        if self.model_type == "gaussian":
+            self._set_gaussian(stored.arrays["mean"], stored.arrays["variance"])
+        else:
+            self._set_discrete(stored.arrays["theta"])
+
+    def _set_discrete(self, theta: Array) -> None:
+        if self.model_type == "bernoulli":  # what is 0 counts too: log(1 - p) for all, and the odds for what is 1
+            zeros = np.log1p(-np.exp(theta))
+            self.prior, theta = self.prior + zeros.sum(axis=0), theta - zeros
+        elif self.model_type == "complement":
+            self.prior = np.zeros_like(self.prior)
+        self.theta = self.encoder.split(theta)
+
+    def _set_gaussian(self, mean: Array, variance: Array) -> None:
+        self.prior = self.prior - np.log(variance).sum(axis=0) / 2
+        self.mean, self.variance = self.encoder.split(mean), self.encoder.split(variance)
+        self.tables = [
+            one_hot_distances(mean[:-1], variance[:-1])
+            for mean, variance in zip(self.mean.tables, self.variance.tables, strict=True)
+        ]
+
+    def scores(self, encoded: Encoded) -> Scores:
+        raw = self.raw(encoded)
+        return choose(raw, softmax(raw), self.thresholds)
+
+    def raw(self, encoded: Encoded) -> Array:
+        """(n, classes).
+
+        Raises:
+            FeatureError: a number is one that this model can't take; the message names it.
+        """
+        if self.model_type == "gaussian":
+            return self.prior - self.distances(encoded) / 2
+        self.check(encoded.numbers)
+        raw = product(encoded, self.theta) + self.prior
+        return raw - log_sum_exp(raw) if self.model_type == "complement" else raw
+
+    def distances(self, encoded: Encoded) -> Array:
+        """(n, classes): the squares of a row's distances to the means, in each place's own standard deviations."""
+        gaps = encoded.numbers[:, :, None] - self.mean.numbers
+        total: Array = (gaps * gaps / self.variance.numbers).sum(axis=1)
+        for codes, table in zip(encoded.codes, self.tables, strict=True):
+            total = total + table[codes]
+        return total
+
+    def check(self, numbers: Array) -> None:
+        """Raise FeatureError as Spark does: nothing below 0, and for the Bernoulli only 0 and 1."""
+        bernoulli = self.model_type == "bernoulli"
+        bad: NDArray[np.bool_] = (numbers != 0) & (numbers != 1) if bernoulli else numbers < 0
+        if bad.any():
+            row, place = np.argwhere(bad)[0]
+            wanted = "0 or 1" if bernoulli else "0 or more"
+            found = f"{self.encoder.numbers[place]} is {numbers[row, place]:g}, not {wanted}"
+            raise FeatureError(found, f"a NaiveBayes of the {self.model_type} type takes no other")
+
+
+def one_hot_distances(mean: Array, variance: Array) -> Array:
+    """(categories + 1, classes): for each category, and for none, the sum over the block's places of the squared
+    distance to the mean by the variance.
+
+    The other places are added up from both ends: taken off the sum of all they could be lost to rounding.
+    """
+    zeros, ones = mean**2 / variance, (1.0 - mean) ** 2 / variance
+    before, after = zeros.cumsum(axis=0), zeros[::-1].cumsum(axis=0)[::-1]
+    none = np.zeros((1, mean.shape[1]))
+    others = np.concatenate([none, before[:-1]]) + np.concatenate([after[1:], none])
+    return np.concatenate([ones + others, zeros.sum(axis=0, keepdims=True)])
+
+
+def log_sum_exp(raw: Array) -> Array:
+    """(n, 1): the logarithm of the sum of each row's exponentials, taken from the highest on."""
+    highest = raw.max(axis=1, keepdims=True)
+    total: Array = np.log(np.exp(raw - highest).sum(axis=1, keepdims=True)) + highest
+    return total

@@ -1,0 +1,280 @@
+"""Models that find clusters: KMeans and BisectingKMeans, and what every one of them tells of its clusters.
+
+Inside a scorer a cluster is known by its place, which is Spark's number for it. Outside it has a number that lasts from
+one generation to the next (see ``tidemill.training.matching``).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tidemill.errors import FeatureError
+from tidemill.scoring.base import Prediction, RowScorer, Scorer, Scores, first_highest
+from tidemill.scoring.features import Codes, Encoded, Encoder, product
+from tidemill.scoring.storage import Array, Stored
+
+ROWS_AT_ONCE = 16_384  # more would need too much memory: a row has a number for each place of each centre
+
+
+@dataclass(frozen=True)
+class Units:
+    """``count`` points in the features' own units, whatever a model's scaling and its order of categories.
+
+    ``numbers``: ``{feature: (k,)}``; ``shares``: ``{feature: {category: (k,)}}``, each from 0 to 1 in a mean of rows.
+    """
+
+    count: int
+    numbers: dict[str, Array]
+    shares: dict[str, dict[str, Array]]
+
+
+class Points:
+    """Points of the feature space, (m, places), to measure rows from; with ``cosine`` by the angle between them."""
+
+    def __init__(self, encoder: Encoder, matrix: Array, cosine: bool) -> None:
+        self.matrix = matrix
+        self.cosine = cosine
+        self.split = encoder.split(matrix.T)
+        self.tables = [one_hot_distances(table) for table in self.split.tables]
+        self.norms = np.linalg.norm(matrix, axis=1)
+
+    def costs(self, encoded: Encoded) -> Array:
+        """(n, m): what Spark compares: squared Euclidean distances, or cosine distances.
+
+        Raises:
+            FeatureError: a row is zero in every place, so that it has no direction to take the cosine of.
+        """
+        return self.cosine_distances(encoded) if self.cosine else self.squares(encoded)
+
+    def squares(self, encoded: Encoded) -> Array:
+        """(n, m): squared Euclidean distances, summed over the places themselves so that nothing cancels out."""
+        gaps = encoded.numbers[:, :, None] - self.split.numbers
+        total: Array = np.einsum("npm,npm->nm", gaps, gaps)
+        for codes, table in zip(encoded.codes, self.tables, strict=True):
+            total = total + table[codes]
+        return total
+
+    def cosine_distances(self, encoded: Encoded) -> Array:
+        """(n, m): 1 less the cosine of the angle between row and point, in Spark's order of operations."""
+        distances: Array = 1.0 - product(encoded, self.split) / self.norms / self.lengths(encoded)[:, None]
+        return distances
+
+    def lengths(self, encoded: Encoded) -> Array:
+        squares = np.einsum("np,np->n", encoded.numbers, encoded.numbers)
+        for codes, table in zip(encoded.codes, self.tables, strict=True):
+            squares = squares + (codes < len(table) - 1)
+        if not squares.all():
+            raise FeatureError("every feature is zero: the cosine distance is not defined", "give one that is not zero")
+        lengths: Array = np.sqrt(squares)
+        return lengths
+
+    def distances(self, encoded: Encoded, places: Codes) -> Array:
+        """(n,): how far each row is from the one point that ``places`` (n,) has for it: Euclidean, or cosine."""
+        numbers = self.split.numbers.T[places]
+        if self.cosine:
+            products = np.einsum("np,np->n", encoded.numbers, numbers)
+            for codes, table in zip(encoded.codes, self.split.tables, strict=True):
+                products = products + table[codes, places]
+            cosine: Array = 1.0 - products / self.norms[places] / self.lengths(encoded)
+            return cosine
+        gaps = encoded.numbers - numbers
+        squares = np.einsum("np,np->n", gaps, gaps)
+        for codes, table in zip(encoded.codes, self.tables, strict=True):
+            squares = squares + table[codes, places]
+        euclidean: Array = np.sqrt(np.maximum(squares, 0.0))
+        return euclidean
+
+
+class ClusterScorer(RowScorer):
+    """A model that gives each row a cluster.
+
+    Arrays: ``centres`` (k, places); ``middles`` (k, places), the means of the clusters' training rows, where the
+    centres are but directions; ``numbers`` (k,) int64, the number of the cluster at each place: the place itself where
+    there are none. Text: ``distance``, euclidean where it is left out.
+    """
+
+    kind = "clustering"
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored)
+        centres = stored.arrays["centres"]
+        self.centres = Points(self.encoder, centres, cosine=stored.text.get("distance") == "cosine")
+        self.middles = stored.arrays.get("middles", centres)
+        self.numbers: NDArray[np.int64] = np.asarray(stored.arrays.get("numbers", np.arange(len(centres))), np.int64)
+        if len(set(self.numbers.tolist())) != len(centres):
+            raise ValueError(f"{len(centres)} clusters have the numbers {self.numbers.tolist()}")
+        units = self.units()
+        values = columns(list(units.numbers.values()), units.count)
+        self.in_units = [dict(zip(units.numbers, row, strict=True)) for row in values.tolist()]
+
+    def scores(self, encoded: Encoded) -> Scores:
+        parts = [self.score(part) for part in slices(encoded)]
+        return parts[0] if len(parts) == 1 else joined(parts)
+
+    @abstractmethod
+    def score(self, encoded: Encoded) -> Scores:
+        """Score rows whose features are encoded, as many as fit into memory; the prediction is a place."""
+
+    def values(self, predicted: Array) -> pa.Array:
+        return pa.array(self.numbers[predicted.astype(np.intp)])
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        if not rows:
+            return []
+        encoded = self.encoder.encode(rows)
+        scored = self.scores(encoded)
+        places = scored.prediction.astype(np.intp)
+        distances = self.centres.distances(encoded, places).tolist()
+        return [
+            Prediction(number, probability, None, self.in_units[place], distance)
+            for number, probability, place, distance in zip(
+                self.numbers[places].tolist(), self.probabilities(scored), places.tolist(), distances, strict=True
+            )
+        ]
+
+    def probabilities(self, scored: Scores) -> list[dict[str, float] | None]:
+        """For each row the probability of every cluster by its number, in ascending order; None where there is none."""
+        if scored.probability is None:
+            return [None] * len(scored.prediction)
+        order = np.argsort(self.numbers)
+        names = [str(number) for number in self.numbers[order].tolist()]
+        return [dict(zip(names, row, strict=True)) for row in scored.probability[:, order].tolist()]
+
+    def units(self) -> Units:
+        """Where the clusters lie: their centres, or what stands for them, in the features' own units."""
+        split = self.encoder.split(self.middles.T)
+        numbers = self.encoder.unscale(split.numbers.T).T
+        shares = {
+            one.name: dict(zip(one.categories or (), table[:-1], strict=True))
+            for one, table in zip(self.encoder.strings, split.tables, strict=True)
+        }
+        return Units(len(self.middles), dict(zip(self.encoder.numbers, numbers, strict=True)), shares)
+
+    def points(self, units: Units) -> Array:
+        """(k, places): points that are given in the features' own units, in this model's feature space.
+
+        A category that this model does not know has no place in it; one that only this model knows has a share of 0.
+        """
+        none = np.zeros(units.count)
+        blocks = [self.encoder.scale(columns([units.numbers[name] for name in self.encoder.numbers], units.count))]
+        for one in self.encoder.strings:
+            known = units.shares[one.name]
+            blocks.append(columns([known.get(name, none) for name in one.categories or ()], units.count))
+        return np.concatenate(blocks, axis=1)
+
+
+class KMeansScorer(ClusterScorer):
+    """The nearest centre, the first of equally near ones."""
+
+    def score(self, encoded: Encoded) -> Scores:
+        nearness = -self.centres.costs(encoded)
+        return Scores(first_highest(nearness), margin=nearness)
+
+
+class BisectingScorer(ClusterScorer):
+    """Down a tree of clusters: at each node to the nearer child, the first of equally near ones, to a leaf.
+
+    That need not be the nearest leaf. As Spark's ``ClusteringTreeNode.predict`` does it.
+
+    Arrays: ``nodes`` (m, places), each before its children, these from left to right, so that the leaves stand in the
+    order of Spark's numbers; ``parents`` (m,) int64, each node's parent, -1 for the root.
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored)
+        parents = stored.arrays["parents"].astype(np.intp)
+        self.nodes = Points(self.encoder, stored.arrays["nodes"], self.centres.cosine)
+        self.siblings = siblings(parents)
+        self.paths = paths(parents)
+        if len(parents) != len(self.nodes.matrix) or len(self.paths) != len(self.numbers):
+            raise ValueError(f"a tree of {len(parents)} nodes and {len(self.paths)} leaves")
+
+    def score(self, encoded: Encoded) -> Scores:
+        """The margin of a leaf is 0 where every step to it is to the nearest child; else minus the largest detour, as
+        a part of the nearest child's cost where that is above 1. The first leaf without detour is where Spark ends."""
+        costs = self.nodes.costs(encoded)
+        nearest = np.minimum(costs, costs[:, self.siblings])
+        detours = (costs - nearest) / np.maximum(1.0, nearest)
+        margin = -detours[:, self.paths].max(axis=2)
+        return Scores(first_highest(margin), margin=margin)
+
+
+def siblings(parents: Codes) -> Codes:
+    """(m,): each node's other child of the same parent, or the node itself where it has none.
+
+    Raises:
+        ValueError: a node has more than two children, or stands before its parent.
+    """
+    found = np.arange(len(parents))
+    children: dict[int, list[int]] = {}
+    for node, parent in enumerate(parents.tolist()):
+        children.setdefault(parent, []).append(node)
+        if parent >= node or len(children[parent]) > 2:
+            raise ValueError(f"node {node} does not fit into a tree of pairs")
+    for pair in children.values():
+        found[pair] = pair[::-1]
+    return found
+
+
+def paths(parents: Codes) -> Codes:
+    """(leaves, depth): the nodes from each leaf up to the root, which fills up the shorter ones; leaves in order."""
+    inner = set(parents.tolist())
+    up = [list(ascent(parents, leaf)) for leaf in range(len(parents)) if leaf not in inner]
+    depth = max(map(len, up))
+    return np.array([path + [0] * (depth - len(path)) for path in up], dtype=np.intp)
+
+
+def ascent(parents: Codes, node: int) -> Iterator[int]:
+    while node >= 0:
+        yield node
+        node = int(parents[node])
+
+
+def slices(encoded: Encoded) -> Iterator[Encoded]:
+    """The rows, so many at once as fit into memory."""
+    if len(encoded.numbers) <= ROWS_AT_ONCE:
+        yield encoded
+        return
+    for start in range(0, len(encoded.numbers), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        yield Encoded(encoded.numbers[part], [codes[part] for codes in encoded.codes])
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    """The scores of several slices as those of one; they have no raw ones."""
+    probability = [one.probability for one in parts if one.probability is not None]
+    return Scores(
+        np.concatenate([one.prediction for one in parts]),
+        probability=np.concatenate(probability) if probability else None,
+        margin=np.concatenate([one.margin for one in parts if one.margin is not None]),
+    )
+
+
+def columns(values: Sequence[Array], count: int) -> Array:
+    """(count, columns), also of no columns at all."""
+    return np.stack(values, axis=1) if values else np.zeros((count, 0))
+
+
+def one_hot_distances(table: Array) -> Array:
+    """(categories + 1, m): the squared distance of each category's one-hot block to the points' block."""
+    distances: Array = np.sum(table**2, axis=0) + 1.0 - 2.0 * table
+    distances[-1] -= 1.0
+    return distances
+
+
+def cluster_scorer(scorer: Scorer) -> ClusterScorer:
+    """The scorer, known to find clusters.
+
+    Raises:
+        TypeError: it does not.
+    """
+    if not isinstance(scorer, ClusterScorer):
+        raise TypeError(f"{scorer.model}, a {scorer.estimator}, finds no clusters")
+    return scorer

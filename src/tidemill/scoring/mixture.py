@@ -1,0 +1,47 @@
+"""GaussianMixture: each cluster a normal distribution, and each row as likely in it as its density says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tidemill.scoring.base import Scores, first_highest
+from tidemill.scoring.clusters import ClusterScorer
+from tidemill.scoring.features import Encoded, product
+from tidemill.scoring.storage import Array, Stored
+
+EPSILON = float(np.finfo(np.float64).eps)  # Spark's Utils.EPSILON, which it adds to every density
+
+
+class MixtureScorer(ClusterScorer):
+    """The most likely distribution, the first of equally likely ones; its mean is the cluster's centre.
+
+    As Spark's ``GaussianMixtureModel.predictProbability`` and its ``MultivariateGaussian`` do it, whose constants these
+    are: with a covariance U D U' they are the root D^(-1/2) U', its product with the mean, and the log of the density
+    there.
+
+    Arrays: ``weights`` (k,); ``centres`` (k, places), the means; ``roots`` (k, places, places); ``offsets``
+    (k, places); ``peaks`` (k,).
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored)
+        self.weights = stored.arrays["weights"]
+        self.peaks = stored.arrays["peaks"]
+        self.offsets = stored.arrays["offsets"]
+        self.root_matrices = stored.arrays["roots"]
+        count, places = self.offsets.shape
+        self.roots = self.encoder.split(self.root_matrices.reshape(count * places, places).T)
+
+    def score(self, encoded: Encoded) -> Scores:
+        densities = self.densities(encoded)
+        probability = densities / densities.sum(axis=1, keepdims=True)
+        return Scores(first_highest(probability), probability=probability, margin=probability)
+
+    def densities(self, encoded: Encoded) -> Array:
+        """(n, k): each distribution's weight times its density, and ``EPSILON``."""
+        rotated = product(encoded, self.roots).reshape(-1, *self.offsets.shape)
+        apart = self.offsets - rotated
+        with np.errstate(over="ignore"):
+            density = np.exp(self.peaks - 0.5 * np.einsum("nkp,nkp->nk", apart, apart))
+        densities: Array = EPSILON + self.weights * density
+        return densities

@@ -1,0 +1,165 @@
+"""Decision trees, random forests and gradient-boosted trees, as Spark's models of them score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidemill.scoring.base import ClassScorer, Scores, ValueScorer, choose
+from tidemill.scoring.features import Encoded, Encoder
+from tidemill.scoring.storage import Array, Stored
+
+Indices = NDArray[np.intp]
+
+LEAF = -1  # in place of the place that an inner node looks at
+AT_ONCE = 1_000_000  # paths through trees that are followed at the same time: some 50 MB
+
+
+class Forest:
+    """One or more binary trees in flat arrays, one entry a node; each row is led to one leaf in each tree.
+
+    Arrays: place (nodes,), which place of the feature vector an inner node looks at, or ``LEAF``; threshold (nodes,);
+    left and right (nodes,), its children: a value goes left if it is the threshold or less (``ContinuousSplit``), also
+    the 0 or 1 of a category's place; roots (trees,); leaves (leaves, outputs), what they say, in the nodes' order.
+
+    A category's place is never made: there a row goes right if its code is that category.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], encoder: Encoder) -> None:
+        places, roots = arrays["place"].astype(np.intp), arrays["roots"].astype(np.intp)
+        nodes, leaf = np.arange(len(places)), places == LEAF
+        children = np.stack([arrays["left"], arrays["right"]], axis=1).astype(np.intp)
+        check(children[~leaf], nodes[~leaf], roots, len(places))
+        children[leaf] = nodes[leaf, None]  # whoever has arrived stays
+        self.children = children.ravel()
+        self.columns, self.above, self.up_to = tests(places, arrays["threshold"], encoder)
+        self.roots, self.depth = roots, depth(children, roots, leaf)
+        self.leaves: Array = arrays["leaves"]
+        self.leaf_of = np.cumsum(leaf) - 1
+        if len(self.leaves) != leaf.sum():
+            raise ValueError(f"{leaf.sum()} leaves are wanted")
+
+    def outputs(self, encoded: Encoded, combine: Callable[[Array], Array]) -> Array:
+        """(n, ...): what ``combine`` makes of the leaves (rows, trees, outputs) that rows come to."""
+        matrix = np.column_stack([encoded.numbers, *encoded.codes])
+        at_once = max(1, AT_ONCE // len(self.roots))
+        parts = range(0, max(len(matrix), 1), at_once)
+        made = [combine(self.leaves[self.reached(matrix[part : part + at_once])]) for part in parts]
+        return made[0] if len(made) == 1 else np.concatenate(made)
+
+    def reached(self, matrix: Array) -> Indices:
+        """(rows, trees): the leaf that each row comes to in each tree."""
+        values, width = matrix.ravel(), matrix.shape[1]
+        starts = np.arange(0, values.size, width)[:, None]
+        nodes = np.broadcast_to(self.roots, (len(matrix), len(self.roots)))
+        for _ in range(self.depth):
+            found = values.take(starts + self.columns.take(nodes))
+            right = (found > self.above.take(nodes)) & (found <= self.up_to.take(nodes))
+            nodes = self.children.take(2 * nodes + right)
+        return self.leaf_of.take(nodes)
+
+
+def check(children: Indices, parents: Indices, roots: Indices, nodes: int) -> None:
+    """Raise ValueError where following the children might not end at a leaf: each comes after its parent."""
+    if (children <= parents[:, None]).any() or (children >= nodes).any():
+        raise ValueError("a node's child is not a node after it")
+    if not len(roots) or (roots < 0).any() or (roots >= nodes).any():
+        raise ValueError("a root is no node")
+
+
+def tests(places: Indices, thresholds: Array, encoder: Encoder) -> tuple[Indices, Array, Array]:
+    """What each node looks at among a row's numbers and then its codes, and the bounds between which it goes right."""
+    sizes = [len(known) for known in encoder.codes]
+    starts = len(encoder.numbers) + np.cumsum([0, *sizes])
+    if len(places) and places.max() >= starts[-1]:
+        raise ValueError(f"the trees look at place {places.max()} of {starts[-1]}")
+    block = np.searchsorted(starts, places, side="right") - 1
+    coded, leaf = block >= 0, places == LEAF
+    columns = np.where(leaf, 0, np.where(coded, len(encoder.numbers) + block, places))
+    code = places - starts[block]
+    above = np.where(leaf, np.inf, np.where(coded, code - 0.5, thresholds))
+    return columns, above, np.where(coded, code + 0.5, np.inf)
+
+
+def depth(children: Indices, roots: Indices, leaf: NDArray[np.bool_]) -> int:
+    """How many steps the longest path has."""
+    level, steps = roots[~leaf[roots]], 0
+    while len(level):
+        level = children[level].ravel()
+        level, steps = level[~leaf[level]], steps + 1
+    return steps
+
+
+class TreeClassScorer(ClassScorer):
+    """A decision tree or a random forest that chooses among classes.
+
+    Each leaf has how many training rows of each class came to it (``impurityStats``). The raw prediction of a single
+    tree is these counts, that of a forest the sum of each tree's shares; the probability is the raw prediction's share.
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored)
+        self.forest = Forest(stored.arrays, self.encoder)
+        self.thresholds = stored.arrays.get("thresholds")
+        if self.forest.leaves.shape[1:] != (len(self.names),):
+            raise ValueError(f"leaves with {len(self.names)} classes are wanted")
+        if self.estimator.startswith("RandomForest"):
+            self.forest.leaves = shares(self.forest.leaves)
+
+    def scores(self, encoded: Encoded) -> Scores:
+        raw = self.forest.outputs(encoded, total)
+        return choose(raw, shares(raw), self.thresholds)
+
+
+class BoostedClassScorer(ClassScorer):
+    """Gradient-boosted trees for two classes: the sign of the trees' weighted sum.
+
+    The probability is the logistic loss's, 1 / (1 + exp(-2 margin)) (``LogLoss.computeProbability``). Arrays besides
+    those of the trees: weights (trees,), and thresholds (2,) where they are set.
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored)
+        self.forest = Forest(stored.arrays, self.encoder)
+        self.weights = stored.arrays["weights"]
+        self.thresholds = stored.arrays.get("thresholds")
+
+    def scores(self, encoded: Encoded) -> Scores:
+        margin = self.forest.outputs(encoded, lambda leaves: total(leaves, self.weights))[:, 0]
+        with np.errstate(over="ignore"):
+            zero = 1.0 / (1.0 + np.exp(2.0 * margin))
+        probability = np.stack([zero, 1.0 - zero], axis=1)
+        return choose(np.stack([-margin, margin], axis=1), probability, self.thresholds)
+
+
+class TreeValueScorer(ValueScorer):
+    """A value by trees: the mean of what their leaves say (one tree: its own), or boosted the weighted sum.
+
+    Arrays besides those of the trees: weights (trees,) where they are boosted.
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored)
+        self.forest = Forest(stored.arrays, self.encoder)
+        self.weights = stored.arrays.get("weights")
+
+    def scores(self, encoded: Encoded) -> Scores:
+        summed = self.forest.outputs(encoded, lambda leaves: total(leaves, self.weights))[:, 0]
+        return Scores(summed if self.weights is not None else summed / len(self.forest.roots))
+
+
+def total(leaves: Array, weights: Array | None = None) -> Array:
+    """(rows, outputs): what the leaves (rows, trees, outputs) say, summed in the order of the trees as Spark does, so
+    that a tie there is one here, and a row's answer does not depend on the rows beside it."""
+    weighed = leaves if weights is None else leaves * weights[:, None]
+    summed: Array = weighed.cumsum(axis=1)[:, -1]
+    return summed
+
+
+def shares(counts: Array) -> Array:
+    """Each row's numbers as shares of their sum; a row of zeros stays so (``normalizeToProbabilitiesInPlace``)."""
+    sums = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, sums, out=np.zeros_like(counts), where=sums != 0)

@@ -1,0 +1,251 @@
+"""The faults of declared routes that need the models' kinds or DuckDB to be seen; nothing is read but the pipeline."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+from pydantic import ValidationError
+
+from tidemill.errors import Fault, did_you_mean
+from tidemill.rows import ARROW
+from tidemill.scoring import ROW_KINDS, SCORERS
+from tidemill.serving.params import EXAMPLES, from_json
+from tidemill.serving.sql import BATCH, ROWS, Cursor, Database, bound, message_of, prediction_type
+from tidemill.spec import Route, raw_kinds, table
+
+KINDS_OF: dict[str, tuple[str, ...]] = {
+    "predict": ROW_KINDS,
+    "row": ROW_KINDS,
+    "profile": ("clustering",),
+    "similar": ("neighbours", "text", "recommendation"),
+    "recommend": ("recommendation",),
+}
+SIMILAR_INPUTS = {
+    "neighbours": ("row", "key", "top"),
+    "text": ("text", "key", "top"),
+    "recommendation": ("item", "top"),
+}
+
+TABLE_FUNCTIONS = {"unnest", "range", "generate_series", "repeat", "repeat_row", "json_each", "json_tree"}
+REFUSED_FUNCTIONS = {"current_setting", "getvariable", "getenv", "write_log", "nextval", "currval"}
+NOT_IN_JSON = re.compile(r"\b(BLOB|BIT|INTERVAL|TIMESTAMP_NS|VARIANT|GEOMETRY|UNION)\b")
+COLUMNS_OF = {"value": 1, "list": 1, "object": 2}  # how many columns a part of a SQL answer is made of
+
+
+def route_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    """The faults of a pipeline's routes, given as plain values. What is a fault in itself is left out here."""
+    models = table(raw, "models")
+    queries: dict[str, Route] = {}
+    for place, one in enumerate(raw["routes"] if isinstance(raw.get("routes"), list) else ()):
+        try:
+            route = Route.model_validate(one)
+        except ValidationError:
+            continue  # told by the parser
+        if route.sql is None:
+            yield from action_faults(f"routes[{place}]", route, table(models, str(route.model)))
+        else:
+            queries[f"routes[{place}]"] = route
+    if queries:
+        faults = list(name_faults(raw))
+        yield from faults or query_faults(raw, queries)
+
+
+# --- what a model can be asked ------------------------------------------------------------------------------------
+
+
+def action_faults(where: str, route: Route, model: Mapping[str, Any]) -> Iterator[Fault]:
+    """Whether the model can do what the route asks, from what it is given."""
+    estimator = str(model.get("estimator"))
+    if estimator not in SCORERS:
+        return
+    kind = SCORERS[estimator].kind
+    if kind not in KINDS_OF[route.does]:
+        able = [does for does, kinds in KINDS_OF.items() if kind in kinds]
+        found = f'"{route.does}" of {route.model}, a {estimator}'
+        yield Fault(f"{where}.does", found, f"one of {', '.join(able)}: it is {kind}")
+    elif route.does == "similar":
+        features = model.get("features") if kind == "neighbours" else ()
+        allowed = ("generation", *SIMILAR_INPUTS[kind], *(features if isinstance(features, list | tuple) else ()))
+        for name in route.inputs:
+            if name not in allowed:
+                yield Fault(f"{where}.inputs.{name}", f"an input for {estimator}", f"one of {', '.join(allowed)}")
+
+
+# --- SQL ----------------------------------------------------------------------------------------------------------
+
+
+def kinds_of(data: Mapping[str, Any]) -> dict[str, str]:
+    """The type of each column that is declared with one."""
+    kinds = {name: kind.removesuffix("?") for name, kind in raw_kinds(data).items()}
+    return {name: kind for name, kind in kinds.items() if kind in ARROW}
+
+
+def predictions(raw: Mapping[str, Any]) -> dict[str, pa.DataType]:
+    """The columns of ``rows`` that hold predictions: a model's name, and the type."""
+    kinds, models = kinds_of(table(raw, "source")), table(raw, "models")
+    found = {
+        name: prediction_type(str(model.get("estimator")), kinds.get(str(model.get("label")), "float"))
+        for name, model in models.items()
+        if isinstance(model, Mapping)
+    }
+    return {name: kind for name, kind in found.items() if kind is not None}
+
+
+def name_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    """Names that SQL could not tell apart: it does not look at case."""
+    taken = {BATCH: f"the number of a row's batch in {ROWS}"}
+    columns = [(f"source.columns.{name}", name, "a column") for name in raw_kinds(table(raw, "source"))]
+    columns += [(f"models.{name}", name, "the column of a model's predictions") for name in predictions(raw)]
+    yield from clashes(columns, taken)
+    yield from clashes(
+        [(f"tables.{name}", name, "a table") for name in table(raw, "tables")], {ROWS: "the stream's rows"}
+    )
+
+
+def clashes(names: list[tuple[str, str, str]], taken: dict[str, str]) -> Iterator[Fault]:
+    for path, name, what in names:
+        if name.lower() in taken:
+            yield Fault(path, f'"{name}"', f"another name: in SQL routes it is {taken[name.lower()]} already")
+        else:
+            taken[name.lower()] = what
+
+
+def query_faults(raw: Mapping[str, Any], queries: Mapping[str, Route]) -> Iterator[Fault]:
+    database = Database(empty_tables(raw))
+    for where, route in queries.items():
+        cursor = database.cursor()
+        try:
+            yield from sql_faults(where, route, cursor, list(database.tables))
+        finally:
+            cursor.close()
+
+
+def empty_tables(raw: Mapping[str, Any]) -> dict[str, pa.Table]:
+    """The tables of SQL routes, without rows."""
+    tables = table(raw, "tables")
+    rows = {name: ARROW[kind] for name, kind in kinds_of(table(raw, "source")).items()}
+    schemas = {ROWS: rows | {BATCH: pa.int64()} | predictions(raw)}
+    for name in tables:
+        schemas[name] = {column: ARROW[kind] for column, kind in kinds_of(table(tables, name)).items()}
+    return {name: pa.schema(list(columns.items())).empty_table() for name, columns in schemas.items()}
+
+
+def sql_faults(where: str, route: Route, cursor: Cursor, tables: list[str]) -> Iterator[Fault]:
+    """What is wrong with one route's SQL; the first kind of fault only, since the next may follow from it."""
+    assert route.sql is not None
+    fault = partial(Fault, f"{where}.sql")
+    try:
+        statements = duckdb.extract_statements(route.sql)
+    except duckdb.Error as error:
+        yield fault(message_of(error), "SQL as DuckDB has it")
+        return
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        found = f"{len(statements)} statements" if len(statements) != 1 else f"the statement {statements[0].type.name}"
+        yield fault(found, "one SELECT statement")
+        return
+    refused = list(refusals(used(route.sql), tables))
+    refused += parameter_refusals(statements[0].named_parameters, set(route.params))
+    if refused:
+        yield from (fault(*one) for one in refused[:1])
+        return
+    try:
+        relation = cursor.relation(route.sql, samples(route))
+        columns = list(zip(relation.columns, map(str, relation.types), strict=True))
+    except duckdb.Error as error:
+        yield fault(message_of(error), f"SQL over the tables {', '.join(tables)}")
+        return
+    yield from (fault(*one) for one in column_refusals(route, columns))
+
+
+class Used(NamedTuple):
+    """What a query names."""
+
+    tables: set[str]
+    table_functions: set[str]
+    functions: set[str]
+    defined: set[str]
+    shows: bool
+
+
+def used(sql: str) -> Used:
+    """What a SELECT names, as DuckDB's own parser sees it."""
+    with duckdb.connect(":memory:") as connection:
+        found = connection.execute("select json_serialize_sql($sql)", {"sql": sql}).fetchone()
+    assert found is not None
+    nodes = list(walk(json.loads(found[0])))
+    names = [(node.get("type"), str(node.get("function_name", "")).lower()) for node in nodes]
+    return Used(
+        {qualified(node) for node in nodes if node.get("type") == "BASE_TABLE"},
+        {str(node["function"]["function_name"]).lower() for node in nodes if node.get("type") == "TABLE_FUNCTION"},
+        {name for kind, name in names if kind == "FUNCTION"},
+        {str(one["key"]).lower() for node in nodes for one in cte_map(node)},
+        any(node.get("type") in ("SHOW_REF", "SHOW") for node in nodes),
+    )
+
+
+def walk(node: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON document."""
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from walk(child)
+
+
+def cte_map(node: Mapping[str, Any]) -> list[Any]:
+    found = node.get("cte_map")
+    return found.get("map", []) if isinstance(found, dict) else []
+
+
+def qualified(node: Mapping[str, Any]) -> str:
+    parts = [node.get("catalog_name"), node.get("schema_name"), node["table_name"]]
+    return ".".join(str(part) for part in parts if part)
+
+
+Refusal = tuple[str, str, str]  # found, expected, hint
+
+
+def refusals(found: Used, tables: list[str]) -> Iterator[Refusal]:
+    """What a query may not name."""
+    known = {name.lower() for name in tables} | found.defined
+    for name in sorted(found.table_functions - TABLE_FUNCTIONS):
+        yield f"{name}(...) as a table", f"one of {', '.join(tables)}", "a query reads nothing else"
+    for name in sorted(found.tables):
+        if name.lower() not in known:
+            yield f'the table "{name}"', f"one of {', '.join(tables)}", did_you_mean(name, tables)
+    for name in sorted(found.functions & REFUSED_FUNCTIONS):
+        yield f"the function {name}", "functions of the rows and the parameters only", ""
+    if found.shows:
+        yield "DESCRIBE, SHOW or SUMMARIZE", "one SELECT statement", ""
+
+
+def parameter_refusals(named: set[str], declared: set[str]) -> list[Refusal]:
+    """Parameters that are not declared, or not used."""
+    undeclared = sorted(named - declared)
+    found = [(f"${name}", "a name among params", did_you_mean(name, sorted(declared))) for name in undeclared]
+    return found + [(f"no ${name}", "every one of params to be used", "") for name in sorted(declared - named)]
+
+
+def samples(route: Route) -> dict[str, Any]:
+    """A value of each parameter's type."""
+    return {name: bound(one.kind, from_json(one.kind, EXAMPLES[one.kind])) for name, one in route.params.items()}
+
+
+def column_refusals(route: Route, columns: list[tuple[str, str]]) -> Iterator[Refusal]:
+    """Whether the answer's form can be made of these columns."""
+    names = [name for name, _ in columns]
+    for name, kind in columns:
+        if NOT_IN_JSON.search(kind):
+            yield f'"{name}", {kind}', "a type that JSON can hold", f"cast({name} as varchar)"
+        elif names.count(name) > 1:
+            yield f'two columns "{name}"', "each name once", "name one of them with AS"
+    parts = [route.answer] if isinstance(route.answer, str) else list((route.answer or {}).values())
+    for part in parts:
+        wanted = COLUMNS_OF.get(part) if isinstance(part, str) else None
+        if wanted is not None and wanted != len(columns):
+            yield f"{len(columns)} columns", f"{wanted} for the answer {part}", ""

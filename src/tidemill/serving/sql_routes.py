@@ -1,0 +1,144 @@
+"""The declared routes that ask SQL: a database for each generation, one query at a time for each request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+from anyio import CapacityLimiter, to_thread
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from tidemill.errors import NotFound, PipelineInvalid, TimeLimit
+from tidemill.run import Run, side_table
+from tidemill.serving.answers import Json, composed
+from tidemill.serving.declared import chosen, generation_parameter, place_of
+from tidemill.serving.generation_rows import GenerationRows
+from tidemill.serving.live import Live, Served
+from tidemill.serving.params import Parameter, Parameters, from_json
+from tidemill.serving.route_check import predictions, route_faults
+from tidemill.serving.sql import ROWS, Cursor, Database, Result, batches_of, bound, plain_key, with_predictions
+from tidemill.spec import GENERATION, Param, Route
+
+NAME = "sql"  # of what is prepared for each generation
+MOST_QUERIES = 4  # at a time; the others wait, so that SQL leaves threads to what else the API does
+AGAIN_SECONDS = 0.05
+
+
+class Databases:
+    """A database for each generation, made before the generation takes requests."""
+
+    def __init__(self, live: Live, rows: GenerationRows) -> None:
+        """
+        Raises:
+            PipelineInvalid: a route's SQL has a fault; nothing may be served then.
+        """
+        self.live = live
+        self.run: Run = live.run
+        self._rows = rows
+        document = self.run.pipeline.document()
+        faults = list(route_faults(document))
+        if faults:
+            raise PipelineInvalid(self.run.pipeline.name, faults)
+        self._predictions = predictions(document)
+        self._side: dict[str, pa.Table] = {}
+        live.prepare(NAME, self._made)
+
+    def _made(self, served: Served) -> Database:
+        table = self._rows.of(served.record)
+        batches = batches_of(served.record, self.run.catalog.batches())
+        for name in self.run.pipeline.tables.keys() - self._side.keys():  # they never change
+            self._side[name] = side_table(self.run, name)
+        return Database(self._side | {ROWS: with_predictions(table, batches, served.scorers, self._predictions)})
+
+
+class SqlRoute:
+    """A declared route that asks the rows of a generation."""
+
+    def __init__(self, route: Route, live: Live, limiter: CapacityLimiter) -> None:
+        assert route.sql is not None
+        self.route = route
+        self.live = live
+        self.sql: str = route.sql
+        self.limits = live.run.pipeline.serve
+        self._limiter = limiter
+        values = [sql_parameter(route, name, one) for name, one in route.params.items()]
+        self.parameters = Parameters([*generation_parameter(route), *values], route.body)
+
+    async def respond(self, request: Request) -> Json:
+        given = await self.parameters.read(request)
+        snapshot = self.live.now
+        number = chosen(self.live, snapshot, given)
+        database: Database = await self.live.extra(snapshot, number, NAME)
+        values = {name: bound(one.kind, given[name]) for name, one in self.route.params.items()}
+        return Json(shaped(self.route.answer, await self._ask(request, database.cursor(), values), number))
+
+    async def _ask(self, request: Request, cursor: Cursor, values: Mapping[str, Any]) -> Result:
+        """The rows of the answer, given up at the time limit or once the client is gone."""
+        watch = asyncio.create_task(self._watch(request, cursor))
+        try:
+            return await to_thread.run_sync(
+                cursor.fetch, self.sql, values, self.limits.row_limit, limiter=self._limiter
+            )
+        except TimeLimit:
+            if await request.is_disconnected():
+                raise ClientDisconnect from None
+            raise
+        finally:
+            watch.cancel()
+            cursor.close()
+
+    async def _watch(self, request: Request, cursor: Cursor) -> None:
+        try:
+            async with asyncio.timeout(self.limits.time_limit):
+                await gone(request)
+        except TimeoutError:
+            pass  # given up just as for a client that is gone
+        while True:
+            cursor.give_up()
+            await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def gone(request: Request) -> None:
+    """Wait until the client hangs up; the request's body has been read by then, or is not looked at."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def sql_parameter(route: Route, name: str, one: Param) -> Parameter:
+    default = None if one.default is None else from_json(one.kind, one.default)
+    return Parameter(name, name, place_of(route, name), one.kind, one.required, default)
+
+
+def shaped(answer: Any, result: Result, generation: int) -> Any:
+    """The answer that a route makes of the rows: a list of objects, unless it says otherwise.
+
+    Raises:
+        NotFound: it wants a row, and there is none.
+    """
+
+    def part(name: str) -> Any:
+        return generation if name == GENERATION else PARTS[name](result)
+
+    return part("rows") if answer is None else composed(answer, part)
+
+
+def objects(result: Result) -> list[dict[str, Any]]:
+    return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+
+
+def first(result: Result) -> tuple[Any, ...]:
+    if not result.rows:
+        raise NotFound("no row is of that kind", "see the route's description for what it looks for")
+    return result.rows[0]
+
+
+PARTS: dict[str, Callable[[Result], Any]] = {
+    "rows": objects,
+    "row": lambda result: dict(zip(result.columns, first(result), strict=True)),
+    "value": lambda result: first(result)[0],
+    "list": lambda result: [row[0] for row in result.rows],
+    "object": lambda result: {plain_key(row[0]): row[1] for row in result.rows},
+}
