@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,12 @@ def on_a_line(spark: SparkSession, folder: Path, values: Sequence[float], model:
     return fit_all(spark, folder, {"line": {"features": ["x"], **model}}, {"x": "float"}, rows)["line"]
 
 
-def by_spark(one: Fitted, spark: SparkSession, values: Sequence[float]) -> list[int]:
+def by_spark(one: Fitted, spark: SparkSession, values: Iterable[float]) -> list[int]:
     rows = spark.createDataFrame([(float(value),) for value in values], "x double")
     return [row.prediction for row in one.spark.transform(rows).collect()]
 
 
-def by_scorer(one: Fitted, values: Sequence[float]) -> list[Any]:
+def by_scorer(one: Fitted, values: Iterable[float]) -> list[Any]:
     scorer = cluster_scorer(one.scorer)
     return [found.prediction for found in scorer.predict([{"x": float(value)} for value in values])]
 
@@ -260,7 +260,7 @@ def directions(vectors: Any) -> Any:
 def scorer_of(folder: Path, name: str, centres: Any, categories: list[str], scaling: Any, **arrays: Any) -> Any:
     """A KMeans of a number and a word, written by hand."""
     plain = {"minimum": None, "maximum": None, "example": None}
-    text = {
+    text: dict[str, Any] = {
         "model": "of the test",
         "estimator": "KMeans",
         "features": [
@@ -322,7 +322,7 @@ def drifted(generation: int) -> list[dict[str, Any]]:
     return rows
 
 
-def run_of_blobs(folder: Path, models: dict[str, Any] = LASTING) -> Run:
+def run_of_blobs(folder: Path, models: dict[str, Any] = LASTING, generations: int = 3) -> Run:
     columns = {"blob": "int", "x": "float", "y": "float", "z": "float", "word": "string"}
     models = {name: {"features": FEATURES_OF_BLOBS, **model} for name, model in models.items()}
     run = run_of(
@@ -331,7 +331,7 @@ def run_of_blobs(folder: Path, models: dict[str, Any] = LASTING) -> Run:
         models=models,
         generations={"scheme": "windowed", "holdout": {"share": 0.25}},
     )
-    seal_all(run, [table_of(run, drifted(number)) for number in (1, 2, 3)])
+    seal_all(run, [table_of(run, drifted(number)) for number in range(1, generations + 1)])
     return run
 
 
@@ -387,7 +387,7 @@ def test_a_trainer_that_was_killed_gives_the_same_numbers(
         raise Killed
 
     names = ("means", "mixture")
-    run = run_of_blobs(tmp_path, {name: LASTING[name] for name in names})
+    run = run_of_blobs(tmp_path, {name: LASTING[name] for name in names}, generations=2)
     first = trainer.Trainer(quiet_stage(run), spark)
     first.take_up()
     first.look()
@@ -397,15 +397,14 @@ def test_a_trainer_that_was_killed_gives_the_same_numbers(
         with pytest.raises(Killed):
             first.step()
     work(quiet_stage(run), spark)
-    for ours, theirs in zip(run.catalog.generations(), drifting.catalog.generations(), strict=True):
-        assert {name: ours.models[name].sha256 for name in names} == {
-            name: theirs.models[name].sha256 for name in names
-        }
+    for ours, theirs in zip(run.catalog.generations(), drifting.catalog.generations()[:2], strict=True):
+        for name in names:
+            assert ours.models[name].sha256 == theirs.models[name].sha256
 
 
 def test_an_earlier_scorer_that_is_damaged_stops_the_trainer(spark: SparkSession, tmp_path: Path) -> None:
     """Numbers are never given anew because an earlier file can't be read: the file is named instead."""
-    run = run_of_blobs(tmp_path, {"means": LASTING["means"]})
+    run = run_of_blobs(tmp_path, {"means": LASTING["means"]}, generations=2)
     first = trainer.Trainer(quiet_stage(run), spark)
     first.take_up()
     first.look()

@@ -322,6 +322,21 @@ class CollectorMachine(RuleBasedStateMachine):
         assert run.catalog.totals()["rejected"] == len(self.junk)
 
 
+@pytest.mark.parametrize("most", [1, 10_000])
+def test_what_others_write_after_the_end_is_no_part_of_the_stream(tmp_path: Path, most: int) -> None:
+    """A row behind the end marker is in no batch, whether or not it is fetched together with the marker."""
+    run = open_run(LOADED, tmp_path)
+    log, clock = MemoryLog(1), HandClock()
+    log.append(0, b'{"n": 1}', 1)
+    log.append(0, None, 2, "end")
+    log.append(0, b'{"n": 2}', 3)
+    reader = MemoryReader(log, clock)
+    reader.most = most
+    take_up(Stage(run, "collector"), reader, Rules(rows=10), clock=clock).collect()
+    assert [(batch.rows, batch.cut) for batch in run.catalog.batches()] == [(1, "end")]
+    run.close()
+
+
 def arm(text: str) -> None:
     """Switch failpoints on within this process, which only a test can."""
     failpoints._armed.clear()

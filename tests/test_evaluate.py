@@ -147,7 +147,7 @@ def test_the_spark_folder_loads_back_and_predicts_the_same(
     rows = spark.read.parquet(str(trained.batches / "batch-00002.parquet"))
     plain = [row.asDict() for row in rows.collect()]
     for model in generations[-1].models.values():
-        scorer = scoring.load(trained.folder / model.scorer_path, model.sha256)
+        scorer = scoring.row_scorer(scoring.load(trained.folder / model.scorer_path, model.sha256))
         loaded = PipelineModel.load(str(trained.folder / model.spark_path))
         renumbered = (model.profile or {}).get("renumbered", {})
         expected = [renumbered.get(str(row.prediction), row.prediction) for row in loaded.transform(rows).collect()]

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ import orjson
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from pyspark.sql import SparkSession
 
 from tests.support import ROOT, SMART_HOME, wait_for
@@ -28,7 +29,7 @@ from tidemill import failpoints
 from tidemill import kafka as kafka_module
 from tidemill.batches.collector import run_collector
 from tidemill.catalog import Batch, SourceState
-from tidemill.errors import InputError, PipelineInvalid
+from tidemill.errors import InputError, PipelineInvalid, TopicError
 from tidemill.failpoints import FAILPOINTS, VARIABLE, Crash, Fault, failpoint, parse
 from tidemill.files import sha256
 from tidemill.kafka import Cluster
@@ -41,6 +42,7 @@ from tidemill.stream.source import open_source
 
 KILLED = -signal.SIGKILL
 IN_TIME = 90.0
+COLLECT_IN_TIME = 30.0
 
 # At which passing a stage is killed: a later one where there are several, so that something is done already.
 COLLECTOR: dict[str, int] = {
@@ -130,7 +132,15 @@ def names(folder: Path) -> set[str]:
 
 
 def collect(run: Run, kafka: str) -> None:
-    run_collector(Stage(run, "collector"), kafka)
+    """Collect to the end; one that would wait for ever for it is asked to stop."""
+    stage = Stage(run, "collector")
+    bound = threading.Timer(COLLECT_IN_TIME, stage.stop.set)
+    bound.start()
+    try:
+        run_collector(stage, kafka)
+    finally:
+        bound.cancel()
+    assert run.catalog.ended(), "the end of the stream was not reached"
 
 
 # --- the collector --------------------------------------------------------------------------------------------------
@@ -269,6 +279,23 @@ def test_a_producer_killed_there_sends_each_row_once(kafka: str, tmp_path: Path,
     assert source
     assert (source.complete, source.produced) == (True, 5403)
     assert run.catalog.totals()["rejected"] == 0
+
+
+def test_a_topic_that_others_wrote_to_is_not_claimed(kafka: str, tmp_path: Path) -> None:
+    """Only a topic to which nothing was ever committed is the run's to claim: not one with another writer's messages,
+    nor one from which they were removed."""
+    run = open_run(smart_home().loaded, tmp_path / "run")
+    admin = kafka_module.reach(Cluster(kafka))
+    topic = kafka_module.create(admin, run.pipeline.stream.topic, 1)
+    producer = Producer({"bootstrap.servers": kafka})
+    producer.produce(topic.name, value=b"theirs")
+    assert producer.flush(10) == 0
+    with pytest.raises(TopicError, match="holds another run's data"):
+        run_producer(Stage(run, "producer"), kafka)
+    all_of_it = TopicPartition(topic.name, 0, OFFSET_END)
+    admin.delete_records([all_of_it])[TopicPartition(topic.name, 0)].result(10)
+    with pytest.raises(TopicError, match="holds another run's data"):
+        run_producer(Stage(run, "producer"), kafka)
 
 
 # --- the trainer ----------------------------------------------------------------------------------------------------

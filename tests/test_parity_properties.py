@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -62,20 +61,19 @@ depths = st.fixed_dictionaries({"maxDepth": st.integers(0, 5), "maxBins": st.sam
 gini = st.fixed_dictionaries({"impurity": st.sampled_from(["gini", "entropy"])})
 several = st.fixed_dictionaries({"numTrees": st.integers(1, 6), "seed": st.integers(0, 99)})
 rounds = st.fixed_dictionaries({"maxIter": st.integers(1, 4), "stepSize": st.sampled_from([0.1, 1.0])})
-links = st.sampled_from(
-    [
-        {"family": "gaussian", "link": "log"},
-        {"family": "gaussian"},
-        {"family": "poisson", "link": "sqrt"},
-        {"family": "poisson", "link": "identity"},
-        {"family": "gamma", "link": "log"},
-        {"family": "tweedie"},
-        {"family": "tweedie", "variancePower": 1.0},
-        {"family": "tweedie", "variancePower": 1.7},
-        {"family": "tweedie", "variancePower": 2.0, "linkPower": -1.0},
-        {"family": "tweedie", "variancePower": 1.2, "linkPower": 0.5},
-    ]
-)
+LINKS: list[Chosen] = [
+    {"family": "gaussian", "link": "log"},
+    {"family": "gaussian"},
+    {"family": "poisson", "link": "sqrt"},
+    {"family": "poisson", "link": "identity"},
+    {"family": "gamma", "link": "log"},
+    {"family": "tweedie"},
+    {"family": "tweedie", "variancePower": 1.0},
+    {"family": "tweedie", "variancePower": 1.7},
+    {"family": "tweedie", "variancePower": 2.0, "linkPower": -1.0},
+    {"family": "tweedie", "variancePower": 1.2, "linkPower": 0.5},
+]
+links = st.sampled_from(LINKS)
 yes_or_no = st.sampled_from([{"family": "binomial"} | {"link": link} for link in ("logit", "probit", "cloglog")])
 
 
@@ -107,7 +105,7 @@ THRESHOLDS = ("tree", "forest", "multinomial", "complement", "bernoulli", "gauss
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 @settings(
-    max_examples=int(os.environ.get("EX","2")),
+    max_examples=2,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # each smaller example would be another fit
@@ -129,7 +127,9 @@ def test_any_model_scores_as_in_spark(name: str, data: st.DataObject, spark: Spa
     some = len({row[label] for row in rows})
     assume(some > 1)
     if name in THRESHOLDS and data.draw(st.booleans(), "thresholds"):
-        model["params"] |= {"thresholds": [0.0, *(dice.choice([0.2, 0.5, 1.0]) for _ in range(some - 1))]}
+        model["params"] = model["params"] | {
+            "thresholds": [0.0, *(dice.choice([0.2, 0.5, 1.0]) for _ in range(some - 1))]
+        }
     one = fit_one(tmp_path, COLUMNS, frame(spark, COLUMNS, rows), model)
     report = one.parity(frame(spark, COLUMNS, [*rows, *rows_of(dice, 300, classes, unseen=True)]))
     assert report["equal"] == report["rows"] == len(rows) + 300

@@ -214,8 +214,8 @@ class Fitted:
     path: Path
 
     @property
-    def scorer(self) -> scoring.Scorer:
-        return scoring.load(self.path)
+    def scorer(self) -> scoring.RowScorer:
+        return scoring.row_scorer(scoring.load(self.path))
 
 
 @pytest.fixture(scope="session")
@@ -266,7 +266,7 @@ plain_row = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(plain_row, min_size=50, max_size=300))
 def test_any_rows_score_as_in_spark(fitted: dict[str, Fitted], spark: SparkSession, rows: list[dict[str, Any]]) -> None:
     """Extreme values and categories never seen score as in Spark too, for every kind of model."""
@@ -432,7 +432,7 @@ def test_a_cluster_chosen_by_rounding_alone_is_equal(fitted: dict[str, Fitted], 
     stored = storage.read(fitted["words"].path)
     centres = np.array([[1.0, 0, 0, 0, 0, 0, 0], [0.0, 1, 0, 0, 0, 0, 0], [5.0, 5, 5, 5, 5, 5, 5]])
     storage.write(tmp_path / "tied.npz", stored.text, {"centres": centres})
-    scorer = scoring.load(tmp_path / "tied.npz")
+    scorer = scoring.row_scorer(scoring.load(tmp_path / "tied.npz"))
     row = {"colour": "unseen", "shape": "unseen"}
     assert compare(scorer, [row], Scores(np.array([1.0])))["equal"] == 1
     for wrong in (2.0, 3.0, -1.0):

@@ -21,6 +21,7 @@ from tests.serving_run import ROW, api_of, endpoint, new_run, publish, size_of, 
 from tests.support import ROOT, wait_for
 from tidemill.errors import InputError, PortInUse
 from tidemill.run import Run
+from tidemill.scoring import row_scorer
 from tidemill.serving.app import create_app
 from tidemill.serving.live import Live
 from tidemill.serving.server import bound, endpoint_of
@@ -95,7 +96,7 @@ def test_many_generations_at_once_are_followed(run: Run) -> None:
     assert live.now.newest.number == 100
     assert live.now.published == list(range(1, 101))
     scorer = anyio.run(live.scorer, live.now, 37, "size")
-    assert scorer.predict([ROW])[0].prediction == size_of(37, ROW)
+    assert row_scorer(scorer).predict([ROW])[0].prediction == size_of(37, ROW)
 
 
 # --- the socket ---------------------------------------------------------------------------------------------------

@@ -377,7 +377,8 @@ def test_a_topic_is_the_runs_that_claimed_it_first(kafka: str, tmp_path: Path) -
         log.claim(empty=True)
     with pytest.raises(TopicError, match="holds another run's data"):
         produce(second, kafka)
-    with Log(kafka_module.Cluster(kafka), made, second.id) as log, pytest.raises(TopicError, match="holds another run's data"):
+    refused = pytest.raises(TopicError, match="holds another run's data")
+    with Log(kafka_module.Cluster(kafka), made, second.id) as log, refused:
         log.claim(empty=True)
     produce(first, kafka)
     collect(first, kafka)

@@ -63,9 +63,9 @@ def model_of(run: Run, name: str, generation: int = 1) -> TrainedModel:
     return run.catalog.generations()[generation - 1].models[name]
 
 
-def scorer_of(run: Run, name: str, generation: int = 1) -> scoring.Scorer:
+def scorer_of(run: Run, name: str, generation: int = 1) -> scoring.RowScorer:
     model = model_of(run, name, generation)
-    return scoring.load(run.folder / model.scorer_path, model.sha256)
+    return scoring.row_scorer(scoring.load(run.folder / model.scorer_path, model.sha256))
 
 
 @pytest.mark.parametrize(

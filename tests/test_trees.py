@@ -103,8 +103,8 @@ def test_rows_score_alike_alone_and_together(spark: SparkSession, tmp_path: Path
 
 def test_a_forest_is_quick_and_small(spark: SparkSession, tmp_path: Path) -> None:
     """A row through 20 trees of depth 5 takes well under a millisecond."""
-    params = {"numTrees": 20, "maxDepth": 5, "seed": 1}
-    forest = fitted(spark, tmp_path, rows_of(400), of("RandomForestClassifier", **params)).scorer
+    model = of("RandomForestClassifier", numTrees=20, maxDepth=5, seed=1)
+    forest = fitted(spark, tmp_path, rows_of(400), model).scorer
     assert isinstance(forest, TreeClassScorer)
     assert len(forest.forest.roots) == 20
     [row] = rows_of(1)

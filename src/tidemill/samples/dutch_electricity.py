@@ -40,7 +40,7 @@ COLUMNS = (
 )
 LEVELS = np.array([1_900.0, 3_330.0, 8_500.0, 20_000.0])
 LEVEL_SHARES = (0.20, 0.66, 0.12, 0.02)
-SPREADS = np.array([0.13, 0.13, 0.13, 0.12])  # standard deviations of the logarithm
+SPREADS = np.array([0.10, 0.12, 0.08, 0.06])  # standard deviations of the logarithm
 FALL = 0.97  # of the consumption, from year to year
 EMPTY_SHARE = 0.001
 CONNECTIONS = words("1x35 3x25 1x25 3x35 3x63 3x50 3x80")

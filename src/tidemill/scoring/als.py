@@ -98,7 +98,8 @@ class AlsScorer(Scorer):
         """The ``top`` items for whoever gives these ratings, by the items' ids as text, without the items rated.
 
         Raises:
-            ValueError: none of the items is known, or the ratings are too far from those of training to be reckoned with.
+            ValueError: none of the items is known, or the ratings are too far from those of training to be
+                reckoned with.
         """
         places = {item: self.items[item] for item in ratings if item in self.items}
         unknown = [item for item in ratings if item not in self.items]

@@ -162,4 +162,5 @@ def total(leaves: Array, weights: Array | None = None) -> Array:
 def shares(counts: Array) -> Array:
     """Each row's numbers as shares of their sum; a row of zeros stays so (``normalizeToProbabilitiesInPlace``)."""
     sums = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, sums, out=np.zeros_like(counts), where=sums != 0)
+    divided: Array = np.divide(counts, sums, out=np.zeros_like(counts), where=sums != 0)
+    return divided

@@ -57,9 +57,7 @@ class Files:
         return f"spark/{model}"
 
 
-def train(
-    inputs: Inputs, rows: DataFrame, found: Found, where: Files, titles: pa.Table | None = None
-) -> TrainedModel:
+def train(inputs: Inputs, rows: DataFrame, found: Found, where: Files, titles: pa.Table | None = None) -> TrainedModel:
     """Train one model on the rows of a generation that are not held out, and write its files.
 
     Args:

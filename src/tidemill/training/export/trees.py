@@ -56,7 +56,7 @@ def nodes_of(model: Any) -> list[list[Node]]:
     builder = getattr(getattr(jvm.org.apache.spark.ml.tree, "DecisionTreeModelReadWrite$NodeData$"), "MODULE$")
     formats = getattr(getattr(jvm.org.json4s, "DefaultFormats$"), "MODULE$")
     write = jvm.org.json4s.jackson.Serialization.write
-    trees = java.trees() if hasattr(model, "trees") else [java]
+    trees = java.trees() if hasattr(type(model), "trees") else [java]
     return [json.loads(write(builder.build(tree.rootNode(), 0)._1(), formats)) for tree in trees]
 
 
