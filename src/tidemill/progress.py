@@ -14,7 +14,11 @@ from tidemill.run import Run
 from tidemill.status import status, stream_ended, trained
 from tidemill.supervisor import Supervisor
 
-SHOWN_METRICS = ("accuracy", "f1", "auc", "rmse", "mae", "r2", "silhouette", "cost")
+SHOWN_METRICS = (
+    *("accuracy", "f1", "auc", "rmse", "mae", "r2"),
+    *("silhouette", "cost", "mean_log_likelihood"),
+    *("ndcg_at_10", "precision_at_10", "candidate_share", "known_words"),
+)
 
 
 class Progress:

@@ -34,7 +34,8 @@ KINDS = kinds("""\
 Computers&Accessories|Accessories&Peripherals|Cables&Accessories|Cables|USBCables; 16; 800; 62; \
 Type-C Fast Charging USB Cable/Braided Micro USB Cable/USB Extension Cable; 1.5 m, for Phones, Tablets, PCs/2 m/60 W
 Computers&Accessories|Accessories&Peripherals|LaptopAccessories|Bags&Sleeves|LaptopSleeves&Slipcases; 3; 1300; 55; \
-Laptop Sleeve/Laptop Sleeve Case with Handle/Slim Laptop Bag; for 14" Laptops, Water Repellent/for 15.6" Laptops, Padded/for 13.3" Laptops, Felt
+Laptop Sleeve/Laptop Sleeve Case with Handle/Slim Laptop Bag; \
+for 14" Laptops, Water Repellent/for 15.6" Laptops, Padded/for 13.3" Laptops, Felt
 Computers&Accessories|Accessories&Peripherals|LaptopAccessories|Stands; 3; 1800; 58; \
 Adjustable Laptop Stand/Folding Laptop Table; Aluminium, for Laptops up to 15.6"/Ventilated, 6 Angles
 Computers&Accessories|Accessories&Peripherals|Keyboards,Mice&InputDevices|Mice; 4; 1100; 48; \

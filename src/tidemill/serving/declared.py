@@ -14,11 +14,12 @@ from tidemill.catalog import Generation
 from tidemill.errors import FeatureError
 from tidemill.scoring import Kind, Prediction, Scorer, kind_of, row_scorer
 from tidemill.serving.answers import PARTS, Json, composed, mapped
+from tidemill.serving.asked import DEFAULT_TOP, MOST_TOP
 from tidemill.serving.inputs import Inputs
 from tidemill.serving.live import Live, Snapshot, published_record
 from tidemill.serving.lookup import Found, Lookup
 from tidemill.serving.params import Parameter, Parameters, Place, from_json
-from tidemill.serving.recommend import DEFAULT_TOP, MOST_TOP, Recommender
+from tidemill.serving.recommend import Recommender
 from tidemill.serving.similar import SimilarRows
 from tidemill.serving.views import ModelViews, newest_number
 from tidemill.spec import ACTIONS, GENERATION, Input, Pipeline, Route, placeholders

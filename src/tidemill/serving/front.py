@@ -126,7 +126,7 @@ class Front:
             if not status:
                 await internal_error()(inner, receive, watched)
         finally:
-            route = getattr(inner.get("route"), "path", "other")
+            route = getattr(inner.get("route"), "path_format", "other")
             self.metrics.saw(route, method, status, time.perf_counter() - began)
 
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
-import orjson
 from anyio import to_thread
 from fastapi import FastAPI, Path, Query, Request
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
-from tidemill.errors import MOST_EXAMPLES, BadJson, FeatureError, NotFound, did_you_mean
+from tidemill.errors import MOST_EXAMPLES, FeatureError, NotFound
 from tidemill.scoring.als import MOST_RATING, AlsScorer, Recommended, als_scorer
 from tidemill.serving import openapi, shapes
 from tidemill.serving.answers import Json
+from tidemill.serving.asked import DEFAULT_TOP, MOST_TOP, checked_top, read_object
 from tidemill.serving.inputs import shown
 from tidemill.serving.live import Live
 from tidemill.serving.predict import read_body
 from tidemill.serving.views import ChosenGeneration, newest_number
 
-DEFAULT_TOP, MOST_TOP = 10, 1_000
 INLINE_NUMBERS = 1_000_000  # more of the items' numbers than this take a thread of their own, about a millisecond
 
 Top = Annotated[int, Query(ge=1, le=MOST_TOP, description="At most so many items.")]
@@ -124,29 +123,8 @@ def read_ratings(body: bytes) -> tuple[Ratings, int]:
         BadJson: it is no JSON.
         FeatureError: it is not an object with ``ratings``, and ``top`` at most beside it.
     """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadJson(f"the body is no JSON: {error}" if body.strip() else "the body is empty", HINT) from None
-    if not isinstance(document, dict):
-        raise FeatureError(f"the body is {shown(document)}, not a JSON object", HINT)
-    for key in document:
-        if key not in KEYS:
-            raise FeatureError(f"{shown(key)} is no key of this request", did_you_mean(key, KEYS))
-    if "ratings" not in document:
-        raise FeatureError("ratings is missing", HINT)
+    document = read_object(body, KEYS, HINT)
     return document["ratings"], document.get("top", DEFAULT_TOP)
-
-
-def checked_top(top: Any) -> int:
-    """How many items are asked for.
-
-    Raises:
-        FeatureError: it is no whole number from 1 to ``MOST_TOP``.
-    """
-    if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= MOST_TOP:
-        raise FeatureError(f"top is {shown(top)}, not a whole number from 1 to {MOST_TOP}", "leave it out for 10")
-    return top
 
 
 def checked_ratings(ratings: Any, scorer: AlsScorer) -> dict[str, float]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,18 +14,18 @@ from anyio import to_thread
 from fastapi import FastAPI, Path, Query, Request
 from numpy.typing import NDArray
 
-from tidemill.errors import BadJson, FeatureError, NotFound, did_you_mean
+from tidemill.errors import FeatureError, NotFound
 from tidemill.scoring.neighbours import Neighbours, NeighboursScorer
 from tidemill.scoring.storage import Array
 from tidemill.scoring.text import Texts, TextScorer
 from tidemill.serving import openapi, shapes
 from tidemill.serving.answers import Json
+from tidemill.serving.asked import DEFAULT_TOP, MOST_TOP, checked_top, read_object
 from tidemill.serving.generation_rows import GenerationRows
 from tidemill.serving.inputs import Inputs, shown
 from tidemill.serving.live import Live, Served
 from tidemill.serving.lookup import key_value
 from tidemill.serving.predict import read_body
-from tidemill.serving.recommend import DEFAULT_TOP, MOST_TOP, checked_top
 from tidemill.serving.views import ChosenGeneration, newest_number
 from tidemill.spec import Column
 
@@ -239,27 +238,6 @@ class SimilarViews:
 
 ROW_HINT = 'send {"row": {feature: value, ...}, "top": 10}'
 TEXT_HINT = 'send {"text": "words", "top": 10}'
-
-
-def read_object(body: bytes, keys: Sequence[str], hint: str) -> dict[str, Any]:
-    """A request's body, an object that has the first of ``keys`` and no others than these.
-
-    Raises:
-        BadJson: it is no JSON.
-        FeatureError: it is not of that form.
-    """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadJson(f"the body is no JSON: {error}" if body.strip() else "the body is empty", hint) from None
-    if not isinstance(document, dict):
-        raise FeatureError(f"the body is {shown(document)}, not a JSON object", hint)
-    for key in document:
-        if key not in keys:
-            raise FeatureError(f"{shown(key)} is no key of this request", did_you_mean(key, keys))
-    if keys[0] not in document:
-        raise FeatureError(f"{keys[0]} is missing", hint)
-    return document
 
 
 def add_similar(app: FastAPI, similar: SimilarRows, kind: str) -> None:

@@ -28,8 +28,9 @@ from tidemill.training import evaluate, export, similar
 from tidemill.training.estimators import estimator_class
 from tidemill.training.features import FEATURES, HELD, LABEL, Inputs, stages, with_label
 from tidemill.training.matching import Earlier
+from tidemill.training.outcome import SEED
 from tidemill.training.profile import Profile, profile
-from tidemill.training.recommend import SEED, train_recommender
+from tidemill.training.recommend import train_recommender
 from tidemill.training.spark import local
 from tidemill.training.survey import Found
 from tidemill.training.usable import check_usable

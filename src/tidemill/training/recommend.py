@@ -24,10 +24,10 @@ from tidemill.scoring import storage
 from tidemill.scoring.als import ITEM, AlsScorer, Factors, Places, als_scorer, packed
 from tidemill.training import evaluate
 from tidemill.training.features import HELD, LABEL, Inputs, column
+from tidemill.training.outcome import SEED, Outcome
 from tidemill.training.spark import local
 from tidemill.training.survey import Found
 
-SEED = 42  # pyspark's own default differs from process to process
 RATING = "__rating"  # 1 in every row, for a model without ratings
 INDEX = {"user": "__user", "item": "__item"}
 LEAST_ID, MOST_ID = -(2**31), 2**31 - 1  # what Spark's ALS takes for an id
@@ -41,14 +41,6 @@ FACTOR_TOLERANCE = 1e-4  # relative to the factor's length
 
 EXPLICIT_METRICS = evaluate.NAMES["regression"]
 IMPLICIT_METRICS = (f"ndcg_at_{RANKED}", f"precision_at_{RANKED}")
-
-
-class Outcome(NamedTuple):
-    """What training a recommender came to."""
-
-    metrics: evaluate.Metrics
-    fit_seconds: float
-    parity: dict[str, Any]
 
 
 class Trained(NamedTuple):

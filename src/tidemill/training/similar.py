@@ -38,11 +38,10 @@ from tidemill.training.evaluate import Metrics
 from tidemill.training.export import export
 from tidemill.training.export.arrays import values
 from tidemill.training.features import FEATURES, HELD, Inputs, Stage, column, stages
-from tidemill.training.recommend import Outcome
+from tidemill.training.outcome import SEED, Outcome
 from tidemill.training.spark import local
 from tidemill.training.survey import Found
 
-SEED = 42  # pyspark's own default differs from process to process
 HASHES, DISTANCE, ROW = "__hashes", "__distance", "__row"
 WORDS, FOLDED, COUNTS = "__words", "__folded", "__counts"
 
