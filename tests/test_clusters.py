@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -525,3 +526,22 @@ def test_a_mixtures_silhouette_is_sparks(spark: SparkSession, fitted: dict[str, 
     metrics = clustering(scored, cluster_scorer(one.scorer))
     assert metrics["silhouette"] == ClusteringEvaluator(featuresCol=FEATURES).evaluate(scored)
     assert metrics["mean_log_likelihood"] is not None
+
+
+def test_a_row_that_has_no_direction_is_null_in_a_column(tmp_path: Path) -> None:
+    """Where cosine has no answer for a row, the column has null for it, and its answer for every other row."""
+    path = tmp_path / "groups.npz"
+    feature = {"kind": "float", "categories": None, "minimum": 0.0, "maximum": 1.0, "example": 1.0}
+    text = {
+        "model": "groups",
+        "estimator": "KMeans",
+        "features": [{"name": name, **feature} for name in "xy"],
+        "classes": None,
+        "labels": {},
+        "distance": "cosine",
+    }
+    arrays = {"centres": np.eye(2), "middles": np.eye(2), "numbers": np.arange(2.0)}
+    storage.write(path, text, arrays)
+    scorer = scoring.row_scorer(scoring.load(path))
+    table = pa.table({"x": [1.0, 0.0, 0.2, None, 0.0], "y": [0.1, 0.0, 1.0, 1.0, 3.0]})
+    assert scorer.column(table).to_pylist() == [0, None, 1, None, 1]

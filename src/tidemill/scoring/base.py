@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tidemill.errors import FeatureError
 from tidemill.scoring.features import Encoded, Encoder, Feature
 from tidemill.scoring.storage import Array, Stored
 
@@ -86,10 +87,28 @@ class RowScorer(Scorer, ABC):
         return pa.array(predicted)
 
     def column(self, table: pa.Table) -> pa.Array:
-        """The answer for each row of a table that has the features' columns; null where one of them is missing."""
+        """The answer for each row of a table that has the features' columns; null where one of them is missing, or is
+        one that the model has no answer for."""
         encoded, whole = self.encoder.table(table)
-        answers = self.values(self.scores(encoded).prediction) if whole.any() else pa.nulls(0, pa.float64())
+        predicted = self._predicted(encoded, int(whole.sum()))
+        answered = ~np.isnan(predicted)
+        whole[whole] = answered
+        answers = self.values(predicted[answered]) if answered.any() else pa.nulls(0, pa.float64())
         return answers.take(pa.array(np.cumsum(whole) - 1, mask=~whole))
+
+    def _predicted(self, encoded: Encoded, count: int) -> Array:
+        """Spark's predictions (count,), NaN for a row that is refused; such rows are searched for by halves."""
+        if not count:
+            return np.zeros(0)
+        try:
+            return self.scores(encoded).prediction
+        except FeatureError:
+            if count == 1:
+                return np.full(1, np.nan)
+        half = count // 2
+        before = Encoded(encoded.numbers[:half], [codes[:half] for codes in encoded.codes])
+        after = Encoded(encoded.numbers[half:], [codes[half:] for codes in encoded.codes])
+        return np.concatenate([self._predicted(before, half), self._predicted(after, count - half)])
 
 
 class ClassScorer(RowScorer):
