@@ -174,7 +174,7 @@ def test_many_rows_are_scored_in_slices_as_in_one(fitted: dict[str, Fitted], mon
     for name in ("tree", "mixture"):
         whole = cluster_scorer(fitted[name].scorer).predict(rows)
         with monkeypatch.context() as patch:
-            patch.setattr("tidemill.scoring.clusters.ROWS_AT_ONCE", 7)
+            patch.setattr("tidemill.scoring.clusters.NUMBERS_AT_ONCE", 60)
             assert cluster_scorer(fitted[name].scorer).predict(rows) == whole
 
 
@@ -532,7 +532,7 @@ def test_a_row_that_has_no_direction_is_null_in_a_column(tmp_path: Path) -> None
     """Where cosine has no answer for a row, the column has null for it, and its answer for every other row."""
     path = tmp_path / "groups.npz"
     feature = {"kind": "float", "categories": None, "minimum": 0.0, "maximum": 1.0, "example": 1.0}
-    text = {
+    text: dict[str, Any] = {
         "model": "groups",
         "estimator": "KMeans",
         "features": [{"name": name, **feature} for name in "xy"],

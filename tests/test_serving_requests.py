@@ -326,3 +326,16 @@ def test_the_examples_change_with_the_newest_generation(tmp_path: Path) -> None:
         assert after["examples"] == [GOOD]
         assert after["properties"]["hours"]["description"] == "In training: 0 to 24"
     run.close()
+
+
+@pytest.mark.parametrize("path", ["/models/size/predict", "/is_good", "/size_of"])
+@pytest.mark.parametrize("body", ["[" * 300 + "]" * 300, '{"hours": ' + "[" * 300 + "]" * 300 + "}"])
+def test_a_deeply_nested_value_is_an_answer(tmp_path: Path, path: str, body: str) -> None:
+    """A value that is nested too deeply to be shown is refused like any other of the wrong type."""
+    run = new_run(tmp_path)
+    publish(run, 1)
+    with api_of(run) as client:
+        answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422
+        assert "a deeply nested value" in answer.json()["error"]["message"]
+    run.close()

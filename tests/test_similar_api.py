@@ -325,15 +325,18 @@ def test_no_request_fails_while_generations_arrive(tmp_path: Path) -> None:
 
 
 def test_a_batch_file_that_is_gone(tmp_path: Path) -> None:
-    """The generation before it goes on answering, and /health says what is wrong; an older one is 503."""
+    """Its generation is served without the search, which is 503, and /health says why; the one before it answers."""
     run = two_generations(tmp_path)
     (run.batches / "batch-00002.parquet").unlink()
     with api_of(run) as client:
-        wait_for_generation(client, 1)
+        wait_for_generation(client, 2)
         assert "batch-00002.parquet" in " ".join(client.get("/health").json()["problems"])
-        answer = client.get("/models/alike/similar", params={"text": "laptop", "generation": 2})
-        assert answer.status_code == 503
-        assert str(tmp_path) not in answer.text
+        for asked in ({"text": "laptop"}, {"text": "laptop", "generation": "2"}):
+            answer = client.get("/models/alike/similar", params=asked)
+            assert answer.status_code == 503
+            assert "batch-00002.parquet" in answer.text
+            assert str(tmp_path) not in answer.text
+        assert client.get("/models/alike/similar", params={"text": "laptop", "generation": 1}).status_code == 200
 
 
 def test_each_way_of_asking_has_its_kind_of_model(tmp_path: Path) -> None:

@@ -107,9 +107,10 @@ class AlsScorer(Scorer):
             raise ValueError("none of the items is known")
         known = np.fromiter(places.values(), np.intp, len(places))
         factor = self.fold_in(known, np.array([ratings[item] for item in places], dtype=np.float64))
-        if not np.isfinite(factor).all():
+        best, scores = self.best(factor, known, top)
+        if not (np.isfinite(factor).all() and np.isfinite(scores).all()):
             raise ValueError("the ratings lead to no finite scores")
-        return Recommended(self._best(factor, known, top), unknown)
+        return Recommended(self._told(best, scores, SCORE), unknown)
 
     def for_user(self, user: str, top: int) -> list[Item]:
         """The ``top`` items for a trained user, without what they rated.

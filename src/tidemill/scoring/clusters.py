@@ -20,7 +20,7 @@ from tidemill.scoring.base import Prediction, RowScorer, Scorer, Scores, first_h
 from tidemill.scoring.features import Codes, Encoded, Encoder, product
 from tidemill.scoring.storage import Array, Stored
 
-ROWS_AT_ONCE = 16_384  # more would need too much memory: a row has a number for each place of each centre
+NUMBERS_AT_ONCE = 8_000_000  # 64 MB: a row has a number for each place of each centre
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class ClusterScorer(RowScorer):
         self.in_units = [dict(zip(units.numbers, row, strict=True)) for row in values.tolist()]
 
     def scores(self, encoded: Encoded) -> Scores:
-        parts = [self.score(part) for part in slices(encoded)]
+        parts = [self.score(part) for part in slices(encoded, len(self.numbers))]
         return parts[0] if len(parts) == 1 else joined(parts)
 
     @abstractmethod
@@ -237,13 +237,14 @@ def ascent(parents: Codes, node: int) -> Iterator[int]:
         node = int(parents[node])
 
 
-def slices(encoded: Encoded) -> Iterator[Encoded]:
-    """The rows, so many at once as fit into memory."""
-    if len(encoded.numbers) <= ROWS_AT_ONCE:
+def slices(encoded: Encoded, centres: int) -> Iterator[Encoded]:
+    """The rows, so many at once as fit into memory beside so many centres."""
+    at_once = max(1, NUMBERS_AT_ONCE // (centres * max(1, encoded.numbers.shape[1])))
+    if len(encoded.numbers) <= at_once:
         yield encoded
         return
-    for start in range(0, len(encoded.numbers), ROWS_AT_ONCE):
-        part = slice(start, start + ROWS_AT_ONCE)
+    for start in range(0, len(encoded.numbers), at_once):
+        part = slice(start, start + at_once)
         yield Encoded(encoded.numbers[part], [codes[part] for codes in encoded.codes])
 
 

@@ -15,7 +15,7 @@ from tidemill.scoring.storage import Array, Stored
 Indices = NDArray[np.intp]
 
 LEAF = -1  # in place of the place that an inner node looks at
-AT_ONCE = 1_000_000  # paths through trees that are followed at the same time: some 50 MB
+AT_ONCE = 1_000_000  # paths through trees, times outputs, that are followed at the same time: some 50 MB
 
 
 class Forest:
@@ -45,7 +45,7 @@ class Forest:
     def outputs(self, encoded: Encoded, combine: Callable[[Array], Array]) -> Array:
         """(n, ...): what ``combine`` makes of the leaves (rows, trees, outputs) that rows come to."""
         matrix = np.column_stack([encoded.numbers, *encoded.codes])
-        at_once = max(1, AT_ONCE // len(self.roots))
+        at_once = max(1, AT_ONCE // (len(self.roots) * self.leaves.shape[1]))
         parts = range(0, max(len(matrix), 1), at_once)
         made = [combine(self.leaves[self.reached(matrix[part : part + at_once])]) for part in parts]
         return made[0] if len(made) == 1 else np.concatenate(made)

@@ -18,12 +18,19 @@ MOST_TABLES = 2
 
 
 class GenerationRows:
-    """The tables of the generations last asked for. Safe to share between threads."""
+    """The tables of the generations last asked for. Safe to share between threads.
+
+    A generation's table is its batches' tables one after the other, not copied: generations that have batches in common
+    share their memory. A batch is read once, and only who needs that very batch waits for it.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
-        self._lock = threading.Lock()
+        self._of: dict[int, dict[int, pa.Table]] = {}  # each kept generation's batches
+        self._reading: dict[int, threading.Lock] = {}  # each batch's
+        self._read: dict[int, pa.Table] = {}  # the batches of kept generations, and of those being read
+        self._lock = threading.Lock()  # of the four above, never held while a file is read
 
     def of(self, generation: Generation) -> pa.Table:
         """The rows of the generation's batches, in order, with the declared columns.
@@ -31,22 +38,41 @@ class GenerationRows:
         Raises:
             CatalogError: a batch file is missing or damaged.
         """
+        number = generation.generation
         with self._lock:
-            table = self._kept.get(generation.generation)
-            if table is None:
-                table = self._read(generation)
-                self._kept[generation.generation] = table
-                while len(self._kept) > MOST_TABLES:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(generation.generation)
-            return table
+            if number in self._kept:
+                self._kept.move_to_end(number)
+                return self._kept[number]
+        batches = {batch.batch: self._batch(batch) for batch in self._sealed(generation)}
+        empty = arrow_schema(self.run.pipeline.source.schema_).empty_table()
+        return self._keep(number, pa.concat_tables([empty, *batches.values()]), batches)
 
-    def _read(self, generation: Generation) -> pa.Table:
-        schema = arrow_schema(self.run.pipeline.source.schema_)
+    def _sealed(self, generation: Generation) -> list[Batch]:
         numbers = set(generation.batches)
         sealed = self.run.catalog.batches(after=min(numbers) - 1) if numbers else []
-        batches = [batch for batch in sealed if batch.batch in numbers]
-        return pa.concat_tables([schema.empty_table(), *(read_batch(self.run, batch) for batch in batches)])
+        return [batch for batch in sealed if batch.batch in numbers]
+
+    def _batch(self, batch: Batch) -> pa.Table:
+        with self._lock:
+            reading = self._reading.setdefault(batch.batch, threading.Lock())
+        with reading:
+            found = self._read.get(batch.batch)
+            if found is None:
+                found = read_batch(self.run, batch)
+                with self._lock:
+                    self._read[batch.batch] = found
+            return found
+
+    def _keep(self, number: int, table: pa.Table, batches: dict[int, pa.Table]) -> pa.Table:
+        """Keep a generation's table, or the one that another thread has kept meanwhile, and drop what is too many."""
+        with self._lock:
+            self._of.setdefault(number, batches)
+            kept = self._kept.setdefault(number, table)
+            self._kept.move_to_end(number)
+            while len(self._kept) > MOST_TABLES:
+                del self._of[self._kept.popitem(last=False)[0]]
+            self._read = {batch: rows for one in self._of.values() for batch, rows in one.items()}
+            return kept
 
 
 def read_batch(run: Run, batch: Batch) -> pa.Table:

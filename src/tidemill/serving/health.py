@@ -55,6 +55,7 @@ def problems(run: Run, snapshot: Snapshot) -> Iterator[str]:
     """What is wrong though the API may go on answering: failed stages, damaged files, an unreadable catalog."""
     yield from failures(run, snapshot)
     yield from damages(snapshot)
+    yield from lacks(snapshot)
     yield from (f"generation {one.generation} failed: {one.error}" for one in of_state(snapshot, "failed"))
     if snapshot.unreadable:
         yield f"the catalog can't be followed just now: {snapshot.unreadable}"
@@ -70,6 +71,12 @@ def failures(run: Run, snapshot: Snapshot) -> Iterator[str]:
 def damages(snapshot: Snapshot) -> Iterator[str]:
     for number, reason in snapshot.damaged.items():
         yield f"generation {number} is published but can't be loaded: {reason}"
+
+
+def lacks(snapshot: Snapshot) -> Iterator[str]:
+    if snapshot.newest:
+        for name, reason in snapshot.newest.unmade.items():
+            yield f"generation {snapshot.newest.number} is served without {name}: {reason}"
 
 
 def of_state(snapshot: Snapshot, state: str) -> list[Generation]:

@@ -147,7 +147,10 @@ def inputs_of(pipeline: Pipeline, model: str) -> Inputs:
 
 def shown(value: Any) -> str:
     """A value from a request as JSON writes it, cut to a readable length."""
-    text = orjson.dumps(value).decode()
+    try:
+        text = orjson.dumps(value).decode()
+    except TypeError:  # orjson reads deeper values than it writes
+        return "a deeply nested value"
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 

@@ -1,42 +1,51 @@
 """What the API serves from: one immutable snapshot, swapped whole when a generation is published.
 
 A thread watches the catalog and loads a new generation's scorers beside those in use. A request takes the snapshot
-once, so it never mixes two generations. Older generations are loaded when asked for and kept while there is room.
+once, so it never mixes two generations. Older generations are loaded when asked for and kept while there is room, as
+is the one that a newer replaces. The event loop never waits for a file or for what is made of one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 import structlog
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 from tidemill import scoring
 from tidemill.catalog import Generation, Stage, TrainedModel
 from tidemill.errors import CatalogError, NotFound, NotReady, TidemillError, did_you_mean, shorten
 from tidemill.run import Run
 from tidemill.scoring import Scorer
+from tidemill.serving.recent import Recent
 
 POLL_SECONDS = 0.2
 RETRY_SECONDS = 5.0
 MOST_OLDER_SCORERS = 64
 MOST_OLDER_EXTRAS = 2  # of each name: one may be as large as a generation's rows
+LOOK_AT_HEALTH = "GET /health names it among the problems; it is tried again every few seconds"
+LOOK_AT_LOG = "see the log of the serve stage in the run folder; it is tried again when asked for again"
+MOST_BUILDS = 1  # of older generations' extras at a time, in a thread that no other request needs
 
 
 @dataclass(frozen=True)
 class Served:
-    """A generation with all of its models' scorers in memory, and what else was made of it (``Live.prepare``)."""
+    """A generation with all of its models' scorers in memory, and what else was made of it (``Live.prepare``).
+
+    ``unmade`` says why an extra could not be made; only what needs that one is refused.
+    """
 
     number: int
     record: Generation
     scorers: Mapping[str, Scorer]
     extras: Mapping[str, Any] = field(default_factory=dict)
+    unmade: Mapping[str, str] = field(default_factory=dict)
 
 
 Maker = Callable[[Served], Any]
@@ -47,7 +56,8 @@ class Snapshot:
     """All that a request needs to know of the run, as it was at one moment.
 
     ``generations`` has every one that was begun, in order, without the profiles of its models. ``damaged`` says why a
-    published generation could not be loaded, ``unreadable`` why the catalog could not be read at the last look.
+    published generation could not be loaded, ``unreadable`` why the catalog could not be read at the last look. No
+    reason names the run folder's place on this machine.
     """
 
     newest: Served | None = None
@@ -62,10 +72,25 @@ class Snapshot:
         return [number for number, one in self.generations.items() if one.state == "published"]
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why an older generation's extra could not be made, which stands until it is tried again (``time.monotonic``)."""
+
+    reason: str
+    hint: str
+    until: float
+
+
 def reason_of(run: Run, error: Exception) -> str:
     """What a client is told of an error: without the run folder's place on this machine."""
-    text = error.message if isinstance(error, TidemillError) else shorten(str(error), 300)
-    return text.replace(f"{run.folder}/", "")
+    if isinstance(error, TidemillError):
+        return placeless(run, error.message)
+    return shorten(placeless(run, str(error)), 300)  # the place first: cut off in its midst it would stay
+
+
+def placeless(run: Run, text: str) -> str:
+    """``text`` without the run folder's place on this machine."""
+    return text.replace(f"{run.folder}/", "").replace(str(run.folder), "the run folder")
 
 
 class Live:
@@ -77,17 +102,23 @@ class Live:
         self.now = Snapshot()
         self._pulse: object = None
         self._retry_at: dict[int, float] = {}
-        self._older: OrderedDict[tuple[int, str], Scorer] = OrderedDict()
+        self._remake_at = 0.0
+        self._older: Recent[tuple[int, str], Scorer] = Recent(MOST_OLDER_SCORERS)
         self._makers: dict[str, Maker] = {}
-        self._older_extras: dict[str, OrderedDict[int, Any]] = {}
-        self._making = threading.Lock()
+        self._older_extras: dict[str, Recent[int, Any]] = {}
+        self._builds = CapacityLimiter(MOST_BUILDS)
+        self._building: dict[tuple[int, str], asyncio.Task[Any]] = {}  # this and the next: the event loop's alone
+        self._refused: dict[tuple[int, str], Refusal] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="live", daemon=True)
 
     def prepare(self, name: str, make: Maker) -> None:
-        """Have ``make`` called with each new generation before it takes requests; ``extra`` gives what it gave."""
+        """Have ``make`` called with each new generation before it takes requests; ``extra`` gives what it gave.
+
+        Where it fails the generation is served all the same, without this extra, and it is tried again later.
+        """
         self._makers[name] = make
-        self._older_extras[name] = OrderedDict()
+        self._older_extras[name] = Recent(MOST_OLDER_EXTRAS)
 
     def start(self) -> None:
         """Take the first snapshot, then go on watching the catalog in a thread.
@@ -119,10 +150,20 @@ class Live:
         stages = self.run.catalog.stages()
         generations = before.generations if pulse == self._pulse else self._generations(before)
         newest, damaged = self._newest(before, generations)
+        swapped = newest is not None and (before.newest is None or newest.number != before.newest.number)
+        if swapped and before.newest is not None:
+            self._retire(before.newest)  # before the swap, so that nobody finds it in neither place
         self.now = Snapshot(newest, generations, stages, damaged)
         self._pulse = pulse
-        if newest is not before.newest and newest is not None:
+        if swapped and newest is not None:
             self.log.info("a generation is served", generation=newest.number)
+
+    def _retire(self, served: Served) -> None:
+        """Keep what a replaced generation has in memory as that of an older one."""
+        for model, scorer in served.scorers.items():
+            self._older[served.number, model] = scorer
+        for name, extra in served.extras.items():
+            self._older_extras[name][served.number] = extra
 
     def _generations(self, before: Snapshot) -> Mapping[int, Generation]:
         """All generations, read from the first that may have changed: a published one never does."""
@@ -130,8 +171,13 @@ class Live:
         while (known := before.generations.get(settled + 1)) and known.state == "published":
             settled += 1
         kept = {number: one for number, one in before.generations.items() if number <= settled}
-        read = {one.generation: without_profiles(one) for one in self.run.catalog.generations(after=settled)}
+        read = {one.generation: self._shown(one) for one in self.run.catalog.generations(after=settled)}
         return MappingProxyType(kept | read)
+
+    def _shown(self, generation: Generation) -> Generation:
+        """As every client may see it."""
+        light = without_profiles(generation)
+        return light if light.error is None else replace(light, error=placeless(self.run, light.error))
 
     def _newest(
         self, before: Snapshot, generations: Mapping[int, Generation]
@@ -151,7 +197,7 @@ class Live:
                 self._retry_at[number] = time.monotonic() + RETRY_SECONDS
                 if before.damaged.get(number) != damaged[number]:
                     self.log.exception("a generation can't be loaded; the one before it stays", generation=number)
-        return before.newest, MappingProxyType(damaged)
+        return self._remade(before.newest), MappingProxyType(damaged)
 
     def _load(self, number: int) -> Served:
         record = self.run.catalog.generation(number)
@@ -159,8 +205,24 @@ class Live:
         scorers = {name: self._scorer(trained) for name, trained in record.models.items()}
         return Served(number, record, MappingProxyType(scorers))
 
+    def _remade(self, served: Served | None) -> Served | None:
+        """The same, with what could not be made of it tried again now and then."""
+        if served is None or not served.unmade or time.monotonic() < self._remake_at:
+            return served
+        return self._prepared(served)
+
     def _prepared(self, served: Served) -> Served:
-        return replace(served, extras=MappingProxyType({name: make(served) for name, make in self._makers.items()}))
+        """The same with the extras that it lacks, or why one can't be made."""
+        extras, unmade = dict(served.extras), dict[str, str]()
+        for name in [one for one in self._makers if one not in extras]:
+            try:
+                extras[name] = self._makers[name](served)
+            except Exception as error:
+                unmade[name] = reason_of(self.run, error)
+                if served.unmade.get(name) != unmade[name]:
+                    self.log.exception("a generation is served without an extra", generation=served.number, extra=name)
+        self._remake_at = time.monotonic() + RETRY_SECONDS
+        return replace(served, extras=MappingProxyType(extras), unmade=MappingProxyType(unmade))
 
     def _scorer(self, trained: TrainedModel) -> Scorer:
         return scoring.load(self.run.folder / trained.scorer_path, trained.sha256)
@@ -188,47 +250,73 @@ class Live:
             return snapshot.newest.scorers[model]
         trained = self.trained(snapshot, number, model)
         key = (number, model)
-        found = self._older.get(key)
-        if found is None:
-            try:
-                found = await to_thread.run_sync(self._scorer, trained)
-            except CatalogError as error:
-                raise self._unserved(number, error) from error
-            self._older[key] = found
-            while len(self._older) > MOST_OLDER_SCORERS:
-                self._older.popitem(last=False)
-        else:
-            self._older.move_to_end(key)
-        return found
+        try:
+            return self._older[key]
+        except KeyError:
+            pass  # not in memory
+        try:
+            self._older[key] = loaded = await to_thread.run_sync(self._scorer, trained)
+        except CatalogError as error:
+            raise unserved(number, reason_of(self.run, error), error.hint) from error
+        return loaded
 
     async def extra(self, snapshot: Snapshot, number: int, name: str) -> Any:
         """What the maker of that name (``prepare``) made of a published generation; of an older one, when asked for.
 
+        From the event loop's thread only. However many ask for an older one, it is made once.
+
         Raises:
             NotFound: there is no such generation, or it is not published.
-            NotReady: one of its files is damaged.
+            NotReady: it can't be made: a file is damaged, or the maker failed.
         """
         newest = snapshot.newest
-        if newest and newest.number == number and name in newest.extras:
-            return newest.extras[name]
+        if newest and newest.number == number:
+            if name in newest.extras:
+                return newest.extras[name]
+            if name in newest.unmade:
+                raise unserved(number, newest.unmade[name], LOOK_AT_HEALTH)
         published_record(snapshot, number)
-        try:
-            return await to_thread.run_sync(self._older_extra, number, name)
-        except CatalogError as error:
-            raise self._unserved(number, error) from error
-
-    def _older_extra(self, number: int, name: str) -> Any:
         kept = self._older_extras[name]
-        with self._making:  # one at a time, and each only once, however many ask for it
-            if number not in kept:
-                kept[number] = self._makers[name](self._load(number))
-                while len(kept) > MOST_OLDER_EXTRAS:
-                    kept.popitem(last=False)
-            kept.move_to_end(number)
+        try:
             return kept[number]
+        except KeyError:
+            return await asyncio.shield(self._build_of(number, name))  # whoever hangs up, the others wait on
 
-    def _unserved(self, number: int, error: CatalogError) -> NotReady:
-        return NotReady(f"generation {number} can't be served: {reason_of(self.run, error)}", error.hint)
+    def _build_of(self, number: int, name: str) -> asyncio.Task[Any]:
+        """The build of an older generation's extra that is under way, or a new one.
+
+        Raises:
+            NotReady: it failed a moment ago.
+        """
+        key = (number, name)
+        refusal = self._refused.get(key)
+        if refusal and time.monotonic() < refusal.until:
+            raise unserved(number, refusal.reason, refusal.hint)
+        if key not in self._building:
+            self._building[key] = task = asyncio.create_task(self._built(number, name))
+            task.add_done_callback(lambda _: self._building.pop(key, None))
+        return self._building[key]
+
+    async def _built(self, number: int, name: str) -> Any:
+        key = (number, name)
+        try:
+            made = await to_thread.run_sync(
+                lambda: self._makers[name](self._load(number)), limiter=self._builds, abandon_on_cancel=True
+            )
+        except Exception as error:
+            hint = error.hint if isinstance(error, TidemillError) else LOOK_AT_LOG
+            refusal = Refusal(reason_of(self.run, error), hint, time.monotonic() + RETRY_SECONDS)
+            self._refused[key] = refusal
+            if not isinstance(error, TidemillError):
+                self.log.exception("an older generation's extra can't be made", generation=number, extra=name)
+            raise unserved(number, refusal.reason, refusal.hint) from error
+        self._refused.pop(key, None)
+        self._older_extras[name][number] = made
+        return made
+
+
+def unserved(number: int, reason: str, hint: str) -> NotReady:
+    return NotReady(f"generation {number} can't be served: {reason}", hint)
 
 
 def published_record(snapshot: Snapshot, number: int) -> Generation:

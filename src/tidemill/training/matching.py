@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]  # scipy has no types
 
 from tidemill import scoring
+from tidemill.errors import TrainingFailed
 from tidemill.scoring.clusters import ClusterScorer, cluster_scorer
 from tidemill.scoring.storage import Array
 
@@ -39,8 +40,14 @@ def lasting_numbers(now: ClusterScorer, before: ClusterScorer) -> Numbers:
 
     Nearness is that of the model ``now``: its scaling, its categories, its measure. The two were trained on other
     ranges and categories, so that ``before`` is looked at in the features' own units and by category names.
+
+    Raises:
+        TrainingFailed: a distance is not finite.
     """
-    return assign(distances(now.middles, now.points(before.units()), now.centres.cosine), before.numbers)
+    far = distances(now.middles, now.points(before.units()), now.centres.cosine)
+    if not np.isfinite(far).all():
+        raise TrainingFailed(f"{now.model}: its clusters are too far from those before to be measured", "see its features")
+    return assign(far, before.numbers)
 
 
 def assign(far: Array, numbers: Numbers) -> Numbers:

@@ -1,0 +1,35 @@
+"""A cache of the values last used."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """At most ``most`` values; the least recently used goes first. Safe to share between threads, and never waits."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getitem__(self, key: K) -> V:
+        """
+        Raises:
+            KeyError: it is not kept, or no longer.
+        """
+        with self._lock:
+            self._values.move_to_end(key)
+            return self._values[key]
+
+    def __setitem__(self, key: K, value: V) -> None:
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while len(self._values) > self._most:
+                self._values.popitem(last=False)
