@@ -156,7 +156,9 @@ def item_text(item: Any) -> str:
 
 def complaints(error: ValidationError) -> list[str]:
     found = error.errors(include_url=False, include_context=False)[:MOST_EXAMPLES]
-    told = [f"ratings.{str(one['loc'][0])[:60]} is {shown(one['input'])}, not a finite number of 32 bits" for one in found]
+    told = [
+        f"ratings.{str(one['loc'][0])[:60]} is {shown(one['input'])}, not a finite number of 32 bits" for one in found
+    ]
     more = error.error_count() - len(found)
     return [*told, f"and {more} more"] if more else told
 

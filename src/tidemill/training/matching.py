@@ -46,7 +46,7 @@ def lasting_numbers(now: ClusterScorer, before: ClusterScorer) -> Numbers:
     """
     far = distances(now.middles, now.points(before.units()), now.centres.cosine)
     if not np.isfinite(far).all():
-        raise TrainingFailed(f"{now.model}: its clusters are too far from those before to be measured", "see its features")
+        raise TrainingFailed(f"{now.model}: its clusters are too far from those before to be measured")
     return assign(far, before.numbers)
 
 
