@@ -78,7 +78,7 @@ ROUTES: list[dict[str, Any]] = [
     },
     {"path": "/like/{key}", "method": "GET", "model": "near", "does": "similar", "answer": "items"},
     {"path": "/search", "method": "GET", "model": "words", "does": "similar", "inputs": {"text": "name"}},
-    {"path": "/films", "model": "taste", "does": "recommend", "items": {"film": "title", "stars": "score"}},
+    {"path": "/films", "model": "taste", "does": "recommend", "items": {"film": "item", "stars": "score"}},
     {"path": "/films/of/{user}", "method": "GET", "model": "taste", "does": "recommend", "answer": "items"},
     {"path": "/films/like/{item}", "method": "GET", "model": "taste", "does": "similar", "answer": "items"},
 ]
@@ -553,6 +553,50 @@ def faults_of(*routes: dict[str, Any], key: str | None = "id") -> list[str]:
             'routes[0].items.x: found "idd"; expected a column, or distance',
         ),
         (
+            {"model": "words", "does": "similar", "items": {"x": "distance"}},
+            'routes[0].items.x: found "distance"; expected a column, or similarity',
+        ),
+        (
+            {"model": "size", "does": "row", "items": {"x": "label"}},
+            'routes[0].items.x: found "label"; expected a column, or batch, prediction',
+        ),
+        (
+            {"model": "taste", "does": "recommend", "items": {"x": "title"}},
+            'routes[0].items.x: found "title"; expected a column, or item, score',
+        ),
+        (
+            {"model": "taste", "does": "similar", "items": {"x": "hours"}},
+            'routes[0].items.x: found "hours"; expected a column, or item, similarity',
+        ),
+        ({"model": "good", "answer": "centre"}, 'routes[0].answer: found "centre", which no answer of good would have'),
+        (
+            {"model": "size", "answer": {"x": "distance"}},
+            'routes[0].answer.x: found "distance", which no answer of size would have; expected one of prediction,',
+        ),
+        ({"model": "size", "answer": "probability"}, 'routes[0].answer: found "probability", which no answer'),
+        ({"model": "group", "answer": "probabilities"}, 'routes[0].answer: found "probabilities", which no answer'),
+        ({"model": "group", "does": "row", "answer": "label"}, 'routes[0].answer: found "label", which no answer'),
+        (
+            {"model": "words", "does": "similar", "inputs": {"text": {"name": "name", "default": 5}}},
+            "routes[0].inputs.text.default: found 5; expected a value of the type string",
+        ),
+        (
+            {"model": "size", "does": "row", "inputs": {"key": {"name": "id", "default": "x"}}},
+            "routes[0].inputs.key.default: found 'x'; expected a value of the type int",
+        ),
+        (
+            {"model": "taste", "does": "recommend", "inputs": {"user": {"name": "who", "default": 1}}},
+            "routes[0].inputs.user.default: found 1; expected a value of the type string",
+        ),
+        (
+            {"model": "taste", "does": "similar", "inputs": {"item": {"name": "film", "default": True}}},
+            "routes[0].inputs.item.default: found True; expected a value of the type int",
+        ),
+        (
+            {"model": "size", "inputs": {"hours": {"name": "h", "default": 10**400}}},
+            "routes[0].inputs.hours.default: found 1000000",
+        ),
+        (
             {"model": "size", "path": "/x/{hour}"},
             "routes[0].path: found {hour}; expected generation, or a name among inputs or params",
         ),
@@ -567,6 +611,42 @@ def test_a_fault_of_a_route(route: dict[str, Any], fault: str) -> None:
     """What a route can't do is told before anything runs, with what it could."""
     found = faults_of({"path": "/x"} | route)
     assert any(one.startswith(fault) for one in found), found
+
+
+def test_what_each_kind_of_model_has() -> None:
+    """The parts that only some models have are no fault where they have them."""
+    vector = {"estimator": "LinearSVC", "features": ["hours"], "label": "is_good", "labels": {"0": "bad"}}
+    mixture = {"estimator": "GaussianMixture", "features": ["hours"], "params": {"k": 2}}
+    titles = {"path": "films.csv", "key": "id", "columns": {"id": "int", "title": "string"}}
+    document = routes_document(
+        {"path": "/a", "model": "good", "answer": {"x": "probability", "y": "probabilities", "z": "label"}},
+        {"path": "/b", "model": "vector", "answer": {"x": "probability", "z": "label"}},
+        {"path": "/c", "model": "mixture", "answer": {"x": "probability", "y": "centre", "z": "label"}},
+        {"path": "/d", "model": "taste", "does": "recommend", "items": {"x": "title", "y": "score", "z": "id"}},
+        {"path": "/e", "model": "good", "does": "row", "items": {"x": "label", "y": "probability", "z": "note"}},
+    )
+    document["models"] |= {"vector": vector, "mixture": mixture}
+    document["models"]["taste"]["titles"], document["tables"] = "films", {"films": titles}
+    assert [one.path for one in route_faults(document)] == [
+        "routes[1].answer.x",
+        "routes[2].answer.z",
+        "routes[3].items.z",
+    ]
+
+
+@pytest.mark.parametrize("column", ["seen", {"type": "timestamp", "default": "0001-01-01T00:00:00+23:00"}])
+def test_a_moment_before_the_calendar(column: Any) -> None:
+    """A default that is no moment in UTC is a fault, of a column as of a parameter."""
+    document = routes_document({"path": "/x", "model": "size"})
+    if column == "seen":
+        param = {"type": "timestamp", "default": "0001-01-01T00:00:00+23:00"}
+        document["routes"] = [{"path": "/x", "sql": "select $at as at", "params": {"at": param}}]
+    else:
+        document["source"]["columns"]["seen"] = column
+    with pytest.raises(PipelineInvalid) as found:
+        parse(Raw("devices.toml", Path(), document))
+    path = "routes[0].params.at.default" if column == "seen" else "source.columns.seen.default"
+    assert [one.path for one in found.value.faults] == [path]
 
 
 def test_a_key_route_needs_a_key() -> None:

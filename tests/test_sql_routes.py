@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from anyio import CapacityLimiter
+from fastapi import Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,8 +26,11 @@ from tidemill.errors import PipelineInvalid, QueryError, TimeLimit
 from tidemill.files import sha256
 from tidemill.run import Run
 from tidemill.serving.app import create_app
-from tidemill.serving.live import Live
-from tidemill.serving.sql import Database, bound, plain_key
+from tidemill.serving.live import Live, Served
+from tidemill.serving.sql import Cursor, Database, bound, plain_key
+from tidemill.serving.sql_query import Query
+from tidemill.serving.sql_routes import NAME, SqlRoute
+from tidemill.spec import Route
 
 TYPES = (
     "select $i as i, $f as f, $s as s, $b as b, $t as t, $n as n, typeof($i) as ti, typeof($f) as tf, typeof($t) as tt"
@@ -73,6 +79,7 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/all", "sql": "select a.id from rows a, rows b, range(300)"},
     {"path": "/slow", "sql": "select count(*) from rows a, range(10000000) b, range(10000000) c", "answer": "value"},
     {"path": "/endless", "sql": "select b.range as x from range(10000000) b, range(10000000) c order by x desc"},
+    {"path": "/step", "sql": "select max(levenshtein(repeat('ab', 15000 + id), repeat('ba', 15000))) from rows"},
     {"path": "/cast", "params": {"text": "string"}, "sql": "select $text::int as n", "answer": "value"},
 ]
 BATCHES: list[list[dict[str, Any]]] = [
@@ -273,11 +280,29 @@ def test_any_value_comes_back_as_it_was(text: str, whole: int, number: float) ->
 DATABASE = Database({"rows": pa.table({"id": [1]})})
 
 
+def test_a_value_beyond_json() -> None:
+    """A type that the check would have refused is an error that says so all the same."""
+    cursor = DATABASE.cursor()
+    with pytest.raises(QueryError, match="beyond JSON"):
+        cursor.fetch("select map {[1]: 2}", {}, 1)
+    cursor.close()
+
+
 def test_a_value_that_the_query_can_not_use(api: httpx.Client) -> None:
     """What DuckDB makes of a value is told without the query's text."""
     status, code, message = error(api.get("/cast?text=abc"))
     assert (status, code) == (422, "query")
     assert message == "Conversion Error: Could not convert string 'abc' to INT32"
+
+
+def test_a_text_that_is_too_long(api: httpx.Client) -> None:
+    """A text over 4 KiB is 422 with its name; the document tells the limit."""
+    assert api.get("/note", params={"note": "ä" * 2048}).json() == []
+    status, code, message = error(api.get("/note", params={"note": "ä" * 2048 + "a"}))
+    assert (status, code) == (422, "parameter")
+    assert (message.startswith("note is"), message.endswith("not a string of at most 4096 bytes")) == (True, True)
+    described = api.get("/openapi.json").json()["paths"]["/note"]["get"]["parameters"][0]["schema"]
+    assert described["maxLength"] == 4096
 
 
 # --- limits -------------------------------------------------------------------------------------------------------
@@ -300,6 +325,71 @@ def test_a_query_ends_at_the_time_limit(api: httpx.Client, path: str) -> None:
     thread.join()
     assert error(answers[0])[1] in ("time-limit", "query")  # or it had no memory left before
     assert time.monotonic() - began < 10
+
+
+def test_a_step_that_does_not_look_up(api: httpx.Client) -> None:
+    """A single step of DuckDB's that takes far longer is left behind at the time limit."""
+    began = time.monotonic()
+    assert error(api.get("/step"))[:2] == (503, "time-limit")
+    assert time.monotonic() - began < 3
+    assert api.get("/shape").json()["n"] == 5
+
+
+def test_a_query_that_is_left_behind_keeps_its_slot() -> None:
+    """Who is cancelled does not wait for the thread; the slot is free again once the thread has ended."""
+
+    async def left_behind() -> None:
+        limiter, began, go_on = CapacityLimiter(1), threading.Event(), threading.Event()
+
+        def work(cursor: Cursor) -> bytes:
+            began.set()
+            assert go_on.wait(30)
+            return str(cursor.fetch("select id from rows", {}, 1).rows).encode()
+
+        task = asyncio.create_task(Query(limiter, DATABASE, work).run())
+        assert await asyncio.to_thread(began.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert limiter.borrowed_tokens == 1
+        go_on.set()
+        assert await Query(limiter, DATABASE, work).run() == b"[(1,)]"
+        assert limiter.borrowed_tokens == 0
+
+    asyncio.run(left_behind())
+
+
+def test_waiting_for_an_older_generation_counts(run: Run) -> None:
+    """The time that it takes to prepare an older generation's rows is within the time limit, too."""
+    ready = threading.Event()
+
+    def made(served: Served) -> Database:
+        assert served.number == 2 or ready.wait(30)
+        return DATABASE
+
+    live = Live(run)
+    live.prepare(NAME, made)
+    live.look()
+
+    async def asked() -> bytes:
+        forever = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await forever.wait()
+            return {"type": "http.disconnect"}
+
+        scope = {"type": "http", "headers": [], "query_string": b"", "path_params": {"generation": 1}}
+        return bytes((await route.respond(Request(scope, receive))).body)
+
+    async def twice() -> None:
+        with pytest.raises(TimeLimit):
+            await asked()
+        ready.set()
+        assert await asked() == b"[1]"
+
+    declared = Route(path="/x/{generation}", sql="select id from rows", answer="list")
+    route = SqlRoute(declared, live, CapacityLimiter(1))
+    asyncio.run(twice())
 
 
 def test_a_query_ends_when_its_client_is_gone(tmp_path: Path) -> None:
@@ -437,6 +527,16 @@ def test_a_cursor_that_is_given_up() -> None:
             'found "i", INTERVAL; expected a type that JSON can hold; cast(i as varchar)',
         ),
         ("select [{'a': 'b'::blob}] as i, $q as q", 'found "i", STRUCT(a BLOB)[]'),
+        ("select 1::bignum as i, $q as q", 'found "i", BIGNUM'),
+        ("select 1::uhugeint as i, $q as q", 'found "i", UHUGEINT'),
+        ("select '10:00:00+02:00'::timetz as i, $q as q", 'found "i", TIME WITH TIME ZONE'),
+        ("select map {[1]: 2} as i, $q as q", 'found "i", MAP(INTEGER[], INTEGER)'),
+        ("select (1, x'aa') as i, $q as q", 'found "i", TUPLE(INTEGER, BLOB)'),
+        ("select [1::variant]::variant[1] as i, $q as q", 'found "i", VARIANT[1]'),
+        (
+            'with "information_schema.tables" as (select $q) select * from information_schema.tables',
+            'found the table "information_schema.tables"; expected one of rows',
+        ),
     ],
 )
 def test_a_fault_of_a_query(sql: str, fault: str) -> None:

@@ -9,7 +9,8 @@ to the run folder.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,18 @@ from tidemill.failpoints import failpoint
 
 SCHEMA_VERSION = 2
 FILE_NAME = "catalog.sqlite"
+
+BUSY_SECONDS = 30.0  # how long to wait for another process that writes
+
+GOES_ON = "then start the run again: it goes on where it stopped"
+SEE = f"see that the disk has room and that the file may be written to, {GOES_ON}"
+DAMAGED = "put back a copy of it, with its -wal file, or begin the run anew with --fresh"
+WAY_OUT = {
+    sqlite3.SQLITE_FULL: f"free some space, {GOES_ON}",
+    sqlite3.SQLITE_BUSY: f"another program holds it: see that it ends, {GOES_ON}",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
+}
 
 StageState = Literal["starting", "running", "done", "stopped", "failed"]
 GenerationState = Literal["training", "published", "failed"]
@@ -299,7 +312,7 @@ class Catalog:
             CatalogError: it can't be read, or was written by another version of Tidemill; such a one is left as it is.
         """
         self.path = path
-        self.engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+        self.engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
         event.listen(self.engine, "connect", _sqlite_settings)
         event.listen(self.engine, "handle_error", self._explain)
         self._prepare()
@@ -307,13 +320,20 @@ class Catalog:
     def _explain(self, context: sa.ExceptionContext) -> None:
         error = context.original_exception
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
-            raise CatalogError(
-                f"the catalog {self.path} can't be used: {error}",
-                "see that the disk has room and no other program holds the file; --fresh starts the run anew",
-            ) from error
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+            raise CatalogError(f"the catalog {self.path} can't be used: {error}", WAY_OUT.get(code, SEE)) from error
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:  # a text in it that is no UTF-8, or a document that is no JSON
+            raise CatalogError(f"the catalog {self.path} is damaged: {error}", DAMAGED) from error
 
     def _prepare(self) -> None:
-        with self.engine.begin() as connection:
+        with self._readable(), self.engine.begin() as connection:
+            if fault := _sqlite_fault(connection):
+                raise CatalogError(f"the catalog {self.path} is damaged: {fault}", DAMAGED)
             meta.create(connection, checkfirst=True)
             insert = sa.insert(meta).prefix_with("OR IGNORE", dialect="sqlite")
             connection.execute(insert, {"key": "schema_version", "value": str(SCHEMA_VERSION)})
@@ -579,7 +599,7 @@ class Catalog:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def _all(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
-        with self.engine.connect() as connection:
+        with self._readable(), self.engine.connect() as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
 
     def _one(self, query: sa.Select[Any]) -> dict[str, Any] | None:
@@ -587,8 +607,15 @@ class Catalog:
         return rows[0] if rows else None
 
 
+def _sqlite_fault(connection: sa.Connection) -> str | None:
+    """What is wrong with the file as a whole; opening it, SQLite looks at its head only."""
+    found: str = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
+    return None if found == "ok" else found.splitlines()[-1]
+
+
 def _sqlite_settings(connection: sqlite3.Connection, _: object) -> None:
-    """The only SQLite-only statements: readers never wait for a writer, and a commit survives a power cut."""
+    """With the look at the file above the only SQLite-only statements: readers never wait for a writer, and a commit
+    survives a power cut."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")

@@ -87,10 +87,12 @@ def disk_errors(what: str) -> Iterator[None]:
         hints = {
             errno.ENOSPC: "free some space, then start the run again: it goes on where it stopped",
             errno.EDQUOT: "free some of your quota, then start the run again: it goes on where it stopped",
+            errno.EFBIG: "raise the limit of a file's size (ulimit -f), then start the run again: it goes on",
+            errno.EIO: "see that the disk is well (dmesg), then start the run again: it goes on where it stopped",
             errno.EROFS: "give a run folder on a disk that can be written to (--run-dir)",
             errno.EACCES: "give a run folder that you may write to (--run-dir)",
             errno.EPERM: "give a run folder that you may write to (--run-dir)",
         }
         if error.errno not in hints:
             raise
-        raise DiskError(f"can't write {what}: {error.strerror}", hints[error.errno]) from error
+        raise DiskError(f"can't write {what}: {os.strerror(error.errno)}", hints[error.errno]) from error

@@ -49,4 +49,5 @@ class Rejects:
         return final
 
     def discard(self) -> None:
-        self._written.unlink(missing_ok=True)
+        with disk_errors(f"the rejects file {self.path.name}"):
+            self._written.unlink(missing_ok=True)

@@ -310,24 +310,29 @@ def locked(path: Path, busy: str = "") -> Iterator[None]:
     """Hold the lock file ``path``. Waits for it, or with ``busy`` refuses with that message.
 
     The system lets go of the lock when the process dies, however it dies.
+
+    Raises:
+        RunBusy: another process holds it, and ``busy`` was given.
+        DiskError: the file can't be written.
     """
-    with path.open("a+") as file:
+    with disk_errors(f"the lock file {path}"):
+        file = path.open("ab+", buffering=0)  # nothing is left in a buffer for a full disk to refuse once more
+    with file:
         if not busy:
             fcntl.flock(file, fcntl.LOCK_EX)
         elif not taken_within(file, LOOKED_AT_SECONDS):
             file.seek(0)
-            holder = file.read().strip()
+            holder = file.read().decode().strip()
             raise RunBusy(
                 f"{busy}{f' (process {holder})' if holder else ''}", "stop it first, or give another --run-dir"
             )
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
+        with disk_errors(f"the lock file {path}"):
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
         yield
 
 
-def taken_within(file: IO[str], seconds: float) -> bool:
+def taken_within(file: IO[bytes], seconds: float) -> bool:
     """Whether the lock could be had: who only looks whether it is held holds it for an instant."""
     end = time.monotonic() + seconds
     while True:

@@ -114,8 +114,17 @@ class Stage:
         finally:
             self._done.set()
             beat.join()
-            self._say(state=ending, error=error.document()["error"] if error else None)
             self.log.info(ending, **({"reason": error.message} if error else {}))
+            self._last_word(ending, error)
+
+    def _last_word(self, ending: StageState, error: TidemillError | None) -> None:
+        """Say how the stage ended. Where even that can't be written, what ended it is still what is raised."""
+        try:
+            self._say(state=ending, error=error.document()["error"] if error else None)
+        except TidemillError as another:
+            if error is None:
+                raise
+            self.log.warning("the catalog can't be written", reason=another.message)
 
 
 @contextmanager
@@ -149,6 +158,20 @@ def state_of(run: Run, word: Word) -> StageState:
     return "failed" if claims_work and not run.at_work(word) else word.state
 
 
+class LogFile(logging.FileHandler):
+    """A log file. One that can't be written, on a full disk say, stops no stage: standard error says so, once."""
+
+    _said = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._said:
+            self._said = True
+            sys.stderr.write(f"the log {self.baseFilename} can't be written: {error.strerror}\n")
+
+
 def log_to_file(run: Run, name: str) -> None:
     """Send this process's log to ``logs/NAME.log`` (JSON lines), and to standard error too when run by hand."""
     shared: list[structlog.typing.Processor] = [
@@ -160,7 +183,7 @@ def log_to_file(run: Run, name: str) -> None:
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(ensure_ascii=False),
     ]
-    handlers = [handler(logging.FileHandler(run.logs / f"{name}.log", encoding="utf-8"), shared, in_file)]
+    handlers = [handler(LogFile(run.logs / f"{name}.log", encoding="utf-8"), shared, in_file)]
     if not os.environ.get(LIFELINE):
         on_screen = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
         handlers.append(handler(logging.StreamHandler(sys.stderr), shared, on_screen))

@@ -45,6 +45,7 @@ class Draft:
         self.rows = 0
         self._run = run
         self._final = run.batches / batch_name(batch, run.pipeline.batches.format)
+        self._told = f"batch {batch}, {run.relative(self._final)}"
         self._schema = schema
         self._waiting: list[pa.Table] = []
         self._writer: TableWriter | None = None
@@ -59,21 +60,25 @@ class Draft:
     def close(self) -> None:
         """Write what is still in memory and finish the file, which is not yet in its place."""
         self._write(last=True)
-        if self._writer:
-            self._writer.close()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer:
+            with disk_errors(self._told):
+                writer.close()
 
     def discard(self) -> None:
         """Forget what was written."""
-        if self._writer:
-            self._writer.close()
-            self._writer = None
-        temporary(self._final).unlink(missing_ok=True)
-        self.rejects.discard()
+        writer, self._writer = self._writer, None
+        with disk_errors(self._told):
+            try:
+                if writer:
+                    writer.close()
+            finally:
+                temporary(self._final).unlink(missing_ok=True)
+                self.rejects.discard()
 
     def publish(self, first: str | None, last: str | None) -> Sealed:
         """Move the closed file to its place and say what the catalog is to know of it."""
-        with disk_errors(f"batch {self.batch}"):
+        with disk_errors(self._told):
             publish(temporary(self._final), self._final, STEPS)
             rejects_path = self.rejects.publish()
         return Sealed(
@@ -90,7 +95,7 @@ class Draft:
     def _write(self, last: bool) -> None:
         table = pa.concat_tables([self._schema.empty_table(), *self._waiting]).combine_chunks()
         whole = len(table) if last else len(table) // ROW_GROUP * ROW_GROUP
-        with disk_errors(f"batch {self.batch}"):
+        with disk_errors(self._told):
             if self._writer is None:
                 self._writer = writer_of(temporary(self._final), self._schema, self._run.pipeline.batches.format)
             for start in range(0, whole, ROW_GROUP):

@@ -77,7 +77,8 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
     add_docs(app)
     declared.add_templated(app)
     add_error_form(app, live)
-    app.openapi = openapi.describe(app, live, {name: one for name, one in inputs.items() if one.kinds})  # type: ignore[method-assign]  # FastAPI's documented way
+    typed = {name: one for name, one in inputs.items() if one.kinds}
+    app.openapi = openapi.describe(app, live, typed, key is not None)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
 

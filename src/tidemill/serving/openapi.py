@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from tidemill.serving import documents, shapes
 from tidemill.serving.inputs import MOST_ROWS, Inputs
+from tidemill.serving.keys import OPEN_PATHS
 from tidemill.serving.live import Live
 from tidemill.serving.params import FORM_TYPE, Parameter, Parameters
 from tidemill.serving.shapes import Answered, ErrorBody
@@ -21,6 +22,7 @@ Described = dict[str, Any]  # what FastAPI is told of a route, by its own names
 
 MEANINGS = {
     400: "The body can't be read as what it should be.",
+    401: "The API wants a key that the request does not bear.",
     404: "There is no such thing, or not yet.",
     405: "The address knows other methods.",
     413: "The body is over 1 MiB, or has too many rows.",
@@ -28,21 +30,34 @@ MEANINGS = {
     500: "Something went wrong inside the API.",
     503: "Nothing to answer from: no generation is published yet, a file can't be read, or time is up.",
 }
+SECURITY_SCHEMES: dict[str, dict[str, str]] = {  # the two ways that ``keys`` takes a key
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+def either(*schemas: dict[str, Any]) -> dict[str, Any]:
+    """One of these schemas; many a tool can't read a list of types."""
+    return {"anyOf": list(schemas)}
+
+
+NULL, NUMBER, STRING, BOOLEAN = ({"type": name} for name in ("null", "number", "string", "boolean"))
+NUMBERS = {"type": "object", "additionalProperties": NUMBER}
 PART_SCHEMAS: dict[str, dict[str, Any]] = {
-    "prediction": {"type": ["number", "string", "boolean"]},
-    "probability": {"type": ["number", "null"]},
-    "probabilities": {"type": ["object", "null"], "additionalProperties": {"type": "number"}},
-    "label": {"type": ["string", "null"]},
+    "prediction": either(NUMBER, STRING, BOOLEAN),
+    "probability": either(NUMBER, NULL),
+    "probabilities": either(NUMBERS, NULL),
+    "label": either(STRING, NULL),
     "generation": {"type": "integer"},
     "model": {"type": "string"},
-    "centre": {"type": ["object", "null"], "additionalProperties": {"type": "number"}},
-    "distance": {"type": ["number", "null"]},
+    "centre": either(NUMBERS, NULL),
+    "distance": either(NUMBER, NULL),
     "row": {"type": "object"},
     "rows": {"type": "array", "items": {"type": "object"}},
     "key": {"type": "string"},
     "clusters": {"type": "array", "items": {"type": "object"}},
     "items": {"type": "array", "items": {"type": "object"}},
-    "unknown": {"type": ["array", "null"], "items": {}},
+    "unknown": either({"type": "array", "items": {}}, NULL),
     "value": {},
     "list": {"type": "array", "items": {}},
     "object": {"type": "object"},
@@ -214,8 +229,11 @@ def parameter_schema(parameter: Parameter, model: str | None) -> dict[str, Any]:
     return parameter.schema()
 
 
-def describe(app: FastAPI, live: Live, inputs: Mapping[str, Inputs]) -> Callable[[], dict[str, Any]]:
-    """What replaces ``app.openapi``: the document, its examples and ranges taken from the newest generation."""
+def describe(app: FastAPI, live: Live, inputs: Mapping[str, Inputs], keyed: bool) -> Callable[[], dict[str, Any]]:
+    """What replaces ``app.openapi``: the document, its examples and ranges taken from the newest generation.
+
+    ``keyed``: requests must bear the API's key.
+    """
     made: dict[int, dict[str, Any]] = {}
 
     def openapi() -> dict[str, Any]:
@@ -227,11 +245,27 @@ def describe(app: FastAPI, live: Live, inputs: Mapping[str, Inputs]) -> Callable
             schemas |= shape_of(Answered)
             for name, one in inputs.items():
                 schemas[row_component(name)] = one.schema(documents.features(snapshot, name))
+            if keyed:
+                tell_of_key(document)
             made.clear()
             made[number] = document
         return made[number]
 
     return openapi
+
+
+def tell_of_key(document: dict[str, Any]) -> None:
+    """Add to every operation that wants the key how it is sent, and the answer where it is not."""
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    refusal = {
+        "description": MEANINGS[401],
+        "headers": {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
+        "content": {"application/json": {"schema": reference(ErrorBody.__name__)}},
+    }
+    for path, operations in document["paths"].items():
+        for operation in operations.values() if path not in OPEN_PATHS else ():
+            operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
+            operation["responses"]["401"] = refusal
 
 
 def shape_of(shape: type[BaseModel]) -> dict[str, Any]:

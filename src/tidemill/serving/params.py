@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -19,6 +18,7 @@ from fastapi import Request
 from tidemill.errors import MOST_EXAMPLES, BadForm, BadJson, FeatureError, ParameterError
 from tidemill.serving.inputs import JSON_TYPES, LEAST_INT, MOST_INT, PLAIN_EXAMPLES, WANTED, shown
 from tidemill.serving.predict import read_body
+from tidemill.spec.timestamps import utc_moment
 
 Place = Literal["path", "query", "body"]
 Body = Literal["json", "form"]
@@ -59,7 +59,7 @@ def from_text(kind: str, text: str) -> Any:
     if kind == "bool" and text in ("true", "false"):
         return text == "true"
     if kind == "timestamp":
-        return moment(text)
+        return utc_moment(text)
     raise ValueError(f"no {kind}")
 
 
@@ -95,21 +95,12 @@ def finite(value: float) -> float:
     return value
 
 
-def moment(text: str) -> datetime:
-    """An ISO 8601 moment in UTC; one without a zone is in UTC already."""
-    found = datetime.fromisoformat(text)
-    try:
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-    except OverflowError:
-        raise ValueError("beyond the calendar") from None
-
-
 @dataclass(frozen=True)
 class Parameter:
     """One value that a route takes.
 
     ``name`` is what the route itself calls it, ``shown`` what clients do. A value left out is ``default`` unless it is
-    ``required``; ``least`` and ``most`` bound a whole number.
+    ``required``; ``least`` and ``most`` bound a whole number, ``longest`` the bytes of a text in UTF-8.
     """
 
     name: str
@@ -121,6 +112,7 @@ class Parameter:
     feature: bool = False
     least: int | None = None
     most: int | None = None
+    longest: int | None = None
 
     def read(self, value: Any, as_text: bool) -> Any:
         """The value given.
@@ -131,10 +123,14 @@ class Parameter:
         found = (from_text if as_text else from_json)(self.kind, value)
         if self.least is not None and self.most is not None and not self.least <= found <= self.most:
             raise ValueError("out of bounds")
+        if self.longest is not None and len(found.encode()) > self.longest:
+            raise ValueError("too long")
         return found
 
     @property
     def wanted(self) -> str:
+        if self.longest is not None:
+            return f"{ALL_WANTED[self.kind]} of at most {self.longest} bytes"
         bounds = "" if self.least is None else f" from {self.least} to {self.most}"
         return ("a whole number" if bounds else ALL_WANTED[self.kind]) + bounds
 
@@ -143,6 +139,8 @@ class Parameter:
         described = dict(SCHEMAS[self.kind])
         if self.least is not None:
             described |= {"minimum": self.least, "maximum": self.most}
+        if self.longest is not None:
+            described["maxLength"] = self.longest
         if self.default is not None:
             described["default"] = self.default
         return described | {"examples": [EXAMPLES[self.kind] if self.default is None else self.default]}

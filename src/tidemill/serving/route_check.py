@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
+from duckdb.sqltypes import DuckDBPyType
 from pydantic import ValidationError
 
 from tidemill.errors import Fault, did_you_mean
 from tidemill.rows import ARROW
-from tidemill.scoring import ROW_KINDS, SCORERS
+from tidemill.scoring import ROW_KINDS, SCORERS, Kind
 from tidemill.serving.params import EXAMPLES, from_json
 from tidemill.serving.sql import BATCH, ROWS, Cursor, Database, bound, message_of, prediction_type
-from tidemill.spec import Route, raw_kinds, table
+from tidemill.spec import ACTIONS, Route, raw_kinds, table
 
 KINDS_OF: dict[str, tuple[str, ...]] = {
     "predict": ROW_KINDS,
@@ -32,9 +32,22 @@ SIMILAR_INPUTS = {
     "recommendation": ("item", "top"),
 }
 
+SOME_HAVE = ("probability", "probabilities", "label", "centre", "distance")  # parts that not every prediction has
+ITEM_PARTS: dict[tuple[str, Kind], tuple[str, ...]] = {
+    ("similar", "neighbours"): ("distance",),
+    ("similar", "text"): ("similarity",),
+    ("similar", "recommendation"): ("item", "similarity"),
+    ("recommend", "recommendation"): ("item", "score"),
+}
+
 TABLE_FUNCTIONS = {"unnest", "range", "generate_series", "repeat", "repeat_row", "json_each", "json_tree"}
 REFUSED_FUNCTIONS = {"current_setting", "getvariable", "getenv", "write_log", "nextval", "currval"}
-NOT_IN_JSON = re.compile(r"\b(BLOB|BIT|INTERVAL|TIMESTAMP_NS|VARIANT|GEOMETRY|UNION)\b")
+SCALARS = {
+    *("boolean", "tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint"),
+    *("float", "double", "decimal", "varchar", "uuid", "enum", "date", "time", "null"),
+    *("timestamp", "timestamp_s", "timestamp_ms", "timestamp with time zone"),
+}  # by DuckDB's ids: those whose values come through Arrow as they are, and that JSON can hold
+NESTED = {"list", "array", "struct", "tuple", "map"}
 COLUMNS_OF = {"value": 1, "list": 1, "object": 2}  # how many columns a part of a SQL answer is made of
 
 
@@ -48,7 +61,8 @@ def route_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
         except ValidationError:
             continue  # told by the parser
         if route.sql is None:
-            yield from action_faults(f"routes[{place}]", route, table(models, str(route.model)))
+            model = table(models, str(route.model))
+            yield from action_faults(f"routes[{place}]", route, model, item_columns(raw, model))
         else:
             queries[f"routes[{place}]"] = route
     if queries:
@@ -59,8 +73,11 @@ def route_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
 # --- what a model can be asked ------------------------------------------------------------------------------------
 
 
-def action_faults(where: str, route: Route, model: Mapping[str, Any]) -> Iterator[Fault]:
-    """Whether the model can do what the route asks, from what it is given."""
+def action_faults(where: str, route: Route, model: Mapping[str, Any], columns: Iterable[str]) -> Iterator[Fault]:
+    """Whether the model can do what the route asks, from what it is given, and has what is made of its answer.
+
+    ``columns``: those that an item of a list can have.
+    """
     estimator = str(model.get("estimator"))
     if estimator not in SCORERS:
         return
@@ -69,12 +86,61 @@ def action_faults(where: str, route: Route, model: Mapping[str, Any]) -> Iterato
         able = [does for does, kinds in KINDS_OF.items() if kind in kinds]
         found = f'"{route.does}" of {route.model}, a {estimator}'
         yield Fault(f"{where}.does", found, f"one of {', '.join(able)}: it is {kind}")
-    elif route.does == "similar":
+        return
+    yield from empty_parts(where, route, model)
+    yield from items_faults(where, route, kind, columns, parts_of(model))
+    if route.does == "similar":
         features = model.get("features") if kind == "neighbours" else ()
         allowed = ("generation", *SIMILAR_INPUTS[kind], *(features if isinstance(features, list | tuple) else ()))
         for name in route.inputs:
             if name not in allowed:
                 yield Fault(f"{where}.inputs.{name}", f"an input for {estimator}", f"one of {', '.join(allowed)}")
+
+
+def item_columns(raw: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+    """The columns that an item of a list has: those of the titles, whose key is the item itself, or of a row."""
+    if model.get("estimator") != "ALS":
+        return list(raw_kinds(table(raw, "source")))
+    titles = table(table(raw, "tables"), str(model.get("titles")))
+    return [name for name in raw_kinds(titles) if name != titles.get("key")]
+
+
+def parts_of(model: Mapping[str, Any]) -> set[str]:
+    """Which of the parts that only some predictions have are in those of a model."""
+    estimator = str(model.get("estimator"))
+    kind = SCORERS[estimator].kind
+    found = {"centre", "distance"} if kind == "clustering" else set()
+    if (kind == "classification" and estimator != "LinearSVC") or estimator == "GaussianMixture":
+        found |= {"probability", "probabilities"}
+    return found | ({"label"} if kind == "classification" and model.get("labels") else set())
+
+
+def empty_parts(where: str, route: Route, model: Mapping[str, Any]) -> Iterator[Fault]:
+    """Parts of the answer that would be null in every answer."""
+    if route.does not in ("predict", "row"):
+        return
+    named = {f"{where}.answer": route.answer} if isinstance(route.answer, str) else {}
+    if isinstance(route.answer, Mapping):
+        named = {f"{where}.answer.{key}": part for key, part in route.answer.items()}
+    having = parts_of(model)
+    for path, part in named.items():
+        if part in SOME_HAVE and part not in having:
+            found = f'"{part}", which no answer of {route.model} would have'
+            hint = "name the classes in its labels" if part == "label" else f"it is a {model.get('estimator')}"
+            able = [one for one in ACTIONS[route.does].parts if one not in SOME_HAVE or one in having]
+            yield Fault(path, found, f"one of {', '.join(able)}", hint)
+
+
+def items_faults(where: str, route: Route, kind: Kind, columns: Iterable[str], having: set[str]) -> Iterator[Fault]:
+    """Keys of an item that would be null in every answer."""
+    parts = ITEM_PARTS.get((route.does, kind), ())
+    if route.does == "row":
+        parts = ("batch", "prediction", *(one for one in ("probability", "label") if one in having))
+    known = [*columns, *parts]
+    for key, name in route.items.items():
+        if name not in known:
+            expected = f"a column, or {', '.join(parts)}"
+            yield Fault(f"{where}.items.{key}", f'"{name}"', expected, did_you_mean(name, known))
 
 
 # --- SQL ----------------------------------------------------------------------------------------------------------
@@ -156,7 +222,7 @@ def sql_faults(where: str, route: Route, cursor: Cursor, tables: list[str]) -> I
         return
     try:
         relation = cursor.relation(route.sql, samples(route))
-        columns = list(zip(relation.columns, map(str, relation.types), strict=True))
+        columns = list(zip(relation.columns, relation.types, strict=True))
     except duckdb.Error as error:
         yield fault(message_of(error), f"SQL over the tables {', '.join(tables)}")
         return
@@ -164,9 +230,9 @@ def sql_faults(where: str, route: Route, cursor: Cursor, tables: list[str]) -> I
 
 
 class Used(NamedTuple):
-    """What a query names."""
+    """What a query names; a table's name is its last part, after its catalog and schema if they are told."""
 
-    tables: set[str]
+    tables: set[tuple[str, ...]]
     table_functions: set[str]
     functions: set[str]
     defined: set[str]
@@ -202,9 +268,9 @@ def cte_map(node: Mapping[str, Any]) -> list[Any]:
     return found.get("map", []) if isinstance(found, dict) else []
 
 
-def qualified(node: Mapping[str, Any]) -> str:
+def qualified(node: Mapping[str, Any]) -> tuple[str, ...]:
     parts = [node.get("catalog_name"), node.get("schema_name"), node["table_name"]]
-    return ".".join(str(part) for part in parts if part)
+    return tuple(str(part) for part in parts if part)
 
 
 Refusal = tuple[str, str, str]  # found, expected, hint
@@ -215,8 +281,9 @@ def refusals(found: Used, tables: list[str]) -> Iterator[Refusal]:
     known = {name.lower() for name in tables} | found.defined
     for name in sorted(found.table_functions - TABLE_FUNCTIONS):
         yield f"{name}(...) as a table", f"one of {', '.join(tables)}", "a query reads nothing else"
-    for name in sorted(found.tables):
-        if name.lower() not in known:
+    for parts in sorted(found.tables):
+        name = ".".join(parts)
+        if len(parts) > 1 or name.lower() not in known:
             yield f'the table "{name}"', f"one of {', '.join(tables)}", did_you_mean(name, tables)
     for name in sorted(found.functions & REFUSED_FUNCTIONS):
         yield f"the function {name}", "functions of the rows and the parameters only", ""
@@ -236,11 +303,19 @@ def samples(route: Route) -> dict[str, Any]:
     return {name: bound(one.kind, from_json(one.kind, EXAMPLES[one.kind])) for name, one in route.params.items()}
 
 
-def column_refusals(route: Route, columns: list[tuple[str, str]]) -> Iterator[Refusal]:
+def in_json(kind: DuckDBPyType) -> bool:
+    """Whether JSON can hold every value of a type."""
+    if kind.id not in NESTED:
+        return kind.id in SCALARS
+    inner = [one for _, one in kind.children if isinstance(one, DuckDBPyType)]  # an array has its length there, too
+    return all(map(in_json, inner)) and (kind.id != "map" or inner[0].id in SCALARS)
+
+
+def column_refusals(route: Route, columns: list[tuple[str, DuckDBPyType]]) -> Iterator[Refusal]:
     """Whether the answer's form can be made of these columns."""
     names = [name for name, _ in columns]
     for name, kind in columns:
-        if NOT_IN_JSON.search(kind):
+        if not in_json(kind):
             yield f'"{name}", {kind}', "a type that JSON can hold", f"cast({name} as varchar)"
         elif names.count(name) > 1:
             yield f'two columns "{name}"', "each name once", "name one of them with AS"

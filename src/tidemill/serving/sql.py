@@ -1,12 +1,13 @@
 """Read-only SQL by DuckDB over a generation's rows, each model's prediction as a column, and the side tables.
 
 The tables stay where they are in Arrow's memory. A query can reach nothing else: no file, no network, no setting; it is
-one SELECT (``sql_check``), its parameters are bound, and it is given up at the time limit.
+one SELECT (``route_check``), its parameters are bound, and it is given up at the time limit.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -109,6 +110,8 @@ class Cursor:
         for name, table in tables.items():
             self._cursor.register(name, table)  # what is registered is seen by this cursor only
         self._given_up = False
+        self._closed = False
+        self._lock = threading.Lock()  # what is closed can't be interrupted
 
     def relation(self, sql: str, parameters: Mapping[str, Value | None]) -> duckdb.DuckDBPyRelation:
         """What the query would give; it is not run yet."""
@@ -142,11 +145,15 @@ class Cursor:
 
     def give_up(self) -> None:
         """End the query that is at work. To be called again until it has ended: a call may come before it begins."""
-        self._given_up = True
-        self._cursor.interrupt()
+        with self._lock:
+            self._given_up = True
+            if not self._closed:
+                self._cursor.interrupt()
 
     def close(self) -> None:
-        self._cursor.close()
+        with self._lock:
+            self._closed = True
+            self._cursor.close()
 
 
 class Database:
@@ -178,7 +185,7 @@ def plain_rows(table: pa.Table) -> list[tuple[Any, ...]]:
     """
     try:
         columns = [[plain(one) for one in column.to_pylist(maps_as_pydicts="lossy")] for column in table.columns]
-    except (ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise QueryError(f"a value of the answer is beyond JSON: {error}", "cast it in the SQL") from error
     return list(zip(*columns, strict=True))
 

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pyarrow as pa
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
+from duckdb.value.constant import Value
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from tidemill.errors import NotFound, PipelineInvalid, TimeLimit
+from tidemill.errors import NotFound, PipelineInvalid, QueryError
 from tidemill.run import Run, side_table
-from tidemill.serving.answers import Json, composed
+from tidemill.serving.answers import Json, composed, encode
 from tidemill.serving.declared import chosen, generation_parameter, place_of
 from tidemill.serving.generation_rows import GenerationRows
-from tidemill.serving.live import Live, Served
+from tidemill.serving.live import Live, Served, Snapshot
 from tidemill.serving.params import Parameter, Parameters, from_json
 from tidemill.serving.route_check import predictions, route_faults
-from tidemill.serving.sql import ROWS, Cursor, Database, Result, batches_of, bound, plain_key, with_predictions
+from tidemill.serving.sql import (
+    ROWS,
+    Cursor,
+    Database,
+    Result,
+    batches_of,
+    bound,
+    plain_key,
+    too_long,
+    with_predictions,
+)
+from tidemill.serving.sql_query import Query
 from tidemill.spec import GENERATION, Param, Route
+from tidemill.spec.routes import MOST_BYTES
 
 NAME = "sql"  # of what is prepared for each generation
 MOST_QUERIES = 4  # at a time; the others wait, so that SQL leaves threads to what else the API does
-AGAIN_SECONDS = 0.05
 
 
 class Databases:
@@ -66,39 +79,52 @@ class SqlRoute:
         self._limiter = limiter
         values = [sql_parameter(route, name, one) for name, one in route.params.items()]
         self.parameters = Parameters([*generation_parameter(route), *values], route.body)
+        self._making: dict[int, asyncio.Task[Any]] = {}
 
     async def respond(self, request: Request) -> Json:
+        """The answer, if it is there before the time limit and before the client is gone.
+
+        Raises:
+            TimeLimit: it is not; what is at work for it is left behind.
+            ClientDisconnect: nobody waits for it any more.
+        """
         given = await self.parameters.read(request)
         snapshot = self.live.now
         number = chosen(self.live, snapshot, given)
-        database: Database = await self.live.extra(snapshot, number, NAME)
         values = {name: bound(one.kind, given[name]) for name, one in self.route.params.items()}
-        return Json(shaped(self.route.answer, await self._ask(request, database.cursor(), values), number))
-
-    async def _ask(self, request: Request, cursor: Cursor, values: Mapping[str, Any]) -> Result:
-        """The rows of the answer, given up at the time limit or once the client is gone."""
-        watch = asyncio.create_task(self._watch(request, cursor))
+        answer = asyncio.create_task(self._answer(snapshot, number, values))
+        client = asyncio.create_task(gone(request))
         try:
-            return await to_thread.run_sync(
-                cursor.fetch, self.sql, values, self.limits.row_limit, limiter=self._limiter
-            )
-        except TimeLimit:
-            if await request.is_disconnected():
-                raise ClientDisconnect from None
-            raise
+            limit = self.limits.time_limit
+            await asyncio.wait((answer, client), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return Json(answer.result())
+            raise ClientDisconnect if client.done() else too_long()
         finally:
-            watch.cancel()
-            cursor.close()
+            answer.cancel()
+            client.cancel()
 
-    async def _watch(self, request: Request, cursor: Cursor) -> None:
-        try:
-            async with asyncio.timeout(self.limits.time_limit):
-                await gone(request)
-        except TimeoutError:
-            pass  # given up just as for a client that is gone
-        while True:
-            cursor.give_up()
-            await asyncio.sleep(AGAIN_SECONDS)
+    async def _answer(self, snapshot: Snapshot, number: int, values: Mapping[str, Value | None]) -> bytes:
+        database = await self._database(snapshot, number)
+
+        def work(cursor: Cursor) -> bytes:
+            result = cursor.fetch(self.sql, values, self.limits.row_limit)
+            return encoded(shaped(self.route.answer, result, number))
+
+        return await Query(self._limiter, database, work).run()
+
+    async def _database(self, snapshot: Snapshot, number: int) -> Database:
+        """The database of a generation; all who wait for it wait for the same one, which is made to its end."""
+        making = self._making.get(number)
+        if making is None:
+            making = self._making[number] = asyncio.create_task(self.live.extra(snapshot, number, NAME))
+            making.add_done_callback(partial(self._made, number))
+        return cast(Database, await asyncio.shield(making))
+
+    def _made(self, number: int, making: asyncio.Task[Any]) -> None:
+        del self._making[number]
+        if not making.cancelled():
+            making.exception()  # was told to whoever still waited
 
 
 async def gone(request: Request) -> None:
@@ -109,7 +135,20 @@ async def gone(request: Request) -> None:
 
 def sql_parameter(route: Route, name: str, one: Param) -> Parameter:
     default = None if one.default is None else from_json(one.kind, one.default)
-    return Parameter(name, name, place_of(route, name), one.kind, one.required, default)
+    longest = MOST_BYTES if one.kind == "string" else None
+    return Parameter(name, name, place_of(route, name), one.kind, one.required, default, longest=longest)
+
+
+def encoded(answer: Any) -> bytes:
+    """The answer as JSON.
+
+    Raises:
+        QueryError: JSON can't hold it.
+    """
+    try:
+        return encode(answer)
+    except TypeError as error:
+        raise QueryError(f"a value of the answer is beyond JSON: {error}", "cast it in the SQL") from error
 
 
 def shaped(answer: Any, result: Result, generation: int) -> Any:

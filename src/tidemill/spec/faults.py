@@ -98,7 +98,7 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     for name, model in models.items():
         yield from model_faults(f"models.{name}", model, columns, tables)
     routes = raw.get("routes")
-    yield from routes_faults(routes if isinstance(routes, list) else [], models, columns, "key" in stream)
+    yield from routes_faults(routes if isinstance(routes, list) else [], models, columns, stream.get("key"))
 
 
 def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:

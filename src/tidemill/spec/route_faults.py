@@ -8,23 +8,26 @@ from typing import Any
 
 from tidemill.errors import Fault, did_you_mean, shorten
 from tidemill.spec.part import table
-from tidemill.spec.routes import ACTIONS, GENERATION, PLACEHOLDER, SQL_PARTS, placeholders
+from tidemill.spec.routes import ACTIONS, GENERATION, MOST_BYTES, PLACEHOLDER, SQL_PARTS, placeholders
 from tidemill.spec.shape import COLUMN_KINDS, fits
 
 
 def routes_faults(
-    routes: Sequence[object], models: Mapping[str, Any], columns: Mapping[str, str], keyed: bool
+    routes: Sequence[object], models: Mapping[str, Any], columns: Mapping[str, str], key: object
 ) -> Iterator[Fault]:
-    """What is wrong with the routes; ``keyed``: the stream has a key to look rows up by."""
+    """What is wrong with the routes; ``key``: the column that the stream has its rows looked up by, None without."""
     taken: set[object] = set()
     for place, route in enumerate(routes):
         if isinstance(route, Mapping):
             where = f"routes[{place}]"
             yield from route_faults(where, route, models)
             yield from path_faults(where, route, taken, models)
-            yield from items_faults(where, route, models, columns)
-            yield from (sql_route_faults if "sql" in route else taking_faults)(where, route, models, columns)
-            if not keyed and asks_for_key(route):
+            yield from items_faults(where, route)
+            if "sql" in route:
+                yield from sql_route_faults(where, route)
+            else:
+                yield from taking_faults(where, route, models, input_kinds(route, models, columns, key))
+            if key is None and asks_for_key(route):
                 yield Fault(f"{where}.does", "a look-up by key", "a stream with a key", "for example [stream] key")
 
 
@@ -131,7 +134,7 @@ MOST_BOUNDED = 1_000
 
 
 def taking_faults(
-    where: str, route: Mapping[str, Any], models: Mapping[str, Any], columns: Mapping[str, str]
+    where: str, route: Mapping[str, Any], models: Mapping[str, Any], kinds: Mapping[str, str]
 ) -> Iterator[Fault]:
     """What is wrong with how a route that asks a model takes its inputs."""
     inputs = table(route, "inputs")
@@ -144,14 +147,25 @@ def taking_faults(
         if name in ("row", "ratings") and (in_text or shown in placeholders(str(route.get("path")))):
             yield Fault(path, f"{name}, an object", 'a POST route with body = "json" for it')
         if isinstance(given, Mapping) and given.get("default") is not None:
-            yield from default_faults(path, name, given["default"], columns)
+            yield from default_faults(path, name, given["default"], kinds.get(name, ""))
     named = {*inputs, *placeholders(str(route.get("path")))}
     if route.get("does") == "recommend" and in_text and not {"user", "ratings"} & named:
         yield Fault(where, "ratings, an object", 'a POST route with body = "json", or the user among its inputs')
 
 
-def default_faults(path: str, name: str, default: object, columns: Mapping[str, str]) -> Iterator[Fault]:
-    kind = "int" if name in (*BOUNDED, GENERATION) else columns.get(name, "").removesuffix("?")
+def input_kinds(
+    route: Mapping[str, Any], models: Mapping[str, Any], columns: Mapping[str, str], key: object
+) -> dict[str, str]:
+    """The type of each input of a route that stands for one value; a feature's, or that of the column looked into."""
+    action, model = ACTIONS.get(str(route.get("does", "predict"))), table(models, str(route.get("model")))
+    looked_into = {"key": key, "user": model.get("user"), "item": model.get("item")}
+    own = {name: columns.get(str(column), "") for name, column in looked_into.items()}
+    own |= {"text": "string"} | dict.fromkeys(BOUNDED, "int")
+    kinds = dict(columns) | {name: own[name] for name in (action.inputs if action else ()) if name in own}
+    return {name: kind.removesuffix("?") for name, kind in (kinds | {GENERATION: "int"}).items()}
+
+
+def default_faults(path: str, name: str, default: object, kind: str) -> Iterator[Fault]:
     if kind in COLUMN_KINDS and not fits(default, kind):
         yield Fault(f"{path}.default", shorten(default), f"a value of the type {kind}")
     elif name in BOUNDED and isinstance(default, int) and not 1 <= default <= MOST_BOUNDED:
@@ -160,9 +174,7 @@ def default_faults(path: str, name: str, default: object, columns: Mapping[str, 
         yield Fault(f"{path}.default", shorten(default), "none: an object has no default")
 
 
-def sql_route_faults(
-    where: str, route: Mapping[str, Any], models: Mapping[str, Any], columns: Mapping[str, str]
-) -> Iterator[Fault]:
+def sql_route_faults(where: str, route: Mapping[str, Any]) -> Iterator[Fault]:
     """What is wrong with the parameters of a SQL route."""
     for name, param in table(route, "params").items():
         path = f"{where}.params.{name}"
@@ -172,24 +184,10 @@ def sql_route_faults(
         kind = str(param.get("type")).removesuffix("?") if isinstance(param, Mapping) else ""
         if default is not None and kind in COLUMN_KINDS and not fits(default, kind):
             yield Fault(f"{path}.default", shorten(default), f"a value of the type {kind}")
+        elif isinstance(default, str) and len(default.encode()) > MOST_BYTES:
+            yield Fault(f"{path}.default", shorten(default), f"at most {MOST_BYTES} bytes")
 
 
-ITEM_PARTS = ("distance", "similarity", "score", "item")
-ROW_PARTS = ("batch", "prediction", "probability", "label")
-
-
-def items_faults(
-    where: str, route: Mapping[str, Any], models: Mapping[str, Any], columns: Mapping[str, str]
-) -> Iterator[Fault]:
-    parts = ROW_PARTS if route.get("does") == "row" else ITEM_PARTS
-    known = [*columns, *parts]
+def items_faults(where: str, route: Mapping[str, Any]) -> Iterator[Fault]:
     if "items" in route and route.get("does", "predict") in ("predict", "profile") and "sql" not in route:
         yield Fault(f"{where}.items", "keys for a list of rows", "none: the answer has no such list")
-        return
-    if route.get("does") == "recommend" or "titles" in table(models, str(route.get("model"))):
-        return  # its items have the columns of the titles' table
-    for key, name in table(route, "items").items():
-        if isinstance(name, str) and columns and name not in known:
-            yield Fault(
-                f"{where}.items.{key}", f'"{name}"', f"a column, or {', '.join(parts)}", did_you_mean(name, known)
-            )

@@ -16,6 +16,7 @@ from tidemill.spec.part import Part, Plain
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 PARAM_TYPES = ("int", "float", "string", "bool", "timestamp")
+MOST_BYTES = 4_096  # of a text that a SQL route is given, in UTF-8: what a query does with it may take its square
 GENERATION = "generation"  # a name that a path may have in every route
 
 

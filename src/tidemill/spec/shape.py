@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 import types
-from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tidemill.spec.part import Part, Plain
 from tidemill.spec.routes import Route
+from tidemill.spec.timestamps import is_moment
 
 ColumnKind = Literal["int", "float", "string", "bool", "timestamp"]
 COLUMN_KINDS: tuple[str, ...] = get_args(ColumnKind)
@@ -94,18 +94,10 @@ def fits(value: object, kind: str) -> bool:
     if kind == "int":
         return isinstance(value, int) and -(2**63) <= value < 2**63
     if kind == "float":
-        return isinstance(value, (int, float)) and math.isfinite(value)
+        return isinstance(value, (int, float)) and -sys.float_info.max <= value <= sys.float_info.max
     if kind == "timestamp" and isinstance(value, str):
         return is_moment(value)
     return isinstance(value, str)
-
-
-def is_moment(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 Duration = Annotated[float, BeforeValidator(positive_duration)]
