@@ -60,7 +60,7 @@ def recover(run: Run) -> None:
     for batch in sealed:
         check_batch(run, batch, content=False)  # whoever reads them looks at the rest
         if batch.rejects_path and not (run.folder / batch.rejects_path).exists():
-            log.warning("%s of sealed batch %d is gone; its rows are not touched by it", batch.rejects_path, batch.batch)
+            log.warning("%s of batch %d is gone; the batch's rows are whole", batch.rejects_path, batch.batch)
     known = {run.folder / batch.path for batch in sealed} | {
         run.folder / batch.rejects_path for batch in sealed if batch.rejects_path
     }
