@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,8 +64,20 @@ def test_other_machines_need_a_key(address: str, key_file: Path) -> None:
         require_key(loopback, None)
 
 
+def test_access_is_looked_at_before_anything_starts(tmp_path: Path) -> None:
+    """`up` refuses a key that can't be read, and another machine's address without one, and leaves no run behind."""
+    for options in (["--api-key-file", str(tmp_path / "none.txt")], ["--host", "0.0.0.0"]):
+        line = [sys.executable, "-m", "tidemill", "up", "smart-home", "--run-dir", str(tmp_path / "run"), *options]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert "API key" in done.stderr
+        assert not (tmp_path / "run").exists()
+
+
 def test_where_the_key_comes_from(tmp_path: Path, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the file, or else from the environment; one that is too short, or can't be read, is refused unseen."""
+    assert api_key(None) is None
+    monkeypatch.setenv(VARIABLE, "")
     assert api_key(None) is None
     monkeypatch.setenv(VARIABLE, "short")
     with pytest.raises(InputError, match="fewer than 16") as caught:

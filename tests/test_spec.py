@@ -96,6 +96,7 @@ def test_pauses(assignment: str, pause: tuple[float, float]) -> None:
         ("models.line.features=['x','at']", 'models.line.features[1]: found "at", a timestamp; expected a col'),
         ("models.line.features=['x','x']", 'models.line.features[1]: found "x" again; expected each feature once'),
         ("models.line.features=[]", "models.line.features: found []; expected at least 1 entry"),
+        ("batches={}", "batches: found none of rows, every, parts; expected at least one of them"),
         ("models={}", "models: found no model; expected at least one"),
         ("routes=[{path='/go', model='lin'}]", 'routes[0].model: found "lin"; expected a model; did you mean "line"?'),
         ("routes=[{path='go', model='line'}]", "routes[0].path: found 'go'; expected a name of the form"),

@@ -127,6 +127,7 @@ def up(
 ) -> None:
     """Stream, cut, train and serve: the whole pipeline, until Ctrl-C."""
     from tidemill.progress import Progress
+    from tidemill.serving.keys import check_access
     from tidemill.status import status
     from tidemill.stream.source import open_source, open_tables
     from tidemill.up import up as run_up
@@ -134,6 +135,7 @@ def up(
     loaded = checked(name, data, rows, assignments)
     open_source(loaded.pipeline, loaded.folder)  # data that can't be read are found before anything starts
     open_tables(loaded.pipeline, loaded.folder)
+    check_access(loaded.pipeline.serve.host if host is None else host, key_file)
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
     if fresh:
         begin_anew(loaded, run_dir, kafka)

@@ -46,7 +46,7 @@ def api_key(file: Path | None) -> ApiKey | None:
         InputError: the file can't be read, or the key is shorter than ``LEAST_CHARACTERS``.
     """
     try:
-        text = os.environ.get(VARIABLE) if file is None else file.read_text(encoding="utf-8")
+        text = os.environ.get(VARIABLE) or None if file is None else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InputError(f"the API key can't be read from {file}: {reason}", "see --api-key-file") from error
@@ -66,6 +66,20 @@ def require_key(address: str, key: ApiKey | None) -> None:
     """
     if key is None and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
         raise InputError(f"serving on {address}, which other machines can reach, needs an API key", make_one(None))
+
+
+def check_access(host: str, key_file: Path | None) -> None:
+    """Find what is wrong with the key, and with serving on ``host`` without one, before anything is started.
+
+    Raises:
+        InputError: as :func:`api_key` and :func:`require_key` do. What a host's name stands for is seen at its binding.
+    """
+    key = api_key(key_file)
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return
+    require_key(host, key)
 
 
 def make_one(file: Path | None) -> str:

@@ -84,7 +84,7 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     columns = raw_kinds(source)
     yield from data_faults("source", source)
     yield from stream_faults(stream, columns)
-    if batches and not {"rows", "every", "parts"} & set(batches):
+    if isinstance(raw.get("batches"), Mapping) and not {"rows", "every", "parts"} & set(batches):
         yield Fault("batches", "none of rows, every, parts", "at least one of them", "for example rows = 5000")
     if batches and batches.get("parts") and not (source.get("sample") or source.get("path")):
         yield Fault("batches.parts", "a source without an end", "a finite source", "cut by rows or every instead")
