@@ -147,7 +147,10 @@ class ValueScorer(RowScorer):
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         if not rows:
             return []
-        return [Prediction(value) for value in self.scores(self.encoder.encode(rows)).prediction.tolist()]
+        values = self.scores(self.encoder.encode(rows)).prediction
+        if not np.isfinite(values).all():
+            raise FeatureError(f"{self.model} has no finite value for such features", "give smaller numbers")
+        return [Prediction(value) for value in values.tolist()]
 
 
 def class_name(value: Class) -> str:

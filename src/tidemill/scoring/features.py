@@ -148,9 +148,10 @@ class Encoder:
 
 def product(encoded: Encoded, split: Split) -> Array:
     """(n, m): each row's feature vector times the matrix that was split."""
-    total: Array = encoded.numbers @ split.numbers
-    for codes, table in zip(encoded.codes, split.tables, strict=True):
-        total = total + table[codes]
+    with np.errstate(over="ignore", invalid="ignore"):
+        total: Array = encoded.numbers @ split.numbers
+        for codes, table in zip(encoded.codes, split.tables, strict=True):
+            total = total + table[codes]
     return total
 
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from tidemill.scoring.als import MOST_RATING
 from tidemill.serving import documents, shapes
 from tidemill.serving.inputs import MOST_ROWS, Inputs
 from tidemill.serving.keys import OPEN_PATHS
@@ -62,6 +63,9 @@ PART_SCHEMAS: dict[str, dict[str, Any]] = {
     "list": {"type": "array", "items": {}},
     "object": {"type": "object"},
 }
+RATING = NUMBER | {"minimum": -MOST_RATING, "maximum": MOST_RATING}
+RATING_OF_ITEMS: dict[str, Any] = {"type": "object", "additionalProperties": RATING, "minProperties": 1}
+RATED_ITEMS: dict[str, Any] = {"type": "array", "items": either(STRING, {"type": "integer"}), "minItems": 1}
 STANDARD: dict[tuple[str, str], type[BaseModel]] = {  # the answer to each action on each kind of model
     ("profile", "clustering"): shapes.Profile,
     ("similar", "neighbours"): shapes.NearRows,
@@ -225,7 +229,7 @@ def parameter_schema(parameter: Parameter, model: str | None) -> dict[str, Any]:
     if parameter.name == "row" and model is not None:
         return reference(row_component(model))
     if parameter.name == "ratings" and model is not None:
-        return {"type": ["object", "array"], "examples": [{"1": 5.0, "50": 4.0}]}
+        return either(RATING_OF_ITEMS, RATED_ITEMS) | {"examples": [{"1": 5.0, "50": 4.0}]}
     return parameter.schema()
 
 

@@ -204,14 +204,13 @@ def add_recommendations(app: FastAPI, live: Live, model: str) -> None:
 
 def ratings_body(live: Live, model: str) -> dict[str, Any]:
     """The request body of ``recommend``."""
-    rating = {"type": "number", "minimum": -MOST_RATING, "maximum": MOST_RATING}
-    by_item: dict[str, Any] = {"type": "object", "additionalProperties": rating, "minProperties": 1}
-    items = {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}
     rated = live.run.pipeline.models[model].rating is not None
     schema = {
         "type": "object",
         "properties": {
-            "ratings": by_item if rated else {"oneOf": [by_item, items]},
+            "ratings": openapi.RATING_OF_ITEMS
+            if rated
+            else openapi.either(openapi.RATING_OF_ITEMS, openapi.RATED_ITEMS),
             "top": {"type": "integer", "minimum": 1, "maximum": MOST_TOP, "default": DEFAULT_TOP},
         },
         "required": ["ratings"],

@@ -56,10 +56,19 @@ class NearRows:
     index: Neighbours
 
     def like(self, row: Row, top: int) -> Found:
+        """The nearest rows; none that is further off than a number of 64 bits can say.
+
+        Raises:
+            FeatureError: every row is.
+        """
         encoded = self.scorer.encoder.encode([row])
-        near = self.index.nearest(encoded, self.scorer.hashes(encoded), top)
+        with np.errstate(over="ignore", invalid="ignore"):
+            near = self.index.nearest(encoded, self.scorer.hashes(encoded), top)
+        told = np.isfinite(near.distances)
+        if len(self.places) and not told.any():
+            raise FeatureError("the row is too far from every other to say how far", "give numbers that can be squared")
         unknown = [row[name] for name in self.scorer.unseen(encoded)]
-        return Found(self.places[near.places], "distance", near.distances, unknown, near.probe)
+        return Found(self.places[near.places[told]], "distance", near.distances[told], unknown, near.probe)
 
 
 @dataclass(frozen=True)
