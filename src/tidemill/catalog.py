@@ -315,7 +315,11 @@ class Catalog:
         self.engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
         event.listen(self.engine, "connect", _sqlite_settings)
         event.listen(self.engine, "handle_error", self._explain)
-        self._prepare()
+        try:
+            self._prepare()
+        except CatalogError:
+            self.close()
+            raise
 
     def _explain(self, context: sa.ExceptionContext) -> None:
         error = context.original_exception
