@@ -149,8 +149,12 @@ class ValueScorer(RowScorer):
             return []
         values = self.scores(self.encoder.encode(rows)).prediction
         if not np.isfinite(values).all():
-            raise FeatureError(f"{self.model} has no finite value for such features", "give smaller numbers")
+            raise self.no_value()
         return [Prediction(value) for value in values.tolist()]
+
+    def no_value(self) -> FeatureError:
+        """Why a row has no finite value."""
+        return FeatureError(f"{self.model} has no finite value for such features", "give smaller numbers")
 
 
 def class_name(value: Class) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 from scipy.special import ndtr  # type: ignore[import-untyped]  # scipy has no types
 
 from tidemill.errors import FeatureError
-from tidemill.scoring.base import ClassScorer, Prediction, Scores, ValueScorer, choose
+from tidemill.scoring.base import ClassScorer, Scores, ValueScorer, choose
 from tidemill.scoring.features import Encoded, product
 from tidemill.scoring.storage import Array, Stored
 
@@ -47,11 +46,9 @@ class GeneralizedLinearScorer(LinearScorer):
             mean = self.unlink(super().scores(encoded).prediction)
         return Scores(mean.clip(*self.bounds))
 
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-        found = super().predict(rows)
-        if any(np.isnan(one.prediction) for one in found):  # a power of a negative number
-            raise FeatureError("the model has no value there: its link takes no such row", "see the model's features")
-        return found
+    def no_value(self) -> FeatureError:
+        """All that overflows is bounded, so it is a power of a negative number."""
+        return FeatureError("the model has no value there: its link takes no such row", "see the model's features")
 
     def values(self, predicted: Array) -> pa.Array:
         return pa.array(predicted, from_pandas=True)  # null for NaN
