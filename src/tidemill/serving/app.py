@@ -147,7 +147,8 @@ def add_model_views(app: FastAPI, name: str, views: ModelViews, of_rows: bool) -
         app.add_api_route(path, endpoint, summary=summary, tags=[name], responses=responses, response_class=Json)
 
     base = f"/models/{name}"
-    get(base, views.document, "Inputs, settings, and metrics per generation", giving(shapes.ModelBody))
+    get(base, views.document, "Inputs, settings, and metrics per generation", giving(shapes.ModelBody, 422))
+    get(f"{base}/history", views.history, "Metrics from generation to generation", giving(shapes.History, 422))
     if not of_rows:
         return
     get(f"{base}/profile", views.profile, "The clusters", giving(shapes.Profile, 404, 422, 503))
