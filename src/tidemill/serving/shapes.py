@@ -62,6 +62,7 @@ class GenerationBody(Shape):
     batches: list[int]
     rows: int
     models: dict[str, Trained]
+    began_at: str
     published_at: str | None
     error: str | None = None
 
@@ -101,6 +102,33 @@ class ModelBody(Shape):
     scale: str
     inputs: list[InputBody]
     generations: list[Scores]
+
+
+class MetricSpread(Shape):
+    mean: float
+    min: float
+    max: float
+
+
+class HistoryPoint(Shape):
+    """A model over the generations from ``first`` to ``last``; a metric that none of them has is null."""
+
+    first: int
+    last: int
+    rows: float
+    fit_seconds: float
+    metrics: dict[str, MetricSpread | None]
+
+
+class History(Shape):
+    """A model from its first generation to its newest, each point standing for ``per_point`` of them (the last one for
+    what is left). ``rows``: those of a generation's batches, in the mean."""
+
+    model: str
+    estimator: str
+    generations: int
+    per_point: int
+    points: list[HistoryPoint]
 
 
 class Spread(Shape):
