@@ -12,7 +12,6 @@ from tidemill.stream.broker import EmbeddedBroker
 from tidemill.stream.jars import kafka_jars
 from tidemill.training import spark as sparks
 
-
 WHOLE_RUNS = {"test_kills", "test_soak", "test_up", "test_console"}
 
 
