@@ -163,6 +163,10 @@ class StreamFailed(TidemillError):
     passing = True
 
 
+class KafkaAway(StreamFailed):
+    """Kafka does not answer just now; asked again, it may."""
+
+
 class LogLost(TidemillError):
     """Kafka's log does not hold what the catalog says it held: rows can't be told from lost ones any more."""
 
