@@ -263,6 +263,13 @@ class TimeLimit(QueryError):
     status = 503
 
 
+class Busy(QueryError):
+    """A SQL route's query did not begin in time, as others were at work."""
+
+    code = "busy"
+    status = 503
+
+
 class Unauthorized(RequestError):
     """The API wants a key that the request does not bear."""
 
