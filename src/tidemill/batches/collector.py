@@ -185,12 +185,15 @@ class Collector(Generic[M]):
             StreamFailed: Kafka refuses to say, or is at another address.
             Stopped: the stage was asked to stop meanwhile.
         """
+        told = False
         while True:
             try:
                 self._reader.confirm(CONFIRM_WITHIN)
                 return
             except KafkaAway as error:
-                self._stage.log.warning("waiting for Kafka before the batch is sealed", reason=error.message)
+                if not told:
+                    self._stage.log.warning("waiting for Kafka before the batch is sealed", reason=error.message)
+                told = True
             self._refuse_moved()
             if self._stage.stop.wait(MOVED_SECONDS):
                 raise Stopped
