@@ -163,6 +163,10 @@ class StreamFailed(TidemillError):
     passing = True
 
 
+class KafkaAway(StreamFailed):
+    """Kafka does not answer just now; asked again, it may."""
+
+
 class LogLost(TidemillError):
     """Kafka's log does not hold what the catalog says it held: rows can't be told from lost ones any more."""
 
@@ -256,6 +260,13 @@ class TimeLimit(QueryError):
     """A SQL route's query took longer than the pipeline allows."""
 
     code = "time-limit"
+    status = 503
+
+
+class Busy(QueryError):
+    """A SQL route's query did not begin in time, as others were at work."""
+
+    code = "busy"
     status = 503
 
 
