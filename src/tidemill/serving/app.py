@@ -122,6 +122,7 @@ def add_run_views(app: FastAPI, live: Live, metrics: Metrics, root: tuple[Endpoi
     home |= root[1] if root else {}
     home["responses"] = openapi.with_page(home["responses"])
     app.add_api_route("/", views.home, response_class=Json, **home)
+    get("/pipeline", views.pipeline, "The pipeline and its links", giving(shapes.Home))
     get("/health", views.health, "Ready, or what is being waited for", giving(shapes.Health) | unready)
     get("/generations", views.generations, "All generations", giving(list[shapes.GenerationBody], 422))
     get("/generations/{generation}", views.generation, "One generation", giving(shapes.GenerationBody, 404, 422))

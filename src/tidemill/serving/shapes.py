@@ -72,6 +72,8 @@ class InputBody(Shape):
 
     name: str
     kind: Literal["int", "float", "string", "bool"]
+    unit: str | None
+    title: str | None
     categories: list[str] | None
     minimum: float | None
     maximum: float | None
@@ -285,6 +287,26 @@ class HomeRoute(Shape):
     description: str
 
 
+class ColumnBody(Shape):
+    """A declared column; ``optional``: it may be missing."""
+
+    name: str
+    kind: Literal["int", "float", "string", "bool", "timestamp"]
+    optional: bool
+    unit: str | None
+    title: str | None
+
+
+class CutsBody(Shape):
+    """What cuts the stream, ``every`` and ``idle`` in seconds, and the format of a batch's file."""
+
+    rows: int | None
+    every: float | None
+    parts: int | None
+    idle: float | None
+    format: Literal["parquet", "csv"]
+
+
 class Home(Shape):
     pipeline: str
     title: str
@@ -293,3 +315,7 @@ class Home(Shape):
     models: dict[str, HomeModel]
     routes: list[HomeRoute]
     links: dict[str, str]
+    columns: list[ColumnBody]
+    key: str | None
+    batches: CutsBody
+    scheme: Literal["windowed", "cumulative", "sliding"]

@@ -53,6 +53,9 @@ class RunViews:
         answer.headers["Vary"] = "Accept"
         return answer
 
+    def pipeline(self) -> Json:
+        return Json(documents.home(self.live.run, self.live.now))
+
     def health(self) -> Json:
         snapshot = self.live.now
         try:
