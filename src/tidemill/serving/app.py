@@ -37,6 +37,7 @@ from tidemill.serving.live import Live, reason_of
 from tidemill.serving.lookup import Lookup
 from tidemill.serving.openapi import giving
 from tidemill.serving.pages import DocsPages
+from tidemill.serving.points import add_points
 from tidemill.serving.predict import Predictor
 from tidemill.serving.recommend import add_recommendations
 from tidemill.serving.run_views import add_stream_views
@@ -72,6 +73,8 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
     add_stream_views(app, live)
     for name, kind in kinds.items():
         add_model_views(app, name, views[name], of_rows=kind in ROW_KINDS)
+        if kind == "clustering":
+            add_points(app, live, name)
         if kind == "recommendation":
             add_recommendations(app, live, name)
         elif kind in SIMILAR_KINDS:

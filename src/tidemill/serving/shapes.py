@@ -163,6 +163,32 @@ class Profile(Shape):
     matched_to: int | None
 
 
+class PointColumns(Shape):
+    x: list[float]
+    y: list[float]
+
+
+class PointCentre(Shape):
+    cluster: int
+    x: float
+    y: float
+
+
+class Points(Shape):
+    """Some of a generation's ``rows``, evenly spread, by two of their columns; none that lacks a value. Point i is at
+    ``columns.x[i]``, ``columns.y[i]`` and in ``cluster[i]``. Centres only where both columns are features."""
+
+    model: str
+    generation: int
+    x: str
+    y: str
+    rows: int
+    sampled: int
+    columns: PointColumns
+    cluster: list[int]
+    centres: list[PointCentre]
+
+
 class FoundRow(Shape):
     """A row of the stream with its prediction, or with why it has none."""
 
