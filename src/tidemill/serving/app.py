@@ -26,6 +26,7 @@ from tidemill.errors import (
 from tidemill.run import Run
 from tidemill.scoring import ROW_KINDS, kind_of
 from tidemill.serving import openapi, shapes
+from tidemill.serving.across import add_across
 from tidemill.serving.answers import Json
 from tidemill.serving.declared import Means
 from tidemill.serving.declared_routes import DeclaredRoutes
@@ -68,7 +69,9 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
     }
     declared = DeclaredRoutes(Means(live, inputs, views, similar, lookup), rows)
     declared.add_fixed(app)
-    add_predictions(app, live, {name: one for name, one in inputs.items() if kinds[name] in ROW_KINDS})
+    of_rows = {name: one for name, one in inputs.items() if kinds[name] in ROW_KINDS}
+    add_predictions(app, live, of_rows)
+    add_across(app, live, of_rows)
     add_run_views(app, live, metrics, declared.root)
     add_stream_views(app, live)
     for name, kind in kinds.items():

@@ -217,6 +217,27 @@ class Answered(Shape):
     label: str | None = None
 
 
+class GenerationAnswer(Shape):
+    """The prediction of one generation, or the ``error`` that says why there is none."""
+
+    generation: int
+    prediction: int | float | bool | str | None = None
+    probability: dict[str, float] | None = None
+    label: str | None = None
+    distance: float | None = None
+    error: str | None = None
+
+
+class Across(Shape):
+    """One row's predictions, the newest generation first. ``unseen``: its features whose category the newest
+    generation's training has not seen; ``more``: whether there are older generations."""
+
+    model: str
+    answers: list[GenerationAnswer]
+    unseen: dict[str, str]
+    more: bool
+
+
 class TitledItem(BaseModel):
     """An item by its id, with the other columns of the side table that tells more of it."""
 
