@@ -90,6 +90,15 @@ class Scores(Shape):
     published_at: str | None
 
 
+class ExampleBody(Shape):
+    """What a model can be asked for: a user and an item it knows, a text, a key of the stream."""
+
+    user: str | None = None
+    item: str | None = None
+    text: str | None = None
+    key: Any = None
+
+
 class ModelBody(Shape):
     """A model; ``user``, ``item`` and ``rating`` are the columns of a recommender."""
 
@@ -103,6 +112,7 @@ class ModelBody(Shape):
     params: dict[str, Any]
     scale: str
     inputs: list[InputBody]
+    examples: ExampleBody | None
     generations: list[Scores]
 
 
@@ -243,6 +253,15 @@ class TitledItem(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
     item: int | str
+
+
+class Items(Shape):
+    """Items, the best match first; ``more``: whether there are others."""
+
+    model: str
+    generation: int
+    items: list[TitledItem]
+    more: bool
 
 
 class ScoredItem(TitledItem):
