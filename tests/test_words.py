@@ -11,7 +11,16 @@ from tidemill.status import Counts
 from tidemill.words import Facts, run_words, stage_words
 
 OPEN = {"open_batch": 2, "open_rows": 812, "open_target": 1801}
-SOME = {"source": 5403, "produced": 812, "collected": 812, "sealed": 0, "rejected": 0, "batches": 0, "bytes": 0}
+SOME = {
+    "source": 5403,
+    "produced": 812,
+    "collected": 812,
+    "sealed": 0,
+    "rejected": 0,
+    "source_rejected": 0,
+    "batches": 0,
+    "bytes": 0,
+}
 
 
 def facts(

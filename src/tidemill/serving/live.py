@@ -53,7 +53,7 @@ class Served:
 Maker = Callable[[Served], Any]
 
 
-NO_COUNTS = Counts(None, 0, 0, 0, 0, 0, 0, ended=False)
+NO_COUNTS = Counts(None, 0, 0, 0, 0, 0, 0, 0, ended=False)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from tidemill.serving.shapes import Problem, Shape
+from tidemill.serving.shapes import ColumnBody, Problem, Shape
 
 
 class StageBody(Shape):
@@ -111,3 +111,52 @@ class BatchBody(Shape):
     last_timestamp: str | None
     sealed_at: str
     partitions: list[SpanBody]
+
+
+class BatchRows(Shape):
+    """Some of the ``rows`` of a batch, from number ``offset`` on, counted from 0."""
+
+    batch: int
+    rows: int
+    offset: int
+    columns: list[ColumnBody]
+    items: list[dict[str, Any]]
+
+
+class RejectPlace(Shape):
+    place: str
+    rejected: int
+
+
+class RejectPlaces(Shape):
+    """Where rows did not fit: the source, a side table, a batch, or the stream's tail after its last batch."""
+
+    rejected: int
+    places: list[RejectPlace]
+
+
+class RejectBody(Shape):
+    """What did not fit: of a file its line, of the stream its partition and offset. ``text`` is its beginning."""
+
+    reason: str
+    file: str | None = None
+    line: int | None = None
+    partition: int | None = None
+    offset: int | None = None
+    text: str
+
+
+class ReasonCount(Shape):
+    reason: str
+    count: int
+
+
+class RejectsBody(Shape):
+    """Some of what did not fit in one place. ``reasons``: the most frequent ones among the first ``counted``."""
+
+    place: str
+    rejected: int
+    offset: int
+    items: list[RejectBody]
+    reasons: list[ReasonCount]
+    counted: int
