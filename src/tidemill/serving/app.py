@@ -36,13 +36,14 @@ from tidemill.serving.generation_rows import GenerationRows
 from tidemill.serving.inputs import Inputs, inputs_of, shown
 from tidemill.serving.items import add_items
 from tidemill.serving.keys import ApiKey
-from tidemill.serving.live import Live, reason_of
+from tidemill.serving.live import Live, Snapshot, reason_of
 from tidemill.serving.lookup import Lookup
 from tidemill.serving.openapi import giving
 from tidemill.serving.pages import DocsPages
 from tidemill.serving.points import add_points
 from tidemill.serving.predict import Predictor
 from tidemill.serving.recommend import add_recommendations
+from tidemill.serving.route_examples import RouteExamples
 from tidemill.serving.run_views import add_stream_views
 from tidemill.serving.similar import SimilarRows, add_similar
 from tidemill.serving.views import Endpoint, ModelViews, RunViews
@@ -89,7 +90,12 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
     declared.add_templated(app)
     add_error_form(app, live)
     typed = {name: one for name, one in inputs.items() if one.kinds}
-    app.openapi = openapi.describe(app, live, typed, key is not None)  # type: ignore[method-assign]  # FastAPI's documented way
+    told = RouteExamples(inputs, examples)
+
+    def tell(document: dict[str, Any], snapshot: Snapshot) -> None:
+        told.tell(document, snapshot, declared.described)
+
+    app.openapi = openapi.describe(app, live, typed, key is not None, tell)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
 

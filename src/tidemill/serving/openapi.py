@@ -13,7 +13,7 @@ from tidemill.scoring.als import MOST_RATING
 from tidemill.serving import documents, shapes
 from tidemill.serving.inputs import MOST_ROWS, Inputs
 from tidemill.serving.keys import OPEN_PATHS
-from tidemill.serving.live import Live
+from tidemill.serving.live import Live, Snapshot
 from tidemill.serving.params import FORM_TYPE, Parameter, Parameters
 from tidemill.serving.shapes import Answered, ErrorBody
 from tidemill.spec import Constant, Route, placeholders
@@ -239,10 +239,16 @@ def parameter_schema(parameter: Parameter, model: str | None) -> dict[str, Any]:
     return parameter.schema()
 
 
-def describe(app: FastAPI, live: Live, inputs: Mapping[str, Inputs], keyed: bool) -> Callable[[], dict[str, Any]]:
+def describe(
+    app: FastAPI,
+    live: Live,
+    inputs: Mapping[str, Inputs],
+    keyed: bool,
+    tell: Callable[[dict[str, Any], Snapshot], None],
+) -> Callable[[], dict[str, Any]]:
     """What replaces ``app.openapi``: the document, its examples and ranges taken from the newest generation.
 
-    ``keyed``: requests must bear the API's key.
+    ``keyed``: requests must bear the API's key. ``tell`` adds what is to be told of the pipeline's own routes.
     """
     made: dict[int, dict[str, Any]] = {}
 
@@ -255,6 +261,7 @@ def describe(app: FastAPI, live: Live, inputs: Mapping[str, Inputs], keyed: bool
             schemas |= shape_of(Answered)
             for name, one in inputs.items():
                 schemas[row_component(name)] = one.schema(documents.features(snapshot, name))
+            tell(document, snapshot)
             if keyed:
                 tell_of_key(document)
             made.clear()
