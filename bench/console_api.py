@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.many_run import many_run
 from tests.serving_run import ROW, api_of, publish
+
 from tidemill.batches.files import Draft
 from tidemill.catalog import Decision, Span
 from tidemill.rows import arrow_schema

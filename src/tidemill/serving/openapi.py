@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
@@ -252,11 +254,18 @@ def describe(
     """
     made: dict[int, dict[str, Any]] = {}
 
+    @cache
+    def same_for_all() -> bytes:
+        """What is the same for every generation: most of it, and slow to make."""
+        return orjson.dumps(
+            get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        )
+
     def openapi() -> dict[str, Any]:
         snapshot = live.now
         number = snapshot.newest.number if snapshot.newest else 0
         if number not in made:
-            document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            document: dict[str, Any] = orjson.loads(same_for_all())
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas |= shape_of(Answered)
             for name, one in inputs.items():
