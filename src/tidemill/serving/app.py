@@ -25,7 +25,7 @@ from tidemill.errors import (
 )
 from tidemill.run import Run
 from tidemill.scoring import ROW_KINDS, kind_of
-from tidemill.serving import openapi, shapes
+from tidemill.serving import openapi, shapes, shapes_run
 from tidemill.serving.across import add_across
 from tidemill.serving.answers import Json
 from tidemill.serving.declared import Means
@@ -133,12 +133,12 @@ def add_run_views(
     home: openapi.Described = {
         "summary": "The pipeline and its links; a page for browsers",
         "tags": ["run"],
-        "responses": giving(shapes.Home),
+        "responses": giving(shapes_run.Home),
     }
     home |= root[1] if root else {}
     home["responses"] = openapi.with_page(home["responses"])
     app.add_api_route("/", views.home, response_class=Json, **home)
-    get("/pipeline", views.pipeline, "The pipeline and its links", giving(shapes.Home))
+    get("/pipeline", views.pipeline, "The pipeline and its links", giving(shapes_run.Home))
     get("/health", views.health, "Ready, or what is being waited for", giving(shapes.Health) | unready)
     get("/generations", views.generations, "All generations", giving(list[shapes.GenerationBody], 422))
     get("/generations/{generation}", views.generation, "One generation", giving(shapes.GenerationBody, 404, 422))
