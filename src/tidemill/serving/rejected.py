@@ -46,7 +46,7 @@ def overview(run: Run, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def places(run: Run, snapshot: Snapshot) -> Iterator[Place]:
-    """Every place that has rejects, in the data's order; of the batches the newest ``MOST_PLACES``."""
+    """Every place that has rejects, the batches last; of these the newest ``MOST_PLACES``, in order."""
     yield from (place for place in fixed(run, snapshot) if place.rejected)
     for number, rejected, path in run.catalog.batches_with_rejects(MOST_PLACES):
         yield of_batch(run, number, rejected, path)
