@@ -24,7 +24,7 @@ from tidemill.run import Run
 from tidemill.scoring import row_scorer
 from tidemill.serving.app import create_app
 from tidemill.serving.live import Live
-from tidemill.serving.server import bound, endpoint_of
+from tidemill.web import bound, endpoint_of
 
 HAMMERS = 4
 GENERATIONS = 20

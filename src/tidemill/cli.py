@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import orjson
 import typer
@@ -52,6 +52,9 @@ Master = Annotated[
 ]
 Host = Annotated[str | None, typer.Option("--host", metavar="H", help="The address that the API binds to.")]
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="The API's port; 0 picks a free one.")]
+ConsolePort = Annotated[
+    int | None, typer.Option("--console-port", min=0, max=65535, help="The console's port; 0 picks a free one.")
+]
 KeyFile = Annotated[
     Path | None,
     typer.Option(
@@ -119,14 +122,17 @@ def up(
     master: Master = None,
     host: Host = None,
     port: Port = None,
+    console_port: ConsolePort = None,
+    no_console: Annotated[bool, typer.Option("--no-console", help="Start no web console.")] = False,
     key_file: KeyFile = None,
     exit_when_trained: Annotated[
         bool, typer.Option("--exit-when-trained", help="Stop once the last generation is published.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Stream, cut, train and serve: the whole pipeline, until Ctrl-C."""
-    from tidemill.progress import Progress
+    """Stream, cut, train, serve and show: the whole pipeline, until Ctrl-C."""
+    from tidemill.lines import Lines
+    from tidemill.panel import Panel
     from tidemill.serving.keys import check_access
     from tidemill.status import status
     from tidemill.stream.source import open_source, open_tables
@@ -140,12 +146,16 @@ def up(
     if fresh:
         begin_anew(loaded, run_dir, kafka)
     run = open_run(loaded, run_dir)
-    arguments = stage_arguments(name, data, rows, assignments, run.folder, bootstrap, master, host, port, key_file)
-    progress = Progress(run, Console(stderr=json), exit_when_trained)
+    given = Given(data, rows, run.folder, bootstrap, master, host, port, console_port, key_file)
+    arguments = stage_arguments(name, given, assignments)
+    own = ({"broker"} if kafka else set()) | ({"console"} if no_console else set())
+    screen = Console(stderr=json)
     with stop_on_signals() as stop:
+        on_terminal = screen.is_terminal and not screen.is_dumb_terminal
+        progress = Panel(run, screen, stop) if on_terminal else Lines(run, screen, exit_when_trained)
         progress.begin()
         try:
-            run_up(run, arguments, bool(kafka), exit_when_trained, stop, progress.show)
+            run_up(run, arguments, own, exit_when_trained, stop, progress.show)
         finally:
             progress.end()
     progress.sum_up(stopped=stop.is_set() and not json)
@@ -161,31 +171,27 @@ def begin_anew(loaded: Loaded, folder: Path | None, kafka: str | None) -> None:
     discard(loaded, folder, kafka)
 
 
-def stage_arguments(
-    name: str,
-    data: str | None,
-    rows: int | None,
-    assignments: list[str] | None,
-    folder: Path,
-    bootstrap: str | None,
-    master: str | None,
-    host: str | None,
-    port: int | None,
-    key_file: Path | None,
-) -> list[str]:
+class Given(NamedTuple):
+    """The options of the command line that every stage is given as they are."""
+
+    data: str | None
+    rows: int | None
+    run_dir: Path
+    bootstrap_servers: str | None
+    spark_master: str | None
+    host: str | None
+    port: int | None
+    console_port: int | None
+    api_key_file: Path | None
+
+
+def stage_arguments(name: str, given: Given, assignments: list[str] | None) -> list[str]:
     """The command line of a stage that does its part of the same job."""
-    options: dict[str, object] = {
-        "--data": data,
-        "--rows": rows,
-        "--run-dir": folder,
-        "--bootstrap-servers": bootstrap,
-        "--spark-master": master,
-        "--host": host,
-        "--port": port,
-        "--api-key-file": key_file.absolute() if key_file else None,
-    }
-    given = [text for key, value in options.items() if value is not None for text in (key, str(value))]
-    return [name, *given, *(text for one in assignments or () for text in ("--set", one))]
+    if given.api_key_file:
+        given = given._replace(api_key_file=given.api_key_file.absolute())
+    options = {f"--{key.replace('_', '-')}": value for key, value in given._asdict().items() if value is not None}
+    texts = [text for key, value in options.items() for text in (key, str(value))]
+    return [name, *texts, *(text for one in assignments or () for text in ("--set", one))]
 
 
 @contextmanager
@@ -222,12 +228,21 @@ def stage_command(title: str, stage_name: str, work: Callable[..., None]) -> Cal
         master: Master = None,
         host: Host = None,
         port: Port = None,
+        console_port: ConsolePort = None,
         key_file: KeyFile = None,
     ) -> None:
         loaded = (checked if work is train else unchecked)(name, data, rows, assignments)
         begins = work in (broker, produce) or LIFELINE in os.environ
         with stage((open_run if begins else join_run)(loaded, run_dir), stage_name) as me:
-            work(me, bootstrap=bootstrap, master=master, host=host, port=port, key_file=key_file)
+            work(
+                me,
+                bootstrap=bootstrap,
+                master=master,
+                host=host,
+                port=port,
+                console_port=console_port,
+                key_file=key_file,
+            )
 
     command.__doc__ = title
     return command
@@ -262,6 +277,14 @@ def train(me: Stage, master: str | None, **_: Any) -> None:
     run_trainer(me, master)
 
 
+def console(me: Stage, host: str | None, console_port: int | None, **_: Any) -> None:
+    from tidemill.console.server import run_console
+
+    spec = me.run.pipeline.serve
+    port = spec.console_port if console_port is None else console_port
+    run_console(me, spec.host if host is None else host, port, only_that_port=console_port is not None)
+
+
 def serve(me: Stage, host: str | None, port: int | None, key_file: Path | None, **_: Any) -> None:
     from tidemill.serving.server import run_server
 
@@ -276,6 +299,7 @@ def add_stage_commands() -> None:
         ("collect", "Only the collector: the stream into sealed batches.", "collector", collect),
         ("train", "Only the trainer: sealed batches into generations of models.", "trainer", train),
         ("serve", "Only the API: every published generation.", "api", serve),
+        ("console", "Only the web console: the run, seen through its API.", "console", console),
     ):
         app.command(name, help=title)(stage_command(title, stage_name, work))
 
@@ -380,7 +404,7 @@ def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
 @app.command()
 def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """The generations of a run, with their models and metrics."""
-    from tidemill.progress import describe_generation, say
+    from tidemill.lines import describe_generation, say
 
     found = look_at(name, run_dir, assignments).catalog.generations()
     if json:

@@ -16,7 +16,15 @@ from tidemill.errors import StageFailed, TidemillError, retried
 from tidemill.run import Run
 from tidemill.stage import LIFELINE
 
-COMMANDS = {"broker": "broker", "producer": "produce", "collector": "collect", "trainer": "train", "api": "serve"}
+COMMANDS = {
+    "broker": "broker",
+    "producer": "produce",
+    "collector": "collect",
+    "trainer": "train",
+    "api": "serve",
+    "console": "console",
+}
+DISPENSABLE = {"console"}  # the run goes on without these
 MOST_RESTARTS = 5
 WITHIN_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -39,6 +47,7 @@ class Child:
     due: float | None = None
     failure: tuple[str, object] | None = None
     same_failures: int = 0
+    given_up: bool = False
 
 
 class Supervisor:
@@ -74,14 +83,14 @@ class Supervisor:
 
         Raises:
             Refused: a stage found the user's input wrong.
-            StageFailed: a stage failed in a way that starting it again can't mend, or too often.
+            StageFailed: a stage that the run needs failed in a way that starting it again can't mend, or too often.
         """
         for child in self._children.values():
             code = child.process.poll()
-            if code is None or self._ended_well(child):
+            if code is None or child.given_up or self._ended_well(child):
                 continue
             if child.due is None:
-                child.due = time.monotonic() + self._judge(child, code)
+                self._plan(child, code)
             elif time.monotonic() >= child.due:
                 child.due = None
                 child.starts.append(time.monotonic())
@@ -111,6 +120,16 @@ class Supervisor:
                 start_new_session=True,
                 env=os.environ | {LIFELINE: "1"},
             )
+
+    def _plan(self, child: Child, code: int) -> None:
+        """Set when a stage that ended is started again; where that is of no use, go on without it if one can."""
+        try:
+            child.due = time.monotonic() + self._judge(child, code)
+        except StageFailed as error:
+            if child.name not in DISPENSABLE:
+                raise
+            child.given_up = True
+            self.restarts.append(f"{error.message}; the run goes on without it")
 
     def _judge(self, child: Child, code: int) -> float:
         """Seconds to wait before the stage is started again."""

@@ -1,8 +1,8 @@
 """START HERE. The main job on one page: which stages a run needs, and how long it stays up.
 
-The data's way: source -> producer -> Kafka -> collector -> batches -> trainer -> generations -> API. Each stage is a
-process of its own; they meet only in Kafka, in the catalog and in the files that the catalog names. So a stage may die
-and start again at any time without the others knowing.
+The data's way: source -> producer -> Kafka -> collector -> batches -> trainer -> generations -> API -> console. Each
+stage is a process of its own; they meet only in Kafka, in the catalog and in the files that the catalog names, and the
+console reads only the API. So a stage may die and start again at any time without the others knowing.
 
 ============  ===================================  ================================================
 stage         its work begins in                   what it leaves behind
@@ -12,12 +12,13 @@ producer      ``stream/producer.py``               the rows in the topic, then t
 collector     ``batches/collector.py``             sealed batches
 trainer       ``training/trainer.py``              published generations
 api           ``serving/server.py``                answers
+console       ``console/server.py``                pages, made of the API's answers
 ============  ===================================  ================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from tidemill.errors import TrainingFailed
 from tidemill.run import Run, locked
@@ -31,7 +32,7 @@ LOOK_SECONDS = 0.1
 def up(
     run: Run,
     arguments: Sequence[str],
-    own_kafka: bool,
+    unwanted: Set[str],
     exit_when_trained: bool,
     stop: Stop,
     show: Callable[[Supervisor], None],
@@ -40,7 +41,7 @@ def up(
 
     Args:
         arguments: what each stage's command is given.
-        own_kafka: the user gave a Kafka, so none is started.
+        unwanted: stages that are not started: the broker where the user has a Kafka, the console where none is wanted.
         show: called ten times a second.
 
     Raises:
@@ -49,23 +50,24 @@ def up(
     """
     with locked(run.folder / "locks" / "up.lock", busy=f"the run in {run.folder} is up already"):
         with Supervisor(run, arguments) as supervisor:
-            supervisor.start(stages_needed(run, own_kafka))
+            supervisor.start(stages_needed(run, unwanted))
             while not stop.wait(LOOK_SECONDS):
                 supervisor.watch()
                 show(supervisor)
                 if exit_when_trained and trained(run) and supervisor.done("trainer"):
                     break
+            show(supervisor)
         show(supervisor)
     if exit_when_trained:
         refuse_failed(run)
 
 
-def stages_needed(run: Run, own_kafka: bool) -> list[str]:
+def stages_needed(run: Run, unwanted: Set[str]) -> list[str]:
     """The stages that still have something to do; those that take longest to start come first."""
     names = [] if trained(run) and not run.catalog.generations_by_state().get("failed") else ["trainer"]
     if not stream_ended(run):
-        names = [*([] if own_kafka else ["broker"]), *names, "producer", "collector"]
-    return [*names, "api"]
+        names = ["broker", *names, "producer", "collector"]
+    return [name for name in (*names, "api", "console") if name not in unwanted]
 
 
 def refuse_failed(run: Run) -> None:

@@ -1,28 +1,18 @@
-"""The serve stage: its own socket, uvicorn on it, a clean end."""
+"""The serve stage: the API on its own socket."""
 
 from __future__ import annotations
 
-import errno
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-
-from tidemill.errors import InputError, PortInUse
 from tidemill.serving.app import create_app
 from tidemill.serving.keys import api_key, require_key
 from tidemill.serving.live import Live
 from tidemill.stage import Stage
-
-GRACE_SECONDS = 2
-BACKLOG = 2048
-ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+from tidemill.web import bound, serve
 
 
 def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None) -> None:
-    """Serve the run's API until the stage is asked to stop. Requests at work then get ``GRACE_SECONDS`` to end.
+    """Serve the run's API until the stage is asked to stop.
 
     Raises:
         PortInUse: another program has the port.
@@ -34,75 +24,9 @@ def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None)
     with bound(host, port) as listener:
         require_key(listener.getsockname()[0], key)
         live = Live(stage.run, stage.log)
-        config = uvicorn.Config(
-            create_app(stage.run, live, key),
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
+        app = create_app(stage.run, live, key)
         live.start()
         try:
-            StageServer(config, stage, endpoint_of(listener)).run(sockets=[listener])
+            serve(stage, app, listener, ws="none", lifespan="off")
         finally:
             live.stop()
-
-
-class StageServer(uvicorn.Server):
-    """A uvicorn that starts and stops with its stage, and leaves the signals to it."""
-
-    def __init__(self, config: uvicorn.Config, stage: Stage, endpoint: str) -> None:
-        super().__init__(config)
-        self._stage = stage
-        self._endpoint = endpoint
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._stage.ready(self._endpoint)
-
-    async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second; true ends the server."""
-        return self._stage.stop.is_set() or await super().on_tick(counter)
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 is a free one of the system's choice.
-
-    Raises:
-        PortInUse: another program has the port.
-        InputError: the host is not known or not this machine's, or the port is not for us.
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
-        )[0]
-        return socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
-    except socket.gaierror as error:
-        raise InputError(f'the host "{host}" is not known: {error.strerror}', "use --host 127.0.0.1") from error
-    except OSError as error:
-        raise refusal(host, port, error) from error
-
-
-def refusal(host: str, port: int, error: OSError) -> InputError:
-    if error.errno == errno.EADDRINUSE:
-        return PortInUse(f"port {port} is in use by another program", "stop that one, or use --port 0 for a free port")
-    if error.errno == errno.EACCES:
-        return InputError(f"port {port} is not for this user", "use a port above 1023, or --port 0 for a free one")
-    return InputError(f"can't serve on {host}, port {port}: {error.strerror}", "use --host 127.0.0.1")
-
-
-def endpoint_of(listener: socket.socket) -> str:
-    """The base URL at which this machine reaches the listener."""
-    host, port = listener.getsockname()[:2]
-    host = ANY_ADDRESS.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,1 @@
+"""The web console: Streamlit pages that read the API and nothing else."""

@@ -1,0 +1,22 @@
+"""What Streamlit runs for each visitor: the frame that all pages share, then the page that was chosen."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tidemill.console import shell
+from tidemill.console.pages import clusters, data, generations, stream, try_it
+
+PAGES = [
+    st.Page(stream.page, title="Stream", icon=":material/water:", url_path="stream", default=True),
+    st.Page(generations.page, title="Generations", icon=":material/timeline:", url_path="generations"),
+    st.Page(try_it.page, title="Try it", icon=":material/play_circle:", url_path="try"),
+    st.Page(clusters.page, title="Clusters", icon=":material/bubble_chart:", url_path="clusters"),
+    st.Page(data.page, title="Data", icon=":material/table_rows:", url_path="data"),
+]
+
+st.set_page_config(page_title="Tidemill", page_icon=":material/water:", layout="wide")
+chosen = st.navigation(PAGES, position="top")
+shell.head()
+with shell.told():
+    chosen.run()

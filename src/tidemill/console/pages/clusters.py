@@ -1,0 +1,7 @@
+"""The page clusters."""
+
+from __future__ import annotations
+
+
+def page() -> None:
+    pass

@@ -1,0 +1,7 @@
+"""The page data."""
+
+from __future__ import annotations
+
+
+def page() -> None:
+    pass

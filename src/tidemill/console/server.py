@@ -1,0 +1,101 @@
+"""The console stage: Streamlit's application on its own socket, kept to this machine and to what the API tells."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import streamlit as st
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from streamlit.web import bootstrap
+
+from tidemill.console import client
+from tidemill.errors import PortInUse
+from tidemill.stage import Stage, endpoint_of_stage
+from tidemill.web import bound, serve
+
+SCRIPT = Path(__file__).with_name("main.py")
+POLITE = 5  # of nice: it waits for the stages that do the work
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+# Nothing is asked of any other machine: no usage statistics, and not which address this machine has, as Streamlit's own
+# check of who may connect does; that is OwnPages' affair.
+SETTINGS = {
+    "browser.gatherUsageStats": False,
+    "client.allowedOrigins": [],
+    "client.showErrorDetails": "none",
+    "client.showErrorLinks": False,
+    "client.toolbarMode": "minimal",
+    "global.developmentMode": False,
+    "logger.level": "warning",
+    "runner.magicEnabled": False,
+    "server.enableAgentApi": False,
+    "server.enableCORS": False,
+    "server.enableXsrfProtection": False,
+    "server.fileWatcherType": "none",
+    "server.headless": True,
+    "server.showEmailPrompt": False,
+}
+
+
+def run_console(stage: Stage, host: str, port: int, only_that_port: bool) -> None:
+    """Serve the console of the run until the stage is asked to stop.
+
+    Args:
+        only_that_port: refuse where another program has the port; without it a free one is taken instead.
+
+    Raises:
+        PortInUse: another program has the port.
+        InputError: the host is not known or not this machine's, or the port is not for us.
+    """
+    os.nice(POLITE)
+    with listening(host, port, only_that_port) as listener:
+        client.serve_from(lambda: endpoint_of_stage(stage.run, "api"))
+        bootstrap.load_config_options(dict(SETTINGS))
+        hosts = LOOPBACK_NAMES if is_loopback(listener) else None
+        app = st.App(SCRIPT, middleware=[Middleware(OwnPages, hosts=hosts)])
+        serve(stage, app, listener, ws="websockets-sansio", lifespan="on")
+
+
+def listening(host: str, port: int, only_that_port: bool) -> socket.socket:
+    try:
+        return bound(host, port, "--console-port")
+    except PortInUse:
+        if only_that_port:
+            raise
+        return bound(host, 0, "--console-port")
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+class OwnPages:
+    """Lets through only requests of the console's own pages: no page of another site may open its socket, and on a
+    loopback address no other name may stand for it (DNS rebinding)."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] | None) -> None:
+        """``hosts``: the names by which the console may be asked for; None for any."""
+        self.app = app
+        self.hosts = None if hosts is None else frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and not self.own(Headers(scope=scope)):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await PlainTextResponse("this console answers its own pages only\n", 403)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def own(self, headers: Headers) -> bool:
+        asked, origin = headers.get("host", ""), headers.get("origin")
+        if self.hosts is not None and urlsplit(f"//{asked}").hostname not in self.hosts:
+            return False
+        return origin is None or urlsplit(origin).netloc == asked

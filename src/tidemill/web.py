@@ -1,0 +1,99 @@
+"""What a stage that serves over HTTP needs: its own socket, uvicorn on it, a clean end."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+from tidemill.errors import InputError, PortInUse
+from tidemill.stage import Stage
+
+GRACE_SECONDS = 2
+BACKLOG = 2048
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def serve(stage: Stage, app: Any, listener: socket.socket, **options: Any) -> None:
+    """Serve an ASGI application on a bound socket until the stage is asked to stop. Requests at work then get
+    ``GRACE_SECONDS`` to end.
+
+    Args:
+        options: other settings of uvicorn.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        **options,
+    )
+    StageServer(config, stage, endpoint_of(listener)).run(sockets=[listener])
+
+
+class StageServer(uvicorn.Server):
+    """A uvicorn that starts and stops with its stage, and leaves the signals to it."""
+
+    def __init__(self, config: uvicorn.Config, stage: Stage, endpoint: str) -> None:
+        super().__init__(config)
+        self._stage = stage
+        self._endpoint = endpoint
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._stage.ready(self._endpoint)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; true ends the server."""
+        return self._stage.stop.is_set() or await super().on_tick(counter)
+
+
+def bound(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A listening socket; port 0 is a free one of the system's choice.
+
+    Args:
+        option: of the command line, with which another port is chosen.
+
+    Raises:
+        PortInUse: another program has the port.
+        InputError: the host is not known or not this machine's, or the port is not for us.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )[0]
+        return socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
+    except socket.gaierror as error:
+        raise InputError(f'the host "{host}" is not known: {error.strerror}', "use --host 127.0.0.1") from error
+    except OSError as error:
+        raise refusal(host, port, option, error) from error
+
+
+def refusal(host: str, port: int, option: str, error: OSError) -> InputError:
+    if error.errno == errno.EADDRINUSE:
+        return PortInUse(
+            f"port {port} is in use by another program", f"stop that one, or use {option} 0 for a free port"
+        )
+    if error.errno == errno.EACCES:
+        return InputError(f"port {port} is not for this user", f"use a port above 1023, or {option} 0 for a free one")
+    return InputError(f"can't serve on {host}, port {port}: {error.strerror}", "use --host 127.0.0.1")
+
+
+def endpoint_of(listener: socket.socket) -> str:
+    """The base URL at which this machine reaches the listener."""
+    host, port = listener.getsockname()[:2]
+    host = ANY_ADDRESS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
