@@ -54,6 +54,7 @@ PART_SCHEMAS: dict[str, dict[str, Any]] = {
     "model": {"type": "string"},
     "centre": either(NUMBERS, NULL),
     "distance": either(NUMBER, NULL),
+    "unseen": either({"type": "object", "additionalProperties": STRING}, NULL),
     "row": {"type": "object"},
     "rows": {"type": "array", "items": {"type": "object"}},
     "key": {"type": "string"},
