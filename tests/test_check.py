@@ -13,7 +13,7 @@ from tests.reading import written
 from tests.support import DATA, SMART_HOME
 from tidemill.check import Report, check
 from tidemill.cli import app
-from tidemill.errors import PipelineInvalid, SourceError
+from tidemill.errors import InputError, PipelineInvalid, SourceError
 from tidemill.spec import ready_pipelines
 from tidemill.stream import trial
 
@@ -129,7 +129,9 @@ def test_where_no_row_fits_nothing_is_started(tmp_path: Path) -> None:
         assert done.exception.exit_code == 2
     assert not (tmp_path / "run").exists()
     code, document = asked(str(path))
-    assert (code, document["ok"], document["tried"]) == (2, False, None)
+    assert (code, document["ok"]) == (2, False)
+    assert len(document["tried"].pop("examples")) == 5
+    assert document["tried"] == {"rows": 1_000, "fit": 0, "rejected": 1_000}
     assert [one["path"] for one in document["faults"]] == ["source"]
 
 
@@ -177,18 +179,27 @@ def test_a_damaged_table_is_no_source(tmp_path: Path) -> None:
     path = pipeline(tmp_path, rows(20), f"{films}{MODELS}")
     assert look(path).tables["films"].sentence() == "all 2 rows: all fit"
     code, document = asked(str(path), "--set", "tables.films.columns.film=int")
-    assert (code, document["tried"]["fit"], document["tables"]) == (2, 20, {})
+    assert (code, document["tried"]["fit"], document["tables"]["films"]["fit"]) == (2, 20, 0)
     assert document["faults"][0]["found"].startswith("none of the 2 rows of films.csv fits")
     assert "[tables.films.columns]" in document["faults"][0]["hint"]
 
 
-def test_notes_are_told_before_up_starts(tmp_path: Path) -> None:
-    """What is no fault is said by `check` in text and JSON."""
-    path = pipeline(tmp_path, rows(20).replace(",1\n", ",0\n"))
+def test_notes_are_told(tmp_path: Path) -> None:
+    """What is no fault is said by `check`, as text and as JSON, and by `up` before it starts anything."""
+    path = pipeline(tmp_path, rows(20, row3="?").replace(",1\n", ",0\n"))
+    note = 'note: models.kind.label: found "good", which is 0 in every row'
     done = CliRunner().invoke(app, ["check", str(path)])
     assert done.exit_code == 0
-    assert "p: no fault found; source: data.csv" in done.stdout
-    assert 'note: models.kind.label: found "good", which is 0 in every row' in done.stdout
+    assert "p: no fault found; source: data.csv\nsource: all 20 rows: 19 fit, 1 rejected: line 5: " in done.stdout
+    assert note in done.stdout
     code, document = asked(str(path))
     assert (code, [one["path"] for one in document["notes"]]) == (0, ["models.kind.label"])
     assert document["pipeline"]["name"] == "p"
+    refused = ["up", str(path), "--run-dir", str(tmp_path / "run"), "--host", "0.0.0.0"]  # which needs a key
+    for json_too, told in (([], "stdout"), (["--json"], "stderr")):
+        done = CliRunner().invoke(app, [*refused, *json_too])
+        assert isinstance(done.exception, InputError)
+        lines = getattr(done, told).splitlines()
+        assert lines[0].startswith("source: all 20 rows: 19 fit, 1 rejected")
+        assert lines[1].startswith(note)
+    assert not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ from tidemill.errors import Fault, PipelineInvalid, SourceError
 from tidemill.serving.route_check import route_faults
 from tidemill.spec import Data, Loaded, Model, Raw, SideTable, Source, parse, prepare, table
 from tidemill.stream.source import open_any
-from tidemill.stream.trial import Tried, try_rows
+from tidemill.stream.trial import Tried, refuse_unfit, try_rows
 from tidemill.training.estimators import model_faults
 from tidemill.training.foresight import Verdict, foresee
 
@@ -84,7 +84,9 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
     unreadable: list[SourceError] = []
     for key, one in data_sets(raw.values, faults):
         try:
-            tried[key] = try_rows(open_any(key, one, raw.folder))
+            reader = open_any(key, one, raw.folder)
+            tried[key] = try_rows(reader)
+            refuse_unfit(reader, tried[key])
         except SourceError as error:
             unreadable.append(error)
             faults.append(Fault(key, error.message, "", error.hint))
@@ -112,7 +114,7 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
 
 def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Tried]) -> Verdict:
     """What training would refuse of the models that are declared without a fault."""
-    if "source" not in tried:
+    if "source" not in tried or not len(tried["source"].rows):
         return Verdict([], [])
     declared = table(raw, "models")
     models = {

@@ -64,8 +64,8 @@ def route_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
             continue  # told by the parser
         if route.sql is None:
             model = table(models, str(route.model))
-            having = parts_of(model, raw_kinds(table(raw, "source")))
-            yield from action_faults(f"routes[{place}]", route, model, item_columns(raw, model), having)
+            kinds = raw_kinds(table(raw, "source"))
+            yield from action_faults(f"routes[{place}]", route, model, item_columns(raw, model), kinds)
         else:
             queries[f"routes[{place}]"] = route
     if queries:
@@ -77,11 +77,11 @@ def route_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def action_faults(
-    where: str, route: Route, model: Mapping[str, Any], columns: Iterable[str], having: set[str]
+    where: str, route: Route, model: Mapping[str, Any], columns: Iterable[str], kinds: Mapping[str, str]
 ) -> Iterator[Fault]:
     """Whether the model can do what the route asks, from what it is given, and has what is made of its answer.
 
-    ``columns``: those that an item of a list can have. ``having``: which of the parts that only some predictions have.
+    ``columns``: those that an item of a list can have. ``kinds``: the types of the source's columns.
     """
     estimator = str(model.get("estimator"))
     if estimator not in SCORERS:
@@ -92,6 +92,7 @@ def action_faults(
         found = f'"{route.does}" of {route.model}, a {estimator}'
         yield Fault(f"{where}.does", found, f"one of {', '.join(able)}: it is {kind}")
         return
+    having = parts_of(model, kinds)
     yield from empty_parts(where, route, model, having)
     yield from items_faults(where, route, kind, columns, having)
     if route.does == "similar":
@@ -110,15 +111,15 @@ def item_columns(raw: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
     return [name for name in raw_kinds(titles) if name != titles.get("key")]
 
 
-def parts_of(model: Mapping[str, Any], columns: Mapping[str, str]) -> set[str]:
-    """Which of the parts that only some predictions have are in those of a model; ``columns``: the source's types."""
+def parts_of(model: Mapping[str, Any], kinds: Mapping[str, str]) -> set[str]:
+    """Which of the parts that only some predictions have are in those of a model; ``kinds``: the columns' types."""
     estimator = str(model.get("estimator"))
     kind = SCORERS[estimator].kind
     found = {"centre", "distance"} if kind == "clustering" else set()
     if (kind == "classification" and estimator != "LinearSVC") or estimator == "GaussianMixture":
         found |= {"probability", "probabilities"}
     features = model.get("features")
-    if isinstance(features, list) and any(columns.get(str(name), "").startswith("string") for name in features):
+    if isinstance(features, list | tuple) and any(kinds.get(str(name), "").startswith("string") for name in features):
         found.add("unseen")
     return found | ({"label"} if kind == "classification" and model.get("labels") else set())
 

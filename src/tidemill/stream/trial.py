@@ -79,7 +79,7 @@ def try_rows(reader: SourceReader) -> Tried:
     """Read the first ``MOST_TRIED`` records, or fewer where they are long.
 
     Raises:
-        SourceError: they can't be read, or none of them fits.
+        SourceError: they can't be read.
     """
     chunks, seen, size = [], 0, 0
     for chunk in replace(reader, limit=min(reader.limit, MOST_TRIED)).chunks(MOST_TRIED):
@@ -91,15 +91,15 @@ def try_rows(reader: SourceReader) -> Tried:
     whole = size <= MOST_BYTES and (seen < MOST_TRIED or reader.limit <= MOST_TRIED)
     rows = pa.concat_tables([chunk.rows for chunk in chunks])
     rejects = tuple(one for chunk in chunks for one in chunk.rejects)
-    tried = Tried(reader.title, rows, rejects, whole, several_files=len(reader.parts) > 1)
-    if not len(rows):
-        raise nothing_fits(reader, tried)
-    return tried
+    return Tried(reader.title, rows, rejects, whole, several_files=len(reader.parts) > 1)
 
 
-def nothing_fits(reader: SourceReader, tried: Tried) -> SourceError:
+def refuse_unfit(reader: SourceReader, tried: Tried) -> None:
+    """Raise SourceError, with the commonest reason and a way out, where none of the rows that were tried fits."""
+    if len(tried.rows):
+        return
     which = tried.which.removeprefix("all ")
-    return SourceError(
+    raise SourceError(
         f"none of the {which} of {tried.title} fits the declared columns, {tried.commonest()}",
         f"see [{reader.key}.columns]: another type, ? for what may be missing, or strip, missing, format and default "
         f"to clean it; {reader.key}.header and delimiter say how the file is laid out",
