@@ -133,6 +133,16 @@ def test_as_many_as_asked_for(client: httpx.Client) -> None:
         ({"ratings": {"1": "five"}}, 422, 'ratings.1 is "five", not a finite number'),
         ({"ratings": {"1": True, "2": None}}, 422, "of 32 bits; ratings.2 is null"),
         ({"ratings": {"1": 1e39}}, 422, "ratings.1 is 1e+39, not a finite number of 32 bits"),
+        (
+            {"ratings": {"1": 5.5, "nix": -1.0, "2": 1}},
+            422,
+            "ratings.1 is 5.5; ratings.nix is -1.0, but ratings go from 1 to 5",
+        ),
+        (
+            {"ratings": {str(film): 50 for film in range(7)}},
+            422,
+            "ratings.4 is 50.0; and 2 more, but ratings go from 1 to 5",
+        ),
         ({"ratings": [1, 2]}, 422, "ratings is [1,2], not an object of items and ratings"),
         ({"ratings": "1"}, 422, 'ratings is "1"'),
         ({}, 422, "ratings is missing"),
@@ -200,6 +210,7 @@ def test_without_ratings_a_list_of_items_is_enough(client: httpx.Client) -> None
     weighed = recommend(client, {"0": 1.0, "2": 1.0, "4": 1.0}, model="liked")
     assert films(listed) == films(weighed)
     assert set(listed.json()["items"][0]) == {"item", "score"}
+    assert films(recommend(client, {"0": 70.0}, model="liked"))  # implicit preferences have no scale
     refused(recommend(client, [True], model="liked"), 422, "ratings has true, which is no item")
     refused(recommend(client, [], model="liked"), 422, "ratings is empty")
 
@@ -217,6 +228,8 @@ def test_a_recommender_has_the_endpoints_that_it_can_answer(client: httpx.Client
     model = client.get("/models/taste").json()
     shapes.ModelBody.model_validate(model)
     assert (model["user"], model["item"], model["rating"]) == ("who", "film", "stars")
+    assert model["ratings"] == {"minimum": 1.0, "maximum": 5.0}
+    assert client.get("/models/liked").json()["ratings"] is None
     assert {"rmse", "mae", "r2", "cold_rows"} == set(model["generations"][-1]["metrics"])
     paths = client.get("/openapi.json").json()["paths"]
     body = paths["/models/taste/recommend"]["post"]["requestBody"]["content"]["application/json"]["schema"]

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tidemill import __version__
-from tidemill.errors import PipelineInvalid, TidemillError
+from tidemill.errors import InputError, TidemillError
 from tidemill.run import Run, existing_run, join_run, open_run
-from tidemill.spec import Loaded, load, parse, prepare, ready_pipelines
+from tidemill.spec import Loaded, Raw, load, parse, prepare, ready_pipelines
 from tidemill.stage import LIFELINE, Stage, stage
 from tidemill.stopping import Stop
 
@@ -131,16 +131,17 @@ def up(
     json: Json = False,
 ) -> None:
     """Stream, cut, train, serve and show: the whole pipeline, until Ctrl-C."""
+    from tidemill.check import check as look
     from tidemill.lines import Lines
     from tidemill.panel import Panel
     from tidemill.serving.keys import check_access
     from tidemill.status import status
-    from tidemill.stream.source import open_source, open_tables
     from tidemill.up import up as run_up
 
-    loaded = checked(name, data, rows, assignments)
-    open_source(loaded.pipeline, loaded.folder)  # data that can't be read are found before anything starts
-    open_tables(loaded.pipeline, loaded.folder)
+    report = look(name, assignments or (), data, rows)
+    loaded = report.faultless()
+    for remark in report.remarks():
+        typer.echo(remark, err=json)
     check_access(loaded.pipeline.serve.host if host is None else host, key_file)
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
     if fresh:
@@ -231,7 +232,8 @@ def stage_command(title: str, stage_name: str, work: Callable[..., None]) -> Cal
         console_port: ConsolePort = None,
         key_file: KeyFile = None,
     ) -> None:
-        loaded = (checked if work is train else unchecked)(name, data, rows, assignments)
+        load_it = judged if work is train else parse  # judging models needs pyspark, which takes a second to load
+        loaded = load_it(prepare(name, assignments or (), data, rows))
         begins = work in (broker, produce) or LIFELINE in os.environ
         with stage((open_run if begins else join_run)(loaded, run_dir), stage_name) as me:
             work(
@@ -248,9 +250,10 @@ def stage_command(title: str, stage_name: str, work: Callable[..., None]) -> Cal
     return command
 
 
-def unchecked(name: str, data: str | None, rows: int | None, assignments: list[str] | None) -> Loaded:
-    """The pipeline for a stage that trains nothing: judging models needs pyspark, which takes a second to load."""
-    return load(name, assignments or (), data, rows)
+def judged(raw: Raw) -> Loaded:
+    from tidemill.check import judged
+
+    return judged(raw)
 
 
 def broker(me: Stage, **_: Any) -> None:
@@ -335,36 +338,22 @@ def pipeline_document(name: str, pipeline: Any) -> dict[str, Any]:
 
 @app.command()
 def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = None, json: Json = False) -> None:
-    """Find every fault of a pipeline, of its source and of its tables, without running it."""
-    from tidemill.stream.source import open_source, open_tables
+    """Find every fault of a pipeline, of its source and of its tables, and try their first rows, without running it."""
+    from tidemill.check import check as look
 
-    try:
-        loaded = checked(name, data, rows, assignments)
-    except PipelineInvalid as error:
-        if not json:
-            raise
-        print_json({"ok": False, "faults": [fault.document() for fault in error.faults]})
-        raise typer.Exit(error.exit_code) from error
-    reader = open_source(loaded.pipeline, loaded.folder)
-    tables = open_tables(loaded.pipeline, loaded.folder)
+    report = look(name, assignments or (), data, rows)
     if json:
-        print_json({"ok": True, "faults": [], "pipeline": loaded.pipeline.document()})
-    else:
-        others = "".join(f"; table {name}: {table.title}" for name, table in tables.items())
-        typer.echo(f"{loaded.pipeline.name}: no fault found; source: {reader.title}{others}")
-
-
-def checked(name: str, data: str | None, rows: int | None, assignments: list[str] | None) -> Loaded:
-    """The pipeline, its models and the SQL of its routes judged too.
-
-    Raises:
-        PipelineInvalid: with every fault there is.
-    """
-    from tidemill.serving.route_check import route_faults
-    from tidemill.training.estimators import model_faults
-
-    raw = prepare(name, assignments or (), data, rows)
-    return parse(raw, [*model_faults(raw.values), *route_faults(raw.values)])
+        print_json(report.document())
+        if report.faults:
+            raise typer.Exit(InputError.exit_code)
+        return
+    loaded = report.faultless()
+    others = "".join(f"; table {key}: {one.title}" for key, one in report.tables.items())
+    typer.echo(f"{loaded.pipeline.name}: no fault found; source: {report.tried['source'].title}{others}")
+    for key, tried in report.tried.items():
+        typer.echo(f"{key}: {tried.sentence()}")
+    for note in report.notes:
+        typer.echo(f"note: {note}")
 
 
 @app.command("status")

@@ -30,7 +30,10 @@ def did_you_mean(found: str, known: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong in a pipeline file: where, what was found, what was expected, and a way out."""
+    """One thing that is wrong in a pipeline file: where, what was found, what was expected, and a way out.
+
+    ``expected`` is empty where ``found`` is a sentence that says all.
+    """
 
     path: str
     found: str
@@ -38,7 +41,9 @@ class Fault:
     hint: str = ""
 
     def __str__(self) -> str:
-        sentence = f"{self.path}: found {self.found}; expected {self.expected}"
+        sentence = f"{self.path}: {self.found}"
+        if self.expected:
+            sentence = f"{self.path}: found {self.found}; expected {self.expected}"
         return f"{sentence}; {self.hint}" if self.hint else sentence
 
     def document(self) -> dict[str, str]:

@@ -45,6 +45,20 @@ class Settings:
     nonnegative: bool
 
 
+class Scale(NamedTuple):
+    """The least and the greatest rating that there was."""
+
+    minimum: float
+    maximum: float
+
+    def has(self, rating: float) -> bool:
+        """Whether a rating is within the scale, all of them in 32 bits."""
+        return bool(np.float32(self.minimum) <= np.float32(rating) <= np.float32(self.maximum))
+
+    def __str__(self) -> str:
+        return f"{self.minimum:.9g} to {self.maximum:.9g}"
+
+
 class Recommended(NamedTuple):
     """The best items, the best first, and those of the request that the model does not know."""
 
@@ -67,6 +81,8 @@ class AlsScorer(Scorer):
         super().__init__(stored)
         self.settings = Settings(**stored.text["settings"])
         self.has_ratings: bool = stored.text["rating"] is not None
+        scale = stored.text.get("scale")  # none of implicit preferences, and in files of the first Tidemills
+        self.scale = Scale(*scale) if scale else None
         arrays: Mapping[str, Any] = stored.arrays
         self.user_factors: Factors = arrays["user_factors"]
         self.item_factors: Factors = arrays["item_factors"]

@@ -33,8 +33,9 @@ MEANINGS = {
     500: "Something went wrong inside the API.",
     503: "Nothing to answer from: no generation is published yet, a file can't be read, or time is up.",
 }
-SECURITY_SCHEMES: dict[str, dict[str, str]] = {  # the two ways that ``keys`` takes a key
+SECURITY_SCHEMES: dict[str, dict[str, str]] = {  # the ways that ``keys`` takes a key
     "bearer": {"type": "http", "scheme": "bearer"},
+    "basic": {"type": "http", "scheme": "basic", "description": "Any user name, the key as password."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 
@@ -55,6 +56,7 @@ PART_SCHEMAS: dict[str, dict[str, Any]] = {
     "model": {"type": "string"},
     "centre": either(NUMBERS, NULL),
     "distance": either(NUMBER, NULL),
+    "unseen": either({"type": "object", "additionalProperties": STRING}, NULL),
     "row": {"type": "object"},
     "rows": {"type": "array", "items": {"type": "object"}},
     "key": {"type": "string"},
@@ -285,7 +287,7 @@ def tell_of_key(document: dict[str, Any]) -> None:
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
     refusal = {
         "description": MEANINGS[401],
-        "headers": {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
+        "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
         "content": {"application/json": {"schema": reference(ErrorBody.__name__)}},
     }
     for path, operations in document["paths"].items():

@@ -44,7 +44,8 @@ class Recommender:
         ratings (of a model without ratings also a list of items), the rated items left out.
 
         Raises:
-            FeatureError: a rating is no number, none is given, or none is of a known item; or ``top`` is out of range.
+            FeatureError: a rating is no number or outside the scale, none is given, or none is of a known item; or
+                ``top`` is out of range.
             NotFound, NotReady: there is no such generation.
         """
         number, scorer = await self._scorer(generation)
@@ -131,7 +132,8 @@ def checked_ratings(ratings: Any, scorer: AlsScorer) -> dict[str, float]:
     """The rating of each item; where the model was trained without ratings, a list of items counts 1 for each.
 
     Raises:
-        FeatureError: there is none, or one is no number that Spark's ALS could hold (of 32 bits).
+        FeatureError: there is none, or one is no number that Spark's ALS could hold (of 32 bits), or is outside the
+            scale that the model was trained on.
     """
     listed = isinstance(ratings, Sequence) and not isinstance(ratings, str)
     if listed and not scorer.has_ratings:
@@ -145,7 +147,19 @@ def checked_ratings(ratings: Any, scorer: AlsScorer) -> dict[str, float]:
         checked: dict[str, float] = RATINGS.validate_python(dict(ratings))
     except ValidationError as error:
         raise FeatureError("; ".join(complaints(error)), "give each rating as a finite number") from None
+    refuse_beyond(scorer, checked)
     return checked
+
+
+def refuse_beyond(scorer: AlsScorer, ratings: Mapping[str, float]) -> None:
+    """Raise FeatureError, with the items and the scale, where ratings are outside that of a model that has one."""
+    scale = scorer.scale
+    beyond = [item for item, rating in ratings.items() if not scale.has(rating)] if scale else []
+    if beyond:
+        told = [f"ratings.{item[:60]} is {shown(ratings[item])}" for item in beyond[:MOST_EXAMPLES]]
+        more = [f"and {len(beyond) - len(told)} more"] if len(beyond) > len(told) else []
+        sentence = f"{'; '.join([*told, *more])}, but ratings go from {scale}"
+        raise FeatureError(sentence, "give each rating on the scale that the model was trained on")
 
 
 def item_text(item: Any) -> str:

@@ -34,7 +34,7 @@ class Action(NamedTuple):
 
 
 COMMON = ("generation", "model")
-PREDICTION = ("prediction", "probability", "probabilities", "label", "centre", "distance")
+PREDICTION = ("prediction", "probability", "probabilities", "label", "centre", "distance", "unseen")
 ACTIONS: dict[str, Action] = {
     "predict": Action("POST", ("row",), (*PREDICTION, *COMMON), features=True),
     "row": Action("GET", ("key", "limit"), (*PREDICTION, "row", "rows", "key", *COMMON)),

@@ -22,7 +22,7 @@ from tidemill.stream.json_reader import JsonLinesFile
 from tidemill.stream.opening import SourceFile, read_errors, source_file
 from tidemill.stream.parquet_reader import ParquetFile
 
-__all__ = ["Chunk", "Reject", "SourceReader", "open_source", "open_tables"]
+__all__ = ["Chunk", "Reject", "SourceReader", "open_any", "open_source", "open_tables"]
 
 ENDS = 2**20  # of each file, so many bytes at either end are in the fingerprint
 
@@ -107,6 +107,17 @@ def open_tables(pipeline: Pipeline, folder: Path) -> Mapping[str, SourceReader]:
         SourceError: as there; it names the table.
     """
     return {name: open_table(name, table, folder) for name, table in pipeline.tables.items()}
+
+
+def open_any(key: str, data: Data, folder: Path) -> SourceReader:
+    """The source or a side table, which the pipeline file has under ``key``.
+
+    Raises:
+        SourceError: as :func:`open_source` and :func:`open_tables`.
+    """
+    if isinstance(data, SideTable):
+        return open_table(key.removeprefix("tables."), data, folder)
+    return open_data(data, folder, key)
 
 
 def open_table(name: str, table: SideTable, folder: Path) -> SourceReader:
