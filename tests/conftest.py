@@ -15,6 +15,7 @@ from tidemill.training import spark as sparks
 WHOLE_RUNS = {"test_kills", "test_soak", "test_up", "test_console"}
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist takes the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where the suite is run by two workers: those who share Kafka and Spark are one worker's, so that each is started
     once; whole runs of many processes come one after the other, beside them."""
