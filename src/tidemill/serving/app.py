@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers
@@ -49,6 +50,7 @@ from tidemill.serving.similar import SimilarRows, add_similar
 from tidemill.serving.views import Endpoint, ModelViews, RunViews
 
 SIMILAR_KINDS = ("neighbours", "text")
+MOST_READING = 4  # requests that read files at a time, in threads that no other request needs
 
 
 def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
@@ -76,14 +78,15 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
     add_predictions(app, live, of_rows)
     add_across(app, live, of_rows)
     add_run_views(app, RunViews(live, examples, declared.root and declared.root[0]), metrics, declared.root)
-    add_stream_views(app, live)
+    reading = CapacityLimiter(MOST_READING)
+    add_stream_views(app, live, reading)
     for name, kind in kinds.items():
         add_model_views(app, name, views[name], of_rows=kind in ROW_KINDS)
         if kind == "clustering":
-            add_points(app, live, name)
+            add_points(app, live, name, reading)
         if kind == "recommendation":
             add_recommendations(app, live, name)
-            add_items(app, live, name)
+            add_items(app, live, name, reading)
         elif kind in SIMILAR_KINDS:
             add_similar(app, similar[name], kind)
     add_docs(app)

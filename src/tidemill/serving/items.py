@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Query
 from numpy.typing import NDArray
 
@@ -76,18 +77,22 @@ def folded(text: str) -> str:
 class ItemViews:
     """The items of one recommender's newest generation. What the search needs is made when it is first asked for."""
 
-    def __init__(self, live: Live, model: str) -> None:
+    def __init__(self, live: Live, model: str, searching: CapacityLimiter) -> None:
         self.live = live
         self.model = model
+        self._searching = searching
         self._made: tuple[int, Items] | None = None
         self._making = threading.Lock()
 
-    def items(self, q: ItemText = "", limit: ItemLimit = 20) -> Json:
+    async def items(self, q: ItemText = "", limit: ItemLimit = 20) -> Json:
+        return Json(await to_thread.run_sync(self._search, q, limit, limiter=self._searching))
+
+    def _search(self, text: str, limit: int) -> dict[str, Any]:
         snapshot = self.live.now
         number = newest_number(self.live, snapshot)
         assert snapshot.newest is not None
-        found, more = self._items(number, als_scorer(snapshot.newest.scorers[self.model])).search(q, limit)
-        return Json({"model": self.model, "generation": number, "items": found, "more": more})
+        found, more = self._items(number, als_scorer(snapshot.newest.scorers[self.model])).search(text, limit)
+        return {"model": self.model, "generation": number, "items": found, "more": more}
 
     def _items(self, number: int, scorer: AlsScorer) -> Items:
         with self._making:
@@ -96,11 +101,11 @@ class ItemViews:
             return self._made[1]
 
 
-def add_items(app: FastAPI, live: Live, model: str) -> None:
-    """The endpoint of a model that recommends."""
+def add_items(app: FastAPI, live: Live, model: str, searching: CapacityLimiter) -> None:
+    """The endpoint of a model that recommends. ``searching``: in whose turns it is searched."""
     app.add_api_route(
         f"/models/{model}/items",
-        ItemViews(live, model).items,
+        ItemViews(live, model, searching).items,
         summary="Items by the beginning of their id, or by words of their titles",
         tags=[model],
         responses=openapi.giving(shapes.Items, 422, 503),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Query
 
 from tidemill.catalog import Generation
@@ -36,9 +36,10 @@ PointLimit = Annotated[int, Query(ge=1, le=5000, description="At most so many po
 class PointViews:
     """The points of one model that clusters. The answers asked for last are kept."""
 
-    def __init__(self, live: Live, model: str) -> None:
+    def __init__(self, live: Live, model: str, reading: CapacityLimiter) -> None:
         self.live = live
         self.model = model
+        self._reading = reading
         self._kept: Recent[tuple[int, str, str, int], bytes] = Recent(MOST_KEPT)
         self._numeric = numeric_columns(live.run, model)
 
@@ -55,7 +56,9 @@ class PointViews:
         except KeyError:
             pass  # not asked for of late
         record = snapshot.generations[number]
-        self._kept[key] = answer = await to_thread.run_sync(self._answer, record, scorer, across, up, limit)
+        self._kept[key] = answer = await to_thread.run_sync(
+            self._answer, record, scorer, across, up, limit, limiter=self._reading
+        )
         return Json(answer)
 
     def _column(self, axis: str, name: str | None, place: int) -> str:
@@ -132,11 +135,11 @@ def shares(sizes: Sequence[int], limit: int) -> list[int]:
     return counts
 
 
-def add_points(app: FastAPI, live: Live, model: str) -> None:
-    """The endpoint of a model that clusters."""
+def add_points(app: FastAPI, live: Live, model: str, reading: CapacityLimiter) -> None:
+    """The endpoint of a model that clusters. ``reading``: in whose turns files are read."""
     app.add_api_route(
         f"/models/{model}/points",
-        PointViews(live, model).points,
+        PointViews(live, model, reading).points,
         summary="A sample of the generation's rows, each with its cluster",
         tags=[model],
         responses=openapi.giving(shapes.Points, 404, 422, 503),
