@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers
@@ -60,6 +60,7 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
         title=run.pipeline.title or run.pipeline.name,
         version=__version__,
         description=f"The models of the pipeline {run.pipeline.name}, generation by generation.",
+        openapi_url=None,  # FastAPI's own would be made on the event loop; this and the docs are in add_docs
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -89,16 +90,15 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
             add_items(app, live, name, reading)
         elif kind in SIMILAR_KINDS:
             add_similar(app, similar[name], kind)
-    add_docs(app)
-    declared.add_templated(app)
-    add_error_form(app, live)
     typed = {name: one for name, one in inputs.items() if one.kinds}
     told = RouteExamples(inputs, examples)
 
     def tell(document: dict[str, Any], snapshot: Snapshot) -> None:
         told.tell(document, snapshot, declared.described)
 
-    app.openapi = openapi.describe(app, live, typed, key is not None, tell)  # type: ignore[method-assign]  # FastAPI's documented way
+    add_docs(app, openapi.Description(app, live, typed, key is not None, tell), reading)
+    declared.add_templated(app)
+    add_error_form(app, live)
     return app
 
 
@@ -176,8 +176,14 @@ def add_model_views(app: FastAPI, name: str, views: ModelViews, of_rows: bool) -
     get(f"{base}/rows/{{key:path}}", views.rows, "Predictions for rows of the stream, by their key", rows)
 
 
-def add_docs(app: FastAPI) -> None:
+def add_docs(app: FastAPI, description: openapi.Description, reading: CapacityLimiter) -> None:
+    """The OpenAPI document and its pages. ``reading``: in whose turns it is made."""
+
+    async def document(request: Request) -> Json:
+        return Json(await to_thread.run_sync(description.json, limiter=reading))
+
     pages = DocsPages(app.title)
+    app.add_route("/openapi.json", document, include_in_schema=False)
     app.add_route("/docs", pages.docs, include_in_schema=False)
     app.add_route("/docs/assets/{name}", pages.asset, include_in_schema=False)
 
