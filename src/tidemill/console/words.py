@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -188,3 +189,12 @@ def parity(report: Mapping[str, Any] | None) -> str:
     text = f"{number(report.get('equal', report['rows']))} of {counted(report['rows'], 'row')} equal"
     furthest = report.get("max_difference")
     return text if furthest is None else f"{text}, off by at most {furthest:.1g}"
+
+# --- text of others -----------------------------------------------------------------------------------------------
+
+MARKED = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^])")
+
+
+def plain(value: object) -> str:
+    """A text of the API, so that Markdown shows it as it stands and makes nothing of it."""
+    return MARKED.sub(r"\\\1", " ".join(str(value).split()))
