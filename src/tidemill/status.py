@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tidemill.catalog import Stage
 from tidemill.run import Run
 from tidemill.stage import state_of
 
+ORDER = ("broker", "producer", "collector", "trainer", "api", "console")  # the data's
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many rows the source has (None until known), and how many came how far; what is sealed of them.
+
+    ``ended``: every row of the stream is in a sealed batch.
+    """
+
+    source: int | None
+    produced: int
+    collected: int
+    sealed: int
+    rejected: int
+    batches: int
+    bytes: int
+    ended: bool
+
+    def rows(self) -> dict[str, int | None]:
+        """As ``tidemill status --json`` shows them."""
+        shown = ("source", "produced", "collected", "sealed", "rejected")
+        return {name: getattr(self, name) for name in shown}
+
 
 def status(run: Run) -> dict[str, Any]:
     """As ``tidemill status --json`` shows it: ``api`` and ``console`` are base URLs, or None while there is none."""
     words = run.catalog.stages()
+    found = counts(run, words)
     return {
         "pipeline": run.pipeline.name,
         "run_dir": str(run.folder),
         "api": endpoint(run, words.get("api")),
         "console": endpoint(run, words.get("console")),
         "stages": {name: stage_document(run, word) for name, word in words.items()},
-        "rows": rows(run, words),
-        "batches": run.catalog.totals()["batches"],
+        "rows": found.rows(),
+        "batches": found.batches,
         "generations": run.catalog.generations_by_state().get("published", 0),
     }
 
@@ -37,20 +64,29 @@ def stage_document(run: Run, word: Stage) -> dict[str, Any]:
     return document
 
 
-def rows(run: Run, words: dict[str, Stage]) -> dict[str, int | None]:
-    """How many rows the source has (None until known), and how many came how far."""
+def counts(run: Run, words: Mapping[str, Stage]) -> Counts:
+    """How far the rows came, by the catalog and by what the stages said last."""
     source, totals = run.catalog.source(), run.catalog.totals()
     producer = words["producer"].counters if "producer" in words else {}
     collector = words["collector"].counters if "collector" in words else {}
     complete = source is not None and source.complete
     rejected = source.rejected if source and complete else int(producer.get("rejected", 0))
-    return {
-        "source": source.rows if source else None,
-        "produced": source.produced if source and complete else int(producer.get("produced", 0)),
-        "collected": max(int(collector.get("collected", 0)), totals["rows"]),
-        "sealed": totals["rows"],
-        "rejected": rejected + totals["rejected"],
-    }
+    return Counts(
+        source=source.rows if source else None,
+        produced=source.produced if source and complete else int(producer.get("produced", 0)),
+        collected=max(int(collector.get("collected", 0)), totals["rows"]),
+        sealed=totals["rows"],
+        rejected=rejected + totals["rejected"],
+        batches=totals["batches"],
+        bytes=totals["bytes"],
+        ended=stream_ended(run),
+    )
+
+
+def in_order(words: Mapping[str, Stage]) -> dict[str, Stage]:
+    """The stages in the data's order."""
+    known = {name: words[name] for name in ORDER if name in words}
+    return known | dict(words)
 
 
 def stream_ended(run: Run) -> bool:

@@ -17,7 +17,7 @@ from tidemill import kafka
 from tidemill.batches.cutter import Cut, Cutter, Rules
 from tidemill.batches.kafka_reader import KafkaReader
 from tidemill.batches.merge import Merge
-from tidemill.batches.open import Decoded, OpenBatch
+from tidemill.batches.open import Decoded, OpenBatch, iso
 from tidemill.batches.reader import POLL_SECONDS, M, Reader
 from tidemill.catalog import Decision, SourceState
 from tidemill.errors import StreamFailed
@@ -170,6 +170,8 @@ class Collector(Generic[M]):
             open_batch=self._open.batch,
             open_rows=self._open.rows,
             open_target=self._cutter.target,
+            open_since=self._open.since,
+            open_until=iso(self._cutter.until),
         )
 
     def _take(self, messages: list[M]) -> None:

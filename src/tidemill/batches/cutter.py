@@ -67,6 +67,13 @@ class Cutter:
         left = self._rows_left()
         return None if left is None else self.rows + left
 
+    @property
+    def until(self) -> int | None:
+        """The timestamp, in milliseconds, at which the open batch's window ends; None while it has no row, or where no
+        window cuts it."""
+        every, first = self.rules.every_ms, self._first_timestamp
+        return None if every is None or first is None else first + every
+
     def take(self, timestamps: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]]) -> Taken:
         """How many of the next rows, given their timestamps in milliseconds, go in before the batch is cut.
 

@@ -57,6 +57,11 @@ class OpenBatch:
         return self.draft.rows
 
     @property
+    def since(self) -> str | None:
+        """The timestamp of its first row; None while it has none."""
+        return iso(self._first)
+
+    @property
     def spans(self) -> tuple[Span, ...]:
         return tuple(Span(partition, *ends) for partition, ends in sorted(self._spans.items()))
 

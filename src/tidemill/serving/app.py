@@ -39,6 +39,7 @@ from tidemill.serving.openapi import giving
 from tidemill.serving.pages import DocsPages
 from tidemill.serving.predict import Predictor
 from tidemill.serving.recommend import add_recommendations
+from tidemill.serving.run_views import add_stream_views
 from tidemill.serving.similar import SimilarRows, add_similar
 from tidemill.serving.views import Endpoint, ModelViews, RunViews
 
@@ -68,6 +69,7 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
     declared.add_fixed(app)
     add_predictions(app, live, {name: one for name, one in inputs.items() if kinds[name] in ROW_KINDS})
     add_run_views(app, live, metrics, declared.root)
+    add_stream_views(app, live)
     for name, kind in kinds.items():
         add_model_views(app, name, views[name], of_rows=kind in ROW_KINDS)
         if kind == "recommendation":

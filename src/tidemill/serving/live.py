@@ -21,9 +21,11 @@ from anyio import CapacityLimiter, to_thread
 from tidemill import scoring
 from tidemill.catalog import Generation, Stage, TrainedModel
 from tidemill.errors import CatalogError, NotFound, NotReady, TidemillError, did_you_mean, shorten
+from tidemill.rates import Rates
 from tidemill.run import Run
 from tidemill.scoring import Scorer
 from tidemill.serving.recent import Recent
+from tidemill.status import Counts, counts, in_order
 
 POLL_SECONDS = 0.2
 RETRY_SECONDS = 5.0
@@ -51,13 +53,16 @@ class Served:
 Maker = Callable[[Served], Any]
 
 
+NO_COUNTS = Counts(None, 0, 0, 0, 0, 0, 0, ended=False)
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """All that a request needs to know of the run, as it was at one moment.
 
-    ``generations`` has every one that was begun, in order, without the profiles of its models. ``damaged`` says why a
-    published generation could not be loaded, ``unreadable`` why the catalog could not be read at the last look. No
-    reason names the run folder's place on this machine.
+    ``generations`` has every one that was begun, in order, without the profiles of its models. ``stages`` are in the
+    data's order. ``damaged`` says why a published generation could not be loaded, ``unreadable`` why the catalog could
+    not be read at the last look. No reason names the run folder's place on this machine.
     """
 
     newest: Served | None = None
@@ -65,6 +70,8 @@ class Snapshot:
     stages: Mapping[str, Stage] = field(default_factory=dict)
     damaged: Mapping[int, str] = field(default_factory=dict)
     unreadable: str | None = None
+    counts: Counts = NO_COUNTS
+    rates: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def published(self) -> list[int]:
@@ -101,6 +108,7 @@ class Live:
         self.log = log or structlog.get_logger(stage="serve")
         self.now = Snapshot()
         self._pulse: object = None
+        self._rates = Rates()
         self._retry_at: dict[int, float] = {}
         self._remake_at = 0.0
         self._older: Recent[tuple[int, str], Scorer] = Recent(MOST_OLDER_SCORERS)
@@ -147,16 +155,25 @@ class Live:
         """Bring the snapshot up to date. Only one thread at a time may call this."""
         before = self.now
         pulse = self.run.catalog.generations_pulse()
-        stages = self.run.catalog.stages()
+        stages = in_order({name: self._placeless(word) for name, word in self.run.catalog.stages().items()})
+        now = counts(self.run, stages)
+        self._rates.add(time.monotonic(), produced=now.produced, collected=now.collected, sealed=now.sealed)
         generations = before.generations if pulse == self._pulse else self._generations(before)
         newest, damaged = self._newest(before, generations)
         swapped = newest is not None and (before.newest is None or newest.number != before.newest.number)
         if swapped and before.newest is not None:
             self._retire(before.newest)  # before the swap, so that nobody finds it in neither place
-        self.now = Snapshot(newest, generations, stages, damaged)
+        self.now = Snapshot(newest, generations, stages, damaged, None, now, self._rates.per_second())
         self._pulse = pulse
         if swapped and newest is not None:
             self.log.info("a generation is served", generation=newest.number)
+
+    def _placeless(self, word: Stage) -> Stage:
+        """As every client may see it."""
+        if word.error is None:
+            return word
+        told = {part: text for part, text in word.error.items() if isinstance(text, str)}
+        return replace(word, error={part: placeless(self.run, text) for part, text in told.items()})
 
     def _retire(self, served: Served) -> None:
         """Keep what a replaced generation has in memory as that of an older one."""

@@ -68,7 +68,10 @@ def inputs_faults(where: str, route: Mapping[str, Any], models: Mapping[str, Any
             )
 
 
-RESERVED = ("/health", "/generations", "/models", "/metrics", "/docs", "/openapi.json")
+RESERVED = (
+    *("/health", "/status", "/pipeline", "/generations", "/models", "/batches", "/rejects"),
+    *("/metrics", "/docs", "/openapi.json"),
+)
 
 
 def path_faults(where: str, route: Mapping[str, Any], taken: set[object], models: Mapping[str, Any]) -> Iterator[Fault]:

@@ -118,7 +118,7 @@ class Trainer:
             return False
         self.generation(due[0])
         self.done.add(due[0])
-        self.stage.count(generation=due[0], training=None, published=self.published)
+        self.stage.count(generation=due[0], training=None, training_rows=None, published=self.published)
         return True
 
     def generation(self, number: int) -> None:
@@ -127,8 +127,9 @@ class Trainer:
         batches = [self.batches[one] for one in batches_of(scheme.scheme, number, scheme.window)]
         for batch in batches:
             check_batch(self.run, batch)
-        self.stage.count(training=number)
-        self.catalog.begin_generation(number, [one.batch for one in batches], sum(one.rows for one in batches))
+        rows = sum(one.rows for one in batches)
+        self.stage.count(training=number, training_rows=rows)
+        self.catalog.begin_generation(number, [one.batch for one in batches], rows)
         final = self.run.generations / f"{number:05d}"
         try:
             trained = self.train(batches, final)

@@ -1,0 +1,90 @@
+"""How far the run is, told from one snapshot: no request for it reads the catalog."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from tidemill.catalog import Stage
+from tidemill.run import Run
+from tidemill.serving import health
+from tidemill.serving.live import Live, Snapshot
+from tidemill.stage import state_of
+from tidemill.status import endpoint
+from tidemill.words import Facts, run_words, stage_words
+
+RATED = ("produced", "collected", "sealed")
+STATES = ("published", "training", "failed")
+
+
+def document(live: Live, snapshot: Snapshot) -> dict[str, Any]:
+    """As `/status` answers."""
+    run, counts = live.run, snapshot.counts
+    facts = facts_of(run, snapshot)
+    return {
+        "pipeline": run.pipeline.name,
+        "title": run.pipeline.title,
+        "description": run.pipeline.description,
+        "scheme": run.pipeline.generations.scheme,
+        "api": endpoint(run, snapshot.stages.get("api")),
+        "console": endpoint(run, snapshot.stages.get("console")),
+        "stages": {name: stage_document(run, word, facts) for name, word in snapshot.stages.items()},
+        "rows": counts.rows(),
+        "rates": {name: snapshot.rates.get(name) for name in RATED},
+        "lag": max(0, counts.produced - counts.collected),
+        "open_batch": open_batch(facts),
+        "batches": counts.batches,
+        "bytes": counts.bytes,
+        "generations": {state: facts.generations.get(state, 0) for state in STATES},
+        "newest": facts.newest or None,
+        "training": training(snapshot, facts),
+        "waiting": run_words(facts),
+        "problems": list(health.problems(run, snapshot)),
+        "stream_ended": counts.ended,
+        "trained": facts.trained,
+    }
+
+
+def facts_of(run: Run, snapshot: Snapshot) -> Facts:
+    return Facts(
+        stages=snapshot.stages,
+        states={name: state_of(run, word) for name, word in snapshot.stages.items()},
+        counts=snapshot.counts,
+        generations=Counter(one.state for one in snapshot.generations.values()),
+        newest=snapshot.newest.number if snapshot.newest else 0,
+    )
+
+
+def stage_document(run: Run, word: Stage, facts: Facts) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "state": facts.states[word.stage],
+        "pid": word.pid,
+        "updated_at": word.updated_at,
+        "word": stage_words(word.stage, facts),
+    }
+    if address := endpoint(run, word):
+        document["endpoint"] = address
+    if word.error:
+        document["error"] = word.error
+    return document
+
+
+def open_batch(facts: Facts) -> dict[str, Any] | None:
+    """The batch that is being filled; None where the collector is not at work, or has not begun."""
+    counters = facts.counters("collector")
+    if facts.states.get("collector") != "running" or "open_batch" not in counters:
+        return None
+    return {
+        "batch": counters["open_batch"],
+        "rows": counters.get("open_rows", 0),
+        "target": counters.get("open_target"),
+        "since": counters.get("open_since"),
+        "until": counters.get("open_until"),
+    }
+
+
+def training(snapshot: Snapshot, facts: Facts) -> dict[str, Any] | None:
+    """The generation that is being trained; one that a trainer left behind when it died is not."""
+    at_work = facts.states.get("trainer") == "running"
+    begun = next(iter(health.of_state(snapshot, "training")), None) if at_work else None
+    return None if begun is None else {"generation": begun.generation, "rows": begun.rows, "began_at": begun.began_at}
