@@ -121,6 +121,9 @@ def test_a_run_says_what_it_waits_for() -> None:
         ),
         (facts(ENDED, {"published": 3}, 3, True, batches=3), "All 3 generations are trained."),
         (facts(ENDED, {"published": 1}, 1, True, batches=1), "The only generation is trained."),
-        (facts(ENDED, {"failed": 1, "published": 1}, 2, True, batches=2), "2 generations were trained; 1 of them failed."),
+        (
+            facts(ENDED, {"failed": 1, "published": 1}, 2, True, batches=2),
+            "2 generations were trained; 1 of them failed.",
+        ),
     ]  # fmt: skip
     assert [run_words(seen) for seen, _ in story] == [words for _, words in story]

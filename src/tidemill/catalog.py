@@ -284,6 +284,7 @@ class Generation:
             "batches": list(self.batches),
             "rows": self.rows,
             "models": {name: model.document() for name, model in self.models.items()},
+            "began_at": self.began_at,
             "published_at": self.published_at,
         }
         return shown | ({"error": self.error} if self.error else {})
@@ -430,15 +431,15 @@ class Catalog:
         row = self._one(sa.select(batches).where(batches.c.sealed_at.is_(None)))
         return Decision(row["batch"], row["cut"], self._spans(row["batch"])) if row else None
 
-    def batches(self, after: int = 0) -> list[Batch]:
-        """The sealed batches above number ``after``, in order."""
+    def batches(self, after: int = 0, limit: int | None = None) -> list[Batch]:
+        """The sealed batches above number ``after``, in order, and no more than ``limit`` of them."""
         query = sa.select(batches).where(batches.c.batch > after, batches.c.sealed_at.is_not(None))
-        rows = self._all(query.order_by(batches.c.batch))
+        rows = self._all(query.order_by(batches.c.batch).limit(limit))
         numbers = [row["batch"] for row in rows]
         spans: dict[int, list[Span]] = {number: [] for number in numbers}
         for row in self._all(
             sa.select(batch_partitions)
-            .where(batch_partitions.c.batch > after)
+            .where(batch_partitions.c.batch > after, batch_partitions.c.batch <= max(numbers, default=after))
             .order_by(batch_partitions.c.batch, batch_partitions.c.partition)
         ):
             if row["batch"] in spans:
@@ -450,6 +451,11 @@ class Catalog:
             )
             for row in rows
         ]
+
+    def batch(self, number: int) -> Batch | None:
+        """One sealed batch, or None where it is not sealed."""
+        found = self.batches(after=number - 1, limit=1)
+        return found[0] if found and found[0].batch == number else None
 
     def _spans(self, batch: int) -> tuple[Span, ...]:
         query = sa.select(batch_partitions).where(batch_partitions.c.batch == batch)

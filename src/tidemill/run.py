@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 # What may differ between one start of a run and the next: all else shaped the data and the models that are there.
 FREE_TO_CHANGE = {"title", "serve", "routes"}
+FREE_IN_COLUMN = {"unit", "title"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
 LOOKED_AT_SECONDS = 0.3
 OWN_ENTRIES = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
@@ -285,8 +286,18 @@ def refuse_other(name: str, document: dict[str, Any], pipeline: Pipeline, folder
 
 def fixed(document: dict[str, Any]) -> dict[str, Any]:
     """The part of a pipeline that must stay as it is while a run lives."""
-    kept = {key: value for key, value in document.items() if key not in FREE_TO_CHANGE}
-    return kept | {"stream": {key: value for key, value in document["stream"].items() if key not in FREE_IN_STREAM}}
+    kept = without(document, FREE_TO_CHANGE)
+    tables = {name: fixed_columns(table) for name, table in document["tables"].items()}
+    stream = without(document["stream"], FREE_IN_STREAM)
+    return kept | {"source": fixed_columns(document["source"]), "tables": tables, "stream": stream}
+
+
+def fixed_columns(data: dict[str, Any]) -> dict[str, Any]:
+    return data | {"columns": {name: without(column, FREE_IN_COLUMN) for name, column in data["columns"].items()}}
+
+
+def without(document: dict[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key not in keys}
 
 
 def differences(before: Any, after: Any, path: str = "") -> list[str]:

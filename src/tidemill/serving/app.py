@@ -122,6 +122,7 @@ def add_run_views(app: FastAPI, live: Live, metrics: Metrics, root: tuple[Endpoi
     home |= root[1] if root else {}
     home["responses"] = openapi.with_page(home["responses"])
     app.add_api_route("/", views.home, response_class=Json, **home)
+    get("/pipeline", views.pipeline, "The pipeline and its links", giving(shapes.Home))
     get("/health", views.health, "Ready, or what is being waited for", giving(shapes.Health) | unready)
     get("/generations", views.generations, "All generations", giving(list[shapes.GenerationBody], 422))
     get("/generations/{generation}", views.generation, "One generation", giving(shapes.GenerationBody, 404, 422))
@@ -147,7 +148,8 @@ def add_model_views(app: FastAPI, name: str, views: ModelViews, of_rows: bool) -
         app.add_api_route(path, endpoint, summary=summary, tags=[name], responses=responses, response_class=Json)
 
     base = f"/models/{name}"
-    get(base, views.document, "Inputs, settings, and metrics per generation", giving(shapes.ModelBody))
+    get(base, views.document, "Inputs, settings, and metrics per generation", giving(shapes.ModelBody, 422))
+    get(f"{base}/history", views.history, "Metrics from generation to generation", giving(shapes.History, 422))
     if not of_rows:
         return
     get(f"{base}/profile", views.profile, "The clusters", giving(shapes.Profile, 404, 422, 503))

@@ -9,12 +9,15 @@ from tidemill.catalog import Generation
 from tidemill.run import Run
 from tidemill.scoring import Feature, kind_of
 from tidemill.serving.live import Snapshot
-from tidemill.spec import Route
+from tidemill.spec import Column, Route
 
 LINKS = {
     "health": "/health",
+    "status": "/status",
+    "pipeline": "/pipeline",
     "generations": "/generations",
     "models": "/models",
+    "batches": "/batches",
     "metrics": "/metrics",
     "docs": "/docs",
     "openapi": "/openapi.json",
@@ -35,6 +38,20 @@ def home(run: Run, snapshot: Snapshot) -> dict[str, Any]:
         },
         "routes": [route(one) for one in pipeline.routes],
         "links": LINKS,
+        "columns": [column_document(one) for one in pipeline.source.schema_],
+        "key": pipeline.stream.key,
+        "batches": pipeline.batches.model_dump(),
+        "scheme": pipeline.generations.scheme,
+    }
+
+
+def column_document(column: Column) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "kind": column.kind,
+        "optional": column.optional,
+        "unit": column.unit,
+        "title": column.title,
     }
 
 
@@ -57,7 +74,7 @@ def entry(name: str, estimator: str) -> dict[str, str]:
 def model(run: Run, snapshot: Snapshot, name: str, generations: list[Generation]) -> dict[str, Any]:
     """A model's inputs and settings, and how it did in each of ``generations``."""
     declared = run.pipeline.models[name]
-    kinds = {column.name: column.kind for column in run.pipeline.source.schema_}
+    columns = {column.name: column for column in run.pipeline.source.schema_}
     seen = features(snapshot, name)
     return {
         "model": name,
@@ -69,7 +86,7 @@ def model(run: Run, snapshot: Snapshot, name: str, generations: list[Generation]
         "labels": declared.labels,
         "params": declared.params,
         "scale": declared.scale,
-        "inputs": [feature_document(one, kinds[one], seen.get(one)) for one in declared.features],
+        "inputs": [feature_document(columns[one], seen.get(one)) for one in declared.features],
         "generations": [scores(one, name) for one in generations if name in one.models],
     }
 
@@ -80,10 +97,12 @@ def features(snapshot: Snapshot, name: str) -> Mapping[str, Feature]:
     return {feature.name: feature for feature in scorer.features} if scorer else {}
 
 
-def feature_document(name: str, kind: str, seen: Feature | None) -> dict[str, Any]:
+def feature_document(column: Column, seen: Feature | None) -> dict[str, Any]:
     return {
-        "name": name,
-        "kind": kind,
+        "name": column.name,
+        "kind": column.kind,
+        "unit": column.unit,
+        "title": column.title,
         "categories": list(seen.categories) if seen and seen.categories is not None else None,
         "minimum": seen.minimum if seen else None,
         "maximum": seen.maximum if seen else None,

@@ -10,7 +10,7 @@ from pydantic_core import SchemaValidator, ValidationError, core_schema
 
 from tidemill.errors import MOST_EXAMPLES, BadJson, BodyTooLarge, FeatureError
 from tidemill.scoring import Feature
-from tidemill.spec import Pipeline
+from tidemill.spec import Column, Pipeline
 
 MOST_ROWS = 10_000
 LEAST_INT, MOST_INT = -(2**63), 2**63 - 1
@@ -48,9 +48,10 @@ class Rows(NamedTuple):
 class Inputs:
     """The features of one model. Made once; each request is checked in a few microseconds."""
 
-    def __init__(self, kinds: Mapping[str, str]) -> None:
-        """``kinds``: the declared type of each feature, in the model's order."""
+    def __init__(self, kinds: Mapping[str, str], titles: Mapping[str, str] | None = None) -> None:
+        """``kinds``: the declared type of each feature, in the model's order; ``titles``: what people call some."""
         self.kinds = dict(kinds)
+        self.titles = dict(titles or {})
         row = core_schema.typed_dict_schema(
             {name: core_schema.typed_dict_field(CHECKS[kind]) for name, kind in kinds.items()}, extra_behavior="ignore"
         )
@@ -132,7 +133,9 @@ class Inputs:
         example = {name: example_of(kind, seen.get(name)) for name, kind in self.kinds.items()}
         return {
             "type": "object",
-            "properties": {name: property_of(kind, seen.get(name)) for name, kind in self.kinds.items()},
+            "properties": {
+                name: property_of(kind, seen.get(name), self.titles.get(name)) for name, kind in self.kinds.items()
+            },
             "required": list(self.kinds),
             "not": {"properties": {"rows": {"type": "array"}}, "required": ["rows"]},
             "description": "Keys that are no features are left out, so a whole row of the stream may be sent.",
@@ -141,8 +144,16 @@ class Inputs:
 
 
 def inputs_of(pipeline: Pipeline, model: str) -> Inputs:
-    kinds = {column.name: column.kind for column in pipeline.source.schema_}
-    return Inputs({feature: kinds[feature] for feature in pipeline.models[model].features})
+    columns = {column.name: column for column in pipeline.source.schema_}
+    features = [columns[feature] for feature in pipeline.models[model].features]
+    titles = {column.name: text for column in features if (text := titled(column))}
+    return Inputs({column.name: column.kind for column in features}, titles)
+
+
+def titled(column: Column) -> str:
+    """What people call a column, with its unit; nothing where the pipeline does not say."""
+    unit = column.unit and f"in {column.unit}"
+    return ", ".join(part for part in (column.title, unit) if part)
 
 
 def shown(value: Any) -> str:
@@ -159,12 +170,15 @@ def example_of(kind: str, feature: Feature | None) -> Any:
     return PLAIN_EXAMPLES[kind] if example is None else example
 
 
-def property_of(kind: str, feature: Feature | None) -> dict[str, Any]:
+def property_of(kind: str, feature: Feature | None, title: str | None = None) -> dict[str, Any]:
     """One feature as JSON Schema. What training saw is told, not enforced: other values are answered too."""
     described = dict(JSON_TYPES[kind])
+    told = [f"{title}."] if title else []
     if feature and feature.categories:
-        described["description"] = "In training: " + ", ".join(feature.categories[:20])
+        told.append("In training: " + ", ".join(feature.categories[:20]))
     elif feature and feature.minimum is not None:
-        described["description"] = f"In training: {feature.minimum:g} to {feature.maximum:g}"
+        told.append(f"In training: {feature.minimum:g} to {feature.maximum:g}")
+    if told:
+        described["description"] = " ".join(told)
     described["examples"] = [example_of(kind, feature)]
     return described

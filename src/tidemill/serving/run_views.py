@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Path, Query
 
+from tidemill.catalog import Batch
+from tidemill.errors import NotFound
 from tidemill.serving import run_status, shapes_run
 from tidemill.serving.answers import Json
 from tidemill.serving.live import Live
 from tidemill.serving.openapi import Responses, giving
+
+MOST_NUMBER = 2**31 - 1
+
+AfterBatch = Annotated[int, Query(ge=0, le=MOST_NUMBER, description="Only the batches above this number.")]
+BatchLimit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
+BatchNumber = Annotated[int, Path(ge=1, le=MOST_NUMBER, description="The batch's number, from 1.")]
 
 
 class StreamViews:
@@ -21,6 +29,24 @@ class StreamViews:
     def status(self) -> Json:
         return Json(run_status.document(self.live, self.live.now))
 
+    def batches(self, after: AfterBatch = 0, limit: BatchLimit = 100) -> Json:
+        return Json([one.document() for one in self.live.run.catalog.batches(after, limit)])
+
+    def batch(self, batch: BatchNumber) -> Json:
+        return Json(self._sealed(batch).document())
+
+    def _sealed(self, number: int) -> Batch:
+        """A sealed batch.
+
+        Raises:
+            NotFound: there is none of this number, or not yet.
+        """
+        found = self.live.run.catalog.batch(number)
+        if found is None:
+            count = self.live.now.counts.batches
+            raise NotFound(f"no batch {number} is sealed", f"sealed: 1 to {count}" if count else "none is sealed yet")
+        return found
+
 
 def add_stream_views(app: FastAPI, live: Live) -> None:
     views = StreamViews(live)
@@ -29,3 +55,5 @@ def add_stream_views(app: FastAPI, live: Live) -> None:
         app.add_api_route(path, endpoint, summary=summary, tags=["run"], responses=responses, response_class=Json)
 
     get("/status", views.status, "How far the run is, and what it waits for", giving(shapes_run.StatusBody))
+    get("/batches", views.batches, "The sealed batches", giving(list[shapes_run.BatchBody], 422, 503))
+    get("/batches/{batch}", views.batch, "One sealed batch", giving(shapes_run.BatchBody, 404, 422, 503))

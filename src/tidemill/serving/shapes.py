@@ -62,6 +62,7 @@ class GenerationBody(Shape):
     batches: list[int]
     rows: int
     models: dict[str, Trained]
+    began_at: str
     published_at: str | None
     error: str | None = None
 
@@ -71,6 +72,8 @@ class InputBody(Shape):
 
     name: str
     kind: Literal["int", "float", "string", "bool"]
+    unit: str | None
+    title: str | None
     categories: list[str] | None
     minimum: float | None
     maximum: float | None
@@ -101,6 +104,33 @@ class ModelBody(Shape):
     scale: str
     inputs: list[InputBody]
     generations: list[Scores]
+
+
+class MetricSpread(Shape):
+    mean: float
+    min: float
+    max: float
+
+
+class HistoryPoint(Shape):
+    """A model over the generations from ``first`` to ``last``; a metric that none of them has is null."""
+
+    first: int
+    last: int
+    rows: float
+    fit_seconds: float
+    metrics: dict[str, MetricSpread | None]
+
+
+class History(Shape):
+    """A model from its first generation to its newest, each point standing for ``per_point`` of them (the last one for
+    what is left). ``rows``: those of a generation's batches, in the mean."""
+
+    model: str
+    estimator: str
+    generations: int
+    per_point: int
+    points: list[HistoryPoint]
 
 
 class Spread(Shape):
@@ -257,6 +287,26 @@ class HomeRoute(Shape):
     description: str
 
 
+class ColumnBody(Shape):
+    """A declared column; ``optional``: it may be missing."""
+
+    name: str
+    kind: Literal["int", "float", "string", "bool", "timestamp"]
+    optional: bool
+    unit: str | None
+    title: str | None
+
+
+class CutsBody(Shape):
+    """What cuts the stream, ``every`` and ``idle`` in seconds, and the format of a batch's file."""
+
+    rows: int | None
+    every: float | None
+    parts: int | None
+    idle: float | None
+    format: Literal["parquet", "csv"]
+
+
 class Home(Shape):
     pipeline: str
     title: str
@@ -265,3 +315,7 @@ class Home(Shape):
     models: dict[str, HomeModel]
     routes: list[HomeRoute]
     links: dict[str, str]
+    columns: list[ColumnBody]
+    key: str | None
+    batches: CutsBody
+    scheme: Literal["windowed", "cumulative", "sliding"]

@@ -86,3 +86,28 @@ class StatusBody(Shape):
     problems: list[str]
     stream_ended: bool
     trained: bool
+
+
+class SpanBody(Shape):
+    """The offsets of one partition that a batch holds, both ends included."""
+
+    partition: int
+    first_offset: int
+    last_offset: int
+
+
+class BatchBody(Shape):
+    """A sealed batch. ``cut``: why it was cut; the paths are relative to the run folder."""
+
+    batch: int
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    cut: Literal["rows", "every", "parts", "idle", "end"]
+    rejected: int
+    rejects_path: str | None
+    first_timestamp: str | None
+    last_timestamp: str | None
+    sealed_at: str
+    partitions: list[SpanBody]

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from tidemill.catalog import Generation
 from tidemill.errors import FeatureError, NotFound, NotReady
 from tidemill.scoring import Prediction, Scorer, row_scorer
-from tidemill.serving import documents, health
+from tidemill.serving import documents, health, history
 from tidemill.serving.answers import Json, standard
 from tidemill.serving.inputs import Inputs
 from tidemill.serving.live import Live, Snapshot, published_hint, unpublished
@@ -25,6 +25,7 @@ ChosenGeneration = Annotated[
 ]
 After = Annotated[int, Query(ge=0, le=2**31 - 1, description="Only the generations above this number.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
+Points = Annotated[int, Query(ge=10, le=1000, description="At most so many points.")]
 Key = Annotated[str, Path(min_length=1, description="The value of the stream's key column.")]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -51,6 +52,9 @@ class RunViews:
         answer = await self.root(request) if self.root else Json(documents.home(self.live.run, self.live.now))
         answer.headers["Vary"] = "Accept"
         return answer
+
+    def pipeline(self) -> Json:
+        return Json(documents.home(self.live.run, self.live.now))
 
     def health(self) -> Json:
         snapshot = self.live.now
@@ -86,10 +90,17 @@ class ModelViews:
         self.inputs = inputs
         self.lookup = lookup
 
-    async def document(self) -> Json:
+    async def document(self, after: After = 0, limit: Limit = 1000) -> Json:
+        snapshot = self.live.now
+        above = [snapshot.generations[number] for number in snapshot.published if number > after]
+        return Json(documents.model(self.live.run, snapshot, self.model, above[:limit]))
+
+    def history(self, points: Points = 200) -> Json:
         snapshot = self.live.now
         published = [snapshot.generations[number] for number in snapshot.published]
-        return Json(documents.model(self.live.run, snapshot, self.model, published))
+        estimator = self.live.run.pipeline.models[self.model].estimator
+        found = history.history(published, self.model, points)
+        return Json({"model": self.model, "estimator": estimator, **found})
 
     def profile(self, generation: ChosenGeneration = None) -> Json:
         snapshot = self.live.now

@@ -35,12 +35,17 @@ class Cleaning(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A declared column; ``optional`` says that it may be missing (``"int?"``)."""
+    """A declared column; ``optional`` says that it may be missing (``"int?"``).
+
+    ``unit`` and ``title`` are for people.
+    """
 
     name: str
     kind: ColumnKind
     optional: bool
     cleaning: Cleaning = Cleaning()
+    unit: str | None = None
+    title: str | None = None
 
     @property
     def may_lack(self) -> bool:
@@ -111,13 +116,15 @@ TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
 class DeclaredColumn(Part):
-    """A column's type, and how its values are cleaned on their way in."""
+    """A column's type, how its values are cleaned on their way in, and what people call it and count it in."""
 
     type: ColumnType
     strip: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     missing: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
     format: Text | None = None
     default: Plain = None
+    unit: Text | None = None
+    title: Text | None = None
 
 
 class Data(Part):
@@ -138,7 +145,7 @@ class Data(Part):
 def column_of(name: str, declared: DeclaredColumn) -> Column:
     kind: ColumnKind = declared.type.removesuffix("?")  # type: ignore[assignment]  # checked by column_type
     cleaning = Cleaning(declared.strip, declared.missing, declared.format, declared.default)
-    return Column(name, kind, declared.type.endswith("?"), cleaning)
+    return Column(name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title)
 
 
 class Source(Data):
