@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tidemill.scoring import Kind
+
 
 class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -273,6 +275,7 @@ class HomeModel(Shape):
     """A model, and where it is asked by POST."""
 
     estimator: str
+    kind: Kind
     predict: str | None = None
     recommend: str | None = None
     similar: str | None = None
