@@ -190,6 +190,7 @@ def parity(report: Mapping[str, Any] | None) -> str:
     furthest = report.get("max_difference")
     return text if furthest is None else f"{text}, off by at most {furthest:.1g}"
 
+
 # --- text of others -----------------------------------------------------------------------------------------------
 
 MARKED = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^])")
