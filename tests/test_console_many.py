@@ -92,3 +92,22 @@ def test_a_model_comes_in_pages(api: httpx.Client) -> None:
     page = small(api, "/models/size", after=500, limit=3)["generations"]
     assert [one["generation"] for one in page] == [501, 502, 503]
     assert [one["generation"] for one in small(api, "/generations", after=998)] == [999, 1000]
+
+
+LAMP = {"kind": "lamp", "hours": 2.0, "count": 3, "on": True}
+
+
+def test_a_row_goes_through_all_generations(run: Run, api: httpx.Client) -> None:
+    """Page by page one row is predicted by every generation, the newest first; no page loads more than its own."""
+    seen: list[int] = []
+    while True:
+        before = {"before": seen[-1]} if seen else {}
+        answer = api.post("/models/group/generations/predict", params={"limit": 100, **before}, json=LAMP)
+        page = answer.json()
+        seen += [one["generation"] for one in page["answers"]]
+        assert {one["prediction"] for one in page["answers"]} == {0}
+        assert {one["distance"] for one in page["answers"]} == {2.0}
+        assert len(answer.content) < MOST_BYTES
+        if not page["more"]:
+            break
+    assert seen == list(range(MANY, 0, -1))

@@ -9,7 +9,7 @@ to the run folder.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -433,13 +433,23 @@ class Catalog:
 
     def batches(self, after: int = 0, limit: int | None = None) -> list[Batch]:
         """The sealed batches above number ``after``, in order, and no more than ``limit`` of them."""
-        query = sa.select(batches).where(batches.c.batch > after, batches.c.sealed_at.is_not(None))
-        rows = self._all(query.order_by(batches.c.batch).limit(limit))
-        numbers = [row["batch"] for row in rows]
-        spans: dict[int, list[Span]] = {number: [] for number in numbers}
+        query = sa.select(batches).where(batches.c.batch > after).order_by(batches.c.batch).limit(limit)
+        return self._batches(query, lambda last: (batch_partitions.c.batch > after, batch_partitions.c.batch <= last))
+
+    def batches_numbered(self, numbers: Sequence[int]) -> list[Batch]:
+        """Those of these batches (a few) that are sealed, in order."""
+        query = sa.select(batches).where(batches.c.batch.in_(numbers)).order_by(batches.c.batch)
+        return self._batches(query, lambda last: (batch_partitions.c.batch.in_(numbers),))
+
+    def _batches(
+        self, query: sa.Select[Any], of_spans: Callable[[int], tuple[sa.ColumnElement[bool], ...]]
+    ) -> list[Batch]:
+        """The sealed batches of a query; ``of_spans`` has the condition for their spans, told the last one's number."""
+        rows = self._all(query.where(batches.c.sealed_at.is_not(None)))
+        spans: dict[int, list[Span]] = {row["batch"]: [] for row in rows}
         for row in self._all(
             sa.select(batch_partitions)
-            .where(batch_partitions.c.batch > after, batch_partitions.c.batch <= max(numbers, default=after))
+            .where(*of_spans(max(spans, default=0)))
             .order_by(batch_partitions.c.batch, batch_partitions.c.partition)
         ):
             if row["batch"] in spans:
@@ -454,8 +464,8 @@ class Catalog:
 
     def batch(self, number: int) -> Batch | None:
         """One sealed batch, or None where it is not sealed."""
-        found = self.batches(after=number - 1, limit=1)
-        return found[0] if found and found[0].batch == number else None
+        found = self.batches_numbered([number])
+        return found[0] if found else None
 
     def _spans(self, batch: int) -> tuple[Span, ...]:
         query = sa.select(batch_partitions).where(batch_partitions.c.batch == batch)

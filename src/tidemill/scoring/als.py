@@ -94,6 +94,10 @@ class AlsScorer(Scorer):
         places: Places = self._rated[self._offsets[user] : self._offsets[user + 1]].astype(np.intp)
         return places
 
+    def rating_counts(self) -> Places:
+        """(items,): how many of the generation's ratings each item has."""
+        return np.bincount(self._rated, minlength=len(self.items)).astype(np.intp)
+
     def recommend(self, ratings: Mapping[str, float], top: int) -> Recommended:
         """The ``top`` items for whoever gives these ratings, by the items' ids as text, without the items rated.
 

@@ -26,17 +26,21 @@ from tidemill.errors import (
 from tidemill.run import Run
 from tidemill.scoring import ROW_KINDS, kind_of
 from tidemill.serving import openapi, shapes
+from tidemill.serving.across import add_across
 from tidemill.serving.answers import Json
 from tidemill.serving.declared import Means
 from tidemill.serving.declared_routes import DeclaredRoutes
+from tidemill.serving.examples import Examples
 from tidemill.serving.front import Front, Metrics
 from tidemill.serving.generation_rows import GenerationRows
 from tidemill.serving.inputs import Inputs, inputs_of, shown
+from tidemill.serving.items import add_items
 from tidemill.serving.keys import ApiKey
 from tidemill.serving.live import Live, reason_of
 from tidemill.serving.lookup import Lookup
 from tidemill.serving.openapi import giving
 from tidemill.serving.pages import DocsPages
+from tidemill.serving.points import add_points
 from tidemill.serving.predict import Predictor
 from tidemill.serving.recommend import add_recommendations
 from tidemill.serving.run_views import add_stream_views
@@ -60,20 +64,25 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
     )
     inputs = {name: inputs_of(run.pipeline, name) for name in run.pipeline.models}
     kinds = {name: kind_of(model.estimator) for name, model in run.pipeline.models.items()}
-    lookup, rows = Lookup(run), GenerationRows(run)
-    views = {name: ModelViews(live, name, one, lookup) for name, one in inputs.items()}
+    lookup, rows, examples = Lookup(run), GenerationRows(run), Examples(run)
+    views = {name: ModelViews(live, name, one, lookup, examples) for name, one in inputs.items()}
     similar = {
         name: SimilarRows(live, name, inputs[name], rows) for name, kind in kinds.items() if kind in SIMILAR_KINDS
     }
     declared = DeclaredRoutes(Means(live, inputs, views, similar, lookup), rows)
     declared.add_fixed(app)
-    add_predictions(app, live, {name: one for name, one in inputs.items() if kinds[name] in ROW_KINDS})
-    add_run_views(app, live, metrics, declared.root)
+    of_rows = {name: one for name, one in inputs.items() if kinds[name] in ROW_KINDS}
+    add_predictions(app, live, of_rows)
+    add_across(app, live, of_rows)
+    add_run_views(app, RunViews(live, examples, declared.root and declared.root[0]), metrics, declared.root)
     add_stream_views(app, live)
     for name, kind in kinds.items():
         add_model_views(app, name, views[name], of_rows=kind in ROW_KINDS)
+        if kind == "clustering":
+            add_points(app, live, name)
         if kind == "recommendation":
             add_recommendations(app, live, name)
+            add_items(app, live, name)
         elif kind in SIMILAR_KINDS:
             add_similar(app, similar[name], kind)
     add_docs(app)
@@ -106,9 +115,10 @@ def add_predictions(app: FastAPI, live: Live, inputs: dict[str, Inputs]) -> None
         post(by_generation, predictor.chosen, name, f"Predict by one generation of {name}")
 
 
-def add_run_views(app: FastAPI, live: Live, metrics: Metrics, root: tuple[Endpoint, openapi.Described] | None) -> None:
+def add_run_views(
+    app: FastAPI, views: RunViews, metrics: Metrics, root: tuple[Endpoint, openapi.Described] | None
+) -> None:
     """The endpoints about the run; ``root`` is the pipeline's own ``GET /``, if it has one."""
-    views = RunViews(live, root[0] if root else None)
     unready: openapi.Responses = {503: {"model": shapes.Unready, "description": openapi.MEANINGS[503]}}
 
     def get(path: str, endpoint: Any, summary: str, responses: openapi.Responses) -> None:

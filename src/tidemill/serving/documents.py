@@ -8,6 +8,7 @@ from typing import Any
 from tidemill.catalog import Generation
 from tidemill.run import Run
 from tidemill.scoring import Feature, kind_of
+from tidemill.serving.examples import Examples
 from tidemill.serving.live import Snapshot
 from tidemill.spec import Column, Route
 
@@ -72,8 +73,8 @@ def entry(name: str, estimator: str) -> dict[str, str]:
     return {"kind": kind, verb: f"/models/{name}/{verb}"}
 
 
-def model(run: Run, snapshot: Snapshot, name: str, generations: list[Generation]) -> dict[str, Any]:
-    """A model's inputs and settings, and how it did in each of ``generations``."""
+def model(run: Run, snapshot: Snapshot, name: str, generations: list[Generation], examples: Examples) -> dict[str, Any]:
+    """A model's inputs and settings, what it can be asked for, and how it did in each of ``generations``."""
     declared = run.pipeline.models[name]
     columns = {column.name: column for column in run.pipeline.source.schema_}
     seen = features(snapshot, name)
@@ -88,6 +89,7 @@ def model(run: Run, snapshot: Snapshot, name: str, generations: list[Generation]
         "params": declared.params,
         "scale": declared.scale,
         "inputs": [feature_document(columns[one], seen.get(one)) for one in declared.features],
+        "examples": examples.of(snapshot, name),
         "generations": [scores(one, name) for one in generations if name in one.models],
     }
 

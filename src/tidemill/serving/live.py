@@ -219,7 +219,7 @@ class Live:
     def _load(self, number: int) -> Served:
         record = self.run.catalog.generation(number)
         assert record is not None, "it was just listed"
-        scorers = {name: self._scorer(trained) for name, trained in record.models.items()}
+        scorers = {name: self.read_scorer(trained) for name, trained in record.models.items()}
         return Served(number, record, MappingProxyType(scorers))
 
     def _remade(self, served: Served | None) -> Served | None:
@@ -241,7 +241,19 @@ class Live:
         self._remake_at = time.monotonic() + RETRY_SECONDS
         return replace(served, extras=MappingProxyType(extras), unmade=MappingProxyType(unmade))
 
-    def _scorer(self, trained: TrainedModel) -> Scorer:
+    def in_memory(self, snapshot: Snapshot, number: int, model: str) -> Scorer | None:
+        """A scorer that need not be read; looking for it does not keep it for longer. From any thread."""
+        newest = snapshot.newest
+        if newest and newest.number == number and model in newest.scorers:
+            return newest.scorers[model]
+        return self._older.peek((number, model))
+
+    def read_scorer(self, trained: TrainedModel) -> Scorer:
+        """A model's scorer, read from its file.
+
+        Raises:
+            CatalogError: the file is missing or damaged.
+        """
         return scoring.load(self.run.folder / trained.scorer_path, trained.sha256)
 
     def trained(self, snapshot: Snapshot, number: int, model: str) -> TrainedModel:
@@ -263,8 +275,9 @@ class Live:
             NotFound: there is no such generation, or it is not published.
             NotReady: its file is damaged.
         """
-        if snapshot.newest and snapshot.newest.number == number and model in snapshot.newest.scorers:
-            return snapshot.newest.scorers[model]
+        newest = snapshot.newest
+        if newest and newest.number == number and model in newest.scorers:
+            return newest.scorers[model]
         trained = self.trained(snapshot, number, model)
         key = (number, model)
         try:
@@ -272,7 +285,7 @@ class Live:
         except KeyError:
             pass  # not in memory
         try:
-            self._older[key] = loaded = await to_thread.run_sync(self._scorer, trained)
+            self._older[key] = loaded = await to_thread.run_sync(self.read_scorer, trained)
         except CatalogError as error:
             raise unserved(number, reason_of(self.run, error), error.hint) from error
         return loaded

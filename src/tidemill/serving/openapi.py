@@ -115,6 +115,12 @@ def predict_body(model: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": [row, many]}}}}}
 
 
+def row_body(model: str) -> dict[str, Any]:
+    """The request body of an endpoint that takes one row."""
+    content = {"application/json": {"schema": reference(row_component(model))}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def predict_responses(answer: Any = None) -> Responses:
     """What predicting answers: one answer for a row, a list for rows."""
     one = answer_schema(answer)

@@ -27,6 +27,11 @@ class Recent(Generic[K, V]):
             self._values.move_to_end(key)
             return self._values[key]
 
+    def peek(self, key: K) -> V | None:
+        """The value, if it is kept; it is not kept for longer by being looked at."""
+        with self._lock:
+            return self._values.get(key)
+
     def __setitem__(self, key: K, value: V) -> None:
         with self._lock:
             self._values[key] = value

@@ -92,6 +92,15 @@ class Scores(Shape):
     published_at: str | None
 
 
+class ExampleBody(Shape):
+    """What a model can be asked for: a user and an item it knows, a text, a key of the stream."""
+
+    user: str | None = None
+    item: str | None = None
+    text: str | None = None
+    key: Any = None
+
+
 class ModelBody(Shape):
     """A model; ``user``, ``item`` and ``rating`` are the columns of a recommender."""
 
@@ -105,6 +114,7 @@ class ModelBody(Shape):
     params: dict[str, Any]
     scale: str
     inputs: list[InputBody]
+    examples: ExampleBody | None
     generations: list[Scores]
 
 
@@ -165,6 +175,32 @@ class Profile(Shape):
     matched_to: int | None
 
 
+class PointColumns(Shape):
+    x: list[float]
+    y: list[float]
+
+
+class PointCentre(Shape):
+    cluster: int
+    x: float
+    y: float
+
+
+class Points(Shape):
+    """Some of a generation's ``rows``, evenly spread, by two of their columns; none that lacks a value. Point i is at
+    ``columns.x[i]``, ``columns.y[i]`` and in ``cluster[i]``. Centres only where both columns are features."""
+
+    model: str
+    generation: int
+    x: str
+    y: str
+    rows: int
+    sampled: int
+    columns: PointColumns
+    cluster: list[int]
+    centres: list[PointCentre]
+
+
 class FoundRow(Shape):
     """A row of the stream with its prediction, or with why it has none."""
 
@@ -193,11 +229,41 @@ class Answered(Shape):
     label: str | None = None
 
 
+class GenerationAnswer(Shape):
+    """The prediction of one generation, or the ``error`` that says why there is none."""
+
+    generation: int
+    prediction: int | float | bool | str | None = None
+    probability: dict[str, float] | None = None
+    label: str | None = None
+    distance: float | None = None
+    error: str | None = None
+
+
+class Across(Shape):
+    """One row's predictions, the newest generation first. ``unseen``: its features whose category the newest
+    generation's training has not seen; ``more``: whether there are older generations."""
+
+    model: str
+    answers: list[GenerationAnswer]
+    unseen: dict[str, str]
+    more: bool
+
+
 class TitledItem(BaseModel):
     """An item by its id, with the other columns of the side table that tells more of it."""
 
     model_config = ConfigDict(extra="allow", strict=True)
     item: int | str
+
+
+class Items(Shape):
+    """Items, the best match first; ``more``: whether there are others."""
+
+    model: str
+    generation: int
+    items: list[TitledItem]
+    more: bool
 
 
 class ScoredItem(TitledItem):

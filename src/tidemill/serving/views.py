@@ -14,6 +14,7 @@ from tidemill.errors import FeatureError, NotFound, NotReady
 from tidemill.scoring import Prediction, Scorer, row_scorer
 from tidemill.serving import documents, health, history
 from tidemill.serving.answers import Json, standard
+from tidemill.serving.examples import Examples
 from tidemill.serving.inputs import Inputs
 from tidemill.serving.live import Live, Snapshot, published_hint, unpublished
 from tidemill.serving.lookup import Found, Lookup
@@ -40,9 +41,10 @@ def newest_number(live: Live, snapshot: Snapshot) -> int:
 class RunViews:
     """The endpoints about the run as a whole."""
 
-    def __init__(self, live: Live, root: Endpoint | None = None) -> None:
+    def __init__(self, live: Live, examples: Examples, root: Endpoint | None = None) -> None:
         """``root``: the pipeline's own ``GET /``, which answers all but browsers."""
         self.live = live
+        self.examples = examples
         self.root = root
 
     async def home(self, request: Request) -> Response:
@@ -74,26 +76,27 @@ class RunViews:
             raise NotFound(unpublished(snapshot, generation), published_hint(snapshot))
         return Json(record.document())
 
-    async def models(self) -> Json:
+    def models(self) -> Json:
         snapshot = self.live.now
         newest = [snapshot.newest.record] if snapshot.newest else []
         names = self.live.run.pipeline.models
-        return Json([documents.model(self.live.run, snapshot, name, newest) for name in names])
+        return Json([documents.model(self.live.run, snapshot, name, newest, self.examples) for name in names])
 
 
 class ModelViews:
     """The endpoints about one model."""
 
-    def __init__(self, live: Live, model: str, inputs: Inputs, lookup: Lookup) -> None:
+    def __init__(self, live: Live, model: str, inputs: Inputs, lookup: Lookup, examples: Examples) -> None:
         self.live = live
         self.model = model
         self.inputs = inputs
         self.lookup = lookup
+        self.examples = examples
 
-    async def document(self, after: After = 0, limit: Limit = 1000) -> Json:
+    def document(self, after: After = 0, limit: Limit = 1000) -> Json:
         snapshot = self.live.now
         above = [snapshot.generations[number] for number in snapshot.published if number > after]
-        return Json(documents.model(self.live.run, snapshot, self.model, above[:limit]))
+        return Json(documents.model(self.live.run, snapshot, self.model, above[:limit], self.examples))
 
     def history(self, points: Points = 200) -> Json:
         snapshot = self.live.now

@@ -1,0 +1,144 @@
+"""A few of a generation's rows as points of a chart, each with its cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+from anyio import to_thread
+from fastapi import FastAPI, Query
+
+from tidemill.catalog import Generation
+from tidemill.errors import ParameterError, did_you_mean
+from tidemill.rows import arrow_schema
+from tidemill.run import Run
+from tidemill.scoring import Scorer
+from tidemill.scoring.clusters import ClusterScorer, cluster_scorer
+from tidemill.serving import openapi, shapes
+from tidemill.serving.answers import Json, encode
+from tidemill.serving.batch_rows import evenly, spread
+from tidemill.serving.inputs import shown
+from tidemill.serving.live import Live
+from tidemill.serving.recent import Recent
+from tidemill.serving.views import ChosenGeneration, newest_number
+
+MOST_BATCHES = 16  # that are opened for one answer
+MOST_GROUPS = 32  # row groups of Parquet files that are read for one answer, 16,384 rows each
+MOST_KEPT = 16
+
+X = Annotated[str | None, Query(description="A numeric column; the model's first numeric feature if left out.")]
+Y = Annotated[str | None, Query(description="A numeric column; the model's next numeric feature if left out.")]
+PointLimit = Annotated[int, Query(ge=1, le=5000, description="At most so many points.")]
+
+
+class PointViews:
+    """The points of one model that clusters. The answers asked for last are kept."""
+
+    def __init__(self, live: Live, model: str) -> None:
+        self.live = live
+        self.model = model
+        self._kept: Recent[tuple[int, str, str, int], bytes] = Recent(MOST_KEPT)
+        self._numeric = numeric_columns(live.run, model)
+
+    async def points(
+        self, x: X = None, y: Y = None, generation: ChosenGeneration = None, limit: PointLimit = 1500
+    ) -> Json:
+        snapshot = self.live.now
+        across, up = self._column("x", x, 0), self._column("y", y, 1)
+        number = generation or newest_number(self.live, snapshot)
+        scorer = await self.live.scorer(snapshot, number, self.model)
+        key = (number, across, up, limit)
+        try:
+            return Json(self._kept[key])
+        except KeyError:
+            pass  # not asked for of late
+        record = snapshot.generations[number]
+        self._kept[key] = answer = await to_thread.run_sync(self._answer, record, scorer, across, up, limit)
+        return Json(answer)
+
+    def _column(self, axis: str, name: str | None, place: int) -> str:
+        """The column of an axis.
+
+        Raises:
+            ParameterError: it is no numeric column, or there is none.
+        """
+        if name is None and self._numeric:
+            return self._numeric[min(place, len(self._numeric) - 1)]
+        if name not in self._numeric:
+            hint = did_you_mean(name or "", self._numeric) or "points need a column of numbers"
+            raise ParameterError(f"{axis} is {shown(name)}, not a numeric column", hint)
+        return name
+
+    def _answer(self, record: Generation, scorer: Scorer, x: str, y: str, limit: int) -> bytes:
+        clusters = cluster_scorer(scorer)
+        wanted = dict.fromkeys([x, y, *(feature.name for feature in clusters.features)])
+        table = sample(self.live.run, record, list(wanted), limit)
+        told = pa.table({"x": table[x], "y": table[y], "cluster": clusters.column(table)}).drop_null()
+        return encode(
+            {
+                "model": self.model,
+                "generation": record.generation,
+                "x": x,
+                "y": y,
+                "rows": record.rows,
+                "sampled": len(told),
+                "columns": {"x": told["x"].to_pylist(), "y": told["y"].to_pylist()},
+                "cluster": told["cluster"].to_pylist(),
+                "centres": centres(clusters, x, y),
+            }
+        )
+
+
+def numeric_columns(run: Run, model: str) -> list[str]:
+    """The columns of numbers, the model's features first."""
+    numeric = [column.name for column in run.pipeline.source.schema_ if column.kind in ("int", "float")]
+    features = [name for name in run.pipeline.models[model].features if name in numeric]
+    return list(dict.fromkeys([*features, *numeric]))
+
+
+def centres(scorer: ClusterScorer, x: str, y: str) -> list[dict[str, Any]]:
+    """Where the clusters' centres lie in the chart; none where it does not show two of the features."""
+    if x not in scorer.encoder.numbers or y not in scorer.encoder.numbers:
+        return []
+    placed = zip(scorer.numbers.tolist(), scorer.in_units, strict=True)
+    return sorted(
+        ({"cluster": number, "x": units[x], "y": units[y]} for number, units in placed), key=lambda one: one["cluster"]
+    )
+
+
+def sample(run: Run, generation: Generation, columns: Sequence[str], limit: int) -> pa.Table:
+    """At most ``limit`` of a generation's rows: the same ones each time, evenly spread over its batches, of which at
+    most ``MOST_BATCHES`` are opened, these evenly spread too.
+
+    Raises:
+        CatalogError: a batch file is missing or damaged.
+    """
+    numbers = [generation.batches[place] for place in evenly(MOST_BATCHES, len(generation.batches))]
+    batches = run.catalog.batches_numbered(numbers)
+    counts = shares([batch.rows for batch in batches], limit)
+    groups = max(1, MOST_GROUPS // max(1, len(batches)))
+    parts = [spread(run, batch, count, columns, groups) for batch, count in zip(batches, counts, strict=True) if count]
+    return pa.concat_tables([arrow_schema(run.pipeline.source.schema_).empty_table().select(list(columns)), *parts])
+
+
+def shares(sizes: Sequence[int], limit: int) -> list[int]:
+    """How many of ``limit`` rows come from each of these sizes, taken evenly from all of them in a row."""
+    places = evenly(limit, sum(sizes))
+    counts: list[int] = np.bincount(
+        np.searchsorted(np.cumsum(sizes), places, side="right"), minlength=len(sizes)
+    ).tolist()
+    return counts
+
+
+def add_points(app: FastAPI, live: Live, model: str) -> None:
+    """The endpoint of a model that clusters."""
+    app.add_api_route(
+        f"/models/{model}/points",
+        PointViews(live, model).points,
+        summary="A sample of the generation's rows, each with its cluster",
+        tags=[model],
+        responses=openapi.giving(shapes.Points, 404, 422, 503),
+        response_class=Json,
+    )
