@@ -140,3 +140,20 @@ def test_an_answer_reads_no_catalog(run: Run) -> None:
     assert statements == []
     live.look()
     assert 0 < len(statements) < 10
+
+
+def test_a_stage_that_has_just_ended_has_not_failed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that ends well between its word being read and its process being looked for is not taken for dead."""
+    say(run, "trainer", "running")
+    live = Live(run)
+    whole = Run.at_work
+
+    def ended(one: Run, word: Stage) -> bool:
+        monkeypatch.setattr(Run, "at_work", whole)
+        say(run, "trainer", "done")
+        return False
+
+    monkeypatch.setattr(Run, "at_work", ended)
+    live.look()
+    assert live.now.states == {"trainer": "done"}
+    assert run_status.document(live, live.now)["problems"] == []

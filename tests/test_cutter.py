@@ -102,6 +102,19 @@ def test_a_cutter_goes_on_where_an_earlier_one_stopped() -> None:
     assert cut_up(cutter, [[0] * 4]) == [(4, "parts")]
 
 
+def test_a_window_says_when_it_ends() -> None:
+    """The open batch's window ends so long after its first row; without a row, or a window, there is no end."""
+    cutter = Cutter(Rules(every_ms=1000))
+    ends = [cutter.until]
+    for stamps in ([5000, 5400], [6000], [6000]):
+        cutter.take(stamps)
+        ends.append(cutter.until)
+    assert ends == [None, 6000, None, 7000]
+    rows = Cutter(Rules(rows=5))
+    rows.take([5000])
+    assert rows.until is None
+
+
 @given(
     stamps=st.lists(st.integers(0, 20_000), max_size=60).map(sorted),
     rows=st.one_of(st.none(), st.integers(1, 9)),

@@ -40,7 +40,7 @@ def looking(run: Run, make: Callable[[Served], Any]) -> Live:
 
 
 def problems(live: Live) -> str:
-    return " ".join(health.problems(live.run, live.now))
+    return " ".join(health.problems(live.now))
 
 
 def refused(live: Live, number: int) -> NotReady:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from tests.openapi_examples import refused_examples
 from tests.pipeline_run import Ran, ran
 from tests.support import DATA, SMART_HOME
 
@@ -69,6 +70,7 @@ def refused(one: Ran, path: str, status: int) -> str:
 
 def test_smart_home(smart_home: Ran) -> None:
     """A device's efficiency with its probability, its malfunctions, and its segment."""
+    assert refused_examples(smart_home.client) == []
     device = {
         "DeviceType": "Camera",
         "UsageHoursPerDay": 19.97,
@@ -90,6 +92,7 @@ def test_smart_home(smart_home: Ran) -> None:
 
 def test_dutch_electricity(dutch_electricity: Ran) -> None:
     """In every generation a consumption has its cluster, whose centre is the nearest of that generation's."""
+    assert refused_examples(dutch_electricity.client) == []
     one = dutch_electricity
     assert len(one.published) >= 3
     for generation in one.published:
@@ -132,6 +135,7 @@ def test_the_dutch_files_of_other_operators(kafka: str, spark: SparkSession, tmp
 
 def test_denver_crime(denver_crime: Ran) -> None:
     """An incident that was streamed is answered with its cluster, a bare number, by each generation that has it."""
+    assert refused_examples(denver_crime.client) == []
     one = denver_crime
     assert len(one.published) >= 3
     for generation in one.published:
@@ -198,6 +202,7 @@ def test_an_incident_with_several_offences(denver_crime: Ran) -> None:
 
 def test_amazon_categories_and_products(amazon_sales: Ran) -> None:
     """Categories come back as main category with its sub-categories, and a category has its products."""
+    assert refused_examples(amazon_sales.client) == []
     one = amazon_sales
     categories = one.get("/api/categories")
     assert one.get("/")["categories"] == categories
@@ -272,6 +277,7 @@ def house_of(one: Ran, model: str) -> dict[str, Any]:
 
 def test_price_paid(price_paid: Ran) -> None:
     """A price, a cluster, and comparable sales with their distances, the nearest first."""
+    assert refused_examples(price_paid.client) == []
     one = price_paid
     price = one.post("/predict-price", house_of(one, "price"))
     assert set(price) == {"predicted_price"}
@@ -319,6 +325,7 @@ def test_price_paid_of_two_lines(kafka: str, spark: SparkSession, tmp_path: Path
 
 def test_movie_ratings(movie_ratings: Ran) -> None:
     """Recommendations from a user's own ratings, for a known user, and similar items, all with their titles."""
+    assert refused_examples(movie_ratings.client) == []
     one = movie_ratings
     assert len(one.published) >= 3
     answer = one.post("/models/taste/recommend", {"ratings": {"1": 5.0, "50": 4.0}, "top": 10})

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from tests.serving_run import api_of
 from tests.training_run import quiet_stage, run_of, seal_all, table_of
 from tidemill.run import Run
-from tidemill.serving import shapes
+from tidemill.serving import shapes, shapes_run
 from tidemill.stage import Stage
 from tidemill.stream.source import open_tables
 from tidemill.stream.tables import read_tables
@@ -211,7 +211,7 @@ def test_a_recommender_has_the_endpoints_that_it_can_answer(client: httpx.Client
     for path in ("rows/1", "profile"):
         assert client.get(f"/models/taste/{path}").status_code == 404
     home = client.get("/").json()
-    shapes.Home.model_validate(home)
+    shapes_run.Home.model_validate(home)
     assert home["models"]["taste"] == {"estimator": "ALS", "recommend": "/models/taste/recommend"}
     assert "/models/taste/recommend" in client.get("/", headers={"Accept": "text/html"}).text
     model = client.get("/models/taste").json()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pydantic import TypeAdapter
 
 from tests.serving_run import api_of, new_run, publish, seal, wait_for_generation
 from tidemill.run import Run
-from tidemill.serving import shapes
+from tidemill.serving import shapes, shapes_run
 from tidemill.serving.inputs import MOST_ROWS
 from tidemill.serving.predict import MOST_BYTES
 
@@ -219,15 +220,25 @@ def test_a_wrong_address(api: httpx.Client, method: str, path: str, status: int,
 # --- the OpenAPI document -----------------------------------------------------------------------------------------
 
 SHAPES: dict[str, Any] = {
-    "/": shapes.Home,
+    "/": shapes_run.Home,
     "/health": shapes.Health,
+    "/status": shapes_run.StatusBody,
+    "/pipeline": shapes_run.Home,
+    "/batches": list[shapes_run.BatchBody],
+    "/batches/{batch}": shapes_run.BatchBody,
+    "/batches/{batch}/rows": shapes_run.BatchRows,
+    "/rejects": shapes_run.RejectPlaces,
+    "/rejects/{place}": shapes_run.RejectsBody,
     "/generations": list[shapes.GenerationBody],
     "/generations/{generation}": shapes.GenerationBody,
     "/models": list[shapes.ModelBody],
     "/models/{model}": shapes.ModelBody,
+    "/models/{model}/history": shapes.History,
     "/models/{model}/profile": shapes.Profile,
+    "/models/{model}/points": shapes.Points,
     "/models/{model}/rows/{key}": shapes.FoundRows,
     "/models/{model}/predict": shapes.Answered,
+    "/models/{model}/generations/predict": shapes.Across,
     "/models/{model}/generations/{generation}/predict": shapes.Answered,
     "/size_of": shapes.Answered,
 }
@@ -255,9 +266,18 @@ def test_the_inputs_are_typed_with_examples(document: dict[str, Any]) -> None:
 
 def test_every_endpoint_is_in_the_document(document: dict[str, Any]) -> None:
     """The document has every endpoint of every model, and the declared routes."""
-    per_model = ["", "/profile", "/rows/{key}", "/predict", "/generations/{generation}/predict"]
+    per_model = ["", "/history", "/profile", "/rows/{key}"]
+    per_model += ["/predict", "/generations/predict", "/generations/{generation}/predict"]
     paths = [f"/models/{model}{rest}" for model in ("size", "good", "group") for rest in per_model]
     paths += [
+        "/models/group/points",
+        "/status",
+        "/pipeline",
+        "/batches",
+        "/batches/{batch}",
+        "/batches/{batch}/rows",
+        "/rejects",
+        "/rejects/{place}",
         "/",
         "/health",
         "/generations",
@@ -288,10 +308,15 @@ def general(path: str) -> str:
     return "/".join([*parts[:2], "{model}", *parts[3:]]) if len(parts) > 2 and parts[1] == "models" else path
 
 
+def filled(path: str, value: str) -> str:
+    """The path with this value in each place but that of rejects."""
+    return re.sub(r"\{(generation|key|batch)\}", value, path)
+
+
 def test_every_promise_of_the_document_is_kept(api: httpx.Client, document: dict[str, Any]) -> None:
     """Each operation answers a good request as its schema says, and each bad one with a status that it documents."""
     for path, method, operation in operations(document):
-        address = path.replace("{generation}", "1").replace("{key}", "1")
+        address = filled(path, "1").replace("{place}", "source")
         schema = document["components"]["schemas"].get(f"{model_of(path)}.row", {})
         example = schema.get("examples", [None])[0]
         answer = api.request(method, address, json=example if method == "POST" else None)
@@ -303,8 +328,8 @@ def test_every_promise_of_the_document_is_kept(api: httpx.Client, document: dict
             api.request(method, address, content=b"{"),
             api.request(method, address, content=b"[]"),
             api.request(method, address, content=b" " * (MOST_BYTES + 1)),
-            api.request(method, path.replace("{generation}", "x").replace("{key}", "x")),
-            api.request(method, path.replace("{generation}", "77").replace("{key}", "77"), json=example),
+            api.request(method, filled(path, "x")),
+            api.request(method, filled(path, "77"), json=example),
             api.request(method, address, params={"generation": "x", "limit": "x"}),
             api.request("PATCH", address),
         ]

@@ -11,7 +11,16 @@ from tidemill.status import Counts
 from tidemill.words import Facts, run_words, stage_words
 
 OPEN = {"open_batch": 2, "open_rows": 812, "open_target": 1801}
-SOME = {"source": 5403, "produced": 812, "collected": 812, "sealed": 0, "rejected": 0, "batches": 0, "bytes": 0}
+SOME = {
+    "source": 5403,
+    "produced": 812,
+    "collected": 812,
+    "sealed": 0,
+    "rejected": 0,
+    "source_rejected": 0,
+    "batches": 0,
+    "bytes": 0,
+}
 
 
 def facts(
@@ -34,7 +43,8 @@ def facts(
         ("broker", "running", {}, {}, "Kafka is running"),
         ("broker", "stopped", {}, {}, "Kafka is stopped"),
         ("producer", "starting", {}, {}, "waits for Kafka"),
-        ("producer", "starting", {"rows": 1200}, {}, "counts the source: 1,200 rows so far"),
+        ("producer", "starting", {"rows": 5403}, {}, "waits for Kafka"),
+        ("producer", "starting", {"rows": 1200}, {"source": None}, "counts the source: 1,200 rows so far"),
         ("producer", "running", {}, {}, "sending rows: 812 of 5,403"),
         ("producer", "running", {}, {"source": None}, "sending rows: 812 so far"),
         ("producer", "done", {}, {"produced": 5403}, "sent all 5,403 rows"),

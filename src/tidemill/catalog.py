@@ -441,6 +441,14 @@ class Catalog:
         query = sa.select(batches).where(batches.c.batch.in_(numbers)).order_by(batches.c.batch)
         return self._batches(query, lambda last: (batch_partitions.c.batch.in_(numbers),))
 
+    def batches_with_rejects(self, most: int) -> list[tuple[int, int, str | None]]:
+        """The newest sealed batches that had rejects among them, at most so many, in order: each one's number, how many
+        there were, and their file."""
+        query = sa.select(batches.c.batch, batches.c.rejected, batches.c.rejects_path)
+        having = query.where(batches.c.rejected > 0, batches.c.sealed_at.is_not(None))
+        newest = self._all(having.order_by(batches.c.batch.desc()).limit(most))
+        return [(row["batch"], row["rejected"], row["rejects_path"]) for row in reversed(newest)]
+
     def _batches(
         self, query: sa.Select[Any], of_spans: Callable[[int], tuple[sa.ColumnElement[bool], ...]]
     ) -> list[Batch]:
@@ -490,9 +498,15 @@ class Catalog:
             sa.func.coalesce(sa.func.sum(batches.c.rejected), 0).label("rejected"),
             sa.func.coalesce(sa.func.sum(batches.c.bytes), 0).label("bytes"),
         ).where(batches.c.sealed_at.is_not(None))
-        after_last = self._all(sa.select(sa.func.coalesce(sa.func.sum(ended.c.rejected), 0).label("rejected")))[0]
         found = self._all(query)[0]
-        return found | {"rejected": found["rejected"] + after_last["rejected"]}
+        return found | {"rejected": found["rejected"] + self.rejected_after_last()}
+
+    def rejected_after_last(self) -> int:
+        """How many messages after the last row were none."""
+        found: int = self._all(sa.select(sa.func.coalesce(sa.func.sum(ended.c.rejected), 0).label("rejected")))[0][
+            "rejected"
+        ]
+        return found
 
     def end_stream(self, offsets: Mapping[int, int], rejected: Mapping[int, int]) -> None:
         """Record that the stream has ended, with all its rows sealed.

@@ -17,6 +17,8 @@ ORDER = ("broker", "producer", "collector", "trainer", "api", "console")  # the 
 class Counts:
     """How many rows the source has (None until known), and how many came how far; what is sealed of them.
 
+    ``source_rejected``: those of ``rejected`` that never went into the stream.
+
     ``ended``: every row of the stream is in a sealed batch.
     """
 
@@ -25,6 +27,7 @@ class Counts:
     collected: int
     sealed: int
     rejected: int
+    source_rejected: int
     batches: int
     bytes: int
     ended: bool
@@ -77,6 +80,7 @@ def counts(run: Run, words: Mapping[str, Stage]) -> Counts:
         collected=max(int(collector.get("collected", 0)), totals["rows"]),
         sealed=totals["rows"],
         rejected=rejected + totals["rejected"],
+        source_rejected=rejected,
         batches=totals["batches"],
         bytes=totals["bytes"],
         ended=stream_ended(run),

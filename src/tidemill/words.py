@@ -99,7 +99,8 @@ def producer_words(state: StageState, facts: Facts) -> str:
     if state == "stopped":
         return f"stopped after {rows(produced)}"
     if state == "starting":
-        return f"counts the source: {rows(counters['rows'])} so far" if "rows" in counters else "waits for Kafka"
+        counting = total is None and "rows" in counters
+        return f"counts the source: {rows(counters['rows'])} so far" if counting else "waits for Kafka"
     return f"sending rows: {number(produced)}{' so far' if total is None else f' of {number(total)}'}"
 
 

@@ -42,7 +42,7 @@ class Across:
         body = await read_body(request)
         snapshot = self.live.now
         if snapshot.newest is None:
-            raise waiting(self.live.run, snapshot)
+            raise waiting(snapshot)
         row = self._row(body)
         below = [number for number in snapshot.published if before is None or number < before][::-1]
         return Json(await to_thread.run_sync(self._answer, snapshot, row, below, limit))

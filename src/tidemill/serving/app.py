@@ -25,7 +25,7 @@ from tidemill.errors import (
 )
 from tidemill.run import Run
 from tidemill.scoring import ROW_KINDS, kind_of
-from tidemill.serving import openapi, shapes
+from tidemill.serving import openapi, shapes, shapes_run
 from tidemill.serving.across import add_across
 from tidemill.serving.answers import Json
 from tidemill.serving.declared import Means
@@ -36,13 +36,14 @@ from tidemill.serving.generation_rows import GenerationRows
 from tidemill.serving.inputs import Inputs, inputs_of, shown
 from tidemill.serving.items import add_items
 from tidemill.serving.keys import ApiKey
-from tidemill.serving.live import Live, reason_of
+from tidemill.serving.live import Live, Snapshot, reason_of
 from tidemill.serving.lookup import Lookup
 from tidemill.serving.openapi import giving
 from tidemill.serving.pages import DocsPages
 from tidemill.serving.points import add_points
 from tidemill.serving.predict import Predictor
 from tidemill.serving.recommend import add_recommendations
+from tidemill.serving.route_examples import RouteExamples
 from tidemill.serving.run_views import add_stream_views
 from tidemill.serving.similar import SimilarRows, add_similar
 from tidemill.serving.views import Endpoint, ModelViews, RunViews
@@ -89,7 +90,12 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
     declared.add_templated(app)
     add_error_form(app, live)
     typed = {name: one for name, one in inputs.items() if one.kinds}
-    app.openapi = openapi.describe(app, live, typed, key is not None)  # type: ignore[method-assign]  # FastAPI's documented way
+    told = RouteExamples(inputs, examples)
+
+    def tell(document: dict[str, Any], snapshot: Snapshot) -> None:
+        told.tell(document, snapshot, declared.described)
+
+    app.openapi = openapi.describe(app, live, typed, key is not None, tell)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
 
@@ -127,12 +133,12 @@ def add_run_views(
     home: openapi.Described = {
         "summary": "The pipeline and its links; a page for browsers",
         "tags": ["run"],
-        "responses": giving(shapes.Home),
+        "responses": giving(shapes_run.Home),
     }
     home |= root[1] if root else {}
     home["responses"] = openapi.with_page(home["responses"])
     app.add_api_route("/", views.home, response_class=Json, **home)
-    get("/pipeline", views.pipeline, "The pipeline and its links", giving(shapes.Home))
+    get("/pipeline", views.pipeline, "The pipeline and its links", giving(shapes_run.Home))
     get("/health", views.health, "Ready, or what is being waited for", giving(shapes.Health) | unready)
     get("/generations", views.generations, "All generations", giving(list[shapes.GenerationBody], 422))
     get("/generations/{generation}", views.generation, "One generation", giving(shapes.GenerationBody, 404, 422))

@@ -27,12 +27,13 @@ ROOT = ("GET", "/")
 
 
 class DeclaredRoutes:
-    """The pipeline's own routes, ready to be added to its app."""
+    """The pipeline's own routes, ready for its app. ``described``: each that is added, and what it takes."""
 
     def __init__(self, means: Means, rows: GenerationRows) -> None:
         self._means = means
         self._limiter = CapacityLimiter(MOST_QUERIES)
         self._routes = means.pipeline.routes
+        self.described: list[tuple[Route, Parameters]] = []
         if any(route.sql is not None for route in self._routes):
             Databases(means.live, rows)
 
@@ -63,14 +64,18 @@ class DeclaredRoutes:
         serve = self._means.pipeline.serve
         if route.sql is not None:
             query = SqlRoute(route, self._means.live, self._limiter)
+            self.described.append((route, query.parameters))
             return query.respond, openapi.of_sql(route, query.parameters, serve.row_limit)
         assert route.model is not None
         inputs = self._means.inputs[route.model]
         if takes_rows(route, inputs):
             generation = client_name(route, GENERATION)
             predictor = Predictor(self._means.live, route.model, inputs, route.answer, generation)
-            return predictor.newest, openapi.of_rows(route, Parameters([*generation_parameter(route)]))
+            parameters = Parameters([*generation_parameter(route)])
+            self.described.append((route, parameters))
+            return predictor.newest, openapi.of_rows(route, parameters)
         asked: ModelRoute = MODEL_ROUTES[route.does](route, self._means)
+        self.described.append((route, asked.parameters))
         return asked.respond, openapi.of_model(route, asked.parameters, asked.kind)
 
 

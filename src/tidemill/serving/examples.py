@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import numpy as np
-
 from tidemill.errors import CatalogError
 from tidemill.run import Run
 from tidemill.scoring import Scorer
 from tidemill.scoring.als import AlsScorer
 from tidemill.scoring.text import TextScorer
-from tidemill.serving.batch_rows import chosen
+from tidemill.serving.batch_rows import page
 from tidemill.serving.live import Snapshot
+
+MOST_READ = 100
 
 
 class Examples:
@@ -21,7 +21,7 @@ class Examples:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._key: tuple[int, Any] = (0, None)  # of this generation
+        self._row: tuple[int, dict[str, Any]] = (0, {})  # of this generation
         self._reading = threading.Lock()
 
     def of(self, snapshot: Snapshot, model: str) -> dict[str, Any] | None:
@@ -33,23 +33,28 @@ class Examples:
         return (known(scorer) | ({} if key is None else {"key": key})) or None
 
     def key(self, snapshot: Snapshot) -> Any:
-        """A key of the newest generation's rows; None where the stream has none, or its row has none."""
-        name, newest = self.run.pipeline.stream.key, snapshot.newest
-        if name is None or newest is None or not newest.record.batches:
-            return None
-        with self._reading:
-            if self._key[0] != newest.number:
-                self._key = (newest.number, self._first(newest.record.batches[-1], name))
-            return self._key[1]
+        """A key of the newest generation's rows; None where the stream has none, or no row can be read."""
+        return self.row(snapshot).get(self.run.pipeline.stream.key or "")
 
-    def _first(self, number: int, name: str) -> Any:
+    def row(self, snapshot: Snapshot) -> dict[str, Any]:
+        """A row of the newest generation, if there is one a row that lacks nothing; empty where none can be read."""
+        newest = snapshot.newest
+        if newest is None or not newest.record.batches:
+            return {}
+        with self._reading:
+            if self._row[0] != newest.number:
+                self._row = (newest.number, self._read(newest.record.batches[-1]))
+            return self._row[1]
+
+    def _read(self, number: int) -> dict[str, Any]:
         batch = self.run.catalog.batch(number)
         if batch is None:
-            return None
+            return {}
         try:
-            return chosen(self.run, batch, np.zeros(1, np.int64), [name])[name][0].as_py()
+            rows: list[dict[str, Any]] = page(self.run, batch, 0, MOST_READ).to_pylist()
         except CatalogError:
-            return None  # an example is worth no refusal: who asks for the batch itself is told
+            return {}  # an example is worth no refusal: who asks for the batch itself is told
+        return next((row for row in rows if None not in row.values()), rows[0] if rows else {})
 
 
 def known(scorer: Scorer) -> dict[str, Any]:

@@ -7,9 +7,7 @@ from typing import Any
 
 from tidemill.catalog import Generation
 from tidemill.errors import NotReady
-from tidemill.run import Run
 from tidemill.serving.live import Live, Snapshot
-from tidemill.stage import state_of
 
 ASK_AGAIN = "ask again soon: GET /health answers 200 once a generation is published"
 
@@ -21,7 +19,7 @@ def ready(live: Live, snapshot: Snapshot) -> dict[str, Any]:
         NotReady: there is none; the message says what is being waited for.
     """
     if snapshot.newest is None:
-        raise waiting(live.run, snapshot)
+        raise waiting(snapshot)
     return {
         "status": "ready",
         "pipeline": live.run.pipeline.name,
@@ -29,31 +27,31 @@ def ready(live: Live, snapshot: Snapshot) -> dict[str, Any]:
         "generations": len(snapshot.published),
         "models": list(snapshot.newest.scorers),
         "published_at": snapshot.newest.record.published_at,
-        "problems": list(problems(live.run, snapshot)),
+        "problems": list(problems(snapshot)),
     }
 
 
 def unready(live: Live, snapshot: Snapshot, error: NotReady) -> dict[str, Any]:
     """What `/health` says until then: the error as every route gives it, with the status and reason beside it."""
     return error.document() | {
-        "status": "failed" if list(failures(live.run, snapshot)) else "waiting",
+        "status": "failed" if list(failures(snapshot)) else "waiting",
         "reason": error.message,
         "pipeline": live.run.pipeline.name,
-        "problems": list(problems(live.run, snapshot)),
+        "problems": list(problems(snapshot)),
     }
 
 
-def waiting(run: Run, snapshot: Snapshot) -> NotReady:
+def waiting(snapshot: Snapshot) -> NotReady:
     """The error of every route that needs a generation while there is none."""
-    failed = next(failures(run, snapshot), None)
+    failed = next(failures(snapshot), None)
     if failed:
         return NotReady(f"no generation yet; {failed}", "see the stage's log in the run folder, then start it again")
     return NotReady(f"no generation yet; {awaited(snapshot)}", ASK_AGAIN)
 
 
-def problems(run: Run, snapshot: Snapshot) -> Iterator[str]:
+def problems(snapshot: Snapshot) -> Iterator[str]:
     """What is wrong though the API may go on answering: failed stages, damaged files, an unreadable catalog."""
-    yield from failures(run, snapshot)
+    yield from failures(snapshot)
     yield from damages(snapshot)
     yield from lacks(snapshot)
     yield from (f"generation {one.generation} failed: {one.error}" for one in of_state(snapshot, "failed"))
@@ -61,9 +59,9 @@ def problems(run: Run, snapshot: Snapshot) -> Iterator[str]:
         yield f"the catalog can't be followed just now: {snapshot.unreadable}"
 
 
-def failures(run: Run, snapshot: Snapshot) -> Iterator[str]:
+def failures(snapshot: Snapshot) -> Iterator[str]:
     for name, word in snapshot.stages.items():
-        if state_of(run, word) == "failed":
+        if snapshot.states[name] == "failed":
             reason = word.error["message"] if word.error else "its process is gone"
             yield f"the {name} failed: {reason}"
 

@@ -19,12 +19,13 @@ import structlog
 from anyio import CapacityLimiter, to_thread
 
 from tidemill import scoring
-from tidemill.catalog import Generation, Stage, TrainedModel
+from tidemill.catalog import Generation, Stage, StageState, TrainedModel
 from tidemill.errors import CatalogError, NotFound, NotReady, TidemillError, did_you_mean, shorten
 from tidemill.rates import Rates
 from tidemill.run import Run
 from tidemill.scoring import Scorer
 from tidemill.serving.recent import Recent
+from tidemill.stage import state_of
 from tidemill.status import Counts, counts, in_order
 
 POLL_SECONDS = 0.2
@@ -53,7 +54,7 @@ class Served:
 Maker = Callable[[Served], Any]
 
 
-NO_COUNTS = Counts(None, 0, 0, 0, 0, 0, 0, ended=False)
+NO_COUNTS = Counts(None, 0, 0, 0, 0, 0, 0, 0, ended=False)
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,15 @@ class Snapshot:
     """All that a request needs to know of the run, as it was at one moment.
 
     ``generations`` has every one that was begun, in order, without the profiles of its models. ``stages`` are in the
-    data's order. ``damaged`` says why a published generation could not be loaded, ``unreadable`` why the catalog could
-    not be read at the last look. No reason names the run folder's place on this machine.
+    data's order, and ``states`` has what each was at then. ``damaged`` says why a published generation could not be
+    loaded, ``unreadable`` why the catalog could not be read at the last look. No reason names the run folder's place on
+    this machine.
     """
 
     newest: Served | None = None
     generations: Mapping[int, Generation] = field(default_factory=dict)
     stages: Mapping[str, Stage] = field(default_factory=dict)
+    states: Mapping[str, StageState] = field(default_factory=dict)
     damaged: Mapping[int, str] = field(default_factory=dict)
     unreadable: str | None = None
     counts: Counts = NO_COUNTS
@@ -155,7 +158,7 @@ class Live:
         """Bring the snapshot up to date. Only one thread at a time may call this."""
         before = self.now
         pulse = self.run.catalog.generations_pulse()
-        stages = in_order({name: self._placeless(word) for name, word in self.run.catalog.stages().items()})
+        stages, states = self._stages()
         now = counts(self.run, stages)
         self._rates.add(time.monotonic(), produced=now.produced, collected=now.collected, sealed=now.sealed)
         generations = before.generations if pulse == self._pulse else self._generations(before)
@@ -163,10 +166,20 @@ class Live:
         swapped = newest is not None and (before.newest is None or newest.number != before.newest.number)
         if swapped and before.newest is not None:
             self._retire(before.newest)  # before the swap, so that nobody finds it in neither place
-        self.now = Snapshot(newest, generations, stages, damaged, None, now, self._rates.per_second())
+        self.now = Snapshot(newest, generations, stages, states, damaged, None, now, self._rates.per_second())
         self._pulse = pulse
         if swapped and newest is not None:
             self.log.info("a generation is served", generation=newest.number)
+
+    def _stages(self) -> tuple[Mapping[str, Stage], Mapping[str, StageState]]:
+        """Each stage's last word, and its state. A stage that looks dead may have ended well after its word was read,
+        so it is asked again."""
+        for _ in range(2):
+            words = in_order({name: self._placeless(word) for name, word in self.run.catalog.stages().items()})
+            states = {name: state_of(self.run, word) for name, word in words.items()}
+            if all(states[name] == word.state for name, word in words.items()):
+                break
+        return words, states
 
     def _placeless(self, word: Stage) -> Stage:
         """As every client may see it."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
@@ -13,7 +15,7 @@ from tidemill.scoring.als import MOST_RATING
 from tidemill.serving import documents, shapes
 from tidemill.serving.inputs import MOST_ROWS, Inputs
 from tidemill.serving.keys import OPEN_PATHS
-from tidemill.serving.live import Live
+from tidemill.serving.live import Live, Snapshot
 from tidemill.serving.params import FORM_TYPE, Parameter, Parameters
 from tidemill.serving.shapes import Answered, ErrorBody
 from tidemill.spec import Constant, Route, placeholders
@@ -239,22 +241,36 @@ def parameter_schema(parameter: Parameter, model: str | None) -> dict[str, Any]:
     return parameter.schema()
 
 
-def describe(app: FastAPI, live: Live, inputs: Mapping[str, Inputs], keyed: bool) -> Callable[[], dict[str, Any]]:
+def describe(
+    app: FastAPI,
+    live: Live,
+    inputs: Mapping[str, Inputs],
+    keyed: bool,
+    tell: Callable[[dict[str, Any], Snapshot], None],
+) -> Callable[[], dict[str, Any]]:
     """What replaces ``app.openapi``: the document, its examples and ranges taken from the newest generation.
 
-    ``keyed``: requests must bear the API's key.
+    ``keyed``: requests must bear the API's key. ``tell`` adds what is to be told of the pipeline's own routes.
     """
     made: dict[int, dict[str, Any]] = {}
+
+    @cache
+    def same_for_all() -> bytes:
+        """What is the same for every generation: most of it, and slow to make."""
+        return orjson.dumps(
+            get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        )
 
     def openapi() -> dict[str, Any]:
         snapshot = live.now
         number = snapshot.newest.number if snapshot.newest else 0
         if number not in made:
-            document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            document: dict[str, Any] = orjson.loads(same_for_all())
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas |= shape_of(Answered)
             for name, one in inputs.items():
                 schemas[row_component(name)] = one.schema(documents.features(snapshot, name))
+            tell(document, snapshot)
             if keyed:
                 tell_of_key(document)
             made.clear()

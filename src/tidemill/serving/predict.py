@@ -51,7 +51,7 @@ class Predictor:
         body = await read_body(request)
         snapshot = self.live.now
         if snapshot.newest is None:
-            raise waiting(self.live.run, snapshot)
+            raise waiting(snapshot)
         number = snapshot.newest.number
         return await self._respond(body, number, await self.live.scorer(snapshot, number, self.model))
 

@@ -9,7 +9,6 @@ from tidemill.catalog import Stage
 from tidemill.run import Run
 from tidemill.serving import health
 from tidemill.serving.live import Live, Snapshot
-from tidemill.stage import state_of
 from tidemill.status import endpoint
 from tidemill.words import Facts, run_words, stage_words
 
@@ -20,7 +19,7 @@ STATES = ("published", "training", "failed")
 def document(live: Live, snapshot: Snapshot) -> dict[str, Any]:
     """As `/status` answers."""
     run, counts = live.run, snapshot.counts
-    facts = facts_of(run, snapshot)
+    facts = facts_of(snapshot)
     return {
         "pipeline": run.pipeline.name,
         "title": run.pipeline.title,
@@ -39,16 +38,16 @@ def document(live: Live, snapshot: Snapshot) -> dict[str, Any]:
         "newest": facts.newest or None,
         "training": training(snapshot, facts),
         "waiting": run_words(facts),
-        "problems": list(health.problems(run, snapshot)),
+        "problems": list(health.problems(snapshot)),
         "stream_ended": counts.ended,
         "trained": facts.trained,
     }
 
 
-def facts_of(run: Run, snapshot: Snapshot) -> Facts:
+def facts_of(snapshot: Snapshot) -> Facts:
     return Facts(
         stages=snapshot.stages,
-        states={name: state_of(run, word) for name, word in snapshot.stages.items()},
+        states=snapshot.states,
         counts=snapshot.counts,
         generations=Counter(one.state for one in snapshot.generations.values()),
         newest=snapshot.newest.number if snapshot.newest else 0,

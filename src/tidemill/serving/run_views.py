@@ -1,4 +1,4 @@
-"""What can be looked at of the run on its way: how far it is, its sealed batches."""
+"""What can be looked at of the run on its way: how far it is, its sealed batches, what did not fit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from fastapi import FastAPI, Path, Query
 
 from tidemill.catalog import Batch
 from tidemill.errors import NotFound
-from tidemill.serving import run_status, shapes_run
+from tidemill.serving import documents, rejected, run_status, shapes_run
 from tidemill.serving.answers import Json
+from tidemill.serving.batch_rows import page
 from tidemill.serving.live import Live
 from tidemill.serving.openapi import Responses, giving
 
@@ -17,6 +18,12 @@ MOST_NUMBER = 2**31 - 1
 
 AfterBatch = Annotated[int, Query(ge=0, le=MOST_NUMBER, description="Only the batches above this number.")]
 BatchLimit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
+RowOffset = Annotated[int, Query(ge=0, le=MOST_NUMBER, description="Without the first so many.")]
+RowLimit = Annotated[int, Query(ge=1, le=200, description="At most so many rows.")]
+RejectLimit = Annotated[int, Query(ge=1, le=500, description="At most so many rejects.")]
+RejectPlace = Annotated[
+    str, Path(min_length=1, description="source, table-NAME, batch-00001 or tail: a place that GET /rejects names.")
+]
 BatchNumber = Annotated[int, Path(ge=1, le=MOST_NUMBER, description="The batch's number, from 1.")]
 
 
@@ -34,6 +41,19 @@ class StreamViews:
 
     def batch(self, batch: BatchNumber) -> Json:
         return Json(self._sealed(batch).document())
+
+    def rows(self, batch: BatchNumber, offset: RowOffset = 0, limit: RowLimit = 20) -> Json:
+        sealed = self._sealed(batch)
+        items = page(self.live.run, sealed, offset, limit).to_pylist()
+        columns = [documents.column_document(one) for one in self.live.run.pipeline.source.schema_]
+        return Json({"batch": batch, "rows": sealed.rows, "offset": offset, "columns": columns, "items": items})
+
+    def all_rejects(self) -> Json:
+        return Json(rejected.overview(self.live.run, self.live.now))
+
+    def rejects(self, place: RejectPlace, offset: RowOffset = 0, limit: RejectLimit = 50) -> Json:
+        found = rejected.find(self.live.run, self.live.now, place)
+        return Json(rejected.some(found, offset, limit))
 
     def _sealed(self, number: int) -> Batch:
         """A sealed batch.
@@ -56,4 +76,8 @@ def add_stream_views(app: FastAPI, live: Live) -> None:
 
     get("/status", views.status, "How far the run is, and what it waits for", giving(shapes_run.StatusBody))
     get("/batches", views.batches, "The sealed batches", giving(list[shapes_run.BatchBody], 422, 503))
+    rows, rejects = giving(shapes_run.BatchRows, 404, 422, 503), giving(shapes_run.RejectsBody, 404, 422, 503)
+    get("/batches/{batch}/rows", views.rows, "Rows of a sealed batch, as they were streamed", rows)
+    get("/rejects", views.all_rejects, "Where rows did not fit", giving(shapes_run.RejectPlaces, 503))
+    get("/rejects/{place}", views.rejects, "What did not fit in one place, and why", rejects)
     get("/batches/{batch}", views.batch, "One sealed batch", giving(shapes_run.BatchBody, 404, 422, 503))

@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tidemill.scoring import Kind
-
 
 class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -335,56 +333,3 @@ class AlikeRows(Shape):
     items: list[AlikeRow]
     unknown: list[str]
     key: str | None = None
-
-
-class HomeModel(Shape):
-    """A model, and where it is asked by POST."""
-
-    estimator: str
-    kind: Kind
-    predict: str | None = None
-    recommend: str | None = None
-    similar: str | None = None
-
-
-class HomeRoute(Shape):
-    """A route of the pipeline's own; one of SQL has no model."""
-
-    method: str
-    path: str
-    model: str | None
-    description: str
-
-
-class ColumnBody(Shape):
-    """A declared column; ``optional``: it may be missing."""
-
-    name: str
-    kind: Literal["int", "float", "string", "bool", "timestamp"]
-    optional: bool
-    unit: str | None
-    title: str | None
-
-
-class CutsBody(Shape):
-    """What cuts the stream, ``every`` and ``idle`` in seconds, and the format of a batch's file."""
-
-    rows: int | None
-    every: float | None
-    parts: int | None
-    idle: float | None
-    format: Literal["parquet", "csv"]
-
-
-class Home(Shape):
-    pipeline: str
-    title: str
-    generation: int | None
-    generations: int
-    models: dict[str, HomeModel]
-    routes: list[HomeRoute]
-    links: dict[str, str]
-    columns: list[ColumnBody]
-    key: str | None
-    batches: CutsBody
-    scheme: Literal["windowed", "cumulative", "sliding"]

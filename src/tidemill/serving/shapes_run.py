@@ -1,10 +1,64 @@
-"""The shapes of the answers that tell of the run: its stages, its batches and their rows, its rejects."""
+"""The shapes of the answers that tell of the run: its pipeline, stages, batches and their rows, rejects."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+from tidemill.scoring import Kind
 from tidemill.serving.shapes import Problem, Shape
+
+
+class HomeModel(Shape):
+    """A model, and where it is asked by POST."""
+
+    estimator: str
+    kind: Kind
+    predict: str | None = None
+    recommend: str | None = None
+    similar: str | None = None
+
+
+class HomeRoute(Shape):
+    """A route of the pipeline's own; one of SQL has no model."""
+
+    method: str
+    path: str
+    model: str | None
+    description: str
+
+
+class ColumnBody(Shape):
+    """A declared column; ``optional``: it may be missing."""
+
+    name: str
+    kind: Literal["int", "float", "string", "bool", "timestamp"]
+    optional: bool
+    unit: str | None
+    title: str | None
+
+
+class CutsBody(Shape):
+    """What cuts the stream, ``every`` and ``idle`` in seconds, and the format of a batch's file."""
+
+    rows: int | None
+    every: float | None
+    parts: int | None
+    idle: float | None
+    format: Literal["parquet", "csv"]
+
+
+class Home(Shape):
+    pipeline: str
+    title: str
+    generation: int | None
+    generations: int
+    models: dict[str, HomeModel]
+    routes: list[HomeRoute]
+    links: dict[str, str]
+    columns: list[ColumnBody]
+    key: str | None
+    batches: CutsBody
+    scheme: Literal["windowed", "cumulative", "sliding"]
 
 
 class StageBody(Shape):
@@ -111,3 +165,52 @@ class BatchBody(Shape):
     last_timestamp: str | None
     sealed_at: str
     partitions: list[SpanBody]
+
+
+class BatchRows(Shape):
+    """Some of the ``rows`` of a batch, from number ``offset`` on, counted from 0."""
+
+    batch: int
+    rows: int
+    offset: int
+    columns: list[ColumnBody]
+    items: list[dict[str, Any]]
+
+
+class RejectPlace(Shape):
+    place: str
+    rejected: int
+
+
+class RejectPlaces(Shape):
+    """Where rows did not fit: the source, a side table, a batch, or the stream's tail after its last batch."""
+
+    rejected: int
+    places: list[RejectPlace]
+
+
+class RejectBody(Shape):
+    """What did not fit: of a file its line, of the stream its partition and offset. ``text`` is its beginning."""
+
+    reason: str
+    file: str | None = None
+    line: int | None = None
+    partition: int | None = None
+    offset: int | None = None
+    text: str
+
+
+class ReasonCount(Shape):
+    reason: str
+    count: int
+
+
+class RejectsBody(Shape):
+    """Some of what did not fit in one place. ``reasons``: the most frequent ones among the first ``counted``."""
+
+    place: str
+    rejected: int
+    offset: int
+    items: list[RejectBody]
+    reasons: list[ReasonCount]
+    counted: int

@@ -34,7 +34,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 def newest_number(live: Live, snapshot: Snapshot) -> int:
     if snapshot.newest is None:
-        raise health.waiting(live.run, snapshot)
+        raise health.waiting(snapshot)
     return snapshot.newest.number
 
 

@@ -183,12 +183,16 @@ def sql_route_faults(where: str, route: Mapping[str, Any]) -> Iterator[Fault]:
         path = f"{where}.params.{name}"
         if name == GENERATION or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             yield Fault(path, f'"{name}"', "a name of letters, digits and _ other than generation")
-        default = param.get("default") if isinstance(param, Mapping) else None
-        kind = str(param.get("type")).removesuffix("?") if isinstance(param, Mapping) else ""
-        if default is not None and kind in COLUMN_KINDS and not fits(default, kind):
-            yield Fault(f"{path}.default", shorten(default), f"a value of the type {kind}")
-        elif isinstance(default, str) and len(default.encode()) > MOST_BYTES:
-            yield Fault(f"{path}.default", shorten(default), f"at most {MOST_BYTES} bytes")
+        for key in ("default", "example") if isinstance(param, Mapping) else ():
+            yield from value_faults(f"{path}.{key}", param.get(key), str(param.get("type")).removesuffix("?"))
+
+
+def value_faults(path: str, value: object, kind: str) -> Iterator[Fault]:
+    """What is wrong with a value that the pipeline gives for a parameter."""
+    if value is not None and kind in COLUMN_KINDS and not fits(value, kind):
+        yield Fault(path, shorten(value), f"a value of the type {kind}")
+    elif isinstance(value, str) and len(value.encode()) > MOST_BYTES:
+        yield Fault(path, shorten(value), f"at most {MOST_BYTES} bytes")
 
 
 def items_faults(where: str, route: Mapping[str, Any]) -> Iterator[Fault]:

@@ -61,10 +61,11 @@ class Input(Part):
 
 
 class Param(Part):
-    """A parameter of a SQL route, always bound by DuckDB, never pasted into the text."""
+    """A parameter of a SQL route, always bound by DuckDB, never pasted into the text. ``example`` is for the docs."""
 
     type: Literal["int", "float", "string", "bool", "timestamp", "int?", "float?", "string?", "bool?", "timestamp?"]
     default: Plain = None
+    example: Plain = None
 
     @property
     def kind(self) -> str:
