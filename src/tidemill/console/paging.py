@@ -21,7 +21,7 @@ class Page(NamedTuple):
 
 
 def newest_first(newest: int, page: int, length: int = PAGE) -> Page:
-    """Page ``page`` (1: the newest) of the numbers 1 to ``newest``; a page that there is not is the nearest there is."""
+    """Page ``page`` (1: the newest) of the numbers 1 to ``newest``; of a page beyond the last, the last."""
     pages = max(1, -(-newest // length))
     page = min(max(1, page), pages)
     last = newest - (page - 1) * length

@@ -17,15 +17,17 @@ EVERY = 1.0  # seconds between two looks
 KEY = "api key"
 SEEN = "seen"  # what the page that is shown was made from
 AWAY = "The API is not answering just now: it is down, or starting. This page goes on by itself when it is back."
-# What is made anew each second keeps its place, however long its words are. The title is small, so that a phone shows
-# the page below it, and that Streamlit is at work each second is not worth a moving icon.
+# What is made anew each second keeps its place, however long its words are. Tables scroll sideways rather than break a
+# figure in two. That Streamlit is at work each second is not worth a moving icon.
 STYLE = """<style>
-.st-key-head { min-height: 5.5rem; }
+.st-key-head { min-height: 4.5rem; }
 .st-key-head h3 { padding: 0; overflow-wrap: anywhere; }
+[data-testid="stTable"] :is(td, th) > * { width: max-content; max-width: 24rem; overflow-wrap: anywhere; }
 [data-testid="stStatusWidget"] { display: none; }
 .stMainBlockContainer { padding-top: 4.5rem; }
 @media (max-width: 640px) {
-  .st-key-head { min-height: 7.5rem; }
+  .st-key-head { min-height: 6rem; }
+  .st-key-counts [data-testid="stColumn"] { min-width: calc(50% - 1rem); }
   .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; }
 }
 </style>"""

@@ -47,9 +47,13 @@ def live() -> None:
 
 
 def counts(status: Mapping[str, Any]) -> None:
-    for column, (label, value, below) in zip(st.columns(5), row_counts(status), strict=True):
-        column.metric(label, value, below, delta_color="off", delta_arrow="off", border=True)
-    for column, (label, value, below) in zip(st.columns(4), run_counts(status), strict=True):
+    with st.container(key="counts"):
+        metrics(row_counts(status))
+        metrics(run_counts(status))
+
+
+def metrics(found: Sequence[tuple[str, str, str]]) -> None:
+    for column, (label, value, below) in zip(st.columns(len(found)), found, strict=True):
         column.metric(label, value, below, delta_color="off", delta_arrow="off", border=True)
 
 
