@@ -31,7 +31,7 @@ def curve(rows: Sequence[Mapping[str, Any]], title: str) -> alt.LayerChart:
     to their greatest."""
     across = alt.X("generation:Q", axis=whole("generation"), scale=alt.Scale(zero=False, nice=False, padding=12))
     value = alt.Axis(title=title, format="~g")
-    base = alt.Chart(alt.Data(values=list(rows))).encode(x=across)
+    base = alt.Chart(alt.InlineData(values=list(rows))).encode(x=across)
     band = base.mark_area(opacity=0.25).encode(
         y=alt.Y("min:Q", axis=value, scale=alt.Scale(zero=False)), y2=alt.Y2("max:Q")
     )
@@ -44,4 +44,5 @@ def curve(rows: Sequence[Mapping[str, Any]], title: str) -> alt.LayerChart:
             alt.Tooltip("max:Q", title="greatest", format=".4~g"),
         ],
     )
-    return (band + line).properties(height=HEIGHT)
+    chart: alt.LayerChart = (band + line).properties(height=HEIGHT)
+    return chart

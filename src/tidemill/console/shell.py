@@ -97,13 +97,15 @@ def ask_for_key() -> None:
 
 @st.fragment(run_every=EVERY)
 def head() -> None:
-    """How the run is, each second anew. The page is made anew when a generation has come, or the API is back."""
-    title, waiting, found = "Tidemill", "…", None
+    """How the run is, each second anew. The page is made anew when there is another generation, begun, published
+    or failed, or the API is back."""
+    title, waiting = "Tidemill", "…"
+    found: Any
     try:
         status = api().get("/status")
         title = plain(status["title"] or status["pipeline"])
         waiting = f"{plain(status['waiting'])} [API documentation]({address()}/docs)"
-        found = status["newest"]
+        found = (status["newest"], status["generations"])
     except (ApiAway, KeyWanted, Refused) as error:
         found = type(error).__name__
     with st.container(key="head"):

@@ -64,8 +64,8 @@ def seconds(length: float | None) -> str:
     """A length of time in its two largest units."""
     if length is None:
         return NONE
-    if length < 60:
-        return f"{length:.1f} s" if length < 10 else f"{length:.0f} s"
+    if length < 59.5:
+        return f"{length:.1f} s" if length < 9.95 else f"{length:.0f} s"
     minutes, rest = divmod(round(length), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"

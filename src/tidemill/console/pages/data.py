@@ -26,20 +26,17 @@ REJECTS = 25
 
 
 def page() -> None:
+    sealed()
     status = shell.api().get("/status")
-    st.markdown("#### Batches")
     if status["batches"]:
-        sealed(status["batches"])
-        st.markdown("#### One batch")
+        st.subheader("One batch", anchor=False)
         with shell.told():
             one_batch(status["batches"])
-    else:
-        st.info("No batch is sealed yet. The first one comes here by itself.", icon=":material/hourglass_top:")
-    st.markdown("#### Rejects")
+    st.subheader("Rejects", anchor=False)
     with shell.told():
         rejects()
     if status["newest"]:
-        st.markdown("#### What a generation was made from")
+        st.subheader("What a generation was made from", anchor=False)
         with shell.told():
             lineage(status["newest"])
 
@@ -47,10 +44,18 @@ def page() -> None:
 # --- batches ------------------------------------------------------------------------------------------------------
 
 
-def sealed(count: int) -> None:
-    shown = chosen_page(count, "page")
-    found = shell.api().get("/batches", after=shown.after, limit=shown.limit)
-    st.table([batch_row(one) for one in reversed(found)], hide_index=True)
+@st.fragment(run_every=shell.EVERY)
+def sealed() -> None:
+    """A page of the batches, each second anew: they come without a generation."""
+    st.subheader("Batches", anchor=False)
+    with shell.told():
+        count = shell.api().get("/status")["batches"]
+        if not count:
+            st.info("No batch is sealed yet. The first one comes here by itself.", icon=":material/hourglass_top:")
+            return
+        shown = chosen_page(count, "page")
+        found = shell.api().get("/batches", after=shown.after, limit=shown.limit)
+        st.table([batch_row(one) for one in reversed(found)], hide_index=True)
 
 
 def batch_row(batch: Mapping[str, Any]) -> dict[str, str]:

@@ -34,10 +34,10 @@ def page() -> None:
     model = st.selectbox("Model", models, key="model", bind="query-params")
     history = api.get(f"/models/{model}/history", points=200)
     curve(history)
-    st.markdown("#### Table")
+    st.subheader("Table", anchor=False)
     table(begun, model, metrics_of(history["points"]))
     if status["newest"] and status["newest"] > 1:
-        st.markdown("#### Two generations side by side")
+        st.subheader("Two generations side by side", anchor=False)
         side_by_side(status["newest"])
 
 

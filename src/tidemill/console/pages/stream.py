@@ -39,10 +39,10 @@ def live() -> None:
         batches = shell.api().get("/batches", after=max(0, status["batches"] - SHOWN_BATCHES), limit=SHOWN_BATCHES)
         counts(status)
         open_batch(status)
-        st.markdown("#### Stages")
+        st.subheader("Stages", anchor=False)
         st.table(stage_rows(status["stages"], datetime.now(UTC)), hide_index=True)
         st.markdown(problems(status["problems"]))
-        st.markdown("#### Newest batches")
+        st.subheader("Newest batches", anchor=False)
         st.table(batch_rows(batches, datetime.now(UTC)), hide_index=True)
 
 
