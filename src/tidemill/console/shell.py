@@ -22,7 +22,9 @@ AWAY = "The API is not answering just now: it is down, or starting. This page go
 STYLE = """<style>
 .st-key-head { min-height: 4.5rem; }
 .st-key-head h3 { padding: 0; overflow-wrap: anywhere; }
-[data-testid="stTable"] :is(td, th) > * { width: max-content; max-width: 24rem; overflow-wrap: anywhere; }
+[data-testid="stTable"] :is(td, th) > * {
+  width: max-content !important; max-width: 32rem; overflow-wrap: anywhere;
+}
 [data-testid="stStatusWidget"] { display: none; }
 .stMainBlockContainer { padding-top: 4.5rem; }
 @media (max-width: 640px) {
