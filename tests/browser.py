@@ -92,10 +92,11 @@ class Visit:
         width = self.page.viewport_size["width"] if self.page.viewport_size else WIDE
         height = self.page.evaluate("() => document.querySelector('.stMainBlockContainer').scrollHeight")
         self.page.set_viewport_size({"width": width, "height": min(TALLEST, max(600, height))})
+        self.page.evaluate("() => document.querySelector('.stMain').scrollTo(0, 0)")
         self.settled()
         target = Path(os.environ.get(SCREENSHOTS, folder)) / f"{name}.png"
         picture = Image.open(BytesIO(self.page.screenshot())).convert("RGB")
-        picture.quantize(48, dither=Image.Dither.NONE).save(target, optimize=True)
+        picture.quantize(160, dither=Image.Dither.NONE).save(target, optimize=True)
         return target
 
     def assert_well(self) -> None:
