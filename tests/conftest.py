@@ -12,6 +12,18 @@ from tidemill.stream.broker import EmbeddedBroker
 from tidemill.stream.jars import kafka_jars
 from tidemill.training import spark as sparks
 
+WHOLE_RUNS = {"test_kills", "test_soak", "test_up", "test_console"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where the suite is run by two workers: those who share Kafka and Spark are one worker's, so that each is started
+    once; whole runs of many processes come one after the other, beside them."""
+    for item in items:
+        if {"kafka", "spark"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("services"))
+        elif item.path.stem in WHOLE_RUNS:
+            item.add_marker(pytest.mark.xdist_group("whole runs"))
+
 
 @pytest.fixture(scope="session")
 def jars() -> Path:

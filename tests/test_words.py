@@ -61,7 +61,7 @@ def facts(
         ("trainer", "running", {"training": None}, {}, "waits for batch 1"),
         ("trainer", "running", {}, {"batches": 1}, "begins generation 1"),
         ("trainer", "done", {}, {}, "done after 0 generations"),
-        ("api", "starting", {}, {}, "starting"),
+        ("api", "starting", {}, {}, "opening its port"),
         ("api", "running", {}, {}, "waits for the first generation"),
         ("api", "stopped", {}, {}, "stopped"),
         ("console", "running", {}, {}, "shows the run"),

@@ -100,7 +100,8 @@ class UpProcess:
 
     def start(self) -> None:
         line = [sys.executable, "-m", "tidemill", "up", str(self.job.pipeline), "--run-dir", str(self.folder)]
-        self.process = subprocess.Popen([*line, "--port", str(self.port)], stdout=self.log, stderr=self.log)
+        options = ["--port", str(self.port), "--no-console"]
+        self.process = subprocess.Popen([*line, *options], stdout=self.log, stderr=self.log)
 
     def at_work(self, stage: str) -> bool:
         """Whether the stage is at work, or about to be: not done with all that there was."""

@@ -131,7 +131,8 @@ def up(
     json: Json = False,
 ) -> None:
     """Stream, cut, train, serve and show: the whole pipeline, until Ctrl-C."""
-    from tidemill.progress import Progress
+    from tidemill.lines import Lines
+    from tidemill.panel import Panel
     from tidemill.serving.keys import check_access
     from tidemill.status import status
     from tidemill.stream.source import open_source, open_tables
@@ -148,8 +149,10 @@ def up(
     given = Given(data, rows, run.folder, bootstrap, master, host, port, console_port, key_file)
     arguments = stage_arguments(name, given, assignments)
     own = ({"broker"} if kafka else set()) | ({"console"} if no_console else set())
-    progress = Progress(run, Console(stderr=json), exit_when_trained)
+    screen = Console(stderr=json)
     with stop_on_signals() as stop:
+        on_terminal = screen.is_terminal and not screen.is_dumb_terminal
+        progress = Panel(run, screen, stop) if on_terminal else Lines(run, screen, exit_when_trained)
         progress.begin()
         try:
             run_up(run, arguments, own, exit_when_trained, stop, progress.show)
@@ -401,7 +404,7 @@ def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
 @app.command()
 def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """The generations of a run, with their models and metrics."""
-    from tidemill.progress import describe_generation, say
+    from tidemill.lines import describe_generation, say
 
     found = look_at(name, run_dir, assignments).catalog.generations()
     if json:

@@ -56,6 +56,7 @@ def up(
                 show(supervisor)
                 if exit_when_trained and trained(run) and supervisor.done("trainer"):
                     break
+            show(supervisor)
         show(supervisor)
     if exit_when_trained:
         refuse_failed(run)

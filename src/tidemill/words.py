@@ -138,12 +138,12 @@ def trainer_words(state: StageState, facts: Facts) -> str:
 
 def api_words(state: StageState, facts: Facts) -> str:
     if state != "running":
-        return "starting" if state == "starting" else "stopped"
+        return "opening its port" if state == "starting" else "stopped"
     return f"serves generation {facts.newest}" if facts.newest else "waits for the first generation"
 
 
 def console_words(state: StageState, facts: Facts) -> str:
-    return {"starting": "starting", "running": "shows the run"}.get(state, "stopped")
+    return {"starting": "opening its port", "running": "shows the run"}.get(state, "stopped")
 
 
 WORDS: Mapping[str, Callable[[StageState, Facts], str]] = {

@@ -1,13 +1,13 @@
-"""What `tidemill up` says while it works: a line for each thing that happened, and on a terminal a line that moves."""
+"""What `tidemill up` says while it works where there is no terminal: a line for each thing that happened."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.status import Status
 
 from tidemill.catalog import Batch, Generation, TrainedModel
 from tidemill.run import Run
@@ -21,7 +21,7 @@ SHOWN_METRICS = (
 )
 
 
-class Progress:
+class Lines:
     """Call :meth:`show` often; it prints what is new since the last time."""
 
     def __init__(self, run: Run, console: Console, exit_when_trained: bool = False) -> None:
@@ -33,9 +33,6 @@ class Progress:
         self._endpoints: set[tuple[str, str]] = set()
         self._restarts = 0
         self._told_fetching = self._told_end = self._told_trained = False
-        self._moving: Status | None = console.status("starting") if console.is_terminal else None
-        if self._moving:
-            self._moving.start()
 
     def begin(self) -> None:
         pipeline = self._run.pipeline
@@ -48,7 +45,7 @@ class Progress:
         if not self._told_fetching and self._fetching():
             self._told_fetching = True
             self.say("kafka", "fetching it, once for each user; this takes about a minute")
-        for name, key in (("broker", "kafka"), ("api", "api")):
+        for name, key in (("broker", "kafka"), ("api", "api"), ("console", "console")):
             self._endpoint(key, now["stages"].get(name, {}))
         for batch in self._run.catalog.batches(after=self._batch):
             self._batch = batch.batch
@@ -63,18 +60,13 @@ class Progress:
             self.say("restart", restart)
         self._restarts = len(supervisor.restarts)
         self._say_milestones(now)
-        if self._moving:
-            self._moving.update(escape(self._moving_line(now)))
 
     def end(self) -> None:
-        if self._moving:
-            self._moving.stop()
+        """Nothing is left open."""
 
     def sum_up(self, stopped: bool) -> None:
         """The last lines of a run that ended well, or that was ``stopped``."""
-        self._say_rejected(status(self._run))
-        if stopped:
-            self.say("stopped", "the same command goes on")
+        sum_up(self._run, self._console, stopped)
 
     def say(self, what: str, text: str) -> None:
         say(self._console, what, text)
@@ -82,7 +74,7 @@ class Progress:
     def _say_milestones(self, now: dict[str, Any]) -> None:
         if not self._told_end and stream_ended(self._run):
             self._told_end = True
-            self._say_rejected(now)
+            say_rejected(self._run, self._console, now["rows"]["rejected"])
         if self._told_end and not self._told_trained and trained(self._run):
             states = self._run.catalog.generations_by_state()
             if states == {"published": self._generation}:  # and each of them has been told
@@ -91,36 +83,16 @@ class Progress:
                 which = "the only generation" if self._generation == 1 else f"all {self._generation:,} generations"
                 self.say("trained", f"{which}{stays}")
 
-    def _say_rejected(self, now: dict[str, Any]) -> None:
-        rejected = now["rows"]["rejected"]
-        if rejected:
-            self.say("rejected", f"{counted(rejected, 'row')}; see {shown_path(self._run.rejects)}/")
-
     def _endpoint(self, key: str, stage: dict[str, Any]) -> None:
         address = stage.get("endpoint")
         if address and (key, address) not in self._endpoints:
             self._endpoints.add((key, address))
             self.say(key, f"{address}{'  (try it: /docs)' if key == 'api' else ''}")
 
-    def _moving_line(self, now: dict[str, Any]) -> str:
-        rows = now["rows"]
-        total = f" of {rows['source']:,}" if rows["source"] else ""
-        counts = f"produced {rows['produced']:,}{total}, sealed {rows['sealed']:,}, rejected {rows['rejected']:,}"
-        training = self._training()
-        return f"{self._fetching() or counts}{f'; {training}' if training else ''}; Ctrl-C stops"
-
-    def _training(self) -> str:
-        """The generation that the trainer works on."""
-        trainer = self._run.catalog.stages().get("trainer")
-        number = trainer.counters.get("training") if trainer and self._run.at_work(trainer) else None
-        return f"training generation {number}" if number else ""
-
-    def _fetching(self) -> str:
-        """How far the broker is with fetching Kafka, which it does once for each user."""
+    def _fetching(self) -> bool:
+        """Whether the broker is fetching Kafka, which it does once for each user."""
         broker = self._run.catalog.stages().get("broker")
-        if broker is None or broker.state != "starting" or "jars_steps" not in broker.counters:
-            return ""
-        return f"fetching Kafka: {broker.counters['jars_done']} of {broker.counters['jars_steps']} steps"
+        return broker is not None and broker.state == "starting" and "jars_steps" in broker.counters
 
 
 def describe_batch(batch: Batch) -> str:
@@ -138,10 +110,33 @@ def describe_generation(one: Generation) -> list[tuple[str, str]]:
 
 
 def describe_model(model: TrainedModel) -> str:
-    shown = [f"{key} {value:.4g}" for key in SHOWN_METRICS if (value := model.metrics.get(key)) is not None]
     skipped = model.rows.get("skipped", 0)
     left_out = f"; {counted(skipped, 'row')} left out (a value is missing)" if skipped else ""
-    return f"{', '.join(shown)}; fitted in {model.fit_seconds:.1f} s{left_out}"
+    return f"{', '.join(metrics_of(model))}; fitted in {model.fit_seconds:.1f} s{left_out}"
+
+
+def headline(one: Generation) -> str:
+    """A generation in one line: each model with the first of its metrics."""
+    if one.state == "failed":
+        return f"FAILED: {one.error}"
+    models = (f"{name} {first}" for name, model in one.models.items() if (first := next(metrics_of(model), "")))
+    return f"{counted(one.rows, 'row')}; {', '.join(models)}"
+
+
+def metrics_of(model: TrainedModel) -> Iterator[str]:
+    return (f"{key} {value:.4g}" for key in SHOWN_METRICS if (value := model.metrics.get(key)) is not None)
+
+
+def sum_up(run: Run, console: Console, stopped: bool) -> None:
+    """The last lines of a run that ended well, or that was ``stopped``."""
+    say_rejected(run, console, status(run)["rows"]["rejected"])
+    if stopped:
+        say(console, "stopped", "the same command goes on")
+
+
+def say_rejected(run: Run, console: Console, rejected: int) -> None:
+    if rejected:
+        say(console, "rejected", f"{counted(rejected, 'row')}; see {shown_path(run.rejects)}/")
 
 
 def counted(number: int, what: str) -> str:

@@ -1,17 +1,16 @@
-"""What `up` says while it works, and how a generation is shown."""
+"""What `up` says where there is no terminal, and how a generation is shown."""
 
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from tidemill.catalog import Decision, Sealed, SourceState, Span, Stage, TrainedModel
-from tidemill.progress import Progress
-from tidemill.run import Run, locked, open_run
+from tidemill.catalog import Decision, Sealed, SourceState, Span, TrainedModel
+from tidemill.lines import Lines
+from tidemill.run import Run, open_run
 from tidemill.spec import load
 from tidemill.supervisor import Supervisor
 
@@ -48,7 +47,7 @@ def test_the_end_of_a_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     run = trained_run(tmp_path / "runs" / "bad")
     console = Console(file=io.StringIO(), width=80)
-    progress = Progress(run, console, exit_when_trained=exits)
+    progress = Lines(run, console, exit_when_trained=exits)
     supervisor = Supervisor(run, [])
     progress.show(supervisor)
     assert said(console)[1:] == ["rejected 10 rows; see runs/bad/rejects/"]
@@ -63,15 +62,3 @@ def test_the_end_of_a_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert said(console) == []
     progress.sum_up(stopped=True)
     assert said(console) == ["rejected 10 rows; see runs/bad/rejects/", "stopped the same command goes on"]
-
-
-def test_the_moving_line_names_the_generation_in_training(tmp_path: Path) -> None:
-    """On a terminal the moving line says which generation is being trained."""
-    run = trained_run(tmp_path / "run")
-    console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    progress = Progress(run, console)
-    with locked(run.stage_lock("trainer")):
-        run.catalog.save_stage(Stage("trainer", "running", os.getpid(), counters={"training": 2}))
-        progress.show(Supervisor(run, []))
-        progress.end()
-    assert any("training generation 2; Ctrl-C stops" in line for line in said(console))
