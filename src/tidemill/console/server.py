@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Iterable
@@ -16,12 +17,13 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit.web import bootstrap
 
-from tidemill.console import client
+from tidemill.console import client, entry
+from tidemill.console.palette import PALETTE
 from tidemill.errors import PortInUse
 from tidemill.stage import Stage, endpoint_of_stage
 from tidemill.web import bound, serve
 
-SCRIPT = Path(__file__).with_name("main.py")
+SCRIPT = Path(__file__).with_name("pages") / "main.py"
 POLITE = 5  # of nice: it waits for the stages that do the work
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 # Nothing is asked of any other machine: no usage statistics, and not which address this machine has, as Streamlit's own
@@ -41,6 +43,10 @@ SETTINGS = {
     "server.fileWatcherType": "none",
     "server.headless": True,
     "server.showEmailPrompt": False,
+    # Light or dark as the visitor's system is.
+    "theme.light.primaryColor": "#1f6fc4",
+    "theme.dark.primaryColor": "#4a9bf0",
+    "theme.chartCategoricalColors": list(PALETTE),
 }
 
 
@@ -56,10 +62,11 @@ def run_console(stage: Stage, host: str, port: int, only_that_port: bool) -> Non
     """
     os.nice(POLITE)
     with listening(host, port, only_that_port) as listener:
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
         client.serve_from(lambda: endpoint_of_stage(stage.run, "api"))
         bootstrap.load_config_options(dict(SETTINGS))
         hosts = LOOPBACK_NAMES if is_loopback(listener) else None
-        app = st.App(SCRIPT, middleware=[Middleware(OwnPages, hosts=hosts)])
+        app = st.App(SCRIPT, routes=entry.routes(), middleware=[Middleware(OwnPages, hosts=hosts)])
         serve(stage, app, listener, ws="websockets-sansio", lifespan="on")
 
 
