@@ -132,17 +132,20 @@ def up(
 ) -> None:
     """Stream, cut, train, serve and show: the whole pipeline, until Ctrl-C."""
     from tidemill.check import check as look
+    from tidemill.keys import check_access
     from tidemill.lines import Lines
     from tidemill.panel import Panel
-    from tidemill.serving.keys import check_access
     from tidemill.status import status
     from tidemill.up import up as run_up
+    from tidemill.web import bound
 
     report = look(name, assignments or (), data, rows)
     loaded = report.faultless()
     for remark in report.remarks():
         typer.echo(remark, err=json)
     check_access(loaded.pipeline.serve.host if host is None else host, key_file)
+    if console_port and not no_console:
+        bound(loaded.pipeline.serve.host if host is None else host, console_port, "--console-port").close()
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
     if fresh:
         begin_anew(loaded, run_dir, kafka)
@@ -280,12 +283,12 @@ def train(me: Stage, master: str | None, **_: Any) -> None:
     run_trainer(me, master)
 
 
-def console(me: Stage, host: str | None, console_port: int | None, **_: Any) -> None:
+def console(me: Stage, host: str | None, console_port: int | None, key_file: Path | None, **_: Any) -> None:
     from tidemill.console.server import run_console
 
     spec = me.run.pipeline.serve
     port = spec.console_port if console_port is None else console_port
-    run_console(me, spec.host if host is None else host, port, only_that_port=console_port is not None)
+    run_console(me, spec.host if host is None else host, port, console_port is not None, key_file)
 
 
 def serve(me: Stage, host: str | None, port: int | None, key_file: Path | None, **_: Any) -> None:

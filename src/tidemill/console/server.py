@@ -20,6 +20,7 @@ from streamlit.web import bootstrap
 from tidemill.console import client, entry
 from tidemill.console.palette import PALETTE
 from tidemill.errors import PortInUse
+from tidemill.keys import api_key, check_access, require_key
 from tidemill.stage import Stage, endpoint_of_stage
 from tidemill.web import bound, serve
 
@@ -50,20 +51,26 @@ SETTINGS = {
 }
 
 
-def run_console(stage: Stage, host: str, port: int, only_that_port: bool) -> None:
+def run_console(stage: Stage, host: str, port: int, only_that_port: bool, key_file: Path | None = None) -> None:
     """Serve the console of the run until the stage is asked to stop.
 
     Args:
         only_that_port: refuse where another program has the port; without it a free one is taken instead.
+        key_file: holds the key that visitors must bear where other machines can reach the console.
 
     Raises:
         PortInUse: another program has the port.
-        InputError: the host is not known or not this machine's, or the port is not for us.
+        InputError: the host is not known or not this machine's, or the port is not for us; or other machines can reach
+            it and there is no key.
     """
+    check_access(host, key_file)
+    key = api_key(key_file)
     os.nice(POLITE)
     with listening(host, port, only_that_port) as listener:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
-        client.serve_from(lambda: endpoint_of_stage(stage.run, "api"))
+        require_key(listener.getsockname()[0], key)
+        asked = None if is_loopback(listener) else key  # on this machine the API itself asks for it
+        client.serve_from(client.Place(lambda: endpoint_of_stage(stage.run, "api"), asked))
         bootstrap.load_config_options(dict(SETTINGS))
         hosts = LOOPBACK_NAMES if is_loopback(listener) else None
         app = st.App(SCRIPT, routes=entry.routes(), middleware=[Middleware(OwnPages, hosts=hosts)])

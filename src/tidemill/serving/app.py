@@ -23,6 +23,7 @@ from tidemill.errors import (
     TidemillError,
     did_you_mean,
 )
+from tidemill.keys import ApiKey
 from tidemill.run import Run
 from tidemill.scoring import ROW_KINDS, kind_of
 from tidemill.serving import openapi, shapes, shapes_run
@@ -35,7 +36,6 @@ from tidemill.serving.front import Front, Metrics
 from tidemill.serving.generation_rows import GenerationRows
 from tidemill.serving.inputs import Inputs, inputs_of, shown
 from tidemill.serving.items import add_items
-from tidemill.serving.keys import ApiKey
 from tidemill.serving.live import Live, Snapshot, reason_of
 from tidemill.serving.lookup import Lookup
 from tidemill.serving.openapi import giving

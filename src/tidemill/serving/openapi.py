@@ -11,10 +11,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from tidemill.keys import OPEN_PATHS
 from tidemill.scoring.als import MOST_RATING
 from tidemill.serving import documents, shapes
 from tidemill.serving.inputs import MOST_ROWS, Inputs
-from tidemill.serving.keys import OPEN_PATHS
 from tidemill.serving.live import Live, Snapshot
 from tidemill.serving.params import FORM_TYPE, Parameter, Parameters
 from tidemill.serving.shapes import Answered, ErrorBody
