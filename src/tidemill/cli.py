@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import orjson
 import typer
@@ -18,10 +18,13 @@ from rich.table import Table
 
 from tidemill import __version__
 from tidemill.errors import InputError, TidemillError
-from tidemill.run import Run, existing_run, join_run, open_run
+from tidemill.run import Run, existing_run, is_under_way, join_run, open_run
 from tidemill.spec import Loaded, Raw, load, parse, prepare, ready_pipelines
 from tidemill.stage import LIFELINE, Stage, stage
 from tidemill.stopping import Stop
+
+if TYPE_CHECKING:
+    from tidemill.check import Report
 
 app = typer.Typer(
     help="A stream cut into exact batches, generations of Spark models trained from them, all served live.",
@@ -139,10 +142,7 @@ def up(
     from tidemill.up import up as run_up
     from tidemill.web import bound
 
-    report = look(name, assignments or (), data, rows)
-    loaded = report.faultless()
-    for remark in report.remarks():
-        typer.echo(remark, err=json)
+    loaded = accepted(look(name, assignments or (), data, rows), run_dir, fresh, json)
     check_access(loaded.pipeline.serve.host if host is None else host, key_file)
     if console_port and not no_console:
         bound(loaded.pipeline.serve.host if host is None else host, console_port, "--console-port").close()
@@ -167,6 +167,16 @@ def up(
         print_json(status(run))
     if exit_when_trained and stop.is_set():
         raise typer.Exit(130)
+
+
+def accepted(report: Report, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:
+    """The pipeline, once its data were judged; those of a run that goes on are not judged again."""
+    if report.loaded and not fresh and is_under_way(report.loaded, run_dir):
+        return report.loaded
+    loaded = report.faultless()
+    for remark in report.remarks():
+        typer.secho(remark, fg="yellow", err=json)
+    return loaded
 
 
 def begin_anew(loaded: Loaded, folder: Path | None, kafka: str | None) -> None:

@@ -217,6 +217,22 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
     return Run(loaded, folder, catalog, recorded.id)
 
 
+def is_under_way(loaded: Loaded, folder: Path | None = None) -> bool:
+    """Whether the run in ``folder`` has a sealed batch, or all of its source, by now.
+
+    Raises:
+        RunFolderError: it is another pipeline's.
+    """
+    try:
+        run = existing_run(loaded, folder)
+    except NoRun:
+        return False
+    source = run.catalog.source()
+    found = (source is not None and source.complete) or bool(run.catalog.batches(limit=1))
+    run.close()
+    return found
+
+
 def join_run(loaded: Loaded, folder: Path | None = None) -> Run:
     """The run that is in ``folder``, for working on.
 

@@ -94,6 +94,9 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
 
     def tell(document: dict[str, Any], snapshot: Snapshot) -> None:
         told.tell(document, snapshot, declared.described)
+        for name, kind in kinds.items():
+            if kind == "recommendation":
+                told.tell_recommender(document, snapshot, name)
 
     app.openapi = openapi.describe(app, live, typed, key is not None, tell)  # type: ignore[method-assign]  # FastAPI's documented way
     return app

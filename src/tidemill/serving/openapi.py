@@ -63,6 +63,7 @@ PART_SCHEMAS: dict[str, dict[str, Any]] = {
     "clusters": {"type": "array", "items": {"type": "object"}},
     "items": {"type": "array", "items": {"type": "object"}},
     "unknown": either({"type": "array", "items": {}}, NULL),
+    "outside": either({"type": "array", "items": STRING}, NULL),
     "value": {},
     "list": {"type": "array", "items": {}},
     "object": {"type": "object"},
@@ -239,7 +240,7 @@ def parameter_schema(parameter: Parameter, model: str | None) -> dict[str, Any]:
     if parameter.name == "row" and model is not None:
         return reference(row_component(model))
     if parameter.name == "ratings" and model is not None:
-        return either(RATING_OF_ITEMS, RATED_ITEMS) | {"examples": [{"1": 5.0, "50": 4.0}]}
+        return either(RATING_OF_ITEMS, RATED_ITEMS)
     return parameter.schema()
 
 
