@@ -71,8 +71,9 @@ class Visit:
 
     def go(self, title: str) -> None:
         """To another page by the link at the top; on a phone by the menu."""
-        menu = self.page.get_by_test_id("stExpandSidebarButton")
-        if menu.is_visible():
+        if self.page.evaluate("innerWidth") < WIDE:
+            menu = self.page.get_by_test_id("stExpandSidebarButton")
+            expect(menu).to_be_visible()  # once the menu has slid away from the page before
             menu.click()
         self.page.get_by_role("link", name=title, exact=True).click()
 
