@@ -218,15 +218,11 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
 
 
 def is_under_way(loaded: Loaded, folder: Path | None = None) -> bool:
-    """Whether the run in ``folder`` has a sealed batch, or all of its source, by now.
-
-    Raises:
-        RunFolderError: it is another pipeline's.
-    """
+    """Whether this pipeline's run is in ``folder`` and has a sealed batch, or all of its source, by now."""
     try:
         run = existing_run(loaded, folder)
-    except NoRun:
-        return False
+    except (NoRun, RunFolderError):
+        return False  # what else is there, open_run refuses
     source = run.catalog.source()
     found = (source is not None and source.complete) or bool(run.catalog.batches(limit=1))
     run.close()
