@@ -6,20 +6,23 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := src tests bench
 
-.PHONY: help demo test soak lint format lock clean
+.PHONY: help demo test soak screenshots lint format lock clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.run ## set up, and run the ready pipeline smart-home; ARGS="--exit-when-trained" ends by itself
 	.venv/bin/tidemill up smart-home $(ARGS)
 
 test: lint ## set up, and check style, types, layers and the whole test suite; ARGS go to pytest
-	.venv/bin/pytest -n 2 --dist loadgroup $(ARGS)
+	.venv/bin/pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 soak: .venv/.dev ## one hour of a steady stream with a random kill each minute; MINUTES=5 for less
 	.venv/bin/python -m bench.soak --minutes $(or $(MINUTES),60)
+
+screenshots: .venv/.dev ## take the console's pictures in docs/images anew, with the tests that look at its pages
+	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/test_console.py tests/test_console_movies.py -k 'opens or titles or map'
 
 lint: .venv/.dev ## check style, types and layers
 	.venv/bin/ruff check .

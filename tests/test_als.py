@@ -409,15 +409,12 @@ def test_unknown_items_are_named_and_all_unknown_is_an_error() -> None:
 
 
 def test_the_scale_of_ratings_is_that_of_32_bits() -> None:
-    """A rating is within the scale if it is one that training had, though no number of 32 bits is just 0.1 or 4.9; the
-    scale is told in the numbers that people write."""
+    """A rating is within the scale if it is one that training had, though no number of 32 bits is just 0.1 or 4.9."""
     values = np.array([4.9, 0.1, 3.0], dtype=np.float32)
     places = np.zeros(3, dtype=np.intp)
     scale = Scale(*scale_of(Ratings(places, places, values, np.array([False, True, False]))))
     assert scale == (0.1, 4.9)
-    assert str(scale) == "0.1 to 4.9"
     assert [scale.has(one) for one in (0.0999, 0.1, 3, 4.9, 4.9001)] == [False, True, True, True, False]
-    assert str(Scale(1.0, 5.0)) == "1 to 5"
 
 
 def test_titles_are_found_by_the_text_of_the_key() -> None:

@@ -13,8 +13,8 @@ from starlette.routing import Route
 
 from tests.serving_run import api_of, new_run, publish, seal
 from tidemill.errors import InputError
+from tidemill.keys import VARIABLE, api_key, require_key
 from tidemill.serving.app import create_app
-from tidemill.serving.keys import VARIABLE, api_key, require_key
 from tidemill.serving.live import Live
 
 KEY = "correct-horse-battery-staple"

@@ -11,10 +11,13 @@ from typer.testing import CliRunner
 
 from tests.reading import written
 from tests.support import DATA, SMART_HOME
+from tests.training_run import seal, table_of
+from tidemill.catalog import SourceState
 from tidemill.check import Report, check
 from tidemill.cli import app
 from tidemill.errors import InputError, PipelineInvalid, SourceError
-from tidemill.spec import ready_pipelines
+from tidemill.run import open_run
+from tidemill.spec import load, ready_pipelines
 from tidemill.stream import trial
 
 REAL = {
@@ -113,14 +116,14 @@ def test_long_records_are_not_all_tried(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_where_no_row_fits_nothing_is_started(tmp_path: Path) -> None:
-    """None of the first rows fits: exit code 2, the commonest reason and a way out, from `check` and from `up`."""
-    bad = {f"row{number}": "n/a" for number in range(1_200)} | {"row0": "", "row1": "other"}
-    path = pipeline(tmp_path, rows(1_200, **bad))
+    """None of all rows fits: exit code 2, the commonest reason and a way out, from `check` and from `up`."""
+    bad = {f"row{number}": "n/a" for number in range(900)} | {"row0": "", "row1": "other"}
+    path = pipeline(tmp_path, rows(900, **bad))
     with pytest.raises(SourceError) as caught:
         look(path).faultless()
     assert caught.value.message == (
-        "none of the first 1,000 rows of data.csv fits the declared columns, "
-        "999 of them as line 3: size is 'other', not a finite number"
+        "none of the 900 rows of data.csv fits the declared columns, "
+        "899 of them as line 3: size is 'other', not a finite number"
     )
     assert "[source.columns]" in caught.value.hint
     for command in (["check"], ["up", "--run-dir", str(tmp_path / "run")]):
@@ -131,14 +134,79 @@ def test_where_no_row_fits_nothing_is_started(tmp_path: Path) -> None:
     code, document = asked(str(path))
     assert (code, document["ok"]) == (2, False)
     assert len(document["tried"].pop("examples")) == 5
-    assert document["tried"] == {"rows": 1_000, "fit": 0, "rejected": 1_000}
+    assert document["tried"] == {"rows": 900, "fit": 0, "rejected": 900}
     assert [one["path"] for one in document["faults"]] == ["source"]
+
+
+def test_later_rows_may_fit(tmp_path: Path) -> None:
+    """That none of the first rows fits, of the source or of a table, is said but no fault while there are others."""
+    bad = {f"row{number}": "n/a" for number in range(1_000)}
+    written(tmp_path, "film\n" + "x\n" * 1_000 + "1\n", "films.csv")
+    films = '[tables.films]\npath = "films.csv"\nkey = "film"\ncolumns = { film = "int" }\n'
+    path = pipeline(tmp_path, rows(1_001, **bad), f"{films}{MODELS}")
+    report = look(path)
+    assert report.faultless().pipeline.name == "p"
+    assert [one.path for one in report.notes] == ["source", "tables.films"]
+    assert report.notes[0].found == (
+        "none of the first 1,000 rows of data.csv fits the declared columns, "
+        "all as line 2: size is 'n/a', not a finite number"
+    )
+    assert report.remarks()[0].startswith("source: first 1,000 rows: 0 fit, 1,000 rejected: line 2: ")
+    assert report.remarks()[2].startswith("note: source: none of the first 1,000 rows")
+
+
+@pytest.mark.parametrize(
+    ("changes", "faults"),
+    [
+        ((), []),
+        (("generations.holdout.share=0",), []),
+        (("generations.holdout.share=0", "batches.rows=20"), ["models.kind.label"]),
+        (("generations.holdout.share=0", "batches.rows=20", "batches.every=1h"), []),
+        (("generations.holdout.share=0", "batches={ parts = 1 }"), ["models.kind.label"]),
+        (("generations.holdout.share=0", "batches={ parts = 2 }"), []),
+        (("generations.holdout.share=0", "batches={ parts = 1, idle = '1s' }"), []),
+        (("generations.holdout.share=0.1", "batches.rows=20"), []),
+    ],
+)
+def test_one_bad_row_spoils_only_its_generations(tmp_path: Path, changes: tuple[str, ...], faults: list[str]) -> None:
+    """It is a fault where the only generation must be trained on it; else it is a note: it may be held out, or be in
+    another batch."""
+    report = look(pipeline(tmp_path, rows(20).replace("3,3.5,1\n", "3,3.5,-3\n", 1)), *changes)
+    told = [one.path for one in report.faults if one.path.startswith("models")]
+    assert (told, [one.path for one in report.notes]) == (faults, [] if faults else ["models.kind.label"])
+
+
+def test_a_run_that_goes_on_is_not_judged_by_its_data(tmp_path: Path) -> None:
+    """With a sealed batch, or all of its source, a run is taken up again, whatever `check` says of the rows; not so
+    with --fresh, or with a fault in the pipeline file."""
+    path = pipeline(tmp_path, rows(20).replace(",1\n", ",-1\n").replace(",0\n", ",-1\n"))
+    beyond_judging = ["--host", "0.0.0.0"]  # which needs a key
+    for name in ("begun", "sealed", "sent"):
+        run = open_run(load(str(path)), tmp_path / name)
+        if name == "sealed":
+            seal(run, 1, table_of(run, [{"id": 1, "size": 1.0, "good": 1}]))
+        run.catalog.save_source(SourceState("", complete=name == "sent"))
+        run.close()
+    for name, more, refusal in (
+        ("begun", [], "models.kind.label"),
+        ("none", [], "models.kind.label"),
+        ("sealed", [], "key"),
+        ("sent", [], "key"),
+        ("sent", ["--fresh"], "models.kind.label"),
+        ("sent", ["--set", "stream.topc=x"], "stream.topc"),
+    ):
+        done = CliRunner().invoke(app, ["up", str(path), "--run-dir", str(tmp_path / name), *beyond_judging, *more])
+        assert isinstance(done.exception, InputError)
+        assert refusal in done.exception.message
+        assert "note" not in done.stdout
+    assert sorted(one.name for one in tmp_path.iterdir() if one.is_dir()) == ["begun", "sealed", "sent"]
 
 
 def test_faults_of_file_data_and_tables_come_together(tmp_path: Path) -> None:
     """A fault of the pipeline file hides none of the source, of a table or of what training would refuse."""
     table = '[tables.films]\npath = "films.csv"\nkey = "film"\ncolumns = { film = "int" }\n'
-    path = pipeline(tmp_path, rows(20).replace(",1\n", ",-1\n"), f"{table}{MODELS}")
+    negative = rows(20).replace(",1\n", ",-1\n").replace(",0\n", ",-1\n")
+    path = pipeline(tmp_path, negative, f"{table}{MODELS}")
     changes = ("stream.topc=x", "models.size={ estimator = 'KMean', features = ['size'] }")
     report = look(path, *changes)
     assert [one.path for one in report.faults] == [

@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
 from tests.openapi_examples import refused_examples
 from tests.pipeline_run import Ran, ran
 from tests.support import DATA, SMART_HOME
-from tidemill.samples.denver_crime import CENTRES
 
 AMAZON = DATA / "amazon-sales" / "amazon_sales.csv"
 DENVER = DATA / "denver-crime" / "denver_crime_by_reported_date.csv"
@@ -152,22 +150,6 @@ def test_denver_crime(denver_crime: Ran) -> None:
         assert {row["row"]["INCIDENT_ID"] for row in found} == {crime}
     assert "4242424242" in refused(one, f"/model1/{4242424242}/cluster", 404)
     assert refused(one, f"/model99/{incident(one, 1)}/cluster", 404)
-
-
-def test_every_generation_finds_the_nine_hot_spots(denver_crime: Ran) -> None:
-    """On the sample each generation has a cluster at each planted centre, under the same number as in the first."""
-    if is_real(denver_crime):
-        return  # where the hot spots of the real city are nobody knows
-    found: list[list[int]] = []
-    for generation in denver_crime.published:
-        clusters = denver_crime.get("/models/hotspot/profile", generation=generation)["clusters"]
-        centres = np.array([(one["centre"]["GEO_LON"], one["centre"]["GEO_LAT"]) for one in clusters])
-        nearest = np.linalg.norm(CENTRES[:, None] - centres[None], axis=2)
-        assert nearest.min(axis=1).max() < 0.005
-        numbers = [clusters[place]["cluster"] for place in nearest.argmin(axis=1)]
-        assert sorted(numbers) == list(range(9))
-        found.append(numbers)
-    assert found == [found[0]] * len(denver_crime.published)
 
 
 def incident(one: Ran, generation: int) -> int:

@@ -36,7 +36,11 @@ def test_home_is_json_for_programs(api: httpx.Client) -> None:
     """`GET /` tells a program the pipeline, its models, routes and links."""
     home = api.get("/").json()
     assert (home["pipeline"], home["generation"]) == ("devices", 1)
-    assert home["models"]["good"] == {"estimator": "LogisticRegression", "predict": "/models/good/predict"}
+    assert home["models"]["good"] == {
+        "estimator": "LogisticRegression",
+        "kind": "classification",
+        "predict": "/models/good/predict",
+    }
     assert home["routes"][0] == {"method": "POST", "path": "/is_good", "model": "good", "description": ""}
     assert {api.get(path).status_code for path in home["links"].values()} == {200}
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from tidemill.errors import Fault, PipelineInvalid, SourceError
 from tidemill.serving.route_check import route_faults
-from tidemill.spec import Data, Loaded, Model, Raw, SideTable, Source, parse, prepare, table
+from tidemill.spec import Batches, Data, Generations, Loaded, Model, Raw, SideTable, Source, parse, prepare, table
 from tidemill.stream.source import open_any
-from tidemill.stream.trial import Tried, refuse_unfit, try_rows
+from tidemill.stream.trial import Tried, nothing_fits, try_rows
 from tidemill.training.estimators import model_faults
-from tidemill.training.foresight import Verdict, foresee
+from tidemill.training.foresight import Extent, Verdict, foresee
 
 
 @dataclass(frozen=True)
@@ -80,18 +80,24 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
         loaded = judged(raw)
     except PipelineInvalid as error:
         faults += error.faults
+    notes: list[Fault] = []
     tried: dict[str, Tried] = {}
     unreadable: list[SourceError] = []
     for key, one in data_sets(raw.values, faults):
         try:
             reader = open_any(key, one, raw.folder)
             tried[key] = try_rows(reader)
-            refuse_unfit(reader, tried[key])
+            if not len(tried[key].rows):
+                raise nothing_fits(reader, tried[key])
         except SourceError as error:
-            unreadable.append(error)
-            faults.append(Fault(key, error.message, "", error.hint))
+            fault = Fault(key, error.message, "", error.hint)
+            if key in tried and not tried[key].whole:
+                notes.append(fault)  # later rows may fit
+            else:
+                unreadable.append(error)
+                faults.append(fault)
     verdict = foreseen(raw.values, faults, tried)
-    return Report(raw.name, loaded, (*faults, *verdict.faults), tuple(verdict.notes), tried, tuple(unreadable))
+    return Report(raw.name, loaded, (*faults, *verdict.faults), (*notes, *verdict.notes), tried, tuple(unreadable))
 
 
 def judged(raw: Raw) -> Loaded:
@@ -121,7 +127,19 @@ def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str
         name: Model.model_validate(declared[name]) for name in declared if not has_fault(f"models.{name}", faults)
     }
     one = tried["source"]
-    return foresee(models, Source.model_validate(raw["source"]).schema_, one.rows, one.whole)
+    extent = Extent.FIRST if not one.whole else Extent.TOGETHER if are_together(raw, faults, one) else Extent.WHOLE
+    return foresee(models, Source.model_validate(raw["source"]).schema_, one.rows, extent)
+
+
+def are_together(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Tried) -> bool:
+    """Whether all rows are sure to be in one batch, with none held out."""
+    if has_fault("batches", faults) or has_fault("generations", faults):
+        return False
+    batches = Batches.model_validate(raw["batches"])
+    generations = Generations.model_validate(table(raw, "generations"))
+    by_time = batches.every is not None or batches.idle is not None
+    by_count = batches.parts not in (None, 1) or (batches.rows is not None and batches.rows < len(tried.rows))
+    return not (by_time or by_count or generations.holdout.share)
 
 
 def has_fault(key: str, faults: Sequence[Fault]) -> bool:

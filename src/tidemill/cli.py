@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import orjson
 import typer
@@ -18,10 +18,13 @@ from rich.table import Table
 
 from tidemill import __version__
 from tidemill.errors import InputError, TidemillError
-from tidemill.run import Run, existing_run, join_run, open_run
+from tidemill.run import Run, existing_run, is_under_way, join_run, open_run
 from tidemill.spec import Loaded, Raw, load, parse, prepare, ready_pipelines
 from tidemill.stage import LIFELINE, Stage, stage
 from tidemill.stopping import Stop
+
+if TYPE_CHECKING:
+    from tidemill.check import Report
 
 app = typer.Typer(
     help="A stream cut into exact batches, generations of Spark models trained from them, all served live.",
@@ -132,17 +135,17 @@ def up(
 ) -> None:
     """Stream, cut, train, serve and show: the whole pipeline, until Ctrl-C."""
     from tidemill.check import check as look
+    from tidemill.keys import check_access
     from tidemill.lines import Lines
     from tidemill.panel import Panel
-    from tidemill.serving.keys import check_access
     from tidemill.status import status
     from tidemill.up import up as run_up
+    from tidemill.web import bound
 
-    report = look(name, assignments or (), data, rows)
-    loaded = report.faultless()
-    for remark in report.remarks():
-        typer.echo(remark, err=json)
+    loaded = accepted(look(name, assignments or (), data, rows), run_dir, fresh, json)
     check_access(loaded.pipeline.serve.host if host is None else host, key_file)
+    if console_port and not no_console:
+        bound(loaded.pipeline.serve.host if host is None else host, console_port, "--console-port").close()
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
     if fresh:
         begin_anew(loaded, run_dir, kafka)
@@ -164,6 +167,16 @@ def up(
         print_json(status(run))
     if exit_when_trained and stop.is_set():
         raise typer.Exit(130)
+
+
+def accepted(report: Report, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:
+    """The pipeline, once its data were judged; those of a run that goes on are not judged again."""
+    if report.loaded and not fresh and is_under_way(report.loaded, run_dir):
+        return report.loaded
+    loaded = report.faultless()
+    for remark in report.remarks():
+        typer.secho(remark, fg="yellow", err=json)
+    return loaded
 
 
 def begin_anew(loaded: Loaded, folder: Path | None, kafka: str | None) -> None:
@@ -280,12 +293,12 @@ def train(me: Stage, master: str | None, **_: Any) -> None:
     run_trainer(me, master)
 
 
-def console(me: Stage, host: str | None, console_port: int | None, **_: Any) -> None:
+def console(me: Stage, host: str | None, console_port: int | None, key_file: Path | None, **_: Any) -> None:
     from tidemill.console.server import run_console
 
     spec = me.run.pipeline.serve
     port = spec.console_port if console_port is None else console_port
-    run_console(me, spec.host if host is None else host, port, only_that_port=console_port is not None)
+    run_console(me, spec.host if host is None else host, port, console_port is not None, key_file)
 
 
 def serve(me: Stage, host: str | None, port: int | None, key_file: Path | None, **_: Any) -> None:

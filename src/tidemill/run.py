@@ -217,6 +217,18 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
     return Run(loaded, folder, catalog, recorded.id)
 
 
+def is_under_way(loaded: Loaded, folder: Path | None = None) -> bool:
+    """Whether this pipeline's run is in ``folder`` and has a sealed batch, or all of its source, by now."""
+    try:
+        run = existing_run(loaded, folder)
+    except (NoRun, RunFolderError):
+        return False  # what else is there, open_run refuses
+    source = run.catalog.source()
+    found = (source is not None and source.complete) or bool(run.catalog.batches(limit=1))
+    run.close()
+    return found
+
+
 def join_run(loaded: Loaded, folder: Path | None = None) -> Run:
     """The run that is in ``folder``, for working on.
 

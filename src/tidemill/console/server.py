@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Iterable
@@ -16,12 +17,14 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit.web import bootstrap
 
-from tidemill.console import client
+from tidemill.console import client, entry
+from tidemill.console.palette import PALETTE
 from tidemill.errors import PortInUse
+from tidemill.keys import api_key, check_access, require_key
 from tidemill.stage import Stage, endpoint_of_stage
 from tidemill.web import bound, serve
 
-SCRIPT = Path(__file__).with_name("main.py")
+SCRIPT = Path(__file__).with_name("pages") / "main.py"
 POLITE = 5  # of nice: it waits for the stages that do the work
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 # Nothing is asked of any other machine: no usage statistics, and not which address this machine has, as Streamlit's own
@@ -41,25 +44,36 @@ SETTINGS = {
     "server.fileWatcherType": "none",
     "server.headless": True,
     "server.showEmailPrompt": False,
+    # Light or dark as the visitor's system is.
+    "theme.light.primaryColor": "#1f6fc4",
+    "theme.dark.primaryColor": "#4a9bf0",
+    "theme.chartCategoricalColors": list(PALETTE),
 }
 
 
-def run_console(stage: Stage, host: str, port: int, only_that_port: bool) -> None:
+def run_console(stage: Stage, host: str, port: int, only_that_port: bool, key_file: Path | None = None) -> None:
     """Serve the console of the run until the stage is asked to stop.
 
     Args:
         only_that_port: refuse where another program has the port; without it a free one is taken instead.
+        key_file: holds the key that visitors must bear where other machines can reach the console.
 
     Raises:
         PortInUse: another program has the port.
-        InputError: the host is not known or not this machine's, or the port is not for us.
+        InputError: the host is not known or not this machine's, or the port is not for us; or other machines can reach
+            it and there is no key.
     """
+    check_access(host, key_file)
+    key = api_key(key_file)
     os.nice(POLITE)
     with listening(host, port, only_that_port) as listener:
-        client.serve_from(lambda: endpoint_of_stage(stage.run, "api"))
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
+        require_key(listener.getsockname()[0], key)
+        asked = None if is_loopback(listener) else key  # on this machine the API itself asks for it
+        client.serve_from(client.Place(lambda: endpoint_of_stage(stage.run, "api"), asked))
         bootstrap.load_config_options(dict(SETTINGS))
         hosts = LOOPBACK_NAMES if is_loopback(listener) else None
-        app = st.App(SCRIPT, middleware=[Middleware(OwnPages, hosts=hosts)])
+        app = st.App(SCRIPT, routes=entry.routes(), middleware=[Middleware(OwnPages, hosts=hosts)])
         serve(stage, app, listener, ws="websockets-sansio", lifespan="on")
 
 

@@ -55,15 +55,14 @@ class Scale(NamedTuple):
         """Whether a rating is within the scale, all of them in 32 bits."""
         return bool(np.float32(self.minimum) <= np.float32(rating) <= np.float32(self.maximum))
 
-    def __str__(self) -> str:
-        return f"{self.minimum:.9g} to {self.maximum:.9g}"
-
 
 class Recommended(NamedTuple):
-    """The best items, the best first, and those of the request that the model does not know."""
+    """The best items, the best first; those of the request that the model does not know, and of the others those whose
+    rating is outside the scale."""
 
     items: list[Item]
     unknown: list[str]
+    outside: list[str]
 
 
 class AlsScorer(Scorer):
@@ -130,7 +129,8 @@ class AlsScorer(Scorer):
         best, scores = self.best(factor, known, top)
         if not (np.isfinite(factor).all() and np.isfinite(scores).all()):
             raise ValueError("the ratings lead to no finite scores")
-        return Recommended(self._told(best, scores, SCORE), unknown)
+        outside = [item for item in places if self.scale and not self.scale.has(ratings[item])]
+        return Recommended(self._told(best, scores, SCORE), unknown, outside)
 
     def for_user(self, user: str, top: int) -> list[Item]:
         """The ``top`` items for a trained user, without what they rated.

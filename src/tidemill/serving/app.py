@@ -24,6 +24,7 @@ from tidemill.errors import (
     TidemillError,
     did_you_mean,
 )
+from tidemill.keys import ApiKey
 from tidemill.run import Run
 from tidemill.scoring import ROW_KINDS, kind_of
 from tidemill.serving import openapi, shapes, shapes_run
@@ -36,7 +37,6 @@ from tidemill.serving.front import Front, Metrics
 from tidemill.serving.generation_rows import GenerationRows
 from tidemill.serving.inputs import Inputs, inputs_of, shown
 from tidemill.serving.items import add_items
-from tidemill.serving.keys import ApiKey
 from tidemill.serving.live import Live, Snapshot, reason_of
 from tidemill.serving.lookup import Lookup
 from tidemill.serving.openapi import giving
@@ -95,6 +95,9 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
 
     def tell(document: dict[str, Any], snapshot: Snapshot) -> None:
         told.tell(document, snapshot, declared.described)
+        for name, kind in kinds.items():
+            if kind == "recommendation":
+                told.tell_recommender(document, snapshot, name)
 
     add_docs(app, openapi.Description(app, live, typed, key is not None, tell), reading)
     declared.add_templated(app)

@@ -67,10 +67,11 @@ def route(declared: Route) -> dict[str, Any]:
 
 
 def entry(name: str, estimator: str) -> dict[str, str]:
-    """What a model is asked first for, and where: by POST."""
+    """What kind of answers a model gives, what it is asked first for, and where: by POST."""
     others = {"recommendation": "recommend", "neighbours": "similar", "text": "similar"}
-    verb = others.get(kind_of(estimator), "predict")
-    return {verb: f"/models/{name}/{verb}"}
+    kind = kind_of(estimator)
+    verb = others.get(kind, "predict")
+    return {"kind": kind, verb: f"/models/{name}/{verb}"}
 
 
 def model(run: Run, snapshot: Snapshot, name: str, generations: list[Generation], examples: Examples) -> dict[str, Any]:

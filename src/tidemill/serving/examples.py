@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import numpy as np
+
 from tidemill.errors import CatalogError
 from tidemill.run import Run
 from tidemill.scoring import Scorer
 from tidemill.scoring.als import AlsScorer
+from tidemill.scoring.ranking import lowest
 from tidemill.scoring.text import TextScorer
 from tidemill.serving.batch_rows import page
 from tidemill.serving.live import Snapshot
@@ -31,6 +34,11 @@ class Examples:
         scorer = snapshot.newest.scorers[model]
         key = None if isinstance(scorer, AlsScorer) else self.key(snapshot)
         return (known(scorer) | ({} if key is None else {"key": key})) or None
+
+    def ratings(self, snapshot: Snapshot, model: str) -> dict[str, float]:
+        """Ratings that a recommender can be asked with; before there is a generation only their form."""
+        scorer = snapshot.newest.scorers.get(model) if snapshot.newest else None
+        return rated(scorer) if isinstance(scorer, AlsScorer) and scorer.items else {"1": 1.0}
 
     def key(self, snapshot: Snapshot) -> Any:
         """A key of the newest generation's rows; None where the stream has none, or no row can be read."""
@@ -55,6 +63,15 @@ class Examples:
         except CatalogError:
             return {}  # an example is worth no refusal: who asks for the batch itself is told
         return next((row for row in rows if None not in row.values()), rows[0] if rows else {})
+
+
+def rated(scorer: AlsScorer) -> dict[str, float]:
+    """The two items that have the most ratings, the one with the best rating of the scale and the other with the worst;
+    1 for both where the model has no scale."""
+    most = lowest(-scorer.rating_counts().astype(np.float64), 2)
+    best, worst = (scorer.scale.maximum, scorer.scale.minimum) if scorer.scale else (1.0, 1.0)
+    items = [str(scorer.titles[0][int(place)].as_py()) for place in most]
+    return dict(zip(items, (best, worst), strict=False))  # there may be a single item
 
 
 def known(scorer: Scorer) -> dict[str, Any]:

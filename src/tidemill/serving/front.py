@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidemill.errors import CatalogError, TidemillError, Unauthorized
+from tidemill.keys import CHALLENGES, ApiKey
 from tidemill.serving.answers import Json
-from tidemill.serving.keys import CHALLENGES, ApiKey
 from tidemill.serving.live import Live
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}

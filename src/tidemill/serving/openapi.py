@@ -11,10 +11,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from tidemill.keys import OPEN_PATHS
 from tidemill.scoring.als import MOST_RATING
 from tidemill.serving import documents, shapes
 from tidemill.serving.inputs import MOST_ROWS, Inputs
-from tidemill.serving.keys import OPEN_PATHS
 from tidemill.serving.live import Live, Snapshot
 from tidemill.serving.params import FORM_TYPE, Parameter, Parameters
 from tidemill.serving.shapes import Answered, ErrorBody
@@ -63,6 +63,7 @@ PART_SCHEMAS: dict[str, dict[str, Any]] = {
     "clusters": {"type": "array", "items": {"type": "object"}},
     "items": {"type": "array", "items": {"type": "object"}},
     "unknown": either({"type": "array", "items": {}}, NULL),
+    "outside": either({"type": "array", "items": STRING}, NULL),
     "value": {},
     "list": {"type": "array", "items": {}},
     "object": {"type": "object"},
@@ -239,7 +240,7 @@ def parameter_schema(parameter: Parameter, model: str | None) -> dict[str, Any]:
     if parameter.name == "row" and model is not None:
         return reference(row_component(model))
     if parameter.name == "ratings" and model is not None:
-        return either(RATING_OF_ITEMS, RATED_ITEMS) | {"examples": [{"1": 5.0, "50": 4.0}]}
+        return either(RATING_OF_ITEMS, RATED_ITEMS)
     return parameter.schema()
 
 

@@ -40,19 +40,20 @@ class Recommender:
         self.model = model
 
     async def recommend(self, generation: int | None, ratings: Ratings, top: int) -> dict[str, Any]:
-        """``{"model", "generation", "items": [{"item", "score", ...titles}], "unknown"}`` for whoever gives these
-        ratings (of a model without ratings also a list of items), the rated items left out.
+        """``{"model", "generation", "items": [{"item", "score", ...titles}], "unknown", "outside"?}`` for whoever gives
+        these ratings (of a model without ratings also a list of items), the rated items left out. ``outside`` names the
+        known items whose rating is below or above all that the generation's rows have.
 
         Raises:
-            FeatureError: a rating is no number or outside the scale, none is given, or none is of a known item; or
-                ``top`` is out of range.
+            FeatureError: a rating is no number, none is given, or none is of a known item; or ``top`` is out of range.
             NotFound, NotReady: there is no such generation.
         """
         number, scorer = await self._scorer(generation)
         given = checked_ratings(ratings, scorer)
         count = checked_top(top)
         found = await self._done(scorer, lambda: recommended(scorer, given, count))
-        return self._answer(number, found.items) | {"unknown": found.unknown}
+        outside = {"outside": found.outside} if found.outside else {}
+        return self._answer(number, found.items) | {"unknown": found.unknown} | outside
 
     async def for_user(self, generation: int | None, user: str, top: int) -> dict[str, Any]:
         """``{"model", "generation", "user", "items"}`` for a trained user, without what they rated.
@@ -132,8 +133,7 @@ def checked_ratings(ratings: Any, scorer: AlsScorer) -> dict[str, float]:
     """The rating of each item; where the model was trained without ratings, a list of items counts 1 for each.
 
     Raises:
-        FeatureError: there is none, or one is no number that Spark's ALS could hold (of 32 bits), or is outside the
-            scale that the model was trained on.
+        FeatureError: there is none, or one is no number that Spark's ALS could hold (of 32 bits).
     """
     listed = isinstance(ratings, Sequence) and not isinstance(ratings, str)
     if listed and not scorer.has_ratings:
@@ -147,19 +147,7 @@ def checked_ratings(ratings: Any, scorer: AlsScorer) -> dict[str, float]:
         checked: dict[str, float] = RATINGS.validate_python(dict(ratings))
     except ValidationError as error:
         raise FeatureError("; ".join(complaints(error)), "give each rating as a finite number") from None
-    refuse_beyond(scorer, checked)
     return checked
-
-
-def refuse_beyond(scorer: AlsScorer, ratings: Mapping[str, float]) -> None:
-    """Raise FeatureError, with the items and the scale, where ratings are outside that of a model that has one."""
-    scale = scorer.scale
-    beyond = [item for item, rating in ratings.items() if not scale.has(rating)] if scale else []
-    if beyond:
-        told = [f"ratings.{item[:60]} is {shown(ratings[item])}" for item in beyond[:MOST_EXAMPLES]]
-        more = [f"and {len(beyond) - len(told)} more"] if len(beyond) > len(told) else []
-        sentence = f"{'; '.join([*told, *more])}, but ratings go from {scale}"
-        raise FeatureError(sentence, "give each rating on the scale that the model was trained on")
 
 
 def item_text(item: Any) -> str:
@@ -217,7 +205,7 @@ def add_recommendations(app: FastAPI, live: Live, model: str) -> None:
 
 
 def ratings_body(live: Live, model: str) -> dict[str, Any]:
-    """The request body of ``recommend``."""
+    """The request body of ``recommend``; ``RouteExamples`` adds an example of the newest generation's."""
     rated = live.run.pipeline.models[model].rating is not None
     schema = {
         "type": "object",
@@ -229,6 +217,5 @@ def ratings_body(live: Live, model: str) -> dict[str, Any]:
         },
         "required": ["ratings"],
         "additionalProperties": False,
-        "examples": [{"ratings": {"1": 5.0, "50": 4.0}, "top": DEFAULT_TOP}],
     }
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tidemill.keys import api_key, require_key
 from tidemill.serving.app import create_app
-from tidemill.serving.keys import api_key, require_key
 from tidemill.serving.live import Live
 from tidemill.stage import Stage
 from tidemill.web import bound, serve

@@ -289,12 +289,14 @@ class SimilarItem(TitledItem):
 
 
 class Recommendations(Shape):
-    """Items, the best first; ``unknown``: those of the request that were not trained on."""
+    """Items, the best first; ``unknown``: those of the request that were not trained on; ``outside``: those rated
+    outside the scale of the generation's rows."""
 
     model: str
     generation: int
     items: list[ScoredItem]
     unknown: list[str]
+    outside: list[str] | None = None
 
 
 class UserRecommendations(Shape):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from tidemill.scoring import Kind
 from tidemill.serving.shapes import Problem, Shape
 
 
@@ -11,6 +12,7 @@ class HomeModel(Shape):
     """A model, and where it is asked by POST."""
 
     estimator: str
+    kind: Kind
     predict: str | None = None
     recommend: str | None = None
     similar: str | None = None

@@ -40,7 +40,7 @@ ACTIONS: dict[str, Action] = {
     "row": Action("GET", ("key", "limit"), (*PREDICTION, "row", "rows", "key", *COMMON)),
     "profile": Action("GET", (), ("clusters", *COMMON)),
     "similar": Action("POST", ("row", "text", "key", "item", "top"), ("items", "unknown", *COMMON), features=True),
-    "recommend": Action("POST", ("ratings", "user", "top"), ("items", "unknown", *COMMON)),
+    "recommend": Action("POST", ("ratings", "user", "top"), ("items", "unknown", "outside", *COMMON)),
 }
 SQL_PARTS = ("rows", "row", "value", "list", "object", "generation")
 

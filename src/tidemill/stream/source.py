@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -185,6 +186,8 @@ def find_files(path: str, folder: Path) -> list[SourceFile]:
     else:
         refuse_missing_file(whole)
         found = [whole]
+    for file in found:
+        refuse_other_than_file(file)
     top = os.path.commonpath([file.parent for file in found])
     return [source_file(file, file.relative_to(top).as_posix()) for file in sorted(found, key=natural)]
 
@@ -200,6 +203,16 @@ def refuse_missing_file(path: Path) -> None:
         raise SourceError(f"no file {path}", hint) from None
     except OSError as error:
         raise SourceError(f"can't read {path}: {error.strerror}", "see that you may read it and its folder") from error
+
+
+def refuse_other_than_file(path: Path) -> None:
+    """Raise where ``path`` leads to a pipe, a device or a socket: they can't be read twice, and may never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # opening it tells why
+    if not stat.S_ISREG(mode):
+        raise SourceError(f"{path} is no regular file", "write what it holds to a file, and give that one")
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

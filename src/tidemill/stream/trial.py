@@ -94,12 +94,10 @@ def try_rows(reader: SourceReader) -> Tried:
     return Tried(reader.title, rows, rejects, whole, several_files=len(reader.parts) > 1)
 
 
-def refuse_unfit(reader: SourceReader, tried: Tried) -> None:
-    """Raise SourceError, with the commonest reason and a way out, where none of the rows that were tried fits."""
-    if len(tried.rows):
-        return
+def nothing_fits(reader: SourceReader, tried: Tried) -> SourceError:
+    """The error for rows of which none fits, with the commonest reason and a way out."""
     which = tried.which.removeprefix("all ")
-    raise SourceError(
+    return SourceError(
         f"none of the {which} of {tried.title} fits the declared columns, {tried.commonest()}",
         f"see [{reader.key}.columns]: another type, ? for what may be missing, or strip, missing, format and default "
         f"to clean it; {reader.key}.header and delimiter say how the file is laid out",

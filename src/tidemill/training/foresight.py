@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
@@ -15,29 +16,40 @@ from tidemill import spec
 from tidemill.errors import Fault, TrainingFailed, shorten
 from tidemill.training.estimators import BINARY
 from tidemill.training.features import Inputs
-from tidemill.training.survey import Found
+from tidemill.training.survey import MOST_CLASSES, Found
 
 Array = NDArray[np.float64]
 HINT = "see that the column holds classes; a quantity is for a regression, such as LinearRegression"
 
 
 class Verdict(NamedTuple):
-    """``faults``: what will be refused whatever rows come later. ``notes``: what will be, or is of no use, unless later
-    rows are otherwise."""
+    """``faults``: what no generation can be trained with. ``notes``: what some generations may be refused for, or is of
+    no use."""
 
     faults: list[Fault]
     notes: list[Fault]
 
 
 class Finding(NamedTuple):
-    """``lasts``: no later row can make up for it."""
+    """``of_any_part``: whichever of the rows a generation is trained on, it is refused."""
 
     fault: Fault
-    lasts: bool
+    of_any_part: bool
 
 
-def foresee(models: Mapping[str, spec.Model], columns: Sequence[spec.Column], rows: pa.Table, whole: bool) -> Verdict:
-    """Judge models by the first rows of the source that fit, or by all of them (``whole``).
+class Extent(Enum):
+    """How much of the source the rows are that were tried."""
+
+    FIRST = "there may be others"
+    WHOLE = "all there are; a generation may be trained on a part of them"
+    TOGETHER = "all there are, and the one generation is trained on all of them"
+
+
+def foresee(
+    models: Mapping[str, spec.Model], columns: Sequence[spec.Column], rows: pa.Table, extent: Extent
+) -> Verdict:
+    """Judge models by the rows of the source that were tried and fit. A fault is only what is sure: a row that spoils
+    a generation may be held out, or be in another one.
 
     A model that uses a column which is not declared is left out: ``spec`` has that fault.
     """
@@ -48,10 +60,15 @@ def foresee(models: Mapping[str, spec.Model], columns: Sequence[spec.Column], ro
         inputs = Inputs(name, model, kinds, optional)
         if set(inputs.used) <= set(kinds):
             found = list(findings(inputs, rows))
-            verdict.faults.extend(one.fault for one in found if one.lasts or whole)
-            verdict.notes.extend(one.fault for one in found if not (one.lasts or whole))
+            for one in found:
+                (verdict.faults if is_sure(one, extent) else verdict.notes).append(one.fault)
             verdict.notes.extend(one_class(inputs, rows) if not found else ())
     return verdict
+
+
+def is_sure(finding: Finding, extent: Extent) -> bool:
+    """Whether every generation will be refused for it."""
+    return extent is Extent.TOGETHER or (extent is Extent.WHOLE and finding.of_any_part)
 
 
 def findings(inputs: Inputs, rows: pa.Table) -> Iterator[Finding]:
@@ -59,7 +76,7 @@ def findings(inputs: Inputs, rows: pa.Table) -> Iterator[Finding]:
     path, usable = f"models.{inputs.name}", usable_rows(inputs, rows)
     if usable.is_empty():
         fault = Fault(path, f"no row that has all of {', '.join(inputs.may_lack)}", "rows to train on")
-        yield Finding(fault, lasts=False)
+        yield Finding(fault, of_any_part=True)
         return
     if inputs.estimator_kind == "classification":
         yield from label_findings(f"{path}.label", inputs, usable)
@@ -80,30 +97,33 @@ def usable_rows(inputs: Inputs, rows: pa.Table) -> pl.DataFrame:
 
 def label_findings(path: str, inputs: Inputs, usable: pl.DataFrame) -> Iterator[Finding]:
     """A label that holds no classes, or others than the estimator knows: by the rules that training has."""
-    found = labels_of(inputs, usable)
-    refusal = refusal_of(inputs, found)
+    refusal = refusal_of(inputs, labels_of(inputs, usable))
     if refusal:
-        yield Finding(Fault(path, refusal, "", HINT), lasts=bool(refusal_of(inputs, at_best(found))))
+        at_best = refusal_of(inputs, labels_of_best_part(inputs, usable))
+        yield Finding(Fault(path, refusal, "", HINT), of_any_part=bool(at_best))
 
 
 def count_findings(path: str, inputs: Inputs, usable: pl.DataFrame) -> Iterator[Finding]:
     """Parameters that go with a certain number of classes: of numbers, as Spark counts, the highest and one."""
     values, params = usable[str(inputs.model.label)], inputs.model.params
-    classes = values.n_unique() if inputs.label_kind == "string" else int(as_numbers(values).max()) + 1
+    if inputs.label_kind == "string":
+        fewest, classes = 1, values.n_unique()
+    else:
+        fewest, classes = (int(end) + 1 for end in (as_numbers(values).min(), as_numbers(values).max()))
     thresholds = params.get("thresholds")
     if thresholds is not None and len(thresholds) != classes:
         fault = Fault(f"{path}.params.thresholds", f"{len(thresholds)} thresholds", f"{classes}, one for each class")
-        yield Finding(fault, lasts=classes > len(thresholds))
+        yield Finding(fault, of_any_part=not fewest <= len(thresholds) <= classes)
     if params.get("family") == "binomial" and classes > 2:
         expected = f'"multinomial" or "auto": the label {inputs.model.label} has {classes} classes'
-        yield Finding(Fault(f"{path}.params.family", '"binomial"', expected), lasts=True)
+        yield Finding(Fault(f"{path}.params.family", '"binomial"', expected), of_any_part=fewest > 2)
 
 
 def labels_of(inputs: Inputs, usable: pl.DataFrame) -> Found:
     """What the trainer's survey would say of these rows."""
     values = usable[str(inputs.model.label)]
     label, classes = None, None
-    if inputs.label_kind != "string":
+    if inputs.label_kind != "string" and len(values):
         numbers = as_numbers(values)
         label = (float(numbers.min()), float(numbers.max()), int((numbers != np.floor(numbers)).sum()))
     elif inputs.model.estimator in BINARY:
@@ -115,10 +135,16 @@ def as_numbers(values: pl.Series) -> Array:
     return values.cast(pl.Float64).to_numpy()
 
 
-def at_best(found: Found) -> Found:
-    """The same with another class among the rows that are still to come."""
-    label = found.label and (found.label[0], max(found.label[1], 1.0), found.label[2])
-    return replace(found, label=label, classes=found.classes and max(found.classes, 2))
+def labels_of_best_part(inputs: Inputs, usable: pl.DataFrame) -> Found:
+    """The same of those rows alone with which training goes best: that have a class, and of two classes where the
+    estimator knows no more."""
+    two_only = inputs.model.estimator in BINARY
+    if inputs.label_kind == "string":
+        found = labels_of(inputs, usable)
+        return replace(found, classes=found.classes and min(found.classes, 2))
+    label = pl.col(str(inputs.model.label)).cast(pl.Float64)
+    is_class = label.is_between(0, 2 if two_only else MOST_CLASSES, closed="left") & (label == label.floor())
+    return labels_of(inputs, usable.filter(is_class))
 
 
 def refusal_of(inputs: Inputs, found: Found) -> str:
@@ -140,13 +166,16 @@ def bayes_findings(path: str, inputs: Inputs, usable: pl.DataFrame) -> Iterator[
             wanted = f"only {'0 and 1' if kind == 'bernoulli' else 'numbers from 0 on'} with a {kind} NaiveBayes"
             hint = 'params = { modelType = "gaussian" } takes any numbers'
             place = inputs.model.features.index(name)
-            yield Finding(Fault(f"{path}.features[{place}]", f"{name} with {bad[0]:g}", wanted, hint), lasts=True)
+            fault = Fault(f"{path}.features[{place}]", f"{name} with {bad[0]:g}", wanted, hint)
+            yield Finding(fault, of_any_part=len(bad) == len(values))
     label = str(inputs.model.label)
     if inputs.label_kind != "string":
-        high, held = float(as_numbers(usable[label]).max()), usable[label].n_unique()
+        numbers = as_numbers(usable[label])
+        high, held = float(numbers.max()), usable[label].n_unique()
         if high != held - 1:
             what = f"the label {label} goes up to {high:g} but holds only {held} classes: NaiveBayes would mix them up"
-            yield Finding(Fault(f"{path}.label", what, "", "declare the label's column a string"), lasts=False)
+            fault = Fault(f"{path}.label", what, "", "declare the label's column a string")
+            yield Finding(fault, of_any_part=bool((numbers > 0).all()))
 
 
 def family_findings(path: str, inputs: Inputs, usable: pl.DataFrame) -> Iterator[Finding]:
@@ -162,7 +191,7 @@ def family_findings(path: str, inputs: Inputs, usable: pl.DataFrame) -> Iterator
     }.get(family, ("any number", np.zeros(len(values), dtype=bool)))
     if bad.any():
         found = f'"{inputs.model.label}" with {values[bad][0]:g}'
-        yield Finding(Fault(path, found, f"{wanted}, which the family has"), lasts=True)
+        yield Finding(Fault(path, found, f"{wanted}, which the family has"), of_any_part=bool(bad.all()))
 
 
 def angle_findings(path: str, inputs: Inputs, usable: pl.DataFrame) -> Iterator[Finding]:
@@ -172,7 +201,8 @@ def angle_findings(path: str, inputs: Inputs, usable: pl.DataFrame) -> Iterator[
         if zeros.any():
             hint = "leave such rows out with missing = [0] in their columns, or set scale"
             found = f"{zeros.sum():,} rows in which all of them are 0"
-            yield Finding(Fault(path, found, "none: they have no cosine distance", hint), lasts=True)
+            fault = Fault(path, found, "none: they have no cosine distance", hint)
+            yield Finding(fault, of_any_part=bool(zeros.all()))
 
 
 def one_class(inputs: Inputs, rows: pa.Table) -> Iterator[Fault]:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from tidemill.console import shell
 from tidemill.console.pages import clusters, data, generations, stream, try_it
 
 PAGES = [
-    st.Page(stream.page, title="Stream", icon=":material/water:", url_path="stream", default=True),
+    st.Page(stream.page, title="Stream", icon=":material/water:", default=True),
     st.Page(generations.page, title="Generations", icon=":material/timeline:", url_path="generations"),
     st.Page(try_it.page, title="Try it", icon=":material/play_circle:", url_path="try"),
     st.Page(clusters.page, title="Clusters", icon=":material/bubble_chart:", url_path="clusters"),
     st.Page(data.page, title="Data", icon=":material/table_rows:", url_path="data"),
 ]
 
-st.set_page_config(page_title="Tidemill", page_icon=":material/water:", layout="wide")
+ICON = Path(__file__).parents[1] / "icon.svg"  # an icon of Streamlit's own names would be fetched from elsewhere
+
+st.set_page_config(page_title="Tidemill", page_icon=ICON, layout="wide")
 chosen = st.navigation(PAGES, position="top")
+st.html(shell.STYLE)
 shell.head()
 with shell.told():
     chosen.run()

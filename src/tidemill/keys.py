@@ -36,8 +36,12 @@ class ApiKey:
         given = key_in(headers)
         if not given:
             raise Unauthorized("this API wants a key", HOW)
-        if not hmac.compare_digest(hashlib.sha256(given).digest(), self._digest):
+        if not self.matches(given):
             raise Unauthorized("that is not this API's key", HOW)
+
+    def matches(self, given: bytes) -> bool:
+        """Whether this is the key."""
+        return hmac.compare_digest(hashlib.sha256(given).digest(), self._digest)
 
 
 def key_in(headers: Mapping[str, str]) -> bytes:

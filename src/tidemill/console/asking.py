@@ -1,0 +1,48 @@
+"""What the parts of the page Try it share: the request, its curl line, and what was asked last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from tidemill.console.curl import curl
+from tidemill.console.shell import KEY, api
+
+
+def show_curl(method: str, path: str, **parts: Any) -> None:
+    """The line that asks the same from a terminal, to be copied."""
+    st.caption("The same from a terminal:")
+    line = curl(method, api().address + path, keyed=bool(st.session_state.get(KEY)), **parts)
+    st.code(line, language="bash", wrap_lines=True)
+
+
+def asked(key: str, pressed: bool, now: Any, at_first: Any = None) -> Any:
+    """What was asked last: ``now`` where the button was ``pressed``, before any press ``at_first``.
+
+    It is kept while the page is made anew, and while another page is looked at.
+    """
+    kept = f"asked {key}"
+    if pressed:
+        st.session_state[kept] = now
+    return st.session_state.get(kept, at_first)
+
+
+def example(model: Mapping[str, Any], of: str) -> str:
+    """An example that the API gives of what a model is asked with; nothing where it gives none."""
+    found = (model.get("examples") or {}).get(of)
+    return "" if found is None else str(found)
+
+
+def units(columns: list[Mapping[str, Any]], name: str | None) -> str | None:
+    """The unit of a column of the pipeline, if it has one."""
+    return next((one.get("unit") for one in columns if one["name"] == name), None)
+
+
+def column_titles(columns: list[Mapping[str, Any]]) -> dict[str, str]:
+    """How the pipeline's columns are called at the head of a table."""
+    return {
+        one["name"]: f"{one['title'] or one['name']} ({one['unit']})" if one["unit"] else one["title"] or one["name"]
+        for one in columns
+    }

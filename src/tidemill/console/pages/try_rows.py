@@ -1,0 +1,110 @@
+"""Try a model that has an answer for a row: a class, a value or a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import streamlit as st
+
+from tidemill.console import answer_charts, answers, forms, widgets
+from tidemill.console.asking import asked, column_titles, example, show_curl, units
+from tidemill.console.shell import api, told
+
+PAGE = 50  # generations at a time
+Document = Mapping[str, Any]
+
+
+def show(pipeline: Document, model: Document) -> None:
+    name = model["model"]
+    fields = forms.fields(model)
+    with st.form(f"row of {name}"):
+        values = widgets.draw(fields, name)
+        pressed = st.form_submit_button("Predict", type="primary")
+    row = asked(name, pressed, forms.row(fields, values), at_first=forms.row(fields, values))
+    with told():
+        newest(pipeline, model, row)
+    with told():
+        every_generation(pipeline, model, row)
+    if pipeline["key"] is not None:
+        with told():
+            by_key(pipeline, model)
+
+
+def newest(pipeline: Document, model: Document, row: dict[str, Any]) -> None:
+    path = f"/models/{model['model']}/predict"
+    answer = api().post(path, row)
+    st.metric(target(model), answers.headline(answer, units(pipeline["columns"], model["label"])))
+    st.caption(f"The answer of generation {answer['generation']}, the newest. " + (answers.unseen(answer) or ""))
+    rows = answers.probabilities(answer, model["labels"])
+    if rows:
+        st.altair_chart(answer_charts.bars(rows, target(model)), width="stretch", key="probabilities")
+    show_curl("POST", path, document=row)
+
+
+def target(model: Document) -> str:
+    return model["label"] or "cluster"
+
+
+def every_generation(pipeline: Document, model: Document, row: dict[str, Any]) -> None:
+    """What each generation says of the same row, a page of generations at a time."""
+    st.subheader("The same row, asked of every generation", anchor=False)
+    name = model["model"]
+    before = pager(name)
+    found = api().post(f"/models/{name}/generations/predict", row, before=before, limit=PAGE)
+    labels = model["labels"]
+    points = answers.series(found["answers"], labels)
+    share = any("probability" in one for one in found["answers"])
+    unit = units(pipeline["columns"], model["label"])
+    title = "probability (%)" if share else target(model) + (f" ({unit})" if unit else "")
+    named = not share and not all(isinstance(one["value"], float) for one in points)
+    chart = answer_charts.over_generations(points, title, share, named)
+    st.altair_chart(chart, width="stretch", key="over generations")
+    widgets.table(answers.by_generation(found["answers"], labels), {}, key="answers of generations")
+    older_and_newer(name, before, found)
+
+
+def pager(name: str) -> int | None:
+    """The generation below which the page that is shown begins; None: the newest page."""
+    pages: list[int] = st.session_state.setdefault(f"pages of {name}", [])
+    return pages[-1] if pages else None
+
+
+def older_and_newer(name: str, before: int | None, found: Document) -> None:
+    pages: list[int] = st.session_state[f"pages of {name}"]
+    older, newer, _ = st.columns([1, 1, 3])
+    last = found["answers"][-1]["generation"] if found["answers"] else None
+    older.button(
+        "Older generations", disabled=not found["more"], on_click=pages.append, args=(last,), key=f"older of {name}"
+    )
+    newer.button(
+        "Newer generations", disabled=before is None, on_click=forget_last, args=(pages,), key=f"newer of {name}"
+    )
+
+
+def forget_last(pages: list[int]) -> None:
+    del pages[-1]
+
+
+def by_key(pipeline: Document, model: Document) -> None:
+    """The prediction for a row that was streamed."""
+    key, name = pipeline["key"], model["model"]
+    st.subheader(f"A row of the stream, by its {key}", anchor=False)
+    with st.form(f"key of {name}"):
+        first = example(model, "key")
+        text = st.text_input(key, value=first, key=f"{name} key", persist_state="session")
+        pressed = st.form_submit_button("Look up")
+    wanted = asked(f"{name} key", pressed, text)
+    if not wanted:
+        return
+    path = f"/models/{name}/rows/{quote(wanted, safe='')}"
+    with told():
+        found = api().get(path, limit=20)
+        rows = [
+            {"batch": one["batch"], "answer": answers.headline(one) if one["prediction"] is not None else one["reason"]}
+            | one["row"]
+            for one in found["rows"]
+        ]
+        widgets.table(rows, column_titles(pipeline["columns"]), key=f"rows of {name}")
+    show_curl("GET", path, query={"limit": 20})

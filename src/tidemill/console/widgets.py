@@ -1,0 +1,56 @@
+"""A form's fields as Streamlit's widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import streamlit as st
+
+from tidemill.console.forms import Field
+
+NUMBER_FORMAT = "%.12g"
+COLUMNS = 3
+
+
+def draw(fields: Sequence[Field], place: str) -> dict[str, Any]:
+    """Draw the fields side by side, and give the values that they hold by the fields' names.
+
+    ``place`` names the form among all of the console: what is filled in there is kept while it is not to be seen.
+    """
+    columns = st.columns(min(COLUMNS, max(1, len(fields))))
+    values = {}
+    for number, field in enumerate(fields):
+        with columns[number % len(columns)]:
+            values[field.name] = widget(field, f"{place}: {field.name}")
+    return values
+
+
+def widget(field: Field, key: str) -> Any:
+    kept: dict[str, Any] = {"key": key, "persist_state": "session", "help": field.help or None}
+    if field.choices is not None:
+        options = choices(field)
+        place = options.index(field.default) if field.default in options else None
+        return st.selectbox(field.label, options, index=place, accept_new_options=True, **kept)
+    if field.kind == "bool":
+        options = ["true", "false"]
+        index = None if field.default is None else options.index("true" if field.default else "false")
+        chosen = st.selectbox(field.label, options, index=index, **kept)
+        return None if chosen is None else chosen == "true"
+    if field.kind == "int":
+        return st.number_input(field.label, value=field.default, step=1, format="%d", **kept)
+    if field.kind == "float":
+        step = float(field.step or 0.1)
+        return st.number_input(field.label, value=field.default, step=step, format=NUMBER_FORMAT, **kept)
+    if field.kind == "json":
+        return st.text_area(field.label, value=field.default, height=140, **kept)
+    return st.text_input(field.label, value=field.default, **kept)
+
+
+def choices(field: Field) -> list[str]:
+    return list(field.choices or ())
+
+
+def table(rows: Iterable[dict[str, Any]], titles: dict[str, Any], key: str) -> None:
+    """A table that scrolls in itself; ``titles``: how a column is called, or Streamlit's own description of it."""
+    st.dataframe(list(rows), column_config=titles, hide_index=True, width="stretch", key=key)

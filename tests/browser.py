@@ -1,0 +1,127 @@
+"""A real Chromium, without a window, for the tests of the console; and what must hold of each page that it showed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SWITCHES = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+WIDE, PHONE = 1400, 400
+WAIT_MS = 90_000  # for an event on a machine with much else to do
+TALLEST = 2200
+SCREENSHOTS = "TIDEMILL_SCREENSHOTS"  # the folder to write them to, if set
+OVERFLOW = """() => [document.documentElement, ...document.querySelectorAll('.stMain')]
+    .map(one => one.scrollWidth - one.clientWidth)"""
+
+SETTLED = """() => document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
+    && !document.querySelector('[data-testid=stSkeleton]')
+    && [...document.querySelectorAll('[data-testid=stVegaLiteChart]')].every(one => one.querySelector('svg.marks'))"""
+
+
+def executable() -> str:
+    """The browser's path; without one the tests fail, and don't pass for want of it."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    assert found, f"no browser found, of {', '.join(NAMES)}; on Debian: apt-get install chromium"
+    return found
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser. It ends with the module that uses it: while it is at work no other event loop can be."""
+    expect.set_options(timeout=WAIT_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable(), args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A visitor's page, and all that went wrong on it."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page = page
+        self.address = address
+        self.faults: list[str] = []
+        page.set_default_timeout(WAIT_MS)
+        page.on("console", lambda told: self.faults.append(f"log: {told.text}") if told.type == "error" else None)
+        page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
+        page.on("requestfailed", self._failed)
+        page.on("request", self._look_at)
+
+    def open(self, path: str = "/") -> Page:
+        self.page.goto(self.address + path)
+        return self.page
+
+    def go(self, title: str) -> None:
+        """To another page by the link at the top; on a phone by the menu."""
+        if self.page.evaluate("innerWidth") < WIDE:
+            menu = self.page.get_by_test_id("stExpandSidebarButton")
+            expect(menu).to_be_visible()  # once the menu has slid away from the page before
+            menu.click()
+        self.page.get_by_role("link", name=title, exact=True).click()
+
+    def metric(self, label: str) -> int:
+        """The number shown under a label that begins so; -1 while there is none."""
+        found = self.page.get_by_test_id("stMetric").filter(has_text=label).get_by_test_id("stMetricValue")
+        text = found.first.inner_text().replace(",", "") if found.count() else ""
+        return int(text) if text.isdigit() else -1
+
+    def settled(self) -> None:
+        """Wait until the page shows all it has, plots drawn."""
+        self.page.wait_for_function(SETTLED)
+
+    def shot(self, name: str, folder: Path) -> Path:
+        """A picture of the whole page, in few colours so that it is small."""
+        self.settled()
+        width = self.page.viewport_size["width"] if self.page.viewport_size else WIDE
+        height = self.page.evaluate("() => document.querySelector('.stMainBlockContainer').scrollHeight")
+        self.page.set_viewport_size({"width": width, "height": min(TALLEST, max(600, height))})
+        self.page.evaluate("() => document.querySelector('.stMain').scrollTo(0, 0)")
+        self.settled()
+        target = Path(os.environ.get(SCREENSHOTS, folder)) / f"{name}.png"
+        picture = Image.open(BytesIO(self.page.screenshot())).convert("RGB")
+        picture.quantize(160, dither=Image.Dither.NONE).save(target, optimize=True)
+        return target
+
+    def assert_well(self) -> None:
+        """Nothing went wrong, nothing was asked of another machine, and the page is no wider than the window."""
+        assert self.faults == []
+        assert max(self.page.evaluate(OVERFLOW)) <= 0
+
+    def _look_at(self, request: Request) -> None:
+        found = urlsplit(request.url)
+        if found.scheme not in ("data", "blob") and found.netloc != urlsplit(self.address).netloc:
+            self.faults.append(f"another host: {request.url}")
+
+    def _failed(self, request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the page was left before the answer came
+            self.faults.append(f"failed: {request.url}: {request.failure}")
+
+
+@contextmanager
+def visiting(browser: Browser, address: str, width: int = WIDE, dark: bool = False) -> Iterator[Visit]:
+    """A visitor with a window so wide. If the visit ends well, all that :meth:`Visit.assert_well` says holds."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+    )
+    visit = Visit(context.new_page(), address)
+    yield visit
+    visit.assert_well()
+    context.close()

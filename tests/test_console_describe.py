@@ -1,0 +1,174 @@
+"""The sentences about clusters, how far they moved, and which columns are places."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tidemill.console import cluster_charts, cluster_tables, geo, movement
+from tidemill.console.describe import sentences
+
+COLUMNS: dict[str, dict[str, Any]] = {
+    "age": {"title": "device age", "unit": "months", "minimum": 0.0, "maximum": 60.0},
+    "energy": {"title": "energy consumption", "unit": "kWh", "minimum": 0.0, "maximum": 10.0},
+    "hours": {"title": None, "unit": None, "minimum": 0.0, "maximum": 24.0},
+}
+
+
+def cluster(number: int, size: int, shares: Any = None, **centre: float | None) -> Any:
+    return {"cluster": number, "size": size, "centre": centre, "shares": shares or {}}
+
+
+def test_a_cluster_is_told_by_what_sets_it_apart_in_its_units() -> None:
+    """The features far from the mean of all rows are named, the farthest first, with both figures and the unit."""
+    clusters = [
+        cluster(0, 100, age=48.0, energy=2.1),
+        cluster(1, 100, age=30.0, energy=7.9),
+        cluster(2, 100, age=12.0, energy=5.0),
+    ]
+    assert sentences(clusters, COLUMNS) == {
+        0: "High device age (48 months; 30 on average), low energy consumption (2.1 kWh; 5 on average).",
+        1: "High energy consumption (7.9 kWh; 5 on average).",
+        2: "Low device age (12 months; 30 on average).",
+    }
+
+
+def test_the_average_counts_each_cluster_by_its_size() -> None:
+    found = sentences([cluster(0, 300, hours=2.0), cluster(1, 100, hours=10.0)], COLUMNS)
+    assert found == {0: "Low hours (2; 4 on average).", 1: "High hours (10; 4 on average)."}
+
+
+def test_at_most_three_numbers_are_told() -> None:
+    features = {f"f{place}": float(place + 1) for place in range(6)}
+    found = sentences([cluster(0, 1, **features), cluster(1, 1, **dict.fromkeys(features, 0.0))], {})
+    assert found[0].count("high") + found[0].count("High") == 3
+
+
+def test_the_only_cluster_has_nothing_to_be_compared_with() -> None:
+    assert sentences([cluster(0, 7, hours=3.0)], COLUMNS) == {0: "The only cluster: it has all rows."}
+
+
+def test_clusters_that_are_alike_are_not_made_out_to_differ() -> None:
+    """Neither without any spread nor with one that is nothing beside the range that training saw."""
+    alike = "Not distinct: close to the average in everything."
+    assert sentences([cluster(0, 5, hours=3.0), cluster(1, 5, hours=3.0)], COLUMNS) == {0: alike, 1: alike}
+    assert sentences([cluster(0, 5, hours=3.0), cluster(1, 5, hours=3.1)], COLUMNS) == {0: alike, 1: alike}
+    assert "hours" in sentences([cluster(0, 5, hours=3.0), cluster(1, 5, hours=3.1)], {})[0]
+
+
+def test_an_empty_cluster_says_so_and_counts_for_nothing() -> None:
+    clusters = [cluster(0, 10, hours=2.0), cluster(1, 10, hours=4.0), cluster(2, 0, hours=1000.0)]
+    found = sentences(clusters, COLUMNS)
+    assert found[2] == "No row of this generation is in it."
+    assert found[1] == "High hours (4; 3 on average)."
+    assert sentences(clusters[:1] + clusters[2:], COLUMNS)[0] == "The only cluster: it has all rows."
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), float("inf")])
+def test_a_centre_without_a_value_is_left_out(missing: float | None) -> None:
+    clusters = [cluster(0, 5, hours=missing, age=10.0), cluster(1, 5, hours=3.0, age=50.0)]
+    found = sentences(clusters, COLUMNS)
+    assert found[0] == "Low device age (10 months; 30 on average)."
+    assert found[1] == "High device age (50 months; 30 on average)."
+
+
+def test_values_near_the_end_of_64_bits_break_nothing() -> None:
+    clusters = [cluster(0, 5, hours=1e300), cluster(1, 5, hours=-1e300)]
+    assert set(sentences(clusters, {}).values()) == {"Not distinct: close to the average in everything."}
+
+
+def test_categories_that_a_cluster_has_clearly_more_of_are_told() -> None:
+    clusters = [
+        cluster(0, 50, {"kind": {"lamp": 0.9, "fan": 0.1}}),
+        cluster(1, 50, {"kind": {"lamp": 0.5, "fan": 0.5}}),
+        cluster(2, 100, {"kind": {"lamp": 0.65, "fan": 0.35}}),
+    ]
+    found = sentences(clusters, {})
+    assert found[0] == "Mostly kind lamp (90 %; 68 % of all)."
+    assert found[1] == "More often kind fan (50 %; 32 % of all)."
+    assert found[2].startswith("Not distinct")
+
+
+def test_a_table_has_the_share_of_each_cluster() -> None:
+    found = cluster_tables.centres([cluster(0, 1, hours=2.0), cluster(1, 3, hours=4.0)])
+    assert found == [
+        {"cluster": 0, "size": 1, "share": "25.0 %", "hours": 2.0},
+        {"cluster": 1, "size": 3, "share": "75.0 %", "hours": 4.0},
+    ]
+
+
+def test_the_categories_of_each_cluster_are_a_table() -> None:
+    clusters = [cluster(0, 1, {"kind": {"lamp": 1.0}}), cluster(1, 3, {"kind": {"fan": 1.0}})]
+    assert cluster_tables.categories(clusters) == [
+        {"feature": "kind", "category": "fan", "cluster 0": "0.0 %", "cluster 1": "100.0 %"},
+        {"feature": "kind", "category": "lamp", "cluster 0": "100.0 %", "cluster 1": "0.0 %"},
+    ]
+
+
+def test_how_far_a_cluster_moved_is_in_shares_of_the_range_seen() -> None:
+    before, now = [cluster(0, 4, hours=2.0, age=30.0)], [cluster(0, 6, hours=8.0, age=30.0), cluster(1, 1, hours=1.0)]
+    far = movement.moved(now, before, COLUMNS)
+    assert far[0] == pytest.approx((0.25**2 / 2) ** 0.5)
+    assert far[1] is None
+    assert cluster_tables.moves(now, before, far)[0] == {
+        "cluster": 0, "moved": far[0], "size": 2, "hours": 6.0, "age": 0.0,
+    }  # fmt: skip
+    assert cluster_tables.moves(now, before, far)[1] == {"cluster": 1, "moved": None, "size": None, "hours": None}
+
+
+def test_places_move_by_kilometres_along_the_ground() -> None:
+    """A degree of latitude is 111.2 km, and at 60 degrees north one of longitude is half that."""
+    place = geo.Place("lat", "lon")
+    before = [cluster(0, 1, lat=60.0, lon=10.0), cluster(1, 1, lat=0.0, lon=0.0)]
+    now = [cluster(0, 1, lat=60.0, lon=11.0), cluster(1, 1, lat=1.0, lon=0.0)]
+    far = movement.moved_km(now, before, place)
+    assert far[1] == pytest.approx(111.195, abs=0.01)
+    assert far[0] == pytest.approx(55.6, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        (["GEO_LAT", "GEO_LON", "x"], ("GEO_LAT", "GEO_LON")),
+        (["pickupLongitude", "pickupLatitude"], ("pickupLatitude", "pickupLongitude")),
+        (["lat", "lng"], ("lat", "lng")),
+        (["latency", "longest"], None),
+        (["lat"], None),
+        (["start_lat", "start_lon", "end_lat", "end_lon"], None),
+        ([], None),
+    ],
+)
+def test_places_are_known_by_their_columns_names(columns: list[str], found: tuple[str, str] | None) -> None:
+    assert geo.place(columns) == found
+
+
+def test_a_map_is_as_wide_as_its_latitude_makes_it() -> None:
+    found = geo.view([59.0, 61.0], [10.0, 14.0], margin=0.0)
+    assert found[:4] == (60.0, 12.0, 1.0, 2.0)
+    assert found.narrowing == pytest.approx(0.5)
+
+
+def test_a_map_of_one_place_still_has_a_size() -> None:
+    found = geo.view([90.0], [0.0])
+    assert found.up > 0
+    assert found.across > 0
+    assert found.narrowing > 0
+
+
+POINTS = {
+    "columns": {"x": [1.0, 2.0], "y": [3.0, 4.0]},
+    "cluster": [0, 11],
+    "centres": [{"cluster": 0, "x": 1.0, "y": 3.0}],
+}
+
+
+def test_axes_of_the_plots_have_titles_with_units() -> None:
+    drawn = json.dumps(cluster_charts.scatter(POINTS, [0, 11], ("device age (months)", "hours")).to_dict())
+    assert '"title": "device age (months)"' in drawn
+    assert '"title": "hours"' in drawn
+    drawn = json.dumps(cluster_charts.earth(POINTS, [0, 11]).to_dict())
+    assert "longitude (\\u00b0)" in drawn
+    assert "latitude (\\u00b0)" in drawn
+    assert "size (training rows)" in json.dumps(cluster_charts.sizes([cluster(0, 1), cluster(11, 0)]).to_dict())
