@@ -282,6 +282,13 @@ class Unauthorized(RequestError):
     status = 401
 
 
+class ForeignHost(RequestError):
+    """The request asks for another name than this machine's own, as a page of another site may (DNS rebinding)."""
+
+    code = "host"
+    status = 403
+
+
 class NotFound(RequestError):
     code = "not-found"
     status = 404

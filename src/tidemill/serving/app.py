@@ -12,10 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from tidemill import __version__
 from tidemill.errors import (
     CatalogError,
+    ForeignHost,
     MethodNotAllowed,
     NotFound,
     NotReady,
@@ -48,13 +50,15 @@ from tidemill.serving.route_examples import RouteExamples
 from tidemill.serving.run_views import add_stream_views
 from tidemill.serving.similar import SimilarRows, add_similar
 from tidemill.serving.views import Endpoint, ModelViews, RunViews
+from tidemill.web import LoopbackNames, host_in
 
 SIMILAR_KINDS = ("neighbours", "text")
 MOST_READING = 4  # requests that read files at a time, in threads that no other request needs
 
 
-def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
-    """The API of ``run``, answering from ``live``, to those who bear the ``key`` if there is one."""
+def create_app(run: Run, live: Live, key: ApiKey | None = None, own_names: bool = False) -> FastAPI:
+    """The API of ``run``, answering from ``live``, to those who bear the ``key`` if there is one; with ``own_names``
+    only to those who ask for this machine by a loopback name."""
     metrics = Metrics(live)
     app = FastAPI(
         title=run.pipeline.title or run.pipeline.name,
@@ -64,7 +68,10 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Front, metrics=metrics, log=live.log, key=key)],
+        middleware=[
+            Middleware(Front, metrics=metrics, log=live.log, key=key),
+            *([Middleware(LoopbackNames, refusal=foreign_host)] if own_names else []),
+        ],
     )
     inputs = {name: inputs_of(run.pipeline, name) for name in run.pipeline.models}
     kinds = {name: kind_of(model.estimator) for name, model in run.pipeline.models.items()}
@@ -103,6 +110,12 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
     declared.add_templated(app)
     add_error_form(app, live)
     return app
+
+
+async def foreign_host(scope: Scope, receive: Receive, send: Send) -> None:
+    hint = "ask for localhost or 127.0.0.1; an API with a key (--api-key-file) answers to any name"
+    error = ForeignHost(f"this API does not answer to {shown(host_in(scope).decode('latin-1'))}", hint)
+    await Json(error.document(), error.status)(scope, receive, send)
 
 
 def add_predictions(app: FastAPI, live: Live, inputs: dict[str, Inputs]) -> None:
