@@ -24,6 +24,7 @@ ItemText = Annotated[
     str, Query(max_length=200, description="How the item's id begins, or words of its titles; nothing for all items.")
 ]
 ItemLimit = Annotated[int, Query(ge=1, le=100, description="At most so many items.")]
+MOST_WORDS = 8
 Which = NDArray[np.bool_]  # (items,)
 
 
@@ -42,9 +43,10 @@ class Items:
         """The best ``limit`` items and whether there are more.
 
         Found are those whose id begins with the text and those whose texts have each of its words; the first are those
-        by id, and those in which each word begins a word; among equals those rated most often, then by id.
+        by id, and those in which each word begins a word; among equals those rated most often, then by id. Of the words
+        ``MOST_WORDS`` are looked for, each once.
         """
-        found, well = self._found(folded(text).split()) if text.strip() else (self._each(True), self._each(True))
+        found, well = self._found(folded(text)) if text.strip() else (self._each(True), self._each(True))
         places = np.flatnonzero(found)
         order = np.lexsort((-self._counts[places], ~well[places]))[:limit]
         rows: list[dict[str, Any]] = self._table.take(pa.array(places[order])).to_pylist()
@@ -53,15 +55,15 @@ class Items:
     def _each(self, value: bool) -> Which:
         return np.full(len(self._ids), value)
 
-    def _found(self, words: list[str]) -> tuple[Which, Which]:
+    def _found(self, text: str) -> tuple[Which, Which]:
         """Which items are found, and which of them well."""
-        if not words:
+        if not text:
             return self._each(False), self._each(False)
-        by_id = self._ids.str.starts_with(" ".join(words)).to_numpy()
+        by_id = self._ids.str.starts_with(text).to_numpy()
         if not len(self._texts):
             return by_id, by_id
         having, beginning = self._each(True), self._each(True)
-        for word in words:
+        for word in list(dict.fromkeys(text.split()))[:MOST_WORDS]:
             having &= self._texts.str.contains(word, literal=True).to_numpy()
             beginning &= self._texts.str.contains(f" {word}", literal=True).to_numpy()
         return by_id | having, by_id | beginning
