@@ -51,17 +51,21 @@ class Examples:
             return {}
         with self._reading:
             if self._row[0] != newest.number:
-                self._row = (newest.number, self._read(newest.record.batches[-1]))
+                row = self._read(newest.record.batches[-1])
+                if row is None:
+                    return {}
+                self._row = (newest.number, row)
             return self._row[1]
 
-    def _read(self, number: int) -> dict[str, Any]:
-        batch = self.run.catalog.batch(number)
-        if batch is None:
-            return {}
+    def _read(self, number: int) -> dict[str, Any] | None:
+        """A row of a batch; None where it can't be read just now."""
         try:
+            batch = self.run.catalog.batch(number)
+            if batch is None:
+                return None
             rows: list[dict[str, Any]] = page(self.run, batch, 0, MOST_READ).to_pylist()
         except CatalogError:
-            return {}  # an example is worth no refusal: who asks for the batch itself is told
+            return None  # an example is worth no refusal: who asks for the batch itself is told
         return next((row for row in rows if None not in row.values()), rows[0] if rows else {})
 
 
