@@ -58,6 +58,7 @@ class Scorer:
     def __init__(self, stored: Stored) -> None:
         self.model: str = stored.text["model"]
         self.estimator: str = stored.text["estimator"]
+        self.bytes = sum(array.nbytes for array in stored.arrays.values())  # about the size of its file
         self.features: tuple[Feature, ...] = ()
 
 
