@@ -70,11 +70,7 @@ class Visit:
         return self.page
 
     def go(self, title: str) -> None:
-        """To another page by the link at the top; on a phone by the menu."""
-        if self.page.evaluate("innerWidth") < WIDE:
-            menu = self.page.get_by_test_id("stExpandSidebarButton")
-            expect(menu).to_be_visible()  # once the menu has slid away from the page before
-            menu.click()
+        """To another page by its link at the top."""
         self.page.get_by_role("link", name=title, exact=True).click()
 
     def metric(self, label: str) -> int:
