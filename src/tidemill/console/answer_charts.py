@@ -9,7 +9,7 @@ import altair as alt
 
 from tidemill.console.palette import BLUE, PALETTE
 
-BAR_HEIGHT, AXIS_HEIGHT, HEIGHT = 28, 60, 260
+BAR_HEIGHT, AXIS_HEIGHT, HEIGHT = 28, 105, 260
 
 
 def bars(rows: Sequence[dict[str, Any]], label: str) -> alt.LayerChart:

@@ -10,7 +10,7 @@ import altair as alt
 from tidemill.console import geo
 from tidemill.console.palette import PALETTE
 
-HEIGHT, MAP_HEIGHT, BAR_HEIGHT, AXIS_HEIGHT = 420, 520, 26, 60
+HEIGHT, MAP_HEIGHT, BAR_HEIGHT, AXIS_HEIGHT = 420, 520, 26, 100
 
 Points = Mapping[str, Any]  # as the API tells them
 
