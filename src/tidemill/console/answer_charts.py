@@ -44,7 +44,7 @@ def over_generations(points: Sequence[dict[str, Any]], title: str, share: bool, 
     y = (
         alt.Y("value:O", title=title)
         if named
-        else alt.Y("value:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format="%" if share else "~g"))
+        else alt.Y("value:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format="%" if share else ",~r"))
     )
     chart: alt.Chart = (
         alt.Chart(alt.InlineData(values=list(points)))
@@ -66,9 +66,9 @@ def over_generations(points: Sequence[dict[str, Any]], title: str, share: bool, 
             tooltip=[
                 alt.Tooltip("generation:Q", format="d"),
                 alt.Tooltip("line:N", title="of"),
-                alt.Tooltip("value:Q" if not named else "value:N", title=title, format=".2%" if share else ".6~g")
-                if not named
-                else alt.Tooltip("value:N", title=title),
+                alt.Tooltip("value:N", title=title)
+                if named
+                else alt.Tooltip("value:Q", title=title, format=".2%" if share else ",.6~r"),
             ],
         )
         .properties(height=HEIGHT)

@@ -31,7 +31,7 @@ def sizes(clusters: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
             "size:Q",
             title="size (training rows)",
             axis=alt.Axis(format=",d", tickCount=4, tickMinStep=1),
-            scale=alt.Scale(padding=30),
+            scale=alt.Scale(domain=[0, 1.12 * max(1, *(one["size"] for one in rows))], nice=False),
         ),
         tooltip=[
             alt.Tooltip("cluster:O"),

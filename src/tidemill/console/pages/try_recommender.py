@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from tidemill.console import answers, widgets
+from tidemill.console import answers, forms, widgets
 from tidemill.console.asking import asked, example, show_curl
 from tidemill.console.shell import api, told
 
@@ -87,8 +87,9 @@ def for_ratings(model: Document, rated: Rated) -> None:
     with told():
         answer = api().post(path, document)
         table(answer, "score", f"{name} recommended")
-        if answer["unknown"]:
-            st.caption(f"Not known to this generation: {', '.join(map(str, answer['unknown']))}.")
+        titles = {item: answers.item_title(one) for item, one in rated.items()}
+        for remark in answers.remarks(answer, titles):
+            st.caption(forms.plain(remark))
     show_curl("POST", path, document=document)
 
 

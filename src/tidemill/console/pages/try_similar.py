@@ -9,7 +9,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from tidemill.console import answers, forms, widgets
-from tidemill.console.asking import asked, column_titles, example, show_curl
+from tidemill.console.asking import asked, column_titles, example, show_curl, title
 from tidemill.console.shell import api, told
 
 TOP = 10
@@ -56,11 +56,11 @@ def found(pipeline: Document, answer: Document, words: bool, key: str) -> None:
 
 def by_key(pipeline: Document, model: Document, words: bool) -> None:
     """Rows like one that was streamed."""
-    key, name = pipeline["key"], model["model"]
-    st.subheader(f"Rows like one of the stream, by its {key}", anchor=False)
+    called, name = title(pipeline["columns"], pipeline["key"]), model["model"]
+    st.subheader(f"Rows like one of the stream, by its {called}", anchor=False)
     with st.form(f"key of {name}"):
         first = example(model, "key")
-        text = st.text_input(key, value=first, key=f"{name} key", persist_state="session")
+        text = st.text_input(called, value=first, key=f"{name} key", persist_state="session")
         pressed = st.form_submit_button("Find rows like it")
     wanted = asked(f"{name} key", pressed, text)
     if not wanted:
