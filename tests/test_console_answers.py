@@ -116,6 +116,16 @@ def test_figures_of_a_table_are_written_as_one_reads_them() -> None:
     ]
 
 
+def test_centres_that_are_close_together_are_told_apart() -> None:
+    """Longitudes of one town differ in their later digits, which the table shows; wide columns are kept short."""
+    rows = [{"lon": -104.6981, "use": 13.9293}, {"lon": -104.8912, "use": 6.1206}, {"lon": -105.0404, "use": 18.7801}]
+    assert [(one["lon"], one["use"]) for one in cluster_tables.written(rows)] == [
+        ("-104.698", "13.93"),
+        ("-104.891", "6.121"),
+        ("-105.04", "18.78"),
+    ]
+
+
 def test_bars_have_room_for_each_class_and_its_figure() -> None:
     rows = [{"class": f"c{number}", "probability": 0.1} for number in range(10)]
     drawn = answer_charts.bars(rows, "kind").to_dict()

@@ -11,6 +11,8 @@ from tidemill.console.describe import Cluster, is_number
 
 Row = dict[str, Any]
 
+LEAST_DIGITS = 4
+
 
 def shares(clusters: Sequence[Cluster]) -> dict[int, str]:
     """Each cluster's share of all rows, in percent."""
@@ -20,13 +22,23 @@ def shares(clusters: Sequence[Cluster]) -> dict[int, str]:
 
 def written(rows: Sequence[Row], but: str = "") -> list[Row]:
     """The rows with their figures as one reads them; the column ``but`` stays as it is."""
+    digits = {name: digits_of([row.get(name) for row in rows]) for row in rows for name in row}
     return [
         {
-            name: words.number(value) if name != but and isinstance(value, int | float | None) else value
+            name: words.number(value, digits[name]) if name != but and isinstance(value, int | float | None) else value
             for name, value in row.items()
         }
         for row in rows
     ]
+
+
+def digits_of(values: Sequence[Any]) -> int:
+    """So many significant digits that the values of a column can be told apart, as those of a longitude in one town."""
+    numbers = [value for value in values if is_number(value)]
+    spread = max(numbers) - min(numbers) if numbers else 0.0
+    if not spread:
+        return LEAST_DIGITS
+    return max(LEAST_DIGITS, 3 + math.ceil(math.log10(max(map(abs, numbers)) / spread)))
 
 
 def centres(clusters: Sequence[Cluster]) -> list[Row]:
