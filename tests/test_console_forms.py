@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.serving_run import COUNT, HOURS, KIND, NOTE, ON, new_run, routes_document
+from tests.serving_run import COUNT, HOURS, KIND, NOTE, ON, api_of, new_run, routes_document
 from tidemill.console import asking, forms, openapi_forms, widgets
 from tidemill.console.forms import Field
 from tidemill.console.openapi_forms import Operation
 from tidemill.run import open_run
-from tidemill.serving.app import create_app
 from tidemill.serving.documents import route as route_document
-from tidemill.serving.live import Live
 from tidemill.spec import load
 
 READY = ("amazon-sales", "denver-crime", "dutch-electricity", "movie-ratings", "price-paid", "smart-home")
@@ -141,7 +139,8 @@ def test_choices_of_a_widget() -> None:
 
 def operations(run: Any) -> list[Operation]:
     """The run's declared routes as its own OpenAPI document tells of them."""
-    document = create_app(run, Live(run)).openapi()
+    with api_of(run) as client:
+        document = client.get("/openapi.json").json()
     return openapi_forms.operations([route_document(one) for one in run.pipeline.routes], document)
 
 

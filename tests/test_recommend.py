@@ -234,7 +234,8 @@ def test_a_recommender_has_the_endpoints_that_it_can_answer(client: httpx.Client
         assert client.get(f"/models/taste/{path}").status_code == 404
     home = client.get("/").json()
     shapes_run.Home.model_validate(home)
-    assert home["models"]["taste"] == {"estimator": "ALS", "recommend": "/models/taste/recommend"}
+    asked = {"estimator": "ALS", "kind": "recommendation", "recommend": "/models/taste/recommend"}
+    assert home["models"]["taste"] == asked
     assert "/models/taste/recommend" in client.get("/", headers={"Accept": "text/html"}).text
     model = client.get("/models/taste").json()
     shapes.ModelBody.model_validate(model)

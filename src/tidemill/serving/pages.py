@@ -40,7 +40,7 @@ def home_page(content: Mapping[str, Any], snapshot: Snapshot) -> str:
     title = escape(content["title"] or content["pipeline"])
     models = "".join(
         f"<tr><td>{link(f'/models/{name}', name)}</td><td>{escape(model['estimator'])}</td>"
-        f"<td><code>POST {escape(next(path for key, path in model.items() if key != 'estimator'))}</code></td></tr>"
+        f"<td><code>POST {escape(next(path for path in model.values() if path.startswith('/')))}</code></td></tr>"
         for name, model in content["models"].items()
     )
     routes = "".join(
