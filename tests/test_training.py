@@ -426,7 +426,12 @@ def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: su
     printed = (run.folder.parent / "printed").read_text()
     assert [line for line in printed.splitlines() if "[info" not in line] == []
     assert [state for _, state in states(run)] == ["published"] * 3
-    assert run.catalog.stages()["trainer"].counters == {"generation": 3, "training": None, "published": 3}
+    assert run.catalog.stages()["trainer"].counters == {
+        "generation": 3,
+        "training": None,
+        "training_rows": None,
+        "published": 3,
+    }
     assert (run.logs / "spark.out").stat().st_size > 0
     assert (run.logs / "spark.log").exists()
     psutil.wait_procs(java, timeout=5)
