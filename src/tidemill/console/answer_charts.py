@@ -9,13 +9,14 @@ import altair as alt
 
 from tidemill.console.palette import BLUE, PALETTE
 
-BAR_HEIGHT, AXIS_HEIGHT, HEIGHT = 28, 60, 260
+BAR_HEIGHT = 28
+HEIGHT = 260
 
 
 def bars(rows: Sequence[dict[str, Any]], label: str) -> alt.LayerChart:
     """The probability of each class as a bar with its figure, the likeliest on top."""
     base = alt.Chart(alt.InlineData(values=list(rows))).encode(
-        y=alt.Y("class:N", sort=None, title=label, axis=alt.Axis(labelLimit=160, labelOverlap=False)),
+        y=alt.Y("class:N", sort=None, title=label, axis=alt.Axis(labelLimit=160)),
         x=alt.X(
             "probability:Q",
             title="probability (%)",
@@ -25,8 +26,7 @@ def bars(rows: Sequence[dict[str, Any]], label: str) -> alt.LayerChart:
         tooltip=[alt.Tooltip("class:N"), alt.Tooltip("probability:Q", format=".2%")],
     )
     figures = base.mark_text(align="left", dx=4, color="gray").encode(text=alt.Text("probability:Q", format=".1%"))
-    height = AXIS_HEIGHT + BAR_HEIGHT * len(rows)
-    chart: alt.LayerChart = (base.mark_bar(color=BLUE) + figures).properties(height=height)
+    chart: alt.LayerChart = (base.mark_bar(color=BLUE) + figures).properties(height=max(90, BAR_HEIGHT * len(rows)))
     return chart
 
 

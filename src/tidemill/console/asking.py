@@ -29,12 +29,6 @@ def asked(key: str, pressed: bool, now: Any, at_first: Any = None) -> Any:
     return st.session_state.get(kept, at_first)
 
 
-def example(model: Mapping[str, Any], of: str) -> str:
-    """An example that the API gives of what a model is asked with; nothing where it gives none."""
-    found = (model.get("examples") or {}).get(of)
-    return "" if found is None else str(found)
-
-
 def units(columns: list[Mapping[str, Any]], name: str | None) -> str | None:
     """The unit of a column of the pipeline, if it has one."""
     return next((one.get("unit") for one in columns if one["name"] == name), None)

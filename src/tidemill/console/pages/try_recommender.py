@@ -9,7 +9,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from tidemill.console import answers, widgets
-from tidemill.console.asking import asked, example, show_curl
+from tidemill.console.asking import asked, show_curl
 from tidemill.console.shell import api, told
 
 TOP = 10
@@ -124,8 +124,8 @@ def for_user(model: Document) -> None:
     name = model["model"]
     st.subheader("Recommend to a known user", anchor=False)
     with st.form(f"user of {name}"):
-        first = example(model, "user")
-        user = st.text_input(model["user"], value=first, key=f"{name} user", persist_state="session")
+        example = str((model["examples"] or {}).get("user", ""))
+        user = st.text_input(model["user"], value=example, key=f"{name} user", persist_state="session")
         pressed = st.form_submit_button("Recommend to this user")
     wanted = asked(f"{name} user", pressed, user)
     if not wanted:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from tidemill.console import answer_charts, answers, forms, widgets
-from tidemill.console.asking import asked, column_titles, example, show_curl, units
+from tidemill.console.asking import asked, column_titles, show_curl, units
 from tidemill.console.shell import api, told
 
 PAGE = 50  # generations at a time
@@ -78,9 +78,7 @@ def older_and_newer(name: str, before: int | None, found: Document) -> None:
     older.button(
         "Older generations", disabled=not found["more"], on_click=pages.append, args=(last,), key=f"older of {name}"
     )
-    newer.button(
-        "Newer generations", disabled=before is None, on_click=forget_last, args=(pages,), key=f"newer of {name}"
-    )
+    newer.button("Newer generations", disabled=before is None, on_click=forget_last, args=(pages,), key=f"newer of {name}")
 
 
 def forget_last(pages: list[int]) -> None:
@@ -92,8 +90,8 @@ def by_key(pipeline: Document, model: Document) -> None:
     key, name = pipeline["key"], model["model"]
     st.subheader(f"A row of the stream, by its {key}", anchor=False)
     with st.form(f"key of {name}"):
-        first = example(model, "key")
-        text = st.text_input(key, value=first, key=f"{name} key", persist_state="session")
+        example = str((model["examples"] or {}).get("key", ""))
+        text = st.text_input(key, value=example, key=f"{name} key", persist_state="session")
         pressed = st.form_submit_button("Look up")
     wanted = asked(f"{name} key", pressed, text)
     if not wanted:
