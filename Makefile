@@ -16,7 +16,7 @@ demo: .venv/.run ## set up, and run the ready pipeline smart-home; ARGS="--exit-
 	.venv/bin/tidemill up smart-home $(ARGS)
 
 test: lint ## set up, and check style, types, layers and the whole test suite; ARGS go to pytest
-	.venv/bin/pytest -n 2 --dist loadgroup $(ARGS)
+	.venv/bin/pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 soak: .venv/.dev ## one hour of a steady stream with a random kill each minute; MINUTES=5 for less
 	.venv/bin/python -m bench.soak --minutes $(or $(MINUTES),60)

@@ -70,10 +70,7 @@ class Visit:
         return self.page
 
     def go(self, title: str) -> None:
-        """To another page by the link at the top; on a phone by the menu."""
-        menu = self.page.get_by_test_id("stExpandSidebarButton")
-        if menu.is_visible():
-            menu.click()
+        """To another page by its link at the top."""
         self.page.get_by_role("link", name=title, exact=True).click()
 
     def metric(self, label: str) -> int:

@@ -4,25 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from xdist.scheduler import LoadScopeScheduling
 
 from tidemill.stream.broker import EmbeddedBroker
 from tidemill.stream.jars import kafka_jars
 from tidemill.training import spark as sparks
 
-WHOLE_RUNS = {"test_kills", "test_soak", "test_up", "test_console"}
+WHOLE_RUNS, SERVICES = "whole runs", "services"
+FIRST = {WHOLE_RUNS: 0, SERVICES: 1}
+RUNNING = {"test_kills", "test_soak", "test_up", "test_console"}
+
+
+class TwoWorkers(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """Whole runs of many processes come one after the other, beside the tests that share Kafka and Spark, which are one
+    worker's so that each of those is started once; all other files go to whichever worker is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return place_of(Path(nodeid.split("::", 1)[0]))
+
+
+def place_of(path: Path) -> str:
+    """What a file's tests share; the file itself where they share nothing with others."""
+    if path.stem in RUNNING:
+        return WHOLE_RUNS
+    text = (Path(__file__).parent / path.name).read_text(encoding="utf-8")
+    return SERVICES if "spark: SparkSession" in text or "kafka: str" in text else path.stem
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoWorkers:
+    return TwoWorkers(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where the suite is run by two workers: those who share Kafka and Spark are one worker's, so that each is started
-    once; whole runs of many processes come one after the other, beside them."""
+    """The longest first, so that no worker waits for the other at the end."""
+    places = {path: place_of(path) for path in {item.path for item in items}}
     for item in items:
-        if {"kafka", "spark"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("services"))
-        elif item.path.stem in WHOLE_RUNS:
-            item.add_marker(pytest.mark.xdist_group("whole runs"))
+        if {"kafka", "spark"} & set(getattr(item, "fixturenames", ())) and places[item.path] not in FIRST:
+            raise pytest.UsageError(f"{item.nodeid} has Kafka or Spark, which its file does not show: annotate them")
+    items.sort(key=lambda item: FIRST.get(places[item.path], len(FIRST)))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -56,12 +57,14 @@ def copy_scorers(run: Run) -> None:
         write(path, TEXT | text, {key: np.array(values) for key, values in arrays.items()})
 
 
-def statements(run: Run, work: Callable[[], object]) -> list[str]:
-    """The SQL statements that the run's catalog is asked while ``work`` is done."""
+def statements(run: Run, work: Callable[[], object], of_thread: int | None = None) -> list[str]:
+    """The SQL statements that the run's catalog is asked while ``work`` is done: by one thread, or by all, among them
+    the one that watches it."""
     asked: list[str] = []
 
     def note(*told: Any) -> None:
-        asked.append(told[2])
+        if of_thread in (None, threading.get_ident()):
+            asked.append(told[2])
 
     sa.event.listen(run.catalog.engine, "before_cursor_execute", note)
     try:

@@ -137,6 +137,9 @@ class MemoryReader:
     def silent(self) -> bool:
         return not self.unread
 
+    def confirm(self, seconds: float) -> None:
+        """There is no other log."""
+
     def is_end(self, message: MemoryMessage) -> bool:
         return message.mark == "end"
 

@@ -73,6 +73,7 @@ DOCUMENT: dict[str, Any] = {
                 "name": "label",
                 "g": "generation",
                 "m": "model",
+                "new": "unseen",
             },
         },
         {"path": "/size_of", "model": "size"},

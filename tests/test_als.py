@@ -24,12 +24,12 @@ from tests.support import DATA
 from tidemill import scoring, spec
 from tidemill.catalog import TrainedModel
 from tidemill.errors import ParityFailed
-from tidemill.scoring.als import AlsScorer, Settings, als_scorer, fold_in, gram, least_nonnegative, packed
+from tidemill.scoring.als import AlsScorer, Scale, Settings, als_scorer, fold_in, gram, least_nonnegative, packed
 from tidemill.scoring.storage import Stored
 from tidemill.training.estimators import model_faults
 from tidemill.training.features import HELD, Inputs
 from tidemill.training.fitting import Files, train
-from tidemill.training.recommend import Ratings, compare_factors, titled
+from tidemill.training.recommend import Ratings, compare_factors, scale_of, titled
 from tidemill.training.survey import survey
 
 SEED = 7
@@ -406,6 +406,15 @@ def test_unknown_items_are_named_and_all_unknown_is_an_error() -> None:
     assert {one["item"] for one in found.items} == {1, 2}
     with pytest.raises(ValueError, match="none of the items is known"):
         scorer.recommend({"nine": 2.0}, 10)
+
+
+def test_the_scale_of_ratings_is_that_of_32_bits() -> None:
+    """A rating is within the scale if it is one that training had, though no number of 32 bits is just 0.1 or 4.9."""
+    values = np.array([4.9, 0.1, 3.0], dtype=np.float32)
+    places = np.zeros(3, dtype=np.intp)
+    scale = Scale(*scale_of(Ratings(places, places, values, np.array([False, True, False]))))
+    assert scale == (0.1, 4.9)
+    assert [scale.has(one) for one in (0.0999, 0.1, 3, 4.9, 4.9001)] == [False, True, True, True, False]
 
 
 def test_titles_are_found_by_the_text_of_the_key() -> None:

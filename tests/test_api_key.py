@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,34 @@ from starlette.routing import Route
 
 from tests.serving_run import api_of, new_run, publish, seal
 from tidemill.errors import InputError
+from tidemill.keys import VARIABLE, api_key, require_key
 from tidemill.serving.app import create_app
-from tidemill.serving.keys import VARIABLE, api_key, require_key
 from tidemill.serving.live import Live
 
 KEY = "correct-horse-battery-staple"
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
+
+
+GOOD = [
+    {"Authorization": f"Bearer {KEY}"},
+    {"X-API-Key": KEY},
+    basic("anyone", KEY),
+    basic("", KEY),
+    {"X-API-Key": KEY} | basic("proxy", "its own"),
+]
+BAD: list[dict[str, str]] = [
+    {},
+    {"Authorization": f"Bearer {KEY}x"},
+    {"X-API-Key": "1"},
+    {"Authorization": KEY},
+    basic("anyone", f"{KEY}x"),
+    basic(KEY, ""),
+    {"Authorization": f"Basic {KEY}"},
+    {"Authorization": f"Basic {b64encode(KEY.encode()).decode()}"},
+]
 
 
 @pytest.fixture
@@ -36,16 +60,25 @@ def test_every_route_but_health_wants_the_key(tmp_path: Path, key_file: Path) ->
     assert len(paths) > 15
     with api_of(run, key_file=key_file) as client:
         for method, path in [*paths, ("GET", "/nothing/here"), ("PUT", "/models")]:
-            for headers in ({}, {"Authorization": f"Bearer {KEY}x"}, {"X-API-Key": "1"}, {"Authorization": KEY}):
+            for headers in BAD:
                 answer = client.request(method, path, headers=headers)
                 if path == "/health":
                     assert answer.status_code in (200, 503)
                 else:
                     assert (path, answer.status_code) == (path, 401)
-                    assert answer.headers["www-authenticate"] == "Bearer"
+                    assert answer.headers.get_list("www-authenticate") == ["Bearer", 'Basic realm="Tidemill"']
                     assert KEY not in answer.text
-            for good in ({"Authorization": f"Bearer {KEY}"}, {"X-API-Key": KEY}):
+            for good in GOOD:
                 assert client.request(method, path, headers=good).status_code != 401
+
+
+@pytest.mark.parametrize("damaged", [b"Basic", b"Basic ====", b"Basic YQ", b"Basic \xff\xfe", b"Basic /w=="])
+def test_credentials_that_cannot_be_read(tmp_path: Path, key_file: Path, damaged: bytes) -> None:
+    """Credentials that are no base64, or hold no password, are refused like none at all."""
+    with api_of(new_run(tmp_path), key_file=key_file) as client:
+        answer = client.get("/models", headers=[(b"Authorization", damaged)])
+        assert answer.status_code == 401
+        assert answer.json()["error"]["message"] == "this API wants a key"
 
 
 def test_without_a_key_nobody_is_asked_for_one(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from tidemill.catalog import TrainedModel
 from tidemill.errors import CatalogError, FeatureError, ParityFailed
 from tidemill.run import Run
 from tidemill.scoring import storage
-from tidemill.scoring.clusters import ClusterScorer, cluster_scorer
+from tidemill.scoring.clusters import ClusterScorer, cluster_scorer, paths
 from tidemill.scoring.features import Encoder
 from tidemill.scoring.mixture import EPSILON
+from tidemill.scoring.storage import Array
 from tidemill.training import export, trainer
 from tidemill.training.estimators import model_faults
 from tidemill.training.features import FEATURES, HELD, inputs_of, with_label
@@ -178,17 +179,31 @@ def test_many_rows_are_scored_in_slices_as_in_one(fitted: dict[str, Fitted], mon
             assert cluster_scorer(fitted[name].scorer).predict(rows) == whole
 
 
-@pytest.mark.parametrize(
-    ("name", "array"), [("tree", "nodes"), ("mixture", "roots"), ("mixture", "weights"), ("full_mixture", "peaks")]
-)
+# What drives every row out of the cluster whose part of the array this is, wherever Spark's training ended.
+FAULTS: dict[tuple[str, str], Callable[[Array], Array]] = {
+    ("tree", "nodes"): lambda node: node + 1e9,
+    ("mixture", "roots"): lambda root: root * 1e9,
+    ("mixture", "weights"): lambda weight: weight * 0,
+    ("full_mixture", "peaks"): lambda peak: peak - 1e9,
+}
+
+
+@pytest.mark.parametrize(("name", "array"), FAULTS)
 def test_a_planted_fault_fails_parity(
     fitted: dict[str, Fitted], spark: SparkSession, tmp_path: Path, name: str, array: str
 ) -> None:
-    """An exported file whose parts are in the wrong order is found by the comparison with Spark."""
-    stored = storage.read(fitted[name].path)
-    storage.write(tmp_path / "bad.npz", stored.text, stored.arrays | {array: stored.arrays[array][::-1]})
+    """An exported file that is wrong in the part of a single cluster is found by the comparison with Spark."""
+    one, rows = fitted[name], rows_of(300, seed=2)
+    place = int(np.bincount([int(found.prediction) for found in cluster_scorer(one.scorer).predict(rows)]).argmax())
+    stored = storage.read(one.path)
+    part = paths(stored.arrays["parents"].astype(np.intp))[place, 0] if array == "nodes" else place
+    wrong = stored.arrays[array].copy()
+    wrong[part] = FAULTS[name, array](wrong[part])
+    storage.write(tmp_path / "bad.npz", stored.text, stored.arrays | {array: wrong})
+    bad = dataclasses.replace(one, path=tmp_path / "bad.npz")
+    assert cluster_scorer(bad.scorer).predict(rows) != cluster_scorer(one.scorer).predict(rows)
     with pytest.raises(ParityFailed, match=f"the scorer of {name} differs from Spark on"):
-        parity(dataclasses.replace(fitted[name], path=tmp_path / "bad.npz"), frame(spark, rows_of(300, seed=2)))
+        parity(bad, frame(spark, rows))
 
 
 @pytest.mark.parametrize(

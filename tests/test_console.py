@@ -102,7 +102,7 @@ def test_every_page_opens(browser: Browser, trained: Addresses, width: int, dark
 
 
 def test_pages_are_reached_by_the_menu(browser: Browser, trained: Addresses) -> None:
-    """From page to page by the links, on a phone by its menu, without a reload."""
+    """From page to page by the links, on a phone too, without a reload."""
     for width in (WIDE, PHONE):
         with visiting(browser, trained.console, width) as visit:
             page = visit.open("/")

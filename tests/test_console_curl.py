@@ -58,7 +58,7 @@ def test_the_lines_work_against_a_served_pipeline(tmp_path: Path) -> None:
             path = "/models/good/predict"
             row = ROW | {"kind": AWKWARD}
             assert answered(curl("POST", address + path, document=row)) == client.post(path, json=row).json()
-            query = {"text": f"green {AWKWARD}", "top": 2}
+            query: dict[str, Any] = {"text": f"green {AWKWARD}", "top": 2}
             line = curl("GET", f"{address}/models/words/similar", query=query)
             assert answered(line) == client.get("/models/words/similar", params=query).json()
             line = curl("POST", f"{address}/size/1", form={"hours": 4.0, "count": 6})

@@ -17,7 +17,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
 }
 
 
-def cluster(number: int, size: int, shares: dict[str, dict[str, float]] | None = None, **centre: float | None) -> Any:
+def cluster(number: int, size: int, shares: Any = None, **centre: float | None) -> Any:
     return {"cluster": number, "size": size, "centre": centre, "shares": shares or {}}
 
 

@@ -13,7 +13,9 @@ import pytest
 from tests.serving_run import SEARCHING, TEXT, api_of, new_run, publish, routes_document, seal, wait_for_generation
 from tidemill.scoring.als import AlsScorer, packed
 from tidemill.scoring.storage import Stored
+from tidemill.serving.examples import Examples
 from tidemill.serving.items import Items, folded
+from tidemill.serving.live import Live
 
 FILMS = {
     1: ("Heat (1995)", "Action|Crime"),
@@ -59,6 +61,8 @@ def films() -> Items:
         ("heat zebra", []),
         ("!?", []),
         (".*", []),
+        ("heat heat action heat", [3, 20, 1]),
+        ("a c t i o n e h z", [3, 20, 1]),
     ],
 )
 def test_items_are_found(text: str, found: list[int]) -> None:
@@ -124,4 +128,21 @@ def test_a_damaged_batch_gives_no_example(tmp_path: Path) -> None:
     (run.folder / run.catalog.batches()[0].path).write_bytes(b"gone bad")
     with api_of(run) as client:
         assert client.get("/models/size").json()["examples"] is None
+    run.close()
+
+
+def test_a_row_that_cannot_be_read_is_tried_again(tmp_path: Path) -> None:
+    """Examples come from the newest batch once it can be read, though it could not at first."""
+    run = new_run(tmp_path)
+    seal(run, 1, [{"id": 7, "note": "a lamp"}])
+    publish(run, 1, [1])
+    live, examples = Live(run), Examples(run)
+    live.look()
+    path = run.folder / run.catalog.batches()[0].path
+    away = path.rename(tmp_path / "away")
+    assert examples.key(live.now) is None
+    away.rename(path)
+    assert examples.key(live.now) == 7
+    path.unlink()
+    assert examples.key(live.now) == 7
     run.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,7 +80,8 @@ def test_batches_come_in_pages(run: Run, api: httpx.Client) -> None:
     assert seen == [one.document() for one in run.catalog.batches()]
     assert len(small(api, "/batches")) == 100
     assert len(statements(run, lambda: small(api, "/batches", after=400, limit=20))) < 30  # the watching thread's too
-    assert len(statements(run, lambda: run.catalog.batches(after=400, limit=20))) == 2
+    asked = statements(run, lambda: run.catalog.batches(after=400, limit=20), of_thread=threading.get_ident())
+    assert len(asked) == 2
     assert small(api, "/batches/700") == seen[699]
     missing = api.get("/batches/1001")
     assert missing.status_code == 404

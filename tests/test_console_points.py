@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -142,6 +145,53 @@ def test_few_row_groups_of_a_large_file_are_read(tmp_path: Path, monkeypatch: py
     assert (len(some), some.column_names) == (8, ["id"])
     assert read == [[0, 1], [3], [], [1, 3]]
     run.close()
+
+
+def test_a_page_of_a_large_csv_file_reads_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows at the beginning of a large CSV file are had without the rest of it; those at its end are there too."""
+    read: list[int] = []
+
+    class Watched(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            found: bytes = super().read(size)
+            read.append(len(found))
+            return found
+
+    whole = pyarrow.csv.open_csv
+    handles = ExitStack()
+    monkeypatch.setattr(
+        "pyarrow.csv.open_csv", lambda path, **more: whole(handles.enter_context(Watched(path)), **more)
+    )
+    run = new_run(tmp_path, "batches.format=csv")
+    seal(run, 1, [{"id": number, "note": "x" * 100_000} for number in range(300)])
+    batch = run.catalog.batches()[0]
+    assert page(run, batch, 0, 20)["id"].to_pylist() == list(range(20))
+    assert 0 < sum(read) < batch.bytes / 2
+    assert page(run, batch, 295, 20)["id"].to_pylist() == list(range(295, 300))
+    read.clear()
+    assert len(page(run, batch, 300, 20)) == 0
+    assert read == []
+    handles.close()
+    run.close()
+
+
+def test_a_generation_is_sampled_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the limit, the batches are read once for each pair of columns, and fewer points are as evenly spread."""
+    opened: list[int] = []
+
+    def watched(run: Run, batch: Any, *rest: Any) -> Any:
+        opened.append(batch.batch)
+        return spread(run, batch, *rest)
+
+    monkeypatch.setattr("tidemill.serving.points.spread", watched)
+    publish(run, 1, [1, 2])
+    with api_of(run) as client:
+        found = [points(client, x="hours", y="id", limit=limit)["columns"]["y"] for limit in (4, 10, 5000)]
+        assert opened == [1, 2]
+        points(client, x="id", y="id", limit=10)
+        assert opened == [1, 2, 1, 2]
+    run.close()
+    assert found == [[2, 7, 12, 17], list(range(1, 20, 2)), list(range(20))]
 
 
 def test_places_are_even() -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 import pytest
 
 from tests.serving_run import DOCUMENT, ROW, api_of, new_run, seal
+from tests.support import wait_for
 from tidemill.batches.files import Draft
 from tidemill.catalog import Decision, SideTable, SourceState, Span
 from tidemill.rejects import Rejects
 from tidemill.rows import arrow_schema
 from tidemill.run import Run
-from tidemill.serving.rejected import MOST_COUNTED
+from tidemill.serving.app import MOST_READING
+from tidemill.serving.reject_lines import APART, MOST_COUNTED, RejectLines, counted, marks, parsed
+from tidemill.serving.rejected import Place, some
 
 SEVEN = [{"id": number, "note": 'a "quoted", text\nover lines'} for number in range(7)]
 
@@ -164,10 +170,86 @@ def test_reasons_are_counted_over_a_part(rejecting: Run, api: httpx.Client) -> N
     line = b'{"file":"a.csv","line":1,"reason":"late","text":"y"}\n'
     with (rejecting.rejects / "source.jsonl").open("ab") as file:
         file.write(line * MOST_COUNTED + line[:9])
+    say_rejected(rejecting, api, MOST_COUNTED + 9)
     found = rejects(api, "source", offset=MOST_COUNTED + 6)
     assert found["counted"] == MOST_COUNTED
     assert found["reasons"][0] == {"reason": "late", "count": MOST_COUNTED - 8}
     assert [one["reason"] for one in found["items"]] == ["late"] * 2
+
+
+def say_rejected(run: Run, client: httpx.Client, count: int) -> None:
+    """Have the catalog count so many rejects of the source, and the API know it."""
+    run.catalog.save_source(SourceState("print", rows=count + 1, rejected=count, produced=1, complete=True))
+    wait_for(lambda: rejects(client, "source", limit=1)["rejected"] == count, "the count of rejects")
+
+
+def test_a_page_is_found_without_reading_those_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any page has its lines, of which no others are read as JSON; a file is looked through once, until it changes,
+    and where the catalog says that there are no more it is not looked at for any."""
+    seen: list[int] = []
+    looked: list[str] = []
+
+    def watched(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+        found = parsed(lines)
+        seen.append(len(found))
+        return found
+
+    monkeypatch.setattr("tidemill.serving.reject_lines.parsed", watched)
+    for name, work in (("marks", marks), ("counted", counted)):
+
+        def noted(file: BinaryIO, name: str = name, work: Any = work) -> Any:
+            looked.append(name)
+            return work(file)
+
+        monkeypatch.setattr(f"tidemill.serving.reject_lines.{name}", noted)
+    path, count = tmp_path / "tail.jsonl", 3 * APART + 5
+    path.write_bytes(b"".join(b'{"reason":"%s","line":%d}\n' % (b"x" * (one % 50), one) for one in range(count)))
+    place, lines = Place("tail", count, path), RejectLines()
+    for offset in (0, 7, APART - 1, APART, APART + 1, 2 * APART - 2, 2 * APART, 3 * APART, count - 2):
+        items = some(place, lines, offset, 4)["items"]
+        assert [one["line"] for one in items] == list(range(offset, min(offset + 4, count)))
+    assert some(place, lines, count, 4)["items"] == some(place, lines, 2**31 - 1, 4)["items"] == []
+    assert (sum(seen), looked) == (MOST_COUNTED + 8 * 4 + 2, ["counted", "marks"])
+    assert some(replace(place, rejected=2**31), lines, 2**31 - 1, 4)["items"] == []
+    with path.open("ab") as file:
+        file.write(b'{"reason":"y","line":%d}\n' % count)
+    assert [one["line"] for one in some(replace(place, rejected=count + 1), lines, count, 4)["items"]] == [count]
+    assert sorted(looked) == ["counted", "counted", "marks", "marks"]
+
+
+def test_marks_are_where_lines_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever blocks end, a mark is at the beginning of its line."""
+    content = b"".join(b"%d\n" % one for one in range(400))
+    (tmp_path / "lines").write_bytes(content)
+    monkeypatch.setattr("tidemill.serving.reject_lines.APART", 7)
+    for size in (1, 2, 3, 64, 2**20):
+        monkeypatch.setattr("tidemill.serving.reject_lines.BLOCK", size)
+        with (tmp_path / "lines").open("rb") as file:
+            found = marks(file)
+        assert [int(content[place:].split(b"\n")[0]) for place in found] == list(range(0, 400, 7))
+
+
+def test_slow_readers_hold_up_nobody_else(rejecting: Run, api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many requests wait for a file, only a few read at a time, and the others of the API are answered."""
+    go_on, reading = threading.Event(), threading.Semaphore(0)
+
+    def slow(*_: Any) -> dict[str, Any]:
+        reading.release()
+        assert go_on.wait(30)
+        return {}
+
+    monkeypatch.setattr("tidemill.serving.rejected.some", slow)
+    with ThreadPoolExecutor(50) as pool:
+        try:
+            asked = [pool.submit(api.get, "/rejects/source") for _ in range(50)]
+            for _ in range(MOST_READING):
+                assert reading.acquire(timeout=30)
+            assert api.get("/health").status_code == 503
+            assert {api.get(path).status_code for path in ("/status", "/batches", "/rejects", "/metrics")} == {200}
+            assert not reading.acquire(blocking=False)
+        finally:
+            go_on.set()
+        assert {one.result().status_code for one in asked} == {200}
 
 
 @pytest.mark.parametrize("content", [b"gone bad\n", b"1\n", None])

@@ -91,7 +91,8 @@ def test_only_the_consoles_own_pages_are_answered(addresses: Addresses) -> None:
     assert status_of(own) == 200
     assert status_of(own, Origin=own) == 200
     assert status_of(own, path="/_stcore/stream", Origin=own, **socket_of) == 101
-    for headers in ({"Origin": "https://other.example"}, {"Host": "rebound.example"}, {"Origin": "null"}):
+    foreign = ("Origin", "https://other.example"), ("Origin", "null"), ("Origin", "http://[::1")
+    for headers in ({name: value} for name, value in (*foreign, ("Host", "rebound.example"), ("Host", "[::1"))):
         assert status_of(own, **headers) == 403
         assert status_of(own, path="/_stcore/stream", **(socket_of | headers)) == 403
 

@@ -62,3 +62,19 @@ def test_the_end_of_a_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert said(console) == []
     progress.sum_up(stopped=True)
     assert said(console) == ["rejected 10 rows; see runs/bad/rejects/", "stopped the same command goes on"]
+
+
+def test_a_generation_that_failed_is_told_again_once_it_is_trained(tmp_path: Path) -> None:
+    """A failed one is told of as such; when it was trained anew that is told too, once."""
+    run = trained_run(tmp_path / "run")
+    run.catalog.fail_generation(1, "no room")
+    console = Console(file=io.StringIO(), width=120)
+    lines, supervisor = Lines(run, console), Supervisor(run, [])
+    lines.show(supervisor)
+    assert "generation 1 FAILED: no room" in said(console)
+    run.catalog.begin_generation(1, [1], 10)
+    lines.show(supervisor)
+    publish(run, skipped=0)
+    lines.show(supervisor)
+    lines.show(supervisor)
+    assert [line for line in said(console) if line.startswith("generation 1")] == ["generation 1 10 rows of batch 1"]

@@ -111,13 +111,15 @@ def test_behind_a_key_answers_are_as_documented(keyed: httpx.Client, tmp_path: P
 
 
 def test_the_document_tells_of_the_key(keyed: httpx.Client) -> None:
-    """Every operation but ``/health`` asks for the key, in one of the two ways, and tells of 401."""
+    """Every operation but ``/health`` asks for the key, in one of the three ways, and tells of 401."""
     document = keyed.get("/openapi.json").json()
-    assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "basic", "header"}
     for path, operations in document["paths"].items():
         for operation in operations.values():
             told = operation.get("security"), "401" in operation["responses"]
-            assert told == ((None, False) if path == "/health" else ([{"bearer": []}, {"header": []}], True))
+            assert told == (
+                (None, False) if path == "/health" else ([{"bearer": []}, {"basic": []}, {"header": []}], True)
+            )
 
 
 @pytest.mark.parametrize("hours", [1.5e167, -1.7e308])

@@ -129,3 +129,20 @@ def test_rates() -> None:
     assert isinstance(console.file, io.StringIO)
     assert "100 rows/s" in console.file.getvalue()
     assert "━" not in console.file.getvalue()
+
+
+def test_a_generation_that_failed_and_was_trained_anew(tmp_path: Path) -> None:
+    """The panel shows a failed generation with its reason, and as it is once it is trained anew."""
+    run = trained_run(tmp_path / "run")
+    run.catalog.fail_generation(1, "no room")
+    console, stop = terminal(), Stop()
+    panel = Panel(run, console, stop)
+    panel.begin()
+    panel.show(Supervisor(run, []))
+    assert "generation 1 FAILED: no room" in drawn(console)
+    run.catalog.begin_generation(1, [1], 10)
+    publish(run, skipped=0)
+    stop.set()  # so that it is drawn at once
+    panel.show(Supervisor(run, []))
+    panel.end()
+    assert "generation 1 10 rows; segment cost 1" in drawn(console)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from pyspark.sql import SparkSession
 
+from tests.openapi_examples import refused_examples
 from tests.serving_run import api_of
 from tests.training_run import quiet_stage, run_of, seal_all, table_of
 from tidemill.run import Run
@@ -47,6 +48,7 @@ def new_run(folder: Path) -> Run:
         tables={"films": FILMS},
         models=MODELS,
         generations={"scheme": "cumulative", "holdout": {"share": 0.1}},
+        routes=[{"path": "/films", "model": "taste", "does": "recommend", "answer": {"outside": "outside"}}],
     )
 
 
@@ -156,6 +158,26 @@ def test_a_body_that_is_no_json_or_too_large_is_refused(client: httpx.Client) ->
     refused(client.post("/models/taste/recommend", content=b" " * 2_000_000), 413, "1 MiB")
 
 
+def test_ratings_outside_the_scale_are_answered_and_named(client: httpx.Client) -> None:
+    """They count as they are; what is unknown is not named twice, and where there is nothing to name the key is not
+    there."""
+    answer = recommend(client, {"1": 5.5, "nix": -1.0, "2": 1, "3": 0.5})
+    shapes.Recommendations.model_validate(answer.json())
+    assert films(answer)
+    assert (answer.json()["unknown"], answer.json()["outside"]) == (["nix"], ["1", "3"])
+    assert "outside" not in recommend(client, {"1": 5.0, "2": 1.0, "nix": 70.0}).json()
+    assert "outside" not in recommend(client, {"0": 70.0}, model="liked").json()  # implicit preferences have no scale
+    five, six = (recommend(client, {"1": rating}, top=1).json()["items"][0]["score"] for rating in (5.0, 6.0))
+    assert six > five
+
+
+def test_a_declared_route_may_tell_what_is_outside(client: httpx.Client) -> None:
+    """By the part ``outside``, which is null where there is nothing to name."""
+    assert client.post("/films", json={"ratings": {"1": 9.0}}).json() == {"outside": ["1"]}
+    assert client.post("/films", json={"ratings": {"1": 4.0}}).json() == {"outside": None}
+    assert refused_examples(client) == []
+
+
 def test_a_trained_user_gets_what_they_have_not_rated(client: httpx.Client) -> None:
     """Without any of their items in any row of the generation, held out or not; ids may hold slashes."""
     answer = client.get("/models/taste/recommend/odd/3", params={"top": 7})
@@ -217,10 +239,16 @@ def test_a_recommender_has_the_endpoints_that_it_can_answer(client: httpx.Client
     model = client.get("/models/taste").json()
     shapes.ModelBody.model_validate(model)
     assert (model["user"], model["item"], model["rating"]) == ("who", "film", "stars")
+    assert model["ratings"] == {"minimum": 1.0, "maximum": 5.0}
+    assert client.get("/models/liked").json()["ratings"] is None
     assert {"rmse", "mae", "r2", "cold_rows"} == set(model["generations"][-1]["metrics"])
     paths = client.get("/openapi.json").json()["paths"]
-    body = paths["/models/taste/recommend"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert body["examples"] == [{"ratings": {"1": 5.0, "50": 4.0}, "top": 10}]
+    for name, given in (("taste", [5.0, 1.0]), ("liked", [1.0, 1.0])):
+        body = paths[f"/models/{name}/recommend"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        [example] = body["examples"]
+        assert list(example["ratings"].values()) == given
+        answer = client.post(f"/models/{name}/recommend", json=example).json()
+        assert (answer["unknown"], len(answer["items"])) == ([], example["top"])
     assert {"/models/taste/recommend/{user}", "/models/taste/similar/{item}"} <= set(paths)
     assert "/models/taste/predict" not in paths
 

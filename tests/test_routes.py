@@ -579,6 +579,11 @@ def faults_of(*routes: dict[str, Any], key: str | None = "id") -> list[str]:
         ),
         ({"model": "size", "answer": "probability"}, 'routes[0].answer: found "probability", which no answer'),
         ({"model": "group", "answer": "probabilities"}, 'routes[0].answer: found "probabilities", which no answer'),
+        (
+            {"model": "size", "answer": "unseen"},
+            'routes[0].answer: found "unseen", which no answer of size would have; expected one of prediction, '
+            "generation, model; none of its features is a string",
+        ),
         ({"model": "group", "does": "row", "answer": "label"}, 'routes[0].answer: found "label", which no answer'),
         (
             {"model": "words", "does": "similar", "inputs": {"text": {"name": "name", "default": 5}}},
@@ -628,6 +633,7 @@ def test_what_each_kind_of_model_has() -> None:
         {"path": "/c", "model": "mixture", "answer": {"x": "probability", "y": "centre", "z": "label"}},
         {"path": "/d", "model": "taste", "does": "recommend", "items": {"x": "title", "y": "score", "z": "id"}},
         {"path": "/e", "model": "good", "does": "row", "items": {"x": "label", "y": "probability", "z": "note"}},
+        {"path": "/f", "model": "good", "does": "row", "items": {"x": "unseen"}, "answer": "unseen"},
     )
     document["models"] |= {"vector": vector, "mixture": mixture}
     document["models"]["taste"]["titles"], document["tables"] = "films", {"films": titles}

@@ -317,6 +317,17 @@ def test_an_unseen_category_is_not_taken_for_another(fitted: dict[str, Fitted]) 
     assert all(abs(float(values[colour]) - float(values["violet"])) > 1e-6 for colour in COLOURS)
 
 
+def test_unseen_categories_are_named(fitted: dict[str, Fitted]) -> None:
+    """Every kind of scorer names, of each row, the features whose category training has not seen; else it has none."""
+    row = rows_of(1)[0]
+    rows = [row, row | {"colour": "violet"}, row, row | {"shape": "", "colour": "pink"}]
+    new = [{}, {"colour": "violet"}, {}, {"colour": "pink", "shape": ""}]
+    for one in fitted.values():
+        strings = {feature.name for feature in one.scorer.features if feature.kind == "string"}
+        wanted = [{name: value for name, value in of_row.items() if name in strings} or None for of_row in new]
+        assert [found.unseen for found in one.scorer.predict(rows)] == wanted
+
+
 def test_features_tell_what_was_seen_in_training(fitted: dict[str, Fitted]) -> None:
     """A feature knows its kind, its range or its categories, and an example."""
     rows = rows_of(400)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from tests.serving_run import api_of, new_run, publish
 from tests.serving_run import seal as seal_rows
 from tests.training_run import quiet_stage, run_of, seal, table_of
 from tidemill.errors import CatalogError
-from tidemill.run import Run
+from tidemill.files import sha256
+from tidemill.run import Run, check_batch
 from tidemill.training.trainer import work
 
 
@@ -74,3 +77,25 @@ def test_it_is_not_served(tmp_path: Path, what: str) -> None:
         assert client.post("/models/size/predict", json={"hours": 1.0, "count": 2}).status_code == 200
         path.write_bytes(good)
         assert client.get("/models/size/rows/1").status_code == 200
+
+
+def test_a_file_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many threads ask for a batch that was not looked at yet, its bytes are read once."""
+    run, read = new_run(tmp_path), list[Path]()
+    seal_rows(run, 1, [{"id": 1}])
+    batch, together = run.catalog.batches()[0], threading.Barrier(8)
+
+    def watched(path: Path) -> str:
+        read.append(path)
+        return sha256(path)
+
+    def check() -> None:
+        together.wait(30)
+        check_batch(run, batch)
+
+    monkeypatch.setattr("tidemill.run.sha256", watched)
+    with ThreadPoolExecutor(8) as pool:
+        for one in [pool.submit(check) for _ in range(8)]:
+            one.result()
+    assert read == [run.folder / batch.path]
+    run.close()

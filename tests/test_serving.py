@@ -216,13 +216,28 @@ def test_rows_are_answered_in_their_order(api: httpx.Client) -> None:
 def test_a_declared_route_answers_in_its_own_keys(api: httpx.Client) -> None:
     """A route of the pipeline file maps its keys to parts of the prediction; without a map it answers as all do."""
     chance = chance_of_good(2, ROW)
-    expected = {"class": 0, "p": 1 - chance, "name": "bad", "g": 2, "m": "good"}
+    expected = {"class": 0, "p": 1 - chance, "name": "bad", "g": 2, "m": "good", "new": None}
     answer = api.post("/is_good", json=ROW | {"hours": 1.5}).json()
     chance = chance_of_good(2, {"hours": 1.5})
     assert answer.pop("all") == pytest.approx({"0": 1 - chance, "1": chance}, rel=1e-12)
     assert answer == expected | {"p": pytest.approx(1 - chance, rel=1e-12)}
     assert [one["m"] for one in api.post("/is_good", json={"rows": [ROW, ROW]}).json()] == ["good", "good"]
     assert api.post("/size_of", json=ROW).json() == api.post("/models/size/predict", json=ROW).json()
+
+
+def test_categories_that_training_has_not_seen_are_named(api: httpx.Client) -> None:
+    """A prediction names the categories of its row that are new to the model, and only such a prediction has the key;
+    each row of many has its own, and a declared route may have them as a part."""
+    new = ROW | {"kind": "ladder"}
+    answer = api.post("/models/good/predict", json=new).json()
+    assert answer["unseen"] == {"kind": "ladder"}
+    assert "unseen" not in api.post("/models/good/predict", json=ROW).json()
+    rows = [ROW, new, ROW | {"kind": "fan"}, ROW | {"kind": ""}]
+    answers = api.post("/models/good/predict", json={"rows": rows}).json()
+    assert [one.get("unseen") for one in answers] == [None, {"kind": "ladder"}, None, {"kind": ""}]
+    assert answers[1] == answer
+    assert [one["new"] for one in api.post("/is_good", json={"rows": rows[:2]}).json()] == [None, {"kind": "ladder"}]
+    assert "unseen" not in api.post("/models/group/predict", json=new).json()
 
 
 def test_a_declared_route_can_not_hide_a_model(tmp_path: Path) -> None:

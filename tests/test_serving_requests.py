@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from pydantic import TypeAdapter
 
 from tests.serving_run import api_of, new_run, publish, seal, wait_for_generation
 from tidemill.run import Run
-from tidemill.serving import shapes, shapes_run
+from tidemill.serving import openapi, shapes, shapes_run
 from tidemill.serving.inputs import MOST_ROWS
+from tidemill.serving.live import Snapshot
 from tidemill.serving.predict import MOST_BYTES
 
 GOOD = {"kind": "lamp", "hours": 2.5, "on": True}
@@ -351,6 +354,37 @@ def test_the_examples_change_with_the_newest_generation(tmp_path: Path) -> None:
         assert after["examples"] == [GOOD]
         assert after["properties"]["hours"]["description"] == "In training: 0 to 24"
     run.close()
+
+
+def test_the_document_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the document is made the API answers all else; however many ask for it, it is made once a generation."""
+    go_on, making = threading.Event(), threading.Semaphore(0)
+    whole = openapi.Description._document
+
+    def slow(self: openapi.Description, snapshot: Snapshot) -> dict[str, Any]:
+        making.release()
+        assert go_on.wait(30)
+        return whole(self, snapshot)
+
+    monkeypatch.setattr(openapi.Description, "_document", slow)
+    run = new_run(tmp_path)
+    publish(run, 1)
+    with api_of(run) as client, ThreadPoolExecutor(50) as pool:
+        try:
+            asked = [pool.submit(client.get, "/openapi.json") for _ in range(50)]
+            assert making.acquire(timeout=30)
+            for path in ("/health", "/metrics", "/models", "/docs"):
+                assert client.get(path).status_code == 200
+        finally:
+            go_on.set()
+        documents = [one.result().raise_for_status().content for one in asked]
+        assert not making.acquire(blocking=False)
+        publish(run, 2)
+        wait_for_generation(client, 2)
+        documents.append(client.get("/openapi.json").content)
+        assert making.acquire(blocking=False)
+    run.close()
+    assert (len(documents), len(set(documents))) == (51, 1)
 
 
 @pytest.mark.parametrize("path", ["/models/size/predict", "/is_good", "/size_of"])

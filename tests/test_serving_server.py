@@ -161,7 +161,7 @@ def test_the_stage_ends_soon_and_cleanly(run: Run, tmp_path: Path) -> None:
         assert address, process.communicate()[1].decode()
         with httpx.Client(base_url=address) as client, socket.create_connection(host_and_port(address)) as half:
             assert client.post("/size_of", json=ROW).status_code == 200
-            half.sendall(b"POST /size_of HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+            half.sendall(b"POST /size_of HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
             wait_for(lambda: client.get("/health").status_code == 200, "an answer")
             process.send_signal(signal.SIGTERM)
             began = time.monotonic()
@@ -180,6 +180,46 @@ def host_and_port(address: str) -> tuple[str, int]:
     url = httpx.URL(address)
     assert url.port is not None
     return url.host, url.port
+
+
+# --- by which name it is asked for ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "127.8.9.1:8000", "[::1]", "[::1]:8000"])
+def test_loopback_names_are_answered(run: Run, host: str) -> None:
+    """On loopback this machine answers to each of its own names, with and without a port."""
+    with api_of(run) as client:
+        assert client.get("/status", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example:5000",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "192.0.2.1",
+        "[::1",
+        "::1]",
+        "[",
+        "",
+        "a:b:1",
+    ],
+)
+def test_other_names_are_refused_on_loopback(run: Run, host: str) -> None:
+    """Where there is no key a page whose name is led here reads nothing (DNS rebinding)."""
+    with api_of(run) as client:
+        answer = client.get("/status", headers={"Host": host})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "host")
+        assert 'status="403"} 1.0' in client.get("/metrics").text
+
+
+def test_a_key_is_enough(run: Run, tmp_path: Path) -> None:
+    """Where there is a key it decides, whatever the name."""
+    (tmp_path / "key").write_text("correct-horse-battery-staple")
+    with api_of(run, key_file=tmp_path / "key") as client:
+        headers = {"Host": "any.example", "X-API-Key": "correct-horse-battery-staple"}
+        assert client.get("/status", headers=headers).status_code == 200
 
 
 # --- last resorts -------------------------------------------------------------------------------------------------
@@ -212,7 +252,7 @@ def test_a_client_that_hangs_up_disturbs_nobody(run: Run) -> None:
     with api_of(run) as client:
         for _ in range(20):
             with socket.create_connection(host_and_port(str(client.base_url))) as half:
-                half.sendall(b"POST /size_of HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+                half.sendall(b"POST /size_of HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
         gone = 'status="499"} 20.0'
         wait_for(lambda: gone in client.get("/metrics").text, "twenty clients that hung up")
         assert client.post("/size_of", json=ROW).status_code == 200

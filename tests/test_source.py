@@ -238,6 +238,22 @@ def test_what_is_not_there_or_is_no_file(tmp_path: Path) -> None:
     assert "can't read loop.csv" in refused(tmp_path / "loop.csv", TWO).message
 
 
+def test_what_may_never_end_is_not_read(tmp_path: Path) -> None:
+    """A pipe is refused before it is opened, which would wait for a writer: by its name, by a link, and in a glob."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "link.csv").symlink_to("pipe.csv")
+    (tmp_path / "null.csv").symlink_to(os.devnull)
+    for name in ("pipe.csv", "link.csv", "null.csv", "pipe*.csv"):
+        error = refused(tmp_path / name, TWO)
+        assert "is no regular file" in error.message
+        assert "write what it holds to a file" in error.hint
+    written(tmp_path, "id,name\n1,one\n", "whole.csv")
+    (tmp_path / "pipe.csv").unlink()
+    (tmp_path / "link.csv").unlink()
+    (tmp_path / "link.csv").symlink_to("whole.csv")
+    assert read(tmp_path / "link.csv", TWO)[0] == [(1, "one")]
+
+
 @pytest.mark.parametrize("name", ["data.csv", "data.csv.gz", "data.jsonl", "data.parquet"])
 def test_a_file_that_may_not_be_read(tmp_path: Path, name: str) -> None:
     """A file, or a folder, without permission to read it is an error that says so."""

@@ -22,14 +22,14 @@ from tests.serving_run import api_of, new_run, publish, routes_document, seal, s
 from tests.support import wait_for
 from tests.test_routes import faults_of
 from tidemill.catalog import SideTable
-from tidemill.errors import PipelineInvalid, QueryError, TimeLimit
+from tidemill.errors import Busy, PipelineInvalid, QueryError, TimeLimit
 from tidemill.files import sha256
 from tidemill.run import Run
 from tidemill.serving.app import create_app
 from tidemill.serving.live import Live, Served
 from tidemill.serving.sql import Cursor, Database, bound, plain_key
 from tidemill.serving.sql_query import Query
-from tidemill.serving.sql_routes import NAME, SqlRoute
+from tidemill.serving.sql_routes import MOST_QUERIES, NAME, SqlRoute
 from tidemill.spec import Route
 
 TYPES = (
@@ -346,17 +346,58 @@ def test_a_query_that_is_left_behind_keeps_its_slot() -> None:
             assert go_on.wait(30)
             return str(cursor.fetch("select id from rows", {}, 1).rows).encode()
 
-        task = asyncio.create_task(Query(limiter, DATABASE, work).run())
+        task = asyncio.create_task(Query(limiter).run(DATABASE, work))
         assert await asyncio.to_thread(began.wait, 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert limiter.borrowed_tokens == 1
         go_on.set()
-        assert await Query(limiter, DATABASE, work).run() == b"[(1,)]"
+        assert await Query(limiter).run(DATABASE, work) == b"[(1,)]"
         assert limiter.borrowed_tokens == 0
 
     asyncio.run(left_behind())
+
+
+async def asked(route: SqlRoute, **path: int) -> bytes:
+    """What a route answers to a client that stays."""
+    forever = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await forever.wait()
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "headers": [], "query_string": b"", "path_params": path}
+    return bytes((await route.respond(Request(scope, receive))).body)
+
+
+def test_a_query_without_a_slot_says_so(run: Run) -> None:
+    """While queries that were left behind have all slots, others are told in words to ask again; then they can."""
+    live = Live(run)
+    live.prepare(NAME, lambda served: DATABASE)
+    live.look()
+
+    async def all_taken() -> None:
+        limiter, go_on = CapacityLimiter(MOST_QUERIES), threading.Event()
+        at_work = threading.Barrier(MOST_QUERIES + 1)
+
+        def work(cursor: Cursor) -> bytes:
+            at_work.wait(30)
+            assert go_on.wait(30)
+            return b""
+
+        route = SqlRoute(Route(path="/x", sql="select id from rows", answer="list"), live, limiter)
+        tasks = [asyncio.create_task(Query(limiter).run(DATABASE, work)) for _ in range(MOST_QUERIES)]
+        await asyncio.to_thread(at_work.wait, 30)
+        for task in tasks:
+            task.cancel()
+        with pytest.raises(Busy, match="4 SQL queries, as many as this API runs at a time, are still at work"):
+            await asked(route)
+        go_on.set()
+        assert await asked(route) == b"[1]"
+        assert limiter.borrowed_tokens == 0
+
+    asyncio.run(all_taken())
 
 
 def test_waiting_for_an_older_generation_counts(run: Run) -> None:
@@ -371,21 +412,11 @@ def test_waiting_for_an_older_generation_counts(run: Run) -> None:
     live.prepare(NAME, made)
     live.look()
 
-    async def asked() -> bytes:
-        forever = asyncio.Event()
-
-        async def receive() -> dict[str, Any]:
-            await forever.wait()
-            return {"type": "http.disconnect"}
-
-        scope = {"type": "http", "headers": [], "query_string": b"", "path_params": {"generation": 1}}
-        return bytes((await route.respond(Request(scope, receive))).body)
-
     async def twice() -> None:
         with pytest.raises(TimeLimit):
-            await asked()
+            await asked(route, generation=1)
         ready.set()
-        assert await asked() == b"[1]"
+        assert await asked(route, generation=1) == b"[1]"
 
     declared = Route(path="/x/{generation}", sql="select id from rows", answer="list")
     route = SqlRoute(declared, live, CapacityLimiter(1))

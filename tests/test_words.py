@@ -80,6 +80,13 @@ def test_the_api_says_what_it_serves() -> None:
     assert stage_words("api", facts({"api": ("running", {})}, {"published": 3}, newest=3)) == "serves generation 3"
 
 
+def test_a_failed_console_is_not_a_failed_run() -> None:
+    """What the run goes on without is not what it waits for."""
+    stages: dict[str, tuple[StageState, dict[str, Any]]] = {"collector": ("running", OPEN), "console": ("failed", {})}
+    assert run_words(facts(stages)) == "Batch 2 has 812 of 1,801 rows."
+    assert run_words(facts({"console": ("failed", {})})) == "Nothing has begun yet."
+
+
 def test_a_failed_stage_says_why() -> None:
     """Of a stage that failed the words are its error's; one that is gone without a word is said to be gone."""
     seen = facts({"trainer": ("failed", {})})

@@ -627,6 +627,10 @@ class Catalog:
             connection.execute(sa.delete(stages).where(stages.c.stage == stage.stage))
             connection.execute(sa.insert(stages), asdict(stage) | {"updated_at": now()})
 
+    def forget_stage(self, name: str) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(stages).where(stages.c.stage == name))
+
     def stages(self) -> dict[str, Stage]:
         return {row["stage"]: Stage(**row) for row in self._all(sa.select(stages).order_by(stages.c.stage))}
 

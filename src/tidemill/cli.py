@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import orjson
 import typer
@@ -17,11 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tidemill import __version__
-from tidemill.errors import PipelineInvalid, TidemillError
-from tidemill.run import Run, existing_run, join_run, open_run
-from tidemill.spec import Loaded, load, parse, prepare, ready_pipelines
+from tidemill.errors import InputError, TidemillError
+from tidemill.run import Run, existing_run, is_under_way, join_run, open_run
+from tidemill.spec import Loaded, Raw, load, parse, prepare, ready_pipelines
 from tidemill.stage import LIFELINE, Stage, stage
 from tidemill.stopping import Stop
+
+if TYPE_CHECKING:
+    from tidemill.check import Report
 
 app = typer.Typer(
     help="A stream cut into exact batches, generations of Spark models trained from them, all served live.",
@@ -131,17 +134,18 @@ def up(
     json: Json = False,
 ) -> None:
     """Stream, cut, train, serve and show: the whole pipeline, until Ctrl-C."""
+    from tidemill.check import check as look
+    from tidemill.keys import check_access
     from tidemill.lines import Lines
     from tidemill.panel import Panel
-    from tidemill.serving.keys import check_access
     from tidemill.status import status
-    from tidemill.stream.source import open_source, open_tables
     from tidemill.up import up as run_up
+    from tidemill.web import bound
 
-    loaded = checked(name, data, rows, assignments)
-    open_source(loaded.pipeline, loaded.folder)  # data that can't be read are found before anything starts
-    open_tables(loaded.pipeline, loaded.folder)
+    loaded = accepted(look(name, assignments or (), data, rows), run_dir, fresh, json)
     check_access(loaded.pipeline.serve.host if host is None else host, key_file)
+    if console_port and not no_console:
+        bound(loaded.pipeline.serve.host if host is None else host, console_port, "--console-port").close()
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
     if fresh:
         begin_anew(loaded, run_dir, kafka)
@@ -163,6 +167,16 @@ def up(
         print_json(status(run))
     if exit_when_trained and stop.is_set():
         raise typer.Exit(130)
+
+
+def accepted(report: Report, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:
+    """The pipeline, once its data were judged; those of a run that goes on are not judged again."""
+    if report.loaded and not fresh and is_under_way(report.loaded, run_dir):
+        return report.loaded
+    loaded = report.faultless()
+    for remark in report.remarks():
+        typer.secho(remark, fg="yellow", err=json)
+    return loaded
 
 
 def begin_anew(loaded: Loaded, folder: Path | None, kafka: str | None) -> None:
@@ -231,7 +245,8 @@ def stage_command(title: str, stage_name: str, work: Callable[..., None]) -> Cal
         console_port: ConsolePort = None,
         key_file: KeyFile = None,
     ) -> None:
-        loaded = (checked if work is train else unchecked)(name, data, rows, assignments)
+        load_it = judged if work is train else parse  # judging models needs pyspark, which takes a second to load
+        loaded = load_it(prepare(name, assignments or (), data, rows))
         begins = work in (broker, produce) or LIFELINE in os.environ
         with stage((open_run if begins else join_run)(loaded, run_dir), stage_name) as me:
             work(
@@ -248,9 +263,10 @@ def stage_command(title: str, stage_name: str, work: Callable[..., None]) -> Cal
     return command
 
 
-def unchecked(name: str, data: str | None, rows: int | None, assignments: list[str] | None) -> Loaded:
-    """The pipeline for a stage that trains nothing: judging models needs pyspark, which takes a second to load."""
-    return load(name, assignments or (), data, rows)
+def judged(raw: Raw) -> Loaded:
+    from tidemill.check import judged
+
+    return judged(raw)
 
 
 def broker(me: Stage, **_: Any) -> None:
@@ -277,12 +293,12 @@ def train(me: Stage, master: str | None, **_: Any) -> None:
     run_trainer(me, master)
 
 
-def console(me: Stage, host: str | None, console_port: int | None, **_: Any) -> None:
+def console(me: Stage, host: str | None, console_port: int | None, key_file: Path | None, **_: Any) -> None:
     from tidemill.console.server import run_console
 
     spec = me.run.pipeline.serve
     port = spec.console_port if console_port is None else console_port
-    run_console(me, spec.host if host is None else host, port, only_that_port=console_port is not None)
+    run_console(me, spec.host if host is None else host, port, console_port is not None, key_file)
 
 
 def serve(me: Stage, host: str | None, port: int | None, key_file: Path | None, **_: Any) -> None:
@@ -335,36 +351,22 @@ def pipeline_document(name: str, pipeline: Any) -> dict[str, Any]:
 
 @app.command()
 def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = None, json: Json = False) -> None:
-    """Find every fault of a pipeline, of its source and of its tables, without running it."""
-    from tidemill.stream.source import open_source, open_tables
+    """Find every fault of a pipeline, of its source and of its tables, and try their first rows, without running it."""
+    from tidemill.check import check as look
 
-    try:
-        loaded = checked(name, data, rows, assignments)
-    except PipelineInvalid as error:
-        if not json:
-            raise
-        print_json({"ok": False, "faults": [fault.document() for fault in error.faults]})
-        raise typer.Exit(error.exit_code) from error
-    reader = open_source(loaded.pipeline, loaded.folder)
-    tables = open_tables(loaded.pipeline, loaded.folder)
+    report = look(name, assignments or (), data, rows)
     if json:
-        print_json({"ok": True, "faults": [], "pipeline": loaded.pipeline.document()})
-    else:
-        others = "".join(f"; table {name}: {table.title}" for name, table in tables.items())
-        typer.echo(f"{loaded.pipeline.name}: no fault found; source: {reader.title}{others}")
-
-
-def checked(name: str, data: str | None, rows: int | None, assignments: list[str] | None) -> Loaded:
-    """The pipeline, its models and the SQL of its routes judged too.
-
-    Raises:
-        PipelineInvalid: with every fault there is.
-    """
-    from tidemill.serving.route_check import route_faults
-    from tidemill.training.estimators import model_faults
-
-    raw = prepare(name, assignments or (), data, rows)
-    return parse(raw, [*model_faults(raw.values), *route_faults(raw.values)])
+        print_json(report.document())
+        if report.faults:
+            raise typer.Exit(InputError.exit_code)
+        return
+    loaded = report.faultless()
+    others = "".join(f"; table {key}: {one.title}" for key, one in report.tables.items())
+    typer.echo(f"{loaded.pipeline.name}: no fault found; source: {report.tried['source'].title}{others}")
+    for key, tried in report.tried.items():
+        typer.echo(f"{key}: {tried.sentence()}")
+    for note in report.notes:
+        typer.echo(f"note: {note}")
 
 
 @app.command("status")

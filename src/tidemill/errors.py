@@ -30,7 +30,10 @@ def did_you_mean(found: str, known: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong in a pipeline file: where, what was found, what was expected, and a way out."""
+    """One thing that is wrong in a pipeline file: where, what was found, what was expected, and a way out.
+
+    ``expected`` is empty where ``found`` is a sentence that says all.
+    """
 
     path: str
     found: str
@@ -38,7 +41,9 @@ class Fault:
     hint: str = ""
 
     def __str__(self) -> str:
-        sentence = f"{self.path}: found {self.found}; expected {self.expected}"
+        sentence = f"{self.path}: {self.found}"
+        if self.expected:
+            sentence = f"{self.path}: found {self.found}; expected {self.expected}"
         return f"{sentence}; {self.hint}" if self.hint else sentence
 
     def document(self) -> dict[str, str]:
@@ -163,6 +168,10 @@ class StreamFailed(TidemillError):
     passing = True
 
 
+class KafkaAway(StreamFailed):
+    """Kafka does not answer just now; asked again, it may."""
+
+
 class LogLost(TidemillError):
     """Kafka's log does not hold what the catalog says it held: rows can't be told from lost ones any more."""
 
@@ -259,11 +268,25 @@ class TimeLimit(QueryError):
     status = 503
 
 
+class Busy(QueryError):
+    """A SQL route's query did not begin in time, as others were at work."""
+
+    code = "busy"
+    status = 503
+
+
 class Unauthorized(RequestError):
     """The API wants a key that the request does not bear."""
 
     code = "unauthorized"
     status = 401
+
+
+class ForeignHost(RequestError):
+    """The request asks for another name than this machine's own, as a page of another site may (DNS rebinding)."""
+
+    code = "host"
+    status = 403
 
 
 class NotFound(RequestError):

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
-from tidemill.errors import BootstrapError, NoRun, StreamFailed, TopicError
+from tidemill.errors import BootstrapError, KafkaAway, NoRun, StreamFailed, TopicError
 from tidemill.run import Run
 from tidemill.spec import Pipeline, Secret
 from tidemill.stopping import Stop
 
 ANSWER_SECONDS = 10.0
+SPREAD_SECONDS = 1.0  # within which every broker knows of a new topic
 
 # The client, or another try, gets over these.
 TRANSIENT = {
@@ -113,24 +114,37 @@ def reach(cluster: Cluster, seconds: float = ANSWER_SECONDS) -> AdminClient:
     return admin
 
 
-def describe(admin: AdminClient, name: str) -> Topic | None:
-    """The topic of that name, or None."""
+def describe(admin: AdminClient, name: str, seconds: float = ANSWER_SECONDS) -> Topic | None:
+    """The topic of that name, or None.
+
+    Raises:
+        KafkaAway: it does not say within ``seconds``.
+        StreamFailed: it refuses to.
+    """
     try:
-        found = admin.describe_topics(TopicCollection([name]), request_timeout=ANSWER_SECONDS)[name].result()
+        found = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)[name].result()
     except KafkaException as error:
-        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        code = error.args[0].code()
+        if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return None
-        raise StreamFailed(f"Kafka can't describe the topic {name}: {reason(error)}") from error
+        kind = KafkaAway if code in TRANSIENT else StreamFailed
+        raise kind(f"Kafka can't describe the topic {name}: {reason(error)}", "see Kafka's log") from error
     return Topic(name, str(found.topic_id), len(found.partitions))
 
 
-def same(admin: AdminClient, name: str, id: str) -> Topic:
-    """The topic of that name, if it is still the one with that id.
+def same(admin: AdminClient, name: str, id: str, seconds: float = ANSWER_SECONDS) -> Topic:
+    """The topic of that name, if it is still the one with that id. Then all that was read from it by now, and written
+    to it, was so in that one: clients go by the name, and go on, unasked, in a topic that was made anew.
 
     Raises:
         TopicError: it is gone, or was made anew.
+        KafkaAway: Kafka does not say within ``seconds``.
+        StreamFailed: it refuses to.
     """
-    topic = describe(admin, name)
+    topic = describe(admin, name, seconds)
+    if topic is None:
+        time.sleep(SPREAD_SECONDS)
+        topic = describe(admin, name, seconds)
     if topic is None or topic.id != id:
         what = "is gone" if topic is None else "was deleted and made anew"
         raise TopicError(f"the topic {name} {what}: this run's rows were in it", "begin anew with --fresh")
@@ -192,13 +206,20 @@ def reason(error: KafkaException) -> str:
 
 def header(message: Message, name: str, run_id: str) -> dict[str, Any] | None:
     """What this run wrote in a message's header ``name``; None where there is none or another run's."""
+    found = marked(message, name)
+    return found if found is not None and found.get("run") == run_id else None
+
+
+def marked(message: Message, name: str) -> dict[str, Any] | None:
+    """What any run wrote in a message's header ``name``; None where there is none, or where it is no mark: others may
+    write what they like."""
     for key, value in message.headers() or []:
         if key == name and isinstance(value, bytes):
             try:
                 mark = json.loads(value)
             except ValueError:
                 return None
-            return mark if isinstance(mark, dict) and mark.get("run") == run_id else None
+            return mark if isinstance(mark, dict) else None
     return None
 
 

@@ -31,6 +31,7 @@ class Lines:
         self._batch = 0
         self._generation = 0
         self._endpoints: set[tuple[str, str]] = set()
+        self._failed: set[int] = set()
         self._restarts = 0
         self._told_fetching = self._told_end = self._told_trained = False
 
@@ -54,8 +55,11 @@ class Lines:
             if one.state == "training":
                 break
             self._generation = one.generation
-            for what, text in describe_generation(one):
-                self.say(what, text)
+            self._say_generation(one)
+        for number in sorted(self._failed):
+            again = self._run.catalog.generation(number)
+            if again and again.state == "published":
+                self._say_generation(again)
         for restart in supervisor.restarts[self._restarts :]:
             self.say("restart", restart)
         self._restarts = len(supervisor.restarts)
@@ -70,6 +74,12 @@ class Lines:
 
     def say(self, what: str, text: str) -> None:
         say(self._console, what, text)
+
+    def _say_generation(self, one: Generation) -> None:
+        """Tell of one that is published, or that failed: it may be trained anew."""
+        (self._failed.add if one.state == "failed" else self._failed.discard)(one.generation)
+        for what, text in describe_generation(one):
+            self.say(what, text)
 
     def _say_milestones(self, now: dict[str, Any]) -> None:
         if not self._told_end and stream_ended(self._run):
@@ -119,6 +129,8 @@ def headline(one: Generation) -> str:
     """A generation in one line: each model with the first of its metrics."""
     if one.state == "failed":
         return f"FAILED: {one.error}"
+    if one.state == "training":
+        return f"{counted(one.rows, 'row')}, in training"
     models = (f"{name} {first}" for name, model in one.models.items() if (first := next(metrics_of(model), "")))
     return f"{counted(one.rows, 'row')}; {', '.join(models)}"
 

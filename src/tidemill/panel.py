@@ -97,7 +97,11 @@ class Panel:
         )
 
     def _follow(self) -> None:
-        """Take note of the batches and generations that are new since the last time."""
+        """Take note of the batches and generations that are new since the last time; one that failed may be trained
+        anew."""
+        for place, one in enumerate(self._generations):
+            if one.state != "published":
+                self._generations[place] = self._run.catalog.generation(one.generation) or one
         self._batches.extend(self._run.catalog.batches(after=self._batches[-1].batch if self._batches else 0))
         known = self._generations[-1].generation if self._generations else 0
         for one in self._run.catalog.generations(after=known):

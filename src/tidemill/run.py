@@ -19,6 +19,7 @@ import hashlib
 import io
 import os
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 FREE_TO_CHANGE = {"title", "serve", "routes"}
 FREE_IN_COLUMN = {"unit", "title"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
+AT_ONCE = 16  # sealed files whose content is looked at; two threads never look at the same one
 LOOKED_AT_SECONDS = 0.3
 OWN_ENTRIES = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
 
@@ -52,6 +54,7 @@ class Run:
         self.catalog = catalog
         self.id = id
         self.intact: dict[str, tuple[int, ...]] = {}
+        self.looking = tuple(threading.Lock() for _ in range(AT_ONCE))
 
     @property
     def batches(self) -> Path:
@@ -123,7 +126,11 @@ def difference(run: Run, batch: Batch, content: bool) -> str | None:
     if found.st_size != batch.bytes:
         return f"has {found.st_size} bytes, the catalog says {batch.bytes}"
     seen = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    if content and run.intact.get(batch.path) != seen:
+    if not content:
+        return None
+    with run.looking[batch.batch % AT_ONCE]:
+        if run.intact.get(batch.path) == seen:
+            return None
         digest = sha256(path)
         if digest != batch.sha256:
             return f"has sha256 {digest}, the catalog says {batch.sha256}"
@@ -215,6 +222,18 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
             f"{folder} holds a run of {recorded.pipeline}, not of {loaded.pipeline.name}", "give another --run-dir"
         )
     return Run(loaded, folder, catalog, recorded.id)
+
+
+def is_under_way(loaded: Loaded, folder: Path | None = None) -> bool:
+    """Whether this pipeline's run is in ``folder`` and has a sealed batch, or all of its source, by now."""
+    try:
+        run = existing_run(loaded, folder)
+    except (NoRun, RunFolderError):
+        return False  # what else is there, open_run refuses
+    source = run.catalog.source()
+    found = (source is not None and source.complete) or bool(run.catalog.batches(limit=1))
+    run.close()
+    return found
 
 
 def join_run(loaded: Loaded, folder: Path | None = None) -> Run:

@@ -11,6 +11,7 @@ from tidemill.run import Run
 from tidemill.stage import state_of
 
 ORDER = ("broker", "producer", "collector", "trainer", "api", "console")  # the data's
+DISPENSABLE = frozenset({"console"})  # a run goes on without these stages
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from types import TracebackType
 from tidemill.errors import StageFailed, TidemillError, retried
 from tidemill.run import Run
 from tidemill.stage import LIFELINE
+from tidemill.status import DISPENSABLE
 
 COMMANDS = {
     "broker": "broker",
@@ -24,7 +25,6 @@ COMMANDS = {
     "api": "serve",
     "console": "console",
 }
-DISPENSABLE = {"console"}  # the run goes on without these
 MOST_RESTARTS = 5
 WITHIN_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -66,7 +66,11 @@ class Supervisor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.kill() if kind is KeyboardInterrupt else self.stop()
+        try:
+            if kind is not KeyboardInterrupt:
+                self.stop()
+        finally:
+            self.kill()  # what is left: a second Ctrl-C doesn't wait
 
     def start(self, names: Iterable[str]) -> None:
         for name in names:
@@ -82,7 +86,7 @@ class Supervisor:
         """Look after the stages once: start again what died.
 
         Raises:
-            Refused: a stage found the user's input wrong.
+            Refused: a stage that the run needs found the user's input wrong.
             StageFailed: a stage that the run needs failed in a way that starting it again can't mend, or too often.
         """
         for child in self._children.values():
@@ -125,7 +129,7 @@ class Supervisor:
         """Set when a stage that ended is started again; where that is of no use, go on without it if one can."""
         try:
             child.due = time.monotonic() + self._judge(child, code)
-        except StageFailed as error:
+        except (StageFailed, Refused) as error:
             if child.name not in DISPENSABLE:
                 raise
             child.given_up = True

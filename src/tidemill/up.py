@@ -50,6 +50,7 @@ def up(
     """
     with locked(run.folder / "locks" / "up.lock", busy=f"the run in {run.folder} is up already"):
         with Supervisor(run, arguments) as supervisor:
+            forget(run, unwanted)
             supervisor.start(stages_needed(run, unwanted))
             while not stop.wait(LOOK_SECONDS):
                 supervisor.watch()
@@ -68,6 +69,13 @@ def stages_needed(run: Run, unwanted: Set[str]) -> list[str]:
     if not stream_ended(run):
         names = ["broker", *names, "producer", "collector"]
     return [name for name in (*names, "api", "console") if name not in unwanted]
+
+
+def forget(run: Run, unwanted: Set[str]) -> None:
+    """A stage that is not wanted any more has nothing to say, unless somebody started it by hand."""
+    for name, word in run.catalog.stages().items():
+        if name in unwanted and not run.at_work(word):
+            run.catalog.forget_stage(name)
 
 
 def refuse_failed(run: Run) -> None:

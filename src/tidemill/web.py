@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill.errors import InputError, PortInUse
 from tidemill.stage import Stage
 
 GRACE_SECONDS = 2
 BACKLOG = 2048
+HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::\d*)?")  # a name or address, and perhaps a port
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -97,3 +102,46 @@ def endpoint_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     host = ANY_ADDRESS.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether only this machine reaches the listener."""
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+class LoopbackNames:
+    """Lets through only requests that ask for this machine by a name that is always its own.
+
+    On a loopback address no other name may stand for it: its owner could have it lead here, and so read in a visitor's
+    browser what is served (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, refusal: ASGIApp) -> None:
+        """``refusal`` answers the other requests; a web socket is closed."""
+        self.app = app
+        self.refusal = refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or names_loopback(host_in(scope)):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self.refusal(scope, receive, send)
+
+
+def host_in(scope: Scope) -> bytes:
+    """The Host header of a request as it was sent; empty where there is none."""
+    found: bytes = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    return found
+
+
+@lru_cache(maxsize=256)
+def names_loopback(host: bytes) -> bool:
+    """Whether a Host header says localhost or a loopback address."""
+    match = HOST.fullmatch(host.decode("latin-1").lower())
+    name = (match[1] or match[2]) if match else ""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

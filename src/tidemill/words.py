@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.catalog import Stage, StageState
-from tidemill.status import Counts
+from tidemill.status import DISPENSABLE, Counts
 
 STREAMING = ("broker", "producer", "collector", "trainer")
 GONE = "its process is gone"
@@ -51,11 +51,12 @@ def run_words(facts: Facts) -> str:
     """What the run as a whole is doing or waits for: one sentence."""
     if facts.trained:
         return outcome(facts)
-    failed = next((name for name, state in facts.states.items() if state == "failed"), None)
+    needed = {name: state for name, state in facts.states.items() if name not in DISPENSABLE}
+    failed = next((name for name, state in needed.items() if state == "failed"), None)
     if failed:
         return f"The {failed} failed: {stage_words(failed, facts).rstrip('.')}."
     if not any(facts.states.get(name) in ("starting", "running") for name in STREAMING):
-        return "The run is stopped; the command that began it goes on." if facts.states else "Nothing has begun yet."
+        return "The run is stopped; the command that began it goes on." if needed else "Nothing has begun yet."
     return f"{awaited(facts)}."
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic
 
 from tidemill import kafka
@@ -20,14 +21,16 @@ from tidemill.batches.merge import Merge
 from tidemill.batches.open import Decoded, OpenBatch, iso
 from tidemill.batches.reader import POLL_SECONDS, M, Reader
 from tidemill.catalog import Decision, SourceState
-from tidemill.errors import StreamFailed
+from tidemill.errors import KafkaAway, StreamFailed
 from tidemill.failpoints import failpoint
 from tidemill.files import disk_errors, orphans
 from tidemill.run import Run, check_batch
-from tidemill.stage import Stage
+from tidemill.stage import Stage, Stopped
 
 REPLAY_SECONDS = 60.0
 MOVED_SECONDS = 1.0
+CONFIRM_SECONDS = 5.0
+CONFIRM_WITHIN = 2.0  # and then it is asked again, or the stage is asked to stop
 
 Clock = Callable[[], float]
 
@@ -116,6 +119,7 @@ class Collector(Generic[M]):
         several = reader.partitions > 1
         self._merge: Merge[M] | None = Merge(range(reader.partitions)) if several else None
         self._asked_at = clock()
+        self._confirmed_at = clock()
 
     def collect(self) -> None:
         """Until the stream has ended or the stage is asked to stop."""
@@ -139,6 +143,7 @@ class Collector(Generic[M]):
         """Take what comes next, if anything does within a moment, and seal what is cut by it or by the silence."""
         self._show()
         self._refuse_moved()
+        self._refuse_gone()
         began = self._clock()
         messages = self._reader.read()
         self._take(messages)
@@ -154,6 +159,7 @@ class Collector(Generic[M]):
         cut = self._cutter.end()
         if cut:
             self._seal(cut)
+        self._confirm()
         self._open.draft.rejects.publish(self._run.rejects / "tail.jsonl")
         self._run.catalog.end_stream(self._ends, self._open.rejected)
 
@@ -163,6 +169,34 @@ class Collector(Generic[M]):
             self._asked_at = self._clock()
             if self._embedded and kafka.moved(self._run, self._embedded):
                 raise StreamFailed("Kafka is at another address now")
+
+    def _refuse_gone(self) -> None:
+        """Raise where the topic is gone, which those who read it are not told. A Kafka that is away is waited for."""
+        if self._clock() - self._confirmed_at > CONFIRM_SECONDS:
+            with suppress(KafkaAway):
+                self._reader.confirm(CONFIRM_WITHIN)
+            self._confirmed_at = self._clock()
+
+    def _confirm(self) -> None:
+        """See that all that was read came from the run's own topic. A Kafka that is away is waited for.
+
+        Raises:
+            TopicError: the topic is gone, or was made anew.
+            StreamFailed: Kafka refuses to say, or is at another address.
+            Stopped: the stage was asked to stop meanwhile.
+        """
+        told = False
+        while True:
+            try:
+                self._reader.confirm(CONFIRM_WITHIN)
+                return
+            except KafkaAway as error:
+                if not told:
+                    self._stage.log.warning("waiting for Kafka before the batch is sealed", reason=error.message)
+                told = True
+            self._refuse_moved()
+            if self._stage.stop.wait(MOVED_SECONDS):
+                raise Stopped
 
     def _show(self) -> None:
         self._stage.count(
@@ -224,6 +258,7 @@ class Collector(Generic[M]):
 
     def _seal(self, cut: Cut) -> None:
         batch = self._open
+        self._confirm()
         batch.cut(cut)
         self._stage.log.info("sealed", batch=batch.batch, rows=batch.rows, cut=cut)
         self._sealed_rows += batch.rows
@@ -252,6 +287,7 @@ def replay(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> Non
 
     Raises:
         StreamFailed: the offsets can't be read.
+        TopicError: the topic is gone, or was made anew.
     """
     batch = OpenBatch(run, decision.batch)
     last = {span.partition: span.last_offset for span in decision.spans}
@@ -269,5 +305,6 @@ def replay(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> Non
                 merge.end(message.partition())
                 del last[message.partition()]
         batch.put_all(Decoded(merge.take(set(), 0), batch.columns))
+    reader.confirm(kafka.ANSWER_SECONDS)
     batch.draft.close()
     batch.seal()

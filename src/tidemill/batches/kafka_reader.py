@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Set
+from typing import NoReturn
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tidemill import kafka
 from tidemill.batches.reader import POLL_SECONDS
 from tidemill.errors import LogLost, StreamFailed
-from tidemill.kafka import CLAIM_HEADER, END_HEADER, Cluster, Topic
+from tidemill.kafka import CLAIM_HEADER, END_HEADER, Cluster, Topic, same
 
 CHUNK = 10_000
 
@@ -35,6 +37,7 @@ class KafkaReader:
                 queued_max_messages_kbytes=65_536,
             )
         )
+        self._admin = AdminClient(cluster.settings())
         self._drained: set[int] = set()
         self._held: set[int] = set()
 
@@ -66,29 +69,45 @@ class KafkaReader:
 
         Raises:
             LogLost: an offset is not, or no longer, in the log.
+            StreamFailed: Kafka does not say.
         """
         for partition, offset in offsets.items():
-            low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(self.topic.name, partition), timeout=kafka.ANSWER_SECONDS
-            )
+            self._refuse_expired(partition, offset)
+            _, high = self._ends(partition)
             if high < offset:
                 raise LogLost(
                     f"partition {partition} of {self.topic.name} ends at offset {high}; {offset} is needed next",
                     "the log lost rows that are sealed; the batches are whole; begin anew with --fresh for the rest",
                 )
-            if low > offset:
-                raise LogLost(
-                    f"partition {partition} of {self.topic.name} begins at offset {low}; {offset} is needed next",
-                    "rows were removed by the topic's retention before they were sealed; begin anew with --fresh and "
-                    "set retention.ms=-1 on the topic",
-                )
         self._drained.clear()
         self._consumer.assign([TopicPartition(self.topic.name, *place) for place in sorted(offsets.items())])
+
+    def _refuse_expired(self, partition: int, offset: int) -> None:
+        """Raise where the row that comes next was removed from the start of the log."""
+        low, _ = self._ends(partition)
+        if low > offset:
+            raise LogLost(
+                f"partition {partition} of {self.topic.name} begins at offset {low}; {offset} is needed next",
+                "rows were removed by the topic's retention before they were sealed; begin anew with --fresh and "
+                "set retention.ms=-1 on the topic",
+            )
+
+    def _ends(self, partition: int) -> tuple[int, int]:
+        """The first offset that a partition holds, and the one after its last."""
+        place = TopicPartition(self.topic.name, partition)
+        try:
+            low, high = self._consumer.get_watermark_offsets(place, timeout=kafka.ANSWER_SECONDS)
+        except KafkaException as error:
+            message = f"Kafka can't say which offsets {self.topic.name} holds: {kafka.reason(error)}"
+            raise StreamFailed(message, "see Kafka's log") from error
+        return low, high
 
     def read(self, most: int = CHUNK, seconds: float = POLL_SECONDS) -> list[Message]:
         """The next messages, at most so many, as soon as there are any; none after so many seconds.
 
         Raises:
+            LogLost: the next ones were removed before they were read.
+            TopicError: the topic is gone, or was made anew.
             StreamFailed: Kafka refuses for good.
         """
         messages = []
@@ -100,8 +119,25 @@ class KafkaReader:
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._drained.add(message.partition())
             elif error.code() not in kafka.TRANSIENT:
-                raise StreamFailed(f"can't read the topic {self.topic.name}: {error.str()}", "see Kafka's log")
+                self._refuse(message, error)
         return messages
+
+    def _refuse(self, message: Message, error: KafkaError) -> NoReturn:
+        """Say what such an error of Kafka's means."""
+        self.confirm(kafka.ANSWER_SECONDS)
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._refuse_expired(message.partition(), message.offset())
+        raise StreamFailed(f"can't read the topic {self.topic.name}: {error.str()}", "see Kafka's log")
+
+    def confirm(self, seconds: float) -> None:
+        """See that all that was read by now came from the run's own topic, and not from one made anew.
+
+        Raises:
+            TopicError: the topic is gone, or was made anew.
+            KafkaAway: Kafka does not say within so many seconds.
+            StreamFailed: it refuses to.
+        """
+        same(self._admin, self.topic.name, self.topic.id, seconds)
 
     def is_end(self, message: Message) -> bool:
         """Whether this is the end-of-stream marker of this run."""

@@ -51,6 +51,15 @@ class Reader(Protocol[M]):
     def silent(self) -> bool:
         """Whether the log, asked just now, has nothing that was not read."""
 
+    def confirm(self, seconds: float) -> None:
+        """See that all that was read by now came from the run's own log, and not from another in its place.
+
+        Raises:
+            TopicError: that log is gone.
+            KafkaAway: it can't be told within so many seconds; asked again, it may be.
+            StreamFailed: it can't be told.
+        """
+
     def is_end(self, message: M) -> bool:
         """Whether this is the end-of-stream marker of this run."""
 

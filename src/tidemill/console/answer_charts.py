@@ -9,14 +9,13 @@ import altair as alt
 
 from tidemill.console.palette import BLUE, PALETTE
 
-BAR_HEIGHT = 28
-HEIGHT = 260
+BAR_HEIGHT, AXIS_HEIGHT, HEIGHT = 28, 105, 260
 
 
 def bars(rows: Sequence[dict[str, Any]], label: str) -> alt.LayerChart:
     """The probability of each class as a bar with its figure, the likeliest on top."""
     base = alt.Chart(alt.InlineData(values=list(rows))).encode(
-        y=alt.Y("class:N", sort=None, title=label, axis=alt.Axis(labelLimit=160)),
+        y=alt.Y("class:N", sort=None, title=label, axis=alt.Axis(labelLimit=160, labelOverlap=False)),
         x=alt.X(
             "probability:Q",
             title="probability (%)",
@@ -26,7 +25,9 @@ def bars(rows: Sequence[dict[str, Any]], label: str) -> alt.LayerChart:
         tooltip=[alt.Tooltip("class:N"), alt.Tooltip("probability:Q", format=".2%")],
     )
     figures = base.mark_text(align="left", dx=4, color="gray").encode(text=alt.Text("probability:Q", format=".1%"))
-    chart: alt.LayerChart = (base.mark_bar(color=BLUE) + figures).properties(height=max(90, BAR_HEIGHT * len(rows)))
+    chart: alt.LayerChart = (base.mark_bar(color=BLUE) + figures).properties(
+        height=AXIS_HEIGHT + BAR_HEIGHT * len(rows)
+    )
     return chart
 
 
@@ -43,7 +44,7 @@ def over_generations(points: Sequence[dict[str, Any]], title: str, share: bool, 
     y = (
         alt.Y("value:O", title=title)
         if named
-        else alt.Y("value:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format="%" if share else "~g"))
+        else alt.Y("value:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format="%" if share else ",~r"))
     )
     chart: alt.Chart = (
         alt.Chart(alt.InlineData(values=list(points)))
@@ -65,9 +66,9 @@ def over_generations(points: Sequence[dict[str, Any]], title: str, share: bool, 
             tooltip=[
                 alt.Tooltip("generation:Q", format="d"),
                 alt.Tooltip("line:N", title="of"),
-                alt.Tooltip("value:Q" if not named else "value:N", title=title, format=".2%" if share else ".6~g")
-                if not named
-                else alt.Tooltip("value:N", title=title),
+                alt.Tooltip("value:N", title=title)
+                if named
+                else alt.Tooltip("value:Q", title=title, format=".2%" if share else ",.6~r"),
             ],
         )
         .properties(height=HEIGHT)

@@ -47,6 +47,15 @@ def unseen(answer: Mapping[str, Any]) -> str | None:
     return f"Not seen in training: {named}. The answer is made without it."
 
 
+def remarks(answer: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
+    """What is to be said of the ratings that recommendations were asked with, in sentences."""
+    told = (
+        ("Not known to this generation", answer.get("unknown")),
+        ("Rated outside the scale of this generation's rows", answer.get("outside")),
+    )
+    return [f"{what}: {', '.join(titles.get(str(one), str(one)) for one in found)}." for what, found in told if found]
+
+
 def by_generation(answers: Sequence[Answer], labels: Mapping[str, str]) -> list[dict[str, Any]]:
     """A row for each generation's answer: its prediction, then whatever the model gives beside it."""
     return [generation_row(one, labels) for one in answers]
@@ -56,9 +65,15 @@ def generation_row(answer: Answer, labels: Mapping[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = {"generation": answer["generation"]}
     if "error" in answer:
         return row | {"answer": None, "note": reason(answer["error"])}
-    row["answer"] = answer["prediction"] if isinstance(answer["prediction"], float) else headline(answer)
+    row["answer"] = headline(answer)
     row |= {class_title(name, labels): value for name, value in (answer.get("probability") or {}).items()}
-    return row | ({"distance": answer["distance"]} if answer.get("distance") is not None else {})
+    return row | ({"distance": words.number(answer["distance"])} if answer.get("distance") is not None else {})
+
+
+def classes(answers: Sequence[Answer], labels: Mapping[str, str]) -> list[str]:
+    """The classes that the answers have probabilities of, each once."""
+    found = {name: None for one in answers for name in one.get("probability") or {}}
+    return [class_title(name, labels) for name in found]
 
 
 def reason(error: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from tidemill.console.curl import curl
+from tidemill.console.forms import label
 from tidemill.console.shell import KEY, api
 
 
@@ -29,14 +30,22 @@ def asked(key: str, pressed: bool, now: Any, at_first: Any = None) -> Any:
     return st.session_state.get(kept, at_first)
 
 
+def example(model: Mapping[str, Any], of: str) -> str:
+    """An example that the API gives of what a model is asked with; nothing where it gives none."""
+    found = (model.get("examples") or {}).get(of)
+    return "" if found is None else str(found)
+
+
 def units(columns: list[Mapping[str, Any]], name: str | None) -> str | None:
     """The unit of a column of the pipeline, if it has one."""
     return next((one.get("unit") for one in columns if one["name"] == name), None)
 
 
+def title(columns: list[Mapping[str, Any]], name: str) -> str:
+    """What a column of the pipeline is called, without its unit."""
+    return next((one["title"] for one in columns if one["name"] == name and one["title"]), name)
+
+
 def column_titles(columns: list[Mapping[str, Any]]) -> dict[str, str]:
     """How the pipeline's columns are called at the head of a table."""
-    return {
-        one["name"]: f"{one['title'] or one['name']} ({one['unit']})" if one["unit"] else one["title"] or one["name"]
-        for one in columns
-    }
+    return {one["name"]: label(one) for one in columns}

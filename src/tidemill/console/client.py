@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import httpx
+
+from tidemill.errors import TidemillError
+from tidemill.keys import ApiKey
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 20.0
@@ -16,13 +20,25 @@ def nowhere() -> str | None:
     return None
 
 
-_locate: Callable[[], str | None] = nowhere
+@dataclass(frozen=True)
+class Place:
+    """Where this process's pages have their answers from.
+
+    ``locate`` gives the API's base URL, each time anew, and None while there is none. ``key`` is what a visitor must
+    bear whatever the API itself wants: the console's own, where other machines can reach it.
+    """
+
+    locate: Callable[[], str | None] = nowhere
+    key: ApiKey | None = None
 
 
-def serve_from(locate: Callable[[], str | None]) -> None:
-    """Have this process's pages ask the API whose base URL ``locate`` gives, each time anew; None: there is none."""
-    global _locate
-    _locate = locate
+_place = Place()
+
+
+def serve_from(place: Place) -> None:
+    """Have the pages of this process ask there."""
+    global _place
+    _place = place
 
 
 class ApiAway(Exception):
@@ -54,7 +70,7 @@ class Api:
     """Asks the API of the run, bearing the ``key`` if there is one."""
 
     def __init__(self, key: str | None = None) -> None:
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._key = (key or "").encode()
 
     @property
     def address(self) -> str:
@@ -63,7 +79,10 @@ class Api:
         Raises:
             ApiAway: there is none.
         """
-        found = _locate()
+        try:
+            found = _place.locate()
+        except TidemillError as error:
+            raise ApiAway("the run can't be looked at") from error
         if found is None:
             raise ApiAway("no API is at work for this run")
         return found
@@ -90,13 +109,19 @@ class Api:
         Raises:
             ApiAway, KeyWanted, Refused: as they say.
         """
+        if _place.key and not _place.key.matches(self._key):
+            raise KeyWanted("this console wants a key")
+        headers = {b"Authorization": b"Bearer " + self._key} if self._key else {}
         try:
-            answer = connections().request(method, self.address + path, headers=self._headers, **options)
+            answer = connections().request(method, self.address + path, headers=headers, **options)
         except httpx.TransportError as error:
             raise ApiAway("the API does not answer") from error
-        if answer.is_success:
+        if not answer.is_success:
+            raise refusal(answer)
+        try:
             return answer.json()
-        raise refusal(answer)
+        except ValueError as error:
+            raise ApiAway("what answers there is no API") from error
 
 
 def refusal(answer: httpx.Response) -> Exception:

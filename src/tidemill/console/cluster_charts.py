@@ -10,7 +10,7 @@ import altair as alt
 from tidemill.console import geo
 from tidemill.console.palette import PALETTE
 
-HEIGHT, MAP_HEIGHT, BAR_HEIGHT = 420, 520, 26
+HEIGHT, MAP_HEIGHT, BAR_HEIGHT, AXIS_HEIGHT = 420, 520, 26, 100
 
 Points = Mapping[str, Any]  # as the API tells them
 
@@ -26,9 +26,12 @@ def sizes(clusters: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     total = sum(one["size"] for one in clusters) or 1
     rows = [{"cluster": one["cluster"], "size": one["size"], "share": one["size"] / total} for one in clusters]
     base = alt.Chart(alt.InlineData(values=rows)).encode(
-        y=alt.Y("cluster:O", title="cluster"),
+        y=alt.Y("cluster:O", title="cluster", axis=alt.Axis(labelOverlap=False)),
         x=alt.X(
-            "size:Q", title="size (training rows)", axis=alt.Axis(format="~s", tickCount=5), scale=alt.Scale(padding=30)
+            "size:Q",
+            title="size (training rows)",
+            axis=alt.Axis(format=",d", tickCount=4, tickMinStep=1),
+            scale=alt.Scale(domain=[0, 1.12 * max(1, *(one["size"] for one in rows))], nice=False),
         ),
         tooltip=[
             alt.Tooltip("cluster:O"),
@@ -38,7 +41,7 @@ def sizes(clusters: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     )
     bars = base.mark_bar().encode(color=alt.Color("cluster:O", scale=colours(numbers), legend=None))
     figures = base.mark_text(align="left", dx=4, color="gray").encode(text=alt.Text("share:Q", format=".1%"))
-    chart: alt.LayerChart = (bars + figures).properties(height=max(120, BAR_HEIGHT * len(rows)))
+    chart: alt.LayerChart = (bars + figures).properties(height=AXIS_HEIGHT + BAR_HEIGHT * len(rows))
     return chart
 
 
@@ -93,11 +96,10 @@ def layers(points: Points, numbers: Sequence[int], titles: tuple[str, str], acro
     centres = alt.Chart(alt.InlineData(values=list(points["centres"])))
     rings = centres.mark_circle(size=420, color="white", stroke="black", strokeWidth=1.5, opacity=0.95)
     names = centres.mark_text(color="black", baseline="middle", fontSize=14, fontWeight="bold")
-    chart = alt.LayerChart(
+    return alt.LayerChart(
         layer=[
             dots.encode(x=across, y=up, color=colour, tooltip=tooltip),
             rings.encode(x=across, y=up, tooltip=tooltip),
             names.encode(x=across, y=up, text="cluster:O", tooltip=tooltip),
         ]
     )
-    return chart

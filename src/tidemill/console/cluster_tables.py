@@ -18,6 +18,17 @@ def shares(clusters: Sequence[Cluster]) -> dict[int, str]:
     return {one["cluster"]: words.share(one["size"] / total if total else None) for one in clusters}
 
 
+def written(rows: Sequence[Row], but: str = "") -> list[Row]:
+    """The rows with their figures as one reads them; the column ``but`` stays as it is."""
+    return [
+        {
+            name: words.number(value) if name != but and isinstance(value, int | float | None) else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+
+
 def centres(clusters: Sequence[Cluster]) -> list[Row]:
     found = shares(clusters)
     return [

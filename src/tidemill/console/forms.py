@@ -64,7 +64,20 @@ def default(one: Mapping[str, Any]) -> Any:
         example = one["categories"][0] if one["categories"] else PLAIN[kind]
     if kind == "int":
         return max(-MOST_WHOLE, min(MOST_WHOLE, int(example)))
-    return float(example) if kind == "float" else example
+    return rounded(float(example), span(one)) if kind == "float" else example
+
+
+def rounded(example: float, span: float) -> float:
+    """An example with so few places after the point that one can take it in: four significant digits of itself, or of
+    the range seen where that is smaller. What is before the point stays."""
+    size = min(one for one in (abs(example), span) if one > 0) if example else 1.0
+    return round(example, max(0, 3 - math.floor(math.log10(size)))) if math.isfinite(size) else example
+
+
+def span(one: Mapping[str, Any]) -> float:
+    """How wide the range is that training saw; 0 where it saw none."""
+    least, most = one["minimum"], one["maximum"]
+    return max(0.0, most - least) if least is not None and most is not None else 0.0
 
 
 def step(one: Mapping[str, Any]) -> int | float | None:
@@ -73,9 +86,7 @@ def step(one: Mapping[str, Any]) -> int | float | None:
         return 1
     if one["kind"] != "float":
         return None
-    if one["minimum"] is None or one["maximum"] is None or not one["maximum"] > one["minimum"]:
-        return 0.1
-    return rounded_step((one["maximum"] - one["minimum"]) / 100)
+    return rounded_step(span(one) / 100) if span(one) else 0.1
 
 
 def rounded_step(size: float) -> float:

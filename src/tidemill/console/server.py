@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import streamlit as st
 from starlette.datastructures import Headers
@@ -20,12 +17,13 @@ from streamlit.web import bootstrap
 from tidemill.console import client, entry
 from tidemill.console.palette import PALETTE
 from tidemill.errors import PortInUse
+from tidemill.keys import api_key, check_access, require_key
 from tidemill.stage import Stage, endpoint_of_stage
-from tidemill.web import bound, serve
+from tidemill.web import LoopbackNames, bound, is_loopback, serve
 
 SCRIPT = Path(__file__).with_name("pages") / "main.py"
 POLITE = 5  # of nice: it waits for the stages that do the work
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+REFUSAL = PlainTextResponse("this console answers its own pages only\n", 403)
 # Nothing is asked of any other machine: no usage statistics, and not which address this machine has, as Streamlit's own
 # check of who may connect does; that is OwnPages' affair.
 SETTINGS = {
@@ -50,23 +48,29 @@ SETTINGS = {
 }
 
 
-def run_console(stage: Stage, host: str, port: int, only_that_port: bool) -> None:
+def run_console(stage: Stage, host: str, port: int, only_that_port: bool, key_file: Path | None = None) -> None:
     """Serve the console of the run until the stage is asked to stop.
 
     Args:
         only_that_port: refuse where another program has the port; without it a free one is taken instead.
+        key_file: holds the key that visitors must bear where other machines can reach the console.
 
     Raises:
         PortInUse: another program has the port.
-        InputError: the host is not known or not this machine's, or the port is not for us.
+        InputError: the host is not known or not this machine's, or the port is not for us; or other machines can reach
+            it and there is no key.
     """
+    check_access(host, key_file)
+    key = api_key(key_file)
     os.nice(POLITE)
     with listening(host, port, only_that_port) as listener:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
-        client.serve_from(lambda: endpoint_of_stage(stage.run, "api"))
+        require_key(listener.getsockname()[0], key)
+        asked = None if is_loopback(listener) else key  # on this machine the API itself asks for it
+        client.serve_from(client.Place(lambda: endpoint_of_stage(stage.run, "api"), asked))
         bootstrap.load_config_options(dict(SETTINGS))
-        hosts = LOOPBACK_NAMES if is_loopback(listener) else None
-        app = st.App(SCRIPT, routes=entry.routes(), middleware=[Middleware(OwnPages, hosts=hosts)])
+        names = [Middleware(LoopbackNames, refusal=REFUSAL)] if is_loopback(listener) else []
+        app = st.App(SCRIPT, routes=entry.routes(), middleware=[*names, Middleware(OwnPages)])
         serve(stage, app, listener, ws="websockets-sansio", lifespan="on")
 
 
@@ -79,30 +83,22 @@ def listening(host: str, port: int, only_that_port: bool) -> socket.socket:
         return bound(host, 0, "--console-port")
 
 
-def is_loopback(listener: socket.socket) -> bool:
-    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
-
-
 class OwnPages:
-    """Lets through only requests of the console's own pages: no page of another site may open its socket, and on a
-    loopback address no other name may stand for it (DNS rebinding)."""
+    """Lets through only requests of the console's own pages: no page of another site may open its socket."""
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] | None) -> None:
-        """``hosts``: the names by which the console may be asked for; None for any."""
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.hosts = None if hosts is None else frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket") and not self.own(Headers(scope=scope)):
+        if scope["type"] in ("http", "websocket") and not own(Headers(scope=scope)):
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             else:
-                await PlainTextResponse("this console answers its own pages only\n", 403)(scope, receive, send)
+                await REFUSAL(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
-    def own(self, headers: Headers) -> bool:
-        asked, origin = headers.get("host", ""), headers.get("origin")
-        if self.hosts is not None and urlsplit(f"//{asked}").hostname not in self.hosts:
-            return False
-        return origin is None or urlsplit(origin).netloc == asked
+
+def own(headers: Headers) -> bool:
+    origin = headers.get("origin")
+    return origin is None or origin.partition("://")[2] == headers.get("host", "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
@@ -26,7 +26,8 @@ STYLE = """<style>
   width: max-content !important; max-width: 32rem; overflow-wrap: anywhere;
 }
 [data-testid="stStatusWidget"] { display: none; }
-.stMainBlockContainer { padding-top: 4.5rem; }
+.stMainBlockContainer { padding-top: 1.5rem; }
+[data-testid="stHeader"] { display: none; }
 @media (max-width: 640px) {
   .st-key-head { min-height: 6rem; }
   .st-key-counts [data-testid="stColumn"] { min-width: calc(50% - 1rem); }
@@ -95,6 +96,14 @@ def ask_for_key() -> None:
         if st.form_submit_button("Go on"):
             st.session_state[KEY] = given.strip()
             st.rerun()
+
+
+def menu(pages: Sequence[Any]) -> None:
+    """Links to all pages, in view on any screen: Streamlit's own menu hides behind a button on a phone, and then covers
+    the page that it leads to."""
+    with st.container(horizontal=True, gap="small", key="menu"):
+        for page in pages:
+            st.page_link(page, width="content")
 
 
 @st.fragment(run_every=EVERY)

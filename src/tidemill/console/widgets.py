@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -18,10 +18,12 @@ def draw(fields: Sequence[Field], place: str) -> dict[str, Any]:
 
     ``place`` names the form among all of the console: what is filled in there is kept while it is not to be seen.
     """
-    columns = st.columns(min(COLUMNS, max(1, len(fields))))
+    across = min(COLUMNS, max(1, len(fields)))
     values = {}
     for number, field in enumerate(fields):
-        with columns[number % len(columns)]:
+        if number % across == 0:
+            columns = st.columns(across)  # anew for each line: on a phone, where they stack, the order stays
+        with columns[number % across]:
             values[field.name] = widget(field, f"{place}: {field.name}")
     return values
 
@@ -49,6 +51,16 @@ def widget(field: Field, key: str) -> Any:
 
 def choices(field: Field) -> list[str]:
     return list(field.choices or ())
+
+
+def figures(titles: Mapping[str, str]) -> dict[str, Any]:
+    """Columns of figures that are written out already, by their titles: on the right, as figures are."""
+    return {name: st.column_config.TextColumn(title, alignment="right") for name, title in titles.items()}
+
+
+def shares(names: Iterable[str]) -> dict[str, Any]:
+    """Columns of shares of 1, in percent."""
+    return {name: st.column_config.NumberColumn(name, format="percent") for name in names}
 
 
 def table(rows: Iterable[dict[str, Any]], titles: dict[str, Any], key: str) -> None:

@@ -152,10 +152,10 @@ METRICS: Mapping[str, Metric] = {
     "mae": Metric("mean absolute error", "lower"),
     "r2": Metric("R²", "higher"),
     "silhouette": Metric("silhouette", "higher"),
-    "cost": Metric("cost: sum of squared distances to the centres", "lower"),
-    "training_cost": Metric("cost on the training rows", "lower"),
+    "cost": Metric("cost: sum of squared distances to the centres"),  # these sums grow with the rows they are over
+    "training_cost": Metric("cost on the training rows"),
     "mean_log_likelihood": Metric("mean log-likelihood", "higher"),
-    "training_log_likelihood": Metric("log-likelihood of the training rows", "higher"),
+    "training_log_likelihood": Metric("log-likelihood of the training rows"),
     "ndcg_at_10": Metric("NDCG at 10", "higher"),
     "precision_at_10": Metric("precision at 10", "higher"),
     "cold_rows": Metric("held-out rows of users or items without a training row"),

@@ -45,11 +45,24 @@ class Settings:
     nonnegative: bool
 
 
+class Scale(NamedTuple):
+    """The least and the greatest rating that there was."""
+
+    minimum: float
+    maximum: float
+
+    def has(self, rating: float) -> bool:
+        """Whether a rating is within the scale, all of them in 32 bits."""
+        return bool(np.float32(self.minimum) <= np.float32(rating) <= np.float32(self.maximum))
+
+
 class Recommended(NamedTuple):
-    """The best items, the best first, and those of the request that the model does not know."""
+    """The best items, the best first; those of the request that the model does not know, and of the others those whose
+    rating is outside the scale."""
 
     items: list[Item]
     unknown: list[str]
+    outside: list[str]
 
 
 class AlsScorer(Scorer):
@@ -67,6 +80,8 @@ class AlsScorer(Scorer):
         super().__init__(stored)
         self.settings = Settings(**stored.text["settings"])
         self.has_ratings: bool = stored.text["rating"] is not None
+        scale = stored.text.get("scale")  # none of implicit preferences, and in files of the first Tidemills
+        self.scale = Scale(*scale) if scale else None
         arrays: Mapping[str, Any] = stored.arrays
         self.user_factors: Factors = arrays["user_factors"]
         self.item_factors: Factors = arrays["item_factors"]
@@ -114,7 +129,8 @@ class AlsScorer(Scorer):
         best, scores = self.best(factor, known, top)
         if not (np.isfinite(factor).all() and np.isfinite(scores).all()):
             raise ValueError("the ratings lead to no finite scores")
-        return Recommended(self._told(best, scores, SCORE), unknown)
+        outside = [item for item in places if self.scale and not self.scale.has(ratings[item])]
+        return Recommended(self._told(best, scores, SCORE), unknown, outside)
 
     def for_user(self, user: str, top: int) -> list[Item]:
         """The ``top`` items for a trained user, without what they rated.

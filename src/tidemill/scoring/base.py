@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +27,8 @@ class Prediction:
     ``probability`` has every class by its name as JSON writes it ("1", "true", "cat"); ``label`` is the pipeline's own
     word for the class, where it has one. ``centre`` is that of the row's cluster, its numeric features in their own
     units (shared by all predictions, so not to be changed), and ``distance`` how far the row is from it in the feature
-    space, by the model's own measure.
+    space, by the model's own measure. ``unseen`` has the features whose category training has not seen, where there are
+    any.
     """
 
     prediction: Class
@@ -35,6 +36,7 @@ class Prediction:
     label: str | None = None
     centre: Mapping[str, float] | None = None
     distance: float | None = None
+    unseen: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Scorer:
     def __init__(self, stored: Stored) -> None:
         self.model: str = stored.text["model"]
         self.estimator: str = stored.text["estimator"]
+        self.bytes = sum(array.nbytes for array in stored.arrays.values())  # about the size of its file
         self.features: tuple[Feature, ...] = ()
 
 
@@ -74,13 +77,23 @@ class RowScorer(Scorer, ABC):
     def scores(self, encoded: Encoded) -> Scores:
         """Score rows whose features are encoded."""
 
-    @abstractmethod
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         """A prediction for each row, in the same order; other keys of a row are not looked at.
 
         Raises:
             FeatureError: a feature is missing or of the wrong type; the message names it.
         """
+        if not rows:
+            return []
+        encoded = self.encoder.encode(rows)
+        found = self.predictions(encoded)
+        for place, unseen in self.encoder.unseen(rows, encoded).items():
+            found[place] = replace(found[place], unseen=unseen)
+        return found
+
+    @abstractmethod
+    def predictions(self, encoded: Encoded) -> list[Prediction]:
+        """A prediction for each of one or more rows whose features are encoded."""
 
     def values(self, predicted: Array) -> pa.Array:
         """The answers that stand for Spark's predictions (n,): values, classes or clusters."""
@@ -126,10 +139,8 @@ class ClassScorer(RowScorer):
     def values(self, predicted: Array) -> pa.Array:
         return pa.array(self.classes).take(pa.array(predicted.astype(np.int64)))
 
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-        if not rows:
-            return []
-        scored = self.scores(self.encoder.encode(rows))
+    def predictions(self, encoded: Encoded) -> list[Prediction]:
+        scored = self.scores(encoded)
         answers = [self.answers[place] for place in scored.prediction.astype(np.intp).tolist()]
         if scored.probability is None:
             return [Prediction(answer, label=label) for answer, label in answers]
@@ -144,10 +155,8 @@ class ValueScorer(RowScorer):
 
     kind = "regression"
 
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-        if not rows:
-            return []
-        values = self.scores(self.encoder.encode(rows)).prediction
+    def predictions(self, encoded: Encoded) -> list[Prediction]:
+        values = self.scores(encoded).prediction
         if not np.isfinite(values).all():
             raise self.no_value()
         return [Prediction(value) for value in values.tolist()]

@@ -7,9 +7,8 @@ one generation to the next (see ``tidemill.training.matching``).
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -125,10 +124,7 @@ class ClusterScorer(RowScorer):
     def values(self, predicted: Array) -> pa.Array:
         return pa.array(self.numbers[predicted.astype(np.intp)])
 
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-        if not rows:
-            return []
-        encoded = self.encoder.encode(rows)
+    def predictions(self, encoded: Encoded) -> list[Prediction]:
         scored = self.scores(encoded)
         places = scored.prediction.astype(np.intp)
         distances = self.centres.distances(encoded, places).tolist()

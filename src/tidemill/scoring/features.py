@@ -89,6 +89,16 @@ class Encoder:
             raise self.fault(rows)
         return Encoded(self.scale(numbers.reshape(len(rows), -1).astype(np.float64, copy=False)), codes)
 
+    def unseen(self, rows: Sequence[Row], encoded: Encoded) -> dict[int, dict[str, str]]:
+        """The features whose category training has not seen, with that category, by the place of each row that has
+        any."""
+        found: dict[int, dict[str, str]] = {}
+        for one, known, codes in zip(self.strings, self.codes, encoded.codes, strict=True):
+            if len(known) in (coded := codes.tolist()):  # of a single row quicker than numpy is
+                for place in (place for place, code in enumerate(coded) if code == len(known)):
+                    found.setdefault(place, {})[one.name] = rows[place][one.name]
+        return found
+
     def table(self, table: pa.Table) -> tuple[Encoded, NDArray[np.bool_]]:
         """The rows of a table that lack no feature, as the model sees them, and which of its rows (n,) these are."""
         whole = np.ones(len(table), dtype=bool)

@@ -14,7 +14,7 @@ from tidemill.serving import openapi, shapes
 from tidemill.serving.answers import Json, standard
 from tidemill.serving.health import waiting
 from tidemill.serving.inputs import Inputs, Row
-from tidemill.serving.live import Live, Snapshot, reason_of
+from tidemill.serving.live import MOST_BYTES, Live, Snapshot, reason_of
 from tidemill.serving.predict import read_body
 from tidemill.serving.recent import Recent
 
@@ -98,7 +98,7 @@ def unseen(scorer: Scorer, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def add_across(app: FastAPI, live: Live, inputs: Mapping[str, Inputs]) -> None:
     """The endpoint of every model that predicts for a row."""
-    kept: Recent[tuple[int, str], Scorer] = Recent(MOST_GENERATIONS)
+    kept: Recent[tuple[int, str], Scorer] = Recent(MOST_GENERATIONS, MOST_BYTES, lambda one: one.bytes)
     for name, one in inputs.items():
         app.add_api_route(
             f"/models/{name}/generations/predict",

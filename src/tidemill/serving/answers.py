@@ -39,18 +39,21 @@ PARTS: dict[str, Callable[[str, int, Prediction], Any]] = {
     "label": lambda model, generation, one: one.label,
     "centre": lambda model, generation, one: one.centre,
     "distance": lambda model, generation, one: one.distance,
+    "unseen": lambda model, generation, one: one.unseen,
     "generation": lambda model, generation, one: generation,
     "model": lambda model, generation, one: model,
 }
 
 
 def standard(model: str, generation: int, one: Prediction) -> dict[str, Any]:
-    """``{"model", "generation", "prediction", "probability"?, "label"?}``."""
+    """``{"model", "generation", "prediction", "probability"?, "label"?, "unseen"?}``."""
     answer: dict[str, Any] = {"model": model, "generation": generation, "prediction": one.prediction}
     if one.probability is not None:
         answer["probability"] = one.probability
     if one.label is not None:
         answer["label"] = one.label
+    if one.unseen is not None:
+        answer["unseen"] = one.unseen
     return answer
 
 

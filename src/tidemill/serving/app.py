@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers
@@ -11,10 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from tidemill import __version__
 from tidemill.errors import (
     CatalogError,
+    ForeignHost,
     MethodNotAllowed,
     NotFound,
     NotReady,
@@ -23,6 +26,7 @@ from tidemill.errors import (
     TidemillError,
     did_you_mean,
 )
+from tidemill.keys import ApiKey
 from tidemill.run import Run
 from tidemill.scoring import ROW_KINDS, kind_of
 from tidemill.serving import openapi, shapes, shapes_run
@@ -35,7 +39,6 @@ from tidemill.serving.front import Front, Metrics
 from tidemill.serving.generation_rows import GenerationRows
 from tidemill.serving.inputs import Inputs, inputs_of, shown
 from tidemill.serving.items import add_items
-from tidemill.serving.keys import ApiKey
 from tidemill.serving.live import Live, Snapshot, reason_of
 from tidemill.serving.lookup import Lookup
 from tidemill.serving.openapi import giving
@@ -47,21 +50,28 @@ from tidemill.serving.route_examples import RouteExamples
 from tidemill.serving.run_views import add_stream_views
 from tidemill.serving.similar import SimilarRows, add_similar
 from tidemill.serving.views import Endpoint, ModelViews, RunViews
+from tidemill.web import LoopbackNames, host_in
 
 SIMILAR_KINDS = ("neighbours", "text")
+MOST_READING = 4  # requests that read files at a time, in threads that no other request needs
 
 
-def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
-    """The API of ``run``, answering from ``live``, to those who bear the ``key`` if there is one."""
+def create_app(run: Run, live: Live, key: ApiKey | None = None, own_names: bool = False) -> FastAPI:
+    """The API of ``run``, answering from ``live``, to those who bear the ``key`` if there is one; with ``own_names``
+    only to those who ask for this machine by a loopback name."""
     metrics = Metrics(live)
     app = FastAPI(
         title=run.pipeline.title or run.pipeline.name,
         version=__version__,
         description=f"The models of the pipeline {run.pipeline.name}, generation by generation.",
+        openapi_url=None,  # FastAPI's own would be made on the event loop; this and the docs are in add_docs
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Front, metrics=metrics, log=live.log, key=key)],
+        middleware=[
+            Middleware(Front, metrics=metrics, log=live.log, key=key),
+            *([Middleware(LoopbackNames, refusal=foreign_host)] if own_names else []),
+        ],
     )
     inputs = {name: inputs_of(run.pipeline, name) for name in run.pipeline.models}
     kinds = {name: kind_of(model.estimator) for name, model in run.pipeline.models.items()}
@@ -76,27 +86,36 @@ def create_app(run: Run, live: Live, key: ApiKey | None = None) -> FastAPI:
     add_predictions(app, live, of_rows)
     add_across(app, live, of_rows)
     add_run_views(app, RunViews(live, examples, declared.root and declared.root[0]), metrics, declared.root)
-    add_stream_views(app, live)
+    reading = CapacityLimiter(MOST_READING)
+    add_stream_views(app, live, reading)
     for name, kind in kinds.items():
         add_model_views(app, name, views[name], of_rows=kind in ROW_KINDS)
         if kind == "clustering":
-            add_points(app, live, name)
+            add_points(app, live, name, reading)
         if kind == "recommendation":
             add_recommendations(app, live, name)
-            add_items(app, live, name)
+            add_items(app, live, name, reading)
         elif kind in SIMILAR_KINDS:
             add_similar(app, similar[name], kind)
-    add_docs(app)
-    declared.add_templated(app)
-    add_error_form(app, live)
     typed = {name: one for name, one in inputs.items() if one.kinds}
     told = RouteExamples(inputs, examples)
 
     def tell(document: dict[str, Any], snapshot: Snapshot) -> None:
         told.tell(document, snapshot, declared.described)
+        for name, kind in kinds.items():
+            if kind == "recommendation":
+                told.tell_recommender(document, snapshot, name)
 
-    app.openapi = openapi.describe(app, live, typed, key is not None, tell)  # type: ignore[method-assign]  # FastAPI's documented way
+    add_docs(app, openapi.Description(app, live, typed, key is not None, tell), reading)
+    declared.add_templated(app)
+    add_error_form(app, live)
     return app
+
+
+async def foreign_host(scope: Scope, receive: Receive, send: Send) -> None:
+    hint = "ask for localhost or 127.0.0.1; an API with a key (--api-key-file) answers to any name"
+    error = ForeignHost(f"this API does not answer to {shown(host_in(scope).decode('latin-1'))}", hint)
+    await Json(error.document(), error.status)(scope, receive, send)
 
 
 def add_predictions(app: FastAPI, live: Live, inputs: dict[str, Inputs]) -> None:
@@ -173,8 +192,14 @@ def add_model_views(app: FastAPI, name: str, views: ModelViews, of_rows: bool) -
     get(f"{base}/rows/{{key:path}}", views.rows, "Predictions for rows of the stream, by their key", rows)
 
 
-def add_docs(app: FastAPI) -> None:
+def add_docs(app: FastAPI, description: openapi.Description, reading: CapacityLimiter) -> None:
+    """The OpenAPI document and its pages. ``reading``: in whose turns it is made."""
+
+    async def document(request: Request) -> Json:
+        return Json(await to_thread.run_sync(description.json, limiter=reading))
+
     pages = DocsPages(app.title)
+    app.add_route("/openapi.json", document, include_in_schema=False)
     app.add_route("/docs", pages.docs, include_in_schema=False)
     app.add_route("/docs/assets/{name}", pages.asset, include_in_schema=False)
 

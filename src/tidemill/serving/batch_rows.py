@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tidemill.catalog import Batch
+from tidemill.rows import arrow_schema
 from tidemill.run import Run, check_batch
-from tidemill.serving.generation_rows import batch_dataset, unreadable
+from tidemill.serving.generation_rows import csv_options, unreadable
+
+CSV_BLOCK = 2**20
 
 Places = NDArray[np.int64]
 
@@ -81,17 +86,30 @@ def opened(run: Run, batch: Batch) -> Iterator[pq.ParquetFile]:
 
 
 def of_csv(run: Run, batch: Batch, places: Places, columns: Sequence[str]) -> pa.Table:
-    """The same of a CSV file, which is read from its start up to the last of the places."""
-    data = batch_dataset(run, batch)
-    found = [data.schema.empty_table().select(list(columns))]
+    """The same of a CSV file, which is read from its start up to the last of the places, and no further than a few
+    blocks ahead of it."""
+    check_batch(run, batch)
+    schema = arrow_schema(run.pipeline.source.schema_)
+    found = [schema.empty_table().select(list(columns))]
+    if not len(places):
+        return found[0]
     start = 0
     try:
-        for part in data.to_batches(columns=list(columns), use_threads=False, batch_readahead=1):
-            here = places[(places >= start) & (places < start + len(part))] - start
-            found.append(pa.Table.from_batches([part]).take(pa.array(here)))
-            start += len(part)
-            if not len(places) or start > places[-1]:
-                break
+        with csv_reader(run.folder / batch.path, schema, columns) as parts:
+            for part in parts:
+                here = places[(places >= start) & (places < start + len(part))] - start
+                found.append(pa.Table.from_batches([part]).cast(found[0].schema).take(pa.array(here)))
+                start += len(part)
+                if start > places[-1]:
+                    break
     except (OSError, pa.ArrowInvalid) as error:
         raise unreadable(batch) from error
     return pa.concat_tables(found)
+
+
+def csv_reader(path: Path, schema: pa.Schema, columns: Sequence[str]) -> pyarrow.csv.CSVStreamingReader:
+    """The rows of a batch file in CSV, block by block; a dataset's scanner would read far ahead."""
+    parse, convert = csv_options(schema)
+    convert.include_columns = list(columns)
+    read = pyarrow.csv.ReadOptions(block_size=CSV_BLOCK, use_threads=False)
+    return pyarrow.csv.open_csv(path, read_options=read, parse_options=parse, convert_options=convert)

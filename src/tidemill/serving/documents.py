@@ -8,6 +8,7 @@ from typing import Any
 from tidemill.catalog import Generation
 from tidemill.run import Run
 from tidemill.scoring import Feature, kind_of
+from tidemill.scoring.als import AlsScorer, Scale
 from tidemill.serving.examples import Examples
 from tidemill.serving.live import Snapshot
 from tidemill.spec import Column, Route
@@ -77,7 +78,7 @@ def model(run: Run, snapshot: Snapshot, name: str, generations: list[Generation]
     """A model's inputs and settings, what it can be asked for, and how it did in each of ``generations``."""
     declared = run.pipeline.models[name]
     columns = {column.name: column for column in run.pipeline.source.schema_}
-    seen = features(snapshot, name)
+    seen, scale = features(snapshot, name), scale_of(snapshot, name)
     return {
         "model": name,
         "estimator": declared.estimator,
@@ -85,6 +86,7 @@ def model(run: Run, snapshot: Snapshot, name: str, generations: list[Generation]
         "user": declared.user,
         "item": declared.item,
         "rating": declared.rating,
+        "ratings": scale._asdict() if scale else None,
         "labels": declared.labels,
         "params": declared.params,
         "scale": declared.scale,
@@ -98,6 +100,12 @@ def features(snapshot: Snapshot, name: str) -> Mapping[str, Feature]:
     """What the newest generation's training saw of a model's features; nothing before there is one."""
     scorer = snapshot.newest.scorers.get(name) if snapshot.newest else None
     return {feature.name: feature for feature in scorer.features} if scorer else {}
+
+
+def scale_of(snapshot: Snapshot, name: str) -> Scale | None:
+    """The scale of the ratings in the newest generation, of a recommender that has one."""
+    scorer = snapshot.newest.scorers.get(name) if snapshot.newest else None
+    return scorer.scale if isinstance(scorer, AlsScorer) else None
 
 
 def feature_document(column: Column, seen: Feature | None) -> dict[str, Any]:

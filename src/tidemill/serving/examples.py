@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import numpy as np
+
 from tidemill.errors import CatalogError
 from tidemill.run import Run
 from tidemill.scoring import Scorer
 from tidemill.scoring.als import AlsScorer
+from tidemill.scoring.ranking import lowest
 from tidemill.scoring.text import TextScorer
 from tidemill.serving.batch_rows import page
 from tidemill.serving.live import Snapshot
@@ -32,6 +35,11 @@ class Examples:
         key = None if isinstance(scorer, AlsScorer) else self.key(snapshot)
         return (known(scorer) | ({} if key is None else {"key": key})) or None
 
+    def ratings(self, snapshot: Snapshot, model: str) -> dict[str, float]:
+        """Ratings that a recommender can be asked with; before there is a generation only their form."""
+        scorer = snapshot.newest.scorers.get(model) if snapshot.newest else None
+        return rated(scorer) if isinstance(scorer, AlsScorer) and scorer.items else {"1": 1.0}
+
     def key(self, snapshot: Snapshot) -> Any:
         """A key of the newest generation's rows; None where the stream has none, or no row can be read."""
         return self.row(snapshot).get(self.run.pipeline.stream.key or "")
@@ -43,18 +51,31 @@ class Examples:
             return {}
         with self._reading:
             if self._row[0] != newest.number:
-                self._row = (newest.number, self._read(newest.record.batches[-1]))
+                row = self._read(newest.record.batches[-1])
+                if row is None:
+                    return {}
+                self._row = (newest.number, row)
             return self._row[1]
 
-    def _read(self, number: int) -> dict[str, Any]:
-        batch = self.run.catalog.batch(number)
-        if batch is None:
-            return {}
+    def _read(self, number: int) -> dict[str, Any] | None:
+        """A row of a batch; None where it can't be read just now."""
         try:
+            batch = self.run.catalog.batch(number)
+            if batch is None:
+                return None
             rows: list[dict[str, Any]] = page(self.run, batch, 0, MOST_READ).to_pylist()
         except CatalogError:
-            return {}  # an example is worth no refusal: who asks for the batch itself is told
+            return None  # an example is worth no refusal: who asks for the batch itself is told
         return next((row for row in rows if None not in row.values()), rows[0] if rows else {})
+
+
+def rated(scorer: AlsScorer) -> dict[str, float]:
+    """The two items that have the most ratings, the one with the best rating of the scale and the other with the worst;
+    1 for both where the model has no scale."""
+    most = lowest(-scorer.rating_counts().astype(np.float64), 2)
+    best, worst = (scorer.scale.maximum, scorer.scale.minimum) if scorer.scale else (1.0, 1.0)
+    items = [str(scorer.titles[0][int(place)].as_py()) for place in most]
+    return dict(zip(items, (best, worst), strict=False))  # there may be a single item
 
 
 def known(scorer: Scorer) -> dict[str, Any]:

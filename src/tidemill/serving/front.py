@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidemill.errors import CatalogError, TidemillError, Unauthorized
+from tidemill.keys import CHALLENGES, ApiKey
 from tidemill.serving.answers import Json
-from tidemill.serving.keys import ApiKey
 from tidemill.serving.live import Live
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
@@ -117,7 +117,9 @@ class Front:
                 self.key.check(scope["path"], Headers(scope=scope))
             await self.app(inner, receive, watched)
         except Unauthorized as error:
-            refusal = Json(error.document(), error.status, headers={"WWW-Authenticate": "Bearer"})
+            refusal = Json(error.document(), error.status)
+            for challenge in CHALLENGES:  # a line each: of several in one line Chromium sees but the first
+                refusal.headers.append("WWW-Authenticate", challenge)
             await refusal(inner, receive, watched)
         except ClientDisconnect:
             status = CLIENT_GONE

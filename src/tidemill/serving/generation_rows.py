@@ -110,10 +110,12 @@ def unreadable(batch: Batch) -> CatalogError:
 
 
 def file_format(schema: pa.Schema) -> ds.CsvFileFormat:
+    parse, convert = csv_options(schema)
+    return ds.CsvFileFormat(parse_options=parse, convert_options=convert)
+
+
+def csv_options(schema: pa.Schema) -> tuple[pyarrow.csv.ParseOptions, pyarrow.csv.ConvertOptions]:
     """Batch files in CSV as the collector writes them: an empty field is missing, a quoted empty one is a string."""
-    return ds.CsvFileFormat(
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
-        ),
+    return pyarrow.csv.ParseOptions(newlines_in_values=True), pyarrow.csv.ConvertOptions(
+        column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
     )

@@ -8,6 +8,7 @@ from typing import Any
 from tidemill.catalog import Generation
 from tidemill.errors import NotReady
 from tidemill.serving.live import Live, Snapshot
+from tidemill.status import DISPENSABLE
 
 ASK_AGAIN = "ask again soon: GET /health answers 200 once a generation is published"
 
@@ -52,6 +53,7 @@ def waiting(snapshot: Snapshot) -> NotReady:
 def problems(snapshot: Snapshot) -> Iterator[str]:
     """What is wrong though the API may go on answering: failed stages, damaged files, an unreadable catalog."""
     yield from failures(snapshot)
+    yield from failures(snapshot, dispensable=True)
     yield from damages(snapshot)
     yield from lacks(snapshot)
     yield from (f"generation {one.generation} failed: {one.error}" for one in of_state(snapshot, "failed"))
@@ -59,9 +61,10 @@ def problems(snapshot: Snapshot) -> Iterator[str]:
         yield f"the catalog can't be followed just now: {snapshot.unreadable}"
 
 
-def failures(snapshot: Snapshot) -> Iterator[str]:
+def failures(snapshot: Snapshot, dispensable: bool = False) -> Iterator[str]:
+    """The stages that failed: those that the run needs, or those that it goes on without."""
     for name, word in snapshot.stages.items():
-        if snapshot.states[name] == "failed":
+        if snapshot.states[name] == "failed" and (name in DISPENSABLE) == dispensable:
             reason = word.error["message"] if word.error else "its process is gone"
             yield f"the {name} failed: {reason}"
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Query
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ ItemText = Annotated[
     str, Query(max_length=200, description="How the item's id begins, or words of its titles; nothing for all items.")
 ]
 ItemLimit = Annotated[int, Query(ge=1, le=100, description="At most so many items.")]
+MOST_WORDS = 8
 Which = NDArray[np.bool_]  # (items,)
 
 
@@ -41,9 +43,10 @@ class Items:
         """The best ``limit`` items and whether there are more.
 
         Found are those whose id begins with the text and those whose texts have each of its words; the first are those
-        by id, and those in which each word begins a word; among equals those rated most often, then by id.
+        by id, and those in which each word begins a word; among equals those rated most often, then by id. Of the words
+        ``MOST_WORDS`` are looked for, each once.
         """
-        found, well = self._found(folded(text).split()) if text.strip() else (self._each(True), self._each(True))
+        found, well = self._found(folded(text)) if text.strip() else (self._each(True), self._each(True))
         places = np.flatnonzero(found)
         order = np.lexsort((-self._counts[places], ~well[places]))[:limit]
         rows: list[dict[str, Any]] = self._table.take(pa.array(places[order])).to_pylist()
@@ -52,15 +55,15 @@ class Items:
     def _each(self, value: bool) -> Which:
         return np.full(len(self._ids), value)
 
-    def _found(self, words: list[str]) -> tuple[Which, Which]:
+    def _found(self, text: str) -> tuple[Which, Which]:
         """Which items are found, and which of them well."""
-        if not words:
+        if not text:
             return self._each(False), self._each(False)
-        by_id = self._ids.str.starts_with(" ".join(words)).to_numpy()
+        by_id = self._ids.str.starts_with(text).to_numpy()
         if not len(self._texts):
             return by_id, by_id
         having, beginning = self._each(True), self._each(True)
-        for word in words:
+        for word in list(dict.fromkeys(text.split()))[:MOST_WORDS]:
             having &= self._texts.str.contains(word, literal=True).to_numpy()
             beginning &= self._texts.str.contains(f" {word}", literal=True).to_numpy()
         return by_id | having, by_id | beginning
@@ -76,18 +79,22 @@ def folded(text: str) -> str:
 class ItemViews:
     """The items of one recommender's newest generation. What the search needs is made when it is first asked for."""
 
-    def __init__(self, live: Live, model: str) -> None:
+    def __init__(self, live: Live, model: str, searching: CapacityLimiter) -> None:
         self.live = live
         self.model = model
+        self._searching = searching
         self._made: tuple[int, Items] | None = None
         self._making = threading.Lock()
 
-    def items(self, q: ItemText = "", limit: ItemLimit = 20) -> Json:
+    async def items(self, q: ItemText = "", limit: ItemLimit = 20) -> Json:
+        return Json(await to_thread.run_sync(self._search, q, limit, limiter=self._searching))
+
+    def _search(self, text: str, limit: int) -> dict[str, Any]:
         snapshot = self.live.now
         number = newest_number(self.live, snapshot)
         assert snapshot.newest is not None
-        found, more = self._items(number, als_scorer(snapshot.newest.scorers[self.model])).search(q, limit)
-        return Json({"model": self.model, "generation": number, "items": found, "more": more})
+        found, more = self._items(number, als_scorer(snapshot.newest.scorers[self.model])).search(text, limit)
+        return {"model": self.model, "generation": number, "items": found, "more": more}
 
     def _items(self, number: int, scorer: AlsScorer) -> Items:
         with self._making:
@@ -96,11 +103,11 @@ class ItemViews:
             return self._made[1]
 
 
-def add_items(app: FastAPI, live: Live, model: str) -> None:
-    """The endpoint of a model that recommends."""
+def add_items(app: FastAPI, live: Live, model: str, searching: CapacityLimiter) -> None:
+    """The endpoint of a model that recommends. ``searching``: in whose turns it is searched."""
     app.add_api_route(
         f"/models/{model}/items",
-        ItemViews(live, model).items,
+        ItemViews(live, model, searching).items,
         summary="Items by the beginning of their id, or by words of their titles",
         tags=[model],
         responses=openapi.giving(shapes.Items, 422, 503),

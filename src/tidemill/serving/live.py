@@ -31,6 +31,7 @@ from tidemill.status import Counts, counts, in_order
 POLL_SECONDS = 0.2
 RETRY_SECONDS = 5.0
 MOST_OLDER_SCORERS = 64
+MOST_BYTES = 256 * 2**20  # of the scorers that are kept
 MOST_OLDER_EXTRAS = 2  # of each name: one may be as large as a generation's rows
 LOOK_AT_HEALTH = "GET /health names it among the problems; it is tried again every few seconds"
 LOOK_AT_LOG = "see the log of the serve stage in the run folder; it is tried again when asked for again"
@@ -114,7 +115,7 @@ class Live:
         self._rates = Rates()
         self._retry_at: dict[int, float] = {}
         self._remake_at = 0.0
-        self._older: Recent[tuple[int, str], Scorer] = Recent(MOST_OLDER_SCORERS)
+        self._older: Recent[tuple[int, str], Scorer] = Recent(MOST_OLDER_SCORERS, MOST_BYTES, lambda one: one.bytes)
         self._makers: dict[str, Maker] = {}
         self._older_extras: dict[str, Recent[int, Any]] = {}
         self._builds = CapacityLimiter(MOST_BUILDS)

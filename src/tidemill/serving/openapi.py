@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
 import orjson
@@ -11,10 +11,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from tidemill.keys import OPEN_PATHS
 from tidemill.scoring.als import MOST_RATING
 from tidemill.serving import documents, shapes
 from tidemill.serving.inputs import MOST_ROWS, Inputs
-from tidemill.serving.keys import OPEN_PATHS
 from tidemill.serving.live import Live, Snapshot
 from tidemill.serving.params import FORM_TYPE, Parameter, Parameters
 from tidemill.serving.shapes import Answered, ErrorBody
@@ -33,8 +33,9 @@ MEANINGS = {
     500: "Something went wrong inside the API.",
     503: "Nothing to answer from: no generation is published yet, a file can't be read, or time is up.",
 }
-SECURITY_SCHEMES: dict[str, dict[str, str]] = {  # the two ways that ``keys`` takes a key
+SECURITY_SCHEMES: dict[str, dict[str, str]] = {  # the ways that ``keys`` takes a key
     "bearer": {"type": "http", "scheme": "bearer"},
+    "basic": {"type": "http", "scheme": "basic", "description": "Any user name, the key as password."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 
@@ -55,12 +56,14 @@ PART_SCHEMAS: dict[str, dict[str, Any]] = {
     "model": {"type": "string"},
     "centre": either(NUMBERS, NULL),
     "distance": either(NUMBER, NULL),
+    "unseen": either({"type": "object", "additionalProperties": STRING}, NULL),
     "row": {"type": "object"},
     "rows": {"type": "array", "items": {"type": "object"}},
     "key": {"type": "string"},
     "clusters": {"type": "array", "items": {"type": "object"}},
     "items": {"type": "array", "items": {"type": "object"}},
     "unknown": either({"type": "array", "items": {}}, NULL),
+    "outside": either({"type": "array", "items": STRING}, NULL),
     "value": {},
     "list": {"type": "array", "items": {}},
     "object": {"type": "object"},
@@ -237,47 +240,58 @@ def parameter_schema(parameter: Parameter, model: str | None) -> dict[str, Any]:
     if parameter.name == "row" and model is not None:
         return reference(row_component(model))
     if parameter.name == "ratings" and model is not None:
-        return either(RATING_OF_ITEMS, RATED_ITEMS) | {"examples": [{"1": 5.0, "50": 4.0}]}
+        return either(RATING_OF_ITEMS, RATED_ITEMS)
     return parameter.schema()
 
 
-def describe(
-    app: FastAPI,
-    live: Live,
-    inputs: Mapping[str, Inputs],
-    keyed: bool,
-    tell: Callable[[dict[str, Any], Snapshot], None],
-) -> Callable[[], dict[str, Any]]:
-    """What replaces ``app.openapi``: the document, its examples and ranges taken from the newest generation.
+class Description:
+    """The OpenAPI document, its examples and ranges taken from the newest generation. Safe to share between threads.
 
-    ``keyed``: requests must bear the API's key. ``tell`` adds what is to be told of the pipeline's own routes.
+    It takes a second or so to make and may read a batch, so it is made once a generation, and never on the event loop.
     """
-    made: dict[int, dict[str, Any]] = {}
 
-    @cache
-    def same_for_all() -> bytes:
-        """What is the same for every generation: most of it, and slow to make."""
-        return orjson.dumps(
-            get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        )
+    def __init__(
+        self,
+        app: FastAPI,
+        live: Live,
+        inputs: Mapping[str, Inputs],
+        keyed: bool,
+        tell: Callable[[dict[str, Any], Snapshot], None],
+    ) -> None:
+        """``keyed``: requests must bear the key. ``tell`` adds what is to be told of the pipeline's own routes."""
+        self._app = app
+        self._live = live
+        self._inputs = inputs
+        self._keyed = keyed
+        self._tell = tell
+        self._same_for_all: bytes | None = None  # most of it, and slow to make
+        self._made: tuple[int, bytes] | None = None  # of this generation
+        self._making = threading.Lock()
 
-    def openapi() -> dict[str, Any]:
-        snapshot = live.now
-        number = snapshot.newest.number if snapshot.newest else 0
-        if number not in made:
-            document: dict[str, Any] = orjson.loads(same_for_all())
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            schemas |= shape_of(Answered)
-            for name, one in inputs.items():
-                schemas[row_component(name)] = one.schema(documents.features(snapshot, name))
-            tell(document, snapshot)
-            if keyed:
-                tell_of_key(document)
-            made.clear()
-            made[number] = document
-        return made[number]
+    def json(self) -> bytes:
+        with self._making:
+            snapshot = self._live.now
+            number = snapshot.newest.number if snapshot.newest else 0
+            if self._made is None or self._made[0] != number:
+                self._made = (number, orjson.dumps(self._document(snapshot)))
+            return self._made[1]
 
-    return openapi
+    def _document(self, snapshot: Snapshot) -> dict[str, Any]:
+        if self._same_for_all is None:
+            self._same_for_all = orjson.dumps(of_routes(self._app))
+        document: dict[str, Any] = orjson.loads(self._same_for_all)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas |= shape_of(Answered)
+        for name, one in self._inputs.items():
+            schemas[row_component(name)] = one.schema(documents.features(snapshot, name))
+        self._tell(document, snapshot)
+        if self._keyed:
+            tell_of_key(document)
+        return document
+
+
+def of_routes(app: FastAPI) -> dict[str, Any]:
+    return get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
 
 
 def tell_of_key(document: dict[str, Any]) -> None:
@@ -285,7 +299,7 @@ def tell_of_key(document: dict[str, Any]) -> None:
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
     refusal = {
         "description": MEANINGS[401],
-        "headers": {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
+        "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
         "content": {"application/json": {"schema": reference(ErrorBody.__name__)}},
     }
     for path, operations in document["paths"].items():

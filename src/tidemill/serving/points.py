@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Query
 
 from tidemill.catalog import Generation
@@ -27,19 +28,26 @@ from tidemill.serving.views import ChosenGeneration, newest_number
 MOST_BATCHES = 16  # that are opened for one answer
 MOST_GROUPS = 32  # row groups of Parquet files that are read for one answer, 16,384 rows each
 MOST_KEPT = 16
+MOST_POINTS = 5000
 
 X = Annotated[str | None, Query(description="A numeric column; the model's first numeric feature if left out.")]
 Y = Annotated[str | None, Query(description="A numeric column; the model's next numeric feature if left out.")]
-PointLimit = Annotated[int, Query(ge=1, le=5000, description="At most so many points.")]
+PointLimit = Annotated[int, Query(ge=1, le=MOST_POINTS, description="At most so many points.")]
 
 
 class PointViews:
-    """The points of one model that clusters. The answers asked for last are kept."""
+    """The points of one model that clusters.
 
-    def __init__(self, live: Live, model: str) -> None:
+    The samples and answers asked for last are kept; smaller answers are thinned from a sample of ``MOST_POINTS``.
+    """
+
+    def __init__(self, live: Live, model: str, reading: CapacityLimiter) -> None:
         self.live = live
         self.model = model
+        self._reading = reading
         self._kept: Recent[tuple[int, str, str, int], bytes] = Recent(MOST_KEPT)
+        self._samples: Recent[tuple[int, str, str], pa.Table] = Recent(MOST_KEPT)
+        self._sampling = threading.Lock()
         self._numeric = numeric_columns(live.run, model)
 
     async def points(
@@ -55,7 +63,9 @@ class PointViews:
         except KeyError:
             pass  # not asked for of late
         record = snapshot.generations[number]
-        self._kept[key] = answer = await to_thread.run_sync(self._answer, record, scorer, across, up, limit)
+        self._kept[key] = answer = await to_thread.run_sync(
+            self._answer, record, scorer, across, up, limit, limiter=self._reading
+        )
         return Json(answer)
 
     def _column(self, axis: str, name: str | None, place: int) -> str:
@@ -73,9 +83,8 @@ class PointViews:
 
     def _answer(self, record: Generation, scorer: Scorer, x: str, y: str, limit: int) -> bytes:
         clusters = cluster_scorer(scorer)
-        wanted = dict.fromkeys([x, y, *(feature.name for feature in clusters.features)])
-        table = sample(self.live.run, record, list(wanted), limit)
-        told = pa.table({"x": table[x], "y": table[y], "cluster": clusters.column(table)}).drop_null()
+        sampled = self._sampled(record, clusters, x, y)
+        told = sampled.take(pa.array(evenly(limit, len(sampled))))
         return encode(
             {
                 "model": self.model,
@@ -89,6 +98,20 @@ class PointViews:
                 "centres": centres(clusters, x, y),
             }
         )
+
+    def _sampled(self, record: Generation, scorer: ClusterScorer, x: str, y: str) -> pa.Table:
+        """At most ``MOST_POINTS`` of a generation's points: ``x``, ``y`` and ``cluster``."""
+        key = (record.generation, x, y)
+        with self._sampling:
+            try:
+                return self._samples[key]
+            except KeyError:
+                pass  # not asked for of late
+            wanted = dict.fromkeys([x, y, *(feature.name for feature in scorer.features)])
+            table = sample(self.live.run, record, list(wanted), MOST_POINTS)
+            points = pa.table({"x": table[x], "y": table[y], "cluster": scorer.column(table)}).drop_null()
+            self._samples[key] = points
+            return points
 
 
 def numeric_columns(run: Run, model: str) -> list[str]:
@@ -132,11 +155,11 @@ def shares(sizes: Sequence[int], limit: int) -> list[int]:
     return counts
 
 
-def add_points(app: FastAPI, live: Live, model: str) -> None:
-    """The endpoint of a model that clusters."""
+def add_points(app: FastAPI, live: Live, model: str, reading: CapacityLimiter) -> None:
+    """The endpoint of a model that clusters. ``reading``: in whose turns files are read."""
     app.add_api_route(
         f"/models/{model}/points",
-        PointViews(live, model).points,
+        PointViews(live, model, reading).points,
         summary="A sample of the generation's rows, each with its cluster",
         tags=[model],
         responses=openapi.giving(shapes.Points, 404, 422, 503),

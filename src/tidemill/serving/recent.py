@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -13,8 +14,11 @@ V = TypeVar("V")
 class Recent(Generic[K, V]):
     """At most ``most`` values; the least recently used goes first. Safe to share between threads, and never waits."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, heaviest: int | None = None, weigh: Callable[[V], int] = lambda _: 0) -> None:
+        """``heaviest``: what all values may weigh together; the newest is kept whatever it weighs."""
         self._most = most
+        self._heaviest = heaviest
+        self._weigh = weigh
         self._values: OrderedDict[K, V] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -36,5 +40,10 @@ class Recent(Generic[K, V]):
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
-            while len(self._values) > self._most:
+            while len(self._values) > self._most or self._too_heavy():
                 self._values.popitem(last=False)
+
+    def _too_heavy(self) -> bool:
+        if self._heaviest is None or len(self._values) < 2:
+            return False
+        return sum(map(self._weigh, self._values.values())) > self._heaviest

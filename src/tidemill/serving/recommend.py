@@ -40,8 +40,9 @@ class Recommender:
         self.model = model
 
     async def recommend(self, generation: int | None, ratings: Ratings, top: int) -> dict[str, Any]:
-        """``{"model", "generation", "items": [{"item", "score", ...titles}], "unknown"}`` for whoever gives these
-        ratings (of a model without ratings also a list of items), the rated items left out.
+        """``{"model", "generation", "items": [{"item", "score", ...titles}], "unknown", "outside"?}`` for whoever gives
+        these ratings (of a model without ratings also a list of items), the rated items left out. ``outside`` names the
+        known items whose rating is below or above all that the generation's rows have.
 
         Raises:
             FeatureError: a rating is no number, none is given, or none is of a known item; or ``top`` is out of range.
@@ -51,7 +52,8 @@ class Recommender:
         given = checked_ratings(ratings, scorer)
         count = checked_top(top)
         found = await self._done(scorer, lambda: recommended(scorer, given, count))
-        return self._answer(number, found.items) | {"unknown": found.unknown}
+        outside = {"outside": found.outside} if found.outside else {}
+        return self._answer(number, found.items) | {"unknown": found.unknown} | outside
 
     async def for_user(self, generation: int | None, user: str, top: int) -> dict[str, Any]:
         """``{"model", "generation", "user", "items"}`` for a trained user, without what they rated.
@@ -203,7 +205,7 @@ def add_recommendations(app: FastAPI, live: Live, model: str) -> None:
 
 
 def ratings_body(live: Live, model: str) -> dict[str, Any]:
-    """The request body of ``recommend``."""
+    """The request body of ``recommend``; ``RouteExamples`` adds an example of the newest generation's."""
     rated = live.run.pipeline.models[model].rating is not None
     schema = {
         "type": "object",
@@ -215,6 +217,5 @@ def ratings_body(live: Live, model: str) -> dict[str, Any]:
         },
         "required": ["ratings"],
         "additionalProperties": False,
-        "examples": [{"ratings": {"1": 5.0, "50": 4.0}, "top": DEFAULT_TOP}],
     }
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

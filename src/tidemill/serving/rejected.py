@@ -6,19 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from tidemill.errors import CatalogError, NotFound, did_you_mean
 from tidemill.run import Run
 from tidemill.serving.inputs import shown
 from tidemill.serving.live import Snapshot
+from tidemill.serving.reject_lines import RejectLines
 
 MOST_PLACES = 1000  # batches that are listed, the newest
-MOST_COUNTED = 10_000  # rejects that the reasons are counted over, the first
 MOST_REASONS = 50
 MOST_TEXT = 500
 SHOWN = ("reason", "file", "line", "partition", "offset", "text")
@@ -86,33 +83,34 @@ def find(run: Run, snapshot: Snapshot, name: str) -> Place:
     return of_batch(run, batch.batch, batch.rejected, batch.rejects_path)
 
 
-def some(place: Place, offset: int, limit: int) -> dict[str, Any]:
-    """Some rejects of a place, and how often each reason occurs among the first ``MOST_COUNTED``.
+def some(place: Place, lines: RejectLines, offset: int, limit: int) -> dict[str, Any]:
+    """Some rejects of a place, and how often each reason occurs among the first ones.
+
+    Of a file that grows there are as many as the catalog counts, as far as they are written.
 
     Raises:
         CatalogError: its file is missing or damaged.
     """
-    counted = Counter(str(one.get("reason")) for one in islice(rejects(place), MOST_COUNTED))
+    items, counted = read(place, lines, offset, limit)
     return {
         "place": place.name,
         "rejected": place.rejected,
         "offset": offset,
-        "items": [item(one) for one in islice(rejects(place, offset), limit)],
+        "items": [item(one) for one in items],
         "reasons": [{"reason": reason, "count": count} for reason, count in counted.most_common(MOST_REASONS)],
         "counted": counted.total(),
     }
 
 
-def rejects(place: Place, after: int = 0) -> Iterator[dict[str, Any]]:
-    """The rejects of a place, without the first ``after``; of a file that grows, as many as are written whole."""
+def read(place: Place, lines: RejectLines, offset: int, limit: int) -> tuple[list[dict[str, Any]], Counter[str]]:
     try:
         with place.path.open("rb") as file:
-            for line in islice(file, after, None):
-                if line.endswith(b"\n"):
-                    yield dict(orjson.loads(line))
+            items = lines.page(file, offset, limit) if offset < place.rejected else []
+            return items, lines.reasons(file)
     except FileNotFoundError as error:
         if place.rejected and place.name != SOURCE:  # which a producer that begins again writes anew
             raise unreadable(place) from error
+        return [], Counter()
     except (OSError, ValueError, TypeError) as error:  # no JSON, or no object
         raise unreadable(place) from error
 

@@ -32,7 +32,9 @@ SIMILAR_INPUTS = {
     "recommendation": ("item", "top"),
 }
 
-SOME_HAVE = ("probability", "probabilities", "label", "centre", "distance")  # parts that not every prediction has
+# Parts that not every prediction has.
+SOME_HAVE = ("probability", "probabilities", "label", "centre", "distance", "unseen")
+HOW_TO_HAVE = {"label": "name the classes in its labels", "unseen": "none of its features is a string"}
 ITEM_PARTS: dict[tuple[str, Kind], tuple[str, ...]] = {
     ("similar", "neighbours"): ("distance",),
     ("similar", "text"): ("similarity",),
@@ -62,7 +64,8 @@ def route_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
             continue  # told by the parser
         if route.sql is None:
             model = table(models, str(route.model))
-            yield from action_faults(f"routes[{place}]", route, model, item_columns(raw, model))
+            kinds = raw_kinds(table(raw, "source"))
+            yield from action_faults(f"routes[{place}]", route, model, item_columns(raw, model), kinds)
         else:
             queries[f"routes[{place}]"] = route
     if queries:
@@ -73,10 +76,12 @@ def route_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
 # --- what a model can be asked ------------------------------------------------------------------------------------
 
 
-def action_faults(where: str, route: Route, model: Mapping[str, Any], columns: Iterable[str]) -> Iterator[Fault]:
+def action_faults(
+    where: str, route: Route, model: Mapping[str, Any], columns: Iterable[str], kinds: Mapping[str, str]
+) -> Iterator[Fault]:
     """Whether the model can do what the route asks, from what it is given, and has what is made of its answer.
 
-    ``columns``: those that an item of a list can have.
+    ``columns``: those that an item of a list can have. ``kinds``: the types of the source's columns.
     """
     estimator = str(model.get("estimator"))
     if estimator not in SCORERS:
@@ -87,8 +92,9 @@ def action_faults(where: str, route: Route, model: Mapping[str, Any], columns: I
         found = f'"{route.does}" of {route.model}, a {estimator}'
         yield Fault(f"{where}.does", found, f"one of {', '.join(able)}: it is {kind}")
         return
-    yield from empty_parts(where, route, model)
-    yield from items_faults(where, route, kind, columns, parts_of(model))
+    having = parts_of(model, kinds)
+    yield from empty_parts(where, route, model, having)
+    yield from items_faults(where, route, kind, columns, having)
     if route.does == "similar":
         features = model.get("features") if kind == "neighbours" else ()
         allowed = ("generation", *SIMILAR_INPUTS[kind], *(features if isinstance(features, list | tuple) else ()))
@@ -105,28 +111,30 @@ def item_columns(raw: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
     return [name for name in raw_kinds(titles) if name != titles.get("key")]
 
 
-def parts_of(model: Mapping[str, Any]) -> set[str]:
-    """Which of the parts that only some predictions have are in those of a model."""
+def parts_of(model: Mapping[str, Any], kinds: Mapping[str, str]) -> set[str]:
+    """Which of the parts that only some predictions have are in those of a model; ``kinds``: the columns' types."""
     estimator = str(model.get("estimator"))
     kind = SCORERS[estimator].kind
     found = {"centre", "distance"} if kind == "clustering" else set()
     if (kind == "classification" and estimator != "LinearSVC") or estimator == "GaussianMixture":
         found |= {"probability", "probabilities"}
+    features = model.get("features")
+    if isinstance(features, list | tuple) and any(kinds.get(str(name), "").startswith("string") for name in features):
+        found.add("unseen")
     return found | ({"label"} if kind == "classification" and model.get("labels") else set())
 
 
-def empty_parts(where: str, route: Route, model: Mapping[str, Any]) -> Iterator[Fault]:
+def empty_parts(where: str, route: Route, model: Mapping[str, Any], having: set[str]) -> Iterator[Fault]:
     """Parts of the answer that would be null in every answer."""
     if route.does not in ("predict", "row"):
         return
     named = {f"{where}.answer": route.answer} if isinstance(route.answer, str) else {}
     if isinstance(route.answer, Mapping):
         named = {f"{where}.answer.{key}": part for key, part in route.answer.items()}
-    having = parts_of(model)
     for path, part in named.items():
         if part in SOME_HAVE and part not in having:
             found = f'"{part}", which no answer of {route.model} would have'
-            hint = "name the classes in its labels" if part == "label" else f"it is a {model.get('estimator')}"
+            hint = HOW_TO_HAVE.get(part, f"it is a {model.get('estimator')}")
             able = [one for one in ACTIONS[route.does].parts if one not in SOME_HAVE or one in having]
             yield Fault(path, found, f"one of {', '.join(able)}", hint)
 
@@ -135,7 +143,7 @@ def items_faults(where: str, route: Route, kind: Kind, columns: Iterable[str], h
     """Keys of an item that would be null in every answer."""
     parts = ITEM_PARTS.get((route.does, kind), ())
     if route.does == "row":
-        parts = ("batch", "prediction", *(one for one in ("probability", "label") if one in having))
+        parts = ("batch", "prediction", *(one for one in ("probability", "label", "unseen") if one in having))
     known = [*columns, *parts]
     for key, name in route.items.items():
         if name not in known:

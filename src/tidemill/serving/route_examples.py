@@ -1,5 +1,5 @@
 """What the OpenAPI document tells of each value that a declared route takes: what it is, and an example that the newest
-generation answers."""
+generation answers; and such an example for every recommender."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import orjson
 from tidemill.scoring import Feature
 from tidemill.serving import documents
 from tidemill.serving.answers import encode
+from tidemill.serving.asked import DEFAULT_TOP
 from tidemill.serving.examples import Examples
 from tidemill.serving.inputs import Inputs, example_of, property_of
 from tidemill.serving.live import Snapshot
@@ -55,6 +56,12 @@ class RouteExamples:
             for content in operation.get("requestBody", {}).get("content", {}).values():
                 self._tell_body(content, route, snapshot, told)
 
+    def tell_recommender(self, document: dict[str, Any], snapshot: Snapshot, model: str) -> None:
+        """Add an example to a recommender's own endpoint."""
+        body = document["paths"][f"/models/{model}/recommend"]["post"]["requestBody"]
+        example = {"ratings": self._examples.ratings(snapshot, model), "top": DEFAULT_TOP}
+        body["content"]["application/json"]["schema"]["examples"] = [example]
+
     def _tell_body(self, content: dict[str, Any], route: Route, snapshot: Snapshot, told: Mapping[str, Told]) -> None:
         properties = content["schema"].get("properties")
         if properties is None:  # a row, or rows: the route takes what every model's own endpoint does
@@ -87,7 +94,7 @@ class RouteExamples:
         if one.name == "row":
             return self._row(route.model, snapshot)
         if one.name == "ratings":
-            return {known.get("item", "1"): row.get(self._examples.run.pipeline.models[route.model].rating or "", 1.0)}
+            return self._examples.ratings(snapshot, route.model)
         return known.get(one.name, EXAMPLES[one.kind])
 
     def _row(self, model: str, snapshot: Snapshot) -> dict[str, Any]:

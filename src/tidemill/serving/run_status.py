@@ -1,4 +1,4 @@
-"""How far the run is, told from one snapshot: no request for it reads the catalog."""
+"""How far the run is, told from one snapshot: no request for it reads the catalog, or any file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections import Counter
 from typing import Any
 
 from tidemill.catalog import Stage
-from tidemill.run import Run
 from tidemill.serving import health
 from tidemill.serving.live import Live, Snapshot
-from tidemill.status import endpoint
 from tidemill.words import Facts, run_words, stage_words
 
 RATED = ("produced", "collected", "sealed")
@@ -25,9 +23,9 @@ def document(live: Live, snapshot: Snapshot) -> dict[str, Any]:
         "title": run.pipeline.title,
         "description": run.pipeline.description,
         "scheme": run.pipeline.generations.scheme,
-        "api": endpoint(run, snapshot.stages.get("api")),
-        "console": endpoint(run, snapshot.stages.get("console")),
-        "stages": {name: stage_document(run, word, facts) for name, word in snapshot.stages.items()},
+        "api": endpoint(snapshot.stages.get("api"), facts),
+        "console": endpoint(snapshot.stages.get("console"), facts),
+        "stages": {name: stage_document(word, facts) for name, word in snapshot.stages.items()},
         "rows": counts.rows(),
         "rates": {name: snapshot.rates.get(name) for name in RATED},
         "lag": max(0, counts.produced - counts.collected),
@@ -54,18 +52,23 @@ def facts_of(snapshot: Snapshot) -> Facts:
     )
 
 
-def stage_document(run: Run, word: Stage, facts: Facts) -> dict[str, Any]:
+def stage_document(word: Stage, facts: Facts) -> dict[str, Any]:
     document: dict[str, Any] = {
         "state": facts.states[word.stage],
         "pid": word.pid,
         "updated_at": word.updated_at,
         "word": stage_words(word.stage, facts),
     }
-    if address := endpoint(run, word):
+    if address := endpoint(word, facts):
         document["endpoint"] = address
     if word.error:
         document["error"] = word.error
     return document
+
+
+def endpoint(word: Stage | None, facts: Facts) -> str | None:
+    """Where a stage can be reached; None while it is not at work."""
+    return word.endpoint if word and facts.states[word.stage] in ("starting", "running") else None
 
 
 def open_batch(facts: Facts) -> dict[str, Any] | None:

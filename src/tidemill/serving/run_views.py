@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Path, Query
 
 from tidemill.catalog import Batch
@@ -13,6 +14,7 @@ from tidemill.serving.answers import Json
 from tidemill.serving.batch_rows import page
 from tidemill.serving.live import Live
 from tidemill.serving.openapi import Responses, giving
+from tidemill.serving.reject_lines import RejectLines
 
 MOST_NUMBER = 2**31 - 1
 
@@ -30,10 +32,12 @@ BatchNumber = Annotated[int, Path(ge=1, le=MOST_NUMBER, description="The batch's
 class StreamViews:
     """The endpoints about the run on its way."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, reading: CapacityLimiter) -> None:
         self.live = live
+        self._reading = reading
+        self._lines = RejectLines()
 
-    def status(self) -> Json:
+    async def status(self) -> Json:
         return Json(run_status.document(self.live, self.live.now))
 
     def batches(self, after: AfterBatch = 0, limit: BatchLimit = 100) -> Json:
@@ -42,18 +46,24 @@ class StreamViews:
     def batch(self, batch: BatchNumber) -> Json:
         return Json(self._sealed(batch).document())
 
-    def rows(self, batch: BatchNumber, offset: RowOffset = 0, limit: RowLimit = 20) -> Json:
+    async def rows(self, batch: BatchNumber, offset: RowOffset = 0, limit: RowLimit = 20) -> Json:
+        return Json(await to_thread.run_sync(self._rows, batch, offset, limit, limiter=self._reading))
+
+    def _rows(self, batch: int, offset: int, limit: int) -> dict[str, Any]:
         sealed = self._sealed(batch)
         items = page(self.live.run, sealed, offset, limit).to_pylist()
         columns = [documents.column_document(one) for one in self.live.run.pipeline.source.schema_]
-        return Json({"batch": batch, "rows": sealed.rows, "offset": offset, "columns": columns, "items": items})
+        return {"batch": batch, "rows": sealed.rows, "offset": offset, "columns": columns, "items": items}
 
     def all_rejects(self) -> Json:
         return Json(rejected.overview(self.live.run, self.live.now))
 
-    def rejects(self, place: RejectPlace, offset: RowOffset = 0, limit: RejectLimit = 50) -> Json:
+    async def rejects(self, place: RejectPlace, offset: RowOffset = 0, limit: RejectLimit = 50) -> Json:
+        return Json(await to_thread.run_sync(self._rejects, place, offset, limit, limiter=self._reading))
+
+    def _rejects(self, place: str, offset: int, limit: int) -> dict[str, Any]:
         found = rejected.find(self.live.run, self.live.now, place)
-        return Json(rejected.some(found, offset, limit))
+        return rejected.some(found, self._lines, offset, limit)
 
     def _sealed(self, number: int) -> Batch:
         """A sealed batch.
@@ -68,8 +78,9 @@ class StreamViews:
         return found
 
 
-def add_stream_views(app: FastAPI, live: Live) -> None:
-    views = StreamViews(live)
+def add_stream_views(app: FastAPI, live: Live, reading: CapacityLimiter) -> None:
+    """``reading``: in whose turns files are read."""
+    views = StreamViews(live, reading)
 
     def get(path: str, endpoint: Any, summary: str, responses: Responses) -> None:
         app.add_api_route(path, endpoint, summary=summary, tags=["run"], responses=responses, response_class=Json)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tidemill.keys import api_key, require_key
 from tidemill.serving.app import create_app
-from tidemill.serving.keys import api_key, require_key
 from tidemill.serving.live import Live
 from tidemill.stage import Stage
-from tidemill.web import bound, serve
+from tidemill.web import bound, is_loopback, serve
 
 
 def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None) -> None:
@@ -24,7 +24,7 @@ def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None)
     with bound(host, port) as listener:
         require_key(listener.getsockname()[0], key)
         live = Live(stage.run, stage.log)
-        app = create_app(stage.run, live, key)
+        app = create_app(stage.run, live, key, own_names=key is None and is_loopback(listener))
         live.start()
         try:
             serve(stage, app, listener, ws="none", lifespan="off")

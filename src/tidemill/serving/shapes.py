@@ -99,8 +99,16 @@ class ExampleBody(Shape):
     key: Any = None
 
 
+class RatingScale(Shape):
+    """The least and the greatest rating that the newest generation's rows have."""
+
+    minimum: float
+    maximum: float
+
+
 class ModelBody(Shape):
-    """A model; ``user``, ``item`` and ``rating`` are the columns of a recommender."""
+    """A model; ``user``, ``item`` and ``rating`` are the columns of a recommender, ``ratings`` the scale of an explicit
+    one once there is a generation."""
 
     model: str
     estimator: str
@@ -108,6 +116,7 @@ class ModelBody(Shape):
     user: str | None
     item: str | None
     rating: str | None
+    ratings: RatingScale | None
     labels: dict[str, str]
     params: dict[str, Any]
     scale: str
@@ -207,6 +216,7 @@ class FoundRow(Shape):
     prediction: int | float | bool | str | None
     probability: dict[str, float] | None = None
     label: str | None = None
+    unseen: dict[str, str] | None = None
     reason: str | None = None
 
 
@@ -218,13 +228,15 @@ class FoundRows(Shape):
 
 
 class Answered(Shape):
-    """A prediction; ``probability`` for each class where the model gives it, ``label`` where the class has a name."""
+    """A prediction; ``probability`` for each class where the model gives it, ``label`` where the class has a name,
+    ``unseen`` where the row has categories that training has not seen: each by its feature."""
 
     model: str
     generation: int
     prediction: int | float | bool | str
     probability: dict[str, float] | None = None
     label: str | None = None
+    unseen: dict[str, str] | None = None
 
 
 class GenerationAnswer(Shape):
@@ -277,12 +289,14 @@ class SimilarItem(TitledItem):
 
 
 class Recommendations(Shape):
-    """Items, the best first; ``unknown``: those of the request that were not trained on."""
+    """Items, the best first; ``unknown``: those of the request that were not trained on; ``outside``: those rated
+    outside the scale of the generation's rows."""
 
     model: str
     generation: int
     items: list[ScoredItem]
     unknown: list[str]
+    outside: list[str] | None = None
 
 
 class UserRecommendations(Shape):

@@ -18,21 +18,23 @@ class Query:
     """One query, once. Its thread closes its cursor and gives its slot back when it ends, however long that takes; one
     that nobody waits for any more is interrupted until then."""
 
-    def __init__(self, limiter: CapacityLimiter, database: Database, work: Callable[[Cursor], bytes]) -> None:
+    def __init__(self, limiter: CapacityLimiter) -> None:
         self._limiter = limiter
-        self._database = database
-        self._work = work
+        self.waits = False
+        """Whether it stands in line for a slot."""
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[bytes] = self._loop.create_future()
         self._cursor: Cursor | None = None
         self._ended = False
 
-    async def run(self) -> bytes:
+    async def run(self, database: Database, work: Callable[[Cursor], bytes]) -> bytes:
         """What the work gives, once there is a slot for it. When cancelled, it does not wait for the thread."""
+        self.waits = True
         await self._limiter.acquire_on_behalf_of(self)
+        self.waits = False
         try:
             # A daemon: the process may end without it.
-            threading.Thread(target=self._in_thread, name="query", daemon=True).start()
+            threading.Thread(target=self._in_thread, args=(database, work), name="query", daemon=True).start()
         except RuntimeError:
             self._limiter.release_on_behalf_of(self)
             raise
@@ -42,11 +44,11 @@ class Query:
             self._give_up()
             raise
 
-    def _in_thread(self) -> None:
+    def _in_thread(self, database: Database, work: Callable[[Cursor], bytes]) -> None:
         found: bytes | Exception
         try:
-            with closing(self._database.cursor()) as self._cursor:
-                found = self._work(self._cursor)
+            with closing(database.cursor()) as self._cursor:
+                found = work(self._cursor)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is told to whoever waits
             found = error
         with suppress(RuntimeError):  # the API has stopped meanwhile, and its loop is closed

@@ -13,7 +13,7 @@ from duckdb.value.constant import Value
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from tidemill.errors import NotFound, PipelineInvalid, QueryError
+from tidemill.errors import Busy, NotFound, PipelineInvalid, QueryError, TidemillError
 from tidemill.run import Run, side_table
 from tidemill.serving.answers import Json, composed, encode
 from tidemill.serving.declared import chosen, generation_parameter, place_of
@@ -86,32 +86,36 @@ class SqlRoute:
 
         Raises:
             TimeLimit: it is not; what is at work for it is left behind.
+            Busy: it was not even begun, as all slots are taken.
             ClientDisconnect: nobody waits for it any more.
         """
         given = await self.parameters.read(request)
         snapshot = self.live.now
         number = chosen(self.live, snapshot, given)
         values = {name: bound(one.kind, given[name]) for name, one in self.route.params.items()}
-        answer = asyncio.create_task(self._answer(snapshot, number, values))
+        query = Query(self._limiter)
+        answer = asyncio.create_task(self._answer(query, snapshot, number, values))
         client = asyncio.create_task(gone(request))
         try:
             limit = self.limits.time_limit
             await asyncio.wait((answer, client), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
                 return Json(answer.result())
-            raise ClientDisconnect if client.done() else too_long()
+            if client.done():
+                raise ClientDisconnect
+            raise busy() if query.waits else too_long()
         finally:
             answer.cancel()
             client.cancel()
 
-    async def _answer(self, snapshot: Snapshot, number: int, values: Mapping[str, Value | None]) -> bytes:
+    async def _answer(self, query: Query, snapshot: Snapshot, number: int, values: Mapping[str, Value | None]) -> bytes:
         database = await self._database(snapshot, number)
 
         def work(cursor: Cursor) -> bytes:
             result = cursor.fetch(self.sql, values, self.limits.row_limit)
             return encoded(shaped(self.route.answer, result, number))
 
-        return await Query(self._limiter, database, work).run()
+        return await query.run(database, work)
 
     async def _database(self, snapshot: Snapshot, number: int) -> Database:
         """The database of a generation; all who wait for it wait for the same one, which is made to its end."""
@@ -125,6 +129,11 @@ class SqlRoute:
         del self._making[number]
         if not making.cancelled():
             making.exception()  # was told to whoever still waited
+
+
+def busy() -> TidemillError:
+    message = f"{MOST_QUERIES} SQL queries, as many as this API runs at a time, are still at work"
+    return Busy(message, "ask again later; one that was given up may be inside a step of DuckDB's that goes to its end")
 
 
 async def gone(request: Request) -> None:

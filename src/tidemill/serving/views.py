@@ -58,7 +58,7 @@ class RunViews:
     def pipeline(self) -> Json:
         return Json(documents.home(self.live.run, self.live.now))
 
-    def health(self) -> Json:
+    async def health(self) -> Json:
         snapshot = self.live.now
         try:
             return Json(health.ready(self.live, snapshot))

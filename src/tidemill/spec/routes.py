@@ -34,13 +34,13 @@ class Action(NamedTuple):
 
 
 COMMON = ("generation", "model")
-PREDICTION = ("prediction", "probability", "probabilities", "label", "centre", "distance")
+PREDICTION = ("prediction", "probability", "probabilities", "label", "centre", "distance", "unseen")
 ACTIONS: dict[str, Action] = {
     "predict": Action("POST", ("row",), (*PREDICTION, *COMMON), features=True),
     "row": Action("GET", ("key", "limit"), (*PREDICTION, "row", "rows", "key", *COMMON)),
     "profile": Action("GET", (), ("clusters", *COMMON)),
     "similar": Action("POST", ("row", "text", "key", "item", "top"), ("items", "unknown", *COMMON), features=True),
-    "recommend": Action("POST", ("ratings", "user", "top"), ("items", "unknown", *COMMON)),
+    "recommend": Action("POST", ("ratings", "user", "top"), ("items", "unknown", "outside", *COMMON)),
 }
 SQL_PARTS = ("rows", "row", "value", "list", "object", "generation")
 

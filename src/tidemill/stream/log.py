@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from types import TracebackType
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from tidemill.errors import LogLost, StreamFailed, TopicError
+from tidemill.errors import KafkaAway, LogLost, StreamFailed, TopicError
 from tidemill.failpoints import Failpoint, failpoint
 from tidemill.kafka import (
     CLAIM_HEADER,
@@ -24,7 +24,9 @@ from tidemill.kafka import (
     Topic,
     header,
     mark,
+    marked,
     reason,
+    same,
 )
 
 COMMIT_SECONDS = 0.25
@@ -32,6 +34,7 @@ COMMIT_ROWS = 50_000  # librdkafka queues 100,000 messages at the most
 COMMIT_BYTES = 32 * 2**20
 CALL_SECONDS = 10.0
 PATIENCE_SECONDS = 120.0
+AGAIN_SECONDS = 0.1
 CLAIMS_WITHIN = 100  # messages from the start of the log
 
 Messages = list[dict[str, bytes | int | None]]
@@ -65,6 +68,8 @@ class Log:
                 linger_ms=5,
             )
         )
+        self._admin = AdminClient(cluster.settings())
+        self._confirmed_at = 0.0
         self._held: dict[str, bytes | int | None] | None = None
         self._open_rows = 0
         self._open_bytes = 0
@@ -164,6 +169,7 @@ class Log:
 
     def end(self) -> None:
         """Close the stream: one marker, a message without a value, in each partition."""
+        self._confirmed_at = 0.0  # on whose word the run is done, so it is looked at in any case
         self._producer.begin_transaction()
         for partition in range(self.topic.partitions):
             self._produce(None, None, partition, {END_HEADER: {"rows": self.position}})
@@ -173,7 +179,29 @@ class Log:
     def _commit(self, what: str, committing: Failpoint) -> None:
         self._producer.flush(CALL_SECONDS)  # so that at the failpoint it is in the log; committing does it anyway
         failpoint(committing)
+        if time.monotonic() - self._confirmed_at >= COMMIT_SECONDS:
+            self._confirm()
         self._until_done(self._producer.commit_transaction, what)
+
+    def _confirm(self, patience: float = PATIENCE_SECONDS) -> None:
+        """See that what was sent went to the run's own topic, and not to one that was made anew under its name.
+
+        Raises:
+            TopicError: it is gone, or was made anew.
+            KafkaAway: Kafka did not say in all that time.
+            StreamFailed: it refuses to.
+        """
+        end = time.monotonic() + patience
+        while True:
+            try:
+                same(self._admin, self.topic.name, self.topic.id, CALL_SECONDS)
+            except KafkaAway:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(AGAIN_SECONDS)
+            else:
+                self._confirmed_at = time.monotonic()
+                return
 
     def _queue(self, messages: Messages) -> None:
         if messages and self._producer.produce_batch(self.topic.name, messages) != len(messages):
@@ -188,13 +216,20 @@ class Log:
             raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
 
     def _until_done(self, call: object, what: str) -> None:
-        """Call until it is done: such a call may be repeated while Kafka is away for a moment."""
+        """Call until it is done: such a call may be repeated while Kafka is away for a moment.
+
+        Raises:
+            TopicError: it can't be done as the topic is gone, or was made anew.
+            StreamFailed: it can't be done.
+        """
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 call(CALL_SECONDS)  # type: ignore[operator]  # a method of the C extension
                 return
             except KafkaException as error:
+                with suppress(StreamFailed):  # that it can't be asked is less than what is raised below
+                    self._confirm(patience=0)
                 first = error.args[0]
                 again = isinstance(first, KafkaError) and first.retriable() and time.monotonic() < end
                 if not again:
@@ -206,17 +241,15 @@ class Log:
         for message in committed(self._cluster, self.topic, offsets):
             for name in (POSITION_HEADER, END_HEADER) if message.headers() else ():
                 fields = header(message, name, self._run_id)
-                if fields is not None:
+                if fields is not None and isinstance(fields.get("rows"), int):
                     found.append((int(fields["rows"]), name == END_HEADER))
         return found
 
 
 def claimant(message: Message) -> str | None:
     """The run that claims the topic by this message."""
-    for key, value in message.headers() or []:
-        if key == CLAIM_HEADER and message.value() is None:
-            return str(json.loads(value)["run"])
-    return None
+    found = marked(message, CLAIM_HEADER) if message.value() is None else None
+    return str(found["run"]) if found is not None and "run" in found else None
 
 
 def size_of(message: dict[str, bytes | int | None]) -> int:

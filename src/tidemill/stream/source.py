@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from tidemill.stream.json_reader import JsonLinesFile
 from tidemill.stream.opening import SourceFile, read_errors, source_file
 from tidemill.stream.parquet_reader import ParquetFile
 
-__all__ = ["Chunk", "Reject", "SourceReader", "open_source", "open_tables"]
+__all__ = ["Chunk", "Reject", "SourceReader", "open_any", "open_source", "open_tables"]
 
 ENDS = 2**20  # of each file, so many bytes at either end are in the fingerprint
 
@@ -109,6 +110,17 @@ def open_tables(pipeline: Pipeline, folder: Path) -> Mapping[str, SourceReader]:
     return {name: open_table(name, table, folder) for name, table in pipeline.tables.items()}
 
 
+def open_any(key: str, data: Data, folder: Path) -> SourceReader:
+    """The source or a side table, which the pipeline file has under ``key``.
+
+    Raises:
+        SourceError: as :func:`open_source` and :func:`open_tables`.
+    """
+    if isinstance(data, SideTable):
+        return open_table(key.removeprefix("tables."), data, folder)
+    return open_data(data, folder, key)
+
+
 def open_table(name: str, table: SideTable, folder: Path) -> SourceReader:
     key = f"tables.{name}"
     path = folder / (table.path or "")
@@ -174,6 +186,8 @@ def find_files(path: str, folder: Path) -> list[SourceFile]:
     else:
         refuse_missing_file(whole)
         found = [whole]
+    for file in found:
+        refuse_other_than_file(file)
     top = os.path.commonpath([file.parent for file in found])
     return [source_file(file, file.relative_to(top).as_posix()) for file in sorted(found, key=natural)]
 
@@ -189,6 +203,16 @@ def refuse_missing_file(path: Path) -> None:
         raise SourceError(f"no file {path}", hint) from None
     except OSError as error:
         raise SourceError(f"can't read {path}: {error.strerror}", "see that you may read it and its folder") from error
+
+
+def refuse_other_than_file(path: Path) -> None:
+    """Raise where ``path`` leads to a pipe, a device or a socket: they can't be read twice, and may never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # opening it tells why
+    if not stat.S_ISREG(mode):
+        raise SourceError(f"{path} is no regular file", "write what it holds to a file, and give that one")
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

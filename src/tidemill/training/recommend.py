@@ -205,6 +205,7 @@ def export(
         "model": inputs.name,
         "estimator": inputs.model.estimator,
         "rating": inputs.model.rating,
+        "scale": None if als.getImplicitPrefs() else scale_of(ratings),
         "settings": {
             "regularisation": als.getRegParam(),
             "implicit": als.getImplicitPrefs(),
@@ -222,6 +223,12 @@ def export(
         "rated_items": rated,
     }
     storage.write(path, text, arrays)
+
+
+def scale_of(ratings: Ratings) -> list[float]:
+    """The least and the greatest rating of a generation, held out or not: the shortest numbers that are these in 32
+    bits."""
+    return [float(str(end)) for end in (ratings.values.min(), ratings.values.max())]
 
 
 def parameters(inputs: Inputs) -> ALS:

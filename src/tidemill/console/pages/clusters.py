@@ -68,13 +68,17 @@ def sizes(profile: Document, columns: describe.Columns) -> None:
     clusters = profile["clusters"]
     st.subheader("Sizes and centres", anchor=False)
     st.altair_chart(cluster_charts.sizes(clusters), width="stretch", key="sizes")
-    titles = {name: forms.label(columns[name]) for name in columns}
-    widgets.table(cluster_tables.centres(clusters), titles, key="centres")
+    rows = cluster_tables.written(cluster_tables.centres(clusters))
+    widgets.table(rows, widgets.figures(titles_of(rows[0], columns)), key="centres")
     st.caption("The middle of each cluster, in the features' own units; sizes and shares are of training rows.")
     categories = cluster_tables.categories(clusters)
     if categories:
         with st.expander("Categories in each cluster"):
             widgets.table(categories, {}, key="categories")
+
+
+def titles_of(row: Mapping[str, Any], columns: describe.Columns) -> dict[str, str]:
+    return {name: forms.label(columns[name]) if name in columns else name for name in row}
 
 
 def plot(pipeline: Document, profile: Document, columns: describe.Columns) -> None:
@@ -83,11 +87,10 @@ def plot(pipeline: Document, profile: Document, columns: describe.Columns) -> No
     numeric = {one["name"]: one for one in pipeline["columns"] if one["kind"] in ("int", "float")}
     place = geo.place(columns)
     st.subheader("Map" if place else "Two features", anchor=False)
-    pair = (
-        (place.longitude, place.latitude)
-        if place
-        else axes(name, list(numeric), list(profile["clusters"][0]["centre"]))
-    )
+    if not place and len(numeric) < 2:
+        st.caption("The pipeline has no two columns of numbers to plot.")
+        return
+    pair = (place.longitude, place.latitude) if place else axes(name, numeric, list(profile["clusters"][0]["centre"]))
     points = api().get(f"/models/{name}/points", generation=number, x=pair[0], y=pair[1], limit=POINTS)
     numbers = [one["cluster"] for one in profile["clusters"]]
     if not points["sampled"]:
@@ -102,14 +105,14 @@ def plot(pipeline: Document, profile: Document, columns: describe.Columns) -> No
     st.caption(f"{points['sampled']:,} of the {points['rows']:,} rows of generation {number}, evenly chosen.{centres}")
 
 
-def axes(name: str, numeric: list[str], features: list[str]) -> tuple[str, str]:
+def axes(name: str, numeric: Mapping[str, Document], features: list[str]) -> tuple[str, str]:
     """The two columns that the user chose; at first two features of the model."""
-    first = [*features, *(one for one in numeric if one not in features)]
+    found = list(numeric)
+    first = sorted(found, key=lambda one: one not in features)
+    titles = {one: forms.label(numeric[one]) for one in found}.__getitem__
     left, right = st.columns(2)
-    x = left.selectbox("Across", numeric, numeric.index(first[0]), key=f"x of {name}", persist_state="session")
-    y = right.selectbox(
-        "Up", numeric, numeric.index(first[1 % len(first)]), key=f"y of {name}", persist_state="session"
-    )
+    x = left.selectbox("Across", found, found.index(first[0]), titles, key=f"x of {name}", persist_state="session")
+    y = right.selectbox("Up", found, found.index(first[1]), titles, key=f"y of {name}", persist_state="session")
     return x, y
 
 
@@ -126,8 +129,8 @@ def changes(profile: Document, columns: describe.Columns) -> None:
     else:
         far, title, form = movement.moved(clusters, earlier, columns), "moved (share of the range)", "percent"
     moved = st.column_config.NumberColumn(title, format=form)
-    titles = {name: forms.label(columns[name]) for name in columns}
-    widgets.table(cluster_tables.moves(clusters, earlier, far), {**titles, "moved": moved}, key="moves")
+    rows = cluster_tables.written(cluster_tables.moves(clusters, earlier, far), but="moved")
+    widgets.table(rows, {**widgets.figures(titles_of(rows[0], columns)), "moved": moved}, key="moves")
     st.caption(
         "The change of each centre, in the features' own units, and of the size in rows. A cluster keeps its number."
     )

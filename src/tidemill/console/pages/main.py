@@ -20,8 +20,9 @@ PAGES = [
 ICON = Path(__file__).parents[1] / "icon.svg"  # an icon of Streamlit's own names would be fetched from elsewhere
 
 st.set_page_config(page_title="Tidemill", page_icon=ICON, layout="wide")
-chosen = st.navigation(PAGES, position="top")
+chosen = st.navigation(PAGES, position="hidden")
 st.html(shell.STYLE)
+shell.menu(PAGES)
 shell.head()
 with shell.told():
     chosen.run()

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from tidemill.console import answers, widgets
-from tidemill.console.asking import asked, show_curl
+from tidemill.console import answers, forms, widgets
+from tidemill.console.asking import asked, example, show_curl
 from tidemill.console.shell import api, told
 
 TOP = 10
@@ -87,8 +87,9 @@ def for_ratings(model: Document, rated: Rated) -> None:
     with told():
         answer = api().post(path, document)
         table(answer, "score", f"{name} recommended")
-        if answer["unknown"]:
-            st.caption(f"Not known to this generation: {', '.join(map(str, answer['unknown']))}.")
+        titles = {item: answers.item_title(one) for item, one in rated.items()}
+        for remark in answers.remarks(answer, titles):
+            st.caption(forms.plain(remark))
     show_curl("POST", path, document=document)
 
 
@@ -124,8 +125,8 @@ def for_user(model: Document) -> None:
     name = model["model"]
     st.subheader("Recommend to a known user", anchor=False)
     with st.form(f"user of {name}"):
-        example = str((model["examples"] or {}).get("user", ""))
-        user = st.text_input(model["user"], value=example, key=f"{name} user", persist_state="session")
+        first = example(model, "user")
+        user = st.text_input(model["user"], value=first, key=f"{name} user", persist_state="session")
         pressed = st.form_submit_button("Recommend to this user")
     wanted = asked(f"{name} user", pressed, user)
     if not wanted:

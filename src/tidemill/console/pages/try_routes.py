@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
+from httpx import codes
 
 from tidemill.console import openapi_forms, widgets
 from tidemill.console.asking import asked, show_curl
@@ -50,4 +51,4 @@ def answer_of(request: Request) -> tuple[str, Any]:
         return "200 OK", api().send(request.method, request.path, params=request.query, **body)
     except Refused as refused:
         error = {"code": refused.code, "message": refused.message, "hint": refused.hint}
-        return str(refused.status), {"error": error}
+        return f"{refused.status} {codes.get_reason_phrase(refused.status)}", {"error": error}

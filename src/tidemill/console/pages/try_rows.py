@@ -9,7 +9,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from tidemill.console import answer_charts, answers, forms, widgets
-from tidemill.console.asking import asked, column_titles, show_curl, units
+from tidemill.console.asking import asked, column_titles, example, show_curl, title, units
 from tidemill.console.shell import api, told
 
 PAGE = 50  # generations at a time
@@ -35,16 +35,16 @@ def show(pipeline: Document, model: Document) -> None:
 def newest(pipeline: Document, model: Document, row: dict[str, Any]) -> None:
     path = f"/models/{model['model']}/predict"
     answer = api().post(path, row)
-    st.metric(target(model), answers.headline(answer, units(pipeline["columns"], model["label"])))
+    st.metric(target(pipeline, model), answers.headline(answer, units(pipeline["columns"], model["label"])))
     st.caption(f"The answer of generation {answer['generation']}, the newest. " + (answers.unseen(answer) or ""))
     rows = answers.probabilities(answer, model["labels"])
     if rows:
-        st.altair_chart(answer_charts.bars(rows, target(model)), width="stretch", key="probabilities")
+        st.altair_chart(answer_charts.bars(rows, target(pipeline, model)), width="stretch", key="probabilities")
     show_curl("POST", path, document=row)
 
 
-def target(model: Document) -> str:
-    return model["label"] or "cluster"
+def target(pipeline: Document, model: Document) -> str:
+    return title(pipeline["columns"], model["label"]) if model["label"] else "cluster"
 
 
 def every_generation(pipeline: Document, model: Document, row: dict[str, Any]) -> None:
@@ -57,11 +57,13 @@ def every_generation(pipeline: Document, model: Document, row: dict[str, Any]) -
     points = answers.series(found["answers"], labels)
     share = any("probability" in one for one in found["answers"])
     unit = units(pipeline["columns"], model["label"])
-    title = "probability (%)" if share else target(model) + (f" ({unit})" if unit else "")
+    told_of = target(pipeline, model) + (f" ({unit})" if unit else "")
     named = not share and not all(isinstance(one["value"], float) for one in points)
-    chart = answer_charts.over_generations(points, title, share, named)
+    chart = answer_charts.over_generations(points, "probability (%)" if share else told_of, share, named)
     st.altair_chart(chart, width="stretch", key="over generations")
-    widgets.table(answers.by_generation(found["answers"], labels), {}, key="answers of generations")
+    titles = widgets.figures({"answer": told_of, "distance": "distance"})
+    titles |= widgets.shares(answers.classes(found["answers"], labels))
+    widgets.table(answers.by_generation(found["answers"], labels), titles, key="answers of generations")
     older_and_newer(name, before, found)
 
 
@@ -78,7 +80,9 @@ def older_and_newer(name: str, before: int | None, found: Document) -> None:
     older.button(
         "Older generations", disabled=not found["more"], on_click=pages.append, args=(last,), key=f"older of {name}"
     )
-    newer.button("Newer generations", disabled=before is None, on_click=forget_last, args=(pages,), key=f"newer of {name}")
+    newer.button(
+        "Newer generations", disabled=before is None, on_click=forget_last, args=(pages,), key=f"newer of {name}"
+    )
 
 
 def forget_last(pages: list[int]) -> None:
@@ -87,11 +91,11 @@ def forget_last(pages: list[int]) -> None:
 
 def by_key(pipeline: Document, model: Document) -> None:
     """The prediction for a row that was streamed."""
-    key, name = pipeline["key"], model["model"]
-    st.subheader(f"A row of the stream, by its {key}", anchor=False)
+    called, name = title(pipeline["columns"], pipeline["key"]), model["model"]
+    st.subheader(f"A row of the stream, by its {called}", anchor=False)
     with st.form(f"key of {name}"):
-        example = str((model["examples"] or {}).get("key", ""))
-        text = st.text_input(key, value=example, key=f"{name} key", persist_state="session")
+        first = example(model, "key")
+        text = st.text_input(called, value=first, key=f"{name} key", persist_state="session")
         pressed = st.form_submit_button("Look up")
     wanted = asked(f"{name} key", pressed, text)
     if not wanted:

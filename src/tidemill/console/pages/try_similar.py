@@ -9,7 +9,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from tidemill.console import answers, forms, widgets
-from tidemill.console.asking import asked, column_titles, show_curl
+from tidemill.console.asking import asked, column_titles, example, show_curl, title
 from tidemill.console.shell import api, told
 
 TOP = 10
@@ -33,8 +33,8 @@ def show(pipeline: Document, model: Document) -> None:
 
 
 def text_like(model: Document) -> str:
-    example = (model["examples"] or {}).get("text", "")
-    text: str = st.text_input("Words", value=example, key=f"{model['model']} text", persist_state="session")
+    first = example(model, "text")
+    text: str = st.text_input("Words", value=first, key=f"{model['model']} text", persist_state="session")
     return text
 
 
@@ -56,11 +56,11 @@ def found(pipeline: Document, answer: Document, words: bool, key: str) -> None:
 
 def by_key(pipeline: Document, model: Document, words: bool) -> None:
     """Rows like one that was streamed."""
-    key, name = pipeline["key"], model["model"]
-    st.subheader(f"Rows like one of the stream, by its {key}", anchor=False)
+    called, name = title(pipeline["columns"], pipeline["key"]), model["model"]
+    st.subheader(f"Rows like one of the stream, by its {called}", anchor=False)
     with st.form(f"key of {name}"):
-        example = str((model["examples"] or {}).get("key", ""))
-        text = st.text_input(key, value=example, key=f"{name} key", persist_state="session")
+        first = example(model, "key")
+        text = st.text_input(called, value=first, key=f"{name} key", persist_state="session")
         pressed = st.form_submit_button("Find rows like it")
     wanted = asked(f"{name} key", pressed, text)
     if not wanted:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import os
+from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from tidemill.errors import InputError, Unauthorized
 VARIABLE = "TIDEMILL_API_KEY"
 LEAST_CHARACTERS = 16
 OPEN_PATHS = {"/health"}
-HOW = "send the header `Authorization: Bearer KEY`, or `X-API-Key: KEY`"
+HOW = "send the header `Authorization: Bearer KEY`, or `X-API-Key: KEY`; in a browser the key is the password"
+CHALLENGES = ("Bearer", 'Basic realm="Tidemill"')  # the second has a browser ask for a user and a password
 
 
 class ApiKey:
@@ -31,12 +33,37 @@ class ApiKey:
         """
         if path in OPEN_PATHS:
             return
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
+        given = key_in(headers)
         if not given:
             raise Unauthorized("this API wants a key", HOW)
-        if not hmac.compare_digest(hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest(), self._digest):
+        if not self.matches(given):
             raise Unauthorized("that is not this API's key", HOW)
+
+    def matches(self, given: bytes) -> bool:
+        """Whether this is the key."""
+        return hmac.compare_digest(hashlib.sha256(given).digest(), self._digest)
+
+
+def key_in(headers: Mapping[str, str]) -> bytes:
+    """The key that a request bears: as a bearer's token, by itself, or as the password of whatever user; else none."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return as_bytes(credentials.strip())
+    if "x-api-key" in headers:  # before a user and password, which may be meant for a proxy on the way
+        return as_bytes(headers["x-api-key"])
+    return password(credentials) if scheme.lower() == "basic" else b""
+
+
+def password(credentials: str) -> bytes:
+    """That of HTTP Basic credentials (RFC 7617), whose user name is not looked at; none where they can't be read."""
+    try:
+        return b64decode(credentials.strip(), validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
+
+
+def as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def api_key(file: Path | None) -> ApiKey | None:
