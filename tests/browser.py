@@ -91,7 +91,7 @@ class Visit:
         self.page.set_viewport_size({"width": width, "height": min(TALLEST, max(600, height))})
         self.page.evaluate("() => document.querySelector('.stMain').scrollTo(0, 0)")
         self.settled()
-        target = Path(os.environ.get(SCREENSHOTS, folder)) / f"{name}.png"
+        target = Path(os.environ.get(SCREENSHOTS) or folder) / f"{name}.png"
         picture = Image.open(BytesIO(self.page.screenshot())).convert("RGB")
         picture.quantize(160, dither=Image.Dither.NONE).save(target, optimize=True)
         return target

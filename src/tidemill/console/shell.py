@@ -23,7 +23,7 @@ STYLE = """<style>
 .st-key-head { min-height: 4.5rem; }
 .st-key-head h3 { padding: 0; overflow-wrap: anywhere; }
 [data-testid="stTable"] :is(td, th) > * {
-  width: max-content !important; max-width: 32rem; overflow-wrap: anywhere;
+  width: max-content !important; max-width: 36rem; overflow-wrap: anywhere;
 }
 [data-testid="stStatusWidget"] { display: none; }
 .stMainBlockContainer { padding-top: 1.5rem; }
