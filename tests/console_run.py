@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tests.support import wait_for
 from tests.up_run import COMMAND
 from tidemill.run import Run
-from tidemill.stage import endpoint_of_stage
+from tidemill.status import endpoint
 
 PAGES = {
     "/": "Newest batches",
@@ -47,7 +47,7 @@ def address(run: Run, stage: str, processes: Sequence[subprocess.Popen[bytes]] =
 
     def look() -> str | None:
         assert all(process.poll() is None for process in processes), f"ended before the {stage} was at work"
-        return endpoint_of_stage(run, stage)
+        return endpoint(run, run.catalog.stages().get(stage))
 
     found = wait_for(look, f"the {stage}", 90)
     assert found is not None

@@ -143,9 +143,10 @@ def up(
     from tidemill.web import bound
 
     loaded = accepted(look(name, assignments or (), data, rows), run_dir, fresh, json)
-    check_access(loaded.pipeline.serve.host if host is None else host, key_file)
+    served_on = loaded.pipeline.serve.host if host is None else host
+    check_access(served_on, key_file)
     if console_port and not no_console:
-        bound(loaded.pipeline.serve.host if host is None else host, console_port, "--console-port").close()
+        bound(served_on, console_port, "--console-port").close()
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
     if fresh:
         begin_anew(loaded, run_dir, kafka)

@@ -13,6 +13,7 @@ from tidemill.catalog import Batch, Generation, TrainedModel
 from tidemill.run import Run
 from tidemill.status import status, stream_ended, trained
 from tidemill.supervisor import Supervisor
+from tidemill.words import rows
 
 SHOWN_METRICS = (
     *("accuracy", "f1", "auc", "rmse", "mae", "r2"),
@@ -115,13 +116,13 @@ def describe_generation(one: Generation) -> list[tuple[str, str]]:
         return [(f"generation {one.generation}", f"FAILED: {one.error}")]
     batches = f"batch {one.batches[0]}" if len(one.batches) == 1 else f"batches {one.batches[0]}-{one.batches[-1]}"
     state = ", in training" if one.state == "training" else ""
-    first = (f"generation {one.generation}", f"{counted(one.rows, 'row')} of {batches}{state}")
+    first = (f"generation {one.generation}", f"{rows(one.rows)} of {batches}{state}")
     return [first, *(("", f"{name}: {describe_model(model)}") for name, model in one.models.items())]
 
 
 def describe_model(model: TrainedModel) -> str:
     skipped = model.rows.get("skipped", 0)
-    left_out = f"; {counted(skipped, 'row')} left out (a value is missing)" if skipped else ""
+    left_out = f"; {rows(skipped)} left out (a value is missing)" if skipped else ""
     return f"{', '.join(metrics_of(model))}; fitted in {model.fit_seconds:.1f} s{left_out}"
 
 
@@ -130,9 +131,9 @@ def headline(one: Generation) -> str:
     if one.state == "failed":
         return f"FAILED: {one.error}"
     if one.state == "training":
-        return f"{counted(one.rows, 'row')}, in training"
+        return f"{rows(one.rows)}, in training"
     models = (f"{name} {first}" for name, model in one.models.items() if (first := next(metrics_of(model), "")))
-    return f"{counted(one.rows, 'row')}; {', '.join(models)}"
+    return f"{rows(one.rows)}; {', '.join(models)}"
 
 
 def metrics_of(model: TrainedModel) -> Iterator[str]:
@@ -148,11 +149,7 @@ def sum_up(run: Run, console: Console, stopped: bool) -> None:
 
 def say_rejected(run: Run, console: Console, rejected: int) -> None:
     if rejected:
-        say(console, "rejected", f"{counted(rejected, 'row')}; see {shown_path(run.rejects)}/")
-
-
-def counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+        say(console, "rejected", f"{rows(rejected)}; see {shown_path(run.rejects)}/")
 
 
 def shown_path(path: Path) -> Path:

@@ -158,12 +158,6 @@ def state_of(run: Run, word: Word) -> StageState:
     return "failed" if claims_work and not run.at_work(word) else word.state
 
 
-def endpoint_of_stage(run: Run, name: str) -> str | None:
-    """Where a stage can be reached; None while it is not at work."""
-    word = run.catalog.stages().get(name)
-    return word.endpoint if word and run.at_work(word) else None
-
-
 class LogFile(logging.FileHandler):
     """A log file. One that can't be written, on a full disk say, stops no stage: standard error says so, once."""
 

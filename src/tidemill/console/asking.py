@@ -30,6 +30,14 @@ def asked(key: str, pressed: bool, now: Any, at_first: Any = None) -> Any:
     return st.session_state.get(kept, at_first)
 
 
+def asked_text(key: str, called: str, first: str, button: str) -> str:
+    """A form of one text field, ``first`` filled in: what was asked last by its button; nothing before any press."""
+    with st.form(key):
+        text = st.text_input(called, value=first, key=f"text of {key}", persist_state="session")
+        pressed = st.form_submit_button(button)
+    return str(asked(key, pressed, text, ""))
+
+
 def example(model: Mapping[str, Any], of: str) -> str:
     """An example that the API gives of what a model is asked with; nothing where it gives none."""
     found = (model.get("examples") or {}).get(of)

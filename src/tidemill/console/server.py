@@ -18,7 +18,8 @@ from tidemill.console import client, entry
 from tidemill.console.palette import PALETTE
 from tidemill.errors import PortInUse
 from tidemill.keys import api_key, check_access, require_key
-from tidemill.stage import Stage, endpoint_of_stage
+from tidemill.stage import Stage
+from tidemill.status import endpoint
 from tidemill.web import LoopbackNames, bound, is_loopback, serve
 
 SCRIPT = Path(__file__).with_name("pages") / "main.py"
@@ -67,7 +68,7 @@ def run_console(stage: Stage, host: str, port: int, only_that_port: bool, key_fi
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
         require_key(listener.getsockname()[0], key)
         asked = None if is_loopback(listener) else key  # on this machine the API itself asks for it
-        client.serve_from(client.Place(lambda: endpoint_of_stage(stage.run, "api"), asked))
+        client.serve_from(client.Place(lambda: endpoint(stage.run, stage.run.catalog.stages().get("api")), asked))
         bootstrap.load_config_options(dict(SETTINGS))
         names = [Middleware(LoopbackNames, refusal=REFUSAL)] if is_loopback(listener) else []
         app = st.App(SCRIPT, routes=entry.routes(), middleware=[*names, Middleware(OwnPages)])

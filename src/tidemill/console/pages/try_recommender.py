@@ -9,7 +9,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from tidemill.console import answers, forms, widgets
-from tidemill.console.asking import asked, example, show_curl
+from tidemill.console.asking import asked, asked_text, example, show_curl
 from tidemill.console.shell import api, told
 
 TOP = 10
@@ -124,11 +124,7 @@ def for_user(model: Document) -> None:
     """What goes with a user of the stream."""
     name = model["model"]
     st.subheader("Recommend to a known user", anchor=False)
-    with st.form(f"user of {name}"):
-        first = example(model, "user")
-        user = st.text_input(model["user"], value=first, key=f"{name} user", persist_state="session")
-        pressed = st.form_submit_button("Recommend to this user")
-    wanted = asked(f"{name} user", pressed, user)
+    wanted = asked_text(f"{name} user", model["user"], example(model, "user"), "Recommend to this user")
     if not wanted:
         return
     path = f"/models/{name}/recommend/{quote(wanted, safe='')}"

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from tidemill.console import answer_charts, answers, forms, widgets
-from tidemill.console.asking import asked, column_titles, example, show_curl, title, units
+from tidemill.console.asking import asked, asked_text, column_titles, example, show_curl, title, units
 from tidemill.console.shell import api, told
 
 PAGE = 50  # generations at a time
@@ -93,11 +93,7 @@ def by_key(pipeline: Document, model: Document) -> None:
     """The prediction for a row that was streamed."""
     called, name = title(pipeline["columns"], pipeline["key"]), model["model"]
     st.subheader(f"A row of the stream, by its {called}", anchor=False)
-    with st.form(f"key of {name}"):
-        first = example(model, "key")
-        text = st.text_input(called, value=first, key=f"{name} key", persist_state="session")
-        pressed = st.form_submit_button("Look up")
-    wanted = asked(f"{name} key", pressed, text)
+    wanted = asked_text(f"{name} key", called, example(model, "key"), "Look up")
     if not wanted:
         return
     path = f"/models/{name}/rows/{quote(wanted, safe='')}"

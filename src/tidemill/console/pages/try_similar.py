@@ -9,7 +9,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from tidemill.console import answers, forms, widgets
-from tidemill.console.asking import asked, column_titles, example, show_curl, title
+from tidemill.console.asking import asked, asked_text, column_titles, example, show_curl, title
 from tidemill.console.shell import api, told
 
 TOP = 10
@@ -58,11 +58,7 @@ def by_key(pipeline: Document, model: Document, words: bool) -> None:
     """Rows like one that was streamed."""
     called, name = title(pipeline["columns"], pipeline["key"]), model["model"]
     st.subheader(f"Rows like one of the stream, by its {called}", anchor=False)
-    with st.form(f"key of {name}"):
-        first = example(model, "key")
-        text = st.text_input(called, value=first, key=f"{name} key", persist_state="session")
-        pressed = st.form_submit_button("Find rows like it")
-    wanted = asked(f"{name} key", pressed, text)
+    wanted = asked_text(f"{name} key", called, example(model, "key"), "Find rows like it")
     if not wanted:
         return
     path = f"/models/{name}/similar/{quote(wanted, safe='')}"
