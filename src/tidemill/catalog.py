@@ -1,13 +1,14 @@
 """The run's database: the one place that says what has been sealed, trained and published.
 
 SQLAlchemy Core over SQLite (WAL, ``synchronous=FULL``). Every table has one writer: ``run`` whoever begins the run,
-``source`` and ``side_tables`` the producer, ``batches``, ``batch_partitions`` and ``ended`` the collector,
-``generations`` and ``models`` the trainer; in ``stages`` each stage writes the row of its own name. Paths are relative
-to the run folder.
+``source`` and ``side_tables`` the producer, ``batches``, ``batch_partitions``, ``accounts`` and ``ended`` the
+collector, ``generations`` and ``models`` the trainer; in ``stages`` each stage writes the row of its own name. Paths
+are relative to the run folder.
 """
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,14 +18,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, String, Table, event
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Table, event
 
 from tidemill.errors import CatalogError
 from tidemill.failpoints import failpoint
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILE_NAME = "catalog.sqlite"
 
+SECRET_BYTES = 32
 BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 
 GOES_ON = "then start the run again: it goes on where it stopped"
@@ -52,6 +54,7 @@ run = Table(
     Column("pipeline", String, nullable=False),
     Column("document", JSON, nullable=False),
     Column("began_at", String, nullable=False),
+    Column("secret", String),  # NULL for a run that began before marks were signed
 )
 
 source = Table(
@@ -110,6 +113,18 @@ ended = Table(
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("offset", BigInteger, nullable=False),
     Column("rejected", BigInteger, nullable=False),
+    Column("rows", BigInteger),
+    Column("digest", String),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+    Column("pending", LargeBinary, nullable=False),
+    Column("newest", BigInteger),
 )
 
 generations = Table(
@@ -166,6 +181,7 @@ class Run:
     pipeline: str
     document: dict[str, Any]
     began_at: str
+    secret: str | None = None
 
 
 @dataclass(frozen=True)
@@ -343,7 +359,8 @@ class Catalog:
             insert = sa.insert(meta).prefix_with("OR IGNORE", dialect="sqlite")
             connection.execute(insert, {"key": "schema_version", "value": str(SCHEMA_VERSION)})
             version = connection.execute(sa.select(meta.c.value).where(meta.c.key == "schema_version")).scalar_one()
-            if int(version) == SCHEMA_VERSION:
+            if int(version) in (SCHEMA_VERSION, *MIGRATIONS):
+                migrate(connection, int(version))
                 metadata.create_all(connection)
                 return
         raise CatalogError(
@@ -358,11 +375,12 @@ class Catalog:
 
     def run(self) -> Run | None:
         row = self._one(sa.select(run))
-        return Run(row["id"], row["pipeline"], row["document"], row["began_at"]) if row else None
+        return Run(**{name: row[name] for name in row if name != "one"}) if row else None
 
     def begin(self, id: str, pipeline: str, document: Mapping[str, Any]) -> Run:
         """Record the run, unless another process just did; the recorded one is returned."""
         values = {"one": 1, "id": id, "pipeline": pipeline, "document": dict(document), "began_at": now()}
+        values["secret"] = secrets.token_hex(SECRET_BYTES)
         try:
             with self.engine.begin() as connection:
                 connection.execute(sa.insert(run), values)
@@ -643,6 +661,25 @@ class Catalog:
     def _one(self, query: sa.Select[Any]) -> dict[str, Any] | None:
         rows = self._all(query)
         return rows[0] if rows else None
+
+
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    2: (
+        "ALTER TABLE run ADD COLUMN secret VARCHAR",
+        "ALTER TABLE ended ADD COLUMN rows BIGINT",
+        "ALTER TABLE ended ADD COLUMN digest VARCHAR",
+    ),
+}
+"""For each older version of the schema, what makes the next one of it; tables that are new are made anyway."""
+
+
+def migrate(connection: sa.Connection, version: int) -> None:
+    """Bring a catalog of an older schema to this one, in the transaction of ``connection``."""
+    for older in range(version, SCHEMA_VERSION):
+        for statement in MIGRATIONS[older]:
+            connection.exec_driver_sql(statement)
+    update = sa.update(meta).where(meta.c.key == "schema_version")
+    connection.execute(update.values(value=str(SCHEMA_VERSION)))
 
 
 def _sqlite_fault(connection: sa.Connection) -> str | None:

@@ -1,0 +1,74 @@
+"""The marks that a run leaves in its topic, in headers: its claim, its position, the stream's end.
+
+Each is signed (HMAC-SHA256) with the run's secret, which only the catalog has, over all that it says, its kind, its
+topic's id and its partition: no other writer can make one, nor use one of another place. A mark stands only on the last
+row of a transaction and on messages without a value; one on every row would halve the rate.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+Kind = Literal["tidemill-claim", "tidemill-position", "tidemill-end"]
+
+CLAIM: Kind = "tidemill-claim"
+POSITION: Kind = "tidemill-position"
+END: Kind = "tidemill-end"
+
+SIGNATURE = "mac"
+
+
+class Marked(Protocol):
+    """What is needed of a Kafka message."""
+
+    def partition(self) -> int: ...
+    def headers(self) -> Sequence[tuple[str, bytes | str | None]] | None: ...
+
+
+class Marks:
+    """Writes and reads the marks of one run in one topic."""
+
+    def __init__(self, run_id: str, secret: str | None, topic_id: str) -> None:
+        """``secret`` is None for a run that began before marks were signed: it neither signs nor asks for it."""
+        self.run_id = run_id
+        self._secret = None if secret is None else bytes.fromhex(secret)
+        self._topic_id = topic_id
+
+    def write(self, kind: Kind, partition: int, **fields: Any) -> tuple[str, bytes]:
+        """The header of a mark that a message of this partition is to bear."""
+        said = {"run": self.run_id, **fields}
+        if self._secret is not None:
+            said[SIGNATURE] = self._signature(kind, partition, said)
+        return kind, json.dumps(said, separators=(",", ":")).encode()
+
+    def read(self, message: Marked, kind: Kind) -> dict[str, Any] | None:
+        """What this run said in a message's mark of that kind; None where there is none, or another's."""
+        said = unverified(message, kind)
+        if said is None or said.get("run") != self.run_id:
+            return None
+        signature = said.pop(SIGNATURE, None)
+        if self._secret is None:
+            return said
+        expected = self._signature(kind, message.partition(), said)
+        genuine = isinstance(signature, str) and hmac.compare_digest(signature.encode(), expected.encode())
+        return said if genuine else None
+
+    def _signature(self, kind: Kind, partition: int, said: dict[str, Any]) -> str:
+        assert self._secret is not None
+        text = json.dumps([kind, self._topic_id, partition, said], sort_keys=True, separators=(",", ":"))
+        return hmac.digest(self._secret, text.encode("utf-8", "surrogatepass"), "sha256").hex()
+
+
+def unverified(message: Marked, kind: Kind) -> dict[str, Any] | None:
+    """What any writer says in a message's header of that kind; None where it has none or where it is no mark."""
+    for name, value in message.headers() or []:
+        if name == kind and isinstance(value, bytes):
+            try:
+                said = json.loads(value)
+            except (ValueError, RecursionError):
+                return None
+            return said if isinstance(said, dict) else None
+    return None
