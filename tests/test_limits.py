@@ -177,7 +177,12 @@ def test_pipelined_requests_are_answered_in_order(api: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     ("first", "byte"),
-    [(b"GET / HT", b""), (b"GET / HTTP/1.1\r\nX: ", b"a"), (CHUNKED, b""), (HEAD + b"Content-Length: 999\r\n\r\n", b" ")],
+    [
+        (b"GET / HT", b""),
+        (b"GET / HTTP/1.1\r\nX: ", b"a"),
+        (CHUNKED, b""),
+        (HEAD + b"Content-Length: 999\r\n\r\n", b" "),
+    ],
     ids=["head", "slow head", "body", "slow body"],
 )
 def test_half_a_request_has_its_time(hurried: httpx.Client, first: bytes, byte: bytes) -> None:

@@ -13,9 +13,7 @@ from tidemill.stage import Stage
 from tidemill.web import LIMITS, bound, is_loopback, serve
 
 
-def run_server(
-    stage: Stage, host: str, port: int, key_file: Path | None = None, limits: Limits = LIMITS
-) -> None:
+def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None, limits: Limits = LIMITS) -> None:
     """Serve the run's API until the stage is asked to stop.
 
     Raises:
