@@ -114,7 +114,14 @@ def test_a_row_has_the_kinds_of_the_columns_and_leaves_out_what_is_empty() -> No
 
 
 def test_a_text_stands_in_markdown_as_it_is() -> None:
-    assert words.plain("a*b_c [d](e) :x:") == r"a\*b\_c \[d\]\(e\) \:x\:"
+    assert words.plain("a*b_c [d](e) &lt;") == r"a\*b\_c \[d\]\(e\) \&lt;"
+    joined = {
+        one: words.plain(one).replace("\\", "") for one in (":x:", ":material/star:", "http://a.b", "WWW.a.b", "a@b")
+    }
+    assert joined == {
+        one: one.replace(mark, f"{mark}\N{WORD JOINER}", 1) for one, mark in zip(joined, "::::@", strict=True)
+    } | {"WWW.a.b": "WWW\N{WORD JOINER}.a.b"}
+    assert words.plain("12:30:45") == r"12\:30\:45"
 
 
 def test_what_stands_at_the_head_of_a_table() -> None:

@@ -16,7 +16,7 @@ from tidemill.scoring import Kind, Prediction, Scorer, kind_of, row_scorer
 from tidemill.serving.answers import PARTS, Json, composed, mapped
 from tidemill.serving.asked import DEFAULT_TOP, MOST_TOP
 from tidemill.serving.inputs import Inputs
-from tidemill.serving.live import Live, Snapshot, published_record
+from tidemill.serving.live import Live, Snapshot, require_published
 from tidemill.serving.lookup import Found, Lookup
 from tidemill.serving.params import Parameter, Parameters, Place, from_json
 from tidemill.serving.recommend import Recommender

@@ -1,6 +1,7 @@
 """The rows of the stream by their key, read from the batch files of a generation.
 
-A sealed batch never changes, so hashes of its keys, taken when it is first looked at, say for good which keys it has not.
+A sealed batch never changes. The hashes of its keys, taken when it is first looked at, say for good which keys it does
+not have.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ class Found(NamedTuple):
 
 
 class KeyHashes:
-    """Which batches may have a key. 8 bytes are kept for each different key; the batches that were asked for longest ago
-    are forgotten first, and read again when needed."""
+    """Which batches may have a key.
+
+    8 bytes are kept for each different key. The hashes used longest ago are forgotten first, and taken again when
+    needed.
+    """
 
     def __init__(self, run: Run, key: pa.Field) -> None:
         self._run = run
