@@ -166,7 +166,7 @@ class Written:
         topic = kafka_module.create(kafka_module.reach(Cluster(self.kafka)), spec.topic, 2)
         chunks = [chunk.rows for chunk in open_source(run.pipeline, run.base).chunks()]
         rows = [one for chunk in chunks for many in messages(chunk, spec.key, 2, together=True) for one in many]
-        with Log(Cluster(self.kafka), topic, run.id) as log:
+        with Log(Cluster(self.kafka), topic, run.marks(topic.id)) as log:
             log.claim(empty=True)
             for start in range(0, len(rows), 1000):
                 log.send(rows[start : start + 1000])

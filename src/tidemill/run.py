@@ -30,6 +30,7 @@ from typing import IO, TYPE_CHECKING, Any
 from tidemill.catalog import FILE_NAME, Batch, Catalog, SideTable, Stage
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError, shorten
 from tidemill.files import disk_errors, sha256
+from tidemill.marks import Marks
 from tidemill.spec import Loaded, Pipeline
 
 if TYPE_CHECKING:
@@ -79,6 +80,12 @@ class Run:
     @property
     def broker(self) -> Path:
         return self.folder / "broker"
+
+    def marks(self, topic_id: str) -> Marks:
+        """The marks of this run in the topic with that id."""
+        recorded = self.catalog.run()
+        assert recorded is not None
+        return Marks(self.id, recorded.secret, topic_id)
 
     def stage_lock(self, name: str) -> Path:
         return self.folder / "locks" / f"{name}.lock"

@@ -49,7 +49,7 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
         return
     topic = kafka.same(admin, run.pipeline.stream.topic, source.topic_id)
     embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else cluster.address
-    with KafkaReader(cluster, topic, run.id) as reader:
+    with KafkaReader(cluster, topic, run.marks(topic.id)) as reader:
         take_up(stage, reader, Rules.of(run.pipeline.batches, source.rows), embedded).collect()
 
 
@@ -213,7 +213,7 @@ class Collector(Generic[M]):
         for message in messages:
             if message.partition() in self._ends:
                 continue  # whatever others write after its end is no part of the stream, however it is fetched
-            if self._reader.is_end(message):
+            if self._reader.end_of(message):
                 self._ends[message.partition()] = message.offset()
             elif not self._reader.is_claim(message):
                 rows.append(message)

@@ -7,27 +7,15 @@ from collections.abc import Generator
 from contextlib import closing, suppress
 from itertools import islice
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import KafkaAway, LogLost, StreamFailed, TopicError
 from tidemill.failpoints import Failpoint, failpoint
-from tidemill.kafka import (
-    CLAIM_HEADER,
-    END_HEADER,
-    MOST_BYTES,
-    POSITION_HEADER,
-    TRANSIENT,
-    Cluster,
-    Topic,
-    header,
-    mark,
-    marked,
-    reason,
-    same,
-)
+from tidemill.kafka import MOST_BYTES, TRANSIENT, Cluster, Topic, reason, same
+from tidemill.marks import CLAIM, END, POSITION, Kind, Marks, unverified
 
 COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues 100,000 messages at the most
@@ -53,14 +41,14 @@ class Log:
     ``position`` counts the rows that were sent, those that are not committed yet included.
     """
 
-    def __init__(self, cluster: Cluster, topic: Topic, run_id: str) -> None:
+    def __init__(self, cluster: Cluster, topic: Topic, marks: Marks) -> None:
         self.topic = topic
         self.position = 0
-        self._run_id = run_id
+        self._marks = marks
         self._cluster = cluster
         self._producer = Producer(
             cluster.settings(
-                transactional_id=f"tidemill-{run_id}",
+                transactional_id=f"tidemill-{marks.run_id}",
                 enable_idempotence=True,
                 acks="all",
                 compression_type="lz4",
@@ -97,23 +85,22 @@ class Log:
         claims = [] if empty else self._claims()
         if empty or not (claims or self._was_used()):
             self._producer.begin_transaction()
-            self._produce(None, None, 0, {CLAIM_HEADER: {}})
+            self._produce(None, None, 0, CLAIM)
             self._commit("claim the topic", "topic.claiming")
             failpoint("topic.claimed")
             claims = self._claims()
-        if claims[:1] != [self._run_id]:
+        if claims[:1] != [True]:
             raise TopicError(
                 f"the topic {self.topic.name} holds another run's data",
                 "use another topic (--set stream.topic=NAME), go on with that run in its folder, or delete the topic",
             )
 
-    def _claims(self) -> list[str]:
-        """The runs that claim the topic, the first one first: the claim stands before all rows of partition 0."""
-        claims = []
+    def _claims(self) -> list[bool]:
+        """For each claim of the topic, the first one first, whether it is this run's own: that stands before all rows
+        of partition 0."""
         with closing(committed(self._cluster, self.topic, {0: 0})) as messages:
-            for message in islice(messages, CLAIMS_WITHIN):
-                claims += [run for run in [claimant(message)] if run]
-        return claims
+            first = [message for message in islice(messages, CLAIMS_WITHIN) if is_claim(message)]
+        return [self._marks.read(message, CLAIM) is not None for message in first]
 
     def _was_used(self) -> bool:
         """Whether any message was ever committed. What a producer left that died before its first commit is none: it
@@ -160,7 +147,7 @@ class Log:
         """Make all that was sent visible, at once over all partitions."""
         if self._held is not None:
             held = self._held
-            self._produce(held["value"], held["key"], held["partition"], {POSITION_HEADER: {"rows": self.position}})
+            self._produce(held["value"], held["key"], held["partition"], POSITION, rows=self.position)
             self._held = None
             self._commit("commit rows", "rows.committing")
             failpoint("rows.committed")
@@ -172,7 +159,7 @@ class Log:
         self._confirmed_at = 0.0  # on whose word the run is done, so it is looked at in any case
         self._producer.begin_transaction()
         for partition in range(self.topic.partitions):
-            self._produce(None, None, partition, {END_HEADER: {"rows": self.position}})
+            self._produce(None, None, partition, END, rows=self.position)
         self._commit("close the stream", "end.committing")
         failpoint("end.committed")
 
@@ -208,8 +195,8 @@ class Log:
             raise StreamFailed("Kafka's client would not take all rows", "the run goes on from what is committed")
         self._producer.poll(0)
 
-    def _produce(self, value: object, key: object, partition: object, marks: dict[str, dict[str, int]]) -> None:
-        headers = [(name, mark(self._run_id, **fields)) for name, fields in marks.items()]
+    def _produce(self, value: object, key: object, partition: int, kind: Kind, **fields: Any) -> None:
+        headers = [self._marks.write(kind, partition, **fields)]
         try:
             self._producer.produce(self.topic.name, value=value, key=key, partition=partition, headers=headers)
         except KafkaException as error:  # after an error of the broker's, say: a transaction that can't be gone on with
@@ -239,17 +226,16 @@ class Log:
         """The marks of this run in the log from ``offsets`` on: rows counted, and whether it is the end's."""
         found: list[tuple[int, bool]] = []
         for message in committed(self._cluster, self.topic, offsets):
-            for name in (POSITION_HEADER, END_HEADER) if message.headers() else ():
-                fields = header(message, name, self._run_id)
-                if fields is not None and isinstance(fields.get("rows"), int):
-                    found.append((int(fields["rows"]), name == END_HEADER))
+            for kind in (POSITION, END) if message.headers() else ():
+                said = self._marks.read(message, kind)
+                if said is not None and isinstance(said.get("rows"), int):
+                    found.append((said["rows"], kind == END))
         return found
 
 
-def claimant(message: Message) -> str | None:
-    """The run that claims the topic by this message."""
-    found = marked(message, CLAIM_HEADER) if message.value() is None else None
-    return str(found["run"]) if found is not None and "run" in found else None
+def is_claim(message: Message) -> bool:
+    """Whether a run, or who gives itself out as one, claims the topic by this message."""
+    return message.value() is None and any("run" in said for said in unverified(message, CLAIM))
 
 
 def size_of(message: dict[str, bytes | int | None]) -> int:

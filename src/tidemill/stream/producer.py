@@ -41,7 +41,7 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
         return
     cluster, admin = kafka.connect(run, bootstrap, stage.stop)
     state, topic = topic_of(stage, admin, state)
-    with Log(cluster, topic, run.id) as log:
+    with Log(cluster, topic, run.marks(topic.id)) as log:
         ends = kafka.end_offsets(admin, topic)
         log.claim(empty=not any(ends.values()))
         run.catalog.save_source(state)
