@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tidemill.account import Account, total_digest
 from tidemill.errors import KafkaAway, LogLost, StreamFailed, TopicError
 from tidemill.failpoints import Failpoint, failpoint
 from tidemill.kafka import MOST_BYTES, TRANSIENT, Cluster, Topic, reason, same
@@ -25,25 +26,29 @@ PATIENCE_SECONDS = 120.0
 AGAIN_SECONDS = 0.1
 CLAIMS_WITHIN = 100  # messages from the start of the log
 
-Messages = list[dict[str, bytes | int | None]]
+Messages = list[dict[str, Any]]
 
 
 class Place(NamedTuple):
-    """How many of the source's rows are in the log, and whether it has its end marker."""
+    """How many of the source's rows are in the log, and whether it has its end marker. ``digest`` is the one over the
+    accounts of those rows; None where the log begins with them or where its marks are of an older version."""
 
     rows: int
     ended: bool
+    digest: str | None
 
 
 class Log:
     """The run's log, open for writing by one producer: opening it fences off any other.
 
-    ``position`` counts the rows that were sent, those that are not committed yet included.
+    ``position`` counts the rows that were passed over or sent, those that are not committed yet included; ``accounts``
+    has the same rows by partition.
     """
 
     def __init__(self, cluster: Cluster, topic: Topic, marks: Marks) -> None:
         self.topic = topic
         self.position = 0
+        self.accounts = dict.fromkeys(range(topic.partitions), Account())
         self._marks = marks
         self._cluster = cluster
         self._producer = Producer(
@@ -58,7 +63,7 @@ class Log:
         )
         self._admin = AdminClient(cluster.settings())
         self._confirmed_at = 0.0
-        self._held: dict[str, bytes | int | None] | None = None
+        self._held: dict[str, Any] | None = None
         self._open_rows = 0
         self._open_bytes = 0
         self._committed_at = time.monotonic()
@@ -118,14 +123,25 @@ class Log:
                 newest mark is looked for from there; with more, it may be in a partition that was sealed further.
         """
         alone = self.topic.partitions == 1 and sealed
-        marks = (self._marks(sealed) if alone else []) or self._marks(dict.fromkeys(range(self.topic.partitions), 0))
-        if sealed and not marks:
+        places = (self._places(sealed) if alone else []) or self._places(dict.fromkeys(range(self.topic.partitions), 0))
+        if sealed and not places:
             raise LogLost(
                 f"the topic {self.topic.name} no longer says how many rows are in it",
                 "its retention removed them: set retention.ms=-1 on the topic, and begin anew with --fresh",
             )
-        self.position = max((rows for rows, _ in marks), default=0)
-        return Place(self.position, any(ended for _, ended in marks))
+        newest = max(places, key=lambda place: (place.rows, place.digest is not None), default=Place(0, False, None))
+        return newest._replace(ended=any(place.ended for place in places))
+
+    @property
+    def digest(self) -> str:
+        """The digest over the accounts of all rows up to ``position``."""
+        return total_digest(self.accounts)
+
+    def pass_over(self, messages: Messages) -> None:
+        """Count messages, in order, that are in the log already."""
+        self.position += len(messages)
+        for partition, values in values_by_partition(messages, self.topic.partitions).items():
+            self.accounts[partition] = self.accounts[partition].add(values)
 
     def send(self, messages: Messages) -> None:
         """Queue messages, in order. The newest is held back: it may be its transaction's last, which bears the mark."""
@@ -135,7 +151,7 @@ class Log:
         self._held = messages[-1]
         self._open_rows += len(messages)
         self._open_bytes += sum(size_of(message) for message in messages)
-        self.position += len(messages)
+        self.pass_over(messages)
         failpoint("rows.sent")
 
     def commit_if_due(self) -> None:
@@ -147,7 +163,8 @@ class Log:
         """Make all that was sent visible, at once over all partitions."""
         if self._held is not None:
             held = self._held
-            self._produce(held["value"], held["key"], held["partition"], POSITION, rows=self.position)
+            fields = {"rows": self.position, "digest": self.digest}
+            self._produce(held["value"], held["key"], held["partition"], POSITION, **fields)
             self._held = None
             self._commit("commit rows", "rows.committing")
             failpoint("rows.committed")
@@ -155,11 +172,13 @@ class Log:
         self._committed_at = time.monotonic()
 
     def end(self) -> None:
-        """Close the stream: one marker, a message without a value, in each partition."""
+        """Close the stream: one marker, a message without a value, in each partition. It says what was sent to the
+        partition, and all that was sent."""
         self._confirmed_at = 0.0  # on whose word the run is done, so it is looked at in any case
         self._producer.begin_transaction()
-        for partition in range(self.topic.partitions):
-            self._produce(None, None, partition, END, rows=self.position)
+        for partition, account in self.accounts.items():
+            fields = {"sent": account.rows, "digest": account.digest, "rows": self.position, "total": self.digest}
+            self._produce(None, None, partition, END, **fields)
         self._commit("close the stream", "end.committing")
         failpoint("end.committed")
 
@@ -222,15 +241,15 @@ class Log:
                 if not again:
                     raise StreamFailed(f"can't {what}: {reason(error)}", "see Kafka's log") from error
 
-    def _marks(self, offsets: dict[int, int]) -> list[tuple[int, bool]]:
-        """The marks of this run in the log from ``offsets`` on: rows counted, and whether it is the end's."""
-        found: list[tuple[int, bool]] = []
+    def _places(self, offsets: dict[int, int]) -> list[Place]:
+        """What each genuine mark of this run in the log from ``offsets`` on says."""
+        places = []
         for message in committed(self._cluster, self.topic, offsets):
             for kind in (POSITION, END) if message.headers() else ():
                 said = self._marks.read(message, kind)
                 if said is not None and isinstance(said.get("rows"), int):
-                    found.append((said["rows"], kind == END))
-        return found
+                    places.append(Place(said["rows"], kind == END, said.get("total" if kind == END else "digest")))
+        return places
 
 
 def is_claim(message: Message) -> bool:
@@ -238,9 +257,18 @@ def is_claim(message: Message) -> bool:
     return message.value() is None and any("run" in said for said in unverified(message, CLAIM))
 
 
-def size_of(message: dict[str, bytes | int | None]) -> int:
-    value = message["value"]
-    return len(value) if isinstance(value, bytes) else 0
+def size_of(message: dict[str, Any]) -> int:
+    return len(message["value"])
+
+
+def values_by_partition(messages: Messages, partitions: int) -> dict[int, list[bytes]]:
+    """The messages' values in order, by the partition that they go to."""
+    if partitions == 1:
+        return {0: [message["value"] for message in messages]}
+    values: dict[int, list[bytes]] = {}
+    for message in messages:
+        values.setdefault(message["partition"], []).append(message["value"])
+    return values
 
 
 def committed(cluster: Cluster, topic: Topic, offsets: dict[int, int]) -> Generator[Message, None, None]:
