@@ -38,6 +38,15 @@ class Place(NamedTuple):
     digest: str | None
 
 
+class Mark(NamedTuple):
+    """How many rows were in the log when a mark was written, the digest over their accounts (None in marks of an older
+    version), and the partition that it ends, if any."""
+
+    rows: int
+    digest: str | None
+    ends: int | None
+
+
 class Log:
     """The run's log, open for writing by one producer: opening it fences off any other.
 
@@ -123,14 +132,15 @@ class Log:
                 newest mark is looked for from there; with more, it may be in a partition that was sealed further.
         """
         alone = self.topic.partitions == 1 and sealed
-        places = (self._places(sealed) if alone else []) or self._places(dict.fromkeys(range(self.topic.partitions), 0))
-        if sealed and not places:
+        marks = (self._found(sealed) if alone else []) or self._found(dict.fromkeys(range(self.topic.partitions), 0))
+        if sealed and not marks:
             raise LogLost(
                 f"the topic {self.topic.name} no longer says how many rows are in it",
                 "its retention removed them: set retention.ms=-1 on the topic, and begin anew with --fresh",
             )
-        newest = max(places, key=lambda place: (place.rows, place.digest is not None), default=Place(0, False, None))
-        return newest._replace(ended=any(place.ended for place in places))
+        newest = max(marks, key=lambda mark: (mark.rows, mark.digest is not None), default=Mark(0, None, None))
+        ended = {mark.ends for mark in marks} - {None}  # a copy of a marker that was aborted closes its partition only
+        return Place(newest.rows, len(ended) == self.topic.partitions, newest.digest)
 
     @property
     def digest(self) -> str:
@@ -241,15 +251,16 @@ class Log:
                 if not again:
                     raise StreamFailed(f"can't {what}: {reason(error)}", "see Kafka's log") from error
 
-    def _places(self, offsets: dict[int, int]) -> list[Place]:
-        """What each genuine mark of this run in the log from ``offsets`` on says."""
-        places = []
+    def _found(self, offsets: dict[int, int]) -> list[Mark]:
+        """The genuine marks of this run in the log from ``offsets`` on."""
+        marks = []
         for message in committed(self._cluster, self.topic, offsets):
             for kind in (POSITION, END) if message.headers() else ():
                 said = self._marks.read(message, kind)
                 if said is not None and isinstance(said.get("rows"), int):
-                    places.append(Place(said["rows"], kind == END, said.get("total" if kind == END else "digest")))
-        return places
+                    ends, digest = (message.partition(), "total") if kind == END else (None, "digest")
+                    marks.append(Mark(said["rows"], said.get(digest), ends))
+        return marks
 
 
 def is_claim(message: Message) -> bool:
