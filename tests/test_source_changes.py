@@ -283,7 +283,7 @@ def test_a_run_that_began_before_marks_were_signed(kafka: str, tmp_path: Path, p
     producer = Producer(Cluster(kafka).settings(queue_buffering_max_messages=sent + 10))
     claim = old_marks % (run.id.encode(), b"")
     producer.produce(topic.name, partition=0, headers=[("tidemill-claim", claim)])
-    (batch,) = messages(rows, None, partitions, together=True)
+    (batch,) = messages(rows, "id", partitions, together=True)
     for number, message in enumerate(batch, 1):
         position = old_marks % (run.id.encode(), b',"rows":%d' % number)
         producer.produce(topic.name, **message, headers=[("tidemill-position", position)] if number % 5000 == 0 else [])
