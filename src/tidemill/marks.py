@@ -74,8 +74,8 @@ ask_headers = methodcaller("headers")  # never specialized
 def headers_of(message: Marked) -> Sequence[tuple[str, bytes | str | None]]:
     """A message's headers; none where a name is not UTF-8, which no run writes.
 
-    At such a name Kafka's client gives a list that crashes the interpreter, with an error set which Python only looks at
-    after a call that it has not specialized. Asked again it gives that list without an error, so it is taken away.
+    At such a name Kafka's client gives a list that crashes the interpreter, with an error set that Python only looks at
+    after a call which it has not specialized. Asked again it gives that list without an error, so it is taken away.
     """
     try:
         return ask_headers(message) or ()
