@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import confluent_kafka
@@ -26,8 +26,6 @@ from tidemill.stream.producer import run_producer
 MIB = 2**20
 FAR = 10**9
 
-Headers = list[tuple[str, bytes | None]]
-
 
 class Stranger:
     """Writes to a topic as any client may; ``places`` are those that Kafka gave his messages."""
@@ -37,9 +35,9 @@ class Stranger:
         self._topic = topic
         self._producer = Producer(Cluster(kafka).settings(message_max_bytes=MOST_BYTES))
 
-    def write(self, partition: int, value: bytes | None, headers: Headers) -> None:
+    def write(self, partition: int, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> None:
         self._producer.produce(
-            self._topic.name, value=value, partition=partition, headers=headers, on_delivery=self._sent
+            self._topic.name, value=value, partition=partition, headers=list(headers), on_delivery=self._sent
         )
         assert self._producer.flush(20) == 0
 
@@ -56,7 +54,9 @@ def signed(header: tuple[str, bytes], **fields: object) -> tuple[str, bytes]:
     return header[0], json.dumps(json.loads(header[1]) | fields).encode()
 
 
-def forgeries(run: Run, topic: Topic, partition: int, genuine: tuple[str, bytes]) -> Iterator[Headers]:
+def forgeries(
+    run: Run, topic: Topic, partition: int, genuine: tuple[str, bytes]
+) -> Iterator[Sequence[tuple[str, bytes | None]]]:
     """Headers that a stranger may come up with, for a message of that partition; ``genuine`` is a position mark that
     he read in it."""
     unsigned, wrong = {"run": run.id}, {"run": run.id, "mac": "0" * 64}
