@@ -36,7 +36,7 @@ OTHERS = {"UserPreferences": 0, "MalfunctionIncidents": 3, "DeviceAgeMonths": 12
 
 def versions() -> list[int]:
     """The versions of the schema that a run is kept of."""
-    return sorted(int(path.name.rpartition("-")[2]) for path in FIXTURES.glob("run-schema-*"))
+    return sorted(int(path.stem.rpartition("-")[2]) for path in FIXTURES.glob("run-schema-*.json"))
 
 
 def copy_of(version: int, folder: Path) -> Path:

@@ -96,7 +96,7 @@ def test_stages_at_work_are_no_disagreement(tmp_path: Path) -> None:
 
     def work() -> None:
         try:
-            for number in range(1, 41):
+            for number in range(1, 21):
                 seal(run, number, [{"id": number}])
                 run.catalog.begin_generation(number, [number], 1)
                 final = run.generations / f"{number:05}"
@@ -118,8 +118,38 @@ def test_stages_at_work_are_no_disagreement(tmp_path: Path) -> None:
     worker.join(30)
     assert failures == []
     assert taken > 10
-    assert len(run.catalog.batches()) == 40
+    assert len(run.catalog.batches()) == 20
     looker.close()
+    run.close()
+
+
+class BusyCatalog(Catalog):
+    """A catalog in whose run a batch is sealed, and its generation published, just before and just after each look."""
+
+    worked_on: Run
+    number = 0
+
+    def recorded(self) -> Recorded:
+        self._work()
+        found = super().recorded()
+        self._work()
+        return found
+
+    def _work(self) -> None:
+        self.number += 1
+        seal(self.worked_on, self.number, [{"id": self.number}])
+        publish(self.worked_on, self.number, [self.number])
+
+
+def test_a_stage_that_works_between_two_looks(tmp_path: Path) -> None:
+    """What is sealed before the catalog is read is looked for afterwards; what is sealed then is not looked at."""
+    run = new_run(tmp_path)
+    catalog = BusyCatalog(run.folder / FILE_NAME)
+    catalog.worked_on = run
+    for _ in range(3):
+        assert take_inventory(run.folder, catalog) == Inventory()
+    assert len(run.catalog.batches()) == 6
+    catalog.close()
     run.close()
 
 
