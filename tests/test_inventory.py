@@ -233,7 +233,7 @@ def test_an_older_catalog_costs_nothing(spark: SparkSession, tmp_path: Path) -> 
 
 
 def test_no_command_removes_what_an_older_catalog_lacks(tmp_path: Path) -> None:
-    """`up` refuses before it starts anything, as does `collect`; `status`, `batches` and `generations` only look."""
+    """`up` refuses before it starts anything, as does `collect`; `status` and `generations` only look."""
     file, folder = tmp_path / "devices.toml", tmp_path / "run"
     file.write_text(FILE)
     (tmp_path / "devices.csv").write_text("id,hours,size\n" + "".join(f"{n},{n}.5,{n}\n" for n in range(9)))
@@ -252,7 +252,7 @@ def test_no_command_removes_what_an_older_catalog_lacks(tmp_path: Path) -> None:
         assert "does not know batches/batch-00002.parquet, batches/batch-00003.parquet" in done.stderr
         assert "Traceback" not in done.stderr
         assert files_in(folder) == before
-    for name in ("status", "batches", "generations"):
+    for name in ("status", "generations"):
         done = command(name, str(file), "--run-dir", str(folder), "--json")
         assert done.returncode == 0, done.stderr
         assert files_in(folder) == before
