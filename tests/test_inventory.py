@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -121,6 +122,19 @@ def test_stages_at_work_are_no_disagreement(tmp_path: Path) -> None:
     assert len(run.catalog.batches()) == 20
     looker.close()
     run.close()
+
+
+def test_a_run_with_many_batches_is_judged_at_once() -> None:
+    """10,000 batches and generations are judged in less than the 0.3 s in which a trainer is to have taken them up."""
+    numbers = range(1, 10_001)
+    known = Recorded({n: f"batches/batch-{n:05}.parquet" for n in numbers}, None, frozenset(numbers), frozenset())
+    names = frozenset({*known.sealed.values(), *(f"generations/{n:05}" for n in numbers)})
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        assert judge(names, known, names) == Inventory()
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.3
 
 
 class BusyCatalog(Catalog):

@@ -405,16 +405,16 @@ class Catalog:
 
     def recorded(self) -> Recorded:
         """Which files of batches and generations it knows."""
-        of_batches = self._all(
-            sa.select(batches.c.batch, batches.c.path, batches.c.sealed_at).order_by(batches.c.batch)
-        )
-        of_generations = self._all(sa.select(generations.c.generation, generations.c.state))
-        published = {row["generation"] for row in of_generations if row["state"] == "published"}
+        of_batches = sa.select(batches.c.batch, batches.c.path, batches.c.sealed_at).order_by(batches.c.batch)
+        with self._readable(), self.engine.connect() as connection:
+            cuts = connection.execute(of_batches).all()
+            states = connection.execute(sa.select(generations.c.generation, generations.c.state)).all()
+        published = frozenset(number for number, state in states if state == "published")
         return Recorded(
-            sealed={row["batch"]: row["path"] for row in of_batches if row["sealed_at"]},
-            decided=next((row["batch"] for row in of_batches if not row["sealed_at"]), None),
-            published=frozenset(published),
-            begun=frozenset(row["generation"] for row in of_generations) - published,
+            sealed={number: path for number, path, sealed_at in cuts if sealed_at},
+            decided=next((number for number, _, sealed_at in cuts if not sealed_at), None),
+            published=published,
+            begun=frozenset(number for number, _ in states) - published,
         )
 
     # --- the source, by the producer ------------------------------------------------------------------------------

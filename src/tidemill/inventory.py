@@ -35,7 +35,6 @@ PUT_BACK = (
 class Entry(NamedTuple):
     """A file or folder of a batch, its rejects or a generation; ``temporary``: it is not under its final name yet."""
 
-    name: str
     folder: str
     number: int
     temporary: bool
@@ -118,18 +117,19 @@ def judge(before: Set[str], recorded: Recorded, after: Set[str]) -> Inventory:
         before: the names in the folder before ``recorded`` was read from the catalog.
         after: the names in the folder after that.
     """
-    entries = [entry for name in sorted(before) if (entry := own(name))]
-    explained = [entry for entry in entries if is_explained(entry, recorded)]
-    return Inventory(
-        unknown=tuple(entry.name for entry in entries if entry not in explained),
-        missing=tuple(missing(recorded, after)),
-        batch_leftovers=tuple(entry.name for entry in explained if entry.folder != "generations" and entry.temporary),
-        generation_leftovers=tuple(
-            entry.name
-            for entry in explained
-            if entry.folder == "generations" and (entry.temporary or entry.number in recorded.begun)
-        ),
-    )
+    last = max(recorded.sealed, default=0)
+    unknown, batches, generations = [], [], []
+    for name in sorted(before - expected(recorded).keys()):
+        entry = own(name)
+        if entry is None:
+            continue
+        if not is_explained(entry, recorded, last):
+            unknown.append(name)
+        elif entry.folder != "generations":
+            batches += [name] if entry.temporary else []
+        elif entry.temporary or entry.number in recorded.begun:
+            generations.append(name)
+    return Inventory(tuple(unknown), tuple(missing(recorded, after)), tuple(batches), tuple(generations))
 
 
 def own(name: str) -> Entry | None:
@@ -140,27 +140,31 @@ def own(name: str) -> Entry | None:
     if found is None:
         return None
     number = int(found["number"])
-    return Entry(name, folder, number, temporary) if number and f"{number:05}" == found["number"] else None
+    return Entry(folder, number, temporary) if number and f"{number:05}" == found["number"] else None
 
 
-def is_explained(entry: Entry, recorded: Recorded) -> bool:
-    """Whether the catalog, or a crash at the place where the catalog is, explains the entry."""
+def is_explained(entry: Entry, recorded: Recorded, last: int) -> bool:
+    """Whether the catalog, or a crash at the place where the catalog is, explains the entry; ``last``: the newest
+    sealed batch."""
     if entry.folder == "generations":
         return entry.number in recorded.published or entry.number in recorded.begun
     if entry.temporary:
-        return entry.number <= max(recorded.sealed, default=0) + 1
+        return entry.number <= last + 1
     return entry.number in recorded.sealed or entry.number == recorded.decided
 
 
 def missing(recorded: Recorded, names: Set[str]) -> Iterator[str]:
     """A sentence for each sealed batch and published generation that is not there."""
-    for number, path in recorded.sealed.items():
-        if path not in names:
-            yield f"the file of sealed batch {number}, {path}, is missing"
-    for number in sorted(recorded.published):
-        path = f"generations/{number:05}"
-        if path not in names:
-            yield f"the folder of published generation {number}, {path}, is missing"
+    for name, what in expected(recorded).items():
+        if name not in names:
+            yield f"the {what}, {name}, is missing"
+
+
+def expected(recorded: Recorded) -> dict[str, str]:
+    """The name of each sealed batch's file and of each published generation's folder, with what it is."""
+    batches = {path: f"file of sealed batch {number}" for number, path in recorded.sealed.items()}
+    published = sorted(recorded.published)
+    return batches | {f"generations/{number:05}": f"folder of published generation {number}" for number in published}
 
 
 def listed(things: tuple[str, ...], between: str) -> str:
