@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 
 from tidemill.errors import TrainingFailed
+from tidemill.inventory import take_inventory
 from tidemill.run import Run, locked
 from tidemill.status import stream_ended, trained
 from tidemill.stopping import Stop
@@ -46,9 +47,11 @@ def up(
 
     Raises:
         RunBusy: this run is up already.
+        CatalogError: the run folder and its catalog do not belong together; nothing was started.
         TidemillError: a stage failed for good; the error says which and why.
     """
     with locked(run.folder / "locks" / "up.lock", busy=f"the run in {run.folder} is up already"):
+        take_inventory(run.folder, run.catalog)
         with Supervisor(run, arguments) as supervisor:
             forget(run, unwanted)
             supervisor.start(stages_needed(run, unwanted))

@@ -68,6 +68,7 @@ OWN_MACHINE = {
 # What a shell may hold that would start another Spark than the one installed here, or this one with other settings.
 FOREIGN = ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "PYSPARK_PIN_THREAD")
 SECONDS_TO_END = 2.0
+GLOB_SIGNS = "\\*?[]{}"
 
 
 def session(master: str | None, folder: Path, logs: Path, little: bool = False) -> SparkSession:
@@ -121,8 +122,18 @@ def local(path: Path) -> str:
 
 
 def local_pattern(path: Path) -> str:
-    """A path of this machine as Spark reads from it, which takes it for a glob pattern."""
-    return local(path).translate({ord(sign): f"\\{sign}" for sign in "\\*?[]{}"})
+    """A path of this machine as Spark reads from it, which takes it for a glob pattern.
+
+    Raises:
+        TrainingFailed: Hadoop has no pattern for it: it takes what stands before a colon for a scheme.
+    """
+    text = local(path)
+    if ":" in str(path) and any(sign in text for sign in GLOB_SIGNS):
+        raise TrainingFailed(
+            f"Spark can't read from {path}, as that has both a colon and one of {GLOB_SIGNS}",
+            "rename the folder, then start the run again",
+        )
+    return text.translate({ord(sign): f"\\{sign}" for sign in GLOB_SIGNS})
 
 
 def end(spark: SparkSession) -> None:
