@@ -17,7 +17,7 @@ from tidemill.scoring import RowScorer
 from tidemill.scoring.parity import compare
 from tidemill.training import export
 from tidemill.training.features import HELD, TYPES, Inputs, inputs_of, with_label
-from tidemill.training.fitting import Files, fit, outputs, sample, spark_errors, train
+from tidemill.training.fitting import Files, answers, fit, outputs, spark_errors, train
 from tidemill.training.survey import survey
 from tidemill.training.usable import check_usable
 
@@ -37,7 +37,7 @@ class Fitted:
     def parity(self, rows: DataFrame, scorer: RowScorer | None = None) -> dict[str, Any]:
         """The scorer, or another one, against Spark on these rows; raises ParityFailed where they differ."""
         scored = outputs(self.spark.transform(rows), self.inputs)
-        return compare(scorer or self.scorer, *sample(scored, self.inputs))
+        return compare(scorer or self.scorer, *answers(scored, self.inputs))
 
 
 def frame(spark: SparkSession, columns: Mapping[str, str], rows: Sequence[Row]) -> DataFrame:

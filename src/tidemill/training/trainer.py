@@ -92,7 +92,7 @@ class Trainer:
 
     def take_up(self) -> None:
         """Go on from an earlier trainer: what it published stands; what it left half done, or failed, is done again."""
-        published = {one.generation for one in self.catalog.generations(state="published")}
+        published = set(self.catalog.generation_numbers("published"))
         self.done, self.published = published, len(published)
         with disk_errors(f"the folder {self.run.generations}"):
             for path in files.orphans(self.run.generations):
@@ -149,14 +149,12 @@ class Trainer:
 
     def earlier(self, number: int) -> dict[str, Earlier]:
         """Each model's scorer in the newest generation published before ``number``, whenever that one was trained."""
-        for before in range(number - 1, 0, -1):
-            found = self.catalog.generation(before) if before in self.done else None
-            if found is not None and found.state == "published":
-                return {
-                    name: Earlier(before, self.run.folder / model.scorer_path, model.sha256)
-                    for name, model in found.models.items()
-                }
-        return {}
+        before = self.catalog.newest_generation(before=number)
+        found = self.catalog.generation(before) if before else None
+        return {
+            name: Earlier(before, self.run.folder / model.scorer_path, model.sha256)
+            for name, model in (found.models if found else {}).items()
+        }
 
     @contextmanager
     def cached(self, batches: list[Batch]) -> Iterator[DataFrame]:
