@@ -63,9 +63,7 @@ def scores(scorer: RowScorer, rows: Sequence[Mapping[str, Any]]) -> Scores:
     try:
         return scorer.scores(scorer.encoder.encode(rows))
     except FeatureError as error:
-        message = (
-            f"the scorer of {scorer.model} differs from Spark on {len(rows)} rows: it refuses one: {error.message}"
-        )
+        message = f"the scorer of {scorer.model} differs from Spark on a row, which it refuses: {error.message}"
         raise ParityFailed(message, REPORT_IT) from error
 
 

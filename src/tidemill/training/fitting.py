@@ -104,7 +104,7 @@ def trained_model(inputs: Inputs, usable: DataFrame, found: Found, where: Files)
     if inputs.estimator_kind == "clustering":
         clusters = profile(scorer_path, inputs, fitted.transform(training), where.earlier.get(inputs.name))
     scorer = row_scorer(scoring.load(scorer_path))
-    parity = parity_of(inputs, fitted, scorer, usable, found, storage.read(scorer_path).arrays)
+    parity = parity_of(inputs, fitted, scorer, usable, found.usable, storage.read(scorer_path).arrays)
     on_training = not found.rows["holdout"]
     scored = outputs(fitted.transform(training if on_training else held), inputs).cache()
     try:
@@ -177,17 +177,21 @@ def parity_of(
     fitted: PipelineModel,
     scorer: RowScorer,
     usable: DataFrame,
-    found: Found,
+    count: int,
     arrays: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The report of ``parity.compare`` on a sample of all rows, held out or not, and on probes made from it.
 
     ``probed`` adds to it how many probes of each kind were tried, of how many there are.
 
+    Args:
+        count: how many ``usable`` rows there are.
+        arrays: the scorer's own.
+
     Raises:
         ParityFailed: Spark and scorer differ.
     """
-    real = sample(usable, inputs.model.features, found.usable)
+    real = sample(usable, inputs.model.features, count)
     made, probed = probes(scorer.encoder, arrays, real.to_pylist(), beyond=takes_any_number(fitted.stages[-1]))
     table = with_probes(real, made)
     scored = transformed(fitted, usable.sparkSession.createDataFrame(table))

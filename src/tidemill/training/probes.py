@@ -58,9 +58,9 @@ def probes(encoder: Encoder, arrays: Mapping[str, Any], sample: Sequence[Row], b
     probed = {kind: [len(some), every] for kind, (some, every) in kinds.items()}
     if "roots" in arrays:
         trees = Trees(arrays, encoder)
-        nodes = spread(trees.numeric, MOST_THRESHOLDS)
+        nodes = spread(trees.inner, MOST_THRESHOLDS)
         made += [row for place, node in enumerate(nodes) for row in trees.beside(node, base(sample, place))]
-        probed["thresholds"] = [len(nodes), len(trees.numeric)]
+        probed["thresholds"] = [len(nodes), len(trees.inner)]
     return Probes(made, probed)
 
 
@@ -145,26 +145,37 @@ class Trees:
         inner = np.flatnonzero(self.place != LEAF)
         self.parent = np.full(len(self.place), LEAF)
         self.parent[self.left[inner]] = self.parent[self.right[inner]] = inner
-        self.numeric: list[int] = inner[self.place[inner] < len(encoder.numbers)].tolist()
+        self.inner: list[int] = inner.tolist()
         self.starts = len(encoder.numbers) + np.cumsum([0, *(len(known) for known in encoder.codes)])
 
     def beside(self, node: int, row: Row) -> Iterator[dict[str, Any]]:
-        """The row, changed so that it comes to this node, with its number just below, at and above the threshold."""
+        """The row, changed so that it comes to this node, with its number just below, at and above the threshold, or
+        with the node's category and another."""
         way = self.way(node)
         there = dict(row) | self.numbers_on(way, row) | self.categories_on(way, row)
         place, threshold = int(self.place[node]), float(self.threshold[node])
-        for value in self.sides(place, threshold):
-            yield there | {self.encoder.numbers[place]: value}
+        if place < len(self.encoder.numbers):
+            yield from (there | {self.encoder.numbers[place]: value} for value in self.sides(place, threshold))
+            return
+        block, code = self.category(place)
+        yield there | {self.encoder.strings[block].name: list(self.encoder.codes[block])[code]}
+        way.others.setdefault(block, set()).add(code)
+        yield there | self.categories_on(way, row)
+
+    def category(self, place: int) -> tuple[int, int]:
+        """Which string feature's block a place of the vector is in, and the category's code in it; block -1: none."""
+        block = int(np.searchsorted(self.starts, place, side="right")) - 1
+        return block, place - int(self.starts[block])
 
     def way(self, node: int) -> Way:
         way = Way()
         while (parent := int(self.parent[node])) != LEAF:
             place, threshold, left = int(self.place[parent]), float(self.threshold[parent]), self.left[parent] == node
-            block = int(np.searchsorted(self.starts, place, side="right")) - 1
+            block, code = self.category(place)
             if block >= 0 and left:
-                way.others.setdefault(block, set()).add(place - int(self.starts[block]))
+                way.others.setdefault(block, set()).add(code)
             elif block >= 0:
-                way.codes[block] = place - int(self.starts[block])
+                way.codes[block] = code
             elif left:
                 way.up_to[place] = min(way.up_to.get(place, math.inf), threshold)
             else:
