@@ -86,7 +86,7 @@ def seconds(act: Callable[[], Any]) -> float:
 
 
 def trainer_of(run: Run) -> Trainer:
-    return Trainer(quiet_stage(run), None)  # type: ignore[arg-type]  # what is asked here needs no Spark
+    return Trainer(quiet_stage(run), None)  # what is asked here needs no Spark
 
 
 def test_a_trainer_takes_up_many_generations_quickly(run: Run) -> None:

@@ -26,8 +26,13 @@ from tidemill.training.sampling import SAMPLE, sample
 COLUMNS = {"x": "float", "steps": "int", "on": "bool", "sort": "string", "y": "float"}
 FEATURES = ["x", "steps", "on", "sort"]
 COUNT = 3_000
-LINE = {"estimator": "LinearRegression", "label": "y", "features": FEATURES, "scale": "minmax"}
-TREE = {"estimator": "DecisionTreeRegressor", "label": "y", "features": FEATURES, "params": {"maxDepth": 5}}
+LINE: dict[str, Any] = {"estimator": "LinearRegression", "label": "y", "features": FEATURES, "scale": "minmax"}
+TREE: dict[str, Any] = {
+    "estimator": "DecisionTreeRegressor",
+    "label": "y",
+    "features": FEATURES,
+    "params": {"maxDepth": 5},
+}
 
 
 def row_of(place: int) -> Row:
@@ -55,7 +60,7 @@ Fault = Callable[[Encoded], np.ndarray[Any, Any]]  # (n,): the rows that are sco
 
 
 def of_later_batches(encoded: Encoded) -> np.ndarray[Any, Any]:
-    return (encoded.numbers[:, 0] > 0.4) & (encoded.numbers[:, 0] < 0.9)
+    return np.asarray((encoded.numbers[:, 0] > 0.4) & (encoded.numbers[:, 0] < 0.9))
 
 
 def of_the_rare_category(encoded: Encoded) -> np.ndarray[Any, Any]:
@@ -71,7 +76,7 @@ def at_the_greatest(encoded: Encoded) -> np.ndarray[Any, Any]:
 
 
 def beyond_the_range(encoded: Encoded) -> np.ndarray[Any, Any]:
-    return np.asarray((encoded.numbers < 0) | (encoded.numbers > 1)).any(axis=1)
+    return np.asarray(((encoded.numbers < 0) | (encoded.numbers > 1)).any(axis=1))
 
 
 @pytest.mark.parametrize(
