@@ -659,9 +659,22 @@ class Catalog:
         query = sa.select(generations.c.state, sa.func.count().label("count")).group_by(generations.c.state)
         return {row["state"]: row["count"] for row in self._all(query)}
 
-    def newest_generation(self) -> int:
-        """The number of the newest published generation; 0 where there is none."""
+    def generation_numbers(self, state: GenerationState) -> list[int]:
+        """The numbers of the generations in this state, in order."""
+        query = sa.select(generations.c.generation).where(generations.c.state == state)
+        return [row["generation"] for row in self._all(query.order_by(generations.c.generation))]
+
+    def first_failure(self) -> tuple[int, str] | None:
+        """The number of the first generation that failed, and why; None where none did."""
+        query = sa.select(generations.c.generation, generations.c.error).where(generations.c.state == "failed")
+        row = self._one(query.order_by(generations.c.generation).limit(1))
+        return (row["generation"], row["error"]) if row else None
+
+    def newest_generation(self, before: int | None = None) -> int:
+        """The number of the newest published generation, of all or of those before one; 0 where there is none."""
         query = sa.select(sa.func.max(generations.c.generation)).where(generations.c.state == "published")
+        if before is not None:
+            query = query.where(generations.c.generation < before)
         with self.engine.connect() as connection:
             return connection.execute(query).scalar() or 0
 

@@ -83,9 +83,10 @@ def forget(run: Run, unwanted: Set[str]) -> None:
 
 def refuse_failed(run: Run) -> None:
     """Raise where a generation could not be trained."""
-    failed = run.catalog.generations(state="failed")
+    failed = run.catalog.first_failure()
     if failed:
+        number, reason = failed
         raise TrainingFailed(
-            f"generation {failed[0].generation} failed: {failed[0].error}",
+            f"generation {number} failed: {reason}",
             "the generations before and after it are served; start the run again to train it anew",
         )

@@ -57,8 +57,11 @@ SETTINGS = {
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
-# On this machine alone: nothing is reached from outside, and what never leaves memory need not be packed.
+# On this machine alone: nothing is reached from outside, and what never leaves memory need not be packed. Other users
+# of the machine reach loopback ports too, so Spark asks each connection for a secret. It makes that secret itself and
+# keeps it in its memory: none is in a file, in an environment variable or on a command line.
 OWN_MACHINE = {
+    "spark.authenticate": "true",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.broadcast.compress": "false",
@@ -99,14 +102,17 @@ def session(master: str | None, folder: Path, logs: Path, little: bool = False) 
 
 
 def settings(master: str | None, folder: Path, logs: Path, little: bool) -> dict[str, str]:
-    """Spark's settings; its log's configuration is written into ``folder``."""
+    """Spark's settings; its log's configuration is written into ``folder``.
+
+    What a cluster asks its driver for, a secret among it, is the matter of the user's own Spark configuration.
+    """
     log4j = folder / "log4j2.properties"
     log4j.write_text(LOG4J.format(file=logs / "spark.log"), encoding="utf-8")
     jvm = (*JVM_OPTIONS, *QUICK_JVM_OPTIONS) if little else JVM_OPTIONS
     options = [*jvm, f'-Dlog4j2.configurationFile="{log4j.as_uri()}"', f'-Djava.io.tmpdir="{folder}"']
     return {
         **SETTINGS,
-        **({} if master else OWN_MACHINE),
+        **(OWN_MACHINE if is_own_machine(master) else {}),
         **(QUICK if little else {}),
         "spark.app.name": "tidemill",
         "spark.master": master or "local[*]",
@@ -114,6 +120,11 @@ def settings(master: str | None, folder: Path, logs: Path, little: bool) -> dict
         "spark.local.dir": str(folder),
         "spark.sql.warehouse.dir": local(folder / "warehouse"),
     }
+
+
+def is_own_machine(master: str | None) -> bool:
+    """Whether Spark runs in its driver alone, whose ports no other machine has to reach."""
+    return master is None or master == "local" or master.startswith("local[")
 
 
 def local(path: Path) -> str:

@@ -98,7 +98,7 @@ class Trainer:
             CatalogError: the run folder and its catalog do not belong together; nothing was removed.
         """
         leftovers = take_inventory(self.run.folder, self.catalog).generation_leftovers
-        published = {one.generation for one in self.catalog.generations(state="published")}
+        published = set(self.catalog.generation_numbers("published"))
         self.done, self.published = published, len(published)
         with disk_errors(f"the folder {self.run.generations}"):
             for name in leftovers:
@@ -153,14 +153,12 @@ class Trainer:
 
     def earlier(self, number: int) -> dict[str, Earlier]:
         """Each model's scorer in the newest generation published before ``number``, whenever that one was trained."""
-        for before in range(number - 1, 0, -1):
-            found = self.catalog.generation(before) if before in self.done else None
-            if found is not None and found.state == "published":
-                return {
-                    name: Earlier(before, self.run.folder / model.scorer_path, model.sha256)
-                    for name, model in found.models.items()
-                }
-        return {}
+        before = self.catalog.newest_generation(before=number)
+        found = self.catalog.generation(before) if before else None
+        return {
+            name: Earlier(before, self.run.folder / model.scorer_path, model.sha256)
+            for name, model in (found.models if found else {}).items()
+        }
 
     @contextmanager
     def cached(self, batches: list[Batch]) -> Iterator[DataFrame]:
