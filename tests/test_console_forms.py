@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.serving_run import COUNT, HOURS, KIND, NOTE, ON
-from tidemill.console import forms, words
+from tests.serving_run import COUNT, HOURS, KIND, NOTE, ON, api_of, new_run, routes_document
+from tidemill.console import asking, forms, openapi_forms, widgets, words
 from tidemill.console.forms import Field
+from tidemill.console.openapi_forms import Operation
+from tidemill.run import open_run
+from tidemill.serving.documents import route as route_document
+from tidemill.spec import load
 
 READY = ("amazon-sales", "denver-crime", "dutch-electricity", "movie-ratings", "price-paid", "smart-home")
 UNSEEN: dict[str, Any] = {"categories": None, "minimum": None, "maximum": None, "example": None}
@@ -126,3 +132,127 @@ def test_a_text_stands_in_markdown_as_it_is() -> None:
 def test_a_text_is_no_icon_and_no_link(text: str, shown: str) -> None:
     """What Streamlit looks for after Markdown was read is broken by a sign that is not seen."""
     assert words.plain(text).replace("\\", "") == shown.replace("|", words.JOINER)
+
+
+def test_what_stands_at_the_head_of_a_table() -> None:
+    assert asking.column_titles(COLUMNS) == {"age": "device age (months)", "kind": "kind"}
+    assert [asking.title(COLUMNS, one) for one in ("age", "kind", "other")] == ["device age", "kind", "other"]
+    assert [asking.units(COLUMNS, one) for one in ("age", "kind", "other", None)] == ["months", None, None, None]
+
+
+def test_an_example_that_is_not_given_is_nothing() -> None:
+    assert asking.example({"examples": {"user": 0, "key": None}}, "user") == "0"
+    assert asking.example({"examples": {"user": 0, "key": None}}, "key") == ""
+    assert asking.example({"examples": None}, "text") == ""
+
+
+def test_choices_of_a_widget() -> None:
+    assert widgets.choices(Field("a", "a", "string", choices=("x", "y"))) == ["x", "y"]
+    assert widgets.choices(Field("a", "a", "string")) == []
+
+
+# --- routes -----------------------------------------------------------------------------------------------------------
+
+
+def operations(run: Any) -> list[Operation]:
+    """The run's declared routes as its own OpenAPI document tells of them."""
+    with api_of(run) as client:
+        document = client.get("/openapi.json").json()
+    return openapi_forms.operations([route_document(one) for one in run.pipeline.routes], document)
+
+
+def examples(one: Operation) -> dict[str, Any]:
+    """What the fields hold when the form is opened; what may be left out is given a value of its kind."""
+    other = {"int": 3, "float": 2.5, "bool": True, "string": "text", "json": "[]"}
+    return {
+        asked.field.name: other[asked.field.kind] if asked.field.default is None else asked.field.default
+        for asked in one.asked
+    }
+
+
+@pytest.mark.parametrize("name", READY)
+def test_every_route_of_the_ready_pipelines_makes_a_whole_request(name: str, tmp_path: Path) -> None:
+    """Every declared route is in the OpenAPI document, and its form's request has every parameter in its place."""
+    run = open_run(load(name), tmp_path / "run")
+    try:
+        found = operations(run)
+        assert len(found) == len(run.pipeline.routes)
+        for one in found:
+            request = openapi_forms.request(one, examples(one))
+            parts = {"query": request.query, "json": request.document or {}, "form": request.form or {}}
+            for place, sent in parts.items():
+                assert set(sent) == {asked.field.name for asked in one.asked if asked.place == place}, one.name
+            in_path = {asked.field.name for asked in one.asked if asked.place == "path"}
+            assert in_path == set(re.findall(r"{(\w+)}", one.path))
+            assert "{" not in request.path
+            assert all(asked.field.default is not None for asked in one.asked if asked.field.required), one.name
+    finally:
+        run.close()
+
+
+def test_a_route_is_asked_in_its_path_its_query_and_its_body(tmp_path: Path) -> None:
+    """One route with all of them; a JSON body where the pipeline says nothing else."""
+    route = {"path": "/size/{generation}", "model": "size", "answer": "prediction", "method": "POST"}
+    run = new_run(tmp_path, document=routes_document(route | {"body": "form"}, route | {"path": "/sizes/{generation}"}))
+    try:
+        form, json = operations(run)
+    finally:
+        run.close()
+    values = {"generation": "1", "hours": 2.0, "count": 3}
+    request = openapi_forms.request(form, values)
+    assert (request.path, request.form, request.document) == ("/size/1", {"hours": 2.0, "count": 3}, None)
+    request = openapi_forms.request(json, values)
+    assert (request.path, request.form, request.document) == ("/sizes/1", None, {"hours": 2.0, "count": 3})
+
+
+def operation(parameters: list[Any], body: Any = None) -> Operation:
+    told = {"parameters": parameters, "summary": "a summary"} | ({"requestBody": body} if body else {})
+    document = {"paths": {"/r/{name}": {"post": told}}, "components": {"schemas": {"Row": ROW}}}
+    routes: list[Any] = [
+        {"method": "POST", "path": "/r/{name}", "description": None},
+        {"method": "GET", "path": "/gone"},
+    ]
+    (found,) = openapi_forms.operations(routes, document)
+    return found
+
+
+ROW = {"type": "object", "properties": {"x": {"type": "number", "example": 1.5}, "y": {"type": ["integer", "null"]}}}
+NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "example": "a/b c"}
+TOP = {"name": "top", "in": "query", "schema": {"anyOf": [{"type": "integer", "default": 5}, {"type": "null"}]}}
+BODY = {
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["row"],
+                "properties": {"row": {"$ref": "#/components/schemas/Row"}, "sort": {"type": "boolean"}},
+            }
+        }
+    }
+}
+
+
+def test_references_and_alternatives_are_followed() -> None:
+    found = operation([NAME, TOP], BODY)
+    assert (found.name, found.description, found.body) == ("POST /r/{name}", "a summary", "json")
+    fields = {one.field.name: (one.place, one.field.kind, one.field.default) for one in found.asked}
+    assert fields == {
+        "name": ("path", "string", "a/b c"),
+        "top": ("query", "int", 5),
+        "row": ("json", "json", '{"x": 1.5}'),
+        "sort": ("json", "bool", None),
+    }
+    request = openapi_forms.request(found, {one.field.name: one.field.default for one in found.asked})
+    assert request.path == "/r/a%2Fb%20c"
+    assert (request.query, request.document) == ({"top": 5}, {"row": {"x": 1.5}})
+
+
+def test_what_is_no_json_is_named() -> None:
+    found = operation([NAME, TOP], BODY)
+    with pytest.raises(ValueError, match="row is no JSON"):
+        openapi_forms.request(found, {"name": "a", "row": "{"})
+
+
+def test_a_body_of_another_kind_has_no_fields() -> None:
+    found = operation([NAME], {"content": {"text/plain": {"schema": {"type": "string"}}}})
+    assert (found.body, len(found.asked)) == (None, 1)

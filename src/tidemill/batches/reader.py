@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 POLL_SECONDS = 0.1
+
+NO_STAMP = 0  # Kafka's kind of timestamp where a message has none
+LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999, after which the calendar ends
+
+
+def stamp_fault(kind: int, stamp: int) -> str | None:
+    """Why a message's timestamp, in milliseconds since 1970, is none that a row can have; None where it is one."""
+    if 0 <= stamp <= LAST_MILLISECOND and kind != NO_STAMP:
+        return None
+    if kind == NO_STAMP:
+        return "its message has no Kafka timestamp"
+    return f"its message's Kafka timestamp is {stamp}, {'before 1970' if stamp < 0 else 'after the year 9999'}"
+
+
+@dataclass(frozen=True)
+class End:
+    """What the end-of-stream marker of a partition says was sent to it: the rows, and their account's digest.
+
+    Each is None where the run began before markers said so.
+    """
+
+    sent: int | None = None
+    digest: str | None = None
 
 
 class Message(Protocol):
@@ -60,8 +84,8 @@ class Reader(Protocol[M]):
             StreamFailed: it can't be told.
         """
 
-    def is_end(self, message: M) -> bool:
-        """Whether this is the end-of-stream marker of this run."""
+    def end_of(self, message: M) -> End | None:
+        """What this run's end-of-stream marker says; None where the message is no such marker."""
 
     def is_claim(self, message: M) -> bool:
         """Whether it is the message by which this run claimed the topic."""
