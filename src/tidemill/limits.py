@@ -15,7 +15,8 @@ from enum import Enum
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tidemill.errors import (
     RequestError,
@@ -80,6 +81,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._progressed = False
         self._discarding = False
         self._began = 0.0
+        self._answering: RequestResponseCycle | None = None
 
     # --- the connection -------------------------------------------------------------------------------------------
 
@@ -126,7 +128,14 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
         self._stop_closing()
+        if self._answering:  # uvicorn tells the last request that was read, which may wait behind this
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     # --- receiving ------------------------------------------------------------------------------------------------
 
