@@ -94,11 +94,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._start_deadline(Receiving.NOTHING, self.limits.head_seconds)
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest without a whole request head, if there is one."""
+        """Close those connections that have waited longest without a whole request head, if there are any: a sixteenth
+        of all at a time, since to look for them takes longer than to take in a new one."""
         waiting = [one for one in self.connections if isinstance(one, LimitedProtocol) and one is not self and one.idle]
         if not waiting:
             return False
-        min(waiting, key=lambda one: (not one._discarding, one._began))._give_way()
+        oldest = sorted(waiting, key=lambda one: (not one._discarding, one._began))
+        for one in oldest[: max(1, self.limits.connections // 16)]:
+            one._give_way()
         return True
 
     def _give_way(self) -> None:
