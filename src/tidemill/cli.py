@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
@@ -17,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tidemill import __version__
-from tidemill.errors import InputError, TidemillError
+from tidemill.errors import InputError, TidemillError, shorten
 from tidemill.run import Run, existing_run, is_under_way, join_run, open_run
 from tidemill.spec import Loaded, Raw, load, parse, prepare, ready_pipelines
 from tidemill.stage import LIFELINE, Stage, stage
@@ -64,24 +67,32 @@ KeyFile = Annotated[
         "--api-key-file", metavar="FILE", help="Holds the key that each request must bear; or set TIDEMILL_API_KEY."
     ),
 ]
+JSON_LAYOUT = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
 
 
 def main() -> None:
     """Run the command; every error ends here, with its message, its way out and its exit code."""
-    as_json = "--json" in sys.argv[1:]
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path need not be UTF-8
     try:
         app()
-    except TidemillError as error:
-        if as_json:
-            print_json(error.document())
-        fail(error)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(1)
+    except TidemillError as error:
+        fail(error)
+    except Exception as error:  # noqa: BLE001  # the last place that can turn it into the documented error
+        fail(internal(error))
 
 
 def fail(error: TidemillError) -> NoReturn:
+    """Show the error and end; with ``--json`` as a document on standard output too."""
+    if "--json" in sys.argv[1:]:
+        try:
+            print_json(error.document())
+        except OSError:
+            drop_output()  # the error that follows on standard error is what counts
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"tidemill: {error.message}", style="red", markup=False)
     if error.hint:
@@ -89,10 +100,41 @@ def fail(error: TidemillError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+def internal(error: Exception) -> TidemillError:
+    """The documented error for an exception that nobody expected; the traceback goes to a file of its own."""
+    message = f"a fault in Tidemill: {type(error).__name__}: {shorten(str(error), 300)}"
+    try:
+        handle, path = tempfile.mkstemp(prefix="tidemill-fault-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            traceback.print_exception(error, file=file)
+    except OSError as unwritten:
+        return TidemillError(message, f"the traceback could not be written: {unwritten.strerror}")
+    return TidemillError(message, f"report it with the traceback, which is in {path}")
+
+
+def drop_output() -> None:
+    """Drop what is left for a standard output that takes no more, so that the interpreter's end does not fail on it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def print_json(document: object) -> None:
-    text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    try:
+        text = orjson.dumps(document, option=JSON_LAYOUT)
+    except orjson.JSONEncodeError:
+        text = orjson.dumps(encodable(document), option=JSON_LAYOUT)
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
+
+
+def encodable(value: Any) -> Any:
+    """The value with each byte of a path that is not UTF-8 written as ``\\udcXX``, which JSON text can hold."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {encodable(key): encodable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [encodable(inner) for inner in value]
+    return value
 
 
 def show_version(value: bool) -> None:
