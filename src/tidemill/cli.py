@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -465,6 +466,50 @@ def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
 
 def look_at(name: str, run_dir: Path | None, assignments: list[str] | None) -> Run:
     return existing_run(load(name, assignments or ()), run_dir)
+
+
+# --- keeping ------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def backup(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The backup's folder: a new one, or an empty one.")],
+    run_dir: RunDir = None,
+    assignments: Set = None,
+    json: Json = False,
+) -> None:
+    """Copy a run, at work or not, into a folder that it can be restored from."""
+    from tidemill.backup import back_up, described
+
+    folder = folder.absolute()
+    manifest = back_up(look_at(name, run_dir, assignments), folder)
+    if json:
+        print_json({"backup": str(folder)} | manifest.model_dump())
+        return
+    typer.echo(f"backed up into {folder}: {described(manifest)}")
+    typer.echo(f"restore it: tidemill restore {shlex.quote(str(folder))} --run-dir NEW_FOLDER")
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The backup's folder.")],
+    run_dir: Annotated[
+        Path | None,
+        typer.Option("--run-dir", metavar="DEST", help="The run's new folder; ./runs/NAME unless given."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a run of a backup, once all of the backup's files are known to be whole."""
+    from tidemill.backup import described
+    from tidemill.backup import restore as restore_run
+
+    manifest, target = restore_run(folder, run_dir)
+    if json:
+        print_json({"run_dir": str(target)} | manifest.model_dump())
+        return
+    typer.echo(f"restored into {target}: {described(manifest)}")
+    typer.echo(f"go on with it: tidemill up {manifest.pipeline} --run-dir {shlex.quote(str(target))}")
 
 
 @app.command()

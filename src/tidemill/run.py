@@ -31,7 +31,7 @@ from tidemill.catalog import DAMAGED, FILE_NAME, SCHEMA_VERSION, Batch, Catalog,
 from tidemill.catalog import Run as RunRecord
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError, shorten
 from tidemill.files import disk_errors, sha256
-from tidemill.inventory import refuse_without_catalog
+from tidemill.inventory import refuse_unfinished_restore, refuse_without_catalog
 from tidemill.marks import Marks
 from tidemill.settings import settled
 from tidemill.spec import Loaded, Pipeline
@@ -347,9 +347,10 @@ def for_removal(folder: Path) -> Iterator[None]:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise where ``folder`` is a file, or a folder with things in it but no catalog."""
+    """Raise where ``folder`` is a file, a folder with things in it but no catalog, or an unfinished restore."""
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder} is a file", "give a folder with --run-dir")
+    refuse_unfinished_restore(folder)
     if folder.is_dir() and not (folder / FILE_NAME).exists():
         others = sorted(path.name for path in folder.iterdir() if path.name not in OWN_ENTRIES)
         if others:
