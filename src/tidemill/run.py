@@ -14,24 +14,22 @@ The folder holds all that a run makes::
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
-import os
 import shutil
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from tidemill.catalog import DAMAGED, FILE_NAME, SCHEMA_VERSION, Batch, Catalog, SideTable, Stage, recorded_version
 from tidemill.catalog import Run as RunRecord
-from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError, shorten
+from tidemill.errors import CatalogError, NoRun, RunFolderError, shorten
 from tidemill.files import disk_errors, sha256
 from tidemill.inventory import refuse_without_catalog
+from tidemill.locks import lock_holder, locked
 from tidemill.marks import Marks
 from tidemill.settings import settled
 from tidemill.spec import Loaded, Pipeline
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 AT_ONCE = 16  # sealed files whose content is looked at; two threads never look at the same one
-LOOKED_AT_SECONDS = 0.3
 OWN_ENTRIES = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
 
 
@@ -184,7 +181,8 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
         RunFolderError: the folder holds something else: another pipeline's run, or this pipeline's with other settings.
         DiskError: it can't be written to.
         CatalogError: its catalog can't be used, or is missing or empty though there are batches or generations.
-        RunBusy: its catalog is an older version's, of which a stage is at work.
+        RunBusy: its catalog is an older version's, of which a stage is at work; or another process holds the catalog's
+            lock for long.
     """
     folder = (folder or default_folder(loaded.pipeline)).absolute()
     refuse_foreign(folder)
@@ -266,6 +264,7 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
         NoRun: there is none.
         RunFolderError: it is another pipeline's.
         CatalogError: its catalog can't be used, or is empty though there are batches or generations.
+        RunBusy: another process holds the catalog's lock for long.
     """
     folder = (folder or default_folder(loaded.pipeline)).absolute()
     if not (folder / FILE_NAME).is_file():
@@ -356,57 +355,3 @@ def refuse_foreign(folder: Path) -> None:
             raise RunFolderError(
                 f"{folder} is not empty and holds no run: {shorten(others)}", "give another folder with --run-dir"
             )
-
-
-@contextmanager
-def locked(path: Path, busy: str = "") -> Iterator[None]:
-    """Hold the lock file ``path``. Waits for it, or with ``busy`` refuses with that message.
-
-    The system lets go of the lock when the process dies, however it dies.
-
-    Raises:
-        RunBusy: another process holds it, and ``busy`` was given.
-        DiskError: the file can't be written.
-    """
-    with disk_errors(f"the lock file {path}"):
-        file = path.open("ab+", buffering=0)  # nothing is left in a buffer for a full disk to refuse once more
-    with file:
-        if not busy:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        elif not taken_within(file, LOOKED_AT_SECONDS):
-            file.seek(0)
-            holder = file.read().decode().strip()
-            raise RunBusy(
-                f"{busy}{f' (process {holder})' if holder else ''}", "stop it first, or give another --run-dir"
-            )
-        with disk_errors(f"the lock file {path}"):
-            file.truncate(0)
-            file.write(str(os.getpid()).encode())
-        yield
-
-
-def taken_within(file: IO[bytes], seconds: float) -> bool:
-    """Whether the lock could be had: who only looks whether it is held holds it for an instant."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.01)
-        else:
-            return True
-
-
-def lock_holder(path: Path) -> int | None:
-    """The process that holds the lock file, or None."""
-    try:
-        with path.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return None
-    except BlockingIOError:
-        holder = path.read_text().strip()
-        return int(holder) if holder.isdigit() else 0
-    return None

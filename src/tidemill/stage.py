@@ -16,7 +16,8 @@ import structlog
 from tidemill.catalog import Stage as Word
 from tidemill.catalog import StageState
 from tidemill.errors import StageFailed, TidemillError, shorten
-from tidemill.run import Run, locked
+from tidemill.locks import locked
+from tidemill.run import Run
 from tidemill.stopping import Stop
 
 LIFELINE = "TIDEMILL_LIFELINE"  # set by `up`: standard input is a pipe that closes when `up` is gone
