@@ -1,6 +1,6 @@
 """A run: a pipeline, its folder and its catalog.
 
-The folder holds all that a run makes::
+The folder is open to its owner alone and holds all that a run makes::
 
     catalog.sqlite   what is sealed, trained and published
     batches/         batch-00001.parquet ...
@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import shutil
+import stat
 import threading
 import uuid
 from collections.abc import Iterator
@@ -37,7 +39,11 @@ from tidemill.spec import Loaded, Pipeline
 if TYPE_CHECKING:
     import pyarrow as pa
 
+log = logging.getLogger(__name__)
+
 AT_ONCE = 16  # sealed files whose content is looked at; two threads never look at the same one
+PRIVATE = 0o700
+OTHERS = 0o077
 OWN_ENTRIES = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
 
 
@@ -248,12 +254,57 @@ def open_catalog(folder: Path) -> Catalog:
 
 
 def make_folders(folder: Path) -> None:
+    """Make the run folder, for its owner alone, and the folders in it."""
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE, exist_ok=True)
+        close_to_others(folder)
         for name in OWN_ENTRIES:
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name).mkdir(exist_ok=True)
     except OSError as error:
         raise RunFolderError(
             f"the run folder {folder} can't be made: {error.strerror}", "give one that you may write to with --run-dir"
+        ) from error
+
+
+def close_to_others(folder: Path) -> None:
+    """Take away every right that other users have in the run folder: it holds the rows, and the secret that marks in
+    the topic are signed with. Where that is not possible the log says so."""
+    mode = folder.stat().st_mode
+    if not mode & OTHERS:
+        return
+    if mode & stat.S_ISVTX:  # a folder such as /tmp, which many programs share
+        log.warning("%s is a folder for all users, who can therefore read this run: give another --run-dir", folder)
+        return
+    try:
+        folder.chmod(PRIVATE)
+    except PermissionError as error:  # another user's folder, or a file system without rights
+        log.warning("other users can read this run, as the rights of %s can't be changed: %s", folder, error.strerror)
+
+
+def holds_catalog(folder: Path) -> bool:
+    with folder_errors(folder):
+        try:
+            return stat.S_ISREG((folder / FILE_NAME).stat().st_mode)
+        except PermissionError:
+            raise
+        except OSError:
+            return False
+
+
+@contextmanager
+def folder_errors(folder: Path) -> Iterator[None]:
+    """Name the run folder where it can't be looked into.
+
+    Raises:
+        RunFolderError: in place of a ``PermissionError``.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise RunFolderError(
+            f"the run folder {folder} can't be read: {error.strerror}",
+            "a run is open to the user alone who began it: be that user, or give another --run-dir",
         ) from error
 
 
@@ -262,12 +313,12 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
 
     Raises:
         NoRun: there is none.
-        RunFolderError: it is another pipeline's.
+        RunFolderError: it is another pipeline's, or can't be read.
         CatalogError: its catalog can't be used, or is empty though there are batches or generations.
         RunBusy: another process holds the catalog's lock for long.
     """
     folder = (folder or default_folder(loaded.pipeline)).absolute()
-    if not (folder / FILE_NAME).is_file():
+    if not holds_catalog(folder):
         raise NoRun(
             f"no run of {loaded.pipeline.name} in {folder}",
             f"start one with `tidemill up {loaded.pipeline.name}`, or name its folder with --run-dir",
@@ -316,6 +367,7 @@ def join_run(loaded: Loaded, folder: Path | None = None) -> Run:
     except BaseException:
         run.close()
         raise
+    close_to_others(run.folder)
     return Run(loaded, run.folder, run.catalog, recorded.id)
 
 
@@ -328,10 +380,10 @@ def for_removal(folder: Path) -> Iterator[None]:
         RunBusy: a process still works on it.
         RunFolderError: it holds files but no run.
     """
+    refuse_foreign(folder)
     if not folder.exists():
         yield
         return
-    refuse_foreign(folder)
     with disk_errors(f"the run folder {folder}"), ExitStack() as held:
         for path in (folder / "locks").glob("*.lock"):
             held.enter_context(locked(path, busy=f"{folder} is in use: its {path.stem} is at work"))
@@ -346,12 +398,14 @@ def for_removal(folder: Path) -> Iterator[None]:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise where ``folder`` is a file, or a folder with things in it but no catalog."""
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file", "give a folder with --run-dir")
-    if folder.is_dir() and not (folder / FILE_NAME).exists():
+    """Raise where ``folder`` is a file, can't be read, or is a folder with things in it but no catalog."""
+    with folder_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise RunFolderError(f"{folder} is a file", "give a folder with --run-dir")
+        if not folder.is_dir() or (folder / FILE_NAME).exists():
+            return
         others = sorted(path.name for path in folder.iterdir() if path.name not in OWN_ENTRIES)
-        if others:
-            raise RunFolderError(
-                f"{folder} is not empty and holds no run: {shorten(others)}", "give another folder with --run-dir"
-            )
+    if others:
+        raise RunFolderError(
+            f"{folder} is not empty and holds no run: {shorten(others)}", "give another folder with --run-dir"
+        )
