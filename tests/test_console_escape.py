@@ -20,7 +20,10 @@ from tidemill.scoring.als import packed
 from tidemill.scoring.storage import write
 
 HOSTILE = "![x](http://127.0.0.1:1/p.png) <img src=x onerror=1> [a](javascript:1) $x$ **b** :material/star: :red[c]"
-MADE = "img[src*='127.0.0.1:1'], img[src='x'], a[href^='javascript'], .katex, strong:text-is('b'), [role=img]:text-is('star')"
+MADE = (
+    "img[src*='127.0.0.1:1'], img[src='x'], a[href^='javascript'], .katex, "
+    "strong:text-is('b'), [role=img]:text-is('star')"
+)
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +93,8 @@ def shown_as_it_stands(page: Page, inside: str, times: int = 1) -> None:
     ],
 )
 def test_texts_of_the_data_make_nothing(browser: Browser, addresses: Addresses, path: str, inside: str) -> None:
-    """A category, label, title, unit and description with every mark of Markdown is shown to the letter, and the browser
-    asks for nothing that they name."""
+    """A category, label, title, unit and description with every mark of Markdown is shown to the letter, and the
+    browser asks for nothing that they name."""
     with visiting(browser, addresses.console) as visit:
         page = visit.open(path)
         visit.settled()
@@ -109,7 +112,7 @@ def test_titles_of_items_make_nothing(browser: Browser, addresses: Addresses) ->
 
 
 def test_the_docs_page_keeps_to_its_policy(browser: Browser, addresses: Addresses) -> None:
-    """Swagger UI shows itself under its content security policy, opens an operation, and asks nothing of another host."""
+    """Swagger UI shows itself under its content security policy, opens an operation, and asks no other host."""
     with visiting(browser, addresses.api) as visit:
         page = visit.open("/docs")
         operation = page.locator(".opblock", has_text="/models/good/predict").first
