@@ -25,6 +25,7 @@ from tidemill.errors import CatalogError
 from tidemill.failpoints import failpoint
 
 SCHEMA_VERSION = 3
+MOST_ASKED = 1000  # numbers in one query
 FILE_NAME = "catalog.sqlite"
 
 SECRET_BYTES = 32
@@ -687,6 +688,22 @@ class Catalog:
             query = query.where(generations.c.state == state)
         return self._generations(query, models.c.generation > after)
 
+    def generation_states(self, after: int = 0) -> dict[int, GenerationState]:
+        """The state of each generation above number ``after``, in order. Cheap, however many there are."""
+        query = sa.select(generations.c.generation, generations.c.state).where(generations.c.generation > after)
+        with self._readable(), self.engine.connect() as connection:
+            rows = connection.execute(query.order_by(generations.c.generation))
+            return {row.generation: row.state for row in rows}
+
+    def generations_among(self, numbers: Sequence[int]) -> list[Generation]:
+        """The generations of these numbers, in order."""
+        found: list[Generation] = []
+        for start in range(0, len(numbers), MOST_ASKED):
+            some = sorted(numbers)[start : start + MOST_ASKED]
+            query = sa.select(generations).where(generations.c.generation.in_(some))
+            found += self._generations(query, models.c.generation.in_(some))
+        return found
+
     def generation(self, number: int) -> Generation | None:
         """One generation, or None where it has not been begun."""
         query = sa.select(generations).where(generations.c.generation == number)
@@ -710,19 +727,14 @@ class Catalog:
 
     def generations_pulse(self) -> tuple[object, ...]:
         """A value that changes whenever a generation is begun, published or fails. Cheap, for those who watch."""
-        query = (
-            sa.select(
-                generations.c.state,
-                sa.func.count(),
-                sa.func.max(generations.c.generation),
-                sa.func.max(generations.c.began_at),
-                sa.func.max(generations.c.published_at),
-            )
-            .group_by(generations.c.state)
-            .order_by(generations.c.state)
-        )
+        state = generations.c.state
+        counts = sa.select(state, sa.func.count(), sa.func.max(generations.c.generation)).group_by(state)
+        # One that failed and was begun again is told by its time, which of the others is not read: it is behind their
+        # batches, of which a cumulative run's have many.
+        again = sa.select(sa.func.max(generations.c.began_at)).where(state != "published")
         with self.engine.connect() as connection:
-            return tuple(tuple(row) for row in connection.execute(query))
+            rows = connection.execute(counts.order_by(state)).all()
+            return (*(tuple(row) for row in rows), connection.execute(again).scalar())
 
     def generations_by_state(self) -> dict[str, int]:
         """How many generations are in each state."""
