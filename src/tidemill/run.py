@@ -29,7 +29,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from tidemill.catalog import FILE_NAME, Batch, Catalog, SideTable, Stage
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError, shorten
-from tidemill.files import disk_errors, sha256
+from tidemill.files import disk_errors, make_folder, sha256, sync
 from tidemill.spec import Loaded, Pipeline
 
 if TYPE_CHECKING:
@@ -190,9 +190,12 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
 
 
 def make_folders(folder: Path) -> None:
+    """Make the run's folders durably: its topic will bear marks that only its catalog can read."""
     try:
+        make_folder(folder)
         for name in OWN_ENTRIES:
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name).mkdir(exist_ok=True)
+        sync(folder)
     except OSError as error:
         raise RunFolderError(
             f"the run folder {folder} can't be made: {error.strerror}", "give one that you may write to with --run-dir"
