@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -54,6 +54,15 @@ def sync_tree(path: Path) -> None:
         for name in names:
             sync(Path(folder, name))
         sync(Path(folder))
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, durably: a power cut does not take them away."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        with suppress(PermissionError):  # one may write to a folder that one may not read, and so not sync
+            sync(path.parent)
 
 
 def publish(written: Path, final: Path, steps: Steps = NO_STEPS) -> None:

@@ -22,14 +22,14 @@ import stat
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill.catalog import DAMAGED, FILE_NAME, SCHEMA_VERSION, Batch, Catalog, SideTable, Stage, recorded_version
 from tidemill.catalog import Run as RunRecord
 from tidemill.errors import CatalogError, NoRun, RunFolderError, shorten
-from tidemill.files import disk_errors, sha256
+from tidemill.files import disk_errors, make_folder, sha256, sync
 from tidemill.inventory import refuse_without_catalog
 from tidemill.locks import lock_holder, locked
 from tidemill.marks import Marks
@@ -254,13 +254,16 @@ def open_catalog(folder: Path) -> Catalog:
 
 
 def make_folders(folder: Path) -> None:
-    """Make the run folder, for its owner alone, and the folders in it."""
+    """Make the run's folders, for its owner alone, and durably: its topic bears marks that only its catalog reads."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         folder.mkdir(mode=PRIVATE, exist_ok=True)
         close_to_others(folder)
         for name in OWN_ENTRIES:
             (folder / name).mkdir(exist_ok=True)
+        sync(folder)
+        with suppress(PermissionError):  # one may write to a folder that one may not read, and so not sync
+            sync(folder.parent)
     except OSError as error:
         raise RunFolderError(
             f"the run folder {folder} can't be made: {error.strerror}", "give one that you may write to with --run-dir"
