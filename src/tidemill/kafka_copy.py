@@ -22,7 +22,8 @@ import psutil
 from tidemill.errors import RunBusy
 from tidemill.failpoints import failpoint
 from tidemill.files import sync
-from tidemill.run import Run, lock_holder, locked
+from tidemill.locks import lock_holder, locked
+from tidemill.run import Run
 from tidemill.stream.broker import await_free
 
 DATA = "broker/data"
