@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from tidemill.batches.reader import POLL_SECONDS
+from tidemill.batches.reader import POLL_SECONDS, End
 from tidemill.errors import LogLost
 
 CREATE_TIME = 1  # Kafka's kind of timestamp: the producer's
@@ -140,8 +140,8 @@ class MemoryReader:
     def confirm(self, seconds: float) -> None:
         """There is no other log."""
 
-    def is_end(self, message: MemoryMessage) -> bool:
-        return message.mark == "end"
+    def end_of(self, message: MemoryMessage) -> End | None:
+        return End() if message.mark == "end" else None
 
     def is_claim(self, message: MemoryMessage) -> bool:
         return message.mark == "claim"

@@ -373,12 +373,12 @@ def test_a_topic_is_the_runs_that_claimed_it_first(kafka: str, tmp_path: Path) -
     topic = f"test-{uuid.uuid4().hex}"
     first, second = (new_run(tmp_path / name, topic=topic) for name in ("one", "two"))
     made = kafka_module.create(kafka_module.reach(kafka_module.Cluster(kafka)), topic, 1)
-    with Log(kafka_module.Cluster(kafka), made, first.id) as log:
+    with Log(kafka_module.Cluster(kafka), made, first.marks(made.id)) as log:
         log.claim(empty=True)
     with pytest.raises(TopicError, match="holds another run's data"):
         produce(second, kafka)
     refused = pytest.raises(TopicError, match="holds another run's data")
-    with Log(kafka_module.Cluster(kafka), made, second.id) as log, refused:
+    with Log(kafka_module.Cluster(kafka), made, second.marks(made.id)) as log, refused:
         log.claim(empty=True)
     produce(first, kafka)
     collect(first, kafka)

@@ -30,7 +30,8 @@ from tidemill.batches.collector import run_collector
 from tidemill.errors import KafkaAway, LogLost, TidemillError, TopicError
 from tidemill.failpoints import VARIABLE
 from tidemill.files import sha256
-from tidemill.kafka import CLAIM_HEADER, END_HEADER, MOST_BYTES, POSITION_HEADER, Cluster, Topic
+from tidemill.kafka import MOST_BYTES, Cluster, Topic
+from tidemill.marks import CLAIM, END, POSITION
 from tidemill.run import Run, open_run
 from tidemill.spec import load
 from tidemill.stage import Stage, Stopped
@@ -131,7 +132,7 @@ class Poison:
 
 def poisons() -> list[Poison]:
     """One of every kind."""
-    claim, end, position = (name.replace("-", "_") for name in (CLAIM_HEADER, END_HEADER, POSITION_HEADER))
+    claim, end, position = (name.replace("-", "_") for name in (CLAIM, END, POSITION))
     theirs = b'{"run": "another", "rows": 99999}'
     large = orjson.dumps({"UserID": "x" * 2 * MIB})
     return [
@@ -208,7 +209,7 @@ def test_a_claim_that_is_none(kafka: str, tmp_path: Path, value: bytes | None) -
     """A topic whose first message has a claim's header with something else in it is another writer's: refused."""
     run = new_run(tmp_path)
     kafka_module.create(kafka_module.reach(Cluster(kafka)), run.pipeline.stream.topic, 1)
-    write(kafka, run.pipeline.stream.topic, [Poison(None, "", **{CLAIM_HEADER: value})])
+    write(kafka, run.pipeline.stream.topic, [Poison(None, "", **{CLAIM: value})])
     with pytest.raises(TopicError, match="holds another run's data"):
         run_producer(Stage(run, "producer"), kafka)
 

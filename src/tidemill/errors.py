@@ -234,6 +234,34 @@ class BodyTooLarge(RequestError):
     status = 413
 
 
+class RequestHeadTooLarge(RequestError):
+    """The address and the headers of a request, or the trailers of its body, are over the limit."""
+
+    code = "request-head-too-large"
+    status = 431
+
+
+class UrlTooLong(RequestError):
+    """As :class:`RequestHeadTooLarge`, mostly for the address."""
+
+    code = "url-too-long"
+    status = 414
+
+
+class RequestTimeout(RequestError):
+    """A request's head or body did not arrive in time."""
+
+    code = "request-timeout"
+    status = 408
+
+
+class TooManyConnections(RequestError):
+    """As many connections are open as the server allows."""
+
+    code = "too-many-connections"
+    status = 503
+
+
 class FeatureError(RequestError):
     """A feature is missing or of the wrong type; the message names it."""
 

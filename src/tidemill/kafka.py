@@ -1,8 +1,7 @@
-"""Kafka as both sides of the stream see it: how to reach it, its topics, and the marks a run leaves in its log."""
+"""Kafka as both sides of the stream see it: how to reach it, and its topics."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tidemill.errors import BootstrapError, KafkaAway, NoRun, StreamFailed, TopicError
@@ -38,12 +37,6 @@ TRANSIENT = {
 
 # A row has 1 MiB in its source at the most; JSON may make six characters of one.
 MOST_BYTES = 8_000_000
-
-# Headers stand only on the last row of a transaction and on messages without a value: the one by which a run claims its
-# topic, and the markers that end the stream. One on every row would halve the rate.
-CLAIM_HEADER = "tidemill-claim"
-POSITION_HEADER = "tidemill-position"
-END_HEADER = "tidemill-end"
 
 
 class Topic(NamedTuple):
@@ -202,30 +195,6 @@ def reason(error: KafkaException) -> str:
     """Kafka's own word for what went wrong."""
     first = error.args[0]
     return first.str() if isinstance(first, KafkaError) else str(error)
-
-
-def header(message: Message, name: str, run_id: str) -> dict[str, Any] | None:
-    """What this run wrote in a message's header ``name``; None where there is none or another run's."""
-    found = marked(message, name)
-    return found if found is not None and found.get("run") == run_id else None
-
-
-def marked(message: Message, name: str) -> dict[str, Any] | None:
-    """What any run wrote in a message's header ``name``; None where there is none, or where it is no mark: others may
-    write what they like."""
-    for key, value in message.headers() or []:
-        if key == name and isinstance(value, bytes):
-            try:
-                mark = json.loads(value)
-            except ValueError:
-                return None
-            return mark if isinstance(mark, dict) else None
-    return None
-
-
-def mark(run_id: str, **fields: Any) -> bytes:
-    """A header's value; see :func:`header`."""
-    return json.dumps({"run": run_id, **fields}, separators=(",", ":")).encode()
 
 
 def connect(run: Run, given: str | None, stop: Stop) -> tuple[Cluster, AdminClient]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from operator import methodcaller
 from typing import Any, Literal, Protocol
 
 Kind = Literal["tidemill-claim", "tidemill-position", "tidemill-end"]
@@ -19,13 +20,15 @@ POSITION: Kind = "tidemill-position"
 END: Kind = "tidemill-end"
 
 SIGNATURE = "mac"
+MOST_BYTES = 1024  # of a mark: whatever is longer is another writer's, and is not even parsed
 
 
 class Marked(Protocol):
     """What is needed of a Kafka message."""
 
     def partition(self) -> int: ...
-    def headers(self) -> Sequence[tuple[str, bytes | str | None]] | None: ...
+    def headers(self) -> Any: ...
+    def set_headers(self, headers: Any) -> None: ...
 
 
 class Marks:
@@ -46,15 +49,18 @@ class Marks:
 
     def read(self, message: Marked, kind: Kind) -> dict[str, Any] | None:
         """What this run said in a message's mark of that kind; None where there is none, or another's."""
-        said = unverified(message, kind)
-        if said is None or said.get("run") != self.run_id:
-            return None
+        ours = (said for said in unverified(message, kind) if said.get("run") == self.run_id)
+        return next((said for said in ours if self._is_genuine(kind, message.partition(), said)), None)
+
+    def _is_genuine(self, kind: Kind, partition: int, said: dict[str, Any]) -> bool:
+        """Whether this run's writer said that there; the signature is taken out of it."""
         signature = said.pop(SIGNATURE, None)
         if self._secret is None:
-            return said
-        expected = self._signature(kind, message.partition(), said)
-        genuine = isinstance(signature, str) and hmac.compare_digest(signature.encode(), expected.encode())
-        return said if genuine else None
+            return True
+        expected = self._signature(kind, partition, said)
+        return isinstance(signature, str) and hmac.compare_digest(
+            signature.encode("utf-8", "surrogatepass"), expected.encode()
+        )
 
     def _signature(self, kind: Kind, partition: int, said: dict[str, Any]) -> str:
         assert self._secret is not None
@@ -62,13 +68,29 @@ class Marks:
         return hmac.digest(self._secret, text.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
-def unverified(message: Marked, kind: Kind) -> dict[str, Any] | None:
-    """What any writer says in a message's header of that kind; None where it has none or where it is no mark."""
-    for name, value in message.headers() or []:
-        if name == kind and isinstance(value, bytes):
+ask_headers = methodcaller("headers")  # never specialized
+
+
+def headers_of(message: Marked) -> Sequence[tuple[str, bytes | str | None]]:
+    """A message's headers; none where a name is not UTF-8, which no run writes.
+
+    At such a name Kafka's client gives a list that crashes the interpreter, with an error set that Python only looks at
+    after a call which it has not specialized. Asked again it gives that list without an error, so it is taken away.
+    """
+    try:
+        return ask_headers(message) or ()
+    except (SystemError, UnicodeDecodeError):
+        message.set_headers([])
+        return ()
+
+
+def unverified(message: Marked, kind: Kind) -> Iterator[dict[str, Any]]:
+    """What any writer says in a message's headers of that kind, in their order; what is no mark is left out."""
+    for name, value in headers_of(message):
+        if name == kind and isinstance(value, bytes) and len(value) <= MOST_BYTES:
             try:
                 said = json.loads(value)
             except (ValueError, RecursionError):
-                return None
-            return said if isinstance(said, dict) else None
-    return None
+                continue
+            if isinstance(said, dict):
+                yield said

@@ -16,13 +16,15 @@ STEPS = Steps("rejects.synced", "rejects.renamed", "rejects.placed")
 class Rejects:
     """Rejects for the file ``path``; there is no file while nothing was rejected.
 
-    With ``live`` the file can be read as it grows; without, it appears whole when it is published.
+    With ``live`` the file can be read as it grows; without, it appears whole when it is published. With ``apart`` what
+    ``path`` held before stays until :meth:`show`: up to then it is written to that file.
     """
 
-    def __init__(self, path: Path, live: bool = False) -> None:
+    def __init__(self, path: Path, live: bool = False, apart: Path | None = None) -> None:
         self.path = path
         self.count = 0
-        self._written = path if live else temporary(path)
+        self._written = apart or (path if live else temporary(path))
+        self._apart = apart
         self.discard()
 
     def add(self, **fields: Any) -> None:
@@ -47,6 +49,22 @@ class Rejects:
             else:
                 publish(self._written, final, STEPS)
         return final
+
+    def show(self) -> None:
+        """Put what was written apart in place of the file, which grows from now on."""
+        if self._apart is None:
+            return
+        with disk_errors(f"the rejects file {self.path.name}"):
+            if self._apart.exists():
+                self._apart.replace(self.path)
+            else:
+                self.path.unlink(missing_ok=True)
+        self._written, self._apart = self.path, None
+
+    def drop_apart(self) -> None:
+        """Remove what was written apart and not shown."""
+        if self._apart is not None:
+            self.discard()
 
     def discard(self) -> None:
         with disk_errors(f"the rejects file {self.path.name}"):

@@ -23,7 +23,8 @@ from tidemill.batches.reader import POLL_SECONDS, M, Reader
 from tidemill.catalog import Decision, SourceState
 from tidemill.errors import KafkaAway, StreamFailed
 from tidemill.failpoints import failpoint
-from tidemill.files import disk_errors, orphans
+from tidemill.files import disk_errors
+from tidemill.inventory import take_inventory
 from tidemill.run import Run, check_batch
 from tidemill.stage import Stage, Stopped
 
@@ -49,33 +50,27 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
         return
     topic = kafka.same(admin, run.pipeline.stream.topic, source.topic_id)
     embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else cluster.address
-    with KafkaReader(cluster, topic, run.id) as reader:
+    with KafkaReader(cluster, topic, run.marks(topic.id)) as reader:
         take_up(stage, reader, Rules.of(run.pipeline.batches, source.rows), embedded).collect()
 
 
 def recover(run: Run) -> None:
-    """Remove what a crash left half done, and refuse to go on where a sealed file is not what the catalog says.
+    """Remove what a crash left half written, and refuse to go on where a sealed file is not what the catalog says.
+
+    A file under a batch's final name is never removed: making its batch again replaces it.
 
     Raises:
-        CatalogError: a sealed batch's file is missing or has another size.
+        CatalogError: files and catalog do not belong together, or a sealed batch's file has another size.
     """
-    sealed = run.catalog.batches()
-    for batch in sealed:
+    inventory = take_inventory(run.folder, run.catalog)
+    for batch in run.catalog.batches():
         check_batch(run, batch, content=False)  # whoever reads them looks at the rest
         if batch.rejects_path and not (run.folder / batch.rejects_path).exists():
             log.warning("%s of batch %d is gone; the batch's rows are whole", batch.rejects_path, batch.batch)
-    known = {run.folder / batch.path for batch in sealed} | {
-        run.folder / batch.rejects_path for batch in sealed if batch.rejects_path
-    }
-    left_over = [
-        *orphans(run.batches),
-        *orphans(run.rejects),
-        *(set(run.batches.glob("batch-*")) | set(run.rejects.glob("batch-*"))) - known,
-    ]
     with disk_errors("the run folder"):
-        for path in left_over:
-            log.info("removed what a crash had left: %s", path.name)
-            path.unlink()
+        for name in inventory.batch_leftovers:
+            log.info("removed what a crash had left: %s", name)
+            (run.folder / name).unlink()
 
 
 def await_source(stage: Stage) -> SourceState | None:
@@ -213,7 +208,7 @@ class Collector(Generic[M]):
         for message in messages:
             if message.partition() in self._ends:
                 continue  # whatever others write after its end is no part of the stream, however it is fetched
-            if self._reader.is_end(message):
+            if self._reader.end_of(message):
                 self._ends[message.partition()] = message.offset()
             elif not self._reader.is_claim(message):
                 rows.append(message)

@@ -10,9 +10,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient
 
 from tidemill import kafka
-from tidemill.batches.reader import POLL_SECONDS
+from tidemill.batches.reader import POLL_SECONDS, End
 from tidemill.errors import LogLost, StreamFailed
-from tidemill.kafka import CLAIM_HEADER, END_HEADER, Cluster, Topic, same
+from tidemill.kafka import Cluster, Topic, same
+from tidemill.marks import CLAIM, END, Marks
 
 CHUNK = 10_000
 
@@ -22,12 +23,12 @@ log = logging.getLogger(__name__)
 class KafkaReader:
     """The committed messages of the topic, from wherever it is told to read: a :class:`Reader`."""
 
-    def __init__(self, cluster: Cluster, topic: Topic, run_id: str) -> None:
+    def __init__(self, cluster: Cluster, topic: Topic, marks: Marks) -> None:
         self.topic = topic
-        self._run_id = run_id
+        self._marks = marks
         self._consumer = Consumer(
             cluster.settings(
-                group_id=f"tidemill-{run_id}",
+                group_id=f"tidemill-{marks.run_id}",
                 isolation_level="read_committed",
                 enable_auto_commit=False,
                 enable_auto_offset_store=False,
@@ -139,13 +140,14 @@ class KafkaReader:
         """
         same(self._admin, self.topic.name, self.topic.id, seconds)
 
-    def is_end(self, message: Message) -> bool:
-        """Whether this is the end-of-stream marker of this run."""
-        return message.value() is None and kafka.header(message, END_HEADER, self._run_id) is not None
+    def end_of(self, message: Message) -> End | None:
+        """What this run's end-of-stream marker says; None where the message is no such marker."""
+        said = self._marks.read(message, END) if message.value() is None else None
+        return None if said is None else End(said.get("sent"), said.get("digest"))
 
     def is_claim(self, message: Message) -> bool:
         """Whether it is the message by which this run claimed the topic."""
-        return message.value() is None and kafka.header(message, CLAIM_HEADER, self._run_id) is not None
+        return message.value() is None and self._marks.read(message, CLAIM) is not None
 
     def silent(self) -> bool:
         """Whether Kafka, asked just now, has nothing that was not read."""

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class End:
+    """What the end-of-stream marker of a partition says was sent to it: the rows, and their account's digest.
+
+    Each is None where the run began before markers said so.
+    """
+
+    sent: int | None = None
+    digest: str | None = None
 
 
 class Message(Protocol):
@@ -60,8 +72,8 @@ class Reader(Protocol[M]):
             StreamFailed: it can't be told.
         """
 
-    def is_end(self, message: M) -> bool:
-        """Whether this is the end-of-stream marker of this run."""
+    def end_of(self, message: M) -> End | None:
+        """What this run's end-of-stream marker says; None where the message is no such marker."""
 
     def is_claim(self, message: M) -> bool:
         """Whether it is the message by which this run claimed the topic."""

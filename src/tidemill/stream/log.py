@@ -7,27 +7,16 @@ from collections.abc import Generator
 from contextlib import closing, suppress
 from itertools import islice
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tidemill.account import Account, total_digest
 from tidemill.errors import KafkaAway, LogLost, StreamFailed, TopicError
 from tidemill.failpoints import Failpoint, failpoint
-from tidemill.kafka import (
-    CLAIM_HEADER,
-    END_HEADER,
-    MOST_BYTES,
-    POSITION_HEADER,
-    TRANSIENT,
-    Cluster,
-    Topic,
-    header,
-    mark,
-    marked,
-    reason,
-    same,
-)
+from tidemill.kafka import MOST_BYTES, TRANSIENT, Cluster, Topic, reason, same
+from tidemill.marks import CLAIM, END, POSITION, Kind, Marks, headers_of, unverified
 
 COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues 100,000 messages at the most
@@ -37,30 +26,43 @@ PATIENCE_SECONDS = 120.0
 AGAIN_SECONDS = 0.1
 CLAIMS_WITHIN = 100  # messages from the start of the log
 
-Messages = list[dict[str, bytes | int | None]]
+Messages = list[dict[str, Any]]
 
 
 class Place(NamedTuple):
-    """How many of the source's rows are in the log, and whether it has its end marker."""
+    """How many of the source's rows are in the log, and whether it has its end marker. ``digest`` is the one over the
+    accounts of those rows; None where the log begins with them or where its marks are of an older version."""
 
     rows: int
     ended: bool
+    digest: str | None
+
+
+class Mark(NamedTuple):
+    """How many rows were in the log when a mark was written, the digest over their accounts (None in marks of an older
+    version), and the partition that it ends, if any."""
+
+    rows: int
+    digest: str | None
+    ends: int | None
 
 
 class Log:
     """The run's log, open for writing by one producer: opening it fences off any other.
 
-    ``position`` counts the rows that were sent, those that are not committed yet included.
+    ``position`` counts the rows that were passed over or sent, those that are not committed yet included; ``accounts``
+    has the same rows by partition.
     """
 
-    def __init__(self, cluster: Cluster, topic: Topic, run_id: str) -> None:
+    def __init__(self, cluster: Cluster, topic: Topic, marks: Marks) -> None:
         self.topic = topic
         self.position = 0
-        self._run_id = run_id
+        self.accounts = dict.fromkeys(range(topic.partitions), Account())
+        self._marks = marks
         self._cluster = cluster
         self._producer = Producer(
             cluster.settings(
-                transactional_id=f"tidemill-{run_id}",
+                transactional_id=f"tidemill-{marks.run_id}",
                 enable_idempotence=True,
                 acks="all",
                 compression_type="lz4",
@@ -70,7 +72,7 @@ class Log:
         )
         self._admin = AdminClient(cluster.settings())
         self._confirmed_at = 0.0
-        self._held: dict[str, bytes | int | None] | None = None
+        self._held: dict[str, Any] | None = None
         self._open_rows = 0
         self._open_bytes = 0
         self._committed_at = time.monotonic()
@@ -97,23 +99,22 @@ class Log:
         claims = [] if empty else self._claims()
         if empty or not (claims or self._was_used()):
             self._producer.begin_transaction()
-            self._produce(None, None, 0, {CLAIM_HEADER: {}})
+            self._produce(None, None, 0, CLAIM)
             self._commit("claim the topic", "topic.claiming")
             failpoint("topic.claimed")
             claims = self._claims()
-        if claims[:1] != [self._run_id]:
+        if claims[:1] != [True]:
             raise TopicError(
                 f"the topic {self.topic.name} holds another run's data",
                 "use another topic (--set stream.topic=NAME), go on with that run in its folder, or delete the topic",
             )
 
-    def _claims(self) -> list[str]:
-        """The runs that claim the topic, the first one first: the claim stands before all rows of partition 0."""
-        claims = []
+    def _claims(self) -> list[bool]:
+        """For each claim of the topic, the first one first, whether it is this run's own: that stands before all rows
+        of partition 0."""
         with closing(committed(self._cluster, self.topic, {0: 0})) as messages:
-            for message in islice(messages, CLAIMS_WITHIN):
-                claims += [run for run in [claimant(message)] if run]
-        return claims
+            first = [message for message in islice(messages, CLAIMS_WITHIN) if is_claim(message)]
+        return [self._marks.read(message, CLAIM) is not None for message in first]
 
     def _was_used(self) -> bool:
         """Whether any message was ever committed. What a producer left that died before its first commit is none: it
@@ -131,14 +132,26 @@ class Log:
                 newest mark is looked for from there; with more, it may be in a partition that was sealed further.
         """
         alone = self.topic.partitions == 1 and sealed
-        marks = (self._marks(sealed) if alone else []) or self._marks(dict.fromkeys(range(self.topic.partitions), 0))
+        marks = (self._found(sealed) if alone else []) or self._found(dict.fromkeys(range(self.topic.partitions), 0))
         if sealed and not marks:
             raise LogLost(
                 f"the topic {self.topic.name} no longer says how many rows are in it",
                 "its retention removed them: set retention.ms=-1 on the topic, and begin anew with --fresh",
             )
-        self.position = max((rows for rows, _ in marks), default=0)
-        return Place(self.position, any(ended for _, ended in marks))
+        newest = max(marks, key=lambda mark: (mark.rows, mark.digest is not None), default=Mark(0, None, None))
+        ended = {mark.ends for mark in marks} - {None}  # a copy of a marker that was aborted closes its partition only
+        return Place(newest.rows, len(ended) == self.topic.partitions, newest.digest)
+
+    @property
+    def digest(self) -> str:
+        """The digest over the accounts of all rows up to ``position``."""
+        return total_digest(self.accounts)
+
+    def pass_over(self, messages: Messages) -> None:
+        """Count messages, in order, that are in the log already."""
+        self.position += len(messages)
+        for partition, values in values_by_partition(messages, self.topic.partitions).items():
+            self.accounts[partition] = self.accounts[partition].add(values)
 
     def send(self, messages: Messages) -> None:
         """Queue messages, in order. The newest is held back: it may be its transaction's last, which bears the mark."""
@@ -148,7 +161,7 @@ class Log:
         self._held = messages[-1]
         self._open_rows += len(messages)
         self._open_bytes += sum(size_of(message) for message in messages)
-        self.position += len(messages)
+        self.pass_over(messages)
         failpoint("rows.sent")
 
     def commit_if_due(self) -> None:
@@ -160,7 +173,8 @@ class Log:
         """Make all that was sent visible, at once over all partitions."""
         if self._held is not None:
             held = self._held
-            self._produce(held["value"], held["key"], held["partition"], {POSITION_HEADER: {"rows": self.position}})
+            fields = {"rows": self.position, "digest": self.digest}
+            self._produce(held["value"], held["key"], held["partition"], POSITION, **fields)
             self._held = None
             self._commit("commit rows", "rows.committing")
             failpoint("rows.committed")
@@ -168,11 +182,13 @@ class Log:
         self._committed_at = time.monotonic()
 
     def end(self) -> None:
-        """Close the stream: one marker, a message without a value, in each partition."""
+        """Close the stream: one marker, a message without a value, in each partition. It says what was sent to the
+        partition, and all that was sent."""
         self._confirmed_at = 0.0  # on whose word the run is done, so it is looked at in any case
         self._producer.begin_transaction()
-        for partition in range(self.topic.partitions):
-            self._produce(None, None, partition, {END_HEADER: {"rows": self.position}})
+        for partition, account in self.accounts.items():
+            fields = {"sent": account.rows, "digest": account.digest, "rows": self.position, "total": self.digest}
+            self._produce(None, None, partition, END, **fields)
         self._commit("close the stream", "end.committing")
         failpoint("end.committed")
 
@@ -208,8 +224,8 @@ class Log:
             raise StreamFailed("Kafka's client would not take all rows", "the run goes on from what is committed")
         self._producer.poll(0)
 
-    def _produce(self, value: object, key: object, partition: object, marks: dict[str, dict[str, int]]) -> None:
-        headers = [(name, mark(self._run_id, **fields)) for name, fields in marks.items()]
+    def _produce(self, value: object, key: object, partition: int, kind: Kind, **fields: Any) -> None:
+        headers = [self._marks.write(kind, partition, **fields)]
         try:
             self._producer.produce(self.topic.name, value=value, key=key, partition=partition, headers=headers)
         except KafkaException as error:  # after an error of the broker's, say: a transaction that can't be gone on with
@@ -235,26 +251,35 @@ class Log:
                 if not again:
                     raise StreamFailed(f"can't {what}: {reason(error)}", "see Kafka's log") from error
 
-    def _marks(self, offsets: dict[int, int]) -> list[tuple[int, bool]]:
-        """The marks of this run in the log from ``offsets`` on: rows counted, and whether it is the end's."""
-        found: list[tuple[int, bool]] = []
+    def _found(self, offsets: dict[int, int]) -> list[Mark]:
+        """The genuine marks of this run in the log from ``offsets`` on."""
+        marks = []
         for message in committed(self._cluster, self.topic, offsets):
-            for name in (POSITION_HEADER, END_HEADER) if message.headers() else ():
-                fields = header(message, name, self._run_id)
-                if fields is not None and isinstance(fields.get("rows"), int):
-                    found.append((int(fields["rows"]), name == END_HEADER))
-        return found
+            for kind in (POSITION, END) if headers_of(message) else ():
+                said = self._marks.read(message, kind)
+                if said is not None and isinstance(said.get("rows"), int):
+                    ends, digest = (message.partition(), "total") if kind == END else (None, "digest")
+                    marks.append(Mark(said["rows"], said.get(digest), ends))
+        return marks
 
 
-def claimant(message: Message) -> str | None:
-    """The run that claims the topic by this message."""
-    found = marked(message, CLAIM_HEADER) if message.value() is None else None
-    return str(found["run"]) if found is not None and "run" in found else None
+def is_claim(message: Message) -> bool:
+    """Whether a run, or who gives itself out as one, claims the topic by this message."""
+    return message.value() is None and any("run" in said for said in unverified(message, CLAIM))
 
 
-def size_of(message: dict[str, bytes | int | None]) -> int:
-    value = message["value"]
-    return len(value) if isinstance(value, bytes) else 0
+def size_of(message: dict[str, Any]) -> int:
+    return len(message["value"])
+
+
+def values_by_partition(messages: Messages, partitions: int) -> dict[int, list[bytes]]:
+    """The messages' values in order, by the partition that they go to."""
+    if partitions == 1:
+        return {0: [message["value"] for message in messages]}
+    values: dict[int, list[bytes]] = {}
+    for message in messages:
+        values.setdefault(message["partition"], []).append(message["value"])
+    return values
 
 
 def committed(cluster: Cluster, topic: Topic, offsets: dict[int, int]) -> Generator[Message, None, None]:

@@ -28,13 +28,57 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 BUFFER = 2**20
 
 
+class Stamp(NamedTuple):
+    """What changes of a file when it is written to or replaced."""
+
+    bytes: int
+    modified_ns: int
+    inode: int
+
+
 class SourceFile(NamedTuple):
-    """A file of the source; ``label`` is its name in messages and rejects."""
+    """A file of the source; ``label`` is its name in messages and rejects, ``stamp`` what it was like when it was
+    found, None where that can't be told."""
 
     path: Path
     label: str
     format: Format
     compression: str | None
+    stamp: Stamp | None = None
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def refuse_changed(file: SourceFile) -> None:
+    """Raise where a file is no longer what it was when it was found: what was read of it may be torn.
+
+    Raises:
+        SourceError: it says what changed.
+    """
+    now = stamp_of(file.path)
+    if file.stamp is None or now == file.stamp:
+        return
+    raise SourceError(
+        f"{file.label} {change(file.stamp, now)} while it was read",
+        "see that nothing writes to it, put it back as it was where it has other rows now, and start the run again",
+    )
+
+
+def change(before: Stamp, now: Stamp | None) -> str:
+    """What happened to a file, as words after its name."""
+    if now is None:
+        return "was taken away"
+    if now.inode != before.inode:
+        return "was replaced by another file"
+    if now.bytes != before.bytes:
+        return f"{'grew' if now.bytes > before.bytes else 'shrank'} from {before.bytes} to {now.bytes} bytes"
+    return "was written to"
 
 
 def source_file(path: Path, label: str) -> SourceFile:
@@ -50,7 +94,7 @@ def source_file(path: Path, label: str) -> SourceFile:
             f"can't tell the format of {label} from its ending",
             f"known: {', '.join(FORMATS)}; those of text also with .gz or .zst",
         )
-    return SourceFile(path, label, FORMATS[ending], compression)
+    return SourceFile(path, label, FORMATS[ending], compression, stamp_of(path))
 
 
 @contextmanager

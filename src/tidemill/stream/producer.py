@@ -1,9 +1,9 @@
 """The producer: every row of the source into the topic, once, in order, and a marker at the end.
 
 The log is its own checkpoint. Rows go out in transactions; the last row of each transaction carries, in a header, how
-many rows of the source are in the log by then. A producer that starts reads the newest such mark, skips so many rows
-and goes on. Opening a transactional producer fences off an earlier one that is still alive somewhere and aborts what it
-had not committed, so no row can come in late or twice.
+many rows of the source are in the log by then, and a digest of them. A producer that starts reads the newest such mark,
+skips so many rows, sees that they have that digest, and goes on. Opening a transactional producer fences off an earlier
+one that is still alive somewhere and aborts what it had not committed, so no row can come in late or twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tidemill.kafka import Topic
 from tidemill.rejects import Rejects
 from tidemill.rows import encode
 from tidemill.stage import Stage
-from tidemill.stream.log import COMMIT_SECONDS, Log, Messages
+from tidemill.stream.log import COMMIT_SECONDS, Log, Messages, Place
 from tidemill.stream.pace import Pacer
 from tidemill.stream.source import SourceReader, open_source, open_tables
 from tidemill.stream.tables import read_tables
@@ -41,7 +41,7 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
         return
     cluster, admin = kafka.connect(run, bootstrap, stage.stop)
     state, topic = topic_of(stage, admin, state)
-    with Log(cluster, topic, run.id) as log:
+    with Log(cluster, topic, run.marks(topic.id)) as log:
         ends = kafka.end_offsets(admin, topic)
         log.claim(empty=not any(ends.values()))
         run.catalog.save_source(state)
@@ -50,14 +50,12 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
         place = log.place(sealed)
         stage.count(produced=place.rows, rows=state.rows)
         stage.ready()
-        rows, rejected = send(stage, reader, log, place.rows)
+        rows, rejected = send(stage, reader, log, place)
         if stage.stop.is_set():
             return
-        if rows < place.rows or state.rows not in (None, rows):
-            raise SourceError(
-                f"{reader.title} has {rows} rows, but had {max(place.rows, state.rows or 0)}",
-                "put the old source back, or begin anew with --fresh",
-            )
+        if state.rows not in (None, rows):
+            raise shorter(reader, rows, state.rows)
+        reader.refuse_changed()
         if not place.ended:
             log.end()
     done = replace(state, rows=rows, rejected=rejected, produced=rows, complete=True)
@@ -143,17 +141,49 @@ def refuse_lost(topic: Topic, sealed: dict[int, int], ends: dict[int, int]) -> N
             )
 
 
-def send(stage: Stage, reader: SourceReader, log: Log, position: int) -> tuple[int, int]:
-    """Send the rows from number ``position`` on; how many rows are in the log then, and how many were rejected."""
+def shorter(reader: SourceReader, rows: int, before: int | None) -> SourceError:
+    return SourceError(
+        f"{reader.title} has {rows} rows, but had {before}", "put the old source back, or begin anew with --fresh"
+    )
+
+
+def send(stage: Stage, reader: SourceReader, log: Log, place: Place) -> tuple[int, int]:
+    """Send the rows after those that the log has; how many rows are in it then, and how many were rejected.
+
+    The source is read from its start each time. What an earlier producer rejected stays until the rows that the log has
+    are seen to be those of this source.
+
+    Raises:
+        SourceError: they are not, or it has fewer.
+    """
+    path = stage.run.rejects / "source.jsonl"
+    rejects = Rejects(path, live=True, apart=path.with_name(".source.jsonl.next") if place.rows else None)
+    try:
+        rows = send_rows(stage, reader, log, place, rejects)
+        if stage.stop.is_set():
+            return rows, rejects.count
+        if rows < place.rows:
+            raise shorter(reader, rows, place.rows)
+        rejects.publish()
+    finally:
+        rejects.drop_apart()
+    return rows, rejects.count
+
+
+def send_rows(stage: Stage, reader: SourceReader, log: Log, place: Place, rejects: Rejects) -> int:
     spec = stage.run.pipeline.stream
     pacer = Pacer(spec, time.monotonic)
-    rejects = Rejects(stage.run.rejects / "source.jsonl", live=True)  # the source is read from its start each time
     seen, example = 0, ""
     for chunk in reader.chunks():
         rejects.extend([asdict(one) for one in chunk.rejects])
         example = example or chunk.first_reason()
-        skipped = min(max(position - seen, 0), len(chunk.rows))
+        skipped = min(max(place.rows - seen, 0), len(chunk.rows))
         seen += len(chunk.rows)
+        for part in messages(chunk.rows.slice(0, skipped), spec.key, spec.partitions, together=True):
+            log.pass_over(part)
+            refuse_other_rows(reader, log, place)
+        if seen >= place.rows:
+            rejects.show()
         for part in messages(chunk.rows.slice(skipped), spec.key, spec.partitions, together=pacer.full_speed):
             if not pace(stage, log, pacer):
                 break
@@ -162,11 +192,20 @@ def send(stage: Stage, reader: SourceReader, log: Log, position: int) -> tuple[i
         if stage.stop.is_set():
             break
     log.commit()
-    stage.count(produced=log.position, rejected=rejects.count)
+    stage.count(produced=max(log.position, place.rows), rejected=rejects.count)
     if not seen and not stage.stop.is_set():
         raise reader.nothing_fits(example)
-    rejects.publish()
-    return seen, rejects.count
+    return seen
+
+
+def refuse_other_rows(reader: SourceReader, log: Log, place: Place) -> None:
+    """Raise where all rows that the log has were passed over, and are not those."""
+    if log.position == place.rows and place.digest not in (None, log.digest):
+        raise SourceError(
+            f"{reader.title} is not the source that this run began with: its first {place.rows} rows differ from those "
+            "in the topic",
+            "put the old one back, give another --run-dir, or --fresh to begin anew",
+        )
 
 
 def messages(rows: pa.Table, key: str | None, partitions: int, together: bool) -> Iterator[Messages]:

@@ -8,11 +8,13 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tidemill.errors import InputError, SourceError, did_you_mean
+from tidemill.errors import InputError, SourceError, did_you_mean, shorten
 from tidemill.rows import arrow_schema
 from tidemill.samples import Sample, find_sample
 from tidemill.spec import Column, Data, Pipeline, SideTable, Source
@@ -20,11 +22,12 @@ from tidemill.stream.arrow_values import convert, refuse_types
 from tidemill.stream.chunk import Chunk, Readable, Reject, refuse_missing
 from tidemill.stream.csv_reader import CsvFile
 from tidemill.stream.json_reader import JsonLinesFile
-from tidemill.stream.opening import SourceFile, read_errors, source_file
+from tidemill.stream.opening import SourceFile, read_errors, refuse_changed, source_file
 from tidemill.stream.parquet_reader import ParquetFile
 
 __all__ = ["Chunk", "Reject", "SourceReader", "open_any", "open_source", "open_tables"]
 
+FORM = "content:"  # before a fingerprint in which no name is
 ENDS = 2**20  # of each file, so many bytes at either end are in the fingerprint
 
 
@@ -33,8 +36,9 @@ class SourceReader:
     """Data that were found readable. ``title`` names them in messages, ``key`` is where the pipeline file has them;
     ``fingerprint`` changes when the data do.
 
-    The fingerprint is a sha256 over each file's name, size, first and last MiB; a sample's, over its name, version and
-    number of rows.
+    The fingerprint is a sha256 over each file's size, first and last MiB, in the order in which they are read, so that
+    it doesn't depend on where they are; a sample's, over its name, version and number of rows. ``older`` is the one
+    that earlier versions recorded for the same data: the files' names were in it. ``list_files`` looks for them again.
     """
 
     title: str
@@ -42,6 +46,9 @@ class SourceReader:
     fingerprint: str
     parts: tuple[Readable, ...]
     limit: int
+    older: str = ""
+    files: tuple[SourceFile, ...] = ()
+    list_files: Callable[[], list[Path]] = list
 
     def chunks(self, size: int = 10_000) -> Iterator[Chunk]:
         """The source's records from the first on, at most ``size`` in a chunk; every call starts anew.
@@ -49,7 +56,8 @@ class SourceReader:
         Where the pipeline says ``source.rows``, only so many records, rejects included.
 
         Raises:
-            SourceError: a file turns out to be damaged on the way.
+            SourceError: a file turns out to be damaged on the way, or is changed while it is read; no chunk that was
+                read after the change is given.
         """
         left = self.limit
         for part in self.parts:
@@ -59,11 +67,27 @@ class SourceReader:
 
     def refuse_other(self, fingerprint: str) -> None:
         """Raise where these are not the data that the run began with, which had that fingerprint."""
-        if fingerprint != self.fingerprint:
+        if fingerprint not in (self.fingerprint, self.older):
             what = "source" if self.key == "source" else f"table {self.key.removeprefix('tables.')}"
             raise SourceError(
                 f"{self.title} is not the {what} that this run began with",
                 "put the old one back, give another --run-dir, or --fresh to begin anew",
+            )
+
+    def refuse_changed(self) -> None:
+        """Raise where a file was changed, added or taken away since the data were opened.
+
+        Raises:
+            SourceError: it says what changed.
+        """
+        for file in self.files:
+            refuse_changed(file)
+        paths = [file.path for file in self.files]
+        added = [str(path) for path in self.list_files() if path not in paths]
+        if added:
+            raise SourceError(
+                f"{shorten(added)} appeared while {self.title} was read",
+                "move what does not belong to it elsewhere, and start the run again",
             )
 
     def nothing_fits(self, example: str) -> SourceError:
@@ -90,6 +114,37 @@ class SampleRows:
         for table in self.sample.chunks(limit, size):
             yield convert(table, self.columns, self.sample.name, first)
             first += len(table)
+
+
+@dataclass(frozen=True)
+class WatchedFile:
+    """A file that must stay what it was when it was found for as long as it is read."""
+
+    file: SourceFile
+    content: Readable
+
+    def check(self) -> bool:
+        with self._watched():
+            return self.content.check()
+
+    def read(self, size: int, limit: int) -> Iterator[Chunk]:
+        chunks = self.content.read(size, limit)
+        while True:
+            with self._watched():
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Raise where the file changed, also in place of the damage that this looks like."""
+        try:
+            yield
+        except SourceError:
+            refuse_changed(self.file)
+            raise
+        refuse_changed(self.file)
 
 
 def open_source(pipeline: Pipeline, folder: Path) -> SourceReader:
@@ -154,12 +209,14 @@ def most_rows(data: Data) -> int | None:
 
 def open_files(data: Data, folder: Path, key: str) -> SourceReader:
     files = find_files(data.path or "", folder)
-    parts = tuple(reader_of(file, data, key) for file in files)
+    parts = tuple(WatchedFile(file, reader_of(file, data, key)) for file in files)
     filled = [part.check() for part in parts]
     title = files[0].label if len(files) == 1 else f"{data.path} ({len(files)} files)"
     if not any(filled):
         raise SourceError(f"{title} has no rows", "give a file with at least one row of data")
-    return SourceReader(title, key, fingerprint(files), parts, most_rows(data) or sys.maxsize)
+    now, older = fingerprints(files)
+    again = partial(list_files, data.path or "", folder)
+    return SourceReader(title, key, now, parts, most_rows(data) or sys.maxsize, older, tuple(files), again)
 
 
 def reader_of(file: SourceFile, data: Data, key: str) -> Readable:
@@ -171,6 +228,13 @@ def reader_of(file: SourceFile, data: Data, key: str) -> Readable:
 
 
 def find_files(path: str, folder: Path) -> list[SourceFile]:
+    """As :func:`list_files`, each with its kind and its name below the folder that they share."""
+    found = list_files(path, folder)
+    top = os.path.commonpath([file.parent for file in found])
+    return [source_file(file, file.relative_to(top).as_posix()) for file in found]
+
+
+def list_files(path: str, folder: Path) -> list[Path]:
     """The file at ``path``, or those that it matches as a glob, part-2 before part-10.
 
     Raises:
@@ -188,8 +252,7 @@ def find_files(path: str, folder: Path) -> list[SourceFile]:
         found = [whole]
     for file in found:
         refuse_other_than_file(file)
-    top = os.path.commonpath([file.parent for file in found])
-    return [source_file(file, file.relative_to(top).as_posix()) for file in sorted(found, key=natural)]
+    return sorted(found, key=natural)
 
 
 def refuse_missing_file(path: Path) -> None:
@@ -221,13 +284,16 @@ def natural(path: Path) -> list[tuple[int, str]]:
     return [(int(digits), "") if digits else (-1, text) for digits, text in pieces]
 
 
-def fingerprint(files: Sequence[SourceFile]) -> str:
-    digest = hashlib.sha256()
+def fingerprints(files: Sequence[SourceFile]) -> tuple[str, str]:
+    """The fingerprint of these files, and the one that earlier versions recorded."""
+    digest, older = hashlib.sha256(), hashlib.sha256()
     for file in files:
         with read_errors(file), file.path.open("rb") as opened:
             size = os.fstat(opened.fileno()).st_size
-            digest.update(f"{file.label}\0{size}\0".encode())
-            digest.update(opened.read(ENDS))
+            ends = opened.read(ENDS)
             opened.seek(max(size - ENDS, 0))
-            digest.update(opened.read(ENDS))
-    return digest.hexdigest()
+            ends += opened.read(ENDS)
+        refuse_changed(file)
+        digest.update(f"{size}\0".encode() + ends)
+        older.update(f"{file.label}\0{size}\0".encode() + ends)
+    return FORM + digest.hexdigest(), older.hexdigest()

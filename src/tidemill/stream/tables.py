@@ -39,6 +39,7 @@ def read_table(stage: Stage, name: str, reader: SourceReader) -> None:
     rows = fitting_rows(stage, name, reader, rejects)
     if stage.stop.is_set():
         return
+    reader.refuse_changed()
     unique = first_of_each(rows, run.pipeline.tables[name].key)
     path = run.tables / f"{name}.parquet"
     with disk_errors(f"the table {name}"):
