@@ -178,6 +178,16 @@ class LogLost(TidemillError):
     code = "log-lost"
 
 
+class AccountError(TidemillError):
+    """The rows that were read of the stream are not those that were sent into it."""
+
+    code = "account"
+    hint = (
+        "another writer's rows are among them, or rows were lost: use a topic that only this run writes to, and begin "
+        "anew with --fresh; the sealed batches stay until then"
+    )
+
+
 class CatalogError(TidemillError):
     """Files and catalog disagree, or the catalog can't be read."""
 
