@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := src tests bench
 
-.PHONY: help demo test soak screenshots lint format lock clean
+.PHONY: help demo test soak screenshots fixture lint format lock clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -23,6 +23,9 @@ soak: .venv/.dev ## one hour of a steady stream with a random kill each minute; 
 
 screenshots: .venv/.dev ## take the console's pictures in docs/images anew, with the tests that look at its pages
 	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/test_console.py tests/test_console_movies.py -k 'opens or titles or map'
+
+fixture: .venv/.dev ## make a small run of this version, which the tests of every later one open
+	.venv/bin/python -m tests.kept_run
 
 lint: .venv/.dev ## check style, types and layers
 	.venv/bin/ruff check .

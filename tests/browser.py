@@ -112,10 +112,18 @@ class Visit:
 
 
 @contextmanager
-def visiting(browser: Browser, address: str, width: int = WIDE, dark: bool = False) -> Iterator[Visit]:
-    """A visitor with a window so wide. If the visit ends well, all that :meth:`Visit.assert_well` says holds."""
+def visiting(
+    browser: Browser, address: str, width: int = WIDE, dark: bool = False, key: str | None = None
+) -> Iterator[Visit]:
+    """A visitor with a window so wide, who has the ``key`` where the browser asks for a password.
+
+    If the visit ends well, all that :meth:`Visit.assert_well` says holds.
+    """
     context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if dark else "light",
+        reduced_motion="reduce",
+        http_credentials={"username": "anyone", "password": key} if key else None,
     )
     visit = Visit(context.new_page(), address)
     yield visit

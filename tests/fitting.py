@@ -13,11 +13,11 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 
 from tidemill import scoring, spec
 from tidemill.catalog import TrainedModel
-from tidemill.scoring import RowScorer
+from tidemill.scoring import RowScorer, storage
 from tidemill.scoring.parity import compare
 from tidemill.training import export
 from tidemill.training.features import HELD, TYPES, Inputs, inputs_of, with_label
-from tidemill.training.fitting import Files, fit, outputs, sample, spark_errors, train
+from tidemill.training.fitting import Files, answers, fit, outputs, parity_of, spark_errors, train
 from tidemill.training.survey import survey
 from tidemill.training.usable import check_usable
 
@@ -37,7 +37,12 @@ class Fitted:
     def parity(self, rows: DataFrame, scorer: RowScorer | None = None) -> dict[str, Any]:
         """The scorer, or another one, against Spark on these rows; raises ParityFailed where they differ."""
         scored = outputs(self.spark.transform(rows), self.inputs)
-        return compare(scorer or self.scorer, *sample(scored, self.inputs))
+        return compare(scorer or self.scorer, *answers(scored, self.inputs))
+
+    def whole_parity(self, rows: DataFrame, scorer: RowScorer | None = None) -> dict[str, Any]:
+        """The report that the trainer would publish of a generation of these rows: on its own sample, and on probes."""
+        arrays = storage.read(self.path).arrays
+        return parity_of(self.inputs, self.spark, scorer or self.scorer, rows, rows.count(), arrays)
 
 
 def frame(spark: SparkSession, columns: Mapping[str, str], rows: Sequence[Row]) -> DataFrame:

@@ -25,6 +25,7 @@ from tests.support import wait_for
 from tidemill.batches.files import Draft
 from tidemill.catalog import Decision, Span, TrainedModel
 from tidemill.files import sha256
+from tidemill.limits import Limits
 from tidemill.rows import arrow_schema
 from tidemill.run import Run, locked, open_run
 from tidemill.scoring.als import packed
@@ -32,6 +33,7 @@ from tidemill.scoring.storage import write
 from tidemill.serving.server import run_server
 from tidemill.spec import Raw, override, parse
 from tidemill.stage import Stage
+from tidemill.web import LIMITS
 
 DOCUMENT: dict[str, Any] = {
     "name": "devices",
@@ -247,7 +249,9 @@ def trained(run: Run, generation: int, model: str) -> TrainedModel:
 
 
 @contextmanager
-def api_of(run: Run, host: str = "127.0.0.1", key_file: Path | None = None) -> Iterator[httpx.Client]:
+def api_of(
+    run: Run, host: str = "127.0.0.1", key_file: Path | None = None, limits: Limits = LIMITS
+) -> Iterator[httpx.Client]:
     """The run's API on a free port, served as the stage serves it."""
     stage = Stage(run, "serve")
     failures: list[BaseException] = []
@@ -255,7 +259,7 @@ def api_of(run: Run, host: str = "127.0.0.1", key_file: Path | None = None) -> I
     def serve() -> None:
         try:
             with locked(run.stage_lock("serve")):
-                run_server(stage, host, 0, key_file)
+                run_server(stage, host, 0, key_file, limits)
         except BaseException as error:
             failures.append(error)
             raise

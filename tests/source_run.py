@@ -42,6 +42,7 @@ def new_run(folder: Path, data: Path | str, *assignments: str) -> Run:
         'source.columns={id="int", name="string"}',
         'models={m={estimator="KMeans", features=["id"]}}',
         "routes=[]",
+        "stream.key=id",
         *assignments,
     ]
     return open_run(load("smart-home", sets, data=str(data)), folder)

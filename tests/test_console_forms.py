@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.serving_run import COUNT, HOURS, KIND, NOTE, ON, api_of, new_run, routes_document
-from tidemill.console import asking, forms, openapi_forms, widgets
+from tidemill.console import asking, forms, openapi_forms, widgets, words
 from tidemill.console.forms import Field
 from tidemill.console.openapi_forms import Operation
 from tidemill.run import open_run
@@ -114,7 +114,7 @@ def test_a_row_has_the_kinds_of_the_columns_and_leaves_out_what_is_empty() -> No
 
 
 def test_a_text_stands_in_markdown_as_it_is() -> None:
-    assert forms.plain("a*b_c [d](e) :x:") == r"a\*b\_c \[d\]\(e\) \:x\:"
+    assert words.plain("a*b_c [d](e) :x:") == r"a\*b\_c \[d\]\(e\) \:x\:"
 
 
 def test_what_stands_at_the_head_of_a_table() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -70,11 +71,19 @@ def test_the_oldest_page_is_reached(browser: Browser, addresses: Addresses) -> N
         expect(page.get_by_role("cell", name="1", exact=True).first).to_be_visible()
 
 
-def status_of(address: str, path: str = "/", **headers: str) -> int:
+SOCKET_HEADERS = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+def status_of(address: str, path: str = "/", method: str = "GET", **headers: str) -> int:
     """The status that a client gets that sends these headers as they are."""
     found = urlsplit(address)
     with closing(http.client.HTTPConnection(found.hostname or "", found.port, timeout=20)) as connection:
-        connection.request("GET", path, headers={"Host": found.netloc} | headers)
+        connection.request(method, path, headers={"Host": found.netloc} | headers)
         with connection.getresponse() as response:
             return response.status
 
@@ -82,35 +91,69 @@ def status_of(address: str, path: str = "/", **headers: str) -> int:
 def test_only_the_consoles_own_pages_are_answered(addresses: Addresses) -> None:
     """A page of another site can neither read a page nor open the socket, and no other name may stand for loopback."""
     own = addresses.console
-    socket_of = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
     assert status_of(own) == 200
     assert status_of(own, Origin=own) == 200
-    assert status_of(own, path="/_stcore/stream", Origin=own, **socket_of) == 101
+    assert status_of(own, path="/_stcore/stream", Origin=own, **SOCKET_HEADERS) == 101
     foreign = ("Origin", "https://other.example"), ("Origin", "null"), ("Origin", "http://[::1")
     for headers in ({name: value} for name, value in (*foreign, ("Host", "rebound.example"), ("Host", "[::1"))):
         assert status_of(own, **headers) == 403
-        assert status_of(own, path="/_stcore/stream", **(socket_of | headers)) == 403
+        assert status_of(own, path="/_stcore/stream", **(SOCKET_HEADERS | headers)) == 403
 
 
-def test_the_api_key_is_asked_for(browser: Browser, tmp_path: Path) -> None:
-    """The console of an API with a key asks for it, tells a wrong one, and opens with the right one."""
+def test_the_console_itself_wants_the_key(browser: Browser, tmp_path: Path) -> None:
+    """With a key nothing of the console is answered without it, its socket neither, though Streamlit knows of no key; a
+    browser that has the password sees the API's answers, and the key stands on no page."""
     key_file = tmp_path / "key"
     key_file.write_text(KEY, encoding="utf-8")
     run = many_run(tmp_path, 2, 1)
     pipeline = written(many_document(), tmp_path / "devices.toml")
-    with consoled(run, pipeline, "--api-key-file", str(key_file)) as found, visiting(browser, found.console) as visit:
-        page = visit.open("/generations")
-        for given, seen in (("wrong", "That is not this API's key."), (KEY, "Two generations side by side")):
-            page.get_by_label("API key", exact=True).fill(given)
-            page.get_by_role("button", name="Go on").click()
-            expect(page.get_by_text(seen).first).to_be_visible()
-        expect(page.get_by_label("API key", exact=True)).to_have_count(0)
-        assert KEY not in page.content()
+    with consoled(run, pipeline, "--api-key-file", str(key_file)) as found:
+        for wrong in ({}, basic("another key of that length"), {"Authorization": "Basic ===="}):
+            for path in [
+                *PAGES,
+                "/_stcore/health",
+                "/_stcore/host-config",
+                "/favicon.png",
+                "/static/none.js",
+                "/health",
+            ]:
+                assert status_of(found.console, path=path, **wrong) == 401 or path == "/health"
+            assert status_of(found.console, path="/_stcore/stream", **(SOCKET_HEADERS | wrong)) in (401, 403)
+        assert status_of(found.console, path="/_stcore/stream", **(SOCKET_HEADERS | basic(KEY))) == 101
+        with visiting(browser, found.console, key=KEY) as visit:
+            page = visit.open("/generations")
+            expect(page.get_by_text("Two generations side by side").first).to_be_visible()
+            assert KEY not in page.content()
+
+
+def basic(password: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {b64encode(f'anyone:{password}'.encode()).decode()}"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/_stcore/upload_file/session/file"),
+        ("POST", "/_stcore/upload_file/session/file"),
+        ("DELETE", "/_stcore/upload_file/session/file"),
+        ("GET", "/_stcore/upload_file/session/file"),
+        ("GET", "/_stcore/metrics"),
+        ("GET", "/_stcore/script-health-check"),
+        ("GET", "/_stcore/bidi-components/a/b"),
+        ("GET", "/component/a/b"),
+        ("GET", "/app/static/a"),
+        ("GET", "/static/../main.py"),
+        ("GET", "/static/%2e%2e/main.py"),
+        ("GET", "/data/../_stcore/metrics"),
+        ("GET", "/_stcore/health/"),
+        ("POST", "/"),
+        ("POST", "/_stcore/health"),
+        ("OPTIONS", "/"),
+    ],
+)
+def test_only_what_the_pages_need_is_answered(addresses: Addresses, method: str, path: str) -> None:
+    """Streamlit's other doors are shut: uploads, components, its metrics, and other methods."""
+    assert status_of(addresses.console, method=method, path=path) == 404
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

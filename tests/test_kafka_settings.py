@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
 from tests.training_run import run_of
 from tidemill import kafka as kafka_module
 from tidemill.errors import BootstrapError, PipelineInvalid
 from tidemill.run import Run
 from tidemill.spec import Raw, parse
+from tidemill.spec.kafka_settings import ALLOWED, REASONS
 from tidemill.stopping import Stop
 
 SECRET = "hunter2-hunter2"
@@ -44,8 +46,8 @@ def test_settings_reach_the_client(kafka: str, tmp_path: Path, monkeypatch: pyte
 def test_secrets_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the catalog nor an error that the client makes of its settings holds a secret."""
     monkeypatch.setenv("KAFKA_WORD", SECRET)
-    run = a_run(tmp_path, **{"sasl.password": {"env": "KAFKA_WORD"}, "no.such.setting": "x"})
-    with pytest.raises(BootstrapError, match=r"no\.such\.setting") as caught:
+    run = a_run(tmp_path, **{"sasl.password": {"env": "KAFKA_WORD"}, "socket.timeout.ms": "x"})
+    with pytest.raises(BootstrapError, match=r"socket\.timeout\.ms") as caught:
         kafka_module.connect(run, "127.0.0.1:1", Stop())
     assert SECRET not in str(caught.value.document())
     recorded = run.catalog.run()
@@ -67,7 +69,18 @@ def test_a_secret_that_is_not_there(tmp_path: Path, secret: dict[str, str], faul
         ({"ssl.key.pem": SECRET}, '{ env = "NAME" }'),
         ({"acks": "0"}, "exactly-once depends on it"),
         ({"isolation.level": "read_uncommitted"}, "exactly-once depends on it"),
-        ({"x": {"env": "A", "file": "b"}}, "for a secret"),
+        ({"client.id": {"env": "A", "file": "b"}}, "for a secret"),
+        ({"plugin.library.paths": "p.so"}, "loads a library"),
+        ({"ssl.engine.location": "e.so"}, "loads a library"),
+        ({"ssl.providers": "p"}, "loads a library"),
+        ({"sasl.kerberos.kinit.cmd": {"env": "A"}}, "shell command"),
+        ({"sasl.kerberos.principal": "x; true"}, "shell command"),
+        ({"enable.ssl.certificate.verification": False}, "ssl.ca.location"),
+        ({"bootstrap.servers": "h:1"}, "bootstrap_servers in [stream]"),
+        ({"linger.ms": 1}, "Tidemill sets it"),
+        ({"sasl.pasword": {"env": "A"}}, 'did you mean "sasl.password"'),
+        ({"setting.of.a.later.version": 1}, "not on the list of allowed ones"),
+        ({"sasl.oauthbearer.config": SECRET}, "not on the list of allowed ones"),
     ],
 )
 def test_what_may_not_stand_in_the_file(tmp_path: Path, setting: dict[str, object], expected: str) -> None:
@@ -83,3 +96,10 @@ def test_what_may_not_stand_in_the_file(tmp_path: Path, setting: dict[str, objec
         parse(Raw("n.toml", tmp_path, raw))
     assert expected in caught.value.message
     assert SECRET not in caught.value.message
+
+
+def test_what_is_allowed_is_documented() -> None:
+    """Every allowed setting is in the reference, and none is refused too."""
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert not ALLOWED & set(REASONS)
+    assert [name for name in sorted(ALLOWED) if f"`{name}`" not in reference] == []

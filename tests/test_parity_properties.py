@@ -112,7 +112,8 @@ THRESHOLDS = ("tree", "forest", "multinomial", "complement", "bernoulli", "gauss
 )
 @given(data=st.data())
 def test_any_model_scores_as_in_spark(name: str, data: st.DataObject, spark: SparkSession, tmp_path: Path) -> None:
-    """On the rows that it was trained on and on others every class is Spark's own, and every value within 1e-9."""
+    """On the rows that it was trained on, on others and on probes every class is Spark's own, and every value within
+    1e-9."""
     estimator, label, features, params = ESTIMATORS[name]
     dice, classes = random.Random(data.draw(st.integers(0, 2**32), "seed")), data.draw(st.integers(2, 4), "classes")
     rows = rows_of(dice, data.draw(st.integers(30, 90), "rows"), classes)
@@ -133,3 +134,5 @@ def test_any_model_scores_as_in_spark(name: str, data: st.DataObject, spark: Spa
     one = fit_one(tmp_path, COLUMNS, frame(spark, COLUMNS, rows), model)
     report = one.parity(frame(spark, COLUMNS, [*rows, *rows_of(dice, 300, classes, unseen=True)]))
     assert report["equal"] == report["rows"] == len(rows) + 300
+    report = one.whole_parity(frame(spark, COLUMNS, rows))
+    assert report["probes_equal"] == report["probes"] > 0

@@ -24,7 +24,7 @@ from tidemill.scoring.base import Scores
 from tidemill.scoring.parity import compare
 from tidemill.training import export
 from tidemill.training.features import HELD, TYPES, Inputs, inputs_of, with_label
-from tidemill.training.fitting import fit, outputs, sample
+from tidemill.training.fitting import answers, fit, outputs
 from tidemill.training.survey import survey
 
 COLUMNS = {
@@ -242,7 +242,7 @@ def fitted(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 def parity(one: Fitted, rows: DataFrame) -> dict[str, Any]:
-    return compare(one.scorer, *sample(outputs(one.spark.transform(rows), one.inputs), one.inputs))
+    return compare(one.scorer, *answers(outputs(one.spark.transform(rows), one.inputs), one.inputs))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -276,7 +276,7 @@ def test_a_planted_fault_in_the_buckets_fails_parity(sold: Trained, spark: Spark
     stored = storage.read(sold.run.folder / sold.record.models["like"].scorer_path)
     rows = frame(spark, sold).limit(200).cache()
     inputs = inputs_of(sold.run.pipeline)[0]
-    assert compare_neighbours(sold.scorer, inputs, sold.spark, rows).parity["rows"] == 200
+    assert compare_neighbours(sold.scorer, inputs, sold.spark, rows)["rows"] == 200
     wider = Stored(stored.text | {"bucket_length": 0.06}, stored.arrays)
     turned = Stored(stored.text, stored.arrays | {"vectors": stored.arrays["vectors"][::-1]})
     scaled = Stored(stored.text, stored.arrays | {"scaling": stored.arrays["scaling"] * 1.001})
@@ -296,8 +296,8 @@ def names(one: Trained, text: str, top: int) -> list[str]:
 def test_every_tf_idf_vector_is_sparks_own(named: Trained, spark: SparkSession) -> None:
     """Of all 978 product names, held out or not, word by word within 1e-9."""
     found = compare_text(named.scorer, inputs_of(named.run.pipeline)[0], named.spark, frame(spark, named))
-    assert found.parity["rows"] == found.parity["equal"] == 978
-    assert found.parity["max_difference"] <= 1e-9
+    assert found["rows"] == found["equal"] == 978
+    assert found["max_difference"] <= 1e-9
 
 
 @pytest.mark.parametrize("text", ["laptop", "Laptops", "LAPTOP!"])

@@ -170,7 +170,8 @@ def test_a_constant_column_scales_as_in_spark(spark: SparkSession, tmp_path: Pat
     train_all(run, spark)
     assert states(run) == [(1, "published")]
     [published] = run.catalog.generations()
-    assert {one.parity["equal"] for one in published.models.values()} == {published.models["none"].rows["holdout"]}
+    rows = published.models["none"].rows
+    assert {one.parity["equal"] for one in published.models.values()} == {rows["train"] + rows["holdout"]}
 
 
 def test_a_label_first_met_in_the_holdout_counts_as_wrong(spark: SparkSession, tmp_path: Path) -> None:
@@ -217,7 +218,14 @@ def test_without_a_holdout_metrics_are_of_the_training_rows_and_say_so(spark: Sp
     assert line.rows == {"train": 50, "holdout": 0, "skipped": 0}
     assert set(line.metrics) == {"training_rmse", "training_mae", "training_r2"}
     assert set(group.metrics) == {"training_silhouette", "training_cost"}
-    assert line.parity == {"rows": 50, "equal": 50, "max_difference": pytest.approx(0, abs=1e-9)}
+    assert line.parity == {
+        "rows": 50,
+        "equal": 50,
+        "max_difference": pytest.approx(0, abs=1e-9),
+        "probes": 4,
+        "probes_equal": 4,
+        "probed": {"numbers": [4, 4]},
+    }
 
 
 def test_an_empty_holdout_has_no_metrics(spark: SparkSession, tmp_path: Path) -> None:
@@ -421,6 +429,8 @@ def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: su
     java = jvms(process)
     assert java
     assert all(connection.laddr.ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1") for connection in listening(java))
+    lines = [" ".join(one.cmdline()) for one in java]
+    assert all("spark.authenticate=true" in line and "secret" not in line.lower() for line in lines)
     seal_all(run, thirds(real_rows(run)))
     assert process.wait(120) == 0
     printed = (run.folder.parent / "printed").read_text()

@@ -166,7 +166,7 @@ def test_models_are_trained_and_measured(tree: Fitted, spark: SparkSession, tmp_
     assert trained.metrics["training_auc"] == pytest.approx(((gaps > 0) + (gaps == 0) / 2).mean())
     margin = train_one(tmp_path / "margin", COLUMNS, frame(spark, COLUMNS, rows), of("LinearSVC", maxIter=5))
     assert 0.5 < (margin.metrics["training_auc"] or 0) < 1
-    assert margin.parity["equal"] == 300
+    assert margin.parity["equal"] == len({(row["step"], row["sort"]) for row in rows})
 
 
 @pytest.mark.parametrize("estimator", ["LogisticRegression", "RandomForestClassifier", "NaiveBayes"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +56,7 @@ run = Table(
     Column("document", JSON, nullable=False),
     Column("began_at", String, nullable=False),
     Column("secret", String),  # NULL for a run that began before marks were signed
+    Column("given", JSON),  # NULL for a run that began before it was recorded
 )
 
 source = Table(
@@ -185,13 +186,15 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of a pipeline; ``document`` is the whole pipeline as it was begun with."""
+    """One execution of a pipeline; ``document`` is the whole pipeline as it was begun with, defaults included, and
+    ``given`` the part of it that was given (None where that was not recorded)."""
 
     id: str
     pipeline: str
     document: dict[str, Any]
     began_at: str
     secret: str | None = None
+    given: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -263,6 +266,17 @@ class Batch(Sealed):
     def document(self) -> dict[str, Any]:
         """As ``tidemill batches --json`` shows it."""
         return asdict(self) | {"partitions": [asdict(span) for span in self.partitions]}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Which files the catalog knows: the path of each sealed batch, the batch whose cut is recorded but which is not
+    sealed, the generations that are published and those that were only begun."""
+
+    sealed: Mapping[int, str]
+    decided: int | None
+    published: frozenset[int]
+    begun: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -353,26 +367,28 @@ class Catalog:
     """The catalog of one run. Safe to use from several threads and processes at once."""
 
     def __init__(self, path: Path) -> None:
-        """Open the catalog in the file ``path``, making it where it is not there yet.
+        """Open the catalog in the file ``path``, making it where it is not there yet, and bringing one of an older
+        schema to this one.
 
         Raises:
-            CatalogError: it can't be read, or was written by another version of Tidemill; such a one is left as it is.
+            CatalogError: it can't be read, or was written by a newer Tidemill; such a one is left as it is.
         """
         self.path = path
-        self.engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+        recorded_version(path)
+        url = sa.URL.create("sqlite", database=str(path))  # a path in the text of a URL would be unquoted
+        self.engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
         event.listen(self.engine, "connect", _sqlite_settings)
         event.listen(self.engine, "handle_error", self._explain)
         try:
             self._prepare()
-        except CatalogError:
+        except BaseException:
             self.close()
             raise
 
     def _explain(self, context: sa.ExceptionContext) -> None:
         error = context.original_exception
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-            raise CatalogError(f"the catalog {self.path} can't be used: {error}", WAY_OUT.get(code, SEE)) from error
+            raise unusable(self.path, error) from error
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -382,21 +398,17 @@ class Catalog:
             raise CatalogError(f"the catalog {self.path} is damaged: {error}", DAMAGED) from error
 
     def _prepare(self) -> None:
+        """Make or migrate all of it in one transaction, or nothing."""
         with self._readable(), self.engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's sqlite3 begins none before CREATE and ALTER
             if fault := _sqlite_fault(connection):
                 raise CatalogError(f"the catalog {self.path} is damaged: {fault}", DAMAGED)
-            meta.create(connection, checkfirst=True)
-            insert = sa.insert(meta).prefix_with("OR IGNORE", dialect="sqlite")
-            connection.execute(insert, {"key": "schema_version", "value": str(SCHEMA_VERSION)})
-            version = connection.execute(sa.select(meta.c.value).where(meta.c.key == "schema_version")).scalar_one()
-            if int(version) in (SCHEMA_VERSION, *MIGRATIONS):
-                migrate(connection, int(version))
+            version = _version(self.path, connection.exec_driver_sql)
+            if version is None:
                 metadata.create_all(connection)
-                return
-        raise CatalogError(
-            f"the catalog {self.path} has schema version {version}; this Tidemill knows version {SCHEMA_VERSION}",
-            "use the Tidemill that began this run, another --run-dir, or --fresh to begin anew",
-        )
+                connection.execute(sa.insert(meta), {"key": "schema_version", "value": str(SCHEMA_VERSION)})
+            elif version != SCHEMA_VERSION:
+                migrate(connection, version)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -407,9 +419,10 @@ class Catalog:
         row = self._one(sa.select(run))
         return Run(**{name: row[name] for name in row if name != "one"}) if row else None
 
-    def begin(self, id: str, pipeline: str, document: Mapping[str, Any]) -> Run:
+    def begin(self, id: str, pipeline: str, document: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Run:
         """Record the run, unless another process just did; the recorded one is returned."""
         values = {"one": 1, "id": id, "pipeline": pipeline, "document": dict(document), "began_at": now()}
+        values["given"] = dict(document if given is None else given)
         values["secret"] = secrets.token_hex(SECRET_BYTES)
         try:
             with self.engine.begin() as connection:
@@ -419,6 +432,20 @@ class Catalog:
         recorded = self.run()
         assert recorded is not None
         return recorded
+
+    def recorded(self) -> Recorded:
+        """Which files of batches and generations it knows."""
+        of_batches = sa.select(batches.c.batch, batches.c.path, batches.c.sealed_at).order_by(batches.c.batch)
+        with self._readable(), self.engine.connect() as connection:
+            cuts = connection.execute(of_batches).all()
+            states = connection.execute(sa.select(generations.c.generation, generations.c.state)).all()
+        published = frozenset(number for number, state in states if state == "published")
+        return Recorded(
+            sealed={number: path for number, path, sealed_at in cuts if sealed_at},
+            decided=next((number for number, _, sealed_at in cuts if not sealed_at), None),
+            published=published,
+            begun=frozenset(number for number, _ in states) - published,
+        )
 
     # --- the source, by the producer ------------------------------------------------------------------------------
 
@@ -569,28 +596,34 @@ class Catalog:
         return found
 
     def end_stream(
-        self, offsets: Mapping[int, int], rejected: Mapping[int, int], said: Mapping[int, Ending] | None = None
+        self,
+        offsets: Mapping[int, int],
+        rejected: Mapping[int, int],
+        said: Mapping[int, Ending] | None = None,
+        accounts: Mapping[int, Account] | None = None,
     ) -> None:
         """Record that the stream has ended, with all its rows sealed.
 
         Args:
             offsets: where each partition's end-of-stream marker stands.
             rejected: how many messages of each partition, after its last row, were none.
-            said: the rows that each marker says were sent, and their digest.
+            said: the rows that each marker says were sent, and their digest; None where markers don't say.
+            accounts: those of all partitions up to their end; None where none are kept.
         """
         ends = [
             {
                 "partition": partition,
                 "offset": offset,
                 "rejected": rejected.get(partition, 0),
-                "rows": end.sent if end else None,
-                "digest": end.digest if end else None,
+                "rows": said[partition].sent if said else None,
+                "digest": said[partition].digest if said else None,
             }
             for partition, offset in offsets.items()
             for end in [(said or {}).get(partition)]
         ]
         with self.engine.begin() as connection:
             connection.execute(sa.insert(ended), ends)
+            save_accounts(connection, accounts or {})
             failpoint("stream.ending")
         failpoint("stream.ended")
 
@@ -605,12 +638,11 @@ class Catalog:
         kept = self.accounts()
         if kept is None:
             return {}
-        read = {row["partition"]: kept.get(row["partition"], Account()) for row in rows}
-        return {
-            row["partition"]: ClosingAccount(row["rows"], row["digest"], account.rows, account.digest)
-            for row in rows
-            for account in [read[row["partition"]]]
-        }
+        closing = {}
+        for row in rows:
+            account = kept.get(row["partition"], Account())
+            closing[row["partition"]] = ClosingAccount(row["rows"], row["digest"], account.rows, account.digest)
+        return closing
 
     # --- generations, by the trainer ------------------------------------------------------------------------------
 
@@ -698,9 +730,22 @@ class Catalog:
         query = sa.select(generations.c.state, sa.func.count().label("count")).group_by(generations.c.state)
         return {row["state"]: row["count"] for row in self._all(query)}
 
-    def newest_generation(self) -> int:
-        """The number of the newest published generation; 0 where there is none."""
+    def generation_numbers(self, state: GenerationState) -> list[int]:
+        """The numbers of the generations in this state, in order."""
+        query = sa.select(generations.c.generation).where(generations.c.state == state)
+        return [row["generation"] for row in self._all(query.order_by(generations.c.generation))]
+
+    def first_failure(self) -> tuple[int, str] | None:
+        """The number of the first generation that failed, and why; None where none did."""
+        query = sa.select(generations.c.generation, generations.c.error).where(generations.c.state == "failed")
+        row = self._one(query.order_by(generations.c.generation).limit(1))
+        return (row["generation"], row["error"]) if row else None
+
+    def newest_generation(self, before: int | None = None) -> int:
+        """The number of the newest published generation, of all or of those before one; 0 where there is none."""
         query = sa.select(sa.func.max(generations.c.generation)).where(generations.c.state == "published")
+        if before is not None:
+            query = query.where(generations.c.generation < before)
         with self.engine.connect() as connection:
             return connection.execute(query).scalar() or 0
 
@@ -732,6 +777,7 @@ class Catalog:
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     2: (
         "ALTER TABLE run ADD COLUMN secret VARCHAR",
+        "ALTER TABLE run ADD COLUMN given JSON",
         "ALTER TABLE ended ADD COLUMN rows BIGINT",
         "ALTER TABLE ended ADD COLUMN digest VARCHAR",
     ),
@@ -744,8 +790,54 @@ def migrate(connection: sa.Connection, version: int) -> None:
     for older in range(version, SCHEMA_VERSION):
         for statement in MIGRATIONS[older]:
             connection.exec_driver_sql(statement)
+    metadata.create_all(connection)
+    failpoint("catalog.migrating")
     update = sa.update(meta).where(meta.c.key == "schema_version")
     connection.execute(update.values(value=str(SCHEMA_VERSION)))
+
+
+def recorded_version(path: Path) -> int | None:
+    """The version of the schema of the catalog in the file ``path``; None where there is none, or nothing in it yet.
+
+    Raises:
+        CatalogError: it can't be read, is no catalog, or has a version that this Tidemill does not know. The file is
+            left as it is.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        wal = path.with_name(f"{path.name}-wal")
+        if wal.exists() and wal.stat().st_size:  # SQLite would delete it
+            raise CatalogError(f"the catalog {path} is missing or empty, but {wal.name} beside it is not", DAMAGED)
+        return None
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+            return _version(path, connection.execute)
+    except sqlite3.DatabaseError as error:
+        raise unusable(path, error) from error
+
+
+def _version(path: Path, execute: Callable[[str], Any]) -> int | None:
+    tables = {name for (name,) in execute("SELECT name FROM sqlite_master").fetchall()}
+    if not tables:
+        return None
+    version = execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall() if "meta" in tables else []
+    if not version:
+        raise CatalogError(f"{path} is no catalog of Tidemill: it says no schema version", DAMAGED)
+    try:
+        number = int(version[0][0])
+    except (TypeError, ValueError) as error:
+        raise CatalogError(f"the catalog {path} is damaged: {error}", DAMAGED) from error
+    if number in (SCHEMA_VERSION, *MIGRATIONS):
+        return number
+    raise CatalogError(
+        f"the catalog {path} has schema version {number}; this Tidemill knows version {SCHEMA_VERSION}",
+        "use the Tidemill that began this run, another --run-dir, or --fresh to begin anew",
+    )
+
+
+def unusable(path: Path, error: sqlite3.DatabaseError) -> CatalogError:
+    """SQLite's refusal, with the way out."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    return CatalogError(f"the catalog {path} can't be used: {error}", WAY_OUT.get(code, SEE))
 
 
 def _sqlite_fault(connection: sa.Connection) -> str | None:

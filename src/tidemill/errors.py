@@ -179,13 +179,9 @@ class LogLost(TidemillError):
 
 
 class AccountError(TidemillError):
-    """The rows that were read of the stream are not those that were sent into it."""
+    """The rows that were read from the topic are not those that were sent to it."""
 
     code = "account"
-    hint = (
-        "another writer's rows are among them, or rows were lost: use a topic that only this run writes to, and begin "
-        "anew with --fresh; the sealed batches stay until then"
-    )
 
 
 class CatalogError(TidemillError):
@@ -242,6 +238,34 @@ class BadForm(RequestError):
 class BodyTooLarge(RequestError):
     code = "body-too-large"
     status = 413
+
+
+class RequestHeadTooLarge(RequestError):
+    """The address and the headers of a request, or the trailers of its body, are over the limit."""
+
+    code = "request-head-too-large"
+    status = 431
+
+
+class UrlTooLong(RequestError):
+    """As :class:`RequestHeadTooLarge`, mostly for the address."""
+
+    code = "url-too-long"
+    status = 414
+
+
+class RequestTimeout(RequestError):
+    """A request's head or body did not arrive in time."""
+
+    code = "request-timeout"
+    status = 408
+
+
+class TooManyConnections(RequestError):
+    """As many connections are open as the server allows."""
+
+    code = "too-many-connections"
+    status = 503
 
 
 class FeatureError(RequestError):

@@ -24,6 +24,8 @@ from typing import Literal, NamedTuple, get_args
 VARIABLE = "TIDEMILL_FAILPOINTS"
 
 Failpoint = Literal[
+    # whoever opens a catalog of an older schema first
+    "catalog.migrating",  # in the transaction that brings it to this one
     # the collector seals a batch, in this order
     "batch.cut",  # where it is cut is known, to nobody else
     "batch.written",  # its temporary file is whole

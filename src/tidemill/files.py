@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,14 @@ def publish(written: Path, final: Path, steps: Steps = NO_STEPS) -> None:
 def orphans(folder: Path) -> list[Path]:
     """What a crash left half written in ``folder``."""
     return sorted(folder.glob(f".*{TEMPORARY}"))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; of a symbolic link only the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 @contextmanager

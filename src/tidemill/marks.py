@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterator, Sequence
+from operator import methodcaller
 from typing import Any, Literal, Protocol
 
 Kind = Literal["tidemill-claim", "tidemill-position", "tidemill-end"]
@@ -26,7 +27,8 @@ class Marked(Protocol):
     """What is needed of a Kafka message."""
 
     def partition(self) -> int: ...
-    def headers(self) -> Sequence[tuple[str, bytes | str | None]] | None: ...
+    def headers(self) -> Any: ...
+    def set_headers(self, headers: Any) -> None: ...
 
 
 class Marks:
@@ -66,9 +68,25 @@ class Marks:
         return hmac.digest(self._secret, text.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
+ask_headers = methodcaller("headers")  # never specialized
+
+
+def headers_of(message: Marked) -> Sequence[tuple[str, bytes | str | None]]:
+    """A message's headers; none where a name is not UTF-8, which no run writes.
+
+    At such a name Kafka's client gives a list that crashes the interpreter, with an error set that Python only looks at
+    after a call which it has not specialized. Asked again it gives that list without an error, so it is taken away.
+    """
+    try:
+        return ask_headers(message) or ()
+    except (SystemError, UnicodeDecodeError):
+        message.set_headers([])
+        return ()
+
+
 def unverified(message: Marked, kind: Kind) -> Iterator[dict[str, Any]]:
     """What any writer says in a message's headers of that kind, in their order; what is no mark is left out."""
-    for name, value in message.headers() or []:
+    for name, value in headers_of(message):
         if name == kind and isinstance(value, bytes) and len(value) <= MOST_BYTES:
             try:
                 said = json.loads(value)

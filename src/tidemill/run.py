@@ -25,21 +25,20 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from tidemill.catalog import FILE_NAME, Batch, Catalog, SideTable, Stage
+from tidemill.catalog import DAMAGED, FILE_NAME, SCHEMA_VERSION, Batch, Catalog, SideTable, Stage, recorded_version
+from tidemill.catalog import Run as RunRecord
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError, shorten
 from tidemill.files import disk_errors, sha256
+from tidemill.inventory import refuse_without_catalog
 from tidemill.marks import Marks
+from tidemill.settings import settled
 from tidemill.spec import Loaded, Pipeline
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What may differ between one start of a run and the next: all else shaped the data and the models that are there.
-FREE_TO_CHANGE = {"title", "serve", "routes"}
-FREE_IN_COLUMN = {"unit", "title"}
-FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
 AT_ONCE = 16  # sealed files whose content is looked at; two threads never look at the same one
 LOOKED_AT_SECONDS = 0.3
 OWN_ENTRIES = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
@@ -184,16 +183,70 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
     Raises:
         RunFolderError: the folder holds something else: another pipeline's run, or this pipeline's with other settings.
         DiskError: it can't be written to.
-        CatalogError: its catalog can't be used.
+        CatalogError: its catalog can't be used, or is missing or empty though there are batches or generations.
+        RunBusy: its catalog is an older version's, of which a stage is at work.
     """
     folder = (folder or default_folder(loaded.pipeline)).absolute()
     refuse_foreign(folder)
     make_folders(folder)
     with disk_errors(f"the run folder {folder}"), locked(folder / "locks" / "catalog.lock"):
-        catalog = Catalog(folder / FILE_NAME)
-        recorded = catalog.begin(uuid.uuid4().hex, loaded.pipeline.name, loaded.pipeline.document())
-    refuse_other(recorded.pipeline, recorded.document, loaded.pipeline, folder)
+        catalog, recorded = begun(loaded.pipeline, folder)
+    try:
+        loaded = settled(recorded, loaded, folder)
+    except BaseException:
+        catalog.close()
+        raise
     return Run(loaded, folder, catalog, recorded.id)
+
+
+def begun(pipeline: Pipeline, folder: Path) -> tuple[Catalog, RunRecord]:
+    """The catalog in ``folder``, and what it says of the run, which begins now if there is none.
+
+    Raises:
+        CatalogError: the folder holds batches or generations that no catalog tells of.
+    """
+    if recorded_version(folder / FILE_NAME) is None:
+        refuse_without_catalog(folder)
+    catalog = open_catalog(folder)
+    try:
+        recorded = run_in(catalog)
+        if recorded is None:
+            refuse_without_catalog(folder)
+            recorded = catalog.begin(uuid.uuid4().hex, pipeline.name, pipeline.document(), pipeline.given())
+    except BaseException:
+        catalog.close()
+        raise
+    return catalog, recorded
+
+
+def run_in(catalog: Catalog) -> RunRecord | None:
+    """What the catalog says of its run; None where the run is only beginning.
+
+    Raises:
+        CatalogError: it knows batches or generations, but no run.
+    """
+    recorded = catalog.run()
+    if recorded is None and any(vars(catalog.recorded()).values()):
+        raise CatalogError(f"the catalog {catalog.path} is damaged: it has batches or generations, but no run", DAMAGED)
+    return recorded
+
+
+def open_catalog(folder: Path) -> Catalog:
+    """Open the catalog of a run folder, whose lock must be held. One of an older schema is brought to this one, which
+    no stage of the older version may be at work for.
+
+    Raises:
+        RunBusy: such a stage is at work.
+        CatalogError: the catalog can't be used.
+    """
+    path = folder / FILE_NAME
+    with ExitStack() as held:
+        if recorded_version(path) not in (None, SCHEMA_VERSION):
+            for lock in sorted((folder / "locks").glob("*.lock")):
+                if lock.name != "catalog.lock":
+                    busy = f"the catalog {path} is an older Tidemill's, whose {lock.stem} is at work"
+                    held.enter_context(locked(lock, busy=busy))
+        return Catalog(path)
 
 
 def make_folders(folder: Path) -> None:
@@ -212,6 +265,7 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
     Raises:
         NoRun: there is none.
         RunFolderError: it is another pipeline's.
+        CatalogError: its catalog can't be used, or is empty though there are batches or generations.
     """
     folder = (folder or default_folder(loaded.pipeline)).absolute()
     if not (folder / FILE_NAME).is_file():
@@ -219,9 +273,14 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
             f"no run of {loaded.pipeline.name} in {folder}",
             f"start one with `tidemill up {loaded.pipeline.name}`, or name its folder with --run-dir",
         )
+    with disk_errors(f"the run folder {folder}"):
+        (folder / "locks").mkdir(exist_ok=True)
     with locked(folder / "locks" / "catalog.lock"):
-        catalog = Catalog(folder / FILE_NAME)
-    recorded = catalog.run()
+        if recorded_version(folder / FILE_NAME) is None:
+            refuse_without_catalog(folder)
+            raise NoRun(f"the catalog {folder / FILE_NAME} is empty", f"begin it: `tidemill up {loaded.pipeline.name}`")
+        catalog = open_catalog(folder)
+    recorded = run_in(catalog)
     if recorded is None:
         raise NoRun(f"the run in {folder} is only beginning", "look again in a moment")
     if recorded.pipeline != loaded.pipeline.name:
@@ -253,8 +312,12 @@ def join_run(loaded: Loaded, folder: Path | None = None) -> Run:
     run = existing_run(loaded, folder)
     recorded = run.catalog.run()
     assert recorded is not None
-    refuse_other(recorded.pipeline, recorded.document, loaded.pipeline, run.folder)
-    return run
+    try:
+        loaded = settled(recorded, loaded, run.folder)
+    except BaseException:
+        run.close()
+        raise
+    return Run(loaded, run.folder, run.catalog, recorded.id)
 
 
 @contextmanager
@@ -293,53 +356,6 @@ def refuse_foreign(folder: Path) -> None:
             raise RunFolderError(
                 f"{folder} is not empty and holds no run: {shorten(others)}", "give another folder with --run-dir"
             )
-
-
-def refuse_other(name: str, document: dict[str, Any], pipeline: Pipeline, folder: Path) -> None:
-    if name != pipeline.name:
-        raise RunFolderError(
-            f"{folder} holds a run of the pipeline {name}, not of {pipeline.name}",
-            "give another folder with --run-dir, or --fresh to throw that run away",
-        )
-    changed = differences(fixed(document), fixed(pipeline.document()))
-    if changed:
-        raise RunFolderError(
-            f"{folder} holds a run of {name} with other settings: {', '.join(changed[:5])}",
-            "give the options that the run was begun with (--data, --rows, --set), or another --run-dir; "
-            "`tidemill up --fresh` throws that run away",
-        )
-
-
-def fixed(document: dict[str, Any]) -> dict[str, Any]:
-    """The part of a pipeline that must stay as it is while a run lives."""
-    kept = without(document, FREE_TO_CHANGE)
-    tables = {name: fixed_columns(table) for name, table in document["tables"].items()}
-    stream = without(document["stream"], FREE_IN_STREAM)
-    return kept | {"source": fixed_columns(document["source"]), "tables": tables, "stream": stream}
-
-
-def fixed_columns(data: dict[str, Any]) -> dict[str, Any]:
-    return data | {"columns": {name: without(column, FREE_IN_COLUMN) for name, column in data["columns"].items()}}
-
-
-def without(document: dict[str, Any], keys: set[str]) -> dict[str, Any]:
-    return {key: value for key, value in document.items() if key not in keys}
-
-
-def differences(before: Any, after: Any, path: str = "") -> list[str]:
-    """The paths at which two documents differ."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        keys = list(dict.fromkeys([*before, *after]))
-        return [
-            found
-            for key in keys
-            for found in differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if before == after else [f"{path} was {told(before)}, now {told(after)}"]
-
-
-def told(value: Any) -> str:
-    return "not set" if value is None else shorten(value, 80)
 
 
 @contextmanager

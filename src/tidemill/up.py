@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 
 from tidemill.errors import TrainingFailed
+from tidemill.inventory import take_inventory
 from tidemill.run import Run, locked
 from tidemill.status import stream_ended, trained
 from tidemill.stopping import Stop
@@ -46,9 +47,11 @@ def up(
 
     Raises:
         RunBusy: this run is up already.
+        CatalogError: the run folder and its catalog do not belong together; nothing was started.
         TidemillError: a stage failed for good; the error says which and why.
     """
     with locked(run.folder / "locks" / "up.lock", busy=f"the run in {run.folder} is up already"):
+        take_inventory(run.folder, run.catalog)
         with Supervisor(run, arguments) as supervisor:
             forget(run, unwanted)
             supervisor.start(stages_needed(run, unwanted))
@@ -80,9 +83,10 @@ def forget(run: Run, unwanted: Set[str]) -> None:
 
 def refuse_failed(run: Run) -> None:
     """Raise where a generation could not be trained."""
-    failed = run.catalog.generations(state="failed")
+    failed = run.catalog.first_failure()
     if failed:
+        number, reason = failed
         raise TrainingFailed(
-            f"generation {failed[0].generation} failed: {failed[0].error}",
+            f"generation {number} failed: {reason}",
             "the generations before and after it are served; start the run again to train it anew",
         )

@@ -6,7 +6,7 @@ import errno
 import ipaddress
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -15,25 +15,36 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill.errors import InputError, PortInUse
+from tidemill.limits import Limits, count_nothing, limited
 from tidemill.stage import Stage
 
 GRACE_SECONDS = 2
 BACKLOG = 2048
+LIMITS = Limits()
 HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::\d*)?")  # a name or address, and perhaps a port
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-def serve(stage: Stage, app: Any, listener: socket.socket, **options: Any) -> None:
+def serve(
+    stage: Stage,
+    app: Any,
+    listener: socket.socket,
+    limits: Limits = LIMITS,
+    refused: Callable[[int], None] = count_nothing,
+    **options: Any,
+) -> None:
     """Serve an ASGI application on a bound socket until the stage is asked to stop. Requests at work then get
     ``GRACE_SECONDS`` to end.
 
     Args:
+        limits: what a client may take before it is known.
+        refused: called with the status of each request that is refused for them.
         options: other settings of uvicorn.
     """
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=limited(limits, refused),
         log_config=None,
         log_level="warning",
         access_log=False,

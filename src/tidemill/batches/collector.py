@@ -24,7 +24,8 @@ from tidemill.batches.reader import POLL_SECONDS, End, M, Reader
 from tidemill.catalog import Decision, SourceState
 from tidemill.errors import AccountError, KafkaAway, StreamFailed
 from tidemill.failpoints import failpoint
-from tidemill.files import disk_errors, orphans
+from tidemill.files import disk_errors
+from tidemill.inventory import take_inventory
 from tidemill.run import Run, check_batch
 from tidemill.stage import Stage, Stopped
 
@@ -55,28 +56,22 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
 
 
 def recover(run: Run) -> None:
-    """Remove what a crash left half done, and refuse to go on where a sealed file is not what the catalog says.
+    """Remove what a crash left half written, and refuse to go on where a sealed file is not what the catalog says.
+
+    A file under a batch's final name is never removed: making its batch again replaces it.
 
     Raises:
-        CatalogError: a sealed batch's file is missing or has another size.
+        CatalogError: files and catalog do not belong together, or a sealed batch's file has another size.
     """
-    sealed = run.catalog.batches()
-    for batch in sealed:
+    inventory = take_inventory(run.folder, run.catalog)
+    for batch in run.catalog.batches():
         check_batch(run, batch, content=False)  # whoever reads them looks at the rest
         if batch.rejects_path and not (run.folder / batch.rejects_path).exists():
             log.warning("%s of batch %d is gone; the batch's rows are whole", batch.rejects_path, batch.batch)
-    known = {run.folder / batch.path for batch in sealed} | {
-        run.folder / batch.rejects_path for batch in sealed if batch.rejects_path
-    }
-    left_over = [
-        *orphans(run.batches),
-        *orphans(run.rejects),
-        *(set(run.batches.glob("batch-*")) | set(run.rejects.glob("batch-*"))) - known,
-    ]
     with disk_errors("the run folder"):
-        for path in left_over:
-            log.info("removed what a crash had left: %s", path.name)
-            path.unlink()
+        for name in inventory.batch_leftovers:
+            log.info("removed what a crash had left: %s", name)
+            (run.folder / name).unlink()
 
 
 def await_source(stage: Stage) -> SourceState | None:
@@ -163,13 +158,13 @@ class Collector(Generic[M]):
         Raises:
             AccountError: the two differ. The last batch is not sealed then.
         """
-        balance(self._said, self._open.accounts)
+        balance(self._run.pipeline.stream.topic, self._said, self._open.accounts)
         cut = self._cutter.end()
         if cut:
             self._seal(cut)
         self._confirm()
         self._open.draft.rejects.publish(self._run.rejects / "tail.jsonl")
-        self._run.catalog.end_stream(self._ends, self._open.rejected, self._said)
+        self._run.catalog.end_stream(self._ends, self._open.rejected, self._said, self._open.accounts)
 
     def _refuse_moved(self) -> None:
         """Raise, to be started again, where the embedded Kafka came back at another address."""
@@ -283,8 +278,8 @@ def newest_of(accounts: Mapping[int, Account] | None) -> dict[int, int]:
     return {partition: newest for partition, newest in known.items() if newest is not None}
 
 
-def balance(said: Mapping[int, End], accounts: Mapping[int, Account] | None) -> None:
-    """Raise where the rows that were read are not those that the end markers say were sent.
+def balance(topic: str, said: Mapping[int, End], accounts: Mapping[int, Account] | None) -> None:
+    """Compare the rows that were read with those that the end markers say were sent.
 
     Runs that began before accounts were kept have nothing to compare.
 
@@ -296,8 +291,13 @@ def balance(said: Mapping[int, End], accounts: Mapping[int, Account] | None) -> 
     for partition, end in sorted(said.items()):
         account = accounts.get(partition, Account())
         if end.sent is not None and (end.sent, end.digest) != (account.rows, account.digest):
-            counted = f"{account.rows} were read" if account.rows != end.sent else "others were read"
-            raise AccountError(f"partition {partition}: {end.sent} rows were sent to it, but {counted}")
+            counted = f"{account.rows:,} were read" if account.rows != end.sent else "as many others were read"
+            raise AccountError(
+                f"the stream is not closed: {end.sent:,} rows were sent to partition {partition} of {topic}, "
+                f"but {counted}",
+                "rows of another writer are among them, or rows were lost; the sealed batches stay as they are; "
+                "start over with --fresh, on a topic that only this run writes to (--set stream.topic=NAME)",
+            )
 
 
 def take_up(

@@ -35,23 +35,38 @@ class Decoded:
     def __init__(self, messages: Sequence[Message], columns: Sequence[Column]) -> None:
         self.messages = messages
         self.values = [message.value() for message in messages]
+        self.timestamps = [message.timestamp() for message in messages]
         table, bad = decode(self.values, columns)
         self.reasons = {one.place: one.reason for one in bad}
         fitting = [place for place in range(len(messages)) if place not in self.reasons]
-        self.timestamps = [message.timestamp() for message in messages]
         faults = {place: fault for place in fitting if (fault := stamp_fault(*self.timestamps[place]))}
         self.fitting = set(faults)
         self.reasons |= faults
         self.table: pa.Table = table
         if faults:
             self.table = table.filter(pa.array([place not in faults for place in fitting], pa.bool_()))
-        good = [place for place in fitting if place not in faults] if faults else fitting
-        self.places = np.array(good, dtype=np.int64)
-        self.stamps: Stamps = np.array([self.timestamps[place][1] for place in good], dtype=np.int64)
+            fitting = [place for place in fitting if place not in faults]
+        self.places = np.array(fitting, dtype=np.int64)
+        self.stamps: Stamps = np.array([self.timestamps[place][1] for place in fitting], dtype=np.int64)
 
-    def is_row(self, place: int) -> bool:
-        """Whether a message's value fits the declared columns, whatever its timestamp is."""
-        return place not in self.reasons or place in self.fitting
+    def rows_by_partition(self, messages: slice) -> dict[int, list[bytes]]:
+        """The values of these messages that fit the declared columns, whatever their timestamps, in order."""
+        values: dict[int, list[bytes]] = {}
+        for place in range(messages.start, messages.stop):
+            value = self.values[place]
+            if value is not None and (place not in self.reasons or place in self.fitting):
+                values.setdefault(self.messages[place].partition(), []).append(value)
+        return values
+
+    def newest_by_partition(self, messages: slice) -> dict[int, int]:
+        """The newest possible timestamp among these messages, in milliseconds."""
+        newest: dict[int, int] = {}
+        for place in range(messages.start, messages.stop):
+            kind, stamp = self.timestamps[place]
+            partition = self.messages[place].partition()
+            if stamp > newest.get(partition, -1) and stamp_fault(kind, stamp) is None:
+                newest[partition] = stamp
+        return newest
 
 
 class OpenBatch:
@@ -121,15 +136,7 @@ class OpenBatch:
         """Add these messages' rows to the accounts, and their timestamps that are possible."""
         if self.accounts is None:
             return
-        values: dict[int, list[bytes]] = {}
-        newest: dict[int, int] = {}
-        for place in range(messages.start, messages.stop):
-            partition, value = decoded.messages[place].partition(), decoded.values[place]
-            if value is not None and decoded.is_row(place):
-                values.setdefault(partition, []).append(value)
-            kind, stamp = decoded.timestamps[place]
-            if stamp > newest.get(partition, -1) and stamp_fault(kind, stamp) is None:
-                newest[partition] = stamp
+        values, newest = decoded.rows_by_partition(messages), decoded.newest_by_partition(messages)
         for partition in values.keys() | newest.keys():
             account = self.accounts.get(partition, Account()).add(values.get(partition, ()))
             stamps = [stamp for stamp in (account.newest, newest.get(partition)) if stamp is not None]

@@ -9,13 +9,14 @@ import streamlit as st
 
 from tidemill.console.curl import curl
 from tidemill.console.forms import label
-from tidemill.console.shell import KEY, api
+from tidemill.console.shell import api
+from tidemill.console.words import plain
 
 
 def show_curl(method: str, path: str, **parts: Any) -> None:
     """The line that asks the same from a terminal, to be copied."""
     st.caption("The same from a terminal:")
-    line = curl(method, api().address + path, keyed=bool(st.session_state.get(KEY)), **parts)
+    line = curl(method, api().address + path, keyed=api().keyed, **parts)
     st.code(line, language="bash", wrap_lines=True)
 
 
@@ -33,7 +34,7 @@ def asked(key: str, pressed: bool, now: Any, at_first: Any = None) -> Any:
 def asked_text(key: str, called: str, first: str, button: str) -> str:
     """A form of one text field, ``first`` filled in: what was asked last by its button; nothing before any press."""
     with st.form(key):
-        text = st.text_input(called, value=first, key=f"text of {key}", persist_state="session")
+        text = st.text_input(plain(called), value=first, key=f"text of {key}", persist_state="session")
         pressed = st.form_submit_button(button)
     return str(asked(key, pressed, text, ""))
 

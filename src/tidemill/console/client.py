@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import httpx
 
 from tidemill.errors import TidemillError
-from tidemill.keys import ApiKey
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 20.0
@@ -20,25 +18,14 @@ def nowhere() -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where this process's pages have their answers from.
-
-    ``locate`` gives the API's base URL, each time anew, and None while there is none. ``key`` is what a visitor must
-    bear whatever the API itself wants: the console's own, where other machines can reach it.
-    """
-
-    locate: Callable[[], str | None] = nowhere
-    key: ApiKey | None = None
+_locate: Callable[[], str | None] = nowhere
 
 
-_place = Place()
-
-
-def serve_from(place: Place) -> None:
-    """Have the pages of this process ask there."""
-    global _place
-    _place = place
+def serve_from(locate: Callable[[], str | None]) -> None:
+    """Have the pages of this process ask the API at the base URL that ``locate`` gives, each time anew; None: there is
+    none."""
+    global _locate
+    _locate = locate
 
 
 class ApiAway(Exception):
@@ -69,8 +56,13 @@ def connections() -> httpx.Client:
 class Api:
     """Asks the API of the run, bearing the ``key`` if there is one."""
 
-    def __init__(self, key: str | None = None) -> None:
-        self._key = (key or "").encode()
+    def __init__(self, key: bytes = b"") -> None:
+        self._key = key
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a key is sent."""
+        return bool(self._key)
 
     @property
     def address(self) -> str:
@@ -80,7 +72,7 @@ class Api:
             ApiAway: there is none.
         """
         try:
-            found = _place.locate()
+            found = _locate()
         except TidemillError as error:
             raise ApiAway("the run can't be looked at") from error
         if found is None:
@@ -109,8 +101,6 @@ class Api:
         Raises:
             ApiAway, KeyWanted, Refused: as they say.
         """
-        if _place.key and not _place.key.matches(self._key):
-            raise KeyWanted("this console wants a key")
         headers = {b"Authorization": b"Bearer " + self._key} if self._key else {}
         try:
             answer = connections().request(method, self.address + path, headers=headers, **options)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 MOST_CHOICES = 500  # of categories; more are asked for as text
 MOST_WHOLE = 2**53 - 1  # the last whole number that a browser holds exactly
-MARKS = re.compile(r"[\\`*_{}\[\]<>()#+$|~:!-]")
 PLAIN: dict[str, Any] = {"int": 1, "float": 1.0, "string": "", "bool": True}
 
 
@@ -116,8 +114,3 @@ def typed(one: Field, value: Any) -> Any:
     if one.kind == "float":
         return float(value)
     return int(value) if one.kind == "int" else value
-
-
-def plain(text: str) -> str:
-    """A text that Markdown shows as it stands."""
-    return MARKS.sub(r"\\\g<0>", text)

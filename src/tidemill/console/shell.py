@@ -1,4 +1,4 @@
-"""The frame of every page: the line that says how the run is, the key, and what is shown while the API is away."""
+"""The frame of every page: the line that says how the run is, and what is shown while the API is away."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import streamlit as st
 
 from tidemill.console.client import Api, ApiAway, KeyWanted, Refused
 from tidemill.console.words import plain
+from tidemill.keys import key_in
 
 EVERY = 1.0  # seconds between two looks
-KEY = "api key"
 SEEN = "seen"  # what the page that is shown was made from
 AWAY = "The API is not answering just now: it is down, or starting. This page goes on by itself when it is back."
+KEY_WANTED = "The API wants a key that this console was not given: start it with the API's `--api-key-file`, too."
 # What is made anew each second keeps its place, however long its words are. Tables scroll sideways rather than break a
 # figure in two. That Streamlit is at work each second is not worth a moving icon.
 STYLE = """<style>
@@ -37,8 +38,8 @@ STYLE = """<style>
 
 
 def api() -> Api:
-    """The API, asked with the key that this visitor gave."""
-    return Api(st.session_state.get(KEY))
+    """The API, asked with the key that this visitor's browser sent with the page's socket."""
+    return Api(key_in(st.context.headers))
 
 
 def address() -> str:
@@ -77,7 +78,7 @@ def told() -> Iterator[None]:
         st.warning(AWAY, icon=":material/cloud_off:")
     except KeyWanted as error:
         remember(error)
-        ask_for_key()
+        st.error(KEY_WANTED, icon=":material/key:")
     except Refused as refused:
         st.error(f"{plain(refused.message)}\n\n{plain(refused.hint)}", icon=":material/error:")
 
@@ -85,17 +86,6 @@ def told() -> Iterator[None]:
 def remember(error: Exception) -> None:
     """The page is to be made anew once the API answers again, even if the head never saw it away."""
     st.session_state[SEEN] = type(error).__name__
-
-
-def ask_for_key() -> None:
-    """The key is kept in this visitor's session only."""
-    if st.session_state.get(KEY):
-        st.error("That is not this API's key.", icon=":material/key:")
-    with st.form("key"):
-        given = st.text_input("API key", type="password", help="The one in the file given with --api-key-file.")
-        if st.form_submit_button("Go on"):
-            st.session_state[KEY] = given.strip()
-            st.rerun()
 
 
 def menu(pages: Sequence[Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from tidemill.console.forms import Field
+from tidemill.console.words import plain
 
 NUMBER_FORMAT = "%.12g"
 COLUMNS = 3
@@ -29,24 +30,25 @@ def draw(fields: Sequence[Field], place: str) -> dict[str, Any]:
 
 
 def widget(field: Field, key: str) -> Any:
-    kept: dict[str, Any] = {"key": key, "persist_state": "session", "help": field.help or None}
+    kept: dict[str, Any] = {"key": key, "persist_state": "session", "help": plain(field.help) or None}
+    label = plain(field.label)
     if field.choices is not None:
         options = choices(field)
         place = options.index(field.default) if field.default in options else None
-        return st.selectbox(field.label, options, index=place, accept_new_options=True, **kept)
+        return st.selectbox(label, options, index=place, accept_new_options=True, **kept)
     if field.kind == "bool":
         options = ["true", "false"]
         index = None if field.default is None else options.index("true" if field.default else "false")
-        chosen = st.selectbox(field.label, options, index=index, **kept)
+        chosen = st.selectbox(label, options, index=index, **kept)
         return None if chosen is None else chosen == "true"
     if field.kind == "int":
-        return st.number_input(field.label, value=field.default, step=1, format="%d", **kept)
+        return st.number_input(label, value=field.default, step=1, format="%d", **kept)
     if field.kind == "float":
         step = float(field.step or 0.1)
-        return st.number_input(field.label, value=field.default, step=step, format=NUMBER_FORMAT, **kept)
+        return st.number_input(label, value=field.default, step=step, format=NUMBER_FORMAT, **kept)
     if field.kind == "json":
-        return st.text_area(field.label, value=field.default, height=140, **kept)
-    return st.text_input(field.label, value=field.default, **kept)
+        return st.text_area(label, value=field.default, height=140, **kept)
+    return st.text_input(label, value=field.default, **kept)
 
 
 def choices(field: Field) -> list[str]:

@@ -8,33 +8,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.errors import ParityFailed, shorten
+from tidemill.errors import FeatureError, ParityFailed, shorten
 from tidemill.scoring.base import RowScorer, Scores
 from tidemill.scoring.storage import Array
 
 TOLERANCE = 1e-9  # relative to max(1, |value|)
+REPORT_IT = "this is a fault in Tidemill or a damaged file: the generation is not published; please report it"
 
 
-def compare(scorer: RowScorer, rows: Sequence[Mapping[str, Any]], spark: Scores) -> dict[str, Any]:
-    """``{"rows", "equal", "max_difference"}``: how many rows were compared, how many have Spark's own class, cluster or
-    value, and the largest difference of a value or probability, relative to max(1, |Spark's|).
+def compare(
+    scorer: RowScorer, rows: Sequence[Mapping[str, Any]], spark: Scores, made: NDArray[np.bool_] | None = None
+) -> dict[str, Any]:
+    """``{"rows", "equal", "max_difference", "probes", "probes_equal"}``: how many real rows were compared, how many of
+    them have Spark's own class, cluster or value, the largest difference of a value or probability, relative to
+    max(1, |Spark's|), and the same two counts of the probes.
 
     A class or cluster must be Spark's own. Where the two answers are as good as each other, within the tolerance,
     rounding chose between them, and the row counts as equal.
 
+    Args:
+        made: (n,), which of the rows are probes; None where all are real.
+
     Raises:
-        ParityFailed: a row differs, or a value differs by more than ``TOLERANCE``.
+        ParityFailed: a row or probe differs, or a value differs by more than ``TOLERANCE``, or the scorer refuses one.
     """
     if not rows:
-        return {"rows": 0, "equal": 0, "max_difference": 0.0}
-    ours = scorer.scores(scorer.encoder.encode(rows))
+        return counted(np.zeros(0, dtype=bool), 0.0)
+    ours = scores(scorer, rows)
     values = [(ours.raw, spark.raw), (ours.probability, spark.probability)]
     if ours.margin is None:
         values.append((ours.prediction[:, None], spark.prediction[:, None]))
     differences = [difference(mine, theirs) for mine, theirs in values if mine is not None and theirs is not None]
     furthest = np.max(differences, axis=0) if differences else np.zeros(len(rows))
     equal = furthest <= TOLERANCE if ours.margin is None else same_choice(ours, spark.prediction, ours.margin)
-    report = {"rows": len(rows), "equal": int(equal.sum()), "max_difference": float(furthest.max())}
+    report = counted(equal, float(furthest.max()), made)
     good = equal & (furthest <= TOLERANCE)
     if not good.all():
         place = int(np.argmin(good))
@@ -42,9 +49,34 @@ def compare(scorer: RowScorer, rows: Sequence[Mapping[str, Any]], spark: Scores)
             f"the scorer of {scorer.model} differs from Spark on {int((~good).sum())} of {len(rows)} rows, "
             f"by up to {report['max_difference']:.3g}; the first: {shorten(dict(rows[place]))}, "
             f"Spark {spark.prediction[place]:g}, scorer {ours.prediction[place]:g}",
-            "this is a fault in Tidemill or a damaged file: the generation is not published; please report it",
+            REPORT_IT,
         )
     return report
+
+
+def scores(scorer: RowScorer, rows: Sequence[Mapping[str, Any]]) -> Scores:
+    """What the scorer gives for rows that Spark has an answer for.
+
+    Raises:
+        ParityFailed: it has none for one of them.
+    """
+    try:
+        return scorer.scores(scorer.encoder.encode(rows))
+    except FeatureError as error:
+        message = f"the scorer of {scorer.model} differs from Spark on a row, which it refuses: {error.message}"
+        raise ParityFailed(message, REPORT_IT) from error
+
+
+def counted(equal: NDArray[np.bool_], furthest: float, made: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+    """The report of ``compare``; ``equal`` and ``made`` are (n,)."""
+    real = np.ones(len(equal), dtype=bool) if made is None else ~made
+    return {
+        "rows": int(real.sum()),
+        "equal": int(equal[real].sum()),
+        "max_difference": furthest,
+        "probes": int((~real).sum()),
+        "probes_equal": int(equal[~real].sum()),
+    }
 
 
 def difference(ours: Array, spark: Array) -> Array:

@@ -56,10 +56,12 @@ SIMILAR_KINDS = ("neighbours", "text")
 MOST_READING = 4  # requests that read files at a time, in threads that no other request needs
 
 
-def create_app(run: Run, live: Live, key: ApiKey | None = None, own_names: bool = False) -> FastAPI:
+def create_app(
+    run: Run, live: Live, key: ApiKey | None = None, own_names: bool = False, metrics: Metrics | None = None
+) -> FastAPI:
     """The API of ``run``, answering from ``live``, to those who bear the ``key`` if there is one; with ``own_names``
     only to those who ask for this machine by a loopback name."""
-    metrics = Metrics(live)
+    metrics = metrics or Metrics(live)
     app = FastAPI(
         title=run.pipeline.title or run.pipeline.name,
         version=__version__,

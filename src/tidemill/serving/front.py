@@ -48,6 +48,10 @@ class Metrics:
         self._requests(route, method if method in METHODS else "other", str(status)).inc()
         self._seconds(route).observe(seconds)
 
+    def refused(self, status: int) -> None:
+        """A request was refused before its head was read whole, so neither its route nor its method is known."""
+        self._requests("refused", "other", str(status)).inc()
+
     def text(self) -> bytes:
         return generate_latest(self._registry)
 

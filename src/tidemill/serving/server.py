@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidemill.keys import api_key, require_key
+from tidemill.limits import Limits
 from tidemill.serving.app import create_app
+from tidemill.serving.front import Metrics
 from tidemill.serving.live import Live
 from tidemill.stage import Stage
-from tidemill.web import bound, is_loopback, serve
+from tidemill.web import LIMITS, bound, is_loopback, serve
 
 
-def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None) -> None:
+def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None, limits: Limits = LIMITS) -> None:
     """Serve the run's API until the stage is asked to stop.
 
     Raises:
@@ -24,9 +26,10 @@ def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None)
     with bound(host, port) as listener:
         require_key(listener.getsockname()[0], key)
         live = Live(stage.run, stage.log)
-        app = create_app(stage.run, live, key, own_names=key is None and is_loopback(listener))
+        metrics = Metrics(live)
+        app = create_app(stage.run, live, key, own_names=key is None and is_loopback(listener), metrics=metrics)
         live.start()
         try:
-            serve(stage, app, listener, ws="none", lifespan="off")
+            serve(stage, app, listener, limits, metrics.refused, ws="none", lifespan="off")
         finally:
             live.stop()

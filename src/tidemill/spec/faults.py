@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from tidemill.errors import Fault, did_you_mean, shorten
+from tidemill.spec.kafka_settings import client_faults
 from tidemill.spec.part import table
 from tidemill.spec.route_faults import routes_faults
 from tidemill.spec.shape import Pipeline, bare, fits
@@ -141,35 +142,13 @@ def table_faults(path: str, side: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(f"{path}.key", f'"{key}", which may be missing', "a column that every row has")
 
 
-# Settings of the Kafka client that Tidemill itself makes, and those that may not stand in a file that is shared.
-FIXED_SETTINGS = {
-    "bootstrap.servers",
-    "group.id",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.partition.eof",
-    "enable.idempotence",
-    "transactional.id",
-    "isolation.level",
-    "auto.offset.reset",
-    "acks",
-    "request.required.acks",
-    "message.max.bytes",
-}
-SECRETS = re.compile(r"password|secret|key\.pem|oauthbearer\.config|sasl\.jaas", re.IGNORECASE)
-
-
 def stream_faults(stream: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Fault]:
     key = stream.get("key")
     if isinstance(key, str) and columns and key not in columns:
         yield unknown_column("stream.key", key, columns)
     if "rate" in stream and stream.get("pause") not in (None, 0):
         yield Fault("stream", "both pause and rate", "one of them")
-    for name, value in table(stream, "kafka").items():
-        if name in FIXED_SETTINGS:
-            yield Fault(f"stream.kafka.{name}", "a setting", "no such setting: exactly-once depends on it")
-        elif SECRETS.search(name) and isinstance(value, str):
-            yield Fault(f"stream.kafka.{name}", "a secret", '{ env = "NAME" } or { file = "PATH" }', "not in this file")
+    yield from client_faults(table(stream, "kafka"))
 
 
 def generation_faults(generations: Mapping[str, Any]) -> Iterator[Fault]:

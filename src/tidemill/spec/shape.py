@@ -7,7 +7,7 @@ import sys
 import types
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from tidemill.spec.part import Part, Plain
 from tidemill.spec.routes import Route
@@ -15,6 +15,8 @@ from tidemill.spec.timestamps import is_moment
 
 ColumnKind = Literal["int", "float", "string", "bool", "timestamp"]
 COLUMN_KINDS: tuple[str, ...] = get_args(ColumnKind)
+
+RECORDED = {"recorded": True}  # context in which a document is read that `Pipeline.document` made
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)")
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -53,29 +55,33 @@ class Column(NamedTuple):
         return self.optional or self.cleaning.default is not None
 
 
-def duration(value: object) -> float:
-    """Seconds from ``"5m"``, ``"0ms"`` or a bare 0."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
-        return 0.0
+def is_recorded(info: ValidationInfo) -> bool:
+    return bool(info.context and info.context.get("recorded"))
+
+
+def duration(value: object, info: ValidationInfo) -> float:
+    """Seconds from ``"5m"``, ``"0ms"`` or a bare 0; recorded durations are seconds."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and (value == 0 or is_recorded(info)):
+        return float(value)
     match = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError('a duration such as "250ms", "30s", "5m" or "1h"')
     return float(match[1]) * SECONDS[match[2]]
 
 
-def positive_duration(value: object) -> float:
-    seconds = duration(value)
+def positive_duration(value: object, info: ValidationInfo) -> float:
+    seconds = duration(value, info)
     if seconds <= 0:
         raise ValueError("a duration above zero")
     return seconds
 
 
-def pause_range(value: object) -> tuple[float, float]:
+def pause_range(value: object, info: ValidationInfo) -> tuple[float, float]:
     """``(least, most)`` seconds from one duration or a pair of them."""
     pair = value if isinstance(value, (list, tuple)) else [value, value]
     if len(pair) != 2:
         raise ValueError("one duration, or a pair of them: the least and the most")
-    least, most = duration(pair[0]), duration(pair[1])
+    least, most = duration(pair[0], info), duration(pair[1], info)
     if least > most:
         raise ValueError("the least pause first, then the most")
     return least, most
@@ -177,10 +183,12 @@ class Secret(Part):
         return self
 
 
-def client_setting(value: object) -> str | Secret:
+def client_setting(value: object, info: ValidationInfo) -> str | Secret:
     """A setting of the Kafka client as librdkafka takes it, or where it stands."""
     if isinstance(value, Secret):
         return value
+    if isinstance(value, dict) and is_recorded(info):
+        value = {key: place for key, place in value.items() if place is not None}
     if isinstance(value, dict) and set(value) in ({"env"}, {"file"}):
         return Secret(**value)
     if isinstance(value, bool):
@@ -269,6 +277,19 @@ class Pipeline(Part):
     def document(self) -> dict[str, Any]:
         """The whole pipeline with its defaults, as plain JSON values."""
         return self.model_dump(mode="json")
+
+    def given(self) -> dict[str, Any]:
+        """The part of :meth:`document` that was given: without defaults."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    @classmethod
+    def recorded(cls, document: dict[str, Any]) -> Pipeline:
+        """The pipeline of a :meth:`document`, which an older version may have made: what it lacks gets its default.
+
+        Raises:
+            ValidationError: it has settings that there are none of any more, or lacks one that has no default.
+        """
+        return cls.model_validate(document, context=RECORDED)
 
 
 def bare(kind: Any) -> Any:

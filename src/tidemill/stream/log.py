@@ -16,7 +16,7 @@ from tidemill.account import Account, total_digest
 from tidemill.errors import KafkaAway, LogLost, StreamFailed, TopicError
 from tidemill.failpoints import Failpoint, failpoint
 from tidemill.kafka import MOST_BYTES, TRANSIENT, Cluster, Topic, reason, same
-from tidemill.marks import CLAIM, END, POSITION, Kind, Marks, unverified
+from tidemill.marks import CLAIM, END, POSITION, Kind, Marks, headers_of, unverified
 
 COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues 100,000 messages at the most
@@ -255,7 +255,7 @@ class Log:
         """The genuine marks of this run in the log from ``offsets`` on."""
         marks = []
         for message in committed(self._cluster, self.topic, offsets):
-            for kind in (POSITION, END) if message.headers() else ():
+            for kind in (POSITION, END) if headers_of(message) else ():
                 said = self._marks.read(message, kind)
                 if said is not None and isinstance(said.get("rows"), int):
                     ends, digest = (message.partition(), "total") if kind == END else (None, "digest")

@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
 from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.classification import NaiveBayesModel
+from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tidemill import files, scoring
 from tidemill.catalog import TrainedModel
 from tidemill.errors import TrainingFailed, shorten
-from tidemill.scoring import RowScorer, row_scorer
+from tidemill.scoring import RowScorer, row_scorer, storage
 from tidemill.scoring.base import Scores
 from tidemill.scoring.clusters import cluster_scorer
 from tidemill.scoring.parity import compare
@@ -29,13 +32,14 @@ from tidemill.training.estimators import estimator_class
 from tidemill.training.features import FEATURES, HELD, LABEL, Inputs, stages, with_label
 from tidemill.training.matching import Earlier
 from tidemill.training.outcome import SEED
+from tidemill.training.probes import probes
 from tidemill.training.profile import Profile, profile
 from tidemill.training.recommend import train_recommender
+from tidemill.training.sampling import PROBE, sample, with_probes
 from tidemill.training.spark import local
 from tidemill.training.survey import Found
 from tidemill.training.usable import check_usable
 
-SAMPLE = 1_000  # rows that a scorer is compared with Spark on
 SPARK_ERRORS = (PySparkException, Py4JError, ConnectionError)  # the last two also when its JVM is gone
 OUTPUTS = ("prediction", "rawPrediction", "probability")
 
@@ -100,10 +104,10 @@ def trained_model(inputs: Inputs, usable: DataFrame, found: Found, where: Files)
     if inputs.estimator_kind == "clustering":
         clusters = profile(scorer_path, inputs, fitted.transform(training), where.earlier.get(inputs.name))
     scorer = row_scorer(scoring.load(scorer_path))
+    parity = parity_of(inputs, fitted, scorer, usable, found.usable, storage.read(scorer_path).arrays)
     on_training = not found.rows["holdout"]
     scored = outputs(fitted.transform(training if on_training else held), inputs).cache()
     try:
-        parity = compare(scorer, *sample(scored, inputs))
         metrics = metrics_of(inputs, fitted, scorer, scored, found)
     finally:
         scored.unpersist()
@@ -164,21 +168,66 @@ def fit(inputs: Inputs, training: DataFrame, empty_strings: bool) -> PipelineMod
 
 def outputs(scored: DataFrame, inputs: Inputs) -> DataFrame:
     """Of the scored rows what parity and metrics need."""
-    wanted = [*inputs.model.features, LABEL, FEATURES, *OUTPUTS]
+    wanted = [*inputs.model.features, LABEL, FEATURES, *OUTPUTS, PROBE]
     return scored.select(*[F.col(f"`{name}`") for name in wanted if name in scored.columns])
 
 
-def sample(scored: DataFrame, inputs: Inputs) -> tuple[list[dict[str, Any]], Scores]:
-    """Up to ``SAMPLE`` of the scored rows, as plain rows and as Spark scored them."""
-    collected = scored.limit(SAMPLE).collect()
+def parity_of(
+    inputs: Inputs,
+    fitted: PipelineModel,
+    scorer: RowScorer,
+    usable: DataFrame,
+    count: int,
+    arrays: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The report of ``parity.compare`` on a sample of all rows, held out or not, and on probes made from it.
+
+    ``probed`` adds to it how many probes of each kind were tried, of how many there are.
+
+    Args:
+        count: how many ``usable`` rows there are.
+        arrays: the scorer's own.
+
+    Raises:
+        ParityFailed: Spark and scorer differ.
+    """
+    real = sample(usable, inputs.model.features, count)
+    made, probed = probes(scorer.encoder, arrays, real.to_pylist(), beyond=takes_any_number(fitted.stages[-1]))
+    table = with_probes(real, made)
+    scored = transformed(fitted, usable.sparkSession.createDataFrame(table))
+    rows, spark, is_probe = answers(outputs(scored, inputs), inputs)
+    return compare(scorer, rows, spark, is_probe) | {"probed": probed}
+
+
+def takes_any_number(model: Any) -> bool:
+    """Whether a model takes numbers that training rows do not have: NaiveBayes wants 0 or more, or 0 and 1."""
+    return not isinstance(model, NaiveBayesModel) or model.getModelType() == "gaussian"
+
+
+def transformed(fitted: PipelineModel, rows: DataFrame) -> DataFrame:
+    """The rows as Spark scores them, without those that are zero in every place where the cosine is the measure: a
+    row without a direction has no answer of Spark's, nor of the scorer's."""
+    model = fitted.stages[-1]
+    if not (model.hasParam("distanceMeasure") and model.getDistanceMeasure() == "cosine"):
+        return fitted.transform(rows)
+    featured = PipelineModel(fitted.stages[:-1]).transform(rows)
+    directed = F.exists(vector_to_array(F.col(FEATURES)), lambda number: number != 0)
+    scored: DataFrame = model.transform(featured.filter(directed))
+    return scored
+
+
+def answers(scored: DataFrame, inputs: Inputs) -> tuple[list[dict[str, Any]], Scores, NDArray[np.bool_]]:
+    """The scored rows as plain rows, as Spark scored them, and which of them are probes."""
+    collected = scored.collect()
     rows = [{name: row[name] for name in inputs.model.features} for row in collected]
     prediction = np.array([row["prediction"] for row in collected], dtype=np.float64)
     has = scored.columns
-    return rows, Scores(
+    scores = Scores(
         prediction,
         raw=vectors(collected, "rawPrediction") if "rawPrediction" in has else None,
         probability=vectors(collected, "probability") if "probability" in has else None,
     )
+    return rows, scores, np.array([PROBE in has and row[PROBE] for row in collected], dtype=bool)
 
 
 def vectors(rows: list[Row], name: str) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,9 +24,12 @@ from tidemill.errors import ParityFailed, TrainingFailed
 from tidemill.rows import ARROW
 from tidemill.scoring import storage
 from tidemill.scoring.als import ITEM, AlsScorer, Factors, Places, als_scorer, packed
+from tidemill.scoring.parity import REPORT_IT, counted
 from tidemill.training import evaluate
 from tidemill.training.features import HELD, LABEL, Inputs, column
 from tidemill.training.outcome import SEED, Outcome
+from tidemill.training.probes import UNSEEN, Probes, spread
+from tidemill.training.sampling import PROBE, sample, with_probes
 from tidemill.training.spark import local
 from tidemill.training.survey import Found
 
@@ -32,7 +37,7 @@ RATING = "__rating"  # 1 in every row, for a model without ratings
 INDEX = {"user": "__user", "item": "__item"}
 LEAST_ID, MOST_ID = -(2**31), 2**31 - 1  # what Spark's ALS takes for an id
 
-SAMPLE = 1_000  # rows that scores are compared on
+MOST_IDS = 600  # users, and items, that probes are made of
 FOLDED_USERS = 50  # users whose factor is folded in again
 RANKED_USERS = 1_000
 RANKED = 10
@@ -99,10 +104,10 @@ def train_recommender(
     ratings = ratings_of(inputs, fitted, rows, users, items)
     export(scorer_path, inputs, fitted.stages[-1], users, items, ratings, titles)
     scorer = als_scorer(scoring.load(scorer_path))
+    parity = parity_of(inputs, scorer, fitted, rows, found) | compare_factors(scorer, ratings)
     on_training = not found.rows["holdout"]
     scored = fitted.transform(rows.filter(F.col(HELD) != on_training)).cache()
     try:
-        parity = compare(inputs, scorer, fitted, scored, users, items) | compare_factors(scorer, ratings)
         metrics = metrics_of(inputs, scorer, scored, ratings, found)
     finally:
         scored.unpersist()
@@ -255,31 +260,59 @@ def titled(ids: pa.Array, titles: pa.Table | None) -> pa.Table:
     return table
 
 
-def compare(
-    inputs: Inputs, scorer: AlsScorer, fitted: PipelineModel, scored: DataFrame, users: Trained, items: Trained
+def parity_of(
+    inputs: Inputs, scorer: AlsScorer, fitted: PipelineModel, rows: DataFrame, found: Found
 ) -> dict[str, Any]:
-    """``{"rows", "equal", "max_difference"}``: Spark's scores of up to ``SAMPLE`` rows against the scorer's, relative
-    to max(1, |Spark's|).
+    """The report on a sample of all pairs, rated in rows held out or not, and on probes: each user and each item.
 
     Raises:
-        ParityFailed: one differs by more than ``SCORE_TOLERANCE``.
+        ParityFailed: Spark's score of a pair and the scorer's differ by more than ``SCORE_TOLERANCE``, relative to
+            max(1, |Spark's|).
     """
-    model: ALSModel = fitted.stages[-1]
-    names = [model.getUserCol(), model.getItemCol(), "prediction"]
-    table = scored.select(*[column(name) for name in names]).limit(SAMPLE).toArrow()
-    numbers = [table[name].to_numpy() for name in names]
-    spark = numbers[2].astype(np.float64)
-    ours = scorer.predict(users.places(numbers[0]), items.places(numbers[1])).astype(np.float64)
+    names = [str(inputs.model.user), str(inputs.model.item)]
+    real = sample(rows, names, found.usable)
+    made, probed = pair_probes(inputs, scorer)
+    scored = fitted.transform(rows.sparkSession.createDataFrame(with_probes(real, made)))
+    table = scored.select(*[column(name) for name in names], "prediction", PROBE).toArrow()
+    return compare(scorer, table, names) | {"probed": probed}
+
+
+def pair_probes(inputs: Inputs, scorer: AlsScorer) -> Probes:
+    """Up to ``MOST_IDS`` users and as many items, paired, and a user and an item that are not known."""
+    roles = {str(inputs.model.user): scorer.users, str(inputs.model.item): scorer.items}
+    ids = {name: spread(list(known), MOST_IDS) for name, known in roles.items()}
+    own = {name: int if inputs.kinds[name] == "int" else str for name in roles}
+    strange = {name: unknown_id(known, inputs.kinds[name]) for name, known in roles.items()}
+    most = max(map(len, ids.values()))
+    pairs = [{name: some[place % len(some)] for name, some in ids.items()} for place in range(most)]
+    pairs += [strange, *(pairs[0] | {name: one} for name, one in strange.items())]
+    probed = {"ids": [sum(map(len, some.values())) for some in (ids, roles)]}
+    return Probes([{name: own[name](one) for name, one in pair.items()} for pair in pairs], probed)
+
+
+def unknown_id(known: Mapping[str, int], kind: str) -> str:
+    """An id, as text, that is none of these."""
+    names = (str(number) if kind == "int" else f"{UNSEEN} {number}" for number in count())
+    return next(name for name in names if name not in known)
+
+
+def compare(scorer: AlsScorer, scored: pa.Table, names: Sequence[str]) -> dict[str, Any]:
+    """``parity.counted`` of pairs that Spark has scored, each looked up by its ids as a request is."""
+    users, items = (
+        np.array([known.get(one, -1) for one in scored[name].cast(pa.string()).to_pylist()], dtype=np.intp)
+        for name, known in zip(names, (scorer.users, scorer.items), strict=True)
+    )
+    spark = scored["prediction"].to_numpy().astype(np.float64)
+    ours = scorer.predict(users, items).astype(np.float64)
     differences = np.abs(ours - spark) / np.maximum(1.0, np.abs(spark))
     differences[np.isnan(ours) & np.isnan(spark)] = 0.0
     equal = differences <= SCORE_TOLERANCE  # NaN is not
-    report = {"rows": len(spark), "equal": int(equal.sum()), "max_difference": greatest(differences)}
     if not equal.all():
         place = int(np.argmin(equal))
         raise differing(
-            inputs.name, f"the score of {int((~equal).sum())} of {len(spark)} rows", spark[place], ours[place]
+            scorer.model, f"the score of {int((~equal).sum())} of {len(spark)} rows", spark[place], ours[place]
         )
-    return report
+    return counted(equal, greatest(differences), scored[PROBE].to_numpy())
 
 
 def compare_factors(scorer: AlsScorer, ratings: Ratings) -> dict[str, Any]:
@@ -290,7 +323,7 @@ def compare_factors(scorer: AlsScorer, ratings: Ratings) -> dict[str, Any]:
         ParityFailed: one differs by more than ``FACTOR_TOLERANCE``.
     """
     training = ratings.take(~ratings.held)
-    chosen = spread(len(scorer.users), FOLDED_USERS)
+    chosen = spread(range(len(scorer.users)), FOLDED_USERS)
     differences = np.array([factor_difference(scorer, training.of(user), user) for user in chosen])
     report = {"fold_ins": len(chosen), "max_fold_in_difference": greatest(differences)}
     if not (differences <= FACTOR_TOLERANCE).all():
@@ -312,13 +345,8 @@ def greatest(differences: NDArray[np.float64]) -> float:
 def differing(model: str, what: str, spark: object, scorer: object) -> ParityFailed:
     return ParityFailed(
         f"the scorer of {model} differs from Spark in {what}: Spark {spark}, scorer {scorer}",
-        "this is a fault in Tidemill or a damaged file: the generation is not published; please report it",
+        REPORT_IT,
     )
-
-
-def spread(count: int, most: int) -> Places:
-    """Up to ``most`` places among ``count``, evenly apart."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp))
 
 
 def metrics_of(
@@ -356,7 +384,7 @@ def ranking(scorer: AlsScorer, ratings: Ratings, wanted: Ratings, scored: DataFr
     liked = wanted.take(wanted.values > 0)
     users = np.unique(liked.users)
     predicted, labels = [], []
-    for user in users[spread(len(users), RANKED_USERS)]:
+    for user in spread(users.tolist(), RANKED_USERS):
         known = training.of(user).items if wanted.held.any() else np.zeros(0, dtype=np.intp)
         own = np.setdiff1d(liked.of(user).items, known)
         if len(own):

@@ -31,7 +31,7 @@ from tidemill import scoring
 from tidemill.errors import ParityFailed, TrainingFailed
 from tidemill.scoring.features import Encoded
 from tidemill.scoring.neighbours import Nearest, NeighboursScorer
-from tidemill.scoring.parity import TOLERANCE, difference
+from tidemill.scoring.parity import REPORT_IT, TOLERANCE, counted, difference
 from tidemill.scoring.storage import Array, write
 from tidemill.scoring.text import PLURALS, SPARK_WORD, TextScorer, words_of
 from tidemill.training.evaluate import Metrics
@@ -39,21 +39,16 @@ from tidemill.training.export import export
 from tidemill.training.export.arrays import values
 from tidemill.training.features import FEATURES, HELD, Inputs, Stage, column, stages
 from tidemill.training.outcome import SEED, Outcome
+from tidemill.training.probes import UNSEEN, Probes, probes, spread
+from tidemill.training.sampling import PROBE, sample, with_probes
 from tidemill.training.spark import local
 from tidemill.training.survey import Found
 
 HASHES, DISTANCE, ROW = "__hashes", "__distance", "__row"
 WORDS, FOLDED, COUNTS = "__words", "__folded", "__counts"
 
-SAMPLE = 1_000  # rows that a scorer is compared with Spark on
-QUERIES = 3  # of these rows, for which Spark is asked for those near them
-
-
-class Compared(NamedTuple):
-    """A scorer beside Spark: the parity report, and the metrics of the rows that were looked at."""
-
-    parity: dict[str, Any]
-    metrics: Metrics
+QUERIES = 3  # rows for which Spark is asked for those near them
+MOST_WORDS = 600
 
 
 def train_similar(inputs: Inputs, usable: DataFrame, found: Found, spark_path: Path, scorer_path: Path) -> Outcome:
@@ -70,13 +65,32 @@ def train_similar(inputs: Inputs, usable: DataFrame, found: Found, spark_path: P
     seconds = time.perf_counter() - began
     way.export(scorer_path, inputs, fitted, found.seen)
     fitted.write().overwrite().save(local(spark_path))
-    sample = (held if found.rows["holdout"] else training).limit(SAMPLE)
-    scored = fitted.transform(sample.withColumn(ROW, F.monotonically_increasing_id())).cache()
+    scorer = scoring.load(scorer_path)
+    parity = parity_of(scorer, inputs, fitted, usable, found)
+    judged, count = (held, found.rows["holdout"]) if found.rows["holdout"] else (training, found.rows["train"])
+    metrics = way.metrics(scorer, sample(judged, inputs.model.features, count))
+    return Outcome(metrics_of(metrics, found), seconds, parity)
+
+
+def parity_of(scorer: Any, inputs: Inputs, fitted: PipelineModel, usable: DataFrame, found: Found) -> dict[str, Any]:
+    """The report on a sample of all rows, held out or not, and on probes: see ``fitting.parity_of``."""
+    way = WAYS[inputs.estimator_kind]
+    real = sample(usable, inputs.model.features, found.usable)
+    made, probed = way.probes(scorer, real)
+    rows = usable.sparkSession.createDataFrame(with_probes(real, made))
+    scored = fitted.transform(rows.withColumn(ROW, F.monotonically_increasing_id())).cache()
     try:
-        compared = way.compare(scoring.load(scorer_path), inputs, fitted, scored)
+        return way.compare(scorer, inputs, fitted, scored) | {"probed": probed}
     finally:
         scored.unpersist()
-    return Outcome(metrics_of(compared.metrics, found), seconds, compared.parity)
+
+
+def probes_in(scored: pa.Table) -> NDArray[np.bool_]:
+    """(n,): which of the rows are probes."""
+    if PROBE not in scored.column_names:
+        return np.zeros(len(scored), dtype=bool)
+    made: NDArray[np.bool_] = scored[PROBE].to_numpy()
+    return made
 
 
 def metrics_of(metrics: Metrics, found: Found) -> Metrics:
@@ -97,13 +111,20 @@ def neighbour_stages(inputs: Inputs, empty_strings: bool) -> list[Stage]:
     ]
 
 
-def compare_neighbours(scorer: NeighboursScorer, inputs: Inputs, fitted: PipelineModel, scored: DataFrame) -> Compared:
+def neighbour_probes(scorer: NeighboursScorer, real: pa.Table) -> Probes:
+    return probes(scorer.encoder, {}, real.to_pylist(), beyond=True)
+
+
+def compare_neighbours(
+    scorer: NeighboursScorer, inputs: Inputs, fitted: PipelineModel, scored: DataFrame
+) -> dict[str, Any]:
     """The hashes of all rows, and for some of them which rows share a bucket with it, and how far off they are.
 
     A row on the edge of a bucket, within the tolerance, may be on either side of it: rounding decides. To find
     neighbours both take Spark's hashes, so that such a row changes nothing.
     """
-    table = scored.select(*[column(name) for name in inputs.model.features], HASHES, ROW).toArrow()
+    wanted = [*inputs.model.features, HASHES, ROW, PROBE]
+    table = scored.select(*[column(name) for name in wanted if name in scored.columns]).toArrow()
     encoded, _ = scorer.encoder.table(table)
     hashes = hashes_of(table)
     equal = same_buckets(scorer.projections(encoded), hashes)
@@ -115,10 +136,14 @@ def compare_neighbours(scorer: NeighboursScorer, inputs: Inputs, fitted: Pipelin
         query = Encoded(encoded.numbers[[place]], [codes[[place]] for codes in encoded.codes])
         ours = searched.nearest(query, hashes[[place]], max(1, len(spark)))
         furthest.append(apart(rows[ours.places], ours, spark))
-    report = {"rows": len(rows), "equal": int(equal.sum()), "max_difference": max(furthest, default=0.0)}
+    report = counted(equal, max(furthest, default=0.0), probes_in(table))
     if not (equal.all() and report["max_difference"] <= TOLERANCE):
         raise differs(scorer, report, "bucket, or in what shares it")
-    return Compared(report, {"candidate_share": candidate_share(hashes)})
+    return report
+
+
+def neighbour_metrics(scorer: NeighboursScorer, rows: pa.Table) -> Metrics:
+    return {"candidate_share": candidate_share(scorer.hashes(scorer.encoder.table(rows)[0]))}
 
 
 def hashes_of(table: pa.Table) -> Array:
@@ -202,24 +227,33 @@ def export_text(path: Path, inputs: Inputs, fitted: PipelineModel, seen: Mapping
     write(path, document, {"idf": values(fitted.stages[-1].idf)[order]})
 
 
-def compare_text(scorer: TextScorer, inputs: Inputs, fitted: PipelineModel, scored: DataFrame) -> Compared:
+def text_probes(scorer: TextScorer, real: pa.Table) -> Probes:
+    """Texts of one word: words of training, as they are and in the plural, one never seen, and none."""
+    words = spread(list(scorer.places), MOST_WORDS)
+    texts = [*words, *(f"{word}s" for word in words), UNSEEN, ""]
+    return Probes([{scorer.column: text} for text in texts], {"words": [len(words), len(scorer.places)]})
+
+
+def compare_text(scorer: TextScorer, inputs: Inputs, fitted: PipelineModel, scored: DataFrame) -> dict[str, Any]:
     """The TF-IDF vectors of all rows, word by word."""
-    collected = scored.select(column(scorer.column).alias("text"), FEATURES).collect()
+    is_probe = F.col(PROBE) if PROBE in scored.columns else F.lit(False)
+    collected = scored.select(column(scorer.column).alias("text"), FEATURES, is_probe.alias(PROBE)).collect()
     texts = [row["text"] for row in collected]
     places = np.array([scorer.places[word] for word in fitted.stages[-2].vocabulary])
     spark = by_place([row[FEATURES] for row in collected], places)
     furthest = np.array(abs(scorer.weights(texts) - spark).max(axis=1).todense()).ravel()
     equal = furthest <= TOLERANCE * np.maximum(1.0, np.array(spark.max(axis=1).todense()).ravel())
-    report = {
-        "rows": len(texts),
-        "equal": int(equal.sum()),
-        "max_difference": float(furthest.max(initial=0.0)),
-    }
+    made = np.array([row[PROBE] for row in collected], dtype=bool)
+    report = counted(equal, float(furthest.max(initial=0.0)), made)
     if not equal.all():
         raise differs(scorer, report, "TF-IDF vector")
-    words = [word for text in texts for word in words_of(text)]
+    return report
+
+
+def text_metrics(scorer: TextScorer, rows: pa.Table) -> Metrics:
+    words = [word for text in rows[scorer.column].to_pylist() for word in words_of(text)]
     unknown = sum(len(scorer.unknown(word)) for word in words)
-    return Compared(report, {"known_words": 1.0 - unknown / len(words) if words else None})
+    return {"known_words": 1.0 - unknown / len(words) if words else None}
 
 
 def by_place(vectors: Sequence[Any], places: NDArray[np.intp]) -> sparse.csr_array:
@@ -231,22 +265,25 @@ def by_place(vectors: Sequence[Any], places: NDArray[np.intp]) -> sparse.csr_arr
 
 
 def differs(scorer: scoring.Scorer, report: Mapping[str, Any], what: str) -> ParityFailed:
+    compared = report["rows"] + report["probes"]
     return ParityFailed(
-        f"the scorer of {scorer.model} differs from Spark on {report['rows'] - report['equal']} of {report['rows']} "
-        f"rows in their {what}, by up to {report['max_difference']:.3g}",
-        "this is a fault in Tidemill or a damaged file: the generation is not published; please report it",
+        f"the scorer of {scorer.model} differs from Spark on {compared - report['equal'] - report['probes_equal']} of "
+        f"{compared} rows in their {what}, by up to {report['max_difference']:.3g}",
+        REPORT_IT,
     )
 
 
 class Way(NamedTuple):
-    """How a kind of model is made: its stages, its scorer file, and its comparison with Spark."""
+    """How a kind of model is made: its stages, its scorer file, the probes and the comparison with Spark, metrics."""
 
     stages: Callable[[Inputs, bool], list[Stage]]
     export: Callable[[Path, Inputs, PipelineModel, Mapping[str, Any]], None]
-    compare: Callable[..., Compared]
+    probes: Callable[[Any, pa.Table], Probes]
+    compare: Callable[..., dict[str, Any]]
+    metrics: Callable[[Any, pa.Table], Metrics]
 
 
 WAYS = {
-    "neighbours": Way(neighbour_stages, export, compare_neighbours),
-    "text": Way(text_stages, export_text, compare_text),
+    "neighbours": Way(neighbour_stages, export, neighbour_probes, compare_neighbours, neighbour_metrics),
+    "text": Way(text_stages, export_text, text_probes, compare_text, text_metrics),
 }

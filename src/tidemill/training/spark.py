@@ -57,8 +57,11 @@ SETTINGS = {
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
-# On this machine alone: nothing is reached from outside, and what never leaves memory need not be packed.
+# On this machine alone: nothing is reached from outside, and what never leaves memory need not be packed. Other users
+# of the machine reach loopback ports too, so Spark asks each connection for a secret. It makes that secret itself and
+# keeps it in its memory: none is in a file, in an environment variable or on a command line.
 OWN_MACHINE = {
+    "spark.authenticate": "true",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.broadcast.compress": "false",
@@ -68,6 +71,7 @@ OWN_MACHINE = {
 # What a shell may hold that would start another Spark than the one installed here, or this one with other settings.
 FOREIGN = ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "PYSPARK_PIN_THREAD")
 SECONDS_TO_END = 2.0
+GLOB_SIGNS = "\\*?[]{}"
 
 
 def session(master: str | None, folder: Path, logs: Path, little: bool = False) -> SparkSession:
@@ -98,14 +102,17 @@ def session(master: str | None, folder: Path, logs: Path, little: bool = False) 
 
 
 def settings(master: str | None, folder: Path, logs: Path, little: bool) -> dict[str, str]:
-    """Spark's settings; its log's configuration is written into ``folder``."""
+    """Spark's settings; its log's configuration is written into ``folder``.
+
+    What a cluster asks its driver for, a secret among it, is the matter of the user's own Spark configuration.
+    """
     log4j = folder / "log4j2.properties"
     log4j.write_text(LOG4J.format(file=logs / "spark.log"), encoding="utf-8")
     jvm = (*JVM_OPTIONS, *QUICK_JVM_OPTIONS) if little else JVM_OPTIONS
     options = [*jvm, f'-Dlog4j2.configurationFile="{log4j.as_uri()}"', f'-Djava.io.tmpdir="{folder}"']
     return {
         **SETTINGS,
-        **({} if master else OWN_MACHINE),
+        **(OWN_MACHINE if is_own_machine(master) else {}),
         **(QUICK if little else {}),
         "spark.app.name": "tidemill",
         "spark.master": master or "local[*]",
@@ -115,14 +122,29 @@ def settings(master: str | None, folder: Path, logs: Path, little: bool) -> dict
     }
 
 
+def is_own_machine(master: str | None) -> bool:
+    """Whether Spark runs in its driver alone, whose ports no other machine has to reach."""
+    return master is None or master == "local" or master.startswith("local[")
+
+
 def local(path: Path) -> str:
     """A path of this machine as Spark writes to it: whatever a cluster's default file system is, and unencoded."""
     return f"file://{path}"
 
 
 def local_pattern(path: Path) -> str:
-    """A path of this machine as Spark reads from it, which takes it for a glob pattern."""
-    return local(path).translate({ord(sign): f"\\{sign}" for sign in "\\*?[]{}"})
+    """A path of this machine as Spark reads from it, which takes it for a glob pattern.
+
+    Raises:
+        TrainingFailed: Hadoop has no pattern for it: it takes what stands before a colon for a scheme.
+    """
+    text = local(path)
+    if ":" in str(path) and any(sign in text for sign in GLOB_SIGNS):
+        raise TrainingFailed(
+            f"Spark can't read from {path}, as that has both a colon and one of {GLOB_SIGNS}",
+            "rename the folder, then start the run again",
+        )
+    return text.translate({ord(sign): f"\\{sign}" for sign in GLOB_SIGNS})
 
 
 def end(spark: SparkSession) -> None:

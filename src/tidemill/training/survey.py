@@ -33,6 +33,11 @@ class Found:
     holds_out: bool
     empty_strings: bool
 
+    @property
+    def usable(self) -> int:
+        """How many rows the model can use, held out or not."""
+        return self.rows["train"] + self.rows["holdout"]
+
     def check(self, inputs: Inputs) -> None:
         """Raise TrainingFailed where there is nothing to train on, or the label is not what Spark takes for a class."""
         if not self.rows["train"]:

@@ -17,6 +17,7 @@ from tidemill.catalog import Batch, TrainedModel
 from tidemill.errors import SparkDied, TrainingFailed
 from tidemill.failpoints import Steps, failpoint
 from tidemill.files import disk_errors
+from tidemill.inventory import take_inventory
 from tidemill.run import Run, check_batch, side_table
 from tidemill.stage import Stage
 from tidemill.training import spark as sparks
@@ -91,15 +92,18 @@ class Trainer:
         self.published = 0
 
     def take_up(self) -> None:
-        """Go on from an earlier trainer: what it published stands; what it left half done, or failed, is done again."""
-        published = {one.generation for one in self.catalog.generations(state="published")}
+        """Go on from an earlier trainer: what it published stands; what it left half done, or failed, is done again.
+
+        Raises:
+            CatalogError: the run folder and its catalog do not belong together; nothing was removed.
+        """
+        leftovers = take_inventory(self.run.folder, self.catalog).generation_leftovers
+        published = set(self.catalog.generation_numbers("published"))
         self.done, self.published = published, len(published)
         with disk_errors(f"the folder {self.run.generations}"):
-            for path in files.orphans(self.run.generations):
-                shutil.rmtree(path)
-            for path in self.run.generations.iterdir():
-                if path.name.isdecimal() and int(path.name) not in published:
-                    shutil.rmtree(path)
+            for name in leftovers:
+                self.stage.log.info("removed what was never published", name=name)
+                files.remove(self.run.folder / name)
 
     def is_done(self) -> bool:
         """Whether the stream has ended and each of its batches has its generation."""
@@ -149,14 +153,12 @@ class Trainer:
 
     def earlier(self, number: int) -> dict[str, Earlier]:
         """Each model's scorer in the newest generation published before ``number``, whenever that one was trained."""
-        for before in range(number - 1, 0, -1):
-            found = self.catalog.generation(before) if before in self.done else None
-            if found is not None and found.state == "published":
-                return {
-                    name: Earlier(before, self.run.folder / model.scorer_path, model.sha256)
-                    for name, model in found.models.items()
-                }
-        return {}
+        before = self.catalog.newest_generation(before=number)
+        found = self.catalog.generation(before) if before else None
+        return {
+            name: Earlier(before, self.run.folder / model.scorer_path, model.sha256)
+            for name, model in (found.models if found else {}).items()
+        }
 
     @contextmanager
     def cached(self, batches: list[Batch]) -> Iterator[DataFrame]:

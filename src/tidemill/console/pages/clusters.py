@@ -9,6 +9,7 @@ import streamlit as st
 
 from tidemill.console import cluster_charts, cluster_tables, describe, forms, geo, movement, widgets
 from tidemill.console.shell import api, told
+from tidemill.console.words import plain
 
 POINTS = 1500
 Document = Mapping[str, Any]
@@ -58,7 +59,7 @@ def sentences(profile: Document, columns: describe.Columns) -> None:
     shares = cluster_tables.shares(profile["clusters"])
     lines = [
         f"- **Cluster {one['cluster']}**, {one['size']:,} rows ({shares[one['cluster']]}): "
-        f"{forms.plain(found[one['cluster']])}"
+        f"{plain(found[one['cluster']])}"
         for one in profile["clusters"]
     ]
     st.markdown("\n".join(lines))

@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from tidemill.console import answers, forms, widgets
+from tidemill.console import answers, widgets
 from tidemill.console.asking import asked, asked_text, example, show_curl
 from tidemill.console.shell import api, told
+from tidemill.console.words import plain
 
 TOP = 10
 FOUND = 20  # titles of a search
@@ -89,7 +90,7 @@ def for_ratings(model: Document, rated: Rated) -> None:
         table(answer, "score", f"{name} recommended")
         titles = {item: answers.item_title(one) for item, one in rated.items()}
         for remark in answers.remarks(answer, titles):
-            st.caption(forms.plain(remark))
+            st.caption(plain(remark))
     show_curl("POST", path, document=document)
 
 
@@ -97,13 +98,15 @@ def rating_of(model: Document, item: str, one: dict[str, Any], rated: Rated) -> 
     """A line of the list: the title with its rating, and a button that takes it away."""
     name, title = model["model"], answers.item_title(one)
     line, away = st.columns([4, 1], vertical_alignment="bottom")
-    away.button("Remove", on_click=take_away, args=(rated, item), key=f"{name} remove {item}", help=f"Remove {title}")
+    away.button(
+        "Remove", on_click=take_away, args=(rated, item), key=f"{name} remove {item}", help=f"Remove {plain(title)}"
+    )
     if model["rating"] is None:
-        line.write(title)
+        line.markdown(plain(title))
         return 1.0
     least, most, step = STARS
     stars = line.slider(
-        title, least, most, FIRST, step, format="%.1f stars", key=f"{name} stars {item}", persist_state="session"
+        plain(title), least, most, FIRST, step, format="%.1f stars", key=f"{name} stars {item}", persist_state="session"
     )
     return float(stars)
 
@@ -113,7 +116,7 @@ def like_item(name: str, item: dict[str, Any] | None) -> None:
     if item is None:
         st.caption("Find a title, and choose “Show similar items”.")
         return
-    st.caption(f"Like {answers.item_title(item)}:")
+    st.caption(f"Like {plain(answers.item_title(item))}:")
     path = f"/models/{name}/similar/{quote(str(item['item']), safe='')}"
     with told():
         table(api().get(path, top=TOP), "similarity", f"{name} alike")

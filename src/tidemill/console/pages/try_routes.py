@@ -13,13 +13,14 @@ from tidemill.console.asking import asked, show_curl
 from tidemill.console.client import Refused
 from tidemill.console.openapi_forms import Operation, Request
 from tidemill.console.shell import api
+from tidemill.console.words import plain
 
 
 def show(pipeline: Mapping[str, Any]) -> None:
     found = {one.name: one for one in openapi_forms.operations(pipeline["routes"], api().get("/openapi.json"))}
     name = st.selectbox("Route", list(found), key="route", bind="query-params")
     operation = found[name]
-    st.caption(operation.description)
+    st.caption(plain(operation.description))
     with st.form(f"route {name}"):
         values = widgets.draw([one.field for one in operation.asked], name)
         pressed = st.form_submit_button("Send", type="primary")
@@ -39,7 +40,7 @@ def made(operation: Operation, values: Mapping[str, Any]) -> Request | None:
     try:
         return openapi_forms.request(operation, values)
     except ValueError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(error), icon=":material/error:")
         return None
 
 

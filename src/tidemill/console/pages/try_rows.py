@@ -11,6 +11,7 @@ import streamlit as st
 from tidemill.console import answer_charts, answers, forms, widgets
 from tidemill.console.asking import asked, asked_text, column_titles, example, show_curl, title, units
 from tidemill.console.shell import api, told
+from tidemill.console.words import plain
 
 PAGE = 50  # generations at a time
 Document = Mapping[str, Any]
@@ -35,8 +36,9 @@ def show(pipeline: Document, model: Document) -> None:
 def newest(pipeline: Document, model: Document, row: dict[str, Any]) -> None:
     path = f"/models/{model['model']}/predict"
     answer = api().post(path, row)
-    st.metric(target(pipeline, model), answers.headline(answer, units(pipeline["columns"], model["label"])))
-    st.caption(f"The answer of generation {answer['generation']}, the newest. " + (answers.unseen(answer) or ""))
+    headline = answers.headline(answer, units(pipeline["columns"], model["label"]))
+    st.metric(plain(target(pipeline, model)), plain(headline))
+    st.caption(f"The answer of generation {answer['generation']}, the newest. " + plain(answers.unseen(answer) or ""))
     rows = answers.probabilities(answer, model["labels"])
     if rows:
         st.altair_chart(answer_charts.bars(rows, target(pipeline, model)), width="stretch", key="probabilities")
@@ -92,7 +94,7 @@ def forget_last(pages: list[int]) -> None:
 def by_key(pipeline: Document, model: Document) -> None:
     """The prediction for a row that was streamed."""
     called, name = title(pipeline["columns"], pipeline["key"]), model["model"]
-    st.subheader(f"A row of the stream, by its {called}", anchor=False)
+    st.subheader(f"A row of the stream, by its {plain(called)}", anchor=False)
     wanted = asked_text(f"{name} key", called, example(model, "key"), "Look up")
     if not wanted:
         return

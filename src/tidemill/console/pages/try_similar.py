@@ -11,6 +11,7 @@ import streamlit as st
 from tidemill.console import answers, forms, widgets
 from tidemill.console.asking import asked, asked_text, column_titles, example, show_curl, title
 from tidemill.console.shell import api, told
+from tidemill.console.words import plain
 
 TOP = 10
 Document = Mapping[str, Any]
@@ -50,14 +51,14 @@ def found(pipeline: Document, answer: Document, words: bool, key: str) -> None:
     told_of = (
         f"{len(rows)} rows of generation {answer['generation']}, the {'most alike' if words else 'nearest'} first."
     )
-    unknown = f" Not seen in training: {', '.join(map(str, answer['unknown']))}." if answer["unknown"] else ""
+    unknown = f" Not seen in training: {plain(', '.join(map(str, answer['unknown'])))}." if answer["unknown"] else ""
     st.caption(told_of + unknown)
 
 
 def by_key(pipeline: Document, model: Document, words: bool) -> None:
     """Rows like one that was streamed."""
     called, name = title(pipeline["columns"], pipeline["key"]), model["model"]
-    st.subheader(f"Rows like one of the stream, by its {called}", anchor=False)
+    st.subheader(f"Rows like one of the stream, by its {plain(called)}", anchor=False)
     wanted = asked_text(f"{name} key", called, example(model, "key"), "Find rows like it")
     if not wanted:
         return

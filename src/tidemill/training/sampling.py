@@ -1,0 +1,54 @@
+"""A sample of a generation's rows that depends on what they hold, not on the order they came in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
+
+from tidemill.training.features import column
+
+SAMPLE = 1_000
+MARGIN = 2  # so many times the rows wanted are looked at, as the share below a hash is not met exactly
+WIDEN = 64
+LEAST_HASH, HASHES = -(2**63), 2**64
+HASH, PROBE = "__hash", "__probe"
+
+
+def sample(rows: DataFrame, names: Sequence[str], count: int, most: int = SAMPLE) -> pa.Table:
+    """Up to ``most`` rows that differ in the columns ``names``: those of the least hashes (Spark's ``xxhash64``).
+
+    So the same rows give the same sample, whatever their order, and each has the same chance. Rows above a hash are
+    left out before they are compared: nothing is sorted or sent around but a few thousand rows, unless most are equal.
+
+    Args:
+        count: how many rows there are.
+    """
+    content = rows.select(*[column(name) for name in names])
+    share = MARGIN * most / max(1, count)
+    while True:
+        different = content.filter(is_below(names, share)).distinct()
+        least = different.withColumn(HASH, content_hash(names)).orderBy(HASH).limit(most)
+        table: pa.Table = least.drop(HASH).toArrow()
+        if len(table) == most or share >= 1:
+            return table
+        share *= WIDEN
+
+
+def content_hash(names: Sequence[str]) -> Column:
+    return F.xxhash64(*[column(name) for name in names])
+
+
+def is_below(names: Sequence[str], share: float) -> Column:
+    """Whether a row is among the ``share`` of all possible hashes that are the least."""
+    return F.lit(True) if share >= 1 else content_hash(names) < F.lit(LEAST_HASH + int(share * HASHES))
+
+
+def with_probes(real: pa.Table, made: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Real rows and then probes of the same columns; ``PROBE`` says which is which."""
+    probes = pa.Table.from_pylist([dict(row) for row in made], schema=real.schema)
+    flags = pa.array([False] * len(real) + [True] * len(made), pa.bool_())
+    return pa.concat_tables([real, probes]).append_column(PROBE, flags)
