@@ -619,7 +619,6 @@ class Catalog:
                 "digest": said[partition].digest if said else None,
             }
             for partition, offset in offsets.items()
-            for end in [(said or {}).get(partition)]
         ]
         with self.engine.begin() as connection:
             connection.execute(sa.insert(ended), ends)
