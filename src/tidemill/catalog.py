@@ -692,8 +692,8 @@ class Catalog:
         """The state of each generation above number ``after``, in order. Cheap, however many there are."""
         query = sa.select(generations.c.generation, generations.c.state).where(generations.c.generation > after)
         with self._readable(), self.engine.connect() as connection:
-            rows = connection.execute(query.order_by(generations.c.generation))
-            return {row.generation: row.state for row in rows}
+            rows = connection.execute(query.order_by(generations.c.generation)).all()
+            return {row[0]: row[1] for row in rows}
 
     def generations_among(self, numbers: Sequence[int]) -> list[Generation]:
         """The generations of these numbers, in order."""
