@@ -24,7 +24,7 @@ SWITCHES = (
     "--disable-sync",
 )
 WIDE, PHONE = 1400, 400
-WAIT_MS = 90_000  # for an event on a machine with much else to do
+WAIT_MS = 15_000  # for an event on a machine with much else to do
 TALLEST = 2200
 SCREENSHOTS = "TIDEMILL_SCREENSHOTS"  # the folder to write them to, if set
 OVERFLOW = """() => [document.documentElement, ...document.querySelectorAll('.stMain')]
@@ -115,7 +115,8 @@ class Visit:
 def visiting(
     browser: Browser, address: str, width: int = WIDE, dark: bool = False, key: str | None = None
 ) -> Iterator[Visit]:
-    """A visitor with a window so wide, who has the ``key`` where the browser asks for a password. If the visit ends well, all that :meth:`Visit.assert_well` says holds."""
+    """A visitor with a window so wide, who gives the ``key`` where the browser asks for a password. If the visit ends
+    well, all that :meth:`Visit.assert_well` says holds."""
     context = browser.new_context(
         viewport={"width": width, "height": 900},
         color_scheme="dark" if dark else "light",

@@ -4,7 +4,7 @@ with them step by step, whatever the order of events, without a broker and witho
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tidemill.batches.reader import POLL_SECONDS, End
@@ -34,6 +34,8 @@ class MemoryMessage:
     stamp: int
     content: bytes | None
     mark: Literal["claim", "end"] | None = None
+    kind: int = CREATE_TIME
+    end: End = field(default_factory=End)
 
     def partition(self) -> int:
         return self.place[0]
@@ -42,7 +44,7 @@ class MemoryMessage:
         return self.place[1]
 
     def timestamp(self) -> tuple[int, int]:
-        return CREATE_TIME, self.stamp
+        return self.kind, self.stamp
 
     def value(self) -> bytes | None:
         return self.content
@@ -55,10 +57,18 @@ class MemoryLog:
         self.logs: list[list[MemoryMessage | None]] = [[] for _ in range(partitions)]
 
     def append(
-        self, partition: int, value: bytes | None, stamp: int, mark: Literal["claim", "end"] | None = None
+        self,
+        partition: int,
+        value: bytes | None,
+        stamp: int,
+        mark: Literal["claim", "end"] | None = None,
+        *,
+        kind: int = CREATE_TIME,
+        end: End | None = None,
     ) -> MemoryMessage:
-        """Add a message; ``stamp`` is in milliseconds."""
-        message = MemoryMessage((partition, len(self.logs[partition])), stamp, value, mark)
+        """Add a message; ``stamp`` is in milliseconds, ``kind`` is Kafka's kind of it, ``end`` what an end marker
+        says."""
+        message = MemoryMessage((partition, len(self.logs[partition])), stamp, value, mark, kind, end or End())
         self.logs[partition].append(message)
         return message
 
@@ -141,7 +151,7 @@ class MemoryReader:
         """There is no other log."""
 
     def end_of(self, message: MemoryMessage) -> End | None:
-        return End() if message.mark == "end" else None
+        return message.end if message.mark == "end" else None
 
     def is_claim(self, message: MemoryMessage) -> bool:
         return message.mark == "claim"

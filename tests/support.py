@@ -7,11 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from tidemill.catalog import Catalog
+
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
 SMART_HOME = DATA / "smart-home" / "smart_home_device_usage_data.csv"
 
 T = TypeVar("T")
+
+
+def assert_account_closed(catalog: Catalog) -> None:
+    """The rows read of each partition are those that its end marker says were sent, by number and digest, and each of
+    them is in a sealed batch or in the rejects."""
+    accounts = catalog.closing_account()
+    assert accounts, "the stream has not ended"
+    for partition, account in accounts.items():
+        assert (account.read, account.read_digest) == (account.sent, account.sent_digest), partition
+    totals = catalog.totals()
+    sent = sum(account.sent or 0 for account in accounts.values())
+    assert totals["rows"] <= sent <= totals["rows"] + totals["rejected"]
 
 
 def wait_for(look: Callable[[], T], what: str, seconds: float = 60.0) -> T:

@@ -48,9 +48,10 @@ def insert(run: Run, failed: set[int]) -> None:
         | {"generation": newest}
         for name in MODELS
     ]
+    rows: tuple[list[dict[str, Any]], ...] = (batches, spans, generations, models)
     tables = (catalog.batches, catalog.batch_partitions, catalog.generations, catalog.models)
     with run.catalog.engine.begin() as connection:
-        for table, values in zip(tables, (batches, spans, generations, models), strict=True):
+        for table, values in zip(tables, rows, strict=True):
             connection.execute(sa.insert(table), values)
         names = [column.name for column in catalog.models.c]
         generations_of, models_of = catalog.generations, catalog.models

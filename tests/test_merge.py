@@ -29,11 +29,11 @@ def test_what_may_still_come_earlier_is_waited_for() -> None:
     merge.add([Message(0, 10), Message(0, 20)], now=0)
     assert merge.take(set(), now=100) == []
     merge.add([Message(1, 15)], now=0)
-    assert merge.take(set(), now=100) == [Message(0, 10)]
+    assert merge.take(set(), now=100) == [Message(0, 10), Message(1, 15)]
+    merge.add([Message(0, 20)], now=0)
+    assert merge.take(set(), now=100) == []
     merge.end(1)
-    assert merge.take(set(), now=100) == [Message(1, 15)]
-    merge.end(0)
-    assert merge.take(set(), now=100) == [Message(0, 20)]
+    assert merge.take(set(), now=100) == [Message(0, 20), Message(0, 20)]
 
 
 def test_a_partition_that_was_read_to_its_end_holds_back_for_a_moment_only() -> None:
@@ -95,3 +95,88 @@ def fetched(logs: dict[int, list[Message]], steps: list[int]) -> list[Message]:
                 del left[partition]
             taken += merge.take(set(), now=0)
     return taken
+
+
+@given(st.data())
+def test_there_is_always_progress(data: st.DataObject) -> None:
+    """Whatever the clocks do, some open partition has nothing waiting, so it is read on; and the order is that of each
+    partition's newest time so far."""
+    count = data.draw(st.integers(2, 5))
+    logs = [
+        [Message(partition, stamp, number) for number, stamp in enumerate(stamps)]
+        for partition in range(count)
+        for stamps in [data.draw(st.lists(st.integers(0, 30), max_size=12))]
+    ]
+    merge: Merge[Message] = Merge(range(count))
+    left, taken = [list(log) for log in logs], list[Message]()
+    while any(left):
+        for partition in range(count):
+            if not left[partition]:
+                merge.end(partition)
+        taken += merge.take(set(), now=0)
+        still = [partition for partition in range(count) if left[partition] and partition not in waiting(merge)]
+        assert still, "every partition that has more is held back"
+        partition = data.draw(st.sampled_from(still))
+        merge.add([left[partition].pop(0) for _ in range(data.draw(st.integers(1, len(left[partition]))))], now=0)
+    for partition in range(count):
+        merge.end(partition)
+    taken += merge.take(set(), now=0)
+    assert taken == sorted(
+        (message for log in logs for message in log),
+        key=lambda message: (max(one.stamp for one in logs[message.where][: message.number + 1]), *place(message)),
+    )
+
+
+def waiting(merge: Merge[Message]) -> set[int]:
+    """The partitions of which messages wait."""
+    return {message.where for *_, message in merge._waiting}
+
+
+def place(message: Message) -> tuple[int, int]:
+    return message.where, message.number
+
+
+def test_a_clock_that_steps_back_stops_nothing() -> None:
+    """Two partitions whose clock steps back by 3 s, with more rows in those 3 s than may wait, are read to the end."""
+    stamps = [*range(0, 5_000, 5), *range(2_000, 12_000)]
+    logs = {partition: [Message(partition, stamp, n) for n, stamp in enumerate(stamps)] for partition in (0, 1)}
+    merge: Merge[Message] = Merge([0, 1])
+    crowded, taken = 100, 0
+    for _ in range(1_000):
+        for partition in (0, 1):
+            if merge._count[partition] <= crowded:
+                merge.add(logs[partition][:100], now=0)
+                del logs[partition][:100]
+        taken += len(merge.take(set(), now=0))
+        if not any(logs.values()):
+            break
+    for partition in (0, 1):
+        merge.end(partition)
+    assert taken + len(merge.take(set(), now=0)) == 2 * len(stamps)
+
+
+def test_the_order_is_carried_over_a_restart() -> None:
+    """A merge that starts in the middle, told the newest time before, gives the order of one that was never stopped."""
+    first, later = [Message(0, 50), Message(1, 10)], [Message(0, 20), Message(1, 30), Message(1, 60)]
+
+    def order(newest: dict[int, int], messages: list[Message]) -> list[Message]:
+        merge: Merge[Message] = Merge([0, 1], newest)
+        merge.add(messages, now=0)
+        merge.end(0)
+        merge.end(1)
+        return merge.take(set(), now=0)
+
+    assert order({}, first) == [Message(1, 10), Message(0, 50)]
+    assert order({0: 50, 1: 10}, later) == [Message(1, 30), Message(0, 20), Message(1, 60)]
+    assert order({}, later) != order({0: 50, 1: 10}, later)
+
+
+def test_an_impossible_time_moves_nothing() -> None:
+    """A message whose time no calendar has counts as new as its forerunner; its followers keep their order."""
+    merge: Merge[Message] = Merge([0, 1])
+    merge.add(
+        [Message(0, 10), Message(0, 2**62), Message(0, 20), Message(1, 15), Message(1, -7), Message(1, 30)], now=0
+    )
+    merge.end(0)
+    merge.end(1)
+    assert [message.stamp for message in merge.take(set(), now=0)] == [10, 2**62, 15, -7, 20, 30]

@@ -48,7 +48,7 @@ SEALING = {name for name in FAILPOINTS if name.startswith(("batch.", "rejects.",
 
 def left(disk: Disk, into: Path) -> dict[str, dict[str, str]]:
     """For each way of losing power the files that are left, with their content."""
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     for names in MODES:
         disk.after_cut(into / names, names)
         paths = [path for path in sorted((into / names).rglob("*")) if path.is_file()]

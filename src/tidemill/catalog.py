@@ -15,15 +15,17 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Table, event
 
+from tidemill.account import Account
 from tidemill.errors import CatalogError
 from tidemill.failpoints import failpoint
 
 SCHEMA_VERSION = 3
+MOST_ASKED = 1000  # numbers in one query
 FILE_NAME = "catalog.sqlite"
 
 SECRET_BYTES = 32
@@ -167,6 +169,15 @@ stages = Table(
     Column("counters", JSON, nullable=False),
     Column("updated_at", String, nullable=False),
 )
+
+
+def save_accounts(connection: sa.Connection, kept: Mapping[int, Account]) -> None:
+    """Put these accounts in the place of those that are there."""
+    connection.execute(sa.delete(accounts))
+    if kept:
+        connection.execute(
+            sa.insert(accounts), [{"partition": partition, **asdict(account)} for partition, account in kept.items()]
+        )
 
 
 def now() -> str:
@@ -333,6 +344,26 @@ class Stage:
     updated_at: str = ""
 
 
+@dataclass(frozen=True)
+class ClosingAccount:
+    """What the end marker says was ``sent`` to a partition, and the rows ``read`` of it up to the last sealed message:
+    counts and digests. The marker's are None where the run began before markers said so."""
+
+    sent: int | None
+    sent_digest: str | None
+    read: int
+    read_digest: str
+
+
+class Ending(Protocol):
+    """What an end marker says."""
+
+    @property
+    def sent(self) -> int | None: ...
+    @property
+    def digest(self) -> str | None: ...
+
+
 class Catalog:
     """The catalog of one run. Safe to use from several threads and processes at once."""
 
@@ -461,15 +492,27 @@ class Catalog:
             failpoint("batch.deciding")
         failpoint("batch.decided")
 
-    def seal(self, batch: int, sealed: Sealed) -> None:
-        """The commit point of a batch: from here on it is sealed, and its offsets are done with."""
+    def seal(self, batch: int, sealed: Sealed, accounts: Mapping[int, Account] | None = None) -> None:
+        """The commit point of a batch: from here on it is sealed, and its offsets are done with.
+
+        ``accounts`` are those of all partitions up to its last message; None where none are kept.
+        """
         with self.engine.begin() as connection:
             unsealed = sa.update(batches).where(batches.c.batch == batch, batches.c.sealed_at.is_(None))
             changed = connection.execute(unsealed.values(**asdict(sealed), sealed_at=now()))
             if changed.rowcount != 1:
                 raise CatalogError(f"batch {batch} is not waiting to be sealed", "is a second collector at work?")
+            save_accounts(connection, accounts or {})
             failpoint("batch.sealing")
         failpoint("batch.sealed")
+
+    def accounts(self) -> dict[int, Account] | None:
+        """The account of each partition up to its last sealed message; None in a run of which batches were sealed
+        before accounts were kept."""
+        rows = self._all(sa.select(accounts))
+        if not rows and self.batches(limit=1):
+            return None
+        return {row.pop("partition"): Account(**row) for row in map(dict, rows)}
 
     def undecided(self) -> Decision | None:
         """The cut that was decided but whose batch was not sealed: at most one, after a crash."""
@@ -553,25 +596,53 @@ class Catalog:
         ]
         return found
 
-    def end_stream(self, offsets: Mapping[int, int], rejected: Mapping[int, int]) -> None:
+    def end_stream(
+        self,
+        offsets: Mapping[int, int],
+        rejected: Mapping[int, int],
+        said: Mapping[int, Ending] | None = None,
+        accounts: Mapping[int, Account] | None = None,
+    ) -> None:
         """Record that the stream has ended, with all its rows sealed.
 
         Args:
             offsets: where each partition's end-of-stream marker stands.
             rejected: how many messages of each partition, after its last row, were none.
+            said: the rows that each marker says were sent, and their digest; None where markers don't say.
+            accounts: those of all partitions up to their end; None where none are kept.
         """
         ends = [
-            {"partition": partition, "offset": offset, "rejected": rejected.get(partition, 0)}
+            {
+                "partition": partition,
+                "offset": offset,
+                "rejected": rejected.get(partition, 0),
+                "rows": said[partition].sent if said else None,
+                "digest": said[partition].digest if said else None,
+            }
             for partition, offset in offsets.items()
         ]
         with self.engine.begin() as connection:
             connection.execute(sa.insert(ended), ends)
+            save_accounts(connection, accounts or {})
             failpoint("stream.ending")
         failpoint("stream.ended")
 
     def ended(self) -> dict[int, int]:
         """Each partition with the offset of its end marker, once the stream has ended and all of it is sealed."""
         return {row["partition"]: row["offset"] for row in self._all(sa.select(ended))}
+
+    def closing_account(self) -> dict[int, ClosingAccount]:
+        """What was sent to each partition, by its end marker, beside what was read of it; empty before the stream's
+        end and in a run that keeps no accounts."""
+        rows = self._all(sa.select(ended).order_by(ended.c.partition))
+        kept = self.accounts()
+        if kept is None:
+            return {}
+        closing = {}
+        for row in rows:
+            account = kept.get(row["partition"], Account())
+            closing[row["partition"]] = ClosingAccount(row["rows"], row["digest"], account.rows, account.digest)
+        return closing
 
     # --- generations, by the trainer ------------------------------------------------------------------------------
 
@@ -616,6 +687,22 @@ class Catalog:
         if state is not None:
             query = query.where(generations.c.state == state)
         return self._generations(query, models.c.generation > after)
+
+    def generation_states(self, after: int = 0) -> dict[int, GenerationState]:
+        """The state of each generation above number ``after``, in order. Cheap, however many there are."""
+        query = sa.select(generations.c.generation, generations.c.state).where(generations.c.generation > after)
+        with self._readable(), self.engine.connect() as connection:
+            rows = connection.execute(query.order_by(generations.c.generation))
+            return {row.generation: row.state for row in rows}
+
+    def generations_among(self, numbers: Sequence[int]) -> list[Generation]:
+        """The generations of these numbers, in order."""
+        found: list[Generation] = []
+        for start in range(0, len(numbers), MOST_ASKED):
+            some = sorted(numbers)[start : start + MOST_ASKED]
+            query = sa.select(generations).where(generations.c.generation.in_(some))
+            found += self._generations(query, models.c.generation.in_(some))
+        return found
 
     def generation(self, number: int) -> Generation | None:
         """One generation, or None where it has not been begun."""

@@ -178,6 +178,12 @@ class LogLost(TidemillError):
     code = "log-lost"
 
 
+class AccountError(TidemillError):
+    """The rows that were read from the topic are not those that were sent to it."""
+
+    code = "account"
+
+
 class CatalogError(TidemillError):
     """Files and catalog disagree, or the catalog can't be read."""
 

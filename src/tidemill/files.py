@@ -17,6 +17,8 @@ from tidemill.failpoints import Steps, failpoint
 
 TEMPORARY = ".tmp"
 NO_STEPS = Steps()
+ROLLED_BYTES = 10_000_000
+ROLLED_KEPT = 3
 CACHE_VARIABLE = "TIDEMILL_CACHE_DIR"
 
 
@@ -77,6 +79,17 @@ def publish(written: Path, final: Path, steps: Steps = NO_STEPS) -> None:
     failpoint(steps.renamed)
     sync(final.parent)
     failpoint(steps.placed)
+
+
+def roll(path: Path) -> None:
+    """Put a log file of more than :data:`ROLLED_BYTES` aside, as ``NAME.1``, so that a new one can begin. The
+    :data:`ROLLED_KEPT` newest are kept. No process may have it open."""
+    if not path.is_file() or path.stat().st_size <= ROLLED_BYTES:
+        return
+    for number in range(ROLLED_KEPT, 0, -1):
+        older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
+        if older.exists():
+            older.replace(path.with_name(f"{path.name}.{number}"))
 
 
 def orphans(folder: Path) -> list[Path]:

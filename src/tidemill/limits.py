@@ -1,7 +1,7 @@
 """What a client may take of a server before anybody looks at its key: bytes, time, connections.
 
-uvicorn has no such limits for httptools, which collects a header of any length. Each connection's bytes are therefore fed
-to the parser in small pieces and counted between them.
+uvicorn has no such limits for httptools, which collects a header of any length. Each connection's bytes are therefore
+fed to the parser in small pieces and counted between them.
 """
 
 from __future__ import annotations

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Generic
 
 from tidemill import kafka
+from tidemill.account import Account
 from tidemill.batches.cutter import Cut, Cutter, Rules
 from tidemill.batches.kafka_reader import KafkaReader
 from tidemill.batches.merge import Merge
 from tidemill.batches.open import Decoded, OpenBatch, iso
-from tidemill.batches.reader import POLL_SECONDS, M, Reader
+from tidemill.batches.reader import POLL_SECONDS, End, M, Reader
 from tidemill.catalog import Decision, SourceState
-from tidemill.errors import KafkaAway, StreamFailed
+from tidemill.errors import AccountError, KafkaAway, StreamFailed
 from tidemill.failpoints import failpoint
 from tidemill.files import disk_errors
 from tidemill.inventory import take_inventory
@@ -106,13 +107,15 @@ class Collector(Generic[M]):
         totals = self._run.catalog.totals()
         self._sealed_rows = totals["rows"]
         self._cutter = Cutter(rules, self._sealed_rows)
-        self._open = OpenBatch(self._run, totals["batches"] + 1)
+        accounts = self._run.catalog.accounts()
+        self._open = OpenBatch(self._run, totals["batches"] + 1, accounts)
         self._ends: dict[int, int] = {}
+        self._said: dict[int, End] = {}
         self._silent = 0.0
         self._idle_after = rules.idle_seconds
         self._embedded = embedded
         several = reader.partitions > 1
-        self._merge: Merge[M] | None = Merge(range(reader.partitions)) if several else None
+        self._merge: Merge[M] | None = Merge(range(reader.partitions), newest_of(accounts)) if several else None
         self._asked_at = clock()
         self._confirmed_at = clock()
 
@@ -150,13 +153,18 @@ class Collector(Generic[M]):
         return len(self._ends) == self._reader.partitions and not self._merge
 
     def finish(self) -> None:
-        """Seal what is left, and record the end of the stream."""
+        """Compare what was read with what was sent, seal what is left, and record the end of the stream.
+
+        Raises:
+            AccountError: the two differ. The last batch is not sealed then.
+        """
+        balance(self._run.pipeline.stream.topic, self._said, self._open.accounts)
         cut = self._cutter.end()
         if cut:
             self._seal(cut)
         self._confirm()
         self._open.draft.rejects.publish(self._run.rejects / "tail.jsonl")
-        self._run.catalog.end_stream(self._ends, self._open.rejected)
+        self._run.catalog.end_stream(self._ends, self._open.rejected, self._said, self._open.accounts)
 
     def _refuse_moved(self) -> None:
         """Raise, to be started again, where the embedded Kafka came back at another address."""
@@ -208,7 +216,8 @@ class Collector(Generic[M]):
         for message in messages:
             if message.partition() in self._ends:
                 continue  # whatever others write after its end is no part of the stream, however it is fetched
-            if self._reader.end_of(message):
+            if end := self._reader.end_of(message):
+                self._said[message.partition()] = end
                 self._ends[message.partition()] = message.offset()
             elif not self._reader.is_claim(message):
                 rows.append(message)
@@ -259,8 +268,36 @@ class Collector(Generic[M]):
         self._sealed_rows += batch.rows
         self._reader.show_progress({span.partition: span.last_offset + 1 for span in batch.spans})
         failpoint("batch.shown")
-        self._open = OpenBatch(self._run, batch.batch + 1)
+        self._open = OpenBatch(self._run, batch.batch + 1, batch.accounts)
         self._silent = 0.0
+
+
+def newest_of(accounts: Mapping[int, Account] | None) -> dict[int, int]:
+    """The newest timestamp of each partition that has one."""
+    known = {partition: account.newest for partition, account in (accounts or {}).items()}
+    return {partition: newest for partition, newest in known.items() if newest is not None}
+
+
+def balance(topic: str, said: Mapping[int, End], accounts: Mapping[int, Account] | None) -> None:
+    """Compare the rows that were read with those that the end markers say were sent.
+
+    Runs that began before accounts were kept have nothing to compare.
+
+    Raises:
+        AccountError: a partition's rows are more, fewer or others.
+    """
+    if accounts is None:
+        return
+    for partition, end in sorted(said.items()):
+        account = accounts.get(partition, Account())
+        if end.sent is not None and (end.sent, end.digest) != (account.rows, account.digest):
+            counted = f"{account.rows:,} were read" if account.rows != end.sent else "as many others were read"
+            raise AccountError(
+                f"the stream is not closed: {end.sent:,} rows were sent to partition {partition} of {topic}, "
+                f"but {counted}",
+                "rows of another writer are among them, or rows were lost; the sealed batches stay as they are; "
+                "start over with --fresh, on a topic that only this run writes to (--set stream.topic=NAME)",
+            )
 
 
 def take_up(
@@ -284,9 +321,10 @@ def replay(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> Non
         StreamFailed: the offsets can't be read.
         TopicError: the topic is gone, or was made anew.
     """
-    batch = OpenBatch(run, decision.batch)
+    accounts = run.catalog.accounts()
+    batch = OpenBatch(run, decision.batch, accounts)
     last = {span.partition: span.last_offset for span in decision.spans}
-    merge: Merge[M] = Merge(last)
+    merge: Merge[M] = Merge(last, newest_of(accounts))
     reader.seek({span.partition: span.first_offset for span in decision.spans})
     end = clock() + REPLAY_SECONDS
     while last:

@@ -8,6 +8,18 @@ from typing import Protocol, TypeVar
 
 POLL_SECONDS = 0.1
 
+NO_STAMP = 0  # Kafka's kind of timestamp where a message has none
+LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999, after which the calendar ends
+
+
+def stamp_fault(kind: int, stamp: int) -> str | None:
+    """Why a message's timestamp, in milliseconds since 1970, is none that a row can have; None where it is one."""
+    if 0 <= stamp <= LAST_MILLISECOND and kind != NO_STAMP:
+        return None
+    if kind == NO_STAMP:
+        return "its message has no Kafka timestamp"
+    return f"its message's Kafka timestamp is {stamp}, {'before 1970' if stamp < 0 else 'after the year 9999'}"
+
 
 @dataclass(frozen=True)
 class End:

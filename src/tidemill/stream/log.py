@@ -43,7 +43,7 @@ class Place(NamedTuple):
     rows: int
     ended: bool
     digest: str | None
-    held: Mapping[int, Account] = {}  # noqa: RUF012  # never changed
+    held: Mapping[int, Account] = {}  # never changed
 
 
 class Mark(NamedTuple):
