@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -38,9 +40,16 @@ LOADED = spec.parse(
         },
     )
 )
+IN_MEMORY = Path("/dev/shm")  # where there is one: what a disk does is seen by a Disk, and need not be waited for
 WHERE = Path("runs", "cut")
 ROWS = 13
 SEALING = {name for name in FAILPOINTS if name.startswith(("batch.", "rejects.", "stream."))}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="tidemill-power-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as name:
+        yield Path(name)
 
 
 # --- the disk itself --------------------------------------------------------------------------------------------------
@@ -56,9 +65,9 @@ def left(disk: Disk, into: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def test_what_a_disk_forgets(tmp_path: Path) -> None:
+def test_what_a_disk_forgets(folder: Path) -> None:
     """A file that is not synced loses its content, one whose folder is not synced its name, and a removal is undone."""
-    with watched(tmp_path / "disk") as disk:
+    with watched(folder / "disk") as disk:
         old, new = disk.root / "old", disk.root / "new"
         old.write_text("old")
         files.sync(old)
@@ -70,15 +79,15 @@ def test_what_a_disk_forgets(tmp_path: Path) -> None:
         for number in range(20):  # none of which is given the number of the one that is gone
             (disk.root / f"more-{number}").write_text("more")
             files.sync(disk.root / f"more-{number}")
-        (tmp_path / "first").mkdir()
-        found = left(disk, tmp_path / "first")
+        (folder / "first").mkdir()
+        found = left(disk, folder / "first")
         assert found["lost"] == {"old": "old"}
         assert found["kept"] == {"new": "new"} | {f"more-{number}": "more" for number in range(20)}
         files.sync(new)
         new.rename(disk.root / "renamed")
         files.sync(disk.root)
-        (tmp_path / "second").mkdir()
-        found = left(disk, tmp_path / "second")
+        (folder / "second").mkdir()
+        found = left(disk, folder / "second")
         assert found["lost"] == found["kept"]
         assert found["lost"]["renamed"] == "newer"
 
@@ -87,19 +96,19 @@ def test_what_a_disk_forgets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", MODES)
-def test_a_run_that_was_begun_is_still_there(tmp_path: Path, names: Any) -> None:
+def test_a_run_that_was_begun_is_still_there(folder: Path, names: Any) -> None:
     """What a run is known by, which its topic's marks name, is not lost once it is begun: its folder and those above it
     are on the disk."""
-    with watched(tmp_path / "disk") as disk:
+    with watched(folder / "disk") as disk:
         run = open_run(LOADED, disk.root / WHERE)
-        disk.after_cut(tmp_path / "after", names)
-        assert join_run(LOADED, tmp_path / "after" / WHERE).id == run.id
+        disk.after_cut(folder / "after", names)
+        assert join_run(LOADED, folder / "after" / WHERE).id == run.id
         run.close()
 
 
-def test_a_commit_is_synced(tmp_path: Path) -> None:
+def test_a_commit_is_synced(folder: Path) -> None:
     """The catalog is in the mode in which SQLite syncs each commit, on which all of this stands."""
-    run = open_run(LOADED, tmp_path / "run")
+    run = open_run(LOADED, folder / "run")
     with run.catalog.engine.connect() as connection:
         assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == 2
         assert connection.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
@@ -143,53 +152,53 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): files.sha256(path) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_power_cut_at_each_step_of_sealing_loses_no_row(tmp_path: Path) -> None:
+def test_a_power_cut_at_each_step_of_sealing_loses_no_row(folder: Path) -> None:
     """Wherever the power goes while batches are sealed, what the catalog calls sealed is whole, and the next collector
     makes the batches and rejects of an undisturbed run, to the byte, and nothing besides."""
     log = written_log()
-    with watched(tmp_path / "disk") as disk:
+    with watched(folder / "disk") as disk:
         run = open_run(LOADED, disk.root / WHERE)
-        cuts = Cuts(disk, tmp_path / "cuts")
+        cuts = Cuts(disk, folder / "cuts")
         with at_failpoints(cuts.take):
             collect(run, log)
         run.close()
     assert cuts.passed == SEALING
     assert sorted(rows_of(run)) == list(range(ROWS))
-    for folder in cuts.folders:
-        again = open_run(LOADED, folder / WHERE)
+    for after in cuts.folders:
+        again = open_run(LOADED, after / WHERE)
         before = again.catalog.batches()
         for batch in before:
             check_batch(again, batch)
         if not again.catalog.ended():
             collect(again, log)
-        assert known(again.catalog.batches()) == known(run.catalog.batches()), folder.name
+        assert known(again.catalog.batches()) == known(run.catalog.batches()), after.name
         assert again.catalog.batches()[: len(before)] == before
         assert again.catalog.ended() == run.catalog.ended()
         for part in ("batches", "rejects"):
-            assert digests(again.folder / part) == digests(run.folder / part), folder.name
+            assert digests(again.folder / part) == digests(run.folder / part), after.name
         again.close()
 
 
 # --- side tables ------------------------------------------------------------------------------------------------------
 
 
-def test_a_power_cut_while_a_side_table_is_read_loses_none_of_it(tmp_path: Path) -> None:
+def test_a_power_cut_while_a_side_table_is_read_loses_none_of_it(folder: Path) -> None:
     """A table that the catalog names is there with its rejects, whenever the power goes; one that it does not is read
     again."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,4.0,964982703\n")
-    (tmp_path / "data" / "movies.csv").write_text("movieId,title,genres\n1,one,a\nx,none,b\n2,two,c\n")
-    loaded = spec.load("movie-ratings", data=str(tmp_path / "data" / "ratings.csv"))
-    with watched(tmp_path / "disk") as disk:
+    (folder / "data").mkdir()
+    (folder / "data" / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,4.0,964982703\n")
+    (folder / "data" / "movies.csv").write_text("movieId,title,genres\n1,one,a\nx,none,b\n2,two,c\n")
+    loaded = spec.load("movie-ratings", data=str(folder / "data" / "ratings.csv"))
+    with watched(folder / "disk") as disk:
         run = open_run(loaded, disk.root / WHERE)
-        cuts = Cuts(disk, tmp_path / "cuts")
+        cuts = Cuts(disk, folder / "cuts")
         disk.before_sync = cuts.take
         read_tables(Stage(run, "producer"), open_tables(run.pipeline, run.base))
         cuts.take("done")
         run.close()
     recorded = 0
-    for folder in cuts.folders:
-        again = open_run(loaded, folder / WHERE)
+    for after in cuts.folders:
+        again = open_run(loaded, after / WHERE)
         recorded += len(again.catalog.side_tables())
         read_tables(Stage(again, "producer"), open_tables(again.pipeline, again.base))
         assert side_table(again, "movies").to_pylist() == side_table(run, "movies").to_pylist()
@@ -221,27 +230,27 @@ def assert_whole(run: Run, wanted: dict[int, dict[str, str]]) -> None:
     assert {path.name for path in run.generations.iterdir()} == {f"{one.generation:05d}" for one in published}
 
 
-def test_a_power_cut_at_each_step_of_publishing_leaves_generations_whole(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_power_cut_at_each_step_of_publishing_leaves_generations_whole(spark: SparkSession, folder: Path) -> None:
     """Wherever the power goes while generations are published, each that the catalog calls published has all of its
     files, the trainer that comes next throws away what is not, and trains it again."""
-    (tmp_path / "small.toml").write_text(SMALL)
-    loaded = spec.load(str(tmp_path / "small.toml"))
-    with watched(tmp_path / "disk") as disk:
+    (folder / "small.toml").write_text(SMALL)
+    loaded = spec.load(str(folder / "small.toml"))
+    with watched(folder / "disk") as disk:
         run = open_run(loaded, disk.root / WHERE)
         rows = [{"x": float(x), "y": 2.0 * x + x % 7} for x in range(80)]
         seal_all(run, [table_of(run, rows[:40]), table_of(run, rows[40:])])
         files.sync_tree(run.batches)
-        cuts = Cuts(disk, tmp_path / "cuts")
+        cuts = Cuts(disk, folder / "cuts")
         with at_failpoints(cuts.take):
             work(quiet_stage(run), spark)
         run.close()
     assert cuts.passed == PUBLISHING
     wanted = {number: digests(run.generations / f"{number:05d}") for number in (1, 2)}
-    for folder in cuts.folders:
-        again = open_run(loaded, folder / WHERE)
+    for after in cuts.folders:
+        again = open_run(loaded, after / WHERE)
         Trainer(quiet_stage(again), spark).take_up()
         assert_whole(again, wanted)
-        if again.catalog.newest_generation() == 1 and "generation.renamed" in folder.name:
+        if again.catalog.newest_generation() == 1 and "generation.renamed" in after.name:
             work(quiet_stage(again), spark)
             assert [one.generation for one in again.catalog.generations(state="published")] == [1, 2]
             assert digests(again.generations / "00001") == wanted[1]
