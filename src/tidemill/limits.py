@@ -15,7 +15,8 @@ from enum import Enum
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tidemill.errors import (
     RequestError,
@@ -80,6 +81,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._progressed = False
         self._discarding = False
         self._began = 0.0
+        self._answering: RequestResponseCycle | None = None
 
     # --- the connection -------------------------------------------------------------------------------------------
 
@@ -92,11 +94,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._start_deadline(Receiving.NOTHING, self.limits.head_seconds)
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest without a whole request head, if there is one."""
+        """Close those connections that have waited longest without a whole request head, if there are any: a sixteenth
+        of all at a time, since to look for them takes longer than to take in a new one."""
         waiting = [one for one in self.connections if isinstance(one, LimitedProtocol) and one is not self and one.idle]
         if not waiting:
             return False
-        min(waiting, key=lambda one: (not one._discarding, one._began))._give_way()
+        oldest = sorted(waiting, key=lambda one: (not one._discarding, one._began))
+        for one in oldest[: max(1, self.limits.connections // 16)]:
+            one._give_way()
         return True
 
     def _give_way(self) -> None:
@@ -126,7 +131,14 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
         self._stop_closing()
+        if self._answering:  # uvicorn tells the last request that was read, which may wait behind this
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     # --- receiving ------------------------------------------------------------------------------------------------
 
