@@ -23,7 +23,7 @@ import pytest
 from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from pyspark.sql import SparkSession
 
-from tests.support import ROOT, SMART_HOME, wait_for
+from tests.support import ROOT, SMART_HOME, assert_account_closed, wait_for
 from tests.training_run import seal_all, table_of
 from tidemill import failpoints
 from tidemill import kafka as kafka_module
@@ -125,7 +125,7 @@ def assert_whole(run: Run) -> None:
     rejects = {Path(batch.rejects_path).name for batch in batches if batch.rejects_path}
     assert names(run.rejects) - {"tail.jsonl", "source.jsonl"} == rejects
     assert run.catalog.undecided() is None
-    assert run.catalog.ended()
+    assert_account_closed(run.catalog)
 
 
 def names(folder: Path) -> set[str]:
