@@ -115,10 +115,8 @@ class Visit:
 def visiting(
     browser: Browser, address: str, width: int = WIDE, dark: bool = False, key: str | None = None
 ) -> Iterator[Visit]:
-    """A visitor with a window so wide, who has the ``key`` where the browser asks for a password.
-
-    If the visit ends well, all that :meth:`Visit.assert_well` says holds.
-    """
+    """A visitor with a window so wide, who gives the ``key`` where the browser asks for a password. If the visit ends
+    well, all that :meth:`Visit.assert_well` says holds."""
     context = browser.new_context(
         viewport={"width": width, "height": 900},
         color_scheme="dark" if dark else "light",

@@ -114,7 +114,24 @@ def test_a_row_has_the_kinds_of_the_columns_and_leaves_out_what_is_empty() -> No
 
 
 def test_a_text_stands_in_markdown_as_it_is() -> None:
-    assert words.plain("a*b_c [d](e) :x:") == r"a\*b\_c \[d\]\(e\) \:x\:"
+    assert words.plain("a*b_c [d](e) &lt;") == r"a\*b\_c \[d\]\(e\) \&lt;"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (":x:", ":|x:"),
+        ("a :material/star: b", "a :|material/star: b"),
+        ("http://a.b", "http:|//a.b"),
+        ("WWW.a.b", "WWW|.a.b"),
+        ("a@b.c", "a@|b.c"),
+        ("12:30:45", "12:30:45"),
+        ("note: a", "note: a"),
+    ],
+)
+def test_a_text_is_no_icon_and_no_link(text: str, shown: str) -> None:
+    """What Streamlit looks for after Markdown was read is broken by a sign that is not seen."""
+    assert words.plain(text).replace("\\", "") == shown.replace("|", words.JOINER)
 
 
 def test_what_stands_at_the_head_of_a_table() -> None:

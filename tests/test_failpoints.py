@@ -68,6 +68,7 @@ PRODUCER = [
 ]
 TRAINER = [name for name in FAILPOINTS if name.startswith("generation.")]
 CATALOG = ["catalog.migrating"]  # killed there in test_versions.py
+BACKUP = [name for name in FAILPOINTS if name.startswith(("backup.", "restore."))]  # killed there in test_backup.py
 
 
 class Pipeline:
@@ -399,7 +400,7 @@ def sources() -> Iterator[tuple[Path, str]]:
 
 def test_a_stage_is_killed_at_every_failpoint() -> None:
     """None is left out here, and so each is known to be passed through: no kill, no green test."""
-    assert {*COLLECTOR, *dict(PRODUCER), *TRAINER, *CATALOG} == set(FAILPOINTS)
+    assert {*COLLECTOR, *dict(PRODUCER), *TRAINER, *CATALOG, *BACKUP} == set(FAILPOINTS)
 
 
 def test_every_failpoint_stands_in_one_place_of_the_program() -> None:

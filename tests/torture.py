@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from tests.support import assert_account_closed, wait_for
 from tidemill.catalog import FILE_NAME, Catalog
 from tidemill.files import orphans, sha256
-from tidemill.run import locked
+from tidemill.locks import locked
 
 STAGES = ("producer", "collector", "broker", "trainer")
 FROZEN_SECONDS = 8.0  # longer than any timeout of the pipeline below

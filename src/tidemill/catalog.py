@@ -25,6 +25,7 @@ from tidemill.errors import CatalogError
 from tidemill.failpoints import failpoint
 
 SCHEMA_VERSION = 3
+MOST_ASKED = 1000  # numbers in one query
 FILE_NAME = "catalog.sqlite"
 
 SECRET_BYTES = 32
@@ -687,6 +688,22 @@ class Catalog:
             query = query.where(generations.c.state == state)
         return self._generations(query, models.c.generation > after)
 
+    def generation_states(self, after: int = 0) -> dict[int, GenerationState]:
+        """The state of each generation above number ``after``, in order. Cheap, however many there are."""
+        query = sa.select(generations.c.generation, generations.c.state).where(generations.c.generation > after)
+        with self._readable(), self.engine.connect() as connection:
+            rows = connection.execute(query.order_by(generations.c.generation)).all()
+            return {row[0]: row[1] for row in rows}
+
+    def generations_among(self, numbers: Sequence[int]) -> list[Generation]:
+        """The generations of these numbers, in order."""
+        found: list[Generation] = []
+        for start in range(0, len(numbers), MOST_ASKED):
+            some = sorted(numbers)[start : start + MOST_ASKED]
+            query = sa.select(generations).where(generations.c.generation.in_(some))
+            found += self._generations(query, models.c.generation.in_(some))
+        return found
+
     def generation(self, number: int) -> Generation | None:
         """One generation, or None where it has not been begun."""
         query = sa.select(generations).where(generations.c.generation == number)
@@ -709,20 +726,18 @@ class Catalog:
         ]
 
     def generations_pulse(self) -> tuple[object, ...]:
-        """A value that changes whenever a generation is begun, published or fails. Cheap, for those who watch."""
-        query = (
-            sa.select(
-                generations.c.state,
-                sa.func.count(),
-                sa.func.max(generations.c.generation),
-                sa.func.max(generations.c.began_at),
-                sa.func.max(generations.c.published_at),
-            )
-            .group_by(generations.c.state)
-            .order_by(generations.c.state)
-        )
+        """A value that changes whenever a generation is begun, published or fails. Cheap, for those who watch.
+
+        When each one that is not published was begun tells of one that failed and was begun again. The newest of these
+        times would not: the clock may have stepped back.
+        """
+        state = generations.c.state
+        counts = sa.select(state, sa.func.count(), sa.func.max(generations.c.generation)).group_by(state)
+        unsettled = sa.select(generations.c.generation, generations.c.began_at).where(state != "published")
         with self.engine.connect() as connection:
-            return tuple(tuple(row) for row in connection.execute(query))
+            found = connection.execute(counts.order_by(state)).all()
+            begun = connection.execute(unsettled.order_by(generations.c.generation)).all()
+        return tuple(tuple(row) for row in (*found, *begun))
 
     def generations_by_state(self) -> dict[str, int]:
         """How many generations are in each state."""
@@ -732,7 +747,8 @@ class Catalog:
     def generation_numbers(self, state: GenerationState) -> list[int]:
         """The numbers of the generations in this state, in order."""
         query = sa.select(generations.c.generation).where(generations.c.state == state)
-        return [row["generation"] for row in self._all(query.order_by(generations.c.generation))]
+        with self._readable(), self.engine.connect() as connection:
+            return list(connection.execute(query.order_by(generations.c.generation)).scalars())
 
     def first_failure(self) -> tuple[int, str] | None:
         """The number of the first generation that failed, and why; None where none did."""

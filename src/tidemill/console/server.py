@@ -129,7 +129,7 @@ def allowed(scope: Scope) -> bool:
 class KeyDoor:
     """Lets through only requests that bear the ``key``, if there is one.
 
-    A browser asks its visitor for it, and sends it with the socket's handshake too, from where the pages have it
+    A browser asks its visitor for it, and sends it with the socket's handshake too; there the pages read it
     (:func:`tidemill.console.shell.api`).
     """
 

@@ -193,9 +193,16 @@ def parity(report: Mapping[str, Any] | None) -> str:
 
 # --- text of others -----------------------------------------------------------------------------------------------
 
-MARKED = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^])")
+MARKED = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^&])")
+# What Streamlit makes icons, emoji and links of after Markdown was read, when no backslash is left: `:material/star:`,
+# `:x:`, `http://`, `www.`, `a@b`. Times (12:30:45) are none.
+MADE_LATER = re.compile(
+    r":(?=//|[A-Za-z_+\-][\w+\-]*(?:/\w+)?:)|(?<!\d):(?=\d[\w+\-]*:)|\bwww(?=\.)|@(?=\w)", re.IGNORECASE
+)
+JOINER = "\N{WORD JOINER}"  # is not seen, and keeps the two sides in one line
 
 
 def plain(value: object) -> str:
     """A text of the API, so that Markdown shows it as it stands and makes nothing of it."""
-    return MARKED.sub(r"\\\1", " ".join(str(value).split()))
+    text = MADE_LATER.sub(rf"\g<0>{JOINER}", " ".join(str(value).split()))
+    return MARKED.sub(r"\\\1", text)

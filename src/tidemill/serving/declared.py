@@ -16,7 +16,7 @@ from tidemill.scoring import Kind, Prediction, Scorer, kind_of, row_scorer
 from tidemill.serving.answers import PARTS, Json, composed, mapped
 from tidemill.serving.asked import DEFAULT_TOP, MOST_TOP
 from tidemill.serving.inputs import Inputs
-from tidemill.serving.live import Live, Snapshot, published_record
+from tidemill.serving.live import Live, Snapshot, require_published
 from tidemill.serving.lookup import Found, Lookup
 from tidemill.serving.params import Parameter, Parameters, Place, from_json
 from tidemill.serving.recommend import Recommender
@@ -184,7 +184,7 @@ def chosen(live: Live, snapshot: Snapshot, given: Mapping[str, Any]) -> int:
     number = given.get(GENERATION)
     if number is None:
         return newest_number(live, snapshot)
-    published_record(snapshot, number)
+    require_published(snapshot, number)
     return int(number)
 
 
@@ -211,7 +211,7 @@ class RowRoute(ModelRoute):
 
     async def answer(self, snapshot: Snapshot, generation: int, given: Mapping[str, Any]) -> Any:
         scorer = await self.live.scorer(snapshot, generation, self.model)
-        record = snapshot.generations[generation]
+        record = await to_thread.run_sync(snapshot.generations.__getitem__, generation)
         rows = await to_thread.run_sync(self._rows, record, scorer, given["key"], given["limit"])
         found, newest = rows[0]
 

@@ -81,7 +81,7 @@ def lacks(snapshot: Snapshot) -> Iterator[str]:
 
 
 def of_state(snapshot: Snapshot, state: str) -> list[Generation]:
-    return [one for one in snapshot.generations.values() if one.state == state]
+    return [one for one in snapshot.generations.unsettled.values() if one.state == state]
 
 
 def awaited(snapshot: Snapshot) -> str:

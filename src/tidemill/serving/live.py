@@ -24,6 +24,7 @@ from tidemill.errors import CatalogError, NotFound, NotReady, TidemillError, did
 from tidemill.rates import Rates
 from tidemill.run import Run
 from tidemill.scoring import Scorer
+from tidemill.serving.generations import Generations, kept_generations, without_profiles
 from tidemill.serving.recent import Recent
 from tidemill.stage import state_of
 from tidemill.status import Counts, counts, in_order
@@ -69,7 +70,7 @@ class Snapshot:
     """
 
     newest: Served | None = None
-    generations: Mapping[int, Generation] = field(default_factory=dict)
+    generations: Generations = field(default_factory=Generations)
     stages: Mapping[str, Stage] = field(default_factory=dict)
     states: Mapping[str, StageState] = field(default_factory=dict)
     damaged: Mapping[int, str] = field(default_factory=dict)
@@ -80,7 +81,7 @@ class Snapshot:
     @property
     def published(self) -> list[int]:
         """The numbers of the published generations, in order."""
-        return [number for number, one in self.generations.items() if one.state == "published"]
+        return [number for number, state in self.generations.states.items() if state == "published"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class Live:
         self._retry_at: dict[int, float] = {}
         self._remake_at = 0.0
         self._older: Recent[tuple[int, str], Scorer] = Recent(MOST_OLDER_SCORERS, MOST_BYTES, lambda one: one.bytes)
+        self._kept = kept_generations()
         self._makers: dict[str, Maker] = {}
         self._older_extras: dict[str, Recent[int, Any]] = {}
         self._builds = CapacityLimiter(MOST_BUILDS)
@@ -196,27 +198,27 @@ class Live:
         for name, extra in served.extras.items():
             self._older_extras[name][served.number] = extra
 
-    def _generations(self, before: Snapshot) -> Mapping[int, Generation]:
-        """All generations, read from the first that may have changed: a published one never does."""
-        settled = 0
-        while (known := before.generations.get(settled + 1)) and known.state == "published":
-            settled += 1
-        kept = {number: one for number, one in before.generations.items() if number <= settled}
-        read = {one.generation: self._shown(one) for one in self.run.catalog.generations(after=settled)}
-        return MappingProxyType(kept | read)
+    def _generations(self, before: Snapshot) -> Generations:
+        """All generations. Read are the states of those that are new, and those that are not published: a published
+        one never changes."""
+        known, catalog = before.generations.states, self.run.catalog
+        states = {**known, **catalog.generation_states(after=max(known, default=0))}
+        asked = [number for number, state in states.items() if state != "published"]
+        read = [self._shown(one) for one in catalog.generations_among(asked)]
+        states |= {one.generation: one.state for one in read}
+        unsettled = {one.generation: one for one in read if one.state != "published"}
+        return Generations(catalog, MappingProxyType(states), MappingProxyType(unsettled), self._kept)
 
     def _shown(self, generation: Generation) -> Generation:
         """As every client may see it."""
         light = without_profiles(generation)
         return light if light.error is None else replace(light, error=placeless(self.run, light.error))
 
-    def _newest(
-        self, before: Snapshot, generations: Mapping[int, Generation]
-    ) -> tuple[Served | None, Mapping[int, str]]:
+    def _newest(self, before: Snapshot, generations: Generations) -> tuple[Served | None, Mapping[int, str]]:
         """The newest generation that can be loaded, and why those above it can't."""
         in_use = before.newest.number if before.newest else 0
         damaged: dict[int, str] = {}
-        newer = [n for n, one in generations.items() if n > in_use and one.state == "published"]
+        newer = [n for n, state in generations.states.items() if n > in_use and state == "published"]
         for number in reversed(newer):
             if number in before.damaged and time.monotonic() < self._retry_at[number]:
                 damaged[number] = before.damaged[number]
@@ -292,12 +294,13 @@ class Live:
         newest = snapshot.newest
         if newest and newest.number == number and model in newest.scorers:
             return newest.scorers[model]
-        trained = self.trained(snapshot, number, model)
+        require_published(snapshot, number)
         key = (number, model)
         try:
             return self._older[key]
         except KeyError:
             pass  # not in memory
+        trained = await to_thread.run_sync(self.trained, snapshot, number, model)
         try:
             self._older[key] = loaded = await to_thread.run_sync(self.read_scorer, trained)
         except CatalogError as error:
@@ -319,7 +322,7 @@ class Live:
                 return newest.extras[name]
             if name in newest.unmade:
                 raise unserved(number, newest.unmade[name], LOOK_AT_HEALTH)
-        published_record(snapshot, number)
+        require_published(snapshot, number)
         kept = self._older_extras[name]
         try:
             return kept[number]
@@ -369,16 +372,17 @@ def published_record(snapshot: Snapshot, number: int) -> Generation:
     Raises:
         NotFound: there is no such generation, or it is not published.
     """
-    record = snapshot.generations.get(number)
-    if record is None or record.state != "published":
+    require_published(snapshot, number)
+    return snapshot.generations[number]
+
+
+def require_published(snapshot: Snapshot, number: int) -> None:
+    """
+    Raises:
+        NotFound: there is no such generation, or it is not published.
+    """
+    if snapshot.generations.states.get(number) != "published":
         raise NotFound(unpublished(snapshot, number), published_hint(snapshot))
-    return record
-
-
-def without_profiles(generation: Generation) -> Generation:
-    """The same, lighter: a thousand generations are kept in memory, their profiles are read when asked for."""
-    models = {name: replace(trained, profile=None) for name, trained in generation.models.items()}
-    return replace(generation, models=models)
 
 
 def unpublished(snapshot: Snapshot, number: int) -> str:

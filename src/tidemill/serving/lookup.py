@@ -1,12 +1,19 @@
-"""The rows of the stream by their key, read from the batch files of a generation."""
+"""The rows of the stream by their key, read from the batch files of a generation.
+
+A sealed batch never changes. The hashes of its keys, taken when it is first looked at, say for good which keys it does
+not have.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from tidemill.catalog import Batch, Generation
 from tidemill.errors import NotFound, ParameterError
@@ -15,9 +22,13 @@ from tidemill.run import Run
 from tidemill.serving.generation_rows import batch_dataset, unreadable
 from tidemill.serving.inputs import shown
 from tidemill.serving.params import ALL_WANTED, from_text
+from tidemill.serving.recent import Recent
 from tidemill.spec import Column
 
 MOST_NAMED = 5  # generations in a hint
+MOST_BATCHES, MOST_BYTES = 100_000, 64 * 2**20  # of which hashes are kept: 8 million keys
+
+Hashes = NDArray[np.uint64]  # ascending
 
 
 class Found(NamedTuple):
@@ -25,6 +36,48 @@ class Found(NamedTuple):
 
     batch: int
     row: dict[str, Any]
+
+
+class KeyHashes:
+    """Which batches may have a key.
+
+    8 bytes are kept for each different key. The hashes used longest ago are forgotten first, and taken again when
+    needed.
+    """
+
+    def __init__(self, run: Run, key: pa.Field) -> None:
+        self._run = run
+        self._key = key
+        self._kept: Recent[int, Hashes] = Recent(MOST_BATCHES, MOST_BYTES, lambda one: one.nbytes)
+
+    def may_have(self, batch: Batch, value: pa.Scalar) -> bool:
+        """Whether a batch may have the key; false is certain.
+
+        Raises:
+            CatalogError: its file must be read, and is missing or damaged.
+        """
+        try:
+            hashes = self._kept[batch.batch]
+        except KeyError:
+            self._kept[batch.batch] = hashes = self._read(batch)
+        wanted = hashed(pa.array([value], self._key.type))[0]
+        place = int(np.searchsorted(hashes, wanted))
+        return place < len(hashes) and bool(hashes[place] == wanted)
+
+    def _read(self, batch: Batch) -> Hashes:
+        try:
+            table = batch_dataset(self._run, batch).to_table(columns=[self._key.name], use_threads=False)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise unreadable(batch) from error
+        return np.unique(hashed(table.column(0).combine_chunks()))
+
+
+def hashed(keys: pa.Array) -> Hashes:
+    """A hash of each key. -0 and 0 are one key, as they are to a filter."""
+    series = pl.Series(pl.from_arrow(keys))
+    if series.dtype.is_float():
+        series = series + 0.0
+    return series.hash(seed=0).to_numpy()
 
 
 class Lookup:
@@ -35,6 +88,7 @@ class Lookup:
         columns = run.pipeline.source.schema_
         self._key = next((column for column in columns if column.name == run.pipeline.stream.key), None)
         self._schema = arrow_schema(columns)
+        self._hashes = KeyHashes(run, self._schema.field(self._key.name)) if self._key else None
 
     def find(self, generation: Generation, text: str, limit: int) -> list[Found]:
         """The newest ``limit`` rows with this key in the generation's batches, newest first.
@@ -73,6 +127,9 @@ class Lookup:
 
     def _has(self, batch: Batch, value: pa.Scalar) -> bool:
         assert self._key is not None
+        assert self._hashes is not None
+        if not self._hashes.may_have(batch, value):
+            return False
         try:
             count: int = batch_dataset(self.run, batch).count_rows(filter=ds.field(self._key.name) == value)
         except (OSError, pa.ArrowInvalid) as error:
@@ -86,6 +143,9 @@ class Lookup:
 
     def _rows(self, batch: Batch, value: pa.Scalar) -> list[dict[str, Any]]:
         assert self._key is not None
+        assert self._hashes is not None
+        if not self._hashes.may_have(batch, value):
+            return []
         try:
             table = batch_dataset(self.run, batch).to_table(filter=ds.field(self._key.name) == value, use_threads=False)
         except (OSError, pa.ArrowInvalid) as error:

@@ -82,8 +82,8 @@ def docs_policy(html: str) -> str:
     sums = [b64encode(sha256(script.encode()).digest()).decode() for script in INLINE_SCRIPT.findall(html)]
     scripts = " ".join(["'self'", *(f"'sha256-{one}'" for one in sums)])
     return (
-        f"{CLOSED}; script-src {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-        "font-src 'self' data:; connect-src 'self'"
+        f"{CLOSED}; script-src {scripts}; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
+        "img-src 'self' data:; font-src 'self' data:"
     )
 
 

@@ -62,7 +62,7 @@ class PointViews:
             return Json(self._kept[key])
         except KeyError:
             pass  # not asked for of late
-        record = snapshot.generations[number]
+        record = await to_thread.run_sync(snapshot.generations.__getitem__, number)
         self._kept[key] = answer = await to_thread.run_sync(
             self._answer, record, scorer, across, up, limit, limiter=self._reading
         )

@@ -20,6 +20,7 @@ class Recent(Generic[K, V]):
         self._heaviest = heaviest
         self._weigh = weigh
         self._values: OrderedDict[K, V] = OrderedDict()
+        self._weight = 0
         self._lock = threading.Lock()
 
     def __getitem__(self, key: K) -> V:
@@ -38,12 +39,13 @@ class Recent(Generic[K, V]):
 
     def __setitem__(self, key: K, value: V) -> None:
         with self._lock:
+            if key in self._values:
+                self._weight -= self._weigh(self._values[key])
             self._values[key] = value
+            self._weight += self._weigh(value)
             self._values.move_to_end(key)
             while len(self._values) > self._most or self._too_heavy():
-                self._values.popitem(last=False)
+                self._weight -= self._weigh(self._values.popitem(last=False)[1])
 
     def _too_heavy(self) -> bool:
-        if self._heaviest is None or len(self._values) < 2:
-            return False
-        return sum(map(self._weigh, self._values.values())) > self._heaviest
+        return self._heaviest is not None and len(self._values) > 1 and self._weight > self._heaviest

@@ -47,7 +47,7 @@ def facts_of(snapshot: Snapshot) -> Facts:
         stages=snapshot.stages,
         states=snapshot.states,
         counts=snapshot.counts,
-        generations=Counter(one.state for one in snapshot.generations.values()),
+        generations=Counter(snapshot.generations.states.values()),
         newest=snapshot.newest.number if snapshot.newest else 0,
     )
 

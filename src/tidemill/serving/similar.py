@@ -162,7 +162,7 @@ class SimilarRows:
     async def _searched(self, generation: int | None) -> tuple[int, Searched]:
         snapshot = self.live.now
         number = generation or newest_number(self.live, snapshot)
-        self.live.trained(snapshot, number, self.model)
+        await to_thread.run_sync(self.live.trained, snapshot, number, self.model)
         rows: Searched = await self.live.extra(snapshot, number, self._name)
         return number, rows
 

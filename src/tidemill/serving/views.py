@@ -65,11 +65,12 @@ class RunViews:
         except NotReady as error:
             return Json(health.unready(self.live, snapshot, error), status_code=error.status)
 
-    async def generations(self, after: After = 0, limit: Limit = 1000) -> Json:
-        above = [one for number, one in self.live.now.generations.items() if number > after]
-        return Json([one.document() for one in above[:limit]])
+    def generations(self, after: After = 0, limit: Limit = 1000) -> Json:
+        generations = self.live.now.generations
+        above = [number for number in generations if number > after]
+        return Json([one.document() for one in generations.of(above[:limit])])
 
-    async def generation(self, generation: GenerationNumber) -> Json:
+    def generation(self, generation: GenerationNumber) -> Json:
         snapshot = self.live.now
         record = snapshot.generations.get(generation)
         if record is None:
@@ -95,12 +96,13 @@ class ModelViews:
 
     def document(self, after: After = 0, limit: Limit = 1000) -> Json:
         snapshot = self.live.now
-        above = [snapshot.generations[number] for number in snapshot.published if number > after]
-        return Json(documents.model(self.live.run, snapshot, self.model, above[:limit], self.examples))
+        above = [number for number in snapshot.published if number > after]
+        shown = snapshot.generations.of(above[:limit])
+        return Json(documents.model(self.live.run, snapshot, self.model, shown, self.examples))
 
     def history(self, points: Points = 200) -> Json:
         snapshot = self.live.now
-        published = [snapshot.generations[number] for number in snapshot.published]
+        published = snapshot.generations.of(snapshot.published)
         estimator = self.live.run.pipeline.models[self.model].estimator
         found = history.history(published, self.model, points)
         return Json({"model": self.model, "estimator": estimator, **found})
@@ -128,7 +130,7 @@ class ModelViews:
         snapshot = self.live.now
         number = generation or newest_number(self.live, snapshot)
         scorer = await self.live.scorer(snapshot, number, self.model)
-        record = snapshot.generations[number]
+        record = await to_thread.run_sync(snapshot.generations.__getitem__, number)
         return Json(await to_thread.run_sync(self._rows, record, scorer, key, limit))
 
     def _rows(self, record: Generation, scorer: Scorer, key: str, limit: int) -> dict[str, Any]:
