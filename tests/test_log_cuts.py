@@ -6,6 +6,7 @@ import os
 import signal
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -187,20 +188,32 @@ def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Af
             one.run.close()
 
 
+@pytest.fixture(scope="module")
+def gone_on(cut_off: AfterCut) -> Mapping[str, Future[None]]:
+    """How each run that goes on did so, several at a time."""
+
+    def go_on(run: Run) -> None:
+        run_producer(Stage(run, "producer"), cut_off.broker.bootstrap)
+        collect(run, cut_off.broker.bootstrap)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        goes_on = {name: cut_off.streamed[name].run for name, case in CASES.items() if not case.refused}
+        return {name: pool.submit(go_on, run) for name, run in goes_on.items()}
+
+
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.refused])
-def test_rows_that_no_batch_holds_are_sent_again(cut_off: AfterCut, name: str) -> None:
+def test_rows_that_no_batch_holds_are_sent_again(
+    cut_off: AfterCut, gone_on: Mapping[str, Future[None]], name: str
+) -> None:
     """Whatever the power cut took of what is not sealed is sent again, once, in its order: the batches hold the source,
     and those that were sealed are as they were."""
-    streamed, bootstrap = cut_off.streamed[name], cut_off.broker.bootstrap
-    run = streamed.run
-    run_producer(Stage(run, "producer"), bootstrap)
-    collect(run, bootstrap)
+    gone_on[name].result()
+    streamed, wanted = cut_off.streamed[name], user_ids()[:ROWS]
+    run, partitions = streamed.run, streamed.case.partitions
     ids = sealed_ids(run)
-    assert sorted(ids) == sorted(user_ids())
-    for partition in range(streamed.case.partitions):
-        ours = [
-            number for number in user_ids() if partition_of(str(number).encode(), streamed.case.partitions) == partition
-        ]
+    assert sorted(ids) == sorted(wanted)
+    for partition in range(partitions):
+        ours = [number for number in wanted if partition_of(str(number).encode(), partitions) == partition]
         assert [number for number in ids if number in set(ours)] == ours
     assert [batch.rows for batch in run.catalog.batches()] == ALL_BATCHES
     assert known(run.catalog.batches())[: len(streamed.sealed)] == streamed.sealed
