@@ -24,7 +24,7 @@ SWITCHES = (
     "--disable-sync",
 )
 WIDE, PHONE = 1400, 400
-WAIT_MS = 15_000  # for an event on a machine with much else to do
+WAIT_MS = 90_000  # for an event on a machine with much else to do
 TALLEST = 2200
 SCREENSHOTS = "TIDEMILL_SCREENSHOTS"  # the folder to write them to, if set
 OVERFLOW = """() => [document.documentElement, ...document.querySelectorAll('.stMain')]

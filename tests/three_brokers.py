@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,7 +92,7 @@ class Node:
 
     def _run(self, *arguments: str) -> Child:
         logging = (f"-Dlog4j2.configurationFile={LOGGING.as_uri()}", f"-Dtidemill.log={self.folder / 'kafka.log'}")
-        command = (self._java.executable, *SMALL, *logging, "-cp", f"{self._jars}/*", *arguments)
+        command: Sequence[str | Path] = (self._java.executable, *SMALL, *logging, "-cp", f"{self._jars}/*", *arguments)
         return Child(command, self.folder, environment(self._java), self.folder / "kafka.out")
 
 

@@ -692,8 +692,8 @@ class Catalog:
         """The state of each generation above number ``after``, in order. Cheap, however many there are."""
         query = sa.select(generations.c.generation, generations.c.state).where(generations.c.generation > after)
         with self._readable(), self.engine.connect() as connection:
-            rows = connection.execute(query.order_by(generations.c.generation))
-            return {row.generation: row.state for row in rows}
+            rows = connection.execute(query.order_by(generations.c.generation)).all()
+            return {row[0]: row[1] for row in rows}
 
     def generations_among(self, numbers: Sequence[int]) -> list[Generation]:
         """The generations of these numbers, in order."""
@@ -747,7 +747,8 @@ class Catalog:
     def generation_numbers(self, state: GenerationState) -> list[int]:
         """The numbers of the generations in this state, in order."""
         query = sa.select(generations.c.generation).where(generations.c.state == state)
-        return [row["generation"] for row in self._all(query.order_by(generations.c.generation))]
+        with self._readable(), self.engine.connect() as connection:
+            return list(connection.execute(query.order_by(generations.c.generation)).scalars())
 
     def first_failure(self) -> tuple[int, str] | None:
         """The number of the first generation that failed, and why; None where none did."""

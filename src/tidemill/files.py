@@ -12,7 +12,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from tidemill.errors import DiskError
+from tidemill.errors import DiskError, InputError
 from tidemill.failpoints import Steps, failpoint
 
 TEMPORARY = ".tmp"
@@ -23,9 +23,24 @@ CACHE_VARIABLE = "TIDEMILL_CACHE_DIR"
 
 
 def cache_folder() -> Path:
-    """What is kept per user, for all runs: Kafka's jars and the like. ``TIDEMILL_CACHE_DIR`` names another folder."""
-    named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).absolute() if named else user_cache_path("tidemill")
+    """What is kept per user, for all runs: Kafka's jars and the like. ``TIDEMILL_CACHE_DIR`` names another folder.
+
+    Raises:
+        InputError: it names none, and the user has no home folder.
+    """
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).absolute()
+    try:
+        folder = user_cache_path("tidemill")
+    except RuntimeError as error:  # neither HOME nor an entry in the system's list of users
+        raise no_home() from error
+    if not folder.is_absolute():
+        raise no_home()
+    return folder
+
+
+def no_home() -> InputError:
+    return InputError("the user has no home folder to keep Kafka's jars in", f"name a folder with {CACHE_VARIABLE}")
 
 
 def sha256(path: Path) -> str:

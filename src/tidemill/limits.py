@@ -96,8 +96,16 @@ class LimitedProtocol(HttpToolsProtocol):
         waiting = [one for one in self.connections if isinstance(one, LimitedProtocol) and one is not self and one.idle]
         if not waiting:
             return False
-        min(waiting, key=lambda one: one._began)._refuse_connection()
+        min(waiting, key=lambda one: (not one._discarding, one._began))._give_way()
         return True
+
+    def _give_way(self) -> None:
+        """End the connection for another's sake; one that is being refused already has had its answer."""
+        if self._discarding:
+            self.transport.abort()
+            self.connections.discard(self)
+        else:
+            self._refuse_connection()
 
     @property
     def idle(self) -> bool:

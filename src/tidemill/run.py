@@ -30,7 +30,7 @@ from tidemill.catalog import DAMAGED, FILE_NAME, SCHEMA_VERSION, Batch, Catalog,
 from tidemill.catalog import Run as RunRecord
 from tidemill.errors import CatalogError, NoRun, RunFolderError, shorten
 from tidemill.files import disk_errors, make_folder, sha256, sync
-from tidemill.inventory import refuse_without_catalog
+from tidemill.inventory import refuse_unfinished_restore, refuse_without_catalog
 from tidemill.locks import lock_holder, locked
 from tidemill.marks import Marks
 from tidemill.settings import settled
@@ -401,10 +401,11 @@ def for_removal(folder: Path) -> Iterator[None]:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise where ``folder`` is a file, can't be read, or is a folder with things in it but no catalog."""
+    """Raise where ``folder`` is a file, can't be read, has things in it but no catalog, or is an unfinished restore."""
     with folder_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise RunFolderError(f"{folder} is a file", "give a folder with --run-dir")
+        refuse_unfinished_restore(folder)
         if not folder.is_dir() or (folder / FILE_NAME).exists():
             return
         others = sorted(path.name for path in folder.iterdir() if path.name not in OWN_ENTRIES)

@@ -223,7 +223,8 @@ class Log:
         Raises:
             LogLost: what a partition holds is not the beginning of what was sent to it.
         """
-        there, lost = [], []
+        there: Messages = []
+        lost: Messages = []
         rows = {partition: account.rows for partition, account in self.accounts.items()}
         for message in messages:
             partition = message["partition"]
