@@ -70,7 +70,7 @@ class Node:
 
     def format(self, voters: str, cluster: str) -> Child:
         """Begin to make the data folder."""
-        self.folder.mkdir()
+        self.folder.mkdir(parents=True)
         text = CONFIGURATION.format(
             node=self.number, host=HOST, client=self.client, controller=self.controller, voters=voters
         )

@@ -1,4 +1,5 @@
-"""The topic as the producer's checkpoint: transactions whose last row says how many rows are in the log by then."""
+"""The topic as the producer's checkpoint: transactions whose last row, in each partition, says how many rows are in the
+log by then."""
 
 from __future__ import annotations
 
@@ -80,7 +81,7 @@ class Log:
         )
         self._admin = AdminClient(cluster.settings())
         self._confirmed_at = 0.0
-        self._held: dict[str, Any] | None = None
+        self._held: dict[int, dict[str, Any]] = {}
         self._open_rows = 0
         self._open_bytes = 0
         self._committed_at = time.monotonic()
@@ -243,15 +244,27 @@ class Log:
             self.commit_if_due()
 
     def send(self, messages: Messages) -> None:
-        """Queue messages, in order. The newest is held back: it may be its transaction's last, which bears the mark."""
+        """Queue messages, in order. The newest of each partition is held back: it may be the last of its transaction
+        there, which bears the mark."""
         if not self._open_rows:
             self._producer.begin_transaction()
-        self._queue([self._held, *messages[:-1]] if self._held else messages[:-1])
-        self._held = messages[-1]
+        self._queue(self._without_last(messages))
         self._open_rows += len(messages)
         self._open_bytes += sum(size_of(message) for message in messages)
         self.pass_over(messages)
         failpoint("rows.sent")
+
+    def _without_last(self, messages: Messages) -> Messages:
+        """These messages and those held back before, but for the newest of each partition, which is held back now."""
+        last: dict[int, int] = {}
+        for place in range(len(messages) - 1, -1, -1):
+            last.setdefault(messages[place]["partition"], place)
+            if len(last) == self.topic.partitions:
+                break
+        ready = [self._held[partition] for partition in last if partition in self._held]
+        self._held |= {partition: messages[place] for partition, place in last.items()}
+        places = set(last.values())
+        return ready + [message for place, message in enumerate(messages) if place not in places]
 
     def commit_if_due(self) -> None:
         late = time.monotonic() - self._committed_at >= COMMIT_SECONDS
@@ -260,11 +273,11 @@ class Log:
 
     def commit(self) -> None:
         """Make all that was sent visible, at once over all partitions."""
-        if self._held is not None:
-            held = self._held
+        if self._held:
             fields = {"rows": self.position, "digest": self.digest}
-            self._produce(held["value"], held["key"], held["partition"], POSITION, **fields)
-            self._held = None
+            for partition, held in self._held.items():
+                self._produce(held["value"], held["key"], partition, POSITION, **fields)
+            self._held.clear()
             self._commit("commit rows", "rows.committing")
             failpoint("rows.committed")
         self._open_rows = self._open_bytes = 0

@@ -1,9 +1,10 @@
 """The producer: every row of the source into the topic, once, in order, and a marker at the end.
 
-The log is its own checkpoint. Rows go out in transactions; the last row of each transaction carries, in a header, how
-many rows of the source are in the log by then, and a digest of them. A producer that starts reads the newest such mark,
-skips so many rows, sees that they have that digest, and goes on. Opening a transactional producer fences off an earlier
-one that is still alive somewhere and aborts what it had not committed, so no row can come in late or twice.
+The log is its own checkpoint. Rows go out in transactions; the last row of each transaction, in each partition,
+carries in a header how many rows of the source are in the log by then, and a digest of them. A producer that starts
+reads the newest such mark, skips so many rows, sees that they have that digest, and goes on. Opening a transactional
+producer fences off an earlier one that is still alive somewhere and aborts what it had not committed, so no row can
+come in late or twice. What a power cut took of the log is sent again first, as far as no batch holds it.
 """
 
 from __future__ import annotations
