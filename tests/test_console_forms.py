@@ -13,7 +13,9 @@ from tidemill.console import asking, forms, openapi_forms, widgets, words
 from tidemill.console.forms import Field
 from tidemill.console.openapi_forms import Operation
 from tidemill.run import open_run
+from tidemill.scoring import Feature
 from tidemill.serving.documents import route as route_document
+from tidemill.serving.inputs import property_of
 from tidemill.spec import load
 
 READY = ("amazon-sales", "denver-crime", "dutch-electricity", "movie-ratings", "price-paid", "smart-home")
@@ -132,6 +134,15 @@ def test_a_text_stands_in_markdown_as_it_is() -> None:
 def test_a_text_is_no_icon_and_no_link(text: str, shown: str) -> None:
     """What Streamlit looks for after Markdown was read is broken by a sign that is not seen."""
     assert words.plain(text).replace("\\", "") == shown.replace("|", words.JOINER)
+
+
+def test_a_category_stands_in_a_description_as_it_is() -> None:
+    """The API's descriptions are Markdown; the console takes their escapes away before it makes its own."""
+    feature = Feature("kind", "string", ("![x](http://a/b) <c>", "a_b"))
+    described = property_of("string", feature)
+    assert described["description"] == r"In training: \!\[x\](http://a/b) \<c\>, a\_b"
+    one = openapi_forms.field_of("kind", described, True, described["description"], None, {})
+    assert one.help == "In training: ![x](http://a/b) <c>, a_b"
 
 
 def test_what_stands_at_the_head_of_a_table() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +16,7 @@ Place = Literal["path", "query", "form", "json"]
 Document = Mapping[str, Any]
 
 KINDS = {"integer": "int", "number": "float", "boolean": "bool", "string": "string"}
+ESCAPED = re.compile(r"\\([\\`*_\[\]<>!|~&])")  # in a description, which is Markdown
 FORM_TYPE, JSON_TYPE = "application/x-www-form-urlencoded", "application/json"
 
 
@@ -131,7 +133,7 @@ def field_of(name: str, schema: Document, required: bool, help_text: str, exampl
     elif kind == "string" and value is not None:
         value = text_of(value)
     step = {"int": 1}.get(kind)
-    return Field(name, name, kind, value, enum(schema), step, help_text, required)
+    return Field(name, name, kind, value, enum(schema), step, ESCAPED.sub(r"\1", help_text), required)
 
 
 def text_or_json(schema: Document) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ JSON_TYPES: dict[str, dict[str, Any]] = {
 PLAIN_EXAMPLES: dict[str, Any] = {"int": 1, "float": 1.5, "string": "text", "bool": True}
 
 Row = dict[str, Any]
+MARKS = re.compile(r"([\\`*_\[\]<>!|~&])")  # of Markdown and HTML
 
 
 class Rows(NamedTuple):
@@ -170,12 +172,17 @@ def example_of(kind: str, feature: Feature | None) -> Any:
     return PLAIN_EXAMPLES[kind] if example is None else example
 
 
+def in_markdown(category: str) -> str:
+    """A text of the data in a description, which is read as Markdown."""
+    return MARKS.sub(r"\\\1", " ".join(category.split()))
+
+
 def property_of(kind: str, feature: Feature | None, title: str | None = None) -> dict[str, Any]:
     """One feature as JSON Schema. What training saw is told, not enforced: other values are answered too."""
     described = dict(JSON_TYPES[kind])
     told = [f"{title}."] if title else []
     if feature and feature.categories:
-        told.append("In training: " + ", ".join(feature.categories[:20]))
+        told.append("In training: " + ", ".join(map(in_markdown, feature.categories[:20])))
     elif feature and feature.minimum is not None:
         told.append(f"In training: {feature.minimum:g} to {feature.maximum:g}")
     if told:
