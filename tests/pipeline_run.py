@@ -13,6 +13,7 @@ import httpx
 from pyspark.sql import SparkSession
 
 from tests.serving_run import api_of
+from tests.support import assert_account_closed
 from tidemill.batches.collector import run_collector
 from tidemill.run import Run, open_run
 from tidemill.spec import load
@@ -67,4 +68,5 @@ def streamed(name: str, folder: Path, kafka: str, data: str | None = None) -> Ru
     run = open_run(load(name, [topic, "stream.pause=0"], data), folder)
     run_producer(Stage(run, "producer"), kafka)
     run_collector(Stage(run, "collector"), kafka)
+    assert_account_closed(run.catalog)
     return run

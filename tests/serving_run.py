@@ -26,8 +26,9 @@ from tidemill.batches.files import Draft
 from tidemill.catalog import Decision, Span, TrainedModel
 from tidemill.files import sha256
 from tidemill.limits import Limits
+from tidemill.locks import locked
 from tidemill.rows import arrow_schema
-from tidemill.run import Run, locked, open_run
+from tidemill.run import Run, open_run
 from tidemill.scoring.als import packed
 from tidemill.scoring.storage import write
 from tidemill.serving.server import run_server

@@ -119,3 +119,15 @@ def test_where_the_key_comes_from(tmp_path: Path, key_file: Path, monkeypatch: p
     assert api_key(key_file) is not None
     with pytest.raises(InputError, match="can't be read"):
         api_key(tmp_path / "none.txt")
+
+
+def test_a_key_that_others_can_read_is_warned_of(
+    tmp_path: Path, key_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log names a key's file that other users can read, and how to close it to them; not the key."""
+    for mode, warned in ((0o644, True), (0o640, True), (0o604, True), (0o600, False), (0o400, False)):
+        key_file.chmod(mode)
+        caplog.clear()
+        assert api_key(key_file)
+        assert (f"chmod 600 {key_file}" in caplog.text) == warned
+        assert KEY not in caplog.text

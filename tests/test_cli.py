@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.support import SMART_HOME
+from tidemill import cli
 from tidemill.catalog import TrainedModel
+from tidemill.errors import InputError
+from tidemill.files import CACHE_VARIABLE, cache_folder
 from tidemill.run import open_run
 from tidemill.spec import load
 
@@ -211,3 +216,81 @@ def test_help_and_version() -> None:
         assert "--help" in tidemill(command, "--help").stdout
     assert tidemill("--version").stdout.startswith("tidemill 0")
     assert tidemill("no-such-command").returncode == 2
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_fault_of_the_program_is_the_documented_error(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes], tmp_path: Path, as_json: bool
+) -> None:
+    """An exception that nobody expected is the error `internal` on the terminal; its traceback is in a file."""
+
+    def broken() -> None:
+        raise ZeroDivisionError("no \udcff here")
+
+    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(sys, "argv", ["tidemill", "status", *(["--json"] if as_json else [])])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    out, err = capfdbinary.readouterr()
+    (written,) = tmp_path.iterdir()
+    assert b"ZeroDivisionError" in err
+    assert str(written).encode() in err
+    assert b"Traceback" not in out + err
+    assert "in broken" in written.read_text()
+    assert written.stat().st_mode & 0o777 == 0o600
+    if as_json:
+        error = json.loads(out)["error"]
+        assert error["code"] == "internal"
+        assert str(written) in error["hint"]
+    else:
+        assert out == b""
+
+
+def test_a_fault_whose_traceback_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where there is no room for the traceback, the error still has its message and says so."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    error = cli.internal(ValueError("x"))
+    assert "ValueError" in error.message
+    assert "could not be written" in error.hint
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_shown(tmp_path: Path) -> None:
+    """The commands show a path with a byte that is no UTF-8 as `\\udcff`, in JSON and in text."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    open_run(load("smart-home"), folder).close()
+    for more in (("--json",), ()):
+        done = tidemill("status", "smart-home", "--run-dir", str(folder), *more)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "udcff" in done.stdout
+    found = json.loads(tidemill("status", "smart-home", "--run-dir", str(folder), "--json").stdout)
+    assert found["run_dir"] == f"{tmp_path}/\\udcff"
+    missing = tidemill("status", "smart-home", "--run-dir", str(folder / "none"), "--json")
+    assert json.loads(missing.stdout)["error"]["code"] == "no-run"
+
+
+def test_an_output_that_takes_nothing(tmp_path: Path) -> None:
+    """A full disk behind standard output is an error on standard error, not a traceback."""
+    with Path("/dev/full").open("wb") as full:
+        line = [sys.executable, "-m", "tidemill", "pipelines", "--json"]
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("unknown", [RuntimeError("Could not determine home directory."), None])
+def test_no_home_folder(monkeypatch: pytest.MonkeyPatch, unknown: RuntimeError | None) -> None:
+    """Without a home folder the cache has no place; the error names the variable that gives it one."""
+
+    def look(_: str) -> Path:
+        if unknown:
+            raise unknown
+        return Path("~/.cache/tidemill")
+
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    monkeypatch.setattr("tidemill.files.user_cache_path", look)
+    with pytest.raises(InputError) as error:
+        cache_folder()
+    assert CACHE_VARIABLE in error.value.hint

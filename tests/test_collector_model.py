@@ -134,9 +134,21 @@ class CollectorMachine(RuleBasedStateMachine):
             where_to = partition % len(self.log.logs)
             row = Row(len(self.model), where_to, self.stamp, self.turn_of(where_to))
             self.account(row.partition, self.log.append(row.partition, orjson.dumps({"n": row.number}), row.stamp))
+            self.in_order = self.in_order and (row.turn, row.partition) >= self.let_go()
             self.model.append(row)
         for partition in {partition % len(self.log.logs) for partition, _ in where}:
             self.log.skip(partition)
+
+    def let_go(self) -> tuple[int, int]:
+        """The time and partition of the last row, in the order of time, that went into a batch. A row that is written
+        only now, by a clock that stepped back, can't come before it any more."""
+        assert self.collector is not None
+        count = self.collector._sealed_rows + self.collector._open.rows
+        return max(((row.turn, row.partition) for row in self.in_time()[:count]), default=(0, 0))
+
+    def in_time(self) -> list[Row]:
+        """All rows in the order of time."""
+        return sorted(self.model, key=lambda row: (row.turn, row.partition, row.number))
 
     def turn_of(self, partition: int) -> int:
         """The time in the merge of a message that is written to this partition now."""
@@ -314,8 +326,7 @@ class CollectorMachine(RuleBasedStateMachine):
             ours = [row for row in rows if row.partition == partition]
             assert ours == [row for row in self.model if row.partition == partition][: len(ours)]
         if self.in_order:
-            in_time = sorted(self.model, key=lambda row: (row.turn, row.partition, row.number))
-            assert rows == in_time[: len(rows)]
+            assert rows == self.in_time()[: len(rows)]
 
     def assert_cuts(self, rows: list[Row], batches: list[Batch]) -> None:
         cuts = [(batch.rows, batch.cut) for batch in batches]

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from tests.serving_run import api_of, new_run, publish, seal
 from tests.support import wait_for
 from tidemill.catalog import SourceState, Stage
-from tidemill.run import Run, locked
+from tidemill.locks import locked
+from tidemill.run import Run
 from tidemill.serving import run_status
 from tidemill.serving.live import Live
 

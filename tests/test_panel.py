@@ -12,8 +12,9 @@ from rich.console import Console
 
 from tests.test_lines import publish, trained_run
 from tidemill.catalog import Decision, Sealed, SourceState, Span, Stage
+from tidemill.locks import locked
 from tidemill.panel import Panel, rate_text, rows_table
-from tidemill.run import Run, locked, open_run
+from tidemill.run import Run, open_run
 from tidemill.spec import load
 from tidemill.status import Counts
 from tidemill.stopping import Stop

@@ -11,7 +11,8 @@ import pytest
 
 from tidemill.catalog import Batch, Catalog, Decision, Sealed, SourceState, Span, TrainedModel
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError
-from tidemill.run import existing_run, for_removal, lock_holder, locked, open_run
+from tidemill.locks import lock_holder, locked
+from tidemill.run import existing_run, for_removal, open_run
 from tidemill.spec import load
 
 

@@ -24,7 +24,8 @@ from tests.serving_run import (
 from tests.support import wait_for
 from tidemill.catalog import Stage
 from tidemill.errors import PipelineInvalid
-from tidemill.run import Run, locked
+from tidemill.locks import locked
+from tidemill.run import Run
 from tidemill.serving import live as live_module
 
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
 
-from tests.support import SMART_HOME, wait_for
+from tests.support import SMART_HOME, assert_account_closed, wait_for
 from tidemill import kafka as kafka_module
 from tidemill.batches.collector import run_collector
 from tidemill.catalog import Catalog, Decision, Sealed, SourceState, Span
@@ -52,7 +52,9 @@ def produce(run: Run, kafka: str) -> None:
 
 
 def collect(run: Run, kafka: str) -> None:
+    """To the end, at which each partition's account is closed."""
     run_collector(Stage(run, "collector"), kafka)
+    assert_account_closed(run.catalog)
 
 
 def source_rows(path: Path = SMART_HOME) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ import pytest
 from confluent_kafka import OFFSET_END, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.support import SMART_HOME, wait_for
+from tests.support import SMART_HOME, assert_account_closed, wait_for
 from tidemill import kafka as kafka_module
 from tidemill.batches import kafka_reader
 from tidemill.batches.collector import run_collector
@@ -198,6 +198,7 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
         assert found[one.place]["reason"].startswith(one.reason)
         assert len(found[one.place]["text"]) <= 500
     assert run.catalog.totals()["rejected"] == len(messages)
+    assert_account_closed(run.catalog)
     assert [batch.rows for batch in run.catalog.batches()] == [1000] * 5 + [403]
     assert sorted(sealed_ids(run)) == sorted(user_ids())
     if partitions == 1:

@@ -12,7 +12,8 @@ import pytest
 from tests.serving_run import api_of, new_run
 from tests.support import wait_for
 from tidemill.catalog import Stage
-from tidemill.run import Run, locked, open_run
+from tidemill.locks import locked
+from tidemill.run import Run, open_run
 from tidemill.spec import load
 from tidemill.supervisor import Supervisor
 from tidemill.up import forget

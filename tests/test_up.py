@@ -20,7 +20,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support import ROOT, SMART_HOME, wait_for
+from tests.support import ROOT, SMART_HOME, assert_account_closed, wait_for
 from tests.up_run import Up
 from tidemill.catalog import Catalog
 
@@ -87,6 +87,7 @@ def test_without_java_the_sample_is_streamed_trained_and_done(ups: list[Up], tmp
     found = json.loads(out)
     assert found["rows"] == {"source": 5403, "produced": 5403, "collected": 5403, "sealed": 5403, "rejected": 0}
     assert (found["batches"], found["generations"]) == (3, 3)
+    assert_account_closed(one.catalog())
     assert {name: stage["state"] for name, stage in found["stages"].items()} == {
         "api": "stopped",
         "broker": "stopped",
@@ -193,6 +194,8 @@ def replaced(catalog: Catalog, stage: str, before: int) -> bool:
 
 
 def assert_every_row_once(folder: Path, catalog: Catalog) -> None:
+    wait_for(catalog.ended, "the end of the stream")
+    assert_account_closed(catalog)
     tables = [pq.read_table(folder / batch.path, columns=["UserID"]) for batch in catalog.batches()]
     assert [len(table) for table in tables] == [1801, 1801, 1801]
     ids = [row for table in tables for row in table["UserID"].to_pylist()]

@@ -25,7 +25,8 @@ from tidemill.catalog import FILE_NAME, SCHEMA_VERSION, Catalog, recorded_versio
 from tidemill.errors import RunBusy
 from tidemill.failpoints import VARIABLE
 from tidemill.kafka import Cluster
-from tidemill.run import check_batch, existing_run, locked, open_run
+from tidemill.locks import locked
+from tidemill.run import check_batch, existing_run, open_run
 from tidemill.spec import load
 from tidemill.stage import Stage
 from tidemill.stream.producer import messages, run_producer

@@ -23,10 +23,10 @@ import polars as pl
 import psutil
 import pyarrow.parquet as pq
 
-from tests.support import wait_for
+from tests.support import assert_account_closed, wait_for
 from tidemill.catalog import FILE_NAME, Catalog
 from tidemill.files import orphans, sha256
-from tidemill.run import locked
+from tidemill.locks import locked
 
 STAGES = ("producer", "collector", "broker", "trainer")
 FROZEN_SECONDS = 8.0  # longer than any timeout of the pipeline below
@@ -249,6 +249,7 @@ def assert_all_there(up: UpProcess) -> None:
     for folder in (up.folder / "batches", up.folder / "rejects", up.folder / "generations"):
         assert orphans(folder) == []
     assert len(list((up.folder / "batches").iterdir())) == job.batches
+    assert_account_closed(up.catalog)
 
 
 # --- the endurance run --------------------------------------------------------------------------------------------

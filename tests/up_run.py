@@ -12,7 +12,7 @@ import psutil
 
 from tests.support import wait_for
 from tidemill.catalog import Catalog
-from tidemill.run import locked
+from tidemill.locks import locked
 
 COMMAND = [sys.executable, "-m", "tidemill"]
 

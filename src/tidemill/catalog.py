@@ -726,15 +726,18 @@ class Catalog:
         ]
 
     def generations_pulse(self) -> tuple[object, ...]:
-        """A value that changes whenever a generation is begun, published or fails. Cheap, for those who watch."""
+        """A value that changes whenever a generation is begun, published or fails. Cheap, for those who watch.
+
+        When each one that is not published was begun tells of one that failed and was begun again. The newest of these
+        times would not: the clock may have stepped back.
+        """
         state = generations.c.state
         counts = sa.select(state, sa.func.count(), sa.func.max(generations.c.generation)).group_by(state)
-        # One that failed and was begun again is told by its time, which of the others is not read: it is behind their
-        # batches, of which a cumulative run's have many.
-        again = sa.select(sa.func.max(generations.c.began_at)).where(state != "published")
+        unsettled = sa.select(generations.c.generation, generations.c.began_at).where(state != "published")
         with self.engine.connect() as connection:
-            rows = connection.execute(counts.order_by(state)).all()
-            return (*(tuple(row) for row in rows), connection.execute(again).scalar())
+            found = connection.execute(counts.order_by(state)).all()
+            begun = connection.execute(unsettled.order_by(generations.c.generation)).all()
+        return tuple(tuple(row) for row in (*found, *begun))
 
     def generations_by_state(self) -> dict[str, int]:
         """How many generations are in each state."""
@@ -744,7 +747,8 @@ class Catalog:
     def generation_numbers(self, state: GenerationState) -> list[int]:
         """The numbers of the generations in this state, in order."""
         query = sa.select(generations.c.generation).where(generations.c.state == state)
-        return [row["generation"] for row in self._all(query.order_by(generations.c.generation))]
+        with self._readable(), self.engine.connect() as connection:
+            return list(connection.execute(query.order_by(generations.c.generation)).scalars())
 
     def first_failure(self) -> tuple[int, str] | None:
         """The number of the first generation that failed, and why; None where none did."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
@@ -17,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tidemill import __version__
-from tidemill.errors import InputError, TidemillError
+from tidemill.errors import InputError, TidemillError, shorten
 from tidemill.run import Run, existing_run, is_under_way, join_run, open_run
 from tidemill.spec import Loaded, Raw, load, parse, prepare, ready_pipelines
 from tidemill.stage import LIFELINE, Stage, stage
@@ -64,24 +68,32 @@ KeyFile = Annotated[
         "--api-key-file", metavar="FILE", help="Holds the key that each request must bear; or set TIDEMILL_API_KEY."
     ),
 ]
+JSON_LAYOUT = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
 
 
 def main() -> None:
     """Run the command; every error ends here, with its message, its way out and its exit code."""
-    as_json = "--json" in sys.argv[1:]
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path need not be UTF-8
     try:
         app()
-    except TidemillError as error:
-        if as_json:
-            print_json(error.document())
-        fail(error)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(1)
+    except TidemillError as error:
+        fail(error)
+    except Exception as error:  # noqa: BLE001  # the last place that can turn it into the documented error
+        fail(internal(error))
 
 
 def fail(error: TidemillError) -> NoReturn:
+    """Show the error and end; with ``--json`` as a document on standard output too."""
+    if "--json" in sys.argv[1:]:
+        try:
+            print_json(error.document())
+        except OSError:
+            drop_output()  # the error that follows on standard error is what counts
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"tidemill: {error.message}", style="red", markup=False)
     if error.hint:
@@ -89,10 +101,41 @@ def fail(error: TidemillError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+def internal(error: Exception) -> TidemillError:
+    """The documented error for an exception that nobody expected; the traceback goes to a file of its own."""
+    message = f"a fault in Tidemill: {type(error).__name__}: {shorten(str(error), 300)}"
+    try:
+        handle, path = tempfile.mkstemp(prefix="tidemill-fault-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            traceback.print_exception(error, file=file)
+    except OSError as unwritten:
+        return TidemillError(message, f"the traceback could not be written: {unwritten.strerror}")
+    return TidemillError(message, f"report it with the traceback, which is in {path}")
+
+
+def drop_output() -> None:
+    """Drop what is left for a standard output that takes no more, so that the interpreter's end does not fail on it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def print_json(document: object) -> None:
-    text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    try:
+        text = orjson.dumps(document, option=JSON_LAYOUT)
+    except orjson.JSONEncodeError:
+        text = orjson.dumps(encodable(document), option=JSON_LAYOUT)
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
+
+
+def encodable(value: Any) -> Any:
+    """The value with each byte of a path that is not UTF-8 written as ``\\udcXX``, which JSON text can hold."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {encodable(key): encodable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [encodable(inner) for inner in value]
+    return value
 
 
 def show_version(value: bool) -> None:
@@ -423,6 +466,50 @@ def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
 
 def look_at(name: str, run_dir: Path | None, assignments: list[str] | None) -> Run:
     return existing_run(load(name, assignments or ()), run_dir)
+
+
+# --- keeping ------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def backup(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The backup's folder: a new one, or an empty one.")],
+    run_dir: RunDir = None,
+    assignments: Set = None,
+    json: Json = False,
+) -> None:
+    """Copy a run, at work or not, into a folder that it can be restored from."""
+    from tidemill.backup import back_up, described
+
+    folder = folder.absolute()
+    manifest = back_up(look_at(name, run_dir, assignments), folder)
+    if json:
+        print_json({"backup": str(folder)} | manifest.model_dump())
+        return
+    typer.echo(f"backed up into {folder}: {described(manifest)}")
+    typer.echo(f"restore it: tidemill restore {shlex.quote(str(folder))} --run-dir NEW_FOLDER")
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The backup's folder.")],
+    run_dir: Annotated[
+        Path | None,
+        typer.Option("--run-dir", metavar="DEST", help="The run's new folder; ./runs/NAME unless given."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a run of a backup, once all of the backup's files are known to be whole."""
+    from tidemill.backup import described
+    from tidemill.backup import restore as restore_run
+
+    manifest, target = restore_run(folder, run_dir)
+    if json:
+        print_json({"run_dir": str(target)} | manifest.model_dump())
+        return
+    typer.echo(f"restored into {target}: {described(manifest)}")
+    typer.echo(f"go on with it: tidemill up {manifest.pipeline} --run-dir {shlex.quote(str(target))}")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from tidemill.errors import TidemillError, shorten
+from tidemill.errors import InputError, TidemillError, shorten
 from tidemill.files import cache_folder
 from tidemill.java import find_java
 from tidemill.run import default_folder
@@ -116,7 +116,10 @@ def disk(folder: Path) -> Finding:
 
 def cache() -> Finding:
     """The cache folder: where it is, and that it may be written to."""
-    folder = cache_folder()
+    try:
+        folder = cache_folder()
+    except InputError as error:
+        return Finding("Cache", False, error.message, error.hint)
     ok = os.access(nearest(folder), os.W_OK)
     return Finding("Cache", ok, str(folder), "" if ok else "name a folder you may write to with TIDEMILL_CACHE_DIR")
 

@@ -190,6 +190,12 @@ class CatalogError(TidemillError):
     code = "catalog"
 
 
+class BackupError(TidemillError):
+    """A backup can't be made, or is unfinished or damaged."""
+
+    code = "backup"
+
+
 class DiskError(TidemillError):
     """A file could not be written: disk full, no permission."""
 

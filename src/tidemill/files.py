@@ -7,23 +7,40 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from tidemill.errors import DiskError
+from tidemill.errors import DiskError, InputError
 from tidemill.failpoints import Steps, failpoint
 
 TEMPORARY = ".tmp"
 NO_STEPS = Steps()
+ROLLED_BYTES = 10_000_000
+ROLLED_KEPT = 3
 CACHE_VARIABLE = "TIDEMILL_CACHE_DIR"
 
 
 def cache_folder() -> Path:
-    """What is kept per user, for all runs: Kafka's jars and the like. ``TIDEMILL_CACHE_DIR`` names another folder."""
-    named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).absolute() if named else user_cache_path("tidemill")
+    """What is kept per user, for all runs: Kafka's jars and the like. ``TIDEMILL_CACHE_DIR`` names another folder.
+
+    Raises:
+        InputError: it names none, and the user has no home folder.
+    """
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).absolute()
+    try:
+        folder = user_cache_path("tidemill")
+    except RuntimeError as error:  # neither HOME nor an entry in the system's list of users
+        raise no_home() from error
+    if not folder.is_absolute():
+        raise no_home()
+    return folder
+
+
+def no_home() -> InputError:
+    return InputError("the user has no home folder to keep Kafka's jars in", f"name a folder with {CACHE_VARIABLE}")
 
 
 def sha256(path: Path) -> str:
@@ -54,6 +71,15 @@ def sync_tree(path: Path) -> None:
         sync(Path(folder))
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, durably: a power cut does not take them away."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        with suppress(PermissionError):  # one may write to a folder that one may not read, and so not sync
+            sync(path.parent)
+
+
 def publish(written: Path, final: Path, steps: Steps = NO_STEPS) -> None:
     """Give what was written its final name, durably: fsync, rename, fsync the folder.
 
@@ -68,6 +94,17 @@ def publish(written: Path, final: Path, steps: Steps = NO_STEPS) -> None:
     failpoint(steps.renamed)
     sync(final.parent)
     failpoint(steps.placed)
+
+
+def roll(path: Path) -> None:
+    """Put a log file of more than :data:`ROLLED_BYTES` aside, as ``NAME.1``, so that a new one can begin. The
+    :data:`ROLLED_KEPT` newest are kept. No process may have it open."""
+    if not path.is_file() or path.stat().st_size <= ROLLED_BYTES:
+        return
+    for number in range(ROLLED_KEPT, 0, -1):
+        older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
+        if older.exists():
+            older.replace(path.with_name(f"{path.name}.{number}"))
 
 
 def orphans(folder: Path) -> list[Path]:

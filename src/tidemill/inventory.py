@@ -19,6 +19,7 @@ from tidemill.catalog import FILE_NAME, Catalog, Recorded
 from tidemill.errors import MOST_EXAMPLES, CatalogError
 from tidemill.files import TEMPORARY
 
+RESTORING = ".restoring"  # names the backup that is being restored into the folder
 FOLDERS = ("batches", "rejects", "generations")
 OWN = {
     "batches": re.compile(r"batch-(?P<number>[0-9]{5,})\.(parquet|csv)"),
@@ -79,12 +80,26 @@ def take_inventory(folder: Path, catalog: Catalog) -> Inventory:
     return inventory
 
 
+def refuse_unfinished_restore(folder: Path) -> None:
+    """Raise where a restore into the folder was broken off: it puts the catalog in its place last.
+
+    Raises:
+        CatalogError: it was.
+    """
+    if (folder / RESTORING).exists() and not (folder / FILE_NAME).exists():
+        raise CatalogError(
+            f"{folder} holds a run that `tidemill restore` has not finished",
+            "run the same `tidemill restore` again: it goes on with it",
+        )
+
+
 def refuse_without_catalog(folder: Path) -> None:
     """Raise where the folder holds batches or generations, but no catalog, or one with nothing in it.
 
     Raises:
         CatalogError: it does; the error names up to five of them.
     """
+    refuse_unfinished_restore(folder)
     names = names_in(folder)
     unknown = judge(names, NOTHING, names).unknown
     if unknown:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tidemill.errors import BootstrapError, KafkaAway, NoRun, StreamFailed, TopicError
@@ -167,17 +167,22 @@ def create(admin: AdminClient, name: str, partitions: int) -> Topic:
     return topic
 
 
-def end_offsets(admin: AdminClient, topic: Topic) -> dict[int, int]:
+def end_offsets(admin: AdminClient, topic: Topic, stable: bool = False) -> dict[int, int]:
     """For each partition, the offset that the next message will have.
+
+    Args:
+        stable: the offset up to which each transaction has ended instead: nobody reads further who reads what is
+            committed.
 
     Raises:
         StreamFailed: Kafka does not say; a partition without a leader, as after a start, is waited for.
     """
     latest = {TopicPartition(topic.name, partition): OffsetSpec.latest() for partition in range(topic.partitions)}
+    isolation = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
     end = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
-            found = admin.list_offsets(latest, request_timeout=ANSWER_SECONDS)
+            found = admin.list_offsets(latest, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
             return {where.partition: future.result().offset for where, future in found.items()}
         except KafkaException as error:
             if error.args[0].code() not in TRANSIENT or time.monotonic() > end:

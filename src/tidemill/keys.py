@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
 import os
+import stat
 from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +16,12 @@ from tidemill.errors import InputError, Unauthorized
 
 VARIABLE = "TIDEMILL_API_KEY"
 LEAST_CHARACTERS = 16
+OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 OPEN_PATHS = {"/health"}
 HOW = "send the header `Authorization: Bearer KEY`, or `X-API-Key: KEY`; in a browser the key is the password"
 CHALLENGES = ("Bearer", 'Basic realm="Tidemill"')  # the second has a browser ask for a user and a password
+
+log = logging.getLogger(__name__)
 
 
 class ApiKey:
@@ -73,7 +78,7 @@ def api_key(file: Path | None) -> ApiKey | None:
         InputError: the file can't be read, or the key is shorter than ``LEAST_CHARACTERS``.
     """
     try:
-        text = os.environ.get(VARIABLE) or None if file is None else file.read_text(encoding="utf-8")
+        text = os.environ.get(VARIABLE) or None if file is None else text_of(file)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InputError(f"the API key can't be read from {file}: {reason}", "see --api-key-file") from error
@@ -83,6 +88,15 @@ def api_key(file: Path | None) -> ApiKey | None:
         place = VARIABLE if file is None else str(file)
         raise InputError(f"the API key in {place} has fewer than {LEAST_CHARACTERS} characters", make_one(file))
     return ApiKey(text.strip())
+
+
+def text_of(file: Path) -> str:
+    """The text of the key's file. The log says so where other users can read it too."""
+    with file.open(encoding="utf-8") as opened:
+        found = os.fstat(opened.fileno())
+        if stat.S_ISREG(found.st_mode) and found.st_mode & OTHERS_READ:
+            log.warning("other users can read the API key in %s: close it to them with `chmod 600 %s`", file, file)
+        return opened.read()
 
 
 def require_key(address: str, key: ApiKey | None) -> None:

@@ -2,7 +2,7 @@
 
 Each is signed (HMAC-SHA256) with the run's secret, which only the catalog has, over all that it says, its kind, its
 topic's id and its partition: no other writer can make one, nor use one of another place. A mark stands only on the last
-row of a transaction and on messages without a value; one on every row would halve the rate.
+row of each partition in a transaction and on messages without a value; one on every row would halve the rate.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A run: a pipeline, its folder and its catalog.
 
-The folder holds all that a run makes::
+The folder is open to its owner alone and holds all that a run makes::
 
     catalog.sqlite   what is sealed, trained and published
     batches/         batch-00001.parquet ...
@@ -14,24 +14,24 @@ The folder holds all that a run makes::
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
-import os
+import logging
 import shutil
+import stat
 import threading
-import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from tidemill.catalog import DAMAGED, FILE_NAME, SCHEMA_VERSION, Batch, Catalog, SideTable, Stage, recorded_version
 from tidemill.catalog import Run as RunRecord
-from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError, shorten
-from tidemill.files import disk_errors, sha256
-from tidemill.inventory import refuse_without_catalog
+from tidemill.errors import CatalogError, NoRun, RunFolderError, shorten
+from tidemill.files import disk_errors, make_folder, sha256, sync
+from tidemill.inventory import refuse_unfinished_restore, refuse_without_catalog
+from tidemill.locks import lock_holder, locked
 from tidemill.marks import Marks
 from tidemill.settings import settled
 from tidemill.spec import Loaded, Pipeline
@@ -39,8 +39,11 @@ from tidemill.spec import Loaded, Pipeline
 if TYPE_CHECKING:
     import pyarrow as pa
 
+log = logging.getLogger(__name__)
+
 AT_ONCE = 16  # sealed files whose content is looked at; two threads never look at the same one
-LOOKED_AT_SECONDS = 0.3
+PRIVATE = 0o700
+OTHERS = 0o077
 OWN_ENTRIES = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
 
 
@@ -184,7 +187,8 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
         RunFolderError: the folder holds something else: another pipeline's run, or this pipeline's with other settings.
         DiskError: it can't be written to.
         CatalogError: its catalog can't be used, or is missing or empty though there are batches or generations.
-        RunBusy: its catalog is an older version's, of which a stage is at work.
+        RunBusy: its catalog is an older version's, of which a stage is at work; or another process holds the catalog's
+            lock for long.
     """
     folder = (folder or default_folder(loaded.pipeline)).absolute()
     refuse_foreign(folder)
@@ -250,12 +254,60 @@ def open_catalog(folder: Path) -> Catalog:
 
 
 def make_folders(folder: Path) -> None:
+    """Make the run's folders, for its owner alone, and durably: its topic bears marks that only its catalog reads."""
     try:
+        make_folder(folder.parent)
+        folder.mkdir(mode=PRIVATE, exist_ok=True)
+        close_to_others(folder)
         for name in OWN_ENTRIES:
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name).mkdir(exist_ok=True)
+        sync(folder)
+        with suppress(PermissionError):  # one may write to a folder that one may not read, and so not sync
+            sync(folder.parent)
     except OSError as error:
         raise RunFolderError(
             f"the run folder {folder} can't be made: {error.strerror}", "give one that you may write to with --run-dir"
+        ) from error
+
+
+def close_to_others(folder: Path) -> None:
+    """Take away every right that other users have in the run folder: it holds the rows, and the secret that marks in
+    the topic are signed with. Where that is not possible the log says so."""
+    mode = folder.stat().st_mode
+    if not mode & OTHERS:
+        return
+    if mode & stat.S_ISVTX:  # a folder such as /tmp, which many programs share
+        log.warning("%s is a folder for all users, who can therefore read this run: give another --run-dir", folder)
+        return
+    try:
+        folder.chmod(PRIVATE)
+    except PermissionError as error:  # another user's folder, or a file system without rights
+        log.warning("other users can read this run, as the rights of %s can't be changed: %s", folder, error.strerror)
+
+
+def holds_catalog(folder: Path) -> bool:
+    with folder_errors(folder):
+        try:
+            return stat.S_ISREG((folder / FILE_NAME).stat().st_mode)
+        except PermissionError:
+            raise
+        except OSError:
+            return False
+
+
+@contextmanager
+def folder_errors(folder: Path) -> Iterator[None]:
+    """Name the run folder where it can't be looked into.
+
+    Raises:
+        RunFolderError: in place of a ``PermissionError``.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise RunFolderError(
+            f"the run folder {folder} can't be read: {error.strerror}",
+            "a run is open to the user alone who began it: be that user, or give another --run-dir",
         ) from error
 
 
@@ -264,11 +316,12 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
 
     Raises:
         NoRun: there is none.
-        RunFolderError: it is another pipeline's.
+        RunFolderError: it is another pipeline's, or can't be read.
         CatalogError: its catalog can't be used, or is empty though there are batches or generations.
+        RunBusy: another process holds the catalog's lock for long.
     """
     folder = (folder or default_folder(loaded.pipeline)).absolute()
-    if not (folder / FILE_NAME).is_file():
+    if not holds_catalog(folder):
         raise NoRun(
             f"no run of {loaded.pipeline.name} in {folder}",
             f"start one with `tidemill up {loaded.pipeline.name}`, or name its folder with --run-dir",
@@ -317,6 +370,7 @@ def join_run(loaded: Loaded, folder: Path | None = None) -> Run:
     except BaseException:
         run.close()
         raise
+    close_to_others(run.folder)
     return Run(loaded, run.folder, run.catalog, recorded.id)
 
 
@@ -329,10 +383,10 @@ def for_removal(folder: Path) -> Iterator[None]:
         RunBusy: a process still works on it.
         RunFolderError: it holds files but no run.
     """
+    refuse_foreign(folder)
     if not folder.exists():
         yield
         return
-    refuse_foreign(folder)
     with disk_errors(f"the run folder {folder}"), ExitStack() as held:
         for path in (folder / "locks").glob("*.lock"):
             held.enter_context(locked(path, busy=f"{folder} is in use: its {path.stem} is at work"))
@@ -347,66 +401,15 @@ def for_removal(folder: Path) -> Iterator[None]:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise where ``folder`` is a file, or a folder with things in it but no catalog."""
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file", "give a folder with --run-dir")
-    if folder.is_dir() and not (folder / FILE_NAME).exists():
+    """Raise where ``folder`` is a file, can't be read, has things in it but no catalog, or is an unfinished restore."""
+    with folder_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise RunFolderError(f"{folder} is a file", "give a folder with --run-dir")
+        refuse_unfinished_restore(folder)
+        if not folder.is_dir() or (folder / FILE_NAME).exists():
+            return
         others = sorted(path.name for path in folder.iterdir() if path.name not in OWN_ENTRIES)
-        if others:
-            raise RunFolderError(
-                f"{folder} is not empty and holds no run: {shorten(others)}", "give another folder with --run-dir"
-            )
-
-
-@contextmanager
-def locked(path: Path, busy: str = "") -> Iterator[None]:
-    """Hold the lock file ``path``. Waits for it, or with ``busy`` refuses with that message.
-
-    The system lets go of the lock when the process dies, however it dies.
-
-    Raises:
-        RunBusy: another process holds it, and ``busy`` was given.
-        DiskError: the file can't be written.
-    """
-    with disk_errors(f"the lock file {path}"):
-        file = path.open("ab+", buffering=0)  # nothing is left in a buffer for a full disk to refuse once more
-    with file:
-        if not busy:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        elif not taken_within(file, LOOKED_AT_SECONDS):
-            file.seek(0)
-            holder = file.read().decode().strip()
-            raise RunBusy(
-                f"{busy}{f' (process {holder})' if holder else ''}", "stop it first, or give another --run-dir"
-            )
-        with disk_errors(f"the lock file {path}"):
-            file.truncate(0)
-            file.write(str(os.getpid()).encode())
-        yield
-
-
-def taken_within(file: IO[bytes], seconds: float) -> bool:
-    """Whether the lock could be had: who only looks whether it is held holds it for an instant."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.01)
-        else:
-            return True
-
-
-def lock_holder(path: Path) -> int | None:
-    """The process that holds the lock file, or None."""
-    try:
-        with path.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return None
-    except BlockingIOError:
-        holder = path.read_text().strip()
-        return int(holder) if holder.isdigit() else 0
-    return None
+    if others:
+        raise RunFolderError(
+            f"{folder} is not empty and holds no run: {shorten(others)}", "give another folder with --run-dir"
+        )

@@ -9,6 +9,8 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -16,7 +18,9 @@ import structlog
 from tidemill.catalog import Stage as Word
 from tidemill.catalog import StageState
 from tidemill.errors import StageFailed, TidemillError, shorten
-from tidemill.run import Run, locked
+from tidemill.files import ROLLED_BYTES, ROLLED_KEPT
+from tidemill.locks import locked
+from tidemill.run import Run
 from tidemill.stopping import Stop
 
 LIFELINE = "TIDEMILL_LIFELINE"  # set by `up`: standard input is a pipe that closes when `up` is gone
@@ -158,10 +162,15 @@ def state_of(run: Run, word: Word) -> StageState:
     return "failed" if claims_work and not run.at_work(word) else word.state
 
 
-class LogFile(logging.FileHandler):
-    """A log file. One that can't be written, on a full disk say, stops no stage: standard error says so, once."""
+class LogFile(RotatingFileHandler):
+    """A log file. It begins anew before it grows over :data:`ROLLED_BYTES`, and the :data:`ROLLED_KEPT` before it are
+    kept, the newest as ``NAME.1``. One that can't be written, on a full disk say, stops no stage: standard error says
+    so, once."""
 
     _said = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=ROLLED_BYTES, backupCount=ROLLED_KEPT, encoding="utf-8")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
         error = sys.exc_info()[1]
@@ -183,7 +192,7 @@ def log_to_file(run: Run, name: str) -> None:
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(ensure_ascii=False),
     ]
-    handlers = [handler(LogFile(run.logs / f"{name}.log", encoding="utf-8"), shared, in_file)]
+    handlers = [handler(LogFile(run.logs / f"{name}.log"), shared, in_file)]
     if not os.environ.get(LIFELINE):
         on_screen = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
         handlers.append(handler(logging.StreamHandler(sys.stderr), shared, on_screen))

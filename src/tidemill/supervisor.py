@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from tidemill.errors import StageFailed, TidemillError, retried
+from tidemill.files import roll
 from tidemill.run import Run
 from tidemill.stage import LIFELINE
 from tidemill.status import DISPENSABLE
@@ -115,7 +116,9 @@ class Supervisor:
         """A process of its own session, so that a terminal's Ctrl-C reaches only `up`; its standard input is the
         lifeline that closes when `up` dies."""
         command = [sys.executable, "-m", "tidemill", COMMANDS[name], *self._arguments]
-        with (self._run.logs / f"{name}.out").open("ab") as out:
+        path = self._run.logs / f"{name}.out"
+        roll(path)
+        with path.open("ab") as out:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

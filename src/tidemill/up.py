@@ -22,7 +22,8 @@ from collections.abc import Callable, Sequence, Set
 
 from tidemill.errors import TrainingFailed
 from tidemill.inventory import take_inventory
-from tidemill.run import Run, locked
+from tidemill.locks import locked
+from tidemill.run import Run
 from tidemill.status import stream_ended, trained
 from tidemill.stopping import Stop
 from tidemill.supervisor import Supervisor

@@ -129,12 +129,8 @@ def allowed(scope: Scope) -> bool:
 class KeyDoor:
     """Lets through only requests that bear the ``key``, if there is one.
 
-    <<<<<<< HEAD
-        A browser asks its visitor for it, and sends it with the socket's handshake too; there the pages read it
-    =======
-        A browser asks its visitor for it, and sends it with the socket's handshake too, from where the pages have it
-    >>>>>>> main
-        (:func:`tidemill.console.shell.api`).
+    A browser asks its visitor for it, and sends it with the socket's handshake too; there the pages read it
+    (:func:`tidemill.console.shell.api`).
     """
 
     def __init__(self, app: ASGIApp, key: ApiKey | None) -> None:

@@ -23,13 +23,14 @@ from urllib.request import getproxies
 from tidemill.errors import JarsMissing, shorten
 from tidemill.files import CACHE_VARIABLE, cache_folder, disk_errors, publish, sha256
 from tidemill.java import Java, environment, find_java
-from tidemill.run import locked
+from tidemill.locks import locked
 from tidemill.stream.child import dismiss, guard
 
 KAFKA = "4.3.0"
 WANTED = Path(__file__).with_name("jars.ivy.xml")
 SUMS = Path(__file__).with_name("jars.sha256")
 FETCH_SECONDS = 900
+LOCK_SECONDS = FETCH_SECONDS + 60.0  # another process may fetch them just now
 LAST_WORDS = 3
 
 # Called with the steps done and the steps in all, as they are done: each jar is first found, then fetched.
@@ -44,6 +45,7 @@ def kafka_jars(progress: Progress | None = None) -> Path:
     Raises:
         JarsMissing: they can't be fetched, or are not what they must be.
         JavaMissing: there is no Java to fetch them with.
+        RunBusy: another process has been fetching them for longer than that can take.
         DiskError: the cache can't be written.
     """
     folder = jars_folder()
@@ -51,7 +53,7 @@ def kafka_jars(progress: Progress | None = None) -> Path:
         return folder
     with disk_errors(f"the cache folder {cache_folder()}"):
         cache_folder().mkdir(parents=True, exist_ok=True)
-        with locked(cache_folder() / "jars.lock"):
+        with locked(cache_folder() / "jars.lock", patience=LOCK_SECONDS):
             if faults(folder):  # another process may have fetched them meanwhile
                 fetch(folder, progress)
     return folder

@@ -1,9 +1,10 @@
-"""The topic as the producer's checkpoint: transactions whose last row says how many rows are in the log by then."""
+"""The topic as the producer's checkpoint: transactions whose last row, in each partition, says how many rows are in the
+log by then."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing, suppress
 from itertools import islice
 from types import TracebackType
@@ -15,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from tidemill.account import Account, total_digest
 from tidemill.errors import KafkaAway, LogLost, StreamFailed, TopicError
 from tidemill.failpoints import Failpoint, failpoint
-from tidemill.kafka import MOST_BYTES, TRANSIENT, Cluster, Topic, reason, same
+from tidemill.kafka import MOST_BYTES, TRANSIENT, Cluster, Topic, end_offsets, reason, same
 from tidemill.marks import CLAIM, END, POSITION, Kind, Marks, headers_of, unverified
 
 COMMIT_SECONDS = 0.25
@@ -25,17 +26,25 @@ CALL_SECONDS = 10.0
 PATIENCE_SECONDS = 120.0
 AGAIN_SECONDS = 0.1
 CLAIMS_WITHIN = 100  # messages from the start of the log
+OPEN_SECONDS = 75.0  # Kafka's clients give a transaction 60 s by default, and Kafka looks every 10 s
+HELD_AT_ONCE = 4096
+START_OVER = "the sealed batches are whole; begin anew with --fresh to stream the rest"
 
 Messages = list[dict[str, Any]]
 
 
 class Place(NamedTuple):
     """How many of the source's rows are in the log, and whether it has its end marker. ``digest`` is the one over the
-    accounts of those rows; None where the log begins with them or where its marks are of an older version."""
+    accounts of those rows; None where the log begins with them or where its marks are of an older version.
+
+    ``held``: the account of what each partition holds, of a log of several that has its start: a power cut may have
+    taken rows from one partition that are counted by the mark in another.
+    """
 
     rows: int
     ended: bool
     digest: str | None
+    held: Mapping[int, Account] = {}  # never changed
 
 
 class Mark(NamedTuple):
@@ -72,7 +81,7 @@ class Log:
         )
         self._admin = AdminClient(cluster.settings())
         self._confirmed_at = 0.0
-        self._held: dict[str, Any] | None = None
+        self._held: dict[int, dict[str, Any]] = {}
         self._open_rows = 0
         self._open_bytes = 0
         self._committed_at = time.monotonic()
@@ -124,6 +133,54 @@ class Log:
             first = next(messages, None)
         return first is not None or begins_later(self._cluster, self.topic)
 
+    def end_forgotten(self) -> None:
+        """Abort the transaction of an earlier producer that Kafka takes for ended but for which a partition has no end,
+        as after a power cut that took the marker of the commit: the next commit would bring its rows back.
+
+        Raises:
+            LogLost: a transaction stays open that is not this run's, or no longer.
+        """
+        open_until = behind(end_offsets(self._admin, self.topic), end_offsets(self._admin, self.topic, stable=True))
+        if not open_until:
+            return
+        self._producer.begin_transaction()
+        for partition in open_until:
+            self._produce(None, None, partition, CLAIM)
+        self._producer.flush(CALL_SECONDS)
+        self._until_done(self._producer.abort_transaction, "abort what an earlier producer had left")
+        end = time.monotonic() + OPEN_SECONDS
+        while left := behind(open_until, end_offsets(self._admin, self.topic, stable=True)):
+            if time.monotonic() > end:
+                raise LogLost(
+                    f"a transaction in partition {min(left)} of {self.topic.name} does not end: Kafka has lost its "
+                    "record of it, or another writer keeps it open; what comes behind it can't be read",
+                    "end it with Kafka's kafka-transactions.sh, or begin anew with --fresh; the sealed batches are "
+                    "whole",
+                )
+            time.sleep(AGAIN_SECONDS)
+
+    def refuse_unreadable(self, sealed: dict[int, int]) -> None:
+        """Raise where the last message that is sealed of a partition can no longer be read: a power cut took the end of
+        its transaction, whose rows would be sent again.
+
+        Args:
+            sealed: for each partition the first offset that is not in a sealed batch.
+        """
+        places = {partition: offset - 1 for partition, offset in sealed.items()}
+        for partition, offset in places.items():
+            with closing(committed(self._cluster, self.topic, {partition: offset})) as messages:
+                first = next(messages, None)
+            if (first is None or first.offset() != offset) and not self._begins_after(partition, offset):
+                raise LogLost(
+                    f"the rows of partition {partition} of {self.topic.name} up to offset {offset} are sealed, but "
+                    "Kafka no longer has them as committed",
+                    START_OVER,
+                )
+
+    def _begins_after(self, partition: int, offset: int) -> bool:
+        """Whether the message of that offset was removed from the start of the log."""
+        return first_offsets(self._cluster, self.topic)[partition] > offset
+
     def place(self, sealed: dict[int, int]) -> Place:
         """Where the log stands: what its newest mark says.
 
@@ -132,7 +189,9 @@ class Log:
                 newest mark is looked for from there; with more, it may be in a partition that was sealed further.
         """
         alone = self.topic.partitions == 1 and sealed
-        marks = (self._found(sealed) if alone else []) or self._found(dict.fromkeys(range(self.topic.partitions), 0))
+        held = Held(self.topic.partitions)
+        whole = dict.fromkeys(range(self.topic.partitions), 0)
+        marks = (self._found(sealed) if alone else []) or self._found(whole, held)
         if sealed and not marks:
             raise LogLost(
                 f"the topic {self.topic.name} no longer says how many rows are in it",
@@ -140,7 +199,9 @@ class Log:
             )
         newest = max(marks, key=lambda mark: (mark.rows, mark.digest is not None), default=Mark(0, None, None))
         ended = {mark.ends for mark in marks} - {None}  # a copy of a marker that was aborted closes its partition only
-        return Place(newest.rows, len(ended) == self.topic.partitions, newest.digest)
+        several = self.topic.partitions > 1 and not begins_later(self._cluster, self.topic)
+        accounts = held.accounts() if several else {}
+        return Place(newest.rows, len(ended) == self.topic.partitions, newest.digest, accounts)
 
     @property
     def digest(self) -> str:
@@ -153,16 +214,57 @@ class Log:
         for partition, values in values_by_partition(messages, self.topic.partitions).items():
             self.accounts[partition] = self.accounts[partition].add(values)
 
+    def restore(self, messages: Messages, held: Mapping[int, Account]) -> None:
+        """Pass over messages that were in the log, in order, and send again those that a partition has lost.
+
+        Args:
+            held: the account of what each partition holds.
+
+        Raises:
+            LogLost: what a partition holds is not the beginning of what was sent to it.
+        """
+        there: Messages = []
+        lost: Messages = []
+        rows = {partition: account.rows for partition, account in self.accounts.items()}
+        for message in messages:
+            partition = message["partition"]
+            (there if rows[partition] < held[partition].rows else lost).append(message)
+            rows[partition] += 1
+        self.pass_over(there)
+        for partition in {message["partition"] for message in lost}:
+            account = self.accounts[partition]
+            if account.rows == held[partition].rows and account.digest != held[partition].digest:
+                raise LogLost(
+                    f"partition {partition} of {self.topic.name} lost rows, and others than the run's are among those "
+                    "that it has",
+                    START_OVER,
+                )
+        if lost:
+            self.send(lost)
+            self.commit_if_due()
+
     def send(self, messages: Messages) -> None:
-        """Queue messages, in order. The newest is held back: it may be its transaction's last, which bears the mark."""
+        """Queue messages, in order. The newest of each partition is held back: it may be the last of its transaction
+        there, which bears the mark."""
         if not self._open_rows:
             self._producer.begin_transaction()
-        self._queue([self._held, *messages[:-1]] if self._held else messages[:-1])
-        self._held = messages[-1]
+        self._queue(self._without_last(messages))
         self._open_rows += len(messages)
         self._open_bytes += sum(size_of(message) for message in messages)
         self.pass_over(messages)
         failpoint("rows.sent")
+
+    def _without_last(self, messages: Messages) -> Messages:
+        """These messages and those held back before, but for the newest of each partition, which is held back now."""
+        last: dict[int, int] = {}
+        for place in range(len(messages) - 1, -1, -1):
+            last.setdefault(messages[place]["partition"], place)
+            if len(last) == self.topic.partitions:
+                break
+        ready = [self._held[partition] for partition in last if partition in self._held]
+        self._held |= {partition: messages[place] for partition, place in last.items()}
+        places = set(last.values())
+        return ready + [message for place, message in enumerate(messages) if place not in places]
 
     def commit_if_due(self) -> None:
         late = time.monotonic() - self._committed_at >= COMMIT_SECONDS
@@ -171,11 +273,11 @@ class Log:
 
     def commit(self) -> None:
         """Make all that was sent visible, at once over all partitions."""
-        if self._held is not None:
-            held = self._held
+        if self._held:
             fields = {"rows": self.position, "digest": self.digest}
-            self._produce(held["value"], held["key"], held["partition"], POSITION, **fields)
-            self._held = None
+            for partition, held in self._held.items():
+                self._produce(held["value"], held["key"], partition, POSITION, **fields)
+            self._held.clear()
             self._commit("commit rows", "rows.committing")
             failpoint("rows.committed")
         self._open_rows = self._open_bytes = 0
@@ -251,16 +353,48 @@ class Log:
                 if not again:
                     raise StreamFailed(f"can't {what}: {reason(error)}", "see Kafka's log") from error
 
-    def _found(self, offsets: dict[int, int]) -> list[Mark]:
-        """The genuine marks of this run in the log from ``offsets`` on."""
+    def _found(self, offsets: dict[int, int], held: Held | None = None) -> list[Mark]:
+        """The genuine marks of this run in the log from ``offsets`` on; what rows there are is added to ``held``."""
         marks = []
         for message in committed(self._cluster, self.topic, offsets):
+            if held is not None:
+                held.add(message)
             for kind in (POSITION, END) if headers_of(message) else ():
                 said = self._marks.read(message, kind)
                 if said is not None and isinstance(said.get("rows"), int):
                     ends, digest = (message.partition(), "total") if kind == END else (None, "digest")
                     marks.append(Mark(said["rows"], said.get(digest), ends))
         return marks
+
+
+class Held:
+    """Adds up what each partition of a log holds."""
+
+    def __init__(self, partitions: int) -> None:
+        self._accounts = dict.fromkeys(range(partitions), Account())
+        self._waiting: dict[int, list[bytes]] = {partition: [] for partition in range(partitions)}
+
+    def add(self, message: Message) -> None:
+        value = message.value()
+        if value is not None:
+            waiting = self._waiting[message.partition()]
+            waiting.append(value)
+            if len(waiting) >= HELD_AT_ONCE:
+                self._count(message.partition())
+
+    def accounts(self) -> dict[int, Account]:
+        for partition in self._accounts:
+            self._count(partition)
+        return self._accounts
+
+    def _count(self, partition: int) -> None:
+        self._accounts[partition] = self._accounts[partition].add(self._waiting[partition])
+        self._waiting[partition].clear()
+
+
+def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:
+    """The ends of the partitions in which a transaction is open before it."""
+    return {partition: end for partition, end in ends.items() if stable[partition] < end}
 
 
 def is_claim(message: Message) -> bool:
@@ -316,10 +450,19 @@ def begins_later(cluster: Cluster, topic: Topic) -> bool:
     Raises:
         StreamFailed: Kafka does not say.
     """
+    return any(first_offsets(cluster, topic).values())
+
+
+def first_offsets(cluster: Cluster, topic: Topic) -> dict[int, int]:
+    """For each partition the first offset that it holds, or will hold.
+
+    Raises:
+        StreamFailed: Kafka does not say.
+    """
     consumer = reader_of(cluster)
     try:
         places = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
-        return any(consumer.get_watermark_offsets(place, timeout=CALL_SECONDS)[0] > 0 for place in places)
+        return {place.partition: consumer.get_watermark_offsets(place, timeout=CALL_SECONDS)[0] for place in places}
     except KafkaException as error:
         raise StreamFailed(f"Kafka can't say where {topic.name} begins: {reason(error)}") from error
     finally:

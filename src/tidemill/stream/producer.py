@@ -1,9 +1,10 @@
 """The producer: every row of the source into the topic, once, in order, and a marker at the end.
 
-The log is its own checkpoint. Rows go out in transactions; the last row of each transaction carries, in a header, how
-many rows of the source are in the log by then, and a digest of them. A producer that starts reads the newest such mark,
-skips so many rows, sees that they have that digest, and goes on. Opening a transactional producer fences off an earlier
-one that is still alive somewhere and aborts what it had not committed, so no row can come in late or twice.
+The log is its own checkpoint. Rows go out in transactions; the last row of each transaction, in each partition,
+carries in a header how many rows of the source are in the log by then, and a digest of them. A producer that starts
+reads the newest such mark, skips so many rows, sees that they have that digest, and goes on. Opening a transactional
+producer fences off an earlier one that is still alive somewhere and aborts what it had not committed, so no row can
+come in late or twice. What a power cut took of the log is sent again first, as far as no batch holds it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tidemill.kafka import Topic
 from tidemill.rejects import Rejects
 from tidemill.rows import encode
 from tidemill.stage import Stage
-from tidemill.stream.log import COMMIT_SECONDS, Log, Messages, Place
+from tidemill.stream.log import COMMIT_SECONDS, START_OVER, Log, Messages, Place
 from tidemill.stream.pace import Pacer
 from tidemill.stream.source import SourceReader, open_source, open_tables
 from tidemill.stream.tables import read_tables
@@ -37,7 +38,7 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
     reader = open_source(run.pipeline, run.base)
     read_tables(stage, open_tables(run.pipeline, run.base))
     state = plan(stage, reader)
-    if state.complete or stage.stop.is_set():
+    if stage.stop.is_set() or (state.complete and run.catalog.ended()):
         return
     cluster, admin = kafka.connect(run, bootstrap, stage.stop)
     state, topic = topic_of(stage, admin, state)
@@ -47,7 +48,11 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
         run.catalog.save_source(state)
         sealed = run.catalog.next_offsets()
         refuse_lost(topic, sealed, ends)
+        log.end_forgotten()
+        log.refuse_unreadable(sealed)
         place = log.place(sealed)
+        if state.complete and place.ended:
+            return  # a power cut may have taken the end of a log that was complete
         stage.count(produced=place.rows, rows=state.rows)
         stage.ready()
         rows, rejected = send(stage, reader, log, place)
@@ -137,7 +142,7 @@ def refuse_lost(topic: Topic, sealed: dict[int, int], ends: dict[int, int]) -> N
             raise LogLost(
                 f"partition {partition} of {topic.name} ends at offset {ends.get(partition, 0)}, but rows up to "
                 f"{offset - 1} are sealed",
-                "the sealed batches are whole; begin anew with --fresh to stream the rest",
+                START_OVER,
             )
 
 
@@ -180,7 +185,7 @@ def send_rows(stage: Stage, reader: SourceReader, log: Log, place: Place, reject
         skipped = min(max(place.rows - seen, 0), len(chunk.rows))
         seen += len(chunk.rows)
         for part in messages(chunk.rows.slice(0, skipped), spec.key, spec.partitions, together=True):
-            log.pass_over(part)
+            log.restore(part, place.held) if place.held else log.pass_over(part)
             refuse_other_rows(reader, log, place)
         if seen >= place.rows:
             rejects.show()

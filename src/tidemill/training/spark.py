@@ -20,15 +20,22 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 from tidemill.errors import TrainingFailed, shorten
+from tidemill.files import ROLLED_BYTES, ROLLED_KEPT, roll
 from tidemill.java import environment, find_java
 
 LOG4J = """\
 rootLogger.level = info
 rootLogger.appenderRef.file.ref = file
-appender.file.type = File
+appender.file.type = RollingFile
 appender.file.name = file
 appender.file.fileName = {file}
+appender.file.filePattern = {rolled}.%i
 appender.file.append = true
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = {most}
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = {kept}
 appender.file.layout.type = PatternLayout
 appender.file.layout.pattern = %d{{yyyy-MM-dd'T'HH:mm:ss.SSS}}{{UTC}}Z %p %c{{1}}: %m%n%ex
 logger.spark.name = org.apache.spark
@@ -78,8 +85,9 @@ def session(master: str | None, folder: Path, logs: Path, little: bool = False) 
     """Start Spark: on all cores of this machine, or with ``master`` as the driver of that cluster.
 
     With ``little`` data in view it is set up to be quick to start rather than quick in the long run.
-    Spark's scratch files go into ``folder``, which is emptied; its log to ``logs/spark.log`` and what the JVM prints
-    to ``logs/spark.out``. The JVM ends when this process does, however that ends, and never sees the terminal's Ctrl-C.
+    Spark's scratch files go into ``folder``, which is emptied; its log to ``logs/spark.log``, which rotates, and what
+    the JVM prints to ``logs/spark.out``. The JVM ends when this process does, however that ends, and never sees the
+    terminal's Ctrl-C.
 
     Raises:
         JavaMissing: there is no Java to run it on.
@@ -91,6 +99,7 @@ def session(master: str | None, folder: Path, logs: Path, little: bool = False) 
     conf = SparkConf(loadDefaults=False).setAll(list(settings(master, folder, logs, little).items()))
     where = f"see {logs / 'spark.out'} and {logs / 'spark.log'}"
     try:
+        roll(logs / "spark.out")
         with shell(java, None if master else folder), own_signals(), whole(), (logs / "spark.out").open("ab") as out:
             quiet = {"stdout": out, "stderr": subprocess.STDOUT, "start_new_session": True}
             gateway = launch_gateway(conf, quiet)
@@ -107,7 +116,7 @@ def settings(master: str | None, folder: Path, logs: Path, little: bool) -> dict
     What a cluster asks its driver for, a secret among it, is the matter of the user's own Spark configuration.
     """
     log4j = folder / "log4j2.properties"
-    log4j.write_text(LOG4J.format(file=logs / "spark.log"), encoding="utf-8")
+    log4j.write_text(logging_to(logs / "spark.log"), encoding="utf-8")
     jvm = (*JVM_OPTIONS, *QUICK_JVM_OPTIONS) if little else JVM_OPTIONS
     options = [*jvm, f'-Dlog4j2.configurationFile="{log4j.as_uri()}"', f'-Djava.io.tmpdir="{folder}"']
     return {
@@ -120,6 +129,25 @@ def settings(master: str | None, folder: Path, logs: Path, little: bool) -> dict
         "spark.local.dir": str(folder),
         "spark.sql.warehouse.dir": local(folder / "warehouse"),
     }
+
+
+def logging_to(file: Path) -> str:
+    """The configuration of a log in ``file``, which begins anew before it grows over :data:`ROLLED_BYTES`."""
+    path = escaped(str(file))
+    pattern = no_lookups(path).replace("%", "%%")  # log4j looks up what is in a pattern twice
+    return LOG4J.format(file=path, rolled=pattern, most=ROLLED_BYTES, kept=ROLLED_KEPT)
+
+
+def no_lookups(text: str) -> str:
+    return text.replace("${", "$${")
+
+
+def escaped(text: str) -> str:
+    """A text as a value of Java's properties, in which log4j then looks up nothing."""
+    plain = no_lookups(text).replace("\\", "\\\\").replace("\n", "\\n")
+    units = plain.encode("utf-16-be", "surrogatepass")
+    codes = (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
+    return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes)
 
 
 def is_own_machine(master: str | None) -> bool:
