@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from tests.browser import chromium, visiting
 from tests.console_run import Addresses, consoled, written
 from tests.serving_run import DOCUMENT, PROFILE, TEXT, new_run, routes_document, scorer_of, scorer_path, seal, trained
 from tidemill.console import words
+from tidemill.console.pages.try_it import ROUTES
 from tidemill.run import Run
 from tidemill.scoring.als import packed
 from tidemill.scoring.storage import write
@@ -99,7 +101,7 @@ def shown_as_it_stands(page: Page, inside: str, times: int = 1) -> None:
         ("/try?model=good", "[data-testid=stMetricValue]"),
         ("/try?model=good", "[data-testid=stWidgetLabel]"),
         ("/try?model=good", "h3"),
-        ("/try?ask=Routes", "[data-testid=stCaptionContainer]"),
+        (f"/try?ask={quote(ROUTES)}", "[data-testid=stCaptionContainer]"),
     ],
 )
 def test_texts_of_the_data_make_nothing(browser: Browser, addresses: Addresses, path: str, inside: str) -> None:
