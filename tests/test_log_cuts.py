@@ -18,7 +18,7 @@ from tidemill import failpoints
 from tidemill.batches.collector import run_collector
 from tidemill.errors import LogLost
 from tidemill.failpoints import Crash, parse
-from tidemill.run import open_run
+from tidemill.run import Run, open_run
 from tidemill.stage import Stage
 from tidemill.stream import log as log_module
 from tidemill.stream.broker import EmbeddedBroker
