@@ -183,7 +183,7 @@ def ups() -> Iterator[list[UpProcess]]:
 def test_a_run_at_work_is_backed_up_and_goes_on_in_both_places(ups: list[UpProcess], tmp_path: Path) -> None:
     """In the middle of a stream a backup is killed while Kafka stands still, and made; both the run and the one that is
     restored go on to the end with every row once, in order."""
-    jobs = [Job(tmp_path / name, rows=9_000, batch=3_000, rate=900) for name in ("one", "two")]
+    jobs = [Job(tmp_path / name, rows=9_000, batch=3_000, rate=300) for name in ("one", "two")]
     for job in jobs:
         job.write()
     one, saved = UpProcess(jobs[0]), tmp_path / "saved"
