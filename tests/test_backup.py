@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,6 @@ import orjson
 import pytest
 
 from tests.kept_run import copy_of, versions
-from tests.support import wait_for
-from tests.torture import Job, UpProcess, assert_all_there, progressed
 from tidemill.backup import MANIFEST, back_up, restore
 from tidemill.catalog import FILE_NAME
 from tidemill.errors import BackupError, CatalogError, RunFolderError
@@ -170,36 +166,3 @@ def test_a_run_with_a_damaged_file_is_not_backed_up(complete: Path, tmp_path: Pa
     with pytest.raises(BackupError, match=name):
         make(complete, tmp_path / "saved")
     assert not (tmp_path / "saved" / MANIFEST).exists()
-
-
-@pytest.fixture
-def ups() -> Iterator[list[UpProcess]]:
-    started: list[UpProcess] = []
-    yield started
-    for one in started:
-        one.stop()
-
-
-def test_a_run_at_work_is_backed_up_and_goes_on_in_both_places(ups: list[UpProcess], tmp_path: Path) -> None:
-    """In the middle of a stream a backup is killed while Kafka stands still, and made; both the run and the one that is
-    restored go on to the end with every row once, in order."""
-    jobs = [Job(tmp_path / name, rows=9_000, batch=3_000, rate=300) for name in ("one", "two")]
-    for job in jobs:
-        job.write()
-    one, saved = UpProcess(jobs[0]), tmp_path / "saved"
-    ups.append(one)
-    wait_for(lambda: one.sealed >= 3_000, "the first batch", 120)
-    line = ("backup", jobs[0].pipeline, saved, "--run-dir", one.folder)
-    assert tidemill(*line, faults="backup.frozen=kill").returncode == KILLED
-    made = done(*line)
-    assert made["log"] == "copied"
-    assert 3_000 <= one.sealed < 9_000, "the backup was not made in the middle of the stream"
-    wait_for(partial(progressed, one, 1.0), "the end of the run", 120)
-    assert_all_there(one)
-    one.stop()
-    done("restore", saved, "--run-dir", tmp_path / "two" / "run")
-    two = UpProcess(jobs[1])
-    ups.append(two)
-    assert two.sealed < 9_000
-    wait_for(partial(progressed, two, 1.0), "the end of the restored run", 120)
-    assert_all_there(two)
