@@ -11,9 +11,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidemill.files import sync
 from tidemill.locks import locked
-from tidemill.run import Run
+from tidemill.run import PRIVATE, Run
 from tidemill.stream.broker import await_free
 
 DATA = "broker/data"
@@ -22,7 +21,7 @@ NOT_TOLD = (".kafka_cleanshutdown", "recovery-point-offset-checkpoint", "cleaner
 
 
 def copy_kafka(run: Run, folder: Path) -> list[str]:
-    """Copy the data of the run's Kafka to below ``folder``; the files' names relative to it.
+    """Copy the data of the run's Kafka to below ``folder``, not synced yet; the files' names relative to it.
 
     Raises:
         RunBusy: a Kafka is at work on them.
@@ -33,9 +32,8 @@ def copy_kafka(run: Run, folder: Path) -> list[str]:
         await_free(data)
         copied = sorted(names(data))
         for name in copied:
-            (target / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (target / name).parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             shutil.copyfile(data / name, target / name)
-            sync(target / name)
     return [f"{DATA}/{name}" for name in copied]
 
 
