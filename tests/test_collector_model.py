@@ -143,10 +143,11 @@ class CollectorMachine(RuleBasedStateMachine):
             self.log.skip(partition)
 
     def let_go(self) -> tuple[int, int]:
-        """The time and partition of the last row, in the order of time, that went into a batch. A row that is written
-        only now, by a clock that stepped back, can't come before it any more."""
+        """The time and partition of the last row, in the order of time, that went into a batch, or that cut the last
+        one. A row that is written only now, by a clock that stepped back, can't come before it any more."""
         assert self.collector is not None
-        count = self.collector._sealed_rows + self.collector._open.rows
+        by_next_row = [batch.cut for batch in self.run.catalog.batches()][-1:] == ["every"]
+        count = self.collector._sealed_rows + max(self.collector._open.rows, by_next_row)
         return max(((row.turn, row.partition) for row in self.in_time()[:count]), default=(0, 0))
 
     def in_time(self) -> list[Row]:

@@ -90,6 +90,7 @@ batches = Table(
     Column("batch", Integer, primary_key=True, autoincrement=False),
     Column("cut", String, nullable=False),
     Column("decided_at", String, nullable=False),
+    Column("digest", String),
     Column("path", String),
     Column("rows", BigInteger),
     Column("bytes", BigInteger),
@@ -234,11 +235,13 @@ class Span:
 
 @dataclass(frozen=True)
 class Decision:
-    """A cut that was decided: which offsets the batch holds and why it was cut there."""
+    """A cut that was decided: which offsets the batch holds and why it was cut there. ``digest`` is the one over the
+    accounts of all partitions up to its last message; None where none are kept."""
 
     batch: int
     cut: str
     spans: tuple[Span, ...]
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -484,13 +487,20 @@ class Catalog:
     def decide(self, decision: Decision) -> None:
         """Record a cut before its batch is published, so that after a crash the same batch is made again."""
         with self.engine.begin() as connection:
-            values = {"batch": decision.batch, "cut": decision.cut, "decided_at": now(), "rejected": 0}
-            connection.execute(sa.insert(batches), values)
+            values = {"batch": decision.batch, "cut": decision.cut, "digest": decision.digest}
+            connection.execute(sa.insert(batches), values | {"decided_at": now(), "rejected": 0})
             connection.execute(
                 sa.insert(batch_partitions), [asdict(span) | {"batch": decision.batch} for span in decision.spans]
             )
             failpoint("batch.deciding")
         failpoint("batch.decided")
+
+    def forget(self, batch: int) -> None:
+        """Undo :meth:`decide` of a batch that is not sealed."""
+        with self.engine.begin() as connection:
+            unsealed = sa.select(batches.c.batch).where(batches.c.batch == batch, batches.c.sealed_at.is_(None))
+            connection.execute(sa.delete(batch_partitions).where(batch_partitions.c.batch.in_(unsealed)))
+            connection.execute(sa.delete(batches).where(batches.c.batch.in_(unsealed)))
 
     def seal(self, batch: int, sealed: Sealed, accounts: Mapping[int, Account] | None = None) -> None:
         """The commit point of a batch: from here on it is sealed, and its offsets are done with.
@@ -517,7 +527,7 @@ class Catalog:
     def undecided(self) -> Decision | None:
         """The cut that was decided but whose batch was not sealed: at most one, after a crash."""
         row = self._one(sa.select(batches).where(batches.c.sealed_at.is_(None)))
-        return Decision(row["batch"], row["cut"], self._spans(row["batch"])) if row else None
+        return Decision(row["batch"], row["cut"], self._spans(row["batch"]), row["digest"]) if row else None
 
     def batches(self, after: int = 0, limit: int | None = None) -> list[Batch]:
         """The sealed batches above number ``after``, in order, and no more than ``limit`` of them."""
@@ -553,7 +563,7 @@ class Catalog:
         return [
             Batch(
                 partitions=tuple(spans[row["batch"]]),
-                **{name: row[name] for name in row if name != "decided_at"},
+                **{name: row[name] for name in row if name not in ("decided_at", "digest")},
             )
             for row in rows
         ]
@@ -795,6 +805,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE run ADD COLUMN given JSON",
         "ALTER TABLE ended ADD COLUMN rows BIGINT",
         "ALTER TABLE ended ADD COLUMN digest VARCHAR",
+        "ALTER TABLE batches ADD COLUMN digest VARCHAR",
     ),
 }
 """For each older version of the schema, what makes the next one of it; tables that are new are made anyway."""

@@ -9,6 +9,7 @@ Kafka's group offsets are only written, for others to see.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -30,6 +31,7 @@ from tidemill.run import Run, check_batch
 from tidemill.stage import Stage, Stopped
 
 REPLAY_SECONDS = 60.0
+GONE_SECONDS = 5.0  # so long a log that was read to its end may hide what it has
 MOVED_SECONDS = 1.0
 CONFIRM_SECONDS = 5.0
 CONFIRM_WITHIN = 2.0  # and then it is asked again, or the stage is asked to stop
@@ -305,39 +307,58 @@ def take_up(
 ) -> Collector[M]:
     """A collector that goes on where an earlier one was stopped; the batch that it had cut is made again and sealed.
 
+    Where the log no longer holds that batch as it was cut, the cut is forgotten: nobody has seen it. A power cut may
+    take the end of Kafka's log, whose rows are sent again then.
+
     Raises:
         StreamFailed: that batch's offsets can't be read.
     """
-    pending = stage.run.catalog.undecided()
+    run = stage.run
+    pending = run.catalog.undecided()
     if pending:
-        replay(stage.run, reader, pending, clock)
+        batch = remade(run, reader, pending, clock)
+        if batch is None:
+            log.warning("the log no longer holds batch %d as it was cut; it is cut anew", pending.batch)
+            run.catalog.forget(pending.batch)
+        else:
+            batch.seal()
     return Collector(stage, reader, rules, embedded, clock)
 
 
-def replay(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> None:
-    """Make the batch of a cut that was decided before a crash, from the very same offsets, and seal it.
+def remade(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> OpenBatch | None:
+    """The batch of a cut that was decided before a crash, made again from the very same offsets, and closed; None,
+    with nothing left of it, where the log holds other rows there, or ends before.
 
     Raises:
         StreamFailed: the offsets can't be read.
         TopicError: the topic is gone, or was made anew.
     """
-    accounts = run.catalog.accounts()
+    accounts, done = run.catalog.accounts(), run.catalog.next_offsets()
     batch = OpenBatch(run, decision.batch, accounts)
     last = {span.partition: span.last_offset for span in decision.spans}
     merge: Merge[M] = Merge(last, newest_of(accounts))
-    reader.seek({span.partition: span.first_offset for span in decision.spans})
-    end = clock() + REPLAY_SECONDS
-    while last:
+    reader.seek({partition: done.get(partition, 0) for partition in last})
+    end, at_end_since, other = clock() + REPLAY_SECONDS, math.inf, False
+    while last and not other:
         if clock() > end:
             raise StreamFailed(f"the rows of batch {decision.batch} can't be read again", "see Kafka's log")
-        within = [message for message in reader.read() if message.offset() <= last.get(message.partition(), -1)]
+        messages = reader.read()
+        within = [message for message in messages if message.offset() <= last.get(message.partition(), -1)]
         merge.add((message for message in within if not reader.is_claim(message)), 0)
-        for message in within:
+        for message in messages:
             end = clock() + REPLAY_SECONDS
-            if message.offset() == last[message.partition()]:
-                merge.end(message.partition())
-                del last[message.partition()]
+            partition, offset = message.partition(), message.offset()
+            other |= offset > last.get(partition, offset) or bool(partition in last and reader.end_of(message))
+            if offset == last.get(partition):
+                merge.end(partition)
+                del last[partition]
         batch.put_all(Decoded(merge.take(set(), 0), batch.columns))
+        waiting = not messages and last.keys() <= reader.drained
+        at_end_since = min(at_end_since, clock()) if waiting else math.inf
+        other |= clock() - at_end_since >= GONE_SECONDS
     reader.confirm(kafka.ANSWER_SECONDS)
+    if other or decision.digest not in (None, batch.digest):
+        batch.draft.withdraw()
+        return None
     batch.draft.close()
-    batch.seal()
+    return batch

@@ -76,6 +76,13 @@ class Draft:
                 temporary(self._final).unlink(missing_ok=True)
                 self.rejects.discard()
 
+    def withdraw(self) -> None:
+        """Forget what was written, by an earlier process too that published it, but did not seal it."""
+        self.discard()
+        with disk_errors(self._told):
+            self._final.unlink(missing_ok=True)
+            self.rejects.path.unlink(missing_ok=True)
+
     def publish(self, first: str | None, last: str | None) -> Sealed:
         """Move the closed file to its place and say what the catalog is to know of it."""
         with disk_errors(self._told):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from tidemill.account import Account
+from tidemill.account import Account, total_digest
 from tidemill.batches.files import Draft
 from tidemill.batches.reader import LAST_MILLISECOND, Message, stamp_fault
 from tidemill.catalog import Decision, Span
@@ -100,6 +100,11 @@ class OpenBatch:
     def spans(self) -> tuple[Span, ...]:
         return tuple(Span(partition, *ends) for partition, ends in sorted(self._spans.items()))
 
+    @property
+    def digest(self) -> str | None:
+        """The one over its accounts."""
+        return None if self.accounts is None else total_digest(self.accounts)
+
     def put(self, decoded: Decoded, rows: slice, messages: slice) -> None:
         """Take these rows, and the messages they came in with any rejects among them."""
         self.draft.add(decoded.table.slice(rows.start, rows.stop - rows.start))
@@ -123,7 +128,7 @@ class OpenBatch:
         failpoint("batch.cut")
         self.draft.close()
         failpoint("batch.written")
-        self._run.catalog.decide(Decision(self.batch, cut, self.spans))
+        self._run.catalog.decide(Decision(self.batch, cut, self.spans, self.digest))
         self.seal()
 
     def _cover(self, messages: Sequence[Message]) -> None:
