@@ -19,9 +19,10 @@ import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from tidemill import __version__
-from tidemill.errors import InputError, TidemillError, shorten
+from tidemill.errors import InputError, TidemillError, UsageError, shorten
 from tidemill.run import Run, existing_run, is_under_way, join_run, open_run
 from tidemill.spec import Loaded, Raw, load, parse, prepare, ready_pipelines
 from tidemill.stage import LIFELINE, Stage, stage
@@ -30,7 +31,30 @@ from tidemill.stopping import Stop
 if TYPE_CHECKING:
     from tidemill.check import Report
 
+INTERRUPTED = 130
+# click's error of a wrong command line, looked up as some versions of typer have a click of their own
+UsageFault: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+class Commands(TyperGroup):
+    """The commands. With ``--json`` a wrong command line is a JSON document too, and Ctrl-C ends quietly."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        try:
+            code = super().main(*args, **options | {"standalone_mode": False})
+        except typer.Abort:
+            code = INTERRUPTED
+        except UsageFault as error:
+            if "--json" in sys.argv[1:]:
+                path = error.ctx.command_path if getattr(error, "ctx", None) else "tidemill"
+                raise UsageError(error.format_message(), f"see `{path} --help`") from error
+            error.show()
+            code = error.exit_code
+        sys.exit(code if isinstance(code, int) else 0)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="A stream cut into exact batches, generations of Spark models trained from them, all served live.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -74,6 +98,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 def main() -> None:
     """Run the command; every error ends here, with its message, its way out and its exit code."""
+    open_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path need not be UTF-8
     try:
@@ -81,10 +106,21 @@ def main() -> None:
     except BrokenPipeError:
         drop_output()
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except TidemillError as error:
         fail(error)
     except Exception as error:  # noqa: BLE001  # the last place that can turn it into the documented error
         fail(internal(error))
+
+
+def open_closed_streams() -> None:
+    """Make a standard stream that is closed the null device: else the next file that is opened gets its number, and
+    what a program prints goes into that file."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            setattr(sys, name, os.fdopen(handle, "w" if number else "r", encoding="utf-8"))
 
 
 def fail(error: TidemillError) -> NoReturn:
@@ -210,7 +246,7 @@ def up(
     if json:
         print_json(status(run))
     if exit_when_trained and stop.is_set():
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
 
 
 def accepted(report: Report, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:
@@ -488,6 +524,7 @@ def backup(
         print_json({"backup": str(folder)} | manifest.model_dump())
         return
     typer.echo(f"backed up into {folder}: {described(manifest)}")
+    typer.echo(f"not in it is the source: {manifest.source}")
     typer.echo(f"restore it: tidemill restore {shlex.quote(str(folder))} --run-dir NEW_FOLDER")
 
 

@@ -79,6 +79,12 @@ class InputError(TidemillError):
     exit_code = 2
 
 
+class UsageError(InputError):
+    """The command line has a command, an option or a value that there is not."""
+
+    code = "usage"
+
+
 class PipelineNotFound(InputError):
     code = "pipeline-not-found"
 
