@@ -16,7 +16,7 @@ from tidemill.training import spark as sparks
 
 WHOLE_RUNS, SERVICES = "whole runs", "services"
 FIRST = {WHOLE_RUNS: 0, SERVICES: 1}
-RUNNING = {"test_kills", "test_soak", "test_up", "test_console", "test_backup", "test_three_brokers"}
+RUNNING = {"test_kills", "test_soak", "test_up", "test_console"}
 
 
 class TwoWorkers(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,15 @@ class Row:
     turn: int
 
 
-def cut_up(rows: Sequence[Row], rules: Rules, idle_after: set[int]) -> tuple[list[tuple[int, str]], int]:
+def cut_up(
+    rows: Sequence[Row], rules: Rules, idle_after: set[int], before: int = 0
+) -> tuple[list[tuple[int, str]], int]:
     """The batches that the rules make of ``rows``, row by row: the size and the reason of each, and how many rows are
-    left in the open one. ``idle_after`` are the numbers of rows after which the stream was idle."""
+    left in the open one. ``idle_after`` are the numbers of rows after which the stream was idle; ``before`` so many
+    rows are in earlier batches."""
     batches: list[tuple[int, str]] = []
     held: list[Row] = []
-    for total, row in enumerate(rows, start=1):
+    for total, row in enumerate(rows, start=before + 1):
         if held and rules.every_ms and row.stamp >= held[0].stamp + rules.every_ms:
             batches.append((len(held), "every"))
             held = []
@@ -110,7 +113,7 @@ class CollectorMachine(RuleBasedStateMachine):
         self.accounts = dict.fromkeys(range(partitions), Account())
         self.ended = False
         self.in_order = True
-        self.made_again = False
+        self.made_again: set[int] = set()
         self.quiet = 0.0
         self.decided = 0
         self.seen: list[tuple[str, list[int]]] = []
@@ -230,7 +233,8 @@ class CollectorMachine(RuleBasedStateMachine):
         self.quiet = 0.0
         self.reader = MemoryReader(self.log, self.clock)
         recover(self.run)
-        self.made_again |= self.run.catalog.undecided() is not None
+        if pending := self.run.catalog.undecided():
+            self.made_again.add(pending.batch)
         if not self.run.catalog.ended():
             self.collector = take_up(Stage(self.run, "collector"), self.reader, self.cutting, clock=self.clock)
             self.collector.begin()
@@ -329,17 +333,42 @@ class CollectorMachine(RuleBasedStateMachine):
             assert rows == self.in_time()[: len(rows)]
 
     def assert_cuts(self, rows: list[Row], batches: list[Batch]) -> None:
+        """The batches are the list, cut by the rules.
+
+        Where rows came late, each batch is looked at by itself: a collector that starts anew reads what came late in
+        its place in the order of time, so the row that cut a batch need not be the next any more.
+        """
         cuts = [(batch.rows, batch.cut) for batch in batches]
-        totals = [sum(size for size, _ in cuts[: count + 1]) for count in range(len(cuts))]
-        idle_after = {total for total, (_, cut) in zip(totals, cuts, strict=True) if cut == "idle"}
-        expected, left = cut_up(rows, self.cutting, idle_after)
-        if cuts and cuts[-1][1] in ("every", "end"):  # by the row, or the end, that came next
-            expected.append((left, cuts[-1][1]))
-            left = 0
-        if self.in_order or not self.made_again:  # a batch made again is in the order of time, which it was not cut in
-            assert cuts == expected
-            assert left == 0
         assert all(cut != "end" for _, cut in cuts[:-1])
+        totals = [sum(size for size, _ in cuts[:count]) for count in range(len(cuts) + 1)]
+        idle_after = {total for total, (_, cut) in zip(totals[1:], cuts, strict=True) if cut == "idle"}
+        if self.in_order:
+            expected, left = cut_up(rows, self.cutting, idle_after)
+            if cuts and cuts[-1][1] in ("every", "end"):  # by the row, or the end, that came next
+                expected.append((left, cuts[-1][1]))
+                left = 0
+            assert (cuts, left) == (expected, 0)
+            return
+        for batch, start in zip(batches, totals, strict=False):
+            self.assert_cut(batch, rows[start : start + batch.rows], start, {row.number for row in rows[:start]})
+
+    def assert_cut(self, batch: Batch, rows: list[Row], start: int, before: set[int]) -> None:
+        """One batch is cut where its rule says, and no rule cuts it earlier. A cut by time has a later row in the log
+        that is old enough. A batch made again is in the order of time, which it was not cut in: of it only the size is
+        known."""
+        rules = self.cutting
+        if batch.batch in self.made_again:
+            rules = replace(rules, every_ms=None)
+        cut, left = cut_up(rows, rules, {start + batch.rows} if batch.cut == "idle" else set(), start)
+        assert (cut, left) in [([(batch.rows, batch.cut)], 0), ([], batch.rows)]
+        if left:
+            assert batch.cut in ("every", "end")
+        if batch.cut == "every":
+            assert self.cutting.every_ms is not None
+            since = min(row.stamp for row in rows) if batch.batch in self.made_again else rows[0].stamp
+            inside = {row.number for row in rows}
+            later = [row for row in self.model if row.number not in before | inside]
+            assert any(row.stamp >= since + self.cutting.every_ms for row in later)
 
     def teardown(self) -> None:
         """At last all is sent and read: every row is in one batch, and every other message in the rejects."""

@@ -130,5 +130,5 @@ def test_the_docs_page_keeps_to_its_policy(browser: Browser, addresses: Addresse
         operation = page.locator(".opblock", has_text="/models/good/predict").first
         operation.click()
         expect(page.get_by_role("button", name="Try it out").first).to_be_visible()
-        operation.get_by_role("button", name="Schema").first.click()
+        operation.get_by_role("tab", name="Schema").first.click()
         assert page.locator("img[src*='127.0.0.1:1'], a[href^='javascript']").count() == 0

@@ -163,13 +163,13 @@ def test_a_page_of_a_large_csv_file_reads_its_beginning(tmp_path: Path, monkeypa
         "pyarrow.csv.open_csv", lambda path, **more: whole(handles.enter_context(Watched(path)), **more)
     )
     run = new_run(tmp_path, "batches.format=csv")
-    seal(run, 1, [{"id": number, "note": "x" * 100_000} for number in range(300)])
+    seal(run, 1, [{"id": number, "note": "x" * 100_000} for number in range(900)])
     batch = run.catalog.batches()[0]
     assert page(run, batch, 0, 20)["id"].to_pylist() == list(range(20))
     assert 0 < sum(read) < batch.bytes / 2
-    assert page(run, batch, 295, 20)["id"].to_pylist() == list(range(295, 300))
+    assert page(run, batch, 895, 20)["id"].to_pylist() == list(range(895, 900))
     read.clear()
-    assert len(page(run, batch, 300, 20)) == 0
+    assert len(page(run, batch, 900, 20)) == 0
     assert read == []
     handles.close()
     run.close()

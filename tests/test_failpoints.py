@@ -24,7 +24,7 @@ from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from pyspark.sql import SparkSession
 
 from tests.support import ROOT, SMART_HOME, assert_account_closed, wait_for
-from tests.training_run import seal_all, table_of
+from tests.training_run import SMALL, seal_all, table_of
 from tidemill import failpoints
 from tidemill import kafka as kafka_module
 from tidemill.batches.collector import run_collector
@@ -301,16 +301,6 @@ def test_a_topic_that_others_wrote_to_is_not_claimed(kafka: str, tmp_path: Path)
 
 
 # --- the trainer ----------------------------------------------------------------------------------------------------
-
-SMALL = """
-name = "small"
-source = { path = "small.csv", columns = { x = "float", y = "float" } }
-stream = { topic = "t" }
-batches = { rows = 40 }
-generations = { scheme = "windowed", holdout = { share = 0.0 } }
-models = { line = { estimator = "LinearRegression", features = ["x"], label = "y" } }
-"""
-
 
 # A trainer in a process of its own, at work on the tests' Spark: to start one for each would take most of the time.
 PROCESS = """

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from tests.memory_log import HandClock, MemoryLog, MemoryReader
 from tests.power import MODES, Cuts, Disk, at_failpoints, watched
-from tests.training_run import quiet_stage, seal_all, table_of
+from tests.training_run import SMALL, quiet_stage, seal_all, table_of
 from tidemill import files, spec
 from tidemill.batches.collector import recover, take_up
 from tidemill.batches.cutter import Rules
@@ -209,14 +209,6 @@ def test_a_power_cut_while_a_side_table_is_read_loses_none_of_it(folder: Path) -
 
 # --- generations ------------------------------------------------------------------------------------------------------
 
-SMALL = """
-name = "small"
-source = { path = "small.csv", columns = { x = "float", y = "float" } }
-stream = { topic = "t" }
-batches = { rows = 40 }
-generations = { scheme = "windowed", holdout = { share = 0.0 } }
-models = { line = { estimator = "LinearRegression", features = ["x"], label = "y" } }
-"""
 PUBLISHING = {name for name in FAILPOINTS if name.startswith("generation.")}
 
 

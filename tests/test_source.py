@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -168,7 +169,7 @@ def test_the_fingerprint_tells_sources_apart(tmp_path: Path) -> None:
     first = opened(path, TWO).fingerprint
     assert opened(path, TWO).fingerprint == first
     assert opened(written(tmp_path, body + "2,b\n"), TWO).fingerprint != first
-    assert len(first) == 64
+    assert re.fullmatch("content:[0-9a-f]{64}", first)
 
 
 MEASURE = """

@@ -19,6 +19,16 @@ from tidemill.rows import arrow_schema
 from tidemill.run import Run, open_run
 from tidemill.stage import Stage
 
+SMALL = """
+name = "small"
+source = { path = "small.csv", columns = { x = "float", y = "float" } }
+stream = { topic = "t" }
+batches = { rows = 40 }
+generations = { scheme = "windowed", holdout = { share = 0.0 } }
+models = { line = { estimator = "LinearRegression", features = ["x"], label = "y" } }
+"""
+"""A pipeline file of one model that is quick to train."""
+
 
 def run_of(folder: Path, **changes: Any) -> Run:
     """A run of a pipeline that is given by its tables."""

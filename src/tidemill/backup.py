@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import re
 import shutil
 import sqlite3
@@ -24,16 +23,15 @@ from tidemill import __version__
 from tidemill.catalog import FILE_NAME, MIGRATIONS, SCHEMA_VERSION, Catalog
 from tidemill.errors import BackupError, RunFolderError, shorten
 from tidemill.failpoints import failpoint
-from tidemill.files import disk_errors, publish, sha256, sync, temporary
+from tidemill.files import disk_errors, publish, sha256, sync, sync_tree, temporary
 from tidemill.inventory import RESTORING
 from tidemill.kafka_copy import copy_kafka
 from tidemill.locks import locked
-from tidemill.run import Run
+from tidemill.run import PRIVATE, Run
 
 MANIFEST = "manifest.json"
 BACKING_UP = ".backing-up.json"  # names the run whose backup is being made in the folder
 LOCK = ".lock"
-PRIVATE = 0o700  # the catalog has the secret that signs the stream
 PARTS = ("batches", "tables", "rejects", "generations", "broker")
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -101,7 +99,7 @@ def back_up(run: Run, folder: Path) -> Manifest:
             catalog.close()
         files = [*manifest.files, measured(folder, FILE_NAME)]
         manifest = manifest.model_copy(update={"files": sorted(files, key=lambda file: file.path)})
-        sync_folders(folder)
+        sync_tree(folder)
         scratch = temporary(folder / MANIFEST)
         scratch.write_bytes(orjson.dumps(manifest.model_dump(), option=orjson.OPT_INDENT_2))
         failpoint("backup.manifest")
@@ -231,7 +229,6 @@ def copy_run_file(run: Run, folder: Path, name: str, digest: str | None) -> File
     shutil.copyfile(source, target)
     if digest is None and name.startswith("rejects/"):
         drop_half_line(target)  # the source's rejects may be written to just now
-    sync(target)
     copied = measured(folder, name)
     if digest and copied.sha256 != digest:
         raise damaged(name, f"has sha256 {copied.sha256}, the catalog says {digest}")
@@ -252,14 +249,6 @@ def damaged(name: str, what: str) -> BackupError:
 def measured(folder: Path, name: str) -> File:
     path = folder / name
     return File(path=name, bytes=path.stat().st_size, sha256=sha256(path))
-
-
-def sync_folders(folder: Path) -> None:
-    """fsync every folder's entries and every file."""
-    for base, _, names in os.walk(folder):
-        for name in names:
-            sync(Path(base, name))
-        sync(Path(base))
 
 
 # --- making a run of one ------------------------------------------------------------------------------------------
@@ -287,7 +276,7 @@ def restore(folder: Path, target: Path | None) -> tuple[Manifest, Path]:
                 if file.path != FILE_NAME:
                     place(folder, target, file)
                     failpoint("restore.copied")
-            sync_folders(target)
+            sync_tree(target)
             place(folder, target, next(file for file in manifest.files if file.path == FILE_NAME))
             failpoint("restore.placed")
         (target / RESTORING).unlink()

@@ -552,7 +552,7 @@ def backup(
     assignments: Set = None,
     json: Json = False,
 ) -> None:
-    """Copy a run, at work or not, into a folder that it can be restored from."""
+    """Copy a run into a folder that it can be restored from."""
     from tidemill.backup import back_up, described
 
     folder = folder.absolute()

@@ -76,8 +76,13 @@ def make_folder(path: Path) -> None:
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
-        with suppress(PermissionError):  # one may write to a folder that one may not read, and so not sync
-            sync(path.parent)
+        sync_entries(path.parent)
+
+
+def sync_entries(folder: Path) -> None:
+    """fsync a folder's entries, where that is allowed: one may write to a folder that one may not read."""
+    with suppress(PermissionError):
+        sync(folder)
 
 
 def publish(written: Path, final: Path, steps: Steps = NO_STEPS) -> None:

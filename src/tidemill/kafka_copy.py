@@ -24,9 +24,8 @@ import psutil
 
 from tidemill.errors import BackupError, RunBusy
 from tidemill.failpoints import failpoint
-from tidemill.files import sync
 from tidemill.locks import lock_holder, locked
-from tidemill.run import Run
+from tidemill.run import PRIVATE, Run
 from tidemill.stream.broker import await_free
 
 DATA = "broker/data"
@@ -50,7 +49,7 @@ class Opened(NamedTuple):
 
 
 def copy_kafka(run: Run, folder: Path) -> list[str]:
-    """Copy the data of the run's Kafka to below ``folder``; the files' names relative to it.
+    """Copy the data of the run's Kafka to below ``folder``, not synced yet; the files' names relative to it.
 
     Raises:
         RunBusy: Kafka is only starting, or ended meanwhile.
@@ -85,12 +84,12 @@ def open_all(data: Path, files: ExitStack) -> list[Opened]:
 
 
 def copy_start(source: Opened, target: Path) -> None:
-    """Copy the file up to its noted length, durably.
+    """Copy the file up to its noted length.
 
     Raises:
         BackupError: it is shorter now: a Kafka that was started anew has cut it.
     """
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     with target.open("wb") as copied:
         left = source.length
         while left and (chunk := source.file.read(min(left, CHUNK_BYTES))):
@@ -98,7 +97,6 @@ def copy_start(source: Opened, target: Path) -> None:
             left -= len(chunk)
     if left:
         raise BackupError(f"{DATA}/{source.name} got shorter while it was copied", "make the backup again")
-    sync(target)
 
 
 def raise_file_limit() -> None:

@@ -22,14 +22,14 @@ import stat
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill.catalog import DAMAGED, FILE_NAME, SCHEMA_VERSION, Batch, Catalog, SideTable, Stage, recorded_version
 from tidemill.catalog import Run as RunRecord
 from tidemill.errors import CatalogError, NoRun, RunFolderError, is_utf_8, shorten
-from tidemill.files import disk_errors, make_folder, sha256, sync
+from tidemill.files import disk_errors, make_folder, sha256, sync, sync_entries
 from tidemill.inventory import refuse_unfinished_restore, refuse_without_catalog
 from tidemill.locks import lock_holder, locked
 from tidemill.marks import Marks
@@ -276,8 +276,7 @@ def make_folders(folder: Path) -> None:
         for name in OWN_ENTRIES:
             (folder / name).mkdir(exist_ok=True)
         sync(folder)
-        with suppress(PermissionError):  # one may write to a folder that one may not read, and so not sync
-            sync(folder.parent)
+        sync_entries(folder.parent)
     except OSError as error:
         raise RunFolderError(
             f"the run folder {folder} can't be made: {error.strerror}", "give one that you may write to with --run-dir"

@@ -56,7 +56,7 @@ def probes(encoder: Encoder, arrays: Mapping[str, Any], sample: Sequence[Row], b
         kinds["numbers"] = (spread(numbers, MOST_NUMBERS), len(numbers))
     made = [dict(base(sample, place)) | change for place, change in enumerate(flat(kinds))]
     probed = {kind: [len(some), every] for kind, (some, every) in kinds.items()}
-    if "roots" in arrays:
+    if "leaves" in arrays:  # of a ``Forest``; a mixture has ``roots`` too
         trees = Trees(arrays, encoder)
         nodes = spread(trees.inner, MOST_THRESHOLDS)
         made += [row for place, node in enumerate(nodes) for row in trees.beside(node, base(sample, place))]
