@@ -7,19 +7,25 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from tests.disk import Disk, ended
 from tests.kept_run import copy_of, versions
-from tidemill.backup import MANIFEST, back_up, restore
-from tidemill.catalog import FILE_NAME
-from tidemill.errors import BackupError, CatalogError, RunFolderError
+from tests.support import wait_for
+from tests.torture import Job, UpProcess, assert_all_sealed
+from tidemill.backup import LOCK, MANIFEST, back_up, restore
+from tidemill.catalog import FILE_NAME, Stage
+from tidemill.errors import BackupError, CatalogError, RunBusy, RunFolderError
 from tidemill.failpoints import VARIABLE
 from tidemill.files import sha256
 from tidemill.inventory import RESTORING
+from tidemill.locks import locked
 from tidemill.run import existing_run, open_run
 from tidemill.spec import load
 
@@ -166,3 +172,100 @@ def test_a_run_with_a_damaged_file_is_not_backed_up(complete: Path, tmp_path: Pa
     with pytest.raises(BackupError, match=name):
         make(complete, tmp_path / "saved")
     assert not (tmp_path / "saved" / MANIFEST).exists()
+
+
+def test_a_backup_says_what_is_not_in_it(complete: Path, tmp_path: Path) -> None:
+    """The source is named, and not copied; what the stages said of themselves is left out."""
+    run = existing_run(load("smart-home"), complete)
+    run.catalog.save_stage(Stage("api", "running", 1, "http://127.0.0.1:1"))
+    run.close()
+    said = tidemill("backup", "smart-home", tmp_path / "saved", "--run-dir", complete)
+    assert said.returncode == 0, said.stderr
+    assert "not in it is the source: the sample smart-home" in said.stdout
+    assert done("restore", tmp_path / "saved", "--run-dir", tmp_path / "again")["source"] == "the sample smart-home"
+    shown = done("status", "smart-home", "--run-dir", tmp_path / "again")
+    assert (shown["stages"], shown["rows"]["sealed"]) == ({}, 90)
+
+
+def test_a_run_and_its_backup_are_apart(complete: Path, tmp_path: Path) -> None:
+    """Neither may be inside the other: --fresh would remove the backup, or the backup copy itself."""
+    for folder in (complete / "batches" / "saved", complete, tmp_path):
+        with pytest.raises(RunFolderError, match="one inside the other"):
+            make(complete, folder)
+    make(complete, tmp_path / "saved")
+    for folder in (tmp_path / "saved" / "run", tmp_path):
+        with pytest.raises(RunFolderError, match="one inside the other"):
+            restore(tmp_path / "saved", folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "saved"]
+
+
+def test_two_backups_at_once(complete: Path, tmp_path: Path) -> None:
+    """A second backup into a folder is refused while the first is being made."""
+    (tmp_path / "saved").mkdir()
+    with locked(tmp_path / "saved" / LOCK), pytest.raises(RunBusy, match="another backup is being made"):
+        make(complete, tmp_path / "saved")
+    make(complete, tmp_path / "saved")
+
+
+def test_a_disk_that_is_full(complete: Path, tmp_path: Path) -> None:
+    """A backup and a restore that have no room say so; with room the same commands go on."""
+    disk = Disk(tmp_path / "disk", 2 * 2**20)
+    try:
+        for name, *line in (
+            ("backup", "backup", "smart-home", disk.path / "saved", "--run-dir", complete),
+            ("run folder", "restore", disk.path / "saved", "--run-dir", disk.path / "again"),
+        ):
+            command = [sys.executable, "-m", "tidemill", *map(str, line)]
+            with disk.full(50_000):
+                code, said = ended(disk.start(command))
+            assert code == 1, said
+            assert f"can't write the {name} {disk.path}" in said
+            assert "free some space, then" in said
+            assert "the run again" not in said
+            assert ended(disk.start(command))[0] == 0
+    finally:
+        disk.close()
+
+
+@pytest.fixture
+def ups() -> Iterator[list[UpProcess]]:
+    started: list[UpProcess] = []
+    yield started
+    for one in started:
+        one.stop()
+
+
+def test_a_run_at_work_is_backed_up_and_goes_on_in_both_places(ups: list[UpProcess], tmp_path: Path) -> None:
+    """In the middle of a stream a backup is killed while Kafka stands still, and made; both the run and the one that is
+    restored go on to the end with every row once, in order."""
+    slow = [Job(tmp_path / name, rows=60_000, batch=20_000, rate=400) for name in ("one", "two")]
+    quick = [replace(job, rate=50_000) for job in slow]
+    slow[0].write()
+    one, saved = UpProcess(slow[0]), tmp_path / "saved"
+    ups.append(one)
+    wait_for(lambda: collected(one) > 0, "the first rows", 120)
+    line = ("backup", slow[0].pipeline, saved, "--run-dir", one.folder)
+    assert tidemill(*line, faults="backup.frozen=kill").returncode == KILLED
+    goes_on(one)
+    made = done(*line)
+    assert made["log"] == "copied"
+    assert not one.catalog.ended(), "the backup was not made in the middle of the stream"
+    goes_on(one)
+    one.stop()
+    done("restore", saved, "--run-dir", tmp_path / "two" / "run")
+    for job in quick:
+        job.write()
+        ups.append(UpProcess(job))
+        wait_for(ups[-1].catalog.ended, "the end of the stream", 120)
+        assert_all_sealed(ups[-1])
+        ups[-1].stop()
+
+
+def collected(up: UpProcess) -> int:
+    word = up.catalog.stages().get("collector")
+    return int(word.counters.get("collected", 0)) if word else 0
+
+
+def goes_on(up: UpProcess) -> None:
+    before = collected(up)
+    wait_for(lambda: collected(up) > before, "more rows", 60)

@@ -95,7 +95,9 @@ class UpProcess:
         self.start()
         path = self.folder / FILE_NAME
         wait_for(path.exists, "a catalog")
-        with locked(self.folder / "locks" / "catalog.lock"):  # not while it is being made
+        lock = self.folder / "locks" / "catalog.lock"
+        wait_for(lock.exists, "its lock")
+        with locked(lock):  # not while it is being made
             self.catalog = Catalog(path)
 
     def start(self) -> None:
@@ -233,8 +235,8 @@ def answers(port: int) -> bool:
         return False
 
 
-def assert_all_there(up: UpProcess) -> None:
-    """Every row once, in order; each batch has the very rows and bytes of an undisturbed run."""
+def assert_all_sealed(up: UpProcess) -> None:
+    """Every row once, in order; each batch has the very rows of an undisturbed run."""
     job, source = up.job, up.job.source()
     batches = up.catalog.batches()
     assert [batch.batch for batch in batches] == list(range(1, job.batches + 1))
@@ -242,6 +244,13 @@ def assert_all_there(up: UpProcess) -> None:
         found = pl.from_arrow(pq.read_table(up.folder / batch.path))
         assert isinstance(found, pl.DataFrame)
         assert found.equals(source.slice((batch.batch - 1) * job.batch, job.batch)), batch.batch
+    assert_account_closed(up.catalog)
+
+
+def assert_all_there(up: UpProcess) -> None:
+    """Every row is sealed once, in order, every generation is published, and nothing else is left."""
+    assert_all_sealed(up)
+    job = up.job
     generations = up.catalog.generations()
     assert [(one.generation, one.state, one.batches) for one in generations] == [
         (number, "published", (number,)) for number in range(1, job.batches + 1)
@@ -249,7 +258,6 @@ def assert_all_there(up: UpProcess) -> None:
     for folder in (up.folder / "batches", up.folder / "rejects", up.folder / "generations"):
         assert orphans(folder) == []
     assert len(list((up.folder / "batches").iterdir())) == job.batches
-    assert_account_closed(up.catalog)
 
 
 # --- the endurance run --------------------------------------------------------------------------------------------

@@ -1,17 +1,18 @@
-"""A backup of a run, and the run made of it again.
+"""A backup of a run, at work or at rest, and the run made of it again.
 
 A backup is a folder: the catalog as it was at one moment, every file that the catalog names, the embedded Kafka's log
 where the stream has not ended, and, written last, ``manifest.json`` with the size and sha256 of each file. The log is
-copied after the catalog, so that it holds at least what the catalog calls sealed, and only while no Kafka is at work
-on it.
+copied after the catalog, so that it holds at least what the catalog calls sealed.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import re
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -25,10 +26,12 @@ from tidemill.failpoints import failpoint
 from tidemill.files import disk_errors, publish, sha256, sync, sync_tree, temporary
 from tidemill.inventory import RESTORING
 from tidemill.kafka_copy import copy_kafka
+from tidemill.locks import locked
 from tidemill.run import PRIVATE, Run
 
 MANIFEST = "manifest.json"
 BACKING_UP = ".backing-up.json"  # names the run whose backup is being made in the folder
+LOCK = ".lock"
 PARTS = ("batches", "tables", "rejects", "generations", "broker")
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -52,13 +55,15 @@ class Manifest(Strict):
     """What a backup says of itself.
 
     ``log`` says where the stream is: ``copied`` into the backup; ``ended``, so that the sealed batches have all of it;
-    ``elsewhere``, in the user's own Kafka, or not begun.
+    ``elsewhere``, in the user's own Kafka, or not begun. ``source`` is where the rows come from, which is not in the
+    backup.
     """
 
     tidemill: str
     schema_version: int
     run: str
     pipeline: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    source: str
     log: LogState
     batches: Count
     generations: Count
@@ -76,14 +81,15 @@ def back_up(run: Run, folder: Path) -> Manifest:
     """Make a backup of ``run`` in ``folder``, which may be absent, empty, or hold an unfinished backup of this run.
 
     Raises:
-        RunFolderError: the folder holds something else, or a finished backup.
+        RunFolderError: the folder holds something else, a finished backup, or the run itself.
         BackupError: a file of the run is missing, or not what the catalog says of it.
-        RunBusy: the stream has not ended, and the embedded Kafka is at work on its log.
+        RunBusy: the embedded Kafka is only starting, or another backup is being made in the folder.
         DiskError: the folder can't be written.
     """
     folder = folder.absolute()
-    with disk_errors(f"the backup {folder}"):
-        claim_backup(run, folder)
+    refuse_nested(folder, run.folder)
+    with disk_errors(f"the backup {folder}", "make the backup again", "another folder"), ExitStack() as held:
+        claim_backup(run, folder, held)
         snapshot(run, folder)
         failpoint("backup.catalog")
         catalog = Catalog(folder / FILE_NAME)
@@ -99,31 +105,51 @@ def back_up(run: Run, folder: Path) -> Manifest:
         failpoint("backup.manifest")
         publish(scratch, folder / MANIFEST)
         (folder / BACKING_UP).unlink()
+        (folder / LOCK).unlink()
     return manifest
 
 
-def claim_backup(run: Run, folder: Path) -> None:
-    """Make the folder, or take the one of an unfinished backup of the same run; nothing in it is removed."""
+def refuse_nested(folder: Path, run_folder: Path) -> None:
+    """Raise where the run and its backup would be one inside the other."""
+    inner, outer = folder.resolve(), run_folder.resolve()
+    if inner == outer or inner in outer.parents or outer in inner.parents:
+        raise RunFolderError(f"{folder} and {run_folder} are one inside the other", "give a folder apart from it")
+
+
+def claim_backup(run: Run, folder: Path, held: ExitStack) -> None:
+    """Make the folder, or take the one of an unfinished backup of the same run; nothing in it is removed. It is this
+    process's alone until ``held`` is closed."""
     refuse_file(folder)
     folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-    names = {path.name for path in folder.iterdir()}
-    if MANIFEST in names:
-        raise RunFolderError(f"{folder} holds a finished backup", "give another folder for this one")
-    if names - {temporary(folder / BACKING_UP).name} and read_text(folder / BACKING_UP) != run.id:
-        raise RunFolderError(f"{folder} is not empty: {shorten(sorted(names))}", "give another folder for the backup")
+    refuse_occupied(run, folder)
+    held.enter_context(locked(folder / LOCK, busy=f"another backup is being made in {folder}"))
+    refuse_occupied(run, folder)
     folder.chmod(PRIVATE)
     write_whole(folder / BACKING_UP, run.id)
 
 
+def refuse_occupied(run: Run, folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()} - {LOCK}
+    if MANIFEST in names:
+        raise RunFolderError(f"{folder} holds a finished backup", "give another folder for this one")
+    if names - {temporary(folder / BACKING_UP).name} and read_text(folder / BACKING_UP) != run.id:
+        raise RunFolderError(f"{folder} is not empty: {shorten(sorted(names))}", "give another folder for the backup")
+
+
 def snapshot(run: Run, folder: Path) -> None:
-    """The catalog as it is at one moment, whoever writes to it meanwhile."""
+    """The catalog as it is at one moment, whoever writes to it meanwhile, without what the stages said of themselves:
+    they are processes of that moment."""
     path = folder / FILE_NAME
     for old in folder.glob(f"{FILE_NAME}*"):
         old.unlink()
     try:
         with closing(sqlite3.connect(run.catalog.path)) as catalog, closing(sqlite3.connect(path)) as copied:
             catalog.backup(copied)
+            copied.execute("DELETE FROM stages")
+            copied.commit()
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, "the catalog can't be copied") from error
         raise BackupError(
             f"the catalog can't be copied: {error}", "see that the disk has room, then try again"
         ) from error
@@ -133,6 +159,8 @@ def copy_all(run: Run, catalog: Catalog, folder: Path) -> Manifest:
     """Copy what the snapshot names; the manifest without the catalog itself."""
     files = []
     for name, digest in named_files(run, catalog).items():
+        if digest is None and is_live(name) and not (run.folder / name).exists():
+            continue  # a producer that has just started writes it anew
         files.append(copy_run_file(run, folder, name, digest))
         failpoint("backup.copied")
     log = log_state(run, catalog)
@@ -143,11 +171,18 @@ def copy_all(run: Run, catalog: Catalog, folder: Path) -> Manifest:
         schema_version=SCHEMA_VERSION,
         run=run.id,
         pipeline=run.pipeline.name,
+        source=source_of(catalog),
         log=log,
         batches=len(catalog.batches()),
         generations=len(catalog.generations(state="published")),
         files=files,
     )
+
+
+def source_of(catalog: Catalog) -> str:
+    recorded = catalog.run()
+    source = recorded.document["source"] if recorded else {}
+    return str(source.get("path") or f"the sample {source.get('sample')}")
 
 
 def log_state(run: Run, catalog: Catalog) -> LogState:
@@ -164,14 +199,18 @@ def named_files(run: Run, catalog: Catalog) -> dict[str, str | None]:
         found[batch.path] = batch.sha256
         if batch.rejects_path:
             found[batch.rejects_path] = None
-    for path in sorted(run.rejects.glob("*.jsonl")):
-        if path.stem in ("source", "tail") or path.stem.startswith("table-"):
-            found[run.relative(path)] = None
+    others = (run.relative(path) for path in sorted(run.rejects.glob("*.jsonl")))
+    found |= {name: None for name in others if is_live(name)}
     for generation in catalog.generations(state="published"):
         base = run.generations / f"{generation.generation:05}"
         found |= {run.relative(path): None for path in sorted(base.rglob("*")) if path.is_file()}
         found |= {model.scorer_path: model.sha256 for model in generation.models.values()}
     return found
+
+
+def is_live(name: str) -> bool:
+    """Whether it is a file of rejects that no batch has sealed. Pure."""
+    return re.fullmatch(r"rejects/(source|tail|table-.*)\.jsonl", name) is not None
 
 
 def copy_run_file(run: Run, folder: Path, name: str, digest: str | None) -> File:
@@ -230,7 +269,8 @@ def restore(folder: Path, target: Path | None) -> tuple[Manifest, Path]:
     manifest, mark = read_manifest(folder)
     verify(folder, manifest)
     target = (target or Path("runs") / manifest.pipeline).absolute()
-    with disk_errors(f"the run folder {target}"):
+    refuse_nested(target, folder)
+    with disk_errors(f"the run folder {target}", "restore it again"):
         if not claim_restore(target, mark, manifest):
             for file in manifest.files:
                 if file.path != FILE_NAME:

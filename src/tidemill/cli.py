@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
@@ -19,10 +20,11 @@ import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from tidemill import __version__
-from tidemill.errors import InputError, TidemillError, shorten
-from tidemill.run import Run, existing_run, is_under_way, join_run, open_run
+from tidemill.errors import DiskError, InputError, TidemillError, UsageError, is_utf_8, printable, shorten
+from tidemill.run import Run, existing_run, is_under_way, join_run, open_run, refuse_not_utf_8
 from tidemill.spec import Loaded, Raw, load, parse, prepare, ready_pipelines
 from tidemill.stage import LIFELINE, Stage, stage
 from tidemill.stopping import Stop
@@ -30,7 +32,30 @@ from tidemill.stopping import Stop
 if TYPE_CHECKING:
     from tidemill.check import Report
 
+INTERRUPTED = 130
+# click's error of a wrong command line, looked up as some versions of typer have a click of their own
+UsageFault: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+class Commands(TyperGroup):
+    """The commands. With ``--json`` a wrong command line is a JSON document too, and Ctrl-C ends quietly."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        try:
+            code = super().main(*args, **options | {"standalone_mode": False})
+        except typer.Abort:
+            code = INTERRUPTED
+        except UsageFault as error:
+            if "--json" in sys.argv[1:]:
+                path = error.ctx.command_path if getattr(error, "ctx", None) else "tidemill"
+                raise UsageError(error.format_message(), f"see `{path} --help`") from error
+            error.show()
+            code = error.exit_code
+        sys.exit(code if isinstance(code, int) else 0)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="A stream cut into exact batches, generations of Spark models trained from them, all served live.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -38,11 +63,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def utf_8(value: Any) -> Any:
+    """The value of an option that is no path: text.
+
+    Raises:
+        typer.BadParameter: it has bytes that are not UTF-8.
+    """
+    for text in value if isinstance(value, list) else [value]:
+        if text is not None and not is_utf_8(text):
+            raise typer.BadParameter(f"{printable(text)} is not UTF-8")
+    return value
+
+
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="A ready pipeline's name, or the path of a TOML file.")]
 Data = Annotated[str | None, typer.Option("--data", metavar="PATH", help="Another source: a file, or a glob.")]
 Rows = Annotated[int | None, typer.Option("--rows", min=1, metavar="N", help="Only the first N rows of the source.")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any key: --set stream.pause=0")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", callback=utf_8, help="Override any key: --set stream.pause=0"),
 ]
 RunDir = Annotated[
     Path | None,
@@ -52,12 +91,18 @@ RunDir = Annotated[
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Throw away the run that is in the folder, and begin anew.")]
 Bootstrap = Annotated[
-    str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Your own Kafka, not the embedded one.")
+    str | None,
+    typer.Option(
+        "--bootstrap-servers", metavar="HOST:PORT", callback=utf_8, help="Your own Kafka, not the embedded one."
+    ),
 ]
 Master = Annotated[
-    str | None, typer.Option("--spark-master", metavar="URL", help="Your own Spark, such as spark://host:7077.")
+    str | None,
+    typer.Option("--spark-master", metavar="URL", callback=utf_8, help="Your own Spark, such as spark://host:7077."),
 ]
-Host = Annotated[str | None, typer.Option("--host", metavar="H", help="The address that the API binds to.")]
+Host = Annotated[
+    str | None, typer.Option("--host", metavar="H", callback=utf_8, help="The address that the API binds to.")
+]
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="The API's port; 0 picks a free one.")]
 ConsolePort = Annotated[
     int | None, typer.Option("--console-port", min=0, max=65535, help="The console's port; 0 picks a free one.")
@@ -74,6 +119,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 def main() -> None:
     """Run the command; every error ends here, with its message, its way out and its exit code."""
+    open_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path need not be UTF-8
     try:
@@ -81,10 +127,23 @@ def main() -> None:
     except BrokenPipeError:
         drop_output()
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except TidemillError as error:
         fail(error)
+    except OSError as error:
+        fail(outside_error(error) or internal(error))
     except Exception as error:  # noqa: BLE001  # the last place that can turn it into the documented error
         fail(internal(error))
+
+
+def open_closed_streams() -> None:
+    """Make a standard stream that is closed the null device: else the next file that is opened gets its number, and
+    what a program prints goes into that file."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            setattr(sys, name, os.fdopen(handle, "w" if number else "r", encoding="utf-8"))
 
 
 def fail(error: TidemillError) -> NoReturn:
@@ -94,11 +153,23 @@ def fail(error: TidemillError) -> NoReturn:
             print_json(error.document())
         except OSError:
             drop_output()  # the error that follows on standard error is what counts
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"tidemill: {error.message}", style="red", markup=False)
-    if error.hint:
-        console.print(f"hint: {error.hint}", markup=False)
+    with suppress(OSError):
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(f"tidemill: {error.message}", style="red", markup=False)
+        if error.hint:
+            console.print(f"hint: {error.hint}", markup=False)
     sys.exit(error.exit_code)
+
+
+def outside_error(error: OSError) -> TidemillError | None:
+    """The error where the current folder is gone, or where standard output takes no more; None for any other."""
+    try:
+        os.getcwd()
+    except OSError:
+        return InputError("the current folder is gone, or may not be looked into", "change to another one with cd")
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return DiskError(f"can't write the output: {error.strerror}", "see that the disk that it goes to has room")
+    return None
 
 
 def internal(error: Exception) -> TidemillError:
@@ -128,9 +199,9 @@ def print_json(document: object) -> None:
 
 
 def encodable(value: Any) -> Any:
-    """The value with each byte of a path that is not UTF-8 written as ``\\udcXX``, which JSON text can hold."""
+    """The value with each of its texts made :func:`printable`."""
     if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
+        return printable(value)
     if isinstance(value, dict):
         return {encodable(key): encodable(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -186,6 +257,7 @@ def up(
     from tidemill.web import bound
 
     loaded = accepted(look(name, assignments or (), data, rows), run_dir, fresh, json)
+    refuse_not_utf_8(loaded, run_dir)
     served_on = loaded.pipeline.serve.host if host is None else host
     check_access(served_on, key_file)
     if console_port and not no_console:
@@ -210,7 +282,7 @@ def up(
     if json:
         print_json(status(run))
     if exit_when_trained and stop.is_set():
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
 
 
 def accepted(report: Report, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:
@@ -291,6 +363,7 @@ def stage_command(title: str, stage_name: str, work: Callable[..., None]) -> Cal
     ) -> None:
         load_it = judged if work is train else parse  # judging models needs pyspark, which takes a second to load
         loaded = load_it(prepare(name, assignments or (), data, rows))
+        refuse_not_utf_8(loaded, run_dir)
         begins = work in (broker, produce) or LIFELINE in os.environ
         with stage((open_run if begins else join_run)(loaded, run_dir), stage_name) as me:
             work(
@@ -488,6 +561,7 @@ def backup(
         print_json({"backup": str(folder)} | manifest.model_dump())
         return
     typer.echo(f"backed up into {folder}: {described(manifest)}")
+    typer.echo(f"not in it is the source: {manifest.source}")
     typer.echo(f"restore it: tidemill restore {shlex.quote(str(folder))} --run-dir NEW_FOLDER")
 
 

@@ -17,6 +17,16 @@ def shorten(value: object, limit: int = MOST_CHARACTERS) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def printable(text: str) -> str:
+    r"""``text`` as every output can show it: a byte of a path that is not UTF-8 is written ``\udcff``."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def is_utf_8(text: str) -> bool:
+    """Whether a text of the command line, or a path, is UTF-8."""
+    return printable(text) == text
+
+
 def did_you_mean(found: str, known: Sequence[str]) -> str:
     """A sentence such as ``did you mean "columns"?``, or the known names where nothing is close, or nothing."""
     close = get_close_matches(found, known, n=1, cutoff=0.6)
@@ -60,8 +70,8 @@ class TidemillError(Exception):
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)
+        self.hint = printable(hint)
 
     def document(self) -> dict[str, Any]:
         """The error as every client reads it, on HTTP and with ``--json``."""
@@ -77,6 +87,12 @@ class InputError(TidemillError):
     code = "input"
     status = 400
     exit_code = 2
+
+
+class UsageError(InputError):
+    """The command line has a command, an option or a value that there is not."""
+
+    code = "usage"
 
 
 class PipelineNotFound(InputError):

@@ -65,6 +65,7 @@ Failpoint = Literal[
     # a backup is made, and a run of it
     "backup.catalog",  # the copy of the catalog is whole
     "backup.copied",  # a file of the run is copied
+    "backup.frozen",  # the embedded Kafka stands still, so that its log is copied
     "backup.manifest",  # all is on the disk but the manifest's name
     "restore.copied",  # a file is in its place
     "restore.placed",  # the catalog is in its place

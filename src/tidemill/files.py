@@ -125,9 +125,16 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+GOES_ON = "start the run again: it goes on where it stopped"
+
+
 @contextmanager
-def disk_errors(what: str) -> Iterator[None]:
+def disk_errors(what: str, then: str = GOES_ON, place: str = "a run folder (--run-dir)") -> Iterator[None]:
     """Turn the system's word for a full or unwritable disk into an error that says what could not be written.
+
+    Args:
+        then: what to do once it can be written.
+        place: what to give instead where it can't.
 
     Raises:
         DiskError: in place of such an ``OSError``.
@@ -136,13 +143,13 @@ def disk_errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         hints = {
-            errno.ENOSPC: "free some space, then start the run again: it goes on where it stopped",
-            errno.EDQUOT: "free some of your quota, then start the run again: it goes on where it stopped",
-            errno.EFBIG: "raise the limit of a file's size (ulimit -f), then start the run again: it goes on",
-            errno.EIO: "see that the disk is well (dmesg), then start the run again: it goes on where it stopped",
-            errno.EROFS: "give a run folder on a disk that can be written to (--run-dir)",
-            errno.EACCES: "give a run folder that you may write to (--run-dir)",
-            errno.EPERM: "give a run folder that you may write to (--run-dir)",
+            errno.ENOSPC: f"free some space, then {then}",
+            errno.EDQUOT: f"free some of your quota, then {then}",
+            errno.EFBIG: f"raise the limit of a file's size (ulimit -f), then {then}",
+            errno.EIO: f"see that the disk is well (dmesg), then {then}",
+            errno.EROFS: f"give {place} on a disk that can be written to",
+            errno.EACCES: f"give {place} that you may write to",
+            errno.EPERM: f"give {place} that you may write to",
         }
         if error.errno not in hints:
             raise

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from tidemill.catalog import DAMAGED, FILE_NAME, SCHEMA_VERSION, Batch, Catalog, SideTable, Stage, recorded_version
 from tidemill.catalog import Run as RunRecord
-from tidemill.errors import CatalogError, NoRun, RunFolderError, shorten
+from tidemill.errors import CatalogError, NoRun, RunFolderError, is_utf_8, shorten
 from tidemill.files import disk_errors, make_folder, sha256, sync, sync_entries
 from tidemill.inventory import refuse_unfinished_restore, refuse_without_catalog
 from tidemill.locks import lock_holder, locked
@@ -178,6 +178,20 @@ def damaged_table(table: SideTable, what: str) -> CatalogError:
 
 def default_folder(pipeline: Pipeline) -> Path:
     return Path("runs") / pipeline.name
+
+
+def refuse_not_utf_8(loaded: Loaded, folder: Path | None) -> None:
+    """Raise where no stage could work in ``folder``: Arrow and Spark take only paths that are UTF-8.
+
+    Raises:
+        RunFolderError: it is one.
+    """
+    folder = (folder or default_folder(loaded.pipeline)).absolute()
+    if not is_utf_8(str(folder)):
+        raise RunFolderError(
+            f"the run folder {folder} has bytes in its name that are not UTF-8, which Spark can't use",
+            "give another --run-dir",
+        )
 
 
 def open_run(loaded: Loaded, folder: Path | None = None) -> Run:

@@ -170,7 +170,9 @@ class LogFile(RotatingFileHandler):
     _said = False
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, maxBytes=ROLLED_BYTES, backupCount=ROLLED_KEPT, encoding="utf-8")
+        super().__init__(
+            path, maxBytes=ROLLED_BYTES, backupCount=ROLLED_KEPT, encoding="utf-8", errors="backslashreplace"
+        )
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
         error = sys.exc_info()[1]

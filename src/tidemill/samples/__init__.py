@@ -158,7 +158,8 @@ def write_json_lines(sample: Sample, rows: int, path: Path, compression: str | N
 
 
 def write_parquet(sample: Sample, rows: int, path: Path, compression: str | None) -> None:
-    with pq.ParquetWriter(path, wire.arrow_schema(sample.columns), compression="zstd") as file:
+    schema = wire.arrow_schema(sample.columns)
+    with path.open("wb") as raw, pq.ParquetWriter(raw, schema, compression="zstd") as file:
         for table in sample.chunks(rows):
             file.write_table(table)
 
@@ -166,5 +167,6 @@ def write_parquet(sample: Sample, rows: int, path: Path, compression: str | None
 @contextmanager
 def output(path: Path, compression: str | None) -> Iterator[Any]:
     """The file to write bytes to, compressed on their way."""
-    with pa.output_stream(os.fspath(path), compression=compression) as file:
+    # Arrow opens no path that is not UTF-8
+    with path.open("wb") as raw, pa.output_stream(raw, compression=compression) as file:
         yield file

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import IO, Literal, NamedTuple
 
 import pyarrow as pa
 
-from tidemill.errors import SourceError
+from tidemill.errors import SourceError, printable
 
 Format = Literal["csv", "json", "parquet"]
 FORMATS: dict[str, Format] = {
@@ -94,7 +93,7 @@ def source_file(path: Path, label: str) -> SourceFile:
             f"can't tell the format of {label} from its ending",
             f"known: {', '.join(FORMATS)}; those of text also with .gz or .zst",
         )
-    return SourceFile(path, label, FORMATS[ending], compression, stamp_of(path))
+    return SourceFile(path, printable(label), FORMATS[ending], compression, stamp_of(path))
 
 
 @contextmanager
@@ -111,7 +110,8 @@ def open_bytes(file: SourceFile) -> Iterator[IO[bytes]]:
         elif file.path.stat().st_size == 0:
             yield io.BytesIO()  # nothing at all is no truncated archive
         else:
-            with pa.input_stream(os.fspath(file.path), compression=file.compression) as unpacked:
+            # Arrow opens no path that is not UTF-8
+            with file.path.open("rb") as packed, pa.input_stream(packed, compression=file.compression) as unpacked:
                 yield io.BufferedReader(unpacked, BUFFER)
 
 

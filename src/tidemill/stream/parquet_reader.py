@@ -47,7 +47,8 @@ class ParquetFile:
     def _open(self) -> Iterator[pq.ParquetFile]:
         with read_errors(self.file):
             try:
-                with pq.ParquetFile(self.file.path, buffer_size=BUFFER) as file:
+                # Arrow opens no path that is not UTF-8
+                with self.file.path.open("rb") as opened, pq.ParquetFile(opened, buffer_size=BUFFER) as file:
                     yield file
             except pa.ArrowInvalid as error:
                 raise SourceError(
