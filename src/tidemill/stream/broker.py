@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import os
 import random
 import re
 import shutil
@@ -220,7 +221,8 @@ class EmbeddedBroker:
 
     def _run(self, java: Java, arguments: tuple[str, ...], folder: Path) -> Child:
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        logging = (f"-Dlog4j2.configurationFile={LOGGING.as_uri()}", f"-Dtidemill.log={self.log.absolute()}")
+        path = os.path.relpath(self.log.resolve(), folder.resolve())  # log4j takes signs in it for patterns
+        logging = (f"-Dlog4j2.configurationFile={LOGGING.as_uri()}", f"-Dtidemill.log={path}")
         command: tuple[str | Path, ...]
         command = (java.executable, *JVM, *logging, "-cp", f"{self._jars}/*", *arguments)
         return Child(command, folder, environment(java), self.log.with_suffix(".out"))
