@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from tidemill.account import Account, total_digest
 from tidemill.batches.files import Draft
-from tidemill.batches.reader import LAST_MILLISECOND, Message, stamp_fault
+from tidemill.batches.reader import LAST_MILLISECOND, NO_STAMP, Message, stamp_fault
 from tidemill.catalog import Decision, Span
 from tidemill.failpoints import failpoint
 from tidemill.rows import arrow_schema, decode
@@ -23,50 +24,50 @@ SHOWN_BYTES = 500
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Stamps = np.ndarray[tuple[int], np.dtype[np.int64]]
+Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 class Decoded:
     """Messages, those of one partition in their order, with the rows that are in them.
 
     Row ``i`` of ``table`` came in message ``places[i]``, at ``stamps[i]`` (milliseconds); ``reasons`` says for each
-    other message why it is no row. ``fitting`` are those that are none only because of their timestamp.
+    other message why it is no row.
     """
 
     def __init__(self, messages: Sequence[Message], columns: Sequence[Column]) -> None:
         self.messages = messages
         self.values = [message.value() for message in messages]
-        self.timestamps = [message.timestamp() for message in messages]
+        self.partitions = np.array([message.partition() for message in messages], dtype=np.int64)
+        self._timestamps = np.array([message.timestamp() for message in messages], dtype=np.int64).reshape(-1, 2)
         table, bad = decode(self.values, columns)
         self.reasons = {one.place: one.reason for one in bad}
-        fitting = [place for place in range(len(messages)) if place not in self.reasons]
-        faults = {place: fault for place in fitting if (fault := stamp_fault(*self.timestamps[place]))}
-        self.fitting = set(faults)
-        self.reasons |= faults
-        self.table: pa.Table = table
-        if faults:
-            self.table = table.filter(pa.array([place not in faults for place in fitting], pa.bool_()))
-            fitting = [place for place in fitting if place not in faults]
-        self.places = np.array(fitting, dtype=np.int64)
-        self.stamps: Stamps = np.array([self.timestamps[place][1] for place in fitting], dtype=np.int64)
+        self._no_rows = set(self.reasons)
+        fitting = np.array([place for place in range(len(messages)) if place not in self.reasons], dtype=np.int64)
+        self._possible = possible_stamps(self._timestamps)
+        in_time = self._possible[fitting]
+        for place in fitting[~in_time].tolist():
+            fault = stamp_fault(*self._timestamps[place].tolist())
+            assert fault
+            self.reasons[place] = fault
+        self.table: pa.Table = table if in_time.all() else table.filter(pa.array(in_time))
+        self.places = fitting[in_time]
+        self.stamps: Stamps = self._timestamps[self.places, 1]
 
-    def rows_by_partition(self, messages: slice) -> dict[int, list[bytes]]:
-        """The values of these messages that fit the declared columns, whatever their timestamps, in order."""
-        values: dict[int, list[bytes]] = {}
-        for place in range(messages.start, messages.stop):
-            value = self.values[place]
-            if value is not None and (place not in self.reasons or place in self.fitting):
-                values.setdefault(self.messages[place].partition(), []).append(value)
-        return values
+    def by_partition(self, messages: slice) -> Iterator[tuple[int, Places]]:
+        """The places of these messages, in order, for each of their partitions."""
+        partitions = self.partitions[messages]
+        for partition in np.unique(partitions).tolist():
+            yield partition, np.flatnonzero(partitions == partition) + messages.start
 
-    def newest_by_partition(self, messages: slice) -> dict[int, int]:
+    def row_values(self, places: Places) -> list[bytes]:
+        """The values of these messages that fit the declared columns, whatever their timestamps."""
+        fitting = (self.values[place] for place in places.tolist() if place not in self._no_rows)
+        return [value for value in fitting if value is not None]
+
+    def newest(self, places: Places) -> int | None:
         """The newest possible timestamp among these messages, in milliseconds."""
-        newest: dict[int, int] = {}
-        for place in range(messages.start, messages.stop):
-            kind, stamp = self.timestamps[place]
-            partition = self.messages[place].partition()
-            if stamp > newest.get(partition, -1) and stamp_fault(kind, stamp) is None:
-                newest[partition] = stamp
-        return newest
+        stamps = self._timestamps[places, 1][self._possible[places]]
+        return int(stamps.max()) if len(stamps) else None
 
 
 class OpenBatch:
@@ -109,8 +110,9 @@ class OpenBatch:
         """Take these rows, and the messages they came in with any rejects among them."""
         self.draft.add(decoded.table.slice(rows.start, rows.stop - rows.start))
         self._stamp(decoded.stamps[rows])
-        self._cover(decoded.messages[messages])
-        self._account(decoded, messages)
+        for partition, places in decoded.by_partition(messages):
+            self._cover(partition, decoded.messages[places[0]].offset(), decoded.messages[places[-1]].offset())
+            self._account(partition, decoded, places)
         for place in range(messages.start, messages.stop):
             if place in decoded.reasons:
                 self._reject(decoded.messages[place], decoded.reasons[place])
@@ -131,21 +133,16 @@ class OpenBatch:
         self._run.catalog.decide(Decision(self.batch, cut, self.spans, self.digest))
         self.seal()
 
-    def _cover(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            partition, offset = message.partition(), message.offset()
-            first = self._spans[partition][0] if partition in self._spans else offset
-            self._spans[partition] = (first, offset)
+    def _cover(self, partition: int, first: int, last: int) -> None:
+        self._spans[partition] = (self._spans.get(partition, (first, last))[0], last)
 
-    def _account(self, decoded: Decoded, messages: slice) -> None:
-        """Add these messages' rows to the accounts, and their timestamps that are possible."""
+    def _account(self, partition: int, decoded: Decoded, places: Places) -> None:
+        """Add these messages' rows to the partition's account, and their timestamps that are possible."""
         if self.accounts is None:
             return
-        values, newest = decoded.rows_by_partition(messages), decoded.newest_by_partition(messages)
-        for partition in values.keys() | newest.keys():
-            account = self.accounts.get(partition, Account()).add(values.get(partition, ()))
-            stamps = [stamp for stamp in (account.newest, newest.get(partition)) if stamp is not None]
-            self.accounts[partition] = replace(account, newest=max(stamps, default=None))
+        account = self.accounts.get(partition, Account()).add(decoded.row_values(places))
+        stamps = [stamp for stamp in (account.newest, decoded.newest(places)) if stamp is not None]
+        self.accounts[partition] = replace(account, newest=max(stamps, default=None))
 
     def _stamp(self, stamps: Stamps) -> None:
         if len(stamps):
@@ -162,6 +159,15 @@ class OpenBatch:
             reason=reason,
             text=value[:SHOWN_BYTES].decode(errors="replace"),
         )
+
+
+def possible_stamps(timestamps: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which of these timestamps, a kind and milliseconds each, :func:`stamp_fault` finds no fault with."""
+    kinds, stamps = timestamps[:, 0], timestamps[:, 1]
+    possible: np.ndarray[tuple[int], np.dtype[np.bool_]] = (
+        (kinds != NO_STAMP) & (stamps >= 0) & (stamps <= LAST_MILLISECOND)
+    )
+    return possible
 
 
 def iso(milliseconds: int | None) -> str | None:
