@@ -231,6 +231,7 @@ def test_data_replaces_the_source(tmp_path: Path) -> None:
     source = load("smart-home", data=str(tmp_path / "mine.csv")).pipeline.source
     assert (source.sample, source.rows, source.path) == (None, None, str(tmp_path / "mine.csv"))
     assert load("smart-home", data="mine.csv", rows=7).pipeline.source.rows == 7
+    assert load("smart-home", ["source.rows=5"], data="mine.csv").pipeline.source.rows == 5
 
 
 def test_no_such_pipeline() -> None:

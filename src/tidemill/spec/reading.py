@@ -118,17 +118,19 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
 
     Args:
         assignments: ``a.b=value`` texts, applied last but for ``data`` and ``rows``.
-        data: another source file or glob, relative to the working folder; all of its rows unless ``rows`` says less.
+        data: another source file or glob, relative to the working folder; all of its rows unless ``rows`` or a
+            set ``source.rows`` says less.
         rows: only the first so many rows.
     """
     path = find(name)
     raw = read(path)
+    if data is not None and isinstance(raw.get("source"), dict):
+        raw["source"].pop("rows", None)  # how many the file takes of its own source; what is set stands
     override(raw, assignments)
     source = raw.setdefault("source", {})
     if isinstance(source, dict):
         if data is not None:
-            for key in ("sample", "rows"):
-                source.pop(key, None)
+            source.pop("sample", None)
             source["path"] = str(Path(data).absolute())
             use_tables_beside(raw, Path(data).absolute().parent)
         if rows is not None:
