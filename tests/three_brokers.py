@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaException, TopicCollection, TopicPartitionInfo
 from confluent_kafka.admin import AdminClient
 
 from tests.support import wait_for
@@ -20,6 +20,7 @@ from tidemill.stream.child import Child
 NODES = (1, 2, 3)
 SMALL = tuple(option if not option.startswith("-Xmx") else "-Xmx256m" for option in JVM)
 TRANSACTIONS = "__transaction_state"
+ANSWER_SECONDS = 10
 
 # Each node is a broker and one of the three controllers; what is written counts once two of three have it.
 CONFIGURATION = """\
@@ -86,6 +87,12 @@ class Node:
         os.kill(self._child.pid, signal.SIGKILL)
         assert self._child.wait(10) == -signal.SIGKILL
 
+    def answers(self) -> bool:
+        """Whether it is neither dead nor stopped."""
+        with suppress(psutil.NoSuchProcess):
+            return self.process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+        return False
+
     def stop(self) -> None:
         if self._child:
             self._child.stop(0.1)
@@ -103,7 +110,6 @@ class ThreeBrokers:
         java = find_java()
         self.nodes = {number: Node(number, folder / f"node-{number}", jars, java) for number in NODES}
         self.bootstrap = ",".join(f"{HOST}:{node.client}" for node in self.nodes.values())
-        self.admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
     def start(self) -> None:
         voters = ",".join(f"{node.number}@{HOST}:{node.controller}" for node in self.nodes.values())
@@ -121,26 +127,34 @@ class ThreeBrokers:
     def alive(self) -> set[int]:
         """The brokers that the others know to be there."""
         try:
-            return set(self.admin.list_topics(timeout=2).brokers)
+            return set(self._client().list_topics(timeout=ANSWER_SECONDS).brokers)
         except KafkaException:
             return set()
 
     def leader(self, topic: str) -> int | None:
         """Who leads partition 0 of the topic; None while there is none, or nobody says."""
-        try:
-            found = self.admin.describe_topics(TopicCollection([topic]), request_timeout=2)[topic].result()
-        except KafkaException:
-            return None
-        leader = found.partitions[0].leader
+        found = self._partition(topic)
+        leader = found.leader if found else None
         return leader.id if leader is not None and leader.id in NODES else None
 
     def in_sync(self, topic: str) -> set[int]:
         """Who has all of partition 0 of the topic."""
+        found = self._partition(topic)
+        return {replica.id for replica in found.isr} if found else set()
+
+    def _partition(self, topic: str) -> TopicPartitionInfo | None:
+        """What is said of partition 0 of the topic; None where nobody answers."""
+        client = self._client()  # until its answer is there
         try:
-            found = self.admin.describe_topics(TopicCollection([topic]), request_timeout=2)[topic].result()
+            answer = client.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_SECONDS)
+            return answer[topic].result().partitions[0]
         except KafkaException:
-            return set()
-        return {replica.id for replica in found.partitions[0].isr}
+            return None
+
+    def _client(self) -> AdminClient:
+        """A new client, which knows no broker that is dead or stands still: one that had asked it would go on to."""
+        able = [f"{HOST}:{node.client}" for node in self.nodes.values() if node.answers()]
+        return AdminClient({"bootstrap.servers": ",".join(able), "log_level": 0})
 
     def kill_leader(self, topic: str) -> Node:
         node = self.nodes[self._leading(topic)]
