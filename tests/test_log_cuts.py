@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.test_failpoints import Pipeline, assert_whole, collect, known, sealed_ids, smart_home, user_ids
 from tidemill import failpoints
@@ -117,6 +118,7 @@ CASES: Mapping[str, Case] = {
     "what is sealed": Case(before_what_is_sealed, refused="ends at offset .* but rows up to .* are sealed"),
 }
 FORGOTTEN = "no more than Kafka's record of its transaction"
+FILLED = "what is sealed, with another writer's messages in its place"
 
 
 class Streamed:
@@ -177,6 +179,7 @@ def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Af
         patch.setattr(log_module, "COMMIT_SECONDS", 30.0)
         patch.setattr(log_module, "OPEN_SECONDS", 2.0)
         cases = {**CASES, FORGOTTEN: Case(before_the_last_end, crash="rows.committed=error:3")}
+        cases[FILLED] = Case(before_what_is_sealed)
         streamed = {
             name: Streamed(case, folder / f"run-{number}", broker.bootstrap)
             for number, (name, case) in enumerate(cases.items())
@@ -233,6 +236,20 @@ def test_a_log_that_ends_before_what_is_sealed_is_refused(cut_off: AfterCut, nam
     with pytest.raises(LogLost, match=streamed.case.refused) as caught:
         run_producer(Stage(streamed.run, "producer"), cut_off.broker.bootstrap)
     assert "--fresh" in caught.value.hint
+    assert_sealed_as_before(streamed)
+
+
+def test_a_log_that_was_filled_by_another_writer_is_refused(cut_off: AfterCut) -> None:
+    """Where another writer's messages stand in the place of rows that are sealed, these are not sent again."""
+    streamed = cut_off.streamed[FILLED]
+    topic, bootstrap = streamed.run.pipeline.stream.topic, cut_off.broker.bootstrap
+    end = streamed.run.catalog.next_offsets()[0]
+    stranger = Producer({"bootstrap.servers": bootstrap})
+    for _ in range(end + 5):
+        stranger.produce(topic, b"{}", partition=0)
+    assert stranger.flush(30) == 0
+    with pytest.raises(LogLost, match=r"375 rows of .* are sealed, but it says that 250 were sent"):
+        run_producer(Stage(streamed.run, "producer"), bootstrap)
     assert_sealed_as_before(streamed)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -11,8 +13,10 @@ import pytest
 
 from tests.memory_log import HandClock, MemoryLog, MemoryReader
 from tests.test_collector_model import LOADED, arm
+from tidemill.account import Account
 from tidemill.batches.collector import recover, take_up
 from tidemill.batches.cutter import Rules
+from tidemill.catalog import save_accounts
 from tidemill.failpoints import Crash
 from tidemill.inventory import take_inventory
 from tidemill.run import Run, open_run
@@ -55,6 +59,10 @@ def collect(run: Run, log: MemoryLog, faults: str = "") -> None:
 
 def sealed(run: Run) -> list[list[int]]:
     return [pq.read_table(run.folder / batch.path)["n"].to_pylist() for batch in run.catalog.batches()]
+
+
+def aside(run: Run) -> list[str]:
+    return sorted(path.name for path in run.aside.iterdir()) if run.aside.exists() else []
 
 
 def assert_nothing_left(run: Run) -> None:
@@ -121,6 +129,39 @@ def test_rejects_of_a_cut_that_is_void_are_gone(run: Run) -> None:
     collect(run, log)
     assert sealed(run) == [[0, 1, 2], [3, 4, 5]]
     assert_nothing_left(run)
+    assert aside(run) == ["batch-00002.jsonl.1", "batch-00002.parquet.1"]
+
+
+def test_a_sealed_file_that_an_older_catalog_does_not_know_is_kept(run: Run) -> None:
+    """A catalog of the moment of the cut is put back, and the log has lost the rows: the file that was sealed since,
+    which may be the last copy, is put aside, each time anew."""
+    log, clock = MemoryLog(1), HandClock()
+    send(log, range(7))
+    collect(run, log, "batch.decided=error:2")
+    pending = run.catalog.undecided()
+    assert pending
+    for number in (1, 2):
+        arm("")
+        take_up(Stage(run, "collector"), MemoryReader(log, clock), Rules(rows=ROWS), clock=clock)
+        content = (run.folder / run.catalog.batches()[1].path).read_bytes()
+        unseal(run, 2)
+        cut_off = MemoryLog(1)
+        send(cut_off, range(4))
+        take_up(Stage(run, "collector"), MemoryReader(cut_off, clock), Rules(rows=ROWS), clock=clock)
+        assert sealed(run) == [[0, 1, 2]]
+        assert (run.aside / f"batch-00002.parquet.{number}").read_bytes() == content
+        run.catalog.decide(pending)
+
+
+def unseal(run: Run, batch: int) -> None:
+    """The catalog as it was before the batch was sealed."""
+    with closing(sqlite3.connect(run.catalog.path)) as connection:
+        connection.execute("UPDATE batches SET sealed_at = NULL, path = NULL WHERE batch = ?", [batch])
+        connection.execute("DELETE FROM accounts")
+        connection.commit()
+    accounts = {0: Account().add([orjson.dumps({"n": number}) for number in range(3 * (batch - 1))])}
+    with run.catalog.engine.begin() as transaction:
+        save_accounts(transaction, accounts)
 
 
 def test_one_of_two_partitions_lost_its_end(run: Run) -> None:

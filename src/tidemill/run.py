@@ -44,7 +44,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 16  # sealed files whose content is looked at; two threads never look at the same one
 PRIVATE = 0o700
 OTHERS = 0o077
-OWN_ENTRIES = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
+FOLDERS = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
+OWN_ENTRIES = (*FOLDERS, "aside")  # the last one only where something was put aside
 
 
 class Run:
@@ -74,6 +75,11 @@ class Run:
     @property
     def generations(self) -> Path:
         return self.folder / "generations"
+
+    @property
+    def aside(self) -> Path:
+        """Files of batches that were not sealed by this catalog and whose rows are no longer in the log."""
+        return self.folder / "aside"
 
     @property
     def logs(self) -> Path:
@@ -273,7 +279,7 @@ def make_folders(folder: Path) -> None:
         make_folder(folder.parent)
         folder.mkdir(mode=PRIVATE, exist_ok=True)
         close_to_others(folder)
-        for name in OWN_ENTRIES:
+        for name in FOLDERS:
             (folder / name).mkdir(exist_ok=True)
         sync(folder)
         sync_entries(folder.parent)

@@ -60,7 +60,8 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
 def recover(run: Run) -> None:
     """Remove what a crash left half written, and refuse to go on where a sealed file is not what the catalog says.
 
-    A file under a batch's final name is never removed: making its batch again replaces it.
+    A file under a batch's final name is never removed: making its batch again gives the same file, and one of other
+    rows is put aside.
 
     Raises:
         CatalogError: files and catalog do not belong together, or a sealed batch's file has another size.

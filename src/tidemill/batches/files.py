@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from pathlib import Path
 from typing import Protocol
 
@@ -11,12 +13,14 @@ import pyarrow.parquet
 
 from tidemill.catalog import Sealed
 from tidemill.failpoints import Steps
-from tidemill.files import disk_errors, publish, sha256, temporary
+from tidemill.files import disk_errors, make_folder, publish, sha256, sync, temporary
 from tidemill.rejects import Rejects
 from tidemill.run import Run
 
 ROW_GROUP = 16_384
 STEPS = Steps("batch.synced", "batch.renamed", "batch.placed")
+
+log = logging.getLogger(__name__)
 
 
 class TableWriter(Protocol):
@@ -77,15 +81,18 @@ class Draft:
                 self.rejects.discard()
 
     def withdraw(self) -> None:
-        """Forget what was written, by an earlier process too that published it, but did not seal it."""
+        """Forget what was written. What an earlier process published of this batch is put aside, in the run's folder
+        ``aside``: with a catalog that is older than the files it was sealed, and may be the last copy."""
         self.discard()
         with disk_errors(self._told):
-            self._final.unlink(missing_ok=True)
-            self.rejects.path.unlink(missing_ok=True)
+            self._put_aside(self._final)
+            self._put_aside(self.rejects.path)
 
     def publish(self, first: str | None, last: str | None) -> Sealed:
         """Move the closed file to its place and say what the catalog is to know of it."""
         with disk_errors(self._told):
+            if self._final.exists() and sha256(self._final) != sha256(temporary(self._final)):
+                self._put_aside(self._final)
             publish(temporary(self._final), self._final, STEPS)
             rejects_path = self.rejects.publish()
         return Sealed(
@@ -98,6 +105,17 @@ class Draft:
             first_timestamp=first,
             last_timestamp=last,
         )
+
+    def _put_aside(self, path: Path) -> None:
+        if not path.exists():
+            return
+        make_folder(self._run.aside)
+        names = (f"{path.name}.{number}" for number in itertools.count(1))
+        aside = next(place for name in names if not (place := self._run.aside / name).exists())
+        path.rename(aside)
+        sync(aside.parent)
+        sync(path.parent)
+        log.warning("%s, which is not sealed, was put aside as %s", path.name, self._run.relative(aside))
 
     def _write(self, last: bool) -> None:
         table = pa.concat_tables([self._schema.empty_table(), *self._waiting]).combine_chunks()

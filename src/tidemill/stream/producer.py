@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 
 import orjson
@@ -19,6 +19,7 @@ import pyarrow as pa
 from confluent_kafka.admin import AdminClient
 
 from tidemill import kafka
+from tidemill.account import Account
 from tidemill.catalog import SourceState
 from tidemill.errors import LogLost, SourceError, TopicError
 from tidemill.failpoints import failpoint
@@ -46,11 +47,12 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
         ends = kafka.end_offsets(admin, topic)
         log.claim(empty=not any(ends.values()))
         run.catalog.save_source(state)
-        sealed = run.catalog.next_offsets()
+        sealed, accounts = run.catalog.next_offsets(), run.catalog.accounts()
         refuse_lost(topic, sealed, ends)
         log.end_forgotten()
         log.refuse_unreadable(sealed)
         place = log.place(sealed)
+        refuse_fewer(topic, accounts or {}, place)
         if state.complete and place.ended:
             return  # a power cut may have taken the end of a log that was complete
         stage.count(produced=place.rows, rows=state.rows)
@@ -144,6 +146,17 @@ def refuse_lost(topic: Topic, sealed: dict[int, int], ends: dict[int, int]) -> N
                 f"{offset - 1} are sealed",
                 START_OVER,
             )
+
+
+def refuse_fewer(topic: Topic, accounts: Mapping[int, Account], place: Place) -> None:
+    """Raise where more rows are sealed than the log says were sent, which would be sent, and sealed, again."""
+    sealed = sum(account.rows for account in accounts.values())
+    if sealed > place.rows:
+        raise LogLost(
+            f"{sealed:,} rows of {topic.name} are sealed, but it says that {place.rows:,} were sent: it lost its end, "
+            "or rows of another writer are among them",
+            START_OVER,
+        )
 
 
 def shorter(reader: SourceReader, rows: int, before: int | None) -> SourceError:
