@@ -116,7 +116,17 @@ def test_a_row_has_the_kinds_of_the_columns_and_leaves_out_what_is_empty() -> No
 
 
 def test_a_text_stands_in_markdown_as_it_is() -> None:
-    assert words.plain("a*b_c [d](e) &lt;") == r"a\*b\_c \[d\]\(e\) \&lt;"
+    assert words.plain("a*b_c [d](e) &lt;") == r"a\*b_c \[d\](e) \&lt;"
+    assert words.plain("device age (months)") == "device age (months)"
+    assert words.plain("__a__ -> b-c -- d") == r"\_\_a\_\_ \-\> b-c \-\- d"
+    assert [words.plain(text) for text in ("1. a", "12) a", "- a", "+ a", "# a", "2.5")] == [
+        r"1\. a",
+        r"12\) a",
+        r"\- a",
+        r"\+ a",
+        r"\# a",
+        "2.5",
+    ]
 
 
 @pytest.mark.parametrize(

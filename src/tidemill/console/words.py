@@ -193,7 +193,8 @@ def parity(report: Mapping[str, Any] | None) -> str:
 
 # --- text of others -----------------------------------------------------------------------------------------------
 
-MARKED = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^&])")
+# Only what Markdown makes something of: the backslashes of a label are heard by those who can't see it.
+MARKED = re.compile(r"([\\`*{}\[\]<>#+|~$:^&]|(?<![^\W_])[_-]|[_-](?![^\W_])|(?:(?<=^\d)|(?<=^\d\d))[.)](?!\S))")
 # What Streamlit makes icons, emoji and links of after Markdown was read, when no backslash is left: `:material/star:`,
 # `:x:`, `http://`, `www.`, `a@b`. Times (12:30:45) are none.
 MADE_LATER = re.compile(
