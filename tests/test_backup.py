@@ -19,12 +19,12 @@ from tests.disk import Disk, ended
 from tests.kept_run import copy_of, versions
 from tests.support import wait_for
 from tests.torture import Job, UpProcess, assert_all_sealed
-from tidemill.backup import LOCK, MANIFEST, back_up, restore
+from tidemill.backup import LOCK, back_up, restore
 from tidemill.catalog import FILE_NAME, Stage
 from tidemill.errors import BackupError, CatalogError, RunBusy, RunFolderError
 from tidemill.failpoints import VARIABLE
 from tidemill.files import sha256
-from tidemill.inventory import RESTORING
+from tidemill.inventory import MANIFEST, RESTORING
 from tidemill.locks import locked
 from tidemill.run import existing_run, open_run
 from tidemill.spec import load
@@ -181,7 +181,7 @@ def test_a_backup_says_what_is_not_in_it(complete: Path, tmp_path: Path) -> None
     run.close()
     said = tidemill("backup", "smart-home", tmp_path / "saved", "--run-dir", complete)
     assert said.returncode == 0, said.stderr
-    assert "not in it is the source: the sample smart-home" in said.stdout
+    assert "not in it are the source, the sample smart-home, and the pipeline file" in said.stdout
     assert done("restore", tmp_path / "saved", "--run-dir", tmp_path / "again")["source"] == "the sample smart-home"
     shown = done("status", "smart-home", "--run-dir", tmp_path / "again")
     assert (shown["stages"], shown["rows"]["sealed"]) == ({}, 90)

@@ -11,6 +11,7 @@ import pytest
 
 from tidemill.catalog import Batch, Catalog, Decision, Sealed, SourceState, Span, TrainedModel
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError
+from tidemill.fresh import discard
 from tidemill.locks import lock_holder, locked
 from tidemill.run import existing_run, for_removal, open_run
 from tidemill.spec import load
@@ -58,6 +59,31 @@ def test_removal_takes_only_what_a_run_made(tmp_path: Path) -> None:
     with for_removal(tmp_path / "run"), for_removal(tmp_path / "never-there"):
         pass
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "manifest.json", "logs/mine.txt"])
+def test_a_users_own_files_are_not_in_danger_of_fresh(tmp_path: Path, name: str) -> None:
+    """--fresh is refused, before anything is removed, where there is more than a run, a backup, or no run at all."""
+    folder, loaded = tmp_path / "run", load("smart-home")
+    if not name.startswith("logs"):
+        open_run(loaded, folder).close()
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("mine")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(RunFolderError, match=r"holds more than a run|is a backup|holds no run"):
+        discard(loaded, folder, None)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_backup_is_no_run(tmp_path: Path) -> None:
+    """Neither begun nor looked at as a run, a backup stays as it is."""
+    open_run(load("smart-home"), tmp_path / "run").close()
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    for use in (open_run, existing_run):
+        with pytest.raises(RunFolderError, match="is a backup, and no run folder"):
+            use(load("smart-home"), tmp_path / "run")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
 
 def test_a_run_at_work_is_not_removed(tmp_path: Path) -> None:

@@ -24,13 +24,11 @@ from tidemill.catalog import FILE_NAME, MIGRATIONS, SCHEMA_VERSION, Catalog
 from tidemill.errors import BackupError, RunFolderError, shorten
 from tidemill.failpoints import failpoint
 from tidemill.files import disk_errors, publish, sha256, sync, sync_tree, temporary
-from tidemill.inventory import RESTORING
+from tidemill.inventory import BACKING_UP, MANIFEST, RESTORING, take_inventory
 from tidemill.kafka_copy import copy_kafka
 from tidemill.locks import locked
 from tidemill.run import PRIVATE, Run
 
-MANIFEST = "manifest.json"
-BACKING_UP = ".backing-up.json"  # names the run whose backup is being made in the folder
 LOCK = ".lock"
 PARTS = ("batches", "tables", "rejects", "generations", "broker")
 
@@ -83,11 +81,13 @@ def back_up(run: Run, folder: Path) -> Manifest:
     Raises:
         RunFolderError: the folder holds something else, a finished backup, or the run itself.
         BackupError: a file of the run is missing, or not what the catalog says of it.
+        CatalogError: the run's files and its catalog do not belong together.
         RunBusy: the embedded Kafka is only starting, or another backup is being made in the folder.
         DiskError: the folder can't be written.
     """
     folder = folder.absolute()
     refuse_nested(folder, run.folder)
+    take_inventory(run.folder, run.catalog)
     with disk_errors(f"the backup {folder}", "make the backup again", "another folder"), ExitStack() as held:
         claim_backup(run, folder, held)
         snapshot(run, folder)
@@ -291,14 +291,20 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
         BackupError: there is none, or it can't be used.
     """
     path = folder / MANIFEST
+    if not folder.is_dir():
+        raise RunFolderError(f"there is no folder {folder}", "give the folder of a backup")
     if not path.is_file():
         raise BackupError(f"{folder} holds no finished backup: there is no {MANIFEST}", "run `tidemill backup` again")
     content = path.read_bytes()
     try:
         document = orjson.loads(content)
         manifest = Manifest.model_validate(document)
-    except (orjson.JSONDecodeError, ValidationError) as error:
+    except orjson.JSONDecodeError as error:
         raise BackupError(f"{path} is damaged: {shorten(str(error), 200)}", "use another backup") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BackupError(f"{path} is damaged: {place}: {first['msg']}", "use another backup") from error
     if manifest.schema_version not in (SCHEMA_VERSION, *MIGRATIONS):
         raise BackupError(
             f"{folder} has schema version {manifest.schema_version}; this Tidemill knows version {SCHEMA_VERSION}",

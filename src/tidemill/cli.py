@@ -561,7 +561,7 @@ def backup(
         print_json({"backup": str(folder)} | manifest.model_dump())
         return
     typer.echo(f"backed up into {folder}: {described(manifest)}")
-    typer.echo(f"not in it is the source: {manifest.source}")
+    typer.echo(f"not in it are the source, {manifest.source}, and the pipeline file")
     typer.echo(f"restore it: tidemill restore {shlex.quote(str(folder))} --run-dir NEW_FOLDER")
 
 
@@ -583,7 +583,10 @@ def restore(
         print_json({"run_dir": str(target)} | manifest.model_dump())
         return
     typer.echo(f"restored into {target}: {described(manifest)}")
-    typer.echo(f"go on with it: tidemill up {manifest.pipeline} --run-dir {shlex.quote(str(target))}")
+    typer.echo(
+        f"go on with it: tidemill up {manifest.pipeline} --run-dir {shlex.quote(str(target))}, with the pipeline file "
+        "and the options (--data, --rows, --set) that the run was begun with"
+    )
 
 
 @app.command()

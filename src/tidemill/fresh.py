@@ -8,7 +8,7 @@ from pathlib import Path
 from tidemill import kafka
 from tidemill.catalog import FILE_NAME, Catalog
 from tidemill.errors import CatalogError
-from tidemill.run import default_folder, for_removal
+from tidemill.run import default_folder, for_removal, refuse_other_files
 from tidemill.spec import Loaded
 
 log = logging.getLogger(__name__)
@@ -18,11 +18,12 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
     """Remove the run that is in the folder, if there is one.
 
     Raises:
-        RunFolderError: the folder holds something else.
+        RunFolderError: the folder holds something else, or something else too.
         RunBusy: that run is at work; nothing of it was touched.
         BootstrapError: the user's Kafka does not answer.
     """
     folder = (folder or default_folder(loaded.pipeline)).absolute()
+    refuse_other_files(folder)
     with for_removal(folder):
         if own_kafka and (folder / FILE_NAME).exists():
             client = kafka.client_settings(loaded.pipeline, loaded.folder)

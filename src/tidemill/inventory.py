@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidemill.catalog import FILE_NAME, Catalog, Recorded
-from tidemill.errors import MOST_EXAMPLES, CatalogError
+from tidemill.errors import MOST_EXAMPLES, CatalogError, RunFolderError
 from tidemill.files import TEMPORARY
 
 RESTORING = ".restoring"  # names the backup that is being restored into the folder
+MANIFEST = "manifest.json"  # of a backup
+BACKING_UP = ".backing-up.json"  # names the run whose backup is being made in the folder
 FOLDERS = ("batches", "rejects", "generations")
 OWN = {
     "batches": re.compile(r"batch-(?P<number>[0-9]{5,})\.(parquet|csv)"),
@@ -80,6 +82,19 @@ def take_inventory(folder: Path, catalog: Catalog) -> Inventory:
     return inventory
 
 
+def refuse_backup(folder: Path) -> None:
+    """Raise where the folder is a backup, finished or not: as a run it would be spoilt.
+
+    Raises:
+        RunFolderError: it is.
+    """
+    if (folder / MANIFEST).exists() or (folder / BACKING_UP).exists():
+        raise RunFolderError(
+            f"{folder} is a backup, and no run folder",
+            "make a run of it with `tidemill restore` in another folder (--run-dir); nothing was changed",
+        )
+
+
 def refuse_unfinished_restore(folder: Path) -> None:
     """Raise where a restore into the folder was broken off: it puts the catalog in its place last.
 
@@ -117,7 +132,7 @@ def names_in(folder: Path) -> frozenset[str]:
 def listing(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -30,7 +30,7 @@ from tidemill.catalog import DAMAGED, FILE_NAME, SCHEMA_VERSION, Batch, Catalog,
 from tidemill.catalog import Run as RunRecord
 from tidemill.errors import CatalogError, NoRun, RunFolderError, is_utf_8, shorten
 from tidemill.files import disk_errors, make_folder, sha256, sync, sync_entries
-from tidemill.inventory import refuse_unfinished_restore, refuse_without_catalog
+from tidemill.inventory import refuse_backup, refuse_unfinished_restore, refuse_without_catalog
 from tidemill.locks import lock_holder, locked
 from tidemill.marks import Marks
 from tidemill.settings import settled
@@ -336,11 +336,14 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
     Raises:
         NoRun: there is none.
         RunFolderError: it is another pipeline's, or can't be read.
-        CatalogError: its catalog can't be used, or is empty though there are batches or generations.
+        CatalogError: its catalog can't be used, or is missing or empty though there are batches or generations.
         RunBusy: another process holds the catalog's lock for long.
     """
     folder = (folder or default_folder(loaded.pipeline)).absolute()
+    with folder_errors(folder):
+        refuse_backup(folder)
     if not holds_catalog(folder):
+        refuse_without_catalog(folder)
         raise NoRun(
             f"no run of {loaded.pipeline.name} in {folder}",
             f"start one with `tidemill up {loaded.pipeline.name}`, or name its folder with --run-dir",
@@ -366,7 +369,7 @@ def is_under_way(loaded: Loaded, folder: Path | None = None) -> bool:
     """Whether this pipeline's run is in ``folder`` and has a sealed batch, or all of its source, by now."""
     try:
         run = existing_run(loaded, folder)
-    except (NoRun, RunFolderError):
+    except (NoRun, RunFolderError, CatalogError):
         return False  # what else is there, open_run refuses
     source = run.catalog.source()
     found = (source is not None and source.complete) or bool(run.catalog.batches(limit=1))
@@ -419,12 +422,38 @@ def for_removal(folder: Path) -> Iterator[None]:
         folder.rmdir()
 
 
+def refuse_other_files(folder: Path) -> None:
+    """Raise where ``folder`` holds anything that no run made, or nothing that a run did: what is a user's own is
+    neither removed nor left in the way of the run that begins anew.
+
+    Raises:
+        RunFolderError: it does.
+    """
+    refuse_foreign(folder)
+    with folder_errors(folder):
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        others = [name for name in names if name not in OWN_ENTRIES and not name.startswith(FILE_NAME)]
+        ran = FILE_NAME in names or any((folder / "locks").glob("*.lock"))
+        full = [name for name in names if (folder / name).is_dir() and any((folder / name).iterdir())]
+    if others:
+        raise RunFolderError(
+            f"{folder} holds more than a run: {shorten(others)}; nothing was removed",
+            "move that away, or give another folder with --run-dir",
+        )
+    if full and not ran:
+        raise RunFolderError(
+            f"{folder} holds no run, but {shorten(full)}; nothing was removed", "give another folder with --run-dir"
+        )
+
+
 def refuse_foreign(folder: Path) -> None:
-    """Raise where ``folder`` is a file, can't be read, has things in it but no catalog, or is an unfinished restore."""
+    """Raise where ``folder`` is a file, can't be read, has things in it but no catalog, or is a backup or an unfinished
+    restore."""
     with folder_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise RunFolderError(f"{folder} is a file", "give a folder with --run-dir")
         refuse_unfinished_restore(folder)
+        refuse_backup(folder)
         if not folder.is_dir() or (folder / FILE_NAME).exists():
             return
         others = sorted(path.name for path in folder.iterdir() if path.name not in OWN_ENTRIES)
