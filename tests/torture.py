@@ -280,16 +280,18 @@ def soak(
     asker, watched = Asker(up.port), Watched(up)
     asker.start()
     try:
-        wait_for(partial(answers, up.port), "the first answer", 120)
         began, peak = time.monotonic(), 0
         while up.catalog.totals()["rows"] < job.rows:
-            asker.expected.set()
+            if answers(up.port):
+                asker.expected.set()
             wait_for(partial(over, up, time.monotonic() + kill_seconds), "the next kill", kill_seconds + 30)
             peak = max(peak, memory(up))
             if up.catalog.totals()["rows"] < job.rows:
                 kills[strike(up, asker, chance.choice([*STAGES, "run"]))] += 1
                 show(f"{time.monotonic() - began:6.0f} s  {up.catalog.totals()}  kills {dict(kills)}")
             watched.look()
+        wait_for(partial(answers, up.port), "an answer", 300)
+        asker.expected.set()
         wait_for(partial(progressed, up, 1.0), "the last generation", 300)
         asker.over.set()
         watched.look()
@@ -314,9 +316,11 @@ def over(up: UpProcess, moment: float) -> bool:
 def strike(up: UpProcess, asker: Asker, what: str) -> str:
     """Kill a stage that is still at work, or the whole run; what was killed."""
     if what == "run":
+        answered = asker.expected.is_set()
         asker.expected.clear()
         up.kill_all()
-        wait_for(partial(answers, up.port), "an answer", 60)
+        if answered:
+            wait_for(partial(answers, up.port), "an answer", 60)
         return what
     if up.at_work(what):
         up.kill(what)
