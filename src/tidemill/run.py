@@ -78,7 +78,7 @@ class Run:
 
     @property
     def aside(self) -> Path:
-        """Files of batches that were not sealed by this catalog and whose rows are no longer in the log."""
+        """Files of batches that this catalog does not call sealed, and that the log no longer gives as they are."""
         return self.folder / "aside"
 
     @property

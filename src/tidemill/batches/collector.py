@@ -328,7 +328,7 @@ def take_up(
 
 def remade(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> OpenBatch | None:
     """The batch of a cut that was decided before a crash, made again from the very same offsets, and closed; None,
-    with nothing left of it, where the log holds other rows there, or ends before.
+    with what was published of it put aside, where the log holds other rows there, or ends before.
 
     Raises:
         StreamFailed: the offsets can't be read.
