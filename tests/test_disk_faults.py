@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -285,6 +286,21 @@ def test_a_catalog_that_was_overwritten(tmp_path: Path) -> None:
         assert "--fresh" in caught.value.hint
     (tmp_path / FILE_NAME).write_bytes(good)
     look_through(tmp_path)
+
+
+def test_a_table_whose_name_is_no_text(tmp_path: Path) -> None:
+    """SQLite names the damaged table in its message, byte by byte: the catalog is refused though that is no UTF-8."""
+    good = a_catalog(tmp_path)
+    record = rb"table(\w+)\1.CREATE TABLE"  # of SQLite's schema: the type, the name, the table, its page, its SQL
+    names = list(re.finditer(record, good, re.DOTALL))
+    assert names
+    for name in names:
+        damaged = bytearray(good)
+        damaged[name.end(1) - 1] = 0x80
+        (tmp_path / FILE_NAME).write_bytes(damaged)
+        with pytest.raises(CatalogError, match="can't be used") as caught:
+            look_through(tmp_path)
+        assert "--fresh" in caught.value.hint
 
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])

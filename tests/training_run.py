@@ -66,8 +66,8 @@ def seal(run: Run, number: int, table: pa.Table) -> Path:
     """Make ``table`` batch ``number``, as the collector would."""
     kind = run.pipeline.batches.format
     path = run.batches / f"batch-{number:05d}.{kind}"
-    pq.write_table(table, path) if kind == "parquet" else pc.write_csv(table, path)
     run.catalog.decide(Decision(number, "rows", (Span(0, (number - 1) * 1000, number * 1000 - 1),)))
+    pq.write_table(table, path) if kind == "parquet" else pc.write_csv(table, path)
     run.catalog.seal(number, Sealed(run.relative(path), len(table), path.stat().st_size, files.sha256(path)))
     return path
 

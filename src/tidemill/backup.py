@@ -147,7 +147,7 @@ def snapshot(run: Run, folder: Path) -> None:
             catalog.backup(copied)
             copied.execute("DELETE FROM stages")
             copied.commit()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where its message is no UTF-8
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, "the catalog can't be copied") from error
         raise BackupError(

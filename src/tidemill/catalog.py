@@ -40,6 +40,9 @@ WAY_OUT = {
     sqlite3.SQLITE_CORRUPT: DAMAGED,
     sqlite3.SQLITE_NOTADB: DAMAGED,
 }
+UNUSABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What Python's SQLite raises of a file: the latter where it is damaged, and the message names a table in bytes that
+are no UTF-8."""
 
 StageState = Literal["starting", "running", "done", "stopped", "failed"]
 GenerationState = Literal["training", "published", "failed"]
@@ -391,7 +394,7 @@ class Catalog:
 
     def _explain(self, context: sa.ExceptionContext) -> None:
         error = context.original_exception
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
+        if isinstance(error, UNUSABLE) and not isinstance(error, sqlite3.IntegrityError):
             raise unusable(self.path, error) from error
 
     @contextmanager
@@ -837,7 +840,7 @@ def recorded_version(path: Path) -> int | None:
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
             return _version(path, connection.execute)
-    except sqlite3.DatabaseError as error:
+    except UNUSABLE as error:
         raise unusable(path, error) from error
 
 
@@ -860,7 +863,7 @@ def _version(path: Path, execute: Callable[[str], Any]) -> int | None:
     )
 
 
-def unusable(path: Path, error: sqlite3.DatabaseError) -> CatalogError:
+def unusable(path: Path, error: sqlite3.DatabaseError | UnicodeDecodeError) -> CatalogError:
     """SQLite's refusal, with the way out."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     return CatalogError(f"the catalog {path} can't be used: {error}", WAY_OUT.get(code, SEE))
