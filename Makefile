@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := src tests bench
 
-.PHONY: help demo test soak screenshots fixture lint format lock clean
+.PHONY: help demo test soak fuzz screenshots fixture lint format lock clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -20,6 +20,10 @@ test: lint ## set up, and check style, types, layers and the whole test suite; A
 
 soak: .venv/.dev ## one hour of a steady stream with a random kill each minute; MINUTES=5 for less
 	.venv/bin/python -m bench.soak --minutes $(or $(MINUTES),60)
+
+fuzz: .venv/.dev ## look for random examples that a property fails on, each round others, until MINUTES (10) have passed
+	@end=$$(($$(date +%s) + 60 * $(or $(MINUTES),10))); while [ $$(date +%s) -lt $$end ]; do \
+	  .venv/bin/pytest -n 2 --dist loadscope -q -m hypothesis --hypothesis-profile random $(ARGS) || exit 1; done
 
 screenshots: .venv/.dev ## take the console's pictures in docs/images anew, with the tests that look at its pages
 	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/test_console.py tests/test_console_movies.py -k 'opens or titles or map'

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from pyspark.sql import SparkSession
 from xdist.scheduler import LoadScopeScheduling
@@ -16,6 +17,10 @@ from tidemill.training import spark as sparks
 
 WHOLE_RUNS, SERVICES = "whole runs", "services"
 FIRST = {WHOLE_RUNS: 0, SERVICES: 1}
+hypothesis.settings.register_profile("random")
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")  # `make fuzz` looks for further examples
+
 RUNNING = {"test_kills", "test_soak", "test_up", "test_console"}
 
 
