@@ -24,6 +24,7 @@ from tidemill.catalog import FILE_NAME, Stage
 from tidemill.errors import BackupError, CatalogError, RunBusy, RunFolderError
 from tidemill.failpoints import VARIABLE
 from tidemill.files import sha256
+from tidemill.fresh import discard
 from tidemill.inventory import MANIFEST, RESTORING
 from tidemill.locks import locked
 from tidemill.run import existing_run, open_run
@@ -116,6 +117,55 @@ def test_a_killed_restore_is_no_run_and_is_made_anew(complete: Path, tmp_path: P
     restore(saved, again)
     assert files(again) == files(complete)
     assert not (again / RESTORING).exists()
+
+
+@pytest.fixture
+def placed(complete: Path, tmp_path: Path) -> Path:
+    """A run of a restore that was killed as its last step, with the backup beside it."""
+    make(complete, tmp_path / "saved")
+    killed = tidemill("restore", tmp_path / "saved", "--run-dir", tmp_path / "again", faults="restore.placed=kill")
+    assert killed.returncode == KILLED
+    return tmp_path / "again"
+
+
+def test_a_restored_run_that_has_gone_on_is_not_written_over(placed: Path, tmp_path: Path) -> None:
+    """A restore that was killed with all in place is finished by whoever opens the run, so that it is never gone on
+    with once the run has: not even if the run has lost its catalog since."""
+    existing_run(load("smart-home"), placed).close()
+    assert not (placed / RESTORING).exists()
+    for path in placed.glob(f"{FILE_NAME}*"):
+        path.unlink()
+    before = files(placed)
+    with pytest.raises(RunFolderError, match="is not empty"):
+        restore(tmp_path / "saved", placed)
+    assert files(placed) == before
+    with pytest.raises(CatalogError, match="is missing or empty"):
+        open_run(load("smart-home"), placed)
+
+
+def test_a_restored_run_can_be_begun_anew(placed: Path) -> None:
+    """Also where the restore's own mark is left."""
+    assert (placed / RESTORING).exists()
+    discard(load("smart-home"), placed, None)
+    assert not placed.exists()
+
+
+def test_a_restored_run_leaves_the_topic_to_the_run_it_was_made_of(complete: Path, tmp_path: Path) -> None:
+    """Where a restored run is begun anew, the topic from which the first one still streams is not deleted."""
+    run = existing_run(load("smart-home"), complete)
+    source = run.catalog.source()
+    assert source
+    run.catalog.save_source(replace(source, topic_created=True))
+    run.close()
+    make(complete, tmp_path / "saved")
+    restore(tmp_path / "saved", tmp_path / "again")
+    of_both = [existing_run(load("smart-home"), folder) for folder in (complete, tmp_path / "again")]
+    assert [one.catalog.source() for one in of_both] == [
+        replace(source, topic_created=True),
+        replace(source, topic_created=False),
+    ]
+    for one in of_both:
+        one.close()
 
 
 def test_a_damaged_backup_is_refused_by_the_files_name(complete: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,14 @@ def test_what_is_sealed_and_not_there() -> None:
         "the folder of published generation 1, generations/00001, is missing",
     )
     assert judge(THERE, KNOWN, THERE) == Inventory()
+
+
+def test_what_is_put_aside_meanwhile_is_no_disagreement() -> None:
+    """A collector that takes a cut back puts its file aside, and then forgets the cut: who read the folder before that
+    and the catalog after it finds no fault."""
+    gone = "batches/batch-00003.parquet"
+    assert judge(THERE | {gone}, replace(KNOWN, decided=None), THERE).unknown == ()
+    assert judge(THERE | {gone}, replace(KNOWN, decided=None), THERE | {gone}).unknown == (gone,)
 
 
 MODEL = TrainedModel("m", "KMeans", {}, 0.5, {}, {}, "g/m.npz", "cd" * 32, "g/spark/m")

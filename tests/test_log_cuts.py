@@ -14,10 +14,14 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka import Producer
 
+from tests.source_run import CHUNK, lines, new_run, produce, stop, write_source
+from tests.source_run import ROWS as SOURCE_ROWS
+from tests.source_run import collect as collect_all
+from tests.source_run import sealed_ids as ids_of_batches
 from tests.test_failpoints import Pipeline, assert_whole, collect, known, sealed_ids, smart_home, user_ids
 from tidemill import failpoints
 from tidemill.batches.collector import run_collector
-from tidemill.errors import LogLost
+from tidemill.errors import LogLost, SourceError
 from tidemill.failpoints import Crash, parse
 from tidemill.run import Run, open_run
 from tidemill.stage import Stage
@@ -119,6 +123,7 @@ CASES: Mapping[str, Case] = {
 }
 FORGOTTEN = "no more than Kafka's record of its transaction"
 FILLED = "what is sealed, with another writer's messages in its place"
+FILLED_OF_TWO = "what is sealed in one of two partitions, with another writer's messages in its place"
 
 
 class Streamed:
@@ -179,7 +184,7 @@ def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Af
         patch.setattr(log_module, "COMMIT_SECONDS", 30.0)
         patch.setattr(log_module, "OPEN_SECONDS", 2.0)
         cases = {**CASES, FORGOTTEN: Case(before_the_last_end, crash="rows.committed=error:3")}
-        cases[FILLED] = Case(before_what_is_sealed)
+        cases |= {FILLED: Case(before_what_is_sealed), FILLED_OF_TWO: Case(before_what_is_sealed, partitions=2)}
         streamed = {
             name: Streamed(case, folder / f"run-{number}", broker.bootstrap)
             for number, (name, case) in enumerate(cases.items())
@@ -239,18 +244,53 @@ def test_a_log_that_ends_before_what_is_sealed_is_refused(cut_off: AfterCut, nam
     assert_sealed_as_before(streamed)
 
 
-def test_a_log_that_was_filled_by_another_writer_is_refused(cut_off: AfterCut) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        (FILLED, b"{}", r"375 rows of .* are sealed, but it says that 250 were sent"),
+        (FILLED_OF_TWO, None, r"\d+ rows of partition 0 of .* are sealed, but it holds \d+"),
+    ],
+)
+def test_a_log_that_was_filled_by_another_writer_is_refused(
+    cut_off: AfterCut, name: str, value: bytes | None, match: str
+) -> None:
     """Where another writer's messages stand in the place of rows that are sealed, these are not sent again."""
-    streamed = cut_off.streamed[FILLED]
+    streamed = cut_off.streamed[name]
     topic, bootstrap = streamed.run.pipeline.stream.topic, cut_off.broker.bootstrap
     end = streamed.run.catalog.next_offsets()[0]
     stranger = Producer({"bootstrap.servers": bootstrap})
     for _ in range(end + 5):
-        stranger.produce(topic, b"{}", partition=0)
+        stranger.produce(topic, value, partition=0)
     assert stranger.flush(30) == 0
-    with pytest.raises(LogLost, match=r"375 rows of .* are sealed, but it says that 250 were sent"):
+    with pytest.raises(LogLost, match=match):
         run_producer(Stage(streamed.run, "producer"), bootstrap)
     assert_sealed_as_before(streamed)
+
+
+def test_a_source_that_was_edited_since_is_not_sent_again(cut_off: AfterCut, tmp_path: Path) -> None:
+    """What one of two partitions lost is sent again only once the source is seen to be the one it came from: a row of
+    it that was edited is refused before it is in the log."""
+    path, bootstrap = tmp_path / "data.csv", cut_off.broker.bootstrap
+    write_source(path, lines())
+    run = new_run(tmp_path / "run", path, "stream.partitions=2")
+    produce(run, bootstrap, 3 * CHUNK, stop)
+
+    def cut(data: Path) -> None:
+        file = file_of(data, run.pipeline.stream.topic)
+        os.truncate(file, in_the_last_committed(record_batches(file), 0))
+
+    cut_off.cut_again(cut)
+    lost = max(number for number in range(3 * CHUNK) if partition_of(str(number).encode(), 2) == 0)
+    edited = lines()
+    edited[lost] = edited[lost][:-3] + "xx\n"
+    write_source(path, edited)
+    with pytest.raises(SourceError, match="is not the source that this run began with"):
+        produce(run, bootstrap)
+    write_source(path, lines())
+    produce(run, bootstrap)
+    collect_all(run, bootstrap)
+    assert sorted(ids_of_batches(run)) == list(range(SOURCE_ROWS))
+    run.close()
 
 
 def test_a_transaction_that_kafka_has_lost_is_told(cut_off: AfterCut) -> None:

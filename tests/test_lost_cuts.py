@@ -153,6 +153,20 @@ def test_a_sealed_file_that_an_older_catalog_does_not_know_is_kept(run: Run) -> 
         run.catalog.decide(pending)
 
 
+def test_other_rejects_of_the_same_batch_are_kept(run: Run) -> None:
+    """Rejects that an older catalog does not know, beside a batch that is made again, are put aside too."""
+    log = MemoryLog(1)
+    send(log, [0, 1, 2, 3, -1, 4, 5])
+    end(log)
+    collect(run, log, "batch.decided=error:2")
+    (run.rejects / "batch-00002.jsonl").write_text("others\n")
+    collect(run, log)
+    assert sealed(run) == [[0, 1, 2], [3, 4, 5]]
+    assert_nothing_left(run)
+    assert aside(run) == ["batch-00002.jsonl.1"]
+    assert (run.aside / "batch-00002.jsonl.1").read_text() == "others\n"
+
+
 def unseal(run: Run, batch: int) -> None:
     """The catalog as it was before the batch was sealed."""
     with closing(sqlite3.connect(run.catalog.path)) as connection:

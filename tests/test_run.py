@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tidemill.catalog import Batch, Catalog, Decision, Sealed, SourceState, Span, TrainedModel
+from tidemill.catalog import FILE_NAME, Batch, Catalog, Decision, Sealed, SourceState, Span, TrainedModel
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError
 from tidemill.fresh import discard
 from tidemill.locks import lock_holder, locked
@@ -73,6 +73,35 @@ def test_a_users_own_files_are_not_in_danger_of_fresh(tmp_path: Path, name: str)
     with pytest.raises(RunFolderError, match=r"holds more than a run|is a backup|holds no run"):
         discard(loaded, folder, None)
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["tables/titles.parquet", "broker/notes.txt"])
+def test_a_users_own_files_are_not_written_over(tmp_path: Path, name: str) -> None:
+    """No run is begun in a folder that holds no run, but files under names that a run writes to."""
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(RunFolderError, match=f"holds no run, but files in {name.partition('/')[0]}"):
+        open_run(load("smart-home"), tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+    assert not (tmp_path / FILE_NAME).exists()
+
+
+def test_the_catalog_is_removed_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A --fresh that is killed on its way can be done again: the folder is a run's to the end."""
+    open_run(load("smart-home"), tmp_path).close()
+    for name in (f"{FILE_NAME}-shm", f"{FILE_NAME}-wal"):
+        (tmp_path / name).touch()
+    removed: list[str] = []
+    unlink = Path.unlink
+
+    def noted(path: Path, missing_ok: bool = False) -> None:
+        removed.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", noted)
+    with for_removal(tmp_path):
+        pass
+    assert removed[-3:] == [f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", FILE_NAME]
 
 
 def test_a_backup_is_no_run(tmp_path: Path) -> None:

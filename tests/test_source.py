@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import gzip
 import json
 import os
@@ -102,6 +103,20 @@ def test_a_glob_reads_files_in_natural_order_each_by_its_own_header(tmp_path: Pa
     assert rows == [(1, "one"), (2, "two"), (10, "ten")]
     assert [(one.file, one.line) for one in rejects] == [("part-1.csv", 3)]
     assert opened(tmp_path / "part-*.csv", TWO).title.endswith("part-*.csv (3 files)")
+
+
+def test_a_glob_gives_each_file_once_and_always_in_the_same_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that several ** of a glob lead to is read once; names that are the same number are in order too."""
+    for number, name in enumerate(("a/b/p-1.csv", "a/b/p-01.csv", "a/p-001.csv", "p-2.csv")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"id,name\n{number},x\n")
+    expected = [(number, "x") for number in (1, 0, 2, 3)]
+    assert read(tmp_path / "**/**/*.csv", TWO)[0] == expected
+    listed = glob.glob
+    monkeypatch.setattr(glob, "glob", lambda *args, **options: listed(*args, **options)[::-1])
+    assert read(tmp_path / "**/**/*.csv", TWO)[0] == expected
 
 
 def test_a_path_is_relative_to_the_pipelines_folder(tmp_path: Path) -> None:

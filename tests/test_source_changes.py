@@ -29,9 +29,11 @@ from tests.source_run import (
     stop,
     write_source,
 )
+from tidemill import failpoints
 from tidemill import kafka as kafka_module
 from tidemill.catalog import FILE_NAME, SourceState
 from tidemill.errors import SourceError
+from tidemill.failpoints import Crash, parse
 from tidemill.kafka import Cluster
 from tidemill.run import Run
 from tidemill.stream.producer import messages
@@ -121,6 +123,28 @@ def test_another_size(kafka: str, tmp_path: Path, change: str) -> None:
     )
     refused(run, kafka, "is not the source that this run began with|has no rows")
     assert state_of(run, kafka) == before
+
+
+def test_a_row_more_behind_the_end(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A producer that dies once the stream is ended sends nothing more: a record behind the last row that has become a
+    row since is refused, as no batch would hold it."""
+    path, rows = tmp_path / "data.csv", 16_000
+    rejected = "no digit," + lines(rows, 1)[0].partition(",")[2]
+    tail = [rejected.replace("no digit", "no row  ")] * 16_000  # so that the record is in neither of the file's ends
+    write_source(path, [*lines(rows=rows), rejected, *tail])
+    run = new_run(tmp_path / "run", path)
+    monkeypatch.setattr(failpoints, "_armed", parse("end.committed=error"))
+    with pytest.raises(Crash):
+        produce(run, kafka)
+    monkeypatch.setattr(failpoints, "_armed", {})
+    before = state_of(run, kafka)
+    write_source(path, [*lines(rows=rows), *lines(rows, 1), *tail])
+    refused(run, kafka, "has more than 16000 rows, but had 16000")
+    assert state_of(run, kafka)[1] == before[1]
+    write_source(path, [*lines(rows=rows), rejected, *tail])
+    produce(run, kafka)
+    collect(run, kafka)
+    assert sealed_ids(run) == list(range(rows))
 
 
 def test_the_same_content_elsewhere_goes_on(tmp_path: Path) -> None:

@@ -54,6 +54,17 @@ def test_json_lines_faults_found_up_front(tmp_path: Path) -> None:
     assert 'did you mean "nmae"?' in error.hint
 
 
+@pytest.mark.parametrize("before", [0, 5])
+def test_blank_json_lines_are_no_end(tmp_path: Path, before: int) -> None:
+    """However many blank lines come one after the other, what is behind them is read."""
+    rows = [b'{"id": %d, "name": "x"}\n' % number for number in range(before + 3)]
+    blank = (b" " * 1_000_000 + b"\n") * 34
+    found, rejects = read(
+        written(tmp_path, b"".join([*rows[:before], blank, *rows[before:]]), "data.jsonl"), TWO, size=5
+    )
+    assert ([row[0] for row in found], rejects) == (list(range(before + 3)), [])
+
+
 @pytest.mark.parametrize("length", [2**20, 17 * 2**20])
 def test_an_over_long_json_line_is_a_reject(tmp_path: Path, length: int) -> None:
     """A JSON line above 1 MiB is a reject; one of just that and the lines after it arrive."""

@@ -80,6 +80,7 @@ def test_pauses(assignment: str, pause: tuple[float, float]) -> None:
         ("batches.rows='many'", "batches.rows: found 'many'; expected a whole number"),
         ("batches.rows=0", "batches.rows: found 0; expected above 0"),
         ("batches.every='soon'", "batches.every: found 'soon'; expected a duration such as"),
+        ("batches.every='0.9ms'", "batches.every: found '0.9ms'; expected a duration of 1ms or more"),
         ("batches.every='0s'", "batches.every: found '0s'; expected a duration above zero"),
         ("stream.pause=['2ms','1ms']", "stream.pause: found ['2ms', '1ms']; expected the least pause first"),
         ("source.columns.id='integer'", "source.columns.id: found 'integer'; expected one of int, float, string, bool"),

@@ -387,6 +387,26 @@ def test_a_topic_is_the_runs_that_claimed_it_first(kafka: str, tmp_path: Path) -
     assert [row["UserID"] for row in batch_rows(first)] == [int(row["UserID"]) for row in source_rows()]
 
 
+def test_a_topic_that_the_run_did_not_make_is_not_its_own(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Kafka refuses to make the topic, or somebody else was faster, `--fresh` is not to delete the one that is
+    there then."""
+    topic = f"test.{uuid.uuid4().hex}"
+    kafka_module.create(kafka_module.reach(kafka_module.Cluster(kafka)), topic, 1)
+    refused = new_run(tmp_path / "refused", topic=topic.replace(".", "_"))  # Kafka takes that for the same name
+    with pytest.raises(TopicError, match="can't be made"):
+        produce(refused, kafka)
+    describe, answers = kafka_module.describe, [None]
+    monkeypatch.setattr(kafka_module, "describe", lambda *given: answers.pop() if answers else describe(*given))
+    late = new_run(tmp_path / "late", topic=topic)
+    produce(late, kafka)
+    for run in (refused, late):
+        source = run.catalog.source()
+        assert source
+        assert not source.topic_created
+
+
 def test_a_log_that_lost_sealed_rows_is_refused(kafka: str, tmp_path: Path) -> None:
     """A log that ends before what is sealed from it is not filled anew at offsets that were given out already."""
     run = new_run(tmp_path)

@@ -23,8 +23,8 @@ from tidemill import __version__
 from tidemill.catalog import FILE_NAME, MIGRATIONS, SCHEMA_VERSION, Catalog
 from tidemill.errors import BackupError, RunFolderError, shorten
 from tidemill.failpoints import failpoint
-from tidemill.files import disk_errors, publish, sha256, sync, sync_tree, temporary
-from tidemill.inventory import BACKING_UP, MANIFEST, RESTORING, take_inventory
+from tidemill.files import disk_errors, publish, sha256, sync_tree, temporary
+from tidemill.inventory import BACKING_UP, MANIFEST, RESTORING, forget_restore, take_inventory
 from tidemill.kafka_copy import copy_kafka
 from tidemill.locks import locked
 from tidemill.run import PRIVATE, Run
@@ -138,7 +138,8 @@ def refuse_occupied(run: Run, folder: Path) -> None:
 
 def snapshot(run: Run, folder: Path) -> None:
     """The catalog as it is at one moment, whoever writes to it meanwhile, without what the stages said of themselves:
-    they are processes of that moment."""
+    they are processes of that moment. The topic in the user's own Kafka stays the run's: to begin the restored one anew
+    does not delete it."""
     path = folder / FILE_NAME
     for old in folder.glob(f"{FILE_NAME}*"):
         old.unlink()
@@ -146,6 +147,7 @@ def snapshot(run: Run, folder: Path) -> None:
         with closing(sqlite3.connect(run.catalog.path)) as catalog, closing(sqlite3.connect(path)) as copied:
             catalog.backup(copied)
             copied.execute("DELETE FROM stages")
+            copied.execute("UPDATE source SET topic_created = 0")
             copied.commit()
     except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where its message is no UTF-8
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
@@ -279,8 +281,7 @@ def restore(folder: Path, target: Path | None) -> tuple[Manifest, Path]:
             sync_tree(target)
             place(folder, target, next(file for file in manifest.files if file.path == FILE_NAME))
             failpoint("restore.placed")
-        (target / RESTORING).unlink()
-        sync(target)
+        forget_restore(target)
     return manifest, target
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tidemill.catalog import FILE_NAME, Catalog, Recorded
 from tidemill.errors import MOST_EXAMPLES, CatalogError, RunFolderError
-from tidemill.files import TEMPORARY
+from tidemill.files import TEMPORARY, sync
 
 RESTORING = ".restoring"  # names the backup that is being restored into the folder
 MANIFEST = "manifest.json"  # of a backup
@@ -108,6 +108,15 @@ def refuse_unfinished_restore(folder: Path) -> None:
         )
 
 
+def forget_restore(folder: Path) -> None:
+    """Take the mark of a restore away, as the catalog is in its place: what the run holds from here on is no backup's
+    to overwrite."""
+    mark = folder / RESTORING
+    if mark.exists():
+        mark.unlink(missing_ok=True)  # another process may do the same
+        sync(folder)
+
+
 def refuse_without_catalog(folder: Path) -> None:
     """Raise where the folder holds batches or generations, but no catalog, or one with nothing in it.
 
@@ -141,7 +150,7 @@ def judge(before: Set[str], recorded: Recorded, after: Set[str]) -> Inventory:
 
     A stage records a cut, or the beginning of a generation, before its file has a name, and seals or publishes it
     afterwards. So what is in the folder is compared with a later look at the catalog, and what the catalog has with a
-    later look at the folder.
+    later look at the folder. What has gone meanwhile was put aside by a collector, which then forgets the cut.
 
     Args:
         before: the names in the folder before ``recorded`` was read from the catalog.
@@ -149,7 +158,7 @@ def judge(before: Set[str], recorded: Recorded, after: Set[str]) -> Inventory:
     """
     last = max(recorded.sealed, default=0)
     unknown, batches, generations = [], [], []
-    for name in sorted(before - expected(recorded).keys()):
+    for name in sorted(before & after - expected(recorded).keys()):
         entry = own(name)
         if entry is None:
             continue

@@ -145,10 +145,23 @@ def same(admin: AdminClient, name: str, id: str, seconds: float = ANSWER_SECONDS
 
 
 def create(admin: AdminClient, name: str, partitions: int) -> Topic:
-    """Make the topic, with unlimited retention: the log is what a run is resumed from.
+    """Make the topic, as :func:`make` does, and wait until it is seen.
 
     Raises:
         TopicError: Kafka refuses.
+        StreamFailed: it can't just now, or does not show the topic.
+    """
+    make(admin, name, partitions)
+    return await_topic(admin, name)
+
+
+def make(admin: AdminClient, name: str, partitions: int) -> bool:
+    """Make the topic, with unlimited retention: the log is what a run is resumed from. False where it is there by now,
+    made by somebody else.
+
+    Raises:
+        TopicError: Kafka refuses.
+        StreamFailed: it can't just now.
     """
     keep_all = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
     config = keep_all | {"max.message.bytes": str(MOST_BYTES + 100_000)}  # a little more than the client's, for headers
@@ -159,6 +172,16 @@ def create(admin: AdminClient, name: str, partitions: int) -> Topic:
             raise StreamFailed(f"the topic {name} can't be made just now: {reason(error)}") from error
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise TopicError(f"the topic {name} can't be made: {reason(error)}", "see Kafka's own log") from error
+        return False
+    return True
+
+
+def await_topic(admin: AdminClient, name: str) -> Topic:
+    """The topic, once Kafka shows it with its partitions.
+
+    Raises:
+        StreamFailed: it does not in all that time.
+    """
     end = time.monotonic() + ANSWER_SECONDS
     while (topic := describe(admin, name)) is None or topic.partitions == 0:
         if time.monotonic() > end:

@@ -30,7 +30,13 @@ from tidemill.catalog import DAMAGED, FILE_NAME, SCHEMA_VERSION, Batch, Catalog,
 from tidemill.catalog import Run as RunRecord
 from tidemill.errors import CatalogError, NoRun, RunFolderError, is_utf_8, shorten
 from tidemill.files import disk_errors, make_folder, sha256, sync, sync_entries
-from tidemill.inventory import refuse_backup, refuse_unfinished_restore, refuse_without_catalog
+from tidemill.inventory import (
+    RESTORING,
+    forget_restore,
+    refuse_backup,
+    refuse_unfinished_restore,
+    refuse_without_catalog,
+)
 from tidemill.locks import lock_holder, locked
 from tidemill.marks import Marks
 from tidemill.settings import settled
@@ -46,6 +52,7 @@ PRIVATE = 0o700
 OTHERS = 0o077
 FOLDERS = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
 OWN_ENTRIES = (*FOLDERS, "aside")  # the last one only where something was put aside
+WRITTEN_OVER = ("tables", "broker")
 
 
 class Run:
@@ -228,19 +235,31 @@ def begun(pipeline: Pipeline, folder: Path) -> tuple[Catalog, RunRecord]:
 
     Raises:
         CatalogError: the folder holds batches or generations that no catalog tells of.
+        RunFolderError: it holds other files under a run's names.
     """
     if recorded_version(folder / FILE_NAME) is None:
-        refuse_without_catalog(folder)
+        refuse_remains(folder)
     catalog = open_catalog(folder)
     try:
         recorded = run_in(catalog)
         if recorded is None:
-            refuse_without_catalog(folder)
+            refuse_remains(folder)
             recorded = catalog.begin(uuid.uuid4().hex, pipeline.name, pipeline.document(), pipeline.given())
     except BaseException:
         catalog.close()
         raise
     return catalog, recorded
+
+
+def refuse_remains(folder: Path) -> None:
+    """Raise where a folder that holds no run holds what a run would write over."""
+    refuse_without_catalog(folder)
+    full = [name for name in WRITTEN_OVER if (folder / name).is_dir() and any((folder / name).iterdir())]
+    if full:
+        raise RunFolderError(
+            f"{folder} holds no run, but files in {' and '.join(full)}; nothing was changed",
+            "give another folder with --run-dir",
+        )
 
 
 def run_in(catalog: Catalog) -> RunRecord | None:
@@ -270,7 +289,10 @@ def open_catalog(folder: Path) -> Catalog:
                 if lock.name != "catalog.lock":
                     busy = f"the catalog {path} is an older Tidemill's, whose {lock.stem} is at work"
                     held.enter_context(locked(lock, busy=busy))
-        return Catalog(path)
+        catalog = Catalog(path)
+    with disk_errors(f"the run folder {folder}"):
+        forget_restore(folder)
+    return catalog
 
 
 def make_folders(folder: Path) -> None:
@@ -416,8 +438,9 @@ def for_removal(folder: Path) -> Iterator[None]:
         for name in OWN_ENTRIES:
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
-        for path in folder.glob(f"{FILE_NAME}*"):
-            path.unlink()
+        (folder / RESTORING).unlink(missing_ok=True)
+        for path in sorted(folder.glob(f"{FILE_NAME}*"), reverse=True):
+            path.unlink()  # the catalog itself last: without it the folder is nobody's
     if not any(folder.iterdir()):
         folder.rmdir()
 
@@ -432,7 +455,7 @@ def refuse_other_files(folder: Path) -> None:
     refuse_foreign(folder)
     with folder_errors(folder):
         names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        others = [name for name in names if name not in OWN_ENTRIES and not name.startswith(FILE_NAME)]
+        others = [name for name in names if name not in (*OWN_ENTRIES, RESTORING) and not name.startswith(FILE_NAME)]
         ran = FILE_NAME in names or any((folder / "locks").glob("*.lock"))
         full = [name for name in names if (folder / name).is_dir() and any((folder / name).iterdir())]
     if others:

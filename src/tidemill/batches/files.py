@@ -38,6 +38,10 @@ def batch_name(batch: int, format: str) -> str:
     return f"batch-{batch:05}.{format}"
 
 
+def same_content(path: Path, other: Path) -> bool:
+    return other.exists() and sha256(path) == sha256(other)
+
+
 class Draft:
     """The file of the open batch and of the messages that could not go into it. Memory is bounded by a row group.
 
@@ -91,8 +95,9 @@ class Draft:
     def publish(self, first: str | None, last: str | None) -> Sealed:
         """Move the closed file to its place and say what the catalog is to know of it."""
         with disk_errors(self._told):
-            if self._final.exists() and sha256(self._final) != sha256(temporary(self._final)):
-                self._put_aside(self._final)
+            for final in (self._final, self.rejects.path):
+                if final.exists() and not same_content(final, temporary(final)):
+                    self._put_aside(final)
             publish(temporary(self._final), self._final, STEPS)
             rejects_path = self.rejects.publish()
         return Sealed(

@@ -76,6 +76,14 @@ def positive_duration(value: object, info: ValidationInfo) -> float:
     return seconds
 
 
+def window(value: object, info: ValidationInfo) -> float:
+    """Seconds, a millisecond at the least: finer are no timestamps of Kafka's."""
+    seconds = positive_duration(value, info)
+    if seconds < 0.001:
+        raise ValueError("a duration of 1ms or more")
+    return seconds
+
+
 def pause_range(value: object, info: ValidationInfo) -> tuple[float, float]:
     """``(least, most)`` seconds from one duration or a pair of them."""
     pair = value if isinstance(value, (list, tuple)) else [value, value]
@@ -112,6 +120,7 @@ def fits(value: object, kind: str) -> bool:
 
 
 Duration = Annotated[float, BeforeValidator(positive_duration)]
+Window = Annotated[float, BeforeValidator(window)]
 Pause = Annotated[tuple[float, float], BeforeValidator(pause_range)]
 ColumnType = Annotated[str, AfterValidator(column_type)]
 Text = Annotated[str, Field(min_length=1)]
@@ -218,7 +227,7 @@ class Batches(Part):
     """What cuts the stream; whichever of ``rows``, ``every`` and ``parts`` is reached first."""
 
     rows: Count | None = None
-    every: Duration | None = None
+    every: Window | None = None
     parts: Count | None = None
     idle: Duration | None = None
     format: Literal["parquet", "csv"] = "parquet"

@@ -61,13 +61,14 @@ class Lines:
         block, characters = Block(), 0
         while len(block) < most and characters < CHUNK_CHARACTERS and (line := self._file.readline(LINE_BYTES)):
             self._number += 1
-            characters += len(line)
             if len(line) == LINE_BYTES and not line.endswith(b"\n"):
                 block.broken[self._number] = line[: 4 * MOST_TEXT]
+                characters += len(line)
                 self._skip_rest()
                 continue
             line = (line.removeprefix(BOM) if self._number == 1 else line).strip()
-            if line:
+            if line:  # a blank line counts for nothing, or a block of blank ones would be taken for the end
+                characters += len(line)
                 block.lines.append(line)
                 block.numbers.append(self._number)
         return block

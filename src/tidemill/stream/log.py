@@ -113,8 +113,9 @@ class Log:
             failpoint("topic.claimed")
             claims = self._claims()
         if claims[:1] != [True]:
+            what = "another run's data" if claims else "data, but no run's claim before them"
             raise TopicError(
-                f"the topic {self.topic.name} holds another run's data",
+                f"the topic {self.topic.name} holds {what}",
                 "use another topic (--set stream.topic=NAME), go on with that run in its folder, or delete the topic",
             )
 
@@ -207,6 +208,11 @@ class Log:
     def digest(self) -> str:
         """The digest over the accounts of all rows up to ``position``."""
         return total_digest(self.accounts)
+
+    def rewind(self) -> None:
+        """Count from the source's first row again."""
+        self.position = 0
+        self.accounts = dict.fromkeys(self.accounts, Account())
 
     def pass_over(self, messages: Messages) -> None:
         """Count messages, in order, that are in the log already."""

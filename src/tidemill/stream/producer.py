@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 from tidemill import kafka
 from tidemill.account import Account
 from tidemill.catalog import SourceState
-from tidemill.errors import LogLost, SourceError, TopicError
+from tidemill.errors import LogLost, SourceError, TidemillError, TopicError
 from tidemill.failpoints import failpoint
 from tidemill.kafka import Topic
 from tidemill.rejects import Rejects
@@ -57,11 +57,9 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
             return  # a power cut may have taken the end of a log that was complete
         stage.count(produced=place.rows, rows=state.rows)
         stage.ready()
-        rows, rejected = send(stage, reader, log, place)
+        rows, rejected = send(stage, reader, log, place, place.rows if place.ended else state.rows)
         if stage.stop.is_set():
             return
-        if state.rows not in (None, rows):
-            raise shorter(reader, rows, state.rows)
         reader.refuse_changed()
         if not place.ended:
             log.end()
@@ -126,8 +124,13 @@ def topic_of(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[Sour
     if topic is None:
         state = replace(state, topic_created=True)
         catalog.save_source(state)  # said before it is so: a crash in between must not leave the topic unowned
-        topic = kafka.create(admin, spec.topic, spec.partitions)
+        try:
+            state = replace(state, topic_created=kafka.make(admin, spec.topic, spec.partitions))
+        except TidemillError:
+            catalog.save_source(replace(state, topic_created=False))  # one that is there later may be anybody's
+            raise
         failpoint("topic.created")
+        topic = kafka.await_topic(admin, spec.topic)
     if topic.partitions != spec.partitions:
         raise TopicError(
             f"the topic {topic.name} has {topic.partitions} partitions, the pipeline says {spec.partitions}",
@@ -157,38 +160,51 @@ def refuse_fewer(topic: Topic, accounts: Mapping[int, Account], place: Place) ->
             "or rows of another writer are among them",
             START_OVER,
         )
+    for partition, account in accounts.items():
+        if partition in place.held and account.rows > place.held[partition].rows:
+            raise LogLost(
+                f"{account.rows:,} rows of partition {partition} of {topic.name} are sealed, but it holds "
+                f"{place.held[partition].rows:,}: it lost its end, and another writer's messages are in its place",
+                START_OVER,
+            )
 
 
-def shorter(reader: SourceReader, rows: int, before: int | None) -> SourceError:
+def other_length(reader: SourceReader, rows: str, before: int) -> SourceError:
     return SourceError(
         f"{reader.title} has {rows} rows, but had {before}", "put the old source back, or begin anew with --fresh"
     )
 
 
-def send(stage: Stage, reader: SourceReader, log: Log, place: Place) -> tuple[int, int]:
+def send(stage: Stage, reader: SourceReader, log: Log, place: Place, all_rows: int | None) -> tuple[int, int]:
     """Send the rows after those that the log has; how many rows are in it then, and how many were rejected.
 
     The source is read from its start each time. What an earlier producer rejected stays until the rows that the log has
     are seen to be those of this source.
 
+    Args:
+        all_rows: how many rows the source has; None where that is not known. After the stream's end it is: a row more
+            would stand behind the end.
+
     Raises:
-        SourceError: they are not, or it has fewer.
+        SourceError: they are not, or it has fewer, or others than ``all_rows``.
     """
     path = stage.run.rejects / "source.jsonl"
     rejects = Rejects(path, live=True, apart=path.with_name(".source.jsonl.next") if place.rows else None)
     try:
-        rows = send_rows(stage, reader, log, place, rejects)
+        rows = send_rows(stage, reader, log, place, all_rows, rejects)
         if stage.stop.is_set():
             return rows, rejects.count
-        if rows < place.rows:
-            raise shorter(reader, rows, place.rows)
+        if rows < (before := max(place.rows, all_rows or 0)):
+            raise other_length(reader, str(rows), before)
         rejects.publish()
     finally:
         rejects.drop_apart()
     return rows, rejects.count
 
 
-def send_rows(stage: Stage, reader: SourceReader, log: Log, place: Place, rejects: Rejects) -> int:
+def send_rows(
+    stage: Stage, reader: SourceReader, log: Log, place: Place, all_rows: int | None, rejects: Rejects
+) -> int:
     spec = stage.run.pipeline.stream
     pacer = Pacer(spec, time.monotonic)
     seen, example = 0, ""
@@ -198,10 +214,14 @@ def send_rows(stage: Stage, reader: SourceReader, log: Log, place: Place, reject
         skipped = min(max(place.rows - seen, 0), len(chunk.rows))
         seen += len(chunk.rows)
         for part in messages(chunk.rows.slice(0, skipped), spec.key, spec.partitions, together=True):
-            log.restore(part, place.held) if place.held else log.pass_over(part)
+            log.pass_over(part)
             refuse_other_rows(reader, log, place)
+            if log.position == place.rows and place.held and log.accounts != place.held:
+                send_again(stage, reader, log, place)
         if seen >= place.rows:
             rejects.show()
+        if all_rows is not None and seen > all_rows:
+            raise other_length(reader, f"more than {all_rows}", all_rows)
         for part in messages(chunk.rows.slice(skipped), spec.key, spec.partitions, together=pacer.full_speed):
             if not pace(stage, log, pacer):
                 break
@@ -214,6 +234,22 @@ def send_rows(stage: Stage, reader: SourceReader, log: Log, place: Place, reject
     if not seen and not stage.stop.is_set():
         raise reader.nothing_fits(example)
     return seen
+
+
+def send_again(stage: Stage, reader: SourceReader, log: Log, place: Place) -> None:
+    """Send what a partition has lost of the rows before ``place``, reading the source from its start once more: only
+    now is it known to be the one that they came from."""
+    spec = stage.run.pipeline.stream
+    log.rewind()
+    for chunk in reader.chunks():
+        first = chunk.rows.slice(0, place.rows - log.position)
+        for part in messages(first, spec.key, spec.partitions, together=True):
+            log.restore(part, place.held)
+        if stage.stop.is_set():
+            return
+        if log.position == place.rows:
+            break
+    refuse_other_rows(reader, log, place)
 
 
 def refuse_other_rows(reader: SourceReader, log: Log, place: Place) -> None:

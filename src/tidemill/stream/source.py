@@ -243,8 +243,8 @@ def list_files(path: str, folder: Path) -> list[Path]:
     path = os.path.expanduser(path)
     whole = folder / path
     if glob.has_magic(path) and not os.path.lexists(whole):
-        found = [folder / name for name in glob.glob(path, root_dir=folder, recursive=True)]
-        found = [file for file in found if not os.path.isdir(file)]
+        names = set(glob.glob(path, root_dir=folder, recursive=True))  # with several ** it gives a file several times
+        found = [file for name in names if not os.path.isdir(file := folder / name)]
         if not found:
             raise SourceError(f"no file matches {whole}", "see that the glob is right")
     else:
@@ -252,7 +252,7 @@ def list_files(path: str, folder: Path) -> list[Path]:
         found = [whole]
     for file in found:
         refuse_other_than_file(file)
-    return sorted(found, key=natural)
+    return sorted(found, key=lambda file: (natural(file), str(file)))
 
 
 def refuse_missing_file(path: Path) -> None:
