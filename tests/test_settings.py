@@ -43,8 +43,8 @@ def test_every_kind_of_value_is_read_again() -> None:
     """Durations, secrets, constants and parameters come back from the catalog as they were."""
     assignments = [
         'stream.kafka={"sasl.password" = {env = "X"}, "security.protocol" = "SASL_SSL"}',
-        "stream.pause=['1ms', '20ms']",
-        "batches.every=1.5us",
+        "stream.pause=['1.5us', '20ms']",
+        "batches.every=1.5ms",
         "batches.idle=1h",
         "serve.time_limit=250ms",
         "source.columns.UserID={type = 'int', missing = [-1, ''], default = 0}",

@@ -113,9 +113,9 @@ class Log:
             failpoint("topic.claimed")
             claims = self._claims()
         if claims[:1] != [True]:
-            what = "another run's data" if claims else "data, but no run's claim before them"
+            others = "another run's data" + ("" if claims else ", or another writer's, or has lost its beginning")
             raise TopicError(
-                f"the topic {self.topic.name} holds {what}",
+                f"the topic {self.topic.name} holds {others}",
                 "use another topic (--set stream.topic=NAME), go on with that run in its folder, or delete the topic",
             )
 
