@@ -17,11 +17,11 @@ from tidemill.training import spark as sparks
 
 WHOLE_RUNS, SERVICES = "whole runs", "services"
 FIRST = {WHOLE_RUNS: 0, SERVICES: 1}
+RUNNING = {"test_kills", "test_soak", "test_up", "test_console"}
+
 hypothesis.settings.register_profile("random")
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile("repeatable")  # `make fuzz` looks for further examples
-
-RUNNING = {"test_kills", "test_soak", "test_up", "test_console"}
 
 
 class TwoWorkers(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types

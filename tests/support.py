@@ -7,13 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from confluent_kafka.admin import AdminClient
+
+from tidemill import kafka
 from tidemill.catalog import Catalog
+from tidemill.kafka import Topic
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
 SMART_HOME = DATA / "smart-home" / "smart_home_device_usage_data.csv"
 
 T = TypeVar("T")
+
+
+def make_topic(admin: AdminClient, name: str, partitions: int) -> Topic:
+    """A topic as the producer makes its own, once Kafka shows it."""
+    kafka.make(admin, name, partitions)
+    return kafka.await_topic(admin, name)
 
 
 def assert_account_closed(catalog: Catalog) -> None:

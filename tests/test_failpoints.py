@@ -23,7 +23,7 @@ import pytest
 from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from pyspark.sql import SparkSession
 
-from tests.support import ROOT, SMART_HOME, assert_account_closed, wait_for
+from tests.support import ROOT, SMART_HOME, assert_account_closed, make_topic, wait_for
 from tests.training_run import SMALL, seal_all, table_of
 from tidemill import failpoints
 from tidemill import kafka as kafka_module
@@ -165,7 +165,7 @@ class Written:
 
     def _write(self, run: Run) -> None:
         spec = run.pipeline.stream
-        topic = kafka_module.create(kafka_module.reach(Cluster(self.kafka)), spec.topic, 2)
+        topic = make_topic(kafka_module.reach(Cluster(self.kafka)), spec.topic, 2)
         chunks = [chunk.rows for chunk in open_source(run.pipeline, run.base).chunks()]
         rows = [one for chunk in chunks for many in messages(chunk, spec.key, 2, together=True) for one in many]
         with Log(Cluster(self.kafka), topic, run.marks(topic.id)) as log:
@@ -288,7 +288,7 @@ def test_a_topic_that_others_wrote_to_is_not_claimed(kafka: str, tmp_path: Path)
     nor one from which they were removed."""
     run = open_run(smart_home().loaded, tmp_path / "run")
     admin = kafka_module.reach(Cluster(kafka))
-    topic = kafka_module.create(admin, run.pipeline.stream.topic, 1)
+    topic = make_topic(admin, run.pipeline.stream.topic, 1)
     producer = Producer({"bootstrap.servers": kafka})
     producer.produce(topic.name, value=b"theirs")
     assert producer.flush(10) == 0

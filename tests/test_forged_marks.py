@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Message, Producer
 
 from tests.source_run import CHUNK, ROWS, collect, lines, new_run, produce, sealed_ids, stop, topic_of, write_source
+from tests.support import make_topic
 from tidemill import kafka as kafka_module
 from tidemill.account import Account, total_digest
 from tidemill.errors import TopicError
@@ -188,7 +189,7 @@ def test_a_claim_in_the_runs_name(kafka: str, tmp_path: Path, mac: str | None) -
     path = tmp_path / "data.csv"
     write_source(path, lines(rows=10))
     run = new_run(tmp_path / "run", path)
-    topic = kafka_module.create(kafka_module.reach(Cluster(kafka)), run.pipeline.stream.topic, 1)
+    topic = make_topic(kafka_module.reach(Cluster(kafka)), run.pipeline.stream.topic, 1)
     stranger = Stranger(kafka, topic)
     stranger.write(0, None, [(CLAIM, json.dumps({"run": run.id, "mac": mac}).encode())])
     with pytest.raises(TopicError, match="holds another run's data"):

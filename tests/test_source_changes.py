@@ -29,6 +29,7 @@ from tests.source_run import (
     stop,
     write_source,
 )
+from tests.support import make_topic
 from tidemill import failpoints
 from tidemill import kafka as kafka_module
 from tidemill.catalog import FILE_NAME, SourceState
@@ -302,7 +303,7 @@ def test_a_run_that_began_before_marks_were_signed(kafka: str, tmp_path: Path, p
     run = new_run(tmp_path / "run", path, f"stream.partitions={partitions}")
     with sqlite3.connect(run.folder / FILE_NAME) as connection:
         connection.execute("UPDATE run SET secret = NULL")
-    topic = kafka_module.create(kafka_module.reach(Cluster(kafka)), run.pipeline.stream.topic, partitions)
+    topic = make_topic(kafka_module.reach(Cluster(kafka)), run.pipeline.stream.topic, partitions)
     reader = open_source(run.pipeline, run.base)
     rows = pa.concat_tables([chunk.rows for chunk in reader.chunks()]).slice(0, sent)
     old_marks = b'{"run":"%s"%s}'

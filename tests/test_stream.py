@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
 
-from tests.support import SMART_HOME, assert_account_closed, wait_for
+from tests.support import SMART_HOME, assert_account_closed, make_topic, wait_for
 from tidemill import kafka as kafka_module
 from tidemill.batches.collector import run_collector
 from tidemill.catalog import Catalog, Decision, Sealed, SourceState, Span
@@ -337,7 +337,7 @@ def test_an_idle_stream_ends_its_batch(kafka: str, tmp_path: Path, stage_process
     run = open_run(load("smart-home", settings, data=str(SMART_HOME)), tmp_path)
     state_before_end = run.catalog
     admin = kafka_module.reach(kafka_module.Cluster(kafka))
-    topic = kafka_module.create(admin, run.pipeline.stream.topic, 1)
+    topic = make_topic(admin, run.pipeline.stream.topic, 1)
     state_before_end.save_source(SourceState("by hand", topic_id=topic.id))
     process = stage_process("collect", run, kafka, settings)
     values = [orjson.dumps(row | {"UserID": int(row["UserID"])}) for row in as_rows(source_rows()[:10])]
@@ -374,7 +374,7 @@ def test_a_topic_is_the_runs_that_claimed_it_first(kafka: str, tmp_path: Path) -
     """A run that claimed its topic and died before its first row keeps it; another that comes in between is refused."""
     topic = f"test-{uuid.uuid4().hex}"
     first, second = (new_run(tmp_path / name, topic=topic) for name in ("one", "two"))
-    made = kafka_module.create(kafka_module.reach(kafka_module.Cluster(kafka)), topic, 1)
+    made = make_topic(kafka_module.reach(kafka_module.Cluster(kafka)), topic, 1)
     with Log(kafka_module.Cluster(kafka), made, first.marks(made.id)) as log:
         log.claim(empty=True)
     with pytest.raises(TopicError, match="holds another run's data"):
@@ -393,7 +393,7 @@ def test_a_topic_that_the_run_did_not_make_is_not_its_own(
     """Where Kafka refuses to make the topic, or somebody else was faster, `--fresh` is not to delete the one that is
     there then."""
     topic = f"test.{uuid.uuid4().hex}"
-    kafka_module.create(kafka_module.reach(kafka_module.Cluster(kafka)), topic, 1)
+    make_topic(kafka_module.reach(kafka_module.Cluster(kafka)), topic, 1)
     refused = new_run(tmp_path / "refused", topic=topic.replace(".", "_"))  # Kafka takes that for the same name
     with pytest.raises(TopicError, match="can't be made"):
         produce(refused, kafka)
@@ -449,7 +449,7 @@ def test_a_topic_made_anew_is_refused(kafka: str, tmp_path: Path) -> None:
     wait_for(lambda: kafka_module.describe(admin, topic.name) is None, "the deletion")
     with pytest.raises(TopicError, match="is gone"):
         collect(run, kafka)
-    kafka_module.create(admin, topic.name, 1)
+    make_topic(admin, topic.name, 1)
     with pytest.raises(TopicError, match="was deleted and made anew"):
         collect(run, kafka)
 

@@ -23,7 +23,7 @@ import pytest
 from confluent_kafka import OFFSET_END, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.support import SMART_HOME, assert_account_closed, wait_for
+from tests.support import SMART_HOME, assert_account_closed, make_topic, wait_for
 from tidemill import kafka as kafka_module
 from tidemill.batches import kafka_reader
 from tidemill.batches.collector import run_collector
@@ -209,7 +209,7 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
 def test_a_claim_that_is_none(kafka: str, tmp_path: Path, value: bytes | None) -> None:
     """A topic whose first message has a claim's header with something else in it is another writer's: refused."""
     run = new_run(tmp_path)
-    kafka_module.create(kafka_module.reach(Cluster(kafka)), run.pipeline.stream.topic, 1)
+    make_topic(kafka_module.reach(Cluster(kafka)), run.pipeline.stream.topic, 1)
     write(kafka, run.pipeline.stream.topic, [Poison(None, "", **{CLAIM: value})])
     with pytest.raises(TopicError, match="holds another run's data"):
         run_producer(Stage(run, "producer"), kafka)
@@ -239,7 +239,7 @@ def test_a_topic_that_is_deleted_at_work(kafka: str, tmp_path: Path, made_anew: 
         kafka_module.delete(admin, topic)
         if made_anew != "no":
             wait_for(lambda: kafka_module.describe(admin, topic.name) is None, "the deletion")
-            topic = kafka_module.create(admin, topic.name, 1)
+            topic = make_topic(admin, topic.name, 1)
         if made_anew == "with more rows in it":
             write_all(kafka, topic.name, alien_rows(4 * ROWS))
         errors = [one.end() for one in both]

@@ -18,7 +18,7 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.kept_run import OPTIONS, answers, copy_of, expected, versions
-from tests.support import ROOT, wait_for
+from tests.support import ROOT, make_topic, wait_for
 from tidemill import kafka as kafka_module
 from tidemill.batches.collector import run_collector
 from tidemill.catalog import FILE_NAME, SCHEMA_VERSION, Catalog, recorded_version
@@ -124,7 +124,7 @@ def test_an_unfinished_run_of_schema_2_is_finished(kafka: str, tmp_path: Path) -
     folder, name = copy_of(2, tmp_path / "run"), f"schema-2-{uuid.uuid4().hex}"
     with closing(sqlite3.connect(folder / FILE_NAME)) as catalog:
         before = catalog.execute("SELECT batch, cut, rows, sha256 FROM batches ORDER BY batch").fetchall()
-    topic = kafka_module.create(kafka_module.reach(Cluster(kafka)), name, 1)
+    topic = make_topic(kafka_module.reach(Cluster(kafka)), name, 1)
     run_id = unfinished(folder, name, topic.id)
     loaded = load("smart-home", [*ROWS, f"stream.topic={name}", "stream.pause=0"])
     chunks = [chunk.rows for chunk in open_source(loaded.pipeline, loaded.folder).chunks()]

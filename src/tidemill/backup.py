@@ -20,7 +20,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tidemill import __version__
-from tidemill.catalog import FILE_NAME, MIGRATIONS, SCHEMA_VERSION, Catalog
+from tidemill.catalog import FILE_NAME, MIGRATIONS, SCHEMA_VERSION, UNUSABLE, Catalog
 from tidemill.errors import BackupError, RunFolderError, shorten
 from tidemill.failpoints import failpoint
 from tidemill.files import disk_errors, publish, sha256, sync_tree, temporary
@@ -149,7 +149,7 @@ def snapshot(run: Run, folder: Path) -> None:
             copied.execute("DELETE FROM stages")
             copied.execute("UPDATE source SET topic_created = 0")
             copied.commit()
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where its message is no UTF-8
+    except UNUSABLE as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, "the catalog can't be copied") from error
         raise BackupError(

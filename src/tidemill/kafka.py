@@ -144,17 +144,6 @@ def same(admin: AdminClient, name: str, id: str, seconds: float = ANSWER_SECONDS
     return topic
 
 
-def create(admin: AdminClient, name: str, partitions: int) -> Topic:
-    """Make the topic, as :func:`make` does, and wait until it is seen.
-
-    Raises:
-        TopicError: Kafka refuses.
-        StreamFailed: it can't just now, or does not show the topic.
-    """
-    make(admin, name, partitions)
-    return await_topic(admin, name)
-
-
 def make(admin: AdminClient, name: str, partitions: int) -> bool:
     """Make the topic, with unlimited retention: the log is what a run is resumed from. False where it is there by now,
     made by somebody else.

@@ -21,7 +21,7 @@ import shutil
 import stat
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -254,12 +254,17 @@ def begun(pipeline: Pipeline, folder: Path) -> tuple[Catalog, RunRecord]:
 def refuse_remains(folder: Path) -> None:
     """Raise where a folder that holds no run holds what a run would write over."""
     refuse_without_catalog(folder)
-    full = [name for name in WRITTEN_OVER if (folder / name).is_dir() and any((folder / name).iterdir())]
+    full = filled(folder, WRITTEN_OVER)
     if full:
         raise RunFolderError(
             f"{folder} holds no run, but files in {' and '.join(full)}; nothing was changed",
             "give another folder with --run-dir",
         )
+
+
+def filled(folder: Path, names: Iterable[str]) -> list[str]:
+    """Those of these names that are folders in ``folder`` with something in them."""
+    return [name for name in names if (folder / name).is_dir() and any((folder / name).iterdir())]
 
 
 def run_in(catalog: Catalog) -> RunRecord | None:
@@ -457,7 +462,7 @@ def refuse_other_files(folder: Path) -> None:
         names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         others = [name for name in names if name not in (*OWN_ENTRIES, RESTORING) and not name.startswith(FILE_NAME)]
         ran = FILE_NAME in names or any((folder / "locks").glob("*.lock"))
-        full = [name for name in names if (folder / name).is_dir() and any((folder / name).iterdir())]
+        full = filled(folder, names)
     if others:
         raise RunFolderError(
             f"{folder} holds more than a run: {shorten(others)}; nothing was removed",
