@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.many_run import many_run
 from tests.serving_run import ROW, api_of, publish
 
-from tidemill.batches.files import Draft
-from tidemill.catalog import Decision, Span
-from tidemill.rows import arrow_schema
-from tidemill.run import Run
+from tidemill.collector.batch_file import Draft
+from tidemill.kafka.codec import arrow_schema
+from tidemill.run.catalog import Decision, Span
+from tidemill.run.folder import Run
 
 REQUESTS = 20
 PREDICTED = {"kind": "lamp", "hours": 2.0, "count": 3, "on": True}

@@ -11,9 +11,9 @@ import pytest
 from pyspark.sql import SparkSession
 from xdist.scheduler import LoadScopeScheduling
 
-from tidemill.stream.broker import EmbeddedBroker
-from tidemill.stream.jars import kafka_jars
-from tidemill.training import spark as sparks
+from tidemill.kafka.embedded.broker import EmbeddedBroker
+from tidemill.kafka.embedded.jars import kafka_jars
+from tidemill.training import session as sparks
 
 WHOLE_RUNS, SERVICES = "whole runs", "services"
 FIRST = {WHOLE_RUNS: 0, SERVICES: 1}

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from tests.support import wait_for
 from tests.up_run import COMMAND
-from tidemill.run import Run
-from tidemill.status import endpoint
+from tidemill.run.folder import Run
+from tidemill.run.progress.status import endpoint
 
 PAGES = {
     "/": "Newest batches",

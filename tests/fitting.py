@@ -11,8 +11,9 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill import scoring, spec
-from tidemill.catalog import TrainedModel
+from tidemill import scoring
+from tidemill.pipeline import Raw, parse
+from tidemill.run.catalog import TrainedModel
 from tidemill.scoring import RowScorer, storage
 from tidemill.scoring.parity import compare
 from tidemill.training import export
@@ -59,7 +60,7 @@ def inputs_for(folder: Path, columns: Mapping[str, str], model: Model) -> Inputs
         "batches": {"rows": 10},
         "models": {"tried": dict(model)},
     }
-    [inputs] = inputs_of(spec.parse(spec.Raw("tried", folder, raw)).pipeline)
+    [inputs] = inputs_of(parse(Raw("tried", folder, raw)).pipeline)
     return inputs
 
 

@@ -20,9 +20,9 @@ import orjson
 
 from tests.serving_run import api_of
 from tests.support import ROOT
-from tidemill.catalog import FILE_NAME
-from tidemill.run import Run, existing_run
-from tidemill.spec import load
+from tidemill.pipeline import load
+from tidemill.run.catalog import FILE_NAME
+from tidemill.run.folder import Run, existing_run
 
 FIXTURES = ROOT / "tests" / "fixtures"
 OPTIONS = ["--rows", "90", "--set", "stream.pause=0", "--no-console", "--port", "0", "--exit-when-trained"]

@@ -13,8 +13,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from tests.serving_run import DOCUMENT, TEXT, new_run, scorer_of, scorer_path, seal, trained
-from tidemill.catalog import Decision, Sealed, Span
-from tidemill.run import Run
+from tidemill.run.catalog import Decision, Sealed, Span
+from tidemill.run.folder import Run
 from tidemill.scoring.storage import write
 
 COPIES = tuple(f"size{number}" for number in range(2, 9))  # of the model ``size``, with its features

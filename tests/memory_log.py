@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tidemill.batches.reader import POLL_SECONDS, End
+from tidemill.collector.reader import POLL_SECONDS, End
 from tidemill.errors import LogLost
 
 CREATE_TIME = 1  # Kafka's kind of timestamp: the producer's

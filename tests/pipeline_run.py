@@ -14,11 +14,11 @@ from pyspark.sql import SparkSession
 
 from tests.serving_run import api_of
 from tests.support import assert_account_closed
-from tidemill.batches.collector import run_collector
-from tidemill.run import Run, open_run
-from tidemill.spec import load
-from tidemill.stage import Stage
-from tidemill.stream.producer import run_producer
+from tidemill.collector.collector import run_collector
+from tidemill.pipeline import load
+from tidemill.producer.producer import run_producer
+from tidemill.run.folder import Run, open_run
+from tidemill.run.stage import Stage
 from tidemill.training.trainer import work
 
 

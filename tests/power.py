@@ -25,8 +25,8 @@ from typing import Literal, NamedTuple
 
 import pytest
 
-from tidemill import failpoints
-from tidemill.catalog import FILE_NAME
+from tidemill.run import failpoints
+from tidemill.run.catalog import FILE_NAME
 
 Names = Literal["lost", "kept"]
 MODES: tuple[Names, ...] = ("lost", "kept")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tidemill.errors import SourceError
-from tidemill.rows import arrow_schema
-from tidemill.spec import Pipeline
-from tidemill.stream.source import Reject, SourceReader, open_source
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Pipeline
+from tidemill.sources.source import Reject, SourceReader, open_source
 
 SMART_HOME_COLUMNS = {
     "UserID": "int",

@@ -22,19 +22,19 @@ import numpy as np
 import pyarrow as pa
 
 from tests.support import wait_for
-from tidemill.batches.files import Draft
-from tidemill.catalog import Decision, Span, TrainedModel
-from tidemill.files import sha256
-from tidemill.limits import Limits
-from tidemill.locks import locked
-from tidemill.rows import arrow_schema
-from tidemill.run import Run, open_run
+from tidemill.api.server import run_server
+from tidemill.collector.batch_file import Draft
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Raw, override, parse
+from tidemill.run.catalog import Decision, Span, TrainedModel
+from tidemill.run.files import sha256
+from tidemill.run.folder import Run, open_run
+from tidemill.run.locks import locked
+from tidemill.run.stage import Stage
 from tidemill.scoring.als import packed
 from tidemill.scoring.storage import write
-from tidemill.serving.server import run_server
-from tidemill.spec import Raw, override, parse
-from tidemill.stage import Stage
-from tidemill.web import LIMITS
+from tidemill.web.limits import Limits
+from tidemill.web.server import LIMITS
 
 DOCUMENT: dict[str, Any] = {
     "name": "devices",

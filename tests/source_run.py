@@ -10,13 +10,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tidemill import kafka as kafka_module
-from tidemill.batches.collector import run_collector
-from tidemill.kafka import Cluster, Topic
-from tidemill.run import Run, open_run
-from tidemill.spec import load
-from tidemill.stage import Stage
-from tidemill.stream.producer import run_producer
+from tidemill.collector.collector import run_collector
+from tidemill.kafka import client as kafka_module
+from tidemill.kafka.client import Cluster, Topic
+from tidemill.pipeline import load
+from tidemill.producer.producer import run_producer
+from tidemill.run.folder import Run, open_run
+from tidemill.run.stage import Stage
 
 ROWS = 45_000
 CHUNK = 10_000  # rows, with which the producer reads on
@@ -83,13 +83,13 @@ def ids_of(path: Path) -> list[int]:
 
 
 def topic_of(run: Run, kafka: str) -> Topic:
-    topic = kafka_module.describe(kafka_module.reach(Cluster(kafka)), run.pipeline.stream.topic)
+    topic = kafka_module.describe_topic(kafka_module.connect_admin(Cluster(kafka)), run.pipeline.stream.topic)
     assert topic
     return topic
 
 
 def state_of(run: Run, kafka: str) -> tuple[object, ...]:
     """All that a producer leaves behind: its record, the log's ends, the rejects."""
-    ends = kafka_module.end_offsets(kafka_module.reach(Cluster(kafka)), topic_of(run, kafka))
+    ends = kafka_module.end_offsets(kafka_module.connect_admin(Cluster(kafka)), topic_of(run, kafka))
     files = {path.name: path.read_bytes() for path in run.rejects.iterdir()}
     return run.catalog.source(), ends, files

@@ -9,9 +9,8 @@ from typing import TypeVar
 
 from confluent_kafka.admin import AdminClient
 
-from tidemill import kafka
-from tidemill.catalog import Catalog
-from tidemill.kafka import Topic
+from tidemill.kafka.client import Topic, await_topic, make_topic
+from tidemill.run.catalog import Catalog
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -20,10 +19,10 @@ SMART_HOME = DATA / "smart-home" / "smart_home_device_usage_data.csv"
 T = TypeVar("T")
 
 
-def make_topic(admin: AdminClient, name: str, partitions: int) -> Topic:
+def new_topic(admin: AdminClient, name: str, partitions: int) -> Topic:
     """A topic as the producer makes its own, once Kafka shows it."""
-    kafka.make(admin, name, partitions)
-    return kafka.await_topic(admin, name)
+    make_topic(admin, name, partitions)
+    return await_topic(admin, name)
 
 
 def assert_account_closed(catalog: Catalog) -> None:

@@ -13,15 +13,15 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.source_run import collect, lines, new_run, produce, sealed_ids, stop, topic_of, write_source
 from tests.support import assert_account_closed
-from tidemill.account import Account, total_digest
-from tidemill.batches import merge
-from tidemill.batches.collector import run_collector
+from tidemill.collector import merge
+from tidemill.collector.collector import run_collector
 from tidemill.errors import AccountError
-from tidemill.files import sha256
-from tidemill.kafka import Cluster
-from tidemill.marks import END, POSITION, Marks
-from tidemill.run import Run
-from tidemill.stage import Stage
+from tidemill.kafka.client import Cluster
+from tidemill.run.catalog.account import Account, total_digest
+from tidemill.run.files import sha256
+from tidemill.run.folder import Run
+from tidemill.run.marks import END, POSITION, Marks
+from tidemill.run.stage import Stage
 
 ROWS = 3_000
 FIRST_CHUNK = 1_000

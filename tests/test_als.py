@@ -21,12 +21,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tests.support import DATA
-from tidemill import scoring, spec
-from tidemill.catalog import TrainedModel
+from tidemill import scoring
 from tidemill.errors import ParityFailed
+from tidemill.pipeline import ColumnKind, Model
+from tidemill.run.catalog import TrainedModel
 from tidemill.scoring.als import AlsScorer, Scale, Settings, als_scorer, fold_in, gram, least_nonnegative, packed
 from tidemill.scoring.storage import Stored
-from tidemill.training.estimators import model_faults
+from tidemill.training.estimators.checks import model_faults
 from tidemill.training.features import HELD, Inputs
 from tidemill.training.fitting import Files, train
 from tidemill.training.recommend import Ratings, compare_factors, scale_of, titled
@@ -38,7 +39,7 @@ PARAMS = {"rank": 10, "maxIter": 10, "regParam": 0.1, "seed": 5}
 QUICK = {"numUserBlocks": 1, "numItemBlocks": 1, "maxIter": 3}
 SCORE_TOLERANCE = 1e-5
 
-Kind = spec.ColumnKind
+Kind = ColumnKind
 LOG = logging.getLogger(__name__)
 
 
@@ -59,7 +60,7 @@ def fitted(
     folder: Path, rows: DataFrame, params: dict[str, Any], rating: str | None = "rating", kind: Kind = "int"
 ) -> Fitted:
     """Train a recommender on rows of user, item, rating and whether they are held out."""
-    model = spec.Model(estimator="ALS", user="user", item="item", rating=rating, params=params)
+    model = Model(estimator="ALS", user="user", item="item", rating=rating, params=params)
     inputs = Inputs("taste", model, {"user": kind, "item": kind, "rating": "float"}, frozenset())
     (folder / "scorers").mkdir(parents=True)
     trained = train(inputs, rows, survey(rows, [inputs], holds_out=True)["taste"], Files(folder, "final"))

@@ -12,10 +12,10 @@ import pytest
 from starlette.routing import Route
 
 from tests.serving_run import api_of, new_run, publish, seal
+from tidemill.api.app import create_app
+from tidemill.api.models.registry import Live
 from tidemill.errors import InputError
-from tidemill.keys import VARIABLE, api_key, require_key
-from tidemill.serving.app import create_app
-from tidemill.serving.live import Live
+from tidemill.web.api_key import VARIABLE, api_key, require_key
 
 KEY = "correct-horse-battery-staple"
 

@@ -19,16 +19,16 @@ from tests.disk import Disk, ended
 from tests.kept_run import copy_of, versions
 from tests.support import wait_for
 from tests.torture import Job, UpProcess, assert_all_sealed
-from tidemill.backup import LOCK, back_up, restore
-from tidemill.catalog import FILE_NAME, Stage
 from tidemill.errors import BackupError, CatalogError, RunBusy, RunFolderError
-from tidemill.failpoints import VARIABLE
-from tidemill.files import sha256
-from tidemill.fresh import discard
-from tidemill.inventory import MANIFEST, RESTORING
-from tidemill.locks import locked
-from tidemill.run import existing_run, open_run
-from tidemill.spec import load
+from tidemill.pipeline import load
+from tidemill.process.backup import LOCK, back_up, restore
+from tidemill.process.start_over import discard
+from tidemill.run.catalog import FILE_NAME, StageStatus
+from tidemill.run.failpoints import VARIABLE
+from tidemill.run.files import sha256
+from tidemill.run.folder import existing_run, open_run
+from tidemill.run.inventory import MANIFEST, RESTORING
+from tidemill.run.locks import locked
 
 KILLED = -signal.SIGKILL
 
@@ -227,7 +227,7 @@ def test_a_run_with_a_damaged_file_is_not_backed_up(complete: Path, tmp_path: Pa
 def test_a_backup_says_what_is_not_in_it(complete: Path, tmp_path: Path) -> None:
     """The source is named, and not copied; what the stages said of themselves is left out."""
     run = existing_run(load("smart-home"), complete)
-    run.catalog.save_stage(Stage("api", "running", 1, "http://127.0.0.1:1"))
+    run.catalog.save_stage(StageStatus("api", "running", 1, "http://127.0.0.1:1"))
     run.close()
     said = tidemill("backup", "smart-home", tmp_path / "saved", "--run-dir", complete)
     assert said.returncode == 0, said.stderr

@@ -19,12 +19,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.support import wait_for
 from tidemill.errors import BrokerFailed, PortInUse, TidemillError
-from tidemill.run import Run, open_run
-from tidemill.spec import load
-from tidemill.stage import Stage
-from tidemill.stream import broker as module
-from tidemill.stream.broker import EmbeddedBroker, free_port, run_broker
-from tidemill.stream.jars import kafka_jars
+from tidemill.kafka.embedded import broker as module
+from tidemill.kafka.embedded.broker import EmbeddedBroker, free_port, run_broker
+from tidemill.kafka.embedded.jars import kafka_jars
+from tidemill.pipeline import load
+from tidemill.run.folder import Run, open_run
+from tidemill.run.stage import Stage
 
 TOPIC = "rows"
 LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1"}

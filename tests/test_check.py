@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 from tests.reading import written
 from tests.support import DATA, SMART_HOME
 from tests.training_run import seal, table_of
-from tidemill.catalog import SourceState
-from tidemill.check import Report, check
-from tidemill.cli import app
+from tidemill.cli.main import app
 from tidemill.errors import InputError, PipelineInvalid, SourceError
-from tidemill.run import open_run
-from tidemill.spec import load, ready_pipelines
-from tidemill.stream import trial
+from tidemill.pipeline import load, ready_pipelines
+from tidemill.process.preflight import Report, check
+from tidemill.run.catalog import SourceState
+from tidemill.run.folder import open_run
+from tidemill.sources import preview
 
 REAL = {
     "smart-home": SMART_HOME,
@@ -107,8 +107,8 @@ def test_a_short_source_is_tried_whole(tmp_path: Path) -> None:
 
 def test_long_records_are_not_all_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trying ends after so many bytes, and then not all rows were tried."""
-    monkeypatch.setattr(trial, "MOST_TRIED", 5)
-    monkeypatch.setattr(trial, "MOST_BYTES", 10)
+    monkeypatch.setattr(preview, "MOST_TRIED", 5)
+    monkeypatch.setattr(preview, "MOST_BYTES", 10)
     for part in (1, 2):
         written(tmp_path, rows(3), f"data-{part}.csv")
     tried = look(pipeline(tmp_path, rows(3)), "source.path=data-*.csv").tried["source"]

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from tests.reading import TWO, opened, pipeline, read, refused, written
 from tests.support import DATA
 from tidemill.errors import SourceError
+from tidemill.pipeline import Column
 from tidemill.samples import SAMPLES, Sample
-from tidemill.spec import Column
-from tidemill.stream.source import open_source
+from tidemill.sources.source import open_source
 
 DENVER = DATA / "denver-crime" / "denver_crime_by_reported_date.csv"
 AMAZON = DATA / "amazon-sales" / "amazon_sales.csv"

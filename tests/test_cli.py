@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import SMART_HOME
-from tidemill import cli
-from tidemill.catalog import TrainedModel
+from tidemill.cli import main
 from tidemill.errors import InputError
-from tidemill.files import CACHE_VARIABLE, cache_folder
-from tidemill.run import open_run
-from tidemill.spec import load
+from tidemill.pipeline import load
+from tidemill.run.catalog import TrainedModel
+from tidemill.run.files import CACHE_VARIABLE, cache_folder
+from tidemill.run.folder import open_run
 
 
 def tidemill(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -227,11 +227,11 @@ def test_a_fault_of_the_program_is_the_documented_error(
     def broken() -> None:
         raise ZeroDivisionError("no \udcff here")
 
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(main, "app", broken)
     monkeypatch.setattr(sys, "argv", ["tidemill", "status", *(["--json"] if as_json else [])])
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     assert ended.value.code == 1
     out, err = capfdbinary.readouterr()
     (written,) = tmp_path.iterdir()
@@ -251,7 +251,7 @@ def test_a_fault_of_the_program_is_the_documented_error(
 def test_a_fault_whose_traceback_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where there is no room for the traceback, the error still has its message and says so."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    error = cli.internal(ValueError("x"))
+    error = main.internal(ValueError("x"))
     assert "ValueError" in error.message
     assert "could not be written" in error.hint
 
@@ -290,7 +290,7 @@ def test_no_home_folder(monkeypatch: pytest.MonkeyPatch, unknown: RuntimeError |
         return Path("~/.cache/tidemill")
 
     monkeypatch.delenv(CACHE_VARIABLE, raising=False)
-    monkeypatch.setattr("tidemill.files.user_cache_path", look)
+    monkeypatch.setattr("tidemill.run.files.user_cache_path", look)
     with pytest.raises(InputError) as error:
         cache_folder()
     assert CACHE_VARIABLE in error.value.hint

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tidemill import catalog as catalog_module
-from tidemill.catalog import FILE_NAME, Catalog, TrainedModel
+from tidemill.run import catalog as catalog_module
+from tidemill.run.catalog import FILE_NAME, Catalog, TrainedModel
 
 SOURCES = ROOT / "src" / "tidemill"
 # Where the wall clock is looked at: what the catalog records to be shown, and how long ago that was on the screen.

@@ -21,17 +21,18 @@ from scipy.stats import multivariate_normal  # type: ignore[import-untyped]  # s
 
 from tests.test_scoring import COLUMNS, Fitted, frame, parity, plain_row, rows_of
 from tests.training_run import quiet_stage, run_of, seal_all, table_of
-from tidemill import scoring, spec
-from tidemill.catalog import TrainedModel
+from tidemill import scoring
 from tidemill.errors import CatalogError, FeatureError, ParityFailed
-from tidemill.run import Run
+from tidemill.pipeline import Raw, parse
+from tidemill.run.catalog import TrainedModel
+from tidemill.run.folder import Run
 from tidemill.scoring import storage
 from tidemill.scoring.clusters import ClusterScorer, cluster_scorer, paths
 from tidemill.scoring.features import Encoder
 from tidemill.scoring.mixture import EPSILON
 from tidemill.scoring.storage import Array
 from tidemill.training import export, trainer
-from tidemill.training.estimators import model_faults
+from tidemill.training.estimators.checks import model_faults
 from tidemill.training.features import FEATURES, HELD, inputs_of, with_label
 from tidemill.training.fitting import fit
 from tidemill.training.matching import assign, distances, lasting_numbers
@@ -65,7 +66,7 @@ def fit_all(
         "batches": {"rows": 10},
         "models": models,
     }
-    wanted = inputs_of(spec.parse(spec.Raw("tried", folder, raw)).pipeline)
+    wanted = inputs_of(parse(Raw("tried", folder, raw)).pipeline)
     rows = rows.withColumn(HELD, F.lit(False)).cache()
     found = survey(rows, wanted, holds_out=False)
     made = {}

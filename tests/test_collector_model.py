@@ -24,17 +24,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.memory_log import CREATE_TIME, HandClock, MemoryLog, MemoryMessage, MemoryReader
 from tests.support import assert_account_closed
-from tidemill import failpoints, spec
-from tidemill.account import Account
-from tidemill.batches import files, merge
-from tidemill.batches.collector import Collector, recover, take_up
-from tidemill.batches.cutter import Rules, part_boundaries
-from tidemill.batches.reader import NO_STAMP, End
-from tidemill.catalog import Batch
-from tidemill.failpoints import FAILPOINTS, Crash, parse
-from tidemill.files import sha256
-from tidemill.run import open_run
-from tidemill.stage import Stage
+from tidemill import pipeline
+from tidemill.collector import batch_file, merge
+from tidemill.collector.collector import Collector, recover, take_up
+from tidemill.collector.cutter import Rules, part_boundaries
+from tidemill.collector.reader import NO_STAMP, End
+from tidemill.run import failpoints
+from tidemill.run.catalog import Batch
+from tidemill.run.catalog.account import Account
+from tidemill.run.failpoints import FAILPOINTS, Crash, parse
+from tidemill.run.files import sha256
+from tidemill.run.folder import open_run
+from tidemill.run.stage import Stage
 
 PIPELINE = {
     "name": "modelled",
@@ -43,7 +44,7 @@ PIPELINE = {
     "batches": {"rows": 1},
     "models": {"groups": {"estimator": "KMeans", "features": ["n"]}},
 }
-LOADED = spec.parse(spec.Raw("modelled", Path(), PIPELINE))
+LOADED = pipeline.parse(pipeline.Raw("modelled", Path(), PIPELINE))
 IMPOSSIBLE = [(CREATE_TIME, -5), (CREATE_TIME, 2**62), (NO_STAMP, -1)]
 JUNK = [b"no json", None, b"[]", b'{"n": "x"}', b"{}"]
 POINTS = [name for name in FAILPOINTS if name.split(".")[0] in ("batch", "rejects", "stream")]
@@ -423,7 +424,7 @@ def arm(text: str) -> None:
 def _disarmed(monkeypatch: pytest.MonkeyPatch) -> Any:
     """No failpoint outlives its test; limits are so small that a few messages reach them."""
     monkeypatch.setattr(merge, "CROWDED", 3)
-    monkeypatch.setattr(files, "ROW_GROUP", 2)
+    monkeypatch.setattr(batch_file, "ROW_GROUP", 2)
     yield
     arm("")
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.serving_run import DOCUMENT, api_of, new_run, publish, seal
 from tidemill.errors import PipelineInvalid, RunFolderError
-from tidemill.spec import Raw, parse
-from tidemill.stream.cleaning import has_cleaning
+from tidemill.pipeline import Raw, parse
+from tidemill.sources.cleaning import has_cleaning
 
 HOURS = {"type": "float", "unit": "hours a day", "title": "use"}
 COUNT = {"type": "int", "unit": "faults"}

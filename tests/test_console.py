@@ -19,9 +19,9 @@ from tests.browser import PHONE, WIDE, Visit, chromium, visiting
 from tests.console_run import PAGES, Addresses, address
 from tests.support import wait_for
 from tests.up_run import Up
-from tidemill.console.words import metric, number
-from tidemill.run import Run, existing_run
-from tidemill.spec import load
+from tidemill.console.formatting import metric, number
+from tidemill.pipeline import load
+from tidemill.run.folder import Run, existing_run
 
 SLOW = ("--set", "stream.pause=0", "--set", "stream.rate=150")  # so that there is something to watch
 pytestmark = pytest.mark.timeout(900)  # with its part of the machine only

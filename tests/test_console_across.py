@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from tests.serving_run import api_of, chance_of_good, new_run, publish, scorer_path, seal, size_of
-from tidemill.catalog import TrainedModel
-from tidemill.run import Run
+from tidemill.api.models.registry import Live
+from tidemill.run.catalog import TrainedModel
+from tidemill.run.folder import Run
 from tidemill.scoring import Scorer
-from tidemill.serving.live import Live
 
 ROW = {"kind": "lamp", "hours": 2.0, "count": 3, "on": True}
 
@@ -105,7 +105,7 @@ def test_scorers_are_read_once_and_push_out_no_others(run: Run, monkeypatch: pyt
         return whole(live, trained)
 
     monkeypatch.setattr(Live, "read_scorer", watched)
-    monkeypatch.setattr("tidemill.serving.live.MOST_OLDER_SCORERS", 1)
+    monkeypatch.setattr("tidemill.api.models.registry.MOST_OLDER_SCORERS", 1)
     with api_of(run) as client:
         client.post("/models/size/generations/1/predict", json=ROW)
         before = len(read)

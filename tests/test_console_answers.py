@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tidemill.console import answer_charts, answers, cluster_tables, words
+from tidemill.console import answer_charts, answers, formatting
+from tidemill.console.clusters import tables
 
 LABELS = {"0": "Inefficient", "1": "Efficient"}
 CLASSIFIED: dict[str, Any] = {
@@ -110,16 +111,16 @@ def test_figures_of_a_table_are_written_as_one_reads_them() -> None:
         {"cluster": 0, "size": 1023, "share": "62.8 %", "use": 3390.8446, "moved": 0.01234567},
         {"use": None},
     ]
-    assert cluster_tables.written(rows, but="moved") == [
+    assert tables.written(rows, but="moved") == [
         {"cluster": "0", "size": "1,023", "share": "62.8 %", "use": "3,391", "moved": 0.01234567},
-        {"use": words.NONE},
+        {"use": formatting.NONE},
     ]
 
 
 def test_centres_that_are_close_together_are_told_apart() -> None:
     """Longitudes of one town differ in their later digits, which the table shows; wide columns are kept short."""
     rows = [{"lon": -104.6981, "use": 13.9293}, {"lon": -104.8912, "use": 6.1206}, {"lon": -105.0404, "use": 18.7801}]
-    assert [(one["lon"], one["use"]) for one in cluster_tables.written(rows)] == [
+    assert [(one["lon"], one["use"]) for one in tables.written(rows)] == [
         ("-104.698", "13.93"),
         ("-104.891", "6.121"),
         ("-105.04", "18.78"),

@@ -16,8 +16,8 @@ from tests.up_run import COMMAND
 from tidemill.console import client
 from tidemill.console.client import Api, ApiAway, KeyWanted, Refused
 from tidemill.errors import CatalogError
-from tidemill.run import open_run
-from tidemill.spec import load
+from tidemill.pipeline import load
+from tidemill.run.folder import open_run
 
 KEY = "a key of at least sixteen"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.serving_run import ROW, api_of, new_run, publish, routes_document, seal
-from tidemill.console.curl import curl
+from tidemill.console.forms.curl import curl
 
 AWKWARD = """it's "5 > 4" & $HOME `x` \\ é\n@file"""
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tidemill.console import cluster_charts, cluster_tables, geo, movement
-from tidemill.console.describe import sentences
+from tidemill.console.clusters import geo, movement, plots, tables
+from tidemill.console.clusters.describe import sentences
 
 COLUMNS: dict[str, dict[str, Any]] = {
     "age": {"title": "device age", "unit": "months", "minimum": 0.0, "maximum": 60.0},
@@ -92,7 +92,7 @@ def test_categories_that_a_cluster_has_clearly_more_of_are_told() -> None:
 
 
 def test_a_table_has_the_share_of_each_cluster() -> None:
-    found = cluster_tables.centres([cluster(0, 1, hours=2.0), cluster(1, 3, hours=4.0)])
+    found = tables.centres([cluster(0, 1, hours=2.0), cluster(1, 3, hours=4.0)])
     assert found == [
         {"cluster": 0, "size": 1, "share": "25.0 %", "hours": 2.0},
         {"cluster": 1, "size": 3, "share": "75.0 %", "hours": 4.0},
@@ -101,7 +101,7 @@ def test_a_table_has_the_share_of_each_cluster() -> None:
 
 def test_the_categories_of_each_cluster_are_a_table() -> None:
     clusters = [cluster(0, 1, {"kind": {"lamp": 1.0}}), cluster(1, 3, {"kind": {"fan": 1.0}})]
-    assert cluster_tables.categories(clusters) == [
+    assert tables.categories(clusters) == [
         {"feature": "kind", "category": "fan", "cluster 0": "0.0 %", "cluster 1": "100.0 %"},
         {"feature": "kind", "category": "lamp", "cluster 0": "100.0 %", "cluster 1": "0.0 %"},
     ]
@@ -112,10 +112,10 @@ def test_how_far_a_cluster_moved_is_in_shares_of_the_range_seen() -> None:
     far = movement.moved(now, before, COLUMNS)
     assert far[0] == pytest.approx((0.25**2 / 2) ** 0.5)
     assert far[1] is None
-    assert cluster_tables.moves(now, before, far)[0] == {
+    assert tables.moves(now, before, far)[0] == {
         "cluster": 0, "moved": far[0], "size": 2, "hours": 6.0, "age": 0.0,
     }  # fmt: skip
-    assert cluster_tables.moves(now, before, far)[1] == {"cluster": 1, "moved": None, "size": None, "hours": None}
+    assert tables.moves(now, before, far)[1] == {"cluster": 1, "moved": None, "size": None, "hours": None}
 
 
 def test_places_move_by_kilometres_along_the_ground() -> None:
@@ -165,10 +165,10 @@ POINTS = {
 
 
 def test_axes_of_the_plots_have_titles_with_units() -> None:
-    drawn = json.dumps(cluster_charts.scatter(POINTS, [0, 11], ("device age (months)", "hours")).to_dict())
+    drawn = json.dumps(plots.scatter(POINTS, [0, 11], ("device age (months)", "hours")).to_dict())
     assert '"title": "device age (months)"' in drawn
     assert '"title": "hours"' in drawn
-    drawn = json.dumps(cluster_charts.earth(POINTS, [0, 11]).to_dict())
+    drawn = json.dumps(plots.earth(POINTS, [0, 11]).to_dict())
     assert "longitude (\\u00b0)" in drawn
     assert "latitude (\\u00b0)" in drawn
-    assert "size (training rows)" in json.dumps(cluster_charts.sizes([cluster(0, 1), cluster(11, 0)]).to_dict())
+    assert "size (training rows)" in json.dumps(plots.sizes([cluster(0, 1), cluster(11, 0)]).to_dict())

@@ -17,14 +17,14 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser import chromium, visiting
 from tests.console_run import Addresses, consoled, written
 from tests.serving_run import DOCUMENT, PROFILE, TEXT, new_run, routes_document, scorer_of, scorer_path, seal, trained
-from tidemill.console import words
+from tidemill.console import formatting
 from tidemill.console.pages.try_it import ROUTES
-from tidemill.run import Run
+from tidemill.run.folder import Run
 from tidemill.scoring.als import packed
 from tidemill.scoring.storage import write
 
 HOSTILE = "![x](http://127.0.0.1:1/p.png) <img src=x onerror=1> [a](javascript:1) $x$ **b** :material/star: :red[c]"
-LETTERS = re.compile(f"{words.JOINER}?".join(map(re.escape, HOSTILE)))
+LETTERS = re.compile(f"{formatting.JOINER}?".join(map(re.escape, HOSTILE)))
 MADE = ", ".join(  # what Markdown or HTML would make of it
     [
         "img[src*='127.0.0.1:1']",

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from tests.serving_run import COUNT, HOURS, KIND, NOTE, ON, api_of, new_run, routes_document
-from tidemill.console import asking, forms, openapi_forms, widgets, words
-from tidemill.console.forms import Field
-from tidemill.console.openapi_forms import Operation
-from tidemill.run import open_run
+from tidemill.api.documents import route as route_document
+from tidemill.api.inputs import property_of
+from tidemill.console import formatting
+from tidemill.console.forms import fields, request, route_fields, widgets
+from tidemill.console.forms.fields import Field
+from tidemill.console.forms.route_fields import Operation
+from tidemill.pipeline import load
+from tidemill.run.folder import open_run
 from tidemill.scoring import Feature
-from tidemill.serving.documents import route as route_document
-from tidemill.serving.inputs import property_of
-from tidemill.spec import load
 
 READY = ("amazon-sales", "denver-crime", "dutch-electricity", "movie-ratings", "price-paid", "smart-home")
 UNSEEN: dict[str, Any] = {"categories": None, "minimum": None, "maximum": None, "example": None}
@@ -27,7 +28,7 @@ COLUMNS: list[Any] = [
 
 
 def field(one: dict[str, Any], **changes: Any) -> Field:
-    return forms.field(one | changes)
+    return fields.field(one | changes)
 
 
 # --- a model's fields -------------------------------------------------------------------------------------------------
@@ -35,7 +36,7 @@ def field(one: dict[str, Any], **changes: Any) -> Field:
 
 def test_a_field_has_what_training_saw() -> None:
     """In the model's order: a choice of categories, ranges as help, an example in each."""
-    kind, hours, count, on = forms.fields({"inputs": [KIND, HOURS | {"unit": "hours/day"}, COUNT, ON]})
+    kind, hours, count, on = fields.fields({"inputs": [KIND, HOURS | {"unit": "hours/day"}, COUNT, ON]})
     assert kind == Field(
         "kind", "kind", "string", "lamp", ("lamp", "fan"), None, "Seen: 2 different. Another may be typed."
     )
@@ -108,18 +109,18 @@ def test_a_whole_number_stays_within_what_a_browser_holds() -> None:
 
 
 def test_a_row_has_the_kinds_of_the_columns_and_leaves_out_what_is_empty() -> None:
-    asked = forms.fields({"inputs": [KIND, HOURS, COUNT, ON]})
-    row = forms.row(asked, {"kind": "", "hours": 2, "count": 3.0, "on": False})
+    asked = fields.fields({"inputs": [KIND, HOURS, COUNT, ON]})
+    row = fields.row(asked, {"kind": "", "hours": 2, "count": 3.0, "on": False})
     assert row == {"kind": "", "hours": 2.0, "count": 3, "on": False}
     assert [type(one) for one in row.values()] == [str, float, int, bool]
-    assert forms.row(asked, {"kind": None, "hours": None}) == {}
+    assert fields.row(asked, {"kind": None, "hours": None}) == {}
 
 
 def test_a_text_stands_in_markdown_as_it_is() -> None:
-    assert words.plain("a*b_c [d](e) &lt;") == r"a\*b_c \[d\](e) \&lt;"
-    assert words.plain("device age (months)") == "device age (months)"
-    assert words.plain("__a__ -> b-c -- d") == r"\_\_a\_\_ \-\> b-c \-\- d"
-    assert [words.plain(text) for text in ("1. a", "12) a", "- a", "+ a", "# a", "2.5")] == [
+    assert formatting.plain("a*b_c [d](e) &lt;") == r"a\*b_c \[d\](e) \&lt;"
+    assert formatting.plain("device age (months)") == "device age (months)"
+    assert formatting.plain("__a__ -> b-c -- d") == r"\_\_a\_\_ \-\> b-c \-\- d"
+    assert [formatting.plain(text) for text in ("1. a", "12) a", "- a", "+ a", "# a", "2.5")] == [
         r"1\. a",
         r"12\) a",
         r"\- a",
@@ -143,7 +144,7 @@ def test_a_text_stands_in_markdown_as_it_is() -> None:
 )
 def test_a_text_is_no_icon_and_no_link(text: str, shown: str) -> None:
     """What Streamlit looks for after Markdown was read is broken by a sign that is not seen."""
-    assert words.plain(text).replace("\\", "") == shown.replace("|", words.JOINER)
+    assert formatting.plain(text).replace("\\", "") == shown.replace("|", formatting.JOINER)
 
 
 def test_a_category_stands_in_a_description_as_it_is() -> None:
@@ -151,20 +152,20 @@ def test_a_category_stands_in_a_description_as_it_is() -> None:
     feature = Feature("kind", "string", ("![x](http://a/b) <c>", "a_b"))
     described = property_of("string", feature)
     assert described["description"] == r"In training: \!\[x\](http://a/b) \<c\>, a\_b"
-    one = openapi_forms.field_of("kind", described, True, described["description"], None, {})
+    one = route_fields.field_of("kind", described, True, described["description"], None, {})
     assert one.help == "In training: ![x](http://a/b) <c>, a_b"
 
 
 def test_what_stands_at_the_head_of_a_table() -> None:
-    assert asking.column_titles(COLUMNS) == {"age": "device age (months)", "kind": "kind"}
-    assert [asking.title(COLUMNS, one) for one in ("age", "kind", "other")] == ["device age", "kind", "other"]
-    assert [asking.units(COLUMNS, one) for one in ("age", "kind", "other", None)] == ["months", None, None, None]
+    assert request.column_titles(COLUMNS) == {"age": "device age (months)", "kind": "kind"}
+    assert [request.title(COLUMNS, one) for one in ("age", "kind", "other")] == ["device age", "kind", "other"]
+    assert [request.units(COLUMNS, one) for one in ("age", "kind", "other", None)] == ["months", None, None, None]
 
 
 def test_an_example_that_is_not_given_is_nothing() -> None:
-    assert asking.example({"examples": {"user": 0, "key": None}}, "user") == "0"
-    assert asking.example({"examples": {"user": 0, "key": None}}, "key") == ""
-    assert asking.example({"examples": None}, "text") == ""
+    assert request.example({"examples": {"user": 0, "key": None}}, "user") == "0"
+    assert request.example({"examples": {"user": 0, "key": None}}, "key") == ""
+    assert request.example({"examples": None}, "text") == ""
 
 
 def test_choices_of_a_widget() -> None:
@@ -179,7 +180,7 @@ def operations(run: Any) -> list[Operation]:
     """The run's declared routes as its own OpenAPI document tells of them."""
     with api_of(run) as client:
         document = client.get("/openapi.json").json()
-    return openapi_forms.operations([route_document(one) for one in run.pipeline.routes], document)
+    return route_fields.operations([route_document(one) for one in run.pipeline.routes], document)
 
 
 def examples(one: Operation) -> dict[str, Any]:
@@ -199,7 +200,7 @@ def test_every_route_of_the_ready_pipelines_makes_a_whole_request(name: str, tmp
         found = operations(run)
         assert len(found) == len(run.pipeline.routes)
         for one in found:
-            request = openapi_forms.request(one, examples(one))
+            request = route_fields.request(one, examples(one))
             parts = {"query": request.query, "json": request.document or {}, "form": request.form or {}}
             for place, sent in parts.items():
                 assert set(sent) == {asked.field.name for asked in one.asked if asked.place == place}, one.name
@@ -220,9 +221,9 @@ def test_a_route_is_asked_in_its_path_its_query_and_its_body(tmp_path: Path) -> 
     finally:
         run.close()
     values = {"generation": "1", "hours": 2.0, "count": 3}
-    request = openapi_forms.request(form, values)
+    request = route_fields.request(form, values)
     assert (request.path, request.form, request.document) == ("/size/1", {"hours": 2.0, "count": 3}, None)
-    request = openapi_forms.request(json, values)
+    request = route_fields.request(json, values)
     assert (request.path, request.form, request.document) == ("/sizes/1", None, {"hours": 2.0, "count": 3})
 
 
@@ -233,7 +234,7 @@ def operation(parameters: list[Any], body: Any = None) -> Operation:
         {"method": "POST", "path": "/r/{name}", "description": None},
         {"method": "GET", "path": "/gone"},
     ]
-    (found,) = openapi_forms.operations(routes, document)
+    (found,) = route_fields.operations(routes, document)
     return found
 
 
@@ -263,7 +264,7 @@ def test_references_and_alternatives_are_followed() -> None:
         "row": ("json", "json", '{"x": 1.5}'),
         "sort": ("json", "bool", None),
     }
-    request = openapi_forms.request(found, {one.field.name: one.field.default for one in found.asked})
+    request = route_fields.request(found, {one.field.name: one.field.default for one in found.asked})
     assert request.path == "/r/a%2Fb%20c"
     assert (request.query, request.document) == ({"top": 5}, {"row": {"x": 1.5}})
 
@@ -271,7 +272,7 @@ def test_references_and_alternatives_are_followed() -> None:
 def test_what_is_no_json_is_named() -> None:
     found = operation([NAME, TOP], BODY)
     with pytest.raises(ValueError, match="row is no JSON"):
-        openapi_forms.request(found, {"name": "a", "row": "{"})
+        route_fields.request(found, {"name": "a", "row": "{"})
 
 
 def test_a_body_of_another_kind_has_no_fields() -> None:

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 from tests.serving_run import SEARCHING, TEXT, api_of, new_run, publish, routes_document, seal, wait_for_generation
+from tidemill.api.examples import Examples
+from tidemill.api.models.registry import Live
+from tidemill.api.routers.items import Items, folded
 from tidemill.scoring.als import AlsScorer, packed
 from tidemill.scoring.storage import Stored
-from tidemill.serving.examples import Examples
-from tidemill.serving.items import Items, folded
-from tidemill.serving.live import Live
 
 FILMS = {
     1: ("Heat (1995)", "Action|Crime"),

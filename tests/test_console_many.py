@@ -11,7 +11,7 @@ import pytest
 
 from tests.many_run import many_run, statements
 from tests.serving_run import api_of
-from tidemill.run import Run
+from tidemill.run.folder import Run
 
 MANY = 1000
 MOST_BYTES = 128 * 1024

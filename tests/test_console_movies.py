@@ -13,8 +13,8 @@ from pyspark.sql import SparkSession
 from tests.browser import PHONE, WIDE, chromium, visiting
 from tests.console_run import Addresses, consoled
 from tests.pipeline_run import streamed
-from tidemill.run import Run
-from tidemill.stage import Stage
+from tidemill.run.folder import Run
+from tidemill.run.stage import Stage
 from tidemill.training.trainer import work
 
 pytestmark = pytest.mark.timeout(900)  # with its part of the machine only

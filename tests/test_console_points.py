@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.serving_run import api_of, new_run, publish, seal
-from tidemill.batches.files import ROW_GROUP
-from tidemill.catalog import Generation
-from tidemill.run import Run
-from tidemill.serving.batch_rows import chosen, evenly, page, spread
-from tidemill.serving.points import MOST_BATCHES, sample, shares
+from tidemill.api.routers.points import MOST_BATCHES, sample, shares
+from tidemill.api.rows.batch_rows import chosen, evenly, page, spread
+from tidemill.collector.batch_file import ROW_GROUP
+from tidemill.run.catalog import Generation
+from tidemill.run.folder import Run
 
 
 @pytest.fixture(params=["parquet", "csv"])
@@ -70,7 +70,7 @@ def test_a_large_generation_is_sampled_evenly(run: Run, monkeypatch: pytest.Monk
         opened.append(batch.batch)
         return spread(run, batch, *rest)
 
-    monkeypatch.setattr("tidemill.serving.points.spread", watched)
+    monkeypatch.setattr("tidemill.api.routers.points.spread", watched)
     generation = Generation(1, "published", tuple(range(1, 41)), 400)
     table = sample(run, generation, ["id"], 80)
     assert (len(opened), len(table)) == (MOST_BATCHES, 80)
@@ -183,7 +183,7 @@ def test_a_generation_is_sampled_once(run: Run, monkeypatch: pytest.MonkeyPatch)
         opened.append(batch.batch)
         return spread(run, batch, *rest)
 
-    monkeypatch.setattr("tidemill.serving.points.spread", watched)
+    monkeypatch.setattr("tidemill.api.routers.points.spread", watched)
     publish(run, 1, [1, 2])
     with api_of(run) as client:
         found = [points(client, x="hours", y="id", limit=limit)["columns"]["y"] for limit in (4, 10, 5000)]

@@ -15,14 +15,14 @@ import pytest
 
 from tests.serving_run import DOCUMENT, ROW, api_of, new_run, seal
 from tests.support import wait_for
-from tidemill.batches.files import Draft
-from tidemill.catalog import Decision, SideTable, SourceState, Span
-from tidemill.rejects import Rejects
-from tidemill.rows import arrow_schema
-from tidemill.run import Run
-from tidemill.serving.app import MOST_READING
-from tidemill.serving.reject_lines import APART, MOST_COUNTED, RejectLines, counted, marks, parsed
-from tidemill.serving.rejected import Place, some
+from tidemill.api.app import MOST_READING
+from tidemill.api.rows.reject_lines import APART, MOST_COUNTED, RejectLines, counted, marks, parsed
+from tidemill.api.rows.rejected import Place, some
+from tidemill.collector.batch_file import Draft
+from tidemill.kafka.codec import arrow_schema
+from tidemill.run.catalog import Decision, SideTable, SourceState, Span
+from tidemill.run.folder import Run
+from tidemill.run.rejects import Rejects
 
 SEVEN = [{"id": number, "note": 'a "quoted", text\nover lines'} for number in range(7)]
 
@@ -194,7 +194,7 @@ def test_a_page_is_found_without_reading_those_before_it(tmp_path: Path, monkeyp
         seen.append(len(found))
         return found
 
-    monkeypatch.setattr("tidemill.serving.reject_lines.parsed", watched)
+    monkeypatch.setattr("tidemill.api.rows.reject_lines.parsed", watched)
     for name, work in (("marks", marks), ("counted", counted)):
 
         def noted(file: BinaryIO, name: str = name, work: Any = work) -> Any:
@@ -221,9 +221,9 @@ def test_marks_are_where_lines_begin(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Wherever blocks end, a mark is at the beginning of its line."""
     content = b"".join(b"%d\n" % one for one in range(400))
     (tmp_path / "lines").write_bytes(content)
-    monkeypatch.setattr("tidemill.serving.reject_lines.APART", 7)
+    monkeypatch.setattr("tidemill.api.rows.reject_lines.APART", 7)
     for size in (1, 2, 3, 64, 2**20):
-        monkeypatch.setattr("tidemill.serving.reject_lines.BLOCK", size)
+        monkeypatch.setattr("tidemill.api.rows.reject_lines.BLOCK", size)
         with (tmp_path / "lines").open("rb") as file:
             found = marks(file)
         assert [int(content[place:].split(b"\n")[0]) for place in found] == list(range(0, 400, 7))
@@ -238,7 +238,7 @@ def test_slow_readers_hold_up_nobody_else(rejecting: Run, api: httpx.Client, mon
         assert go_on.wait(30)
         return {}
 
-    monkeypatch.setattr("tidemill.serving.rejected.some", slow)
+    monkeypatch.setattr("tidemill.api.rows.rejected.some", slow)
     with ThreadPoolExecutor(50) as pool:
         try:
             asked = [pool.submit(api.get, "/rejects/source") for _ in range(50)]

@@ -24,8 +24,8 @@ from tests.many_run import many_document, many_run
 from tests.support import wait_for
 from tests.up_run import COMMAND, Up
 from tidemill.console.paging import PAGE
-from tidemill.run import Run
-from tidemill.supervisor import MOST_RESTARTS
+from tidemill.process.supervisor import MOST_RESTARTS
+from tidemill.run.folder import Run
 
 KEY = "correct-horse-battery-staple"
 

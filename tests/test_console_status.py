@@ -12,11 +12,11 @@ import sqlalchemy as sa
 
 from tests.serving_run import api_of, new_run, publish, seal
 from tests.support import wait_for
-from tidemill.catalog import SourceState, Stage
-from tidemill.locks import locked
-from tidemill.run import Run
-from tidemill.serving import run_status
-from tidemill.serving.live import Live
+from tidemill.api import run_status
+from tidemill.api.models.registry import Live
+from tidemill.run.catalog import SourceState, StageStatus
+from tidemill.run.folder import Run
+from tidemill.run.locks import locked
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 
 def say(run: Run, name: str, state: str, **counters: object) -> None:
-    run.catalog.save_stage(Stage(name, state, os.getpid(), counters=counters))  # type: ignore[arg-type]  # one of them
+    run.catalog.save_stage(StageStatus(name, state, os.getpid(), counters=counters))  # type: ignore[arg-type]  # one of them
 
 
 def status(client: httpx.Client) -> dict[str, object]:
@@ -123,7 +123,7 @@ def test_a_stage_that_is_gone_has_failed(run: Run) -> None:
 def test_no_answer_names_the_run_folder(run: Run) -> None:
     """What failed is told without the run folder's place on this machine."""
     error = {"code": "disk", "message": f"{run.folder}/batches is full", "hint": f"see {run.logs}/collector.log"}
-    run.catalog.save_stage(Stage("collector", "failed", 1, error=error))
+    run.catalog.save_stage(StageStatus("collector", "failed", 1, error=error))
     with api_of(run) as client:
         for path in ("/status", "/health"):
             text = client.get(path).text
@@ -149,7 +149,7 @@ def test_a_stage_that_has_just_ended_has_not_failed(run: Run, monkeypatch: pytes
     live = Live(run)
     whole = Run.at_work
 
-    def ended(one: Run, word: Stage) -> bool:
+    def ended(one: Run, word: StageStatus) -> bool:
         monkeypatch.setattr(Run, "at_work", whole)
         say(run, "trainer", "done")
         return False

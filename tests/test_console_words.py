@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tidemill.console import charts, words
+from tidemill.console import charts, formatting
 from tidemill.console.pages import data, generations, stream
 from tidemill.console.paging import Page, newest_first
 from tidemill.console.shell import seen_from
@@ -18,8 +18,8 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, words.NONE),
-        (float("nan"), words.NONE),
+        (None, formatting.NONE),
+        (float("nan"), formatting.NONE),
         (0, "0"),
         (-1801, "-1,801"),
         (1801.0, "1,801"),
@@ -35,35 +35,46 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 )
 def test_numbers(value: float | None, text: str) -> None:
     """Commas between thousands, four significant digits, no zeros behind; what is not known is a dash."""
-    assert words.number(value) == text
+    assert formatting.number(value) == text
 
 
 def test_rates_shares_and_counts() -> None:
     """Units are always there; slow rates have a digit behind the point."""
-    assert [words.rate(one) for one in (None, 0.0, 0.25, 9.94, 1234.6)] == [
-        f"{words.NONE} rows/s",
+    assert [formatting.rate(one) for one in (None, 0.0, 0.25, 9.94, 1234.6)] == [
+        f"{formatting.NONE} rows/s",
         "0 rows/s",
         "0.2 rows/s",
         "9.9 rows/s",
         "1,235 rows/s",
     ]
-    assert [words.share(one) for one in (None, 0.0, 0.3771)] == [words.NONE, "0.0 %", "37.7 %"]
-    assert [words.counted(one, "batch", "batches") for one in (0, 1, 1801)] == ["0 batches", "1 batch", "1,801 batches"]
+    assert [formatting.share(one) for one in (None, 0.0, 0.3771)] == [formatting.NONE, "0.0 %", "37.7 %"]
+    assert [formatting.counted(one, "batch", "batches") for one in (0, 1, 1801)] == [
+        "0 batches",
+        "1 batch",
+        "1,801 batches",
+    ]
 
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(None, words.NONE), (0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (999_499, "999 kB"), (999_500, "1 MB")],
+    [
+        (None, formatting.NONE),
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1 MB"),
+    ],
 )
 def test_sizes(count: int | None, text: str) -> None:
     """Bytes go to the next unit before they would be written with four digits."""
-    assert words.size(count) == text
+    assert formatting.size(count) == text
 
 
 @pytest.mark.parametrize(
     ("length", "text"),
     [
-        (None, words.NONE),
+        (None, formatting.NONE),
         (0.04, "0.0 s"),
         (9.96, "10 s"),
         (59.7, "1 min 0 s"),
@@ -74,47 +85,47 @@ def test_sizes(count: int | None, text: str) -> None:
 )
 def test_lengths_of_time(length: float | None, text: str) -> None:
     """A length of time is told in its two largest units, and never as sixty of one."""
-    assert words.seconds(length) == text
+    assert formatting.seconds(length) == text
 
 
 def test_moments_and_ages() -> None:
     """Times are in UTC, whatever zone they come in; a clock that is ahead makes no negative age."""
-    assert words.moment("2026-01-02T05:04:05.678+02:00") == "2026-01-02 03:04:05 UTC"
-    assert words.moment(None) == words.NONE
+    assert formatting.moment("2026-01-02T05:04:05.678+02:00") == "2026-01-02 03:04:05 UTC"
+    assert formatting.moment(None) == formatting.NONE
     stamps = ("2026-01-02T03:04:02.500Z", "2026-01-02T03:04:09Z", "2026-01-01T02:04:05Z", None)
-    assert [words.age(one, NOW) for one in stamps] == ["2 s ago", "0 s ago", "1 d 1 h ago", words.NONE]
+    assert [formatting.age(one, NOW) for one in stamps] == ["2 s ago", "0 s ago", "1 d 1 h ago", formatting.NONE]
 
 
 def test_names() -> None:
     """A sum is shortened; batches are told by the ends of each run of numbers."""
-    assert words.short_sha("6b32b9bcfd35ae17") == "6b32b9bcfd35…"
-    assert words.batches([3, 1, 2, 7]) == "1-3, 7"
-    assert words.batches([]) == words.NONE
-    assert words.cut("idle") == "idle: the stream was silent"
+    assert formatting.short_sha("6b32b9bcfd35ae17") == "6b32b9bcfd35…"
+    assert formatting.batches([3, 1, 2, 7]) == "1-3, 7"
+    assert formatting.batches([]) == formatting.NONE
+    assert formatting.cut("idle") == "idle: the stream was silent"
 
 
 def test_metrics_are_spelt_out_with_the_better_direction() -> None:
     """A metric says which way is better, and a change whether it went that way."""
-    assert words.metric("rmse") == "root mean squared error (lower is better)"
-    assert words.metric("of_their_own") == "of their own"
-    assert words.change("rmse", 1.5, 1.25) == "-0.25, better"
-    assert words.change("accuracy", 0.75, 0.5) == "-0.25, worse"
-    assert words.change("cold_rows", 1, 3) == "+2"
-    assert words.change("auc", 0.5, 0.5) == "the same"
-    assert words.change("auc", None, 0.5) == words.NONE
+    assert formatting.metric("rmse") == "root mean squared error (lower is better)"
+    assert formatting.metric("of_their_own") == "of their own"
+    assert formatting.change("rmse", 1.5, 1.25) == "-0.25, better"
+    assert formatting.change("accuracy", 0.75, 0.5) == "-0.25, worse"
+    assert formatting.change("cold_rows", 1, 3) == "+2"
+    assert formatting.change("auc", 0.5, 0.5) == "the same"
+    assert formatting.change("auc", None, 0.5) == formatting.NONE
 
 
 def test_parity() -> None:
     """Parity is told in rows, with the greatest difference where there is one."""
     report = {"rows": 1000, "equal": 1000, "max_difference": 2e-15}
-    assert words.parity(report) == "1,000 of 1,000 rows equal, off by at most 2e-15"
-    assert words.parity({"rows": 3}) == "3 of 3 rows equal"
-    assert words.parity(None) == words.NONE
+    assert formatting.parity(report) == "1,000 of 1,000 rows equal, off by at most 2e-15"
+    assert formatting.parity({"rows": 3}) == "3 of 3 rows equal"
+    assert formatting.parity(None) == formatting.NONE
 
 
 def test_texts_of_others_are_shown_as_they_stand() -> None:
     """Nothing in a text of the API becomes Markdown, a formula or a colour."""
-    assert words.plain("*a* [b](c) $d$ :red[e]\n`f`") == r"\*a\* \[b\](c) \$d\$ \:red\[e\] \`f\`"
+    assert formatting.plain("*a* [b](c) $d$ :red[e]\n`f`") == r"\*a\* \[b\](c) \$d\$ \:red\[e\] \`f\`"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +184,7 @@ STATUS: dict[str, Any] = {
 def test_the_counts_of_a_run() -> None:
     """Every count has its rate or its meaning below it, also while nothing is known."""
     assert stream.row_counts(STATUS)[0] == ("Produced, of 5,403 rows", "2,000", "150 rows/s")
-    assert stream.row_counts(STATUS)[1] == ("Collected", "1,990", f"{words.NONE} rows/s")
+    assert stream.row_counts(STATUS)[1] == ("Collected", "1,990", f"{formatting.NONE} rows/s")
     assert stream.run_counts(STATUS)[2] == ("In training", "1", "generation 1, 1,801 rows")
     empty = STATUS | {"rows": dict.fromkeys(STATUS["rows"], 0) | {"source": None}, "training": None}
     assert stream.row_counts(empty)[3] == ("Rejected", "0", "0.0 % of all")
@@ -254,7 +265,7 @@ def test_rows_are_shown_with_units() -> None:
         "items": [{"hours": 2.5}, {"hours": None}],
     }
     title = r"hours (h)"
-    assert data.preview(found) == [{"row": "11", title: "2.5"}, {"row": "12", title: words.NONE}]
+    assert data.preview(found) == [{"row": "11", title: "2.5"}, {"row": "12", title: formatting.NONE}]
     assert data.preview_words(found) == "Rows 11 to 12 of 12."
     assert data.preview_words(found | {"items": []}) == "This batch has no rows."
 
@@ -263,7 +274,7 @@ def test_rejects_say_where_they_were() -> None:
     """A reject of the source has its line, one of the stream its offset."""
     assert data.reject_place({"line": 1234}) == "line 1,234"
     assert data.reject_place({"partition": 0, "offset": 7}) == "partition 0, offset 7"
-    assert data.reject_place({}) == words.NONE
+    assert data.reject_place({}) == formatting.NONE
     assert data.reject_row({"reason": "x", "line": 1, "row": {"a": 1}})["what came"] == r"\{'a'\: 1\}"
 
 
@@ -285,7 +296,7 @@ def test_a_curve_has_the_points_that_have_a_value() -> None:
 
 def test_a_curve_has_titles_units_and_no_forced_zero() -> None:
     """The axes are titled, and the values fill the height."""
-    chart = charts.curve(charts.curve_rows(POINTS, "auc"), words.metric("auc")).to_dict()
+    chart = charts.curve(charts.curve_rows(POINTS, "auc"), formatting.metric("auc")).to_dict()
     line = chart["layer"][1]["encoding"]
     assert line["y"]["axis"]["title"] == "area under the ROC curve (higher is better)"
     assert line["y"]["scale"] == {"zero": False}
@@ -332,5 +343,5 @@ def test_a_generation_that_is_not_published_says_so() -> None:
     failed = generation(1, 1.5) | {"state": "failed", "models": {}, "published_at": None, "error": "no rows"}
     row = generations.generation_row(failed, "size", ["rmse"])
     assert row["published"] == r"failed\: no rows"
-    assert row["parity with Spark"] == words.NONE
+    assert row["parity with Spark"] == formatting.NONE
     assert data.made_from(failed) == r"Generation 1 was made from batch 1\: 3 rows, failed."

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.batches.cutter import Cut, Cutter, Rules, part_boundaries
-from tidemill.spec import Batches
+from tidemill.collector.cutter import Cut, Cutter, Rules, part_boundaries
+from tidemill.pipeline import Batches
 
 
 def cut_up(cutter: Cutter, chunks: list[list[int]]) -> list[tuple[int, Cut]]:

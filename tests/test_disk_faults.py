@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 
 from tests.disk import Disk, ended, started
 from tests.support import wait_for
-from tidemill.batches.collector import recover
-from tidemill.catalog import FILE_NAME, Catalog, Decision, Sealed, Span, TrainedModel
+from tidemill.collector.collector import recover
 from tidemill.errors import CatalogError, TidemillError
-from tidemill.failpoints import VARIABLE
-from tidemill.files import sha256
-from tidemill.run import join_run, open_run
-from tidemill.spec import load
+from tidemill.pipeline import load
+from tidemill.run.catalog import FILE_NAME, Catalog, Decision, Sealed, Span, TrainedModel
+from tidemill.run.failpoints import VARIABLE
+from tidemill.run.files import sha256
+from tidemill.run.folder import join_run, open_run
 
 ROWS, BATCH = 60_000, 20_000
 HELD_SECONDS = 2.0
@@ -222,7 +222,7 @@ def test_a_catalog_that_another_process_holds_is_waited_for(tmp_path: Path, kafk
 def test_a_catalog_that_is_held_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the bound the error names the catalog and what to do, nothing of the commit is there, and it can be made
     again once the catalog is free."""
-    monkeypatch.setattr("tidemill.catalog.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("tidemill.run.catalog.BUSY_SECONDS", 0.2)
     catalog = Catalog(tmp_path / FILE_NAME)
     decision = Decision(1, "rows", (Span(0, 0, 9),))
     with held(catalog.path):

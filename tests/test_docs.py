@@ -10,12 +10,12 @@ import typer.main
 from pydantic import BaseModel
 
 from tests.support import ROOT
-from tidemill.cli import app
+from tidemill.api.app import create_app
+from tidemill.api.models.registry import Live
+from tidemill.cli.main import app
 from tidemill.errors import all_errors
-from tidemill.run import open_run
-from tidemill.serving.app import create_app
-from tidemill.serving.live import Live
-from tidemill.spec import Pipeline, bare, load, ready_pipelines
+from tidemill.pipeline import Pipeline, bare, load, ready_pipelines
+from tidemill.run.folder import open_run
 
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tidemill import doctor
-from tidemill.doctor import Finding, examine
-from tidemill.spec import load
-from tidemill.stream.jars import jars_folder
+from tidemill.cli import doctor
+from tidemill.cli.doctor import Finding, examine
+from tidemill.kafka.embedded.jars import jars_folder
+from tidemill.pipeline import load
 
 
 def found(name: str, findings: list[Finding]) -> Finding:

@@ -10,10 +10,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.support import ROOT
-from tidemill import spec
 from tidemill.errors import Fault
+from tidemill.pipeline import Raw, parse
 from tidemill.scoring import ROW_KINDS, SCORERS
-from tidemill.training.estimators import EXPORTABLE, estimator_class, estimators, model_faults, value_faults
+from tidemill.training.estimators.checks import EXPORTABLE, estimator_class, estimators, model_faults, value_faults
 from tidemill.training.export import EXPORTS
 
 COLUMNS = {
@@ -38,7 +38,7 @@ def faults(**model: Any) -> dict[str, Fault]:
         "batches": {"rows": 10},
         "models": {"m": {"features": ["size", "colour"], **model}},
     }
-    spec.parse(spec.Raw("tried", ROOT, raw))
+    parse(Raw("tried", ROOT, raw))
     found = model_faults(raw)
     return {fault.path.removeprefix("models.m."): fault for fault in found}
 
@@ -215,8 +215,8 @@ def test_the_kinds_are_those_of_pysparks_own_modules() -> None:
 def test_no_jvm_is_started() -> None:
     """Checking models needs no Java: it works where none can be found."""
     code = (
-        "from tidemill import spec; from tidemill.training.estimators import model_faults;"
-        "import pyspark; assert model_faults(spec.prepare('smart-home').values) == [];"
+        "from tidemill.pipeline import prepare; from tidemill.training.estimators.checks import model_faults;"
+        "import pyspark; assert model_faults(prepare('smart-home').values) == [];"
         "assert pyspark.SparkContext._gateway is None"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": "/nonexistent"}, cwd=ROOT, timeout=60)

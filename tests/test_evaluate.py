@@ -22,8 +22,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from tests.training_run import quiet_stage, real_rows, seal_all, smart_home, thirds
 from tidemill import scoring
-from tidemill.catalog import Generation
-from tidemill.run import Run
+from tidemill.run.catalog import Generation
+from tidemill.run.folder import Run
 from tidemill.training.trainer import work
 
 HELD = """pmod(xxhash64(UserID, DeviceType, UsageHoursPerDay, EnergyConsumption, UserPreferences,

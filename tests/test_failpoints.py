@@ -23,22 +23,22 @@ import pytest
 from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from pyspark.sql import SparkSession
 
-from tests.support import ROOT, SMART_HOME, assert_account_closed, make_topic, wait_for
+from tests.support import ROOT, SMART_HOME, assert_account_closed, new_topic, wait_for
 from tests.training_run import SMALL, seal_all, table_of
-from tidemill import failpoints
-from tidemill import kafka as kafka_module
-from tidemill.batches.collector import run_collector
-from tidemill.catalog import Batch, SourceState
+from tidemill.collector.collector import run_collector
 from tidemill.errors import InputError, PipelineInvalid, TopicError
-from tidemill.failpoints import FAILPOINTS, VARIABLE, Crash, Fault, failpoint, parse
-from tidemill.files import sha256
-from tidemill.kafka import Cluster
-from tidemill.run import Run, open_run
-from tidemill.spec import Loaded, load
-from tidemill.stage import Stage
-from tidemill.stream.log import Log
-from tidemill.stream.producer import messages, partition_of, run_producer
-from tidemill.stream.source import open_source
+from tidemill.kafka import client as kafka_module
+from tidemill.kafka.client import Cluster
+from tidemill.pipeline import Loaded, load
+from tidemill.producer.log import Log
+from tidemill.producer.producer import messages, partition_of, run_producer
+from tidemill.run import failpoints
+from tidemill.run.catalog import Batch, SourceState
+from tidemill.run.failpoints import FAILPOINTS, VARIABLE, Crash, Fault, failpoint, parse
+from tidemill.run.files import sha256
+from tidemill.run.folder import Run, open_run
+from tidemill.run.stage import Stage
+from tidemill.sources.source import open_source
 
 KILLED = -signal.SIGKILL
 IN_TIME = 90.0
@@ -165,7 +165,7 @@ class Written:
 
     def _write(self, run: Run) -> None:
         spec = run.pipeline.stream
-        topic = make_topic(kafka_module.reach(Cluster(self.kafka)), spec.topic, 2)
+        topic = new_topic(kafka_module.connect_admin(Cluster(self.kafka)), spec.topic, 2)
         chunks = [chunk.rows for chunk in open_source(run.pipeline, run.base).chunks()]
         rows = [one for chunk in chunks for many in messages(chunk, spec.key, 2, together=True) for one in many]
         with Log(Cluster(self.kafka), topic, run.marks(topic.id)) as log:
@@ -287,8 +287,8 @@ def test_a_topic_that_others_wrote_to_is_not_claimed(kafka: str, tmp_path: Path)
     """Only a topic to which nothing was ever committed is the run's to claim: not one with another writer's messages,
     nor one from which they were removed."""
     run = open_run(smart_home().loaded, tmp_path / "run")
-    admin = kafka_module.reach(Cluster(kafka))
-    topic = make_topic(admin, run.pipeline.stream.topic, 1)
+    admin = kafka_module.connect_admin(Cluster(kafka))
+    topic = new_topic(admin, run.pipeline.stream.topic, 1)
     producer = Producer({"bootstrap.servers": kafka})
     producer.produce(topic.name, value=b"theirs")
     assert producer.flush(10) == 0

@@ -11,10 +11,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.fitting import fit_one, frame
-from tidemill import spec
 from tidemill.errors import TrainingFailed
-from tidemill.rows import arrow_schema
-from tidemill.training.foresight import Extent, Verdict, foresee
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Model, Source
+from tidemill.training.preflight import Extent, Verdict, foresee
 
 FEATURES = ["x", "z"]
 
@@ -101,9 +101,9 @@ def model_of(case: Case) -> dict[str, Any]:
 def foreseen(
     columns: dict[str, str], rows: list[dict[str, Any]], extent: Extent = Extent.FIRST, **models: dict[str, Any]
 ) -> Verdict:
-    schema = spec.Source.model_validate({"path": "x.csv", "columns": columns}).schema_
+    schema = Source.model_validate({"path": "x.csv", "columns": columns}).schema_
     table = pa.Table.from_pylist(rows, schema=arrow_schema(schema))
-    return foresee({name: spec.Model.model_validate(one) for name, one in models.items()}, schema, table, extent)
+    return foresee({name: Model.model_validate(one) for name, one in models.items()}, schema, table, extent)
 
 
 def id_of(case: Case) -> str:

@@ -13,16 +13,16 @@ import pytest
 from confluent_kafka import Message, Producer
 
 from tests.source_run import CHUNK, ROWS, collect, lines, new_run, produce, sealed_ids, stop, topic_of, write_source
-from tests.support import make_topic
-from tidemill import kafka as kafka_module
-from tidemill.account import Account, total_digest
+from tests.support import new_topic
 from tidemill.errors import TopicError
-from tidemill.kafka import MOST_BYTES, Cluster, Topic
-from tidemill.marks import CLAIM, END, POSITION, Marks
-from tidemill.run import Run
-from tidemill.stage import Stage
-from tidemill.stream.log import committed
-from tidemill.stream.producer import run_producer
+from tidemill.kafka import client as kafka_module
+from tidemill.kafka.client import MOST_BYTES, Cluster, Topic
+from tidemill.producer.log import committed
+from tidemill.producer.producer import run_producer
+from tidemill.run.catalog.account import Account, total_digest
+from tidemill.run.folder import Run
+from tidemill.run.marks import CLAIM, END, POSITION, Marks
+from tidemill.run.stage import Stage
 
 MIB = 2**20
 FAR = 10**9
@@ -189,7 +189,7 @@ def test_a_claim_in_the_runs_name(kafka: str, tmp_path: Path, mac: str | None) -
     path = tmp_path / "data.csv"
     write_source(path, lines(rows=10))
     run = new_run(tmp_path / "run", path)
-    topic = make_topic(kafka_module.reach(Cluster(kafka)), run.pipeline.stream.topic, 1)
+    topic = new_topic(kafka_module.connect_admin(Cluster(kafka)), run.pipeline.stream.topic, 1)
     stranger = Stranger(kafka, topic)
     stranger.write(0, None, [(CLAIM, json.dumps({"run": run.id, "mac": mac}).encode())])
     with pytest.raises(TopicError, match="holds another run's data"):

@@ -19,13 +19,13 @@ from pyspark.sql import SparkSession
 from tests.serving_run import new_run, publish, seal
 from tests.support import ROOT
 from tests.training_run import quiet_stage, seal_all, table_of
-from tidemill.batches.collector import recover
-from tidemill.catalog import FILE_NAME, Catalog, Decision, Recorded, Span, TrainedModel
+from tidemill.collector.collector import recover
 from tidemill.errors import CatalogError
-from tidemill.files import sha256, temporary
-from tidemill.inventory import Inventory, judge, take_inventory
-from tidemill.run import Run, existing_run, for_removal, open_run
-from tidemill.spec import Loaded, load
+from tidemill.pipeline import Loaded, load
+from tidemill.run.catalog import FILE_NAME, Catalog, Decision, Recorded, Span, TrainedModel
+from tidemill.run.files import sha256, temporary
+from tidemill.run.folder import Run, existing_run, for_removal, open_run
+from tidemill.run.inventory import Inventory, judge, take_inventory
 from tidemill.training.trainer import Trainer
 
 # --- judging --------------------------------------------------------------------------------------------------------

@@ -13,8 +13,18 @@ import pytest
 
 from tests.support import wait_for
 from tidemill.errors import JarsMissing
-from tidemill.files import cache_folder
-from tidemill.stream.jars import KAFKA, WANTED, faults, install, jars_folder, kafka_jars, proxy_options, sums, useful
+from tidemill.kafka.embedded.jars import (
+    KAFKA,
+    WANTED,
+    faults,
+    install,
+    jars_folder,
+    kafka_jars,
+    proxy_options,
+    sums,
+    useful,
+)
+from tidemill.run.files import cache_folder
 
 FETCH = """
 from tidemill.stream.jars import kafka_jars

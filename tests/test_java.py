@@ -14,7 +14,7 @@ from tests.support import ROOT
 from tidemill import java as module
 from tidemill.errors import JavaMissing
 from tidemill.java import ask, environment, find_java, major
-from tidemill.stream.broker import EmbeddedBroker
+from tidemill.kafka.embedded.broker import EmbeddedBroker
 
 SPARK = """
 from pyspark.sql import SparkSession

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import wait_for
 from tidemill.errors import BackupError
-from tidemill.kafka_copy import copy_start, names, open_all, standing_still, stands_still, state_in
+from tidemill.kafka.embedded.copy import copy_start, names, open_all, standing_still, stands_still, state_in
 
 # Threads of which each writes to a file of its own, and which take turns: no file is ever a byte ahead of the one
 # before it by more than one.

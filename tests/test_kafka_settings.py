@@ -8,12 +8,12 @@ import pytest
 
 from tests.support import ROOT
 from tests.training_run import run_of
-from tidemill import kafka as kafka_module
 from tidemill.errors import BootstrapError, PipelineInvalid
-from tidemill.run import Run
-from tidemill.spec import Raw, parse
-from tidemill.spec.kafka_settings import ALLOWED, REASONS
-from tidemill.stopping import Stop
+from tidemill.kafka import client as kafka_module
+from tidemill.pipeline import Raw, parse
+from tidemill.pipeline.kafka_settings import ALLOWED, REASONS
+from tidemill.run.folder import Run
+from tidemill.run.stopping import Stop
 
 SECRET = "hunter2-hunter2"
 
@@ -35,7 +35,7 @@ def test_settings_reach_the_client(kafka: str, tmp_path: Path, monkeypatch: pyte
         tmp_path,
         **{"client.id": "mine", "sasl.password": {"env": "KAFKA_WORD"}, "sasl.username": {"file": "user.txt"}},
     )
-    cluster, admin = kafka_module.connect(run, kafka, Stop())
+    cluster, admin = kafka_module.connect_cluster(run, kafka, Stop())
     made = cluster.settings(group_id="g")
     assert (made["client.id"], made["sasl.password"], made["sasl.username"]) == ("mine", SECRET, "me")
     assert (made["bootstrap.servers"], made["group.id"]) == (kafka, "g")
@@ -48,7 +48,7 @@ def test_secrets_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("KAFKA_WORD", SECRET)
     run = a_run(tmp_path, **{"sasl.password": {"env": "KAFKA_WORD"}, "socket.timeout.ms": "x"})
     with pytest.raises(BootstrapError, match=r"socket\.timeout\.ms") as caught:
-        kafka_module.connect(run, "127.0.0.1:1", Stop())
+        kafka_module.connect_cluster(run, "127.0.0.1:1", Stop())
     assert SECRET not in str(caught.value.document())
     recorded = run.catalog.run()
     assert recorded is not None
@@ -59,7 +59,7 @@ def test_secrets_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_secret_that_is_not_there(tmp_path: Path, secret: dict[str, str], fault: str) -> None:
     """The error names the setting and the place where its secret was looked for."""
     with pytest.raises(BootstrapError, match=rf"sasl\.password: .*{fault}"):
-        kafka_module.connect(a_run(tmp_path, **{"sasl.password": secret}), "127.0.0.1:1", Stop())
+        kafka_module.connect_cluster(a_run(tmp_path, **{"sasl.password": secret}), "127.0.0.1:1", Stop())
 
 
 @pytest.mark.parametrize(

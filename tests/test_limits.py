@@ -14,8 +14,8 @@ import pytest
 
 from tests.serving_run import ROW, api_of, new_run, publish
 from tests.support import wait_for
-from tidemill.limits import Limits
-from tidemill.run import Run
+from tidemill.run.folder import Run
+from tidemill.web.limits import Limits
 
 KEY = "correct-horse-battery-staple"
 MOST = Limits().head_bytes

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tidemill.catalog import Decision, Sealed, SourceState, Span, TrainedModel
-from tidemill.lines import Lines
-from tidemill.run import Run, open_run
-from tidemill.spec import load
-from tidemill.supervisor import Supervisor
+from tidemill.cli.lines import Lines
+from tidemill.pipeline import load
+from tidemill.process.supervisor import Supervisor
+from tidemill.run.catalog import Decision, Sealed, SourceState, Span, TrainedModel
+from tidemill.run.folder import Run, open_run
 
 
 def said(console: Console) -> list[str]:

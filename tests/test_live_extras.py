@@ -13,12 +13,12 @@ import pytest
 from anyio import to_thread
 
 from tests.serving_run import new_run, publish, scorer_path, seal
+from tidemill.api import health
+from tidemill.api.models import registry as live_module
+from tidemill.api.models.registry import Live, Served, unpublished
+from tidemill.api.rows.generation_rows import GenerationRows
 from tidemill.errors import CatalogError, NotReady
-from tidemill.run import Run
-from tidemill.serving import health
-from tidemill.serving import live as live_module
-from tidemill.serving.generation_rows import GenerationRows
-from tidemill.serving.live import Live, Served, unpublished
+from tidemill.run.folder import Run
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from tests.many_run import statements
 from tests.serving_run import api_of, new_run, publish, seal, trained, wait_for_generation
-from tidemill import catalog as tables
-from tidemill.catalog import Generation
-from tidemill.run import Run
-from tidemill.serving.live import Live
+from tidemill.api.models.registry import Live
+from tidemill.run import catalog as tables
+from tidemill.run.catalog import Generation
+from tidemill.run.folder import Run
 
 MANY = 10_000
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tidemill import locks
 from tidemill.errors import DiskError, RunBusy
-from tidemill.locks import lock_holder, locked
-from tidemill.run import existing_run, open_run
-from tidemill.spec import load
+from tidemill.pipeline import load
+from tidemill.run import locks
+from tidemill.run.folder import existing_run, open_run
+from tidemill.run.locks import lock_holder, locked
 
 HOLD = """
 import pathlib, sys
@@ -88,6 +88,6 @@ def test_a_lock_that_cannot_be_used(use: object, tmp_path: Path) -> None:
 
 def test_a_download_is_waited_for_longer() -> None:
     """Another process may fetch Kafka's jars for as long as that may take."""
-    from tidemill.stream.jars import FETCH_SECONDS, LOCK_SECONDS
+    from tidemill.kafka.embedded.jars import FETCH_SECONDS, LOCK_SECONDS
 
     assert LOCK_SECONDS > FETCH_SECONDS > locks.PATIENCE_SECONDS

@@ -19,15 +19,15 @@ from tests.source_run import ROWS as SOURCE_ROWS
 from tests.source_run import collect as collect_all
 from tests.source_run import sealed_ids as ids_of_batches
 from tests.test_failpoints import Pipeline, assert_whole, collect, known, sealed_ids, smart_home, user_ids
-from tidemill import failpoints
-from tidemill.batches.collector import run_collector
+from tidemill.collector.collector import run_collector
 from tidemill.errors import LogLost, SourceError
-from tidemill.failpoints import Crash, parse
-from tidemill.run import Run, open_run
-from tidemill.stage import Stage
-from tidemill.stream import log as log_module
-from tidemill.stream.broker import EmbeddedBroker
-from tidemill.stream.producer import partition_of, run_producer
+from tidemill.kafka.embedded.broker import EmbeddedBroker
+from tidemill.producer import log as log_module
+from tidemill.producer.producer import partition_of, run_producer
+from tidemill.run import failpoints
+from tidemill.run.failpoints import Crash, parse
+from tidemill.run.folder import Run, open_run
+from tidemill.run.stage import Stage
 
 HEAD = struct.Struct(">qiibIhi")  # offset, length, leader's epoch, magic, checksum, attributes, last offset's distance
 LENGTH_AND_OFFSET = 12

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from tidemill import files, stage
-from tidemill.files import roll
-from tidemill.run import open_run
-from tidemill.spec import load
-from tidemill.stage import LogFile
-from tidemill.supervisor import Supervisor
-from tidemill.training import spark as sparks
+from tidemill.pipeline import load
+from tidemill.process.supervisor import Supervisor
+from tidemill.run import files, stage
+from tidemill.run.files import roll
+from tidemill.run.folder import open_run
+from tidemill.run.stage import LogFile
+from tidemill.training import session as sparks
 
 MOST = 4000
 LINES = 2000

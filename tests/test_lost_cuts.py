@@ -13,14 +13,14 @@ import pytest
 
 from tests.memory_log import HandClock, MemoryLog, MemoryReader
 from tests.test_collector_model import LOADED, arm
-from tidemill.account import Account
-from tidemill.batches.collector import recover, take_up
-from tidemill.batches.cutter import Rules
-from tidemill.catalog import save_accounts
-from tidemill.failpoints import Crash
-from tidemill.inventory import take_inventory
-from tidemill.run import Run, open_run
-from tidemill.stage import Stage
+from tidemill.collector.collector import recover, take_up
+from tidemill.collector.cutter import Rules
+from tidemill.run.catalog import save_accounts
+from tidemill.run.catalog.account import Account
+from tidemill.run.failpoints import Crash
+from tidemill.run.folder import Run, open_run
+from tidemill.run.inventory import take_inventory
+from tidemill.run.stage import Stage
 
 ROWS = 3
 BROKEN = b"no row"

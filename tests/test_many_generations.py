@@ -11,13 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from tests.training_run import quiet_stage, run_of
-from tidemill import catalog
-from tidemill.catalog import TrainedModel
 from tidemill.errors import TrainingFailed
-from tidemill.run import Run
-from tidemill.status import status
+from tidemill.process.up import refuse_failed, stages_needed
+from tidemill.run import catalog
+from tidemill.run.catalog import TrainedModel
+from tidemill.run.folder import Run
+from tidemill.run.progress.status import status
 from tidemill.training.trainer import Trainer
-from tidemill.up import refuse_failed, stages_needed
 
 MANY = 10_000
 BOUND_SECONDS = 0.3

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.account import BLOCK_BYTES, Account, total_digest
-from tidemill.marks import CLAIM, END, MOST_BYTES, POSITION, Kind, Marks
+from tidemill.run.catalog.account import BLOCK_BYTES, Account, total_digest
+from tidemill.run.marks import CLAIM, END, MOST_BYTES, POSITION, Kind, Marks
 
 RUN, SECRET, TOPIC = "a" * 32, "5e" * 32, "topic-id"
 KINDS: tuple[Kind, ...] = (CLAIM, POSITION, END)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.batches.merge import CROWDED, GRACE_SECONDS, Merge
+from tidemill.collector.merge import CROWDED, GRACE_SECONDS, Merge
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.serving_run import api_of
-from tidemill.batches.collector import run_collector
-from tidemill.catalog import FILE_NAME, Catalog, SourceState
+from tidemill.collector.collector import run_collector
 from tidemill.errors import TrainingFailed
-from tidemill.run import existing_run, for_removal, open_run
-from tidemill.spec import load
-from tidemill.stage import Stage
-from tidemill.stream.producer import run_producer
-from tidemill.training.spark import local_pattern
+from tidemill.pipeline import load
+from tidemill.producer.producer import run_producer
+from tidemill.run.catalog import FILE_NAME, Catalog, SourceState
+from tidemill.run.folder import existing_run, for_removal, open_run
+from tidemill.run.stage import Stage
+from tidemill.training.session import local_pattern
 from tidemill.training.trainer import work
 
 NAMES = [

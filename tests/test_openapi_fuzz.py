@@ -18,7 +18,7 @@ import pytest
 
 from tests import test_routes, test_sql_routes
 from tests.serving_run import api_of, new_run, publish, seal
-from tidemill.run import Run
+from tidemill.run.folder import Run
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"

@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 
 from tests.test_lines import publish, trained_run
-from tidemill.catalog import Decision, Sealed, SourceState, Span, Stage
-from tidemill.locks import locked
-from tidemill.panel import Panel, rate_text, rows_table
-from tidemill.run import Run, open_run
-from tidemill.spec import load
-from tidemill.status import Counts
-from tidemill.stopping import Stop
-from tidemill.supervisor import Supervisor
+from tidemill.cli.panel import Panel, rate_text, rows_table
+from tidemill.pipeline import load
+from tidemill.process.supervisor import Supervisor
+from tidemill.run.catalog import Decision, Sealed, SourceState, Span, StageStatus
+from tidemill.run.folder import Run, open_run
+from tidemill.run.locks import locked
+from tidemill.run.progress.status import Counts
+from tidemill.run.stopping import Stop
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\]8;[^\x1b]*\x1b\\")
 
@@ -48,8 +48,8 @@ def test_what_the_run_has_come_to(tmp_path: Path) -> None:
     run = trained_run(tmp_path / "run")
     publish(run, skipped=0)
     with locked(run.stage_lock("api")):
-        run.catalog.save_stage(Stage("api", "running", os.getpid(), endpoint="http://127.0.0.1:5000"))
-        run.catalog.save_stage(Stage("collector", "done", 1))
+        run.catalog.save_stage(StageStatus("api", "running", os.getpid(), endpoint="http://127.0.0.1:5000"))
+        run.catalog.save_stage(StageStatus("collector", "done", 1))
         lines = shown(run, terminal())
     assert "The only generation is trained." in lines
     assert "collector done sealed all 10 rows in 1 batch" in lines
@@ -64,7 +64,9 @@ def test_the_generation_in_training_is_named(tmp_path: Path) -> None:
     """The sentence and the trainer's line say which generation is being trained."""
     run = trained_run(tmp_path / "run")
     with locked(run.stage_lock("trainer")):
-        run.catalog.save_stage(Stage("trainer", "running", os.getpid(), counters={"training": 1, "training_rows": 10}))
+        run.catalog.save_stage(
+            StageStatus("trainer", "running", os.getpid(), counters={"training": 1, "training_rows": 10})
+        )
         lines = shown(run, terminal())
     assert "Training generation 1 on 10 rows." in lines
     assert "trainer running training generation 1 on 10 rows" in lines
@@ -97,7 +99,7 @@ def test_that_it_stops_is_told_at_once(tmp_path: Path) -> None:
     console = terminal()
     panel = Panel(run, console, stop)
     with locked(run.stage_lock("api")):
-        run.catalog.save_stage(Stage("api", "running", os.getpid()))
+        run.catalog.save_stage(StageStatus("api", "running", os.getpid()))
         panel.begin()
         panel.show(Supervisor(run, []))
         stop.set()

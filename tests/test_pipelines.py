@@ -159,7 +159,7 @@ def incident(one: Ran, generation: int) -> int:
 
 def rows_in(one: Ran, generation: int) -> Any:
     """The rows that a generation was trained on, as an Arrow table."""
-    from tidemill.serving.generation_rows import GenerationRows
+    from tidemill.api.rows.generation_rows import GenerationRows
 
     found = one.run.catalog.generation(generation)
     assert found is not None

@@ -16,19 +16,20 @@ from pyspark.sql import SparkSession
 from tests.memory_log import HandClock, MemoryLog, MemoryReader
 from tests.power import MODES, Cuts, Disk, at_failpoints, watched
 from tests.training_run import SMALL, quiet_stage, seal_all, table_of
-from tidemill import files, spec
-from tidemill.batches.collector import recover, take_up
-from tidemill.batches.cutter import Rules
-from tidemill.catalog import Batch
-from tidemill.failpoints import FAILPOINTS
-from tidemill.run import Run, check_batch, join_run, open_run, side_table
-from tidemill.stage import Stage
-from tidemill.stream.source import open_tables
-from tidemill.stream.tables import read_tables
+from tidemill.collector.collector import recover, take_up
+from tidemill.collector.cutter import Rules
+from tidemill.pipeline import Raw, load, parse
+from tidemill.run import files
+from tidemill.run.catalog import Batch
+from tidemill.run.failpoints import FAILPOINTS
+from tidemill.run.folder import Run, check_batch, join_run, open_run, side_table
+from tidemill.run.stage import Stage
+from tidemill.sources.source import open_tables
+from tidemill.sources.tables import read_tables
 from tidemill.training.trainer import Trainer, work
 
-LOADED = spec.parse(
-    spec.Raw(
+LOADED = parse(
+    Raw(
         "cut",
         Path(),
         {
@@ -188,7 +189,7 @@ def test_a_power_cut_while_a_side_table_is_read_loses_none_of_it(folder: Path) -
     (folder / "data").mkdir()
     (folder / "data" / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,4.0,964982703\n")
     (folder / "data" / "movies.csv").write_text("movieId,title,genres\n1,one,a\nx,none,b\n2,two,c\n")
-    loaded = spec.load("movie-ratings", data=str(folder / "data" / "ratings.csv"))
+    loaded = load("movie-ratings", data=str(folder / "data" / "ratings.csv"))
     with watched(folder / "disk") as disk:
         run = open_run(loaded, disk.root / WHERE)
         cuts = Cuts(disk, folder / "cuts")
@@ -226,7 +227,7 @@ def test_a_power_cut_at_each_step_of_publishing_leaves_generations_whole(spark: 
     """Wherever the power goes while generations are published, each that the catalog calls published has all of its
     files, the trainer that comes next throws away what is not, and trains it again."""
     (folder / "small.toml").write_text(SMALL)
-    loaded = spec.load(str(folder / "small.toml"))
+    loaded = load(str(folder / "small.toml"))
     with watched(folder / "disk") as disk:
         run = open_run(loaded, disk.root / WHERE)
         rows = [{"x": float(x), "y": 2.0 * x + x % 7} for x in range(80)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tidemill.rates import Rates
+from tidemill.run.progress.rates import Rates
 
 
 def test_a_rate_is_unknown_at_first() -> None:

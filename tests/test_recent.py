@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidemill.serving.recent import Recent
+from tidemill.api.models.recent import Recent
 
 
 def kept(values: Recent[str, int], keys: str) -> str:

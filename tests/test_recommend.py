@@ -16,11 +16,11 @@ from pyspark.sql import SparkSession
 from tests.openapi_examples import refused_examples
 from tests.serving_run import api_of
 from tests.training_run import quiet_stage, run_of, seal_all, table_of
-from tidemill.run import Run
-from tidemill.serving import shapes, shapes_run
-from tidemill.stage import Stage
-from tidemill.stream.source import open_tables
-from tidemill.stream.tables import read_tables
+from tidemill import schemas
+from tidemill.run.folder import Run
+from tidemill.run.stage import Stage
+from tidemill.sources.source import open_tables
+from tidemill.sources.tables import read_tables
 from tidemill.training.trainer import work
 
 PARAMS = {"rank": 4, "maxIter": 5, "seed": 3, "numUserBlocks": 1, "numItemBlocks": 1}
@@ -94,7 +94,7 @@ def films(answer: httpx.Response) -> list[int]:
 
 def refused(answer: httpx.Response, status: int, words: str) -> None:
     assert answer.status_code == status, answer.text
-    error = shapes.ErrorBody.model_validate_json(answer.text).error
+    error = schemas.ErrorBody.model_validate_json(answer.text).error
     assert words in f"{error.message}; {error.hint}"
 
 
@@ -102,7 +102,7 @@ def test_a_new_user_gets_what_people_of_their_taste_like(client: httpx.Client) -
     """Ten items by default, the best first, in the item column's own type and with their titles; not the rated ones."""
     answer = recommend(client, {"0": 5.0, "2": 5, "1": 1.0, "nix": 4.0})
     document = answer.json()
-    shapes.Recommendations.model_validate(document)
+    schemas.Recommendations.model_validate(document)
     assert (document["model"], document["generation"], document["unknown"]) == ("taste", 2, ["nix"])
     assert len(document["items"]) == 10
     assert not set(films(answer)) & {0, 1, 2}
@@ -162,7 +162,7 @@ def test_ratings_outside_the_scale_are_answered_and_named(client: httpx.Client) 
     """They count as they are; what is unknown is not named twice, and where there is nothing to name the key is not
     there."""
     answer = recommend(client, {"1": 5.5, "nix": -1.0, "2": 1, "3": 0.5})
-    shapes.Recommendations.model_validate(answer.json())
+    schemas.Recommendations.model_validate(answer.json())
     assert films(answer)
     assert (answer.json()["unknown"], answer.json()["outside"]) == (["nix"], ["1", "3"])
     assert "outside" not in recommend(client, {"1": 5.0, "2": 1.0, "nix": 70.0}).json()
@@ -181,7 +181,7 @@ def test_a_declared_route_may_tell_what_is_outside(client: httpx.Client) -> None
 def test_a_trained_user_gets_what_they_have_not_rated(client: httpx.Client) -> None:
     """Without any of their items in any row of the generation, held out or not; ids may hold slashes."""
     answer = client.get("/models/taste/recommend/odd/3", params={"top": 7})
-    shapes.UserRecommendations.model_validate(answer.json())
+    schemas.UserRecommendations.model_validate(answer.json())
     rated = {one["film"] for one in ratings(range(41)) if one["who"] == "odd/3"}
     assert answer.json()["user"] == "odd/3"
     assert not set(films(answer)) & rated
@@ -194,7 +194,7 @@ def test_similar_items_are_liked_by_the_same_people(client: httpx.Client) -> Non
     """By the cosine of their factors, the nearest first, the item itself left out."""
     answer = client.get("/models/taste/similar/4", params={"top": 6})
     document = answer.json()
-    shapes.SimilarItems.model_validate(document)
+    schemas.SimilarItems.model_validate(document)
     assert document["item"] == "4"
     assert all(film % 2 == 0 and film != 4 for film in films(answer))
     similarities = [one["similarity"] for one in document["items"]]
@@ -233,12 +233,12 @@ def test_a_recommender_has_the_endpoints_that_it_can_answer(client: httpx.Client
     for path in ("rows/1", "profile"):
         assert client.get(f"/models/taste/{path}").status_code == 404
     home = client.get("/").json()
-    shapes_run.Home.model_validate(home)
+    schemas.Home.model_validate(home)
     asked = {"estimator": "ALS", "kind": "recommendation", "recommend": "/models/taste/recommend"}
     assert home["models"]["taste"] == asked
     assert "/models/taste/recommend" in client.get("/", headers={"Accept": "text/html"}).text
     model = client.get("/models/taste").json()
-    shapes.ModelBody.model_validate(model)
+    schemas.ModelBody.model_validate(model)
     assert (model["user"], model["item"], model["rating"]) == ("who", "film", "stars")
     assert model["ratings"] == {"minimum": 1.0, "maximum": 5.0}
     assert client.get("/models/liked").json()["ratings"] is None

@@ -13,7 +13,7 @@ from tests import test_routes, test_sql_routes
 from tests.openapi_examples import FORM, refused_examples
 from tests.serving_run import api_of, routes_document
 from tidemill.errors import PipelineInvalid
-from tidemill.spec import Raw, parse
+from tidemill.pipeline import Raw, parse
 
 OTHERS = {"/all", "/slow", "/endless", "/step", "/cast"}  # SQL that ends at a limit, or wants a text of a certain form
 

@@ -24,11 +24,11 @@ from tests.serving_run import (
     size_of,
     wait_for_generation,
 )
+from tidemill.api.custom.checks import route_faults
+from tidemill.api.custom.params import EXAMPLES, Parameter, Parameters, from_json, from_text
 from tidemill.errors import ParameterError, PipelineInvalid
-from tidemill.run import Run
-from tidemill.serving.params import EXAMPLES, Parameter, Parameters, from_json, from_text
-from tidemill.serving.route_check import route_faults
-from tidemill.spec import ACTIONS, Raw, parse
+from tidemill.pipeline import ACTIONS, Raw, parse
+from tidemill.run.folder import Run
 
 FEATURES = {"hours": "usage_hours", "count": {"name": "n", "default": 2}}
 ROUTES: list[dict[str, Any]] = [

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.rows import arrow_schema, decode, encode
-from tidemill.spec import Column
+from tidemill.kafka.codec import arrow_schema, decode, encode
+from tidemill.pipeline import Column
 
 COLUMNS = (
     Column("id", "int", False),

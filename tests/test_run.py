@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tidemill.catalog import FILE_NAME, Batch, Catalog, Decision, Sealed, SourceState, Span, TrainedModel
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError
-from tidemill.fresh import discard
-from tidemill.locks import lock_holder, locked
-from tidemill.run import existing_run, for_removal, open_run
-from tidemill.spec import load
+from tidemill.pipeline import load
+from tidemill.process.start_over import discard
+from tidemill.run.catalog import FILE_NAME, Batch, Catalog, Decision, Sealed, SourceState, Span, TrainedModel
+from tidemill.run.folder import existing_run, for_removal, open_run
+from tidemill.run.locks import lock_holder, locked
 
 
 def test_a_run_is_taken_up_again(tmp_path: Path) -> None:

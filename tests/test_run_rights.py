@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tidemill.errors import RunFolderError
-from tidemill.run import existing_run, join_run, open_run
-from tidemill.spec import load
+from tidemill.pipeline import load
+from tidemill.run.folder import existing_run, join_run, open_run
 
 NOBODY = 65534
 AS_NOBODY = f"""

@@ -14,11 +14,11 @@ import pytest
 
 from tests.reading import open_to_all, without_privileges
 from tests.support import DATA, SMART_HOME
-from tidemill.cli import check
+from tidemill.cli.main import check
 from tidemill.errors import DiskError, InputError
-from tidemill.rows import arrow_schema
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import load, ready_pipelines
 from tidemill.samples import SAMPLES, find_sample, write_sample
-from tidemill.spec import load, ready_pipelines
 
 ROWS = 20_000
 REAL = {

@@ -15,14 +15,7 @@ from pyspark.ml.recommendation import ALS
 from pyspark.sql import SparkSession
 
 from tests.support import DATA
-from tidemill.samples import (
-    amazon_sales,
-    denver_crime,
-    dutch_electricity,
-    find_sample,
-    movie_ratings,
-    price_paid,
-)
+from tidemill.samples import amazon_sales, denver_crime, dutch_electricity, find_sample, movie_ratings, price_paid
 
 
 def generated(name: str, rows: int | None = None) -> pl.DataFrame:

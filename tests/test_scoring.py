@@ -17,8 +17,10 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill import files, scoring, spec
+from tidemill import scoring
 from tidemill.errors import CatalogError, FeatureError, ParityFailed
+from tidemill.pipeline import Raw, parse
+from tidemill.run import files
 from tidemill.scoring import storage
 from tidemill.scoring.base import Scores
 from tidemill.scoring.parity import compare
@@ -229,7 +231,7 @@ def fitted(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dic
         "batches": {"rows": 10},
         "models": MODELS,
     }
-    models = inputs_of(spec.parse(spec.Raw("tried", folder, raw)).pipeline)
+    models = inputs_of(parse(Raw("tried", folder, raw)).pipeline)
     rows = frame(spark, rows_of(400)).withColumn(HELD, F.lit(False)).cache()
     found = survey(rows, models, holds_out=False)
     made = {}

@@ -22,11 +22,11 @@ from tests.serving_run import (
     wait_for_generation,
 )
 from tests.support import wait_for
-from tidemill.catalog import Stage
+from tidemill.api.models import registry as live_module
 from tidemill.errors import PipelineInvalid
-from tidemill.locks import locked
-from tidemill.run import Run
-from tidemill.serving import live as live_module
+from tidemill.run.catalog import StageStatus
+from tidemill.run.folder import Run
+from tidemill.run.locks import locked
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_while_nothing_is_published_health_and_predictions_say_what_is_awaited(r
     counters = {"open_batch": 1, "open_rows": 812, "open_target": 1801}
     with locked(run.stage_lock("collector")), api_of(run) as client:
         assert message(client.get("/health")) == "no generation yet; the stream has not begun"
-        run.catalog.save_stage(Stage("collector", "running", os.getpid(), counters=counters))
+        run.catalog.save_stage(StageStatus("collector", "running", os.getpid(), counters=counters))
         awaited = "no generation yet; batch 1 has 812 of 1801 rows"
         wait_for(lambda: message(client.get("/health")) == awaited, awaited)
         health = client.get("/health")
@@ -82,7 +82,7 @@ def test_a_batch_without_a_set_size_is_awaited(run: Run, batch: int, awaited: st
     """Where nothing says how many rows a batch will have, health tells how many it has, or that it is sealed."""
     counters = {"open_batch": batch, "open_rows": 5, "open_target": None}
     with locked(run.stage_lock("collector")), api_of(run) as client:
-        run.catalog.save_stage(Stage("collector", "running", os.getpid(), counters=counters))
+        run.catalog.save_stage(StageStatus("collector", "running", os.getpid(), counters=counters))
         wait_for(lambda: message(client.get("/health")) == f"no generation yet; {awaited}", awaited)
 
 
@@ -98,11 +98,11 @@ def test_a_generation_in_training_is_awaited(run: Run) -> None:
 
 def test_a_failed_stage_is_told(run: Run) -> None:
     """Health names a stage that failed and why, also one that died without a word."""
-    run.catalog.save_stage(Stage("trainer", "failed", 1, error={"code": "x", "message": "no Java", "hint": ""}))
+    run.catalog.save_stage(StageStatus("trainer", "failed", 1, error={"code": "x", "message": "no Java", "hint": ""}))
     with api_of(run) as client:
         health = client.get("/health").json()
         assert (health["status"], health["reason"]) == ("failed", "no generation yet; the trainer failed: no Java")
-        run.catalog.save_stage(Stage("collector", "running", 1))
+        run.catalog.save_stage(StageStatus("collector", "running", 1))
         died = "the collector failed: its process is gone"
         wait_for(lambda: died in client.get("/health").json()["problems"], died)
         publish(run, 1)

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.serving_run import ROW, api_of, new_run, publish, seal
-from tidemill.run import Run
+from tidemill.run.folder import Run
 
 ADDRESS = re.compile(r"""(?:src|href|url)\s*[=:(]\s*["']?([^"'\s>)]+)""")
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

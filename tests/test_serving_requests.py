@@ -14,11 +14,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from tests.serving_run import api_of, new_run, publish, seal, wait_for_generation
-from tidemill.run import Run
-from tidemill.serving import openapi, shapes, shapes_run
-from tidemill.serving.inputs import MOST_ROWS
-from tidemill.serving.live import Snapshot
-from tidemill.serving.predict import MOST_BYTES
+from tidemill import schemas
+from tidemill.api import openapi
+from tidemill.api.inputs import MOST_ROWS
+from tidemill.api.models.registry import Snapshot
+from tidemill.api.routers.predict import MOST_BYTES
+from tidemill.run.folder import Run
 
 GOOD = {"kind": "lamp", "hours": 2.5, "on": True}
 
@@ -40,7 +41,7 @@ def api(run: Run) -> Iterator[httpx.Client]:
 
 
 def error_of(answer: httpx.Response) -> dict[str, str]:
-    body = shapes.ErrorBody.model_validate_json(answer.content)
+    body = schemas.ErrorBody.model_validate_json(answer.content)
     return body.error.model_dump()
 
 
@@ -223,27 +224,27 @@ def test_a_wrong_address(api: httpx.Client, method: str, path: str, status: int,
 # --- the OpenAPI document -----------------------------------------------------------------------------------------
 
 SHAPES: dict[str, Any] = {
-    "/": shapes_run.Home,
-    "/health": shapes.Health,
-    "/status": shapes_run.StatusBody,
-    "/pipeline": shapes_run.Home,
-    "/batches": list[shapes_run.BatchBody],
-    "/batches/{batch}": shapes_run.BatchBody,
-    "/batches/{batch}/rows": shapes_run.BatchRows,
-    "/rejects": shapes_run.RejectPlaces,
-    "/rejects/{place}": shapes_run.RejectsBody,
-    "/generations": list[shapes.GenerationBody],
-    "/generations/{generation}": shapes.GenerationBody,
-    "/models": list[shapes.ModelBody],
-    "/models/{model}": shapes.ModelBody,
-    "/models/{model}/history": shapes.History,
-    "/models/{model}/profile": shapes.Profile,
-    "/models/{model}/points": shapes.Points,
-    "/models/{model}/rows/{key}": shapes.FoundRows,
-    "/models/{model}/predict": shapes.Answered,
-    "/models/{model}/generations/predict": shapes.Across,
-    "/models/{model}/generations/{generation}/predict": shapes.Answered,
-    "/size_of": shapes.Answered,
+    "/": schemas.Home,
+    "/health": schemas.Health,
+    "/status": schemas.StatusBody,
+    "/pipeline": schemas.Home,
+    "/batches": list[schemas.BatchBody],
+    "/batches/{batch}": schemas.BatchBody,
+    "/batches/{batch}/rows": schemas.BatchRows,
+    "/rejects": schemas.RejectPlaces,
+    "/rejects/{place}": schemas.RejectsBody,
+    "/generations": list[schemas.GenerationBody],
+    "/generations/{generation}": schemas.GenerationBody,
+    "/models": list[schemas.ModelBody],
+    "/models/{model}": schemas.ModelBody,
+    "/models/{model}/history": schemas.History,
+    "/models/{model}/profile": schemas.Profile,
+    "/models/{model}/points": schemas.Points,
+    "/models/{model}/rows/{key}": schemas.FoundRows,
+    "/models/{model}/predict": schemas.Answered,
+    "/models/{model}/generations/predict": schemas.Across,
+    "/models/{model}/generations/{generation}/predict": schemas.Answered,
+    "/size_of": schemas.Answered,
 }
 
 

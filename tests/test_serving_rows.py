@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.serving_run import ROW, api_of, new_run, publish, seal, size_of
-from tidemill.run import Run
+from tidemill.run.folder import Run
 
 BATCHES: list[list[dict[str, Any]]] = [
     [{"id": 1, "note": "first"}, {"id": 2, "note": 'a "quoted", text\nover lines'}, {"id": 3, "note": ""}],

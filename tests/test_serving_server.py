@@ -19,12 +19,12 @@ from fastapi import FastAPI
 
 from tests.serving_run import ROW, api_of, endpoint, new_run, publish, size_of, wait_for_generation
 from tests.support import ROOT, wait_for
+from tidemill.api.app import create_app
+from tidemill.api.models.registry import Live
 from tidemill.errors import InputError, PortInUse
-from tidemill.run import Run
+from tidemill.run.folder import Run
 from tidemill.scoring import row_scorer
-from tidemill.serving.app import create_app
-from tidemill.serving.live import Live
-from tidemill.web import bound, endpoint_of
+from tidemill.web.server import bound, endpoint_of
 
 HAMMERS = 4
 GENERATIONS = 20

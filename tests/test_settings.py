@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tidemill.catalog import FILE_NAME
 from tidemill.errors import RunFolderError
-from tidemill.run import join_run, open_run
-from tidemill.spec import Pipeline, load, ready_pipelines
+from tidemill.pipeline import Pipeline, load, ready_pipelines
+from tidemill.run.catalog import FILE_NAME
+from tidemill.run.folder import join_run, open_run
 
 
 def recorded(folder: Path, document: Any = None, given: Any = None) -> None:

@@ -26,9 +26,9 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 from tests.support import DATA
 from tests.training_run import quiet_stage, run_of, seal_all, table_of
 from tidemill import scoring
-from tidemill.catalog import Generation
 from tidemill.errors import FeatureError, ParityFailed
-from tidemill.run import Run
+from tidemill.run.catalog import Generation
+from tidemill.run.folder import Run
 from tidemill.scoring import storage
 from tidemill.scoring.features import Encoded
 from tidemill.scoring.linear import LinearScorer, LogisticScorer
@@ -36,7 +36,7 @@ from tidemill.scoring.neighbours import NeighboursScorer
 from tidemill.scoring.ranking import lowest
 from tidemill.scoring.storage import Stored
 from tidemill.scoring.text import SPARK_WORD, TextScorer, folded, words_of
-from tidemill.training.estimators import model_faults
+from tidemill.training.estimators.checks import model_faults
 from tidemill.training.features import FEATURES, TYPES, inputs_of
 from tidemill.training.similar import ROW, compare_neighbours, compare_text, fold
 from tidemill.training.trainer import Trainer

@@ -15,16 +15,16 @@ import pytest
 
 from tests.serving_run import api_of, wait_for_generation
 from tests.training_run import run_of, seal, table_of
-from tidemill.catalog import TrainedModel
+from tidemill.api.app import create_app
+from tidemill.api.inputs import inputs_of
+from tidemill.api.models.registry import Live
+from tidemill.api.routers.similar import NearRows, SimilarRows
+from tidemill.api.rows.generation_rows import GenerationRows
 from tidemill.errors import FeatureError
-from tidemill.files import sha256
-from tidemill.run import Run
+from tidemill.run.catalog import TrainedModel
+from tidemill.run.files import sha256
+from tidemill.run.folder import Run
 from tidemill.scoring.storage import write
-from tidemill.serving.app import create_app
-from tidemill.serving.generation_rows import GenerationRows
-from tidemill.serving.inputs import inputs_of
-from tidemill.serving.live import Live
-from tidemill.serving.similar import NearRows, SimilarRows
 
 COLUMNS = {"sku": "string", "name": "string?", "price": "float", "kind": "string", "at": "timestamp"}
 MODELS = {

@@ -30,7 +30,7 @@ from tests.reading import (
 )
 from tests.support import DATA, SMART_HOME
 from tidemill.errors import SourceError
-from tidemill.stream.source import open_source
+from tidemill.sources.source import open_source
 
 # --- real files ---------------------------------------------------------------------------------------------------
 

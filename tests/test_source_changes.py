@@ -29,16 +29,16 @@ from tests.source_run import (
     stop,
     write_source,
 )
-from tests.support import make_topic
-from tidemill import failpoints
-from tidemill import kafka as kafka_module
-from tidemill.catalog import FILE_NAME, SourceState
+from tests.support import new_topic
 from tidemill.errors import SourceError
-from tidemill.failpoints import Crash, parse
-from tidemill.kafka import Cluster
-from tidemill.run import Run
-from tidemill.stream.producer import messages
-from tidemill.stream.source import open_source
+from tidemill.kafka import client as kafka_module
+from tidemill.kafka.client import Cluster
+from tidemill.producer.producer import messages
+from tidemill.run import failpoints
+from tidemill.run.catalog import FILE_NAME, SourceState
+from tidemill.run.failpoints import Crash, parse
+from tidemill.run.folder import Run
+from tidemill.sources.source import open_source
 
 MIDDLE = 20_000  # a row that is in neither of the file's ends
 
@@ -303,7 +303,7 @@ def test_a_run_that_began_before_marks_were_signed(kafka: str, tmp_path: Path, p
     run = new_run(tmp_path / "run", path, f"stream.partitions={partitions}")
     with sqlite3.connect(run.folder / FILE_NAME) as connection:
         connection.execute("UPDATE run SET secret = NULL")
-    topic = make_topic(kafka_module.reach(Cluster(kafka)), run.pipeline.stream.topic, partitions)
+    topic = new_topic(kafka_module.connect_admin(Cluster(kafka)), run.pipeline.stream.topic, partitions)
     reader = open_source(run.pipeline, run.base)
     rows = pa.concat_tables([chunk.rows for chunk in reader.chunks()]).slice(0, sent)
     old_marks = b'{"run":"%s"%s}'

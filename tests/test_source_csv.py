@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reading import TWO, read, refused, written
-from tidemill.stream.source import Reject
+from tidemill.sources.source import Reject
 
 
 @pytest.mark.parametrize(

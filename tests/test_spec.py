@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tidemill.errors import InputError, PipelineInvalid, PipelineNotFound
-from tidemill.spec import Cleaning, Column, Pipeline, Raw, load, override, parse, ready_pipelines
+from tidemill.pipeline import Cleaning, Column, Pipeline, Raw, load, override, parse, ready_pipelines
 
 BASE: dict[str, Any] = {
     "name": "tiny",

@@ -21,16 +21,16 @@ from hypothesis import strategies as st
 from tests.serving_run import api_of, new_run, publish, routes_document, seal, size_of
 from tests.support import wait_for
 from tests.test_routes import faults_of
-from tidemill.catalog import SideTable
+from tidemill.api.app import create_app
+from tidemill.api.custom.sql import Cursor, Database, bound, plain_key
+from tidemill.api.custom.sql_query import Query
+from tidemill.api.custom.sql_routes import MOST_QUERIES, NAME, SqlRoute
+from tidemill.api.models.registry import Live, Served
 from tidemill.errors import Busy, PipelineInvalid, QueryError, TimeLimit
-from tidemill.files import sha256
-from tidemill.run import Run
-from tidemill.serving.app import create_app
-from tidemill.serving.live import Live, Served
-from tidemill.serving.sql import Cursor, Database, bound, plain_key
-from tidemill.serving.sql_query import Query
-from tidemill.serving.sql_routes import MOST_QUERIES, NAME, SqlRoute
-from tidemill.spec import Route
+from tidemill.pipeline import Route
+from tidemill.run.catalog import SideTable
+from tidemill.run.files import sha256
+from tidemill.run.folder import Run
 
 TYPES = (
     "select $i as i, $f as f, $s as s, $b as b, $t as t, $n as n, typeof($i) as ti, typeof($f) as tf, typeof($t) as tt"

@@ -22,17 +22,17 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
 
-from tests.support import SMART_HOME, assert_account_closed, make_topic, wait_for
-from tidemill import kafka as kafka_module
-from tidemill.batches.collector import run_collector
-from tidemill.catalog import Catalog, Decision, Sealed, SourceState, Span
+from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
+from tidemill.collector.collector import run_collector
 from tidemill.errors import BootstrapError, CatalogError, LogLost, SourceError, TopicError
-from tidemill.files import sha256
-from tidemill.run import Run, open_run
-from tidemill.spec import load
-from tidemill.stage import Stage
-from tidemill.stream.log import Log
-from tidemill.stream.producer import run_producer
+from tidemill.kafka import client as kafka_module
+from tidemill.pipeline import load
+from tidemill.producer.log import Log
+from tidemill.producer.producer import run_producer
+from tidemill.run.catalog import Catalog, Decision, Sealed, SourceState, Span
+from tidemill.run.files import sha256
+from tidemill.run.folder import Run, open_run
+from tidemill.run.stage import Stage
 
 
 class Crash(BaseException):
@@ -336,8 +336,8 @@ def test_an_idle_stream_ends_its_batch(kafka: str, tmp_path: Path, stage_process
     settings = [*arguments("batches={rows=5000, idle='500ms'}")]
     run = open_run(load("smart-home", settings, data=str(SMART_HOME)), tmp_path)
     state_before_end = run.catalog
-    admin = kafka_module.reach(kafka_module.Cluster(kafka))
-    topic = make_topic(admin, run.pipeline.stream.topic, 1)
+    admin = kafka_module.connect_admin(kafka_module.Cluster(kafka))
+    topic = new_topic(admin, run.pipeline.stream.topic, 1)
     state_before_end.save_source(SourceState("by hand", topic_id=topic.id))
     process = stage_process("collect", run, kafka, settings)
     values = [orjson.dumps(row | {"UserID": int(row["UserID"])}) for row in as_rows(source_rows()[:10])]
@@ -374,7 +374,7 @@ def test_a_topic_is_the_runs_that_claimed_it_first(kafka: str, tmp_path: Path) -
     """A run that claimed its topic and died before its first row keeps it; another that comes in between is refused."""
     topic = f"test-{uuid.uuid4().hex}"
     first, second = (new_run(tmp_path / name, topic=topic) for name in ("one", "two"))
-    made = make_topic(kafka_module.reach(kafka_module.Cluster(kafka)), topic, 1)
+    made = new_topic(kafka_module.connect_admin(kafka_module.Cluster(kafka)), topic, 1)
     with Log(kafka_module.Cluster(kafka), made, first.marks(made.id)) as log:
         log.claim(empty=True)
     with pytest.raises(TopicError, match="holds another run's data"):
@@ -393,12 +393,12 @@ def test_a_topic_that_the_run_did_not_make_is_not_its_own(
     """Where Kafka refuses to make the topic, or somebody else was faster, `--fresh` is not to delete the one that is
     there then."""
     topic = f"test.{uuid.uuid4().hex}"
-    make_topic(kafka_module.reach(kafka_module.Cluster(kafka)), topic, 1)
+    new_topic(kafka_module.connect_admin(kafka_module.Cluster(kafka)), topic, 1)
     refused = new_run(tmp_path / "refused", topic=topic.replace(".", "_"))  # Kafka takes that for the same name
     with pytest.raises(TopicError, match="can't be made"):
         produce(refused, kafka)
-    describe, answers = kafka_module.describe, [None]
-    monkeypatch.setattr(kafka_module, "describe", lambda *given: answers.pop() if answers else describe(*given))
+    describe, answers = kafka_module.describe_topic, [None]
+    monkeypatch.setattr(kafka_module, "describe_topic", lambda *given: answers.pop() if answers else describe(*given))
     late = new_run(tmp_path / "late", topic=topic)
     produce(late, kafka)
     for run in (refused, late):
@@ -442,14 +442,14 @@ def test_a_topic_made_anew_is_refused(kafka: str, tmp_path: Path) -> None:
     produce(run, kafka)
     source = run.catalog.source()
     assert source
-    admin = kafka_module.reach(kafka_module.Cluster(kafka))
-    topic = kafka_module.describe(admin, run.pipeline.stream.topic)
+    admin = kafka_module.connect_admin(kafka_module.Cluster(kafka))
+    topic = kafka_module.describe_topic(admin, run.pipeline.stream.topic)
     assert topic
-    kafka_module.delete(admin, topic)
-    wait_for(lambda: kafka_module.describe(admin, topic.name) is None, "the deletion")
+    kafka_module.delete_topic(admin, topic)
+    wait_for(lambda: kafka_module.describe_topic(admin, topic.name) is None, "the deletion")
     with pytest.raises(TopicError, match="is gone"):
         collect(run, kafka)
-    make_topic(admin, topic.name, 1)
+    new_topic(admin, topic.name, 1)
     with pytest.raises(TopicError, match="was deleted and made anew"):
         collect(run, kafka)
 
@@ -501,15 +501,15 @@ def test_another_source_is_refused(kafka: str, tmp_path: Path) -> None:
 def test_a_bootstrap_server_that_does_not_answer() -> None:
     """No Kafka at the given address is found in time, with a way out, and is the user's input."""
     with pytest.raises(BootstrapError, match=r"no Kafka answers at 127\.0\.0\.1:1 ") as caught:
-        kafka_module.reach(kafka_module.Cluster("127.0.0.1:1"), seconds=2)
+        kafka_module.connect_admin(kafka_module.Cluster("127.0.0.1:1"), seconds=2)
     assert "--bootstrap-servers" in caught.value.hint
     assert kafka_module.ANSWER_SECONDS <= 12
 
 
 def test_sealed_needs_no_more_than_a_row_group(tmp_path: Path) -> None:
     """What a draft holds in memory is bounded, and its bytes don't depend on how the rows came in."""
-    from tidemill.batches.files import ROW_GROUP, Draft
-    from tidemill.rows import arrow_schema
+    from tidemill.collector.batch_file import ROW_GROUP, Draft
+    from tidemill.kafka.codec import arrow_schema
 
     run = new_run(tmp_path)
     schema = pa.schema([("x", pa.int64())])

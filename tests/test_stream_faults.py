@@ -23,22 +23,22 @@ import pytest
 from confluent_kafka import OFFSET_END, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.support import SMART_HOME, assert_account_closed, make_topic, wait_for
-from tidemill import kafka as kafka_module
-from tidemill.batches import kafka_reader
-from tidemill.batches.collector import run_collector
+from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
+from tidemill.collector import kafka_reader
+from tidemill.collector.collector import run_collector
 from tidemill.errors import KafkaAway, LogLost, TidemillError, TopicError
-from tidemill.failpoints import VARIABLE
-from tidemill.files import sha256
-from tidemill.kafka import MOST_BYTES, Cluster, Topic
-from tidemill.marks import CLAIM, END, POSITION
-from tidemill.run import Run, open_run
-from tidemill.spec import load
-from tidemill.stage import Stage, Stopped
-from tidemill.stream import log as stream_log
-from tidemill.stream.broker import EmbeddedBroker
-from tidemill.stream.log import committed
-from tidemill.stream.producer import run_producer
+from tidemill.kafka import client as kafka_module
+from tidemill.kafka.client import MOST_BYTES, Cluster, Topic
+from tidemill.kafka.embedded.broker import EmbeddedBroker
+from tidemill.pipeline import load
+from tidemill.producer import log as stream_log
+from tidemill.producer.log import committed
+from tidemill.producer.producer import run_producer
+from tidemill.run.failpoints import VARIABLE
+from tidemill.run.files import sha256
+from tidemill.run.folder import Run, open_run
+from tidemill.run.marks import CLAIM, END, POSITION
+from tidemill.run.stage import Stage, Stopped
 
 IN_TIME = 40.0
 ROWS = 5403
@@ -109,7 +109,7 @@ def at_work(run: Run, kafka: str) -> Iterator[tuple[Work, Work]]:
 
 
 def topic_of(run: Run, admin: AdminClient) -> Topic:
-    topic = kafka_module.describe(admin, run.pipeline.stream.topic)
+    topic = kafka_module.describe_topic(admin, run.pipeline.stream.topic)
     assert topic
     return topic
 
@@ -209,7 +209,7 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
 def test_a_claim_that_is_none(kafka: str, tmp_path: Path, value: bytes | None) -> None:
     """A topic whose first message has a claim's header with something else in it is another writer's: refused."""
     run = new_run(tmp_path)
-    make_topic(kafka_module.reach(Cluster(kafka)), run.pipeline.stream.topic, 1)
+    new_topic(kafka_module.connect_admin(Cluster(kafka)), run.pipeline.stream.topic, 1)
     write(kafka, run.pipeline.stream.topic, [Poison(None, "", **{CLAIM: value})])
     with pytest.raises(TopicError, match="holds another run's data"):
         run_producer(Stage(run, "producer"), kafka)
@@ -232,14 +232,14 @@ def test_a_topic_that_is_deleted_at_work(kafka: str, tmp_path: Path, made_anew: 
     """Producer and collector both end in time and say so. Nothing goes into a topic made anew under its name, however
     much of it looks like the old one, and nothing is sealed from it: Kafka's clients would go on there unasked."""
     run = new_run(tmp_path, "stream.rate=1000", "batches={rows=400}")
-    admin = kafka_module.reach(Cluster(kafka))
+    admin = kafka_module.connect_admin(Cluster(kafka))
     with at_work(run, kafka) as both:
         wait_for(lambda: len(run.catalog.batches()) >= 1, "a batch")
         topic = topic_of(run, admin)
-        kafka_module.delete(admin, topic)
+        kafka_module.delete_topic(admin, topic)
         if made_anew != "no":
-            wait_for(lambda: kafka_module.describe(admin, topic.name) is None, "the deletion")
-            topic = make_topic(admin, topic.name, 1)
+            wait_for(lambda: kafka_module.describe_topic(admin, topic.name) is None, "the deletion")
+            topic = new_topic(admin, topic.name, 1)
         if made_anew == "with more rows in it":
             write_all(kafka, topic.name, alien_rows(4 * ROWS))
         errors = [one.end() for one in both]
@@ -318,8 +318,8 @@ def test_a_batch_waits_for_a_kafka_that_is_away(
         work = Work(run, "collector", own_broker.bootstrap, start=False)
         then = work.stage.stop.set if stops else str
         with monkeypatch.context() as patch:
-            absence = Absence(own_broker, kafka_module.same, then)
-            patch.setattr(kafka_reader, "same", absence)
+            absence = Absence(own_broker, kafka_module.verify_topic, then)
+            patch.setattr(kafka_reader, "verify_topic", absence)
             work.start()
             assert work.end() is None
         assert absence.in_vain == 1
@@ -332,9 +332,9 @@ def test_rows_wait_for_a_kafka_that_is_away(
 ) -> None:
     """A producer that can't ask whether the topic is still the run's own asks again, and sends every row once."""
     run = new_run(tmp_path, "batches={rows=2000}")
-    absence = Absence(own_broker, kafka_module.same)
+    absence = Absence(own_broker, kafka_module.verify_topic)
     monkeypatch.setattr(stream_log, "CALL_SECONDS", 1.0)
-    monkeypatch.setattr(stream_log, "same", absence)
+    monkeypatch.setattr(stream_log, "verify_topic", absence)
     assert Work(run, "producer", own_broker.bootstrap).end() is None
     assert absence.in_vain == 1
     assert Work(run, "collector", own_broker.bootstrap).end() is None
@@ -346,7 +346,7 @@ def test_rows_wait_for_a_kafka_that_is_away(
 
 def expire(run: Run, kafka: str, before: int) -> None:
     """Remove what stands before that offset, as retention does."""
-    admin = kafka_module.reach(Cluster(kafka))
+    admin = kafka_module.connect_admin(Cluster(kafka))
     place = TopicPartition(run.pipeline.stream.topic, 0, before)
     admin.delete_records([place])[TopicPartition(place.topic, 0)].result(10)
 

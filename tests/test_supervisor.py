@@ -11,12 +11,12 @@ import pytest
 
 from tests.serving_run import api_of, new_run
 from tests.support import wait_for
-from tidemill.catalog import Stage
-from tidemill.locks import locked
-from tidemill.run import Run, open_run
-from tidemill.spec import load
-from tidemill.supervisor import Supervisor
-from tidemill.up import forget
+from tidemill.pipeline import load
+from tidemill.process.supervisor import Supervisor
+from tidemill.process.up import forget
+from tidemill.run.catalog import StageStatus
+from tidemill.run.folder import Run, open_run
+from tidemill.run.locks import locked
 
 
 def arguments_of(run: Run, *options: str) -> list[str]:
@@ -63,10 +63,10 @@ def test_a_second_ctrl_c_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_stages_that_are_not_wanted_have_nothing_to_say(tmp_path: Path) -> None:
     """The word of a console that failed is gone when `up` is started without one; that of one at work stays."""
     run = open_run(load("smart-home"), tmp_path / "run")
-    run.catalog.save_stage(Stage("console", "failed", 1, error={"code": "x", "message": "y", "hint": ""}))
-    run.catalog.save_stage(Stage("producer", "done", 1))
+    run.catalog.save_stage(StageStatus("console", "failed", 1, error={"code": "x", "message": "y", "hint": ""}))
+    run.catalog.save_stage(StageStatus("producer", "done", 1))
     with locked(run.stage_lock("broker")):
-        run.catalog.save_stage(Stage("broker", "running", os.getpid()))
+        run.catalog.save_stage(StageStatus("broker", "running", os.getpid()))
         forget(run, {"console", "broker"})
     assert set(run.catalog.stages()) == {"broker", "producer"}
 
@@ -74,7 +74,7 @@ def test_stages_that_are_not_wanted_have_nothing_to_say(tmp_path: Path) -> None:
 def test_a_failed_console_is_a_problem_of_a_waiting_run(tmp_path: Path) -> None:
     """The API tells of it, and goes on saying what the run waits for."""
     run = new_run(tmp_path)
-    run.catalog.save_stage(Stage("console", "failed", 1, error={"code": "x", "message": "no port", "hint": ""}))
+    run.catalog.save_stage(StageStatus("console", "failed", 1, error={"code": "x", "message": "no port", "hint": ""}))
     with api_of(run) as client:
         answer = client.get("/health")
         assert answer.status_code == 503

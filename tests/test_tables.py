@@ -17,17 +17,17 @@ from typer.testing import CliRunner
 
 from tests.reading import written
 from tests.support import DATA
-from tidemill.catalog import FILE_NAME, SideTable
-from tidemill.cli import app
+from tidemill.cli.main import app
 from tidemill.errors import CatalogError, PipelineInvalid, SourceError
-from tidemill.files import sha256
-from tidemill.rows import arrow_schema
-from tidemill.run import Run, existing_run, open_run, side_table
-from tidemill.spec import Loaded, load
-from tidemill.stage import Stage
-from tidemill.stream.producer import run_producer
-from tidemill.stream.source import open_tables
-from tidemill.stream.tables import read_tables
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Loaded, load
+from tidemill.producer.producer import run_producer
+from tidemill.run.catalog import FILE_NAME, SideTable
+from tidemill.run.files import sha256
+from tidemill.run.folder import Run, existing_run, open_run, side_table
+from tidemill.run.stage import Stage
+from tidemill.sources.source import open_tables
+from tidemill.sources.tables import read_tables
 
 RATINGS, MOVIES = DATA / "movielens" / "ratings.csv", DATA / "movielens" / "movies.csv"
 

@@ -11,9 +11,9 @@ import pytest
 
 from tests.support import wait_for
 from tests.three_brokers import NODES, TRANSACTIONS, three_brokers
-from tidemill.files import sha256
-from tidemill.run import Run, open_run
-from tidemill.spec import load
+from tidemill.pipeline import load
+from tidemill.run.files import sha256
+from tidemill.run.folder import Run, open_run
 
 ROWS, BATCH, RATE = 24_000, 3000, 1200
 MOST_STARTS = 5

@@ -18,10 +18,12 @@ from pyspark.sql import SparkSession
 
 from tests.support import ROOT, wait_for
 from tests.training_run import quiet_stage, real_rows, run_of, seal, seal_all, smart_home, table_of, thirds
-from tidemill import files, scoring, spec
-from tidemill.catalog import TrainedModel
+from tidemill import scoring
 from tidemill.errors import CatalogError, ParityFailed
-from tidemill.run import Run, open_run
+from tidemill.pipeline import load
+from tidemill.run import files
+from tidemill.run.catalog import TrainedModel
+from tidemill.run.folder import Run, open_run
 from tidemill.training import export, trainer
 from tidemill.training.features import held_out, read
 from tidemill.training.trainer import work
@@ -388,7 +390,7 @@ from tidemill import spec
 from tidemill.run import open_run
 from tidemill.stage import stage
 from tidemill.training.trainer import run_trainer
-run = open_run(spec.load("smart-home"), Path(sys.argv[1]))
+run = open_run(load("smart-home"), Path(sys.argv[1]))
 with stage(run, "trainer") as me:
     run_trainer(me, None)
 """
@@ -397,7 +399,7 @@ with stage(run, "trainer") as me:
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
     """An empty run of the ready pipeline."""
-    run = open_run(spec.load("smart-home"), tmp_path / "a [run] {of} *")
+    run = open_run(load("smart-home"), tmp_path / "a [run] {of} *")
     yield run
     run.close()
 

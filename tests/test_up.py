@@ -22,7 +22,7 @@ import pytest
 
 from tests.support import ROOT, SMART_HOME, assert_account_closed, wait_for
 from tests.up_run import Up
-from tidemill.catalog import Catalog
+from tidemill.run.catalog import Catalog
 
 DEVICE = {
     "DeviceType": "Camera",

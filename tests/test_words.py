@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tidemill.catalog import Stage, StageState
-from tidemill.status import Counts
-from tidemill.words import Facts, run_words, stage_words
+from tidemill.run.catalog import StageState, StageStatus
+from tidemill.run.progress.sentences import Facts, run_words, stage_words
+from tidemill.run.progress.status import Counts
 
 OPEN = {"open_batch": 2, "open_rows": 812, "open_target": 1801}
 SOME = {
@@ -30,7 +30,7 @@ def facts(
     ended: bool = False,
     **counts: Any,
 ) -> Facts:
-    words = {name: Stage(name, state, 1, counters=counters) for name, (state, counters) in stages.items()}
+    words = {name: StageStatus(name, state, 1, counters=counters) for name, (state, counters) in stages.items()}
     states = {name: state for name, (state, _) in stages.items()}
     return Facts(words, states, Counts(**(SOME | counts), ended=ended), generations or {}, newest)
 
@@ -91,7 +91,7 @@ def test_a_failed_stage_says_why() -> None:
     """Of a stage that failed the words are its error's; one that is gone without a word is said to be gone."""
     seen = facts({"trainer": ("failed", {})})
     assert stage_words("trainer", seen) == "its process is gone"
-    told = Stage("trainer", "failed", 1, error={"code": "disk", "message": "the disk is full.", "hint": ""})
+    told = StageStatus("trainer", "failed", 1, error={"code": "disk", "message": "the disk is full.", "hint": ""})
     seen = Facts({"trainer": told}, seen.states, seen.counts, {}, 0)
     assert run_words(seen) == "The trainer failed: the disk is full."
 

@@ -14,8 +14,8 @@ from confluent_kafka.admin import AdminClient
 
 from tests.support import wait_for
 from tidemill.java import Java, environment, find_java
-from tidemill.stream.broker import HOST, JVM, LOGGING, free_port, random_id
-from tidemill.stream.child import Child
+from tidemill.kafka.embedded.broker import HOST, JVM, LOGGING, free_port, random_id
+from tidemill.kafka.embedded.child import Child
 
 NODES = (1, 2, 3)
 SMALL = tuple(option if not option.startswith("-Xmx") else "-Xmx256m" for option in JVM)

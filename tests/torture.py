@@ -24,9 +24,9 @@ import psutil
 import pyarrow.parquet as pq
 
 from tests.support import assert_account_closed, wait_for
-from tidemill.catalog import FILE_NAME, Catalog
-from tidemill.files import orphans, sha256
-from tidemill.locks import locked
+from tidemill.run.catalog import FILE_NAME, Catalog
+from tidemill.run.files import orphans, sha256
+from tidemill.run.locks import locked
 
 STAGES = ("producer", "collector", "broker", "trainer")
 FROZEN_SECONDS = 8.0  # longer than any timeout of the pipeline below

@@ -13,11 +13,12 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from tests.support import SMART_HOME
-from tidemill import files, spec
-from tidemill.catalog import Decision, Sealed, Span
-from tidemill.rows import arrow_schema
-from tidemill.run import Run, open_run
-from tidemill.stage import Stage
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Raw, find, parse, read
+from tidemill.run import files
+from tidemill.run.catalog import Decision, Sealed, Span
+from tidemill.run.folder import Run, open_run
+from tidemill.run.stage import Stage
 
 SMALL = """
 name = "small"
@@ -39,14 +40,14 @@ def run_of(folder: Path, **changes: Any) -> Run:
         "batches": {"parts": 3},
         **changes,
     }
-    return open_run(spec.parse(spec.Raw("tried", folder, raw)), folder / "run")
+    return open_run(parse(Raw("tried", folder, raw)), folder / "run")
 
 
 def smart_home(folder: Path, **generations: Any) -> Run:
     """A run of the ready pipeline on the real file."""
-    raw = spec.read(spec.find("smart-home"))
+    raw = read(find("smart-home"))
     raw["generations"] |= generations
-    return open_run(spec.parse(spec.Raw("smart-home", folder, raw)), folder / "run")
+    return open_run(parse(Raw("smart-home", folder, raw)), folder / "run")
 
 
 def real_rows(run: Run) -> pa.Table:

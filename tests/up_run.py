@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 
 from tests.support import wait_for
-from tidemill.catalog import Catalog
-from tidemill.locks import locked
+from tidemill.run.catalog import Catalog
+from tidemill.run.locks import locked
 
 COMMAND = [sys.executable, "-m", "tidemill"]
 

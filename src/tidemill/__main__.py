@@ -1,5 +1,5 @@
 """``python -m tidemill``: the same program as the ``tidemill`` command."""
 
-from tidemill.cli import main
+from tidemill.cli.main import main
 
 main()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tidemill.errors import JavaMissing, shorten
-from tidemill.files import cache_folder, disk_errors
+from tidemill.run.files import cache_folder, disk_errors
 
 OLDEST = 17
 ASK_SECONDS = 30

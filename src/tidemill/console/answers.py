@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tidemill.console import words
+from tidemill.console import formatting
 
 Answer = Mapping[str, Any]
 
@@ -16,7 +16,7 @@ def headline(answer: Answer, unit: str | None = None) -> str:
     if answer.get("label"):
         return f"{answer['label']} ({class_name(prediction)})"
     if isinstance(prediction, float):
-        return words.number(prediction, 6) + (f" {unit}" if unit else "")
+        return formatting.number(prediction, 6) + (f" {unit}" if unit else "")
     return class_name(prediction)
 
 
@@ -67,7 +67,7 @@ def generation_row(answer: Answer, labels: Mapping[str, str]) -> dict[str, Any]:
         return row | {"answer": None, "note": reason(answer["error"])}
     row["answer"] = headline(answer)
     row |= {class_title(name, labels): value for name, value in (answer.get("probability") or {}).items()}
-    return row | ({"distance": words.number(answer["distance"])} if answer.get("distance") is not None else {})
+    return row | ({"distance": formatting.number(answer["distance"])} if answer.get("distance") is not None else {})
 
 
 def classes(answers: Sequence[Answer], labels: Mapping[str, str]) -> list[str]:

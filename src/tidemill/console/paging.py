@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from tidemill.console.words import number
+from tidemill.console.formatting import number
 
 PAGE = 25
 

@@ -21,10 +21,10 @@ from streamlit.web import bootstrap
 from tidemill.console import client, entry
 from tidemill.console.palette import PALETTE
 from tidemill.errors import PortInUse, Unauthorized
-from tidemill.keys import CHALLENGES, ApiKey, api_key, check_access, require_key
-from tidemill.stage import Stage
-from tidemill.status import endpoint
-from tidemill.web import LoopbackNames, bound, is_loopback, serve
+from tidemill.run.progress.status import endpoint
+from tidemill.run.stage import Stage
+from tidemill.web.api_key import CHALLENGES, ApiKey, api_key, check_access, require_key
+from tidemill.web.server import LoopbackNames, bound, is_loopback, serve
 
 SCRIPT = Path(__file__).with_name("pages") / "main.py"
 POLITE = 5  # of nice: it waits for the stages that do the work

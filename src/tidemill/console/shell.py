@@ -11,8 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 import streamlit as st
 
 from tidemill.console.client import Api, ApiAway, KeyWanted, Refused
-from tidemill.console.words import plain
-from tidemill.keys import key_in
+from tidemill.console.formatting import plain
+from tidemill.web.api_key import key_in
 
 EVERY = 1.0  # seconds between two looks
 SEEN = "seen"  # what the page that is shown was made from

@@ -16,9 +16,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tidemill import rows as wire
 from tidemill.errors import DiskError, InputError, did_you_mean
-from tidemill.files import publish, temporary
+from tidemill.kafka import codec as wire
+from tidemill.pipeline import Column
+from tidemill.run.files import publish, temporary
 from tidemill.samples import (
     amazon_sales,
     denver_crime,
@@ -28,7 +29,6 @@ from tidemill.samples import (
     price_paid,
     smart_home,
 )
-from tidemill.spec import Column
 
 CHUNK_ROWS = 65_536
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}

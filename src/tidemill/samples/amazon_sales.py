@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tidemill.rows import arrow_schema
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Column
 from tidemill.samples.amazon_products import BRANDS, CLAIMS, COLOURS, KINDS, OPINIONS, SERIES
 from tidemill.samples.making import digits, join, pick, scatter
-from tidemill.spec import Column
 
 VERSION = 1
 SEED = 1_465

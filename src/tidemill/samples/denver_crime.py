@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidemill.rows import arrow_schema
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Column
 from tidemill.samples.making import join, pick, words
-from tidemill.spec import Column
 
 VERSION = 1
 SEED = 80_202

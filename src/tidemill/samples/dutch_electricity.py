@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tidemill.rows import arrow_schema
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Column
 from tidemill.samples.making import digits, join, pick, words
-from tidemill.spec import Column
 
 VERSION = 1
 SEED = 2_018

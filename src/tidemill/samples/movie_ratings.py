@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from tidemill.rows import arrow_schema
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Column
 from tidemill.samples import movie_titles
-from tidemill.spec import Column
 
 VERSION = 1
 SEED = 610

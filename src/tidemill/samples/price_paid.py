@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidemill.rows import arrow_schema
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Column
 from tidemill.samples.making import digits, join, pick, words
-from tidemill.spec import Column
 
 VERSION = 1
 SEED = 1_995

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from tidemill.rows import arrow_schema
-from tidemill.spec import Column
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Column
 
 VERSION = 1
 SEED = 20_240

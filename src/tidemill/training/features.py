@@ -27,9 +27,10 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 from pyspark.sql import types as T  # noqa: N812  # likewise
 
-from tidemill import spec
-from tidemill.training.estimators import kind_of
-from tidemill.training.spark import local_pattern
+from tidemill import pipeline
+from tidemill.pipeline import ColumnKind, Holdout, Model, Pipeline
+from tidemill.training.estimators.checks import kind_of
+from tidemill.training.session import local_pattern
 
 Stage: TypeAlias = Estimator | Transformer
 
@@ -51,8 +52,8 @@ class Inputs:
     """A model's columns with their kinds: numeric and string features apart, each in the pipeline file's order."""
 
     name: str
-    model: spec.Model
-    kinds: dict[str, spec.ColumnKind]
+    model: Model
+    kinds: dict[str, ColumnKind]
     optional: frozenset[str]
 
     @property
@@ -68,7 +69,7 @@ class Inputs:
         return [name for name in self.model.features if self.kinds[name] == "string"]
 
     @property
-    def label_kind(self) -> spec.ColumnKind | None:
+    def label_kind(self) -> ColumnKind | None:
         return self.kinds[self.model.label] if self.model.label else None
 
     @property
@@ -82,7 +83,7 @@ class Inputs:
         return tuple(name for name in self.used if name in self.optional)
 
 
-def inputs_of(pipeline: spec.Pipeline) -> list[Inputs]:
+def inputs_of(pipeline: Pipeline) -> list[Inputs]:
     columns = pipeline.source.schema_
     kinds = {one.name: one.kind for one in columns}
     optional = frozenset(one.name for one in columns if one.optional)
@@ -99,7 +100,7 @@ def all_given(names: Sequence[str]) -> Column:
     return reduce(and_, (column(name).isNotNull() for name in names), F.lit(True))
 
 
-def read(spark: SparkSession, paths: Sequence[Path], file_format: str, columns: Sequence[spec.Column]) -> DataFrame:
+def read(spark: SparkSession, paths: Sequence[Path], file_format: str, columns: Sequence[pipeline.Column]) -> DataFrame:
     """The rows of batch files, with the declared columns and no inference of types."""
     schema = T.StructType([T.StructField(one.name, TYPES[one.kind]) for one in columns])
     reader = spark.read.schema(schema)
@@ -112,7 +113,7 @@ def read(spark: SparkSession, paths: Sequence[Path], file_format: str, columns: 
     )
 
 
-def held_out(columns: Sequence[spec.Column], holdout: spec.Holdout) -> Column:
+def held_out(columns: Sequence[pipeline.Column], holdout: Holdout) -> Column:
     """Whether a row is held back to be scored on: a pure function of its values, so the same in every generation.
 
     A row is held back when Spark's ``xxhash64`` of all declared columns in their order, and then of the seed as a

@@ -20,15 +20,16 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill import files, scoring
-from tidemill.catalog import TrainedModel
+from tidemill import scoring
 from tidemill.errors import TrainingFailed, shorten
+from tidemill.run import files
+from tidemill.run.catalog import TrainedModel
 from tidemill.scoring import RowScorer, row_scorer, storage
 from tidemill.scoring.base import Scores
 from tidemill.scoring.clusters import cluster_scorer
 from tidemill.scoring.parity import compare
 from tidemill.training import evaluate, export, similar
-from tidemill.training.estimators import estimator_class
+from tidemill.training.estimators.checks import estimator_class
 from tidemill.training.features import FEATURES, HELD, LABEL, Inputs, stages, with_label
 from tidemill.training.matching import Earlier
 from tidemill.training.outcome import SEED
@@ -36,7 +37,7 @@ from tidemill.training.probes import probes
 from tidemill.training.profile import Profile, profile
 from tidemill.training.recommend import train_recommender
 from tidemill.training.sampling import PROBE, sample, with_probes
-from tidemill.training.spark import local
+from tidemill.training.session import local
 from tidemill.training.survey import Found
 from tidemill.training.usable import check_usable
 

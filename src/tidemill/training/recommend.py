@@ -21,7 +21,7 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 
 from tidemill import scoring
 from tidemill.errors import ParityFailed, TrainingFailed
-from tidemill.rows import ARROW
+from tidemill.kafka.codec import ARROW
 from tidemill.scoring import storage
 from tidemill.scoring.als import ITEM, AlsScorer, Factors, Places, als_scorer, packed
 from tidemill.scoring.parity import REPORT_IT, counted
@@ -30,7 +30,7 @@ from tidemill.training.features import HELD, LABEL, Inputs, column
 from tidemill.training.outcome import SEED, Outcome
 from tidemill.training.probes import UNSEEN, Probes, spread
 from tidemill.training.sampling import PROBE, sample, with_probes
-from tidemill.training.spark import local
+from tidemill.training.session import local
 from tidemill.training.survey import Found
 
 RATING = "__rating"  # 1 in every row, for a model without ratings

@@ -41,7 +41,7 @@ from tidemill.training.features import FEATURES, HELD, Inputs, Stage, column, st
 from tidemill.training.outcome import SEED, Outcome
 from tidemill.training.probes import UNSEEN, Probes, probes, spread
 from tidemill.training.sampling import PROBE, sample, with_probes
-from tidemill.training.spark import local
+from tidemill.training.session import local
 from tidemill.training.survey import Found
 
 HASHES, DISTANCE, ROW = "__hashes", "__distance", "__row"

@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tidemill.errors import TrainingFailed
-from tidemill.training.estimators import BINARY
+from tidemill.training.estimators.checks import BINARY
 from tidemill.training.features import HELD, Inputs, all_given, column
 
 MOST_CLASSES = 100  # as Spark itself allows for a label without metadata

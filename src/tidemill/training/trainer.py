@@ -12,15 +12,15 @@ from pathlib import Path
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from tidemill import files
-from tidemill.catalog import Batch, TrainedModel
 from tidemill.errors import SparkDied, TrainingFailed
-from tidemill.failpoints import Steps, failpoint
-from tidemill.files import disk_errors
-from tidemill.inventory import take_inventory
-from tidemill.run import Run, check_batch, side_table
-from tidemill.stage import Stage
-from tidemill.training import spark as sparks
+from tidemill.run import files
+from tidemill.run.catalog import Batch, TrainedModel
+from tidemill.run.failpoints import Steps, failpoint
+from tidemill.run.files import disk_errors
+from tidemill.run.folder import Run, check_batch, side_table
+from tidemill.run.inventory import take_inventory
+from tidemill.run.stage import Stage
+from tidemill.training import session as sparks
 from tidemill.training.features import HELD, Inputs, held_out, inputs_of, read
 from tidemill.training.fitting import SPARK_ERRORS, Files, spark_errors, train
 from tidemill.training.matching import Earlier

@@ -7,9 +7,10 @@ from typing import Any
 
 import streamlit as st
 
-from tidemill.console import cluster_charts, cluster_tables, describe, forms, geo, movement, widgets
+from tidemill.console.clusters import describe, geo, movement, plots, tables
+from tidemill.console.formatting import plain
+from tidemill.console.forms import fields, widgets
 from tidemill.console.shell import api, told
-from tidemill.console.words import plain
 
 POINTS = 1500
 Document = Mapping[str, Any]
@@ -56,7 +57,7 @@ def show(pipeline: Document, names: list[str]) -> None:
 def sentences(profile: Document, columns: describe.Columns) -> None:
     """What sets each cluster apart."""
     found = describe.sentences(profile["clusters"], columns)
-    shares = cluster_tables.shares(profile["clusters"])
+    shares = tables.shares(profile["clusters"])
     lines = [
         f"- **Cluster {one['cluster']}**, {one['size']:,} rows ({shares[one['cluster']]}): "
         f"{plain(found[one['cluster']])}"
@@ -68,18 +69,18 @@ def sentences(profile: Document, columns: describe.Columns) -> None:
 def sizes(profile: Document, columns: describe.Columns) -> None:
     clusters = profile["clusters"]
     st.subheader("Sizes and centres", anchor=False)
-    st.altair_chart(cluster_charts.sizes(clusters), width="stretch", key="sizes")
-    rows = cluster_tables.written(cluster_tables.centres(clusters))
+    st.altair_chart(plots.sizes(clusters), width="stretch", key="sizes")
+    rows = tables.written(tables.centres(clusters))
     widgets.table(rows, widgets.figures(titles_of(rows[0], columns)), key="centres")
     st.caption("The middle of each cluster, in the features' own units; sizes and shares are of training rows.")
-    categories = cluster_tables.categories(clusters)
+    categories = tables.categories(clusters)
     if categories:
         with st.expander("Categories in each cluster"):
             widgets.table(categories, {}, key="categories")
 
 
 def titles_of(row: Mapping[str, Any], columns: describe.Columns) -> dict[str, str]:
-    return {name: forms.label(columns[name]) if name in columns else name for name in row}
+    return {name: fields.label(columns[name]) if name in columns else name for name in row}
 
 
 def plot(pipeline: Document, profile: Document, columns: describe.Columns) -> None:
@@ -98,9 +99,9 @@ def plot(pipeline: Document, profile: Document, columns: describe.Columns) -> No
         st.caption("No row of this generation has both.")
         return
     if place:
-        chart = cluster_charts.earth(points, numbers)
+        chart = plots.earth(points, numbers)
     else:
-        chart = cluster_charts.scatter(points, numbers, (forms.label(numeric[pair[0]]), forms.label(numeric[pair[1]])))
+        chart = plots.scatter(points, numbers, (fields.label(numeric[pair[0]]), fields.label(numeric[pair[1]])))
     st.altair_chart(chart, width="stretch", key="points")
     centres = "" if points["centres"] else " The model does not look at both, so no centres are shown."
     st.caption(f"{points['sampled']:,} of the {points['rows']:,} rows of generation {number}, evenly chosen.{centres}")
@@ -110,7 +111,7 @@ def axes(name: str, numeric: Mapping[str, Document], features: list[str]) -> tup
     """The two columns that the user chose; at first two features of the model."""
     found = list(numeric)
     first = sorted(found, key=lambda one: one not in features)
-    titles = {one: forms.label(numeric[one]) for one in found}.__getitem__
+    titles = {one: fields.label(numeric[one]) for one in found}.__getitem__
     left, right = st.columns(2)
     x = left.selectbox("Across", found, found.index(first[0]), titles, key=f"x of {name}", persist_state="session")
     y = right.selectbox("Up", found, found.index(first[1]), titles, key=f"y of {name}", persist_state="session")
@@ -130,7 +131,7 @@ def changes(profile: Document, columns: describe.Columns) -> None:
     else:
         far, title, form = movement.moved(clusters, earlier, columns), "moved (share of the range)", "percent"
     moved = st.column_config.NumberColumn(title, format=form)
-    rows = cluster_tables.written(cluster_tables.moves(clusters, earlier, far), but="moved")
+    rows = tables.written(tables.moves(clusters, earlier, far), but="moved")
     widgets.table(rows, {**widgets.figures(titles_of(rows[0], columns)), "moved": moved}, key="moves")
     st.caption(
         "The change of each centre, in the features' own units, and of the size in rows. A cluster keeps its number."

@@ -8,18 +8,8 @@ from typing import Any
 import streamlit as st
 
 from tidemill.console import shell
+from tidemill.console.formatting import NONE, batches, counted, cut, moment, number, plain, short_sha, size
 from tidemill.console.paging import PAGE, chosen_page
-from tidemill.console.words import (
-    NONE,
-    batches,
-    counted,
-    cut,
-    moment,
-    number,
-    plain,
-    short_sha,
-    size,
-)
 
 PREVIEW = 10
 REJECTS = 25

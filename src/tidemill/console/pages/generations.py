@@ -8,19 +8,8 @@ from typing import Any
 import streamlit as st
 
 from tidemill.console import charts, shell
+from tidemill.console.formatting import NONE, batches, change, counted, metric, moment, number, parity, plain, seconds
 from tidemill.console.paging import chosen_page
-from tidemill.console.words import (
-    NONE,
-    batches,
-    change,
-    counted,
-    metric,
-    moment,
-    number,
-    parity,
-    plain,
-    seconds,
-)
 
 
 def page() -> None:

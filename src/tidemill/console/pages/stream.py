@@ -9,19 +9,7 @@ from typing import Any
 import streamlit as st
 
 from tidemill.console import shell
-from tidemill.console.words import (
-    CUTS,
-    NONE,
-    STATES,
-    age,
-    counted,
-    number,
-    plain,
-    rate,
-    share,
-    short_sha,
-    size,
-)
+from tidemill.console.formatting import CUTS, NONE, STATES, age, counted, number, plain, rate, share, short_sha, size
 
 STAGES = ("broker", "producer", "collector", "trainer", "api", "console")
 SHOWN_BATCHES = 5

@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from tidemill.console import answers, widgets
-from tidemill.console.asking import asked, asked_text, example, show_curl
+from tidemill.console import answers
+from tidemill.console.formatting import plain
+from tidemill.console.forms import widgets
+from tidemill.console.forms.request import asked, asked_text, example, show_curl
 from tidemill.console.shell import api, told
-from tidemill.console.words import plain
 
 TOP = 10
 FOUND = 20  # titles of a search

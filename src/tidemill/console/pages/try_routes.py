@@ -8,16 +8,16 @@ from typing import Any
 import streamlit as st
 from httpx import codes
 
-from tidemill.console import openapi_forms, widgets
-from tidemill.console.asking import asked, show_curl
 from tidemill.console.client import Refused
-from tidemill.console.openapi_forms import Operation, Request
+from tidemill.console.formatting import plain
+from tidemill.console.forms import route_fields, widgets
+from tidemill.console.forms.request import asked, show_curl
+from tidemill.console.forms.route_fields import Operation, Request
 from tidemill.console.shell import api
-from tidemill.console.words import plain
 
 
 def show(pipeline: Mapping[str, Any]) -> None:
-    found = {one.name: one for one in openapi_forms.operations(pipeline["routes"], api().get("/openapi.json"))}
+    found = {one.name: one for one in route_fields.operations(pipeline["routes"], api().get("/openapi.json"))}
     name = st.selectbox("Route", list(found), key="route", bind="query-params")
     operation = found[name]
     st.caption(plain(operation.description))
@@ -38,7 +38,7 @@ def show(pipeline: Mapping[str, Any]) -> None:
 def made(operation: Operation, values: Mapping[str, Any]) -> Request | None:
     """The request; where a value can't be sent, what is wrong with it is told instead."""
     try:
-        return openapi_forms.request(operation, values)
+        return route_fields.request(operation, values)
     except ValueError as error:
         st.error(plain(error), icon=":material/error:")
         return None

@@ -8,10 +8,13 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from tidemill.console import answer_charts, answers, forms, widgets
-from tidemill.console.asking import asked, asked_text, column_titles, example, show_curl, title, units
+from tidemill.console import answer_charts, answers
+from tidemill.console.formatting import plain
+from tidemill.console.forms import widgets
+from tidemill.console.forms.fields import fields as fields_of
+from tidemill.console.forms.fields import row as row_of
+from tidemill.console.forms.request import asked, asked_text, column_titles, example, show_curl, title, units
 from tidemill.console.shell import api, told
-from tidemill.console.words import plain
 
 PAGE = 50  # generations at a time
 Document = Mapping[str, Any]
@@ -19,11 +22,11 @@ Document = Mapping[str, Any]
 
 def show(pipeline: Document, model: Document) -> None:
     name = model["model"]
-    fields = forms.fields(model)
+    fields = fields_of(model)
     with st.form(f"row of {name}"):
         values = widgets.draw(fields, name)
         pressed = st.form_submit_button("Predict", type="primary")
-    row = asked(name, pressed, forms.row(fields, values), at_first=forms.row(fields, values))
+    row = asked(name, pressed, row_of(fields, values), at_first=row_of(fields, values))
     with told():
         newest(pipeline, model, row)
     with told():

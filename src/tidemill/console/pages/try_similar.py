@@ -8,10 +8,13 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from tidemill.console import answers, forms, widgets
-from tidemill.console.asking import asked, asked_text, column_titles, example, show_curl, title
+from tidemill.console import answers
+from tidemill.console.formatting import plain
+from tidemill.console.forms import widgets
+from tidemill.console.forms.fields import fields as fields_of
+from tidemill.console.forms.fields import row as row_of
+from tidemill.console.forms.request import asked, asked_text, column_titles, example, show_curl, title
 from tidemill.console.shell import api, told
-from tidemill.console.words import plain
 
 TOP = 10
 Document = Mapping[str, Any]
@@ -40,8 +43,8 @@ def text_like(model: Document) -> str:
 
 
 def row_like(model: Document) -> dict[str, Any]:
-    fields = forms.fields(model)
-    return forms.row(fields, widgets.draw(fields, model["model"]))
+    fields = fields_of(model)
+    return row_of(fields, widgets.draw(fields, model["model"]))
 
 
 def found(pipeline: Document, answer: Document, words: bool, key: str) -> None:

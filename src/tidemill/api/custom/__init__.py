@@ -1,0 +1,1 @@
+"""The routes that a pipeline declares: over a model, or SQL over its rows."""

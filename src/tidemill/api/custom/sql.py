@@ -1,0 +1,215 @@
+"""Read-only SQL by DuckDB over a generation's rows, each model's prediction as a column, and the side tables.
+
+The tables stay where they are in Arrow's memory. A query can reach nothing else: no file, no network, no setting; it is
+one SELECT (``route_check``), its parameters are bound, and it is given up at the time limit.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from duckdb.value.constant import BooleanValue, DoubleValue, LongValue, StringValue, TimestampTimeZoneValue, Value
+
+from tidemill.errors import QueryError, TidemillError, TimeLimit, TooManyRows, shorten
+from tidemill.kafka.codec import ARROW
+from tidemill.run.catalog import Batch, Generation
+from tidemill.scoring import ROW_KINDS, SCORERS, RowScorer, Scorer
+
+ROWS, BATCH = "rows", "batch"
+MEMORY = "1GB"  # of a query's own; the tables are not counted
+CHUNK = 65_536  # rows scored at a time
+SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "python_enable_replacements": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "memory_limit": MEMORY,
+    "temp_directory": "",
+}
+LOCKS = ("SET TimeZone = 'UTC'", "SET enable_external_access = false", "SET lock_configuration = true")
+
+Tables = Mapping[str, pa.Table]
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """A database in memory that can reach nothing outside of it, and stays so."""
+    connection = duckdb.connect(":memory:", config=SETTINGS)
+    for statement in LOCKS:
+        connection.execute(statement)
+    return connection
+
+
+def prediction_type(estimator: str, label: str) -> pa.DataType | None:
+    """The type of the predictions of an estimator whose label is of this kind; None where it has none for a row."""
+    kind = SCORERS[estimator].kind if estimator in SCORERS else None
+    if kind not in ROW_KINDS:
+        return None
+    return {"clustering": pa.int64(), "regression": pa.float64()}.get(kind, ARROW[label])
+
+
+def with_predictions(
+    rows: pa.Table, batches: list[Batch], scorers: Mapping[str, Scorer], types: Mapping[str, pa.DataType]
+) -> pa.Table:
+    """The table ``rows`` of SQL routes: the declared columns, ``batch``, and a column for each model that predicts.
+
+    Args:
+        rows: all rows of ``batches``, in order.
+    """
+    numbers = np.repeat([one.batch for one in batches], [one.rows for one in batches]).astype(np.int64)
+    table = rows.append_column(BATCH, pa.array(numbers))
+    for name, kind in types.items():
+        scorer = scorers[name]
+        assert isinstance(scorer, RowScorer), "its kind says so"
+        table = table.append_column(name, predicted(scorer, rows, kind))
+    return table
+
+
+def predicted(scorer: RowScorer, rows: pa.Table, kind: pa.DataType) -> pa.ChunkedArray:
+    """What a model predicts for each row, in pieces so that what is reckoned with stays small."""
+    pieces = [scorer.column(rows.slice(start, CHUNK)).cast(kind) for start in range(0, len(rows), CHUNK)]
+    return pa.chunked_array(pieces, type=kind)
+
+
+def batches_of(generation: Generation, sealed: list[Batch]) -> list[Batch]:
+    return [one for one in sealed if one.batch in set(generation.batches)]
+
+
+BOUND: dict[str, Callable[[Any], Value]] = {
+    "int": LongValue,
+    "float": DoubleValue,
+    "string": StringValue,
+    "bool": BooleanValue,
+    "timestamp": TimestampTimeZoneValue,
+}
+
+
+def bound(kind: str, value: Any) -> Value | None:
+    """A parameter's value with its declared type, whatever its size."""
+    return None if value is None else BOUND[kind](value)
+
+
+class Result(NamedTuple):
+    """The rows of an answer as plain values, in the order of ``columns``."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+
+
+class Cursor:
+    """One query at a time. It may be interrupted from another thread."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Tables) -> None:
+        self._cursor = connection.cursor()
+        for name, table in tables.items():
+            self._cursor.register(name, table)  # what is registered is seen by this cursor only
+        self._given_up = False
+        self._closed = False
+        self._lock = threading.Lock()  # what is closed can't be interrupted
+
+    def relation(self, sql: str, parameters: Mapping[str, Value | None]) -> duckdb.DuckDBPyRelation:
+        """What the query would give; it is not run yet."""
+        return self._cursor.sql(sql, params=dict(parameters))
+
+    def fetch(self, sql: str, parameters: Mapping[str, Value | None], row_limit: int) -> Result:
+        """The rows of the answer.
+
+        Raises:
+            TooManyRows: there are more than ``row_limit``.
+            TimeLimit: it was given up meanwhile.
+            QueryError: DuckDB can't reckon it with these parameters, or the answer is none that JSON can hold.
+        """
+        try:
+            relation = self.relation(sql, parameters)
+            columns = relation.columns
+            table = relation.limit(row_limit + 1).to_arrow_table()
+        except duckdb.InterruptException:
+            raise too_long() from None
+        except duckdb.OutOfMemoryException as error:
+            raise QueryError(f"the query needs more than {MEMORY} of memory", "ask for less") from error
+        except duckdb.Error as error:
+            if self._given_up:
+                raise too_long() from None
+            raise QueryError(message_of(error), "see that the parameters fit") from error
+        if len(table) > row_limit:
+            raise TooManyRows(
+                f"the answer has more than {row_limit} rows", "ask for less, or raise row_limit in [serve]"
+            )
+        return Result(columns, plain_rows(table))
+
+    def give_up(self) -> None:
+        """End the query that is at work. To be called again until it has ended: a call may come before it begins."""
+        with self._lock:
+            self._given_up = True
+            if not self._closed:
+                self._cursor.interrupt()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._cursor.close()
+
+
+class Database:
+    """The tables of one generation, ready to be asked from many threads at a time."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self._connection = connect()
+
+    def cursor(self) -> Cursor:
+        return Cursor(self._connection, self.tables)
+
+
+def too_long() -> TidemillError:
+    return TimeLimit("the query took longer than this API allows", "ask for less, or raise time_limit in [serve]")
+
+
+def message_of(error: duckdb.Error) -> str:
+    """What DuckDB says, without the text of the query."""
+    told = str(error).partition("\n\nLINE ")[0]
+    return shorten(" ".join(told.split()), 300)[1:-1]
+
+
+def plain_rows(table: pa.Table) -> list[tuple[Any, ...]]:
+    """The rows as values that JSON can hold.
+
+    Raises:
+        QueryError: one of them is beyond what JSON, or a calendar, has.
+    """
+    try:
+        columns = [[plain(one) for one in column.to_pylist(maps_as_pydicts="lossy")] for column in table.columns]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise QueryError(f"a value of the answer is beyond JSON: {error}", "cast it in the SQL") from error
+    return list(zip(*columns, strict=True))
+
+
+def plain(value: Any) -> Any:
+    """A value of Arrow as JSON has it: decimals are numbers, and what is no number is nothing."""
+    if isinstance(value, Decimal):
+        integral = value == value.to_integral_value() and abs(value) < 2**63
+        return int(value) if integral else float(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    if isinstance(value, dict):
+        return {plain_key(key): plain(one) for key, one in value.items()}
+    return value
+
+
+def plain_key(key: Any) -> str:
+    """A value as the key of a JSON object."""
+    if isinstance(key, str):
+        return key
+    if key is None or isinstance(key, bool):
+        return {None: "null", True: "true", False: "false"}[key]
+    if isinstance(key, datetime):
+        return key.isoformat().replace("+00:00", "Z")
+    return str(plain(key))

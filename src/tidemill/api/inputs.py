@@ -1,0 +1,191 @@
+"""What a model takes: its features with their declared types, checked strictly, and as JSON Schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import orjson
+from pydantic_core import SchemaValidator, ValidationError, core_schema
+
+from tidemill.errors import MOST_EXAMPLES, BadJson, BodyTooLarge, FeatureError
+from tidemill.pipeline import Column, Pipeline
+from tidemill.scoring import Feature
+
+MOST_ROWS = 10_000
+LEAST_INT, MOST_INT = -(2**63), 2**63 - 1
+
+CHECKS: dict[str, core_schema.CoreSchema] = {
+    "int": core_schema.int_schema(strict=True, ge=LEAST_INT, le=MOST_INT),
+    "float": core_schema.float_schema(strict=True, allow_inf_nan=False),
+    "string": core_schema.str_schema(strict=True),
+    "bool": core_schema.bool_schema(strict=True),
+}
+WANTED = {
+    "int": "a whole number of 64 bits",
+    "float": "a finite number",
+    "string": "a string",
+    "bool": "true or false",
+}
+JSON_TYPES: dict[str, dict[str, Any]] = {
+    "int": {"type": "integer", "minimum": LEAST_INT, "maximum": MOST_INT},
+    "float": {"type": "number"},
+    "string": {"type": "string"},
+    "bool": {"type": "boolean"},
+}
+PLAIN_EXAMPLES: dict[str, Any] = {"int": 1, "float": 1.5, "string": "text", "bool": True}
+
+Row = dict[str, Any]
+MARKS = re.compile(r"([\\`*_\[\]<>!|~&])")  # of Markdown and HTML
+
+
+class Rows(NamedTuple):
+    """The rows of a request; ``many`` when they came as a list, so that the answer is a list too."""
+
+    rows: list[Row]
+    many: bool
+
+
+class Inputs:
+    """The features of one model. Made once; each request is checked in a few microseconds."""
+
+    def __init__(self, kinds: Mapping[str, str], titles: Mapping[str, str] | None = None) -> None:
+        """``kinds``: the declared type of each feature, in the model's order; ``titles``: what people call some."""
+        self.kinds = dict(kinds)
+        self.titles = dict(titles or {})
+        row = core_schema.typed_dict_schema(
+            {name: core_schema.typed_dict_field(CHECKS[kind]) for name, kind in kinds.items()}, extra_behavior="ignore"
+        )
+        self._row = SchemaValidator(row)
+        self._rows = SchemaValidator(core_schema.list_schema(row))
+
+    def read(self, body: bytes) -> Rows:
+        """The rows in a request's body: one row object, or ``{"rows": [...]}``. Keys that are no features are left out.
+
+        Raises:
+            BadJson: it is no JSON.
+            FeatureError: it is not of that form, or a feature is missing or of the wrong type; each is named.
+            BodyTooLarge: it has more than ``MOST_ROWS`` rows.
+        """
+        document = self._document(body)
+        rows = document.get("rows")
+        if not isinstance(rows, list):
+            return Rows([self._only_row(document)], many=False)
+        if len(rows) > MOST_ROWS:
+            raise BodyTooLarge(f"{len(rows)} rows in one request; at most {MOST_ROWS}", "send them in several requests")
+        try:
+            return Rows(self._rows.validate_python(rows), many=True)
+        except ValidationError as error:
+            raise self._refusal(error) from None
+
+    def row(self, values: Mapping[str, Any]) -> Row:
+        """The features of one row.
+
+        Raises:
+            FeatureError: one is missing or of the wrong type.
+        """
+        try:
+            row: Row = self._row.validate_python(values)
+        except ValidationError as error:
+            raise self._refusal(error) from None
+        return row
+
+    def _only_row(self, document: Row) -> Row:
+        try:
+            return self.row(document)
+        except FeatureError:
+            if "rows" in document and "rows" not in self.kinds:
+                raise FeatureError(f"rows is {shown(document['rows'])}, not a list", self._hint()) from None
+            raise
+
+    def _document(self, body: bytes) -> dict[str, Any]:
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            message = f"the body is no JSON: {error}" if body.strip() else "the body is empty"
+            raise BadJson(message, self._hint()) from None
+        if not isinstance(document, dict):
+            raise FeatureError(f"the body is {shown(document)}, not a JSON object", self._hint())
+        return document
+
+    def _refusal(self, error: ValidationError) -> FeatureError:
+        count = error.error_count()
+        found = [self._complaint(one) for one in error.errors(include_url=False, include_context=False)[:MOST_EXAMPLES]]
+        more = f"; and {count - MOST_EXAMPLES} more" if count > MOST_EXAMPLES else ""
+        return FeatureError("; ".join(found) + more, self._hint())
+
+    def _complaint(self, error: Any) -> str:
+        where, name = error["loc"], error["loc"][-1]
+        place = f"rows[{where[0]}]" if isinstance(where[0], int) else ""
+        if isinstance(name, int):
+            return f"{place} is {shown(error['input'])}, not a JSON object"
+        path = f"{place}.{name}" if place else name
+        if error["type"] == "missing":
+            return f"{path} is missing"
+        return f"{path} is {shown(error['input'])}, not {WANTED[self.kinds[name]]}"
+
+    def _hint(self) -> str:
+        described = ", ".join(f"{name} ({kind})" for name, kind in list(self.kinds.items())[:12])
+        more = ", …" if len(self.kinds) > 12 else ""
+        return f'send one row as a JSON object, or {{"rows": [...]}} with a list of them; a row has {described}{more}'
+
+    def schema(self, seen: Mapping[str, Feature]) -> dict[str, Any]:
+        """JSON Schema of one row, told what training saw of each feature."""
+        example = {name: example_of(kind, seen.get(name)) for name, kind in self.kinds.items()}
+        return {
+            "type": "object",
+            "properties": {
+                name: property_of(kind, seen.get(name), self.titles.get(name)) for name, kind in self.kinds.items()
+            },
+            "required": list(self.kinds),
+            "not": {"properties": {"rows": {"type": "array"}}, "required": ["rows"]},
+            "description": "Keys that are no features are left out, so a whole row of the stream may be sent.",
+            "examples": [example],
+        }
+
+
+def inputs_of(pipeline: Pipeline, model: str) -> Inputs:
+    columns = {column.name: column for column in pipeline.source.schema_}
+    features = [columns[feature] for feature in pipeline.models[model].features]
+    titles = {column.name: text for column in features if (text := titled(column))}
+    return Inputs({column.name: column.kind for column in features}, titles)
+
+
+def titled(column: Column) -> str:
+    """What people call a column, with its unit; nothing where the pipeline does not say."""
+    unit = column.unit and f"in {column.unit}"
+    return ", ".join(part for part in (column.title, unit) if part)
+
+
+def shown(value: Any) -> str:
+    """A value from a request as JSON writes it, cut to a readable length."""
+    try:
+        text = orjson.dumps(value).decode()
+    except TypeError:  # orjson reads deeper values than it writes
+        return "a deeply nested value"
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def example_of(kind: str, feature: Feature | None) -> Any:
+    example = feature.example if feature else None
+    return PLAIN_EXAMPLES[kind] if example is None else example
+
+
+def in_markdown(category: str) -> str:
+    """A text of the data in a description, which is read as Markdown."""
+    return MARKS.sub(r"\\\1", " ".join(category.split()))
+
+
+def property_of(kind: str, feature: Feature | None, title: str | None = None) -> dict[str, Any]:
+    """One feature as JSON Schema. What training saw is told, not enforced: other values are answered too."""
+    described = dict(JSON_TYPES[kind])
+    told = [f"{title}."] if title else []
+    if feature and feature.categories:
+        told.append("In training: " + ", ".join(map(in_markdown, feature.categories[:20])))
+    elif feature and feature.minimum is not None:
+        told.append(f"In training: {feature.minimum:g} to {feature.maximum:g}")
+    if told:
+        described["description"] = " ".join(told)
+    described["examples"] = [example_of(kind, feature)]
+    return described

@@ -1,0 +1,1 @@
+"""The models being served: which generation is in memory, and how a new one takes its place."""

@@ -1,0 +1,175 @@
+"""The rows of the stream by their key, read from the batch files of a generation.
+
+A sealed batch never changes. The hashes of its keys, taken when it is first looked at, say for good which keys it does
+not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from tidemill.api.custom.params import ALL_WANTED, from_text
+from tidemill.api.inputs import shown
+from tidemill.api.models.recent import Recent
+from tidemill.api.rows.generation_rows import batch_dataset, unreadable
+from tidemill.errors import NotFound, ParameterError
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Column
+from tidemill.run.catalog import Batch, Generation
+from tidemill.run.folder import Run
+
+MOST_NAMED = 5  # generations in a hint
+MOST_BATCHES, MOST_BYTES = 100_000, 64 * 2**20  # of which hashes are kept: 8 million keys
+
+Hashes = NDArray[np.uint64]  # ascending
+
+
+class Found(NamedTuple):
+    """A row of the stream and the batch it is in."""
+
+    batch: int
+    row: dict[str, Any]
+
+
+class KeyHashes:
+    """Which batches may have a key.
+
+    8 bytes are kept for each different key. The hashes used longest ago are forgotten first, and taken again when
+    needed.
+    """
+
+    def __init__(self, run: Run, key: pa.Field) -> None:
+        self._run = run
+        self._key = key
+        self._kept: Recent[int, Hashes] = Recent(MOST_BATCHES, MOST_BYTES, lambda one: one.nbytes)
+
+    def may_have(self, batch: Batch, value: pa.Scalar) -> bool:
+        """Whether a batch may have the key; false is certain.
+
+        Raises:
+            CatalogError: its file must be read, and is missing or damaged.
+        """
+        try:
+            hashes = self._kept[batch.batch]
+        except KeyError:
+            self._kept[batch.batch] = hashes = self._read(batch)
+        wanted = hashed(pa.array([value], self._key.type))[0]
+        place = int(np.searchsorted(hashes, wanted))
+        return place < len(hashes) and bool(hashes[place] == wanted)
+
+    def _read(self, batch: Batch) -> Hashes:
+        try:
+            table = batch_dataset(self._run, batch).to_table(columns=[self._key.name], use_threads=False)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise unreadable(batch) from error
+        return np.unique(hashed(table.column(0).combine_chunks()))
+
+
+def hashed(keys: pa.Array) -> Hashes:
+    """A hash of each key. -0 and 0 are one key, as they are to a filter."""
+    series = pl.Series(pl.from_arrow(keys))
+    if series.dtype.is_float():
+        series = series + 0.0
+    return series.hash(seed=0).to_numpy()
+
+
+class Lookup:
+    """Finds rows by ``stream.key``. Which files are read is the catalog's word; a client gives only the key's value."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        columns = run.pipeline.source.schema_
+        self._key = next((column for column in columns if column.name == run.pipeline.stream.key), None)
+        self._schema = arrow_schema(columns)
+        self._hashes = KeyHashes(run, self._schema.field(self._key.name)) if self._key else None
+
+    def find(self, generation: Generation, text: str, limit: int) -> list[Found]:
+        """The newest ``limit`` rows with this key in the generation's batches, newest first.
+
+        Raises:
+            NotFound: the stream has no key, or none of these rows has this one.
+            ParameterError: the text is no value of the key's type.
+        """
+        if self._key is None:
+            raise NotFound("the rows of this stream have no key", "declare one in the pipeline file: [stream] key")
+        value = pa.scalar(key_value(self._key, text), self._schema.field(self._key.name).type)
+        found: list[Found] = []
+        for batch in self._newest_first(generation):
+            found.extend(Found(batch.batch, row) for row in self._rows(batch, value))
+            if len(found) >= limit:
+                break
+        if not found:
+            raise NotFound(
+                f"no row with {self._key.name} {shown(text)} in generation {generation.generation}",
+                self._whereabouts(generation, value),
+            )
+        return found[:limit]
+
+    def _whereabouts(self, generation: Generation, value: pa.Scalar) -> str:
+        """Where else a row is that this generation has not."""
+        own = set(generation.batches)
+        others = (one for one in self.run.catalog.batches() if one.batch not in own)
+        having = {one.batch for one in others if self._has(one, value)}
+        if not having:
+            return "it was never streamed: neither its batches nor any other sealed batch has it"
+        published = self.run.catalog.generations(state="published")
+        numbers = [one.generation for one in published if having & set(one.batches)]
+        if not numbers:
+            return f"batch {max(having)} has it, which no published generation was trained on"
+        return f"it was streamed: ask for {named(numbers)}"
+
+    def _has(self, batch: Batch, value: pa.Scalar) -> bool:
+        assert self._key is not None
+        assert self._hashes is not None
+        if not self._hashes.may_have(batch, value):
+            return False
+        try:
+            count: int = batch_dataset(self.run, batch).count_rows(filter=ds.field(self._key.name) == value)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise unreadable(batch) from error
+        return count > 0
+
+    def _newest_first(self, generation: Generation) -> Iterator[Batch]:
+        numbers = set(generation.batches)
+        sealed = self.run.catalog.batches(after=min(numbers) - 1) if numbers else []
+        return (batch for batch in reversed(sealed) if batch.batch in numbers)
+
+    def _rows(self, batch: Batch, value: pa.Scalar) -> list[dict[str, Any]]:
+        assert self._key is not None
+        assert self._hashes is not None
+        if not self._hashes.may_have(batch, value):
+            return []
+        try:
+            table = batch_dataset(self.run, batch).to_table(filter=ds.field(self._key.name) == value, use_threads=False)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise unreadable(batch) from error
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows[::-1]
+
+
+def key_value(column: Column, text: str) -> Any:
+    """The value of the key column that ``text`` stands for.
+
+    Raises:
+        ParameterError: it stands for none.
+    """
+    try:
+        return from_text(column.kind, text)
+    except ValueError:
+        wanted = ALL_WANTED[column.kind]
+        message = f"the key {column.name} is {shown(text)}, not {wanted}"
+        raise ParameterError(message, "give a key as it was streamed") from None
+
+
+def named(generations: Sequence[int]) -> str:
+    """The newest of these generations, in words."""
+    newest = [str(number) for number in generations[-MOST_NAMED:]]
+    more = " (and older ones)" if len(generations) > MOST_NAMED else ""
+    return f"generation{'s' if len(newest) > 1 else ''} {', '.join(newest)}{more}"

@@ -1,0 +1,35 @@
+"""The serve stage: the API on its own socket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tidemill.api.app import create_app
+from tidemill.api.middleware import Metrics
+from tidemill.api.models.registry import Live
+from tidemill.run.stage import Stage
+from tidemill.web.api_key import api_key, require_key
+from tidemill.web.limits import Limits
+from tidemill.web.server import LIMITS, bound, is_loopback, serve
+
+
+def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None, limits: Limits = LIMITS) -> None:
+    """Serve the run's API until the stage is asked to stop.
+
+    Raises:
+        PortInUse: another program has the port.
+        InputError: the host is not known or not this machine's, or the port is not for us; or other machines can reach
+            it and there is no API key.
+        CatalogError: the catalog can't be read.
+    """
+    key = api_key(key_file)
+    with bound(host, port) as listener:
+        require_key(listener.getsockname()[0], key)
+        live = Live(stage.run, stage.log)
+        metrics = Metrics(live)
+        app = create_app(stage.run, live, key, own_names=key is None and is_loopback(listener), metrics=metrics)
+        live.start()
+        try:
+            serve(stage, app, listener, limits, metrics.refused, ws="none", lifespan="off")
+        finally:
+            live.stop()

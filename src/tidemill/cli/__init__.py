@@ -1,0 +1,1 @@
+"""The ``tidemill`` command and what it shows on a terminal."""

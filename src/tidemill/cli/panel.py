@@ -1,0 +1,169 @@
+"""What `tidemill up` shows on a terminal: one panel that stays in its place and is brought up to date."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.panel import Panel as Frame
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tidemill.cli.lines import describe_batch, headline, say, shown_path, sum_up
+from tidemill.process.supervisor import Supervisor
+from tidemill.run.catalog import Batch, Generation, StageStatus
+from tidemill.run.folder import Run
+from tidemill.run.progress.rates import Rates
+from tidemill.run.progress.sentences import Facts, run_words, stage_words
+from tidemill.run.progress.status import Counts, counts, endpoint, in_order
+from tidemill.run.stage import state_of
+from tidemill.run.stopping import Stop
+
+EVERY_SECONDS = 0.25
+MOST_KEPT = 20  # lines of batches, and of generations
+FIXED_LINES = 7  # the frame, the sentence, and what parts one block from the next
+BAR_WIDTH = 24
+LOOKS = {"running": "green", "starting": "yellow", "failed": "bold red", "done": "cyan", "stopped": "dim"}
+STOPPING = "Stopping all stages; Ctrl-C once more kills them."
+
+
+class Panel:
+    """Call :meth:`show` often; the panel is made anew four times a second."""
+
+    def __init__(self, run: Run, console: Console, stop: Stop) -> None:
+        self._run = run
+        self._console = console
+        self._stop = stop
+        self._rates = Rates()
+        self._batches: deque[Batch] = deque(maxlen=MOST_KEPT)
+        self._generations: deque[Generation] = deque(maxlen=MOST_KEPT)
+        self._restarts = 0
+        self._drawn_at = 0.0
+        self._live = Live(console=console, auto_refresh=False)
+
+    def begin(self) -> None:
+        self._live.start()
+
+    def show(self, supervisor: Supervisor) -> None:
+        for restart in supervisor.restarts[self._restarts :]:
+            say(self._console, "restart", restart)
+        self._restarts = len(supervisor.restarts)
+        now = time.monotonic()
+        if now - self._drawn_at >= EVERY_SECONDS or self._stop.is_set():
+            self._drawn_at = now
+            self._live.update(self._draw(now), refresh=True)
+
+    def end(self) -> None:
+        self._live.stop()
+
+    def sum_up(self, stopped: bool) -> None:
+        """The last lines of a run that ended well, or that was ``stopped``."""
+        sum_up(self._run, self._console, stopped)
+
+    def _draw(self, now: float) -> RenderableType:
+        facts = self._facts()
+        found = facts.counts
+        self._rates.add(now, produced=found.produced, collected=found.collected, sealed=found.sealed)
+        self._follow()
+        at_work = any(state in ("starting", "running") for state in facts.states.values())
+        sentence = STOPPING if self._stop.is_set() and at_work else run_words(facts)
+        stages = self._stages(facts)
+        rows = rows_table(found, self._rates.per_second())
+        room = self._console.size.height - FIXED_LINES - stages.row_count - rows.row_count
+        made = lines_table(self._made(max(room, 2)))
+        pipeline = self._run.pipeline
+        return Frame(
+            Group(Text(sentence, style="bold", no_wrap=True, overflow="ellipsis"), "", stages, "", rows, "", made),
+            title=f"[bold]{escape(pipeline.title or pipeline.name)}[/bold]",
+            subtitle=f"{escape(str(shown_path(self._run.folder)))} · Ctrl-C stops",
+            title_align="left",
+            subtitle_align="left",
+            border_style="cyan",
+        )
+
+    def _facts(self) -> Facts:
+        words = in_order(self._run.catalog.stages())
+        return Facts(
+            stages=words,
+            states={name: state_of(self._run, word) for name, word in words.items()},
+            counts=counts(self._run, words),
+            generations=self._run.catalog.generations_by_state(),
+            newest=self._run.catalog.newest_generation(),
+        )
+
+    def _follow(self) -> None:
+        """Take note of the batches and generations that are new since the last time; one that failed may be trained
+        anew."""
+        for place, one in enumerate(self._generations):
+            if one.state != "published":
+                self._generations[place] = self._run.catalog.generation(one.generation) or one
+        self._batches.extend(self._run.catalog.batches(after=self._batches[-1].batch if self._batches else 0))
+        known = self._generations[-1].generation if self._generations else 0
+        for one in self._run.catalog.generations(after=known):
+            if one.state == "training":
+                break
+            self._generations.append(one)
+
+    def _stages(self, facts: Facts) -> Table:
+        table = grid(3)
+        for name, word in facts.stages.items():
+            state = facts.states[name]
+            table.add_row(name, Text(state, style=LOOKS[state]), self._stage_text(word, facts))
+        return table
+
+    def _stage_text(self, word: StageStatus, facts: Facts) -> Text:
+        address = endpoint(self._run, word)
+        text = stage_words(word.stage, facts)
+        if address is None:
+            return Text(text)
+        if not address.startswith("http"):
+            return Text(f"{text} at {address}")
+        docs = "; try /docs" if word.stage == "api" else ""
+        return Text.assemble((address, f"underline link {address}"), f"  {text}{docs}")
+
+    def _made(self, room: int) -> Iterator[tuple[str, str]]:
+        """The newest generations and batches, as many lines of both as there is room for, the newest first."""
+        share = min(len(self._generations), (room + 1) // 2)
+        for generation in list(self._generations)[::-1][:share]:
+            yield f"generation {generation.generation}", headline(generation)
+        for batch in list(self._batches)[::-1][: max(room - share, 0)]:
+            yield f"batch {batch.batch}", describe_batch(batch)
+
+
+def rows_table(found: Counts, rates: dict[str, float | None]) -> Table:
+    """How far the rows are: each count with its bar, where the whole is known, and its rate."""
+    table = grid(4)
+    whole = found.source
+    for name in ("produced", "collected", "sealed"):
+        count = getattr(found, name)
+        bar: RenderableType = ProgressBar(total=whole or 1, completed=count, width=BAR_WIDTH) if whole else ""
+        of = f"{count:,} of {whole:,}" if whole else f"{count:,}"
+        table.add_row(name, bar, of, rate_text(rates.get(name)))
+    table.add_row("rejected", "", Text(f"{found.rejected:,}", style="yellow" if found.rejected else ""), "")
+    return table
+
+
+def rate_text(rate: float | None) -> str:
+    return "" if not rate else f"{rate:,.0f} rows/s"
+
+
+def lines_table(lines: Iterator[tuple[str, str]]) -> Table:
+    table = grid(2)
+    for what, text in lines:
+        table.add_row(what, Text(text))
+    return table
+
+
+def grid(columns: int) -> Table:
+    """A table without lines, whose last column takes what is left and is cut off there."""
+    table = Table.grid(padding=(0, 2))
+    for _ in range(columns - 1):
+        table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    table.expand = True
+    return table

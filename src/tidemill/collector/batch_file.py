@@ -1,0 +1,133 @@
+"""The file of a batch: written beside its place as rows come in, and moved there once it is cut."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from tidemill.run.catalog import Sealed
+from tidemill.run.failpoints import Steps
+from tidemill.run.files import disk_errors, make_folder, publish, sha256, sync, temporary
+from tidemill.run.folder import Run
+from tidemill.run.rejects import Rejects
+
+ROW_GROUP = 16_384
+STEPS = Steps("batch.synced", "batch.renamed", "batch.placed")
+
+log = logging.getLogger(__name__)
+
+
+class TableWriter(Protocol):
+    def write_table(self, table: pa.Table) -> None: ...
+    def close(self) -> None: ...
+
+
+def writer_of(path: Path, schema: pa.Schema, format: str) -> TableWriter:
+    if format == "csv":
+        return pyarrow.csv.CSVWriter(path, schema)  # type: ignore[no-any-return]  # pyarrow has no types
+    return pyarrow.parquet.ParquetWriter(path, schema, compression="zstd")  # type: ignore[no-any-return]  # the same
+
+
+def batch_name(batch: int, format: str) -> str:
+    return f"batch-{batch:05}.{format}"
+
+
+def same_content(path: Path, other: Path) -> bool:
+    return other.exists() and sha256(path) == sha256(other)
+
+
+class Draft:
+    """The file of the open batch and of the messages that could not go into it. Memory is bounded by a row group.
+
+    The same rows give the same bytes, however they came in.
+    """
+
+    def __init__(self, run: Run, batch: int, schema: pa.Schema) -> None:
+        self.batch = batch
+        self.rows = 0
+        self._run = run
+        self._final = run.batches / batch_name(batch, run.pipeline.batches.format)
+        self._told = f"batch {batch}, {run.relative(self._final)}"
+        self._schema = schema
+        self._waiting: list[pa.Table] = []
+        self._writer: TableWriter | None = None
+        self.rejects = Rejects(run.rejects / f"batch-{batch:05}.jsonl")
+
+    def add(self, table: pa.Table) -> None:
+        self._waiting.append(table)
+        self.rows += len(table)
+        if sum(map(len, self._waiting)) >= ROW_GROUP:
+            self._write(last=False)
+
+    def close(self) -> None:
+        """Write what is still in memory and finish the file, which is not yet in its place."""
+        self._write(last=True)
+        writer, self._writer = self._writer, None
+        if writer:
+            with disk_errors(self._told):
+                writer.close()
+
+    def discard(self) -> None:
+        """Forget what was written."""
+        writer, self._writer = self._writer, None
+        with disk_errors(self._told):
+            try:
+                if writer:
+                    writer.close()
+            finally:
+                temporary(self._final).unlink(missing_ok=True)
+                self.rejects.discard()
+
+    def withdraw(self) -> None:
+        """Forget what was written. What an earlier process published of this batch is put aside, in the run's folder
+        ``aside``: with a catalog that is older than the files it was sealed, and may be the last copy."""
+        self.discard()
+        with disk_errors(self._told):
+            self._put_aside(self._final)
+            self._put_aside(self.rejects.path)
+
+    def publish(self, first: str | None, last: str | None) -> Sealed:
+        """Move the closed file to its place and say what the catalog is to know of it."""
+        with disk_errors(self._told):
+            for final in (self._final, self.rejects.path):
+                if final.exists() and not same_content(final, temporary(final)):
+                    self._put_aside(final)
+            publish(temporary(self._final), self._final, STEPS)
+            rejects_path = self.rejects.publish()
+        return Sealed(
+            path=self._run.relative(self._final),
+            rows=self.rows,
+            bytes=self._final.stat().st_size,
+            sha256=sha256(self._final),
+            rejected=self.rejects.count,
+            rejects_path=self._run.relative(rejects_path) if rejects_path else None,
+            first_timestamp=first,
+            last_timestamp=last,
+        )
+
+    def _put_aside(self, path: Path) -> None:
+        if not path.exists():
+            return
+        make_folder(self._run.aside)
+        names = (f"{path.name}.{number}" for number in itertools.count(1))
+        aside = next(place for name in names if not (place := self._run.aside / name).exists())
+        path.rename(aside)
+        sync(aside.parent)
+        sync(path.parent)
+        log.warning("%s, which is not sealed, was put aside as %s", path.name, self._run.relative(aside))
+
+    def _write(self, last: bool) -> None:
+        table = pa.concat_tables([self._schema.empty_table(), *self._waiting]).combine_chunks()
+        whole = len(table) if last else len(table) // ROW_GROUP * ROW_GROUP
+        with disk_errors(self._told):
+            if self._writer is None:
+                self._writer = writer_of(temporary(self._final), self._schema, self._run.pipeline.batches.format)
+            for start in range(0, whole, ROW_GROUP):
+                self._writer.write_table(table.slice(start, min(ROW_GROUP, whole - start)))
+        self._waiting = [table.slice(whole)]

@@ -1,0 +1,167 @@
+"""The topic as the collector reads it: committed messages only, from offsets that it is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Set
+from typing import NoReturn
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tidemill.collector.reader import POLL_SECONDS, End
+from tidemill.errors import LogLost, StreamFailed
+from tidemill.kafka.client import ANSWER_SECONDS, TRANSIENT, Cluster, Topic, reason, verify_topic
+from tidemill.run.marks import CLAIM, END, Marks
+
+CHUNK = 10_000
+
+log = logging.getLogger(__name__)
+
+
+class KafkaReader:
+    """The committed messages of the topic, from wherever it is told to read: a :class:`Reader`."""
+
+    def __init__(self, cluster: Cluster, topic: Topic, marks: Marks) -> None:
+        self.topic = topic
+        self._marks = marks
+        self._consumer = Consumer(
+            cluster.settings(
+                group_id=f"tidemill-{marks.run_id}",
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+                enable_auto_offset_store=False,
+                enable_partition_eof=True,
+                auto_offset_reset="error",
+                fetch_wait_max_ms=100,
+                queued_max_messages_kbytes=65_536,
+            )
+        )
+        self._admin = AdminClient(cluster.settings())
+        self._drained: set[int] = set()
+        self._held: set[int] = set()
+
+    def __enter__(self) -> KafkaReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    @property
+    def partitions(self) -> int:
+        return self.topic.partitions
+
+    @property
+    def drained(self) -> Set[int]:
+        """The partitions that were read to the end of what they hold."""
+        return self._drained
+
+    def hold(self, partitions: set[int]) -> None:
+        """Read nothing from these partitions for now, and from all others."""
+        if more := partitions - self._held:
+            self._consumer.pause([TopicPartition(self.topic.name, partition) for partition in more])
+        if fewer := self._held - partitions:
+            self._consumer.resume([TopicPartition(self.topic.name, partition) for partition in fewer])
+        self._held = partitions
+
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """Read these partitions, each from this offset.
+
+        Raises:
+            LogLost: an offset is not, or no longer, in the log.
+            StreamFailed: Kafka does not say.
+        """
+        for partition, offset in offsets.items():
+            self._refuse_expired(partition, offset)
+            _, high = self._ends(partition)
+            if high < offset:
+                raise LogLost(
+                    f"partition {partition} of {self.topic.name} ends at offset {high}; {offset} is needed next",
+                    "the log lost rows that are sealed; the batches are whole; begin anew with --fresh for the rest",
+                )
+        self._drained.clear()
+        self._consumer.assign([TopicPartition(self.topic.name, *place) for place in sorted(offsets.items())])
+
+    def _refuse_expired(self, partition: int, offset: int) -> None:
+        """Raise where the row that comes next was removed from the start of the log."""
+        low, _ = self._ends(partition)
+        if low > offset:
+            raise LogLost(
+                f"partition {partition} of {self.topic.name} begins at offset {low}; {offset} is needed next",
+                "rows were removed by the topic's retention before they were sealed; begin anew with --fresh and "
+                "set retention.ms=-1 on the topic",
+            )
+
+    def _ends(self, partition: int) -> tuple[int, int]:
+        """The first offset that a partition holds, and the one after its last."""
+        place = TopicPartition(self.topic.name, partition)
+        try:
+            low, high = self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
+        except KafkaException as error:
+            message = f"Kafka can't say which offsets {self.topic.name} holds: {reason(error)}"
+            raise StreamFailed(message, "see Kafka's log") from error
+        return low, high
+
+    def read(self, most: int = CHUNK, seconds: float = POLL_SECONDS) -> list[Message]:
+        """The next messages, at most so many, as soon as there are any; none after so many seconds.
+
+        Raises:
+            LogLost: the next ones were removed before they were read.
+            TopicError: the topic is gone, or was made anew.
+            StreamFailed: Kafka refuses for good.
+        """
+        messages = []
+        for message in self._consumer.consume(most, timeout=seconds):
+            error = message.error()
+            if error is None:
+                self._drained.discard(message.partition())
+                messages.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._drained.add(message.partition())
+            elif error.code() not in TRANSIENT:
+                self._refuse(message, error)
+        return messages
+
+    def _refuse(self, message: Message, error: KafkaError) -> NoReturn:
+        """Say what such an error of Kafka's means."""
+        self.confirm(ANSWER_SECONDS)
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._refuse_expired(message.partition(), message.offset())
+        raise StreamFailed(f"can't read the topic {self.topic.name}: {error.str()}", "see Kafka's log")
+
+    def confirm(self, seconds: float) -> None:
+        """See that all that was read by now came from the run's own topic, and not from one made anew.
+
+        Raises:
+            TopicError: the topic is gone, or was made anew.
+            KafkaAway: Kafka does not say within so many seconds.
+            StreamFailed: it refuses to.
+        """
+        verify_topic(self._admin, self.topic.name, self.topic.id, seconds)
+
+    def end_of(self, message: Message) -> End | None:
+        """What this run's end-of-stream marker says; None where the message is no such marker."""
+        said = self._marks.read(message, END) if message.value() is None else None
+        return None if said is None else End(said.get("sent"), said.get("digest"))
+
+    def is_claim(self, message: Message) -> bool:
+        """Whether it is the message by which this run claimed the topic."""
+        return message.value() is None and self._marks.read(message, CLAIM) is not None
+
+    def silent(self) -> bool:
+        """Whether Kafka, asked just now, has nothing that was not read."""
+        try:
+            for partition in range(self.partitions):
+                place = TopicPartition(self.topic.name, partition)
+                self._consumer.get_watermark_offsets(place, timeout=1.0)
+        except KafkaException:
+            return False
+        return len(self._drained) == self.partitions
+
+    def show_progress(self, offsets: Mapping[int, int]) -> None:
+        """Commit the group's offsets, which nothing here reads: they are for others to see."""
+        try:
+            places = [TopicPartition(self.topic.name, *place) for place in offsets.items()]
+            self._consumer.commit(offsets=places, asynchronous=True)
+        except KafkaException as error:
+            log.warning("the group's offsets can't be shown: %s", reason(error))

@@ -1,0 +1,178 @@
+"""The open batch: rows and rejects go in until it is cut, and then it is sealed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tidemill.collector.batch_file import Draft
+from tidemill.collector.reader import LAST_MILLISECOND, NO_STAMP, Message, stamp_fault
+from tidemill.kafka.codec import arrow_schema, decode
+from tidemill.pipeline import Column
+from tidemill.run.catalog import Decision, Span
+from tidemill.run.catalog.account import Account, total_digest
+from tidemill.run.failpoints import failpoint
+from tidemill.run.folder import Run
+
+SHOWN_BYTES = 500
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Stamps = np.ndarray[tuple[int], np.dtype[np.int64]]
+Places = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+class Decoded:
+    """Messages, those of one partition in their order, with the rows that are in them.
+
+    Row ``i`` of ``table`` came in message ``places[i]``, at ``stamps[i]`` (milliseconds); ``reasons`` says for each
+    other message why it is no row.
+    """
+
+    def __init__(self, messages: Sequence[Message], columns: Sequence[Column]) -> None:
+        self.messages = messages
+        self.values = [message.value() for message in messages]
+        self.partitions = np.array([message.partition() for message in messages], dtype=np.int64)
+        self._timestamps = np.array([message.timestamp() for message in messages], dtype=np.int64).reshape(-1, 2)
+        table, bad = decode(self.values, columns)
+        self.reasons = {one.place: one.reason for one in bad}
+        self._no_rows = set(self.reasons)
+        fitting = np.array([place for place in range(len(messages)) if place not in self.reasons], dtype=np.int64)
+        self._possible = possible_stamps(self._timestamps)
+        in_time = self._possible[fitting]
+        for place in fitting[~in_time].tolist():
+            fault = stamp_fault(*self._timestamps[place].tolist())
+            assert fault
+            self.reasons[place] = fault
+        self.table: pa.Table = table if in_time.all() else table.filter(pa.array(in_time))
+        self.places = fitting[in_time]
+        self.stamps: Stamps = self._timestamps[self.places, 1]
+
+    def by_partition(self, messages: slice) -> Iterator[tuple[int, Places]]:
+        """The places of these messages, in order, for each of their partitions."""
+        partitions = self.partitions[messages]
+        for partition in np.unique(partitions).tolist():
+            yield partition, np.flatnonzero(partitions == partition) + messages.start
+
+    def row_values(self, places: Places) -> list[bytes]:
+        """The values of these messages that fit the declared columns, whatever their timestamps."""
+        fitting = (self.values[place] for place in places.tolist() if place not in self._no_rows)
+        return [value for value in fitting if value is not None]
+
+    def newest(self, places: Places) -> int | None:
+        """The newest possible timestamp among these messages, in milliseconds."""
+        stamps = self._timestamps[places, 1][self._possible[places]]
+        return int(stamps.max()) if len(stamps) else None
+
+
+class OpenBatch:
+    """A batch that is not cut yet: its draft, the offsets it spans, when its first and last row came.
+
+    ``accounts`` are those of the partitions up to its last message; None in a run whose first batches were sealed
+    before accounts were kept.
+    """
+
+    def __init__(self, run: Run, batch: int, accounts: Mapping[int, Account] | None) -> None:
+        self.batch = batch
+        self.columns = run.pipeline.source.schema_
+        self.draft = Draft(run, batch, arrow_schema(self.columns))
+        self.rejected: Counter[int] = Counter()
+        self.accounts = None if accounts is None else dict(accounts)
+        self._run = run
+        self._first: int | None = None
+        self._last: int | None = None
+        self._spans: dict[int, tuple[int, int]] = {}
+
+    @property
+    def rows(self) -> int:
+        return self.draft.rows
+
+    @property
+    def since(self) -> str | None:
+        """The timestamp of its first row; None while it has none."""
+        return iso(self._first)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        return tuple(Span(partition, *ends) for partition, ends in sorted(self._spans.items()))
+
+    @property
+    def digest(self) -> str | None:
+        """The one over its accounts."""
+        return None if self.accounts is None else total_digest(self.accounts)
+
+    def put(self, decoded: Decoded, rows: slice, messages: slice) -> None:
+        """Take these rows, and the messages they came in with any rejects among them."""
+        self.draft.add(decoded.table.slice(rows.start, rows.stop - rows.start))
+        self._stamp(decoded.stamps[rows])
+        for partition, places in decoded.by_partition(messages):
+            self._cover(partition, decoded.messages[places[0]].offset(), decoded.messages[places[-1]].offset())
+            self._account(partition, decoded, places)
+        for place in range(messages.start, messages.stop):
+            if place in decoded.reasons:
+                self._reject(decoded.messages[place], decoded.reasons[place])
+
+    def put_all(self, decoded: Decoded) -> None:
+        self.put(decoded, slice(0, len(decoded.table)), slice(0, len(decoded.messages)))
+
+    def seal(self) -> None:
+        """Publish the closed draft, then commit it: the batch is sealed when this returns."""
+        sealed = self.draft.publish(iso(self._first), iso(self._last))
+        self._run.catalog.seal(self.batch, sealed, self.accounts)
+
+    def cut(self, cut: str) -> None:
+        """Close the batch, record why it was cut and what it holds, and seal it."""
+        failpoint("batch.cut")
+        self.draft.close()
+        failpoint("batch.written")
+        self._run.catalog.decide(Decision(self.batch, cut, self.spans, self.digest))
+        self.seal()
+
+    def _cover(self, partition: int, first: int, last: int) -> None:
+        self._spans[partition] = (self._spans.get(partition, (first, last))[0], last)
+
+    def _account(self, partition: int, decoded: Decoded, places: Places) -> None:
+        """Add these messages' rows to the partition's account, and their timestamps that are possible."""
+        if self.accounts is None:
+            return
+        account = self.accounts.get(partition, Account()).add(decoded.row_values(places))
+        stamps = [stamp for stamp in (account.newest, decoded.newest(places)) if stamp is not None]
+        self.accounts[partition] = replace(account, newest=max(stamps, default=None))
+
+    def _stamp(self, stamps: Stamps) -> None:
+        if len(stamps):
+            low, high = int(stamps.min()), int(stamps.max())
+            self._first = low if self._first is None else min(self._first, low)
+            self._last = high if self._last is None else max(self._last, high)
+
+    def _reject(self, message: Message, reason: str) -> None:
+        value = message.value() or b""
+        self.rejected[message.partition()] += 1
+        self.draft.rejects.add(
+            partition=message.partition(),
+            offset=message.offset(),
+            reason=reason,
+            text=value[:SHOWN_BYTES].decode(errors="replace"),
+        )
+
+
+def possible_stamps(timestamps: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which of these timestamps, a kind and milliseconds each, :func:`stamp_fault` finds no fault with."""
+    kinds, stamps = timestamps[:, 0], timestamps[:, 1]
+    possible: np.ndarray[tuple[int], np.dtype[np.bool_]] = (
+        (kinds != NO_STAMP) & (stamps >= 0) & (stamps <= LAST_MILLISECOND)
+    )
+    return possible
+
+
+def iso(milliseconds: int | None) -> str | None:
+    """A Kafka timestamp as ISO 8601 in UTC. One that the calendar doesn't have is given as the nearest that it has."""
+    if milliseconds is None:
+        return None
+    moment = EPOCH + timedelta(milliseconds=min(max(milliseconds, 0), LAST_MILLISECOND))
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,1 @@
+"""Forms: the fields of a request, the request, and its curl line."""

@@ -1,0 +1,1 @@
+"""Kafka: its client, the codec of its messages, and the embedded broker."""

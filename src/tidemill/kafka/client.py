@@ -1,0 +1,257 @@
+"""Kafka as both sides of the stream see it: how to reach it, and its topics."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from tidemill.errors import BootstrapError, KafkaAway, NoRun, StreamFailed, TopicError
+from tidemill.pipeline import Pipeline, Secret
+from tidemill.run.folder import Run
+from tidemill.run.stopping import Stop
+
+ANSWER_SECONDS = 10.0
+SPREAD_SECONDS = 1.0  # within which every broker knows of a new topic
+
+# The client, or another try, gets over these.
+TRANSIENT = {
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TRANSPORT,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+}
+
+# A row has 1 MiB in its source at the most; JSON may make six characters of one.
+MOST_BYTES = 8_000_000
+
+
+class Topic(NamedTuple):
+    """A topic as Kafka describes it. ``id`` is new for each topic made, whatever its name."""
+
+    name: str
+    id: str
+    partitions: int
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Kafka: its address, and the user's own client settings, secrets included, which are never shown."""
+
+    address: str
+    client: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """A client's settings; librdkafka's own words go to the log, not to the terminal."""
+        common = {
+            "client.id": "tidemill",
+            "reconnect.backoff.max.ms": 1000,
+            "topic.metadata.refresh.interval.ms": 10_000,
+        }
+        fixed = {"bootstrap.servers": self.address, "logger": logging.getLogger("librdkafka")}
+        return common | dict(self.client) | fixed | {name.replace("_", "."): value for name, value in more.items()}
+
+
+def client_settings(pipeline: Pipeline, folder: Path) -> dict[str, str]:
+    """The user's own settings of the Kafka client, with their secrets; relative paths start at ``folder``.
+
+    Raises:
+        BootstrapError: a secret's file or environment variable is not there.
+    """
+    return {name: value_of(name, given, folder) for name, given in pipeline.stream.kafka.items()}
+
+
+def value_of(name: str, given: str | Secret, folder: Path) -> str:
+    if isinstance(given, str):
+        return given
+    try:
+        value = os.environ[given.env] if given.env else (folder / str(given.file)).read_text(encoding="utf-8").strip()
+    except (KeyError, OSError, UnicodeDecodeError) as error:
+        place = f"the environment has no {given.env}" if given.env else f"the file {given.file} can't be read"
+        raise BootstrapError(f"stream.kafka, {name}: {place}", "put the secret there") from error
+    return value
+
+
+def connect_admin(cluster: Cluster, seconds: float = ANSWER_SECONDS) -> AdminClient:
+    """An admin client of a Kafka that answers.
+
+    Raises:
+        BootstrapError: none answers within ``seconds``, or the client refuses the user's settings.
+    """
+    bootstrap = cluster.address
+    try:
+        admin = AdminClient(cluster.settings())
+    except KafkaException as error:
+        raise BootstrapError(f"the Kafka client refuses its settings: {reason(error)}", "see [stream.kafka]") from error
+    try:
+        admin.list_topics(timeout=seconds)
+    except KafkaException as error:
+        raise BootstrapError(
+            f"no Kafka answers at {bootstrap} within {seconds:g} s",
+            "see that it runs and that the address is right (--bootstrap-servers HOST:PORT), or leave the option out "
+            "for the embedded one",
+        ) from error
+    return admin
+
+
+def describe_topic(admin: AdminClient, name: str, seconds: float = ANSWER_SECONDS) -> Topic | None:
+    """The topic of that name, or None.
+
+    Raises:
+        KafkaAway: it does not say within ``seconds``.
+        StreamFailed: it refuses to.
+    """
+    try:
+        found = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)[name].result()
+    except KafkaException as error:
+        code = error.args[0].code()
+        if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        kind = KafkaAway if code in TRANSIENT else StreamFailed
+        raise kind(f"Kafka can't describe the topic {name}: {reason(error)}", "see Kafka's log") from error
+    return Topic(name, str(found.topic_id), len(found.partitions))
+
+
+def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER_SECONDS) -> Topic:
+    """The topic of that name, if it is still the one with that id. Then all that was read from it by now, and written
+    to it, was so in that one: clients go by the name, and go on, unasked, in a topic that was made anew.
+
+    Raises:
+        TopicError: it is gone, or was made anew.
+        KafkaAway: Kafka does not say within ``seconds``.
+        StreamFailed: it refuses to.
+    """
+    topic = describe_topic(admin, name, seconds)
+    if topic is None:
+        time.sleep(SPREAD_SECONDS)
+        topic = describe_topic(admin, name, seconds)
+    if topic is None or topic.id != id:
+        what = "is gone" if topic is None else "was deleted and made anew"
+        raise TopicError(f"the topic {name} {what}: this run's rows were in it", "begin anew with --fresh")
+    return topic
+
+
+def make_topic(admin: AdminClient, name: str, partitions: int) -> bool:
+    """Make the topic, with unlimited retention: the log is what a run is resumed from. False where it is there by now,
+    made by somebody else.
+
+    Raises:
+        TopicError: Kafka refuses.
+        StreamFailed: it can't just now.
+    """
+    keep_all = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+    config = keep_all | {"max.message.bytes": str(MOST_BYTES + 100_000)}  # a little more than the client's, for headers
+    try:
+        admin.create_topics([NewTopic(name, partitions, config=config)])[name].result(ANSWER_SECONDS)
+    except KafkaException as error:
+        if error.args[0].code() in TRANSIENT:
+            raise StreamFailed(f"the topic {name} can't be made just now: {reason(error)}") from error
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise TopicError(f"the topic {name} can't be made: {reason(error)}", "see Kafka's own log") from error
+        return False
+    return True
+
+
+def await_topic(admin: AdminClient, name: str) -> Topic:
+    """The topic, once Kafka shows it with its partitions.
+
+    Raises:
+        StreamFailed: it does not in all that time.
+    """
+    end = time.monotonic() + ANSWER_SECONDS
+    while (topic := describe_topic(admin, name)) is None or topic.partitions == 0:
+        if time.monotonic() > end:
+            raise StreamFailed(f"the topic {name} was made but Kafka does not show it")
+        time.sleep(0.02)
+    return topic
+
+
+def end_offsets(admin: AdminClient, topic: Topic, stable: bool = False) -> dict[int, int]:
+    """For each partition, the offset that the next message will have.
+
+    Args:
+        stable: the offset up to which each transaction has ended instead: nobody reads further who reads what is
+            committed.
+
+    Raises:
+        StreamFailed: Kafka does not say; a partition without a leader, as after a start, is waited for.
+    """
+    latest = {TopicPartition(topic.name, partition): OffsetSpec.latest() for partition in range(topic.partitions)}
+    isolation = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
+    end = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            found = admin.list_offsets(latest, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
+            return {where.partition: future.result().offset for where, future in found.items()}
+        except KafkaException as error:
+            if error.args[0].code() not in TRANSIENT or time.monotonic() > end:
+                raise StreamFailed(f"Kafka can't say where {topic.name} ends: {reason(error)}") from error
+            time.sleep(0.05)
+
+
+def delete_topic(admin: AdminClient, topic: Topic) -> None:
+    """Delete the topic, if it is still the same one."""
+    if describe_topic(admin, topic.name) == topic:
+        admin.delete_topics([topic.name])[topic.name].result(ANSWER_SECONDS)
+
+
+def reason(error: KafkaException) -> str:
+    """Kafka's own word for what went wrong."""
+    first = error.args[0]
+    return first.str() if isinstance(first, KafkaError) else str(error)
+
+
+def connect_cluster(run: Run, given: str | None, stop: Stop) -> tuple[Cluster, AdminClient]:
+    """A run's Kafka and an admin client of it: the Kafka that was given, else the embedded one.
+
+    Raises:
+        BootstrapError: the one that was given does not answer.
+        NoRun: none was given and nobody starts the embedded one.
+        StreamFailed: the embedded one does not answer, or ``stop`` was set first.
+    """
+    chosen = given or run.pipeline.stream.bootstrap_servers
+    cluster = Cluster(chosen or await_embedded(run, stop), client_settings(run.pipeline, run.base))
+    source = run.catalog.source()
+    known = chosen is None or (source is not None and source.topic_id is not None)
+    try:
+        return cluster, connect_admin(cluster)
+    except BootstrapError as error:
+        if not known:
+            raise
+        raise StreamFailed(error.message, "this run has worked with it before: see that it is up again") from error
+
+
+def broker_moved(run: Run, address: str) -> bool:
+    """Whether the embedded broker, which was at ``address``, is at another one now."""
+    broker = run.catalog.stages().get("broker")
+    return broker is not None and broker.endpoint not in (None, address) and run.at_work(broker)
+
+
+def await_embedded(run: Run, stop: Stop) -> str:
+    """The embedded broker's address, once it has one: the first start fetches Kafka, which may take its time."""
+    started_by_up = "TIDEMILL_LIFELINE" in os.environ
+    while not stop.is_set():
+        broker = run.catalog.stages().get("broker")
+        at_work = broker is not None and run.at_work(broker)
+        if broker and at_work and broker.endpoint and broker.state == "running":
+            return broker.endpoint
+        if not (started_by_up or at_work):
+            raise NoRun(
+                "this run has no Kafka at work",
+                f"start `tidemill broker {run.pipeline.name}`, or give --bootstrap-servers HOST:PORT",
+            )
+        stop.wait(0.05)
+    raise StreamFailed("asked to stop before Kafka was ready")

@@ -1,0 +1,181 @@
+"""Rows as they go over the wire: one Kafka message a row, its value one JSON object of the declared columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+
+from tidemill.errors import shorten
+from tidemill.pipeline import Column
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+ARROW = {"int": pa.int64(), "float": pa.float64(), "string": pa.string(), "bool": pa.bool_(), "timestamp": TIMESTAMP}
+WIRE_TIMESTAMP = "%Y-%m-%dT%H:%M:%S%.6fZ"
+
+
+class Bad(NamedTuple):
+    """A message that is no row: its place among the messages given, and why."""
+
+    place: int
+    reason: str
+
+
+def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
+    """The types that the declared columns have in memory and in batch files: timestamps are microseconds in UTC."""
+    return pa.schema([pa.field(column.name, ARROW[column.kind], nullable=column.optional) for column in columns])
+
+
+def encode(table: pa.Table) -> list[bytes]:
+    """Each row as one JSON object: floats in their shortest exact form, timestamps in ISO 8601, missing as null."""
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    stamps = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
+    text = frame.with_columns(pl.col(stamps).dt.strftime(WIRE_TIMESTAMP)).write_ndjson()
+    return text.encode().splitlines() if text.isascii() else text.encode().split(b"\n")[: len(table)]
+
+
+def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[Bad]]:
+    """The rows among ``values``, in order, and the values that are none, each with its reason.
+
+    What a value is depends on it alone, not on the others: good ones are read many at a time, and where that fails the
+    bad ones are searched for by halves.
+    """
+    return _decode(values, columns, 0)
+
+
+def _decode(values: Sequence[bytes | None], columns: Sequence[Column], first: int) -> tuple[pa.Table, list[Bad]]:
+    table = _decode_all(values, columns)
+    if table is not None:
+        return table, []
+    if len(values) == 1:
+        return _decode_one(values[0], columns, first)
+    half = len(values) // 2
+    before, bad_before = _decode(values[:half], columns, first)
+    after, bad_after = _decode(values[half:], columns, first + half)
+    return pa.concat_tables([before, after]), bad_before + bad_after
+
+
+def _decode_one(value: bytes | None, columns: Sequence[Column], place: int) -> tuple[pa.Table, list[Bad]]:
+    """A value that was refused as it stands: a row in another notation, or none."""
+    try:
+        table = _decode_all([orjson.dumps(row_of(value, columns))], columns)
+        reason = "not readable as the declared columns"
+    except ValueError as error:
+        table, reason = None, str(error)
+    return (arrow_schema(columns).empty_table(), [Bad(place, reason)]) if table is None else (table, [])
+
+
+def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa.Table | None:
+    """All values in one go, or None where any of them needs a closer look."""
+    schema = arrow_schema(columns)
+    if not values:
+        return schema.empty_table()
+    if not all(value is not None and value.startswith(b"{") for value in values):
+        return None  # each value has at least one object then, so as many rows as values means one in each
+    joined = b"\n".join(values)  # type: ignore[arg-type]  # no None among them: seen above
+    if joined.count(b"\n") != len(values) - 1 or not is_utf8(joined):
+        return None
+    options = pj.ParseOptions(
+        explicit_schema=pa.schema([field.with_nullable(True) for field in schema]), unexpected_field_behavior="ignore"
+    )
+    try:
+        table = pj.read_json(
+            pa.BufferReader(joined),
+            read_options=pj.ReadOptions(use_threads=False, block_size=len(joined) + 1),
+            parse_options=options,
+        )
+    except pa.ArrowInvalid:
+        return None
+    if len(table) != len(values):
+        return None
+    table = table.select(schema.names).combine_chunks()
+    missing = any(table[column.name].null_count for column in columns if not column.optional)
+    infinite = any(has_infinite(table[column.name]) for column in columns if column.kind == "float")
+    return None if missing or infinite else table.cast(schema)
+
+
+def is_utf8(value: bytes) -> bool:
+    """Arrow's JSON reader does not look."""
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def has_infinite(values: pa.ChunkedArray) -> bool:
+    """Arrow's JSON reader takes NaN and Infinity, which JSON has not."""
+    return pc.all(pc.is_finite(values)).as_py() is False
+
+
+def row_of(value: bytes | None, columns: Sequence[Column]) -> dict[str, Any]:
+    """The declared columns of one message's value.
+
+    Raises:
+        ValueError: it is no row; the text says why.
+    """
+    if not value:
+        raise ValueError("an empty message")
+    try:
+        document = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"not a JSON object but {shorten(document, 40)}")
+    return {column.name: checked(document.get(column.name), column) for column in columns}
+
+
+def checked(value: Any, column: Column) -> Any:
+    """``value`` if it fits ``column``.
+
+    Raises:
+        ValueError: it does not; the text names the column.
+    """
+    if value is None:
+        if not column.optional:
+            raise ValueError(f"{column.name} is missing")
+        return None
+    if not FITS[column.kind](value):
+        raise ValueError(f"{column.name} is {shorten(value, 40)}, not {ARTICLE[column.kind]}")
+    if column.kind == "timestamp":
+        return value if is_instant(value) else f"{value}Z"
+    return float(value) if column.kind == "float" else value
+
+
+ARTICLE = {
+    "int": "a whole number of 64 bits",
+    "float": "a finite number",
+    "string": "a string",
+    "bool": "true or false",
+    "timestamp": "a timestamp (ISO 8601, in UTC)",
+}
+
+
+def is_instant(text: str) -> bool:
+    """Whether it is an ISO 8601 timestamp with a zone."""
+    try:
+        pa.scalar(text).cast(TIMESTAMP)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def is_timestamp(text: str) -> bool:
+    """Whether it is an ISO 8601 timestamp; one without a zone is in UTC."""
+    return is_instant(text) or is_instant(f"{text}Z")
+
+
+FITS: dict[str, Callable[[Any], bool]] = {
+    "int": lambda value: isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63,
+    "float": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+    "string": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "timestamp": lambda value: isinstance(value, str) and is_timestamp(value),
+}

@@ -1,0 +1,1 @@
+"""The embedded broker: a real Apache Kafka that needs no installation."""

@@ -1,0 +1,361 @@
+"""The embedded broker: a real Apache Kafka, one node in KRaft mode, reached from this machine only."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from tidemill.errors import BrokerFailed, PortInUse, TidemillError, shorten
+from tidemill.java import Java, environment, find_java
+from tidemill.kafka.embedded.child import Child
+from tidemill.kafka.embedded.jars import kafka_jars
+from tidemill.run.files import disk_errors, publish, temporary
+from tidemill.run.stage import Stage
+
+HOST = "127.0.0.1"
+# Below the ports that systems give to outgoing connections, so that a client that tries again and again to connect
+# can't take the port of a broker that is just down.
+PORTS = range(20_000, 32_000)
+READY_SECONDS = 60.0
+FREE_SECONDS = 5.0
+STOP_SECONDS = 6.0
+LOOK_SECONDS = 0.2
+TRIES = 3
+
+# The compiler's first tier alone starts half a second sooner, for half the processor time, and costs no rate that a
+# disk would not; the heap is bounded, as the log lives in the system's page cache.
+JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError")
+LOGGING = Path(__file__).with_name("log4j2.xml")
+
+# The log of a topic is what a run is resumed from: nothing in it expires. One partition and one replica for the topics
+# that Kafka keeps for itself; the cleaner's buffer, 128 MB by default, is for compacting big ones. A broker that was
+# killed is taken back only after its former session has timed out: 9 s by default.
+CONFIGURATION = """\
+process.roles=broker,controller
+node.id=1
+listeners=CLIENT://{host}:{client},CONTROLLER://{host}:{controller}
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENT
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@{host}:{controller}
+log.dirs=data
+log.retention.ms=-1
+log.retention.bytes=-1
+auto.create.topics.enable=false
+message.max.bytes=8388608
+replica.fetch.max.bytes=8388608
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+group.initial.rebalance.delay.ms=0
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+log.cleaner.dedupe.buffer.size=4194304
+"""
+
+
+class Cause(NamedTuple):
+    """What Kafka writes when it dies of something, and what to tell the user."""
+
+    pattern: str
+    message: str
+    hint: str
+
+
+HEALTH = r"^\S+ (?:TRACE|DEBUG|INFO|WARN) "
+TROUBLE = r"\bERROR\b|\bFATAL\b|error:|Error|Exception|insufficient memory"
+FREE_SPACE = "free some space, then start the run again: it goes on where it stopped"
+JARS = "remove the folder {jars}: the jars are then fetched anew"
+STOP_IT = "stop it, or give another --run-dir"
+FRESH = "put the folder back as it was, or begin anew with --fresh"
+CAUSES = (
+    Cause(r"No space left on device", "the disk is full", FREE_SPACE),
+    Cause(r"fault occurred in .*unsafe memory access", "the disk is full, or fails", FREE_SPACE),  # in a mapped file
+    Cause(r"Disk quota exceeded", "your disk quota is used up", FREE_SPACE),
+    Cause(r"Read-only file system|Permission denied", "its data folder can't be written", "give another --run-dir"),
+    Cause(r"OutOfMemoryError|insufficient memory", "memory ran out", "end other programs, or use a machine with more"),
+    Cause(r"ClassNotFoundException|NoClassDefFoundError|Could not find or load main class", "a jar is missing", JARS),
+    Cause(r"ZipException|zip file|ClassFormatError|Invalid or corrupt", "a jar is damaged", JARS),
+    Cause(r"Failed to acquire lock on file", "another Kafka uses its data folder", STOP_IT),
+    Cause(
+        r"meta\.properties|Stored node id|cluster\.?id|directory\.?id|CorruptRecord|is corrupt",
+        "its data folder is damaged, or another Kafka's",
+        FRESH,
+    ),
+)
+
+
+class PortTaken(Exception):
+    """Another program took a port between its choice and Kafka's start. Not seen outside of this module."""
+
+
+class EmbeddedBroker:
+    """A Kafka whose data lives in ``folder``. Use it in a ``with`` block, or call :meth:`start` and :meth:`stop`.
+
+    It ends with the process that started it, however that ends. The next start on the same folder has all the data, and
+    the same port where that is still free.
+
+    Args:
+        log: the file of Kafka's own log; what else it prints goes to the file with the suffix ``.out`` beside it.
+        port: the one to listen on; 0 takes a free one.
+        jars: the folder of Kafka's jars; by default they are fetched where they are missing.
+    """
+
+    def __init__(self, folder: Path, log: Path, port: int = 0, jars: Path | None = None) -> None:
+        self.folder = folder
+        self.log = log
+        self.port = port
+        self._wanted = port
+        self._jars = jars
+        self._child: Child | None = None
+        self._log_start = 0
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._child, "not started"
+        return self._child.pid
+
+    def start(self) -> None:
+        """Start Kafka and come back once it answers.
+
+        Raises:
+            PortInUse: the port that was asked for is taken.
+            BrokerFailed: it died, or did not answer in time; the message has the reason.
+            JavaMissing, JarsMissing: there is nothing to run it with.
+            DiskError: its folder can't be written.
+        """
+        self._jars = self._jars or kafka_jars()
+        java = find_java()
+        try:
+            self._start(java)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop Kafka cleanly; after :data:`STOP_SECONDS` at once, and the next start then mends the end of its log."""
+        if self._child:
+            self._child.stop(STOP_SECONDS)
+
+    def alive(self) -> bool:
+        return self._child is not None and self._child.code() is None
+
+    def failure(self) -> TidemillError:
+        """Why Kafka died, in words."""
+        code = self._child.code() if self._child else None
+        if code == -signal.SIGKILL:
+            return BrokerFailed("Kafka was killed", "see whether the system did it because memory ran out")
+        lines = self._complaints()
+        for cause in CAUSES:
+            if found := next((line for line in lines if re.search(cause.pattern, line)), None):
+                hint = cause.hint.format(jars=self._jars)
+                return BrokerFailed(f"Kafka stopped: {cause.message} ({shorten(found, 240)})", hint)
+        said = shorten(lines[-1], 240) if lines else f"it ended with code {code} and no word of why"
+        return BrokerFailed(f"Kafka stopped: {said}", f"see {self.log}")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _format(self, java: Java) -> None:
+        """Make the data folder: Kafka wants one with a cluster's id in it. It appears whole or not at all."""
+        scratch = temporary(self.folder / "data")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        write_configuration(scratch, client=0, controller=0)
+        arguments = ("kafka.tools.StorageTool", "format", f"--cluster-id={random_id()}", "--config=server.properties")
+        self._child = self._run(java, arguments, scratch)
+        if self._child.wait(READY_SECONDS) != 0:
+            self.stop()
+            raise self.failure()
+        publish(scratch / "data", self.folder / "data")
+        shutil.rmtree(scratch)
+
+    def _start(self, java: Java) -> None:
+        with disk_errors(f"the broker's folder {self.folder}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            await_free(self.folder / "data")
+            if not (self.folder / "data").exists():
+                self._format(java)
+            for _ in range(TRIES):
+                with suppress(PortTaken):
+                    self._start_kafka(java)
+                    return
+        raise self._port_in_use()
+
+    def _start_kafka(self, java: Java) -> None:
+        self.port, controller = self._choose_ports()
+        write_configuration(self.folder, self.port, controller)
+        (self.folder / "port").write_text(str(self.port))
+        self._child = self._run(java, ("kafka.Kafka", "server.properties"), self.folder)
+        self._await_ready()
+
+    def _run(self, java: Java, arguments: tuple[str, ...], folder: Path) -> Child:
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        path = os.path.relpath(self.log.resolve(), folder.resolve())  # log4j takes signs in it for patterns
+        logging = (f"-Dlog4j2.configurationFile={LOGGING.as_uri()}", f"-Dtidemill.log={path}")
+        command: tuple[str | Path, ...]
+        command = (java.executable, *JVM, *logging, "-cp", f"{self._jars}/*", *arguments)
+        return Child(command, folder, environment(java), self.log.with_suffix(".out"))
+
+    def _choose_ports(self) -> tuple[int, int]:
+        """The port for clients, the former one if it can be, and one for Kafka's own use."""
+        if self._wanted and not is_free(self._wanted):
+            raise self._port_in_use()
+        former = self._wanted or former_port(self.folder / "port")
+        client = former if former and is_free(former) else free_port()
+        return client, free_port(but=client)
+
+    def _await_ready(self) -> None:
+        end = time.monotonic() + READY_SECONDS
+        while not self._answers():
+            if not self.alive():
+                if any("Address already in use" in line for line in self._complaints()):
+                    raise PortTaken
+                raise self.failure()
+            if time.monotonic() > end:
+                raise BrokerFailed(f"Kafka did not answer within {READY_SECONDS:g} s", f"see {self.log}")
+            time.sleep(0.03)
+
+    def _answers(self) -> bool:
+        """Whether it is this Kafka that answers at its port, and takes requests."""
+        with suppress(OSError, KafkaException), socket.create_connection((HOST, self.port), 1):
+            found = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0}).list_topics(timeout=2)
+            return bool(found.brokers) and found.cluster_id == cluster_id(self.folder / "data")
+        return False
+
+    def _complaints(self) -> list[str]:
+        """What Kafka has logged and printed since its start, without what it logs in good health."""
+        said = self.log.with_suffix(".out").read_text(errors="replace")
+        if self.log.exists():
+            with self.log.open("rb") as file:
+                rolled = self.log.stat().st_size < self._log_start
+                file.seek(0 if rolled else self._log_start)
+                said = file.read().decode(errors="replace") + said
+        lines = (line.strip() for line in said.splitlines())
+        return [line for line in lines if re.search(TROUBLE, line) and not re.search(HEALTH, line)]
+
+    def _port_in_use(self) -> PortInUse:
+        hint = "stop it, or give another port; 0 takes a free one"
+        return PortInUse(f"another program listens on port {self._wanted or self.port}", hint)
+
+
+def run_broker(stage: Stage) -> None:
+    """The stage `broker`: Kafka is up until the stage is asked to stop.
+
+    While Kafka's jars are being fetched the counters ``jars_done`` and ``jars_steps`` tell how far that is.
+
+    Raises:
+        BrokerFailed: Kafka died. And what :meth:`EmbeddedBroker.start` raises.
+    """
+    with stage.interruptible():
+        jars = kafka_jars(lambda done, steps: stage.count(jars_done=done, jars_steps=steps))
+    broker = EmbeddedBroker(stage.run.broker, stage.run.logs / "kafka.log", jars=jars)
+    try:
+        with stage.interruptible():
+            broker.start()
+        stage.log.info("Kafka answers", bootstrap=broker.bootstrap, pid=broker.pid)
+        stage.ready(endpoint=broker.bootstrap)
+        while not stage.stop.wait(LOOK_SECONDS):
+            if not broker.alive():
+                raise broker.failure()
+    finally:
+        broker.stop()
+
+
+def write_configuration(folder: Path, client: int, controller: int) -> None:
+    text = CONFIGURATION.format(host=HOST, client=client, controller=controller)
+    (folder / "server.properties").write_text(text)
+
+
+def random_id() -> str:
+    """A cluster's id as Kafka writes it: 128 random bits in URL-safe base64."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def cluster_id(data: Path) -> str | None:
+    """The id of the cluster whose data this is, as Kafka has noted it there."""
+    found = re.search(r"^cluster\.id=(.*)$", (data / "meta.properties").read_text(errors="replace"), re.MULTILINE)
+    return found[1] if found else None
+
+
+def await_free(data: Path) -> None:
+    """Wait until no Kafka holds the data folder: one whose parent was just killed needs a moment to go.
+
+    Raises:
+        BrokerFailed: one still holds it after :data:`FREE_SECONDS`.
+    """
+    end = time.monotonic() + FREE_SECONDS
+    while is_held(data / ".lock"):
+        if time.monotonic() > end:
+            raise BrokerFailed(f"another Kafka uses the data folder {data}", STOP_IT)
+        time.sleep(0.05)
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a Kafka holds its lock file."""
+    try:
+        with lock.open("r+") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def former_port(path: Path) -> int | None:
+    """The port that clients reached this broker at before."""
+    text = path.read_text().strip() if path.exists() else ""
+    return int(text) if text.isdigit() else None
+
+
+def free_port(but: int = 0) -> int:
+    """A port that nothing listens on.
+
+    Raises:
+        PortInUse: there seems to be none.
+    """
+    for port in random.sample(PORTS, 100):
+        if port != but and is_free(port):
+            return port
+    raise PortInUse(f"no free port found between {PORTS.start} and {PORTS.stop}", "end some programs that listen there")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka does: a closed connection may linger
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

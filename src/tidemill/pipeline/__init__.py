@@ -1,0 +1,75 @@
+"""The pipeline file: its shape, its defaults, and every fault in it at once.
+
+``load`` is the way in. What needs pyspark or DuckDB to be judged (estimators and their parameters, SQL) is checked by
+``training.estimators`` and ``serving.route_check``, which add their faults to the ones found here.
+"""
+
+from tidemill.pipeline.faults import raw_kinds, unique, unknown_column
+from tidemill.pipeline.load import Loaded, Raw, find, load, override, parse, prepare, read, ready_pipelines
+from tidemill.pipeline.model import (
+    COLUMN_KINDS,
+    SECONDS,
+    Batches,
+    Cleaning,
+    Column,
+    ColumnKind,
+    Data,
+    Generations,
+    Holdout,
+    Model,
+    Pipeline,
+    Secret,
+    Serve,
+    SideTable,
+    Source,
+    Stream,
+    bare,
+)
+from tidemill.pipeline.part import Part, table
+from tidemill.pipeline.routes import ACTIONS, GENERATION, Action, Constant, Input, Param, Route, placeholders
+from tidemill.pipeline.timestamps import MONTHS, directives, timestamp_pattern
+
+__all__ = [
+    "ACTIONS",
+    "COLUMN_KINDS",
+    "GENERATION",
+    "MONTHS",
+    "SECONDS",
+    "Action",
+    "Batches",
+    "Cleaning",
+    "Column",
+    "ColumnKind",
+    "Constant",
+    "Data",
+    "Generations",
+    "Holdout",
+    "Input",
+    "Loaded",
+    "Model",
+    "Param",
+    "Part",
+    "Pipeline",
+    "Raw",
+    "Route",
+    "Secret",
+    "Serve",
+    "SideTable",
+    "Source",
+    "Stream",
+    "bare",
+    "directives",
+    "find",
+    "load",
+    "override",
+    "parse",
+    "placeholders",
+    "prepare",
+    "raw_kinds",
+    "read",
+    "ready_pipelines",
+    "table",
+    "timestamp_pattern",
+    "unique",
+    "unknown_column",
+]

@@ -1,0 +1,191 @@
+"""What is wrong with a pipeline file, in its own words: each key, and the keys among each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from tidemill.errors import Fault, did_you_mean, shorten
+from tidemill.pipeline.kafka_settings import client_faults
+from tidemill.pipeline.model import Pipeline, bare, fits
+from tidemill.pipeline.part import table
+from tidemill.pipeline.route_faults import routes_faults
+from tidemill.pipeline.timestamps import format_fault
+
+EXPECTED = {
+    "missing": "this key to be given",
+    "extra_forbidden": "no such key",
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than": "below {lt}",
+    "less_than_equal": "{le} or less",
+    "literal_error": "one of {expected}",
+    "string_pattern_mismatch": "a name of the form {pattern}",
+    "too_short": "at least {min_length} entry",
+    "string_too_short": "at least {min_length} character",
+    "string_too_long": "at most {max_length} character",
+    "value_error": "{error}",
+}
+
+
+def fault_of(error: Any) -> Fault:
+    """A pydantic error in the words of the pipeline file."""
+    where = tuple(part for part in error["loc"] if part != "[key]")
+    path = dotted(where)
+    expected = EXPECTED.get(error["type"], error["msg"]).format_map(error.get("ctx", {}))
+    found = "nothing" if error["type"] == "missing" else shorten(error["input"])
+    hint = ""
+    if error["type"] == "extra_forbidden":
+        found = "an unknown key"
+        hint = did_you_mean(str(where[-1]), known_keys(where[:-1]))
+    elif error["type"] == "literal_error" and isinstance(error["input"], str):
+        hint = did_you_mean(error["input"], re.findall(r"'([^']*)'", expected))
+    return Fault(path, found, expected, hint)
+
+
+def dotted(where: Sequence[int | str]) -> str:
+    path = ""
+    for part in where:
+        path += f"[{part}]" if isinstance(part, int) else f"{'.' if path else ''}{part}"
+    return path or "the file"
+
+
+def known_keys(where: Sequence[int | str]) -> list[str]:
+    """The keys that the table at ``where`` may have."""
+    kind: Any = Pipeline
+    for part in where:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[str(part)].annotation
+        else:
+            kind = get_args(kind)[-1 if get_origin(kind) is dict else 0]
+        kind = bare(kind)
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+
+
+def unique(faults: Sequence[Fault]) -> list[Fault]:
+    """The faults without a second one at the same path."""
+    return list({fault.path: fault for fault in reversed(faults)}.values())[::-1]
+
+
+def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    """The faults between keys. Works on plain values, so that a fault in one table doesn't hide those in others."""
+    source, stream, batches = table(raw, "source"), table(raw, "stream"), table(raw, "batches")
+    columns = raw_kinds(source)
+    yield from data_faults("source", source)
+    yield from stream_faults(stream, columns)
+    if isinstance(raw.get("batches"), Mapping) and not {"rows", "every", "parts"} & set(batches):
+        yield Fault("batches", "none of rows, every, parts", "at least one of them", "for example rows = 5000")
+    if batches and batches.get("parts") and not (source.get("sample") or source.get("path")):
+        yield Fault("batches.parts", "a source without an end", "a finite source", "cut by rows or every instead")
+    yield from generation_faults(table(raw, "generations"))
+    tables = table(raw, "tables")
+    for name in tables:
+        yield from table_faults(f"tables.{name}", table(tables, name))
+    models = table(raw, "models")
+    if "models" in raw and raw["models"] == {}:
+        yield Fault("models", "no model", "at least one [models.NAME] table")
+    for name, model in models.items():
+        yield from model_faults(f"models.{name}", model, columns, tables)
+    routes = raw.get("routes")
+    yield from routes_faults(routes if isinstance(routes, list) else [], models, columns, stream.get("key"))
+
+
+def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:
+    """The declared type of each column of a source or table that is given as plain values, "?" included."""
+    columns = table(data, "columns")
+    return {name: str(kind.get("type") if isinstance(kind, Mapping) else kind) for name, kind in columns.items()}
+
+
+def data_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
+    if ("sample" in data) == ("path" in data):
+        found = "both sample and path" if "sample" in data else "neither sample nor path"
+        yield Fault(path, found, "one of them", 'for example path = "data.csv"')
+    if data.get("columns") == {}:
+        yield Fault(f"{path}.columns", "no column", 'at least one, such as UserID = "int"')
+    for name, column in table(data, "columns").items():
+        if isinstance(column, Mapping):
+            yield from column_faults(f"{path}.columns.{name}", column)
+
+
+def column_faults(path: str, column: Mapping[str, Any]) -> Iterator[Fault]:
+    """The faults between the keys of a column's table."""
+    declared, default = str(column.get("type")), column.get("default")
+    kind = declared.removesuffix("?")
+    if default is not None and declared.endswith("?"):
+        yield Fault(f"{path}.default", shorten(default), f'none with type = "{declared}"', f'or type = "{kind}"')
+    elif default is not None and not fits(default, kind):
+        yield Fault(f"{path}.default", shorten(default), f"a value of the type {kind}")
+    if "format" in column and kind != "timestamp":
+        yield Fault(f"{path}.format", shorten(column["format"]), f"none: the column is {kind}, no timestamp")
+    elif isinstance(column.get("format"), str) and (expected := format_fault(column["format"])):
+        yield Fault(f"{path}.format", shorten(column["format"]), expected)
+
+
+def table_faults(path: str, side: Mapping[str, Any]) -> Iterator[Fault]:
+    yield from data_faults(path, side)
+    columns, key = raw_kinds(side), side.get("key")
+    if isinstance(key, str) and columns and key not in columns:
+        yield unknown_column(f"{path}.key", key, columns)
+    elif isinstance(key, str) and columns and columns[key].endswith("?"):
+        yield Fault(f"{path}.key", f'"{key}", which may be missing', "a column that every row has")
+
+
+def stream_faults(stream: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Fault]:
+    key = stream.get("key")
+    if isinstance(key, str) and columns and key not in columns:
+        yield unknown_column("stream.key", key, columns)
+    if "rate" in stream and stream.get("pause") not in (None, 0):
+        yield Fault("stream", "both pause and rate", "one of them")
+    yield from client_faults(table(stream, "kafka"))
+
+
+def generation_faults(generations: Mapping[str, Any]) -> Iterator[Fault]:
+    scheme = generations.get("scheme", "windowed")
+    if scheme == "sliding" and "window" not in generations:
+        yield Fault("generations.window", "nothing", "how many batches the window has", "for example window = 3")
+    if scheme in ("windowed", "cumulative") and "window" in generations:
+        yield Fault("generations.window", "a window", f'none with scheme = "{scheme}"', 'did you mean "sliding"?')
+
+
+def model_faults(path: str, model: object, columns: Mapping[str, str], tables: Mapping[str, Any]) -> Iterator[Fault]:
+    if not isinstance(model, Mapping):
+        return
+    features = model.get("features")
+    features = features if isinstance(features, list) else []
+    if "features" in model and not features and isinstance(model["features"], list):
+        yield Fault(f"{path}.features", "[]", "at least 1 entry")
+    for place, feature in enumerate(features):
+        where = f"{path}.features[{place}]"
+        if not isinstance(feature, str) or not columns:
+            continue
+        if feature not in columns:
+            yield unknown_column(where, feature, columns)
+        elif columns[feature].startswith("timestamp"):
+            yield Fault(where, f'"{feature}", a timestamp', "a column of numbers, strings or booleans")
+        elif features.index(feature) != place:
+            yield Fault(where, f'"{feature}" again', "each feature once")
+    for role in ("label", "user", "item", "rating"):
+        name = model.get(role)
+        if isinstance(name, str) and columns and name not in columns:
+            yield unknown_column(f"{path}.{role}", name, columns)
+        elif isinstance(name, str) and name in features:
+            yield Fault(f"{path}.{role}", f'"{name}", also a feature', "a column that is not among the features")
+    titles = model.get("titles")
+    if isinstance(titles, str) and titles not in tables:
+        yield Fault(f"{path}.titles", f'"{titles}"', "a table: [tables.NAME]", did_you_mean(titles, list(tables)))
+
+
+def unknown_column(path: str, name: str, columns: Mapping[str, str]) -> Fault:
+    return Fault(path, f'"{name}"', "a declared column", did_you_mean(name, list(columns)))

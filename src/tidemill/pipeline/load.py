@@ -1,0 +1,148 @@
+"""Reading a pipeline file, with what the command line changes in it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from tidemill.errors import Fault, InputError, PipelineInvalid, PipelineNotFound, did_you_mean, shorten
+from tidemill.pipeline.faults import across, fault_of, unique
+from tidemill.pipeline.model import Pipeline
+
+
+class Raw(NamedTuple):
+    """A pipeline file as plain values, the command line's changes included; ``name`` is for messages."""
+
+    name: str
+    folder: Path
+    values: dict[str, Any]
+
+
+class Loaded(NamedTuple):
+    """A pipeline and the folder that its relative paths start from."""
+
+    pipeline: Pipeline
+    folder: Path
+
+
+def ready_pipelines() -> dict[str, Path]:
+    """The pipelines that come with Tidemill, by name."""
+    folder = Path(str(resources.files("tidemill") / "pipelines"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find(name: str) -> Path:
+    """The file of a ready pipeline's name or of a path.
+
+    Raises:
+        PipelineNotFound: there is neither.
+    """
+    ready = ready_pipelines()
+    if name in ready:
+        return ready[name]
+    path = Path(name)
+    if path.is_file():
+        return path.absolute()
+    hint = did_you_mean(name, sorted(ready))
+    raise PipelineNotFound(f'no pipeline or file "{name}"', f"{hint}; or give the path of a pipeline file (.toml)")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The file as plain values.
+
+    Raises:
+        PipelineInvalid: it is no TOML, or not UTF-8.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        fault = Fault(path.name, shorten(str(error)), "a TOML file in UTF-8")
+        raise PipelineInvalid(path.name, [fault]) from error
+    except OSError as error:
+        raise PipelineNotFound(f'can\'t read "{path}": {error.strerror}', "see that it is a readable file") from error
+
+
+def override(raw: dict[str, Any], assignments: Sequence[str]) -> None:
+    """Set keys in ``raw`` from ``a.b=value`` texts; a value is read as TOML, and as a string where it isn't TOML.
+
+    Raises:
+        InputError: an assignment is not of that form, or its path goes through a plain value.
+    """
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        keys = [key.strip() for key in path.split(".")]
+        if not equals or not all(keys):
+            raise InputError(f"--set {shorten(assignment)}", "write it as --set table.key=value")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        table: Any = raw
+        for key in keys[:-1]:
+            table = table.setdefault(key, {}) if isinstance(table, dict) else None
+        if not isinstance(table, dict):
+            raise InputError(f"--set {shorten(assignment)}: a part of the path is no table", "see the pipeline file")
+        table[keys[-1]] = value
+
+
+def parse(raw: Raw, more: Sequence[Fault] = ()) -> Loaded:
+    """A pipeline from plain values.
+
+    Raises:
+        PipelineInvalid: with every fault that can be seen without the data and without pyspark, and ``more`` that were
+            found otherwise.
+    """
+    faults = [*across(raw.values), *more]
+    try:
+        pipeline = Pipeline.model_validate(raw.values)
+    except ValidationError as error:
+        faults = [fault_of(one) for one in error.errors(include_url=False)] + faults
+        raise PipelineInvalid(raw.name, unique(faults)) from error
+    if faults:
+        raise PipelineInvalid(raw.name, unique(faults))
+    return Loaded(pipeline, raw.folder)
+
+
+def load(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> Loaded:
+    """The pipeline of a ready name or a path, without faults of the kind that :func:`parse` finds."""
+    return parse(prepare(name, assignments, data, rows))
+
+
+def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> Raw:
+    """The pipeline file of a ready name or a path, with the command line's changes.
+
+    Args:
+        assignments: ``a.b=value`` texts, applied last but for ``data`` and ``rows``.
+        data: another source file or glob, relative to the working folder; all of its rows unless ``rows`` or a
+            set ``source.rows`` says less.
+        rows: only the first so many rows.
+    """
+    path = find(name)
+    raw = read(path)
+    if data is not None and isinstance(raw.get("source"), dict):
+        raw["source"].pop("rows", None)  # how many the file takes of its own source; what is set stands
+    override(raw, assignments)
+    source = raw.setdefault("source", {})
+    if isinstance(source, dict):
+        if data is not None:
+            source.pop("sample", None)
+            source["path"] = str(Path(data).absolute())
+            use_tables_beside(raw, Path(data).absolute().parent)
+        if rows is not None:
+            source["rows"] = rows
+    return Raw(path.name, path.parent, raw)
+
+
+def use_tables_beside(raw: dict[str, Any], folder: Path) -> None:
+    """Where the source is a user's own, have the tables of samples read from the files beside it, or from where a path
+    that was set says."""
+    tables = raw.get("tables")
+    for table in tables.values() if isinstance(tables, dict) else ():
+        if isinstance(table, dict) and isinstance(table.get("beside"), str) and "sample" in table:
+            del table["sample"]
+            table.setdefault("path", str(folder / table["beside"]))

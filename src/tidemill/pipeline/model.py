@@ -1,0 +1,308 @@
+"""The tables of the pipeline file, immutable."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+
+from tidemill.pipeline.part import Part, Plain
+from tidemill.pipeline.routes import Route
+from tidemill.pipeline.timestamps import is_moment
+
+ColumnKind = Literal["int", "float", "string", "bool", "timestamp"]
+COLUMN_KINDS: tuple[str, ...] = get_args(ColumnKind)
+
+RECORDED = {"recorded": True}  # context in which a document is read that `Pipeline.document` made
+
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)")
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Cleaning(NamedTuple):
+    """What is done to a column's text before it is typed, in this order.
+
+    ``strip``: texts taken out wherever they stand. ``missing``: what counts as no value: a text as it stands, or a
+    number, which every notation of it equals. ``format``: how a timestamp is written. ``default``: what stands for a
+    missing value.
+    """
+
+    strip: tuple[str, ...] = ()
+    missing: tuple[str | int | float, ...] = ()
+    format: str | None = None
+    default: str | int | float | bool | None = None
+
+
+class Column(NamedTuple):
+    """A declared column; ``optional`` says that it may be missing (``"int?"``).
+
+    ``unit`` and ``title`` are for people.
+    """
+
+    name: str
+    kind: ColumnKind
+    optional: bool
+    cleaning: Cleaning = Cleaning()
+    unit: str | None = None
+    title: str | None = None
+
+    @property
+    def may_lack(self) -> bool:
+        """Whether the data may do without this column."""
+        return self.optional or self.cleaning.default is not None
+
+
+def is_recorded(info: ValidationInfo) -> bool:
+    return bool(info.context and info.context.get("recorded"))
+
+
+def duration(value: object, info: ValidationInfo) -> float:
+    """Seconds from ``"5m"``, ``"0ms"`` or a bare 0; recorded durations are seconds."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and (value == 0 or is_recorded(info)):
+        return float(value)
+    match = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('a duration such as "250ms", "30s", "5m" or "1h"')
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def positive_duration(value: object, info: ValidationInfo) -> float:
+    seconds = duration(value, info)
+    if seconds <= 0:
+        raise ValueError("a duration above zero")
+    return seconds
+
+
+def window(value: object, info: ValidationInfo) -> float:
+    """Seconds, a millisecond at the least: finer are no timestamps of Kafka's."""
+    seconds = positive_duration(value, info)
+    if seconds < 0.001:
+        raise ValueError("a duration of 1ms or more")
+    return seconds
+
+
+def pause_range(value: object, info: ValidationInfo) -> tuple[float, float]:
+    """``(least, most)`` seconds from one duration or a pair of them."""
+    pair = value if isinstance(value, (list, tuple)) else [value, value]
+    if len(pair) != 2:
+        raise ValueError("one duration, or a pair of them: the least and the most")
+    least, most = duration(pair[0], info), duration(pair[1], info)
+    if least > most:
+        raise ValueError("the least pause first, then the most")
+    return least, most
+
+
+def column_type(value: str) -> str:
+    if value.removesuffix("?") not in COLUMN_KINDS:
+        raise ValueError(f'one of {", ".join(COLUMN_KINDS)}, with "?" where it may be missing')
+    return value
+
+
+def column_table(value: object) -> object:
+    """A column's table; a bare type is one without more."""
+    return {"type": column_type(value)} if isinstance(value, str) else value
+
+
+def fits(value: object, kind: str) -> bool:
+    """Whether a value of the pipeline file is of a column's type."""
+    if kind == "bool" or isinstance(value, bool):
+        return kind == "bool" and isinstance(value, bool)
+    if kind == "int":
+        return isinstance(value, int) and -(2**63) <= value < 2**63
+    if kind == "float":
+        return isinstance(value, (int, float)) and -sys.float_info.max <= value <= sys.float_info.max
+    if kind == "timestamp" and isinstance(value, str):
+        return is_moment(value)
+    return isinstance(value, str)
+
+
+Duration = Annotated[float, BeforeValidator(positive_duration)]
+Window = Annotated[float, BeforeValidator(window)]
+Pause = Annotated[tuple[float, float], BeforeValidator(pause_range)]
+ColumnType = Annotated[str, AfterValidator(column_type)]
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(gt=0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+
+class DeclaredColumn(Part):
+    """A column's type, how its values are cleaned on their way in, and what people call it and count it in."""
+
+    type: ColumnType
+    strip: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    missing: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
+    format: Text | None = None
+    default: Plain = None
+    unit: Text | None = None
+    title: Text | None = None
+
+
+class Data(Part):
+    """Rows to be read in order: of a built-in sample, or of files (a path or a glob)."""
+
+    columns: dict[str, Annotated[DeclaredColumn, BeforeValidator(column_table)]]
+    sample: str | None = None
+    path: str | None = None
+    header: bool | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+
+    @property
+    def schema_(self) -> tuple[Column, ...]:
+        """The declared columns, in the file's order."""
+        return tuple(column_of(name, declared) for name, declared in self.columns.items())
+
+
+def column_of(name: str, declared: DeclaredColumn) -> Column:
+    kind: ColumnKind = declared.type.removesuffix("?")  # type: ignore[assignment]  # checked by column_type
+    cleaning = Cleaning(declared.strip, declared.missing, declared.format, declared.default)
+    return Column(name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title)
+
+
+class Source(Data):
+    """Where the stream's rows come from; ``rows``: only so many of them."""
+
+    rows: Count | None = None
+
+
+class SideTable(Data):
+    """A second data set, whose rows are looked up by ``key``; of rows with the same key the first counts.
+
+    With ``--data``, a table of a sample is read from the file named ``beside`` in the data's folder.
+    """
+
+    key: str
+    beside: str | None = None
+
+
+class Secret(Part):
+    """A value that stands in the environment, or in a file."""
+
+    env: Text | None = None
+    file: Text | None = None
+
+    @model_validator(mode="after")
+    def one_place(self) -> Secret:
+        if (self.env is None) == (self.file is None):
+            raise ValueError('one of env and file, such as { env = "KAFKA_PASSWORD" }')
+        return self
+
+
+def client_setting(value: object, info: ValidationInfo) -> str | Secret:
+    """A setting of the Kafka client as librdkafka takes it, or where it stands."""
+    if isinstance(value, Secret):
+        return value
+    if isinstance(value, dict) and is_recorded(info):
+        value = {key: place for key, place in value.items() if place is not None}
+    if isinstance(value, dict) and set(value) in ({"env"}, {"file"}):
+        return Secret(**value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise ValueError('a text, a number, or { env = "NAME" } or { file = "PATH" } for a secret')
+
+
+class Stream(Part):
+    """The Kafka topic and how fast rows go in. Neither ``pause`` nor ``rate``: full speed.
+
+    ``kafka``: settings of the Kafka client by librdkafka's names; secrets only from the environment or from files.
+    """
+
+    topic: TopicName
+    key: str | None = None
+    pause: Pause = (0.0, 0.0)
+    rate: Annotated[float, Field(gt=0)] | None = None
+    seed: int = 42
+    partitions: Annotated[int, Field(gt=0, le=1000)] = 1
+    bootstrap_servers: str | None = None
+    kafka: dict[str, Annotated[Any, AfterValidator(client_setting)]] = Field(default_factory=dict)
+
+
+class Batches(Part):
+    """What cuts the stream; whichever of ``rows``, ``every`` and ``parts`` is reached first."""
+
+    rows: Count | None = None
+    every: Window | None = None
+    parts: Count | None = None
+    idle: Duration | None = None
+    format: Literal["parquet", "csv"] = "parquet"
+
+
+class Holdout(Part):
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    seed: int = 42
+
+
+class Generations(Part):
+    scheme: Literal["windowed", "cumulative", "sliding"] = "windowed"
+    window: Count | None = None
+    holdout: Holdout = Holdout()
+
+
+class Model(Part):
+    """A Spark estimator. A recommender has ``user``, ``item`` and ``rating`` columns in place of features, and
+    ``titles``: a side table that tells more of each item."""
+
+    estimator: str
+    features: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    label: str | None = None
+    user: str | None = None
+    item: str | None = None
+    rating: str | None = None
+    titles: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    scale: Literal["none", "standard", "minmax"] = "none"
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Serve(Part):
+    """Where the API listens; ``row_limit`` and ``time_limit`` hold for every SQL route."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    console_port: Port = 8501
+    row_limit: Annotated[int, Field(gt=0, le=100_000)] = 1_000
+    time_limit: Duration = 5.0
+
+
+class Pipeline(Part):
+    name: Name
+    title: str = ""
+    description: str = ""
+    source: Source
+    tables: dict[Name, SideTable] = Field(default_factory=dict)
+    stream: Stream
+    batches: Batches
+    generations: Generations = Generations()
+    models: dict[Name, Model]
+    serve: Serve = Serve()
+    routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The whole pipeline with its defaults, as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    def given(self) -> dict[str, Any]:
+        """The part of :meth:`document` that was given: without defaults."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    @classmethod
+    def recorded(cls, document: dict[str, Any]) -> Pipeline:
+        """The pipeline of a :meth:`document`, which an older version may have made: what it lacks gets its default.
+
+        Raises:
+            ValidationError: it has settings that there are none of any more, or lacks one that has no default.
+        """
+        return cls.model_validate(document, context=RECORDED)
+
+
+def bare(kind: Any) -> Any:
+    """A type without ``Annotated`` and ``| None``."""
+    while get_origin(kind) in (Annotated, Union, types.UnionType):
+        kind = next(one for one in get_args(kind) if one is not type(None))
+    return kind

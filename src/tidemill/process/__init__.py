@@ -1,0 +1,1 @@
+"""What spans all stages: start and watch them, check before they start, back a run up, start over."""

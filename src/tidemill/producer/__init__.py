@@ -1,0 +1,1 @@
+"""The producer: rows of the source into Kafka, each exactly once."""

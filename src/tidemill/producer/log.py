@@ -1,0 +1,488 @@
+"""The topic as the producer's checkpoint: transactions whose last row, in each partition, says how many rows are in the
+log by then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from contextlib import closing, suppress
+from itertools import islice
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tidemill.errors import KafkaAway, LogLost, StreamFailed, TopicError
+from tidemill.kafka.client import MOST_BYTES, TRANSIENT, Cluster, Topic, end_offsets, reason, verify_topic
+from tidemill.run.catalog.account import Account, total_digest
+from tidemill.run.failpoints import Failpoint, failpoint
+from tidemill.run.marks import CLAIM, END, POSITION, Kind, Marks, headers_of, unverified
+
+COMMIT_SECONDS = 0.25
+COMMIT_ROWS = 50_000  # librdkafka queues 100,000 messages at the most
+COMMIT_BYTES = 32 * 2**20
+CALL_SECONDS = 10.0
+PATIENCE_SECONDS = 120.0
+AGAIN_SECONDS = 0.1
+CLAIMS_WITHIN = 100  # messages from the start of the log
+OPEN_SECONDS = 75.0  # Kafka's clients give a transaction 60 s by default, and Kafka looks every 10 s
+HELD_AT_ONCE = 4096
+START_OVER = "the sealed batches are whole; begin anew with --fresh to stream the rest"
+
+Messages = list[dict[str, Any]]
+
+
+class Place(NamedTuple):
+    """How many of the source's rows are in the log, and whether it has its end marker. ``digest`` is the one over the
+    accounts of those rows; None where the log begins with them or where its marks are of an older version.
+
+    ``held``: the account of what each partition holds, of a log of several that has its start: a power cut may have
+    taken rows from one partition that are counted by the mark in another.
+    """
+
+    rows: int
+    ended: bool
+    digest: str | None
+    held: Mapping[int, Account] = {}  # never changed
+
+
+class Mark(NamedTuple):
+    """How many rows were in the log when a mark was written, the digest over their accounts (None in marks of an older
+    version), and the partition that it ends, if any."""
+
+    rows: int
+    digest: str | None
+    ends: int | None
+
+
+class Log:
+    """The run's log, open for writing by one producer: opening it fences off any other.
+
+    ``position`` counts the rows that were passed over or sent, those that are not committed yet included; ``accounts``
+    has the same rows by partition.
+    """
+
+    def __init__(self, cluster: Cluster, topic: Topic, marks: Marks) -> None:
+        self.topic = topic
+        self.position = 0
+        self.accounts = dict.fromkeys(range(topic.partitions), Account())
+        self._marks = marks
+        self._cluster = cluster
+        self._producer = Producer(
+            cluster.settings(
+                transactional_id=f"tidemill-{marks.run_id}",
+                enable_idempotence=True,
+                acks="all",
+                compression_type="lz4",
+                message_max_bytes=MOST_BYTES,
+                linger_ms=5,
+            )
+        )
+        self._admin = AdminClient(cluster.settings())
+        self._confirmed_at = 0.0
+        self._held: dict[int, dict[str, Any]] = {}
+        self._open_rows = 0
+        self._open_bytes = 0
+        self._committed_at = time.monotonic()
+
+    def __enter__(self) -> Log:
+        self._until_done(self._producer.init_transactions, "open the log")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._producer.purge()
+        self._producer.poll(0)
+
+    def claim(self, empty: bool) -> None:
+        """See that the topic is this run's: the first of the runs that wrote their claim into it has it.
+
+        Args:
+            empty: nothing was ever written to it, so that it may be claimed without a further look.
+
+        Raises:
+            TopicError: it holds another run's data, or another writer's.
+        """
+        claims = [] if empty else self._claims()
+        if empty or not (claims or self._was_used()):
+            self._producer.begin_transaction()
+            self._produce(None, None, 0, CLAIM)
+            self._commit("claim the topic", "topic.claiming")
+            failpoint("topic.claimed")
+            claims = self._claims()
+        if claims[:1] != [True]:
+            others = "another run's data" + ("" if claims else ", or another writer's, or has lost its beginning")
+            raise TopicError(
+                f"the topic {self.topic.name} holds {others}",
+                "use another topic (--set stream.topic=NAME), go on with that run in its folder, or delete the topic",
+            )
+
+    def _claims(self) -> list[bool]:
+        """For each claim of the topic, the first one first, whether it is this run's own: that stands before all rows
+        of partition 0."""
+        with closing(committed(self._cluster, self.topic, {0: 0})) as messages:
+            first = [message for message in islice(messages, CLAIMS_WITHIN) if is_claim(message)]
+        return [self._marks.read(message, CLAIM) is not None for message in first]
+
+    def _was_used(self) -> bool:
+        """Whether any message was ever committed. What a producer left that died before its first commit is none: it
+        was aborted when this log was opened."""
+        offsets = dict.fromkeys(range(self.topic.partitions), 0)
+        with closing(committed(self._cluster, self.topic, offsets)) as messages:
+            first = next(messages, None)
+        return first is not None or begins_later(self._cluster, self.topic)
+
+    def end_forgotten(self) -> None:
+        """Abort the transaction of an earlier producer that Kafka takes for ended but for which a partition has no end,
+        as after a power cut that took the marker of the commit: the next commit would bring its rows back.
+
+        Raises:
+            LogLost: a transaction stays open that is not this run's, or no longer.
+        """
+        open_until = behind(end_offsets(self._admin, self.topic), end_offsets(self._admin, self.topic, stable=True))
+        if not open_until:
+            return
+        self._producer.begin_transaction()
+        for partition in open_until:
+            self._produce(None, None, partition, CLAIM)
+        self._producer.flush(CALL_SECONDS)
+        self._until_done(self._producer.abort_transaction, "abort what an earlier producer had left")
+        end = time.monotonic() + OPEN_SECONDS
+        while left := behind(open_until, end_offsets(self._admin, self.topic, stable=True)):
+            if time.monotonic() > end:
+                raise LogLost(
+                    f"a transaction in partition {min(left)} of {self.topic.name} does not end: Kafka has lost its "
+                    "record of it, or another writer keeps it open; what comes behind it can't be read",
+                    "end it with Kafka's kafka-transactions.sh, or begin anew with --fresh; the sealed batches are "
+                    "whole",
+                )
+            time.sleep(AGAIN_SECONDS)
+
+    def refuse_unreadable(self, sealed: dict[int, int]) -> None:
+        """Raise where the last message that is sealed of a partition can no longer be read: a power cut took the end of
+        its transaction, whose rows would be sent again.
+
+        Args:
+            sealed: for each partition the first offset that is not in a sealed batch.
+        """
+        places = {partition: offset - 1 for partition, offset in sealed.items()}
+        for partition, offset in places.items():
+            with closing(committed(self._cluster, self.topic, {partition: offset})) as messages:
+                first = next(messages, None)
+            if (first is None or first.offset() != offset) and not self._begins_after(partition, offset):
+                raise LogLost(
+                    f"the rows of partition {partition} of {self.topic.name} up to offset {offset} are sealed, but "
+                    "Kafka no longer has them as committed",
+                    START_OVER,
+                )
+
+    def _begins_after(self, partition: int, offset: int) -> bool:
+        """Whether the message of that offset was removed from the start of the log."""
+        return first_offsets(self._cluster, self.topic)[partition] > offset
+
+    def place(self, sealed: dict[int, int]) -> Place:
+        """Where the log stands: what its newest mark says.
+
+        Args:
+            sealed: for each partition the first offset that is not in a sealed batch. In a log of one partition the
+                newest mark is looked for from there; with more, it may be in a partition that was sealed further.
+        """
+        alone = self.topic.partitions == 1 and sealed
+        held = Held(self.topic.partitions)
+        whole = dict.fromkeys(range(self.topic.partitions), 0)
+        marks = (self._found(sealed) if alone else []) or self._found(whole, held)
+        if sealed and not marks:
+            raise LogLost(
+                f"the topic {self.topic.name} no longer says how many rows are in it",
+                "its retention removed them: set retention.ms=-1 on the topic, and begin anew with --fresh",
+            )
+        newest = max(marks, key=lambda mark: (mark.rows, mark.digest is not None), default=Mark(0, None, None))
+        ended = {mark.ends for mark in marks} - {None}  # a copy of a marker that was aborted closes its partition only
+        several = self.topic.partitions > 1 and not begins_later(self._cluster, self.topic)
+        accounts = held.accounts() if several else {}
+        return Place(newest.rows, len(ended) == self.topic.partitions, newest.digest, accounts)
+
+    @property
+    def digest(self) -> str:
+        """The digest over the accounts of all rows up to ``position``."""
+        return total_digest(self.accounts)
+
+    def rewind(self) -> None:
+        """Count from the source's first row again."""
+        self.position = 0
+        self.accounts = dict.fromkeys(self.accounts, Account())
+
+    def pass_over(self, messages: Messages) -> None:
+        """Count messages, in order, that are in the log already."""
+        self.position += len(messages)
+        for partition, values in values_by_partition(messages, self.topic.partitions).items():
+            self.accounts[partition] = self.accounts[partition].add(values)
+
+    def restore(self, messages: Messages, held: Mapping[int, Account]) -> None:
+        """Pass over messages that were in the log, in order, and send again those that a partition has lost.
+
+        Args:
+            held: the account of what each partition holds.
+
+        Raises:
+            LogLost: what a partition holds is not the beginning of what was sent to it.
+        """
+        there: Messages = []
+        lost: Messages = []
+        rows = {partition: account.rows for partition, account in self.accounts.items()}
+        for message in messages:
+            partition = message["partition"]
+            (there if rows[partition] < held[partition].rows else lost).append(message)
+            rows[partition] += 1
+        self.pass_over(there)
+        for partition in {message["partition"] for message in lost}:
+            account = self.accounts[partition]
+            if account.rows == held[partition].rows and account.digest != held[partition].digest:
+                raise LogLost(
+                    f"partition {partition} of {self.topic.name} lost rows, and others than the run's are among those "
+                    "that it has",
+                    START_OVER,
+                )
+        if lost:
+            self.send(lost)
+            self.commit_if_due()
+
+    def send(self, messages: Messages) -> None:
+        """Queue messages, in order. The newest of each partition is held back: it may be the last of its transaction
+        there, which bears the mark."""
+        if not self._open_rows:
+            self._producer.begin_transaction()
+        self._queue(self._without_last(messages))
+        self._open_rows += len(messages)
+        self._open_bytes += sum(size_of(message) for message in messages)
+        self.pass_over(messages)
+        failpoint("rows.sent")
+
+    def _without_last(self, messages: Messages) -> Messages:
+        """These messages and those held back before, but for the newest of each partition, which is held back now."""
+        last: dict[int, int] = {}
+        for place in range(len(messages) - 1, -1, -1):
+            last.setdefault(messages[place]["partition"], place)
+            if len(last) == self.topic.partitions:
+                break
+        ready = [self._held[partition] for partition in last if partition in self._held]
+        self._held |= {partition: messages[place] for partition, place in last.items()}
+        places = set(last.values())
+        return ready + [message for place, message in enumerate(messages) if place not in places]
+
+    def commit_if_due(self) -> None:
+        late = time.monotonic() - self._committed_at >= COMMIT_SECONDS
+        if late or self._open_rows >= COMMIT_ROWS or self._open_bytes >= COMMIT_BYTES:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make all that was sent visible, at once over all partitions."""
+        if self._held:
+            fields = {"rows": self.position, "digest": self.digest}
+            for partition, held in self._held.items():
+                self._produce(held["value"], held["key"], partition, POSITION, **fields)
+            self._held.clear()
+            self._commit("commit rows", "rows.committing")
+            failpoint("rows.committed")
+        self._open_rows = self._open_bytes = 0
+        self._committed_at = time.monotonic()
+
+    def end(self) -> None:
+        """Close the stream: one marker, a message without a value, in each partition. It says what was sent to the
+        partition, and all that was sent."""
+        self._confirmed_at = 0.0  # on whose word the run is done, so it is looked at in any case
+        self._producer.begin_transaction()
+        for partition, account in self.accounts.items():
+            fields = {"sent": account.rows, "digest": account.digest, "rows": self.position, "total": self.digest}
+            self._produce(None, None, partition, END, **fields)
+        self._commit("close the stream", "end.committing")
+        failpoint("end.committed")
+
+    def _commit(self, what: str, committing: Failpoint) -> None:
+        self._producer.flush(CALL_SECONDS)  # so that at the failpoint it is in the log; committing does it anyway
+        failpoint(committing)
+        if time.monotonic() - self._confirmed_at >= COMMIT_SECONDS:
+            self._confirm()
+        self._until_done(self._producer.commit_transaction, what)
+
+    def _confirm(self, patience: float = PATIENCE_SECONDS) -> None:
+        """See that what was sent went to the run's own topic, and not to one that was made anew under its name.
+
+        Raises:
+            TopicError: it is gone, or was made anew.
+            KafkaAway: Kafka did not say in all that time.
+            StreamFailed: it refuses to.
+        """
+        end = time.monotonic() + patience
+        while True:
+            try:
+                verify_topic(self._admin, self.topic.name, self.topic.id, CALL_SECONDS)
+            except KafkaAway:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(AGAIN_SECONDS)
+            else:
+                self._confirmed_at = time.monotonic()
+                return
+
+    def _queue(self, messages: Messages) -> None:
+        if messages and self._producer.produce_batch(self.topic.name, messages) != len(messages):
+            raise StreamFailed("Kafka's client would not take all rows", "the run goes on from what is committed")
+        self._producer.poll(0)
+
+    def _produce(self, value: object, key: object, partition: int, kind: Kind, **fields: Any) -> None:
+        headers = [self._marks.write(kind, partition, **fields)]
+        try:
+            self._producer.produce(self.topic.name, value=value, key=key, partition=partition, headers=headers)
+        except KafkaException as error:  # after an error of the broker's, say: a transaction that can't be gone on with
+            raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
+
+    def _until_done(self, call: object, what: str) -> None:
+        """Call until it is done: such a call may be repeated while Kafka is away for a moment.
+
+        Raises:
+            TopicError: it can't be done as the topic is gone, or was made anew.
+            StreamFailed: it can't be done.
+        """
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                call(CALL_SECONDS)  # type: ignore[operator]  # a method of the C extension
+                return
+            except KafkaException as error:
+                with suppress(StreamFailed):  # that it can't be asked is less than what is raised below
+                    self._confirm(patience=0)
+                first = error.args[0]
+                again = isinstance(first, KafkaError) and first.retriable() and time.monotonic() < end
+                if not again:
+                    raise StreamFailed(f"can't {what}: {reason(error)}", "see Kafka's log") from error
+
+    def _found(self, offsets: dict[int, int], held: Held | None = None) -> list[Mark]:
+        """The genuine marks of this run in the log from ``offsets`` on; what rows there are is added to ``held``."""
+        marks = []
+        for message in committed(self._cluster, self.topic, offsets):
+            if held is not None:
+                held.add(message)
+            for kind in (POSITION, END) if headers_of(message) else ():
+                said = self._marks.read(message, kind)
+                if said is not None and isinstance(said.get("rows"), int):
+                    ends, digest = (message.partition(), "total") if kind == END else (None, "digest")
+                    marks.append(Mark(said["rows"], said.get(digest), ends))
+        return marks
+
+
+class Held:
+    """Adds up what each partition of a log holds."""
+
+    def __init__(self, partitions: int) -> None:
+        self._accounts = dict.fromkeys(range(partitions), Account())
+        self._waiting: dict[int, list[bytes]] = {partition: [] for partition in range(partitions)}
+
+    def add(self, message: Message) -> None:
+        value = message.value()
+        if value is not None:
+            waiting = self._waiting[message.partition()]
+            waiting.append(value)
+            if len(waiting) >= HELD_AT_ONCE:
+                self._count(message.partition())
+
+    def accounts(self) -> dict[int, Account]:
+        for partition in self._accounts:
+            self._count(partition)
+        return self._accounts
+
+    def _count(self, partition: int) -> None:
+        self._accounts[partition] = self._accounts[partition].add(self._waiting[partition])
+        self._waiting[partition].clear()
+
+
+def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:
+    """The ends of the partitions in which a transaction is open before it."""
+    return {partition: end for partition, end in ends.items() if stable[partition] < end}
+
+
+def is_claim(message: Message) -> bool:
+    """Whether a run, or who gives itself out as one, claims the topic by this message."""
+    return message.value() is None and any("run" in said for said in unverified(message, CLAIM))
+
+
+def size_of(message: dict[str, Any]) -> int:
+    return len(message["value"])
+
+
+def values_by_partition(messages: Messages, partitions: int) -> dict[int, list[bytes]]:
+    """The messages' values in order, by the partition that they go to."""
+    if partitions == 1:
+        return {0: [message["value"] for message in messages]}
+    values: dict[int, list[bytes]] = {}
+    for message in messages:
+        values.setdefault(message["partition"], []).append(message["value"])
+    return values
+
+
+def committed(cluster: Cluster, topic: Topic, offsets: dict[int, int]) -> Generator[Message, None, None]:
+    """The committed messages of the partitions of ``offsets``, from there to the end. Close it when done with it.
+
+    Raises:
+        StreamFailed: the end can't be reached.
+    """
+    consumer = reader_of(cluster)
+    left = set(offsets)
+    try:
+        consumer.assign([TopicPartition(topic.name, *place) for place in sorted(offsets.items())])
+        end = time.monotonic() + PATIENCE_SECONDS
+        while left:
+            messages = consumer.consume(10_000, timeout=0.1)
+            end = time.monotonic() + PATIENCE_SECONDS if messages else end
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    yield message
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    left.discard(message.partition())
+                elif error.code() not in TRANSIENT:
+                    raise StreamFailed(f"can't read the topic {topic.name}: {error.str()}")
+            if time.monotonic() > end:
+                raise StreamFailed(f"the end of the topic {topic.name} can't be reached", "see Kafka's log")
+    finally:
+        consumer.close()
+
+
+def begins_later(cluster: Cluster, topic: Topic) -> bool:
+    """Whether messages were removed from the start of a partition.
+
+    Raises:
+        StreamFailed: Kafka does not say.
+    """
+    return any(first_offsets(cluster, topic).values())
+
+
+def first_offsets(cluster: Cluster, topic: Topic) -> dict[int, int]:
+    """For each partition the first offset that it holds, or will hold.
+
+    Raises:
+        StreamFailed: Kafka does not say.
+    """
+    consumer = reader_of(cluster)
+    try:
+        places = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
+        return {place.partition: consumer.get_watermark_offsets(place, timeout=CALL_SECONDS)[0] for place in places}
+    except KafkaException as error:
+        raise StreamFailed(f"Kafka can't say where {topic.name} begins: {reason(error)}") from error
+    finally:
+        consumer.close()
+
+
+def reader_of(cluster: Cluster) -> Consumer:
+    """A client that reads what is committed; it is to be closed."""
+    return Consumer(
+        cluster.settings(
+            group_id="tidemill-place",
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            enable_partition_eof=True,
+            auto_offset_reset="earliest",  # offset 0 may be gone from a log whose start has expired
+        )
+    )

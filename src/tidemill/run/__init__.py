@@ -1,0 +1,1 @@
+"""A run: its folder, its files, its stages and its catalog."""

@@ -1,0 +1,156 @@
+"""Files that appear whole or not at all, and are known by their sha256."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from tidemill.errors import DiskError, InputError
+from tidemill.run.failpoints import Steps, failpoint
+
+TEMPORARY = ".tmp"
+NO_STEPS = Steps()
+ROLLED_BYTES = 10_000_000
+ROLLED_KEPT = 3
+CACHE_VARIABLE = "TIDEMILL_CACHE_DIR"
+
+
+def cache_folder() -> Path:
+    """What is kept per user, for all runs: Kafka's jars and the like. ``TIDEMILL_CACHE_DIR`` names another folder.
+
+    Raises:
+        InputError: it names none, and the user has no home folder.
+    """
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).absolute()
+    try:
+        folder = user_cache_path("tidemill")
+    except RuntimeError as error:  # neither HOME nor an entry in the system's list of users
+        raise no_home() from error
+    if not folder.is_absolute():
+        raise no_home()
+    return folder
+
+
+def no_home() -> InputError:
+    return InputError("the user has no home folder to keep Kafka's jars in", f"name a folder with {CACHE_VARIABLE}")
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def temporary(path: Path) -> Path:
+    """Where a file or folder stands while it is being written."""
+    return path.with_name(f".{path.name}{TEMPORARY}")
+
+
+def sync(path: Path) -> None:
+    """fsync a file or a folder's entries."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(path: Path) -> None:
+    """fsync every file and folder below ``path``, itself included."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            sync(Path(folder, name))
+        sync(Path(folder))
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, durably: a power cut does not take them away."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_entries(path.parent)
+
+
+def sync_entries(folder: Path) -> None:
+    """fsync a folder's entries, where that is allowed: one may write to a folder that one may not read."""
+    with suppress(PermissionError):
+        sync(folder)
+
+
+def publish(written: Path, final: Path, steps: Steps = NO_STEPS) -> None:
+    """Give what was written its final name, durably: fsync, rename, fsync the folder.
+
+    After a crash either ``final`` holds all of it or ``written`` is an orphan.
+
+    Args:
+        steps: the failpoints to pass on the way.
+    """
+    sync_tree(written) if written.is_dir() else sync(written)
+    failpoint(steps.synced)
+    written.rename(final)
+    failpoint(steps.renamed)
+    sync(final.parent)
+    failpoint(steps.placed)
+
+
+def roll(path: Path) -> None:
+    """Put a log file of more than :data:`ROLLED_BYTES` aside, as ``NAME.1``, so that a new one can begin. The
+    :data:`ROLLED_KEPT` newest are kept. No process may have it open."""
+    if not path.is_file() or path.stat().st_size <= ROLLED_BYTES:
+        return
+    for number in range(ROLLED_KEPT, 0, -1):
+        older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
+        if older.exists():
+            older.replace(path.with_name(f"{path.name}.{number}"))
+
+
+def orphans(folder: Path) -> list[Path]:
+    """What a crash left half written in ``folder``."""
+    return sorted(folder.glob(f".*{TEMPORARY}"))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; of a symbolic link only the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+GOES_ON = "start the run again: it goes on where it stopped"
+
+
+@contextmanager
+def disk_errors(what: str, then: str = GOES_ON, place: str = "a run folder (--run-dir)") -> Iterator[None]:
+    """Turn the system's word for a full or unwritable disk into an error that says what could not be written.
+
+    Args:
+        then: what to do once it can be written.
+        place: what to give instead where it can't.
+
+    Raises:
+        DiskError: in place of such an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        hints = {
+            errno.ENOSPC: f"free some space, then {then}",
+            errno.EDQUOT: f"free some of your quota, then {then}",
+            errno.EFBIG: f"raise the limit of a file's size (ulimit -f), then {then}",
+            errno.EIO: f"see that the disk is well (dmesg), then {then}",
+            errno.EROFS: f"give {place} on a disk that can be written to",
+            errno.EACCES: f"give {place} that you may write to",
+            errno.EPERM: f"give {place} that you may write to",
+        }
+        if error.errno not in hints:
+            raise
+        raise DiskError(f"can't write {what}: {os.strerror(error.errno)}", hints[error.errno]) from error

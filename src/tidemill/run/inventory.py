@@ -1,0 +1,212 @@
+"""Whether a run folder and its catalog belong together, judged from the names in the folder and from the catalog.
+
+A crash leaves few things behind: the temporary files of the batch after the last sealed one; that batch under its
+final name, once its cut is recorded; the folder of a generation that was begun and not published. Any other batch or
+generation that the catalog does not know means that the catalog is an older copy, or that its ``-wal`` file was left
+behind. Then nothing may be removed, nor may the run go on. Files that are not the run's own are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tidemill.errors import MOST_EXAMPLES, CatalogError, RunFolderError
+from tidemill.run.catalog import FILE_NAME, Catalog, Recorded
+from tidemill.run.files import TEMPORARY, sync
+
+RESTORING = ".restoring"  # names the backup that is being restored into the folder
+MANIFEST = "manifest.json"  # of a backup
+BACKING_UP = ".backing-up.json"  # names the run whose backup is being made in the folder
+FOLDERS = ("batches", "rejects", "generations")
+OWN = {
+    "batches": re.compile(r"batch-(?P<number>[0-9]{5,})\.(parquet|csv)"),
+    "rejects": re.compile(r"batch-(?P<number>[0-9]{5,})\.jsonl"),
+    "generations": re.compile(r"(?P<number>[0-9]{5,})"),
+}
+NOTHING = Recorded({}, None, frozenset(), frozenset())
+PUT_BACK = (
+    "put back the newest catalog.sqlite together with its -wal file, `tidemill restore` a backup into another folder, "
+    "or throw this run away with --fresh"
+)
+
+
+class Entry(NamedTuple):
+    """A file or folder of a batch, its rejects or a generation; ``temporary``: it is not under its final name yet."""
+
+    folder: str
+    number: int
+    temporary: bool
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What is in a run folder beside what the catalog says is sealed and published. Names are relative to the folder.
+
+    ``unknown``: entries that no crash explains. ``missing``: a sentence for each file that should be there.
+    ``batch_leftovers``, ``generation_leftovers``: what a crash left, which only the collector and only the trainer may
+    remove.
+    """
+
+    unknown: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    batch_leftovers: tuple[str, ...] = ()
+    generation_leftovers: tuple[str, ...] = ()
+
+
+def take_inventory(folder: Path, catalog: Catalog) -> Inventory:
+    """Judge the run folder. Other stages may be at work: what they do meanwhile is not taken for a disagreement.
+
+    Raises:
+        CatalogError: folder and catalog do not belong together; the error names up to five files.
+    """
+    before = names_in(folder)
+    recorded = catalog.recorded()
+    inventory = judge(before, recorded, names_in(folder))
+    if inventory.unknown:
+        raise CatalogError(
+            f"the catalog {catalog.path} does not know {listed(inventory.unknown, ', ')}: it is older than these, or "
+            "was copied without its -wal file; nothing was removed",
+            PUT_BACK,
+        )
+    if inventory.missing:
+        raise CatalogError(
+            listed(inventory.missing, "; "),
+            "put back what is missing, `tidemill restore` a backup into another folder, or throw this run away with "
+            "--fresh",
+        )
+    return inventory
+
+
+def refuse_backup(folder: Path) -> None:
+    """Raise where the folder is a backup, finished or not: as a run it would be spoilt.
+
+    Raises:
+        RunFolderError: it is.
+    """
+    if (folder / MANIFEST).exists() or (folder / BACKING_UP).exists():
+        raise RunFolderError(
+            f"{folder} is a backup, and no run folder",
+            "make a run of it with `tidemill restore` in another folder (--run-dir); nothing was changed",
+        )
+
+
+def refuse_unfinished_restore(folder: Path) -> None:
+    """Raise where a restore into the folder was broken off: it puts the catalog in its place last.
+
+    Raises:
+        CatalogError: it was.
+    """
+    if (folder / RESTORING).exists() and not (folder / FILE_NAME).exists():
+        raise CatalogError(
+            f"{folder} holds a run that `tidemill restore` has not finished",
+            "run the same `tidemill restore` again: it goes on with it",
+        )
+
+
+def forget_restore(folder: Path) -> None:
+    """Take the mark of a restore away, as the catalog is in its place: what the run holds from here on is no backup's
+    to overwrite."""
+    mark = folder / RESTORING
+    if mark.exists():
+        mark.unlink(missing_ok=True)  # another process may do the same
+        sync(folder)
+
+
+def refuse_without_catalog(folder: Path) -> None:
+    """Raise where the folder holds batches or generations, but no catalog, or one with nothing in it.
+
+    Raises:
+        CatalogError: it does; the error names up to five of them.
+    """
+    refuse_unfinished_restore(folder)
+    names = names_in(folder)
+    unknown = judge(names, NOTHING, names).unknown
+    if unknown:
+        raise CatalogError(
+            f"{folder} holds {listed(unknown, ', ')}, but {FILE_NAME} is missing or empty; nothing was removed",
+            PUT_BACK,
+        )
+
+
+def names_in(folder: Path) -> frozenset[str]:
+    """The names in the folders that are judged, each with its folder before it."""
+    return frozenset(f"{part}/{name}" for part in FOLDERS for name in listing(folder / part))
+
+
+def listing(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def judge(before: Set[str], recorded: Recorded, after: Set[str]) -> Inventory:
+    """The inventory of a folder. Pure.
+
+    A stage records a cut, or the beginning of a generation, before its file has a name, and seals or publishes it
+    afterwards. So what is in the folder is compared with a later look at the catalog, and what the catalog has with a
+    later look at the folder. What has gone meanwhile was put aside by a collector, which then forgets the cut.
+
+    Args:
+        before: the names in the folder before ``recorded`` was read from the catalog.
+        after: the names in the folder after that.
+    """
+    last = max(recorded.sealed, default=0)
+    unknown, batches, generations = [], [], []
+    for name in sorted(before & after - expected(recorded).keys()):
+        entry = own(name)
+        if entry is None:
+            continue
+        if not is_explained(entry, recorded, last):
+            unknown.append(name)
+        elif entry.folder != "generations":
+            batches += [name] if entry.temporary else []
+        elif entry.temporary or entry.number in recorded.begun:
+            generations.append(name)
+    return Inventory(tuple(unknown), tuple(missing(recorded, after)), tuple(batches), tuple(generations))
+
+
+def own(name: str) -> Entry | None:
+    """What the run itself calls so; None for anybody else's file."""
+    folder, _, rest = name.partition("/")
+    temporary = rest.startswith(".") and rest.endswith(TEMPORARY)
+    found = OWN[folder].fullmatch(rest[1 : -len(TEMPORARY)] if temporary else rest)
+    if found is None:
+        return None
+    number = int(found["number"])
+    return Entry(folder, number, temporary) if number and f"{number:05}" == found["number"] else None
+
+
+def is_explained(entry: Entry, recorded: Recorded, last: int) -> bool:
+    """Whether the catalog, or a crash at the place where the catalog is, explains the entry; ``last``: the newest
+    sealed batch."""
+    if entry.folder == "generations":
+        return entry.number in recorded.published or entry.number in recorded.begun
+    if entry.temporary:
+        return entry.number <= last + 1
+    return entry.number in recorded.sealed or entry.number == recorded.decided
+
+
+def missing(recorded: Recorded, names: Set[str]) -> Iterator[str]:
+    """A sentence for each sealed batch and published generation that is not there."""
+    for name, what in expected(recorded).items():
+        if name not in names:
+            yield f"the {what}, {name}, is missing"
+
+
+def expected(recorded: Recorded) -> dict[str, str]:
+    """The name of each sealed batch's file and of each published generation's folder, with what it is."""
+    batches = {path: f"file of sealed batch {number}" for number, path in recorded.sealed.items()}
+    published = sorted(recorded.published)
+    return batches | {f"generations/{number:05}": f"folder of published generation {number}" for number in published}
+
+
+def listed(things: tuple[str, ...], between: str) -> str:
+    """The first few of them in one text, and how many there are more."""
+    more = len(things) - MOST_EXAMPLES
+    return between.join(things[:MOST_EXAMPLES]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,1 @@
+"""How far a run is: counts, rates, and sentences about them."""

@@ -1,0 +1,173 @@
+"""What a run and its stages are doing, or wait for, as sentences for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tidemill.run.catalog import StageState, StageStatus
+from tidemill.run.progress.status import DISPENSABLE, Counts
+
+STREAMING = ("broker", "producer", "collector", "trainer")
+GONE = "its process is gone"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the sentences are made of: each stage's last word and its state now, how far the rows came, how many
+    generations are in each state, and the newest published one (0: none)."""
+
+    stages: Mapping[str, StageStatus]
+    states: Mapping[str, StageState]
+    counts: Counts
+    generations: Mapping[str, int]
+    newest: int
+
+    @property
+    def settled(self) -> int:
+        """How many generations are published, or failed for good."""
+        return self.generations.get("published", 0) + self.generations.get("failed", 0)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the stream has ended and each of its generations is settled."""
+        return self.counts.ended and self.settled == self.counts.batches
+
+    def counters(self, stage: str) -> Mapping[str, Any]:
+        return self.stages[stage].counters if stage in self.stages else {}
+
+
+def stage_words(name: str, facts: Facts) -> str:
+    """What a stage is doing, why it waits or has failed, or what it has done."""
+    state = facts.states[name]
+    if state == "failed":
+        error = facts.stages[name].error
+        return str(error["message"]) if error else GONE
+    return WORDS[name](state, facts) if name in WORDS else state
+
+
+def run_words(facts: Facts) -> str:
+    """What the run as a whole is doing or waits for: one sentence."""
+    if facts.trained:
+        return outcome(facts)
+    needed = {name: state for name, state in facts.states.items() if name not in DISPENSABLE}
+    failed = next((name for name, state in needed.items() if state == "failed"), None)
+    if failed:
+        return f"The {failed} failed: {stage_words(failed, facts).rstrip('.')}."
+    if not any(facts.states.get(name) in ("starting", "running") for name in STREAMING):
+        return "The run is stopped; the command that began it goes on." if needed else "Nothing has begun yet."
+    return f"{awaited(facts)}."
+
+
+def awaited(facts: Facts) -> str:
+    """The step of the data's way that is slowest just now."""
+    training = facts.counters("trainer").get("training")
+    if training and facts.states.get("trainer") == "running":
+        return capital(stage_words("trainer", facts))
+    if facts.counts.batches > facts.settled:
+        number = facts.settled + 1
+        starting = " to start Spark" if facts.states.get("trainer") == "starting" else ""
+        return f"Batch {number} is sealed and waits for the trainer{starting}"
+    if facts.states.get("broker") == "starting":
+        return capital(stage_words("broker", facts))
+    if facts.states.get("producer") == "starting":
+        return f"The stream has not begun: the producer {stage_words('producer', facts)}"
+    if "open_batch" in facts.counters("collector"):
+        return capital(open_batch(facts))
+    return "The stream has not begun"
+
+
+def outcome(facts: Facts) -> str:
+    """What came of a run that is done."""
+    failed, count = facts.generations.get("failed", 0), facts.settled
+    if failed:
+        return f"{number(count)} generations were trained; {number(failed)} of them failed."
+    return "The only generation is trained." if count == 1 else f"All {number(count)} generations are trained."
+
+
+def broker_words(state: StageState, facts: Facts) -> str:
+    counters = facts.counters("broker")
+    if state == "starting" and "jars_steps" in counters:
+        return f"fetching Kafka: {counters['jars_done']} of {counters['jars_steps']} steps"
+    return {"starting": "starting Kafka", "running": "Kafka is running"}.get(state, "Kafka is stopped")
+
+
+def producer_words(state: StageState, facts: Facts) -> str:
+    counters, produced, total = facts.counters("producer"), facts.counts.produced, facts.counts.source
+    if state == "done":
+        return f"sent all {rows(produced)}"
+    if state == "stopped":
+        return f"stopped after {rows(produced)}"
+    if state == "starting":
+        counting = total is None and "rows" in counters
+        return f"counts the source: {rows(counters['rows'])} so far" if counting else "waits for Kafka"
+    return f"sending rows: {number(produced)}{' so far' if total is None else f' of {number(total)}'}"
+
+
+def collector_words(state: StageState, facts: Facts) -> str:
+    sealed = f"{rows(facts.counts.sealed)} in {counted(facts.counts.batches, 'batch', 'batches')}"
+    if state == "starting":
+        return "waits for Kafka and the producer"
+    if state == "running":
+        return open_batch(facts)
+    return f"sealed all {sealed}" if state == "done" else f"stopped; {sealed} are sealed"
+
+
+def open_batch(facts: Facts) -> str:
+    counters = facts.counters("collector")
+    batch, count, target = counters.get("open_batch"), counters.get("open_rows", 0), counters.get("open_target")
+    if batch is None or not count:
+        return f"batch {batch or facts.counts.batches + 1} waits for its first row"
+    return f"batch {batch} has {number(count)} of {rows(target)}" if target else f"batch {batch} has {rows(count)}"
+
+
+def trainer_words(state: StageState, facts: Facts) -> str:
+    counters, trained = facts.counters("trainer"), counted(facts.settled, "generation")
+    if state == "starting":
+        return "starting Spark"
+    if state != "running":
+        return f"{'done' if state == 'done' else 'stopped'} after {trained}"
+    if counters.get("training"):
+        on = f" on {rows(counters['training_rows'])}" if counters.get("training_rows") is not None else ""
+        return f"training generation {counters['training']}{on}"
+    if facts.trained:
+        return f"done after {trained}"
+    batch = facts.settled + 1
+    return f"begins generation {batch}" if facts.counts.batches >= batch else f"waits for batch {batch}"
+
+
+def api_words(state: StageState, facts: Facts) -> str:
+    if state != "running":
+        return "opening its port" if state == "starting" else "stopped"
+    return f"serves generation {facts.newest}" if facts.newest else "waits for the first generation"
+
+
+def console_words(state: StageState, facts: Facts) -> str:
+    return {"starting": "opening its port", "running": "shows the run"}.get(state, "stopped")
+
+
+WORDS: Mapping[str, Callable[[StageState, Facts], str]] = {
+    "broker": broker_words,
+    "producer": producer_words,
+    "collector": collector_words,
+    "trainer": trainer_words,
+    "api": api_words,
+    "console": console_words,
+}
+
+
+def number(count: int) -> str:
+    return f"{count:,}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    return f"{number(count)} {one if count == 1 else many or f'{one}s'}"
+
+
+def rows(count: int) -> str:
+    return counted(count, "row")
+
+
+def capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

@@ -1,0 +1,219 @@
+"""What all stages have in common: one at a time, a word in the catalog, a clean stop, a log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from tidemill.errors import StageFailed, TidemillError, shorten
+from tidemill.run.catalog import StageState, StageStatus
+from tidemill.run.files import ROLLED_BYTES, ROLLED_KEPT
+from tidemill.run.folder import Run
+from tidemill.run.locks import locked
+from tidemill.run.stopping import Stop
+
+LIFELINE = "TIDEMILL_LIFELINE"  # set by `up`: standard input is a pipe that closes when `up` is gone
+BEAT_SECONDS = 0.5
+
+
+class Stopped(BaseException):
+    """Raised in the main thread of a stage that was asked to stop while it was inside a long call."""
+
+
+class Stage:
+    """A stage at work. ``stop`` is set when it is asked to end; ``log`` writes to its own file."""
+
+    def __init__(self, run: Run, name: str) -> None:
+        self.run = run
+        self.name = name
+        self.stop = Stop()
+        self.log = structlog.get_logger(stage=name)
+        self._word = StageStatus(name, "starting", os.getpid())
+        self._guard = threading.Lock()
+        self._writing = threading.Lock()
+        self._written = self._word
+        self._interrupt = False
+
+    def count(self, **counters: object) -> None:
+        """Set counters that the catalog shows within half a second."""
+        with self._guard:
+            self._word = _changed(self._word, counters={**self._word.counters, **counters})
+
+    def ready(self, endpoint: str | None = None) -> None:
+        """Say that the stage is at work and, where it serves, at which address."""
+        self._say(state="running", endpoint=endpoint)
+        self.log.info("ready", **({"endpoint": endpoint} if endpoint else {}))
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """While inside, a request to stop raises :class:`Stopped` instead of waiting for the next look at ``stop``."""
+        self._interrupt = True
+        try:
+            if self.stop.is_set():
+                raise Stopped
+            yield
+        finally:
+            self._interrupt = False
+
+    def ask_to_stop(self, number: int = 0, frame: FrameType | None = None) -> None:
+        self.stop.set()
+        if number and self._interrupt:
+            raise Stopped
+
+    def _say(self, **changes: object) -> None:
+        with self._guard:
+            self._word = _changed(self._word, **changes)
+        self._write()
+
+    def _write(self) -> None:
+        with self._writing:
+            word = self._word
+            if word is not self._written:
+                self.run.catalog.save_stage(word)
+                self._written = word
+
+    def _beat(self) -> None:
+        while not self._done.wait(BEAT_SECONDS):
+            try:
+                self._write()
+            except TidemillError as error:
+                self.log.warning("the catalog can't be written just now", reason=error.message)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        self._done = threading.Event()
+        self.run.catalog.save_stage(self._word)
+        beat = threading.Thread(target=self._beat, name="beat", daemon=True)
+        beat.start()
+        ending: StageState = "failed"
+        error: TidemillError | None = None
+        try:
+            yield
+            ending = "stopped" if self.stop.is_set() else "done"
+        except Stopped:
+            ending = "stopped"
+        except TidemillError as caught:
+            if self.stop.is_set():
+                ending = "stopped"
+            error = caught
+            raise
+        except Exception as caught:
+            self.log.exception("failed")
+            error = StageFailed(
+                f"the {self.name} failed: {type(caught).__name__}: {shorten(str(caught), 300)}",
+                f"see {self.run.logs / self.name}.log",
+            )
+            raise error from caught
+        finally:
+            self._done.set()
+            beat.join()
+            self.log.info(ending, **({"reason": error.message} if error else {}))
+            self._last_word(ending, error)
+
+    def _last_word(self, ending: StageState, error: TidemillError | None) -> None:
+        """Say how the stage ended. Where even that can't be written, what ended it is still what is raised."""
+        try:
+            self._say(state=ending, error=error.document()["error"] if error else None)
+        except TidemillError as another:
+            if error is None:
+                raise
+            self.log.warning("the catalog can't be written", reason=another.message)
+
+
+@contextmanager
+def stage(run: Run, name: str) -> Iterator[Stage]:
+    """Do the stage ``name`` of ``run``: alone, and stopping on SIGTERM, Ctrl-C, or when `up` is gone.
+
+    Raises:
+        RunBusy: another process does it already.
+    """
+    with locked(run.stage_lock(name), busy=f"the {name} of this run is already at work"):
+        log_to_file(run, name)
+        me = Stage(run, name)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, me.ask_to_stop)
+        if os.environ.get(LIFELINE):
+            threading.Thread(target=watch_lifeline, name="lifeline", daemon=True).start()
+        with me._at_work():
+            yield me
+
+
+def watch_lifeline() -> None:
+    """Stop this process when the other end of standard input closes, which the system does when `up` dies."""
+    while os.read(0, 1):  # not sys.stdin, whose lock a thread that waits would keep at the interpreter's end
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def state_of(run: Run, word: StageStatus) -> StageState:
+    """The state of a stage as it is now: one that said it was at work but whose process is gone has failed."""
+    claims_work = word.state in ("starting", "running")
+    return "failed" if claims_work and not run.at_work(word) else word.state
+
+
+class LogFile(RotatingFileHandler):
+    """A log file. It begins anew before it grows over :data:`ROLLED_BYTES`, and the :data:`ROLLED_KEPT` before it are
+    kept, the newest as ``NAME.1``. One that can't be written, on a full disk say, stops no stage: standard error says
+    so, once."""
+
+    _said = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path, maxBytes=ROLLED_BYTES, backupCount=ROLLED_KEPT, encoding="utf-8", errors="backslashreplace"
+        )
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._said:
+            self._said = True
+            sys.stderr.write(f"the log {self.baseFilename} can't be written: {error.strerror}\n")
+
+
+def log_to_file(run: Run, name: str) -> None:
+    """Send this process's log to ``logs/NAME.log`` (JSON lines), and to standard error too when run by hand."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    in_file: list[structlog.typing.Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]
+    handlers = [handler(LogFile(run.logs / f"{name}.log"), shared, in_file)]
+    if not os.environ.get(LIFELINE):
+        on_screen = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        handlers.append(handler(logging.StreamHandler(sys.stderr), shared, on_screen))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells every call
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def handler(
+    where: logging.Handler, shared: list[structlog.typing.Processor], last: Sequence[structlog.typing.Processor]
+) -> logging.Handler:
+    """A handler that renders what comes from structlog and from the standard library alike."""
+    processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+    where.setFormatter(structlog.stdlib.ProcessorFormatter(processors=processors, foreign_pre_chain=shared))
+    return where
+
+
+def _changed(word: StageStatus, **changes: object) -> StageStatus:
+    return StageStatus(**{**{name: getattr(word, name) for name in word.__dataclass_fields__}, **changes})

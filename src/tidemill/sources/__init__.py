@@ -1,0 +1,1 @@
+"""Sources: data sets read in order and in constant memory, typed, cleaned and checked."""

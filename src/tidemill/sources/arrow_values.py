@@ -1,0 +1,235 @@
+"""Typed columns, from Parquet or from a sample, to the declared types: safely, or not at all.
+
+Where a column has a cleaning, its strings are read as text is; other values, which have a type already, are only judged
+by ``missing`` and ``default``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import reduce
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tidemill.errors import MOST_EXAMPLES, SourceError
+from tidemill.kafka.codec import ARROW, arrow_schema
+from tidemill.pipeline import Cleaning, Column
+from tidemill.sources.chunk import RECORD_CHARACTERS, TOO_LONG, Bad, Chunk, Reject, cut, join_reasons
+from tidemill.sources.cleaning import default_value, has_cleaning, is_missing, missing_reason
+from tidemill.sources.moments import timestamp
+from tidemill.sources.text_values import typed_column, wanted
+
+EXACT_DIGITS = 15  # every decimal of so many digits has a float64 of its own (DBL_DIG in C)
+
+
+def refuse_types(label: str, schema: pa.Schema, columns: Sequence[Column], key: str) -> None:
+    """Raise where the types of columns can't become the declared ones; those that the data lack are not looked at.
+
+    Raises:
+        SourceError: as said; it names each. ``key`` is where the pipeline file has these data.
+    """
+    kinds = {column: plain_type(schema.field(column.name).type) for column in columns if column.name in schema.names}
+    wrong = {column: kind for column, kind in kinds.items() if not can_become(kind, column)}
+    if wrong:
+        found = [f"{column.name} is {kind}, declared {column.kind}" for column, kind in wrong.items()]
+        hints = [type_hint(kind, column, key) for column, kind in wrong.items()]
+        raise SourceError(f"{label}: {join_reasons(found)}", "; ".join(hints[:MOST_EXAMPLES]))
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def is_string(kind: pa.DataType) -> bool:
+    return any((pa.types.is_string(kind), pa.types.is_large_string(kind), pa.types.is_string_view(kind)))
+
+
+def can_become(kind: pa.DataType, column: Column) -> bool:
+    """Whether values of an Arrow type can be had as the declared one, if perhaps not all of them."""
+    is_a = pa.types
+    number: bool = is_a.is_integer(kind) or is_a.is_floating(kind)
+    fits: dict[str, bool] = {
+        "int": number,
+        "float": number or (is_a.is_decimal(kind) and kind.precision <= EXACT_DIGITS),
+        "string": is_string(kind) or is_a.is_integer(kind) or is_a.is_decimal(kind),
+        "bool": is_a.is_boolean(kind),
+        "timestamp": is_a.is_timestamp(kind) or is_a.is_date(kind) or is_string(kind),
+    }
+    as_text = has_cleaning(column) and is_string(kind)
+    return fits[column.kind] or as_text or (column.may_lack and bool(is_a.is_null(kind)))
+
+
+def type_hint(kind: pa.DataType, column: Column, key: str) -> str:
+    if pa.types.is_decimal(kind):
+        return f'declare it as {column.name} = "string": a float would round it'
+    best = natural_kind(kind)
+    if best == "string":
+        as_text = f'{{ type = "{column.kind}", missing = [""] }}'
+        return f'declare it as {column.name} = "string", or as {column.name} = {as_text} to have its text read'
+    return f'declare it as {column.name} = "{best}"' if best else f"leave {column.name} out of [{key}.columns]"
+
+
+def natural_kind(kind: pa.DataType) -> str:
+    """The declared type that is most like an Arrow type, or nothing."""
+    is_a = pa.types
+    likeness = {
+        "int": is_a.is_integer(kind),
+        "float": is_a.is_floating(kind),
+        "string": is_string(kind),
+        "bool": is_a.is_boolean(kind),
+        "timestamp": is_a.is_timestamp(kind) or is_a.is_date(kind),
+    }
+    return next((name for name, like in likeness.items() if like), "")
+
+
+def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) -> Chunk:
+    """The rows of ``table`` as declared; those that don't fit, numbered from ``first``, as rejects."""
+    taken = [Converted(values_of(table, column), column) for column in columns]
+    too_long = long_rows(taken)
+    unfit = {place for one in taken for place in one.misfits}.union(too_long)
+    rows = pa.table([one.values for one in taken], names=[column.name for column in columns])
+    if unfit:
+        rows = rows.filter(pa.array([place not in unfit for place in range(len(table))], pa.bool_()))
+    bad = [
+        Bad(place, [TOO_LONG] * (place in too_long) + [one.misfits[place] for one in taken if place in one.misfits])
+        for place in sorted(unfit)
+    ]
+    rejects = (
+        Reject(label, first + one.place, join_reasons(one.reasons), row_text(table, one.place, columns)) for one in bad
+    )
+    return Chunk(rows.cast(arrow_schema(columns)), tuple(rejects))
+
+
+def values_of(table: pa.Table, column: Column) -> pa.Array:
+    """The column's values in the type that the table has them in; nulls where it lacks the column."""
+    if column.name not in table.column_names:
+        return pa.nulls(len(table), ARROW[column.kind])
+    values = table[column.name]
+    return values.cast(plain_type(values.type)).combine_chunks()
+
+
+def long_rows(taken: Sequence[Converted]) -> list[int]:
+    """The places of the rows whose strings together are too long."""
+    lengths = [
+        pc.fill_null(pc.binary_length(one.values), 0).cast(pa.int64()) for one in taken if one.column.kind == "string"
+    ]
+    if not lengths:
+        return []
+    places: list[int] = pc.indices_nonzero(pc.greater(reduce(pc.add, lengths), RECORD_CHARACTERS)).to_pylist()
+    return places
+
+
+class Converted:
+    """A column in its declared type; ``misfits`` has the reason for each place whose value does not fit."""
+
+    def __init__(self, values: pa.Array, column: Column) -> None:
+        self.column = column
+        self.misfits: dict[int, str] = {}
+        if has_cleaning(column) and is_string(values.type):
+            self._read(values)
+        else:
+            self._cast(values)
+
+    def _read(self, texts: pa.Array) -> None:
+        """Take the values as text."""
+        whole, broken = only_text(texts)
+        self.values, self.misfits = typed_column(pl.Series(whole), self.column)
+        self.misfits |= {place: self._misfit(texts[place]) for place in broken}
+
+    def _cast(self, values: pa.Array) -> None:
+        """Take the values as they are typed."""
+        try:
+            self.values = cast(values, self.column)
+        except pa.ArrowInvalid:
+            self.values = self._one_by_one(values)
+        missing = self._missing(values)
+        self.values = pc.if_else(missing, None, self.values)
+        unfit = self.values.is_null()
+        default = default_value(self.column)
+        if default is not None:
+            self.values = pc.if_else(missing, pa.scalar(default, self.values.type), self.values)
+        if self.column.may_lack:
+            unfit = pc.and_(unfit, pc.invert(missing))
+        for place in pc.indices_nonzero(unfit).to_pylist():
+            value = values[place]
+            is_none = missing[place].as_py()
+            self.misfits[place] = missing_reason(self.column, shown(value)) if is_none else self._misfit(value)
+
+    def _missing(self, values: pa.Array) -> pa.Array:
+        """Where there is no value, or one that counts as none."""
+        if not self.column.cleaning.missing:
+            return values.is_null()
+        if self.column.kind == "timestamp":
+            words = [one for one in self.column.cleaning.missing if isinstance(one, str)]
+            plain = self.column._replace(cleaning=Cleaning(format=self.column.cleaning.format))
+            moments, _ = typed_column(pl.Series(words, dtype=pl.String), plain)
+            return pc.or_(values.is_null(), pc.is_in(self.values, moments.drop_null()))
+        notation = pl.Series("value", values.cast(pa.string()))
+        return notation.to_frame().select(is_missing(pl.col("value"), self.column)).to_series().to_arrow()
+
+    def _one_by_one(self, values: pa.Array) -> pa.Array:
+        return pa.concat_arrays([self._single(values.slice(place, 1)) for place in range(len(values))])
+
+    def _single(self, value: pa.Array) -> pa.Array:
+        try:
+            return cast(value, self.column)
+        except pa.ArrowInvalid:
+            return pa.nulls(1, ARROW[self.column.kind])
+
+    def _misfit(self, value: pa.Scalar) -> str:
+        return f"{self.column.name} is {shown(value)}, which is not {wanted(self.column)}"
+
+
+def only_text(texts: pa.Array) -> tuple[pa.Array, list[int]]:
+    """Strings without those whose bytes are not valid UTF-8, and the places of these."""
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        broken = [place for place, text in enumerate(texts) if not is_text(text)]
+        return pc.if_else(pa.array([place in broken for place in range(len(texts))]), None, texts), broken
+    return texts, []
+
+
+def is_text(value: pa.Scalar) -> bool:
+    try:
+        value.as_py()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def cast(values: pa.Array, column: Column) -> pa.Array:
+    """``values`` in the declared type; null where a text is no timestamp or a float not finite.
+
+    Raises:
+        pyarrow.ArrowInvalid: a value would be changed by it.
+    """
+    target = ARROW[column.kind]
+    if column.kind == "timestamp" and is_string(values.type):
+        texts = pl.DataFrame({"text": pl.from_arrow(values)})
+        return texts.select(timestamp(pl.col("text").str.strip_chars())).to_series().to_arrow().cast(target)
+    if column.kind == "float" and pa.types.is_decimal(values.type):
+        return values.cast(pa.string()).cast(target)  # by its digits: Arrow's own way from decimals may round twice
+    done = values.cast(target)
+    if column.kind == "float":
+        return pc.if_else(pc.is_finite(done), done, None)
+    if column.kind == "string":
+        done.validate(full=True)  # that its bytes are UTF-8
+    return done
+
+
+def row_text(table: pa.Table, place: int, columns: Sequence[Column]) -> str:
+    found = {one.name: shown(table[one.name][place]) for one in columns if one.name in table.column_names}
+    return cut(json.dumps(found, ensure_ascii=False))
+
+
+def shown(value: pa.Scalar) -> str | None:
+    """A value as a message shows it, also where Python can't hold it."""
+    try:
+        plain = value.as_py()
+    except (ValueError, OverflowError):
+        return f"an unreadable {value.type}"
+    return None if plain is None else cut(str(plain))

@@ -1,0 +1,78 @@
+"""What a column's ``strip``, ``missing`` and ``default`` do to its text before it is typed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TypeGuard
+
+import polars as pl
+
+from tidemill.errors import shorten
+from tidemill.pipeline import Cleaning, Column
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def has_cleaning(column: Column) -> bool:
+    return column.cleaning != Cleaning()
+
+
+def stripped(text: pl.Expr, column: Column) -> pl.Expr:
+    for unwanted in column.cleaning.strip:
+        text = text.str.replace_all(unwanted, "", literal=True)
+    return text
+
+
+def is_missing(text: pl.Expr, column: Column) -> pl.Expr:
+    """Whether a stripped text is no value; never null.
+
+    Blank text is none; in a string column, only where it may be missing: where that is said of the empty text
+    (``"string?"``) or of others (``missing``, ``default``).
+    """
+    bare = text.str.strip_chars()
+    cleaning = column.cleaning
+    found = pl.lit(False)
+    if column.kind != "string" or cleaning.missing or cleaning.default is not None:
+        found = bare == ""
+    elif column.optional:
+        found = text == ""
+    words = [one if isinstance(one, str) else str(one).lower() for one in cleaning.missing if not is_number(one)]
+    numbers = [one for one in cleaning.missing if is_number(one)]
+    if words:
+        found |= bare.is_in(words)
+    if numbers:
+        found |= equals(bare, numbers)
+    return text.is_null() | found
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def equals(text: pl.Expr, numbers: Sequence[int | float]) -> pl.Expr:
+    """Whether a text is a notation of one of the numbers; whole ones are compared to the last digit."""
+    near = [float(one) for one in numbers if isinstance(one, float) or abs(one) <= sys.float_info.max]
+    whole = [int(one) for one in numbers if isinstance(one, int) or one.is_integer()]
+    in_whole = text.cast(pl.Int64, strict=False).is_in([one for one in whole if -(2**63) <= one < 2**63] or [None])
+    return pl.coalesce(in_whole, text.cast(pl.Float64, strict=False).is_in(near or [None]), pl.lit(False))
+
+
+def default_value(column: Column) -> int | float | str | bool | datetime | None:
+    """What stands for a missing value of the column, of its type; a timestamp without a zone is in UTC."""
+    value = column.cleaning.default
+    if column.kind == "timestamp" and value is not None:
+        moment = datetime.fromisoformat(str(value))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    return float(value) if column.kind == "float" and value is not None else value
+
+
+def missing_reason(column: Column, text: str | None) -> str:
+    """Why there is no value where ``text`` stood in the file."""
+    bare = (text or "").strip()
+    if not bare:
+        return f"{column.name} is missing"
+    shown = bare if NUMBER.fullmatch(bare) else shorten(text, 40)
+    return f"{column.name} is missing ({shown} counts as missing)"

@@ -1,0 +1,104 @@
+"""The first rows of a source or table, read before anything runs, to see whether they fit the declared columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from tidemill.errors import MOST_EXAMPLES, SourceError
+from tidemill.sources.chunk import Reject
+from tidemill.sources.source import SourceReader
+
+MOST_TRIED = 1_000
+MOST_BYTES = 2**24  # of long records fewer are tried, so that it stays quick
+MOST_REASON = 200
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The first records of what ``title`` names: those that fit, and the others. ``whole``: there are no more."""
+
+    title: str
+    rows: pa.Table
+    rejects: tuple[Reject, ...]
+    whole: bool
+    several_files: bool
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.rejects)
+
+    @property
+    def which(self) -> str:
+        return f"{'all' if self.whole else 'first'} {len(self):,} rows"
+
+    def examples(self) -> list[str]:
+        """The first rejects, each with its place and its reason."""
+        return [
+            f"{f'{one.file}, ' if self.several_files else ''}line {one.line}: {reason_of(one)}"
+            for one in self.rejects[:MOST_EXAMPLES]
+        ]
+
+    def sentence(self) -> str:
+        """What happened: ``first 1,000 rows: 998 fit, 2 rejected: line 17: id is 'abc', not a whole number; ...``."""
+        if not self.rejects:
+            return f"{self.which}: all fit"
+        more = len(self.rejects) - MOST_EXAMPLES
+        told = "; ".join([*self.examples(), *([f"and {more:,} more"] if more > 0 else [])])
+        return f"{self.which}: {len(self.rows):,} fit, {len(self.rejects):,} rejected: {told}"
+
+    def document(self) -> dict[str, Any]:
+        examples = [
+            {"file": one.file, "line": one.line, "reason": reason_of(one)} for one in self.rejects[:MOST_EXAMPLES]
+        ]
+        return {"rows": len(self), "fit": len(self.rows), "rejected": len(self.rejects), "examples": examples}
+
+    def commonest(self) -> str:
+        """The reason that most rejects have, by the column where a value is told, with the first example of it."""
+        kinds = Counter(kind_of(one) for one in self.rejects)
+        kind, count = kinds.most_common(1)[0]
+        example = next(one for one in self.rejects if kind_of(one) == kind)
+        which = "all" if count == len(self.rejects) else f"{count:,} of them"
+        return f"{which} as line {example.line}: {reason_of(example)}"
+
+
+def reason_of(reject: Reject) -> str:
+    text = reject.reason
+    return text if len(text) <= MOST_REASON else f"{text[: MOST_REASON - 1]}…"
+
+
+def kind_of(reject: Reject) -> str:
+    """A reason without the value that it tells: that ``id is 'abc', not a whole number`` is the same of ``'x'``."""
+    column, _, rest = reject.reason.partition(" is ")
+    return f"{column} is {rest.rpartition(', not ')[2]}"
+
+
+def try_rows(reader: SourceReader) -> Tried:
+    """Read the first ``MOST_TRIED`` records, or fewer where they are long.
+
+    Raises:
+        SourceError: they can't be read.
+    """
+    chunks, seen, size = [], 0, 0
+    for chunk in replace(reader, limit=min(reader.limit, MOST_TRIED)).chunks(MOST_TRIED):
+        chunks.append(chunk)
+        seen += len(chunk)
+        size += chunk.rows.nbytes + sum(len(one.text) for one in chunk.rejects)
+        if size > MOST_BYTES:
+            break
+    whole = size <= MOST_BYTES and (seen < MOST_TRIED or reader.limit <= MOST_TRIED)
+    rows = pa.concat_tables([chunk.rows for chunk in chunks])
+    rejects = tuple(one for chunk in chunks for one in chunk.rejects)
+    return Tried(reader.title, rows, rejects, whole, several_files=len(reader.parts) > 1)
+
+
+def nothing_fits(reader: SourceReader, tried: Tried) -> SourceError:
+    """The error for rows of which none fits, with the commonest reason and a way out."""
+    which = tried.which.removeprefix("all ")
+    return SourceError(
+        f"none of the {which} of {tried.title} fits the declared columns, {tried.commonest()}",
+        f"see [{reader.key}.columns]: another type, ? for what may be missing, or strip, missing, format and default "
+        f"to clean it; {reader.key}.header and delimiter say how the file is laid out",
+    )

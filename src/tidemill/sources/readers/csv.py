@@ -1,0 +1,182 @@
+"""CSV in constant memory: records by the standard library's reader, typed a chunk at a time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import polars as pl
+import pyarrow as pa
+
+from tidemill.errors import SourceError, shorten
+from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import Column, Data
+from tidemill.sources.chunk import RECORD_CHARACTERS, TOO_LONG, Bad, Chunk, Reject, cut, join_reasons, refuse_missing
+from tidemill.sources.readers.csv_records import Block, Records
+from tidemill.sources.readers.opening import SourceFile, open_bytes
+from tidemill.sources.text_values import typed
+
+DELIMITERS = {";": '";"', "\t": r'"\t"', "|": '"|"', ",": '","'}
+UTF_16_BEGINS = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order mark, as bytes that are no UTF-8 are read
+
+
+class Layout(NamedTuple):
+    """How a file is laid out: fields in a record, and the place of each declared column among them, None where the file
+    lacks it."""
+
+    header: bool
+    width: int
+    places: tuple[int | None, ...]
+
+
+class CsvFile:
+    """A CSV file, with or without a header (``header`` unset: told from whether the first record has column names)."""
+
+    def __init__(self, file: SourceFile, data: Data, key: str) -> None:
+        """A file of ``data``, which the pipeline file has under ``key``.
+
+        Raises:
+            SourceError: its delimiter can't be one.
+        """
+        if data.delimiter in '"\r\n':
+            raise SourceError(f"{key}.delimiter is {data.delimiter!r}", 'give another, such as "," or ";"')
+        self.file = file
+        self.key = key
+        self.columns = data.schema_
+        self.header = data.header
+        self.delimiter = data.delimiter
+
+    def check(self) -> bool:
+        with self._open() as records:
+            first = records.take(1)
+            return bool(first) and (not self._layout(first).header or bool(records.take(1)))
+
+    def read(self, size: int, limit: int) -> Iterator[Chunk]:
+        with self._open() as records:
+            first = records.take(1)
+            if not first:
+                return
+            layout = self._layout(first)
+            if not layout.header:
+                records.put_back(first)
+            while block := records.take(min(size, limit)):
+                limit -= len(block)
+                yield self._chunk(block, layout)
+
+    @contextmanager
+    def _open(self) -> Iterator[Records]:
+        with open_bytes(self.file) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+            yield Records(text, self.delimiter)
+
+    def _layout(self, first: Block) -> Layout:
+        label = self.file.label
+        for line, reason in first.broken.items():
+            raise SourceError(f"{label}, line {line}: {reason}", "see that it is a CSV file")
+        names = [name.strip() for name in first.fields[0]]
+        if names[0].startswith(UTF_16_BEGINS):
+            raise SourceError(f"{label} is UTF-16", "save it as UTF-8")
+        if self.header or (self.header is None and has_names(names, self.columns)):
+            return self._by_name(names)
+        if len(names) != len(self.columns):
+            declared = [column.name for column in self.columns]
+            raise SourceError(
+                f"the first row of {label} has {fields_text(len(names))} {shorten(names)} "
+                f"where {len(declared)} columns are declared {shorten(declared)}",
+                self._delimiter_hint(names)
+                or "declare every column, in the file's order; header = true where it names them",
+            )
+        return Layout(False, len(names), tuple(range(len(names))))
+
+    def _by_name(self, names: list[str]) -> Layout:
+        refuse_missing(self.file.label, names, self.columns, self._delimiter_hint(names))
+        for column in self.columns:
+            if names.count(column.name) > 1:
+                raise SourceError(f"{self.file.label} has more than one column {column.name}", "rename all but one")
+        places = {name: place for place, name in enumerate(names)}
+        return Layout(True, len(names), tuple(places.get(column.name) for column in self.columns))
+
+    def _delimiter_hint(self, names: list[str]) -> str:
+        """What to do where all names stand in one field."""
+        found = next((shown for one, shown in DELIMITERS.items() if len(names) == 1 and one in names[0]), "")
+        return f"are its fields separated by {found}? then set {self.key}.delimiter = {found}" if found else ""
+
+    def _chunk(self, block: Block, layout: Layout) -> Chunk:
+        rejected = dict(block.broken) | drop_long(block) | drop_ragged(block, layout)
+        try:
+            rows, bad = self._typed(block, layout)
+        except UnicodeEncodeError:
+            rejected |= drop_undecodable(block, layout)
+            rows, bad = self._typed(block, layout)
+        rejected |= {block.starts[one.place]: join_reasons(one.reasons) for one in bad}
+        if not rejected:
+            return Chunk(rows)
+        texts = block.texts(rejected)
+        return Chunk(
+            rows, tuple(Reject(self.file.label, line, rejected[line], cut(texts[line])) for line in sorted(rejected))
+        )
+
+    def _typed(self, block: Block, layout: Layout) -> tuple[pa.Table, list[Bad]]:
+        if not block.fields:
+            return arrow_schema(self.columns).empty_table(), []
+        values = list(zip(*block.fields, strict=True))
+        nothing = (None,) * len(block.fields)
+        named = zip(self.columns, layout.places, strict=True)
+        texts = [pl.Series(one.name, nothing if place is None else values[place], pl.String) for one, place in named]
+        return typed(pl.DataFrame(texts), self.columns)
+
+
+def drop_long(block: Block) -> dict[int, str]:
+    """Take the records whose fields together are too long out of ``block``; their lines and reasons."""
+    one_a_line = len(block.lines) == len(block.fields)
+    if one_a_line and max(map(len, block.lines), default=0) <= RECORD_CHARACTERS:  # far cheaper than to add up fields
+        return {}
+    fits = [sum(map(len, fields)) <= RECORD_CHARACTERS for fields in block.fields]
+    dropped = {start: TOO_LONG for start, fit in zip(block.starts, fits, strict=True) if not fit}
+    block.keep(fits)
+    return dropped
+
+
+def drop_ragged(block: Block, layout: Layout) -> dict[int, str]:
+    """Take the records with too few or too many fields out of ``block``; their lines and reasons."""
+    fits = [len(fields) == layout.width for fields in block.fields]
+    if all(fits):
+        return {}
+    found = zip(block.starts, block.fields, fits, strict=True)
+    dropped = {
+        start: f"{fields_text(len(fields))} where {layout.width} were expected"
+        for start, fields, fit in found
+        if not fit
+    }
+    block.keep(fits)
+    return dropped
+
+
+def drop_undecodable(block: Block, layout: Layout) -> dict[int, str]:
+    """Take the records whose declared columns are not valid UTF-8 out of ``block``; their lines and reasons."""
+    places = [place for place in layout.places if place is not None]
+    fits = [all(is_text(fields[place]) for place in places) for fields in block.fields]
+    dropped = {start: "its bytes are not valid UTF-8" for start, fit in zip(block.starts, fits, strict=True) if not fit}
+    block.keep(fits)
+    return dropped
+
+
+def is_text(field: str) -> bool:
+    """Whether a field held valid UTF-8: bytes that are none were read as lone surrogates."""
+    try:
+        field.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def has_names(fields: list[str], columns: Sequence[Column]) -> bool:
+    """Whether at least half of the declared columns' names are among the fields, in upper or lower case."""
+    found = {field.casefold() for field in fields}
+    return 2 * sum(column.name.casefold() in found for column in columns) >= len(columns)
+
+
+def fields_text(count: int) -> str:
+    return f"{count} field{'s' if count != 1 else ''}"

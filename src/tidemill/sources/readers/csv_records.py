@@ -1,0 +1,186 @@
+"""The records of a CSV file, a block at a time, each with its line number and raw text, in bounded memory.
+
+Quotes are taken strictly, as RFC 4180 has them: where one leaves it unclear where a field ends, the record is broken.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import TextIO
+
+from tidemill.sources.chunk import CHUNK_CHARACTERS, MOST_TEXT, RECORD_CHARACTERS, TOO_LONG
+
+LINE_CHARACTERS = 16 * 2**20  # quotes and delimiters included
+PAGE_CHARACTERS = 2**20
+
+
+@dataclass
+class Block:
+    """Some records in order: the fields of each with its first line, and those that can't be told into fields.
+
+    ``lines`` are the physical lines they came from, the first of which has the number ``first``.
+    """
+
+    first: int
+    fields: list[list[str]] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    broken: dict[int, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.fields) + len(self.broken)
+
+    def texts(self, wanted: Collection[int]) -> dict[int, str]:
+        """The raw text of the records that begin at the lines ``wanted``; all other records are still in the block."""
+        starts = sorted({*self.starts, *wanted})
+        ends = [*starts[1:], self.first + len(self.lines)]
+        spans = [(start, end) for start, end in zip(starts, ends, strict=True) if start in wanted]
+        return {
+            start: "".join(self.lines[start - self.first : end - self.first]).rstrip("\r\n") for start, end in spans
+        }
+
+    def keep(self, kept: Sequence[bool]) -> None:
+        """Leave only those records that can be told into fields and whose place in ``kept`` is true."""
+        self.fields = list(compress(self.fields, kept))
+        self.starts = list(compress(self.starts, kept))
+
+
+class Lines:
+    """The physical lines of a text file, bounded in length. ``number`` is that of the line given last, from 1."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.number = 0
+        self._file = file
+        self._ready: deque[str] = deque()
+        self._part = ""  # the beginning of a line whose end was not read yet
+
+    def take(self, most: int) -> list[str]:
+        """The next lines, at most so many; none at the end."""
+        characters = 0
+        while len(self._ready) < most and characters < CHUNK_CHARACTERS and (read := self._read_page()):
+            characters += read
+        lines = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+        self.number += len(lines)
+        return lines
+
+    def each(self, given: list[str]) -> Iterator[str]:
+        """The next lines one by one, each added to ``given``."""
+        while self._ready or self._read_page():
+            line = self._ready.popleft()
+            self.number += 1
+            given.append(line)
+            yield line
+
+    def repeat(self, lines: Sequence[str]) -> None:
+        """Give ``lines``, the ones given last, once more."""
+        self._ready.extendleft(reversed(lines))
+        self.number -= len(lines)
+
+    def _read_page(self) -> int:
+        """Read on until there is a line more; how many characters were read, 0 at the end of the file."""
+        total = 0
+        while page := self._file.read(PAGE_CHARACTERS):
+            total += len(page)
+            if page.endswith("\r"):
+                page += self._file.read(1)  # perhaps the other half of a line's end
+            lines = io.StringIO(self._part + page, newline="").readlines()
+            self._part = "" if lines[-1].endswith(("\n", "\r")) else lines.pop()
+            if len(self._part) >= LINE_CHARACTERS:
+                lines.append(self._without_rest())
+            if lines:
+                self._ready.extend(lines)
+                return total
+        if self._part:
+            self._ready.append(self._part)
+            self._part = ""
+            return max(total, 1)
+        return 0
+
+    def _without_rest(self) -> str:
+        """The over-long line at hand, its rest skipped, as one field that no reader takes."""
+        head, rest = self._part[:MOST_TEXT], self._part
+        while rest and not rest.endswith(("\n", "\r")):
+            rest = self._file.readline(LINE_CHARACTERS)
+        self._part = ""
+        return head.replace('"', "'").ljust(RECORD_CHARACTERS + MOST_TEXT, "…") + "\n"
+
+
+class Records:
+    """The records of a CSV file."""
+
+    def __init__(self, file: TextIO, delimiter: str) -> None:
+        csv.field_size_limit(RECORD_CHARACTERS)  # the csv module's own setting; it has no other
+        self._lines = Lines(file)
+        self._delimiter = delimiter
+
+    def take(self, most: int) -> Block:
+        """The next records, at most so many; none at the end. Blank lines are none."""
+        while lines := self._lines.take(most):
+            fields = self._one_a_line(lines)
+            if fields is None:
+                self._lines.repeat(lines)
+                return self._one_by_one(most)
+            first = self._lines.number - len(lines) + 1
+            block = Block(first, fields, list(range(first, first + len(lines))), lines=lines)
+            if not all(fields):
+                block.keep([bool(one) for one in fields])
+            if block:
+                return block
+        return Block(self._lines.number + 1)
+
+    def put_back(self, block: Block) -> None:
+        """Undo the last ``take``."""
+        self._lines.repeat(block.lines)
+
+    def _reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
+        return csv.reader(lines, delimiter=self._delimiter, strict=True)
+
+    def _one_a_line(self, lines: list[str]) -> list[list[str]] | None:
+        """The fields of each line, or None where the lines need a closer look."""
+        try:
+            fields = list(self._reader(iter(lines)))
+        except csv.Error:
+            return None
+        return fields if len(fields) == len(lines) else None
+
+    def _one_by_one(self, most: int) -> Block:
+        """The next records, where some have more than one line or are broken."""
+        block = Block(self._lines.number + 1)
+        reader = self._reader(self._lines.each(block.lines))
+        characters = 0
+        while len(block) < most and characters < CHUNK_CHARACTERS:
+            start = self._lines.number + 1
+            try:
+                fields = next(reader, None)
+            except csv.Error as error:
+                block.broken[start] = broken_reason(str(error))
+                self._lose_only(start, block)
+                reader = self._reader(self._lines.each(block.lines))
+                continue
+            if fields is None:
+                break
+            if fields:
+                block.fields.append(fields)
+                block.starts.append(start)
+                characters += sum(map(len, fields))
+        return block
+
+    def _lose_only(self, line: int, block: Block) -> None:
+        """Begin again after ``line``: a quote that is never closed must not swallow the rows after it."""
+        count = self._lines.number - line
+        if count:
+            self._lines.repeat(block.lines[-count:])
+            del block.lines[-count:]
+
+
+def broken_reason(error: str) -> str:
+    if error.startswith("field larger"):
+        return TOO_LONG
+    if error.startswith("unexpected end"):
+        return "a quote is opened and never closed"
+    return f"no proper CSV: {error}"

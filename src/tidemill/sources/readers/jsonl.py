@@ -1,0 +1,226 @@
+"""JSON Lines: one object a line; an absent key and null are both missing.
+
+Values are strictly typed. In a column with a cleaning a string is also read as text is, whatever the column's type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import orjson
+import polars as pl
+import pyarrow as pa
+
+from tidemill.errors import SourceError
+from tidemill.kafka.codec import FITS, arrow_schema, checked, decode, row_of
+from tidemill.pipeline import Column
+from tidemill.sources.chunk import (
+    CHUNK_CHARACTERS,
+    MOST_TEXT,
+    RECORD_CHARACTERS,
+    TOO_LONG,
+    Chunk,
+    Reject,
+    cut,
+    join_reasons,
+    refuse_missing,
+)
+from tidemill.sources.cleaning import has_cleaning, is_missing
+from tidemill.sources.moments import timestamp
+from tidemill.sources.readers.opening import SourceFile, open_bytes
+from tidemill.sources.text_values import misfit, typed_column
+
+LINE_BYTES = RECORD_CHARACTERS + 1  # with its end
+BOM = b"\xef\xbb\xbf"
+LOOKED_AT = 100
+
+
+@dataclass
+class Block:
+    """Some lines in order, each with its number; ``broken`` are the beginnings of over-long ones."""
+
+    lines: list[bytes] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    broken: dict[int, bytes] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.lines) + len(self.broken)
+
+
+class Lines:
+    """The lines of a file that are not blank, a block at a time."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._number = 0
+
+    def take(self, most: int) -> Block:
+        """The next lines, at most so many; none at the end."""
+        block, characters = Block(), 0
+        while len(block) < most and characters < CHUNK_CHARACTERS and (line := self._file.readline(LINE_BYTES)):
+            self._number += 1
+            if len(line) == LINE_BYTES and not line.endswith(b"\n"):
+                block.broken[self._number] = line[: 4 * MOST_TEXT]
+                characters += len(line)
+                self._skip_rest()
+                continue
+            line = (line.removeprefix(BOM) if self._number == 1 else line).strip()
+            if line:  # a blank line counts for nothing, or a block of blank ones would be taken for the end
+                characters += len(line)
+                block.lines.append(line)
+                block.numbers.append(self._number)
+        return block
+
+    def _skip_rest(self) -> None:
+        while (rest := self._file.readline(LINE_BYTES)) and not rest.endswith(b"\n"):
+            pass
+
+
+class JsonLinesFile:
+    """A file of JSON Lines."""
+
+    def __init__(self, file: SourceFile, columns: Sequence[Column]) -> None:
+        self.file = file
+        self.columns = columns
+        self.cleaned = [column for column in columns if has_cleaning(column)]
+        strict = [column for column in columns if not has_cleaning(column)]
+        self.loose = [one._replace(kind="string") if one.kind == "timestamp" else one for one in strict]
+
+    def check(self) -> bool:
+        with open_bytes(self.file) as file:
+            block = Lines(file).take(LOOKED_AT)
+        if block.lines and block.lines[0].startswith(b"["):
+            raise SourceError(f"{self.file.label} is a JSON array", "write it as JSON Lines: one object a line")
+        records = [record for record in map(record_of, block.lines) if record is not None]
+        if records:
+            names = list(dict.fromkeys(name for record in records for name in record))
+            refuse_missing(self.file.label, names, self.columns)
+        return bool(block)
+
+    def read(self, size: int, limit: int) -> Iterator[Chunk]:
+        with open_bytes(self.file) as file:
+            lines = Lines(file)
+            while block := lines.take(min(size, limit)):
+                limit -= len(block)
+                yield self._chunk(block)
+
+    def _chunk(self, block: Block) -> Chunk:
+        cleaned, reasons = self._cleaned(block.lines)
+        places = [place for place in range(len(block.lines)) if place not in reasons]
+        strict, unfit = self._strict([block.lines[place] for place in places])
+        cleaned = filtered(cleaned, [place not in unfit for place in range(len(places))])
+        reasons |= {places[place]: reason for place, reason in unfit.items()}
+        rejects = [self._reject(number, TOO_LONG, line) for number, line in block.broken.items()]
+        rejects += [self._reject(block.numbers[place], why, block.lines[place]) for place, why in reasons.items()]
+        rows = pa.table({one.name: (cleaned if has_cleaning(one) else strict)[one.name] for one in self.columns})
+        return Chunk(rows.cast(arrow_schema(self.columns)), tuple(sorted(rejects, key=lambda one: one.line)))
+
+    def _cleaned(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
+        """The columns that have a cleaning, of the lines where these fit, and what is wrong with the others."""
+        if not self.cleaned:
+            return pa.table({}), {}
+        records = [record_of(line) for line in lines]
+        unfit: dict[int, dict[str, str]] = {place: {} for place, record in enumerate(records) if record is None}
+        taken: dict[str, pa.Array] = {}
+        for column in self.cleaned:
+            values = [record.get(column.name) if record else None for record in records]
+            taken[column.name], found = read_values(values, column)
+            for place, reason in found.items():
+                unfit.setdefault(place, {})[column.name] = reason
+        reasons = {place: self._all_reasons(lines[place], found) for place, found in unfit.items()}
+        return filtered(pa.table(taken), [place not in reasons for place in range(len(lines))]), reasons
+
+    def _strict(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
+        """The other columns, of the lines where these fit, and what is wrong with the others."""
+        if not self.loose:
+            return pa.table({}), {}
+        table, bad = decode(lines, self.loose)
+        reasons = {one.place: self._all_reasons(lines[one.place]) or one.reason for one in bad}
+        table, no_stamps = self._with_timestamps(table)
+        if no_stamps:
+            good = [place for place in range(len(lines)) if place not in reasons]
+            reasons |= {good[place]: self._all_reasons(lines[good[place]]) for place in no_stamps}
+        return table, reasons
+
+    def _with_timestamps(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
+        """The rows whose timestamps fit, typed, and the places of the others."""
+        names = [one.name for one in self.columns if one.kind == "timestamp" and not has_cleaning(one)]
+        if not names:
+            return table, []
+        frame = pl.from_arrow(table.select(names))
+        assert isinstance(frame, pl.DataFrame)
+        stamps = frame.select([timestamp(pl.col(name).str.strip_chars()).alias(name) for name in names])
+        unfit = pl.Series([False], dtype=pl.Boolean).new_from_index(0, len(table))
+        for name in names:
+            unfit |= stamps[name].is_null() & frame[name].is_not_null()
+            table = table.set_column(table.column_names.index(name), name, stamps[name].to_arrow())
+        return table.filter((~unfit).to_arrow()), unfit.arg_true().to_list()
+
+    def _all_reasons(self, line: bytes, known: Mapping[str, str] | None = None) -> str:
+        """All that is wrong with a line; ``known`` is what is wrong in columns that have a cleaning."""
+        try:
+            row_of(line, ())
+        except ValueError as error:
+            return str(error)
+        record = orjson.loads(line)
+        found = [(known or {}).get(one.name, "") if has_cleaning(one) else fault(record, one) for one in self.columns]
+        return join_reasons([why for why in found if why])
+
+    def _reject(self, number: int, reason: str, line: bytes) -> Reject:
+        return Reject(self.file.label, number, reason, cut(line[: 4 * MOST_TEXT].decode("utf-8", "surrogateescape")))
+
+
+def filtered(table: pa.Table, fits: Sequence[bool]) -> pa.Table:
+    return table if all(fits) or not table.num_columns else table.filter(pa.array(fits, pa.bool_()))
+
+
+def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[int, str]]:
+    """A cleaned column's values, typed, null where they don't fit, and why at each place where they don't.
+
+    Strings are read as text is. Others are not stripped; those that don't count as missing must be of the type itself.
+    """
+    strings = [one if isinstance(one, str) else None for one in values]
+    texts, unfit = typed_column(pl.Series(strings, dtype=pl.String), column)
+    others = [place for place, one in enumerate(values) if one is not None and not isinstance(one, str)]
+    if not others:
+        return texts, unfit
+    plain = column._replace(cleaning=column.cleaning._replace(strip=()))
+    notations = pl.Series("value", [orjson.dumps(values[place]).decode() for place in others], pl.String)
+    typed, found = typed_column(notations, plain)
+    missing = notations.to_frame().select(is_missing(pl.col("value"), plain)).to_series()
+    for place, is_none in enumerate(missing):
+        if not is_none and not FITS[column.kind](values[others[place]]):
+            found[place] = misfit(column, values[others[place]])
+    apart = dict(zip(others, range(len(others)), strict=True))
+    both = pa.concat_arrays([texts, typed])
+    taken = both.take([len(texts) + apart[place] if place in apart else place for place in range(len(values))])
+    why = {place: reason for place, reason in unfit.items() if place not in apart}
+    return taken, why | {others[place]: reason for place, reason in found.items()}
+
+
+def record_of(line: bytes) -> dict[str, Any] | None:
+    """The line's JSON object, or None where it has none."""
+    try:
+        document = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def fault(record: dict[str, Any], column: Column) -> str:
+    """What is wrong with the record's value for ``column``, or nothing."""
+    value = record.get(column.name)
+    if column.kind == "timestamp" and value is not None:
+        return "" if isinstance(value, str) and is_timestamp(value) else misfit(column, value)
+    try:
+        checked(value, column)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def is_timestamp(text: str) -> bool:
+    frame = pl.DataFrame({"text": [text]})
+    return frame.select(timestamp(pl.col("text").str.strip_chars())).to_series().null_count() == 0

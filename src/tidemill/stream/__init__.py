@@ -1,1 +1,0 @@
-"""The stream: from the source into Kafka."""

@@ -1,0 +1,1 @@
+"""The estimators that Tidemill trains, exports and serves."""

@@ -1,0 +1,266 @@
+"""The one Spark session of a run: quiet, on the loopback only, and gone when this process is gone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
+from pyspark.java_gateway import launch_gateway
+from pyspark.sql import SparkSession
+
+from tidemill.errors import TrainingFailed, shorten
+from tidemill.java import environment, find_java
+from tidemill.run.files import ROLLED_BYTES, ROLLED_KEPT, roll
+
+LOG4J = """\
+rootLogger.level = info
+rootLogger.appenderRef.file.ref = file
+appender.file.type = RollingFile
+appender.file.name = file
+appender.file.fileName = {file}
+appender.file.filePattern = {rolled}.%i
+appender.file.append = true
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = {most}
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = {kept}
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{{yyyy-MM-dd'T'HH:mm:ss.SSS}}{{UTC}}Z %p %c{{1}}: %m%n%ex
+logger.spark.name = org.apache.spark
+logger.spark.level = warn
+"""
+
+JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xss4m", "-Djava.net.preferIPv4Stack=true")
+# On little data Spark spends most of its time in loading classes and compiling: there the JIT stays at its quick level,
+# and Spark interprets its plans instead of generating Java classes for them. On much data both pay: 500,000 rows took
+# half the time with them.
+QUICK_JVM_OPTIONS = ("-XX:TieredStopAtLevel=1",)
+QUICK = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+
+SETTINGS = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.memory": "1g",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.artifact.isolation.enabled": "false",
+    "spark.sql.files.minPartitionNum": "1",
+    "spark.sql.files.maxPartitionBytes": "16m",
+    "spark.sql.files.openCostInBytes": "64k",
+    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+}
+# On this machine alone: nothing is reached from outside, and what never leaves memory need not be packed. Other users
+# of the machine reach loopback ports too, so Spark asks each connection for a secret. It makes that secret itself and
+# keeps it in its memory: none is in a file, in an environment variable or on a command line.
+OWN_MACHINE = {
+    "spark.authenticate": "true",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.broadcast.compress": "false",
+    "spark.shuffle.compress": "false",
+    "spark.shuffle.checksum.enabled": "false",
+}
+# What a shell may hold that would start another Spark than the one installed here, or this one with other settings.
+FOREIGN = ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "PYSPARK_PIN_THREAD")
+SECONDS_TO_END = 2.0
+GLOB_SIGNS = "\\*?[]{}"
+
+
+def session(master: str | None, folder: Path, logs: Path, little: bool = False) -> SparkSession:
+    """Start Spark: on all cores of this machine, or with ``master`` as the driver of that cluster.
+
+    With ``little`` data in view it is set up to be quick to start rather than quick in the long run.
+    Spark's scratch files go into ``folder``, which is emptied; its log to ``logs/spark.log``, which rotates, and what
+    the JVM prints to ``logs/spark.out``. The JVM ends when this process does, however that ends, and never sees the
+    terminal's Ctrl-C.
+
+    Raises:
+        JavaMissing: there is no Java to run it on.
+        TrainingFailed: Spark did not start.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    java = environment(find_java())
+    conf = SparkConf(loadDefaults=False).setAll(list(settings(master, folder, logs, little).items()))
+    where = f"see {logs / 'spark.out'} and {logs / 'spark.log'}"
+    try:
+        roll(logs / "spark.out")
+        with shell(java, None if master else folder), own_signals(), whole(), (logs / "spark.out").open("ab") as out:
+            quiet = {"stdout": out, "stderr": subprocess.STDOUT, "start_new_session": True}
+            gateway = launch_gateway(conf, quiet)
+            context = SparkContext(conf=conf, gateway=gateway)
+            context.setCheckpointDir(local(folder / "checkpoints"))  # without one, 50 iterations of ALS kill the JVM
+            return SparkSession(context)
+    except (PySparkException, Py4JError, OSError) as error:
+        raise TrainingFailed(f"Spark did not start: {shorten(str(error))}", where) from error
+
+
+def settings(master: str | None, folder: Path, logs: Path, little: bool) -> dict[str, str]:
+    """Spark's settings; its log's configuration is written into ``folder``.
+
+    What a cluster asks its driver for, a secret among it, is the matter of the user's own Spark configuration.
+    """
+    log4j = folder / "log4j2.properties"
+    log4j.write_text(logging_to(logs / "spark.log"), encoding="utf-8")
+    jvm = (*JVM_OPTIONS, *QUICK_JVM_OPTIONS) if little else JVM_OPTIONS
+    options = [*jvm, f'-Dlog4j2.configurationFile="{log4j.as_uri()}"', f'-Djava.io.tmpdir="{folder}"']
+    return {
+        **SETTINGS,
+        **(OWN_MACHINE if is_own_machine(master) else {}),
+        **(QUICK if little else {}),
+        "spark.app.name": "tidemill",
+        "spark.master": master or "local[*]",
+        "spark.driver.extraJavaOptions": " ".join(options),
+        "spark.local.dir": str(folder),
+        "spark.sql.warehouse.dir": local(folder / "warehouse"),
+    }
+
+
+def logging_to(file: Path) -> str:
+    """The configuration of a log in ``file``, which begins anew before it grows over :data:`ROLLED_BYTES`."""
+    path = escaped(str(file))
+    pattern = no_lookups(path).replace("%", "%%")  # log4j looks up what is in a pattern twice
+    return LOG4J.format(file=path, rolled=pattern, most=ROLLED_BYTES, kept=ROLLED_KEPT)
+
+
+def no_lookups(text: str) -> str:
+    return text.replace("${", "$${")
+
+
+def escaped(text: str) -> str:
+    """A text as a value of Java's properties, in which log4j then looks up nothing."""
+    plain = no_lookups(text).replace("\\", "\\\\").replace("\n", "\\n")
+    units = plain.encode("utf-16-be", "surrogatepass")
+    codes = (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
+    return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes)
+
+
+def is_own_machine(master: str | None) -> bool:
+    """Whether Spark runs in its driver alone, whose ports no other machine has to reach."""
+    return master is None or master == "local" or master.startswith("local[")
+
+
+def local(path: Path) -> str:
+    """A path of this machine as Spark writes to it: whatever a cluster's default file system is, and unencoded."""
+    return f"file://{path}"
+
+
+def local_pattern(path: Path) -> str:
+    """A path of this machine as Spark reads from it, which takes it for a glob pattern.
+
+    Raises:
+        TrainingFailed: Hadoop has no pattern for it: it takes what stands before a colon for a scheme.
+    """
+    text = local(path)
+    if ":" in str(path) and any(sign in text for sign in GLOB_SIGNS):
+        raise TrainingFailed(
+            f"Spark can't read from {path}, as that has both a colon and one of {GLOB_SIGNS}",
+            "rename the folder, then start the run again",
+        )
+    return text.translate({ord(sign): f"\\{sign}" for sign in GLOB_SIGNS})
+
+
+def end(spark: SparkSession) -> None:
+    """End Spark within about two seconds, in the middle of a job too, by closing the pipe that its JVM lives by."""
+    process = jvm(spark)
+    if process is None:
+        spark.stop()
+        return
+    spark.sparkContext._gateway._gateway_client.is_connected = False  # no more words of objects that are let go of
+    logging.getLogger().addFilter(is_no_lost_command)
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    SparkContext._active_spark_context = None
+    SparkContext._gateway = SparkContext._jvm = None
+    SparkSession._instantiatedSession = None
+
+
+def is_no_lost_command(record: logging.LogRecord) -> bool:
+    """Not py4j's word that a command was cut off, which it says to the root logger for each one when Spark is ended."""
+    return not str(record.msg).startswith("Exception while sending command")
+
+
+def jvm(spark: SparkSession) -> subprocess.Popen[bytes] | None:
+    """The JVM's process, where this process started it."""
+    process: subprocess.Popen[bytes] | None = spark.sparkContext._gateway.proc
+    return process
+
+
+def is_dead(spark: SparkSession, patience: float = 1.0) -> bool:
+    """Whether the JVM has ended, or does so within ``patience`` seconds: its sockets close a moment before."""
+    process = jvm(spark)
+    if process is None:
+        return False
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+@contextmanager
+def shell(java: Mapping[str, str], conf: Path | None) -> Iterator[None]:
+    """The environment variables that Spark's launcher is to see, for as long as it starts.
+
+    Without ``conf`` the user's own Spark configuration folder counts, as a cluster may need it.
+    """
+    before = dict(os.environ)
+    os.environ.update(java)
+    for name in FOREIGN:
+        os.environ.pop(name, None)
+    if conf is not None:
+        os.environ |= {"SPARK_CONF_DIR": str(conf), "SPARK_LOCAL_IP": "127.0.0.1"}
+    os.environ["SPARK_LAUNCHER_OPTS"] = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """Kill what was started inside if it can't be finished: a JVM that never met its other end waits for ever."""
+    me = psutil.Process()
+    before = {child.pid for child in me.children(recursive=True)}
+    try:
+        yield
+    except BaseException:
+        for child in me.children(recursive=True):
+            if child.pid not in before:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+        raise
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Keep this process's own answer to Ctrl-C, which a new SparkContext would replace."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

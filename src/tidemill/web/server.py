@@ -1,0 +1,158 @@
+"""What a stage that serves over HTTP needs: its own socket, uvicorn on it, a clean end."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tidemill.errors import InputError, PortInUse
+from tidemill.run.stage import Stage
+from tidemill.web.limits import Limits, count_nothing, limited
+
+GRACE_SECONDS = 2
+BACKLOG = 2048
+LIMITS = Limits()
+HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::\d*)?")  # a name or address, and perhaps a port
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def serve(
+    stage: Stage,
+    app: Any,
+    listener: socket.socket,
+    limits: Limits = LIMITS,
+    refused: Callable[[int], None] = count_nothing,
+    **options: Any,
+) -> None:
+    """Serve an ASGI application on a bound socket until the stage is asked to stop. Requests at work then get
+    ``GRACE_SECONDS`` to end.
+
+    Args:
+        limits: what a client may take before it is known.
+        refused: called with the status of each request that is refused for them.
+        options: other settings of uvicorn.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=limited(limits, refused),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        **options,
+    )
+    StageServer(config, stage, endpoint_of(listener)).run(sockets=[listener])
+
+
+class StageServer(uvicorn.Server):
+    """A uvicorn that starts and stops with its stage, and leaves the signals to it."""
+
+    def __init__(self, config: uvicorn.Config, stage: Stage, endpoint: str) -> None:
+        super().__init__(config)
+        self._stage = stage
+        self._endpoint = endpoint
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._stage.ready(self._endpoint)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; true ends the server."""
+        return self._stage.stop.is_set() or await super().on_tick(counter)
+
+
+def bound(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A listening socket; port 0 is a free one of the system's choice.
+
+    Args:
+        option: of the command line, with which another port is chosen.
+
+    Raises:
+        PortInUse: another program has the port.
+        InputError: the host is not known or not this machine's, or the port is not for us.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )[0]
+        return socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
+    except socket.gaierror as error:
+        raise InputError(f'the host "{host}" is not known: {error.strerror}', "use --host 127.0.0.1") from error
+    except OSError as error:
+        raise refusal(host, port, option, error) from error
+
+
+def refusal(host: str, port: int, option: str, error: OSError) -> InputError:
+    if error.errno == errno.EADDRINUSE:
+        return PortInUse(
+            f"port {port} is in use by another program", f"stop that one, or use {option} 0 for a free port"
+        )
+    if error.errno == errno.EACCES:
+        return InputError(f"port {port} is not for this user", f"use a port above 1023, or {option} 0 for a free one")
+    return InputError(f"can't serve on {host}, port {port}: {error.strerror}", "use --host 127.0.0.1")
+
+
+def endpoint_of(listener: socket.socket) -> str:
+    """The base URL at which this machine reaches the listener."""
+    host, port = listener.getsockname()[:2]
+    host = ANY_ADDRESS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether only this machine reaches the listener."""
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+class LoopbackNames:
+    """Lets through only requests that ask for this machine by a name that is always its own.
+
+    On a loopback address no other name may stand for it: its owner could have it lead here, and so read in a visitor's
+    browser what is served (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, refusal: ASGIApp) -> None:
+        """``refusal`` answers the other requests; a web socket is closed."""
+        self.app = app
+        self.refusal = refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or names_loopback(host_in(scope)):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self.refusal(scope, receive, send)
+
+
+def host_in(scope: Scope) -> bytes:
+    """The Host header of a request as it was sent; empty where there is none."""
+    found: bytes = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    return found
+
+
+@lru_cache(maxsize=256)
+def names_loopback(host: bytes) -> bool:
+    """Whether a Host header says localhost or a loopback address."""
+    match = HOST.fullmatch(host.decode("latin-1").lower())
+    name = (match[1] or match[2]) if match else ""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
