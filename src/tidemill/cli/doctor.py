@@ -149,7 +149,7 @@ def can_listen(host: str, port: int) -> bool:
 
 
 def runs_folder(pipeline: Pipeline | None) -> Path:
-    return (default_folder(pipeline) if pipeline else Path("runs")).absolute()
+    return (default_folder(pipeline.name) if pipeline else Path("runs")).absolute()
 
 
 def nearest(folder: Path) -> Path:

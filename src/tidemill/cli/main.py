@@ -24,8 +24,18 @@ from typer.core import TyperGroup
 
 from tidemill import __version__
 from tidemill.errors import DiskError, InputError, TidemillError, UsageError, is_utf_8, printable, shorten
-from tidemill.pipeline import Loaded, Raw, load, parse, prepare, ready_pipelines
-from tidemill.run.folder import Run, existing_run, is_under_way, join_run, open_run, refuse_not_utf_8
+from tidemill.pipeline import Loaded, Options, Raw, load, parse, prepare, ready_pipelines
+from tidemill.run.folder import (
+    Run,
+    default_folder,
+    existing_run,
+    is_under_way,
+    join_run,
+    open_run,
+    recorded_options,
+    refuse_not_utf_8,
+)
+from tidemill.run.settings import merge_options
 from tidemill.run.stage import LIFELINE, Stage, stage
 from tidemill.run.stopping import Stop
 
@@ -256,7 +266,9 @@ def up(
     from tidemill.web.api_key import check_access
     from tidemill.web.server import bound
 
-    loaded = accepted(look(name, assignments or (), data, rows), run_dir, fresh, json)
+    options = Options(tuple(assignments or ()), data, rows)
+    options = options if fresh else options_of_run(name, options, run_dir)
+    loaded = accepted(look(name, *options), run_dir, fresh, json)
     refuse_not_utf_8(loaded, run_dir)
     served_on = loaded.pipeline.serve.host if host is None else host
     check_access(served_on, key_file)
@@ -293,6 +305,14 @@ def accepted(report: Report, run_dir: Path | None, fresh: bool, json: bool) -> L
     for remark in report.remarks():
         typer.secho(remark, fg="yellow", err=json)
     return loaded
+
+
+def options_of_run(name: str, given: Options, run_dir: Path | None) -> Options:
+    """The given options, and those that the run in the folder was started with: they need not be repeated."""
+    pipeline = prepare(name, *given).values.get("name")
+    if not isinstance(pipeline, str):
+        return given  # a fault, which reading the pipeline reports
+    return merge_options(recorded_options(run_dir or default_folder(pipeline), pipeline), given)
 
 
 def begin_anew(loaded: Loaded, folder: Path | None, kafka: str | None) -> None:
@@ -362,7 +382,8 @@ def stage_command(title: str, stage_name: str, work: Callable[..., None]) -> Cal
         key_file: KeyFile = None,
     ) -> None:
         load_it = judged if work is train else parse  # judging models needs pyspark, which takes a second to load
-        loaded = load_it(prepare(name, assignments or (), data, rows))
+        options = options_of_run(name, Options(tuple(assignments or ()), data, rows), run_dir)
+        loaded = load_it(prepare(name, *options))
         refuse_not_utf_8(loaded, run_dir)
         begins = work in (broker, produce) or LIFELINE in os.environ
         with stage((open_run if begins else join_run)(loaded, run_dir), stage_name) as me:
@@ -538,7 +559,8 @@ def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
 
 
 def look_at(name: str, run_dir: Path | None, assignments: list[str] | None) -> Run:
-    return existing_run(load(name, assignments or ()), run_dir)
+    options = options_of_run(name, Options(tuple(assignments or ())), run_dir)
+    return existing_run(load(name, *options), run_dir)
 
 
 # --- keeping ------------------------------------------------------------------------------------------------------

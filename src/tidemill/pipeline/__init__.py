@@ -5,7 +5,7 @@
 """
 
 from tidemill.pipeline.faults import raw_kinds, unique, unknown_column
-from tidemill.pipeline.load import Loaded, Raw, find, load, override, parse, prepare, read, ready_pipelines
+from tidemill.pipeline.load import Loaded, Options, Raw, find, load, override, parse, prepare, read, ready_pipelines
 from tidemill.pipeline.model import (
     COLUMN_KINDS,
     SECONDS,
@@ -47,6 +47,7 @@ __all__ = [
     "Input",
     "Loaded",
     "Model",
+    "Options",
     "Param",
     "Part",
     "Pipeline",

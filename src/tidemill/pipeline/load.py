@@ -15,19 +15,29 @@ from tidemill.pipeline.faults import across, fault_of, unique
 from tidemill.pipeline.model import Pipeline
 
 
+class Options(NamedTuple):
+    """What the command line changes in a pipeline file: ``--set``, ``--data`` and ``--rows``."""
+
+    assignments: tuple[str, ...] = ()
+    data: str | None = None
+    rows: int | None = None
+
+
 class Raw(NamedTuple):
     """A pipeline file as plain values, the command line's changes included; ``name`` is for messages."""
 
     name: str
     folder: Path
     values: dict[str, Any]
+    options: Options = Options()
 
 
 class Loaded(NamedTuple):
-    """A pipeline and the folder that its relative paths start from."""
+    """A pipeline, the folder that its relative paths start from, and the options that changed the file."""
 
     pipeline: Pipeline
     folder: Path
+    options: Options = Options()
 
 
 def ready_pipelines() -> dict[str, Path]:
@@ -105,7 +115,7 @@ def parse(raw: Raw, more: Sequence[Fault] = ()) -> Loaded:
         raise PipelineInvalid(raw.name, unique(faults)) from error
     if faults:
         raise PipelineInvalid(raw.name, unique(faults))
-    return Loaded(pipeline, raw.folder)
+    return Loaded(pipeline, raw.folder, raw.options)
 
 
 def load(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> Loaded:
@@ -124,6 +134,8 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
     """
     path = find(name)
     raw = read(path)
+    if data is not None:
+        data = str(Path(data).absolute())
     if data is not None and isinstance(raw.get("source"), dict):
         raw["source"].pop("rows", None)  # how many the file takes of its own source; what is set stands
     override(raw, assignments)
@@ -131,11 +143,11 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
     if isinstance(source, dict):
         if data is not None:
             source.pop("sample", None)
-            source["path"] = str(Path(data).absolute())
-            use_tables_beside(raw, Path(data).absolute().parent)
+            source["path"] = data
+            use_tables_beside(raw, Path(data).parent)
         if rows is not None:
             source["rows"] = rows
-    return Raw(path.name, path.parent, raw)
+    return Raw(path.name, path.parent, raw, Options(tuple(assignments), data, rows))
 
 
 def use_tables_beside(raw: dict[str, Any], folder: Path) -> None:

@@ -22,7 +22,7 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
         RunBusy: that run is at work; nothing of it was touched.
         BootstrapError: the user's Kafka does not answer.
     """
-    folder = (folder or default_folder(loaded.pipeline)).absolute()
+    folder = (folder or default_folder(loaded.pipeline.name)).absolute()
     refuse_other_files(folder)
     with for_removal(folder):
         if own_kafka and (folder / FILE_NAME).exists():
