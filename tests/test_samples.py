@@ -14,7 +14,7 @@ import pytest
 
 from tests.reading import open_to_all, without_privileges
 from tests.support import DATA, SMART_HOME
-from tidemill.cli.main import check
+from tidemill.cli.view_commands import check
 from tidemill.errors import DiskError, InputError
 from tidemill.kafka.codec import arrow_schema
 from tidemill.pipeline import load, ready_pipelines

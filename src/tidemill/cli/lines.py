@@ -22,7 +22,7 @@ SHOWN_METRICS = (
 )
 
 
-class Lines:
+class ProgressLines:
     """Call :meth:`show` often; it prints what is new since the last time."""
 
     def __init__(self, run: Run, console: Console, exit_when_trained: bool = False) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.panel import Panel as Frame
+from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -32,7 +32,7 @@ LOOKS = {"running": "green", "starting": "yellow", "failed": "bold red", "done":
 STOPPING = "Stopping all stages; Ctrl-C once more kills them."
 
 
-class Panel:
+class ProgressPanel:
     """Call :meth:`show` often; the panel is made anew four times a second."""
 
     def __init__(self, run: Run, console: Console, stop: Stop) -> None:
@@ -77,7 +77,7 @@ class Panel:
         room = self._console.size.height - FIXED_LINES - stages.row_count - rows.row_count
         made = lines_table(self._made(max(room, 2)))
         pipeline = self._run.pipeline
-        return Frame(
+        return Panel(
             Group(Text(sentence, style="bold", no_wrap=True, overflow="ellipsis"), "", stages, "", rows, "", made),
             title=f"[bold]{escape(pipeline.title or pipeline.name)}[/bold]",
             subtitle=f"{escape(str(shown_path(self._run.folder)))} · Ctrl-C stops",

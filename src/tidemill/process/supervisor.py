@@ -32,14 +32,14 @@ STOP_SECONDS = 5.0
 BROKER_STOP_SECONDS = 4.0
 
 
-class Refused(TidemillError):
+class StageRefused(TidemillError):
     """A stage found that what the user gave is wrong; this says so in the stage's own words."""
 
     exit_code = 2
 
 
 @dataclass
-class Child:
+class StageProcess:
     """A stage's process, when it was started, and how often it had to be started again of late."""
 
     name: str
@@ -58,7 +58,7 @@ class Supervisor:
         """``arguments`` are the pipeline and the options that every stage's command is given."""
         self._run = run
         self._arguments = list(arguments)
-        self._children: dict[str, Child] = {}
+        self._children: dict[str, StageProcess] = {}
         self.restarts: list[str] = []
 
     def __enter__(self) -> Supervisor:
@@ -75,7 +75,7 @@ class Supervisor:
 
     def start(self, names: Iterable[str]) -> None:
         for name in names:
-            self._children[name] = Child(name, self._spawn(name))
+            self._children[name] = StageProcess(name, self._spawn(name))
             self._children[name].starts.append(time.monotonic())
 
     def done(self, name: str) -> bool:
@@ -87,7 +87,7 @@ class Supervisor:
         """Look after the stages once: start again what died.
 
         Raises:
-            Refused: a stage that the run needs found the user's input wrong.
+            StageRefused: a stage that the run needs found the user's input wrong.
             StageFailed: a stage that the run needs failed in a way that starting it again can't mend, or too often.
         """
         for child in self._children.values():
@@ -128,17 +128,17 @@ class Supervisor:
                 env=os.environ | {LIFELINE: "1"},
             )
 
-    def _plan(self, child: Child, code: int) -> None:
+    def _plan(self, child: StageProcess, code: int) -> None:
         """Set when a stage that ended is started again; where that is of no use, go on without it if one can."""
         try:
             child.due = time.monotonic() + self._judge(child, code)
-        except (StageFailed, Refused) as error:
+        except (StageFailed, StageRefused) as error:
             if child.name not in DISPENSABLE:
                 raise
             child.given_up = True
             self.restarts.append(f"{error.message}; the run goes on without it")
 
-    def _judge(self, child: Child, code: int) -> float:
+    def _judge(self, child: StageProcess, code: int) -> float:
         """Seconds to wait before the stage is started again."""
         word = self._run.catalog.stages().get(child.name)
         error = word.error if word and word.pid == child.process.pid and word.error else None
@@ -148,7 +148,7 @@ class Supervisor:
         recent = [at for at in child.starts if time.monotonic() - at < WITHIN_SECONDS]
         too_often = len(recent) > MOST_RESTARTS or self._again(child, reason) > MOST_RESTARTS
         if code == 2 and too_often:
-            raise Refused(reason)
+            raise StageRefused(reason)
         if not retried(error["code"] if error else None) or too_often:
             tried = f" after {max(len(recent), child.same_failures)} starts" if too_often else ""
             hint = error["hint"] if error and error["hint"] else f"see {self._run.logs / child.name}.log"
@@ -158,14 +158,14 @@ class Supervisor:
         self.restarts.append(f"the {child.name} ended ({reason}); starting it again")
         return 0.2 * 2.0 ** (len(recent) - 1)
 
-    def _ended_well(self, child: Child) -> bool:
+    def _ended_well(self, child: StageProcess) -> bool:
         """Whether the stage did all there was to do: one that somebody else asked to stop did not."""
         if child.process.poll() != 0:
             return False
         word = self._run.catalog.stages().get(child.name)
         return word is not None and word.pid == child.process.pid and word.state == "done"
 
-    def _again(self, child: Child, reason: str) -> int:
+    def _again(self, child: StageProcess, reason: str) -> int:
         """How often in a row the stage ended for this reason without the run having come further in between."""
         totals = self._run.catalog.totals()
         failure = (reason, (totals, self._run.catalog.generations_by_state()))
@@ -184,8 +184,8 @@ class Supervisor:
         return (errors or lines or [f"exit code {code}"])[-1][:300]
 
 
-def refusal(error: dict[str, str]) -> Refused:
-    refused = Refused(error["message"], error["hint"])
+def refusal(error: dict[str, str]) -> StageRefused:
+    refused = StageRefused(error["message"], error["hint"])
     refused.code = error["code"]  # type: ignore[misc]  # the stage's own code, for this instance alone
     return refused
 

@@ -19,12 +19,14 @@ console       ``console/server.py``              pages, made of the API's answer
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
+from pathlib import Path
 
-from tidemill.errors import TrainingFailed
+from tidemill.errors import DiskError, TrainingFailed
 from tidemill.process.supervisor import Supervisor
 from tidemill.run.folder import Run
 from tidemill.run.inventory import take_inventory
-from tidemill.run.locks import locked
+from tidemill.run.locks import lock_holder, locked
 from tidemill.run.progress.status import stream_ended, trained
 from tidemill.run.stopping import Stop
 
@@ -51,7 +53,7 @@ def up(
         CatalogError: the run folder and its catalog do not belong together; nothing was started.
         TidemillError: a stage failed for good; the error says which and why.
     """
-    with locked(run.folder / "locks" / "up.lock", busy=f"the run in {run.folder} is up already"):
+    with locked(up_lock(run.folder), busy=up_already(run.folder)):
         take_inventory(run.folder, run.catalog)
         with Supervisor(run, arguments) as supervisor:
             forget(run, unwanted)
@@ -65,6 +67,26 @@ def up(
         show(supervisor)
     if exit_when_trained:
         refuse_failed(run)
+
+
+def refuse_second_up(folder: Path) -> None:
+    """Raise where the run in ``folder`` is up already. What else is wrong with the folder is found when it is opened.
+
+    Raises:
+        RunBusy: it is.
+    """
+    with suppress(DiskError):
+        if lock_holder(up_lock(folder)) is not None:
+            with locked(up_lock(folder), busy=up_already(folder)):
+                pass
+
+
+def up_lock(folder: Path) -> Path:
+    return folder / "locks" / "up.lock"
+
+
+def up_already(folder: Path) -> str:
+    return f"the run in {folder} is up already"
 
 
 def stages_needed(run: Run, unwanted: Set[str]) -> list[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import re
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import Any
 
+import psutil
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -98,10 +100,44 @@ def bound(host: str, port: int, option: str = "--port") -> socket.socket:
         raise refusal(host, port, option, error) from error
 
 
+def refuse_taken_ports(host: str, ports: Mapping[str, int]) -> None:
+    """See that a server could listen on each of these ports, by the option that chooses it, all at once.
+
+    Raises:
+        PortInUse, InputError: as :func:`bound`.
+    """
+    with ExitStack() as held:
+        for option, port in ports.items():
+            held.enter_context(bound(host, port, option))
+
+
+def port_holder(port: int) -> str:
+    """The program that listens on a TCP port, with its process; ``another program`` where the system doesn't say.
+
+    Only root sees the processes of other users, and on macOS nobody else sees any.
+    """
+    try:
+        sockets = psutil.net_connections("tcp")
+        pid = next(
+            one.pid for one in sockets if one.pid and one.status == psutil.CONN_LISTEN and one.laddr.port == port
+        )
+        process = psutil.Process(pid)
+        name = command_name(process.cmdline()) or process.name()
+    except (psutil.Error, StopIteration, OSError):
+        return "another program"
+    return f"{name} (process {pid})"
+
+
+def command_name(line: Sequence[str]) -> str | None:
+    """The command if a process's command line is one of Tidemill, such as ``tidemill serve``."""
+    words = [os.path.basename(word) for word in line]
+    return " ".join(words[words.index("tidemill") :][:2]) if "tidemill" in words[:3] else None
+
+
 def refusal(host: str, port: int, option: str, error: OSError) -> InputError:
     if error.errno == errno.EADDRINUSE:
         return PortInUse(
-            f"port {port} is in use by another program", f"stop that one, or use {option} 0 for a free port"
+            f"port {port} is in use by {port_holder(port)}", f"stop that one, or use {option} 0 for a free port"
         )
     if error.errno == errno.EACCES:
         return InputError(f"port {port} is not for this user", f"use a port above 1023, or {option} 0 for a free one")
