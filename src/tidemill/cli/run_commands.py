@@ -37,7 +37,7 @@ from tidemill.run.stage import LIFELINE, Stage, stage
 from tidemill.run.stopping import Stop
 
 if TYPE_CHECKING:
-    from tidemill.process.preflight import Report
+    from tidemill.process.preflight import CheckReport
 
 INTERRUPTED = 130
 
@@ -107,7 +107,7 @@ def up(
         raise typer.Exit(INTERRUPTED)
 
 
-def accept(report: Report, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:
+def accept(report: CheckReport, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:
     """The pipeline, if its data can be used. The data of a run that is under way are not judged again."""
     if report.loaded and not fresh and is_under_way(report.loaded, run_dir):
         return report.loaded

@@ -55,10 +55,14 @@ def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = N
             raise typer.Exit(InputError.exit_code)
         return
     loaded = report.faultless()
-    others = "".join(f"; table {key}: {one.title}" for key, one in report.tables.items())
-    typer.echo(f"{loaded.pipeline.name}: no fault found; source: {report.tried['source'].title}{others}")
-    for key, tried in report.tried.items():
-        typer.echo(f"{key}: {tried.sentence()}")
+    outcome = "no fault found"
+    if report.rejected:
+        outcome = f"the pipeline has no fault, but rows were rejected ({report.rejected:,} of {report.rows:,} tried)"
+    tables = "".join(f"; table {key}: {preview.title}" for key, preview in report.tables.items())
+    typer.echo(f"{loaded.pipeline.name}: {outcome}; source: {report.tried['source'].title}{tables}")
+    for key, preview in report.tried.items():
+        untried = f"; {preview.untried}" if preview.untried else ""
+        typer.echo(f"{key}: {preview.sentence()}{untried}")
     for note in report.notes:
         typer.echo(f"note: {note}")
 
