@@ -61,7 +61,7 @@ def test_the_end_of_a_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     progress.show(supervisor)
     assert said(console) == []
     progress.sum_up(stopped=True)
-    assert said(console) == ["rejected 10 rows; see runs/bad/rejects/", "stopped the same command goes on"]
+    assert said(console) == ["rejected 10 rows; see runs/bad/rejects/", "stopped the same command resumes the run"]
 
 
 def test_a_generation_that_failed_is_told_again_once_it_is_trained(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.serving_run import api_of, new_run
 from tests.support import wait_for
 from tidemill.pipeline import load
 from tidemill.process.supervisor import Supervisor
-from tidemill.process.up import forget
+from tidemill.process.up import forget_unwanted
 from tidemill.run.catalog import StageStatus
 from tidemill.run.folder import Run, open_run
 from tidemill.run.locks import locked
@@ -68,7 +68,7 @@ def test_stages_that_are_not_wanted_have_nothing_to_say(tmp_path: Path) -> None:
     run.catalog.save_stage(StageStatus("producer", "done", 1))
     with locked(run.stage_lock("broker")):
         run.catalog.save_stage(StageStatus("broker", "running", os.getpid()))
-        forget(run, {"console", "broker"})
+        forget_unwanted(run, {"console", "broker"})
     assert set(run.catalog.stages()) == {"broker", "producer"}
 
 
