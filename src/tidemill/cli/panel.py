@@ -97,7 +97,7 @@ class ProgressPanel:
         )
 
     def _follow(self) -> None:
-        """Add the batches and generations that are new since the last call. A failed generation may be trained again."""
+        """Add the batches and generations that are new since the last call; a failed one may have been retrained."""
         for index, generation in enumerate(self._generations):
             if generation.state != "published":
                 self._generations[index] = self._run.catalog.generation(generation.generation) or generation

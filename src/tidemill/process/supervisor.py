@@ -116,8 +116,10 @@ class Supervisor:
         end_all([child.process for child in self._children.values()], 0)
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        """Start a stage in a session of its own, so that a terminal's Ctrl-C reaches only `up`. Its standard input is the
-        lifeline: a pipe that closes when `up` dies."""
+        """Start a stage in its own session, so that a terminal's Ctrl-C reaches only `up`.
+
+        Its standard input is the lifeline: a pipe that closes when `up` dies.
+        """
         command = [sys.executable, "-m", "tidemill", COMMANDS[name], *self._arguments]
         path = self._run.logs / f"{name}.out"
         roll(path)
@@ -132,7 +134,7 @@ class Supervisor:
             )
 
     def _plan(self, child: StageProcess, code: int) -> None:
-        """Set when a stage that ended is restarted. If a restart is useless and the run can do without it, give it up."""
+        """Set when a stage that ended is restarted, or give it up if a restart is useless and the run needs no such stage."""
         try:
             child.due = time.monotonic() + self._judge(child, code)
         except (StageFailed, StageRefused) as error:
