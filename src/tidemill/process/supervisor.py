@@ -134,7 +134,7 @@ class Supervisor:
             )
 
     def _plan(self, child: StageProcess, code: int) -> None:
-        """Set when a stage that ended is restarted, or give it up if a restart is useless and the run needs no such stage."""
+        """Set when a stage that ended is restarted; give it up if that is useless and the run can do without it."""
         try:
             child.due = time.monotonic() + self._judge(child, code)
         except (StageFailed, StageRefused) as error:
