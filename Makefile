@@ -16,20 +16,20 @@ demo: .venv/.run ## set up, and run the ready pipeline smart-home; ARGS="--exit-
 	.venv/bin/tidemill up smart-home $(ARGS)
 
 test: lint ## set up, and check style, types, layers and the whole test suite; ARGS go to pytest
-	.venv/bin/pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+	.venv/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 soak: .venv/.dev ## one hour of a steady stream with a random kill each minute; MINUTES=5 for less
 	.venv/bin/python -m bench.soak --minutes $(or $(MINUTES),60)
 
 fuzz: .venv/.dev ## look for random examples that a property fails on, each round others, until MINUTES (10) have passed
 	@end=$$(($$(date +%s) + 60 * $(or $(MINUTES),10))); while [ $$(date +%s) -lt $$end ]; do \
-	  .venv/bin/pytest -n 2 --dist loadscope -q -m hypothesis --hypothesis-profile random $(ARGS) || exit 1; done
+	  .venv/bin/pytest -n 2 --dist loadgroup -q -m hypothesis --hypothesis-profile random $(ARGS) || exit 1; done
 
 screenshots: .venv/.dev ## take the console's pictures in docs/images anew, with the tests that look at its pages
-	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/test_console.py tests/test_console_movies.py -k 'opens or titles or map'
+	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/console/test_pages.py tests/console/test_movies.py -k 'opens or titles or map'
 
 fixture: .venv/.dev ## make a small run of this version, which the tests of every later one open
-	.venv/bin/python -m tests.kept_run
+	.venv/bin/python -m tests.support.kept_run
 
 lint: .venv/.dev ## check style, types and layers
 	.venv/bin/ruff check .
