@@ -309,9 +309,9 @@ from pathlib import Path
 from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
-from tidemill.run import join_run
-from tidemill.spec import load
-from tidemill.stage import stage
+from tidemill.run.folder import join_run
+from tidemill.pipeline import load
+from tidemill.run.stage import stage
 from tidemill.training.trainer import work
 gateway = launch_gateway()  # the one that the environment names
 spark = gateway.jvm.org.apache.spark.SparkContext.getOrCreate()

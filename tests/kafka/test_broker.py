@@ -128,7 +128,7 @@ def test_killed_kafka_is_seen_and_recovers(stopped: Path) -> None:
 PARENT = """
 import sys
 from pathlib import Path
-from tidemill.stream.broker import EmbeddedBroker
+from tidemill.kafka.embedded.broker import EmbeddedBroker
 broker = EmbeddedBroker(Path(sys.argv[1], "broker"), Path(sys.argv[1], "kafka.log"))
 broker.start()
 print(broker.pid, broker.bootstrap, flush=True)

@@ -386,9 +386,9 @@ def test_a_batch_file_that_is_not_as_the_catalog_has_it_is_refused(spark: SparkS
 STAGE = """
 import sys
 from pathlib import Path
-from tidemill import spec
-from tidemill.run import open_run
-from tidemill.stage import stage
+from tidemill.pipeline import load
+from tidemill.run.folder import open_run
+from tidemill.run.stage import stage
 from tidemill.training.trainer import run_trainer
 run = open_run(load("smart-home"), Path(sys.argv[1]))
 with stage(run, "trainer") as me:

@@ -1,8 +1,8 @@
 """A small run of each version of the catalog's schema, kept in ``tests/fixtures`` and opened by every later version.
 
-``python -m tests.support.kept_run`` (``make fixture``) makes the one of this version: the ready pipeline smart-home on 90
-rows of its sample, run to its end. With a run folder as argument it keeps that run, whichever version made it. Only
-what is sealed and published is kept: no broker, logs, locks nor Spark's own models.
+``python -m tests.support.kept_run`` (``make fixture``) makes the one of this version: the ready pipeline smart-home
+on 90 rows of its sample, run to its end. With a run folder as argument it keeps that run, whichever version made it.
+Only what is sealed and published is kept: no broker, logs, locks nor Spark's own models.
 """
 
 from __future__ import annotations

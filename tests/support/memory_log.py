@@ -28,7 +28,7 @@ class HandClock:
 
 @dataclass(frozen=True)
 class MemoryMessage:
-    """A message as :class:`tidemill.batches.reader.Message` has it; ``mark`` says that it is the run's own."""
+    """A message as :class:`tidemill.collector.reader.Message` has it; ``mark`` says that it is the run's own."""
 
     place: tuple[int, int]
     stamp: int
@@ -82,7 +82,7 @@ class MemoryLog:
 
 
 class MemoryReader:
-    """A :class:`tidemill.batches.reader.Reader` of a :class:`MemoryLog`.
+    """A :class:`tidemill.collector.reader.Reader` of a :class:`MemoryLog`.
 
     ``most`` is how many messages a read gives at the most, and ``answering`` the partitions whose broker answers just
     now: set them to be given much or little, of all partitions or some. A read that finds nothing lets the time pass

@@ -78,7 +78,7 @@ class Crash(BaseException):
 
 
 class Steps(NamedTuple):
-    """The failpoints, if any, of publishing a file or folder; see :func:`tidemill.files.publish`."""
+    """The failpoints, if any, of publishing a file or folder; see :func:`tidemill.run.files.publish`."""
 
     synced: Failpoint | None = None
     renamed: Failpoint | None = None

@@ -201,7 +201,7 @@ def test_a_page_is_found_without_reading_those_before_it(tmp_path: Path, monkeyp
             looked.append(name)
             return work(file)
 
-        monkeypatch.setattr(f"tidemill.serving.reject_lines.{name}", noted)
+        monkeypatch.setattr(f"tidemill.api.rows.reject_lines.{name}", noted)
     path, count = tmp_path / "tail.jsonl", 3 * APART + 5
     path.write_bytes(b"".join(b'{"reason":"%s","line":%d}\n' % (b"x" * (one % 50), one) for one in range(count)))
     place, lines = Place("tail", count, path), RejectLines()

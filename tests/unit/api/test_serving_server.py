@@ -142,8 +142,8 @@ SERVE = """
 import sys
 from pathlib import Path
 from tests.support.serving_run import new_run
-from tidemill.serving.server import run_server
-from tidemill.stage import stage
+from tidemill.api.server import run_server
+from tidemill.run.stage import stage
 with stage(new_run(Path(sys.argv[1])), "serve") as me:
     run_server(me, "127.0.0.1", 0)
 """

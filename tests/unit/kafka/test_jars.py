@@ -27,7 +27,7 @@ from tidemill.kafka.embedded.jars import (
 from tidemill.run.files import cache_folder
 
 FETCH = """
-from tidemill.stream.jars import kafka_jars
+from tidemill.kafka.embedded.jars import kafka_jars
 kafka_jars(lambda done, steps: print(done, flush=True))
 """
 

@@ -20,7 +20,7 @@ from tidemill.run.locks import lock_holder, locked
 
 HOLD = """
 import pathlib, sys
-from tidemill.locks import locked
+from tidemill.run.locks import locked
 with locked(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -20,8 +20,8 @@ AS_NOBODY = f"""
 import os, sys
 from pathlib import Path
 from tidemill.errors import RunFolderError
-from tidemill.run import existing_run, for_removal, open_run
-from tidemill.spec import load
+from tidemill.run.folder import existing_run, for_removal, open_run
+from tidemill.pipeline import load
 loaded, folder = load("smart-home"), Path(sys.argv[1])
 os.setgroups([])
 os.setgid({NOBODY})
