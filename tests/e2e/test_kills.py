@@ -1,6 +1,6 @@
 """The headline test, after Apache Kafka's own system test of transactions: kill everything, again and again, and count.
 
-100,000 rows go through in batches of 750. Each stage is stopped once (SIGSTOP) for longer than the session, request and
+100,000 rows go through in batches of 2,500. Each stage is stopped once (SIGSTOP) for longer than the session, request and
 transaction timeouts, and goes on; then, in three rounds with at least a further fifth of progress before each, every
 process is killed with SIGKILL: producer, collector, broker, trainer, and the whole run. Then every row is looked for.
 """
@@ -28,7 +28,7 @@ PLAN = [
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[UpProcess]:
-    job = Job(tmp_path, rows=100_000, batch=750, rate=900)
+    job = Job(tmp_path, rows=100_000, batch=2_500, rate=1_800)
     job.write()
     one = UpProcess(job)
     yield one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import numpy as np
 import sqlalchemy as sa
 
 from tests.support.serving_run import DOCUMENT, TEXT, new_run, scorer_of, scorer_path, seal, trained
-from tidemill.run.catalog import Decision, Sealed, Span
+from tidemill.run.catalog import metadata
 from tidemill.run.folder import Run
 from tidemill.scoring.storage import write
 
+AT = "2026-01-01T00:00:00.000Z"
 COPIES = tuple(f"size{number}" for number in range(2, 9))  # of the model ``size``, with its features
 
 
@@ -34,19 +35,37 @@ def many_run(folder: Path, generations: int, batches: int = 1) -> Run:
     """
     run = new_run(folder, document=many_document())
     seal(run, 1, [{"id": number, "hours": float(number)} for number in range(3)])
-    for number in range(2, batches + 1):
-        run.catalog.decide(Decision(number, "rows", (Span(0, 3 * number, 3 * number + 2),)))
-        path = f"batches/batch-{number:05}.parquet"
-        run.catalog.seal(number, Sealed(path, 3, 100, "0" * 64, rejected=number % 2, rejects_path=None))
     copy_scorers(run)
-    models = [trained(run, 1, name) for name in run.pipeline.models]
-    for number in range(1, generations + 1):
-        run.catalog.begin_generation(number, [1], 3)
-        metrics: dict[str, dict[str, float | None]] = {"group": {"cost": float(number)}}
-        run.catalog.publish_generation(
-            number, [replace(one, metrics=metrics.get(one.model, one.metrics)) for one in models]
-        )
+    models = [asdict(trained(run, 1, name)) for name in run.pipeline.models]
+    sealed_as = {"cut": "rows", "decided_at": AT, "sealed_at": AT, "rows": 3, "bytes": 100, "sha256": "0" * 64}
+    published_as = {"state": "published", "batches": [1], "rows": 3, "began_at": AT, "published_at": AT}
+    numbers = range(1, generations + 1)
+    insert(
+        run,
+        batches=[
+            sealed_as | {"batch": number, "path": f"batches/batch-{number:05}.parquet", "rejected": number % 2}
+            for number in range(2, batches + 1)
+        ],
+        batch_partitions=[
+            {"batch": number, "partition": 0, "first_offset": 3 * number, "last_offset": 3 * number + 2}
+            for number in range(2, batches + 1)
+        ],
+        generations=[published_as | {"generation": number} for number in numbers],
+        models=[
+            model | {"generation": number} | ({"metrics": {"cost": float(number)}} if model["model"] == "group" else {})
+            for number in numbers
+            for model in models
+        ],
+    )
     return run
+
+
+def insert(run: Run, **rows: list[dict[str, Any]]) -> None:
+    """Put these rows into the catalog's tables of those names, all in one transaction."""
+    with run.catalog.engine.begin() as connection:
+        for table, values in rows.items():
+            if values:
+                connection.execute(sa.insert(metadata.tables[table]), values)
 
 
 def copy_scorers(run: Run) -> None:

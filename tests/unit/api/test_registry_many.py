@@ -8,12 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
-from tests.support.many_run import statements
+from tests.support.many_run import insert, statements
 from tests.support.serving_run import api_of, new_run, publish, seal, trained, wait_for_generation
 from tidemill.api.models.registry import Live
-from tidemill.run import catalog as tables
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
 
@@ -34,11 +32,11 @@ def test_the_first_look_at_ten_thousand_generations(run: Run) -> None:
     models = [asdict(trained(run, MANY, name)) for name in run.pipeline.models]
     record = {"state": "published", "batches": [1], "rows": 3, "began_at": "2026", "published_at": "2026"}
     numbers = range(1, MANY)
-    with run.catalog.engine.begin() as connection:
-        connection.execute(sa.insert(tables.generations), [record | {"generation": one} for one in numbers])
-        connection.execute(
-            sa.insert(tables.models), [one | {"generation": number} for number in numbers for one in models]
-        )
+    insert(
+        run,
+        generations=[record | {"generation": number} for number in numbers],
+        models=[model | {"generation": number} for number in numbers for model in models],
+    )
     taken = []
     for _ in range(5):  # the least counts: other programs at work slow the processor down
         live = Live(run)

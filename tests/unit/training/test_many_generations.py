@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.support.many_run import AT, insert
 from tests.support.training_run import quiet_stage, run_of
 from tidemill.errors import TrainingFailed
 from tidemill.process.up import refuse_failed, stages_needed
@@ -22,10 +23,9 @@ from tidemill.training.trainer import Trainer
 MANY = 10_000
 BOUND_SECONDS = 0.3
 MODELS = ("efficiency", "malfunction", "segment")
-AT = "2026-01-01T00:00:00.000Z"
 
 
-def insert(run: Run, failed: set[int]) -> None:
+def fill(run: Run, failed: set[int]) -> None:
     """Batches and generations as a collector and a trainer record them, with a file or folder for each."""
     numbers = range(1, MANY + 1)
     batches = [
@@ -47,11 +47,8 @@ def insert(run: Run, failed: set[int]) -> None:
         | {"generation": newest}
         for name in MODELS
     ]
-    rows: tuple[list[dict[str, Any]], ...] = (batches, spans, generations, models)
-    tables = (catalog.batches, catalog.batch_partitions, catalog.generations, catalog.models)
+    insert(run, batches=batches, batch_partitions=spans, generations=generations, models=models)
     with run.catalog.engine.begin() as connection:
-        for table, values in zip(tables, rows, strict=True):
-            connection.execute(sa.insert(table), values)
         names = [column.name for column in catalog.models.c]
         generations_of, models_of = catalog.generations, catalog.models
         each = [generations_of.c.generation, *(models_of.c[name] for name in names if name != "generation")]
@@ -70,7 +67,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     models = {"line": {"estimator": "LinearRegression", "features": ["x"], "label": "y"}}
     columns = {"x": "float", "y": "float"}
     run = run_of(tmp_path_factory.mktemp("many"), source={"path": "x.csv", "columns": columns}, models=models)
-    insert(run, request.param)
+    fill(run, request.param)
     run.catalog.end_stream({0: 9 * MANY}, {})
     yield run
     run.close()
