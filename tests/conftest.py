@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import hypothesis
 import pytest
 from pyspark.sql import SparkSession
 
+from tests.support.pipeline_run import trained
 from tidemill.kafka.embedded.broker import EmbeddedBroker
 from tidemill.kafka.embedded.jars import kafka_jars
+from tidemill.run.folder import Run
 from tidemill.training import session as spark_session
 
 TESTS = Path(__file__).parent
@@ -76,3 +79,17 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = spark_session.session(None, folder / "scratch", folder, little=True)
     yield session
     spark_session.end(session)
+
+
+@pytest.fixture(scope="session")
+def trained_run(
+    kafka: str, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str | None], Run]:
+    """Runs of ready pipelines, by name and data file (None: the sample), streamed and trained to their end: each once
+    for all tests that read it. Nothing may be changed in them."""
+
+    @cache
+    def run(name: str, data: str | None = None) -> Run:
+        return trained(name, tmp_path_factory.mktemp(name) / "run", kafka, spark, data)
+
+    return run

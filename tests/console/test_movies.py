@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
-from pyspark.sql import SparkSession
 
 from tests.support.browser import PHONE, WIDE, visiting
 from tests.support.console_run import Addresses, consoled
-from tests.support.pipeline_run import streamed
 from tidemill.run.folder import Run
-from tidemill.run.stage import Stage
-from tidemill.training.trainer import work
 
 pytestmark = pytest.mark.timeout(900)  # with its part of the machine only
 
 A_TITLE = re.compile(r"\w+ \(\d{4}\)")  # as "Amber Kiln (1959)"
-
-
-def trained(name: str, folder: Path, kafka: str, spark: SparkSession) -> Run:
-    run = streamed(name, folder, kafka)
-    work(Stage(run, "trainer"), spark)
-    return run
 
 
 def same(run: Run) -> tuple[str, ...]:
@@ -34,8 +24,8 @@ def same(run: Run) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def movies(kafka: str, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
-    run = trained("movie-ratings", tmp_path_factory.mktemp("movies") / "run", kafka, spark)
+def movies(trained_run: Callable[[str], Run]) -> Iterator[Addresses]:
+    run = trained_run("movie-ratings")
     with consoled(run, "movie-ratings", *same(run)) as found:
         yield found
 
@@ -76,9 +66,9 @@ def test_every_page_opens(browser: Browser, movies: Addresses) -> None:
                 visit.settled()
 
 
-def test_clusters_on_a_map(browser: Browser, kafka: str, spark: SparkSession, tmp_path: Path) -> None:
+def test_clusters_on_a_map(browser: Browser, trained_run: Callable[[str], Run], tmp_path: Path) -> None:
     """Clusters of places are drawn on a map, without anything from elsewhere."""
-    run = trained("denver-crime", tmp_path / "run", kafka, spark)
+    run = trained_run("denver-crime")
     with consoled(run, "denver-crime", *same(run)) as found, visiting(browser, found.console) as visit:
         page = visit.open("/clusters")
         expect(page.get_by_role("heading", name="Map")).to_be_visible()

@@ -1,8 +1,9 @@
 """The headline test, after Apache Kafka's own system test of transactions: kill everything, again and again, and count.
 
-100,000 rows go through in batches of 2,500. Each stage is stopped once (SIGSTOP) for longer than the session, request and
-transaction timeouts, and goes on; then, in three rounds with at least a further fifth of progress before each, every
-process is killed with SIGKILL: producer, collector, broker, trainer, and the whole run. Then every row is looked for.
+100,000 rows go through in batches of 2,500. Each stage is stopped once (SIGSTOP) for longer than the session, request
+and transaction timeouts, and goes on. Then, in three rounds with at least a further fifth of progress before each,
+every process is killed with SIGKILL: producer, collector, broker, trainer, and the whole run. Then every row is looked
+for.
 """
 
 from __future__ import annotations

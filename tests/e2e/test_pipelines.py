@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from pyspark.sql import SparkSession
 
 from tests.support import DATA, SMART_HOME
 from tests.support.openapi_examples import refused_examples
-from tests.support.pipeline_run import Ran, ran
+from tests.support.pipeline_run import Ran, served, trained
+from tidemill.run.folder import Run
 
 AMAZON = DATA / "amazon-sales" / "amazon_sales.csv"
 DENVER = DATA / "denver-crime" / "denver_crime_by_reported_date.csv"
@@ -22,29 +23,28 @@ PRICE_PAID = DATA / "price-paid" / "pp-1995-sample.csv"
 RATINGS = DATA / "movielens" / "ratings.csv"
 
 PRODUCT = {"name", "price", "actual_price", "discount", "rating", "rating_count", "description", "image", "category"}
-PLACES = ("sample", "real")
+NIGHTLY = pytest.mark.nightly
 
 
-def pipeline(name: str, real: Path) -> Any:
-    """A fixture of the ready pipeline: on its sample, then on the real file."""
+def pipeline(name: str, real: Path, checked: str) -> Any:
+    """A fixture of the ready pipeline on its sample and on the real file; ``checked`` says which of them every check
+    runs, the other is for the night."""
+    places = [pytest.param(place, marks=() if place == checked else NIGHTLY) for place in ("sample", "real")]
 
-    @pytest.fixture(scope="module", params=PLACES)
-    def made(
-        request: pytest.FixtureRequest, kafka: str, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[Ran]:
-        data = None if request.param == "sample" else str(real)
-        with ran(name, tmp_path_factory.mktemp(name) / "run", kafka, spark, data) as one:
-            yield one
+    @pytest.fixture(scope="module", params=places)
+    def made(request: pytest.FixtureRequest, trained_run: Callable[[str, str | None], Run]) -> Iterator[Ran]:
+        with served(trained_run(name, None if request.param == "sample" else str(real))) as ran:
+            yield ran
 
     return made
 
 
-smart_home = pipeline("smart-home", SMART_HOME)
-dutch_electricity = pipeline("dutch-electricity", ELECTRICITY)
-denver_crime = pipeline("denver-crime", DENVER)
-amazon_sales = pipeline("amazon-sales", AMAZON)
-price_paid = pipeline("price-paid", PRICE_PAID)
-movie_ratings = pipeline("movie-ratings", RATINGS)
+smart_home = pipeline("smart-home", SMART_HOME, "sample")
+dutch_electricity = pipeline("dutch-electricity", ELECTRICITY, "real")
+denver_crime = pipeline("denver-crime", DENVER, "sample")
+amazon_sales = pipeline("amazon-sales", AMAZON, "real")
+price_paid = pipeline("price-paid", PRICE_PAID, "real")
+movie_ratings = pipeline("movie-ratings", RATINGS, "sample")
 
 
 def is_real(one: Ran) -> bool:
@@ -123,7 +123,7 @@ def test_the_dutch_files_of_other_operators(kafka: str, spark: SparkSession, tmp
         writer.writerows({"region": "Twente", **row} for row in rows)
     profiles = []
     for data in (source, other):
-        with ran("dutch-electricity", tmp_path / data.stem, kafka, spark, str(data)) as one:
+        with served(trained("dutch-electricity", tmp_path / data.stem, kafka, spark, str(data))) as one:
             totals = one.run.catalog.totals()
             assert (totals["rows"], totals["rejected"]) == (len(rows), 0)
             profiles.append(one.get("/models/consumption/profile")["clusters"])

@@ -51,13 +51,19 @@ def answered(response: httpx.Response) -> Any:
     return response.json()
 
 
-@contextmanager
-def ran(name: str, folder: Path, kafka: str, spark: SparkSession, data: str | None = None) -> Iterator[Ran]:
-    """The ready pipeline ``name`` on its sample, or on ``data``: every stage run to its end, then served."""
+def trained(name: str, folder: Path, kafka: str, spark: SparkSession, data: str | None = None) -> Run:
+    """A run of the ready pipeline ``name``, on its sample or on ``data``, after every stage but the API has done its
+    work; no generation has failed."""
     run = streamed(name, folder, kafka, data)
     work(Stage(run, "trainer"), spark)
-    failed = [(one.generation, one.error) for one in run.catalog.generations(state="failed")]
+    failed = [(generation.generation, generation.error) for generation in run.catalog.generations(state="failed")]
     assert failed == []
+    return run
+
+
+@contextmanager
+def served(run: Run) -> Iterator[Ran]:
+    """A run that is trained, with its API."""
     with api_of(run) as client:
         yield Ran(run, client)
 
