@@ -24,8 +24,7 @@ import pyarrow as pa
 from tests.support import wait_for
 from tidemill.api.server import run_server
 from tidemill.collector.batch_file import Draft
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Raw, override, parse
+from tidemill.pipeline import Raw, arrow_schema, override, parse
 from tidemill.run.catalog import Decision, Span, TrainedModel
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run

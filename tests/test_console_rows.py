@@ -19,7 +19,7 @@ from tidemill.api.app import MOST_READING
 from tidemill.api.rows.reject_lines import APART, MOST_COUNTED, RejectLines, counted, marks, parsed
 from tidemill.api.rows.rejected import Place, some
 from tidemill.collector.batch_file import Draft
-from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Decision, SideTable, SourceState, Span
 from tidemill.run.folder import Run
 from tidemill.run.rejects import Rejects

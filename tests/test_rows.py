@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.kafka.codec import arrow_schema, decode, encode
-from tidemill.pipeline import Column
+from tidemill.kafka.codec import decode, encode
+from tidemill.pipeline import Column, arrow_schema
 
 COLUMNS = (
     Column("id", "int", False),

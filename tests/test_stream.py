@@ -26,7 +26,7 @@ from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
 from tidemill.collector.collector import run_collector
 from tidemill.errors import BootstrapError, CatalogError, LogLost, SourceError, TopicError
 from tidemill.kafka import client as kafka_module
-from tidemill.pipeline import load
+from tidemill.pipeline import arrow_schema, load
 from tidemill.producer.log import Log
 from tidemill.producer.producer import run_producer
 from tidemill.run.catalog import Catalog, Decision, Sealed, SourceState, Span
@@ -509,7 +509,6 @@ def test_a_bootstrap_server_that_does_not_answer() -> None:
 def test_sealed_needs_no_more_than_a_row_group(tmp_path: Path) -> None:
     """What a draft holds in memory is bounded, and its bytes don't depend on how the rows came in."""
     from tidemill.collector.batch_file import ROW_GROUP, Draft
-    from tidemill.kafka.codec import arrow_schema
 
     run = new_run(tmp_path)
     schema = pa.schema([("x", pa.int64())])

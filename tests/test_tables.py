@@ -19,8 +19,7 @@ from tests.reading import written
 from tests.support import DATA
 from tidemill.cli.main import app
 from tidemill.errors import CatalogError, PipelineInvalid, SourceError
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Loaded, load
+from tidemill.pipeline import Loaded, arrow_schema, load
 from tidemill.producer.producer import run_producer
 from tidemill.run.catalog import FILE_NAME, SideTable
 from tidemill.run.files import sha256

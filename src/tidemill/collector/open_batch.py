@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from tidemill.collector.batch_file import Draft
 from tidemill.collector.reader import LAST_MILLISECOND, NO_STAMP, Message, stamp_fault
-from tidemill.kafka.codec import arrow_schema, decode
-from tidemill.pipeline import Column
+from tidemill.kafka.codec import decode
+from tidemill.pipeline import Column, arrow_schema
 from tidemill.run.catalog import Decision, Span
 from tidemill.run.catalog.account import Account, total_digest
 from tidemill.run.failpoints import failpoint

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,11 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from tidemill.errors import shorten
-from tidemill.pipeline import Column
-
-TIMESTAMP = pa.timestamp("us", tz="UTC")
-ARROW = {"int": pa.int64(), "float": pa.float64(), "string": pa.string(), "bool": pa.bool_(), "timestamp": TIMESTAMP}
-WIRE_TIMESTAMP = "%Y-%m-%dT%H:%M:%S%.6fZ"
+from tidemill.pipeline import Column, arrow_schema
+from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, is_instant
 
 
 class Bad(NamedTuple):
@@ -27,17 +23,12 @@ class Bad(NamedTuple):
     reason: str
 
 
-def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
-    """The types that the declared columns have in memory and in batch files: timestamps are microseconds in UTC."""
-    return pa.schema([pa.field(column.name, ARROW[column.kind], nullable=column.optional) for column in columns])
-
-
 def encode(table: pa.Table) -> list[bytes]:
     """Each row as one JSON object: floats in their shortest exact form, timestamps in ISO 8601, missing as null."""
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     stamps = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
-    text = frame.with_columns(pl.col(stamps).dt.strftime(WIRE_TIMESTAMP)).write_ndjson()
+    text = frame.with_columns(pl.col(stamps).dt.strftime(JSON_TIMESTAMP)).write_ndjson()
     return text.encode().splitlines() if text.isascii() else text.encode().split(b"\n")[: len(table)]
 
 
@@ -142,40 +133,9 @@ def checked(value: Any, column: Column) -> Any:
         if not column.optional:
             raise ValueError(f"{column.name} is missing")
         return None
-    if not FITS[column.kind](value):
-        raise ValueError(f"{column.name} is {shorten(value, 40)}, not {ARTICLE[column.kind]}")
+    column_type = COLUMN_TYPES[column.kind]
+    if not column_type.is_json(value):
+        raise ValueError(f"{column.name} is {shorten(value, 40)}, not {column_type.description}")
     if column.kind == "timestamp":
         return value if is_instant(value) else f"{value}Z"
     return float(value) if column.kind == "float" else value
-
-
-ARTICLE = {
-    "int": "a whole number of 64 bits",
-    "float": "a finite number",
-    "string": "a string",
-    "bool": "true or false",
-    "timestamp": "a timestamp (ISO 8601, in UTC)",
-}
-
-
-def is_instant(text: str) -> bool:
-    """Whether it is an ISO 8601 timestamp with a zone."""
-    try:
-        pa.scalar(text).cast(TIMESTAMP)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def is_timestamp(text: str) -> bool:
-    """Whether it is an ISO 8601 timestamp; one without a zone is in UTC."""
-    return is_instant(text) or is_instant(f"{text}Z")
-
-
-FITS: dict[str, Callable[[Any], bool]] = {
-    "int": lambda value: isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63,
-    "float": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
-    "string": lambda value: isinstance(value, str),
-    "bool": lambda value: isinstance(value, bool),
-    "timestamp": lambda value: isinstance(value, str) and is_timestamp(value),
-}

@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from tidemill.errors import InputError, SourceError, did_you_mean, shorten
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Column, Data, Pipeline, SideTable, Source
+from tidemill.pipeline import Column, Data, Pipeline, SideTable, Source, arrow_schema
 from tidemill.samples import Sample, find_sample
 from tidemill.sources.arrow_values import convert, refuse_types
 from tidemill.sources.chunk import Chunk, Readable, Reject, refuse_missing

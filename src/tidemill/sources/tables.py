@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import SideTable
 from tidemill.run.files import disk_errors, publish, sha256, temporary
 from tidemill.run.rejects import Rejects

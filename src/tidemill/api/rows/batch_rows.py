@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tidemill.api.rows.generation_rows import csv_options, unreadable
-from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Batch
 from tidemill.run.folder import Run, check_batch
 

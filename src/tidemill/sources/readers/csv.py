@@ -11,8 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from tidemill.errors import SourceError, shorten
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Column, Data
+from tidemill.pipeline import Column, Data, arrow_schema
 from tidemill.sources.chunk import RECORD_CHARACTERS, TOO_LONG, Bad, Chunk, Reject, cut, join_reasons, refuse_missing
 from tidemill.sources.readers.csv_records import Block, Records
 from tidemill.sources.readers.opening import SourceFile, open_bytes

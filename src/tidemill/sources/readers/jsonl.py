@@ -14,8 +14,8 @@ import polars as pl
 import pyarrow as pa
 
 from tidemill.errors import SourceError
-from tidemill.kafka.codec import FITS, arrow_schema, checked, decode, row_of
-from tidemill.pipeline import Column
+from tidemill.kafka.codec import checked, decode, row_of
+from tidemill.pipeline import Column, arrow_schema
 from tidemill.sources.chunk import (
     CHUNK_CHARACTERS,
     MOST_TEXT,
@@ -31,6 +31,7 @@ from tidemill.sources.cleaning import has_cleaning, is_missing
 from tidemill.sources.moments import timestamp
 from tidemill.sources.readers.opening import SourceFile, open_bytes
 from tidemill.sources.text_values import misfit, typed_column
+from tidemill.types import COLUMN_TYPES
 
 LINE_BYTES = RECORD_CHARACTERS + 1  # with its end
 BOM = b"\xef\xbb\xbf"
@@ -191,7 +192,7 @@ def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[i
     typed, found = typed_column(notations, plain)
     missing = notations.to_frame().select(is_missing(pl.col("value"), plain)).to_series()
     for place, is_none in enumerate(missing):
-        if not is_none and not FITS[column.kind](values[others[place]]):
+        if not is_none and not COLUMN_TYPES[column.kind].is_json(values[others[place]]):
             found[place] = misfit(column, values[others[place]])
     apart = dict(zip(others, range(len(others)), strict=True))
     both = pa.concat_arrays([texts, typed])
