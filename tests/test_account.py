@@ -17,6 +17,7 @@ from tidemill.collector import merge
 from tidemill.collector.collector import run_collector
 from tidemill.errors import AccountError
 from tidemill.kafka.client import Cluster
+from tidemill.run.catalog import StageProgress
 from tidemill.run.catalog.account import Account, total_digest
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run
@@ -171,14 +172,14 @@ def test_a_clock_that_steps_back(kafka: str, tmp_path: Path, monkeypatch: pytest
 def collect_one_batch(run: Run, kafka: str) -> None:
     """A collector that is asked to stop as soon as it has sealed a batch, or has reached the end."""
     stage, before = Stage(run, "collector"), run.catalog.totals()["batches"]
-    original = stage.count
+    original = stage.report
 
-    def count(**counters: object) -> None:
-        original(**counters)
+    def report(progress: StageProgress) -> None:
+        original(progress)
         if run.catalog.totals()["batches"] > before:
             stage.stop.set()
 
-    stage.count = count  # type: ignore[method-assign]  # a stop at a moment that can be named
+    stage.report = report  # type: ignore[method-assign]  # a stop at a moment that can be named
     run_collector(stage, kafka)
 
 

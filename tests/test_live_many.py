@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from tests.many_run import statements
 from tests.serving_run import api_of, new_run, publish, seal, trained, wait_for_generation
 from tidemill.api.models.registry import Live
-from tidemill.run import catalog as tables
-from tidemill.run.catalog import Generation
+from tidemill.run.catalog import Generation, schema
 from tidemill.run.folder import Run
 
 MANY = 10_000
@@ -35,9 +34,9 @@ def test_the_first_look_at_ten_thousand_generations(run: Run) -> None:
     record = {"state": "published", "batches": [1], "rows": 3, "began_at": "2026", "published_at": "2026"}
     numbers = range(1, MANY)
     with run.catalog.engine.begin() as connection:
-        connection.execute(sa.insert(tables.generations), [record | {"generation": one} for one in numbers])
+        connection.execute(sa.insert(schema.generations), [record | {"generation": one} for one in numbers])
         connection.execute(
-            sa.insert(tables.models), [one | {"generation": number} for number in numbers for one in models]
+            sa.insert(schema.models), [one | {"generation": number} for number in numbers for one in models]
         )
     taken = []
     for _ in range(5):  # the least counts: other programs at work slow the processor down

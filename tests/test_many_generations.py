@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from tests.training_run import quiet_stage, run_of
 from tidemill.errors import TrainingFailed
 from tidemill.process.up import refuse_failed, stages_needed
-from tidemill.run import catalog
-from tidemill.run.catalog import TrainedModel
+from tidemill.run.catalog import TrainedModel, schema
 from tidemill.run.folder import Run
 from tidemill.run.progress.status import status
 from tidemill.training.trainer import Trainer
@@ -48,12 +47,12 @@ def insert(run: Run, failed: set[int]) -> None:
         for name in MODELS
     ]
     rows: tuple[list[dict[str, Any]], ...] = (batches, spans, generations, models)
-    tables = (catalog.batches, catalog.batch_partitions, catalog.generations, catalog.models)
+    tables = (schema.batches, schema.batch_partitions, schema.generations, schema.models)
     with run.catalog.engine.begin() as connection:
         for table, values in zip(tables, rows, strict=True):
             connection.execute(sa.insert(table), values)
-        names = [column.name for column in catalog.models.c]
-        generations_of, models_of = catalog.generations, catalog.models
+        names = [column.name for column in schema.models.c]
+        generations_of, models_of = schema.generations, schema.models
         each = [generations_of.c.generation, *(models_of.c[name] for name in names if name != "generation")]
         pairs = generations_of.join(models_of, generations_of.c.generation < models_of.c.generation)
         others = sa.select(*each).select_from(pairs).where(generations_of.c.state == "published")

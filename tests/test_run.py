@@ -139,7 +139,7 @@ def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     """A stage that was killed leaves no lock behind, and who holds one can be told."""
     lock = tmp_path / "x.lock"
     script = (
-        "import sys, pathlib\nfrom tidemill.locks import locked\n"
+        "import sys, pathlib\nfrom tidemill.run.locks import locked\n"
         f"with locked(pathlib.Path({str(lock)!r})):\n    print('held', flush=True)\n    sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:

@@ -29,7 +29,16 @@ from tidemill.kafka import client as kafka_module
 from tidemill.pipeline import arrow_schema, load
 from tidemill.producer.log import Log
 from tidemill.producer.producer import run_producer
-from tidemill.run.catalog import Catalog, Decision, Sealed, SourceState, Span
+from tidemill.run.catalog import (
+    Catalog,
+    Decision,
+    ProducerProgress,
+    Sealed,
+    SourceState,
+    Span,
+    StageProgress,
+    progress_in,
+)
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
@@ -179,8 +188,7 @@ def stage_process() -> Iterator[Any]:
 
 
 def has_produced(run: Run, rows: int) -> bool:
-    word = run.catalog.stages().get("producer")
-    return word is not None and int(word.counters.get("produced", 0)) >= rows
+    return progress_in(run.catalog.stages(), ProducerProgress).produced >= rows
 
 
 def has_sealed(run: Run, batches: int) -> bool:
@@ -295,14 +303,14 @@ def test_junk_among_the_rows(kafka: str, tmp_path: Path) -> None:
     topic = f"test-{uuid.uuid4().hex}"
     run = new_run(tmp_path, "batches={rows=2000}", topic=topic)
     stage = Stage(run, "producer")
-    original = Stage.count
+    original = Stage.report
 
-    def count(self: Stage, **counters: Any) -> None:
-        original(self, **counters)
-        if self is stage and counters.get("produced") == 0:
+    def report(self: Stage, progress: StageProgress) -> None:
+        original(self, progress)
+        if self is stage and progress == ProducerProgress(rows=None, produced=0):
             write_messages(kafka, topic, [b"no json", None, b'{"UserID": "x"}'])
 
-    stage.count = count.__get__(stage)  # type: ignore[method-assign]  # another writer, at a moment that can be named
+    stage.report = report.__get__(stage)  # type: ignore[method-assign]  # another writer, at a moment that can be named
     run_producer(stage, kafka)
     collect(run, kafka)
     first = run.catalog.batches()[0]
@@ -420,13 +428,13 @@ def test_a_count_that_was_cut_short_is_not_taken_for_the_number_of_rows(kafka: s
     """Asked to stop while it counts the source, the producer counts anew next time, and thirds are exact."""
     run = new_run(tmp_path)
     stage = Stage(run, "producer")
-    original = stage.count
+    original = stage.report
 
-    def count(**counters: object) -> None:
-        original(**counters)
+    def report(progress: StageProgress) -> None:
+        original(progress)
         stage.stop.set()
 
-    stage.count = count  # type: ignore[method-assign]  # Ctrl-C, at a moment that can be named
+    stage.report = report  # type: ignore[method-assign]  # Ctrl-C, at a moment that can be named
     run_producer(stage, kafka)
     source = run.catalog.source()
     assert source

@@ -146,7 +146,9 @@ def test_an_unfinished_run_of_schema_2_is_finished(kafka: str, tmp_path: Path) -
 
 # --- migrating ------------------------------------------------------------------------------------------------------
 
-OPEN = "import sys; from pathlib import Path; from tidemill.catalog import Catalog; Catalog(Path(sys.argv[1])).close()"
+OPEN = (
+    "import sys; from pathlib import Path; from tidemill.run.catalog import Catalog; Catalog(Path(sys.argv[1])).close()"
+)
 
 
 def opening(catalog: Path, faults: str = "") -> subprocess.Popen[bytes]:

@@ -22,7 +22,7 @@ from tidemill.collector.open_batch import Decoded, OpenBatch, iso
 from tidemill.collector.reader import POLL_SECONDS, End, M, Reader
 from tidemill.errors import AccountError, KafkaAway, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, broker_moved, connect_cluster, verify_topic
-from tidemill.run.catalog import Decision, SourceState
+from tidemill.run.catalog import CollectorProgress, Decision, SourceState
 from tidemill.run.catalog.account import Account
 from tidemill.run.failpoints import failpoint
 from tidemill.run.files import disk_errors
@@ -205,13 +205,15 @@ class Collector(Generic[M]):
                 raise Stopped
 
     def _show(self) -> None:
-        self._stage.count(
-            collected=self._sealed_rows + self._open.rows,
-            open_batch=self._open.batch,
-            open_rows=self._open.rows,
-            open_target=self._cutter.target,
-            open_since=self._open.since,
-            open_until=iso(self._cutter.until),
+        self._stage.report(
+            CollectorProgress(
+                collected=self._sealed_rows + self._open.rows,
+                open_batch=self._open.batch,
+                open_rows=self._open.rows,
+                open_target=self._cutter.target,
+                open_since=self._open.since,
+                open_until=iso(self._cutter.until),
+            )
         )
 
     def _take(self, messages: list[M]) -> None:

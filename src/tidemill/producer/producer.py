@@ -31,7 +31,7 @@ from tidemill.kafka.client import (
 from tidemill.kafka.codec import encode
 from tidemill.producer.log import COMMIT_SECONDS, START_OVER, Log, Messages, Place
 from tidemill.producer.pace import Pacer
-from tidemill.run.catalog import SourceState
+from tidemill.run.catalog import ProducerProgress, SourceState
 from tidemill.run.catalog.account import Account
 from tidemill.run.failpoints import failpoint
 from tidemill.run.rejects import Rejects
@@ -62,7 +62,7 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
         refuse_fewer(topic, accounts or {}, place)
         if state.complete and place.ended:
             return  # a power cut may have taken the end of a log that was complete
-        stage.count(produced=place.rows, rows=state.rows)
+        stage.report(ProducerProgress(state.rows, place.rows))
         stage.ready()
         rows, rejected = send(stage, reader, log, place, place.rows if place.ended else state.rows)
         if stage.stop.is_set():
@@ -110,7 +110,7 @@ def count_rows(stage: Stage, reader: SourceReader) -> int:
     for chunk in reader.chunks():
         rows += len(chunk.rows)
         example = example or chunk.first_reason()
-        stage.count(rows=rows)
+        stage.report(ProducerProgress(rows))
         if stage.stop.is_set():
             break
     if not rows and not stage.stop.is_set():
@@ -233,11 +233,11 @@ def send_rows(
             if not pace(stage, log, pacer):
                 break
             log.send(part)
-            stage.count(produced=log.position, rejected=rejects.count)
+            stage.report(ProducerProgress(all_rows, log.position, rejects.count))
         if stage.stop.is_set():
             break
     log.commit()
-    stage.count(produced=max(log.position, place.rows), rejected=rejects.count)
+    stage.report(ProducerProgress(all_rows, max(log.position, place.rows), rejects.count))
     if not seen and not stage.stop.is_set():
         raise reader.nothing_fits(example)
     return seen

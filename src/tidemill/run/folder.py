@@ -34,11 +34,11 @@ from tidemill.run.catalog import (
     SCHEMA_VERSION,
     Batch,
     Catalog,
-    SideTable,
+    RunRecord,
+    SideTableRecord,
     StageStatus,
     recorded_version,
 )
-from tidemill.run.catalog import Run as RunRecord
 from tidemill.run.files import disk_errors, make_folder, sha256, sync, sync_entries
 from tidemill.run.inventory import (
     RESTORING,
@@ -191,7 +191,7 @@ def side_table(run: Run, name: str) -> pa.Table:
     return pq.read_table(io.BytesIO(content))
 
 
-def damaged_table(table: SideTable, what: str) -> CatalogError:
+def damaged_table(table: SideTableRecord, what: str) -> CatalogError:
     return CatalogError(
         f"the file of the table {table.name}, {table.path}, {what}",
         "put the file back as it was, or begin the run anew with --fresh",

@@ -24,6 +24,7 @@ from tidemill.errors import BrokerFailed, PortInUse, TidemillError, shorten
 from tidemill.java import Java, environment, find_java
 from tidemill.kafka.embedded.child import Child
 from tidemill.kafka.embedded.jars import kafka_jars
+from tidemill.run.catalog import BrokerProgress
 from tidemill.run.files import disk_errors, publish, temporary
 from tidemill.run.stage import Stage
 
@@ -272,13 +273,13 @@ class EmbeddedBroker:
 def run_broker(stage: Stage) -> None:
     """The stage `broker`: Kafka is up until the stage is asked to stop.
 
-    While Kafka's jars are being fetched the counters ``jars_done`` and ``jars_steps`` tell how far that is.
+    While Kafka's jars are being fetched the stage's progress says how far that is.
 
     Raises:
         BrokerFailed: Kafka died. And what :meth:`EmbeddedBroker.start` raises.
     """
     with stage.interruptible():
-        jars = kafka_jars(lambda done, steps: stage.count(jars_done=done, jars_steps=steps))
+        jars = kafka_jars(lambda done, steps: stage.report(BrokerProgress(done, steps)))
     broker = EmbeddedBroker(stage.run.broker, stage.run.logs / "kafka.log", jars=jars)
     try:
         with stage.interruptible():
