@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from tidemill.collector.collector import run_collector
 from tidemill.kafka import client as kafka_module
-from tidemill.kafka.client import Cluster, Topic
+from tidemill.kafka.client import KafkaConnection, Topic
 from tidemill.pipeline import load
 from tidemill.producer.producer import run_producer
 from tidemill.run.catalog import ProducerProgress, StageProgress
@@ -83,13 +83,13 @@ def ids_of(path: Path) -> list[int]:
 
 
 def topic_of(run: Run, kafka: str) -> Topic:
-    topic = kafka_module.describe_topic(kafka_module.connect_admin(Cluster(kafka)), run.pipeline.stream.topic)
+    topic = kafka_module.describe_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic)
     assert topic
     return topic
 
 
 def state_of(run: Run, kafka: str) -> tuple[object, ...]:
     """All that a producer leaves behind: its record, the log's ends, the rejects."""
-    ends = kafka_module.end_offsets(kafka_module.connect_admin(Cluster(kafka)), topic_of(run, kafka))
+    ends = kafka_module.end_offsets(kafka_module.connect_admin(KafkaConnection(kafka)), topic_of(run, kafka))
     files = {path.name: path.read_bytes() for path in run.rejects.iterdir()}
     return run.catalog.source(), ends, files

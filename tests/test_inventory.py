@@ -24,7 +24,8 @@ from tidemill.errors import CatalogError
 from tidemill.pipeline import Loaded, load
 from tidemill.run.catalog import FILE_NAME, Catalog, Decision, RecordedFiles, Span, TrainedModel
 from tidemill.run.files import sha256, temporary
-from tidemill.run.folder import Run, existing_run, for_removal, open_run
+from tidemill.run.folder import Run, existing_run, open_run
+from tidemill.run.folder_checks import for_removal
 from tidemill.run.inventory import Inventory, judge, take_inventory
 from tidemill.training.trainer import Trainer
 

@@ -18,7 +18,7 @@ from tidemill.run.catalog import Decision, Sealed, SourceState, Span, StageStatu
 from tidemill.run.folder import Run, open_run
 from tidemill.run.locks import locked
 from tidemill.run.progress.status import Counts
-from tidemill.run.stopping import Stop
+from tidemill.run.stage import Stop
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\]8;[^\x1b]*\x1b\\")
 

@@ -276,7 +276,7 @@ def test_a_file_that_is_not_what_the_catalog_says_stops_the_run(kafka: str, tmp_
 
 
 def write_messages(kafka: str, topic: str, values: list[bytes | None]) -> None:
-    producer = Producer(kafka_module.Cluster(kafka).settings())
+    producer = Producer(kafka_module.KafkaConnection(kafka).settings())
     for value in values:
         producer.produce(topic, value=value)
     assert producer.flush(10) == 0
@@ -344,7 +344,7 @@ def test_an_idle_stream_ends_its_batch(kafka: str, tmp_path: Path, stage_process
     settings = [*arguments("batches={rows=5000, idle='500ms'}")]
     run = open_run(load("smart-home", settings, data=str(SMART_HOME)), tmp_path)
     state_before_end = run.catalog
-    admin = kafka_module.connect_admin(kafka_module.Cluster(kafka))
+    admin = kafka_module.connect_admin(kafka_module.KafkaConnection(kafka))
     topic = new_topic(admin, run.pipeline.stream.topic, 1)
     state_before_end.save_source(SourceState("by hand", topic_id=topic.id))
     process = stage_process("collect", run, kafka, settings)
@@ -382,13 +382,13 @@ def test_a_topic_is_the_runs_that_claimed_it_first(kafka: str, tmp_path: Path) -
     """A run that claimed its topic and died before its first row keeps it; another that comes in between is refused."""
     topic = f"test-{uuid.uuid4().hex}"
     first, second = (new_run(tmp_path / name, topic=topic) for name in ("one", "two"))
-    made = new_topic(kafka_module.connect_admin(kafka_module.Cluster(kafka)), topic, 1)
-    with Log(kafka_module.Cluster(kafka), made, first.marks(made.id)) as log:
+    made = new_topic(kafka_module.connect_admin(kafka_module.KafkaConnection(kafka)), topic, 1)
+    with Log(kafka_module.KafkaConnection(kafka), made, first.marks(made.id)) as log:
         log.claim(empty=True)
     with pytest.raises(TopicError, match="holds another run's data"):
         produce(second, kafka)
     refused = pytest.raises(TopicError, match="holds another run's data")
-    with Log(kafka_module.Cluster(kafka), made, second.marks(made.id)) as log, refused:
+    with Log(kafka_module.KafkaConnection(kafka), made, second.marks(made.id)) as log, refused:
         log.claim(empty=True)
     produce(first, kafka)
     collect(first, kafka)
@@ -401,7 +401,7 @@ def test_a_topic_that_the_run_did_not_make_is_not_its_own(
     """Where Kafka refuses to make the topic, or somebody else was faster, `--fresh` is not to delete the one that is
     there then."""
     topic = f"test.{uuid.uuid4().hex}"
-    new_topic(kafka_module.connect_admin(kafka_module.Cluster(kafka)), topic, 1)
+    new_topic(kafka_module.connect_admin(kafka_module.KafkaConnection(kafka)), topic, 1)
     refused = new_run(tmp_path / "refused", topic=topic.replace(".", "_"))  # Kafka takes that for the same name
     with pytest.raises(TopicError, match="can't be made"):
         produce(refused, kafka)
@@ -450,7 +450,7 @@ def test_a_topic_made_anew_is_refused(kafka: str, tmp_path: Path) -> None:
     produce(run, kafka)
     source = run.catalog.source()
     assert source
-    admin = kafka_module.connect_admin(kafka_module.Cluster(kafka))
+    admin = kafka_module.connect_admin(kafka_module.KafkaConnection(kafka))
     topic = kafka_module.describe_topic(admin, run.pipeline.stream.topic)
     assert topic
     kafka_module.delete_topic(admin, topic)
@@ -509,7 +509,7 @@ def test_another_source_is_refused(kafka: str, tmp_path: Path) -> None:
 def test_a_bootstrap_server_that_does_not_answer() -> None:
     """No Kafka at the given address is found in time, with a way out, and is the user's input."""
     with pytest.raises(BootstrapError, match=r"no Kafka answers at 127\.0\.0\.1:1 ") as caught:
-        kafka_module.connect_admin(kafka_module.Cluster("127.0.0.1:1"), seconds=2)
+        kafka_module.connect_admin(kafka_module.KafkaConnection("127.0.0.1:1"), seconds=2)
     assert "--bootstrap-servers" in caught.value.hint
     assert kafka_module.ANSWER_SECONDS <= 12
 

@@ -23,7 +23,8 @@ from tidemill.pipeline import Loaded, arrow_schema, load
 from tidemill.producer.producer import run_producer
 from tidemill.run.catalog import FILE_NAME, SideTableRecord
 from tidemill.run.files import sha256
-from tidemill.run.folder import Run, existing_run, open_run, side_table
+from tidemill.run.folder import Run, existing_run, open_run
+from tidemill.run.integrity import side_table
 from tidemill.run.stage import Stage
 from tidemill.sources.source import open_tables
 from tidemill.sources.tables import read_tables

@@ -26,7 +26,8 @@ from tidemill.run.catalog import CollectorProgress, Decision, SourceState
 from tidemill.run.catalog.account import Account
 from tidemill.run.failpoints import failpoint
 from tidemill.run.files import disk_errors
-from tidemill.run.folder import Run, check_batch
+from tidemill.run.folder import Run
+from tidemill.run.integrity import check_batch
 from tidemill.run.inventory import take_inventory
 from tidemill.run.stage import Stage, Stopped
 
@@ -47,13 +48,13 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
     recover(run)
     if run.catalog.ended():
         return
-    cluster, admin = connect_cluster(run, bootstrap, stage.stop)
+    connection, admin = connect_cluster(run, bootstrap, stage.stop)
     source = await_source(stage)
     if source is None or source.topic_id is None:
         return
     topic = verify_topic(admin, run.pipeline.stream.topic, source.topic_id)
-    embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else cluster.address
-    with KafkaReader(cluster, topic, run.marks(topic.id)) as reader:
+    embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else connection.address
+    with KafkaReader(connection, topic, run.marks(topic.id)) as reader:
         take_up(stage, reader, Rules.of(run.pipeline.batches, source.rows), embedded).collect()
 
 

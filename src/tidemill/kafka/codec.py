@@ -16,10 +16,10 @@ from tidemill.pipeline import Column, arrow_schema
 from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, is_instant
 
 
-class Bad(NamedTuple):
-    """A message that is no row: its place among the messages given, and why."""
+class BadMessage(NamedTuple):
+    """A message that is no row: its position among the messages given, and why."""
 
-    place: int
+    position: int
     reason: str
 
 
@@ -32,7 +32,7 @@ def encode(table: pa.Table) -> list[bytes]:
     return text.encode().splitlines() if text.isascii() else text.encode().split(b"\n")[: len(table)]
 
 
-def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[Bad]]:
+def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[BadMessage]]:
     """The rows among ``values``, in order, and the values that are none, each with its reason.
 
     What a value is depends on it alone, not on the others: good ones are read many at a time, and where that fails the
@@ -41,7 +41,7 @@ def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[p
     return _decode(values, columns, 0)
 
 
-def _decode(values: Sequence[bytes | None], columns: Sequence[Column], first: int) -> tuple[pa.Table, list[Bad]]:
+def _decode(values: Sequence[bytes | None], columns: Sequence[Column], first: int) -> tuple[pa.Table, list[BadMessage]]:
     table = _decode_all(values, columns)
     if table is not None:
         return table, []
@@ -53,14 +53,14 @@ def _decode(values: Sequence[bytes | None], columns: Sequence[Column], first: in
     return pa.concat_tables([before, after]), bad_before + bad_after
 
 
-def _decode_one(value: bytes | None, columns: Sequence[Column], place: int) -> tuple[pa.Table, list[Bad]]:
+def _decode_one(value: bytes | None, columns: Sequence[Column], position: int) -> tuple[pa.Table, list[BadMessage]]:
     """A value that was refused as it stands: a row in another notation, or none."""
     try:
         table = _decode_all([orjson.dumps(row_of(value, columns))], columns)
         reason = "not readable as the declared columns"
     except ValueError as error:
         table, reason = None, str(error)
-    return (arrow_schema(columns).empty_table(), [Bad(place, reason)]) if table is None else (table, [])
+    return (arrow_schema(columns).empty_table(), [BadMessage(position, reason)]) if table is None else (table, [])
 
 
 def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa.Table | None:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,10 +23,31 @@ from tidemill.run.catalog import StageProgress, StageState, StageStatus
 from tidemill.run.files import ROLLED_BYTES, ROLLED_KEPT
 from tidemill.run.folder import Run
 from tidemill.run.locks import locked
-from tidemill.run.stopping import Stop
 
 LIFELINE = "TIDEMILL_LIFELINE"  # set by `up`: standard input is a pipe that closes when `up` is gone
 BEAT_SECONDS = 0.5
+LOOK_SECONDS = 0.05
+
+
+class Stop:
+    """Like :class:`threading.Event`, but without a lock: a signal handler runs in the middle of whatever the main
+    thread does, and one that sets an Event which that thread is just waiting for may wait for itself."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        self._set = True
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is set, within so many seconds."""
+        end = time.monotonic() + seconds
+        while not self._set and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, LOOK_SECONDS))
+        return self._set
 
 
 class Stopped(BaseException):

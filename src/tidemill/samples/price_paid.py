@@ -42,7 +42,7 @@ COLUMNS = (
 )
 
 
-class Place(NamedTuple):
+class Town(NamedTuple):
     """A town with its district and county, and the letters that its postcodes begin with."""
 
     county: str
@@ -52,7 +52,7 @@ class Place(NamedTuple):
 
 
 PLACES = tuple(
-    Place(*line.split("/"))
+    Town(*line.split("/"))
     for line in """\
 GREATER LONDON/CROYDON/LONDON/SE
 GREATER LONDON/BARNET/LONDON/NW

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from tidemill.errors import MOST_EXAMPLES, SourceError
 from tidemill.pipeline import Cleaning, Column, arrow_schema
-from tidemill.sources.chunk import RECORD_CHARACTERS, TOO_LONG, Bad, Chunk, Reject, cut, join_reasons
+from tidemill.sources.chunk import RECORD_CHARACTERS, TOO_LONG, BadRecord, Chunk, Reject, cut, join_reasons
 from tidemill.sources.cleaning import default_value, has_cleaning, is_missing, missing_reason
 from tidemill.sources.conversions import CONVERSIONS, is_string
 from tidemill.sources.text_values import typed_column, wanted
@@ -72,11 +72,14 @@ def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) 
     if unfit:
         rows = rows.filter(pa.array([place not in unfit for place in range(len(table))], pa.bool_()))
     bad = [
-        Bad(place, [TOO_LONG] * (place in too_long) + [one.misfits[place] for one in taken if place in one.misfits])
+        BadRecord(
+            place, [TOO_LONG] * (place in too_long) + [one.misfits[place] for one in taken if place in one.misfits]
+        )
         for place in sorted(unfit)
     ]
     rejects = (
-        Reject(label, first + one.place, join_reasons(one.reasons), row_text(table, one.place, columns)) for one in bad
+        Reject(label, first + one.position, join_reasons(one.reasons), row_text(table, one.position, columns))
+        for one in bad
     )
     return Chunk(rows.cast(arrow_schema(columns)), tuple(rejects))
 

@@ -57,10 +57,10 @@ class Readable(Protocol):
         """The first ``limit`` records, in chunks of at most ``size`` records."""
 
 
-class Bad(NamedTuple):
-    """A record that does not fit: its place among those looked at, and all that is wrong with it."""
+class BadRecord(NamedTuple):
+    """A record that does not fit: its position among those looked at, and all that is wrong with it."""
 
-    place: int
+    position: int
     reasons: list[str]
 
 

@@ -13,19 +13,19 @@ import pyarrow as pa
 
 from tidemill.errors import shorten
 from tidemill.pipeline import Column, arrow_schema
-from tidemill.sources.chunk import Bad
+from tidemill.sources.chunk import BadRecord
 from tidemill.sources.cleaning import default_value, is_missing, missing_reason, stripped
 from tidemill.sources.conversions import CONVERSIONS
 from tidemill.types import COLUMN_TYPES
 
 
-def typed(texts: pl.DataFrame, columns: Sequence[Column]) -> tuple[pa.Table, list[Bad]]:
+def typed(texts: pl.DataFrame, columns: Sequence[Column]) -> tuple[pa.Table, list[BadRecord]]:
     """The rows of ``texts`` (a string column for each declared one) that fit, typed, and those that don't."""
     values = texts.select([value_of(column) for column in columns])
     unfit = [reasons(texts[column.name], values[column.name], column) for column in columns]
     bad = merged(unfit)
     if bad:
-        fits = pl.Series([True]).new_from_index(0, len(values)).scatter([one.place for one in bad], False)
+        fits = pl.Series([True]).new_from_index(0, len(values)).scatter([one.position for one in bad], False)
         values = values.filter(fits)
     return values.to_arrow().cast(arrow_schema(columns)), bad
 
@@ -37,10 +37,10 @@ def typed_column(texts: pl.Series, column: Column) -> tuple[pa.Array, dict[int, 
     return values.to_arrow().cast(COLUMN_TYPES[column.kind].arrow), reasons(texts, values, column)
 
 
-def merged(unfit: Sequence[Mapping[int, str]]) -> list[Bad]:
+def merged(unfit: Sequence[Mapping[int, str]]) -> list[BadRecord]:
     """The records that don't fit, from what is wrong in each column."""
     places = sorted(set().union(*unfit))
-    return [Bad(place, [found[place] for found in unfit if place in found]) for place in places]
+    return [BadRecord(place, [found[place] for found in unfit if place in found]) for place in places]
 
 
 def value_of(column: Column) -> pl.Expr:

@@ -17,7 +17,8 @@ from tidemill.run import files
 from tidemill.run.catalog import Batch, TrainedModel, TrainerProgress
 from tidemill.run.failpoints import Steps, failpoint
 from tidemill.run.files import disk_errors
-from tidemill.run.folder import Run, check_batch, side_table
+from tidemill.run.folder import Run
+from tidemill.run.integrity import check_batch, side_table
 from tidemill.run.inventory import take_inventory
 from tidemill.run.stage import Stage
 from tidemill.training import session as sparks

@@ -39,7 +39,7 @@ LOOKED_AT = 100
 
 
 @dataclass
-class Block:
+class LineBlock:
     """Some lines in order, each with its number; ``broken`` are the beginnings of over-long ones."""
 
     lines: list[bytes] = field(default_factory=list)
@@ -50,16 +50,16 @@ class Block:
         return len(self.lines) + len(self.broken)
 
 
-class Lines:
+class LineReader:
     """The lines of a file that are not blank, a block at a time."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._number = 0
 
-    def take(self, most: int) -> Block:
+    def take(self, most: int) -> LineBlock:
         """The next lines, at most so many; none at the end."""
-        block, characters = Block(), 0
+        block, characters = LineBlock(), 0
         while len(block) < most and characters < CHUNK_CHARACTERS and (line := self._file.readline(LINE_BYTES)):
             self._number += 1
             if len(line) == LINE_BYTES and not line.endswith(b"\n"):
@@ -91,7 +91,7 @@ class JsonLinesFile:
 
     def check(self) -> bool:
         with open_bytes(self.file) as file:
-            block = Lines(file).take(LOOKED_AT)
+            block = LineReader(file).take(LOOKED_AT)
         if block.lines and block.lines[0].startswith(b"["):
             raise SourceError(f"{self.file.label} is a JSON array", "write it as JSON Lines: one object a line")
         records = [record for record in map(record_of, block.lines) if record is not None]
@@ -102,12 +102,12 @@ class JsonLinesFile:
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         with open_bytes(self.file) as file:
-            lines = Lines(file)
+            lines = LineReader(file)
             while block := lines.take(min(size, limit)):
                 limit -= len(block)
                 yield self._chunk(block)
 
-    def _chunk(self, block: Block) -> Chunk:
+    def _chunk(self, block: LineBlock) -> Chunk:
         cleaned, reasons = self._cleaned(block.lines)
         places = [place for place in range(len(block.lines)) if place not in reasons]
         strict, unfit = self._strict([block.lines[place] for place in places])
@@ -138,7 +138,7 @@ class JsonLinesFile:
         if not self.loose:
             return pa.table({}), {}
         table, bad = decode(lines, self.loose)
-        reasons = {one.place: self._all_reasons(lines[one.place]) or one.reason for one in bad}
+        reasons = {one.position: self._all_reasons(lines[one.position]) or one.reason for one in bad}
         table, no_stamps = self._with_timestamps(table)
         if no_stamps:
             good = [place for place in range(len(lines)) if place not in reasons]
