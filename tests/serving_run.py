@@ -172,7 +172,7 @@ def chance_of_good(generation: int, row: dict[str, Any]) -> float:
 def new_run(folder: Path, *assignments: str, document: dict[str, Any] = DOCUMENT) -> Run:
     """A run of the test pipeline, or of ``document``, with changes as on the command line."""
     raw = deepcopy(document)
-    override(raw, assignments)
+    assert override(raw, assignments) == []
     return open_run(parse(Raw("devices.toml", folder, raw)), folder / "run")
 
 

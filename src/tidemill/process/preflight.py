@@ -71,7 +71,7 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
     rows. What a fault hides is left out: the rest is found all the same.
 
     Raises:
-        InputError: there is no such pipeline, or a change can't be made.
+        InputError: there is no such pipeline, or its file is no TOML.
     """
     raw = prepare(name, assignments, data, rows)
     loaded: Loaded | None = None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tidemill.errors import MOST_EXAMPLES, CatalogError, RunFolderError
+from tidemill.errors import MOST_EXAMPLES, CatalogError, RunFolderError, listed
 from tidemill.run.catalog import FILE_NAME, Catalog, RecordedFiles
 from tidemill.run.files import TEMPORARY, sync
 
@@ -69,13 +69,13 @@ def take_inventory(folder: Path, catalog: Catalog) -> Inventory:
     inventory = judge(before, recorded, names_in(folder))
     if inventory.unknown:
         raise CatalogError(
-            f"the catalog {catalog.path} does not know {listed(inventory.unknown, ', ')}: it is older than these, or "
-            "was copied without its -wal file; nothing was removed",
+            f"the catalog {catalog.path} does not know {listed(inventory.unknown, MOST_EXAMPLES)}: it is older than "
+            "these, or was copied without its -wal file; nothing was removed",
             PUT_BACK,
         )
     if inventory.missing:
         raise CatalogError(
-            listed(inventory.missing, "; "),
+            listed(inventory.missing, MOST_EXAMPLES, "; "),
             "put back what is missing, `tidemill restore` a backup into another folder, or throw this run away with "
             "--fresh",
         )
@@ -128,7 +128,8 @@ def refuse_without_catalog(folder: Path) -> None:
     unknown = judge(names, NOTHING, names).unknown
     if unknown:
         raise CatalogError(
-            f"{folder} holds {listed(unknown, ', ')}, but {FILE_NAME} is missing or empty; nothing was removed",
+            f"{folder} holds {listed(unknown, MOST_EXAMPLES)}, but {FILE_NAME} is missing or empty; "
+            "nothing was removed",
             PUT_BACK,
         )
 
@@ -204,9 +205,3 @@ def expected(recorded: RecordedFiles) -> dict[str, str]:
     batches = {path: f"file of sealed batch {number}" for number, path in recorded.sealed.items()}
     published = sorted(recorded.published)
     return batches | {f"generations/{number:05}": f"folder of published generation {number}" for number in published}
-
-
-def listed(things: tuple[str, ...], between: str) -> str:
-    """The first few of them in one text, and how many there are more."""
-    more = len(things) - MOST_EXAMPLES
-    return between.join(things[:MOST_EXAMPLES]) + (f" and {more} more" if more > 0 else "")
