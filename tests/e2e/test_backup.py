@@ -23,7 +23,7 @@ from tidemill.errors import BackupError, CatalogError, RunBusy, RunFolderError
 from tidemill.pipeline import load
 from tidemill.process.backup import LOCK, back_up, restore
 from tidemill.process.start_over import discard
-from tidemill.run.catalog import FILE_NAME, StageStatus
+from tidemill.run.catalog import FILE_NAME, CollectorProgress, StageStatus, progress_in
 from tidemill.run.failpoints import VARIABLE
 from tidemill.run.files import sha256
 from tidemill.run.folder import existing_run, open_run
@@ -312,8 +312,7 @@ def test_a_run_at_work_is_backed_up_and_goes_on_in_both_places(ups: list[UpProce
 
 
 def collected(up: UpProcess) -> int:
-    word = up.catalog.stages().get("collector")
-    return int(word.counters.get("collected", 0)) if word else 0
+    return progress_in(up.catalog.stages(), CollectorProgress).collected
 
 
 def goes_on(up: UpProcess) -> None:

@@ -28,13 +28,13 @@ from tests.support.training_run import SMALL, seal_all, table_of
 from tidemill.collector.collector import run_collector
 from tidemill.errors import InputError, PipelineInvalid, TopicError
 from tidemill.kafka import client as kafka_module
-from tidemill.kafka.client import Cluster
+from tidemill.kafka.client import KafkaConnection
 from tidemill.pipeline import Loaded, load
 from tidemill.producer.log import Log
 from tidemill.producer.producer import messages, partition_of, run_producer
 from tidemill.run import failpoints
 from tidemill.run.catalog import Batch, SourceState
-from tidemill.run.failpoints import FAILPOINTS, VARIABLE, Crash, Fault, failpoint, parse
+from tidemill.run.failpoints import FAILPOINTS, VARIABLE, Crash, Trigger, failpoint, parse
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
@@ -165,10 +165,10 @@ class Written:
 
     def _write(self, run: Run) -> None:
         spec = run.pipeline.stream
-        topic = new_topic(kafka_module.connect_admin(Cluster(self.kafka)), spec.topic, 2)
+        topic = new_topic(kafka_module.connect_admin(KafkaConnection(self.kafka)), spec.topic, 2)
         chunks = [chunk.rows for chunk in open_source(run.pipeline, run.base).chunks()]
         rows = [one for chunk in chunks for many in messages(chunk, spec.key, 2, together=True) for one in many]
-        with Log(Cluster(self.kafka), topic, run.marks(topic.id)) as log:
+        with Log(KafkaConnection(self.kafka), topic, run.marks(topic.id)) as log:
             log.claim(empty=True)
             for start in range(0, len(rows), 1000):
                 log.send(rows[start : start + 1000])
@@ -287,7 +287,7 @@ def test_a_topic_that_others_wrote_to_is_not_claimed(kafka: str, tmp_path: Path)
     """Only a topic to which nothing was ever committed is the run's to claim: not one with another writer's messages,
     nor one from which they were removed."""
     run = open_run(smart_home().loaded, tmp_path / "run")
-    admin = kafka_module.connect_admin(Cluster(kafka))
+    admin = kafka_module.connect_admin(KafkaConnection(kafka))
     topic = new_topic(admin, run.pipeline.stream.topic, 1)
     producer = Producer({"bootstrap.servers": kafka})
     producer.produce(topic.name, value=b"theirs")
@@ -454,8 +454,8 @@ def test_faults_as_text() -> None:
     """A text names failpoint, kind and passing; several stand with commas between; none is no fault."""
     assert parse("") == {}
     assert parse("batch.cut=kill, rows.sent=stop:12,") == {
-        "batch.cut": Fault("kill", 1),
-        "rows.sent": Fault("stop", 12),
+        "batch.cut": Trigger("kill", 1),
+        "rows.sent": Trigger("stop", 12),
     }
 
 

@@ -15,7 +15,8 @@ from tidemill.errors import TrainingFailed
 from tidemill.pipeline import load
 from tidemill.producer.producer import run_producer
 from tidemill.run.catalog import FILE_NAME, Catalog, SourceState
-from tidemill.run.folder import existing_run, for_removal, open_run
+from tidemill.run.folder import existing_run, open_run
+from tidemill.run.folder_checks import for_removal
 from tidemill.run.stage import Stage
 from tidemill.training.session import local_pattern
 from tidemill.training.trainer import work

@@ -16,7 +16,8 @@ from tests.support.source_run import collect, lines, new_run, produce, sealed_id
 from tidemill.collector import merge
 from tidemill.collector.collector import run_collector
 from tidemill.errors import AccountError
-from tidemill.kafka.client import Cluster
+from tidemill.kafka.client import KafkaConnection
+from tidemill.run.catalog import StageProgress
 from tidemill.run.catalog.account import Account, total_digest
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run
@@ -36,7 +37,7 @@ def row(number: int) -> bytes:
 
 def write(kafka: str, run: Run, values: Sequence[bytes], partition: int = 0, stamp: int = 0) -> None:
     """Write to the run's topic as any client may."""
-    producer = Producer(Cluster(kafka).settings())
+    producer = Producer(KafkaConnection(kafka).settings())
     for value in values:
         producer.produce(run.pipeline.stream.topic, value=value, partition=partition, timestamp=stamp)
     assert producer.flush(20) == 0
@@ -59,7 +60,7 @@ def as_said(run: Run, kafka: str, rows: Sequence[Sequence[tuple[int, int]]]) -> 
     assert recorded
     topic = topic_of(run, kafka)
     marks = Marks(run.id, recorded.secret, topic.id)
-    producer = Producer(Cluster(kafka).settings())
+    producer = Producer(KafkaConnection(kafka).settings())
     total = sum(map(len, rows))
     for partition, ours in enumerate(rows):
         account = Account().add([row(number) for number, _ in ours])
@@ -79,7 +80,7 @@ def make_topic(kafka: str, run: Run, config: dict[str, str]) -> None:
     """Make the run's topic as its user may have, before the run begins."""
     stream = run.pipeline.stream
     topic = NewTopic(stream.topic, stream.partitions, config=config)
-    admin = AdminClient(Cluster(kafka).settings())  # which is to live until it has answered
+    admin = AdminClient(KafkaConnection(kafka).settings())  # which is to live until it has answered
     admin.create_topics([topic])[topic.topic].result(20)
 
 
@@ -114,7 +115,7 @@ def test_a_position_copied_from_what_was_aborted_is_found(kafka: str, tmp_path: 
     assert recorded
     skipped = Account().add([row(number) for number in range(20_000)])
     header = Marks(run.id, recorded.secret, topic.id).write(POSITION, 0, rows=20_000, digest=total_digest({0: skipped}))
-    producer = Producer(Cluster(kafka).settings())
+    producer = Producer(KafkaConnection(kafka).settings())
     producer.produce(topic.name, value=b"no row", partition=0, headers=[header])
     assert producer.flush(20) == 0
     produce(run, kafka)
@@ -171,14 +172,14 @@ def test_a_clock_that_steps_back(kafka: str, tmp_path: Path, monkeypatch: pytest
 def collect_one_batch(run: Run, kafka: str) -> None:
     """A collector that is asked to stop as soon as it has sealed a batch, or has reached the end."""
     stage, before = Stage(run, "collector"), run.catalog.totals()["batches"]
-    original = stage.count
+    original = stage.report
 
-    def count(**counters: object) -> None:
-        original(**counters)
+    def report(progress: StageProgress) -> None:
+        original(progress)
         if run.catalog.totals()["batches"] > before:
             stage.stop.set()
 
-    stage.count = count  # type: ignore[method-assign]  # a stop at a moment that can be named
+    stage.report = report  # type: ignore[method-assign]  # a stop at a moment that can be named
     run_collector(stage, kafka)
 
 

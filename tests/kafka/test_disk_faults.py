@@ -222,7 +222,7 @@ def test_a_catalog_that_another_process_holds_is_waited_for(tmp_path: Path, kafk
 def test_a_catalog_that_is_held_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the bound the error names the catalog and what to do, nothing of the commit is there, and it can be made
     again once the catalog is free."""
-    monkeypatch.setattr("tidemill.run.catalog.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("tidemill.run.catalog.migrations.BUSY_SECONDS", 0.2)
     catalog = Catalog(tmp_path / FILE_NAME)
     decision = Decision(1, "rows", (Span(0, 0, 9),))
     with held(catalog.path):

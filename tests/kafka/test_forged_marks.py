@@ -27,8 +27,8 @@ from tests.support.source_run import (
 )
 from tidemill.errors import TopicError
 from tidemill.kafka import client as kafka_module
-from tidemill.kafka.client import MOST_BYTES, Cluster, Topic
-from tidemill.producer.log import committed
+from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic
+from tidemill.producer.log_reader import committed
 from tidemill.producer.producer import run_producer
 from tidemill.run.catalog.account import Account, total_digest
 from tidemill.run.folder import Run
@@ -45,7 +45,7 @@ class Stranger:
     def __init__(self, kafka: str, topic: Topic) -> None:
         self.places: list[tuple[int, int]] = []
         self._topic = topic
-        self._producer = Producer(Cluster(kafka).settings(message_max_bytes=MOST_BYTES))
+        self._producer = Producer(KafkaConnection(kafka).settings(message_max_bytes=MOST_BYTES))
 
     def write(self, partition: int, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> None:
         self._producer.produce(
@@ -95,7 +95,7 @@ def secret_of(run: Run) -> str:
 def position_marks(kafka: str, topic: Topic) -> dict[int, tuple[str, bytes]]:
     """The newest position mark in each partition that has one."""
     marks = {}
-    for message in committed(Cluster(kafka), topic, dict.fromkeys(range(topic.partitions), 0)):
+    for message in committed(KafkaConnection(kafka), topic, dict.fromkeys(range(topic.partitions), 0)):
         for name, value in message.headers() or []:
             if name == POSITION:
                 assert isinstance(value, bytes)
@@ -182,7 +182,7 @@ def test_an_end_that_was_copied_ends_its_partition_only(kafka: str, tmp_path: Pa
     produce(run, kafka, ROWS, stop)
     topic = topic_of(run, kafka)
     accounts = {0: Account(), 1: Account()}
-    for message in committed(Cluster(kafka), topic, {0: 0, 1: 0}):
+    for message in committed(KafkaConnection(kafka), topic, {0: 0, 1: 0}):
         partition, value = message.partition(), message.value()
         if partition is not None and value is not None:
             accounts[partition] = accounts[partition].add([value])
@@ -200,9 +200,9 @@ def test_a_claim_in_the_runs_name(kafka: str, tmp_path: Path, mac: str | None) -
     path = tmp_path / "data.csv"
     write_source(path, lines(rows=10))
     run = new_run(tmp_path / "run", path)
-    topic = new_topic(kafka_module.connect_admin(Cluster(kafka)), run.pipeline.stream.topic, 1)
+    topic = new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic, 1)
     stranger = Stranger(kafka, topic)
     stranger.write(0, None, [(CLAIM, json.dumps({"run": run.id, "mac": mac}).encode())])
     with pytest.raises(TopicError, match="holds another run's data"):
         run_producer(Stage(run, "producer"), kafka)
-    assert len(list(committed(Cluster(kafka), topic, {0: 0}))) == 1
+    assert len(list(committed(KafkaConnection(kafka), topic, {0: 0}))) == 1

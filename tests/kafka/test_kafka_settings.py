@@ -13,7 +13,7 @@ from tidemill.kafka import client as kafka_module
 from tidemill.pipeline import Raw, parse
 from tidemill.pipeline.kafka_settings import ALLOWED, REASONS
 from tidemill.run.folder import Run
-from tidemill.run.stopping import Stop
+from tidemill.run.stage import Stop
 
 SECRET = "hunter2-hunter2"
 

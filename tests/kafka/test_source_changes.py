@@ -32,7 +32,7 @@ from tests.support.source_run import (
 )
 from tidemill.errors import SourceError
 from tidemill.kafka import client as kafka_module
-from tidemill.kafka.client import Cluster
+from tidemill.kafka.client import KafkaConnection
 from tidemill.producer.producer import messages
 from tidemill.run import failpoints
 from tidemill.run.catalog import FILE_NAME, SourceState
@@ -303,11 +303,11 @@ def test_a_run_that_began_before_marks_were_signed(kafka: str, tmp_path: Path, p
     run = new_run(tmp_path / "run", path, f"stream.partitions={partitions}")
     with sqlite3.connect(run.folder / FILE_NAME) as connection:
         connection.execute("UPDATE run SET secret = NULL")
-    topic = new_topic(kafka_module.connect_admin(Cluster(kafka)), run.pipeline.stream.topic, partitions)
+    topic = new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic, partitions)
     reader = open_source(run.pipeline, run.base)
     rows = pa.concat_tables([chunk.rows for chunk in reader.chunks()]).slice(0, sent)
     old_marks = b'{"run":"%s"%s}'
-    producer = Producer(Cluster(kafka).settings(queue_buffering_max_messages=sent + 10))
+    producer = Producer(KafkaConnection(kafka).settings(queue_buffering_max_messages=sent + 10))
     claim = old_marks % (run.id.encode(), b"")
     producer.produce(topic.name, partition=0, headers=[("tidemill-claim", claim)])
     (batch,) = messages(rows, "id", partitions, together=True)

@@ -26,10 +26,19 @@ from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
 from tidemill.collector.collector import run_collector
 from tidemill.errors import BootstrapError, CatalogError, LogLost, SourceError, TopicError
 from tidemill.kafka import client as kafka_module
-from tidemill.pipeline import load
+from tidemill.pipeline import arrow_schema, load
 from tidemill.producer.log import Log
 from tidemill.producer.producer import run_producer
-from tidemill.run.catalog import Catalog, Decision, Sealed, SourceState, Span
+from tidemill.run.catalog import (
+    Catalog,
+    Decision,
+    ProducerProgress,
+    Sealed,
+    SourceState,
+    Span,
+    StageProgress,
+    progress_in,
+)
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
@@ -179,8 +188,7 @@ def stage_process() -> Iterator[Any]:
 
 
 def has_produced(run: Run, rows: int) -> bool:
-    word = run.catalog.stages().get("producer")
-    return word is not None and int(word.counters.get("produced", 0)) >= rows
+    return progress_in(run.catalog.stages(), ProducerProgress).produced >= rows
 
 
 def has_sealed(run: Run, batches: int) -> bool:
@@ -268,7 +276,7 @@ def test_a_file_that_is_not_what_the_catalog_says_stops_the_run(kafka: str, tmp_
 
 
 def write_messages(kafka: str, topic: str, values: list[bytes | None]) -> None:
-    producer = Producer(kafka_module.Cluster(kafka).settings())
+    producer = Producer(kafka_module.KafkaConnection(kafka).settings())
     for value in values:
         producer.produce(topic, value=value)
     assert producer.flush(10) == 0
@@ -295,14 +303,14 @@ def test_junk_among_the_rows(kafka: str, tmp_path: Path) -> None:
     topic = f"test-{uuid.uuid4().hex}"
     run = new_run(tmp_path, "batches={rows=2000}", topic=topic)
     stage = Stage(run, "producer")
-    original = Stage.count
+    original = Stage.report
 
-    def count(self: Stage, **counters: Any) -> None:
-        original(self, **counters)
-        if self is stage and counters.get("produced") == 0:
+    def report(self: Stage, progress: StageProgress) -> None:
+        original(self, progress)
+        if self is stage and progress == ProducerProgress(rows=None, produced=0):
             write_messages(kafka, topic, [b"no json", None, b'{"UserID": "x"}'])
 
-    stage.count = count.__get__(stage)  # type: ignore[method-assign]  # another writer, at a moment that can be named
+    stage.report = report.__get__(stage)  # type: ignore[method-assign]  # another writer, at a moment that can be named
     run_producer(stage, kafka)
     collect(run, kafka)
     first = run.catalog.batches()[0]
@@ -336,7 +344,7 @@ def test_an_idle_stream_ends_its_batch(kafka: str, tmp_path: Path, stage_process
     settings = [*arguments("batches={rows=5000, idle='500ms'}")]
     run = open_run(load("smart-home", settings, data=str(SMART_HOME)), tmp_path)
     state_before_end = run.catalog
-    admin = kafka_module.connect_admin(kafka_module.Cluster(kafka))
+    admin = kafka_module.connect_admin(kafka_module.KafkaConnection(kafka))
     topic = new_topic(admin, run.pipeline.stream.topic, 1)
     state_before_end.save_source(SourceState("by hand", topic_id=topic.id))
     process = stage_process("collect", run, kafka, settings)
@@ -374,13 +382,13 @@ def test_a_topic_is_the_runs_that_claimed_it_first(kafka: str, tmp_path: Path) -
     """A run that claimed its topic and died before its first row keeps it; another that comes in between is refused."""
     topic = f"test-{uuid.uuid4().hex}"
     first, second = (new_run(tmp_path / name, topic=topic) for name in ("one", "two"))
-    made = new_topic(kafka_module.connect_admin(kafka_module.Cluster(kafka)), topic, 1)
-    with Log(kafka_module.Cluster(kafka), made, first.marks(made.id)) as log:
+    made = new_topic(kafka_module.connect_admin(kafka_module.KafkaConnection(kafka)), topic, 1)
+    with Log(kafka_module.KafkaConnection(kafka), made, first.marks(made.id)) as log:
         log.claim(empty=True)
     with pytest.raises(TopicError, match="holds another run's data"):
         produce(second, kafka)
     refused = pytest.raises(TopicError, match="holds another run's data")
-    with Log(kafka_module.Cluster(kafka), made, second.marks(made.id)) as log, refused:
+    with Log(kafka_module.KafkaConnection(kafka), made, second.marks(made.id)) as log, refused:
         log.claim(empty=True)
     produce(first, kafka)
     collect(first, kafka)
@@ -393,7 +401,7 @@ def test_a_topic_that_the_run_did_not_make_is_not_its_own(
     """Where Kafka refuses to make the topic, or somebody else was faster, `--fresh` is not to delete the one that is
     there then."""
     topic = f"test.{uuid.uuid4().hex}"
-    new_topic(kafka_module.connect_admin(kafka_module.Cluster(kafka)), topic, 1)
+    new_topic(kafka_module.connect_admin(kafka_module.KafkaConnection(kafka)), topic, 1)
     refused = new_run(tmp_path / "refused", topic=topic.replace(".", "_"))  # Kafka takes that for the same name
     with pytest.raises(TopicError, match="can't be made"):
         produce(refused, kafka)
@@ -420,13 +428,13 @@ def test_a_count_that_was_cut_short_is_not_taken_for_the_number_of_rows(kafka: s
     """Asked to stop while it counts the source, the producer counts anew next time, and thirds are exact."""
     run = new_run(tmp_path)
     stage = Stage(run, "producer")
-    original = stage.count
+    original = stage.report
 
-    def count(**counters: object) -> None:
-        original(**counters)
+    def report(progress: StageProgress) -> None:
+        original(progress)
         stage.stop.set()
 
-    stage.count = count  # type: ignore[method-assign]  # Ctrl-C, at a moment that can be named
+    stage.report = report  # type: ignore[method-assign]  # Ctrl-C, at a moment that can be named
     run_producer(stage, kafka)
     source = run.catalog.source()
     assert source
@@ -442,7 +450,7 @@ def test_a_topic_made_anew_is_refused(kafka: str, tmp_path: Path) -> None:
     produce(run, kafka)
     source = run.catalog.source()
     assert source
-    admin = kafka_module.connect_admin(kafka_module.Cluster(kafka))
+    admin = kafka_module.connect_admin(kafka_module.KafkaConnection(kafka))
     topic = kafka_module.describe_topic(admin, run.pipeline.stream.topic)
     assert topic
     kafka_module.delete_topic(admin, topic)
@@ -501,7 +509,7 @@ def test_another_source_is_refused(kafka: str, tmp_path: Path) -> None:
 def test_a_bootstrap_server_that_does_not_answer() -> None:
     """No Kafka at the given address is found in time, with a way out, and is the user's input."""
     with pytest.raises(BootstrapError, match=r"no Kafka answers at 127\.0\.0\.1:1 ") as caught:
-        kafka_module.connect_admin(kafka_module.Cluster("127.0.0.1:1"), seconds=2)
+        kafka_module.connect_admin(kafka_module.KafkaConnection("127.0.0.1:1"), seconds=2)
     assert "--bootstrap-servers" in caught.value.hint
     assert kafka_module.ANSWER_SECONDS <= 12
 
@@ -509,7 +517,6 @@ def test_a_bootstrap_server_that_does_not_answer() -> None:
 def test_sealed_needs_no_more_than_a_row_group(tmp_path: Path) -> None:
     """What a draft holds in memory is bounded, and its bytes don't depend on how the rows came in."""
     from tidemill.collector.batch_file import ROW_GROUP, Draft
-    from tidemill.kafka.codec import arrow_schema
 
     run = new_run(tmp_path)
     schema = pa.schema([("x", pa.int64())])

@@ -28,11 +28,11 @@ from tidemill.collector import kafka_reader
 from tidemill.collector.collector import run_collector
 from tidemill.errors import KafkaAway, LogLost, TidemillError, TopicError
 from tidemill.kafka import client as kafka_module
-from tidemill.kafka.client import MOST_BYTES, Cluster, Topic
+from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic
 from tidemill.kafka.embedded.broker import EmbeddedBroker
 from tidemill.pipeline import load
 from tidemill.producer import log as stream_log
-from tidemill.producer.log import committed
+from tidemill.producer.log_reader import committed
 from tidemill.producer.producer import run_producer
 from tidemill.run.failpoints import VARIABLE
 from tidemill.run.files import sha256
@@ -162,7 +162,7 @@ def poisons() -> list[Poison]:
 
 def write(kafka: str, topic: str, messages: list[Poison]) -> None:
     """As another program would, which knows nothing of Tidemill's partitions."""
-    producer = Producer(Cluster(kafka).settings(message_max_bytes=MOST_BYTES, sticky_partitioning_linger_ms=0))
+    producer = Producer(KafkaConnection(kafka).settings(message_max_bytes=MOST_BYTES, sticky_partitioning_linger_ms=0))
     for one in messages:
         producer.produce(topic, value=one.value, headers=one.headers, on_delivery=one.sent)
         producer.flush(10)
@@ -209,7 +209,7 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
 def test_a_claim_that_is_none(kafka: str, tmp_path: Path, value: bytes | None) -> None:
     """A topic whose first message has a claim's header with something else in it is another writer's: refused."""
     run = new_run(tmp_path)
-    new_topic(kafka_module.connect_admin(Cluster(kafka)), run.pipeline.stream.topic, 1)
+    new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic, 1)
     write(kafka, run.pipeline.stream.topic, [Poison(None, "", **{CLAIM: value})])
     with pytest.raises(TopicError, match="holds another run's data"):
         run_producer(Stage(run, "producer"), kafka)
@@ -232,7 +232,7 @@ def test_a_topic_that_is_deleted_at_work(kafka: str, tmp_path: Path, made_anew: 
     """Producer and collector both end in time and say so. Nothing goes into a topic made anew under its name, however
     much of it looks like the old one, and nothing is sealed from it: Kafka's clients would go on there unasked."""
     run = new_run(tmp_path, "stream.rate=1000", "batches={rows=400}")
-    admin = kafka_module.connect_admin(Cluster(kafka))
+    admin = kafka_module.connect_admin(KafkaConnection(kafka))
     with at_work(run, kafka) as both:
         wait_for(lambda: len(run.catalog.batches()) >= 1, "a batch")
         topic = topic_of(run, admin)
@@ -260,7 +260,7 @@ def test_a_topic_that_is_deleted_at_work(kafka: str, tmp_path: Path, made_anew: 
 
 
 def write_all(kafka: str, topic: str, values: list[bytes]) -> None:
-    producer = Producer(Cluster(kafka).settings())
+    producer = Producer(KafkaConnection(kafka).settings())
     for value in values:
         producer.produce(topic, value=value)
     assert producer.flush(20) == 0
@@ -268,7 +268,7 @@ def write_all(kafka: str, topic: str, values: list[bytes]) -> None:
 
 def readable(kafka: str, topic: Topic) -> int:
     """How many messages of a topic were committed."""
-    return sum(1 for _ in committed(Cluster(kafka), topic, dict.fromkeys(range(topic.partitions), 0)))
+    return sum(1 for _ in committed(KafkaConnection(kafka), topic, dict.fromkeys(range(topic.partitions), 0)))
 
 
 # --- a Kafka that is away when it is asked for the topic --------------------------------------------------------------
@@ -346,7 +346,7 @@ def test_rows_wait_for_a_kafka_that_is_away(
 
 def expire(run: Run, kafka: str, before: int) -> None:
     """Remove what stands before that offset, as retention does."""
-    admin = kafka_module.connect_admin(Cluster(kafka))
+    admin = kafka_module.connect_admin(KafkaConnection(kafka))
     place = TopicPartition(run.pipeline.stream.topic, 0, before)
     admin.delete_records([place])[TopicPartition(place.topic, 0)].result(10)
 

@@ -19,12 +19,12 @@ from tests.support import DATA
 from tests.support.reading import written
 from tidemill.cli.main import app
 from tidemill.errors import CatalogError, PipelineInvalid, SourceError
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Loaded, load
+from tidemill.pipeline import Loaded, arrow_schema, load
 from tidemill.producer.producer import run_producer
-from tidemill.run.catalog import FILE_NAME, SideTable
+from tidemill.run.catalog import FILE_NAME, SideTableRecord
 from tidemill.run.files import sha256
-from tidemill.run.folder import Run, existing_run, open_run, side_table
+from tidemill.run.folder import Run, existing_run, open_run
+from tidemill.run.integrity import side_table
 from tidemill.run.stage import Stage
 from tidemill.sources.source import open_tables
 from tidemill.sources.tables import read_tables
@@ -158,7 +158,7 @@ def test_a_file_that_is_not_what_the_catalog_says(tmp_path: Path) -> None:
 def test_a_table_is_recorded_once(tmp_path: Path) -> None:
     """The record of a table is never replaced."""
     run = open_run(load("movie-ratings"), tmp_path)
-    table = SideTable("movies", "tables/movies.parquet", 1, 0, "ab" * 32, "print")
+    table = SideTableRecord("movies", "tables/movies.parquet", 1, 0, "ab" * 32, "print")
     run.catalog.save_side_table(table)
     with pytest.raises(CatalogError, match="recorded already"):
         run.catalog.save_side_table(table)

@@ -22,12 +22,13 @@ from tests.support.kept_run import OPTIONS, answers, copy_of, expected, versions
 from tidemill.collector.collector import run_collector
 from tidemill.errors import RunBusy
 from tidemill.kafka import client as kafka_module
-from tidemill.kafka.client import Cluster
+from tidemill.kafka.client import KafkaConnection
 from tidemill.pipeline import load
 from tidemill.producer.producer import messages, run_producer
 from tidemill.run.catalog import FILE_NAME, SCHEMA_VERSION, Catalog, recorded_version
 from tidemill.run.failpoints import VARIABLE
-from tidemill.run.folder import check_batch, existing_run, open_run
+from tidemill.run.folder import existing_run, open_run
+from tidemill.run.integrity import check_batch
 from tidemill.run.locks import locked
 from tidemill.run.stage import Stage
 from tidemill.sources.source import open_source
@@ -124,7 +125,7 @@ def test_an_unfinished_run_of_schema_2_is_finished(kafka: str, tmp_path: Path) -
     folder, name = copy_of(2, tmp_path / "run"), f"schema-2-{uuid.uuid4().hex}"
     with closing(sqlite3.connect(folder / FILE_NAME)) as catalog:
         before = catalog.execute("SELECT batch, cut, rows, sha256 FROM batches ORDER BY batch").fetchall()
-    topic = new_topic(kafka_module.connect_admin(Cluster(kafka)), name, 1)
+    topic = new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), name, 1)
     run_id = unfinished(folder, name, topic.id)
     loaded = load("smart-home", [*ROWS, f"stream.topic={name}", "stream.pause=0"])
     chunks = [chunk.rows for chunk in open_source(loaded.pipeline, loaded.folder).chunks()]

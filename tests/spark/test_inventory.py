@@ -22,15 +22,16 @@ from tests.support.training_run import quiet_stage, seal_all, table_of
 from tidemill.collector.collector import recover
 from tidemill.errors import CatalogError
 from tidemill.pipeline import Loaded, load
-from tidemill.run.catalog import FILE_NAME, Catalog, Decision, Recorded, Span, TrainedModel
+from tidemill.run.catalog import FILE_NAME, Catalog, Decision, RecordedFiles, Span, TrainedModel
 from tidemill.run.files import sha256, temporary
-from tidemill.run.folder import Run, existing_run, for_removal, open_run
+from tidemill.run.folder import Run, existing_run, open_run
+from tidemill.run.folder_checks import for_removal
 from tidemill.run.inventory import Inventory, judge, take_inventory
 from tidemill.training.trainer import Trainer
 
 # --- judging --------------------------------------------------------------------------------------------------------
 
-KNOWN = Recorded(
+KNOWN = RecordedFiles(
     {1: "batches/batch-00001.parquet", 2: "batches/batch-00002.parquet"}, 3, frozenset({1}), frozenset({2})
 )
 THERE = frozenset({"batches/batch-00001.parquet", "batches/batch-00002.parquet", "generations/00001"})
@@ -136,7 +137,7 @@ def test_stages_at_work_are_no_disagreement(tmp_path: Path) -> None:
 def test_a_run_with_many_batches_is_judged_at_once() -> None:
     """10,000 batches and generations are judged in less than the 0.3 s in which a trainer is to have taken them up."""
     numbers = range(1, 10_001)
-    known = Recorded({n: f"batches/batch-{n:05}.parquet" for n in numbers}, None, frozenset(numbers), frozenset())
+    known = RecordedFiles({n: f"batches/batch-{n:05}.parquet" for n in numbers}, None, frozenset(numbers), frozenset())
     names = frozenset({*known.sealed.values(), *(f"generations/{n:05}" for n in numbers)})
     times = []
     for _ in range(3):
@@ -152,7 +153,7 @@ class BusyCatalog(Catalog):
     worked_on: Run
     number = 0
 
-    def recorded(self) -> Recorded:
+    def recorded(self) -> RecordedFiles:
         self._work()
         found = super().recorded()
         self._work()

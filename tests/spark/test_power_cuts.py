@@ -22,7 +22,8 @@ from tidemill.pipeline import Raw, load, parse
 from tidemill.run import files
 from tidemill.run.catalog import Batch
 from tidemill.run.failpoints import FAILPOINTS
-from tidemill.run.folder import Run, check_batch, join_run, open_run, side_table
+from tidemill.run.folder import Run, join_run, open_run
+from tidemill.run.integrity import check_batch, side_table
 from tidemill.run.stage import Stage
 from tidemill.sources.source import open_tables
 from tidemill.sources.tables import read_tables

@@ -12,8 +12,7 @@ from pyspark.sql import SparkSession
 
 from tests.support.fitting import fit_one, frame
 from tidemill.errors import TrainingFailed
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Model, Source
+from tidemill.pipeline import Model, Source, arrow_schema
 from tidemill.training.preflight import Extent, Verdict, foresee
 
 FEATURES = ["x", "z"]

@@ -15,7 +15,8 @@ from tests.support.serving_run import seal as seal_rows
 from tests.support.training_run import quiet_stage, run_of, seal, table_of
 from tidemill.errors import CatalogError
 from tidemill.run.files import sha256
-from tidemill.run.folder import Run, check_batch
+from tidemill.run.folder import Run
+from tidemill.run.integrity import check_batch
 from tidemill.training.trainer import work
 
 

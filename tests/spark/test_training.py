@@ -438,7 +438,7 @@ def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: su
     printed = (run.folder.parent / "printed").read_text()
     assert [line for line in printed.splitlines() if "[info" not in line] == []
     assert [state for _, state in states(run)] == ["published"] * 3
-    assert run.catalog.stages()["trainer"].counters == {
+    assert run.catalog.stages()["trainer"].progress.document() == {
         "generation": 3,
         "training": None,
         "training_rows": None,

@@ -13,7 +13,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from tests.support.serving_run import DOCUMENT, TEXT, new_run, scorer_of, scorer_path, seal, trained
-from tidemill.run.catalog import metadata
+from tidemill.run.catalog.schema import metadata
 from tidemill.run.folder import Run
 from tidemill.scoring.storage import write
 

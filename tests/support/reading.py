@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from tidemill.errors import SourceError
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Pipeline
+from tidemill.pipeline import Pipeline, arrow_schema
 from tidemill.sources.source import Reject, SourceReader, open_source
 
 SMART_HOME_COLUMNS = {

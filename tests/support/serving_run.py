@@ -24,8 +24,7 @@ import pyarrow as pa
 from tests.support import wait_for
 from tidemill.api.server import run_server
 from tidemill.collector.batch_file import Draft
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Raw, override, parse
+from tidemill.pipeline import Raw, arrow_schema, override, parse
 from tidemill.run.catalog import Decision, Span, TrainedModel
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
@@ -173,7 +172,7 @@ def chance_of_good(generation: int, row: dict[str, Any]) -> float:
 def new_run(folder: Path, *assignments: str, document: dict[str, Any] = DOCUMENT) -> Run:
     """A run of the test pipeline, or of ``document``, with changes as on the command line."""
     raw = deepcopy(document)
-    override(raw, assignments)
+    assert override(raw, assignments) == []
     return open_run(parse(Raw("devices.toml", folder, raw)), folder / "run")
 
 

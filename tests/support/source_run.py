@@ -6,15 +6,15 @@ import csv
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from tidemill.collector.collector import run_collector
 from tidemill.kafka import client as kafka_module
-from tidemill.kafka.client import Cluster, Topic
+from tidemill.kafka.client import KafkaConnection, Topic
 from tidemill.pipeline import load
 from tidemill.producer.producer import run_producer
+from tidemill.run.catalog import ProducerProgress, StageProgress
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
 
@@ -51,14 +51,14 @@ def new_run(folder: Path, data: Path | str, *assignments: str) -> Run:
 def produce(run: Run, kafka: str, after: int = 0, then: Callable[[Stage], object] | None = None) -> None:
     """Produce to the end; ``then`` happens, once, as soon as so many rows were sent."""
     stage = Stage(run, "producer")
-    original, left = stage.count, [then] if then else []
+    original, left = stage.report, [then] if then else []
 
-    def count(**counters: Any) -> None:
-        original(**counters)
-        if left and counters.get("produced", -1) >= after:
+    def report(progress: StageProgress) -> None:
+        original(progress)
+        if left and isinstance(progress, ProducerProgress) and progress.produced >= after:
             left.pop()(stage)
 
-    stage.count = count  # type: ignore[method-assign]  # what happens outside, at a moment that can be named
+    stage.report = report  # type: ignore[method-assign]  # what happens outside, at a moment that can be named
     run_producer(stage, kafka)
 
 
@@ -83,13 +83,13 @@ def ids_of(path: Path) -> list[int]:
 
 
 def topic_of(run: Run, kafka: str) -> Topic:
-    topic = kafka_module.describe_topic(kafka_module.connect_admin(Cluster(kafka)), run.pipeline.stream.topic)
+    topic = kafka_module.describe_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic)
     assert topic
     return topic
 
 
 def state_of(run: Run, kafka: str) -> tuple[object, ...]:
     """All that a producer leaves behind: its record, the log's ends, the rejects."""
-    ends = kafka_module.end_offsets(kafka_module.connect_admin(Cluster(kafka)), topic_of(run, kafka))
+    ends = kafka_module.end_offsets(kafka_module.connect_admin(KafkaConnection(kafka)), topic_of(run, kafka))
     files = {path.name: path.read_bytes() for path in run.rejects.iterdir()}
     return run.catalog.source(), ends, files

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from tests.support import wait_for
 from tidemill.java import Java, environment, find_java
 from tidemill.kafka.embedded.broker import HOST, JVM, LOGGING, free_port, random_id
-from tidemill.kafka.embedded.child import Child
+from tidemill.kafka.embedded.guarded_process import GuardedProcess
 
 NODES = (1, 2, 3)
 SMALL = tuple(option if not option.startswith("-Xmx") else "-Xmx256m" for option in JVM)
@@ -62,14 +62,14 @@ class Node:
         self.controller = free_port(but=self.client)
         self._jars = jars
         self._java = java
-        self._child: Child | None = None
+        self._child: GuardedProcess | None = None
 
     @property
     def process(self) -> psutil.Process:
         assert self._child
         return psutil.Process(self._child.pid)
 
-    def format(self, voters: str, cluster: str) -> Child:
+    def format(self, voters: str, cluster: str) -> GuardedProcess:
         """Begin to make the data folder."""
         self.folder.mkdir(parents=True)
         text = CONFIGURATION.format(
@@ -97,10 +97,10 @@ class Node:
         if self._child:
             self._child.stop(0.1)
 
-    def _run(self, *arguments: str) -> Child:
+    def _run(self, *arguments: str) -> GuardedProcess:
         logging = (f"-Dlog4j2.configurationFile={LOGGING.as_uri()}", f"-Dtidemill.log={self.folder / 'kafka.log'}")
         command: Sequence[str | Path] = (self._java.executable, *SMALL, *logging, "-cp", f"{self._jars}/*", *arguments)
-        return Child(command, self.folder, environment(self._java), self.folder / "kafka.out")
+        return GuardedProcess(command, self.folder, environment(self._java), self.folder / "kafka.out")
 
 
 class ThreeBrokers:

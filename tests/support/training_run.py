@@ -13,8 +13,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from tests.support import SMART_HOME
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Raw, find, parse, read
+from tidemill.pipeline import Raw, arrow_schema, find, parse, read
 from tidemill.run import files
 from tidemill.run.catalog import Decision, Sealed, Span
 from tidemill.run.folder import Run, open_run

@@ -12,30 +12,9 @@ from pydantic_core import SchemaValidator, ValidationError, core_schema
 from tidemill.errors import MOST_EXAMPLES, BadJson, BodyTooLarge, FeatureError
 from tidemill.pipeline import Column, Pipeline
 from tidemill.scoring import Feature
+from tidemill.types import COLUMN_TYPES
 
 MOST_ROWS = 10_000
-LEAST_INT, MOST_INT = -(2**63), 2**63 - 1
-
-CHECKS: dict[str, core_schema.CoreSchema] = {
-    "int": core_schema.int_schema(strict=True, ge=LEAST_INT, le=MOST_INT),
-    "float": core_schema.float_schema(strict=True, allow_inf_nan=False),
-    "string": core_schema.str_schema(strict=True),
-    "bool": core_schema.bool_schema(strict=True),
-}
-WANTED = {
-    "int": "a whole number of 64 bits",
-    "float": "a finite number",
-    "string": "a string",
-    "bool": "true or false",
-}
-JSON_TYPES: dict[str, dict[str, Any]] = {
-    "int": {"type": "integer", "minimum": LEAST_INT, "maximum": MOST_INT},
-    "float": {"type": "number"},
-    "string": {"type": "string"},
-    "bool": {"type": "boolean"},
-}
-PLAIN_EXAMPLES: dict[str, Any] = {"int": 1, "float": 1.5, "string": "text", "bool": True}
-
 Row = dict[str, Any]
 MARKS = re.compile(r"([\\`*_\[\]<>!|~&])")  # of Markdown and HTML
 
@@ -55,7 +34,8 @@ class Inputs:
         self.kinds = dict(kinds)
         self.titles = dict(titles or {})
         row = core_schema.typed_dict_schema(
-            {name: core_schema.typed_dict_field(CHECKS[kind]) for name, kind in kinds.items()}, extra_behavior="ignore"
+            {name: core_schema.typed_dict_field(strict_schema(kind)) for name, kind in kinds.items()},
+            extra_behavior="ignore",
         )
         self._row = SchemaValidator(row)
         self._rows = SchemaValidator(core_schema.list_schema(row))
@@ -123,7 +103,7 @@ class Inputs:
         path = f"{place}.{name}" if place else name
         if error["type"] == "missing":
             return f"{path} is missing"
-        return f"{path} is {shown(error['input'])}, not {WANTED[self.kinds[name]]}"
+        return f"{path} is {shown(error['input'])}, not {COLUMN_TYPES[self.kinds[name]].description}"
 
     def _hint(self) -> str:
         described = ", ".join(f"{name} ({kind})" for name, kind in list(self.kinds.items())[:12])
@@ -152,6 +132,13 @@ def inputs_of(pipeline: Pipeline, model: str) -> Inputs:
     return Inputs({column.name: column.kind for column in features}, titles)
 
 
+def strict_schema(kind: str) -> core_schema.CoreSchema:
+    """Pydantic's check of a feature of this type."""
+    schema = COLUMN_TYPES[kind].strict
+    assert schema is not None, "the pipeline's checks allow no other feature"
+    return schema
+
+
 def titled(column: Column) -> str:
     """What people call a column, with its unit; nothing where the pipeline does not say."""
     unit = column.unit and f"in {column.unit}"
@@ -169,7 +156,7 @@ def shown(value: Any) -> str:
 
 def example_of(kind: str, feature: Feature | None) -> Any:
     example = feature.example if feature else None
-    return PLAIN_EXAMPLES[kind] if example is None else example
+    return COLUMN_TYPES[kind].example if example is None else example
 
 
 def in_markdown(category: str) -> str:
@@ -179,7 +166,7 @@ def in_markdown(category: str) -> str:
 
 def property_of(kind: str, feature: Feature | None, title: str | None = None) -> dict[str, Any]:
     """One feature as JSON Schema. What training saw is told, not enforced: other values are answered too."""
-    described = dict(JSON_TYPES[kind])
+    described = dict(COLUMN_TYPES[kind].json_schema)
     told = [f"{title}."] if title else []
     if feature and feature.categories:
         told.append("In training: " + ", ".join(map(in_markdown, feature.categories[:20])))

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidemill.api.answers import Json
 from tidemill.api.models.registry import Live
 from tidemill.errors import CatalogError, TidemillError, Unauthorized
+from tidemill.run.catalog import CollectorProgress, progress_in
 from tidemill.web.api_key import CHALLENGES, ApiKey
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
@@ -85,8 +86,7 @@ class RunCollector(Collector):
             totals, source = catalog.totals(), catalog.source()
         except CatalogError:
             return rows
-        collector = self._live.now.stages.get("collector")
-        open_rows = collector.counters.get("open_rows", 0) if collector else 0
+        open_rows = progress_in(self._live.now.stages, CollectorProgress).open_rows
         rows.add_metric(["produced"], source.produced if source else 0)
         rows.add_metric(["collected"], totals["rows"] + open_rows)
         rows.add_metric(["sealed"], totals["rows"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from tidemill.api import health
 from tidemill.api.models.registry import Live, Snapshot
-from tidemill.run.catalog import StageStatus
+from tidemill.run.catalog import CollectorProgress, StageStatus
 from tidemill.run.progress.sentences import Facts, run_words, stage_words
 
 RATED = ("produced", "collected", "sealed")
@@ -73,15 +73,15 @@ def endpoint(word: StageStatus | None, facts: Facts) -> str | None:
 
 def open_batch(facts: Facts) -> dict[str, Any] | None:
     """The batch that is being filled; None where the collector is not at work, or has not begun."""
-    counters = facts.counters("collector")
-    if facts.states.get("collector") != "running" or "open_batch" not in counters:
+    progress = facts.progress(CollectorProgress)
+    if facts.states.get("collector") != "running" or progress.open_batch is None:
         return None
     return {
-        "batch": counters["open_batch"],
-        "rows": counters.get("open_rows", 0),
-        "target": counters.get("open_target"),
-        "since": counters.get("open_since"),
-        "until": counters.get("open_until"),
+        "batch": progress.open_batch,
+        "rows": progress.open_rows,
+        "target": progress.open_target,
+        "since": progress.open_since,
+        "until": progress.open_until,
     }
 
 

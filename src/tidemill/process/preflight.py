@@ -9,7 +9,7 @@ from typing import Any
 from tidemill.api.custom.checks import route_faults
 from tidemill.errors import Fault, PipelineInvalid, SourceError
 from tidemill.pipeline import Batches, Data, Generations, Loaded, Model, Raw, SideTable, Source, parse, prepare, table
-from tidemill.sources.preview import Tried, nothing_fits, try_rows
+from tidemill.sources.preview import Preview, nothing_fits, read_preview
 from tidemill.sources.source import open_any
 from tidemill.training.estimators.checks import model_faults
 from tidemill.training.preflight import Extent, Verdict, foresee
@@ -27,7 +27,7 @@ class Report:
     loaded: Loaded | None
     faults: tuple[Fault, ...]
     notes: tuple[Fault, ...]
-    tried: Mapping[str, Tried]
+    tried: Mapping[str, Preview]
     unreadable: tuple[SourceError, ...]
 
     def faultless(self) -> Loaded:
@@ -44,7 +44,7 @@ class Report:
         return self.loaded
 
     @property
-    def tables(self) -> dict[str, Tried]:
+    def tables(self) -> dict[str, Preview]:
         """The side tables that could be read, by name."""
         return {key.removeprefix("tables."): one for key, one in self.tried.items() if key != "source"}
 
@@ -71,7 +71,7 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
     rows. What a fault hides is left out: the rest is found all the same.
 
     Raises:
-        InputError: there is no such pipeline, or a change can't be made.
+        InputError: there is no such pipeline, or its file is no TOML.
     """
     raw = prepare(name, assignments, data, rows)
     loaded: Loaded | None = None
@@ -81,12 +81,12 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
     except PipelineInvalid as error:
         faults += error.faults
     notes: list[Fault] = []
-    tried: dict[str, Tried] = {}
+    tried: dict[str, Preview] = {}
     unreadable: list[SourceError] = []
     for key, one in data_sets(raw.values, faults):
         try:
             reader = open_any(key, one, raw.folder)
-            tried[key] = try_rows(reader)
+            tried[key] = read_preview(reader)
             if not len(tried[key].rows):
                 raise nothing_fits(reader, tried[key])
         except SourceError as error:
@@ -118,7 +118,7 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
             yield key, kind.model_validate(values)
 
 
-def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Tried]) -> Verdict:
+def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Preview]) -> Verdict:
     """What training would refuse of the models that are declared without a fault."""
     if "source" not in tried or not len(tried["source"].rows):
         return Verdict([], [])
@@ -131,7 +131,7 @@ def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str
     return foresee(models, Source.model_validate(raw["source"]).schema_, one.rows, extent)
 
 
-def are_together(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Tried) -> bool:
+def are_together(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Preview) -> bool:
     """Whether all rows are sure to be in one batch, with none held out."""
     if has_fault("batches", faults) or has_fault("generations", faults):
         return False

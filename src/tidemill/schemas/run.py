@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tidemill.schemas.models import Problem, Shape
 from tidemill.scoring import Kind
+from tidemill.types import ColumnKind
 
 
 class HomeModel(Shape):
@@ -31,7 +32,7 @@ class ColumnBody(Shape):
     """A declared column; ``optional``: it may be missing."""
 
     name: str
-    kind: Literal["int", "float", "string", "bool", "timestamp"]
+    kind: ColumnKind
     optional: bool
     unit: str | None
     title: str | None

@@ -21,7 +21,6 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 
 from tidemill import scoring
 from tidemill.errors import ParityFailed, TrainingFailed
-from tidemill.kafka.codec import ARROW
 from tidemill.scoring import storage
 from tidemill.scoring.als import ITEM, AlsScorer, Factors, Places, als_scorer, packed
 from tidemill.scoring.parity import REPORT_IT, counted
@@ -32,6 +31,7 @@ from tidemill.training.probes import UNSEEN, Probes, spread
 from tidemill.training.sampling import PROBE, sample, with_probes
 from tidemill.training.session import local
 from tidemill.training.survey import Found
+from tidemill.types import COLUMN_TYPES
 
 RATING = "__rating"  # 1 in every row, for a model without ratings
 INDEX = {"user": "__user", "item": "__item"}
@@ -163,7 +163,7 @@ def trained(inputs: Inputs, fitted: PipelineModel, role: str) -> Trained:
     if inputs.kinds[str(name)] == "int":
         own = [int(one) for one in own]
     order = sorted(range(len(own)), key=own.__getitem__)
-    ids = pa.array([own[place] for place in order], ARROW[inputs.kinds[str(name)]])
+    ids = pa.array([own[place] for place in order], COLUMN_TYPES[inputs.kinds[str(name)]].arrow)
     return Trained(ids, numbers[order], np.ascontiguousarray(factors[order], dtype=np.float32))
 
 

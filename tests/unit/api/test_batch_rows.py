@@ -19,8 +19,8 @@ from tidemill.api.app import MOST_READING
 from tidemill.api.rows.reject_lines import APART, MOST_COUNTED, RejectLines, counted, marks, parsed
 from tidemill.api.rows.rejected import Place, some
 from tidemill.collector.batch_file import Draft
-from tidemill.kafka.codec import arrow_schema
-from tidemill.run.catalog import Decision, SideTable, SourceState, Span
+from tidemill.pipeline import arrow_schema
+from tidemill.run.catalog import Decision, SideTableRecord, SourceState, Span
 from tidemill.run.folder import Run
 from tidemill.run.rejects import Rejects
 
@@ -81,7 +81,7 @@ def rejecting_run(folder: Path) -> Run:
         kept.extend(lines)
         kept.publish()
     run.catalog.save_source(SourceState("print", rows=9, rejected=8, produced=9, complete=True))
-    run.catalog.save_side_table(SideTable("names", "tables/names.parquet", 1, 1, "0" * 64, "print"))
+    run.catalog.save_side_table(SideTableRecord("names", "tables/names.parquet", 1, 1, "0" * 64, "print"))
     draft = Draft(run, 2, arrow_schema(run.pipeline.source.schema_))
     draft.rejects.add(partition=0, offset=6, reason="not JSON", text="{")
     draft.close()

@@ -15,6 +15,7 @@ from tests.support.serving_run import api_of, new_run, publish, seal
 from tidemill.api import run_status
 from tidemill.api.models.registry import Live
 from tidemill.run.catalog import SourceState, StageStatus
+from tidemill.run.catalog.stages import progress_of
 from tidemill.run.folder import Run
 from tidemill.run.locks import locked
 
@@ -32,7 +33,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 
 def say(run: Run, name: str, state: str, **counters: object) -> None:
-    run.catalog.save_stage(StageStatus(name, state, os.getpid(), counters=counters))  # type: ignore[arg-type]  # one of them
+    run.catalog.save_stage(StageStatus(name, state, os.getpid(), progress=progress_of(name, counters)))  # type: ignore[arg-type]  # one of them
 
 
 def status(client: httpx.Client) -> dict[str, object]:

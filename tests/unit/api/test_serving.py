@@ -24,7 +24,7 @@ from tests.support.serving_run import (
 )
 from tidemill.api.models import registry as live_module
 from tidemill.errors import PipelineInvalid
-from tidemill.run.catalog import StageStatus
+from tidemill.run.catalog import CollectorProgress, StageStatus
 from tidemill.run.folder import Run
 from tidemill.run.locks import locked
 
@@ -58,10 +58,10 @@ def message(answer: httpx.Response) -> str:
 
 def test_while_nothing_is_published_health_and_predictions_say_what_is_awaited(run: Run) -> None:
     """Before the first generation every route that needs one answers 503 with the rows of the open batch."""
-    counters = {"open_batch": 1, "open_rows": 812, "open_target": 1801}
+    progress = CollectorProgress(open_batch=1, open_rows=812, open_target=1801)
     with locked(run.stage_lock("collector")), api_of(run) as client:
         assert message(client.get("/health")) == "no generation yet; the stream has not begun"
-        run.catalog.save_stage(StageStatus("collector", "running", os.getpid(), counters=counters))
+        run.catalog.save_stage(StageStatus("collector", "running", os.getpid(), progress=progress))
         awaited = "no generation yet; batch 1 has 812 of 1801 rows"
         wait_for(lambda: message(client.get("/health")) == awaited, awaited)
         health = client.get("/health")
@@ -80,9 +80,9 @@ def test_while_nothing_is_published_health_and_predictions_say_what_is_awaited(r
 )
 def test_a_batch_without_a_set_size_is_awaited(run: Run, batch: int, awaited: str) -> None:
     """Where nothing says how many rows a batch will have, health tells how many it has, or that it is sealed."""
-    counters = {"open_batch": batch, "open_rows": 5, "open_target": None}
+    progress = CollectorProgress(open_batch=batch, open_rows=5, open_target=None)
     with locked(run.stage_lock("collector")), api_of(run) as client:
-        run.catalog.save_stage(StageStatus("collector", "running", os.getpid(), counters=counters))
+        run.catalog.save_stage(StageStatus("collector", "running", os.getpid(), progress=progress))
         wait_for(lambda: message(client.get("/health")) == f"no generation yet; {awaited}", awaited)
 
 

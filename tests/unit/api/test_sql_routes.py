@@ -28,7 +28,7 @@ from tidemill.api.custom.sql_routes import MOST_QUERIES, NAME, SqlRoute
 from tidemill.api.models.registry import Live, Served
 from tidemill.errors import Busy, PipelineInvalid, QueryError, TimeLimit
 from tidemill.pipeline import Route
-from tidemill.run.catalog import SideTable
+from tidemill.run.catalog import SideTableRecord
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run
 
@@ -98,7 +98,7 @@ def sql_run(folder: Path, *assignments: str, routes: list[dict[str, Any]] = ROUT
     run = new_run(folder, "serve.row_limit=100", *assignments, document=sql_document(*routes))
     path = run.folder / "tables" / "kinds.parquet"
     pq.write_table(pa.table({"name": ["lamp", "fan"], "watts_of": pa.array([40, 60], pa.int64())}), path)
-    run.catalog.save_side_table(SideTable("kinds", run.relative(path), 2, 0, sha256(path), "made here"))
+    run.catalog.save_side_table(SideTableRecord("kinds", run.relative(path), 2, 0, sha256(path), "made here"))
     for number, rows in enumerate(BATCHES, start=1):
         seal(run, number, rows)
         publish(run, number, list(range(1, number + 1)))

@@ -107,8 +107,8 @@ def test_a_short_source_is_tried_whole(tmp_path: Path) -> None:
 
 def test_long_records_are_not_all_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trying ends after so many bytes, and then not all rows were tried."""
-    monkeypatch.setattr(preview, "MOST_TRIED", 5)
-    monkeypatch.setattr(preview, "MOST_BYTES", 10)
+    monkeypatch.setattr(preview, "PREVIEW_ROWS", 5)
+    monkeypatch.setattr(preview, "PREVIEW_BYTES", 10)
     for part in (1, 2):
         written(tmp_path, rows(3), f"data-{part}.csv")
     tried = look(pipeline(tmp_path, rows(3)), "source.path=data-*.csv").tried["source"]

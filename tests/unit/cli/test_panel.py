@@ -14,11 +14,11 @@ from tests.unit.cli.test_lines import publish, trained_run
 from tidemill.cli.panel import Panel, rate_text, rows_table
 from tidemill.pipeline import load
 from tidemill.process.supervisor import Supervisor
-from tidemill.run.catalog import Decision, Sealed, SourceState, Span, StageStatus
+from tidemill.run.catalog import Decision, Sealed, SourceState, Span, StageStatus, TrainerProgress
 from tidemill.run.folder import Run, open_run
 from tidemill.run.locks import locked
 from tidemill.run.progress.status import Counts
-from tidemill.run.stopping import Stop
+from tidemill.run.stage import Stop
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\]8;[^\x1b]*\x1b\\")
 
@@ -65,7 +65,7 @@ def test_the_generation_in_training_is_named(tmp_path: Path) -> None:
     run = trained_run(tmp_path / "run")
     with locked(run.stage_lock("trainer")):
         run.catalog.save_stage(
-            StageStatus("trainer", "running", os.getpid(), counters={"training": 1, "training_rows": 10})
+            StageStatus("trainer", "running", os.getpid(), progress=TrainerProgress(training=1, training_rows=10))
         )
         lines = shown(run, terminal())
     assert "Training generation 1 on 10 rows." in lines

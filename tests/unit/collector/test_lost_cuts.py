@@ -15,8 +15,8 @@ from tests.support.memory_log import HandClock, MemoryLog, MemoryReader
 from tests.unit.collector.test_collector_model import LOADED, arm
 from tidemill.collector.collector import recover, take_up
 from tidemill.collector.cutter import Rules
-from tidemill.run.catalog import save_accounts
 from tidemill.run.catalog.account import Account
+from tidemill.run.catalog.batches import save_accounts
 from tidemill.run.failpoints import Crash
 from tidemill.run.folder import Run, open_run
 from tidemill.run.inventory import take_inventory

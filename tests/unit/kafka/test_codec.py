@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.kafka.codec import arrow_schema, decode, encode
-from tidemill.pipeline import Column
+from tidemill.kafka.codec import decode, encode
+from tidemill.pipeline import Column, arrow_schema
 
 COLUMNS = (
     Column("id", "int", False),
@@ -88,7 +88,7 @@ GOOD = b'{"id":1,"name":"a"}'
 def test_what_is_no_row_is_told_apart(value: bytes | None, reason: str) -> None:
     """One bad message among good ones is rejected with its reason; the good ones are kept, in order."""
     table, bad = decode([GOOD, value, b'{"id":2,"name":"b","more":[1]}'], COLUMNS)
-    assert [one.place for one in bad] == [1]
+    assert [one.position for one in bad] == [1]
     assert bad[0].reason.startswith(reason)
     assert table["id"].to_pylist() == [1, 2]
 
@@ -96,7 +96,7 @@ def test_what_is_no_row_is_told_apart(value: bytes | None, reason: str) -> None:
 def test_two_bad_messages_that_make_up_for_each_other_are_both_found() -> None:
     """Two objects in one message and none in the next are two rejects, though their number would fit."""
     table, bad = decode([b'{"id":1,"name":"a"}{"id":2,"name":"b"}', b" ", GOOD], COLUMNS)
-    assert [one.place for one in bad] == [0, 1]
+    assert [one.position for one in bad] == [0, 1]
     assert table["id"].to_pylist() == [1]
 
 
@@ -123,6 +123,6 @@ def test_a_value_means_the_same_whatever_stands_beside_it(values: list[bytes]) -
     """Whether a value is a row, and which, does not depend on its neighbours."""
     table, bad = decode(values, COLUMNS)
     alone = [decode([value], COLUMNS) for value in values]
-    assert [one.place for one in bad] == [place for place, (_, faults) in enumerate(alone) if faults]
+    assert [one.position for one in bad] == [place for place, (_, faults) in enumerate(alone) if faults]
     assert [one.reason for one in bad] == [fault.reason for _, faults in alone for fault in faults]
     assert table.to_pylist() == [row for one, _ in alone for row in one.to_pylist()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def with_changes(*assignments: str) -> dict[str, Any]:
     import copy
 
     raw = copy.deepcopy(BASE)
-    override(raw, assignments)
+    assert override(raw, assignments) == []
     return raw
 
 
@@ -218,8 +219,25 @@ def test_a_long_value_is_cut() -> None:
 def test_set_wants_an_assignment() -> None:
     """--set without a value, or through a plain value, is the user's fault and says so."""
     for wrong in ("stream.topic", "=3", "stream..x=1", "name.first=1"):
-        with pytest.raises(InputError, match="--set"):
-            with_changes(wrong)
+        with pytest.raises(InputError, match=re.escape(f"--set {wrong!r}: found ")):
+            load("smart-home", [wrong])
+
+
+def test_a_malformed_set_hides_no_other_fault(tmp_path: Path) -> None:
+    """All faults are told at once: of each --set that is malformed, of those that are not, and of the file."""
+    with pytest.raises(PipelineInvalid) as caught:
+        load("smart-home", ["stream.topic", "name.first=1", "batches.parts=0", "stream.topc=x"])
+    assert [(fault.path, fault.found) for fault in caught.value.faults] == [
+        ("stream.topc", "an unknown key"),
+        ("batches.parts", "0"),
+        ("--set 'stream.topic'", "no assignment"),
+        ("--set 'name.first=1'", "name, which is no table"),
+    ]
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = ", encoding="utf-8")
+    with pytest.raises(PipelineInvalid) as caught:
+        load(str(broken), ["stream.topic"])
+    assert [fault.path for fault in caught.value.faults] == ["broken.toml", "--set 'stream.topic'"]
 
 
 def test_a_bare_word_is_a_string() -> None:

@@ -13,7 +13,8 @@ from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError
 from tidemill.pipeline import load
 from tidemill.process.start_over import discard
 from tidemill.run.catalog import FILE_NAME, Batch, Catalog, Decision, Sealed, SourceState, Span, TrainedModel
-from tidemill.run.folder import existing_run, for_removal, open_run
+from tidemill.run.folder import existing_run, open_run
+from tidemill.run.folder_checks import for_removal
 from tidemill.run.locks import lock_holder, locked
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tidemill.run.catalog import StageState, StageStatus
+from tidemill.run.catalog.stages import progress_of
 from tidemill.run.progress.sentences import Facts, run_words, stage_words
 from tidemill.run.progress.status import Counts
 
@@ -30,7 +31,10 @@ def facts(
     ended: bool = False,
     **counts: Any,
 ) -> Facts:
-    words = {name: StageStatus(name, state, 1, counters=counters) for name, (state, counters) in stages.items()}
+    words = {
+        name: StageStatus(name, state, 1, progress=progress_of(name, counters))
+        for name, (state, counters) in stages.items()
+    }
     states = {name: state for name, (state, _) in stages.items()}
     return Facts(words, states, Counts(**(SOME | counts), ended=ended), generations or {}, newest)
 

@@ -16,8 +16,7 @@ from tests.support import DATA, SMART_HOME
 from tests.support.reading import open_to_all, without_privileges
 from tidemill.cli.main import check
 from tidemill.errors import DiskError, InputError
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import load, ready_pipelines
+from tidemill.pipeline import arrow_schema, load, ready_pipelines
 from tidemill.samples import SAMPLES, find_sample, write_sample
 
 ROWS = 20_000

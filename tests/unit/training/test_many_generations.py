@@ -14,8 +14,7 @@ from tests.support.many_run import AT, insert
 from tests.support.training_run import quiet_stage, run_of
 from tidemill.errors import TrainingFailed
 from tidemill.process.up import refuse_failed, stages_needed
-from tidemill.run import catalog
-from tidemill.run.catalog import TrainedModel
+from tidemill.run.catalog import TrainedModel, schema
 from tidemill.run.folder import Run
 from tidemill.run.progress.status import status
 from tidemill.training.trainer import Trainer
@@ -49,8 +48,8 @@ def fill(run: Run, failed: set[int]) -> None:
     ]
     insert(run, batches=batches, batch_partitions=spans, generations=generations, models=models)
     with run.catalog.engine.begin() as connection:
-        names = [column.name for column in catalog.models.c]
-        generations_of, models_of = catalog.generations, catalog.models
+        names = [column.name for column in schema.models.c]
+        generations_of, models_of = schema.generations, schema.models
         each = [generations_of.c.generation, *(models_of.c[name] for name in names if name != "generation")]
         pairs = generations_of.join(models_of, generations_of.c.generation < models_of.c.generation)
         others = sa.select(*each).select_from(pairs).where(generations_of.c.state == "published")

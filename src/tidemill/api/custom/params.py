@@ -5,8 +5,6 @@ A value is in the path if the path names it, else in the query of a GET, else in
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,33 +13,35 @@ from urllib.parse import parse_qsl
 import orjson
 from fastapi import Request
 
-from tidemill.api.inputs import JSON_TYPES, LEAST_INT, MOST_INT, PLAIN_EXAMPLES, WANTED, shown
+from tidemill.api.inputs import shown
 from tidemill.api.routers.predict import read_body
 from tidemill.errors import MOST_EXAMPLES, BadForm, BadJson, FeatureError, ParameterError
-from tidemill.pipeline.timestamps import utc_moment
+from tidemill.types import COLUMN_TYPES
 
 Place = Literal["path", "query", "body"]
 Body = Literal["json", "form"]
 
-WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 MOST_FIELDS = 1_000
 FORM_TYPE = "application/x-www-form-urlencoded"
 
-# Beside the columns' kinds: "text", which a number may stand for (a key, an item); "object"; "json", anything at all.
-ALL_WANTED = WANTED | {
-    "timestamp": "a timestamp (ISO 8601)",
+# Beside the columns' types: "text", which a number may stand for (a key, an item); "object"; "json", anything at all.
+ALL_WANTED = {kind: column_type.description for kind, column_type in COLUMN_TYPES.items()} | {
     "text": "a string or a number",
     "object": "a JSON object",
     "json": "a JSON value",
 }
-SCHEMAS: dict[str, dict[str, Any]] = JSON_TYPES | {
-    "timestamp": {"type": "string", "format": "date-time"},
+SCHEMAS: dict[str, Mapping[str, Any]] = {
+    kind: column_type.json_schema for kind, column_type in COLUMN_TYPES.items()
+} | {
     "text": {"type": ["string", "number", "boolean"]},
     "object": {"type": "object"},
     "json": {},
 }
-EXAMPLES: dict[str, Any] = PLAIN_EXAMPLES | {"timestamp": "2026-01-31T12:00:00Z", "text": "1", "object": {}, "json": {}}
+EXAMPLES: dict[str, Any] = {kind: column_type.example for kind, column_type in COLUMN_TYPES.items()} | {
+    "text": "1",
+    "object": {},
+    "json": {},
+}
 
 
 def from_text(kind: str, text: str) -> Any:
@@ -50,16 +50,10 @@ def from_text(kind: str, text: str) -> Any:
     Raises:
         ValueError: it stands for none.
     """
-    if kind in ("string", "text"):
+    if kind in COLUMN_TYPES:
+        return COLUMN_TYPES[kind].from_text(text)
+    if kind == "text":
         return text
-    if kind == "int" and WHOLE_NUMBER.fullmatch(text):
-        return whole(int(text))
-    if kind == "float" and NUMBER.fullmatch(text):
-        return finite(float(text))
-    if kind == "bool" and text in ("true", "false"):
-        return text == "true"
-    if kind == "timestamp":
-        return utc_moment(text)
     raise ValueError(f"no {kind}")
 
 
@@ -69,30 +63,13 @@ def from_json(kind: str, value: Any) -> Any:
     Raises:
         ValueError: it is none.
     """
-    if kind == "json" or (kind == "bool" and isinstance(value, bool)) or (kind == "object" and isinstance(value, dict)):
+    if kind in COLUMN_TYPES:
+        return COLUMN_TYPES[kind].from_json(value)
+    if kind == "json" or (kind == "object" and isinstance(value, dict)) or (kind == "text" and isinstance(value, str)):
         return value
-    if isinstance(value, str):
-        if kind in ("string", "text", "timestamp"):
-            return from_text(kind, value)
-    elif kind == "text" and isinstance(value, int | float):
+    if kind == "text" and isinstance(value, int | float):
         return orjson.dumps(value).decode()
-    elif kind == "int" and isinstance(value, int) and not isinstance(value, bool):
-        return whole(value)
-    elif kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
-        return finite(float(value))
     raise ValueError(f"no {kind}")
-
-
-def whole(value: int) -> int:
-    if not LEAST_INT <= value <= MOST_INT:
-        raise ValueError("over 64 bits")
-    return value
-
-
-def finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("not finite")
-    return value
 
 
 @dataclass(frozen=True)

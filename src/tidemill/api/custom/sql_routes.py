@@ -34,7 +34,8 @@ from tidemill.api.rows.generation_rows import GenerationRows
 from tidemill.errors import Busy, NotFound, PipelineInvalid, QueryError, TidemillError
 from tidemill.pipeline import GENERATION, Param, Route
 from tidemill.pipeline.routes import MOST_BYTES
-from tidemill.run.folder import Run, side_table
+from tidemill.run.folder import Run
+from tidemill.run.integrity import side_table
 
 NAME = "sql"  # of what is prepared for each generation
 MOST_QUERIES = 4  # at a time; the others wait, so that SQL leaves threads to what else the API does

@@ -20,7 +20,7 @@ from tidemill.api.models.registry import Live
 from tidemill.api.routers.views import ChosenGeneration, newest_number
 from tidemill.api.rows.batch_rows import evenly, spread
 from tidemill.errors import ParameterError, did_you_mean
-from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer

@@ -20,8 +20,7 @@ from tidemill.api.inputs import shown
 from tidemill.api.models.recent import Recent
 from tidemill.api.rows.generation_rows import batch_dataset, unreadable
 from tidemill.errors import NotFound, ParameterError
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Column
+from tidemill.pipeline import Column, arrow_schema
 from tidemill.run.catalog import Batch, Generation
 from tidemill.run.folder import Run
 

@@ -14,7 +14,7 @@ LAUNCHER = 'read -r go && exec "$@" </dev/null'
 GUARD = 'cat >/dev/null; kill -KILL "$1"'
 
 
-class Child:
+class GuardedProcess:
     """A program at work, in a session of its own: a Ctrl-C on the terminal does not reach it.
 
     Args:
