@@ -94,7 +94,7 @@ def test_a_file_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         together.wait(30)
         check_batch(run, batch)
 
-    monkeypatch.setattr("tidemill.run.sha256", watched)
+    monkeypatch.setattr("tidemill.run.integrity.sha256", watched)
     with ThreadPoolExecutor(8) as pool:
         for one in [pool.submit(check) for _ in range(8)]:
             one.result()

@@ -20,7 +20,8 @@ AS_NOBODY = f"""
 import os, sys
 from pathlib import Path
 from tidemill.errors import RunFolderError
-from tidemill.run.folder import existing_run, for_removal, open_run
+from tidemill.run.folder import existing_run, open_run
+from tidemill.run.folder_checks import for_removal
 from tidemill.pipeline import load
 loaded, folder = load("smart-home"), Path(sys.argv[1])
 os.setgroups([])
