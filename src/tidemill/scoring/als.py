@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]  # scipy has no types
 from scipy.optimize import nnls  # type: ignore[import-untyped]  # scipy has no types
 
-from tidemill.scoring.base import Scorer
-from tidemill.scoring.ranking import lowest
+from tidemill.scoring.base import Scorer, lowest, scorer_of
 from tidemill.scoring.storage import Array, Stored
 
 Factors = NDArray[np.float32]  # (n, rank), or (rank,) for one, as Spark has them
@@ -65,6 +64,7 @@ class Recommended(NamedTuple):
     outside: list[str]
 
 
+@scorer_of("ALS")
 class AlsScorer(Scorer):
     """A fitted ALS model with the names of its users and items, and what each user has rated.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from tidemill.scoring.storage import Array, Stored
 
 Kind = Literal["classification", "regression", "clustering", "recommendation", "neighbours", "text"]
 Class = int | float | bool | str
+ScorerClass = TypeVar("ScorerClass", bound="Scorer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class RowScores:
     """n rows scored as Spark names things: ``prediction`` (n,), ``raw`` and ``probability`` (n, classes) for a
     classifier. ``margin`` (n, choices) is what the choice was made by: the first of the highest wins."""
 
@@ -62,6 +63,27 @@ class Scorer:
         self.features: tuple[Feature, ...] = ()
 
 
+SCORERS: dict[str, type[Scorer]] = {}
+"""The class that scores each estimator's models, by the estimator's name. Filled by :func:`scorer_of`."""
+
+
+def scorer_of(*estimators: str) -> Callable[[type[ScorerClass]], type[ScorerClass]]:
+    """A class decorator that registers the class as the scorer of these estimators.
+
+    Raises:
+        ValueError: an estimator has a scorer already.
+    """
+
+    def register(scorer: type[ScorerClass]) -> type[ScorerClass]:
+        for estimator in estimators:
+            if estimator in SCORERS:
+                raise ValueError(f"{estimator} is scored by {SCORERS[estimator].__name__} already")
+            SCORERS[estimator] = scorer
+        return scorer
+
+    return register
+
+
 class RowScorer(Scorer, ABC):
     """A model that has a prediction for each row."""
 
@@ -74,7 +96,7 @@ class RowScorer(Scorer, ABC):
         self.features = self.encoder.features
 
     @abstractmethod
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         """Score rows whose features are encoded."""
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
@@ -177,14 +199,24 @@ def first_highest(margin: Array) -> NDArray[np.float64]:
     return places
 
 
-def choose(raw: Array, probability: Array, thresholds: Array | None) -> Scores:
+def lowest(values: Array, top: int) -> NDArray[np.intp]:
+    """The indices of the ``top`` lowest of ``values`` (n,), in ascending order of value; ties keep their order."""
+    if top < len(values):
+        candidates = np.flatnonzero(values <= np.partition(values, top - 1)[top - 1])
+    else:
+        candidates = np.arange(len(values))
+    ranked: NDArray[np.intp] = candidates[np.argsort(values[candidates], kind="stable")][:top]
+    return ranked
+
+
+def choose(raw: Array, probability: Array, thresholds: Array | None) -> RowScores:
     """The class of the first highest raw prediction, or with thresholds of the first highest probability / threshold;
     a threshold of 0 wins if the class is possible at all (``ProbabilisticClassificationModel``)."""
     choice = raw
     if thresholds is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
             choice = probability / thresholds
-    return Scores(first_highest(choice), raw, probability, choice)
+    return RowScores(first_highest(choice), raw, probability, choice)
 
 
 def row_scorer(scorer: Scorer) -> RowScorer:

@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidemill.errors import FeatureError
-from tidemill.scoring.base import ClassScorer, Scores, choose
+from tidemill.scoring.base import ClassScorer, RowScores, choose, scorer_of
 from tidemill.scoring.features import Encoded, product
 from tidemill.scoring.linear import softmax
 from tidemill.scoring.storage import Array, Stored
 
 
+@scorer_of("NaiveBayes")
 class NaiveBayesScorer(ClassScorer):
     """The raw prediction is the logarithm of each class's probability together with the row; probability its softmax.
 
@@ -46,7 +47,7 @@ class NaiveBayesScorer(ClassScorer):
             for mean, variance in zip(self.mean.tables, self.variance.tables, strict=True)
         ]
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         raw = self.raw(encoded)
         return choose(raw, softmax(raw), self.thresholds)
 

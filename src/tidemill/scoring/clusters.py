@@ -1,7 +1,7 @@
 """Models that find clusters: KMeans and BisectingKMeans, and what every one of them tells of its clusters.
 
 Inside a scorer a cluster is known by its place, which is Spark's number for it. Outside it has a number that lasts from
-one generation to the next (see ``tidemill.training.matching``).
+one generation to the next (see ``tidemill.training.clusters``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tidemill.errors import FeatureError
-from tidemill.scoring.base import Prediction, RowScorer, Scorer, Scores, first_highest
+from tidemill.scoring.base import Prediction, RowScorer, RowScores, Scorer, first_highest, scorer_of
 from tidemill.scoring.features import Codes, Encoded, Encoder, product
 from tidemill.scoring.storage import Array, Stored
 
@@ -34,8 +34,8 @@ class Units:
     shares: dict[str, dict[str, Array]]
 
 
-class Points:
-    """Points of the feature space, (m, places), to measure rows from; with ``cosine`` by the angle between them."""
+class PointSet:
+    """PointSet of the feature space, (m, places), to measure rows from; with ``cosine`` by the angle between them."""
 
     def __init__(self, encoder: Encoder, matrix: Array, cosine: bool) -> None:
         self.matrix = matrix
@@ -104,7 +104,7 @@ class ClusterScorer(RowScorer):
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)
         centres = stored.arrays["centres"]
-        self.centres = Points(self.encoder, centres, cosine=stored.text.get("distance") == "cosine")
+        self.centres = PointSet(self.encoder, centres, cosine=stored.text.get("distance") == "cosine")
         self.middles = stored.arrays.get("middles", centres)
         self.numbers: NDArray[np.int64] = np.asarray(stored.arrays.get("numbers", np.arange(len(centres))), np.int64)
         if len(set(self.numbers.tolist())) != len(centres):
@@ -113,12 +113,12 @@ class ClusterScorer(RowScorer):
         values = columns(list(units.numbers.values()), units.count)
         self.in_units = [dict(zip(units.numbers, row, strict=True)) for row in values.tolist()]
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         parts = [self.score(part) for part in slices(encoded, len(self.numbers))]
         return parts[0] if len(parts) == 1 else joined(parts)
 
     @abstractmethod
-    def score(self, encoded: Encoded) -> Scores:
+    def score(self, encoded: Encoded) -> RowScores:
         """Score rows whose features are encoded, as many as fit into memory; the prediction is a place."""
 
     def values(self, predicted: Array) -> pa.Array:
@@ -135,7 +135,7 @@ class ClusterScorer(RowScorer):
             )
         ]
 
-    def probabilities(self, scored: Scores) -> list[dict[str, float] | None]:
+    def probabilities(self, scored: RowScores) -> list[dict[str, float] | None]:
         """For each row the probability of every cluster by its number, in ascending order; None where there is none."""
         if scored.probability is None:
             return [None] * len(scored.prediction)
@@ -166,14 +166,16 @@ class ClusterScorer(RowScorer):
         return np.concatenate(blocks, axis=1)
 
 
+@scorer_of("KMeans")
 class KMeansScorer(ClusterScorer):
     """The nearest centre, the first of equally near ones."""
 
-    def score(self, encoded: Encoded) -> Scores:
+    def score(self, encoded: Encoded) -> RowScores:
         nearness = -self.centres.costs(encoded)
-        return Scores(first_highest(nearness), margin=nearness)
+        return RowScores(first_highest(nearness), margin=nearness)
 
 
+@scorer_of("BisectingKMeans")
 class BisectingScorer(ClusterScorer):
     """Down a tree of clusters: at each node to the nearer child, the first of equally near ones, to a leaf.
 
@@ -186,20 +188,20 @@ class BisectingScorer(ClusterScorer):
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)
         parents = stored.arrays["parents"].astype(np.intp)
-        self.nodes = Points(self.encoder, stored.arrays["nodes"], self.centres.cosine)
+        self.nodes = PointSet(self.encoder, stored.arrays["nodes"], self.centres.cosine)
         self.siblings = siblings(parents)
         self.paths = paths(parents)
         if len(parents) != len(self.nodes.matrix) or len(self.paths) != len(self.numbers):
             raise ValueError(f"a tree of {len(parents)} nodes and {len(self.paths)} leaves")
 
-    def score(self, encoded: Encoded) -> Scores:
+    def score(self, encoded: Encoded) -> RowScores:
         """The margin of a leaf is 0 where every step to it is to the nearest child; else minus the largest detour, as
         a part of the nearest child's cost where that is above 1. The first leaf without detour is where Spark ends."""
         costs = self.nodes.costs(encoded)
         nearest = np.minimum(costs, costs[:, self.siblings])
         detours = (costs - nearest) / np.maximum(1.0, nearest)
         margin = -detours[:, self.paths].max(axis=2)
-        return Scores(first_highest(margin), margin=margin)
+        return RowScores(first_highest(margin), margin=margin)
 
 
 def siblings(parents: Codes) -> Codes:
@@ -244,10 +246,10 @@ def slices(encoded: Encoded, centres: int) -> Iterator[Encoded]:
         yield Encoded(encoded.numbers[part], [codes[part] for codes in encoded.codes])
 
 
-def joined(parts: Sequence[Scores]) -> Scores:
+def joined(parts: Sequence[RowScores]) -> RowScores:
     """The scores of several slices as those of one; they have no raw ones."""
     probability = [one.probability for one in parts if one.probability is not None]
-    return Scores(
+    return RowScores(
         np.concatenate([one.prediction for one in parts]),
         probability=np.concatenate(probability) if probability else None,
         margin=np.concatenate([one.margin for one in parts if one.margin is not None]),

@@ -9,11 +9,12 @@ import pyarrow as pa
 from scipy.special import ndtr  # type: ignore[import-untyped]  # scipy has no types
 
 from tidemill.errors import FeatureError
-from tidemill.scoring.base import ClassScorer, Scores, ValueScorer, choose
+from tidemill.scoring.base import ClassScorer, RowScores, ValueScorer, choose, scorer_of
 from tidemill.scoring.features import Encoded, product
 from tidemill.scoring.storage import Array, Stored
 
 
+@scorer_of("LinearRegression")
 class LinearScorer(ValueScorer):
     """The feature vector times the coefficients, plus the intercept.
 
@@ -25,10 +26,11 @@ class LinearScorer(ValueScorer):
         self.coefficients = self.encoder.split(stored.arrays["coefficients"])
         self.intercept = stored.arrays["intercept"]
 
-    def scores(self, encoded: Encoded) -> Scores:
-        return Scores((product(encoded, self.coefficients) + self.intercept)[:, 0])
+    def scores(self, encoded: Encoded) -> RowScores:
+        return RowScores((product(encoded, self.coefficients) + self.intercept)[:, 0])
 
 
+@scorer_of("GeneralizedLinearRegression")
 class GeneralizedLinearScorer(LinearScorer):
     """The linear predictor through the inverse of the link, kept where the family's mean can be (``FamilyAndLink``).
 
@@ -41,10 +43,10 @@ class GeneralizedLinearScorer(LinearScorer):
         self.unlink = unpower(stored.text["power"]) if link == "power" else LINKS[link]
         self.bounds = BOUNDS.get(stored.text["family"], POSITIVE)
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             mean = self.unlink(super().scores(encoded).prediction)
-        return Scores(mean.clip(*self.bounds))
+        return RowScores(mean.clip(*self.bounds))
 
     def no_value(self) -> FeatureError:
         """All that overflows is bounded, so it is a power of a negative number."""
@@ -73,6 +75,7 @@ def unpower(power: float) -> Function:
     return lambda eta: np.power(eta, 1.0 / power)
 
 
+@scorer_of("LogisticRegression")
 class LogisticScorer(ClassScorer):
     """Binary: one margin against a threshold. Multinomial: one margin a class, and thresholds where they are set.
 
@@ -86,13 +89,13 @@ class LogisticScorer(ClassScorer):
         self.threshold = stored.arrays.get("threshold")
         self.thresholds = stored.arrays.get("thresholds")
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         margins = product(encoded, self.coefficients) + self.intercept
         if self.threshold is None:
             return choose(margins, softmax(margins), self.thresholds)
         return self.binary(margins[:, 0], self.threshold[0])
 
-    def binary(self, margin: Array, threshold: float) -> Scores:
+    def binary(self, margin: Array, threshold: float) -> RowScores:
         """Class 1 where its margin is above log(t / (1 - t)), which Spark compares instead of the probability."""
         with np.errstate(over="ignore", divide="ignore"):
             zero = 1.0 / (1.0 + np.exp(margin))
@@ -100,6 +103,7 @@ class LogisticScorer(ClassScorer):
         return above(margin, bound, np.stack([zero, 1.0 - zero], axis=1))
 
 
+@scorer_of("LinearSVC")
 class VectorScorer(ClassScorer):
     """LinearSVC: class 1 where the margin is above the threshold; it has no probability.
 
@@ -112,14 +116,14 @@ class VectorScorer(ClassScorer):
         self.intercept = stored.arrays["intercept"]
         self.threshold = stored.arrays["threshold"]
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         return above((product(encoded, self.coefficients) + self.intercept)[:, 0], self.threshold[0])
 
 
-def above(margin: Array, bound: float, probability: Array | None = None) -> Scores:
+def above(margin: Array, bound: float, probability: Array | None = None) -> RowScores:
     """Class 1 where its margin (n,) is above the bound."""
     choice = np.stack([np.full_like(margin, bound), margin], axis=1)
-    return Scores((margin > bound).astype(np.float64), np.stack([-margin, margin], axis=1), probability, choice)
+    return RowScores((margin > bound).astype(np.float64), np.stack([-margin, margin], axis=1), probability, choice)
 
 
 def softmax(margins: Array) -> Array:

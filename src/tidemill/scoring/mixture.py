@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tidemill.scoring.base import Scores, first_highest
+from tidemill.scoring.base import RowScores, first_highest, scorer_of
 from tidemill.scoring.clusters import ClusterScorer
 from tidemill.scoring.features import Encoded, product
 from tidemill.scoring.storage import Array, Stored
@@ -12,6 +12,7 @@ from tidemill.scoring.storage import Array, Stored
 EPSILON = float(np.finfo(np.float64).eps)  # Spark's Utils.EPSILON, which it adds to every density
 
 
+@scorer_of("GaussianMixture")
 class MixtureScorer(ClusterScorer):
     """The most likely distribution, the first of equally likely ones; its mean is the cluster's centre.
 
@@ -32,10 +33,10 @@ class MixtureScorer(ClusterScorer):
         count, places = self.offsets.shape
         self.roots = self.encoder.split(self.root_matrices.reshape(count * places, places).T)
 
-    def score(self, encoded: Encoded) -> Scores:
+    def score(self, encoded: Encoded) -> RowScores:
         densities = self.densities(encoded)
         probability = densities / densities.sum(axis=1, keepdims=True)
-        return Scores(first_highest(probability), probability=probability, margin=probability)
+        return RowScores(first_highest(probability), probability=probability, margin=probability)
 
     def densities(self, encoded: Encoded) -> Array:
         """(n, k): each distribution's weight times its density, and ``EPSILON``."""

@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tidemill.scoring.base import Scorer
+from tidemill.scoring.base import Scorer, lowest, scorer_of
 from tidemill.scoring.features import Codes, Encoded, Encoder, product
-from tidemill.scoring.ranking import lowest
 from tidemill.scoring.storage import Array, Stored
 
 Probe = Literal["single", "multi"]
@@ -31,6 +30,7 @@ class Nearest(NamedTuple):
     probe: Probe
 
 
+@scorer_of("BucketedRandomProjectionLSH")
 class NeighboursScorer(Scorer):
     """Each random unit vector is a line cut into buckets; a row is in the bucket that it is projected to.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidemill.errors import FeatureError, ParityFailed, shorten
-from tidemill.scoring.base import RowScorer, Scores
+from tidemill.scoring.base import RowScorer, RowScores
 from tidemill.scoring.storage import Array
 
 TOLERANCE = 1e-9  # relative to max(1, |value|)
@@ -17,7 +17,7 @@ REPORT_IT = "this is a fault in Tidemill or a damaged file: the generation is no
 
 
 def compare(
-    scorer: RowScorer, rows: Sequence[Mapping[str, Any]], spark: Scores, made: NDArray[np.bool_] | None = None
+    scorer: RowScorer, rows: Sequence[Mapping[str, Any]], spark: RowScores, made: NDArray[np.bool_] | None = None
 ) -> dict[str, Any]:
     """``{"rows", "equal", "max_difference", "probes", "probes_equal"}``: how many real rows were compared, how many of
     them have Spark's own class, cluster or value, the largest difference of a value or probability, relative to
@@ -54,7 +54,7 @@ def compare(
     return report
 
 
-def scores(scorer: RowScorer, rows: Sequence[Mapping[str, Any]]) -> Scores:
+def scores(scorer: RowScorer, rows: Sequence[Mapping[str, Any]]) -> RowScores:
     """What the scorer gives for rows that Spark has an answer for.
 
     Raises:
@@ -91,7 +91,7 @@ def difference(ours: Array, spark: Array) -> Array:
     return largest
 
 
-def same_choice(ours: Scores, spark: Array, margin: Array) -> NDArray[np.bool_]:
+def same_choice(ours: RowScores, spark: Array, margin: Array) -> NDArray[np.bool_]:
     """(n,): whether the choices are the same, or as good as each other by the margin they were made by."""
     rows = np.arange(len(spark))
     known = (spark >= 0) & (spark < margin.shape[1])

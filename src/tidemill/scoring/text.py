@@ -11,9 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse  # type: ignore[import-untyped]  # scipy has no types
 
-from tidemill.scoring.base import Scorer
+from tidemill.scoring.base import Scorer, lowest, scorer_of
 from tidemill.scoring.features import Feature
-from tidemill.scoring.ranking import lowest
 from tidemill.scoring.storage import Array, Stored
 
 # Letters, numbers and the underscore: the same characters as in SPARK_WORD, which Java reads.
@@ -48,6 +47,7 @@ class Similar(NamedTuple):
     unknown: list[str]
 
 
+@scorer_of("IDF")
 class TextScorer(Scorer):
     """Words and their inverse document frequencies. Array: idf (words,)."""
 

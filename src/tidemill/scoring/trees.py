@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.scoring.base import ClassScorer, Scores, ValueScorer, choose
+from tidemill.scoring.base import ClassScorer, RowScores, ValueScorer, choose, scorer_of
 from tidemill.scoring.features import Encoded, Encoder
 from tidemill.scoring.storage import Array, Stored
 
@@ -93,6 +93,7 @@ def depth(children: Indices, roots: Indices, leaf: NDArray[np.bool_]) -> int:
     return steps
 
 
+@scorer_of("DecisionTreeClassifier", "RandomForestClassifier")
 class TreeClassScorer(ClassScorer):
     """A decision tree or a random forest that chooses among classes.
 
@@ -109,11 +110,12 @@ class TreeClassScorer(ClassScorer):
         if self.estimator.startswith("RandomForest"):
             self.forest.leaves = shares(self.forest.leaves)
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         raw = self.forest.outputs(encoded, total)
         return choose(raw, shares(raw), self.thresholds)
 
 
+@scorer_of("GBTClassifier")
 class BoostedClassScorer(ClassScorer):
     """Gradient-boosted trees for two classes: the sign of the trees' weighted sum.
 
@@ -127,7 +129,7 @@ class BoostedClassScorer(ClassScorer):
         self.weights = stored.arrays["weights"]
         self.thresholds = stored.arrays.get("thresholds")
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         margin = self.forest.outputs(encoded, lambda leaves: total(leaves, self.weights))[:, 0]
         with np.errstate(over="ignore"):
             zero = 1.0 / (1.0 + np.exp(2.0 * margin))
@@ -135,6 +137,7 @@ class BoostedClassScorer(ClassScorer):
         return choose(np.stack([-margin, margin], axis=1), probability, self.thresholds)
 
 
+@scorer_of("DecisionTreeRegressor", "RandomForestRegressor", "GBTRegressor")
 class TreeValueScorer(ValueScorer):
     """A value by trees: the mean of what their leaves say (one tree: its own), or boosted the weighted sum.
 
@@ -146,9 +149,9 @@ class TreeValueScorer(ValueScorer):
         self.forest = Forest(stored.arrays, self.encoder)
         self.weights = stored.arrays.get("weights")
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         summed = self.forest.outputs(encoded, lambda leaves: total(leaves, self.weights))[:, 0]
-        return Scores(summed if self.weights is not None else summed / len(self.forest.roots))
+        return RowScores(summed if self.weights is not None else summed / len(self.forest.roots))
 
 
 def total(leaves: Array, weights: Array | None = None) -> Array:
