@@ -1,4 +1,4 @@
-"""LogisticRegression, LinearSVC, LinearRegression and GeneralizedLinearRegression, as Spark's models of them score."""
+"""Scorers of the linear models: LogisticRegression, LinearSVC, LinearRegression, GeneralizedLinearRegression."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tidemill.scoring.storage import Array, Stored
 class LinearScorer(ValueScorer):
     """The feature vector times the coefficients, plus the intercept.
 
-    Arrays: coefficients (places, 1), intercept (1,).
+    Arrays: coefficients (positions, 1), intercept (1,).
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -32,9 +32,9 @@ class LinearScorer(ValueScorer):
 
 @scorer_of("GeneralizedLinearRegression")
 class GeneralizedLinearScorer(LinearScorer):
-    """The linear predictor through the inverse of the link, kept where the family's mean can be (``FamilyAndLink``).
+    """The inverse link of the linear predictor, clipped to the range of the family's mean (``FamilyAndLink``).
 
-    Text: family; link, one of ``LINKS`` or "power" with power, the link's own (1 is the identity, 0 the logarithm).
+    Text: family; link, one of ``LINKS`` or "power"; power, that of the link (1 is the identity, 0 the logarithm).
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -49,7 +49,7 @@ class GeneralizedLinearScorer(LinearScorer):
         return RowScores(mean.clip(*self.bounds))
 
     def no_value(self) -> FeatureError:
-        """All that overflows is bounded, so it is a power of a negative number."""
+        """The error for a power of a negative number: whatever overflows is clipped."""
         return FeatureError("the model has no value there: its link takes no such row", "see the model's features")
 
     def values(self, predicted: Array) -> pa.Array:
@@ -69,7 +69,7 @@ LINKS: dict[str, Function] = {
 
 
 def unpower(power: float) -> Function:
-    """The inverse of the link eta = mean ** power, of power 0 of the logarithm."""
+    """The inverse of the link eta = mean ** power; for power 0 of the logarithm."""
     if power == 0:
         return np.exp
     return lambda eta: np.power(eta, 1.0 / power)
@@ -77,9 +77,9 @@ def unpower(power: float) -> Function:
 
 @scorer_of("LogisticRegression")
 class LogisticScorer(ClassScorer):
-    """Binary: one margin against a threshold. Multinomial: one margin a class, and thresholds where they are set.
+    """Binary: one margin, compared with a threshold. Multinomial: one margin a class, and thresholds if they are set.
 
-    Arrays: coefficients (places, margins), intercept (margins,), threshold (1,) or thresholds (classes,).
+    Arrays: coefficients (positions, margins), intercept (margins,), threshold (1,) or thresholds (classes,).
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -107,7 +107,7 @@ class LogisticScorer(ClassScorer):
 class VectorScorer(ClassScorer):
     """LinearSVC: class 1 where the margin is above the threshold; it has no probability.
 
-    Arrays: coefficients (places, 1), intercept (1,), threshold (1,).
+    Arrays: coefficients (positions, 1), intercept (1,), threshold (1,).
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -127,7 +127,7 @@ def above(margin: Array, bound: float, probability: Array | None = None) -> RowS
 
 
 def softmax(margins: Array) -> Array:
-    """As Spark's ``Utils.softmax``: the first infinite margin has all the probability."""
+    """(n, classes): as Spark's ``Utils.softmax``. The first infinite margin gets all the probability."""
     first = margins.argmax(axis=1, keepdims=True)
     highest = np.take_along_axis(margins, first, axis=1)
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""GaussianMixture: each cluster a normal distribution, and each row as likely in it as its density says."""
+"""The scorer of GaussianMixture: each cluster is a normal distribution."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ EPSILON = float(np.finfo(np.float64).eps)  # Spark's Utils.EPSILON, which it add
 
 @scorer_of("GaussianMixture")
 class MixtureScorer(ClusterScorer):
-    """The most likely distribution, the first of equally likely ones; its mean is the cluster's centre.
+    """The most likely distribution, the first of equally likely ones. Its mean is the cluster's centre.
 
-    As Spark's ``GaussianMixtureModel.predictProbability`` and its ``MultivariateGaussian`` do it, whose constants these
-    are: with a covariance U D U' they are the root D^(-1/2) U', its product with the mean, and the log of the density
-    there.
+    As Spark's ``GaussianMixtureModel.predictProbability`` and ``MultivariateGaussian``. The arrays are the latter's
+    constants: for a covariance U D U' the root D^(-1/2) U', its product with the mean, and the log of the density at
+    the mean.
 
-    Arrays: ``weights`` (k,); ``centres`` (k, places), the means; ``roots`` (k, places, places); ``offsets``
-    (k, places); ``peaks`` (k,).
+    Arrays: ``weights`` (k,); ``centres`` (k, positions), the means; ``roots`` (k, positions, positions); ``offsets``
+    (k, positions); ``peaks`` (k,).
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -39,10 +39,10 @@ class MixtureScorer(ClusterScorer):
         return RowScores(first_highest(probability), probability=probability, margin=probability)
 
     def densities(self, encoded: Encoded) -> Array:
-        """(n, k): each distribution's weight times its density, and ``EPSILON``."""
+        """(n, k): each distribution's weight times its density, plus ``EPSILON``."""
         rotated = product(encoded, self.roots).reshape(-1, *self.offsets.shape)
-        apart = self.offsets - rotated
+        gaps = self.offsets - rotated
         with np.errstate(over="ignore"):
-            density = np.exp(self.peaks - 0.5 * np.einsum("nkp,nkp->nk", apart, apart))
+            density = np.exp(self.peaks - 0.5 * np.einsum("nkp,nkp->nk", gaps, gaps))
         densities: Array = EPSILON + self.weights * density
         return densities
