@@ -28,10 +28,11 @@ from tidemill.run.catalog import TrainedModel
 from tidemill.scoring.als import AlsScorer, Scale, Settings, als_scorer, fold_in, gram, least_nonnegative, packed
 from tidemill.scoring.storage import Stored
 from tidemill.training.estimators.checks import model_faults
-from tidemill.training.features import HELD, Inputs
-from tidemill.training.fitting import Files, train
-from tidemill.training.recommend import Ratings, compare_factors, scale_of, titled
-from tidemill.training.survey import survey
+from tidemill.training.estimators.recommendation import scale_of, titled
+from tidemill.training.estimators.recommendation_quality import Ratings, compare_factors
+from tidemill.training.fitting import GenerationFiles, train
+from tidemill.training.registry import HELD, ModelInputs
+from tidemill.training.stats import collect_stats
 
 SEED = 7
 LEFT_OUT = 50
@@ -61,9 +62,10 @@ def fitted(
 ) -> Fitted:
     """Train a recommender on rows of user, item, rating and whether they are held out."""
     model = Model(estimator="ALS", user="user", item="item", rating=rating, params=params)
-    inputs = Inputs("taste", model, {"user": kind, "item": kind, "rating": "float"}, frozenset())
+    inputs = ModelInputs("taste", model, {"user": kind, "item": kind, "rating": "float"}, frozenset())
     (folder / "scorers").mkdir(parents=True)
-    trained = train(inputs, rows, survey(rows, [inputs], holds_out=True)["taste"], Files(folder, "final"))
+    stats = collect_stats(rows, [inputs], holds_out=True)["taste"]
+    trained = train(inputs, rows, stats, GenerationFiles(folder, "final"))
     scorer = als_scorer(scoring.load(folder / "scorers" / "taste.npz"))
     return Fitted(trained, scorer, PipelineModel.load(f"file://{folder}/spark/taste"))
 

@@ -31,12 +31,14 @@ from tidemill.scoring.clusters import ClusterScorer, cluster_scorer, paths
 from tidemill.scoring.features import Encoder
 from tidemill.scoring.mixture import EPSILON
 from tidemill.scoring.storage import Array
-from tidemill.training import export, trainer
+from tidemill.training import trainer
+from tidemill.training.clusters import assign, distances, lasting_numbers
 from tidemill.training.estimators.checks import model_faults
-from tidemill.training.features import FEATURES, HELD, inputs_of, with_label
+from tidemill.training.export import scorer_content
+from tidemill.training.features import FEATURES, with_label
 from tidemill.training.fitting import fit
-from tidemill.training.matching import assign, distances, lasting_numbers
-from tidemill.training.survey import survey
+from tidemill.training.registry import HELD, inputs_of
+from tidemill.training.stats import collect_stats
 from tidemill.training.trainer import work
 
 ALL = ["colour", "size", "shape", "age", "on", "constant"]
@@ -68,12 +70,13 @@ def fit_all(
     }
     wanted = inputs_of(parse(Raw("tried", folder, raw)).pipeline)
     rows = rows.withColumn(HELD, F.lit(False)).cache()
-    found = survey(rows, wanted, holds_out=False)
+    found = collect_stats(rows, wanted, holds_out=False)
     made = {}
     for inputs in wanted:
         model = fit(inputs, with_label(rows, inputs), found[inputs.name].empty_strings)
         path = folder / f"{inputs.name}.npz"
-        export.export(path, inputs, model, found[inputs.name].seen)
+        content = scorer_content(inputs, model, found[inputs.name].seen)
+        storage.write(path, content.text, content.arrays)
         made[inputs.name] = Fitted(inputs, model, path)
     return made
 

@@ -13,8 +13,8 @@ from tests.support import ROOT
 from tidemill.errors import Fault
 from tidemill.pipeline import Raw, parse
 from tidemill.scoring import ROW_KINDS, SCORERS
-from tidemill.training.estimators.checks import EXPORTABLE, estimator_class, estimators, model_faults, value_faults
-from tidemill.training.export import EXPORTS
+from tidemill.training.estimators.checks import model_faults, pyspark_estimators, value_faults
+from tidemill.training.registry import EstimatorSpec, registry
 
 COLUMNS = {
     "size": "float",
@@ -93,7 +93,7 @@ LINKED = {"estimator": "GeneralizedLinearRegression", "label": "price"}
         (
             {"estimator": "FMClassifier", "label": "kind"},
             "estimator",
-            "cannot export yet; expected one of LogisticRegr",
+            "cannot export yet; expected one of DecisionTree",
         ),
         ({"estimator": "Pipeline"}, "estimator", "an estimator of pyspark.ml"),
         ({**LOGISTIC, "params": {"regParm": 1}}, "params.regParm", 'did you mean "regParam"?'),
@@ -176,30 +176,33 @@ PROBES: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", EXPORTABLE[:11])
-def test_the_rules_are_sparks_own(spark: SparkSession, name: str) -> None:
+@pytest.mark.parametrize(
+    "spec", [spec for spec in registry().values() if spec.is_supervised], ids=lambda spec: spec.name
+)
+def test_the_rules_are_sparks_own(spark: SparkSession, spec: EstimatorSpec) -> None:
     """Each supervised estimator's parameters are judged as Spark's own validators judge them."""
-    estimator = estimator_class(name)()
+    estimator = spec.spark_class()
     for param in estimator.params:
         java = estimator._java_obj.getParam(param.name).isValid()
         converted = {"toInt": "int", "toFloat": "float", "toString": "str"}.get(param.typeConverter.__name__, "")
-        if param.name.endswith("Col") or (name, param.name) in STRICTER:
+        if param.name.endswith("Col") or (spec.name, param.name) in STRICTER:
             continue
         for value in PROBES.get(converted, []):
-            ours = not list(value_faults("here", name, param, value))
+            ours = not list(value_faults("here", spec, param, value))
             assert ours == java.apply(value), f"{param.name} = {value!r}"
 
 
 def test_every_exportable_estimator_has_an_export_and_a_scorer() -> None:
     """The registry, the exports and the scorers name the same estimators, all of them pyspark's."""
-    assert set(EXPORTABLE) == set(SCORERS)
-    assert {name for name in EXPORTABLE if SCORERS[name].kind in ROW_KINDS} <= set(EXPORTS) <= set(EXPORTABLE)
-    assert set(EXPORTABLE) <= set(estimators())
+    assert set(registry()) == set(SCORERS)
+    assert len(registry()) == 17
+    assert all(spec.export is not None for spec in registry().values() if spec.kind in ROW_KINDS)
+    assert set(registry()) <= set(pyspark_estimators())
 
 
 def test_the_kinds_are_those_of_pysparks_own_modules() -> None:
     """Estimators of every family are known by their class's name."""
-    known = estimators()
+    known = pyspark_estimators()
     expected = {
         "RandomForestClassifier": "classification",
         "GBTRegressor": "regression",

@@ -17,7 +17,7 @@ from tests.support.fitting import Fitted, Row, fit_one, frame
 from tidemill import scoring
 from tidemill.errors import FeatureError, ParityFailed
 from tidemill.scoring import RowScorer, storage
-from tidemill.scoring.base import Scores
+from tidemill.scoring.base import RowScores
 from tidemill.scoring.features import Encoded
 from tidemill.scoring.trees import LEAF, TreeValueScorer
 from tidemill.training.probes import probes
@@ -90,7 +90,7 @@ def test_a_fault_that_the_first_rows_do_not_show_is_found(
     assert one.whole_parity(rows)["equal"] == SAMPLE
     scorer = scoring.row_scorer(scoring.load(one.path))
     honest = scorer.scores
-    monkeypatch.setattr(scorer, "scores", lambda encoded: Scores(honest(encoded).prediction + fault(encoded)))
+    monkeypatch.setattr(scorer, "scores", lambda encoded: RowScores(honest(encoded).prediction + fault(encoded)))
     assert one.parity(rows.limit(SAMPLE), scorer)["equal"] == SAMPLE
     with pytest.raises(ParityFailed, match="differs from Spark on"):
         one.whole_parity(rows, scorer)
@@ -104,7 +104,7 @@ def test_a_scorer_that_refuses_what_spark_answers_is_found(
     scorer = scoring.row_scorer(scoring.load(one.path))
     honest = scorer.scores
 
-    def strict(encoded: Encoded) -> Scores:
+    def strict(encoded: Encoded) -> RowScores:
         if of_the_unseen_category(encoded).any():
             raise FeatureError("never seen", "give another")
         return honest(encoded)
@@ -153,7 +153,7 @@ def test_rows_that_are_equal_are_compared_once(spark: SparkSession, different: i
 
 
 def made(one: Fitted, real: list[Row]) -> list[dict[str, Any]]:
-    return probes(one.scorer.encoder, storage.read(one.path).arrays, real, beyond=True).rows
+    return probes(one.scorer.encoder, storage.read(one.path).arrays, real, any_number=True).rows
 
 
 @pytest.mark.parametrize("name", ["tree", "scaled"])
@@ -192,6 +192,6 @@ def test_a_category_that_is_called_unseen_is_told_from_one(fitted: dict[str, Fit
     encoder = scoring.row_scorer(scoring.load(fitted["line"].path)).encoder
     names = ("never seen", *(f"c{place}" for place in range(5_000)))
     encoder.strings = [replace(encoder.strings[0], categories=names)]
-    found = probes(encoder, {}, [row_of(5)], beyond=True)
+    found = probes(encoder, {}, [row_of(5)], any_number=True)
     assert found.probed["categories"] == [601, 5_004]
     assert "never seen!" in {row["sort"] for row in found.rows}

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from tests.support.fitting import fit_one, frame
 from tidemill.errors import TrainingFailed
 from tidemill.pipeline import Model, Source, arrow_schema
-from tidemill.training.preflight import Extent, Verdict, foresee
+from tidemill.training.preflight import PreflightReport, SampleScope, check_sample
 
 FEATURES = ["x", "z"]
 
@@ -98,11 +98,14 @@ def model_of(case: Case) -> dict[str, Any]:
 
 
 def foreseen(
-    columns: dict[str, str], rows: list[dict[str, Any]], extent: Extent = Extent.FIRST, **models: dict[str, Any]
-) -> Verdict:
+    columns: dict[str, str],
+    rows: list[dict[str, Any]],
+    extent: SampleScope = SampleScope.FIRST,
+    **models: dict[str, Any],
+) -> PreflightReport:
     schema = Source.model_validate({"path": "x.csv", "columns": columns}).schema_
     table = pa.Table.from_pylist(rows, schema=arrow_schema(schema))
-    return foresee({name: Model.model_validate(one) for name, one in models.items()}, schema, table, extent)
+    return check_sample({name: Model.model_validate(one) for name, one in models.items()}, schema, table, extent)
 
 
 def id_of(case: Case) -> str:
@@ -114,7 +117,7 @@ def test_what_spark_refuses_is_said_before(spark: SparkSession, tmp_path: Path, 
     """Of all rows together the verdict has a fault if and only if training on them is refused; while there may be
     others, or only a part may be trained on, it is a note unless no part is better."""
     columns, rows, model = columns_of(case), rows_of(case), model_of(case)
-    first, whole, together = (foreseen(columns, rows, extent, tried=model) for extent in Extent)
+    first, whole, together = (foreseen(columns, rows, extent, tried=model) for extent in SampleScope)
     wanted = [f"models.tried.{path}" for path in (case.faults or case.together).split()]
     assert [one.path for one in together.faults] == wanted
     assert [one.path for one in whole.faults] == (wanted if case.faults else [])
@@ -136,7 +139,7 @@ def test_a_fault_is_one_of_any_part_of_the_rows(case: Case) -> None:
     not, some of them are good."""
     columns, rows, model = columns_of(case), rows_of(case), model_of(case)
     parts = [rows[place : place + many] for many in (1, 2) for place in range(len(rows) - 1)]
-    good = [part for part in parts if not foreseen(columns, part, Extent.TOGETHER, tried=model).faults]
+    good = [part for part in parts if not foreseen(columns, part, SampleScope.TOGETHER, tried=model).faults]
     assert bool(good) == bool(case.together)
 
 
@@ -145,7 +148,7 @@ def test_how_a_fault_reads() -> None:
     rows = [{"x": 1.0, "z": -2.0, "y": 0.5}, {"x": 1.0, "z": 2.0, "y": 1.0}]
     columns = {"x": "float", "z": "float", "y": "float"}
     model = {"estimator": "NaiveBayes", "features": FEATURES, "label": "y"}
-    assert [str(one) for one in foreseen(columns, rows, Extent.TOGETHER, tried=model).faults] == [
+    assert [str(one) for one in foreseen(columns, rows, SampleScope.TOGETHER, tried=model).faults] == [
         "models.tried.label: the label y holds 1 fractional values; a class is a whole number from 0 on; see that the "
         "column holds classes; a quantity is for a regression, such as LinearRegression",
         "models.tried.features[1]: found z with -2; expected only numbers from 0 on with a multinomial NaiveBayes; "
@@ -157,7 +160,7 @@ def test_one_class_is_worth_a_note() -> None:
     """Spark trains on a label that is always the same; that there is nothing to learn is said all the same."""
     rows = [{"x": float(i), "z": 0.0, "y": 1} for i in range(5)]
     model = {"estimator": "LogisticRegression", "features": FEATURES, "label": "y"}
-    for extent in Extent:
+    for extent in SampleScope:
         found = foreseen({"x": "float", "z": "float", "y": "int"}, rows, extent, tried=model)
         assert found.faults == []
         assert [str(one) for one in found.notes] == [
@@ -175,12 +178,12 @@ def test_rows_that_a_model_cannot_use_are_not_judged() -> None:
         {"x": 1.0, "z": 1.0, "y": 0.0},
         {"x": 1.0, "z": 1.0, "y": 1.0},
     ]
-    assert foreseen(columns, rows, tried=model) == Verdict([], [])
+    assert foreseen(columns, rows, tried=model) == PreflightReport([], [])
     lacking = foreseen(columns, rows[:1], tried=model)
     assert [str(one) for one in lacking.notes] == [
         "models.tried: found no row that has all of x, y; expected rows to train on"
     ]
-    assert [one.path for one in foreseen(columns, rows[:1], Extent.WHOLE, tried=model).faults] == ["models.tried"]
+    assert [one.path for one in foreseen(columns, rows[:1], SampleScope.WHOLE, tried=model).faults] == ["models.tried"]
 
 
 @pytest.mark.parametrize("estimator", ["GBTClassifier", "LogisticRegression"])
@@ -189,7 +192,7 @@ def test_a_generation_may_have_fewer_classes_than_the_source(estimator: str) -> 
     rows = [{"x": float(i), "z": 0.0, "y": f"class {i // 10}"} for i in range(80)]
     params = {} if estimator == "GBTClassifier" else {"family": "binomial"}
     model = {"estimator": estimator, "features": FEATURES, "label": "y", "params": params}
-    found = foreseen({"x": "float", "z": "float", "y": "string"}, rows, Extent.WHOLE, tried=model)
+    found = foreseen({"x": "float", "z": "float", "y": "string"}, rows, SampleScope.WHOLE, tried=model)
     assert (found.faults, len(found.notes)) == ([], 1)
     assert "8 classes" in str(found.notes[0])
 
@@ -199,8 +202,8 @@ def test_rows_of_nothing_but_zeros() -> None:
     model = {"estimator": "KMeans", "features": FEATURES, "params": {"distanceMeasure": "cosine"}}
     rows = [{"x": 0.0, "z": 0.0}, {"x": 1.0, "z": 0.0}]
     columns = {"x": "float", "z": "float"}
-    assert foreseen(columns, rows, Extent.WHOLE, tried=model).faults == []
-    assert [one.path for one in foreseen(columns, rows[:1], Extent.WHOLE, tried=model).faults] == [
+    assert foreseen(columns, rows, SampleScope.WHOLE, tried=model).faults == []
+    assert [one.path for one in foreseen(columns, rows[:1], SampleScope.WHOLE, tried=model).faults] == [
         "models.tried.features"
     ]
 
@@ -213,5 +216,5 @@ def test_each_model_is_judged_by_itself() -> None:
     bad = {"estimator": "LogisticRegression", "features": FEATURES, "label": "y"}
     lost = {"estimator": "LogisticRegression", "features": ["nowhere"], "label": "y"}
     recommender = {"estimator": "ALS", "user": "x", "item": "z", "rating": "y"}
-    found = foreseen(columns, rows, Extent.WHOLE, one=bad, two=good, three=bad, four=lost, five=recommender)
+    found = foreseen(columns, rows, SampleScope.WHOLE, one=bad, two=good, three=bad, four=lost, five=recommender)
     assert [one.path for one in found.faults] == ["models.one.label", "models.three.label"]

@@ -22,12 +22,13 @@ from tidemill.errors import CatalogError, FeatureError, ParityFailed
 from tidemill.pipeline import Raw, parse
 from tidemill.run import files
 from tidemill.scoring import storage
-from tidemill.scoring.base import Scores
+from tidemill.scoring.base import RowScores
 from tidemill.scoring.parity import compare
-from tidemill.training import export
-from tidemill.training.features import HELD, TYPES, Inputs, inputs_of, with_label
+from tidemill.training.export import scorer_content
+from tidemill.training.features import TYPES, with_label
 from tidemill.training.fitting import answers, fit, outputs
-from tidemill.training.survey import survey
+from tidemill.training.registry import HELD, ModelInputs, inputs_of
+from tidemill.training.stats import collect_stats
 
 COLUMNS = {
     "size": "float",
@@ -211,7 +212,7 @@ def frame(spark: SparkSession, rows: Sequence[dict[str, Any]]) -> DataFrame:
 
 @dataclasses.dataclass
 class Fitted:
-    inputs: Inputs
+    inputs: ModelInputs
     spark: PipelineModel
     path: Path
 
@@ -233,12 +234,13 @@ def fitted(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dic
     }
     models = inputs_of(parse(Raw("tried", folder, raw)).pipeline)
     rows = frame(spark, rows_of(400)).withColumn(HELD, F.lit(False)).cache()
-    found = survey(rows, models, holds_out=False)
+    found = collect_stats(rows, models, holds_out=False)
     made = {}
     for inputs in models:
         model = fit(inputs, with_label(rows, inputs), found[inputs.name].empty_strings)
         path = folder / f"{inputs.name}.npz"
-        export.export(path, inputs, model, found[inputs.name].seen)
+        content = scorer_content(inputs, model, found[inputs.name].seen)
+        storage.write(path, content.text, content.arrays)
         made[inputs.name] = Fitted(inputs, model, path)
     return made
 
@@ -447,7 +449,7 @@ def test_a_cluster_chosen_by_rounding_alone_is_equal(fitted: dict[str, Fitted], 
     storage.write(tmp_path / "tied.npz", stored.text, {"centres": centres})
     scorer = scoring.row_scorer(scoring.load(tmp_path / "tied.npz"))
     row = {"colour": "unseen", "shape": "unseen"}
-    assert compare(scorer, [row], Scores(np.array([1.0])))["equal"] == 1
+    assert compare(scorer, [row], RowScores(np.array([1.0])))["equal"] == 1
     for wrong in (2.0, 3.0, -1.0):
         with pytest.raises(ParityFailed):
-            compare(scorer, [row], Scores(np.array([wrong])))
+            compare(scorer, [row], RowScores(np.array([wrong])))

@@ -30,15 +30,18 @@ from tidemill.errors import FeatureError, ParityFailed
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
 from tidemill.scoring import storage
+from tidemill.scoring.base import lowest
 from tidemill.scoring.features import Encoded
 from tidemill.scoring.linear import LinearScorer, LogisticScorer
 from tidemill.scoring.neighbours import NeighboursScorer
-from tidemill.scoring.ranking import lowest
 from tidemill.scoring.storage import Stored
 from tidemill.scoring.text import SPARK_WORD, TextScorer, folded, words_of
 from tidemill.training.estimators.checks import model_faults
-from tidemill.training.features import FEATURES, TYPES, inputs_of
-from tidemill.training.similar import ROW, compare_neighbours, compare_text, fold
+from tidemill.training.estimators.neighbours import compare_neighbours
+from tidemill.training.estimators.search import ROW
+from tidemill.training.estimators.text import compare_text, fold
+from tidemill.training.features import FEATURES, TYPES
+from tidemill.training.registry import inputs_of
 from tidemill.training.trainer import Trainer
 
 PRICE_PAID = DATA / "price-paid" / "pp-1995-sample.csv"

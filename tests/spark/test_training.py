@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from tidemill.pipeline import load
 from tidemill.run import files
 from tidemill.run.catalog import TrainedModel
 from tidemill.run.folder import Run, open_run
-from tidemill.training import export, trainer
+from tidemill.training import trainer
 from tidemill.training.features import held_out, read
+from tidemill.training.registry import registry, spec_of
 from tidemill.training.trainer import work
 
 COLUMNS = {"x": "float?", "word": "string?", "y": "float", "kind": "int?", "name": "string?", "ok": "bool?"}
@@ -293,8 +295,9 @@ def test_a_scorer_that_differs_is_not_published(
         text, arrays = honest(model)
         return text, arrays | {"coefficients": arrays["coefficients"][::-1]}
 
-    honest = export.EXPORTS["LinearRegression"]
-    monkeypatch.setitem(export.EXPORTS, "LinearRegression", swapped)
+    spec = spec_of("LinearRegression")
+    honest: Any = spec.export
+    monkeypatch.setitem(registry(), spec.name, replace(spec, export=swapped))
     run = tried(tmp_path, {"line": {**LINEAR, "features": ["x", "kind"]}})
     seal_all(run, [table_of(run, rows_of(60))])
     train_all(run, spark)
@@ -319,7 +322,7 @@ def killed(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (trainer, "survey"),
+        (trainer, "collect_stats"),
         (files, "publish"),
         ("catalog", "publish_generation"),
     ],
@@ -354,7 +357,8 @@ def test_what_failed_is_tried_again_by_the_next_trainer(
     run = tried(tmp_path, {"line": LINEAR})
     seal_all(run, thirds(table_of(run, rows_of(90))))
     with monkeypatch.context() as patch:
-        patch.setattr(export, "EXPORTS", {"LinearRegression": lambda _: ({}, fitting_fails())})
+        spec = replace(spec_of("LinearRegression"), export=lambda _: ({}, fitting_fails()))
+        patch.setitem(registry(), spec.name, spec)
         train_all(run, spark)
     assert {state for _, state in states(run)} == {"failed"}
     train_all(run, spark)

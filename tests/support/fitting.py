@@ -16,11 +16,11 @@ from tidemill.pipeline import Raw, parse
 from tidemill.run.catalog import TrainedModel
 from tidemill.scoring import RowScorer, storage
 from tidemill.scoring.parity import compare
-from tidemill.training import export
-from tidemill.training.features import HELD, TYPES, Inputs, inputs_of, with_label
-from tidemill.training.fitting import Files, answers, fit, outputs, parity_of, spark_errors, train
-from tidemill.training.survey import survey
-from tidemill.training.usable import check_usable
+from tidemill.training.export import scorer_content
+from tidemill.training.features import TYPES, with_label
+from tidemill.training.fitting import GenerationFiles, answers, fit, outputs, parity_of, spark_errors, train
+from tidemill.training.registry import HELD, ModelInputs, inputs_of
+from tidemill.training.stats import collect_stats
 
 Row = dict[str, Any]
 Model = Mapping[str, Any]  # a model's table of the pipeline file
@@ -30,7 +30,7 @@ Model = Mapping[str, Any]  # a model's table of the pipeline file
 class Fitted:
     """One model as Spark fitted it, and its scorer as it came back from its file."""
 
-    inputs: Inputs
+    inputs: ModelInputs
     spark: PipelineModel
     scorer: RowScorer
     path: Path
@@ -52,7 +52,7 @@ def frame(spark: SparkSession, columns: Mapping[str, str], rows: Sequence[Row]) 
     return spark.createDataFrame([tuple(row[name] for name in columns) for row in rows], schema)
 
 
-def inputs_for(folder: Path, columns: Mapping[str, str], model: Model) -> Inputs:
+def inputs_for(folder: Path, columns: Mapping[str, str], model: Model) -> ModelInputs:
     raw = {
         "name": "tried",
         "source": {"path": "x.csv", "columns": dict(columns)},
@@ -72,12 +72,13 @@ def fit_one(folder: Path, columns: Mapping[str, str], rows: DataFrame, model: Mo
     """
     inputs, path = inputs_for(folder, columns, model), folder / "tried.npz"
     table = rows.withColumn(HELD, F.lit(False))
-    found = survey(table, [inputs], holds_out=False)["tried"]
-    found.check(inputs)
+    stats = collect_stats(table, [inputs], holds_out=False)["tried"]
+    stats.check(inputs)
     with spark_errors("tried"):
-        fitted = fit(inputs, with_label(table, inputs), found.empty_strings)
-    check_usable(inputs, found, fitted.stages[-1])
-    export.export(path, inputs, fitted, found.seen)
+        fitted = fit(inputs, with_label(table, inputs), stats.empty_strings)
+    inputs.spec.check_fitted(inputs, stats, fitted.stages[-1])
+    content = scorer_content(inputs, fitted, stats.seen)
+    storage.write(path, content.text, content.arrays)
     return Fitted(inputs, fitted, scoring.row_scorer(scoring.load(path)), path)
 
 
@@ -87,7 +88,7 @@ def train_one(folder: Path, columns: Mapping[str, str], rows: DataFrame, model: 
     Raises:
         TrainingFailed, ParityFailed: as ``fitting.train``.
     """
-    inputs, where = inputs_for(folder, columns, model), Files(folder, "generation")
+    inputs, where = inputs_for(folder, columns, model), GenerationFiles(folder, "generation")
     table = rows.withColumn(HELD, F.lit(False))
     (folder / "scorers").mkdir(parents=True, exist_ok=True)
-    return train(inputs, table, survey(table, [inputs], holds_out=False)["tried"], where)
+    return train(inputs, table, collect_stats(table, [inputs], holds_out=False)["tried"], where)

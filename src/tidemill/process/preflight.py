@@ -12,7 +12,7 @@ from tidemill.pipeline import Batches, Data, Generations, Loaded, Model, Raw, Si
 from tidemill.sources.preview import Preview, nothing_fits, read_preview
 from tidemill.sources.source import open_any
 from tidemill.training.estimators.checks import model_faults
-from tidemill.training.preflight import Extent, Verdict, foresee
+from tidemill.training.preflight import PreflightReport, SampleScope, check_sample
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
             else:
                 unreadable.append(error)
                 faults.append(fault)
-    verdict = foreseen(raw.values, faults, tried)
-    return Report(raw.name, loaded, (*faults, *verdict.faults), (*notes, *verdict.notes), tried, tuple(unreadable))
+    sampled = foreseen(raw.values, faults, tried)
+    return Report(raw.name, loaded, (*faults, *sampled.faults), (*notes, *sampled.notes), tried, tuple(unreadable))
 
 
 def judged(raw: Raw) -> Loaded:
@@ -118,17 +118,20 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
             yield key, kind.model_validate(values)
 
 
-def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Preview]) -> Verdict:
+def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Preview]) -> PreflightReport:
     """What training would refuse of the models that are declared without a fault."""
     if "source" not in tried or not len(tried["source"].rows):
-        return Verdict([], [])
+        return PreflightReport([], [])
     declared = table(raw, "models")
     models = {
         name: Model.model_validate(declared[name]) for name in declared if not has_fault(f"models.{name}", faults)
     }
     one = tried["source"]
-    extent = Extent.FIRST if not one.whole else Extent.TOGETHER if are_together(raw, faults, one) else Extent.WHOLE
-    return foresee(models, Source.model_validate(raw["source"]).schema_, one.rows, extent)
+    if not one.whole:
+        scope = SampleScope.FIRST
+    else:
+        scope = SampleScope.TOGETHER if are_together(raw, faults, one) else SampleScope.WHOLE
+    return check_sample(models, Source.model_validate(raw["source"]).schema_, one.rows, scope)
 
 
 def are_together(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Preview) -> bool:
