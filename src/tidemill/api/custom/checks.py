@@ -12,8 +12,8 @@ import pyarrow as pa
 from duckdb.sqltypes import DuckDBPyType
 from pydantic import ValidationError
 
-from tidemill.api.custom.params import EXAMPLES, from_json
 from tidemill.api.custom.sql import BATCH, ROWS, Cursor, Database, bound, message_of, prediction_type
+from tidemill.api.values import EXAMPLES, from_json
 from tidemill.errors import Fault, did_you_mean
 from tidemill.kafka.codec import ARROW
 from tidemill.pipeline import ACTIONS, Route, raw_kinds, table
