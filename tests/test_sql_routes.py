@@ -23,7 +23,7 @@ from tests.support import wait_for
 from tests.test_routes import faults_of
 from tidemill.api.app import create_app
 from tidemill.api.custom.sql import Cursor, Database, bound, plain_key
-from tidemill.api.custom.sql_routes import MAX_QUERIES, SQL_INDEX, Query, SqlRoute
+from tidemill.api.custom.sql_routes import MAX_QUERIES, SQL_INDEX, SqlQuery, SqlRoute
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.models.snapshot import LoadedGeneration
 from tidemill.errors import Busy, PipelineInvalid, QueryError, TimeLimit
@@ -346,14 +346,14 @@ def test_a_query_that_is_left_behind_keeps_its_slot() -> None:
             assert go_on.wait(30)
             return str(cursor.fetch("select id from rows", {}, 1).rows).encode()
 
-        task = asyncio.create_task(Query(limiter).run(DATABASE, work))
+        task = asyncio.create_task(SqlQuery(limiter).run(DATABASE, work))
         assert await asyncio.to_thread(began.wait, 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert limiter.borrowed_tokens == 1
         go_on.set()
-        assert await Query(limiter).run(DATABASE, work) == b"[(1,)]"
+        assert await SqlQuery(limiter).run(DATABASE, work) == b"[(1,)]"
         assert limiter.borrowed_tokens == 0
 
     asyncio.run(left_behind())
@@ -387,7 +387,7 @@ def test_a_query_without_a_slot_says_so(run: Run) -> None:
             return b""
 
         route = SqlRoute(Route(path="/x", sql="select id from rows", answer="list"), registry, limiter)
-        tasks = [asyncio.create_task(Query(limiter).run(DATABASE, work)) for _ in range(MAX_QUERIES)]
+        tasks = [asyncio.create_task(SqlQuery(limiter).run(DATABASE, work)) for _ in range(MAX_QUERIES)]
         await asyncio.to_thread(at_work.wait, 30)
         for task in tasks:
             task.cancel()

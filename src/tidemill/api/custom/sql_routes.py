@@ -71,7 +71,7 @@ class Databases:
         return Database(self._side_tables | {ROWS: rows})
 
 
-class Query:
+class SqlQuery:
     """One query, run once, in a thread that can be abandoned: DuckDB can't be interrupted within a long step.
 
     The thread closes its cursor and releases its slot when it ends, however long that takes. A query that nobody waits
@@ -159,7 +159,7 @@ class SqlRoute:
         values = await self.parameters.read(request)
         generation = resolve_generation(self.registry, values.get(GENERATION))
         bindings = {name: bound(param.kind, values[name]) for name, param in self.route.params.items()}
-        query = Query(self._limiter)
+        query = SqlQuery(self._limiter)
         answer = asyncio.create_task(self._answer(query, generation, bindings))
         client = asyncio.create_task(disconnected(request))
         try:
@@ -175,7 +175,7 @@ class SqlRoute:
             client.cancel()
 
     async def _answer(
-        self, query: Query, generation: RequestedGeneration, bindings: Mapping[str, Value | None]
+        self, query: SqlQuery, generation: RequestedGeneration, bindings: Mapping[str, Value | None]
     ) -> bytes:
         database = await self._database(generation)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tidemill import scoring
 from tidemill.api.models.snapshot import (
-    Generations,
+    GenerationRecords,
     IndexBuilder,
     LoadedGeneration,
     Snapshot,
@@ -107,7 +107,7 @@ class CatalogReader:
         texts = {part: text for part, text in status.error.items() if isinstance(text, str)}
         return replace(status, error={part: without_run_path(self.run, text) for part, text in texts.items()})
 
-    def _generations(self, before: Snapshot) -> Generations:
+    def _generations(self, before: Snapshot) -> GenerationRecords:
         """All generations. Reads the states of new ones, and the records of unpublished ones; the others are final."""
         known, catalog = before.generations.states, self.run.catalog
         states = {**known, **catalog.generation_states(after=max(known, default=0))}
@@ -115,14 +115,16 @@ class CatalogReader:
         records = [self._public_record(record) for record in catalog.generations_among(open_numbers)]
         states |= {record.generation: record.state for record in records}
         unsettled = {record.generation: record for record in records if record.state != "published"}
-        return Generations(catalog, MappingProxyType(states), MappingProxyType(unsettled), self._cache)
+        return GenerationRecords(catalog, MappingProxyType(states), MappingProxyType(unsettled), self._cache)
 
     def _public_record(self, generation: Generation) -> Generation:
         """The generation as every client may see it."""
         light = without_profiles(generation)
         return light if light.error is None else replace(light, error=without_run_path(self.run, light.error))
 
-    def _newest(self, before: Snapshot, generations: Generations) -> tuple[LoadedGeneration | None, Mapping[int, str]]:
+    def _newest(
+        self, before: Snapshot, generations: GenerationRecords
+    ) -> tuple[LoadedGeneration | None, Mapping[int, str]]:
         """The newest generation that can be loaded, and why those above it can't."""
         current = before.newest.number if before.newest else 0
         damaged: dict[int, str] = {}

@@ -46,7 +46,7 @@ def generation_cache() -> SharedCache[int, Generation]:
     return SharedCache(MAX_CACHED_GENERATIONS, MAX_CACHED_BATCHES, lambda generation: len(generation.batches))
 
 
-class Generations(Mapping[int, Generation]):
+class GenerationRecords(Mapping[int, Generation]):
     """Every generation that was begun, in order, without the profiles of its models.
 
     ``states`` and the generations that are not published (``unsettled``) are in memory. A published generation never
@@ -108,7 +108,7 @@ class Snapshot:
     """
 
     newest: LoadedGeneration | None = None
-    generations: Generations = field(default_factory=Generations)
+    generations: GenerationRecords = field(default_factory=GenerationRecords)
     stages: Mapping[str, StageStatus] = field(default_factory=dict)
     states: Mapping[str, StageState] = field(default_factory=dict)
     damaged: Mapping[int, str] = field(default_factory=dict)
