@@ -55,16 +55,11 @@ async def newest_generation(request: Request) -> RequestedGeneration:
     return resolve_generation(request.app.state.registry, None)
 
 
-async def generation_of_path(request: Request, generation: GenerationNumber) -> RequestedGeneration:
-    return resolve_generation(request.app.state.registry, generation)
-
-
 async def generation_of_query(request: Request, generation: OptionalGeneration = None) -> RequestedGeneration:
     return resolve_generation(request.app.state.registry, generation)
 
 
 NewestGeneration = Annotated[RequestedGeneration, Depends(newest_generation)]
-PathGeneration = Annotated[RequestedGeneration, Depends(generation_of_path)]
 QueryGeneration = Annotated[RequestedGeneration, Depends(generation_of_query)]
 
 

@@ -19,7 +19,6 @@ from tidemill.api.custom.routes import (
     takes_rows,
 )
 from tidemill.api.custom.sql_routes import MAX_QUERIES, SQL_INDEX, Databases, SqlRoute
-from tidemill.api.dependencies import read_body, resolve_generation
 from tidemill.api.inputs import ModelInputs
 from tidemill.api.models.snapshot import IndexBuilder
 from tidemill.api.openapi import RouteDescription
@@ -92,14 +91,11 @@ class RowsRoute:
 
     def __init__(self, route: Route, context: RouteContext, inputs: ModelInputs) -> None:
         assert route.model is not None
-        self._registry = context.registry
         self._predictor = Predictor(context.registry, route.model, inputs, route.answer)
         self._placeholder = client_name(route, GENERATION)
 
     async def respond(self, request: Request) -> Response:
-        body = await read_body(request)
-        generation = resolve_generation(self._registry, request.path_params.get(self._placeholder))
-        return await self._predictor.respond(body, generation)
+        return await self._predictor.respond(request, request.path_params.get(self._placeholder))
 
 
 def is_root(route: Route) -> bool:
