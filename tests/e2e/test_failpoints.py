@@ -25,6 +25,7 @@ from pyspark.sql import SparkSession
 
 from tests.support import ROOT, SMART_HOME, assert_account_closed, new_topic, wait_for
 from tests.support.training_run import SMALL, seal_all, table_of
+from tidemill import schemas
 from tidemill.collector.collector import run_collector
 from tidemill.errors import InputError, PipelineInvalid, TopicError
 from tidemill.kafka import client as kafka_module
@@ -197,7 +198,10 @@ def written(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 def known(batches: Sequence[Batch]) -> list[dict[str, Any]]:
     """All that the catalog says of batches, but for when they were sealed."""
-    return [{key: value for key, value in batch.document().items() if key != "sealed_at"} for batch in batches]
+    return [
+        {key: value for key, value in schemas.BatchBody.of(batch).document().items() if key != "sealed_at"}
+        for batch in batches
+    ]
 
 
 def rejected(run: Run) -> list[tuple[int, int]]:

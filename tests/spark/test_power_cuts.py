@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from tests.support.memory_log import HandClock, MemoryLog, MemoryReader
 from tests.support.power import MODES, Cuts, Disk, at_failpoints, watched
 from tests.support.training_run import SMALL, quiet_stage, seal_all, table_of
+from tidemill import schemas
 from tidemill.collector.collector import recover, take_up
 from tidemill.collector.cutter import Rules
 from tidemill.pipeline import Raw, load, parse
@@ -142,7 +143,10 @@ def collect(run: Run, log: MemoryLog) -> None:
 
 
 def known(batches: list[Batch]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in one.document().items() if key != "sealed_at"} for one in batches]
+    return [
+        {key: value for key, value in schemas.BatchBody.of(one).document().items() if key != "sealed_at"}
+        for one in batches
+    ]
 
 
 def rows_of(run: Run) -> list[int]:

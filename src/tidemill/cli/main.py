@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from tidemill import __version__
+from tidemill import __version__, schemas
 from tidemill.errors import DiskError, InputError, TidemillError, UsageError, is_utf_8, printable, shorten
 from tidemill.pipeline import Loaded, Raw, load, parse, prepare, ready_pipelines
 from tidemill.run.folder import Run, existing_run, is_under_way, join_run, open_run, refuse_not_utf_8
@@ -508,7 +508,7 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
 @app.command()
 def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """The sealed batches of a run."""
-    found = [batch.document() for batch in look_at(name, run_dir, assignments).catalog.batches()]
+    found = [schemas.BatchBody.of(batch).document() for batch in look_at(name, run_dir, assignments).catalog.batches()]
     if json:
         print_json(found)
         return
@@ -526,7 +526,7 @@ def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
 
     found = look_at(name, run_dir, assignments).catalog.generations()
     if json:
-        print_json([one.document() for one in found])
+        print_json([schemas.GenerationBody.of(one).document() for one in found])
         return
     console = Console()
     for one in found:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.support.serving_run import api_of, chance_of_good, new_run, publish, scorer_path, seal, size_of
-from tidemill.api.models.registry import Live
+from tidemill.api.models.registry import ModelRegistry
 from tidemill.run.catalog import TrainedModel
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer
@@ -98,14 +98,14 @@ def test_without_a_generation_there_is_nothing_to_ask(tmp_path: Path) -> None:
 def test_scorers_are_read_once_and_push_out_no_others(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second row finds the scorers in memory, and what others had in memory stays there."""
     read: list[str] = []
-    whole = Live.read_scorer
+    whole = ModelRegistry.read_scorer
 
-    def watched(live: Live, trained: TrainedModel) -> Scorer:
+    def watched(registry: ModelRegistry, trained: TrainedModel) -> Scorer:
         read.append(trained.scorer_path)
-        return whole(live, trained)
+        return whole(registry, trained)
 
-    monkeypatch.setattr(Live, "read_scorer", watched)
-    monkeypatch.setattr("tidemill.api.models.registry.MOST_OLDER_SCORERS", 1)
+    monkeypatch.setattr(ModelRegistry, "read_scorer", watched)
+    monkeypatch.setattr("tidemill.api.models.registry.MAX_OLDER_SCORERS", 1)
     with api_of(run) as client:
         client.post("/models/size/generations/1/predict", json=ROW)
         before = len(read)

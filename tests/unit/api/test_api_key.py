@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from tests.support.serving_run import api_of, new_run, publish, seal
 from tidemill.api.app import create_app
-from tidemill.api.models.registry import Live
+from tidemill.api.models.registry import ModelRegistry
 from tidemill.errors import InputError
 from tidemill.web.api_key import VARIABLE, api_key, require_key
 
@@ -55,7 +55,7 @@ def test_every_route_but_health_wants_the_key(tmp_path: Path, key_file: Path) ->
     run = new_run(tmp_path)
     seal(run, 1, [{"id": 1}])
     publish(run, 1, [1])
-    routes = [one for one in create_app(run, Live(run)).routes if isinstance(one, Route)]
+    routes = [one for one in create_app(run, ModelRegistry(run)).routes if isinstance(one, Route)]
     paths = [(method, re.sub(r"\{[^}]*\}", "1", one.path)) for one in routes for method in one.methods or ()]
     assert len(paths) > 15
     with api_of(run, key_file=key_file) as client:

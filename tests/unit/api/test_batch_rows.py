@@ -15,9 +15,9 @@ import pytest
 
 from tests.support import wait_for
 from tests.support.serving_run import DOCUMENT, ROW, api_of, new_run, seal
-from tidemill.api.app import MOST_READING
-from tidemill.api.rows.reject_lines import APART, MOST_COUNTED, RejectLines, counted, marks, parsed
-from tidemill.api.rows.rejected import Place, some
+from tidemill.api.context import MAX_FILE_READS
+from tidemill.api.rows.reject_lines import MARK_INTERVAL, MAX_COUNTED, RejectLines, counted, marks, parsed
+from tidemill.api.rows.rejects import RejectsFile, page
 from tidemill.collector.batch_file import Draft
 from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Decision, SideTableRecord, SourceState, Span
@@ -169,11 +169,11 @@ def test_reasons_are_counted_over_a_part(rejecting: Run, api: httpx.Client) -> N
     written is not shown."""
     line = b'{"file":"a.csv","line":1,"reason":"late","text":"y"}\n'
     with (rejecting.rejects / "source.jsonl").open("ab") as file:
-        file.write(line * MOST_COUNTED + line[:9])
-    say_rejected(rejecting, api, MOST_COUNTED + 9)
-    found = rejects(api, "source", offset=MOST_COUNTED + 6)
-    assert found["counted"] == MOST_COUNTED
-    assert found["reasons"][0] == {"reason": "late", "count": MOST_COUNTED - 8}
+        file.write(line * MAX_COUNTED + line[:9])
+    say_rejected(rejecting, api, MAX_COUNTED + 9)
+    found = rejects(api, "source", offset=MAX_COUNTED + 6)
+    assert found["counted"] == MAX_COUNTED
+    assert found["reasons"][0] == {"reason": "late", "count": MAX_COUNTED - 8}
     assert [one["reason"] for one in found["items"]] == ["late"] * 2
 
 
@@ -202,18 +202,28 @@ def test_a_page_is_found_without_reading_those_before_it(tmp_path: Path, monkeyp
             return work(file)
 
         monkeypatch.setattr(f"tidemill.api.rows.reject_lines.{name}", noted)
-    path, count = tmp_path / "tail.jsonl", 3 * APART + 5
+    path, count = tmp_path / "tail.jsonl", 3 * MARK_INTERVAL + 5
     path.write_bytes(b"".join(b'{"reason":"%s","line":%d}\n' % (b"x" * (one % 50), one) for one in range(count)))
-    place, lines = Place("tail", count, path), RejectLines()
-    for offset in (0, 7, APART - 1, APART, APART + 1, 2 * APART - 2, 2 * APART, 3 * APART, count - 2):
-        items = some(place, lines, offset, 4)["items"]
-        assert [one["line"] for one in items] == list(range(offset, min(offset + 4, count)))
-    assert some(place, lines, count, 4)["items"] == some(place, lines, 2**31 - 1, 4)["items"] == []
-    assert (sum(seen), looked) == (MOST_COUNTED + 8 * 4 + 2, ["counted", "marks"])
-    assert some(replace(place, rejected=2**31), lines, 2**31 - 1, 4)["items"] == []
+    place, lines = RejectsFile("tail", count, path), RejectLines()
+    for offset in (
+        0,
+        7,
+        MARK_INTERVAL - 1,
+        MARK_INTERVAL,
+        MARK_INTERVAL + 1,
+        2 * MARK_INTERVAL - 2,
+        2 * MARK_INTERVAL,
+        3 * MARK_INTERVAL,
+        count - 2,
+    ):
+        items = page(place, lines, offset, 4).items
+        assert [one.line for one in items] == list(range(offset, min(offset + 4, count)))
+    assert page(place, lines, count, 4).items == page(place, lines, 2**31 - 1, 4).items == []
+    assert (sum(seen), looked) == (MAX_COUNTED + 8 * 4 + 2, ["counted", "marks"])
+    assert page(replace(place, rejected=2**31), lines, 2**31 - 1, 4).items == []
     with path.open("ab") as file:
         file.write(b'{"reason":"y","line":%d}\n' % count)
-    assert [one["line"] for one in some(replace(place, rejected=count + 1), lines, count, 4)["items"]] == [count]
+    assert [one.line for one in page(replace(place, rejected=count + 1), lines, count, 4).items] == [count]
     assert sorted(looked) == ["counted", "counted", "marks", "marks"]
 
 
@@ -221,7 +231,7 @@ def test_marks_are_where_lines_begin(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Wherever blocks end, a mark is at the beginning of its line."""
     content = b"".join(b"%d\n" % one for one in range(400))
     (tmp_path / "lines").write_bytes(content)
-    monkeypatch.setattr("tidemill.api.rows.reject_lines.APART", 7)
+    monkeypatch.setattr("tidemill.api.rows.reject_lines.MARK_INTERVAL", 7)
     for size in (1, 2, 3, 64, 2**20):
         monkeypatch.setattr("tidemill.api.rows.reject_lines.BLOCK", size)
         with (tmp_path / "lines").open("rb") as file:
@@ -238,11 +248,11 @@ def test_slow_readers_hold_up_nobody_else(rejecting: Run, api: httpx.Client, mon
         assert go_on.wait(30)
         return {}
 
-    monkeypatch.setattr("tidemill.api.rows.rejected.some", slow)
+    monkeypatch.setattr("tidemill.api.rows.rejects.page", slow)
     with ThreadPoolExecutor(50) as pool:
         try:
             asked = [pool.submit(api.get, "/rejects/source") for _ in range(50)]
-            for _ in range(MOST_READING):
+            for _ in range(MAX_FILE_READS):
                 assert reading.acquire(timeout=30)
             assert api.get("/health").status_code == 503
             assert {api.get(path).status_code for path in ("/status", "/batches", "/rejects", "/metrics")} == {200}

@@ -20,9 +20,9 @@ from tests.support.serving_run import (
     seal,
     wait_for_generation,
 )
-from tidemill.api.examples import Examples
-from tidemill.api.models.registry import Live
-from tidemill.api.routers.items import Items, folded
+from tidemill.api.models.registry import ModelRegistry
+from tidemill.api.routers.items import ItemSearch, normalized
+from tidemill.api.rows.examples import Examples
 from tidemill.scoring.als import AlsScorer, packed
 from tidemill.scoring.storage import Stored
 
@@ -50,9 +50,9 @@ def scorer(items: pa.Table, rated: Sequence[int | str]) -> AlsScorer:
     return AlsScorer(Stored(TEXT | text, arrays))
 
 
-def films() -> Items:
+def films() -> ItemSearch:
     titles, genres = zip(*FILMS.values(), strict=True)
-    return Items(scorer(pa.table({"item": list(FILMS), "title": titles, "genres": genres}), RATED))
+    return ItemSearch(scorer(pa.table({"item": list(FILMS), "title": titles, "genres": genres}), RATED))
 
 
 @pytest.mark.parametrize(
@@ -89,15 +89,15 @@ def test_there_may_be_more() -> None:
 
 def test_items_without_titles() -> None:
     """Where no side table tells more of the items they are found by their ids, be these texts or numbers."""
-    texts = Items(scorer(pa.table({"item": ["Ab-1", "ab-2", "bc ab"]}), ["ab-2"]))
+    texts = ItemSearch(scorer(pa.table({"item": ["Ab-1", "ab-2", "bc ab"]}), ["ab-2"]))
     assert [one["item"] for one in texts.search("AB", 5)[0]] == ["ab-2", "Ab-1", "bc ab"]
-    numbers = Items(scorer(pa.table({"item": [7, 70]}), []))
+    numbers = ItemSearch(scorer(pa.table({"item": [7, 70]}), []))
     assert [one["item"] for one in numbers.search("7", 5)[0]] == [7, 70]
 
 
-def test_folded() -> None:
+def test_normalized() -> None:
     """A text is folded to its words."""
-    assert folded("  L'Été—Straße_2! ") == "l ete strasse 2"
+    assert normalized("  L'Été—Straße_2! ") == "l ete strasse 2"
 
 
 def test_over_http(tmp_path: Path) -> None:
@@ -145,13 +145,13 @@ def test_a_row_that_cannot_be_read_is_tried_again(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     seal(run, 1, [{"id": 7, "note": "a lamp"}])
     publish(run, 1, [1])
-    live, examples = Live(run), Examples(run)
-    live.look()
+    registry, examples = ModelRegistry(run), Examples(run)
+    registry.refresh()
     path = run.folder / run.catalog.batches()[0].path
     away = path.rename(tmp_path / "away")
-    assert examples.key(live.now) is None
+    assert examples.key(registry.snapshot) is None
     away.rename(path)
-    assert examples.key(live.now) == 7
+    assert examples.key(registry.snapshot) == 7
     path.unlink()
-    assert examples.key(live.now) == 7
+    assert examples.key(registry.snapshot) == 7
     run.close()

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.many_run import many_run, statements
 from tests.support.serving_run import api_of
+from tidemill import schemas
 from tidemill.run.folder import Run
 
 MANY = 1000
@@ -77,7 +78,7 @@ def test_batches_come_in_pages(run: Run, api: httpx.Client) -> None:
     while page := small(api, "/batches", after=seen[-1]["batch"] if seen else 0, limit=300):
         seen += page
     assert [one["batch"] for one in seen] == list(range(1, MANY + 1))
-    assert seen == [one.document() for one in run.catalog.batches()]
+    assert seen == [schemas.BatchBody.of(batch).document() for batch in run.catalog.batches()]
     assert len(small(api, "/batches")) == 100
     assert len(statements(run, lambda: small(api, "/batches", after=400, limit=20))) < 30  # the watching thread's too
     asked = statements(run, lambda: run.catalog.batches(after=400, limit=20), of_thread=threading.get_ident())

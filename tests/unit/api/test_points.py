@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.serving_run import api_of, new_run, publish, seal
-from tidemill.api.routers.points import MOST_BATCHES, sample, shares
-from tidemill.api.rows.batch_rows import chosen, evenly, page, spread
+from tidemill.api.routers.points import MAX_BATCHES, sample, shares
+from tidemill.api.rows.batch_rows import evenly, page, rows_at, spread
 from tidemill.collector.batch_file import ROW_GROUP
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
@@ -73,7 +73,7 @@ def test_a_large_generation_is_sampled_evenly(run: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr("tidemill.api.routers.points.spread", watched)
     generation = Generation(1, "published", tuple(range(1, 41)), 400)
     table = sample(run, generation, ["id"], 80)
-    assert (len(opened), len(table)) == (MOST_BATCHES, 80)
+    assert (len(opened), len(table)) == (MAX_BATCHES, 80)
     assert min(opened) <= 2
     assert max(opened) >= 39
     assert table == sample(run, generation, ["id"], 80)
@@ -206,7 +206,7 @@ def test_places_are_even() -> None:
 def test_chosen_rows_come_in_order(run: Run) -> None:
     """Rows are found by their places, whatever the format."""
     batch = run.catalog.batches()[1]
-    table = chosen(run, batch, evenly(3, batch.rows), ["hours", "id"])
+    table = rows_at(run, batch, evenly(3, batch.rows), ["hours", "id"])
     assert (table["id"].to_pylist(), table["hours"].to_pylist()) == ([11, 15, 18], [1.0, 5.0, 8.0])
     assert page(run, batch, 8, 5)["id"].to_pylist() == [18, 19]
     run.close()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from tidemill.api.models.recent import Recent
+from tidemill.api.models.cache import SharedCache
 
 
-def kept(values: Recent[str, int], keys: str) -> str:
+def kept(values: SharedCache[str, int], keys: str) -> str:
     return "".join(key for key in keys if values.peek(key) is not None)
 
 
 def test_the_least_recently_used_goes_first() -> None:
     """No more values are kept than allowed; one that was used again stays."""
-    values: Recent[str, int] = Recent(2)
+    values: SharedCache[str, int] = SharedCache(2)
     values["a"], values["b"] = 1, 1
     assert values["a"] == 1
     values["c"] = 1
@@ -20,7 +20,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 def test_values_weigh() -> None:
     """All together weigh no more than allowed, but the newest, which is kept whatever it weighs."""
-    values: Recent[str, int] = Recent(10, 100, lambda value: value)
+    values: SharedCache[str, int] = SharedCache(10, 100, lambda value: value)
     values["a"], values["b"], values["c"] = 40, 40, 20
     assert kept(values, "abc") == "abc"
     values["d"] = 30

@@ -12,10 +12,12 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from tests.support.serving_run import new_run, publish, scorer_path, seal
-from tidemill.api import health
-from tidemill.api.models import registry as live_module
-from tidemill.api.models.registry import Live, Served, unpublished
+from tests.support.serving_run import new_run, publish, routes_document, scorer_path, seal
+from tidemill.api.app import create_app
+from tidemill.api.models import catalog_reader, health
+from tidemill.api.models import registry as registry_module
+from tidemill.api.models.registry import ModelRegistry
+from tidemill.api.models.snapshot import LoadedGeneration, unpublished_reason
 from tidemill.api.rows.generation_rows import GenerationRows
 from tidemill.errors import CatalogError, NotReady
 from tidemill.run.folder import Run
@@ -32,21 +34,21 @@ def run(tmp_path: Path) -> Iterator[Run]:
     run.close()
 
 
-def looking(run: Run, make: Callable[[Served], Any]) -> Live:
-    live = Live(run)
-    live.prepare("extra", make)
-    live.look()
-    return live
+def refreshed(run: Run, build: Callable[[LoadedGeneration], Any]) -> ModelRegistry:
+    registry = ModelRegistry(run)
+    registry.register_index("rows", build)
+    registry.refresh()
+    return registry
 
 
-def problems(live: Live) -> str:
-    return " ".join(health.problems(live.now))
+def problems(registry: ModelRegistry) -> str:
+    return " ".join(health.problems(registry.snapshot))
 
 
-def refused(live: Live, number: int) -> NotReady:
+def refused(registry: ModelRegistry, number: int) -> NotReady:
     with pytest.raises(NotReady) as caught:
-        anyio.run(live.extra, live.now, number, "extra")
-    assert str(live.run.folder) not in caught.value.message
+        anyio.run(registry.index, registry.snapshot, number, "rows")
+    assert str(registry.run.folder) not in caught.value.message
     return caught.value
 
 
@@ -55,21 +57,21 @@ def refused(live: Live, number: int) -> NotReady:
 
 def test_one_build_for_all_that_ask(run: Run) -> None:
     """Forty requests for an older generation, more than the default pool has threads, share one build; meanwhile the
-    pool is free and the newest generation's extra is there."""
+    pool is free and the newest generation's index is there."""
     go, built = threading.Event(), list[int]()
 
-    def make(served: Served) -> str:
-        built.append(served.number)
-        assert served.number == 3 or go.wait(30)
-        return f"of {served.number}"
+    def build(loaded: LoadedGeneration) -> str:
+        built.append(loaded.number)
+        assert loaded.number == 3 or go.wait(30)
+        return f"of {loaded.number}"
 
-    live = looking(run, make)
+    registry = refreshed(run, build)
 
     async def ask_all() -> list[str]:
         answers: list[str] = []
 
         async def ask() -> None:
-            answers.append(await live.extra(live.now, 1, "extra"))
+            answers.append(await registry.index(registry.snapshot, 1, "rows"))
 
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
@@ -77,7 +79,7 @@ def test_one_build_for_all_that_ask(run: Run) -> None:
                     tasks.start_soon(ask)
                 while 1 not in built:
                     await anyio.sleep(0.001)
-                assert await live.extra(live.now, 3, "extra") == "of 3"
+                assert await registry.index(registry.snapshot, 3, "rows") == "of 3"
                 assert await to_thread.run_sync(lambda: "free") == "free"
                 assert to_thread.current_default_thread_limiter().borrowed_tokens == 0
                 assert answers == []
@@ -92,18 +94,18 @@ def test_who_hangs_up_takes_nothing_from_the_others(run: Run) -> None:
     """The build goes on when the request that began it is given up."""
     go, built = threading.Event(), list[int]()
 
-    def make(served: Served) -> int:
-        built.append(served.number)
-        assert served.number == 3 or go.wait(30)
-        return served.number
+    def build(loaded: LoadedGeneration) -> int:
+        built.append(loaded.number)
+        assert loaded.number == 3 or go.wait(30)
+        return loaded.number
 
-    live = looking(run, make)
+    registry = refreshed(run, build)
 
     async def give_up_then_ask() -> int:
         with anyio.move_on_after(0.05):
-            await live.extra(live.now, 1, "extra")
+            await registry.index(registry.snapshot, 1, "rows")
         go.set()
-        found: int = await live.extra(live.now, 1, "extra")
+        found: int = await registry.index(registry.snapshot, 1, "rows")
         return found
 
     assert anyio.run(give_up_then_ask) == 1
@@ -113,12 +115,12 @@ def test_who_hangs_up_takes_nothing_from_the_others(run: Run) -> None:
 def test_a_replaced_generation_stays_in_memory(run: Run) -> None:
     """When a newer one is swapped in, nothing of the one before is read or made again."""
     built: list[int] = []
-    live = looking(run, lambda served: built.append(served.number))
+    registry = refreshed(run, lambda loaded: built.append(loaded.number))
     publish(run, 4, [1, 2, 3])
-    live.look()
+    registry.refresh()
     scorer_path(run, 3, "size").unlink()
-    assert anyio.run(live.scorer, live.now, 3, "size").estimator == "LinearRegression"
-    anyio.run(live.extra, live.now, 3, "extra")
+    assert anyio.run(registry.scorer, registry.snapshot, 3, "size").estimator == "LinearRegression"
+    anyio.run(registry.index, registry.snapshot, 3, "rows")
     assert built == [3, 4]
 
 
@@ -126,18 +128,18 @@ def test_any_failure_of_an_older_one_is_not_ready(run: Run, monkeypatch: pytest.
     """An unforeseen error is 503 without the folder's place; it is tried again, but not with every request."""
     tries: list[int] = []
 
-    def make(served: Served) -> str:
-        tries.append(served.number)
-        if tries.count(1) == 1 and served.number == 1:
+    def build(loaded: LoadedGeneration) -> str:
+        tries.append(loaded.number)
+        if tries.count(1) == 1 and loaded.number == 1:
             raise ValueError(f"{'x' * 280} {run.folder}/batches and {run.folder}")
         return "made"
 
-    live = looking(run, make)
-    assert refused(live, 1).message.startswith("generation 1 can't be served: ")
-    refused(live, 1)
+    registry = refreshed(run, build)
+    assert refused(registry, 1).message.startswith("generation 1 can't be served: ")
+    refused(registry, 1)
     assert tries == [3, 1]
-    monkeypatch.setattr(live_module, "time", Later())
-    assert anyio.run(live.extra, live.now, 1, "extra") == "made"
+    monkeypatch.setattr(registry_module, "time", Later())
+    assert anyio.run(registry.index, registry.snapshot, 1, "rows") == "made"
 
 
 class Later:
@@ -152,38 +154,67 @@ class Later:
 
 
 @pytest.mark.parametrize("kind", [CatalogError, ValueError])
-def test_a_maker_that_fails_keeps_no_scorer_back(
+def test_a_builder_that_fails_keeps_no_scorer_back(
     run: Run, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
-    """The generation is served without the extra, /health names it, and it is made once that is possible."""
-    monkeypatch.setattr(live_module, "RETRY_SECONDS", 0.0)
+    """The generation is served without the index, /health names it, and it is made once that is possible."""
+    monkeypatch.setattr(catalog_reader, "RETRY_SECONDS", 0.0)
     broken = threading.Event()
     broken.set()
 
-    def make(served: Served) -> str:
+    def build(loaded: LoadedGeneration) -> str:
         if broken.is_set():
             raise kind(f"{run.folder}/batches/batch-00001.parquet is gone")
         return "made"
 
-    live = looking(run, make)
-    assert live.now.newest is not None
-    assert (live.now.newest.number, set(live.now.newest.scorers)) == (3, {"size", "good", "group"})
-    assert "generation 3 is served without extra: " in problems(live)
-    assert "batches/batch-00001.parquet is gone" in refused(live, 3).message
+    registry = refreshed(run, build)
+    assert registry.snapshot.newest is not None
+    assert (registry.snapshot.newest.number, set(registry.snapshot.newest.scorers)) == (3, {"size", "good", "group"})
+    assert "generation 3 is served without rows: " in problems(registry)
+    assert "batches/batch-00001.parquet is gone" in refused(registry, 3).message
     broken.clear()
-    live.look()
-    assert problems(live) == ""
-    assert anyio.run(live.extra, live.now, 3, "extra") == "made"
+    registry.refresh()
+    assert problems(registry) == ""
+    assert anyio.run(registry.index, registry.snapshot, 3, "rows") == "made"
 
 
 def test_a_failed_generation_tells_no_place(run: Run) -> None:
     """Why a generation failed is told everywhere without the run folder's place."""
     run.catalog.begin_generation(4, [1], rows=1)
     run.catalog.fail_generation(4, f"no space left on {run.folder}/generations/00004")
-    live = looking(run, lambda served: None)
-    assert live.now.generations[4].document()["error"] == "no space left on generations/00004"
-    assert unpublished(live.now, 4) == "generation 4 failed: no space left on generations/00004"
-    assert problems(live) == "generation 4 failed: no space left on generations/00004"
+    registry = refreshed(run, lambda loaded: None)
+    assert registry.snapshot.generations[4].error == "no space left on generations/00004"
+    assert unpublished_reason(registry.snapshot, 4) == "generation 4 failed: no space left on generations/00004"
+    assert problems(registry) == "generation 4 failed: no space left on generations/00004"
+
+
+# --- the order of construction ------------------------------------------------------------------------------------
+
+
+def test_an_index_is_registered_before_the_first_snapshot(run: Run) -> None:
+    """A registration that comes too late is an error, not a generation that lacks its index."""
+    registry = refreshed(run, lambda loaded: "built")
+    with pytest.raises(RuntimeError, match="'late' is registered after the first snapshot"):
+        registry.register_index("late", lambda loaded: None)
+
+
+def test_an_index_is_registered_once(run: Run) -> None:
+    """A name can't stand for two indexes."""
+    registry = ModelRegistry(run)
+    registry.register_index("rows", lambda loaded: None)
+    with pytest.raises(RuntimeError, match="'rows' is registered twice"):
+        registry.register_index("rows", lambda loaded: None)
+
+
+def test_an_app_is_created_before_its_registry_starts(tmp_path: Path) -> None:
+    """An app whose routes search rows refuses a registry that has served already, whose generation lacks the index."""
+    document = routes_document({"path": "/all", "sql": "select id from rows", "answer": "list"})
+    run = new_run(tmp_path, document=document)
+    registry = ModelRegistry(run)
+    registry.refresh()
+    with pytest.raises(RuntimeError, match="after the first snapshot"):
+        create_app(run, registry)
+    run.close()
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------

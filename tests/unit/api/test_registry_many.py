@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.many_run import insert, statements
 from tests.support.serving_run import api_of, new_run, publish, seal, trained, wait_for_generation
-from tidemill.api.models.registry import Live
+from tidemill.api.models.registry import ModelRegistry
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
 
@@ -39,13 +39,13 @@ def test_the_first_look_at_ten_thousand_generations(run: Run) -> None:
     )
     taken = []
     for _ in range(5):  # the least counts: other programs at work slow the processor down
-        live = Live(run)
+        registry = ModelRegistry(run)
         began = time.process_time()
-        live.look()
+        registry.refresh()
         taken.append(time.process_time() - began)
-    assert len(live.now.published) == MANY
-    assert live.now.newest is not None
-    assert list(live.now.generations[5000].models) == sorted(run.pipeline.models)
+    assert len(registry.snapshot.published) == MANY
+    assert registry.snapshot.newest is not None
+    assert list(registry.snapshot.generations[5000].models) == sorted(run.pipeline.models)
     assert min(taken) < 0.3
 
 
@@ -55,8 +55,8 @@ def test_a_failed_first_generation_has_nothing_read_again(run: Run, monkeypatch:
     run.catalog.fail_generation(1, "no space left")
     for number in range(2, 12):
         publish(run, number, [1])
-    live = Live(run)
-    live.look()
+    registry = ModelRegistry(run)
+    registry.refresh()
     publish(run, 12, [1])
     read = list[int]()
     whole = run.catalog.generations_among
@@ -66,26 +66,26 @@ def test_a_failed_first_generation_has_nothing_read_again(run: Run, monkeypatch:
         return whole(numbers)
 
     monkeypatch.setattr(run.catalog, "generations_among", noted)
-    live.look()
+    registry.refresh()
     assert read == [1]
-    assert live.now.published == list(range(2, 13))
-    assert live.now.generations[1].error == "no space left"
-    assert not [one for one in statements(run, live.look) if "models" in one]
+    assert registry.snapshot.published == list(range(2, 13))
+    assert registry.snapshot.generations[1].error == "no space left"
+    assert not [one for one in statements(run, registry.refresh) if "models" in one]
 
 
 def test_a_generation_that_is_begun_again_is_seen(run: Run) -> None:
     """One that failed, was begun again and failed again between two looks is shown with its newest error."""
     run.catalog.begin_generation(1, [1], 3)
     run.catalog.fail_generation(1, "the first")
-    live = Live(run)
-    live.look()
+    registry = ModelRegistry(run)
+    registry.refresh()
     run.catalog.begin_generation(1, [1], 3)
     run.catalog.fail_generation(1, "the second")
-    live.look()
-    assert live.now.generations[1].error == "the second"
+    registry.refresh()
+    assert registry.snapshot.generations[1].error == "the second"
     publish(run, 1, [1])
-    live.look()
-    assert live.now.published == [1]
+    registry.refresh()
+    assert registry.snapshot.published == [1]
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])

@@ -25,7 +25,8 @@ from tests.support.serving_run import (
     wait_for_generation,
 )
 from tidemill.api.custom.checks import route_faults
-from tidemill.api.custom.params import EXAMPLES, Parameter, Parameters, from_json, from_text
+from tidemill.api.custom.params import Parameter, Parameters
+from tidemill.api.values import EXAMPLES, from_json, from_text
 from tidemill.errors import ParameterError, PipelineInvalid
 from tidemill.pipeline import ACTIONS, Raw, parse
 from tidemill.run.folder import Run

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from tests.support import wait_for
 from tests.support.serving_run import api_of, new_run, publish, seal
-from tidemill.api import run_status
-from tidemill.api.models.registry import Live
+from tidemill.api import documents
+from tidemill.api.models.registry import ModelRegistry
 from tidemill.run.catalog import SourceState, StageStatus
 from tidemill.run.catalog.stages import progress_of
 from tidemill.run.folder import Run
@@ -50,10 +50,10 @@ def test_a_run_at_work_says_how_far_it_is(run: Run) -> None:
     say(run, "trainer", "running", training=2, training_rows=3)
     say(run, "collector", "running", collected=5, **opened)
     say(run, "producer", "running", produced=8, rejected=1)
-    live = Live(run)
+    registry = ModelRegistry(run)
     with locked(run.stage_lock("trainer")), locked(run.stage_lock("collector")), locked(run.stage_lock("producer")):
-        live.look()
-        found = run_status.document(live, live.now)
+        registry.refresh()
+        found = documents.status_body(run, registry.snapshot).document()
     assert list(found["stages"]) == ["producer", "collector", "trainer"]
     assert {name: stage["word"] for name, stage in found["stages"].items()} == {
         "producer": "sending rows: 8 of 10",
@@ -134,20 +134,20 @@ def test_no_answer_names_the_run_folder(run: Run) -> None:
 
 def test_an_answer_reads_no_catalog(run: Run) -> None:
     """However often it is asked, how far the run is comes from memory."""
-    live = Live(run)
-    live.look()
+    registry = ModelRegistry(run)
+    registry.refresh()
     statements: list[str] = []
     sa.event.listen(run.catalog.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
-    run_status.document(live, live.now)
+    documents.status_body(run, registry.snapshot)
     assert statements == []
-    live.look()
+    registry.refresh()
     assert 0 < len(statements) < 10
 
 
 def test_a_stage_that_has_just_ended_has_not_failed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage that ends well between its word being read and its process being looked for is not taken for dead."""
     say(run, "trainer", "running")
-    live = Live(run)
+    registry = ModelRegistry(run)
     whole = Run.at_work
 
     def ended(one: Run, word: StageStatus) -> bool:
@@ -156,6 +156,6 @@ def test_a_stage_that_has_just_ended_has_not_failed(run: Run, monkeypatch: pytes
         return False
 
     monkeypatch.setattr(Run, "at_work", ended)
-    live.look()
-    assert live.now.states == {"trainer": "done"}
-    assert run_status.document(live, live.now)["problems"] == []
+    registry.refresh()
+    assert registry.snapshot.states == {"trainer": "done"}
+    assert documents.status_body(run, registry.snapshot).problems == []

@@ -22,7 +22,9 @@ from tests.support.serving_run import (
     size_of,
     wait_for_generation,
 )
-from tidemill.api.models import registry as live_module
+from tidemill import schemas
+from tidemill.api.models import catalog_reader
+from tidemill.api.models import registry as registry_module
 from tidemill.errors import PipelineInvalid
 from tidemill.run.catalog import CollectorProgress, StageStatus
 from tidemill.run.folder import Run
@@ -144,7 +146,7 @@ def test_health_when_ready(api: httpx.Client) -> None:
 
 def test_generations_are_listed_and_paged(api: httpx.Client, run: Run) -> None:
     """`/generations` is what the catalog holds, in order; `after` and `limit` choose a page of it."""
-    documents = [one.document() for one in run.catalog.generations()]
+    documents = [schemas.GenerationBody.of(record).document() for record in run.catalog.generations()]
     assert api.get("/generations").json() == documents
     assert api.get("/generations", params={"after": 1}).json() == documents[1:]
     assert api.get("/generations", params={"limit": 1}).json() == documents[:1]
@@ -252,7 +254,7 @@ def test_a_declared_route_can_not_hide_a_model(tmp_path: Path) -> None:
 
 def test_older_generations_are_kept_within_bounds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Older generations are loaded when asked for, and only so many are kept."""
-    monkeypatch.setattr(live_module, "MOST_OLDER_SCORERS", 2)
+    monkeypatch.setattr(registry_module, "MAX_OLDER_SCORERS", 2)
     for number in range(1, 6):
         publish(run, number)
     with api_of(run) as client:
@@ -263,7 +265,7 @@ def test_older_generations_are_kept_within_bounds(run: Run, monkeypatch: pytest.
 
 def test_a_damaged_generation_is_not_swapped_in(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scorer that is not what the catalog says keeps its generation out: the one before answers, health says why."""
-    monkeypatch.setattr(live_module, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(catalog_reader, "RETRY_SECONDS", 0.1)
     publish(run, 1)
     with api_of(run) as client:
         wait_for_generation(client, 1)

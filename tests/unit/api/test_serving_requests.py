@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 from tests.support.serving_run import api_of, new_run, publish, seal, wait_for_generation
 from tidemill import schemas
 from tidemill.api import openapi
-from tidemill.api.inputs import MOST_ROWS
-from tidemill.api.models.registry import Snapshot
-from tidemill.api.routers.predict import MOST_BYTES
+from tidemill.api.dependencies import MAX_BODY_BYTES
+from tidemill.api.inputs import MAX_ROWS
+from tidemill.api.models.snapshot import Snapshot
 from tidemill.run.folder import Run
 
 GOOD = {"kind": "lamp", "hours": 2.5, "on": True}
@@ -166,8 +166,8 @@ def chunks(body: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize("cut", [lambda body: body, chunks], ids=["whole", "chunked"])
 def test_a_body_has_at_most_a_mebibyte(api: httpx.Client, cut: Any) -> None:
     """1 MiB is read, one byte more is 413, whether or not the size was announced."""
-    assert api.post("/size_of", content=cut(padded(MOST_BYTES))).status_code == 200
-    for size in (MOST_BYTES + 1, 8 * MOST_BYTES):
+    assert api.post("/size_of", content=cut(padded(MAX_BODY_BYTES))).status_code == 200
+    for size in (MAX_BODY_BYTES + 1, 8 * MAX_BODY_BYTES):
         answer = api.post("/size_of", content=cut(padded(size)))
         assert (answer.status_code, error_of(answer)["code"]) == (413, "body-too-large")
     assert api.post("/size_of", content=padded(100)).status_code == 200
@@ -176,8 +176,8 @@ def test_a_body_has_at_most_a_mebibyte(api: httpx.Client, cut: Any) -> None:
 def test_a_request_has_at_most_ten_thousand_rows(api: httpx.Client) -> None:
     """10,000 rows are answered, one more is 413."""
     row = {"hours": 1, "count": 2}
-    assert len(api.post("/size_of", json={"rows": [row] * MOST_ROWS}).json()) == MOST_ROWS
-    answer = api.post("/size_of", json={"rows": [row] * (MOST_ROWS + 1)})
+    assert len(api.post("/size_of", json={"rows": [row] * MAX_ROWS}).json()) == MAX_ROWS
+    answer = api.post("/size_of", json={"rows": [row] * (MAX_ROWS + 1)})
     assert (answer.status_code, error_of(answer)["message"]) == (413, "10001 rows in one request; at most 10000")
 
 
@@ -331,7 +331,7 @@ def test_every_promise_of_the_document_is_kept(api: httpx.Client, document: dict
         bad = [
             api.request(method, address, content=b"{"),
             api.request(method, address, content=b"[]"),
-            api.request(method, address, content=b" " * (MOST_BYTES + 1)),
+            api.request(method, address, content=b" " * (MAX_BODY_BYTES + 1)),
             api.request(method, filled(path, "x")),
             api.request(method, filled(path, "77"), json=example),
             api.request(method, address, params={"generation": "x", "limit": "x"}),
@@ -360,14 +360,14 @@ def test_the_examples_change_with_the_newest_generation(tmp_path: Path) -> None:
 def test_the_document_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the document is made the API answers all else; however many ask for it, it is made once a generation."""
     go_on, making = threading.Event(), threading.Semaphore(0)
-    whole = openapi.Description._document
+    whole: Callable[..., dict[str, Any]] = openapi.OpenApiDocument._document
 
-    def slow(self: openapi.Description, snapshot: Snapshot) -> dict[str, Any]:
+    def slow(self: openapi.OpenApiDocument, snapshot: Snapshot) -> dict[str, Any]:
         making.release()
         assert go_on.wait(30)
         return whole(self, snapshot)
 
-    monkeypatch.setattr(openapi.Description, "_document", slow)
+    monkeypatch.setattr(openapi.OpenApiDocument, "_document", slow)
     run = new_run(tmp_path)
     publish(run, 1)
     with api_of(run) as client, ThreadPoolExecutor(50) as pool:

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from tests.support import ROOT, wait_for
 from tests.support.serving_run import ROW, api_of, endpoint, new_run, publish, size_of, wait_for_generation
 from tidemill.api.app import create_app
-from tidemill.api.models.registry import Live
+from tidemill.api.models.registry import ModelRegistry
 from tidemill.errors import InputError, PortInUse
 from tidemill.run.folder import Run
 from tidemill.scoring import row_scorer
@@ -90,12 +90,12 @@ def test_many_generations_at_once_are_followed(run: Run) -> None:
     """A start with many published generations loads the newest only, and each of the others when asked."""
     for number in range(1, 101):
         publish(run, number)
-    live = Live(run)
-    live.look()
-    assert live.now.newest is not None
-    assert live.now.newest.number == 100
-    assert live.now.published == list(range(1, 101))
-    scorer = anyio.run(live.scorer, live.now, 37, "size")
+    registry = ModelRegistry(run)
+    registry.refresh()
+    assert registry.snapshot.newest is not None
+    assert registry.snapshot.newest.number == 100
+    assert registry.snapshot.published == list(range(1, 101))
+    scorer = anyio.run(registry.scorer, registry.snapshot, 37, "size")
     assert row_scorer(scorer).predict([ROW])[0].prediction == size_of(37, ROW)
 
 
@@ -233,7 +233,7 @@ async def ask(app: FastAPI, path: str) -> httpx.Response:
 
 def test_a_fault_of_our_own_tells_no_secrets(run: Run) -> None:
     """An unexpected error is 500 in the same form, without its text or traceback, and is counted."""
-    app = create_app(run, Live(run))
+    app = create_app(run, ModelRegistry(run))
 
     async def broken() -> None:
         raise ZeroDivisionError("a secret")

@@ -16,10 +16,11 @@ import pytest
 from tests.support.serving_run import api_of, wait_for_generation
 from tests.support.training_run import run_of, seal, table_of
 from tidemill.api.app import create_app
-from tidemill.api.inputs import inputs_of
-from tidemill.api.models.registry import Live
-from tidemill.api.routers.similar import NearRows, SimilarRows
+from tidemill.api.dependencies import resolve_generation
+from tidemill.api.inputs import model_inputs
+from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.rows.generation_rows import GenerationRows
+from tidemill.api.rows.similar import NeighbourIndex, SimilarRows
 from tidemill.errors import FeatureError
 from tidemill.run.catalog import TrainedModel
 from tidemill.run.files import sha256
@@ -289,14 +290,15 @@ def test_a_key_is_read_as_its_column_is_declared(tmp_path: Path, key: str, text:
 def test_what_is_searched_is_made_before_a_generation_is_served(tmp_path: Path) -> None:
     """The newest snapshot comes with its rows prepared, and they share their memory with the generation's table."""
     run = two_generations(tmp_path)
-    live = Live(run)
+    registry = ModelRegistry(run)
     rows = GenerationRows(run)
-    SimilarRows(live, "near", inputs_of(run.pipeline, "near"), rows)
-    live.look()
-    assert live.now.newest is not None
-    made = list(live.now.newest.extras.values())
-    assert [type(one) for one in made] == [NearRows]
-    assert made[0].table is rows.of(live.now.newest.record)
+    similar = SimilarRows(registry, "near", model_inputs(run.pipeline, "near"), rows)
+    registry.register_index(similar.index_name, similar.build_index)
+    registry.refresh()
+    assert registry.snapshot.newest is not None
+    made = list(registry.snapshot.newest.indexes.values())
+    assert [type(one) for one in made] == [NeighbourIndex]
+    assert made[0].table is rows.of(registry.snapshot.newest.record)
 
 
 def test_no_request_fails_while_generations_arrive(tmp_path: Path) -> None:
@@ -342,17 +344,20 @@ def test_a_batch_file_that_is_gone(tmp_path: Path) -> None:
 def test_each_way_of_asking_has_its_kind_of_model(tmp_path: Path) -> None:
     """A text is not for neighbours; a row will do for a model of texts, which looks at its column only."""
     run = two_generations(tmp_path)
-    live, rows = Live(run), GenerationRows(run)
-    similar = {name: SimilarRows(live, name, inputs_of(run.pipeline, name), rows) for name in MODELS}
-    live.look()
+    registry, rows = ModelRegistry(run), GenerationRows(run)
+    similar = {name: SimilarRows(registry, name, model_inputs(run.pipeline, name), rows) for name in MODELS}
+    for one in similar.values():
+        registry.register_index(one.index_name, one.build_index)
+    registry.refresh()
+    newest, second = resolve_generation(registry, None), resolve_generation(registry, 2)
     with pytest.raises(FeatureError, match="near does not compare texts"):
-        anyio.run(similar["near"].by_text, None, "laptop", 5)
-    by_row = anyio.run(similar["alike"].by_row, None, {"name": "laptop", "more": 1}, 5)
-    assert by_row == anyio.run(similar["alike"].by_text, 2, "laptop", 5)
+        anyio.run(similar["near"].by_text, newest, "laptop", 5)
+    by_row = anyio.run(similar["alike"].by_row, newest, {"name": "laptop", "more": 1}, 5)
+    assert by_row == anyio.run(similar["alike"].by_text, second, "laptop", 5)
 
 
 def test_the_app_can_be_made_without_a_generation(tmp_path: Path) -> None:
     """Routes are there from the start."""
     run = new_run(tmp_path)
-    app = create_app(run, Live(run))
+    app = create_app(run, ModelRegistry(run))
     assert "/models/near/similar" in {getattr(route, "path", "") for route in app.routes}

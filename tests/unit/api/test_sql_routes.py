@@ -23,9 +23,9 @@ from tests.support.serving_run import api_of, new_run, publish, routes_document,
 from tests.unit.api.test_routes import faults_of
 from tidemill.api.app import create_app
 from tidemill.api.custom.sql import Cursor, Database, bound, plain_key
-from tidemill.api.custom.sql_query import Query
-from tidemill.api.custom.sql_routes import MOST_QUERIES, NAME, SqlRoute
-from tidemill.api.models.registry import Live, Served
+from tidemill.api.custom.sql_routes import MAX_QUERIES, SQL_INDEX, SqlQuery, SqlRoute
+from tidemill.api.models.registry import ModelRegistry
+from tidemill.api.models.snapshot import LoadedGeneration
 from tidemill.errors import Busy, PipelineInvalid, QueryError, TimeLimit
 from tidemill.pipeline import Route
 from tidemill.run.catalog import SideTableRecord
@@ -346,14 +346,14 @@ def test_a_query_that_is_left_behind_keeps_its_slot() -> None:
             assert go_on.wait(30)
             return str(cursor.fetch("select id from rows", {}, 1).rows).encode()
 
-        task = asyncio.create_task(Query(limiter).run(DATABASE, work))
+        task = asyncio.create_task(SqlQuery(limiter).run(DATABASE, work))
         assert await asyncio.to_thread(began.wait, 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert limiter.borrowed_tokens == 1
         go_on.set()
-        assert await Query(limiter).run(DATABASE, work) == b"[(1,)]"
+        assert await SqlQuery(limiter).run(DATABASE, work) == b"[(1,)]"
         assert limiter.borrowed_tokens == 0
 
     asyncio.run(left_behind())
@@ -373,21 +373,21 @@ async def asked(route: SqlRoute, **path: int) -> bytes:
 
 def test_a_query_without_a_slot_says_so(run: Run) -> None:
     """While queries that were left behind have all slots, others are told in words to ask again; then they can."""
-    live = Live(run)
-    live.prepare(NAME, lambda served: DATABASE)
-    live.look()
+    registry = ModelRegistry(run)
+    registry.register_index(SQL_INDEX, lambda served: DATABASE)
+    registry.refresh()
 
     async def all_taken() -> None:
-        limiter, go_on = CapacityLimiter(MOST_QUERIES), threading.Event()
-        at_work = threading.Barrier(MOST_QUERIES + 1)
+        limiter, go_on = CapacityLimiter(MAX_QUERIES), threading.Event()
+        at_work = threading.Barrier(MAX_QUERIES + 1)
 
         def work(cursor: Cursor) -> bytes:
             at_work.wait(30)
             assert go_on.wait(30)
             return b""
 
-        route = SqlRoute(Route(path="/x", sql="select id from rows", answer="list"), live, limiter)
-        tasks = [asyncio.create_task(Query(limiter).run(DATABASE, work)) for _ in range(MOST_QUERIES)]
+        route = SqlRoute(Route(path="/x", sql="select id from rows", answer="list"), registry, limiter)
+        tasks = [asyncio.create_task(SqlQuery(limiter).run(DATABASE, work)) for _ in range(MAX_QUERIES)]
         await asyncio.to_thread(at_work.wait, 30)
         for task in tasks:
             task.cancel()
@@ -404,13 +404,13 @@ def test_waiting_for_an_older_generation_counts(run: Run) -> None:
     """The time that it takes to prepare an older generation's rows is within the time limit, too."""
     ready = threading.Event()
 
-    def made(served: Served) -> Database:
+    def made(served: LoadedGeneration) -> Database:
         assert served.number == 2 or ready.wait(30)
         return DATABASE
 
-    live = Live(run)
-    live.prepare(NAME, made)
-    live.look()
+    registry = ModelRegistry(run)
+    registry.register_index(SQL_INDEX, made)
+    registry.refresh()
 
     async def twice() -> None:
         with pytest.raises(TimeLimit):
@@ -419,7 +419,7 @@ def test_waiting_for_an_older_generation_counts(run: Run) -> None:
         assert await asked(route, generation=1) == b"[1]"
 
     declared = Route(path="/x/{generation}", sql="select id from rows", answer="list")
-    route = SqlRoute(declared, live, CapacityLimiter(1))
+    route = SqlRoute(declared, registry, CapacityLimiter(1))
     asyncio.run(twice())
 
 
@@ -612,7 +612,7 @@ def test_names_that_sql_can_not_tell_apart(tmp_path: Path) -> None:
     document["tables"]["Rows"] = document["tables"].pop("kinds")
     run = new_run(tmp_path, document=document)
     with pytest.raises(PipelineInvalid) as caught:
-        create_app(run, Live(run))
+        create_app(run, ModelRegistry(run))
     run.close()
     assert {fault.path for fault in caught.value.faults} == {"models.Hours", "source.columns.Batch", "tables.Rows"}
 
@@ -621,7 +621,7 @@ def test_an_api_does_not_serve_a_query_that_is_not_read_only(tmp_path: Path) -> 
     """Who starts the API without a check is stopped all the same."""
     run = new_run(tmp_path, document=routes_document({"path": "/x", "sql": "select * from read_csv('x')"}))
     with pytest.raises(PipelineInvalid, match="read_csv"):
-        create_app(run, Live(run))
+        create_app(run, ModelRegistry(run))
     run.close()
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tests.support import ROOT
 from tidemill.api.app import create_app
-from tidemill.api.models.registry import Live
+from tidemill.api.models.registry import ModelRegistry
 from tidemill.cli.main import app
 from tidemill.errors import all_errors
 from tidemill.pipeline import Pipeline, bare, load, ready_pipelines
@@ -54,7 +54,7 @@ def test_every_command_and_option() -> None:
 def test_every_endpoint(tmp_path: Path) -> None:
     """Each endpoint of a pipeline stands in the reference."""
     run = open_run(load("smart-home"), tmp_path)
-    served = {getattr(route, "path", "") for route in create_app(run, Live(run)).routes}
+    served = {getattr(route, "path", "") for route in create_app(run, ModelRegistry(run)).routes}
     declared = {route.path for route in run.pipeline.routes}
     general = {
         re.sub(r"^/models/(efficiency|malfunction|segment)", "/models/{model}", path) for path in served - declared

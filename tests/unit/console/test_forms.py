@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.serving_run import COUNT, HOURS, KIND, NOTE, ON, api_of, new_run, routes_document
-from tidemill.api.documents import route as route_document
-from tidemill.api.inputs import property_of
+from tidemill.api.documents import route_body
+from tidemill.api.inputs import feature_schema
 from tidemill.console import formatting
 from tidemill.console.forms import fields, request, route_fields, widgets
 from tidemill.console.forms.fields import Field
@@ -150,7 +150,7 @@ def test_a_text_is_no_icon_and_no_link(text: str, shown: str) -> None:
 def test_a_category_stands_in_a_description_as_it_is() -> None:
     """The API's descriptions are Markdown; the console takes their escapes away before it makes its own."""
     feature = Feature("kind", "string", ("![x](http://a/b) <c>", "a_b"))
-    described = property_of("string", feature)
+    described = feature_schema("string", feature)
     assert described["description"] == r"In training: \!\[x\](http://a/b) \<c\>, a\_b"
     one = route_fields.field_of("kind", described, True, described["description"], None, {})
     assert one.help == "In training: ![x](http://a/b) <c>, a_b"
@@ -180,7 +180,7 @@ def operations(run: Any) -> list[Operation]:
     """The run's declared routes as its own OpenAPI document tells of them."""
     with api_of(run) as client:
         document = client.get("/openapi.json").json()
-    return route_fields.operations([route_document(one) for one in run.pipeline.routes], document)
+    return route_fields.operations([route_body(one).document() for one in run.pipeline.routes], document)
 
 
 def examples(one: Operation) -> dict[str, Any]:

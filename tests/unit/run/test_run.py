@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tidemill import schemas
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError
 from tidemill.pipeline import load
 from tidemill.process.start_over import discard
@@ -202,7 +203,11 @@ def test_only_a_sealed_batch_counts(catalog: Catalog) -> None:
     batch = catalog.batches()[0]
     assert isinstance(batch, Batch)
     assert batch.partitions == spans
-    assert batch.document()["partitions"][1] == {"partition": 1, "first_offset": 5, "last_offset": 9}
+    assert schemas.BatchBody.of(batch).document()["partitions"][1] == {
+        "partition": 1,
+        "first_offset": 5,
+        "last_offset": 9,
+    }
 
 
 def test_a_batch_is_sealed_once(catalog: Catalog) -> None:
@@ -229,12 +234,12 @@ def test_a_generation_is_published_whole(catalog: Catalog) -> None:
     catalog.begin_generation(1, [1], 10)
     assert catalog.newest_generation() == 0
     catalog.fail_generation(1, "no luck")
-    assert catalog.generations()[0].document()["error"] == "no luck"
+    assert schemas.GenerationBody.of(catalog.generations()[0]).document()["error"] == "no luck"
     catalog.begin_generation(1, [1], 10)
     catalog.publish_generation(1, [model])
     (one,) = catalog.generations(state="published")
     assert (catalog.newest_generation(), one.models, one.error) == (1, {"m": model}, None)
-    assert one.document()["models"]["m"]["metrics"] == {"cost": 1.0}
+    assert schemas.GenerationBody.of(one).document()["models"]["m"]["metrics"] == {"cost": 1.0}
 
 
 def test_the_source_is_remembered(catalog: Catalog) -> None:

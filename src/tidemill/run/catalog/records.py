@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 GenerationState = Literal["training", "published", "failed"]
@@ -90,10 +90,6 @@ class Batch(Sealed):
     sealed_at: str = ""
     partitions: tuple[Span, ...] = ()
 
-    def document(self) -> dict[str, Any]:
-        """As ``tidemill batches --json`` shows it."""
-        return asdict(self) | {"partitions": [asdict(span) for span in self.partitions]}
-
 
 @dataclass(frozen=True)
 class RecordedFiles:
@@ -124,11 +120,6 @@ class TrainedModel:
     spark_path: str
     profile: dict[str, Any] | None = None
 
-    def document(self) -> dict[str, Any]:
-        """As ``tidemill generations --json`` shows it."""
-        shown = ("estimator", "metrics", "fit_seconds", "parity", "rows", "sha256", "spark_path")
-        return {name: getattr(self, name) for name in shown}
-
 
 @dataclass(frozen=True)
 class Generation:
@@ -142,19 +133,6 @@ class Generation:
     began_at: str = ""
     published_at: str | None = None
     models: dict[str, TrainedModel] = field(default_factory=dict)
-
-    def document(self) -> dict[str, Any]:
-        """As ``tidemill generations --json`` shows it."""
-        shown: dict[str, Any] = {
-            "generation": self.generation,
-            "state": self.state,
-            "batches": list(self.batches),
-            "rows": self.rows,
-            "models": {name: model.document() for name, model in self.models.items()},
-            "began_at": self.began_at,
-            "published_at": self.published_at,
-        }
-        return shown | ({"error": self.error} if self.error else {})
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a model can be asked for with success: a user and an item, a text, a key of the stream."""
+"""Example values that a model can answer: a user and an item, a text, a key of the stream."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.api.models.registry import Snapshot
+from tidemill.api.models.snapshot import Snapshot
 from tidemill.api.rows.batch_rows import page
 from tidemill.errors import CatalogError
 from tidemill.run.folder import Run
@@ -16,36 +16,36 @@ from tidemill.scoring.als import AlsScorer
 from tidemill.scoring.base import lowest
 from tidemill.scoring.text import TextScorer
 
-MOST_READ = 100
+MAX_READ = 100
 
 
 class Examples:
-    """Examples that the newest generation knows. Safe to share between threads."""
+    """Examples from the newest generation. Safe to share between threads."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._row: tuple[int, dict[str, Any]] = (0, {})  # of this generation
+        self._row: tuple[int, dict[str, Any]] = (0, {})  # and the generation it is from
         self._reading = threading.Lock()
 
     def of(self, snapshot: Snapshot, model: str) -> dict[str, Any] | None:
-        """``{"user", "item"}`` of a recommender, ``{"text"?, "key"?}`` of others; None where there is none."""
+        """``{"user", "item"}`` for a recommender, ``{"text"?, "key"?}`` for others; None if there is no example."""
         if snapshot.newest is None:
             return None
         scorer = snapshot.newest.scorers[model]
         key = None if isinstance(scorer, AlsScorer) else self.key(snapshot)
-        return (known(scorer) | ({} if key is None else {"key": key})) or None
+        return (scorer_example(scorer) | ({} if key is None else {"key": key})) or None
 
     def ratings(self, snapshot: Snapshot, model: str) -> dict[str, float]:
-        """Ratings that a recommender can be asked with; before there is a generation only their form."""
+        """Ratings for a request for recommendations; only their form before there is a generation."""
         scorer = snapshot.newest.scorers.get(model) if snapshot.newest else None
-        return rated(scorer) if isinstance(scorer, AlsScorer) and scorer.items else {"1": 1.0}
+        return example_ratings(scorer) if isinstance(scorer, AlsScorer) and scorer.items else {"1": 1.0}
 
     def key(self, snapshot: Snapshot) -> Any:
-        """A key of the newest generation's rows; None where the stream has none, or no row can be read."""
+        """A key of the newest generation's rows; None if the stream has no key, or no row can be read."""
         return self.row(snapshot).get(self.run.pipeline.stream.key or "")
 
     def row(self, snapshot: Snapshot) -> dict[str, Any]:
-        """A row of the newest generation, if there is one a row that lacks nothing; empty where none can be read."""
+        """A row of the newest generation, preferably one without missing values; empty if none can be read."""
         newest = snapshot.newest
         if newest is None or not newest.record.batches:
             return {}
@@ -58,28 +58,27 @@ class Examples:
             return self._row[1]
 
     def _read(self, number: int) -> dict[str, Any] | None:
-        """A row of a batch; None where it can't be read just now."""
+        """A row of a batch; None if it can't be read at the moment."""
         try:
             batch = self.run.catalog.batch(number)
             if batch is None:
                 return None
-            rows: list[dict[str, Any]] = page(self.run, batch, 0, MOST_READ).to_pylist()
+            rows: list[dict[str, Any]] = page(self.run, batch, 0, MAX_READ).to_pylist()
         except CatalogError:
-            return None  # an example is worth no refusal: who asks for the batch itself is told
+            return None  # no reason to fail a request for something else; requests for the batch's rows report it
         return next((row for row in rows if None not in row.values()), rows[0] if rows else {})
 
 
-def rated(scorer: AlsScorer) -> dict[str, float]:
-    """The two items that have the most ratings, the one with the best rating of the scale and the other with the worst;
-    1 for both where the model has no scale."""
+def example_ratings(scorer: AlsScorer) -> dict[str, float]:
+    """The two most rated items: the best rating of the scale for one, the worst for the other; 1 without a scale."""
     most = lowest(-scorer.rating_counts().astype(np.float64), 2)
     best, worst = (scorer.scale.maximum, scorer.scale.minimum) if scorer.scale else (1.0, 1.0)
-    items = [str(scorer.titles[0][int(place)].as_py()) for place in most]
+    items = [str(scorer.titles[0][int(index)].as_py()) for index in most]
     return dict(zip(items, (best, worst), strict=False))  # there may be a single item
 
 
-def known(scorer: Scorer) -> dict[str, Any]:
-    """What the scorer itself knows."""
+def scorer_example(scorer: Scorer) -> dict[str, Any]:
+    """The example values that the scorer itself holds."""
     if isinstance(scorer, AlsScorer) and scorer.users and scorer.items:
         item = scorer.titles[0][int(scorer.rating_counts().argmax())].as_py()
         return {"user": next(iter(scorer.users)), "item": str(item)}
