@@ -33,8 +33,7 @@ from tidemill.cli.options import (
 from tidemill.cli.output import print_json
 from tidemill.pipeline import Loaded, parse, prepare
 from tidemill.run.folder import default_folder, is_under_way, join_run, open_run, refuse_not_utf_8
-from tidemill.run.stage import LIFELINE, Stage, stage
-from tidemill.run.stopping import Stop
+from tidemill.run.stage import LIFELINE, Stage, Stop, stage
 
 if TYPE_CHECKING:
     from tidemill.process.preflight import CheckReport

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tidemill import schemas
 from tidemill.cli.options import Data, Json, Name, Rows, RunDir, Set, given_options, options_of_run
 from tidemill.cli.output import print_json
 from tidemill.errors import InputError
@@ -91,7 +92,7 @@ def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
     """List the sealed batches of a run."""
     sealed = look_at(name, run_dir, assignments).catalog.batches()
     if json:
-        print_json([batch.document() for batch in sealed])
+        print_json([schemas.BatchBody.of(batch).document() for batch in sealed])
         return
     table = Table("batch", "rows", "bytes", "cut", "sha256", "file")
     for batch in sealed:
@@ -106,7 +107,7 @@ def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
 
     of_run = look_at(name, run_dir, assignments).catalog.generations()
     if json:
-        print_json([generation.document() for generation in of_run])
+        print_json([schemas.GenerationBody.of(generation).document() for generation in of_run])
         return
     console = Console()
     for generation in of_run:

@@ -9,10 +9,10 @@ from typing import Any
 from tidemill.api.custom.checks import route_faults
 from tidemill.errors import Fault, PipelineInvalid, SourceError
 from tidemill.pipeline import Batches, Data, Generations, Loaded, Model, Raw, SideTable, Source, parse, prepare, table
-from tidemill.sources.preview import Preview, nothing_fits, try_rows
+from tidemill.sources.preview import Preview, nothing_fits, read_preview
 from tidemill.sources.source import open_any
 from tidemill.training.estimators.checks import model_faults
-from tidemill.training.preflight import Extent, Verdict, foresee
+from tidemill.training.preflight import PreflightReport, SampleScope, check_sample
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
     What a fault hides is skipped; everything else is still checked.
 
     Raises:
-        InputError: there is no such pipeline, or a change can't be made.
+        InputError: there is no such pipeline, or its file is no TOML.
     """
     raw = prepare(name, assignments, data, rows)
     loaded: Loaded | None = None
@@ -97,7 +97,7 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
     for key, data_set in data_sets(raw.values, faults):
         try:
             reader = open_any(key, data_set, raw.folder)
-            tried[key] = try_rows(reader)
+            tried[key] = read_preview(reader)
             if not len(tried[key].rows):
                 raise nothing_fits(reader, tried[key])
         except SourceError as error:
@@ -107,8 +107,8 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
             else:
                 unreadable.append(error)
                 faults.append(fault)
-    verdict = foreseen(raw.values, faults, tried)
-    return CheckReport(raw.name, loaded, (*faults, *verdict.faults), (*notes, *verdict.notes), tried, tuple(unreadable))
+    sampled = foreseen(raw.values, faults, tried)
+    return CheckReport(raw.name, loaded, (*faults, *sampled.faults), (*notes, *sampled.notes), tried, tuple(unreadable))
 
 
 def judged(raw: Raw) -> Loaded:
@@ -129,20 +129,20 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
             yield key, kind.model_validate(values)
 
 
-def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Preview]) -> Verdict:
+def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Preview]) -> PreflightReport:
     """What training would refuse in the models that are declared without a fault."""
     if "source" not in tried or not len(tried["source"].rows):
-        return Verdict([], [])
+        return PreflightReport([], [])
     declared = table(raw, "models")
     models = {
         name: Model.model_validate(declared[name]) for name in declared if not has_fault(f"models.{name}", faults)
     }
     preview = tried["source"]
     if not preview.whole:
-        extent = Extent.FIRST
+        scope = SampleScope.FIRST
     else:
-        extent = Extent.TOGETHER if are_together(raw, faults, preview) else Extent.WHOLE
-    return foresee(models, Source.model_validate(raw["source"]).schema_, preview.rows, extent)
+        scope = SampleScope.TOGETHER if are_together(raw, faults, preview) else SampleScope.WHOLE
+    return check_sample(models, Source.model_validate(raw["source"]).schema_, preview.rows, scope)
 
 
 def are_together(raw: Mapping[str, Any], faults: Sequence[Fault], preview: Preview) -> bool:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tidemill.errors import MOST_EXAMPLES, RunFolderError, shorten
 from tidemill.pipeline import Loaded, Options, Pipeline, table
 from tidemill.pipeline.faults import fault_of
-from tidemill.run.catalog import Run
+from tidemill.run.catalog import RunRecord
 
 # What may differ between one start of a run and the next. All other settings shaped the data and the models.
 FREE_TO_CHANGE = {"title", "description", "serve", "routes"}
@@ -61,7 +61,7 @@ def merge_options(start: Options, now: Options) -> Options:
     )
 
 
-def settled(recorded: Run, loaded: Loaded, folder: Path) -> Loaded:
+def settled(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
     """The pipeline with which the run in ``folder`` goes on: as it is given now, with what the run keeps.
 
     Raises:
@@ -82,7 +82,7 @@ def settled(recorded: Run, loaded: Loaded, folder: Path) -> Loaded:
     return loaded if document == today.document() else loaded._replace(pipeline=Pipeline.recorded(document))
 
 
-def as_seen(recorded: Run, loaded: Loaded, folder: Path) -> Loaded:
+def as_seen(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
     """The pipeline of the run in ``folder`` for a look at it: the settings that must stay are the run's, whatever the
     pipeline file says by now. A run whose settings this version can't read is seen as the file says.
 
@@ -116,7 +116,7 @@ def refuse(changed: list[Difference], name: str, folder: Path) -> None:
         )
 
 
-def as_recorded(recorded: Run, today: Pipeline, folder: Path) -> Pipeline:
+def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
     """The pipeline with which the run was started, as this version reads it; what may change is as it is today.
 
     Raises:

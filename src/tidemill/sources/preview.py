@@ -14,8 +14,8 @@ from tidemill.sources.chunk import Reject
 from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
 from tidemill.sources.source import SourceReader
 
-MOST_TRIED = 1_000
-MOST_BYTES = 2**24  # fewer rows are tried where they are long, so that the preview stays quick
+PREVIEW_ROWS = 1_000
+PREVIEW_BYTES = 2**24  # fewer rows are tried where they are long, so that the preview stays quick
 MOST_COUNTED = 2**30  # bytes of text in which lines are counted
 MOST_REASON = 200
 
@@ -100,20 +100,20 @@ def kind_of(reject: Reject) -> str:
     return f"{column} is {rest.rpartition(', not ')[2]}"
 
 
-def try_rows(reader: SourceReader) -> Preview:
-    """Read the first ``MOST_TRIED`` records, or fewer where they are long.
+def read_preview(reader: SourceReader) -> Preview:
+    """Read the first ``PREVIEW_ROWS`` records, or fewer where they are long.
 
     Raises:
         SourceError: they can't be read.
     """
     chunks, seen, size = [], 0, 0
-    for chunk in replace(reader, limit=min(reader.limit, MOST_TRIED)).chunks(MOST_TRIED):
+    for chunk in replace(reader, limit=min(reader.limit, PREVIEW_ROWS)).chunks(PREVIEW_ROWS):
         chunks.append(chunk)
         seen += len(chunk)
         size += chunk.rows.nbytes + sum(len(reject.text) for reject in chunk.rejects)
-        if size > MOST_BYTES:
+        if size > PREVIEW_BYTES:
             break
-    whole = size <= MOST_BYTES and (seen < MOST_TRIED or reader.limit <= MOST_TRIED)
+    whole = size <= PREVIEW_BYTES and (seen < PREVIEW_ROWS or reader.limit <= PREVIEW_ROWS)
     rows = pa.concat_tables([chunk.rows for chunk in chunks])
     rejects = tuple(reject for chunk in chunks for reject in chunk.rejects)
     untried = None if whole else rows_after(reader, seen)
