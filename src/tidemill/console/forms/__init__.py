@@ -1,1 +1,1 @@
-"""Forms: the fields of a request, the request, and its curl line."""
+"""The forms of the page Try it: fields, requests and their widgets."""

@@ -1,4 +1,4 @@
-"""Try a route of the pipeline's own: its parameters as fields, the request, and its answer as it comes."""
+"""Try a route of the pipeline: its parameters as fields, the curl command, and the answer as JSON."""
 
 from __future__ import annotations
 
@@ -8,48 +8,49 @@ from typing import Any
 import streamlit as st
 from httpx import codes
 
-from tidemill.console.client import Refused
+from tidemill.console.client import ApiError
 from tidemill.console.formatting import plain
 from tidemill.console.forms import route_fields, widgets
-from tidemill.console.forms.request import asked, show_curl
-from tidemill.console.forms.route_fields import Operation, Request
+from tidemill.console.forms.route_fields import Operation, RouteRequest
 from tidemill.console.shell import api
+from tidemill.schemas import ErrorBody, Home, Problem
 
 
-def show(pipeline: Mapping[str, Any]) -> None:
-    found = {one.name: one for one in route_fields.operations(pipeline["routes"], api().get("/openapi.json"))}
-    name = st.selectbox("Route", list(found), key="route", bind="query-params")
-    operation = found[name]
+def show(pipeline: Home) -> None:
+    openapi = api().send("GET", "/openapi.json")
+    operations = {operation.name: operation for operation in route_fields.operations(pipeline.routes, openapi)}
+    name = st.selectbox("Route", list(operations), key="route", bind="query-params")
+    operation = operations[name]
     st.caption(plain(operation.description))
     with st.form(f"route {name}"):
-        values = widgets.draw([one.field for one in operation.asked], name)
+        values = widgets.draw([parameter.field for parameter in operation.parameters], name)
         pressed = st.form_submit_button("Send", type="primary")
-    request = made(operation, values)
+    request = request_or_error(operation, values)
     if request is None:
         return
-    show_curl(request.method, request.path, query=request.query, document=request.document, form=request.form)
-    answer = asked(name, pressed, answer_of(request) if pressed else None)
+    widgets.show_curl(request.method, request.path, query=request.query, document=request.document, form=request.form)
+    answer = widgets.last_submitted(name, pressed, answer_to(request) if pressed else None)
     if answer is not None:
         status, content = answer
         st.markdown(f"**{status}**")
         st.json(content)
 
 
-def made(operation: Operation, values: Mapping[str, Any]) -> Request | None:
-    """The request; where a value can't be sent, what is wrong with it is told instead."""
+def request_or_error(operation: Operation, values: Mapping[str, Any]) -> RouteRequest | None:
+    """The request; None after showing why a value can't be sent."""
     try:
-        return route_fields.request(operation, values)
+        return route_fields.route_request(operation, values)
     except ValueError as error:
         st.error(plain(error), icon=":material/error:")
         return None
 
 
-def answer_of(request: Request) -> tuple[str, Any]:
-    """The status and the JSON that the route answers with; an error of the route's is an answer too."""
+def answer_to(request: RouteRequest) -> tuple[str, Any]:
+    """The route's status and JSON. An error that the API answers with is shown the same way."""
     body: dict[str, Any] = {"json": request.document} if request.document is not None else {}
     body |= {"data": request.form} if request.form is not None else {}
     try:
         return "200 OK", api().send(request.method, request.path, params=request.query, **body)
-    except Refused as refused:
-        error = {"code": refused.code, "message": refused.message, "hint": refused.hint}
-        return f"{refused.status} {codes.get_reason_phrase(refused.status)}", {"error": error}
+    except ApiError as error:
+        problem = Problem(code=error.code, message=error.message, hint=error.hint)
+        return f"{error.status} {codes.get_reason_phrase(error.status)}", ErrorBody(error=problem).model_dump()
