@@ -106,7 +106,7 @@ def test_names() -> None:
     assert formatting.short_sha("6b32b9bcfd35ae17") == "6b32b9bcfd35…"
     assert formatting.batch_ranges([3, 1, 2, 7]) == "1-3, 7"
     assert formatting.batch_ranges([]) == formatting.NONE
-    assert formatting.cut("idle") == "idle: the stream was idle"
+    assert formatting.cut("idle") == "idle: no new rows"
 
 
 def test_metrics_are_spelt_out_with_the_better_direction() -> None:
@@ -208,6 +208,7 @@ def test_the_counts_of_a_run() -> None:
     assert stream.run_counts(STATUS)[2] == ("In training", "1", "generation 1, 1,801 rows")
     nothing = schemas.RowCounts(source=None, produced=0, collected=0, sealed=0, rejected=0)
     empty = changed(STATUS, rows=nothing, training=None)
+    assert stream.row_counts(empty)[0][0] == "Produced"
     assert stream.row_counts(empty)[3] == ("Rejected", "0", "0.0 % of all")
     assert stream.run_counts(empty)[2][2] == "no generation"
 

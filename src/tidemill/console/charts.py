@@ -126,9 +126,8 @@ def over_generations(points: Sequence[dict[str, Any]], title: str, share: bool, 
         .encode(
             x=alt.X(
                 "generation:Q",
-                title="generation",
-                axis=alt.Axis(format="d", tickMinStep=1),
-                scale=alt.Scale(zero=False, padding=12),
+                axis=whole_numbers("generation"),
+                scale=alt.Scale(zero=False, nice=False, padding=12),
             ),
             y=answer_axis(title, share, named),
             color=alt.Color(

@@ -110,11 +110,11 @@ def batch_ranges(numbers: Sequence[int]) -> str:
 
 
 CUTS: Mapping[str, str] = {
-    "rows": "the batch had its rows",
-    "every": "its time window ended",
-    "parts": "an equal part of the source",
-    "idle": "the stream was idle",
-    "end": "the stream ended",
+    "rows": "row count reached",
+    "every": "end of the time window",
+    "parts": "equal part of the source",
+    "idle": "no new rows",
+    "end": "end of the stream",
 }
 STATES: Mapping[str, str] = {
     "starting": ":material/hourglass_top:",

@@ -44,7 +44,7 @@ def oldest_first(length: int, page: int, limit: int) -> Page:
 def select_newest_first(newest: int, key: str) -> Page:
     """The page that the visitor selects, the newest first. The address keeps the choice under ``key``."""
     pages = page_count(newest, PAGE)
-    return newest_first(newest, selected("Page", pages, key, "; page 1 has the newest", bind="query-params"))
+    return newest_first(newest, selected("Page", pages, key, "; page 1 is the newest", bind="query-params"))
 
 
 def select_oldest_first(length: int, limit: int, label: str, key: str) -> Page:
@@ -56,5 +56,5 @@ def selected(label: str, pages: int, key: str, note: str = "", bind: Literal["qu
     """The selected page; 1, without a selector, where there is only one."""
     if pages == 1:
         return 1
-    title = f"{label} of {number(pages)}{note}"
+    title = f"{label} (of {number(pages)}{note})"
     return int(st.number_input(title, min_value=1, max_value=pages, value=1, key=key, bind=bind, width=280))

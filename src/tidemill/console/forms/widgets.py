@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -87,9 +87,26 @@ def show_curl(method: str, path: str, **parts: Any) -> None:
 MOST_DECIMALS = 10
 
 
-def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Any], key: str) -> None:
-    """A sortable table that scrolls sideways. ``columns``: a column's title, or Streamlit's configuration of it."""
-    st.dataframe([dict(row) for row in rows], column_config=dict(columns), hide_index=True, width="stretch", key=key)
+def table(
+    rows: Iterable[Mapping[str, Any]],
+    columns: Mapping[str, Any],
+    key: str,
+    height: Literal["auto", "content"] = "auto",
+) -> None:
+    """A sortable table that scrolls sideways.
+
+    Args:
+        columns: a column's title, or Streamlit's configuration of it.
+        height: "auto" scrolls more than ten rows, "content" shows them all.
+    """
+    st.dataframe(
+        [dict(row) for row in rows],
+        column_config=dict(columns),
+        hide_index=True,
+        width="stretch",
+        height=height,
+        key=key,
+    )
 
 
 def number_columns(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], digits: int = 4) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from tidemill.console.clusters import describe, geo, plots, tables
-from tidemill.console.formatting import plain
+from tidemill.console.formatting import counted, plain
 from tidemill.console.forms import fields, widgets
 from tidemill.console.shell import api, render_api_errors
 from tidemill.schemas import ColumnBody, Home, InputBody, ModelBody, Points, Profile
@@ -53,7 +53,7 @@ def sentences(profile: Profile, inputs: describe.Columns) -> None:
     texts = describe.sentences(profile.clusters, inputs)
     percentages = tables.percentages(profile.clusters)
     lines = [
-        f"- **Cluster {cluster.cluster}**, {cluster.size:,} rows ({percentages[cluster.cluster]}): "
+        f"- **Cluster {cluster.cluster}**, {counted(cluster.size, 'row')} ({percentages[cluster.cluster]}): "
         f"{plain(texts[cluster.cluster])}"
         for cluster in profile.clusters
     ]

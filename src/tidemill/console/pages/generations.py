@@ -75,7 +75,7 @@ def table(begun: int, model: str, metrics: Sequence[str]) -> None:
     rows = [generation_row(generation, model, metrics) for generation in reversed(generations)]
     titles = {name: name for name in ("generation", "rows", "fitted in (s)")}
     columns = widgets.number_columns(rows, titles | {name: described(name).short for name in metrics})
-    widgets.table(rows, columns, key=f"generations of {model}")
+    widgets.table(rows, columns, key=f"generations of {model}", height="content")
 
 
 def generation_row(generation: GenerationBody, model: str, metrics: Sequence[str]) -> dict[str, Any]:

@@ -69,9 +69,9 @@ def row_counts(status: StatusBody) -> list[tuple[str, str, str]]:
     """The counts of rows, each as a label, a value and a note below it."""
     rows, rates = status.rows, status.rates
     read = rows.produced + rows.rejected
-    of_source = "rows" if rows.source is None else f"of {counted(rows.source, 'row')}"
+    of_source = "" if rows.source is None else f", of {counted(rows.source, 'row')}"
     return [
-        (f"Produced, {of_source}", number(rows.produced), rate(rates.produced)),
+        (f"Produced{of_source}", number(rows.produced), rate(rates.produced)),
         ("Collected", number(rows.collected), rate(rates.collected)),
         ("Sealed", number(rows.sealed), rate(rates.sealed)),
         ("Rejected", number(rows.rejected), f"{share(rows.rejected / read if read else 0.0)} of all"),
@@ -145,7 +145,7 @@ def batch_rows(batches: Sequence[BatchBody], now: datetime) -> list[dict[str, st
             "rows": number(batch.rows),
             "size": size(batch.bytes),
             "rejected": number(batch.rejected),
-            "cut because": CUTS.get(batch.cut, batch.cut),
+            "cut reason": CUTS.get(batch.cut, batch.cut),
             "sealed": age(batch.sealed_at, now),
             "sha256": short_sha(batch.sha256),
         }
