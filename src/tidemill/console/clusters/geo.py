@@ -19,7 +19,7 @@ class CoordinateColumns(NamedTuple):
     longitude: str
 
 
-class Extent(NamedTuple):
+class MapExtent(NamedTuple):
     """What a map shows: its middle, and the least distance from there to its edges, all in degrees."""
 
     latitude: float
@@ -47,13 +47,15 @@ def narrowing(latitude: float) -> float:
     return max(math.cos(math.radians(max(-90.0, min(90.0, latitude)))), 0.01)
 
 
-def extent(latitudes: Iterable[float], longitudes: Iterable[float], margin: float = 0.05) -> Extent:
+def extent(latitudes: Iterable[float], longitudes: Iterable[float], margin: float = 0.05) -> MapExtent:
     """The extent that shows all these points, of which there is at least one, with a margin around them."""
     south, north = least_and_most(latitudes)
     west, east = least_and_most(longitudes)
     middle = (north + south) / 2
     half_height, half_width = (north - south) / 2 or 0.005, (east - west) / 2 or 0.005
-    return Extent(middle, (west + east) / 2, half_height * (1 + margin), half_width * (1 + margin), narrowing(middle))
+    return MapExtent(
+        middle, (west + east) / 2, half_height * (1 + margin), half_width * (1 + margin), narrowing(middle)
+    )
 
 
 def least_and_most(values: Iterable[float]) -> tuple[float, float]:

@@ -37,7 +37,7 @@ def centres(clusters: Sequence[Cluster]) -> list[Row]:
 
 def categories(clusters: Sequence[Cluster]) -> list[Row]:
     """A row for each category with its share in each cluster, the category with the most rows of a feature first."""
-    pairs = {(name, category) for cluster in clusters for name, found in cluster.shares.items() for category in found}
+    pairs = {(name, category) for cluster in clusters for name, shares in cluster.shares.items() for category in shares}
 
     def rows_of(feature: str, category: str) -> float:
         return math.fsum(cluster.size * share_of(cluster, feature, category) for cluster in clusters)

@@ -1,1 +1,1 @@
-"""The forms of the page Try it: fields, requests and their widgets."""
+"""Forms and tables: their fields, the requests that they make, and their widgets."""

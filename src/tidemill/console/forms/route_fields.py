@@ -22,7 +22,7 @@ FORM_TYPE, JSON_TYPE = "application/x-www-form-urlencoded", "application/json"
 
 
 @dataclass(frozen=True)
-class Parameter:
+class RouteParameter:
     """A field, and where the request carries its value."""
 
     location: Location
@@ -36,7 +36,7 @@ class Operation:
     method: str
     path: str
     description: str
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[RouteParameter, ...]
     body: Literal["form", "json"] | None
 
     @property
@@ -68,17 +68,17 @@ def operation(route: HomeRoute, document: Document, openapi: Document) -> Operat
     return Operation(route.method, route.path, description, (*beside_body, *in_body), body)
 
 
-def parameter(document: Document, openapi: Document) -> Parameter:
+def parameter(document: Document, openapi: Document) -> RouteParameter:
     location: Location = "path" if document["in"] == "path" else "query"
     schema = resolved(document["schema"], openapi)
     help_text = document.get("description") or schema.get("description", "")
     required = document.get("required", False)
-    return Parameter(
+    return RouteParameter(
         location, field_of(document["name"], schema, required, help_text, document.get("example"), openapi)
     )
 
 
-def body_parameters(body: Document, openapi: Document) -> tuple[Literal["form", "json"] | None, list[Parameter]]:
+def body_parameters(body: Document, openapi: Document) -> tuple[Literal["form", "json"] | None, list[RouteParameter]]:
     """The body's kind, and a parameter for each key of the form or the JSON object."""
     content = body.get("content", {})
     media = next((media for media in (FORM_TYPE, JSON_TYPE) if media in content), None)
@@ -90,7 +90,7 @@ def body_parameters(body: Document, openapi: Document) -> tuple[Literal["form", 
     required = set(schema.get("required", []))
     properties = {name: resolved(each, openapi) for name, each in schema.get("properties", {}).items()}
     return location, [
-        Parameter(
+        RouteParameter(
             location,
             field_of(name, each, name in required, each.get("description", ""), examples.get(name), openapi),
         )
