@@ -271,7 +271,16 @@ def test_the_newest_batches_have_no_filler_rows() -> None:
 
 def test_a_batch_is_told_with_its_offsets_and_why_it_was_cut() -> None:
     """All that the catalog says of a batch is told; of many partitions the first four."""
-    assert data.batch_row(BATCH)["offsets"] == "0: 2-1,806"
+    assert data.batch_row(BATCH) == {
+        "batch": 1,
+        "rows": 1801,
+        "bytes": 43190,
+        "rejected": 2,
+        "cut by": "parts: equal part of the source",
+        "offsets": "0: 2-1,806",
+        "sealed": "2026-01-02 03:04:00 UTC",
+        "sha256": "6b32b9bcfd35…",
+    }
     assert data.offsets(BATCH.partitions * 6).endswith("and 2 more")
     assert dict(data.batch_facts(BATCH))["rows"] == "1,801; 2 more were rejected"
 

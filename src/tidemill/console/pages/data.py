@@ -8,7 +8,8 @@ from typing import Any
 import streamlit as st
 
 from tidemill.console import shell
-from tidemill.console.formatting import NONE, batch_ranges, counted, cut, moment, number, plain, short_sha, size
+from tidemill.console.formatting import NONE, batch_ranges, counted, cut, moment, number, plain, short_sha
+from tidemill.console.forms import widgets
 from tidemill.console.forms.fields import column_labels
 from tidemill.console.paging import PAGE, select_newest_first, select_oldest_first
 from tidemill.schemas import (
@@ -60,15 +61,23 @@ def sealed() -> None:
             return
         page = select_newest_first(count, "page")
         batches = shell.api().get("/batches", list[BatchBody], after=page.after, limit=page.limit)
-        st.table([batch_row(batch) for batch in reversed(batches)], hide_index=True)
+        batch_table(batches, "batches")
 
 
-def batch_row(batch: BatchBody) -> dict[str, str]:
+def batch_table(batches: Sequence[BatchBody], key: str) -> None:
+    """The batches, the newest first until the visitor sorts them."""
+    rows = [batch_row(batch) for batch in reversed(batches)]
+    columns = widgets.number_columns(rows, {name: name for name in ("batch", "rows", "bytes", "rejected")})
+    widgets.table(rows, columns, key=key, height="content")
+
+
+def batch_row(batch: BatchBody) -> dict[str, Any]:
+    """A batch in a table. Figures stay numbers."""
     return {
-        "batch": number(batch.batch),
-        "rows": number(batch.rows),
-        "size": size(batch.bytes),
-        "rejected": number(batch.rejected),
+        "batch": batch.batch,
+        "rows": batch.rows,
+        "bytes": batch.bytes,
+        "rejected": batch.rejected,
         "cut by": cut(batch.cut),
         "offsets": offsets(batch.partitions),
         "sealed": moment(batch.sealed_at),
@@ -193,7 +202,7 @@ def lineage(newest: int) -> None:
     st.table([model_row(name, trained) for name, trained in generation.models.items()], hide_index=True)
     after = max(min(numbers) - 1, max(numbers) - PAGE)
     batches = shell.api().get("/batches", list[BatchBody], after=after, limit=max(numbers) - after)
-    st.table([batch_row(batch) for batch in reversed(batches) if batch.batch in numbers], hide_index=True)
+    batch_table([batch for batch in batches if batch.batch in numbers], "batches of the generation")
     if len(numbers) > PAGE:
         st.caption(f"The newest {PAGE} of its {number(len(numbers))} batches.")
 
