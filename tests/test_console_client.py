@@ -20,9 +20,12 @@ from tests.up_run import COMMAND
 from tidemill import schemas
 from tidemill.console import client
 from tidemill.console.client import Api, ApiError, ApiKeyRequired, ApiUnavailable
+from tidemill.console.pages.data import reject_row
 from tidemill.errors import CatalogError
 from tidemill.pipeline import load
+from tidemill.run.catalog import SourceState
 from tidemill.run.folder import open_run
+from tidemill.run.rejects import Rejects
 from tidemill.schemas import GenerationBody, ModelBody, SimilarItems, StatusBody
 
 KEY = "a key of at least sixteen"
@@ -130,7 +133,7 @@ def test_an_answer_of_another_form_is_an_error_with_a_way_out() -> None:
 def test_every_answer_of_the_api_fits_its_schema(tmp_path: Path) -> None:
     """What the pages ask a run for is parsed into the schemas that they name."""
     run = new_run(tmp_path, document=routes_document())
-    seal(run, 1, [{"id": 1}, {"id": 2}, {"id": 3}])
+    seal(run, 1, [{"id": 1, "note": "a lamp"}, {"id": 2}, {"id": 3}])
     publish(run, 1, [1])
     with api_of(run) as server, asking(lambda: str(server.base_url).rstrip("/")):
         api = Api()
@@ -158,7 +161,27 @@ def test_every_answer_of_the_api_fits_its_schema(tmp_path: Path) -> None:
         assert api.post("/models/taste/recommend", rated, schemas.Recommendations).generation == 1
         similar = api.get(f"/models/taste/similar/{items[0].item}", SimilarItems, top=10)
         assert similar.item == str(items[0].item)
+        taste = api.get("/models/taste", ModelBody, limit=1)
+        assert taste.examples is not None
+        user = taste.examples.user
+        assert api.get(f"/models/taste/recommend/{user}", schemas.UserRecommendations, top=10).user == user
+        assert api.get("/models/near/similar/1", schemas.NearRows, top=10).key == "1"
+        assert api.get("/models/words/similar/1", schemas.AlikeRows, top=10).key == "1"
     run.close()
+
+
+def test_the_text_of_a_reject_is_shown(tmp_path: Path) -> None:
+    """What did not fit is shown as the API has it, with its line and its reason."""
+    run = new_run(tmp_path)
+    rejects = Rejects(run.rejects / "source.jsonl", live=True)
+    rejects.extend([{"file": "a.csv", "line": 7, "reason": "too few values", "text": "1,lamp"}])
+    rejects.publish()
+    run.catalog.save_source(SourceState("print", rows=1, rejected=1, produced=0, complete=True))
+    with api_of(run) as server, asking(lambda: str(server.base_url).rstrip("/")):
+        (place,) = Api().get("/rejects", schemas.RejectPlaces).places
+        (reject,) = Api().get(f"/rejects/{place.place}", schemas.RejectsBody, offset=0, limit=25).items
+    run.close()
+    assert reject_row(reject) == {"where": "line 7", "reason": "too few values", "message": "1,lamp"}
 
 
 @contextmanager
