@@ -12,7 +12,7 @@ from tidemill.api.models.snapshot import Snapshot
 from tidemill.api.rows.examples import Examples
 from tidemill.errors import NotReady
 from tidemill.pipeline import Column, Route
-from tidemill.run.catalog import Generation, StageStatus, TrainedModel
+from tidemill.run.catalog import CollectorProgress, Generation, StageStatus, TrainedModel
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import Facts, run_words, stage_words
 from tidemill.scoring import Feature, kind_of
@@ -150,15 +150,15 @@ def endpoint(status: StageStatus | None, facts: Facts) -> str | None:
 
 def open_batch_body(facts: Facts) -> schemas.OpenBatchBody | None:
     """The batch that is being filled; None while the collector is not running or has no batch yet."""
-    counters = facts.counters("collector")
-    if facts.states.get("collector") != "running" or "open_batch" not in counters:
+    progress = facts.progress(CollectorProgress)
+    if facts.states.get("collector") != "running" or progress.open_batch is None:
         return None
     return schemas.OpenBatchBody(
-        batch=counters["open_batch"],
-        rows=counters.get("open_rows", 0),
-        target=counters.get("open_target"),
-        since=counters.get("open_since"),
-        until=counters.get("open_until"),
+        batch=progress.open_batch,
+        rows=progress.open_rows,
+        target=progress.open_target,
+        since=progress.open_since,
+        until=progress.open_until,
     )
 
 

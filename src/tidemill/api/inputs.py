@@ -9,21 +9,15 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
-from tidemill.api.values import EXAMPLES, EXPECTED, FEATURE_TYPES, MAX_INT, MIN_INT, shown
+from tidemill.api.values import shown
 from tidemill.errors import MOST_EXAMPLES, BadJson, BodyTooLarge, FeatureError
 from tidemill.pipeline import Column, Pipeline
 from tidemill.scoring import Feature
+from tidemill.types import COLUMN_TYPES
 
 MAX_ROWS = 10_000
 MAX_HINT_FEATURES = 12
 MAX_LISTED_CATEGORIES = 20
-
-CHECKS: dict[str, core_schema.CoreSchema] = {
-    "int": core_schema.int_schema(strict=True, ge=MIN_INT, le=MAX_INT),
-    "float": core_schema.float_schema(strict=True, allow_inf_nan=False),
-    "string": core_schema.str_schema(strict=True),
-    "bool": core_schema.bool_schema(strict=True),
-}
 
 Row = dict[str, Any]
 MARKUP = re.compile(r"([\\`*_\[\]<>!|~&])")  # of Markdown and HTML
@@ -44,7 +38,8 @@ class ModelInputs:
         self.kinds = dict(kinds)
         self.titles = dict(titles or {})
         row = core_schema.typed_dict_schema(
-            {name: core_schema.typed_dict_field(CHECKS[kind]) for name, kind in kinds.items()}, extra_behavior="ignore"
+            {name: core_schema.typed_dict_field(strict_schema(kind)) for name, kind in kinds.items()},
+            extra_behavior="ignore",
         )
         self._row = SchemaValidator(row)
         self._rows = SchemaValidator(core_schema.list_schema(row))
@@ -112,7 +107,7 @@ class ModelInputs:
         path = f"{row}.{name}" if row else name
         if error["type"] == "missing":
             return f"{path} is missing"
-        return f"{path} is {shown(error['input'])}, not {EXPECTED[self.kinds[name]]}"
+        return f"{path} is {shown(error['input'])}, not {COLUMN_TYPES[self.kinds[name]].description}"
 
     def _hint(self) -> str:
         features = ", ".join(f"{name} ({kind})" for name, kind in list(self.kinds.items())[:MAX_HINT_FEATURES])
@@ -141,6 +136,13 @@ def model_inputs(pipeline: Pipeline, model: str) -> ModelInputs:
     return ModelInputs({column.name: column.kind for column in features}, titles)
 
 
+def strict_schema(kind: str) -> core_schema.CoreSchema:
+    """Pydantic's check of a feature of this type."""
+    schema = COLUMN_TYPES[kind].strict
+    assert schema is not None, "the pipeline's checks allow no other feature"
+    return schema
+
+
 def column_title(column: Column) -> str:
     """What people call a column, with its unit; empty if the pipeline declares neither."""
     unit = column.unit and f"in {column.unit}"
@@ -149,7 +151,7 @@ def column_title(column: Column) -> str:
 
 def feature_example(kind: str, feature: Feature | None) -> Any:
     example = feature.example if feature else None
-    return EXAMPLES[kind] if example is None else example
+    return COLUMN_TYPES[kind].example if example is None else example
 
 
 def escape_markdown(category: str) -> str:
@@ -159,7 +161,7 @@ def escape_markdown(category: str) -> str:
 
 def feature_schema(kind: str, feature: Feature | None, title: str | None = None) -> dict[str, Any]:
     """One feature as JSON Schema. The range that training saw is described, not enforced: other values are answered."""
-    schema = dict(FEATURE_TYPES[kind])
+    schema = dict(COLUMN_TYPES[kind].json_schema)
     sentences = [f"{title}."] if title else []
     if feature and feature.categories:
         categories = map(escape_markdown, feature.categories[:MAX_LISTED_CATEGORIES])

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.errors import CatalogError
+from tidemill.run.catalog import CollectorProgress, progress_in
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -79,8 +80,7 @@ class RunCollector(Collector):
             totals, source = catalog.totals(), catalog.source()
         except CatalogError:
             return rows
-        collector = self._registry.snapshot.stages.get("collector")
-        open_rows = collector.counters.get("open_rows", 0) if collector else 0
+        open_rows = progress_in(self._registry.snapshot.stages, CollectorProgress).open_rows
         rows.add_metric(["produced"], source.produced if source else 0)
         rows.add_metric(["collected"], totals["rows"] + open_rows)
         rows.add_metric(["sealed"], totals["rows"])

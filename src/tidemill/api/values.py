@@ -6,53 +6,34 @@ any JSON value.
 
 from __future__ import annotations
 
-import math
-import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from tidemill.errors import ParameterError
 from tidemill.pipeline import Column
-from tidemill.pipeline.timestamps import utc_moment
+from tidemill.types import COLUMN_TYPES
 
-MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 MAX_SHOWN = 60  # characters of a value in a message
 
-FEATURE_TYPES: dict[str, dict[str, Any]] = {
-    "int": {"type": "integer", "minimum": MIN_INT, "maximum": MAX_INT},
-    "float": {"type": "number"},
-    "string": {"type": "string"},
-    "bool": {"type": "boolean"},
-}
-JSON_TYPES = FEATURE_TYPES | {
-    "timestamp": {"type": "string", "format": "date-time"},
-    "text": {"type": ["string", "number", "boolean"]},
-    "object": {"type": "object"},
-    "json": {},
-}
-EXAMPLES: dict[str, Any] = {
-    "int": 1,
-    "float": 1.5,
-    "string": "text",
-    "bool": True,
-    "timestamp": "2026-01-31T12:00:00Z",
-    "text": "1",
-    "object": {},
-    "json": {},
-}
-EXPECTED = {
-    "int": "a whole number of 64 bits",
-    "float": "a finite number",
-    "string": "a string",
-    "bool": "true or false",
-    "timestamp": "a timestamp (ISO 8601)",
+EXPECTED = {kind: column_type.description for kind, column_type in COLUMN_TYPES.items()} | {
     "text": "a string or a number",
     "object": "a JSON object",
     "json": "a JSON value",
 }
-INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+JSON_TYPES: dict[str, Mapping[str, Any]] = {
+    kind: column_type.json_schema for kind, column_type in COLUMN_TYPES.items()
+} | {
+    "text": {"type": ["string", "number", "boolean"]},
+    "object": {"type": "object"},
+    "json": {},
+}
+EXAMPLES: dict[str, Any] = {kind: column_type.example for kind, column_type in COLUMN_TYPES.items()} | {
+    "text": "1",
+    "object": {},
+    "json": {},
+}
 
 
 def from_text(kind: str, text: str) -> Any:
@@ -61,16 +42,10 @@ def from_text(kind: str, text: str) -> Any:
     Raises:
         ValueError: it stands for none.
     """
-    if kind in ("string", "text"):
+    if kind in COLUMN_TYPES:
+        return COLUMN_TYPES[kind].from_text(text)
+    if kind == "text":
         return text
-    if kind == "int" and INTEGER.fullmatch(text):
-        return checked_int(int(text))
-    if kind == "float" and NUMBER.fullmatch(text):
-        return checked_float(float(text))
-    if kind == "bool" and text in ("true", "false"):
-        return text == "true"
-    if kind == "timestamp":
-        return utc_moment(text)
     raise ValueError(f"no {kind}")
 
 
@@ -80,30 +55,13 @@ def from_json(kind: str, value: Any) -> Any:
     Raises:
         ValueError: it is of another type.
     """
-    if kind == "json" or (kind == "bool" and isinstance(value, bool)) or (kind == "object" and isinstance(value, dict)):
+    if kind in COLUMN_TYPES:
+        return COLUMN_TYPES[kind].from_json(value)
+    if kind == "json" or (kind == "object" and isinstance(value, dict)) or (kind == "text" and isinstance(value, str)):
         return value
-    if isinstance(value, str):
-        if kind in ("string", "text", "timestamp"):
-            return from_text(kind, value)
-    elif kind == "text" and isinstance(value, int | float):
+    if kind == "text" and isinstance(value, int | float):
         return orjson.dumps(value).decode()
-    elif kind == "int" and isinstance(value, int) and not isinstance(value, bool):
-        return checked_int(value)
-    elif kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
-        return checked_float(float(value))
     raise ValueError(f"no {kind}")
-
-
-def checked_int(value: int) -> int:
-    if not MIN_INT <= value <= MAX_INT:
-        raise ValueError("over 64 bits")
-    return value
-
-
-def checked_float(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("not finite")
-    return value
 
 
 def key_value(column: Column, text: str) -> Any:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tidemill.process.supervisor import Supervisor
-from tidemill.run.catalog import Batch, Generation, TrainedModel
+from tidemill.run.catalog import Batch, BrokerProgress, Generation, TrainedModel, progress_in
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import rows
 from tidemill.run.progress.status import status, stream_ended, trained
@@ -102,8 +102,9 @@ class Lines:
 
     def _fetching(self) -> bool:
         """Whether the broker is fetching Kafka, which it does once for each user."""
-        broker = self._run.catalog.stages().get("broker")
-        return broker is not None and broker.state == "starting" and "jars_steps" in broker.counters
+        stages = self._run.catalog.stages()
+        fetching = progress_in(stages, BrokerProgress).jars_steps is not None
+        return fetching and stages["broker"].state == "starting"
 
 
 def describe_batch(batch: Batch) -> str:

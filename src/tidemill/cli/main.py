@@ -26,8 +26,7 @@ from tidemill import __version__, schemas
 from tidemill.errors import DiskError, InputError, TidemillError, UsageError, is_utf_8, printable, shorten
 from tidemill.pipeline import Loaded, Raw, load, parse, prepare, ready_pipelines
 from tidemill.run.folder import Run, existing_run, is_under_way, join_run, open_run, refuse_not_utf_8
-from tidemill.run.stage import LIFELINE, Stage, stage
-from tidemill.run.stopping import Stop
+from tidemill.run.stage import LIFELINE, Stage, Stop, stage
 
 if TYPE_CHECKING:
     from tidemill.process.preflight import Report

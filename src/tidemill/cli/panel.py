@@ -21,8 +21,7 @@ from tidemill.run.folder import Run
 from tidemill.run.progress.rates import Rates
 from tidemill.run.progress.sentences import Facts, run_words, stage_words
 from tidemill.run.progress.status import Counts, counts, endpoint, in_order
-from tidemill.run.stage import state_of
-from tidemill.run.stopping import Stop
+from tidemill.run.stage import Stop, state_of
 
 EVERY_SECONDS = 0.25
 MOST_KEPT = 20  # lines of batches, and of generations

@@ -25,7 +25,8 @@ from tidemill.kafka.embedded.copy import copy_kafka
 from tidemill.run.catalog import FILE_NAME, MIGRATIONS, SCHEMA_VERSION, UNUSABLE, Catalog
 from tidemill.run.failpoints import failpoint
 from tidemill.run.files import disk_errors, publish, sha256, sync_tree, temporary
-from tidemill.run.folder import PRIVATE, Run
+from tidemill.run.folder import Run
+from tidemill.run.folder_checks import PRIVATE
 from tidemill.run.inventory import BACKING_UP, MANIFEST, RESTORING, forget_restore, take_inventory
 from tidemill.run.locks import locked
 

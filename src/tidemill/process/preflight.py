@@ -9,10 +9,10 @@ from typing import Any
 from tidemill.api.custom.checks import route_faults
 from tidemill.errors import Fault, PipelineInvalid, SourceError
 from tidemill.pipeline import Batches, Data, Generations, Loaded, Model, Raw, SideTable, Source, parse, prepare, table
-from tidemill.sources.preview import Tried, nothing_fits, try_rows
+from tidemill.sources.preview import Preview, nothing_fits, read_preview
 from tidemill.sources.source import open_any
 from tidemill.training.estimators.checks import model_faults
-from tidemill.training.preflight import Extent, Verdict, foresee
+from tidemill.training.preflight import PreflightReport, SampleScope, check_sample
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Report:
     loaded: Loaded | None
     faults: tuple[Fault, ...]
     notes: tuple[Fault, ...]
-    tried: Mapping[str, Tried]
+    tried: Mapping[str, Preview]
     unreadable: tuple[SourceError, ...]
 
     def faultless(self) -> Loaded:
@@ -44,7 +44,7 @@ class Report:
         return self.loaded
 
     @property
-    def tables(self) -> dict[str, Tried]:
+    def tables(self) -> dict[str, Preview]:
         """The side tables that could be read, by name."""
         return {key.removeprefix("tables."): one for key, one in self.tried.items() if key != "source"}
 
@@ -71,7 +71,7 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
     rows. What a fault hides is left out: the rest is found all the same.
 
     Raises:
-        InputError: there is no such pipeline, or a change can't be made.
+        InputError: there is no such pipeline, or its file is no TOML.
     """
     raw = prepare(name, assignments, data, rows)
     loaded: Loaded | None = None
@@ -81,12 +81,12 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
     except PipelineInvalid as error:
         faults += error.faults
     notes: list[Fault] = []
-    tried: dict[str, Tried] = {}
+    tried: dict[str, Preview] = {}
     unreadable: list[SourceError] = []
     for key, one in data_sets(raw.values, faults):
         try:
             reader = open_any(key, one, raw.folder)
-            tried[key] = try_rows(reader)
+            tried[key] = read_preview(reader)
             if not len(tried[key].rows):
                 raise nothing_fits(reader, tried[key])
         except SourceError as error:
@@ -96,8 +96,8 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
             else:
                 unreadable.append(error)
                 faults.append(fault)
-    verdict = foreseen(raw.values, faults, tried)
-    return Report(raw.name, loaded, (*faults, *verdict.faults), (*notes, *verdict.notes), tried, tuple(unreadable))
+    sampled = foreseen(raw.values, faults, tried)
+    return Report(raw.name, loaded, (*faults, *sampled.faults), (*notes, *sampled.notes), tried, tuple(unreadable))
 
 
 def judged(raw: Raw) -> Loaded:
@@ -118,20 +118,23 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
             yield key, kind.model_validate(values)
 
 
-def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Tried]) -> Verdict:
+def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Preview]) -> PreflightReport:
     """What training would refuse of the models that are declared without a fault."""
     if "source" not in tried or not len(tried["source"].rows):
-        return Verdict([], [])
+        return PreflightReport([], [])
     declared = table(raw, "models")
     models = {
         name: Model.model_validate(declared[name]) for name in declared if not has_fault(f"models.{name}", faults)
     }
     one = tried["source"]
-    extent = Extent.FIRST if not one.whole else Extent.TOGETHER if are_together(raw, faults, one) else Extent.WHOLE
-    return foresee(models, Source.model_validate(raw["source"]).schema_, one.rows, extent)
+    if not one.whole:
+        scope = SampleScope.FIRST
+    else:
+        scope = SampleScope.TOGETHER if are_together(raw, faults, one) else SampleScope.WHOLE
+    return check_sample(models, Source.model_validate(raw["source"]).schema_, one.rows, scope)
 
 
-def are_together(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Tried) -> bool:
+def are_together(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Preview) -> bool:
     """Whether all rows are sure to be in one batch, with none held out."""
     if has_fault("batches", faults) or has_fault("generations", faults):
         return False

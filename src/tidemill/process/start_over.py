@@ -6,10 +6,11 @@ import logging
 from pathlib import Path
 
 from tidemill.errors import CatalogError
-from tidemill.kafka.client import Cluster, client_settings, connect_admin, delete_topic, describe_topic
+from tidemill.kafka.client import KafkaConnection, client_settings, connect_admin, delete_topic, describe_topic
 from tidemill.pipeline import Loaded
 from tidemill.run.catalog import FILE_NAME, Catalog
-from tidemill.run.folder import default_folder, for_removal, refuse_other_files
+from tidemill.run.folder import default_folder
+from tidemill.run.folder_checks import for_removal, refuse_other_files
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +28,10 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
     with for_removal(folder):
         if own_kafka and (folder / FILE_NAME).exists():
             client = client_settings(loaded.pipeline, loaded.folder)
-            delete_run_topic(folder / FILE_NAME, Cluster(own_kafka, client))
+            delete_run_topic(folder / FILE_NAME, KafkaConnection(own_kafka, client))
 
 
-def delete_run_topic(path: Path, cluster: Cluster) -> None:
+def delete_run_topic(path: Path, cluster: KafkaConnection) -> None:
     """Delete the topic that the run of this catalog made; one that it found there is left alone."""
     try:
         catalog = Catalog(path)

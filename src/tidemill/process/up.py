@@ -26,7 +26,7 @@ from tidemill.run.folder import Run
 from tidemill.run.inventory import take_inventory
 from tidemill.run.locks import locked
 from tidemill.run.progress.status import stream_ended, trained
-from tidemill.run.stopping import Stop
+from tidemill.run.stage import Stop
 
 LOOK_SECONDS = 0.1
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tidemill.errors import MOST_EXAMPLES, RunFolderError, shorten
 from tidemill.pipeline import Loaded, Pipeline, table
 from tidemill.pipeline.faults import fault_of
-from tidemill.run.catalog import Run
+from tidemill.run.catalog import RunRecord
 
 # What may differ between one start of a run and the next: all else shaped the data and the models that are there.
 FREE_TO_CHANGE = {"title", "description", "serve", "routes"}
@@ -24,7 +24,7 @@ FREE_IN_COLUMN = {"unit", "title"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
 
 
-def settled(recorded: Run, loaded: Loaded, folder: Path) -> Loaded:
+def settled(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
     """The pipeline that the run in ``folder`` goes on with: as it is given now, with what the run keeps.
 
     Raises:
@@ -51,7 +51,7 @@ def settled(recorded: Run, loaded: Loaded, folder: Path) -> Loaded:
     return loaded if document == today.document() else Loaded(Pipeline.recorded(document), loaded.folder)
 
 
-def as_recorded(recorded: Run, today: Pipeline, folder: Path) -> Pipeline:
+def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
     """The pipeline as the run was begun with it, read as this version does; what may change is as it is today.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tidemill.schemas.base import ErrorBody, Problem, Shape, omitted_if_none
+from tidemill.types import ColumnKind
 
 Kind = Literal["classification", "regression", "clustering", "recommendation", "neighbours", "text"]
 Scheme = Literal["windowed", "cumulative", "sliding"]
@@ -54,7 +55,7 @@ class ColumnBody(Shape):
     """A declared column; the value of an ``optional`` column may be missing."""
 
     name: str
-    kind: Literal["int", "float", "string", "bool", "timestamp"]
+    kind: ColumnKind
     optional: bool
     unit: str | None
     title: str | None

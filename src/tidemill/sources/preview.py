@@ -12,13 +12,13 @@ from tidemill.errors import MOST_EXAMPLES, SourceError
 from tidemill.sources.chunk import Reject
 from tidemill.sources.source import SourceReader
 
-MOST_TRIED = 1_000
-MOST_BYTES = 2**24  # of long records fewer are tried, so that it stays quick
+PREVIEW_ROWS = 1_000
+PREVIEW_BYTES = 2**24  # of long records fewer are preview, so that it stays quick
 MOST_REASON = 200
 
 
 @dataclass(frozen=True)
-class Tried:
+class Preview:
     """The first records of what ``title`` names: those that fit, and the others. ``whole``: there are no more."""
 
     title: str
@@ -75,30 +75,30 @@ def kind_of(reject: Reject) -> str:
     return f"{column} is {rest.rpartition(', not ')[2]}"
 
 
-def try_rows(reader: SourceReader) -> Tried:
-    """Read the first ``MOST_TRIED`` records, or fewer where they are long.
+def read_preview(reader: SourceReader) -> Preview:
+    """Read the first ``PREVIEW_ROWS`` records, or fewer where they are long.
 
     Raises:
         SourceError: they can't be read.
     """
     chunks, seen, size = [], 0, 0
-    for chunk in replace(reader, limit=min(reader.limit, MOST_TRIED)).chunks(MOST_TRIED):
+    for chunk in replace(reader, limit=min(reader.limit, PREVIEW_ROWS)).chunks(PREVIEW_ROWS):
         chunks.append(chunk)
         seen += len(chunk)
         size += chunk.rows.nbytes + sum(len(one.text) for one in chunk.rejects)
-        if size > MOST_BYTES:
+        if size > PREVIEW_BYTES:
             break
-    whole = size <= MOST_BYTES and (seen < MOST_TRIED or reader.limit <= MOST_TRIED)
+    whole = size <= PREVIEW_BYTES and (seen < PREVIEW_ROWS or reader.limit <= PREVIEW_ROWS)
     rows = pa.concat_tables([chunk.rows for chunk in chunks])
     rejects = tuple(one for chunk in chunks for one in chunk.rejects)
-    return Tried(reader.title, rows, rejects, whole, several_files=len(reader.parts) > 1)
+    return Preview(reader.title, rows, rejects, whole, several_files=len(reader.parts) > 1)
 
 
-def nothing_fits(reader: SourceReader, tried: Tried) -> SourceError:
+def nothing_fits(reader: SourceReader, preview: Preview) -> SourceError:
     """The error for rows of which none fits, with the commonest reason and a way out."""
-    which = tried.which.removeprefix("all ")
+    which = preview.which.removeprefix("all ")
     return SourceError(
-        f"none of the {which} of {tried.title} fits the declared columns, {tried.commonest()}",
+        f"none of the {which} of {preview.title} fits the declared columns, {preview.commonest()}",
         f"see [{reader.key}.columns]: another type, ? for what may be missing, or strip, missing, format and default "
         f"to clean it; {reader.key}.header and delimiter say how the file is laid out",
     )

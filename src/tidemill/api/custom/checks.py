@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from tidemill.api.custom.sql import BATCH, ROWS, Cursor, Database, bound, message_of, prediction_type
 from tidemill.api.values import EXAMPLES, from_json
 from tidemill.errors import Fault, did_you_mean
-from tidemill.kafka.codec import ARROW
 from tidemill.pipeline import ACTIONS, Route, raw_kinds, table
 from tidemill.scoring import ROW_KINDS, SCORERS, Kind
+from tidemill.types import COLUMN_TYPES
 
 KINDS_OF: dict[str, tuple[str, ...]] = {
     "predict": ROW_KINDS,
@@ -157,7 +157,7 @@ def item_faults(where: str, route: Route, kind: Kind, columns: Iterable[str], pa
 def kinds_of(data: Mapping[str, Any]) -> dict[str, str]:
     """The type of each column whose declared type is valid."""
     kinds = {name: kind.removesuffix("?") for name, kind in raw_kinds(data).items()}
-    return {name: kind for name, kind in kinds.items() if kind in ARROW}
+    return {name: kind for name, kind in kinds.items() if kind in COLUMN_TYPES}
 
 
 def predictions(raw: Mapping[str, Any]) -> dict[str, pa.DataType]:
@@ -204,10 +204,10 @@ def query_faults(raw: Mapping[str, Any], queries: Mapping[str, Route]) -> Iterat
 def empty_tables(raw: Mapping[str, Any]) -> dict[str, pa.Table]:
     """The tables of SQL routes, without rows."""
     tables = table(raw, "tables")
-    rows = {name: ARROW[kind] for name, kind in kinds_of(table(raw, "source")).items()}
+    rows = {name: COLUMN_TYPES[kind].arrow for name, kind in kinds_of(table(raw, "source")).items()}
     schemas = {ROWS: rows | {BATCH: pa.int64()} | predictions(raw)}
     for name in tables:
-        schemas[name] = {column: ARROW[kind] for column, kind in kinds_of(table(tables, name)).items()}
+        schemas[name] = {column: COLUMN_TYPES[kind].arrow for column, kind in kinds_of(table(tables, name)).items()}
     return {name: pa.schema(list(columns.items())).empty_table() for name, columns in schemas.items()}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import duckdb
 import numpy as np
 import pyarrow as pa
-from duckdb.value.constant import BooleanValue, DoubleValue, LongValue, StringValue, TimestampTimeZoneValue, Value
+from duckdb.value.constant import Value
 
 from tidemill.errors import QueryError, TidemillError, TimeLimit, TooManyRows, shorten
-from tidemill.kafka.codec import ARROW
 from tidemill.run.catalog import Batch, Generation
 from tidemill.scoring import ROW_KINDS, SCORERS, RowScorer, Scorer
+from tidemill.types import COLUMN_TYPES
 
 ROWS, BATCH = "rows", "batch"
 MEMORY = "1GB"  # for a query; the tables do not count
@@ -51,7 +51,7 @@ def prediction_type(estimator: str, label: str) -> pa.DataType | None:
     kind = SCORERS[estimator].kind if estimator in SCORERS else None
     if kind not in ROW_KINDS:
         return None
-    return {"clustering": pa.int64(), "regression": pa.float64()}.get(kind, ARROW[label])
+    return {"clustering": pa.int64(), "regression": pa.float64()}.get(kind, COLUMN_TYPES[label].arrow)
 
 
 def with_predictions(
@@ -82,18 +82,9 @@ def batches_of(generation: Generation, sealed: list[Batch]) -> list[Batch]:
     return [batch for batch in sealed if batch.batch in numbers]
 
 
-BOUND: dict[str, Callable[[Any], Value]] = {
-    "int": LongValue,
-    "float": DoubleValue,
-    "string": StringValue,
-    "bool": BooleanValue,
-    "timestamp": TimestampTimeZoneValue,
-}
-
-
 def bound(kind: str, value: Any) -> Value | None:
     """A parameter's value as a DuckDB value of its declared type."""
-    return None if value is None else BOUND[kind](value)
+    return None if value is None else Value(value, duckdb.sqltype(COLUMN_TYPES[kind].duckdb))
 
 
 class Result(NamedTuple):

@@ -38,7 +38,8 @@ from tidemill.api.values import from_json
 from tidemill.errors import Busy, NotFound, PipelineInvalid, QueryError, TidemillError
 from tidemill.pipeline import GENERATION, Param, Route
 from tidemill.pipeline.routes import MOST_BYTES
-from tidemill.run.folder import Run, side_table
+from tidemill.run.folder import Run
+from tidemill.run.integrity import side_table
 
 SQL_INDEX = "sql"  # the registry's name for a generation's database
 MAX_QUERIES = 4  # at a time; the others wait, so that SQL leaves threads to the rest of the API

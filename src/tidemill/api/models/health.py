@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tidemill.api.models.snapshot import Snapshot
 from tidemill.errors import NotReady
+from tidemill.run.catalog import CollectorProgress, progress_in
 from tidemill.run.progress.status import DISPENSABLE
 
 RETRY_HINT = "ask again soon: GET /health answers 200 once a generation is published"
@@ -61,11 +62,10 @@ def progress(snapshot: Snapshot) -> str:
     failed = snapshot.generations.in_state("failed")
     if failed:
         return f"generation {failed[-1].generation} failed: {failed[-1].error}"
-    collector = snapshot.stages.get("collector")
-    counters = collector.counters if collector else {}
-    if "open_batch" not in counters:
+    collector = progress_in(snapshot.stages, CollectorProgress)
+    batch, rows, target = collector.open_batch, collector.open_rows, collector.open_target
+    if batch is None:
         return "the stream has not begun"
-    batch, rows, target = counters["open_batch"], counters.get("open_rows", 0), counters.get("open_target")
     if batch > 1:
         return f"batch {batch - 1} is sealed and waits for the trainer"
     return f"batch {batch} has {rows}{f' of {target}' if target else ''} rows"

@@ -21,7 +21,7 @@ from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.rows.batch_rows import evenly, spread
 from tidemill.api.values import shown
 from tidemill.errors import ParameterError, did_you_mean
-from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer

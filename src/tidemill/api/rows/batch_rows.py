@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tidemill.api.rows.generation_rows import csv_options, unreadable
-from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Batch
-from tidemill.run.folder import Run, check_batch
+from tidemill.run.folder import Run
+from tidemill.run.integrity import check_batch
 
 CSV_BLOCK = 2**20
 

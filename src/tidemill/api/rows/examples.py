@@ -13,7 +13,7 @@ from tidemill.errors import CatalogError
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer
 from tidemill.scoring.als import AlsScorer
-from tidemill.scoring.ranking import lowest
+from tidemill.scoring.base import lowest
 from tidemill.scoring.text import TextScorer
 
 MAX_READ = 100

@@ -10,9 +10,10 @@ import pyarrow.csv
 import pyarrow.dataset as ds
 
 from tidemill.errors import CatalogError
-from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Batch, Generation
-from tidemill.run.folder import Run, check_batch
+from tidemill.run.folder import Run
+from tidemill.run.integrity import check_batch
 
 MAX_TABLES = 2
 

@@ -18,7 +18,7 @@ from tidemill.api.models.cache import SharedCache
 from tidemill.api.rows.generation_rows import batch_dataset, unreadable
 from tidemill.api.values import key_value, shown
 from tidemill.errors import NotFound
-from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Batch, Generation
 from tidemill.run.folder import Run
 
