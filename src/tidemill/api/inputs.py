@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
-from tidemill.api.values import shown
+from tidemill.api.values import EXAMPLES, EXPECTED, JSON_TYPES, shown
 from tidemill.errors import MOST_EXAMPLES, BadJson, BodyTooLarge, FeatureError
 from tidemill.pipeline import Column, Pipeline
 from tidemill.scoring import Feature
@@ -107,7 +107,7 @@ class ModelInputs:
         path = f"{row}.{name}" if row else name
         if error["type"] == "missing":
             return f"{path} is missing"
-        return f"{path} is {shown(error['input'])}, not {COLUMN_TYPES[self.kinds[name]].description}"
+        return f"{path} is {shown(error['input'])}, not {EXPECTED[self.kinds[name]]}"
 
     def _hint(self) -> str:
         features = ", ".join(f"{name} ({kind})" for name, kind in list(self.kinds.items())[:MAX_HINT_FEATURES])
@@ -137,7 +137,7 @@ def model_inputs(pipeline: Pipeline, model: str) -> ModelInputs:
 
 
 def strict_schema(kind: str) -> core_schema.CoreSchema:
-    """Pydantic's check of a feature of this type."""
+    """Pydantic's strict check of a feature of this type."""
     schema = COLUMN_TYPES[kind].strict
     assert schema is not None, "the pipeline's checks allow no other feature"
     return schema
@@ -151,7 +151,7 @@ def column_title(column: Column) -> str:
 
 def feature_example(kind: str, feature: Feature | None) -> Any:
     example = feature.example if feature else None
-    return COLUMN_TYPES[kind].example if example is None else example
+    return EXAMPLES[kind] if example is None else example
 
 
 def escape_markdown(category: str) -> str:
@@ -161,7 +161,7 @@ def escape_markdown(category: str) -> str:
 
 def feature_schema(kind: str, feature: Feature | None, title: str | None = None) -> dict[str, Any]:
     """One feature as JSON Schema. The range that training saw is described, not enforced: other values are answered."""
-    schema = dict(COLUMN_TYPES[kind].json_schema)
+    schema = dict(JSON_TYPES[kind])
     sentences = [f"{title}."] if title else []
     if feature and feature.categories:
         categories = map(escape_markdown, feature.categories[:MAX_LISTED_CATEGORIES])

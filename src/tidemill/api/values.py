@@ -17,22 +17,20 @@ from tidemill.types import COLUMN_TYPES
 
 MAX_SHOWN = 60  # characters of a value in a message
 
-EXPECTED = {kind: column_type.description for kind, column_type in COLUMN_TYPES.items()} | {
-    "text": "a string or a number",
-    "object": "a JSON object",
-    "json": "a JSON value",
-}
-JSON_TYPES: dict[str, Mapping[str, Any]] = {
-    kind: column_type.json_schema for kind, column_type in COLUMN_TYPES.items()
-} | {
+JSON_TYPES: dict[str, Mapping[str, Any]] = {kind: entry.json_schema for kind, entry in COLUMN_TYPES.items()} | {
     "text": {"type": ["string", "number", "boolean"]},
     "object": {"type": "object"},
     "json": {},
 }
-EXAMPLES: dict[str, Any] = {kind: column_type.example for kind, column_type in COLUMN_TYPES.items()} | {
+EXAMPLES: dict[str, Any] = {kind: entry.example for kind, entry in COLUMN_TYPES.items()} | {
     "text": "1",
     "object": {},
     "json": {},
+}
+EXPECTED = {kind: entry.description for kind, entry in COLUMN_TYPES.items()} | {
+    "text": "a string or a number",
+    "object": "a JSON object",
+    "json": "a JSON value",
 }
 
 
