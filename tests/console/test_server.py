@@ -160,7 +160,8 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         line = [*COMMAND, "console", pipeline, "--run-dir", str(run.folder)]
         refused = subprocess.run([*line, "--console-port", str(port)], capture_output=True, timeout=60)
         assert refused.returncode == 2
-        assert b"is in use by another program" in refused.stderr
+        assert f"port {port} is in use by ".encode() in refused.stderr
+        assert f"(process {os.getpid()})".encode() in refused.stderr
         assert b"--console-port 0" in refused.stderr
         process = subprocess.Popen(line)
         try:

@@ -6,7 +6,7 @@
 
 from tidemill.pipeline.columns import Cleaning, Column, arrow_schema
 from tidemill.pipeline.faults import raw_kinds, unique, unknown_column
-from tidemill.pipeline.load import Loaded, Raw, find, load, override, parse, prepare, read, ready_pipelines
+from tidemill.pipeline.load import Loaded, Options, Raw, find, load, override, parse, prepare, read, ready_pipelines
 from tidemill.pipeline.model import (
     SECONDS,
     Batches,
@@ -45,6 +45,7 @@ __all__ = [
     "Input",
     "Loaded",
     "Model",
+    "Options",
     "Param",
     "Part",
     "Pipeline",

@@ -15,23 +15,33 @@ from tidemill.pipeline.faults import across, fault_of, unique
 from tidemill.pipeline.model import Pipeline
 
 
+class Options(NamedTuple):
+    """What the command line changes in a pipeline file: ``--set``, ``--data`` and ``--rows``."""
+
+    assignments: tuple[str, ...] = ()
+    data: str | None = None
+    rows: int | None = None
+
+
 class Raw(NamedTuple):
     """A pipeline file as plain values, the command line's changes included.
 
-    ``name`` is for messages; ``faults`` are those of changes that could not be made.
+    ``name`` is for messages; ``faults`` are those of changes that could not be made; ``options`` the changes.
     """
 
     name: str
     folder: Path
     values: dict[str, Any]
     faults: tuple[Fault, ...] = ()
+    options: Options = Options()
 
 
 class Loaded(NamedTuple):
-    """A pipeline and the folder that its relative paths start from."""
+    """A pipeline, the folder that its relative paths start from, and the options that changed the file."""
 
     pipeline: Pipeline
     folder: Path
+    options: Options = Options()
 
 
 def ready_pipelines() -> dict[str, Path]:
@@ -117,7 +127,7 @@ def parse(raw: Raw, more: Sequence[Fault] = ()) -> Loaded:
         raise PipelineInvalid(raw.name, unique(faults)) from error
     if faults:
         raise PipelineInvalid(raw.name, unique(faults))
-    return Loaded(pipeline, raw.folder)
+    return Loaded(pipeline, raw.folder, raw.options)
 
 
 def load(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> Loaded:
@@ -143,6 +153,8 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
         raw = read(path)
     except PipelineInvalid as error:
         raise PipelineInvalid(path.name, [*error.faults, *override({}, assignments)]) from error
+    if data is not None:
+        data = str(Path(data).absolute())
     if data is not None and isinstance(raw.get("source"), dict):
         raw["source"].pop("rows", None)  # how many the file takes of its own source; what is set stands
     faults = override(raw, assignments)
@@ -150,11 +162,11 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
     if isinstance(source, dict):
         if data is not None:
             source.pop("sample", None)
-            source["path"] = str(Path(data).absolute())
-            use_tables_beside(raw, Path(data).absolute().parent)
+            source["path"] = data
+            use_tables_beside(raw, Path(data).parent)
         if rows is not None:
             source["rows"] = rows
-    return Raw(path.name, path.parent, raw, tuple(faults))
+    return Raw(path.name, path.parent, raw, tuple(faults), Options(tuple(assignments), data, rows))
 
 
 def use_tables_beside(raw: dict[str, Any], folder: Path) -> None:

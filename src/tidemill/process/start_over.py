@@ -1,4 +1,4 @@
-"""Beginning anew: all that an earlier run in the folder made goes, its topic in the user's own Kafka included."""
+"""Starting over: removes an earlier run from its folder, and its topic from the user's own Kafka."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
     """Remove the run that is in the folder, if there is one.
 
     Raises:
-        RunFolderError: the folder holds something else, or something else too.
-        RunBusy: that run is at work; nothing of it was touched.
+        RunFolderError: the folder holds other files, alone or beside a run.
+        RunBusy: that run is at work; nothing was removed.
         BootstrapError: the user's Kafka does not answer.
     """
-    folder = (folder or default_folder(loaded.pipeline)).absolute()
+    folder = (folder or default_folder(loaded.pipeline.name)).absolute()
     refuse_other_files(folder)
     with for_removal(folder):
         if own_kafka and (folder / FILE_NAME).exists():
@@ -32,16 +32,16 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
 
 
 def delete_run_topic(path: Path, cluster: KafkaConnection) -> None:
-    """Delete the topic that the run of this catalog made; one that it found there is left alone."""
+    """Delete the topic that the run of this catalog created. A topic that existed before the run is kept."""
     try:
         catalog = Catalog(path)
         run, source = catalog.run(), catalog.source()
         catalog.close()
     except CatalogError:
-        log.warning("the catalog can't be read, so the topic of the run is left as it is")
+        log.warning("the catalog can't be read, so the run's topic is not deleted")
         return
     if run and source and source.topic_created and source.topic_id:
         admin = connect_admin(cluster)
-        found = describe_topic(admin, run.document["stream"]["topic"])
-        if found and found.id == source.topic_id:
-            delete_topic(admin, found)
+        topic = describe_topic(admin, run.document["stream"]["topic"])
+        if topic and topic.id == source.topic_id:
+            delete_topic(admin, topic)

@@ -14,14 +14,25 @@ The folder is open to its owner alone and holds all that a run makes::
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import threading
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-from tidemill.errors import CatalogError, NoRun, RunFolderError, is_utf_8
-from tidemill.pipeline import Loaded, Pipeline
-from tidemill.run.catalog import DAMAGED, FILE_NAME, SCHEMA_VERSION, Catalog, RunRecord, StageStatus, recorded_version
+from tidemill.errors import CatalogError, NoRun, RunFolderError, TidemillError, is_utf_8
+from tidemill.pipeline import Loaded, Options, Pipeline
+from tidemill.run.catalog import (
+    DAMAGED,
+    FILE_NAME,
+    SCHEMA_VERSION,
+    UNUSABLE,
+    Catalog,
+    RunRecord,
+    StageStatus,
+    recorded_version,
+)
 from tidemill.run.files import disk_errors
 from tidemill.run.folder_checks import (
     close_to_others,
@@ -34,7 +45,7 @@ from tidemill.run.folder_checks import (
 from tidemill.run.inventory import forget_restore, refuse_backup, refuse_without_catalog
 from tidemill.run.locks import lock_holder, locked
 from tidemill.run.marks import Marks
-from tidemill.run.settings import settled
+from tidemill.run.settings import as_seen, given_settings, settled, start_options
 
 AT_ONCE = 16  # sealed files whose content is looked at; two threads never look at the same one
 
@@ -101,8 +112,9 @@ class Run:
         self.catalog.close()
 
 
-def default_folder(pipeline: Pipeline) -> Path:
-    return Path("runs") / pipeline.name
+def default_folder(name: str) -> Path:
+    """The folder of a pipeline's run where the user gives none."""
+    return Path("runs") / name
 
 
 def refuse_not_utf_8(loaded: Loaded, folder: Path | None) -> None:
@@ -111,7 +123,7 @@ def refuse_not_utf_8(loaded: Loaded, folder: Path | None) -> None:
     Raises:
         RunFolderError: it is one.
     """
-    folder = (folder or default_folder(loaded.pipeline)).absolute()
+    folder = (folder or default_folder(loaded.pipeline.name)).absolute()
     if not is_utf_8(str(folder)):
         raise RunFolderError(
             f"the run folder {folder} has bytes in its name that are not UTF-8, which Spark can't use",
@@ -129,11 +141,11 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
         RunBusy: its catalog is an older version's, of which a stage is at work; or another process holds the catalog's
             lock for long.
     """
-    folder = (folder or default_folder(loaded.pipeline)).absolute()
+    folder = (folder or default_folder(loaded.pipeline.name)).absolute()
     refuse_foreign(folder)
     make_folders(folder)
     with disk_errors(f"the run folder {folder}"), locked(folder / "locks" / "catalog.lock"):
-        catalog, recorded = begun(loaded.pipeline, folder)
+        catalog, recorded = begun(loaded, folder)
     try:
         loaded = settled(recorded, loaded, folder)
     except BaseException:
@@ -142,7 +154,7 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
     return Run(loaded, folder, catalog, recorded.id)
 
 
-def begun(pipeline: Pipeline, folder: Path) -> tuple[Catalog, RunRecord]:
+def begun(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
     """The catalog in ``folder``, and what it says of the run, which begins now if there is none.
 
     Raises:
@@ -156,7 +168,8 @@ def begun(pipeline: Pipeline, folder: Path) -> tuple[Catalog, RunRecord]:
         recorded = run_in(catalog)
         if recorded is None:
             refuse_remains(folder)
-            recorded = catalog.begin(uuid.uuid4().hex, pipeline.name, pipeline.document(), pipeline.given())
+            pipeline = loaded.pipeline
+            recorded = catalog.begin(uuid.uuid4().hex, pipeline.name, pipeline.document(), given_settings(loaded))
     except BaseException:
         catalog.close()
         raise
@@ -196,16 +209,44 @@ def open_catalog(folder: Path) -> Catalog:
     return catalog
 
 
+def recorded_options(folder: Path, pipeline: str) -> Options:
+    """The options with which the run of ``pipeline`` in ``folder`` was started.
+
+    There are none where the folder holds no such run. Nothing is changed there, and what is wrong with the folder is
+    reported when the run is opened.
+    """
+    path = folder / FILE_NAME
+    try:
+        refuse_backup(folder)
+        if not holds_catalog(folder) or recorded_version(path) != SCHEMA_VERSION:
+            return Options()
+        with closing(sqlite3.connect(path)) as connection:
+            row = connection.execute("SELECT pipeline, given FROM run").fetchone()
+        return start_options(json.loads(row[1])) if row and row[0] == pipeline and row[1] else Options()
+    except (TidemillError, OSError, ValueError, *UNUSABLE):
+        return Options()
+
+
 def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
-    """The run that is in ``folder``, for looking at.
+    """The run that is in ``folder``, with its own settings, for looking at.
 
     Raises:
         NoRun: there is none.
-        RunFolderError: it is another pipeline's, or can't be read.
+        RunFolderError: it is another pipeline's, can't be read, or an option contradicts its settings.
         CatalogError: its catalog can't be used, or is missing or empty though there are batches or generations.
         RunBusy: another process holds the catalog's lock for long.
     """
-    folder = (folder or default_folder(loaded.pipeline)).absolute()
+    folder = (folder or default_folder(loaded.pipeline.name)).absolute()
+    catalog, recorded = found_run(loaded, folder)
+    try:
+        return Run(as_seen(recorded, loaded, folder), folder, catalog, recorded.id)
+    except BaseException:
+        catalog.close()
+        raise
+
+
+def found_run(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
+    """The catalog of this pipeline's run in ``folder``, and what it says of the run; raises as :func:`existing_run`."""
     with folder_errors(folder):
         refuse_backup(folder)
     if not holds_catalog(folder):
@@ -228,7 +269,7 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
         raise RunFolderError(
             f"{folder} holds a run of {recorded.pipeline}, not of {loaded.pipeline.name}", "give another --run-dir"
         )
-    return Run(loaded, folder, catalog, recorded.id)
+    return catalog, recorded
 
 
 def is_under_way(loaded: Loaded, folder: Path | None = None) -> bool:
@@ -250,13 +291,12 @@ def join_run(loaded: Loaded, folder: Path | None = None) -> Run:
         NoRun: there is none.
         RunFolderError: it is another pipeline's, or this pipeline's with other settings.
     """
-    run = existing_run(loaded, folder)
-    recorded = run.catalog.run()
-    assert recorded is not None
+    folder = (folder or default_folder(loaded.pipeline.name)).absolute()
+    catalog, recorded = found_run(loaded, folder)
     try:
-        loaded = settled(recorded, loaded, run.folder)
+        loaded = settled(recorded, loaded, folder)
     except BaseException:
-        run.close()
+        catalog.close()
         raise
-    close_to_others(run.folder)
-    return Run(loaded, run.folder, run.catalog, recorded.id)
+    close_to_others(folder)
+    return Run(loaded, folder, catalog, recorded.id)

@@ -78,7 +78,7 @@ def test_credentials_that_cannot_be_read(tmp_path: Path, key_file: Path, damaged
     with api_of(new_run(tmp_path), key_file=key_file) as client:
         answer = client.get("/models", headers=[(b"Authorization", damaged)])
         assert answer.status_code == 401
-        assert answer.json()["error"]["message"] == "this API wants a key"
+        assert answer.json()["error"]["message"] == "this API requires a key"
 
 
 def test_without_a_key_nobody_is_asked_for_one(tmp_path: Path) -> None:

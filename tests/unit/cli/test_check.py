@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from pyarrow.csv import read_csv
 from typer.testing import CliRunner
 
 from tests.support import DATA, SMART_HOME
@@ -15,7 +18,7 @@ from tests.support.training_run import seal, table_of
 from tidemill.cli.main import app
 from tidemill.errors import InputError, PipelineInvalid, SourceError
 from tidemill.pipeline import load, ready_pipelines
-from tidemill.process.preflight import Report, check
+from tidemill.process.preflight import CheckReport, check
 from tidemill.run.catalog import SourceState
 from tidemill.run.folder import open_run
 from tidemill.sources import preview
@@ -50,7 +53,7 @@ def rows(count: int, **bad: str) -> str:
     return "\n".join(["id,size,good", *(f"{number},{size},{number % 2}" for number, size in enumerate(sizes))]) + "\n"
 
 
-def look(path: Path, *assignments: str) -> Report:
+def look(path: Path, *assignments: str) -> CheckReport:
     return check(str(path), assignments)
 
 
@@ -113,6 +116,36 @@ def test_long_records_are_not_all_tried(tmp_path: Path, monkeypatch: pytest.Monk
         written(tmp_path, rows(3), f"data-{part}.csv")
     tried = look(pipeline(tmp_path, rows(3)), "source.path=data-*.csv").tried["source"]
     assert tried.sentence() == "first 3 rows: all fit"
+
+
+@pytest.mark.parametrize(
+    ("name", "rest"),
+    [
+        ("data.csv", "about 1,500 more were not tried"),
+        ("data.csv.gz", "any later rows were not tried"),
+        ("data.parquet", "1,501 more were not tried"),
+    ],
+)
+def test_check_says_how_many_rows_it_did_not_try(tmp_path: Path, name: str, rest: str) -> None:
+    """The rows after the first thousand are counted where that is quick: exactly in Parquet, by lines in plain text."""
+    path = pipeline(tmp_path, rows(2_501))
+    if name.endswith("gz"):
+        (tmp_path / name).write_bytes(gzip.compress((tmp_path / "data.csv").read_bytes()))
+    if name.endswith("parquet"):
+        pq.write_table(read_csv(tmp_path / "data.csv"), tmp_path / name)
+    done = CliRunner().invoke(app, ["check", str(path), "--set", f"source.path={name}"])
+    assert f"source: first 1,000 rows: all fit; {rest}\n" in done.stdout
+    limited = CliRunner().invoke(app, ["check", str(path), "--set", f"source.path={name}", "--rows", "900"])
+    assert "source: all 900 rows: all fit\n" in limited.stdout
+
+
+def test_untried_rows_at_the_edge(tmp_path: Path) -> None:
+    """A file of just as many rows as are tried is not said to have more; those of a sample are counted exactly."""
+    path = pipeline(tmp_path, rows(1_000))
+    assert str(look(path).tried["source"].untried) == "any later rows were not tried"
+    assert look(path, "source.path=data.csv").tried["source"].untried == (None, False)
+    assert check("smart-home").tried["source"].untried == (4_403, True)
+    assert check("smart-home", rows=1_500).tried["source"].untried == (500, True)
 
 
 def test_where_no_row_fits_nothing_is_started(tmp_path: Path) -> None:
@@ -258,7 +291,11 @@ def test_notes_are_told(tmp_path: Path) -> None:
     note = 'note: models.kind.label: found "good", which is 0 in every row'
     done = CliRunner().invoke(app, ["check", str(path)])
     assert done.exit_code == 0
-    assert "p: no fault found; source: data.csv\nsource: all 20 rows: 19 fit, 1 rejected: line 5: " in done.stdout
+    assert done.stdout.startswith(
+        "p: the pipeline has no fault, but rows were rejected (1 of 20 tried); source: data.csv\n"
+        "source: all 20 rows: 19 fit, 1 rejected: line 5: "
+    )
+    assert "no fault found" not in done.stdout
     assert note in done.stdout
     code, document = asked(str(path))
     assert (code, [one["path"] for one in document["notes"]]) == (0, ["models.kind.label"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from tidemill.pipeline import load
 from tidemill.run.catalog import TrainedModel
 from tidemill.run.files import CACHE_VARIABLE, cache_folder
 from tidemill.run.folder import open_run
+from tidemill.run.locks import locked
 
 
 def tidemill(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -114,8 +116,6 @@ def test_another_pipelines_folder(tmp_path: Path) -> None:
 
 def test_a_port_in_use(tmp_path: Path) -> None:
     """A taken API port ends the run with exit code 2 and says how to get another."""
-    import socket
-
     open_run(load("smart-home"), tmp_path / "runs" / "smart-home").close()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -125,6 +125,41 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert str(port) in done.stderr
     assert "--port 0" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--port", "--console-port"])
+def test_up_tries_its_ports_before_it_makes_anything(tmp_path: Path, option: str) -> None:
+    """A taken port of the API, or of the console if it is asked for, ends `up` before a folder is made or an address
+    is printed; the error names the process that has it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = tidemill("up", "smart-home", "--port", "0", option, port, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"port {port} is in use by " in done.stderr
+    assert f"(process {os.getpid()})" in done.stderr
+    assert f"{option} 0" in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_one_port_for_both_is_refused(tmp_path: Path) -> None:
+    """The API and the console can't be asked to listen on the same port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    done = tidemill("up", "smart-home", "--port", port, "--console-port", port, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"port {port} is in use by tidemill up" in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fresh", [[], ["--fresh"]])
+def test_a_second_up_is_told_so(tmp_path: Path, fresh: list[str]) -> None:
+    """Where the run is up already, that is the error, not the port that it holds; --fresh does not change that."""
+    open_run(load("smart-home"), tmp_path / "run").close()
+    with locked(tmp_path / "run" / "locks" / "up.lock"), socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = tidemill("up", "smart-home", "--run-dir", str(tmp_path / "run"), "--port", port, *fresh)
+    assert done.returncode == 2
+    assert f"the run in {tmp_path / 'run'} is up already (process {os.getpid()})" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["status", "batches", "generations"])

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tidemill.cli import doctor
-from tidemill.cli.doctor import Finding, examine
+from tidemill.cli.doctor import Requirement, examine
 from tidemill.kafka.embedded.jars import jars_folder
 from tidemill.pipeline import load
 
 
-def found(name: str, findings: list[Finding]) -> Finding:
+def found(name: str, findings: list[Requirement]) -> Requirement:
     return next(one for one in findings if one.name == name)
 
 
@@ -50,11 +52,11 @@ def test_java_home_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_jars_to_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Jars that are not there yet, or are damaged, are no fault: the first run fetches them."""
     monkeypatch.setenv("TIDEMILL_CACHE_DIR", str(tmp_path))
-    assert "to be fetched into" in found("Kafka", examine()).found
+    assert "to be downloaded into" in found("Kafka", examine()).found
     jars_folder().mkdir()
     kafka = found("Kafka", examine())
     assert kafka.ok
-    assert "to be fetched again" in kafka.found
+    assert "to be downloaded again" in kafka.found
 
 
 @pytest.mark.parametrize(("version", "ok"), [("4.0.0", True), ("4.2.0.dev1", True), ("3.5.7", False), ("5.0.0", False)])
@@ -66,14 +68,39 @@ def test_spark_versions(version: str, ok: bool, monkeypatch: pytest.MonkeyPatch)
     assert ok or "pyspark>=4.0,<5" in spark.hint
 
 
-def test_port_in_use() -> None:
-    """A port that something listens on is a note, with the option that chooses another, and nothing is missing."""
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("port", "give another with --port"),
+        ("console_port", "the console takes a free one, or the one that --console-port gives"),
+    ],
+)
+def test_port_in_use(key: str, hint: str) -> None:
+    """A port that something listens on is a note that names its process and the option that chooses another port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
-        pipeline = load("smart-home", [f"serve.port={taken}"]).pipeline
+        pipeline = load("smart-home", [f"serve.{key}={taken}"]).pipeline
         port = found(f"Port {taken}", examine(pipeline))
-    assert (port.ok, port.word, port.found, port.hint) == (True, "note", "in use", "give another with --port")
-    assert found(f"Port {taken}", examine(pipeline)).word == "ok"
+    assert (port.ok, port.status, port.hint) == (True, "note", hint)
+    assert port.found.startswith("in use by ")
+    assert port.found.endswith(f" (process {os.getpid()})")
+    assert found(f"Port {taken}", examine(pipeline)).status == "ok"
+
+
+def test_a_port_whose_process_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system does not show whose the port is, that it is in use is still said."""
+
+    def denied(kind: str) -> None:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil, "net_connections", denied)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        assert found(f"Port {taken}", ports_of(taken)).found == "in use by another program"
+
+
+def ports_of(number: int) -> list[Requirement]:
+    return examine(load("smart-home", [f"serve.port={number}"]).pipeline)
 
 
 def test_little_memory_and_disk(monkeypatch: pytest.MonkeyPatch) -> None:

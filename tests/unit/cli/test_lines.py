@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tidemill.cli.lines import Lines
+from tidemill.cli.lines import ProgressLines
 from tidemill.pipeline import load
 from tidemill.process.supervisor import Supervisor
 from tidemill.run.catalog import Decision, Sealed, SourceState, Span, TrainedModel
@@ -47,7 +47,7 @@ def test_the_end_of_a_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     run = trained_run(tmp_path / "runs" / "bad")
     console = Console(file=io.StringIO(), width=80)
-    progress = Lines(run, console, exit_when_trained=exits)
+    progress = ProgressLines(run, console, exit_when_trained=exits)
     supervisor = Supervisor(run, [])
     progress.show(supervisor)
     assert said(console)[1:] == ["rejected 10 rows; see runs/bad/rejects/"]
@@ -61,7 +61,7 @@ def test_the_end_of_a_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     progress.show(supervisor)
     assert said(console) == []
     progress.sum_up(stopped=True)
-    assert said(console) == ["rejected 10 rows; see runs/bad/rejects/", "stopped the same command goes on"]
+    assert said(console) == ["rejected 10 rows; see runs/bad/rejects/", "stopped the same command resumes the run"]
 
 
 def test_a_generation_that_failed_is_told_again_once_it_is_trained(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_generation_that_failed_is_told_again_once_it_is_trained(tmp_path: Pat
     run = trained_run(tmp_path / "run")
     run.catalog.fail_generation(1, "no room")
     console = Console(file=io.StringIO(), width=120)
-    lines, supervisor = Lines(run, console), Supervisor(run, [])
+    lines, supervisor = ProgressLines(run, console), Supervisor(run, [])
     lines.show(supervisor)
     assert "generation 1 FAILED: no room" in said(console)
     run.catalog.begin_generation(1, [1], 10)

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from tests.unit.cli.test_lines import publish, trained_run
-from tidemill.cli.panel import Panel, rate_text, rows_table
+from tidemill.cli.panel import ProgressPanel, rate_text, rows_table
 from tidemill.pipeline import load
 from tidemill.process.supervisor import Supervisor
 from tidemill.run.catalog import Decision, Sealed, SourceState, Span, StageStatus, TrainerProgress
@@ -36,7 +36,7 @@ def drawn(console: Console) -> list[str]:
 
 
 def shown(run: Run, console: Console, stop: Stop | None = None) -> list[str]:
-    panel = Panel(run, console, stop or Stop())
+    panel = ProgressPanel(run, console, stop or Stop())
     panel.begin()
     panel.show(Supervisor(run, []))
     panel.end()
@@ -97,7 +97,7 @@ def test_that_it_stops_is_told_at_once(tmp_path: Path) -> None:
     """After Ctrl-C the panel says that the stages are being stopped, though it was drawn an instant before."""
     run, stop = trained_run(tmp_path / "run"), Stop()
     console = terminal()
-    panel = Panel(run, console, stop)
+    panel = ProgressPanel(run, console, stop)
     with locked(run.stage_lock("api")):
         run.catalog.save_stage(StageStatus("api", "running", os.getpid()))
         panel.begin()
@@ -114,7 +114,7 @@ def test_what_was_started_again_stands_above(tmp_path: Path) -> None:
     supervisor = Supervisor(run, [])
     supervisor.restarts.append("the trainer ended (killed by SIGKILL); starting it again")
     console = terminal()
-    panel = Panel(run, console, Stop())
+    panel = ProgressPanel(run, console, Stop())
     panel.begin()
     for _ in range(2):
         panel.show(supervisor)
@@ -139,7 +139,7 @@ def test_a_generation_that_failed_and_was_trained_anew(tmp_path: Path) -> None:
     run = trained_run(tmp_path / "run")
     run.catalog.fail_generation(1, "no room")
     console, stop = terminal(), Stop()
-    panel = Panel(run, console, stop)
+    panel = ProgressPanel(run, console, stop)
     panel.begin()
     panel.show(Supervisor(run, []))
     assert "generation 1 FAILED: no room" in drawn(console)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import DATA, SMART_HOME
 from tests.support.reading import open_to_all, without_privileges
-from tidemill.cli.main import check
+from tidemill.cli.view_commands import check
 from tidemill.errors import DiskError, InputError
 from tidemill.pipeline import arrow_schema, load, ready_pipelines
 from tidemill.samples import SAMPLES, find_sample, write_sample
@@ -158,7 +158,7 @@ def test_every_ready_pipeline_passes_the_check(real: str | None, capsys: pytest.
     """`tidemill check` finds no fault in any ready pipeline, on its sample and on the public file."""
     for name in ready_pipelines() if real is None else [real]:
         check(name, data=None if real is None else str(REAL[name]))
-        assert f"{name}: no fault found" in capsys.readouterr().out
+        assert re.match(f"{name}: (no fault found|the pipeline has no fault, but )", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
