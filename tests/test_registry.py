@@ -14,7 +14,8 @@ from tests.fitting import frame, train_one
 from tests.support import ROOT
 from tidemill import scoring
 from tidemill.scoring import ROW_KINDS, SCORERS, Scorer, storage
-from tidemill.scoring.base import RowScorer, scorer_of
+from tidemill.scoring.base import scorer_of
+from tidemill.scoring.linear import LinearScorer
 from tidemill.training.registry import registry, spec_of
 
 NEW_FAMILY = """
@@ -77,7 +78,7 @@ def test_an_estimator_has_one_scorer() -> None:
     """A second scorer of the same estimator is refused, and the first one stays."""
     before = SCORERS["KMeans"]
     with pytest.raises(ValueError, match="KMeans is scored by KMeansScorer already"):
-        scorer_of("KMeans")(RowScorer)
+        scorer_of("KMeans")(LinearScorer)
     assert SCORERS["KMeans"] is before
     assert spec_of("KMeans").kind == "clustering"
 
