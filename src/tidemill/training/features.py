@@ -30,19 +30,14 @@ from tidemill import pipeline
 from tidemill.pipeline import Holdout
 from tidemill.training.registry import HELD, ModelInputs
 from tidemill.training.session import local_pattern
+from tidemill.types import COLUMN_TYPES
 
 Stage: TypeAlias = Estimator | Transformer
 
 NUMBERS, SCALED, FEATURES, LABEL = "__numbers", "__scaled", "__features", "__label"
 FILLED = "="
 HOLDOUT_PARTS = 1_000_000
-TYPES: dict[str, T.DataType] = {
-    "int": T.LongType(),
-    "float": T.DoubleType(),
-    "string": T.StringType(),
-    "bool": T.BooleanType(),
-    "timestamp": T.TimestampType(),
-}
+TYPES: dict[str, T.DataType] = {kind: getattr(T, column_type.spark)() for kind, column_type in COLUMN_TYPES.items()}
 
 
 def column(name: str) -> Column:

@@ -14,10 +14,11 @@ from pyspark.sql import DataFrame, SparkSession
 
 from tidemill.errors import SparkDied, TrainingFailed
 from tidemill.run import files
-from tidemill.run.catalog import Batch, TrainedModel
+from tidemill.run.catalog import Batch, TrainedModel, TrainerProgress
 from tidemill.run.failpoints import Steps, failpoint
 from tidemill.run.files import disk_errors
-from tidemill.run.folder import Run, check_batch, side_table
+from tidemill.run.folder import Run
+from tidemill.run.integrity import check_batch, side_table
 from tidemill.run.inventory import take_inventory
 from tidemill.run.stage import Stage
 from tidemill.training import session as sparks
@@ -90,6 +91,7 @@ class Trainer:
         self.batches: dict[int, Batch] = {}
         self.done: set[int] = set()
         self.published = 0
+        self.finished: int | None = None
 
     def take_up(self) -> None:
         """Continue after an earlier trainer: keep what it published, and train again what it left unfinished or failed.
@@ -122,7 +124,8 @@ class Trainer:
             return False
         self.generation(due[0])
         self.done.add(due[0])
-        self.stage.count(generation=due[0], training=None, training_rows=None, published=self.published)
+        self.finished = due[0]
+        self.stage.report(TrainerProgress(self.finished, published=self.published))
         return True
 
     def generation(self, number: int) -> None:
@@ -132,7 +135,7 @@ class Trainer:
         for batch in batches:
             check_batch(self.run, batch)
         rows = sum(batch.rows for batch in batches)
-        self.stage.count(training=number, training_rows=rows)
+        self.stage.report(TrainerProgress(self.finished, number, rows, self.published))
         self.catalog.begin_generation(number, [batch.batch for batch in batches], rows)
         final = self.run.generations / f"{number:05d}"
         try:

@@ -18,7 +18,6 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 
 from tidemill import scoring
 from tidemill.errors import Fault, TrainingFailed
-from tidemill.kafka.codec import ARROW
 from tidemill.pipeline import Model
 from tidemill.scoring import storage
 from tidemill.scoring.als import ITEM, Factors, Places, als_scorer, packed
@@ -34,6 +33,7 @@ from tidemill.training.estimators.rules import least, no_such_key, one_of
 from tidemill.training.features import column
 from tidemill.training.registry import HELD, SEED, EstimatorSpec, ModelInputs, Outcome, Rule, TrainingJob
 from tidemill.training.session import local
+from tidemill.types import COLUMN_TYPES
 
 INDEX = {"user": "__user", "item": "__item"}
 LEAST_ID, MOST_ID = -(2**31), 2**31 - 1  # the ids that Spark's ALS takes
@@ -152,7 +152,7 @@ def factor_table(inputs: ModelInputs, fitted: PipelineModel, role: str) -> Facto
     if inputs.kinds[str(name)] == "int":
         values = [int(value) for value in values]
     order = sorted(range(len(values)), key=values.__getitem__)
-    ids = pa.array([values[index] for index in order], ARROW[inputs.kinds[str(name)]])
+    ids = pa.array([values[index] for index in order], COLUMN_TYPES[inputs.kinds[str(name)]].arrow)
     return FactorTable(ids, numbers[order], np.ascontiguousarray(factors[order], dtype=np.float32))
 
 
