@@ -458,7 +458,7 @@ def test_a_topic_made_anew_is_refused(kafka: str, tmp_path: Path) -> None:
     with pytest.raises(TopicError, match="is gone"):
         collect(run, kafka)
     new_topic(admin, topic.name, 1)
-    with pytest.raises(TopicError, match="was deleted and made anew"):
+    with pytest.raises(TopicError, match="was deleted and created again"):
         collect(run, kafka)
 
 

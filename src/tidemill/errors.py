@@ -61,9 +61,9 @@ def is_utf_8(text: str) -> bool:
     return printable(text) == text
 
 
-def did_you_mean(found: str, known: Sequence[str]) -> str:
+def did_you_mean(given: str, known: Sequence[str]) -> str:
     """A sentence such as ``did you mean "columns"?``, or the known names where nothing is close, or nothing."""
-    close = get_close_matches(found, known, n=1, cutoff=0.6)
+    close = get_close_matches(given, known, n=1, cutoff=0.6)
     if close:
         return f'did you mean "{close[0]}"?'
     if not known:
@@ -143,7 +143,7 @@ class PipelineInvalid(InputError):
         lines = "".join(f"\n  {fault}" for fault in self.faults)
         super().__init__(
             f"{name} has {count} fault{'s' if count != 1 else ''}:{lines}",
-            "mend these, then see that `tidemill check` finds nothing",
+            "fix these, then run `tidemill check` again",
         )
 
     def document(self) -> dict[str, Any]:

@@ -322,7 +322,7 @@ def take_up(
     if pending:
         batch = remade(run, reader, pending, clock)
         if batch is None:
-            log.warning("the log no longer holds batch %d as it was cut; it is cut anew", pending.batch)
+            log.warning("the log no longer holds batch %d as it was cut; it is cut again", pending.batch)
             run.catalog.forget(pending.batch)
         else:
             batch.seal()

@@ -77,7 +77,7 @@ class KafkaReader:
             if high < offset:
                 raise LogLost(
                     f"partition {partition} of {self.topic.name} ends at offset {high}; {offset} is needed next",
-                    "the log lost rows that are sealed; the batches are whole; begin anew with --fresh for the rest",
+                    "the log lost rows that are sealed; the batches are whole; start over with --fresh for the rest",
                 )
         self._drained.clear()
         self._consumer.assign([TopicPartition(self.topic.name, *place) for place in sorted(offsets.items())])
@@ -88,7 +88,7 @@ class KafkaReader:
         if low > offset:
             raise LogLost(
                 f"partition {partition} of {self.topic.name} begins at offset {low}; {offset} is needed next",
-                "rows were removed by the topic's retention before they were sealed; begin anew with --fresh and "
+                "rows were removed by the topic's retention before they were sealed; start over with --fresh and "
                 "set retention.ms=-1 on the topic",
             )
 

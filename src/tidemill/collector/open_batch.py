@@ -40,7 +40,7 @@ class Decoded:
         self.partitions = np.array([message.partition() for message in messages], dtype=np.int64)
         self._timestamps = np.array([message.timestamp() for message in messages], dtype=np.int64).reshape(-1, 2)
         table, bad = decode(self.values, columns)
-        self.reasons = {one.position: one.reason for one in bad}
+        self.reasons = {message.position: message.reason for message in bad}
         self._no_rows = set(self.reasons)
         fitting = np.array([place for place in range(len(messages)) if place not in self.reasons], dtype=np.int64)
         self._possible = possible_stamps(self._timestamps)

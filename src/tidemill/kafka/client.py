@@ -114,14 +114,14 @@ def describe_topic(admin: AdminClient, name: str, seconds: float = ANSWER_SECOND
         StreamFailed: it refuses to.
     """
     try:
-        found = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)[name].result()
+        description = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)[name].result()
     except KafkaException as error:
         code = error.args[0].code()
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return None
         kind = KafkaAway if code in TRANSIENT else StreamFailed
         raise kind(f"Kafka can't describe the topic {name}: {reason(error)}", "see Kafka's log") from error
-    return Topic(name, str(found.topic_id), len(found.partitions))
+    return Topic(name, str(description.topic_id), len(description.partitions))
 
 
 def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER_SECONDS) -> Topic:
@@ -138,8 +138,8 @@ def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER
         time.sleep(SPREAD_SECONDS)
         topic = describe_topic(admin, name, seconds)
     if topic is None or topic.id != id:
-        what = "is gone" if topic is None else "was deleted and made anew"
-        raise TopicError(f"the topic {name} {what}: this run's rows were in it", "begin anew with --fresh")
+        what = "is gone" if topic is None else "was deleted and created again"
+        raise TopicError(f"the topic {name} {what}: this run's rows were in it", "start over with --fresh")
     return topic
 
 
@@ -193,8 +193,8 @@ def end_offsets(admin: AdminClient, topic: Topic, stable: bool = False) -> dict[
     end = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
-            found = admin.list_offsets(latest, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
-            return {where.partition: future.result().offset for where, future in found.items()}
+            offsets = admin.list_offsets(latest, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
+            return {where.partition: future.result().offset for where, future in offsets.items()}
         except KafkaException as error:
             if error.args[0].code() not in TRANSIENT or time.monotonic() > end:
                 raise StreamFailed(f"Kafka can't say where {topic.name} ends: {reason(error)}") from error

@@ -37,7 +37,7 @@ COMMIT_BYTES = 32 * 2**20
 AGAIN_SECONDS = 0.1
 CLAIMS_WITHIN = 100  # messages from the start of the log
 OPEN_SECONDS = 75.0  # Kafka's clients give a transaction 60 s by default, and Kafka looks every 10 s
-START_OVER = "the sealed batches are whole; begin anew with --fresh to stream the rest"
+START_OVER = "the sealed batches are whole; start over with --fresh to stream the rest"
 
 Messages = list[dict[str, Any]]
 
@@ -141,7 +141,7 @@ class Log:
                 raise LogLost(
                     f"a transaction in partition {min(left)} of {self.topic.name} does not end: Kafka has lost its "
                     "record of it, or another writer keeps it open; what comes behind it can't be read",
-                    "end it with Kafka's kafka-transactions.sh, or begin anew with --fresh; the sealed batches are "
+                    "end it with Kafka's kafka-transactions.sh, or start over with --fresh; the sealed batches are "
                     "whole",
                 )
             time.sleep(AGAIN_SECONDS)
@@ -182,7 +182,7 @@ class Log:
         if sealed and not marks:
             raise LogLost(
                 f"the topic {self.topic.name} no longer says how many rows are in it",
-                "its retention removed them: set retention.ms=-1 on the topic, and begin anew with --fresh",
+                "its retention removed them: set retention.ms=-1 on the topic, and start over with --fresh",
             )
         newest = max(marks, key=lambda mark: (mark.rows, mark.digest is not None), default=Mark(0, None, None))
         ended = {mark.ends for mark in marks} - {None}  # a copy of a marker that was aborted closes its partition only

@@ -180,7 +180,7 @@ def refuse_fewer(topic: Topic, accounts: Mapping[int, Account], checkpoint: Chec
 
 def other_length(reader: SourceReader, rows: str, before: int) -> SourceError:
     return SourceError(
-        f"{reader.title} has {rows} rows, but had {before}", "put the old source back, or begin anew with --fresh"
+        f"{reader.title} has {rows} rows, but had {before}", "put the old source back, or start over with --fresh"
     )
 
 
@@ -218,7 +218,7 @@ def send_rows(
     pacer = Pacer(spec, time.monotonic)
     seen, example = 0, ""
     for chunk in reader.chunks():
-        rejects.extend([asdict(one) for one in chunk.rejects])
+        rejects.extend([asdict(reject) for reject in chunk.rejects])
         example = example or chunk.first_reason()
         skipped = min(max(checkpoint.rows - seen, 0), len(chunk.rows))
         seen += len(chunk.rows)
@@ -267,7 +267,7 @@ def refuse_other_rows(reader: SourceReader, log: Log, checkpoint: Checkpoint) ->
         raise SourceError(
             f"{reader.title} is not the source that this run began with: its first {checkpoint.rows} rows "
             "differ from those in the topic",
-            "put the old one back, give another --run-dir, or --fresh to begin anew",
+            "put the old one back, give another --run-dir, or --fresh to start over",
         )
 
 

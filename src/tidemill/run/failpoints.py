@@ -130,7 +130,7 @@ def parse(text: str) -> dict[str, Trigger]:
     Raises:
         ValueError: there is no such failpoint or kind, or the number is none.
     """
-    return dict(_parse_one(one.strip()) for one in text.split(",") if one.strip())
+    return dict(_parse_one(part.strip()) for part in text.split(",") if part.strip())
 
 
 def _parse_one(text: str) -> tuple[str, Trigger]:

@@ -238,9 +238,9 @@ def is_under_way(loaded: Loaded, folder: Path | None = None) -> bool:
     except (NoRun, RunFolderError, CatalogError):
         return False  # what else is there, open_run refuses
     source = run.catalog.source()
-    found = (source is not None and source.complete) or bool(run.catalog.batches(limit=1))
+    under_way = (source is not None and source.complete) or bool(run.catalog.batches(limit=1))
     run.close()
-    return found
+    return under_way
 
 
 def join_run(loaded: Loaded, folder: Path | None = None) -> Run:

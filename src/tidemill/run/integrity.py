@@ -33,7 +33,7 @@ def check_batch(run: Run, batch: Batch, content: bool = True) -> None:
     if what:
         raise CatalogError(
             f"the file of sealed batch {batch.batch}, {batch.path}, {what}",
-            "put the file back as it was, or begin the run anew with --fresh",
+            "put the file back as it was, or start over with --fresh",
         )
 
 
@@ -42,10 +42,10 @@ def difference(run: Run, batch: Batch, content: bool) -> str | None:
     path = run.folder / batch.path
     if not path.is_file():
         return "is missing"
-    found = path.stat()
-    if found.st_size != batch.bytes:
-        return f"has {found.st_size} bytes, the catalog says {batch.bytes}"
-    seen = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    status = path.stat()
+    if status.st_size != batch.bytes:
+        return f"has {status.st_size} bytes, the catalog says {batch.bytes}"
+    seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if not content:
         return None
     with run.looking[batch.batch % AT_ONCE]:
@@ -83,5 +83,5 @@ def side_table(run: Run, name: str) -> pa.Table:
 def damaged_table(table: SideTableRecord, what: str) -> CatalogError:
     return CatalogError(
         f"the file of the table {table.name}, {table.path}, {what}",
-        "put the file back as it was, or begin the run anew with --fresh",
+        "put the file back as it was, or start over with --fresh",
     )

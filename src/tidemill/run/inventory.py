@@ -176,11 +176,11 @@ def own(name: str) -> Entry | None:
     """What the run itself calls so; None for anybody else's file."""
     folder, _, rest = name.partition("/")
     temporary = rest.startswith(".") and rest.endswith(TEMPORARY)
-    found = OWN[folder].fullmatch(rest[1 : -len(TEMPORARY)] if temporary else rest)
-    if found is None:
+    match = OWN[folder].fullmatch(rest[1 : -len(TEMPORARY)] if temporary else rest)
+    if match is None:
         return None
-    number = int(found["number"])
-    return Entry(folder, number, temporary) if number and f"{number:05}" == found["number"] else None
+    number = int(match["number"])
+    return Entry(folder, number, temporary) if number and f"{number:05}" == match["number"] else None
 
 
 def is_explained(entry: Entry, recorded: RecordedFiles, last: int) -> bool:

@@ -66,7 +66,7 @@ def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
     try:
         return Pipeline.recorded(document)
     except ValidationError as error:
-        faults = [str(fault_of(one)) for one in error.errors(include_url=False)]
+        faults = [str(fault_of(detail)) for detail in error.errors(include_url=False)]
         raise RunFolderError(
             f"{folder} holds a run of {today.name} with settings that this Tidemill does not know: "
             f"{', '.join(faults[:MOST_EXAMPLES])}",
@@ -91,7 +91,7 @@ def kept_value(key: str, before: Mapping[str, Any], value: Any, then: Any, given
 
 def fixed(document: dict[str, Any]) -> dict[str, Any]:
     """The part of a pipeline that must stay as it is while a run lives."""
-    tables = {name: fixed_data(one) for name, one in document["tables"].items()}
+    tables = {name: fixed_data(data) for name, data in document["tables"].items()}
     stream = without(document["stream"], FREE_IN_STREAM)
     kept = without(document, FREE_TO_CHANGE)
     return kept | {"source": fixed_data(document["source"]), "tables": tables, "stream": stream}
@@ -116,9 +116,9 @@ def differences(before: Any, after: Any, path: str = "") -> list[str]:
     if isinstance(before, dict) and isinstance(after, dict):
         keys = list(dict.fromkeys([*before, *after]))
         return [
-            found
+            difference
             for key in keys
-            for found in differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+            for difference in differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
         ]
     return [] if before == after else [f"{path} was {told(before)}, now {told(after)}"]
 

@@ -32,9 +32,9 @@ def refuse_types(label: str, schema: pa.Schema, columns: Sequence[Column], key: 
     kinds = {column: plain_type(schema.field(column.name).type) for column in columns if column.name in schema.names}
     wrong = {column: kind for column, kind in kinds.items() if not can_become(kind, column)}
     if wrong:
-        found = [f"{column.name} is {kind}, declared {column.kind}" for column, kind in wrong.items()]
+        differing = [f"{column.name} is {kind}, declared {column.kind}" for column, kind in wrong.items()]
         hints = [type_hint(kind, column, key) for column, kind in wrong.items()]
-        raise SourceError(f"{label}: {join_reasons(found)}", "; ".join(hints[:MOST_EXAMPLES]))
+        raise SourceError(f"{label}: {join_reasons(differing)}", "; ".join(hints[:MOST_EXAMPLES]))
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -67,19 +67,21 @@ def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) 
     """The rows of ``table`` as declared; those that don't fit, numbered from ``first``, as rejects."""
     taken = [Converted(values_of(table, column), column) for column in columns]
     too_long = long_rows(taken)
-    unfit = {place for one in taken for place in one.misfits}.union(too_long)
-    rows = pa.table([one.values for one in taken], names=[column.name for column in columns])
+    unfit = {place for converted in taken for place in converted.misfits}.union(too_long)
+    rows = pa.table([converted.values for converted in taken], names=[column.name for column in columns])
     if unfit:
         rows = rows.filter(pa.array([place not in unfit for place in range(len(table))], pa.bool_()))
     bad = [
         BadRecord(
-            place, [TOO_LONG] * (place in too_long) + [one.misfits[place] for one in taken if place in one.misfits]
+            place,
+            [TOO_LONG] * (place in too_long)
+            + [converted.misfits[place] for converted in taken if place in converted.misfits],
         )
         for place in sorted(unfit)
     ]
     rejects = (
-        Reject(label, first + one.position, join_reasons(one.reasons), row_text(table, one.position, columns))
-        for one in bad
+        Reject(label, first + record.position, join_reasons(record.reasons), row_text(table, record.position, columns))
+        for record in bad
     )
     return Chunk(rows.cast(arrow_schema(columns)), tuple(rejects))
 
@@ -95,7 +97,9 @@ def values_of(table: pa.Table, column: Column) -> pa.Array:
 def long_rows(taken: Sequence[Converted]) -> list[int]:
     """The places of the rows whose strings together are too long."""
     lengths = [
-        pc.fill_null(pc.binary_length(one.values), 0).cast(pa.int64()) for one in taken if one.column.kind == "string"
+        pc.fill_null(pc.binary_length(converted.values), 0).cast(pa.int64())
+        for converted in taken
+        if converted.column.kind == "string"
     ]
     if not lengths:
         return []
@@ -144,7 +148,7 @@ class Converted:
         if not self.column.cleaning.missing:
             return values.is_null()
         if self.column.kind == "timestamp":
-            words = [one for one in self.column.cleaning.missing if isinstance(one, str)]
+            words = [text for text in self.column.cleaning.missing if isinstance(text, str)]
             plain = self.column._replace(cleaning=Cleaning(format=self.column.cleaning.format))
             moments, _ = typed_column(pl.Series(words, dtype=pl.String), plain)
             return pc.or_(values.is_null(), pc.is_in(self.values, moments.drop_null()))
@@ -183,8 +187,8 @@ def is_text(value: pa.Scalar) -> bool:
 
 
 def row_text(table: pa.Table, place: int, columns: Sequence[Column]) -> str:
-    found = {one.name: shown(table[one.name][place]) for one in columns if one.name in table.column_names}
-    return cut(json.dumps(found, ensure_ascii=False))
+    values = {column.name: shown(table[column.name][place]) for column in columns if column.name in table.column_names}
+    return cut(json.dumps(values, ensure_ascii=False))
 
 
 def shown(value: pa.Scalar) -> str | None:

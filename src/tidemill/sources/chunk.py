@@ -40,7 +40,7 @@ class Chunk:
 
     def first_reason(self) -> str:
         """The first reject, as the end of a sentence; nothing where there is none."""
-        return next((f"; the first, line {one.line}: {one.reason}" for one in self.rejects), "")
+        return next((f"; the first, line {reject.line}: {reject.reason}" for reject in self.rejects), "")
 
 
 class Readable(Protocol):
@@ -75,24 +75,24 @@ def cut(text: str) -> str:
     return shown.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def refuse_missing(label: str, found: Sequence[str], columns: Sequence[Column], hint: str = "") -> None:
+def refuse_missing(label: str, names_there: Sequence[str], columns: Sequence[Column], hint: str = "") -> None:
     """Raise where the data lack a declared column that they may not lack, or have it by nearly the same name.
 
     Raises:
         SourceError: as said; also where not one of the declared columns is there.
     """
-    lacking = [column for column in columns if column.name not in found]
+    lacking = [column for column in columns if column.name not in names_there]
     declared = {column.name for column in columns}
-    spare = [name for name in found if name not in declared]
+    spare = [name for name in names_there if name not in declared]
     meant = {bare_name(name): name for name in spare}
-    refused = [one for one in lacking if not one.may_lack or bare_name(one.name) in meant]
+    refused = [column for column in lacking if not column.may_lack or bare_name(column.name) in meant]
     if len(lacking) == len(columns):
         refused = lacking
     if refused:
         first = refused[0].name
         names = listed([column.name for column in refused], MOST_EXAMPLES)
         likely = meant.get(bare_name(first))
-        instead = f'did you mean "{likely}"?' if likely is not None else did_you_mean(first, spare or found)
+        instead = f'did you mean "{likely}"?' if likely is not None else did_you_mean(first, spare or names_there)
         raise SourceError(f"{label} has no column {names}", hint or f"in place of {first}, {instead}")
 
 

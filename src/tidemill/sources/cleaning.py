@@ -34,18 +34,20 @@ def is_missing(text: pl.Expr, column: Column) -> pl.Expr:
     """
     bare = text.str.strip_chars()
     cleaning = column.cleaning
-    found = pl.lit(False)
+    missing = pl.lit(False)
     if column.kind != "string" or cleaning.missing or cleaning.default is not None:
-        found = bare == ""
+        missing = bare == ""
     elif column.optional:
-        found = text == ""
-    words = [one if isinstance(one, str) else str(one).lower() for one in cleaning.missing if not is_number(one)]
-    numbers = [one for one in cleaning.missing if is_number(one)]
+        missing = text == ""
+    words = [
+        value if isinstance(value, str) else str(value).lower() for value in cleaning.missing if not is_number(value)
+    ]
+    numbers = [value for value in cleaning.missing if is_number(value)]
     if words:
-        found |= bare.is_in(words)
+        missing |= bare.is_in(words)
     if numbers:
-        found |= equals(bare, numbers)
-    return text.is_null() | found
+        missing |= equals(bare, numbers)
+    return text.is_null() | missing
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
@@ -54,9 +56,11 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 def equals(text: pl.Expr, numbers: Sequence[int | float]) -> pl.Expr:
     """Whether a text is a notation of one of the numbers; whole ones are compared to the last digit."""
-    near = [float(one) for one in numbers if isinstance(one, float) or abs(one) <= sys.float_info.max]
-    whole = [int(one) for one in numbers if isinstance(one, int) or one.is_integer()]
-    in_whole = text.cast(pl.Int64, strict=False).is_in([one for one in whole if -(2**63) <= one < 2**63] or [None])
+    near = [float(number) for number in numbers if isinstance(number, float) or abs(number) <= sys.float_info.max]
+    whole = [int(number) for number in numbers if isinstance(number, int) or number.is_integer()]
+    in_whole = text.cast(pl.Int64, strict=False).is_in(
+        [number for number in whole if -(2**63) <= number < 2**63] or [None]
+    )
     return pl.coalesce(in_whole, text.cast(pl.Float64, strict=False).is_in(near or [None]), pl.lit(False))
 
 

@@ -37,8 +37,8 @@ class Preview:
     def examples(self) -> list[str]:
         """The first rejects, each with its place and its reason."""
         return [
-            f"{f'{one.file}, ' if self.several_files else ''}line {one.line}: {reason_of(one)}"
-            for one in self.rejects[:MOST_EXAMPLES]
+            f"{f'{reject.file}, ' if self.several_files else ''}line {reject.line}: {reason_of(reject)}"
+            for reject in self.rejects[:MOST_EXAMPLES]
         ]
 
     def sentence(self) -> str:
@@ -51,15 +51,16 @@ class Preview:
 
     def document(self) -> dict[str, Any]:
         examples = [
-            {"file": one.file, "line": one.line, "reason": reason_of(one)} for one in self.rejects[:MOST_EXAMPLES]
+            {"file": reject.file, "line": reject.line, "reason": reason_of(reject)}
+            for reject in self.rejects[:MOST_EXAMPLES]
         ]
         return {"rows": len(self), "fit": len(self.rows), "rejected": len(self.rejects), "examples": examples}
 
     def commonest(self) -> str:
         """The reason that most rejects have, by the column where a value is told, with the first example of it."""
-        kinds = Counter(kind_of(one) for one in self.rejects)
+        kinds = Counter(kind_of(reject) for reject in self.rejects)
         kind, count = kinds.most_common(1)[0]
-        example = next(one for one in self.rejects if kind_of(one) == kind)
+        example = next(reject for reject in self.rejects if kind_of(reject) == kind)
         which = "all" if count == len(self.rejects) else f"{count:,} of them"
         return f"{which} as line {example.line}: {reason_of(example)}"
 
@@ -85,12 +86,12 @@ def read_preview(reader: SourceReader) -> Preview:
     for chunk in replace(reader, limit=min(reader.limit, PREVIEW_ROWS)).chunks(PREVIEW_ROWS):
         chunks.append(chunk)
         seen += len(chunk)
-        size += chunk.rows.nbytes + sum(len(one.text) for one in chunk.rejects)
+        size += chunk.rows.nbytes + sum(len(reject.text) for reject in chunk.rejects)
         if size > PREVIEW_BYTES:
             break
     whole = size <= PREVIEW_BYTES and (seen < PREVIEW_ROWS or reader.limit <= PREVIEW_ROWS)
     rows = pa.concat_tables([chunk.rows for chunk in chunks])
-    rejects = tuple(one for chunk in chunks for one in chunk.rejects)
+    rejects = tuple(reject for chunk in chunks for reject in chunk.rejects)
     return Preview(reader.title, rows, rejects, whole, several_files=len(reader.parts) > 1)
 
 

@@ -70,7 +70,7 @@ class SourceReader:
             what = "source" if self.key == "source" else f"table {self.key.removeprefix('tables.')}"
             raise SourceError(
                 f"{self.title} is not the {what} that this run began with",
-                "put the old one back, give another --run-dir, or --fresh to begin anew",
+                "put the old one back, give another --run-dir, or --fresh to start over",
             )
 
     def refuse_changed(self) -> None:
@@ -228,9 +228,9 @@ def reader_of(file: SourceFile, data: Data, key: str) -> Readable:
 
 def find_files(path: str, folder: Path) -> list[SourceFile]:
     """As :func:`list_files`, each with its kind and its name below the folder that they share."""
-    found = list_files(path, folder)
-    top = os.path.commonpath([file.parent for file in found])
-    return [source_file(file, file.relative_to(top).as_posix()) for file in found]
+    paths = list_files(path, folder)
+    top = os.path.commonpath([file.parent for file in paths])
+    return [source_file(file, file.relative_to(top).as_posix()) for file in paths]
 
 
 def list_files(path: str, folder: Path) -> list[Path]:
@@ -243,15 +243,15 @@ def list_files(path: str, folder: Path) -> list[Path]:
     whole = folder / path
     if glob.has_magic(path) and not os.path.lexists(whole):
         names = set(glob.glob(path, root_dir=folder, recursive=True))  # with several ** it gives a file several times
-        found = [file for name in names if not os.path.isdir(file := folder / name)]
-        if not found:
+        files = [file for name in names if not os.path.isdir(file := folder / name)]
+        if not files:
             raise SourceError(f"no file matches {whole}", "see that the glob is right")
     else:
         refuse_missing_file(whole)
-        found = [whole]
-    for file in found:
+        files = [whole]
+    for file in files:
         refuse_other_than_file(file)
-    return sorted(found, key=lambda file: (natural(file), str(file)))
+    return sorted(files, key=lambda file: (natural(file), str(file)))
 
 
 def refuse_missing_file(path: Path) -> None:

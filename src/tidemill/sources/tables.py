@@ -61,7 +61,7 @@ def fitting_rows(stage: Stage, name: str, reader: SourceReader, rejects: Rejects
     """
     chunks, example = [], ""
     for chunk in reader.chunks():
-        rejects.extend([asdict(one) for one in chunk.rejects])
+        rejects.extend([asdict(reject) for reject in chunk.rejects])
         example = example or chunk.first_reason()
         chunks.append(chunk.rows)
         if stage.stop.is_set():

@@ -25,7 +25,7 @@ def typed(texts: pl.DataFrame, columns: Sequence[Column]) -> tuple[pa.Table, lis
     unfit = [reasons(texts[column.name], values[column.name], column) for column in columns]
     bad = merged(unfit)
     if bad:
-        fits = pl.Series([True]).new_from_index(0, len(values)).scatter([one.position for one in bad], False)
+        fits = pl.Series([True]).new_from_index(0, len(values)).scatter([record.position for record in bad], False)
         values = values.filter(fits)
     return values.to_arrow().cast(arrow_schema(columns)), bad
 
@@ -40,7 +40,7 @@ def typed_column(texts: pl.Series, column: Column) -> tuple[pa.Array, dict[int, 
 def merged(unfit: Sequence[Mapping[int, str]]) -> list[BadRecord]:
     """The records that don't fit, from what is wrong in each column."""
     places = sorted(set().union(*unfit))
-    return [BadRecord(place, [found[place] for found in unfit if place in found]) for place in places]
+    return [BadRecord(place, [reasons_at[place] for reasons_at in unfit if place in reasons_at]) for place in places]
 
 
 def value_of(column: Column) -> pl.Expr:
@@ -63,8 +63,10 @@ def reasons(texts: pl.Series, values: pl.Series, column: Column) -> dict[int, st
     missing = texts.to_frame().select(is_missing(text, column)).to_series()
     unfit = values.is_null() & ~missing if column.may_lack else values.is_null()
     places = unfit.arg_true()
-    found = zip(places.to_list(), texts.gather(places).to_list(), missing.gather(places).to_list(), strict=True)
-    return {place: missing_reason(column, text) if is_none else misfit(column, text) for place, text, is_none in found}
+    misfits = zip(places.to_list(), texts.gather(places).to_list(), missing.gather(places).to_list(), strict=True)
+    return {
+        place: missing_reason(column, text) if is_none else misfit(column, text) for place, text, is_none in misfits
+    }
 
 
 def wanted(column: Column) -> str:

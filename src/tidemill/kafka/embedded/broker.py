@@ -86,9 +86,9 @@ class Cause(NamedTuple):
 HEALTH = r"^\S+ (?:TRACE|DEBUG|INFO|WARN) "
 TROUBLE = r"\bERROR\b|\bFATAL\b|error:|Error|Exception|insufficient memory"
 FREE_SPACE = "free some space, then start the run again: it goes on where it stopped"
-JARS = "remove the folder {jars}: the jars are then fetched anew"
+JARS = "remove the folder {jars}: the jars are then fetched again"
 STOP_IT = "stop it, or give another --run-dir"
-FRESH = "put the folder back as it was, or begin anew with --fresh"
+FRESH = "put the folder back as it was, or start over with --fresh"
 CAUSES = (
     Cause(r"No space left on device", "the disk is full", FREE_SPACE),
     Cause(r"fault occurred in .*unsafe memory access", "the disk is full, or fails", FREE_SPACE),  # in a mapped file
@@ -175,7 +175,7 @@ class EmbeddedBroker:
             if found := next((line for line in lines if re.search(cause.pattern, line)), None):
                 hint = cause.hint.format(jars=self._jars)
                 return BrokerFailed(f"Kafka stopped: {cause.message} ({shorten(found, 240)})", hint)
-        said = shorten(lines[-1], 240) if lines else f"it ended with code {code} and no word of why"
+        said = shorten(lines[-1], 240) if lines else f"it ended with code {code} without saying why"
         return BrokerFailed(f"Kafka stopped: {said}", f"see {self.log}")
 
     def __enter__(self) -> Self:
@@ -305,8 +305,8 @@ def random_id() -> str:
 
 def cluster_id(data: Path) -> str | None:
     """The id of the cluster whose data this is, as Kafka has noted it there."""
-    found = re.search(r"^cluster\.id=(.*)$", (data / "meta.properties").read_text(errors="replace"), re.MULTILINE)
-    return found[1] if found else None
+    match = re.search(r"^cluster\.id=(.*)$", (data / "meta.properties").read_text(errors="replace"), re.MULTILINE)
+    return match[1] if match else None
 
 
 def await_free(data: Path) -> None:

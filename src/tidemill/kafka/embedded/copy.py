@@ -68,11 +68,11 @@ def copy_kafka(run: Run, folder: Path) -> list[str]:
             with standing_still(kafka):
                 failpoint("backup.frozen")
                 opened = open_all(data, files)
-        for one in opened:
-            copy_start(one, target / one.name)
+        for file in opened:
+            copy_start(file, target / file.name)
         if kafka and not kafka.is_running():
             raise ended()
-    return [f"{DATA}/{one.name}" for one in opened]
+    return [f"{DATA}/{file.name}" for file in opened]
 
 
 def open_all(data: Path, files: ExitStack) -> list[Opened]:
@@ -124,8 +124,8 @@ def at_work(run: Run) -> psutil.Process:
     """
     end = time.monotonic() + STARTING_SECONDS
     while time.monotonic() < end:
-        if found := kafka_of(lock_holder(run.stage_lock("broker"))):
-            return found
+        if kafka := kafka_of(lock_holder(run.stage_lock("broker"))):
+            return kafka
         time.sleep(0.05)
     raise RunBusy("the broker of this run is only starting", "try again in a moment, or stop the run first")
 

@@ -77,13 +77,13 @@ def faults(folder: Path) -> list[str]:
     A jar that is not listed is a fault too: everything in the folder is run.
     """
     expected = sums()
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    missing = [f"{name} is missing" for name in expected if name not in found]
-    others = [f"{name} is not one of Kafka's jars" for name in sorted(found - expected.keys())]
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    missing = [f"{name} is missing" for name in expected if name not in names]
+    others = [f"{name} is not one of Kafka's jars" for name in sorted(names - expected.keys())]
     changed = [
         f"{name} is not the file that was published under that name"
         for name, digest in expected.items()
-        if name in found and sha256(folder / name) != digest
+        if name in names and sha256(folder / name) != digest
     ]
     return missing + others + changed
 
@@ -191,11 +191,11 @@ def ivy_jar() -> Path:
     Raises:
         JarsMissing: there is none.
     """
-    found = importlib.util.find_spec("pyspark")
-    folders = found.submodule_search_locations if found else None
+    spec = importlib.util.find_spec("pyspark")
+    folders = spec.submodule_search_locations if spec else None
     jars = sorted(Path(folders[0], "jars").glob("ivy-*.jar")) if folders else []
     if not jars:
-        raise JarsMissing("pyspark, whose Ivy fetches Kafka's jars, is not installed", "install tidemill anew with pip")
+        raise JarsMissing("pyspark, whose Ivy fetches Kafka's jars, is not installed", "reinstall tidemill with pip")
     return jars[-1]
 
 

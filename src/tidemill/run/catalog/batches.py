@@ -114,8 +114,8 @@ class BatchStore(database.Database):
 
     def batch(self, number: int) -> Batch | None:
         """One sealed batch, or None where it is not sealed."""
-        found = self.batches_numbered([number])
-        return found[0] if found else None
+        records = self.batches_numbered([number])
+        return records[0] if records else None
 
     def _spans(self, batch: int) -> tuple[Span, ...]:
         query = sa.select(batch_partitions).where(batch_partitions.c.batch == batch)
@@ -140,15 +140,15 @@ class BatchStore(database.Database):
             sa.func.coalesce(sa.func.sum(batches.c.rejected), 0).label("rejected"),
             sa.func.coalesce(sa.func.sum(batches.c.bytes), 0).label("bytes"),
         ).where(batches.c.sealed_at.is_not(None))
-        found = self._all(query)[0]
-        return found | {"rejected": found["rejected"] + self.rejected_after_last()}
+        totals = self._all(query)[0]
+        return totals | {"rejected": totals["rejected"] + self.rejected_after_last()}
 
     def rejected_after_last(self) -> int:
         """How many messages after the last row were none."""
-        found: int = self._all(sa.select(sa.func.coalesce(sa.func.sum(ended.c.rejected), 0).label("rejected")))[0][
+        count: int = self._all(sa.select(sa.func.coalesce(sa.func.sum(ended.c.rejected), 0).label("rejected")))[0][
             "rejected"
         ]
-        return found
+        return count
 
     def end_stream(
         self,

@@ -84,8 +84,8 @@ class Database:
 
 def _sqlite_fault(connection: sa.Connection) -> str | None:
     """What is wrong with the file as a whole; opening it, SQLite looks at its head only."""
-    found: str = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
-    return None if found == "ok" else found.splitlines()[-1]
+    answer: str = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
+    return None if answer == "ok" else answer.splitlines()[-1]
 
 
 def _sqlite_settings(connection: sqlite3.Connection, _: object) -> None:

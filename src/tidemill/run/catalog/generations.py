@@ -70,18 +70,18 @@ class GenerationStore(database.Database):
 
     def generations_among(self, numbers: Sequence[int]) -> list[Generation]:
         """The generations of these numbers, in order."""
-        found: list[Generation] = []
+        asked: list[Generation] = []
         for start in range(0, len(numbers), MOST_ASKED):
             some = sorted(numbers)[start : start + MOST_ASKED]
             query = sa.select(generations).where(generations.c.generation.in_(some))
-            found += self._generations(query, models.c.generation.in_(some))
-        return found
+            asked += self._generations(query, models.c.generation.in_(some))
+        return asked
 
     def generation(self, number: int) -> Generation | None:
         """One generation, or None where it has not been begun."""
         query = sa.select(generations).where(generations.c.generation == number)
-        found = self._generations(query, models.c.generation == number)
-        return found[0] if found else None
+        record = self._generations(query, models.c.generation == number)
+        return record[0] if record else None
 
     def _generations(self, query: sa.Select[Any], of_models: sa.ColumnElement[bool]) -> list[Generation]:
         rows = self._all(query.order_by(generations.c.generation))  # first: one seen as published has its models
@@ -108,9 +108,9 @@ class GenerationStore(database.Database):
         counts = sa.select(state, sa.func.count(), sa.func.max(generations.c.generation)).group_by(state)
         unsettled = sa.select(generations.c.generation, generations.c.began_at).where(state != "published")
         with self.engine.connect() as connection:
-            found = connection.execute(counts.order_by(state)).all()
+            counted = connection.execute(counts.order_by(state)).all()
             begun = connection.execute(unsettled.order_by(generations.c.generation)).all()
-        return tuple(tuple(row) for row in (*found, *begun))
+        return tuple(tuple(row) for row in (*counted, *begun))
 
     def generations_by_state(self) -> dict[str, int]:
         """How many generations are in each state."""

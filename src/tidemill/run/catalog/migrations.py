@@ -18,7 +18,7 @@ BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 
 GOES_ON = "then start the run again: it goes on where it stopped"
 SEE = f"see that the disk has room and that the file may be written to, {GOES_ON}"
-DAMAGED = "put back a copy of it, with its -wal file, or begin the run anew with --fresh"
+DAMAGED = "put back a copy of it, with its -wal file, or start over with --fresh"
 WAY_OUT = {
     sqlite3.SQLITE_FULL: f"free some space, {GOES_ON}",
     sqlite3.SQLITE_BUSY: f"another program holds it: see that it ends, {GOES_ON}",
@@ -87,7 +87,7 @@ def schema_version(path: Path, execute: Callable[[str], Any]) -> int | None:
         return number
     raise CatalogError(
         f"the catalog {path} has schema version {number}; this Tidemill knows version {SCHEMA_VERSION}",
-        "use the Tidemill that began this run, another --run-dir, or --fresh to begin anew",
+        "use the Tidemill that began this run, another --run-dir, or --fresh to start over",
     )
 
 

@@ -42,15 +42,15 @@ class Counts:
 def status(run: Run) -> dict[str, Any]:
     """As ``tidemill status --json`` shows it: ``api`` and ``console`` are base URLs, or None while there is none."""
     words = run.catalog.stages()
-    found = counts(run, words)
+    reached = counts(run, words)
     return {
         "pipeline": run.pipeline.name,
         "run_dir": str(run.folder),
         "api": endpoint(run, words.get("api")),
         "console": endpoint(run, words.get("console")),
         "stages": {name: stage_document(run, word) for name, word in words.items()},
-        "rows": found.rows(),
-        "batches": found.batches,
+        "rows": reached.rows(),
+        "batches": reached.batches,
         "generations": run.catalog.generations_by_state().get("published", 0),
     }
 

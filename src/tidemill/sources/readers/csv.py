@@ -108,8 +108,10 @@ class CsvFile:
 
     def _delimiter_hint(self, names: list[str]) -> str:
         """What to do where all names stand in one field."""
-        found = next((shown for one, shown in DELIMITERS.items() if len(names) == 1 and one in names[0]), "")
-        return f"are its fields separated by {found}? then set {self.key}.delimiter = {found}" if found else ""
+        notation = next(
+            (shown for delimiter, shown in DELIMITERS.items() if len(names) == 1 and delimiter in names[0]), ""
+        )
+        return f"are its fields separated by {notation}? then set {self.key}.delimiter = {notation}" if notation else ""
 
     def _chunk(self, block: RecordBlock, layout: Layout) -> Chunk:
         rejected = dict(block.broken) | drop_long(block) | drop_ragged(block, layout)
@@ -118,7 +120,7 @@ class CsvFile:
         except UnicodeEncodeError:
             rejected |= drop_undecodable(block, layout)
             rows, bad = self._typed(block, layout)
-        rejected |= {block.starts[one.position]: join_reasons(one.reasons) for one in bad}
+        rejected |= {block.starts[record.position]: join_reasons(record.reasons) for record in bad}
         if not rejected:
             return Chunk(rows)
         texts = block.texts(rejected)
@@ -132,7 +134,9 @@ class CsvFile:
         values = list(zip(*block.fields, strict=True))
         nothing = (None,) * len(block.fields)
         named = zip(self.columns, layout.places, strict=True)
-        texts = [pl.Series(one.name, nothing if place is None else values[place], pl.String) for one, place in named]
+        texts = [
+            pl.Series(column.name, nothing if place is None else values[place], pl.String) for column, place in named
+        ]
         return typed(pl.DataFrame(texts), self.columns)
 
 
@@ -152,10 +156,10 @@ def drop_ragged(block: RecordBlock, layout: Layout) -> dict[int, str]:
     fits = [len(fields) == layout.width for fields in block.fields]
     if all(fits):
         return {}
-    found = zip(block.starts, block.fields, fits, strict=True)
+    records = zip(block.starts, block.fields, fits, strict=True)
     dropped = {
         start: f"{fields_text(len(fields))} where {layout.width} were expected"
-        for start, fields, fit in found
+        for start, fields, fit in records
         if not fit
     }
     block.keep(fits)
@@ -182,8 +186,8 @@ def is_text(field: str) -> bool:
 
 def has_names(fields: list[str], columns: Sequence[Column]) -> bool:
     """Whether at least half of the declared columns' names are among the fields, in upper or lower case."""
-    found = {field.casefold() for field in fields}
-    return 2 * sum(column.name.casefold() in found for column in columns) >= len(columns)
+    names = {field.casefold() for field in fields}
+    return 2 * sum(column.name.casefold() in names for column in columns) >= len(columns)
 
 
 def fields_text(count: int) -> str:

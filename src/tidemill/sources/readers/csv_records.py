@@ -128,7 +128,7 @@ class Records:
             first = self._lines.number - len(lines) + 1
             block = RecordBlock(first, fields, list(range(first, first + len(lines))), lines=lines)
             if not all(fields):
-                block.keep([bool(one) for one in fields])
+                block.keep([bool(values) for values in fields])
             if block:
                 return block
         return RecordBlock(self._lines.number + 1)

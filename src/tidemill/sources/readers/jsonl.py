@@ -87,7 +87,7 @@ class JsonLinesFile:
         self.columns = columns
         self.cleaned = [column for column in columns if has_cleaning(column)]
         strict = [column for column in columns if not has_cleaning(column)]
-        self.loose = [one._replace(kind="string") if one.kind == "timestamp" else one for one in strict]
+        self.loose = [column._replace(kind="string") if column.kind == "timestamp" else column for column in strict]
 
     def check(self) -> bool:
         with open_bytes(self.file) as file:
@@ -115,8 +115,10 @@ class JsonLinesFile:
         reasons |= {places[place]: reason for place, reason in unfit.items()}
         rejects = [self._reject(number, TOO_LONG, line) for number, line in block.broken.items()]
         rejects += [self._reject(block.numbers[place], why, block.lines[place]) for place, why in reasons.items()]
-        rows = pa.table({one.name: (cleaned if has_cleaning(one) else strict)[one.name] for one in self.columns})
-        return Chunk(rows.cast(arrow_schema(self.columns)), tuple(sorted(rejects, key=lambda one: one.line)))
+        rows = pa.table(
+            {column.name: (cleaned if has_cleaning(column) else strict)[column.name] for column in self.columns}
+        )
+        return Chunk(rows.cast(arrow_schema(self.columns)), tuple(sorted(rejects, key=lambda reject: reject.line)))
 
     def _cleaned(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         """The columns that have a cleaning, of the lines where these fit, and what is wrong with the others."""
@@ -127,10 +129,10 @@ class JsonLinesFile:
         taken: dict[str, pa.Array] = {}
         for column in self.cleaned:
             values = [record.get(column.name) if record else None for record in records]
-            taken[column.name], found = read_values(values, column)
-            for place, reason in found.items():
+            taken[column.name], misfits = read_values(values, column)
+            for place, reason in misfits.items():
                 unfit.setdefault(place, {})[column.name] = reason
-        reasons = {place: self._all_reasons(lines[place], found) for place, found in unfit.items()}
+        reasons = {place: self._all_reasons(lines[place], misfits) for place, misfits in unfit.items()}
         return filtered(pa.table(taken), [place not in reasons for place in range(len(lines))]), reasons
 
     def _strict(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
@@ -138,7 +140,7 @@ class JsonLinesFile:
         if not self.loose:
             return pa.table({}), {}
         table, bad = decode(lines, self.loose)
-        reasons = {one.position: self._all_reasons(lines[one.position]) or one.reason for one in bad}
+        reasons = {message.position: self._all_reasons(lines[message.position]) or message.reason for message in bad}
         table, no_stamps = self._with_timestamps(table)
         if no_stamps:
             good = [place for place in range(len(lines)) if place not in reasons]
@@ -147,7 +149,7 @@ class JsonLinesFile:
 
     def _with_timestamps(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
         """The rows whose timestamps fit, typed, and the places of the others."""
-        names = [one.name for one in self.columns if one.kind == "timestamp" and not has_cleaning(one)]
+        names = [column.name for column in self.columns if column.kind == "timestamp" and not has_cleaning(column)]
         if not names:
             return table, []
         frame = pl.from_arrow(table.select(names))
@@ -166,8 +168,11 @@ class JsonLinesFile:
         except ValueError as error:
             return str(error)
         record = orjson.loads(line)
-        found = [(known or {}).get(one.name, "") if has_cleaning(one) else fault(record, one) for one in self.columns]
-        return join_reasons([why for why in found if why])
+        reasons = [
+            (known or {}).get(column.name, "") if has_cleaning(column) else fault(record, column)
+            for column in self.columns
+        ]
+        return join_reasons([reason for reason in reasons if reason])
 
     def _reject(self, number: int, reason: str, line: bytes) -> Reject:
         return Reject(self.file.label, number, reason, cut(line[: 4 * MOST_TEXT].decode("utf-8", "surrogateescape")))
@@ -182,23 +187,23 @@ def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[i
 
     Strings are read as text is. Others are not stripped; those that don't count as missing must be of the type itself.
     """
-    strings = [one if isinstance(one, str) else None for one in values]
+    strings = [value if isinstance(value, str) else None for value in values]
     texts, unfit = typed_column(pl.Series(strings, dtype=pl.String), column)
-    others = [place for place, one in enumerate(values) if one is not None and not isinstance(one, str)]
+    others = [place for place, value in enumerate(values) if value is not None and not isinstance(value, str)]
     if not others:
         return texts, unfit
     plain = column._replace(cleaning=column.cleaning._replace(strip=()))
     notations = pl.Series("value", [orjson.dumps(values[place]).decode() for place in others], pl.String)
-    typed, found = typed_column(notations, plain)
+    typed, other_misfits = typed_column(notations, plain)
     missing = notations.to_frame().select(is_missing(pl.col("value"), plain)).to_series()
     for place, is_none in enumerate(missing):
         if not is_none and not COLUMN_TYPES[column.kind].is_json(values[others[place]]):
-            found[place] = misfit(column, values[others[place]])
+            other_misfits[place] = misfit(column, values[others[place]])
     apart = dict(zip(others, range(len(others)), strict=True))
     both = pa.concat_arrays([texts, typed])
     taken = both.take([len(texts) + apart[place] if place in apart else place for place in range(len(values))])
     why = {place: reason for place, reason in unfit.items() if place not in apart}
-    return taken, why | {others[place]: reason for place, reason in found.items()}
+    return taken, why | {others[place]: reason for place, reason in other_misfits.items()}
 
 
 def record_of(line: bytes) -> dict[str, Any] | None:

@@ -48,10 +48,10 @@ class SourceFile(NamedTuple):
 
 def stamp_of(path: Path) -> Stamp | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def refuse_changed(file: SourceFile) -> None:
