@@ -1,7 +1,7 @@
-"""The settings of a run that goes on: which must stay as they were, and which value holds where nobody gave one.
+"""The settings of a resumed run: which must not change, and which value holds for those that the user did not give.
 
-A run is begun with one version of Tidemill and may go on with a later one. A setting that was given neither then nor
-now keeps the value it had, though its default be another today; one that was not there then has today's default.
+A run may be started with one version of Tidemill and resumed with a later one. A setting that was given neither then
+nor now keeps its old value, even if its default has changed. A setting that did not exist then gets today's default.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from tidemill.pipeline import Loaded, Pipeline, table
 from tidemill.pipeline.faults import fault_of
 from tidemill.run.catalog import RunRecord
 
-# What may differ between one start of a run and the next: all else shaped the data and the models that are there.
+# What may change when a run is resumed. Everything else has shaped the data and the models that exist.
 FREE_TO_CHANGE = {"title", "description", "serve", "routes"}
-FREE_IN_DATA = {"path"}  # the digest of what is read there says whether it is the same
+FREE_IN_DATA = {"path"}  # the fingerprint of the data says whether they are the same
 FREE_IN_COLUMN = {"unit", "title"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
 
 
 def settled(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
-    """The pipeline that the run in ``folder`` goes on with: as it is given now, with what the run keeps.
+    """The pipeline with which the run in ``folder`` is resumed: the one given now, with the values that the run keeps.
 
     Raises:
         RunFolderError: the run is another pipeline's, or this pipeline's with other settings, or has settings that
@@ -52,10 +52,10 @@ def settled(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
 
 
 def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
-    """The pipeline as the run was begun with it, read as this version does; what may change is as it is today.
+    """The pipeline that the run was started with, read by this version; settings that may change are today's.
 
     Raises:
-        RunFolderError: this version can't read a setting, or does not have it any more.
+        RunFolderError: this version can't read a setting, or no longer has it.
     """
     now = today.document()
     document = dict(recorded.document) | {key: now[key] for key in FREE_TO_CHANGE}
@@ -75,7 +75,7 @@ def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
 
 
 def kept(before: Mapping[str, Any], now: Mapping[str, Any], then: Any, given: Any) -> dict[str, Any]:
-    """The settings ``now``, but with the value ``before`` where a setting was given neither ``then`` nor now."""
+    """The settings ``now``, with the value from ``before`` wherever a setting was given neither ``then`` nor now."""
     return {key: kept_value(key, before, value, then, given) for key, value in now.items()}
 
 
@@ -90,7 +90,7 @@ def kept_value(key: str, before: Mapping[str, Any], value: Any, then: Any, given
 
 
 def fixed(document: dict[str, Any]) -> dict[str, Any]:
-    """The part of a pipeline that must stay as it is while a run lives."""
+    """The part of a pipeline that must not change when its run is resumed."""
     tables = {name: fixed_data(data) for name, data in document["tables"].items()}
     stream = without(document["stream"], FREE_IN_STREAM)
     kept = without(document, FREE_TO_CHANGE)
@@ -102,7 +102,7 @@ def fixed_data(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain_columns(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The data with its columns as they are read, without what people call them."""
+    """The data with its columns, without the columns' titles and units."""
     columns = table(data, "columns")
     return {**data, "columns": {name: without(table(columns, name), FREE_IN_COLUMN) for name in columns}}
 
@@ -120,8 +120,8 @@ def differences(before: Any, after: Any, path: str = "") -> list[str]:
             for key in keys
             for difference in differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
         ]
-    return [] if before == after else [f"{path} was {told(before)}, now {told(after)}"]
+    return [] if before == after else [f"{path} was {shown(before)}, now {shown(after)}"]
 
 
-def told(value: Any) -> str:
+def shown(value: Any) -> str:
     return "not set" if value is None else shorten(value, 80)
