@@ -8,7 +8,7 @@ from typing import Any
 from tidemill.api import health
 from tidemill.api.models.registry import Live, Snapshot
 from tidemill.run.catalog import CollectorProgress, StageStatus
-from tidemill.run.progress.sentences import Facts, run_words, stage_words
+from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
 
 RATED = ("produced", "collected", "sealed")
 STATES = ("published", "training", "failed")
@@ -35,7 +35,7 @@ def document(live: Live, snapshot: Snapshot) -> dict[str, Any]:
         "generations": {state: facts.generations.get(state, 0) for state in STATES},
         "newest": facts.newest or None,
         "training": training(snapshot, facts),
-        "waiting": run_words(facts),
+        "waiting": describe_run(facts),
         "problems": list(health.problems(snapshot)),
         "stream_ended": counts.ended,
         "trained": facts.trained,
@@ -57,7 +57,7 @@ def stage_document(word: StageStatus, facts: Facts) -> dict[str, Any]:
         "state": facts.states[word.stage],
         "pid": word.pid,
         "updated_at": word.updated_at,
-        "word": stage_words(word.stage, facts),
+        "word": describe_stage(word.stage, facts),
     }
     if address := endpoint(word, facts):
         document["endpoint"] = address

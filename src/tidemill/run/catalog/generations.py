@@ -132,7 +132,7 @@ class GenerationStore(database.Database):
         return (row["generation"], row["error"]) if row else None
 
     def newest_generation(self, before: int | None = None) -> int:
-        """The number of the newest published generation, of all or of those before ``before``; 0 where there is none."""
+        """The number of the newest published generation, of all or of those before ``before``; 0 for none."""
         query = sa.select(sa.func.max(generations.c.generation)).where(generations.c.state == "published")
         if before is not None:
             query = query.where(generations.c.generation < before)
