@@ -49,7 +49,7 @@ class Topic(NamedTuple):
 
 @dataclass(frozen=True)
 class KafkaConnection:
-    """How to connect to a Kafka: its address, and the user's client settings, which may hold secrets and are never shown."""
+    """How to connect to a Kafka: its address and the user's client settings. They may hold secrets: never show them."""
 
     address: str
     client: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -1,7 +1,7 @@
-"""Typed columns, from Parquet or from a sample, to the declared types: safely, or not at all.
+"""Converts typed columns, from Parquet or a sample, to the declared types. A value that would change is rejected.
 
-Where a column has a cleaning, its strings are read as text is; other values, which have a type already, are only judged
-by ``missing`` and ``default``.
+Strings of a column with a cleaning are read as text. Other values have a type already: only the cleaning's ``missing``
+and ``default`` apply to them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from tidemill.types import COLUMN_TYPES
 
 
 def refuse_types(label: str, schema: pa.Schema, columns: Sequence[Column], key: str) -> None:
-    """Raise where the types of columns can't become the declared ones; those that the data lack are not looked at.
+    """Refuse columns whose types can't be converted to the declared ones. Missing columns are ignored.
+
+    Args:
+        key: the path of these data in the pipeline file.
 
     Raises:
-        SourceError: as said; it names each. ``key`` is where the pipeline file has these data.
+        SourceError: the error names each such column.
     """
     kinds = {column: plain_type(schema.field(column.name).type) for column in columns if column.name in schema.names}
     wrong = {column: kind for column, kind in kinds.items() if not can_become(kind, column)}
@@ -64,7 +67,7 @@ def natural_kind(kind: pa.DataType) -> str:
 
 
 def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) -> Chunk:
-    """The rows of ``table`` as declared; those that don't fit, numbered from ``first``, as rejects."""
+    """The rows of ``table`` in the declared types; those that don't fit become rejects, numbered from ``first``."""
     taken = [Converted(values_of(table, column), column) for column in columns]
     too_long = long_rows(taken)
     unfit = {place for converted in taken for place in converted.misfits}.union(too_long)
@@ -87,7 +90,7 @@ def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) 
 
 
 def values_of(table: pa.Table, column: Column) -> pa.Array:
-    """The column's values in the type that the table has them in; nulls where it lacks the column."""
+    """The column's values in the table's type; nulls where the table lacks the column."""
     if column.name not in table.column_names:
         return pa.nulls(len(table), COLUMN_TYPES[column.kind].arrow)
     values = table[column.name]
@@ -95,7 +98,7 @@ def values_of(table: pa.Table, column: Column) -> pa.Array:
 
 
 def long_rows(taken: Sequence[Converted]) -> list[int]:
-    """The places of the rows whose strings together are too long."""
+    """The positions of the rows whose strings are too long in total."""
     lengths = [
         pc.fill_null(pc.binary_length(converted.values), 0).cast(pa.int64())
         for converted in taken
@@ -108,7 +111,7 @@ def long_rows(taken: Sequence[Converted]) -> list[int]:
 
 
 class Converted:
-    """A column in its declared type; ``misfits`` has the reason for each place whose value does not fit."""
+    """A column in its declared type. ``misfits`` has the reason for each position whose value does not fit."""
 
     def __init__(self, values: pa.Array, column: Column) -> None:
         self.column = column
@@ -119,13 +122,13 @@ class Converted:
             self._cast(values)
 
     def _read(self, texts: pa.Array) -> None:
-        """Take the values as text."""
+        """Read the values as text."""
         whole, broken = only_text(texts)
         self.values, self.misfits = typed_column(pl.Series(whole), self.column)
         self.misfits |= {place: self._misfit(texts[place]) for place in broken}
 
     def _cast(self, values: pa.Array) -> None:
-        """Take the values as they are typed."""
+        """Cast the values from their own type."""
         try:
             self.values = CONVERSIONS[self.column.kind].cast(values)
         except pa.ArrowInvalid:
@@ -144,7 +147,7 @@ class Converted:
             self.misfits[place] = missing_reason(self.column, shown(value)) if is_none else self._misfit(value)
 
     def _missing(self, values: pa.Array) -> pa.Array:
-        """Where there is no value, or one that counts as none."""
+        """Which values are null or count as missing."""
         if not self.column.cleaning.missing:
             return values.is_null()
         if self.column.kind == "timestamp":
@@ -169,7 +172,7 @@ class Converted:
 
 
 def only_text(texts: pa.Array) -> tuple[pa.Array, list[int]]:
-    """Strings without those whose bytes are not valid UTF-8, and the places of these."""
+    """The strings, null where their bytes are not valid UTF-8, and the positions of these."""
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid:
@@ -192,7 +195,7 @@ def row_text(table: pa.Table, place: int, columns: Sequence[Column]) -> str:
 
 
 def shown(value: pa.Scalar) -> str | None:
-    """A value as a message shows it, also where Python can't hold it."""
+    """A value as text for messages, even if Python can't represent it."""
     try:
         plain = value.as_py()
     except (ValueError, OverflowError):

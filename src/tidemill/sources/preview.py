@@ -1,4 +1,4 @@
-"""The first rows of a source or table, read before anything runs, to see whether they fit the declared columns."""
+"""A preview of a source or table: its first rows, read before anything runs, to check the declared columns."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tidemill.sources.chunk import Reject
 from tidemill.sources.source import SourceReader
 
 PREVIEW_ROWS = 1_000
-PREVIEW_BYTES = 2**24  # of long records fewer are preview, so that it stays quick
+PREVIEW_BYTES = 2**24  # fewer rows are read where they are long
 MOST_REASON = 200
 
 
 @dataclass(frozen=True)
 class Preview:
-    """The first records of what ``title`` names: those that fit, and the others. ``whole``: there are no more."""
+    """The first records of the data named ``title``: those that fit, and the others. ``whole``: there are no more."""
 
     title: str
     rows: pa.Table
@@ -35,19 +35,19 @@ class Preview:
         return f"{'all' if self.whole else 'first'} {len(self):,} rows"
 
     def examples(self) -> list[str]:
-        """The first rejects, each with its place and its reason."""
+        """The first rejects, each with its line and reason."""
         return [
             f"{f'{reject.file}, ' if self.several_files else ''}line {reject.line}: {reason_of(reject)}"
             for reject in self.rejects[:MOST_EXAMPLES]
         ]
 
     def sentence(self) -> str:
-        """What happened: ``first 1,000 rows: 998 fit, 2 rejected: line 17: id is 'abc', not a whole number; ...``."""
+        """A summary: ``first 1,000 rows: 998 fit, 2 rejected: line 17: id is 'abc', not a whole number; ...``."""
         if not self.rejects:
             return f"{self.which}: all fit"
         more = len(self.rejects) - MOST_EXAMPLES
-        told = "; ".join([*self.examples(), *([f"and {more:,} more"] if more > 0 else [])])
-        return f"{self.which}: {len(self.rows):,} fit, {len(self.rejects):,} rejected: {told}"
+        shown = "; ".join([*self.examples(), *([f"and {more:,} more"] if more > 0 else [])])
+        return f"{self.which}: {len(self.rows):,} fit, {len(self.rejects):,} rejected: {shown}"
 
     def document(self) -> dict[str, Any]:
         examples = [
@@ -57,7 +57,7 @@ class Preview:
         return {"rows": len(self), "fit": len(self.rows), "rejected": len(self.rejects), "examples": examples}
 
     def commonest(self) -> str:
-        """The reason that most rejects have, by the column where a value is told, with the first example of it."""
+        """The most frequent reason, not counting the values in it, with its first example."""
         kinds = Counter(kind_of(reject) for reject in self.rejects)
         kind, count = kinds.most_common(1)[0]
         example = next(reject for reject in self.rejects if kind_of(reject) == kind)
@@ -71,7 +71,7 @@ def reason_of(reject: Reject) -> str:
 
 
 def kind_of(reject: Reject) -> str:
-    """A reason without the value that it tells: that ``id is 'abc', not a whole number`` is the same of ``'x'``."""
+    """A reason without its value: ``id is 'abc', not a whole number`` is of the same kind for ``'x'``."""
     column, _, rest = reject.reason.partition(" is ")
     return f"{column} is {rest.rpartition(', not ')[2]}"
 
@@ -96,7 +96,7 @@ def read_preview(reader: SourceReader) -> Preview:
 
 
 def nothing_fits(reader: SourceReader, preview: Preview) -> SourceError:
-    """The error for rows of which none fits, with the commonest reason and a way out."""
+    """The error for a preview in which no row fits, with the most frequent reason and a hint."""
     which = preview.which.removeprefix("all ")
     return SourceError(
         f"none of the {which} of {preview.title} fits the declared columns, {preview.commonest()}",

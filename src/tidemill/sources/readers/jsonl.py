@@ -33,14 +33,14 @@ from tidemill.sources.readers.opening import SourceFile, open_bytes
 from tidemill.sources.text_values import misfit, typed_column
 from tidemill.types import COLUMN_TYPES
 
-LINE_BYTES = RECORD_CHARACTERS + 1  # with its end
+LINE_BYTES = RECORD_CHARACTERS + 1  # including the line end
 BOM = b"\xef\xbb\xbf"
 LOOKED_AT = 100
 
 
 @dataclass
 class LineBlock:
-    """Some lines in order, each with its number; ``broken`` are the beginnings of over-long ones."""
+    """Some lines in order, with their numbers. ``broken`` has the beginning of each line that is too long."""
 
     lines: list[bytes] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
@@ -51,14 +51,14 @@ class LineBlock:
 
 
 class LineReader:
-    """The lines of a file that are not blank, a block at a time."""
+    """The lines of a file that are not blank, in blocks."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._number = 0
 
     def take(self, most: int) -> LineBlock:
-        """The next lines, at most so many; none at the end."""
+        """The next lines, at most ``most``; none at the end."""
         block, characters = LineBlock(), 0
         while len(block) < most and characters < CHUNK_CHARACTERS and (line := self._file.readline(LINE_BYTES)):
             self._number += 1
@@ -68,7 +68,7 @@ class LineReader:
                 self._skip_rest()
                 continue
             line = (line.removeprefix(BOM) if self._number == 1 else line).strip()
-            if line:  # a blank line counts for nothing, or a block of blank ones would be taken for the end
+            if line:  # blank lines are skipped: a block of them must not look like the end
                 characters += len(line)
                 block.lines.append(line)
                 block.numbers.append(self._number)
@@ -121,7 +121,7 @@ class JsonLinesFile:
         return Chunk(rows.cast(arrow_schema(self.columns)), tuple(sorted(rejects, key=lambda reject: reject.line)))
 
     def _cleaned(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
-        """The columns that have a cleaning, of the lines where these fit, and what is wrong with the others."""
+        """The columns with a cleaning, of the lines in which these fit, and the reasons for the other lines."""
         if not self.cleaned:
             return pa.table({}), {}
         records = [record_of(line) for line in lines]
@@ -136,7 +136,7 @@ class JsonLinesFile:
         return filtered(pa.table(taken), [place not in reasons for place in range(len(lines))]), reasons
 
     def _strict(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
-        """The other columns, of the lines where these fit, and what is wrong with the others."""
+        """The columns without a cleaning, of the lines in which these fit, and the reasons for the other lines."""
         if not self.loose:
             return pa.table({}), {}
         table, bad = decode(lines, self.loose)
@@ -148,7 +148,7 @@ class JsonLinesFile:
         return table, reasons
 
     def _with_timestamps(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
-        """The rows whose timestamps fit, typed, and the places of the others."""
+        """The rows whose timestamps fit, typed, and the positions of the others."""
         names = [column.name for column in self.columns if column.kind == "timestamp" and not has_cleaning(column)]
         if not names:
             return table, []
@@ -162,7 +162,7 @@ class JsonLinesFile:
         return table.filter((~unfit).to_arrow()), unfit.arg_true().to_list()
 
     def _all_reasons(self, line: bytes, known: Mapping[str, str] | None = None) -> str:
-        """All that is wrong with a line; ``known`` is what is wrong in columns that have a cleaning."""
+        """All reasons for rejecting a line. ``known``: those of the columns with a cleaning."""
         try:
             row_of(line, ())
         except ValueError as error:
@@ -183,7 +183,7 @@ def filtered(table: pa.Table, fits: Sequence[bool]) -> pa.Table:
 
 
 def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[int, str]]:
-    """A cleaned column's values, typed, null where they don't fit, and why at each place where they don't.
+    """A cleaned column's values, typed, null where they don't fit; and the reason at each position where they don't.
 
     Strings are read as text is. Others are not stripped; those that don't count as missing must be of the type itself.
     """
@@ -207,7 +207,7 @@ def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[i
 
 
 def record_of(line: bytes) -> dict[str, Any] | None:
-    """The line's JSON object, or None where it has none."""
+    """The line's JSON object; None where it is no object."""
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -216,7 +216,7 @@ def record_of(line: bytes) -> dict[str, Any] | None:
 
 
 def fault(record: dict[str, Any], column: Column) -> str:
-    """What is wrong with the record's value for ``column``, or nothing."""
+    """The reason why the record's value does not fit ``column``; empty where it does."""
     value = record.get(column.name)
     if column.kind == "timestamp" and value is not None:
         return "" if isinstance(value, str) and is_timestamp(value) else misfit(column, value)
