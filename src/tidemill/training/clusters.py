@@ -95,7 +95,7 @@ def lasting_numbers(now: ClusterScorer, before: ClusterScorer) -> Numbers:
     """
     matrix = distances(now.middles, now.points(before.units()), now.centres.cosine)
     if not np.isfinite(matrix).all():
-        raise TrainingFailed(f"{now.model}: its clusters are too far from those before to be measured")
+        raise TrainingFailed(f"{now.model}: the distances of its clusters to the earlier ones overflow")
     return assign(matrix, before.numbers)
 
 

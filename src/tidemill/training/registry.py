@@ -147,7 +147,7 @@ class TrainingStats:
 
 
 def two_classes_only(inputs: ModelInputs) -> str:
-    return f"{inputs.model.estimator} knows two classes, DecisionTreeClassifier and RandomForestClassifier more"
+    return f"{inputs.model.estimator} takes two classes; DecisionTreeClassifier and RandomForestClassifier take more"
 
 
 @dataclass(frozen=True)

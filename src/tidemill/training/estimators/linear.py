@@ -73,7 +73,7 @@ def family_faults(path: str, inputs: ModelInputs, usable: pl.DataFrame) -> Itera
     }.get(family, ("any number", np.zeros(len(values), dtype=bool)))
     if bad.any():
         label = f'"{inputs.model.label}" with {values[bad][0]:g}'
-        fault = Fault(f"{path}.label", label, f"{expected}, which the family has")
+        fault = Fault(f"{path}.label", label, f"{expected}, the range of the family")
         yield SampleFault(fault, in_any_part=bool(bad.all()))
 
 
