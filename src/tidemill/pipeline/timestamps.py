@@ -1,4 +1,4 @@
-"""The ``format`` of a timestamp column: directives as Python's ``strptime`` has them, without regard to locale."""
+"""The ``format`` of a timestamp column: the directives of Python's ``strptime``, independent of the locale."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ DIRECTIVES = {
     "f": "[0-9]{1,6}",
     "z": "Z|[+-][0-9]{2}:?[0-5][0-9]",
 }
-ALTERNATIVES = ("Yy", "mBb", "Aa", "HI")  # of each, a format has at most one
+ALTERNATIVES = ("Yy", "mBb", "Aa", "HI")  # a format has at most one of each group
 PIECES = re.compile(r"%(?P<directive>.?)|(?P<blanks>\s+)|(?P<text>[^%\s]+)", re.DOTALL)
 
 
 def directives(form: str) -> list[str]:
-    """The letters of the directives in a format, in order; ``%%``, which stands for a ``%``, is none."""
+    """The letters of the directives in a format, in order, without ``%%``, which stands for a ``%``."""
     return [match["directive"] for match in PIECES.finditer(form) if match["directive"] not in (None, "%")]
 
 
 def timestamp_pattern(form: str) -> str:
-    """A regular expression for texts of the format, to be used without regard to case.
+    """A regular expression for texts of the format; match it ignoring case.
 
-    Each directive is a group of its name; blanks stand for any blanks, as in Python's ``strptime``.
+    Each directive is a group of its name. Blanks match any blanks, as in Python's ``strptime``.
     """
     return "".join(piece_pattern(match) for match in PIECES.finditer(form))
 
@@ -51,7 +51,7 @@ def piece_pattern(match: re.Match[str]) -> str:
 
 
 def format_fault(form: str) -> str:
-    """What a format should have been, where no moment can be told by it; nothing where it is in order."""
+    """What is expected of a format that gives no timestamp; empty for a valid format."""
     used = directives(form)
     unknown = [name for name in used if name not in DIRECTIVES]
     twice = [name for name in used if used.count(name) > 1]

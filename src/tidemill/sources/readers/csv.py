@@ -169,7 +169,7 @@ def drop_ragged(block: RecordBlock, layout: Layout) -> dict[int, str]:
 
 
 def drop_undecodable(block: RecordBlock, layout: Layout) -> dict[int, str]:
-    """Remove the records with invalid UTF-8 in declared columns from ``block``. Return their lines and reasons."""
+    """Remove the records with invalid UTF-8 in declared columns from ``block``. Returns their lines and reasons."""
     places = [place for place in layout.places if place is not None]
     fits = [all(is_text(fields[place]) for place in places) for fields in block.fields]
     dropped = {start: "its bytes are not valid UTF-8" for start, fit in zip(block.starts, fits, strict=True) if not fit}

@@ -41,7 +41,7 @@ class RecordBlock:
         return len(self.fields) + len(self.broken)
 
     def texts(self, wanted: Collection[int]) -> dict[int, str]:
-        """The raw text of the records that start at the lines ``wanted``. The block must still hold the others."""
+        """The raw text of the records that start at the lines ``wanted``. All other records are still in the block."""
         starts = sorted({*self.starts, *wanted})
         ends = [*starts[1:], self.first + len(self.lines)]
         spans = [(start, end) for start, end in zip(starts, ends, strict=True) if start in wanted]
