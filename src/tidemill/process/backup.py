@@ -1,4 +1,4 @@
-"""Backing up a run, which may be at work, and restoring a run from its backup.
+"""Backing up a run, which may be at work.
 
 A backup is a folder: a consistent copy of the catalog, every file that the catalog names, the embedded Kafka's log if
 the stream has not ended, and, written last, ``manifest.json`` with the size and sha256 of each file. The log is copied
@@ -8,72 +8,37 @@ after the catalog, so that it has at least the rows that the catalog calls seale
 from __future__ import annotations
 
 import errno
-import hashlib
 import re
 import shutil
 import sqlite3
 from contextlib import ExitStack, closing
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from pathlib import Path
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tidemill import __version__
 from tidemill.errors import BackupError, RunFolderError, shorten
 from tidemill.kafka.embedded.copy import copy_kafka
-from tidemill.run.catalog import FILE_NAME, MIGRATIONS, SCHEMA_VERSION, UNUSABLE, Catalog
+from tidemill.process.manifest import (
+    File,
+    LogState,
+    Manifest,
+    damaged,
+    measured,
+    read_text,
+    refuse_file,
+    refuse_nested,
+    write_whole,
+)
+from tidemill.run.catalog import FILE_NAME, SCHEMA_VERSION, UNUSABLE, Catalog
 from tidemill.run.failpoints import failpoint
-from tidemill.run.files import disk_errors, publish, sha256, sync_tree, temporary
-from tidemill.run.folder import Run, default_folder
+from tidemill.run.files import disk_errors, publish, sync_tree, temporary
+from tidemill.run.folder import Run
 from tidemill.run.folder_checks import PRIVATE
-from tidemill.run.inventory import BACKING_UP, MANIFEST, RESTORING, forget_restore, take_inventory
+from tidemill.run.inventory import BACKING_UP, MANIFEST, take_inventory
 from tidemill.run.locks import locked
 
 LOCK = ".lock"
-PARTS = ("batches", "tables", "rejects", "generations", "broker")
-
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
-LogState = Literal["copied", "ended", "elsewhere"]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class File(Strict):
-    """A file of the backup; ``path`` is relative to the backup's folder and to the restored run's."""
-
-    path: str
-    bytes: Count
-    sha256: Digest
-
-
-class Manifest(Strict):
-    """The description of a backup.
-
-    ``log`` says where the stream is: ``copied`` into the backup; ``ended``, so that the sealed batches have all of it;
-    ``elsewhere``, in the user's own Kafka or not started. ``source`` names the source of the rows, which is not in the
-    backup.
-    """
-
-    tidemill: str
-    schema_version: int
-    run: str
-    pipeline: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-    source: str
-    log: LogState
-    batches: Count
-    generations: Count
-    files: list[File]
-
-    @property
-    def bytes(self) -> int:
-        return sum(file.bytes for file in self.files)
-
-
-# --- backing up ---------------------------------------------------------------------------------------------------
 
 
 def back_up(run: Run, folder: Path) -> Manifest:
@@ -108,13 +73,6 @@ def back_up(run: Run, folder: Path) -> Manifest:
         (folder / BACKING_UP).unlink()
         (folder / LOCK).unlink()
     return manifest
-
-
-def refuse_nested(folder: Path, run_folder: Path) -> None:
-    """Raise if the run and its backup would be one inside the other."""
-    inner, outer = folder.resolve(), run_folder.resolve()
-    if inner == outer or inner in outer.parents or outer in inner.parents:
-        raise RunFolderError(f"{folder} and {run_folder} are one inside the other", "give a folder outside of it")
 
 
 def claim_backup(run: Run, folder: Path, held: ExitStack) -> None:
@@ -247,161 +205,3 @@ def drop_half_line(path: Path) -> None:
     with path.open("r+b") as file:
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)
-
-
-def damaged(name: str, fault: str) -> BackupError:
-    return BackupError(f"{name} {fault}", "put the original file back, or use another backup")
-
-
-def measured(folder: Path, name: str) -> File:
-    path = folder / name
-    return File(path=name, bytes=path.stat().st_size, sha256=sha256(path))
-
-
-# --- restoring ----------------------------------------------------------------------------------------------------
-
-
-def restore(folder: Path, target: Path | None) -> tuple[Manifest, Path]:
-    """Restore the run of a backup into ``target``, by default ``runs/NAME``; return the manifest and the run's folder.
-
-    The target may be absent, empty, or hold an unfinished restore of the same backup. Every file of the backup is
-    verified before anything is written.
-
-    Raises:
-        BackupError: the backup is unfinished, damaged, or a newer version's; the error names the file.
-        RunFolderError: ``target`` holds other files.
-        DiskError: it can't be written.
-    """
-    folder = folder.absolute()
-    manifest, mark = read_manifest(folder)
-    verify(folder, manifest)
-    target = (target or default_folder(manifest.pipeline)).absolute()
-    refuse_nested(target, folder)
-    with disk_errors(f"the run folder {target}", "restore it again"):
-        if not claim_restore(target, mark, manifest):
-            for file in manifest.files:
-                if file.path != FILE_NAME:
-                    restore_file(folder, target, file)
-                    failpoint("restore.copied")
-            sync_tree(target)
-            restore_file(folder, target, next(file for file in manifest.files if file.path == FILE_NAME))
-            failpoint("restore.placed")
-        forget_restore(target)
-    return manifest, target
-
-
-def read_manifest(folder: Path) -> tuple[Manifest, str]:
-    """The manifest and its sha256.
-
-    Raises:
-        RunFolderError: there is no such folder.
-        BackupError: the folder has no manifest, or one that can't be used.
-    """
-    path = folder / MANIFEST
-    if not folder.is_dir():
-        raise RunFolderError(f"there is no folder {folder}", "give the folder of a backup")
-    if not path.is_file():
-        raise BackupError(f"{folder} holds no finished backup: there is no {MANIFEST}", "run `tidemill backup` again")
-    content = path.read_bytes()
-    try:
-        document = orjson.loads(content)
-        manifest = Manifest.model_validate(document)
-    except orjson.JSONDecodeError as error:
-        raise BackupError(f"{path} is damaged: {shorten(str(error), 200)}", "use another backup") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise BackupError(f"{path} is damaged: {key}: {first['msg']}", "use another backup") from error
-    if manifest.schema_version not in (SCHEMA_VERSION, *MIGRATIONS):
-        raise BackupError(
-            f"{folder} has schema version {manifest.schema_version}; this Tidemill knows version {SCHEMA_VERSION}",
-            f"restore it with Tidemill {manifest.tidemill} or a later one",
-        )
-    if FILE_NAME not in {file.path for file in manifest.files}:
-        raise BackupError(f"{path} names no {FILE_NAME}", "use another backup")
-    for file in manifest.files:
-        refuse_outside(path, file.path)
-    return manifest, hashlib.sha256(content).hexdigest()
-
-
-def refuse_outside(manifest: Path, name: str) -> None:
-    """Raise if a file's path is not one of a run's own."""
-    path = PurePosixPath(name)
-    inside = str(path) == name and ".." not in path.parts and "\0" not in name
-    if not inside or not (name == FILE_NAME or (len(path.parts) > 1 and path.parts[0] in PARTS)):
-        raise BackupError(f"{manifest} names {shorten(name)}, which is no file of a run", "use another backup")
-
-
-def verify(folder: Path, manifest: Manifest) -> None:
-    """Check that each file exists with its size and sha256.
-
-    Raises:
-        BackupError: one doesn't; the error names it.
-    """
-    for file in manifest.files:
-        try:
-            actual = measured(folder, file.path)
-        except OSError as error:
-            raise damaged(f"{folder}: {file.path}", f"can't be read: {error.strerror}") from error
-        if actual.bytes != file.bytes:
-            raise damaged(f"{folder}: {file.path}", f"has {actual.bytes} bytes, the manifest says {file.bytes}")
-        if actual.sha256 != file.sha256:
-            raise damaged(f"{folder}: {file.path}", f"has sha256 {actual.sha256}, the manifest says {file.sha256}")
-
-
-def claim_restore(target: Path, mark: str, manifest: Manifest) -> bool:
-    """Create the folder, or reuse that of an unfinished restore of the same backup; whether all files are restored."""
-    refuse_file(target)
-    target.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-    names = {path.name for path in target.iterdir()} - {temporary(target / RESTORING).name}
-    if names and read_text(target / RESTORING) != mark:
-        raise RunFolderError(f"{target} is not empty: {shorten(sorted(names))}", "give another folder with --run-dir")
-    if FILE_NAME in names:
-        if measured(target, FILE_NAME) in manifest.files:
-            return True
-        raise RunFolderError(f"{target} holds a run that has continued since", "give another folder with --run-dir")
-    target.chmod(PRIVATE)
-    write_whole(target / RESTORING, mark)
-    return False
-
-
-def restore_file(folder: Path, target: Path, file: File) -> None:
-    """Copy a file of the backup into the run; it appears there complete or not at all.
-
-    Raises:
-        BackupError: the backup has changed since it was verified.
-    """
-    final = target / file.path
-    final.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-    scratch = temporary(final)
-    shutil.copyfile(folder / file.path, scratch)
-    if sha256(scratch) != file.sha256:
-        raise damaged(f"{folder}: {file.path}", "has changed since it was verified")
-    publish(scratch, final)
-
-
-def refuse_file(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file", "give a folder")
-
-
-def read_text(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-
-
-def write_whole(path: Path, text: str) -> None:
-    temporary(path).write_text(text, encoding="utf-8")
-    publish(temporary(path), path)
-
-
-def described(manifest: Manifest) -> str:
-    """The content of a backup, as a part of a sentence."""
-    log = {
-        "copied": "the log of the stream",
-        "ended": "all of the stream",
-        "elsewhere": "without the log of the stream",
-    }
-    return (
-        f"{manifest.batches} batches, {manifest.generations} generations, {log[manifest.log]}: "
-        f"{len(manifest.files)} files, {manifest.bytes:,} bytes"
-    )
