@@ -21,7 +21,8 @@ from tests.support.kept_run import copy_of, versions
 from tests.support.torture import Job, UpProcess, assert_all_sealed
 from tidemill.errors import BackupError, CatalogError, RunBusy, RunFolderError
 from tidemill.pipeline import load
-from tidemill.process.backup import LOCK, back_up, restore
+from tidemill.process.backup import LOCK, back_up
+from tidemill.process.restore import restore
 from tidemill.process.start_over import discard
 from tidemill.run.catalog import FILE_NAME, CollectorProgress, StageStatus, progress_in
 from tidemill.run.failpoints import VARIABLE

@@ -21,7 +21,8 @@ def backup(
     json: Json = False,
 ) -> None:
     """Copy a run into a folder from which it can be restored."""
-    from tidemill.process.backup import back_up, described
+    from tidemill.process.backup import back_up
+    from tidemill.process.manifest import described
 
     folder = folder.absolute()
     manifest = back_up(look_at(name, run_dir, assignments), folder)
@@ -42,8 +43,8 @@ def restore(
     json: Json = False,
 ) -> None:
     """Restore a run from a backup, after all of the backup's files have been verified."""
-    from tidemill.process.backup import described
-    from tidemill.process.backup import restore as restore_run
+    from tidemill.process.manifest import described
+    from tidemill.process.restore import restore as restore_run
 
     manifest, target = restore_run(folder, run_dir)
     if json:

@@ -56,19 +56,19 @@ def examine(pipeline: Pipeline | None = None) -> list[Requirement]:
 
 
 def python() -> Requirement:
-    found = ".".join(map(str, sys.version_info[:3]))
+    running = ".".join(map(str, sys.version_info[:3]))
     wanted = ".".join(map(str, OLDEST_PYTHON))
     ok = sys.version_info >= OLDEST_PYTHON
-    return Requirement("Python", ok, f"{found} ({sys.executable})", "" if ok else f"install Python {wanted} or later")
+    return Requirement("Python", ok, f"{running} ({sys.executable})", "" if ok else f"install Python {wanted} or later")
 
 
 def java() -> Requirement:
     try:
-        found = find_java()
+        runtime = find_java()
     except TidemillError as error:
         return Requirement("Java", False, error.message, error.hint)
-    notes = "".join(f"; passed over {shorten(note)}" for note in found.passed_over)
-    return Requirement("Java", True, f"{found.version} by {found.origin} ({found.executable}){notes}")
+    notes = "".join(f"; passed over {shorten(note)}" for note in runtime.passed_over)
+    return Requirement("Java", True, f"{runtime.version} by {runtime.origin} ({runtime.executable}){notes}")
 
 
 def kafka() -> Requirement:
@@ -88,11 +88,11 @@ def spark() -> Requirement:
     low, high = (".".join(map(str, bound)) for bound in SPARK)
     hint = f'pip install "pyspark>={low},<{high}"'
     try:
-        found = version("pyspark")
+        installed = version("pyspark")
     except PackageNotFoundError:
         return Requirement("Spark", False, "no pyspark", hint)
-    ok = SPARK[0] <= release(found) < SPARK[1]
-    return Requirement("Spark", ok, f"pyspark {found}", "" if ok else hint)
+    ok = SPARK[0] <= release(installed) < SPARK[1]
+    return Requirement("Spark", ok, f"pyspark {installed}", "" if ok else hint)
 
 
 def release(text: str) -> tuple[int, ...]:

@@ -79,9 +79,9 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
     console = Console(highlight=False)
     console.print(f"{document['pipeline']} in {document['run_dir']}", markup=False, soft_wrap=True)
     table = Table("stage", "state", "process", "address or reason")
-    for stage, said in document["stages"].items():
-        reason = said.get("endpoint") or said.get("error", {}).get("message", "")
-        table.add_row(stage, said["state"], str(said["pid"]), reason)
+    for stage_name, stage in document["stages"].items():
+        reason = stage.get("endpoint") or stage.get("error", {}).get("message", "")
+        table.add_row(stage_name, stage["state"], str(stage["pid"]), reason)
     console.print(table)
     counts = ", ".join(f"{key} {'?' if value is None else f'{value:,}'}" for key, value in document["rows"].items())
     totals = f"batches {document['batches']}; generations {document['generations']}"

@@ -94,7 +94,8 @@ def as_seen(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
     except RunFolderError:
         return loaded
     changed = differences(fixed(pipeline.document()), fixed(loaded.pipeline.document()))
-    refuse([one for one in changed if is_option(one.path, loaded.options)], loaded.pipeline.name, folder)
+    contradicting = [difference for difference in changed if is_option(difference.path, loaded.options)]
+    refuse(contradicting, loaded.pipeline.name, folder)
     return loaded._replace(pipeline=pipeline)
 
 
