@@ -5,31 +5,43 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := src tests bench
+# Two workers: tests of one group, such as all that share Spark, run on one of them.
+PYTEST := .venv/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help demo test soak fuzz screenshots fixture lint format lock clean
+.PHONY: help demo test test-fast test-nightly soak fuzz screenshots fixture lint format lock clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.run ## set up, and run the ready pipeline smart-home; ARGS="--exit-when-trained" ends by itself
 	.venv/bin/tidemill up smart-home $(ARGS)
 
-test: lint ## set up, and check style, types, layers and the whole test suite; ARGS go to pytest
-	.venv/bin/pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+# Style, types and layers are checked beside the tests; what they report comes last, as it is then the way to green.
+test: .venv/.dev ## set up, and check style, types, layers and all tests but the nightly ones; ARGS go to pytest
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; $(MAKE) --no-print-directory lint > "$$log" 2>&1 & lint=$$!; \
+	$(PYTEST) $(ARGS); tests=$$?; wait $$lint || { cat "$$log"; exit 1; }; exit $$tests
+
+test-fast: .venv/.dev ## the tests that start no Kafka, no Spark, no browser and no whole run; under two minutes
+	$(PYTEST) -m "not nightly and not slow and not kafka and not spark and not browser and not console and not e2e" $(ARGS)
+
+test-nightly: .venv/.dev ## what takes longer: the nightly tests, random examples of each property, a soak of three minutes
+	$(PYTEST) -m nightly $(ARGS)
+	$(MAKE) --no-print-directory fuzz MINUTES=5
+	$(MAKE) --no-print-directory soak MINUTES=3
 
 soak: .venv/.dev ## one hour of a steady stream with a random kill each minute; MINUTES=5 for less
 	.venv/bin/python -m bench.soak --minutes $(or $(MINUTES),60)
 
 fuzz: .venv/.dev ## look for random examples that a property fails on, each round others, until MINUTES (10) have passed
 	@end=$$(($$(date +%s) + 60 * $(or $(MINUTES),10))); while [ $$(date +%s) -lt $$end ]; do \
-	  .venv/bin/pytest -n 2 --dist loadscope -q -m hypothesis --hypothesis-profile random $(ARGS) || exit 1; done
+	  $(PYTEST) -q -m hypothesis --hypothesis-profile random $(ARGS) || exit 1; done
 
 screenshots: .venv/.dev ## take the console's pictures in docs/images anew, with the tests that look at its pages
-	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/test_console.py tests/test_console_movies.py -k 'opens or titles or map'
+	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/console/test_pages.py tests/console/test_movies.py -k 'opens or titles or map'
 
 fixture: .venv/.dev ## make a small run of this version, which the tests of every later one open
-	.venv/bin/python -m tests.kept_run
+	.venv/bin/python -m tests.support.kept_run
 
 lint: .venv/.dev ## check style, types and layers
 	.venv/bin/ruff check .

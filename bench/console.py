@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 from playwright.sync_api import Browser, expect
-from tests.browser import chromium, visiting
-from tests.console_run import PAGES, consoled, written
-from tests.many_run import many_document, many_run
+from tests.support.browser import chromium, visiting
+from tests.support.console_run import PAGES, consoled, written
+from tests.support.many_run import many_document, many_run
 
 GENERATIONS = BATCHES = 1000
 VISITS = 5

@@ -22,11 +22,11 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.many_run import many_run
-from tests.serving_run import ROW, api_of, publish
+from tests.support.many_run import many_run
+from tests.support.serving_run import ROW, api_of, publish
 
 from tidemill.collector.batch_file import Draft
-from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Decision, Span
 from tidemill.run.folder import Run
 

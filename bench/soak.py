@@ -14,7 +14,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from tests.torture import soak
+from tests.support.torture import soak
 
 KILL_SECONDS = 60
 

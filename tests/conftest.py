@@ -1,57 +1,61 @@
-"""Real services that tests share, each started once for the whole run of the suite."""
+"""Markers, the distribution over the workers, and the real services that tests share, each started once a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
 from pyspark.sql import SparkSession
-from xdist.scheduler import LoadScopeScheduling
 
+from tests.support.pipeline_run import trained
 from tidemill.kafka.embedded.broker import EmbeddedBroker
 from tidemill.kafka.embedded.jars import kafka_jars
-from tidemill.training import session as sparks
+from tidemill.run.folder import Run
+from tidemill.training import session as spark_session
 
-WHOLE_RUNS, SERVICES = "whole runs", "services"
-FIRST = {WHOLE_RUNS: 0, SERVICES: 1}
-RUNNING = {"test_kills", "test_soak", "test_up", "test_console"}
+TESTS = Path(__file__).parent
+SERVICES = ("kafka", "spark", "browser")
+"""Fixtures that start a real service; a test that uses one has its name as a marker."""
+PROCESSES = ("console", "e2e")
+"""Folders whose tests start whole stages as processes of their own; each is a marker of its tests."""
 
 hypothesis.settings.register_profile("random")
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile("repeatable")  # `make fuzz` looks for further examples
 
 
-class TwoWorkers(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Whole runs of many processes come one after the other, beside the tests that share Kafka and Spark, which are one
-    worker's so that each of those is started once; all other files go to whichever worker is free."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return place_of(Path(nodeid.split("::", 1)[0]))
-
-
-def place_of(path: Path) -> str:
-    """What a file's tests share; the file itself where they share nothing with others."""
-    if path.stem in RUNNING:
-        return WHOLE_RUNS
-    text = (Path(__file__).parent / path.name).read_text(encoding="utf-8")
-    return SERVICES if "spark: SparkSession" in text or "kafka: str" in text else path.stem
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoWorkers:
-    return TwoWorkers(config, log)
-
-
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that no worker waits for the other at the end."""
-    places = {path: place_of(path) for path in {item.path for item in items}}
+    """Mark each test by what it starts, and give it its group: tests of one group run one after the other.
+
+    The longest groups come first, so that no worker waits for the other at the end.
+    """
     for item in items:
-        if {"kafka", "spark"} & set(getattr(item, "fixturenames", ())) and places[item.path] not in FIRST:
-            raise pytest.UsageError(f"{item.nodeid} has Kafka or Spark, which its file does not show: annotate them")
-    items.sort(key=lambda item: FIRST.get(places[item.path], len(FIRST)))
+        for marker in markers_of(item):
+            item.add_marker(marker)
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    items.sort(key=rank)
+
+
+def markers_of(item: pytest.Item) -> list[str]:
+    fixtures = getattr(item, "fixturenames", ())
+    folder = item.path.relative_to(TESTS).parts[0]
+    return [name for name in SERVICES if name in fixtures] + [folder] * (folder in PROCESSES)
+
+
+def group_of(item: pytest.Item) -> str:
+    """``services`` for all tests that share Kafka and Spark, ``processes`` for whole runs, else the test's module."""
+    markers = {marker.name for marker in item.iter_markers()}
+    if markers & {"kafka", "spark"}:
+        return "services"
+    return "processes" if markers & set(PROCESSES) else str(item.path.relative_to(TESTS))
+
+
+def rank(item: pytest.Item) -> int:
+    return {"processes": 0, "services": 1}.get(group_of(item), 2)
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +76,20 @@ def kafka(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one Spark session of the whole run, as the trainer starts it."""
     folder = tmp_path_factory.mktemp("spark")
-    session = sparks.session(None, folder / "scratch", folder, little=True)
+    session = spark_session.session(None, folder / "scratch", folder, little=True)
     yield session
-    sparks.end(session)
+    spark_session.end(session)
+
+
+@pytest.fixture(scope="session")
+def trained_run(
+    kafka: str, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str | None], Run]:
+    """Runs of ready pipelines, by name and data file (None: the sample), streamed and trained to their end: each once
+    for all tests that read it. Nothing may be changed in them."""
+
+    @cache
+    def run(name: str, data: str | None = None) -> Run:
+        return trained(name, tmp_path_factory.mktemp(name) / "run", kafka, spark, data)
+
+    return run

@@ -1,4 +1,4 @@
-"""What a prediction looks like to a client: the standard answer, or a declared route's own keys."""
+"""JSON responses, and the answers that declared routes make of a model's answer."""
 
 from __future__ import annotations
 
@@ -6,75 +6,77 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from tidemill.pipeline import Constant
+from tidemill.schemas import answer_document
 from tidemill.scoring import Prediction
 from tidemill.scoring.base import class_name
 
 Answer = Callable[[str, int, Prediction], Any]
+"""Makes an answer of a model's name, a generation and a prediction."""
+
 OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC | orjson.OPT_SERIALIZE_NUMPY  # SQL's plain timestamps are in UTC
 
 
 class Json(JSONResponse):
-    """A JSON response, written by orjson: numbers that JSON has no word for (NaN) become null."""
+    """A response whose content is a body of ``schemas``, plain values, or JSON already. NaN becomes null."""
 
     def render(self, content: Any) -> bytes:
         return content if isinstance(content, bytes) else encode(content)
 
 
 def encode(content: Any) -> bytes:
-    return orjson.dumps(content, option=OPTIONS)
+    return orjson.dumps(content, default=dump, option=OPTIONS)
 
 
-def of_predicted(prediction: Prediction) -> float | None:
+def dump(value: Any) -> Any:
+    """
+    Raises:
+        TypeError: JSON can't hold the value.
+    """
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    raise TypeError(f"no JSON for a {type(value).__name__}")
+
+
+def predicted_probability(prediction: Prediction) -> float | None:
     """The probability of the predicted class; None where the model gives none."""
     return prediction.probability[class_name(prediction.prediction)] if prediction.probability else None
 
 
-PARTS: dict[str, Callable[[str, int, Prediction], Any]] = {
-    "prediction": lambda model, generation, one: one.prediction,
-    "probability": lambda model, generation, one: of_predicted(one),
-    "probabilities": lambda model, generation, one: one.probability,
-    "label": lambda model, generation, one: one.label,
-    "centre": lambda model, generation, one: one.centre,
-    "distance": lambda model, generation, one: one.distance,
-    "unseen": lambda model, generation, one: one.unseen,
-    "generation": lambda model, generation, one: generation,
-    "model": lambda model, generation, one: model,
+PARTS: dict[str, Answer] = {
+    "prediction": lambda model, generation, predicted: predicted.prediction,
+    "probability": lambda model, generation, predicted: predicted_probability(predicted),
+    "probabilities": lambda model, generation, predicted: predicted.probability,
+    "label": lambda model, generation, predicted: predicted.label,
+    "centre": lambda model, generation, predicted: predicted.centre,
+    "distance": lambda model, generation, predicted: predicted.distance,
+    "unseen": lambda model, generation, predicted: predicted.unseen,
+    "generation": lambda model, generation, predicted: generation,
+    "model": lambda model, generation, predicted: model,
 }
 
 
-def standard(model: str, generation: int, one: Prediction) -> dict[str, Any]:
-    """``{"model", "generation", "prediction", "probability"?, "label"?, "unseen"?}``."""
-    answer: dict[str, Any] = {"model": model, "generation": generation, "prediction": one.prediction}
-    if one.probability is not None:
-        answer["probability"] = one.probability
-    if one.label is not None:
-        answer["label"] = one.label
-    if one.unseen is not None:
-        answer["unseen"] = one.unseen
-    return answer
+def answer_maker(declared: Any) -> Answer:
+    """How a declared route answers with a prediction: as every model does, with one bare part, or with own keys."""
+    if declared is None:
+        return answer_document
+    if isinstance(declared, str):
+        return PARTS[declared]
+    parts = [(key, part_maker(part)) for key, part in declared.items()]
+    return lambda model, generation, predicted: {key: part(model, generation, predicted) for key, part in parts}
 
 
-def mapped(answer: Any) -> Answer:
-    """What a declared route answers of a prediction: the standard answer, one part of it bare, or its own keys."""
-    if answer is None:
-        return standard
-    if isinstance(answer, str):
-        return PARTS[answer]
-    parts = [(key, part_of(part)) for key, part in answer.items()]
-    return lambda model, generation, one: {key: part(model, generation, one) for key, part in parts}
-
-
-def part_of(part: str | Constant) -> Answer:
+def part_maker(part: str | Constant) -> Answer:
     if isinstance(part, Constant):
-        return lambda model, generation, one: part.value
+        return lambda model, generation, predicted: part.value
     return PARTS[part]
 
 
-def composed(answer: Any, parts: Callable[[str], Any]) -> Any:
-    """The answer that a declared route makes of ``parts``: one of them bare, or its own keys."""
-    if isinstance(answer, str):
-        return parts(answer)
-    return {key: one.value if isinstance(one, Constant) else parts(one) for key, one in answer.items()}
+def compose(declared: Any, part: Callable[[str], Any]) -> Any:
+    """The answer that a declared route makes of named parts: one bare part, or an object with own keys."""
+    if isinstance(declared, str):
+        return part(declared)
+    return {key: name.value if isinstance(name, Constant) else part(name) for key, name in declared.items()}

@@ -1,15 +1,20 @@
-"""The documents that describe the run and its models."""
+"""Builds the bodies that describe the run, its stages and its models, each from one snapshot."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
-from tidemill.api.examples import Examples
-from tidemill.api.models.registry import Snapshot
+from tidemill import schemas
+from tidemill.api.models.health import failures, not_ready, problems
+from tidemill.api.models.snapshot import Snapshot
+from tidemill.api.rows.examples import Examples
+from tidemill.errors import NotReady
 from tidemill.pipeline import Column, Route
-from tidemill.run.catalog import Generation
+from tidemill.run.catalog import CollectorProgress, Generation, StageStatus, TrainedModel
 from tidemill.run.folder import Run
+from tidemill.run.progress.sentences import Facts, run_words, stage_words
 from tidemill.scoring import Feature, kind_of
 from tidemill.scoring.als import AlsScorer, Scale
 
@@ -24,109 +29,246 @@ LINKS = {
     "docs": "/docs",
     "openapi": "/openapi.json",
 }
+VERBS = {"recommendation": "recommend", "neighbours": "similar", "text": "similar"}  # of other kinds: predict
+RATED = ("produced", "collected", "sealed")
+GENERATION_STATES = ("published", "training", "failed")
 
 
-def home(run: Run, snapshot: Snapshot) -> dict[str, Any]:
-    """What there is: the pipeline, its models, its own routes, and where to look next."""
+# --- the run ------------------------------------------------------------------------------------------------------
+
+
+def home_body(run: Run, snapshot: Snapshot) -> schemas.Home:
+    """The pipeline, its models, its own routes, and links to what else there is."""
     pipeline = run.pipeline
-    return {
-        "pipeline": pipeline.name,
-        "title": pipeline.title,
-        "generation": snapshot.newest.number if snapshot.newest else None,
-        "generations": len(snapshot.published),
-        "models": {
-            name: {"estimator": model.estimator} | entry(name, model.estimator)
-            for name, model in pipeline.models.items()
-        },
-        "routes": [route(one) for one in pipeline.routes],
-        "links": LINKS,
-        "columns": [column_document(one) for one in pipeline.source.schema_],
-        "key": pipeline.stream.key,
-        "batches": pipeline.batches.model_dump(),
-        "scheme": pipeline.generations.scheme,
-    }
+    return schemas.Home(
+        pipeline=pipeline.name,
+        title=pipeline.title,
+        generation=snapshot.newest.number if snapshot.newest else None,
+        generations=len(snapshot.published),
+        models={name: home_model(name, model.estimator) for name, model in pipeline.models.items()},
+        routes=[route_body(route) for route in pipeline.routes],
+        links=LINKS,
+        columns=[schemas.ColumnBody.of(column) for column in pipeline.source.schema_],
+        key=pipeline.stream.key,
+        batches=schemas.CutsBody.of(pipeline.batches),
+        scheme=pipeline.generations.scheme,
+    )
 
 
-def column_document(column: Column) -> dict[str, Any]:
-    return {
-        "name": column.name,
-        "kind": column.kind,
-        "optional": column.optional,
-        "unit": column.unit,
-        "title": column.title,
-    }
-
-
-def route(declared: Route) -> dict[str, Any]:
-    return {
-        "method": declared.verb,
-        "path": declared.path,
-        "model": declared.model,
-        "description": declared.description,
-    }
-
-
-def entry(name: str, estimator: str) -> dict[str, str]:
-    """What kind of answers a model gives, what it is asked first for, and where: by POST."""
-    others = {"recommendation": "recommend", "neighbours": "similar", "text": "similar"}
+def home_model(name: str, estimator: str) -> schemas.HomeModel:
     kind = kind_of(estimator)
-    verb = others.get(kind, "predict")
-    return {"kind": kind, verb: f"/models/{name}/{verb}"}
+    verb = VERBS.get(kind, "predict")
+    return schemas.HomeModel.model_validate({"estimator": estimator, "kind": kind, verb: f"/models/{name}/{verb}"})
 
 
-def model(run: Run, snapshot: Snapshot, name: str, generations: list[Generation], examples: Examples) -> dict[str, Any]:
-    """A model's inputs and settings, what it can be asked for, and how it did in each of ``generations``."""
-    declared = run.pipeline.models[name]
+def route_body(route: Route) -> schemas.HomeRoute:
+    return schemas.HomeRoute(method=route.verb, path=route.path, model=route.model, description=route.description)
+
+
+def health_body(run: Run, snapshot: Snapshot) -> schemas.Health:
+    """
+    Raises:
+        NotReady: there is no generation to answer from; the message says what the API waits for.
+    """
+    if snapshot.newest is None:
+        raise not_ready(snapshot)
+    return schemas.Health(
+        status="ready",
+        pipeline=run.pipeline.name,
+        generation=snapshot.newest.number,
+        generations=len(snapshot.published),
+        models=list(snapshot.newest.scorers),
+        published_at=snapshot.newest.record.published_at,
+        problems=list(problems(snapshot)),
+    )
+
+
+def unready_body(run: Run, snapshot: Snapshot, error: NotReady) -> schemas.Unready:
+    return schemas.Unready(
+        error=schemas.Problem(**error.document()["error"]),
+        status="failed" if list(failures(snapshot)) else "waiting",
+        reason=error.message,
+        pipeline=run.pipeline.name,
+        problems=list(problems(snapshot)),
+    )
+
+
+def status_body(run: Run, snapshot: Snapshot) -> schemas.StatusBody:
+    """How far the run is. Reads neither the catalog nor any file."""
+    counts, facts = snapshot.counts, facts_of(snapshot)
+    return schemas.StatusBody(
+        pipeline=run.pipeline.name,
+        title=run.pipeline.title,
+        description=run.pipeline.description,
+        scheme=run.pipeline.generations.scheme,
+        api=endpoint(snapshot.stages.get("api"), facts),
+        console=endpoint(snapshot.stages.get("console"), facts),
+        stages={name: stage_body(status, facts) for name, status in snapshot.stages.items()},
+        rows=schemas.RowCounts.of(counts),
+        rates=schemas.RowRates.model_validate({name: snapshot.rates.get(name) for name in RATED}),
+        lag=max(0, counts.produced - counts.collected),
+        open_batch=open_batch_body(facts),
+        batches=counts.batches,
+        bytes=counts.bytes,
+        generations=schemas.GenerationCounts.model_validate(
+            {state: facts.generations.get(state, 0) for state in GENERATION_STATES}
+        ),
+        newest=facts.newest or None,
+        training=training_body(snapshot, facts),
+        waiting=run_words(facts),
+        problems=list(problems(snapshot)),
+        stream_ended=counts.ended,
+        trained=facts.trained,
+    )
+
+
+def facts_of(snapshot: Snapshot) -> Facts:
+    return Facts(
+        stages=snapshot.stages,
+        states=snapshot.states,
+        counts=snapshot.counts,
+        generations=Counter(snapshot.generations.states.values()),
+        newest=snapshot.newest.number if snapshot.newest else 0,
+    )
+
+
+def stage_body(status: StageStatus, facts: Facts) -> schemas.StageBody:
+    return schemas.StageBody(
+        state=facts.states[status.stage],
+        pid=status.pid,
+        endpoint=endpoint(status, facts),
+        error=schemas.Problem(**status.error) if status.error else None,
+        updated_at=status.updated_at,
+        word=stage_words(status.stage, facts),
+    )
+
+
+def endpoint(status: StageStatus | None, facts: Facts) -> str | None:
+    """Where a stage can be reached; None while it is not running."""
+    return status.endpoint if status and facts.states[status.stage] in ("starting", "running") else None
+
+
+def open_batch_body(facts: Facts) -> schemas.OpenBatchBody | None:
+    """The batch that is being filled; None while the collector is not running or has no batch yet."""
+    progress = facts.progress(CollectorProgress)
+    if facts.states.get("collector") != "running" or progress.open_batch is None:
+        return None
+    return schemas.OpenBatchBody(
+        batch=progress.open_batch,
+        rows=progress.open_rows,
+        target=progress.open_target,
+        since=progress.open_since,
+        until=progress.open_until,
+    )
+
+
+def training_body(snapshot: Snapshot, facts: Facts) -> schemas.TrainingBody | None:
+    """The generation that is being trained; not one that a dead trainer has left behind."""
+    training = snapshot.generations.in_state("training")
+    if facts.states.get("trainer") != "running" or not training:
+        return None
+    return schemas.TrainingBody.of(training[0])
+
+
+# --- models -------------------------------------------------------------------------------------------------------
+
+
+def model_body(
+    run: Run, snapshot: Snapshot, name: str, generations: Sequence[Generation], examples: Examples
+) -> schemas.ModelBody:
+    """A model's inputs and settings, values that it can answer, and its metrics in each of ``generations``."""
+    model = run.pipeline.models[name]
     columns = {column.name: column for column in run.pipeline.source.schema_}
-    seen, scale = features(snapshot, name), scale_of(snapshot, name)
-    return {
-        "model": name,
-        "estimator": declared.estimator,
-        "label": declared.label,
-        "user": declared.user,
-        "item": declared.item,
-        "rating": declared.rating,
-        "ratings": scale._asdict() if scale else None,
-        "labels": declared.labels,
-        "params": declared.params,
-        "scale": declared.scale,
-        "inputs": [feature_document(columns[one], seen.get(one)) for one in declared.features],
-        "examples": examples.of(snapshot, name),
-        "generations": [scores(one, name) for one in generations if name in one.models],
-    }
+    seen, scale = trained_features(snapshot, name), rating_scale(snapshot, name)
+    example = examples.of(snapshot, name)
+    return schemas.ModelBody(
+        model=name,
+        estimator=model.estimator,
+        label=model.label,
+        user=model.user,
+        item=model.item,
+        rating=model.rating,
+        ratings=schemas.RatingScale.of(scale) if scale else None,
+        labels=model.labels,
+        params=model.params,
+        scale=model.scale,
+        inputs=[input_body(columns[feature], seen.get(feature)) for feature in model.features],
+        examples=schemas.ExampleBody(**example) if example else None,
+        generations=[
+            scores_body(generation, generation.models[name]) for generation in generations if name in generation.models
+        ],
+    )
 
 
-def features(snapshot: Snapshot, name: str) -> Mapping[str, Feature]:
-    """What the newest generation's training saw of a model's features; nothing before there is one."""
-    scorer = snapshot.newest.scorers.get(name) if snapshot.newest else None
+def trained_features(snapshot: Snapshot, model: str) -> Mapping[str, Feature]:
+    """What the newest generation's training saw of a model's features; empty before there is a generation."""
+    scorer = snapshot.newest.scorers.get(model) if snapshot.newest else None
     return {feature.name: feature for feature in scorer.features} if scorer else {}
 
 
-def scale_of(snapshot: Snapshot, name: str) -> Scale | None:
-    """The scale of the ratings in the newest generation, of a recommender that has one."""
-    scorer = snapshot.newest.scorers.get(name) if snapshot.newest else None
+def rating_scale(snapshot: Snapshot, model: str) -> Scale | None:
+    """The scale of the ratings in the newest generation; None for a model without one."""
+    scorer = snapshot.newest.scorers.get(model) if snapshot.newest else None
     return scorer.scale if isinstance(scorer, AlsScorer) else None
 
 
-def feature_document(column: Column, seen: Feature | None) -> dict[str, Any]:
-    return {
-        "name": column.name,
-        "kind": column.kind,
-        "unit": column.unit,
-        "title": column.title,
-        "categories": list(seen.categories) if seen and seen.categories is not None else None,
-        "minimum": seen.minimum if seen else None,
-        "maximum": seen.maximum if seen else None,
-        "example": seen.example if seen else None,
-    }
+def input_body(column: Column, seen: Feature | None) -> schemas.InputBody:
+    return schemas.InputBody.model_validate(
+        {
+            "name": column.name,
+            "kind": column.kind,
+            "unit": column.unit,
+            "title": column.title,
+            "categories": list(seen.categories) if seen and seen.categories is not None else None,
+            "minimum": seen.minimum if seen else None,
+            "maximum": seen.maximum if seen else None,
+            "example": seen.example if seen else None,
+        }
+    )
 
 
-def scores(generation: Generation, name: str) -> dict[str, Any]:
-    trained = generation.models[name]
-    return {
-        "generation": generation.generation,
-        "metrics": trained.metrics,
-        "rows": trained.rows,
-        "fit_seconds": trained.fit_seconds,
-        "published_at": generation.published_at,
-    }
+def scores_body(generation: Generation, trained: TrainedModel) -> schemas.Scores:
+    return schemas.Scores(
+        generation=generation.generation,
+        metrics=trained.metrics,
+        rows=trained.rows,
+        fit_seconds=trained.fit_seconds,
+        published_at=generation.published_at,
+    )
+
+
+def history_body(generations: Sequence[Generation], model: str, estimator: str, points: int) -> schemas.History:
+    """A model's history in at most ``points`` points, each for as many consecutive generations as that takes.
+
+    Points are counted from the first generation on, so while ``per_point`` stays the same, a new generation changes
+    only the last point.
+    """
+    trained = [generation for generation in generations if model in generation.models]
+    per_point = max(1, -(-len(trained) // points))
+    parts = [trained[start : start + per_point] for start in range(0, len(trained), per_point)]
+    return schemas.History(
+        model=model,
+        estimator=estimator,
+        generations=len(trained),
+        per_point=per_point,
+        points=[history_point(part, model) for part in parts],
+    )
+
+
+def history_point(generations: Sequence[Generation], name: str) -> schemas.HistoryPoint:
+    """Consecutive generations as one point."""
+    trained = [generation.models[name] for generation in generations]
+    metrics = dict.fromkeys(metric for model in trained for metric in model.metrics)
+    return schemas.HistoryPoint(
+        first=generations[0].generation,
+        last=generations[-1].generation,
+        rows=fmean(generation.rows for generation in generations),
+        fit_seconds=fmean(model.fit_seconds for model in trained),
+        metrics={metric: spread([model.metrics.get(metric) for model in trained]) for metric in metrics},
+    )
+
+
+def spread(values: Sequence[float | None]) -> schemas.MetricSpread | None:
+    """The mean, the least and the greatest of the values that are there; None where there is none."""
+    known = [value for value in values if value is not None]
+    return schemas.MetricSpread(mean=fmean(known), min=min(known), max=max(known)) if known else None

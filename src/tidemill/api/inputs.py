@@ -1,4 +1,4 @@
-"""What a model takes: its features with their declared types, checked strictly, and as JSON Schema."""
+"""The inputs of a model: its features with their declared types, checked strictly, and as JSON Schema."""
 
 from __future__ import annotations
 
@@ -9,75 +9,59 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
+from tidemill.api.values import EXAMPLES, EXPECTED, JSON_TYPES, shown
 from tidemill.errors import MOST_EXAMPLES, BadJson, BodyTooLarge, FeatureError
 from tidemill.pipeline import Column, Pipeline
 from tidemill.scoring import Feature
+from tidemill.types import COLUMN_TYPES
 
-MOST_ROWS = 10_000
-LEAST_INT, MOST_INT = -(2**63), 2**63 - 1
-
-CHECKS: dict[str, core_schema.CoreSchema] = {
-    "int": core_schema.int_schema(strict=True, ge=LEAST_INT, le=MOST_INT),
-    "float": core_schema.float_schema(strict=True, allow_inf_nan=False),
-    "string": core_schema.str_schema(strict=True),
-    "bool": core_schema.bool_schema(strict=True),
-}
-WANTED = {
-    "int": "a whole number of 64 bits",
-    "float": "a finite number",
-    "string": "a string",
-    "bool": "true or false",
-}
-JSON_TYPES: dict[str, dict[str, Any]] = {
-    "int": {"type": "integer", "minimum": LEAST_INT, "maximum": MOST_INT},
-    "float": {"type": "number"},
-    "string": {"type": "string"},
-    "bool": {"type": "boolean"},
-}
-PLAIN_EXAMPLES: dict[str, Any] = {"int": 1, "float": 1.5, "string": "text", "bool": True}
+MAX_ROWS = 10_000
+MAX_HINT_FEATURES = 12
+MAX_LISTED_CATEGORIES = 20
 
 Row = dict[str, Any]
-MARKS = re.compile(r"([\\`*_\[\]<>!|~&])")  # of Markdown and HTML
+MARKUP = re.compile(r"([\\`*_\[\]<>!|~&])")  # of Markdown and HTML
 
 
 class Rows(NamedTuple):
-    """The rows of a request; ``many`` when they came as a list, so that the answer is a list too."""
+    """The rows of a request; ``many`` if they are a list, whose answer is a list too."""
 
     rows: list[Row]
     many: bool
 
 
-class Inputs:
-    """The features of one model. Made once; each request is checked in a few microseconds."""
+class ModelInputs:
+    """The features of one model. Built once; checking a row takes a few microseconds."""
 
     def __init__(self, kinds: Mapping[str, str], titles: Mapping[str, str] | None = None) -> None:
         """``kinds``: the declared type of each feature, in the model's order; ``titles``: what people call some."""
         self.kinds = dict(kinds)
         self.titles = dict(titles or {})
         row = core_schema.typed_dict_schema(
-            {name: core_schema.typed_dict_field(CHECKS[kind]) for name, kind in kinds.items()}, extra_behavior="ignore"
+            {name: core_schema.typed_dict_field(strict_schema(kind)) for name, kind in kinds.items()},
+            extra_behavior="ignore",
         )
         self._row = SchemaValidator(row)
         self._rows = SchemaValidator(core_schema.list_schema(row))
 
     def read(self, body: bytes) -> Rows:
-        """The rows in a request's body: one row object, or ``{"rows": [...]}``. Keys that are no features are left out.
+        """The rows in a request's body: one row object, or ``{"rows": [...]}``. Keys that are no features are ignored.
 
         Raises:
             BadJson: it is no JSON.
-            FeatureError: it is not of that form, or a feature is missing or of the wrong type; each is named.
-            BodyTooLarge: it has more than ``MOST_ROWS`` rows.
+            FeatureError: it has another form, or a feature is missing or of the wrong type; each such is named.
+            BodyTooLarge: it has more than ``MAX_ROWS`` rows.
         """
         document = self._document(body)
         rows = document.get("rows")
         if not isinstance(rows, list):
             return Rows([self._only_row(document)], many=False)
-        if len(rows) > MOST_ROWS:
-            raise BodyTooLarge(f"{len(rows)} rows in one request; at most {MOST_ROWS}", "send them in several requests")
+        if len(rows) > MAX_ROWS:
+            raise BodyTooLarge(f"{len(rows)} rows in one request; at most {MAX_ROWS}", "send them in several requests")
         try:
             return Rows(self._rows.validate_python(rows), many=True)
         except ValidationError as error:
-            raise self._refusal(error) from None
+            raise self._feature_error(error) from None
 
     def row(self, values: Mapping[str, Any]) -> Row:
         """The features of one row.
@@ -88,7 +72,7 @@ class Inputs:
         try:
             row: Row = self._row.validate_python(values)
         except ValidationError as error:
-            raise self._refusal(error) from None
+            raise self._feature_error(error) from None
         return row
 
     def _only_row(self, document: Row) -> Row:
@@ -109,83 +93,82 @@ class Inputs:
             raise FeatureError(f"the body is {shown(document)}, not a JSON object", self._hint())
         return document
 
-    def _refusal(self, error: ValidationError) -> FeatureError:
+    def _feature_error(self, error: ValidationError) -> FeatureError:
         count = error.error_count()
-        found = [self._complaint(one) for one in error.errors(include_url=False, include_context=False)[:MOST_EXAMPLES]]
+        details = error.errors(include_url=False, include_context=False)[:MOST_EXAMPLES]
         more = f"; and {count - MOST_EXAMPLES} more" if count > MOST_EXAMPLES else ""
-        return FeatureError("; ".join(found) + more, self._hint())
+        return FeatureError("; ".join(map(self._complaint, details)) + more, self._hint())
 
     def _complaint(self, error: Any) -> str:
-        where, name = error["loc"], error["loc"][-1]
-        place = f"rows[{where[0]}]" if isinstance(where[0], int) else ""
+        location, name = error["loc"], error["loc"][-1]
+        row = f"rows[{location[0]}]" if isinstance(location[0], int) else ""
         if isinstance(name, int):
-            return f"{place} is {shown(error['input'])}, not a JSON object"
-        path = f"{place}.{name}" if place else name
+            return f"{row} is {shown(error['input'])}, not a JSON object"
+        path = f"{row}.{name}" if row else name
         if error["type"] == "missing":
             return f"{path} is missing"
-        return f"{path} is {shown(error['input'])}, not {WANTED[self.kinds[name]]}"
+        return f"{path} is {shown(error['input'])}, not {EXPECTED[self.kinds[name]]}"
 
     def _hint(self) -> str:
-        described = ", ".join(f"{name} ({kind})" for name, kind in list(self.kinds.items())[:12])
-        more = ", …" if len(self.kinds) > 12 else ""
-        return f'send one row as a JSON object, or {{"rows": [...]}} with a list of them; a row has {described}{more}'
+        features = ", ".join(f"{name} ({kind})" for name, kind in list(self.kinds.items())[:MAX_HINT_FEATURES])
+        more = ", …" if len(self.kinds) > MAX_HINT_FEATURES else ""
+        return f'send one row as a JSON object, or {{"rows": [...]}} with a list of them; a row has {features}{more}'
 
     def schema(self, seen: Mapping[str, Feature]) -> dict[str, Any]:
-        """JSON Schema of one row, told what training saw of each feature."""
-        example = {name: example_of(kind, seen.get(name)) for name, kind in self.kinds.items()}
+        """JSON Schema of one row; ``seen``: what training saw of each feature."""
+        example = {name: feature_example(kind, seen.get(name)) for name, kind in self.kinds.items()}
         return {
             "type": "object",
             "properties": {
-                name: property_of(kind, seen.get(name), self.titles.get(name)) for name, kind in self.kinds.items()
+                name: feature_schema(kind, seen.get(name), self.titles.get(name)) for name, kind in self.kinds.items()
             },
             "required": list(self.kinds),
             "not": {"properties": {"rows": {"type": "array"}}, "required": ["rows"]},
-            "description": "Keys that are no features are left out, so a whole row of the stream may be sent.",
+            "description": "Keys that are no features are ignored, so a whole row of the stream may be sent.",
             "examples": [example],
         }
 
 
-def inputs_of(pipeline: Pipeline, model: str) -> Inputs:
+def model_inputs(pipeline: Pipeline, model: str) -> ModelInputs:
     columns = {column.name: column for column in pipeline.source.schema_}
     features = [columns[feature] for feature in pipeline.models[model].features]
-    titles = {column.name: text for column in features if (text := titled(column))}
-    return Inputs({column.name: column.kind for column in features}, titles)
+    titles = {column.name: title for column in features if (title := column_title(column))}
+    return ModelInputs({column.name: column.kind for column in features}, titles)
 
 
-def titled(column: Column) -> str:
-    """What people call a column, with its unit; nothing where the pipeline does not say."""
+def strict_schema(kind: str) -> core_schema.CoreSchema:
+    """Pydantic's strict check of a feature of this type."""
+    schema = COLUMN_TYPES[kind].strict
+    assert schema is not None, "the pipeline's checks allow no other feature"
+    return schema
+
+
+def column_title(column: Column) -> str:
+    """What people call a column, with its unit; empty if the pipeline declares neither."""
     unit = column.unit and f"in {column.unit}"
     return ", ".join(part for part in (column.title, unit) if part)
 
 
-def shown(value: Any) -> str:
-    """A value from a request as JSON writes it, cut to a readable length."""
-    try:
-        text = orjson.dumps(value).decode()
-    except TypeError:  # orjson reads deeper values than it writes
-        return "a deeply nested value"
-    return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def example_of(kind: str, feature: Feature | None) -> Any:
+def feature_example(kind: str, feature: Feature | None) -> Any:
     example = feature.example if feature else None
-    return PLAIN_EXAMPLES[kind] if example is None else example
+    return EXAMPLES[kind] if example is None else example
 
 
-def in_markdown(category: str) -> str:
-    """A text of the data in a description, which is read as Markdown."""
-    return MARKS.sub(r"\\\1", " ".join(category.split()))
+def escape_markdown(category: str) -> str:
+    """A text of the data, for a description that is rendered as Markdown."""
+    return MARKUP.sub(r"\\\1", " ".join(category.split()))
 
 
-def property_of(kind: str, feature: Feature | None, title: str | None = None) -> dict[str, Any]:
-    """One feature as JSON Schema. What training saw is told, not enforced: other values are answered too."""
-    described = dict(JSON_TYPES[kind])
-    told = [f"{title}."] if title else []
+def feature_schema(kind: str, feature: Feature | None, title: str | None = None) -> dict[str, Any]:
+    """One feature as JSON Schema. The range that training saw is described, not enforced: other values are answered."""
+    schema = dict(JSON_TYPES[kind])
+    sentences = [f"{title}."] if title else []
     if feature and feature.categories:
-        told.append("In training: " + ", ".join(map(in_markdown, feature.categories[:20])))
+        categories = map(escape_markdown, feature.categories[:MAX_LISTED_CATEGORIES])
+        sentences.append("In training: " + ", ".join(categories))
     elif feature and feature.minimum is not None:
-        told.append(f"In training: {feature.minimum:g} to {feature.maximum:g}")
-    if told:
-        described["description"] = " ".join(told)
-    described["examples"] = [example_of(kind, feature)]
-    return described
+        sentences.append(f"In training: {feature.minimum:g} to {feature.maximum:g}")
+    if sentences:
+        schema["description"] = " ".join(sentences)
+    schema["examples"] = [feature_example(kind, feature)]
+    return schema

@@ -1,101 +1,45 @@
-"""What every request goes through first: the key, counting, timing, and a last answer where all else failed."""
+"""What every request passes: the check of its key, metrics, and one form for all errors."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidemill.api.answers import Json
-from tidemill.api.models.registry import Live
-from tidemill.errors import CatalogError, TidemillError, Unauthorized
+from tidemill.api.metrics import Metrics
+from tidemill.api.models.catalog_reader import public_reason
+from tidemill.api.models.registry import ModelRegistry
+from tidemill.api.values import shown
+from tidemill.errors import (
+    CatalogError,
+    ForeignHost,
+    MethodNotAllowed,
+    NotFound,
+    NotReady,
+    ParameterError,
+    RequestError,
+    TidemillError,
+    Unauthorized,
+    did_you_mean,
+)
 from tidemill.web.api_key import CHALLENGES, ApiKey
+from tidemill.web.server import host_in
 
-METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
-BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
-CLIENT_GONE = 499  # nginx's word for a client that hung up before it was answered
-
-
-class Metrics:
-    """The Prometheus metrics of one API process, in a registry of their own."""
-
-    def __init__(self, live: Live) -> None:
-        self._registry = CollectorRegistry()
-        requests = Counter(
-            "tidemill_http_requests", "Requests answered.", ["route", "method", "status"], registry=self._registry
-        )
-        seconds = Histogram(
-            "tidemill_http_request_seconds",
-            "Time from request to answer.",
-            ["route"],
-            buckets=BUCKETS,
-            registry=self._registry,
-        )
-        # labels() checks its arguments each time, which costs more than counting
-        self._requests = lru_cache(maxsize=4096)(requests.labels)
-        self._seconds = lru_cache(maxsize=4096)(seconds.labels)
-        self._registry.register(RunCollector(live))
-
-    def saw(self, route: str, method: str, status: int, seconds: float) -> None:
-        self._requests(route, method if method in METHODS else "other", str(status)).inc()
-        self._seconds(route).observe(seconds)
-
-    def refused(self, status: int) -> None:
-        """A request was refused before its head was read whole, so neither its route nor its method is known."""
-        self._requests("refused", "other", str(status)).inc()
-
-    def text(self) -> bytes:
-        return generate_latest(self._registry)
+CLIENT_GONE = 499  # nginx's status for a client that hung up before the answer
 
 
-class RunCollector(Collector):
-    """What the run has come to, read when Prometheus asks."""
+class RequestMiddleware:
+    """The outermost middleware: checks the key, counts and times requests, and answers unexpected errors.
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
-
-    def collect(self) -> Iterator[Metric]:
-        now = self._live.now
-        newest = now.newest.number if now.newest else 0
-        yield GaugeMetricFamily("tidemill_generation", "The newest generation that is served; 0: none yet.", newest)
-        yield GaugeMetricFamily("tidemill_generations", "Generations that are published.", len(now.published))
-        yield self._rows()
-        scores = GaugeMetricFamily(
-            "tidemill_model_metric", "Metrics of the newest generation's models.", labels=["model", "metric"]
-        )
-        for name, trained in now.newest.record.models.items() if now.newest else ():
-            for metric, value in trained.metrics.items():
-                if value is not None:
-                    scores.add_metric([name, metric], value)
-        yield scores
-
-    def _rows(self) -> GaugeMetricFamily:
-        """The counts of rows; none while the catalog can't be read."""
-        rows = GaugeMetricFamily("tidemill_rows", "Rows of the stream.", labels=["state"])
-        catalog = self._live.run.catalog
-        try:
-            totals, source = catalog.totals(), catalog.source()
-        except CatalogError:
-            return rows
-        collector = self._live.now.stages.get("collector")
-        open_rows = collector.counters.get("open_rows", 0) if collector else 0
-        rows.add_metric(["produced"], source.produced if source else 0)
-        rows.add_metric(["collected"], totals["rows"] + open_rows)
-        rows.add_metric(["sealed"], totals["rows"])
-        rows.add_metric(["rejected"], totals["rejected"] + (source.rejected if source else 0))
-        return rows
-
-
-class Front:
-    """The outermost middleware. HEAD is answered as GET, whose body the server leaves out."""
+    HEAD is answered as GET; the server leaves out the body.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, log: Any, key: ApiKey | None = None) -> None:
         self.app = app
@@ -110,7 +54,7 @@ class Front:
         method, began, status = scope["method"], time.perf_counter(), 0
         inner = {**scope, "method": "GET"} if method == "HEAD" else scope
 
-        async def watched(message: Message) -> None:
+        async def send_noting_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -119,23 +63,71 @@ class Front:
         try:
             if self.key:
                 self.key.check(scope["path"], Headers(scope=scope))
-            await self.app(inner, receive, watched)
+            await self.app(inner, receive, send_noting_status)
         except Unauthorized as error:
-            refusal = Json(error.document(), error.status)
-            for challenge in CHALLENGES:  # a line each: of several in one line Chromium sees but the first
+            refusal = error_response(error)
+            for challenge in CHALLENGES:  # a header each: Chromium reads only the first challenge of a header
                 refusal.headers.append("WWW-Authenticate", challenge)
-            await refusal(inner, receive, watched)
+            await refusal(inner, receive, send_noting_status)
         except ClientDisconnect:
             status = CLIENT_GONE
         except Exception:
             self.log.exception("a request failed", method=method, path=scope["path"])
             if not status:
-                await internal_error()(inner, receive, watched)
+                await internal_error()(inner, receive, send_noting_status)
         finally:
             route = getattr(inner.get("route"), "path_format", "other")
-            self.metrics.saw(route, method, status, time.perf_counter() - began)
+            self.metrics.count(route, method, status, time.perf_counter() - began)
+
+
+def error_response(error: TidemillError, headers: Any = None, status: int | None = None) -> Json:
+    return Json(error.document(), status_code=status or error.status, headers=headers)
 
 
 def internal_error() -> Json:
     error = TidemillError("something went wrong inside the API", "the log of the serve stage has the details")
-    return Json(error.document(), status_code=500)
+    return error_response(error, status=500)
+
+
+async def foreign_host(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a request for a host name that is not this API's."""
+    hint = "ask for localhost or 127.0.0.1; an API with a key (--api-key-file) answers to any name"
+    error = ForeignHost(f"this API does not answer to {shown(host_in(scope).decode('latin-1'))}", hint)
+    await error_response(error)(scope, receive, send)
+
+
+def add_error_handlers(app: FastAPI, registry: ModelRegistry) -> None:
+    """Answer every error as ``schemas.ErrorBody``: Tidemill's own, wrong parameters, and the framework's."""
+    run, log = registry.run, registry.log
+
+    async def own_error(request: Request, error: TidemillError) -> Json:
+        if isinstance(error, CatalogError):
+            log.error("the catalog or a file could not be read", path=request.url.path, reason=error.message)
+            return error_response(CatalogError(public_reason(run, error), error.hint), status=NotReady.status)
+        return error_response(error)
+
+    async def parameter_error(request: Request, error: RequestValidationError) -> Json:
+        details = [f"{one['loc'][-1]} is {shown(one['input'])}: {one['msg'].lower()}" for one in error.errors()]
+        return error_response(ParameterError("; ".join(details), "GET /docs shows what each endpoint takes"))
+
+    async def framework_error(request: Request, error: HTTPException) -> Json:
+        explained = explain(error, request, list(run.pipeline.models))
+        return error_response(explained, error.headers, error.status_code)
+
+    app.add_exception_handler(TidemillError, own_error)  # type: ignore[arg-type]  # starlette's type takes any Exception
+    app.add_exception_handler(RequestValidationError, parameter_error)  # type: ignore[arg-type]  # the same
+    app.add_exception_handler(HTTPException, framework_error)  # type: ignore[arg-type]  # the same
+
+
+def explain(error: HTTPException, request: Request, models: list[str]) -> TidemillError:
+    """An error of the framework, with a message and a hint that fit this API."""
+    path = request.url.path
+    if error.status_code == MethodNotAllowed.status:
+        allowed = sorted(Headers(error.headers).get("allow", "").split(", "))
+        return MethodNotAllowed(f"{request.method} is not for {shown(path)}", f"use {', '.join(allowed)}")
+    if error.status_code != NotFound.status:
+        return RequestError(str(error.detail))
+    parts = path.split("/")
+    if len(parts) > 2 and parts[1] == "models" and parts[2] not in models:
+        return NotFound(f"there is no model {shown(parts[2])}", did_you_mean(parts[2], models))
+    return NotFound(f"there is nothing at {shown(path)}", "GET / lists what there is; GET /docs shows each endpoint")

@@ -1,21 +1,20 @@
-"""The pages that a browser gets: a short one about the run, and the API's documentation, which needs no internet."""
+"""The pages for browsers: a short one about the run, and the API's documentation, which needs no internet access."""
 
 from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse
 
-from tidemill.api.models.registry import Snapshot
+from tidemill import schemas
+from tidemill.api.models.snapshot import Snapshot
 from tidemill.errors import NotFound
 
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
@@ -33,7 +32,7 @@ a { color: #05668d } code { background: #eef3f5; padding: .1rem .3rem }
 @media (prefers-color-scheme: dark) { body { background: #14191c; color: #dbe4e8 } a { color: #7cc6e0 }
 code { background: #22303a } }
 """
-MOST_LISTED = 50
+MAX_LISTED = 50
 ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",
@@ -41,25 +40,25 @@ ASSETS = {
 }
 
 
-def home_page(content: Mapping[str, Any], snapshot: Snapshot) -> str:
-    """The page at `/`: the same as its JSON, for people."""
-    title = escape(content["title"] or content["pipeline"])
+def home_page(home: schemas.Home, snapshot: Snapshot) -> str:
+    """The page at `/`, with the content of its JSON."""
+    title = escape(home.title or home.pipeline)
     models = "".join(
-        f"<tr><td>{link(f'/models/{name}', name)}</td><td>{escape(model['estimator'])}</td>"
-        f"<td><code>POST {escape(next(path for path in model.values() if path.startswith('/')))}</code></td></tr>"
-        for name, model in content["models"].items()
+        f"<tr><td>{link(f'/models/{name}', name)}</td><td>{escape(model.estimator)}</td>"
+        f"<td><code>POST {escape(model.predict or model.recommend or model.similar or '')}</code></td></tr>"
+        for name, model in home.models.items()
     )
     routes = "".join(
-        f"<li><code>{one['method']} {escape(one['path'])}</code> {escape(one['description'])}</li>"
-        for one in content["routes"]
+        f"<li><code>{route.method} {escape(route.path)}</code> {escape(route.description)}</li>"
+        for route in home.routes
     )
-    listed = snapshot.published[-MOST_LISTED:][::-1]
+    listed = snapshot.published[-MAX_LISTED:][::-1]
     generations = ", ".join(link(f"/generations/{number}", str(number)) for number in listed)
-    links = " · ".join(link(address, name) for name, address in content["links"].items())
+    links = " · ".join(link(address, name) for name, address in home.links.items())
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>\n'
-        f"<h1>{title}</h1>\n<p>Pipeline <b>{escape(content['pipeline'])}</b>, {state(content)}.</p>\n<p>{links}</p>\n"
+        f"<h1>{title}</h1>\n<p>Pipeline <b>{escape(home.pipeline)}</b>, {state(home)}.</p>\n<p>{links}</p>\n"
         f"<h2>Models</h2>\n<table>{models}</table>\n"
         + (f"<h2>Routes</h2>\n<ul>{routes}</ul>\n" if routes else "")
         + (f"<h2>Generations</h2>\n<p>{generations}</p>\n" if generations else "")
@@ -67,9 +66,10 @@ def home_page(content: Mapping[str, Any], snapshot: Snapshot) -> str:
     )
 
 
-def state(content: Mapping[str, Any]) -> str:
-    number = content["generation"]
-    return f"serving generation {number}" if number else 'no generation yet (<a href="/health">why</a>)'
+def state(home: schemas.Home) -> str:
+    return (
+        f"serving generation {home.generation}" if home.generation else 'no generation yet (<a href="/health">why</a>)'
+    )
 
 
 def link(address: str, text: str) -> str:
@@ -77,10 +77,12 @@ def link(address: str, text: str) -> str:
 
 
 def docs_policy(html: str) -> str:
-    """The content security policy of a Swagger UI page: the scripts are our own and those that it is written with, told
-    by their sums; a description's Markdown can have no picture from elsewhere."""
-    sums = [b64encode(sha256(script.encode()).digest()).decode() for script in INLINE_SCRIPT.findall(html)]
-    scripts = " ".join(["'self'", *(f"'sha256-{one}'" for one in sums)])
+    """The content security policy of a Swagger UI page.
+
+    It allows our own scripts and the page's inline scripts, the latter by their hashes, and no picture from elsewhere.
+    """
+    hashes = [b64encode(sha256(script.encode()).digest()).decode() for script in INLINE_SCRIPT.findall(html)]
+    scripts = " ".join(["'self'", *(f"'sha256-{digest}'" for digest in hashes)])
     return (
         f"{CLOSED}; script-src {scripts}; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
         "img-src 'self' data:; font-src 'self' data:"
@@ -88,7 +90,7 @@ def docs_policy(html: str) -> str:
 
 
 class DocsPages:
-    """Swagger UI from files that are installed with us; nothing is fetched from elsewhere."""
+    """Swagger UI from installed files; the page fetches nothing from the internet."""
 
     def __init__(self, title: str) -> None:
         self._title = title

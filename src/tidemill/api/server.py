@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidemill.api.app import create_app
-from tidemill.api.middleware import Metrics
-from tidemill.api.models.registry import Live
+from tidemill.api.metrics import Metrics
+from tidemill.api.models.registry import ModelRegistry
 from tidemill.run.stage import Stage
 from tidemill.web.api_key import api_key, require_key
 from tidemill.web.limits import Limits
@@ -25,11 +25,11 @@ def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None,
     key = api_key(key_file)
     with bound(host, port) as listener:
         require_key(listener.getsockname()[0], key)
-        live = Live(stage.run, stage.log)
-        metrics = Metrics(live)
-        app = create_app(stage.run, live, key, own_names=key is None and is_loopback(listener), metrics=metrics)
-        live.start()
+        registry = ModelRegistry(stage.run, stage.log)
+        metrics = Metrics(registry)
+        app = create_app(stage.run, registry, key, own_names=key is None and is_loopback(listener), metrics=metrics)
+        registry.start()
         try:
-            serve(stage, app, listener, limits, metrics.refused, ws="none", lifespan="off")
+            serve(stage, app, listener, limits, metrics.count_refused, ws="none", lifespan="off")
         finally:
-            live.stop()
+            registry.stop()

@@ -1,1 +1,1 @@
-"""The ``tidemill`` command and what it shows on a terminal."""
+"""The ``tidemill`` command: its options, its commands, and what it shows on a terminal."""

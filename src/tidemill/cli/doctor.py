@@ -1,10 +1,9 @@
-"""What this machine has of what a run needs, what is missing, and how to get it."""
+"""Examines what this machine has of what a run needs, what is missing, and how to get it."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +17,7 @@ from tidemill.kafka.embedded.jars import KAFKA, faults, jars_folder
 from tidemill.pipeline import Pipeline, load, ready_pipelines
 from tidemill.run.files import cache_folder
 from tidemill.run.folder import default_folder
+from tidemill.web.server import bound
 
 OLDEST_PYTHON = (3, 11)
 SPARK = ((4, 0), (5,))  # from, and below
@@ -26,10 +26,10 @@ WANTED_MEMORY = 3 * GIB
 WANTED_DISK = 2 * GIB
 
 
-class Finding(NamedTuple):
-    """One thing that a run needs: what was found and, where that won't do, a way to get it.
+class Requirement(NamedTuple):
+    """One thing that a run needs: what was found and, if that is not enough, how to get it.
 
-    One that is ``ok`` and yet has a hint is a note: a run can do without it.
+    One that is ``ok`` and still has a hint is a note: a run can do without it.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Finding(NamedTuple):
     hint: str = ""
 
     @property
-    def word(self) -> str:
+    def status(self) -> str:
         if not self.ok:
             return "missing"
         return "note" if self.hint else "ok"
@@ -47,113 +47,117 @@ class Finding(NamedTuple):
         return self._asdict()
 
 
-def examine(pipeline: Pipeline | None = None) -> list[Finding]:
-    """What a run of ``pipeline`` needs, or one of any ready pipeline.
+def examine(pipeline: Pipeline | None = None) -> list[Requirement]:
+    """What a run of ``pipeline`` needs; without it, a run of any ready pipeline.
 
-    Starts and fetches nothing. A thing that is missing is a finding, never an error.
+    Starts and downloads nothing. A missing thing is part of the answer, never an error.
     """
     return [python(), java(), kafka(), spark(), memory(), disk(runs_folder(pipeline)), cache(), *ports(pipeline)]
 
 
-def python() -> Finding:
+def python() -> Requirement:
     found = ".".join(map(str, sys.version_info[:3]))
     wanted = ".".join(map(str, OLDEST_PYTHON))
     ok = sys.version_info >= OLDEST_PYTHON
-    return Finding("Python", ok, f"{found} ({sys.executable})", "" if ok else f"install Python {wanted} or later")
+    return Requirement("Python", ok, f"{found} ({sys.executable})", "" if ok else f"install Python {wanted} or later")
 
 
-def java() -> Finding:
+def java() -> Requirement:
     try:
         found = find_java()
     except TidemillError as error:
-        return Finding("Java", False, error.message, error.hint)
+        return Requirement("Java", False, error.message, error.hint)
     notes = "".join(f"; passed over {shorten(note)}" for note in found.passed_over)
-    return Finding("Java", True, f"{found.version} by {found.origin} ({found.executable}){notes}")
+    return Requirement("Java", True, f"{found.version} by {found.origin} ({found.executable}){notes}")
 
 
-def kafka() -> Finding:
-    """Kafka's jars. That they are not there yet is no fault: the first run fetches them."""
+def kafka() -> Requirement:
+    """Kafka's jars. They may be missing: the first run downloads them."""
     folder = jars_folder()
     if not folder.exists():
-        return Finding("Kafka", True, f"{KAFKA}, to be fetched into {folder} by the first run: 44 MB, half a minute")
+        return Requirement(
+            "Kafka", True, f"{KAFKA}, to be downloaded into {folder} by the first run: 44 MB, half a minute"
+        )
     wrong = faults(folder)
     if wrong:
-        return Finding("Kafka", True, f"{KAFKA}, to be fetched again into {folder}: {wrong[0]}")
-    return Finding("Kafka", True, f"{KAFKA} ({folder})")
+        return Requirement("Kafka", True, f"{KAFKA}, to be downloaded again into {folder}: {wrong[0]}")
+    return Requirement("Kafka", True, f"{KAFKA} ({folder})")
 
 
-def spark() -> Finding:
+def spark() -> Requirement:
     low, high = (".".join(map(str, bound)) for bound in SPARK)
     hint = f'pip install "pyspark>={low},<{high}"'
     try:
         found = version("pyspark")
     except PackageNotFoundError:
-        return Finding("Spark", False, "no pyspark", hint)
+        return Requirement("Spark", False, "no pyspark", hint)
     ok = SPARK[0] <= release(found) < SPARK[1]
-    return Finding("Spark", ok, f"pyspark {found}", "" if ok else hint)
+    return Requirement("Spark", ok, f"pyspark {found}", "" if ok else hint)
 
 
 def release(text: str) -> tuple[int, ...]:
-    """(4, 2) of "4.2.0" and of "4.2.0.dev1": enough to compare with."""
+    """The first two parts of a version: (4, 2) for "4.2.0" and for "4.2.0.dev1"."""
     return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
 
 
-def memory() -> Finding:
+def memory() -> Requirement:
     free = psutil.virtual_memory().available
     ok = free >= WANTED_MEMORY
-    return Finding(
-        "Memory", ok, f"{gib(free)} free", "" if ok else f"end other programs: a run takes {gib(WANTED_MEMORY)}"
+    return Requirement(
+        "Memory", ok, f"{gib(free)} free", "" if ok else f"close other programs: a run takes {gib(WANTED_MEMORY)}"
     )
 
 
-def disk(folder: Path) -> Finding:
+def disk(folder: Path) -> Requirement:
     free = shutil.disk_usage(nearest(folder)).free
     ok = free >= WANTED_DISK
-    return Finding(
-        "Disk", ok, f"{gib(free)} free for {folder}", "" if ok else "free some space, or give another --run-dir"
+    return Requirement(
+        "Disk", ok, f"{gib(free)} free for {folder}", "" if ok else "free some space, or use another --run-dir"
     )
 
 
-def cache() -> Finding:
-    """The cache folder: where it is, and that it may be written to."""
+def cache() -> Requirement:
+    """The cache folder: where it is, and whether it is writable."""
     try:
         folder = cache_folder()
     except InputError as error:
-        return Finding("Cache", False, error.message, error.hint)
+        return Requirement("Cache", False, error.message, error.hint)
     ok = os.access(nearest(folder), os.W_OK)
-    return Finding("Cache", ok, str(folder), "" if ok else "name a folder you may write to with TIDEMILL_CACHE_DIR")
+    return Requirement(
+        "Cache", ok, str(folder), "" if ok else "set TIDEMILL_CACHE_DIR to a folder that you may write to"
+    )
 
 
-def ports(pipeline: Pipeline | None) -> list[Finding]:
-    """The port of the API: of all ready pipelines where none is given."""
+def ports(pipeline: Pipeline | None) -> list[Requirement]:
+    """The ports of the API and of the console: of all ready pipelines where none is given."""
     pipelines = [pipeline] if pipeline else [load(name).pipeline for name in ready_pipelines()]
-    return [port(*where) for where in sorted({(one.serve.host, one.serve.port) for one in pipelines}) if where[1]]
+    served = [pipeline.serve for pipeline in pipelines]
+    api = sorted({(serve.host, serve.port) for serve in served if serve.port})
+    console = sorted({(serve.host, serve.console_port) for serve in served if serve.console_port})
+    return [
+        *(port(*address, "--port", "give another with --port") for address in api),
+        *(
+            port(*address, "--console-port", "the console takes a free one, or the one that --console-port gives")
+            for address in console
+        ),
+    ]
 
 
-def port(host: str, number: int) -> Finding:
-    """Whether the API can listen at ``host`` on port ``number``; a run can have another."""
-    free = can_listen(host, number)
-    return Finding(f"Port {number}", True, "free" if free else "in use", "" if free else "give another with --port")
-
-
-def can_listen(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError:
-            return False
-    return True
+def port(host: str, number: int, option: str, hint: str) -> Requirement:
+    """Whether a server can listen at ``host`` on port ``number``. A port in use is a note: a run can use another."""
+    try:
+        bound(host, number, option).close()
+    except InputError as error:
+        return Requirement(f"Port {number}", True, error.message.removeprefix(f"port {number} is "), hint)
+    return Requirement(f"Port {number}", True, "free")
 
 
 def runs_folder(pipeline: Pipeline | None) -> Path:
-    return (default_folder(pipeline) if pipeline else Path("runs")).absolute()
+    return (default_folder(pipeline.name) if pipeline else Path("runs")).absolute()
 
 
 def nearest(folder: Path) -> Path:
-    """``folder``, or the part of its path that is there."""
+    """``folder``, or its nearest parent that exists."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 

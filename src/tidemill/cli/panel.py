@@ -1,4 +1,4 @@
-"""What `tidemill up` shows on a terminal: one panel that stays in its place and is brought up to date."""
+"""The progress of `tidemill up` on a terminal: one panel that stays in place and is updated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.panel import Panel as Frame
+from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -21,19 +21,18 @@ from tidemill.run.folder import Run
 from tidemill.run.progress.rates import Rates
 from tidemill.run.progress.sentences import Facts, run_words, stage_words
 from tidemill.run.progress.status import Counts, counts, endpoint, in_order
-from tidemill.run.stage import state_of
-from tidemill.run.stopping import Stop
+from tidemill.run.stage import Stop, state_of
 
 EVERY_SECONDS = 0.25
-MOST_KEPT = 20  # lines of batches, and of generations
-FIXED_LINES = 7  # the frame, the sentence, and what parts one block from the next
+MOST_KEPT = 20  # batches, and generations
+FIXED_LINES = 7  # the frame, the sentence, and the blank lines between blocks
 BAR_WIDTH = 24
 LOOKS = {"running": "green", "starting": "yellow", "failed": "bold red", "done": "cyan", "stopped": "dim"}
 STOPPING = "Stopping all stages; Ctrl-C once more kills them."
 
 
-class Panel:
-    """Call :meth:`show` often; the panel is made anew four times a second."""
+class ProgressPanel:
+    """Draws the panel again four times a second, within calls of :meth:`show`."""
 
     def __init__(self, run: Run, console: Console, stop: Stop) -> None:
         self._run = run
@@ -62,22 +61,22 @@ class Panel:
         self._live.stop()
 
     def sum_up(self, stopped: bool) -> None:
-        """The last lines of a run that ended well, or that was ``stopped``."""
+        """Print the last lines of a run that ended well or was ``stopped``."""
         sum_up(self._run, self._console, stopped)
 
     def _draw(self, now: float) -> RenderableType:
         facts = self._facts()
-        found = facts.counts
-        self._rates.add(now, produced=found.produced, collected=found.collected, sealed=found.sealed)
+        counts = facts.counts
+        self._rates.add(now, produced=counts.produced, collected=counts.collected, sealed=counts.sealed)
         self._follow()
         at_work = any(state in ("starting", "running") for state in facts.states.values())
         sentence = STOPPING if self._stop.is_set() and at_work else run_words(facts)
         stages = self._stages(facts)
-        rows = rows_table(found, self._rates.per_second())
+        rows = rows_table(counts, self._rates.per_second())
         room = self._console.size.height - FIXED_LINES - stages.row_count - rows.row_count
         made = lines_table(self._made(max(room, 2)))
         pipeline = self._run.pipeline
-        return Frame(
+        return Panel(
             Group(Text(sentence, style="bold", no_wrap=True, overflow="ellipsis"), "", stages, "", rows, "", made),
             title=f"[bold]{escape(pipeline.title or pipeline.name)}[/bold]",
             subtitle=f"{escape(str(shown_path(self._run.folder)))} · Ctrl-C stops",
@@ -87,47 +86,46 @@ class Panel:
         )
 
     def _facts(self) -> Facts:
-        words = in_order(self._run.catalog.stages())
+        stages = in_order(self._run.catalog.stages())
         return Facts(
-            stages=words,
-            states={name: state_of(self._run, word) for name, word in words.items()},
-            counts=counts(self._run, words),
+            stages=stages,
+            states={name: state_of(self._run, status) for name, status in stages.items()},
+            counts=counts(self._run, stages),
             generations=self._run.catalog.generations_by_state(),
             newest=self._run.catalog.newest_generation(),
         )
 
     def _follow(self) -> None:
-        """Take note of the batches and generations that are new since the last time; one that failed may be trained
-        anew."""
-        for place, one in enumerate(self._generations):
-            if one.state != "published":
-                self._generations[place] = self._run.catalog.generation(one.generation) or one
+        """Add the batches and generations that are new since the last call; a failed one may have been retrained."""
+        for index, generation in enumerate(self._generations):
+            if generation.state != "published":
+                self._generations[index] = self._run.catalog.generation(generation.generation) or generation
         self._batches.extend(self._run.catalog.batches(after=self._batches[-1].batch if self._batches else 0))
         known = self._generations[-1].generation if self._generations else 0
-        for one in self._run.catalog.generations(after=known):
-            if one.state == "training":
+        for generation in self._run.catalog.generations(after=known):
+            if generation.state == "training":
                 break
-            self._generations.append(one)
+            self._generations.append(generation)
 
     def _stages(self, facts: Facts) -> Table:
         table = grid(3)
-        for name, word in facts.stages.items():
+        for name, status in facts.stages.items():
             state = facts.states[name]
-            table.add_row(name, Text(state, style=LOOKS[state]), self._stage_text(word, facts))
+            table.add_row(name, Text(state, style=LOOKS[state]), self._stage_text(status, facts))
         return table
 
-    def _stage_text(self, word: StageStatus, facts: Facts) -> Text:
-        address = endpoint(self._run, word)
-        text = stage_words(word.stage, facts)
+    def _stage_text(self, status: StageStatus, facts: Facts) -> Text:
+        address = endpoint(self._run, status)
+        text = stage_words(status.stage, facts)
         if address is None:
             return Text(text)
         if not address.startswith("http"):
             return Text(f"{text} at {address}")
-        docs = "; try /docs" if word.stage == "api" else ""
+        docs = "; try /docs" if status.stage == "api" else ""
         return Text.assemble((address, f"underline link {address}"), f"  {text}{docs}")
 
     def _made(self, room: int) -> Iterator[tuple[str, str]]:
-        """The newest generations and batches, as many lines of both as there is room for, the newest first."""
+        """The newest generations and batches, newest first: as many lines of both as there is room for."""
         share = min(len(self._generations), (room + 1) // 2)
         for generation in list(self._generations)[::-1][:share]:
             yield f"generation {generation.generation}", headline(generation)
@@ -135,16 +133,16 @@ class Panel:
             yield f"batch {batch.batch}", describe_batch(batch)
 
 
-def rows_table(found: Counts, rates: dict[str, float | None]) -> Table:
-    """How far the rows are: each count with its bar, where the whole is known, and its rate."""
+def rows_table(counts: Counts, rates: dict[str, float | None]) -> Table:
+    """How many rows came how far: each count with its rate, and with a bar if the total is known."""
     table = grid(4)
-    whole = found.source
+    total = counts.source
     for name in ("produced", "collected", "sealed"):
-        count = getattr(found, name)
-        bar: RenderableType = ProgressBar(total=whole or 1, completed=count, width=BAR_WIDTH) if whole else ""
-        of = f"{count:,} of {whole:,}" if whole else f"{count:,}"
-        table.add_row(name, bar, of, rate_text(rates.get(name)))
-    table.add_row("rejected", "", Text(f"{found.rejected:,}", style="yellow" if found.rejected else ""), "")
+        count = getattr(counts, name)
+        bar: RenderableType = ProgressBar(total=total or 1, completed=count, width=BAR_WIDTH) if total else ""
+        text = f"{count:,} of {total:,}" if total else f"{count:,}"
+        table.add_row(name, bar, text, rate_text(rates.get(name)))
+    table.add_row("rejected", "", Text(f"{counts.rejected:,}", style="yellow" if counts.rejected else ""), "")
     return table
 
 
@@ -154,13 +152,13 @@ def rate_text(rate: float | None) -> str:
 
 def lines_table(lines: Iterator[tuple[str, str]]) -> Table:
     table = grid(2)
-    for what, text in lines:
-        table.add_row(what, Text(text))
+    for label, text in lines:
+        table.add_row(label, Text(text))
     return table
 
 
 def grid(columns: int) -> Table:
-    """A table without lines, whose last column takes what is left and is cut off there."""
+    """A table without lines. Its last column takes the remaining width and is cut off there."""
     table = Table.grid(padding=(0, 2))
     for _ in range(columns - 1):
         table.add_column(no_wrap=True)

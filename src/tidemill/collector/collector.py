@@ -22,11 +22,12 @@ from tidemill.collector.open_batch import Decoded, OpenBatch, iso
 from tidemill.collector.reader import POLL_SECONDS, End, M, Reader
 from tidemill.errors import AccountError, KafkaAway, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, broker_moved, connect_cluster, verify_topic
-from tidemill.run.catalog import Decision, SourceState
+from tidemill.run.catalog import CollectorProgress, Decision, SourceState
 from tidemill.run.catalog.account import Account
 from tidemill.run.failpoints import failpoint
 from tidemill.run.files import disk_errors
-from tidemill.run.folder import Run, check_batch
+from tidemill.run.folder import Run
+from tidemill.run.integrity import check_batch
 from tidemill.run.inventory import take_inventory
 from tidemill.run.stage import Stage, Stopped
 
@@ -47,13 +48,13 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
     recover(run)
     if run.catalog.ended():
         return
-    cluster, admin = connect_cluster(run, bootstrap, stage.stop)
+    connection, admin = connect_cluster(run, bootstrap, stage.stop)
     source = await_source(stage)
     if source is None or source.topic_id is None:
         return
     topic = verify_topic(admin, run.pipeline.stream.topic, source.topic_id)
-    embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else cluster.address
-    with KafkaReader(cluster, topic, run.marks(topic.id)) as reader:
+    embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else connection.address
+    with KafkaReader(connection, topic, run.marks(topic.id)) as reader:
         take_up(stage, reader, Rules.of(run.pipeline.batches, source.rows), embedded).collect()
 
 
@@ -205,13 +206,15 @@ class Collector(Generic[M]):
                 raise Stopped
 
     def _show(self) -> None:
-        self._stage.count(
-            collected=self._sealed_rows + self._open.rows,
-            open_batch=self._open.batch,
-            open_rows=self._open.rows,
-            open_target=self._cutter.target,
-            open_since=self._open.since,
-            open_until=iso(self._cutter.until),
+        self._stage.report(
+            CollectorProgress(
+                collected=self._sealed_rows + self._open.rows,
+                open_batch=self._open.batch,
+                open_rows=self._open.rows,
+                open_target=self._cutter.target,
+                open_since=self._open.since,
+                open_until=iso(self._cutter.until),
+            )
         )
 
     def _take(self, messages: list[M]) -> None:

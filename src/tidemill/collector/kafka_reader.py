@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.reader import POLL_SECONDS, End
 from tidemill.errors import LogLost, StreamFailed
-from tidemill.kafka.client import ANSWER_SECONDS, TRANSIENT, Cluster, Topic, reason, verify_topic
+from tidemill.kafka.client import ANSWER_SECONDS, TRANSIENT, KafkaConnection, Topic, reason, verify_topic
 from tidemill.run.marks import CLAIM, END, Marks
 
 CHUNK = 10_000
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 class KafkaReader:
     """The committed messages of the topic, from wherever it is told to read: a :class:`Reader`."""
 
-    def __init__(self, cluster: Cluster, topic: Topic, marks: Marks) -> None:
+    def __init__(self, connection: KafkaConnection, topic: Topic, marks: Marks) -> None:
         self.topic = topic
         self._marks = marks
         self._consumer = Consumer(
-            cluster.settings(
+            connection.settings(
                 group_id=f"tidemill-{marks.run_id}",
                 isolation_level="read_committed",
                 enable_auto_commit=False,
@@ -37,7 +37,7 @@ class KafkaReader:
                 queued_max_messages_kbytes=65_536,
             )
         )
-        self._admin = AdminClient(cluster.settings())
+        self._admin = AdminClient(connection.settings())
         self._drained: set[int] = set()
         self._held: set[int] = set()
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from tidemill.collector.batch_file import Draft
 from tidemill.collector.reader import LAST_MILLISECOND, NO_STAMP, Message, stamp_fault
-from tidemill.kafka.codec import arrow_schema, decode
-from tidemill.pipeline import Column
+from tidemill.kafka.codec import decode
+from tidemill.pipeline import Column, arrow_schema
 from tidemill.run.catalog import Decision, Span
 from tidemill.run.catalog.account import Account, total_digest
 from tidemill.run.failpoints import failpoint
@@ -40,7 +40,7 @@ class Decoded:
         self.partitions = np.array([message.partition() for message in messages], dtype=np.int64)
         self._timestamps = np.array([message.timestamp() for message in messages], dtype=np.int64).reshape(-1, 2)
         table, bad = decode(self.values, columns)
-        self.reasons = {one.place: one.reason for one in bad}
+        self.reasons = {one.position: one.reason for one in bad}
         self._no_rows = set(self.reasons)
         fitting = np.array([place for place in range(len(messages)) if place not in self.reasons], dtype=np.int64)
         self._possible = possible_stamps(self._timestamps)

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from tidemill.errors import BootstrapError, KafkaAway, NoRun, StreamFailed, TopicError
 from tidemill.pipeline import Pipeline, Secret
 from tidemill.run.folder import Run
-from tidemill.run.stopping import Stop
+from tidemill.run.stage import Stop
 
 ANSWER_SECONDS = 10.0
 SPREAD_SECONDS = 1.0  # within which every broker knows of a new topic
@@ -48,7 +48,7 @@ class Topic(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cluster:
+class KafkaConnection:
     """A Kafka: its address, and the user's own client settings, secrets included, which are never shown."""
 
     address: str
@@ -85,22 +85,21 @@ def value_of(name: str, given: str | Secret, folder: Path) -> str:
     return value
 
 
-def connect_admin(cluster: Cluster, seconds: float = ANSWER_SECONDS) -> AdminClient:
+def connect_admin(connection: KafkaConnection, seconds: float = ANSWER_SECONDS) -> AdminClient:
     """An admin client of a Kafka that answers.
 
     Raises:
         BootstrapError: none answers within ``seconds``, or the client refuses the user's settings.
     """
-    bootstrap = cluster.address
     try:
-        admin = AdminClient(cluster.settings())
+        admin = AdminClient(connection.settings())
     except KafkaException as error:
         raise BootstrapError(f"the Kafka client refuses its settings: {reason(error)}", "see [stream.kafka]") from error
     try:
         admin.list_topics(timeout=seconds)
     except KafkaException as error:
         raise BootstrapError(
-            f"no Kafka answers at {bootstrap} within {seconds:g} s",
+            f"no Kafka answers at {connection.address} within {seconds:g} s",
             "see that it runs and that the address is right (--bootstrap-servers HOST:PORT), or leave the option out "
             "for the embedded one",
         ) from error
@@ -214,7 +213,7 @@ def reason(error: KafkaException) -> str:
     return first.str() if isinstance(first, KafkaError) else str(error)
 
 
-def connect_cluster(run: Run, given: str | None, stop: Stop) -> tuple[Cluster, AdminClient]:
+def connect_cluster(run: Run, given: str | None, stop: Stop) -> tuple[KafkaConnection, AdminClient]:
     """A run's Kafka and an admin client of it: the Kafka that was given, else the embedded one.
 
     Raises:
@@ -223,11 +222,11 @@ def connect_cluster(run: Run, given: str | None, stop: Stop) -> tuple[Cluster, A
         StreamFailed: the embedded one does not answer, or ``stop`` was set first.
     """
     chosen = given or run.pipeline.stream.bootstrap_servers
-    cluster = Cluster(chosen or await_embedded(run, stop), client_settings(run.pipeline, run.base))
+    connection = KafkaConnection(chosen or await_embedded(run, stop), client_settings(run.pipeline, run.base))
     source = run.catalog.source()
     known = chosen is None or (source is not None and source.topic_id is not None)
     try:
-        return cluster, connect_admin(cluster)
+        return connection, connect_admin(connection)
     except BootstrapError as error:
         if not known:
             raise

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,23 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from tidemill.errors import shorten
-from tidemill.pipeline import Column
-
-TIMESTAMP = pa.timestamp("us", tz="UTC")
-ARROW = {"int": pa.int64(), "float": pa.float64(), "string": pa.string(), "bool": pa.bool_(), "timestamp": TIMESTAMP}
-WIRE_TIMESTAMP = "%Y-%m-%dT%H:%M:%S%.6fZ"
+from tidemill.pipeline import Column, arrow_schema
+from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, is_instant
 
 
-class Bad(NamedTuple):
-    """A message that is no row: its place among the messages given, and why."""
+class BadMessage(NamedTuple):
+    """A message that is no row: its position among the messages given, and why."""
 
-    place: int
+    position: int
     reason: str
-
-
-def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
-    """The types that the declared columns have in memory and in batch files: timestamps are microseconds in UTC."""
-    return pa.schema([pa.field(column.name, ARROW[column.kind], nullable=column.optional) for column in columns])
 
 
 def encode(table: pa.Table) -> list[bytes]:
@@ -37,11 +28,11 @@ def encode(table: pa.Table) -> list[bytes]:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     stamps = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
-    text = frame.with_columns(pl.col(stamps).dt.strftime(WIRE_TIMESTAMP)).write_ndjson()
+    text = frame.with_columns(pl.col(stamps).dt.strftime(JSON_TIMESTAMP)).write_ndjson()
     return text.encode().splitlines() if text.isascii() else text.encode().split(b"\n")[: len(table)]
 
 
-def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[Bad]]:
+def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[BadMessage]]:
     """The rows among ``values``, in order, and the values that are none, each with its reason.
 
     What a value is depends on it alone, not on the others: good ones are read many at a time, and where that fails the
@@ -50,7 +41,7 @@ def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[p
     return _decode(values, columns, 0)
 
 
-def _decode(values: Sequence[bytes | None], columns: Sequence[Column], first: int) -> tuple[pa.Table, list[Bad]]:
+def _decode(values: Sequence[bytes | None], columns: Sequence[Column], first: int) -> tuple[pa.Table, list[BadMessage]]:
     table = _decode_all(values, columns)
     if table is not None:
         return table, []
@@ -62,14 +53,14 @@ def _decode(values: Sequence[bytes | None], columns: Sequence[Column], first: in
     return pa.concat_tables([before, after]), bad_before + bad_after
 
 
-def _decode_one(value: bytes | None, columns: Sequence[Column], place: int) -> tuple[pa.Table, list[Bad]]:
+def _decode_one(value: bytes | None, columns: Sequence[Column], position: int) -> tuple[pa.Table, list[BadMessage]]:
     """A value that was refused as it stands: a row in another notation, or none."""
     try:
         table = _decode_all([orjson.dumps(row_of(value, columns))], columns)
         reason = "not readable as the declared columns"
     except ValueError as error:
         table, reason = None, str(error)
-    return (arrow_schema(columns).empty_table(), [Bad(place, reason)]) if table is None else (table, [])
+    return (arrow_schema(columns).empty_table(), [BadMessage(position, reason)]) if table is None else (table, [])
 
 
 def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa.Table | None:
@@ -142,40 +133,9 @@ def checked(value: Any, column: Column) -> Any:
         if not column.optional:
             raise ValueError(f"{column.name} is missing")
         return None
-    if not FITS[column.kind](value):
-        raise ValueError(f"{column.name} is {shorten(value, 40)}, not {ARTICLE[column.kind]}")
+    column_type = COLUMN_TYPES[column.kind]
+    if not column_type.is_json(value):
+        raise ValueError(f"{column.name} is {shorten(value, 40)}, not {column_type.description}")
     if column.kind == "timestamp":
         return value if is_instant(value) else f"{value}Z"
     return float(value) if column.kind == "float" else value
-
-
-ARTICLE = {
-    "int": "a whole number of 64 bits",
-    "float": "a finite number",
-    "string": "a string",
-    "bool": "true or false",
-    "timestamp": "a timestamp (ISO 8601, in UTC)",
-}
-
-
-def is_instant(text: str) -> bool:
-    """Whether it is an ISO 8601 timestamp with a zone."""
-    try:
-        pa.scalar(text).cast(TIMESTAMP)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def is_timestamp(text: str) -> bool:
-    """Whether it is an ISO 8601 timestamp; one without a zone is in UTC."""
-    return is_instant(text) or is_instant(f"{text}Z")
-
-
-FITS: dict[str, Callable[[Any], bool]] = {
-    "int": lambda value: isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63,
-    "float": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
-    "string": lambda value: isinstance(value, str),
-    "bool": lambda value: isinstance(value, bool),
-    "timestamp": lambda value: isinstance(value, str) and is_timestamp(value),
-}

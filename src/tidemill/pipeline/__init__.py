@@ -4,15 +4,12 @@
 ``training.estimators`` and ``serving.route_check``, which add their faults to the ones found here.
 """
 
+from tidemill.pipeline.columns import Cleaning, Column, arrow_schema
 from tidemill.pipeline.faults import raw_kinds, unique, unknown_column
-from tidemill.pipeline.load import Loaded, Raw, find, load, override, parse, prepare, read, ready_pipelines
+from tidemill.pipeline.load import Loaded, Options, Raw, find, load, override, parse, prepare, read, ready_pipelines
 from tidemill.pipeline.model import (
-    COLUMN_KINDS,
     SECONDS,
     Batches,
-    Cleaning,
-    Column,
-    ColumnKind,
     Data,
     Generations,
     Holdout,
@@ -28,6 +25,7 @@ from tidemill.pipeline.model import (
 from tidemill.pipeline.part import Part, table
 from tidemill.pipeline.routes import ACTIONS, GENERATION, Action, Constant, Input, Param, Route, placeholders
 from tidemill.pipeline.timestamps import MONTHS, directives, timestamp_pattern
+from tidemill.types import COLUMN_KINDS, ColumnKind
 
 __all__ = [
     "ACTIONS",
@@ -47,6 +45,7 @@ __all__ = [
     "Input",
     "Loaded",
     "Model",
+    "Options",
     "Param",
     "Part",
     "Pipeline",
@@ -57,6 +56,7 @@ __all__ = [
     "SideTable",
     "Source",
     "Stream",
+    "arrow_schema",
     "bare",
     "directives",
     "find",

@@ -10,10 +10,11 @@ from pydantic import BaseModel
 
 from tidemill.errors import Fault, did_you_mean, shorten
 from tidemill.pipeline.kafka_settings import client_faults
-from tidemill.pipeline.model import Pipeline, bare, fits
+from tidemill.pipeline.model import Pipeline, bare
 from tidemill.pipeline.part import table
 from tidemill.pipeline.route_faults import routes_faults
 from tidemill.pipeline.timestamps import format_fault
+from tidemill.types import may_be_feature, toml_fits
 
 EXPECTED = {
     "missing": "this key to be given",
@@ -125,7 +126,7 @@ def column_faults(path: str, column: Mapping[str, Any]) -> Iterator[Fault]:
     kind = declared.removesuffix("?")
     if default is not None and declared.endswith("?"):
         yield Fault(f"{path}.default", shorten(default), f'none with type = "{declared}"', f'or type = "{kind}"')
-    elif default is not None and not fits(default, kind):
+    elif default is not None and not toml_fits(default, kind):
         yield Fault(f"{path}.default", shorten(default), f"a value of the type {kind}")
     if "format" in column and kind != "timestamp":
         yield Fault(f"{path}.format", shorten(column["format"]), f"none: the column is {kind}, no timestamp")
@@ -172,8 +173,8 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
             continue
         if feature not in columns:
             yield unknown_column(where, feature, columns)
-        elif columns[feature].startswith("timestamp"):
-            yield Fault(where, f'"{feature}", a timestamp', "a column of numbers, strings or booleans")
+        elif not may_be_feature(kind := columns[feature].removesuffix("?")):
+            yield Fault(where, f'"{feature}", a {kind}', "a column of numbers, strings or booleans")
         elif features.index(feature) != place:
             yield Fault(where, f'"{feature}" again', "each feature once")
     for role in ("label", "user", "item", "rating"):

@@ -10,24 +10,38 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from tidemill.errors import Fault, InputError, PipelineInvalid, PipelineNotFound, did_you_mean, shorten
+from tidemill.errors import Fault, PipelineInvalid, PipelineNotFound, did_you_mean, shorten
 from tidemill.pipeline.faults import across, fault_of, unique
 from tidemill.pipeline.model import Pipeline
 
 
+class Options(NamedTuple):
+    """What the command line changes in a pipeline file: ``--set``, ``--data`` and ``--rows``."""
+
+    assignments: tuple[str, ...] = ()
+    data: str | None = None
+    rows: int | None = None
+
+
 class Raw(NamedTuple):
-    """A pipeline file as plain values, the command line's changes included; ``name`` is for messages."""
+    """A pipeline file as plain values, the command line's changes included.
+
+    ``name`` is for messages; ``faults`` are those of changes that could not be made; ``options`` the changes.
+    """
 
     name: str
     folder: Path
     values: dict[str, Any]
+    faults: tuple[Fault, ...] = ()
+    options: Options = Options()
 
 
 class Loaded(NamedTuple):
-    """A pipeline and the folder that its relative paths start from."""
+    """A pipeline, the folder that its relative paths start from, and the options that changed the file."""
 
     pipeline: Pipeline
     folder: Path
+    options: Options = Options()
 
 
 def ready_pipelines() -> dict[str, Path]:
@@ -67,37 +81,45 @@ def read(path: Path) -> dict[str, Any]:
         raise PipelineNotFound(f'can\'t read "{path}": {error.strerror}', "see that it is a readable file") from error
 
 
-def override(raw: dict[str, Any], assignments: Sequence[str]) -> None:
+def override(raw: dict[str, Any], assignments: Sequence[str]) -> list[Fault]:
     """Set keys in ``raw`` from ``a.b=value`` texts; a value is read as TOML, and as a string where it isn't TOML.
 
-    Raises:
-        InputError: an assignment is not of that form, or its path goes through a plain value.
+    Returns:
+        A fault for each assignment that is not of that form, or whose path leads through a plain value. The others are
+        made.
     """
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        keys = [key.strip() for key in path.split(".")]
-        if not equals or not all(keys):
-            raise InputError(f"--set {shorten(assignment)}", "write it as --set table.key=value")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        table: Any = raw
-        for key in keys[:-1]:
-            table = table.setdefault(key, {}) if isinstance(table, dict) else None
+    faults = (assignment_fault(raw, assignment) for assignment in assignments)
+    return [fault for fault in faults if fault is not None]
+
+
+def assignment_fault(raw: dict[str, Any], assignment: str) -> Fault | None:
+    """Make one assignment, or say what is wrong with it."""
+    path, equals, text = assignment.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        return Fault(f"--set {shorten(assignment)}", "no assignment", "table.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table: Any = raw
+    for place, key in enumerate(keys[:-1], start=1):
+        table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            raise InputError(f"--set {shorten(assignment)}: a part of the path is no table", "see the pipeline file")
-        table[keys[-1]] = value
+            found = f"{'.'.join(keys[:place])}, which is no table"
+            return Fault(f"--set {shorten(assignment)}", found, "a path through tables")
+    table[keys[-1]] = value
+    return None
 
 
 def parse(raw: Raw, more: Sequence[Fault] = ()) -> Loaded:
     """A pipeline from plain values.
 
     Raises:
-        PipelineInvalid: with every fault that can be seen without the data and without pyspark, and ``more`` that were
-            found otherwise.
+        PipelineInvalid: with every fault that can be seen without the data and without pyspark, those of the command
+            line's changes included, and ``more`` that were found otherwise.
     """
-    faults = [*across(raw.values), *more]
+    faults = [*across(raw.values), *more, *raw.faults]
     try:
         pipeline = Pipeline.model_validate(raw.values)
     except ValidationError as error:
@@ -105,7 +127,7 @@ def parse(raw: Raw, more: Sequence[Fault] = ()) -> Loaded:
         raise PipelineInvalid(raw.name, unique(faults)) from error
     if faults:
         raise PipelineInvalid(raw.name, unique(faults))
-    return Loaded(pipeline, raw.folder)
+    return Loaded(pipeline, raw.folder, raw.options)
 
 
 def load(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> Loaded:
@@ -121,21 +143,30 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
         data: another source file or glob, relative to the working folder; all of its rows unless ``rows`` or a
             set ``source.rows`` says less.
         rows: only the first so many rows.
+
+    Raises:
+        PipelineNotFound: there is no such pipeline.
+        PipelineInvalid: the file is no TOML; the faults of malformed assignments are among its faults.
     """
     path = find(name)
-    raw = read(path)
+    try:
+        raw = read(path)
+    except PipelineInvalid as error:
+        raise PipelineInvalid(path.name, [*error.faults, *override({}, assignments)]) from error
+    if data is not None:
+        data = str(Path(data).absolute())
     if data is not None and isinstance(raw.get("source"), dict):
         raw["source"].pop("rows", None)  # how many the file takes of its own source; what is set stands
-    override(raw, assignments)
+    faults = override(raw, assignments)
     source = raw.setdefault("source", {})
     if isinstance(source, dict):
         if data is not None:
             source.pop("sample", None)
-            source["path"] = str(Path(data).absolute())
-            use_tables_beside(raw, Path(data).absolute().parent)
+            source["path"] = data
+            use_tables_beside(raw, Path(data).parent)
         if rows is not None:
             source["rows"] = rows
-    return Raw(path.name, path.parent, raw)
+    return Raw(path.name, path.parent, raw, tuple(faults), Options(tuple(assignments), data, rows))
 
 
 def use_tables_beside(raw: dict[str, Any], folder: Path) -> None:

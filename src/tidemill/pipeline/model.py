@@ -3,56 +3,20 @@
 from __future__ import annotations
 
 import re
-import sys
 import types
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
+from tidemill.pipeline.columns import Cleaning, Column, ColumnType, column_table
 from tidemill.pipeline.part import Part, Plain
 from tidemill.pipeline.routes import Route
-from tidemill.pipeline.timestamps import is_moment
-
-ColumnKind = Literal["int", "float", "string", "bool", "timestamp"]
-COLUMN_KINDS: tuple[str, ...] = get_args(ColumnKind)
+from tidemill.types import ColumnKind
 
 RECORDED = {"recorded": True}  # context in which a document is read that `Pipeline.document` made
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)")
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-class Cleaning(NamedTuple):
-    """What is done to a column's text before it is typed, in this order.
-
-    ``strip``: texts taken out wherever they stand. ``missing``: what counts as no value: a text as it stands, or a
-    number, which every notation of it equals. ``format``: how a timestamp is written. ``default``: what stands for a
-    missing value.
-    """
-
-    strip: tuple[str, ...] = ()
-    missing: tuple[str | int | float, ...] = ()
-    format: str | None = None
-    default: str | int | float | bool | None = None
-
-
-class Column(NamedTuple):
-    """A declared column; ``optional`` says that it may be missing (``"int?"``).
-
-    ``unit`` and ``title`` are for people.
-    """
-
-    name: str
-    kind: ColumnKind
-    optional: bool
-    cleaning: Cleaning = Cleaning()
-    unit: str | None = None
-    title: str | None = None
-
-    @property
-    def may_lack(self) -> bool:
-        """Whether the data may do without this column."""
-        return self.optional or self.cleaning.default is not None
 
 
 def is_recorded(info: ValidationInfo) -> bool:
@@ -95,34 +59,9 @@ def pause_range(value: object, info: ValidationInfo) -> tuple[float, float]:
     return least, most
 
 
-def column_type(value: str) -> str:
-    if value.removesuffix("?") not in COLUMN_KINDS:
-        raise ValueError(f'one of {", ".join(COLUMN_KINDS)}, with "?" where it may be missing')
-    return value
-
-
-def column_table(value: object) -> object:
-    """A column's table; a bare type is one without more."""
-    return {"type": column_type(value)} if isinstance(value, str) else value
-
-
-def fits(value: object, kind: str) -> bool:
-    """Whether a value of the pipeline file is of a column's type."""
-    if kind == "bool" or isinstance(value, bool):
-        return kind == "bool" and isinstance(value, bool)
-    if kind == "int":
-        return isinstance(value, int) and -(2**63) <= value < 2**63
-    if kind == "float":
-        return isinstance(value, (int, float)) and -sys.float_info.max <= value <= sys.float_info.max
-    if kind == "timestamp" and isinstance(value, str):
-        return is_moment(value)
-    return isinstance(value, str)
-
-
 Duration = Annotated[float, BeforeValidator(positive_duration)]
 Window = Annotated[float, BeforeValidator(window)]
 Pause = Annotated[tuple[float, float], BeforeValidator(pause_range)]
-ColumnType = Annotated[str, AfterValidator(column_type)]
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]

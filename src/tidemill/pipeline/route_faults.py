@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tidemill.errors import Fault, did_you_mean, shorten
-from tidemill.pipeline.model import COLUMN_KINDS, fits
 from tidemill.pipeline.part import table
 from tidemill.pipeline.routes import ACTIONS, GENERATION, MOST_BYTES, PLACEHOLDER, SQL_PARTS, placeholders
+from tidemill.types import toml_fits
 
 
 def routes_faults(
@@ -169,7 +169,7 @@ def input_kinds(
 
 
 def default_faults(path: str, name: str, default: object, kind: str) -> Iterator[Fault]:
-    if kind in COLUMN_KINDS and not fits(default, kind):
+    if not toml_fits(default, kind):
         yield Fault(f"{path}.default", shorten(default), f"a value of the type {kind}")
     elif name in BOUNDED and isinstance(default, int) and not 1 <= default <= MOST_BOUNDED:
         yield Fault(f"{path}.default", shorten(default), f"1 to {MOST_BOUNDED}")
@@ -189,7 +189,7 @@ def sql_route_faults(where: str, route: Mapping[str, Any]) -> Iterator[Fault]:
 
 def value_faults(path: str, value: object, kind: str) -> Iterator[Fault]:
     """What is wrong with a value that the pipeline gives for a parameter."""
-    if value is not None and kind in COLUMN_KINDS and not fits(value, kind):
+    if value is not None and not toml_fits(value, kind):
         yield Fault(path, shorten(value), f"a value of the type {kind}")
     elif isinstance(value, str) and len(value.encode()) > MOST_BYTES:
         yield Fault(path, shorten(value), f"at most {MOST_BYTES} bytes")

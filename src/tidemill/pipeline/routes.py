@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from tidemill.pipeline.columns import ColumnType
 from tidemill.pipeline.part import Part, Plain
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-PARAM_TYPES = ("int", "float", "string", "bool", "timestamp")
 MOST_BYTES = 4_096  # of a text that a SQL route is given, in UTF-8: what a query does with it may take its square
 GENERATION = "generation"  # a name that a path may have in every route
 
@@ -63,7 +63,7 @@ class Input(Part):
 class Param(Part):
     """A parameter of a SQL route, always bound by DuckDB, never pasted into the text. ``example`` is for the docs."""
 
-    type: Literal["int", "float", "string", "bool", "timestamp", "int?", "float?", "string?", "bool?", "timestamp?"]
+    type: ColumnType
     default: Plain = None
     example: Plain = None
 

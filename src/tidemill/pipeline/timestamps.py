@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 
 MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
           "november", "december")  # fmt: skip
@@ -27,27 +26,6 @@ DIRECTIVES = {
 }
 ALTERNATIVES = ("Yy", "mBb", "Aa", "HI")  # of each, a format has at most one
 PIECES = re.compile(r"%(?P<directive>.?)|(?P<blanks>\s+)|(?P<text>[^%\s]+)", re.DOTALL)
-
-
-def utc_moment(text: str) -> datetime:
-    """An ISO 8601 moment in UTC; one without a zone is in UTC already.
-
-    Raises:
-        ValueError: it is none, or in UTC it is beyond the calendar.
-    """
-    found = datetime.fromisoformat(text)
-    try:
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-    except OverflowError:
-        raise ValueError("beyond the calendar") from None
-
-
-def is_moment(text: str) -> bool:
-    try:
-        utc_moment(text)
-    except ValueError:
-        return False
-    return True
 
 
 def directives(form: str) -> list[str]:

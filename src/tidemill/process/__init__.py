@@ -1,1 +1,1 @@
-"""What spans all stages: start and watch them, check before they start, back a run up, start over."""
+"""Work across all stages: checks before a run, starting and watching its stages, backups, starting over."""

@@ -25,7 +25,8 @@ from tidemill.kafka.embedded.copy import copy_kafka
 from tidemill.run.catalog import FILE_NAME, MIGRATIONS, SCHEMA_VERSION, UNUSABLE, Catalog
 from tidemill.run.failpoints import failpoint
 from tidemill.run.files import disk_errors, publish, sha256, sync_tree, temporary
-from tidemill.run.folder import PRIVATE, Run
+from tidemill.run.folder import Run, default_folder
+from tidemill.run.folder_checks import PRIVATE
 from tidemill.run.inventory import BACKING_UP, MANIFEST, RESTORING, forget_restore, take_inventory
 from tidemill.run.locks import locked
 
@@ -270,7 +271,7 @@ def restore(folder: Path, target: Path | None) -> tuple[Manifest, Path]:
     folder = folder.absolute()
     manifest, mark = read_manifest(folder)
     verify(folder, manifest)
-    target = (target or Path("runs") / manifest.pipeline).absolute()
+    target = (target or default_folder(manifest.pipeline)).absolute()
     refuse_nested(target, folder)
     with disk_errors(f"the run folder {target}", "restore it again"):
         if not claim_restore(target, mark, manifest):

@@ -1,4 +1,4 @@
-"""All that can be found wrong before anything runs: in the pipeline file, in its data, and where the two don't meet."""
+"""Finds every fault before anything runs: in the pipeline file, in its data, and between the two."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 from tidemill.api.custom.checks import route_faults
 from tidemill.errors import Fault, PipelineInvalid, SourceError
 from tidemill.pipeline import Batches, Data, Generations, Loaded, Model, Raw, SideTable, Source, parse, prepare, table
-from tidemill.sources.preview import Tried, nothing_fits, try_rows
+from tidemill.sources.preview import Preview, nothing_fits, read_preview
 from tidemill.sources.source import open_any
 from tidemill.training.estimators.checks import model_faults
-from tidemill.training.preflight import Extent, Verdict, foresee
+from tidemill.training.preflight import PreflightReport, SampleScope, check_sample
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was found. ``loaded`` is None where the pipeline file itself has faults; ``faults`` has those too.
+class CheckReport:
+    """The result of a check. ``loaded`` is None if the pipeline file itself has faults; ``faults`` has those too.
 
-    ``tried``: the first rows of each data set that could be read, by where the pipeline file has it. ``unreadable``:
-    the faults of data as the errors that they were.
+    ``tried`` has the first rows of each data set that could be read, by its key in the pipeline file. ``unreadable``
+    has the faults of the data as errors.
     """
 
     name: str
     loaded: Loaded | None
     faults: tuple[Fault, ...]
     notes: tuple[Fault, ...]
-    tried: Mapping[str, Tried]
+    tried: Mapping[str, Preview]
     unreadable: tuple[SourceError, ...]
 
     def faultless(self) -> Loaded:
@@ -44,13 +44,23 @@ class Report:
         return self.loaded
 
     @property
-    def tables(self) -> dict[str, Tried]:
+    def tables(self) -> dict[str, Preview]:
         """The side tables that could be read, by name."""
-        return {key.removeprefix("tables."): one for key, one in self.tried.items() if key != "source"}
+        return {key.removeprefix("tables."): preview for key, preview in self.tried.items() if key != "source"}
+
+    @property
+    def rows(self) -> int:
+        """How many rows were tried."""
+        return sum(len(preview) for preview in self.tried.values())
+
+    @property
+    def rejected(self) -> int:
+        """How many of the rows that were tried were rejected."""
+        return sum(len(preview.rejects) for preview in self.tried.values())
 
     def remarks(self) -> list[str]:
-        """What is no fault, but worth a look: rows that were rejected, and notes."""
-        rejected = [f"{key}: {one.sentence()}" for key, one in self.tried.items() if one.rejects]
+        """What is no fault, but worth a look: rejected rows, and notes."""
+        rejected = [f"{key}: {preview.sentence()}" for key, preview in self.tried.items() if preview.rejects]
         return [*rejected, *(f"note: {note}" for note in self.notes)]
 
     def document(self) -> dict[str, Any]:
@@ -58,20 +68,21 @@ class Report:
         source = self.tried.get("source")
         return {
             "ok": not self.faults,
-            "faults": [one.document() for one in self.faults],
-            "notes": [one.document() for one in self.notes],
+            "faults": [fault.document() for fault in self.faults],
+            "notes": [note.document() for note in self.notes],
             "tried": source.document() if source else None,
-            "tables": {name: one.document() for name, one in self.tables.items()},
+            "tables": {name: preview.document() for name, preview in self.tables.items()},
             **({"pipeline": self.loaded.pipeline.document()} if self.loaded else {}),
         }
 
 
-def check(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> Report:
-    """Look at a pipeline with the command line's changes, at its data, and at what training will make of their first
-    rows. What a fault hides is left out: the rest is found all the same.
+def check(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> CheckReport:
+    """Check a pipeline with the command line's changes, its data, and whether training accepts their first rows.
+
+    What a fault hides is skipped; everything else is still checked.
 
     Raises:
-        InputError: there is no such pipeline, or a change can't be made.
+        InputError: there is no such pipeline, or its file is no TOML.
     """
     raw = prepare(name, assignments, data, rows)
     loaded: Loaded | None = None
@@ -81,12 +92,12 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
     except PipelineInvalid as error:
         faults += error.faults
     notes: list[Fault] = []
-    tried: dict[str, Tried] = {}
+    tried: dict[str, Preview] = {}
     unreadable: list[SourceError] = []
-    for key, one in data_sets(raw.values, faults):
+    for key, data_set in data_sets(raw.values, faults):
         try:
-            reader = open_any(key, one, raw.folder)
-            tried[key] = try_rows(reader)
+            reader = open_any(key, data_set, raw.folder)
+            tried[key] = read_preview(reader)
             if not len(tried[key].rows):
                 raise nothing_fits(reader, tried[key])
         except SourceError as error:
@@ -96,21 +107,21 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
             else:
                 unreadable.append(error)
                 faults.append(fault)
-    verdict = foreseen(raw.values, faults, tried)
-    return Report(raw.name, loaded, (*faults, *verdict.faults), (*notes, *verdict.notes), tried, tuple(unreadable))
+    sampled = foreseen(raw.values, faults, tried)
+    return CheckReport(raw.name, loaded, (*faults, *sampled.faults), (*notes, *sampled.notes), tried, tuple(unreadable))
 
 
 def judged(raw: Raw) -> Loaded:
-    """The pipeline, its models and the SQL of its routes judged too, but not its data.
+    """The pipeline, with its models and the SQL of its routes checked too, but not its data.
 
     Raises:
-        PipelineInvalid: with every fault there is.
+        PipelineInvalid: with every fault.
     """
     return parse(raw, [*model_faults(raw.values), *route_faults(raw.values)])
 
 
 def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple[str, Data]]:
-    """The source and the side tables that are declared without a fault, by where the pipeline file has them."""
+    """The source and the side tables that are declared without a fault, by their keys in the pipeline file."""
     kinds: dict[str, type[Data]] = {"source": Source} | {f"tables.{name}": SideTable for name in table(raw, "tables")}
     for key, kind in kinds.items():
         values = raw.get("source") if key == "source" else table(raw, "tables")[key.removeprefix("tables.")]
@@ -118,30 +129,33 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
             yield key, kind.model_validate(values)
 
 
-def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Tried]) -> Verdict:
-    """What training would refuse of the models that are declared without a fault."""
+def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Preview]) -> PreflightReport:
+    """What training would refuse in the models that are declared without a fault."""
     if "source" not in tried or not len(tried["source"].rows):
-        return Verdict([], [])
+        return PreflightReport([], [])
     declared = table(raw, "models")
     models = {
         name: Model.model_validate(declared[name]) for name in declared if not has_fault(f"models.{name}", faults)
     }
-    one = tried["source"]
-    extent = Extent.FIRST if not one.whole else Extent.TOGETHER if are_together(raw, faults, one) else Extent.WHOLE
-    return foresee(models, Source.model_validate(raw["source"]).schema_, one.rows, extent)
+    preview = tried["source"]
+    if not preview.whole:
+        scope = SampleScope.FIRST
+    else:
+        scope = SampleScope.TOGETHER if are_together(raw, faults, preview) else SampleScope.WHOLE
+    return check_sample(models, Source.model_validate(raw["source"]).schema_, preview.rows, scope)
 
 
-def are_together(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Tried) -> bool:
-    """Whether all rows are sure to be in one batch, with none held out."""
+def are_together(raw: Mapping[str, Any], faults: Sequence[Fault], preview: Preview) -> bool:
+    """Whether all rows certainly get into one batch, with none held out."""
     if has_fault("batches", faults) or has_fault("generations", faults):
         return False
     batches = Batches.model_validate(raw["batches"])
     generations = Generations.model_validate(table(raw, "generations"))
     by_time = batches.every is not None or batches.idle is not None
-    by_count = batches.parts not in (None, 1) or (batches.rows is not None and batches.rows < len(tried.rows))
+    by_count = batches.parts not in (None, 1) or (batches.rows is not None and batches.rows < len(preview.rows))
     return not (by_time or by_count or generations.holdout.share)
 
 
 def has_fault(key: str, faults: Sequence[Fault]) -> bool:
-    """Whether a fault is at this key, or below it."""
-    return any(f"{one.path}.".startswith(f"{key}.") for one in faults)
+    """Whether there is a fault at this key, or below it."""
+    return any(f"{fault.path}.".startswith(f"{key}.") for fault in faults)

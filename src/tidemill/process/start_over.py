@@ -1,4 +1,4 @@
-"""Beginning anew: all that an earlier run in the folder made goes, its topic in the user's own Kafka included."""
+"""Starting over: removes an earlier run from its folder, and its topic from the user's own Kafka."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import logging
 from pathlib import Path
 
 from tidemill.errors import CatalogError
-from tidemill.kafka.client import Cluster, client_settings, connect_admin, delete_topic, describe_topic
+from tidemill.kafka.client import KafkaConnection, client_settings, connect_admin, delete_topic, describe_topic
 from tidemill.pipeline import Loaded
 from tidemill.run.catalog import FILE_NAME, Catalog
-from tidemill.run.folder import default_folder, for_removal, refuse_other_files
+from tidemill.run.folder import default_folder
+from tidemill.run.folder_checks import for_removal, refuse_other_files
 
 log = logging.getLogger(__name__)
 
@@ -18,29 +19,29 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
     """Remove the run that is in the folder, if there is one.
 
     Raises:
-        RunFolderError: the folder holds something else, or something else too.
-        RunBusy: that run is at work; nothing of it was touched.
+        RunFolderError: the folder holds other files, alone or beside a run.
+        RunBusy: that run is at work; nothing was removed.
         BootstrapError: the user's Kafka does not answer.
     """
-    folder = (folder or default_folder(loaded.pipeline)).absolute()
+    folder = (folder or default_folder(loaded.pipeline.name)).absolute()
     refuse_other_files(folder)
     with for_removal(folder):
         if own_kafka and (folder / FILE_NAME).exists():
             client = client_settings(loaded.pipeline, loaded.folder)
-            delete_run_topic(folder / FILE_NAME, Cluster(own_kafka, client))
+            delete_run_topic(folder / FILE_NAME, KafkaConnection(own_kafka, client))
 
 
-def delete_run_topic(path: Path, cluster: Cluster) -> None:
-    """Delete the topic that the run of this catalog made; one that it found there is left alone."""
+def delete_run_topic(path: Path, cluster: KafkaConnection) -> None:
+    """Delete the topic that the run of this catalog created. A topic that existed before the run is kept."""
     try:
         catalog = Catalog(path)
         run, source = catalog.run(), catalog.source()
         catalog.close()
     except CatalogError:
-        log.warning("the catalog can't be read, so the topic of the run is left as it is")
+        log.warning("the catalog can't be read, so the run's topic is not deleted")
         return
     if run and source and source.topic_created and source.topic_id:
         admin = connect_admin(cluster)
-        found = describe_topic(admin, run.document["stream"]["topic"])
-        if found and found.id == source.topic_id:
-            delete_topic(admin, found)
+        topic = describe_topic(admin, run.document["stream"]["topic"])
+        if topic and topic.id == source.topic_id:
+            delete_topic(admin, topic)

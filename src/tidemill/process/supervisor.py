@@ -1,4 +1,4 @@
-"""Starts the stages of a run as processes of their own, watches them, and stops them all."""
+"""Starts the stages of a run as processes, watches them, and stops them all."""
 
 from __future__ import annotations
 
@@ -32,15 +32,18 @@ STOP_SECONDS = 5.0
 BROKER_STOP_SECONDS = 4.0
 
 
-class Refused(TidemillError):
-    """A stage found that what the user gave is wrong; this says so in the stage's own words."""
+class StageRefused(TidemillError):
+    """A stage found the user's input wrong; the message and the hint are the stage's own."""
 
     exit_code = 2
 
 
 @dataclass
-class Child:
-    """A stage's process, when it was started, and how often it had to be started again of late."""
+class StageProcess:
+    """A stage's process, when it was started lately, and how it failed.
+
+    ``due`` is when it is started again. ``failure`` is its last reason, with how far the run had come by then.
+    """
 
     name: str
     process: subprocess.Popen[bytes]
@@ -52,13 +55,13 @@ class Child:
 
 
 class Supervisor:
-    """The stages of one run. Leaving the context stops them all, within ten seconds; a second Ctrl-C kills them."""
+    """The stages of one run. Leaving the context stops them all within ten seconds; a second Ctrl-C kills them."""
 
     def __init__(self, run: Run, arguments: Sequence[str]) -> None:
-        """``arguments`` are the pipeline and the options that every stage's command is given."""
+        """``arguments``: the pipeline and the options that every stage's command gets."""
         self._run = run
         self._arguments = list(arguments)
-        self._children: dict[str, Child] = {}
+        self._children: dict[str, StageProcess] = {}
         self.restarts: list[str] = []
 
     def __enter__(self) -> Supervisor:
@@ -71,24 +74,24 @@ class Supervisor:
             if kind is not KeyboardInterrupt:
                 self.stop()
         finally:
-            self.kill()  # what is left: a second Ctrl-C doesn't wait
+            self.kill()  # those still running: a second Ctrl-C doesn't wait
 
     def start(self, names: Iterable[str]) -> None:
         for name in names:
-            self._children[name] = Child(name, self._spawn(name))
+            self._children[name] = StageProcess(name, self._spawn(name))
             self._children[name].starts.append(time.monotonic())
 
     def done(self, name: str) -> bool:
-        """Whether the stage ended well, or was not needed."""
+        """Whether the stage ended well or was not needed."""
         child = self._children.get(name)
         return child is None or self._ended_well(child)
 
     def watch(self) -> None:
-        """Look after the stages once: start again what died.
+        """Check the stages once, and restart those that died.
 
         Raises:
-            Refused: a stage that the run needs found the user's input wrong.
-            StageFailed: a stage that the run needs failed in a way that starting it again can't mend, or too often.
+            StageRefused: a stage that the run needs found the user's input wrong.
+            StageFailed: a stage that the run needs failed in a way that a restart can't fix, or too often.
         """
         for child in self._children.values():
             code = child.process.poll()
@@ -102,7 +105,7 @@ class Supervisor:
                 child.process = self._spawn(child.name)
 
     def stop(self) -> None:
-        """Ask all stages to stop, the broker last; kill what has not gone in time."""
+        """Ask all stages to stop, the broker last, and kill those that don't stop in time."""
         others = [child.process for name, child in self._children.items() if name != "broker"]
         brokers = [child.process for name, child in self._children.items() if name == "broker"]
         end_all(others, STOP_SECONDS)
@@ -113,8 +116,10 @@ class Supervisor:
         end_all([child.process for child in self._children.values()], 0)
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        """A process of its own session, so that a terminal's Ctrl-C reaches only `up`; its standard input is the
-        lifeline that closes when `up` dies."""
+        """Start a stage in its own session, so that a terminal's Ctrl-C reaches only `up`.
+
+        Its standard input is the lifeline: a pipe that closes when `up` dies.
+        """
         command = [sys.executable, "-m", "tidemill", COMMANDS[name], *self._arguments]
         path = self._run.logs / f"{name}.out"
         roll(path)
@@ -128,27 +133,31 @@ class Supervisor:
                 env=os.environ | {LIFELINE: "1"},
             )
 
-    def _plan(self, child: Child, code: int) -> None:
-        """Set when a stage that ended is started again; where that is of no use, go on without it if one can."""
+    def _plan(self, child: StageProcess, code: int) -> None:
+        """Set when a stage that ended is restarted; give it up if that is useless and the run can do without it."""
         try:
             child.due = time.monotonic() + self._judge(child, code)
-        except (StageFailed, Refused) as error:
+        except (StageFailed, StageRefused) as error:
             if child.name not in DISPENSABLE:
                 raise
             child.given_up = True
             self.restarts.append(f"{error.message}; the run goes on without it")
 
-    def _judge(self, child: Child, code: int) -> float:
-        """Seconds to wait before the stage is started again."""
-        word = self._run.catalog.stages().get(child.name)
-        error = word.error if word and word.pid == child.process.pid and word.error else None
+    def _judge(self, child: StageProcess, code: int) -> float:
+        """Seconds to wait before the stage is restarted.
+
+        Raises:
+            StageRefused, StageFailed: a restart is useless.
+        """
+        status = self._run.catalog.stages().get(child.name)
+        error = status.error if status and status.pid == child.process.pid and status.error else None
         if code == 2 and error:
             raise refusal(error)
-        reason = error["message"] if error else self._last_words(child.name, code)
+        reason = error["message"] if error else self._last_output(child.name, code)
         recent = [at for at in child.starts if time.monotonic() - at < WITHIN_SECONDS]
-        too_often = len(recent) > MOST_RESTARTS or self._again(child, reason) > MOST_RESTARTS
+        too_often = len(recent) > MOST_RESTARTS or self._repeats(child, reason) > MOST_RESTARTS
         if code == 2 and too_often:
-            raise Refused(reason)
+            raise StageRefused(reason)
         if not retried(error["code"] if error else None) or too_often:
             tried = f" after {max(len(recent), child.same_failures)} starts" if too_often else ""
             hint = error["hint"] if error and error["hint"] else f"see {self._run.logs / child.name}.log"
@@ -158,22 +167,22 @@ class Supervisor:
         self.restarts.append(f"the {child.name} ended ({reason}); starting it again")
         return 0.2 * 2.0 ** (len(recent) - 1)
 
-    def _ended_well(self, child: Child) -> bool:
-        """Whether the stage did all there was to do: one that somebody else asked to stop did not."""
+    def _ended_well(self, child: StageProcess) -> bool:
+        """Whether the stage finished its work, rather than being stopped by somebody else."""
         if child.process.poll() != 0:
             return False
-        word = self._run.catalog.stages().get(child.name)
-        return word is not None and word.pid == child.process.pid and word.state == "done"
+        status = self._run.catalog.stages().get(child.name)
+        return status is not None and status.pid == child.process.pid and status.state == "done"
 
-    def _again(self, child: Child, reason: str) -> int:
-        """How often in a row the stage ended for this reason without the run having come further in between."""
+    def _repeats(self, child: StageProcess, reason: str) -> int:
+        """How often in a row the stage ended for this reason while the run made no progress."""
         totals = self._run.catalog.totals()
         failure = (reason, (totals, self._run.catalog.generations_by_state()))
         child.same_failures = child.same_failures + 1 if failure == child.failure else 1
         child.failure = failure
         return child.same_failures
 
-    def _last_words(self, name: str, code: int) -> str:
+    def _last_output(self, name: str, code: int) -> str:
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         if code == 0:
@@ -184,14 +193,14 @@ class Supervisor:
         return (errors or lines or [f"exit code {code}"])[-1][:300]
 
 
-def refusal(error: dict[str, str]) -> Refused:
-    refused = Refused(error["message"], error["hint"])
+def refusal(error: dict[str, str]) -> StageRefused:
+    refused = StageRefused(error["message"], error["hint"])
     refused.code = error["code"]  # type: ignore[misc]  # the stage's own code, for this instance alone
     return refused
 
 
 def end_all(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
-    """SIGTERM to all that run, and SIGKILL to those that still do after so many seconds."""
+    """Send SIGTERM to all running processes, and SIGKILL to those that still run after ``seconds``."""
     running = [process for process in processes if process.poll() is None]
     for process in running:
         process.terminate()

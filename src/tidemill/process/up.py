@@ -1,32 +1,34 @@
-"""START HERE. The main job on one page: which stages a run needs, and how long it stays up.
+"""START HERE. The main job: which stages a run needs, and how long it stays up.
 
-The data's way: source -> producer -> Kafka -> collector -> batches -> trainer -> generations -> API -> console. Each
-stage is a process of its own; they meet only in Kafka, in the catalog and in the files that the catalog names, and the
-console reads only the API. So a stage may die and start again at any time without the others knowing.
+The data flow: source -> producer -> Kafka -> collector -> batches -> trainer -> generations -> API -> console. Each
+stage is a process. Stages share only Kafka, the catalog and the files that the catalog names; the console reads only
+the API. So any stage may die and be restarted at any time without the others noticing.
 
 ============  =================================  ================================================
-stage         its work begins in                 what it leaves behind
+stage         entry point                        result
 ============  =================================  ================================================
-broker        ``kafka/embedded/broker.py``       an embedded Apache Kafka, unless one is given
+broker        ``kafka/embedded/broker.py``       an embedded Apache Kafka, unless the user has one
 producer      ``producer/producer.py``           the rows in the topic, then the end marker
 collector     ``collector/collector.py``         sealed batches
 trainer       ``training/trainer.py``            published generations
-api           ``api/server.py``                  answers
-console       ``console/server.py``              pages, made of the API's answers
+api           ``api/server.py``                  answers over HTTP
+console       ``console/server.py``              pages made from the API's answers
 ============  =================================  ================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
+from pathlib import Path
 
-from tidemill.errors import TrainingFailed
+from tidemill.errors import DiskError, TrainingFailed
 from tidemill.process.supervisor import Supervisor
 from tidemill.run.folder import Run
 from tidemill.run.inventory import take_inventory
-from tidemill.run.locks import locked
+from tidemill.run.locks import lock_holder, locked
 from tidemill.run.progress.status import stream_ended, trained
-from tidemill.run.stopping import Stop
+from tidemill.run.stage import Stop
 
 LOOK_SECONDS = 0.1
 
@@ -42,19 +44,19 @@ def up(
     """Run the pipeline until ``stop`` is set, or until its last generation is published.
 
     Args:
-        arguments: what each stage's command is given.
-        unwanted: stages that are not started: the broker where the user has a Kafka, the console where none is wanted.
+        arguments: the arguments of every stage's command.
+        unwanted: stages that are not started: the broker if the user has a Kafka, the console if none is wanted.
         show: called ten times a second.
 
     Raises:
         RunBusy: this run is up already.
-        CatalogError: the run folder and its catalog do not belong together; nothing was started.
-        TidemillError: a stage failed for good; the error says which and why.
+        CatalogError: the run folder and its catalog disagree; nothing was started.
+        TidemillError: a stage failed for good; the error says which one and why.
     """
-    with locked(run.folder / "locks" / "up.lock", busy=f"the run in {run.folder} is up already"):
+    with locked(up_lock(run.folder), busy=up_already(run.folder)):
         take_inventory(run.folder, run.catalog)
         with Supervisor(run, arguments) as supervisor:
-            forget(run, unwanted)
+            forget_unwanted(run, unwanted)
             supervisor.start(stages_needed(run, unwanted))
             while not stop.wait(LOOK_SECONDS):
                 supervisor.watch()
@@ -67,27 +69,47 @@ def up(
         refuse_failed(run)
 
 
+def refuse_second_up(folder: Path) -> None:
+    """Raise if the run in ``folder`` is up already. Other faults of the folder are found when it is opened.
+
+    Raises:
+        RunBusy: it is.
+    """
+    with suppress(DiskError):
+        if lock_holder(up_lock(folder)) is not None:
+            with locked(up_lock(folder), busy=up_already(folder)):
+                pass
+
+
+def up_lock(folder: Path) -> Path:
+    return folder / "locks" / "up.lock"
+
+
+def up_already(folder: Path) -> str:
+    return f"the run in {folder} is up already"
+
+
 def stages_needed(run: Run, unwanted: Set[str]) -> list[str]:
-    """The stages that still have something to do; those that take longest to start come first."""
+    """The stages that still have work to do. Those that take longest to start come first."""
     names = [] if trained(run) and not run.catalog.generations_by_state().get("failed") else ["trainer"]
     if not stream_ended(run):
         names = ["broker", *names, "producer", "collector"]
     return [name for name in (*names, "api", "console") if name not in unwanted]
 
 
-def forget(run: Run, unwanted: Set[str]) -> None:
-    """A stage that is not wanted any more has nothing to say, unless somebody started it by hand."""
-    for name, word in run.catalog.stages().items():
-        if name in unwanted and not run.at_work(word):
+def forget_unwanted(run: Run, unwanted: Set[str]) -> None:
+    """Delete the status of stages that are no longer wanted, unless somebody started them by hand."""
+    for name, status in run.catalog.stages().items():
+        if name in unwanted and not run.at_work(status):
             run.catalog.forget_stage(name)
 
 
 def refuse_failed(run: Run) -> None:
-    """Raise where a generation could not be trained."""
+    """Raise if a generation could not be trained."""
     failed = run.catalog.first_failure()
     if failed:
         number, reason = failed
         raise TrainingFailed(
             f"generation {number} failed: {reason}",
-            "the generations before and after it are served; start the run again to train it anew",
+            "the generations before and after it are served; start the run again to retrain it",
         )

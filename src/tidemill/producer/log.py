@@ -4,56 +4,42 @@ log by then."""
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from itertools import islice
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import KafkaAway, LogLost, StreamFailed, TopicError
-from tidemill.kafka.client import MOST_BYTES, TRANSIENT, Cluster, Topic, end_offsets, reason, verify_topic
+from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, end_offsets, reason, verify_topic
+from tidemill.producer.log_reader import (
+    CALL_SECONDS,
+    PATIENCE_SECONDS,
+    Checkpoint,
+    Held,
+    Mark,
+    begins_later,
+    committed,
+    first_offsets,
+    genuine_marks,
+    is_claim,
+)
 from tidemill.run.catalog.account import Account, total_digest
 from tidemill.run.failpoints import Failpoint, failpoint
-from tidemill.run.marks import CLAIM, END, POSITION, Kind, Marks, headers_of, unverified
+from tidemill.run.marks import CLAIM, END, POSITION, Kind, Marks
 
 COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues 100,000 messages at the most
 COMMIT_BYTES = 32 * 2**20
-CALL_SECONDS = 10.0
-PATIENCE_SECONDS = 120.0
 AGAIN_SECONDS = 0.1
 CLAIMS_WITHIN = 100  # messages from the start of the log
 OPEN_SECONDS = 75.0  # Kafka's clients give a transaction 60 s by default, and Kafka looks every 10 s
-HELD_AT_ONCE = 4096
 START_OVER = "the sealed batches are whole; begin anew with --fresh to stream the rest"
 
 Messages = list[dict[str, Any]]
-
-
-class Place(NamedTuple):
-    """How many of the source's rows are in the log, and whether it has its end marker. ``digest`` is the one over the
-    accounts of those rows; None where the log begins with them or where its marks are of an older version.
-
-    ``held``: the account of what each partition holds, of a log of several that has its start: a power cut may have
-    taken rows from one partition that are counted by the mark in another.
-    """
-
-    rows: int
-    ended: bool
-    digest: str | None
-    held: Mapping[int, Account] = {}  # never changed
-
-
-class Mark(NamedTuple):
-    """How many rows were in the log when a mark was written, the digest over their accounts (None in marks of an older
-    version), and the partition that it ends, if any."""
-
-    rows: int
-    digest: str | None
-    ends: int | None
 
 
 class Log:
@@ -63,14 +49,14 @@ class Log:
     has the same rows by partition.
     """
 
-    def __init__(self, cluster: Cluster, topic: Topic, marks: Marks) -> None:
+    def __init__(self, connection: KafkaConnection, topic: Topic, marks: Marks) -> None:
         self.topic = topic
         self.position = 0
         self.accounts = dict.fromkeys(range(topic.partitions), Account())
         self._marks = marks
-        self._cluster = cluster
+        self._connection = connection
         self._producer = Producer(
-            cluster.settings(
+            connection.settings(
                 transactional_id=f"tidemill-{marks.run_id}",
                 enable_idempotence=True,
                 acks="all",
@@ -79,7 +65,7 @@ class Log:
                 linger_ms=5,
             )
         )
-        self._admin = AdminClient(cluster.settings())
+        self._admin = AdminClient(connection.settings())
         self._confirmed_at = 0.0
         self._held: dict[int, dict[str, Any]] = {}
         self._open_rows = 0
@@ -122,7 +108,7 @@ class Log:
     def _claims(self) -> list[bool]:
         """For each claim of the topic, the first one first, whether it is this run's own: that stands before all rows
         of partition 0."""
-        with closing(committed(self._cluster, self.topic, {0: 0})) as messages:
+        with closing(committed(self._connection, self.topic, {0: 0})) as messages:
             first = [message for message in islice(messages, CLAIMS_WITHIN) if is_claim(message)]
         return [self._marks.read(message, CLAIM) is not None for message in first]
 
@@ -130,9 +116,9 @@ class Log:
         """Whether any message was ever committed. What a producer left that died before its first commit is none: it
         was aborted when this log was opened."""
         offsets = dict.fromkeys(range(self.topic.partitions), 0)
-        with closing(committed(self._cluster, self.topic, offsets)) as messages:
+        with closing(committed(self._connection, self.topic, offsets)) as messages:
             first = next(messages, None)
-        return first is not None or begins_later(self._cluster, self.topic)
+        return first is not None or begins_later(self._connection, self.topic)
 
     def end_forgotten(self) -> None:
         """Abort the transaction of an earlier producer that Kafka takes for ended but for which a partition has no end,
@@ -169,7 +155,7 @@ class Log:
         """
         places = {partition: offset - 1 for partition, offset in sealed.items()}
         for partition, offset in places.items():
-            with closing(committed(self._cluster, self.topic, {partition: offset})) as messages:
+            with closing(committed(self._connection, self.topic, {partition: offset})) as messages:
                 first = next(messages, None)
             if (first is None or first.offset() != offset) and not self._begins_after(partition, offset):
                 raise LogLost(
@@ -180,9 +166,9 @@ class Log:
 
     def _begins_after(self, partition: int, offset: int) -> bool:
         """Whether the message of that offset was removed from the start of the log."""
-        return first_offsets(self._cluster, self.topic)[partition] > offset
+        return first_offsets(self._connection, self.topic)[partition] > offset
 
-    def place(self, sealed: dict[int, int]) -> Place:
+    def checkpoint(self, sealed: dict[int, int]) -> Checkpoint:
         """Where the log stands: what its newest mark says.
 
         Args:
@@ -192,7 +178,7 @@ class Log:
         alone = self.topic.partitions == 1 and sealed
         held = Held(self.topic.partitions)
         whole = dict.fromkeys(range(self.topic.partitions), 0)
-        marks = (self._found(sealed) if alone else []) or self._found(whole, held)
+        marks = (self._marks_from(sealed) if alone else []) or self._marks_from(whole, held)
         if sealed and not marks:
             raise LogLost(
                 f"the topic {self.topic.name} no longer says how many rows are in it",
@@ -200,9 +186,12 @@ class Log:
             )
         newest = max(marks, key=lambda mark: (mark.rows, mark.digest is not None), default=Mark(0, None, None))
         ended = {mark.ends for mark in marks} - {None}  # a copy of a marker that was aborted closes its partition only
-        several = self.topic.partitions > 1 and not begins_later(self._cluster, self.topic)
+        several = self.topic.partitions > 1 and not begins_later(self._connection, self.topic)
         accounts = held.accounts() if several else {}
-        return Place(newest.rows, len(ended) == self.topic.partitions, newest.digest, accounts)
+        return Checkpoint(newest.rows, len(ended) == self.topic.partitions, newest.digest, accounts)
+
+    def _marks_from(self, offsets: dict[int, int], held: Held | None = None) -> list[Mark]:
+        return genuine_marks(self._connection, self.topic, self._marks, offsets, held)
 
     @property
     def digest(self) -> str:
@@ -359,53 +348,10 @@ class Log:
                 if not again:
                     raise StreamFailed(f"can't {what}: {reason(error)}", "see Kafka's log") from error
 
-    def _found(self, offsets: dict[int, int], held: Held | None = None) -> list[Mark]:
-        """The genuine marks of this run in the log from ``offsets`` on; what rows there are is added to ``held``."""
-        marks = []
-        for message in committed(self._cluster, self.topic, offsets):
-            if held is not None:
-                held.add(message)
-            for kind in (POSITION, END) if headers_of(message) else ():
-                said = self._marks.read(message, kind)
-                if said is not None and isinstance(said.get("rows"), int):
-                    ends, digest = (message.partition(), "total") if kind == END else (None, "digest")
-                    marks.append(Mark(said["rows"], said.get(digest), ends))
-        return marks
-
-
-class Held:
-    """Adds up what each partition of a log holds."""
-
-    def __init__(self, partitions: int) -> None:
-        self._accounts = dict.fromkeys(range(partitions), Account())
-        self._waiting: dict[int, list[bytes]] = {partition: [] for partition in range(partitions)}
-
-    def add(self, message: Message) -> None:
-        value = message.value()
-        if value is not None:
-            waiting = self._waiting[message.partition()]
-            waiting.append(value)
-            if len(waiting) >= HELD_AT_ONCE:
-                self._count(message.partition())
-
-    def accounts(self) -> dict[int, Account]:
-        for partition in self._accounts:
-            self._count(partition)
-        return self._accounts
-
-    def _count(self, partition: int) -> None:
-        self._accounts[partition] = self._accounts[partition].add(self._waiting[partition])
-        self._waiting[partition].clear()
-
 
 def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:
     """The ends of the partitions in which a transaction is open before it."""
     return {partition: end for partition, end in ends.items() if stable[partition] < end}
-
-
-def is_claim(message: Message) -> bool:
-    """Whether a run, or who gives itself out as one, claims the topic by this message."""
-    return message.value() is None and any("run" in said for said in unverified(message, CLAIM))
 
 
 def size_of(message: dict[str, Any]) -> int:
@@ -420,69 +366,3 @@ def values_by_partition(messages: Messages, partitions: int) -> dict[int, list[b
     for message in messages:
         values.setdefault(message["partition"], []).append(message["value"])
     return values
-
-
-def committed(cluster: Cluster, topic: Topic, offsets: dict[int, int]) -> Generator[Message, None, None]:
-    """The committed messages of the partitions of ``offsets``, from there to the end. Close it when done with it.
-
-    Raises:
-        StreamFailed: the end can't be reached.
-    """
-    consumer = reader_of(cluster)
-    left = set(offsets)
-    try:
-        consumer.assign([TopicPartition(topic.name, *place) for place in sorted(offsets.items())])
-        end = time.monotonic() + PATIENCE_SECONDS
-        while left:
-            messages = consumer.consume(10_000, timeout=0.1)
-            end = time.monotonic() + PATIENCE_SECONDS if messages else end
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    yield message
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    left.discard(message.partition())
-                elif error.code() not in TRANSIENT:
-                    raise StreamFailed(f"can't read the topic {topic.name}: {error.str()}")
-            if time.monotonic() > end:
-                raise StreamFailed(f"the end of the topic {topic.name} can't be reached", "see Kafka's log")
-    finally:
-        consumer.close()
-
-
-def begins_later(cluster: Cluster, topic: Topic) -> bool:
-    """Whether messages were removed from the start of a partition.
-
-    Raises:
-        StreamFailed: Kafka does not say.
-    """
-    return any(first_offsets(cluster, topic).values())
-
-
-def first_offsets(cluster: Cluster, topic: Topic) -> dict[int, int]:
-    """For each partition the first offset that it holds, or will hold.
-
-    Raises:
-        StreamFailed: Kafka does not say.
-    """
-    consumer = reader_of(cluster)
-    try:
-        places = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
-        return {place.partition: consumer.get_watermark_offsets(place, timeout=CALL_SECONDS)[0] for place in places}
-    except KafkaException as error:
-        raise StreamFailed(f"Kafka can't say where {topic.name} begins: {reason(error)}") from error
-    finally:
-        consumer.close()
-
-
-def reader_of(cluster: Cluster) -> Consumer:
-    """A client that reads what is committed; it is to be closed."""
-    return Consumer(
-        cluster.settings(
-            group_id="tidemill-place",
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            enable_partition_eof=True,
-            auto_offset_reset="earliest",  # offset 0 may be gone from a log whose start has expired
-        )
-    )

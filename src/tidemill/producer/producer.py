@@ -9,9 +9,10 @@ come in late or twice. What a power cut took of the log is sent again first, as 
 
 from __future__ import annotations
 
+import random
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 
 import orjson
@@ -29,9 +30,10 @@ from tidemill.kafka.client import (
     verify_topic,
 )
 from tidemill.kafka.codec import encode
-from tidemill.producer.log import COMMIT_SECONDS, START_OVER, Log, Messages, Place
-from tidemill.producer.pace import Pacer
-from tidemill.run.catalog import SourceState
+from tidemill.pipeline import Stream
+from tidemill.producer.log import COMMIT_SECONDS, START_OVER, Log, Messages
+from tidemill.producer.log_reader import Checkpoint
+from tidemill.run.catalog import ProducerProgress, SourceState
 from tidemill.run.catalog.account import Account
 from tidemill.run.failpoints import failpoint
 from tidemill.run.rejects import Rejects
@@ -48,9 +50,9 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
     state = plan(stage, reader)
     if stage.stop.is_set() or (state.complete and run.catalog.ended()):
         return
-    cluster, admin = connect_cluster(run, bootstrap, stage.stop)
+    connection, admin = connect_cluster(run, bootstrap, stage.stop)
     state, topic = topic_of(stage, admin, state)
-    with Log(cluster, topic, run.marks(topic.id)) as log:
+    with Log(connection, topic, run.marks(topic.id)) as log:
         ends = end_offsets(admin, topic)
         log.claim(empty=not any(ends.values()))
         run.catalog.save_source(state)
@@ -58,17 +60,17 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
         refuse_lost(topic, sealed, ends)
         log.end_forgotten()
         log.refuse_unreadable(sealed)
-        place = log.place(sealed)
-        refuse_fewer(topic, accounts or {}, place)
-        if state.complete and place.ended:
+        checkpoint = log.checkpoint(sealed)
+        refuse_fewer(topic, accounts or {}, checkpoint)
+        if state.complete and checkpoint.ended:
             return  # a power cut may have taken the end of a log that was complete
-        stage.count(produced=place.rows, rows=state.rows)
+        stage.report(ProducerProgress(state.rows, checkpoint.rows))
         stage.ready()
-        rows, rejected = send(stage, reader, log, place, place.rows if place.ended else state.rows)
+        rows, rejected = send(stage, reader, log, checkpoint, checkpoint.rows if checkpoint.ended else state.rows)
         if stage.stop.is_set():
             return
         reader.refuse_changed()
-        if not place.ended:
+        if not checkpoint.ended:
             log.end()
     done = replace(state, rows=rows, rejected=rejected, produced=rows, complete=True)
     run.catalog.save_source(done)
@@ -110,7 +112,7 @@ def count_rows(stage: Stage, reader: SourceReader) -> int:
     for chunk in reader.chunks():
         rows += len(chunk.rows)
         example = example or chunk.first_reason()
-        stage.count(rows=rows)
+        stage.report(ProducerProgress(rows))
         if stage.stop.is_set():
             break
     if not rows and not stage.stop.is_set():
@@ -158,20 +160,20 @@ def refuse_lost(topic: Topic, sealed: dict[int, int], ends: dict[int, int]) -> N
             )
 
 
-def refuse_fewer(topic: Topic, accounts: Mapping[int, Account], place: Place) -> None:
+def refuse_fewer(topic: Topic, accounts: Mapping[int, Account], checkpoint: Checkpoint) -> None:
     """Raise where more rows are sealed than the log says were sent, which would be sent, and sealed, again."""
     sealed = sum(account.rows for account in accounts.values())
-    if sealed > place.rows:
+    if sealed > checkpoint.rows:
         raise LogLost(
-            f"{sealed:,} rows of {topic.name} are sealed, but it says that {place.rows:,} were sent: it lost its end, "
-            "or rows of another writer are among them",
+            f"{sealed:,} rows of {topic.name} are sealed, but it says that {checkpoint.rows:,} were sent: "
+            "it lost its end, or rows of another writer are among them",
             START_OVER,
         )
     for partition, account in accounts.items():
-        if partition in place.held and account.rows > place.held[partition].rows:
+        if partition in checkpoint.held and account.rows > checkpoint.held[partition].rows:
             raise LogLost(
                 f"{account.rows:,} rows of partition {partition} of {topic.name} are sealed, but it holds "
-                f"{place.held[partition].rows:,}: it lost its end, and another writer's messages are in its place",
+                f"{checkpoint.held[partition].rows:,}: it lost its end, and another writer's messages are in its place",
                 START_OVER,
             )
 
@@ -182,7 +184,7 @@ def other_length(reader: SourceReader, rows: str, before: int) -> SourceError:
     )
 
 
-def send(stage: Stage, reader: SourceReader, log: Log, place: Place, all_rows: int | None) -> tuple[int, int]:
+def send(stage: Stage, reader: SourceReader, log: Log, checkpoint: Checkpoint, all_rows: int | None) -> tuple[int, int]:
     """Send the rows after those that the log has; how many rows are in it then, and how many were rejected.
 
     The source is read from its start each time. What an earlier producer rejected stays until the rows that the log has
@@ -196,12 +198,12 @@ def send(stage: Stage, reader: SourceReader, log: Log, place: Place, all_rows: i
         SourceError: they are not, or it has fewer, or others than ``all_rows``.
     """
     path = stage.run.rejects / "source.jsonl"
-    rejects = Rejects(path, live=True, apart=path.with_name(".source.jsonl.next") if place.rows else None)
+    rejects = Rejects(path, live=True, apart=path.with_name(".source.jsonl.next") if checkpoint.rows else None)
     try:
-        rows = send_rows(stage, reader, log, place, all_rows, rejects)
+        rows = send_rows(stage, reader, log, checkpoint, all_rows, rejects)
         if stage.stop.is_set():
             return rows, rejects.count
-        if rows < (before := max(place.rows, all_rows or 0)):
+        if rows < (before := max(checkpoint.rows, all_rows or 0)):
             raise other_length(reader, str(rows), before)
         rejects.publish()
     finally:
@@ -210,7 +212,7 @@ def send(stage: Stage, reader: SourceReader, log: Log, place: Place, all_rows: i
 
 
 def send_rows(
-    stage: Stage, reader: SourceReader, log: Log, place: Place, all_rows: int | None, rejects: Rejects
+    stage: Stage, reader: SourceReader, log: Log, checkpoint: Checkpoint, all_rows: int | None, rejects: Rejects
 ) -> int:
     spec = stage.run.pipeline.stream
     pacer = Pacer(spec, time.monotonic)
@@ -218,14 +220,14 @@ def send_rows(
     for chunk in reader.chunks():
         rejects.extend([asdict(one) for one in chunk.rejects])
         example = example or chunk.first_reason()
-        skipped = min(max(place.rows - seen, 0), len(chunk.rows))
+        skipped = min(max(checkpoint.rows - seen, 0), len(chunk.rows))
         seen += len(chunk.rows)
         for part in messages(chunk.rows.slice(0, skipped), spec.key, spec.partitions, together=True):
             log.pass_over(part)
-            refuse_other_rows(reader, log, place)
-            if log.position == place.rows and place.held and log.accounts != place.held:
-                send_again(stage, reader, log, place)
-        if seen >= place.rows:
+            refuse_other_rows(reader, log, checkpoint)
+            if log.position == checkpoint.rows and checkpoint.held and log.accounts != checkpoint.held:
+                send_again(stage, reader, log, checkpoint)
+        if seen >= checkpoint.rows:
             rejects.show()
         if all_rows is not None and seen > all_rows:
             raise other_length(reader, f"more than {all_rows}", all_rows)
@@ -233,38 +235,38 @@ def send_rows(
             if not pace(stage, log, pacer):
                 break
             log.send(part)
-            stage.count(produced=log.position, rejected=rejects.count)
+            stage.report(ProducerProgress(all_rows, log.position, rejects.count))
         if stage.stop.is_set():
             break
     log.commit()
-    stage.count(produced=max(log.position, place.rows), rejected=rejects.count)
+    stage.report(ProducerProgress(all_rows, max(log.position, checkpoint.rows), rejects.count))
     if not seen and not stage.stop.is_set():
         raise reader.nothing_fits(example)
     return seen
 
 
-def send_again(stage: Stage, reader: SourceReader, log: Log, place: Place) -> None:
+def send_again(stage: Stage, reader: SourceReader, log: Log, checkpoint: Checkpoint) -> None:
     """Send what a partition has lost of the rows before ``place``, reading the source from its start once more: only
     now is it known to be the one that they came from."""
     spec = stage.run.pipeline.stream
     log.rewind()
     for chunk in reader.chunks():
-        first = chunk.rows.slice(0, place.rows - log.position)
+        first = chunk.rows.slice(0, checkpoint.rows - log.position)
         for part in messages(first, spec.key, spec.partitions, together=True):
-            log.restore(part, place.held)
+            log.restore(part, checkpoint.held)
         if stage.stop.is_set():
             return
-        if log.position == place.rows:
+        if log.position == checkpoint.rows:
             break
-    refuse_other_rows(reader, log, place)
+    refuse_other_rows(reader, log, checkpoint)
 
 
-def refuse_other_rows(reader: SourceReader, log: Log, place: Place) -> None:
+def refuse_other_rows(reader: SourceReader, log: Log, checkpoint: Checkpoint) -> None:
     """Raise where all rows that the log has were passed over, and are not those."""
-    if log.position == place.rows and place.digest not in (None, log.digest):
+    if log.position == checkpoint.rows and checkpoint.digest not in (None, log.digest):
         raise SourceError(
-            f"{reader.title} is not the source that this run began with: its first {place.rows} rows differ from those "
-            "in the topic",
+            f"{reader.title} is not the source that this run began with: its first {checkpoint.rows} rows "
+            "differ from those in the topic",
             "put the old one back, give another --run-dir, or --fresh to begin anew",
         )
 
@@ -293,6 +295,25 @@ def partition_of(key: bytes, partitions: int) -> int:
     """The partition of a row, from its key (from the whole row where it has none): CRC-32, as librdkafka's
     ``consistent`` partitioner has it."""
     return zlib.crc32(key) % partitions
+
+
+class Pacer:
+    """Says how long to wait before the next row, so that the pauses add up whatever the sending itself takes."""
+
+    def __init__(self, spec: Stream, clock: Callable[[], float]) -> None:
+        self._random = random.Random(spec.seed)
+        self._clock = clock
+        self._due = clock()
+        self._least, self._most = (1 / spec.rate, 1 / spec.rate) if spec.rate else spec.pause
+
+    @property
+    def full_speed(self) -> bool:
+        return self._most == 0
+
+    def wait(self) -> float:
+        """Seconds until the next row is due; 0 or less where it is late. Each call is for one row."""
+        self._due += self._random.uniform(self._least, self._most)
+        return self._due - self._clock()
 
 
 def pace(stage: Stage, log: Log, pacer: Pacer) -> bool:

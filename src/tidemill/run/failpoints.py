@@ -78,7 +78,7 @@ class Crash(BaseException):
 
 
 class Steps(NamedTuple):
-    """The failpoints, if any, of publishing a file or folder; see :func:`tidemill.files.publish`."""
+    """The failpoints, if any, of publishing a file or folder; see :func:`tidemill.run.files.publish`."""
 
     synced: Failpoint | None = None
     renamed: Failpoint | None = None
@@ -96,7 +96,7 @@ def _pass(name: Failpoint | None) -> None:
         return
     kind, left = _armed[name]
     if left > 1:
-        _armed[name] = Fault(kind, left - 1)
+        _armed[name] = Trigger(kind, left - 1)
     else:
         del _armed[name]
         KINDS[kind](name)
@@ -117,14 +117,14 @@ def _error(name: str) -> None:
 KINDS: dict[str, Callable[[str], None]] = {"kill": _kill, "stop": _stop, "error": _error}
 
 
-class Fault(NamedTuple):
+class Trigger(NamedTuple):
     """What is to happen, and at which passing from now."""
 
     kind: str
     left: int
 
 
-def parse(text: str) -> dict[str, Fault]:
+def parse(text: str) -> dict[str, Trigger]:
     """The faults of a text such as ``batch.renamed=kill:2,batch.sealed=stop``.
 
     Raises:
@@ -133,14 +133,14 @@ def parse(text: str) -> dict[str, Fault]:
     return dict(_parse_one(one.strip()) for one in text.split(",") if one.strip())
 
 
-def _parse_one(text: str) -> tuple[str, Fault]:
+def _parse_one(text: str) -> tuple[str, Trigger]:
     name, _, fault = text.partition("=")
     kind, _, number = fault.partition(":")
     if name not in FAILPOINTS or kind not in KINDS:
         raise ValueError(f'{VARIABLE}: "{text}" is not FAILPOINT={"|".join(KINDS)}[:N]; see {__name__}')
     if not (number or "1").isdecimal() or number == "0":
         raise ValueError(f'{VARIABLE}: in "{text}", "{number}" is not which passing is meant: 1, 2, ...')
-    return name, Fault(kind, int(number or 1))
+    return name, Trigger(kind, int(number or 1))
 
 
 _armed = parse(os.environ.get(VARIABLE, ""))

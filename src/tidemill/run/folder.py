@@ -14,54 +14,40 @@ The folder is open to its owner alone and holds all that a run makes::
 
 from __future__ import annotations
 
-import hashlib
-import io
-import logging
-import shutil
-import stat
+import json
+import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tidemill.errors import CatalogError, NoRun, RunFolderError, is_utf_8, shorten
-from tidemill.pipeline import Loaded, Pipeline
+from tidemill.errors import CatalogError, NoRun, RunFolderError, TidemillError, is_utf_8
+from tidemill.pipeline import Loaded, Options, Pipeline
 from tidemill.run.catalog import (
     DAMAGED,
     FILE_NAME,
     SCHEMA_VERSION,
-    Batch,
+    UNUSABLE,
     Catalog,
-    SideTable,
+    RunRecord,
     StageStatus,
     recorded_version,
 )
-from tidemill.run.catalog import Run as RunRecord
-from tidemill.run.files import disk_errors, make_folder, sha256, sync, sync_entries
-from tidemill.run.inventory import (
-    RESTORING,
-    forget_restore,
-    refuse_backup,
-    refuse_unfinished_restore,
-    refuse_without_catalog,
+from tidemill.run.files import disk_errors
+from tidemill.run.folder_checks import (
+    close_to_others,
+    folder_errors,
+    holds_catalog,
+    make_folders,
+    refuse_foreign,
+    refuse_remains,
 )
+from tidemill.run.inventory import forget_restore, refuse_backup, refuse_without_catalog
 from tidemill.run.locks import lock_holder, locked
 from tidemill.run.marks import Marks
-from tidemill.run.settings import settled
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-log = logging.getLogger(__name__)
+from tidemill.run.settings import as_seen, given_settings, settled, start_options
 
 AT_ONCE = 16  # sealed files whose content is looked at; two threads never look at the same one
-PRIVATE = 0o700
-OTHERS = 0o077
-FOLDERS = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
-OWN_ENTRIES = (*FOLDERS, "aside")  # the last one only where something was put aside
-WRITTEN_OVER = ("tables", "broker")
 
 
 class Run:
@@ -126,80 +112,9 @@ class Run:
         self.catalog.close()
 
 
-def check_batch(run: Run, batch: Batch, content: bool = True) -> None:
-    """See that a sealed batch's file is there, in its size, and with its sha256.
-
-    A file that was found good is read again only once its inode, size or time of change is another.
-
-    Args:
-        content: whether to look at the sha256 too.
-
-    Raises:
-        CatalogError: it is not what the catalog says; the error names it.
-    """
-    try:
-        what = difference(run, batch, content)
-    except OSError as error:
-        what = f"can't be read: {error.strerror}"
-    if what:
-        raise CatalogError(
-            f"the file of sealed batch {batch.batch}, {batch.path}, {what}",
-            "put the file back as it was, or begin the run anew with --fresh",
-        )
-
-
-def difference(run: Run, batch: Batch, content: bool) -> str | None:
-    """What is wrong with a sealed batch's file; None where it is what the catalog says."""
-    path = run.folder / batch.path
-    if not path.is_file():
-        return "is missing"
-    found = path.stat()
-    if found.st_size != batch.bytes:
-        return f"has {found.st_size} bytes, the catalog says {batch.bytes}"
-    seen = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    if not content:
-        return None
-    with run.looking[batch.batch % AT_ONCE]:
-        if run.intact.get(batch.path) == seen:
-            return None
-        digest = sha256(path)
-        if digest != batch.sha256:
-            return f"has sha256 {digest}, the catalog says {batch.sha256}"
-        run.intact[batch.path] = seen
-    return None
-
-
-def side_table(run: Run, name: str) -> pa.Table:
-    """The rows of the pipeline's side table ``name``, in the types of ``rows.arrow_schema``, each key once.
-
-    Raises:
-        CatalogError: the producer has not read it yet, or its file is not what the catalog says; the error names it.
-    """
-    import pyarrow.parquet as pq  # not above: who only looks at a run need not wait for it
-
-    recorded = run.catalog.side_tables().get(name)
-    if recorded is None:
-        raise CatalogError(f"the table {name} has not been read yet", "the producer reads it when it starts")
-    path = run.folder / recorded.path
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise damaged_table(recorded, f"can't be read: {error.strerror}") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != recorded.sha256:
-        raise damaged_table(recorded, f"has sha256 {digest}, the catalog says {recorded.sha256}")
-    return pq.read_table(io.BytesIO(content))
-
-
-def damaged_table(table: SideTable, what: str) -> CatalogError:
-    return CatalogError(
-        f"the file of the table {table.name}, {table.path}, {what}",
-        "put the file back as it was, or begin the run anew with --fresh",
-    )
-
-
-def default_folder(pipeline: Pipeline) -> Path:
-    return Path("runs") / pipeline.name
+def default_folder(name: str) -> Path:
+    """The folder of a pipeline's run where the user gives none."""
+    return Path("runs") / name
 
 
 def refuse_not_utf_8(loaded: Loaded, folder: Path | None) -> None:
@@ -208,7 +123,7 @@ def refuse_not_utf_8(loaded: Loaded, folder: Path | None) -> None:
     Raises:
         RunFolderError: it is one.
     """
-    folder = (folder or default_folder(loaded.pipeline)).absolute()
+    folder = (folder or default_folder(loaded.pipeline.name)).absolute()
     if not is_utf_8(str(folder)):
         raise RunFolderError(
             f"the run folder {folder} has bytes in its name that are not UTF-8, which Spark can't use",
@@ -226,11 +141,11 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
         RunBusy: its catalog is an older version's, of which a stage is at work; or another process holds the catalog's
             lock for long.
     """
-    folder = (folder or default_folder(loaded.pipeline)).absolute()
+    folder = (folder or default_folder(loaded.pipeline.name)).absolute()
     refuse_foreign(folder)
     make_folders(folder)
     with disk_errors(f"the run folder {folder}"), locked(folder / "locks" / "catalog.lock"):
-        catalog, recorded = begun(loaded.pipeline, folder)
+        catalog, recorded = begun(loaded, folder)
     try:
         loaded = settled(recorded, loaded, folder)
     except BaseException:
@@ -239,7 +154,7 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
     return Run(loaded, folder, catalog, recorded.id)
 
 
-def begun(pipeline: Pipeline, folder: Path) -> tuple[Catalog, RunRecord]:
+def begun(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
     """The catalog in ``folder``, and what it says of the run, which begins now if there is none.
 
     Raises:
@@ -253,27 +168,12 @@ def begun(pipeline: Pipeline, folder: Path) -> tuple[Catalog, RunRecord]:
         recorded = run_in(catalog)
         if recorded is None:
             refuse_remains(folder)
-            recorded = catalog.begin(uuid.uuid4().hex, pipeline.name, pipeline.document(), pipeline.given())
+            pipeline = loaded.pipeline
+            recorded = catalog.begin(uuid.uuid4().hex, pipeline.name, pipeline.document(), given_settings(loaded))
     except BaseException:
         catalog.close()
         raise
     return catalog, recorded
-
-
-def refuse_remains(folder: Path) -> None:
-    """Raise where a folder that holds no run holds what a run would write over."""
-    refuse_without_catalog(folder)
-    full = filled(folder, WRITTEN_OVER)
-    if full:
-        raise RunFolderError(
-            f"{folder} holds no run, but files in {' and '.join(full)}; nothing was changed",
-            "give another folder with --run-dir",
-        )
-
-
-def filled(folder: Path, names: Iterable[str]) -> list[str]:
-    """Those of these names that are folders in ``folder`` with something in them."""
-    return [name for name in names if (folder / name).is_dir() and any((folder / name).iterdir())]
 
 
 def run_in(catalog: Catalog) -> RunRecord | None:
@@ -309,73 +209,44 @@ def open_catalog(folder: Path) -> Catalog:
     return catalog
 
 
-def make_folders(folder: Path) -> None:
-    """Make the run's folders, for its owner alone, and durably: its topic bears marks that only its catalog reads."""
-    try:
-        make_folder(folder.parent)
-        folder.mkdir(mode=PRIVATE, exist_ok=True)
-        close_to_others(folder)
-        for name in FOLDERS:
-            (folder / name).mkdir(exist_ok=True)
-        sync(folder)
-        sync_entries(folder.parent)
-    except OSError as error:
-        raise RunFolderError(
-            f"the run folder {folder} can't be made: {error.strerror}", "give one that you may write to with --run-dir"
-        ) from error
+def recorded_options(folder: Path, pipeline: str) -> Options:
+    """The options with which the run of ``pipeline`` in ``folder`` was started.
 
-
-def close_to_others(folder: Path) -> None:
-    """Take away every right that other users have in the run folder: it holds the rows, and the secret that marks in
-    the topic are signed with. Where that is not possible the log says so."""
-    mode = folder.stat().st_mode
-    if not mode & OTHERS:
-        return
-    if mode & stat.S_ISVTX:  # a folder such as /tmp, which many programs share
-        log.warning("%s is a folder for all users, who can therefore read this run: give another --run-dir", folder)
-        return
-    try:
-        folder.chmod(PRIVATE)
-    except PermissionError as error:  # another user's folder, or a file system without rights
-        log.warning("other users can read this run, as the rights of %s can't be changed: %s", folder, error.strerror)
-
-
-def holds_catalog(folder: Path) -> bool:
-    with folder_errors(folder):
-        try:
-            return stat.S_ISREG((folder / FILE_NAME).stat().st_mode)
-        except PermissionError:
-            raise
-        except OSError:
-            return False
-
-
-@contextmanager
-def folder_errors(folder: Path) -> Iterator[None]:
-    """Name the run folder where it can't be looked into.
-
-    Raises:
-        RunFolderError: in place of a ``PermissionError``.
+    There are none where the folder holds no such run. Nothing is changed there, and what is wrong with the folder is
+    reported when the run is opened.
     """
+    path = folder / FILE_NAME
     try:
-        yield
-    except PermissionError as error:
-        raise RunFolderError(
-            f"the run folder {folder} can't be read: {error.strerror}",
-            "a run is open to the user alone who began it: be that user, or give another --run-dir",
-        ) from error
+        refuse_backup(folder)
+        if not holds_catalog(folder) or recorded_version(path) != SCHEMA_VERSION:
+            return Options()
+        with closing(sqlite3.connect(path)) as connection:
+            row = connection.execute("SELECT pipeline, given FROM run").fetchone()
+        return start_options(json.loads(row[1])) if row and row[0] == pipeline and row[1] else Options()
+    except (TidemillError, OSError, ValueError, *UNUSABLE):
+        return Options()
 
 
 def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
-    """The run that is in ``folder``, for looking at.
+    """The run that is in ``folder``, with its own settings, for looking at.
 
     Raises:
         NoRun: there is none.
-        RunFolderError: it is another pipeline's, or can't be read.
+        RunFolderError: it is another pipeline's, can't be read, or an option contradicts its settings.
         CatalogError: its catalog can't be used, or is missing or empty though there are batches or generations.
         RunBusy: another process holds the catalog's lock for long.
     """
-    folder = (folder or default_folder(loaded.pipeline)).absolute()
+    folder = (folder or default_folder(loaded.pipeline.name)).absolute()
+    catalog, recorded = found_run(loaded, folder)
+    try:
+        return Run(as_seen(recorded, loaded, folder), folder, catalog, recorded.id)
+    except BaseException:
+        catalog.close()
+        raise
+
+
+def found_run(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
+    """The catalog of this pipeline's run in ``folder``, and what it says of the run; raises as :func:`existing_run`."""
     with folder_errors(folder):
         refuse_backup(folder)
     if not holds_catalog(folder):
@@ -398,7 +269,7 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
         raise RunFolderError(
             f"{folder} holds a run of {recorded.pipeline}, not of {loaded.pipeline.name}", "give another --run-dir"
         )
-    return Run(loaded, folder, catalog, recorded.id)
+    return catalog, recorded
 
 
 def is_under_way(loaded: Loaded, folder: Path | None = None) -> bool:
@@ -420,81 +291,12 @@ def join_run(loaded: Loaded, folder: Path | None = None) -> Run:
         NoRun: there is none.
         RunFolderError: it is another pipeline's, or this pipeline's with other settings.
     """
-    run = existing_run(loaded, folder)
-    recorded = run.catalog.run()
-    assert recorded is not None
+    folder = (folder or default_folder(loaded.pipeline.name)).absolute()
+    catalog, recorded = found_run(loaded, folder)
     try:
-        loaded = settled(recorded, loaded, run.folder)
+        loaded = settled(recorded, loaded, folder)
     except BaseException:
-        run.close()
+        catalog.close()
         raise
-    close_to_others(run.folder)
-    return Run(loaded, run.folder, run.catalog, recorded.id)
-
-
-@contextmanager
-def for_removal(folder: Path) -> Iterator[None]:
-    """Hold every lock of the run in ``folder``; when left without an error, remove all that a run made there, and the
-    folder itself where it is then empty.
-
-    Raises:
-        RunBusy: a process still works on it.
-        RunFolderError: it holds files but no run.
-    """
-    refuse_foreign(folder)
-    if not folder.exists():
-        yield
-        return
-    with disk_errors(f"the run folder {folder}"), ExitStack() as held:
-        for path in (folder / "locks").glob("*.lock"):
-            held.enter_context(locked(path, busy=f"{folder} is in use: its {path.stem} is at work"))
-        yield
-        for name in OWN_ENTRIES:
-            if (folder / name).exists():
-                shutil.rmtree(folder / name)
-        (folder / RESTORING).unlink(missing_ok=True)
-        for path in sorted(folder.glob(f"{FILE_NAME}*"), reverse=True):
-            path.unlink()  # the catalog itself last: without it the folder is nobody's
-    if not any(folder.iterdir()):
-        folder.rmdir()
-
-
-def refuse_other_files(folder: Path) -> None:
-    """Raise where ``folder`` holds anything that no run made, or nothing that a run did: what is a user's own is
-    neither removed nor left in the way of the run that begins anew.
-
-    Raises:
-        RunFolderError: it does.
-    """
-    refuse_foreign(folder)
-    with folder_errors(folder):
-        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        others = [name for name in names if name not in (*OWN_ENTRIES, RESTORING) and not name.startswith(FILE_NAME)]
-        ran = FILE_NAME in names or any((folder / "locks").glob("*.lock"))
-        full = filled(folder, names)
-    if others:
-        raise RunFolderError(
-            f"{folder} holds more than a run: {shorten(others)}; nothing was removed",
-            "move that away, or give another folder with --run-dir",
-        )
-    if full and not ran:
-        raise RunFolderError(
-            f"{folder} holds no run, but {shorten(full)}; nothing was removed", "give another folder with --run-dir"
-        )
-
-
-def refuse_foreign(folder: Path) -> None:
-    """Raise where ``folder`` is a file, can't be read, has things in it but no catalog, or is a backup or an unfinished
-    restore."""
-    with folder_errors(folder):
-        if folder.exists() and not folder.is_dir():
-            raise RunFolderError(f"{folder} is a file", "give a folder with --run-dir")
-        refuse_unfinished_restore(folder)
-        refuse_backup(folder)
-        if not folder.is_dir() or (folder / FILE_NAME).exists():
-            return
-        others = sorted(path.name for path in folder.iterdir() if path.name not in OWN_ENTRIES)
-    if others:
-        raise RunFolderError(
-            f"{folder} is not empty and holds no run: {shorten(others)}", "give another folder with --run-dir"
-        )
+    close_to_others(folder)
+    return Run(loaded, folder, catalog, recorded.id)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tidemill.errors import MOST_EXAMPLES, CatalogError, RunFolderError
-from tidemill.run.catalog import FILE_NAME, Catalog, Recorded
+from tidemill.errors import MOST_EXAMPLES, CatalogError, RunFolderError, listed
+from tidemill.run.catalog import FILE_NAME, Catalog, RecordedFiles
 from tidemill.run.files import TEMPORARY, sync
 
 RESTORING = ".restoring"  # names the backup that is being restored into the folder
@@ -28,7 +28,7 @@ OWN = {
     "rejects": re.compile(r"batch-(?P<number>[0-9]{5,})\.jsonl"),
     "generations": re.compile(r"(?P<number>[0-9]{5,})"),
 }
-NOTHING = Recorded({}, None, frozenset(), frozenset())
+NOTHING = RecordedFiles({}, None, frozenset(), frozenset())
 PUT_BACK = (
     "put back the newest catalog.sqlite together with its -wal file, `tidemill restore` a backup into another folder, "
     "or throw this run away with --fresh"
@@ -69,13 +69,13 @@ def take_inventory(folder: Path, catalog: Catalog) -> Inventory:
     inventory = judge(before, recorded, names_in(folder))
     if inventory.unknown:
         raise CatalogError(
-            f"the catalog {catalog.path} does not know {listed(inventory.unknown, ', ')}: it is older than these, or "
-            "was copied without its -wal file; nothing was removed",
+            f"the catalog {catalog.path} does not know {listed(inventory.unknown, MOST_EXAMPLES)}: it is older than "
+            "these, or was copied without its -wal file; nothing was removed",
             PUT_BACK,
         )
     if inventory.missing:
         raise CatalogError(
-            listed(inventory.missing, "; "),
+            listed(inventory.missing, MOST_EXAMPLES, "; "),
             "put back what is missing, `tidemill restore` a backup into another folder, or throw this run away with "
             "--fresh",
         )
@@ -128,7 +128,8 @@ def refuse_without_catalog(folder: Path) -> None:
     unknown = judge(names, NOTHING, names).unknown
     if unknown:
         raise CatalogError(
-            f"{folder} holds {listed(unknown, ', ')}, but {FILE_NAME} is missing or empty; nothing was removed",
+            f"{folder} holds {listed(unknown, MOST_EXAMPLES)}, but {FILE_NAME} is missing or empty; "
+            "nothing was removed",
             PUT_BACK,
         )
 
@@ -145,7 +146,7 @@ def listing(folder: Path) -> list[str]:
         return []
 
 
-def judge(before: Set[str], recorded: Recorded, after: Set[str]) -> Inventory:
+def judge(before: Set[str], recorded: RecordedFiles, after: Set[str]) -> Inventory:
     """The inventory of a folder. Pure.
 
     A stage records a cut, or the beginning of a generation, before its file has a name, and seals or publishes it
@@ -182,7 +183,7 @@ def own(name: str) -> Entry | None:
     return Entry(folder, number, temporary) if number and f"{number:05}" == found["number"] else None
 
 
-def is_explained(entry: Entry, recorded: Recorded, last: int) -> bool:
+def is_explained(entry: Entry, recorded: RecordedFiles, last: int) -> bool:
     """Whether the catalog, or a crash at the place where the catalog is, explains the entry; ``last``: the newest
     sealed batch."""
     if entry.folder == "generations":
@@ -192,21 +193,15 @@ def is_explained(entry: Entry, recorded: Recorded, last: int) -> bool:
     return entry.number in recorded.sealed or entry.number == recorded.decided
 
 
-def missing(recorded: Recorded, names: Set[str]) -> Iterator[str]:
+def missing(recorded: RecordedFiles, names: Set[str]) -> Iterator[str]:
     """A sentence for each sealed batch and published generation that is not there."""
     for name, what in expected(recorded).items():
         if name not in names:
             yield f"the {what}, {name}, is missing"
 
 
-def expected(recorded: Recorded) -> dict[str, str]:
+def expected(recorded: RecordedFiles) -> dict[str, str]:
     """The name of each sealed batch's file and of each published generation's folder, with what it is."""
     batches = {path: f"file of sealed batch {number}" for number, path in recorded.sealed.items()}
     published = sorted(recorded.published)
     return batches | {f"generations/{number:05}": f"folder of published generation {number}" for number in published}
-
-
-def listed(things: tuple[str, ...], between: str) -> str:
-    """The first few of them in one text, and how many there are more."""
-    more = len(things) - MOST_EXAMPLES
-    return between.join(things[:MOST_EXAMPLES]) + (f" and {more} more" if more > 0 else "")

@@ -1,31 +1,68 @@
-"""The settings of a run that goes on: which must stay as they were, and which value holds where nobody gave one.
+"""The settings of a run: which ones must stay, and which value holds where the user gives none.
 
-A run is begun with one version of Tidemill and may go on with a later one. A setting that was given neither then nor
-now keeps the value it had, though its default be another today; one that was not there then has today's default.
+A run knows the options that it was started with, so no later command need repeat them. It may be started with one
+version of Tidemill and go on with a later one: a setting that was given neither then nor now keeps its value, even if
+the default is another today; a setting that did not exist then has today's default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from tidemill.errors import MOST_EXAMPLES, RunFolderError, shorten
-from tidemill.pipeline import Loaded, Pipeline, table
+from tidemill.pipeline import Loaded, Options, Pipeline, table
 from tidemill.pipeline.faults import fault_of
-from tidemill.run.catalog import Run
+from tidemill.run.catalog import RunRecord
 
-# What may differ between one start of a run and the next: all else shaped the data and the models that are there.
+# What may differ between one start of a run and the next. All other settings shaped the data and the models.
 FREE_TO_CHANGE = {"title", "description", "serve", "routes"}
-FREE_IN_DATA = {"path"}  # the digest of what is read there says whether it is the same
+FREE_IN_DATA = {"path"}  # the digest of the data says whether they are the same
 FREE_IN_COLUMN = {"unit", "title"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
 
+OPTIONS = "options"  # key of the start's options in the catalog's record of what was given; no table of a pipeline
 
-def settled(recorded: Run, loaded: Loaded, folder: Path) -> Loaded:
-    """The pipeline that the run in ``folder`` goes on with: as it is given now, with what the run keeps.
+
+class Difference(NamedTuple):
+    """A setting that is another now than when the run was started."""
+
+    path: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.path} was {shown(self.before)}, now {shown(self.now)}"
+
+
+def given_settings(loaded: Loaded) -> dict[str, Any]:
+    """What the catalog records as given: the pipeline without its defaults, and the options of the command line."""
+    return loaded.pipeline.given() | {OPTIONS: loaded.options._asdict()}
+
+
+def start_options(given: Mapping[str, Any] | None) -> Options:
+    """The options of a run's start, from :func:`given_settings`; none where an older version recorded none."""
+    recorded = table(given or {}, OPTIONS)
+    return Options(tuple(recorded.get("assignments", ())), recorded.get("data"), recorded.get("rows"))
+
+
+def merge_options(start: Options, now: Options) -> Options:
+    """The options of a run's start, with those of ``now`` taking precedence."""
+    keys = {assignment.partition("=")[0].strip() for assignment in now.assignments}
+    sets_data = keys & {"source", "source.path", "source.sample"}
+    sets_rows = keys & {"source", "source.rows"}
+    return Options(
+        assignments=(*start.assignments, *now.assignments),
+        data=now.data if now.data is not None or sets_data else start.data,
+        rows=now.rows if now.rows is not None or sets_rows else start.rows,
+    )
+
+
+def settled(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
+    """The pipeline with which the run in ``folder`` goes on: as it is given now, with what the run keeps.
 
     Raises:
         RunFolderError: the run is another pipeline's, or this pipeline's with other settings, or has settings that
@@ -41,21 +78,49 @@ def settled(recorded: Run, loaded: Loaded, folder: Path) -> Loaded:
     document = today.document()
     if recorded.given is not None:
         document = kept(before, document, recorded.given, today.given())
-    changed = differences(fixed(before), fixed(document))
-    if changed:
-        raise RunFolderError(
-            f"{folder} holds a run of {today.name} with other settings: {', '.join(changed[:MOST_EXAMPLES])}",
-            "give the options that the run was begun with (--data, --rows, --set), or another --run-dir; "
-            "`tidemill up --fresh` throws that run away",
-        )
-    return loaded if document == today.document() else Loaded(Pipeline.recorded(document), loaded.folder)
+    refuse(differences(fixed(before), fixed(document)), today.name, folder)
+    return loaded if document == today.document() else loaded._replace(pipeline=Pipeline.recorded(document))
 
 
-def as_recorded(recorded: Run, today: Pipeline, folder: Path) -> Pipeline:
-    """The pipeline as the run was begun with it, read as this version does; what may change is as it is today.
+def as_seen(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
+    """The pipeline of the run in ``folder`` for a look at it: the settings that must stay are the run's, whatever the
+    pipeline file says by now. A run whose settings this version can't read is seen as the file says.
 
     Raises:
-        RunFolderError: this version can't read a setting, or does not have it any more.
+        RunFolderError: an option of the command line contradicts the run's settings.
+    """
+    try:
+        pipeline = as_recorded(recorded, loaded.pipeline, folder)
+    except RunFolderError:
+        return loaded
+    changed = differences(fixed(pipeline.document()), fixed(loaded.pipeline.document()))
+    refuse([one for one in changed if is_option(one.path, loaded.options)], loaded.pipeline.name, folder)
+    return loaded._replace(pipeline=pipeline)
+
+
+def is_option(path: str, options: Options) -> bool:
+    """Whether an option of the command line gives the setting at ``path``, or a part of it."""
+    keys = [assignment.partition("=")[0].strip() for assignment in options.assignments]
+    keys += ["source.sample"] if options.data is not None else []
+    keys += ["source.rows"] if options.rows is not None else []
+    return any(f"{path}.".startswith(f"{key}.") or f"{key}.".startswith(f"{path}.") for key in keys)
+
+
+def refuse(changed: list[Difference], name: str, folder: Path) -> None:
+    """Raise where there is a difference."""
+    if changed:
+        raise RunFolderError(
+            f"{folder} holds a run of {name} with other settings: {', '.join(map(str, changed[:MOST_EXAMPLES]))}",
+            "use the pipeline file and the options (--data, --rows, --set) that the run was started with, or another "
+            "--run-dir; `tidemill up --fresh` throws that run away",
+        )
+
+
+def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
+    """The pipeline with which the run was started, as this version reads it; what may change is as it is today.
+
+    Raises:
+        RunFolderError: this version can't read a setting, or no longer has it.
     """
     now = today.document()
     document = dict(recorded.document) | {key: now[key] for key in FREE_TO_CHANGE}
@@ -70,7 +135,7 @@ def as_recorded(recorded: Run, today: Pipeline, folder: Path) -> Pipeline:
         raise RunFolderError(
             f"{folder} holds a run of {today.name} with settings that this Tidemill does not know: "
             f"{', '.join(faults[:MOST_EXAMPLES])}",
-            "use the Tidemill that began this run, or another --run-dir; `tidemill up --fresh` throws that run away",
+            "use the Tidemill that started this run, or another --run-dir; `tidemill up --fresh` throws that run away",
         ) from error
 
 
@@ -90,8 +155,8 @@ def kept_value(key: str, before: Mapping[str, Any], value: Any, then: Any, given
 
 
 def fixed(document: dict[str, Any]) -> dict[str, Any]:
-    """The part of a pipeline that must stay as it is while a run lives."""
-    tables = {name: fixed_data(one) for name, one in document["tables"].items()}
+    """The part of a pipeline that must stay the same while a run lives."""
+    tables = {name: fixed_data(data) for name, data in document["tables"].items()}
     stream = without(document["stream"], FREE_IN_STREAM)
     kept = without(document, FREE_TO_CHANGE)
     return kept | {"source": fixed_data(document["source"]), "tables": tables, "stream": stream}
@@ -102,7 +167,7 @@ def fixed_data(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain_columns(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The data with its columns as they are read, without what people call them."""
+    """The data with how its columns are read, but without their titles and units."""
     columns = table(data, "columns")
     return {**data, "columns": {name: without(table(columns, name), FREE_IN_COLUMN) for name in columns}}
 
@@ -111,17 +176,18 @@ def without(document: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key not in keys}
 
 
-def differences(before: Any, after: Any, path: str = "") -> list[str]:
-    """The paths at which two documents differ."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        keys = list(dict.fromkeys([*before, *after]))
-        return [
-            found
-            for key in keys
-            for found in differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if before == after else [f"{path} was {told(before)}, now {told(after)}"]
+def differences(before: Any, now: Any) -> list[Difference]:
+    """Every setting in which two documents differ."""
+    return list(_differences(before, now, ""))
 
 
-def told(value: Any) -> str:
+def _differences(before: Any, now: Any, path: str) -> Iterator[Difference]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*before, *now]):
+            yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+    elif before != now:
+        yield Difference(path, before, now)
+
+
+def shown(value: Any) -> str:
     return "not set" if value is None else shorten(value, 80)

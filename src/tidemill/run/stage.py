@@ -7,23 +7,47 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import structlog
 
 from tidemill.errors import StageFailed, TidemillError, shorten
-from tidemill.run.catalog import StageState, StageStatus
+from tidemill.run.catalog import StageProgress, StageState, StageStatus
 from tidemill.run.files import ROLLED_BYTES, ROLLED_KEPT
 from tidemill.run.folder import Run
 from tidemill.run.locks import locked
-from tidemill.run.stopping import Stop
 
 LIFELINE = "TIDEMILL_LIFELINE"  # set by `up`: standard input is a pipe that closes when `up` is gone
 BEAT_SECONDS = 0.5
+LOOK_SECONDS = 0.05
+
+
+class Stop:
+    """Like :class:`threading.Event`, but without a lock: a signal handler runs in the middle of whatever the main
+    thread does, and one that sets an Event which that thread is just waiting for may wait for itself."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        self._set = True
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is set, within so many seconds."""
+        end = time.monotonic() + seconds
+        while not self._set and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, LOOK_SECONDS))
+        return self._set
 
 
 class Stopped(BaseException):
@@ -38,20 +62,20 @@ class Stage:
         self.name = name
         self.stop = Stop()
         self.log = structlog.get_logger(stage=name)
-        self._word = StageStatus(name, "starting", os.getpid())
+        self._status = StageStatus(name, "starting", os.getpid())
         self._guard = threading.Lock()
         self._writing = threading.Lock()
-        self._written = self._word
+        self._written = self._status
         self._interrupt = False
 
-    def count(self, **counters: object) -> None:
-        """Set counters that the catalog shows within half a second."""
+    def report(self, progress: StageProgress) -> None:
+        """Set the stage's progress, which the catalog shows within half a second."""
         with self._guard:
-            self._word = _changed(self._word, counters={**self._word.counters, **counters})
+            self._status = replace(self._status, progress=progress)
 
     def ready(self, endpoint: str | None = None) -> None:
         """Say that the stage is at work and, where it serves, at which address."""
-        self._say(state="running", endpoint=endpoint)
+        self._set(state="running", endpoint=endpoint)
         self.log.info("ready", **({"endpoint": endpoint} if endpoint else {}))
 
     @contextmanager
@@ -70,17 +94,17 @@ class Stage:
         if number and self._interrupt:
             raise Stopped
 
-    def _say(self, **changes: object) -> None:
+    def _set(self, **changes: Any) -> None:
         with self._guard:
-            self._word = _changed(self._word, **changes)
+            self._status = replace(self._status, **changes)
         self._write()
 
     def _write(self) -> None:
         with self._writing:
-            word = self._word
-            if word is not self._written:
-                self.run.catalog.save_stage(word)
-                self._written = word
+            status = self._status
+            if status is not self._written:
+                self.run.catalog.save_stage(status)
+                self._written = status
 
     def _beat(self) -> None:
         while not self._done.wait(BEAT_SECONDS):
@@ -92,7 +116,7 @@ class Stage:
     @contextmanager
     def _at_work(self) -> Iterator[None]:
         self._done = threading.Event()
-        self.run.catalog.save_stage(self._word)
+        self.run.catalog.save_stage(self._status)
         beat = threading.Thread(target=self._beat, name="beat", daemon=True)
         beat.start()
         ending: StageState = "failed"
@@ -118,12 +142,12 @@ class Stage:
             self._done.set()
             beat.join()
             self.log.info(ending, **({"reason": error.message} if error else {}))
-            self._last_word(ending, error)
+            self._set_ending(ending, error)
 
-    def _last_word(self, ending: StageState, error: TidemillError | None) -> None:
+    def _set_ending(self, ending: StageState, error: TidemillError | None) -> None:
         """Say how the stage ended. Where even that can't be written, what ended it is still what is raised."""
         try:
-            self._say(state=ending, error=error.document()["error"] if error else None)
+            self._set(state=ending, error=error.document()["error"] if error else None)
         except TidemillError as another:
             if error is None:
                 raise
@@ -139,13 +163,13 @@ def stage(run: Run, name: str) -> Iterator[Stage]:
     """
     with locked(run.stage_lock(name), busy=f"the {name} of this run is already at work"):
         log_to_file(run, name)
-        me = Stage(run, name)
+        opened = Stage(run, name)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, me.ask_to_stop)
+            signal.signal(number, opened.ask_to_stop)
         if os.environ.get(LIFELINE):
             threading.Thread(target=watch_lifeline, name="lifeline", daemon=True).start()
-        with me._at_work():
-            yield me
+        with opened._at_work():
+            yield opened
 
 
 def watch_lifeline() -> None:
@@ -155,10 +179,10 @@ def watch_lifeline() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def state_of(run: Run, word: StageStatus) -> StageState:
-    """The state of a stage as it is now: one that said it was at work but whose process is gone has failed."""
-    claims_work = word.state in ("starting", "running")
-    return "failed" if claims_work and not run.at_work(word) else word.state
+def state_of(run: Run, status: StageStatus) -> StageState:
+    """The state of a stage now: one that said it was at work but whose process is gone has failed."""
+    claims_work = status.state in ("starting", "running")
+    return "failed" if claims_work and not run.at_work(status) else status.state
 
 
 class LogFile(RotatingFileHandler):
@@ -213,7 +237,3 @@ def handler(
     processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     where.setFormatter(structlog.stdlib.ProcessorFormatter(processors=processors, foreign_pre_chain=shared))
     return where
-
-
-def _changed(word: StageStatus, **changes: object) -> StageStatus:
-    return StageStatus(**{**{name: getattr(word, name) for name in word.__dataclass_fields__}, **changes})

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import polars.selectors as selectors
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tidemill.errors import DiskError, InputError, did_you_mean
-from tidemill.kafka import codec as wire
-from tidemill.pipeline import Column
+from tidemill.pipeline import Column, arrow_schema
 from tidemill.run.files import publish, temporary
 from tidemill.samples import (
     amazon_sales,
@@ -29,6 +29,7 @@ from tidemill.samples import (
     price_paid,
     smart_home,
 )
+from tidemill.types import JSON_TIMESTAMP
 
 CHUNK_ROWS = 65_536
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
@@ -154,11 +155,13 @@ def write_csv(sample: Sample, rows: int, path: Path, compression: str | None) ->
 def write_json_lines(sample: Sample, rows: int, path: Path, compression: str | None) -> None:
     with output(path, compression) as file:
         for table in sample.chunks(rows):
-            file.writelines(line + b"\n" for line in wire.encode(table))
+            frame = pl.from_arrow(table)
+            assert isinstance(frame, pl.DataFrame)
+            file.write(frame.with_columns(selectors.datetime().dt.strftime(JSON_TIMESTAMP)).write_ndjson().encode())
 
 
 def write_parquet(sample: Sample, rows: int, path: Path, compression: str | None) -> None:
-    schema = wire.arrow_schema(sample.columns)
+    schema = arrow_schema(sample.columns)
     with path.open("wb") as raw, pq.ParquetWriter(raw, schema, compression="zstd") as file:
         for table in sample.chunks(rows):
             file.write_table(table)

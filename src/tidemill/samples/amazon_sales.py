@@ -15,8 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Column
+from tidemill.pipeline import Column, arrow_schema
 from tidemill.samples.amazon_products import BRANDS, CLAIMS, COLOURS, KINDS, OPINIONS, SERIES
 from tidemill.samples.making import digits, join, pick, scatter
 

@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Column
+from tidemill.pipeline import Column, arrow_schema
 from tidemill.samples.making import join, pick, words
 
 VERSION = 1

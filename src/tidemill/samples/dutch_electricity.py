@@ -14,8 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Column
+from tidemill.pipeline import Column, arrow_schema
 from tidemill.samples.making import digits, join, pick, words
 
 VERSION = 1

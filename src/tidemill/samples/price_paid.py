@@ -15,8 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Column
+from tidemill.pipeline import Column, arrow_schema
 from tidemill.samples.making import digits, join, pick, words
 
 VERSION = 1
@@ -43,7 +42,7 @@ COLUMNS = (
 )
 
 
-class Place(NamedTuple):
+class Town(NamedTuple):
     """A town with its district and county, and the letters that its postcodes begin with."""
 
     county: str
@@ -53,7 +52,7 @@ class Place(NamedTuple):
 
 
 PLACES = tuple(
-    Place(*line.split("/"))
+    Town(*line.split("/"))
     for line in """\
 GREATER LONDON/CROYDON/LONDON/SE
 GREATER LONDON/BARNET/LONDON/NW

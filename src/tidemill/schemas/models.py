@@ -1,49 +1,15 @@
-"""The shapes of the API's answers, for its OpenAPI document. Extra keys are forbidden so that the two can't drift."""
+"""The bodies about generations and their models: settings, metrics, clusters, points."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-
-class Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Problem(Shape):
-    code: str
-    message: str
-    hint: str
-
-
-class ErrorBody(Shape):
-    """Every error of the API."""
-
-    error: Problem
-
-
-class Health(Shape):
-    """There is a generation to answer from. ``problems`` is what is wrong all the same."""
-
-    status: Literal["ready"]
-    pipeline: str
-    generation: int
-    generations: int
-    models: list[str]
-    published_at: str | None
-    problems: list[str]
-
-
-class Unready(ErrorBody):
-    status: Literal["waiting", "failed"]
-    reason: str
-    pipeline: str
-    problems: list[str]
+from tidemill.schemas.base import Shape, omitted_if_none
 
 
 class Trained(Shape):
-    """A model of one generation. ``rows`` counts those it was fitted on, scored on and could not use."""
+    """A model of one generation. ``rows`` counts the rows it was fitted on, scored on and could not use."""
 
     estimator: str
     metrics: dict[str, float | None]
@@ -64,7 +30,7 @@ class GenerationBody(Shape):
     models: dict[str, Trained]
     began_at: str
     published_at: str | None
-    error: str | None = None
+    error: str | None = omitted_if_none()
 
 
 class InputBody(Shape):
@@ -81,7 +47,7 @@ class InputBody(Shape):
 
 
 class Scores(Shape):
-    """How a model did in one generation."""
+    """A model's metrics in one generation."""
 
     generation: int
     metrics: dict[str, float | None]
@@ -91,16 +57,16 @@ class Scores(Shape):
 
 
 class ExampleBody(Shape):
-    """What a model can be asked for: a user and an item it knows, a text, a key of the stream."""
+    """Values that the model can answer: a user and an item it knows, a text, a key of the stream."""
 
-    user: str | None = None
-    item: str | None = None
-    text: str | None = None
-    key: Any = None
+    user: str | None = omitted_if_none()
+    item: str | None = omitted_if_none()
+    text: str | None = omitted_if_none()
+    key: Any = omitted_if_none()
 
 
 class RatingScale(Shape):
-    """The least and the greatest rating that the newest generation's rows have."""
+    """The lowest and the highest rating in the newest generation's rows."""
 
     minimum: float
     maximum: float
@@ -142,8 +108,8 @@ class HistoryPoint(Shape):
 
 
 class History(Shape):
-    """A model from its first generation to its newest, each point standing for ``per_point`` of them (the last one for
-    what is left). ``rows``: those of a generation's batches, in the mean."""
+    """A model from its first generation to its newest. Each point stands for ``per_point`` generations, the last one
+    for the rest. ``rows``: the mean number of rows of a generation's batches."""
 
     model: str
     estimator: str
@@ -153,14 +119,14 @@ class History(Shape):
 
 
 class Spread(Shape):
-    """How far a cluster's training rows are from its centre; null where it has none."""
+    """The distances of a cluster's training rows from its centre; null where it has none."""
 
     mean: float | None
     max: float | None
 
 
 class Cluster(Shape):
-    """A cluster's training rows. Its centre is in the features' own units, distances are those of the feature space:
+    """A cluster's training rows. Its centre is in the features' own units; distances are those of the feature space:
     Euclidean, or cosine where the model's own are."""
 
     cluster: int
@@ -172,14 +138,19 @@ class Cluster(Shape):
 
 
 class Profile(Shape):
-    """The clusters of a model. ``renumbered``: the number here of each cluster, by Spark's own; ``matched_to``: the
-    generation whose clusters have given theirs their numbers."""
+    """The clusters of a model. ``renumbered`` maps Spark's number of each cluster to the number here; ``matched_to`` is
+    the generation whose clusters these were matched with."""
 
     model: str
     generation: int
     clusters: list[Cluster]
     renumbered: dict[str, int]
     matched_to: int | None
+
+
+def profile_document(model: str, generation: int, profile: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``Profile`` as plain values, from the profile that the catalog holds; an older version wrote it, perhaps."""
+    return {"model": model, "generation": generation, **profile}
 
 
 class PointColumns(Shape):
@@ -194,8 +165,9 @@ class PointCentre(Shape):
 
 
 class Points(Shape):
-    """Some of a generation's ``rows``, evenly spread, by two of their columns; none that lacks a value. Point i is at
-    ``columns.x[i]``, ``columns.y[i]`` and in ``cluster[i]``. Centres only where both columns are features."""
+    """Some of a generation's ``rows``, evenly spread, by two of their columns; rows that lack a value are left out.
+    Point i is at ``columns.x[i]``, ``columns.y[i]`` and in ``cluster[i]``. There are centres only where both columns
+    are features."""
 
     model: str
     generation: int
@@ -206,144 +178,3 @@ class Points(Shape):
     columns: PointColumns
     cluster: list[int]
     centres: list[PointCentre]
-
-
-class FoundRow(Shape):
-    """A row of the stream with its prediction, or with why it has none."""
-
-    batch: int
-    row: dict[str, Any]
-    prediction: int | float | bool | str | None
-    probability: dict[str, float] | None = None
-    label: str | None = None
-    unseen: dict[str, str] | None = None
-    reason: str | None = None
-
-
-class FoundRows(Shape):
-    model: str
-    generation: int
-    key: str
-    rows: list[FoundRow]
-
-
-class Answered(Shape):
-    """A prediction; ``probability`` for each class where the model gives it, ``label`` where the class has a name,
-    ``unseen`` where the row has categories that training has not seen: each by its feature."""
-
-    model: str
-    generation: int
-    prediction: int | float | bool | str
-    probability: dict[str, float] | None = None
-    label: str | None = None
-    unseen: dict[str, str] | None = None
-
-
-class GenerationAnswer(Shape):
-    """The prediction of one generation, or the ``error`` that says why there is none."""
-
-    generation: int
-    prediction: int | float | bool | str | None = None
-    probability: dict[str, float] | None = None
-    label: str | None = None
-    distance: float | None = None
-    error: str | None = None
-
-
-class Across(Shape):
-    """One row's predictions, the newest generation first. ``unseen``: its features whose category the newest
-    generation's training has not seen; ``more``: whether there are older generations."""
-
-    model: str
-    answers: list[GenerationAnswer]
-    unseen: dict[str, str]
-    more: bool
-
-
-class TitledItem(BaseModel):
-    """An item by its id, with the other columns of the side table that tells more of it."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-    item: int | str
-
-
-class Items(Shape):
-    """Items, the best match first; ``more``: whether there are others."""
-
-    model: str
-    generation: int
-    items: list[TitledItem]
-    more: bool
-
-
-class ScoredItem(TitledItem):
-    """``score``: the rating that the model expects; of implicit preferences, about 1 for what is liked, else 0."""
-
-    score: float
-
-
-class SimilarItem(TitledItem):
-    """``similarity``: the cosine of the angle between the two items' factors."""
-
-    similarity: float
-
-
-class Recommendations(Shape):
-    """Items, the best first; ``unknown``: those of the request that were not trained on; ``outside``: those rated
-    outside the scale of the generation's rows."""
-
-    model: str
-    generation: int
-    items: list[ScoredItem]
-    unknown: list[str]
-    outside: list[str] | None = None
-
-
-class UserRecommendations(Shape):
-    model: str
-    generation: int
-    user: str
-    items: list[ScoredItem]
-
-
-class SimilarItems(Shape):
-    model: str
-    generation: int
-    item: str
-    items: list[SimilarItem]
-
-
-class NearRow(Shape):
-    """A row of the stream; ``distance`` is Euclidean, in feature space."""
-
-    distance: float
-    row: dict[str, Any]
-
-
-class NearRows(Shape):
-    """Rows, the nearest first. ``unknown``: categories of the row asked for that training has not seen. ``probe``:
-    whether only rows that share a bucket with it were searched (single), or, as these were too few, others too."""
-
-    model: str
-    generation: int
-    items: list[NearRow]
-    unknown: list[str]
-    probe: Literal["single", "multi"]
-    key: str | None = None
-
-
-class AlikeRow(Shape):
-    """A row of the stream; ``similarity`` is the cosine of its text's angle to the text asked for, at most 1."""
-
-    similarity: float
-    row: dict[str, Any]
-
-
-class AlikeRows(Shape):
-    """Rows, the most alike first. ``unknown``: the words asked for that training has not seen."""
-
-    model: str
-    generation: int
-    items: list[AlikeRow]
-    unknown: list[str]
-    key: str | None = None

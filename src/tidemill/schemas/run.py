@@ -1,25 +1,49 @@
-"""The shapes of the answers that tell of the run: its pipeline, stages, batches and their rows, rejects."""
+"""The bodies about a run: its health, its pipeline, its stages and its progress."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from tidemill.schemas.models import Problem, Shape
-from tidemill.scoring import Kind
+from tidemill.schemas.base import ErrorBody, Problem, Shape, omitted_if_none
+from tidemill.types import ColumnKind
+
+Kind = Literal["classification", "regression", "clustering", "recommendation", "neighbours", "text"]
+Scheme = Literal["windowed", "cumulative", "sliding"]
+
+
+class Health(Shape):
+    """There is a generation to answer from. ``problems`` lists what is wrong all the same."""
+
+    status: Literal["ready"]
+    pipeline: str
+    generation: int
+    generations: int
+    models: list[str]
+    published_at: str | None
+    problems: list[str]
+
+
+class Unready(ErrorBody):
+    """There is no generation yet. ``reason`` says what the API waits for, or what failed."""
+
+    status: Literal["waiting", "failed"]
+    reason: str
+    pipeline: str
+    problems: list[str]
 
 
 class HomeModel(Shape):
-    """A model, and where it is asked by POST."""
+    """A model, and the address to which its requests are posted."""
 
     estimator: str
     kind: Kind
-    predict: str | None = None
-    recommend: str | None = None
-    similar: str | None = None
+    predict: str | None = omitted_if_none()
+    recommend: str | None = omitted_if_none()
+    similar: str | None = omitted_if_none()
 
 
 class HomeRoute(Shape):
-    """A route of the pipeline's own; one of SQL has no model."""
+    """A route that the pipeline declares; a SQL route has no model."""
 
     method: str
     path: str
@@ -28,17 +52,17 @@ class HomeRoute(Shape):
 
 
 class ColumnBody(Shape):
-    """A declared column; ``optional``: it may be missing."""
+    """A declared column; the value of an ``optional`` column may be missing."""
 
     name: str
-    kind: Literal["int", "float", "string", "bool", "timestamp"]
+    kind: ColumnKind
     optional: bool
     unit: str | None
     title: str | None
 
 
 class CutsBody(Shape):
-    """What cuts the stream, ``every`` and ``idle`` in seconds, and the format of a batch's file."""
+    """What cuts the stream into batches (``every`` and ``idle`` in seconds), and the format of the batch files."""
 
     rows: int | None
     every: float | None
@@ -48,6 +72,8 @@ class CutsBody(Shape):
 
 
 class Home(Shape):
+    """The pipeline, its models, its own routes, and links to what else there is."""
+
     pipeline: str
     title: str
     generation: int | None
@@ -58,7 +84,7 @@ class Home(Shape):
     columns: list[ColumnBody]
     key: str | None
     batches: CutsBody
-    scheme: Literal["windowed", "cumulative", "sliding"]
+    scheme: Scheme
 
 
 class StageBody(Shape):
@@ -66,14 +92,14 @@ class StageBody(Shape):
 
     state: Literal["starting", "running", "done", "stopped", "failed"]
     pid: int
-    endpoint: str | None = None
-    error: Problem | None = None
+    endpoint: str | None = omitted_if_none()
+    error: Problem | None = omitted_if_none()
     updated_at: str
     word: str
 
 
 class RowCounts(Shape):
-    """Rows of the source (null until known), and how many of them came how far."""
+    """Rows of the source (null until known), and how many of them are produced, collected, sealed and rejected."""
 
     source: int | None
     produced: int
@@ -83,7 +109,7 @@ class RowCounts(Shape):
 
 
 class RowRates(Shape):
-    """Rows a second, over about the last five seconds; null until known."""
+    """Rows per second, over about the last five seconds; null until known."""
 
     produced: float | None
     collected: float | None
@@ -91,8 +117,8 @@ class RowRates(Shape):
 
 
 class OpenBatchBody(Shape):
-    """The batch that is not sealed yet: its rows, how many it will have at the most, when its first row came, and when
-    its window ends (both by the rows' own timestamps)."""
+    """The batch that is not sealed yet: its rows, its maximum of rows, the timestamp of its first row, and the end of
+    its time window (both by the rows' own timestamps)."""
 
     batch: int
     rows: int
@@ -108,7 +134,7 @@ class GenerationCounts(Shape):
 
 
 class TrainingBody(Shape):
-    """The generation that the trainer is at."""
+    """The generation that is being trained."""
 
     generation: int
     rows: int
@@ -123,7 +149,7 @@ class StatusBody(Shape):
     pipeline: str
     title: str
     description: str
-    scheme: Literal["windowed", "cumulative", "sliding"]
+    scheme: Scheme
     api: str | None
     console: str | None
     stages: dict[str, StageBody]
@@ -140,77 +166,3 @@ class StatusBody(Shape):
     problems: list[str]
     stream_ended: bool
     trained: bool
-
-
-class SpanBody(Shape):
-    """The offsets of one partition that a batch holds, both ends included."""
-
-    partition: int
-    first_offset: int
-    last_offset: int
-
-
-class BatchBody(Shape):
-    """A sealed batch. ``cut``: why it was cut; the paths are relative to the run folder."""
-
-    batch: int
-    path: str
-    rows: int
-    bytes: int
-    sha256: str
-    cut: Literal["rows", "every", "parts", "idle", "end"]
-    rejected: int
-    rejects_path: str | None
-    first_timestamp: str | None
-    last_timestamp: str | None
-    sealed_at: str
-    partitions: list[SpanBody]
-
-
-class BatchRows(Shape):
-    """Some of the ``rows`` of a batch, from number ``offset`` on, counted from 0."""
-
-    batch: int
-    rows: int
-    offset: int
-    columns: list[ColumnBody]
-    items: list[dict[str, Any]]
-
-
-class RejectPlace(Shape):
-    place: str
-    rejected: int
-
-
-class RejectPlaces(Shape):
-    """Where rows did not fit: the source, a side table, a batch, or the stream's tail after its last batch."""
-
-    rejected: int
-    places: list[RejectPlace]
-
-
-class RejectBody(Shape):
-    """What did not fit: of a file its line, of the stream its partition and offset. ``text`` is its beginning."""
-
-    reason: str
-    file: str | None = None
-    line: int | None = None
-    partition: int | None = None
-    offset: int | None = None
-    text: str
-
-
-class ReasonCount(Shape):
-    reason: str
-    count: int
-
-
-class RejectsBody(Shape):
-    """Some of what did not fit in one place. ``reasons``: the most frequent ones among the first ``counted``."""
-
-    place: str
-    rejected: int
-    offset: int
-    items: list[RejectBody]
-    reasons: list[ReasonCount]
-    counted: int

@@ -1,24 +1,20 @@
 """Scorers: fitted Spark models as numpy arrays, without Spark.
 
-A scorer file is one ``.npz`` of float64 arrays and one JSON text; it is read without pickle. ``load`` makes the scorer.
+A scorer file is one ``.npz`` of float64 arrays and one JSON text; it is read without pickle. :func:`load` returns its
+scorer. Each module of this package registers its scorer classes with :func:`tidemill.scoring.base.scorer_of`; all
+modules are imported here, so a new module needs no entry in a list.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
 
 from tidemill.errors import CatalogError
-from tidemill.scoring.als import AlsScorer
-from tidemill.scoring.base import Kind, Prediction, RowScorer, Scorer, row_scorer
-from tidemill.scoring.bayes import NaiveBayesScorer
-from tidemill.scoring.clusters import BisectingScorer, KMeansScorer
+from tidemill.scoring.base import SCORERS, Kind, Prediction, RowScorer, Scorer, row_scorer
 from tidemill.scoring.features import Feature
-from tidemill.scoring.linear import GeneralizedLinearScorer, LinearScorer, LogisticScorer, VectorScorer
-from tidemill.scoring.mixture import MixtureScorer
-from tidemill.scoring.neighbours import NeighboursScorer
 from tidemill.scoring.storage import Stored, read
-from tidemill.scoring.text import TextScorer
-from tidemill.scoring.trees import BoostedClassScorer, TreeClassScorer, TreeValueScorer
 
 __all__ = [
     "ROW_KINDS",
@@ -30,31 +26,14 @@ __all__ = [
     "Scorer",
     "kind_of",
     "load",
+    "make_scorer",
     "row_scorer",
 ]
 
-SCORERS: dict[str, type[Scorer]] = {
-    "LogisticRegression": LogisticScorer,
-    "LinearSVC": VectorScorer,
-    "NaiveBayes": NaiveBayesScorer,
-    "DecisionTreeClassifier": TreeClassScorer,
-    "RandomForestClassifier": TreeClassScorer,
-    "GBTClassifier": BoostedClassScorer,
-    "LinearRegression": LinearScorer,
-    "GeneralizedLinearRegression": GeneralizedLinearScorer,
-    "DecisionTreeRegressor": TreeValueScorer,
-    "RandomForestRegressor": TreeValueScorer,
-    "GBTRegressor": TreeValueScorer,
-    "KMeans": KMeansScorer,
-    "BisectingKMeans": BisectingScorer,
-    "GaussianMixture": MixtureScorer,
-    "ALS": AlsScorer,
-    "BucketedRandomProjectionLSH": NeighboursScorer,
-    "IDF": TextScorer,
-}
+ROW_KINDS: tuple[Kind, ...] = ("classification", "regression", "clustering")  # kinds that predict for a row
 
-
-ROW_KINDS: tuple[Kind, ...] = ("classification", "regression", "clustering")  # of the scorers that predict for a row
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 
 def kind_of(estimator: str) -> Kind:
@@ -62,15 +41,24 @@ def kind_of(estimator: str) -> Kind:
     return SCORERS[estimator].kind
 
 
+def make_scorer(stored: Stored) -> Scorer:
+    """The scorer of a scorer file's content.
+
+    Raises:
+        KeyError, ValueError, TypeError, IndexError: the content is not that of a scorer.
+    """
+    return SCORERS[stored.text["estimator"]](stored)
+
+
 def load(path: Path, sha256: str | None = None) -> Scorer:
     """The scorer in the file ``path``.
 
     Raises:
-        CatalogError: it can't be read, is none, or its bytes don't have the sha256 given.
+        CatalogError: the file can't be read, is not a scorer file, or its bytes don't have the given sha256.
     """
     stored = read(path, sha256)
     try:
-        return SCORERS[stored.text["estimator"]](stored)
+        return make_scorer(stored)
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise broken(path, stored, error) from error
 

@@ -1,12 +1,12 @@
-"""What every scorer is and gives."""
+"""The base classes of scorers, their answers, and the registry of scorer classes."""
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,17 +18,18 @@ from tidemill.scoring.storage import Array, Stored
 
 Kind = Literal["classification", "regression", "clustering", "recommendation", "neighbours", "text"]
 Class = int | float | bool | str
+ScorerClass = TypeVar("ScorerClass", bound="Scorer")
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """A class in the label column's own type, a value, or a cluster's number.
 
-    ``probability`` has every class by its name as JSON writes it ("1", "true", "cat"); ``label`` is the pipeline's own
-    word for the class, where it has one. ``centre`` is that of the row's cluster, its numeric features in their own
-    units (shared by all predictions, so not to be changed), and ``distance`` how far the row is from it in the feature
-    space, by the model's own measure. ``unseen`` has the features whose category training has not seen, where there are
-    any.
+    ``probability``: by class, named as JSON writes it ("1", "true", "cat").
+    ``label``: the name that the pipeline file gives to the class, if any.
+    ``centre``: of the row's cluster, its numeric features in their own units. Predictions share it: don't change it.
+    ``distance``: from the row to that centre in the feature space, by the model's own measure.
+    ``unseen``: the features whose category was not seen in training, if any, with that category.
     """
 
     prediction: Class
@@ -40,9 +41,12 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """n rows scored as Spark names things: ``prediction`` (n,), ``raw`` and ``probability`` (n, classes) for a
-    classifier. ``margin`` (n, choices) is what the choice was made by: the first of the highest wins."""
+class RowScores:
+    """The scores of n rows, in Spark's terms.
+
+    ``prediction``: (n,). ``raw`` and ``probability``: (n, classes), of a classifier. ``margin``: (n, choices), by which
+    the choice was made: the first of the highest wins.
+    """
 
     prediction: Array
     raw: Array | None = None
@@ -51,7 +55,7 @@ class Scores:
 
 
 class Scorer:
-    """One fitted model, whatever it answers. Immutable, so safe to share between threads."""
+    """One fitted model. Immutable, so safe to share between threads."""
 
     kind: Kind
 
@@ -62,8 +66,29 @@ class Scorer:
         self.features: tuple[Feature, ...] = ()
 
 
+SCORERS: dict[str, type[Scorer]] = {}
+"""The class that scores each estimator's models, by the estimator's name. Filled by :func:`scorer_of`."""
+
+
+def scorer_of(*estimators: str) -> Callable[[type[ScorerClass]], type[ScorerClass]]:
+    """A class decorator that registers the class as the scorer of these estimators.
+
+    Raises:
+        ValueError: an estimator has a scorer already.
+    """
+
+    def register(scorer: type[ScorerClass]) -> type[ScorerClass]:
+        for estimator in estimators:
+            if estimator in SCORERS:
+                raise ValueError(f"{estimator} is scored by {SCORERS[estimator].__name__} already")
+            SCORERS[estimator] = scorer
+        return scorer
+
+    return register
+
+
 class RowScorer(Scorer, ABC):
-    """A model that has a prediction for each row."""
+    """A model that predicts for a row."""
 
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)
@@ -74,11 +99,11 @@ class RowScorer(Scorer, ABC):
         self.features = self.encoder.features
 
     @abstractmethod
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         """Score rows whose features are encoded."""
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-        """A prediction for each row, in the same order; other keys of a row are not looked at.
+        """A prediction for each row, in the same order. Other keys of a row are ignored.
 
         Raises:
             FeatureError: a feature is missing or of the wrong type; the message names it.
@@ -86,31 +111,31 @@ class RowScorer(Scorer, ABC):
         if not rows:
             return []
         encoded = self.encoder.encode(rows)
-        found = self.predictions(encoded)
-        for place, unseen in self.encoder.unseen(rows, encoded).items():
-            found[place] = replace(found[place], unseen=unseen)
-        return found
+        predictions = self.predictions(encoded)
+        for index, unseen in self.encoder.unseen(rows, encoded).items():
+            predictions[index] = replace(predictions[index], unseen=unseen)
+        return predictions
 
     @abstractmethod
     def predictions(self, encoded: Encoded) -> list[Prediction]:
         """A prediction for each of one or more rows whose features are encoded."""
 
     def values(self, predicted: Array) -> pa.Array:
-        """The answers that stand for Spark's predictions (n,): values, classes or clusters."""
+        """The answers for Spark's predictions (n,): values, classes or cluster numbers."""
         return pa.array(predicted)
 
     def column(self, table: pa.Table) -> pa.Array:
-        """The answer for each row of a table that has the features' columns; null where one of them is missing, or is
-        one that the model has no answer for."""
-        encoded, whole = self.encoder.table(table)
-        predicted = self._predicted(encoded, int(whole.sum()))
+        """The answer for each row of a table that has the features' columns; null where a feature is missing, or where
+        the model has no answer."""
+        encoded, complete = self.encoder.table(table)
+        predicted = self._predicted(encoded, int(complete.sum()))
         answered = ~np.isnan(predicted)
-        whole[whole] = answered
+        complete[complete] = answered
         answers = self.values(predicted[answered]) if answered.any() else pa.nulls(0, pa.float64())
-        return answers.take(pa.array(np.cumsum(whole) - 1, mask=~whole))
+        return answers.take(pa.array(np.cumsum(complete) - 1, mask=~complete))
 
     def _predicted(self, encoded: Encoded, count: int) -> Array:
-        """Spark's predictions (count,), NaN for a row that is refused; such rows are searched for by halves."""
+        """Spark's predictions (count,); NaN for a row that the model refuses, found by halving the rows."""
         if not count:
             return np.zeros(0)
         try:
@@ -125,7 +150,7 @@ class RowScorer(Scorer, ABC):
 
 
 class ClassScorer(RowScorer):
-    """A scorer that chooses among classes; some give no probability."""
+    """A scorer that chooses among classes. Some have no probability."""
 
     kind = "classification"
 
@@ -133,18 +158,18 @@ class ClassScorer(RowScorer):
         super().__init__(stored)
         if self.classes is None:
             raise ValueError("a classifier without classes")
-        self.names = [class_name(one) for one in self.classes]
-        self.answers = [(one, self.labels.get(class_name(one))) for one in self.classes]
+        self.names = [class_name(value) for value in self.classes]
+        self.answers = [(value, self.labels.get(class_name(value))) for value in self.classes]
 
     def values(self, predicted: Array) -> pa.Array:
         return pa.array(self.classes).take(pa.array(predicted.astype(np.int64)))
 
     def predictions(self, encoded: Encoded) -> list[Prediction]:
         scored = self.scores(encoded)
-        answers = [self.answers[place] for place in scored.prediction.astype(np.intp).tolist()]
+        answers = [self.answers[index] for index in scored.prediction.astype(np.intp).tolist()]
         if scored.probability is None:
             return [Prediction(answer, label=label) for answer, label in answers]
-        return [  # where training had but one class, LogisticRegression still has two probabilities, 1 and 0
+        return [  # with one class in training, LogisticRegression still has two probabilities, 1 and 0
             Prediction(answer, dict(zip(self.names, probability, strict=False)), label)
             for (answer, label), probability in zip(answers, scored.probability.tolist(), strict=True)
         ]
@@ -162,7 +187,7 @@ class ValueScorer(RowScorer):
         return [Prediction(value) for value in values.tolist()]
 
     def no_value(self) -> FeatureError:
-        """Why a row has no finite value."""
+        """The error for a row without a finite value."""
         return FeatureError(f"{self.model} has no finite value for such features", "give smaller numbers")
 
 
@@ -172,26 +197,38 @@ def class_name(value: Class) -> str:
 
 
 def first_highest(margin: Array) -> NDArray[np.float64]:
-    """The place of each row's first highest margin; NaN never wins, as in Spark's comparisons."""
-    places: NDArray[np.float64] = np.where(np.isnan(margin), -np.inf, margin).argmax(axis=1).astype(np.float64)
-    return places
+    """(n,): the index of each row's first highest margin. NaN never wins, as in Spark's comparisons."""
+    indices: NDArray[np.float64] = np.where(np.isnan(margin), -np.inf, margin).argmax(axis=1).astype(np.float64)
+    return indices
 
 
-def choose(raw: Array, probability: Array, thresholds: Array | None) -> Scores:
-    """The class of the first highest raw prediction, or with thresholds of the first highest probability / threshold;
-    a threshold of 0 wins if the class is possible at all (``ProbabilisticClassificationModel``)."""
+def lowest(values: Array, top: int) -> NDArray[np.intp]:
+    """The indices of the ``top`` lowest of ``values`` (n,), in ascending order of value; ties keep their order."""
+    if top < len(values):
+        candidates = np.flatnonzero(values <= np.partition(values, top - 1)[top - 1])
+    else:
+        candidates = np.arange(len(values))
+    ranked: NDArray[np.intp] = candidates[np.argsort(values[candidates], kind="stable")][:top]
+    return ranked
+
+
+def choose(raw: Array, probability: Array, thresholds: Array | None) -> RowScores:
+    """The class of the first highest raw prediction; with thresholds that of the first highest probability / threshold.
+
+    A threshold of 0 wins if the class has any probability (``ProbabilisticClassificationModel``).
+    """
     choice = raw
     if thresholds is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
             choice = probability / thresholds
-    return Scores(first_highest(choice), raw, probability, choice)
+    return RowScores(first_highest(choice), raw, probability, choice)
 
 
 def row_scorer(scorer: Scorer) -> RowScorer:
-    """The scorer, known to predict for each row.
+    """The scorer as one that predicts for a row.
 
     Raises:
-        TypeError: it does not.
+        TypeError: the scorer does not.
     """
     if not isinstance(scorer, RowScorer):
         raise TypeError(f"{scorer.model}, a {scorer.estimator}, has no prediction for a row")

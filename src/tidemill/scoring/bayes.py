@@ -1,4 +1,4 @@
-"""NaiveBayes, as Spark's ``NaiveBayesModel`` scores it: multinomial, complement, Bernoulli and Gaussian."""
+"""The scorer of NaiveBayes, as Spark's ``NaiveBayesModel``: multinomial, complement, Bernoulli and Gaussian."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidemill.errors import FeatureError
-from tidemill.scoring.base import ClassScorer, Scores, choose
+from tidemill.scoring.base import ClassScorer, RowScores, choose, scorer_of
 from tidemill.scoring.features import Encoded, product
 from tidemill.scoring.linear import softmax
 from tidemill.scoring.storage import Array, Stored
 
 
+@scorer_of("NaiveBayes")
 class NaiveBayesScorer(ClassScorer):
-    """The raw prediction is the logarithm of each class's probability together with the row; probability its softmax.
+    """The raw prediction is the logarithm of the joint probability of class and row; the probability is its softmax.
 
-    Text: model_type. Arrays: prior (classes,), the logarithm of each class's share; for the Gaussian mean and variance
-    (places, classes), for the others theta (places, classes), logarithms of probabilities; thresholds (classes,) where
-    they are set.
+    Text: model_type. Arrays: prior (classes,), the logarithm of each class's share; for the Gaussian type mean and
+    variance (positions, classes), for the others theta (positions, classes), logarithms of probabilities; thresholds
+    (classes,) where they are set.
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -31,7 +32,7 @@ class NaiveBayesScorer(ClassScorer):
             self._set_discrete(stored.arrays["theta"])
 
     def _set_discrete(self, theta: Array) -> None:
-        if self.model_type == "bernoulli":  # what is 0 counts too: log(1 - p) for all, and the odds for what is 1
+        if self.model_type == "bernoulli":  # zeros count too: log(1 - p) for each position, plus the log odds for a 1
             zeros = np.log1p(-np.exp(theta))
             self.prior, theta = self.prior + zeros.sum(axis=0), theta - zeros
         elif self.model_type == "complement":
@@ -46,7 +47,7 @@ class NaiveBayesScorer(ClassScorer):
             for mean, variance in zip(self.mean.tables, self.variance.tables, strict=True)
         ]
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         raw = self.raw(encoded)
         return choose(raw, softmax(raw), self.thresholds)
 
@@ -54,7 +55,7 @@ class NaiveBayesScorer(ClassScorer):
         """(n, classes).
 
         Raises:
-            FeatureError: a number is one that this model can't take; the message names it.
+            FeatureError: this type of model does not take a number; the message names it.
         """
         if self.model_type == "gaussian":
             return self.prior - self.distances(encoded) / 2
@@ -63,7 +64,7 @@ class NaiveBayesScorer(ClassScorer):
         return raw - log_sum_exp(raw) if self.model_type == "complement" else raw
 
     def distances(self, encoded: Encoded) -> Array:
-        """(n, classes): the squares of a row's distances to the means, in each place's own standard deviations."""
+        """(n, classes): a row's squared distances to the means, in the standard deviations of each position."""
         gaps = encoded.numbers[:, :, None] - self.mean.numbers
         total: Array = (gaps * gaps / self.variance.numbers).sum(axis=1)
         for codes, table in zip(encoded.codes, self.tables, strict=True):
@@ -71,21 +72,22 @@ class NaiveBayesScorer(ClassScorer):
         return total
 
     def check(self, numbers: Array) -> None:
-        """Raise FeatureError as Spark does: nothing below 0, and for the Bernoulli only 0 and 1."""
+        """Raise FeatureError where Spark refuses a number: below 0, and for the Bernoulli type other than 0 and 1."""
         bernoulli = self.model_type == "bernoulli"
         bad: NDArray[np.bool_] = (numbers != 0) & (numbers != 1) if bernoulli else numbers < 0
         if bad.any():
-            row, place = np.argwhere(bad)[0]
-            wanted = "0 or 1" if bernoulli else "0 or more"
-            found = f"{self.encoder.numbers[place]} is {numbers[row, place]:g}, not {wanted}"
-            raise FeatureError(found, f"a NaiveBayes of the {self.model_type} type takes no other")
+            row, column = np.argwhere(bad)[0]
+            expected = "0 or 1" if bernoulli else "0 or more"
+            message = f"{self.encoder.numbers[column]} is {numbers[row, column]:g}, not {expected}"
+            raise FeatureError(message, f"a NaiveBayes of the {self.model_type} type takes no other")
 
 
 def one_hot_distances(mean: Array, variance: Array) -> Array:
-    """(categories + 1, classes): for each category, and for none, the sum over the block's places of the squared
-    distance to the mean by the variance.
+    """(categories + 1, classes): for each category, and for none, the sum over the block's positions of the squared
+    distance to the mean, divided by the variance.
 
-    The other places are added up from both ends: taken off the sum of all they could be lost to rounding.
+    The positions of the other categories are summed from both ends, as subtracting from the total could lose them to
+    rounding.
     """
     zeros, ones = mean**2 / variance, (1.0 - mean) ** 2 / variance
     before, after = zeros.cumsum(axis=0), zeros[::-1].cumsum(axis=0)[::-1]
@@ -95,7 +97,7 @@ def one_hot_distances(mean: Array, variance: Array) -> Array:
 
 
 def log_sum_exp(raw: Array) -> Array:
-    """(n, 1): the logarithm of the sum of each row's exponentials, taken from the highest on."""
+    """(n, 1): the logarithm of the sum of each row's exponentials, relative to the highest to avoid overflow."""
     highest = raw.max(axis=1, keepdims=True)
     total: Array = np.log(np.exp(raw - highest).sum(axis=1, keepdims=True)) + highest
     return total

@@ -1,7 +1,7 @@
-"""Models that find clusters: KMeans and BisectingKMeans, and what every one of them tells of its clusters.
+"""Scorers of clusterings: the base class of all, KMeans and BisectingKMeans.
 
-Inside a scorer a cluster is known by its place, which is Spark's number for it. Outside it has a number that lasts from
-one generation to the next (see ``tidemill.training.matching``).
+Inside a scorer a cluster is known by its index, which is Spark's number for it. Outside it has a number that lasts from
+one generation to the next (see ``tidemill.training.clusters``).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tidemill.errors import FeatureError
-from tidemill.scoring.base import Prediction, RowScorer, Scorer, Scores, first_highest
+from tidemill.scoring.base import Prediction, RowScorer, RowScores, Scorer, first_highest, scorer_of
 from tidemill.scoring.features import Codes, Encoded, Encoder, product
 from tidemill.scoring.storage import Array, Stored
 
-NUMBERS_AT_ONCE = 8_000_000  # 64 MB: a row has a number for each place of each centre
+NUMBERS_AT_ONCE = 8_000_000  # 64 MB: a row has a number for each position of each centre
 
 
 @dataclass(frozen=True)
 class Units:
-    """``count`` points in the features' own units, whatever a model's scaling and its order of categories.
+    """``count`` points in the features' own units, independent of a model's scaling and its order of categories.
 
-    ``numbers``: ``{feature: (k,)}``; ``shares``: ``{feature: {category: (k,)}}``, each from 0 to 1 in a mean of rows.
+    ``numbers``: ``{feature: (count,)}``. ``shares``: ``{feature: {category: (count,)}}``, from 0 to 1 in means of rows.
     """
 
     count: int
@@ -34,8 +34,8 @@ class Units:
     shares: dict[str, dict[str, Array]]
 
 
-class Points:
-    """Points of the feature space, (m, places), to measure rows from; with ``cosine`` by the angle between them."""
+class PointSet:
+    """Points of the feature space, (m, positions), and the distances of rows to them; cosine ones with ``cosine``."""
 
     def __init__(self, encoder: Encoder, matrix: Array, cosine: bool) -> None:
         self.matrix = matrix
@@ -45,15 +45,15 @@ class Points:
         self.norms = np.linalg.norm(matrix, axis=1)
 
     def costs(self, encoded: Encoded) -> Array:
-        """(n, m): what Spark compares: squared Euclidean distances, or cosine distances.
+        """(n, m): the distances that Spark compares: squared Euclidean ones, or cosine ones.
 
         Raises:
-            FeatureError: a row is zero in every place, so that it has no direction to take the cosine of.
+            FeatureError: a row is zero in every position, so it has no direction to take the cosine of.
         """
         return self.cosine_distances(encoded) if self.cosine else self.squares(encoded)
 
     def squares(self, encoded: Encoded) -> Array:
-        """(n, m): squared Euclidean distances, summed over the places themselves so that nothing cancels out."""
+        """(n, m): squared Euclidean distances, summed position by position so that nothing cancels out."""
         gaps = encoded.numbers[:, :, None] - self.split.numbers
         total: Array = np.einsum("npm,npm->nm", gaps, gaps)
         for codes, table in zip(encoded.codes, self.tables, strict=True):
@@ -61,7 +61,7 @@ class Points:
         return total
 
     def cosine_distances(self, encoded: Encoded) -> Array:
-        """(n, m): 1 less the cosine of the angle between row and point, in Spark's order of operations."""
+        """(n, m): 1 minus the cosine of the angle between row and point, in Spark's order of operations."""
         distances: Array = 1.0 - product(encoded, self.split) / self.norms / self.lengths(encoded)[:, None]
         return distances
 
@@ -74,19 +74,19 @@ class Points:
         lengths: Array = np.sqrt(squares)
         return lengths
 
-    def distances(self, encoded: Encoded, places: Codes) -> Array:
-        """(n,): how far each row is from the one point that ``places`` (n,) has for it: Euclidean, or cosine."""
-        numbers = self.split.numbers.T[places]
+    def distances(self, encoded: Encoded, indices: Codes) -> Array:
+        """(n,): the Euclidean or cosine distance of each row to one point, whose index is in ``indices`` (n,)."""
+        numbers = self.split.numbers.T[indices]
         if self.cosine:
             products = np.einsum("np,np->n", encoded.numbers, numbers)
             for codes, table in zip(encoded.codes, self.split.tables, strict=True):
-                products = products + table[codes, places]
-            cosine: Array = 1.0 - products / self.norms[places] / self.lengths(encoded)
+                products = products + table[codes, indices]
+            cosine: Array = 1.0 - products / self.norms[indices] / self.lengths(encoded)
             return cosine
         gaps = encoded.numbers - numbers
         squares = np.einsum("np,np->n", gaps, gaps)
         for codes, table in zip(encoded.codes, self.tables, strict=True):
-            squares = squares + table[codes, places]
+            squares = squares + table[codes, indices]
         euclidean: Array = np.sqrt(np.maximum(squares, 0.0))
         return euclidean
 
@@ -94,9 +94,9 @@ class Points:
 class ClusterScorer(RowScorer):
     """A model that gives each row a cluster.
 
-    Arrays: ``centres`` (k, places); ``middles`` (k, places), the means of the clusters' training rows, where the
-    centres are but directions; ``numbers`` (k,) int64, the number of the cluster at each place: the place itself where
-    there are none. Text: ``distance``, euclidean where it is left out.
+    Arrays: ``centres`` (k, positions); ``middles`` (k, positions), the means of the clusters' training rows, if the
+    centres are only directions; ``numbers`` (k,) int64, the number of the cluster at each index: without them the index
+    itself. Text: ``distance``, euclidean if left out.
     """
 
     kind = "clustering"
@@ -104,7 +104,7 @@ class ClusterScorer(RowScorer):
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)
         centres = stored.arrays["centres"]
-        self.centres = Points(self.encoder, centres, cosine=stored.text.get("distance") == "cosine")
+        self.centres = PointSet(self.encoder, centres, cosine=stored.text.get("distance") == "cosine")
         self.middles = stored.arrays.get("middles", centres)
         self.numbers: NDArray[np.int64] = np.asarray(stored.arrays.get("numbers", np.arange(len(centres))), np.int64)
         if len(set(self.numbers.tolist())) != len(centres):
@@ -113,30 +113,30 @@ class ClusterScorer(RowScorer):
         values = columns(list(units.numbers.values()), units.count)
         self.in_units = [dict(zip(units.numbers, row, strict=True)) for row in values.tolist()]
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         parts = [self.score(part) for part in slices(encoded, len(self.numbers))]
         return parts[0] if len(parts) == 1 else joined(parts)
 
     @abstractmethod
-    def score(self, encoded: Encoded) -> Scores:
-        """Score rows whose features are encoded, as many as fit into memory; the prediction is a place."""
+    def score(self, encoded: Encoded) -> RowScores:
+        """Score encoded rows, as many as fit into memory. The prediction is a cluster's index."""
 
     def values(self, predicted: Array) -> pa.Array:
         return pa.array(self.numbers[predicted.astype(np.intp)])
 
     def predictions(self, encoded: Encoded) -> list[Prediction]:
         scored = self.scores(encoded)
-        places = scored.prediction.astype(np.intp)
-        distances = self.centres.distances(encoded, places).tolist()
+        indices = scored.prediction.astype(np.intp)
+        distances = self.centres.distances(encoded, indices).tolist()
         return [
-            Prediction(number, probability, None, self.in_units[place], distance)
-            for number, probability, place, distance in zip(
-                self.numbers[places].tolist(), self.probabilities(scored), places.tolist(), distances, strict=True
+            Prediction(number, probability, None, self.in_units[index], distance)
+            for number, probability, index, distance in zip(
+                self.numbers[indices].tolist(), self.probabilities(scored), indices.tolist(), distances, strict=True
             )
         ]
 
-    def probabilities(self, scored: Scores) -> list[dict[str, float] | None]:
-        """For each row the probability of every cluster by its number, in ascending order; None where there is none."""
+    def probabilities(self, scored: RowScores) -> list[dict[str, float] | None]:
+        """For each row the probability of each cluster, by its number in ascending order; None if there is none."""
         if scored.probability is None:
             return [None] * len(scored.prediction)
         order = np.argsort(self.numbers)
@@ -144,83 +144,88 @@ class ClusterScorer(RowScorer):
         return [dict(zip(names, row, strict=True)) for row in scored.probability[:, order].tolist()]
 
     def units(self) -> Units:
-        """Where the clusters lie: their centres, or what stands for them, in the features' own units."""
+        """The clusters' centres in the features' own units; the mean of its rows where a centre is only a direction."""
         split = self.encoder.split(self.middles.T)
         numbers = self.encoder.unscale(split.numbers.T).T
         shares = {
-            one.name: dict(zip(one.categories or (), table[:-1], strict=True))
-            for one, table in zip(self.encoder.strings, split.tables, strict=True)
+            feature.name: dict(zip(feature.categories or (), table[:-1], strict=True))
+            for feature, table in zip(self.encoder.strings, split.tables, strict=True)
         }
         return Units(len(self.middles), dict(zip(self.encoder.numbers, numbers, strict=True)), shares)
 
     def points(self, units: Units) -> Array:
-        """(k, places): points that are given in the features' own units, in this model's feature space.
+        """(k, positions): points in the features' own units, moved into this model's feature space.
 
-        A category that this model does not know has no place in it; one that only this model knows has a share of 0.
+        A category that this model does not know is dropped; one that only this model knows has a share of 0.
         """
-        none = np.zeros(units.count)
+        zeros = np.zeros(units.count)
         blocks = [self.encoder.scale(columns([units.numbers[name] for name in self.encoder.numbers], units.count))]
-        for one in self.encoder.strings:
-            known = units.shares[one.name]
-            blocks.append(columns([known.get(name, none) for name in one.categories or ()], units.count))
+        for feature in self.encoder.strings:
+            shares = units.shares[feature.name]
+            blocks.append(columns([shares.get(name, zeros) for name in feature.categories or ()], units.count))
         return np.concatenate(blocks, axis=1)
 
 
+@scorer_of("KMeans")
 class KMeansScorer(ClusterScorer):
     """The nearest centre, the first of equally near ones."""
 
-    def score(self, encoded: Encoded) -> Scores:
+    def score(self, encoded: Encoded) -> RowScores:
         nearness = -self.centres.costs(encoded)
-        return Scores(first_highest(nearness), margin=nearness)
+        return RowScores(first_highest(nearness), margin=nearness)
 
 
+@scorer_of("BisectingKMeans")
 class BisectingScorer(ClusterScorer):
-    """Down a tree of clusters: at each node to the nearer child, the first of equally near ones, to a leaf.
+    """A row goes down a tree of clusters, at each node to the nearer child, the first of equally near ones, to a leaf.
 
-    That need not be the nearest leaf. As Spark's ``ClusteringTreeNode.predict`` does it.
+    That need not be the nearest leaf. As Spark's ``ClusteringTreeNode.predict``.
 
-    Arrays: ``nodes`` (m, places), each before its children, these from left to right, so that the leaves stand in the
-    order of Spark's numbers; ``parents`` (m,) int64, each node's parent, -1 for the root.
+    Arrays: ``nodes`` (m, positions), each before its children, which are from left to right, so that the leaves are in
+    the order of Spark's numbers; ``parents`` (m,) int64, each node's parent, -1 for the root.
     """
 
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)
         parents = stored.arrays["parents"].astype(np.intp)
-        self.nodes = Points(self.encoder, stored.arrays["nodes"], self.centres.cosine)
+        self.nodes = PointSet(self.encoder, stored.arrays["nodes"], self.centres.cosine)
         self.siblings = siblings(parents)
         self.paths = paths(parents)
         if len(parents) != len(self.nodes.matrix) or len(self.paths) != len(self.numbers):
             raise ValueError(f"a tree of {len(parents)} nodes and {len(self.paths)} leaves")
 
-    def score(self, encoded: Encoded) -> Scores:
-        """The margin of a leaf is 0 where every step to it is to the nearest child; else minus the largest detour, as
-        a part of the nearest child's cost where that is above 1. The first leaf without detour is where Spark ends."""
+    def score(self, encoded: Encoded) -> RowScores:
+        """The margin of a leaf is minus the largest detour on the way to it; 0 if every step is to the nearest child.
+
+        A detour is relative to the nearest child's cost where that is above 1. Spark ends at the first leaf without
+        a detour.
+        """
         costs = self.nodes.costs(encoded)
         nearest = np.minimum(costs, costs[:, self.siblings])
         detours = (costs - nearest) / np.maximum(1.0, nearest)
         margin = -detours[:, self.paths].max(axis=2)
-        return Scores(first_highest(margin), margin=margin)
+        return RowScores(first_highest(margin), margin=margin)
 
 
 def siblings(parents: Codes) -> Codes:
-    """(m,): each node's other child of the same parent, or the node itself where it has none.
+    """(m,): the other child of each node's parent, or the node itself where there is none.
 
     Raises:
-        ValueError: a node has more than two children, or stands before its parent.
+        ValueError: a node has more than two children, or comes before its parent.
     """
-    found = np.arange(len(parents))
+    others = np.arange(len(parents))
     children: dict[int, list[int]] = {}
     for node, parent in enumerate(parents.tolist()):
         children.setdefault(parent, []).append(node)
         if parent >= node or len(children[parent]) > 2:
             raise ValueError(f"node {node} does not fit into a tree of pairs")
     for pair in children.values():
-        found[pair] = pair[::-1]
-    return found
+        others[pair] = pair[::-1]
+    return others
 
 
 def paths(parents: Codes) -> Codes:
-    """(leaves, depth): the nodes from each leaf up to the root, which fills up the shorter ones; leaves in order."""
+    """(leaves, depth): the nodes from each leaf, in order, up to the root. Shorter paths are padded with the root."""
     inner = set(parents.tolist())
     up = [list(ascent(parents, leaf)) for leaf in range(len(parents)) if leaf not in inner]
     depth = max(map(len, up))
@@ -228,13 +233,14 @@ def paths(parents: Codes) -> Codes:
 
 
 def ascent(parents: Codes, node: int) -> Iterator[int]:
+    """The nodes from this one up to the root."""
     while node >= 0:
         yield node
         node = int(parents[node])
 
 
 def slices(encoded: Encoded, centres: int) -> Iterator[Encoded]:
-    """The rows, so many at once as fit into memory beside so many centres."""
+    """The rows in slices that fit into memory, for so many centres."""
     at_once = max(1, NUMBERS_AT_ONCE // (centres * max(1, encoded.numbers.shape[1])))
     if len(encoded.numbers) <= at_once:
         yield encoded
@@ -244,18 +250,18 @@ def slices(encoded: Encoded, centres: int) -> Iterator[Encoded]:
         yield Encoded(encoded.numbers[part], [codes[part] for codes in encoded.codes])
 
 
-def joined(parts: Sequence[Scores]) -> Scores:
-    """The scores of several slices as those of one; they have no raw ones."""
-    probability = [one.probability for one in parts if one.probability is not None]
-    return Scores(
-        np.concatenate([one.prediction for one in parts]),
+def joined(parts: Sequence[RowScores]) -> RowScores:
+    """The scores of several slices as one. A clustering has no raw scores."""
+    probability = [part.probability for part in parts if part.probability is not None]
+    return RowScores(
+        np.concatenate([part.prediction for part in parts]),
         probability=np.concatenate(probability) if probability else None,
-        margin=np.concatenate([one.margin for one in parts if one.margin is not None]),
+        margin=np.concatenate([part.margin for part in parts if part.margin is not None]),
     )
 
 
 def columns(values: Sequence[Array], count: int) -> Array:
-    """(count, columns), also of no columns at all."""
+    """(count, columns), also if there are no columns."""
     return np.stack(values, axis=1) if values else np.zeros((count, 0))
 
 
@@ -267,10 +273,10 @@ def one_hot_distances(table: Array) -> Array:
 
 
 def cluster_scorer(scorer: Scorer) -> ClusterScorer:
-    """The scorer, known to find clusters.
+    """The scorer as one that finds clusters.
 
     Raises:
-        TypeError: it does not.
+        TypeError: the scorer does not.
     """
     if not isinstance(scorer, ClusterScorer):
         raise TypeError(f"{scorer.model}, a {scorer.estimator}, finds no clusters")

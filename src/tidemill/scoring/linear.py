@@ -1,4 +1,4 @@
-"""LogisticRegression, LinearSVC, LinearRegression and GeneralizedLinearRegression, as Spark's models of them score."""
+"""Scorers of the linear models: LogisticRegression, LinearSVC, LinearRegression, GeneralizedLinearRegression."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import pyarrow as pa
 from scipy.special import ndtr  # type: ignore[import-untyped]  # scipy has no types
 
 from tidemill.errors import FeatureError
-from tidemill.scoring.base import ClassScorer, Scores, ValueScorer, choose
+from tidemill.scoring.base import ClassScorer, RowScores, ValueScorer, choose, scorer_of
 from tidemill.scoring.features import Encoded, product
 from tidemill.scoring.storage import Array, Stored
 
 
+@scorer_of("LinearRegression")
 class LinearScorer(ValueScorer):
     """The feature vector times the coefficients, plus the intercept.
 
-    Arrays: coefficients (places, 1), intercept (1,).
+    Arrays: coefficients (positions, 1), intercept (1,).
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -25,14 +26,15 @@ class LinearScorer(ValueScorer):
         self.coefficients = self.encoder.split(stored.arrays["coefficients"])
         self.intercept = stored.arrays["intercept"]
 
-    def scores(self, encoded: Encoded) -> Scores:
-        return Scores((product(encoded, self.coefficients) + self.intercept)[:, 0])
+    def scores(self, encoded: Encoded) -> RowScores:
+        return RowScores((product(encoded, self.coefficients) + self.intercept)[:, 0])
 
 
+@scorer_of("GeneralizedLinearRegression")
 class GeneralizedLinearScorer(LinearScorer):
-    """The linear predictor through the inverse of the link, kept where the family's mean can be (``FamilyAndLink``).
+    """The inverse link of the linear predictor, clipped to the range of the family's mean (``FamilyAndLink``).
 
-    Text: family; link, one of ``LINKS`` or "power" with power, the link's own (1 is the identity, 0 the logarithm).
+    Text: family; link, one of ``LINKS`` or "power"; power, that of the link (1 is the identity, 0 the logarithm).
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -41,13 +43,13 @@ class GeneralizedLinearScorer(LinearScorer):
         self.unlink = unpower(stored.text["power"]) if link == "power" else LINKS[link]
         self.bounds = BOUNDS.get(stored.text["family"], POSITIVE)
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             mean = self.unlink(super().scores(encoded).prediction)
-        return Scores(mean.clip(*self.bounds))
+        return RowScores(mean.clip(*self.bounds))
 
     def no_value(self) -> FeatureError:
-        """All that overflows is bounded, so it is a power of a negative number."""
+        """The error for a power of a negative number: whatever overflows is clipped."""
         return FeatureError("the model has no value there: its link takes no such row", "see the model's features")
 
     def values(self, predicted: Array) -> pa.Array:
@@ -67,16 +69,17 @@ LINKS: dict[str, Function] = {
 
 
 def unpower(power: float) -> Function:
-    """The inverse of the link eta = mean ** power, of power 0 of the logarithm."""
+    """The inverse of the link eta = mean ** power; for power 0 of the logarithm."""
     if power == 0:
         return np.exp
     return lambda eta: np.power(eta, 1.0 / power)
 
 
+@scorer_of("LogisticRegression")
 class LogisticScorer(ClassScorer):
-    """Binary: one margin against a threshold. Multinomial: one margin a class, and thresholds where they are set.
+    """Binary: one margin, compared with a threshold. Multinomial: one margin a class, and thresholds if they are set.
 
-    Arrays: coefficients (places, margins), intercept (margins,), threshold (1,) or thresholds (classes,).
+    Arrays: coefficients (positions, margins), intercept (margins,), threshold (1,) or thresholds (classes,).
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -86,13 +89,13 @@ class LogisticScorer(ClassScorer):
         self.threshold = stored.arrays.get("threshold")
         self.thresholds = stored.arrays.get("thresholds")
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         margins = product(encoded, self.coefficients) + self.intercept
         if self.threshold is None:
             return choose(margins, softmax(margins), self.thresholds)
         return self.binary(margins[:, 0], self.threshold[0])
 
-    def binary(self, margin: Array, threshold: float) -> Scores:
+    def binary(self, margin: Array, threshold: float) -> RowScores:
         """Class 1 where its margin is above log(t / (1 - t)), which Spark compares instead of the probability."""
         with np.errstate(over="ignore", divide="ignore"):
             zero = 1.0 / (1.0 + np.exp(margin))
@@ -100,10 +103,11 @@ class LogisticScorer(ClassScorer):
         return above(margin, bound, np.stack([zero, 1.0 - zero], axis=1))
 
 
+@scorer_of("LinearSVC")
 class VectorScorer(ClassScorer):
     """LinearSVC: class 1 where the margin is above the threshold; it has no probability.
 
-    Arrays: coefficients (places, 1), intercept (1,), threshold (1,).
+    Arrays: coefficients (positions, 1), intercept (1,), threshold (1,).
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -112,18 +116,18 @@ class VectorScorer(ClassScorer):
         self.intercept = stored.arrays["intercept"]
         self.threshold = stored.arrays["threshold"]
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         return above((product(encoded, self.coefficients) + self.intercept)[:, 0], self.threshold[0])
 
 
-def above(margin: Array, bound: float, probability: Array | None = None) -> Scores:
+def above(margin: Array, bound: float, probability: Array | None = None) -> RowScores:
     """Class 1 where its margin (n,) is above the bound."""
     choice = np.stack([np.full_like(margin, bound), margin], axis=1)
-    return Scores((margin > bound).astype(np.float64), np.stack([-margin, margin], axis=1), probability, choice)
+    return RowScores((margin > bound).astype(np.float64), np.stack([-margin, margin], axis=1), probability, choice)
 
 
 def softmax(margins: Array) -> Array:
-    """As Spark's ``Utils.softmax``: the first infinite margin has all the probability."""
+    """(n, classes): as Spark's ``Utils.softmax``. The first infinite margin gets all the probability."""
     first = margins.argmax(axis=1, keepdims=True)
     highest = np.take_along_axis(margins, first, axis=1)
     with np.errstate(invalid="ignore"):

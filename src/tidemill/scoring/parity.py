@@ -1,4 +1,4 @@
-"""Parity: what a scorer gives, against what Spark gave for the same rows."""
+"""Parity: a scorer's answers compared with Spark's for the same rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidemill.errors import FeatureError, ParityFailed, shorten
-from tidemill.scoring.base import RowScorer, Scores
+from tidemill.scoring.base import RowScorer, RowScores
 from tidemill.scoring.storage import Array
 
 TOLERANCE = 1e-9  # relative to max(1, |value|)
@@ -17,17 +17,18 @@ REPORT_IT = "this is a fault in Tidemill or a damaged file: the generation is no
 
 
 def compare(
-    scorer: RowScorer, rows: Sequence[Mapping[str, Any]], spark: Scores, made: NDArray[np.bool_] | None = None
+    scorer: RowScorer, rows: Sequence[Mapping[str, Any]], spark: RowScores, made: NDArray[np.bool_] | None = None
 ) -> dict[str, Any]:
-    """``{"rows", "equal", "max_difference", "probes", "probes_equal"}``: how many real rows were compared, how many of
-    them have Spark's own class, cluster or value, the largest difference of a value or probability, relative to
-    max(1, |Spark's|), and the same two counts of the probes.
+    """The parity report: ``{"rows", "equal", "max_difference", "probes", "probes_equal"}``.
 
-    A class or cluster must be Spark's own. Where the two answers are as good as each other, within the tolerance,
-    rounding chose between them, and the row counts as equal.
+    ``rows`` real rows were compared, and ``equal`` of them have Spark's own class, cluster or value; likewise for the
+    probes. ``max_difference`` is the largest difference of a value or probability, relative to max(1, |Spark's|).
+
+    A class or cluster must be Spark's own. Where the margins of two choices are equal within the tolerance, rounding
+    decides between them, so either choice counts as equal.
 
     Args:
-        made: (n,), which of the rows are probes; None where all are real.
+        made: (n,), which rows are probes; None where all are real.
 
     Raises:
         ParityFailed: a row or probe differs, or a value differs by more than ``TOLERANCE``, or the scorer refuses one.
@@ -38,27 +39,27 @@ def compare(
     values = [(ours.raw, spark.raw), (ours.probability, spark.probability)]
     if ours.margin is None:
         values.append((ours.prediction[:, None], spark.prediction[:, None]))
-    differences = [difference(mine, theirs) for mine, theirs in values if mine is not None and theirs is not None]
+    differences = [difference(own, theirs) for own, theirs in values if own is not None and theirs is not None]
     furthest = np.max(differences, axis=0) if differences else np.zeros(len(rows))
     equal = furthest <= TOLERANCE if ours.margin is None else same_choice(ours, spark.prediction, ours.margin)
     report = counted(equal, float(furthest.max()), made)
     good = equal & (furthest <= TOLERANCE)
     if not good.all():
-        place = int(np.argmin(good))
+        first = int(np.argmin(good))
         raise ParityFailed(
             f"the scorer of {scorer.model} differs from Spark on {int((~good).sum())} of {len(rows)} rows, "
-            f"by up to {report['max_difference']:.3g}; the first: {shorten(dict(rows[place]))}, "
-            f"Spark {spark.prediction[place]:g}, scorer {ours.prediction[place]:g}",
+            f"by up to {report['max_difference']:.3g}; the first: {shorten(dict(rows[first]))}, "
+            f"Spark {spark.prediction[first]:g}, scorer {ours.prediction[first]:g}",
             REPORT_IT,
         )
     return report
 
 
-def scores(scorer: RowScorer, rows: Sequence[Mapping[str, Any]]) -> Scores:
-    """What the scorer gives for rows that Spark has an answer for.
+def scores(scorer: RowScorer, rows: Sequence[Mapping[str, Any]]) -> RowScores:
+    """The scorer's scores of rows that Spark has an answer for.
 
     Raises:
-        ParityFailed: it has none for one of them.
+        ParityFailed: the scorer refuses a row.
     """
     try:
         return scorer.scores(scorer.encoder.encode(rows))
@@ -68,7 +69,7 @@ def scores(scorer: RowScorer, rows: Sequence[Mapping[str, Any]]) -> Scores:
 
 
 def counted(equal: NDArray[np.bool_], furthest: float, made: NDArray[np.bool_] | None = None) -> dict[str, Any]:
-    """The report of ``compare``; ``equal`` and ``made`` are (n,)."""
+    """The report of :func:`compare`. ``equal`` and ``made`` are (n,)."""
     real = np.ones(len(equal), dtype=bool) if made is None else ~made
     return {
         "rows": int(real.sum()),
@@ -80,23 +81,23 @@ def counted(equal: NDArray[np.bool_], furthest: float, made: NDArray[np.bool_] |
 
 
 def difference(ours: Array, spark: Array) -> Array:
-    """(n,): each row's largest difference, relative to max(1, |Spark's|); NaN equals NaN, and infinity itself."""
+    """(n,): each row's largest difference, relative to max(1, |Spark's|). NaN equals NaN, infinity equals itself."""
     if ours.shape != spark.shape:
         return np.full(len(spark), np.inf)
     same = (ours == spark) | (np.isnan(ours) & np.isnan(spark))
     with np.errstate(invalid="ignore"):
-        apart = np.abs(ours - spark) / np.maximum(1.0, np.abs(spark))
-    apart = np.where(np.isnan(apart), np.inf, apart)
-    largest: Array = np.where(same, 0.0, apart).max(axis=1)
+        relative = np.abs(ours - spark) / np.maximum(1.0, np.abs(spark))
+    relative = np.where(np.isnan(relative), np.inf, relative)
+    largest: Array = np.where(same, 0.0, relative).max(axis=1)
     return largest
 
 
-def same_choice(ours: Scores, spark: Array, margin: Array) -> NDArray[np.bool_]:
-    """(n,): whether the choices are the same, or as good as each other by the margin they were made by."""
+def same_choice(ours: RowScores, spark: Array, margin: Array) -> NDArray[np.bool_]:
+    """(n,): whether the choices are the same, or their margins equal within the tolerance."""
     rows = np.arange(len(spark))
     known = (spark >= 0) & (spark < margin.shape[1])
-    mine = margin[rows, ours.prediction.astype(np.intp)]
+    own = margin[rows, ours.prediction.astype(np.intp)]
     theirs = margin[rows, np.where(known, spark, 0).astype(np.intp)]
-    tie = known & (difference(mine[:, None], theirs[:, None]) <= TOLERANCE)
+    tie = known & (difference(own[:, None], theirs[:, None]) <= TOLERANCE)
     same: NDArray[np.bool_] = (ours.prediction == spark) | tie
     return same

@@ -1,4 +1,4 @@
-"""Scorer files: float64 arrays and one JSON text in an ``.npz``; the same model gives the same bytes."""
+"""Scorer files: arrays and one JSON text in an ``.npz``. The same model gives the same bytes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Stored:
-    """What a scorer file holds: ``text`` is its JSON document, ``arrays`` are float64."""
+    """The content of a scorer file: ``text`` is its JSON document; ``arrays`` are of numbers, most of them float64."""
 
     text: dict[str, Any]
     arrays: dict[str, Array]
 
 
 def write(path: Path, text: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-    """Write a scorer file; members are uncompressed, in this order, and carry no time."""
+    """Write a scorer file. Its members are uncompressed, in the given order, and without timestamps."""
     document = json.dumps({"format": FORMAT, **text}, ensure_ascii=False)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, values in [(TEXT, np.array(document)), *arrays.items()]:
@@ -41,19 +41,19 @@ def write(path: Path, text: Mapping[str, Any], arrays: Mapping[str, Array]) -> N
 
 
 def read(path: Path, sha256: str | None = None) -> Stored:
-    """What is in the scorer file ``path``.
+    """The content of the scorer file ``path``.
 
     Raises:
-        CatalogError: it is missing, damaged, or its bytes don't have the sha256 given.
+        CatalogError: the file is missing or damaged, or its bytes don't have the given sha256.
     """
     hint = "put the file back as it was, or start the run again with --fresh"
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CatalogError(f"the scorer file {path} can't be read: {error.strerror}", hint) from error
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise CatalogError(f"the scorer file {path} has sha256 {found}; the catalog says {sha256}", hint)
+    actual = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and actual != sha256:
+        raise CatalogError(f"the scorer file {path} has sha256 {actual}; the catalog says {sha256}", hint)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}

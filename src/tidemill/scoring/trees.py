@@ -1,4 +1,4 @@
-"""Decision trees, random forests and gradient-boosted trees, as Spark's models of them score."""
+"""Scorers of decision trees, random forests and gradient-boosted trees."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.scoring.base import ClassScorer, Scores, ValueScorer, choose
+from tidemill.scoring.base import ClassScorer, RowScores, ValueScorer, choose, scorer_of
 from tidemill.scoring.features import Encoded, Encoder
 from tidemill.scoring.storage import Array, Stored
 
 Indices = NDArray[np.intp]
 
-LEAF = -1  # in place of the place that an inner node looks at
-AT_ONCE = 1_000_000  # paths through trees, times outputs, that are followed at the same time: some 50 MB
+LEAF = -1  # in place of the position that an inner node tests
+AT_ONCE = 1_000_000  # paths through trees, times outputs, followed at the same time: some 50 MB
 
 
 class Forest:
-    """One or more binary trees in flat arrays, one entry a node; each row is led to one leaf in each tree.
+    """One or more binary trees in flat arrays, one entry for each node. A row reaches one leaf in each tree.
 
-    Arrays: place (nodes,), which place of the feature vector an inner node looks at, or ``LEAF``; threshold (nodes,);
-    left and right (nodes,), its children: a value goes left if it is the threshold or less (``ContinuousSplit``), also
-    the 0 or 1 of a category's place; roots (trees,); leaves (leaves, outputs), what they say, in the nodes' order.
+    Arrays: place (nodes,), the position of the feature vector that an inner node tests, or ``LEAF``; threshold
+    (nodes,); left and right (nodes,), the children: a value up to the threshold goes left (``ContinuousSplit``), also
+    the 0 or 1 at a category's position; roots (trees,); leaves (leaves, outputs), the leaves' values, in the order of
+    the nodes.
 
-    A category's place is never made: there a row goes right if its code is that category.
+    One-hot positions are not computed: a row goes right at a category's position if its code is that category.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], encoder: Encoder) -> None:
@@ -33,17 +34,17 @@ class Forest:
         nodes, leaf = np.arange(len(places)), places == LEAF
         children = np.stack([arrays["left"], arrays["right"]], axis=1).astype(np.intp)
         check(children[~leaf], nodes[~leaf], roots, len(places))
-        children[leaf] = nodes[leaf, None]  # whoever has arrived stays
+        children[leaf] = nodes[leaf, None]  # a row stays at its leaf
         self.children = children.ravel()
-        self.columns, self.above, self.up_to = tests(places, arrays["threshold"], encoder)
+        self.columns, self.above, self.up_to = node_tests(places, arrays["threshold"], encoder)
         self.roots, self.depth = roots, depth(children, roots, leaf)
         self.leaves: Array = arrays["leaves"]
         self.leaf_of = np.cumsum(leaf) - 1
         if len(self.leaves) != leaf.sum():
-            raise ValueError(f"{leaf.sum()} leaves are wanted")
+            raise ValueError(f"{leaf.sum()} leaves are expected")
 
     def outputs(self, encoded: Encoded, combine: Callable[[Array], Array]) -> Array:
-        """(n, ...): what ``combine`` makes of the leaves (rows, trees, outputs) that rows come to."""
+        """(n, ...): ``combine`` of the leaves (rows, trees, outputs) that the rows reach."""
         matrix = np.column_stack([encoded.numbers, *encoded.codes])
         at_once = max(1, AT_ONCE // (len(self.roots) * self.leaves.shape[1]))
         parts = range(0, max(len(matrix), 1), at_once)
@@ -51,27 +52,28 @@ class Forest:
         return made[0] if len(made) == 1 else np.concatenate(made)
 
     def reached(self, matrix: Array) -> Indices:
-        """(rows, trees): the leaf that each row comes to in each tree."""
+        """(rows, trees): the leaf that each row reaches in each tree."""
         values, width = matrix.ravel(), matrix.shape[1]
         starts = np.arange(0, values.size, width)[:, None]
         nodes = np.broadcast_to(self.roots, (len(matrix), len(self.roots)))
         for _ in range(self.depth):
-            found = values.take(starts + self.columns.take(nodes))
-            right = (found > self.above.take(nodes)) & (found <= self.up_to.take(nodes))
+            tested = values.take(starts + self.columns.take(nodes))
+            right = (tested > self.above.take(nodes)) & (tested <= self.up_to.take(nodes))
             nodes = self.children.take(2 * nodes + right)
         return self.leaf_of.take(nodes)
 
 
 def check(children: Indices, parents: Indices, roots: Indices, nodes: int) -> None:
-    """Raise ValueError where following the children might not end at a leaf: each comes after its parent."""
+    """Raise ValueError unless every path ends at a leaf: each child comes after its parent."""
     if (children <= parents[:, None]).any() or (children >= nodes).any():
         raise ValueError("a node's child is not a node after it")
     if not len(roots) or (roots < 0).any() or (roots >= nodes).any():
         raise ValueError("a root is no node")
 
 
-def tests(places: Indices, thresholds: Array, encoder: Encoder) -> tuple[Indices, Array, Array]:
-    """What each node looks at among a row's numbers and then its codes, and the bounds between which it goes right."""
+def node_tests(places: Indices, thresholds: Array, encoder: Encoder) -> tuple[Indices, Array, Array]:
+    """For each node the column that it tests, a row's numbers then its codes, and the bounds between which a row goes
+    right."""
     sizes = [len(known) for known in encoder.codes]
     starts = len(encoder.numbers) + np.cumsum([0, *sizes])
     if len(places) and places.max() >= starts[-1]:
@@ -85,7 +87,7 @@ def tests(places: Indices, thresholds: Array, encoder: Encoder) -> tuple[Indices
 
 
 def depth(children: Indices, roots: Indices, leaf: NDArray[np.bool_]) -> int:
-    """How many steps the longest path has."""
+    """The length of the longest path."""
     level, steps = roots[~leaf[roots]], 0
     while len(level):
         level = children[level].ravel()
@@ -93,11 +95,12 @@ def depth(children: Indices, roots: Indices, leaf: NDArray[np.bool_]) -> int:
     return steps
 
 
+@scorer_of("DecisionTreeClassifier", "RandomForestClassifier")
 class TreeClassScorer(ClassScorer):
     """A decision tree or a random forest that chooses among classes.
 
-    Each leaf has how many training rows of each class came to it (``impurityStats``). The raw prediction of a single
-    tree is these counts, that of a forest the sum of each tree's shares; the probability is the raw prediction's share.
+    A leaf holds the counts of its training rows by class (``impurityStats``). The raw prediction of a single tree is
+    these counts, that of a forest the sum of each tree's shares. The probability is the raw prediction's share.
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -105,15 +108,16 @@ class TreeClassScorer(ClassScorer):
         self.forest = Forest(stored.arrays, self.encoder)
         self.thresholds = stored.arrays.get("thresholds")
         if self.forest.leaves.shape[1:] != (len(self.names),):
-            raise ValueError(f"leaves with {len(self.names)} classes are wanted")
+            raise ValueError(f"leaves with {len(self.names)} classes are expected")
         if self.estimator.startswith("RandomForest"):
             self.forest.leaves = shares(self.forest.leaves)
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         raw = self.forest.outputs(encoded, total)
         return choose(raw, shares(raw), self.thresholds)
 
 
+@scorer_of("GBTClassifier")
 class BoostedClassScorer(ClassScorer):
     """Gradient-boosted trees for two classes: the sign of the trees' weighted sum.
 
@@ -127,7 +131,7 @@ class BoostedClassScorer(ClassScorer):
         self.weights = stored.arrays["weights"]
         self.thresholds = stored.arrays.get("thresholds")
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         margin = self.forest.outputs(encoded, lambda leaves: total(leaves, self.weights))[:, 0]
         with np.errstate(over="ignore"):
             zero = 1.0 / (1.0 + np.exp(2.0 * margin))
@@ -135,10 +139,11 @@ class BoostedClassScorer(ClassScorer):
         return choose(np.stack([-margin, margin], axis=1), probability, self.thresholds)
 
 
+@scorer_of("DecisionTreeRegressor", "RandomForestRegressor", "GBTRegressor")
 class TreeValueScorer(ValueScorer):
-    """A value by trees: the mean of what their leaves say (one tree: its own), or boosted the weighted sum.
+    """A value by trees: the mean of their leaves' values; the weighted sum if the trees are boosted.
 
-    Arrays besides those of the trees: weights (trees,) where they are boosted.
+    Arrays besides those of the trees: weights (trees,) if the trees are boosted.
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -146,21 +151,23 @@ class TreeValueScorer(ValueScorer):
         self.forest = Forest(stored.arrays, self.encoder)
         self.weights = stored.arrays.get("weights")
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded) -> RowScores:
         summed = self.forest.outputs(encoded, lambda leaves: total(leaves, self.weights))[:, 0]
-        return Scores(summed if self.weights is not None else summed / len(self.forest.roots))
+        return RowScores(summed if self.weights is not None else summed / len(self.forest.roots))
 
 
 def total(leaves: Array, weights: Array | None = None) -> Array:
-    """(rows, outputs): what the leaves (rows, trees, outputs) say, summed in the order of the trees as Spark does, so
-    that a tie there is one here, and a row's answer does not depend on the rows beside it."""
+    """(rows, outputs): the values of the leaves (rows, trees, outputs), summed in the order of the trees, as in Spark.
+
+    So a tie in Spark is a tie here, and a row's answer does not depend on the rows scored with it.
+    """
     weighed = leaves if weights is None else leaves * weights[:, None]
     summed: Array = weighed.cumsum(axis=1)[:, -1]
     return summed
 
 
 def shares(counts: Array) -> Array:
-    """Each row's numbers as shares of their sum; a row of zeros stays so (``normalizeToProbabilitiesInPlace``)."""
+    """Each row's numbers as shares of their sum; a row of zeros stays zeros (``normalizeToProbabilitiesInPlace``)."""
     sums = counts.sum(axis=1, keepdims=True)
     divided: Array = np.divide(counts, sums, out=np.zeros_like(counts), where=sums != 0)
     return divided

@@ -15,14 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidemill.errors import MOST_EXAMPLES, SourceError
-from tidemill.kafka.codec import ARROW, arrow_schema
-from tidemill.pipeline import Cleaning, Column
-from tidemill.sources.chunk import RECORD_CHARACTERS, TOO_LONG, Bad, Chunk, Reject, cut, join_reasons
+from tidemill.pipeline import Cleaning, Column, arrow_schema
+from tidemill.sources.chunk import RECORD_CHARACTERS, TOO_LONG, BadRecord, Chunk, Reject, cut, join_reasons
 from tidemill.sources.cleaning import default_value, has_cleaning, is_missing, missing_reason
-from tidemill.sources.moments import timestamp
+from tidemill.sources.conversions import CONVERSIONS, is_string
 from tidemill.sources.text_values import typed_column, wanted
-
-EXACT_DIGITS = 15  # every decimal of so many digits has a float64 of its own (DBL_DIG in C)
+from tidemill.types import COLUMN_TYPES
 
 
 def refuse_types(label: str, schema: pa.Schema, columns: Sequence[Column], key: str) -> None:
@@ -43,23 +41,11 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def is_string(kind: pa.DataType) -> bool:
-    return any((pa.types.is_string(kind), pa.types.is_large_string(kind), pa.types.is_string_view(kind)))
-
-
 def can_become(kind: pa.DataType, column: Column) -> bool:
-    """Whether values of an Arrow type can be had as the declared one, if perhaps not all of them."""
-    is_a = pa.types
-    number: bool = is_a.is_integer(kind) or is_a.is_floating(kind)
-    fits: dict[str, bool] = {
-        "int": number,
-        "float": number or (is_a.is_decimal(kind) and kind.precision <= EXACT_DIGITS),
-        "string": is_string(kind) or is_a.is_integer(kind) or is_a.is_decimal(kind),
-        "bool": is_a.is_boolean(kind),
-        "timestamp": is_a.is_timestamp(kind) or is_a.is_date(kind) or is_string(kind),
-    }
+    """Whether values of an Arrow type can be converted to the declared one, if perhaps not all of them."""
     as_text = has_cleaning(column) and is_string(kind)
-    return fits[column.kind] or as_text or (column.may_lack and bool(is_a.is_null(kind)))
+    accepted = CONVERSIONS[column.kind].accepts(kind)
+    return accepted or as_text or (column.may_lack and bool(pa.types.is_null(kind)))
 
 
 def type_hint(kind: pa.DataType, column: Column, key: str) -> str:
@@ -73,16 +59,8 @@ def type_hint(kind: pa.DataType, column: Column, key: str) -> str:
 
 
 def natural_kind(kind: pa.DataType) -> str:
-    """The declared type that is most like an Arrow type, or nothing."""
-    is_a = pa.types
-    likeness = {
-        "int": is_a.is_integer(kind),
-        "float": is_a.is_floating(kind),
-        "string": is_string(kind),
-        "bool": is_a.is_boolean(kind),
-        "timestamp": is_a.is_timestamp(kind) or is_a.is_date(kind),
-    }
-    return next((name for name, like in likeness.items() if like), "")
+    """The declared type that is most like an Arrow type; empty where none is."""
+    return next((name for name, conversion in CONVERSIONS.items() if conversion.resembles(kind)), "")
 
 
 def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) -> Chunk:
@@ -94,11 +72,14 @@ def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) 
     if unfit:
         rows = rows.filter(pa.array([place not in unfit for place in range(len(table))], pa.bool_()))
     bad = [
-        Bad(place, [TOO_LONG] * (place in too_long) + [one.misfits[place] for one in taken if place in one.misfits])
+        BadRecord(
+            place, [TOO_LONG] * (place in too_long) + [one.misfits[place] for one in taken if place in one.misfits]
+        )
         for place in sorted(unfit)
     ]
     rejects = (
-        Reject(label, first + one.place, join_reasons(one.reasons), row_text(table, one.place, columns)) for one in bad
+        Reject(label, first + one.position, join_reasons(one.reasons), row_text(table, one.position, columns))
+        for one in bad
     )
     return Chunk(rows.cast(arrow_schema(columns)), tuple(rejects))
 
@@ -106,7 +87,7 @@ def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) 
 def values_of(table: pa.Table, column: Column) -> pa.Array:
     """The column's values in the type that the table has them in; nulls where it lacks the column."""
     if column.name not in table.column_names:
-        return pa.nulls(len(table), ARROW[column.kind])
+        return pa.nulls(len(table), COLUMN_TYPES[column.kind].arrow)
     values = table[column.name]
     return values.cast(plain_type(values.type)).combine_chunks()
 
@@ -142,7 +123,7 @@ class Converted:
     def _cast(self, values: pa.Array) -> None:
         """Take the values as they are typed."""
         try:
-            self.values = cast(values, self.column)
+            self.values = CONVERSIONS[self.column.kind].cast(values)
         except pa.ArrowInvalid:
             self.values = self._one_by_one(values)
         missing = self._missing(values)
@@ -175,9 +156,9 @@ class Converted:
 
     def _single(self, value: pa.Array) -> pa.Array:
         try:
-            return cast(value, self.column)
+            return CONVERSIONS[self.column.kind].cast(value)
         except pa.ArrowInvalid:
-            return pa.nulls(1, ARROW[self.column.kind])
+            return pa.nulls(1, COLUMN_TYPES[self.column.kind].arrow)
 
     def _misfit(self, value: pa.Scalar) -> str:
         return f"{self.column.name} is {shown(value)}, which is not {wanted(self.column)}"
@@ -199,26 +180,6 @@ def is_text(value: pa.Scalar) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def cast(values: pa.Array, column: Column) -> pa.Array:
-    """``values`` in the declared type; null where a text is no timestamp or a float not finite.
-
-    Raises:
-        pyarrow.ArrowInvalid: a value would be changed by it.
-    """
-    target = ARROW[column.kind]
-    if column.kind == "timestamp" and is_string(values.type):
-        texts = pl.DataFrame({"text": pl.from_arrow(values)})
-        return texts.select(timestamp(pl.col("text").str.strip_chars())).to_series().to_arrow().cast(target)
-    if column.kind == "float" and pa.types.is_decimal(values.type):
-        return values.cast(pa.string()).cast(target)  # by its digits: Arrow's own way from decimals may round twice
-    done = values.cast(target)
-    if column.kind == "float":
-        return pc.if_else(pc.is_finite(done), done, None)
-    if column.kind == "string":
-        done.validate(full=True)  # that its bytes are UTF-8
-    return done
 
 
 def row_text(table: pa.Table, place: int, columns: Sequence[Column]) -> str:

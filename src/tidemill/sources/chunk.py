@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
-from tidemill.errors import MOST_EXAMPLES, SourceError, did_you_mean
+from tidemill.errors import MOST_EXAMPLES, SourceError, did_you_mean, listed
 from tidemill.pipeline import Column
 
 MOST_TEXT = 500
@@ -57,10 +57,10 @@ class Readable(Protocol):
         """The first ``limit`` records, in chunks of at most ``size`` records."""
 
 
-class Bad(NamedTuple):
-    """A record that does not fit: its place among those looked at, and all that is wrong with it."""
+class BadRecord(NamedTuple):
+    """A record that does not fit: its position among those looked at, and all that is wrong with it."""
 
-    place: int
+    position: int
     reasons: list[str]
 
 
@@ -90,10 +90,10 @@ def refuse_missing(label: str, found: Sequence[str], columns: Sequence[Column], 
         refused = lacking
     if refused:
         first = refused[0].name
-        names = [column.name for column in refused[:MOST_EXAMPLES]] + ["…"] * (len(refused) > MOST_EXAMPLES)
+        names = listed([column.name for column in refused], MOST_EXAMPLES)
         likely = meant.get(bare_name(first))
         instead = f'did you mean "{likely}"?' if likely is not None else did_you_mean(first, spare or found)
-        raise SourceError(f"{label} has no column {', '.join(names)}", hint or f"in place of {first}, {instead}")
+        raise SourceError(f"{label} has no column {names}", hint or f"in place of {first}, {instead}")
 
 
 def bare_name(name: str) -> str:

@@ -1,65 +1,90 @@
-"""The first rows of a source or table, read before anything runs, to see whether they fit the declared columns."""
+"""Reads the first rows of a source or table before anything runs, to see whether they fit the declared columns."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tidemill.errors import MOST_EXAMPLES, SourceError
 from tidemill.sources.chunk import Reject
+from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
 from tidemill.sources.source import SourceReader
 
-MOST_TRIED = 1_000
-MOST_BYTES = 2**24  # of long records fewer are tried, so that it stays quick
+PREVIEW_ROWS = 1_000
+PREVIEW_BYTES = 2**24  # fewer rows are tried where they are long, so that the preview stays quick
+MOST_COUNTED = 2**30  # bytes of text in which lines are counted
 MOST_REASON = 200
 
 
+class Untried(NamedTuple):
+    """How many rows follow the first ones; None where counting them would take long. Lines of text give no ``exact``
+    count, as a record may have several."""
+
+    rows: int | None
+    exact: bool
+
+    def __str__(self) -> str:
+        if self.rows is None:
+            return "any later rows were not tried"
+        if self.exact:
+            return f"{self.rows:,} more were not tried"
+        return f"about {round(self.rows, 2 - len(str(self.rows))):,} more were not tried"
+
+
 @dataclass(frozen=True)
-class Tried:
-    """The first records of what ``title`` names: those that fit, and the others. ``whole``: there are no more."""
+class Preview:
+    """The first records of what ``title`` names: ``rows`` fit, ``rejects`` don't. ``untried`` is None if there are no
+    more records."""
 
     title: str
     rows: pa.Table
     rejects: tuple[Reject, ...]
-    whole: bool
+    untried: Untried | None
     several_files: bool
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.rejects)
 
     @property
+    def whole(self) -> bool:
+        """Whether these are all records."""
+        return self.untried is None
+
+    @property
     def which(self) -> str:
         return f"{'all' if self.whole else 'first'} {len(self):,} rows"
 
     def examples(self) -> list[str]:
-        """The first rejects, each with its place and its reason."""
+        """The first rejects, each with its line and its reason."""
         return [
-            f"{f'{one.file}, ' if self.several_files else ''}line {one.line}: {reason_of(one)}"
-            for one in self.rejects[:MOST_EXAMPLES]
+            f"{f'{reject.file}, ' if self.several_files else ''}line {reject.line}: {reason_of(reject)}"
+            for reject in self.rejects[:MOST_EXAMPLES]
         ]
 
     def sentence(self) -> str:
-        """What happened: ``first 1,000 rows: 998 fit, 2 rejected: line 17: id is 'abc', not a whole number; ...``."""
+        """The result: ``first 1,000 rows: 998 fit, 2 rejected: line 17: id is 'abc', not a whole number; ...``."""
         if not self.rejects:
             return f"{self.which}: all fit"
         more = len(self.rejects) - MOST_EXAMPLES
-        told = "; ".join([*self.examples(), *([f"and {more:,} more"] if more > 0 else [])])
-        return f"{self.which}: {len(self.rows):,} fit, {len(self.rejects):,} rejected: {told}"
+        examples = "; ".join([*self.examples(), *([f"and {more:,} more"] if more > 0 else [])])
+        return f"{self.which}: {len(self.rows):,} fit, {len(self.rejects):,} rejected: {examples}"
 
     def document(self) -> dict[str, Any]:
         examples = [
-            {"file": one.file, "line": one.line, "reason": reason_of(one)} for one in self.rejects[:MOST_EXAMPLES]
+            {"file": reject.file, "line": reject.line, "reason": reason_of(reject)}
+            for reject in self.rejects[:MOST_EXAMPLES]
         ]
         return {"rows": len(self), "fit": len(self.rows), "rejected": len(self.rejects), "examples": examples}
 
     def commonest(self) -> str:
-        """The reason that most rejects have, by the column where a value is told, with the first example of it."""
-        kinds = Counter(kind_of(one) for one in self.rejects)
+        """The most frequent reason of the rejects, with its first example."""
+        kinds = Counter(kind_of(reject) for reject in self.rejects)
         kind, count = kinds.most_common(1)[0]
-        example = next(one for one in self.rejects if kind_of(one) == kind)
+        example = next(reject for reject in self.rejects if kind_of(reject) == kind)
         which = "all" if count == len(self.rejects) else f"{count:,} of them"
         return f"{which} as line {example.line}: {reason_of(example)}"
 
@@ -70,35 +95,63 @@ def reason_of(reject: Reject) -> str:
 
 
 def kind_of(reject: Reject) -> str:
-    """A reason without the value that it tells: that ``id is 'abc', not a whole number`` is the same of ``'x'``."""
+    """A reason without its value: ``id is 'abc', not a whole number`` is of the same kind as that of ``'x'``."""
     column, _, rest = reject.reason.partition(" is ")
     return f"{column} is {rest.rpartition(', not ')[2]}"
 
 
-def try_rows(reader: SourceReader) -> Tried:
-    """Read the first ``MOST_TRIED`` records, or fewer where they are long.
+def read_preview(reader: SourceReader) -> Preview:
+    """Read the first ``PREVIEW_ROWS`` records, or fewer where they are long.
 
     Raises:
         SourceError: they can't be read.
     """
     chunks, seen, size = [], 0, 0
-    for chunk in replace(reader, limit=min(reader.limit, MOST_TRIED)).chunks(MOST_TRIED):
+    for chunk in replace(reader, limit=min(reader.limit, PREVIEW_ROWS)).chunks(PREVIEW_ROWS):
         chunks.append(chunk)
         seen += len(chunk)
-        size += chunk.rows.nbytes + sum(len(one.text) for one in chunk.rejects)
-        if size > MOST_BYTES:
+        size += chunk.rows.nbytes + sum(len(reject.text) for reject in chunk.rejects)
+        if size > PREVIEW_BYTES:
             break
-    whole = size <= MOST_BYTES and (seen < MOST_TRIED or reader.limit <= MOST_TRIED)
+    whole = size <= PREVIEW_BYTES and (seen < PREVIEW_ROWS or reader.limit <= PREVIEW_ROWS)
     rows = pa.concat_tables([chunk.rows for chunk in chunks])
-    rejects = tuple(one for chunk in chunks for one in chunk.rejects)
-    return Tried(reader.title, rows, rejects, whole, several_files=len(reader.parts) > 1)
+    rejects = tuple(reject for chunk in chunks for reject in chunk.rejects)
+    untried = None if whole else rows_after(reader, seen)
+    return Preview(reader.title, rows, rejects, untried, several_files=len(reader.parts) > 1)
 
 
-def nothing_fits(reader: SourceReader, tried: Tried) -> SourceError:
-    """The error for rows of which none fits, with the commonest reason and a way out."""
-    which = tried.which.removeprefix("all ")
+def rows_after(reader: SourceReader, seen: int) -> Untried | None:
+    """How many records come after the first ``seen``; None if there are none.
+
+    Raises:
+        SourceError: a file can't be read.
+    """
+    if not reader.files:  # a sample, whose limit is its number of rows
+        return Untried(reader.limit - seen, exact=True) if reader.limit > seen else None
+    exact = all(file.format == "parquet" for file in reader.files)
+    plain = [file for file in reader.files if file.format != "parquet"]
+    size = sum(file.path.stat().st_size for file in plain)
+    if any(file.compression for file in plain) or size > MOST_COUNTED:
+        return Untried(None, exact=False)
+    count = min(sum(count_records(file) for file in reader.files), reader.limit) - seen
+    if exact:
+        return Untried(count, exact) if count > 0 else None
+    return Untried(count if count > len(plain) else None, exact)  # each file may have a header
+
+
+def count_records(file: SourceFile) -> int:
+    """The rows of a Parquet file, or the lines of a text file."""
+    with read_errors(file), file.path.open("rb") as opened:
+        if file.format == "parquet":
+            return int(pq.read_metadata(opened).num_rows)
+        return sum(block.count(b"\n") for block in iter(lambda: opened.read(BUFFER), b""))
+
+
+def nothing_fits(reader: SourceReader, preview: Preview) -> SourceError:
+    """The error for a preview in which no row fits, with the commonest reason and a hint."""
+    which = preview.which.removeprefix("all ")
     return SourceError(
-        f"none of the {which} of {tried.title} fits the declared columns, {tried.commonest()}",
+        f"none of the {which} of {preview.title} fits the declared columns, {preview.commonest()}",
         f"see [{reader.key}.columns]: another type, ? for what may be missing, or strip, missing, format and default "
         f"to clean it; {reader.key}.header and delimiter say how the file is laid out",
     )

@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from tidemill.errors import InputError, SourceError, did_you_mean, shorten
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Column, Data, Pipeline, SideTable, Source
+from tidemill.pipeline import Column, Data, Pipeline, SideTable, Source, arrow_schema
 from tidemill.samples import Sample, find_sample
 from tidemill.sources.arrow_values import convert, refuse_types
 from tidemill.sources.chunk import Chunk, Readable, Reject, refuse_missing
@@ -261,11 +260,19 @@ def refuse_missing_file(path: Path) -> None:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        beside = sorted(os.listdir(path.parent)) if os.path.isdir(path.parent) else []
-        hint = did_you_mean(path.name, beside) or "see that its folder is there"
-        raise SourceError(f"no file {path}", hint) from None
+        raise SourceError(f"no file {path}", missing_file_hint(path)) from None
     except OSError as error:
         raise SourceError(f"can't read {path}: {error.strerror}", "see that you may read it and its folder") from error
+
+
+def missing_file_hint(path: Path) -> str:
+    """What may have been meant by a path where there is nothing: one of the files in its folder."""
+    try:
+        with os.scandir(path.parent) as entries:
+            files = sorted(entry.name for entry in entries if entry.is_file())
+    except OSError:
+        return "see that its folder is there, and that you may read it"
+    return did_you_mean(path.name, files) or "see that the path is right: there is no file in its folder"
 
 
 def refuse_other_than_file(path: Path) -> None:

@@ -9,8 +9,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tidemill.kafka.codec import arrow_schema
-from tidemill.run.catalog import SideTable
+from tidemill.pipeline import arrow_schema
+from tidemill.run.catalog import SideTableRecord
 from tidemill.run.files import disk_errors, publish, sha256, temporary
 from tidemill.run.rejects import Rejects
 from tidemill.run.stage import Stage
@@ -47,7 +47,7 @@ def read_table(stage: Stage, name: str, reader: SourceReader) -> None:
         publish(temporary(path), path)
     rejects.publish()
     digest = sha256(path)
-    table = SideTable(name, run.relative(path), len(unique), rejects.count, digest, reader.fingerprint)
+    table = SideTableRecord(name, run.relative(path), len(unique), rejects.count, digest, reader.fingerprint)
     run.catalog.save_side_table(table)
     repeated = len(rows) - len(unique)
     stage.log.info("read a table", table=name, rows=len(unique), rejected=rejects.count, repeated=repeated)

@@ -1,4 +1,4 @@
-"""How good a model is, by pyspark's own evaluators."""
+"""Metrics of models, computed by pyspark's own evaluators."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from tidemill.scoring.clusters import ClusterScorer
 from tidemill.scoring.mixture import EPSILON, MixtureScorer
 from tidemill.scoring.storage import Array
 from tidemill.training.features import FEATURES, LABEL
-
-Metrics = dict[str, float | None]
+from tidemill.training.registry import EstimatorSpec, Metrics
 
 NAMES = {
     "classification": ("accuracy", "f1", "auc"),
     "regression": ("rmse", "mae", "r2"),
     "clustering": ("silhouette", "cost"),
-    "GaussianMixture": ("silhouette", "mean_log_likelihood"),
 }
+"""The metrics of each kind of model. An estimator may have its own: see ``EstimatorSpec.metrics``."""
 
 
 def classification(scored: DataFrame, classes: int) -> Metrics:
-    """Accuracy and F1 weighted by class (``MulticlassClassificationEvaluator``); of two classes the area under the ROC
-    curve (``BinaryClassificationEvaluator``), None where the rows don't hold both.
+    """Accuracy and F1 weighted by class (``MulticlassClassificationEvaluator``). With two classes also the area under
+    the ROC curve (``BinaryClassificationEvaluator``), None unless the rows hold both.
 
-    The curve is that of the probability, or of the raw prediction of a model without one: of a decision tree the raw
-    prediction is how many rows came to a leaf, of NaiveBayes it is of the row as well, so neither ranks the rows.
+    The curve ranks by probability; by raw prediction only where a model has no probability. A decision tree's raw
+    prediction counts the rows in a leaf, and that of NaiveBayes includes the density of the row, so neither of the two
+    ranks rows.
     """
     multiclass = MulticlassClassificationEvaluator(labelCol=LABEL)
     metrics: Metrics = {name: multiclass.setMetricName(name).evaluate(scored) for name in ("accuracy", "f1")}
@@ -58,8 +58,8 @@ def regression(scored: DataFrame) -> Metrics:
 
 
 def clustering(scored: DataFrame, scorer: ClusterScorer) -> Metrics:
-    """The silhouette (``ClusteringEvaluator``), None where all rows are in one cluster; and what the training of the
-    model makes small or large, over these rows: ``cost``, or ``mean_log_likelihood`` of a mixture."""
+    """The silhouette (``ClusteringEvaluator``), None where all rows are in one cluster; and the objective of training
+    over these rows: ``cost``, or a mixture's ``mean_log_likelihood``."""
     cosine = scorer.centres.cosine
     if isinstance(scorer, MixtureScorer):
         name, fit = "mean_log_likelihood", F.avg(log_likelihood(scorer))
@@ -70,8 +70,8 @@ def clustering(scored: DataFrame, scorer: ClusterScorer) -> Metrics:
     return finite({"silhouette": evaluator.evaluate(scored) if clusters > 1 else None, name: value})
 
 
-def fit_of_clusters(model: KMeansModel | BisectingKMeansModel | GaussianMixtureModel) -> Metrics:
-    """What Spark itself says of how the model fits the training rows: the sum of their costs or log-likelihoods."""
+def cluster_fit(model: KMeansModel | BisectingKMeansModel | GaussianMixtureModel) -> Metrics:
+    """Spark's own measure of the fit to the training rows: the sum of their costs or log-likelihoods."""
     if isinstance(model, GaussianMixtureModel):
         return {"training_log_likelihood": model.summary.logLikelihood}
     return {"training_cost": model.summary.trainingCost}
@@ -83,24 +83,25 @@ def to_centre(centres: Array, cosine: bool) -> Column:
 
 
 def cost(centres: Array, cosine: bool) -> Column:
-    """What KMeans makes small: a row's squared distance to the centre of its own cluster, or its cosine distance."""
+    """What KMeans minimises: a row's squared distance to the centre of its own cluster, or its cosine distance."""
     row = vector_to_array(F.col(FEATURES))
     centre = F.element_at(constant(centres), F.col("prediction") + 1)
     if not cosine:
-        return squares(apart(row, centre))
+        return squares(differences(row, centre))
     return F.lit(1.0) - dot(row, centre) / F.sqrt(squares(row) * squares(centre))
 
 
 def log_likelihood(scorer: MixtureScorer) -> Column:
-    """The log of a row's density, as Spark's ``ExpectationAggregator`` sums it up while it trains."""
+    """The log of a row's density, as Spark's ``ExpectationAggregator`` sums it in training."""
     row = vector_to_array(F.col(FEATURES))
     densities = [
-        F.lit(EPSILON) + F.lit(float(weight)) * F.exp(F.lit(float(peak)) - F.lit(0.5) * squares(apart(offset, rotated)))
+        F.lit(EPSILON)
+        + F.lit(float(weight)) * F.exp(F.lit(float(peak)) - F.lit(0.5) * squares(differences(offset, rotated)))
         for weight, peak, offset, rotated in zip(
             scorer.weights,
             scorer.peaks,
             map(constant, scorer.offsets),
-            [F.transform(constant(root), lambda one: dot(one, row)) for root in scorer.root_matrices],
+            [F.transform(constant(root), lambda root_row: dot(root_row, row)) for root in scorer.root_matrices],
             strict=True,
         )
     ]
@@ -108,17 +109,17 @@ def log_likelihood(scorer: MixtureScorer) -> Column:
 
 
 def constant(values: Array) -> Column:
-    """The numbers of an array as one constant; as a column for each of them they would take long to plan."""
+    """An array's numbers as one constant column. Spark would take long to plan a column for each number."""
     kind = "array<" * values.ndim + "double" + ">" * values.ndim
     return F.from_json(F.lit(json.dumps(values.tolist())), kind)
 
 
-def apart(one: Column, other: Column) -> Column:
-    return F.zip_with(one, other, lambda here, there: here - there)
+def differences(left: Column, right: Column) -> Column:
+    return F.zip_with(left, right, lambda a, b: a - b)
 
 
-def dot(one: Column, other: Column) -> Column:
-    return total(F.zip_with(one, other, lambda here, there: here * there))
+def dot(left: Column, right: Column) -> Column:
+    return total(F.zip_with(left, right, lambda a, b: a * b))
 
 
 def squares(numbers: Column) -> Column:
@@ -130,10 +131,10 @@ def total(numbers: Column) -> Column:
 
 
 def finite(metrics: Metrics) -> Metrics:
-    """The metrics with None for those that have no value: JSON knows no NaN."""
+    """The metrics, with None in place of NaN and infinity, which JSON does not have."""
     return {name: value if value is not None and math.isfinite(value) else None for name, value in metrics.items()}
 
 
-def nothing(estimator: str, kind: str) -> Metrics:
-    """The metrics of no rows at all."""
-    return dict.fromkeys(NAMES.get(estimator) or NAMES[kind])
+def no_metrics(spec: EstimatorSpec) -> Metrics:
+    """The metrics where there is no row to compute them on: all None."""
+    return dict.fromkeys(spec.metrics or NAMES[spec.kind])

@@ -1,4 +1,4 @@
-"""A sample of a generation's rows that depends on what they hold, not on the order they came in."""
+"""A sample of a generation's rows that depends on their content, not on their order."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 from tidemill.training.features import column
 
 SAMPLE = 1_000
-MARGIN = 2  # so many times the rows wanted are looked at, as the share below a hash is not met exactly
-WIDEN = 64
+MARGIN = 2  # candidates for each row wanted, as the number of rows below a hash varies
+WIDEN = 64  # factor of the share, where there were too few candidates
 LEAST_HASH, HASHES = -(2**63), 2**64
 HASH, PROBE = "__hash", "__probe"
 
 
 def sample(rows: DataFrame, names: Sequence[str], count: int, most: int = SAMPLE) -> pa.Table:
-    """Up to ``most`` rows that differ in the columns ``names``: those of the least hashes (Spark's ``xxhash64``).
+    """Up to ``most`` rows that differ in the columns ``names``: those of the lowest hashes (Spark's ``xxhash64``).
 
-    So the same rows give the same sample, whatever their order, and each has the same chance. Rows above a hash are
-    left out before they are compared: nothing is sorted or sent around but a few thousand rows, unless most are equal.
+    The same rows give the same sample, whatever their order, and every row has the same chance. Rows above a certain
+    hash are dropped before duplicates are: Spark shuffles and sorts only a few thousand rows, unless most are equal.
 
     Args:
         count: how many rows there are.
@@ -30,9 +30,9 @@ def sample(rows: DataFrame, names: Sequence[str], count: int, most: int = SAMPLE
     content = rows.select(*[column(name) for name in names])
     share = MARGIN * most / max(1, count)
     while True:
-        different = content.filter(is_below(names, share)).distinct()
-        least = different.withColumn(HASH, content_hash(names)).orderBy(HASH).limit(most)
-        table: pa.Table = least.drop(HASH).toArrow()
+        distinct = content.filter(is_below(names, share)).distinct()
+        lowest = distinct.withColumn(HASH, content_hash(names)).orderBy(HASH).limit(most)
+        table: pa.Table = lowest.drop(HASH).toArrow()
         if len(table) == most or share >= 1:
             return table
         share *= WIDEN
@@ -43,12 +43,12 @@ def content_hash(names: Sequence[str]) -> Column:
 
 
 def is_below(names: Sequence[str], share: float) -> Column:
-    """Whether a row is among the ``share`` of all possible hashes that are the least."""
+    """Whether a row's hash is in the lowest ``share`` of all possible hashes."""
     return F.lit(True) if share >= 1 else content_hash(names) < F.lit(LEAST_HASH + int(share * HASHES))
 
 
 def with_probes(real: pa.Table, made: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Real rows and then probes of the same columns; ``PROBE`` says which is which."""
+    """Real rows, then probes with the same columns; the column ``PROBE`` marks the probes."""
     probes = pa.Table.from_pylist([dict(row) for row in made], schema=real.schema)
     flags = pa.array([False] * len(real) + [True] * len(made), pa.bool_())
     return pa.concat_tables([real, probes]).append_column(PROBE, flags)

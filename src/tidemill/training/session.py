@@ -1,4 +1,4 @@
-"""The one Spark session of a run: quiet, on the loopback only, and gone when this process is gone."""
+"""The Spark session of a run: quiet, on the loopback only, and ended with this process."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ logger.spark.level = warn
 """
 
 JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xss4m", "-Djava.net.preferIPv4Stack=true")
-# On little data Spark spends most of its time in loading classes and compiling: there the JIT stays at its quick level,
-# and Spark interprets its plans instead of generating Java classes for them. On much data both pay: 500,000 rows took
-# half the time with them.
+# On little data Spark spends most of its time loading classes and compiling. There the JIT stays at its quick level,
+# and Spark interprets its plans instead of generating Java classes. On much data full compilation pays: it halved the
+# time for 500,000 rows.
 QUICK_JVM_OPTIONS = ("-XX:TieredStopAtLevel=1",)
 QUICK = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
@@ -64,9 +64,9 @@ SETTINGS = {
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
-# On this machine alone: nothing is reached from outside, and what never leaves memory need not be packed. Other users
-# of the machine reach loopback ports too, so Spark asks each connection for a secret. It makes that secret itself and
-# keeps it in its memory: none is in a file, in an environment variable or on a command line.
+# For Spark on this machine alone. Nothing is reachable from outside, and data that never leaves memory needs no
+# compression. Other users of the machine can reach loopback ports, so Spark asks each connection for a secret, which it
+# generates and keeps in memory: the secret is in no file, environment variable or command line.
 OWN_MACHINE = {
     "spark.authenticate": "true",
     "spark.driver.host": "127.0.0.1",
@@ -75,7 +75,7 @@ OWN_MACHINE = {
     "spark.shuffle.compress": "false",
     "spark.shuffle.checksum.enabled": "false",
 }
-# What a shell may hold that would start another Spark than the one installed here, or this one with other settings.
+# Variables of the user's shell that would start another Spark than the installed one, or give it other settings.
 FOREIGN = ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "PYSPARK_PIN_THREAD")
 SECONDS_TO_END = 2.0
 GLOB_SIGNS = "\\*?[]{}"
@@ -84,10 +84,12 @@ GLOB_SIGNS = "\\*?[]{}"
 def session(master: str | None, folder: Path, logs: Path, little: bool = False) -> SparkSession:
     """Start Spark: on all cores of this machine, or with ``master`` as the driver of that cluster.
 
-    With ``little`` data in view it is set up to be quick to start rather than quick in the long run.
-    Spark's scratch files go into ``folder``, which is emptied; its log to ``logs/spark.log``, which rotates, and what
-    the JVM prints to ``logs/spark.out``. The JVM ends when this process does, however that ends, and never sees the
-    terminal's Ctrl-C.
+    Args:
+        folder: for Spark's scratch files; it is emptied first.
+        logs: Spark's log goes to its ``spark.log``, which rotates, and the JVM's output to its ``spark.out``.
+        little: there is little data, so settings favour a quick start over throughput.
+
+    The JVM ends when this process does, however that ends. It never receives the terminal's Ctrl-C.
 
     Raises:
         JavaMissing: there is no Java to run it on.
@@ -100,7 +102,12 @@ def session(master: str | None, folder: Path, logs: Path, little: bool = False) 
     where = f"see {logs / 'spark.out'} and {logs / 'spark.log'}"
     try:
         roll(logs / "spark.out")
-        with shell(java, None if master else folder), own_signals(), whole(), (logs / "spark.out").open("ab") as out:
+        with (
+            launch_environment(java, None if master else folder),
+            keep_signals(),
+            kill_children_on_error(),
+            (logs / "spark.out").open("ab") as out,
+        ):
             quiet = {"stdout": out, "stderr": subprocess.STDOUT, "start_new_session": True}
             gateway = launch_gateway(conf, quiet)
             context = SparkContext(conf=conf, gateway=gateway)
@@ -111,9 +118,9 @@ def session(master: str | None, folder: Path, logs: Path, little: bool = False) 
 
 
 def settings(master: str | None, folder: Path, logs: Path, little: bool) -> dict[str, str]:
-    """Spark's settings; its log's configuration is written into ``folder``.
+    """Spark's settings. Writes its log's configuration into ``folder``.
 
-    What a cluster asks its driver for, a secret among it, is the matter of the user's own Spark configuration.
+    Settings that a cluster asks its driver for, such as a secret, come from the user's own Spark configuration.
     """
     log4j = folder / "log4j2.properties"
     log4j.write_text(logging_to(logs / "spark.log"), encoding="utf-8")
@@ -132,39 +139,40 @@ def settings(master: str | None, folder: Path, logs: Path, little: bool) -> dict
 
 
 def logging_to(file: Path) -> str:
-    """The configuration of a log in ``file``, which begins anew before it grows over :data:`ROLLED_BYTES`."""
+    """The configuration of a log in ``file``, which rotates before it grows over :data:`ROLLED_BYTES`."""
     path = escaped(str(file))
-    pattern = no_lookups(path).replace("%", "%%")  # log4j looks up what is in a pattern twice
+    pattern = no_lookups(path).replace("%", "%%")  # log4j resolves lookups in a pattern twice
     return LOG4J.format(file=path, rolled=pattern, most=ROLLED_BYTES, kept=ROLLED_KEPT)
 
 
 def no_lookups(text: str) -> str:
+    """The text with log4j's lookups escaped."""
     return text.replace("${", "$${")
 
 
 def escaped(text: str) -> str:
-    """A text as a value of Java's properties, in which log4j then looks up nothing."""
+    """A text as a value of a Java properties file, without lookups for log4j."""
     plain = no_lookups(text).replace("\\", "\\\\").replace("\n", "\\n")
     units = plain.encode("utf-16-be", "surrogatepass")
-    codes = (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
+    codes = (int.from_bytes(units[start : start + 2], "big") for start in range(0, len(units), 2))
     return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes)
 
 
 def is_own_machine(master: str | None) -> bool:
-    """Whether Spark runs in its driver alone, whose ports no other machine has to reach."""
+    """Whether Spark runs in its driver alone, so that no other machine needs its ports."""
     return master is None or master == "local" or master.startswith("local[")
 
 
 def local(path: Path) -> str:
-    """A path of this machine as Spark writes to it: whatever a cluster's default file system is, and unencoded."""
+    """A path of this machine for Spark to write to, whatever the cluster's default file system. Not URL-encoded."""
     return f"file://{path}"
 
 
 def local_pattern(path: Path) -> str:
-    """A path of this machine as Spark reads from it, which takes it for a glob pattern.
+    """A path of this machine for Spark to read from. Spark takes paths as glob patterns, so their signs are escaped.
 
     Raises:
-        TrainingFailed: Hadoop has no pattern for it: it takes what stands before a colon for a scheme.
+        TrainingFailed: the path has a colon too. Hadoop then takes the pattern's part before the colon as a scheme.
     """
     text = local(path)
     if ":" in str(path) and any(sign in text for sign in GLOB_SIGNS):
@@ -176,13 +184,13 @@ def local_pattern(path: Path) -> str:
 
 
 def end(spark: SparkSession) -> None:
-    """End Spark within about two seconds, in the middle of a job too, by closing the pipe that its JVM lives by."""
+    """End Spark within about two seconds, even during a job, by closing the pipe whose end stops its JVM."""
     process = jvm(spark)
     if process is None:
         spark.stop()
         return
-    spark.sparkContext._gateway._gateway_client.is_connected = False  # no more words of objects that are let go of
-    logging.getLogger().addFilter(is_no_lost_command)
+    spark.sparkContext._gateway._gateway_client.is_connected = False  # so py4j sends nothing when objects are freed
+    logging.getLogger().addFilter(is_no_shutdown_noise)
     assert process.stdin is not None
     process.stdin.close()
     try:
@@ -195,8 +203,8 @@ def end(spark: SparkSession) -> None:
     SparkSession._instantiatedSession = None
 
 
-def is_no_lost_command(record: logging.LogRecord) -> bool:
-    """Not py4j's word that a command was cut off, which it says to the root logger for each one when Spark is ended."""
+def is_no_shutdown_noise(record: logging.LogRecord) -> bool:
+    """A log filter that drops py4j's errors about commands that were cut off when Spark ended."""
     return not str(record.msg).startswith("Exception while sending command")
 
 
@@ -207,7 +215,7 @@ def jvm(spark: SparkSession) -> subprocess.Popen[bytes] | None:
 
 
 def is_dead(spark: SparkSession, patience: float = 1.0) -> bool:
-    """Whether the JVM has ended, or does so within ``patience`` seconds: its sockets close a moment before."""
+    """Whether the JVM has ended, or ends within ``patience`` seconds: its sockets close shortly before it does."""
     process = jvm(spark)
     if process is None:
         return False
@@ -219,10 +227,10 @@ def is_dead(spark: SparkSession, patience: float = 1.0) -> bool:
 
 
 @contextmanager
-def shell(java: Mapping[str, str], conf: Path | None) -> Iterator[None]:
-    """The environment variables that Spark's launcher is to see, for as long as it starts.
+def launch_environment(java: Mapping[str, str], conf: Path | None) -> Iterator[None]:
+    """Set the environment variables for Spark's launcher, and restore them afterwards.
 
-    Without ``conf`` the user's own Spark configuration folder counts, as a cluster may need it.
+    Without ``conf`` Spark reads the user's own configuration folder, as a cluster may need it.
     """
     before = dict(os.environ)
     os.environ.update(java)
@@ -239,14 +247,14 @@ def shell(java: Mapping[str, str], conf: Path | None) -> Iterator[None]:
 
 
 @contextmanager
-def whole() -> Iterator[None]:
-    """Kill what was started inside if it can't be finished: a JVM that never met its other end waits for ever."""
-    me = psutil.Process()
-    before = {child.pid for child in me.children(recursive=True)}
+def kill_children_on_error() -> Iterator[None]:
+    """On an error kill the processes started inside: a JVM whose gateway never connected waits for ever."""
+    process = psutil.Process()
+    before = {child.pid for child in process.children(recursive=True)}
     try:
         yield
     except BaseException:
-        for child in me.children(recursive=True):
+        for child in process.children(recursive=True):
             if child.pid not in before:
                 with suppress(psutil.NoSuchProcess):
                     child.kill()
@@ -254,8 +262,8 @@ def whole() -> Iterator[None]:
 
 
 @contextmanager
-def own_signals() -> Iterator[None]:
-    """Keep this process's own answer to Ctrl-C, which a new SparkContext would replace."""
+def keep_signals() -> Iterator[None]:
+    """Keep this process's own handler of Ctrl-C, which a new SparkContext would replace."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

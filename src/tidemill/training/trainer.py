@@ -1,4 +1,4 @@
-"""The trainer: as soon as a batch is sealed, the generation of its number, once."""
+"""The trainer stage: trains a generation for each batch, as soon as the batch is sealed, and publishes it once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from pyspark.sql import DataFrame, SparkSession
 
 from tidemill.errors import SparkDied, TrainingFailed
 from tidemill.run import files
-from tidemill.run.catalog import Batch, TrainedModel
+from tidemill.run.catalog import Batch, TrainedModel, TrainerProgress
 from tidemill.run.failpoints import Steps, failpoint
 from tidemill.run.files import disk_errors
-from tidemill.run.folder import Run, check_batch, side_table
+from tidemill.run.folder import Run
+from tidemill.run.integrity import check_batch, side_table
 from tidemill.run.inventory import take_inventory
 from tidemill.run.stage import Stage
 from tidemill.training import session as sparks
-from tidemill.training.features import HELD, Inputs, held_out, inputs_of, read
-from tidemill.training.fitting import SPARK_ERRORS, Files, spark_errors, train
-from tidemill.training.matching import Earlier
+from tidemill.training.features import held_out, read
+from tidemill.training.fitting import SPARK_ERRORS, GenerationFiles, spark_errors, train
+from tidemill.training.registry import HELD, EarlierScorer, ModelInputs, inputs_of
 from tidemill.training.schemes import batches_of
-from tidemill.training.survey import survey
+from tidemill.training.stats import collect_stats
 
 POLL_SECONDS = 0.1
 MODELS_AT_ONCE = 3
@@ -38,7 +39,7 @@ def run_trainer(stage: Stage, master: str | None) -> None:
     """Train generation k when batch k is sealed, in order, until the stream has ended and the last one is done.
 
     Raises:
-        CatalogError: a batch file is not as the catalog has it.
+        CatalogError: a batch file differs from the catalog's record.
         TrainingFailed: Spark did not start, or died.
     """
     with started(stage, master) as spark:
@@ -46,7 +47,7 @@ def run_trainer(stage: Stage, master: str | None) -> None:
 
 
 def work(stage: Stage, spark: SparkSession) -> None:
-    """Take up what an earlier trainer left, then train until there is no more to come or the stage is to stop."""
+    """Clean up after an earlier trainer, then train until the last generation is done or the stage is to stop."""
     trainer = Trainer(stage, spark)
     trainer.take_up()
     stage.ready()
@@ -57,7 +58,7 @@ def work(stage: Stage, spark: SparkSession) -> None:
 
 @contextmanager
 def started(stage: Stage, master: str | None) -> Iterator[SparkSession]:
-    """A Spark session that has ended, at the latest about two seconds after it is left."""
+    """A Spark session, ended within about two seconds when the context is left."""
     run = stage.run
     with stage.interruptible():
         little = master is None and is_little(run)
@@ -70,7 +71,7 @@ def started(stage: Stage, master: str | None) -> Iterator[SparkSession]:
 
 
 def is_little(run: Run) -> bool:
-    """Whether the source, as far as it can be seen from here, is so small that starting takes longer than training."""
+    """Whether the source is so small that starting Spark takes longer than training; False if its size is unknown."""
     source = run.pipeline.source
     if source.path is None:
         return (source.rows or LITTLE_ROWS) <= LITTLE_ROWS
@@ -79,7 +80,7 @@ def is_little(run: Run) -> bool:
 
 
 class Trainer:
-    """What the catalog says is to be trained, done one generation after the other."""
+    """Trains the generations that the catalog's batches call for, one after the other."""
 
     def __init__(self, stage: Stage, spark: SparkSession) -> None:
         self.stage = stage
@@ -90,9 +91,10 @@ class Trainer:
         self.batches: dict[int, Batch] = {}
         self.done: set[int] = set()
         self.published = 0
+        self.finished: int | None = None
 
     def take_up(self) -> None:
-        """Go on from an earlier trainer: what it published stands; what it left half done, or failed, is done again.
+        """Continue after an earlier trainer: keep what it published, and train again what it left unfinished or failed.
 
         Raises:
             CatalogError: the run folder and its catalog do not belong together; nothing was removed.
@@ -112,8 +114,8 @@ class Trainer:
         return ended and self.done >= set(self.batches)
 
     def look(self) -> None:
-        """Learn of batches sealed since the last look."""
-        self.batches |= {one.batch: one for one in self.catalog.batches(after=max(self.batches, default=0))}
+        """Load the batches sealed since the last look."""
+        self.batches |= {batch.batch: batch for batch in self.catalog.batches(after=max(self.batches, default=0))}
 
     def step(self) -> bool:
         """Train the next generation that is due; False where none is."""
@@ -122,18 +124,19 @@ class Trainer:
             return False
         self.generation(due[0])
         self.done.add(due[0])
-        self.stage.count(generation=due[0], training=None, training_rows=None, published=self.published)
+        self.finished = due[0]
+        self.stage.report(TrainerProgress(self.finished, published=self.published))
         return True
 
     def generation(self, number: int) -> None:
-        """Train a generation and publish it; where a model fails, record why, and publish nothing of it."""
+        """Train a generation and publish it. If a model fails, record why and publish none of its models."""
         scheme = self.run.pipeline.generations
-        batches = [self.batches[one] for one in batches_of(scheme.scheme, number, scheme.window)]
+        batches = [self.batches[batch] for batch in batches_of(scheme.scheme, number, scheme.window)]
         for batch in batches:
             check_batch(self.run, batch)
-        rows = sum(one.rows for one in batches)
-        self.stage.count(training=number, training_rows=rows)
-        self.catalog.begin_generation(number, [one.batch for one in batches], rows)
+        rows = sum(batch.rows for batch in batches)
+        self.stage.report(TrainerProgress(self.finished, number, rows, self.published))
+        self.catalog.begin_generation(number, [batch.batch for batch in batches], rows)
         final = self.run.generations / f"{number:05d}"
         try:
             trained = self.train(batches, final)
@@ -143,50 +146,52 @@ class Trainer:
             self.publish(number, final, trained)
 
     def train(self, batches: list[Batch], final: Path) -> list[TrainedModel]:
-        """All models of a generation, their files in the temporary folder of ``final``."""
+        """Train all models of a generation; their files go into the temporary folder of ``final``."""
         folder = files.temporary(final)
         with disk_errors(f"the generation {final}"):
             shutil.rmtree(folder, ignore_errors=True)
             (folder / "scorers").mkdir(parents=True)
+        where = GenerationFiles(folder, self.run.relative(final), self.earlier(int(final.name)))
         with self.stage.interruptible(), self.cached(batches) as rows:
-            return self.train_on(rows, Files(folder, self.run.relative(final), self.earlier(int(final.name))))
+            return self.train_on(rows, where)
 
-    def earlier(self, number: int) -> dict[str, Earlier]:
-        """Each model's scorer in the newest generation published before ``number``, whenever that one was trained."""
+    def earlier(self, number: int) -> dict[str, EarlierScorer]:
+        """By model, its scorer in the published generation of the highest number below ``number``."""
         before = self.catalog.newest_generation(before=number)
-        found = self.catalog.generation(before) if before else None
+        generation = self.catalog.generation(before) if before else None
         return {
-            name: Earlier(before, self.run.folder / model.scorer_path, model.sha256)
-            for name, model in (found.models if found else {}).items()
+            name: EarlierScorer(before, self.run.folder / model.scorer_path, model.sha256)
+            for name, model in (generation.models if generation else {}).items()
         }
 
     @contextmanager
     def cached(self, batches: list[Batch]) -> Iterator[DataFrame]:
-        """The rows of the batches, kept in Spark's memory for as long as all models need them."""
+        """The rows of the batches, cached by Spark until the context is left."""
         with spark_errors("reading the batches"):
             rows = self.rows(batches).cache()
         try:
             yield rows
         finally:
             if not self.stage.stop.is_set():
-                with suppress(*SPARK_ERRORS):  # a Spark that is gone has nothing to let go of
+                with suppress(*SPARK_ERRORS):  # a Spark that has ended holds no rows
                     rows.unpersist()
 
     def rows(self, batches: list[Batch]) -> DataFrame:
+        """The rows of the batches, with ``HELD``."""
         pipeline = self.run.pipeline
         columns = pipeline.source.schema_
-        paths = [self.run.folder / one.path for one in batches]
+        paths = [self.run.folder / batch.path for batch in batches]
         rows = read(self.spark, paths, pipeline.batches.format, columns)
         return rows.withColumn(HELD, held_out(columns, pipeline.generations.holdout))
 
-    def train_on(self, rows: DataFrame, where: Files) -> list[TrainedModel]:
-        """The models side by side: while Spark plans a step of one, it works at another's."""
+    def train_on(self, rows: DataFrame, where: GenerationFiles) -> list[TrainedModel]:
+        """Train the models concurrently: while Spark plans a step of one, it computes another's."""
         with spark_errors("reading the batches"):
-            found = survey(rows, self.models, holds_out=self.run.pipeline.generations.holdout.share > 0)
+            stats = collect_stats(rows, self.models, holds_out=self.run.pipeline.generations.holdout.share > 0)
         pool = ThreadPoolExecutor(MODELS_AT_ONCE, thread_name_prefix="model")
         try:
             jobs = [
-                pool.submit(train, inputs, rows, found[inputs.name], where, self.titles(inputs))
+                pool.submit(train, inputs, rows, stats[inputs.name], where, self.titles(inputs))
                 for inputs in self.models
             ]
             wait(jobs)
@@ -194,11 +199,11 @@ class Trainer:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def titles(self, inputs: Inputs) -> pa.Table | None:
-        """The side table that tells more of a recommender's items, its key first.
+    def titles(self, inputs: ModelInputs) -> pa.Table | None:
+        """The side table that describes a recommender's items, its key first; None if the model has none.
 
         Raises:
-            CatalogError: its file is not as the catalog has it.
+            CatalogError: its file differs from the catalog's record.
         """
         name = inputs.model.titles
         if name is None:
@@ -207,15 +212,20 @@ class Trainer:
         return table.select([key, *(other for other in table.column_names if other != key)])
 
     def publish(self, number: int, final: Path, trained: list[TrainedModel]) -> None:
-        """The files get their final name, then the catalog says so: its transaction is the commit point."""
+        """Move the files to their final name, then record them in the catalog: its transaction is the commit point."""
         failpoint("generation.written")
         with disk_errors(f"the generation {final}"):
             files.publish(files.temporary(final), final, STEPS)
         self.catalog.publish_generation(number, trained)
         self.published += 1
-        self.stage.log.info("published", generation=number, models=[one.model for one in trained])
+        self.stage.log.info("published", generation=number, models=[model.model for model in trained])
 
     def give_up(self, number: int, final: Path, error: TrainingFailed) -> None:
+        """Remove the files of a generation that failed, and record why.
+
+        Raises:
+            SparkDied: it failed because Spark's JVM ended.
+        """
         if sparks.is_dead(self.spark):
             raise SparkDied("Spark died", f"see {self.run.logs / 'spark.out'}") from error
         shutil.rmtree(files.temporary(final), ignore_errors=True)

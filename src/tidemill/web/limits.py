@@ -1,7 +1,7 @@
-"""What a client may take of a server before anybody looks at its key: bytes, time, connections.
+"""Limits on what a client may use before its key is checked: bytes, time, connections.
 
-uvicorn has no such limits for httptools, which collects a header of any length. Each connection's bytes are therefore
-fed to the parser in small pieces and counted between them.
+uvicorn has no such limits for httptools, which accepts headers of any length. Each connection's bytes are therefore fed
+to the parser in small pieces and counted between them.
 """
 
 from __future__ import annotations
@@ -28,15 +28,22 @@ from tidemill.errors import (
 )
 
 PIECE = 16 * 2**10  # bytes fed to the parser at a time
-MOST_PIPELINED = 64  # requests of one connection that wait for the one before them
+MOST_PIPELINED = 64  # requests on one connection that wait for the one before them
 LEAST_TAKEN = 64 * 2**10  # bytes of an answer that a client takes in ``answer_seconds``
-LINGER_SECONDS = 2.0  # a refused client's bytes are still read for so long: an early close would lose it the answer
+LINGER_SECONDS = 2.0  # how long a refused client's bytes are still read: an earlier close would lose the answer
 
 
 @dataclass(frozen=True)
 class Limits:
-    """``head_bytes`` of a request's first line and headers together, or of a body's chunk sizes and trailers; seconds
-    for a request's head, for its body, and for a client to take its answer; connections that are open."""
+    """The limits of a server's connections.
+
+    Attributes:
+        head_bytes: of a request's first line and headers together, or of a body's chunk sizes and trailers.
+        head_seconds: for a request's head to arrive.
+        body_seconds: for its body to arrive.
+        answer_seconds: for a client to take ``LEAST_TAKEN`` bytes of an answer.
+        connections: how many may be open.
+    """
 
     head_bytes: int = 64 * 2**10
     head_seconds: float = 10.0
@@ -46,7 +53,7 @@ class Limits:
 
 
 class Receiving(Enum):
-    """What part of a request is being received."""
+    """The part of a request that is being received."""
 
     NOTHING = 0
     HEAD = 1
@@ -54,11 +61,11 @@ class Receiving(Enum):
 
 
 def count_nothing(status: int) -> None:
-    """For those who don't count refusals."""
+    """Ignore a refusal."""
 
 
 def limited(limits: Limits, refused: Callable[[int], None] = count_nothing) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP protocol with these limits; ``refused`` is called with the status of each refusal."""
+    """uvicorn's HTTP protocol with these limits; ``refused`` is called with the status of each refused request."""
     return cast(
         "type[asyncio.Protocol]",
         type("Limited", (LimitedProtocol,), {"limits": limits, "refused": staticmethod(refused)}),
@@ -66,7 +73,7 @@ def limited(limits: Limits, refused: Callable[[int], None] = count_nothing) -> t
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """A connection whose client is refused, or dropped, where it takes more than the ``limits``."""
+    """A connection that refuses or drops a client that exceeds the ``limits``."""
 
     limits = Limits()
     refused: Callable[[int], None] = staticmethod(count_nothing)
@@ -94,18 +101,21 @@ class LimitedProtocol(HttpToolsProtocol):
         self._start_deadline(Receiving.NOTHING, self.limits.head_seconds)
 
     def _make_room(self) -> bool:
-        """Close those connections that have waited longest without a whole request head, if there are any: a sixteenth
-        of all at a time, since to look for them takes longer than to take in a new one."""
-        waiting = [one for one in self.connections if isinstance(one, LimitedProtocol) and one is not self and one.idle]
+        """Close the connections that have waited longest without a complete request head; whether there were any.
+
+        It closes a sixteenth of all at a time, since the search takes longer than accepting a connection.
+        """
+        others = (other for other in self.connections if isinstance(other, LimitedProtocol) and other is not self)
+        waiting = [other for other in others if other.idle]
         if not waiting:
             return False
-        oldest = sorted(waiting, key=lambda one: (not one._discarding, one._began))
-        for one in oldest[: max(1, self.limits.connections // 16)]:
-            one._give_way()
+        oldest = sorted(waiting, key=lambda other: (not other._discarding, other._began))
+        for other in oldest[: max(1, self.limits.connections // 16)]:
+            other._give_way()
         return True
 
     def _give_way(self) -> None:
-        """End the connection for another's sake; one that is being refused already has had its answer."""
+        """End the connection in favour of another. One that is being refused already has its answer."""
         if self._discarding:
             self.transport.abort()
             self.connections.discard(self)
@@ -114,24 +124,25 @@ class LimitedProtocol(HttpToolsProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered, nor the body of one received."""
+        """Whether no request is being answered and no body received."""
         answered = self.cycle is None or self.cycle.response_complete
         return answered and self._receiving is not Receiving.BODY and not self.transport.is_closing()
 
     def _refuse_connection(self) -> None:
         error = TooManyConnections(
-            f"{self.limits.connections} connections are open, which is the most", "close some, or ask again in a moment"
+            f"{self.limits.connections} connections are open, which is the limit",
+            "close some, or try again in a moment",
         )
         self.refused(error.status)
         self._discarding = True
         self.transport.write(answer(error))
         self._close()
-        self.connections.discard(self)  # at once: its place is another's
+        self.connections.discard(self)  # at once, to free its place
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
         self._stop_closing()
-        if self._answering:  # uvicorn tells the last request that was read, which may wait behind this
+        if self._answering:  # uvicorn notifies only the last request that was read, which may wait behind this one
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
@@ -158,7 +169,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._keep_time()
 
     def _feed(self, piece: bytes) -> bool:
-        """Give the parser a piece; false where the rest is not for it."""
+        """Feed the parser a piece; false if it takes no more."""
         self._progressed = False
         try:
             self.parser.feed_data(piece)
@@ -168,7 +179,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.handle_websocket_upgrade()
             return False
         except httptools.HttpParserError:
-            self._refuse(RequestError("that is no HTTP request", "see GET /docs"))
+            self._refuse(RequestError("that is not an HTTP request", "see GET /docs"))
             return False
         self._since_progress = 0 if self._progressed else self._since_progress + len(piece)
         if self._since_progress >= self.limits.head_bytes:
@@ -178,17 +189,19 @@ class LimitedProtocol(HttpToolsProtocol):
         return True
 
     def _too_large(self) -> TidemillError:
-        most = f"{self.limits.head_bytes} bytes"
+        limit = f"{self.limits.head_bytes} bytes"
         if self._receiving is Receiving.HEAD and len(self.url) > self.limits.head_bytes // 2:
-            return UrlTooLong(f"the address is too long: it and the headers have at most {most}", "send less in it")
-        return RequestHeadTooLarge(f"the address and the headers have more than {most}", "send fewer, or shorter, ones")
+            return UrlTooLong(f"the address is too long: it and the headers have at most {limit}", "send a shorter one")
+        return RequestHeadTooLarge(
+            f"the address and the headers have more than {limit}", "send fewer or shorter headers"
+        )
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._receiving = Receiving.HEAD
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._receiving is Receiving.HEAD:  # after the body they are trailers, which nobody asks for
+        if self._receiving is Receiving.HEAD:  # after the body they are trailers, which nothing reads
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -212,7 +225,7 @@ class LimitedProtocol(HttpToolsProtocol):
     # --- deadlines ------------------------------------------------------------------------------------------------
 
     def _keep_time(self) -> None:
-        """Have a deadline for what is being received, from the moment at which it began."""
+        """Start a deadline for the part that is being received, if it has none yet."""
         if self._receiving is Receiving.HEAD and self._deadline is None:
             self._start_deadline(Receiving.HEAD, self.limits.head_seconds)
         elif self._receiving is Receiving.BODY and self._timed is not Receiving.BODY:
@@ -230,7 +243,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _expire(self, seconds: float) -> None:
-        """The client had its time. Time in which the server itself did not read is not counted against it."""
+        """End the connection whose deadline has passed. Time in which the server itself did not read doesn't count."""
         if self.transport.is_closing():
             return
         if self.flow.read_paused and self._timed:
@@ -240,7 +253,7 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             part = "body" if self._receiving is Receiving.BODY else "head"
             message = f"the request's {part} did not arrive within {seconds:g} seconds"
-            self._refuse(RequestTimeout(message, "send it whole, and at once"))
+            self._refuse(RequestTimeout(message, "send it complete, and faster"))
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -252,7 +265,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._stop_closing()
 
     def _watch_answer(self) -> None:
-        """Drop the client if it does not take what is written for it."""
+        """Drop the client if it does not read its answer."""
         self._stop_closing()
         size = self.transport.get_write_buffer_size()
         self._closing = self.loop.call_later(self.limits.answer_seconds, self._look_at_answer, size)
@@ -280,13 +293,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._close()
 
     def _close(self) -> None:
-        """Close once all is written, or the client does not take it."""
+        """Close once the client has read everything, or doesn't."""
         self._stop_deadline()
         self.transport.close()
         self._watch_answer()
 
     def _refuse(self, error: TidemillError) -> None:
-        """Answer with the error where its request has no answer yet and none is under way, and end the connection."""
+        """End the connection, after an answer with the error where none was given or is under way."""
         self.refused(error.status)
         self._discarding = True
         self._stop_deadline()
@@ -295,7 +308,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.pipeline or (under_way and (cycle.response_started or not of_this)):
             self.transport.abort()
             return
-        if under_way:  # its application reads that the client is gone
+        if under_way:  # tells the application that the client is gone
             cycle.disconnected = True
             cycle.message_event.set()
         if under_way or not of_this:
@@ -307,7 +320,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def answer(error: TidemillError) -> bytes:
-    """The whole HTTP answer of an error, after which the connection ends."""
+    """The complete HTTP answer for an error, after which the connection ends."""
     body = json.dumps(error.document()).encode()
     headers = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
     return STATUS_LINE[error.status] + headers.encode() + body

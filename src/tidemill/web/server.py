@@ -1,16 +1,18 @@
-"""What a stage that serves over HTTP needs: its own socket, uvicorn on it, a clean end."""
+"""Serving HTTP from a stage: a socket, uvicorn on it, a clean stop, and who has a taken port."""
 
 from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import re
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import Any
 
+import psutil
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -33,12 +35,12 @@ def serve(
     refused: Callable[[int], None] = count_nothing,
     **options: Any,
 ) -> None:
-    """Serve an ASGI application on a bound socket until the stage is asked to stop. Requests at work then get
-    ``GRACE_SECONDS`` to end.
+    """Serve an ASGI application on a bound socket until the stage is asked to stop. Open requests then get
+    ``GRACE_SECONDS`` to finish.
 
     Args:
-        limits: what a client may take before it is known.
-        refused: called with the status of each request that is refused for them.
+        limits: what a client may use before its key is checked.
+        refused: called with the status of each request that exceeds them.
         options: other settings of uvicorn.
     """
     config = uvicorn.Config(
@@ -57,7 +59,7 @@ def serve(
 
 
 class StageServer(uvicorn.Server):
-    """A uvicorn that starts and stops with its stage, and leaves the signals to it."""
+    """A uvicorn that starts and stops with its stage, which handles the signals."""
 
     def __init__(self, config: uvicorn.Config, stage: Stage, endpoint: str) -> None:
         super().__init__(config)
@@ -73,19 +75,19 @@ class StageServer(uvicorn.Server):
         self._stage.ready(self._endpoint)
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second; true ends the server."""
+        """Whether to stop. uvicorn calls it ten times a second."""
         return self._stage.stop.is_set() or await super().on_tick(counter)
 
 
 def bound(host: str, port: int, option: str = "--port") -> socket.socket:
-    """A listening socket; port 0 is a free one of the system's choice.
+    """A listening socket; port 0 is a free one that the system chooses.
 
     Args:
-        option: of the command line, with which another port is chosen.
+        option: the command line's option for the port, for the hint.
 
     Raises:
         PortInUse: another program has the port.
-        InputError: the host is not known or not this machine's, or the port is not for us.
+        InputError: the host is unknown or not this machine's, or this user may not use the port.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -93,18 +95,52 @@ def bound(host: str, port: int, option: str = "--port") -> socket.socket:
         )[0]
         return socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
     except socket.gaierror as error:
-        raise InputError(f'the host "{host}" is not known: {error.strerror}', "use --host 127.0.0.1") from error
+        raise InputError(f'the host "{host}" is unknown: {error.strerror}', "use --host 127.0.0.1") from error
     except OSError as error:
         raise refusal(host, port, option, error) from error
+
+
+def refuse_taken_ports(host: str, ports: Mapping[str, int]) -> None:
+    """See that a server could listen on each of these ports, by the option that chooses it, all at once.
+
+    Raises:
+        PortInUse, InputError: as :func:`bound`.
+    """
+    with ExitStack() as held:
+        for option, port in ports.items():
+            held.enter_context(bound(host, port, option))
+
+
+def port_holder(port: int) -> str:
+    """The program that listens on a TCP port, with its process; ``another program`` where the system doesn't say.
+
+    Only root sees the processes of other users, and on macOS nobody else sees any.
+    """
+    try:
+        sockets = psutil.net_connections("tcp")
+        pid = next(
+            one.pid for one in sockets if one.pid and one.status == psutil.CONN_LISTEN and one.laddr.port == port
+        )
+        process = psutil.Process(pid)
+        name = command_name(process.cmdline()) or process.name()
+    except (psutil.Error, StopIteration, OSError):
+        return "another program"
+    return f"{name} (process {pid})"
+
+
+def command_name(line: Sequence[str]) -> str | None:
+    """The command if a process's command line is one of Tidemill, such as ``tidemill serve``."""
+    words = [os.path.basename(word) for word in line]
+    return " ".join(words[words.index("tidemill") :][:2]) if "tidemill" in words[:3] else None
 
 
 def refusal(host: str, port: int, option: str, error: OSError) -> InputError:
     if error.errno == errno.EADDRINUSE:
         return PortInUse(
-            f"port {port} is in use by another program", f"stop that one, or use {option} 0 for a free port"
+            f"port {port} is in use by {port_holder(port)}", f"stop that one, or use {option} 0 for a free port"
         )
     if error.errno == errno.EACCES:
-        return InputError(f"port {port} is not for this user", f"use a port above 1023, or {option} 0 for a free one")
+        return InputError(f"port {port} is reserved for root", f"use a port above 1023, or {option} 0 for a free one")
     return InputError(f"can't serve on {host}, port {port}: {error.strerror}", "use --host 127.0.0.1")
 
 
@@ -116,19 +152,19 @@ def endpoint_of(listener: socket.socket) -> str:
 
 
 def is_loopback(listener: socket.socket) -> bool:
-    """Whether only this machine reaches the listener."""
+    """Whether only this machine can reach the listener."""
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 class LoopbackNames:
-    """Lets through only requests that ask for this machine by a name that is always its own.
+    """Accepts only requests that name this machine ``localhost`` or by a loopback address.
 
-    On a loopback address no other name may stand for it: its owner could have it lead here, and so read in a visitor's
-    browser what is served (DNS rebinding).
+    Any other name could belong to somebody who makes it resolve to loopback, and whose page then reads the answers in a
+    visitor's browser (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, refusal: ASGIApp) -> None:
-        """``refusal`` answers the other requests; a web socket is closed."""
+        """``refusal`` answers all other requests; a web socket is closed."""
         self.app = app
         self.refusal = refusal
 
@@ -142,9 +178,9 @@ class LoopbackNames:
 
 
 def host_in(scope: Scope) -> bytes:
-    """The Host header of a request as it was sent; empty where there is none."""
-    found: bytes = next((value for name, value in scope["headers"] if name == b"host"), b"")
-    return found
+    """The Host header of a request as it was sent; empty if there is none."""
+    host: bytes = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    return host
 
 
 @lru_cache(maxsize=256)

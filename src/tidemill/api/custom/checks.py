@@ -1,4 +1,4 @@
-"""The faults of declared routes that need the models' kinds or DuckDB to be seen; nothing is read but the pipeline."""
+"""Checks declared routes against the models' kinds and, with DuckDB, their SQL. Reads nothing but the pipeline."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pyarrow as pa
 from duckdb.sqltypes import DuckDBPyType
 from pydantic import ValidationError
 
-from tidemill.api.custom.params import EXAMPLES, from_json
 from tidemill.api.custom.sql import BATCH, ROWS, Cursor, Database, bound, message_of, prediction_type
+from tidemill.api.values import EXAMPLES, from_json
 from tidemill.errors import Fault, did_you_mean
-from tidemill.kafka.codec import ARROW
 from tidemill.pipeline import ACTIONS, Route, raw_kinds, table
 from tidemill.scoring import ROW_KINDS, SCORERS, Kind
+from tidemill.types import COLUMN_TYPES
 
 KINDS_OF: dict[str, tuple[str, ...]] = {
     "predict": ROW_KINDS,
@@ -32,9 +32,9 @@ SIMILAR_INPUTS = {
     "recommendation": ("item", "top"),
 }
 
-# Parts that not every prediction has.
-SOME_HAVE = ("probability", "probabilities", "label", "centre", "distance", "unseen")
-HOW_TO_HAVE = {"label": "name the classes in its labels", "unseen": "none of its features is a string"}
+# Parts that only some models' predictions have.
+OPTIONAL_PARTS = ("probability", "probabilities", "label", "centre", "distance", "unseen")
+PART_HINTS = {"label": "name the classes in its labels", "unseen": "none of its features is a string"}
 ITEM_PARTS: dict[tuple[str, Kind], tuple[str, ...]] = {
     ("similar", "neighbours"): ("distance",),
     ("similar", "text"): ("similarity",),
@@ -48,53 +48,53 @@ SCALARS = {
     *("boolean", "tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint"),
     *("float", "double", "decimal", "varchar", "uuid", "enum", "date", "time", "null"),
     *("timestamp", "timestamp_s", "timestamp_ms", "timestamp with time zone"),
-}  # by DuckDB's ids: those whose values come through Arrow as they are, and that JSON can hold
+}  # DuckDB's ids of the types whose values Arrow keeps unchanged and JSON can hold
 NESTED = {"list", "array", "struct", "tuple", "map"}
-COLUMNS_OF = {"value": 1, "list": 1, "object": 2}  # how many columns a part of a SQL answer is made of
+COLUMNS_OF = {"value": 1, "list": 1, "object": 2}  # the number of columns that a part of a SQL answer needs
 
 
 def route_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    """The faults of a pipeline's routes, given as plain values. What is a fault in itself is left out here."""
+    """The faults of the routes of a pipeline, given as plain values. The parser reports a route's own faults."""
     models = table(raw, "models")
     queries: dict[str, Route] = {}
-    for place, one in enumerate(raw["routes"] if isinstance(raw.get("routes"), list) else ()):
+    for index, declared in enumerate(raw["routes"] if isinstance(raw.get("routes"), list) else ()):
         try:
-            route = Route.model_validate(one)
+            route = Route.model_validate(declared)
         except ValidationError:
-            continue  # told by the parser
+            continue  # the parser reports it
         if route.sql is None:
             model = table(models, str(route.model))
             kinds = raw_kinds(table(raw, "source"))
-            yield from action_faults(f"routes[{place}]", route, model, item_columns(raw, model), kinds)
+            yield from action_faults(f"routes[{index}]", route, model, item_columns(raw, model), kinds)
         else:
-            queries[f"routes[{place}]"] = route
+            queries[f"routes[{index}]"] = route
     if queries:
         faults = list(name_faults(raw))
         yield from faults or query_faults(raw, queries)
 
 
-# --- what a model can be asked ------------------------------------------------------------------------------------
+# --- routes that ask a model --------------------------------------------------------------------------------------
 
 
 def action_faults(
     where: str, route: Route, model: Mapping[str, Any], columns: Iterable[str], kinds: Mapping[str, str]
 ) -> Iterator[Fault]:
-    """Whether the model can do what the route asks, from what it is given, and has what is made of its answer.
+    """Whether the model can do what the route asks with the route's inputs, and has the parts that the route answers.
 
-    ``columns``: those that an item of a list can have. ``kinds``: the types of the source's columns.
+    ``columns``: those of an item of a list. ``kinds``: the types of the source's columns.
     """
     estimator = str(model.get("estimator"))
     if estimator not in SCORERS:
         return
     kind = SCORERS[estimator].kind
     if kind not in KINDS_OF[route.does]:
-        able = [does for does, kinds in KINDS_OF.items() if kind in kinds]
+        possible = [does for does, kinds in KINDS_OF.items() if kind in kinds]
         found = f'"{route.does}" of {route.model}, a {estimator}'
-        yield Fault(f"{where}.does", found, f"one of {', '.join(able)}: it is {kind}")
+        yield Fault(f"{where}.does", found, f"one of {', '.join(possible)}: it is {kind}")
         return
-    having = parts_of(model, kinds)
-    yield from empty_parts(where, route, model, having)
-    yield from items_faults(where, route, kind, columns, having)
+    parts = optional_parts(model, kinds)
+    yield from empty_part_faults(where, route, model, parts)
+    yield from item_faults(where, route, kind, columns, parts)
     if route.does == "similar":
         features = model.get("features") if kind == "neighbours" else ()
         allowed = ("generation", *SIMILAR_INPUTS[kind], *(features if isinstance(features, list | tuple) else ()))
@@ -104,50 +104,50 @@ def action_faults(
 
 
 def item_columns(raw: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
-    """The columns that an item of a list has: those of the titles, whose key is the item itself, or of a row."""
+    """The columns of an item of a list: those of a row, or those of the titles without their key, the item itself."""
     if model.get("estimator") != "ALS":
         return list(raw_kinds(table(raw, "source")))
     titles = table(table(raw, "tables"), str(model.get("titles")))
     return [name for name in raw_kinds(titles) if name != titles.get("key")]
 
 
-def parts_of(model: Mapping[str, Any], kinds: Mapping[str, str]) -> set[str]:
-    """Which of the parts that only some predictions have are in those of a model; ``kinds``: the columns' types."""
+def optional_parts(model: Mapping[str, Any], kinds: Mapping[str, str]) -> set[str]:
+    """Which of ``OPTIONAL_PARTS`` a model's predictions have; ``kinds``: the columns' types."""
     estimator = str(model.get("estimator"))
     kind = SCORERS[estimator].kind
-    found = {"centre", "distance"} if kind == "clustering" else set()
+    parts = {"centre", "distance"} if kind == "clustering" else set()
     if (kind == "classification" and estimator != "LinearSVC") or estimator == "GaussianMixture":
-        found |= {"probability", "probabilities"}
+        parts |= {"probability", "probabilities"}
     features = model.get("features")
     if isinstance(features, list | tuple) and any(kinds.get(str(name), "").startswith("string") for name in features):
-        found.add("unseen")
-    return found | ({"label"} if kind == "classification" and model.get("labels") else set())
+        parts.add("unseen")
+    return parts | ({"label"} if kind == "classification" and model.get("labels") else set())
 
 
-def empty_parts(where: str, route: Route, model: Mapping[str, Any], having: set[str]) -> Iterator[Fault]:
-    """Parts of the answer that would be null in every answer."""
+def empty_part_faults(where: str, route: Route, model: Mapping[str, Any], parts: set[str]) -> Iterator[Fault]:
+    """Parts that would be null in every answer; ``parts``: the optional ones that the model has."""
     if route.does not in ("predict", "row"):
         return
     named = {f"{where}.answer": route.answer} if isinstance(route.answer, str) else {}
     if isinstance(route.answer, Mapping):
         named = {f"{where}.answer.{key}": part for key, part in route.answer.items()}
     for path, part in named.items():
-        if part in SOME_HAVE and part not in having:
+        if part in OPTIONAL_PARTS and part not in parts:
             found = f'"{part}", which no answer of {route.model} would have'
-            hint = HOW_TO_HAVE.get(part, f"it is a {model.get('estimator')}")
-            able = [one for one in ACTIONS[route.does].parts if one not in SOME_HAVE or one in having]
-            yield Fault(path, found, f"one of {', '.join(able)}", hint)
+            hint = PART_HINTS.get(part, f"it is a {model.get('estimator')}")
+            possible = [name for name in ACTIONS[route.does].parts if name not in OPTIONAL_PARTS or name in parts]
+            yield Fault(path, found, f"one of {', '.join(possible)}", hint)
 
 
-def items_faults(where: str, route: Route, kind: Kind, columns: Iterable[str], having: set[str]) -> Iterator[Fault]:
-    """Keys of an item that would be null in every answer."""
-    parts = ITEM_PARTS.get((route.does, kind), ())
+def item_faults(where: str, route: Route, kind: Kind, columns: Iterable[str], parts: set[str]) -> Iterator[Fault]:
+    """Keys of an item that would be null in every answer; ``parts``: the optional ones that the model has."""
+    item_parts = ITEM_PARTS.get((route.does, kind), ())
     if route.does == "row":
-        parts = ("batch", "prediction", *(one for one in ("probability", "label", "unseen") if one in having))
-    known = [*columns, *parts]
+        item_parts = ("batch", "prediction", *(part for part in ("probability", "label", "unseen") if part in parts))
+    known = [*columns, *item_parts]
     for key, name in route.items.items():
         if name not in known:
-            expected = f"a column, or {', '.join(parts)}"
+            expected = f"a column, or {', '.join(item_parts)}"
             yield Fault(f"{where}.items.{key}", f'"{name}"', expected, did_you_mean(name, known))
 
 
@@ -155,24 +155,24 @@ def items_faults(where: str, route: Route, kind: Kind, columns: Iterable[str], h
 
 
 def kinds_of(data: Mapping[str, Any]) -> dict[str, str]:
-    """The type of each column that is declared with one."""
+    """The type of each column whose declared type is valid."""
     kinds = {name: kind.removesuffix("?") for name, kind in raw_kinds(data).items()}
-    return {name: kind for name, kind in kinds.items() if kind in ARROW}
+    return {name: kind for name, kind in kinds.items() if kind in COLUMN_TYPES}
 
 
 def predictions(raw: Mapping[str, Any]) -> dict[str, pa.DataType]:
-    """The columns of ``rows`` that hold predictions: a model's name, and the type."""
+    """The columns of ``rows`` that hold predictions: their names, which are the models', and types."""
     kinds, models = kinds_of(table(raw, "source")), table(raw, "models")
-    found = {
+    types = {
         name: prediction_type(str(model.get("estimator")), kinds.get(str(model.get("label")), "float"))
         for name, model in models.items()
         if isinstance(model, Mapping)
     }
-    return {name: kind for name, kind in found.items() if kind is not None}
+    return {name: kind for name, kind in types.items() if kind is not None}
 
 
 def name_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    """Names that SQL could not tell apart: it does not look at case."""
+    """Names that SQL can't distinguish, as it ignores case."""
     taken = {BATCH: f"the number of a row's batch in {ROWS}"}
     columns = [(f"source.columns.{name}", name, "a column") for name in raw_kinds(table(raw, "source"))]
     columns += [(f"models.{name}", name, "the column of a model's predictions") for name in predictions(raw)]
@@ -183,11 +183,12 @@ def name_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def clashes(names: list[tuple[str, str, str]], taken: dict[str, str]) -> Iterator[Fault]:
-    for path, name, what in names:
+    """``names``: each path in the pipeline, name, and meaning in SQL; ``taken``: the meaning of each used name."""
+    for path, name, meaning in names:
         if name.lower() in taken:
             yield Fault(path, f'"{name}"', f"another name: in SQL routes it is {taken[name.lower()]} already")
         else:
-            taken[name.lower()] = what
+            taken[name.lower()] = meaning
 
 
 def query_faults(raw: Mapping[str, Any], queries: Mapping[str, Route]) -> Iterator[Fault]:
@@ -203,30 +204,30 @@ def query_faults(raw: Mapping[str, Any], queries: Mapping[str, Route]) -> Iterat
 def empty_tables(raw: Mapping[str, Any]) -> dict[str, pa.Table]:
     """The tables of SQL routes, without rows."""
     tables = table(raw, "tables")
-    rows = {name: ARROW[kind] for name, kind in kinds_of(table(raw, "source")).items()}
+    rows = {name: COLUMN_TYPES[kind].arrow for name, kind in kinds_of(table(raw, "source")).items()}
     schemas = {ROWS: rows | {BATCH: pa.int64()} | predictions(raw)}
     for name in tables:
-        schemas[name] = {column: ARROW[kind] for column, kind in kinds_of(table(tables, name)).items()}
+        schemas[name] = {column: COLUMN_TYPES[kind].arrow for column, kind in kinds_of(table(tables, name)).items()}
     return {name: pa.schema(list(columns.items())).empty_table() for name, columns in schemas.items()}
 
 
 def sql_faults(where: str, route: Route, cursor: Cursor, tables: list[str]) -> Iterator[Fault]:
-    """What is wrong with one route's SQL; the first kind of fault only, since the next may follow from it."""
+    """The faults of one route's SQL; only the first kind of fault, since others may follow from it."""
     assert route.sql is not None
     fault = partial(Fault, f"{where}.sql")
     try:
         statements = duckdb.extract_statements(route.sql)
     except duckdb.Error as error:
-        yield fault(message_of(error), "SQL as DuckDB has it")
+        yield fault(message_of(error), "DuckDB's SQL")
         return
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         found = f"{len(statements)} statements" if len(statements) != 1 else f"the statement {statements[0].type.name}"
         yield fault(found, "one SELECT statement")
         return
-    refused = list(refusals(used(route.sql), tables))
+    refused = list(refusals(names_in(route.sql), tables))
     refused += parameter_refusals(statements[0].named_parameters, set(route.params))
     if refused:
-        yield from (fault(*one) for one in refused[:1])
+        yield fault(*refused[0])
         return
     try:
         relation = cursor.relation(route.sql, samples(route))
@@ -234,11 +235,11 @@ def sql_faults(where: str, route: Route, cursor: Cursor, tables: list[str]) -> I
     except duckdb.Error as error:
         yield fault(message_of(error), f"SQL over the tables {', '.join(tables)}")
         return
-    yield from (fault(*one) for one in column_refusals(route, columns))
+    yield from (fault(*refusal) for refusal in column_refusals(route, columns))
 
 
-class Used(NamedTuple):
-    """What a query names; a table's name is its last part, after its catalog and schema if they are told."""
+class QueryNames(NamedTuple):
+    """What a query names. A table's name is the last part, after its catalog and schema if the query names them."""
 
     tables: set[tuple[str, ...]]
     table_functions: set[str]
@@ -247,18 +248,18 @@ class Used(NamedTuple):
     shows: bool
 
 
-def used(sql: str) -> Used:
-    """What a SELECT names, as DuckDB's own parser sees it."""
+def names_in(sql: str) -> QueryNames:
+    """What a SELECT names, by DuckDB's own parser."""
     with duckdb.connect(":memory:") as connection:
-        found = connection.execute("select json_serialize_sql($sql)", {"sql": sql}).fetchone()
-    assert found is not None
-    nodes = list(walk(json.loads(found[0])))
+        row = connection.execute("select json_serialize_sql($sql)", {"sql": sql}).fetchone()
+    assert row is not None
+    nodes = list(walk(json.loads(row[0])))
     names = [(node.get("type"), str(node.get("function_name", "")).lower()) for node in nodes]
-    return Used(
+    return QueryNames(
         {qualified(node) for node in nodes if node.get("type") == "BASE_TABLE"},
         {str(node["function"]["function_name"]).lower() for node in nodes if node.get("type") == "TABLE_FUNCTION"},
         {name for kind, name in names if kind == "FUNCTION"},
-        {str(one["key"]).lower() for node in nodes for one in cte_map(node)},
+        {str(entry["key"]).lower() for node in nodes for entry in cte_map(node)},
         any(node.get("type") in ("SHOW_REF", "SHOW") for node in nodes),
     )
 
@@ -272,8 +273,8 @@ def walk(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def cte_map(node: Mapping[str, Any]) -> list[Any]:
-    found = node.get("cte_map")
-    return found.get("map", []) if isinstance(found, dict) else []
+    entries = node.get("cte_map")
+    return entries.get("map", []) if isinstance(entries, dict) else []
 
 
 def qualified(node: Mapping[str, Any]) -> tuple[str, ...]:
@@ -284,26 +285,26 @@ def qualified(node: Mapping[str, Any]) -> tuple[str, ...]:
 Refusal = tuple[str, str, str]  # found, expected, hint
 
 
-def refusals(found: Used, tables: list[str]) -> Iterator[Refusal]:
-    """What a query may not name."""
-    known = {name.lower() for name in tables} | found.defined
-    for name in sorted(found.table_functions - TABLE_FUNCTIONS):
+def refusals(names: QueryNames, tables: list[str]) -> Iterator[Refusal]:
+    """What a query must not name."""
+    known = {name.lower() for name in tables} | names.defined
+    for name in sorted(names.table_functions - TABLE_FUNCTIONS):
         yield f"{name}(...) as a table", f"one of {', '.join(tables)}", "a query reads nothing else"
-    for parts in sorted(found.tables):
+    for parts in sorted(names.tables):
         name = ".".join(parts)
         if len(parts) > 1 or name.lower() not in known:
             yield f'the table "{name}"', f"one of {', '.join(tables)}", did_you_mean(name, tables)
-    for name in sorted(found.functions & REFUSED_FUNCTIONS):
+    for name in sorted(names.functions & REFUSED_FUNCTIONS):
         yield f"the function {name}", "functions of the rows and the parameters only", ""
-    if found.shows:
+    if names.shows:
         yield "DESCRIBE, SHOW or SUMMARIZE", "one SELECT statement", ""
 
 
 def parameter_refusals(named: set[str], declared: set[str]) -> list[Refusal]:
     """Parameters that are not declared, or not used."""
     undeclared = sorted(named - declared)
-    found = [(f"${name}", "a name among params", did_you_mean(name, sorted(declared))) for name in undeclared]
-    return found + [(f"no ${name}", "every one of params to be used", "") for name in sorted(declared - named)]
+    unknown = [(f"${name}", "a name among params", did_you_mean(name, sorted(declared))) for name in undeclared]
+    return unknown + [(f"no ${name}", "every one of params to be used", "") for name in sorted(declared - named)]
 
 
 def samples(route: Route) -> dict[str, Any]:
@@ -315,12 +316,12 @@ def in_json(kind: DuckDBPyType) -> bool:
     """Whether JSON can hold every value of a type."""
     if kind.id not in NESTED:
         return kind.id in SCALARS
-    inner = [one for _, one in kind.children if isinstance(one, DuckDBPyType)]  # an array has its length there, too
+    inner = [child for _, child in kind.children if isinstance(child, DuckDBPyType)]  # an array's length is a child too
     return all(map(in_json, inner)) and (kind.id != "map" or inner[0].id in SCALARS)
 
 
 def column_refusals(route: Route, columns: list[tuple[str, DuckDBPyType]]) -> Iterator[Refusal]:
-    """Whether the answer's form can be made of these columns."""
+    """Whether these columns fit the form of the answer, and JSON can hold their types."""
     names = [name for name, _ in columns]
     for name, kind in columns:
         if not in_json(kind):

@@ -1,82 +1,101 @@
-"""Where declared routes are put: fixed paths before Tidemill's own, which they can't hide, the others after them."""
+"""Adds the declared routes to the app: fixed paths before Tidemill's own, others after, where they can't hide those."""
 
 from __future__ import annotations
 
 from anyio import CapacityLimiter
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.responses import Response
 
-from tidemill.api import openapi
 from tidemill.api.answers import Json
+from tidemill.api.context import RouteContext
+from tidemill.api.custom import openapi
 from tidemill.api.custom.params import Parameters
 from tidemill.api.custom.routes import (
     MODEL_ROUTES,
-    Means,
     ModelRoute,
     client_name,
     generation_parameter,
-    path_of,
+    router_path,
     takes_rows,
 )
-from tidemill.api.custom.sql_routes import MOST_QUERIES, Databases, SqlRoute
+from tidemill.api.custom.sql_routes import MAX_QUERIES, SQL_INDEX, Databases, SqlRoute
+from tidemill.api.inputs import ModelInputs
+from tidemill.api.models.snapshot import IndexBuilder
+from tidemill.api.openapi import RouteDescription
 from tidemill.api.routers.predict import Predictor
-from tidemill.api.routers.views import Endpoint
-from tidemill.api.rows.generation_rows import GenerationRows
+from tidemill.api.routers.run import CustomRoot, Endpoint
 from tidemill.pipeline import GENERATION, Route, placeholders
 
 ROOT = ("GET", "/")
 
 
-class DeclaredRoutes:
-    """The pipeline's own routes, ready for its app. ``described``: each that is added, and what it takes."""
+class CustomRoutes:
+    """The routes that the pipeline declares.
 
-    def __init__(self, means: Means, rows: GenerationRows) -> None:
-        self._means = means
-        self._limiter = CapacityLimiter(MOST_QUERIES)
-        self._routes = means.pipeline.routes
+    ``described``: each route and its parameters. ``root``: the pipeline's own ``GET /``, which shares its address with
+    the page for browsers; None if there is none.
+    """
+
+    def __init__(self, context: RouteContext) -> None:
+        """
+        Raises:
+            PipelineInvalid: the SQL of a route has a fault.
+        """
+        self._context = context
+        self._limiter = CapacityLimiter(MAX_QUERIES)
+        self._routes = context.pipeline.routes
         self.described: list[tuple[Route, Parameters]] = []
+        self.index_builders: dict[str, IndexBuilder] = {}
         if any(route.sql is not None for route in self._routes):
-            Databases(means.live, rows)
-
-    @property
-    def root(self) -> tuple[Endpoint, openapi.Described] | None:
-        """The pipeline's own ``GET /``, which shares its address with the page for browsers."""
-        found = next((route for route in self._routes if is_root(route)), None)
-        return self._endpoint(found) if found else None
+            self.index_builders[SQL_INDEX] = Databases(context.registry.run, context.rows).build
+        root = next((route for route in self._routes if is_root(route)), None)
+        self.root: CustomRoot | None = self._endpoint(root) if root else None
 
     def add_fixed(self, app: FastAPI) -> None:
-        """Add those whose path has no placeholder."""
+        """Add the routes whose path has no placeholder."""
         for route in self._routes:
             if not placeholders(route.path) and not is_root(route):
                 self._add(app, route)
 
     def add_templated(self, app: FastAPI) -> None:
-        """Add the others. Routes are tried in order: those with fewer placeholders first, or with a generation."""
+        """Add the other routes. They are tried in order: those with fewer placeholders first, or with a generation."""
         templated = [route for route in self._routes if placeholders(route.path)]
-        for route in sorted(templated, key=lambda one: (len(placeholders(one.path)), path_of(one) == one.path)):
+        for route in sorted(templated, key=lambda one: (len(placeholders(one.path)), router_path(one) == one.path)):
             self._add(app, route)
 
     def _add(self, app: FastAPI, route: Route) -> None:
-        endpoint, described = self._endpoint(route)
-        app.add_api_route(path_of(route), endpoint, methods=[route.verb], response_class=Json, **described)
+        endpoint, description = self._endpoint(route)
+        app.add_api_route(router_path(route), endpoint, methods=[route.verb], response_class=Json, **description)
 
-    def _endpoint(self, route: Route) -> tuple[Endpoint, openapi.Described]:
-        """What answers a route, and how the OpenAPI document tells of it."""
-        serve = self._means.pipeline.serve
+    def _endpoint(self, route: Route) -> tuple[Endpoint, RouteDescription]:
+        """What answers a route, and its description for the OpenAPI document."""
+        context = self._context
         if route.sql is not None:
-            query = SqlRoute(route, self._means.live, self._limiter)
+            query = SqlRoute(route, context.registry, self._limiter)
             self.described.append((route, query.parameters))
-            return query.respond, openapi.of_sql(route, query.parameters, serve.row_limit)
+            row_limit = context.pipeline.serve.row_limit
+            return query.respond, openapi.describe_sql_route(route, query.parameters, row_limit)
         assert route.model is not None
-        inputs = self._means.inputs[route.model]
+        inputs = context.inputs[route.model]
         if takes_rows(route, inputs):
-            generation = client_name(route, GENERATION)
-            predictor = Predictor(self._means.live, route.model, inputs, route.answer, generation)
             parameters = Parameters([*generation_parameter(route)])
             self.described.append((route, parameters))
-            return predictor.newest, openapi.of_rows(route, parameters)
-        asked: ModelRoute = MODEL_ROUTES[route.does](route, self._means)
-        self.described.append((route, asked.parameters))
-        return asked.respond, openapi.of_model(route, asked.parameters, asked.kind)
+            return RowsRoute(route, context, inputs).respond, openapi.describe_prediction(route, parameters)
+        model_route: ModelRoute = MODEL_ROUTES[route.does](route, context)
+        self.described.append((route, model_route.parameters))
+        return model_route.respond, openapi.describe_model_route(route, model_route.parameters, model_route.kind)
+
+
+class RowsRoute:
+    """A declared route that takes one row or rows, as every model's own endpoint does."""
+
+    def __init__(self, route: Route, context: RouteContext, inputs: ModelInputs) -> None:
+        assert route.model is not None
+        self._predictor = Predictor(context.registry, route.model, inputs, route.answer)
+        self._placeholder = client_name(route, GENERATION)
+
+    async def respond(self, request: Request) -> Response:
+        return await self._predictor.respond(request, request.path_params.get(self._placeholder))
 
 
 def is_root(route: Route) -> bool:

@@ -1,12 +1,10 @@
-"""What a declared route takes: each value from its place in the request, in its declared type.
+"""What a declared route takes from a request: each value from its location, in its declared type.
 
 A value is in the path if the path names it, else in the query of a GET, else in the body of a POST.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,144 +13,76 @@ from urllib.parse import parse_qsl
 import orjson
 from fastapi import Request
 
-from tidemill.api.inputs import JSON_TYPES, LEAST_INT, MOST_INT, PLAIN_EXAMPLES, WANTED, shown
-from tidemill.api.routers.predict import read_body
+from tidemill.api.dependencies import read_body
+from tidemill.api.values import EXAMPLES, EXPECTED, JSON_TYPES, from_json, from_text, shown
 from tidemill.errors import MOST_EXAMPLES, BadForm, BadJson, FeatureError, ParameterError
-from tidemill.pipeline.timestamps import utc_moment
 
-Place = Literal["path", "query", "body"]
+Location = Literal["path", "query", "body"]
 Body = Literal["json", "form"]
 
-WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-MOST_FIELDS = 1_000
+MAX_FIELDS = 1_000
 FORM_TYPE = "application/x-www-form-urlencoded"
-
-# Beside the columns' kinds: "text", which a number may stand for (a key, an item); "object"; "json", anything at all.
-ALL_WANTED = WANTED | {
-    "timestamp": "a timestamp (ISO 8601)",
-    "text": "a string or a number",
-    "object": "a JSON object",
-    "json": "a JSON value",
-}
-SCHEMAS: dict[str, dict[str, Any]] = JSON_TYPES | {
-    "timestamp": {"type": "string", "format": "date-time"},
-    "text": {"type": ["string", "number", "boolean"]},
-    "object": {"type": "object"},
-    "json": {},
-}
-EXAMPLES: dict[str, Any] = PLAIN_EXAMPLES | {"timestamp": "2026-01-31T12:00:00Z", "text": "1", "object": {}, "json": {}}
-
-
-def from_text(kind: str, text: str) -> Any:
-    """The value of this kind that a text of the path, the query or a form stands for.
-
-    Raises:
-        ValueError: it stands for none.
-    """
-    if kind in ("string", "text"):
-        return text
-    if kind == "int" and WHOLE_NUMBER.fullmatch(text):
-        return whole(int(text))
-    if kind == "float" and NUMBER.fullmatch(text):
-        return finite(float(text))
-    if kind == "bool" and text in ("true", "false"):
-        return text == "true"
-    if kind == "timestamp":
-        return utc_moment(text)
-    raise ValueError(f"no {kind}")
-
-
-def from_json(kind: str, value: Any) -> Any:
-    """A JSON value as one of this kind: a number is no text for "string", nor a text a number.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if kind == "json" or (kind == "bool" and isinstance(value, bool)) or (kind == "object" and isinstance(value, dict)):
-        return value
-    if isinstance(value, str):
-        if kind in ("string", "text", "timestamp"):
-            return from_text(kind, value)
-    elif kind == "text" and isinstance(value, int | float):
-        return orjson.dumps(value).decode()
-    elif kind == "int" and isinstance(value, int) and not isinstance(value, bool):
-        return whole(value)
-    elif kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
-        return finite(float(value))
-    raise ValueError(f"no {kind}")
-
-
-def whole(value: int) -> int:
-    if not LEAST_INT <= value <= MOST_INT:
-        raise ValueError("over 64 bits")
-    return value
-
-
-def finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("not finite")
-    return value
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One value that a route takes.
 
-    ``name`` is what the route itself calls it, ``shown`` what clients do. A value left out is ``default`` unless it is
-    ``required``; ``least`` and ``most`` bound a whole number, ``longest`` the bytes of a text in UTF-8.
+    ``name`` is the route's own name for it, ``client_name`` that of clients. A value left out is ``default`` unless it
+    is ``required``. ``minimum`` and ``maximum`` bound a whole number, ``max_bytes`` a text in UTF-8.
     """
 
     name: str
-    shown: str
-    place: Place
+    client_name: str
+    location: Location
     kind: str
     required: bool = True
     default: Any = None
     feature: bool = False
-    least: int | None = None
-    most: int | None = None
-    longest: int | None = None
+    minimum: int | None = None
+    maximum: int | None = None
+    max_bytes: int | None = None
 
     def read(self, value: Any, as_text: bool) -> Any:
-        """The value given.
+        """The typed value.
 
         Raises:
             ValueError: it is of another type, or out of bounds.
         """
-        found = (from_text if as_text else from_json)(self.kind, value)
-        if self.least is not None and self.most is not None and not self.least <= found <= self.most:
+        typed = (from_text if as_text else from_json)(self.kind, value)
+        if self.minimum is not None and self.maximum is not None and not self.minimum <= typed <= self.maximum:
             raise ValueError("out of bounds")
-        if self.longest is not None and len(found.encode()) > self.longest:
+        if self.max_bytes is not None and len(typed.encode()) > self.max_bytes:
             raise ValueError("too long")
-        return found
+        return typed
 
     @property
-    def wanted(self) -> str:
-        if self.longest is not None:
-            return f"{ALL_WANTED[self.kind]} of at most {self.longest} bytes"
-        bounds = "" if self.least is None else f" from {self.least} to {self.most}"
-        return ("a whole number" if bounds else ALL_WANTED[self.kind]) + bounds
+    def expected(self) -> str:
+        """What a message says the value must be."""
+        if self.max_bytes is not None:
+            return f"{EXPECTED[self.kind]} of at most {self.max_bytes} bytes"
+        bounds = "" if self.minimum is None else f" from {self.minimum} to {self.maximum}"
+        return ("a whole number" if bounds else EXPECTED[self.kind]) + bounds
 
     def schema(self) -> dict[str, Any]:
-        """It as JSON Schema, with an example."""
-        described = dict(SCHEMAS[self.kind])
-        if self.least is not None:
-            described |= {"minimum": self.least, "maximum": self.most}
-        if self.longest is not None:
-            described["maxLength"] = self.longest
+        """The parameter as JSON Schema, with an example."""
+        schema = dict(JSON_TYPES[self.kind])
+        if self.minimum is not None:
+            schema |= {"minimum": self.minimum, "maximum": self.maximum}
+        if self.max_bytes is not None:
+            schema["maxLength"] = self.max_bytes
         if self.default is not None:
-            described["default"] = self.default
-        return described | {"examples": [EXAMPLES[self.kind] if self.default is None else self.default]}
+            schema["default"] = self.default
+        return schema | {"examples": [EXAMPLES[self.kind] if self.default is None else self.default]}
 
 
 class Parameters:
-    """All that a route takes. Made once; safe to share."""
+    """All that a route takes. Immutable."""
 
     def __init__(self, parameters: Sequence[Parameter], body: Body = "json") -> None:
         self.all = tuple(parameters)
         self.body = body
-        self.places = {one.place for one in parameters}
+        self.locations = {parameter.location for parameter in parameters}
 
     async def read(self, request: Request) -> dict[str, Any]:
         """The values by the route's own names.
@@ -161,37 +91,36 @@ class Parameters:
             ParameterError, FeatureError: one is missing or of the wrong type; all such are named as clients call them.
             BadJson, BadForm, BodyTooLarge: the body can't be read.
         """
-        given: dict[Place, Mapping[str, Any]] = {"path": request.path_params, "query": request.query_params}
-        if "body" in self.places:
-            given["body"] = self._body(await read_body(request), request.headers.get("content-type", ""))
-        return self.of(given)
+        raw: dict[Location, Mapping[str, Any]] = {"path": request.path_params, "query": request.query_params}
+        if "body" in self.locations:
+            raw["body"] = self._body(await read_body(request), request.headers.get("content-type", ""))
+        return self.of(raw)
 
-    def of(self, given: Mapping[Place, Mapping[str, Any]]) -> dict[str, Any]:
-        """The values by the route's own names, from what stands in each place."""
+    def of(self, raw: Mapping[Location, Mapping[str, Any]]) -> dict[str, Any]:
+        """The values by the route's own names, from the raw values in each location."""
         values: dict[str, Any] = {}
         wrong: list[tuple[Parameter, str]] = []
-        for one in self.all:
-            value = given[one.place].get(one.shown)
+        for parameter in self.all:
+            name, value = parameter.client_name, raw[parameter.location].get(parameter.client_name)
             if value is None:
-                values[one.name] = one.default
-                if one.required:
-                    wrong.append((one, f"{one.shown} is missing"))
+                values[parameter.name] = parameter.default
+                if parameter.required:
+                    wrong.append((parameter, f"{name} is missing"))
                 continue
+            as_text = isinstance(value, str) and (parameter.location, self.body) != ("body", "json")
             try:
-                values[one.name] = one.read(
-                    value, isinstance(value, str) and (one.place, self.body) != ("body", "json")
-                )
+                values[parameter.name] = parameter.read(value, as_text)
             except ValueError:
-                wrong.append((one, f"{one.shown} is {shown(value)}, not {one.wanted}"))
+                wrong.append((parameter, f"{name} is {shown(value)}, not {parameter.expected}"))
         if wrong:
-            raise self._refusal(wrong)
+            raise self._error(wrong)
         return values
 
     def _body(self, body: bytes, content_type: str) -> Mapping[str, Any]:
         return self._json(body) if self.body == "json" else self._form(body, content_type)
 
     def _json(self, body: bytes) -> Mapping[str, Any]:
-        if not body.strip() and not any(one.required for one in self.all if one.place == "body"):
+        if not body.strip() and not any(one.required for one in self.all if one.location == "body"):
             return {}
         try:
             document = orjson.loads(body)
@@ -207,28 +136,28 @@ class Parameters:
             raise BadForm(f"the body is {shown(content_type.partition(';')[0])}, not {FORM_TYPE}", self._hint())
         try:
             fields = parse_qsl(
-                body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS, separator="&"
+                body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS, separator="&"
             )
-        except ValueError:  # of UnicodeDecodeError too
+        except ValueError:  # includes UnicodeDecodeError
             raise BadForm("the body is no form in UTF-8, or has too many fields", self._hint()) from None
         return dict(fields)
 
-    def _refusal(self, wrong: Sequence[tuple[Parameter, str]]) -> ParameterError | FeatureError:
-        found = "; ".join(complaint for _, complaint in wrong[:MOST_EXAMPLES])
+    def _error(self, wrong: Sequence[tuple[Parameter, str]]) -> ParameterError | FeatureError:
+        complaints = "; ".join(complaint for _, complaint in wrong[:MOST_EXAMPLES])
         more = f"; and {len(wrong) - MOST_EXAMPLES} more" if len(wrong) > MOST_EXAMPLES else ""
         kind: Callable[[str, str], ParameterError | FeatureError]
-        kind = FeatureError if all(one.feature for one, _ in wrong) else ParameterError
-        return kind(found + more, self._hint())
+        kind = FeatureError if all(parameter.feature for parameter, _ in wrong) else ParameterError
+        return kind(complaints + more, self._hint())
 
     def _hint(self) -> str:
-        """What is to be sent, and where."""
+        """What a client must send, and where."""
         where = {"path": "in the path", "query": "in the query", "body": f"in the body ({self._body_type()})"}
-        told = [
-            f"{where[place]} {', '.join(f'{one.shown} ({one.kind})' for one in self.all if one.place == place)}"
-            for place in where
-            if place in self.places
-        ]
-        return f"give {'; '.join(told)}"
+        parts = []
+        for location in where:
+            names = [f"{one.client_name} ({one.kind})" for one in self.all if one.location == location]
+            if names:
+                parts.append(f"{where[location]} {', '.join(names)}")
+        return f"give {'; '.join(parts)}"
 
     def _body_type(self) -> str:
         return "a JSON object" if self.body == "json" else FORM_TYPE

@@ -1,14 +1,14 @@
 """Read-only SQL by DuckDB over a generation's rows, each model's prediction as a column, and the side tables.
 
-The tables stay where they are in Arrow's memory. A query can reach nothing else: no file, no network, no setting; it is
-one SELECT (``route_check``), its parameters are bound, and it is given up at the time limit.
+DuckDB queries the Arrow tables without a copy. A query can reach nothing else: no file, no network, no setting. It is
+one SELECT (see ``checks``), its parameters are bound, and it is interrupted at the time limit.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 import duckdb
 import numpy as np
 import pyarrow as pa
-from duckdb.value.constant import BooleanValue, DoubleValue, LongValue, StringValue, TimestampTimeZoneValue, Value
+from duckdb.value.constant import Value
 
 from tidemill.errors import QueryError, TidemillError, TimeLimit, TooManyRows, shorten
-from tidemill.kafka.codec import ARROW
 from tidemill.run.catalog import Batch, Generation
 from tidemill.scoring import ROW_KINDS, SCORERS, RowScorer, Scorer
+from tidemill.types import COLUMN_TYPES
 
 ROWS, BATCH = "rows", "batch"
-MEMORY = "1GB"  # of a query's own; the tables are not counted
+MEMORY = "1GB"  # for a query; the tables do not count
 CHUNK = 65_536  # rows scored at a time
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",
@@ -39,7 +39,7 @@ Tables = Mapping[str, pa.Table]
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """A database in memory that can reach nothing outside of it, and stays so."""
+    """A database in memory that can't reach anything outside, and whose settings can't be changed."""
     connection = duckdb.connect(":memory:", config=SETTINGS)
     for statement in LOCKS:
         connection.execute(statement)
@@ -47,11 +47,11 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 
 def prediction_type(estimator: str, label: str) -> pa.DataType | None:
-    """The type of the predictions of an estimator whose label is of this kind; None where it has none for a row."""
+    """The type of an estimator's predictions, for a label of this type; None if it does not predict for a row."""
     kind = SCORERS[estimator].kind if estimator in SCORERS else None
     if kind not in ROW_KINDS:
         return None
-    return {"clustering": pa.int64(), "regression": pa.float64()}.get(kind, ARROW[label])
+    return {"clustering": pa.int64(), "regression": pa.float64()}.get(kind, COLUMN_TYPES[label].arrow)
 
 
 def with_predictions(
@@ -62,7 +62,7 @@ def with_predictions(
     Args:
         rows: all rows of ``batches``, in order.
     """
-    numbers = np.repeat([one.batch for one in batches], [one.rows for one in batches]).astype(np.int64)
+    numbers = np.repeat([batch.batch for batch in batches], [batch.rows for batch in batches]).astype(np.int64)
     table = rows.append_column(BATCH, pa.array(numbers))
     for name, kind in types.items():
         scorer = scorers[name]
@@ -72,27 +72,19 @@ def with_predictions(
 
 
 def predicted(scorer: RowScorer, rows: pa.Table, kind: pa.DataType) -> pa.ChunkedArray:
-    """What a model predicts for each row, in pieces so that what is reckoned with stays small."""
+    """A model's prediction for each row, computed in chunks to bound the memory for features."""
     pieces = [scorer.column(rows.slice(start, CHUNK)).cast(kind) for start in range(0, len(rows), CHUNK)]
     return pa.chunked_array(pieces, type=kind)
 
 
 def batches_of(generation: Generation, sealed: list[Batch]) -> list[Batch]:
-    return [one for one in sealed if one.batch in set(generation.batches)]
-
-
-BOUND: dict[str, Callable[[Any], Value]] = {
-    "int": LongValue,
-    "float": DoubleValue,
-    "string": StringValue,
-    "bool": BooleanValue,
-    "timestamp": TimestampTimeZoneValue,
-}
+    numbers = set(generation.batches)
+    return [batch for batch in sealed if batch.batch in numbers]
 
 
 def bound(kind: str, value: Any) -> Value | None:
     """A parameter's value with its declared type, whatever its size."""
-    return None if value is None else BOUND[kind](value)
+    return None if value is None else Value(value, duckdb.sqltype(COLUMN_TYPES[kind].duckdb))
 
 
 class Result(NamedTuple):
@@ -103,18 +95,18 @@ class Result(NamedTuple):
 
 
 class Cursor:
-    """One query at a time. It may be interrupted from another thread."""
+    """Runs one query at a time. Another thread may interrupt it."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Tables) -> None:
         self._cursor = connection.cursor()
         for name, table in tables.items():
-            self._cursor.register(name, table)  # what is registered is seen by this cursor only
+            self._cursor.register(name, table)  # only this cursor sees the registered tables
         self._given_up = False
         self._closed = False
-        self._lock = threading.Lock()  # what is closed can't be interrupted
+        self._lock = threading.Lock()  # a closed cursor must not be interrupted
 
     def relation(self, sql: str, parameters: Mapping[str, Value | None]) -> duckdb.DuckDBPyRelation:
-        """What the query would give; it is not run yet."""
+        """The query's result as a relation, which is not computed yet."""
         return self._cursor.sql(sql, params=dict(parameters))
 
     def fetch(self, sql: str, parameters: Mapping[str, Value | None], row_limit: int) -> Result:
@@ -122,8 +114,8 @@ class Cursor:
 
         Raises:
             TooManyRows: there are more than ``row_limit``.
-            TimeLimit: it was given up meanwhile.
-            QueryError: DuckDB can't reckon it with these parameters, or the answer is none that JSON can hold.
+            TimeLimit: the query was given up meanwhile.
+            QueryError: it fails with these parameters, or JSON can't hold its result.
         """
         try:
             relation = self.relation(sql, parameters)
@@ -144,7 +136,7 @@ class Cursor:
         return Result(columns, plain_rows(table))
 
     def give_up(self) -> None:
-        """End the query that is at work. To be called again until it has ended: a call may come before it begins."""
+        """Interrupt the query. A call before the query begins has no effect, so repeat it until the query has ended."""
         with self._lock:
             self._given_up = True
             if not self._closed:
@@ -157,7 +149,7 @@ class Cursor:
 
 
 class Database:
-    """The tables of one generation, ready to be asked from many threads at a time."""
+    """The tables of one generation, for concurrent queries from many threads."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
@@ -172,35 +164,35 @@ def too_long() -> TidemillError:
 
 
 def message_of(error: duckdb.Error) -> str:
-    """What DuckDB says, without the text of the query."""
-    told = str(error).partition("\n\nLINE ")[0]
-    return shorten(" ".join(told.split()), 300)[1:-1]
+    """DuckDB's message, without the text of the query."""
+    message = str(error).partition("\n\nLINE ")[0]
+    return shorten(" ".join(message.split()), 300)[1:-1]
 
 
 def plain_rows(table: pa.Table) -> list[tuple[Any, ...]]:
     """The rows as values that JSON can hold.
 
     Raises:
-        QueryError: one of them is beyond what JSON, or a calendar, has.
+        QueryError: JSON can't hold a value, or a date is out of range.
     """
     try:
-        columns = [[plain(one) for one in column.to_pylist(maps_as_pydicts="lossy")] for column in table.columns]
+        columns = [[plain(value) for value in column.to_pylist(maps_as_pydicts="lossy")] for column in table.columns]
     except (TypeError, ValueError, OverflowError) as error:
         raise QueryError(f"a value of the answer is beyond JSON: {error}", "cast it in the SQL") from error
     return list(zip(*columns, strict=True))
 
 
 def plain(value: Any) -> Any:
-    """A value of Arrow as JSON has it: decimals are numbers, and what is no number is nothing."""
+    """A value of Arrow's as JSON has it: a decimal is a number; NaN and infinity are null."""
     if isinstance(value, Decimal):
         integral = value == value.to_integral_value() and abs(value) < 2**63
         return int(value) if integral else float(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list):
-        return [plain(one) for one in value]
+        return [plain(element) for element in value]
     if isinstance(value, dict):
-        return {plain_key(key): plain(one) for key, one in value.items()}
+        return {plain_key(key): plain(element) for key, element in value.items()}
     return value
 
 

@@ -1,1 +1,22 @@
-"""The endpoints, a file for each group of them."""
+"""The endpoints that every pipeline has, one module for each subject. A module's ``add_routes`` adds its endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+
+from tidemill.api.context import RouteContext
+from tidemill.api.routers import across, batches, items, models, points, predict, recommend, run, similar
+
+ROUTERS: tuple[Callable[[FastAPI, RouteContext], None], ...] = (
+    predict.add_routes,  # first, since routes are tried in order and most requests are predictions
+    across.add_routes,
+    run.add_routes,
+    batches.add_routes,
+    models.add_routes,
+    points.add_routes,
+    recommend.add_routes,
+    items.add_routes,
+    similar.add_routes,
+)

@@ -1,4 +1,4 @@
-"""One row, predicted by one generation after the other: how the answer to it has moved."""
+"""Endpoint: one row predicted by one generation after the other, to show how the answer to it has moved."""
 
 from __future__ import annotations
 
@@ -6,104 +6,38 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Query
 
 from tidemill import schemas
 from tidemill.api import openapi
-from tidemill.api.answers import Json, standard
-from tidemill.api.health import waiting
-from tidemill.api.inputs import Inputs, Row
-from tidemill.api.models.recent import Recent
-from tidemill.api.models.registry import MOST_BYTES, Live, Snapshot, reason_of
-from tidemill.api.routers.predict import read_body
+from tidemill.api.answers import Json
+from tidemill.api.context import RouteContext
+from tidemill.api.dependencies import MAX_NUMBER, NewestGeneration, RequestBody
+from tidemill.api.inputs import ModelInputs, Row
+from tidemill.api.models.cache import SharedCache
+from tidemill.api.models.catalog_reader import public_reason
+from tidemill.api.models.registry import MAX_SCORER_BYTES, ModelRegistry
+from tidemill.api.models.snapshot import Snapshot
 from tidemill.errors import FeatureError, TidemillError
-from tidemill.scoring import Scorer, row_scorer
+from tidemill.scoring import ROW_KINDS, Scorer, row_scorer
 
-MOST_GENERATIONS = 100  # of one answer
+MAX_GENERATIONS = 100  # in one answer
 
 Before = Annotated[
-    int | None, Query(ge=1, le=2**31 - 1, description="Only the generations below this number; the newest if left out.")
+    int | None,
+    Query(ge=1, le=MAX_NUMBER, description="Only the generations below this number; the newest if left out."),
 ]
-AcrossLimit = Annotated[int, Query(ge=1, le=MOST_GENERATIONS, description="By at most so many generations.")]
+AcrossLimit = Annotated[int, Query(ge=1, le=MAX_GENERATIONS, description="By at most so many generations.")]
+ScorerCache = SharedCache[tuple[int, str], Scorer]
 
 
-class Across:
-    """Predicts by many generations of one model.
-
-    The scorers last used are kept for the next row, apart from those that ``Live`` keeps for who asks one generation.
-    """
-
-    def __init__(self, live: Live, model: str, inputs: Inputs, kept: Recent[tuple[int, str], Scorer]) -> None:
-        self.live = live
-        self.model = model
-        self.inputs = inputs
-        self._kept = kept
-
-    async def respond(self, request: Request, before: Before = None, limit: AcrossLimit = 50) -> Json:
-        body = await read_body(request)
-        snapshot = self.live.now
-        if snapshot.newest is None:
-            raise waiting(snapshot)
-        row = self._row(body)
-        below = [number for number in snapshot.published if before is None or number < before][::-1]
-        return Json(await to_thread.run_sync(self._answer, snapshot, row, below, limit))
-
-    def _row(self, body: bytes) -> Row:
-        rows, many = self.inputs.read(body)
-        if many:
-            raise FeatureError("rows is a list; one row is wanted", "send one row as a JSON object")
-        return rows[0]
-
-    def _answer(self, snapshot: Snapshot, row: Row, below: Sequence[int], limit: int) -> dict[str, Any]:
-        assert snapshot.newest is not None
-        return {
-            "model": self.model,
-            "answers": [self._of(snapshot, number, row) for number in below[:limit]],
-            "unseen": unseen(snapshot.newest.scorers[self.model], row),
-            "more": len(below) > limit,
-        }
-
-    def _of(self, snapshot: Snapshot, number: int, row: Row) -> dict[str, Any]:
-        """The prediction of one generation, or why it has none."""
-        try:
-            one = row_scorer(self._scorer(snapshot, number)).predict([row])[0]
-        except TidemillError as error:
-            return {"generation": number, "error": reason_of(self.live.run, error)}
-        told = {part: value for part, value in standard(self.model, number, one).items() if part in SHOWN}
-        return told if one.distance is None else told | {"distance": one.distance}
-
-    def _scorer(self, snapshot: Snapshot, number: int) -> Scorer:
-        found = self.live.in_memory(snapshot, number, self.model)
-        if found is not None:
-            return found
-        key = (number, self.model)
-        try:
-            return self._kept[key]
-        except KeyError:
-            pass  # not in memory
-        self._kept[key] = loaded = self.live.read_scorer(self.live.trained(snapshot, number, self.model))
-        return loaded
-
-
-SHOWN = ("generation", "prediction", "probability", "label")
-
-
-def unseen(scorer: Scorer, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The features of a row whose category the scorer's training has not seen."""
-    return {
-        feature.name: row[feature.name]
-        for feature in scorer.features
-        if feature.categories is not None and row[feature.name] not in feature.categories
-    }
-
-
-def add_across(app: FastAPI, live: Live, inputs: Mapping[str, Inputs]) -> None:
+def add_routes(app: FastAPI, context: RouteContext) -> None:
     """The endpoint of every model that predicts for a row."""
-    kept: Recent[tuple[int, str], Scorer] = Recent(MOST_GENERATIONS, MOST_BYTES, lambda one: one.bytes)
-    for name, one in inputs.items():
+    cache: ScorerCache = SharedCache(MAX_GENERATIONS, MAX_SCORER_BYTES, lambda scorer: scorer.bytes)
+    for name in context.models_of(*ROW_KINDS):
         app.add_api_route(
             f"/models/{name}/generations/predict",
-            Across(live, name, one, kept).respond,
+            AcrossPredictor(context.registry, name, context.inputs[name], cache).respond,
             methods=["POST"],
             summary=f"Predict by one generation of {name} after the other, the newest first",
             tags=[name],
@@ -111,3 +45,75 @@ def add_across(app: FastAPI, live: Live, inputs: Mapping[str, Inputs]) -> None:
             response_class=Json,
             openapi_extra=openapi.row_body(name),
         )
+
+
+class AcrossPredictor:
+    """Predicts one row by many generations of a model.
+
+    ``cache`` holds the scorers for the next row, apart from the registry's, which serve requests for one generation.
+    """
+
+    def __init__(self, registry: ModelRegistry, model: str, inputs: ModelInputs, cache: ScorerCache) -> None:
+        self.registry = registry
+        self.model = model
+        self.inputs = inputs
+        self._cache = cache
+
+    async def respond(
+        self, body: RequestBody, generation: NewestGeneration, before: Before = None, limit: AcrossLimit = 50
+    ) -> Json:
+        row = self._row(body)
+        snapshot = generation.snapshot
+        numbers = [number for number in snapshot.published if before is None or number < before][::-1]
+        return Json(await to_thread.run_sync(self._answer, snapshot, row, numbers, limit))
+
+    def _row(self, body: bytes) -> Row:
+        rows, many = self.inputs.read(body)
+        if many:
+            raise FeatureError("rows is a list; one row is wanted", "send one row as a JSON object")
+        return rows[0]
+
+    def _answer(self, snapshot: Snapshot, row: Row, numbers: Sequence[int], limit: int) -> schemas.Across:
+        assert snapshot.newest is not None
+        return schemas.Across(
+            model=self.model,
+            answers=[self._of_generation(snapshot, number, row) for number in numbers[:limit]],
+            unseen=unseen(snapshot.newest.scorers[self.model], row),
+            more=len(numbers) > limit,
+        )
+
+    def _of_generation(self, snapshot: Snapshot, number: int, row: Row) -> schemas.GenerationAnswer:
+        """The prediction of one generation, or why it has none."""
+        try:
+            predicted = row_scorer(self._scorer(snapshot, number)).predict([row])[0]
+        except TidemillError as error:
+            return schemas.GenerationAnswer(generation=number, error=public_reason(self.registry.run, error))
+        return schemas.GenerationAnswer(
+            generation=number,
+            prediction=predicted.prediction,
+            probability=predicted.probability,
+            label=predicted.label,
+            distance=predicted.distance,
+        )
+
+    def _scorer(self, snapshot: Snapshot, number: int) -> Scorer:
+        scorer = self.registry.scorer_in_memory(snapshot, number, self.model)
+        if scorer is not None:
+            return scorer
+        key = (number, self.model)
+        try:
+            return self._cache[key]
+        except KeyError:
+            pass  # not cached
+        trained = self.registry.trained_model(snapshot, number, self.model)
+        self._cache[key] = loaded = self.registry.read_scorer(trained)
+        return loaded
+
+
+def unseen(scorer: Scorer, row: Mapping[str, Any]) -> dict[str, str]:
+    """The row's categories that the scorer's training has not seen, each by its feature."""
+    return {
+        feature.name: row[feature.name]
+        for feature in scorer.features
+        if feature.categories is not None and row[feature.name] not in feature.categories
+    }

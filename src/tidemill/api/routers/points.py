@@ -1,10 +1,10 @@
-"""A few of a generation's rows as points of a chart, each with its cluster."""
+"""Endpoint: a sample of a generation's rows as points of a chart, each with its cluster."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -14,69 +14,80 @@ from fastapi import FastAPI, Query
 from tidemill import schemas
 from tidemill.api import openapi
 from tidemill.api.answers import Json, encode
-from tidemill.api.inputs import shown
-from tidemill.api.models.recent import Recent
-from tidemill.api.models.registry import Live
-from tidemill.api.routers.views import ChosenGeneration, newest_number
+from tidemill.api.context import RouteContext
+from tidemill.api.dependencies import QueryGeneration
+from tidemill.api.models.cache import SharedCache
+from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.rows.batch_rows import evenly, spread
+from tidemill.api.values import shown
 from tidemill.errors import ParameterError, did_you_mean
-from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer
 from tidemill.scoring.clusters import ClusterScorer, cluster_scorer
 
-MOST_BATCHES = 16  # that are opened for one answer
-MOST_GROUPS = 32  # row groups of Parquet files that are read for one answer, 16,384 rows each
-MOST_KEPT = 16
-MOST_POINTS = 5000
+MAX_BATCHES = 16  # opened for one answer
+MAX_GROUPS = 32  # row groups of Parquet files read for one answer, 16,384 rows each
+MAX_CACHED = 16
+MAX_POINTS = 5000
 
 X = Annotated[str | None, Query(description="A numeric column; the model's first numeric feature if left out.")]
 Y = Annotated[str | None, Query(description="A numeric column; the model's next numeric feature if left out.")]
-PointLimit = Annotated[int, Query(ge=1, le=MOST_POINTS, description="At most so many points.")]
+PointLimit = Annotated[int, Query(ge=1, le=MAX_POINTS, description="At most so many points.")]
 
 
-class PointViews:
+def add_routes(app: FastAPI, context: RouteContext) -> None:
+    """The endpoint of every model that clusters."""
+    for name in context.models_of("clustering"):
+        app.add_api_route(
+            f"/models/{name}/points",
+            PointEndpoints(context.registry, name, context.file_limiter).points,
+            summary="A sample of the generation's rows, each with its cluster",
+            tags=[name],
+            responses=openapi.giving(schemas.Points, 404, 422, 503),
+            response_class=Json,
+        )
+
+
+class PointEndpoints:
     """The points of one model that clusters.
 
-    The samples and answers asked for last are kept; smaller answers are thinned from a sample of ``MOST_POINTS``.
+    The latest samples and answers are cached; smaller answers are thinned from a sample of ``MAX_POINTS``.
     """
 
-    def __init__(self, live: Live, model: str, reading: CapacityLimiter) -> None:
-        self.live = live
+    def __init__(self, registry: ModelRegistry, model: str, limiter: CapacityLimiter) -> None:
+        self.registry = registry
         self.model = model
-        self._reading = reading
-        self._kept: Recent[tuple[int, str, str, int], bytes] = Recent(MOST_KEPT)
-        self._samples: Recent[tuple[int, str, str], pa.Table] = Recent(MOST_KEPT)
+        self._limiter = limiter
+        self._answers: SharedCache[tuple[int, str, str, int], bytes] = SharedCache(MAX_CACHED)
+        self._samples: SharedCache[tuple[int, str, str], pa.Table] = SharedCache(MAX_CACHED)
         self._sampling = threading.Lock()
-        self._numeric = numeric_columns(live.run, model)
+        self._numeric = numeric_columns(registry.run, model)
 
-    async def points(
-        self, x: X = None, y: Y = None, generation: ChosenGeneration = None, limit: PointLimit = 1500
-    ) -> Json:
-        snapshot = self.live.now
-        across, up = self._column("x", x, 0), self._column("y", y, 1)
-        number = generation or newest_number(self.live, snapshot)
-        scorer = await self.live.scorer(snapshot, number, self.model)
-        key = (number, across, up, limit)
+    async def points(self, generation: QueryGeneration, x: X = None, y: Y = None, limit: PointLimit = 1500) -> Json:
+        snapshot, number = generation
+        x_name, y_name = self._column("x", x, 0), self._column("y", y, 1)
+        scorer = await self.registry.scorer(snapshot, number, self.model)
+        key = (number, x_name, y_name, limit)
         try:
-            return Json(self._kept[key])
+            return Json(self._answers[key])
         except KeyError:
-            pass  # not asked for of late
+            pass  # not cached
         record = await to_thread.run_sync(snapshot.generations.__getitem__, number)
-        self._kept[key] = answer = await to_thread.run_sync(
-            self._answer, record, scorer, across, up, limit, limiter=self._reading
+        self._answers[key] = answer = await to_thread.run_sync(
+            self._answer, record, scorer, x_name, y_name, limit, limiter=self._limiter
         )
         return Json(answer)
 
-    def _column(self, axis: str, name: str | None, place: int) -> str:
-        """The column of an axis.
+    def _column(self, axis: str, name: str | None, position: int) -> str:
+        """The column of an axis; by default the numeric column at this position.
 
         Raises:
             ParameterError: it is no numeric column, or there is none.
         """
         if name is None and self._numeric:
-            return self._numeric[min(place, len(self._numeric) - 1)]
+            return self._numeric[min(position, len(self._numeric) - 1)]
         if name not in self._numeric:
             hint = did_you_mean(name or "", self._numeric) or "points need a column of numbers"
             raise ParameterError(f"{axis} is {shown(name)}, not a numeric column", hint)
@@ -84,32 +95,32 @@ class PointViews:
 
     def _answer(self, record: Generation, scorer: Scorer, x: str, y: str, limit: int) -> bytes:
         clusters = cluster_scorer(scorer)
-        sampled = self._sampled(record, clusters, x, y)
-        told = sampled.take(pa.array(evenly(limit, len(sampled))))
+        points = self._sample(record, clusters, x, y)
+        points = points.take(pa.array(evenly(limit, len(points))))
         return encode(
-            {
-                "model": self.model,
-                "generation": record.generation,
-                "x": x,
-                "y": y,
-                "rows": record.rows,
-                "sampled": len(told),
-                "columns": {"x": told["x"].to_pylist(), "y": told["y"].to_pylist()},
-                "cluster": told["cluster"].to_pylist(),
-                "centres": centres(clusters, x, y),
-            }
+            schemas.Points(
+                model=self.model,
+                generation=record.generation,
+                x=x,
+                y=y,
+                rows=record.rows,
+                sampled=len(points),
+                columns=schemas.PointColumns(x=points["x"].to_pylist(), y=points["y"].to_pylist()),
+                cluster=points["cluster"].to_pylist(),
+                centres=centres(clusters, x, y),
+            )
         )
 
-    def _sampled(self, record: Generation, scorer: ClusterScorer, x: str, y: str) -> pa.Table:
-        """At most ``MOST_POINTS`` of a generation's points: ``x``, ``y`` and ``cluster``."""
+    def _sample(self, record: Generation, scorer: ClusterScorer, x: str, y: str) -> pa.Table:
+        """At most ``MAX_POINTS`` of a generation's points: ``x``, ``y`` and ``cluster``."""
         key = (record.generation, x, y)
         with self._sampling:
             try:
                 return self._samples[key]
             except KeyError:
-                pass  # not asked for of late
-            wanted = dict.fromkeys([x, y, *(feature.name for feature in scorer.features)])
-            table = sample(self.live.run, record, list(wanted), MOST_POINTS)
+                pass  # not cached
+            columns = dict.fromkeys([x, y, *(feature.name for feature in scorer.features)])
+            table = sample(self.registry.run, record, list(columns), MAX_POINTS)
             points = pa.table({"x": table[x], "y": table[y], "cluster": scorer.column(table)}).drop_null()
             self._samples[key] = points
             return points
@@ -122,47 +133,35 @@ def numeric_columns(run: Run, model: str) -> list[str]:
     return list(dict.fromkeys([*features, *numeric]))
 
 
-def centres(scorer: ClusterScorer, x: str, y: str) -> list[dict[str, Any]]:
-    """Where the clusters' centres lie in the chart; none where it does not show two of the features."""
+def centres(scorer: ClusterScorer, x: str, y: str) -> list[schemas.PointCentre]:
+    """Where the clusters' centres lie in the chart; none unless both of its columns are features."""
     if x not in scorer.encoder.numbers or y not in scorer.encoder.numbers:
         return []
-    placed = zip(scorer.numbers.tolist(), scorer.in_units, strict=True)
-    return sorted(
-        ({"cluster": number, "x": units[x], "y": units[y]} for number, units in placed), key=lambda one: one["cluster"]
-    )
+    clusters = zip(scorer.numbers.tolist(), scorer.in_units, strict=True)
+    points = [schemas.PointCentre(cluster=number, x=units[x], y=units[y]) for number, units in clusters]
+    return sorted(points, key=lambda point: point.cluster)
 
 
 def sample(run: Run, generation: Generation, columns: Sequence[str], limit: int) -> pa.Table:
-    """At most ``limit`` of a generation's rows: the same ones each time, evenly spread over its batches, of which at
-    most ``MOST_BATCHES`` are opened, these evenly spread too.
+    """At most ``limit`` of a generation's rows, the same ones each time, evenly spread over its batches.
+
+    At most ``MAX_BATCHES`` batches are opened, evenly spread too.
 
     Raises:
         CatalogError: a batch file is missing or damaged.
     """
-    numbers = [generation.batches[place] for place in evenly(MOST_BATCHES, len(generation.batches))]
+    numbers = [generation.batches[index] for index in evenly(MAX_BATCHES, len(generation.batches))]
     batches = run.catalog.batches_numbered(numbers)
     counts = shares([batch.rows for batch in batches], limit)
-    groups = max(1, MOST_GROUPS // max(1, len(batches)))
+    groups = max(1, MAX_GROUPS // max(1, len(batches)))
     parts = [spread(run, batch, count, columns, groups) for batch, count in zip(batches, counts, strict=True) if count]
     return pa.concat_tables([arrow_schema(run.pipeline.source.schema_).empty_table().select(list(columns)), *parts])
 
 
 def shares(sizes: Sequence[int], limit: int) -> list[int]:
-    """How many of ``limit`` rows come from each of these sizes, taken evenly from all of them in a row."""
-    places = evenly(limit, sum(sizes))
+    """How many of ``limit`` rows come from each part of these sizes, if they are spread evenly over all parts."""
+    indices = evenly(limit, sum(sizes))
     counts: list[int] = np.bincount(
-        np.searchsorted(np.cumsum(sizes), places, side="right"), minlength=len(sizes)
+        np.searchsorted(np.cumsum(sizes), indices, side="right"), minlength=len(sizes)
     ).tolist()
     return counts
-
-
-def add_points(app: FastAPI, live: Live, model: str, reading: CapacityLimiter) -> None:
-    """The endpoint of a model that clusters. ``reading``: in whose turns files are read."""
-    app.add_api_route(
-        f"/models/{model}/points",
-        PointViews(live, model, reading).points,
-        summary="A sample of the generation's rows, each with its cluster",
-        tags=[model],
-        responses=openapi.giving(schemas.Points, 404, 422, 503),
-        response_class=Json,
-    )

@@ -1,73 +1,81 @@
-"""Predictions over HTTP, for the newest generation or a chosen one."""
+"""Endpoints: predictions by the newest generation, or by a chosen one."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from anyio import to_thread
-from fastapi import Path, Request
+from fastapi import FastAPI, Request
 
-from tidemill.api.answers import Answer, Json, encode, mapped
-from tidemill.api.health import waiting
-from tidemill.api.inputs import Inputs
-from tidemill.api.models.registry import Live
-from tidemill.errors import BodyTooLarge
-from tidemill.scoring import Scorer, row_scorer
+from tidemill.api import openapi
+from tidemill.api.answers import Answer, Json, answer_maker, encode
+from tidemill.api.context import RouteContext
+from tidemill.api.dependencies import GenerationNumber, read_body, resolve_generation
+from tidemill.api.inputs import ModelInputs
+from tidemill.api.models.registry import ModelRegistry
+from tidemill.scoring import ROW_KINDS, Scorer, row_scorer
 
-MOST_BYTES = 1 << 20
-INLINE_BYTES = 16 << 10  # more work than this leaves the event loop to other requests
-
-GenerationNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="The generation's number, from 1.")]
+INLINE_BYTES = 16 << 10  # larger bodies are answered in a thread, which leaves the event loop to other requests
 
 
-async def read_body(request: Request) -> bytes:
-    """The request's body, counted as it comes in.
+def add_routes(app: FastAPI, context: RouteContext) -> None:
+    """The endpoints of every model that predicts for a row."""
 
-    Raises:
-        BodyTooLarge: it is over ``MOST_BYTES``, whatever its headers say.
-    """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise BodyTooLarge(f"the body is over {MOST_BYTES} bytes (1 MiB)", "send the rows in several requests")
-    return bytes(body)
+    def post(path: str, endpoint: Any, model: str, summary: str) -> None:
+        app.add_api_route(
+            path,
+            endpoint,
+            methods=["POST"],
+            summary=summary,
+            tags=[model],
+            responses=openapi.predict_responses(),
+            response_class=Json,
+            openapi_extra=openapi.predict_body(model),
+        )
+
+    for name in context.models_of(*ROW_KINDS):
+        predictor = Predictor(context.registry, name, context.inputs[name])
+        post(f"/models/{name}/predict", predictor.newest, name, f"Predict by the newest generation of {name}")
+        by_generation = f"/models/{name}/generations/{{generation}}/predict"
+        post(by_generation, predictor.by_generation, name, f"Predict by one generation of {name}")
 
 
 class Predictor:
-    """Answers for one model, in the standard form or in that of a declared route."""
+    """Predicts by one model; the answers are as every model's, or of a declared route's own form."""
 
-    def __init__(self, live: Live, model: str, inputs: Inputs, answer: Any = None, placeholder: str = "") -> None:
-        """``placeholder``: what a declared route's path calls the generation, where it has one."""
-        self.live = live
+    def __init__(self, registry: ModelRegistry, model: str, inputs: ModelInputs, answer: Any = None) -> None:
+        """``answer``: the form that a route declares."""
+        self.registry = registry
         self.model = model
         self.inputs = inputs
-        self._answer: Answer = mapped(answer)
-        self._placeholder = placeholder
+        self._answer: Answer = answer_maker(answer)
+
+    # These two resolve the generation themselves: FastAPI's dependencies would add a third to the time of a prediction.
 
     async def newest(self, request: Request) -> Json:
-        if self._placeholder in request.path_params:
-            return await self.chosen(request, request.path_params[self._placeholder])
-        body = await read_body(request)
-        snapshot = self.live.now
-        if snapshot.newest is None:
-            raise waiting(snapshot)
-        number = snapshot.newest.number
-        return await self._respond(body, number, await self.live.scorer(snapshot, number, self.model))
+        return await self.respond(request, None)
 
-    async def chosen(self, request: Request, generation: GenerationNumber) -> Json:
-        body = await read_body(request)
-        scorer = await self.live.scorer(self.live.now, generation, self.model)
-        return await self._respond(body, generation, scorer)
+    async def by_generation(self, request: Request, generation: GenerationNumber) -> Json:
+        return await self.respond(request, generation)
 
-    async def _respond(self, body: bytes, generation: int, scorer: Scorer) -> Json:
+    async def respond(self, request: Request, generation: int | None) -> Json:
+        """The predictions by this generation, or by the newest for None.
+
+        Raises:
+            BadJson, FeatureError, BodyTooLarge: the body has no rows of this model's.
+            NotFound, NotReady: there is no such generation, it has no such model, or its file is damaged.
+        """
+        body = await read_body(request)
+        snapshot, number = resolve_generation(self.registry, generation)
+        scorer = await self.registry.scorer(snapshot, number, self.model)
         if len(body) <= INLINE_BYTES:
-            return Json(self._predict(body, generation, scorer))
-        return Json(await to_thread.run_sync(self._predict, body, generation, scorer))
+            return Json(self._predict(body, number, scorer))
+        return Json(await to_thread.run_sync(self._predict, body, number, scorer))
 
-    def _predict(self, body: bytes, generation: int, scorer: Scorer) -> bytes:
+    def _predict(self, body: bytes, number: int, scorer: Scorer) -> bytes:
         rows, many = self.inputs.read(body)
         if not rows:
             return b"[]"
-        answers = [self._answer(self.model, generation, one) for one in row_scorer(scorer).predict(rows)]
+        predictions = row_scorer(scorer).predict(rows)
+        answers = [self._answer(self.model, number, prediction) for prediction in predictions]
         return encode(answers if many else answers[0])

@@ -1,4 +1,4 @@
-"""The rows of a generation as one table, for what looks at all of them: SQL, and the search for similar ones."""
+"""The rows of a generation as one table, for SQL routes and the search of similar rows."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ import pyarrow.csv
 import pyarrow.dataset as ds
 
 from tidemill.errors import CatalogError
-from tidemill.kafka.codec import arrow_schema
+from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Batch, Generation
-from tidemill.run.folder import Run, check_batch
+from tidemill.run.folder import Run
+from tidemill.run.integrity import check_batch
 
-MOST_TABLES = 2
+MAX_TABLES = 2
 
 
 class GenerationRows:
-    """The tables of the generations last asked for. Safe to share between threads.
+    """The tables of the generations requested last. Safe to share between threads.
 
-    A generation's table is its batches' tables one after the other, not copied: generations that have batches in common
-    share their memory. A batch is read once, and only who needs that very batch waits for it.
+    A generation's table concatenates its batches' tables without a copy: generations that have batches in common share
+    their memory. A batch is read once; only threads that need that batch wait for it.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._kept: OrderedDict[int, pa.Table] = OrderedDict()
-        self._of: dict[int, dict[int, pa.Table]] = {}  # each kept generation's batches
-        self._reading: dict[int, threading.Lock] = {}  # each batch's
-        self._read: dict[int, pa.Table] = {}  # the batches of kept generations, and of those being read
-        self._lock = threading.Lock()  # of the four above, never held while a file is read
+        self._tables: OrderedDict[int, pa.Table] = OrderedDict()
+        self._batches_of: dict[int, dict[int, pa.Table]] = {}  # by generation, then by batch
+        self._reading: dict[int, threading.Lock] = {}  # by batch
+        self._batches: dict[int, pa.Table] = {}  # of cached generations, and of those being read
+        self._lock = threading.Lock()  # guards the four above; never held while a file is read
 
     def of(self, generation: Generation) -> pa.Table:
         """The rows of the generation's batches, in order, with the declared columns.
@@ -40,9 +41,9 @@ class GenerationRows:
         """
         number = generation.generation
         with self._lock:
-            if number in self._kept:
-                self._kept.move_to_end(number)
-                return self._kept[number]
+            if number in self._tables:
+                self._tables.move_to_end(number)
+                return self._tables[number]
         batches = {batch.batch: self._batch(batch) for batch in self._sealed(generation)}
         empty = arrow_schema(self.run.pipeline.source.schema_).empty_table()
         return self._keep(number, pa.concat_tables([empty, *batches.values()]), batches)
@@ -56,23 +57,24 @@ class GenerationRows:
         with self._lock:
             reading = self._reading.setdefault(batch.batch, threading.Lock())
         with reading:
-            found = self._read.get(batch.batch)
-            if found is None:
-                found = read_batch(self.run, batch)
+            table = self._batches.get(batch.batch)
+            if table is None:
+                table = read_batch(self.run, batch)
                 with self._lock:
-                    self._read[batch.batch] = found
-            return found
+                    self._batches[batch.batch] = table
+            return table
 
     def _keep(self, number: int, table: pa.Table, batches: dict[int, pa.Table]) -> pa.Table:
-        """Keep a generation's table, or the one that another thread has kept meanwhile, and drop what is too many."""
+        """Cache a generation's table, unless another thread has done so meanwhile; drop the oldest. Returns the cached
+        table."""
         with self._lock:
-            self._of.setdefault(number, batches)
-            kept = self._kept.setdefault(number, table)
-            self._kept.move_to_end(number)
-            while len(self._kept) > MOST_TABLES:
-                del self._of[self._kept.popitem(last=False)[0]]
-            self._read = {batch: rows for one in self._of.values() for batch, rows in one.items()}
-            return kept
+            self._batches_of.setdefault(number, batches)
+            cached = self._tables.setdefault(number, table)
+            self._tables.move_to_end(number)
+            while len(self._tables) > MAX_TABLES:
+                del self._batches_of[self._tables.popitem(last=False)[0]]
+            self._batches = {batch: rows for tables in self._batches_of.values() for batch, rows in tables.items()}
+            return cached
 
 
 def read_batch(run: Run, batch: Batch) -> pa.Table:
@@ -89,7 +91,7 @@ def read_batch(run: Run, batch: Batch) -> pa.Table:
 
 
 def batch_dataset(run: Run, batch: Batch) -> ds.Dataset:
-    """A sealed batch, to be read in part.
+    """A sealed batch as a dataset, which can be read in part.
 
     Raises:
         CatalogError: its file is not what the catalog says.
@@ -115,7 +117,8 @@ def file_format(schema: pa.Schema) -> ds.CsvFileFormat:
 
 
 def csv_options(schema: pa.Schema) -> tuple[pyarrow.csv.ParseOptions, pyarrow.csv.ConvertOptions]:
-    """Batch files in CSV as the collector writes them: an empty field is missing, a quoted empty one is a string."""
+    """Options for CSV batch files as the collector writes them: an empty field is missing, a quoted empty one is a
+    string."""
     return pyarrow.csv.ParseOptions(newlines_in_values=True), pyarrow.csv.ConvertOptions(
         column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
     )

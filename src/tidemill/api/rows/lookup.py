@@ -1,7 +1,6 @@
 """The rows of the stream by their key, read from the batch files of a generation.
 
-A sealed batch never changes. The hashes of its keys, taken when it is first looked at, say for good which keys it does
-not have.
+A sealed batch never changes, so the hashes of its keys, computed on the first lookup, always show which keys it lacks.
 """
 
 from __future__ import annotations
@@ -15,54 +14,52 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from tidemill.api.custom.params import ALL_WANTED, from_text
-from tidemill.api.inputs import shown
-from tidemill.api.models.recent import Recent
+from tidemill.api.models.cache import SharedCache
 from tidemill.api.rows.generation_rows import batch_dataset, unreadable
-from tidemill.errors import NotFound, ParameterError
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Column
+from tidemill.api.values import key_value, shown
+from tidemill.errors import NotFound
+from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Batch, Generation
 from tidemill.run.folder import Run
 
-MOST_NAMED = 5  # generations in a hint
-MOST_BATCHES, MOST_BYTES = 100_000, 64 * 2**20  # of which hashes are kept: 8 million keys
+MAX_NAMED = 5  # generations in a hint
+MAX_BATCHES, MAX_BYTES = 100_000, 64 * 2**20  # of cached hashes: 8 million keys
 
 Hashes = NDArray[np.uint64]  # ascending
 
 
-class Found(NamedTuple):
+class KeyedRow(NamedTuple):
     """A row of the stream and the batch it is in."""
 
     batch: int
-    row: dict[str, Any]
+    values: dict[str, Any]
 
 
 class KeyHashes:
     """Which batches may have a key.
 
-    8 bytes are kept for each different key. The hashes used longest ago are forgotten first, and taken again when
-    needed.
+    The cache holds 8 bytes for each different key. It drops the least recently used hashes first; they are computed
+    again when needed.
     """
 
     def __init__(self, run: Run, key: pa.Field) -> None:
         self._run = run
         self._key = key
-        self._kept: Recent[int, Hashes] = Recent(MOST_BATCHES, MOST_BYTES, lambda one: one.nbytes)
+        self._cache: SharedCache[int, Hashes] = SharedCache(MAX_BATCHES, MAX_BYTES, lambda hashes: hashes.nbytes)
 
     def may_have(self, batch: Batch, value: pa.Scalar) -> bool:
-        """Whether a batch may have the key; false is certain.
+        """Whether a batch may have the key; False is certain.
 
         Raises:
             CatalogError: its file must be read, and is missing or damaged.
         """
         try:
-            hashes = self._kept[batch.batch]
+            hashes = self._cache[batch.batch]
         except KeyError:
-            self._kept[batch.batch] = hashes = self._read(batch)
+            self._cache[batch.batch] = hashes = self._read(batch)
         wanted = hashed(pa.array([value], self._key.type))[0]
-        place = int(np.searchsorted(hashes, wanted))
-        return place < len(hashes) and bool(hashes[place] == wanted)
+        index = int(np.searchsorted(hashes, wanted))
+        return index < len(hashes) and bool(hashes[index] == wanted)
 
     def _read(self, batch: Batch) -> Hashes:
         try:
@@ -73,7 +70,7 @@ class KeyHashes:
 
 
 def hashed(keys: pa.Array) -> Hashes:
-    """A hash of each key. -0 and 0 are one key, as they are to a filter."""
+    """A hash of each key. -0 and 0 are the same key, as in a filter."""
     series = pl.Series(pl.from_arrow(keys))
     if series.dtype.is_float():
         series = series + 0.0
@@ -81,7 +78,7 @@ def hashed(keys: pa.Array) -> Hashes:
 
 
 class Lookup:
-    """Finds rows by ``stream.key``. Which files are read is the catalog's word; a client gives only the key's value."""
+    """Finds rows by ``stream.key``. The catalog says which files are read; a client gives only the key's value."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -90,7 +87,7 @@ class Lookup:
         self._schema = arrow_schema(columns)
         self._hashes = KeyHashes(run, self._schema.field(self._key.name)) if self._key else None
 
-    def find(self, generation: Generation, text: str, limit: int) -> list[Found]:
+    def find(self, generation: Generation, text: str, limit: int) -> list[KeyedRow]:
         """The newest ``limit`` rows with this key in the generation's batches, newest first.
 
         Raises:
@@ -100,30 +97,30 @@ class Lookup:
         if self._key is None:
             raise NotFound("the rows of this stream have no key", "declare one in the pipeline file: [stream] key")
         value = pa.scalar(key_value(self._key, text), self._schema.field(self._key.name).type)
-        found: list[Found] = []
+        rows: list[KeyedRow] = []
         for batch in self._newest_first(generation):
-            found.extend(Found(batch.batch, row) for row in self._rows(batch, value))
-            if len(found) >= limit:
+            rows.extend(KeyedRow(batch.batch, row) for row in self._rows(batch, value))
+            if len(rows) >= limit:
                 break
-        if not found:
+        if not rows:
             raise NotFound(
                 f"no row with {self._key.name} {shown(text)} in generation {generation.generation}",
                 self._whereabouts(generation, value),
             )
-        return found[:limit]
+        return rows[:limit]
 
     def _whereabouts(self, generation: Generation, value: pa.Scalar) -> str:
-        """Where else a row is that this generation has not."""
+        """Where a row is that this generation's batches lack."""
         own = set(generation.batches)
-        others = (one for one in self.run.catalog.batches() if one.batch not in own)
-        having = {one.batch for one in others if self._has(one, value)}
+        others = (batch for batch in self.run.catalog.batches() if batch.batch not in own)
+        having = {batch.batch for batch in others if self._has(batch, value)}
         if not having:
             return "it was never streamed: neither its batches nor any other sealed batch has it"
         published = self.run.catalog.generations(state="published")
-        numbers = [one.generation for one in published if having & set(one.batches)]
+        numbers = [record.generation for record in published if having & set(record.batches)]
         if not numbers:
             return f"batch {max(having)} has it, which no published generation was trained on"
-        return f"it was streamed: ask for {named(numbers)}"
+        return f"it was streamed: ask for {named_generations(numbers)}"
 
     def _has(self, batch: Batch, value: pa.Scalar) -> bool:
         assert self._key is not None
@@ -154,22 +151,8 @@ class Lookup:
         return rows[::-1]
 
 
-def key_value(column: Column, text: str) -> Any:
-    """The value of the key column that ``text`` stands for.
-
-    Raises:
-        ParameterError: it stands for none.
-    """
-    try:
-        return from_text(column.kind, text)
-    except ValueError:
-        wanted = ALL_WANTED[column.kind]
-        message = f"the key {column.name} is {shown(text)}, not {wanted}"
-        raise ParameterError(message, "give a key as it was streamed") from None
-
-
-def named(generations: Sequence[int]) -> str:
-    """The newest of these generations, in words."""
-    newest = [str(number) for number in generations[-MOST_NAMED:]]
-    more = " (and older ones)" if len(generations) > MOST_NAMED else ""
+def named_generations(generations: Sequence[int]) -> str:
+    """The newest of these generations, for a sentence."""
+    newest = [str(number) for number in generations[-MAX_NAMED:]]
+    more = " (and older ones)" if len(generations) > MAX_NAMED else ""
     return f"generation{'s' if len(newest) > 1 else ''} {', '.join(newest)}{more}"

@@ -1,4 +1,4 @@
-"""Lines of rejects files, found without reading those before them; why they were rejected, counted once a file."""
+"""Lines of rejects files, read without those before them, and the number of rejects for each reason."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import orjson
 
-from tidemill.api.models.recent import Recent
+from tidemill.api.models.cache import SharedCache
 
-MOST_COUNTED = 10_000  # rejects that the reasons are counted over, the first
-MOST_FILES = 16
-APART = 10_000  # lines from one mark to the next
+MAX_COUNTED = 10_000  # the reasons are counted over so many rejects, the first ones
+MAX_FILES = 16
+MARK_INTERVAL = 10_000  # lines from one mark to the next
 BLOCK = 2**20
 LINE_END = ord("\n")
 
@@ -25,46 +25,49 @@ Identity = tuple[int, int, int]  # a file's inode, size and time of change
 
 
 class RejectLines:
-    """What was found out of the files asked for last, kept while they are the same. Safe to share between threads."""
+    """The marks and reasons of the files requested last, cached while a file is unchanged.
+
+    Safe to share between threads. A mark is the byte offset of a line; a page is read from the mark before it.
+    """
 
     def __init__(self) -> None:
-        self._marks: Recent[Identity, list[int]] = Recent(MOST_FILES)
-        self._reasons: Recent[Identity, Counter[str]] = Recent(MOST_FILES)
-        self._looking = threading.Lock()
+        self._marks: SharedCache[Identity, list[int]] = SharedCache(MAX_FILES)
+        self._reasons: SharedCache[Identity, Counter[str]] = SharedCache(MAX_FILES)
+        self._computing = threading.Lock()
 
     def page(self, file: BinaryIO, offset: int, limit: int) -> list[dict[str, Any]]:
-        """At most ``limit`` rejects from line ``offset`` on; a line that is just being written is none yet.
+        """At most ``limit`` rejects from line ``offset`` on, without a line that is still being written.
 
         Raises:
             ValueError, TypeError: a line is no JSON, or no object.
         """
-        begins = self._known(self._marks, file, marks) if offset >= APART else [0]
-        nearest = min(offset // APART, len(begins) - 1)
-        file.seek(begins[nearest])
-        first = offset - nearest * APART
+        starts = self._cached(self._marks, file, marks) if offset >= MARK_INTERVAL else [0]
+        mark = min(offset // MARK_INTERVAL, len(starts) - 1)
+        file.seek(starts[mark])
+        first = offset - mark * MARK_INTERVAL
         return parsed(islice(file, first, first + limit))
 
     def reasons(self, file: BinaryIO) -> Counter[str]:
-        """How often each reason occurs among the first ``MOST_COUNTED`` rejects.
+        """How often each reason occurs among the first ``MAX_COUNTED`` rejects.
 
         Raises:
             ValueError, TypeError: a line is no JSON, or no object.
         """
-        return self._known(self._reasons, file, counted)
+        return self._cached(self._reasons, file, counted)
 
-    def _known(self, kept: Recent[Identity, V], file: BinaryIO, find_out: Callable[[BinaryIO], V]) -> V:
+    def _cached(self, cache: SharedCache[Identity, V], file: BinaryIO, compute: Callable[[BinaryIO], V]) -> V:
         key = identity(file)
-        with self._looking:
+        with self._computing:
             try:
-                return kept[key]
+                return cache[key]
             except KeyError:
-                kept[key] = found = find_out(file)
-                return found
+                cache[key] = value = compute(file)
+                return value
 
 
 def identity(file: BinaryIO) -> Identity:
-    found = os.fstat(file.fileno())
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    status = os.fstat(file.fileno())
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def parsed(lines: Iterable[bytes]) -> list[dict[str, Any]]:
@@ -73,16 +76,18 @@ def parsed(lines: Iterable[bytes]) -> list[dict[str, Any]]:
 
 def counted(file: BinaryIO) -> Counter[str]:
     file.seek(0)
-    return Counter(str(one.get("reason")) for one in parsed(islice(file, MOST_COUNTED)))
+    return Counter(str(one.get("reason")) for one in parsed(islice(file, MAX_COUNTED)))
 
 
 def marks(file: BinaryIO) -> list[int]:
-    """Where in the file every line begins whose number, from 0, is a multiple of ``APART``."""
+    """The offset of every line whose number, from 0, is a multiple of ``MARK_INTERVAL``."""
     file.seek(0)
-    found, lines, place = [0], 0, 0
+    offsets, lines, position = [0], 0, 0
     while block := file.read(BLOCK):
-        begins = place + 1 + np.flatnonzero(np.frombuffer(block, np.uint8) == LINE_END)  # of lines + 1, lines + 2, ...
-        found.extend(begins[(-lines - 1) % APART :: APART].tolist())
-        lines += len(begins)
-        place += len(block)
-    return found
+        starts = (
+            position + 1 + np.flatnonzero(np.frombuffer(block, np.uint8) == LINE_END)
+        )  # of lines + 1, lines + 2, ...
+        offsets.extend(starts[(-lines - 1) % MARK_INTERVAL :: MARK_INTERVAL].tolist())
+        lines += len(starts)
+        position += len(block)
+    return offsets

@@ -22,8 +22,9 @@ from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import BrokerFailed, PortInUse, TidemillError, shorten
 from tidemill.java import Java, environment, find_java
-from tidemill.kafka.embedded.child import Child
+from tidemill.kafka.embedded.guarded_process import GuardedProcess
 from tidemill.kafka.embedded.jars import kafka_jars
+from tidemill.run.catalog import BrokerProgress
 from tidemill.run.files import disk_errors, publish, temporary
 from tidemill.run.stage import Stage
 
@@ -127,7 +128,7 @@ class EmbeddedBroker:
         self.port = port
         self._wanted = port
         self._jars = jars
-        self._child: Child | None = None
+        self._child: GuardedProcess | None = None
         self._log_start = 0
 
     @property
@@ -219,13 +220,13 @@ class EmbeddedBroker:
         self._child = self._run(java, ("kafka.Kafka", "server.properties"), self.folder)
         self._await_ready()
 
-    def _run(self, java: Java, arguments: tuple[str, ...], folder: Path) -> Child:
+    def _run(self, java: Java, arguments: tuple[str, ...], folder: Path) -> GuardedProcess:
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         path = os.path.relpath(self.log.resolve(), folder.resolve())  # log4j takes signs in it for patterns
         logging = (f"-Dlog4j2.configurationFile={LOGGING.as_uri()}", f"-Dtidemill.log={path}")
         command: tuple[str | Path, ...]
         command = (java.executable, *JVM, *logging, "-cp", f"{self._jars}/*", *arguments)
-        return Child(command, folder, environment(java), self.log.with_suffix(".out"))
+        return GuardedProcess(command, folder, environment(java), self.log.with_suffix(".out"))
 
     def _choose_ports(self) -> tuple[int, int]:
         """The port for clients, the former one if it can be, and one for Kafka's own use."""
@@ -272,13 +273,13 @@ class EmbeddedBroker:
 def run_broker(stage: Stage) -> None:
     """The stage `broker`: Kafka is up until the stage is asked to stop.
 
-    While Kafka's jars are being fetched the counters ``jars_done`` and ``jars_steps`` tell how far that is.
+    While Kafka's jars are being fetched the stage's progress says how far that is.
 
     Raises:
         BrokerFailed: Kafka died. And what :meth:`EmbeddedBroker.start` raises.
     """
     with stage.interruptible():
-        jars = kafka_jars(lambda done, steps: stage.count(jars_done=done, jars_steps=steps))
+        jars = kafka_jars(lambda done, steps: stage.report(BrokerProgress(done, steps)))
     broker = EmbeddedBroker(stage.run.broker, stage.run.logs / "kafka.log", jars=jars)
     try:
         with stage.interruptible():

@@ -25,7 +25,8 @@ import psutil
 from tidemill.errors import BackupError, RunBusy
 from tidemill.kafka.embedded.broker import await_free
 from tidemill.run.failpoints import failpoint
-from tidemill.run.folder import PRIVATE, Run
+from tidemill.run.folder import Run
+from tidemill.run.folder_checks import PRIVATE
 from tidemill.run.locks import lock_holder, locked
 
 DATA = "broker/data"

@@ -22,7 +22,7 @@ from urllib.request import getproxies
 
 from tidemill.errors import JarsMissing, shorten
 from tidemill.java import Java, environment, find_java
-from tidemill.kafka.embedded.child import dismiss, guard
+from tidemill.kafka.embedded.guarded_process import dismiss, guard
 from tidemill.run.files import CACHE_VARIABLE, cache_folder, disk_errors, publish, sha256
 from tidemill.run.locks import locked
 

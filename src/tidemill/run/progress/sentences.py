@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from tidemill.run.catalog import StageState, StageStatus
+from tidemill.run.catalog import (
+    BrokerProgress,
+    CollectorProgress,
+    ProducerProgress,
+    StageState,
+    StageStatus,
+    TrainerProgress,
+    progress_in,
+)
+from tidemill.run.catalog.stages import P
 from tidemill.run.progress.status import DISPENSABLE, Counts
 
 STREAMING = ("broker", "producer", "collector", "trainer")
@@ -34,8 +42,9 @@ class Facts:
         """Whether the stream has ended and each of its generations is settled."""
         return self.counts.ended and self.settled == self.counts.batches
 
-    def counters(self, stage: str) -> Mapping[str, Any]:
-        return self.stages[stage].counters if stage in self.stages else {}
+    def progress(self, record: type[P]) -> P:
+        """The progress of the stage that ``record`` belongs to."""
+        return progress_in(self.stages, record)
 
 
 def stage_words(name: str, facts: Facts) -> str:
@@ -62,7 +71,7 @@ def run_words(facts: Facts) -> str:
 
 def awaited(facts: Facts) -> str:
     """The step of the data's way that is slowest just now."""
-    training = facts.counters("trainer").get("training")
+    training = facts.progress(TrainerProgress).training
     if training and facts.states.get("trainer") == "running":
         return capital(stage_words("trainer", facts))
     if facts.counts.batches > facts.settled:
@@ -73,7 +82,7 @@ def awaited(facts: Facts) -> str:
         return capital(stage_words("broker", facts))
     if facts.states.get("producer") == "starting":
         return f"The stream has not begun: the producer {stage_words('producer', facts)}"
-    if "open_batch" in facts.counters("collector"):
+    if facts.progress(CollectorProgress).open_batch is not None:
         return capital(open_batch(facts))
     return "The stream has not begun"
 
@@ -87,21 +96,20 @@ def outcome(facts: Facts) -> str:
 
 
 def broker_words(state: StageState, facts: Facts) -> str:
-    counters = facts.counters("broker")
-    if state == "starting" and "jars_steps" in counters:
-        return f"fetching Kafka: {counters['jars_done']} of {counters['jars_steps']} steps"
+    progress = facts.progress(BrokerProgress)
+    if state == "starting" and progress.jars_steps is not None:
+        return f"fetching Kafka: {progress.jars_done} of {progress.jars_steps} steps"
     return {"starting": "starting Kafka", "running": "Kafka is running"}.get(state, "Kafka is stopped")
 
 
 def producer_words(state: StageState, facts: Facts) -> str:
-    counters, produced, total = facts.counters("producer"), facts.counts.produced, facts.counts.source
+    seen, produced, total = facts.progress(ProducerProgress).rows, facts.counts.produced, facts.counts.source
     if state == "done":
         return f"sent all {rows(produced)}"
     if state == "stopped":
         return f"stopped after {rows(produced)}"
     if state == "starting":
-        counting = total is None and "rows" in counters
-        return f"counts the source: {rows(counters['rows'])} so far" if counting else "waits for Kafka"
+        return "waits for Kafka" if total is not None or seen is None else f"counts the source: {rows(seen)} so far"
     return f"sending rows: {number(produced)}{' so far' if total is None else f' of {number(total)}'}"
 
 
@@ -115,22 +123,22 @@ def collector_words(state: StageState, facts: Facts) -> str:
 
 
 def open_batch(facts: Facts) -> str:
-    counters = facts.counters("collector")
-    batch, count, target = counters.get("open_batch"), counters.get("open_rows", 0), counters.get("open_target")
+    progress = facts.progress(CollectorProgress)
+    batch, count, target = progress.open_batch, progress.open_rows, progress.open_target
     if batch is None or not count:
         return f"batch {batch or facts.counts.batches + 1} waits for its first row"
     return f"batch {batch} has {number(count)} of {rows(target)}" if target else f"batch {batch} has {rows(count)}"
 
 
 def trainer_words(state: StageState, facts: Facts) -> str:
-    counters, trained = facts.counters("trainer"), counted(facts.settled, "generation")
+    progress, trained = facts.progress(TrainerProgress), counted(facts.settled, "generation")
     if state == "starting":
         return "starting Spark"
     if state != "running":
         return f"{'done' if state == 'done' else 'stopped'} after {trained}"
-    if counters.get("training"):
-        on = f" on {rows(counters['training_rows'])}" if counters.get("training_rows") is not None else ""
-        return f"training generation {counters['training']}{on}"
+    if progress.training:
+        on = f" on {rows(progress.training_rows)}" if progress.training_rows is not None else ""
+        return f"training generation {progress.training}{on}"
     if facts.trained:
         return f"done after {trained}"
     batch = facts.settled + 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.run.catalog import StageStatus
+from tidemill.run.catalog import CollectorProgress, ProducerProgress, StageStatus, progress_in
 from tidemill.run.folder import Run
 from tidemill.run.stage import state_of
 
@@ -71,14 +71,13 @@ def stage_document(run: Run, word: StageStatus) -> dict[str, Any]:
 def counts(run: Run, words: Mapping[str, StageStatus]) -> Counts:
     """How far the rows came, by the catalog and by what the stages said last."""
     source, totals = run.catalog.source(), run.catalog.totals()
-    producer = words["producer"].counters if "producer" in words else {}
-    collector = words["collector"].counters if "collector" in words else {}
+    producer, collector = progress_in(words, ProducerProgress), progress_in(words, CollectorProgress)
     complete = source is not None and source.complete
-    rejected = source.rejected if source and complete else int(producer.get("rejected", 0))
+    rejected = source.rejected if source and complete else producer.rejected
     return Counts(
         source=source.rows if source else None,
-        produced=source.produced if source and complete else int(producer.get("produced", 0)),
-        collected=max(int(collector.get("collected", 0)), totals["rows"]),
+        produced=source.produced if source and complete else producer.produced,
+        collected=max(collector.collected, totals["rows"]),
         sealed=totals["rows"],
         rejected=rejected + totals["rejected"],
         source_rejected=rejected,

@@ -11,10 +11,18 @@ import polars as pl
 import pyarrow as pa
 
 from tidemill.errors import SourceError, shorten
-from tidemill.kafka.codec import arrow_schema
-from tidemill.pipeline import Column, Data
-from tidemill.sources.chunk import RECORD_CHARACTERS, TOO_LONG, Bad, Chunk, Reject, cut, join_reasons, refuse_missing
-from tidemill.sources.readers.csv_records import Block, Records
+from tidemill.pipeline import Column, Data, arrow_schema
+from tidemill.sources.chunk import (
+    RECORD_CHARACTERS,
+    TOO_LONG,
+    BadRecord,
+    Chunk,
+    Reject,
+    cut,
+    join_reasons,
+    refuse_missing,
+)
+from tidemill.sources.readers.csv_records import RecordBlock, Records
 from tidemill.sources.readers.opening import SourceFile, open_bytes
 from tidemill.sources.text_values import typed
 
@@ -71,7 +79,7 @@ class CsvFile:
             text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
             yield Records(text, self.delimiter)
 
-    def _layout(self, first: Block) -> Layout:
+    def _layout(self, first: RecordBlock) -> Layout:
         label = self.file.label
         for line, reason in first.broken.items():
             raise SourceError(f"{label}, line {line}: {reason}", "see that it is a CSV file")
@@ -103,14 +111,14 @@ class CsvFile:
         found = next((shown for one, shown in DELIMITERS.items() if len(names) == 1 and one in names[0]), "")
         return f"are its fields separated by {found}? then set {self.key}.delimiter = {found}" if found else ""
 
-    def _chunk(self, block: Block, layout: Layout) -> Chunk:
+    def _chunk(self, block: RecordBlock, layout: Layout) -> Chunk:
         rejected = dict(block.broken) | drop_long(block) | drop_ragged(block, layout)
         try:
             rows, bad = self._typed(block, layout)
         except UnicodeEncodeError:
             rejected |= drop_undecodable(block, layout)
             rows, bad = self._typed(block, layout)
-        rejected |= {block.starts[one.place]: join_reasons(one.reasons) for one in bad}
+        rejected |= {block.starts[one.position]: join_reasons(one.reasons) for one in bad}
         if not rejected:
             return Chunk(rows)
         texts = block.texts(rejected)
@@ -118,7 +126,7 @@ class CsvFile:
             rows, tuple(Reject(self.file.label, line, rejected[line], cut(texts[line])) for line in sorted(rejected))
         )
 
-    def _typed(self, block: Block, layout: Layout) -> tuple[pa.Table, list[Bad]]:
+    def _typed(self, block: RecordBlock, layout: Layout) -> tuple[pa.Table, list[BadRecord]]:
         if not block.fields:
             return arrow_schema(self.columns).empty_table(), []
         values = list(zip(*block.fields, strict=True))
@@ -128,7 +136,7 @@ class CsvFile:
         return typed(pl.DataFrame(texts), self.columns)
 
 
-def drop_long(block: Block) -> dict[int, str]:
+def drop_long(block: RecordBlock) -> dict[int, str]:
     """Take the records whose fields together are too long out of ``block``; their lines and reasons."""
     one_a_line = len(block.lines) == len(block.fields)
     if one_a_line and max(map(len, block.lines), default=0) <= RECORD_CHARACTERS:  # far cheaper than to add up fields
@@ -139,7 +147,7 @@ def drop_long(block: Block) -> dict[int, str]:
     return dropped
 
 
-def drop_ragged(block: Block, layout: Layout) -> dict[int, str]:
+def drop_ragged(block: RecordBlock, layout: Layout) -> dict[int, str]:
     """Take the records with too few or too many fields out of ``block``; their lines and reasons."""
     fits = [len(fields) == layout.width for fields in block.fields]
     if all(fits):
@@ -154,7 +162,7 @@ def drop_ragged(block: Block, layout: Layout) -> dict[int, str]:
     return dropped
 
 
-def drop_undecodable(block: Block, layout: Layout) -> dict[int, str]:
+def drop_undecodable(block: RecordBlock, layout: Layout) -> dict[int, str]:
     """Take the records whose declared columns are not valid UTF-8 out of ``block``; their lines and reasons."""
     places = [place for place in layout.places if place is not None]
     fits = [all(is_text(fields[place]) for place in places) for fields in block.fields]

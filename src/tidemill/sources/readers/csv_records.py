@@ -20,7 +20,7 @@ PAGE_CHARACTERS = 2**20
 
 
 @dataclass
-class Block:
+class RecordBlock:
     """Some records in order: the fields of each with its first line, and those that can't be told into fields.
 
     ``lines`` are the physical lines they came from, the first of which has the number ``first``.
@@ -50,7 +50,7 @@ class Block:
         self.starts = list(compress(self.starts, kept))
 
 
-class Lines:
+class TextLines:
     """The physical lines of a text file, bounded in length. ``number`` is that of the line given last, from 1."""
 
     def __init__(self, file: TextIO) -> None:
@@ -115,10 +115,10 @@ class Records:
 
     def __init__(self, file: TextIO, delimiter: str) -> None:
         csv.field_size_limit(RECORD_CHARACTERS)  # the csv module's own setting; it has no other
-        self._lines = Lines(file)
+        self._lines = TextLines(file)
         self._delimiter = delimiter
 
-    def take(self, most: int) -> Block:
+    def take(self, most: int) -> RecordBlock:
         """The next records, at most so many; none at the end. Blank lines are none."""
         while lines := self._lines.take(most):
             fields = self._one_a_line(lines)
@@ -126,14 +126,14 @@ class Records:
                 self._lines.repeat(lines)
                 return self._one_by_one(most)
             first = self._lines.number - len(lines) + 1
-            block = Block(first, fields, list(range(first, first + len(lines))), lines=lines)
+            block = RecordBlock(first, fields, list(range(first, first + len(lines))), lines=lines)
             if not all(fields):
                 block.keep([bool(one) for one in fields])
             if block:
                 return block
-        return Block(self._lines.number + 1)
+        return RecordBlock(self._lines.number + 1)
 
-    def put_back(self, block: Block) -> None:
+    def put_back(self, block: RecordBlock) -> None:
         """Undo the last ``take``."""
         self._lines.repeat(block.lines)
 
@@ -148,9 +148,9 @@ class Records:
             return None
         return fields if len(fields) == len(lines) else None
 
-    def _one_by_one(self, most: int) -> Block:
+    def _one_by_one(self, most: int) -> RecordBlock:
         """The next records, where some have more than one line or are broken."""
-        block = Block(self._lines.number + 1)
+        block = RecordBlock(self._lines.number + 1)
         reader = self._reader(self._lines.each(block.lines))
         characters = 0
         while len(block) < most and characters < CHUNK_CHARACTERS:
@@ -170,7 +170,7 @@ class Records:
                 characters += sum(map(len, fields))
         return block
 
-    def _lose_only(self, line: int, block: Block) -> None:
+    def _lose_only(self, line: int, block: RecordBlock) -> None:
         """Begin again after ``line``: a quote that is never closed must not swallow the rows after it."""
         count = self._lines.number - line
         if count:

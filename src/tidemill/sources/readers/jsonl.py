@@ -14,8 +14,8 @@ import polars as pl
 import pyarrow as pa
 
 from tidemill.errors import SourceError
-from tidemill.kafka.codec import FITS, arrow_schema, checked, decode, row_of
-from tidemill.pipeline import Column
+from tidemill.kafka.codec import checked, decode, row_of
+from tidemill.pipeline import Column, arrow_schema
 from tidemill.sources.chunk import (
     CHUNK_CHARACTERS,
     MOST_TEXT,
@@ -31,6 +31,7 @@ from tidemill.sources.cleaning import has_cleaning, is_missing
 from tidemill.sources.moments import timestamp
 from tidemill.sources.readers.opening import SourceFile, open_bytes
 from tidemill.sources.text_values import misfit, typed_column
+from tidemill.types import COLUMN_TYPES
 
 LINE_BYTES = RECORD_CHARACTERS + 1  # with its end
 BOM = b"\xef\xbb\xbf"
@@ -38,7 +39,7 @@ LOOKED_AT = 100
 
 
 @dataclass
-class Block:
+class LineBlock:
     """Some lines in order, each with its number; ``broken`` are the beginnings of over-long ones."""
 
     lines: list[bytes] = field(default_factory=list)
@@ -49,16 +50,16 @@ class Block:
         return len(self.lines) + len(self.broken)
 
 
-class Lines:
+class LineReader:
     """The lines of a file that are not blank, a block at a time."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._number = 0
 
-    def take(self, most: int) -> Block:
+    def take(self, most: int) -> LineBlock:
         """The next lines, at most so many; none at the end."""
-        block, characters = Block(), 0
+        block, characters = LineBlock(), 0
         while len(block) < most and characters < CHUNK_CHARACTERS and (line := self._file.readline(LINE_BYTES)):
             self._number += 1
             if len(line) == LINE_BYTES and not line.endswith(b"\n"):
@@ -90,7 +91,7 @@ class JsonLinesFile:
 
     def check(self) -> bool:
         with open_bytes(self.file) as file:
-            block = Lines(file).take(LOOKED_AT)
+            block = LineReader(file).take(LOOKED_AT)
         if block.lines and block.lines[0].startswith(b"["):
             raise SourceError(f"{self.file.label} is a JSON array", "write it as JSON Lines: one object a line")
         records = [record for record in map(record_of, block.lines) if record is not None]
@@ -101,12 +102,12 @@ class JsonLinesFile:
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         with open_bytes(self.file) as file:
-            lines = Lines(file)
+            lines = LineReader(file)
             while block := lines.take(min(size, limit)):
                 limit -= len(block)
                 yield self._chunk(block)
 
-    def _chunk(self, block: Block) -> Chunk:
+    def _chunk(self, block: LineBlock) -> Chunk:
         cleaned, reasons = self._cleaned(block.lines)
         places = [place for place in range(len(block.lines)) if place not in reasons]
         strict, unfit = self._strict([block.lines[place] for place in places])
@@ -137,7 +138,7 @@ class JsonLinesFile:
         if not self.loose:
             return pa.table({}), {}
         table, bad = decode(lines, self.loose)
-        reasons = {one.place: self._all_reasons(lines[one.place]) or one.reason for one in bad}
+        reasons = {one.position: self._all_reasons(lines[one.position]) or one.reason for one in bad}
         table, no_stamps = self._with_timestamps(table)
         if no_stamps:
             good = [place for place in range(len(lines)) if place not in reasons]
@@ -191,7 +192,7 @@ def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[i
     typed, found = typed_column(notations, plain)
     missing = notations.to_frame().select(is_missing(pl.col("value"), plain)).to_series()
     for place, is_none in enumerate(missing):
-        if not is_none and not FITS[column.kind](values[others[place]]):
+        if not is_none and not COLUMN_TYPES[column.kind].is_json(values[others[place]]):
             found[place] = misfit(column, values[others[place]])
     apart = dict(zip(others, range(len(others)), strict=True))
     both = pa.concat_arrays([texts, typed])

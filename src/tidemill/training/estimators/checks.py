@@ -1,4 +1,4 @@
-"""Which estimators there are, and what is wrong with a pipeline's models, judged by pyspark's own classes, no JVM."""
+"""Faults of a pipeline's models, found by pyspark's own classes and the registry, without a JVM."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from tidemill.errors import Fault, did_you_mean, shorten
 from tidemill.pipeline import Model, raw_kinds, table
-from tidemill.training.estimators.parameters import NEEDED, RULES, RULES_OF, together_faults
+from tidemill.training.estimators.rules import SHARED_RULES
+from tidemill.training.registry import EstimatorSpec, registry
 
-# The modules of pyspark.ml that hold estimators, and the kind that each module's estimators are of.
-MODULES = {
+# The modules of pyspark.ml that hold estimators, and the kind of the estimators that Tidemill does not have.
+PYSPARK_MODULES = {
     "classification": "classification",
     "regression": "regression",
     "clustering": "clustering",
@@ -22,34 +23,11 @@ MODULES = {
     "fpm": "frequent patterns",
     "feature": "feature transformation",
 }
-# Estimators of other modules whose kind here is what they are used for.
-KINDS = {"BucketedRandomProjectionLSH": "neighbours", "IDF": "text"}
-# The estimators that can be exported: each has an entry in ``scoring.SCORERS``, and its way there in training.
-EXPORTABLE = (
-    "LogisticRegression",
-    "LinearSVC",
-    "NaiveBayes",
-    "DecisionTreeClassifier",
-    "RandomForestClassifier",
-    "GBTClassifier",
-    "LinearRegression",
-    "GeneralizedLinearRegression",
-    "DecisionTreeRegressor",
-    "RandomForestRegressor",
-    "GBTRegressor",
-    "KMeans",
-    "BisectingKMeans",
-    "GaussianMixture",
-    "ALS",
-    "BucketedRandomProjectionLSH",
-    "IDF",
-)
-SUPERVISED = ("classification", "regression")
-BINARY = ("GBTClassifier", "LinearSVC")  # the classifiers that know but two classes, 0 and 1
+ROLES = ("label", "user", "item", "rating", "titles")
 OWN_COLUMNS = ("prediction", "probability", "rawPrediction")
 ITEM_KEYS = ("item", "score", "similarity")
-INTERNAL = "__"
-TYPES = {
+INTERNAL_PREFIX = "__"
+CONVERTERS = {
     "toInt": "a whole number",
     "toFloat": "a number",
     "toBoolean": "true or false",
@@ -61,130 +39,105 @@ TYPES = {
 
 
 def model_faults(raw: Mapping[str, Any]) -> list[Fault]:
-    """What is wrong with the models of a pipeline file, given as plain values.
+    """The faults of a pipeline file's models, given as plain values.
 
-    A model table whose shape is wrong is left out: ``spec`` has its faults.
+    A model table whose shape is wrong is skipped: its faults are found as the file is parsed.
     """
     declared = raw_kinds(table(raw, "source"))
     kinds = {name: kind.removesuffix("?") for name, kind in declared.items()}
-    found: list[Fault] = []
+    faults: list[Fault] = []
     for name, values in table(raw, "models").items():
         try:
             model = Model.model_validate(values)
         except ValidationError:
             continue
-        found += faults_of(f"models.{name}", model, kinds)
-        found += title_faults(f"models.{name}.titles", model, table(table(raw, "tables"), model.titles or ""))
-    return found
+        faults += faults_of(f"models.{name}", model, kinds)
+        faults += title_faults(f"models.{name}.titles", model, table(table(raw, "tables"), model.titles or ""))
+    return faults
 
 
 def title_faults(path: str, model: Model, side: Mapping[str, Any]) -> Iterator[Fault]:
-    """Columns of the titles that a recommended item has keys of its own for."""
+    """Title columns whose names a recommended item's own keys have."""
     for name in table(side, "columns"):
         if name in ITEM_KEYS and name != side.get("key"):
             yield Fault(path, f'"{model.titles}", with a column "{name}"', "a table whose columns are called otherwise")
 
 
 def faults_of(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator[Fault]:
+    """The faults of the model at ``path``. ``kinds`` are the declared columns with their types."""
     yield from column_faults(path, model)
-    known = estimators()
-    if model.estimator not in known:
-        hint = did_you_mean(model.estimator, [*EXPORTABLE, *sorted(set(known) - set(EXPORTABLE))])
-        yield Fault(f"{path}.estimator", f'"{model.estimator}"', "an estimator of pyspark.ml", hint)
+    spec = registry().get(model.estimator)
+    if spec is None:
+        yield estimator_fault(path, model.estimator)
         return
-    kind = known[model.estimator]
-    if model.estimator not in EXPORTABLE:
-        found = f'"{model.estimator}" ({kind}), which pyspark has but Tidemill cannot export yet'
-        yield Fault(f"{path}.estimator", found, f"one of {', '.join(EXPORTABLE)}")
-        return
-    yield from role_faults(path, model, kind)
-    yield from type_faults(path, model, kind, kinds)
-    yield from label_faults(path, model, kind, kinds)
-    yield from params_faults(f"{path}.params", model)
-    yield from together_faults(path, model)
+    yield from role_faults(path, model, spec)
+    yield from label_faults(path, model, spec, kinds)
+    yield from params_faults(path, model, spec)
+    yield from spec.model_faults(path, model, kinds)
+
+
+def estimator_fault(path: str, estimator: str) -> Fault:
+    """The fault of an estimator that Tidemill does not have."""
+    available, known = list(registry()), pyspark_estimators()
+    if estimator in known:
+        name = f'"{estimator}" ({known[estimator]}), which pyspark has but Tidemill cannot export yet'
+        return Fault(f"{path}.estimator", name, f"one of {', '.join(available)}")
+    hint = did_you_mean(estimator, [*available, *sorted(set(known) - set(available))])
+    return Fault(f"{path}.estimator", f'"{estimator}"', "an estimator of pyspark.ml", hint)
 
 
 @cache
-def estimators() -> dict[str, str]:
-    """The kind of every estimator of pyspark.ml, by its class's name."""
+def pyspark_estimators() -> dict[str, str]:
+    """The kind of every estimator of pyspark.ml, by the name of its class."""
     from pyspark.ml.base import Estimator
 
-    found = {}
-    for module, kind in MODULES.items():
+    kinds: dict[str, str] = {}
+    for module, kind in PYSPARK_MODULES.items():
         for name, value in vars(importlib.import_module(f"pyspark.ml.{module}")).items():
             public = isinstance(value, type) and issubclass(value, Estimator) and not name.startswith("_")
             if public and value.__module__ == f"pyspark.ml.{module}" and not value.__abstractmethods__:
-                found[name] = KINDS.get(name, kind)
-    return found
-
-
-def estimator_class(name: str) -> Any:
-    """pyspark's class of that name."""
-    modules = (importlib.import_module(f"pyspark.ml.{module}") for module in MODULES)
-    return next(getattr(module, name) for module in modules if name in estimators() and hasattr(module, name))
-
-
-def kind_of(name: str) -> str:
-    return estimators()[name]
+                kinds[name] = registry()[name].kind if name in registry() else kind
+    return kinds
 
 
 def column_faults(path: str, model: Model) -> Iterator[Fault]:
-    """Names that Spark's feature stages would take for something else, or that the model's own columns have."""
-    places = [(f"{path}.features[{place}]", name) for place, name in enumerate(model.features)]
-    places += [(f"{path}.{role}", getattr(model, role) or role) for role in ("label", "user", "item", "rating")]
-    for where, name in places:
+    """Column names that Spark's feature stages would misread, or that the model's own columns have."""
+    columns = [(f"{path}.features[{index}]", name) for index, name in enumerate(model.features)]
+    columns += [(f"{path}.{role}", getattr(model, role) or role) for role in ("label", "user", "item", "rating")]
+    for where, name in columns:
         if "." in name or "`" in name:
             yield Fault(where, f'"{name}"', "a column without . or ` in its name", "Spark reads those as its own signs")
-        elif name in OWN_COLUMNS or name.startswith(INTERNAL):
+        elif name in OWN_COLUMNS or name.startswith(INTERNAL_PREFIX):
             yield Fault(where, f'"{name}"', "a column with another name", "the model's own columns are called so")
 
 
-def role_faults(path: str, model: Model, kind: str) -> Iterator[Fault]:
-    """The columns that a model of this kind needs, or has no use for."""
-    recommends = kind == "recommendation"
-    needed = ("user", "item") if recommends else ("label",) if kind in SUPERVISED else ()
-    allowed = {*needed, *(("rating", "titles") if recommends else ())}
-    if not recommends and not model.features:
-        yield Fault(f"{path}.features", "nothing", f"the columns that {model.estimator} looks at")
-    if recommends and model.features:
-        yield Fault(f"{path}.features", shorten(list(model.features)), "none: ALS has user, item and rating")
-    for role in ("label", "user", "item", "rating", "titles"):
+def role_faults(path: str, model: Model, spec: EstimatorSpec) -> Iterator[Fault]:
+    """The columns that a model of this estimator lacks, or has no use for."""
+    required = ("label",) if spec.is_supervised else spec.required_roles
+    if spec.has_features and not model.features:
+        yield Fault(f"{path}.features", "nothing", f"the columns that {spec.name} looks at")
+    if model.features and not spec.has_features:
+        roles = ", ".join((*required, *spec.optional_roles))
+        yield Fault(f"{path}.features", shorten(list(model.features)), f"none: {spec.name} takes {roles} instead")
+    for role in ROLES:
         value = getattr(model, role)
-        if value is None and role in needed:
-            yield Fault(f"{path}.{role}", "nothing", f"the column of the {role}s of {model.estimator}")
-        elif value is not None and role not in allowed:
-            yield Fault(f"{path}.{role}", f'"{value}"', f"no {role}: {model.estimator} is {kind}")
-    if recommends and model.user == model.item and model.user is not None:
-        yield Fault(f"{path}.item", f'"{model.item}", also the user', "another column")
-    if recommends and model.rating is None and model.params.get("implicitPrefs") is not True:
-        hint = "or params = { implicitPrefs = true }, where each row counts 1"
-        yield Fault(f"{path}.rating", "nothing", "the column of the ratings", hint)
-    if model.scale != "none" and kind in ("recommendation", "text"):
-        yield Fault(f"{path}.scale", f'"{model.scale}"', f"none: {model.estimator} is {kind}")
+        if value is None and role in required:
+            yield Fault(f"{path}.{role}", "nothing", f"the column of the {role}s of {spec.name}")
+        elif value is not None and role not in (*required, *spec.optional_roles):
+            yield Fault(f"{path}.{role}", f'"{value}"', f"no {role}: {spec.name} is {spec.kind}")
+    if model.scale != "none" and not spec.can_scale:
+        yield Fault(f"{path}.scale", f'"{model.scale}"', f"none: {spec.name} is {spec.kind}")
 
 
-def type_faults(path: str, model: Model, kind: str, kinds: Mapping[str, str]) -> Iterator[Fault]:
-    """Columns whose declared types don't fit what they are to be."""
-    if kind == "text" and (len(model.features) != 1 or kinds.get(model.features[0], "string") != "string"):
-        yield Fault(f"{path}.features", shorten(list(model.features)), "one string column")
-    for role in ("user", "item") if kind == "recommendation" else ():
-        found = kinds.get(getattr(model, role) or "", "int")
-        if found not in ("int", "string"):
-            yield Fault(
-                f"{path}.{role}", f'"{getattr(model, role)}", a {found}', "a column of whole numbers or strings"
-            )
-    if kind == "recommendation" and kinds.get(model.rating or "", "float") not in ("int", "float"):
-        yield Fault(f"{path}.rating", f'"{model.rating}"', "a column of numbers")
-
-
-def label_faults(path: str, model: Model, kind: str, kinds: Mapping[str, str]) -> Iterator[Fault]:
-    if model.labels and kind != "classification":
-        yield Fault(f"{path}.labels", "names of classes", f"none: {model.estimator} is {kind}")
-    column = kinds.get(model.label) if kind in SUPERVISED and model.label else None
-    if column == "timestamp" or (column == "string" and kind == "regression"):
-        expected = "a column of numbers or booleans" if kind == "regression" else "numbers, booleans or strings"
+def label_faults(path: str, model: Model, spec: EstimatorSpec, kinds: Mapping[str, str]) -> Iterator[Fault]:
+    """A label whose type the estimator does not take, and names of classes that it does not have."""
+    if model.labels and spec.kind != "classification":
+        yield Fault(f"{path}.labels", "names of classes", f"none: {spec.name} is {spec.kind}")
+    column = kinds.get(model.label) if spec.is_supervised and model.label else None
+    if column == "timestamp" or (column == "string" and spec.kind == "regression"):
+        expected = "a column of numbers or booleans" if spec.kind == "regression" else "numbers, booleans or strings"
         yield Fault(f"{path}.label", f'"{model.label}", a {column}', expected)
-    if kind == "classification":
+    if spec.kind == "classification":
         yield from class_name_faults(path, model, column)
 
 
@@ -196,38 +149,44 @@ def class_name_faults(path: str, model: Model, column: str | None) -> Iterator[F
             yield Fault(f"{path}.labels.{name}", f'"{name}"', "0, 1, ..., the classes of an int label")
 
 
-def params_faults(path: str, model: Model) -> Iterator[Fault]:
-    known = params_of(estimator_class(model.estimator))
+def params_faults(path: str, model: Model, spec: EstimatorSpec) -> Iterator[Fault]:
+    """Parameters that pyspark's class does not have, or whose values Spark would refuse; and those that are missing."""
+    known = params_of(spec.spark_class)
     free = [name for name in known if not name.endswith("Col")]
     for name, value in model.params.items():
-        where = f"{path}.{name}"
+        where = f"{path}.params.{name}"
         if name not in known:
-            yield Fault(where, "an unknown parameter", f"one of {model.estimator}'s", did_you_mean(name, free))
+            yield Fault(where, "an unknown parameter", f"one of {spec.name}'s", did_you_mean(name, free))
         elif name not in free:
             yield Fault(where, shorten(value), "nothing: Tidemill sets the columns", "see features and label")
         else:
-            yield from value_faults(where, model.estimator, known[name], value)
-    for name, meaning in NEEDED.get(model.estimator, {}).items():
+            yield from value_faults(where, spec, known[name], value)
+    for name, meaning in spec.required_params.items():
         if name not in model.params:
-            yield Fault(f"{path}.{name}", "nothing", meaning)
+            yield Fault(f"{path}.params.{name}", "nothing", meaning)
+    if "threshold" in model.params and "thresholds" in model.params:
+        yield Fault(f"{path}.params.threshold", "both threshold and thresholds", "one of them")
 
 
-def value_faults(where: str, estimator: str, param: Any, value: Any) -> Iterator[Fault]:
+def value_faults(where: str, spec: EstimatorSpec, param: Any, value: Any) -> Iterator[Fault]:
+    """A value of the wrong type, or one that Spark would refuse."""
     try:
         converted = param.typeConverter(value)
     except (TypeError, ValueError):
         converter = param.typeConverter.__name__
-        expected = TYPES.get(converter, f"a {converter.removeprefix('to').lower()}, which a pipeline file can't hold")
+        expected = CONVERTERS.get(
+            converter, f"a {converter.removeprefix('to').lower()}, which a pipeline file can't hold"
+        )
         yield Fault(where, shorten(value), expected)
         return
-    rule = RULES_OF.get(estimator, {}).get(param.name) or RULES.get(param.name)
-    if rule is not None and not rule.fits(converted):
+    rule = spec.rules.get(param.name) or SHARED_RULES.get(param.name)
+    if rule is not None and not rule.accepts(converted):
         yield Fault(where, shorten(value), rule.expected)
 
 
-def params_of(kind: Any) -> dict[str, Any]:
-    """The parameters of an estimator's class, by name."""
+def params_of(spark_class: Any) -> dict[str, Any]:
+    """The parameters of a class of pyspark, by name."""
     from pyspark.ml.param import Param
 
-    found = {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
-    return {name: value for name, value in found.items() if isinstance(value, Param)}
+    attributes = {name: getattr(spark_class, name) for name in dir(spark_class) if not name.startswith("_")}
+    return {name: value for name, value in attributes.items() if isinstance(value, Param)}

@@ -1,0 +1,68 @@
+"""What endpoints answer from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from anyio import CapacityLimiter
+
+from tidemill.api.inputs import ModelInputs, model_inputs
+from tidemill.api.models.registry import ModelRegistry
+from tidemill.api.models.snapshot import IndexBuilder
+from tidemill.api.rows.examples import Examples
+from tidemill.api.rows.generation_rows import GenerationRows
+from tidemill.api.rows.lookup import Lookup
+from tidemill.api.rows.similar import SEARCHED_KINDS, SimilarRows
+from tidemill.pipeline import Pipeline
+from tidemill.scoring import Kind, kind_of
+
+MAX_FILE_READS = 4
+
+
+@dataclass(frozen=True)
+class RouteContext:
+    """What the endpoints of one app answer from. The mappings are by the models' names."""
+
+    registry: ModelRegistry
+    kinds: Mapping[str, Kind]
+    inputs: Mapping[str, ModelInputs]
+    lookup: Lookup
+    rows: GenerationRows
+    similar: Mapping[str, SimilarRows]
+    examples: Examples
+    file_limiter: CapacityLimiter
+    """Limits the requests that read files at the same time, so that they leave threads to the others."""
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.registry.run.pipeline
+
+    @property
+    def index_builders(self) -> dict[str, IndexBuilder]:
+        """What builds each index that the endpoints search."""
+        return {similar.index_name: similar.build_index for similar in self.similar.values()}
+
+    def models_of(self, *kinds: Kind) -> list[str]:
+        """The models of these kinds, in the pipeline's order."""
+        return [name for name, kind in self.kinds.items() if kind in kinds]
+
+
+def route_context(registry: ModelRegistry) -> RouteContext:
+    run = registry.run
+    kinds = {name: kind_of(model.estimator) for name, model in run.pipeline.models.items()}
+    inputs = {name: model_inputs(run.pipeline, name) for name in run.pipeline.models}
+    rows = GenerationRows(run)
+    similar = {
+        name: SimilarRows(registry, name, inputs[name], rows) for name, kind in kinds.items() if kind in SEARCHED_KINDS
+    }
+    return RouteContext(
+        registry=registry,
+        kinds=kinds,
+        inputs=inputs,
+        lookup=Lookup(run),
+        rows=rows,
+        similar=similar,
+        examples=Examples(run),
+        file_limiter=CapacityLimiter(MAX_FILE_READS),
+    )

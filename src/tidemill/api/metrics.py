@@ -1,0 +1,88 @@
+"""The Prometheus metrics of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from tidemill.api.models.registry import ModelRegistry
+from tidemill.errors import CatalogError
+from tidemill.run.catalog import CollectorProgress, progress_in
+
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+
+class Metrics:
+    """The metrics of one API process, in a Prometheus registry of their own."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._collectors = CollectorRegistry()
+        requests = Counter(
+            "tidemill_http_requests", "Requests answered.", ["route", "method", "status"], registry=self._collectors
+        )
+        seconds = Histogram(
+            "tidemill_http_request_seconds",
+            "Time from request to answer.",
+            ["route"],
+            buckets=BUCKETS,
+            registry=self._collectors,
+        )
+        # labels() checks its arguments each time, which costs more than counting
+        self._requests = lru_cache(maxsize=4096)(requests.labels)
+        self._seconds = lru_cache(maxsize=4096)(seconds.labels)
+        self._collectors.register(RunCollector(registry))
+
+    def count(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request that was answered after so many seconds."""
+        self._requests(route, method if method in METHODS else "other", str(status)).inc()
+        self._seconds(route).observe(seconds)
+
+    def count_refused(self, status: int) -> None:
+        """Count a request that was refused before its head was read, so its route and method are not known."""
+        self._requests("refused", "other", str(status)).inc()
+
+    def text(self) -> bytes:
+        return generate_latest(self._collectors)
+
+
+class RunCollector(Collector):
+    """Gauges of the run, read when Prometheus asks."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        snapshot = self._registry.snapshot
+        newest = snapshot.newest.number if snapshot.newest else 0
+        published = len(snapshot.published)
+        yield GaugeMetricFamily("tidemill_generation", "The newest generation that is served; 0: none yet.", newest)
+        yield GaugeMetricFamily("tidemill_generations", "Generations that are published.", published)
+        yield self._rows()
+        scores = GaugeMetricFamily(
+            "tidemill_model_metric", "Metrics of the newest generation's models.", labels=["model", "metric"]
+        )
+        for name, trained in snapshot.newest.record.models.items() if snapshot.newest else ():
+            for metric, value in trained.metrics.items():
+                if value is not None:
+                    scores.add_metric([name, metric], value)
+        yield scores
+
+    def _rows(self) -> GaugeMetricFamily:
+        """The counts of rows; empty while the catalog can't be read."""
+        rows = GaugeMetricFamily("tidemill_rows", "Rows of the stream.", labels=["state"])
+        catalog = self._registry.run.catalog
+        try:
+            totals, source = catalog.totals(), catalog.source()
+        except CatalogError:
+            return rows
+        open_rows = progress_in(self._registry.snapshot.stages, CollectorProgress).open_rows
+        rows.add_metric(["produced"], source.produced if source else 0)
+        rows.add_metric(["collected"], totals["rows"] + open_rows)
+        rows.add_metric(["sealed"], totals["rows"])
+        rows.add_metric(["rejected"], totals["rejected"] + (source.rejected if source else 0))
+        return rows

@@ -1,0 +1,90 @@
+"""The arguments and options that the commands share, and the options that a run recorded at its start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tidemill.errors import is_utf_8, printable
+from tidemill.pipeline import Options, prepare
+from tidemill.run.folder import default_folder, recorded_options
+from tidemill.run.settings import merge_options
+
+
+def utf_8(value: Any) -> Any:
+    """The value of an option that is text and no path.
+
+    Raises:
+        typer.BadParameter: it has bytes that are not UTF-8.
+    """
+    for text in value if isinstance(value, list) else [value]:
+        if text is not None and not is_utf_8(text):
+            raise typer.BadParameter(f"{printable(text)} is not UTF-8")
+    return value
+
+
+Name = Annotated[
+    str, typer.Argument(metavar="PIPELINE", help="The name of a ready pipeline, or the path of a TOML file.")
+]
+Data = Annotated[
+    str | None, typer.Option("--data", metavar="PATH", help="Read this source instead: a file, or a glob.")
+]
+Rows = Annotated[int | None, typer.Option("--rows", min=1, metavar="N", help="Only the first N rows of the source.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", callback=utf_8, help="Override a key of the pipeline file: --set stream.pause=0"
+    ),
+]
+RunDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--run-dir", metavar="DIR", help="The folder of the run (default: ./runs/NAME). A run there is resumed."
+    ),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Remove the run that is in the folder, and start over.")]
+Bootstrap = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap-servers", metavar="HOST:PORT", callback=utf_8, help="Use this Kafka, not the embedded one."
+    ),
+]
+Master = Annotated[
+    str | None,
+    typer.Option("--spark-master", metavar="URL", callback=utf_8, help="Use this Spark, such as spark://host:7077."),
+]
+Host = Annotated[
+    str | None,
+    typer.Option("--host", metavar="H", callback=utf_8, help="The address that the API and the console bind to."),
+]
+Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="The API's port; 0 picks a free one.")]
+ConsolePort = Annotated[
+    int | None, typer.Option("--console-port", min=0, max=65535, help="The console's port; 0 picks a free one.")
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--api-key-file",
+        metavar="FILE",
+        help="The file of the key that each request must have; or set TIDEMILL_API_KEY.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
+
+
+def given_options(assignments: list[str] | None = None, data: str | None = None, rows: int | None = None) -> Options:
+    """The options of this command line that change the pipeline file."""
+    return Options(tuple(assignments or ()), data, rows)
+
+
+def options_of_run(name: str, given: Options, run_dir: Path | None) -> Options:
+    """The options that the run in the folder was started with, with the ``given`` ones taking precedence.
+
+    Those of the start need not be repeated. One that contradicts them is refused when the run is opened.
+    """
+    pipeline = prepare(name, *given).values.get("name")
+    if not isinstance(pipeline, str):
+        return given  # a fault that reading the pipeline reports
+    return merge_options(recorded_options(run_dir or default_folder(pipeline), pipeline), given)

@@ -1,0 +1,261 @@
+"""``up``, which runs a whole pipeline, and the commands that do one stage of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+from rich.console import Console
+
+from tidemill.cli.options import (
+    Bootstrap,
+    ConsolePort,
+    Data,
+    Fresh,
+    Host,
+    Json,
+    KeyFile,
+    Master,
+    Name,
+    Port,
+    Rows,
+    RunDir,
+    Set,
+    given_options,
+    options_of_run,
+)
+from tidemill.cli.output import print_json
+from tidemill.pipeline import Loaded, parse, prepare
+from tidemill.run.folder import default_folder, is_under_way, join_run, open_run, refuse_not_utf_8
+from tidemill.run.stage import LIFELINE, Stage, Stop, stage
+
+if TYPE_CHECKING:
+    from tidemill.process.preflight import CheckReport
+
+INTERRUPTED = 130
+
+
+def up(
+    name: Name,
+    data: Data = None,
+    rows: Rows = None,
+    assignments: Set = None,
+    run_dir: RunDir = None,
+    fresh: Fresh = False,
+    bootstrap: Bootstrap = None,
+    master: Master = None,
+    host: Host = None,
+    port: Port = None,
+    console_port: ConsolePort = None,
+    no_console: Annotated[bool, typer.Option("--no-console", help="Start no web console.")] = False,
+    key_file: KeyFile = None,
+    exit_when_trained: Annotated[
+        bool, typer.Option("--exit-when-trained", help="Stop once the last generation is published.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Run a whole pipeline until Ctrl-C: stream, cut, train, serve, show."""
+    from tidemill.cli.lines import ProgressLines
+    from tidemill.cli.panel import ProgressPanel
+    from tidemill.process.preflight import check
+    from tidemill.process.up import refuse_second_up
+    from tidemill.process.up import up as run_up
+    from tidemill.run.progress.status import status
+    from tidemill.web.api_key import check_access
+    from tidemill.web.server import refuse_taken_ports
+
+    options = given_options(assignments, data, rows)
+    options = options if fresh else options_of_run(name, options, run_dir)
+    loaded = accept(check(name, *options), run_dir, fresh, json)
+    refuse_not_utf_8(loaded, run_dir)
+    serve_on, ports = loaded.pipeline.serve, {}
+    serve_host = serve_on.host if host is None else host
+    check_access(serve_host, key_file)
+    refuse_second_up((run_dir or default_folder(loaded.pipeline.name)).absolute())
+    ports["--port"] = serve_on.port if port is None else port
+    if console_port is not None and not no_console:  # its default port gives way to a free one
+        ports["--console-port"] = console_port
+    refuse_taken_ports(serve_host, ports)
+    kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
+    if fresh:
+        start_over(loaded, run_dir, kafka)
+    run = open_run(loaded, run_dir)
+    shared = SharedOptions(data, rows, run.folder, bootstrap, master, host, port, console_port, key_file)
+    arguments = stage_arguments(name, shared, assignments)
+    unwanted = ({"broker"} if kafka else set()) | ({"console"} if no_console else set())
+    screen = Console(stderr=json)
+    with stop_on_signals() as stop:
+        on_terminal = screen.is_terminal and not screen.is_dumb_terminal
+        progress: ProgressPanel | ProgressLines
+        progress = ProgressPanel(run, screen, stop) if on_terminal else ProgressLines(run, screen, exit_when_trained)
+        progress.begin()
+        try:
+            run_up(run, arguments, unwanted, exit_when_trained, stop, progress.show)
+        finally:
+            progress.end()
+    progress.sum_up(stopped=stop.is_set() and not json)
+    if json:
+        print_json(status(run))
+    if exit_when_trained and stop.is_set():
+        raise typer.Exit(INTERRUPTED)
+
+
+def accept(report: CheckReport, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:
+    """The pipeline, if its data can be used. The data of a run that is under way are not judged again."""
+    if report.loaded and not fresh and is_under_way(report.loaded, run_dir):
+        return report.loaded
+    loaded = report.faultless()
+    for remark in report.remarks():
+        typer.secho(remark, fg="yellow", err=json)
+    return loaded
+
+
+def start_over(loaded: Loaded, folder: Path | None, kafka: str | None) -> None:
+    from tidemill.process.start_over import discard
+
+    discard(loaded, folder, kafka)
+
+
+class SharedOptions(NamedTuple):
+    """The options of ``up`` that every stage gets unchanged."""
+
+    data: str | None
+    rows: int | None
+    run_dir: Path
+    bootstrap_servers: str | None
+    spark_master: str | None
+    host: str | None
+    port: int | None
+    console_port: int | None
+    api_key_file: Path | None
+
+
+def stage_arguments(name: str, shared: SharedOptions, assignments: list[str] | None) -> list[str]:
+    """The arguments of the stages' commands."""
+    if shared.api_key_file:
+        shared = shared._replace(api_key_file=shared.api_key_file.absolute())
+    options = {f"--{key.replace('_', '-')}": value for key, value in shared._asdict().items() if value is not None}
+    texts = [text for key, value in options.items() for text in (key, str(value))]
+    return [name, *texts, *(text for assignment in assignments or () for text in ("--set", assignment))]
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """An event that Ctrl-C, SIGTERM and a closed terminal set; a second Ctrl-C doesn't wait for a clean stop."""
+    stop = Stop()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- one stage by itself ------------------------------------------------------------------------------------------
+
+
+def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., None]:
+    """A command that does one stage. All of them take the same options as ``up``."""
+
+    def command(
+        name: Name,
+        data: Data = None,
+        rows: Rows = None,
+        assignments: Set = None,
+        run_dir: RunDir = None,
+        bootstrap: Bootstrap = None,
+        master: Master = None,
+        host: Host = None,
+        port: Port = None,
+        console_port: ConsolePort = None,
+        key_file: KeyFile = None,
+    ) -> None:
+        raw = prepare(name, *options_of_run(name, given_options(assignments, data, rows), run_dir))
+        if work is train:  # its models are checked with pyspark, which takes a second to load
+            from tidemill.process.preflight import judged
+
+            loaded = judged(raw)
+        else:
+            loaded = parse(raw)
+        refuse_not_utf_8(loaded, run_dir)
+        may_start_run = work in (broker, produce) or LIFELINE in os.environ
+        with stage((open_run if may_start_run else join_run)(loaded, run_dir), stage_name) as at_work:
+            work(
+                at_work,
+                bootstrap=bootstrap,
+                master=master,
+                host=host,
+                port=port,
+                console_port=console_port,
+                key_file=key_file,
+            )
+
+    command.__doc__ = work.__doc__
+    return command
+
+
+def broker(stage: Stage, **_: Any) -> None:
+    """Run only the embedded Kafka."""
+    from tidemill.kafka.embedded.broker import run_broker
+
+    run_broker(stage)
+
+
+def produce(stage: Stage, bootstrap: str | None, **_: Any) -> None:
+    """Run only the producer: from the source into Kafka."""
+    from tidemill.producer.producer import run_producer
+
+    run_producer(stage, bootstrap)
+
+
+def collect(stage: Stage, bootstrap: str | None, **_: Any) -> None:
+    """Run only the collector: from the stream into sealed batches."""
+    from tidemill.collector.collector import run_collector
+
+    run_collector(stage, bootstrap)
+
+
+def train(stage: Stage, master: str | None, **_: Any) -> None:
+    """Run only the trainer: from sealed batches to generations of models."""
+    from tidemill.training.trainer import run_trainer
+
+    run_trainer(stage, master)
+
+
+def serve(stage: Stage, host: str | None, port: int | None, key_file: Path | None, **_: Any) -> None:
+    """Run only the API, which serves every published generation."""
+    from tidemill.api.server import run_server
+
+    spec = stage.run.pipeline.serve
+    run_server(stage, spec.host if host is None else host, spec.port if port is None else port, key_file)
+
+
+def console(stage: Stage, host: str | None, console_port: int | None, key_file: Path | None, **_: Any) -> None:
+    """Run only the web console, which shows the run through its API."""
+    from tidemill.console.server import run_console
+
+    spec = stage.run.pipeline.serve
+    port = spec.console_port if console_port is None else console_port
+    run_console(stage, spec.host if host is None else host, port, console_port is not None, key_file)
+
+
+STAGES: dict[str, Callable[..., None]] = {
+    "broker": broker,
+    "producer": produce,
+    "collector": collect,
+    "trainer": train,
+    "api": serve,
+    "console": console,
+}

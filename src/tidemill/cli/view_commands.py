@@ -1,0 +1,147 @@
+"""The commands that start nothing: ready pipelines, a check, the state of a run, samples, this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tidemill import schemas
+from tidemill.cli.options import Data, Json, Name, Rows, RunDir, Set, given_options, options_of_run
+from tidemill.cli.output import print_json
+from tidemill.errors import InputError
+from tidemill.pipeline import Pipeline, load, ready_pipelines
+from tidemill.run.folder import Run, existing_run
+
+
+def look_at(name: str, run_dir: Path | None, assignments: list[str] | None) -> Run:
+    """The run in the folder, with its own settings."""
+    return existing_run(load(name, *options_of_run(name, given_options(assignments), run_dir)), run_dir)
+
+
+def pipelines(json: Json = False) -> None:
+    """List the ready pipelines."""
+    loaded = {name: load(name).pipeline for name in ready_pipelines()}
+    if json:
+        print_json([pipeline_document(name, pipeline) for name, pipeline in loaded.items()])
+        return
+    table = Table("name", "what it does", "models", "port")
+    for name, pipeline in loaded.items():
+        table.add_row(name, pipeline.description, ", ".join(pipeline.models), str(pipeline.serve.port))
+    Console().print(table)
+
+
+def pipeline_document(name: str, pipeline: Pipeline) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": pipeline.title,
+        "description": pipeline.description,
+        "scheme": pipeline.generations.scheme,
+        "models": {key: model.estimator for key, model in pipeline.models.items()},
+        "port": pipeline.serve.port,
+    }
+
+
+def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = None, json: Json = False) -> None:
+    """Find every fault of a pipeline, its source and its tables, and try their first rows, without running it."""
+    from tidemill.process.preflight import check as check_pipeline
+
+    report = check_pipeline(name, assignments or (), data, rows)
+    if json:
+        print_json(report.document())
+        if report.faults:
+            raise typer.Exit(InputError.exit_code)
+        return
+    loaded = report.faultless()
+    outcome = "no fault found"
+    if report.rejected:
+        outcome = f"the pipeline has no fault, but rows were rejected ({report.rejected:,} of {report.rows:,} tried)"
+    tables = "".join(f"; table {key}: {preview.title}" for key, preview in report.tables.items())
+    typer.echo(f"{loaded.pipeline.name}: {outcome}; source: {report.tried['source'].title}{tables}")
+    for key, preview in report.tried.items():
+        untried = f"; {preview.untried}" if preview.untried else ""
+        typer.echo(f"{key}: {preview.sentence()}{untried}")
+    for note in report.notes:
+        typer.echo(f"note: {note}")
+
+
+def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
+    """Show how far a run is, and which of its stages are at work."""
+    from tidemill.run.progress.status import status
+
+    document = status(look_at(name, run_dir, assignments))
+    if json:
+        print_json(document)
+        return
+    console = Console(highlight=False)
+    console.print(f"{document['pipeline']} in {document['run_dir']}", markup=False, soft_wrap=True)
+    table = Table("stage", "state", "process", "address or reason")
+    for stage, said in document["stages"].items():
+        reason = said.get("endpoint") or said.get("error", {}).get("message", "")
+        table.add_row(stage, said["state"], str(said["pid"]), reason)
+    console.print(table)
+    counts = ", ".join(f"{key} {'?' if value is None else f'{value:,}'}" for key, value in document["rows"].items())
+    totals = f"batches {document['batches']}; generations {document['generations']}"
+    console.print(f"rows: {counts}; {totals}", soft_wrap=True)
+
+
+def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
+    """List the sealed batches of a run."""
+    sealed = look_at(name, run_dir, assignments).catalog.batches()
+    if json:
+        print_json([schemas.BatchBody.of(batch).document() for batch in sealed])
+        return
+    table = Table("batch", "rows", "bytes", "cut", "sha256", "file")
+    for batch in sealed:
+        counts = (str(batch.batch), f"{batch.rows:,}", f"{batch.bytes:,}")
+        table.add_row(*counts, batch.cut, batch.sha256[:12], batch.path)
+    Console().print(table)
+
+
+def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
+    """List the generations of a run, with their models and metrics."""
+    from tidemill.cli.lines import describe_generation, say
+
+    of_run = look_at(name, run_dir, assignments).catalog.generations()
+    if json:
+        print_json([schemas.GenerationBody.of(generation).document() for generation in of_run])
+        return
+    console = Console()
+    for generation in of_run:
+        for label, text in describe_generation(generation):
+            say(console, label, text)
+    if not of_run:
+        console.print("no generation yet")
+
+
+def sample(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A built-in sample.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help=".csv, .jsonl or .parquet (.gz, .zst).")],
+    rows: Rows = None,
+) -> None:
+    """Write a built-in sample to a file."""
+    from tidemill.samples import find_sample, write_sample
+
+    count = rows or find_sample(name).default_rows
+    write_sample(name, count, out)
+    typer.echo(f"wrote {count:,} rows of {name} to {out}")
+
+
+def doctor(json: Json = False) -> None:
+    """Report what this machine has of what a run needs, what is missing, and how to get it."""
+    from tidemill.cli.doctor import examine
+
+    requirements = examine(None)
+    if json:
+        print_json([requirement.document() for requirement in requirements])
+    else:
+        for requirement in requirements:
+            note = f"; {requirement.hint}" if requirement.status == "note" else ""
+            typer.echo(f"{requirement.status:<7}  {requirement.name:<14} {requirement.found}{note}")
+            if not requirement.ok:
+                typer.echo(f"{'':<24} {requirement.hint}")
+    if not all(requirement.ok for requirement in requirements):
+        raise typer.Exit(1)

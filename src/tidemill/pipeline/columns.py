@@ -1,0 +1,73 @@
+"""The declared columns of a source or a side table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from pydantic import AfterValidator
+
+from tidemill.types import COLUMN_KINDS, COLUMN_TYPES, ColumnKind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Cleaning(NamedTuple):
+    """What is done to a column's text before it is typed, in this order.
+
+    ``strip``: texts taken out wherever they stand. ``missing``: what counts as no value: a text as it stands, or a
+    number, which every notation of it equals. ``format``: how a timestamp is written. ``default``: what stands for a
+    missing value.
+    """
+
+    strip: tuple[str, ...] = ()
+    missing: tuple[str | int | float, ...] = ()
+    format: str | None = None
+    default: str | int | float | bool | None = None
+
+
+class Column(NamedTuple):
+    """A declared column; ``optional`` says that it may be missing (``"int?"``).
+
+    ``unit`` and ``title`` are for people.
+    """
+
+    name: str
+    kind: ColumnKind
+    optional: bool
+    cleaning: Cleaning = Cleaning()
+    unit: str | None = None
+    title: str | None = None
+
+    @property
+    def may_lack(self) -> bool:
+        """Whether the data may do without this column."""
+        return self.optional or self.cleaning.default is not None
+
+
+def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
+    """The Arrow schema that the declared columns have in memory and in batch files."""
+    import pyarrow as pa
+
+    fields = [pa.field(column.name, COLUMN_TYPES[column.kind].arrow, nullable=column.optional) for column in columns]
+    return pa.schema(fields)
+
+
+def column_type(value: str) -> str:
+    """``value`` if it is a declared type, such as ``"int"`` or ``"int?"``.
+
+    Raises:
+        ValueError: it is none; the text says what is expected.
+    """
+    if value.removesuffix("?") not in COLUMN_TYPES:
+        raise ValueError(f'one of {", ".join(COLUMN_KINDS)}, with "?" where it may be missing')
+    return value
+
+
+def column_table(value: object) -> object:
+    """The table of a column that is declared by its type alone."""
+    return {"type": column_type(value)} if isinstance(value, str) else value
+
+
+ColumnType = Annotated[str, AfterValidator(column_type)]

@@ -1,0 +1,153 @@
+"""What the run's log says: its committed messages, its marks, and how many rows each partition holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from tidemill.errors import StreamFailed
+from tidemill.kafka.client import TRANSIENT, KafkaConnection, Topic, reason
+from tidemill.run.catalog.account import Account
+from tidemill.run.marks import CLAIM, END, POSITION, Marks, headers_of, unverified
+
+CALL_SECONDS = 10.0
+PATIENCE_SECONDS = 120.0
+HELD_AT_ONCE = 4096
+
+
+class Checkpoint(NamedTuple):
+    """How many of the source's rows are in the log, and whether it has its end marker. ``digest`` is the one over the
+    accounts of those rows; None where the log begins with them or where its marks are of an older version.
+
+    ``held``: the account of what each partition holds, of a log of several that has its start: a power cut may have
+    taken rows from one partition that are counted by the mark in another.
+    """
+
+    rows: int
+    ended: bool
+    digest: str | None
+    held: Mapping[int, Account] = {}  # never changed
+
+
+class Mark(NamedTuple):
+    """How many rows were in the log when a mark was written, the digest over their accounts (None in marks of an older
+    version), and the partition that it ends, if any."""
+
+    rows: int
+    digest: str | None
+    ends: int | None
+
+
+class Held:
+    """Adds up what each partition of a log holds."""
+
+    def __init__(self, partitions: int) -> None:
+        self._accounts = dict.fromkeys(range(partitions), Account())
+        self._waiting: dict[int, list[bytes]] = {partition: [] for partition in range(partitions)}
+
+    def add(self, message: Message) -> None:
+        value = message.value()
+        if value is not None:
+            waiting = self._waiting[message.partition()]
+            waiting.append(value)
+            if len(waiting) >= HELD_AT_ONCE:
+                self._count(message.partition())
+
+    def accounts(self) -> dict[int, Account]:
+        for partition in self._accounts:
+            self._count(partition)
+        return self._accounts
+
+    def _count(self, partition: int) -> None:
+        self._accounts[partition] = self._accounts[partition].add(self._waiting[partition])
+        self._waiting[partition].clear()
+
+
+def is_claim(message: Message) -> bool:
+    """Whether a run, or who gives itself out as one, claims the topic by this message."""
+    return message.value() is None and any("run" in said for said in unverified(message, CLAIM))
+
+
+def genuine_marks(
+    connection: KafkaConnection, topic: Topic, marks: Marks, offsets: dict[int, int], held: Held | None = None
+) -> list[Mark]:
+    """The genuine marks of this run in the log from ``offsets`` on; the rows found there are added to ``held``."""
+    genuine = []
+    for message in committed(connection, topic, offsets):
+        if held is not None:
+            held.add(message)
+        for kind in (POSITION, END) if headers_of(message) else ():
+            fields = marks.read(message, kind)
+            if fields is not None and isinstance(fields.get("rows"), int):
+                ends, digest = (message.partition(), "total") if kind == END else (None, "digest")
+                genuine.append(Mark(fields["rows"], fields.get(digest), ends))
+    return genuine
+
+
+def committed(connection: KafkaConnection, topic: Topic, offsets: dict[int, int]) -> Generator[Message, None, None]:
+    """The committed messages of the partitions of ``offsets``, from there to the end. Close it when done with it.
+
+    Raises:
+        StreamFailed: the end can't be reached.
+    """
+    consumer = reader_of(connection)
+    left = set(offsets)
+    try:
+        consumer.assign([TopicPartition(topic.name, *place) for place in sorted(offsets.items())])
+        end = time.monotonic() + PATIENCE_SECONDS
+        while left:
+            messages = consumer.consume(10_000, timeout=0.1)
+            end = time.monotonic() + PATIENCE_SECONDS if messages else end
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    yield message
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    left.discard(message.partition())
+                elif error.code() not in TRANSIENT:
+                    raise StreamFailed(f"can't read the topic {topic.name}: {error.str()}")
+            if time.monotonic() > end:
+                raise StreamFailed(f"the end of the topic {topic.name} can't be reached", "see Kafka's log")
+    finally:
+        consumer.close()
+
+
+def begins_later(connection: KafkaConnection, topic: Topic) -> bool:
+    """Whether messages were removed from the start of a partition.
+
+    Raises:
+        StreamFailed: Kafka does not say.
+    """
+    return any(first_offsets(connection, topic).values())
+
+
+def first_offsets(connection: KafkaConnection, topic: Topic) -> dict[int, int]:
+    """For each partition the first offset that it holds, or will hold.
+
+    Raises:
+        StreamFailed: Kafka does not say.
+    """
+    consumer = reader_of(connection)
+    try:
+        places = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
+        return {place.partition: consumer.get_watermark_offsets(place, timeout=CALL_SECONDS)[0] for place in places}
+    except KafkaException as error:
+        raise StreamFailed(f"Kafka can't say where {topic.name} begins: {reason(error)}") from error
+    finally:
+        consumer.close()
+
+
+def reader_of(connection: KafkaConnection) -> Consumer:
+    """A client that reads what is committed; it is to be closed."""
+    return Consumer(
+        connection.settings(
+            group_id="tidemill-place",
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            enable_partition_eof=True,
+            auto_offset_reset="earliest",  # offset 0 may be gone from a log whose start has expired
+        )
+    )

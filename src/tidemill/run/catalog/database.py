@@ -1,0 +1,98 @@
+"""The catalog's file: opening it, SQLite's settings, and what every query shares."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from tidemill.errors import CatalogError
+from tidemill.run.catalog import migrations
+from tidemill.run.catalog.migrations import DAMAGED, UNUSABLE, migrate, recorded_version, schema_version, unusable
+from tidemill.run.catalog.schema import SCHEMA_VERSION, meta, metadata
+
+
+def now() -> str:
+    """This moment in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Database:
+    """The catalog of one run. Safe to use from several threads and processes at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the catalog in the file ``path``, making it where it is not there yet, and bringing one of an older
+        schema to this one.
+
+        Raises:
+            CatalogError: it can't be read, or was written by a newer Tidemill; such a one is left as it is.
+        """
+        self.path = path
+        recorded_version(path)
+        url = sa.URL.create("sqlite", database=str(path))  # a path in the text of a URL would be unquoted
+        self.engine = sa.create_engine(url, connect_args={"timeout": migrations.BUSY_SECONDS})
+        event.listen(self.engine, "connect", _sqlite_settings)
+        event.listen(self.engine, "handle_error", self._explain)
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _explain(self, context: sa.ExceptionContext) -> None:
+        error = context.original_exception
+        if isinstance(error, UNUSABLE) and not isinstance(error, sqlite3.IntegrityError):
+            raise unusable(self.path, error) from error
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:  # a text in it that is no UTF-8, or a document that is no JSON
+            raise CatalogError(f"the catalog {self.path} is damaged: {error}", DAMAGED) from error
+
+    def _prepare(self) -> None:
+        """Make or migrate all of it in one transaction, or nothing."""
+        with self._readable(), self.engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's sqlite3 begins none before CREATE and ALTER
+            if fault := _sqlite_fault(connection):
+                raise CatalogError(f"the catalog {self.path} is damaged: {fault}", DAMAGED)
+            version = schema_version(self.path, connection.exec_driver_sql)
+            if version is None:
+                metadata.create_all(connection)
+                connection.execute(sa.insert(meta), {"key": "schema_version", "value": str(SCHEMA_VERSION)})
+            elif version != SCHEMA_VERSION:
+                migrate(connection, version)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _all(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+        with self._readable(), self.engine.connect() as connection:
+            return [dict(row._mapping) for row in connection.execute(query)]
+
+    def _one(self, query: sa.Select[Any]) -> dict[str, Any] | None:
+        rows = self._all(query)
+        return rows[0] if rows else None
+
+
+def _sqlite_fault(connection: sa.Connection) -> str | None:
+    """What is wrong with the file as a whole; opening it, SQLite looks at its head only."""
+    found: str = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
+    return None if found == "ok" else found.splitlines()[-1]
+
+
+def _sqlite_settings(connection: sqlite3.Connection, _: object) -> None:
+    """With the look at the file above the only SQLite-only statements: readers never wait for a writer, and a commit
+    survives a power cut."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()

@@ -1,0 +1,138 @@
+"""Generations and their models in the catalog. Written by the trainer alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidemill.run.catalog import database
+from tidemill.run.catalog.records import Generation, GenerationState, TrainedModel
+from tidemill.run.catalog.schema import generations, models
+from tidemill.run.failpoints import failpoint
+
+MOST_ASKED = 1000  # numbers in one query
+
+
+class GenerationStore(database.Database):
+    """The part of the catalog that the trainer writes."""
+
+    def begin_generation(self, generation: int, batch_numbers: Sequence[int], rows: int) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(models).where(models.c.generation == generation))
+            connection.execute(sa.delete(generations).where(generations.c.generation == generation))
+            connection.execute(
+                sa.insert(generations),
+                {
+                    "generation": generation,
+                    "state": "training",
+                    "batches": list(batch_numbers),
+                    "rows": rows,
+                    "began_at": database.now(),
+                },
+            )
+            failpoint("generation.beginning")
+        failpoint("generation.begun")
+
+    def publish_generation(self, generation: int, trained: Sequence[TrainedModel]) -> None:
+        """The commit point of a generation: from here on it is served."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(models), [asdict(model) | {"generation": generation} for model in trained])
+            connection.execute(
+                sa.update(generations)
+                .where(generations.c.generation == generation)
+                .values(state="published", published_at=database.now(), error=None)
+            )
+            failpoint("generation.publishing")
+        failpoint("generation.published")
+
+    def fail_generation(self, generation: int, error: str) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(
+                sa.update(generations).where(generations.c.generation == generation).values(state="failed", error=error)
+            )
+
+    def generations(self, after: int = 0, state: GenerationState | None = None) -> list[Generation]:
+        """The generations above number ``after``, in order, of one state or of all."""
+        query = sa.select(generations).where(generations.c.generation > after)
+        if state is not None:
+            query = query.where(generations.c.state == state)
+        return self._generations(query, models.c.generation > after)
+
+    def generation_states(self, after: int = 0) -> dict[int, GenerationState]:
+        """The state of each generation above number ``after``, in order. Cheap, however many there are."""
+        query = sa.select(generations.c.generation, generations.c.state).where(generations.c.generation > after)
+        with self._readable(), self.engine.connect() as connection:
+            rows = connection.execute(query.order_by(generations.c.generation)).all()
+            return {row[0]: row[1] for row in rows}
+
+    def generations_among(self, numbers: Sequence[int]) -> list[Generation]:
+        """The generations of these numbers, in order."""
+        found: list[Generation] = []
+        for start in range(0, len(numbers), MOST_ASKED):
+            some = sorted(numbers)[start : start + MOST_ASKED]
+            query = sa.select(generations).where(generations.c.generation.in_(some))
+            found += self._generations(query, models.c.generation.in_(some))
+        return found
+
+    def generation(self, number: int) -> Generation | None:
+        """One generation, or None where it has not been begun."""
+        query = sa.select(generations).where(generations.c.generation == number)
+        found = self._generations(query, models.c.generation == number)
+        return found[0] if found else None
+
+    def _generations(self, query: sa.Select[Any], of_models: sa.ColumnElement[bool]) -> list[Generation]:
+        rows = self._all(query.order_by(generations.c.generation))  # first: one seen as published has its models
+        trained: dict[int, dict[str, TrainedModel]] = {}
+        for row in self._all(sa.select(models).where(of_models).order_by(models.c.model)):
+            model = TrainedModel(**{name: row[name] for name in row if name != "generation"})
+            trained.setdefault(row["generation"], {})[model.model] = model
+        return [
+            Generation(
+                **{name: row[name] for name in row if name != "batches"},
+                batches=tuple(row["batches"]),
+                models=trained.get(row["generation"], {}),
+            )
+            for row in rows
+        ]
+
+    def generations_pulse(self) -> tuple[object, ...]:
+        """A value that changes whenever a generation is begun, published or fails. Cheap, for those who watch.
+
+        When each one that is not published was begun tells of one that failed and was begun again. The newest of these
+        times would not: the clock may have stepped back.
+        """
+        state = generations.c.state
+        counts = sa.select(state, sa.func.count(), sa.func.max(generations.c.generation)).group_by(state)
+        unsettled = sa.select(generations.c.generation, generations.c.began_at).where(state != "published")
+        with self.engine.connect() as connection:
+            found = connection.execute(counts.order_by(state)).all()
+            begun = connection.execute(unsettled.order_by(generations.c.generation)).all()
+        return tuple(tuple(row) for row in (*found, *begun))
+
+    def generations_by_state(self) -> dict[str, int]:
+        """How many generations are in each state."""
+        query = sa.select(generations.c.state, sa.func.count().label("count")).group_by(generations.c.state)
+        return {row["state"]: row["count"] for row in self._all(query)}
+
+    def generation_numbers(self, state: GenerationState) -> list[int]:
+        """The numbers of the generations in this state, in order."""
+        query = sa.select(generations.c.generation).where(generations.c.state == state)
+        with self._readable(), self.engine.connect() as connection:
+            return list(connection.execute(query.order_by(generations.c.generation)).scalars())
+
+    def first_failure(self) -> tuple[int, str] | None:
+        """The number of the first generation that failed, and why; None where none did."""
+        query = sa.select(generations.c.generation, generations.c.error).where(generations.c.state == "failed")
+        row = self._one(query.order_by(generations.c.generation).limit(1))
+        return (row["generation"], row["error"]) if row else None
+
+    def newest_generation(self, before: int | None = None) -> int:
+        """The number of the newest published generation, of all or of those before one; 0 where there is none."""
+        query = sa.select(sa.func.max(generations.c.generation)).where(generations.c.state == "published")
+        if before is not None:
+            query = query.where(generations.c.generation < before)
+        with self.engine.connect() as connection:
+            return connection.execute(query).scalar() or 0

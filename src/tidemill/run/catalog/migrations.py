@@ -1,0 +1,97 @@
+"""The versions of the catalog's schema: which one a file has, and bringing an older one to this one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidemill.errors import CatalogError
+from tidemill.run.catalog.schema import SCHEMA_VERSION, meta, metadata
+from tidemill.run.failpoints import failpoint
+
+BUSY_SECONDS = 30.0  # how long to wait for another process that writes
+
+GOES_ON = "then start the run again: it goes on where it stopped"
+SEE = f"see that the disk has room and that the file may be written to, {GOES_ON}"
+DAMAGED = "put back a copy of it, with its -wal file, or begin the run anew with --fresh"
+WAY_OUT = {
+    sqlite3.SQLITE_FULL: f"free some space, {GOES_ON}",
+    sqlite3.SQLITE_BUSY: f"another program holds it: see that it ends, {GOES_ON}",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
+}
+UNUSABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What Python's SQLite raises of a file: the latter where it is damaged, and the message names a table in bytes that
+are no UTF-8."""
+
+
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    2: (
+        "ALTER TABLE run ADD COLUMN secret VARCHAR",
+        "ALTER TABLE run ADD COLUMN given JSON",
+        "ALTER TABLE ended ADD COLUMN rows BIGINT",
+        "ALTER TABLE ended ADD COLUMN digest VARCHAR",
+        "ALTER TABLE batches ADD COLUMN digest VARCHAR",
+    ),
+}
+"""For each older version of the schema, what makes the next one of it; tables that are new are made anyway."""
+
+
+def migrate(connection: sa.Connection, version: int) -> None:
+    """Bring a catalog of an older schema to this one, in the transaction of ``connection``."""
+    for older in range(version, SCHEMA_VERSION):
+        for statement in MIGRATIONS[older]:
+            connection.exec_driver_sql(statement)
+    metadata.create_all(connection)
+    failpoint("catalog.migrating")
+    update = sa.update(meta).where(meta.c.key == "schema_version")
+    connection.execute(update.values(value=str(SCHEMA_VERSION)))
+
+
+def recorded_version(path: Path) -> int | None:
+    """The version of the schema of the catalog in the file ``path``; None where there is none, or nothing in it yet.
+
+    Raises:
+        CatalogError: it can't be read, is no catalog, or has a version that this Tidemill does not know. The file is
+            left as it is.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        wal = path.with_name(f"{path.name}-wal")
+        if wal.exists() and wal.stat().st_size:  # SQLite would delete it
+            raise CatalogError(f"the catalog {path} is missing or empty, but {wal.name} beside it is not", DAMAGED)
+        return None
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+            return schema_version(path, connection.execute)
+    except UNUSABLE as error:
+        raise unusable(path, error) from error
+
+
+def schema_version(path: Path, execute: Callable[[str], Any]) -> int | None:
+    tables = {name for (name,) in execute("SELECT name FROM sqlite_master").fetchall()}
+    if not tables:
+        return None
+    version = execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall() if "meta" in tables else []
+    if not version:
+        raise CatalogError(f"{path} is no catalog of Tidemill: it says no schema version", DAMAGED)
+    try:
+        number = int(version[0][0])
+    except (TypeError, ValueError) as error:
+        raise CatalogError(f"the catalog {path} is damaged: {error}", DAMAGED) from error
+    if number in (SCHEMA_VERSION, *MIGRATIONS):
+        return number
+    raise CatalogError(
+        f"the catalog {path} has schema version {number}; this Tidemill knows version {SCHEMA_VERSION}",
+        "use the Tidemill that began this run, another --run-dir, or --fresh to begin anew",
+    )
+
+
+def unusable(path: Path, error: sqlite3.DatabaseError | UnicodeDecodeError) -> CatalogError:
+    """SQLite's refusal, with the way out."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    return CatalogError(f"the catalog {path} can't be used: {error}", WAY_OUT.get(code, SEE))

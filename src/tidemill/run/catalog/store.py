@@ -1,0 +1,119 @@
+"""The catalog of a run: its identity, its source and side tables, its stages, and all that its parts add."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidemill.errors import CatalogError
+from tidemill.run.catalog import database
+from tidemill.run.catalog.batches import BatchStore
+from tidemill.run.catalog.generations import GenerationStore
+from tidemill.run.catalog.records import RecordedFiles, RunRecord, SideTableRecord, SourceState
+from tidemill.run.catalog.schema import batches, generations, run, side_tables, source, stages
+from tidemill.run.catalog.stages import StageStatus, progress_of
+from tidemill.run.failpoints import failpoint
+
+FILE_NAME = "catalog.sqlite"
+SECRET_BYTES = 32
+
+
+class Catalog(BatchStore, GenerationStore):
+    """The catalog of one run. Safe to use from several threads and processes at once."""
+
+    # --- the run --------------------------------------------------------------------------------------------------
+
+    def run(self) -> RunRecord | None:
+        row = self._one(sa.select(run))
+        return RunRecord(**{name: row[name] for name in row if name != "one"}) if row else None
+
+    def begin(
+        self, id: str, pipeline: str, document: Mapping[str, Any], given: Mapping[str, Any] | None = None
+    ) -> RunRecord:
+        """Record the run, unless another process just did; the recorded one is returned."""
+        values = {"one": 1, "id": id, "pipeline": pipeline, "document": dict(document), "began_at": database.now()}
+        values["given"] = dict(document if given is None else given)
+        values["secret"] = secrets.token_hex(SECRET_BYTES)
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(sa.insert(run), values)
+        except sa.exc.IntegrityError:
+            pass  # another stage was first; its record is as good
+        recorded = self.run()
+        assert recorded is not None
+        return recorded
+
+    def recorded(self) -> RecordedFiles:
+        """Which files of batches and generations it knows."""
+        of_batches = sa.select(batches.c.batch, batches.c.path, batches.c.sealed_at).order_by(batches.c.batch)
+        with self._readable(), self.engine.connect() as connection:
+            cuts = connection.execute(of_batches).all()
+            states = connection.execute(sa.select(generations.c.generation, generations.c.state)).all()
+        published = frozenset(number for number, state in states if state == "published")
+        return RecordedFiles(
+            sealed={number: path for number, path, sealed_at in cuts if sealed_at},
+            decided=next((number for number, _, sealed_at in cuts if not sealed_at), None),
+            published=published,
+            begun=frozenset(number for number, _ in states) - published,
+        )
+
+    # --- the source, by the producer ------------------------------------------------------------------------------
+
+    def source(self) -> SourceState | None:
+        row = self._one(sa.select(source))
+        return SourceState(**{name: row[name] for name in row if name != "one"}) if row else None
+
+    def save_source(self, state: SourceState) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(source))
+            connection.execute(sa.insert(source), asdict(state) | {"one": 1})
+            failpoint("source.saving")
+        failpoint("source.saved")
+
+    def side_tables(self) -> dict[str, SideTableRecord]:
+        """The side tables that were read, by name."""
+        rows = self._all(sa.select(side_tables).order_by(side_tables.c.name))
+        return {row["name"]: SideTableRecord(**row) for row in rows}
+
+    def save_side_table(self, table: SideTableRecord) -> None:
+        """The commit point of a side table: from here on its file is the one to be used.
+
+        Raises:
+            CatalogError: it was recorded before.
+        """
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(sa.insert(side_tables), asdict(table))
+        except sa.exc.IntegrityError as error:
+            message = f"the table {table.name} is recorded already"
+            raise CatalogError(message, "is a second producer at work?") from error
+
+    # --- stages, each its own row ---------------------------------------------------------------------------------
+
+    def save_stage(self, stage: StageStatus) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(stages).where(stages.c.stage == stage.stage))
+            connection.execute(sa.insert(stages), stage_row(stage))
+
+    def forget_stage(self, name: str) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(stages).where(stages.c.stage == name))
+
+    def stages(self) -> dict[str, StageStatus]:
+        return {row["stage"]: stage_status(row) for row in self._all(sa.select(stages).order_by(stages.c.stage))}
+
+
+def stage_row(status: StageStatus) -> dict[str, Any]:
+    """The row of a stage, as of now."""
+    row = {name: value for name, value in vars(status).items() if name != "progress"}
+    return row | {"counters": status.progress.document(), "updated_at": database.now()}
+
+
+def stage_status(row: Mapping[str, Any]) -> StageStatus:
+    """The status in a row of the stages."""
+    progress = progress_of(row["stage"], row["counters"])
+    return StageStatus(**{name: value for name, value in row.items() if name != "counters"}, progress=progress)

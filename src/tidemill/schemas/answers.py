@@ -1,0 +1,181 @@
+"""The bodies that a model answers: predictions, recommendations, similar items and rows."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from tidemill.schemas.base import Shape, omitted_if_none
+
+
+class Answered(Shape):
+    """A prediction. ``probability`` has every class, where the model gives it; ``label`` is the name of the class,
+    where it has one; ``unseen`` has the row's categories that training has not seen, each by its feature."""
+
+    model: str
+    generation: int
+    prediction: int | float | bool | str
+    probability: dict[str, float] | None = omitted_if_none()
+    label: str | None = omitted_if_none()
+    unseen: dict[str, str] | None = omitted_if_none()
+
+
+class Predicted(Protocol):
+    """What ``answer_document`` reads of a scorer's prediction."""
+
+    @property
+    def prediction(self) -> int | float | bool | str: ...
+    @property
+    def probability(self) -> dict[str, float] | None: ...
+    @property
+    def label(self) -> str | None: ...
+    @property
+    def unseen(self) -> dict[str, str] | None: ...
+
+
+def answer_document(model: str, generation: int, predicted: Predicted) -> dict[str, Any]:
+    """An ``Answered`` as plain values: ten thousand rows a request are too many to build and check as models."""
+    answer: dict[str, Any] = {"model": model, "generation": generation, "prediction": predicted.prediction}
+    if predicted.probability is not None:
+        answer["probability"] = predicted.probability
+    if predicted.label is not None:
+        answer["label"] = predicted.label
+    if predicted.unseen is not None:
+        answer["unseen"] = predicted.unseen
+    return answer
+
+
+class FoundRow(Shape):
+    """A row of the stream with its prediction, or with the reason why it has none."""
+
+    batch: int
+    row: dict[str, Any]
+    prediction: int | float | bool | str | None
+    probability: dict[str, float] | None = omitted_if_none()
+    label: str | None = omitted_if_none()
+    unseen: dict[str, str] | None = omitted_if_none()
+    reason: str | None = omitted_if_none()
+
+
+class FoundRows(Shape):
+    """The rows with a key, the newest first."""
+
+    model: str
+    generation: int
+    key: str
+    rows: list[FoundRow]
+
+
+class GenerationAnswer(Shape):
+    """The prediction of one generation, or the ``error`` that says why there is none."""
+
+    generation: int
+    prediction: int | float | bool | str | None = omitted_if_none()
+    probability: dict[str, float] | None = omitted_if_none()
+    label: str | None = omitted_if_none()
+    distance: float | None = omitted_if_none()
+    error: str | None = omitted_if_none()
+
+
+class Across(Shape):
+    """One row's predictions, the newest generation first. ``unseen``: the row's categories that the newest generation's
+    training has not seen, each by its feature; ``more``: whether there are older generations."""
+
+    model: str
+    answers: list[GenerationAnswer]
+    unseen: dict[str, str]
+    more: bool
+
+
+class TitledItem(BaseModel):
+    """An item by its id, with the other columns of the side table that describes items."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    item: int | str
+
+
+class Items(Shape):
+    """Items, the best match first; ``more``: whether there are others."""
+
+    model: str
+    generation: int
+    items: list[TitledItem]
+    more: bool
+
+
+class ScoredItem(TitledItem):
+    """``score``: the rating that the model expects; for implicit preferences about 1 for what is liked, else 0."""
+
+    score: float
+
+
+class SimilarItem(TitledItem):
+    """``similarity``: the cosine of the angle between the two items' factors."""
+
+    similarity: float
+
+
+class Recommendations(Shape):
+    """Items, the best first; ``unknown``: the request's items that were not trained on; ``outside``: those rated
+    outside the scale of the generation's rows."""
+
+    model: str
+    generation: int
+    items: list[ScoredItem]
+    unknown: list[str]
+    outside: list[str] | None = omitted_if_none()
+
+
+class UserRecommendations(Shape):
+    """Items that the user has not rated, the best first."""
+
+    model: str
+    generation: int
+    user: str
+    items: list[ScoredItem]
+
+
+class SimilarItems(Shape):
+    """Items, the most similar first."""
+
+    model: str
+    generation: int
+    item: str
+    items: list[SimilarItem]
+
+
+class NearRow(Shape):
+    """A row of the stream; ``distance`` is Euclidean, in feature space."""
+
+    distance: float
+    row: dict[str, Any]
+
+
+class NearRows(Shape):
+    """Rows, the nearest first. ``unknown``: the given row's categories that training has not seen. ``probe``: whether
+    only rows that share a bucket with it were searched (single), or others too because these were too few (multi)."""
+
+    model: str
+    generation: int
+    items: list[NearRow]
+    unknown: list[str]
+    probe: Literal["single", "multi"]
+    key: str | None = omitted_if_none()
+
+
+class AlikeRow(Shape):
+    """A row of the stream; ``similarity`` is the cosine of the angle between its text and the given one, at most 1."""
+
+    similarity: float
+    row: dict[str, Any]
+
+
+class AlikeRows(Shape):
+    """Rows, the most similar first. ``unknown``: the given words that training has not seen."""
+
+    model: str
+    generation: int
+    items: list[AlikeRow]
+    unknown: list[str]
+    key: str | None = omitted_if_none()

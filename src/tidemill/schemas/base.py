@@ -1,0 +1,39 @@
+"""What all bodies share, and the body of an error."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Shape(BaseModel):
+    """A JSON body of the API or of a command's ``--json``. Extra keys are refused, so no body can drift from it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @classmethod
+    def of(cls, source: object) -> Self:
+        """The body of an object that has the body's keys as attributes; its other attributes are ignored."""
+        return cls.model_validate(source, from_attributes=True, strict=False)
+
+    def document(self) -> dict[str, Any]:
+        """The body as plain values, without the optional keys that are not set."""
+        return self.model_dump()
+
+
+def omitted_if_none() -> Any:
+    """A key that the body leaves out while its value is None."""
+    return Field(default=None, exclude_if=lambda value: value is None)
+
+
+class Problem(Shape):
+    code: str
+    message: str
+    hint: str
+
+
+class ErrorBody(Shape):
+    """Every error of the API."""
+
+    error: Problem

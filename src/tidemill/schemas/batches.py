@@ -1,0 +1,82 @@
+"""The bodies about batches, their rows, and the rows that were rejected."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from tidemill.schemas.base import Shape, omitted_if_none
+from tidemill.schemas.run import ColumnBody
+
+
+class SpanBody(Shape):
+    """The offsets of one partition that a batch holds, both ends included."""
+
+    partition: int
+    first_offset: int
+    last_offset: int
+
+
+class BatchBody(Shape):
+    """A sealed batch. ``cut``: why it was cut; the paths are relative to the run folder."""
+
+    batch: int
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    cut: Literal["rows", "every", "parts", "idle", "end"]
+    rejected: int
+    rejects_path: str | None
+    first_timestamp: str | None
+    last_timestamp: str | None
+    sealed_at: str
+    partitions: list[SpanBody]
+
+
+class BatchRows(Shape):
+    """Some of the ``rows`` of a batch, from number ``offset`` on, counted from 0."""
+
+    batch: int
+    rows: int
+    offset: int
+    columns: list[ColumnBody]
+    items: list[dict[str, Any]]
+
+
+class RejectPlace(Shape):
+    place: str
+    rejected: int
+
+
+class RejectPlaces(Shape):
+    """Where rows were rejected: the source, a side table, a batch, or the stream's tail after its last batch."""
+
+    rejected: int
+    places: list[RejectPlace]
+
+
+class RejectBody(Shape):
+    """A rejected row: of a file its line, of the stream its partition and offset. ``text`` is its beginning."""
+
+    reason: str
+    file: str | None = omitted_if_none()
+    line: int | None = omitted_if_none()
+    partition: int | None = omitted_if_none()
+    offset: int | None = omitted_if_none()
+    text: str
+
+
+class ReasonCount(Shape):
+    reason: str
+    count: int
+
+
+class RejectsBody(Shape):
+    """Some of the rejects of one place. ``reasons``: the most frequent ones among the first ``counted``."""
+
+    place: str
+    rejected: int
+    offset: int
+    items: list[RejectBody]
+    reasons: list[ReasonCount]
+    counted: int

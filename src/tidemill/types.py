@@ -1,0 +1,232 @@
+"""The five column types. What Tidemill knows of a type is one entry of :data:`COLUMN_TYPES`.
+
+How whole columns of a source are converted to a type is in ``sources/conversions.py``; nothing else depends on the type
+alone. Neither Arrow nor Polars is imported with this module, so that commands that read no rows start quickly.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pydantic_core import core_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ColumnKind = Literal["int", "float", "string", "bool", "timestamp"]
+COLUMN_KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
+
+JSON_TIMESTAMP = "%Y-%m-%dT%H:%M:%S%.6fZ"  # how Tidemill writes a timestamp in JSON, for Polars' strftime
+LEAST_INT, MOST_INT = -(2**63), 2**63 - 1
+
+WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """One column type.
+
+    Attributes:
+        description: what a value is, for messages: ``... is 'abc', not a whole number of 64 bits``.
+        arrow_factory: the name of pyarrow's factory of its type, and that factory's arguments.
+        is_json: whether a JSON value of a message is one of this type.
+        is_toml: whether a value of the pipeline file is one of this type.
+        from_json: the value that a JSON value of a request stands for; ValueError where it stands for none.
+        from_text: the same for a text of a path, a query or a form.
+        json_schema: the type in JSON Schema.
+        example: a JSON value of the type.
+        strict: pydantic's strict check of a model's feature; None where no feature has this type.
+        duckdb: its name in DuckDB.
+        spark: the name of its class in ``pyspark.sql.types``.
+    """
+
+    description: str
+    arrow_factory: tuple[str, ...]
+    is_json: Callable[[Any], bool]
+    is_toml: Callable[[object], bool]
+    from_json: Callable[[Any], Any]
+    from_text: Callable[[str], Any]
+    json_schema: Mapping[str, Any]
+    example: Any
+    strict: core_schema.CoreSchema | None
+    duckdb: str
+    spark: str
+
+    @cached_property
+    def arrow(self) -> pa.DataType:
+        """The Arrow type that values have in memory and in batch files."""
+        import pyarrow as pa
+
+        factory, *arguments = self.arrow_factory
+        return getattr(pa, factory)(*arguments)
+
+
+def utc_moment(text: str) -> datetime:
+    """An ISO 8601 timestamp, converted to UTC; one without a zone is taken as UTC.
+
+    Raises:
+        ValueError: it is no such timestamp, or it falls outside the years 1 to 9999 in UTC.
+    """
+    moment = datetime.fromisoformat(text)
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("beyond the calendar") from None
+
+
+def is_moment(text: object) -> bool:
+    """Whether :func:`utc_moment` reads it."""
+    try:
+        return isinstance(text, str) and bool(utc_moment(text))
+    except ValueError:
+        return False
+
+
+def is_instant(text: str) -> bool:
+    """Whether Arrow reads it as an ISO 8601 timestamp with a zone."""
+    import pyarrow as pa
+
+    try:
+        pa.scalar(text).cast(COLUMN_TYPES["timestamp"].arrow)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def is_timestamp(text: object) -> bool:
+    """Whether it is a text that Arrow reads as an ISO 8601 timestamp; the zone may be left out."""
+    return isinstance(text, str) and (is_instant(text) or is_instant(f"{text}Z"))
+
+
+def is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and LEAST_INT <= value <= MOST_INT
+
+
+def is_float(value: object) -> bool:
+    """Whether it is a finite number; a whole one counts."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max
+
+
+def is_string(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def value_if(fits: Callable[[object], bool], convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A converter of the values that fit; it raises ValueError for the others."""
+
+    def converted(value: Any) -> Any:
+        if not fits(value):
+            raise ValueError("not of this type")
+        return convert(value)
+
+    return converted
+
+
+def int_from_text(text: str) -> int:
+    if not WHOLE_NUMBER.fullmatch(text) or not is_int(int(text)):
+        raise ValueError("not a whole number of 64 bits")
+    return int(text)
+
+
+def float_from_text(text: str) -> float:
+    if not NUMBER.fullmatch(text) or not is_float(float(text)):
+        raise ValueError("not a finite number")
+    return float(text)
+
+
+def bool_from_text(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("neither true nor false")
+    return text == "true"
+
+
+COLUMN_TYPES: Mapping[str, ColumnType] = {
+    "int": ColumnType(
+        description="a whole number of 64 bits",
+        arrow_factory=("int64",),
+        is_json=is_int,
+        is_toml=is_int,
+        from_json=value_if(is_int, int),
+        from_text=int_from_text,
+        json_schema={"type": "integer", "minimum": LEAST_INT, "maximum": MOST_INT},
+        example=1,
+        strict=core_schema.int_schema(strict=True, ge=LEAST_INT, le=MOST_INT),
+        duckdb="BIGINT",
+        spark="LongType",
+    ),
+    "float": ColumnType(
+        description="a finite number",
+        arrow_factory=("float64",),
+        is_json=is_float,
+        is_toml=is_float,
+        from_json=value_if(is_float, float),
+        from_text=float_from_text,
+        json_schema={"type": "number"},
+        example=1.5,
+        strict=core_schema.float_schema(strict=True, allow_inf_nan=False),
+        duckdb="DOUBLE",
+        spark="DoubleType",
+    ),
+    "string": ColumnType(
+        description="a string",
+        arrow_factory=("string",),
+        is_json=is_string,
+        is_toml=is_string,
+        from_json=value_if(is_string, str),
+        from_text=str,
+        json_schema={"type": "string"},
+        example="text",
+        strict=core_schema.str_schema(strict=True),
+        duckdb="VARCHAR",
+        spark="StringType",
+    ),
+    "bool": ColumnType(
+        description="true or false",
+        arrow_factory=("bool_",),
+        is_json=is_bool,
+        is_toml=is_bool,
+        from_json=value_if(is_bool, bool),
+        from_text=bool_from_text,
+        json_schema={"type": "boolean"},
+        example=True,
+        strict=core_schema.bool_schema(strict=True),
+        duckdb="BOOLEAN",
+        spark="BooleanType",
+    ),
+    "timestamp": ColumnType(
+        description="a timestamp (ISO 8601)",
+        arrow_factory=("timestamp", "us", "UTC"),
+        is_json=is_timestamp,
+        is_toml=is_moment,
+        from_json=value_if(is_string, utc_moment),
+        from_text=utc_moment,
+        json_schema={"type": "string", "format": "date-time"},
+        example="2026-01-31T12:00:00Z",
+        strict=None,
+        duckdb="TIMESTAMP WITH TIME ZONE",
+        spark="TimestampType",
+    ),
+}
+
+
+def may_be_feature(kind: str) -> bool:
+    """Whether a model may take a column of the type ``kind``; also so for a type that does not exist."""
+    return kind not in COLUMN_TYPES or COLUMN_TYPES[kind].strict is not None
+
+
+def toml_fits(value: object, kind: str) -> bool:
+    """Whether a value of the pipeline file is of the type ``kind``; any value fits a type that does not exist."""
+    return kind not in COLUMN_TYPES or COLUMN_TYPES[kind].is_toml(value)

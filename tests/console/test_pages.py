@@ -1,0 +1,152 @@
+"""The web console as a visitor sees it, in a real browser: a run of smart-home from before its first generation on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.support import wait_for
+from tests.support.browser import PHONE, WIDE, Visit, visiting
+from tests.support.console_run import PAGES, Addresses, address
+from tests.support.up_run import Up
+from tidemill.console.formatting import number
+from tidemill.console.metrics import metric_title
+from tidemill.pipeline import load
+from tidemill.run.folder import Run, existing_run
+
+SLOW = ("--set", "stream.pause=0", "--set", "stream.rate=150")  # so that there is something to watch
+pytestmark = pytest.mark.timeout(900)  # with its part of the machine only
+
+MARK = "window.mark = 'this very page'"
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    one = Up(tmp_path_factory.mktemp("up") / "run", "--console-port", "0", *SLOW)
+    yield one
+    one.process.send_signal(signal.SIGTERM)
+    one.process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def run(up: Up) -> Run:
+    up.catalog()  # once there is one
+    return existing_run(load("smart-home", SLOW[1::2]), up.folder)
+
+
+@pytest.fixture(scope="module")
+def addresses(run: Run) -> Addresses:
+    return Addresses(address(run, "api"), address(run, "console"))
+
+
+@pytest.fixture(scope="module")
+def trained(run: Run, addresses: Addresses) -> Addresses:
+    """The addresses, once all three generations are served."""
+    wait_for(lambda: httpx.get(f"{addresses.api}/health").json().get("generation") == 3, "three generations", 400)
+    return addresses
+
+
+def test_rows_are_seen_to_come_and_a_generation_arrives_without_a_reload(
+    browser: Browser, addresses: Addresses
+) -> None:
+    """On a page opened before the first generation, the counts rise, and on another the generation comes by itself:
+    neither page was loaded again."""
+    with visiting(browser, addresses.console) as stream, visiting(browser, addresses.console) as generations:
+        pages = [stream.open("/"), generations.open("/generations")]
+        expect(pages[1].get_by_text("There is no generation yet.")).to_be_visible()
+        for page in pages:
+            page.evaluate(MARK)
+        sealed = wait_for(partial(risen, stream, "Produced", 0), "rows that are produced")
+        assert wait_for(partial(risen, stream, "Produced", sealed), "more of them") <= 5403
+        wait_for(partial(risen, stream, "Sealed", 0), "a sealed batch")
+        assert wait_for(partial(risen, stream, "Generations", 0), "a generation", 240) <= 3
+        expect(pages[1].get_by_test_id("stVegaLiteChart")).to_be_visible()
+        expect(pages[1].get_by_test_id("stDataFrame")).to_contain_text("1801")
+        assert [page.evaluate("window.mark") for page in pages] == ["this very page"] * 2
+
+
+def risen(visit: Visit, label: str, above: int) -> int:
+    """The number under the label once it is above another; 0 until then."""
+    found = visit.metric(label)
+    visit.page.wait_for_timeout(100)  # the browser's events are heard only while it is waited for
+    return found if found > above else 0
+
+
+@pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (PHONE, False), (WIDE, True)])
+def test_every_page_opens(browser: Browser, trained: Addresses, width: int, dark: bool, tmp_path: Path) -> None:
+    """Each page opens by its own address, wide, on a phone and in the dark, without an error in the browser's log and
+    without a request to any other machine; pictures of them are those in the documentation."""
+    end = "" if (width, dark) == (WIDE, False) else "-dark" if dark else f"-{width}"
+    for path, last in PAGES.items():
+        with visiting(browser, trained.console, width, dark) as visit:
+            page = visit.open(path)
+            expect(page.get_by_role("heading", name="Smart-home device usage")).to_be_visible()
+            expect(page.get_by_role("heading", name=last)).to_be_visible()
+            picture = visit.shot(f"smart-home-{path[1:] or 'stream'}{end}", tmp_path)
+            assert picture.stat().st_size < 150_000
+
+
+def test_pages_are_reached_by_the_menu(browser: Browser, trained: Addresses) -> None:
+    """From page to page by the links, on a phone too, without a reload."""
+    for width in (WIDE, PHONE):
+        with visiting(browser, trained.console, width) as visit:
+            page = visit.open("/")
+            page.evaluate(MARK)
+            for title, last in zip(
+                ("Generations", "Try it", "Clusters", "Data", "Stream"), [*[*PAGES][1:], "/"], strict=True
+            ):
+                visit.go(title)
+                expect(page.get_by_role("heading", name=PAGES[last])).to_be_visible()
+            assert page.evaluate("window.mark") == "this very page"
+
+
+def test_a_choice_stays_in_the_address(browser: Browser, trained: Addresses) -> None:
+    """A model, a metric and two generations that were chosen are in the link, which shows the same again."""
+    with visiting(browser, trained.console) as visit:
+        page = visit.open(f"/generations?model=malfunction&metric={quote(metric_title('mae'))}&one=1")
+        expect(page.get_by_label("mean absolute error (lower is better): ", exact=False).first).to_be_visible()
+        expect(page.get_by_role("columnheader", name="generation 1")).to_be_visible()
+        page.get_by_role("spinbutton", name="The other generation").fill("2")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("columnheader", name="generation 2")).to_be_visible()
+        assert "other=2" in page.url
+        page.reload()
+        expect(page.get_by_role("columnheader", name="generation 2")).to_be_visible()
+
+
+def test_the_form_predicts_what_the_api_predicts(browser: Browser, trained: Addresses) -> None:
+    """A row put together in the form gets the very answer that the API gives to it."""
+    with visiting(browser, trained.console) as visit:
+        page = visit.open("/try?model=malfunction")
+        page.get_by_role("spinbutton", name="device age (months)").fill("58")
+        page.get_by_role("button", name="Predict").click()
+        line = page.get_by_test_id("stCode").filter(has_text="58").first.inner_text()
+        answer = subprocess.run(["bash", "-c", line], capture_output=True, check=True, timeout=20).stdout
+        expected = number(json.loads(answer)["prediction"], 6)
+        expect(page.get_by_test_id("stMetricValue")).to_contain_text(expected)
+
+
+def test_an_api_that_dies_is_told_of_and_comes_back(
+    browser: Browser, trained: Addresses, run: Run, tmp_path: Path
+) -> None:
+    """Killed, the API leaves a plain message in each page's place; started again by the supervisor, it brings the page
+    back, without a reload."""
+    with visiting(browser, trained.console) as visit:
+        page = visit.open("/data")
+        expect(page.get_by_role("heading", name=PAGES["/data"])).to_be_visible()
+        page.evaluate(MARK)
+        os.kill(run.catalog.stages()["api"].pid, signal.SIGKILL)
+        expect(page.get_by_text("The API is not answering").first).to_be_visible()
+        expect(page.get_by_role("heading", name=PAGES["/data"])).to_be_visible()
+        expect(page.get_by_text("The API is not answering")).to_have_count(0)
+        assert page.evaluate("window.mark") == "this very page"

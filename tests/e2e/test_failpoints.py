@@ -1,0 +1,472 @@
+"""A process killed at any step of sealing, sending or publishing leaves nothing that the next cannot put right."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka import OFFSET_END, Producer, TopicPartition
+from pyspark.sql import SparkSession
+
+from tests.support import ROOT, SMART_HOME, assert_account_closed, new_topic, wait_for
+from tests.support.training_run import SMALL, seal_all, table_of
+from tidemill import schemas
+from tidemill.collector.collector import run_collector
+from tidemill.errors import InputError, PipelineInvalid, TopicError
+from tidemill.kafka import client as kafka_module
+from tidemill.kafka.client import KafkaConnection
+from tidemill.pipeline import Loaded, load
+from tidemill.producer.log import Log
+from tidemill.producer.producer import messages, partition_of, run_producer
+from tidemill.run import failpoints
+from tidemill.run.catalog import Batch, SourceState
+from tidemill.run.failpoints import FAILPOINTS, VARIABLE, Crash, Trigger, failpoint, parse
+from tidemill.run.files import sha256
+from tidemill.run.folder import Run, open_run
+from tidemill.run.stage import Stage
+from tidemill.sources.source import open_source
+
+KILLED = -signal.SIGKILL
+IN_TIME = 90.0
+COLLECT_IN_TIME = 30.0
+
+# At which passing a stage is killed: a later one where there are several, so that something is done already.
+COLLECTOR: dict[str, int] = {
+    **dict.fromkeys([name for name in FAILPOINTS if name.startswith(("batch.", "rejects."))], 2),
+    **dict.fromkeys([name for name in FAILPOINTS if name.startswith("stream.")], 1),
+}
+PRODUCER = [
+    ("source.saving", 1),
+    ("source.saving", 3),
+    ("source.saved", 1),
+    ("source.saved", 2),
+    ("topic.created", 1),
+    ("topic.claiming", 1),
+    ("topic.claimed", 1),
+    ("source.saved", 3),
+    ("rows.sent", 3000),
+    ("rows.committing", 2),
+    ("rows.committed", 2),
+    ("end.committing", 1),
+    ("end.committed", 1),
+    ("source.saving", 4),
+    ("source.saved", 4),
+]
+TRAINER = [name for name in FAILPOINTS if name.startswith("generation.")]
+CATALOG = ["catalog.migrating"]  # killed there in test_versions.py
+BACKUP = [name for name in FAILPOINTS if name.startswith(("backup.", "restore."))]  # killed there in test_backup.py
+
+
+class Pipeline:
+    """A pipeline as a child process is told of it, and as this one has it."""
+
+    def __init__(self, name: str, *assignments: str, data: Path | None = None) -> None:
+        self.arguments = [name]
+        for one in assignments:
+            self.arguments += ["--set", one]
+        if data:
+            self.arguments += ["--data", str(data)]
+        self.loaded: Loaded = load(name, assignments, data=str(data) if data else None)
+
+    def start(self, command: str, run: Run, kafka: str, faults: str) -> subprocess.Popen[bytes]:
+        """The stage as a process of its own, which is to fail as said."""
+        where = ["--run-dir", str(run.folder), "--bootstrap-servers", kafka]
+        line = [sys.executable, "-m", "tidemill", command, *self.arguments, *where]
+        return subprocess.Popen(line, stderr=subprocess.DEVNULL, env=os.environ | {VARIABLE: faults})
+
+    def killed(self, command: str, run: Run, kafka: str, faults: str) -> None:
+        """Start the stage and see it killed."""
+        assert ended(self.start(command, run, kafka, faults)) == KILLED, f"not killed at {faults}"
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
+    """How a process ended, which it must do in time."""
+    try:
+        return process.wait(IN_TIME)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def smart_home(*assignments: str) -> Pipeline:
+    topic = f"stream.topic=test-{uuid.uuid4().hex}"
+    return Pipeline("smart-home", topic, "stream.pause=0", "batches={rows=2000}", *assignments, data=SMART_HOME)
+
+
+def user_ids() -> list[int]:
+    with SMART_HOME.open(encoding="utf-8", newline="") as file:
+        return [int(row["UserID"]) for row in csv.DictReader(file)]
+
+
+def sealed_ids(run: Run) -> list[int]:
+    paths = [run.folder / batch.path for batch in run.catalog.batches()]
+    return [number for path in paths for number in pq.read_table(path, columns=["UserID"])["UserID"].to_pylist()]
+
+
+def assert_whole(run: Run) -> None:
+    """Every file is what the catalog says of it, and there is none besides."""
+    batches = run.catalog.batches()
+    assert [batch.batch for batch in batches] == list(range(1, len(batches) + 1))
+    assert [sha256(run.folder / batch.path) for batch in batches] == [batch.sha256 for batch in batches]
+    assert names(run.batches) == {Path(batch.path).name for batch in batches}
+    rejects = {Path(batch.rejects_path).name for batch in batches if batch.rejects_path}
+    assert names(run.rejects) - {"tail.jsonl", "source.jsonl"} == rejects
+    assert run.catalog.undecided() is None
+    assert_account_closed(run.catalog)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def collect(run: Run, kafka: str) -> None:
+    """Collect to the end; one that would wait for ever for it is asked to stop."""
+    stage = Stage(run, "collector")
+    bound = threading.Timer(COLLECT_IN_TIME, stage.stop.set)
+    bound.start()
+    try:
+        run_collector(stage, kafka)
+    finally:
+        bound.cancel()
+    assert run.catalog.ended(), "the end of the stream was not reached"
+
+
+# --- the collector --------------------------------------------------------------------------------------------------
+
+JUNK = [b"no json", b"[]", b'{"UserID": "x"}']
+
+
+class Written:
+    """A run whose log is there to its end, with another writer's junk in it, in a folder to be copied."""
+
+    def __init__(self, folder: Path, kafka: str) -> None:
+        self.kafka = kafka
+        self.folder = folder / "written"
+        self.pipeline = smart_home("stream.partitions=2")
+        run = open_run(self.pipeline.loaded, self.folder)
+        self._write(run)
+        run.close()
+        self.run = self.copy(folder / "undisturbed")
+        collect(self.run, kafka)
+
+    def _write(self, run: Run) -> None:
+        spec = run.pipeline.stream
+        topic = new_topic(kafka_module.connect_admin(KafkaConnection(self.kafka)), spec.topic, 2)
+        chunks = [chunk.rows for chunk in open_source(run.pipeline, run.base).chunks()]
+        rows = [one for chunk in chunks for many in messages(chunk, spec.key, 2, together=True) for one in many]
+        with Log(KafkaConnection(self.kafka), topic, run.marks(topic.id)) as log:
+            log.claim(empty=True)
+            for start in range(0, len(rows), 1000):
+                log.send(rows[start : start + 1000])
+                log.commit()
+                self._write_junk(spec.topic)
+            log.end()
+        state = SourceState("by hand", rows=len(rows), produced=len(rows), complete=True, topic_id=topic.id)
+        run.catalog.save_source(state)
+
+    def _write_junk(self, topic: str) -> None:
+        producer = Producer({"bootstrap.servers": self.kafka})
+        for number, value in enumerate(JUNK):
+            producer.produce(topic, value=value, partition=number % 2)
+        assert producer.flush(10) == 0
+
+    def copy(self, folder: Path) -> Run:
+        """The same run, once more: its topic can be read as often as one likes."""
+        shutil.copytree(self.folder, folder)
+        return open_run(self.pipeline.loaded, folder)
+
+
+@pytest.fixture(scope="module")
+def written(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    return Written(tmp_path_factory.mktemp("log"), kafka)
+
+
+def known(batches: Sequence[Batch]) -> list[dict[str, Any]]:
+    """All that the catalog says of batches, but for when they were sealed."""
+    return [
+        {key: value for key, value in schemas.BatchBody.of(batch).document().items() if key != "sealed_at"}
+        for batch in batches
+    ]
+
+
+def rejected(run: Run) -> list[tuple[int, int]]:
+    """Partition and offset of each message in the rejects."""
+    lines = [orjson.loads(line) for path in run.rejects.iterdir() for line in path.read_bytes().splitlines()]
+    return sorted((one["partition"], one["offset"]) for one in lines)
+
+
+def assert_undisturbed(run: Run, written: Written) -> None:
+    """The batches, and the rejects, are those of a run in which nothing happened."""
+    assert_whole(run)
+    assert known(run.catalog.batches()) == known(written.run.catalog.batches())
+    assert rejected(run) == rejected(written.run)
+    assert run.catalog.ended() == written.run.catalog.ended()
+    assert run.catalog.totals() == written.run.catalog.totals()
+
+
+def test_what_an_undisturbed_collector_seals(written: Written) -> None:
+    """Each row of the source is sealed once, in the order of its partition, and each message that is none rejected."""
+    assert sorted(sealed_ids(written.run)) == sorted(user_ids())
+    of_partition = {number: partition_of(str(number).encode(), 2) for number in user_ids()}
+    for partition in (0, 1):
+        ours = [number for number in sealed_ids(written.run) if of_partition[number] == partition]
+        assert ours == [number for number in user_ids() if of_partition[number] == partition]
+    assert len(rejected(written.run)) == len(set(rejected(written.run))) == 6 * len(JUNK)
+    assert [batch.rows for batch in written.run.catalog.batches()] == [2000, 2000, 1403]
+
+
+@pytest.mark.parametrize("name", COLLECTOR)
+def test_a_collector_killed_there_seals_the_same_batches(written: Written, tmp_path: Path, name: str) -> None:
+    """Wherever the collector dies, the next one seals the very batches of an undisturbed run, and no orphan stays."""
+    run = written.copy(tmp_path / "run")
+    written.pipeline.killed("collect", run, written.kafka, f"{name}=kill:{COLLECTOR[name]}")
+    before = known(run.catalog.batches())
+    collect(run, written.kafka)
+    assert_undisturbed(run, written)
+    assert known(run.catalog.batches())[: len(before)] == before
+
+
+def test_a_collector_killed_again_while_it_makes_a_batch_again(written: Written, tmp_path: Path) -> None:
+    """A batch whose cut is recorded is the same though its making again is cut off too, at one step after the other."""
+    run = written.copy(tmp_path / "run")
+    for faults in ("batch.decided=kill:2", "batch.synced=kill", "batch.renamed=kill", "rejects.placed=kill"):
+        written.pipeline.killed("collect", run, written.kafka, faults)
+        pending = run.catalog.undecided()
+        assert pending
+        assert pending.spans == written.run.catalog.batches()[1].partitions
+    collect(run, written.kafka)
+    assert_undisturbed(run, written)
+
+
+def test_a_collector_that_stood_still_goes_on(written: Written, tmp_path: Path) -> None:
+    """Stopped in the middle of sealing, and let go on, it seals what it would have."""
+    run = written.copy(tmp_path / "run")
+    process = written.pipeline.start("collect", run, written.kafka, "batch.renamed=stop:2")
+    try:
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, "it to stand still")
+        assert len(run.catalog.batches()) == 1
+    finally:
+        process.send_signal(signal.SIGCONT)
+        code = ended(process)
+    assert code == 0
+    assert_undisturbed(run, written)
+
+
+# --- the producer ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "passing"), PRODUCER)
+def test_a_producer_killed_there_sends_each_row_once(kafka: str, tmp_path: Path, name: str, passing: int) -> None:
+    """Wherever the producer dies, the next one sends what is missing: the batches are the source, once, in order."""
+    pipeline = smart_home(*["stream.rate=4000"] * name.startswith("rows."))  # so that there is more than one commit
+    run = open_run(pipeline.loaded, tmp_path / "run")
+    pipeline.killed("produce", run, kafka, f"{name}=kill:{passing}")
+    run_producer(Stage(run, "producer"), kafka)
+    collect(run, kafka)
+    assert sealed_ids(run) == user_ids()
+    assert [batch.rows for batch in run.catalog.batches()] == [2000, 2000, 1403]
+    assert_whole(run)
+    source = run.catalog.source()
+    assert source
+    assert (source.complete, source.produced) == (True, 5403)
+    assert run.catalog.totals()["rejected"] == 0
+
+
+def test_a_topic_that_others_wrote_to_is_not_claimed(kafka: str, tmp_path: Path) -> None:
+    """Only a topic to which nothing was ever committed is the run's to claim: not one with another writer's messages,
+    nor one from which they were removed."""
+    run = open_run(smart_home().loaded, tmp_path / "run")
+    admin = kafka_module.connect_admin(KafkaConnection(kafka))
+    topic = new_topic(admin, run.pipeline.stream.topic, 1)
+    producer = Producer({"bootstrap.servers": kafka})
+    producer.produce(topic.name, value=b"theirs")
+    assert producer.flush(10) == 0
+    with pytest.raises(TopicError, match="holds another run's data"):
+        run_producer(Stage(run, "producer"), kafka)
+    all_of_it = TopicPartition(topic.name, 0, OFFSET_END)
+    admin.delete_records([all_of_it])[TopicPartition(topic.name, 0)].result(10)
+    with pytest.raises(TopicError, match="holds another run's data"):
+        run_producer(Stage(run, "producer"), kafka)
+
+
+# --- the trainer ----------------------------------------------------------------------------------------------------
+
+# A trainer in a process of its own, at work on the tests' Spark: to start one for each would take most of the time.
+PROCESS = """
+import sys
+from pathlib import Path
+from pyspark import SparkConf, SparkContext
+from pyspark.java_gateway import launch_gateway
+from pyspark.sql import SparkSession
+from tidemill.run.folder import join_run
+from tidemill.pipeline import load
+from tidemill.run.stage import stage
+from tidemill.training.trainer import work
+gateway = launch_gateway()  # the one that the environment names
+spark = gateway.jvm.org.apache.spark.SparkContext.getOrCreate()
+context = gateway.jvm.org.apache.spark.api.java.JavaSparkContext(spark)
+session = SparkSession(SparkContext(gateway=gateway, jsc=context, conf=SparkConf(_jconf=spark.getConf())))
+with stage(join_run(load(sys.argv[1]), Path(sys.argv[2])), "trainer") as me:
+    work(me, session)
+"""
+
+
+class Small:
+    """A run whose batches are all sealed, two more than the trainer has failpoints."""
+
+    def __init__(self, folder: Path, spark: SparkSession) -> None:
+        self.file = folder / "small.toml"
+        self.file.write_text(SMALL)
+        self.run = open_run(load(str(self.file)), folder / "run")
+        rows = [{"x": float(x), "y": 2.0 * x + x % 7} for x in range(40 * (len(TRAINER) + 2))]
+        seal_all(self.run, [table_of(self.run, rows[start : start + 40]) for start in range(0, len(rows), 40)])
+        gateway = spark.sparkContext._gateway.gateway_parameters
+        self._spark = {"PYSPARK_GATEWAY_PORT": str(gateway.port), "PYSPARK_GATEWAY_SECRET": gateway.auth_token}
+
+    def train(self, faults: str) -> int:
+        """How the process of a trainer ended that is to fail as said."""
+        line = [sys.executable, "-c", PROCESS, str(self.file), str(self.run.folder)]
+        environment = os.environ | self._spark | {VARIABLE: faults}
+        return ended(subprocess.Popen(line, stderr=subprocess.DEVNULL, env=environment))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def published(run: Run) -> dict[int, tuple[str | None, dict[str, str]]]:
+    """Each published generation: when it was, and the sha256 of all of its files."""
+    return {
+        one.generation: (one.published_at, digests(run.generations / f"{one.generation:05d}"))
+        for one in run.catalog.generations(state="published")
+    }
+
+
+@pytest.mark.timeout(600)
+def test_a_trainer_killed_at_each_step_publishes_each_generation_once(spark: SparkSession, tmp_path: Path) -> None:
+    """Trainers that die at one step after the other publish every generation once, in order; none that stands is
+    touched again, and nothing that is not in the catalog stays."""
+    small = Small(tmp_path, spark)
+    run = small.run
+    before = published(run)
+    for name in TRAINER:
+        assert small.train(f"{name}=kill:2") == KILLED, f"not killed at {name}"
+        after = published(run)
+        assert {number: after[number] for number in before} == before
+        assert len(after) == len(before) + (2 if name == "generation.published" else 1)
+        before = after
+    assert small.train("") == 0
+    after = published(run)
+    assert {number: after[number] for number in before} == before
+    assert list(after) == [batch.batch for batch in run.catalog.batches()]
+    assert [when for when, _ in after.values()] == sorted(when or "" for when, _ in after.values())
+    assert names(run.generations) == {f"{number:05d}" for number in after}
+    for generation in run.catalog.generations():
+        assert generation.state == "published"
+        assert generation.rows == 40
+        assert [sha256(run.folder / model.scorer_path) for model in generation.models.values()] == [
+            model.sha256 for model in generation.models.values()
+        ]
+
+
+# --- the failpoints themselves --------------------------------------------------------------------------------------
+
+
+def sources() -> Iterator[tuple[Path, str]]:
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        yield path, path.read_text(encoding="utf-8")
+
+
+def test_a_stage_is_killed_at_every_failpoint() -> None:
+    """None is left out here, and so each is known to be passed through: no kill, no green test."""
+    assert {*COLLECTOR, *dict(PRODUCER), *TRAINER, *CATALOG, *BACKUP} == set(FAILPOINTS)
+
+
+def test_every_failpoint_stands_in_one_place_of_the_program() -> None:
+    """Each name of the list is written once outside of it, and what is given to a failpoint is a name of the list."""
+    literals: list[object] = []
+    given: list[object] = []
+    for path, text in sources():
+        if path.name == "failpoints.py":
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Constant) and node.value in FAILPOINTS:
+                literals.append(node.value)
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ("failpoint", "Steps")
+            ):
+                given += [one.value for one in node.args if isinstance(one, ast.Constant)]
+    assert sorted(map(str, literals)) == sorted(FAILPOINTS)
+    assert set(given) <= set(FAILPOINTS)
+
+
+def test_only_the_environment_switches_them_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pipeline file and no option knows of them, no other part of the program can arm one, and the environment is
+    read once, as the process starts."""
+    for path, text in sources():
+        if path.name != "failpoints.py":
+            assert "_armed" not in text, path
+            assert VARIABLE not in text, path
+            assert "import failpoints" not in text, path
+    for key in ("failpoints", "stream.failpoints", "serve.failpoints", VARIABLE):
+        with pytest.raises((PipelineInvalid, InputError)):
+            load("smart-home", [f"{key}=batch.cut=kill"])
+    monkeypatch.setenv(VARIABLE, "batch.cut=kill")
+    failpoint("batch.cut")
+
+
+def test_switched_off_they_cost_nothing_to_speak_of() -> None:
+    """Passing one takes less than a microsecond."""
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(10_000):
+            failpoint("rows.sent")
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.01
+
+
+def test_a_failpoint_acts_once_at_its_passing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lets pass what comes before, acts, and is over; others are let pass."""
+    monkeypatch.setattr(failpoints, "_armed", parse("batch.cut=error:2"))
+    failpoint("batch.cut")
+    failpoint("batch.sealed")
+    failpoint(None)
+    with pytest.raises(Crash, match=r"batch\.cut"):
+        failpoint("batch.cut")
+    failpoint("batch.cut")
+
+
+def test_faults_as_text() -> None:
+    """A text names failpoint, kind and passing; several stand with commas between; none is no fault."""
+    assert parse("") == {}
+    assert parse("batch.cut=kill, rows.sent=stop:12,") == {
+        "batch.cut": Trigger("kill", 1),
+        "rows.sent": Trigger("stop", 12),
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["batch.cutt=kill", "batch.cut", "batch.cut=die", "batch.cut=kill:0", "batch.cut=kill:x"]
+)
+def test_a_fault_that_is_none_is_refused(text: str) -> None:
+    """A wrong name, kind or number stops the process as it starts, rather than being no fault at all."""
+    with pytest.raises(ValueError, match=VARIABLE):
+        parse(text)

@@ -1,0 +1,71 @@
+"""The headline test, after Apache Kafka's own system test of transactions: kill everything, again and again, and count.
+
+100,000 rows go through in batches of 2,500. Each stage is stopped once (SIGSTOP) for longer than the session, request
+and transaction timeouts, and goes on. Then, in three rounds with at least a further fifth of progress before each,
+every process is killed with SIGKILL: producer, collector, broker, trainer, and the whole run. Then every row is looked
+for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support import wait_for
+from tests.support.torture import STAGES, Asker, Job, UpProcess, Watched, answers, assert_all_there, progressed, strike
+
+ROUNDS = (0.2, 0.4, 0.6)
+# What is killed once which share of the rows is sealed, or of the generations published.
+PLAN = [
+    *(("sealed", share, stage) for share in ROUNDS for stage in ("producer", "collector", "broker")),
+    *(("published", share, "trainer") for share in ROUNDS),
+    *(("sealed", share + 0.1, "run") for share in ROUNDS),
+]
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[UpProcess]:
+    job = Job(tmp_path, rows=100_000, batch=2_500, rate=1_800)
+    job.write()
+    one = UpProcess(job)
+    yield one
+    one.stop()
+
+
+@pytest.mark.timeout(900)
+def test_no_row_is_lost_or_doubled_whatever_is_killed(up: UpProcess) -> None:
+    """Zero rows lost, zero doubled, in their order, in the batches of an undisturbed run; no sealed file changes, no
+    orphan is left, every generation is trained once; the API answers all along but for its own death."""
+    asker, watched = Asker(up.port), Watched(up)
+    asker.start()
+    wait_for(partial(answers, up.port), "the first answer", 120)
+    asker.expected.set()
+    for stage in STAGES:
+        up.freeze(stage)
+    killed = Counter[str]()
+    left = PLAN
+    while left:
+        due = wait_for(partial(due_now, up, left), "further progress", 300)
+        left = [one for one in left if one not in due]
+        for _, _, what in due:
+            killed[what] += 1
+            assert what == "run" or up.at_work(what), f"the {what} was done before it could be killed"
+            strike(up, asker, what)
+        watched.look()
+    wait_for(partial(progressed, up, 1.0), "the end", 400)
+    wait_for(lambda: len(up.catalog.ended()) == 1, "the end of the stream")
+    asker.over.set()
+    watched.look()
+    assert killed == {"producer": 3, "collector": 3, "broker": 3, "trainer": 3, "run": 3}
+    assert_all_there(up)
+    assert asker.faults == []
+    assert asker.answers > 100
+
+
+def due_now(up: UpProcess, plan: list[tuple[str, float, str]]) -> list[tuple[str, float, str]]:
+    shares = {"sealed": up.sealed / up.job.rows, "published": up.published / up.job.batches}
+    return [one for one in plan if shares[one[0]] >= one[1]]

@@ -1,0 +1,309 @@
+"""Kafka leaves its log to the operating system, so a power cut takes the end of it: here it is cut off in each way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.e2e.test_failpoints import Pipeline, assert_whole, collect, known, sealed_ids, smart_home, user_ids
+from tests.support.source_run import CHUNK, lines, new_run, produce, stop, write_source
+from tests.support.source_run import ROWS as SOURCE_ROWS
+from tests.support.source_run import collect as collect_all
+from tests.support.source_run import sealed_ids as ids_of_batches
+from tidemill.collector.collector import run_collector
+from tidemill.errors import LogLost, SourceError
+from tidemill.kafka.embedded.broker import EmbeddedBroker
+from tidemill.producer import log as log_module
+from tidemill.producer.producer import partition_of, run_producer
+from tidemill.run import failpoints
+from tidemill.run.failpoints import Crash, parse
+from tidemill.run.folder import Run, open_run
+from tidemill.run.stage import Stage
+
+HEAD = struct.Struct(">qiibIhi")  # offset, length, leader's epoch, magic, checksum, attributes, last offset's distance
+LENGTH_AND_OFFSET = 12
+CONTROL = 0x20
+ROWS, BATCH, TRANSACTION_ROWS = 1350, 375, 250
+ALL_BATCHES = [375, 375, 375, 225]
+AT_ONCE = 4
+
+
+class RecordBatch(NamedTuple):
+    """A batch of records as it stands in a file of Kafka's log; ``control``: it is the end of a transaction."""
+
+    start: int
+    end: int
+    last_offset: int
+    control: bool
+
+
+def record_batches(path: Path) -> list[RecordBatch]:
+    content, place, found = path.read_bytes(), 0, []
+    while place + HEAD.size <= len(content):
+        offset, length, *_, attributes, distance = HEAD.unpack_from(content, place)
+        end = place + LENGTH_AND_OFFSET + length
+        found.append(RecordBatch(place, end, offset + distance, bool(attributes & CONTROL)))
+        place = end
+    return found
+
+
+def file_of(data: Path, topic: str, partition: int = 0) -> Path:
+    return data / f"{topic}-{partition}" / "00000000000000000000.log"
+
+
+# --- where it is cut: the size that is left of the file, told what is in it and the first offset that is not sealed ---
+
+Cut = Callable[[list[RecordBatch], int], int]
+
+
+def in_the_last_batch(batches: list[RecordBatch], sealed: int) -> int:
+    return batches[-1].end - 7
+
+
+def before_the_last_end(batches: list[RecordBatch], sealed: int) -> int:
+    return [batch for batch in batches if batch.control][-1].start
+
+
+def in_the_last_committed(batches: list[RecordBatch], sealed: int) -> int:
+    return before_the_last_end(batches, sealed) - 7
+
+
+def before_the_last_two_ends(batches: list[RecordBatch], sealed: int) -> int:
+    return [batch for batch in batches if batch.control][-2].start
+
+
+def before_the_end_of_what_is_sealed(batches: list[RecordBatch], sealed: int) -> int:
+    return next(batch for batch in batches if batch.control and batch.last_offset >= sealed).start
+
+
+def before_what_is_sealed(batches: list[RecordBatch], sealed: int) -> int:
+    return next(batch for batch in batches if batch.last_offset >= sealed - 1).start
+
+
+def everything(batches: list[RecordBatch], sealed: int) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run whose producer dies at ``crash``, with so many batches sealed, and whose log is cut then."""
+
+    cut: Cut
+    crash: str = "rows.committing=error:4"
+    sealed: int = 1
+    zeros: int = 0
+    partitions: int = 1
+    refused: str | None = None
+
+
+CASES: Mapping[str, Case] = {
+    "a transaction that was open": Case(in_the_last_batch),
+    "the end of one, while another was open": Case(before_the_last_end),
+    "the end of one": Case(before_the_last_end, crash="rows.committed=error:3"),
+    "the end of one, with zeros in its place": Case(before_the_last_end, crash="rows.committed=error:3", zeros=9000),
+    "rows of one": Case(in_the_last_committed, crash="rows.committed=error:3"),
+    "all of it, nothing sealed": Case(everything, sealed=0),
+    "the stream's end": Case(before_the_last_end, crash=""),
+    "one of two partitions": Case(in_the_last_committed, crash="rows.committed=error:3", partitions=2),
+    "the end of one in one of two partitions": Case(before_the_last_end, crash="rows.committed=error:3", partitions=2),
+    "the stream's end in one of two partitions": Case(before_the_last_two_ends, crash="", partitions=2),
+    "the end of what is sealed": Case(
+        before_the_end_of_what_is_sealed, crash="rows.committed=error:3", refused="no longer has them as committed"
+    ),
+    "what is sealed": Case(before_what_is_sealed, refused="ends at offset .* but rows up to .* are sealed"),
+}
+FORGOTTEN = "no more than Kafka's record of its transaction"
+FILLED = "what is sealed, with another writer's messages in its place"
+FILLED_OF_TWO = "what is sealed in one of two partitions, with another writer's messages in its place"
+
+
+class Streamed:
+    """A run of a case, as far as it came before the power was cut."""
+
+    def __init__(self, case: Case, folder: Path, bootstrap: str) -> None:
+        self.case = case
+        pipeline = pipeline_of(case)
+        self.run = open_run(pipeline.loaded, folder)
+        self._until(case.crash, lambda: run_producer(Stage(self.run, "producer"), bootstrap))
+        if case.sealed:
+            self._until(
+                f"batch.sealed=error:{case.sealed}", lambda: run_collector(Stage(self.run, "collector"), bootstrap)
+            )
+        self.sealed = known(self.run.catalog.batches())
+
+    def cut(self, data: Path) -> None:
+        path = file_of(data, self.run.pipeline.stream.topic)
+        size = self.case.cut(record_batches(path), self.run.catalog.next_offsets().get(0, 0))
+        os.truncate(path, size)
+        os.truncate(path, size + self.case.zeros)
+
+    @staticmethod
+    def _until(faults: str, work: Callable[[], None]) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(failpoints, "_armed", parse(faults))
+            try:
+                work()
+            except Crash:
+                return
+        assert not faults, f"not passed: {faults}"
+
+
+def pipeline_of(case: Case) -> Pipeline:
+    # A rate that is never reached, so that each row is sent by itself and a transaction has an exact number of them.
+    settings = (f"source.rows={ROWS}", f"batches={{rows={BATCH}}}", f"stream.partitions={case.partitions}")
+    return smart_home("stream.rate=1_000_000", *settings)
+
+
+@dataclass(frozen=True)
+class AfterCut:
+    broker: EmbeddedBroker
+    streamed: Mapping[str, Streamed]
+
+    def cut_again(self, damage: Callable[[Path], None]) -> None:
+        os.kill(self.broker.pid, signal.SIGKILL)
+        self.broker.stop()
+        damage(self.broker.folder / "data")
+        self.broker.start()
+
+
+@pytest.fixture(scope="module")
+def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AfterCut]:
+    """Kafka after a power cut that took of each run's log what its case says."""
+    folder = tmp_path_factory.mktemp("cut")
+    with pytest.MonkeyPatch.context() as patch, EmbeddedBroker(folder / "broker", folder / "log", jars=jars) as broker:
+        patch.setattr(log_module, "COMMIT_ROWS", TRANSACTION_ROWS)
+        patch.setattr(log_module, "COMMIT_SECONDS", 30.0)
+        patch.setattr(log_module, "OPEN_SECONDS", 2.0)
+        cases = {**CASES, FORGOTTEN: Case(before_the_last_end, crash="rows.committed=error:3")}
+        cases |= {FILLED: Case(before_what_is_sealed), FILLED_OF_TWO: Case(before_what_is_sealed, partitions=2)}
+        streamed = {
+            name: Streamed(case, folder / f"run-{number}", broker.bootstrap)
+            for number, (name, case) in enumerate(cases.items())
+        }
+        found = AfterCut(broker, streamed)
+
+        def cut_all(data: Path) -> None:
+            for one in streamed.values():
+                one.cut(data)
+
+        found.cut_again(cut_all)
+        yield found
+        for one in streamed.values():
+            one.run.close()
+
+
+@pytest.fixture(scope="module")
+def gone_on(cut_off: AfterCut) -> Mapping[str, Future[None]]:
+    """How each run that goes on did so, several at a time."""
+
+    def go_on(run: Run) -> None:
+        run_producer(Stage(run, "producer"), cut_off.broker.bootstrap)
+        collect(run, cut_off.broker.bootstrap)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        goes_on = {name: cut_off.streamed[name].run for name, case in CASES.items() if not case.refused}
+        return {name: pool.submit(go_on, run) for name, run in goes_on.items()}
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.refused])
+def test_rows_that_no_batch_holds_are_sent_again(
+    cut_off: AfterCut, gone_on: Mapping[str, Future[None]], name: str
+) -> None:
+    """Whatever the power cut took of what is not sealed is sent again, once, in its order: the batches hold the source,
+    and those that were sealed are as they were."""
+    gone_on[name].result()
+    streamed, wanted = cut_off.streamed[name], user_ids()[:ROWS]
+    run, partitions = streamed.run, streamed.case.partitions
+    ids = sealed_ids(run)
+    assert sorted(ids) == sorted(wanted)
+    for partition in range(partitions):
+        ours = [number for number in wanted if partition_of(str(number).encode(), partitions) == partition]
+        assert [number for number in ids if number in set(ours)] == ours
+    assert [batch.rows for batch in run.catalog.batches()] == ALL_BATCHES
+    assert known(run.catalog.batches())[: len(streamed.sealed)] == streamed.sealed
+    assert_whole(run)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.refused])
+def test_a_log_that_ends_before_what_is_sealed_is_refused(cut_off: AfterCut, name: str) -> None:
+    """A log that lost rows which are sealed is not filled anew, and what is sealed stays."""
+    streamed = cut_off.streamed[name]
+    assert streamed.case.refused
+    with pytest.raises(LogLost, match=streamed.case.refused) as caught:
+        run_producer(Stage(streamed.run, "producer"), cut_off.broker.bootstrap)
+    assert "--fresh" in caught.value.hint
+    assert_sealed_as_before(streamed)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        (FILLED, b"{}", r"375 rows of .* are sealed, but it says that 250 were sent"),
+        (FILLED_OF_TWO, None, r"\d+ rows of partition 0 of .* are sealed, but it holds \d+"),
+    ],
+)
+def test_a_log_that_was_filled_by_another_writer_is_refused(
+    cut_off: AfterCut, name: str, value: bytes | None, match: str
+) -> None:
+    """Where another writer's messages stand in the place of rows that are sealed, these are not sent again."""
+    streamed = cut_off.streamed[name]
+    topic, bootstrap = streamed.run.pipeline.stream.topic, cut_off.broker.bootstrap
+    end = streamed.run.catalog.next_offsets()[0]
+    stranger = Producer({"bootstrap.servers": bootstrap})
+    for _ in range(end + 5):
+        stranger.produce(topic, value, partition=0)
+    assert stranger.flush(30) == 0
+    with pytest.raises(LogLost, match=match):
+        run_producer(Stage(streamed.run, "producer"), bootstrap)
+    assert_sealed_as_before(streamed)
+
+
+def test_a_source_that_was_edited_since_is_not_sent_again(cut_off: AfterCut, tmp_path: Path) -> None:
+    """What one of two partitions lost is sent again only once the source is seen to be the one it came from: a row of
+    it that was edited is refused before it is in the log."""
+    path, bootstrap = tmp_path / "data.csv", cut_off.broker.bootstrap
+    write_source(path, lines())
+    run = new_run(tmp_path / "run", path, "stream.partitions=2")
+    produce(run, bootstrap, 3 * CHUNK, stop)
+
+    def cut(data: Path) -> None:
+        file = file_of(data, run.pipeline.stream.topic)
+        os.truncate(file, in_the_last_committed(record_batches(file), 0))
+
+    cut_off.cut_again(cut)
+    lost = max(number for number in range(3 * CHUNK) if partition_of(str(number).encode(), 2) == 0)
+    edited = lines()
+    edited[lost] = edited[lost][:-3] + "xx\n"
+    write_source(path, edited)
+    with pytest.raises(SourceError, match="is not the source that this run began with"):
+        produce(run, bootstrap)
+    write_source(path, lines())
+    produce(run, bootstrap)
+    collect_all(run, bootstrap)
+    assert sorted(ids_of_batches(run)) == list(range(SOURCE_ROWS))
+    run.close()
+
+
+def test_a_transaction_that_kafka_has_lost_is_told(cut_off: AfterCut) -> None:
+    """Where Kafka's own record of a transaction is gone too, nobody can read behind it: the run says so, rather than to
+    wait for ever. This comes last, as it takes the record of all."""
+    cut_off.cut_again(lambda data: os.truncate(file_of(data, "__transaction_state"), 0))
+    streamed = cut_off.streamed[FORGOTTEN]
+    with pytest.raises(LogLost, match=r"a transaction in partition 0 of .* does not end"):
+        run_producer(Stage(streamed.run, "producer"), cut_off.broker.bootstrap)
+    assert_sealed_as_before(streamed)
+
+
+def assert_sealed_as_before(streamed: Streamed) -> None:
+    run = streamed.run
+    assert known(run.catalog.batches()) == streamed.sealed
+    assert {path.name for path in run.batches.glob("batch-*")} == {Path(one["path"]).name for one in streamed.sealed}

@@ -1,0 +1,566 @@
+"""Clusters: scored as in Spark, numbered for good, and told of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyspark.ml import PipelineModel
+from pyspark.ml.clustering import GaussianMixtureModel
+from pyspark.ml.evaluation import ClusteringEvaluator
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
+from scipy.stats import multivariate_normal  # type: ignore[import-untyped]  # scipy has no types
+
+from tests.spark.test_scoring import COLUMNS, Fitted, frame, parity, plain_row, rows_of
+from tests.support.training_run import quiet_stage, run_of, seal_all, table_of
+from tidemill import scoring
+from tidemill.errors import CatalogError, FeatureError, ParityFailed
+from tidemill.pipeline import Raw, parse
+from tidemill.run.catalog import TrainedModel
+from tidemill.run.folder import Run
+from tidemill.scoring import storage
+from tidemill.scoring.clusters import ClusterScorer, cluster_scorer, paths
+from tidemill.scoring.features import Encoder
+from tidemill.scoring.mixture import EPSILON
+from tidemill.scoring.storage import Array
+from tidemill.training import trainer
+from tidemill.training.clusters import assign, distances, lasting_numbers
+from tidemill.training.estimators.checks import model_faults
+from tidemill.training.export import scorer_content
+from tidemill.training.features import FEATURES, with_label
+from tidemill.training.fitting import fit
+from tidemill.training.registry import HELD, inputs_of
+from tidemill.training.stats import collect_stats
+from tidemill.training.trainer import work
+
+ALL = ["colour", "size", "shape", "age", "on", "constant"]
+TREE: dict[str, Any] = {"estimator": "BisectingKMeans", "features": ALL, "params": {"k": 6, "seed": 7}}
+MIXTURE: dict[str, Any] = {"estimator": "GaussianMixture", "features": ALL, "params": {"k": 3, "seed": 7}}
+ANGLE = {"distanceMeasure": "cosine"}
+MODELS: dict[str, dict[str, Any]] = {
+    "tree": TREE | {"scale": "standard"},
+    "raw_tree": TREE | {"features": ["size", "age"]},
+    "angle_tree": TREE | {"params": TREE["params"] | ANGLE},
+    "word_tree": TREE | {"features": ["colour", "shape"]},
+    "mixture": MIXTURE | {"scale": "standard"},
+    "raw_mixture": MIXTURE | {"features": ["size", "age"]},
+    "full_mixture": MIXTURE | {"scale": "minmax", "params": {"k": 5, "seed": 3}},
+    "word_mixture": MIXTURE | {"features": ["colour", "shape"]},
+}
+
+
+def fit_all(
+    spark: SparkSession, folder: Path, models: dict[str, Any], columns: dict[str, str], rows: DataFrame
+) -> dict[str, Fitted]:
+    """The models, fitted by Spark on all rows, and exported."""
+    raw = {
+        "name": "tried",
+        "source": {"path": "x.csv", "columns": columns},
+        "stream": {"topic": "t"},
+        "batches": {"rows": 10},
+        "models": models,
+    }
+    wanted = inputs_of(parse(Raw("tried", folder, raw)).pipeline)
+    rows = rows.withColumn(HELD, F.lit(False)).cache()
+    found = collect_stats(rows, wanted, holds_out=False)
+    made = {}
+    for inputs in wanted:
+        model = fit(inputs, with_label(rows, inputs), found[inputs.name].empty_strings)
+        path = folder / f"{inputs.name}.npz"
+        content = scorer_content(inputs, model, found[inputs.name].seen)
+        storage.write(path, content.text, content.arrays)
+        made[inputs.name] = Fitted(inputs, model, path)
+    return made
+
+
+@pytest.fixture(scope="module")
+def fitted(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fitted]:
+    """Every kind of model, fitted once by Spark and exported."""
+    return fit_all(spark, tmp_path_factory.mktemp("clusters"), MODELS, COLUMNS, frame(spark, rows_of(400)))
+
+
+def on_a_line(spark: SparkSession, folder: Path, values: Sequence[float], model: dict[str, Any]) -> Fitted:
+    """A model of one number, fitted on these."""
+    rows = spark.createDataFrame([(float(value),) for value in values], "x double")
+    return fit_all(spark, folder, {"line": {"features": ["x"], **model}}, {"x": "float"}, rows)["line"]
+
+
+def by_spark(one: Fitted, spark: SparkSession, values: Iterable[float]) -> list[int]:
+    rows = spark.createDataFrame([(float(value),) for value in values], "x double")
+    return [row.prediction for row in one.spark.transform(rows).collect()]
+
+
+def by_scorer(one: Fitted, values: Iterable[float]) -> list[Any]:
+    scorer = cluster_scorer(one.scorer)
+    return [found.prediction for found in scorer.predict([{"x": float(value)} for value in values])]
+
+
+# --- as in Spark --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_row_scores_as_in_spark(fitted: dict[str, Fitted], spark: SparkSession, name: str) -> None:
+    """The cluster is Spark's own on rows never seen, and every probability is within 1e-9 of Spark's."""
+    report = parity(fitted[name], frame(spark, rows_of(300, seed=2)))
+    assert report["rows"] == report["equal"] == 300
+    assert report["max_difference"] <= 1e-9
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(plain_row, min_size=50, max_size=300))
+def test_any_rows_score_as_in_spark(fitted: dict[str, Fitted], spark: SparkSession, rows: list[dict[str, Any]]) -> None:
+    """Extreme values and categories never seen score as in Spark too, for every kind of model."""
+    labels = {"two": 0, "three": "low", "good": True, "price": 0.0}
+    table = frame(spark, [row | labels for row in rows]).cache()
+    for one in fitted.values():
+        report = parity(one, table)
+        assert report["rows"] == report["equal"] == len(rows)
+    table.unpersist()
+
+
+def test_a_tree_is_gone_down_and_not_searched_for_the_nearest_leaf(spark: SparkSession, tmp_path: Path) -> None:
+    """A row goes to the nearer child at each node, as in Spark, also where another branch has a nearer leaf."""
+    one = on_a_line(
+        spark, tmp_path, [0.0] * 100 + [10.0] * 10 + [30.0] * 100, {"estimator": "BisectingKMeans", "params": {"k": 3}}
+    )
+    values = np.linspace(-5, 40, 181)
+    found = by_scorer(one, values)
+    assert found == by_spark(one, spark, values)
+    centres = cluster_scorer(one.scorer).centres.matrix[:, 0]
+    nearest = np.abs(values[:, None] - centres).argmin(axis=1)
+    assert centres.tolist() == [0.0, 10.0, 30.0]
+    assert [value for value, mine, near in zip(values, found, nearest, strict=True) if mine != near] == pytest.approx(
+        np.arange(15.5, 20.1, 0.25)
+    )
+
+
+def test_of_equally_near_children_the_first_is_taken(spark: SparkSession, tmp_path: Path) -> None:
+    """A row half-way between two centres is in Spark's cluster, which is that of the first child."""
+    one = on_a_line(spark, tmp_path, [0.0, 10.0] * 20, {"estimator": "BisectingKMeans", "params": {"k": 2, "seed": 1}})
+    assert by_scorer(one, [5.0]) == by_spark(one, spark, [5.0]) == [0]
+
+
+def test_fewer_distinct_rows_than_clusters(spark: SparkSession, tmp_path: Path) -> None:
+    """Duplicates are never split: there are fewer clusters then, down to one, and each row has Spark's."""
+    for values in ([1.0] * 30, [1.0] * 20 + [5.0] * 10 + [9.0] * 5):
+        model = {"estimator": "BisectingKMeans", "params": {"k": 8}}
+        one = on_a_line(spark, tmp_path, values, model)
+        assert len(cluster_scorer(one.scorer).numbers) == len(set(values))
+        grid = np.linspace(-3, 12, 31)
+        assert by_scorer(one, grid) == by_spark(one, spark, grid)
+
+
+def test_far_from_every_distribution_all_are_as_likely(fitted: dict[str, Fitted], spark: SparkSession) -> None:
+    """Where every density is 0 the probabilities are equal and the first cluster is taken, as in Spark."""
+    far = [row | {"size": -1e12} for row in rows_of(20)]
+    [expected] = {row.prediction for row in fitted["raw_mixture"].spark.transform(frame(spark, far)).collect()}
+    for one in cluster_scorer(fitted["raw_mixture"].scorer).predict(far):
+        assert (one.prediction, set((one.probability or {}).values())) == (expected, {1 / 3})
+
+
+def test_a_tree_of_angles_refuses_a_row_of_zeros(fitted: dict[str, Fitted]) -> None:
+    """A row of zeros has no direction: the answer is an error, as it is in Spark."""
+    zero = {"colour": "unseen", "shape": "unseen", "size": 0.0, "age": 0, "on": False, "constant": 0}
+    with pytest.raises(FeatureError, match="cosine distance is not defined"):
+        cluster_scorer(fitted["angle_tree"].scorer).predict([zero])
+
+
+def test_many_rows_are_scored_in_slices_as_in_one(fitted: dict[str, Fitted], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a row gets does not depend on how many others are scored with it."""
+    rows = rows_of(100, seed=5)
+    for name in ("tree", "mixture"):
+        whole = cluster_scorer(fitted[name].scorer).predict(rows)
+        with monkeypatch.context() as patch:
+            patch.setattr("tidemill.scoring.clusters.NUMBERS_AT_ONCE", 60)
+            assert cluster_scorer(fitted[name].scorer).predict(rows) == whole
+
+
+# What drives every row out of the cluster whose part of the array this is, wherever Spark's training ended.
+FAULTS: dict[tuple[str, str], Callable[[Array], Array]] = {
+    ("tree", "nodes"): lambda node: node + 1e9,
+    ("mixture", "roots"): lambda root: root * 1e9,
+    ("mixture", "weights"): lambda weight: weight * 0,
+    ("full_mixture", "peaks"): lambda peak: peak - 1e9,
+}
+
+
+@pytest.mark.parametrize(("name", "array"), FAULTS)
+def test_a_planted_fault_fails_parity(
+    fitted: dict[str, Fitted], spark: SparkSession, tmp_path: Path, name: str, array: str
+) -> None:
+    """An exported file that is wrong in the part of a single cluster is found by the comparison with Spark."""
+    one, rows = fitted[name], rows_of(300, seed=2)
+    place = int(np.bincount([int(found.prediction) for found in cluster_scorer(one.scorer).predict(rows)]).argmax())
+    stored = storage.read(one.path)
+    part = paths(stored.arrays["parents"].astype(np.intp))[place, 0] if array == "nodes" else place
+    wrong = stored.arrays[array].copy()
+    wrong[part] = FAULTS[name, array](wrong[part])
+    storage.write(tmp_path / "bad.npz", stored.text, stored.arrays | {array: wrong})
+    bad = dataclasses.replace(one, path=tmp_path / "bad.npz")
+    assert cluster_scorer(bad.scorer).predict(rows) != cluster_scorer(one.scorer).predict(rows)
+    with pytest.raises(ParityFailed, match=f"the scorer of {name} differs from Spark on"):
+        parity(bad, frame(spark, rows))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"parents": np.array([-1, 0, 0])}, {"parents": np.array([1] * 11)}, {"numbers": np.array([0, 1, 2, 3, 4, 4])}],
+)
+def test_a_tree_that_is_none_is_an_error(fitted: dict[str, Fitted], tmp_path: Path, change: dict[str, Any]) -> None:
+    """A file whose tree or numbers don't fit its clusters is refused."""
+    stored = storage.read(fitted["tree"].path)
+    storage.write(tmp_path / "odd.npz", stored.text, stored.arrays | change)
+    with pytest.raises(CatalogError, match=r"odd\.npz is no scorer file"):
+        scoring.load(tmp_path / "odd.npz")
+
+
+def test_what_spark_refuses_is_found_before_anything_runs() -> None:
+    """Parameters of the models that cluster are checked without Spark."""
+    model = {"estimator": "BisectingKMeans", "features": ["x"], "params": {"maxIter": 0, "minDivisibleClusterSize": 0}}
+    raw = {"source": {"columns": {"x": "float"}}, "models": {"line": model, "k": model | {"params": {"k": 1}}}}
+    assert [fault.path for fault in model_faults(raw)] == [
+        "models.line.params.maxIter",
+        "models.line.params.minDivisibleClusterSize",
+        "models.k.params.k",
+    ]
+
+
+def test_without_a_seed_a_model_is_the_same_in_every_process(spark: SparkSession, tmp_path: Path) -> None:
+    """pyspark's own default seed is another in each process; Tidemill's is not."""
+    one = on_a_line(spark, tmp_path, [0.0, 1.0, 5.0, 6.0], {"estimator": "KMeans", "params": {"k": 2}})
+    assert one.spark.stages[-1].getSeed() == 42
+
+
+# --- numbers that last --------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_handed_on_to_the_nearest() -> None:
+    """Each cluster takes the number of its nearest, others the least that the generation before did not use."""
+    far = np.array([[5.0, 0.1], [0.2, 7.0], [3.0, 3.0], [4.0, 4.0]])
+    assert assign(far, np.array([4, 0])).tolist() == [0, 4, 1, 2]
+    assert assign(far[:1], np.array([4, 0])).tolist() == [0]
+
+
+def test_the_sum_of_the_distances_is_the_least() -> None:
+    """A cluster leaves its own nearest to another where all together are nearer so."""
+    assert assign(np.array([[1.0, 2.0], [1.1, 9.0]]), np.array([0, 1])).tolist() == [1, 0]
+
+
+points = st.integers(1, 6).flatmap(
+    lambda k: st.lists(st.tuples(*[st.integers(-1000, 1000)] * 3), min_size=k, max_size=k, unique=True)
+)
+
+
+@settings(deadline=None)
+@given(points, st.randoms(use_true_random=False), st.booleans())
+def test_whatever_order_spark_finds_them_in(found: list[tuple[int, ...]], dice: Any, cosine: bool) -> None:
+    """The same clusters in another order have the same numbers, and no number is there twice."""
+    before = np.array(found, dtype=np.float64)
+    if cosine:
+        before = before[np.unique(directions(before), axis=0, return_index=True)[1]]
+    order = list(range(len(before)))
+    dice.shuffle(order)
+    numbers = np.array(dice.sample(range(20), len(before)))
+    assert assign(distances(before[order], before, cosine), numbers).tolist() == numbers[order].tolist()
+
+
+def directions(vectors: Any) -> Any:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.round(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0), 9)
+
+
+def scorer_of(folder: Path, name: str, centres: Any, categories: list[str], scaling: Any, **arrays: Any) -> Any:
+    """A KMeans of a number and a word, written by hand."""
+    plain = {"minimum": None, "maximum": None, "example": None}
+    text: dict[str, Any] = {
+        "model": "of the test",
+        "estimator": "KMeans",
+        "features": [
+            {"name": "x", "kind": "float", "categories": None, **plain},
+            {"name": "word", "kind": "string", "categories": categories, **plain},
+        ],
+        "classes": None,
+        "labels": {},
+        "distance": "euclidean",
+    }
+    scale = {"scaling": np.array(scaling, dtype=np.float64)[:, None]}
+    storage.write(folder / name, text, {"centres": np.array(centres, dtype=np.float64), **scale, **arrays})
+    return cluster_scorer(scoring.load(folder / name))
+
+
+def test_clusters_are_matched_in_their_own_units_and_by_category_names(tmp_path: Path) -> None:
+    """Neither another scaling nor another order of categories, nor new and lost ones, leads the matching astray."""
+    before = scorer_of(
+        tmp_path, "before.npz", [[-1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 1]], ["a", "b", "lost"], [100, 0.1, 0]
+    )
+    now = scorer_of(  # x is about 90, 110 and 110, as before; the words stand in another order
+        tmp_path, "now.npz", [[1.1, 0, 0, 0.4], [0.9, 0, 1, 0], [1.1, 0, 1, 0]], ["new", "a", "b"], [0, 0.01, 0]
+    )
+    assert before.units().numbers["x"].tolist() == [90.0, 110.0, 110.0]
+    assert before.units().shares["word"]["lost"].tolist() == [0.0, 0.0, 1.0]
+    assert now.points(before.units()) == pytest.approx(np.array([[0.9, 0, 1, 0], [1.1, 0, 1, 0], [1.1, 0, 0, 0]]))
+    assert lasting_numbers(now, before).tolist() == [2, 0, 1]
+
+
+def test_a_point_without_direction_is_as_far_as_can_be_from_any() -> None:
+    """The cosine distance of a point of zeros is 1, and no error."""
+    assert distances(np.array([[0.0, 0.0]]), np.array([[1.0, 2.0], [0.0, 0.0]]), cosine=True).tolist() == [[1.0, 1.0]]
+
+
+BLOBS = {0: (0.0, 0.0, "ash"), 1: (40.0, 5.0, "birch"), 2: (80.0, 60.0, "cedar"), 3: (5.0, 90.0, "ash")}
+FEATURES_OF_BLOBS = ["x", "y", "word"]
+LASTING: dict[str, dict[str, Any]] = {
+    "means": {"estimator": "KMeans", "params": {"k": 4, "seed": 4}, "scale": "standard"},
+    "tree": {"estimator": "BisectingKMeans", "features": ["x", "y"], "params": {"k": 4, "seed": 3}},
+    "mixture": {"estimator": "GaussianMixture", "features": ["x", "z"], "params": {"k": 2, "seed": 6, "maxIter": 30}},
+    "angle": {
+        "estimator": "KMeans",
+        "scale": "standard",
+        "params": {"k": 4, "seed": 4, "distanceMeasure": "cosine"},
+    },
+}
+
+
+def drifted(generation: int) -> list[dict[str, Any]]:
+    """Four groups that drift, smaller than the gaps between them; in another order in each generation. By z they are
+    but two."""
+    dice = np.random.default_rng(generation)
+    rows = []
+    for blob in dice.permutation(list(BLOBS) * 60):
+        x, y, word = BLOBS[int(blob)]
+        around = dice.normal(0, 2.0, 2) + 4.0 * generation
+        near = {"x": float(x + around[0]), "y": float(y + around[1]), "z": float(30 * (x > 20) + dice.normal())}
+        rows.append({"blob": int(blob), **near, "word": word})
+    return rows
+
+
+def run_of_blobs(folder: Path, models: dict[str, Any] = LASTING, generations: int = 3) -> Run:
+    columns = {"blob": "int", "x": "float", "y": "float", "z": "float", "word": "string"}
+    models = {name: {"features": FEATURES_OF_BLOBS, **model} for name, model in models.items()}
+    run = run_of(
+        folder,
+        source={"path": "x.csv", "columns": columns},
+        models=models,
+        generations={"scheme": "windowed", "holdout": {"share": 0.25}},
+    )
+    seal_all(run, [table_of(run, drifted(number)) for number in range(1, generations + 1)])
+    return run
+
+
+def loaded(run: Run, model: TrainedModel) -> ClusterScorer:
+    return cluster_scorer(scoring.load(run.folder / model.scorer_path, model.sha256))
+
+
+@pytest.fixture(scope="module")
+def drifting(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Three windowed generations of drifting groups, trained by the trainer."""
+    run = run_of_blobs(tmp_path_factory.mktemp("drifting"))
+    work(quiet_stage(run), spark)
+    assert [one.state for one in run.catalog.generations()] == ["published"] * 3
+    return run
+
+
+def numbers_of_blobs(scorer: ClusterScorer, generation: int) -> dict[int, set[Any]]:
+    found: dict[int, set[Any]] = {}
+    rows = drifted(generation)
+    for row, one in zip(rows, scorer.predict(rows), strict=True):
+        found.setdefault(row["blob"], set()).add(one.prediction)
+    return found
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_cluster_keeps_its_number(drifting: Run, name: str) -> None:
+    """A group that drifts has the same number in each generation, though Spark's own number for it is another."""
+    generations = drifting.catalog.generations()
+    scorers = [loaded(drifting, one.models[name]) for one in generations]
+    found = [numbers_of_blobs(scorer, number) for number, scorer in enumerate(scorers, start=1)]
+    assert found[0] == found[1] == found[2]
+    profiles = [one.models[name].profile or {} for one in generations]
+    assert [one["matched_to"] for one in profiles] == [None, 1, 2]
+    own = {str(place): place for place in range(len(scorers[0].numbers))}
+    assert profiles[0]["renumbered"] == own
+    if name != "tree":  # Spark numbers a tree's clusters from left to right, so that they hardly ever swap
+        assert any(one["renumbered"] != own for one in profiles[1:]), "Spark's own numbers did not swap"
+    for scorer, profile, generation in zip(scorers, profiles, generations, strict=True):
+        assert profile["renumbered"] == {str(place): number for place, number in enumerate(scorer.numbers.tolist())}
+        text = storage.read(drifting.folder / generation.models[name].scorer_path).text
+        assert (text["renumbered"], text["matched_to"]) == (profile["renumbered"], profile["matched_to"])
+
+
+def test_a_trainer_that_was_killed_gives_the_same_numbers(
+    spark: SparkSession, tmp_path: Path, drifting: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained anew after a crash, a generation has the same clusters and numbers as in a run that never died."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    names = ("means", "mixture")
+    run = run_of_blobs(tmp_path, {name: LASTING[name] for name in names}, generations=2)
+    first = trainer.Trainer(quiet_stage(run), spark)
+    first.take_up()
+    first.look()
+    first.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(run.catalog, "publish_generation", killed)
+        with pytest.raises(Killed):
+            first.step()
+    work(quiet_stage(run), spark)
+    for ours, theirs in zip(run.catalog.generations(), drifting.catalog.generations()[:2], strict=True):
+        for name in names:
+            assert ours.models[name].sha256 == theirs.models[name].sha256
+
+
+def test_an_earlier_scorer_that_is_damaged_stops_the_trainer(spark: SparkSession, tmp_path: Path) -> None:
+    """Numbers are never given anew because an earlier file can't be read: the file is named instead."""
+    run = run_of_blobs(tmp_path, {"means": LASTING["means"]}, generations=2)
+    first = trainer.Trainer(quiet_stage(run), spark)
+    first.take_up()
+    first.look()
+    first.step()
+    [generation] = run.catalog.generations()
+    path = run.folder / generation.models["means"].scorer_path
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(CatalogError, match=r"means\.npz has sha256"):
+        first.step()
+
+
+def test_probabilities_go_by_the_lasting_numbers(drifting: Run) -> None:
+    """Each of a mixture's probabilities stands under its cluster's number, in ascending order, the largest under the
+    prediction's."""
+    scorer = loaded(drifting, drifting.catalog.generations()[2].models["mixture"])
+    assert scorer.numbers.tolist() == [1, 0]
+    for one in scorer.predict(drifted(3)[:50]):
+        assert list(one.probability or {}) == ["0", "1"]
+        assert max((one.probability or {}).items(), key=lambda item: item[1])[0] == str(one.prediction)
+
+
+def test_a_column_of_predictions_has_the_lasting_numbers(drifting: Run) -> None:
+    """The predictions of a whole table are those of its rows one by one."""
+    scorer = loaded(drifting, drifting.catalog.generations()[2].models["means"])
+    rows = drifted(3)
+    column = scorer.column(table_of(drifting, rows))
+    assert column.to_pylist() == [one.prediction for one in scorer.predict(rows)]
+
+
+# --- what is told of clusters -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_the_profile_is_what_the_rows_say(spark: SparkSession, drifting: Run, name: str) -> None:
+    """Sizes, shares, centres and distances are those of the training rows, worked out by hand."""
+    model = drifting.catalog.generations()[2].models[name]
+    scorer, profile = loaded(drifting, model), model.profile or {}
+    rows = training_rows(spark, drifting, 3)
+    assert len(rows) == model.rows["train"]
+    found = scorer.predict(rows)
+    assert [one["cluster"] for one in profile["clusters"]] == sorted(scorer.numbers.tolist())
+    vectors = vectors_of(scorer.encoder, rows)
+    for cluster in profile["clusters"]:
+        inside = [place for place, one in enumerate(found) if one.prediction == cluster["cluster"]]
+        assert cluster["size"] == len(inside) > 0
+        assert {found[place].centre == cluster["centre"] for place in inside} == {True}
+        centre = scorer.centres.matrix[scorer.numbers.tolist().index(cluster["cluster"])]
+        apart = far(vectors[inside], centre, scorer.centres.cosine)
+        assert [found[place].distance for place in inside] == pytest.approx(apart)
+        assert cluster["distance"] == {"mean": pytest.approx(apart.mean()), "max": pytest.approx(apart.max())}
+        for feature, value in cluster["centre"].items():
+            mean = np.mean([rows[place][feature] for place in inside])
+            assert value == pytest.approx(mean, abs=0.01 if name == "mixture" else 1e-9)
+        for feature, shares in cluster["shares"].items():
+            words = [rows[place][feature] for place in inside]
+            assert shares == {word: words.count(word) / len(words) for word in set(words)}
+        others = {int(number): value for number, value in cluster["to_centres"].items()}
+        assert list(others) == [number for number in sorted(scorer.numbers.tolist()) if number != cluster["cluster"]]
+        for number, value in others.items():
+            other = scorer.centres.matrix[[scorer.numbers.tolist().index(number)]]
+            assert value == pytest.approx(far(other, centre, scorer.centres.cosine)[0])
+
+
+def training_rows(spark: SparkSession, run: Run, generation: int) -> list[dict[str, Any]]:
+    held = "pmod(xxhash64(blob, x, y, z, word, cast(42 as bigint)), 1000000) < 250000"
+    path = run.batches / f"batch-{generation:05d}.parquet"
+    return [row.asDict() for row in spark.read.parquet(str(path)).filter(f"not ({held})").collect()]
+
+
+def vectors_of(encoder: Encoder, rows: Sequence[Mapping[str, Any]]) -> Any:
+    """(n, places): the rows' feature vectors, one-hot blocks written out."""
+    encoded = encoder.encode(rows)
+    blocks = [np.eye(len(known))[codes] for known, codes in zip(encoder.codes, encoded.codes, strict=True)]
+    return np.concatenate([encoded.numbers, *blocks], axis=1)
+
+
+def far(vectors: Any, centre: Any, cosine: bool) -> Any:
+    if cosine:
+        return 1 - vectors @ centre / np.linalg.norm(vectors, axis=1) / np.linalg.norm(centre)
+    return np.linalg.norm(vectors - centre, axis=1)
+
+
+def test_metrics_are_what_the_rows_say(spark: SparkSession, drifting: Run) -> None:
+    """A tree's cost and a mixture's mean log-likelihood are of held-out rows; Spark's own of the training rows."""
+    models = drifting.catalog.generations()[0].models
+    assert set(models["tree"].metrics) == {"silhouette", "cost", "training_cost"}
+    assert set(models["mixture"].metrics) == {"silhouette", "mean_log_likelihood", "training_log_likelihood"}
+    training = training_rows(spark, drifting, 1)
+    held = [row for row in drifted(1) if row not in training]
+    assert len(held) == models["tree"].rows["holdout"]
+    costs = [(one.distance or 0) ** 2 for one in loaded(drifting, models["tree"]).predict(held)]
+    assert models["tree"].metrics["cost"] == pytest.approx(sum(costs))
+    gaussians = spark_model(drifting, models["mixture"])
+    assert models["mixture"].metrics["mean_log_likelihood"] == pytest.approx(log_densities(gaussians, held).mean())
+    total = models["mixture"].metrics["training_log_likelihood"]  # of the step before the last
+    assert total == pytest.approx(log_densities(gaussians, training).sum(), abs=0.1)
+
+
+def log_densities(model: GaussianMixtureModel, rows: Sequence[Mapping[str, Any]]) -> Any:
+    vectors = np.array([[row["x"], row["z"]] for row in rows])
+    densities = [
+        EPSILON + weight * multivariate_normal(one.mean.toArray(), one.cov.toArray()).pdf(vectors)
+        for weight, one in zip(model.weights, model.gaussians, strict=True)
+    ]
+    return np.log(sum(densities))
+
+
+def spark_model(run: Run, model: TrainedModel) -> GaussianMixtureModel:
+    return PipelineModel.load(str(run.folder / model.spark_path)).stages[-1]
+
+
+def test_a_mixtures_silhouette_is_sparks(spark: SparkSession, fitted: dict[str, Fitted]) -> None:
+    """The features that a model is judged in are those it was trained in."""
+    from tidemill.training.evaluate import clustering
+
+    one = fitted["mixture"]
+    scored = one.spark.transform(frame(spark, rows_of(100, seed=9)))
+    metrics = clustering(scored, cluster_scorer(one.scorer))
+    assert metrics["silhouette"] == ClusteringEvaluator(featuresCol=FEATURES).evaluate(scored)
+    assert metrics["mean_log_likelihood"] is not None
+
+
+def test_a_row_that_has_no_direction_is_null_in_a_column(tmp_path: Path) -> None:
+    """Where cosine has no answer for a row, the column has null for it, and its answer for every other row."""
+    path = tmp_path / "groups.npz"
+    feature = {"kind": "float", "categories": None, "minimum": 0.0, "maximum": 1.0, "example": 1.0}
+    text: dict[str, Any] = {
+        "model": "groups",
+        "estimator": "KMeans",
+        "features": [{"name": name, **feature} for name in "xy"],
+        "classes": None,
+        "labels": {},
+        "distance": "cosine",
+    }
+    arrays = {"centres": np.eye(2), "middles": np.eye(2), "numbers": np.arange(2.0)}
+    storage.write(path, text, arrays)
+    scorer = scoring.row_scorer(scoring.load(path))
+    table = pa.table({"x": [1.0, 0.0, 0.2, None, 0.0], "y": [0.1, 0.0, 1.0, 1.0, 3.0]})
+    assert scorer.column(table).to_pylist() == [0, None, 1, None, 1]

@@ -1,0 +1,220 @@
+"""What training would refuse is said before anything runs: the verdict on the rows tried is that of Spark on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.support.fitting import fit_one, frame
+from tidemill.errors import TrainingFailed
+from tidemill.pipeline import Model, Source, arrow_schema
+from tidemill.training.preflight import PreflightReport, SampleScope, check_sample
+
+FEATURES = ["x", "z"]
+
+
+class Case(NamedTuple):
+    """A model, what its label is in row i, and where the fault is: ``faults`` whichever part of the rows is trained on,
+    ``together`` if all of them are."""
+
+    estimator: str
+    label: Callable[[int], Any] | None
+    kind: str = "int"
+    faults: str = ""
+    together: str = ""
+    params: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    below: float = 0.0  # what is taken from x
+
+
+CASES = [
+    Case("LogisticRegression", lambda i: i % 3),
+    Case("LogisticRegression", lambda i: 1),
+    Case("LogisticRegression", lambda i: i % 2 + 0.5 * (i == 7), "float", together="label"),
+    Case("DecisionTreeClassifier", lambda i: -(i % 2), together="label"),
+    Case("RandomForestClassifier", lambda i: 100 * (i % 2), together="label"),
+    Case("RandomForestClassifier", lambda i: "a", "string"),
+    Case("LogisticRegression", lambda i: i % 3, together="params.family", params={"family": "binomial"}),
+    Case("LogisticRegression", lambda i: i % 3, together="params.thresholds", params={"thresholds": [0.5, 0.5]}),
+    Case("DecisionTreeClassifier", lambda i: i % 2, faults="params.thresholds", params={"thresholds": [0.3, 0.3, 0.4]}),
+    Case("LinearSVC", lambda i: 0, faults="label"),
+    Case("LinearSVC", lambda i: i % 3, together="label"),
+    Case("LinearSVC", lambda i: 1),
+    Case("GBTClassifier", lambda i: "a", "string", faults="label"),
+    Case("GBTClassifier", lambda i: "abc"[i % 3], "string", together="label"),
+    Case("GBTClassifier", lambda i: True, "bool"),
+    Case("NaiveBayes", lambda i: 1 + i % 2, faults="label"),
+    Case("NaiveBayes", lambda i: "abc"[i % 3], "string"),
+    Case("NaiveBayes", lambda i: i % 2, together="features[0]", below=3),
+    Case("NaiveBayes", lambda i: i % 2, together="features[0]", params={"modelType": "complement"}, below=3),
+    Case("NaiveBayes", lambda i: i % 2, together="features[0] features[1]", params={"modelType": "bernoulli"}),
+    Case("NaiveBayes", lambda i: i % 2, params={"modelType": "gaussian"}, below=3),
+    Case("GeneralizedLinearRegression", lambda i: i % 3 - 1, together="label", params={"family": "poisson"}),
+    Case("GeneralizedLinearRegression", lambda i: i % 3, together="label", params={"family": "Gamma"}),
+    Case("GeneralizedLinearRegression", lambda i: i % 3, together="label", params={"family": "binomial"}),
+    Case("GeneralizedLinearRegression", lambda i: i % 2, params={"family": "binomial"}),
+    Case(
+        "GeneralizedLinearRegression",
+        lambda i: i % 3 - 1,
+        together="label",
+        params={"family": "tweedie", "variancePower": 1.5},
+    ),
+    Case(
+        "GeneralizedLinearRegression",
+        lambda i: i % 3,
+        together="label",
+        params={"family": "tweedie", "variancePower": 2.0},
+    ),
+    Case("GeneralizedLinearRegression", lambda i: i % 3 - 1, params={"family": "tweedie"}),
+    Case("LinearRegression", lambda i: i / 7 - 3, "float"),
+    Case("KMeans", None, together="features", params={"k": 2, "distanceMeasure": "cosine"}),
+    Case("BisectingKMeans", None, params={"k": 2, "distanceMeasure": "cosine"}, below=0.5),
+    Case("LogisticRegression", lambda i: i + 0.5, "float", faults="label"),
+    Case("DecisionTreeClassifier", lambda i: -1 - i % 2, faults="label"),
+    Case("GBTClassifier", lambda i: 2 + i % 2, faults="label"),
+    Case("LogisticRegression", lambda i: 2 + i % 2, faults="params.family", params={"family": "binomial"}),
+    Case("LogisticRegression", lambda i: 2, faults="params.thresholds", params={"thresholds": [0.5, 0.5]}),
+    Case("NaiveBayes", lambda i: i % 2, faults="features[0]", below=7),
+    Case("GeneralizedLinearRegression", lambda i: -1 - i % 2, faults="label", params={"family": "poisson"}),
+]
+
+
+def columns_of(case: Case) -> dict[str, str]:
+    return {"x": "float", "z": "float", "y": case.kind}
+
+
+def rows_of(case: Case) -> list[dict[str, Any]]:
+    label = case.label or (lambda i: 0)
+    return [{"x": float(i % 7 - case.below), "z": float(i * 3 % 5), "y": label(i)} for i in range(60)]
+
+
+def model_of(case: Case) -> dict[str, Any]:
+    label = {"label": "y"} if case.label else {}
+    return {"estimator": case.estimator, "features": FEATURES, "params": case.params} | label
+
+
+def foreseen(
+    columns: dict[str, str],
+    rows: list[dict[str, Any]],
+    extent: SampleScope = SampleScope.FIRST,
+    **models: dict[str, Any],
+) -> PreflightReport:
+    schema = Source.model_validate({"path": "x.csv", "columns": columns}).schema_
+    table = pa.Table.from_pylist(rows, schema=arrow_schema(schema))
+    return check_sample({name: Model.model_validate(one) for name, one in models.items()}, schema, table, extent)
+
+
+def id_of(case: Case) -> str:
+    return f"{case.estimator}-{case.faults or case.together or 'fits'}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=id_of)
+def test_what_spark_refuses_is_said_before(spark: SparkSession, tmp_path: Path, case: Case) -> None:
+    """Of all rows together the verdict has a fault if and only if training on them is refused; while there may be
+    others, or only a part may be trained on, it is a note unless no part is better."""
+    columns, rows, model = columns_of(case), rows_of(case), model_of(case)
+    first, whole, together = (foreseen(columns, rows, extent, tried=model) for extent in SampleScope)
+    wanted = [f"models.tried.{path}" for path in (case.faults or case.together).split()]
+    assert [one.path for one in together.faults] == wanted
+    assert [one.path for one in whole.faults] == (wanted if case.faults else [])
+    assert first.faults == []
+    if wanted:
+        assert first.notes == together.faults
+        assert whole.notes == (first.notes if case.together else [])
+    try:
+        fit_one(tmp_path, columns, frame(spark, columns, rows), model)
+        refused = False
+    except TrainingFailed:
+        refused = True
+    assert refused == bool(together.faults)
+
+
+@pytest.mark.parametrize("case", [one for one in CASES if one.faults or one.together], ids=id_of)
+def test_a_fault_is_one_of_any_part_of_the_rows(case: Case) -> None:
+    """Each row, and each two that follow one another, are refused by themselves if the whole is; where the whole is
+    not, some of them are good."""
+    columns, rows, model = columns_of(case), rows_of(case), model_of(case)
+    parts = [rows[place : place + many] for many in (1, 2) for place in range(len(rows) - 1)]
+    good = [part for part in parts if not foreseen(columns, part, SampleScope.TOGETHER, tried=model).faults]
+    assert bool(good) == bool(case.together)
+
+
+def test_how_a_fault_reads() -> None:
+    """With the column, what it holds and a way out."""
+    rows = [{"x": 1.0, "z": -2.0, "y": 0.5}, {"x": 1.0, "z": 2.0, "y": 1.0}]
+    columns = {"x": "float", "z": "float", "y": "float"}
+    model = {"estimator": "NaiveBayes", "features": FEATURES, "label": "y"}
+    assert [str(one) for one in foreseen(columns, rows, SampleScope.TOGETHER, tried=model).faults] == [
+        "models.tried.label: the label y holds 1 fractional values; a class is a whole number from 0 on; see that the "
+        "column holds classes; a quantity is for a regression, such as LinearRegression",
+        "models.tried.features[1]: found z with -2; expected only numbers from 0 on with a multinomial NaiveBayes; "
+        'params = { modelType = "gaussian" } takes any numbers',
+    ]
+
+
+def test_one_class_is_worth_a_note() -> None:
+    """Spark trains on a label that is always the same; that there is nothing to learn is said all the same."""
+    rows = [{"x": float(i), "z": 0.0, "y": 1} for i in range(5)]
+    model = {"estimator": "LogisticRegression", "features": FEATURES, "label": "y"}
+    for extent in SampleScope:
+        found = foreseen({"x": "float", "z": "float", "y": "int"}, rows, extent, tried=model)
+        assert found.faults == []
+        assert [str(one) for one in found.notes] == [
+            'models.tried.label: found "y", which is 1 in every row that was tried; expected two classes or more to '
+            "tell apart"
+        ]
+
+
+def test_rows_that_a_model_cannot_use_are_not_judged() -> None:
+    """A row that lacks what a model uses is not trained on, so its label does not count; where all do, that is told."""
+    columns = {"x": "float?", "z": "float", "y": "float?"}
+    model = {"estimator": "LogisticRegression", "features": FEATURES, "label": "y"}
+    rows: list[dict[str, Any]] = [
+        {"x": None, "z": 1.0, "y": 0.5},
+        {"x": 1.0, "z": 1.0, "y": 0.0},
+        {"x": 1.0, "z": 1.0, "y": 1.0},
+    ]
+    assert foreseen(columns, rows, tried=model) == PreflightReport([], [])
+    lacking = foreseen(columns, rows[:1], tried=model)
+    assert [str(one) for one in lacking.notes] == [
+        "models.tried: found no row that has all of x, y; expected rows to train on"
+    ]
+    assert [one.path for one in foreseen(columns, rows[:1], SampleScope.WHOLE, tried=model).faults] == ["models.tried"]
+
+
+@pytest.mark.parametrize("estimator", ["GBTClassifier", "LogisticRegression"])
+def test_a_generation_may_have_fewer_classes_than_the_source(estimator: str) -> None:
+    """With eight classes over all and two in each batch, a model of two classes is no fault of a windowed run's."""
+    rows = [{"x": float(i), "z": 0.0, "y": f"class {i // 10}"} for i in range(80)]
+    params = {} if estimator == "GBTClassifier" else {"family": "binomial"}
+    model = {"estimator": estimator, "features": FEATURES, "label": "y", "params": params}
+    found = foreseen({"x": "float", "z": "float", "y": "string"}, rows, SampleScope.WHOLE, tried=model)
+    assert (found.faults, len(found.notes)) == ([], 1)
+    assert "8 classes" in str(found.notes[0])
+
+
+def test_rows_of_nothing_but_zeros() -> None:
+    """A cosine distance can do without a few of them, but not where there are no others."""
+    model = {"estimator": "KMeans", "features": FEATURES, "params": {"distanceMeasure": "cosine"}}
+    rows = [{"x": 0.0, "z": 0.0}, {"x": 1.0, "z": 0.0}]
+    columns = {"x": "float", "z": "float"}
+    assert foreseen(columns, rows, SampleScope.WHOLE, tried=model).faults == []
+    assert [one.path for one in foreseen(columns, rows[:1], SampleScope.WHOLE, tried=model).faults] == [
+        "models.tried.features"
+    ]
+
+
+def test_each_model_is_judged_by_itself() -> None:
+    """A fault of one model hides none of another's; one with a column that is not declared is left to the parser."""
+    columns = {"x": "float", "z": "float", "y": "float"}
+    rows = [{"x": -1.0, "z": 1.0, "y": 0.5}]
+    good = {"estimator": "LinearRegression", "features": FEATURES, "label": "y"}
+    bad = {"estimator": "LogisticRegression", "features": FEATURES, "label": "y"}
+    lost = {"estimator": "LogisticRegression", "features": ["nowhere"], "label": "y"}
+    recommender = {"estimator": "ALS", "user": "x", "item": "z", "rating": "y"}
+    found = foreseen(columns, rows, SampleScope.WHOLE, one=bad, two=good, three=bad, four=lost, five=recommender)
+    assert [one.path for one in found.faults] == ["models.one.label", "models.three.label"]

@@ -1,0 +1,554 @@
+"""Similar rows: Spark's buckets and TF-IDF without Spark, on real public data."""
+
+from __future__ import annotations
+
+import math
+import sys
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyspark.ml import PipelineModel
+from pyspark.ml.common import _py2java
+from pyspark.ml.feature import RegexTokenizer
+from pyspark.ml.linalg import Vector
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
+
+from tests.support import DATA
+from tests.support.training_run import quiet_stage, run_of, seal_all, table_of
+from tidemill import scoring
+from tidemill.errors import FeatureError, ParityFailed
+from tidemill.run.catalog import Generation
+from tidemill.run.folder import Run
+from tidemill.scoring import storage
+from tidemill.scoring.base import lowest
+from tidemill.scoring.features import Encoded
+from tidemill.scoring.linear import LinearScorer, LogisticScorer
+from tidemill.scoring.neighbours import NeighboursScorer
+from tidemill.scoring.storage import Stored
+from tidemill.scoring.text import SPARK_WORD, TextScorer, folded, words_of
+from tidemill.training.estimators.checks import model_faults
+from tidemill.training.estimators.neighbours import compare_neighbours
+from tidemill.training.estimators.search import ROW
+from tidemill.training.estimators.text import compare_text, fold
+from tidemill.training.features import FEATURES, TYPES
+from tidemill.training.registry import inputs_of
+from tidemill.training.trainer import Trainer
+
+PRICE_PAID = DATA / "price-paid" / "pp-1995-sample.csv"
+AMAZON = DATA / "amazon-sales" / "amazon_sales.csv"
+SOLD = ["id", "price", "date", "postcode", "type", "new", "tenure", "paon", "saon", "street", "locality", "town"]
+SOLD += ["district", "county", "category", "status"]
+SOLD_COLUMNS = {"id": "string", "price": "float", "type": "string", "new": "string", "town": "string"}
+NEAR = {
+    "estimator": "BucketedRandomProjectionLSH",
+    "features": ["price", "type", "new", "town"],
+    "scale": "standard",
+    "params": {"bucketLength": 0.05, "numHashTables": 2},  # a unit vector of 960 places is about 0.03 in each
+}
+NAMES_COLUMNS = {"product_id": "string", "product_name": "string"}
+ALIKE = {"estimator": "IDF", "features": ["product_name"]}
+
+
+class Trained(NamedTuple):
+    """One generation of one model, its rows, its scorer and Spark's own model."""
+
+    run: Run
+    record: Generation
+    table: pa.Table
+    scorer: Any
+    spark: PipelineModel
+
+
+def trained(
+    spark: SparkSession, folder: Path, columns: dict[str, str], model: dict[str, Any], table: pa.Table
+) -> Trained:
+    """The model, trained by the real trainer on this one batch."""
+    run = run_of(folder, source={"path": "data.csv", "columns": columns}, models={"like": model})
+    rows = table_of(run, table.to_pylist())
+    seal_all(run, [rows])
+    trainer = Trainer(quiet_stage(run), spark)
+    trainer.take_up()
+    trainer.look()
+    trainer.step()
+    record = run.catalog.generation(1)
+    assert record is not None
+    assert record.state == "published", record.error
+    found = record.models["like"]
+    scorer = scoring.load(run.folder / found.scorer_path, found.sha256)
+    return Trained(run, record, rows, scorer, PipelineModel.load(str(run.folder / found.spark_path)))
+
+
+def frame(spark: SparkSession, one: Trained) -> DataFrame:
+    """All rows of the generation, as Spark's model transforms them, each with its place."""
+    columns = one.run.pipeline.source.schema_
+    schema = ", ".join(f"`{column.name}` {TYPES[column.kind].simpleString()}" for column in columns)
+    rows = [(*row.values(), place) for place, row in enumerate(one.table.to_pylist())]
+    return one.spark.transform(spark.createDataFrame(rows, f"{schema}, `{ROW}` bigint")).cache()
+
+
+@pytest.fixture(scope="module")
+def sold(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Neighbours among the real price paid data."""
+    table = pc.read_csv(PRICE_PAID, read_options=pc.ReadOptions(column_names=SOLD)).select(list(SOLD_COLUMNS))
+    return trained(spark, tmp_path_factory.mktemp("sold"), SOLD_COLUMNS, NEAR, table)
+
+
+@pytest.fixture(scope="module")
+def named(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Texts: the real product names."""
+    table = pc.read_csv(AMAZON, parse_options=pc.ParseOptions(newlines_in_values=True)).select(list(NAMES_COLUMNS))
+    return trained(spark, tmp_path_factory.mktemp("named"), NAMES_COLUMNS, ALIKE, table)
+
+
+@contextmanager
+def compiled(spark: SparkSession) -> Iterator[None]:
+    """Let Spark generate code: interpreted, its approxNearestNeighbors fails (an Object[] is no Vector[])."""
+    before = spark.conf.get("spark.sql.codegen.factoryMode")
+    spark.conf.set("spark.sql.codegen.factoryMode", "FALLBACK")
+    yield
+    spark.conf.set("spark.sql.codegen.factoryMode", str(before))
+
+
+def multi_probe(spark: SparkSession, model: Any, rows: DataFrame, key: Vector, count: int) -> list[Row]:
+    """Spark's approxNearestNeighbors with ``singleProbe`` off, which pyspark has no way to ask for."""
+    vector = _py2java(spark.sparkContext, key)
+    found = model._java_obj.approxNearestNeighbors(rows._jdf, vector, count, False, "distance")
+    rows_found: list[Row] = DataFrame(found.toDF(), spark).collect()
+    return rows_found
+
+
+def exhaustive(one: Trained, query: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The vectors' distances to all rows, and how far their nearest bucket is off (squared), in plain numpy."""
+    scorer: NeighboursScorer = one.scorer
+    encoded, _ = scorer.encoder.table(one.table)
+    blocks = [
+        np.eye(len(known) + 1)[codes][:, :-1] for known, codes in zip(scorer.encoder.codes, encoded.codes, strict=True)
+    ]
+    vectors = np.hstack([encoded.numbers, *blocks])
+    apart = np.square(scorer.hashes(encoded) - scorer.hashes(encoded)[query]).min(axis=1)
+    return np.linalg.norm(vectors - vectors[query], axis=1), apart
+
+
+# --- neighbours ---------------------------------------------------------------------------------------------------
+
+
+def test_a_published_model_of_neighbours_gave_sparks_buckets(sold: Trained) -> None:
+    """The parity report covers a thousand rows, and the search is narrower than all rows."""
+    found = sold.record.models["like"]
+    assert found.parity["rows"] == found.parity["equal"] == 1000
+    assert found.parity["max_difference"] <= 1e-9
+    share = found.metrics["candidate_share"]
+    assert share is not None
+    assert 0 < share < 0.9
+
+
+@pytest.mark.parametrize("query", [0, 1, 5000])
+def test_the_nearest_rows_are_sparks_own(sold: Trained, spark: SparkSession, query: int) -> None:
+    """On all 10,298 rows the neighbours and their distances are those of approxNearestNeighbors."""
+    rows = frame(spark, sold)
+    key = rows.filter(F.col(ROW) == query).first()
+    assert key is not None
+    with compiled(spark):
+        found = sold.spark.stages[-1].approxNearestNeighbors(rows, key[FEATURES], 50, "distance").collect()
+    index, whole = sold.scorer.index(sold.table)
+    assert whole.all()
+    encoded = sold.scorer.encoder.encode(sold.table.slice(query, 1).to_pylist())
+    ours = index.nearest(encoded, sold.scorer.hashes(encoded), 50)
+    assert ours.probe == "single"
+    np.testing.assert_allclose(ours.distances, [row["distance"] for row in found], rtol=0, atol=1e-9)
+    last = ours.distances[-1]  # of the rows at the very last distance either may be shown
+    assert {int(place) for place, far in zip(ours.places, ours.distances, strict=True) if far < last - 1e-9} == {
+        row[ROW] for row in found if row["distance"] < last - 1e-9
+    }
+
+
+def test_too_few_in_the_bucket_widens_as_sparks_multi_probe(sold: Trained, spark: SparkSession) -> None:
+    """The dearest house has its bucket almost for itself: the rows are ranked that are likely candidates of Spark's.
+
+    Spark's threshold is a quantile that may be off by 5 % of all rows, so its answer and ours are both between those of
+    the narrowest and of the widest threshold that it may take.
+    """
+    query = int(np.argmax(sold.table["price"].to_numpy()))
+    rows = frame(spark, sold)
+    key = rows.filter(F.col(ROW) == query).first()
+    assert key is not None
+    with compiled(spark):
+        found = multi_probe(spark, sold.spark.stages[-1], rows, key[FEATURES], 20)
+    index, _ = sold.scorer.index(sold.table)
+    encoded = sold.scorer.encoder.encode(sold.table.slice(query, 1).to_pylist())
+    ours = index.nearest(encoded, sold.scorer.hashes(encoded), 20)
+    assert ours.probe == "multi"
+    distances, apart = exhaustive(sold, query)
+    reach = np.sort(apart)[[19, 19 + math.ceil(0.1 * len(apart))]]
+    narrow, wide = (np.sort(distances[apart <= one])[:20] for one in reach)
+    for answer in (ours.distances, np.array([row["distance"] for row in found])):
+        assert (answer >= wide - 1e-9).all()
+        assert (answer <= narrow + 1e-9).all()
+
+
+@pytest.mark.parametrize("query", [3, 77, 9000])
+@pytest.mark.parametrize("top", [1, 10, 500])
+def test_the_answer_is_that_of_an_exhaustive_search_of_the_candidates(sold: Trained, query: int, top: int) -> None:
+    """No candidate that was left out is nearer than one that was found, and equally near ones keep their order."""
+    distances, apart = exhaustive(sold, query)
+    reach = 0 if (apart == 0).sum() >= top else np.sort(apart)[math.ceil(top + 0.05 * len(apart)) - 1]
+    candidates = np.flatnonzero(apart <= reach)
+    best = candidates[np.lexsort((candidates, distances[candidates].round(9)))][:top]
+    index, _ = sold.scorer.index(sold.table)
+    encoded = sold.scorer.encoder.encode(sold.table.slice(query, 1).to_pylist())
+    ours = index.nearest(encoded, sold.scorer.hashes(encoded), top)
+    np.testing.assert_allclose(ours.distances, distances[best], rtol=0, atol=1e-9)
+    assert ours.places.tolist() == best.tolist()
+    assert ours.distances[0] == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_neighbours_of_any_rows(data: st.DataObject) -> None:
+    """For any rows and any bucket length the search is exact among its candidates, and enough of them are found."""
+    count, top = data.draw(st.integers(0, 30)), data.draw(st.integers(1, 12))
+    number = st.floats(-50, 50, allow_nan=False)
+    numbers = np.array(data.draw(st.lists(st.tuples(number, number), min_size=count + 1, max_size=count + 1)))
+    codes = np.array(data.draw(st.lists(st.integers(0, 3), min_size=count + 1, max_size=count + 1)), dtype=np.intp)
+    scorer = NeighboursScorer(stored_neighbours(data.draw(st.floats(0.01, 100))))
+    encoded = Encoded(numbers, [codes])
+    hashes = scorer.hashes(encoded)
+    rows, query = Encoded(numbers[1:], [codes[1:]]), Encoded(numbers[:1], [codes[:1]])
+    found = scorer.searched(rows, hashes[1:]).nearest(query, hashes[:1], top)
+    vectors = np.hstack([numbers, np.eye(4)[codes][:, :3]])
+    distances = np.linalg.norm(vectors[1:] - vectors[0], axis=1)
+    apart = np.square(hashes[1:] - hashes[0]).min(axis=1, initial=np.inf)
+    assert len(found.places) == min(top, count)
+    if count:
+        enough = (apart == 0).sum() >= min(top, count)
+        reach = 0 if enough else np.sort(apart)[min(count, math.ceil(top + 0.05 * count)) - 1]
+        np.testing.assert_allclose(found.distances, np.sort(distances[apart <= reach])[:top], rtol=1e-9, atol=1e-9)
+        assert found.probe == ("single" if enough else "multi")
+
+
+def stored_neighbours(bucket_length: float) -> Stored:
+    """Two numbers and a string of three categories, projected on two lines."""
+    text = {
+        "model": "near",
+        "estimator": "BucketedRandomProjectionLSH",
+        "features": [
+            {"name": "x", "kind": "float", "categories": None},
+            {"name": "y", "kind": "float", "categories": None},
+            {"name": "kind", "kind": "string", "categories": ["a", "b", "c"]},
+        ],
+        "bucket_length": bucket_length,
+    }
+    vectors = np.array([[0.6, -0.2, 0.3, 0.5, -0.5], [-0.1, 0.9, 0.1, -0.4, 0.1]])
+    return Stored(text, {"vectors": vectors / np.linalg.norm(vectors, axis=1, keepdims=True)})
+
+
+def test_rows_that_lack_a_feature_are_not_searched() -> None:
+    """A missing number or string takes the row out; an unseen category does not, and is told."""
+    scorer = NeighboursScorer(stored_neighbours(1.0))
+    plain = {"x": 1.0, "y": 2.0, "kind": "a"}
+    rows: list[dict[str, Any]] = [plain, plain | {"x": None}, plain | {"kind": None}, plain | {"kind": "new"}]
+    schema = pa.schema([("x", pa.float64()), ("y", pa.float64()), ("kind", pa.string())])
+    index, whole = scorer.index(pa.Table.from_pylist(rows, schema=schema))
+    assert whole.tolist() == [True, False, False, True]
+    query = scorer.encoder.encode([rows[3]])
+    found = index.nearest(query, scorer.hashes(query), 5)
+    assert found.places.tolist() == [1, 0]
+    assert found.distances.tolist() == [0.0, 1.0]
+    assert scorer.unseen(query) == ["kind"]
+
+
+@given(values=st.lists(st.sampled_from([0.0, 1.0, 2.5, -1.0, math.inf])), top=st.integers(1, 8))
+def test_the_lowest_come_first_and_equal_ones_in_order(values: list[float], top: int) -> None:
+    """``lowest`` is the head of a stable sort."""
+    expected = sorted(range(len(values)), key=values.__getitem__)[:top]
+    assert lowest(np.array(values, dtype=np.float64), top).tolist() == expected
+
+
+def test_a_planted_fault_in_the_buckets_fails_parity(sold: Trained, spark: SparkSession, tmp_path: Path) -> None:
+    """A scorer with another bucket length, or with one vector changed, is not published."""
+    stored = storage.read(sold.run.folder / sold.record.models["like"].scorer_path)
+    rows = frame(spark, sold).limit(200).cache()
+    inputs = inputs_of(sold.run.pipeline)[0]
+    assert compare_neighbours(sold.scorer, inputs, sold.spark, rows)["rows"] == 200
+    wider = Stored(stored.text | {"bucket_length": 0.06}, stored.arrays)
+    turned = Stored(stored.text, stored.arrays | {"vectors": stored.arrays["vectors"][::-1]})
+    scaled = Stored(stored.text, stored.arrays | {"scaling": stored.arrays["scaling"] * 1.001})
+    for bad in (wider, turned, scaled):
+        with pytest.raises(ParityFailed, match="differs from Spark"):
+            compare_neighbours(NeighboursScorer(bad), inputs, sold.spark, rows)
+
+
+# --- texts --------------------------------------------------------------------------------------------------------
+
+
+def names(one: Trained, text: str, top: int) -> list[str]:
+    index, _ = one.scorer.index(one.table)
+    return [one.table["product_name"][int(place)].as_py() for place in index.similar(text, top).places]
+
+
+def test_every_tf_idf_vector_is_sparks_own(named: Trained, spark: SparkSession) -> None:
+    """Of all 978 product names, held out or not, word by word within 1e-9."""
+    found = compare_text(named.scorer, inputs_of(named.run.pipeline)[0], named.spark, frame(spark, named))
+    assert found["rows"] == found["equal"] == 978
+    assert found["max_difference"] <= 1e-9
+
+
+@pytest.mark.parametrize("text", ["laptop", "Laptops", "LAPTOP!"])
+def test_laptop_finds_laptops_sleeves_and_stands(named: Trained, text: str) -> None:
+    """By words, in any case, singular or plural: the first ten all name a laptop, stands and sleeves among them."""
+    found = names(named, text, 10)
+    assert len(found) == 10
+    assert all("laptop" in [folded(word) for word in words_of(name)] for name in found)
+    assert any("Stand" in name for name in found)
+    assert any("Sleeve" in name for name in found)
+
+
+def test_a_sleeve_for_a_laptop_comes_before_other_laptop_things(named: Trained) -> None:
+    """The rarer word weighs more."""
+    assert all("Sleeve" in name for name in names(named, "laptop sleeves", 5))
+
+
+def test_usb_cable_ranks_cables_first(named: Trained) -> None:
+    """The first twenty are USB cables, though hundreds of names have one of the words."""
+    assert all({"usb", "cable"} <= {folded(word) for word in words_of(name)} for name in names(named, "USB cable", 20))
+
+
+def test_a_name_finds_itself_first(named: Trained) -> None:
+    """A text has cosine 1 to itself; of equal names the first row comes first."""
+    index, _ = named.scorer.index(named.table)
+    texts = named.table["product_name"].to_pylist()
+    for place in range(0, 978, 97):
+        found = index.similar(texts[place], 3)
+        assert found.places[0] == texts.index(texts[place])
+        assert found.similarities[0] == pytest.approx(1.0, abs=1e-9)
+        assert found.similarities.max() <= 1.0
+
+
+def test_the_ranking_is_the_exhaustive_one(named: Trained) -> None:
+    """Cosines worked out pair by pair, in plain Python, give the same rows in the same order."""
+    weights = named.scorer.weights(named.table["product_name"].to_pylist()).toarray()
+    asked = named.scorer.weights(["wireless optical mouse"]).toarray()[0]
+    lengths = np.linalg.norm(weights, axis=1) * np.linalg.norm(asked)
+    cosines = np.divide(weights @ asked, lengths, out=np.zeros(len(weights)), where=lengths > 0)
+    best = sorted(
+        (place for place in range(len(cosines)) if cosines[place] > 0), key=lambda one: -round(cosines[one], 12)
+    )
+    index, _ = named.scorer.index(named.table)
+    found = index.similar("wireless optical mouse", 1000)
+    np.testing.assert_allclose(found.similarities, cosines[best], atol=1e-12)
+    assert sorted(found.places.tolist()) == sorted(best)
+    assert found.places[:10].tolist() == best[:10]
+
+
+def test_unknown_words_are_named(named: Trained) -> None:
+    """A word that training has not seen changes nothing; nothing but such words finds nothing."""
+    index, _ = named.scorer.index(named.table)
+    found = index.similar("Laptop qwertz qwertz _ß_", 5)
+    assert found.unknown == ["qwertz", "_ß_"]
+    assert found.places.tolist() == index.similar("laptop", 5).places.tolist()
+    nothing = index.similar("qwertz ... !!!", 5)
+    assert (nothing.places.tolist(), nothing.unknown) == ([], ["qwertz"])
+    assert index.similar("", 5).places.tolist() == []
+
+
+def test_words_are_sparks_own_for_every_character(spark: SparkSession) -> None:
+    """Beside every character that Python's Unicode and Java's have, Spark's words end and are lowered as Python's."""
+    every = [chr(one) for one in range(sys.maxunicode + 1)]
+    known = [one for one in every if unicodedata.category(one) not in ("Cn", "Cs", "Co")]
+    texts = spark.createDataFrame([("".join(known),)], "text string")
+    new = RegexTokenizer(inputCol="text", outputCol="words", gaps=False, pattern=r"\p{Cn}", toLowercase=False)
+    unknown = set(new.transform(texts).collect()[0]["words"])
+    both = [one for one in known if one not in unknown]
+    assert len(both) > 135_000
+    lines = [" ".join(f"A{one}z" for one in both[start : start + 64]) for start in range(0, len(both), 64)]
+    tokenizer = RegexTokenizer(inputCol="text", outputCol="words", gaps=False, pattern=SPARK_WORD)
+    rows = tokenizer.transform(spark.createDataFrame([(line,) for line in lines], "text string")).collect()
+    assert [row["words"] for row in rows] == [words_of(line) for line in lines]
+
+
+LETTERS = st.text(alphabet="aeiouysbtß5_", min_size=1, max_size=6)
+
+
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.lists(
+        LETTERS.flatmap(lambda head: st.sampled_from([head, f"{head}s", f"{head}ies", f"{head}es"])), min_size=30
+    )
+)
+def test_plurals_are_folded_by_the_same_rule_in_spark(spark: SparkSession, words: list[str]) -> None:
+    """Spark's SQL and Python fold any words alike."""
+    row = spark.createDataFrame([(words,)], "words array<string>").select(F.expr(fold("words"))).collect()[0]
+    assert row[0] == [folded(word) for word in words]
+
+
+@pytest.mark.parametrize(
+    ("plural", "singular"),
+    [
+        ("laptops", "laptop"),
+        ("batteries", "battery"),
+        ("cables", "cable"),
+        ("shoes", "shoe"),
+        ("glass", "glass"),
+        ("bus", "bus"),
+        ("zombaies", "zombaie"),
+        ("tvs", "tv"),
+        ("is", "is"),
+        ("s", "s"),
+        ("ies", "ie"),
+    ],
+)
+def test_the_s_stemmer(plural: str, singular: str) -> None:
+    """Harman's rules, on words of three characters and more."""
+    assert folded(plural) == singular
+
+
+def test_a_planted_fault_in_the_weights_fails_parity(named: Trained, spark: SparkSession) -> None:
+    """A scorer whose words or weights are not Spark's is not published."""
+    stored = storage.read(named.run.folder / named.record.models["like"].scorer_path)
+    inputs = inputs_of(named.run.pipeline)[0]
+    rows = frame(spark, named)
+    heavier = Stored(stored.text, stored.arrays | {"idf": stored.arrays["idf"] + 1e-6})
+    swapped = Stored(stored.text, stored.arrays | {"idf": stored.arrays["idf"][::-1].copy()})
+    for bad in (heavier, swapped):
+        with pytest.raises(ParityFailed, match="TF-IDF"):
+            compare_text(TextScorer(bad), inputs, named.spark, rows)
+
+
+def test_texts_without_a_word_and_missing_texts(spark: SparkSession, tmp_path: Path) -> None:
+    """A text without a word finds nothing and is not found; a missing one is skipped; training twice gives one file."""
+    texts = ["Red apples", "red pears", "!!!", "", None, "apple pies", "red"]
+    table = pa.table({"name": pa.array(texts, pa.string())})
+    columns = {"name": "string?"}
+    made = [
+        trained(spark, tmp_path / part, columns, {"estimator": "IDF", "features": ["name"]}, table) for part in "ab"
+    ]
+    one = made[0]
+    assert one.record.models["like"].rows["skipped"] == 1
+    assert one.record.models["like"].sha256 == made[1].record.models["like"].sha256
+    index, whole = one.scorer.index(one.table)
+    assert whole.tolist() == [True, True, True, True, False, True, True]
+    assert 2 not in index.similar("apple red !!!", 10).places
+
+
+def test_texts_without_any_word_fail_the_generation(spark: SparkSession, tmp_path: Path) -> None:
+    """The reason names the column."""
+    table = pa.table({"name": ["!!!", "..."] * 10})
+    with pytest.raises(AssertionError, match="there is no word in name"):
+        trained(spark, tmp_path, {"name": "string"}, {"estimator": "IDF", "features": ["name"]}, table)
+
+
+# --- the pipeline file --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        (NEAR | {"params": {}}, "params.bucketLength"),
+        (NEAR | {"params": {"bucketLength": 0}}, "params.bucketLength"),
+        (NEAR | {"params": {"bucketLength": 1.0, "numHashTables": 0}}, "params.numHashTables"),
+        (NEAR | {"params": {"bucketLength": 1.0, "inputCol": "price"}}, "params.inputCol"),
+        (NEAR | {"label": "price"}, "label"),
+        (ALIKE | {"features": ["town"], "params": {"minDocFreq": -1}}, "params.minDocFreq"),
+        (ALIKE | {"features": ["town", "type"]}, "features"),
+        (ALIKE | {"features": ["price"]}, "features"),
+        (ALIKE | {"features": ["town"], "scale": "standard"}, "scale"),
+    ],
+)
+def test_what_spark_would_refuse_is_found_before_anything_starts(model: dict[str, Any], path: str) -> None:
+    """Each fault is one, with its path."""
+    faults = model_faults({"source": {"columns": SOLD_COLUMNS}, "models": {"like": model}})
+    assert [fault.path for fault in faults] == [f"models.like.{path}"]
+
+
+# --- tables of rows, for what looks at all of them ----------------------------------------------------------------
+
+FEATURE_KINDS = {"size": "float", "count": "int", "on": "bool", "colour": "string", "shape": "string"}
+ARROW = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "string": pa.string()}
+CATEGORIES = {"colour": ["red", "", "blue"], "shape": ["round"]}
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "size": st.floats(-1e6, 1e6, allow_nan=False),
+    "count": st.integers(-(2**63), 2**63 - 1),
+    "on": st.booleans(),
+    "colour": st.sampled_from(["red", "", "blue", "unseen", "Ünseen"]),
+    "shape": st.sampled_from(["round", "square"]),
+}
+ROWS = st.lists(st.fixed_dictionaries({name: st.none() | values for name, values in VALUES.items()}), max_size=12)
+PLACES = 7
+
+
+def stored_scorer(estimator: str, **arrays: Any) -> Stored:
+    features = [
+        {"name": name, "kind": kind, "categories": CATEGORIES.get(name)} for name, kind in FEATURE_KINDS.items()
+    ]
+    classes = ["no", "yes"] if estimator == "LogisticRegression" else None
+    text: dict[str, Any] = {
+        "model": "m",
+        "estimator": estimator,
+        "labels": {},
+        "classes": classes,
+        "features": features,
+    }
+    scaling = np.array([[1.0, 5.0, 0.0], [0.5, 1e-9, 2.0], [0.0, 0.1, 0.0]])
+    return Stored(text, {"scaling": scaling, **{name: np.array(value) for name, value in arrays.items()}})
+
+
+WEIGHTS = [[0.5], [-1.0], [0.25], [2.0], [-3.0], [0.125], [1.5]]
+SCORERS = {
+    "regression": LinearScorer(stored_scorer("LinearRegression", coefficients=WEIGHTS, intercept=[0.5])),
+    "classification": LogisticScorer(
+        stored_scorer("LogisticRegression", coefficients=WEIGHTS, intercept=[0.5], threshold=[0.5])
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SCORERS)
+@settings(deadline=None)
+@given(rows=ROWS, chunks=st.integers(1, 3))
+def test_a_column_of_predictions_is_that_of_each_row(kind: str, rows: list[dict[str, Any]], chunks: int) -> None:
+    """Null where a feature is missing; else what ``predict`` says, whatever the categories, in however many chunks."""
+    scorer = SCORERS[kind]
+    schema = pa.schema([(name, ARROW[kind]) for name, kind in FEATURE_KINDS.items()])
+    table = pa.Table.from_pylist(rows, schema=schema)
+    step = max(1, math.ceil(len(rows) / chunks))
+    table = pa.concat_tables([schema.empty_table(), *(table.slice(at, step) for at in range(0, len(rows), step))])
+    expected = [None if None in row.values() else scorer.predict([row])[0].prediction for row in rows]
+    found = scorer.column(table).to_pylist()
+    assert [one is None for one in found] == [one is None for one in expected]
+    given_ones = [one for one in found if one is not None]
+    known = [one for one in expected if one is not None]
+    assert given_ones == (pytest.approx(known, rel=1e-12) if kind == "regression" else known)
+
+
+def test_the_encoded_table_is_the_encoded_rows() -> None:
+    """An empty string is a category of its own, booleans are 0 and 1, and wide integers are rounded as Spark's cast."""
+    rows = [
+        {"size": 1.5, "count": 2**53 + 1, "on": True, "colour": "", "shape": "square"},
+        {"size": -1.5, "count": -3, "on": False, "colour": "new", "shape": "round"},
+    ]
+    encoder = SCORERS["regression"].encoder
+    schema = pa.schema([(name, ARROW[kind]) for name, kind in FEATURE_KINDS.items()])
+    encoded, whole = encoder.table(pa.Table.from_pylist(rows, schema=schema))
+    expected = encoder.encode(rows)
+    assert whole.all()
+    np.testing.assert_array_equal(encoded.numbers, expected.numbers)
+    assert (
+        [codes.tolist() for codes in encoded.codes] == [codes.tolist() for codes in expected.codes] == [[1, 3], [1, 0]]
+    )
+
+
+def test_a_row_to_search_by_is_checked(sold: Trained) -> None:
+    """A feature that is missing or of the wrong type is named."""
+    with pytest.raises(FeatureError, match="price is missing"):
+        sold.scorer.encoder.encode([{"type": "T", "new": "N", "town": "LEEDS"}])
+    with pytest.raises(FeatureError, match="town is 5"):
+        sold.scorer.encoder.encode([{"price": 1.0, "type": "T", "new": "N", "town": 5}])

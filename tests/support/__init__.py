@@ -1,0 +1,47 @@
+"""What tests share: where the real data is, and waiting for an event with a bound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from confluent_kafka.admin import AdminClient
+
+from tidemill.kafka.client import Topic, await_topic, make_topic
+from tidemill.run.catalog import Catalog
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+SMART_HOME = DATA / "smart-home" / "smart_home_device_usage_data.csv"
+
+T = TypeVar("T")
+
+
+def new_topic(admin: AdminClient, name: str, partitions: int) -> Topic:
+    """A topic as the producer makes its own, once Kafka shows it."""
+    make_topic(admin, name, partitions)
+    return await_topic(admin, name)
+
+
+def assert_account_closed(catalog: Catalog) -> None:
+    """The rows read of each partition are those that its end marker says were sent, by number and digest, and each of
+    them is in a sealed batch or in the rejects."""
+    accounts = catalog.closing_account()
+    assert accounts, "the stream has not ended"
+    for partition, account in accounts.items():
+        assert (account.read, account.read_digest) == (account.sent, account.sent_digest), partition
+    totals = catalog.totals()
+    sent = sum(account.sent or 0 for account in accounts.values())
+    assert totals["rows"] <= sent <= totals["rows"] + totals["rejected"]
+
+
+def wait_for(look: Callable[[], T], what: str, seconds: float = 60.0) -> T:
+    """What ``look`` gives once it is true; fails with ``what`` when that takes longer than ``seconds``."""
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(0.02)
+    return found

@@ -1,0 +1,94 @@
+"""What the tests of models share: a few rows, one model, fitted by Spark and exported as the trainer does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark.ml import PipelineModel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
+
+from tidemill import scoring
+from tidemill.pipeline import Raw, parse
+from tidemill.run.catalog import TrainedModel
+from tidemill.scoring import RowScorer, storage
+from tidemill.scoring.parity import compare
+from tidemill.training.export import scorer_content
+from tidemill.training.features import TYPES, with_label
+from tidemill.training.fitting import GenerationFiles, answers, fit, outputs, parity_of, spark_errors, train
+from tidemill.training.registry import HELD, ModelInputs, inputs_of
+from tidemill.training.stats import collect_stats
+
+Row = dict[str, Any]
+Model = Mapping[str, Any]  # a model's table of the pipeline file
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One model as Spark fitted it, and its scorer as it came back from its file."""
+
+    inputs: ModelInputs
+    spark: PipelineModel
+    scorer: RowScorer
+    path: Path
+
+    def parity(self, rows: DataFrame, scorer: RowScorer | None = None) -> dict[str, Any]:
+        """The scorer, or another one, against Spark on these rows; raises ParityFailed where they differ."""
+        scored = outputs(self.spark.transform(rows), self.inputs)
+        return compare(scorer or self.scorer, *answers(scored, self.inputs))
+
+    def whole_parity(self, rows: DataFrame, scorer: RowScorer | None = None) -> dict[str, Any]:
+        """The report that the trainer would publish of a generation of these rows: on its own sample, and on probes."""
+        arrays = storage.read(self.path).arrays
+        return parity_of(self.inputs, self.spark, scorer or self.scorer, rows, rows.count(), arrays)
+
+
+def frame(spark: SparkSession, columns: Mapping[str, str], rows: Sequence[Row]) -> DataFrame:
+    """The rows as Spark reads them from a batch."""
+    schema = ", ".join(f"`{name}` {TYPES[kind].simpleString()}" for name, kind in columns.items())
+    return spark.createDataFrame([tuple(row[name] for name in columns) for row in rows], schema)
+
+
+def inputs_for(folder: Path, columns: Mapping[str, str], model: Model) -> ModelInputs:
+    raw = {
+        "name": "tried",
+        "source": {"path": "x.csv", "columns": dict(columns)},
+        "stream": {"topic": "t"},
+        "batches": {"rows": 10},
+        "models": {"tried": dict(model)},
+    }
+    [inputs] = inputs_of(parse(Raw("tried", folder, raw)).pipeline)
+    return inputs
+
+
+def fit_one(folder: Path, columns: Mapping[str, str], rows: DataFrame, model: Model) -> Fitted:
+    """One model fitted on all of these rows and exported, without all that ``train_one`` does besides.
+
+    Raises:
+        TrainingFailed: it can't be fitted on them.
+    """
+    inputs, path = inputs_for(folder, columns, model), folder / "tried.npz"
+    table = rows.withColumn(HELD, F.lit(False))
+    stats = collect_stats(table, [inputs], holds_out=False)["tried"]
+    stats.check(inputs)
+    with spark_errors("tried"):
+        fitted = fit(inputs, with_label(table, inputs), stats.empty_strings)
+    inputs.spec.check_fitted(inputs, stats, fitted.stages[-1])
+    content = scorer_content(inputs, fitted, stats.seen)
+    storage.write(path, content.text, content.arrays)
+    return Fitted(inputs, fitted, scoring.row_scorer(scoring.load(path)), path)
+
+
+def train_one(folder: Path, columns: Mapping[str, str], rows: DataFrame, model: Model) -> TrainedModel:
+    """One model trained on all of these rows by the whole way that the trainer takes: saved, scored, compared.
+
+    Raises:
+        TrainingFailed, ParityFailed: as ``fitting.train``.
+    """
+    inputs, where = inputs_for(folder, columns, model), GenerationFiles(folder, "generation")
+    table = rows.withColumn(HELD, F.lit(False))
+    (folder / "scorers").mkdir(parents=True, exist_ok=True)
+    return train(inputs, table, collect_stats(table, [inputs], holds_out=False)["tried"], where)

@@ -1,0 +1,96 @@
+"""What the tests of training share: a run whose batches are sealed by hand, without Kafka."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from tests.support import SMART_HOME
+from tidemill.pipeline import Raw, arrow_schema, find, parse, read
+from tidemill.run import files
+from tidemill.run.catalog import Decision, Sealed, Span
+from tidemill.run.folder import Run, open_run
+from tidemill.run.stage import Stage
+
+SMALL = """
+name = "small"
+source = { path = "small.csv", columns = { x = "float", y = "float" } }
+stream = { topic = "t" }
+batches = { rows = 40 }
+generations = { scheme = "windowed", holdout = { share = 0.0 } }
+models = { line = { estimator = "LinearRegression", features = ["x"], label = "y" } }
+"""
+"""A pipeline file of one model that is quick to train."""
+
+
+def run_of(folder: Path, **changes: Any) -> Run:
+    """A run of a pipeline that is given by its tables."""
+    raw = {
+        "name": "tried",
+        "source": {"path": "data.csv"},
+        "stream": {"topic": "t"},
+        "batches": {"parts": 3},
+        **changes,
+    }
+    return open_run(parse(Raw("tried", folder, raw)), folder / "run")
+
+
+def smart_home(folder: Path, **generations: Any) -> Run:
+    """A run of the ready pipeline on the real file."""
+    raw = read(find("smart-home"))
+    raw["generations"] |= generations
+    return open_run(parse(Raw("smart-home", folder, raw)), folder / "run")
+
+
+def real_rows(run: Run) -> pa.Table:
+    schema = arrow_schema(run.pipeline.source.schema_)
+    return pc.read_csv(SMART_HOME, convert_options=pc.ConvertOptions(column_types=schema)).cast(schema)
+
+
+def thirds(table: pa.Table) -> list[pa.Table]:
+    return [table.slice(len(table) // 3 * part, len(table) // 3) for part in range(3)]
+
+
+def table_of(run: Run, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(run.pipeline.source.schema_))
+
+
+def seal(run: Run, number: int, table: pa.Table) -> Path:
+    """Make ``table`` batch ``number``, as the collector would."""
+    kind = run.pipeline.batches.format
+    path = run.batches / f"batch-{number:05d}.{kind}"
+    run.catalog.decide(Decision(number, "rows", (Span(0, (number - 1) * 1000, number * 1000 - 1),)))
+    pq.write_table(table, path) if kind == "parquet" else pc.write_csv(table, path)
+    run.catalog.seal(number, Sealed(run.relative(path), len(table), path.stat().st_size, files.sha256(path)))
+    return path
+
+
+def seal_all(run: Run, tables: Sequence[pa.Table]) -> None:
+    """Seal every table in order, and end the stream."""
+    for number, table in enumerate(tables, start=1):
+        seal(run, number, table)
+    run.catalog.end_stream({0: 1_000_000}, {})
+
+
+@contextmanager
+def in_thread(target: Any) -> Iterator[threading.Thread]:
+    """Run ``target`` beside the test, and wait for its end."""
+    thread = threading.Thread(target=target)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def quiet_stage(run: Run) -> Stage:
+    """A trainer's stage without a process of its own."""
+    return Stage(run, "trainer")

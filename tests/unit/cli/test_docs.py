@@ -1,0 +1,84 @@
+"""The documentation can't drift: whatever a user can type, call or read stands in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+from pydantic import BaseModel
+
+from tests.support import ROOT
+from tidemill.api.app import create_app
+from tidemill.api.models.registry import ModelRegistry
+from tidemill.cli.main import app
+from tidemill.errors import all_errors
+from tidemill.pipeline import Pipeline, bare, load, ready_pipelines
+from tidemill.run.folder import open_run
+
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
+def keys(model: type[BaseModel]) -> set[str]:
+    """Every key of the pipeline file, with those of the tables below."""
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        found.add(name)
+        for kind in [field.annotation, *getattr(bare(field.annotation), "__args__", ())]:
+            inner = bare(kind)
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                found |= keys(inner)
+    return found
+
+
+def test_every_key_of_the_pipeline_file() -> None:
+    """Each key that a pipeline file may have stands in the reference."""
+    found = keys(Pipeline)
+    assert {"estimator", "holdout", "share", "answer"} <= found
+    assert {key for key in found if not re.search(rf"[`\[ ]{key}[`\]. ]", REFERENCE)} == set()
+
+
+def test_every_command_and_option() -> None:
+    """Each command and each of its options stands in the reference."""
+    command = typer.main.get_command(app)
+    names = command.commands  # type: ignore[attr-defined]  # a group, since the app has several commands
+    assert {name for name in names if f"`tidemill {name}" not in REFERENCE} == set()
+    options = {option for one in names.values() for parameter in one.params for option in parameter.opts}
+    long = {option for option in options if option.startswith("--")} - {"--help"}
+    assert {option for option in long if option not in REFERENCE} == set()
+
+
+def test_every_endpoint(tmp_path: Path) -> None:
+    """Each endpoint of a pipeline stands in the reference."""
+    run = open_run(load("smart-home"), tmp_path)
+    served = {getattr(route, "path", "") for route in create_app(run, ModelRegistry(run)).routes}
+    declared = {route.path for route in run.pipeline.routes}
+    general = {
+        re.sub(r"^/models/(efficiency|malfunction|segment)", "/models/{model}", path) for path in served - declared
+    }
+    shown = {path.replace(":path", "") for path in general if not path.startswith("/docs/")}
+    assert {path for path in shown if f"{path}`" not in REFERENCE} == set()
+
+
+def test_every_error_code() -> None:
+    """Each error's code stands in the reference."""
+    assert {error.code for error in all_errors() if f"`{error.code}`" not in REFERENCE} == set()
+
+
+@pytest.mark.parametrize("name", ready_pipelines())
+def test_every_ready_pipeline_and_route(name: str) -> None:
+    """Each ready pipeline and each of its routes stands in the README."""
+    assert name in README
+    assert [route.path for route in load(name).pipeline.routes if route.path not in README] == []
+
+
+def test_files_that_are_named_are_there() -> None:
+    """Each file that ARCHITECTURE and README name is in the project."""
+    named = re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py|[a-z_]+/)`", ARCHITECTURE)
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / "src" / "tidemill" / path).exists()] == []
+    links = re.findall(r"\]\(([^)#:]+)\)", README + ARCHITECTURE + REFERENCE)
+    assert [link for link in links if not (ROOT / link).exists()] == []

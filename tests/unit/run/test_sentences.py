@@ -1,0 +1,150 @@
+"""What a run and its stages are doing, in plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tidemill.run.catalog import StageState, StageStatus
+from tidemill.run.catalog.stages import progress_of
+from tidemill.run.progress.sentences import Facts, run_words, stage_words
+from tidemill.run.progress.status import Counts
+
+OPEN = {"open_batch": 2, "open_rows": 812, "open_target": 1801}
+SOME = {
+    "source": 5403,
+    "produced": 812,
+    "collected": 812,
+    "sealed": 0,
+    "rejected": 0,
+    "source_rejected": 0,
+    "batches": 0,
+    "bytes": 0,
+}
+
+
+def facts(
+    stages: dict[str, tuple[StageState, dict[str, Any]]],
+    generations: dict[str, int] | None = None,
+    newest: int = 0,
+    ended: bool = False,
+    **counts: Any,
+) -> Facts:
+    words = {
+        name: StageStatus(name, state, 1, progress=progress_of(name, counters))
+        for name, (state, counters) in stages.items()
+    }
+    states = {name: state for name, (state, _) in stages.items()}
+    return Facts(words, states, Counts(**(SOME | counts), ended=ended), generations or {}, newest)
+
+
+@pytest.mark.parametrize(
+    ("stage", "state", "counters", "counts", "words"),
+    [
+        ("broker", "starting", {"jars_done": 3, "jars_steps": 46}, {}, "fetching Kafka: 3 of 46 steps"),
+        ("broker", "starting", {}, {}, "starting Kafka"),
+        ("broker", "running", {}, {}, "Kafka is running"),
+        ("broker", "stopped", {}, {}, "Kafka is stopped"),
+        ("producer", "starting", {}, {}, "waits for Kafka"),
+        ("producer", "starting", {"rows": 5403}, {}, "waits for Kafka"),
+        ("producer", "starting", {"rows": 1200}, {"source": None}, "counts the source: 1,200 rows so far"),
+        ("producer", "running", {}, {}, "sending rows: 812 of 5,403"),
+        ("producer", "running", {}, {"source": None}, "sending rows: 812 so far"),
+        ("producer", "done", {}, {"produced": 5403}, "sent all 5,403 rows"),
+        ("producer", "stopped", {}, {"produced": 1}, "stopped after 1 row"),
+        ("collector", "starting", {}, {}, "waits for Kafka and the producer"),
+        ("collector", "running", OPEN, {}, "batch 2 has 812 of 1,801 rows"),
+        ("collector", "running", {"open_batch": 2, "open_rows": 1, "open_target": None}, {}, "batch 2 has 1 row"),
+        ("collector", "running", {"open_batch": 2, "open_rows": 0}, {}, "batch 2 waits for its first row"),
+        ("collector", "running", {}, {"batches": 4}, "batch 5 waits for its first row"),
+        ("collector", "done", {}, {"batches": 3, "sealed": 5403}, "sealed all 5,403 rows in 3 batches"),
+        ("collector", "stopped", {}, {"batches": 1, "sealed": 9}, "stopped; 9 rows in 1 batch are sealed"),
+        ("trainer", "starting", {}, {}, "starting Spark"),
+        ("trainer", "running", {"training": 2, "training_rows": 3602}, {}, "training generation 2 on 3,602 rows"),
+        ("trainer", "running", {"training": None}, {}, "waits for batch 1"),
+        ("trainer", "running", {}, {"batches": 1}, "begins generation 1"),
+        ("trainer", "done", {}, {}, "done after 0 generations"),
+        ("api", "starting", {}, {}, "opening its port"),
+        ("api", "running", {}, {}, "waits for the first generation"),
+        ("api", "stopped", {}, {}, "stopped"),
+        ("console", "running", {}, {}, "shows the run"),
+        ("helper", "running", {}, {}, "running"),
+    ],
+)  # fmt: skip
+def test_a_stage_says_what_it_does(
+    stage: str, state: StageState, counters: dict[str, Any], counts: dict[str, Any], words: str
+) -> None:
+    """Each stage has its own words for each of its states."""
+    assert stage_words(stage, facts({stage: (state, counters)}, **counts)) == words
+
+
+def test_the_api_says_what_it_serves() -> None:
+    """The API names the generation that it answers from."""
+    assert stage_words("api", facts({"api": ("running", {})}, {"published": 3}, newest=3)) == "serves generation 3"
+
+
+def test_a_failed_console_is_not_a_failed_run() -> None:
+    """What the run goes on without is not what it waits for."""
+    stages: dict[str, tuple[StageState, dict[str, Any]]] = {"collector": ("running", OPEN), "console": ("failed", {})}
+    assert run_words(facts(stages)) == "Batch 2 has 812 of 1,801 rows."
+    assert run_words(facts({"console": ("failed", {})})) == "Nothing has begun yet."
+
+
+def test_a_failed_stage_says_why() -> None:
+    """Of a stage that failed the words are its error's; one that is gone without a word is said to be gone."""
+    seen = facts({"trainer": ("failed", {})})
+    assert stage_words("trainer", seen) == "its process is gone"
+    told = StageStatus("trainer", "failed", 1, error={"code": "disk", "message": "the disk is full.", "hint": ""})
+    seen = Facts({"trainer": told}, seen.states, seen.counts, {}, 0)
+    assert run_words(seen) == "The trainer failed: the disk is full."
+
+
+STARTING: dict[str, tuple[StageState, dict[str, Any]]] = {
+    "broker": ("starting", {"jars_done": 3, "jars_steps": 46}),
+    "producer": ("starting", {}),
+    "collector": ("starting", {}),
+    "trainer": ("starting", {}),
+}
+RUNNING: dict[str, tuple[StageState, dict[str, Any]]] = {
+    "broker": ("running", {}),
+    "producer": ("running", {}),
+    "collector": ("running", {"open_batch": 2, "open_rows": 0, "open_target": 9}),
+    "trainer": ("running", {}),
+}
+ENDED: dict[str, tuple[StageState, dict[str, Any]]] = {"producer": ("done", {}), "trainer": ("done", {})}
+
+
+def test_a_run_says_what_it_waits_for() -> None:
+    """From its beginning to its end a run has one sentence for what goes on."""
+    story = [
+        (facts({}), "Nothing has begun yet."),
+        (facts(STARTING), "Fetching Kafka: 3 of 46 steps."),
+        (facts(STARTING | {"broker": ("running", {})}), "The stream has not begun: the producer waits for Kafka."),
+        (facts({"trainer": ("running", {})}), "The stream has not begun."),
+        (facts(RUNNING), "Batch 2 waits for its first row."),
+        (facts(RUNNING, batches=1), "Batch 1 is sealed and waits for the trainer."),
+        (
+            facts(RUNNING | {"trainer": ("starting", {})}, batches=1),
+            "Batch 1 is sealed and waits for the trainer to start Spark.",
+        ),
+        (
+            facts(RUNNING | {"trainer": ("running", {"training": 1, "training_rows": 9})}, batches=1),
+            "Training generation 1 on 9 rows.",
+        ),
+        (
+            facts(RUNNING | {"producer": ("stopped", {}), "collector": ("failed", {})}),
+            "The collector failed: its process is gone.",
+        ),
+        (
+            facts({"producer": ("stopped", {}), "api": ("running", {})}),
+            "The run is stopped; the command that began it goes on.",
+        ),
+        (facts(ENDED, {"published": 3}, 3, True, batches=3), "All 3 generations are trained."),
+        (facts(ENDED, {"published": 1}, 1, True, batches=1), "The only generation is trained."),
+        (
+            facts(ENDED, {"failed": 1, "published": 1}, 2, True, batches=2),
+            "2 generations were trained; 1 of them failed.",
+        ),
+    ]  # fmt: skip
+    assert [run_words(seen) for seen, _ in story] == [words for _, words in story]
