@@ -140,3 +140,20 @@ def recommender(**changes: Any) -> schemas.ModelBody:
         generations=[],
     )
     return changed(body, **changes)
+
+
+def home(*columns: schemas.ColumnBody) -> schemas.Home:
+    """A pipeline of these columns, without models."""
+    return schemas.Home(
+        pipeline="devices",
+        title="Devices",
+        generation=1,
+        generations=1,
+        models={},
+        routes=[],
+        links={},
+        columns=list(columns),
+        key=None,
+        batches=schemas.CutsBody(rows=3, every=None, parts=None, idle=None, format="parquet"),
+        scheme="windowed",
+    )

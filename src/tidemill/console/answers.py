@@ -18,10 +18,10 @@ from tidemill.schemas import (
     TitledItem,
 )
 
-Predicted = Answered | GenerationAnswer | FoundRow
+AnyPrediction = Answered | GenerationAnswer | FoundRow
 
 
-def headline(answer: Predicted, unit: str | None = None) -> str:
+def headline(answer: AnyPrediction, unit: str | None = None) -> str:
     """A prediction in a few words: a class after its label, a value with its unit."""
     prediction = answer.prediction
     if answer.label:
@@ -36,7 +36,7 @@ def class_name(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def probabilities(answer: Predicted, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+def probabilities(answer: AnyPrediction, labels: Mapping[str, str]) -> list[dict[str, Any]]:
     """The classes by their titles with their probabilities, the most probable first."""
     rows = [
         {"class": class_title(name, labels), "probability": value} for name, value in (answer.probability or {}).items()
@@ -91,7 +91,7 @@ def found_row(found: FoundRow, labels: Mapping[str, str]) -> dict[str, Any]:
     return row | {"answer": answer_cell(found, labels)} | found.row
 
 
-def answer_cell(answer: Predicted, labels: Mapping[str, str]) -> Any:
+def answer_cell(answer: AnyPrediction, labels: Mapping[str, str]) -> Any:
     """A prediction in a table: a number stays one, so that the table sorts by it; a class is written with its label."""
     return headline(answer) if labels or not is_number(answer.prediction) else answer.prediction
 
