@@ -57,8 +57,8 @@ def find_java() -> Java:
         except ValueError as reason:
             passed_over.append(f"{origin}: {reason}")
         else:
-            found = Java(answer.home, answer.home / "bin" / "java", answer.version, origin, tuple(passed_over))
-            return found if has_vector(found.home) else wrapped(found)
+            java = Java(answer.home, answer.home / "bin" / "java", answer.version, origin, tuple(passed_over))
+            return java if has_vector(java.home) else wrapped(java)
     reasons = "; ".join(passed_over) or "JAVA_HOME is not set, and there is no java on the PATH"
     raise JavaMissing(
         f"no Java {OLDEST} or later: {reasons}",
@@ -99,16 +99,16 @@ def ask(executable: Path) -> Answer:
     if not executable.is_file():
         raise ValueError(f"there is no {executable}")
     try:
-        said = subprocess.run(
+        asked = subprocess.run(
             [executable, "-XshowSettings:properties", "-version"],
             capture_output=True, text=True, errors="replace", timeout=ASK_SECONDS, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ValueError(f"{executable} does not run: {shorten(str(error))}") from None
-    home = re.search(r"^\s*java\.home = (.+)$", said.stderr, re.MULTILINE)
-    version = re.search(r"^\s*java\.version = (\S+)", said.stderr, re.MULTILINE)
-    if said.returncode != 0 or not home or not version:
-        raise ValueError(f"{executable} does not run: {shorten(said.stderr.strip())}")
+    home = re.search(r"^\s*java\.home = (.+)$", asked.stderr, re.MULTILINE)
+    version = re.search(r"^\s*java\.version = (\S+)", asked.stderr, re.MULTILINE)
+    if asked.returncode != 0 or not home or not version:
+        raise ValueError(f"{executable} does not run: {shorten(asked.stderr.strip())}")
     if major(version[1]) < OLDEST:
         raise ValueError(f"{executable} is Java {version[1]}, and {OLDEST} or later is needed")
     return Answer(Path(home[1]), version[1])

@@ -123,7 +123,7 @@ def parse(raw: Raw, more: Sequence[Fault] = ()) -> Loaded:
     try:
         pipeline = Pipeline.model_validate(raw.values)
     except ValidationError as error:
-        faults = [fault_of(one) for one in error.errors(include_url=False)] + faults
+        faults = [fault_of(detail) for detail in error.errors(include_url=False)] + faults
         raise PipelineInvalid(raw.name, unique(faults)) from error
     if faults:
         raise PipelineInvalid(raw.name, unique(faults))

@@ -243,5 +243,5 @@ class Pipeline(Part):
 def bare(kind: Any) -> Any:
     """A type without ``Annotated`` and ``| None``."""
     while get_origin(kind) in (Annotated, Union, types.UnionType):
-        kind = next(one for one in get_args(kind) if one is not type(None))
+        kind = next(member for member in get_args(kind) if member is not type(None))
     return kind

@@ -80,7 +80,7 @@ def path_faults(where: str, route: Mapping[str, Any], taken: set[object], models
     if not isinstance(path, str):
         return
     method = route.get("method") or default_method(route)
-    if any(path == one or path.startswith(f"{one}/") for one in RESERVED):
+    if any(path == reserved or path.startswith(f"{reserved}/") for reserved in RESERVED):
         yield Fault(f"{where}.path", f'"{path}"', "a path that not every run has", f"taken: {', '.join(RESERVED)}")
     named = placeholders(path)
     shape = (method, path_shape(path, client_name(route, GENERATION)))
@@ -103,7 +103,7 @@ def default_method(route: Mapping[str, Any]) -> str:
 
 def path_shape(path: str, generation: str) -> str:
     """What a path matches: a generation's number, or anything, in each pair of braces."""
-    return PLACEHOLDER.sub(lambda found: "{generation}" if found[1] == generation else "{}", path)
+    return PLACEHOLDER.sub(lambda match: "{generation}" if match[1] == generation else "{}", path)
 
 
 def input_names(route: Mapping[str, Any], models: Mapping[str, Any]) -> list[str]:
@@ -117,7 +117,7 @@ def own_names(route: Mapping[str, Any], models: Mapping[str, Any]) -> list[str]:
     if action is None:
         return []
     features = table(models, str(route.get("model"))).get("features") if action.features else None
-    return [*action.inputs, *(str(one) for one in (features if isinstance(features, list) else ()))]
+    return [*action.inputs, *(str(feature) for feature in (features if isinstance(features, list) else ()))]
 
 
 def client_name(route: Mapping[str, Any], name: str) -> str:

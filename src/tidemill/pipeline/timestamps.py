@@ -30,7 +30,7 @@ PIECES = re.compile(r"%(?P<directive>.?)|(?P<blanks>\s+)|(?P<text>[^%\s]+)", re.
 
 def directives(form: str) -> list[str]:
     """The letters of the directives in a format, in order; ``%%``, which stands for a ``%``, is none."""
-    return [found["directive"] for found in PIECES.finditer(form) if found["directive"] not in (None, "%")]
+    return [match["directive"] for match in PIECES.finditer(form) if match["directive"] not in (None, "%")]
 
 
 def timestamp_pattern(form: str) -> str:
@@ -38,30 +38,30 @@ def timestamp_pattern(form: str) -> str:
 
     Each directive is a group of its name; blanks stand for any blanks, as in Python's ``strptime``.
     """
-    return "".join(piece_pattern(found) for found in PIECES.finditer(form))
+    return "".join(piece_pattern(match) for match in PIECES.finditer(form))
 
 
-def piece_pattern(found: re.Match[str]) -> str:
-    if found["blanks"]:
+def piece_pattern(match: re.Match[str]) -> str:
+    if match["blanks"]:
         return r"\s+"
-    name = found["directive"]
+    name = match["directive"]
     if name is None:
-        return re.escape(found["text"])
+        return re.escape(match["text"])
     return "%" if name == "%" else f"(?P<{name}>{DIRECTIVES[name]})"
 
 
 def format_fault(form: str) -> str:
     """What a format should have been, where no moment can be told by it; nothing where it is in order."""
-    found = directives(form)
-    unknown = [name for name in found if name not in DIRECTIVES]
-    twice = [name for name in found if found.count(name) > 1]
+    used = directives(form)
+    unknown = [name for name in used if name not in DIRECTIVES]
+    twice = [name for name in used if used.count(name) > 1]
     if unknown:
         return f"directives among {' '.join(f'%{name}' for name in DIRECTIVES)}, and %% for a %"
     if twice:
         return f"%{twice[0]} once"
     for names in ALTERNATIVES:
-        if len(set(names).intersection(found)) > 1:
+        if len(set(names).intersection(used)) > 1:
             return " or ".join(f"%{name}" for name in names) + ", not both"
-    if not {"Y", "y"}.intersection(found):
+    if not {"Y", "y"}.intersection(used):
         return 'a year, as in "%Y-%m-%d %H:%M"'
-    return "%I and %p together, or %H" if ("I" in found) != ("p" in found) else ""
+    return "%I and %p together, or %H" if ("I" in used) != ("p" in used) else ""

@@ -109,9 +109,9 @@ def compare(scorer: AlsScorer, scored: pa.Table, names: Sequence[str]) -> dict[s
     differences[np.isnan(ours) & np.isnan(spark)] = 0.0
     equal = differences <= SCORE_TOLERANCE  # NaN is not
     if not equal.all():
-        worst = int(np.argmin(equal))
+        first = int(np.argmin(equal))
         part = f"the score of {int((~equal).sum())} of {len(spark)} rows"
-        raise parity_failure(scorer.model, part, spark[worst], ours[worst])
+        raise parity_failure(scorer.model, part, spark[first], ours[first])
     return counted(equal, largest(differences), scored[PROBE].to_numpy())
 
 
