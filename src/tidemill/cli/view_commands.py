@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tidemill import schemas
 from tidemill.cli.options import Data, Json, Name, Rows, RunDir, Set, given_options, options_of_run
 from tidemill.cli.output import print_json
 from tidemill.errors import InputError
@@ -90,6 +89,8 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
 
 def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """List the sealed batches of a run."""
+    from tidemill import schemas
+
     sealed = look_at(name, run_dir, assignments).catalog.batches()
     if json:
         print_json([schemas.BatchBody.of(batch).document() for batch in sealed])
@@ -103,6 +104,7 @@ def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
 
 def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """List the generations of a run, with their models and metrics."""
+    from tidemill import schemas
     from tidemill.cli.lines import describe_generation, say
 
     of_run = look_at(name, run_dir, assignments).catalog.generations()
