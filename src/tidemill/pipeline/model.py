@@ -136,7 +136,7 @@ def client_setting(value: object, info: ValidationInfo) -> str | Secret:
     if isinstance(value, Secret):
         return value
     if isinstance(value, dict) and is_recorded(info):
-        value = {key: place for key, place in value.items() if place is not None}
+        value = {key: text for key, text in value.items() if text is not None}
     if isinstance(value, dict) and set(value) in ({"env"}, {"file"}):
         return Secret(**value)
     if isinstance(value, bool):
