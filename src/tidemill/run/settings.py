@@ -45,7 +45,7 @@ def settled(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
     if changed:
         raise RunFolderError(
             f"{folder} holds a run of {today.name} with other settings: {', '.join(changed[:MOST_EXAMPLES])}",
-            "give the options that the run was begun with (--data, --rows, --set), or another --run-dir; "
+            "give the options that the run was started with (--data, --rows, --set), or another --run-dir; "
             "`tidemill up --fresh` throws that run away",
         )
     return loaded if document == today.document() else Loaded(Pipeline.recorded(document), loaded.folder)
@@ -70,7 +70,7 @@ def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
         raise RunFolderError(
             f"{folder} holds a run of {today.name} with settings that this Tidemill does not know: "
             f"{', '.join(faults[:MOST_EXAMPLES])}",
-            "use the Tidemill that began this run, or another --run-dir; `tidemill up --fresh` throws that run away",
+            "use the Tidemill that started this run, or another --run-dir; `tidemill up --fresh` throws that run away",
         ) from error
 
 

@@ -92,7 +92,7 @@ def schema_version(path: Path, execute: Callable[[str], Any]) -> int | None:
         return number
     raise CatalogError(
         f"the catalog {path} has schema version {number}; this Tidemill knows version {SCHEMA_VERSION}",
-        "use the Tidemill that began this run, another --run-dir, or --fresh to start over",
+        "use the Tidemill that started this run, another --run-dir, or --fresh to start over",
     )
 
 
