@@ -25,7 +25,7 @@ def save_accounts(connection: sa.Connection, kept: Mapping[int, Account]) -> Non
         )
 
 
-class BatchStore(database.Database):
+class BatchStore(database.CatalogFile):
     """The part of the catalog that the collector writes."""
 
     def decide(self, decision: Decision) -> None:
