@@ -284,7 +284,7 @@ def test_a_source_that_was_edited_since_is_not_sent_again(cut_off: AfterCut, tmp
     edited = lines()
     edited[lost] = edited[lost][:-3] + "xx\n"
     write_source(path, edited)
-    with pytest.raises(SourceError, match="is not the source that this run began with"):
+    with pytest.raises(SourceError, match="is not the source that this run started with"):
         produce(run, bootstrap)
     write_source(path, lines())
     produce(run, bootstrap)

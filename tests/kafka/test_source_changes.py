@@ -97,7 +97,7 @@ def test_an_edit_in_the_middle(
     write_source(path, edit(lines()))
     assert path.stat().st_size == old.stat().st_size
     refused(
-        run, kafka, r"is not the source that this run began with: its first \d+ rows differ from those in the topic"
+        run, kafka, r"is not the source that this run started with: its first \d+ rows differ from those in the topic"
     )
     assert state_of(run, kafka) == before
     if partitions > 1:
@@ -122,7 +122,7 @@ def test_another_size(kafka: str, tmp_path: Path, change: str) -> None:
             change
         ]
     )
-    refused(run, kafka, "is not the source that this run began with|has no rows")
+    refused(run, kafka, "is not the source that this run started with|has no rows")
     assert state_of(run, kafka) == before
 
 

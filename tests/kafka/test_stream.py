@@ -502,7 +502,7 @@ def test_another_source_is_refused(kafka: str, tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", data=path)
     produce(run, kafka)
     path.write_bytes(path.read_bytes() + b"9999,Camera,1.0,1.0,0,0,1,0\n")
-    with pytest.raises(SourceError, match="is not the source that this run began with"):
+    with pytest.raises(SourceError, match="is not the source that this run started with"):
         produce(run, kafka)
 
 

@@ -119,7 +119,7 @@ def test_a_table_is_read_once(tmp_path: Path) -> None:
     read(run)
     assert (run.tables / "movies.parquet").stat().st_mtime_ns == made
     beside(tmp_path, "movieId,title,genres\n1,uno,a\n")
-    with pytest.raises(SourceError, match=r"movies\.csv is not the table movies that this run began with") as caught:
+    with pytest.raises(SourceError, match=r"movies\.csv is not the table movies that this run started with") as caught:
         read(run)
     assert "--fresh" in caught.value.hint
     assert side_table(run, "movies")["title"].to_pylist() == ["one"]

@@ -114,7 +114,7 @@ class Collector(Generic[M]):
         accounts = self._run.catalog.accounts()
         self._open = OpenBatch(self._run, totals["batches"] + 1, accounts)
         self._ends: dict[int, int] = {}
-        self._said: dict[int, End] = {}
+        self._endings: dict[int, End] = {}
         self._silent = 0.0
         self._idle_after = rules.idle_seconds
         self._embedded = embedded
@@ -162,13 +162,13 @@ class Collector(Generic[M]):
         Raises:
             AccountError: they differ. The last batch is not sealed then.
         """
-        balance(self._run.pipeline.stream.topic, self._said, self._open.accounts)
+        balance(self._run.pipeline.stream.topic, self._endings, self._open.accounts)
         cut = self._cutter.end()
         if cut:
             self._seal(cut)
         self._confirm()
         self._open.draft.rejects.publish(self._run.rejects / "tail.jsonl")
-        self._run.catalog.end_stream(self._ends, self._open.rejected, self._said, self._open.accounts)
+        self._run.catalog.end_stream(self._ends, self._open.rejected, self._endings, self._open.accounts)
 
     def _refuse_moved(self) -> None:
         """Fail, to be restarted, if the embedded Kafka is now at another address."""
@@ -226,7 +226,7 @@ class Collector(Generic[M]):
             if message.partition() in self._ends:
                 continue  # what others write after the end marker is no part of the stream
             if end := self._reader.end_of(message):
-                self._said[message.partition()] = end
+                self._endings[message.partition()] = end
                 self._ends[message.partition()] = message.offset()
             elif not self._reader.is_claim(message):
                 rows.append(message)
@@ -250,7 +250,7 @@ class Collector(Generic[M]):
         while row < len(decoded.table):
             taken = self._cutter.take(decoded.stamps[row:])
             last = row + taken.rows
-            until = int(decoded.places[last - 1]) + 1 if taken.rows else message
+            until = int(decoded.indices[last - 1]) + 1 if taken.rows else message
             self._open.put(decoded, slice(row, last), slice(message, until))
             row, message = last, until
             if taken.cut:
@@ -290,7 +290,7 @@ def newest_of(accounts: Mapping[int, Account] | None) -> dict[int, int]:
     return {partition: newest for partition, newest in known.items() if newest is not None}
 
 
-def balance(topic: str, said: Mapping[int, End], accounts: Mapping[int, Account] | None) -> None:
+def balance(topic: str, endings: Mapping[int, End], accounts: Mapping[int, Account] | None) -> None:
     """Compare the rows that were read with those that were sent, by the end markers.
 
     Runs that started before accounts were kept have nothing to compare.
@@ -300,7 +300,7 @@ def balance(topic: str, said: Mapping[int, End], accounts: Mapping[int, Account]
     """
     if accounts is None:
         return
-    for partition, end in sorted(said.items()):
+    for partition, end in sorted(endings.items()):
         account = accounts.get(partition, Account())
         if end.sent is not None and (end.sent, end.digest) != (account.rows, account.digest):
             counted = f"{account.rows:,} were read" if account.rows != end.sent else "as many others were read"

@@ -80,7 +80,9 @@ class KafkaReader:
                     "the log lost rows that are sealed; the batches are whole; start over with --fresh for the rest",
                 )
         self._drained.clear()
-        self._consumer.assign([TopicPartition(self.topic.name, *place) for place in sorted(offsets.items())])
+        self._consumer.assign(
+            [TopicPartition(self.topic.name, *topic_partition) for topic_partition in sorted(offsets.items())]
+        )
 
     def _refuse_expired(self, partition: int, offset: int) -> None:
         """Refuse a log from which retention has removed the next row."""
@@ -94,9 +96,9 @@ class KafkaReader:
 
     def _ends(self, partition: int) -> tuple[int, int]:
         """The first offset that a partition holds, and the offset after its last one."""
-        place = TopicPartition(self.topic.name, partition)
+        topic_partition = TopicPartition(self.topic.name, partition)
         try:
-            low, high = self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
+            low, high = self._consumer.get_watermark_offsets(topic_partition, timeout=ANSWER_SECONDS)
         except KafkaException as error:
             message = f"Kafka can't say which offsets {self.topic.name} holds: {reason(error)}"
             raise StreamFailed(message, "see Kafka's log") from error
@@ -152,8 +154,8 @@ class KafkaReader:
         """Ask Kafka whether every message was read."""
         try:
             for partition in range(self.partitions):
-                place = TopicPartition(self.topic.name, partition)
-                self._consumer.get_watermark_offsets(place, timeout=1.0)
+                topic_partition = TopicPartition(self.topic.name, partition)
+                self._consumer.get_watermark_offsets(topic_partition, timeout=1.0)
         except KafkaException:
             return False
         return len(self._drained) == self.partitions
@@ -161,7 +163,9 @@ class KafkaReader:
     def show_progress(self, offsets: Mapping[int, int]) -> None:
         """Commit the group's offsets. Tidemill never reads them: they are for monitoring."""
         try:
-            places = [TopicPartition(self.topic.name, *place) for place in offsets.items()]
-            self._consumer.commit(offsets=places, asynchronous=True)
+            offsets_to_commit = [
+                TopicPartition(self.topic.name, *topic_partition) for topic_partition in offsets.items()
+            ]
+            self._consumer.commit(offsets=offsets_to_commit, asynchronous=True)
         except KafkaException as error:
             log.warning("the group's offsets can't be committed: %s", reason(error))

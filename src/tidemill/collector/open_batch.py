@@ -24,13 +24,13 @@ SHOWN_BYTES = 500
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Stamps = np.ndarray[tuple[int], np.dtype[np.int64]]
-Places = np.ndarray[tuple[int], np.dtype[np.int64]]
+Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 class Decoded:
     """Messages, those of one partition in order, and the rows decoded from them.
 
-    Row ``i`` of ``table`` is that of message ``places[i]``, with the timestamp ``stamps[i]`` (milliseconds);
+    Row ``i`` of ``table`` is that of message ``indices[i]``, with the timestamp ``stamps[i]`` (milliseconds);
     ``reasons`` says for every other message why it is no row.
     """
 
@@ -42,31 +42,31 @@ class Decoded:
         table, bad = decode(self.values, columns)
         self.reasons = {message.position: message.reason for message in bad}
         self._no_rows = set(self.reasons)
-        fitting = np.array([place for place in range(len(messages)) if place not in self.reasons], dtype=np.int64)
+        fitting = np.array([index for index in range(len(messages)) if index not in self.reasons], dtype=np.int64)
         self._possible = possible_stamps(self._timestamps)
         in_time = self._possible[fitting]
-        for place in fitting[~in_time].tolist():
-            fault = stamp_fault(*self._timestamps[place].tolist())
+        for index in fitting[~in_time].tolist():
+            fault = stamp_fault(*self._timestamps[index].tolist())
             assert fault
-            self.reasons[place] = fault
+            self.reasons[index] = fault
         self.table: pa.Table = table if in_time.all() else table.filter(pa.array(in_time))
-        self.places = fitting[in_time]
-        self.stamps: Stamps = self._timestamps[self.places, 1]
+        self.indices = fitting[in_time]
+        self.stamps: Stamps = self._timestamps[self.indices, 1]
 
-    def by_partition(self, messages: slice) -> Iterator[tuple[int, Places]]:
+    def by_partition(self, messages: slice) -> Iterator[tuple[int, Indices]]:
         """For each partition of these messages, their indices in order."""
         partitions = self.partitions[messages]
         for partition in np.unique(partitions).tolist():
             yield partition, np.flatnonzero(partitions == partition) + messages.start
 
-    def row_values(self, places: Places) -> list[bytes]:
+    def row_values(self, indices: Indices) -> list[bytes]:
         """The values of those messages that fit the declared columns, whether or not their timestamps are possible."""
-        fitting = (self.values[place] for place in places.tolist() if place not in self._no_rows)
+        fitting = (self.values[index] for index in indices.tolist() if index not in self._no_rows)
         return [value for value in fitting if value is not None]
 
-    def newest(self, places: Places) -> int | None:
+    def newest(self, indices: Indices) -> int | None:
         """The newest possible timestamp among these messages, in milliseconds."""
-        stamps = self._timestamps[places, 1][self._possible[places]]
+        stamps = self._timestamps[indices, 1][self._possible[indices]]
         return int(stamps.max()) if len(stamps) else None
 
 
@@ -110,12 +110,12 @@ class OpenBatch:
         """Add these rows, and the messages that they came from, with the rejects among them."""
         self.draft.add(decoded.table.slice(rows.start, rows.stop - rows.start))
         self._stamp(decoded.stamps[rows])
-        for partition, places in decoded.by_partition(messages):
-            self._cover(partition, decoded.messages[places[0]].offset(), decoded.messages[places[-1]].offset())
-            self._account(partition, decoded, places)
-        for place in range(messages.start, messages.stop):
-            if place in decoded.reasons:
-                self._reject(decoded.messages[place], decoded.reasons[place])
+        for partition, indices in decoded.by_partition(messages):
+            self._cover(partition, decoded.messages[indices[0]].offset(), decoded.messages[indices[-1]].offset())
+            self._account(partition, decoded, indices)
+        for index in range(messages.start, messages.stop):
+            if index in decoded.reasons:
+                self._reject(decoded.messages[index], decoded.reasons[index])
 
     def put_all(self, decoded: Decoded) -> None:
         self.put(decoded, slice(0, len(decoded.table)), slice(0, len(decoded.messages)))
@@ -136,12 +136,12 @@ class OpenBatch:
     def _cover(self, partition: int, first: int, last: int) -> None:
         self._spans[partition] = (self._spans.get(partition, (first, last))[0], last)
 
-    def _account(self, partition: int, decoded: Decoded, places: Places) -> None:
+    def _account(self, partition: int, decoded: Decoded, indices: Indices) -> None:
         """Add the rows and the possible timestamps of these messages to the partition's account."""
         if self.accounts is None:
             return
-        account = self.accounts.get(partition, Account()).add(decoded.row_values(places))
-        stamps = [stamp for stamp in (account.newest, decoded.newest(places)) if stamp is not None]
+        account = self.accounts.get(partition, Account()).add(decoded.row_values(indices))
+        stamps = [stamp for stamp in (account.newest, decoded.newest(indices)) if stamp is not None]
         self.accounts[partition] = replace(account, newest=max(stamps, default=None))
 
     def _stamp(self, stamps: Stamps) -> None:

@@ -71,17 +71,19 @@ def client_settings(pipeline: Pipeline, folder: Path) -> dict[str, str]:
     Raises:
         BootstrapError: a secret's file or environment variable is missing.
     """
-    return {name: value_of(name, given, folder) for name, given in pipeline.stream.kafka.items()}
+    return {name: value_of(name, setting, folder) for name, setting in pipeline.stream.kafka.items()}
 
 
-def value_of(name: str, given: str | Secret, folder: Path) -> str:
-    if isinstance(given, str):
-        return given
+def value_of(name: str, setting: str | Secret, folder: Path) -> str:
+    if isinstance(setting, str):
+        return setting
     try:
-        value = os.environ[given.env] if given.env else (folder / str(given.file)).read_text(encoding="utf-8").strip()
+        value = (
+            os.environ[setting.env] if setting.env else (folder / str(setting.file)).read_text(encoding="utf-8").strip()
+        )
     except (KeyError, OSError, UnicodeDecodeError) as error:
-        place = f"the environment has no {given.env}" if given.env else f"the file {given.file} can't be read"
-        raise BootstrapError(f"stream.kafka, {name}: {place}", "put the secret there") from error
+        missing = f"the environment has no {setting.env}" if setting.env else f"the file {setting.file} can't be read"
+        raise BootstrapError(f"stream.kafka, {name}: {missing}", "put the secret there") from error
     return value
 
 
@@ -140,8 +142,8 @@ def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER
         time.sleep(SPREAD_SECONDS)
         topic = describe_topic(admin, name, seconds)
     if topic is None or topic.id != id:
-        what = "is gone" if topic is None else "was deleted and created again"
-        raise TopicError(f"the topic {name} {what}: this run's rows were in it", "start over with --fresh")
+        fate = "is gone" if topic is None else "was deleted and created again"
+        raise TopicError(f"the topic {name} {fate}: this run's rows were in it", "start over with --fresh")
     return topic
 
 

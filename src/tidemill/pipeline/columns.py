@@ -69,4 +69,4 @@ def column_table(value: object) -> object:
     return {"type": column_type(value)} if isinstance(value, str) else value
 
 
-ColumnType = Annotated[str, AfterValidator(column_type)]
+DeclaredType = Annotated[str, AfterValidator(column_type)]

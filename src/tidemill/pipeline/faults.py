@@ -167,15 +167,15 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
     features = features if isinstance(features, list) else []
     if "features" in model and not features and isinstance(model["features"], list):
         yield Fault(f"{path}.features", "[]", "at least 1 entry")
-    for place, feature in enumerate(features):
-        where = f"{path}.features[{place}]"
+    for index, feature in enumerate(features):
+        where = f"{path}.features[{index}]"
         if not isinstance(feature, str) or not columns:
             continue
         if feature not in columns:
             yield unknown_column(where, feature, columns)
         elif not may_be_feature(kind := columns[feature].removesuffix("?")):
             yield Fault(where, f'"{feature}", a {kind}', "a column of numbers, strings or booleans")
-        elif features.index(feature) != place:
+        elif features.index(feature) != index:
             yield Fault(where, f'"{feature}" again', "each feature once")
     for role in ("label", "user", "item", "rating"):
         name = model.get(role)

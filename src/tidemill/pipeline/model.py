@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
-from tidemill.pipeline.columns import Cleaning, Column, ColumnType, column_table
+from tidemill.pipeline.columns import Cleaning, Column, DeclaredType, column_table
 from tidemill.pipeline.part import Part, Plain
 from tidemill.pipeline.routes import Route
 from tidemill.types import ColumnKind
@@ -72,7 +72,7 @@ TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 class DeclaredColumn(Part):
     """A column's type, how its values are cleaned, and its title and unit for people."""
 
-    type: ColumnType
+    type: DeclaredType
     strip: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     missing: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
     format: Text | None = None
@@ -136,7 +136,7 @@ def client_setting(value: object, info: ValidationInfo) -> str | Secret:
     if isinstance(value, Secret):
         return value
     if isinstance(value, dict) and is_recorded(info):
-        value = {key: place for key, place in value.items() if place is not None}
+        value = {key: text for key, text in value.items() if text is not None}
     if isinstance(value, dict) and set(value) in ({"env"}, {"file"}):
         return Secret(**value)
     if isinstance(value, bool):

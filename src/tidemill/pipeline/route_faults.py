@@ -122,8 +122,8 @@ def own_names(route: Mapping[str, Any], models: Mapping[str, Any]) -> list[str]:
 
 def client_name(route: Mapping[str, Any], name: str) -> str:
     """The client's name of an input."""
-    given = table(route, "inputs").get(name, name)
-    return str(given.get("name") if isinstance(given, Mapping) else given)
+    declared = table(route, "inputs").get(name, name)
+    return str(declared.get("name") if isinstance(declared, Mapping) else declared)
 
 
 def asks_for_key(route: Mapping[str, Any]) -> bool:
@@ -143,14 +143,14 @@ def input_faults(
     inputs = table(route, "inputs")
     names = [client_name(route, name) for name in inputs]
     in_text = (route.get("method") or default_method(route)) == "GET" or route.get("body") == "form"
-    for name, given in inputs.items():
+    for name, declared in inputs.items():
         shown, path = client_name(route, name), f"{where}.inputs.{name}"
         if names.count(shown) > 1 or (shown != name and shown in own_names(route, models) and shown not in inputs):
             yield Fault(path, f'"{shown}"', "a name of its own")
         if name in ("row", "ratings") and (in_text or shown in placeholders(str(route.get("path")))):
             yield Fault(path, f"{name}, an object", 'a POST route with body = "json" for it')
-        if isinstance(given, Mapping) and given.get("default") is not None:
-            yield from default_faults(path, name, given["default"], kinds.get(name, ""))
+        if isinstance(declared, Mapping) and declared.get("default") is not None:
+            yield from default_faults(path, name, declared["default"], kinds.get(name, ""))
     named = {*inputs, *placeholders(str(route.get("path")))}
     if route.get("does") == "recommend" and in_text and not {"user", "ratings"} & named:
         yield Fault(where, "ratings, an object", 'a POST route with body = "json", or the user among its inputs')

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from tidemill.pipeline.columns import ColumnType
+from tidemill.pipeline.columns import DeclaredType
 from tidemill.pipeline.part import Part, Plain
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -65,7 +65,7 @@ class Input(Part):
 class Param(Part):
     """A parameter of a SQL route. DuckDB binds it; it is never pasted into the query. ``example`` is for the docs."""
 
-    type: ColumnType
+    type: DeclaredType
     default: Plain = None
     example: Plain = None
 

@@ -157,8 +157,8 @@ class Log:
         Raises:
             LogLost: there is such a partition.
         """
-        places = {partition: offset - 1 for partition, offset in sealed.items()}
-        for partition, offset in places.items():
+        last_sealed = {partition: offset - 1 for partition, offset in sealed.items()}
+        for partition, offset in last_sealed.items():
             with closing(committed(self._connection, self.topic, {partition: offset})) as messages:
                 first = next(messages, None)
             if (first is None or first.offset() != offset) and not self._begins_after(partition, offset):
@@ -261,14 +261,14 @@ class Log:
     def _without_last(self, messages: Messages) -> Messages:
         """The messages held back before and these ones, except the newest of each partition, which is held back now."""
         last: dict[int, int] = {}
-        for place in range(len(messages) - 1, -1, -1):
-            last.setdefault(messages[place]["partition"], place)
+        for index in range(len(messages) - 1, -1, -1):
+            last.setdefault(messages[index]["partition"], index)
             if len(last) == self.topic.partitions:
                 break
         ready = [self._held[partition] for partition in last if partition in self._held]
-        self._held |= {partition: messages[place] for partition, place in last.items()}
-        places = set(last.values())
-        return ready + [message for place, message in enumerate(messages) if place not in places]
+        self._held |= {partition: messages[index] for partition, index in last.items()}
+        indices = set(last.values())
+        return ready + [message for index, message in enumerate(messages) if index not in indices]
 
     def commit_if_due(self) -> None:
         late = time.monotonic() - self._committed_at >= COMMIT_SECONDS

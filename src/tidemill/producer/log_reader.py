@@ -72,7 +72,7 @@ class Held:
 
 def is_claim(message: Message) -> bool:
     """Whether this message claims the topic for a run; the claim may be forged."""
-    return message.value() is None and any("run" in said for said in unverified(message, CLAIM))
+    return message.value() is None and any("run" in content for content in unverified(message, CLAIM))
 
 
 def genuine_marks(
@@ -136,8 +136,10 @@ def first_offsets(connection: KafkaConnection, topic: Topic) -> dict[int, int]:
     """
     consumer = reader_of(connection)
     try:
-        places = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
-        return {place.partition: consumer.get_watermark_offsets(place, timeout=CALL_SECONDS)[0] for place in places}
+        return {
+            partition: consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=CALL_SECONDS)[0]
+            for partition in range(topic.partitions)
+        }
     except KafkaException as error:
         raise StreamFailed(f"Kafka can't say where {topic.name} begins: {reason(error)}") from error
     finally:

@@ -281,7 +281,7 @@ def refuse_other_rows(reader: SourceReader, log: Log, checkpoint: Checkpoint) ->
     """
     if log.position == checkpoint.rows and checkpoint.digest not in (None, log.digest):
         raise SourceError(
-            f"{reader.title} is not the source that this run began with: its first {checkpoint.rows} rows "
+            f"{reader.title} is not the source that this run started with: its first {checkpoint.rows} rows "
             "differ from those in the topic",
             "put the old one back, give another --run-dir, or --fresh to start over",
         )

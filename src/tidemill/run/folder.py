@@ -259,7 +259,7 @@ def found_run(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
     with locked(folder / "locks" / "catalog.lock"):
         if recorded_version(folder / FILE_NAME) is None:
             refuse_without_catalog(folder)
-            raise NoRun(f"the catalog {folder / FILE_NAME} is empty", f"begin it: `tidemill up {loaded.pipeline.name}`")
+            raise NoRun(f"the catalog {folder / FILE_NAME} is empty", f"start it: `tidemill up {loaded.pipeline.name}`")
         catalog = open_catalog(folder)
     recorded = run_in(catalog)
     if recorded is None:

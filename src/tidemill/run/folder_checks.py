@@ -79,7 +79,7 @@ def folder_errors(folder: Path) -> Iterator[None]:
     except PermissionError as error:
         raise RunFolderError(
             f"the run folder {folder} can't be read: {error.strerror}",
-            "a run is open to the user alone who began it: be that user, or give another --run-dir",
+            "only the user who started a run can open it: be that user, or give another --run-dir",
         ) from error
 
 

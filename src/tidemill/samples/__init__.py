@@ -1,4 +1,4 @@
-"""The built-in samples: data sets that are generated, the same rows on every machine, as many as are asked for.
+"""The built-in samples: generated data sets of any length, with the same rows on every machine.
 
 The ready pipelines (``*.toml``) stand beside their generators.
 """
@@ -37,7 +37,7 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 @dataclass(frozen=True)
 class Sample:
-    """A generated data set. ``version`` grows whenever its rows change.
+    """A generated data set. ``version`` increases whenever its rows change.
 
     ``block(b)`` makes the ``block_rows`` rows from ``b * block_rows`` on, out of nothing but the number ``b``; so the
     first n rows are the same however many are asked for. ``header`` and ``quoted``: whether the public file has a line
@@ -63,7 +63,7 @@ class Sample:
 
 
 def made_by(name: str, title: str, default_rows: int, module: Any, header: bool = True, quoted: bool = False) -> Sample:
-    """The sample that a module of this package makes."""
+    """The sample of a generator module of this package."""
     return Sample(
         name=name,
         title=title,
@@ -103,7 +103,7 @@ def find_sample(name: str) -> Sample:
 
 
 def write_sample(name: str, rows: int, path: Path) -> None:
-    """Write the first ``rows`` rows of a sample to ``path``, which appears whole or not at all.
+    """Write the first ``rows`` rows of a sample to ``path``, atomically.
 
     The ending decides the format: ``.csv``, ``.jsonl`` or ``.parquet``; the first two also with ``.gz`` or ``.zst``.
 
@@ -169,7 +169,7 @@ def write_parquet(sample: Sample, rows: int, path: Path, compression: str | None
 
 @contextmanager
 def output(path: Path, compression: str | None) -> Iterator[Any]:
-    """The file to write bytes to, compressed on their way."""
-    # Arrow opens no path that is not UTF-8
+    """A file whose bytes are compressed as they are written."""
+    # opened here, as Arrow opens only paths that are UTF-8
     with path.open("wb") as raw, pa.output_stream(raw, compression=compression) as file:
         yield file

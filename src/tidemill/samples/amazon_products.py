@@ -1,4 +1,4 @@
-"""The words that the sample amazon-sales makes its products of: kinds, invented brands, and what is said of them."""
+"""Word lists for the products of the sample amazon-sales: kinds, invented brands, and claims."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tidemill.samples.making import words
 
 class Kind(NamedTuple):
     """A kind of product: its category's levels, its share of all in percent, the median of its actual price in rupees,
-    the mean discount in percent, what it is called, and details that names end in."""
+    the mean discount in percent, its nouns, and the details at the end of names."""
 
     category: str
     share: float

@@ -1,11 +1,11 @@
-"""Amazon sales: products with prices, ratings and reviews, rows like those of the public file amazon.csv.
+"""Amazon sales: products with prices, ratings and reviews, in the form of the public file amazon.csv.
 
-A block is as long as that file. What it shows is planted in each: prices are texts such as ``₹1,099``, discounts
-``64%``, counts ``24,269``; in one row the rating is ``|``, in two the count is blank; one row in thirteen repeats an
-earlier product with a count that has grown a little; ratings have the public file's shares, and so its mean, 4.12.
-Categories are the public file's own form, some levels with commas; names have commas, quotes and letters beyond ASCII.
-Each kind of product has its level of prices and discounts, dear ones lower discounts; each brand its quality, on which
-the ratings depend. Brands, products, people and addresses are invented.
+A block has as many rows as that file, and its features. Prices are texts such as ``₹1,099``, discounts ``64%``, counts
+``24,269``; in one row the rating is ``|``, in two the count is blank. One row in thirteen repeats an earlier product
+with a slightly greater count. Ratings have the public file's shares, and so its mean, 4.12. Categories have the public
+file's form, some levels with commas; names have commas, quotes and non-ASCII letters. Each kind of product has its own
+level of prices and discounts: expensive ones have lower discounts. Ratings depend on the brand's quality. Brands,
+products, people and addresses are invented.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ REVIEWS = 3
 RATINGS = (2.8, 3.0, 3.2, 3.3, 3.4, 3.5, 3.6, 3.7, 3.8, 3.9, 4.0, 4.1, 4.2, 4.3, 4.4, 4.5, 4.6, 4.7, 5.0)
 RATING_ROWS = (1, 4, 2, 16, 9, 28, 24, 37, 72, 111, 184, 229, 235, 268, 138, 84, 14, 4, 5)
 RANKED_RATINGS = np.repeat(RATINGS, RATING_ROWS)
-QUALITY = np.linspace(-1.2, 1.2, len(BRANDS))  # of the brands, in standard deviations of a product's own luck
+QUALITY = np.linspace(-1.2, 1.2, len(BRANDS))  # of the brands, in standard deviations of the products' own quality
 PRICE_SPREAD, COUNT_SPREAD, DISCOUNT_SPREAD = 0.5, 1.6, 13.0
 MOST_REVIEWED = 426_973
 
 
 class Products(NamedTuple):
-    """A block's products, one for each row; rows that repeat a product are the same but for ``reviewed``."""
+    """A block's products, one per row. Rows that repeat a product differ only in ``reviewed``."""
 
     identifier: pa.Array
     kind: np.ndarray
@@ -99,7 +99,7 @@ def products(number: int, random: np.random.Generator) -> Products:
     rows = np.arange(BLOCK_ROWS)
     first = np.where(random.random(BLOCK_ROWS) < AGAIN_SHARE, random.integers(0, rows + 1), rows)
     while (first[first] != first).any():
-        first = first[first]  # the product of a row that repeats one itself
+        first = first[first]  # where the repeated row is itself a repetition
     kind, brand = pick(random, KIND_SHARES, BLOCK_ROWS)[first], random.integers(0, len(BRANDS), BLOCK_ROWS)[first]
     identity = number * BLOCK_ROWS + first
     level = np.array([entry.price for entry in KINDS])[kind]
@@ -122,7 +122,7 @@ def products(number: int, random: np.random.Generator) -> Products:
 
 
 def neat(prices: np.ndarray) -> np.ndarray:
-    """Prices as shops have them: from 100 rupees on they end in 9, beyond a thousand in 99."""
+    """Prices in shop style: from 100 rupees on they end in 9, above a thousand in 99."""
     ends = np.select([prices >= 1_000, prices >= 100], [100, 10], 1)
     whole: np.ndarray = np.maximum(np.round(prices / ends) * ends - (ends > 1), 39)
     return whole
@@ -133,7 +133,7 @@ def rupees(prices: np.ndarray) -> pa.Array:
 
 
 def names(kind: np.ndarray, brand: np.ndarray, identity: np.ndarray, random: np.random.Generator) -> pa.Array:
-    """A name for each product; its model number makes it the only one."""
+    """A name for each product; the model number makes it unique."""
 
     def one_of(texts: list[tuple[str, ...]]) -> np.ndarray:
         width = max(map(len, texts))
@@ -148,13 +148,13 @@ def names(kind: np.ndarray, brand: np.ndarray, identity: np.ndarray, random: np.
 
 
 def claims(random: np.random.Generator) -> pa.Array:
-    """What is said about each product: three claims with | between them."""
+    """Three claims about each product, separated by |."""
     order = random.permuted(np.tile(np.arange(len(CLAIMS)), (BLOCK_ROWS, 1)), axis=1)[:, :3]
     return join(*CLAIMS[order].T, by="|")
 
 
 def reviews(number: int, random: np.random.Generator) -> list[pa.Array]:
-    """Users, their names, reviews, titles and texts: in each field as many as there are reviews, commas between."""
+    """The reviews' users, names, ids, titles and texts: one entry per review in each field, separated by commas."""
     start = (number * BLOCK_ROWS + np.arange(BLOCK_ROWS)) * REVIEWS
     users = [scatter(start + place + 1, 36**8) for place in range(REVIEWS)]
     opinions = [OPINIONS[random.integers(len(OPINIONS), size=BLOCK_ROWS)] for _ in users]

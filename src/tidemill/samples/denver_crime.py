@@ -1,8 +1,8 @@
-"""Denver crime: offences as they were reported, rows like those of the city's public file in its 23-column form.
+"""Denver crime: reported offences, in the form of the city's public file with 23 columns.
 
-Planted: offences lie around nine hot spots, each a round cloud of about half a kilometre, at least 3 km from the next;
-how much of the crime each has goes up and down over the year, so generations differ. About 0.8 % of the rows have no
-place: coordinates that are blank or zero. One row in fifty is a further offence of the incident in the row before.
+Planted: offences lie around nine hot spots, each a round cloud of about half a kilometre, at least 3 km from the next.
+The share of each varies over the year, so generations differ. About 0.8 % of the rows have no location: their
+coordinates are blank or zero. One row in fifty is another offence of the incident in the row before.
 Neighbourhoods, districts and precincts are the city's; street names and house numbers are invented.
 """
 
@@ -49,7 +49,7 @@ COLUMNS = (
 
 
 class HotSpot(NamedTuple):
-    """A cloud of offences: its centre in degrees, its share of all, and the month in which it is at its worst."""
+    """A cloud of offences: its centre in degrees, its share of all offences, and the month of its greatest share."""
 
     neighborhood: str
     district: int
@@ -71,8 +71,8 @@ HOT_SPOTS = (
     HotSpot("virginia-village", 3, 322, -104.936, 39.688, 0.10, 3),
     HotSpot("hampden", 3, 323, -104.882, 39.657, 0.12, 10),
 )
-SPREAD = 0.005  # standard deviation in degrees, both ways
-SEASON = 0.6  # how far a share goes up and down over the year
+SPREAD = 0.005  # standard deviation in degrees, in both directions
+SEASON = 0.6  # how much a share varies over the year
 CENTRES = np.array([(spot.lon, spot.lat) for spot in HOT_SPOTS])
 SPOT_SHARES = np.array([spot.share for spot in HOT_SPOTS])
 WORST_MONTHS = np.array([spot.worst_month for spot in HOT_SPOTS])
@@ -104,7 +104,7 @@ AGAIN_SHARE = 0.02
 BLANK_SHARE = 0.003
 ZERO_SHARE = 0.005
 START = np.datetime64("2019-01-02T00:00", "m")
-STEP = 30  # minutes from one report to the next, on the average
+STEP = 30  # average minutes between two reports
 DAY = 24 * 60
 YEAR = 365 * DAY
 
@@ -122,17 +122,17 @@ MIDDLE_FEET = np.array([3_154_687.65, 1_691_260.05])
 
 
 def block(number: int) -> pa.Table:
-    """Reports ``number * BLOCK_ROWS`` and on, ``BLOCK_ROWS`` of them, in the order of their reporting."""
+    """``BLOCK_ROWS`` reports from ``number * BLOCK_ROWS`` on, in the order of reporting."""
     random = np.random.default_rng([SEED, number])
     rows = np.arange(BLOCK_ROWS)
-    first = first_rows(rows, random)  # the row that begins each row's incident
+    first = first_rows(rows, random)  # the first row of each row's incident
     begin = pa.array(first)
     minutes = (rows + number * BLOCK_ROWS) * STEP + random.integers(0, STEP, BLOCK_ROWS)
     spot = spots(minutes, random)
     places = CENTRES[spot] + SPREAD * random.standard_normal((BLOCK_ROWS, 2))
     happened = random.exponential(300, BLOCK_ROWS).astype(np.int64)
     lasted = (random.random(BLOCK_ROWS) * happened).astype(np.int64)
-    point = random.random(BLOCK_ROWS) < 0.45  # an offence of one moment has no last date
+    point = random.random(BLOCK_ROWS) < 0.45  # an offence at one moment has no last date
     address = join(
         100 * random.integers(1, 60, BLOCK_ROWS) + random.integers(0, 100, BLOCK_ROWS),
         HEADINGS[random.integers(len(HEADINGS), size=BLOCK_ROWS)],
@@ -141,7 +141,7 @@ def block(number: int) -> pa.Table:
         by=" ",
     )
     offense = pick(random, OFFENSE_SHARES, BLOCK_ROWS)
-    once_more = first != rows  # a further offence of an incident is never the same one
+    once_more = first != rows  # the second offence of an incident is of another kind
     offense = np.where(once_more, (offense[first] + 1 + offense % (len(OFFENSES) - 1)) % len(OFFENSES), offense)
     code, extension = (np.array([entry[part] for entry in OFFENSES])[offense] for part in (2, 3))
     stamp = START + minutes[first]
@@ -172,10 +172,10 @@ def block(number: int) -> pa.Table:
 
 
 def first_rows(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """For each row the row that begins its incident: mostly itself, else the one before."""
+    """The first row of each row's incident: mostly the row itself, else the one before."""
     again = random.random(len(rows)) < AGAIN_SHARE
     again[0] = False
-    again[1:] &= ~again[:-1]  # two offences at the most
+    again[1:] &= ~again[:-1]  # at most two offences
     first: np.ndarray = np.maximum.accumulate(np.where(again, 0, rows))
     return first
 
@@ -191,7 +191,7 @@ def spots(minutes: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def clock(stamps: np.ndarray) -> pa.Array:
-    """Minutes as the public file writes them: ``1/2/2019 3:40:00 AM``."""
+    """Minutes in the public file's notation: ``1/2/2019 3:40:00 AM``."""
     days = stamps.astype("datetime64[D]")
     months = days.astype("datetime64[M]")
     minutes = (stamps - days).astype(np.int64)
@@ -206,13 +206,13 @@ def clock(stamps: np.ndarray) -> pa.Array:
 
 
 def coordinates(places: np.ndarray, lost: np.ndarray) -> list[pa.Array]:
-    """Longitudes and latitudes; blank or zero where the place was lost."""
+    """Longitudes and latitudes; blank or zero where the location is missing."""
     known = np.where(lost[:, None] < BLANK_SHARE + ZERO_SHARE, 0.0, np.round(places, 8))
     return [pa.array(axis, mask=lost < BLANK_SHARE) for axis in known.T]
 
 
 def feet(places: np.ndarray, lost: np.ndarray, random: np.random.Generator) -> list[pa.Array]:
-    """The same in the city's own coordinates, to a foot and with the public file's crumbs behind the point."""
+    """The same in the city's coordinates, rounded to a foot, with the public file's rounding errors after the point."""
     whole = np.round((places - MIDDLE) @ FEET + MIDDLE_FEET)
     crumbs = np.round(random.uniform(-4e-4, 4e-4, whole.shape), 8)
     known = np.where(lost[:, None] < BLANK_SHARE + ZERO_SHARE, 0.0, whole + crumbs)

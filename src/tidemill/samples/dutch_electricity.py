@@ -1,10 +1,10 @@
-"""Dutch electricity: the yearly file of one grid operator after another, rows like those of the public data set.
+"""Dutch electricity: a grid operator's yearly files, in the form of the public data set.
 
-A block is a year's file. Every year has the same streets, each with a range of postcodes. What the public files show is
-planted: a street's mean yearly consumption belongs to one of four levels, log-normal around 1,900, 3,330, 8,500 and
-20,000 kWh, and falls by 3 % a year; smart meters are all but absent for two years, then at 82 % of the connections, and
-more each year; the operator is renamed after the first year; shares are whole percents from the third year on; now and
-then a street uses nothing at all. Operator, streets and postcode ranges are invented, the towns are real.
+A block is one year's file. Every year has the same streets, each with a range of postcodes. Planted, as in the public
+files: a street's mean yearly consumption belongs to one of four levels, log-normal around 1,900, 3,330, 8,500 and
+20,000 kWh, and falls by 3 % a year. Smart meters are nearly absent for two years, then at 82 % of the connections, and
+more each year. The operator is renamed after the first year. Shares are whole percents from the third year on. A few
+streets use nothing. Operator, streets and postcode ranges are invented; the towns are real.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ FRONTS = words(
     "Tarwe Tulpen Valken Veldbloem Vlier Wilgen Zonnebloem Zwaluw"
 )
 BACKS = words("straat laan weg hof plein dreef pad kade singel steeg")
-YEARS_WITH_DECIMALS = 2  # so long shares have two decimals, then none
+YEARS_WITH_DECIMALS = 2  # in these years shares have two decimals, later none
 ROLL_OUT = np.array([0.0002, 0.0002])  # share of connections with a smart meter, before the roll-out
 
 
 class Streets(NamedTuple):
-    """What stays from year to year: one row each."""
+    """The properties of a street that stay the same every year; one row each."""
 
     street: pa.Array
     first: pa.Array
@@ -77,7 +77,7 @@ def streets() -> Streets:
     random = np.random.default_rng([SEED])
     several = random.random(BLOCK_ROWS) < 0.3
     codes = np.cumsum(1 + random.integers(0, 3, BLOCK_ROWS))
-    name = np.cumsum(random.random(BLOCK_ROWS) < 0.45)  # a street goes on over a few rows
+    name = np.cumsum(random.random(BLOCK_ROWS) < 0.45)  # a street has several rows
     city = np.sort(pick(random, CITY_SHARES, BLOCK_ROWS))
     kinds = len(FRONTS) * len(BACKS)
     name = random.permutation(kinds)[name % kinds]
@@ -95,7 +95,7 @@ def streets() -> Streets:
 
 
 def postcode(numbers: np.ndarray) -> pa.Array:
-    """Four digits and two letters, growing with the number."""
+    """Postcodes: four digits and two letters, in the order of the numbers."""
     pairs = len(LETTERS) ** 2
     return join(FIRST_POSTCODE + numbers // pairs, digits(numbers % pairs, 2, LETTERS))
 
@@ -108,7 +108,7 @@ def block(number: int) -> pa.Table:
     manager = "Kanaalstreek Netbeheer BV" if number == 0 else "Kanaalstreek Infra & Beheer BV"
 
     def share(mean: float, concentration: float) -> np.ndarray:
-        """Percents of connections: of n connections a whole number has it."""
+        """Percentages that are whole numbers of the n connections."""
         wanted = random.beta(mean * concentration, (1 - mean) * concentration, BLOCK_ROWS)
         percents = 100 * np.round(wanted * all_streets.connections) / all_streets.connections
         rounded: np.ndarray = np.round(percents, 2 if number < YEARS_WITH_DECIMALS else 0)
@@ -134,7 +134,7 @@ def block(number: int) -> pa.Table:
 
 
 def consumption(all_streets: Streets, year: int, random: np.random.Generator) -> np.ndarray:
-    """kWh a year: the street's level, its place in it (which mostly stays), and the fall over the years."""
+    """kWh per year: the street's level, its mostly constant deviation from it, and the fall over the years."""
     place = 0.9 * all_streets.place_in_level + np.sqrt(0.19) * random.standard_normal(BLOCK_ROWS)
     level = LEVELS[all_streets.level] * FALL**year
     used: np.ndarray = np.round(level * np.exp(SPREADS[all_streets.level] * place)).astype(np.int64)

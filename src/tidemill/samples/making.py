@@ -1,4 +1,4 @@
-"""What the generators share: drawing by weights, texts joined by columns, numbers scattered over a range."""
+"""Helpers of the generators: weighted draws, joined text columns, and permuted numbers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LOW_BITS = 20
 
 
 def pick(random: np.random.Generator, weights: Sequence[float], size: int) -> np.ndarray:
-    """``size`` places in ``weights``, each drawn in proportion to its weight."""
+    """``size`` indices into ``weights``, each drawn with probability proportional to its weight."""
     ends = np.cumsum(weights)
     places: np.ndarray = np.searchsorted(ends, random.random(size) * ends[-1], side="right")
     return places
 
 
 def scatter(numbers: np.ndarray, modulus: int) -> np.ndarray:
-    """The numbers below ``modulus`` (at most 2**42) in another order: each has its own, neighbours are far apart."""
+    """A permutation of the numbers below ``modulus`` (at most 2**42) that moves neighbours far apart."""
     step = int(modulus * GOLDEN) | 1
     while np.gcd(step, modulus) != 1:
         step += 2
@@ -31,7 +31,7 @@ def scatter(numbers: np.ndarray, modulus: int) -> np.ndarray:
 
 
 def digits(numbers: np.ndarray, length: int, alphabet: str = BASE36) -> pa.Array:
-    """Each number as a text of ``length`` signs of the (ASCII) alphabet."""
+    """Each number as a text of ``length`` characters of the (ASCII) alphabet."""
     signs = np.frombuffer(alphabet.encode(), np.uint8)
     places = len(signs) ** np.arange(length - 1, -1, -1)
     texts = np.ascontiguousarray(signs[numbers[:, None] // places % len(signs)])
@@ -39,11 +39,11 @@ def digits(numbers: np.ndarray, length: int, alphabet: str = BASE36) -> pa.Array
 
 
 def join(*parts: pa.Array | np.ndarray | str, by: str = "") -> pa.Array:
-    """Texts put together row by row; whole numbers are written out, one text stands for itself in every row."""
+    """Texts concatenated row by row. Whole numbers are written as text; a single text is used in every row."""
     texts = [part if isinstance(part, str) else pa.array(part).cast(pa.string()) for part in parts]
     return pc.binary_join_element_wise(*texts, by)
 
 
 def words(text: str) -> np.ndarray:
-    """The words of a text, ``_`` in one standing for a blank."""
+    """The words of a text; ``_`` in a word stands for a blank."""
     return np.array([word.replace("_", " ") for word in text.split()])

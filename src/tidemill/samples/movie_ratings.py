@@ -1,9 +1,9 @@
-"""Movie ratings: who gave which movie how many stars, rows like those of MovieLens' ratings.csv, user after user.
+"""Movie ratings in the form of MovieLens' ratings.csv, ordered by user.
 
-Planted: a rating is 3.5 stars, and what the user and the movie are above the mean, and how well the movie's place among
-four tastes fits the user's, and an error of 0.45 stars; then it is rounded to half stars from 0.5 to 5. So what
-recommends by taste does clearly better than means. A user has 20 ratings or more, of movies by their popularity: the
-low numbers are the popular ones. Movies are those of the first block of the sample movie-titles.
+Planted: a rating is 3.5 stars, plus the user's and the movie's deviations from the mean, plus the match of their tastes
+in four dimensions, plus an error of 0.45 stars, rounded to half stars from 0.5 to 5. So recommending by taste does
+clearly better than by means. A user has 20 ratings or more, of movies drawn by popularity: low numbers are popular.
+Movies are those of the first block of the sample movie-titles.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def block(number: int) -> pa.Table:
 
 
 def ratings_per_user(random: np.random.Generator) -> np.ndarray:
-    """How many ratings each user has: ``BLOCK_ROWS`` in all, few users many of them."""
+    """The number of ratings of each user, ``BLOCK_ROWS`` in total; few users have many."""
     shares = random.lognormal(0, 1, BLOCK_USERS)
     spare = BLOCK_ROWS - LEAST_RATINGS * BLOCK_USERS
     counts: np.ndarray = LEAST_RATINGS + np.floor(spare * shares / shares.sum()).astype(np.int64)
     counts = np.minimum(counts, MOST_RATINGS)
-    while (left := BLOCK_ROWS - int(counts.sum())) > 0:  # give out what rounding and the limit left
+    while (left := BLOCK_ROWS - int(counts.sum())) > 0:  # distribute what rounding and the limit left over
         free = np.flatnonzero(counts < MOST_RATINGS)
         counts[free[: min(left, len(free))]] += 1
     return counts
@@ -67,7 +67,7 @@ def rated_movies(counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def stars(user: np.ndarray, movie: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Half stars, by the rule at the head of this module."""
+    """Ratings in half stars, by the rule in this module's docstring."""
     quality = MOVIE_SPREAD * np.random.default_rng([SEED, MOVIES, 0]).standard_normal(MOVIES)
     kindness = USER_SPREAD * random.standard_normal(BLOCK_USERS)
     likes = random.standard_normal((BLOCK_USERS, movie_titles.TASTES)) / np.sqrt(movie_titles.TASTES)
@@ -78,7 +78,7 @@ def stars(user: np.ndarray, movie: np.ndarray, random: np.random.Generator) -> n
 
 
 def seconds(user: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """When each rating was given: a user's within a few hours of their first."""
+    """The time of each rating; a user's ratings are within a few hours of the first."""
     start = random.integers(FIRST_SECOND, LAST_SECOND, BLOCK_USERS)
     given: np.ndarray = start[user] + random.integers(0, 4 * 3_600, len(user))
     return given

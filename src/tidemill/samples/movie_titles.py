@@ -1,7 +1,7 @@
-"""Movie titles: movies as in MovieLens' movies.csv, all of them invented, and the taste that they are to.
+"""Movie titles: invented movies in the form of MovieLens' movies.csv, and their positions among tastes.
 
-A movie's genres follow from its number alone, and so does its place among the tastes, which the sample movie-ratings
-plants: near the mean of its genres' places. Every fifth title has its article behind a comma, as in the public file.
+A movie's genres depend on its number alone. So does its position among the tastes, which the sample movie-ratings
+plants: near the mean of its genres' positions. Every fifth title has its article after a comma, as in the public file.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ GENRES = words(
 )
 GENRE_SHARES = (18, 13, 6, 7, 38, 12, 4, 44, 8, 1, 10, 3, 6, 16, 10, 19, 4, 2)
 GENRE_COUNT_SHARES = (0.29, 0.33, 0.24, 0.10, 0.04)  # one genre, two, ...
-TASTES = 4  # how many dimensions taste has
-OWN = 0.45  # how far a movie is from the mean of its genres, against 1 for a genre from the middle
+TASTES = 4  # the dimensions of taste
+OWN = 0.45  # how far a movie is from the mean of its genres; a genre is 1 from the centre
 NO_GENRES = "(no genres listed)"
 NO_GENRES_SHARE = 0.003
 
@@ -71,7 +71,7 @@ def of(texts: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def genre_table(random: np.random.Generator) -> np.ndarray:
-    """Which movie (a row) is of which genre (a column)."""
+    """Which movies (rows) have which genres (columns)."""
     count = 1 + pick(random, GENRE_COUNT_SHARES, BLOCK_ROWS)
     count = np.where(random.random(BLOCK_ROWS) < NO_GENRES_SHARE, 0, count)
     # The largest of log(weight) + Gumbel noise are a draw by weight without replacement (Vieira 2014).
@@ -82,7 +82,7 @@ def genre_table(random: np.random.Generator) -> np.ndarray:
 
 
 def tastes(number: int) -> np.ndarray:
-    """Where each movie of a block lies among the tastes, shape (BLOCK_ROWS, TASTES), variance about 1 in each."""
+    """The position of each movie of a block among the tastes: shape (BLOCK_ROWS, TASTES), variance about 1 in each."""
     belongs = genre_table(np.random.default_rng([SEED, number]))
     genres = np.random.default_rng([SEED, TASTES, 0]).standard_normal((len(GENRES), TASTES))
     own = np.random.default_rng([SEED, TASTES, 1, number]).standard_normal((BLOCK_ROWS, TASTES))

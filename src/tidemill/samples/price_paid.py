@@ -1,10 +1,9 @@
-"""Price paid: sales of homes in England and Wales, rows like those of HM Land Registry's public file of 1995.
+"""Price paid: sales of homes in England and Wales, in the form of HM Land Registry's public file of 1995.
 
-Planted: the logarithm of a price is the sum of the effects of its county, property type, whether it is newly built,
-its tenure and its category, and of a normal error of 0.38; prices are whole fifties. As in the public file 1.6 % of the
-rows have a comma inside a field (the house's name before its number), a few postcodes are empty, and every field is
-quoted, without a header. Counties, districts and towns are real; the last two letters of a postcode are among those
-that no real one has, so no address is anybody's.
+Planted: the logarithm of a price is the sum of the effects of county, property type, new building, tenure and category,
+and of a normal error of 0.38; prices are multiples of fifty. As in the public file, 1.6 % of the rows have a comma in a
+field (a house's name before its number), a few postcodes are empty, every field is quoted, and there is no header.
+Counties, districts and towns are real. A postcode ends in letters that no real one has, so no address is a real one.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ COUNTIES = {
     "NORFOLK": (0.03, -0.10),
     "SOUTH YORKSHIRE": (0.02, -0.20),
 }
-BASE = 10.56  # the logarithm of the price of an old freehold terraced house where the county adds nothing
+BASE = 10.56  # the logarithm of the price of an old freehold terraced house without an effect of the county
 TYPES = {"T": (0.31, 0.0), "S": (0.32, 0.25), "D": (0.25, 0.72), "F": (0.12, 0.05)}
 NEW, LEASEHOLD, OTHER_CATEGORY = 0.12, -0.12, -0.30
 NEW_SHARE, OTHER_SHARE = 0.13, 0.004
@@ -110,7 +109,7 @@ SAON_SHARES = {"T": 0.01, "S": 0.005, "D": 0.005, "F": 0.62}
 NO_STREET, NO_LOCALITY = 0.018, 0.01
 
 HEX = "0123456789ABCDEF"
-NO_UNIT_LETTERS = "CIKMOV"  # the two letters at a postcode's end are never among these
+NO_UNIT_LETTERS = "CIKMOV"  # real postcodes never end in these letters
 DAYS = np.arange(np.datetime64("1995-01-01"), np.datetime64("1996-01-01"))
 FRONTS = words(
     "ALMOND BADGERS BARLEY BLUEBELL BRAMBLE BROOK CEDAR CLOVER CORNFLOWER CURLEW FERN FOXGLOVE HAZEL HERON HONEYSUCKLE "
@@ -149,14 +148,14 @@ def block(number: int) -> pa.Table:
 
 
 def by_name(values: dict[str, float], names: np.ndarray) -> np.ndarray:
-    """The value that each of the names has."""
+    """The value of each name."""
     keys, place = np.unique(names, return_inverse=True)
     chosen: np.ndarray = np.array([values[str(key)] for key in keys])[place]
     return chosen
 
 
 def places(random: np.random.Generator) -> np.ndarray:
-    """A place for each sale: the county by its share, its towns alike."""
+    """The town of each sale: the county by its share, with equal shares for its towns."""
     towns = [sum(entry.county == place.county for entry in PLACES) for place in PLACES]
     return pick(random, [COUNTIES[place.county][0] / n for place, n in zip(PLACES, towns, strict=True)], BLOCK_ROWS)
 
@@ -176,7 +175,7 @@ def prices(
     other: np.ndarray,
     random: np.random.Generator,
 ) -> np.ndarray:
-    """Whole fifties, by the rule at the head of this module."""
+    """Prices in multiples of fifty, by the rule in this module's docstring."""
     effects = by_name({name: effect for name, (_, effect) in COUNTIES.items()}, county)
     effects = effects + by_name({name: effect for name, (_, effect) in TYPES.items()}, kind)
     effects = effects + NEW * new + LEASEHOLD * leasehold + OTHER_CATEGORY * other
@@ -193,7 +192,7 @@ def postcodes(place: np.ndarray, random: np.random.Generator) -> pa.Array:
 
 
 def address(kind: np.ndarray, town: np.ndarray, random: np.random.Generator) -> list[pa.Array]:
-    """House, flat, street and locality; the house of some rows has a name, a comma and a number."""
+    """House, flat, street and locality; some houses have a name, a comma and a number."""
     draws = random.random((4, BLOCK_ROWS))
     name = join(random_of(FRONTS, random), random_of(HOUSES, random), by=" ")
     house = (1 + random.gamma(1.0, 30, BLOCK_ROWS)).astype(np.int64)

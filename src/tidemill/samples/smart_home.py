@@ -1,10 +1,10 @@
-"""Smart-home device usage: rows like those of the public data set of that name.
+"""Smart-home device usage, in the form of the public data set of that name.
 
-What the public file shows (5,403 rows) is planted here. Device types, hours, energy, age and malfunctions are uniform
-and independent. A device is efficient when it has four points or more of six: two where its user prefers efficiency,
-and one each for no malfunction, an age under 36 months, an energy use under 5 kWh and more than 8 hours of use a day;
-then 4.5 % of the labels are turned round. That rule gives 95.5 % of the public file's labels. Malfunctions depend on
-nothing, so there is nothing to learn about them.
+Planted, as in the public file of 5,403 rows: device types, hours, energy, age and malfunctions are uniform and
+independent. A device is efficient if it has at least four of six points: two if its user prefers efficiency, and one
+each for no malfunction, an age under 36 months, an energy use under 5 kWh, and more than 8 hours of use a day. Then
+4.5 % of the labels are flipped. That rule gives 95.5 % of the public file's labels. Malfunctions depend on nothing, so
+there is nothing to learn about them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def block(number: int) -> pa.Table:
 def efficient(
     preference: np.ndarray, malfunctions: np.ndarray, age: np.ndarray, energy: np.ndarray, hours: np.ndarray
 ) -> np.ndarray:
-    """The rule behind the label: see the head of this module."""
+    """The rule behind the label; see this module's docstring."""
     points = 2 * preference + (malfunctions == 0) + (age < 36) + (energy < 5) + (hours > 8)
     efficient: np.ndarray = points >= 4
     return efficient

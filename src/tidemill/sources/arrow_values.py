@@ -70,17 +70,17 @@ def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) 
     """The rows of ``table`` in the declared types; those that don't fit become rejects, numbered from ``first``."""
     taken = [Converted(values_of(table, column), column) for column in columns]
     too_long = long_rows(taken)
-    unfit = {place for converted in taken for place in converted.misfits}.union(too_long)
+    unfit = {index for converted in taken for index in converted.misfits}.union(too_long)
     rows = pa.table([converted.values for converted in taken], names=[column.name for column in columns])
     if unfit:
-        rows = rows.filter(pa.array([place not in unfit for place in range(len(table))], pa.bool_()))
+        rows = rows.filter(pa.array([index not in unfit for index in range(len(table))], pa.bool_()))
     bad = [
         BadRecord(
-            place,
-            [TOO_LONG] * (place in too_long)
-            + [converted.misfits[place] for converted in taken if place in converted.misfits],
+            index,
+            [TOO_LONG] * (index in too_long)
+            + [converted.misfits[index] for converted in taken if index in converted.misfits],
         )
-        for place in sorted(unfit)
+        for index in sorted(unfit)
     ]
     rejects = (
         Reject(label, first + record.position, join_reasons(record.reasons), row_text(table, record.position, columns))
@@ -106,8 +106,8 @@ def long_rows(taken: Sequence[Converted]) -> list[int]:
     ]
     if not lengths:
         return []
-    places: list[int] = pc.indices_nonzero(pc.greater(reduce(pc.add, lengths), RECORD_CHARACTERS)).to_pylist()
-    return places
+    indices: list[int] = pc.indices_nonzero(pc.greater(reduce(pc.add, lengths), RECORD_CHARACTERS)).to_pylist()
+    return indices
 
 
 class Converted:
@@ -125,7 +125,7 @@ class Converted:
         """Read the values as text."""
         whole, broken = only_text(texts)
         self.values, self.misfits = typed_column(pl.Series(whole), self.column)
-        self.misfits |= {place: self._misfit(texts[place]) for place in broken}
+        self.misfits |= {index: self._misfit(texts[index]) for index in broken}
 
     def _cast(self, values: pa.Array) -> None:
         """Cast the values from their own type."""
@@ -141,10 +141,10 @@ class Converted:
             self.values = pc.if_else(missing, pa.scalar(default, self.values.type), self.values)
         if self.column.may_lack:
             unfit = pc.and_(unfit, pc.invert(missing))
-        for place in pc.indices_nonzero(unfit).to_pylist():
-            value = values[place]
-            is_none = missing[place].as_py()
-            self.misfits[place] = missing_reason(self.column, shown(value)) if is_none else self._misfit(value)
+        for index in pc.indices_nonzero(unfit).to_pylist():
+            value = values[index]
+            is_none = missing[index].as_py()
+            self.misfits[index] = missing_reason(self.column, shown(value)) if is_none else self._misfit(value)
 
     def _missing(self, values: pa.Array) -> pa.Array:
         """Which values are null or count as missing."""
@@ -159,7 +159,7 @@ class Converted:
         return notation.to_frame().select(is_missing(pl.col("value"), self.column)).to_series().to_arrow()
 
     def _one_by_one(self, values: pa.Array) -> pa.Array:
-        return pa.concat_arrays([self._single(values.slice(place, 1)) for place in range(len(values))])
+        return pa.concat_arrays([self._single(values.slice(index, 1)) for index in range(len(values))])
 
     def _single(self, value: pa.Array) -> pa.Array:
         try:
@@ -176,8 +176,8 @@ def only_text(texts: pa.Array) -> tuple[pa.Array, list[int]]:
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid:
-        broken = [place for place, text in enumerate(texts) if not is_text(text)]
-        return pc.if_else(pa.array([place in broken for place in range(len(texts))]), None, texts), broken
+        broken = [index for index, text in enumerate(texts) if not is_text(text)]
+        return pc.if_else(pa.array([index in broken for index in range(len(texts))]), None, texts), broken
     return texts, []
 
 
@@ -189,8 +189,8 @@ def is_text(value: pa.Scalar) -> bool:
     return True
 
 
-def row_text(table: pa.Table, place: int, columns: Sequence[Column]) -> str:
-    values = {column.name: shown(table[column.name][place]) for column in columns if column.name in table.column_names}
+def row_text(table: pa.Table, index: int, columns: Sequence[Column]) -> str:
+    values = {column.name: shown(table[column.name][index]) for column in columns if column.name in table.column_names}
     return cut(json.dumps(values, ensure_ascii=False))
 
 

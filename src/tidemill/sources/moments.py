@@ -31,30 +31,30 @@ def iso_8601(text: pl.Expr) -> pl.Expr:
 
 
 def formatted(text: pl.Expr, form: str) -> pl.Expr:
-    given = directives(form)
+    used = directives(form)
     part = text.str.extract_groups(rf"(?i)^(?:{timestamp_pattern(form)})$").struct.field
 
     def two_digits(name: str, default: str) -> pl.Expr:
-        return part(name).str.strip_chars().str.zfill(2) if name in given else pl.lit(default)
+        return part(name).str.strip_chars().str.zfill(2) if name in used else pl.lit(default)
 
     month = two_digits("m", "01")
-    for name in {"b", "B"}.intersection(given):
+    for name in {"b", "B"}.intersection(used):
         month = part(name).str.to_lowercase().str.slice(0, 3).replace_strict(MONTH_NUMBERS, default=None)
     return moment(
         [
-            part("Y") if "Y" in given else century(part("y")) + part("y"),
+            part("Y") if "Y" in used else century(part("y")) + part("y"),
             pl.lit("-"),
             month,
             pl.lit("-"),
             two_digits("d", "01"),
             pl.lit("T"),
-            hour_of_day(part("I"), part("p")) if "I" in given else two_digits("H", "00"),
+            hour_of_day(part("I"), part("p")) if "I" in used else two_digits("H", "00"),
             pl.lit(":"),
             two_digits("M", "00"),
             pl.lit(":"),
             two_digits("S", "00"),
-            pl.lit(".") + part("f") if "f" in given else pl.lit(""),
-            zone_of(part("z").str.to_uppercase()) if "z" in given else pl.lit("+00:00"),
+            pl.lit(".") + part("f") if "f" in used else pl.lit(""),
+            zone_of(part("z").str.to_uppercase()) if "z" in used else pl.lit("+00:00"),
         ]
     )
 

@@ -78,7 +78,7 @@ class SourceReader:
         if fingerprint not in (self.fingerprint, self.older):
             role = "source" if self.key == "source" else f"table {self.key.removeprefix('tables.')}"
             raise SourceError(
-                f"{self.title} is not the {role} that this run began with",
+                f"{self.title} is not the {role} that this run started with",
                 "put the old one back, give another --run-dir, or --fresh to start over",
             )
 

@@ -39,8 +39,8 @@ def typed_column(texts: pl.Series, column: Column) -> tuple[pa.Array, dict[int, 
 
 def merged(unfit: Sequence[Mapping[int, str]]) -> list[BadRecord]:
     """The records that don't fit, from the misfits of each column."""
-    places = sorted(set().union(*unfit))
-    return [BadRecord(place, [reasons_at[place] for reasons_at in unfit if place in reasons_at]) for place in places]
+    indices = sorted(set().union(*unfit))
+    return [BadRecord(index, [reasons_at[index] for reasons_at in unfit if index in reasons_at]) for index in indices]
 
 
 def value_of(column: Column) -> pl.Expr:
@@ -62,10 +62,10 @@ def reasons(texts: pl.Series, values: pl.Series, column: Column) -> dict[int, st
     text = stripped(pl.col(texts.name), column)
     missing = texts.to_frame().select(is_missing(text, column)).to_series()
     unfit = values.is_null() & ~missing if column.may_lack else values.is_null()
-    places = unfit.arg_true()
-    misfits = zip(places.to_list(), texts.gather(places).to_list(), missing.gather(places).to_list(), strict=True)
+    indices = unfit.arg_true()
+    misfits = zip(indices.to_list(), texts.gather(indices).to_list(), missing.gather(indices).to_list(), strict=True)
     return {
-        place: missing_reason(column, text) if is_none else misfit(column, text) for place, text, is_none in misfits
+        index: missing_reason(column, text) if is_none else misfit(column, text) for index, text, is_none in misfits
     }
 
 

@@ -63,7 +63,7 @@ def facts(
         ("trainer", "starting", {}, {}, "starting Spark"),
         ("trainer", "running", {"training": 2, "training_rows": 3602}, {}, "training generation 2 on 3,602 rows"),
         ("trainer", "running", {"training": None}, {}, "waits for batch 1"),
-        ("trainer", "running", {}, {"batches": 1}, "begins generation 1"),
+        ("trainer", "running", {}, {"batches": 1}, "starting generation 1"),
         ("trainer", "done", {}, {}, "done after 0 generations"),
         ("api", "starting", {}, {}, "opening its port"),
         ("api", "running", {}, {}, "waits for the first generation"),
@@ -88,7 +88,7 @@ def test_a_failed_console_is_not_a_failed_run() -> None:
     """What the run goes on without is not what it waits for."""
     stages: dict[str, tuple[StageState, dict[str, Any]]] = {"collector": ("running", OPEN), "console": ("failed", {})}
     assert describe_run(facts(stages)) == "Batch 2 has 812 of 1,801 rows."
-    assert describe_run(facts({"console": ("failed", {})})) == "Nothing has begun yet."
+    assert describe_run(facts({"console": ("failed", {})})) == "Nothing has started yet."
 
 
 def test_a_failed_stage_says_why() -> None:
@@ -118,7 +118,7 @@ ENDED: dict[str, tuple[StageState, dict[str, Any]]] = {"producer": ("done", {}),
 def test_a_run_says_what_it_waits_for() -> None:
     """From its beginning to its end a run has one sentence for what goes on."""
     story = [
-        (facts({}), "Nothing has begun yet."),
+        (facts({}), "Nothing has started yet."),
         (facts(STARTING), "Fetching Kafka: 3 of 46 steps."),
         (facts(STARTING | {"broker": ("running", {})}), "The stream has not begun: the producer waits for Kafka."),
         (facts({"trainer": ("running", {})}), "The stream has not begun."),

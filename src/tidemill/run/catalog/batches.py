@@ -25,7 +25,7 @@ def save_accounts(connection: sa.Connection, kept: Mapping[int, Account]) -> Non
         )
 
 
-class BatchStore(database.Database):
+class BatchStore(database.CatalogFile):
     """The part of the catalog that the collector writes."""
 
     def decide(self, decision: Decision) -> None:
@@ -158,7 +158,7 @@ class BatchStore(database.Database):
         self,
         offsets: Mapping[int, int],
         rejected: Mapping[int, int],
-        said: Mapping[int, Ending] | None = None,
+        endings: Mapping[int, Ending] | None = None,
         accounts: Mapping[int, Account] | None = None,
     ) -> None:
         """Record that the stream has ended, with all its rows sealed.
@@ -166,7 +166,7 @@ class BatchStore(database.Database):
         Args:
             offsets: the offset of each partition's end-of-stream marker.
             rejected: how many messages of each partition were rejected after its last row.
-            said: the rows that each marker says were sent, and their digest; None where markers don't say.
+            endings: the rows that each marker says were sent, and their digest; None where markers don't say.
             accounts: the accounts of all partitions up to their end; None where none are kept.
         """
         ends = [
@@ -174,8 +174,8 @@ class BatchStore(database.Database):
                 "partition": partition,
                 "offset": offset,
                 "rejected": rejected.get(partition, 0),
-                "rows": said[partition].sent if said else None,
-                "digest": said[partition].digest if said else None,
+                "rows": endings[partition].sent if endings else None,
+                "digest": endings[partition].digest if endings else None,
             }
             for partition, offset in offsets.items()
         ]

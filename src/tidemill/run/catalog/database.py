@@ -23,7 +23,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class Database:
+class CatalogFile:
     """The catalog's file and the queries that its parts share. Thread-safe and process-safe."""
 
     def __init__(self, path: Path) -> None:

@@ -16,7 +16,7 @@ from tidemill.run.failpoints import failpoint
 MOST_ASKED = 1000  # numbers in one query
 
 
-class GenerationStore(database.Database):
+class GenerationStore(database.CatalogFile):
     """The part of the catalog that the trainer writes."""
 
     def begin_generation(self, generation: int, batch_numbers: Sequence[int], rows: int) -> None:

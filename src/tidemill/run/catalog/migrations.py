@@ -17,9 +17,9 @@ from tidemill.run.failpoints import failpoint
 BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 
 GOES_ON = "then start the run again: it goes on where it stopped"
-SEE = f"see that the disk has room and that the file may be written to, {GOES_ON}"
+CHECK_DISK = f"see that the disk has room and that the file may be written to, {GOES_ON}"
 DAMAGED = "put back a copy of it, with its -wal file, or start over with --fresh"
-WAY_OUT = {
+HINTS = {
     sqlite3.SQLITE_FULL: f"free some space, {GOES_ON}",
     sqlite3.SQLITE_BUSY: f"another program holds it: see that it ends, {GOES_ON}",
     sqlite3.SQLITE_CORRUPT: DAMAGED,
@@ -92,11 +92,11 @@ def schema_version(path: Path, execute: Callable[[str], Any]) -> int | None:
         return number
     raise CatalogError(
         f"the catalog {path} has schema version {number}; this Tidemill knows version {SCHEMA_VERSION}",
-        "use the Tidemill that began this run, another --run-dir, or --fresh to start over",
+        "use the Tidemill that started this run, another --run-dir, or --fresh to start over",
     )
 
 
 def unusable(path: Path, error: sqlite3.DatabaseError | UnicodeDecodeError) -> CatalogError:
     """The error for a catalog that SQLite can't use, with a hint for its cause."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    return CatalogError(f"the catalog {path} can't be used: {error}", WAY_OUT.get(code, SEE))
+    return CatalogError(f"the catalog {path} can't be used: {error}", HINTS.get(code, CHECK_DISK))

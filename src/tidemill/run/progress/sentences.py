@@ -72,7 +72,7 @@ def describe_run(facts: Facts) -> str:
     if failed:
         return f"The {failed} failed: {describe_stage(failed, facts).rstrip('.')}."
     if not any(facts.states.get(name) in ("starting", "running") for name in STREAMING):
-        return "The run is stopped; the same command resumes it." if needed else "Nothing has begun yet."
+        return "The run is stopped; the same command resumes it." if needed else "Nothing has started yet."
     return f"{awaited(facts)}."
 
 
@@ -149,7 +149,7 @@ def describe_trainer(state: StageState, facts: Facts) -> str:
     if facts.trained:
         return f"done after {trained}"
     batch = facts.settled + 1
-    return f"begins generation {batch}" if facts.counts.batches >= batch else f"waits for batch {batch}"
+    return f"starting generation {batch}" if facts.counts.batches >= batch else f"waits for batch {batch}"
 
 
 def describe_api(state: StageState, facts: Facts) -> str:

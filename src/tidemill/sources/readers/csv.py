@@ -36,7 +36,7 @@ class Layout(NamedTuple):
 
     header: bool
     width: int
-    places: tuple[int | None, ...]
+    indices: tuple[int | None, ...]
 
 
 class CsvFile:
@@ -103,8 +103,8 @@ class CsvFile:
         for column in self.columns:
             if names.count(column.name) > 1:
                 raise SourceError(f"{self.file.label} has more than one column {column.name}", "rename all but one")
-        places = {name: place for place, name in enumerate(names)}
-        return Layout(True, len(names), tuple(places.get(column.name) for column in self.columns))
+        indices = {name: index for index, name in enumerate(names)}
+        return Layout(True, len(names), tuple(indices.get(column.name) for column in self.columns))
 
     def _delimiter_hint(self, names: list[str]) -> str:
         """A hint where the first record has a single field; empty otherwise."""
@@ -133,9 +133,9 @@ class CsvFile:
             return arrow_schema(self.columns).empty_table(), []
         values = list(zip(*block.fields, strict=True))
         nothing = (None,) * len(block.fields)
-        named = zip(self.columns, layout.places, strict=True)
+        named = zip(self.columns, layout.indices, strict=True)
         texts = [
-            pl.Series(column.name, nothing if place is None else values[place], pl.String) for column, place in named
+            pl.Series(column.name, nothing if index is None else values[index], pl.String) for column, index in named
         ]
         return typed(pl.DataFrame(texts), self.columns)
 
@@ -170,8 +170,8 @@ def drop_ragged(block: RecordBlock, layout: Layout) -> dict[int, str]:
 
 def drop_undecodable(block: RecordBlock, layout: Layout) -> dict[int, str]:
     """Remove the records with invalid UTF-8 in declared columns from ``block``. Returns their lines and reasons."""
-    places = [place for place in layout.places if place is not None]
-    fits = [all(is_text(fields[place]) for place in places) for fields in block.fields]
+    indices = [index for index in layout.indices if index is not None]
+    fits = [all(is_text(fields[index]) for index in indices) for fields in block.fields]
     dropped = {start: "its bytes are not valid UTF-8" for start, fit in zip(block.starts, fits, strict=True) if not fit}
     block.keep(fits)
     return dropped

@@ -109,12 +109,12 @@ class JsonLinesFile:
 
     def _chunk(self, block: LineBlock) -> Chunk:
         cleaned, reasons = self._cleaned(block.lines)
-        places = [place for place in range(len(block.lines)) if place not in reasons]
-        strict, unfit = self._strict([block.lines[place] for place in places])
-        cleaned = filtered(cleaned, [place not in unfit for place in range(len(places))])
-        reasons |= {places[place]: reason for place, reason in unfit.items()}
+        indices = [index for index in range(len(block.lines)) if index not in reasons]
+        strict, unfit = self._strict([block.lines[index] for index in indices])
+        cleaned = filtered(cleaned, [index not in unfit for index in range(len(indices))])
+        reasons |= {indices[index]: reason for index, reason in unfit.items()}
         rejects = [self._reject(number, TOO_LONG, line) for number, line in block.broken.items()]
-        rejects += [self._reject(block.numbers[place], why, block.lines[place]) for place, why in reasons.items()]
+        rejects += [self._reject(block.numbers[index], why, block.lines[index]) for index, why in reasons.items()]
         rows = pa.table(
             {column.name: (cleaned if has_cleaning(column) else strict)[column.name] for column in self.columns}
         )
@@ -125,15 +125,15 @@ class JsonLinesFile:
         if not self.cleaned:
             return pa.table({}), {}
         records = [record_of(line) for line in lines]
-        unfit: dict[int, dict[str, str]] = {place: {} for place, record in enumerate(records) if record is None}
+        unfit: dict[int, dict[str, str]] = {index: {} for index, record in enumerate(records) if record is None}
         taken: dict[str, pa.Array] = {}
         for column in self.cleaned:
             values = [record.get(column.name) if record else None for record in records]
             taken[column.name], misfits = read_values(values, column)
-            for place, reason in misfits.items():
-                unfit.setdefault(place, {})[column.name] = reason
-        reasons = {place: self._all_reasons(lines[place], misfits) for place, misfits in unfit.items()}
-        return filtered(pa.table(taken), [place not in reasons for place in range(len(lines))]), reasons
+            for index, reason in misfits.items():
+                unfit.setdefault(index, {})[column.name] = reason
+        reasons = {index: self._all_reasons(lines[index], misfits) for index, misfits in unfit.items()}
+        return filtered(pa.table(taken), [index not in reasons for index in range(len(lines))]), reasons
 
     def _strict(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         """The columns without a cleaning, of the lines in which these fit, and the reasons for the other lines."""
@@ -143,8 +143,8 @@ class JsonLinesFile:
         reasons = {message.position: self._all_reasons(lines[message.position]) or message.reason for message in bad}
         table, no_stamps = self._with_timestamps(table)
         if no_stamps:
-            good = [place for place in range(len(lines)) if place not in reasons]
-            reasons |= {good[place]: self._all_reasons(lines[good[place]]) for place in no_stamps}
+            good = [index for index in range(len(lines)) if index not in reasons]
+            reasons |= {good[index]: self._all_reasons(lines[good[index]]) for index in no_stamps}
         return table, reasons
 
     def _with_timestamps(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
@@ -189,21 +189,21 @@ def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[i
     """
     strings = [value if isinstance(value, str) else None for value in values]
     texts, unfit = typed_column(pl.Series(strings, dtype=pl.String), column)
-    others = [place for place, value in enumerate(values) if value is not None and not isinstance(value, str)]
+    others = [index for index, value in enumerate(values) if value is not None and not isinstance(value, str)]
     if not others:
         return texts, unfit
     plain = column._replace(cleaning=column.cleaning._replace(strip=()))
-    notations = pl.Series("value", [orjson.dumps(values[place]).decode() for place in others], pl.String)
+    notations = pl.Series("value", [orjson.dumps(values[index]).decode() for index in others], pl.String)
     typed, other_misfits = typed_column(notations, plain)
     missing = notations.to_frame().select(is_missing(pl.col("value"), plain)).to_series()
-    for place, is_none in enumerate(missing):
-        if not is_none and not COLUMN_TYPES[column.kind].is_json(values[others[place]]):
-            other_misfits[place] = misfit(column, values[others[place]])
+    for index, is_none in enumerate(missing):
+        if not is_none and not COLUMN_TYPES[column.kind].is_json(values[others[index]]):
+            other_misfits[index] = misfit(column, values[others[index]])
     apart = dict(zip(others, range(len(others)), strict=True))
     both = pa.concat_arrays([texts, typed])
-    taken = both.take([len(texts) + apart[place] if place in apart else place for place in range(len(values))])
-    why = {place: reason for place, reason in unfit.items() if place not in apart}
-    return taken, why | {others[place]: reason for place, reason in other_misfits.items()}
+    taken = both.take([len(texts) + apart[index] if index in apart else index for index in range(len(values))])
+    why = {index: reason for index, reason in unfit.items() if index not in apart}
+    return taken, why | {others[index]: reason for index, reason in other_misfits.items()}
 
 
 def record_of(line: bytes) -> dict[str, Any] | None:
