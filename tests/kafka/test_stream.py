@@ -403,7 +403,7 @@ def test_a_topic_that_the_run_did_not_make_is_not_its_own(
     topic = f"test.{uuid.uuid4().hex}"
     new_topic(kafka_module.connect_admin(kafka_module.KafkaConnection(kafka)), topic, 1)
     refused = new_run(tmp_path / "refused", topic=topic.replace(".", "_"))  # Kafka takes that for the same name
-    with pytest.raises(TopicError, match="can't be made"):
+    with pytest.raises(TopicError, match="can't be created"):
         produce(refused, kafka)
     describe, answers = kafka_module.describe_topic, [None]
     monkeypatch.setattr(kafka_module, "describe_topic", lambda *given: answers.pop() if answers else describe(*given))
@@ -458,7 +458,7 @@ def test_a_topic_made_anew_is_refused(kafka: str, tmp_path: Path) -> None:
     with pytest.raises(TopicError, match="is gone"):
         collect(run, kafka)
     new_topic(admin, topic.name, 1)
-    with pytest.raises(TopicError, match="was deleted and made anew"):
+    with pytest.raises(TopicError, match="was deleted and created again"):
         collect(run, kafka)
 
 

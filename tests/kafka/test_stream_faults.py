@@ -243,7 +243,7 @@ def test_a_topic_that_is_deleted_at_work(kafka: str, tmp_path: Path, made_anew: 
         if made_anew == "with more rows in it":
             write_all(kafka, topic.name, alien_rows(4 * ROWS))
         errors = [one.end() for one in both]
-    what = "is gone" if made_anew == "no" else "was deleted and made anew"
+    what = "is gone" if made_anew == "no" else "was deleted and created again"
     for error in errors:
         assert isinstance(error, TopicError)
         assert what in error.message

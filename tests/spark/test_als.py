@@ -31,7 +31,7 @@ from tidemill.training.estimators.checks import model_faults
 from tidemill.training.estimators.recommendation import scale_of, titled
 from tidemill.training.estimators.recommendation_quality import Ratings, compare_factors
 from tidemill.training.fitting import GenerationFiles, train
-from tidemill.training.registry import HELD, ModelInputs
+from tidemill.training.registry import HELD, TrainingInputs
 from tidemill.training.stats import collect_stats
 
 SEED = 7
@@ -62,7 +62,7 @@ def fitted(
 ) -> Fitted:
     """Train a recommender on rows of user, item, rating and whether they are held out."""
     model = Model(estimator="ALS", user="user", item="item", rating=rating, params=params)
-    inputs = ModelInputs("taste", model, {"user": kind, "item": kind, "rating": "float"}, frozenset())
+    inputs = TrainingInputs("taste", model, {"user": kind, "item": kind, "rating": "float"}, frozenset())
     (folder / "scorers").mkdir(parents=True)
     stats = collect_stats(rows, [inputs], holds_out=True)["taste"]
     trained = train(inputs, rows, stats, GenerationFiles(folder, "final"))

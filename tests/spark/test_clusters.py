@@ -27,9 +27,8 @@ from tidemill.pipeline import Raw, parse
 from tidemill.run.catalog import TrainedModel
 from tidemill.run.folder import Run
 from tidemill.scoring import storage
-from tidemill.scoring.clusters import ClusterScorer, cluster_scorer, paths
+from tidemill.scoring.clusters import EPSILON, ClusterScorer, cluster_scorer, paths
 from tidemill.scoring.features import Encoder
-from tidemill.scoring.mixture import EPSILON
 from tidemill.scoring.storage import Array
 from tidemill.training import trainer
 from tidemill.training.clusters import assign, distances, lasting_numbers

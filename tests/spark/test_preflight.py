@@ -1,4 +1,4 @@
-"""What training would refuse is said before anything runs: the verdict on the rows tried is that of Spark on them."""
+"""What training would refuse is said before anything runs: the report on the rows tried is what Spark makes of them."""
 
 from __future__ import annotations
 
@@ -100,12 +100,12 @@ def model_of(case: Case) -> dict[str, Any]:
 def foreseen(
     columns: dict[str, str],
     rows: list[dict[str, Any]],
-    extent: SampleScope = SampleScope.FIRST,
+    scope: SampleScope = SampleScope.FIRST,
     **models: dict[str, Any],
 ) -> PreflightReport:
     schema = Source.model_validate({"path": "x.csv", "columns": columns}).schema_
     table = pa.Table.from_pylist(rows, schema=arrow_schema(schema))
-    return check_sample({name: Model.model_validate(one) for name, one in models.items()}, schema, table, extent)
+    return check_sample({name: Model.model_validate(one) for name, one in models.items()}, schema, table, scope)
 
 
 def id_of(case: Case) -> str:
@@ -114,10 +114,10 @@ def id_of(case: Case) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=id_of)
 def test_what_spark_refuses_is_said_before(spark: SparkSession, tmp_path: Path, case: Case) -> None:
-    """Of all rows together the verdict has a fault if and only if training on them is refused; while there may be
+    """Of all rows together the report has a fault if and only if training on them is refused; while there may be
     others, or only a part may be trained on, it is a note unless no part is better."""
     columns, rows, model = columns_of(case), rows_of(case), model_of(case)
-    first, whole, together = (foreseen(columns, rows, extent, tried=model) for extent in SampleScope)
+    first, whole, together = (foreseen(columns, rows, scope, tried=model) for scope in SampleScope)
     wanted = [f"models.tried.{path}" for path in (case.faults or case.together).split()]
     assert [one.path for one in together.faults] == wanted
     assert [one.path for one in whole.faults] == (wanted if case.faults else [])
@@ -160,8 +160,8 @@ def test_one_class_is_worth_a_note() -> None:
     """Spark trains on a label that is always the same; that there is nothing to learn is said all the same."""
     rows = [{"x": float(i), "z": 0.0, "y": 1} for i in range(5)]
     model = {"estimator": "LogisticRegression", "features": FEATURES, "label": "y"}
-    for extent in SampleScope:
-        found = foreseen({"x": "float", "z": "float", "y": "int"}, rows, extent, tried=model)
+    for scope in SampleScope:
+        found = foreseen({"x": "float", "z": "float", "y": "int"}, rows, scope, tried=model)
         assert found.faults == []
         assert [str(one) for one in found.notes] == [
             'models.tried.label: found "y", which is 1 in every row that was tried; expected two classes or more to '

@@ -27,7 +27,7 @@ from tidemill.scoring.parity import compare
 from tidemill.training.export import scorer_content
 from tidemill.training.features import TYPES, with_label
 from tidemill.training.fitting import answers, fit, outputs
-from tidemill.training.registry import HELD, ModelInputs, inputs_of
+from tidemill.training.registry import HELD, TrainingInputs, inputs_of
 from tidemill.training.stats import collect_stats
 
 COLUMNS = {
@@ -212,7 +212,7 @@ def frame(spark: SparkSession, rows: Sequence[dict[str, Any]]) -> DataFrame:
 
 @dataclasses.dataclass
 class Fitted:
-    inputs: ModelInputs
+    inputs: TrainingInputs
     spark: PipelineModel
     path: Path
 

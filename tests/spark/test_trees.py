@@ -182,8 +182,8 @@ def test_one_class_so_far_is_certain(spark: SparkSession, tmp_path: Path, estima
 @pytest.mark.parametrize(
     ("model", "change", "words"),
     [
-        (of("GBTClassifier", "three"), {}, "the label three holds 2; GBTClassifier knows two classes"),
-        (of("LinearSVC", "words"), {}, "the label words has 3 classes; LinearSVC knows two classes"),
+        (of("GBTClassifier", "three"), {}, "the label three holds 2; GBTClassifier takes two classes"),
+        (of("LinearSVC", "words"), {}, "the label words has 3 classes; LinearSVC takes two classes"),
         (of("GBTClassifier", "words"), {"words": "a"}, "the label words has one class; GBTClassifier knows two"),
         (of("LinearSVC"), {"kind": 0}, "the label kind holds nothing but 0; LinearSVC needs both classes"),
         (of("NaiveBayes", "gaps"), {}, "the label gaps goes up to 2 but holds only 2 classes"),

@@ -19,7 +19,7 @@ from tidemill.scoring.parity import compare
 from tidemill.training.export import scorer_content
 from tidemill.training.features import TYPES, with_label
 from tidemill.training.fitting import GenerationFiles, answers, fit, outputs, parity_of, spark_errors, train
-from tidemill.training.registry import HELD, ModelInputs, inputs_of
+from tidemill.training.registry import HELD, TrainingInputs, inputs_of
 from tidemill.training.stats import collect_stats
 
 Row = dict[str, Any]
@@ -30,7 +30,7 @@ Model = Mapping[str, Any]  # a model's table of the pipeline file
 class Fitted:
     """One model as Spark fitted it, and its scorer as it came back from its file."""
 
-    inputs: ModelInputs
+    inputs: TrainingInputs
     spark: PipelineModel
     scorer: RowScorer
     path: Path
@@ -52,7 +52,7 @@ def frame(spark: SparkSession, columns: Mapping[str, str], rows: Sequence[Row]) 
     return spark.createDataFrame([tuple(row[name] for name in columns) for row in rows], schema)
 
 
-def inputs_for(folder: Path, columns: Mapping[str, str], model: Model) -> ModelInputs:
+def inputs_for(folder: Path, columns: Mapping[str, str], model: Model) -> TrainingInputs:
     raw = {
         "name": "tried",
         "source": {"path": "x.csv", "columns": dict(columns)},

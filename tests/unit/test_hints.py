@@ -54,4 +54,4 @@ def test_the_hint_for_a_missing_file_in_a_folder_without_files(tmp_path: Path) -
     """Where nothing can have been meant, the hint says so."""
     (tmp_path / "sub").mkdir()
     assert "no file in its folder" in missing(tmp_path / "sales.csv").hint
-    assert "see that its folder is there" in missing(tmp_path / "nowhere" / "sales.csv").hint
+    assert "check that its folder exists" in missing(tmp_path / "nowhere" / "sales.csv").hint

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
+from tests.support.serving_run import new_run
 from tidemill import schemas
-from tidemill.run.catalog import Batch, Generation, Span, TrainedModel
+from tidemill.errors import TidemillError
+from tidemill.run.catalog import Batch, Generation, Span, StageStatus, TrainedModel
+from tidemill.run.progress.status import status
 from tidemill.scoring import Kind, Prediction
 
 TRAINED = TrainedModel("size", "LinearRegression", {"rmse": 1.0}, 0.5, {}, {"train": 3}, "path", "sha", "spark")
@@ -67,6 +71,18 @@ def test_an_optional_key_is_there_only_with_a_value() -> None:
     assert "error" not in document
     assert document["published_at"] is None
     assert schemas.GenerationBody.of(Generation(1, "failed", (1,), 3, "no space")).document()["error"] == "no space"
+
+
+def test_the_commands_status_is_as_its_schema_has_it(tmp_path: Path) -> None:
+    """``tidemill status --json`` prints the keys of the schema, of a stage that runs and of one that failed."""
+    run = new_run(tmp_path)
+    run.catalog.save_stage(StageStatus("collector", "done", 1, endpoint="http://127.0.0.1:1"))
+    error = TidemillError("the disk is full", "make room").document()["error"]
+    run.catalog.save_stage(StageStatus("trainer", "failed", 1, error=error))
+    document = status(run)
+    assert schemas.CommandStatus.model_validate(document).document() == document
+    assert document["stages"]["trainer"]["error"] == error
+    run.close()
 
 
 def test_a_body_has_no_other_keys() -> None:

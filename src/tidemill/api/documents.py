@@ -14,7 +14,7 @@ from tidemill.errors import NotReady
 from tidemill.pipeline import Column, Route
 from tidemill.run.catalog import CollectorProgress, Generation, StageStatus, TrainedModel
 from tidemill.run.folder import Run
-from tidemill.run.progress.sentences import Facts, run_words, stage_words
+from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
 from tidemill.scoring import Feature, kind_of
 from tidemill.scoring.als import AlsScorer, Scale
 
@@ -115,7 +115,7 @@ def status_body(run: Run, snapshot: Snapshot) -> schemas.StatusBody:
         ),
         newest=facts.newest or None,
         training=training_body(snapshot, facts),
-        waiting=run_words(facts),
+        waiting=describe_run(facts),
         problems=list(problems(snapshot)),
         stream_ended=counts.ended,
         trained=facts.trained,
@@ -139,7 +139,7 @@ def stage_body(status: StageStatus, facts: Facts) -> schemas.StageBody:
         endpoint=endpoint(status, facts),
         error=schemas.Problem(**status.error) if status.error else None,
         updated_at=status.updated_at,
-        word=stage_words(status.stage, facts),
+        word=describe_stage(status.stage, facts),
     )
 
 

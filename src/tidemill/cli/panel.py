@@ -19,7 +19,7 @@ from tidemill.process.supervisor import Supervisor
 from tidemill.run.catalog import Batch, Generation, StageStatus
 from tidemill.run.folder import Run
 from tidemill.run.progress.rates import Rates
-from tidemill.run.progress.sentences import Facts, run_words, stage_words
+from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
 from tidemill.run.progress.status import Counts, counts, endpoint, in_order
 from tidemill.run.stage import Stop, state_of
 
@@ -70,7 +70,7 @@ class ProgressPanel:
         self._rates.add(now, produced=counts.produced, collected=counts.collected, sealed=counts.sealed)
         self._follow()
         at_work = any(state in ("starting", "running") for state in facts.states.values())
-        sentence = STOPPING if self._stop.is_set() and at_work else run_words(facts)
+        sentence = STOPPING if self._stop.is_set() and at_work else describe_run(facts)
         stages = self._stages(facts)
         rows = rows_table(counts, self._rates.per_second())
         room = self._console.size.height - FIXED_LINES - stages.row_count - rows.row_count
@@ -116,7 +116,7 @@ class ProgressPanel:
 
     def _stage_text(self, status: StageStatus, facts: Facts) -> Text:
         address = endpoint(self._run, status)
-        text = stage_words(status.stage, facts)
+        text = describe_stage(status.stage, facts)
         if address is None:
             return Text(text)
         if not address.startswith("http"):

@@ -1,4 +1,4 @@
-"""The file of a batch: written beside its place as rows come in, and moved there once it is cut."""
+"""The file of a batch: written under a temporary name as rows arrive, and renamed once the batch is cut."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def same_content(path: Path, other: Path) -> bool:
 
 
 class Draft:
-    """The file of the open batch and of the messages that could not go into it. Memory is bounded by a row group.
+    """The files of the open batch and of its rejects. Memory is bounded by a row group.
 
-    The same rows give the same bytes, however they came in.
+    The same rows give the same bytes, in whatever portions they arrive.
     """
 
     def __init__(self, run: Run, batch: int, schema: pa.Schema) -> None:
@@ -53,7 +53,7 @@ class Draft:
         self.rows = 0
         self._run = run
         self._final = run.batches / batch_name(batch, run.pipeline.batches.format)
-        self._told = f"batch {batch}, {run.relative(self._final)}"
+        self._label = f"batch {batch}, {run.relative(self._final)}"
         self._schema = schema
         self._waiting: list[pa.Table] = []
         self._writer: TableWriter | None = None
@@ -66,17 +66,17 @@ class Draft:
             self._write(last=False)
 
     def close(self) -> None:
-        """Write what is still in memory and finish the file, which is not yet in its place."""
+        """Write what is still in memory and finish the file, which keeps its temporary name."""
         self._write(last=True)
         writer, self._writer = self._writer, None
         if writer:
-            with disk_errors(self._told):
+            with disk_errors(self._label):
                 writer.close()
 
     def discard(self) -> None:
-        """Forget what was written."""
+        """Remove what was written."""
         writer, self._writer = self._writer, None
-        with disk_errors(self._told):
+        with disk_errors(self._label):
             try:
                 if writer:
                     writer.close()
@@ -85,16 +85,18 @@ class Draft:
                 self.rejects.discard()
 
     def withdraw(self) -> None:
-        """Forget what was written. What an earlier process published of this batch is put aside, in the run's folder
-        ``aside``: with a catalog that is older than the files it was sealed, and may be the last copy."""
+        """Remove what was written, and move what an earlier process published of this batch to the folder ``aside``.
+
+        It is not deleted: if the catalog is older than the files, the batch was sealed, and this may be the last copy.
+        """
         self.discard()
-        with disk_errors(self._told):
+        with disk_errors(self._label):
             self._put_aside(self._final)
             self._put_aside(self.rejects.path)
 
     def publish(self, first: str | None, last: str | None) -> Sealed:
-        """Move the closed file to its place and say what the catalog is to know of it."""
-        with disk_errors(self._told):
+        """Give the closed file its final name. Returns what the catalog records of it."""
+        with disk_errors(self._label):
             for final in (self._final, self.rejects.path):
                 if final.exists() and not same_content(final, temporary(final)):
                     self._put_aside(final)
@@ -116,7 +118,7 @@ class Draft:
             return
         make_folder(self._run.aside)
         names = (f"{path.name}.{number}" for number in itertools.count(1))
-        aside = next(place for name in names if not (place := self._run.aside / name).exists())
+        aside = next(free for name in names if not (free := self._run.aside / name).exists())
         path.rename(aside)
         sync(aside.parent)
         sync(path.parent)
@@ -125,7 +127,7 @@ class Draft:
     def _write(self, last: bool) -> None:
         table = pa.concat_tables([self._schema.empty_table(), *self._waiting]).combine_chunks()
         whole = len(table) if last else len(table) // ROW_GROUP * ROW_GROUP
-        with disk_errors(self._told):
+        with disk_errors(self._label):
             if self._writer is None:
                 self._writer = writer_of(temporary(self._final), self._schema, self._run.pipeline.batches.format)
             for start in range(0, whole, ROW_GROUP):

@@ -1,9 +1,9 @@
-"""The collector: the stream, cut into batches, each sealed exactly once.
+"""The collector: cuts the stream into batches and seals each exactly once.
 
 A batch is sealed in this order: its cut is recorded, its file is synced and renamed, and one catalog transaction
-commits its offsets, sha256 and cut. Whatever happens in between, a collector that starts finds either a sealed batch,
-or a cut whose batch it makes again from the same offsets, or nothing, and then reads on from the last sealed offset.
-Kafka's group offsets are only written, for others to see.
+commits its offsets, sha256 and cut. After a crash at any point the next collector finds a sealed batch, or a cut whose
+batch it makes again from the same offsets, or neither. It then reads on from the last sealed offset. Kafka's group
+offsets are only written, for monitoring.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from tidemill.run.inventory import take_inventory
 from tidemill.run.stage import Stage, Stopped
 
 REPLAY_SECONDS = 60.0
-GONE_SECONDS = 5.0  # so long a log that was read to its end may hide what it has
+GONE_SECONDS = 5.0  # how long a log that was read to its end may still hide messages
 MOVED_SECONDS = 1.0
 CONFIRM_SECONDS = 5.0
-CONFIRM_WITHIN = 2.0  # and then it is asked again, or the stage is asked to stop
+CONFIRM_WITHIN = 2.0  # then the topic is verified again, unless the stage stops
 
 Clock = Callable[[], float]
 
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 def run_collector(stage: Stage, bootstrap: str | None) -> None:
-    """The stage's work: recover, then seal batch after batch until the stream ends."""
+    """Run the stage: recover, then seal batch after batch until the stream ends."""
     run = stage.run
     recover(run)
     if run.catalog.ended():
@@ -59,9 +59,9 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
 
 
 def recover(run: Run) -> None:
-    """Remove what a crash left half written, and refuse to go on where a sealed file is not what the catalog says.
+    """Remove the temporary files that a crash left, and refuse a run whose sealed files are not what the catalog says.
 
-    A file under a batch's final name is never removed: making its batch again gives the same file, and one of other
+    A file with a batch's final name is never removed: making the batch again gives the same file, and a file with other
     rows is put aside.
 
     Raises:
@@ -69,17 +69,17 @@ def recover(run: Run) -> None:
     """
     inventory = take_inventory(run.folder, run.catalog)
     for batch in run.catalog.batches():
-        check_batch(run, batch, content=False)  # whoever reads them looks at the rest
+        check_batch(run, batch, content=False)  # readers check the content
         if batch.rejects_path and not (run.folder / batch.rejects_path).exists():
-            log.warning("%s of batch %d is gone; the batch's rows are whole", batch.rejects_path, batch.batch)
+            log.warning("%s of batch %d is missing; the batch's rows are complete", batch.rejects_path, batch.batch)
     with disk_errors("the run folder"):
         for name in inventory.batch_leftovers:
-            log.info("removed what a crash had left: %s", name)
+            log.info("removed what a crash left: %s", name)
             (run.folder / name).unlink()
 
 
 def await_source(stage: Stage) -> SourceState | None:
-    """What the producer says of the source, once it has claimed the topic; None when asked to stop first."""
+    """The source's state once the producer has claimed the topic; None when asked to stop first."""
     while not stage.stop.is_set():
         source = stage.run.catalog.source()
         if source and source.topic_id:
@@ -89,9 +89,9 @@ def await_source(stage: Stage) -> SourceState | None:
 
 
 class Collector(Generic[M]):
-    """Reads on from the last sealed offset, and seals.
+    """Reads on from the last sealed offset and seals batches.
 
-    :meth:`collect` goes all the way: :meth:`begin`, :meth:`step` until it is :attr:`over`, :meth:`finish`.
+    :meth:`collect` does everything: :meth:`begin`, :meth:`step` until it is :attr:`over`, :meth:`finish`.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class Collector(Generic[M]):
         embedded: str | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        """``embedded`` is the address of the embedded Kafka, where that is the one that is read. ``clock`` tells
-        seconds from any beginning."""
+        """``embedded``: the address of the embedded Kafka, if that is the one that is read. ``clock``: seconds from any
+        origin."""
         self._stage = stage
         self._run = stage.run
         self._reader = reader
@@ -124,7 +124,7 @@ class Collector(Generic[M]):
         self._confirmed_at = clock()
 
     def collect(self) -> None:
-        """Until the stream has ended or the stage is asked to stop."""
+        """Collect until the stream has ended or the stage is asked to stop."""
         self.begin()
         try:
             while not self._stage.stop.is_set() and not self.over:
@@ -136,13 +136,13 @@ class Collector(Generic[M]):
             self._open.draft.discard()
 
     def begin(self) -> None:
-        """Find the place in the log: the first offset that no sealed batch has."""
+        """Go to the first offset that no sealed batch has."""
         done = self._run.catalog.next_offsets()
         self._reader.seek({partition: done.get(partition, 0) for partition in range(self._reader.partitions)})
         self._stage.ready()
 
     def step(self) -> None:
-        """Take what comes next, if anything does within a moment, and seal what is cut by it or by the silence."""
+        """Read the next messages, if there are any soon, and seal the batches that they, or silence, cut."""
         self._show()
         self._refuse_moved()
         self._refuse_gone()
@@ -153,14 +153,14 @@ class Collector(Generic[M]):
 
     @property
     def over(self) -> bool:
-        """Whether the end of every partition was read, and all before it."""
+        """Whether every partition was read to its end marker."""
         return len(self._ends) == self._reader.partitions and not self._merge
 
     def finish(self) -> None:
-        """Compare what was read with what was sent, seal what is left, and record the end of the stream.
+        """Compare what was read with what was sent, seal the last batch, and record the end of the stream.
 
         Raises:
-            AccountError: the two differ. The last batch is not sealed then.
+            AccountError: they differ. The last batch is not sealed then.
         """
         balance(self._run.pipeline.stream.topic, self._said, self._open.accounts)
         cut = self._cutter.end()
@@ -171,36 +171,39 @@ class Collector(Generic[M]):
         self._run.catalog.end_stream(self._ends, self._open.rejected, self._said, self._open.accounts)
 
     def _refuse_moved(self) -> None:
-        """Raise, to be started again, where the embedded Kafka came back at another address."""
+        """Fail, to be restarted, if the embedded Kafka is now at another address."""
         if self._clock() - self._asked_at > MOVED_SECONDS:
             self._asked_at = self._clock()
             if self._embedded and broker_moved(self._run, self._embedded):
                 raise StreamFailed("Kafka is at another address now")
 
     def _refuse_gone(self) -> None:
-        """Raise where the topic is gone, which those who read it are not told. A Kafka that is away is waited for."""
+        """Refuse a deleted topic. Consumers get no error when a topic is deleted, so ask for its id.
+
+        A Kafka that does not answer now is waited for.
+        """
         if self._clock() - self._confirmed_at > CONFIRM_SECONDS:
             with suppress(KafkaAway):
                 self._reader.confirm(CONFIRM_WITHIN)
             self._confirmed_at = self._clock()
 
     def _confirm(self) -> None:
-        """See that all that was read came from the run's own topic. A Kafka that is away is waited for.
+        """Check that everything that was read came from the run's own topic. Wait for a Kafka that does not answer.
 
         Raises:
-            TopicError: the topic is gone, or was made anew.
-            StreamFailed: Kafka refuses to say, or is at another address.
+            TopicError: the topic was deleted, or deleted and created again.
+            StreamFailed: Kafka refuses to answer, or is at another address.
             Stopped: the stage was asked to stop meanwhile.
         """
-        told = False
+        warned = False
         while True:
             try:
                 self._reader.confirm(CONFIRM_WITHIN)
                 return
             except KafkaAway as error:
-                if not told:
+                if not warned:
                     self._stage.log.warning("waiting for Kafka before the batch is sealed", reason=error.message)
-                told = True
+                warned = True
             self._refuse_moved()
             if self._stage.stop.wait(MOVED_SECONDS):
                 raise Stopped
@@ -221,7 +224,7 @@ class Collector(Generic[M]):
         rows = []
         for message in messages:
             if message.partition() in self._ends:
-                continue  # whatever others write after its end is no part of the stream, however it is fetched
+                continue  # what others write after the end marker is no part of the stream
             if end := self._reader.end_of(message):
                 self._said[message.partition()] = end
                 self._ends[message.partition()] = message.offset()
@@ -232,7 +235,7 @@ class Collector(Generic[M]):
         self._take_rows(Decoded(rows, self._open.columns))
 
     def _merged(self, merge: Merge[M], rows: list[M]) -> list[M]:
-        """Of these rows and those that wait what comes next in the order of time."""
+        """The next messages in the order of time, of these and of those that wait."""
         now = self._clock()
         merge.add(rows, now)
         for partition in self._ends:
@@ -242,7 +245,7 @@ class Collector(Generic[M]):
         return taken
 
     def _take_rows(self, decoded: Decoded) -> None:
-        """Put rows, in order, into the open batch and those after it."""
+        """Add rows, in order, to the open batch and the batches after it."""
         row, message = 0, 0
         while row < len(decoded.table):
             taken = self._cutter.take(decoded.stamps[row:])
@@ -255,8 +258,11 @@ class Collector(Generic[M]):
         self._open.put(decoded, slice(row, row), slice(message, len(decoded.messages)))
 
     def _listen(self, heard: bool, seconds: float) -> None:
-        """Add up silence, and cut an idle stream. Only time in which the log was seen to be drained counts, so neither
-        an unreachable Kafka nor a process that was stopped for a while makes a stream idle."""
+        """Add up silence, and cut an idle stream.
+
+        Only time in which the log is known to be drained counts, so neither an unreachable Kafka nor a suspended
+        process makes a stream idle.
+        """
         quiet = len(self._reader.drained) == self._reader.partitions and not heard and not self._merge
         self._silent = self._silent + min(seconds, 2 * POLL_SECONDS) if quiet else 0.0
         if self._idle_after is None or self._silent < self._idle_after:
@@ -285,12 +291,12 @@ def newest_of(accounts: Mapping[int, Account] | None) -> dict[int, int]:
 
 
 def balance(topic: str, said: Mapping[int, End], accounts: Mapping[int, Account] | None) -> None:
-    """Compare the rows that were read with those that the end markers say were sent.
+    """Compare the rows that were read with those that were sent, by the end markers.
 
-    Runs that began before accounts were kept have nothing to compare.
+    Runs that started before accounts were kept have nothing to compare.
 
     Raises:
-        AccountError: a partition's rows are more, fewer or others.
+        AccountError: a partition has more, fewer or other rows.
     """
     if accounts is None:
         return
@@ -309,10 +315,10 @@ def balance(topic: str, said: Mapping[int, End], accounts: Mapping[int, Account]
 def take_up(
     stage: Stage, reader: Reader[M], rules: Rules, embedded: str | None = None, clock: Clock = time.monotonic
 ) -> Collector[M]:
-    """A collector that goes on where an earlier one was stopped; the batch that it had cut is made again and sealed.
+    """A collector that continues where an earlier one stopped. A batch that was cut but not sealed is made and sealed.
 
-    Where the log no longer holds that batch as it was cut, the cut is forgotten: nobody has seen it. A power cut may
-    take the end of Kafka's log, whose rows are sent again then.
+    Where the log no longer holds that batch as it was cut, the cut is dropped: nobody has seen the batch. A power cut
+    may take the end of Kafka's log, whose rows are then sent again.
 
     Raises:
         StreamFailed: that batch's offsets can't be read.
@@ -322,7 +328,7 @@ def take_up(
     if pending:
         batch = remade(run, reader, pending, clock)
         if batch is None:
-            log.warning("the log no longer holds batch %d as it was cut; it is cut anew", pending.batch)
+            log.warning("the log no longer holds batch %d as it was cut; it is cut again", pending.batch)
             run.catalog.forget(pending.batch)
         else:
             batch.seal()
@@ -330,12 +336,13 @@ def take_up(
 
 
 def remade(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> OpenBatch | None:
-    """The batch of a cut that was decided before a crash, made again from the very same offsets, and closed; None,
-    with what was published of it put aside, where the log holds other rows there, or ends before.
+    """The batch of a recorded cut, made again from the same offsets, and closed.
+
+    None where the log has other rows there, or ends before. What was published of the batch is then put aside.
 
     Raises:
         StreamFailed: the offsets can't be read.
-        TopicError: the topic is gone, or was made anew.
+        TopicError: the topic was deleted, or deleted and created again.
     """
     accounts, done = run.catalog.accounts(), run.catalog.next_offsets()
     batch = OpenBatch(run, decision.batch, accounts)

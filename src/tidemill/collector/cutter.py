@@ -1,8 +1,8 @@
-"""Where the stream is cut. Pure: rows and time come in, cuts go out.
+"""Where the stream is cut. Pure: it gets rows and times and gives cuts.
 
-Cuts by count are counts of rows, never of offsets. A window starts at the timestamp of its first row and holds the rows
-up to, not including, the first one that is ``every`` or more later, so that a steady trickle closes it too. Cuts by
-``parts`` stand at fixed counts of the whole stream. Only ``idle`` looks at a clock.
+Cuts by count use counts of rows, never offsets. A window starts at the timestamp of its first row and ends before the
+first row that is ``every`` or more later, so that a steady trickle closes it too. Cuts by ``parts`` are at fixed counts
+of the whole stream. Only ``idle`` depends on a clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Cut = Literal["rows", "every", "parts", "idle", "end"]
 
 
 class Taken(NamedTuple):
-    """The first ``rows`` of the rows shown go into the open batch, which is then cut if there is a ``cut``."""
+    """How many of the given rows go into the open batch, and why it is cut after them, if it is."""
 
     rows: int
     cut: Cut | None
@@ -27,7 +27,7 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Rules:
-    """What cuts. ``every_ms`` and ``idle_seconds`` are lengths of time; ``boundaries`` are ascending counts of rows."""
+    """The rules for cuts. ``boundaries`` are ascending counts of rows of the whole stream."""
 
     rows: int | None = None
     every_ms: int | None = None
@@ -36,7 +36,7 @@ class Rules:
 
     @staticmethod
     def of(spec: Batches, source_rows: int | None) -> Rules:
-        """The rules of a pipeline file; ``source_rows`` must be known where it says ``parts``."""
+        """The rules of a pipeline file. ``source_rows`` must be known if it has ``parts``."""
         boundaries: tuple[int, ...] = ()
         if spec.parts is not None:
             assert source_rows is not None
@@ -46,16 +46,16 @@ class Rules:
 
 
 def part_boundaries(rows: int, parts: int) -> tuple[int, ...]:
-    """After how many rows each of ``parts`` equal parts ends; the last one takes the remainder."""
+    """The count of rows at which each of ``parts`` equal parts ends; the last one takes the remainder."""
     size = rows // parts
     return (*(size * part for part in range(1, parts)), rows)
 
 
 class Cutter:
-    """The state of the open batch: how many rows it has and when its first one was."""
+    """The state of the open batch: how many rows it has, and the timestamp of its first row."""
 
     def __init__(self, rules: Rules, rows_before: int = 0) -> None:
-        """``rows_before`` counts the rows of all batches that are sealed already."""
+        """``rows_before``: the rows of all sealed batches."""
         self.rules = rules
         self.rows = 0
         self._total = rows_before
@@ -63,22 +63,24 @@ class Cutter:
 
     @property
     def target(self) -> int | None:
-        """How many rows the open batch will have at the most; None where only time cuts it."""
+        """The greatest number of rows that the open batch can have; None where only time cuts it."""
         left = self._rows_left()
         return None if left is None else self.rows + left
 
     @property
     def until(self) -> int | None:
-        """The timestamp, in milliseconds, at which the open batch's window ends; None while it has no row, or where no
-        window cuts it."""
+        """The timestamp, in milliseconds, at which the open batch's window ends; None while it has no row, and where
+        no window cuts it."""
         every, first = self.rules.every_ms, self._first_timestamp
         return None if every is None or first is None else first + every
 
     def take(self, timestamps: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]]) -> Taken:
-        """How many of the next rows, given their timestamps in milliseconds, go in before the batch is cut.
+        """How many of the next rows go into the open batch before it is cut.
 
-        A cut empties the cutter: the rows that were not taken are to be shown again. With ``every``, no row at all may
-        be taken before a cut.
+        A cut starts a new batch: pass the rows that were not taken again. With ``every``, a cut may take no row.
+
+        Args:
+            timestamps: those of the next rows, in milliseconds.
         """
         stamps = np.asarray(timestamps, dtype=np.int64)
         if not len(stamps):
@@ -95,12 +97,12 @@ class Cutter:
         return self._took(count, cut)
 
     def idle(self, silent_seconds: float) -> Cut | None:
-        """The cut, if any, of a stream that has been silent for so long."""
+        """The cut of a stream that has been silent for ``silent_seconds``; None where that cuts nothing."""
         limit = self.rules.idle_seconds
         return self._close("idle") if limit is not None and self.rows and silent_seconds >= limit else None
 
     def end(self) -> Cut | None:
-        """The cut, if any, at the end of the stream."""
+        """The cut at the end of the stream; None where the open batch has no row."""
         return self._close("end") if self.rows else None
 
     def _rows_left(self) -> int | None:
@@ -112,7 +114,7 @@ class Cutter:
         return "parts" if self._total + left in self.rules.boundaries else "rows"
 
     def _within_window(self, stamps: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:
-        """How many of the rows come before the first one that is past the window's deadline."""
+        """How many rows come before the first one after the window's end."""
         if self.rules.every_ms is None:
             return len(stamps)
         first = int(stamps[0]) if self._first_timestamp is None else self._first_timestamp

@@ -1,4 +1,4 @@
-"""The topic as the collector reads it: committed messages only, from offsets that it is told."""
+"""The collector's view of the topic: committed messages only, from given offsets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class KafkaReader:
-    """The committed messages of the topic, from wherever it is told to read: a :class:`Reader`."""
+    """The committed messages of the topic: a :class:`Reader`."""
 
     def __init__(self, connection: KafkaConnection, topic: Topic, marks: Marks) -> None:
         self.topic = topic
@@ -53,11 +53,11 @@ class KafkaReader:
 
     @property
     def drained(self) -> Set[int]:
-        """The partitions that were read to the end of what they hold."""
+        """The partitions that were read to their end."""
         return self._drained
 
     def hold(self, partitions: set[int]) -> None:
-        """Read nothing from these partitions for now, and from all others."""
+        """Pause these partitions, and resume all others."""
         if more := partitions - self._held:
             self._consumer.pause([TopicPartition(self.topic.name, partition) for partition in more])
         if fewer := self._held - partitions:
@@ -65,11 +65,11 @@ class KafkaReader:
         self._held = partitions
 
     def seek(self, offsets: Mapping[int, int]) -> None:
-        """Read these partitions, each from this offset.
+        """Read these partitions from these offsets on.
 
         Raises:
-            LogLost: an offset is not, or no longer, in the log.
-            StreamFailed: Kafka does not say.
+            LogLost: the log does not have an offset, or no longer.
+            StreamFailed: Kafka does not answer.
         """
         for partition, offset in offsets.items():
             self._refuse_expired(partition, offset)
@@ -77,23 +77,23 @@ class KafkaReader:
             if high < offset:
                 raise LogLost(
                     f"partition {partition} of {self.topic.name} ends at offset {high}; {offset} is needed next",
-                    "the log lost rows that are sealed; the batches are whole; begin anew with --fresh for the rest",
+                    "the log lost rows that are sealed; the batches are whole; start over with --fresh for the rest",
                 )
         self._drained.clear()
         self._consumer.assign([TopicPartition(self.topic.name, *place) for place in sorted(offsets.items())])
 
     def _refuse_expired(self, partition: int, offset: int) -> None:
-        """Raise where the row that comes next was removed from the start of the log."""
+        """Refuse a log from which retention has removed the next row."""
         low, _ = self._ends(partition)
         if low > offset:
             raise LogLost(
                 f"partition {partition} of {self.topic.name} begins at offset {low}; {offset} is needed next",
-                "rows were removed by the topic's retention before they were sealed; begin anew with --fresh and "
+                "rows were removed by the topic's retention before they were sealed; start over with --fresh and "
                 "set retention.ms=-1 on the topic",
             )
 
     def _ends(self, partition: int) -> tuple[int, int]:
-        """The first offset that a partition holds, and the one after its last."""
+        """The first offset that a partition holds, and the offset after its last one."""
         place = TopicPartition(self.topic.name, partition)
         try:
             low, high = self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
@@ -103,12 +103,12 @@ class KafkaReader:
         return low, high
 
     def read(self, most: int = CHUNK, seconds: float = POLL_SECONDS) -> list[Message]:
-        """The next messages, at most so many, as soon as there are any; none after so many seconds.
+        """The next messages, at most ``most``, as soon as there are any; none after ``seconds``.
 
         Raises:
-            LogLost: the next ones were removed before they were read.
-            TopicError: the topic is gone, or was made anew.
-            StreamFailed: Kafka refuses for good.
+            LogLost: retention removed the next ones before they were read.
+            TopicError: the topic was deleted, or deleted and created again.
+            StreamFailed: Kafka reports an error that does not pass.
         """
         messages = []
         for message in self._consumer.consume(most, timeout=seconds):
@@ -123,33 +123,33 @@ class KafkaReader:
         return messages
 
     def _refuse(self, message: Message, error: KafkaError) -> NoReturn:
-        """Say what such an error of Kafka's means."""
+        """Raise the error that Kafka's error stands for."""
         self.confirm(ANSWER_SECONDS)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._refuse_expired(message.partition(), message.offset())
         raise StreamFailed(f"can't read the topic {self.topic.name}: {error.str()}", "see Kafka's log")
 
     def confirm(self, seconds: float) -> None:
-        """See that all that was read by now came from the run's own topic, and not from one made anew.
+        """Check that everything read so far came from the run's own topic, not from a new one of the same name.
 
         Raises:
-            TopicError: the topic is gone, or was made anew.
-            KafkaAway: Kafka does not say within so many seconds.
-            StreamFailed: it refuses to.
+            TopicError: the topic was deleted, or deleted and created again.
+            KafkaAway: Kafka does not answer within ``seconds``.
+            StreamFailed: Kafka refuses to answer.
         """
         verify_topic(self._admin, self.topic.name, self.topic.id, seconds)
 
     def end_of(self, message: Message) -> End | None:
-        """What this run's end-of-stream marker says; None where the message is no such marker."""
-        said = self._marks.read(message, END) if message.value() is None else None
-        return None if said is None else End(said.get("sent"), said.get("digest"))
+        """The content of this run's end-of-stream marker; None where the message is no such marker."""
+        content = self._marks.read(message, END) if message.value() is None else None
+        return None if content is None else End(content.get("sent"), content.get("digest"))
 
     def is_claim(self, message: Message) -> bool:
-        """Whether it is the message by which this run claimed the topic."""
+        """Whether this message is this run's claim of the topic."""
         return message.value() is None and self._marks.read(message, CLAIM) is not None
 
     def silent(self) -> bool:
-        """Whether Kafka, asked just now, has nothing that was not read."""
+        """Ask Kafka whether every message was read."""
         try:
             for partition in range(self.partitions):
                 place = TopicPartition(self.topic.name, partition)
@@ -159,9 +159,9 @@ class KafkaReader:
         return len(self._drained) == self.partitions
 
     def show_progress(self, offsets: Mapping[int, int]) -> None:
-        """Commit the group's offsets, which nothing here reads: they are for others to see."""
+        """Commit the group's offsets. Tidemill never reads them: they are for monitoring."""
         try:
             places = [TopicPartition(self.topic.name, *place) for place in offsets.items()]
             self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
-            log.warning("the group's offsets can't be shown: %s", reason(error))
+            log.warning("the group's offsets can't be committed: %s", reason(error))

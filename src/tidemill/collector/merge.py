@@ -1,16 +1,16 @@
-"""Several partitions as one stream, in the order of the messages' timestamps. Pure: messages and time in and out.
+"""Merges several partitions into one stream, in the order of the messages' timestamps. Pure.
 
-The order is that of (timestamp, partition, place in the partition). A timestamp that is older than its forerunner's in
-the same partition counts as being as new, so a clock that steps back can't bring a partition out of its own order.
+The order is (timestamp, partition, position in the partition). A timestamp that is older than the one before it in the
+same partition counts as equal to that one, so a clock that steps back can't reorder a partition.
 
-A message is let go once no other partition can still bring an earlier one. So there is always progress: of the open
-partitions take the one with the least (newest timestamp, number). Each message that waits and is not later than that
-partition's newest is before all that the others can bring, so :meth:`Merge.take` lets it go, and nothing of that
-partition is left waiting. It is never crowded, and more can be read from it.
+A message is released once no other partition can still deliver an earlier one. The merge never stalls: consider the
+open partition with the least (newest timestamp, number). Every waiting message up to that timestamp precedes all that
+the other partitions can deliver, so :meth:`Merge.take` releases it, and no message of that partition keeps waiting. It
+is never crowded, and more can be read from it.
 
-A partition that was read to its end holds nothing back for longer than ``GRACE_SECONDS``: the rows of one transaction
-become visible in all partitions at once, so that is ample for them to be fetched. From a log that is there already the
-order is always the same.
+A partition that was read to its end delays the others by at most ``GRACE_SECONDS``. The rows of a transaction become
+visible in all partitions at once, so that is enough time to fetch them. A log that is complete gives the same order
+every time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NO_BOUND: Bound = (math.inf, 0)
 
 
 class Stamped(Protocol):
-    """What is needed of a Kafka message."""
+    """The part of a Kafka message that the merge needs."""
 
     def partition(self) -> int: ...
     def timestamp(self) -> tuple[int, int]: ...
@@ -41,10 +41,10 @@ M = TypeVar("M", bound=Stamped)
 
 
 class Merge(Generic[M]):
-    """Messages of ``partitions``, each in its own order, as one stream in the order of time."""
+    """Merges the messages of ``partitions`` into one stream in the order of time."""
 
     def __init__(self, partitions: Iterable[int], newest: Mapping[int, int] | None = None) -> None:
-        """``newest`` is the newest timestamp of each partition among the messages that were taken before."""
+        """``newest``: the newest timestamp of each partition among the messages of an earlier merge."""
         self._open = set(partitions)
         self._newest: dict[int, float] = {
             partition: (newest or {}).get(partition, -math.inf) for partition in self._open
@@ -59,12 +59,14 @@ class Merge(Generic[M]):
 
     @property
     def crowded(self) -> set[int]:
-        """The partitions of which so much is waiting that no more should be read for now."""
+        """The partitions with so many waiting messages that they should be paused."""
         return {partition for partition, count in self._count.items() if count > CROWDED}
 
     def add(self, messages: Iterable[M], now: float) -> None:
-        """Take messages in, those of one partition in their order. One that is older than its forerunner, or has no
-        possible timestamp, counts as being as new."""
+        """Add messages, those of one partition in order.
+
+        A message that is older than the one before it, or whose timestamp is impossible, gets that one's timestamp.
+        """
         for message in messages:
             partition, (kind, stamp) = message.partition(), message.timestamp()
             newest = self._newest[partition]
@@ -75,22 +77,22 @@ class Merge(Generic[M]):
             heapq.heappush(self._waiting, (newest, partition, self._number, now, message))
 
     def end(self, partition: int) -> None:
-        """Nothing more will come from this partition."""
+        """Record that this partition delivers no more messages."""
         self._open.discard(partition)
 
     def take(self, drained: Set[int], now: float) -> list[M]:
-        """The messages that can be let go.
+        """The messages that can be released, in order.
 
         Args:
-            drained: the partitions that were read to the end of what they hold.
+            drained: the partitions that were read to their end.
             now: in seconds, on the clock of :meth:`add`.
         """
         surely, in_time = self._bounds(self._open), self._bounds(self._open - drained)
         taken = []
         while self._waiting:
             stamp, partition, _, arrived, message = self._waiting[0]
-            place = (stamp, partition)
-            if not precedes(place, surely) and (not precedes(place, in_time) or now - arrived < GRACE_SECONDS):
+            position = (stamp, partition)
+            if not precedes(position, surely) and (not precedes(position, in_time) or now - arrived < GRACE_SECONDS):
                 break
             heapq.heappop(self._waiting)
             self._count[partition] -= 1
@@ -98,13 +100,13 @@ class Merge(Generic[M]):
         return taken
 
     def _bounds(self, partitions: Set[int]) -> tuple[Bound, Bound]:
-        """The least two of what these partitions can still bring: the second counts for messages of the first."""
+        """The two least positions that these partitions can still deliver. The second bounds messages of the first."""
         least = heapq.nsmallest(2, ((self._newest[partition], partition) for partition in partitions))
         first, second, *_ = [*least, NO_BOUND, NO_BOUND]
         return first, second
 
 
-def precedes(place: Bound, bounds: tuple[Bound, Bound]) -> bool:
-    """Whether a message at ``place`` is before all that other partitions can still bring."""
+def precedes(position: Bound, bounds: tuple[Bound, Bound]) -> bool:
+    """Whether a message at ``position`` precedes all that other partitions can still deliver."""
     first, second = bounds
-    return place < (second if place[1] == first[1] and first is not NO_BOUND else first)
+    return position < (second if position[1] == first[1] and first is not NO_BOUND else first)

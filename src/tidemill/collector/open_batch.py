@@ -1,4 +1,4 @@
-"""The open batch: rows and rejects go in until it is cut, and then it is sealed."""
+"""The open batch: it takes rows and rejects until it is cut, and then it is sealed."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 class Decoded:
-    """Messages, those of one partition in their order, with the rows that are in them.
+    """Messages, those of one partition in order, and the rows decoded from them.
 
-    Row ``i`` of ``table`` came in message ``places[i]``, at ``stamps[i]`` (milliseconds); ``reasons`` says for each
-    other message why it is no row.
+    Row ``i`` of ``table`` is that of message ``places[i]``, with the timestamp ``stamps[i]`` (milliseconds);
+    ``reasons`` says for every other message why it is no row.
     """
 
     def __init__(self, messages: Sequence[Message], columns: Sequence[Column]) -> None:
@@ -40,7 +40,7 @@ class Decoded:
         self.partitions = np.array([message.partition() for message in messages], dtype=np.int64)
         self._timestamps = np.array([message.timestamp() for message in messages], dtype=np.int64).reshape(-1, 2)
         table, bad = decode(self.values, columns)
-        self.reasons = {one.position: one.reason for one in bad}
+        self.reasons = {message.position: message.reason for message in bad}
         self._no_rows = set(self.reasons)
         fitting = np.array([place for place in range(len(messages)) if place not in self.reasons], dtype=np.int64)
         self._possible = possible_stamps(self._timestamps)
@@ -54,13 +54,13 @@ class Decoded:
         self.stamps: Stamps = self._timestamps[self.places, 1]
 
     def by_partition(self, messages: slice) -> Iterator[tuple[int, Places]]:
-        """The places of these messages, in order, for each of their partitions."""
+        """For each partition of these messages, their indices in order."""
         partitions = self.partitions[messages]
         for partition in np.unique(partitions).tolist():
             yield partition, np.flatnonzero(partitions == partition) + messages.start
 
     def row_values(self, places: Places) -> list[bytes]:
-        """The values of these messages that fit the declared columns, whatever their timestamps."""
+        """The values of those messages that fit the declared columns, whether or not their timestamps are possible."""
         fitting = (self.values[place] for place in places.tolist() if place not in self._no_rows)
         return [value for value in fitting if value is not None]
 
@@ -71,10 +71,10 @@ class Decoded:
 
 
 class OpenBatch:
-    """A batch that is not cut yet: its draft, the offsets it spans, when its first and last row came.
+    """A batch that is not cut yet: its draft, its offsets, and the timestamps of its first and last rows.
 
-    ``accounts`` are those of the partitions up to its last message; None in a run whose first batches were sealed
-    before accounts were kept.
+    ``accounts`` cover the partitions up to its last message; None in a run whose first batches were sealed before
+    accounts were kept.
     """
 
     def __init__(self, run: Run, batch: int, accounts: Mapping[int, Account] | None) -> None:
@@ -103,11 +103,11 @@ class OpenBatch:
 
     @property
     def digest(self) -> str | None:
-        """The one over its accounts."""
+        """The digest over its accounts; None where none are kept."""
         return None if self.accounts is None else total_digest(self.accounts)
 
     def put(self, decoded: Decoded, rows: slice, messages: slice) -> None:
-        """Take these rows, and the messages they came in with any rejects among them."""
+        """Add these rows, and the messages that they came from, with the rejects among them."""
         self.draft.add(decoded.table.slice(rows.start, rows.stop - rows.start))
         self._stamp(decoded.stamps[rows])
         for partition, places in decoded.by_partition(messages):
@@ -121,12 +121,12 @@ class OpenBatch:
         self.put(decoded, slice(0, len(decoded.table)), slice(0, len(decoded.messages)))
 
     def seal(self) -> None:
-        """Publish the closed draft, then commit it: the batch is sealed when this returns."""
+        """Publish the closed draft and commit it to the catalog. The batch is sealed when this returns."""
         sealed = self.draft.publish(iso(self._first), iso(self._last))
         self._run.catalog.seal(self.batch, sealed, self.accounts)
 
     def cut(self, cut: str) -> None:
-        """Close the batch, record why it was cut and what it holds, and seal it."""
+        """Close the batch, record the cut and its offsets, and seal it."""
         failpoint("batch.cut")
         self.draft.close()
         failpoint("batch.written")
@@ -137,7 +137,7 @@ class OpenBatch:
         self._spans[partition] = (self._spans.get(partition, (first, last))[0], last)
 
     def _account(self, partition: int, decoded: Decoded, places: Places) -> None:
-        """Add these messages' rows to the partition's account, and their timestamps that are possible."""
+        """Add the rows and the possible timestamps of these messages to the partition's account."""
         if self.accounts is None:
             return
         account = self.accounts.get(partition, Account()).add(decoded.row_values(places))
@@ -162,7 +162,7 @@ class OpenBatch:
 
 
 def possible_stamps(timestamps: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which of these timestamps, a kind and milliseconds each, :func:`stamp_fault` finds no fault with."""
+    """Which of these timestamps, each a kind and milliseconds, are possible: :func:`stamp_fault` for whole arrays."""
     kinds, stamps = timestamps[:, 0], timestamps[:, 1]
     possible: np.ndarray[tuple[int], np.dtype[np.bool_]] = (
         (kinds != NO_STAMP) & (stamps >= 0) & (stamps <= LAST_MILLISECOND)
@@ -171,7 +171,7 @@ def possible_stamps(timestamps: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarr
 
 
 def iso(milliseconds: int | None) -> str | None:
-    """A Kafka timestamp as ISO 8601 in UTC. One that the calendar doesn't have is given as the nearest that it has."""
+    """A Kafka timestamp as ISO 8601 in UTC; one outside the calendar becomes the nearest one within it."""
     if milliseconds is None:
         return None
     moment = EPOCH + timedelta(milliseconds=min(max(milliseconds, 0), LAST_MILLISECOND))

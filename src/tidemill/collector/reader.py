@@ -1,4 +1,4 @@
-"""What the collector needs of a log: Kafka's topic has it, and so has a list in memory."""
+"""The interface of a log that the collector reads: Kafka's topic, or a list in memory in tests."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Protocol, TypeVar
 POLL_SECONDS = 0.1
 
 NO_STAMP = 0  # Kafka's kind of timestamp where a message has none
-LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999, after which the calendar ends
+LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999, the calendar's last
 
 
 def stamp_fault(kind: int, stamp: int) -> str | None:
-    """Why a message's timestamp, in milliseconds since 1970, is none that a row can have; None where it is one."""
+    """Why a row can't have this timestamp, in milliseconds since 1970; None where it can."""
     if 0 <= stamp <= LAST_MILLISECOND and kind != NO_STAMP:
         return None
     if kind == NO_STAMP:
@@ -23,9 +23,9 @@ def stamp_fault(kind: int, stamp: int) -> str | None:
 
 @dataclass(frozen=True)
 class End:
-    """What the end-of-stream marker of a partition says was sent to it: the rows, and their account's digest.
+    """The end-of-stream marker of a partition: how many rows were sent to it, and their account's digest.
 
-    Each is None where the run began before markers said so.
+    Both are None in a run that started before markers had them.
     """
 
     sent: int | None = None
@@ -33,7 +33,7 @@ class End:
 
 
 class Message(Protocol):
-    """What is needed of a message; its timestamp is a kind and milliseconds since 1970."""
+    """The part of a message that the collector needs. Its timestamp is a kind and milliseconds since 1970."""
 
     def partition(self) -> int: ...
     def offset(self) -> int: ...
@@ -45,21 +45,21 @@ M = TypeVar("M", bound=Message)
 
 
 class Reader(Protocol[M]):
-    """The committed messages of a log, each partition's in the order of their offsets, which may have gaps."""
+    """The committed messages of a log, those of one partition in the order of their offsets, which may have gaps."""
 
     @property
     def partitions(self) -> int:
-        """How many there are, numbered from 0."""
+        """How many partitions there are, numbered from 0."""
 
     @property
     def drained(self) -> Set[int]:
-        """The partitions that were read to the end of what they hold."""
+        """The partitions that were read to their end."""
 
     def seek(self, offsets: Mapping[int, int]) -> None:
-        """Read these partitions, each from this offset, and no others.
+        """Read these partitions from these offsets on, and no others.
 
         Raises:
-            LogLost: an offset is not, or no longer, in the log.
+            LogLost: the log does not have an offset, or no longer.
         """
 
     def read(self) -> list[M]:
@@ -70,25 +70,25 @@ class Reader(Protocol[M]):
         """
 
     def hold(self, partitions: set[int]) -> None:
-        """Read nothing from these partitions for now, and from all others."""
+        """Pause these partitions, and resume all others."""
 
     def silent(self) -> bool:
-        """Whether the log, asked just now, has nothing that was not read."""
+        """Ask the log whether every message was read."""
 
     def confirm(self, seconds: float) -> None:
-        """See that all that was read by now came from the run's own log, and not from another in its place.
+        """Check that everything read so far came from the run's own log, not from another in its place.
 
         Raises:
-            TopicError: that log is gone.
-            KafkaAway: it can't be told within so many seconds; asked again, it may be.
-            StreamFailed: it can't be told.
+            TopicError: the log was deleted, or deleted and created again.
+            KafkaAway: there is no answer within ``seconds``; a retry may get one.
+            StreamFailed: there is no answer.
         """
 
     def end_of(self, message: M) -> End | None:
-        """What this run's end-of-stream marker says; None where the message is no such marker."""
+        """The content of this run's end-of-stream marker; None where the message is no such marker."""
 
     def is_claim(self, message: M) -> bool:
-        """Whether it is the message by which this run claimed the topic."""
+        """Whether this message is this run's claim of the topic."""
 
     def show_progress(self, offsets: Mapping[int, int]) -> None:
-        """Tell others, who may want to see it, which offset of each partition comes next."""
+        """Publish the next offset of each partition, for monitoring."""

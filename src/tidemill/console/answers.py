@@ -1,4 +1,4 @@
-"""What models answer, as rows of a table and as words."""
+"""Models' answers as rows of tables, points of charts and sentences. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidemill.console import formatting
+from tidemill.schemas import (
+    AlikeRow,
+    Answered,
+    FoundRow,
+    GenerationAnswer,
+    NearRow,
+    Recommendations,
+    ScoredItem,
+    SimilarItem,
+    TitledItem,
+)
 
-Answer = Mapping[str, Any]
+AnyPrediction = Answered | GenerationAnswer | FoundRow
 
 
-def headline(answer: Answer, unit: str | None = None) -> str:
-    """A prediction in a few words: its label before its class, a value with its unit."""
-    prediction = answer["prediction"]
-    if answer.get("label"):
-        return f"{answer['label']} ({class_name(prediction)})"
+def headline(answer: AnyPrediction, unit: str | None = None) -> str:
+    """A prediction in a few words: a class after its label, a value with its unit."""
+    prediction = answer.prediction
+    if answer.label:
+        return f"{answer.label} ({class_name(prediction)})"
     if isinstance(prediction, float):
         return formatting.number(prediction, 6) + (f" {unit}" if unit else "")
     return class_name(prediction)
@@ -25,83 +36,103 @@ def class_name(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def probabilities(answer: Answer, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Each class by its own word with its probability, the likeliest first."""
-    found = [
-        {"class": class_title(name, labels), "probability": value}
-        for name, value in (answer.get("probability") or {}).items()
+def probabilities(answer: AnyPrediction, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The classes by their titles with their probabilities, the most probable first."""
+    rows = [
+        {"class": class_title(name, labels), "probability": value} for name, value in (answer.probability or {}).items()
     ]
-    return sorted(found, key=lambda one: -one["probability"])
+    return sorted(rows, key=lambda row: -row["probability"])
 
 
 def class_title(name: str, labels: Mapping[str, str]) -> str:
     return f"{labels[name]} ({name})" if name in labels else name
 
 
-def unseen(answer: Mapping[str, Any]) -> str | None:
-    """What of the row training had not seen, in a sentence."""
-    found = answer.get("unseen")
-    if not found:
+def unseen(answer: Answered) -> str | None:
+    """The categories of the row that training has not seen, in a sentence; None if there are none."""
+    if not answer.unseen:
         return None
-    named = ", ".join(f"{name} {value}" for name, value in found.items())
-    return f"Not seen in training: {named}. The answer is made without it."
+    named = ", ".join(f"{feature} {category}" for feature, category in answer.unseen.items())
+    return f"Not seen in training: {named}. The prediction does not use it."
 
 
-def remarks(answer: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
-    """What is to be said of the ratings that recommendations were asked with, in sentences."""
-    told = (
-        ("Not known to this generation", answer.get("unknown")),
-        ("Rated outside the scale of this generation's rows", answer.get("outside")),
+def remarks(answer: Recommendations, titles: Mapping[str, str]) -> list[str]:
+    """A sentence for each kind of rating that the recommendations could not use as it was given."""
+    kinds = (
+        ("Not known to this generation", answer.unknown),
+        ("Rated outside the scale of this generation's rows", answer.outside),
     )
-    return [f"{what}: {', '.join(titles.get(str(one), str(one)) for one in found)}." for what, found in told if found]
+    return [f"{kind}: {', '.join(titles.get(item, item) for item in items)}." for kind, items in kinds if items]
 
 
-def by_generation(answers: Sequence[Answer], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """A row for each generation's answer: its prediction, then whatever the model gives beside it."""
-    return [generation_row(one, labels) for one in answers]
+def by_generation(answers: Sequence[GenerationAnswer], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row for each generation's answer: its prediction, then what the model gives beside it."""
+    return [generation_row(answer, labels) for answer in answers]
 
 
-def generation_row(answer: Answer, labels: Mapping[str, str]) -> dict[str, Any]:
-    row: dict[str, Any] = {"generation": answer["generation"]}
-    if "error" in answer:
-        return row | {"answer": None, "note": reason(answer["error"])}
-    row["answer"] = headline(answer)
-    row |= {class_title(name, labels): value for name, value in (answer.get("probability") or {}).items()}
-    return row | ({"distance": formatting.number(answer["distance"])} if answer.get("distance") is not None else {})
+def generation_row(answer: GenerationAnswer, labels: Mapping[str, str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"generation": answer.generation}
+    if answer.error is not None:
+        return row | {"answer": None, "note": answer.error}
+    row["answer"] = answer_cell(answer, labels)
+    row |= {class_title(name, labels): value for name, value in (answer.probability or {}).items()}
+    return row if answer.distance is None else row | {"distance": answer.distance}
 
 
-def classes(answers: Sequence[Answer], labels: Mapping[str, str]) -> list[str]:
-    """The classes that the answers have probabilities of, each once."""
-    found = {name: None for one in answers for name in one.get("probability") or {}}
-    return [class_title(name, labels) for name in found]
+def found_rows(rows: Sequence[FoundRow], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Rows of the stream as rows of a table: batch, prediction (or a note why there is none), then their columns."""
+    return [found_row(row, labels) for row in rows]
 
 
-def reason(error: Any) -> str:
-    return str(error["message"]) if isinstance(error, Mapping) else str(error)
+def found_row(found: FoundRow, labels: Mapping[str, str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"batch": found.batch}
+    if found.prediction is None:
+        return row | {"answer": None, "note": found.reason} | found.row
+    return row | {"answer": answer_cell(found, labels)} | found.row
 
 
-def series(answers: Sequence[Answer], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The points of the curves over generations: of a classifier one for each class, else one for the answer."""
+def answer_cell(answer: AnyPrediction, labels: Mapping[str, str]) -> Any:
+    """A prediction in a table: a number stays one, so that the table sorts by it; a class is written with its label."""
+    return headline(answer) if labels or not is_number(answer.prediction) else answer.prediction
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def classes(answers: Sequence[GenerationAnswer], labels: Mapping[str, str]) -> list[str]:
+    """The titles of the classes that have probabilities in any of the answers."""
+    names = dict.fromkeys(name for answer in answers for name in answer.probability or {})
+    return [class_title(name, labels) for name in names]
+
+
+def series(answers: Sequence[GenerationAnswer], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The points of the curves over generations: a curve for each class of a classifier, else one for the answer. A
+    generation without an answer has no point."""
     points = []
-    for one in answers:
-        if "error" in one:
+    for answer in answers:
+        if answer.error is not None:
             continue
-        values = one.get("probability")
-        named = {class_title(name, labels): value for name, value in values.items()} if values else None
-        for line, value in (named or {"answer": one["prediction"]}).items():
-            points.append({"generation": one["generation"], "line": line, "value": value})
+        by_class: dict[str, Any] = {class_title(name, labels): p for name, p in (answer.probability or {}).items()}
+        for line, value in (by_class or {"answer": answer.prediction}).items():
+            points.append({"generation": answer.generation, "line": line, "value": value})
     return points
 
 
-def items(found: Sequence[Mapping[str, Any]], measure: str) -> list[dict[str, Any]]:
-    """Rows that were found, each in a line: its place, how near it is, then its columns."""
+def item_rows(items: Sequence[ScoredItem | SimilarItem], measure: str) -> list[dict[str, Any]]:
+    """Items as rows of a table: rank, ``measure`` (score or similarity), id, then their other columns."""
     return [
-        {"place": place, measure: one[measure], **one.get("row", {key: v for key, v in one.items() if key != measure})}
-        for place, one in enumerate(found, start=1)
+        {"rank": rank, measure: getattr(item, measure), "item": item.item} | (item.model_extra or {})
+        for rank, item in enumerate(items, start=1)
     ]
 
 
-def item_title(item: Mapping[str, Any]) -> str:
-    """An item's first title, and its id where it has none."""
-    titles = [value for name, value in item.items() if name != "item" and isinstance(value, str)]
-    return titles[0] if titles else str(item["item"])
+def similar_rows(rows: Sequence[NearRow | AlikeRow], measure: str) -> list[dict[str, Any]]:
+    """Rows of the stream as rows of a table: rank, ``measure`` (distance or similarity), then their columns."""
+    return [{"rank": rank, measure: getattr(row, measure)} | row.row for rank, row in enumerate(rows, start=1)]
+
+
+def item_title(item: TitledItem) -> str:
+    """An item's first text column, usually its title; its id if it has none."""
+    texts = [value for value in (item.model_extra or {}).values() if isinstance(value, str)]
+    return texts[0] if texts else str(item.item)

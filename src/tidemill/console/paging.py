@@ -1,8 +1,8 @@
-"""Long lists, a page of them at a time, the newest first. Pure but for :func:`chosen_page`."""
+"""Long lists, one page at a time. A list that fits on one page has no page selector."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import streamlit as st
 
@@ -12,7 +12,7 @@ PAGE = 25
 
 
 class Page(NamedTuple):
-    """What to ask the API for: so many numbers above ``after``; and which page of how many it is."""
+    """Page ``page`` of the ``pages`` of a list numbered from 1: the ``limit`` numbers above ``after``."""
 
     after: int
     limit: int
@@ -20,26 +20,41 @@ class Page(NamedTuple):
     pages: int
 
 
-def newest_first(newest: int, page: int, length: int = PAGE) -> Page:
-    """Page ``page`` (1: the newest) of the numbers 1 to ``newest``; of a page beyond the last, the last."""
-    pages = max(1, -(-newest // length))
+def page_count(length: int, limit: int) -> int:
+    return max(1, -(-length // limit))
+
+
+def newest_first(newest: int, page: int, limit: int = PAGE) -> Page:
+    """Page ``page`` of the numbers 1 to ``newest``, page 1 holding the newest. Beyond the last page it is the last."""
+    pages = page_count(newest, limit)
     page = min(max(1, page), pages)
-    last = newest - (page - 1) * length
-    first = max(1, last - length + 1)
+    last = newest - (page - 1) * limit
+    first = max(1, last - limit + 1)
     return Page(first - 1, max(1, last - first + 1), page, pages)
 
 
-def chosen_page(newest: int, key: str) -> Page:
-    """The page that the visitor has chosen; the choice stands in the address under ``key``."""
-    pages = newest_first(newest, 1).pages
-    chosen = st.number_input(
-        f"Page, of {number(pages)}; the newest are on page 1",
-        min_value=1,
-        max_value=pages,
-        value=1,
-        key=key,
-        bind="query-params",
-        width=280,
-        disabled=pages == 1,
-    )
-    return newest_first(newest, int(chosen))
+def oldest_first(length: int, page: int, limit: int) -> Page:
+    """Page ``page`` of a list of ``length`` entries, page 1 holding the first. Beyond the last page it is the last."""
+    pages = page_count(length, limit)
+    page = min(max(1, page), pages)
+    after = (page - 1) * limit
+    return Page(after, max(1, min(limit, length - after)), page, pages)
+
+
+def select_newest_first(newest: int, key: str) -> Page:
+    """The page that the visitor selects, the newest first. The address keeps the choice under ``key``."""
+    pages = page_count(newest, PAGE)
+    return newest_first(newest, selected("Page", pages, key, "; page 1 is the newest", bind="query-params"))
+
+
+def select_oldest_first(length: int, limit: int, label: str, key: str) -> Page:
+    """The page that the visitor selects, from the list's beginning."""
+    return oldest_first(length, selected(label, page_count(length, limit), key), limit)
+
+
+def selected(label: str, pages: int, key: str, note: str = "", bind: Literal["query-params"] | None = None) -> int:
+    """The selected page; 1, without a selector, where there is only one."""
+    if pages == 1:
+        return 1
+    title = f"{label} (of {number(pages)}{note})"
+    return int(st.number_input(title, min_value=1, max_value=pages, value=1, key=key, bind=bind, width=280))

@@ -1,6 +1,6 @@
-"""The console stage: Streamlit's application on its own socket, with what it answers to whom.
+"""The console stage: Streamlit's application on a socket of its own.
 
-Three doors stand before Streamlit: which machine's name is asked for, whose page asks and for which path, and the key.
+Three middlewares check each request before Streamlit does: its host name, its origin and path, and its key.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ import logging
 import os
 import re
 import socket
+from functools import lru_cache
 from pathlib import Path
 
 import streamlit as st
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit.web import bootstrap
 
-from tidemill.console import client, entry
-from tidemill.console.palette import PALETTE
+from tidemill.console import client
+from tidemill.console.charts import PALETTE
 from tidemill.errors import PortInUse, Unauthorized
 from tidemill.run.progress.status import endpoint
 from tidemill.run.stage import Stage
@@ -27,16 +30,28 @@ from tidemill.web.api_key import CHALLENGES, ApiKey, api_key, check_access, requ
 from tidemill.web.server import LoopbackNames, bound, is_loopback, serve
 
 SCRIPT = Path(__file__).with_name("pages") / "main.py"
-POLITE = 5  # of nice: it waits for the stages that do the work
-REFUSAL = PlainTextResponse("this console answers its own pages only\n", 403)
-NOTHING = PlainTextResponse("this console has nothing there\n", 404)
+NICENESS = 5  # the stages that do the work go first
+FORBIDDEN = PlainTextResponse("this console answers its own pages only\n", 403)
+NOT_FOUND = PlainTextResponse("this console has nothing at this address\n", 404)
+PAGE_PATHS = ("/", "/generations", "/try", "/clusters", "/data")
 SOCKET = "/_stcore/stream"
 ALLOWED = re.compile(
-    rf"(?:{'|'.join(entry.PATHS)}|/favicon\.png|/_stcore/(?:health|host-config)|/(?:static|media)/(?:[\w\-]+/)*[\w.\-]+)"
-)  # no uploads, no components of others, no files of the run
-MOST_MESSAGE_BYTES = 2**20  # from a browser: what is filled in and pressed
-# Nothing is asked of any other machine: no usage statistics, and not which address this machine has, as Streamlit's own
-# check of who may connect does; that is OwnPages' affair.
+    rf"(?:{'|'.join(PAGE_PATHS)}|/favicon\.png|/_stcore/(?:health|host-config)|/(?:static|media)/(?:[\w\-]+/)*[\w.\-]+)"
+)  # no uploads, no third-party components, no files of the run
+MOST_MESSAGE_BYTES = 2**20  # from a browser: form values and clicks
+PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    # Streamlit's pages use inline scripts and styles. Nothing is loaded from, or sent to, another host.
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'self'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+# Streamlit's page first looks for its server below its own path (/data/_stcore), and the browser's log shows each miss
+# as an error. This tells it the right place.
+BACKEND = "<script>window.__streamlit = { BACKEND_BASE_URL: window.location.origin + '/' }</script>"
+# Streamlit contacts no other machine: it sends no usage statistics, and does not look up this machine's public address
+# to check origins. OwnPages checks those.
 SETTINGS = {
     "browser.gatherUsageStats": False,
     "client.allowedOrigins": [],
@@ -54,7 +69,7 @@ SETTINGS = {
     "server.headless": True,
     "server.maxUploadSize": 0,
     "server.showEmailPrompt": False,
-    # Light or dark as the visitor's system is.
+    # Light or dark follows the visitor's system.
     "theme.light.primaryColor": "#1f6fc4",
     "theme.dark.primaryColor": "#4a9bf0",
     "theme.chartCategoricalColors": list(PALETTE),
@@ -65,25 +80,25 @@ def run_console(stage: Stage, host: str, port: int, only_that_port: bool, key_fi
     """Serve the console of the run until the stage is asked to stop.
 
     Args:
-        only_that_port: refuse where another program has the port; without it a free one is taken instead.
-        key_file: holds the key that visitors must bear, and with which the API is then asked for them.
+        only_that_port: refuse a port that another program uses; without it, take a free one instead.
+        key_file: holds the key that visitors must send; the console passes it on to the API.
 
     Raises:
-        PortInUse: another program has the port.
-        InputError: the host is not known or not this machine's, or the port is not for us; or other machines can reach
-            it and there is no key.
+        PortInUse: another program uses the port.
+        InputError: the host is unknown or not this machine's, the port is not permitted, or other machines can reach
+            the host and there is no key.
     """
     check_access(host, key_file)
     key = api_key(key_file)
-    os.nice(POLITE)
+    os.nice(NICENESS)
     with listening(host, port, only_that_port) as listener:
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
         require_key(listener.getsockname()[0], key)
         client.serve_from(lambda: endpoint(stage.run, stage.run.catalog.stages().get("api")))
         bootstrap.load_config_options(dict(SETTINGS))
-        names = [Middleware(LoopbackNames, refusal=REFUSAL)] if is_loopback(listener) else []
-        doors = [*names, Middleware(OwnPages), Middleware(KeyDoor, key=key)]
-        app = st.App(SCRIPT, routes=entry.routes(), middleware=doors)
+        names = [Middleware(LoopbackNames, refusal=FORBIDDEN)] if is_loopback(listener) else []
+        middleware = [*names, Middleware(OwnPages), Middleware(RequireKey, key=key)]
+        app = st.App(SCRIPT, routes=page_routes(), middleware=middleware)
         serve(stage, app, listener, ws="websockets-sansio", ws_max_size=MOST_MESSAGE_BYTES, lifespan="on")
 
 
@@ -96,9 +111,31 @@ def listening(host: str, port: int, only_that_port: bool) -> socket.socket:
         return bound(host, 0, "--console-port")
 
 
+# --- pages ----------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def page_html() -> str:
+    """Streamlit's own HTML page, with the address of its server."""
+    index = Path(st.__file__).parent / "static" / "index.html"
+    return index.read_text(encoding="utf-8").replace("<head>", f"<head>{BACKEND}", 1)
+
+
+def page_routes() -> list[Route]:
+    """A route for each page of the console."""
+
+    async def answer(request: Request) -> HTMLResponse:
+        return HTMLResponse(page_html(), headers=PAGE_HEADERS)
+
+    return [Route(path, answer) for path in PAGE_PATHS]
+
+
+# --- middleware -----------------------------------------------------------------------------------------------------
+
+
 class OwnPages:
-    """Lets through only requests of the console's own pages, for the paths that they need: no page of another site may
-    open its socket, and nothing can be uploaded."""
+    """Passes only requests from the console's own pages, for paths that they use. Another site's page can't open the
+    socket, and nobody can upload a file."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -106,30 +143,30 @@ class OwnPages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
-        elif not own(Headers(scope=scope)):
-            await REFUSAL(scope, receive, send)
+        elif not same_origin(Headers(scope=scope)):
+            await FORBIDDEN(scope, receive, send)
         elif not allowed(scope):
-            await NOTHING(scope, receive, send)
+            await NOT_FOUND(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
 
-def own(headers: Headers) -> bool:
+def same_origin(headers: Headers) -> bool:
     origin = headers.get("origin")
     return origin is None or origin.partition("://")[2] == headers.get("host", "")
 
 
 def allowed(scope: Scope) -> bool:
-    """Whether the console's pages ask for this."""
+    """Whether the console's pages send such a request."""
     if scope["type"] == "websocket":
         return bool(scope["path"] == SOCKET)
     return scope["method"] in ("GET", "HEAD") and ALLOWED.fullmatch(scope["path"]) is not None
 
 
-class KeyDoor:
-    """Lets through only requests that bear the ``key``, if there is one.
+class RequireKey:
+    """Passes only requests that carry the ``key``, if there is one.
 
-    A browser asks its visitor for it, and sends it with the socket's handshake too; there the pages read it
+    The browser asks its visitor for the key and sends it with the socket's handshake too, where the pages read it
     (:func:`tidemill.console.shell.api`).
     """
 

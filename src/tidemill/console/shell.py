@@ -1,4 +1,4 @@
-"""The frame of every page: the line that says how the run is, and what is shown while the API is away."""
+"""The frame of every page: the menu, the run's state in its head, and API errors in place of content."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from urllib.parse import urlsplit, urlunsplit
 
 import streamlit as st
 
-from tidemill.console.client import Api, ApiAway, KeyWanted, Refused
+from tidemill import schemas
+from tidemill.console.client import Api, ApiError, ApiKeyRequired, ApiUnavailable
 from tidemill.console.formatting import plain
 from tidemill.web.api_key import key_in
 
-EVERY = 1.0  # seconds between two looks
-SEEN = "seen"  # what the page that is shown was made from
-AWAY = "The API is not answering just now: it is down, or starting. This page goes on by itself when it is back."
-KEY_WANTED = "The API wants a key that this console was not given: start it with the API's `--api-key-file`, too."
-# What is made anew each second keeps its place, however long its words are. Tables scroll sideways rather than break a
-# figure in two. That Streamlit is at work each second is not worth a moving icon.
+EVERY = 1.0  # seconds between two refreshes
+SHOWN_STATE = "shown state"  # the session's key for the state of the run that the page was rendered from
+UNAVAILABLE = "The API is not answering: it is down or starting. This page continues by itself when the API is back."
+KEY_REQUIRED = (
+    "The API requires a key that this console does not have. Start the console with the API's `--api-key-file`."
+)
+# The head has a fixed height, so that the page below does not jump as its text changes. Tables scroll sideways rather
+# than break a number over two lines. Streamlit's running icon is hidden, as it would blink each second.
 STYLE = """<style>
 .st-key-head { min-height: 4.5rem; }
 .st-key-head h3 { padding: 0; overflow-wrap: anywhere; }
@@ -38,22 +41,22 @@ STYLE = """<style>
 
 
 def api() -> Api:
-    """The API, asked with the key that this visitor's browser sent with the page's socket."""
+    """The API, with the key that this visitor's browser sent when it opened the page's socket."""
     return Api(key_in(st.context.headers))
 
 
 def address() -> str:
-    """The API's base URL for this visitor, who may be on another machine than it is.
+    """The API's base URL for this visitor, who may be on another machine.
 
     Raises:
-        ApiAway: there is none.
+        ApiUnavailable: no API runs for this run.
     """
     return seen_from(api().address, st.context.url or "")
 
 
 def seen_from(address: str, page: str) -> str:
-    """An address of this machine as somebody sees it who reads ``page``, an address of the console: a loopback host is
-    the console's own."""
+    """An address of this machine as a visitor of ``page``, an address of the console, can reach it: the console's host
+    replaces a loopback host."""
     there, here = urlsplit(address), urlsplit(page)
     if here.hostname is None or not is_loopback(there.hostname) or is_loopback(here.hostname):
         return address
@@ -69,28 +72,27 @@ def is_loopback(host: str | None) -> bool:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """What keeps a page, or a part of one, from being shown is told in its place."""
+def render_api_errors() -> Iterator[None]:
+    """Render API errors in place of the content that needs the answer."""
     try:
         yield
-    except ApiAway as error:
-        remember(error)
-        st.warning(AWAY, icon=":material/cloud_off:")
-    except KeyWanted as error:
-        remember(error)
-        st.error(KEY_WANTED, icon=":material/key:")
-    except Refused as refused:
-        st.error(f"{plain(refused.message)}\n\n{plain(refused.hint)}", icon=":material/error:")
+    except ApiUnavailable as error:
+        rerender_later(error)
+        st.warning(UNAVAILABLE, icon=":material/cloud_off:")
+    except ApiKeyRequired as error:
+        rerender_later(error)
+        st.error(KEY_REQUIRED, icon=":material/key:")
+    except ApiError as error:
+        st.error(f"{plain(error.message)}\n\n{plain(error.hint)}", icon=":material/error:")
 
 
-def remember(error: Exception) -> None:
-    """The page is to be made anew once the API answers again, even if the head never saw it away."""
-    st.session_state[SEEN] = type(error).__name__
+def rerender_later(error: Exception) -> None:
+    """Rerender the page once the API answers, even if the head never saw it down."""
+    st.session_state[SHOWN_STATE] = type(error).__name__
 
 
 def menu(pages: Sequence[Any]) -> None:
-    """Links to all pages, in view on any screen: Streamlit's own menu hides behind a button on a phone, and then covers
-    the page that it leads to."""
+    """Links to all pages, visible on every screen: on a phone Streamlit hides its own menu behind a button."""
     with st.container(horizontal=True, gap="small", key="menu"):
         for page in pages:
             st.page_link(page, width="content")
@@ -98,26 +100,26 @@ def menu(pages: Sequence[Any]) -> None:
 
 @st.fragment(run_every=EVERY)
 def head() -> None:
-    """How the run is, each second anew. The page is made anew when there is another generation, begun, published
-    or failed, or the API is back."""
+    """The run's title and state, refreshed each second. The page is rerendered when a generation begins, is published
+    or fails, and when the API is back."""
     title, waiting = "Tidemill", "…"
-    found: Any
+    state: Any
     try:
-        status = api().get("/status")
-        title = plain(status["title"] or status["pipeline"])
-        waiting = f"{plain(status['waiting'])} [API documentation]({address()}/docs)"
-        found = (status["newest"], status["generations"])
-    except (ApiAway, KeyWanted, Refused) as error:
-        found = type(error).__name__
+        status = api().get("/status", schemas.StatusBody)
+        title = plain(status.title or status.pipeline)
+        waiting = f"{plain(status.waiting)} [API documentation]({address()}/docs)"
+        state = (status.newest, status.generations.model_dump())
+    except (ApiUnavailable, ApiKeyRequired, ApiError) as error:
+        state = type(error).__name__
     with st.container(key="head"):
         st.subheader(title, anchor=False)
         st.markdown(waiting)
-    remake_if_other(found)
+    rerender_if_changed(state)
 
 
-def remake_if_other(found: Any) -> None:
-    """Make the whole page anew where it was made from something else."""
-    before = st.session_state.get(SEEN, found)
-    st.session_state[SEEN] = found
-    if before != found:
+def rerender_if_changed(state: Any) -> None:
+    """Rerender the whole page if it shows another state."""
+    before = st.session_state.get(SHOWN_STATE, state)
+    st.session_state[SHOWN_STATE] = state
+    if before != state:
         st.rerun()

@@ -1,4 +1,4 @@
-"""Kafka as both sides of the stream see it: how to reach it, and its topics."""
+"""The Kafka client of producer and collector: connections and topics."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tidemill.run.folder import Run
 from tidemill.run.stage import Stop
 
 ANSWER_SECONDS = 10.0
-SPREAD_SECONDS = 1.0  # within which every broker knows of a new topic
+SPREAD_SECONDS = 1.0  # after this time every broker knows a new topic
 
-# The client, or another try, gets over these.
+# Errors that pass: the client, or a retry, recovers from them.
 TRANSIENT = {
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TRANSPORT,
@@ -35,12 +35,12 @@ TRANSIENT = {
     KafkaError.FENCED_LEADER_EPOCH,
 }
 
-# A row has 1 MiB in its source at the most; JSON may make six characters of one.
+# A row has at most 1 MiB in its source, and JSON may write one character as six.
 MOST_BYTES = 8_000_000
 
 
 class Topic(NamedTuple):
-    """A topic as Kafka describes it. ``id`` is new for each topic made, whatever its name."""
+    """A topic as Kafka describes it. ``id`` is unique, even among topics of the same name."""
 
     name: str
     id: str
@@ -49,13 +49,13 @@ class Topic(NamedTuple):
 
 @dataclass(frozen=True)
 class KafkaConnection:
-    """A Kafka: its address, and the user's own client settings, secrets included, which are never shown."""
+    """How to connect to a Kafka: its address and the user's client settings. They may hold secrets: never show them."""
 
     address: str
     client: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def settings(self, **more: Any) -> dict[str, Any]:
-        """A client's settings; librdkafka's own words go to the log, not to the terminal."""
+        """The settings of a client. librdkafka logs to the stage's log, not to the terminal."""
         common = {
             "client.id": "tidemill",
             "reconnect.backoff.max.ms": 1000,
@@ -66,10 +66,10 @@ class KafkaConnection:
 
 
 def client_settings(pipeline: Pipeline, folder: Path) -> dict[str, str]:
-    """The user's own settings of the Kafka client, with their secrets; relative paths start at ``folder``.
+    """The user's settings of the Kafka client, secrets resolved; relative paths start at ``folder``.
 
     Raises:
-        BootstrapError: a secret's file or environment variable is not there.
+        BootstrapError: a secret's file or environment variable is missing.
     """
     return {name: value_of(name, given, folder) for name, given in pipeline.stream.kafka.items()}
 
@@ -86,10 +86,10 @@ def value_of(name: str, given: str | Secret, folder: Path) -> str:
 
 
 def connect_admin(connection: KafkaConnection, seconds: float = ANSWER_SECONDS) -> AdminClient:
-    """An admin client of a Kafka that answers.
+    """An admin client, once Kafka has answered.
 
     Raises:
-        BootstrapError: none answers within ``seconds``, or the client refuses the user's settings.
+        BootstrapError: Kafka does not answer within ``seconds``, or the client refuses the user's settings.
     """
     try:
         admin = AdminClient(connection.settings())
@@ -107,49 +107,50 @@ def connect_admin(connection: KafkaConnection, seconds: float = ANSWER_SECONDS) 
 
 
 def describe_topic(admin: AdminClient, name: str, seconds: float = ANSWER_SECONDS) -> Topic | None:
-    """The topic of that name, or None.
+    """The topic of that name; None where there is none.
 
     Raises:
-        KafkaAway: it does not say within ``seconds``.
-        StreamFailed: it refuses to.
+        KafkaAway: Kafka does not answer within ``seconds``.
+        StreamFailed: Kafka refuses to answer.
     """
     try:
-        found = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)[name].result()
+        description = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)[name].result()
     except KafkaException as error:
         code = error.args[0].code()
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return None
         kind = KafkaAway if code in TRANSIENT else StreamFailed
         raise kind(f"Kafka can't describe the topic {name}: {reason(error)}", "see Kafka's log") from error
-    return Topic(name, str(found.topic_id), len(found.partitions))
+    return Topic(name, str(description.topic_id), len(description.partitions))
 
 
 def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER_SECONDS) -> Topic:
-    """The topic of that name, if it is still the one with that id. Then all that was read from it by now, and written
-    to it, was so in that one: clients go by the name, and go on, unasked, in a topic that was made anew.
+    """Check that the topic of that name still has that id, and return it.
+
+    Clients know a topic by its name alone: they continue in a new topic of the same name without an error. So this
+    confirms all that was read and written before.
 
     Raises:
-        TopicError: it is gone, or was made anew.
-        KafkaAway: Kafka does not say within ``seconds``.
-        StreamFailed: it refuses to.
+        TopicError: the topic was deleted, or deleted and created again.
+        KafkaAway: Kafka does not answer within ``seconds``.
+        StreamFailed: Kafka refuses to answer.
     """
     topic = describe_topic(admin, name, seconds)
     if topic is None:
         time.sleep(SPREAD_SECONDS)
         topic = describe_topic(admin, name, seconds)
     if topic is None or topic.id != id:
-        what = "is gone" if topic is None else "was deleted and made anew"
-        raise TopicError(f"the topic {name} {what}: this run's rows were in it", "begin anew with --fresh")
+        what = "is gone" if topic is None else "was deleted and created again"
+        raise TopicError(f"the topic {name} {what}: this run's rows were in it", "start over with --fresh")
     return topic
 
 
 def make_topic(admin: AdminClient, name: str, partitions: int) -> bool:
-    """Make the topic, with unlimited retention: the log is what a run is resumed from. False where it is there by now,
-    made by somebody else.
+    """Create the topic with unlimited retention, as a run is resumed from the log. False if it exists meanwhile.
 
     Raises:
         TopicError: Kafka refuses.
-        StreamFailed: it can't just now.
+        StreamFailed: Kafka can't create it now.
     """
     keep_all = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
     config = keep_all | {"max.message.bytes": str(MOST_BYTES + 100_000)}  # a little more than the client's, for headers
@@ -157,44 +158,44 @@ def make_topic(admin: AdminClient, name: str, partitions: int) -> bool:
         admin.create_topics([NewTopic(name, partitions, config=config)])[name].result(ANSWER_SECONDS)
     except KafkaException as error:
         if error.args[0].code() in TRANSIENT:
-            raise StreamFailed(f"the topic {name} can't be made just now: {reason(error)}") from error
+            raise StreamFailed(f"the topic {name} can't be created now: {reason(error)}") from error
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise TopicError(f"the topic {name} can't be made: {reason(error)}", "see Kafka's own log") from error
+            raise TopicError(f"the topic {name} can't be created: {reason(error)}", "see Kafka's own log") from error
         return False
     return True
 
 
 def await_topic(admin: AdminClient, name: str) -> Topic:
-    """The topic, once Kafka shows it with its partitions.
+    """The topic, once Kafka lists it with its partitions.
 
     Raises:
-        StreamFailed: it does not in all that time.
+        StreamFailed: Kafka does not list it within :data:`ANSWER_SECONDS`.
     """
     end = time.monotonic() + ANSWER_SECONDS
     while (topic := describe_topic(admin, name)) is None or topic.partitions == 0:
         if time.monotonic() > end:
-            raise StreamFailed(f"the topic {name} was made but Kafka does not show it")
+            raise StreamFailed(f"the topic {name} was created but Kafka does not list it")
         time.sleep(0.02)
     return topic
 
 
 def end_offsets(admin: AdminClient, topic: Topic, stable: bool = False) -> dict[int, int]:
-    """For each partition, the offset that the next message will have.
+    """The offset of the next message of each partition.
 
     Args:
-        stable: the offset up to which each transaction has ended instead: nobody reads further who reads what is
-            committed.
+        stable: give the last stable offset instead: every transaction before it has ended, and consumers of committed
+            messages read no further.
 
     Raises:
-        StreamFailed: Kafka does not say; a partition without a leader, as after a start, is waited for.
+        StreamFailed: Kafka does not answer. A partition without a leader, as after a start, is waited for.
     """
     latest = {TopicPartition(topic.name, partition): OffsetSpec.latest() for partition in range(topic.partitions)}
     isolation = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
     end = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
-            found = admin.list_offsets(latest, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
-            return {where.partition: future.result().offset for where, future in found.items()}
+            offsets = admin.list_offsets(latest, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
+            return {where.partition: future.result().offset for where, future in offsets.items()}
         except KafkaException as error:
             if error.args[0].code() not in TRANSIENT or time.monotonic() > end:
                 raise StreamFailed(f"Kafka can't say where {topic.name} ends: {reason(error)}") from error
@@ -202,23 +203,23 @@ def end_offsets(admin: AdminClient, topic: Topic, stable: bool = False) -> dict[
 
 
 def delete_topic(admin: AdminClient, topic: Topic) -> None:
-    """Delete the topic, if it is still the same one."""
+    """Delete the topic, if it still has the same id."""
     if describe_topic(admin, topic.name) == topic:
         admin.delete_topics([topic.name])[topic.name].result(ANSWER_SECONDS)
 
 
 def reason(error: KafkaException) -> str:
-    """Kafka's own word for what went wrong."""
+    """Kafka's text for an error."""
     first = error.args[0]
     return first.str() if isinstance(first, KafkaError) else str(error)
 
 
 def connect_cluster(run: Run, given: str | None, stop: Stop) -> tuple[KafkaConnection, AdminClient]:
-    """A run's Kafka and an admin client of it: the Kafka that was given, else the embedded one.
+    """Connect to a run's Kafka: the given one, else the embedded one. Returns an admin client too.
 
     Raises:
-        BootstrapError: the one that was given does not answer.
-        NoRun: none was given and nobody starts the embedded one.
+        BootstrapError: the given Kafka does not answer.
+        NoRun: none was given, and the embedded one is not running.
         StreamFailed: the embedded one does not answer, or ``stop`` was set first.
     """
     chosen = given or run.pipeline.stream.bootstrap_servers
@@ -230,17 +231,22 @@ def connect_cluster(run: Run, given: str | None, stop: Stop) -> tuple[KafkaConne
     except BootstrapError as error:
         if not known:
             raise
-        raise StreamFailed(error.message, "this run has worked with it before: see that it is up again") from error
+        raise StreamFailed(error.message, "this run has worked with it before: see that it runs again") from error
 
 
 def broker_moved(run: Run, address: str) -> bool:
-    """Whether the embedded broker, which was at ``address``, is at another one now."""
+    """Whether the embedded broker, which was at ``address``, is now at another address."""
     broker = run.catalog.stages().get("broker")
     return broker is not None and broker.endpoint not in (None, address) and run.at_work(broker)
 
 
 def await_embedded(run: Run, stop: Stop) -> str:
-    """The embedded broker's address, once it has one: the first start fetches Kafka, which may take its time."""
+    """The embedded broker's address, once it runs. Its first start fetches Kafka, which may take minutes.
+
+    Raises:
+        NoRun: nothing starts the broker.
+        StreamFailed: ``stop`` was set first.
+    """
     started_by_up = "TIDEMILL_LIFELINE" in os.environ
     while not stop.is_set():
         broker = run.catalog.stages().get("broker")

@@ -1,4 +1,4 @@
-"""Rows as they go over the wire: one Kafka message a row, its value one JSON object of the declared columns."""
+"""The wire format: one Kafka message per row, whose value is a JSON object of the declared columns."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, is_instant
 
 
 class BadMessage(NamedTuple):
-    """A message that is no row: its position among the messages given, and why."""
+    """A message that is no row: its position among the given messages, and the reason."""
 
     position: int
     reason: str
 
 
 def encode(table: pa.Table) -> list[bytes]:
-    """Each row as one JSON object: floats in their shortest exact form, timestamps in ISO 8601, missing as null."""
+    """Each row as a JSON object: floats in their shortest exact form, timestamps in ISO 8601, missing ones as null."""
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     stamps = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
@@ -33,10 +33,9 @@ def encode(table: pa.Table) -> list[bytes]:
 
 
 def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[BadMessage]]:
-    """The rows among ``values``, in order, and the values that are none, each with its reason.
+    """The rows in ``values``, in order, and the values that are no rows.
 
-    What a value is depends on it alone, not on the others: good ones are read many at a time, and where that fails the
-    bad ones are searched for by halves.
+    Each value is judged by itself. Values are read many at once; where that fails, bisection finds the bad ones.
     """
     return _decode(values, columns, 0)
 
@@ -54,7 +53,7 @@ def _decode(values: Sequence[bytes | None], columns: Sequence[Column], first: in
 
 
 def _decode_one(value: bytes | None, columns: Sequence[Column], position: int) -> tuple[pa.Table, list[BadMessage]]:
-    """A value that was refused as it stands: a row in another notation, or none."""
+    """Decode a value that Arrow refused: it may be a row in another notation."""
     try:
         table = _decode_all([orjson.dumps(row_of(value, columns))], columns)
         reason = "not readable as the declared columns"
@@ -64,13 +63,13 @@ def _decode_one(value: bytes | None, columns: Sequence[Column], position: int) -
 
 
 def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa.Table | None:
-    """All values in one go, or None where any of them needs a closer look."""
+    """All values at once; None where one of them must be decoded by itself."""
     schema = arrow_schema(columns)
     if not values:
         return schema.empty_table()
     if not all(value is not None and value.startswith(b"{") for value in values):
-        return None  # each value has at least one object then, so as many rows as values means one in each
-    joined = b"\n".join(values)  # type: ignore[arg-type]  # no None among them: seen above
+        return None  # then each value has an object, so as many rows as values means one per value
+    joined = b"\n".join(values)  # type: ignore[arg-type]  # checked above: none is None
     if joined.count(b"\n") != len(values) - 1 or not is_utf8(joined):
         return None
     options = pj.ParseOptions(
@@ -93,7 +92,7 @@ def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa
 
 
 def is_utf8(value: bytes) -> bool:
-    """Arrow's JSON reader does not look."""
+    """Whether it is valid UTF-8. Arrow's JSON reader does not check."""
     try:
         value.decode()
     except UnicodeDecodeError:
@@ -102,15 +101,15 @@ def is_utf8(value: bytes) -> bool:
 
 
 def has_infinite(values: pa.ChunkedArray) -> bool:
-    """Arrow's JSON reader takes NaN and Infinity, which JSON has not."""
+    """Whether a value is infinite or NaN. Arrow's JSON reader accepts both, though JSON has neither."""
     return pc.all(pc.is_finite(values)).as_py() is False
 
 
 def row_of(value: bytes | None, columns: Sequence[Column]) -> dict[str, Any]:
-    """The declared columns of one message's value.
+    """The declared columns of a message's value.
 
     Raises:
-        ValueError: it is no row; the text says why.
+        ValueError: it is no row; the text gives the reason.
     """
     if not value:
         raise ValueError("an empty message")
@@ -124,10 +123,10 @@ def row_of(value: bytes | None, columns: Sequence[Column]) -> dict[str, Any]:
 
 
 def checked(value: Any, column: Column) -> Any:
-    """``value`` if it fits ``column``.
+    """``value`` as a value of ``column``.
 
     Raises:
-        ValueError: it does not; the text names the column.
+        ValueError: it does not fit; the text names the column.
     """
     if value is None:
         if not column.optional:

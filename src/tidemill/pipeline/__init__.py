@@ -1,7 +1,7 @@
-"""The pipeline file: its shape, its defaults, and every fault in it at once.
+"""The pipeline file: its schema, its defaults, and all its faults at once.
 
-``load`` is the way in. What needs pyspark or DuckDB to be judged (estimators and their parameters, SQL) is checked by
-``training.estimators`` and ``serving.route_check``, which add their faults to the ones found here.
+Start with ``load``. Checks that need pyspark or DuckDB (estimators and their parameters, SQL) are in
+``training.estimators`` and ``api.custom.checks``, which add their faults to those found here.
 """
 
 from tidemill.pipeline.columns import Cleaning, Column, arrow_schema

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 class Cleaning(NamedTuple):
     """What is done to a column's text before it is typed, in this order.
 
-    ``strip``: texts taken out wherever they stand. ``missing``: what counts as no value: a text as it stands, or a
-    number, which every notation of it equals. ``format``: how a timestamp is written. ``default``: what stands for a
-    missing value.
+    Attributes:
+        strip: texts that are removed wherever they occur.
+        missing: values that count as missing: exact texts, or numbers in any notation.
+        format: the format of a timestamp.
+        default: the value in place of a missing one.
     """
 
     strip: tuple[str, ...] = ()
@@ -28,10 +30,7 @@ class Cleaning(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A declared column; ``optional`` says that it may be missing (``"int?"``).
-
-    ``unit`` and ``title`` are for people.
-    """
+    """A declared column. ``optional``: values may be missing (``"int?"``). ``unit`` and ``title`` are for people."""
 
     name: str
     kind: ColumnKind
@@ -42,7 +41,7 @@ class Column(NamedTuple):
 
     @property
     def may_lack(self) -> bool:
-        """Whether the data may do without this column."""
+        """Whether the data may lack this column."""
         return self.optional or self.cleaning.default is not None
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a pipeline file, in its own words: each key, and the keys among each other."""
+"""The faults of a pipeline file: of each key, and between keys."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EXPECTED = {
 
 
 def fault_of(error: Any) -> Fault:
-    """A pydantic error in the words of the pipeline file."""
+    """A pydantic error as a fault of the pipeline file."""
     where = tuple(part for part in error["loc"] if part != "[key]")
     path = dotted(where)
     expected = EXPECTED.get(error["type"], error["msg"]).format_map(error.get("ctx", {}))
@@ -76,12 +76,12 @@ def known_keys(where: Sequence[int | str]) -> list[str]:
 
 
 def unique(faults: Sequence[Fault]) -> list[Fault]:
-    """The faults without a second one at the same path."""
+    """The faults, but only the first one of each path."""
     return list({fault.path: fault for fault in reversed(faults)}.values())[::-1]
 
 
 def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    """The faults between keys. Works on plain values, so that a fault in one table doesn't hide those in others."""
+    """The faults between keys. Works on plain values, so that a fault in one table does not hide those of others."""
     source, stream, batches = table(raw, "source"), table(raw, "stream"), table(raw, "batches")
     columns = raw_kinds(source)
     yield from data_faults("source", source)
@@ -104,7 +104,7 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:
-    """The declared type of each column of a source or table that is given as plain values, "?" included."""
+    """The declared type, with its "?", of each column of a source or table given as plain values."""
     columns = table(data, "columns")
     return {name: str(kind.get("type") if isinstance(kind, Mapping) else kind) for name, kind in columns.items()}
 

@@ -1,7 +1,7 @@
-"""Which settings of the Kafka client a pipeline file may make: a list of what is allowed; all else is refused.
+"""The settings of the Kafka client that a pipeline file may make: a list of allowed ones; all others are refused.
 
-A pipeline file may come from somebody else. Several of librdkafka's settings load a library or run a shell command, so
-a setting is allowed only once it is known to do neither, and to leave exactly-once alone.
+A pipeline file may come from a stranger. Several of librdkafka's settings load a library or run a shell command, so a
+setting is allowed only if it is known to do neither, and not to affect exactly-once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tidemill.errors import Fault, did_you_mean
 
 
 def names(text: str) -> tuple[str, ...]:
-    """The names that ``text`` lists, separated by blanks."""
+    """The names in ``text``, separated by blanks."""
     return tuple(text.split())
 
 
@@ -71,9 +71,9 @@ REASONS = {
     "sasl.kerberos.kinit.cmd": SHELL,
     "sasl.kerberos.keytab": SHELL,
     "sasl.kerberos.principal": SHELL,
-    "enable.ssl.certificate.verification": "without it anybody on the way can pass for your Kafka; use ssl.ca.location",
+    "enable.ssl.certificate.verification": "without it anybody on the way can pose as your Kafka; use ssl.ca.location",
     "enable.sasl.oauthbearer.unsecure.jwt": "anybody can make such a token",
-    "debug": "it writes what clients and brokers say to each other into the log",
+    "debug": "it logs what clients and brokers send each other",
     "bootstrap.servers": "use bootstrap_servers in [stream], or --bootstrap-servers",
     "metadata.broker.list": "use bootstrap_servers in [stream], or --bootstrap-servers",
     **dict.fromkeys(OWN_SETTINGS, OWN),
@@ -85,7 +85,7 @@ SECRETS = re.compile(r"password|secret|key\.pem", re.IGNORECASE)
 
 
 def client_faults(settings: Mapping[str, object]) -> Iterator[Fault]:
-    """What of a pipeline's ``[stream.kafka]`` is refused, each with its reason; no value is shown."""
+    """The refused settings of a pipeline's ``[stream.kafka]``, with the reasons. No value is shown."""
     for name, value in settings.items():
         path = f"stream.kafka.{name}"
         if name in REASONS:

@@ -1,4 +1,4 @@
-"""Reading a pipeline file, with what the command line changes in it."""
+"""Reading a pipeline file, with the command line's changes."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class Loaded(NamedTuple):
 
 
 def ready_pipelines() -> dict[str, Path]:
-    """The pipelines that come with Tidemill, by name."""
+    """The pipelines in the package, by name."""
     folder = Path(str(resources.files("tidemill") / "pipelines"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def find(name: str) -> Path:
-    """The file of a ready pipeline's name or of a path.
+    """The file of a ready pipeline, or of a path.
 
     Raises:
-        PipelineNotFound: there is neither.
+        PipelineNotFound: there is no such pipeline or file.
     """
     ready = ready_pipelines()
     if name in ready:
@@ -70,7 +70,8 @@ def read(path: Path) -> dict[str, Any]:
     """The file as plain values.
 
     Raises:
-        PipelineInvalid: it is no TOML, or not UTF-8.
+        PipelineInvalid: it is not TOML in UTF-8.
+        PipelineNotFound: it can't be read.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -103,10 +104,10 @@ def assignment_fault(raw: dict[str, Any], assignment: str) -> Fault | None:
     except tomllib.TOMLDecodeError:
         value = text
     table: Any = raw
-    for place, key in enumerate(keys[:-1], start=1):
+    for depth, key in enumerate(keys[:-1], start=1):
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            found = f"{'.'.join(keys[:place])}, which is no table"
+            found = f"{'.'.join(keys[:depth])}, which is no table"
             return Fault(f"--set {shorten(assignment)}", found, "a path through tables")
     table[keys[-1]] = value
     return None
@@ -123,7 +124,7 @@ def parse(raw: Raw, more: Sequence[Fault] = ()) -> Loaded:
     try:
         pipeline = Pipeline.model_validate(raw.values)
     except ValidationError as error:
-        faults = [fault_of(one) for one in error.errors(include_url=False)] + faults
+        faults = [fault_of(detail) for detail in error.errors(include_url=False)] + faults
         raise PipelineInvalid(raw.name, unique(faults)) from error
     if faults:
         raise PipelineInvalid(raw.name, unique(faults))
@@ -131,7 +132,12 @@ def parse(raw: Raw, more: Sequence[Fault] = ()) -> Loaded:
 
 
 def load(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> Loaded:
-    """The pipeline of a ready name or a path, without faults of the kind that :func:`parse` finds."""
+    """The pipeline of a ready name or a path.
+
+    Raises:
+        PipelineNotFound: there is no such pipeline.
+        PipelineInvalid: as for :func:`parse`.
+    """
     return parse(prepare(name, assignments, data, rows))
 
 
@@ -170,8 +176,7 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
 
 
 def use_tables_beside(raw: dict[str, Any], folder: Path) -> None:
-    """Where the source is a user's own, have the tables of samples read from the files beside it, or from where a path
-    that was set says."""
+    """With a user's own source, read the tables of samples from the files beside it, or from paths that were set."""
     tables = raw.get("tables")
     for table in tables.values() if isinstance(tables, dict) else ():
         if isinstance(table, dict) and isinstance(table.get("beside"), str) and "sample" in table:

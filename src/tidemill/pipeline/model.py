@@ -13,7 +13,7 @@ from tidemill.pipeline.part import Part, Plain
 from tidemill.pipeline.routes import Route
 from tidemill.types import ColumnKind
 
-RECORDED = {"recorded": True}  # context in which a document is read that `Pipeline.document` made
+RECORDED = {"recorded": True}  # the validation context for documents that `Pipeline.document` made
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)")
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -24,7 +24,7 @@ def is_recorded(info: ValidationInfo) -> bool:
 
 
 def duration(value: object, info: ValidationInfo) -> float:
-    """Seconds from ``"5m"``, ``"0ms"`` or a bare 0; recorded durations are seconds."""
+    """Seconds, from ``"5m"``, ``"0ms"`` or a bare 0. In recorded documents durations are seconds."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and (value == 0 or is_recorded(info)):
         return float(value)
     match = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -41,7 +41,7 @@ def positive_duration(value: object, info: ValidationInfo) -> float:
 
 
 def window(value: object, info: ValidationInfo) -> float:
-    """Seconds, a millisecond at the least: finer are no timestamps of Kafka's."""
+    """Seconds, at least one millisecond: Kafka's timestamps are no finer."""
     seconds = positive_duration(value, info)
     if seconds < 0.001:
         raise ValueError("a duration of 1ms or more")
@@ -49,7 +49,7 @@ def window(value: object, info: ValidationInfo) -> float:
 
 
 def pause_range(value: object, info: ValidationInfo) -> tuple[float, float]:
-    """``(least, most)`` seconds from one duration or a pair of them."""
+    """``(least, most)`` in seconds, from one duration or a pair."""
     pair = value if isinstance(value, (list, tuple)) else [value, value]
     if len(pair) != 2:
         raise ValueError("one duration, or a pair of them: the least and the most")
@@ -70,7 +70,7 @@ TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
 class DeclaredColumn(Part):
-    """A column's type, how its values are cleaned on their way in, and what people call it and count it in."""
+    """A column's type, how its values are cleaned, and its title and unit for people."""
 
     type: ColumnType
     strip: Annotated[tuple[Text, ...], Field(strict=False)] = ()
@@ -82,7 +82,7 @@ class DeclaredColumn(Part):
 
 
 class Data(Part):
-    """Rows to be read in order: of a built-in sample, or of files (a path or a glob)."""
+    """Data read in order: a built-in sample, or files (a path or a glob)."""
 
     columns: dict[str, Annotated[DeclaredColumn, BeforeValidator(column_table)]]
     sample: str | None = None
@@ -103,15 +103,15 @@ def column_of(name: str, declared: DeclaredColumn) -> Column:
 
 
 class Source(Data):
-    """Where the stream's rows come from; ``rows``: only so many of them."""
+    """Where the stream's rows come from. ``rows``: only the first so many."""
 
     rows: Count | None = None
 
 
 class SideTable(Data):
-    """A second data set, whose rows are looked up by ``key``; of rows with the same key the first counts.
+    """A second data set, whose rows are looked up by ``key``. Of rows with the same key the first one counts.
 
-    With ``--data``, a table of a sample is read from the file named ``beside`` in the data's folder.
+    With ``--data``, a table of a sample is read from the file ``beside`` in the data's folder.
     """
 
     key: str
@@ -119,7 +119,7 @@ class SideTable(Data):
 
 
 class Secret(Part):
-    """A value that stands in the environment, or in a file."""
+    """A value from an environment variable or a file."""
 
     env: Text | None = None
     file: Text | None = None
@@ -132,7 +132,7 @@ class Secret(Part):
 
 
 def client_setting(value: object, info: ValidationInfo) -> str | Secret:
-    """A setting of the Kafka client as librdkafka takes it, or where it stands."""
+    """A setting of the Kafka client in librdkafka's form, or a secret."""
     if isinstance(value, Secret):
         return value
     if isinstance(value, dict) and is_recorded(info):
@@ -147,7 +147,7 @@ def client_setting(value: object, info: ValidationInfo) -> str | Secret:
 
 
 class Stream(Part):
-    """The Kafka topic and how fast rows go in. Neither ``pause`` nor ``rate``: full speed.
+    """The Kafka topic, and how fast rows are sent to it: at full speed without ``pause`` and ``rate``.
 
     ``kafka``: settings of the Kafka client by librdkafka's names; secrets only from the environment or from files.
     """
@@ -163,7 +163,7 @@ class Stream(Part):
 
 
 class Batches(Part):
-    """What cuts the stream; whichever of ``rows``, ``every`` and ``parts`` is reached first."""
+    """What cuts the stream: whichever of ``rows``, ``every`` and ``parts`` is reached first."""
 
     rows: Count | None = None
     every: Window | None = None
@@ -184,8 +184,8 @@ class Generations(Part):
 
 
 class Model(Part):
-    """A Spark estimator. A recommender has ``user``, ``item`` and ``rating`` columns in place of features, and
-    ``titles``: a side table that tells more of each item."""
+    """A Spark estimator. A recommender has the columns ``user``, ``item`` and ``rating`` in place of features, and
+    ``titles``: a side table that describes the items."""
 
     estimator: str
     features: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -200,7 +200,7 @@ class Model(Part):
 
 
 class Serve(Part):
-    """Where the API listens; ``row_limit`` and ``time_limit`` hold for every SQL route."""
+    """Where the API listens. ``row_limit`` and ``time_limit`` apply to every SQL route."""
 
     host: str = "127.0.0.1"
     port: Port = 8000
@@ -227,15 +227,15 @@ class Pipeline(Part):
         return self.model_dump(mode="json")
 
     def given(self) -> dict[str, Any]:
-        """The part of :meth:`document` that was given: without defaults."""
+        """The part of :meth:`document` that the file gives, without defaults."""
         return self.model_dump(mode="json", exclude_unset=True)
 
     @classmethod
     def recorded(cls, document: dict[str, Any]) -> Pipeline:
-        """The pipeline of a :meth:`document`, which an older version may have made: what it lacks gets its default.
+        """The pipeline of a :meth:`document`, which an older version may have made. What it lacks gets its default.
 
         Raises:
-            ValidationError: it has settings that there are none of any more, or lacks one that has no default.
+            ValidationError: it has settings that no longer exist, or lacks one without a default.
         """
         return cls.model_validate(document, context=RECORDED)
 
@@ -243,5 +243,5 @@ class Pipeline(Part):
 def bare(kind: Any) -> Any:
     """A type without ``Annotated`` and ``| None``."""
     while get_origin(kind) in (Annotated, Union, types.UnionType):
-        kind = next(one for one in get_args(kind) if one is not type(None))
+        kind = next(member for member in get_args(kind) if member is not type(None))
     return kind

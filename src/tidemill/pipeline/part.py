@@ -1,4 +1,4 @@
-"""What every table of the pipeline file is."""
+"""The base of all tables of the pipeline file."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
 class Part(BaseModel):
-    """A table of the pipeline file: immutable, and unknown keys are faults."""
+    """A table of the pipeline file. It is immutable, and unknown keys are faults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -18,10 +18,10 @@ def plain(value: object) -> object:
     return value
 
 
-Plain = Annotated[Any, AfterValidator(plain)]  # a union of these types would tell its own names in errors
+Plain = Annotated[Any, AfterValidator(plain)]  # a union would put the names of its members into errors
 
 
 def table(raw: object, key: str) -> Mapping[str, Any]:
-    """The table at ``key``, or an empty one where there is something else (which is a fault of its own)."""
+    """The table at ``key``; an empty one where there is none. Another value there is reported elsewhere."""
     value = raw.get(key) if isinstance(raw, Mapping) else None
     return value if isinstance(value, Mapping) else {}

@@ -1,4 +1,4 @@
-"""What is wrong with the routes of a pipeline file, each in itself and against the models and columns."""
+"""The faults of a pipeline file's routes: of each by itself, and against the models and columns."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from tidemill.types import toml_fits
 def routes_faults(
     routes: Sequence[object], models: Mapping[str, Any], columns: Mapping[str, str], key: object
 ) -> Iterator[Fault]:
-    """What is wrong with the routes; ``key``: the column that the stream has its rows looked up by, None without."""
+    """The faults of the routes. ``key``: the stream's key column, by which rows are looked up; None without one."""
     taken: set[object] = set()
-    for place, route in enumerate(routes):
+    for index, route in enumerate(routes):
         if isinstance(route, Mapping):
-            where = f"routes[{place}]"
+            where = f"routes[{index}]"
             yield from route_faults(where, route, models)
             yield from path_faults(where, route, taken, models)
             yield from items_faults(where, route)
             if "sql" in route:
                 yield from sql_route_faults(where, route)
             else:
-                yield from taking_faults(where, route, models, input_kinds(route, models, columns, key))
+                yield from input_faults(where, route, models, input_kinds(route, models, columns, key))
             if key is None and asks_for_key(route):
                 yield Fault(f"{where}.does", "a look-up by key", "a stream with a key", "for example [stream] key")
 
 
 def route_faults(where: str, route: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Fault]:
-    """What is wrong with what a route asks, and with what it makes of the answer."""
+    """The faults of a route's question and of its answer."""
     model, does, sql = route.get("model"), route.get("does", "predict"), route.get("sql")
     if ("model" in route) == ("sql" in route):
         found = "both model and sql" if "sql" in route else "neither model nor sql"
@@ -45,7 +45,7 @@ def route_faults(where: str, route: Mapping[str, Any], models: Mapping[str, Any]
             wanted = "no such key in a SQL route" if sql is not None else "no such key without sql"
             yield Fault(f"{where}.{key}", shorten(route[key]), wanted, "see inputs" if key == "params" else "")
     if sql is None and does not in ACTIONS:
-        return  # a fault of its own
+        return  # reported elsewhere
     yield from inputs_faults(where, route, models)
     parts = SQL_PARTS if sql is not None else ACTIONS[str(does)].parts
     answer = route.get("answer")
@@ -75,12 +75,12 @@ RESERVED = (
 
 
 def path_faults(where: str, route: Mapping[str, Any], taken: set[object], models: Mapping[str, Any]) -> Iterator[Fault]:
-    """What is wrong with a route's path."""
+    """The faults of a route's path."""
     path = route.get("path")
     if not isinstance(path, str):
         return
     method = route.get("method") or default_method(route)
-    if any(path == one or path.startswith(f"{one}/") for one in RESERVED):
+    if any(path == reserved or path.startswith(f"{reserved}/") for reserved in RESERVED):
         yield Fault(f"{where}.path", f'"{path}"', "a path that not every run has", f"taken: {', '.join(RESERVED)}")
     named = placeholders(path)
     shape = (method, path_shape(path, client_name(route, GENERATION)))
@@ -102,32 +102,32 @@ def default_method(route: Mapping[str, Any]) -> str:
 
 
 def path_shape(path: str, generation: str) -> str:
-    """What a path matches: a generation's number, or anything, in each pair of braces."""
-    return PLACEHOLDER.sub(lambda found: "{generation}" if found[1] == generation else "{}", path)
+    """What a path matches: each pair of braces stands for a generation or for any value."""
+    return PLACEHOLDER.sub(lambda match: "{generation}" if match[1] == generation else "{}", path)
 
 
 def input_names(route: Mapping[str, Any], models: Mapping[str, Any]) -> list[str]:
-    """The client's names for a route's inputs; those it doesn't rename are called as the action calls them."""
+    """The client's names of a route's inputs: the route's own names, or the action's where it gives none."""
     return [client_name(route, name) for name in dict.fromkeys([*table(route, "inputs"), *own_names(route, models)])]
 
 
 def own_names(route: Mapping[str, Any], models: Mapping[str, Any]) -> list[str]:
-    """What a route can take, as its action calls it."""
+    """The action's names of the inputs that a route can take."""
     action = ACTIONS.get(str(route.get("does", "predict")))
     if action is None:
         return []
     features = table(models, str(route.get("model"))).get("features") if action.features else None
-    return [*action.inputs, *(str(one) for one in (features if isinstance(features, list) else ()))]
+    return [*action.inputs, *(str(feature) for feature in (features if isinstance(features, list) else ()))]
 
 
 def client_name(route: Mapping[str, Any], name: str) -> str:
-    """What clients call an input."""
+    """The client's name of an input."""
     given = table(route, "inputs").get(name, name)
     return str(given.get("name") if isinstance(given, Mapping) else given)
 
 
 def asks_for_key(route: Mapping[str, Any]) -> bool:
-    """Whether a route looks a streamed row up."""
+    """Whether a route looks up a streamed row."""
     named = "key" in table(route, "inputs") or "key" in placeholders(str(route.get("path")))
     return "sql" not in route and (route.get("does") == "row" or (route.get("does") == "similar" and named))
 
@@ -136,10 +136,10 @@ BOUNDED = ("top", "limit")
 MOST_BOUNDED = 1_000
 
 
-def taking_faults(
+def input_faults(
     where: str, route: Mapping[str, Any], models: Mapping[str, Any], kinds: Mapping[str, str]
 ) -> Iterator[Fault]:
-    """What is wrong with how a route that asks a model takes its inputs."""
+    """The faults of the inputs of a route that asks a model."""
     inputs = table(route, "inputs")
     names = [client_name(route, name) for name in inputs]
     in_text = (route.get("method") or default_method(route)) == "GET" or route.get("body") == "form"
@@ -159,10 +159,10 @@ def taking_faults(
 def input_kinds(
     route: Mapping[str, Any], models: Mapping[str, Any], columns: Mapping[str, str], key: object
 ) -> dict[str, str]:
-    """The type of each input of a route that stands for one value; a feature's, or that of the column looked into."""
+    """The type of each input of a route that is a single value: that of a feature, or of the column that it selects."""
     action, model = ACTIONS.get(str(route.get("does", "predict"))), table(models, str(route.get("model")))
-    looked_into = {"key": key, "user": model.get("user"), "item": model.get("item")}
-    own = {name: columns.get(str(column), "") for name, column in looked_into.items()}
+    selected = {"key": key, "user": model.get("user"), "item": model.get("item")}
+    own = {name: columns.get(str(column), "") for name, column in selected.items()}
     own |= {"text": "string"} | dict.fromkeys(BOUNDED, "int")
     kinds = dict(columns) | {name: own[name] for name in (action.inputs if action else ()) if name in own}
     return {name: kind.removesuffix("?") for name, kind in (kinds | {GENERATION: "int"}).items()}
@@ -178,7 +178,7 @@ def default_faults(path: str, name: str, default: object, kind: str) -> Iterator
 
 
 def sql_route_faults(where: str, route: Mapping[str, Any]) -> Iterator[Fault]:
-    """What is wrong with the parameters of a SQL route."""
+    """The faults of a SQL route's parameters."""
     for name, param in table(route, "params").items():
         path = f"{where}.params.{name}"
         if name == GENERATION or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
@@ -188,7 +188,7 @@ def sql_route_faults(where: str, route: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def value_faults(path: str, value: object, kind: str) -> Iterator[Fault]:
-    """What is wrong with a value that the pipeline gives for a parameter."""
+    """The faults of a parameter's default or example."""
     if value is not None and not toml_fits(value, kind):
         yield Fault(path, shorten(value), f"a value of the type {kind}")
     elif isinstance(value, str) and len(value.encode()) > MOST_BYTES:

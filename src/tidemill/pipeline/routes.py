@@ -1,8 +1,7 @@
 """The routes that a pipeline declares: what they do, what they take, how they answer.
 
-A route either asks a model (``model``, with what it ``does``) or the generation's rows (``sql``). Where the client puts
-a value follows from the route: in the path, if the path names it; else in the query of a GET; else in the body of a
-POST.
+A route either asks a model (``model``, and what it ``does``) or queries the generation's rows (``sql``). A value is in
+the path if the path names it, else in the query of a GET, else in the body of a POST.
 """
 
 from __future__ import annotations
@@ -16,15 +15,18 @@ from tidemill.pipeline.columns import ColumnType
 from tidemill.pipeline.part import Part, Plain
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-MOST_BYTES = 4_096  # of a text that a SQL route is given, in UTF-8: what a query does with it may take its square
-GENERATION = "generation"  # a name that a path may have in every route
+MOST_BYTES = 4_096  # of a text parameter of a SQL route, in UTF-8: a query may take time quadratic in its length
+GENERATION = "generation"  # a placeholder that every route's path may have
 
 
 class Action(NamedTuple):
     """What a route does with a model.
 
-    ``method`` unless the route says another; ``inputs``: what it takes, beside the features of a row; ``parts``: what
-    an answer can be made of; ``features``: whether it takes a row by its features.
+    Attributes:
+        method: the default method.
+        inputs: what it takes, beside the features of a row.
+        parts: what an answer can consist of.
+        features: whether it takes a row by its features.
     """
 
     method: Literal["GET", "POST"]
@@ -54,14 +56,14 @@ def param_table(value: object) -> object:
 
 
 class Input(Part):
-    """The client's name for something that a route takes, and what holds where the client leaves it out."""
+    """The client's name of an input, and its default."""
 
     name: Annotated[str, Field(min_length=1)]
     default: Plain = None
 
 
 class Param(Part):
-    """A parameter of a SQL route, always bound by DuckDB, never pasted into the text. ``example`` is for the docs."""
+    """A parameter of a SQL route. DuckDB binds it; it is never pasted into the query. ``example`` is for the docs."""
 
     type: ColumnType
     default: Plain = None
@@ -77,7 +79,7 @@ class Param(Part):
 
 
 class Constant(Part):
-    """A part of an answer that is always the same."""
+    """A constant part of an answer."""
 
     value: Any
 
@@ -86,7 +88,11 @@ Answer = str | dict[str, str | Constant] | None
 
 
 def answer_parts(value: object) -> Answer:
-    """One part's name; or keys, each with a part's name or ``{ value = ... }``."""
+    """The name of one part; or keys, each with the name of a part or ``{ value = ... }``.
+
+    Raises:
+        ValueError: it is neither; the text says what is expected.
+    """
     if value is None or isinstance(value, str):
         return value
     if not isinstance(value, dict) or not value:
@@ -103,11 +109,14 @@ def part_of(value: object) -> str | Constant:
 
 
 class Route(Part):
-    """An endpoint of the user's own.
+    """A declared endpoint.
 
-    ``inputs`` gives the client's names for what the action takes (its own names where it is left out). ``answer``: one
-    part, answered bare, or keys and what each holds; nothing: the standard answer. ``items``: the keys of each item of
-    a list of rows, and the column (or ``distance``, ``similarity``, ``score``, ``item``) that each holds.
+    Attributes:
+        inputs: the client's names of the action's inputs; by default the action's own.
+        answer: one part, which is the whole answer; or keys, and the part that each holds; by default the standard
+            answer.
+        items: for a list of rows, the keys of each item, and the column (or ``distance``, ``similarity``, ``score``,
+            ``item``) that each holds.
     """
 
     path: Annotated[str, Field(pattern=r"^/[A-Za-z0-9_\-./{}]*$")]
@@ -129,7 +138,7 @@ class Route(Part):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What its answer can be made of."""
+        """The parts that its answer can consist of."""
         return SQL_PARTS if self.sql is not None else ACTIONS[self.does].parts
 
 

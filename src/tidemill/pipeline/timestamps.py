@@ -1,4 +1,4 @@
-"""The ``format`` of a timestamp column: directives as Python's ``strptime`` has them, without regard to locale."""
+"""The ``format`` of a timestamp column: the directives of Python's ``strptime``, independent of the locale."""
 
 from __future__ import annotations
 
@@ -24,44 +24,44 @@ DIRECTIVES = {
     "f": "[0-9]{1,6}",
     "z": "Z|[+-][0-9]{2}:?[0-5][0-9]",
 }
-ALTERNATIVES = ("Yy", "mBb", "Aa", "HI")  # of each, a format has at most one
+ALTERNATIVES = ("Yy", "mBb", "Aa", "HI")  # a format has at most one of each group
 PIECES = re.compile(r"%(?P<directive>.?)|(?P<blanks>\s+)|(?P<text>[^%\s]+)", re.DOTALL)
 
 
 def directives(form: str) -> list[str]:
-    """The letters of the directives in a format, in order; ``%%``, which stands for a ``%``, is none."""
-    return [found["directive"] for found in PIECES.finditer(form) if found["directive"] not in (None, "%")]
+    """The letters of the directives in a format, in order, without ``%%``, which stands for a ``%``."""
+    return [match["directive"] for match in PIECES.finditer(form) if match["directive"] not in (None, "%")]
 
 
 def timestamp_pattern(form: str) -> str:
-    """A regular expression for texts of the format, to be used without regard to case.
+    """A regular expression for texts of the format; match it ignoring case.
 
-    Each directive is a group of its name; blanks stand for any blanks, as in Python's ``strptime``.
+    Each directive is a group of its name. Blanks match any blanks, as in Python's ``strptime``.
     """
-    return "".join(piece_pattern(found) for found in PIECES.finditer(form))
+    return "".join(piece_pattern(match) for match in PIECES.finditer(form))
 
 
-def piece_pattern(found: re.Match[str]) -> str:
-    if found["blanks"]:
+def piece_pattern(match: re.Match[str]) -> str:
+    if match["blanks"]:
         return r"\s+"
-    name = found["directive"]
+    name = match["directive"]
     if name is None:
-        return re.escape(found["text"])
+        return re.escape(match["text"])
     return "%" if name == "%" else f"(?P<{name}>{DIRECTIVES[name]})"
 
 
 def format_fault(form: str) -> str:
-    """What a format should have been, where no moment can be told by it; nothing where it is in order."""
-    found = directives(form)
-    unknown = [name for name in found if name not in DIRECTIVES]
-    twice = [name for name in found if found.count(name) > 1]
+    """What is expected of a format that gives no timestamp; empty for a valid format."""
+    used = directives(form)
+    unknown = [name for name in used if name not in DIRECTIVES]
+    twice = [name for name in used if used.count(name) > 1]
     if unknown:
         return f"directives among {' '.join(f'%{name}' for name in DIRECTIVES)}, and %% for a %"
     if twice:
         return f"%{twice[0]} once"
     for names in ALTERNATIVES:
-        if len(set(names).intersection(found)) > 1:
+        if len(set(names).intersection(used)) > 1:
             return " or ".join(f"%{name}" for name in names) + ", not both"
-    if not {"Y", "y"}.intersection(found):
+    if not {"Y", "y"}.intersection(used):
         return 'a year, as in "%Y-%m-%d %H:%M"'
-    return "%I and %p together, or %H" if ("I" in found) != ("p" in found) else ""
+    return "%I and %p together, or %H" if ("I" in used) != ("p" in used) else ""

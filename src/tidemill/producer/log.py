@@ -1,5 +1,5 @@
-"""The topic as the producer's checkpoint: transactions whose last row, in each partition, says how many rows are in the
-log by then."""
+"""The topic as the producer's checkpoint: the last row of each transaction, in each partition, says how many rows the
+log has."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from tidemill.run.failpoints import Failpoint, failpoint
 from tidemill.run.marks import CLAIM, END, POSITION, Kind, Marks
 
 COMMIT_SECONDS = 0.25
-COMMIT_ROWS = 50_000  # librdkafka queues 100,000 messages at the most
+COMMIT_ROWS = 50_000  # librdkafka queues at most 100,000 messages
 COMMIT_BYTES = 32 * 2**20
 AGAIN_SECONDS = 0.1
 CLAIMS_WITHIN = 100  # messages from the start of the log
-OPEN_SECONDS = 75.0  # Kafka's clients give a transaction 60 s by default, and Kafka looks every 10 s
-START_OVER = "the sealed batches are whole; begin anew with --fresh to stream the rest"
+OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
+START_OVER = "the sealed batches are whole; start over with --fresh to stream the rest"
 
 Messages = list[dict[str, Any]]
 
 
 class Log:
-    """The run's log, open for writing by one producer: opening it fences off any other.
+    """The run's log, open for writing by one producer. Opening it fences off any other.
 
-    ``position`` counts the rows that were passed over or sent, those that are not committed yet included; ``accounts``
-    has the same rows by partition.
+    ``position`` counts the rows that were skipped or sent, including those that are not committed yet; ``accounts`` has
+    the same rows by partition.
     """
 
     def __init__(self, connection: KafkaConnection, topic: Topic, marks: Marks) -> None:
@@ -83,10 +83,10 @@ class Log:
         self._producer.poll(0)
 
     def claim(self, empty: bool) -> None:
-        """See that the topic is this run's: the first of the runs that wrote their claim into it has it.
+        """Check that the topic is this run's. It belongs to the first run that wrote its claim into it.
 
         Args:
-            empty: nothing was ever written to it, so that it may be claimed without a further look.
+            empty: whether nothing was ever written to it, so that it can be claimed without reading it.
 
         Raises:
             TopicError: it holds another run's data, or another writer's.
@@ -106,26 +106,26 @@ class Log:
             )
 
     def _claims(self) -> list[bool]:
-        """For each claim of the topic, the first one first, whether it is this run's own: that stands before all rows
-        of partition 0."""
+        """For each claim in the topic, in order, whether it is this run's. Claims precede all rows of partition 0."""
         with closing(committed(self._connection, self.topic, {0: 0})) as messages:
             first = [message for message in islice(messages, CLAIMS_WITHIN) if is_claim(message)]
         return [self._marks.read(message, CLAIM) is not None for message in first]
 
     def _was_used(self) -> bool:
-        """Whether any message was ever committed. What a producer left that died before its first commit is none: it
-        was aborted when this log was opened."""
+        """Whether any message was ever committed. Opening this log aborted what a producer left that died before its
+        first commit."""
         offsets = dict.fromkeys(range(self.topic.partitions), 0)
         with closing(committed(self._connection, self.topic, offsets)) as messages:
             first = next(messages, None)
         return first is not None or begins_later(self._connection, self.topic)
 
     def end_forgotten(self) -> None:
-        """Abort the transaction of an earlier producer that Kafka takes for ended but for which a partition has no end,
-        as after a power cut that took the marker of the commit: the next commit would bring its rows back.
+        """Abort a transaction of an earlier producer that Kafka believes ended, but that is still open in a partition.
+
+        A power cut that takes the commit's marker leaves one. The next commit would commit its rows too.
 
         Raises:
-            LogLost: a transaction stays open that is not this run's, or no longer.
+            LogLost: a transaction stays open: it is another writer's, or Kafka has lost its record of it.
         """
         open_until = behind(end_offsets(self._admin, self.topic), end_offsets(self._admin, self.topic, stable=True))
         if not open_until:
@@ -141,17 +141,21 @@ class Log:
                 raise LogLost(
                     f"a transaction in partition {min(left)} of {self.topic.name} does not end: Kafka has lost its "
                     "record of it, or another writer keeps it open; what comes behind it can't be read",
-                    "end it with Kafka's kafka-transactions.sh, or begin anew with --fresh; the sealed batches are "
+                    "end it with Kafka's kafka-transactions.sh, or start over with --fresh; the sealed batches are "
                     "whole",
                 )
             time.sleep(AGAIN_SECONDS)
 
     def refuse_unreadable(self, sealed: dict[int, int]) -> None:
-        """Raise where the last message that is sealed of a partition can no longer be read: a power cut took the end of
-        its transaction, whose rows would be sent again.
+        """Refuse a log in which the last sealed message of a partition can no longer be read.
+
+        A power cut took the end of its transaction, whose rows would be sent again.
 
         Args:
             sealed: for each partition the first offset that is not in a sealed batch.
+
+        Raises:
+            LogLost: there is such a partition.
         """
         places = {partition: offset - 1 for partition, offset in sealed.items()}
         for partition, offset in places.items():
@@ -165,15 +169,18 @@ class Log:
                 )
 
     def _begins_after(self, partition: int, offset: int) -> bool:
-        """Whether the message of that offset was removed from the start of the log."""
+        """Whether retention removed the message at that offset from the start of the log."""
         return first_offsets(self._connection, self.topic)[partition] > offset
 
     def checkpoint(self, sealed: dict[int, int]) -> Checkpoint:
-        """Where the log stands: what its newest mark says.
+        """The producer's checkpoint: what the newest mark of the log says.
 
         Args:
-            sealed: for each partition the first offset that is not in a sealed batch. In a log of one partition the
-                newest mark is looked for from there; with more, it may be in a partition that was sealed further.
+            sealed: for each partition the first offset that is not in a sealed batch. A log of one partition is read
+                from there. With several, the newest mark may be in a partition that was sealed further.
+
+        Raises:
+            LogLost: rows are sealed, but the log has no mark.
         """
         alone = self.topic.partitions == 1 and sealed
         held = Held(self.topic.partitions)
@@ -182,10 +189,12 @@ class Log:
         if sealed and not marks:
             raise LogLost(
                 f"the topic {self.topic.name} no longer says how many rows are in it",
-                "its retention removed them: set retention.ms=-1 on the topic, and begin anew with --fresh",
+                "its retention removed them: set retention.ms=-1 on the topic, and start over with --fresh",
             )
         newest = max(marks, key=lambda mark: (mark.rows, mark.digest is not None), default=Mark(0, None, None))
-        ended = {mark.ends for mark in marks} - {None}  # a copy of a marker that was aborted closes its partition only
+        ended = {mark.ends for mark in marks} - {
+            None
+        }  # per partition: a stranger's copy of a marker ends only the partition that it was made for
         several = self.topic.partitions > 1 and not begins_later(self._connection, self.topic)
         accounts = held.accounts() if several else {}
         return Checkpoint(newest.rows, len(ended) == self.topic.partitions, newest.digest, accounts)
@@ -203,20 +212,20 @@ class Log:
         self.position = 0
         self.accounts = dict.fromkeys(self.accounts, Account())
 
-    def pass_over(self, messages: Messages) -> None:
-        """Count messages, in order, that are in the log already."""
+    def skip(self, messages: Messages) -> None:
+        """Count messages, in order, that the log has already."""
         self.position += len(messages)
         for partition, values in values_by_partition(messages, self.topic.partitions).items():
             self.accounts[partition] = self.accounts[partition].add(values)
 
     def restore(self, messages: Messages, held: Mapping[int, Account]) -> None:
-        """Pass over messages that were in the log, in order, and send again those that a partition has lost.
+        """Skip messages that are in the log, in order, and send again those that a partition has lost.
 
         Args:
             held: the account of what each partition holds.
 
         Raises:
-            LogLost: what a partition holds is not the beginning of what was sent to it.
+            LogLost: a partition does not hold the first rows that were sent to it.
         """
         there: Messages = []
         lost: Messages = []
@@ -225,7 +234,7 @@ class Log:
             partition = message["partition"]
             (there if rows[partition] < held[partition].rows else lost).append(message)
             rows[partition] += 1
-        self.pass_over(there)
+        self.skip(there)
         for partition in {message["partition"] for message in lost}:
             account = self.accounts[partition]
             if account.rows == held[partition].rows and account.digest != held[partition].digest:
@@ -239,18 +248,18 @@ class Log:
             self.commit_if_due()
 
     def send(self, messages: Messages) -> None:
-        """Queue messages, in order. The newest of each partition is held back: it may be the last of its transaction
-        there, which bears the mark."""
+        """Queue messages, in order. The newest of each partition is held back: the last one of a transaction carries
+        the mark."""
         if not self._open_rows:
             self._producer.begin_transaction()
         self._queue(self._without_last(messages))
         self._open_rows += len(messages)
         self._open_bytes += sum(size_of(message) for message in messages)
-        self.pass_over(messages)
+        self.skip(messages)
         failpoint("rows.sent")
 
     def _without_last(self, messages: Messages) -> Messages:
-        """These messages and those held back before, but for the newest of each partition, which is held back now."""
+        """The messages held back before and these ones, except the newest of each partition, which is held back now."""
         last: dict[int, int] = {}
         for place in range(len(messages) - 1, -1, -1):
             last.setdefault(messages[place]["partition"], place)
@@ -267,7 +276,7 @@ class Log:
             self.commit()
 
     def commit(self) -> None:
-        """Make all that was sent visible, at once over all partitions."""
+        """Commit all that was sent, in all partitions at once."""
         if self._held:
             fields = {"rows": self.position, "digest": self.digest}
             for partition, held in self._held.items():
@@ -279,9 +288,9 @@ class Log:
         self._committed_at = time.monotonic()
 
     def end(self) -> None:
-        """Close the stream: one marker, a message without a value, in each partition. It says what was sent to the
-        partition, and all that was sent."""
-        self._confirmed_at = 0.0  # on whose word the run is done, so it is looked at in any case
+        """Close the stream with a marker, a message without a value, in each partition. It says what was sent to the
+        partition, and to all."""
+        self._confirmed_at = 0.0  # the run ends with this, so the topic is verified in any case
         self._producer.begin_transaction()
         for partition, account in self.accounts.items():
             fields = {"sent": account.rows, "digest": account.digest, "rows": self.position, "total": self.digest}
@@ -289,20 +298,20 @@ class Log:
         self._commit("close the stream", "end.committing")
         failpoint("end.committed")
 
-    def _commit(self, what: str, committing: Failpoint) -> None:
-        self._producer.flush(CALL_SECONDS)  # so that at the failpoint it is in the log; committing does it anyway
+    def _commit(self, action: str, committing: Failpoint) -> None:
+        self._producer.flush(CALL_SECONDS)  # the commit flushes too; at the failpoint the messages must be in the log
         failpoint(committing)
         if time.monotonic() - self._confirmed_at >= COMMIT_SECONDS:
             self._confirm()
-        self._until_done(self._producer.commit_transaction, what)
+        self._until_done(self._producer.commit_transaction, action)
 
     def _confirm(self, patience: float = PATIENCE_SECONDS) -> None:
-        """See that what was sent went to the run's own topic, and not to one that was made anew under its name.
+        """Check that the messages went to the run's own topic, not to a new one of the same name.
 
         Raises:
-            TopicError: it is gone, or was made anew.
-            KafkaAway: Kafka did not say in all that time.
-            StreamFailed: it refuses to.
+            TopicError: the topic was deleted, or deleted and created again.
+            KafkaAway: Kafka does not answer within ``patience`` seconds.
+            StreamFailed: Kafka refuses to answer.
         """
         end = time.monotonic() + patience
         while True:
@@ -325,15 +334,15 @@ class Log:
         headers = [self._marks.write(kind, partition, **fields)]
         try:
             self._producer.produce(self.topic.name, value=value, key=key, partition=partition, headers=headers)
-        except KafkaException as error:  # after an error of the broker's, say: a transaction that can't be gone on with
+        except KafkaException as error:  # for example after a broker's error, when the transaction can't continue
             raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
 
-    def _until_done(self, call: object, what: str) -> None:
-        """Call until it is done: such a call may be repeated while Kafka is away for a moment.
+    def _until_done(self, call: object, action: str) -> None:
+        """Repeat a call until it succeeds: it may fail while Kafka is away for a moment.
 
         Raises:
-            TopicError: it can't be done as the topic is gone, or was made anew.
-            StreamFailed: it can't be done.
+            TopicError: it fails because the topic was deleted, or deleted and created again.
+            StreamFailed: it fails for another reason.
         """
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -341,16 +350,16 @@ class Log:
                 call(CALL_SECONDS)  # type: ignore[operator]  # a method of the C extension
                 return
             except KafkaException as error:
-                with suppress(StreamFailed):  # that it can't be asked is less than what is raised below
+                with suppress(StreamFailed):  # the error raised below matters more
                     self._confirm(patience=0)
                 first = error.args[0]
                 again = isinstance(first, KafkaError) and first.retriable() and time.monotonic() < end
                 if not again:
-                    raise StreamFailed(f"can't {what}: {reason(error)}", "see Kafka's log") from error
+                    raise StreamFailed(f"can't {action}: {reason(error)}", "see Kafka's log") from error
 
 
 def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:
-    """The ends of the partitions in which a transaction is open before it."""
+    """The end offset of each partition that has an open transaction before it."""
     return {partition: end for partition, end in ends.items() if stable[partition] < end}
 
 

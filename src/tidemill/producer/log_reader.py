@@ -1,4 +1,4 @@
-"""What the run's log says: its committed messages, its marks, and how many rows each partition holds."""
+"""Reading the run's log: its committed messages, its marks, and how many rows each partition holds."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ HELD_AT_ONCE = 4096
 
 
 class Checkpoint(NamedTuple):
-    """How many of the source's rows are in the log, and whether it has its end marker. ``digest`` is the one over the
-    accounts of those rows; None where the log begins with them or where its marks are of an older version.
+    """Where the log stands.
 
-    ``held``: the account of what each partition holds, of a log of several that has its start: a power cut may have
-    taken rows from one partition that are counted by the mark in another.
+    Attributes:
+        rows: how many of the source's rows it has.
+        ended: whether every partition has its end marker.
+        digest: the digest over the accounts of those rows; None in an empty log, and where an older version wrote the
+            marks.
+        held: the account of what each partition holds, if there are several and the log has its start. A power cut may
+            take rows from one partition that the mark in another counts.
     """
 
     rows: int
@@ -33,7 +37,7 @@ class Checkpoint(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """How many rows were in the log when a mark was written, the digest over their accounts (None in marks of an older
+    """A mark: how many rows the log had when it was written, the digest over their accounts (None in marks of an older
     version), and the partition that it ends, if any."""
 
     rows: int
@@ -42,7 +46,7 @@ class Mark(NamedTuple):
 
 
 class Held:
-    """Adds up what each partition of a log holds."""
+    """Counts what each partition of a log holds."""
 
     def __init__(self, partitions: int) -> None:
         self._accounts = dict.fromkeys(range(partitions), Account())
@@ -67,7 +71,7 @@ class Held:
 
 
 def is_claim(message: Message) -> bool:
-    """Whether a run, or who gives itself out as one, claims the topic by this message."""
+    """Whether this message claims the topic for a run; the claim may be forged."""
     return message.value() is None and any("run" in said for said in unverified(message, CLAIM))
 
 
@@ -88,7 +92,7 @@ def genuine_marks(
 
 
 def committed(connection: KafkaConnection, topic: Topic, offsets: dict[int, int]) -> Generator[Message, None, None]:
-    """The committed messages of the partitions of ``offsets``, from there to the end. Close it when done with it.
+    """The committed messages of the partitions in ``offsets``, from these offsets to the end. Close it after use.
 
     Raises:
         StreamFailed: the end can't be reached.
@@ -116,19 +120,19 @@ def committed(connection: KafkaConnection, topic: Topic, offsets: dict[int, int]
 
 
 def begins_later(connection: KafkaConnection, topic: Topic) -> bool:
-    """Whether messages were removed from the start of a partition.
+    """Whether retention removed messages from the start of a partition.
 
     Raises:
-        StreamFailed: Kafka does not say.
+        StreamFailed: Kafka does not answer.
     """
     return any(first_offsets(connection, topic).values())
 
 
 def first_offsets(connection: KafkaConnection, topic: Topic) -> dict[int, int]:
-    """For each partition the first offset that it holds, or will hold.
+    """The first offset of each partition; where it is empty, its next one.
 
     Raises:
-        StreamFailed: Kafka does not say.
+        StreamFailed: Kafka does not answer.
     """
     consumer = reader_of(connection)
     try:
@@ -141,13 +145,13 @@ def first_offsets(connection: KafkaConnection, topic: Topic) -> dict[int, int]:
 
 
 def reader_of(connection: KafkaConnection) -> Consumer:
-    """A client that reads what is committed; it is to be closed."""
+    """A consumer of committed messages; the caller closes it."""
     return Consumer(
         connection.settings(
             group_id="tidemill-place",
             isolation_level="read_committed",
             enable_auto_commit=False,
             enable_partition_eof=True,
-            auto_offset_reset="earliest",  # offset 0 may be gone from a log whose start has expired
+            auto_offset_reset="earliest",  # retention may have removed offset 0
         )
     )

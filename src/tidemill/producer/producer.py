@@ -1,10 +1,10 @@
-"""The producer: every row of the source into the topic, once, in order, and a marker at the end.
+"""The producer: sends every row of the source to the topic, once and in order, and a marker at the end.
 
-The log is its own checkpoint. Rows go out in transactions; the last row of each transaction, in each partition,
-carries in a header how many rows of the source are in the log by then, and a digest of them. A producer that starts
-reads the newest such mark, skips so many rows, sees that they have that digest, and goes on. Opening a transactional
-producer fences off an earlier one that is still alive somewhere and aborts what it had not committed, so no row can
-come in late or twice. What a power cut took of the log is sent again first, as far as no batch holds it.
+The log is the checkpoint. Rows are sent in transactions. In each partition, a header of a transaction's last row says
+how many rows of the source the log has, with a digest of them. A producer that starts reads the newest such mark, skips
+that many rows, checks their digest, and continues. Opening a transactional producer fences off an earlier one that is
+still alive and aborts what it had not committed, so no row arrives late or twice. Rows that a power cut took from the
+log are sent again first, unless a batch holds them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from tidemill.sources.tables import read_tables
 
 
 def run_producer(stage: Stage, bootstrap: str | None) -> None:
-    """The stage's work: read the side tables, claim the topic, find the place in it, send the rest, mark the end."""
+    """Run the stage: read the side tables, claim the topic, find the checkpoint, send the other rows, mark the end."""
     run = stage.run
     reader = open_source(run.pipeline, run.base)
     read_tables(stage, open_tables(run.pipeline, run.base))
@@ -63,7 +63,7 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
         checkpoint = log.checkpoint(sealed)
         refuse_fewer(topic, accounts or {}, checkpoint)
         if state.complete and checkpoint.ended:
-            return  # a power cut may have taken the end of a log that was complete
+            return  # it ended before; otherwise a power cut took the end of a complete log
         stage.report(ProducerProgress(state.rows, checkpoint.rows))
         stage.ready()
         rows, rejected = send(stage, reader, log, checkpoint, checkpoint.rows if checkpoint.ended else state.rows)
@@ -77,10 +77,11 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
 
 
 def plan(stage: Stage, reader: SourceReader) -> SourceState:
-    """What is known of the source before it is sent: counted through where ``parts`` need to know its length.
+    """The state of the source before it is sent. Its rows are counted if ``batches.parts`` needs their number.
 
     Raises:
-        SourceError: another source than the run began with, none of its rows fits, or it has fewer rows than parts.
+        SourceError: it is not the source that the run started with, none of its rows fits, or it has fewer rows than
+            parts.
     """
     catalog, parts = stage.run.catalog, stage.run.pipeline.batches.parts
     state = catalog.source()
@@ -91,7 +92,7 @@ def plan(stage: Stage, reader: SourceReader) -> SourceState:
     if parts is not None and state.rows is None:
         rows = count_rows(stage, reader)
         if stage.stop.is_set():
-            return state  # what was counted so far is not the number of rows
+            return state  # the count is incomplete
         if rows < parts:
             raise SourceError(
                 f"{reader.title} has {rows} rows, fewer than the {parts} parts it is to be cut into",
@@ -103,10 +104,10 @@ def plan(stage: Stage, reader: SourceReader) -> SourceState:
 
 
 def count_rows(stage: Stage, reader: SourceReader) -> int:
-    """How many rows fit.
+    """The number of rows that fit.
 
     Raises:
-        SourceError: none does.
+        SourceError: none fits.
     """
     rows, example = 0, ""
     for chunk in reader.chunks():
@@ -121,10 +122,10 @@ def count_rows(stage: Stage, reader: SourceReader) -> int:
 
 
 def topic_of(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[SourceState, Topic]:
-    """The run's topic, made if need be; whether it is the run's to use is seen by :meth:`Log.claim`.
+    """The run's topic, created if needed. :meth:`Log.claim` checks that it belongs to the run.
 
     Raises:
-        TopicError: it is not the one that the run began with, or has other partitions.
+        TopicError: it is not the topic that the run started with, or has another number of partitions.
     """
     catalog, spec = stage.run.catalog, stage.run.pipeline.stream
     if state.topic_id is not None:
@@ -132,11 +133,11 @@ def topic_of(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[Sour
     topic = describe_topic(admin, spec.topic)
     if topic is None:
         state = replace(state, topic_created=True)
-        catalog.save_source(state)  # said before it is so: a crash in between must not leave the topic unowned
+        catalog.save_source(state)  # recorded first: a crash in between must not leave a topic that no run owns
         try:
             state = replace(state, topic_created=make_topic(admin, spec.topic, spec.partitions))
         except TidemillError:
-            catalog.save_source(replace(state, topic_created=False))  # one that is there later may be anybody's
+            catalog.save_source(replace(state, topic_created=False))  # a topic that appears later may be another's
             raise
         failpoint("topic.created")
         topic = await_topic(admin, spec.topic)
@@ -149,8 +150,13 @@ def topic_of(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[Sour
 
 
 def refuse_lost(topic: Topic, sealed: dict[int, int], ends: dict[int, int]) -> None:
-    """Raise where the log ends before what is sealed: it lost rows, to a power cut perhaps, and would be filled anew at
-    offsets that the catalog takes for sealed ones."""
+    """Refuse a log that ends before the sealed rows: it lost rows, for example to a power cut.
+
+    New rows would get offsets that the catalog has as sealed.
+
+    Raises:
+        LogLost: a partition ends before its sealed rows.
+    """
     for partition, offset in sealed.items():
         if ends.get(partition, 0) < offset:
             raise LogLost(
@@ -161,7 +167,11 @@ def refuse_lost(topic: Topic, sealed: dict[int, int], ends: dict[int, int]) -> N
 
 
 def refuse_fewer(topic: Topic, accounts: Mapping[int, Account], checkpoint: Checkpoint) -> None:
-    """Raise where more rows are sealed than the log says were sent, which would be sent, and sealed, again."""
+    """Refuse a log with fewer rows than are sealed: the missing ones would be sent and sealed again.
+
+    Raises:
+        LogLost: more rows are sealed than the log says were sent.
+    """
     sealed = sum(account.rows for account in accounts.values())
     if sealed > checkpoint.rows:
         raise LogLost(
@@ -180,22 +190,22 @@ def refuse_fewer(topic: Topic, accounts: Mapping[int, Account], checkpoint: Chec
 
 def other_length(reader: SourceReader, rows: str, before: int) -> SourceError:
     return SourceError(
-        f"{reader.title} has {rows} rows, but had {before}", "put the old source back, or begin anew with --fresh"
+        f"{reader.title} has {rows} rows, but had {before}", "put the old source back, or start over with --fresh"
     )
 
 
 def send(stage: Stage, reader: SourceReader, log: Log, checkpoint: Checkpoint, all_rows: int | None) -> tuple[int, int]:
-    """Send the rows after those that the log has; how many rows are in it then, and how many were rejected.
+    """Send the rows that the log does not have yet. Returns how many rows it then has, and how many were rejected.
 
-    The source is read from its start each time. What an earlier producer rejected stays until the rows that the log has
-    are seen to be those of this source.
+    The source is read from its start each time. The rejects of an earlier producer are kept until the rows in the log
+    are known to be those of this source.
 
     Args:
-        all_rows: how many rows the source has; None where that is not known. After the stream's end it is: a row more
-            would stand behind the end.
+        all_rows: how many rows the source has; None where that is not known. It is known once the stream has ended: no
+            row may follow the end marker.
 
     Raises:
-        SourceError: they are not, or it has fewer, or others than ``all_rows``.
+        SourceError: the rows in the log are not this source's, or it has another number of rows than before.
     """
     path = stage.run.rejects / "source.jsonl"
     rejects = Rejects(path, live=True, apart=path.with_name(".source.jsonl.next") if checkpoint.rows else None)
@@ -218,12 +228,12 @@ def send_rows(
     pacer = Pacer(spec, time.monotonic)
     seen, example = 0, ""
     for chunk in reader.chunks():
-        rejects.extend([asdict(one) for one in chunk.rejects])
+        rejects.extend([asdict(reject) for reject in chunk.rejects])
         example = example or chunk.first_reason()
         skipped = min(max(checkpoint.rows - seen, 0), len(chunk.rows))
         seen += len(chunk.rows)
         for part in messages(chunk.rows.slice(0, skipped), spec.key, spec.partitions, together=True):
-            log.pass_over(part)
+            log.skip(part)
             refuse_other_rows(reader, log, checkpoint)
             if log.position == checkpoint.rows and checkpoint.held and log.accounts != checkpoint.held:
                 send_again(stage, reader, log, checkpoint)
@@ -246,8 +256,10 @@ def send_rows(
 
 
 def send_again(stage: Stage, reader: SourceReader, log: Log, checkpoint: Checkpoint) -> None:
-    """Send what a partition has lost of the rows before ``place``, reading the source from its start once more: only
-    now is it known to be the one that they came from."""
+    """Send the rows before ``checkpoint`` that a partition has lost, reading the source from its start again.
+
+    The digest of the rows in the log has just shown that they came from this source.
+    """
     spec = stage.run.pipeline.stream
     log.rewind()
     for chunk in reader.chunks():
@@ -262,22 +274,26 @@ def send_again(stage: Stage, reader: SourceReader, log: Log, checkpoint: Checkpo
 
 
 def refuse_other_rows(reader: SourceReader, log: Log, checkpoint: Checkpoint) -> None:
-    """Raise where all rows that the log has were passed over, and are not those."""
+    """Refuse a source whose first rows are not those in the log, once as many rows were skipped as the log has.
+
+    Raises:
+        SourceError: their digest differs.
+    """
     if log.position == checkpoint.rows and checkpoint.digest not in (None, log.digest):
         raise SourceError(
             f"{reader.title} is not the source that this run began with: its first {checkpoint.rows} rows "
             "differ from those in the topic",
-            "put the old one back, give another --run-dir, or --fresh to begin anew",
+            "put the old one back, give another --run-dir, or --fresh to start over",
         )
 
 
 def messages(rows: pa.Table, key: str | None, partitions: int, together: bool) -> Iterator[Messages]:
-    """The rows as messages for their partitions: in one list, or each in a list of its own."""
+    """The rows as messages for their partitions: in one list (``together``), or one list per row."""
     values = encode(rows)
     keys = [None] * len(values) if key is None else [wire_key(value) for value in rows[key].to_pylist()]
     batch: Messages = [
-        {"value": value, "key": one, "partition": partition_of(value if one is None else one, partitions)}
-        for value, one in zip(values, keys, strict=True)
+        {"value": value, "key": own_key, "partition": partition_of(value if own_key is None else own_key, partitions)}
+        for value, own_key in zip(values, keys, strict=True)
     ]
     if together:
         return iter([batch] if batch else [])
@@ -292,13 +308,16 @@ def wire_key(value: object) -> bytes | None:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a row, from its key (from the whole row where it has none): CRC-32, as librdkafka's
-    ``consistent`` partitioner has it."""
+    """The partition of a row, by the CRC-32 of its key (of the whole row where it has none), as librdkafka's
+    ``consistent`` partitioner chooses it."""
     return zlib.crc32(key) % partitions
 
 
 class Pacer:
-    """Says how long to wait before the next row, so that the pauses add up whatever the sending itself takes."""
+    """Paces the rows: a random pause between them, a rate, or full speed.
+
+    The due times add up independently of how long the sending takes.
+    """
 
     def __init__(self, spec: Stream, clock: Callable[[], float]) -> None:
         self._random = random.Random(spec.seed)
@@ -317,7 +336,7 @@ class Pacer:
 
 
 def pace(stage: Stage, log: Log, pacer: Pacer) -> bool:
-    """Wait until the next row is due, committing meanwhile what is due to be seen; False when asked to stop."""
+    """Wait until the next row is due, and commit meanwhile when that is due. False when asked to stop."""
     left = 0.0 if pacer.full_speed else pacer.wait()
     log.commit_if_due()
     while left > 0 and not stage.stop.is_set():

@@ -1,15 +1,15 @@
-"""Moments at which a process can be made to die, so that a test sees what the next one makes of what it left.
+"""Points at which tests make a process die, to see what the next process does with what it left.
 
-They are off but in tests, and then cost the look at a module global. Only the environment of the process switches them
-on, read once when this module is imported: no request, no pipeline file and no option can::
+Outside of tests they are off and cost one read of a module global. Only an environment variable switches them on. It is
+read once, when this module is imported; no request, pipeline file or option can::
 
     TIDEMILL_FAILPOINTS="batch.renamed=kill:2,batch.sealed=stop"
 
-At its failpoint, once, and with ``:N`` at the Nth passing, the process
+At its failpoint, once, the process (with ``:N`` when it passes there for the Nth time)
 
 ======== ==========================================================================
-`kill`   is gone at once (SIGKILL)
-`stop`   stands still (SIGSTOP) until somebody sends it SIGCONT
+`kill`   is killed (SIGKILL)
+`stop`   is suspended (SIGSTOP) until it gets SIGCONT
 `error`  raises :class:`Crash`, for tests within one process
 ======== ==========================================================================
 """
@@ -24,22 +24,22 @@ from typing import Literal, NamedTuple, get_args
 VARIABLE = "TIDEMILL_FAILPOINTS"
 
 Failpoint = Literal[
-    # whoever opens a catalog of an older schema first
-    "catalog.migrating",  # in the transaction that brings it to this one
+    # the first process that opens a catalog of an older schema
+    "catalog.migrating",  # in the transaction that migrates it
     # the collector seals a batch, in this order
-    "batch.cut",  # where it is cut is known, to nobody else
-    "batch.written",  # its temporary file is whole
+    "batch.cut",  # the cut is known, but recorded nowhere
+    "batch.written",  # its temporary file is complete
     "batch.deciding",  # in the transaction that records the cut
     "batch.decided",
     "batch.synced",  # the temporary file is on the disk
-    "batch.renamed",  # it has its name, which a power cut might still take away
+    "batch.renamed",  # it has its final name, which a power cut may still undo
     "batch.placed",  # its folder is on the disk too
     "rejects.synced",
     "rejects.renamed",
     "rejects.placed",
     "batch.sealing",  # in the transaction that seals it
     "batch.sealed",
-    "batch.shown",  # the group's offsets are shown
+    "batch.shown",  # the consumer group's offsets are written
     "stream.ending",  # in the transaction that records the end of the stream
     "stream.ended",
     # the producer takes its topic, sends, and ends it
@@ -48,25 +48,25 @@ Failpoint = Literal[
     "topic.created",
     "topic.claiming",  # the claim is in the log, not committed
     "topic.claimed",
-    "rows.sent",  # rows are with Kafka's client
+    "rows.sent",  # rows are in the client's queue
     "rows.committing",  # rows are in the log, not committed
     "rows.committed",
     "end.committing",  # the end markers are in the log, not committed
     "end.committed",
     # the trainer publishes a generation
-    "generation.beginning",  # in the transaction that records its beginning
+    "generation.beginning",  # in the transaction that records its start
     "generation.begun",
-    "generation.written",  # its temporary folder is whole
+    "generation.written",  # its temporary folder is complete
     "generation.synced",
     "generation.renamed",
     "generation.placed",
     "generation.publishing",  # in the transaction that publishes it
     "generation.published",
-    # a backup is made, and a run of it
-    "backup.catalog",  # the copy of the catalog is whole
+    # a backup is made and restored
+    "backup.catalog",  # the copy of the catalog is complete
     "backup.copied",  # a file of the run is copied
-    "backup.frozen",  # the embedded Kafka stands still, so that its log is copied
-    "backup.manifest",  # all is on the disk but the manifest's name
+    "backup.frozen",  # the embedded Kafka is suspended while its log is copied
+    "backup.manifest",  # everything is on the disk except the manifest's final name
     "restore.copied",  # a file is in its place
     "restore.placed",  # the catalog is in its place
 ]
@@ -74,7 +74,7 @@ FAILPOINTS: tuple[Failpoint, ...] = get_args(Failpoint)
 
 
 class Crash(BaseException):
-    """Stands for the death of the process: nothing that handles errors catches it."""
+    """Simulates the death of the process: no error handler catches it."""
 
 
 class Steps(NamedTuple):
@@ -86,7 +86,7 @@ class Steps(NamedTuple):
 
 
 def failpoint(name: Failpoint | None) -> None:
-    """Nothing, unless this process was started to fail here."""
+    """Do nothing, unless this process was started to fail here."""
     if _armed:
         _pass(name)
 
@@ -118,19 +118,19 @@ KINDS: dict[str, Callable[[str], None]] = {"kill": _kill, "stop": _stop, "error"
 
 
 class Trigger(NamedTuple):
-    """What is to happen, and at which passing from now."""
+    """What happens at a failpoint, and after how many passes from now."""
 
     kind: str
     left: int
 
 
 def parse(text: str) -> dict[str, Trigger]:
-    """The faults of a text such as ``batch.renamed=kill:2,batch.sealed=stop``.
+    """The triggers of a text such as ``batch.renamed=kill:2,batch.sealed=stop``.
 
     Raises:
-        ValueError: there is no such failpoint or kind, or the number is none.
+        ValueError: there is no such failpoint or kind, or the number is invalid.
     """
-    return dict(_parse_one(one.strip()) for one in text.split(",") if one.strip())
+    return dict(_parse_one(part.strip()) for part in text.split(",") if part.strip())
 
 
 def _parse_one(text: str) -> tuple[str, Trigger]:
@@ -139,7 +139,7 @@ def _parse_one(text: str) -> tuple[str, Trigger]:
     if name not in FAILPOINTS or kind not in KINDS:
         raise ValueError(f'{VARIABLE}: "{text}" is not FAILPOINT={"|".join(KINDS)}[:N]; see {__name__}')
     if not (number or "1").isdecimal() or number == "0":
-        raise ValueError(f'{VARIABLE}: in "{text}", "{number}" is not which passing is meant: 1, 2, ...')
+        raise ValueError(f'{VARIABLE}: in "{text}", "{number}" is not the number of a pass: 1, 2, ...')
     return name, Trigger(kind, int(number or 1))
 
 

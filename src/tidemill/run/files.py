@@ -23,10 +23,10 @@ CACHE_VARIABLE = "TIDEMILL_CACHE_DIR"
 
 
 def cache_folder() -> Path:
-    """What is kept per user, for all runs: Kafka's jars and the like. ``TIDEMILL_CACHE_DIR`` names another folder.
+    """The folder of what all runs of a user share, such as Kafka's jars. ``TIDEMILL_CACHE_DIR`` names another one.
 
     Raises:
-        InputError: it names none, and the user has no home folder.
+        InputError: the variable is not set, and the user has no home folder.
     """
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named).absolute()
@@ -50,7 +50,7 @@ def sha256(path: Path) -> str:
 
 
 def temporary(path: Path) -> Path:
-    """Where a file or folder stands while it is being written."""
+    """The temporary path of a file or folder while it is written."""
     return path.with_name(f".{path.name}{TEMPORARY}")
 
 
@@ -64,7 +64,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(path: Path) -> None:
-    """fsync every file and folder below ``path``, itself included."""
+    """fsync ``path`` and every file and folder below it."""
     for folder, _, names in os.walk(path):
         for name in names:
             sync(Path(folder, name))
@@ -72,7 +72,7 @@ def sync_tree(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, durably: a power cut does not take them away."""
+    """Create a folder and its missing parents durably, so that they survive a power cut."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
@@ -80,18 +80,18 @@ def make_folder(path: Path) -> None:
 
 
 def sync_entries(folder: Path) -> None:
-    """fsync a folder's entries, where that is allowed: one may write to a folder that one may not read."""
+    """fsync a folder's entries, where that is allowed: a folder may be writable but not readable."""
     with suppress(PermissionError):
         sync(folder)
 
 
 def publish(written: Path, final: Path, steps: Steps = NO_STEPS) -> None:
-    """Give what was written its final name, durably: fsync, rename, fsync the folder.
+    """Give a written file or folder its final name, durably: fsync, rename, fsync the folder.
 
     After a crash either ``final`` holds all of it or ``written`` is an orphan.
 
     Args:
-        steps: the failpoints to pass on the way.
+        steps: the failpoints to pass after each step.
     """
     sync_tree(written) if written.is_dir() else sync(written)
     failpoint(steps.synced)
@@ -102,8 +102,10 @@ def publish(written: Path, final: Path, steps: Steps = NO_STEPS) -> None:
 
 
 def roll(path: Path) -> None:
-    """Put a log file of more than :data:`ROLLED_BYTES` aside, as ``NAME.1``, so that a new one can begin. The
-    :data:`ROLLED_KEPT` newest are kept. No process may have it open."""
+    """Rotate a log file that exceeds :data:`ROLLED_BYTES`: it becomes ``NAME.1``.
+
+    The :data:`ROLLED_KEPT` newest files are kept. No process may have the file open.
+    """
     if not path.is_file() or path.stat().st_size <= ROLLED_BYTES:
         return
     for number in range(ROLLED_KEPT, 0, -1):
@@ -113,12 +115,12 @@ def roll(path: Path) -> None:
 
 
 def orphans(folder: Path) -> list[Path]:
-    """What a crash left half written in ``folder``."""
+    """The temporary files and folders that a crash left in ``folder``."""
     return sorted(folder.glob(f".*{TEMPORARY}"))
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it; of a symbolic link only the link."""
+    """Remove a file or a folder with its content; of a symbolic link only the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -130,9 +132,10 @@ GOES_ON = "start the run again: it goes on where it stopped"
 
 @contextmanager
 def disk_errors(what: str, then: str = GOES_ON, place: str = "a run folder (--run-dir)") -> Iterator[None]:
-    """Turn the system's word for a full or unwritable disk into an error that says what could not be written.
+    """Turn the system's errors about a full or unwritable disk into one that says what could not be written.
 
     Args:
+        what: what is written, for the message.
         then: what to do once it can be written.
         place: what to give instead where it can't.
 

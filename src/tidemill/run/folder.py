@@ -1,15 +1,15 @@
 """A run: a pipeline, its folder and its catalog.
 
-The folder is open to its owner alone and holds all that a run makes::
+Only its owner can read the folder, which holds all that a run makes::
 
     catalog.sqlite   what is sealed, trained and published
     batches/         batch-00001.parquet ...
-    tables/          NAME.parquet: the side tables, as they were read before the stream began
-    rejects/         source.jsonl, table-NAME.jsonl, batch-00001.jsonl ...: rows that did not fit, each with its reason
+    tables/          NAME.parquet: the side tables, read before the stream starts
+    rejects/         source.jsonl, table-NAME.jsonl, batch-00001.jsonl ...: rejected rows, each with its reason
     generations/     00001/scorers/MODEL.npz and 00001/spark/MODEL/
-    logs/            one file a stage, with Kafka's and Spark's own beside them
+    logs/            one file per stage, and those of Kafka and Spark
     broker/          the embedded Kafka's data
-    locks/           held by the process that does a stage, let go of by the system when it dies
+    locks/           one per stage, held by the stage's process; the system releases it when the process dies
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ from tidemill.run.locks import lock_holder, locked
 from tidemill.run.marks import Marks
 from tidemill.run.settings import as_seen, given_settings, settled, start_options
 
-AT_ONCE = 16  # sealed files whose content is looked at; two threads never look at the same one
+AT_ONCE = 16  # locks for checking sealed files: two threads never check the same file
 
 
 class Run:
-    """A run that is open. Make one with :func:`open_run`, :func:`join_run` or :func:`existing_run`."""
+    """An open run. :func:`open_run`, :func:`join_run` and :func:`existing_run` return one."""
 
     def __init__(self, loaded: Loaded, folder: Path, catalog: Catalog, id: str) -> None:
         self.pipeline: Pipeline = loaded.pipeline
@@ -80,7 +80,7 @@ class Run:
 
     @property
     def aside(self) -> Path:
-        """Files of batches that this catalog does not call sealed, and that the log no longer gives as they are."""
+        """Files of unsealed batches whose rows the log no longer holds as they were."""
         return self.folder / "aside"
 
     @property
@@ -100,12 +100,12 @@ class Run:
     def stage_lock(self, name: str) -> Path:
         return self.folder / "locks" / f"{name}.lock"
 
-    def at_work(self, word: StageStatus) -> bool:
-        """Whether the process that left this word in the catalog still does its stage."""
-        return word.state in ("starting", "running") and lock_holder(self.stage_lock(word.stage)) == word.pid
+    def at_work(self, status: StageStatus) -> bool:
+        """Whether the process that reported this status still runs its stage."""
+        return status.state in ("starting", "running") and lock_holder(self.stage_lock(status.stage)) == status.pid
 
     def relative(self, path: Path) -> str:
-        """``path`` as the catalog names it."""
+        """``path`` as the catalog stores it."""
         return path.relative_to(self.folder).as_posix()
 
     def close(self) -> None:
@@ -118,10 +118,10 @@ def default_folder(name: str) -> Path:
 
 
 def refuse_not_utf_8(loaded: Loaded, folder: Path | None) -> None:
-    """Raise where no stage could work in ``folder``: Arrow and Spark take only paths that are UTF-8.
+    """Refuse a run folder whose path is not UTF-8: Arrow and Spark can't open files in it.
 
     Raises:
-        RunFolderError: it is one.
+        RunFolderError: the path is not UTF-8.
     """
     folder = (folder or default_folder(loaded.pipeline.name)).absolute()
     if not is_utf_8(str(folder)):
@@ -132,14 +132,14 @@ def refuse_not_utf_8(loaded: Loaded, folder: Path | None) -> None:
 
 
 def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
-    """Begin a run in ``folder``, or take up the one that is there.
+    """Start a run in ``folder``, or open the one that is there, for working on.
 
     Raises:
         RunFolderError: the folder holds something else: another pipeline's run, or this pipeline's with other settings.
         DiskError: it can't be written to.
         CatalogError: its catalog can't be used, or is missing or empty though there are batches or generations.
-        RunBusy: its catalog is an older version's, of which a stage is at work; or another process holds the catalog's
-            lock for long.
+        RunBusy: the catalog is an older version's and a stage of that version is running; or another process holds the
+            catalog's lock for too long.
     """
     folder = (folder or default_folder(loaded.pipeline.name)).absolute()
     refuse_foreign(folder)
@@ -155,11 +155,11 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
 
 
 def begun(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
-    """The catalog in ``folder``, and what it says of the run, which begins now if there is none.
+    """The catalog in ``folder`` and its record of the run, which starts now if there is none.
 
     Raises:
-        CatalogError: the folder holds batches or generations that no catalog tells of.
-        RunFolderError: it holds other files under a run's names.
+        CatalogError: the folder holds batches or generations, but no catalog.
+        RunFolderError: it holds files that a run would overwrite.
     """
     if recorded_version(folder / FILE_NAME) is None:
         refuse_remains(folder)
@@ -177,10 +177,10 @@ def begun(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
 
 
 def run_in(catalog: Catalog) -> RunRecord | None:
-    """What the catalog says of its run; None where the run is only beginning.
+    """The catalog's record of its run; None where the run is still being created.
 
     Raises:
-        CatalogError: it knows batches or generations, but no run.
+        CatalogError: it has batches or generations, but no run.
     """
     recorded = catalog.run()
     if recorded is None and any(vars(catalog.recorded()).values()):
@@ -189,11 +189,10 @@ def run_in(catalog: Catalog) -> RunRecord | None:
 
 
 def open_catalog(folder: Path) -> Catalog:
-    """Open the catalog of a run folder, whose lock must be held. One of an older schema is brought to this one, which
-    no stage of the older version may be at work for.
+    """Open the catalog of a run folder, and migrate it if its schema is older. The caller holds the catalog's lock.
 
     Raises:
-        RunBusy: such a stage is at work.
+        RunBusy: the schema is older and a stage of the older version is running.
         CatalogError: the catalog can't be used.
     """
     path = folder / FILE_NAME
@@ -273,19 +272,19 @@ def found_run(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
 
 
 def is_under_way(loaded: Loaded, folder: Path | None = None) -> bool:
-    """Whether this pipeline's run is in ``folder`` and has a sealed batch, or all of its source, by now."""
+    """Whether ``folder`` holds this pipeline's run and the run has a sealed batch, or has sent all of its source."""
     try:
         run = existing_run(loaded, folder)
     except (NoRun, RunFolderError, CatalogError):
-        return False  # what else is there, open_run refuses
+        return False  # open_run refuses anything else that is there
     source = run.catalog.source()
-    found = (source is not None and source.complete) or bool(run.catalog.batches(limit=1))
+    under_way = (source is not None and source.complete) or bool(run.catalog.batches(limit=1))
     run.close()
-    return found
+    return under_way
 
 
 def join_run(loaded: Loaded, folder: Path | None = None) -> Run:
-    """The run that is in ``folder``, for working on.
+    """The run in ``folder``, for working on it.
 
     Raises:
         NoRun: there is none.

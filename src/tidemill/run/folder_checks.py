@@ -1,4 +1,4 @@
-"""A run's folder on the disk: making it, closing it to other users, refusing what is not a run's, and removing it."""
+"""A run's folder on the disk: creating it, closing it to other users, refusing other folders, and removing it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 PRIVATE = 0o700
 OTHERS = 0o077
 FOLDERS = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
-OWN_ENTRIES = (*FOLDERS, "aside")  # the last one only where something was put aside
+OWN_ENTRIES = (*FOLDERS, "aside")  # the last one exists only where something was put aside
 WRITTEN_OVER = ("tables", "broker")
 
 
 def make_folders(folder: Path) -> None:
-    """Make the run's folders, for its owner alone, and durably: its topic bears marks that only its catalog reads."""
+    """Create the run's folders durably and for their owner alone: the catalog holds the secret of the topic's marks."""
     try:
         make_folder(folder.parent)
         folder.mkdir(mode=PRIVATE, exist_ok=True)
@@ -41,17 +41,19 @@ def make_folders(folder: Path) -> None:
 
 
 def close_to_others(folder: Path) -> None:
-    """Take away every right that other users have in the run folder: it holds the rows, and the secret that marks in
-    the topic are signed with. Where that is not possible the log says so."""
+    """Remove all rights of other users from the run folder.
+
+    It holds the rows, and the secret that signs the marks in the topic. Where the rights can't be changed, log it.
+    """
     mode = folder.stat().st_mode
     if not mode & OTHERS:
         return
-    if mode & stat.S_ISVTX:  # a folder such as /tmp, which many programs share
+    if mode & stat.S_ISVTX:  # such as /tmp
         log.warning("%s is a folder for all users, who can therefore read this run: give another --run-dir", folder)
         return
     try:
         folder.chmod(PRIVATE)
-    except PermissionError as error:  # another user's folder, or a file system without rights
+    except PermissionError as error:  # another user's folder, or a file system without permissions
         log.warning("other users can read this run, as the rights of %s can't be changed: %s", folder, error.strerror)
 
 
@@ -67,7 +69,7 @@ def holds_catalog(folder: Path) -> bool:
 
 @contextmanager
 def folder_errors(folder: Path) -> Iterator[None]:
-    """Name the run folder where it can't be looked into.
+    """Turn a ``PermissionError`` into an error that names the run folder.
 
     Raises:
         RunFolderError: in place of a ``PermissionError``.
@@ -82,7 +84,11 @@ def folder_errors(folder: Path) -> Iterator[None]:
 
 
 def refuse_remains(folder: Path) -> None:
-    """Raise where a folder that holds no run holds what a run would write over."""
+    """Refuse a folder without a run that holds files which a run would overwrite.
+
+    Raises:
+        RunFolderError, CatalogError: it does.
+    """
     refuse_without_catalog(folder)
     full = filled(folder, WRITTEN_OVER)
     if full:
@@ -93,17 +99,17 @@ def refuse_remains(folder: Path) -> None:
 
 
 def filled(folder: Path, names: Iterable[str]) -> list[str]:
-    """Those of these names that are folders in ``folder`` with something in them."""
+    """Those of ``names`` that are non-empty folders in ``folder``."""
     return [name for name in names if (folder / name).is_dir() and any((folder / name).iterdir())]
 
 
 @contextmanager
 def for_removal(folder: Path) -> Iterator[None]:
-    """Hold every lock of the run in ``folder``; when left without an error, remove all that a run made there, and the
-    folder itself where it is then empty.
+    """Hold every lock of the run in ``folder``. On leaving without an error, remove all that the run made there, and
+    the folder itself if it is then empty.
 
     Raises:
-        RunBusy: a process still works on it.
+        RunBusy: a process still works on the run.
         RunFolderError: it holds files but no run.
     """
     refuse_foreign(folder)
@@ -119,14 +125,14 @@ def for_removal(folder: Path) -> Iterator[None]:
                 shutil.rmtree(folder / name)
         (folder / RESTORING).unlink(missing_ok=True)
         for path in sorted(folder.glob(f"{FILE_NAME}*"), reverse=True):
-            path.unlink()  # the catalog itself last: without it the folder is nobody's
+            path.unlink()  # the catalog last: without it nothing says that the folder is a run's
     if not any(folder.iterdir()):
         folder.rmdir()
 
 
 def refuse_other_files(folder: Path) -> None:
-    """Raise where ``folder`` holds anything that no run made, or nothing that a run did: what is a user's own is
-    neither removed nor left in the way of the run that begins anew.
+    """Refuse to start over in a folder that holds other files than a run's, or no run at all: a user's own files are
+    neither removed nor mixed with those of the new run.
 
     Raises:
         RunFolderError: it does.
@@ -149,8 +155,12 @@ def refuse_other_files(folder: Path) -> None:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise where ``folder`` is a file, can't be read, has things in it but no catalog, or is a backup or an unfinished
-    restore."""
+    """Refuse a folder that can't hold a run.
+
+    Raises:
+        RunFolderError: it is a file, can't be read, is a backup, or has files in it but no catalog.
+        CatalogError: it is an unfinished restore.
+    """
     with folder_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise RunFolderError(f"{folder} is a file", "give a folder with --run-dir")

@@ -1,4 +1,4 @@
-"""The files that the catalog names, read only once they are seen to be what it says."""
+"""Checks that the files of the catalog are what it says, before they are read."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ if TYPE_CHECKING:
 
 
 def check_batch(run: Run, batch: Batch, content: bool = True) -> None:
-    """See that a sealed batch's file is there, in its size, and with its sha256.
+    """Check that a sealed batch's file exists and has the recorded size and sha256.
 
-    A file that was found good is read again only once its inode, size or time of change is another.
+    A file that passed is hashed again only after its inode, size or time of change has changed.
 
     Args:
-        content: whether to look at the sha256 too.
+        content: whether to check the sha256 too.
 
     Raises:
-        CatalogError: it is not what the catalog says; the error names it.
+        CatalogError: the file is not what the catalog says; the error names it.
     """
     try:
-        what = difference(run, batch, content)
+        fault = difference(run, batch, content)
     except OSError as error:
-        what = f"can't be read: {error.strerror}"
-    if what:
+        fault = f"can't be read: {error.strerror}"
+    if fault:
         raise CatalogError(
-            f"the file of sealed batch {batch.batch}, {batch.path}, {what}",
-            "put the file back as it was, or begin the run anew with --fresh",
+            f"the file of sealed batch {batch.batch}, {batch.path}, {fault}",
+            "put the file back as it was, or start over with --fresh",
         )
 
 
 def difference(run: Run, batch: Batch, content: bool) -> str | None:
-    """What is wrong with a sealed batch's file; None where it is what the catalog says."""
+    """How a sealed batch's file differs from the catalog; None where it does not."""
     path = run.folder / batch.path
     if not path.is_file():
         return "is missing"
-    found = path.stat()
-    if found.st_size != batch.bytes:
-        return f"has {found.st_size} bytes, the catalog says {batch.bytes}"
-    seen = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    status = path.stat()
+    if status.st_size != batch.bytes:
+        return f"has {status.st_size} bytes, the catalog says {batch.bytes}"
+    seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if not content:
         return None
     with run.looking[batch.batch % AT_ONCE]:
@@ -59,12 +59,12 @@ def difference(run: Run, batch: Batch, content: bool) -> str | None:
 
 
 def side_table(run: Run, name: str) -> pa.Table:
-    """The rows of the pipeline's side table ``name``, in the types of ``rows.arrow_schema``, each key once.
+    """The rows of the pipeline's side table ``name``, in the types of its declared columns, each key once.
 
     Raises:
         CatalogError: the producer has not read it yet, or its file is not what the catalog says; the error names it.
     """
-    import pyarrow.parquet as pq  # not above: who only looks at a run need not wait for it
+    import pyarrow.parquet as pq  # here: commands that only look at a run start faster without it
 
     recorded = run.catalog.side_tables().get(name)
     if recorded is None:
@@ -80,8 +80,8 @@ def side_table(run: Run, name: str) -> pa.Table:
     return pq.read_table(io.BytesIO(content))
 
 
-def damaged_table(table: SideTableRecord, what: str) -> CatalogError:
+def damaged_table(table: SideTableRecord, fault: str) -> CatalogError:
     return CatalogError(
-        f"the file of the table {table.name}, {table.path}, {what}",
-        "put the file back as it was, or begin the run anew with --fresh",
+        f"the file of the table {table.name}, {table.path}, {fault}",
+        "put the file back as it was, or start over with --fresh",
     )

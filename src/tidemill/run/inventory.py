@@ -1,9 +1,9 @@
-"""Whether a run folder and its catalog belong together, judged from the names in the folder and from the catalog.
+"""Whether a run folder and its catalog belong together, judged by the file names and the catalog alone.
 
-A crash leaves few things behind: the temporary files of the batch after the last sealed one; that batch under its
-final name, once its cut is recorded; the folder of a generation that was begun and not published. Any other batch or
-generation that the catalog does not know means that the catalog is an older copy, or that its ``-wal`` file was left
-behind. Then nothing may be removed, nor may the run go on. Files that are not the run's own are left alone.
+A crash can leave three things: the temporary files of the batch after the last sealed one; that batch under its final
+name, once its cut is recorded; and the folder of a generation that was started and not published. Any other batch or
+generation that the catalog does not know means that the catalog is an older copy, or was copied without its ``-wal``
+file. Then the run is refused and nothing is removed. Files that are not the run's are ignored.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PUT_BACK = (
 
 
 class Entry(NamedTuple):
-    """A file or folder of a batch, its rejects or a generation; ``temporary``: it is not under its final name yet."""
+    """A file or folder of a batch, its rejects or a generation; ``temporary``: it does not have its final name yet."""
 
     folder: str
     number: int
@@ -45,11 +45,13 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Inventory:
-    """What is in a run folder beside what the catalog says is sealed and published. Names are relative to the folder.
+    """How a run folder differs from its catalog. Names are relative to the folder.
 
-    ``unknown``: entries that no crash explains. ``missing``: a sentence for each file that should be there.
-    ``batch_leftovers``, ``generation_leftovers``: what a crash left, which only the collector and only the trainer may
-    remove.
+    Attributes:
+        unknown: entries that no crash explains.
+        missing: a sentence for each file that should be there.
+        batch_leftovers: what a crash left of a batch; only the collector may remove it.
+        generation_leftovers: what a crash left of a generation; only the trainer may remove it.
     """
 
     unknown: tuple[str, ...] = ()
@@ -59,10 +61,10 @@ class Inventory:
 
 
 def take_inventory(folder: Path, catalog: Catalog) -> Inventory:
-    """Judge the run folder. Other stages may be at work: what they do meanwhile is not taken for a disagreement.
+    """Compare the run folder with its catalog. Other stages may be running: what they change meanwhile is no fault.
 
     Raises:
-        CatalogError: folder and catalog do not belong together; the error names up to five files.
+        CatalogError: the two do not belong together; the error names up to five files.
     """
     before = names_in(folder)
     recorded = catalog.recorded()
@@ -83,10 +85,10 @@ def take_inventory(folder: Path, catalog: Catalog) -> Inventory:
 
 
 def refuse_backup(folder: Path) -> None:
-    """Raise where the folder is a backup, finished or not: as a run it would be spoilt.
+    """Refuse a folder that is a backup, finished or not: working on it as a run would damage the backup.
 
     Raises:
-        RunFolderError: it is.
+        RunFolderError: it is one.
     """
     if (folder / MANIFEST).exists() or (folder / BACKING_UP).exists():
         raise RunFolderError(
@@ -96,10 +98,10 @@ def refuse_backup(folder: Path) -> None:
 
 
 def refuse_unfinished_restore(folder: Path) -> None:
-    """Raise where a restore into the folder was broken off: it puts the catalog in its place last.
+    """Refuse a folder in which a restore was interrupted. A restore puts the catalog in its place last.
 
     Raises:
-        CatalogError: it was.
+        CatalogError: it was interrupted.
     """
     if (folder / RESTORING).exists() and not (folder / FILE_NAME).exists():
         raise CatalogError(
@@ -109,8 +111,7 @@ def refuse_unfinished_restore(folder: Path) -> None:
 
 
 def forget_restore(folder: Path) -> None:
-    """Take the mark of a restore away, as the catalog is in its place: what the run holds from here on is no backup's
-    to overwrite."""
+    """Remove the mark of a finished restore. From here on a restore must not overwrite the run's files."""
     mark = folder / RESTORING
     if mark.exists():
         mark.unlink(missing_ok=True)  # another process may do the same
@@ -118,7 +119,7 @@ def forget_restore(folder: Path) -> None:
 
 
 def refuse_without_catalog(folder: Path) -> None:
-    """Raise where the folder holds batches or generations, but no catalog, or one with nothing in it.
+    """Refuse a folder that holds batches or generations, but no catalog or an empty one.
 
     Raises:
         CatalogError: it does; the error names up to five of them.
@@ -135,7 +136,7 @@ def refuse_without_catalog(folder: Path) -> None:
 
 
 def names_in(folder: Path) -> frozenset[str]:
-    """The names in the folders that are judged, each with its folder before it."""
+    """The names in the folders that are compared, each with its folder: ``batches/batch-00001.parquet``."""
     return frozenset(f"{part}/{name}" for part in FOLDERS for name in listing(folder / part))
 
 
@@ -149,9 +150,9 @@ def listing(folder: Path) -> list[str]:
 def judge(before: Set[str], recorded: RecordedFiles, after: Set[str]) -> Inventory:
     """The inventory of a folder. Pure.
 
-    A stage records a cut, or the beginning of a generation, before its file has a name, and seals or publishes it
-    afterwards. So what is in the folder is compared with a later look at the catalog, and what the catalog has with a
-    later look at the folder. What has gone meanwhile was put aside by a collector, which then forgets the cut.
+    A stage records a cut, or the start of a generation, before its file has a name, and seals or publishes it
+    afterwards. So the names in the folder are compared with the catalog as read after them, and the catalog with the
+    names as listed after it. A file that vanished in between was put aside by a collector, which then forgets the cut.
 
     Args:
         before: the names in the folder before ``recorded`` was read from the catalog.
@@ -173,19 +174,18 @@ def judge(before: Set[str], recorded: RecordedFiles, after: Set[str]) -> Invento
 
 
 def own(name: str) -> Entry | None:
-    """What the run itself calls so; None for anybody else's file."""
+    """The entry that the run itself would give this name; None for a file that is not the run's."""
     folder, _, rest = name.partition("/")
     temporary = rest.startswith(".") and rest.endswith(TEMPORARY)
-    found = OWN[folder].fullmatch(rest[1 : -len(TEMPORARY)] if temporary else rest)
-    if found is None:
+    match = OWN[folder].fullmatch(rest[1 : -len(TEMPORARY)] if temporary else rest)
+    if match is None:
         return None
-    number = int(found["number"])
-    return Entry(folder, number, temporary) if number and f"{number:05}" == found["number"] else None
+    number = int(match["number"])
+    return Entry(folder, number, temporary) if number and f"{number:05}" == match["number"] else None
 
 
 def is_explained(entry: Entry, recorded: RecordedFiles, last: int) -> bool:
-    """Whether the catalog, or a crash at the place where the catalog is, explains the entry; ``last``: the newest
-    sealed batch."""
+    """Whether the catalog, or a crash in its present state, explains the entry; ``last``: the newest sealed batch."""
     if entry.folder == "generations":
         return entry.number in recorded.published or entry.number in recorded.begun
     if entry.temporary:
@@ -194,14 +194,14 @@ def is_explained(entry: Entry, recorded: RecordedFiles, last: int) -> bool:
 
 
 def missing(recorded: RecordedFiles, names: Set[str]) -> Iterator[str]:
-    """A sentence for each sealed batch and published generation that is not there."""
-    for name, what in expected(recorded).items():
+    """A sentence for each sealed batch and published generation that is missing."""
+    for name, description in expected(recorded).items():
         if name not in names:
-            yield f"the {what}, {name}, is missing"
+            yield f"the {description}, {name}, is missing"
 
 
 def expected(recorded: RecordedFiles) -> dict[str, str]:
-    """The name of each sealed batch's file and of each published generation's folder, with what it is."""
+    """The name of each sealed batch's file and of each published generation's folder, with its description."""
     batches = {path: f"file of sealed batch {number}" for number, path in recorded.sealed.items()}
     published = sorted(recorded.published)
     return batches | {f"generations/{number:05}": f"folder of published generation {number}" for number in published}

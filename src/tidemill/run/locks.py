@@ -1,4 +1,4 @@
-"""Lock files: each is held by one process, and the system releases it when that process dies, however it dies."""
+"""Lock files. One process holds each, and the system releases it when that process dies."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ MOST_DIGITS = 10
 
 @contextmanager
 def locked(path: Path, busy: str = "", patience: float | None = None) -> Iterator[None]:
-    """Hold the lock file ``path``. With ``busy`` refuse with that message where another process holds it; without it
-    wait up to ``patience`` seconds, by default :data:`PATIENCE_SECONDS`.
+    """Hold the lock file ``path``.
+
+    Args:
+        busy: where given, do not wait for another process that holds the lock, but raise with this message.
+        patience: how many seconds to wait otherwise; by default :data:`PATIENCE_SECONDS`.
 
     Raises:
         RunBusy: another process holds it; the message names the process.
         DiskError: the file can't be used.
     """
     with lock_errors(path):
-        file = path.open("ab+", buffering=0)  # nothing is left in a buffer for a full disk to refuse once more
+        file = path.open("ab+", buffering=0)  # unbuffered: closing the file must not fail on a full disk
     with file:
         patience = PATIENCE_SECONDS if patience is None else patience
         with lock_errors(path):
@@ -54,12 +57,12 @@ def refusal(path: Path, busy: str, patience: float) -> RunBusy:
     who = "another process" if command is None else f"process {holder}{f', {command},' if command else ''}"
     return RunBusy(
         f"{path} was not free within {patience:g} s: {who} holds it",
-        "see why that process does not go on, or end it; then try again",
+        "see why that process hangs, or end it; then try again",
     )
 
 
 def taken_within(file: IO[bytes], seconds: float) -> bool:
-    """Whether the lock could be taken. A process that only looks at a lock holds it for an instant."""
+    """Whether the lock could be taken within ``seconds``. A process that only checks a lock holds it for an instant."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -73,7 +76,7 @@ def taken_within(file: IO[bytes], seconds: float) -> bool:
 
 
 def lock_holder(path: Path) -> int | None:
-    """The process that holds the lock file: its number, 0 where that is unknown; None where no process holds it.
+    """The id of the process that holds the lock file; 0 where it is unknown, None where no process holds it.
 
     Raises:
         DiskError: the file can't be read.
@@ -89,14 +92,14 @@ def lock_holder(path: Path) -> int | None:
 
 
 def noted(path: Path) -> int:
-    """The process number in a lock file; 0 where there is none."""
+    """The process id in a lock file; 0 where there is none."""
     with lock_errors(path), path.open("rb") as file:
         text = file.read(MOST_DIGITS + 1).strip()
     return int(text) if text.isdigit() and len(text) <= MOST_DIGITS else 0
 
 
 def command_of(pid: int) -> str | None:
-    """The command of a process, empty where it can't be read; None where no such process lives."""
+    """The command of a process; empty where it can't be read, None where no such process exists."""
     try:
         process = psutil.Process(pid) if pid else None
         if process is None or process.status() == psutil.STATUS_ZOMBIE:
@@ -114,7 +117,7 @@ def lock_errors(path: Path) -> Iterator[None]:
     """Turn the system's errors into one that names the lock file.
 
     Raises:
-        DiskError: in place of each ``OSError`` but those that say that there is no file, or that the lock is held.
+        DiskError: in place of an ``OSError``, except where the file does not exist or the lock is held.
     """
     try:
         with disk_errors(f"the lock file {path}"):
@@ -122,5 +125,5 @@ def lock_errors(path: Path) -> Iterator[None]:
     except (FileNotFoundError, BlockingIOError):
         raise
     except OSError as error:
-        hint = "remove what is there in its place while no stage is at work, then try again"
+        hint = "remove it while no stage of the run is at work, then try again"
         raise DiskError(f"can't use the lock file {path}: {os.strerror(error.errno or 0)}", hint) from error

@@ -1,8 +1,9 @@
-"""The marks that a run leaves in its topic, in headers: its claim, its position, the stream's end.
+"""The marks that a run writes into its topic as headers: its claim, its position, the stream's end.
 
-Each is signed (HMAC-SHA256) with the run's secret, which only the catalog has, over all that it says, its kind, its
-topic's id and its partition: no other writer can make one, nor use one of another place. A mark stands only on the last
-row of each partition in a transaction and on messages without a value; one on every row would halve the rate.
+Each mark is signed (HMAC-SHA256) with the run's secret, which only the catalog holds. The signature covers the mark's
+content and kind, the topic's id and the partition, so no other writer can forge a mark or reuse one elsewhere. Only the
+last row of each partition in a transaction, and messages without a value, carry a mark: one on every row would halve
+the rate.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ POSITION: Kind = "tidemill-position"
 END: Kind = "tidemill-end"
 
 SIGNATURE = "mac"
-MOST_BYTES = 1024  # of a mark: whatever is longer is another writer's, and is not even parsed
+MOST_BYTES = 1024  # of a mark: a longer header is another writer's, and is not parsed
 
 
 class Marked(Protocol):
-    """What is needed of a Kafka message."""
+    """The part of a Kafka message that marks need."""
 
     def partition(self) -> int: ...
     def headers(self) -> Any: ...
@@ -35,36 +36,36 @@ class Marks:
     """Writes and reads the marks of one run in one topic."""
 
     def __init__(self, run_id: str, secret: str | None, topic_id: str) -> None:
-        """``secret`` is None for a run that began before marks were signed: it neither signs nor asks for it."""
+        """``secret`` is None in a run that started before marks were signed: its marks have no signature."""
         self.run_id = run_id
         self._secret = None if secret is None else bytes.fromhex(secret)
         self._topic_id = topic_id
 
     def write(self, kind: Kind, partition: int, **fields: Any) -> tuple[str, bytes]:
-        """The header of a mark that a message of this partition is to bear."""
-        said = {"run": self.run_id, **fields}
+        """The header of a mark for a message of this partition."""
+        content = {"run": self.run_id, **fields}
         if self._secret is not None:
-            said[SIGNATURE] = self._signature(kind, partition, said)
-        return kind, json.dumps(said, separators=(",", ":")).encode()
+            content[SIGNATURE] = self._signature(kind, partition, content)
+        return kind, json.dumps(content, separators=(",", ":")).encode()
 
     def read(self, message: Marked, kind: Kind) -> dict[str, Any] | None:
-        """What this run said in a message's mark of that kind; None where there is none, or another's."""
-        ours = (said for said in unverified(message, kind) if said.get("run") == self.run_id)
-        return next((said for said in ours if self._is_genuine(kind, message.partition(), said)), None)
+        """The content of this run's mark of that kind in a message; None where there is none."""
+        ours = (content for content in unverified(message, kind) if content.get("run") == self.run_id)
+        return next((content for content in ours if self._is_genuine(kind, message.partition(), content)), None)
 
-    def _is_genuine(self, kind: Kind, partition: int, said: dict[str, Any]) -> bool:
-        """Whether this run's writer said that there; the signature is taken out of it."""
-        signature = said.pop(SIGNATURE, None)
+    def _is_genuine(self, kind: Kind, partition: int, content: dict[str, Any]) -> bool:
+        """Whether this run signed the mark for this partition. Removes the signature from ``content``."""
+        signature = content.pop(SIGNATURE, None)
         if self._secret is None:
             return True
-        expected = self._signature(kind, partition, said)
+        expected = self._signature(kind, partition, content)
         return isinstance(signature, str) and hmac.compare_digest(
             signature.encode("utf-8", "surrogatepass"), expected.encode()
         )
 
-    def _signature(self, kind: Kind, partition: int, said: dict[str, Any]) -> str:
+    def _signature(self, kind: Kind, partition: int, content: dict[str, Any]) -> str:
         assert self._secret is not None
-        text = json.dumps([kind, self._topic_id, partition, said], sort_keys=True, separators=(",", ":"))
+        text = json.dumps([kind, self._topic_id, partition, content], sort_keys=True, separators=(",", ":"))
         return hmac.digest(self._secret, text.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
@@ -74,8 +75,9 @@ ask_headers = methodcaller("headers")  # never specialized
 def headers_of(message: Marked) -> Sequence[tuple[str, bytes | str | None]]:
     """A message's headers; none where a name is not UTF-8, which no run writes.
 
-    At such a name Kafka's client gives a list that crashes the interpreter, with an error set that Python only looks at
-    after a call which it has not specialized. Asked again it gives that list without an error, so it is taken away.
+    For such a name Kafka's client returns a list that crashes the interpreter, and sets an error that Python checks
+    only after a call that it has not specialized. A second call would return that list without an error, so the headers
+    are removed from the message.
     """
     try:
         return ask_headers(message) or ()
@@ -85,12 +87,12 @@ def headers_of(message: Marked) -> Sequence[tuple[str, bytes | str | None]]:
 
 
 def unverified(message: Marked, kind: Kind) -> Iterator[dict[str, Any]]:
-    """What any writer says in a message's headers of that kind, in their order; what is no mark is left out."""
+    """The content of all marks of that kind in a message, by any writer, in order. Other headers are left out."""
     for name, value in headers_of(message):
         if name == kind and isinstance(value, bytes) and len(value) <= MOST_BYTES:
             try:
-                said = json.loads(value)
+                content = json.loads(value)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(said, dict):
-                yield said
+            if isinstance(content, dict):
+                yield content

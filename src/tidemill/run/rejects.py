@@ -1,4 +1,4 @@
-"""The file of what did not fit: one JSON object a line, each with its reason."""
+"""The file of rejected rows: one JSON object per line, each with its reason."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ STEPS = Steps("rejects.synced", "rejects.renamed", "rejects.placed")
 
 
 class Rejects:
-    """Rejects for the file ``path``; there is no file while nothing was rejected.
+    """The rejects of the file ``path``. The file exists only if there are any.
 
-    With ``live`` the file can be read as it grows; without, it appears whole when it is published. With ``apart`` what
-    ``path`` held before stays until :meth:`show`: up to then it is written to that file.
+    Args:
+        live: whether the file can be read while it grows; otherwise it appears whole when it is published.
+        apart: where given, rejects are written to that file until :meth:`show`, and ``path`` keeps its old content.
     """
 
     def __init__(self, path: Path, live: bool = False, apart: Path | None = None) -> None:
@@ -38,7 +39,7 @@ class Rejects:
         self.count += len(lines)
 
     def publish(self, path: Path | None = None) -> Path | None:
-        """Make the file durable, in its place or at ``path``; None where there is nothing to publish."""
+        """Make the file durable, under its own name or as ``path``; None where there are no rejects."""
         if not self.count:
             return None
         final = path or self.path
@@ -51,7 +52,7 @@ class Rejects:
         return final
 
     def show(self) -> None:
-        """Put what was written apart in place of the file, which grows from now on."""
+        """Replace the file by the one that was written apart, and go on writing to it."""
         if self._apart is None:
             return
         with disk_errors(f"the rejects file {self.path.name}"):
@@ -62,7 +63,7 @@ class Rejects:
         self._written, self._apart = self.path, None
 
     def drop_apart(self) -> None:
-        """Remove what was written apart and not shown."""
+        """Remove the file that was written apart, if it was not shown."""
         if self._apart is not None:
             self.discard()
 

@@ -132,7 +132,7 @@ def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
     try:
         return Pipeline.recorded(document)
     except ValidationError as error:
-        faults = [str(fault_of(one)) for one in error.errors(include_url=False)]
+        faults = [str(fault_of(detail)) for detail in error.errors(include_url=False)]
         raise RunFolderError(
             f"{folder} holds a run of {today.name} with settings that this Tidemill does not know: "
             f"{', '.join(faults[:MOST_EXAMPLES])}",
@@ -141,7 +141,7 @@ def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
 
 
 def kept(before: Mapping[str, Any], now: Mapping[str, Any], then: Any, given: Any) -> dict[str, Any]:
-    """The settings ``now``, but with the value ``before`` where a setting was given neither ``then`` nor now."""
+    """The settings ``now``, with the value from ``before`` wherever a setting was given neither ``then`` nor now."""
     return {key: kept_value(key, before, value, then, given) for key, value in now.items()}
 
 

@@ -1,4 +1,4 @@
-"""What all stages have in common: one at a time, a word in the catalog, a clean stop, a log."""
+"""What all stages share: one process at a time, a status in the catalog, a clean stop, a log."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ LOOK_SECONDS = 0.05
 
 
 class Stop:
-    """Like :class:`threading.Event`, but without a lock: a signal handler runs in the middle of whatever the main
-    thread does, and one that sets an Event which that thread is just waiting for may wait for itself."""
+    """A request to stop, which a signal handler may set at any moment.
+
+    Unlike :class:`threading.Event` it has no lock. A signal handler interrupts the main thread anywhere: if it set an
+    Event that this thread is just waiting for, it could wait for itself.
+    """
 
     def __init__(self) -> None:
         self._set = False
@@ -43,7 +46,7 @@ class Stop:
         return self._set
 
     def wait(self, seconds: float) -> bool:
-        """Whether it is set, within so many seconds."""
+        """Wait up to ``seconds``, and say whether it is set."""
         end = time.monotonic() + seconds
         while not self._set and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, LOOK_SECONDS))
@@ -55,7 +58,7 @@ class Stopped(BaseException):
 
 
 class Stage:
-    """A stage at work. ``stop`` is set when it is asked to end; ``log`` writes to its own file."""
+    """A running stage. ``stop`` is set when the stage is asked to end; ``log`` writes to the stage's own file."""
 
     def __init__(self, run: Run, name: str) -> None:
         self.run = run
@@ -74,13 +77,13 @@ class Stage:
             self._status = replace(self._status, progress=progress)
 
     def ready(self, endpoint: str | None = None) -> None:
-        """Say that the stage is at work and, where it serves, at which address."""
+        """Report that the stage is running and, if it serves, at which address."""
         self._set(state="running", endpoint=endpoint)
         self.log.info("ready", **({"endpoint": endpoint} if endpoint else {}))
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """While inside, a request to stop raises :class:`Stopped` instead of waiting for the next look at ``stop``."""
+        """Within it, a request to stop raises :class:`Stopped` at once, instead of only setting ``stop``."""
         self._interrupt = True
         try:
             if self.stop.is_set():
@@ -111,7 +114,7 @@ class Stage:
             try:
                 self._write()
             except TidemillError as error:
-                self.log.warning("the catalog can't be written just now", reason=error.message)
+                self.log.warning("the catalog can't be written now", reason=error.message)
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
@@ -145,7 +148,7 @@ class Stage:
             self._set_ending(ending, error)
 
     def _set_ending(self, ending: StageState, error: TidemillError | None) -> None:
-        """Say how the stage ended. Where even that can't be written, what ended it is still what is raised."""
+        """Record how the stage ended. If that fails too, the error that ended the stage is still the one raised."""
         try:
             self._set(state=ending, error=error.document()["error"] if error else None)
         except TidemillError as another:
@@ -156,10 +159,10 @@ class Stage:
 
 @contextmanager
 def stage(run: Run, name: str) -> Iterator[Stage]:
-    """Do the stage ``name`` of ``run``: alone, and stopping on SIGTERM, Ctrl-C, or when `up` is gone.
+    """Run the stage ``name`` of ``run`` in this process. It stops on SIGTERM, on Ctrl-C, and when `up` is gone.
 
     Raises:
-        RunBusy: another process does it already.
+        RunBusy: another process runs this stage.
     """
     with locked(run.stage_lock(name), busy=f"the {name} of this run is already at work"):
         log_to_file(run, name)
@@ -173,22 +176,24 @@ def stage(run: Run, name: str) -> Iterator[Stage]:
 
 
 def watch_lifeline() -> None:
-    """Stop this process when the other end of standard input closes, which the system does when `up` dies."""
-    while os.read(0, 1):  # not sys.stdin, whose lock a thread that waits would keep at the interpreter's end
+    """Stop this process when the other end of standard input closes. The system closes it when `up` dies."""
+    while os.read(0, 1):  # not sys.stdin: a waiting thread would hold its lock when the interpreter exits
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def state_of(run: Run, status: StageStatus) -> StageState:
-    """The state of a stage now: one that said it was at work but whose process is gone has failed."""
+    """The state of a stage now: a stage that reported to be running and whose process is gone has failed."""
     claims_work = status.state in ("starting", "running")
     return "failed" if claims_work and not run.at_work(status) else status.state
 
 
 class LogFile(RotatingFileHandler):
-    """A log file. It begins anew before it grows over :data:`ROLLED_BYTES`, and the :data:`ROLLED_KEPT` before it are
-    kept, the newest as ``NAME.1``. One that can't be written, on a full disk say, stops no stage: standard error says
-    so, once."""
+    """A log file that is rotated before it exceeds :data:`ROLLED_BYTES`.
+
+    The last :data:`ROLLED_KEPT` files are kept, the newest as ``NAME.1``. A log that can't be written, for example on a
+    full disk, does not stop the stage: standard error says so, once.
+    """
 
     _said = False
 
@@ -222,7 +227,7 @@ def log_to_file(run: Run, name: str) -> None:
         on_screen = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
         handlers.append(handler(logging.StreamHandler(sys.stderr), shared, on_screen))
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
-    logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells every call
+    logging.getLogger("py4j").setLevel(logging.WARNING)  # it logs every call
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -233,7 +238,7 @@ def log_to_file(run: Run, name: str) -> None:
 def handler(
     where: logging.Handler, shared: list[structlog.typing.Processor], last: Sequence[structlog.typing.Processor]
 ) -> logging.Handler:
-    """A handler that renders what comes from structlog and from the standard library alike."""
+    """A handler that renders records of structlog and of the standard library in the same way."""
     processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     where.setFormatter(structlog.stdlib.ProcessorFormatter(processors=processors, foreign_pre_chain=shared))
     return where

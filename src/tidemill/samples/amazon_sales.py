@@ -72,25 +72,25 @@ class Products(NamedTuple):
 def block(number: int) -> pa.Table:
     """Rows ``number * BLOCK_ROWS`` and on, ``BLOCK_ROWS`` of them."""
     random = np.random.default_rng([SEED, number])
-    found = products(number, random)
-    percent = np.round(100 * (1 - found.discounted / found.actual)).astype(np.int64)
-    rating = RANKED_RATINGS[np.argsort(np.argsort(found.quality, kind="stable"), kind="stable")]
+    made = products(number, random)
+    percent = np.round(100 * (1 - made.discounted / made.actual)).astype(np.int64)
+    rating = RANKED_RATINGS[np.argsort(np.argsort(made.quality, kind="stable"), kind="stable")]
     ratings = np.char.mod("%.1f", rating)
     ratings[BAD_RATING_ROW] = "|"
     blank = np.isin(np.arange(BLOCK_ROWS), BLANK_COUNT_ROWS)
     columns = [
-        found.identifier,
-        found.name,
-        np.array([kind.category for kind in KINDS])[found.kind],
-        rupees(found.discounted),
-        rupees(found.actual),
+        made.identifier,
+        made.name,
+        np.array([kind.category for kind in KINDS])[made.kind],
+        rupees(made.discounted),
+        rupees(made.actual),
         join(percent, "%"),
         ratings,
-        pa.array([f"{count:,}" for count in found.reviewed], mask=blank),
-        found.about,
+        pa.array([f"{count:,}" for count in made.reviewed], mask=blank),
+        made.about,
         *reviews(number, random),
-        join("https://example.org/images/", found.identifier, ".jpg"),
-        join("https://example.org/dp/", found.identifier, "/ref=sr_", np.arange(BLOCK_ROWS) % 16 + 1),
+        join("https://example.org/images/", made.identifier, ".jpg"),
+        join("https://example.org/dp/", made.identifier, "/ref=sr_", np.arange(BLOCK_ROWS) % 16 + 1),
     ]
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=arrow_schema(COLUMNS))
 
@@ -102,9 +102,9 @@ def products(number: int, random: np.random.Generator) -> Products:
         first = first[first]  # the product of a row that repeats one itself
     kind, brand = pick(random, KIND_SHARES, BLOCK_ROWS)[first], random.integers(0, len(BRANDS), BLOCK_ROWS)[first]
     identity = number * BLOCK_ROWS + first
-    level = np.array([one.price for one in KINDS])[kind]
+    level = np.array([entry.price for entry in KINDS])[kind]
     actual = neat(level * np.exp(PRICE_SPREAD * random.standard_normal(BLOCK_ROWS)))[first]
-    mean = np.array([one.discount for one in KINDS])[kind]
+    mean = np.array([entry.discount for entry in KINDS])[kind]
     discount = np.clip(mean + DISCOUNT_SPREAD * random.standard_normal(BLOCK_ROWS)[first], 0, 90)
     count = np.exp(np.log(5_200) + COUNT_SPREAD * random.standard_normal(BLOCK_ROWS)[first])
     luck = random.standard_normal(BLOCK_ROWS)
@@ -143,7 +143,7 @@ def names(kind: np.ndarray, brand: np.ndarray, identity: np.ndarray, random: np.
 
     model = join(SERIES[random.integers(len(SERIES), size=BLOCK_ROWS)], "-", 100 + identity)
     colour = COLOURS[random.integers(len(COLOURS), size=BLOCK_ROWS)]
-    nouns, details = one_of([one.nouns for one in KINDS]), one_of([one.details for one in KINDS])
+    nouns, details = one_of([entry.nouns for entry in KINDS]), one_of([entry.details for entry in KINDS])
     return join(BRANDS[brand], " ", model, " ", nouns, ", ", details, " (", colour, ")")
 
 

@@ -143,7 +143,7 @@ def block(number: int) -> pa.Table:
     offense = pick(random, OFFENSE_SHARES, BLOCK_ROWS)
     once_more = first != rows  # a further offence of an incident is never the same one
     offense = np.where(once_more, (offense[first] + 1 + offense % (len(OFFENSES) - 1)) % len(OFFENSES), offense)
-    code, extension = (np.array([one[part] for one in OFFENSES])[offense] for part in (2, 3))
+    code, extension = (np.array([entry[part] for entry in OFFENSES])[offense] for part in (2, 3))
     stamp = START + minutes[first]
     incident = (1970 + stamp.astype("datetime64[Y]").astype(np.int64)) * 10**7 + number * BLOCK_ROWS + first + 1
     lost = random.random(BLOCK_ROWS)
@@ -153,8 +153,8 @@ def block(number: int) -> pa.Table:
         incident * 10**6 + code * 100 + extension,
         code,
         extension,
-        np.array([one[0] for one in OFFENSES])[offense],
-        np.array([one[1] for one in OFFENSES])[offense],
+        np.array([entry[0] for entry in OFFENSES])[offense],
+        np.array([entry[1] for entry in OFFENSES])[offense],
         clock(stamp - happened[first]),
         pc.if_else(pa.array(point[first]), pa.scalar(None, pa.string()), clock(stamp - lasted[first])),
         clock(stamp),
@@ -176,8 +176,8 @@ def first_rows(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
     again = random.random(len(rows)) < AGAIN_SHARE
     again[0] = False
     again[1:] &= ~again[:-1]  # two offences at the most
-    found: np.ndarray = np.maximum.accumulate(np.where(again, 0, rows))
-    return found
+    first: np.ndarray = np.maximum.accumulate(np.where(again, 0, rows))
+    return first
 
 
 def spots(minutes: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -186,8 +186,8 @@ def spots(minutes: np.ndarray, random: np.random.Generator) -> np.ndarray:
     shares = SPOT_SHARES * (1 + SEASON * np.cos(turn))
     ends = np.cumsum(shares, axis=1)
     drawn = random.random(len(minutes)) * ends[:, -1]
-    found: np.ndarray = (drawn[:, None] >= ends).sum(axis=1)
-    return found
+    numbers: np.ndarray = (drawn[:, None] >= ends).sum(axis=1)
+    return numbers
 
 
 def clock(stamps: np.ndarray) -> pa.Array:
@@ -221,9 +221,9 @@ def feet(places: np.ndarray, lost: np.ndarray, random: np.random.Generator) -> l
 
 def areas(spot: np.ndarray, random: np.random.Generator) -> list[pa.Array]:
     """District, precinct and neighbourhood of each hot spot; a district may be unknown, a neighbourhood blank."""
-    district = np.array([str(one.district) for one in HOT_SPOTS])[spot]
-    precinct = np.array([one.precinct for one in HOT_SPOTS])[spot]
-    neighborhood = np.array([one.neighborhood for one in HOT_SPOTS])[spot]
+    district = np.array([str(hot_spot.district) for hot_spot in HOT_SPOTS])[spot]
+    precinct = np.array([hot_spot.precinct for hot_spot in HOT_SPOTS])[spot]
+    neighborhood = np.array([hot_spot.neighborhood for hot_spot in HOT_SPOTS])[spot]
     doubt = random.random(len(spot))
     unknown = doubt < 0.001
     return [

@@ -73,8 +73,8 @@ def stars(user: np.ndarray, movie: np.ndarray, random: np.random.Generator) -> n
     likes = random.standard_normal((BLOCK_USERS, movie_titles.TASTES)) / np.sqrt(movie_titles.TASTES)
     fit = (likes[user] * movie_titles.tastes(0)[movie]).sum(axis=1)
     exact = MEAN + kindness[user] + quality[movie] + TASTE_SPREAD * fit + ERROR * random.standard_normal(len(user))
-    found: np.ndarray = np.clip(np.round(2 * exact) / 2, 0.5, 5.0)
-    return found
+    ratings: np.ndarray = np.clip(np.round(2 * exact) / 2, 0.5, 5.0)
+    return ratings
 
 
 def seconds(user: np.ndarray, random: np.random.Generator) -> np.ndarray:

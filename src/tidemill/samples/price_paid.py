@@ -125,8 +125,8 @@ def block(number: int) -> pa.Table:
     random = np.random.default_rng([SEED, number])
     kind = np.array(list(TYPES))[pick(random, [share for share, _ in TYPES.values()], BLOCK_ROWS)]
     place = places(random)
-    county = np.array([one.county for one in PLACES])[place]
-    town = np.array([one.town for one in PLACES])[place]
+    county = np.array([entry.county for entry in PLACES])[place]
+    town = np.array([entry.town for entry in PLACES])[place]
     new = random.random(BLOCK_ROWS) < NEW_SHARE
     leasehold = random.random(BLOCK_ROWS) < by_name(LEASEHOLD_SHARES, kind)
     other = random.random(BLOCK_ROWS) < OTHER_SHARE
@@ -140,7 +140,7 @@ def block(number: int) -> pa.Table:
         np.where(leasehold, "L", "F"),
         *address(kind, town, random),
         town,
-        np.array([one.district for one in PLACES])[place],
+        np.array([entry.district for entry in PLACES])[place],
         county,
         np.where(other, "B", "A"),
         np.full(BLOCK_ROWS, "A"),
@@ -151,13 +151,13 @@ def block(number: int) -> pa.Table:
 def by_name(values: dict[str, float], names: np.ndarray) -> np.ndarray:
     """The value that each of the names has."""
     keys, place = np.unique(names, return_inverse=True)
-    found: np.ndarray = np.array([values[str(key)] for key in keys])[place]
-    return found
+    chosen: np.ndarray = np.array([values[str(key)] for key in keys])[place]
+    return chosen
 
 
 def places(random: np.random.Generator) -> np.ndarray:
     """A place for each sale: the county by its share, its towns alike."""
-    towns = [sum(one.county == place.county for one in PLACES) for place in PLACES]
+    towns = [sum(entry.county == place.county for entry in PLACES) for place in PLACES]
     return pick(random, [COUNTIES[place.county][0] / n for place, n in zip(PLACES, towns, strict=True)], BLOCK_ROWS)
 
 
@@ -186,7 +186,7 @@ def prices(
 
 
 def postcodes(place: np.ndarray, random: np.random.Generator) -> pa.Array:
-    area = np.array([one.area for one in PLACES])[place]
+    area = np.array([entry.area for entry in PLACES])[place]
     letters = digits(random.integers(0, len(NO_UNIT_LETTERS) ** 2, BLOCK_ROWS), 2, NO_UNIT_LETTERS)
     whole = join(area, random.integers(1, 29, BLOCK_ROWS), " ", random.integers(0, 10, BLOCK_ROWS), letters)
     return pc.if_else(pa.array(random.random(BLOCK_ROWS) < EMPTY_POSTCODE_SHARE), "", whole)
@@ -210,5 +210,5 @@ def address(kind: np.ndarray, town: np.ndarray, random: np.random.Generator) -> 
 
 
 def random_of(texts: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    found: np.ndarray = texts[random.integers(len(texts), size=BLOCK_ROWS)]
-    return found
+    chosen: np.ndarray = texts[random.integers(len(texts), size=BLOCK_ROWS)]
+    return chosen

@@ -58,6 +58,8 @@ from tidemill.schemas.models import (
 )
 from tidemill.schemas.run import (
     ColumnBody,
+    CommandStage,
+    CommandStatus,
     CutsBody,
     GenerationCounts,
     Health,
@@ -83,6 +85,8 @@ __all__ = [
     "BatchRows",
     "Cluster",
     "ColumnBody",
+    "CommandStage",
+    "CommandStatus",
     "CutsBody",
     "ErrorBody",
     "ExampleBody",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from tidemill.schemas.base import ErrorBody, Problem, Shape, omitted_if_none
 from tidemill.types import ColumnKind
@@ -87,10 +87,13 @@ class Home(Shape):
     scheme: Scheme
 
 
+StageState = Literal["starting", "running", "done", "stopped", "failed"]
+
+
 class StageBody(Shape):
     """A stage. ``word`` says what it is doing, or why it waits or has failed."""
 
-    state: Literal["starting", "running", "done", "stopped", "failed"]
+    state: StageState
     pid: int
     endpoint: str | None = omitted_if_none()
     error: Problem | None = omitted_if_none()
@@ -166,3 +169,25 @@ class StatusBody(Shape):
     problems: list[str]
     stream_ended: bool
     trained: bool
+
+
+class CommandStage(Shape):
+    """A stage, as the command ``status`` prints it. ``error`` has a code, a message, a hint, and perhaps more."""
+
+    state: StageState
+    pid: int
+    endpoint: str | None = omitted_if_none()
+    error: dict[str, Any] | None = omitted_if_none()
+
+
+class CommandStatus(Shape):
+    """What ``tidemill status --json`` prints. ``generations``: how many are published."""
+
+    pipeline: str
+    run_dir: str
+    api: str | None
+    console: str | None
+    stages: dict[str, CommandStage]
+    rows: RowCounts
+    batches: int
+    generations: int

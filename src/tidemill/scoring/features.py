@@ -155,7 +155,7 @@ class Encoder:
                 if not fits(value, feature.kind):
                     message = f"{feature.name} is {shorten(value, 40)}, not {WANTED[feature.kind]}"
                     return FeatureError(message, "correct that value")
-        return FeatureError("the rows can't be scored", "see that every feature is given and of its declared type")
+        return FeatureError("the rows can't be scored", "give every feature, of its declared type")
 
 
 def product(encoded: Encoded, split: Split) -> Array:

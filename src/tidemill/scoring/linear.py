@@ -50,7 +50,10 @@ class GeneralizedLinearScorer(LinearScorer):
 
     def no_value(self) -> FeatureError:
         """The error for a power of a negative number: whatever overflows is clipped."""
-        return FeatureError("the model has no value there: its link takes no such row", "see the model's features")
+        return FeatureError(
+            "the model has no value for such features: its link is not defined there",
+            "check the values of the features",
+        )
 
     def values(self, predicted: Array) -> pa.Array:
         return pa.array(predicted, from_pandas=True)  # null for NaN

@@ -77,7 +77,7 @@ def node_tests(places: Indices, thresholds: Array, encoder: Encoder) -> tuple[In
     sizes = [len(known) for known in encoder.codes]
     starts = len(encoder.numbers) + np.cumsum([0, *sizes])
     if len(places) and places.max() >= starts[-1]:
-        raise ValueError(f"the trees look at place {places.max()} of {starts[-1]}")
+        raise ValueError(f"the trees test position {places.max()} of {starts[-1]}")
     block = np.searchsorted(starts, places, side="right") - 1
     coded, leaf = block >= 0, places == LEAF
     columns = np.where(leaf, 0, np.where(coded, len(encoder.numbers) + block, places))

@@ -1,7 +1,7 @@
-"""Typed columns, from Parquet or from a sample, to the declared types: safely, or not at all.
+"""Converts typed columns, from Parquet or a sample, to the declared types. A value that would change is rejected.
 
-Where a column has a cleaning, its strings are read as text is; other values, which have a type already, are only judged
-by ``missing`` and ``default``.
+Strings of a column with a cleaning are read as text. Other values have a type already: only the cleaning's ``missing``
+and ``default`` apply to them.
 """
 
 from __future__ import annotations
@@ -24,17 +24,20 @@ from tidemill.types import COLUMN_TYPES
 
 
 def refuse_types(label: str, schema: pa.Schema, columns: Sequence[Column], key: str) -> None:
-    """Raise where the types of columns can't become the declared ones; those that the data lack are not looked at.
+    """Refuse columns whose types can't be converted to the declared ones. Missing columns are ignored.
+
+    Args:
+        key: the path of these data in the pipeline file.
 
     Raises:
-        SourceError: as said; it names each. ``key`` is where the pipeline file has these data.
+        SourceError: the error names each such column.
     """
     kinds = {column: plain_type(schema.field(column.name).type) for column in columns if column.name in schema.names}
     wrong = {column: kind for column, kind in kinds.items() if not can_become(kind, column)}
     if wrong:
-        found = [f"{column.name} is {kind}, declared {column.kind}" for column, kind in wrong.items()]
+        differing = [f"{column.name} is {kind}, declared {column.kind}" for column, kind in wrong.items()]
         hints = [type_hint(kind, column, key) for column, kind in wrong.items()]
-        raise SourceError(f"{label}: {join_reasons(found)}", "; ".join(hints[:MOST_EXAMPLES]))
+        raise SourceError(f"{label}: {join_reasons(differing)}", "; ".join(hints[:MOST_EXAMPLES]))
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -64,28 +67,30 @@ def natural_kind(kind: pa.DataType) -> str:
 
 
 def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) -> Chunk:
-    """The rows of ``table`` as declared; those that don't fit, numbered from ``first``, as rejects."""
+    """The rows of ``table`` in the declared types; those that don't fit become rejects, numbered from ``first``."""
     taken = [Converted(values_of(table, column), column) for column in columns]
     too_long = long_rows(taken)
-    unfit = {place for one in taken for place in one.misfits}.union(too_long)
-    rows = pa.table([one.values for one in taken], names=[column.name for column in columns])
+    unfit = {place for converted in taken for place in converted.misfits}.union(too_long)
+    rows = pa.table([converted.values for converted in taken], names=[column.name for column in columns])
     if unfit:
         rows = rows.filter(pa.array([place not in unfit for place in range(len(table))], pa.bool_()))
     bad = [
         BadRecord(
-            place, [TOO_LONG] * (place in too_long) + [one.misfits[place] for one in taken if place in one.misfits]
+            place,
+            [TOO_LONG] * (place in too_long)
+            + [converted.misfits[place] for converted in taken if place in converted.misfits],
         )
         for place in sorted(unfit)
     ]
     rejects = (
-        Reject(label, first + one.position, join_reasons(one.reasons), row_text(table, one.position, columns))
-        for one in bad
+        Reject(label, first + record.position, join_reasons(record.reasons), row_text(table, record.position, columns))
+        for record in bad
     )
     return Chunk(rows.cast(arrow_schema(columns)), tuple(rejects))
 
 
 def values_of(table: pa.Table, column: Column) -> pa.Array:
-    """The column's values in the type that the table has them in; nulls where it lacks the column."""
+    """The column's values in the table's type; nulls where the table lacks the column."""
     if column.name not in table.column_names:
         return pa.nulls(len(table), COLUMN_TYPES[column.kind].arrow)
     values = table[column.name]
@@ -93,9 +98,11 @@ def values_of(table: pa.Table, column: Column) -> pa.Array:
 
 
 def long_rows(taken: Sequence[Converted]) -> list[int]:
-    """The places of the rows whose strings together are too long."""
+    """The positions of the rows whose strings are too long in total."""
     lengths = [
-        pc.fill_null(pc.binary_length(one.values), 0).cast(pa.int64()) for one in taken if one.column.kind == "string"
+        pc.fill_null(pc.binary_length(converted.values), 0).cast(pa.int64())
+        for converted in taken
+        if converted.column.kind == "string"
     ]
     if not lengths:
         return []
@@ -104,7 +111,7 @@ def long_rows(taken: Sequence[Converted]) -> list[int]:
 
 
 class Converted:
-    """A column in its declared type; ``misfits`` has the reason for each place whose value does not fit."""
+    """A column in its declared type. ``misfits`` has the reason for each position whose value does not fit."""
 
     def __init__(self, values: pa.Array, column: Column) -> None:
         self.column = column
@@ -115,13 +122,13 @@ class Converted:
             self._cast(values)
 
     def _read(self, texts: pa.Array) -> None:
-        """Take the values as text."""
+        """Read the values as text."""
         whole, broken = only_text(texts)
         self.values, self.misfits = typed_column(pl.Series(whole), self.column)
         self.misfits |= {place: self._misfit(texts[place]) for place in broken}
 
     def _cast(self, values: pa.Array) -> None:
-        """Take the values as they are typed."""
+        """Cast the values from their own type."""
         try:
             self.values = CONVERSIONS[self.column.kind].cast(values)
         except pa.ArrowInvalid:
@@ -140,11 +147,11 @@ class Converted:
             self.misfits[place] = missing_reason(self.column, shown(value)) if is_none else self._misfit(value)
 
     def _missing(self, values: pa.Array) -> pa.Array:
-        """Where there is no value, or one that counts as none."""
+        """Which values are null or count as missing."""
         if not self.column.cleaning.missing:
             return values.is_null()
         if self.column.kind == "timestamp":
-            words = [one for one in self.column.cleaning.missing if isinstance(one, str)]
+            words = [text for text in self.column.cleaning.missing if isinstance(text, str)]
             plain = self.column._replace(cleaning=Cleaning(format=self.column.cleaning.format))
             moments, _ = typed_column(pl.Series(words, dtype=pl.String), plain)
             return pc.or_(values.is_null(), pc.is_in(self.values, moments.drop_null()))
@@ -165,7 +172,7 @@ class Converted:
 
 
 def only_text(texts: pa.Array) -> tuple[pa.Array, list[int]]:
-    """Strings without those whose bytes are not valid UTF-8, and the places of these."""
+    """The strings, null where their bytes are not valid UTF-8, and the positions of these."""
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid:
@@ -183,12 +190,12 @@ def is_text(value: pa.Scalar) -> bool:
 
 
 def row_text(table: pa.Table, place: int, columns: Sequence[Column]) -> str:
-    found = {one.name: shown(table[one.name][place]) for one in columns if one.name in table.column_names}
-    return cut(json.dumps(found, ensure_ascii=False))
+    values = {column.name: shown(table[column.name][place]) for column in columns if column.name in table.column_names}
+    return cut(json.dumps(values, ensure_ascii=False))
 
 
 def shown(value: pa.Scalar) -> str | None:
-    """A value as a message shows it, also where Python can't hold it."""
+    """A value as text for messages, even if Python can't represent it."""
     try:
         plain = value.as_py()
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""What every kind of source gives: rows of the declared columns, and the records that don't fit, with reasons."""
+"""What every source gives: rows of the declared columns, and the records that don't fit, with reasons."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tidemill.errors import MOST_EXAMPLES, SourceError, did_you_mean, listed
 from tidemill.pipeline import Column
 
 MOST_TEXT = 500
-CHUNK_CHARACTERS = 32 * 2**20  # a chunk of long records ends early, so that memory stays bounded
-RECORD_CHARACTERS = 2**20  # of a CSV record's fields, a JSON line, a Parquet row's strings: what a message can carry
+CHUNK_CHARACTERS = 32 * 2**20  # a chunk of long records ends early, which bounds memory
+RECORD_CHARACTERS = 2**20  # of a CSV record's fields, a JSON line, a Parquet row's strings; bounded by a message's size
 TOO_LONG = "longer than 1 MiB"
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A record that does not fit. ``line`` is its first physical line (in Parquet, its row), from 1."""
+    """A record that does not fit. ``line`` is its first physical line, in Parquet its row, from 1."""
 
     file: str
     line: int
@@ -29,25 +29,25 @@ class Reject:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some records of the source, in order: those that fit (in the types of ``rows.arrow_schema``), and the others."""
+    """Some records of the source, in order: those that fit, in the declared types, and the others."""
 
     rows: pa.Table
     rejects: tuple[Reject, ...] = ()
 
     def __len__(self) -> int:
-        """How many records these are, rejects included."""
+        """The number of records, rejects included."""
         return len(self.rows) + len(self.rejects)
 
     def first_reason(self) -> str:
-        """The first reject, as the end of a sentence; nothing where there is none."""
-        return next((f"; the first, line {one.line}: {one.reason}" for one in self.rejects), "")
+        """The first reject, as the end of a sentence; empty where there is none."""
+        return next((f"; the first, line {reject.line}: {reject.reason}" for reject in self.rejects), "")
 
 
 class Readable(Protocol):
     """A file or a sample. Every call of ``read`` starts from the first record."""
 
     def check(self) -> bool:
-        """Look at the start; whether there is a record at all.
+        """Check the beginning of the data. Returns whether there is any record.
 
         Raises:
             SourceError: it can't be read, or lacks a declared column.
@@ -58,7 +58,7 @@ class Readable(Protocol):
 
 
 class BadRecord(NamedTuple):
-    """A record that does not fit: its position among those looked at, and all that is wrong with it."""
+    """A record that does not fit: its position among the given records, and all its faults."""
 
     position: int
     reasons: list[str]
@@ -70,32 +70,35 @@ def join_reasons(reasons: Sequence[str]) -> str:
 
 
 def cut(text: str) -> str:
-    """A raw record as a reject shows it: bytes that are no UTF-8 replaced, at most ``MOST_TEXT`` characters."""
+    """A raw record as a reject shows it: at most ``MOST_TEXT`` characters, invalid UTF-8 replaced."""
     shown = text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"
     return shown.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def refuse_missing(label: str, found: Sequence[str], columns: Sequence[Column], hint: str = "") -> None:
-    """Raise where the data lack a declared column that they may not lack, or have it by nearly the same name.
+def refuse_missing(label: str, names_there: Sequence[str], columns: Sequence[Column], hint: str = "") -> None:
+    """Refuse data that lack a required column, have an optional one under a similar name, or have no declared column.
+
+    Args:
+        names_there: the names of the data's columns.
 
     Raises:
-        SourceError: as said; also where not one of the declared columns is there.
+        SourceError: the error names the missing columns.
     """
-    lacking = [column for column in columns if column.name not in found]
+    lacking = [column for column in columns if column.name not in names_there]
     declared = {column.name for column in columns}
-    spare = [name for name in found if name not in declared]
+    spare = [name for name in names_there if name not in declared]
     meant = {bare_name(name): name for name in spare}
-    refused = [one for one in lacking if not one.may_lack or bare_name(one.name) in meant]
+    refused = [column for column in lacking if not column.may_lack or bare_name(column.name) in meant]
     if len(lacking) == len(columns):
         refused = lacking
     if refused:
         first = refused[0].name
         names = listed([column.name for column in refused], MOST_EXAMPLES)
         likely = meant.get(bare_name(first))
-        instead = f'did you mean "{likely}"?' if likely is not None else did_you_mean(first, spare or found)
+        instead = f'did you mean "{likely}"?' if likely is not None else did_you_mean(first, spare or names_there)
         raise SourceError(f"{label} has no column {names}", hint or f"in place of {first}, {instead}")
 
 
 def bare_name(name: str) -> str:
-    """A name without what is easily written otherwise: upper case, blanks and underscores."""
+    """A name in lower case, without blanks and underscores."""
     return "".join(name.casefold().replace("_", "").split())

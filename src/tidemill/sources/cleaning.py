@@ -1,4 +1,4 @@
-"""What a column's ``strip``, ``missing`` and ``default`` do to its text before it is typed."""
+"""A column's ``strip``, ``missing`` and ``default``, applied to its text before it is typed."""
 
 from __future__ import annotations
 
@@ -27,25 +27,27 @@ def stripped(text: pl.Expr, column: Column) -> pl.Expr:
 
 
 def is_missing(text: pl.Expr, column: Column) -> pl.Expr:
-    """Whether a stripped text is no value; never null.
+    """Whether a stripped text counts as missing; never null.
 
-    Blank text is none; in a string column, only where it may be missing: where that is said of the empty text
-    (``"string?"``) or of others (``missing``, ``default``).
+    Blank text does. In a string column it does only where ``missing`` or ``default`` is given; with ``"string?"``
+    alone, only empty text does.
     """
     bare = text.str.strip_chars()
     cleaning = column.cleaning
-    found = pl.lit(False)
+    missing = pl.lit(False)
     if column.kind != "string" or cleaning.missing or cleaning.default is not None:
-        found = bare == ""
+        missing = bare == ""
     elif column.optional:
-        found = text == ""
-    words = [one if isinstance(one, str) else str(one).lower() for one in cleaning.missing if not is_number(one)]
-    numbers = [one for one in cleaning.missing if is_number(one)]
+        missing = text == ""
+    words = [
+        value if isinstance(value, str) else str(value).lower() for value in cleaning.missing if not is_number(value)
+    ]
+    numbers = [value for value in cleaning.missing if is_number(value)]
     if words:
-        found |= bare.is_in(words)
+        missing |= bare.is_in(words)
     if numbers:
-        found |= equals(bare, numbers)
-    return text.is_null() | found
+        missing |= equals(bare, numbers)
+    return text.is_null() | missing
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
@@ -53,15 +55,17 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 
 def equals(text: pl.Expr, numbers: Sequence[int | float]) -> pl.Expr:
-    """Whether a text is a notation of one of the numbers; whole ones are compared to the last digit."""
-    near = [float(one) for one in numbers if isinstance(one, float) or abs(one) <= sys.float_info.max]
-    whole = [int(one) for one in numbers if isinstance(one, int) or one.is_integer()]
-    in_whole = text.cast(pl.Int64, strict=False).is_in([one for one in whole if -(2**63) <= one < 2**63] or [None])
+    """Whether a text is a notation of one of the numbers. Whole numbers are compared exactly."""
+    near = [float(number) for number in numbers if isinstance(number, float) or abs(number) <= sys.float_info.max]
+    whole = [int(number) for number in numbers if isinstance(number, int) or number.is_integer()]
+    in_whole = text.cast(pl.Int64, strict=False).is_in(
+        [number for number in whole if -(2**63) <= number < 2**63] or [None]
+    )
     return pl.coalesce(in_whole, text.cast(pl.Float64, strict=False).is_in(near or [None]), pl.lit(False))
 
 
 def default_value(column: Column) -> int | float | str | bool | datetime | None:
-    """What stands for a missing value of the column, of its type; a timestamp without a zone is in UTC."""
+    """The column's default, in its type; a timestamp without a zone is in UTC."""
     value = column.cleaning.default
     if column.kind == "timestamp" and value is not None:
         moment = datetime.fromisoformat(str(value))
@@ -70,7 +74,7 @@ def default_value(column: Column) -> int | float | str | bool | datetime | None:
 
 
 def missing_reason(column: Column, text: str | None) -> str:
-    """Why there is no value where ``text`` stood in the file."""
+    """The reason for a missing value; ``text`` is what the file has there."""
     bare = (text or "").strip()
     if not bare:
         return f"{column.name} is missing"

@@ -1,4 +1,4 @@
-"""Text to moments: microseconds in UTC between the years 1 and 9999, by ISO 8601 or by a format."""
+"""Timestamps from text, by ISO 8601 or a format: microseconds in UTC, in the years 1 to 9999."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import polars as pl
 
 from tidemill.pipeline import MONTHS, directives, timestamp_pattern
 
-# Zeros beyond the microseconds lose nothing; other digits there would.
+# Only zeros may follow the microseconds: other digits would be lost.
 ISO_8601 = (
     r"^(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(?:[T ](?P<minutes>[0-9]{2}:[0-9]{2})(?:(?P<seconds>:[0-5][0-9])(?:(?P<fraction>\.[0-9]{1,6})0*)?)?"
@@ -17,9 +17,9 @@ FIRST_YEAR_OF_TWO_DIGITS = 69  # POSIX: 69 is 1969, 68 is 2068
 
 
 def timestamp(text: pl.Expr, form: str | None = None) -> pl.Expr:
-    """The moment that a text says, in the format ``form`` or in ISO 8601; null where it says none.
+    """The timestamp of a text in the format ``form``, or in ISO 8601; null where it is not of that form.
 
-    Without a zone it is in UTC. What a format leaves out is the year's first month, the month's first day, or midnight.
+    Without a zone it is in UTC. Parts that a format lacks default to January, the first day, and midnight.
     """
     return iso_8601(text) if form is None else formatted(text, form)
 
@@ -65,7 +65,7 @@ def century(two_digits: pl.Expr) -> pl.Expr:
 
 
 def hour_of_day(hour: pl.Expr, half: pl.Expr) -> pl.Expr:
-    """The hour from 00 to 23 of one from 1 to 12 and its half of the day: 12 AM is midnight."""
+    """The hour, 00 to 23, of a 12-hour clock; 12 AM is midnight."""
     afternoon = half.str.to_lowercase() == "pm"
     number = hour.cast(pl.Int64) % 12 + pl.when(afternoon).then(12).otherwise(0)
     return number.cast(pl.String).str.zfill(2)
@@ -76,7 +76,7 @@ def zone_of(text: pl.Expr) -> pl.Expr:
 
 
 def moment(pieces: list[pl.Expr]) -> pl.Expr:
-    """The moment that pieces of text say when they are put together; null where one is, or where there is none."""
+    """The timestamp of concatenated pieces of text; null where a piece is null, or where it is no timestamp."""
     whole = pl.concat_str(pieces)
     stamp = whole.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False)
     return pl.when(stamp.dt.year().is_between(1, 9999)).then(stamp)

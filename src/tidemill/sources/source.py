@@ -1,4 +1,4 @@
-"""Data sets read in order and in constant memory, from files or from a built-in sample: the source, and the tables."""
+"""The source and the side tables: data read in order and in constant memory, from files or a built-in sample."""
 
 from __future__ import annotations
 
@@ -26,18 +26,25 @@ from tidemill.sources.readers.parquet import ParquetFile
 
 __all__ = ["Chunk", "Reject", "SourceReader", "open_any", "open_source", "open_tables"]
 
-FORM = "content:"  # before a fingerprint in which no name is
-ENDS = 2**20  # of each file, so many bytes at either end are in the fingerprint
+FORM = "content:"  # prefix of fingerprints that do not cover file names
+ENDS = 2**20  # how many bytes at each end of a file its fingerprint covers
 
 
 @dataclass(frozen=True)
 class SourceReader:
-    """Data that were found readable. ``title`` names them in messages, ``key`` is where the pipeline file has them;
-    ``fingerprint`` changes when the data do.
+    """Data that are known to be readable.
 
-    The fingerprint is a sha256 over each file's size, first and last MiB, in the order in which they are read, so that
-    it doesn't depend on where they are; a sample's, over its name, version and number of rows. ``older`` is the one
-    that earlier versions recorded for the same data: the files' names were in it. ``list_files`` looks for them again.
+    Attributes:
+        title: their name in messages.
+        key: their path in the pipeline file.
+        fingerprint: identifies the data: a sha256 over the size, the first and the last MiB of each file, in the order
+            in which they are read, so that it does not depend on where the files are. For a sample, over its name,
+            version and number of rows.
+        parts: the files, or the sample, in order.
+        limit: how many records are read, rejects included.
+        older: the fingerprint that earlier versions recorded for the same data; it covered the files' names too.
+        files: the files of ``parts``.
+        list_files: lists the files again.
     """
 
     title: str
@@ -50,13 +57,11 @@ class SourceReader:
     list_files: Callable[[], list[Path]] = list
 
     def chunks(self, size: int = 10_000) -> Iterator[Chunk]:
-        """The source's records from the first on, at most ``size`` in a chunk; every call starts anew.
-
-        Where the pipeline says ``source.rows``, only so many records, rejects included.
+        """All records in order, at most ``size`` per chunk. Every call starts from the first record.
 
         Raises:
-            SourceError: a file turns out to be damaged on the way, or is changed while it is read; no chunk that was
-                read after the change is given.
+            SourceError: a file is damaged, or changes while it is read; no chunk that was read after the change is
+                given.
         """
         left = self.limit
         for part in self.parts:
@@ -65,19 +70,23 @@ class SourceReader:
                 yield chunk
 
     def refuse_other(self, fingerprint: str) -> None:
-        """Raise where these are not the data that the run began with, which had that fingerprint."""
+        """Refuse data other than those that the run started with.
+
+        Raises:
+            SourceError: their fingerprint is another.
+        """
         if fingerprint not in (self.fingerprint, self.older):
-            what = "source" if self.key == "source" else f"table {self.key.removeprefix('tables.')}"
+            role = "source" if self.key == "source" else f"table {self.key.removeprefix('tables.')}"
             raise SourceError(
-                f"{self.title} is not the {what} that this run began with",
-                "put the old one back, give another --run-dir, or --fresh to begin anew",
+                f"{self.title} is not the {role} that this run began with",
+                "put the old one back, give another --run-dir, or --fresh to start over",
             )
 
     def refuse_changed(self) -> None:
-        """Raise where a file was changed, added or taken away since the data were opened.
+        """Refuse files that changed, appeared or vanished after the data were opened.
 
         Raises:
-            SourceError: it says what changed.
+            SourceError: there are some; the error says what changed.
         """
         for file in self.files:
             refuse_changed(file)
@@ -90,13 +99,13 @@ class SourceReader:
             )
 
     def nothing_fits(self, example: str) -> SourceError:
-        """The error for data of which every record is a reject; ``example`` tells of the first."""
+        """The error for data whose records are all rejected; ``example`` describes the first reject."""
         return SourceError(f"no row of {self.title} fits the declared columns{example}", f"see [{self.key}.columns]")
 
 
 @dataclass(frozen=True)
 class SampleRows:
-    """A sample as a source; ``key`` is where the pipeline file has it."""
+    """A sample as a source; ``key`` is its path in the pipeline file."""
 
     sample: Sample
     columns: Sequence[Column]
@@ -117,7 +126,7 @@ class SampleRows:
 
 @dataclass(frozen=True)
 class WatchedFile:
-    """A file that must stay what it was when it was found for as long as it is read."""
+    """A file that must not change from when it was found until it has been read."""
 
     file: SourceFile
     content: Readable
@@ -137,7 +146,7 @@ class WatchedFile:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Raise where the file changed, also in place of the damage that this looks like."""
+        """Refuse a file that changed, also where the change looks like damage."""
         try:
             yield
         except SourceError:
@@ -147,7 +156,7 @@ class WatchedFile:
 
 
 def open_source(pipeline: Pipeline, folder: Path) -> SourceReader:
-    """The pipeline's source; a relative path or glob starts at ``folder``.
+    """Open the pipeline's source; a relative path or glob starts at ``folder``.
 
     Raises:
         SourceError: it is missing, empty, unreadable, of an unknown kind, or without a declared column.
@@ -156,19 +165,19 @@ def open_source(pipeline: Pipeline, folder: Path) -> SourceReader:
 
 
 def open_tables(pipeline: Pipeline, folder: Path) -> Mapping[str, SourceReader]:
-    """The pipeline's side tables by name, each opened as :func:`open_source` does the source.
+    """Open the pipeline's side tables, by name.
 
     Raises:
-        SourceError: as there; it names the table.
+        SourceError: as for :func:`open_source`; the error names the table.
     """
     return {name: open_table(name, table, folder) for name, table in pipeline.tables.items()}
 
 
 def open_any(key: str, data: Data, folder: Path) -> SourceReader:
-    """The source or a side table, which the pipeline file has under ``key``.
+    """Open the source or a side table; ``key`` is its path in the pipeline file.
 
     Raises:
-        SourceError: as :func:`open_source` and :func:`open_tables`.
+        SourceError: as for :func:`open_source` and :func:`open_tables`.
     """
     if isinstance(data, SideTable):
         return open_table(key.removeprefix("tables."), data, folder)
@@ -227,14 +236,14 @@ def reader_of(file: SourceFile, data: Data, key: str) -> Readable:
 
 
 def find_files(path: str, folder: Path) -> list[SourceFile]:
-    """As :func:`list_files`, each with its kind and its name below the folder that they share."""
-    found = list_files(path, folder)
-    top = os.path.commonpath([file.parent for file in found])
-    return [source_file(file, file.relative_to(top).as_posix()) for file in found]
+    """The files of a path or glob, each with its format and its name relative to the files' common folder."""
+    paths = list_files(path, folder)
+    top = os.path.commonpath([file.parent for file in paths])
+    return [source_file(file, file.relative_to(top).as_posix()) for file in paths]
 
 
 def list_files(path: str, folder: Path) -> list[Path]:
-    """The file at ``path``, or those that it matches as a glob, part-2 before part-10.
+    """The file at ``path``, or the files that match it as a glob, part-2 before part-10.
 
     Raises:
         SourceError: there is none.
@@ -242,16 +251,18 @@ def list_files(path: str, folder: Path) -> list[Path]:
     path = os.path.expanduser(path)
     whole = folder / path
     if glob.has_magic(path) and not os.path.lexists(whole):
-        names = set(glob.glob(path, root_dir=folder, recursive=True))  # with several ** it gives a file several times
-        found = [file for name in names if not os.path.isdir(file := folder / name)]
-        if not found:
-            raise SourceError(f"no file matches {whole}", "see that the glob is right")
+        names = set(
+            glob.glob(path, root_dir=folder, recursive=True)
+        )  # a glob with several ** gives a file several times
+        files = [file for name in names if not os.path.isdir(file := folder / name)]
+        if not files:
+            raise SourceError(f"no file matches {whole}", "check the glob")
     else:
         refuse_missing_file(whole)
-        found = [whole]
-    for file in found:
+        files = [whole]
+    for file in files:
         refuse_other_than_file(file)
-    return sorted(found, key=lambda file: (natural(file), str(file)))
+    return sorted(files, key=lambda file: (natural(file), str(file)))
 
 
 def refuse_missing_file(path: Path) -> None:
@@ -266,21 +277,21 @@ def refuse_missing_file(path: Path) -> None:
 
 
 def missing_file_hint(path: Path) -> str:
-    """What may have been meant by a path where there is nothing: one of the files in its folder."""
+    """The hint for a path without a file: the files in its folder that may be meant."""
     try:
         with os.scandir(path.parent) as entries:
             files = sorted(entry.name for entry in entries if entry.is_file())
     except OSError:
-        return "see that its folder is there, and that you may read it"
-    return did_you_mean(path.name, files) or "see that the path is right: there is no file in its folder"
+        return "check that its folder exists and that you may read it"
+    return did_you_mean(path.name, files) or "check the path: there is no file in its folder"
 
 
 def refuse_other_than_file(path: Path) -> None:
-    """Raise where ``path`` leads to a pipe, a device or a socket: they can't be read twice, and may never end."""
+    """Refuse a pipe, a device or a socket: it can't be read twice, and may never end."""
     try:
         mode = path.stat().st_mode
     except OSError:
-        return  # opening it tells why
+        return  # opening it raises the reason
     if not stat.S_ISREG(mode):
         raise SourceError(f"{path} is no regular file", "write what it holds to a file, and give that one")
 
@@ -292,7 +303,7 @@ def natural(path: Path) -> list[tuple[int, str]]:
 
 
 def fingerprints(files: Sequence[SourceFile]) -> tuple[str, str]:
-    """The fingerprint of these files, and the one that earlier versions recorded."""
+    """The fingerprint of these files, and the one that earlier versions would have recorded."""
     digest, older = hashlib.sha256(), hashlib.sha256()
     for file in files:
         with read_errors(file), file.path.open("rb") as opened:

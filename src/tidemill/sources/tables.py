@@ -21,8 +21,8 @@ def read_tables(stage: Stage, readers: Mapping[str, SourceReader]) -> None:
     """Read every side table that the catalog does not have yet, and record it there.
 
     Raises:
-        SourceError: one that the catalog has was read from other data, or none of a table's rows fits.
-        DiskError: one can't be written.
+        SourceError: a recorded table was read from other data, or none of a table's rows fits.
+        DiskError: a table can't be written.
     """
     recorded = stage.run.catalog.side_tables()
     for name, reader in readers.items():
@@ -33,9 +33,9 @@ def read_tables(stage: Stage, readers: Mapping[str, SourceReader]) -> None:
 
 
 def read_table(stage: Stage, name: str, reader: SourceReader) -> None:
-    """Publish the table's file and its rejects, then record it; not so where the stage is asked to stop."""
+    """Publish the table's file and its rejects, then record it; do nothing if the stage is asked to stop."""
     run = stage.run
-    rejects = Rejects(run.rejects / f"table-{name}.jsonl", live=True)  # a temporary one the collector may remove
+    rejects = Rejects(run.rejects / f"table-{name}.jsonl", live=True)  # live: the collector may remove temporary files
     rows = fitting_rows(stage, name, reader, rejects)
     if stage.stop.is_set():
         return
@@ -54,14 +54,14 @@ def read_table(stage: Stage, name: str, reader: SourceReader) -> None:
 
 
 def fitting_rows(stage: Stage, name: str, reader: SourceReader, rejects: Rejects) -> pa.Table:
-    """All rows of a table that fit, the others added to ``rejects``.
+    """The rows of a table that fit; the others are added to ``rejects``.
 
     Raises:
-        SourceError: none fits.
+        SourceError: no row fits.
     """
     chunks, example = [], ""
     for chunk in reader.chunks():
-        rejects.extend([asdict(one) for one in chunk.rejects])
+        rejects.extend([asdict(reject) for reject in chunk.rejects])
         example = example or chunk.first_reason()
         chunks.append(chunk.rows)
         if stage.stop.is_set():
@@ -73,6 +73,6 @@ def fitting_rows(stage: Stage, name: str, reader: SourceReader, rejects: Rejects
 
 
 def first_of_each(rows: pa.Table, key: str) -> pa.Table:
-    """The rows, in order, without those whose key an earlier one has."""
+    """The first row of each key, in order."""
     keys = pl.Series(rows[key].combine_chunks())
     return rows.filter(keys.is_first_distinct().to_arrow())

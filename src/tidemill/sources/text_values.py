@@ -1,4 +1,4 @@
-"""Text to declared types, a column at a time, without ever changing what a value means.
+"""Converts text to the declared types, column by column, without changing what a value means.
 
 Blanks around a value matter only in strings. Empty text is a missing value; in a required string, the empty string.
 ``conversions.py`` says which texts each type accepts; ``cleaning.py`` does what a column's cleaning asks for first.
@@ -20,31 +20,31 @@ from tidemill.types import COLUMN_TYPES
 
 
 def typed(texts: pl.DataFrame, columns: Sequence[Column]) -> tuple[pa.Table, list[BadRecord]]:
-    """The rows of ``texts`` (a string column for each declared one) that fit, typed, and those that don't."""
+    """The rows of ``texts`` that fit, typed, and the others. ``texts`` has a string column for each declared one."""
     values = texts.select([value_of(column) for column in columns])
     unfit = [reasons(texts[column.name], values[column.name], column) for column in columns]
     bad = merged(unfit)
     if bad:
-        fits = pl.Series([True]).new_from_index(0, len(values)).scatter([one.position for one in bad], False)
+        fits = pl.Series([True]).new_from_index(0, len(values)).scatter([record.position for record in bad], False)
         values = values.filter(fits)
     return values.to_arrow().cast(arrow_schema(columns)), bad
 
 
 def typed_column(texts: pl.Series, column: Column) -> tuple[pa.Array, dict[int, str]]:
-    """One column's texts, typed, null where they don't fit, and why at each place where they don't."""
+    """One column's texts, typed, null where they don't fit; and the reason at each position where they don't."""
     texts = texts.alias(column.name)
     values = texts.to_frame().select(value_of(column)).to_series()
     return values.to_arrow().cast(COLUMN_TYPES[column.kind].arrow), reasons(texts, values, column)
 
 
 def merged(unfit: Sequence[Mapping[int, str]]) -> list[BadRecord]:
-    """The records that don't fit, from what is wrong in each column."""
+    """The records that don't fit, from the misfits of each column."""
     places = sorted(set().union(*unfit))
-    return [BadRecord(place, [found[place] for found in unfit if place in found]) for place in places]
+    return [BadRecord(place, [reasons_at[place] for reasons_at in unfit if place in reasons_at]) for place in places]
 
 
 def value_of(column: Column) -> pl.Expr:
-    """The typed column; null where the text is missing (unless there is a default) or does not fit."""
+    """The typed column; null where the text does not fit, or is missing and has no default."""
     text, read_text = stripped(pl.col(column.name), column), CONVERSIONS[column.kind].read_text
     value = text if column.kind == "string" else read_text(text.str.strip_chars(), column.cleaning.format)
     missing, default = is_missing(text, column), default_value(column)
@@ -56,19 +56,21 @@ def value_of(column: Column) -> pl.Expr:
 
 
 def reasons(texts: pl.Series, values: pl.Series, column: Column) -> dict[int, str]:
-    """Why there is no value, at each place where it does not fit or is missing though required."""
+    """The reason at each position where a value does not fit, or is missing though required."""
     if not values.null_count():
         return {}
     text = stripped(pl.col(texts.name), column)
     missing = texts.to_frame().select(is_missing(text, column)).to_series()
     unfit = values.is_null() & ~missing if column.may_lack else values.is_null()
     places = unfit.arg_true()
-    found = zip(places.to_list(), texts.gather(places).to_list(), missing.gather(places).to_list(), strict=True)
-    return {place: missing_reason(column, text) if is_none else misfit(column, text) for place, text, is_none in found}
+    misfits = zip(places.to_list(), texts.gather(places).to_list(), missing.gather(places).to_list(), strict=True)
+    return {
+        place: missing_reason(column, text) if is_none else misfit(column, text) for place, text, is_none in misfits
+    }
 
 
 def wanted(column: Column) -> str:
-    """What a value of the column should have been."""
+    """A description of the column's values."""
     form = column.cleaning.format
     return COLUMN_TYPES[column.kind].description if form is None else f'a timestamp of the form "{form}"'
 

@@ -30,7 +30,7 @@ from tidemill.scoring.clusters import ClusterScorer, Units, cluster_scorer
 from tidemill.scoring.storage import Array, Stored
 from tidemill.training.evaluate import to_centre
 from tidemill.training.features import column
-from tidemill.training.registry import ModelInputs, Profile, TrainingJob
+from tidemill.training.registry import Profile, TrainingInputs, TrainingJob
 
 Numbers = NDArray[np.int64]
 DISTANCE, KEY = "__distance", "__key"
@@ -95,7 +95,7 @@ def lasting_numbers(now: ClusterScorer, before: ClusterScorer) -> Numbers:
     """
     matrix = distances(now.middles, now.points(before.units()), now.centres.cosine)
     if not np.isfinite(matrix).all():
-        raise TrainingFailed(f"{now.model}: its clusters are too far from those before to be measured")
+        raise TrainingFailed(f"{now.model}: the distances of its clusters to the earlier ones overflow")
     return assign(matrix, before.numbers)
 
 
@@ -130,7 +130,7 @@ def distances(ours: Array, theirs: Array, cosine: bool) -> Array:
 # --- the profile --------------------------------------------------------------------------------------------------
 
 
-def cluster_stats(trained: DataFrame, inputs: ModelInputs, scorer: ClusterScorer) -> list[ClusterStats]:
+def cluster_stats(trained: DataFrame, inputs: TrainingInputs, scorer: ClusterScorer) -> list[ClusterStats]:
     """The clusters in the order of Spark's numbers, computed in one job. A cluster without rows has no means.
 
     Args:
@@ -143,7 +143,7 @@ def cluster_stats(trained: DataFrame, inputs: ModelInputs, scorer: ClusterScorer
     return [stats_of(by_cluster.get(index, []), inputs) for index in range(len(scorer.numbers))]
 
 
-def counts(trained: DataFrame, inputs: ModelInputs, distance: Column) -> list[Row]:
+def counts(trained: DataFrame, inputs: TrainingInputs, distance: Column) -> list[Row]:
     """For each cluster a row of its size, means and distances, and a row for each category that it has."""
     keys = [F.struct(F.lit(None).cast("string").alias("feature"), F.lit(None).cast("string").alias("category"))]
     keys += [F.struct(F.lit(name).alias("feature"), column(name).alias("category")) for name in inputs.strings]
@@ -155,7 +155,7 @@ def counts(trained: DataFrame, inputs: ModelInputs, distance: Column) -> list[Ro
     return counted
 
 
-def stats_of(rows: Sequence[Row], inputs: ModelInputs) -> ClusterStats:
+def stats_of(rows: Sequence[Row], inputs: TrainingInputs) -> ClusterStats:
     """One cluster's statistics out of its rows of :func:`counts`."""
     total = next((row for row in rows if row["feature"] is None), None)
     sizes = {name: {row["category"]: row["size"] for row in rows if row["feature"] == name} for name in inputs.strings}

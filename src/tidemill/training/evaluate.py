@@ -18,8 +18,7 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill.scoring.clusters import ClusterScorer
-from tidemill.scoring.mixture import EPSILON, MixtureScorer
+from tidemill.scoring.clusters import EPSILON, ClusterScorer, MixtureScorer
 from tidemill.scoring.storage import Array
 from tidemill.training.features import FEATURES, LABEL
 from tidemill.training.registry import EstimatorSpec, Metrics
@@ -127,7 +126,7 @@ def squares(numbers: Column) -> Column:
 
 
 def total(numbers: Column) -> Column:
-    return F.aggregate(numbers, F.lit(0.0), lambda sofar, value: sofar + value)
+    return F.aggregate(numbers, F.lit(0.0), lambda partial, value: partial + value)
 
 
 def finite(metrics: Metrics) -> Metrics:

@@ -13,12 +13,12 @@ from pyspark.ml.linalg import Matrix, Vector
 
 from tidemill.scoring.storage import Array, Stored
 from tidemill.training.features import FILLED, LABEL
-from tidemill.training.registry import ModelInputs
+from tidemill.training.registry import TrainingInputs
 
 T = TypeVar("T", bound=Transformer)
 
 
-def scorer_content(inputs: ModelInputs, fitted: PipelineModel, seen: Mapping[str, Any]) -> Stored:
+def scorer_content(inputs: TrainingInputs, fitted: PipelineModel, seen: Mapping[str, Any]) -> Stored:
     """The content of a fitted model's scorer file.
 
     Args:
@@ -38,7 +38,7 @@ def scorer_content(inputs: ModelInputs, fitted: PipelineModel, seen: Mapping[str
     return Stored(document, {**({} if scaling is None else {"scaling": scaling}), **arrays})
 
 
-def features_of(inputs: ModelInputs, fitted: PipelineModel, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
+def features_of(inputs: TrainingInputs, fitted: PipelineModel, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The document of each feature, see :class:`tidemill.scoring.Feature`."""
     indexers = [indexer for indexer in stages_of(fitted, StringIndexerModel) if not makes_label(indexer)]
     prefix = FILLED if stages_of(fitted, SQLTransformer) else ""
@@ -53,7 +53,7 @@ def features_of(inputs: ModelInputs, fitted: PipelineModel, seen: Mapping[str, A
     ]
 
 
-def classes_of(inputs: ModelInputs, fitted: PipelineModel) -> list[Any] | None:
+def classes_of(inputs: TrainingInputs, fitted: PipelineModel) -> list[Any] | None:
     """The classes in the label column's own type, in the order of Spark's numbers for them; None without classes."""
     if inputs.spec.kind != "classification":
         return None

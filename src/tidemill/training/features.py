@@ -28,7 +28,7 @@ from pyspark.sql import types as T  # noqa: N812  # likewise
 
 from tidemill import pipeline
 from tidemill.pipeline import Holdout
-from tidemill.training.registry import HELD, ModelInputs
+from tidemill.training.registry import HELD, TrainingInputs
 from tidemill.training.session import local_pattern
 from tidemill.types import COLUMN_TYPES
 
@@ -76,7 +76,7 @@ def held_out(columns: Sequence[pipeline.Column], holdout: Holdout) -> Column:
     return bucket < F.lit(round(holdout.share * HOLDOUT_PARTS))
 
 
-def with_label(rows: DataFrame, inputs: ModelInputs) -> DataFrame:
+def with_label(rows: DataFrame, inputs: TrainingInputs) -> DataFrame:
     """The rows that have all columns the model uses, with a numeric label in ``LABEL``.
 
     A string label is indexed by a stage of its own.
@@ -88,7 +88,7 @@ def with_label(rows: DataFrame, inputs: ModelInputs) -> DataFrame:
     return usable.withColumn(LABEL, column(inputs.model.label).cast("double"))
 
 
-def stages(inputs: ModelInputs, empty_strings: bool = False) -> list[Stage]:
+def stages(inputs: TrainingInputs, empty_strings: bool = False) -> list[Stage]:
     """The unfitted stages that make ``FEATURES`` out of plain rows, and ``LABEL`` where it is a string.
 
     With ``empty_strings`` every category gets the prefix ``FILLED`` before it is encoded, as Spark's encoder refuses an

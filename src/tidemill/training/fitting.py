@@ -36,9 +36,9 @@ from tidemill.training.registry import (
     SEED,
     EarlierScorer,
     Metrics,
-    ModelInputs,
     Outcome,
     Profile,
+    TrainingInputs,
     TrainingJob,
     TrainingStats,
 )
@@ -70,7 +70,7 @@ class GenerationFiles:
 
 
 def train(
-    inputs: ModelInputs,
+    inputs: TrainingInputs,
     rows: DataFrame,
     stats: TrainingStats,
     where: GenerationFiles,
@@ -158,7 +158,7 @@ def train_row_model(job: TrainingJob, describe: Describe | None = None) -> Outco
     return Outcome(metrics, seconds, parity, profile)
 
 
-def fit(inputs: ModelInputs, training: DataFrame, empty_strings: bool) -> PipelineModel:
+def fit(inputs: TrainingInputs, training: DataFrame, empty_strings: bool) -> PipelineModel:
     """The fitted pipeline of feature stages and estimator. It keeps rows whose label was not seen in training."""
     columns = {"featuresCol": FEATURES} | ({"labelCol": LABEL} if inputs.model.label else {})
     estimator = inputs.spec.spark_class(**columns)
@@ -173,14 +173,14 @@ def fit(inputs: ModelInputs, training: DataFrame, empty_strings: bool) -> Pipeli
     return fitted
 
 
-def outputs(scored: DataFrame, inputs: ModelInputs) -> DataFrame:
+def outputs(scored: DataFrame, inputs: TrainingInputs) -> DataFrame:
     """The columns of the scored rows that parity and metrics need."""
     wanted = [*inputs.model.features, LABEL, FEATURES, *OUTPUTS, PROBE]
     return scored.select(*[F.col(f"`{name}`") for name in wanted if name in scored.columns])
 
 
 def parity_of(
-    inputs: ModelInputs,
+    inputs: TrainingInputs,
     fitted: PipelineModel,
     scorer: RowScorer,
     usable: DataFrame,
@@ -221,7 +221,7 @@ def transformed(fitted: PipelineModel, rows: DataFrame) -> DataFrame:
     return scored
 
 
-def answers(scored: DataFrame, inputs: ModelInputs) -> tuple[list[dict[str, Any]], RowScores, NDArray[np.bool_]]:
+def answers(scored: DataFrame, inputs: TrainingInputs) -> tuple[list[dict[str, Any]], RowScores, NDArray[np.bool_]]:
     """The scored rows as plain rows, Spark's scores of them, and which of them are probes."""
     collected = scored.collect()
     rows = [{name: row[name] for name in inputs.model.features} for row in collected]
@@ -241,7 +241,7 @@ def vectors(rows: list[Row], name: str) -> Array:
 
 
 def metrics_of(
-    inputs: ModelInputs, fitted: PipelineModel, scorer: RowScorer, scored: DataFrame, stats: TrainingStats
+    inputs: TrainingInputs, fitted: PipelineModel, scorer: RowScorer, scored: DataFrame, stats: TrainingStats
 ) -> Metrics:
     """The metrics on the held-out rows; without a holdout those on the training rows, each named ``training_...``.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tidemill.errors import Fault, TrainingFailed, shorten
 from tidemill.pipeline import Column, Model
-from tidemill.training.registry import MOST_CLASSES, ModelInputs, SampleFault, TrainingStats
+from tidemill.training.registry import MOST_CLASSES, SampleFault, TrainingInputs, TrainingStats
 
 Array = NDArray[np.float64]
 HINT = "see that the column holds classes; a quantity is for a regression, such as LinearRegression"
@@ -47,7 +47,7 @@ def check_sample(
     optional = frozenset(column.name for column in columns if column.optional)
     report = PreflightReport([], [])
     for name, model in models.items():
-        inputs = ModelInputs(name, model, kinds, optional)
+        inputs = TrainingInputs(name, model, kinds, optional)
         if set(inputs.used) <= set(kinds):
             sample_faults = list(faults_in(inputs, rows))
             for sample_fault in sample_faults:
@@ -61,7 +61,7 @@ def is_certain(sample_fault: SampleFault, scope: SampleScope) -> bool:
     return scope is SampleScope.TOGETHER or (scope is SampleScope.WHOLE and sample_fault.in_any_part)
 
 
-def faults_in(inputs: ModelInputs, rows: pa.Table) -> Iterator[SampleFault]:
+def faults_in(inputs: TrainingInputs, rows: pa.Table) -> Iterator[SampleFault]:
     """What training would refuse if these were all rows."""
     path, usable = f"models.{inputs.name}", usable_rows(inputs, rows)
     if usable.is_empty():
@@ -74,13 +74,13 @@ def faults_in(inputs: ModelInputs, rows: pa.Table) -> Iterator[SampleFault]:
     yield from inputs.spec.sample_faults(path, inputs, usable)
 
 
-def usable_rows(inputs: ModelInputs, rows: pa.Table) -> pl.DataFrame:
+def usable_rows(inputs: TrainingInputs, rows: pa.Table) -> pl.DataFrame:
     """The columns that the model uses, of the rows that have all of them."""
     table = pl.DataFrame(pl.from_arrow(rows.select(list(dict.fromkeys(inputs.used)))))
     return table.drop_nulls(list(inputs.nullable)) if inputs.nullable else table
 
 
-def label_faults(path: str, inputs: ModelInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
+def label_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
     """A label that holds no classes, or more than the estimator takes, by the checks of training itself."""
     refusal = refusal_of(inputs, label_stats(inputs, usable))
     if refusal:
@@ -88,7 +88,7 @@ def label_faults(path: str, inputs: ModelInputs, usable: pl.DataFrame) -> Iterat
         yield SampleFault(Fault(path, refusal, "", HINT), in_any_part=bool(at_best))
 
 
-def class_count_faults(path: str, inputs: ModelInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
+def class_count_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
     """Parameters that need a certain number of classes. Of numeric labels Spark counts the highest, plus one."""
     values, params = usable[str(inputs.model.label)], inputs.model.params
     if inputs.label_kind == "string":
@@ -104,7 +104,7 @@ def class_count_faults(path: str, inputs: ModelInputs, usable: pl.DataFrame) -> 
         yield SampleFault(Fault(f"{path}.params.family", '"binomial"', expected), in_any_part=fewest > 2)
 
 
-def label_stats(inputs: ModelInputs, usable: pl.DataFrame) -> TrainingStats:
+def label_stats(inputs: TrainingInputs, usable: pl.DataFrame) -> TrainingStats:
     """The statistics of these rows' labels, as the trainer would compute them."""
     values = usable[str(inputs.model.label)]
     label, classes = None, None
@@ -120,7 +120,7 @@ def as_numbers(values: pl.Series) -> Array:
     return values.cast(pl.Float64).to_numpy()
 
 
-def label_stats_of_best_part(inputs: ModelInputs, usable: pl.DataFrame) -> TrainingStats:
+def label_stats_of_best_part(inputs: TrainingInputs, usable: pl.DataFrame) -> TrainingStats:
     """The statistics of the rows that training would take best: those with a class that the estimator takes."""
     two_only = inputs.spec.two_classes_only
     if inputs.label_kind == "string":
@@ -131,7 +131,7 @@ def label_stats_of_best_part(inputs: ModelInputs, usable: pl.DataFrame) -> Train
     return label_stats(inputs, usable.filter(is_class))
 
 
-def refusal_of(inputs: ModelInputs, stats: TrainingStats) -> str:
+def refusal_of(inputs: TrainingInputs, stats: TrainingStats) -> str:
     """The trainer's message against these labels, or an empty string."""
     try:
         stats.check(inputs)
@@ -140,7 +140,7 @@ def refusal_of(inputs: ModelInputs, stats: TrainingStats) -> str:
     return ""
 
 
-def one_class(inputs: ModelInputs, rows: pa.Table) -> Iterator[Fault]:
+def one_class(inputs: TrainingInputs, rows: pa.Table) -> Iterator[Fault]:
     """A classifier's label that is always the same: Spark trains on it but learns nothing."""
     if inputs.spec.kind == "classification":
         values = usable_rows(inputs, rows)[str(inputs.model.label)]

@@ -53,7 +53,7 @@ class SampleFault(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ModelInputs:
+class TrainingInputs:
     """A model with the kinds of its columns. Features keep the order of the pipeline file."""
 
     name: str
@@ -91,12 +91,12 @@ class ModelInputs:
         return tuple(name for name in self.used if name in self.optional)
 
 
-def inputs_of(pipeline: Pipeline) -> list[ModelInputs]:
+def inputs_of(pipeline: Pipeline) -> list[TrainingInputs]:
     """The models of a pipeline, in its order."""
     columns = pipeline.source.schema_
     kinds = {column.name: column.kind for column in columns}
     optional = frozenset(column.name for column in columns if column.optional)
-    return [ModelInputs(name, model, kinds, optional) for name, model in pipeline.models.items()]
+    return [TrainingInputs(name, model, kinds, optional) for name, model in pipeline.models.items()]
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class TrainingStats:
         """How many rows the model can use, held out or not."""
         return self.rows["train"] + self.rows["holdout"]
 
-    def check(self, inputs: ModelInputs) -> None:
+    def check(self, inputs: TrainingInputs) -> None:
         """Raise TrainingFailed where no row is left to train on, or where Spark would refuse the label's classes."""
         if not self.rows["train"]:
             raise TrainingFailed(f"{inputs.name}: no row to train on ({self.rows['skipped']} lack a value)")
@@ -146,8 +146,8 @@ class TrainingStats:
             raise TrainingFailed(f"{label} holds nothing but 0; {inputs.model.estimator} needs both classes")
 
 
-def two_classes_only(inputs: ModelInputs) -> str:
-    return f"{inputs.model.estimator} knows two classes, DecisionTreeClassifier and RandomForestClassifier more"
+def two_classes_only(inputs: TrainingInputs) -> str:
+    return f"{inputs.model.estimator} takes two classes; DecisionTreeClassifier and RandomForestClassifier take more"
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class TrainingJob:
     describes a recommender's items, its key first.
     """
 
-    inputs: ModelInputs
+    inputs: TrainingInputs
     rows: DataFrame
     stats: TrainingStats
     spark_path: Path
@@ -202,11 +202,11 @@ def no_model_faults(path: str, model: Model, kinds: Mapping[str, str]) -> Iterat
     return iter(())
 
 
-def no_sample_faults(path: str, inputs: ModelInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
+def no_sample_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
     return iter(())
 
 
-def accept_fitted(inputs: ModelInputs, stats: TrainingStats, model: Any) -> None:
+def accept_fitted(inputs: TrainingInputs, stats: TrainingStats, model: Any) -> None:
     """Every fitted model is usable."""
 
 
@@ -251,8 +251,8 @@ class EstimatorSpec:
     model_faults: Callable[[str, Model, Mapping[str, str]], Iterator[Fault]] = no_model_faults
     two_classes_only: bool = False
     needs_both_classes: bool = False
-    sample_faults: Callable[[str, ModelInputs, pl.DataFrame], Iterator[SampleFault]] = no_sample_faults
-    check_fitted: Callable[[ModelInputs, TrainingStats, Any], None] = accept_fitted
+    sample_faults: Callable[[str, TrainingInputs, pl.DataFrame], Iterator[SampleFault]] = no_sample_faults
+    check_fitted: Callable[[TrainingInputs, TrainingStats, Any], None] = accept_fitted
     takes_any_number: Callable[[Any], bool] = lambda model: True
 
     @property

@@ -9,12 +9,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tidemill.training.features import column, has_all
-from tidemill.training.registry import HELD, ModelInputs, TrainingStats
+from tidemill.training.registry import HELD, TrainingInputs, TrainingStats
 
 Key = tuple[str, ...]  # the statistic, its column ("" for none), then the columns that a counted row must have
 
 
-def collect_stats(rows: DataFrame, models: Sequence[ModelInputs], holds_out: bool) -> dict[str, TrainingStats]:
+def collect_stats(rows: DataFrame, models: Sequence[TrainingInputs], holds_out: bool) -> dict[str, TrainingStats]:
     """The statistics of each model, by its name. A statistic that several models need is computed once.
 
     Args:
@@ -29,7 +29,7 @@ def collect_stats(rows: DataFrame, models: Sequence[ModelInputs], holds_out: boo
     return {inputs.name: stats_of(inputs, row["n"], values, holds_out) for inputs in models}
 
 
-def statistics_of(inputs: ModelInputs) -> dict[Key, Column]:
+def statistics_of(inputs: TrainingInputs) -> dict[Key, Column]:
     """The aggregates that a model needs."""
     needed = inputs.nullable
     training = ~F.col(HELD) & has_all(needed) if needed else ~F.col(HELD)
@@ -57,7 +57,7 @@ def statistics_of(inputs: ModelInputs) -> dict[Key, Column]:
     return wanted
 
 
-def stats_of(inputs: ModelInputs, total: int, values: dict[Key, Any], holds_out: bool) -> TrainingStats:
+def stats_of(inputs: TrainingInputs, total: int, values: dict[Key, Any], holds_out: bool) -> TrainingStats:
     """The statistics of one model, out of the values of all aggregates over ``total`` rows."""
 
     def value(statistic: str, name: str = "") -> Any:

@@ -24,7 +24,7 @@ from tidemill.run.stage import Stage
 from tidemill.training import session as sparks
 from tidemill.training.features import held_out, read
 from tidemill.training.fitting import SPARK_ERRORS, GenerationFiles, spark_errors, train
-from tidemill.training.registry import HELD, EarlierScorer, ModelInputs, inputs_of
+from tidemill.training.registry import HELD, EarlierScorer, TrainingInputs, inputs_of
 from tidemill.training.schemes import batches_of
 from tidemill.training.stats import collect_stats
 
@@ -199,7 +199,7 @@ class Trainer:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def titles(self, inputs: ModelInputs) -> pa.Table | None:
+    def titles(self, inputs: TrainingInputs) -> pa.Table | None:
         """The side table that describes a recommender's items, its key first; None if the model has none.
 
         Raises:

@@ -1,4 +1,4 @@
-"""How the console writes things, its plots and its pages' words, without Streamlit at work."""
+"""How the console writes numbers, times and names, and what its pages show, without Streamlit at work."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from tidemill.console import charts, formatting
+from tests.support.console_answers import BATCH, STATUS, changed, column, generation, point, stage
+from tidemill import schemas
+from tidemill.console import charts, formatting, metrics
+from tidemill.console.forms import widgets
 from tidemill.console.pages import data, generations, stream
-from tidemill.console.paging import Page, newest_first
+from tidemill.console.paging import Page, newest_first, oldest_first
 from tidemill.console.shell import seen_from
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -60,9 +63,11 @@ def test_rates_shares_and_counts() -> None:
     [
         (None, formatting.NONE),
         (0, "0 bytes"),
+        (1, "1 byte"),
         (999, "999 bytes"),
         (1000, "1 kB"),
         (999_499, "999 kB"),
+        (43_190, "43.2 kB"),
         (999_500, "1 MB"),
     ],
 )
@@ -99,28 +104,47 @@ def test_moments_and_ages() -> None:
 def test_names() -> None:
     """A sum is shortened; batches are told by the ends of each run of numbers."""
     assert formatting.short_sha("6b32b9bcfd35ae17") == "6b32b9bcfd35…"
-    assert formatting.batches([3, 1, 2, 7]) == "1-3, 7"
-    assert formatting.batches([]) == formatting.NONE
-    assert formatting.cut("idle") == "idle: the stream was silent"
+    assert formatting.batch_ranges([3, 1, 2, 7]) == "1-3, 7"
+    assert formatting.batch_ranges([]) == formatting.NONE
+    assert formatting.cut("idle") == "idle: no new rows"
 
 
 def test_metrics_are_spelt_out_with_the_better_direction() -> None:
-    """A metric says which way is better, and a change whether it went that way."""
-    assert formatting.metric("rmse") == "root mean squared error (lower is better)"
-    assert formatting.metric("of_their_own") == "of their own"
-    assert formatting.change("rmse", 1.5, 1.25) == "-0.25, better"
-    assert formatting.change("accuracy", 0.75, 0.5) == "-0.25, worse"
-    assert formatting.change("cold_rows", 1, 3) == "+2"
-    assert formatting.change("auc", 0.5, 0.5) == "the same"
-    assert formatting.change("auc", None, 0.5) == formatting.NONE
+    """A metric says in which direction a fit improves; a change is a number, and calls no model better."""
+    assert metrics.metric_title("rmse") == "root mean squared error (lower is better)"
+    assert metrics.metric_title("of_their_own") == "of their own"
+    assert metrics.described("rmse").short == "RMSE"
+    assert metrics.change(1.5, 1.25) == "-0.25"
+    assert metrics.change(1, 3) == "+2"
+    assert metrics.change(0.5, 0.5) == "the same"
+    assert metrics.change(None, 0.5) == formatting.NONE
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("auc", [0.917, 0.922], (0.0, 1.0)),
+        ("accuracy", [], (0.0, 1.0)),
+        ("r2", [-0.25, -0.1], (-0.25, 1.0)),
+        ("silhouette", [0.4], (0.0, 1.0)),
+        ("rmse", [1.43, 1.44], (0.0, 1.44)),
+        ("mean_log_likelihood", [-3.2, -3.1], (-3.2, 0.0)),
+        ("of_their_own", [0.0], (0.0, 1.0)),
+    ],
+)
+def test_a_metrics_axis_does_not_exaggerate(name: str, values: list[float], expected: tuple[float, float]) -> None:
+    """The axis has 0 and the metric's greatest possible value, so that noise in the third digit is no slope."""
+    assert metrics.axis_range(name, values) == expected
 
 
 def test_parity() -> None:
-    """Parity is told in rows, with the greatest difference where there is one."""
+    """Parity is told in rows, with the greatest difference where there is one; in a table in rows alone."""
     report = {"rows": 1000, "equal": 1000, "max_difference": 2e-15}
-    assert formatting.parity(report) == "1,000 of 1,000 rows equal, off by at most 2e-15"
-    assert formatting.parity({"rows": 3}) == "3 of 3 rows equal"
-    assert formatting.parity(None) == formatting.NONE
+    assert metrics.parity(report) == "1,000 of 1,000 rows equal, off by at most 2e-15"
+    assert metrics.parity({"rows": 3}) == "3 of 3 rows equal"
+    assert metrics.parity(None) == formatting.NONE
+    assert metrics.short_parity(report | {"equal": 999}) == "999 of 1,000"
+    assert metrics.short_parity(None) == formatting.NONE
 
 
 def test_texts_of_others_are_shown_as_they_stand() -> None:
@@ -151,6 +175,15 @@ def test_the_pages_together_are_all() -> None:
 
 
 @pytest.mark.parametrize(
+    ("length", "page", "expected"),
+    [(0, 1, Page(0, 1, 1, 1)), (12, 1, Page(0, 10, 1, 2)), (12, 2, Page(10, 2, 2, 2)), (12, 9, Page(10, 2, 2, 2))],
+)
+def test_pages_from_the_beginning(length: int, page: int, expected: Page) -> None:
+    """Pages of rows go from the first to the last, which may be short."""
+    assert oldest_first(length, page, 10) == expected
+
+
+@pytest.mark.parametrize(
     ("address", "page", "expected"),
     [
         ("http://127.0.0.1:5000", "http://localhost:8501/", "http://127.0.0.1:5000"),
@@ -167,28 +200,20 @@ def test_links_lead_to_the_api_from_another_machine_too(address: str, page: str,
 
 # --- the pages' words -----------------------------------------------------------------------------------------------
 
-STATUS: dict[str, Any] = {
-    "rows": {"source": 5403, "produced": 2000, "collected": 1990, "sealed": 1801, "rejected": 0},
-    "rates": {"produced": 150.0, "collected": None, "sealed": 0.0},
-    "lag": 10,
-    "open_batch": {"batch": 2, "rows": 189, "target": 1801, "since": None, "until": None},
-    "batches": 1,
-    "bytes": 43190,
-    "generations": {"published": 0, "training": 1, "failed": 0},
-    "newest": None,
-    "training": {"generation": 1, "rows": 1801, "began_at": "2026-01-02T03:04:05Z"},
-    "stream_ended": False,
-}
-
 
 def test_the_counts_of_a_run() -> None:
     """Every count has its rate or its meaning below it, also while nothing is known."""
     assert stream.row_counts(STATUS)[0] == ("Produced, of 5,403 rows", "2,000", "150 rows/s")
     assert stream.row_counts(STATUS)[1] == ("Collected", "1,990", f"{formatting.NONE} rows/s")
     assert stream.run_counts(STATUS)[2] == ("In training", "1", "generation 1, 1,801 rows")
-    empty = STATUS | {"rows": dict.fromkeys(STATUS["rows"], 0) | {"source": None}, "training": None}
+    nothing = schemas.RowCounts(source=None, produced=0, collected=0, sealed=0, rejected=0)
+    empty = changed(STATUS, rows=nothing, training=None)
+    assert stream.row_counts(empty)[0][0] == "Produced"
     assert stream.row_counts(empty)[3] == ("Rejected", "0", "0.0 % of all")
     assert stream.run_counts(empty)[2][2] == "no generation"
+
+
+OPEN_ENDED = schemas.OpenBatchBody(batch=2, rows=189, target=None, since=None, until=None)
 
 
 @pytest.mark.parametrize(
@@ -196,94 +221,97 @@ def test_the_counts_of_a_run() -> None:
     [
         ({}, 189 / 1801, "Batch 2 has 189 of 1,801 rows."),
         ({"open_batch": None}, 0.0, "No batch is open."),
-        ({"open_batch": STATUS["open_batch"] | {"target": None}}, 0.0, "Batch 2 has 189 rows; time will cut it."),
+        ({"open_batch": OPEN_ENDED}, 0.0, "Batch 2 has 189 rows; its time window will cut it."),
         ({"stream_ended": True}, 1.0, "The stream has ended: every row is in a sealed batch."),
     ],
 )
 def test_the_open_batch_fills(changes: dict[str, Any], filled: float, said: str) -> None:
     """The bar is as full as the batch, and its words say the same."""
-    assert stream.filling(STATUS | changes) == (filled, said)
+    assert stream.filling(changed(STATUS, **changes)) == (filled, said)
 
 
 def test_a_stage_that_failed_says_why_and_what_helps() -> None:
     """Stages have their rows before they begin; a failed one has its reason and its hint."""
-    error = {"code": "disk", "message": "the disk is full", "hint": "make room"}
-    word = {
-        "state": "failed",
-        "pid": 1,
-        "updated_at": "2026-01-02T03:04:00Z",
-        "word": "the disk is full",
-        "error": error,
-    }
-    rows = stream.stage_rows({"collector": word}, NOW)
+    error = schemas.Problem(code="disk", message="the disk is full", hint="make room")
+    failed = stage("failed", "the disk is full", "2026-01-02T03:04:00Z", error)
+    rows = stream.stage_rows({"collector": failed}, NOW)
     assert [row["stage"] for row in rows] == list(stream.STAGES)
     assert rows[2] == {
         "stage": "collector",
-        "state": ":material/error: failed",
-        "what it is doing": "the disk is full (make room)",
-        "said": "5 s ago",
+        "state": ":material/error: failed, 5 s ago",
+        "activity": "the disk is full (make room)",
     }
-    assert rows[3]["what it is doing"] == "not begun"
+    assert rows[3]["state"] == "not started"
 
 
-BATCH: dict[str, Any] = {
-    "batch": 1,
-    "path": "batches/batch-00001.parquet",
-    "rows": 1801,
-    "bytes": 43190,
-    "sha256": "6b32b9bcfd35ae17",
-    "cut": "parts",
-    "partitions": [{"partition": 0, "first_offset": 2, "last_offset": 1806}],
-    "first_timestamp": "2026-01-02T03:04:05Z",
-    "last_timestamp": None,
-    "sealed_at": "2026-01-02T03:04:00Z",
-    "rejected": 2,
-}
+@pytest.mark.parametrize(
+    ("state", "updated_at", "text"),
+    [
+        ("running", "2026-01-02T03:02:00Z", "running, 2 min 5 s"),
+        ("running", "2026-01-02T03:04:03Z", "running"),
+        ("running", "2026-01-02T03:04:09Z", "running"),
+        ("starting", "2026-01-02T03:03:45Z", "starting, 20 s"),
+        ("done", "2026-01-02T03:04:03Z", "done, 2 s ago"),
+    ],
+)
+def test_a_state_has_its_duration(state: str, updated_at: str, text: str) -> None:
+    """A stage that runs has been running for so long; one that updates its status each second has no duration."""
+    assert stream.state_since(stage(state, "Kafka is running", updated_at), NOW) == text
 
 
-def test_as_many_batches_are_shown_as_ever_will_be() -> None:
-    """The table of the newest batches never changes its height."""
-    for count in (0, 1, 5):
-        assert len(stream.batch_rows([BATCH] * count, NOW)) == 5
-    assert stream.batch_rows([BATCH], NOW)[0]["sealed"] == "5 s ago"
+def test_the_newest_batches_have_no_filler_rows() -> None:
+    """There is a row for each batch, the newest first, and no other."""
+    rows = stream.batch_rows([BATCH, changed(BATCH, batch=2)], NOW)
+    assert [(row["batch"], row["sealed"], row["size"]) for row in rows] == [
+        ("2", "5 s ago", "43.2 kB"),
+        ("1", "5 s ago", "43.2 kB"),
+    ]
+    assert stream.batch_rows([], NOW) == []
 
 
 def test_a_batch_is_told_with_its_offsets_and_why_it_was_cut() -> None:
     """All that the catalog says of a batch is told; of many partitions the first four."""
-    assert data.batch_row(BATCH)["offsets"] == "0: 2-1,806"
-    assert data.offsets(BATCH["partitions"] * 6).endswith("and 2 more")
+    assert data.batch_row(BATCH) == {
+        "batch": 1,
+        "rows": 1801,
+        "bytes": 43190,
+        "rejected": 2,
+        "cut by": "parts: equal part of the source",
+        "offsets": "0: 2-1,806",
+        "sealed": "2026-01-02 03:04:00 UTC",
+        "sha256": "6b32b9bcfd35…",
+    }
+    assert data.offsets(BATCH.partitions * 6).endswith("and 2 more")
     assert dict(data.batch_facts(BATCH))["rows"] == "1,801; 2 more were rejected"
 
 
 def test_rows_are_shown_with_units() -> None:
     """A preview has the columns' units, the number of each row, and a dash for what is missing."""
-    found = {
-        "batch": 1,
-        "rows": 12,
-        "offset": 10,
-        "columns": [{"name": "hours", "kind": "float", "unit": "h", "title": None}],
-        "items": [{"hours": 2.5}, {"hours": None}],
-    }
+    found = schemas.BatchRows(
+        batch=1, rows=12, offset=10, columns=[column("hours", unit="h")], items=[{"hours": 2.5}, {"hours": None}]
+    )
     title = r"hours (h)"
     assert data.preview(found) == [{"row": "11", title: "2.5"}, {"row": "12", title: formatting.NONE}]
-    assert data.preview_words(found) == "Rows 11 to 12 of 12."
-    assert data.preview_words(found | {"items": []}) == "This batch has no rows."
+    assert data.preview_caption(found) == "Rows 11 to 12 of 12."
+    assert data.preview_caption(changed(found, items=[])) == "This batch has no rows."
 
 
 def test_rejects_say_where_they_were() -> None:
-    """A reject of the source has its line, one of the stream its offset."""
-    assert data.reject_place({"line": 1234}) == "line 1,234"
-    assert data.reject_place({"partition": 0, "offset": 7}) == "partition 0, offset 7"
-    assert data.reject_place({}) == formatting.NONE
-    assert data.reject_row({"reason": "x", "line": 1, "row": {"a": 1}})["what came"] == r"\{'a'\: 1\}"
+    """A reject of the source has its line, one of the stream its offset; both have their text."""
+    of_file = schemas.RejectBody(reason="x", file="a.csv", line=1234, text="{'a': 1}")
+    of_stream = schemas.RejectBody(reason="x", partition=0, offset=7, text="")
+    assert data.reject_position(of_file) == "line 1,234"
+    assert data.reject_position(of_stream) == "partition 0, offset 7"
+    assert data.reject_position(schemas.RejectBody(reason="x", text="")) == formatting.NONE
+    assert data.reject_row(of_file)["message"] == r"\{'a'\: 1\}"
 
 
 # --- generations ----------------------------------------------------------------------------------------------------
 
 POINTS = [
-    {"first": 1, "last": 2, "metrics": {"auc": {"mean": 0.5, "min": 0.4, "max": 0.6}, "f1": None}},
-    {"first": 3, "last": 3, "metrics": {"auc": {"mean": 0.75, "min": 0.75, "max": 0.75}}},
-    {"first": 4, "last": 4, "metrics": {"auc": None}},
+    point(1, 2, auc=(0.5, 0.4, 0.6), f1=None),
+    point(3, 3, auc=(0.75, 0.75, 0.75)),
+    point(4, 4, auc=None),
 ]
 
 
@@ -294,12 +322,12 @@ def test_a_curve_has_the_points_that_have_a_value() -> None:
     assert generations.metrics_of(POINTS) == ["auc", "f1"]
 
 
-def test_a_curve_has_titles_units_and_no_forced_zero() -> None:
-    """The axes are titled, and the values fill the height."""
-    chart = charts.curve(charts.curve_rows(POINTS, "auc"), formatting.metric("auc")).to_dict()
+def test_a_curve_has_titles_and_its_whole_scale() -> None:
+    """The axes are titled, and the curve stands on the metric's whole scale, not on the values' own range."""
+    chart = charts.curve(charts.curve_rows(POINTS, "auc"), "auc").to_dict()
     line = chart["layer"][1]["encoding"]
     assert line["y"]["axis"]["title"] == "area under the ROC curve (higher is better)"
-    assert line["y"]["scale"] == {"zero": False}
+    assert line["y"]["scale"]["domain"] == [0.0, 1.0]
     assert line["x"]["axis"]["title"] == "generation"
 
 
@@ -307,21 +335,42 @@ def test_a_curve_in_a_sentence() -> None:
     """What the curve shows can be read."""
     rows = charts.curve_rows(POINTS, "auc")
     title = "area under the ROC curve (higher is better)"
-    assert generations.story("auc", rows) == f"{title}: 0.5 in generation 1-2, 0.75 in generation 3 (+0.25, better)."
-    assert generations.story("auc", rows[:1]) == f"{title}: 0.5 in generation 1-2."
-    assert generations.story("auc", []) == f"{title}: no generation has it."
+    assert generations.curve_summary("auc", rows) == (f"{title}: 0.5 in generation 1-2, 0.75 in generation 3 (+0.25).")
+    assert generations.curve_summary("auc", rows[:1]) == f"{title}: 0.5 in generation 1-2."
+    assert generations.curve_summary("auc", []) == f"{title}: no generation has it."
 
 
-def generation(number: int, rmse: float) -> dict[str, Any]:
-    model = {"metrics": {"rmse": rmse}, "fit_seconds": 2.0, "parity": {"rows": 3, "equal": 3, "max_difference": 0.0}}
-    return {
-        "generation": number,
-        "state": "published",
-        "batches": list(range(1, number + 1)),
-        "rows": 3 * number,
-        "models": {"size": model},
-        "published_at": "2026-01-02T03:04:05Z",
+def test_a_generation_in_the_table() -> None:
+    """Figures are numbers, so that the table sorts by them, and no column is too long for the page."""
+    assert generations.generation_row(generation(2, 1.5), "size", ["rmse", "mae"]) == {
+        "generation": 2,
+        "published": "2026-01-02 03:04:05 UTC",
+        "batches": "1-2",
+        "rows": 6,
+        "rmse": 1.5,
+        "mae": None,
+        "fitted in (s)": 2.0,
+        "parity with Spark": "3 of 3",
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "form"),
+    [
+        ([1801, None, 5403], "%,d"),
+        ([10.0, 9.0], "%,d"),
+        ([0.8713, 0.5], "%,.4f"),
+        ([0.8713, 0.9], "%,.5f"),
+        ([-104.6981, -104.8912, -105.0404], "%,.3f"),
+        ([13.9293, 6.1206, 18.7801], "%,.2f"),
+        ([65002.7261], "%,.0f"),
+        ([1e-9, float("nan")], "%.4g"),
+        ([1e300, 0.5], "%.4g"),
+    ],
+)
+def test_the_format_of_a_column_of_numbers(values: list[float | None], form: str) -> None:
+    """Commas between thousands, four significant digits, more where the values, as longitudes of a town, are close."""
+    assert widgets.number_format(values) == form
 
 
 def test_two_generations_side_by_side() -> None:
@@ -329,10 +378,10 @@ def test_two_generations_side_by_side() -> None:
     rows = generations.compared(generation(1, 1.5), generation(2, 1.25))
     assert rows[3] == {
         "model": "size",
-        "what": r"root mean squared error (lower is better)",
+        "figure": r"root mean squared error (lower is better)",
         "generation 1": "1.5",
         "generation 2": "1.25",
-        "change": "-0.25, better",
+        "change": "-0.25",
     }
     assert rows[1]["generation 2"] == "1-2"
     assert "generation 1 again" in generations.compared(generation(1, 1.5), generation(1, 1.5))[0]
@@ -340,8 +389,8 @@ def test_two_generations_side_by_side() -> None:
 
 def test_a_generation_that_is_not_published_says_so() -> None:
     """A generation in training, or one that failed, has a row in the table with the reason."""
-    failed = generation(1, 1.5) | {"state": "failed", "models": {}, "published_at": None, "error": "no rows"}
+    failed = generation(1, 1.5, state="failed", models={}, published_at=None, error="no rows")
     row = generations.generation_row(failed, "size", ["rmse"])
-    assert row["published"] == r"failed\: no rows"
+    assert row["published"] == "failed: no rows"
     assert row["parity with Spark"] == formatting.NONE
     assert data.made_from(failed) == r"Generation 1 was made from batch 1\: 3 rows, failed."

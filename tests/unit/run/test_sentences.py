@@ -8,7 +8,7 @@ import pytest
 
 from tidemill.run.catalog import StageState, StageStatus
 from tidemill.run.catalog.stages import progress_of
-from tidemill.run.progress.sentences import Facts, run_words, stage_words
+from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
 from tidemill.run.progress.status import Counts
 
 OPEN = {"open_batch": 2, "open_rows": 812, "open_target": 1801}
@@ -76,28 +76,28 @@ def test_a_stage_says_what_it_does(
     stage: str, state: StageState, counters: dict[str, Any], counts: dict[str, Any], words: str
 ) -> None:
     """Each stage has its own words for each of its states."""
-    assert stage_words(stage, facts({stage: (state, counters)}, **counts)) == words
+    assert describe_stage(stage, facts({stage: (state, counters)}, **counts)) == words
 
 
 def test_the_api_says_what_it_serves() -> None:
     """The API names the generation that it answers from."""
-    assert stage_words("api", facts({"api": ("running", {})}, {"published": 3}, newest=3)) == "serves generation 3"
+    assert describe_stage("api", facts({"api": ("running", {})}, {"published": 3}, newest=3)) == "serves generation 3"
 
 
 def test_a_failed_console_is_not_a_failed_run() -> None:
     """What the run goes on without is not what it waits for."""
     stages: dict[str, tuple[StageState, dict[str, Any]]] = {"collector": ("running", OPEN), "console": ("failed", {})}
-    assert run_words(facts(stages)) == "Batch 2 has 812 of 1,801 rows."
-    assert run_words(facts({"console": ("failed", {})})) == "Nothing has begun yet."
+    assert describe_run(facts(stages)) == "Batch 2 has 812 of 1,801 rows."
+    assert describe_run(facts({"console": ("failed", {})})) == "Nothing has begun yet."
 
 
 def test_a_failed_stage_says_why() -> None:
     """Of a stage that failed the words are its error's; one that is gone without a word is said to be gone."""
     seen = facts({"trainer": ("failed", {})})
-    assert stage_words("trainer", seen) == "its process is gone"
+    assert describe_stage("trainer", seen) == "its process is gone"
     told = StageStatus("trainer", "failed", 1, error={"code": "disk", "message": "the disk is full.", "hint": ""})
     seen = Facts({"trainer": told}, seen.states, seen.counts, {}, 0)
-    assert run_words(seen) == "The trainer failed: the disk is full."
+    assert describe_run(seen) == "The trainer failed: the disk is full."
 
 
 STARTING: dict[str, tuple[StageState, dict[str, Any]]] = {
@@ -138,7 +138,7 @@ def test_a_run_says_what_it_waits_for() -> None:
         ),
         (
             facts({"producer": ("stopped", {}), "api": ("running", {})}),
-            "The run is stopped; the command that began it goes on.",
+            "The run is stopped; the same command resumes it.",
         ),
         (facts(ENDED, {"published": 3}, 3, True, batches=3), "All 3 generations are trained."),
         (facts(ENDED, {"published": 1}, 1, True, batches=1), "The only generation is trained."),
@@ -147,4 +147,4 @@ def test_a_run_says_what_it_waits_for() -> None:
             "2 generations were trained; 1 of them failed.",
         ),
     ]  # fmt: skip
-    assert [run_words(seen) for seen, _ in story] == [words for _, words in story]
+    assert [describe_run(seen) for seen, _ in story] == [words for _, words in story]

@@ -18,7 +18,7 @@ from tidemill.api.custom.routes import (
     router_path,
     takes_rows,
 )
-from tidemill.api.custom.sql_routes import MAX_QUERIES, SQL_INDEX, Databases, SqlRoute
+from tidemill.api.custom.sql_routes import MAX_QUERIES, SQL_INDEX, DatabaseBuilder, SqlRoute
 from tidemill.api.inputs import ModelInputs
 from tidemill.api.models.snapshot import IndexBuilder
 from tidemill.api.openapi import RouteDescription
@@ -47,7 +47,7 @@ class CustomRoutes:
         self.described: list[tuple[Route, Parameters]] = []
         self.index_builders: dict[str, IndexBuilder] = {}
         if any(route.sql is not None for route in self._routes):
-            self.index_builders[SQL_INDEX] = Databases(context.registry.run, context.rows).build
+            self.index_builders[SQL_INDEX] = DatabaseBuilder(context.registry.run, context.rows).build
         root = next((route for route in self._routes if is_root(route)), None)
         self.root: CustomRoot | None = self._endpoint(root) if root else None
 

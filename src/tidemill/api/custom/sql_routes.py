@@ -46,7 +46,7 @@ MAX_QUERIES = 4  # at a time; the others wait, so that SQL leaves threads to the
 INTERRUPT_SECONDS = 0.05  # between the interrupts of a query that is given up
 
 
-class Databases:
+class DatabaseBuilder:
     """Builds the database of a generation. ``build`` must be registered as the registry's index ``SQL_INDEX``."""
 
     def __init__(self, run: Run, rows: GenerationRows) -> None:

@@ -1,4 +1,7 @@
-"""The endpoints that every pipeline has, one module for each subject. A module's ``add_routes`` adds its endpoints."""
+"""The endpoints that every pipeline has, one module for each subject. A module's ``add_routes`` adds its endpoints.
+
+A new endpoint is a method and its path in one of these modules; a new subject is a module and its line in ``ROUTERS``.
+"""
 
 from __future__ import annotations
 

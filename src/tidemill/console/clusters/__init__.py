@@ -1,1 +1,1 @@
-"""What the console says and draws of clusters."""
+"""Sentences, tables and plots of a model's clusters."""

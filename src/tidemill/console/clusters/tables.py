@@ -1,4 +1,4 @@
-"""A profile's clusters as rows of tables."""
+"""A profile's clusters as rows of tables: sizes and centres, categories, and how far each has moved."""
 
 from __future__ import annotations
 
@@ -7,77 +7,102 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidemill.console import formatting
-from tidemill.console.clusters.describe import Cluster, is_number
+from tidemill.console.clusters.describe import Columns, is_number
+from tidemill.console.clusters.geo import CoordinateColumns, kilometres
+from tidemill.console.forms.fields import input_range
+from tidemill.schemas import Cluster
 
 Row = dict[str, Any]
 
-LEAST_DIGITS = 4
+
+def shares(clusters: Sequence[Cluster]) -> dict[int, float | None]:
+    """Each cluster's share of all rows; None if there are no rows."""
+    total = sum(cluster.size for cluster in clusters)
+    return {cluster.cluster: cluster.size / total if total else None for cluster in clusters}
 
 
-def shares(clusters: Sequence[Cluster]) -> dict[int, str]:
+def percentages(clusters: Sequence[Cluster]) -> dict[int, str]:
     """Each cluster's share of all rows, in percent."""
-    total = sum(one["size"] for one in clusters)
-    return {one["cluster"]: formatting.share(one["size"] / total if total else None) for one in clusters}
-
-
-def written(rows: Sequence[Row], but: str = "") -> list[Row]:
-    """The rows with their figures as one reads them; the column ``but`` stays as it is."""
-    digits = {name: digits_of([row.get(name) for row in rows]) for row in rows for name in row}
-    return [
-        {
-            name: formatting.number(value, digits[name])
-            if name != but and isinstance(value, int | float | None)
-            else value
-            for name, value in row.items()
-        }
-        for row in rows
-    ]
-
-
-def digits_of(values: Sequence[Any]) -> int:
-    """So many significant digits that the values of a column can be told apart, as those of a longitude in one town."""
-    numbers = [value for value in values if is_number(value)]
-    spread = max(numbers) - min(numbers) if numbers else 0.0
-    if not spread:
-        return LEAST_DIGITS
-    return max(LEAST_DIGITS, 3 + math.ceil(math.log10(max(map(abs, numbers)) / spread)))
+    return {number: formatting.share(share) for number, share in shares(clusters).items()}
 
 
 def centres(clusters: Sequence[Cluster]) -> list[Row]:
-    found = shares(clusters)
+    """A row for each cluster: its number, size, share of all rows and centre. All figures are numbers."""
+    of_all = shares(clusters)
     return [
-        {"cluster": one["cluster"], "size": one["size"], "share": found[one["cluster"]], **one["centre"]}
-        for one in clusters
+        {"cluster": cluster.cluster, "size": cluster.size, "share": of_all[cluster.cluster], **cluster.centre}
+        for cluster in clusters
     ]
 
 
 def categories(clusters: Sequence[Cluster]) -> list[Row]:
-    """For each feature and category its share in each cluster, in percent; those of which there is most come first."""
-    named = {(name, one) for cluster in clusters for name, found in cluster["shares"].items() for one in found}
+    """A row for each category with its share in each cluster, the category with the most rows of a feature first."""
+    pairs = {(name, category) for cluster in clusters for name, shares in cluster.shares.items() for category in shares}
 
     def rows_of(feature: str, category: str) -> float:
-        return math.fsum(one["size"] * one["shares"].get(feature, {}).get(category, 0.0) for one in clusters)
+        return math.fsum(cluster.size * share_of(cluster, feature, category) for cluster in clusters)
 
     return [
         {"feature": feature, "category": category}
-        | {
-            f"cluster {one['cluster']}": formatting.share(one["shares"].get(feature, {}).get(category, 0.0))
-            for one in clusters
-        }
-        for feature, category in sorted(named, key=lambda pair: (pair[0], -rows_of(*pair), pair[1]))
+        | {cluster_title(cluster): share_of(cluster, feature, category) for cluster in clusters}
+        for feature, category in sorted(pairs, key=lambda pair: (pair[0], -rows_of(*pair), pair[1]))
     ]
 
 
-def moves(clusters: Sequence[Cluster], before: Sequence[Cluster], far: Mapping[int, float | None]) -> list[Row]:
-    """The change of each cluster since the generation before; nothing where it was not there."""
-    earlier = {one["cluster"]: one for one in before}
-    return [move(one, earlier.get(one["cluster"]), far[one["cluster"]]) for one in clusters]
+def share_of(cluster: Cluster, feature: str, category: str) -> float:
+    return cluster.shares.get(feature, {}).get(category, 0.0)
 
 
-def move(cluster: Cluster, before: Cluster | None, far: float | None) -> Row:
-    row: Row = {"cluster": cluster["cluster"], "moved": far}
-    row["size"] = None if before is None else cluster["size"] - before["size"]
-    for name, value in cluster["centre"].items():
-        was = None if before is None else before["centre"].get(name)
+def cluster_title(cluster: Cluster) -> str:
+    return f"cluster {cluster.cluster}"
+
+
+# --- movement -------------------------------------------------------------------------------------------------------
+
+
+def moves(clusters: Sequence[Cluster], before: Sequence[Cluster], distances: Mapping[int, float | None]) -> list[Row]:
+    """The change of each cluster's size and centre since the generation before; None for a cluster that is new."""
+    earlier = {cluster.cluster: cluster for cluster in before}
+    return [move(cluster, earlier.get(cluster.cluster), distances[cluster.cluster]) for cluster in clusters]
+
+
+def move(cluster: Cluster, before: Cluster | None, distance: float | None) -> Row:
+    row: Row = {"cluster": cluster.cluster, "moved": distance}
+    row["size"] = None if before is None else cluster.size - before.size
+    for name, value in cluster.centre.items():
+        was = None if before is None else before.centre.get(name)
         row[name] = value - was if is_number(value) and is_number(was) else None
     return row
+
+
+def moved(clusters: Sequence[Cluster], before: Sequence[Cluster], columns: Columns) -> dict[int, float | None]:
+    """How far each centre is from the centre of the same number before: the root mean square over the numeric features,
+    each as a share of the range that training saw. None for a cluster that is new, or if no feature has a range."""
+    earlier = {cluster.cluster: cluster.centre for cluster in before}
+    return {
+        cluster.cluster: centre_distance(cluster.centre, earlier.get(cluster.cluster, {}), columns)
+        for cluster in clusters
+    }
+
+
+def centre_distance(centre: Mapping[str, Any], before: Mapping[str, Any], columns: Columns) -> float | None:
+    ranges = {name: input_range(columns[name]) for name in centre if name in columns}
+    relative = [
+        (centre[name] - before[name]) / width
+        for name, width in ranges.items()
+        if width > 0 and is_number(centre[name]) and is_number(before.get(name))
+    ]
+    return math.sqrt(sum(share * share for share in relative) / len(relative)) if relative else None
+
+
+def moved_km(
+    clusters: Sequence[Cluster], before: Sequence[Cluster], columns: CoordinateColumns
+) -> dict[int, float | None]:
+    """How many kilometres each centre is from the centre of the same number before."""
+    earlier = {cluster.cluster: point(cluster, columns) for cluster in before}
+    return {cluster.cluster: kilometres(point(cluster, columns), earlier.get(cluster.cluster)) for cluster in clusters}
+
+
+def point(cluster: Cluster, columns: CoordinateColumns) -> tuple[float, float] | None:
+    latitude, longitude = cluster.centre.get(columns.latitude), cluster.centre.get(columns.longitude)
+    return (latitude, longitude) if is_number(latitude) and is_number(longitude) else None

@@ -1,1 +1,1 @@
-"""Forms: the fields of a request, the request, and its curl line."""
+"""Forms and tables: their fields, the requests that they make, and their widgets."""

@@ -1,4 +1,4 @@
-"""The line that asks the API the same from a terminal."""
+"""The curl command that sends a form's request from a terminal. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-KEY_HEADER = '"Authorization: Bearer $TIDEMILL_API_KEY"'  # the shell puts the key in; it is never shown
+KEY_HEADER = '"Authorization: Bearer $TIDEMILL_API_KEY"'  # the shell inserts the key, so it is never shown
 BREAK = " \\\n  "
 
 
@@ -21,11 +21,12 @@ def curl(
     form: Mapping[str, Any] | None = None,
     keyed: bool = False,
 ) -> str:
-    """A command for a POSIX shell that sends this request, every value quoted.
+    """The command for a POSIX shell, with every value quoted.
 
     Args:
-        document: a body to be sent as JSON; ``form``: one to be sent as a form's fields.
-        keyed: the API wants its key, which is taken from the variable TIDEMILL_API_KEY.
+        document: the body to send as JSON.
+        form: the body to send as form fields.
+        keyed: send the API's key, which the shell takes from the variable TIDEMILL_API_KEY.
     """
     address = f"{url}?{urlencode(query_of(query))}" if query else url
     parts = ["curl -sS" + (f" -X {method}" if method != "GET" else "") + f" {shlex.quote(address)}"]
@@ -43,5 +44,5 @@ def query_of(query: Mapping[str, Any]) -> dict[str, str]:
 
 
 def text_of(value: Any) -> str:
-    """A value as the path, the query and forms write it."""
+    """A value as paths, queries and forms carry it: a string as it is, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

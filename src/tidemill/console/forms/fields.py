@@ -1,23 +1,25 @@
-"""What a model is asked with: a field for each of its inputs, made from what the API tells of the model."""
+"""The fields of a model's form, made from the API's description of its inputs, and the names of columns. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-MOST_CHOICES = 500  # of categories; more are asked for as text
-MOST_WHOLE = 2**53 - 1  # the last whole number that a browser holds exactly
+from tidemill.schemas import ColumnBody, InputBody, ModelBody, RatingScale
+
+MOST_CHOICES = 500  # categories; more are typed in a text field
+MOST_WHOLE = 2**53 - 1  # the largest whole number that a browser holds exactly
 PLAIN: dict[str, Any] = {"int": 1, "float": 1.0, "string": "", "bool": True}
 
 
 @dataclass(frozen=True)
 class Field:
-    """One value to be asked for.
+    """A value to fill in.
 
-    ``kind``: int, float, string, bool; of a route's field also json, whose value is any JSON. ``choices``: what the
-    value may be, or as a rule is. ``step``: by how much a number goes up and down.
+    ``kind``: int, float, string or bool; for a route's parameter also json, any JSON value. ``choices``: the usual
+    values. ``step``: how far a number's buttons move it.
     """
 
     name: str
@@ -30,87 +32,139 @@ class Field:
     required: bool = True
 
 
-def fields(model: Mapping[str, Any]) -> list[Field]:
-    """The fields of a model's document, in the model's order, with an example of the newest generation in each."""
-    return [field(one) for one in model["inputs"]]
+def model_fields(inputs: Sequence[InputBody]) -> list[Field]:
+    """A field for each input of a model, in the model's order, filled in with an example of the newest generation."""
+    return [field(column) for column in inputs]
 
 
-def field(one: Mapping[str, Any]) -> Field:
-    """The field of one input: what training saw is shown, and other values can be given too."""
-    kind, categories = one["kind"], one["categories"]
+def field(column: InputBody) -> Field:
+    """The field of one input. It shows what training saw, and accepts other values too."""
+    categories = column.categories
     return Field(
-        name=one["name"],
-        label=label(one),
-        kind=kind,
-        default=default(one),
+        name=column.name,
+        label=label(column),
+        kind=column.kind,
+        default=default(column),
         choices=tuple(categories) if categories and len(categories) <= MOST_CHOICES else None,
-        step=step(one),
-        help=seen(one),
+        step=step(column),
+        help=seen(column),
     )
 
 
-def label(one: Mapping[str, Any]) -> str:
-    """What a column is called, with its unit: ``device age (months)``."""
-    unit = one.get("unit")
-    name: str = one.get("title") or one["name"]
-    return f"{name} ({unit})" if unit else name
-
-
-def default(one: Mapping[str, Any]) -> Any:
-    example, kind = one["example"], one["kind"]
+def default(column: InputBody) -> Any:
+    example = column.example
     if example is None:
-        example = one["categories"][0] if one["categories"] else PLAIN[kind]
-    if kind == "int":
+        example = column.categories[0] if column.categories else PLAIN[column.kind]
+    if column.kind == "int":
         return max(-MOST_WHOLE, min(MOST_WHOLE, int(example)))
-    return rounded(float(example), span(one)) if kind == "float" else example
+    return rounded(float(example), input_range(column)) if column.kind == "float" else example
 
 
-def rounded(example: float, span: float) -> float:
-    """An example with so few places after the point that one can take it in: four significant digits of itself, or of
-    the range seen where that is smaller. What is before the point stays."""
-    size = min(one for one in (abs(example), span) if one > 0) if example else 1.0
+def rounded(example: float, width: float) -> float:
+    """An example in readable precision: four significant digits of itself or of the range seen, whichever is smaller.
+    All digits before the point stay."""
+    size = min(value for value in (abs(example), width) if value > 0) if example else 1.0
     return round(example, max(0, 3 - math.floor(math.log10(size)))) if math.isfinite(size) else example
 
 
-def span(one: Mapping[str, Any]) -> float:
-    """How wide the range is that training saw; 0 where it saw none."""
-    least, most = one["minimum"], one["maximum"]
+def input_range(column: InputBody) -> float:
+    """The width of the range that training saw; 0 if it saw none."""
+    least, most = column.minimum, column.maximum
     return max(0.0, most - least) if least is not None and most is not None else 0.0
 
 
-def step(one: Mapping[str, Any]) -> int | float | None:
-    """1 for a whole number; of others about a hundredth of the range seen, as 1, 2 or 5 times a power of ten."""
-    if one["kind"] == "int":
+def step(column: InputBody) -> int | float | None:
+    """1 for a whole number; for others about a hundredth of the range seen."""
+    if column.kind == "int":
         return 1
-    if one["kind"] != "float":
+    if column.kind != "float":
         return None
-    return rounded_step(span(one) / 100) if span(one) else 0.1
+    width = input_range(column)
+    return round_step(width / 100) if width else 0.1
 
 
-def rounded_step(size: float) -> float:
-    """The next of 1, 2, 5 times a power of ten that is no smaller."""
+def round_step(size: float) -> float:
+    """The least of 1, 2 and 5 times a power of ten that is at least ``size``."""
     power = math.floor(math.log10(size))
     scale = next(factor for factor in (1, 2, 5, 10) if factor * 10.0**power >= size * (1 - 1e-9))
     return float(f"{scale}e{power}")
 
 
-def seen(one: Mapping[str, Any]) -> str:
-    """What training saw of an input: "Seen: 0.5 to 24 hours/day."."""
-    if one["categories"]:
-        count = len(one["categories"])
-        return f"Seen: {count:,} different. Another may be typed." if count > 1 else "Seen: only this one."
-    if one["minimum"] is None or one["kind"] == "bool":
+def seen(column: InputBody) -> str:
+    """What training saw of an input: ``Seen: 0.5 to 24 hours/day.``"""
+    if column.categories:
+        count = len(column.categories)
+        return f"Seen: {count:,} different values. You can type another." if count > 1 else "Seen: only this value."
+    if column.minimum is None or column.kind == "bool":
         return ""
-    unit = f" {one['unit']}" if one.get("unit") else ""
-    return f"Seen: {one['minimum']:,.6g} to {one['maximum']:,.6g}{unit}."
+    unit = f" {column.unit}" if column.unit else ""
+    return f"Seen: {column.minimum:,.6g} to {column.maximum:,.6g}{unit}."
 
 
-def row(asked: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of these values; a field left empty is left out, so that the API says what is missing."""
-    return {one.name: typed(one, values[one.name]) for one in asked if values.get(one.name) is not None}
+def row(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of these values. An empty field is left out, so that the API's error names it."""
+    return {field.name: typed(field, values[field.name]) for field in fields if values.get(field.name) is not None}
 
 
-def typed(one: Field, value: Any) -> Any:
-    if one.kind == "float":
+def typed(field: Field, value: Any) -> Any:
+    if field.kind == "float":
         return float(value)
-    return int(value) if one.kind == "int" else value
+    return int(value) if field.kind == "int" else value
+
+
+def example(model: ModelBody, name: Literal["user", "item", "text", "key"]) -> str:
+    """The API's example of what a model can be asked for; empty if it has none."""
+    value = getattr(model.examples, name, None)
+    return "" if value is None else str(value)
+
+
+# --- names of columns -----------------------------------------------------------------------------------------------
+
+
+def label(column: InputBody | ColumnBody) -> str:
+    """A column's title, or its name, with its unit: ``device age (months)``."""
+    name = column.title or column.name
+    return f"{name} ({column.unit})" if column.unit else name
+
+
+def column_title(columns: Sequence[ColumnBody], name: str) -> str:
+    """The title of the pipeline's column, or its name, without the unit."""
+    return next((column.title for column in columns if column.name == name and column.title), name)
+
+
+def column_unit(columns: Sequence[ColumnBody], name: str | None) -> str | None:
+    """The unit of the pipeline's column, if it has one."""
+    return next((column.unit for column in columns if column.name == name), None)
+
+
+def column_labels(columns: Sequence[ColumnBody]) -> dict[str, str]:
+    """The labels of the pipeline's columns by their names."""
+    return {column.name: label(column) for column in columns}
+
+
+# --- ratings --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RatingSlider:
+    """The ends and the step of the slider for one rating, and where it starts."""
+
+    minimum: float
+    maximum: float
+    step: float
+    start: float
+
+
+def rating_slider(scale: RatingScale, whole: bool) -> RatingSlider | None:
+    """The slider for ratings on the model's own scale; None if the scale is a single value.
+
+    The step is 1 for a column of whole numbers, else 0.5 where that fits the scale, else about a hundredth of it. The
+    slider starts near four fifths of the scale, as titles are added because somebody likes them.
+    """
+    width = scale.maximum - scale.minimum
+    if width <= 0:
+        return None
+    halves = width <= 10 and (2 * scale.minimum).is_integer() and (2 * scale.maximum).is_integer()
+    step = 1.0 if whole else 0.5 if halves else round_step(width / 100)
+    start = scale.minimum + step * round(0.8 * width / step)
+    return RatingSlider(scale.minimum, scale.maximum, step, min(start, scale.maximum))

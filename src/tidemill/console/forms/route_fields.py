@@ -1,4 +1,4 @@
-"""What a declared route is asked with: a field for each of its parameters, read from the API's OpenAPI document."""
+"""The form of a declared route: a field for each of its parameters, read from the API's OpenAPI document. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from tidemill.console.forms.curl import text_of
 from tidemill.console.forms.fields import Field
+from tidemill.schemas import HomeRoute
 
-Place = Literal["path", "query", "form", "json"]
-Document = Mapping[str, Any]
+Location = Literal["path", "query", "form", "json"]
+Document = Mapping[str, Any]  # a part of the OpenAPI document
 
 KINDS = {"integer": "int", "number": "float", "boolean": "bool", "string": "string"}
 ESCAPED = re.compile(r"\\([\\`*_\[\]<>!|~&])")  # in a description, which is Markdown
@@ -21,21 +22,21 @@ FORM_TYPE, JSON_TYPE = "application/x-www-form-urlencoded", "application/json"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A field, and where its value goes in the request."""
+class RouteParameter:
+    """A field, and where the request carries its value."""
 
-    place: Place
+    location: Location
     field: Field
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A route of the pipeline's own, ready to be asked."""
+    """A route of the pipeline with its parameters."""
 
     method: str
     path: str
     description: str
-    asked: tuple[Asked, ...]
+    parameters: tuple[RouteParameter, ...]
     body: Literal["form", "json"] | None
 
     @property
@@ -44,8 +45,8 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Request:
-    """A request for a route: its path filled in, and what goes beside it."""
+class RouteRequest:
+    """A request of a route: the path is filled in, the rest is beside it."""
 
     method: str
     path: str
@@ -54,50 +55,51 @@ class Request:
     form: dict[str, Any] | None = None
 
 
-def operations(routes: Sequence[Document], openapi: Document) -> list[Operation]:
-    """The declared routes that the OpenAPI document tells of, in the pipeline's order."""
-    found = []
-    for route in routes:
-        told = openapi["paths"].get(route["path"], {}).get(route["method"].lower())
-        if told is not None:
-            found.append(operation(route, told, openapi))
-    return found
+def operations(routes: Sequence[HomeRoute], openapi: Document) -> list[Operation]:
+    """The declared routes that the OpenAPI document has, in the pipeline's order."""
+    described = ((route, openapi["paths"].get(route.path, {}).get(route.method.lower())) for route in routes)
+    return [operation(route, document, openapi) for route, document in described if document is not None]
 
 
-def operation(route: Document, told: Document, openapi: Document) -> Operation:
-    outside = [parameter(one, openapi) for one in told.get("parameters", [])]
-    body, inside = body_of(told.get("requestBody", {}), openapi)
-    description = route["description"] or told.get("summary", "")
-    return Operation(route["method"], route["path"], description, (*outside, *inside), body)
+def operation(route: HomeRoute, document: Document, openapi: Document) -> Operation:
+    beside_body = [parameter(each, openapi) for each in document.get("parameters", [])]
+    body, in_body = body_parameters(document.get("requestBody", {}), openapi)
+    description = route.description or document.get("summary", "")
+    return Operation(route.method, route.path, description, (*beside_body, *in_body), body)
 
 
-def parameter(one: Document, openapi: Document) -> Asked:
-    place: Place = "path" if one["in"] == "path" else "query"
-    schema = resolved(one["schema"], openapi)
-    help_text = one.get("description") or schema.get("description", "")
-    return Asked(
-        place, field_of(one["name"], schema, one.get("required", False), help_text, one.get("example"), openapi)
+def parameter(document: Document, openapi: Document) -> RouteParameter:
+    location: Location = "path" if document["in"] == "path" else "query"
+    schema = resolved(document["schema"], openapi)
+    help_text = document.get("description") or schema.get("description", "")
+    required = document.get("required", False)
+    return RouteParameter(
+        location, field_of(document["name"], schema, required, help_text, document.get("example"), openapi)
     )
 
 
-def body_of(body: Document, openapi: Document) -> tuple[Literal["form", "json"] | None, list[Asked]]:
-    """The fields of a body: of a form or a JSON object one for each key."""
+def body_parameters(body: Document, openapi: Document) -> tuple[Literal["form", "json"] | None, list[RouteParameter]]:
+    """The body's kind, and a parameter for each key of the form or the JSON object."""
     content = body.get("content", {})
-    media = next((one for one in (FORM_TYPE, JSON_TYPE) if one in content), None)
+    media = next((media for media in (FORM_TYPE, JSON_TYPE) if media in content), None)
     if media is None:
         return None, []
-    place: Literal["form", "json"] = "form" if media == FORM_TYPE else "json"
+    location: Literal["form", "json"] = "form" if media == FORM_TYPE else "json"
     schema = resolved(content[media]["schema"], openapi)
-    example = first(content[media], schema) or {}
+    examples = first_example(content[media], schema) or {}
     required = set(schema.get("required", []))
-    return place, [
-        Asked(place, field_of(name, one, name in required, one.get("description", ""), example.get(name), openapi))
-        for name, one in ((name, resolved(one, openapi)) for name, one in schema.get("properties", {}).items())
+    properties = {name: resolved(each, openapi) for name, each in schema.get("properties", {}).items()}
+    return location, [
+        RouteParameter(
+            location,
+            field_of(name, each, name in required, each.get("description", ""), examples.get(name), openapi),
+        )
+        for name, each in properties.items()
     ]
 
 
 def resolved(schema: Document, openapi: Document) -> Document:
-    """The schema itself where it only refers to one; of several alternatives the first."""
+    """The schema that a reference leads to; of several alternatives, the first."""
     while True:
         if "$ref" in schema:
             schema = openapi["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
@@ -108,22 +110,22 @@ def resolved(schema: Document, openapi: Document) -> Document:
             return schema
 
 
-def first(*described: Document) -> Any:
-    """The first example that one of these gives."""
-    for one in described:
-        if "example" in one:
-            return one["example"]
-        if one.get("examples"):
-            return one["examples"][0]
+def first_example(*documents: Document) -> Any:
+    """The first example that any of the documents has; None if there is none."""
+    for document in documents:
+        if "example" in document:
+            return document["example"]
+        if document.get("examples"):
+            return document["examples"][0]
     return None
 
 
 def field_of(name: str, schema: Document, required: bool, help_text: str, example: Any, openapi: Document) -> Field:
     kind = KINDS.get(schema["type"], "json") if isinstance(schema.get("type"), str) else text_or_json(schema)
     value = schema.get("default") if example is None else example
-    value = first(schema) if value is None else value
+    value = first_example(schema) if value is None else value
     if kind == "json" and value is None:
-        value = whole(schema, openapi)
+        value = example_object(schema, openapi)
     if not required:
         value = schema.get("default")
     if kind == "json":
@@ -137,54 +139,57 @@ def field_of(name: str, schema: Document, required: bool, help_text: str, exampl
 
 
 def text_or_json(schema: Document) -> str:
-    """Of what may be a text or a number a text is asked; of anything else JSON."""
+    """The kind of a schema with several types: text if it accepts a string, else JSON."""
     return "string" if "string" in (schema.get("type") or []) else "json"
 
 
 def enum(schema: Document) -> tuple[str, ...] | None:
     values = schema.get("enum")
-    return tuple(values) if values and all(isinstance(one, str) for one in values) else None
+    return tuple(values) if values and all(isinstance(value, str) for value in values) else None
 
 
-def whole(schema: Document, openapi: Document) -> Any:
-    """An example of an object, made of those of its properties."""
-    found = {name: first(resolved(one, openapi)) for name, one in schema.get("properties", {}).items()}
-    return {name: value for name, value in found.items() if value is not None}
+def example_object(schema: Document, openapi: Document) -> Any:
+    """An example of an object, made from the examples of its properties."""
+    properties = {name: first_example(resolved(each, openapi)) for name, each in schema.get("properties", {}).items()}
+    return {name: value for name, value in properties.items() if value is not None}
 
 
-def request(operation: Operation, values: Mapping[str, Any]) -> Request:
-    """The request that these values make; what is empty is left out.
+def route_request(operation: Operation, values: Mapping[str, Any]) -> RouteRequest:
+    """The request that these values make. Empty values are left out.
 
     Raises:
-        ValueError: a text that is to be JSON is none; the message names it.
+        ValueError: a JSON field holds no JSON; the message names it.
     """
-    given = {(one.place, one.field.name): read(one.field, values.get(one.field.name)) for one in operation.asked}
+    filled: dict[Location, dict[str, Any]] = {"path": {}, "query": {}, "form": {}, "json": {}}
+    for parameter in operation.parameters:
+        value = read(parameter.field, values.get(parameter.field.name))
+        if value is not None:
+            filled[parameter.location][parameter.field.name] = value
     path = operation.path
-    for (place, name), value in given.items():
-        if place == "path" and value is not None:
-            path = path.replace(f"{{{name}}}", quote(text_of(value), safe=""))
-    parts = {
-        place: {name: value for (where, name), value in given.items() if where == place and value is not None}
-        for place in ("query", "form", "json")
-    }
-    return Request(
+    for name, value in filled["path"].items():
+        path = path.replace(f"{{{name}}}", quote(text_of(value), safe=""))
+    return RouteRequest(
         operation.method,
         path,
-        parts["query"],
-        document=parts["json"] if operation.body == "json" else None,
-        form=parts["form"] if operation.body == "form" else None,
+        filled["query"],
+        document=filled["json"] if operation.body == "json" else None,
+        form=filled["form"] if operation.body == "form" else None,
     )
 
 
 def read(field: Field, value: Any) -> Any:
-    """The value that a field's widget gave."""
+    """The value of a field from what its widget holds; None if it is empty.
+
+    Raises:
+        ValueError: the field is for JSON and the text is none.
+    """
     if value is None or (value == "" and not field.required):
         return None
     if field.kind == "json":
         try:
             return json.loads(value)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{field.name} is no JSON: {error}") from None
+            raise ValueError(f"{field.name} is not valid JSON: {error}") from None
     if field.kind in ("int", "float"):
         return int(value) if field.kind == "int" else float(value)
     return value

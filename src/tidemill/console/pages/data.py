@@ -1,15 +1,28 @@
-"""The page Data: sealed batches and their rows, what was rejected, and what a generation was made from."""
+"""The page Data: sealed batches and their rows, rejected rows, and the batches that a generation was trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
 from tidemill.console import shell
-from tidemill.console.formatting import NONE, batches, counted, cut, moment, number, plain, short_sha, size
-from tidemill.console.paging import PAGE, chosen_page
+from tidemill.console.formatting import NONE, batch_ranges, counted, cut, moment, number, plain, short_sha
+from tidemill.console.forms import widgets
+from tidemill.console.forms.fields import column_labels
+from tidemill.console.paging import PAGE, select_newest_first, select_oldest_first
+from tidemill.schemas import (
+    BatchBody,
+    BatchRows,
+    GenerationBody,
+    RejectBody,
+    RejectPlaces,
+    RejectsBody,
+    SpanBody,
+    StatusBody,
+    Trained,
+)
 
 PREVIEW = 10
 REJECTS = 25
@@ -17,18 +30,18 @@ REJECTS = 25
 
 def page() -> None:
     sealed()
-    status = shell.api().get("/status")
-    if status["batches"]:
+    status = shell.api().get("/status", StatusBody)
+    if status.batches:
         st.subheader("One batch", anchor=False)
-        with shell.told():
-            one_batch(status["batches"])
+        with shell.render_api_errors():
+            one_batch(status.batches)
     st.subheader("Rejects", anchor=False)
-    with shell.told():
+    with shell.render_api_errors():
         rejects()
-    if status["newest"]:
+    if status.newest:
         st.subheader("What a generation was made from", anchor=False)
-        with shell.told():
-            lineage(status["newest"])
+        with shell.render_api_errors():
+            lineage(status.newest)
 
 
 # --- batches ------------------------------------------------------------------------------------------------------
@@ -36,36 +49,45 @@ def page() -> None:
 
 @st.fragment(run_every=shell.EVERY)
 def sealed() -> None:
-    """A page of the batches, each second anew: they come without a generation."""
+    """A page of the batches, refreshed each second: a new batch does not rerender the page, as a generation does."""
     st.subheader("Batches", anchor=False)
-    with shell.told():
-        count = shell.api().get("/status")["batches"]
+    with shell.render_api_errors():
+        count = shell.api().get("/status", StatusBody).batches
         if not count:
-            st.info("No batch is sealed yet. The first one comes here by itself.", icon=":material/hourglass_top:")
+            st.info(
+                "No batch is sealed yet. This page shows the first one as soon as it is sealed.",
+                icon=":material/hourglass_top:",
+            )
             return
-        shown = chosen_page(count, "page")
-        found = shell.api().get("/batches", after=shown.after, limit=shown.limit)
-        st.table([batch_row(one) for one in reversed(found)], hide_index=True)
+        page = select_newest_first(count, "page")
+        batches = shell.api().get("/batches", list[BatchBody], after=page.after, limit=page.limit)
+        batch_table(batches, "batches")
 
 
-def batch_row(batch: Mapping[str, Any]) -> dict[str, str]:
+def batch_table(batches: Sequence[BatchBody], key: str) -> None:
+    """The batches, the newest first until the visitor sorts them."""
+    rows = [batch_row(batch) for batch in reversed(batches)]
+    columns = widgets.number_columns(rows, {name: name for name in ("batch", "rows", "bytes", "rejected")})
+    widgets.table(rows, columns, key=key, height="content")
+
+
+def batch_row(batch: BatchBody) -> dict[str, Any]:
+    """A batch in a table. Figures stay numbers."""
     return {
-        "batch": number(batch["batch"]),
-        "rows": number(batch["rows"]),
-        "bytes": size(batch["bytes"]),
-        "rejected": number(batch["rejected"]),
-        "cut by": cut(batch["cut"]),
-        "offsets": offsets(batch["partitions"]),
-        "sealed": moment(batch["sealed_at"]),
-        "sha256": short_sha(batch["sha256"]),
+        "batch": batch.batch,
+        "rows": batch.rows,
+        "bytes": batch.bytes,
+        "rejected": batch.rejected,
+        "cut by": cut(batch.cut),
+        "offsets": offsets(batch.partitions),
+        "sealed": moment(batch.sealed_at),
+        "sha256": short_sha(batch.sha256),
     }
 
 
-def offsets(partitions: Sequence[Mapping[str, Any]]) -> str:
-    """The first and last offset of each partition: ``0: 0-1,800``."""
-    spans = [
-        f"{one['partition']}: {number(one['first_offset'])}-{number(one['last_offset'])}" for one in partitions[:4]
-    ]
+def offsets(partitions: Sequence[SpanBody]) -> str:
+    """The first and last offset of each partition: ``0: 0-1,800``; those of the first four, then how many more."""
+    spans = [f"{span.partition}: {number(span.first_offset)}-{number(span.last_offset)}" for span in partitions[:4]]
     return ", ".join(spans) + (f" and {len(partitions) - 4} more" if len(partitions) > 4 else "")
 
 
@@ -74,42 +96,36 @@ def one_batch(count: int) -> None:
     chosen = left.number_input(
         "Batch", min_value=1, max_value=count, value=None, placeholder="the newest", key="batch", bind="query-params"
     )
-    batch = shell.api().get(f"/batches/{chosen or count}")
-    pages = max(1, -(-batch["rows"] // PREVIEW))
-    rows_page = right.number_input(f"Rows: page, of {number(pages)}", min_value=1, max_value=pages, key="rows")
-    st.table([{"what": what, "is": text} for what, text in batch_facts(batch)], hide_index=True)
-    found = shell.api().get(f"/batches/{batch['batch']}/rows", offset=(int(rows_page) - 1) * PREVIEW, limit=PREVIEW)
-    st.table(preview(found), hide_index=True)
-    st.caption(preview_words(found))
+    batch = shell.api().get(f"/batches/{chosen or count}", BatchBody)
+    with right:
+        page = select_oldest_first(batch.rows, PREVIEW, "Page of rows", "rows")
+    st.table([{"property": name, "value": text} for name, text in batch_facts(batch)], hide_index=True)
+    rows = shell.api().get(f"/batches/{batch.batch}/rows", BatchRows, offset=page.after, limit=PREVIEW)
+    st.table(preview(rows), hide_index=True)
+    st.caption(preview_caption(rows))
 
 
-def batch_facts(batch: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """All that the catalog says of a batch, in words."""
+def batch_facts(batch: BatchBody) -> list[tuple[str, str]]:
+    """A batch's record in the catalog, each property with its value."""
     facts = [
-        ("file", f"`{batch['path']}`"),
-        ("sha256", f"`{batch['sha256']}`"),
-        ("rows", f"{number(batch['rows'])}; {number(batch['rejected'])} more were rejected"),
-        ("bytes", number(batch["bytes"])),
-        ("cut by", cut(batch["cut"])),
-        ("first and last row", f"{moment(batch['first_timestamp'])}, {moment(batch['last_timestamp'])}"),
-        ("sealed", moment(batch["sealed_at"])),
+        ("file", f"`{batch.path}`"),
+        ("sha256", f"`{batch.sha256}`"),
+        ("rows", f"{number(batch.rows)}; {number(batch.rejected)} more were rejected"),
+        ("bytes", number(batch.bytes)),
+        ("cut by", cut(batch.cut)),
+        ("first and last row", f"{moment(batch.first_timestamp)}, {moment(batch.last_timestamp)}"),
+        ("sealed", moment(batch.sealed_at)),
     ]
-    return [(what, text if text.startswith("`") else plain(text)) for what, text in facts]
+    return [(name, text if text.startswith("`") else plain(text)) for name, text in facts]
 
 
-def preview(found: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Rows of a batch with the columns' titles and units."""
-    titles = {one["name"]: column_title(one) for one in found["columns"]}
-    first = found["offset"] + 1
+def preview(rows: BatchRows) -> list[dict[str, str]]:
+    """Rows of a batch, numbered from 1, under the columns' labels."""
+    labels = {name: plain(label) for name, label in column_labels(rows.columns).items()}
     return [
-        {"row": number(first + place)} | {title: cell(row.get(name)) for name, title in titles.items()}
-        for place, row in enumerate(found["items"])
+        {"row": number(index)} | {label: cell(row.get(name)) for name, label in labels.items()}
+        for index, row in enumerate(rows.items, start=rows.offset + 1)
     ]
-
-
-def column_title(column: Mapping[str, Any]) -> str:
-    unit = f" ({column['unit']})" if column.get("unit") else ""
-    return plain(f"{column['name']}{unit}")
 
 
 def cell(value: Any) -> str:
@@ -120,52 +136,49 @@ def cell(value: Any) -> str:
     return plain(value)
 
 
-def preview_words(found: Mapping[str, Any]) -> str:
-    if not found["items"]:
+def preview_caption(rows: BatchRows) -> str:
+    if not rows.items:
         return "This batch has no rows."
-    first = found["offset"] + 1
-    return f"Rows {number(first)} to {number(first + len(found['items']) - 1)} of {number(found['rows'])}."
+    return f"Rows {number(rows.offset + 1)} to {number(rows.offset + len(rows.items))} of {number(rows.rows)}."
 
 
 # --- rejects ------------------------------------------------------------------------------------------------------
 
 
 def rejects() -> None:
-    found = shell.api().get("/rejects")
-    if not found["places"]:
+    places = shell.api().get("/rejects", RejectPlaces)
+    if not places.places:
         st.success("No row was rejected.", icon=":material/check:")
         return
-    st.markdown(f"{counted(found['rejected'], 'row was', 'rows were')} rejected.")
-    counts = {one["place"]: one["rejected"] for one in found["places"]}
+    st.markdown(f"{counted(places.rejected, 'row was', 'rows were')} rejected.")
+    counts = {place.place: place.rejected for place in places.places}
     left, right = st.columns(2)
-    place = left.selectbox(
+    chosen = left.selectbox(
         "Where",
         list(counts),
-        format_func=lambda one: f"{one}: {counted(counts[one], 'row')}",
+        format_func=lambda place: f"{place}: {counted(counts[place], 'row')}",
         key="rejects",
         bind="query-params",
     )
-    pages = max(1, -(-counts[place] // REJECTS))
-    chosen = right.number_input(f"Rejects: page, of {number(pages)}", min_value=1, max_value=pages, key="rejects page")
-    some = shell.api().get(f"/rejects/{place}", offset=(int(chosen) - 1) * REJECTS, limit=REJECTS)
-    st.table([{"reason": plain(one["reason"]), "rows": number(one["count"])} for one in some["reasons"]][:PAGE])
-    st.caption(f"Reasons of {counted(some['counted'], 'reject')}.")
-    st.table([reject_row(one) for one in some["items"]], hide_index=True)
+    with right:
+        page = select_oldest_first(counts[chosen], REJECTS, "Page of rejects", "rejects page")
+    rejected = shell.api().get(f"/rejects/{chosen}", RejectsBody, offset=page.after, limit=REJECTS)
+    reasons = [{"reason": plain(reason.reason), "rows": number(reason.count)} for reason in rejected.reasons]
+    st.table(reasons[:PAGE], hide_index=True)
+    st.caption(f"The reasons of {counted(rejected.counted, 'reject')}.")
+    st.table([reject_row(reject) for reject in rejected.items], hide_index=True)
 
 
-def reject_row(reject: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "where": reject_place(reject),
-        "reason": plain(reject["reason"]),
-        "what came": plain(reject.get("row", reject.get("value", NONE))),
-    }
+def reject_row(reject: RejectBody) -> dict[str, str]:
+    return {"where": reject_position(reject), "reason": plain(reject.reason), "message": plain(reject.text)}
 
 
-def reject_place(reject: Mapping[str, Any]) -> str:
-    if "line" in reject:
-        return f"line {number(reject['line'])}"
-    if "offset" in reject:
-        return f"partition {reject['partition']}, offset {number(reject['offset'])}"
+def reject_position(reject: RejectBody) -> str:
+    """The line of a file, or the partition and offset of the stream."""
+    if reject.line is not None:
+        return f"line {number(reject.line)}"
+    if reject.offset is not None:
+        return f"partition {reject.partition}, offset {number(reject.offset)}"
     return NONE
 
 
@@ -183,36 +196,35 @@ def lineage(newest: int) -> None:
         bind="query-params",
         width=280,
     )
-    found = shell.api().get(f"/generations/{chosen or newest}")
-    numbers = found["batches"]
-    st.markdown(made_from(found))
-    st.table([model_row(name, one) for name, one in found["models"].items()], hide_index=True)
+    generation = shell.api().get(f"/generations/{chosen or newest}", GenerationBody)
+    numbers = generation.batches
+    st.markdown(made_from(generation))
+    st.table([model_row(name, trained) for name, trained in generation.models.items()], hide_index=True)
     after = max(min(numbers) - 1, max(numbers) - PAGE)
-    made_of = shell.api().get("/batches", after=after, limit=max(numbers) - after)
-    st.table([batch_row(one) for one in reversed(made_of) if one["batch"] in numbers], hide_index=True)
+    batches = shell.api().get("/batches", list[BatchBody], after=after, limit=max(numbers) - after)
+    batch_table([batch for batch in batches if batch.batch in numbers], "batches of the generation")
     if len(numbers) > PAGE:
         st.caption(f"The newest {PAGE} of its {number(len(numbers))} batches.")
 
 
-def made_from(generation: Mapping[str, Any]) -> str:
-    """A generation's lineage in a sentence."""
-    numbers = generation["batches"]
-    of = f"batch {numbers[0]}" if len(numbers) == 1 else f"batches {batches(numbers)}"
-    state = generation["state"]
-    when = f", published {moment(generation['published_at'])}" if state == "published" else f", {state}"
+def made_from(generation: GenerationBody) -> str:
+    """A generation's batches, rows and state in a sentence."""
+    numbers = generation.batches
+    batches = f"batch {numbers[0]}" if len(numbers) == 1 else f"batches {batch_ranges(numbers)}"
+    published = generation.state == "published"
+    state = f"published {moment(generation.published_at)}" if published else generation.state
     return plain(
-        f"Generation {generation['generation']} was made from {of}: {counted(generation['rows'], 'row')}{when}."
+        f"Generation {generation.generation} was made from {batches}: {counted(generation.rows, 'row')}, {state}."
     )
 
 
-def model_row(name: str, trained: Mapping[str, Any]) -> dict[str, str]:
-    rows = trained["rows"]
+def model_row(name: str, trained: Trained) -> dict[str, str]:
     return {
         "model": plain(name),
-        "estimator": plain(trained["estimator"]),
-        "rows fitted on": number(rows.get("train")),
-        "held out": number(rows.get("holdout")),
-        "not usable": number(rows.get("skipped")),
-        "scorer's sha256": short_sha(trained["sha256"]),
-        "Spark's model": f"`{trained['spark_path']}`",
+        "estimator": plain(trained.estimator),
+        "rows fitted on": number(trained.rows.get("train")),
+        "held out": number(trained.rows.get("holdout")),
+        "not usable": number(trained.rows.get("skipped")),
+        "scorer's sha256": short_sha(trained.sha256),
+        "Spark's model": f"`{trained.spark_path}`",
     }

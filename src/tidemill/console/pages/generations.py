@@ -1,94 +1,107 @@
-"""The page Generations: how each model's metrics went, and any two generations side by side."""
+"""The page Generations: each model's metrics over the generations, and any two generations side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
 from tidemill.console import charts, shell
-from tidemill.console.formatting import NONE, batches, change, counted, metric, moment, number, parity, plain, seconds
-from tidemill.console.paging import chosen_page
+from tidemill.console.formatting import NONE, batch_ranges, counted, moment, number, plain, seconds
+from tidemill.console.forms import widgets
+from tidemill.console.metrics import change, described, metric_title, parity, short_parity
+from tidemill.console.paging import select_newest_first
+from tidemill.schemas import GenerationBody, History, HistoryPoint, Home, StatusBody, Trained
 
 
 def page() -> None:
     api = shell.api()
-    status = api.get("/status")
-    begun = sum(status["generations"].values())
+    status = api.get("/status", StatusBody)
+    begun = sum(status.generations.model_dump().values())
     if not begun:
-        st.info("There is no generation yet. The first one comes here by itself.", icon=":material/hourglass_top:")
+        st.info(
+            "There is no generation yet. This page shows the first one as soon as it begins.",
+            icon=":material/hourglass_top:",
+        )
         return
-    models = [one["model"] for one in api.get("/models")]
-    model = st.selectbox("Model", models, key="model", bind="query-params")
-    history = api.get(f"/models/{model}/history", points=200)
+    model = st.selectbox("Model", list(api.get("/pipeline", Home).models), key="model", bind="query-params")
+    history = api.get(f"/models/{model}/history", History, points=200)
     curve(history)
     st.subheader("Table", anchor=False)
-    table(begun, model, metrics_of(history["points"]))
-    if status["newest"] and status["newest"] > 1:
+    table(begun, model, metrics_of(history.points))
+    if status.newest and status.newest > 1:
         st.subheader("Two generations side by side", anchor=False)
-        side_by_side(status["newest"])
+        side_by_side(status.newest)
 
 
-def curve(history: Mapping[str, Any]) -> None:
-    metrics = metrics_of(history["points"])
+def curve(history: History) -> None:
+    metrics = metrics_of(history.points)
     if not metrics:
         st.info("This model has no metric yet.", icon=":material/hourglass_top:")
         return
-    chosen = st.selectbox("Metric", metrics, format_func=metric, key="metric", bind="query-params")
-    rows = charts.curve_rows(history["points"], chosen)
-    st.altair_chart(charts.curve(rows, metric(chosen)), width="stretch", alt=story(chosen, rows))
-    of_several = f" Each point is the mean of {history['per_point']} generations." if history["per_point"] > 1 else ""
-    st.caption(f"{plain(story(chosen, rows))}{of_several}")
+    chosen = st.selectbox("Metric", metrics, format_func=metric_title, key="metric", bind="query-params")
+    rows = charts.curve_rows(history.points, chosen)
+    st.altair_chart(charts.curve(rows, chosen), width="stretch", alt=curve_summary(chosen, rows))
+    of_several = f" Each point is the mean of {history.per_point} generations." if history.per_point > 1 else ""
+    st.caption(f"{plain(curve_summary(chosen, rows))}{of_several}")
 
 
-def metrics_of(points: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The metrics that a model had in any of these points, in their own order."""
-    return list(dict.fromkeys(name for point in points for name in point["metrics"]))
+def metrics_of(points: Sequence[HistoryPoint]) -> list[str]:
+    """The metrics that the model has in any of these points, in their order."""
+    return list(dict.fromkeys(name for point in points for name in point.metrics))
 
 
-def story(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """A metric's curve in a sentence."""
+def curve_summary(metric: str, rows: Sequence[dict[str, Any]]) -> str:
+    """A metric's curve in a sentence, for those who can't see the chart."""
+    title = metric_title(metric)
     if not rows:
-        return f"{metric(name)}: no generation has it."
+        return f"{title}: no generation has it."
     first, last = rows[0], rows[-1]
     if first is last:
-        return f"{metric(name)}: {number(last['mean'])} in generation {last['generations']}."
-    moved = change(name, first["mean"], last["mean"])
+        return f"{title}: {number(last['mean'])} in generation {last['generations']}."
     return (
-        f"{metric(name)}: {number(first['mean'])} in generation {first['generations']}, "
-        f"{number(last['mean'])} in generation {last['generations']} ({moved})."
+        f"{title}: {number(first['mean'])} in generation {first['generations']}, "
+        f"{number(last['mean'])} in generation {last['generations']} ({change(first['mean'], last['mean'])})."
     )
 
 
+# --- the table of generations ---------------------------------------------------------------------------------------
+
+
 def table(begun: int, model: str, metrics: Sequence[str]) -> None:
-    shown = chosen_page(begun, "page")
-    found = shell.api().get("/generations", after=shown.after, limit=shown.limit)
-    st.table([generation_row(one, model, metrics) for one in reversed(found)], hide_index=True)
+    page = select_newest_first(begun, "page")
+    generations = shell.api().get("/generations", list[GenerationBody], after=page.after, limit=page.limit)
+    rows = [generation_row(generation, model, metrics) for generation in reversed(generations)]
+    titles = {name: name for name in ("generation", "rows", "fitted in (s)")}
+    columns = widgets.number_columns(rows, titles | {name: described(name).short for name in metrics})
+    widgets.table(rows, columns, key=f"generations of {model}", height="content")
 
 
-def generation_row(generation: Mapping[str, Any], model: str, metrics: Sequence[str]) -> dict[str, str]:
-    """A generation in the table of a model; one that is in training or has failed says so."""
-    trained = generation["models"].get(model, {})
-    values = trained.get("metrics", {})
-    row = {
-        "generation": number(generation["generation"]),
-        "published": moment(generation["published_at"]) if generation["state"] == "published" else said(generation),
-        "batches": batches(generation["batches"]),
-        "rows": number(generation["rows"]),
+def generation_row(generation: GenerationBody, model: str, metrics: Sequence[str]) -> dict[str, Any]:
+    """A generation in the table of a model. Figures stay numbers; a generation that is not published says so."""
+    trained = generation.models.get(model)
+    row: dict[str, Any] = {
+        "generation": generation.generation,
+        "published": moment(generation.published_at) if generation.state == "published" else unpublished(generation),
+        "batches": batch_ranges(generation.batches),
+        "rows": generation.rows,
     }
-    row |= {plain(metric(name)): number(values.get(name)) for name in metrics}
-    return row | {"fitted in": seconds(trained.get("fit_seconds")), "parity with Spark": parity(trained.get("parity"))}
+    row |= {name: trained.metrics.get(name) if trained else None for name in metrics}
+    row["fitted in (s)"] = trained.fit_seconds if trained else None
+    return row | {"parity with Spark": short_parity(trained.parity if trained else None)}
 
 
-def said(generation: Mapping[str, Any]) -> str:
-    error = generation.get("error")
-    return plain(f"{generation['state']}: {error}" if error else generation["state"])
+def unpublished(generation: GenerationBody) -> str:
+    return f"{generation.state}: {generation.error}" if generation.error else generation.state
+
+
+# --- two generations ------------------------------------------------------------------------------------------------
 
 
 def side_by_side(newest: int) -> None:
     left, right = st.columns(2)
-    one = left.number_input(
+    first = left.number_input(
         "One generation",
         min_value=1,
         max_value=newest,
@@ -97,7 +110,7 @@ def side_by_side(newest: int) -> None:
         key="one",
         bind="query-params",
     )
-    other = right.number_input(
+    second = right.number_input(
         "The other generation",
         min_value=1,
         max_value=newest,
@@ -106,38 +119,40 @@ def side_by_side(newest: int) -> None:
         key="other",
         bind="query-params",
     )
-    first = shell.api().get(f"/generations/{one or newest - 1}")
-    second = shell.api().get(f"/generations/{other or newest}")
-    st.table(compared(first, second), hide_index=True)
+    before = shell.api().get(f"/generations/{first or newest - 1}", GenerationBody)
+    after = shell.api().get(f"/generations/{second or newest}", GenerationBody)
+    st.table(compared(before, after), hide_index=True)
 
 
-def compared(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Two generations, figure by figure, and how each metric moved from the first to the second."""
-    names = [f"generation {number(one['generation'])}" for one in (first, second)]
-    if names[0] == names[1]:
-        names[1] += " again"
+def compared(before: GenerationBody, after: GenerationBody) -> list[dict[str, str]]:
+    """Two generations, figure by figure, with the change of each metric."""
+    titles = [f"generation {number(generation.generation)}" for generation in (before, after)]
+    if titles[0] == titles[1]:
+        titles[1] += " again"
 
-    def row(model: str, what: str, one: str, other: str, moved: str = NONE) -> dict[str, str]:
-        return {"model": plain(model), "what": plain(what), names[0]: one, names[1]: other, "change": moved}
+    def row(model: str, figure: str, first: str, second: str, difference: str = "") -> dict[str, str]:
+        values = {titles[0]: first, titles[1]: second}
+        return {"model": plain(model), "figure": plain(figure)} | values | {"change": difference}
 
     rows = [
-        row(NONE, "rows", *(counted(one["rows"], "row") for one in (first, second))),
-        row(NONE, "batches", *(batches(one["batches"]) for one in (first, second))),
-        row(NONE, "published", *(moment(one["published_at"]) for one in (first, second))),
+        row("all models", "rows", *(counted(generation.rows, "row") for generation in (before, after))),
+        row("all models", "batches", *(batch_ranges(generation.batches) for generation in (before, after))),
+        row("all models", "published", *(moment(generation.published_at) for generation in (before, after))),
     ]
-    for model in dict.fromkeys([*first["models"], *second["models"]]):
-        one, other = (generation["models"].get(model, {}) for generation in (first, second))
-        before, after = one.get("metrics", {}), other.get("metrics", {})
-        rows += [
-            row(
-                model,
-                metric(name),
-                number(before.get(name)),
-                number(after.get(name)),
-                change(name, before.get(name), after.get(name)),
-            )
-            for name in dict.fromkeys([*before, *after])
-        ]
-        rows.append(row(model, "fitted in", seconds(one.get("fit_seconds")), seconds(other.get("fit_seconds"))))
-        rows.append(row(model, "parity with Spark", parity(one.get("parity")), parity(other.get("parity"))))
+    for model in dict.fromkeys([*before.models, *after.models]):
+        first, second = before.models.get(model), after.models.get(model)
+        metrics = [trained.metrics if trained else {} for trained in (first, second)]
+        for name in dict.fromkeys([*metrics[0], *metrics[1]]):
+            values = metrics[0].get(name), metrics[1].get(name)
+            rows.append(row(model, metric_title(name), number(values[0]), number(values[1]), change(*values)))
+        rows.append(row(model, "fitted in", fit_time(first), fit_time(second)))
+        rows.append(row(model, "parity with Spark", parity_of(first), parity_of(second)))
     return rows
+
+
+def fit_time(trained: Trained | None) -> str:
+    return seconds(trained.fit_seconds) if trained else NONE
+
+
+def parity_of(trained: Trained | None) -> str:
+    return parity(trained.parity if trained else None)

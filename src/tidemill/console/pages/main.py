@@ -1,4 +1,4 @@
-"""What Streamlit runs for each visitor: the frame that all pages share, then the page that was chosen."""
+"""The script that Streamlit runs for each visitor: the frame of all pages, then the chosen page."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PAGES = [
     st.Page(data.page, title="Data", icon=":material/table_rows:", url_path="data"),
 ]
 
-ICON = Path(__file__).parents[1] / "icon.svg"  # an icon of Streamlit's own names would be fetched from elsewhere
+ICON = Path(__file__).parents[1] / "icon.svg"  # the browser would fetch a named icon from another host
 
 st.set_page_config(page_title="Tidemill", page_icon=ICON, layout="wide")
 chosen = st.navigation(PAGES, position="hidden")
 st.html(shell.STYLE)
 shell.menu(PAGES)
 shell.head()
-with shell.told():
+with shell.render_api_errors():
     chosen.run()

@@ -1,71 +1,71 @@
-"""Try a model that finds rows of the stream: the nearest to a row, or the most alike to a text."""
+"""Try a model that finds similar rows of the stream: the nearest to a row, or the most similar to a text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 import streamlit as st
 
 from tidemill.console import answers
-from tidemill.console.formatting import plain
+from tidemill.console.formatting import counted, plain
 from tidemill.console.forms import widgets
-from tidemill.console.forms.fields import fields as fields_of
+from tidemill.console.forms.fields import column_labels, column_title, example, model_fields
 from tidemill.console.forms.fields import row as row_of
-from tidemill.console.forms.request import asked, asked_text, column_titles, example, show_curl, title
-from tidemill.console.shell import api, told
+from tidemill.console.shell import api, render_api_errors
+from tidemill.schemas import AlikeRows, Home, ModelBody, NearRows
 
 TOP = 10
-Document = Mapping[str, Any]
 
 
-def show(pipeline: Document, model: Document) -> None:
-    name, words = model["model"], pipeline["models"][model["model"]]["kind"] == "text"
+def show(pipeline: Home, model: ModelBody) -> None:
+    name = model.model
+    by_text = pipeline.models[name].kind == "text"
+    schema: type[NearRows | AlikeRows] = AlikeRows if by_text else NearRows
     with st.form(f"like {name}"):
-        given = {"text": text_like(model)} if words else {"row": row_like(model)}
-        top = st.number_input("Rows at most", 1, 100, TOP, key=f"{name} top", persist_state="session")
+        given = {"text": text_input(model)} if by_text else {"row": row_input(model)}
+        top = st.number_input("Most rows", 1, 100, TOP, key=f"{name} top", persist_state="session")
         pressed = st.form_submit_button("Find similar rows", type="primary")
-    question = {**given, "top": int(top)}
-    document = asked(name, pressed, question, at_first=question)
+    filled = {**given, "top": int(top)}
+    document = widgets.last_submitted(name, pressed, filled, initial=filled)
     path = f"/models/{name}/similar"
-    with told():
-        found(pipeline, api().post(path, document), words, f"similar of {name}")
-    show_curl("POST", path, document=document)
-    if pipeline["key"] is not None:
-        by_key(pipeline, model, words)
+    with render_api_errors():
+        table(pipeline, api().post(path, document, schema), f"similar of {name}")
+    widgets.show_curl("POST", path, document=document)
+    if pipeline.key is not None:
+        by_key(pipeline, pipeline.key, model, schema)
 
 
-def text_like(model: Document) -> str:
-    first = example(model, "text")
-    text: str = st.text_input("Words", value=first, key=f"{model['model']} text", persist_state="session")
+def text_input(model: ModelBody) -> str:
+    text: str = st.text_input("Words", value=example(model, "text"), key=f"{model.model} text", persist_state="session")
     return text
 
 
-def row_like(model: Document) -> dict[str, Any]:
-    fields = fields_of(model)
-    return row_of(fields, widgets.draw(fields, model["model"]))
+def row_input(model: ModelBody) -> dict[str, Any]:
+    fields = model_fields(model.inputs)
+    return row_of(fields, widgets.draw(fields, model.model))
 
 
-def found(pipeline: Document, answer: Document, words: bool, key: str) -> None:
-    measure = "similarity" if words else "distance"
-    rows = answers.items(answer["items"], measure)
-    widgets.table(rows, column_titles(pipeline["columns"]), key=key)
-    told_of = (
-        f"{len(rows)} rows of generation {answer['generation']}, the {'most alike' if words else 'nearest'} first."
-    )
-    unknown = f" Not seen in training: {plain(', '.join(map(str, answer['unknown'])))}." if answer["unknown"] else ""
-    st.caption(told_of + unknown)
+def table(pipeline: Home, answer: NearRows | AlikeRows, key: str) -> None:
+    if isinstance(answer, NearRows):
+        measure, order = "distance", "the nearest first"
+    else:
+        measure, order = "similarity", "the most similar first"
+    rows = answers.similar_rows(answer.items, measure)
+    columns = column_labels(pipeline.columns) | widgets.number_columns(rows, {measure: measure})
+    widgets.table(rows, columns, key=key)
+    unknown = f" Not seen in training: {plain(', '.join(answer.unknown))}." if answer.unknown else ""
+    st.caption(f"{counted(len(rows), 'row')} of generation {answer.generation}, {order}.{unknown}")
 
 
-def by_key(pipeline: Document, model: Document, words: bool) -> None:
-    """Rows like one that was streamed."""
-    called, name = title(pipeline["columns"], pipeline["key"]), model["model"]
-    st.subheader(f"Rows like one of the stream, by its {plain(called)}", anchor=False)
-    wanted = asked_text(f"{name} key", called, example(model, "key"), "Find rows like it")
-    if not wanted:
+def by_key(pipeline: Home, key: str, model: ModelBody, schema: type[NearRows | AlikeRows]) -> None:
+    """Rows similar to a row of the stream."""
+    title, name = column_title(pipeline.columns, key), model.model
+    st.subheader(f"Rows similar to a row of the stream, by its {plain(title)}", anchor=False)
+    value = widgets.text_form(f"{name} key", title, example(model, "key"), "Find rows similar to it")
+    if not value:
         return
-    path = f"/models/{name}/similar/{quote(wanted, safe='')}"
-    with told():
-        found(pipeline, api().get(path, top=TOP), words, f"like key of {name}")
-    show_curl("GET", path, query={"top": TOP})
+    path = f"/models/{name}/similar/{quote(value, safe='')}"
+    with render_api_errors():
+        table(pipeline, api().get(path, schema, top=TOP), f"like key of {name}")
+    widgets.show_curl("GET", path, query={"top": TOP})

@@ -1,4 +1,4 @@
-"""The embedded broker: a real Apache Kafka, one node in KRaft mode, reached from this machine only."""
+"""The embedded broker: a real Apache Kafka, one node in KRaft mode, reachable from this machine only."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tidemill.run.files import disk_errors, publish, temporary
 from tidemill.run.stage import Stage
 
 HOST = "127.0.0.1"
-# Below the ports that systems give to outgoing connections, so that a client that tries again and again to connect
-# can't take the port of a broker that is just down.
+# Below the ports that systems give to outgoing connections: a client that retries its connection can't take the port of
+# a broker that is down for a moment.
 PORTS = range(20_000, 32_000)
 READY_SECONDS = 60.0
 FREE_SECONDS = 5.0
@@ -38,14 +38,14 @@ STOP_SECONDS = 6.0
 LOOK_SECONDS = 0.2
 TRIES = 3
 
-# The compiler's first tier alone starts half a second sooner, for half the processor time, and costs no rate that a
-# disk would not; the heap is bounded, as the log lives in the system's page cache.
+# With the compiler's first tier alone Kafka starts half a second sooner, for half the processor time, and is no slower
+# than a disk. The heap is bounded, as the log is in the system's page cache.
 JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError")
 LOGGING = Path(__file__).with_name("log4j2.xml")
 
-# The log of a topic is what a run is resumed from: nothing in it expires. One partition and one replica for the topics
-# that Kafka keeps for itself; the cleaner's buffer, 128 MB by default, is for compacting big ones. A broker that was
-# killed is taken back only after its former session has timed out: 9 s by default.
+# A run is resumed from the log of its topic, so nothing in it expires. Kafka's internal topics have one partition and
+# one replica, and need no cleaner buffer of 128 MB. A broker that was killed can rejoin only after its former session
+# has timed out, by default after 9 s.
 CONFIGURATION = """\
 process.roles=broker,controller
 node.id=1
@@ -76,7 +76,7 @@ log.cleaner.dedupe.buffer.size=4194304
 
 
 class Cause(NamedTuple):
-    """What Kafka writes when it dies of something, and what to tell the user."""
+    """A cause of Kafka's death: the pattern of what it logs, and a message and hint for the user."""
 
     pattern: str
     message: str
@@ -86,12 +86,14 @@ class Cause(NamedTuple):
 HEALTH = r"^\S+ (?:TRACE|DEBUG|INFO|WARN) "
 TROUBLE = r"\bERROR\b|\bFATAL\b|error:|Error|Exception|insufficient memory"
 FREE_SPACE = "free some space, then start the run again: it goes on where it stopped"
-JARS = "remove the folder {jars}: the jars are then fetched anew"
+JARS = "remove the folder {jars}: the jars are then fetched again"
 STOP_IT = "stop it, or give another --run-dir"
-FRESH = "put the folder back as it was, or begin anew with --fresh"
+FRESH = "put the folder back as it was, or start over with --fresh"
 CAUSES = (
     Cause(r"No space left on device", "the disk is full", FREE_SPACE),
-    Cause(r"fault occurred in .*unsafe memory access", "the disk is full, or fails", FREE_SPACE),  # in a mapped file
+    Cause(
+        r"fault occurred in .*unsafe memory access", "the disk is full, or fails", FREE_SPACE
+    ),  # while writing to a memory-mapped file
     Cause(r"Disk quota exceeded", "your disk quota is used up", FREE_SPACE),
     Cause(r"Read-only file system|Permission denied", "its data folder can't be written", "give another --run-dir"),
     Cause(r"OutOfMemoryError|insufficient memory", "memory ran out", "end other programs, or use a machine with more"),
@@ -107,19 +109,19 @@ CAUSES = (
 
 
 class PortTaken(Exception):
-    """Another program took a port between its choice and Kafka's start. Not seen outside of this module."""
+    """Another program took a port between its choice and Kafka's start. Never leaves this module."""
 
 
 class EmbeddedBroker:
-    """A Kafka whose data lives in ``folder``. Use it in a ``with`` block, or call :meth:`start` and :meth:`stop`.
+    """A Kafka with its data in ``folder``. Use it in a ``with`` block, or call :meth:`start` and :meth:`stop`.
 
-    It ends with the process that started it, however that ends. The next start on the same folder has all the data, and
-    the same port where that is still free.
+    It ends with the process that started it, however that process dies. The next start with the same folder has all the
+    data, and the same port if that is still free.
 
     Args:
-        log: the file of Kafka's own log; what else it prints goes to the file with the suffix ``.out`` beside it.
-        port: the one to listen on; 0 takes a free one.
-        jars: the folder of Kafka's jars; by default they are fetched where they are missing.
+        log: the file of Kafka's log; its other output goes to the file with the suffix ``.out`` beside it.
+        port: the port to listen on; 0 takes a free one.
+        jars: the folder of Kafka's jars; by default they are fetched if they are missing.
     """
 
     def __init__(self, folder: Path, log: Path, port: int = 0, jars: Path | None = None) -> None:
@@ -141,7 +143,7 @@ class EmbeddedBroker:
         return self._child.pid
 
     def start(self) -> None:
-        """Start Kafka and come back once it answers.
+        """Start Kafka and return once it answers.
 
         Raises:
             PortInUse: the port that was asked for is taken.
@@ -158,7 +160,7 @@ class EmbeddedBroker:
             raise
 
     def stop(self) -> None:
-        """Stop Kafka cleanly; after :data:`STOP_SECONDS` at once, and the next start then mends the end of its log."""
+        """Stop Kafka cleanly, or kill it after :data:`STOP_SECONDS`; its next start then repairs the end of its log."""
         if self._child:
             self._child.stop(STOP_SECONDS)
 
@@ -166,17 +168,17 @@ class EmbeddedBroker:
         return self._child is not None and self._child.code() is None
 
     def failure(self) -> TidemillError:
-        """Why Kafka died, in words."""
+        """The error that says why Kafka died."""
         code = self._child.code() if self._child else None
         if code == -signal.SIGKILL:
             return BrokerFailed("Kafka was killed", "see whether the system did it because memory ran out")
         lines = self._complaints()
         for cause in CAUSES:
-            if found := next((line for line in lines if re.search(cause.pattern, line)), None):
+            if line := next((line for line in lines if re.search(cause.pattern, line)), None):
                 hint = cause.hint.format(jars=self._jars)
-                return BrokerFailed(f"Kafka stopped: {cause.message} ({shorten(found, 240)})", hint)
-        said = shorten(lines[-1], 240) if lines else f"it ended with code {code} and no word of why"
-        return BrokerFailed(f"Kafka stopped: {said}", f"see {self.log}")
+                return BrokerFailed(f"Kafka stopped: {cause.message} ({shorten(line, 240)})", hint)
+        text = shorten(lines[-1], 240) if lines else f"it ended with code {code} without saying why"
+        return BrokerFailed(f"Kafka stopped: {text}", f"see {self.log}")
 
     def __enter__(self) -> Self:
         self.start()
@@ -188,7 +190,7 @@ class EmbeddedBroker:
         self.stop()
 
     def _format(self, java: Java) -> None:
-        """Make the data folder: Kafka wants one with a cluster's id in it. It appears whole or not at all."""
+        """Create the data folder, in which Kafka expects a cluster id. It appears complete or not at all."""
         scratch = temporary(self.folder / "data")
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
@@ -222,14 +224,16 @@ class EmbeddedBroker:
 
     def _run(self, java: Java, arguments: tuple[str, ...], folder: Path) -> GuardedProcess:
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        path = os.path.relpath(self.log.resolve(), folder.resolve())  # log4j takes signs in it for patterns
+        path = os.path.relpath(
+            self.log.resolve(), folder.resolve()
+        )  # log4j would read characters of an absolute path as patterns
         logging = (f"-Dlog4j2.configurationFile={LOGGING.as_uri()}", f"-Dtidemill.log={path}")
         command: tuple[str | Path, ...]
         command = (java.executable, *JVM, *logging, "-cp", f"{self._jars}/*", *arguments)
         return GuardedProcess(command, folder, environment(java), self.log.with_suffix(".out"))
 
     def _choose_ports(self) -> tuple[int, int]:
-        """The port for clients, the former one if it can be, and one for Kafka's own use."""
+        """A port for clients, the former one if it is free, and one for Kafka's internal use."""
         if self._wanted and not is_free(self._wanted):
             raise self._port_in_use()
         former = self._wanted or former_port(self.folder / "port")
@@ -248,21 +252,21 @@ class EmbeddedBroker:
             time.sleep(0.03)
 
     def _answers(self) -> bool:
-        """Whether it is this Kafka that answers at its port, and takes requests."""
+        """Whether this Kafka answers at its port and accepts requests."""
         with suppress(OSError, KafkaException), socket.create_connection((HOST, self.port), 1):
-            found = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0}).list_topics(timeout=2)
-            return bool(found.brokers) and found.cluster_id == cluster_id(self.folder / "data")
+            cluster = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0}).list_topics(timeout=2)
+            return bool(cluster.brokers) and cluster.cluster_id == cluster_id(self.folder / "data")
         return False
 
     def _complaints(self) -> list[str]:
-        """What Kafka has logged and printed since its start, without what it logs in good health."""
-        said = self.log.with_suffix(".out").read_text(errors="replace")
+        """The lines about trouble that Kafka has logged and printed since its start."""
+        text = self.log.with_suffix(".out").read_text(errors="replace")
         if self.log.exists():
             with self.log.open("rb") as file:
                 rolled = self.log.stat().st_size < self._log_start
                 file.seek(0 if rolled else self._log_start)
-                said = file.read().decode(errors="replace") + said
-        lines = (line.strip() for line in said.splitlines())
+                text = file.read().decode(errors="replace") + text
+        lines = (line.strip() for line in text.splitlines())
         return [line for line in lines if re.search(TROUBLE, line) and not re.search(HEALTH, line)]
 
     def _port_in_use(self) -> PortInUse:
@@ -271,12 +275,13 @@ class EmbeddedBroker:
 
 
 def run_broker(stage: Stage) -> None:
-    """The stage `broker`: Kafka is up until the stage is asked to stop.
+    """Run the stage: Kafka runs until the stage is asked to stop.
 
     While Kafka's jars are being fetched the stage's progress says how far that is.
 
     Raises:
-        BrokerFailed: Kafka died. And what :meth:`EmbeddedBroker.start` raises.
+        BrokerFailed: Kafka died.
+        TidemillError: whatever :meth:`EmbeddedBroker.start` raises.
     """
     with stage.interruptible():
         jars = kafka_jars(lambda done, steps: stage.report(BrokerProgress(done, steps)))
@@ -299,18 +304,18 @@ def write_configuration(folder: Path, client: int, controller: int) -> None:
 
 
 def random_id() -> str:
-    """A cluster's id as Kafka writes it: 128 random bits in URL-safe base64."""
+    """A cluster id in Kafka's notation: 128 random bits in URL-safe base64."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def cluster_id(data: Path) -> str | None:
-    """The id of the cluster whose data this is, as Kafka has noted it there."""
-    found = re.search(r"^cluster\.id=(.*)$", (data / "meta.properties").read_text(errors="replace"), re.MULTILINE)
-    return found[1] if found else None
+    """The cluster id that Kafka has recorded in its data folder."""
+    match = re.search(r"^cluster\.id=(.*)$", (data / "meta.properties").read_text(errors="replace"), re.MULTILINE)
+    return match[1] if match else None
 
 
 def await_free(data: Path) -> None:
-    """Wait until no Kafka holds the data folder: one whose parent was just killed needs a moment to go.
+    """Wait until no Kafka holds the data folder: one whose parent was just killed needs a moment to end.
 
     Raises:
         BrokerFailed: one still holds it after :data:`FREE_SECONDS`.
@@ -323,7 +328,7 @@ def await_free(data: Path) -> None:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a Kafka holds its lock file."""
+    """Whether a Kafka holds this lock file."""
     try:
         with lock.open("r+") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -335,16 +340,16 @@ def is_held(lock: Path) -> bool:
 
 
 def former_port(path: Path) -> int | None:
-    """The port that clients reached this broker at before."""
+    """The port that this broker had before."""
     text = path.read_text().strip() if path.exists() else ""
     return int(text) if text.isdigit() else None
 
 
 def free_port(but: int = 0) -> int:
-    """A port that nothing listens on.
+    """A port that no program listens on.
 
     Raises:
-        PortInUse: there seems to be none.
+        PortInUse: none was found.
     """
     for port in random.sample(PORTS, 100):
         if port != but and is_free(port):
@@ -354,7 +359,9 @@ def free_port(but: int = 0) -> int:
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka does: a closed connection may linger
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as Kafka does: a closed connection may still be lingering
         try:
             probe.bind((HOST, port))
         except OSError:

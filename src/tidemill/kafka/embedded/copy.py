@@ -1,11 +1,11 @@
-"""A copy of the embedded Kafka's data: as a power cut at one moment would leave them.
+"""A consistent copy of the embedded Kafka's data, as a power cut at one moment would leave it.
 
-Files copied one after the other from a Kafka at work make a log that Kafka never had: a transaction may be whole in one
-partition and missing in the next, or open for ever, as the record of its end was copied too early. So Kafka is stopped
-(SIGSTOP) until each of its threads stands still, while every file is opened and its length noted, which takes some
-milliseconds however large the log is. Then it goes on, and what each file held at that moment is copied: a log only
-grows. The next Kafka recovers from the copy as from a kill. What it can build anew from its logs is left out: indexes,
-which it changes in place, snapshots of its producers, and the marks of a clean stop or of what need not be recovered.
+Files copied one after the other from a running Kafka make a log that Kafka never had: a transaction may be complete in
+one partition and missing in another, or open forever because the record of its end was copied too early. So Kafka is
+suspended (SIGSTOP) until all its threads have stopped, while every file is opened and its length noted. That takes some
+milliseconds, however large the log is. Then Kafka continues, and each file is copied up to its noted length, as a log
+only grows. The next Kafka recovers from the copy as after a kill. Files that Kafka rebuilds from its logs are left out:
+indexes, which it changes in place, snapshots of its producers, and the marks of a clean stop and of recovery points.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from tidemill.run.locks import lock_holder, locked
 
 DATA = "broker/data"
 LEFT_OUT = (".index", ".timeindex", ".txnindex", ".snapshot", ".lock", ".tmp", ".deleted", ".cleaned")
-NOT_TOLD = (".kafka_cleanshutdown", "recovery-point-offset-checkpoint", "cleaner-offset-checkpoint")
+LEFT_OUT_NAMES = (".kafka_cleanshutdown", "recovery-point-offset-checkpoint", "cleaner-offset-checkpoint")
 STARTING_SECONDS = 10.0
 STILL_SECONDS = 1.0
 CHUNK_BYTES = 2**20
-# The system closes the guard's standard input when this process ends, however it ends, and Kafka then goes on.
+# The system closes the guard's standard input when this process ends; the guard then resumes Kafka.
 GUARD = 'cat >/dev/null; kill -CONT "$1"'
-# What would end or stop this process waits until Kafka goes on.
+# Signals that would end or stop this process wait until Kafka continues.
 DEFERRED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
 
 
 class Opened(NamedTuple):
-    """A file of Kafka's data, open, and the length that it had at the moment of the copy."""
+    """An open file of Kafka's data, and its length at the moment of the copy."""
 
     name: str
     file: IO[bytes]
@@ -50,10 +50,10 @@ class Opened(NamedTuple):
 
 
 def copy_kafka(run: Run, folder: Path) -> list[str]:
-    """Copy the data of the run's Kafka to below ``folder``, not synced yet; the files' names relative to it.
+    """Copy the data of the run's Kafka into ``folder``, without syncing. Returns the files' names relative to it.
 
     Raises:
-        RunBusy: Kafka is only starting, or ended meanwhile.
+        RunBusy: Kafka is starting, or ended meanwhile.
         BackupError: its log got shorter while it was copied.
     """
     data, target = run.folder / DATA, folder / DATA
@@ -68,15 +68,15 @@ def copy_kafka(run: Run, folder: Path) -> list[str]:
             with standing_still(kafka):
                 failpoint("backup.frozen")
                 opened = open_all(data, files)
-        for one in opened:
-            copy_start(one, target / one.name)
+        for file in opened:
+            copy_start(file, target / file.name)
         if kafka and not kafka.is_running():
             raise ended()
-    return [f"{DATA}/{one.name}" for one in opened]
+    return [f"{DATA}/{file.name}" for file in opened]
 
 
 def open_all(data: Path, files: ExitStack) -> list[Opened]:
-    """Open each file that is copied, and note its length. One that Kafka renames or removes later can still be read."""
+    """Open each file and note its length. A file that Kafka renames or removes later can still be read."""
     opened = []
     for name in sorted(names(data)):
         file = files.enter_context((data / name).open("rb"))
@@ -88,7 +88,7 @@ def copy_start(source: Opened, target: Path) -> None:
     """Copy the file up to its noted length.
 
     Raises:
-        BackupError: it is shorter now: a Kafka that was started anew has cut it.
+        BackupError: it is shorter now: a restarted Kafka has truncated it.
     """
     target.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     with target.open("wb") as copied:
@@ -101,9 +101,9 @@ def copy_start(source: Opened, target: Path) -> None:
 
 
 def raise_file_limit() -> None:
-    """Allow as many open files as the system lets this process have: a long log has many."""
+    """Raise the limit of open files to the system's maximum: a long log has many files."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError):  # macOS calls the limit infinite, and refuses to set it so
+    with suppress(ValueError):  # macOS reports an infinite limit and refuses to set it
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
@@ -112,7 +112,7 @@ def names(data: Path) -> Iterator[str]:
     for base, folders, files in os.walk(data):
         folders[:] = [name for name in folders if not name.endswith("-delete")]
         for name in files:
-            if not name.endswith(LEFT_OUT) and name not in NOT_TOLD:
+            if not name.endswith(LEFT_OUT) and name not in LEFT_OUT_NAMES:
                 yield Path(base, name).relative_to(data).as_posix()
 
 
@@ -120,18 +120,18 @@ def at_work(run: Run) -> psutil.Process:
     """The process of the run's Kafka.
 
     Raises:
-        RunBusy: there is none yet.
+        RunBusy: it has not started yet.
     """
     end = time.monotonic() + STARTING_SECONDS
     while time.monotonic() < end:
-        if found := kafka_of(lock_holder(run.stage_lock("broker"))):
-            return found
+        if kafka := kafka_of(lock_holder(run.stage_lock("broker"))):
+            return kafka
         time.sleep(0.05)
-    raise RunBusy("the broker of this run is only starting", "try again in a moment, or stop the run first")
+    raise RunBusy("the broker of this run is still starting", "try again in a moment, or stop the run first")
 
 
 def kafka_of(stage: int | None) -> psutil.Process | None:
-    """The Kafka that this process, a broker stage, has started."""
+    """The Kafka process that the broker stage with this process id has started."""
     try:
         children = psutil.Process(stage).children(recursive=True) if stage else []
         return next((child for child in children if "kafka.Kafka" in child.cmdline()), None)
@@ -145,10 +145,10 @@ def ended() -> RunBusy:
 
 @contextmanager
 def standing_still(kafka: psutil.Process) -> Iterator[None]:
-    """Stop Kafka, and let it go on when left, or when this process dies. One that stood still before is left so.
+    """Suspend Kafka, and resume it on leaving or when this process dies. A Kafka that was suspended before stays so.
 
     Raises:
-        RunBusy: it has just ended, or does not come to a stand.
+        RunBusy: it has just ended, or can't be suspended.
     """
     try:
         if stands_still(kafka):
@@ -166,7 +166,7 @@ def standing_still(kafka: psutil.Process) -> Iterator[None]:
 
 @contextmanager
 def guard_of(kafka: psutil.Process) -> Iterator[None]:
-    """Kafka goes on when this is left, by a child of this process that lives on where this process is killed."""
+    """Resume Kafka on leaving, by a child process that survives if this process is killed."""
     line = ["/bin/sh", "-c", GUARD, "sh", str(kafka.pid)]
     with subprocess.Popen(line, stdin=subprocess.PIPE, start_new_session=True) as guard:
         try:
@@ -186,11 +186,11 @@ def deferred_signals() -> Iterator[None]:
 
 
 def await_still(kafka: psutil.Process) -> None:
-    """Wait until each thread stands still: one that is inside a call of the system, a write say, ends that first."""
+    """Wait until every thread has stopped: a thread inside a system call, such as a write, finishes that first."""
     end = time.monotonic() + STILL_SECONDS
     while not stands_still(kafka):
         if time.monotonic() > end:
-            raise RunBusy("the run's Kafka can't be brought to a stand", "try again in a moment, or stop the run first")
+            raise RunBusy("the run's Kafka can't be suspended", "try again in a moment, or stop the run first")
         time.sleep(0.0005)
 
 
@@ -205,5 +205,5 @@ def stands_still(process: psutil.Process) -> bool:
 
 
 def state_in(stat: bytes) -> bytes:
-    """The state in a line of Linux's ``/proc/PID/stat``: it follows the name, which may hold brackets. Pure."""
+    """The state in Linux's ``/proc/PID/stat``. It follows the name, which may contain brackets. Pure."""
     return stat.rpartition(b")")[2].split()[0]

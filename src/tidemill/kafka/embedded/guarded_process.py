@@ -1,4 +1,4 @@
-"""A child process that never outlives this one, however this one dies."""
+"""A child process that ends with this process, however this process dies."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# The child's shell waits for a word on its standard input before it becomes the program; by then the guard is there.
+# The child's shell waits for a line on its standard input before it becomes the program. By then the guard runs.
 LAUNCHER = 'read -r go && exec "$@" </dev/null'
-# The system closes the guard's standard input when this process ends, and the guard then ends the child.
+# The system closes the guard's standard input when this process ends; the guard then kills the child.
 GUARD = 'cat >/dev/null; kill -KILL "$1"'
 
 
 class GuardedProcess:
-    """A program at work, in a session of its own: a Ctrl-C on the terminal does not reach it.
+    """A running program in a session of its own: a Ctrl-C on the terminal does not reach it.
 
     Args:
         command: the program and its arguments.
-        folder: where it works.
-        output: the file that its standard output and error go to, anew.
+        folder: its working folder.
+        output: the file for its standard output and error, which is overwritten.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class GuardedProcess:
         return self.code()
 
     def stop(self, seconds: float) -> int:
-        """Ask it to end, end it after ``seconds``, and give its exit code."""
+        """Terminate it, kill it after ``seconds``, and return its exit code."""
         if self.code() is None:
             self._process.terminate()
             if self.wait(seconds) is None:
@@ -79,7 +79,7 @@ class GuardedProcess:
 
 
 def guard(pid: int) -> subprocess.Popen[bytes]:
-    """A process that ends the process ``pid`` when this one ends."""
+    """Start a process that kills the process ``pid`` when this one ends."""
     quiet = subprocess.DEVNULL
     return subprocess.Popen(
         ["/bin/sh", "-c", GUARD, "sh", str(pid)],
@@ -88,7 +88,7 @@ def guard(pid: int) -> subprocess.Popen[bytes]:
 
 
 def dismiss(guard: subprocess.Popen[bytes]) -> None:
-    """End a guard. Do it at once when its process has ended: the number is free then, and may soon be another's."""
+    """End a guard. Call it as soon as its process has ended: the process id may soon be another's."""
     assert guard.stdin is not None
     os.killpg(guard.pid, signal.SIGKILL)
     guard.wait()

@@ -1,7 +1,7 @@
-"""Kafka's jars: fetched once per user by the Apache Ivy that comes inside pyspark, and checked at every start.
+"""Kafka's jars: fetched once per user by the Apache Ivy in pyspark, and checked at every start.
 
-``jars.ivy.xml`` says what is wanted, ``jars.sha256`` what exactly must come: no other jar is ever run. Ivy finds the
-jars by their names; no registry's address is written here.
+``jars.ivy.xml`` lists what to fetch and ``jars.sha256`` the exact files: no other jar is ever run. Ivy resolves the
+jars by name, so no registry's address is written here.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ KAFKA = "4.3.0"
 WANTED = Path(__file__).with_name("jars.ivy.xml")
 SUMS = Path(__file__).with_name("jars.sha256")
 FETCH_SECONDS = 900
-LOCK_SECONDS = FETCH_SECONDS + 60.0  # another process may fetch them just now
-LAST_WORDS = 3
+LOCK_SECONDS = FETCH_SECONDS + 60.0  # another process may be fetching them
+MOST_COMPLAINTS = 3
 
-# Called with the steps done and the steps in all, as they are done: each jar is first found, then fetched.
+# Called after each step with the steps done and their total. Each jar takes two steps: found, then fetched.
 Progress = Callable[[int, int], None]
 
 
 def kafka_jars(progress: Progress | None = None) -> Path:
-    """The folder that holds Kafka's jars and nothing else, each of them checked.
+    """The folder of Kafka's jars, all of them checked. It holds nothing else.
 
-    They are fetched where they are not in the cache or are damaged there, which takes about half a minute.
+    Jars that are missing or damaged are fetched, which takes about half a minute.
 
     Raises:
-        JarsMissing: they can't be fetched, or are not what they must be.
+        JarsMissing: they can't be fetched, or don't match their sha256.
         JavaMissing: there is no Java to fetch them with.
-        RunBusy: another process has been fetching them for longer than that can take.
+        RunBusy: another process holds the cache's lock for longer than a fetch can take.
         DiskError: the cache can't be written.
     """
     folder = jars_folder()
@@ -60,7 +60,7 @@ def kafka_jars(progress: Progress | None = None) -> Path:
 
 
 def jars_folder() -> Path:
-    """Where the jars are or will be: another folder for each list of jars."""
+    """The folder of the jars; each list of jars has its own."""
     listed = hashlib.sha256(SUMS.read_bytes()).hexdigest()
     return cache_folder() / f"kafka-{KAFKA}-{listed[:8]}"
 
@@ -72,24 +72,24 @@ def sums() -> dict[str, str]:
 
 
 def faults(folder: Path) -> list[str]:
-    """What is wrong with the jars in ``folder``; takes about 30 ms for the 44 MB of them.
+    """What is wrong with the jars in ``folder``. Checking their 44 MB takes about 30 ms.
 
     A jar that is not listed is a fault too: everything in the folder is run.
     """
     expected = sums()
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    missing = [f"{name} is missing" for name in expected if name not in found]
-    others = [f"{name} is not one of Kafka's jars" for name in sorted(found - expected.keys())]
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    missing = [f"{name} is missing" for name in expected if name not in names]
+    others = [f"{name} is not one of Kafka's jars" for name in sorted(names - expected.keys())]
     changed = [
         f"{name} is not the file that was published under that name"
         for name, digest in expected.items()
-        if name in found and sha256(folder / name) != digest
+        if name in names and sha256(folder / name) != digest
     ]
     return missing + others + changed
 
 
 def fetch(folder: Path, progress: Progress | None) -> None:
-    """Fetch the jars and put them in place of whatever ``folder`` holds."""
+    """Fetch the jars and replace ``folder`` by them."""
     with tempfile.TemporaryDirectory(prefix=".jars-", dir=cache_folder()) as scratch:
         fetched = Path(scratch, "jars")
         retrieve(fetched, progress)
@@ -100,16 +100,16 @@ def fetch(folder: Path, progress: Progress | None) -> None:
 
 
 def install(fetched: Path, folder: Path) -> None:
-    """Make the jars in ``fetched`` the ones in ``folder``, which never holds a part of them.
+    """Check the jars in ``fetched`` and move them to ``folder`` at once.
 
     Raises:
-        JarsMissing: they are not what they must be.
+        JarsMissing: they don't match their sha256.
     """
     wrong = faults(fetched)
     if wrong:
         raise JarsMissing(
-            f"what came as Kafka's jars can't be trusted: {'; '.join(wrong[:3])}",
-            "try again; if it stays so, see what stands between this machine and the package registry",
+            f"the jars fetched for Kafka can't be trusted: {'; '.join(wrong[:3])}",
+            "try again; if that fails too, see what is between this machine and the package registry",
         )
     if folder.exists():
         folder.rename(fetched.with_name("damaged"))
@@ -117,10 +117,10 @@ def install(fetched: Path, folder: Path) -> None:
 
 
 def retrieve(folder: Path, progress: Progress | None) -> None:
-    """Have Ivy put the jars and all that they need into ``folder``.
+    """Have Ivy fetch the jars and their dependencies into ``folder``.
 
     Raises:
-        JarsMissing: it could not; the message has its last useful words.
+        JarsMissing: it failed; the message has its last useful lines.
     """
     java = find_java()
     pattern = f"{folder}/[artifact]-[revision](-[classifier]).[ext]"
@@ -129,18 +129,18 @@ def retrieve(folder: Path, progress: Progress | None) -> None:
     with running(command, java) as process:
         complaints = follow(process, progress)
     if process.returncode != 0 or not folder.is_dir():
-        said = "; ".join(dict.fromkeys(complaints)) or f"Ivy ended with {process.returncode}"
+        reason = "; ".join(dict.fromkeys(complaints)) or f"Ivy ended with {process.returncode}"
         raise JarsMissing(
-            f"Kafka's jars could not be fetched: {said}",
+            f"Kafka's jars could not be fetched: {reason}",
             "see that this machine reaches the internet; behind a proxy set HTTPS_PROXY; without a network copy "
             f"{jars_folder()} from a machine that has it, or name its cache folder with {CACHE_VARIABLE}",
         )
 
 
 def follow(process: subprocess.Popen[str], progress: Progress | None) -> list[str]:
-    """Read Ivy's words to their end, and give the last of them that say what went wrong."""
+    """Read Ivy's output to its end, and return the last lines that say what went wrong."""
     assert process.stdout is not None
-    steps, done, complaints = 2 * len(sums()), 0, deque[str](maxlen=LAST_WORDS)
+    steps, done, complaints = 2 * len(sums()), 0, deque[str](maxlen=MOST_COMPLAINTS)
     for line in process.stdout:
         if re.search(r"^\s*found | \[SUCCESSFUL \]", line.replace("\t", " ")):
             done += 1
@@ -153,7 +153,7 @@ def follow(process: subprocess.Popen[str], progress: Progress | None) -> list[st
 
 @contextmanager
 def running(command: list[str | Path], java: Java) -> Iterator[subprocess.Popen[str]]:
-    """A process whose words can be read; ended after :data:`FETCH_SECONDS`, or when the reader is interrupted."""
+    """A process whose output can be read. It is killed after :data:`FETCH_SECONDS`, or if its reader is interrupted."""
     with subprocess.Popen(
         command, env=environment(java), text=True, errors="replace",
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -172,35 +172,35 @@ def running(command: list[str | Path], java: Java) -> Iterator[subprocess.Popen[
 
 
 def useful(line: str) -> str:
-    """The words of a line of Ivy's that say what went wrong, or nothing."""
+    """The part of a line of Ivy's output that says what went wrong; empty where it says nothing of that."""
     words = line.strip().strip(":").strip()
     wrong = re.search(r"error|exception|not found|unresolved|failed|refused|denied|no space", words, re.IGNORECASE)
     return shorten(words, 200).strip("'\"") if wrong and "SERVER ERRORS" not in words else ""
 
 
 def ivy_cache() -> Path:
-    """What Ivy keeps for itself; left there after a failure, so that the next try need not begin anew."""
+    """Ivy's own cache. It is kept after a failure, so that the next try continues from it."""
     folder = cache_folder() / "ivy"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def ivy_jar() -> Path:
-    """The Ivy that comes with pyspark; found without importing it.
+    """The Ivy jar in pyspark, found without importing pyspark.
 
     Raises:
-        JarsMissing: there is none.
+        JarsMissing: pyspark is not installed.
     """
-    found = importlib.util.find_spec("pyspark")
-    folders = found.submodule_search_locations if found else None
+    spec = importlib.util.find_spec("pyspark")
+    folders = spec.submodule_search_locations if spec else None
     jars = sorted(Path(folders[0], "jars").glob("ivy-*.jar")) if folders else []
     if not jars:
-        raise JarsMissing("pyspark, whose Ivy fetches Kafka's jars, is not installed", "install tidemill anew with pip")
+        raise JarsMissing("pyspark, whose Ivy fetches Kafka's jars, is not installed", "reinstall tidemill with pip")
     return jars[-1]
 
 
 def proxy_options() -> list[str]:
-    """The proxy of the environment, in Java's words: Java itself does not look there."""
+    """Java options for the proxy of the environment, which Java itself does not read."""
     proxy = getproxies().get("https")
     address = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
     if address is None or not address.hostname:

@@ -1,8 +1,8 @@
-"""The account of a partition: how many rows went through it, and a digest of all of them in their order. Pure.
+"""The account of a partition: how many rows it has, and a digest of all of them in order. Pure.
 
-Producer and collector keep one each, and compare them at the end of the stream. The digest is a chain of SHA-256 over
-blocks of a fixed number of bytes, so that it doesn't depend on how the rows are grouped, and can be stored and resumed:
-what it needs is one hash and less than a block of bytes.
+Producer and collector each keep one, and they are compared at the end of the stream. The digest is a chain of SHA-256
+over blocks of a fixed size, so it does not depend on how the rows are grouped. Its state is one hash and less than a
+block of bytes, so it can be stored and resumed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Account:
     """The rows of one partition, from its first on.
 
     ``chain`` is the hash of all whole blocks, ``pending`` the bytes after them. ``newest`` is the newest timestamp of
-    the messages (milliseconds since 1970; None before the first): it is no part of the digest.
+    the messages (milliseconds since 1970; None before the first); the digest does not cover it.
     """
 
     rows: int = 0
@@ -29,7 +29,7 @@ class Account:
     newest: int | None = None
 
     def add(self, values: Sequence[bytes]) -> Account:
-        """The account with these rows, each as it goes over the wire, behind those it has."""
+        """The account after these rows, each in its wire format."""
         if not values:
             return self
         text = b"\n".join([self.pending + values[0], *values[1:], b""])

@@ -17,7 +17,7 @@ from tidemill.run.failpoints import failpoint
 
 
 def save_accounts(connection: sa.Connection, kept: Mapping[int, Account]) -> None:
-    """Put these accounts in the place of those that are there."""
+    """Replace the stored accounts by these."""
     connection.execute(sa.delete(accounts))
     if kept:
         connection.execute(
@@ -29,7 +29,7 @@ class BatchStore(database.Database):
     """The part of the catalog that the collector writes."""
 
     def decide(self, decision: Decision) -> None:
-        """Record a cut before its batch is published, so that after a crash the same batch is made again."""
+        """Record a cut before its batch is published, so that the same batch is made again after a crash."""
         with self.engine.begin() as connection:
             values = {"batch": decision.batch, "cut": decision.cut, "digest": decision.digest}
             connection.execute(sa.insert(batches), values | {"decided_at": database.now(), "rejected": 0})
@@ -40,16 +40,20 @@ class BatchStore(database.Database):
         failpoint("batch.decided")
 
     def forget(self, batch: int) -> None:
-        """Undo :meth:`decide` of a batch that is not sealed."""
+        """Undo :meth:`decide` for a batch that is not sealed."""
         with self.engine.begin() as connection:
             unsealed = sa.select(batches.c.batch).where(batches.c.batch == batch, batches.c.sealed_at.is_(None))
             connection.execute(sa.delete(batch_partitions).where(batch_partitions.c.batch.in_(unsealed)))
             connection.execute(sa.delete(batches).where(batches.c.batch.in_(unsealed)))
 
     def seal(self, batch: int, sealed: Sealed, accounts: Mapping[int, Account] | None = None) -> None:
-        """The commit point of a batch: from here on it is sealed, and its offsets are done with.
+        """The commit point of a batch: from here on it is sealed and its offsets are consumed.
 
-        ``accounts`` are those of all partitions up to its last message; None where none are kept.
+        Args:
+            accounts: the accounts of all partitions up to the batch's last message; None where none are kept.
+
+        Raises:
+            CatalogError: the batch has no recorded cut, or is sealed already.
         """
         with self.engine.begin() as connection:
             unsealed = sa.update(batches).where(batches.c.batch == batch, batches.c.sealed_at.is_(None))
@@ -61,31 +65,31 @@ class BatchStore(database.Database):
         failpoint("batch.sealed")
 
     def accounts(self) -> dict[int, Account] | None:
-        """The account of each partition up to its last sealed message; None in a run of which batches were sealed
-        before accounts were kept."""
+        """The account of each partition up to its last sealed message; None in a run that sealed batches before
+        accounts were kept."""
         rows = self._all(sa.select(accounts))
         if not rows and self.batches(limit=1):
             return None
         return {row.pop("partition"): Account(**row) for row in map(dict, rows)}
 
     def undecided(self) -> Decision | None:
-        """The cut that was decided but whose batch was not sealed: at most one, after a crash."""
+        """The cut whose batch is not sealed. There is at most one, after a crash."""
         row = self._one(sa.select(batches).where(batches.c.sealed_at.is_(None)))
         return Decision(row["batch"], row["cut"], self._spans(row["batch"]), row["digest"]) if row else None
 
     def batches(self, after: int = 0, limit: int | None = None) -> list[Batch]:
-        """The sealed batches above number ``after``, in order, and no more than ``limit`` of them."""
+        """The sealed batches after number ``after``, in order, at most ``limit`` of them."""
         query = sa.select(batches).where(batches.c.batch > after).order_by(batches.c.batch).limit(limit)
         return self._batches(query, lambda last: (batch_partitions.c.batch > after, batch_partitions.c.batch <= last))
 
     def batches_numbered(self, numbers: Sequence[int]) -> list[Batch]:
-        """Those of these batches (a few) that are sealed, in order."""
+        """Those of the given batches that are sealed, in order. Meant for a few numbers."""
         query = sa.select(batches).where(batches.c.batch.in_(numbers)).order_by(batches.c.batch)
         return self._batches(query, lambda last: (batch_partitions.c.batch.in_(numbers),))
 
     def batches_with_rejects(self, most: int) -> list[tuple[int, int, str | None]]:
-        """The newest sealed batches that had rejects among them, at most so many, in order: each one's number, how many
-        there were, and their file."""
+        """The newest sealed batches that have rejects, at most ``most``, in order: each batch's number, the number of
+        its rejects, and their file."""
         query = sa.select(batches.c.batch, batches.c.rejected, batches.c.rejects_path)
         having = query.where(batches.c.rejected > 0, batches.c.sealed_at.is_not(None))
         newest = self._all(having.order_by(batches.c.batch.desc()).limit(most))
@@ -94,7 +98,7 @@ class BatchStore(database.Database):
     def _batches(
         self, query: sa.Select[Any], of_spans: Callable[[int], tuple[sa.ColumnElement[bool], ...]]
     ) -> list[Batch]:
-        """The sealed batches of a query; ``of_spans`` has the condition for their spans, told the last one's number."""
+        """The sealed batches of a query. ``of_spans`` gives the conditions for their spans, from the last number."""
         rows = self._all(query.where(batches.c.sealed_at.is_not(None)))
         spans: dict[int, list[Span]] = {row["batch"]: [] for row in rows}
         for row in self._all(
@@ -113,9 +117,9 @@ class BatchStore(database.Database):
         ]
 
     def batch(self, number: int) -> Batch | None:
-        """One sealed batch, or None where it is not sealed."""
-        found = self.batches_numbered([number])
-        return found[0] if found else None
+        """A sealed batch; None where it is not sealed."""
+        records = self.batches_numbered([number])
+        return records[0] if records else None
 
     def _spans(self, batch: int) -> tuple[Span, ...]:
         query = sa.select(batch_partitions).where(batch_partitions.c.batch == batch)
@@ -123,7 +127,7 @@ class BatchStore(database.Database):
         return tuple(Span(row["partition"], row["first_offset"], row["last_offset"]) for row in rows)
 
     def next_offsets(self) -> dict[int, int]:
-        """For each partition that a sealed batch has rows of, the first offset that no sealed batch has."""
+        """The first offset after the sealed ones, for each partition that has sealed rows."""
         query = (
             sa.select(batch_partitions.c.partition, sa.func.max(batch_partitions.c.last_offset).label("last"))
             .join(batches, batches.c.batch == batch_partitions.c.batch)
@@ -133,22 +137,22 @@ class BatchStore(database.Database):
         return {row["partition"]: row["last"] + 1 for row in self._all(query)}
 
     def totals(self) -> dict[str, int]:
-        """Over all that is sealed: ``{"batches", "rows", "rejected", "bytes"}``."""
+        """The totals of all sealed batches: ``{"batches", "rows", "rejected", "bytes"}``."""
         query = sa.select(
             sa.func.count().label("batches"),
             sa.func.coalesce(sa.func.sum(batches.c.rows), 0).label("rows"),
             sa.func.coalesce(sa.func.sum(batches.c.rejected), 0).label("rejected"),
             sa.func.coalesce(sa.func.sum(batches.c.bytes), 0).label("bytes"),
         ).where(batches.c.sealed_at.is_not(None))
-        found = self._all(query)[0]
-        return found | {"rejected": found["rejected"] + self.rejected_after_last()}
+        totals = self._all(query)[0]
+        return totals | {"rejected": totals["rejected"] + self.rejected_after_last()}
 
     def rejected_after_last(self) -> int:
-        """How many messages after the last row were none."""
-        found: int = self._all(sa.select(sa.func.coalesce(sa.func.sum(ended.c.rejected), 0).label("rejected")))[0][
+        """How many messages after the last row were rejected."""
+        count: int = self._all(sa.select(sa.func.coalesce(sa.func.sum(ended.c.rejected), 0).label("rejected")))[0][
             "rejected"
         ]
-        return found
+        return count
 
     def end_stream(
         self,
@@ -160,10 +164,10 @@ class BatchStore(database.Database):
         """Record that the stream has ended, with all its rows sealed.
 
         Args:
-            offsets: where each partition's end-of-stream marker stands.
-            rejected: how many messages of each partition, after its last row, were none.
+            offsets: the offset of each partition's end-of-stream marker.
+            rejected: how many messages of each partition were rejected after its last row.
             said: the rows that each marker says were sent, and their digest; None where markers don't say.
-            accounts: those of all partitions up to their end; None where none are kept.
+            accounts: the accounts of all partitions up to their end; None where none are kept.
         """
         ends = [
             {
@@ -182,12 +186,12 @@ class BatchStore(database.Database):
         failpoint("stream.ended")
 
     def ended(self) -> dict[int, int]:
-        """Each partition with the offset of its end marker, once the stream has ended and all of it is sealed."""
+        """The offset of each partition's end marker, once the stream has ended and all of it is sealed."""
         return {row["partition"]: row["offset"] for row in self._all(sa.select(ended))}
 
     def closing_account(self) -> dict[int, ClosingAccount]:
-        """What was sent to each partition, by its end marker, beside what was read of it; empty before the stream's
-        end and in a run that keeps no accounts."""
+        """What was sent to each partition, by its end marker, and what was read from it. Empty before the stream has
+        ended, and in a run that keeps no accounts."""
         rows = self._all(sa.select(ended).order_by(ended.c.partition))
         kept = self.accounts()
         if kept is None:

@@ -24,18 +24,17 @@ def now() -> str:
 
 
 class Database:
-    """The catalog of one run. Safe to use from several threads and processes at once."""
+    """The catalog's file and the queries that its parts share. Thread-safe and process-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Open the catalog in the file ``path``, making it where it is not there yet, and bringing one of an older
-        schema to this one.
+        """Open the catalog in the file ``path``. Create it if there is none; migrate it if its schema is older.
 
         Raises:
-            CatalogError: it can't be read, or was written by a newer Tidemill; such a one is left as it is.
+            CatalogError: it can't be read, or a newer Tidemill wrote it. The file is left unchanged.
         """
         self.path = path
         recorded_version(path)
-        url = sa.URL.create("sqlite", database=str(path))  # a path in the text of a URL would be unquoted
+        url = sa.URL.create("sqlite", database=str(path))  # in the text of a URL the path would be unquoted
         self.engine = sa.create_engine(url, connect_args={"timeout": migrations.BUSY_SECONDS})
         event.listen(self.engine, "connect", _sqlite_settings)
         event.listen(self.engine, "handle_error", self._explain)
@@ -54,13 +53,15 @@ class Database:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except ValueError as error:  # a text in it that is no UTF-8, or a document that is no JSON
+        except ValueError as error:  # a text that is not UTF-8, or a document that is not JSON
             raise CatalogError(f"the catalog {self.path} is damaged: {error}", DAMAGED) from error
 
     def _prepare(self) -> None:
-        """Make or migrate all of it in one transaction, or nothing."""
+        """Create or migrate the schema in one transaction."""
         with self._readable(), self.engine.begin() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's sqlite3 begins none before CREATE and ALTER
+            connection.exec_driver_sql(
+                "BEGIN IMMEDIATE"
+            )  # Python's sqlite3 starts no transaction before CREATE and ALTER
             if fault := _sqlite_fault(connection):
                 raise CatalogError(f"the catalog {self.path} is damaged: {fault}", DAMAGED)
             version = schema_version(self.path, connection.exec_driver_sql)
@@ -83,14 +84,16 @@ class Database:
 
 
 def _sqlite_fault(connection: sa.Connection) -> str | None:
-    """What is wrong with the file as a whole; opening it, SQLite looks at its head only."""
-    found: str = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
-    return None if found == "ok" else found.splitlines()[-1]
+    """What is wrong with the file; None if it is intact. SQLite checks only the header when it opens a file."""
+    answer: str = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
+    return None if answer == "ok" else answer.splitlines()[-1]
 
 
 def _sqlite_settings(connection: sqlite3.Connection, _: object) -> None:
-    """With the look at the file above the only SQLite-only statements: readers never wait for a writer, and a commit
-    survives a power cut."""
+    """Readers never wait for a writer, and a commit survives a power cut.
+
+    These and the integrity check are the only statements that other databases do not have.
+    """
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")

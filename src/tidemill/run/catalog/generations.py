@@ -55,14 +55,14 @@ class GenerationStore(database.Database):
             )
 
     def generations(self, after: int = 0, state: GenerationState | None = None) -> list[Generation]:
-        """The generations above number ``after``, in order, of one state or of all."""
+        """The generations after number ``after``, in order, of one state or of all."""
         query = sa.select(generations).where(generations.c.generation > after)
         if state is not None:
             query = query.where(generations.c.state == state)
         return self._generations(query, models.c.generation > after)
 
     def generation_states(self, after: int = 0) -> dict[int, GenerationState]:
-        """The state of each generation above number ``after``, in order. Cheap, however many there are."""
+        """The state of each generation after number ``after``, in order. Cheap even for many generations."""
         query = sa.select(generations.c.generation, generations.c.state).where(generations.c.generation > after)
         with self._readable(), self.engine.connect() as connection:
             rows = connection.execute(query.order_by(generations.c.generation)).all()
@@ -70,21 +70,23 @@ class GenerationStore(database.Database):
 
     def generations_among(self, numbers: Sequence[int]) -> list[Generation]:
         """The generations of these numbers, in order."""
-        found: list[Generation] = []
+        asked: list[Generation] = []
         for start in range(0, len(numbers), MOST_ASKED):
             some = sorted(numbers)[start : start + MOST_ASKED]
             query = sa.select(generations).where(generations.c.generation.in_(some))
-            found += self._generations(query, models.c.generation.in_(some))
-        return found
+            asked += self._generations(query, models.c.generation.in_(some))
+        return asked
 
     def generation(self, number: int) -> Generation | None:
-        """One generation, or None where it has not been begun."""
+        """A generation; None where it has not been started."""
         query = sa.select(generations).where(generations.c.generation == number)
-        found = self._generations(query, models.c.generation == number)
-        return found[0] if found else None
+        record = self._generations(query, models.c.generation == number)
+        return record[0] if record else None
 
     def _generations(self, query: sa.Select[Any], of_models: sa.ColumnElement[bool]) -> list[Generation]:
-        rows = self._all(query.order_by(generations.c.generation))  # first: one seen as published has its models
+        rows = self._all(
+            query.order_by(generations.c.generation)
+        )  # before the models: a generation that is read as published then has them
         trained: dict[int, dict[str, TrainedModel]] = {}
         for row in self._all(sa.select(models).where(of_models).order_by(models.c.model)):
             model = TrainedModel(**{name: row[name] for name in row if name != "generation"})
@@ -99,18 +101,18 @@ class GenerationStore(database.Database):
         ]
 
     def generations_pulse(self) -> tuple[object, ...]:
-        """A value that changes whenever a generation is begun, published or fails. Cheap, for those who watch.
+        """A value that changes whenever a generation is started, published or fails. Cheap, for polling.
 
-        When each one that is not published was begun tells of one that failed and was begun again. The newest of these
-        times would not: the clock may have stepped back.
+        It has the start time of every generation that is not published, so that one that failed and was started again
+        changes it. The newest of these times alone would not do: the clock may step back.
         """
         state = generations.c.state
         counts = sa.select(state, sa.func.count(), sa.func.max(generations.c.generation)).group_by(state)
         unsettled = sa.select(generations.c.generation, generations.c.began_at).where(state != "published")
         with self.engine.connect() as connection:
-            found = connection.execute(counts.order_by(state)).all()
+            counted = connection.execute(counts.order_by(state)).all()
             begun = connection.execute(unsettled.order_by(generations.c.generation)).all()
-        return tuple(tuple(row) for row in (*found, *begun))
+        return tuple(tuple(row) for row in (*counted, *begun))
 
     def generations_by_state(self) -> dict[str, int]:
         """How many generations are in each state."""
@@ -118,19 +120,19 @@ class GenerationStore(database.Database):
         return {row["state"]: row["count"] for row in self._all(query)}
 
     def generation_numbers(self, state: GenerationState) -> list[int]:
-        """The numbers of the generations in this state, in order."""
+        """The numbers of the generations in a state, in order."""
         query = sa.select(generations.c.generation).where(generations.c.state == state)
         with self._readable(), self.engine.connect() as connection:
             return list(connection.execute(query.order_by(generations.c.generation)).scalars())
 
     def first_failure(self) -> tuple[int, str] | None:
-        """The number of the first generation that failed, and why; None where none did."""
+        """The number and the error of the first generation that failed; None where none did."""
         query = sa.select(generations.c.generation, generations.c.error).where(generations.c.state == "failed")
         row = self._one(query.order_by(generations.c.generation).limit(1))
         return (row["generation"], row["error"]) if row else None
 
     def newest_generation(self, before: int | None = None) -> int:
-        """The number of the newest published generation, of all or of those before one; 0 where there is none."""
+        """The number of the newest published generation, of all or of those before ``before``; 0 for none."""
         query = sa.select(sa.func.max(generations.c.generation)).where(generations.c.state == "published")
         if before is not None:
             query = query.where(generations.c.generation < before)

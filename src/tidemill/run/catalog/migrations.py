@@ -1,4 +1,4 @@
-"""The versions of the catalog's schema: which one a file has, and bringing an older one to this one."""
+"""The versions of the catalog's schema: which one a file has, and the migrations from older ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 
 GOES_ON = "then start the run again: it goes on where it stopped"
 SEE = f"see that the disk has room and that the file may be written to, {GOES_ON}"
-DAMAGED = "put back a copy of it, with its -wal file, or begin the run anew with --fresh"
+DAMAGED = "put back a copy of it, with its -wal file, or start over with --fresh"
 WAY_OUT = {
     sqlite3.SQLITE_FULL: f"free some space, {GOES_ON}",
     sqlite3.SQLITE_BUSY: f"another program holds it: see that it ends, {GOES_ON}",
@@ -26,8 +26,8 @@ WAY_OUT = {
     sqlite3.SQLITE_NOTADB: DAMAGED,
 }
 UNUSABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What Python's SQLite raises of a file: the latter where it is damaged, and the message names a table in bytes that
-are no UTF-8."""
+"""What Python's SQLite raises for a file that it can't use. It raises UnicodeDecodeError where the file is damaged and
+the message names a table in bytes that are not UTF-8."""
 
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -39,11 +39,11 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE batches ADD COLUMN digest VARCHAR",
     ),
 }
-"""For each older version of the schema, what makes the next one of it; tables that are new are made anyway."""
+"""For each older version, the statements that lead to the next one. New tables need none: they are always created."""
 
 
 def migrate(connection: sa.Connection, version: int) -> None:
-    """Bring a catalog of an older schema to this one, in the transaction of ``connection``."""
+    """Migrate a catalog of an older version to the current one, in the transaction of ``connection``."""
     for older in range(version, SCHEMA_VERSION):
         for statement in MIGRATIONS[older]:
             connection.exec_driver_sql(statement)
@@ -54,11 +54,11 @@ def migrate(connection: sa.Connection, version: int) -> None:
 
 
 def recorded_version(path: Path) -> int | None:
-    """The version of the schema of the catalog in the file ``path``; None where there is none, or nothing in it yet.
+    """The schema version of the catalog in the file ``path``; None where the file is missing or empty.
 
     Raises:
         CatalogError: it can't be read, is no catalog, or has a version that this Tidemill does not know. The file is
-            left as it is.
+            left unchanged.
     """
     if not path.exists() or path.stat().st_size == 0:
         wal = path.with_name(f"{path.name}-wal")
@@ -73,6 +73,11 @@ def recorded_version(path: Path) -> int | None:
 
 
 def schema_version(path: Path, execute: Callable[[str], Any]) -> int | None:
+    """The schema version that ``execute``, which runs a statement on the open catalog, finds; None if it is empty.
+
+    Raises:
+        CatalogError: it has no version, or one that this Tidemill does not know.
+    """
     tables = {name for (name,) in execute("SELECT name FROM sqlite_master").fetchall()}
     if not tables:
         return None
@@ -87,11 +92,11 @@ def schema_version(path: Path, execute: Callable[[str], Any]) -> int | None:
         return number
     raise CatalogError(
         f"the catalog {path} has schema version {number}; this Tidemill knows version {SCHEMA_VERSION}",
-        "use the Tidemill that began this run, another --run-dir, or --fresh to begin anew",
+        "use the Tidemill that began this run, another --run-dir, or --fresh to start over",
     )
 
 
 def unusable(path: Path, error: sqlite3.DatabaseError | UnicodeDecodeError) -> CatalogError:
-    """SQLite's refusal, with the way out."""
+    """The error for a catalog that SQLite can't use, with a hint for its cause."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     return CatalogError(f"the catalog {path} can't be used: {error}", WAY_OUT.get(code, SEE))

@@ -11,8 +11,13 @@ GenerationState = Literal["training", "published", "failed"]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One execution of a pipeline; ``document`` is the whole pipeline as it was begun with, defaults included, and
-    ``given`` the part of it that was given (None where that was not recorded)."""
+    """One execution of a pipeline.
+
+    Attributes:
+        document: the whole pipeline that the run was started with, defaults included.
+        given: the settings of it that the user gave; None in a run that started before they were recorded.
+        secret: signs the run's marks in its topic; None in a run that started before marks were signed.
+    """
 
     id: str
     pipeline: str
@@ -24,7 +29,8 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class SourceState:
-    """What the producer knows: how many ``rows`` fit in all (None until counted), went out, and did not fit."""
+    """What the producer knows of the source: how many rows fit (None until counted), how many did not, and how many it
+    sent; and which topic it sends them to."""
 
     fingerprint: str
     rows: int | None = None
@@ -37,7 +43,7 @@ class SourceState:
 
 @dataclass(frozen=True)
 class SideTableRecord:
-    """A side table as it was read into the file ``path``; ``fingerprint`` is that of the data it was read from."""
+    """A side table, stored in the file ``path``; ``fingerprint`` identifies the data that it was read from."""
 
     name: str
     path: str
@@ -58,8 +64,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Decision:
-    """A cut that was decided: which offsets the batch holds and why it was cut there. ``digest`` is the one over the
-    accounts of all partitions up to its last message; None where none are kept."""
+    """A cut that was decided: which offsets the batch holds and why it was cut there.
+
+    ``digest`` covers the accounts of all partitions up to the batch's last message; None where no accounts are kept.
+    """
 
     batch: int
     cut: str
@@ -93,8 +101,8 @@ class Batch(Sealed):
 
 @dataclass(frozen=True)
 class RecordedFiles:
-    """Which files the catalog knows: the path of each sealed batch, the batch whose cut is recorded but which is not
-    sealed, the generations that are published and those that were only begun."""
+    """Which files the catalog knows: each sealed batch's path, the batch that is cut but not sealed, the published
+    generations, and those that were started but not published."""
 
     sealed: Mapping[int, str]
     decided: int | None
@@ -106,7 +114,7 @@ class RecordedFiles:
 class TrainedModel:
     """A model of a generation: how it was trained, how good it is, where its files are.
 
-    ``rows`` counts what it was fitted on, scored on and could not use: ``{"train", "holdout", "skipped"}``.
+    ``rows`` counts the rows that it was fitted on, scored on, and could not use: ``{"train", "holdout", "skipped"}``.
     """
 
     model: str
@@ -123,7 +131,7 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class Generation:
-    """The batches it was trained on, counted in ``rows``, and its models once it is published."""
+    """One generation: the batches that it is trained on, their rows, and its models once it is published."""
 
     generation: int
     state: GenerationState
@@ -137,8 +145,10 @@ class Generation:
 
 @dataclass(frozen=True)
 class ClosingAccount:
-    """What the end marker says was ``sent`` to a partition, and the rows ``read`` of it up to the last sealed message:
-    counts and digests. The marker's are None where the run began before markers said so."""
+    """The rows sent to a partition, by its end marker, and the rows read from it up to the last sealed message.
+
+    Both are counts and digests. The marker's are None in a run that started before markers had them.
+    """
 
     sent: int | None
     sent_digest: str | None

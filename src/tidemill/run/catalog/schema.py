@@ -19,8 +19,8 @@ run = Table(
     Column("pipeline", String, nullable=False),
     Column("document", JSON, nullable=False),
     Column("began_at", String, nullable=False),
-    Column("secret", String),  # NULL for a run that began before marks were signed
-    Column("given", JSON),  # NULL for a run that began before it was recorded
+    Column("secret", String),  # NULL in a run that started before marks were signed
+    Column("given", JSON),  # NULL in a run that started before it was recorded
 )
 
 source = Table(

@@ -1,4 +1,4 @@
-"""The catalog of a run: its identity, its source and side tables, its stages, and all that its parts add."""
+"""The catalog of a run: the run itself, its source, side tables and stages; batches and generations by inheritance."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Catalog(BatchStore, GenerationStore):
     def begin(
         self, id: str, pipeline: str, document: Mapping[str, Any], given: Mapping[str, Any] | None = None
     ) -> RunRecord:
-        """Record the run, unless another process just did; the recorded one is returned."""
+        """Record the run unless another process has just done so. Returns the recorded run."""
         values = {"one": 1, "id": id, "pipeline": pipeline, "document": dict(document), "began_at": database.now()}
         values["given"] = dict(document if given is None else given)
         values["secret"] = secrets.token_hex(SECRET_BYTES)
@@ -42,13 +42,13 @@ class Catalog(BatchStore, GenerationStore):
             with self.engine.begin() as connection:
                 connection.execute(sa.insert(run), values)
         except sa.exc.IntegrityError:
-            pass  # another stage was first; its record is as good
+            pass  # another stage was first, with an equal record
         recorded = self.run()
         assert recorded is not None
         return recorded
 
     def recorded(self) -> RecordedFiles:
-        """Which files of batches and generations it knows."""
+        """The files of batches and generations that the catalog knows."""
         of_batches = sa.select(batches.c.batch, batches.c.path, batches.c.sealed_at).order_by(batches.c.batch)
         with self._readable(), self.engine.connect() as connection:
             cuts = connection.execute(of_batches).all()
@@ -80,7 +80,7 @@ class Catalog(BatchStore, GenerationStore):
         return {row["name"]: SideTableRecord(**row) for row in rows}
 
     def save_side_table(self, table: SideTableRecord) -> None:
-        """The commit point of a side table: from here on its file is the one to be used.
+        """The commit point of a side table: from here on its file is used.
 
         Raises:
             CatalogError: it was recorded before.

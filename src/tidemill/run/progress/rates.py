@@ -1,4 +1,4 @@
-"""How fast counts grow. Pure: counts and the time come in, rates go out."""
+"""How fast counts grow. Pure: it gets counts with their times and gives rates."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections import deque
 
 WINDOW_SECONDS = 5.0
 KNOWN_AFTER_SECONDS = 1.0
-STILL_SECONDS = 1.0  # a stage tells its counts twice a second: a count that stands for longer than this stands still
+STILL_SECONDS = 1.0  # stages report twice a second: a count that has not changed for longer has stopped
 
 
 class Rates:
     """The rates of several counts over about the last ``WINDOW_SECONDS``.
 
-    A count is told in steps, so a rate is taken from one step to another and does not flicker in between.
+    Counters update in steps, so a rate is measured between two changes, which avoids jitter.
     """
 
     def __init__(self) -> None:
         self._began: float | None = None
         self._now = 0.0
-        self._steps: dict[str, deque[tuple[float, int]]] = {}  # of each count, when it had changed, and to what
+        self._steps: dict[str, deque[tuple[float, int]]] = {}  # per count: when it changed, and its new value
 
     def add(self, now: float, **counts: int) -> None:
-        """The counts as they are at ``now``, in seconds from any beginning. One that has shrunk begins anew."""
+        """Add the counts at the time ``now``, in seconds from any origin. A count that has shrunk starts over."""
         self._began = now if self._began is None else self._began
         self._now = now
         for name, count in counts.items():
@@ -34,7 +34,7 @@ class Rates:
                 steps.popleft()
 
     def per_second(self) -> dict[str, float | None]:
-        """Each count's rate: None until it has been watched for a moment, 0.0 once it stands still."""
+        """Each count's rate: None until it has been watched for a moment, 0.0 once it has stopped."""
         known = self._began is not None and self._now - self._began >= KNOWN_AFTER_SECONDS
         return {name: self._rate(steps) if known else None for name, steps in self._steps.items()}
 

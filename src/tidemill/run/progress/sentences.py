@@ -1,4 +1,4 @@
-"""What a run and its stages are doing, or wait for, as sentences for people. Pure."""
+"""Sentences for people: what a run and its stages do or wait for. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,15 @@ GONE = "its process is gone"
 
 @dataclass(frozen=True)
 class Facts:
-    """What the sentences are made of: each stage's last word and its state now, how far the rows came, how many
-    generations are in each state, and the newest published one (0: none)."""
+    """The facts that the sentences are made from.
+
+    Attributes:
+        stages: the last status that each stage reported.
+        states: each stage's state now.
+        counts: how far the rows have come.
+        generations: how many generations are in each state.
+        newest: the newest published generation; 0 where there is none.
+    """
 
     stages: Mapping[str, StageStatus]
     states: Mapping[str, StageState]
@@ -34,7 +41,7 @@ class Facts:
 
     @property
     def settled(self) -> int:
-        """How many generations are published, or failed for good."""
+        """How many generations are published or have failed."""
         return self.generations.get("published", 0) + self.generations.get("failed", 0)
 
     @property
@@ -47,62 +54,62 @@ class Facts:
         return progress_in(self.stages, record)
 
 
-def stage_words(name: str, facts: Facts) -> str:
-    """What a stage is doing, why it waits or has failed, or what it has done."""
+def describe_stage(name: str, facts: Facts) -> str:
+    """What a stage does, why it waits or failed, or what it has done."""
     state = facts.states[name]
     if state == "failed":
         error = facts.stages[name].error
         return str(error["message"]) if error else GONE
-    return WORDS[name](state, facts) if name in WORDS else state
+    return DESCRIPTIONS[name](state, facts) if name in DESCRIPTIONS else state
 
 
-def run_words(facts: Facts) -> str:
-    """What the run as a whole is doing or waits for: one sentence."""
+def describe_run(facts: Facts) -> str:
+    """What the run as a whole does or waits for, in one sentence."""
     if facts.trained:
         return outcome(facts)
     needed = {name: state for name, state in facts.states.items() if name not in DISPENSABLE}
     failed = next((name for name, state in needed.items() if state == "failed"), None)
     if failed:
-        return f"The {failed} failed: {stage_words(failed, facts).rstrip('.')}."
+        return f"The {failed} failed: {describe_stage(failed, facts).rstrip('.')}."
     if not any(facts.states.get(name) in ("starting", "running") for name in STREAMING):
-        return "The run is stopped; the command that began it goes on." if needed else "Nothing has begun yet."
+        return "The run is stopped; the same command resumes it." if needed else "Nothing has begun yet."
     return f"{awaited(facts)}."
 
 
 def awaited(facts: Facts) -> str:
-    """The step of the data's way that is slowest just now."""
+    """The step that the run waits for now."""
     training = facts.progress(TrainerProgress).training
     if training and facts.states.get("trainer") == "running":
-        return capital(stage_words("trainer", facts))
+        return capital(describe_stage("trainer", facts))
     if facts.counts.batches > facts.settled:
         number = facts.settled + 1
         starting = " to start Spark" if facts.states.get("trainer") == "starting" else ""
         return f"Batch {number} is sealed and waits for the trainer{starting}"
     if facts.states.get("broker") == "starting":
-        return capital(stage_words("broker", facts))
+        return capital(describe_stage("broker", facts))
     if facts.states.get("producer") == "starting":
-        return f"The stream has not begun: the producer {stage_words('producer', facts)}"
+        return f"The stream has not begun: the producer {describe_stage('producer', facts)}"
     if facts.progress(CollectorProgress).open_batch is not None:
         return capital(open_batch(facts))
     return "The stream has not begun"
 
 
 def outcome(facts: Facts) -> str:
-    """What came of a run that is done."""
+    """The result of a run that is done."""
     failed, count = facts.generations.get("failed", 0), facts.settled
     if failed:
         return f"{number(count)} generations were trained; {number(failed)} of them failed."
     return "The only generation is trained." if count == 1 else f"All {number(count)} generations are trained."
 
 
-def broker_words(state: StageState, facts: Facts) -> str:
+def describe_broker(state: StageState, facts: Facts) -> str:
     progress = facts.progress(BrokerProgress)
     if state == "starting" and progress.jars_steps is not None:
         return f"fetching Kafka: {progress.jars_done} of {progress.jars_steps} steps"
     return {"starting": "starting Kafka", "running": "Kafka is running"}.get(state, "Kafka is stopped")
 
 
-def producer_words(state: StageState, facts: Facts) -> str:
+def describe_producer(state: StageState, facts: Facts) -> str:
     seen, produced, total = facts.progress(ProducerProgress).rows, facts.counts.produced, facts.counts.source
     if state == "done":
         return f"sent all {rows(produced)}"
@@ -113,7 +120,7 @@ def producer_words(state: StageState, facts: Facts) -> str:
     return f"sending rows: {number(produced)}{' so far' if total is None else f' of {number(total)}'}"
 
 
-def collector_words(state: StageState, facts: Facts) -> str:
+def describe_collector(state: StageState, facts: Facts) -> str:
     sealed = f"{rows(facts.counts.sealed)} in {counted(facts.counts.batches, 'batch', 'batches')}"
     if state == "starting":
         return "waits for Kafka and the producer"
@@ -130,7 +137,7 @@ def open_batch(facts: Facts) -> str:
     return f"batch {batch} has {number(count)} of {rows(target)}" if target else f"batch {batch} has {rows(count)}"
 
 
-def trainer_words(state: StageState, facts: Facts) -> str:
+def describe_trainer(state: StageState, facts: Facts) -> str:
     progress, trained = facts.progress(TrainerProgress), counted(facts.settled, "generation")
     if state == "starting":
         return "starting Spark"
@@ -145,23 +152,23 @@ def trainer_words(state: StageState, facts: Facts) -> str:
     return f"begins generation {batch}" if facts.counts.batches >= batch else f"waits for batch {batch}"
 
 
-def api_words(state: StageState, facts: Facts) -> str:
+def describe_api(state: StageState, facts: Facts) -> str:
     if state != "running":
         return "opening its port" if state == "starting" else "stopped"
     return f"serves generation {facts.newest}" if facts.newest else "waits for the first generation"
 
 
-def console_words(state: StageState, facts: Facts) -> str:
+def describe_console(state: StageState, facts: Facts) -> str:
     return {"starting": "opening its port", "running": "shows the run"}.get(state, "stopped")
 
 
-WORDS: Mapping[str, Callable[[StageState, Facts], str]] = {
-    "broker": broker_words,
-    "producer": producer_words,
-    "collector": collector_words,
-    "trainer": trainer_words,
-    "api": api_words,
-    "console": console_words,
+DESCRIPTIONS: Mapping[str, Callable[[StageState, Facts], str]] = {
+    "broker": describe_broker,
+    "producer": describe_producer,
+    "collector": describe_collector,
+    "trainer": describe_trainer,
+    "api": describe_api,
+    "console": describe_console,
 }
 
 

@@ -1,4 +1,4 @@
-"""What a run looks like from outside, read from its catalog."""
+"""The status of a run, read from its catalog."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from tidemill.run.catalog import CollectorProgress, ProducerProgress, StageStatu
 from tidemill.run.folder import Run
 from tidemill.run.stage import state_of
 
-ORDER = ("broker", "producer", "collector", "trainer", "api", "console")  # the data's
-DISPENSABLE = frozenset({"console"})  # a run goes on without these stages
+ORDER = ("broker", "producer", "collector", "trainer", "api", "console")  # the order in which the data passes them
+DISPENSABLE = frozenset({"console"})  # a run continues without these stages
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many rows the source has (None until known), and how many came how far; what is sealed of them.
+    """How far the rows of a run have come.
 
-    ``source_rejected``: those of ``rejected`` that never went into the stream.
-
-    ``ended``: every row of the stream is in a sealed batch.
+    Attributes:
+        source: how many rows the source has; None until that is known.
+        rejected: all rejected rows and messages.
+        source_rejected: those of ``rejected`` that the producer did not send.
+        batches, bytes: the number of sealed batches, and their size.
+        ended: whether every row of the stream is in a sealed batch.
     """
 
     source: int | None
@@ -40,38 +43,38 @@ class Counts:
 
 
 def status(run: Run) -> dict[str, Any]:
-    """As ``tidemill status --json`` shows it: ``api`` and ``console`` are base URLs, or None while there is none."""
-    words = run.catalog.stages()
-    found = counts(run, words)
+    """As ``tidemill status --json`` shows it. ``api`` and ``console`` are base URLs; None while they are not served."""
+    stages = run.catalog.stages()
+    reached = counts(run, stages)
     return {
         "pipeline": run.pipeline.name,
         "run_dir": str(run.folder),
-        "api": endpoint(run, words.get("api")),
-        "console": endpoint(run, words.get("console")),
-        "stages": {name: stage_document(run, word) for name, word in words.items()},
-        "rows": found.rows(),
-        "batches": found.batches,
+        "api": endpoint(run, stages.get("api")),
+        "console": endpoint(run, stages.get("console")),
+        "stages": {name: stage_document(run, status) for name, status in stages.items()},
+        "rows": reached.rows(),
+        "batches": reached.batches,
         "generations": run.catalog.generations_by_state().get("published", 0),
     }
 
 
-def endpoint(run: Run, word: StageStatus | None) -> str | None:
-    return word.endpoint if word and run.at_work(word) else None
+def endpoint(run: Run, status: StageStatus | None) -> str | None:
+    return status.endpoint if status and run.at_work(status) else None
 
 
-def stage_document(run: Run, word: StageStatus) -> dict[str, Any]:
-    document: dict[str, Any] = {"state": state_of(run, word), "pid": word.pid}
-    if word.endpoint and run.at_work(word):
-        document["endpoint"] = word.endpoint
-    if word.error:
-        document["error"] = word.error
+def stage_document(run: Run, status: StageStatus) -> dict[str, Any]:
+    document: dict[str, Any] = {"state": state_of(run, status), "pid": status.pid}
+    if status.endpoint and run.at_work(status):
+        document["endpoint"] = status.endpoint
+    if status.error:
+        document["error"] = status.error
     return document
 
 
-def counts(run: Run, words: Mapping[str, StageStatus]) -> Counts:
-    """How far the rows came, by the catalog and by what the stages said last."""
+def counts(run: Run, stages: Mapping[str, StageStatus]) -> Counts:
+    """How far the rows have come, by the catalog and by what the stages last reported."""
     source, totals = run.catalog.source(), run.catalog.totals()
-    producer, collector = progress_in(words, ProducerProgress), progress_in(words, CollectorProgress)
+    producer, collector = progress_in(stages, ProducerProgress), progress_in(stages, CollectorProgress)
     complete = source is not None and source.complete
     rejected = source.rejected if source and complete else producer.rejected
     return Counts(
@@ -87,10 +90,10 @@ def counts(run: Run, words: Mapping[str, StageStatus]) -> Counts:
     )
 
 
-def in_order(words: Mapping[str, StageStatus]) -> dict[str, StageStatus]:
-    """The stages in the data's order."""
-    known = {name: words[name] for name in ORDER if name in words}
-    return known | dict(words)
+def in_order(stages: Mapping[str, StageStatus]) -> dict[str, StageStatus]:
+    """The stages in the order in which the data passes them."""
+    known = {name: stages[name] for name in ORDER if name in stages}
+    return known | dict(stages)
 
 
 def stream_ended(run: Run) -> bool:

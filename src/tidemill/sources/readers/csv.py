@@ -1,4 +1,4 @@
-"""CSV in constant memory: records by the standard library's reader, typed a chunk at a time."""
+"""Reads CSV in constant memory: records by the standard library's reader, typed in chunks."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tidemill.sources.readers.opening import SourceFile, open_bytes
 from tidemill.sources.text_values import typed
 
 DELIMITERS = {";": '";"', "\t": r'"\t"', "|": '"|"', ",": '","'}
-UTF_16_BEGINS = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order mark, as bytes that are no UTF-8 are read
+UTF_16_BEGINS = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order mark, as surrogateescape decodes it
 
 
 class Layout(NamedTuple):
-    """How a file is laid out: fields in a record, and the place of each declared column among them, None where the file
-    lacks it."""
+    """The layout of a file: the number of fields in a record, and the index of each declared column; None where the
+    file lacks it."""
 
     header: bool
     width: int
@@ -40,13 +40,13 @@ class Layout(NamedTuple):
 
 
 class CsvFile:
-    """A CSV file, with or without a header (``header`` unset: told from whether the first record has column names)."""
+    """A CSV file, with or without a header. Without the setting ``header``, the first record decides."""
 
     def __init__(self, file: SourceFile, data: Data, key: str) -> None:
-        """A file of ``data``, which the pipeline file has under ``key``.
+        """A file of ``data``; ``key`` is the path of these data in the pipeline file.
 
         Raises:
-            SourceError: its delimiter can't be one.
+            SourceError: the delimiter is a quote or a line end.
         """
         if data.delimiter in '"\r\n':
             raise SourceError(f"{key}.delimiter is {data.delimiter!r}", 'give another, such as "," or ";"')
@@ -107,9 +107,11 @@ class CsvFile:
         return Layout(True, len(names), tuple(places.get(column.name) for column in self.columns))
 
     def _delimiter_hint(self, names: list[str]) -> str:
-        """What to do where all names stand in one field."""
-        found = next((shown for one, shown in DELIMITERS.items() if len(names) == 1 and one in names[0]), "")
-        return f"are its fields separated by {found}? then set {self.key}.delimiter = {found}" if found else ""
+        """A hint where the first record has a single field; empty otherwise."""
+        notation = next(
+            (shown for delimiter, shown in DELIMITERS.items() if len(names) == 1 and delimiter in names[0]), ""
+        )
+        return f"are its fields separated by {notation}? then set {self.key}.delimiter = {notation}" if notation else ""
 
     def _chunk(self, block: RecordBlock, layout: Layout) -> Chunk:
         rejected = dict(block.broken) | drop_long(block) | drop_ragged(block, layout)
@@ -118,7 +120,7 @@ class CsvFile:
         except UnicodeEncodeError:
             rejected |= drop_undecodable(block, layout)
             rows, bad = self._typed(block, layout)
-        rejected |= {block.starts[one.position]: join_reasons(one.reasons) for one in bad}
+        rejected |= {block.starts[record.position]: join_reasons(record.reasons) for record in bad}
         if not rejected:
             return Chunk(rows)
         texts = block.texts(rejected)
@@ -132,14 +134,18 @@ class CsvFile:
         values = list(zip(*block.fields, strict=True))
         nothing = (None,) * len(block.fields)
         named = zip(self.columns, layout.places, strict=True)
-        texts = [pl.Series(one.name, nothing if place is None else values[place], pl.String) for one, place in named]
+        texts = [
+            pl.Series(column.name, nothing if place is None else values[place], pl.String) for column, place in named
+        ]
         return typed(pl.DataFrame(texts), self.columns)
 
 
 def drop_long(block: RecordBlock) -> dict[int, str]:
-    """Take the records whose fields together are too long out of ``block``; their lines and reasons."""
+    """Remove the records that are too long from ``block``. Return their lines and reasons."""
     one_a_line = len(block.lines) == len(block.fields)
-    if one_a_line and max(map(len, block.lines), default=0) <= RECORD_CHARACTERS:  # far cheaper than to add up fields
+    if (
+        one_a_line and max(map(len, block.lines), default=0) <= RECORD_CHARACTERS
+    ):  # far cheaper than adding up the fields
         return {}
     fits = [sum(map(len, fields)) <= RECORD_CHARACTERS for fields in block.fields]
     dropped = {start: TOO_LONG for start, fit in zip(block.starts, fits, strict=True) if not fit}
@@ -148,14 +154,14 @@ def drop_long(block: RecordBlock) -> dict[int, str]:
 
 
 def drop_ragged(block: RecordBlock, layout: Layout) -> dict[int, str]:
-    """Take the records with too few or too many fields out of ``block``; their lines and reasons."""
+    """Remove the records with too few or too many fields from ``block``. Return their lines and reasons."""
     fits = [len(fields) == layout.width for fields in block.fields]
     if all(fits):
         return {}
-    found = zip(block.starts, block.fields, fits, strict=True)
+    records = zip(block.starts, block.fields, fits, strict=True)
     dropped = {
         start: f"{fields_text(len(fields))} where {layout.width} were expected"
-        for start, fields, fit in found
+        for start, fields, fit in records
         if not fit
     }
     block.keep(fits)
@@ -163,7 +169,7 @@ def drop_ragged(block: RecordBlock, layout: Layout) -> dict[int, str]:
 
 
 def drop_undecodable(block: RecordBlock, layout: Layout) -> dict[int, str]:
-    """Take the records whose declared columns are not valid UTF-8 out of ``block``; their lines and reasons."""
+    """Remove the records with invalid UTF-8 in declared columns from ``block``. Returns their lines and reasons."""
     places = [place for place in layout.places if place is not None]
     fits = [all(is_text(fields[place]) for place in places) for fields in block.fields]
     dropped = {start: "its bytes are not valid UTF-8" for start, fit in zip(block.starts, fits, strict=True) if not fit}
@@ -172,7 +178,7 @@ def drop_undecodable(block: RecordBlock, layout: Layout) -> dict[int, str]:
 
 
 def is_text(field: str) -> bool:
-    """Whether a field held valid UTF-8: bytes that are none were read as lone surrogates."""
+    """Whether a field was valid UTF-8: other bytes were read as lone surrogates."""
     try:
         field.encode()
     except UnicodeEncodeError:
@@ -181,9 +187,9 @@ def is_text(field: str) -> bool:
 
 
 def has_names(fields: list[str], columns: Sequence[Column]) -> bool:
-    """Whether at least half of the declared columns' names are among the fields, in upper or lower case."""
-    found = {field.casefold() for field in fields}
-    return 2 * sum(column.name.casefold() in found for column in columns) >= len(columns)
+    """Whether at least half of the declared columns' names are among the fields, ignoring case."""
+    names = {field.casefold() for field in fields}
+    return 2 * sum(column.name.casefold() in names for column in columns) >= len(columns)
 
 
 def fields_text(count: int) -> str:

@@ -1,6 +1,6 @@
-"""The records of a CSV file, a block at a time, each with its line number and raw text, in bounded memory.
+"""The records of a CSV file in blocks, each with its line number and raw text, in bounded memory.
 
-Quotes are taken strictly, as RFC 4180 has them: where one leaves it unclear where a field ends, the record is broken.
+Quotes follow RFC 4180 strictly: a record in which a quote leaves the end of a field unclear is broken.
 """
 
 from __future__ import annotations
@@ -21,9 +21,14 @@ PAGE_CHARACTERS = 2**20
 
 @dataclass
 class RecordBlock:
-    """Some records in order: the fields of each with its first line, and those that can't be told into fields.
+    """Some records in order.
 
-    ``lines`` are the physical lines they came from, the first of which has the number ``first``.
+    Attributes:
+        first: the number of the first physical line.
+        fields: the fields of each record.
+        starts: the first line of each record.
+        broken: the reason for each record that can't be split into fields, by its first line.
+        lines: the physical lines of all these records.
     """
 
     first: int
@@ -36,7 +41,7 @@ class RecordBlock:
         return len(self.fields) + len(self.broken)
 
     def texts(self, wanted: Collection[int]) -> dict[int, str]:
-        """The raw text of the records that begin at the lines ``wanted``; all other records are still in the block."""
+        """The raw text of the records that start at the lines ``wanted``. All other records are still in the block."""
         starts = sorted({*self.starts, *wanted})
         ends = [*starts[1:], self.first + len(self.lines)]
         spans = [(start, end) for start, end in zip(starts, ends, strict=True) if start in wanted]
@@ -45,22 +50,22 @@ class RecordBlock:
         }
 
     def keep(self, kept: Sequence[bool]) -> None:
-        """Leave only those records that can be told into fields and whose place in ``kept`` is true."""
+        """Drop the records for which ``kept`` is false."""
         self.fields = list(compress(self.fields, kept))
         self.starts = list(compress(self.starts, kept))
 
 
 class TextLines:
-    """The physical lines of a text file, bounded in length. ``number`` is that of the line given last, from 1."""
+    """The physical lines of a text file, bounded in length. ``number`` is that of the last line given, from 1."""
 
     def __init__(self, file: TextIO) -> None:
         self.number = 0
         self._file = file
         self._ready: deque[str] = deque()
-        self._part = ""  # the beginning of a line whose end was not read yet
+        self._part = ""  # the start of a line whose end has not been read yet
 
     def take(self, most: int) -> list[str]:
-        """The next lines, at most so many; none at the end."""
+        """The next lines, at most ``most``; none at the end."""
         characters = 0
         while len(self._ready) < most and characters < CHUNK_CHARACTERS and (read := self._read_page()):
             characters += read
@@ -69,7 +74,7 @@ class TextLines:
         return lines
 
     def each(self, given: list[str]) -> Iterator[str]:
-        """The next lines one by one, each added to ``given``."""
+        """The next lines one by one; each is also added to ``given``."""
         while self._ready or self._read_page():
             line = self._ready.popleft()
             self.number += 1
@@ -77,17 +82,17 @@ class TextLines:
             yield line
 
     def repeat(self, lines: Sequence[str]) -> None:
-        """Give ``lines``, the ones given last, once more."""
+        """Give ``lines``, the last ones given, again."""
         self._ready.extendleft(reversed(lines))
         self.number -= len(lines)
 
     def _read_page(self) -> int:
-        """Read on until there is a line more; how many characters were read, 0 at the end of the file."""
+        """Read until there is another line. Returns the number of characters read; 0 at the end of the file."""
         total = 0
         while page := self._file.read(PAGE_CHARACTERS):
             total += len(page)
             if page.endswith("\r"):
-                page += self._file.read(1)  # perhaps the other half of a line's end
+                page += self._file.read(1)  # it may be the second half of a line end
             lines = io.StringIO(self._part + page, newline="").readlines()
             self._part = "" if lines[-1].endswith(("\n", "\r")) else lines.pop()
             if len(self._part) >= LINE_CHARACTERS:
@@ -102,7 +107,7 @@ class TextLines:
         return 0
 
     def _without_rest(self) -> str:
-        """The over-long line at hand, its rest skipped, as one field that no reader takes."""
+        """The current line, which is too long, as a single field that every reader rejects; its rest is skipped."""
         head, rest = self._part[:MOST_TEXT], self._part
         while rest and not rest.endswith(("\n", "\r")):
             rest = self._file.readline(LINE_CHARACTERS)
@@ -114,12 +119,12 @@ class Records:
     """The records of a CSV file."""
 
     def __init__(self, file: TextIO, delimiter: str) -> None:
-        csv.field_size_limit(RECORD_CHARACTERS)  # the csv module's own setting; it has no other
+        csv.field_size_limit(RECORD_CHARACTERS)  # a global setting of the csv module; it has no other
         self._lines = TextLines(file)
         self._delimiter = delimiter
 
     def take(self, most: int) -> RecordBlock:
-        """The next records, at most so many; none at the end. Blank lines are none."""
+        """The next records, at most ``most``; none at the end. Blank lines are skipped."""
         while lines := self._lines.take(most):
             fields = self._one_a_line(lines)
             if fields is None:
@@ -128,7 +133,7 @@ class Records:
             first = self._lines.number - len(lines) + 1
             block = RecordBlock(first, fields, list(range(first, first + len(lines))), lines=lines)
             if not all(fields):
-                block.keep([bool(one) for one in fields])
+                block.keep([bool(values) for values in fields])
             if block:
                 return block
         return RecordBlock(self._lines.number + 1)
@@ -141,7 +146,7 @@ class Records:
         return csv.reader(lines, delimiter=self._delimiter, strict=True)
 
     def _one_a_line(self, lines: list[str]) -> list[list[str]] | None:
-        """The fields of each line, or None where the lines need a closer look."""
+        """The fields of each line; None where a record is broken or has several lines."""
         try:
             fields = list(self._reader(iter(lines)))
         except csv.Error:
@@ -149,7 +154,7 @@ class Records:
         return fields if len(fields) == len(lines) else None
 
     def _one_by_one(self, most: int) -> RecordBlock:
-        """The next records, where some have more than one line or are broken."""
+        """The next records, of which some are broken or have several lines."""
         block = RecordBlock(self._lines.number + 1)
         reader = self._reader(self._lines.each(block.lines))
         characters = 0
@@ -171,7 +176,7 @@ class Records:
         return block
 
     def _lose_only(self, line: int, block: RecordBlock) -> None:
-        """Begin again after ``line``: a quote that is never closed must not swallow the rows after it."""
+        """Continue after ``line``: a quote that is never closed must not swallow the records after it."""
         count = self._lines.number - line
         if count:
             self._lines.repeat(block.lines[-count:])

@@ -33,14 +33,14 @@ from tidemill.sources.readers.opening import SourceFile, open_bytes
 from tidemill.sources.text_values import misfit, typed_column
 from tidemill.types import COLUMN_TYPES
 
-LINE_BYTES = RECORD_CHARACTERS + 1  # with its end
+LINE_BYTES = RECORD_CHARACTERS + 1  # including the line end
 BOM = b"\xef\xbb\xbf"
 LOOKED_AT = 100
 
 
 @dataclass
 class LineBlock:
-    """Some lines in order, each with its number; ``broken`` are the beginnings of over-long ones."""
+    """Some lines in order, with their numbers. ``broken`` has the beginning of each line that is too long."""
 
     lines: list[bytes] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
@@ -51,14 +51,14 @@ class LineBlock:
 
 
 class LineReader:
-    """The lines of a file that are not blank, a block at a time."""
+    """The lines of a file that are not blank, in blocks."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._number = 0
 
     def take(self, most: int) -> LineBlock:
-        """The next lines, at most so many; none at the end."""
+        """The next lines, at most ``most``; none at the end."""
         block, characters = LineBlock(), 0
         while len(block) < most and characters < CHUNK_CHARACTERS and (line := self._file.readline(LINE_BYTES)):
             self._number += 1
@@ -68,7 +68,7 @@ class LineReader:
                 self._skip_rest()
                 continue
             line = (line.removeprefix(BOM) if self._number == 1 else line).strip()
-            if line:  # a blank line counts for nothing, or a block of blank ones would be taken for the end
+            if line:  # blank lines are skipped: a block of them must not look like the end
                 characters += len(line)
                 block.lines.append(line)
                 block.numbers.append(self._number)
@@ -87,7 +87,7 @@ class JsonLinesFile:
         self.columns = columns
         self.cleaned = [column for column in columns if has_cleaning(column)]
         strict = [column for column in columns if not has_cleaning(column)]
-        self.loose = [one._replace(kind="string") if one.kind == "timestamp" else one for one in strict]
+        self.loose = [column._replace(kind="string") if column.kind == "timestamp" else column for column in strict]
 
     def check(self) -> bool:
         with open_bytes(self.file) as file:
@@ -115,11 +115,13 @@ class JsonLinesFile:
         reasons |= {places[place]: reason for place, reason in unfit.items()}
         rejects = [self._reject(number, TOO_LONG, line) for number, line in block.broken.items()]
         rejects += [self._reject(block.numbers[place], why, block.lines[place]) for place, why in reasons.items()]
-        rows = pa.table({one.name: (cleaned if has_cleaning(one) else strict)[one.name] for one in self.columns})
-        return Chunk(rows.cast(arrow_schema(self.columns)), tuple(sorted(rejects, key=lambda one: one.line)))
+        rows = pa.table(
+            {column.name: (cleaned if has_cleaning(column) else strict)[column.name] for column in self.columns}
+        )
+        return Chunk(rows.cast(arrow_schema(self.columns)), tuple(sorted(rejects, key=lambda reject: reject.line)))
 
     def _cleaned(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
-        """The columns that have a cleaning, of the lines where these fit, and what is wrong with the others."""
+        """The columns with a cleaning, of the lines in which these fit, and the reasons for the other lines."""
         if not self.cleaned:
             return pa.table({}), {}
         records = [record_of(line) for line in lines]
@@ -127,18 +129,18 @@ class JsonLinesFile:
         taken: dict[str, pa.Array] = {}
         for column in self.cleaned:
             values = [record.get(column.name) if record else None for record in records]
-            taken[column.name], found = read_values(values, column)
-            for place, reason in found.items():
+            taken[column.name], misfits = read_values(values, column)
+            for place, reason in misfits.items():
                 unfit.setdefault(place, {})[column.name] = reason
-        reasons = {place: self._all_reasons(lines[place], found) for place, found in unfit.items()}
+        reasons = {place: self._all_reasons(lines[place], misfits) for place, misfits in unfit.items()}
         return filtered(pa.table(taken), [place not in reasons for place in range(len(lines))]), reasons
 
     def _strict(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
-        """The other columns, of the lines where these fit, and what is wrong with the others."""
+        """The columns without a cleaning, of the lines in which these fit, and the reasons for the other lines."""
         if not self.loose:
             return pa.table({}), {}
         table, bad = decode(lines, self.loose)
-        reasons = {one.position: self._all_reasons(lines[one.position]) or one.reason for one in bad}
+        reasons = {message.position: self._all_reasons(lines[message.position]) or message.reason for message in bad}
         table, no_stamps = self._with_timestamps(table)
         if no_stamps:
             good = [place for place in range(len(lines)) if place not in reasons]
@@ -146,8 +148,8 @@ class JsonLinesFile:
         return table, reasons
 
     def _with_timestamps(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
-        """The rows whose timestamps fit, typed, and the places of the others."""
-        names = [one.name for one in self.columns if one.kind == "timestamp" and not has_cleaning(one)]
+        """The rows whose timestamps fit, typed, and the positions of the others."""
+        names = [column.name for column in self.columns if column.kind == "timestamp" and not has_cleaning(column)]
         if not names:
             return table, []
         frame = pl.from_arrow(table.select(names))
@@ -160,14 +162,17 @@ class JsonLinesFile:
         return table.filter((~unfit).to_arrow()), unfit.arg_true().to_list()
 
     def _all_reasons(self, line: bytes, known: Mapping[str, str] | None = None) -> str:
-        """All that is wrong with a line; ``known`` is what is wrong in columns that have a cleaning."""
+        """All reasons for rejecting a line. ``known``: those of the columns with a cleaning."""
         try:
             row_of(line, ())
         except ValueError as error:
             return str(error)
         record = orjson.loads(line)
-        found = [(known or {}).get(one.name, "") if has_cleaning(one) else fault(record, one) for one in self.columns]
-        return join_reasons([why for why in found if why])
+        reasons = [
+            (known or {}).get(column.name, "") if has_cleaning(column) else fault(record, column)
+            for column in self.columns
+        ]
+        return join_reasons([reason for reason in reasons if reason])
 
     def _reject(self, number: int, reason: str, line: bytes) -> Reject:
         return Reject(self.file.label, number, reason, cut(line[: 4 * MOST_TEXT].decode("utf-8", "surrogateescape")))
@@ -178,31 +183,31 @@ def filtered(table: pa.Table, fits: Sequence[bool]) -> pa.Table:
 
 
 def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[int, str]]:
-    """A cleaned column's values, typed, null where they don't fit, and why at each place where they don't.
+    """A cleaned column's values, typed, null where they don't fit; and the reason at each position where they don't.
 
     Strings are read as text is. Others are not stripped; those that don't count as missing must be of the type itself.
     """
-    strings = [one if isinstance(one, str) else None for one in values]
+    strings = [value if isinstance(value, str) else None for value in values]
     texts, unfit = typed_column(pl.Series(strings, dtype=pl.String), column)
-    others = [place for place, one in enumerate(values) if one is not None and not isinstance(one, str)]
+    others = [place for place, value in enumerate(values) if value is not None and not isinstance(value, str)]
     if not others:
         return texts, unfit
     plain = column._replace(cleaning=column.cleaning._replace(strip=()))
     notations = pl.Series("value", [orjson.dumps(values[place]).decode() for place in others], pl.String)
-    typed, found = typed_column(notations, plain)
+    typed, other_misfits = typed_column(notations, plain)
     missing = notations.to_frame().select(is_missing(pl.col("value"), plain)).to_series()
     for place, is_none in enumerate(missing):
         if not is_none and not COLUMN_TYPES[column.kind].is_json(values[others[place]]):
-            found[place] = misfit(column, values[others[place]])
+            other_misfits[place] = misfit(column, values[others[place]])
     apart = dict(zip(others, range(len(others)), strict=True))
     both = pa.concat_arrays([texts, typed])
     taken = both.take([len(texts) + apart[place] if place in apart else place for place in range(len(values))])
     why = {place: reason for place, reason in unfit.items() if place not in apart}
-    return taken, why | {others[place]: reason for place, reason in found.items()}
+    return taken, why | {others[place]: reason for place, reason in other_misfits.items()}
 
 
 def record_of(line: bytes) -> dict[str, Any] | None:
-    """The line's JSON object, or None where it has none."""
+    """The line's JSON object; None where it is no object."""
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -211,7 +216,7 @@ def record_of(line: bytes) -> dict[str, Any] | None:
 
 
 def fault(record: dict[str, Any], column: Column) -> str:
-    """What is wrong with the record's value for ``column``, or nothing."""
+    """The reason why the record's value does not fit ``column``; empty where it does."""
     value = record.get(column.name)
     if column.kind == "timestamp" and value is not None:
         return "" if isinstance(value, str) and is_timestamp(value) else misfit(column, value)

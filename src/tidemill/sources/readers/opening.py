@@ -1,4 +1,4 @@
-"""Source files: what kind each is by its ending, and opening them, compressed or not."""
+"""Source files: their format by the ending of their name, and opening them, compressed or not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BUFFER = 2**20
 
 
 class Stamp(NamedTuple):
-    """What changes of a file when it is written to or replaced."""
+    """Properties of a file that change when it is written to or replaced."""
 
     bytes: int
     modified_ns: int
@@ -36,8 +36,10 @@ class Stamp(NamedTuple):
 
 
 class SourceFile(NamedTuple):
-    """A file of the source; ``label`` is its name in messages and rejects, ``stamp`` what it was like when it was
-    found, None where that can't be told."""
+    """A file of the source.
+
+    ``label`` is its name in messages and rejects; ``stamp`` its properties when it was found, None if unreadable.
+    """
 
     path: Path
     label: str
@@ -48,17 +50,17 @@ class SourceFile(NamedTuple):
 
 def stamp_of(path: Path) -> Stamp | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def refuse_changed(file: SourceFile) -> None:
-    """Raise where a file is no longer what it was when it was found: what was read of it may be torn.
+    """Refuse a file that has changed since it was found: its rows may be inconsistent.
 
     Raises:
-        SourceError: it says what changed.
+        SourceError: it has; the error says how.
     """
     now = stamp_of(file.path)
     if file.stamp is None or now == file.stamp:
@@ -70,7 +72,7 @@ def refuse_changed(file: SourceFile) -> None:
 
 
 def change(before: Stamp, now: Stamp | None) -> str:
-    """What happened to a file, as words after its name."""
+    """What happened to a file, as the end of a sentence that starts with its name."""
     if now is None:
         return "was taken away"
     if now.inode != before.inode:
@@ -81,10 +83,10 @@ def change(before: Stamp, now: Stamp | None) -> str:
 
 
 def source_file(path: Path, label: str) -> SourceFile:
-    """What kind of file ``path`` is.
+    """The source file at ``path``.
 
     Raises:
-        SourceError: its ending doesn't say.
+        SourceError: the ending of its name is not that of a known format.
     """
     compression = COMPRESSIONS.get(path.suffix.lower())
     ending = (path.with_suffix("") if compression else path).suffix.lower()
@@ -98,29 +100,29 @@ def source_file(path: Path, label: str) -> SourceFile:
 
 @contextmanager
 def open_bytes(file: SourceFile) -> Iterator[IO[bytes]]:
-    """The file's bytes, unpacked.
+    """The file's bytes, decompressed.
 
     Raises:
-        SourceError: it can't be opened, or (from within) read to its end.
+        SourceError: it can't be opened, or can't be read to its end.
     """
     with read_errors(file):
         if file.compression is None:
             with file.path.open("rb", buffering=BUFFER) as plain:
                 yield plain
         elif file.path.stat().st_size == 0:
-            yield io.BytesIO()  # nothing at all is no truncated archive
+            yield io.BytesIO()  # an empty file is not a truncated archive
         else:
-            # Arrow opens no path that is not UTF-8
+            # opened here, as Arrow opens only paths that are UTF-8
             with file.path.open("rb") as packed, pa.input_stream(packed, compression=file.compression) as unpacked:
                 yield io.BufferedReader(unpacked, BUFFER)
 
 
 @contextmanager
 def read_errors(file: SourceFile) -> Iterator[None]:
-    """Turn the system's word for what can't be read into an error with a way out.
+    """Turn the system's errors about reading a file into one with a hint.
 
     Raises:
-        SourceError: in place of such an ``OSError``.
+        SourceError: in place of an ``OSError``.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Parquet, a row group's pages at a time."""
+"""Reads Parquet in batches of rows."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
 
 
 class ParquetFile:
-    """A Parquet file; a reject's line is its row, from 1."""
+    """A Parquet file. The line of a reject is its row, from 1."""
 
     def __init__(self, file: SourceFile, columns: Sequence[Column], key: str) -> None:
-        """A file whose declared columns the pipeline file has under ``key``."""
+        """``key``: the path of these data in the pipeline file."""
         self.file = file
         self.columns = columns
         self.key = key
@@ -47,7 +47,7 @@ class ParquetFile:
     def _open(self) -> Iterator[pq.ParquetFile]:
         with read_errors(self.file):
             try:
-                # Arrow opens no path that is not UTF-8
+                # opened here, as Arrow opens only paths that are UTF-8
                 with self.file.path.open("rb") as opened, pq.ParquetFile(opened, buffer_size=BUFFER) as file:
                     yield file
             except pa.ArrowInvalid as error:

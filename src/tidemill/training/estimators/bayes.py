@@ -13,7 +13,7 @@ from tidemill.pipeline import Model
 from tidemill.training.estimators.rules import least, one_of
 from tidemill.training.export import matrix_values, thresholds, vector_values
 from tidemill.training.fitting import train_row_model
-from tidemill.training.registry import EstimatorSpec, Exported, ModelInputs, SampleFault, TrainingStats
+from tidemill.training.registry import EstimatorSpec, Exported, SampleFault, TrainingInputs, TrainingStats
 
 
 def scale_faults(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator[Fault]:
@@ -24,7 +24,7 @@ def scale_faults(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator[
         yield Fault(f"{path}.scale", f'"{model.scale}"', f"none: a {model_type} NaiveBayes takes only {numbers}")
 
 
-def sample_faults(path: str, inputs: ModelInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
+def sample_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
     """Features that this type of NaiveBayes does not take, and a label whose classes it would mix up."""
     model_type = model_type_of(inputs.model)
     for name in inputs.numbers if model_type != "gaussian" else ():
@@ -47,7 +47,7 @@ def sample_faults(path: str, inputs: ModelInputs, usable: pl.DataFrame) -> Itera
             yield SampleFault(fault, in_any_part=bool((values > 0).all()))
 
 
-def check_fitted(inputs: ModelInputs, stats: TrainingStats, model: NaiveBayesModel) -> None:
+def check_fitted(inputs: TrainingInputs, stats: TrainingStats, model: NaiveBayesModel) -> None:
     """Raise TrainingFailed where the model answers NaN, or the wrong class. Spark trains such models silently.
 
     Spark numbers the classes that occur from 0 on, and takes these numbers for the labels. A variance or a probability

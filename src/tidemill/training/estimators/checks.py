@@ -115,7 +115,7 @@ def role_faults(path: str, model: Model, spec: EstimatorSpec) -> Iterator[Fault]
     """The columns that a model of this estimator lacks, or has no use for."""
     required = ("label",) if spec.is_supervised else spec.required_roles
     if spec.has_features and not model.features:
-        yield Fault(f"{path}.features", "nothing", f"the columns that {spec.name} looks at")
+        yield Fault(f"{path}.features", "nothing", f"the feature columns of {spec.name}")
     if model.features and not spec.has_features:
         roles = ", ".join((*required, *spec.optional_roles))
         yield Fault(f"{path}.features", shorten(list(model.features)), f"none: {spec.name} takes {roles} instead")

@@ -24,7 +24,7 @@ from tidemill.training.clusters import profile_clusters
 from tidemill.training.estimators.rules import above, least, one_of
 from tidemill.training.export import matrix_values, vector_values
 from tidemill.training.fitting import train_row_model
-from tidemill.training.registry import EstimatorSpec, Exported, ModelInputs, Outcome, SampleFault, TrainingJob
+from tidemill.training.registry import EstimatorSpec, Exported, Outcome, SampleFault, TrainingInputs, TrainingJob
 
 JavaObject = Any  # an object of the JVM, by its py4j reference
 
@@ -32,7 +32,7 @@ CLUSTER_RULES = {"k": least(2)}
 DISTANCE_RULES = CLUSTER_RULES | {"distanceMeasure": one_of("euclidean", "cosine")}
 
 
-def cosine_faults(path: str, inputs: ModelInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
+def cosine_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
     """Rows whose features are all zero, which have no cosine distance to any other."""
     if inputs.model.params.get("distanceMeasure") != "cosine" or inputs.model.scale != "none" or inputs.strings:
         return

@@ -21,7 +21,7 @@ from tidemill.scoring.storage import Array
 from tidemill.training.estimators.rules import above, one_of, one_of_any_case
 from tidemill.training.export import matrix_values, thresholds, vector_values
 from tidemill.training.fitting import train_row_model
-from tidemill.training.registry import EstimatorSpec, Exported, ModelInputs, Rule, SampleFault
+from tidemill.training.registry import EstimatorSpec, Exported, Rule, SampleFault, TrainingInputs
 
 # The links of each family of GeneralizedLinearRegression; its default comes first.
 LINKS = {
@@ -60,7 +60,7 @@ def link_faults(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator[F
         yield Fault(f"{where}.link", shorten(params["link"]), f"one of {', '.join(LINKS[family])} with {family}")
 
 
-def family_faults(path: str, inputs: ModelInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
+def family_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
     """Labels outside the range of the family of a GeneralizedLinearRegression."""
     params, values = inputs.model.params, usable[str(inputs.model.label)].cast(pl.Float64).to_numpy()
     family, power = str(params.get("family", "gaussian")).lower(), params.get("variancePower", 0.0)
@@ -73,7 +73,7 @@ def family_faults(path: str, inputs: ModelInputs, usable: pl.DataFrame) -> Itera
     }.get(family, ("any number", np.zeros(len(values), dtype=bool)))
     if bad.any():
         label = f'"{inputs.model.label}" with {values[bad][0]:g}'
-        fault = Fault(f"{path}.label", label, f"{expected}, which the family has")
+        fault = Fault(f"{path}.label", label, f"{expected}, the range of the family")
         yield SampleFault(fault, in_any_part=bool(bad.all()))
 
 

@@ -22,14 +22,14 @@ from tidemill.training.estimators.search import ROW, SearchMethod, parity_failur
 from tidemill.training.export import matrix_values, scorer_content
 from tidemill.training.features import FEATURES, Stage, column, stages
 from tidemill.training.probes import Probes, probes
-from tidemill.training.registry import SEED, EstimatorSpec, Exported, Metrics, ModelInputs, Outcome, TrainingJob
+from tidemill.training.registry import SEED, EstimatorSpec, Exported, Metrics, Outcome, TrainingInputs, TrainingJob
 from tidemill.training.sampling import PROBE
 
 HASHES, DISTANCE = "__hashes", "__distance"
 QUERIES = 3  # rows whose neighbours Spark is asked for
 
 
-def neighbour_stages(inputs: ModelInputs, empty_strings: bool) -> list[Stage]:
+def neighbour_stages(inputs: TrainingInputs, empty_strings: bool) -> list[Stage]:
     params = {"seed": SEED} | inputs.model.params
     return [
         *stages(inputs, empty_strings),
@@ -48,7 +48,7 @@ def neighbour_probes(scorer: NeighboursScorer, real: pa.Table) -> Probes:
 
 
 def compare_neighbours(
-    scorer: NeighboursScorer, inputs: ModelInputs, fitted: PipelineModel, scored: DataFrame
+    scorer: NeighboursScorer, inputs: TrainingInputs, fitted: PipelineModel, scored: DataFrame
 ) -> dict[str, Any]:
     """Compare the hashes of all rows, and for some of them the rows that share a bucket, and their distances.
 

@@ -31,7 +31,7 @@ from tidemill.training.estimators.recommendation_quality import (
 )
 from tidemill.training.estimators.rules import least, no_such_key, one_of
 from tidemill.training.features import column
-from tidemill.training.registry import HELD, SEED, EstimatorSpec, ModelInputs, Outcome, Rule, TrainingJob
+from tidemill.training.registry import HELD, SEED, EstimatorSpec, Outcome, Rule, TrainingInputs, TrainingJob
 from tidemill.training.session import local
 from tidemill.types import COLUMN_TYPES
 
@@ -103,7 +103,7 @@ def train_recommender(job: TrainingJob) -> Outcome:
     return Outcome(metrics, seconds, parity)
 
 
-def fit(inputs: ModelInputs, rows: DataFrame) -> PipelineModel:
+def fit(inputs: TrainingInputs, rows: DataFrame) -> PipelineModel:
     """ALS, after a stage that numbers ids which Spark's ALS does not take: strings, and integers of over 32 bits."""
     columns = {"user": str(inputs.model.user), "item": str(inputs.model.item)}
     indexed = [role for role in columns if inputs.kinds[columns[role]] == "string"]
@@ -134,7 +134,7 @@ def too_wide(rows: DataFrame, columns: dict[str, str]) -> list[str]:
     return [role for role in columns if counted[role]]
 
 
-def factor_table(inputs: ModelInputs, fitted: PipelineModel, role: str) -> FactorTable:
+def factor_table(inputs: TrainingInputs, fitted: PipelineModel, role: str) -> FactorTable:
     """The users or the items of a fitted model.
 
     Raises:
@@ -165,7 +165,7 @@ def labels_of(fitted: PipelineModel, output: str) -> list[str] | None:
 
 
 def ratings_of(
-    inputs: ModelInputs, fitted: PipelineModel, rows: DataFrame, users: FactorTable, items: FactorTable
+    inputs: TrainingInputs, fitted: PipelineModel, rows: DataFrame, users: FactorTable, items: FactorTable
 ) -> Ratings:
     """The ratings of all rows of the generation."""
     model: ALSModel = fitted.stages[-1]
@@ -187,7 +187,7 @@ def ratings_of(
 
 
 def scorer_content(
-    inputs: ModelInputs, users: FactorTable, items: FactorTable, ratings: Ratings, titles: pa.Table | None
+    inputs: TrainingInputs, users: FactorTable, items: FactorTable, ratings: Ratings, titles: pa.Table | None
 ) -> Stored:
     """The content of a fitted model's scorer file."""
     als = ALS(**inputs.model.params)  # has the defaults of parameters that the pipeline leaves out

@@ -20,7 +20,7 @@ from tidemill.scoring.parity import REPORT_IT, counted
 from tidemill.training import evaluate
 from tidemill.training.features import LABEL, column
 from tidemill.training.probes import UNSEEN, Probes, spread
-from tidemill.training.registry import Metrics, ModelInputs, TrainingStats
+from tidemill.training.registry import Metrics, TrainingInputs, TrainingStats
 from tidemill.training.sampling import PROBE, sample, with_probes
 
 RATING = "__rating"  # the column of ratings, 1 in every row, of a model without ratings
@@ -58,7 +58,7 @@ class Ratings(NamedTuple):
 
 
 def parity_of(
-    inputs: ModelInputs, scorer: AlsScorer, fitted: PipelineModel, rows: DataFrame, stats: TrainingStats
+    inputs: TrainingInputs, scorer: AlsScorer, fitted: PipelineModel, rows: DataFrame, stats: TrainingStats
 ) -> dict[str, Any]:
     """The report on a sample of all pairs, their rows held out or not, and on probes of users and items.
 
@@ -74,7 +74,7 @@ def parity_of(
     return compare(scorer, table, names) | {"probed": probed}
 
 
-def pair_probes(inputs: ModelInputs, scorer: AlsScorer) -> Probes:
+def pair_probes(inputs: TrainingInputs, scorer: AlsScorer) -> Probes:
     """Pairs of up to ``MOST_IDS`` users and as many items, and pairs with an unknown user, item or both."""
     roles = {str(inputs.model.user): scorer.users, str(inputs.model.item): scorer.items}
     ids = {name: spread(list(known), MOST_IDS) for name, known in roles.items()}
@@ -109,9 +109,9 @@ def compare(scorer: AlsScorer, scored: pa.Table, names: Sequence[str]) -> dict[s
     differences[np.isnan(ours) & np.isnan(spark)] = 0.0
     equal = differences <= SCORE_TOLERANCE  # NaN is not
     if not equal.all():
-        worst = int(np.argmin(equal))
+        first = int(np.argmin(equal))
         part = f"the score of {int((~equal).sum())} of {len(spark)} rows"
-        raise parity_failure(scorer.model, part, spark[worst], ours[worst])
+        raise parity_failure(scorer.model, part, spark[first], ours[first])
     return counted(equal, largest(differences), scored[PROBE].to_numpy())
 
 
@@ -155,7 +155,7 @@ def parity_failure(model: str, part: str, spark: object, scorer: object) -> Pari
 
 
 def metrics_of(
-    inputs: ModelInputs, scorer: AlsScorer, scored: DataFrame, ratings: Ratings, stats: TrainingStats
+    inputs: TrainingInputs, scorer: AlsScorer, scored: DataFrame, ratings: Ratings, stats: TrainingStats
 ) -> Metrics:
     """The metrics on held-out rows whose user and item were trained; ``cold_rows`` counts the other held-out rows.
 

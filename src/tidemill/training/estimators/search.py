@@ -20,7 +20,7 @@ from tidemill.scoring.parity import REPORT_IT
 from tidemill.scoring.storage import Stored
 from tidemill.training.features import Stage
 from tidemill.training.probes import Probes
-from tidemill.training.registry import Metrics, ModelInputs, Outcome, TrainingJob, TrainingStats
+from tidemill.training.registry import Metrics, Outcome, TrainingInputs, TrainingJob, TrainingStats
 from tidemill.training.sampling import PROBE, sample, with_probes
 from tidemill.training.session import local
 
@@ -37,10 +37,10 @@ class SearchMethod(NamedTuple):
     ``metrics``: of the scorer on rows.
     """
 
-    stages: Callable[[ModelInputs, bool], list[Stage]]
-    content: Callable[[ModelInputs, PipelineModel, Mapping[str, Any]], Stored]
+    stages: Callable[[TrainingInputs, bool], list[Stage]]
+    content: Callable[[TrainingInputs, PipelineModel, Mapping[str, Any]], Stored]
     probes: Callable[[Any, pa.Table], Probes]
-    compare: Callable[[Any, ModelInputs, PipelineModel, DataFrame], dict[str, Any]]
+    compare: Callable[[Any, TrainingInputs, PipelineModel, DataFrame], dict[str, Any]]
     metrics: Callable[[Any, pa.Table], Metrics]
 
 

@@ -24,7 +24,7 @@ from tidemill.training.estimators.search import SearchMethod, parity_failure, tr
 from tidemill.training.export import vector_values
 from tidemill.training.features import FEATURES, Stage, column
 from tidemill.training.probes import UNSEEN, Probes, spread
-from tidemill.training.registry import EstimatorSpec, Metrics, ModelInputs, Outcome, TrainingJob
+from tidemill.training.registry import EstimatorSpec, Metrics, Outcome, TrainingInputs, TrainingJob
 from tidemill.training.sampling import PROBE
 
 WORDS, FOLDED, COUNTS = "__words", "__folded", "__counts"
@@ -37,7 +37,7 @@ def column_faults(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator
         yield Fault(f"{path}.features", shorten(list(model.features)), "one string column")
 
 
-def text_stages(inputs: ModelInputs, empty_strings: bool) -> list[Stage]:
+def text_stages(inputs: TrainingInputs, empty_strings: bool) -> list[Stage]:
     """The words of a text, in lower case, without plural endings, counted and weighted. An empty text has none."""
     return [
         RegexTokenizer(inputCol=inputs.model.features[0], outputCol=WORDS, gaps=False, pattern=SPARK_WORD),
@@ -55,7 +55,7 @@ def fold(words: str) -> str:
     return f"transform({words}, word -> {folded})"
 
 
-def text_content(inputs: ModelInputs, fitted: PipelineModel, seen: Mapping[str, Any]) -> Stored:
+def text_content(inputs: TrainingInputs, fitted: PipelineModel, seen: Mapping[str, Any]) -> Stored:
     """The scorer's content. Words are sorted, as Spark's order of equally frequent words varies.
 
     Raises:
@@ -82,7 +82,9 @@ def text_probes(scorer: TextScorer, real: pa.Table) -> Probes:
     return Probes([{scorer.column: text} for text in texts], {"words": [len(words), len(scorer.places)]})
 
 
-def compare_text(scorer: TextScorer, inputs: ModelInputs, fitted: PipelineModel, scored: DataFrame) -> dict[str, Any]:
+def compare_text(
+    scorer: TextScorer, inputs: TrainingInputs, fitted: PipelineModel, scored: DataFrame
+) -> dict[str, Any]:
     """Compare the TF-IDF vectors of all rows, word by word.
 
     Raises:

@@ -1,0 +1,92 @@
+"""How the console writes a model's metrics and its parity report. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tidemill.console.formatting import NONE, counted, number
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's titles and scale.
+
+    ``title``: spelled out. ``short``: for the head of a table. ``better``: the direction in which a fit improves, None
+    where values of different generations can't be compared. ``ceiling``: the greatest value possible, None if there is
+    none.
+    """
+
+    title: str
+    short: str
+    better: Literal["higher", "lower"] | None = None
+    ceiling: float | None = None
+
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric("accuracy", "accuracy", "higher", 1.0),
+    "f1": Metric("F1, weighted by class", "F1", "higher", 1.0),
+    "auc": Metric("area under the ROC curve", "ROC AUC", "higher", 1.0),
+    "rmse": Metric("root mean squared error", "RMSE", "lower"),
+    "mae": Metric("mean absolute error", "MAE", "lower"),
+    "r2": Metric("R²", "R²", "higher", 1.0),
+    "silhouette": Metric("silhouette", "silhouette", "higher", 1.0),
+    "cost": Metric("cost: sum of squared distances to the centres", "cost"),  # grows with the number of rows
+    "training_cost": Metric("cost on the training rows", "training cost"),
+    "mean_log_likelihood": Metric("mean log-likelihood", "log-likelihood", "higher"),
+    "training_log_likelihood": Metric("log-likelihood of the training rows", "training log-likelihood"),
+    "ndcg_at_10": Metric("NDCG at 10", "NDCG at 10", "higher", 1.0),
+    "precision_at_10": Metric("precision at 10", "precision at 10", "higher", 1.0),
+    "cold_rows": Metric("held-out rows of users or items without a training row", "cold rows"),
+    "candidate_share": Metric("share of the rows that a search compares", "candidates", None, 1.0),
+    "known_words": Metric("share of the words that are known", "known words", "higher", 1.0),
+}
+
+
+def described(name: str) -> Metric:
+    """What is known of a metric; one that is not listed has its name as its title."""
+    title = name.replace("_", " ")
+    return METRICS.get(name) or Metric(title, title)
+
+
+def metric_title(name: str) -> str:
+    """A metric's title with its better direction: ``mean absolute error (lower is better)``."""
+    metric = described(name)
+    return f"{metric.title} ({metric.better} is better)" if metric.better else metric.title
+
+
+def axis_range(name: str, values: Iterable[float]) -> tuple[float, float]:
+    """The ends of a metric's axis: from 0, or the least value below it, to the metric's ceiling, or the greatest value.
+
+    An axis fitted to the values would show noise in the third digit as a steep slope.
+    """
+    shown = [0.0, *values]
+    ceiling = described(name).ceiling
+    least, greatest = min(shown), max(shown) if ceiling is None else max(ceiling, *shown)
+    return (least, greatest) if least < greatest else (0.0, 1.0)
+
+
+def change(before: float | None, after: float | None) -> str:
+    """The difference of two values with its sign. Whether the model fits better is left to the reader: the values come
+    from different rows, and a small difference may be noise."""
+    if before is None or after is None:
+        return NONE
+    difference = after - before
+    return "the same" if difference == 0 else f"{'+' if difference > 0 else '-'}{number(abs(difference))}"
+
+
+def parity(report: Mapping[str, Any] | None) -> str:
+    """How the exported scorer compares with Spark: ``500 of 500 rows equal, off by at most 2e-15``."""
+    if not report or "rows" not in report:
+        return NONE
+    text = f"{number(report.get('equal', report['rows']))} of {counted(report['rows'], 'row')} equal"
+    greatest = report.get("max_difference")
+    return text if greatest is None else f"{text}, off by at most {greatest:.1g}"
+
+
+def short_parity(report: Mapping[str, Any] | None) -> str:
+    """The rows on which the exported scorer and Spark agree, of those compared: ``500 of 500``."""
+    if not report or "rows" not in report:
+        return NONE
+    return f"{number(report.get('equal', report['rows']))} of {number(report['rows'])}"
