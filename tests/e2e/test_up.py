@@ -143,7 +143,7 @@ def at_work(one: Up) -> set[str]:
 
 
 def resumed(ups: list[Up], folder: Path) -> None:
-    again = Up(folder, "--data", str(SMART_HOME), "--set", "stream.pause=0", "--set", "stream.rate=400")
+    again = Up(folder)  # the run knows the options of its start
     ups.append(again)
     address = wait_for(lambda: again.status()["api"], "the API")
     assert_routes_answer(address)
