@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +12,7 @@ from tidemill.process.supervisor import Supervisor
 from tidemill.run.catalog import Batch, BrokerProgress, Generation, TrainedModel, progress_in
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import rows
-from tidemill.run.progress.status import status, stream_ended, trained
+from tidemill.run.progress.status import RunSummary, StageSummary, status, stream_ended, trained
 
 SHOWN_METRICS = (
     *("accuracy", "f1", "auc", "rmse", "mae", "r2"),
@@ -48,7 +47,7 @@ class ProgressLines:
             self._said_download = True
             self.say("kafka", "downloading it, once for each user; this takes about a minute")
         for name, key in (("broker", "kafka"), ("api", "api"), ("console", "console")):
-            self._endpoint(key, now["stages"].get(name, {}))
+            self._endpoint(key, now.stages.get(name))
         for batch in self._run.catalog.batches(after=self._batch):
             self._batch = batch.batch
             self.say(f"batch {batch.batch}", describe_batch(batch))
@@ -82,10 +81,10 @@ class ProgressLines:
         for label, text in describe_generation(generation):
             self.say(label, text)
 
-    def _say_milestones(self, now: dict[str, Any]) -> None:
+    def _say_milestones(self, now: RunSummary) -> None:
         if not self._said_end and stream_ended(self._run):
             self._said_end = True
-            say_rejected(self._run, self._console, now["rows"]["rejected"])
+            say_rejected(self._run, self._console, now.rows.rejected)
         if self._said_end and not self._said_trained and trained(self._run):
             states = self._run.catalog.generations_by_state()
             if states == {"published": self._generation}:  # and each of them was printed
@@ -94,8 +93,8 @@ class ProgressLines:
                 which = "the only generation" if self._generation == 1 else f"all {self._generation:,} generations"
                 self.say("trained", f"{which}{stays}")
 
-    def _endpoint(self, key: str, stage: dict[str, Any]) -> None:
-        address = stage.get("endpoint")
+    def _endpoint(self, key: str, stage: StageSummary | None) -> None:
+        address = stage.endpoint if stage else None
         if address and (key, address) not in self._endpoints:
             self._endpoints.add((key, address))
             self.say(key, f"{address}{'  (try it: /docs)' if key == 'api' else ''}")
@@ -146,7 +145,7 @@ def metrics_of(model: TrainedModel) -> Iterator[str]:
 
 def sum_up(run: Run, console: Console, stopped: bool) -> None:
     """Print the last lines of a run that ended well or was ``stopped``."""
-    say_rejected(run, console, status(run)["rows"]["rejected"])
+    say_rejected(run, console, status(run).rows.rejected)
     if stopped:
         say(console, "stopped", "the same command resumes the run")
 

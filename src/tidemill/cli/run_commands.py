@@ -61,6 +61,7 @@ def up(
     json: Json = False,
 ) -> None:
     """Run a whole pipeline until Ctrl-C: stream, cut, train, serve, show."""
+    from tidemill import schemas
     from tidemill.cli.lines import ProgressLines
     from tidemill.cli.panel import ProgressPanel
     from tidemill.process.preflight import check
@@ -101,7 +102,7 @@ def up(
             progress.end()
     progress.sum_up(stopped=stop.is_set() and not json)
     if json:
-        print_json(status(run))
+        print_json(schemas.CommandStatus.of(status(run)).document())
     if exit_when_trained and stop.is_set():
         raise typer.Exit(INTERRUPTED)
 

@@ -69,21 +69,22 @@ def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = N
 
 def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """Show how far a run is, and which of its stages are at work."""
+    from tidemill import schemas
     from tidemill.run.progress.status import status
 
-    document = status(look_at(name, run_dir, assignments))
+    body = schemas.CommandStatus.of(status(look_at(name, run_dir, assignments)))
     if json:
-        print_json(document)
+        print_json(body.document())
         return
     console = Console(highlight=False)
-    console.print(f"{document['pipeline']} in {document['run_dir']}", markup=False, soft_wrap=True)
+    console.print(f"{body.pipeline} in {body.run_dir}", markup=False, soft_wrap=True)
     table = Table("stage", "state", "process", "address or reason")
-    for stage_name, stage in document["stages"].items():
-        reason = stage.get("endpoint") or stage.get("error", {}).get("message", "")
-        table.add_row(stage_name, stage["state"], str(stage["pid"]), reason)
+    for stage_name, stage in body.stages.items():
+        reason = stage.endpoint or (stage.error or {}).get("message", "")
+        table.add_row(stage_name, stage.state, str(stage.pid), reason)
     console.print(table)
-    counts = ", ".join(f"{key} {'?' if value is None else f'{value:,}'}" for key, value in document["rows"].items())
-    totals = f"batches {document['batches']}; generations {document['generations']}"
+    counts = ", ".join(f"{key} {'?' if value is None else f'{value:,}'}" for key, value in body.rows.document().items())
+    totals = f"batches {body.batches}; generations {body.generations}"
     console.print(f"rows: {counts}; {totals}", soft_wrap=True)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.run.catalog import CollectorProgress, ProducerProgress, StageStatus, progress_in
+from tidemill.run.catalog import CollectorProgress, ProducerProgress, StageState, StageStatus, progress_in
 from tidemill.run.folder import Run
 from tidemill.run.stage import state_of
 
@@ -36,39 +36,53 @@ class Counts:
     bytes: int
     ended: bool
 
-    def rows(self) -> dict[str, int | None]:
-        """As ``tidemill status --json`` shows them."""
-        shown = ("source", "produced", "collected", "sealed", "rejected")
-        return {name: getattr(self, name) for name in shown}
+
+@dataclass(frozen=True)
+class StageSummary:
+    """A stage's state now. ``endpoint``: where it can be reached; None while it is not at work."""
+
+    state: StageState
+    pid: int
+    endpoint: str | None
+    error: dict[str, Any] | None
 
 
-def status(run: Run) -> dict[str, Any]:
-    """As ``tidemill status --json`` shows it. ``api`` and ``console`` are base URLs; None while they are not served."""
+@dataclass(frozen=True)
+class RunSummary:
+    """How far a run is. ``api`` and ``console`` are base URLs; None while they are not served. ``generations``: how
+    many are published."""
+
+    pipeline: str
+    run_dir: str
+    api: str | None
+    console: str | None
+    stages: Mapping[str, StageSummary]
+    rows: Counts
+    batches: int
+    generations: int
+
+
+def status(run: Run) -> RunSummary:
+    """How far a run is, by its catalog."""
     stages = run.catalog.stages()
     reached = counts(run, stages)
-    return {
-        "pipeline": run.pipeline.name,
-        "run_dir": str(run.folder),
-        "api": endpoint(run, stages.get("api")),
-        "console": endpoint(run, stages.get("console")),
-        "stages": {name: stage_document(run, status) for name, status in stages.items()},
-        "rows": reached.rows(),
-        "batches": reached.batches,
-        "generations": run.catalog.generations_by_state().get("published", 0),
-    }
+    return RunSummary(
+        pipeline=run.pipeline.name,
+        run_dir=str(run.folder),
+        api=endpoint(run, stages.get("api")),
+        console=endpoint(run, stages.get("console")),
+        stages={
+            name: StageSummary(state_of(run, stage), stage.pid, endpoint(run, stage), stage.error)
+            for name, stage in stages.items()
+        },
+        rows=reached,
+        batches=reached.batches,
+        generations=run.catalog.generations_by_state().get("published", 0),
+    )
 
 
 def endpoint(run: Run, status: StageStatus | None) -> str | None:
     return status.endpoint if status and run.at_work(status) else None
-
-
-def stage_document(run: Run, status: StageStatus) -> dict[str, Any]:
-    document: dict[str, Any] = {"state": state_of(run, status), "pid": status.pid}
-    if status.endpoint and run.at_work(status):
-        document["endpoint"] = status.endpoint
-    if status.error:
-        document["error"] = status.error
-    return document
 
 
 def counts(run: Run, stages: Mapping[str, StageStatus]) -> Counts:
