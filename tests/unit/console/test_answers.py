@@ -73,7 +73,7 @@ def test_every_generation_has_a_line_also_one_that_failed() -> None:
     ]
 
 
-def test_classes_are_told_once_each() -> None:
+def test_each_class_is_listed_once() -> None:
     other = answer(1, 0, probability={"0": 0.5, "2": 0.5})
     assert answers.classes([CLASSIFIED, FAILED, other], LABELS) == ["Inefficient (0)", "Efficient (1)", "2"]
     assert answers.classes([VALUED], {}) == []
@@ -119,7 +119,7 @@ def test_rows_of_the_stream_have_their_prediction_or_why_they_have_none() -> Non
         ({"item": 7}, "7"),
     ],
 )
-def test_an_item_is_told_by_its_first_title_and_else_by_its_id(columns: dict[str, Any], title: str) -> None:
+def test_an_items_title_is_its_first_text_and_else_its_id(columns: dict[str, Any], title: str) -> None:
     assert answers.item_title(schemas.TitledItem.model_validate(columns)) == title
 
 

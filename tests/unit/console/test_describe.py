@@ -26,7 +26,7 @@ COLUMNS = {
 }
 
 
-def test_a_cluster_is_told_by_what_sets_it_apart_in_its_units() -> None:
+def test_a_sentence_names_what_sets_a_cluster_apart_in_its_units() -> None:
     """The features far from the mean of all rows are named, the farthest first, with both figures and the unit."""
     clusters = [
         cluster(0, 100, age=48.0, energy=2.1),
@@ -45,7 +45,7 @@ def test_the_average_counts_each_cluster_by_its_size() -> None:
     assert found == {0: "Low hours (2; 4 on average).", 1: "High hours (10; 4 on average)."}
 
 
-def test_at_most_three_numbers_are_told() -> None:
+def test_a_sentence_names_at_most_three_numbers() -> None:
     features = {f"f{place}": float(place + 1) for place in range(6)}
     found = sentences([cluster(0, 1, **features), cluster(1, 1, **dict.fromkeys(features, 0.0))], {})
     assert found[0].count("high") + found[0].count("High") == 3
@@ -84,7 +84,7 @@ def test_values_near_the_end_of_64_bits_break_nothing() -> None:
     assert set(sentences(clusters, {}).values()) == {"Not distinct: close to the average in everything."}
 
 
-def test_categories_that_a_cluster_has_clearly_more_of_are_told() -> None:
+def test_a_sentence_names_categories_that_a_cluster_has_clearly_more_of() -> None:
     clusters = [
         cluster(0, 50, {"kind": {"lamp": 0.9, "fan": 0.1}}),
         cluster(1, 50, {"kind": {"lamp": 0.5, "fan": 0.5}}),

@@ -89,7 +89,7 @@ def test_sizes(count: int | None, text: str) -> None:
     ],
 )
 def test_lengths_of_time(length: float | None, text: str) -> None:
-    """A length of time is told in its two largest units, and never as sixty of one."""
+    """A duration has its two largest units, and never sixty of one."""
     assert formatting.seconds(length) == text
 
 
@@ -102,7 +102,7 @@ def test_moments_and_ages() -> None:
 
 
 def test_names() -> None:
-    """A sum is shortened; batches are told by the ends of each run of numbers."""
+    """A checksum is shortened; consecutive batches are a range."""
     assert formatting.short_sha("6b32b9bcfd35ae17") == "6b32b9bcfd35…"
     assert formatting.batch_ranges([3, 1, 2, 7]) == "1-3, 7"
     assert formatting.batch_ranges([]) == formatting.NONE
@@ -138,7 +138,7 @@ def test_a_metrics_axis_does_not_exaggerate(name: str, values: list[float], expe
 
 
 def test_parity() -> None:
-    """Parity is told in rows, with the greatest difference where there is one; in a table in rows alone."""
+    """Parity is written in rows, with the greatest difference where there is one; in a table in rows alone."""
     report = {"rows": 1000, "equal": 1000, "max_difference": 2e-15}
     assert metrics.parity(report) == "1,000 of 1,000 rows equal, off by at most 2e-15"
     assert metrics.parity({"rows": 3}) == "3 of 3 rows equal"
@@ -269,8 +269,8 @@ def test_the_newest_batches_have_no_filler_rows() -> None:
     assert stream.batch_rows([], NOW) == []
 
 
-def test_a_batch_is_told_with_its_offsets_and_why_it_was_cut() -> None:
-    """All that the catalog says of a batch is told; of many partitions the first four."""
+def test_a_batch_has_its_offsets_and_why_it_was_cut() -> None:
+    """A batch's whole record is shown; of many partitions the first four."""
     assert data.batch_row(BATCH) == {
         "batch": 1,
         "rows": 1801,

@@ -100,7 +100,7 @@ def test_a_step_is_a_round_hundredth_of_the_range(least: float | None, most: flo
     [
         (23.3564116936, 0.0, 60.0, 23.36),
         (0.000123456, 0.0, 1.0, 0.0001235),
-        (-104.987654321, -105.1, -104.7, -104.9877),  # of a narrow range more is told
+        (-104.987654321, -105.1, -104.7, -104.9877),  # a narrow range needs more digits
         (1234567.891, 0.0, 2e6, 1234568.0),
         (2.5, None, None, 2.5),
         (0.0, 0.0, 24.0, 0.0),
@@ -256,8 +256,8 @@ def test_a_route_is_asked_in_its_path_its_query_and_its_body(tmp_path: Path) -> 
 
 
 def operation(parameters: list[Any], body: Any = None) -> Operation:
-    told = {"parameters": parameters, "summary": "a summary"} | ({"requestBody": body} if body else {})
-    document = {"paths": {"/r/{name}": {"post": told}}, "components": {"schemas": {"Row": ROW}}}
+    described = {"parameters": parameters, "summary": "a summary"} | ({"requestBody": body} if body else {})
+    document = {"paths": {"/r/{name}": {"post": described}}, "components": {"schemas": {"Row": ROW}}}
     routes = [
         schemas.HomeRoute(method="POST", path="/r/{name}", model=None, description=""),
         schemas.HomeRoute(method="GET", path="/gone", model=None, description=""),
