@@ -179,11 +179,8 @@ class Trees:
         """What a row needs to reach the node."""
         constraints = PathConstraints()
         while (parent := int(self.parent[node])) != LEAF:
-            position, threshold, left = (
-                int(self.position[parent]),
-                float(self.threshold[parent]),
-                self.left[parent] == node,
-            )
+            position, threshold = int(self.position[parent]), float(self.threshold[parent])
+            left = self.left[parent] == node
             block, code = self.category(position)
             if block >= 0 and left:
                 constraints.not_codes.setdefault(block, set()).add(code)

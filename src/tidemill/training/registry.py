@@ -280,7 +280,9 @@ def registry() -> dict[str, EstimatorSpec]:
     modules = [importlib.import_module(name) for name in names]
     specs: list[EstimatorSpec] = [spec for module in modules for spec in getattr(module, "ESTIMATORS", ())]
     kinds = get_args(Kind)
-    return {spec.name: spec for spec in sorted(specs, key=lambda spec: (kinds.index(spec.kind), spec.name))}
+    collected = {spec.name: spec for spec in sorted(specs, key=lambda spec: (kinds.index(spec.kind), spec.name))}
+    assert len(collected) == len(specs), "an estimator is declared once"
+    return collected
 
 
 def spec_of(estimator: str) -> EstimatorSpec:
