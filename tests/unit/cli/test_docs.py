@@ -82,3 +82,11 @@ def test_files_that_are_named_are_there() -> None:
     assert [path for path in named if not (ROOT / "src" / "tidemill" / path).exists()] == []
     links = re.findall(r"\]\(([^)#:]+)\)", README + ARCHITECTURE + REFERENCE)
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_tests_that_are_named_are_there() -> None:
+    """Each test file and folder that a document names is in the project."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
+    named = {path for text in texts for path in re.findall(r"\btests/[a-z_/]+(?:\.py)?", text)}
+    assert len(named) > 40
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
