@@ -87,6 +87,6 @@ def test_files_that_are_named_are_there() -> None:
 def test_tests_that_are_named_are_there() -> None:
     """Each test file and folder that a document names is in the project."""
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
-    named = {path for text in texts for path in re.findall(r"\btests/[a-z_/]+(?:\.py)?", text)}
+    named = {path for text in texts for path in re.findall(r"\btests/[a-z0-9_/]+(?:\.py)?", text)}
     assert len(named) > 40
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
