@@ -72,7 +72,7 @@ def settled(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
     if recorded.pipeline != today.name:
         raise RunFolderError(
             f"{folder} holds a run of the pipeline {recorded.pipeline}, not of {today.name}",
-            "give another folder with --run-dir, or --fresh to throw that run away",
+            "give another folder with --run-dir, or --fresh to remove that run",
         )
     before = as_recorded(recorded, today, folder).document()
     document = today.document()
@@ -113,7 +113,7 @@ def refuse(changed: list[Difference], name: str, folder: Path) -> None:
         raise RunFolderError(
             f"{folder} holds a run of {name} with other settings: {', '.join(map(str, changed[:MOST_EXAMPLES]))}",
             "use the pipeline file and the options (--data, --rows, --set) that the run was started with, or another "
-            "--run-dir; `tidemill up --fresh` throws that run away",
+            "--run-dir; `tidemill up --fresh` removes that run",
         )
 
 
@@ -136,7 +136,7 @@ def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
         raise RunFolderError(
             f"{folder} holds a run of {today.name} with settings that this Tidemill does not know: "
             f"{', '.join(faults[:MOST_EXAMPLES])}",
-            "use the Tidemill that started this run, or another --run-dir; `tidemill up --fresh` throws that run away",
+            "use the Tidemill that started this run, or another --run-dir; `tidemill up --fresh` removes that run",
         ) from error
 
 
