@@ -44,6 +44,15 @@ def command(*line: str) -> str:
     return done.stdout
 
 
+def near(value: Any) -> Any:
+    """The same, with every float within its last digits: these depend on the processor's instructions."""
+    if isinstance(value, dict):
+        return {key: near(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [near(inner) for inner in value]
+    return pytest.approx(value, rel=1e-13, abs=0) if isinstance(value, float) else value
+
+
 @pytest.mark.parametrize("version", versions())
 def test_a_run_of_an_earlier_version_is_opened(tmp_path: Path, version: int) -> None:
     """Its batches, generations and answers are what they were, by the API and by the commands that look."""
@@ -59,7 +68,7 @@ def test_a_run_of_an_earlier_version_is_opened(tmp_path: Path, version: int) -> 
     run.close()
     for asked, before in expected(version).items():
         for now, then in zip(found[asked], before, strict=True):
-            assert {key: now[key] for key in then} == then, asked
+            assert {key: now[key] for key in then} == near(then), asked
     where = ["smart-home", "--run-dir", str(folder), "--json"]
     assert json.loads(command("status", *where))["rows"]["sealed"] == 90
     assert [one["rows"] for one in json.loads(command("batches", *where))] == [30, 30, 30]
