@@ -5,8 +5,8 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := src tests bench
-# Two workers: tests of one group, such as all that share Spark, run on one of them.
-PYTEST := .venv/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# Two workers: tests of one group, such as all that share Spark, run on one of them (tests/conftest.py).
+PYTEST := .venv/bin/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help demo test test-fast test-nightly soak fuzz screenshots fixture lint format lock clean
 .DELETE_ON_ERROR:
@@ -38,7 +38,7 @@ fuzz: .venv/.dev ## look for random examples that a property fails on, each roun
 	  $(PYTEST) -q -m hypothesis --hypothesis-profile random $(ARGS) || exit 1; done
 
 screenshots: .venv/.dev ## take the console's pictures in docs/images anew, with the tests that look at its pages
-	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/console/test_pages.py tests/console/test_movies.py -k 'opens or titles or map'
+	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/console/test_pages.py tests/spark/test_console_of_movies.py -k 'opens or titles or map'
 
 fixture: .venv/.dev ## make a small run of this version, which the tests of every later one open
 	.venv/bin/python -m tests.support.kept_run

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import hypothesis
 import pytest
+from playwright.sync_api import Browser
 from pyspark.sql import SparkSession
+from xdist.scheduler import LoadScopeScheduling
 
+from tests.support.browser import chromium
 from tests.support.pipeline_run import trained
 from tidemill.kafka.embedded.broker import EmbeddedBroker
 from tidemill.kafka.embedded.jars import kafka_jars
@@ -19,43 +23,54 @@ from tidemill.training import session as spark_session
 TESTS = Path(__file__).parent
 SERVICES = ("kafka", "spark", "browser")
 """Fixtures that start a real service; a test that uses one has its name as a marker."""
-PROCESSES = ("console", "e2e")
-"""Folders whose tests start whole stages as processes of their own; each is a marker of its tests."""
+GROUPS = {"kafka": "services", "spark": "services", "console": "processes", "e2e": "processes"}
+"""Folders whose tests run on one worker: they share Kafka and Spark, or start many processes."""
+FIRST = ("processes", "services")  # the longest, so that no worker waits for the other at the end
 
 hypothesis.settings.register_profile("random")
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile("repeatable")  # `make fuzz` looks for further examples
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by what it starts, and give it its group: tests of one group run one after the other.
+def group_of(path: PurePath) -> str:
+    """The group of a test file, by its path below ``tests``: that of its folder, or the file alone."""
+    return GROUPS.get(path.parts[0], str(path))
 
-    The longest groups come first, so that no worker waits for the other at the end.
-    """
+
+class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """Each worker takes whole groups of tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(PurePath(nodeid.split("::", 1)[0]).relative_to("tests"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder:
+    return ByFolder(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by the services that it uses and by its folder, and put the longest groups first."""
     for item in items:
-        for marker in markers_of(item):
+        folder = item.path.relative_to(TESTS).parts[0]
+        used = [name for name in SERVICES if name in getattr(item, "fixturenames", ())]
+        if {"kafka", "spark"} & set(used) and GROUPS.get(folder) != "services":
+            raise pytest.UsageError(f"{item.nodeid} shares Kafka or Spark: it belongs into tests/kafka or tests/spark")
+        for marker in [*used, *([folder] if folder in ("console", "e2e") else [])]:
             item.add_marker(marker)
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
     items.sort(key=rank)
 
 
-def markers_of(item: pytest.Item) -> list[str]:
-    fixtures = getattr(item, "fixturenames", ())
-    folder = item.path.relative_to(TESTS).parts[0]
-    return [name for name in SERVICES if name in fixtures] + [folder] * (folder in PROCESSES)
-
-
-def group_of(item: pytest.Item) -> str:
-    """``services`` for all tests that share Kafka and Spark, ``processes`` for whole runs, else the test's module."""
-    markers = {marker.name for marker in item.iter_markers()}
-    if markers & {"kafka", "spark"}:
-        return "services"
-    return "processes" if markers & set(PROCESSES) else str(item.path.relative_to(TESTS))
-
-
 def rank(item: pytest.Item) -> int:
-    return {"processes": 0, "services": 1}.get(group_of(item), 2)
+    group = group_of(item.path.relative_to(TESTS))
+    return FIRST.index(group) if group in FIRST else len(FIRST)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of a worker; each opens pages of its own."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

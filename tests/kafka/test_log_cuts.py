@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka import Producer
 
-from tests.e2e.test_failpoints import Pipeline, assert_whole, collect, known, sealed_ids, smart_home, user_ids
+from tests.spark.test_failpoints import Pipeline, assert_whole, collect, known, sealed_ids, smart_home, user_ids
 from tests.support.source_run import CHUNK, lines, new_run, produce, stop, write_source
 from tests.support.source_run import ROWS as SOURCE_ROWS
 from tests.support.source_run import collect as collect_all
