@@ -14,11 +14,17 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka import Producer
 
-from tests.e2e.test_failpoints import Pipeline, assert_whole, collect, known, sealed_ids, smart_home, user_ids
-from tests.support.source_run import CHUNK, lines, new_run, produce, stop, write_source
+from tests.support.failpoint_run import (
+    StagePipeline,
+    assert_files_match_catalog,
+    collect_to_end,
+    described,
+    sealed_user_ids,
+    smart_home_stages,
+    user_ids,
+)
+from tests.support.source_run import CHUNK, collect, lines, new_run, produce, sealed_ids, stop, write_source
 from tests.support.source_run import ROWS as SOURCE_ROWS
-from tests.support.source_run import collect as collect_all
-from tests.support.source_run import sealed_ids as ids_of_batches
 from tidemill.collector.collector import run_collector
 from tidemill.errors import LogLost, SourceError
 from tidemill.kafka.embedded.broker import EmbeddedBroker
@@ -138,7 +144,7 @@ class Streamed:
             self._until(
                 f"batch.sealed=error:{case.sealed}", lambda: run_collector(Stage(self.run, "collector"), bootstrap)
             )
-        self.sealed = known(self.run.catalog.batches())
+        self.sealed = described(self.run.catalog.batches())
 
     def cut(self, data: Path) -> None:
         path = file_of(data, self.run.pipeline.stream.topic)
@@ -157,10 +163,10 @@ class Streamed:
         assert not faults, f"not passed: {faults}"
 
 
-def pipeline_of(case: Case) -> Pipeline:
+def pipeline_of(case: Case) -> StagePipeline:
     # A rate that is never reached, so that each row is sent by itself and a transaction has an exact number of them.
     settings = (f"source.rows={ROWS}", f"batches={{rows={BATCH}}}", f"stream.partitions={case.partitions}")
-    return smart_home("stream.rate=1_000_000", *settings)
+    return smart_home_stages("stream.rate=1_000_000", *settings)
 
 
 @dataclass(frozen=True)
@@ -207,7 +213,7 @@ def gone_on(cut_off: AfterCut) -> Mapping[str, Future[None]]:
 
     def go_on(run: Run) -> None:
         run_producer(Stage(run, "producer"), cut_off.broker.bootstrap)
-        collect(run, cut_off.broker.bootstrap)
+        collect_to_end(run, cut_off.broker.bootstrap)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         goes_on = {name: cut_off.streamed[name].run for name, case in CASES.items() if not case.refused}
@@ -223,14 +229,14 @@ def test_rows_that_no_batch_holds_are_sent_again(
     gone_on[name].result()
     streamed, wanted = cut_off.streamed[name], user_ids()[:ROWS]
     run, partitions = streamed.run, streamed.case.partitions
-    ids = sealed_ids(run)
+    ids = sealed_user_ids(run)
     assert sorted(ids) == sorted(wanted)
     for partition in range(partitions):
         ours = [number for number in wanted if partition_of(str(number).encode(), partitions) == partition]
         assert [number for number in ids if number in set(ours)] == ours
     assert [batch.rows for batch in run.catalog.batches()] == ALL_BATCHES
-    assert known(run.catalog.batches())[: len(streamed.sealed)] == streamed.sealed
-    assert_whole(run)
+    assert described(run.catalog.batches())[: len(streamed.sealed)] == streamed.sealed
+    assert_files_match_catalog(run)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.refused])
@@ -288,8 +294,8 @@ def test_a_source_that_was_edited_since_is_not_sent_again(cut_off: AfterCut, tmp
         produce(run, bootstrap)
     write_source(path, lines())
     produce(run, bootstrap)
-    collect_all(run, bootstrap)
-    assert sorted(ids_of_batches(run)) == list(range(SOURCE_ROWS))
+    collect(run, bootstrap)
+    assert sorted(sealed_ids(run)) == list(range(SOURCE_ROWS))
     run.close()
 
 
@@ -305,5 +311,5 @@ def test_a_transaction_that_kafka_has_lost_is_told(cut_off: AfterCut) -> None:
 
 def assert_sealed_as_before(streamed: Streamed) -> None:
     run = streamed.run
-    assert known(run.catalog.batches()) == streamed.sealed
+    assert described(run.catalog.batches()) == streamed.sealed
     assert {path.name for path in run.batches.glob("batch-*")} == {Path(one["path"]).name for one in streamed.sealed}

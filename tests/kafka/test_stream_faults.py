@@ -18,12 +18,12 @@ from typing import Any
 
 import orjson
 import psutil
-import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import OFFSET_END, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
+from tests.support.failpoint_run import sealed_user_ids, user_ids
 from tidemill.collector import kafka_reader
 from tidemill.collector.collector import run_collector
 from tidemill.errors import KafkaAway, LogLost, TidemillError, TopicError
@@ -51,16 +51,6 @@ def settings(*assignments: str) -> list[str]:
 
 def new_run(folder: Path, *assignments: str) -> Run:
     return open_run(load("smart-home", settings(*assignments), data=str(SMART_HOME)), folder)
-
-
-def user_ids() -> list[int]:
-    with SMART_HOME.open(encoding="utf-8", newline="") as file:
-        return [int(row["UserID"]) for row in csv.DictReader(file)]
-
-
-def sealed_ids(run: Run) -> list[int]:
-    paths = [run.folder / batch.path for batch in run.catalog.batches()]
-    return [one for path in paths for one in pq.read_table(path, columns=["UserID"])["UserID"].to_pylist()]
 
 
 class Work:
@@ -200,9 +190,9 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
     assert run.catalog.totals()["rejected"] == len(messages)
     assert_account_closed(run.catalog)
     assert [batch.rows for batch in run.catalog.batches()] == [1000] * 5 + [403]
-    assert sorted(sealed_ids(run)) == sorted(user_ids())
+    assert sorted(sealed_user_ids(run)) == sorted(user_ids())
     if partitions == 1:
-        assert sealed_ids(run) == user_ids()
+        assert sealed_user_ids(run) == user_ids()
 
 
 @pytest.mark.parametrize("value", [b"no json", b"[]", b"{}", b'"text"', None])
@@ -249,7 +239,7 @@ def test_a_topic_that_is_deleted_at_work(kafka: str, tmp_path: Path, made_anew: 
         assert what in error.message
         assert topic.name in error.message
         assert "--fresh" in error.hint
-    ids = sealed_ids(run)
+    ids = sealed_user_ids(run)
     assert ids == user_ids()[: len(ids)]
     source = run.catalog.source()
     assert source is not None
@@ -324,7 +314,7 @@ def test_a_batch_waits_for_a_kafka_that_is_away(
             assert work.end() is None
         assert absence.in_vain == 1
         assert [batch.rows for batch in run.catalog.batches()] == ([] if stops else [2000, 2000, 1403])
-    assert sealed_ids(run) == user_ids()
+    assert sealed_user_ids(run) == user_ids()
 
 
 def test_rows_wait_for_a_kafka_that_is_away(
@@ -338,7 +328,7 @@ def test_rows_wait_for_a_kafka_that_is_away(
     assert Work(run, "producer", own_broker.bootstrap).end() is None
     assert absence.in_vain == 1
     assert Work(run, "collector", own_broker.bootstrap).end() is None
-    assert sealed_ids(run) == user_ids()
+    assert sealed_user_ids(run) == user_ids()
 
 
 # --- retention --------------------------------------------------------------------------------------------------------
@@ -382,7 +372,7 @@ def test_retention_at_work(kafka: str, tmp_path: Path) -> None:
     assert "retention.ms=-1" in said
     assert "Traceback" not in said
     sealed = run.catalog.batches()
-    ids = sealed_ids(run)
+    ids = sealed_user_ids(run)
     assert ids == user_ids()[: len(ids)]
     with pytest.raises(LogLost, match=rf"partition 0 of {topic} begins at offset \d+; \d+ is needed next") as caught:
         run_collector(Stage(run, "collector"), kafka)

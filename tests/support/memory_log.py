@@ -5,12 +5,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from tidemill.collector.reader import POLL_SECONDS, End
 from tidemill.errors import LogLost
+from tidemill.pipeline import Raw, parse
 
 CREATE_TIME = 1  # Kafka's kind of timestamp: the producer's
+ONE_COLUMN = parse(
+    Raw(
+        "modelled",
+        Path(),
+        {
+            "name": "modelled",
+            "source": {"path": "data.csv", "columns": {"n": "int"}},
+            "stream": {"topic": "t"},
+            "batches": {"rows": 1},
+            "models": {"groups": {"estimator": "KMeans", "features": ["n"]}},
+        },
+    )
+)
+"""The pipeline of the rows in a log of the tests: each has one number, ``n``."""
 
 
 class HandClock:
