@@ -16,8 +16,8 @@ import httpx
 import orjson
 import pytest
 
+from tests.support.routes_run import MODEL_ROUTES, SQL_ROUTES, sql_routes_run
 from tests.support.serving_run import api_of, new_run, publish, seal
-from tests.unit.api import test_routes, test_sql_routes
 from tidemill.run.folder import Run
 
 CHECKS = (
@@ -81,8 +81,8 @@ def plain(tmp_path: Path) -> Iterator[httpx.Client]:
 @pytest.fixture
 def declared(tmp_path: Path) -> Iterator[httpx.Client]:
     """Declared routes of every kind: path, query, form and JSON; models that search and recommend; SQL."""
-    routes: list[dict[str, Any]] = [*test_routes.ROUTES, *test_sql_routes.ROUTES]
-    run = test_sql_routes.sql_run(tmp_path, routes=[one for one in routes if one["path"] not in LONG])
+    routes: list[dict[str, Any]] = [*MODEL_ROUTES, *SQL_ROUTES]
+    run = sql_routes_run(tmp_path, routes=[route for route in routes if route["path"] not in LONG])
     with api_of(run) as client:
         yield client
     run.close()
