@@ -45,7 +45,7 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainedRecommender:
     """A trained recommender: what the catalog says, its scorer, and Spark's own saved model."""
 
     trained: TrainedModel
@@ -59,7 +59,7 @@ class Fitted:
 
 def fitted(
     folder: Path, rows: DataFrame, params: dict[str, Any], rating: str | None = "rating", kind: Kind = "int"
-) -> Fitted:
+) -> TrainedRecommender:
     """Train a recommender on rows of user, item, rating and whether they are held out."""
     model = Model(estimator="ALS", user="user", item="item", rating=rating, params=params)
     inputs = TrainingInputs("taste", model, {"user": kind, "item": kind, "rating": "float"}, frozenset())
@@ -67,7 +67,7 @@ def fitted(
     stats = collect_stats(rows, [inputs], holds_out=True)["taste"]
     trained = train(inputs, rows, stats, GenerationFiles(folder, "final"))
     scorer = als_scorer(scoring.load(folder / "scorers" / "taste.npz"))
-    return Fitted(trained, scorer, PipelineModel.load(f"file://{folder}/spark/taste"))
+    return TrainedRecommender(trained, scorer, PipelineModel.load(f"file://{folder}/spark/taste"))
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def movielens(spark: SparkSession) -> Iterator[MovieLens]:
 
 
 @pytest.fixture(scope="module")
-def explicit(movielens: MovieLens, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+def explicit(movielens: MovieLens, tmp_path_factory: pytest.TempPathFactory) -> TrainedRecommender:
     return fitted(tmp_path_factory.mktemp("als") / "explicit", movielens.rows, PARAMS)
 
 
@@ -108,7 +108,7 @@ def rmse(scorer: AlsScorer, frame: pl.DataFrame) -> float:
     return float(np.sqrt(np.nanmean(errors**2)))
 
 
-def test_the_error_on_held_out_ratings_is_that_of_spark(movielens: MovieLens, explicit: Fitted) -> None:
+def test_the_error_on_held_out_ratings_is_that_of_spark(movielens: MovieLens, explicit: TrainedRecommender) -> None:
     """On a fifth of each user's ratings the scorer's RMSE is within 1 % of a pyspark ALSModel's, fitted on its own; and
     it is the one in the catalog."""
     held = movielens.all.filter(pl.col(HELD) & ~pl.col("user").is_in(movielens.outsiders["user"].unique().implode()))
@@ -124,7 +124,7 @@ def test_the_error_on_held_out_ratings_is_that_of_spark(movielens: MovieLens, ex
 
 
 def test_users_never_trained_are_predicted_about_as_well_as_trained_ones(
-    movielens: MovieLens, explicit: Fitted
+    movielens: MovieLens, explicit: TrainedRecommender
 ) -> None:
     """50 users were left out of training: four fifths of their ratings folded in, the error on the other fifth is near
     that of trained users, and well below that of the mean rating."""
@@ -155,7 +155,7 @@ def places(scorer: AlsScorer, frame: pl.DataFrame) -> np.ndarray[Any, np.dtype[n
     ids=["explicit", "implicit", "nonnegative", "both"],
 )
 def test_the_own_ratings_of_a_trained_user_give_back_their_factor(
-    movielens: MovieLens, explicit: Fitted, tmp_path: Path, params: dict[str, Any]
+    movielens: MovieLens, explicit: TrainedRecommender, tmp_path: Path, params: dict[str, Any]
 ) -> None:
     """For 200 users the fold-in of their training ratings is Spark's own factor, within 1e-5 of its length."""
     quick = PARAMS | {"maxIter": 2, "rank": 6} | params
@@ -174,7 +174,7 @@ def test_the_own_ratings_of_a_trained_user_give_back_their_factor(
     assert (model.scorer.user_factors >= 0).all() or "nonnegative" not in params
 
 
-def test_what_a_user_rated_is_not_recommended_to_them(movielens: MovieLens, explicit: Fitted) -> None:
+def test_what_a_user_rated_is_not_recommended_to_them(movielens: MovieLens, explicit: TrainedRecommender) -> None:
     """A known user's list has none of their items, held-out ones included, and is what sorting all scores gives; one
     who sends the same ratings of training gets the same scores."""
     scorer, user = explicit.scorer, "1001"
@@ -191,7 +191,7 @@ def test_what_a_user_rated_is_not_recommended_to_them(movielens: MovieLens, expl
     assert all(again[one["item"]] == pytest.approx(one["score"], rel=1e-6) for one in items)
 
 
-def test_a_scorer_with_other_rules_is_caught(movielens: MovieLens, explicit: Fitted) -> None:
+def test_a_scorer_with_other_rules_is_caught(movielens: MovieLens, explicit: TrainedRecommender) -> None:
     """A fold-in whose regularisation is off by a thousandth fails the parity check."""
     scorer = explicit.scorer
     frame = movielens.all.filter(pl.col("user").is_in([int(one) for one in scorer.users]))

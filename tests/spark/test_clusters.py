@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 from pyspark.ml import PipelineModel
 from pyspark.ml.clustering import GaussianMixtureModel
 from pyspark.ml.evaluation import ClusteringEvaluator
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
+from pyspark.sql import SparkSession
 from scipy.stats import multivariate_normal  # type: ignore[import-untyped]  # scipy has no types
 
-from tests.spark.test_scoring import COLUMNS, Fitted, frame, parity, plain_row, rows_of
+from tests.support.fitting import Fitted, fit_all, frame
+from tests.support.mixed_rows import MIXED_COLUMNS, MIXED_FEATURES, any_row, assert_scored_as_in_spark, mixed_rows
 from tests.support.training_run import quiet_stage, run_of, seal_all, table_of
 from tidemill import scoring
 from tidemill.errors import CatalogError, FeatureError, ParityFailed
-from tidemill.pipeline import Raw, parse
 from tidemill.run.catalog import TrainedModel
 from tidemill.run.folder import Run
 from tidemill.scoring import storage
@@ -33,16 +32,11 @@ from tidemill.scoring.storage import Array
 from tidemill.training import trainer
 from tidemill.training.clusters import assign, distances, lasting_numbers
 from tidemill.training.estimators.checks import model_faults
-from tidemill.training.export import scorer_content
-from tidemill.training.features import FEATURES, with_label
-from tidemill.training.fitting import fit
-from tidemill.training.registry import HELD, inputs_of
-from tidemill.training.stats import collect_stats
+from tidemill.training.features import FEATURES
 from tidemill.training.trainer import work
 
-ALL = ["colour", "size", "shape", "age", "on", "constant"]
-TREE: dict[str, Any] = {"estimator": "BisectingKMeans", "features": ALL, "params": {"k": 6, "seed": 7}}
-MIXTURE: dict[str, Any] = {"estimator": "GaussianMixture", "features": ALL, "params": {"k": 3, "seed": 7}}
+TREE: dict[str, Any] = {"estimator": "BisectingKMeans", "features": MIXED_FEATURES, "params": {"k": 6, "seed": 7}}
+MIXTURE: dict[str, Any] = {"estimator": "GaussianMixture", "features": MIXED_FEATURES, "params": {"k": 3, "seed": 7}}
 ANGLE = {"distanceMeasure": "cosine"}
 MODELS: dict[str, dict[str, Any]] = {
     "tree": TREE | {"scale": "standard"},
@@ -56,40 +50,17 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def fit_all(
-    spark: SparkSession, folder: Path, models: dict[str, Any], columns: dict[str, str], rows: DataFrame
-) -> dict[str, Fitted]:
-    """The models, fitted by Spark on all rows, and exported."""
-    raw = {
-        "name": "tried",
-        "source": {"path": "x.csv", "columns": columns},
-        "stream": {"topic": "t"},
-        "batches": {"rows": 10},
-        "models": models,
-    }
-    wanted = inputs_of(parse(Raw("tried", folder, raw)).pipeline)
-    rows = rows.withColumn(HELD, F.lit(False)).cache()
-    found = collect_stats(rows, wanted, holds_out=False)
-    made = {}
-    for inputs in wanted:
-        model = fit(inputs, with_label(rows, inputs), found[inputs.name].empty_strings)
-        path = folder / f"{inputs.name}.npz"
-        content = scorer_content(inputs, model, found[inputs.name].seen)
-        storage.write(path, content.text, content.arrays)
-        made[inputs.name] = Fitted(inputs, model, path)
-    return made
-
-
 @pytest.fixture(scope="module")
 def fitted(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fitted]:
     """Every kind of model, fitted once by Spark and exported."""
-    return fit_all(spark, tmp_path_factory.mktemp("clusters"), MODELS, COLUMNS, frame(spark, rows_of(400)))
+    rows = frame(spark, MIXED_COLUMNS, mixed_rows(400))
+    return fit_all(tmp_path_factory.mktemp("clusters"), MIXED_COLUMNS, rows, MODELS)
 
 
 def on_a_line(spark: SparkSession, folder: Path, values: Sequence[float], model: dict[str, Any]) -> Fitted:
     """A model of one number, fitted on these."""
     rows = spark.createDataFrame([(float(value),) for value in values], "x double")
-    return fit_all(spark, folder, {"line": {"features": ["x"], **model}}, {"x": "float"}, rows)["line"]
+    return fit_all(folder, {"x": "float"}, rows, {"line": {"features": ["x"], **model}})["line"]
 
 
 def by_spark(one: Fitted, spark: SparkSession, values: Iterable[float]) -> list[int]:
@@ -108,21 +79,16 @@ def by_scorer(one: Fitted, values: Iterable[float]) -> list[Any]:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_row_scores_as_in_spark(fitted: dict[str, Fitted], spark: SparkSession, name: str) -> None:
     """The cluster is Spark's own on rows never seen, and every probability is within 1e-9 of Spark's."""
-    report = parity(fitted[name], frame(spark, rows_of(300, seed=2)))
+    report = fitted[name].parity(frame(spark, MIXED_COLUMNS, mixed_rows(300, seed=2)))
     assert report["rows"] == report["equal"] == 300
     assert report["max_difference"] <= 1e-9
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(plain_row, min_size=50, max_size=300))
+@given(st.lists(any_row, min_size=50, max_size=300))
 def test_any_rows_score_as_in_spark(fitted: dict[str, Fitted], spark: SparkSession, rows: list[dict[str, Any]]) -> None:
     """Extreme values and categories never seen score as in Spark too, for every kind of model."""
-    labels = {"two": 0, "three": "low", "good": True, "price": 0.0}
-    table = frame(spark, [row | labels for row in rows]).cache()
-    for one in fitted.values():
-        report = parity(one, table)
-        assert report["rows"] == report["equal"] == len(rows)
-    table.unpersist()
+    assert_scored_as_in_spark(fitted, spark, rows)
 
 
 def test_a_tree_is_gone_down_and_not_searched_for_the_nearest_leaf(spark: SparkSession, tmp_path: Path) -> None:
@@ -159,8 +125,10 @@ def test_fewer_distinct_rows_than_clusters(spark: SparkSession, tmp_path: Path) 
 
 def test_far_from_every_distribution_all_are_as_likely(fitted: dict[str, Fitted], spark: SparkSession) -> None:
     """Where every density is 0 the probabilities are equal and the first cluster is taken, as in Spark."""
-    far = [row | {"size": -1e12} for row in rows_of(20)]
-    [expected] = {row.prediction for row in fitted["raw_mixture"].spark.transform(frame(spark, far)).collect()}
+    far = [row | {"size": -1e12} for row in mixed_rows(20)]
+    [expected] = {
+        row.prediction for row in fitted["raw_mixture"].spark.transform(frame(spark, MIXED_COLUMNS, far)).collect()
+    }
     for one in cluster_scorer(fitted["raw_mixture"].scorer).predict(far):
         assert (one.prediction, set((one.probability or {}).values())) == (expected, {1 / 3})
 
@@ -174,7 +142,7 @@ def test_a_tree_of_angles_refuses_a_row_of_zeros(fitted: dict[str, Fitted]) -> N
 
 def test_many_rows_are_scored_in_slices_as_in_one(fitted: dict[str, Fitted], monkeypatch: pytest.MonkeyPatch) -> None:
     """What a row gets does not depend on how many others are scored with it."""
-    rows = rows_of(100, seed=5)
+    rows = mixed_rows(100, seed=5)
     for name in ("tree", "mixture"):
         whole = cluster_scorer(fitted[name].scorer).predict(rows)
         with monkeypatch.context() as patch:
@@ -196,7 +164,7 @@ def test_a_planted_fault_fails_parity(
     fitted: dict[str, Fitted], spark: SparkSession, tmp_path: Path, name: str, array: str
 ) -> None:
     """An exported file that is wrong in the part of a single cluster is found by the comparison with Spark."""
-    one, rows = fitted[name], rows_of(300, seed=2)
+    one, rows = fitted[name], mixed_rows(300, seed=2)
     place = int(np.bincount([int(found.prediction) for found in cluster_scorer(one.scorer).predict(rows)]).argmax())
     stored = storage.read(one.path)
     part = paths(stored.arrays["parents"].astype(np.intp))[place, 0] if array == "nodes" else place
@@ -206,7 +174,7 @@ def test_a_planted_fault_fails_parity(
     bad = dataclasses.replace(one, path=tmp_path / "bad.npz")
     assert cluster_scorer(bad.scorer).predict(rows) != cluster_scorer(one.scorer).predict(rows)
     with pytest.raises(ParityFailed, match=f"the scorer of {name} differs from Spark on"):
-        parity(bad, frame(spark, rows))
+        bad.parity(frame(spark, MIXED_COLUMNS, rows))
 
 
 @pytest.mark.parametrize(
@@ -540,7 +508,7 @@ def test_a_mixtures_silhouette_is_sparks(spark: SparkSession, fitted: dict[str, 
     from tidemill.training.evaluate import clustering
 
     one = fitted["mixture"]
-    scored = one.spark.transform(frame(spark, rows_of(100, seed=9)))
+    scored = one.spark.transform(frame(spark, MIXED_COLUMNS, mixed_rows(100, seed=9)))
     metrics = clustering(scored, cluster_scorer(one.scorer))
     assert metrics["silhouette"] == ClusteringEvaluator(featuresCol=FEATURES).evaluate(scored)
     assert metrics["mean_log_likelihood"] is not None
