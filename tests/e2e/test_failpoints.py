@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
-import psutil
 import pytest
 from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from pyspark.sql import SparkSession
 
-from tests.support import ROOT, new_topic, wait_for
+from tests.support import ROOT, new_topic
+from tests.support.commands import digests, wait_until_stopped
 from tests.support.failpoint_run import (
     KILLED,
     assert_files_match_catalog,
@@ -176,7 +176,7 @@ def test_a_collector_that_stood_still_goes_on(written: Written, tmp_path: Path) 
     run = written.copy(tmp_path / "run")
     process = written.pipeline.start("collect", run, written.kafka, "batch.renamed=stop:2")
     try:
-        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, "it to stand still")
+        wait_until_stopped(process.pid, "it to stand still")
         assert len(run.catalog.batches()) == 1
     finally:
         process.send_signal(signal.SIGCONT)
@@ -263,10 +263,6 @@ class Small:
         line = [sys.executable, "-c", PROCESS, str(self.file), str(self.run.folder)]
         environment = os.environ | self._spark | {VARIABLE: faults}
         return exit_code(subprocess.Popen(line, stderr=subprocess.DEVNULL, env=environment))
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def published(run: Run) -> dict[int, tuple[str | None, dict[str, str]]]:

@@ -100,7 +100,7 @@ def everything(batches: list[RecordBatch], sealed: int) -> int:
 
 
 @dataclass(frozen=True)
-class Case:
+class LogCut:
     """A run whose producer dies at ``crash``, with so many batches sealed, and whose log is cut then."""
 
     cut: Cut
@@ -111,21 +111,23 @@ class Case:
     refused: str | None = None
 
 
-CASES: Mapping[str, Case] = {
-    "a transaction that was open": Case(in_the_last_batch),
-    "the end of one, while another was open": Case(before_the_last_end),
-    "the end of one": Case(before_the_last_end, crash="rows.committed=error:3"),
-    "the end of one, with zeros in its place": Case(before_the_last_end, crash="rows.committed=error:3", zeros=9000),
-    "rows of one": Case(in_the_last_committed, crash="rows.committed=error:3"),
-    "all of it, nothing sealed": Case(everything, sealed=0),
-    "the stream's end": Case(before_the_last_end, crash=""),
-    "one of two partitions": Case(in_the_last_committed, crash="rows.committed=error:3", partitions=2),
-    "the end of one in one of two partitions": Case(before_the_last_end, crash="rows.committed=error:3", partitions=2),
-    "the stream's end in one of two partitions": Case(before_the_last_two_ends, crash="", partitions=2),
-    "the end of what is sealed": Case(
+CASES: Mapping[str, LogCut] = {
+    "a transaction that was open": LogCut(in_the_last_batch),
+    "the end of one, while another was open": LogCut(before_the_last_end),
+    "the end of one": LogCut(before_the_last_end, crash="rows.committed=error:3"),
+    "the end of one, with zeros in its place": LogCut(before_the_last_end, crash="rows.committed=error:3", zeros=9000),
+    "rows of one": LogCut(in_the_last_committed, crash="rows.committed=error:3"),
+    "all of it, nothing sealed": LogCut(everything, sealed=0),
+    "the stream's end": LogCut(before_the_last_end, crash=""),
+    "one of two partitions": LogCut(in_the_last_committed, crash="rows.committed=error:3", partitions=2),
+    "the end of one in one of two partitions": LogCut(
+        before_the_last_end, crash="rows.committed=error:3", partitions=2
+    ),
+    "the stream's end in one of two partitions": LogCut(before_the_last_two_ends, crash="", partitions=2),
+    "the end of what is sealed": LogCut(
         before_the_end_of_what_is_sealed, crash="rows.committed=error:3", refused="no longer has them as committed"
     ),
-    "what is sealed": Case(before_what_is_sealed, refused="ends at offset .* but rows up to .* are sealed"),
+    "what is sealed": LogCut(before_what_is_sealed, refused="ends at offset .* but rows up to .* are sealed"),
 }
 FORGOTTEN = "no more than Kafka's record of its transaction"
 FILLED = "what is sealed, with another writer's messages in its place"
@@ -135,7 +137,7 @@ FILLED_OF_TWO = "what is sealed in one of two partitions, with another writer's 
 class Streamed:
     """A run of a case, as far as it came before the power was cut."""
 
-    def __init__(self, case: Case, folder: Path, bootstrap: str) -> None:
+    def __init__(self, case: LogCut, folder: Path, bootstrap: str) -> None:
         self.case = case
         pipeline = pipeline_of(case)
         self.run = open_run(pipeline.loaded, folder)
@@ -163,7 +165,7 @@ class Streamed:
         assert not faults, f"not passed: {faults}"
 
 
-def pipeline_of(case: Case) -> StagePipeline:
+def pipeline_of(case: LogCut) -> StagePipeline:
     # A rate that is never reached, so that each row is sent by itself and a transaction has an exact number of them.
     settings = (f"source.rows={ROWS}", f"batches={{rows={BATCH}}}", f"stream.partitions={case.partitions}")
     return smart_home_stages("stream.rate=1_000_000", *settings)
@@ -189,8 +191,8 @@ def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Af
         patch.setattr(log_module, "COMMIT_ROWS", TRANSACTION_ROWS)
         patch.setattr(log_module, "COMMIT_SECONDS", 30.0)
         patch.setattr(log_module, "OPEN_SECONDS", 2.0)
-        cases = {**CASES, FORGOTTEN: Case(before_the_last_end, crash="rows.committed=error:3")}
-        cases |= {FILLED: Case(before_what_is_sealed), FILLED_OF_TWO: Case(before_what_is_sealed, partitions=2)}
+        cases = {**CASES, FORGOTTEN: LogCut(before_the_last_end, crash="rows.committed=error:3")}
+        cases |= {FILLED: LogCut(before_what_is_sealed), FILLED_OF_TWO: LogCut(before_what_is_sealed, partitions=2)}
         streamed = {
             name: Streamed(case, folder / f"run-{number}", broker.bootstrap)
             for number, (name, case) in enumerate(cases.items())

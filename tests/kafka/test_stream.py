@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
@@ -23,6 +22,7 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
+from tests.support.commands import COMMAND, Killed
 from tidemill.collector.collector import run_collector
 from tidemill.errors import BootstrapError, CatalogError, LogLost, SourceError, TopicError
 from tidemill.kafka import client as kafka_module
@@ -42,10 +42,6 @@ from tidemill.run.catalog import (
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
-
-
-class Crash(BaseException):
-    """Stands for the moment at which a process dies."""
 
 
 def arguments(*assignments: str, topic: str | None = None) -> list[str]:
@@ -175,7 +171,7 @@ def stage_process() -> Iterator[Any]:
 
     def start(command: str, run: Run, kafka: str, assignments: list[str]) -> subprocess.Popen[bytes]:
         sets = [text for one in assignments for text in ("--set", one)]
-        line = [sys.executable, "-m", "tidemill", command, "smart-home", "--data", str(SMART_HOME), *sets]
+        line = [*COMMAND, command, "smart-home", "--data", str(SMART_HOME), *sets]
         where = ["--run-dir", str(run.folder), "--bootstrap-servers", kafka]
         started.append(subprocess.Popen([*line, *where], stderr=subprocess.DEVNULL))
         return started[-1]
@@ -242,10 +238,10 @@ def test_a_crash_while_sealing(kafka: str, tmp_path: Path, monkeypatch: pytest.M
     def die(self: Catalog, *given: Any) -> None:
         if moment == "after the cut is recorded":
             decide(self, *given)
-        raise Crash
+        raise Killed
 
     monkeypatch.setattr(Catalog, "seal" if moment == "after the rename" else "decide", die)
-    with pytest.raises(Crash):
+    with pytest.raises(Killed):
         collect(run, kafka)
     monkeypatch.undo()
     assert run.catalog.batches() == []

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import psutil
 import pytest
 from confluent_kafka import OFFSET_END, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
+from tests.support.commands import COMMAND, wait_until_stopped
 from tests.support.failpoint_run import sealed_user_ids, user_ids
 from tidemill.collector import kafka_reader
 from tidemill.collector.collector import run_collector
@@ -345,10 +344,10 @@ def stopped_collector(run: Run, kafka: str, topic: str) -> subprocess.Popen[str]
     """A collector in a process of its own that stands still once its first batch is sealed."""
     sets = ["--set", f"stream.topic={topic}", "--set", "stream.pause=0", "--set", "batches={rows=400}"]
     where = ["--run-dir", str(run.folder), "--bootstrap-servers", kafka, "--data", str(SMART_HOME)]
-    line = [sys.executable, "-m", "tidemill", "collect", "smart-home", *sets, *where]
+    line = [*COMMAND, "collect", "smart-home", *sets, *where]
     environment = os.environ | {VARIABLE: "batch.sealed=stop"}
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment)
-    wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, "the first batch")
+    wait_until_stopped(process.pid, "the first batch")
     return process
 
 

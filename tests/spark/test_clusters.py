@@ -18,6 +18,7 @@ from pyspark.ml.evaluation import ClusteringEvaluator
 from pyspark.sql import SparkSession
 from scipy.stats import multivariate_normal  # type: ignore[import-untyped]  # scipy has no types
 
+from tests.support.commands import Killed, raise_killed
 from tests.support.fitting import Fitted, fit_all, frame
 from tests.support.mixed_rows import MIXED_COLUMNS, MIXED_FEATURES, any_row, assert_scored_as_in_spark, mixed_rows
 from tests.support.training_run import quiet_stage, run_of, seal_all, table_of
@@ -366,13 +367,6 @@ def test_a_trainer_that_was_killed_gives_the_same_numbers(
     spark: SparkSession, tmp_path: Path, drifting: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trained anew after a crash, a generation has the same clusters and numbers as in a run that never died."""
-
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: object) -> None:
-        raise Killed
-
     names = ("means", "mixture")
     run = run_of_blobs(tmp_path, {name: LASTING[name] for name in names}, generations=2)
     first = trainer.Trainer(quiet_stage(run), spark)
@@ -380,7 +374,7 @@ def test_a_trainer_that_was_killed_gives_the_same_numbers(
     first.look()
     first.step()
     with monkeypatch.context() as patch:
-        patch.setattr(run.catalog, "publish_generation", killed)
+        patch.setattr(run.catalog, "publish_generation", raise_killed)
         with pytest.raises(Killed):
             first.step()
     work(quiet_stage(run), spark)

@@ -59,7 +59,7 @@ NAMES_COLUMNS = {"product_id": "string", "product_name": "string"}
 ALIKE = {"estimator": "IDF", "features": ["product_name"]}
 
 
-class Trained(NamedTuple):
+class SearchModel(NamedTuple):
     """One generation of one model, its rows, its scorer and Spark's own model."""
 
     run: Run
@@ -71,7 +71,7 @@ class Trained(NamedTuple):
 
 def trained(
     spark: SparkSession, folder: Path, columns: dict[str, str], model: dict[str, Any], table: pa.Table
-) -> Trained:
+) -> SearchModel:
     """The model, trained by the real trainer on this one batch."""
     run = run_of(folder, source={"path": "data.csv", "columns": columns}, models={"like": model})
     rows = table_of(run, table.to_pylist())
@@ -85,10 +85,10 @@ def trained(
     assert record.state == "published", record.error
     found = record.models["like"]
     scorer = scoring.load(run.folder / found.scorer_path, found.sha256)
-    return Trained(run, record, rows, scorer, PipelineModel.load(str(run.folder / found.spark_path)))
+    return SearchModel(run, record, rows, scorer, PipelineModel.load(str(run.folder / found.spark_path)))
 
 
-def frame(spark: SparkSession, one: Trained) -> DataFrame:
+def frame(spark: SparkSession, one: SearchModel) -> DataFrame:
     """All rows of the generation, as Spark's model transforms them, each with its place."""
     columns = one.run.pipeline.source.schema_
     schema = ", ".join(f"`{column.name}` {TYPES[column.kind].simpleString()}" for column in columns)
@@ -97,14 +97,14 @@ def frame(spark: SparkSession, one: Trained) -> DataFrame:
 
 
 @pytest.fixture(scope="module")
-def sold(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def sold(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> SearchModel:
     """Neighbours among the real price paid data."""
     table = pc.read_csv(PRICE_PAID, read_options=pc.ReadOptions(column_names=SOLD)).select(list(SOLD_COLUMNS))
     return trained(spark, tmp_path_factory.mktemp("sold"), SOLD_COLUMNS, NEAR, table)
 
 
 @pytest.fixture(scope="module")
-def named(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def named(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> SearchModel:
     """Texts: the real product names."""
     table = pc.read_csv(AMAZON, parse_options=pc.ParseOptions(newlines_in_values=True)).select(list(NAMES_COLUMNS))
     return trained(spark, tmp_path_factory.mktemp("named"), NAMES_COLUMNS, ALIKE, table)
@@ -127,7 +127,7 @@ def multi_probe(spark: SparkSession, model: Any, rows: DataFrame, key: Vector, c
     return rows_found
 
 
-def exhaustive(one: Trained, query: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def exhaustive(one: SearchModel, query: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """The vectors' distances to all rows, and how far their nearest bucket is off (squared), in plain numpy."""
     scorer: NeighboursScorer = one.scorer
     encoded, _ = scorer.encoder.table(one.table)
@@ -142,7 +142,7 @@ def exhaustive(one: Trained, query: int) -> tuple[np.ndarray[Any, Any], np.ndarr
 # --- neighbours ---------------------------------------------------------------------------------------------------
 
 
-def test_a_published_model_of_neighbours_gave_sparks_buckets(sold: Trained) -> None:
+def test_a_published_model_of_neighbours_gave_sparks_buckets(sold: SearchModel) -> None:
     """The parity report covers a thousand rows, and the search is narrower than all rows."""
     found = sold.record.models["like"]
     assert found.parity["rows"] == found.parity["equal"] == 1000
@@ -153,7 +153,7 @@ def test_a_published_model_of_neighbours_gave_sparks_buckets(sold: Trained) -> N
 
 
 @pytest.mark.parametrize("query", [0, 1, 5000])
-def test_the_nearest_rows_are_sparks_own(sold: Trained, spark: SparkSession, query: int) -> None:
+def test_the_nearest_rows_are_sparks_own(sold: SearchModel, spark: SparkSession, query: int) -> None:
     """On all 10,298 rows the neighbours and their distances are those of approxNearestNeighbors."""
     rows = frame(spark, sold)
     key = rows.filter(F.col(ROW) == query).first()
@@ -172,7 +172,7 @@ def test_the_nearest_rows_are_sparks_own(sold: Trained, spark: SparkSession, que
     }
 
 
-def test_too_few_in_the_bucket_widens_as_sparks_multi_probe(sold: Trained, spark: SparkSession) -> None:
+def test_too_few_in_the_bucket_widens_as_sparks_multi_probe(sold: SearchModel, spark: SparkSession) -> None:
     """The dearest house has its bucket almost for itself: the rows are ranked that are likely candidates of Spark's.
 
     Spark's threshold is a quantile that may be off by 5 % of all rows, so its answer and ours are both between those of
@@ -198,7 +198,7 @@ def test_too_few_in_the_bucket_widens_as_sparks_multi_probe(sold: Trained, spark
 
 @pytest.mark.parametrize("query", [3, 77, 9000])
 @pytest.mark.parametrize("top", [1, 10, 500])
-def test_the_answer_is_that_of_an_exhaustive_search_of_the_candidates(sold: Trained, query: int, top: int) -> None:
+def test_the_answer_is_that_of_an_exhaustive_search_of_the_candidates(sold: SearchModel, query: int, top: int) -> None:
     """No candidate that was left out is nearer than one that was found, and equally near ones keep their order."""
     distances, apart = exhaustive(sold, query)
     reach = 0 if (apart == 0).sum() >= top else np.sort(apart)[math.ceil(top + 0.05 * len(apart)) - 1]
@@ -274,7 +274,7 @@ def test_the_lowest_come_first_and_equal_ones_in_order(values: list[float], top:
     assert lowest(np.array(values, dtype=np.float64), top).tolist() == expected
 
 
-def test_a_planted_fault_in_the_buckets_fails_parity(sold: Trained, spark: SparkSession, tmp_path: Path) -> None:
+def test_a_planted_fault_in_the_buckets_fails_parity(sold: SearchModel, spark: SparkSession, tmp_path: Path) -> None:
     """A scorer with another bucket length, or with one vector changed, is not published."""
     stored = storage.read(sold.run.folder / sold.record.models["like"].scorer_path)
     rows = frame(spark, sold).limit(200).cache()
@@ -291,12 +291,12 @@ def test_a_planted_fault_in_the_buckets_fails_parity(sold: Trained, spark: Spark
 # --- texts --------------------------------------------------------------------------------------------------------
 
 
-def names(one: Trained, text: str, top: int) -> list[str]:
+def names(one: SearchModel, text: str, top: int) -> list[str]:
     index, _ = one.scorer.index(one.table)
     return [one.table["product_name"][int(place)].as_py() for place in index.similar(text, top).places]
 
 
-def test_every_tf_idf_vector_is_sparks_own(named: Trained, spark: SparkSession) -> None:
+def test_every_tf_idf_vector_is_sparks_own(named: SearchModel, spark: SparkSession) -> None:
     """Of all 978 product names, held out or not, word by word within 1e-9."""
     found = compare_text(named.scorer, inputs_of(named.run.pipeline)[0], named.spark, frame(spark, named))
     assert found["rows"] == found["equal"] == 978
@@ -304,7 +304,7 @@ def test_every_tf_idf_vector_is_sparks_own(named: Trained, spark: SparkSession) 
 
 
 @pytest.mark.parametrize("text", ["laptop", "Laptops", "LAPTOP!"])
-def test_laptop_finds_laptops_sleeves_and_stands(named: Trained, text: str) -> None:
+def test_laptop_finds_laptops_sleeves_and_stands(named: SearchModel, text: str) -> None:
     """By words, in any case, singular or plural: the first ten all name a laptop, stands and sleeves among them."""
     found = names(named, text, 10)
     assert len(found) == 10
@@ -313,17 +313,17 @@ def test_laptop_finds_laptops_sleeves_and_stands(named: Trained, text: str) -> N
     assert any("Sleeve" in name for name in found)
 
 
-def test_a_sleeve_for_a_laptop_comes_before_other_laptop_things(named: Trained) -> None:
+def test_a_sleeve_for_a_laptop_comes_before_other_laptop_things(named: SearchModel) -> None:
     """The rarer word weighs more."""
     assert all("Sleeve" in name for name in names(named, "laptop sleeves", 5))
 
 
-def test_usb_cable_ranks_cables_first(named: Trained) -> None:
+def test_usb_cable_ranks_cables_first(named: SearchModel) -> None:
     """The first twenty are USB cables, though hundreds of names have one of the words."""
     assert all({"usb", "cable"} <= {folded(word) for word in words_of(name)} for name in names(named, "USB cable", 20))
 
 
-def test_a_name_finds_itself_first(named: Trained) -> None:
+def test_a_name_finds_itself_first(named: SearchModel) -> None:
     """A text has cosine 1 to itself; of equal names the first row comes first."""
     index, _ = named.scorer.index(named.table)
     texts = named.table["product_name"].to_pylist()
@@ -334,7 +334,7 @@ def test_a_name_finds_itself_first(named: Trained) -> None:
         assert found.similarities.max() <= 1.0
 
 
-def test_the_ranking_is_the_exhaustive_one(named: Trained) -> None:
+def test_the_ranking_is_the_exhaustive_one(named: SearchModel) -> None:
     """Cosines worked out pair by pair, in plain Python, give the same rows in the same order."""
     weights = named.scorer.weights(named.table["product_name"].to_pylist()).toarray()
     asked = named.scorer.weights(["wireless optical mouse"]).toarray()[0]
@@ -350,7 +350,7 @@ def test_the_ranking_is_the_exhaustive_one(named: Trained) -> None:
     assert found.places[:10].tolist() == best[:10]
 
 
-def test_unknown_words_are_named(named: Trained) -> None:
+def test_unknown_words_are_named(named: SearchModel) -> None:
     """A word that training has not seen changes nothing; nothing but such words finds nothing."""
     index, _ = named.scorer.index(named.table)
     found = index.similar("Laptop qwertz qwertz _ß_", 5)
@@ -412,7 +412,7 @@ def test_the_s_stemmer(plural: str, singular: str) -> None:
     assert folded(plural) == singular
 
 
-def test_a_planted_fault_in_the_weights_fails_parity(named: Trained, spark: SparkSession) -> None:
+def test_a_planted_fault_in_the_weights_fails_parity(named: SearchModel, spark: SparkSession) -> None:
     """A scorer whose words or weights are not Spark's is not published."""
     stored = storage.read(named.run.folder / named.record.models["like"].scorer_path)
     inputs = inputs_of(named.run.pipeline)[0]
@@ -546,7 +546,7 @@ def test_the_encoded_table_is_the_encoded_rows() -> None:
     )
 
 
-def test_a_row_to_search_by_is_checked(sold: Trained) -> None:
+def test_a_row_to_search_by_is_checked(sold: SearchModel) -> None:
     """A feature that is missing or of the wrong type is named."""
     with pytest.raises(FeatureError, match="price is missing"):
         sold.scorer.encoder.encode([{"type": "T", "new": "N", "town": "LEEDS"}])

@@ -18,6 +18,7 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
 from tests.support import ROOT, wait_for
+from tests.support.commands import Killed, raise_killed
 from tests.support.training_run import quiet_stage, real_rows, run_of, seal, seal_all, smart_home, table_of, thirds
 from tidemill import scoring
 from tidemill.errors import CatalogError, ParityFailed
@@ -311,14 +312,6 @@ def test_a_scorer_that_differs_is_not_published(
 # --- crashes ------------------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """The end of a process, at a chosen place."""
-
-
-def killed(*_: object, **__: object) -> None:
-    raise Killed
-
-
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
@@ -339,7 +332,7 @@ def test_a_crash_leaves_an_orphan_that_is_trained_again(
     first.look()
     assert first.step()
     with monkeypatch.context() as patch:
-        patch.setattr(run.catalog if owner == "catalog" else owner, name, killed)
+        patch.setattr(run.catalog if owner == "catalog" else owner, name, raise_killed)
         with pytest.raises(Killed):
             first.step()
     assert states(run) == [(1, "published"), (2, "training")]

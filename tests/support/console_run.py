@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.support import wait_for
-from tests.support.up_run import COMMAND
+from tests.support.commands import COMMAND
 from tidemill.run.folder import Run
 from tidemill.run.progress.status import endpoint
 

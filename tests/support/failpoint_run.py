@@ -6,7 +6,6 @@ import csv
 import os
 import signal
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tests.support import SMART_HOME, assert_account_closed
+from tests.support.commands import COMMAND
 from tidemill import schemas
 from tidemill.collector.collector import run_collector
 from tidemill.pipeline import Loaded, load
@@ -51,7 +51,7 @@ class StagePipeline:
     def start(self, command: str, run: Run, kafka: str, faults: str) -> subprocess.Popen[bytes]:
         """Start the stage as a child process with these faults."""
         run_options = ["--run-dir", str(run.folder), "--bootstrap-servers", kafka]
-        line = [sys.executable, "-m", "tidemill", command, *self.arguments, *run_options]
+        line = [*COMMAND, command, *self.arguments, *run_options]
         return subprocess.Popen(line, stderr=subprocess.DEVNULL, env=os.environ | {VARIABLE: faults})
 
     def killed(self, command: str, run: Run, kafka: str, faults: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from tests.support import ROOT
+from tests.support.commands import COMMAND
 from tests.support.serving_run import api_of
 from tidemill.pipeline import load
 from tidemill.run.catalog import FILE_NAME
@@ -95,7 +96,7 @@ def main() -> None:
         keep(Path(sys.argv[1]))
         return
     with tempfile.TemporaryDirectory() as folder:
-        line = [sys.executable, "-m", "tidemill", "up", "smart-home", *OPTIONS, "--run-dir", f"{folder}/run"]
+        line = [*COMMAND, "up", "smart-home", *OPTIONS, "--run-dir", f"{folder}/run"]
         subprocess.run(line, check=True)
         keep(Path(folder) / "run")
 

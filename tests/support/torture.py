@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -24,6 +22,7 @@ import psutil
 import pyarrow.parquet as pq
 
 from tests.support import assert_account_closed, wait_for
+from tests.support.commands import COMMAND, free_port
 from tidemill.run.catalog import FILE_NAME, Catalog
 from tidemill.run.files import orphans, sha256
 from tidemill.run.locks import locked
@@ -101,7 +100,7 @@ class UpProcess:
             self.catalog = Catalog(path)
 
     def start(self) -> None:
-        line = [sys.executable, "-m", "tidemill", "up", str(self.job.pipeline), "--run-dir", str(self.folder)]
+        line = [*COMMAND, "up", str(self.job.pipeline), "--run-dir", str(self.folder)]
         options = ["--port", str(self.port), "--no-console"]
         self.process = subprocess.Popen([*line, *options], stdout=self.log, stderr=self.log)
 
@@ -173,12 +172,6 @@ def alive(pid: int) -> bool:
         return False
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 class Asker(threading.Thread):
     """Asks the API again and again; ``faults`` has every answer but a prediction while it ought to answer."""
 
@@ -213,7 +206,7 @@ def progressed(up: UpProcess, share: float) -> bool:
     return up.sealed >= share * up.job.rows and up.published >= share * up.job.batches
 
 
-class Watched:
+class SealedFileWatch:
     """The sha256 of every sealed file as it was first seen: it may never change."""
 
     def __init__(self, up: UpProcess) -> None:
@@ -277,7 +270,7 @@ def soak(
     job = Job(folder, rows=int(STEADY_RATE * seconds), batch=STEADY_BATCH, rate=STEADY_RATE)
     job.write()
     up, chance, kills = UpProcess(job), random.Random(seed), Counter[str]()
-    asker, watched = Asker(up.port), Watched(up)
+    asker, watched = Asker(up.port), SealedFileWatch(up)
     asker.start()
     try:
         began, peak = time.monotonic(), 0

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from tests.support import wait_for
+from tests.support.commands import COMMAND
 from tidemill.run.catalog import Catalog
 from tidemill.run.locks import locked
-
-COMMAND = [sys.executable, "-m", "tidemill"]
 
 
 class Up:

@@ -151,7 +151,7 @@ def test_a_page_of_a_large_csv_file_reads_its_beginning(tmp_path: Path, monkeypa
     """Rows at the beginning of a large CSV file are had without the rest of it; those at its end are there too."""
     read: list[int] = []
 
-    class Watched(io.FileIO):
+    class CountingFile(io.FileIO):
         def read(self, size: int | None = -1, /) -> bytes:
             found: bytes = super().read(size)
             read.append(len(found))
@@ -160,7 +160,7 @@ def test_a_page_of_a_large_csv_file_reads_its_beginning(tmp_path: Path, monkeypa
     whole = pyarrow.csv.open_csv
     handles = ExitStack()
     monkeypatch.setattr(
-        "pyarrow.csv.open_csv", lambda path, **more: whole(handles.enter_context(Watched(path)), **more)
+        "pyarrow.csv.open_csv", lambda path, **more: whole(handles.enter_context(CountingFile(path)), **more)
     )
     run = new_run(tmp_path, "batches.format=csv")
     seal(run, 1, [{"id": number, "note": "x" * 100_000} for number in range(900)])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from base64 import b64encode
 from pathlib import Path
 
 import pytest
 from starlette.routing import Route
 
+from tests.support.commands import COMMAND
 from tests.support.serving_run import api_of, new_run, publish, seal
 from tidemill.api.app import create_app
 from tidemill.api.models.registry import ModelRegistry
@@ -100,7 +100,7 @@ def test_other_machines_need_a_key(address: str, key_file: Path) -> None:
 def test_access_is_looked_at_before_anything_starts(tmp_path: Path) -> None:
     """`up` refuses a key that can't be read, and another machine's address without one, and leaves no run behind."""
     for options in (["--api-key-file", str(tmp_path / "none.txt")], ["--host", "0.0.0.0"]):
-        line = [sys.executable, "-m", "tidemill", "up", "smart-home", "--run-dir", str(tmp_path / "run"), *options]
+        line = [*COMMAND, "up", "smart-home", "--run-dir", str(tmp_path / "run"), *options]
         done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 2
         assert "API key" in done.stderr
