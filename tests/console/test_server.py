@@ -23,12 +23,11 @@ from tests.support.browser import visiting
 from tests.support.commands import COMMAND
 from tests.support.console_run import PAGES, Addresses, address, consoled, written
 from tests.support.many_run import many_document, many_run
+from tests.support.serving_run import KEY, write_key
 from tests.support.up_run import Up
 from tidemill.console.paging import PAGE
 from tidemill.process.supervisor import MOST_RESTARTS
 from tidemill.run.folder import Run
-
-KEY = "correct-horse-battery-staple"
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +99,7 @@ def test_only_the_consoles_own_pages_are_answered(addresses: Addresses) -> None:
 def test_the_console_itself_wants_the_key(browser: Browser, tmp_path: Path) -> None:
     """With a key nothing of the console is answered without it, its socket neither, though Streamlit knows of no key; a
     browser that has the password sees the API's answers, and the key stands on no page."""
-    key_file = tmp_path / "key"
-    key_file.write_text(KEY, encoding="utf-8")
+    key_file = write_key(tmp_path)
     run = many_run(tmp_path, 2, 1)
     pipeline = written(many_document(), tmp_path / "devices.toml")
     with consoled(run, pipeline, "--api-key-file", str(key_file)) as found:

@@ -20,7 +20,7 @@ import orjson
 
 from tests.support import ROOT
 from tests.support.commands import COMMAND
-from tests.support.serving_run import api_of
+from tests.support.serving_run import api_of, json_of
 from tidemill.pipeline import load
 from tidemill.run.catalog import FILE_NAME
 from tidemill.run.folder import Run, existing_run
@@ -52,15 +52,14 @@ def expected(version: int) -> dict[str, Any]:
 
 def answers(run: Run) -> dict[str, Any]:
     """What each generation of each model predicts for the rows that are asked."""
-    found = {}
+    predictions = {}
     with api_of(run) as client:
         for model, rows in ASKED.items():
             for generation in (1, 2, 3):
                 path = f"/models/{model}/generations/{generation}/predict"
-                answer = client.post(path, json={"rows": [fitting(run, model, row) for row in rows]})
-                assert answer.status_code == 200, answer.text
-                found[f"{model} {generation}"] = answer.json()
-    return found
+                document = {"rows": [fitting(run, model, row) for row in rows]}
+                predictions[f"{model} {generation}"] = json_of(client.post(path, json=document))
+    return predictions
 
 
 def fitting(run: Run, model: str, row: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import httpx
 from pyspark.sql import SparkSession
 
 from tests.support import assert_account_closed
-from tests.support.serving_run import api_of
+from tests.support.serving_run import api_of, json_of
 from tidemill.collector.collector import run_collector
 from tidemill.pipeline import load
 from tidemill.producer.producer import run_producer
@@ -31,24 +31,19 @@ class Ran:
 
     def get(self, path: str, **params: Any) -> Any:
         """The JSON that a GET answers with, which must be good."""
-        return answered(self.client.get(path, params=params or None))
+        return json_of(self.client.get(path, params=params or None))
 
     def post(self, path: str, document: Any) -> Any:
         """The JSON that a POST of a JSON document answers with, which must be good."""
-        return answered(self.client.post(path, json=document))
+        return json_of(self.client.post(path, json=document))
 
     def form(self, path: str, **fields: Any) -> Any:
         """The JSON that a POST of a form answers with, which must be good."""
-        return answered(self.client.post(path, data=fields))
+        return json_of(self.client.post(path, data=fields))
 
     @property
     def published(self) -> list[int]:
         return [one.generation for one in self.run.catalog.generations(state="published")]
-
-
-def answered(response: httpx.Response) -> Any:
-    assert response.status_code == 200, response.text
-    return response.json()
 
 
 def trained(name: str, folder: Path, kafka: str, spark: SparkSession, data: str | None = None) -> Run:

@@ -92,6 +92,8 @@ ROW: dict[str, Any] = {
     "good": 1,
     "size": 7.5,
 }
+KEY = "correct-horse-battery-staple"
+"""The key of an API that has one."""
 RENAMED = {"is_good": 1, "watts": 7.5}
 TEXT: dict[str, Any] = {"model": "of the test", "labels": {}, "classes": None}
 FEATURE = {"categories": None, "minimum": None, "maximum": None}
@@ -288,3 +290,24 @@ def wait_for_generation(client: httpx.Client, generation: int) -> None:
         return answer.status_code == 200 and answer.json()["generation"] == generation
 
     wait_for(served, f"generation {generation} to be served", seconds=20)
+
+
+def json_of(response: httpx.Response) -> Any:
+    """The JSON of a response that must be a 200."""
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def message_of(response: httpx.Response) -> str:
+    """The message of an error, which must be JSON of its three parts."""
+    assert response.headers["content-type"] == "application/json"
+    error = response.json()["error"]
+    assert set(error) == {"code", "message", "hint"}
+    return str(error["message"])
+
+
+def write_key(folder: Path) -> Path:
+    """A file in ``folder`` that holds ``KEY``."""
+    path = folder / "key.txt"
+    path.write_text(f"{KEY}\n", encoding="utf-8")
+    return path

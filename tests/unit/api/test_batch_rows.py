@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.support import wait_for
-from tests.support.serving_run import DOCUMENT, ROW, api_of, new_run, seal
+from tests.support.serving_run import DOCUMENT, ROW, api_of, json_of, new_run, seal
 from tidemill.api.context import MAX_FILE_READS
 from tidemill.api.rows.reject_lines import MARK_INTERVAL, MAX_COUNTED, RejectLines, counted, marks, parsed
 from tidemill.api.rows.rejects import RejectsFile, page
@@ -109,8 +109,7 @@ def api(rejecting: Run) -> Iterator[httpx.Client]:
 
 def rejects(client: httpx.Client, place: str, **params: Any) -> Any:
     answer = client.get(f"/rejects/{place}", params=params)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    return json_of(answer)
 
 
 def test_all_places_are_listed(api: httpx.Client) -> None:

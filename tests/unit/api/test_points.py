@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.serving_run import api_of, new_run, publish, seal
+from tests.support.serving_run import api_of, json_of, new_run, publish, seal
 from tidemill.api.routers.points import MAX_BATCHES, sample, shares
 from tidemill.api.rows.batch_rows import evenly, page, rows_at, spread
 from tidemill.collector.batch_file import ROW_GROUP
@@ -32,8 +32,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
 
 def points(client: httpx.Client, **params: Any) -> Any:
     answer = client.get("/models/group/points", params=params)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    return json_of(answer)
 
 
 def test_every_row_where_there_is_room(run: Run) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,11 +18,9 @@ MANY = 10_000
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    run = new_run(tmp_path)
+def run(run: Run) -> Run:
     seal(run, 1, [{"id": 1}])
-    yield run
-    run.close()
+    return run
 
 
 def test_the_first_look_at_ten_thousand_generations(run: Run) -> None:

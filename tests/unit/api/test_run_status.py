@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -21,15 +20,13 @@ from tidemill.run.locks import locked
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+def run(run: Run) -> Run:
     """Two sealed batches of two and one row, one published generation, one in training."""
-    found = new_run(tmp_path)
-    seal(found, 1, [{"id": 1}, {"id": 2}])
-    publish(found, 1, [1])
-    seal(found, 2, [{"id": 3}])
-    found.catalog.begin_generation(2, [1, 2], 3)
-    yield found
-    found.close()
+    seal(run, 1, [{"id": 1}, {"id": 2}])
+    publish(run, 1, [1])
+    seal(run, 2, [{"id": 3}])
+    run.catalog.begin_generation(2, [1, 2], 3)
+    return run
 
 
 def say(run: Run, name: str, state: str, **counters: object) -> None:

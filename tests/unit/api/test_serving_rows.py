@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.serving_run import ROW, api_of, new_run, publish, seal, size_of
+from tests.support.serving_run import ROW, api_of, message_of, new_run, publish, seal, size_of
 from tidemill.run.folder import Run
 
 BATCHES: list[list[dict[str, Any]]] = [
@@ -35,10 +35,6 @@ def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx.Client
     with api_of(run) as client:
         yield client
     run.close()
-
-
-def message(answer: httpx.Response) -> str:
-    return str(answer.json()["error"]["message"])
 
 
 def test_a_row_is_found_with_its_prediction(api: httpx.Client) -> None:
@@ -74,14 +70,14 @@ def test_an_older_generation_knows_its_own_batches(api: httpx.Client) -> None:
     assert (found["generation"], len(found["rows"])) == (1, 1)
     assert found["rows"][0]["prediction"] == size_of(1, ROW)
     answer = api.get("/models/size/rows/4", params={"generation": 1})
-    assert (answer.status_code, message(answer)) == (404, 'no row with id "4" in generation 1')
+    assert (answer.status_code, message_of(answer)) == (404, 'no row with id "4" in generation 1')
 
 
 @pytest.mark.parametrize("key", ["77", "-1", "9223372036854775807"])
 def test_a_row_that_was_never_streamed(api: httpx.Client, key: str) -> None:
     """A key that no row of the generation's batches has is 404, with a hint."""
     answer = api.get(f"/models/size/rows/{key}")
-    assert (answer.status_code, message(answer)) == (404, f'no row with id "{key}" in generation 2')
+    assert (answer.status_code, message_of(answer)) == (404, f'no row with id "{key}" in generation 2')
     assert "its batches" in answer.json()["error"]["hint"]
 
 
@@ -102,7 +98,7 @@ def test_a_key_of_the_wrong_type(api: httpx.Client, key: str) -> None:
     """A text that is no value of the key's column is 422 and nothing is looked for."""
     answer = api.get(f"/models/size/rows/{key}")
     assert answer.status_code == 422
-    assert message(answer).endswith("not a whole number of 64 bits")
+    assert message_of(answer).endswith("not a whole number of 64 bits")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +135,7 @@ def test_a_stream_without_a_key_has_no_rows_to_ask_for(tmp_path: Path) -> None:
     run = streamed(tmp_path, 'stream={topic="devices"}')
     with api_of(run) as client:
         answer = client.get("/models/size/rows/1")
-        assert (answer.status_code, message(answer)) == (404, "the rows of this stream have no key")
+        assert (answer.status_code, message_of(answer)) == (404, "the rows of this stream have no key")
         assert "[stream] key" in answer.json()["error"]["hint"]
     run.close()
 
@@ -164,6 +160,6 @@ def test_a_batch_file_that_is_gone(tmp_path: Path) -> None:
     with api_of(run) as client:
         answer = client.get("/models/size/rows/1")
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "catalog")
-        assert message(answer) == "the file of sealed batch 2, batches/batch-00002.parquet, is missing"
+        assert message_of(answer) == "the file of sealed batch 2, batches/batch-00002.parquet, is missing"
         assert str(tmp_path) not in answer.text
     run.close()

@@ -11,13 +11,11 @@ import pytest
 from starlette.routing import Route
 
 from tests.support.commands import COMMAND
-from tests.support.serving_run import api_of, new_run, publish, seal
+from tests.support.serving_run import KEY, api_of, new_run, publish, seal
 from tidemill.api.app import create_app
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.errors import InputError
 from tidemill.web.api_key import VARIABLE, api_key, require_key
-
-KEY = "correct-horse-battery-staple"
 
 
 def basic(user: str, password: str) -> dict[str, str]:
@@ -41,13 +39,6 @@ BAD: list[dict[str, str]] = [
     {"Authorization": f"Basic {KEY}"},
     {"Authorization": f"Basic {b64encode(KEY.encode()).decode()}"},
 ]
-
-
-@pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    path = tmp_path / "key.txt"
-    path.write_text(f"{KEY}\n", encoding="utf-8")
-    return path
 
 
 def test_every_route_but_health_wants_the_key(tmp_path: Path, key_file: Path) -> None:

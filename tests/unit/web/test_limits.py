@@ -13,11 +13,10 @@ import httpx
 import pytest
 
 from tests.support import wait_for
-from tests.support.serving_run import ROW, api_of, new_run, publish
+from tests.support.serving_run import KEY, ROW, api_of, new_run, publish
 from tidemill.run.folder import Run
 from tidemill.web.limits import Limits
 
-KEY = "correct-horse-battery-staple"
 MOST = Limits().head_bytes
 SHORT = Limits(head_seconds=0.6, body_seconds=0.8, answer_seconds=0.5, connections=20)
 HEAD = b"POST /size_of HTTP/1.1\r\nHost: localhost\r\nX-API-Key: " + KEY.encode() + b"\r\n"
@@ -30,13 +29,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     publish(run, 1)
     yield run
     run.close()
-
-
-@pytest.fixture(scope="module")
-def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("key") / "key"
-    path.write_text(KEY, encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")
