@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.support.pipeline_run import trained
+from tests.support.pipeline_run import train_pipeline
 from tidemill.kafka.embedded.broker import EmbeddedBroker
 from tidemill.kafka.embedded.jars import kafka_jars
 from tidemill.run.folder import Run
@@ -90,6 +90,6 @@ def trained_run(
 
     @cache
     def run(name: str, data: str | None = None) -> Run:
-        return trained(name, tmp_path_factory.mktemp(name) / "run", kafka, spark, data)
+        return train_pipeline(name, tmp_path_factory.mktemp(name) / "run", kafka, spark, data)
 
     return run

@@ -32,10 +32,9 @@ MARK = "window.mark = 'this very page'"
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    one = Up(tmp_path_factory.mktemp("up") / "run", "--console-port", "0", *SLOW)
-    yield one
-    one.process.send_signal(signal.SIGTERM)
-    one.process.communicate(timeout=30)
+    up = Up(tmp_path_factory.mktemp("up") / "run", "--console-port", "0", *SLOW)
+    yield up
+    up.stop()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,9 +20,9 @@ from playwright.sync_api import Browser, expect
 from tests.support import wait_for
 from tests.support.browser import visiting
 from tests.support.commands import COMMAND
-from tests.support.console_run import PAGES, Addresses, address, consoled, written
+from tests.support.console_run import PAGES, Addresses, address, consoled, write_pipeline
 from tests.support.many_run import many_document, many_run
-from tests.support.serving_run import KEY, write_key
+from tests.support.serving_run import KEY, basic_auth, write_key
 from tests.support.up_run import Up
 from tidemill.console.paging import PAGE
 from tidemill.process.supervisor import MOST_RESTARTS
@@ -34,7 +33,7 @@ from tidemill.run.folder import Run
 def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
     """A run of 1,000 generations of ten models, and its pipeline's file."""
     folder = tmp_path_factory.mktemp("many")
-    return many_run(folder, 1000, 1000), written(many_document(), folder / "devices.toml")
+    return many_run(folder, 1000, 1000), write_pipeline(many_document(), folder / "devices.toml")
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +100,9 @@ def test_the_console_itself_wants_the_key(browser: Browser, tmp_path: Path) -> N
     browser that has the password sees the API's answers, and the key stands on no page."""
     key_file = write_key(tmp_path)
     run = many_run(tmp_path, 2, 1)
-    pipeline = written(many_document(), tmp_path / "devices.toml")
+    pipeline = write_pipeline(many_document(), tmp_path / "devices.toml")
     with consoled(run, pipeline, "--api-key-file", str(key_file)) as found:
-        for wrong in ({}, basic("another key of that length"), {"Authorization": "Basic ===="}):
+        for wrong in ({}, basic_auth("another key of that length"), {"Authorization": "Basic ===="}):
             for path in [
                 *PAGES,
                 "/_stcore/health",
@@ -114,15 +113,11 @@ def test_the_console_itself_wants_the_key(browser: Browser, tmp_path: Path) -> N
             ]:
                 assert status_of(found.console, path=path, **wrong) == 401 or path == "/health"
             assert status_of(found.console, path="/_stcore/stream", **(SOCKET_HEADERS | wrong)) in (401, 403)
-        assert status_of(found.console, path="/_stcore/stream", **(SOCKET_HEADERS | basic(KEY))) == 101
+        assert status_of(found.console, path="/_stcore/stream", **(SOCKET_HEADERS | basic_auth(KEY))) == 101
         with visiting(browser, found.console, key=KEY) as visit:
             page = visit.open("/generations")
             expect(page.get_by_text("Two generations side by side").first).to_be_visible()
             assert KEY not in page.content()
-
-
-def basic(password: str) -> dict[str, str]:
-    return {"Authorization": f"Basic {b64encode(f'anyone:{password}'.encode()).decode()}"}
 
 
 @pytest.mark.parametrize(
@@ -157,7 +152,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         document = many_document() | {"serve": {"console_port": port}}
         run = many_run(tmp_path, 1, 1)
-        pipeline = written(document, tmp_path / "devices.toml")
+        pipeline = write_pipeline(document, tmp_path / "devices.toml")
         line = [*COMMAND, "console", pipeline, "--run-dir", str(run.folder)]
         refused = subprocess.run([*line, "--console-port", str(port)], capture_output=True, timeout=60)
         assert refused.returncode == 2

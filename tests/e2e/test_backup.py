@@ -259,21 +259,21 @@ def test_a_disk_that_is_full(complete: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def ups() -> Iterator[list[UpProcess]]:
+def up_processes() -> Iterator[list[UpProcess]]:
     started: list[UpProcess] = []
     yield started
-    for one in started:
-        one.stop()
+    for up in started:
+        up.stop()
 
 
-def test_a_run_at_work_is_backed_up_and_goes_on_in_both_places(ups: list[UpProcess], tmp_path: Path) -> None:
+def test_a_run_at_work_is_backed_up_and_goes_on_in_both_places(up_processes: list[UpProcess], tmp_path: Path) -> None:
     """In the middle of a stream a backup is killed while Kafka stands still, and made; both the run and the one that is
     restored go on to the end with every row once, in order."""
     slow = [Job(tmp_path / name, rows=60_000, batch=20_000, rate=400) for name in ("one", "two")]
     quick = [replace(job, rate=50_000) for job in slow]
     slow[0].write()
     one, saved = UpProcess(slow[0]), tmp_path / "saved"
-    ups.append(one)
+    up_processes.append(one)
     wait_for(lambda: collected(one) > 0, "the first rows", 120)
     line = ("backup", slow[0].pipeline, saved, "--run-dir", one.folder)
     assert run_command(*line, faults="backup.frozen=kill").returncode == KILLED
@@ -286,10 +286,10 @@ def test_a_run_at_work_is_backed_up_and_goes_on_in_both_places(ups: list[UpProce
     done("restore", saved, "--run-dir", tmp_path / "two" / "run")
     for job in quick:
         job.write()
-        ups.append(UpProcess(job))
-        wait_for(ups[-1].catalog.ended, "the end of the stream", 120)
-        assert_all_sealed(ups[-1])
-        ups[-1].stop()
+        up_processes.append(UpProcess(job))
+        wait_for(up_processes[-1].catalog.ended, "the end of the stream", 120)
+        assert_all_sealed(up_processes[-1])
+        up_processes[-1].stop()
 
 
 def collected(up: UpProcess) -> int:

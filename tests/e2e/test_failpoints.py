@@ -30,7 +30,7 @@ from tests.support.failpoint_run import (
     smart_home_stages,
     user_ids,
 )
-from tests.support.training_run import SMALL, seal_all, table_of
+from tests.support.training_run import SMALL, seal_tables, table_of
 from tidemill.errors import InputError, PipelineInvalid, TopicError
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import KafkaConnection
@@ -254,7 +254,7 @@ class Small:
         self.file.write_text(SMALL)
         self.run = open_run(load(str(self.file)), folder / "run")
         rows = [{"x": float(x), "y": 2.0 * x + x % 7} for x in range(40 * (len(TRAINER) + 2))]
-        seal_all(self.run, [table_of(self.run, rows[start : start + 40]) for start in range(0, len(rows), 40)])
+        seal_tables(self.run, [table_of(self.run, rows[start : start + 40]) for start in range(0, len(rows), 40)])
         gateway = spark.sparkContext._gateway.gateway_parameters
         self._spark = {"PYSPARK_GATEWAY_PORT": str(gateway.port), "PYSPARK_GATEWAY_SECRET": gateway.auth_token}
 

@@ -22,7 +22,7 @@ from tests.support.torture import (
     Job,
     SealedFileWatch,
     UpProcess,
-    answers,
+    api_answers,
     assert_all_there,
     progressed,
     strike,
@@ -41,9 +41,9 @@ PLAN = [
 def up(tmp_path: Path) -> Iterator[UpProcess]:
     job = Job(tmp_path, rows=100_000, batch=2_500, rate=1_800)
     job.write()
-    one = UpProcess(job)
-    yield one
-    one.stop()
+    up = UpProcess(job)
+    yield up
+    up.stop()
 
 
 @pytest.mark.timeout(900)
@@ -52,7 +52,7 @@ def test_no_row_is_lost_or_doubled_whatever_is_killed(up: UpProcess) -> None:
     orphan is left, every generation is trained once; the API answers all along but for its own death."""
     asker, watched = Asker(up.port), SealedFileWatch(up)
     asker.start()
-    wait_for(partial(answers, up.port), "the first answer", 120)
+    wait_for(partial(api_answers, up.port), "the first answer", 120)
     asker.expected.set()
     for stage in STAGES:
         up.freeze(stage)

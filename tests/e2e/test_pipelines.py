@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from tests.support import DATA, SMART_HOME
 from tests.support.openapi_examples import refused_examples
-from tests.support.pipeline_run import Ran, served, trained
+from tests.support.pipeline_run import Ran, served, train_pipeline
 from tidemill.run.folder import Run
 
 AMAZON = DATA / "amazon-sales" / "amazon_sales.csv"
@@ -123,7 +123,7 @@ def test_the_dutch_files_of_other_operators(kafka: str, spark: SparkSession, tmp
         writer.writerows({"region": "Twente", **row} for row in rows)
     profiles = []
     for data in (source, other):
-        with served(trained("dutch-electricity", tmp_path / data.stem, kafka, spark, str(data))) as one:
+        with served(train_pipeline("dutch-electricity", tmp_path / data.stem, kafka, spark, str(data))) as one:
             totals = one.run.catalog.totals()
             assert (totals["rows"], totals["rejected"]) == (len(rows), 0)
             profiles.append(one.get("/models/consumption/profile")["clusters"])
@@ -311,12 +311,12 @@ def test_price_paid_rows_all_arrive(price_paid: Ran) -> None:
 
 def test_price_paid_of_two_lines(kafka: str, spark: SparkSession, tmp_path: Path) -> None:
     """A file of two lines without a header is two rows."""
-    from tests.support.pipeline_run import streamed
+    from tests.support.pipeline_run import stream_pipeline
 
     lines = PRICE_PAID.read_text(encoding="utf-8").splitlines(keepends=True)[:2]
     data = tmp_path / "two.csv"
     data.write_text("".join(lines), encoding="utf-8")
-    run = streamed("price-paid", tmp_path / "run", kafka, str(data))
+    run = stream_pipeline("price-paid", tmp_path / "run", kafka, str(data))
     assert run.catalog.totals()["rows"] == 2
 
 

@@ -38,10 +38,8 @@ DEVICE = {
 def ups() -> Iterator[list[Up]]:
     started: list[Up] = []
     yield started
-    for one in started:
-        if one.process.poll() is None:
-            one.process.send_signal(signal.SIGTERM)
-        one.process.communicate(timeout=30)
+    for up in started:
+        up.stop()
 
 
 def gone(pids: list[int]) -> bool:
@@ -136,7 +134,7 @@ def test_a_run_lives_through_kills_answers_and_is_resumed(ups: list[Up], tmp_pat
     resumed(ups, one.folder)
 
 
-def at_work(one: Up) -> set[str]:
+def active_stages(one: Up) -> set[str]:
     """The stages that run or are starting."""
     stages = one.status()["stages"]
     return {name for name, stage in stages.items() if stage["state"] in ("starting", "running")}
@@ -147,7 +145,7 @@ def resumed(ups: list[Up], folder: Path) -> None:
     ups.append(again)
     address = wait_for(lambda: again.status()["api"], "the API")
     assert_routes_answer(address)
-    wait_for(lambda: at_work(again) == {"api", "console"}, "the stages that are needed, and no others")
+    wait_for(lambda: active_stages(again) == {"api", "console"}, "the stages that are needed, and no others")
     second = Up(folder, "--data", str(SMART_HOME), "--set", "stream.pause=0", "--set", "stream.rate=400")
     ups.append(second)
     _, err = second.process.communicate(timeout=30)

@@ -81,7 +81,7 @@ def read(bootstrap: str) -> list[bytes | None]:
         consumer.close()
 
 
-def at_work(process: psutil.Process) -> bool:
+def is_running(process: psutil.Process) -> bool:
     """Whether it runs; one that has ended may wait for the system to take note."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
@@ -100,7 +100,7 @@ def test_data_and_port_outlive_a_stop(folder: Path) -> None:
         assert len(ours) == 2, "Kafka and its guard"
         assert os.getsid(pid) == pid, "a Ctrl-C on our terminal would reach it"
         assert {where.laddr.ip for where in psutil.Process(pid).net_connections("tcp") if not where.raddr} <= LOOPBACK
-    wait_for(lambda: not any(at_work(process) for process in ours | below), "the end of all of them", 5)
+    wait_for(lambda: not any(is_running(process) for process in ours | below), "the end of all of them", 5)
     with broker_in(folder) as broker:
         assert broker.bootstrap == first
         assert read(broker.bootstrap) == [b"one", b"two"]

@@ -23,7 +23,7 @@ from tests.support.failpoint_run import (
     smart_home_stages,
     user_ids,
 )
-from tests.support.source_run import CHUNK, collect, lines, new_run, produce, sealed_ids, stop, write_source
+from tests.support.source_run import CHUNK, collect, lines, produce, run_of_source, sealed_ids, stop, write_source
 from tests.support.source_run import ROWS as SOURCE_ROWS
 from tidemill.collector.collector import run_collector
 from tidemill.errors import LogLost, SourceError
@@ -280,7 +280,7 @@ def test_a_source_that_was_edited_since_is_not_sent_again(cut_off: AfterCut, tmp
     it that was edited is refused before it is in the log."""
     path, bootstrap = tmp_path / "data.csv", cut_off.broker.bootstrap
     write_source(path, lines())
-    run = new_run(tmp_path / "run", path, "stream.partitions=2")
+    run = run_of_source(tmp_path / "run", path, "stream.partitions=2")
     produce(run, bootstrap, 3 * CHUNK, stop)
 
     def cut(data: Path) -> None:

@@ -18,11 +18,11 @@ from typing import Any
 import orjson
 import pytest
 from confluent_kafka import OFFSET_END, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
 from tests.support.commands import COMMAND, wait_until_stopped
 from tests.support.failpoint_run import sealed_user_ids, user_ids
+from tests.support.source_run import smart_home_run, topic_of
 from tidemill.collector import kafka_reader
 from tidemill.collector.collector import run_collector
 from tidemill.errors import KafkaAway, LogLost, TidemillError, TopicError
@@ -42,14 +42,6 @@ from tidemill.run.stage import Stage, Stopped
 IN_TIME = 40.0
 ROWS = 5403
 MIB = 2**20
-
-
-def settings(*assignments: str) -> list[str]:
-    return [f"stream.topic=faults-{uuid.uuid4().hex}", "stream.pause=0", *assignments]
-
-
-def new_run(folder: Path, *assignments: str) -> Run:
-    return open_run(load("smart-home", settings(*assignments), data=str(SMART_HOME)), folder)
 
 
 class Work:
@@ -95,12 +87,6 @@ def at_work(run: Run, kafka: str) -> Iterator[tuple[Work, Work]]:
         for one in both:
             one.stage.stop.set()
             one.end()
-
-
-def topic_of(run: Run, admin: AdminClient) -> Topic:
-    topic = kafka_module.describe_topic(admin, run.pipeline.stream.topic)
-    assert topic
-    return topic
 
 
 # --- messages that are no rows ----------------------------------------------------------------------------------------
@@ -170,7 +156,7 @@ def rejects_of(run: Run) -> dict[tuple[int, int], dict[str, Any]]:
 def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: int) -> None:
     """Each message that is no row is counted and kept once, with its partition, offset and reason; the producer finds
     its place among them, and every row is sealed once."""
-    run = new_run(
+    run = smart_home_run(
         tmp_path, "stream.rate=3000", "batches={rows=1000}", f"stream.partitions={partitions}", "stream.key=UserID"
     )
     messages = poisons()
@@ -197,7 +183,7 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
 @pytest.mark.parametrize("value", [b"no json", b"[]", b"{}", b'"text"', None])
 def test_a_claim_that_is_none(kafka: str, tmp_path: Path, value: bytes | None) -> None:
     """A topic whose first message has a claim's header with something else in it is another writer's: refused."""
-    run = new_run(tmp_path)
+    run = smart_home_run(tmp_path)
     new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic, 1)
     write(kafka, run.pipeline.stream.topic, [Poison(None, "", **{CLAIM: value})])
     with pytest.raises(TopicError, match="holds another run's data"):
@@ -220,11 +206,11 @@ def alien_rows(count: int) -> list[bytes]:
 def test_a_topic_that_is_deleted_at_work(kafka: str, tmp_path: Path, made_anew: str) -> None:
     """Producer and collector both end in time and say so. Nothing goes into a topic made anew under its name, however
     much of it looks like the old one, and nothing is sealed from it: Kafka's clients would go on there unasked."""
-    run = new_run(tmp_path, "stream.rate=1000", "batches={rows=400}")
+    run = smart_home_run(tmp_path, "stream.rate=1000", "batches={rows=400}")
     admin = kafka_module.connect_admin(KafkaConnection(kafka))
     with at_work(run, kafka) as both:
         wait_for(lambda: len(run.catalog.batches()) >= 1, "a batch")
-        topic = topic_of(run, admin)
+        topic = topic_of(run, kafka)
         kafka_module.delete_topic(admin, topic)
         if made_anew != "no":
             wait_for(lambda: kafka_module.describe_topic(admin, topic.name) is None, "the deletion")
@@ -301,7 +287,7 @@ def test_a_batch_waits_for_a_kafka_that_is_away(
 ) -> None:
     """A collector that can't ask whether the topic is still the run's own waits until it can, and seals then. Asked to
     stop meanwhile it does so, with the batch not sealed; the next collector makes the same."""
-    run = new_run(tmp_path, "batches={rows=2000}")
+    run = smart_home_run(tmp_path, "batches={rows=2000}")
     assert Work(run, "producer", own_broker.bootstrap).end() is None
     for stops in (True, False):
         work = Work(run, "collector", own_broker.bootstrap, start=False)
@@ -320,7 +306,7 @@ def test_rows_wait_for_a_kafka_that_is_away(
     own_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A producer that can't ask whether the topic is still the run's own asks again, and sends every row once."""
-    run = new_run(tmp_path, "batches={rows=2000}")
+    run = smart_home_run(tmp_path, "batches={rows=2000}")
     absence = Absence(own_broker, kafka_module.verify_topic)
     monkeypatch.setattr(stream_log, "CALL_SECONDS", 1.0)
     monkeypatch.setattr(stream_log, "verify_topic", absence)

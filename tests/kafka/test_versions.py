@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 
 from tests.support import ROOT, new_topic, wait_for
 from tests.support.commands import run_command, wait_until_stopped
-from tests.support.kept_run import OPTIONS, answers, copy_of, expected, versions
+from tests.support.kept_run import OPTIONS, copy_of, expected, predictions_of, versions
 from tidemill.collector.collector import run_collector
 from tidemill.errors import RunBusy
 from tidemill.kafka import client as kafka_module
@@ -54,7 +54,7 @@ def test_a_run_of_an_earlier_version_is_opened(tmp_path: Path, version: int) -> 
         check_batch(run, batch)
     assert [batch.rows for batch in sealed] == [30, 30, 30]
     assert [one.state for one in run.catalog.generations()] == ["published"] * 3
-    found = answers(run)
+    found = predictions_of(run)
     run.close()
     for asked, before in expected(version).items():
         for now, then in zip(found[asked], before, strict=True):

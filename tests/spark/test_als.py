@@ -57,7 +57,7 @@ class TrainedRecommender:
         return {row["id"]: np.array(row["features"]) for row in self.spark.stages[-1].userFactors.collect()}
 
 
-def fitted(
+def train_recommender(
     folder: Path, rows: DataFrame, params: dict[str, Any], rating: str | None = "rating", kind: Kind = "int"
 ) -> TrainedRecommender:
     """Train a recommender on rows of user, item, rating and whether they are held out."""
@@ -97,7 +97,7 @@ def movielens(spark: SparkSession) -> Iterator[MovieLens]:
 
 @pytest.fixture(scope="module")
 def explicit(movielens: MovieLens, tmp_path_factory: pytest.TempPathFactory) -> TrainedRecommender:
-    return fitted(tmp_path_factory.mktemp("als") / "explicit", movielens.rows, PARAMS)
+    return train_recommender(tmp_path_factory.mktemp("als") / "explicit", movielens.rows, PARAMS)
 
 
 def rmse(scorer: AlsScorer, frame: pl.DataFrame) -> float:
@@ -159,7 +159,7 @@ def test_the_own_ratings_of_a_trained_user_give_back_their_factor(
 ) -> None:
     """For 200 users the fold-in of their training ratings is Spark's own factor, within 1e-5 of its length."""
     quick = PARAMS | {"maxIter": 2, "rank": 6} | params
-    model = fitted(tmp_path / "out", movielens.rows, quick) if params else explicit
+    model = train_recommender(tmp_path / "out", movielens.rows, quick) if params else explicit
     spark, scorer = model.factors(), model.scorer
     training = movielens.all.filter(~pl.col(HELD) & pl.col("user").is_in(list(spark)))
     chosen = sorted(spark)[:: len(spark) // 200][:200]
@@ -212,7 +212,7 @@ def test_implicit_models_are_judged_by_their_ranking(movielens: MovieLens, tmp_p
     """Without ratings every row counts 1; the metrics are those of a ranking, far above what chance gives, and what a
     count by hand gives."""
     params = {"implicitPrefs": True, "alpha": 10.0, "rank": 6, "maxIter": 2, "seed": 1}
-    model = fitted(tmp_path / "out", movielens.rows, params, rating=None)
+    model = train_recommender(tmp_path / "out", movielens.rows, params, rating=None)
     scorer, metrics = model.scorer, model.trained.metrics
     inside = movielens.all.filter(pl.col("user").cast(pl.String).is_in(list(scorer.users)))
     hits = []
@@ -256,7 +256,7 @@ def test_any_ids_are_recommended_by(
     rows += [(ids[12], ids[0], 1.0), (ids[0], ids[12], 1.0)]
     table = pa.table({**dict(zip(("user", "item", "rating"), zip(*rows, strict=True), strict=True)), HELD: held})
     frame = spark.createDataFrame(table)
-    model = fitted(tmp_path / "out", frame, params | QUICK, kind=kind)
+    model = train_recommender(tmp_path / "out", frame, params | QUICK, kind=kind)
     scorer = model.scorer
     assert model.trained.metrics["cold_rows"] == 2
     assert str(ids[12]) not in scorer.users
@@ -273,7 +273,7 @@ def test_any_ids_are_recommended_by(
 def test_many_iterations_are_no_trouble(spark: SparkSession, tmp_path: Path) -> None:
     """Spark's plan of ALS grows with each iteration, until it kills the JVM, unless it is cut by checkpoints."""
     table = pa.table({"user": [1, 1, 2, 2], "item": [1, 2, 2, 3], "rating": [5.0, 1.0, 4.0, 3.0], HELD: [False] * 4})
-    model = fitted(tmp_path / "out", spark.createDataFrame(table), QUICK | {"rank": 2, "maxIter": 60})
+    model = train_recommender(tmp_path / "out", spark.createDataFrame(table), QUICK | {"rank": 2, "maxIter": 60})
     assert model.trained.parity["equal"] == 4
 
 

@@ -21,7 +21,7 @@ from scipy.stats import multivariate_normal  # type: ignore[import-untyped]  # s
 from tests.support.commands import Killed, raise_killed
 from tests.support.fitting import Fitted, fit_all, frame
 from tests.support.mixed_rows import MIXED_COLUMNS, MIXED_FEATURES, any_row, assert_scored_as_in_spark, mixed_rows
-from tests.support.training_run import quiet_stage, run_of, seal_all, table_of
+from tests.support.training_run import quiet_stage, run_of, seal_tables, table_of
 from tidemill import scoring
 from tidemill.errors import CatalogError, FeatureError, ParityFailed
 from tidemill.run.catalog import TrainedModel
@@ -245,7 +245,7 @@ def directions(vectors: Any) -> Any:
     return np.round(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0), 9)
 
 
-def scorer_of(folder: Path, name: str, centres: Any, categories: list[str], scaling: Any, **arrays: Any) -> Any:
+def stored_scorer(folder: Path, name: str, centres: Any, categories: list[str], scaling: Any, **arrays: Any) -> Any:
     """A KMeans of a number and a word, written by hand."""
     plain = {"minimum": None, "maximum": None, "example": None}
     text: dict[str, Any] = {
@@ -266,10 +266,10 @@ def scorer_of(folder: Path, name: str, centres: Any, categories: list[str], scal
 
 def test_clusters_are_matched_in_their_own_units_and_by_category_names(tmp_path: Path) -> None:
     """Neither another scaling nor another order of categories, nor new and lost ones, leads the matching astray."""
-    before = scorer_of(
+    before = stored_scorer(
         tmp_path, "before.npz", [[-1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 1]], ["a", "b", "lost"], [100, 0.1, 0]
     )
-    now = scorer_of(  # x is about 90, 110 and 110, as before; the words stand in another order
+    now = stored_scorer(  # x is about 90, 110 and 110, as before; the words stand in another order
         tmp_path, "now.npz", [[1.1, 0, 0, 0.4], [0.9, 0, 1, 0], [1.1, 0, 1, 0]], ["new", "a", "b"], [0, 0.01, 0]
     )
     assert before.units().numbers["x"].tolist() == [90.0, 110.0, 110.0]
@@ -319,7 +319,7 @@ def run_of_blobs(folder: Path, models: dict[str, Any] = LASTING, generations: in
         models=models,
         generations={"scheme": "windowed", "holdout": {"share": 0.25}},
     )
-    seal_all(run, [table_of(run, drifted(number)) for number in range(1, generations + 1)])
+    seal_tables(run, [table_of(run, drifted(number)) for number in range(1, generations + 1)])
     return run
 
 

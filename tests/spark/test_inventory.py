@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from tests.support.commands import run_command, run_digests
 from tests.support.serving_run import new_run, publish, seal
-from tests.support.training_run import quiet_stage, seal_all, table_of
+from tests.support.training_run import quiet_stage, seal_tables, table_of
 from tidemill.collector.collector import recover
 from tidemill.errors import CatalogError
 from tidemill.pipeline import Loaded, load
@@ -249,7 +249,7 @@ def test_no_command_removes_what_an_older_catalog_lacks(tmp_path: Path) -> None:
     (tmp_path / "devices.csv").write_text("id,hours,size\n" + "".join(f"{n},{n}.5,{n}\n" for n in range(9)))
     run = open_run(load(str(file)), folder)
     rows = [{"id": n, "hours": n + 0.5, "size": float(n)} for n in range(9)]
-    seal_all(run, [table_of(run, rows[:3])])
+    seal_tables(run, [table_of(run, rows[:3])])
     backed_up(folder, tmp_path / "older")
     for number in (2, 3):
         (run.batches / f"batch-0000{number}.parquet").write_bytes(b"sealed later")

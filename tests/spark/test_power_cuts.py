@@ -15,12 +15,12 @@ from pyspark.sql import SparkSession
 
 from tests.support.commands import digests
 from tests.support.failpoint_run import described
-from tests.support.memory_log import HandClock, MemoryLog, MemoryReader
+from tests.support.memory_log import HandClock, MemoryLog, MemoryReader, one_column
 from tests.support.power import MODES, Cuts, PowerDisk, at_failpoints, watched
-from tests.support.training_run import SMALL, quiet_stage, seal_all, table_of
+from tests.support.training_run import SMALL, quiet_stage, seal_tables, table_of
 from tidemill.collector.collector import recover, take_up
 from tidemill.collector.cutter import Rules
-from tidemill.pipeline import Raw, load, parse
+from tidemill.pipeline import load
 from tidemill.run import files
 from tidemill.run.failpoints import FAILPOINTS
 from tidemill.run.folder import Run, join_run, open_run
@@ -30,19 +30,7 @@ from tidemill.sources.source import open_tables
 from tidemill.sources.tables import read_tables
 from tidemill.training.trainer import Trainer, work
 
-TWO_PARTITIONS = parse(
-    Raw(
-        "cut",
-        Path(),
-        {
-            "name": "cut",
-            "source": {"path": "data.csv", "columns": {"n": "int"}},
-            "stream": {"topic": "t", "partitions": 2},
-            "batches": {"rows": 5},
-            "models": {"groups": {"estimator": "KMeans", "features": ["n"]}},
-        },
-    )
-)
+TWO_PARTITIONS = one_column(rows=5, partitions=2)
 IN_MEMORY = Path("/dev/shm")  # where there is one: what a disk does is seen by a PowerDisk, and need not be waited for
 WHERE = Path("runs", "cut")
 ROWS = 13
@@ -225,7 +213,7 @@ def test_a_power_cut_at_each_step_of_publishing_leaves_generations_whole(spark: 
     with watched(folder / "disk") as disk:
         run = open_run(loaded, disk.root / WHERE)
         rows = [{"x": float(x), "y": 2.0 * x + x % 7} for x in range(80)]
-        seal_all(run, [table_of(run, rows[:40]), table_of(run, rows[40:])])
+        seal_tables(run, [table_of(run, rows[:40]), table_of(run, rows[40:])])
         files.sync_tree(run.batches)
         cuts = Cuts(disk, folder / "cuts")
         with at_failpoints(cuts.take):

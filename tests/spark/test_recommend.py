@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from tests.support.openapi_examples import refused_examples
 from tests.support.serving_run import api_of
-from tests.support.training_run import quiet_stage, run_of, seal_all, table_of
+from tests.support.training_run import quiet_stage, run_of, seal_tables, table_of
 from tidemill import schemas
 from tidemill.run.folder import Run
 from tidemill.run.stage import Stage
@@ -71,7 +71,7 @@ def run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("recommend")
     run = new_run(folder)
     read_tables(Stage(run, "producer"), open_tables(run.pipeline, folder))
-    seal_all(run, [table_of(run, ratings(range(20))), table_of(run, ratings(range(20, 41)))])
+    seal_tables(run, [table_of(run, ratings(range(20))), table_of(run, ratings(range(20, 41)))])
     work(quiet_stage(run), spark)
     return run
 

@@ -24,7 +24,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tests.support import DATA
-from tests.support.training_run import quiet_stage, run_of, seal_all, table_of
+from tests.support.training_run import quiet_stage, run_of, seal_tables, table_of
 from tidemill import scoring
 from tidemill.errors import FeatureError, ParityFailed
 from tidemill.run.catalog import Generation
@@ -69,13 +69,13 @@ class SearchModel(NamedTuple):
     spark: PipelineModel
 
 
-def trained(
+def train_search_model(
     spark: SparkSession, folder: Path, columns: dict[str, str], model: dict[str, Any], table: pa.Table
 ) -> SearchModel:
     """The model, trained by the real trainer on this one batch."""
     run = run_of(folder, source={"path": "data.csv", "columns": columns}, models={"like": model})
     rows = table_of(run, table.to_pylist())
-    seal_all(run, [rows])
+    seal_tables(run, [rows])
     trainer = Trainer(quiet_stage(run), spark)
     trainer.take_up()
     trainer.look()
@@ -88,7 +88,7 @@ def trained(
     return SearchModel(run, record, rows, scorer, PipelineModel.load(str(run.folder / found.spark_path)))
 
 
-def frame(spark: SparkSession, one: SearchModel) -> DataFrame:
+def transformed(spark: SparkSession, one: SearchModel) -> DataFrame:
     """All rows of the generation, as Spark's model transforms them, each with its place."""
     columns = one.run.pipeline.source.schema_
     schema = ", ".join(f"`{column.name}` {TYPES[column.kind].simpleString()}" for column in columns)
@@ -100,14 +100,14 @@ def frame(spark: SparkSession, one: SearchModel) -> DataFrame:
 def sold(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> SearchModel:
     """Neighbours among the real price paid data."""
     table = pc.read_csv(PRICE_PAID, read_options=pc.ReadOptions(column_names=SOLD)).select(list(SOLD_COLUMNS))
-    return trained(spark, tmp_path_factory.mktemp("sold"), SOLD_COLUMNS, NEAR, table)
+    return train_search_model(spark, tmp_path_factory.mktemp("sold"), SOLD_COLUMNS, NEAR, table)
 
 
 @pytest.fixture(scope="module")
 def named(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> SearchModel:
     """Texts: the real product names."""
     table = pc.read_csv(AMAZON, parse_options=pc.ParseOptions(newlines_in_values=True)).select(list(NAMES_COLUMNS))
-    return trained(spark, tmp_path_factory.mktemp("named"), NAMES_COLUMNS, ALIKE, table)
+    return train_search_model(spark, tmp_path_factory.mktemp("named"), NAMES_COLUMNS, ALIKE, table)
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def test_a_published_model_of_neighbours_gave_sparks_buckets(sold: SearchModel) 
 @pytest.mark.parametrize("query", [0, 1, 5000])
 def test_the_nearest_rows_are_sparks_own(sold: SearchModel, spark: SparkSession, query: int) -> None:
     """On all 10,298 rows the neighbours and their distances are those of approxNearestNeighbors."""
-    rows = frame(spark, sold)
+    rows = transformed(spark, sold)
     key = rows.filter(F.col(ROW) == query).first()
     assert key is not None
     with compiled(spark):
@@ -179,7 +179,7 @@ def test_too_few_in_the_bucket_widens_as_sparks_multi_probe(sold: SearchModel, s
     the narrowest and of the widest threshold that it may take.
     """
     query = int(np.argmax(sold.table["price"].to_numpy()))
-    rows = frame(spark, sold)
+    rows = transformed(spark, sold)
     key = rows.filter(F.col(ROW) == query).first()
     assert key is not None
     with compiled(spark):
@@ -277,7 +277,7 @@ def test_the_lowest_come_first_and_equal_ones_in_order(values: list[float], top:
 def test_a_planted_fault_in_the_buckets_fails_parity(sold: SearchModel, spark: SparkSession, tmp_path: Path) -> None:
     """A scorer with another bucket length, or with one vector changed, is not published."""
     stored = storage.read(sold.run.folder / sold.record.models["like"].scorer_path)
-    rows = frame(spark, sold).limit(200).cache()
+    rows = transformed(spark, sold).limit(200).cache()
     inputs = inputs_of(sold.run.pipeline)[0]
     assert compare_neighbours(sold.scorer, inputs, sold.spark, rows)["rows"] == 200
     wider = Stored(stored.text | {"bucket_length": 0.06}, stored.arrays)
@@ -298,7 +298,7 @@ def names(one: SearchModel, text: str, top: int) -> list[str]:
 
 def test_every_tf_idf_vector_is_sparks_own(named: SearchModel, spark: SparkSession) -> None:
     """Of all 978 product names, held out or not, word by word within 1e-9."""
-    found = compare_text(named.scorer, inputs_of(named.run.pipeline)[0], named.spark, frame(spark, named))
+    found = compare_text(named.scorer, inputs_of(named.run.pipeline)[0], named.spark, transformed(spark, named))
     assert found["rows"] == found["equal"] == 978
     assert found["max_difference"] <= 1e-9
 
@@ -416,7 +416,7 @@ def test_a_planted_fault_in_the_weights_fails_parity(named: SearchModel, spark: 
     """A scorer whose words or weights are not Spark's is not published."""
     stored = storage.read(named.run.folder / named.record.models["like"].scorer_path)
     inputs = inputs_of(named.run.pipeline)[0]
-    rows = frame(spark, named)
+    rows = transformed(spark, named)
     heavier = Stored(stored.text, stored.arrays | {"idf": stored.arrays["idf"] + 1e-6})
     swapped = Stored(stored.text, stored.arrays | {"idf": stored.arrays["idf"][::-1].copy()})
     for bad in (heavier, swapped):
@@ -430,7 +430,8 @@ def test_texts_without_a_word_and_missing_texts(spark: SparkSession, tmp_path: P
     table = pa.table({"name": pa.array(texts, pa.string())})
     columns = {"name": "string?"}
     made = [
-        trained(spark, tmp_path / part, columns, {"estimator": "IDF", "features": ["name"]}, table) for part in "ab"
+        train_search_model(spark, tmp_path / part, columns, {"estimator": "IDF", "features": ["name"]}, table)
+        for part in "ab"
     ]
     one = made[0]
     assert one.record.models["like"].rows["skipped"] == 1
@@ -444,7 +445,7 @@ def test_texts_without_any_word_fail_the_generation(spark: SparkSession, tmp_pat
     """The reason names the column."""
     table = pa.table({"name": ["!!!", "..."] * 10})
     with pytest.raises(AssertionError, match="there is no word in name"):
-        trained(spark, tmp_path, {"name": "string"}, {"estimator": "IDF", "features": ["name"]}, table)
+        train_search_model(spark, tmp_path, {"name": "string"}, {"estimator": "IDF", "features": ["name"]}, table)
 
 
 # --- the pipeline file --------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def address(run: Run, stage: str, processes: Sequence[subprocess.Popen[bytes]] =
     return found
 
 
-def written(document: Mapping[str, Any], path: Path) -> str:
+def write_pipeline(document: Mapping[str, Any], path: Path) -> str:
     """The pipeline as a TOML file; its path."""
     path.write_text("".join(f"{key} = {toml(value)}\n" for key, value in document.items()), encoding="utf-8")
     return str(path)

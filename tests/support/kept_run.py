@@ -50,7 +50,7 @@ def expected(version: int) -> dict[str, Any]:
     return found
 
 
-def answers(run: Run) -> dict[str, Any]:
+def predictions_of(run: Run) -> dict[str, Any]:
     """What each generation of each model predicts for the rows that are asked."""
     predictions = {}
     with api_of(run) as client:
@@ -84,7 +84,7 @@ def keep(run_folder: Path) -> Path:
         shutil.copytree(generation / "scorers", kept / "generations" / generation.name / "scorers")
     with tempfile.TemporaryDirectory() as folder:
         run = existing_run(load("smart-home"), copy_of(version, Path(folder) / "run"))
-        text = orjson.dumps(answers(run), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        text = orjson.dumps(predictions_of(run), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         run.close()
     (FIXTURES / f"run-schema-{version}.json").write_bytes(text)
     return kept

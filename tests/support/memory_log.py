@@ -10,23 +10,21 @@ from typing import Literal
 
 from tidemill.collector.reader import POLL_SECONDS, End
 from tidemill.errors import LogLost
-from tidemill.pipeline import Raw, parse
+from tidemill.pipeline import Loaded, Raw, parse
 
 CREATE_TIME = 1  # Kafka's kind of timestamp: the producer's
-ONE_COLUMN = parse(
-    Raw(
-        "modelled",
-        Path(),
-        {
-            "name": "modelled",
-            "source": {"path": "data.csv", "columns": {"n": "int"}},
-            "stream": {"topic": "t"},
-            "batches": {"rows": 1},
-            "models": {"groups": {"estimator": "KMeans", "features": ["n"]}},
-        },
-    )
-)
-"""The pipeline of the rows in a log of the tests: each has one number, ``n``."""
+
+
+def one_column(rows: int = 1, partitions: int = 1) -> Loaded:
+    """A pipeline whose rows have one number each, ``n``, in batches of so many rows."""
+    document = {
+        "name": "modelled",
+        "source": {"path": "data.csv", "columns": {"n": "int"}},
+        "stream": {"topic": "t", "partitions": partitions},
+        "batches": {"rows": rows},
+        "models": {"groups": {"estimator": "KMeans", "features": ["n"]}},
+    }
+    return parse(Raw("modelled", Path(), document))
 
 
 class HandClock:

@@ -46,10 +46,10 @@ class Ran:
         return [one.generation for one in self.run.catalog.generations(state="published")]
 
 
-def trained(name: str, folder: Path, kafka: str, spark: SparkSession, data: str | None = None) -> Run:
+def train_pipeline(name: str, folder: Path, kafka: str, spark: SparkSession, data: str | None = None) -> Run:
     """A run of the ready pipeline ``name``, on its sample or on ``data``, after every stage but the API has done its
     work; no generation has failed."""
-    run = streamed(name, folder, kafka, data)
+    run = stream_pipeline(name, folder, kafka, data)
     work(Stage(run, "trainer"), spark)
     failed = [(generation.generation, generation.error) for generation in run.catalog.generations(state="failed")]
     assert failed == []
@@ -63,7 +63,7 @@ def served(run: Run) -> Iterator[Ran]:
         yield Ran(run, client)
 
 
-def streamed(name: str, folder: Path, kafka: str, data: str | None = None) -> Run:
+def stream_pipeline(name: str, folder: Path, kafka: str, data: str | None = None) -> Run:
     """A run whose source is in sealed batches, by way of a topic of its own."""
     topic = f"stream.topic={name}-{uuid.uuid4().hex}"
     run = open_run(load(name, [topic, "stream.pause=0"], data), folder)

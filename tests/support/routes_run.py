@@ -125,6 +125,17 @@ SQL_BATCHES: list[list[dict[str, Any]]] = [
 ]
 
 
+LIMITED_ROUTES = {"/all", "/slow", "/endless", "/step"}
+"""SQL routes that end at a limit."""
+
+
+def declared_routes(*but: str) -> list[dict[str, Any]]:
+    """Routes of every kind but those that end at a limit: path, query, form and JSON; models that search and recommend;
+    SQL. ``but`` are paths to leave out as well."""
+    routes: list[dict[str, Any]] = [*MODEL_ROUTES, *SQL_ROUTES]
+    return [route for route in routes if route["path"] not in LIMITED_ROUTES | set(but)]
+
+
 def sql_document(*routes: dict[str, Any]) -> dict[str, Any]:
     table = {"path": "kinds.csv", "key": "name", "columns": {"name": "string", "watts_of": "int"}}
     return routes_document(*routes) | {"tables": {"kinds": table}}

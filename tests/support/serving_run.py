@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -199,7 +200,7 @@ def publish(
     """
     run.catalog.begin_generation(generation, batches, rows=3 * len(batches))
     write_generation(run, generation)
-    models = [trained(run, generation, name) for name in run.pipeline.models]
+    models = [trained_model(run, generation, name) for name in run.pipeline.models]
     if damage:
         damage(scorer_path(run, generation, "size"))
     run.catalog.publish_generation(generation, models)
@@ -209,11 +210,11 @@ def write_generation(run: Run, generation: int) -> None:
     for name in run.pipeline.models:
         path = scorer_path(run, generation, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        text, arrays = scorer_of(name, float(generation))
+        text, arrays = scorer_parts(name, float(generation))
         write(path, TEXT | text, {key: np.array(values) for key, values in arrays.items()})
 
 
-def scorer_of(model: str, generation: float) -> tuple[dict[str, Any], dict[str, Any]]:
+def scorer_parts(model: str, generation: float) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is particular in the scorer file of a model: its text and its arrays."""
     text: dict[str, Any]
     if model in SEARCHING:
@@ -234,7 +235,7 @@ def scorer_path(run: Run, generation: int, model: str) -> Path:
     return run.generations / f"{generation:05}" / "scorers" / f"{model}.npz"
 
 
-def trained(run: Run, generation: int, model: str) -> TrainedModel:
+def trained_model(run: Run, generation: int, model: str) -> TrainedModel:
     path = scorer_path(run, generation, model)
     return TrainedModel(
         model=model,
@@ -311,3 +312,8 @@ def write_key(folder: Path) -> Path:
     path = folder / "key.txt"
     path.write_text(f"{KEY}\n", encoding="utf-8")
     return path
+
+
+def basic_auth(password: str, user: str = "anyone") -> dict[str, str]:
+    """The header of basic credentials."""
+    return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}

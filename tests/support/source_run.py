@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from tests.support import SMART_HOME
 from tidemill.collector.collector import run_collector
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import KafkaConnection, Topic
@@ -34,7 +35,17 @@ def write_source(path: Path, body: list[str]) -> None:
     path.write_text("".join([HEAD, BAD, *body]), encoding="utf-8")
 
 
-def new_run(folder: Path, data: Path | str, *assignments: str) -> Run:
+def own_topic(*assignments: str, topic: str | None = None) -> list[str]:
+    """Assignments of the command line: a new topic, or ``topic``, no pause, and ``assignments``."""
+    return [f"stream.topic={topic or f'test-{uuid.uuid4().hex}'}", "stream.pause=0", *assignments]
+
+
+def smart_home_run(folder: Path, *assignments: str, data: Path = SMART_HOME, topic: str | None = None) -> Run:
+    """A run of the ready pipeline on the real file, or on ``data``, with a topic of its own."""
+    return open_run(load("smart-home", own_topic(*assignments, topic=topic), data=str(data)), folder)
+
+
+def run_of_source(folder: Path, data: Path | str, *assignments: str) -> Run:
     sets = [
         f"stream.topic=source-{uuid.uuid4().hex}",
         "stream.pause=0",

@@ -220,7 +220,7 @@ class SealedFileWatch:
             assert self.seen.setdefault(batch.path, found) == found
 
 
-def answers(port: int) -> bool:
+def api_answers(port: int) -> bool:
     try:
         answer = httpx.post(f"http://127.0.0.1:{port}/models/line/predict", json={"x": 1.0})
         return answer.status_code == httpx.codes.OK
@@ -275,7 +275,7 @@ def soak(
     try:
         began, peak = time.monotonic(), 0
         while up.catalog.totals()["rows"] < job.rows:
-            if answers(up.port):
+            if api_answers(up.port):
                 asker.expected.set()
             wait_for(partial(over, up, time.monotonic() + kill_seconds), "the next kill", kill_seconds + 30)
             peak = max(peak, memory(up))
@@ -283,7 +283,7 @@ def soak(
                 kills[strike(up, asker, chance.choice([*STAGES, "run"]))] += 1
                 show(f"{time.monotonic() - began:6.0f} s  {up.catalog.totals()}  kills {dict(kills)}")
             watched.look()
-        wait_for(partial(answers, up.port), "an answer", 300)
+        wait_for(partial(api_answers, up.port), "an answer", 300)
         asker.expected.set()
         wait_for(partial(progressed, up, 1.0), "the last generation", 300)
         asker.over.set()
@@ -313,7 +313,7 @@ def strike(up: UpProcess, asker: Asker, what: str) -> str:
         asker.expected.clear()
         up.kill_all()
         if answered:
-            wait_for(partial(answers, up.port), "an answer", 60)
+            wait_for(partial(api_answers, up.port), "an answer", 60)
         return what
     if up.at_work(what):
         up.kill(what)

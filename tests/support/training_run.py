@@ -62,7 +62,7 @@ def table_of(run: Run, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(run.pipeline.source.schema_))
 
 
-def seal(run: Run, number: int, table: pa.Table) -> Path:
+def seal_table(run: Run, number: int, table: pa.Table) -> Path:
     """Make ``table`` batch ``number``, as the collector would."""
     kind = run.pipeline.batches.format
     path = run.batches / f"batch-{number:05d}.{kind}"
@@ -72,10 +72,10 @@ def seal(run: Run, number: int, table: pa.Table) -> Path:
     return path
 
 
-def seal_all(run: Run, tables: Sequence[pa.Table]) -> None:
+def seal_tables(run: Run, tables: Sequence[pa.Table]) -> None:
     """Seal every table in order, and end the stream."""
     for number, table in enumerate(tables, start=1):
-        seal(run, number, table)
+        seal_table(run, number, table)
     run.catalog.end_stream({0: 1_000_000}, {})
 
 

@@ -10,13 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import orjson
 import pytest
 
-from tests.support.routes_run import MODEL_ROUTES, SQL_ROUTES, sql_routes_run
+from tests.support.routes_run import declared_routes, sql_routes_run
 from tests.support.serving_run import KEY, api_of, new_run, publish, seal, write_key
 from tidemill.run.folder import Run
 
@@ -29,7 +28,6 @@ EXAMPLES = [2, pytest.param(8, marks=pytest.mark.nightly)]
 SECONDS = 140  # for one run of schemathesis, which takes a tenth of that on an idle machine
 ALL_PHASES = "examples,coverage,fuzzing"
 BEARER = {"Authorization": f"Bearer {KEY}"}
-LONG = {"/all", "/slow", "/endless", "/step"}  # SQL that ends at a limit, with 503: it has tests of its own
 KNOWN = {"key": 1, "crime_id": 1, "user": "ann", "item": 0, "id": 1, "generation": 2}  # what random paths hardly hit
 
 
@@ -80,8 +78,7 @@ def plain(tmp_path: Path) -> Iterator[httpx.Client]:
 @pytest.fixture
 def declared(tmp_path: Path) -> Iterator[httpx.Client]:
     """Declared routes of every kind: path, query, form and JSON; models that search and recommend; SQL."""
-    routes: list[dict[str, Any]] = [*MODEL_ROUTES, *SQL_ROUTES]
-    run = sql_routes_run(tmp_path, routes=[route for route in routes if route["path"] not in LONG])
+    run = sql_routes_run(tmp_path, routes=declared_routes())
     with api_of(run) as client:
         yield client
     run.close()

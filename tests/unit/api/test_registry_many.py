@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.many_run import insert, statements
-from tests.support.serving_run import api_of, new_run, publish, seal, trained, wait_for_generation
+from tests.support.serving_run import api_of, new_run, publish, seal, trained_model, wait_for_generation
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
@@ -26,7 +26,7 @@ def run(run: Run) -> Run:
 def test_the_first_look_at_ten_thousand_generations(run: Run) -> None:
     """It takes under 0.3 s of the processor, though each has three models; each is still read whole when asked for."""
     publish(run, MANY, [1])
-    models = [asdict(trained(run, MANY, name)) for name in run.pipeline.models]
+    models = [asdict(trained_model(run, MANY, name)) for name in run.pipeline.models]
     record = {"state": "published", "batches": [1], "rows": 3, "began_at": "2026", "published_at": "2026"}
     numbers = range(1, MANY)
     insert(

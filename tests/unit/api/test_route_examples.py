@@ -10,19 +10,16 @@ import httpx
 import pytest
 
 from tests.support.openapi_examples import FORM, refused_examples
-from tests.support.routes_run import MODEL_ROUTES, SQL_ROUTES, sql_routes_run
+from tests.support.routes_run import declared_routes, sql_routes_run
 from tests.support.serving_run import api_of, routes_document
 from tidemill.errors import PipelineInvalid
 from tidemill.pipeline import Raw, parse
-
-OTHERS = {"/all", "/slow", "/endless", "/step", "/cast"}  # SQL that ends at a limit, or wants a text of a certain form
 
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[httpx.Client]:
     """Declared routes of every kind: path, query, form and JSON; models that search and recommend; SQL."""
-    routes: list[dict[str, Any]] = [*MODEL_ROUTES, *SQL_ROUTES]
-    run = sql_routes_run(tmp_path, routes=[route for route in routes if route["path"] not in OTHERS])
+    run = sql_routes_run(tmp_path, routes=declared_routes("/cast"))  # which wants a text of a certain form
     with api_of(run) as client:
         yield client
     run.close()

@@ -18,7 +18,7 @@ BATCHES: list[list[dict[str, Any]]] = [
 ]
 
 
-def streamed(folder: Path, *assignments: str) -> Run:
+def two_batches_run(folder: Path, *assignments: str) -> Run:
     """A run of two batches and two generations, the second of both batches."""
     run = new_run(folder, *assignments)
     for number, rows in enumerate(BATCHES, start=1):
@@ -31,7 +31,7 @@ def streamed(folder: Path, *assignments: str) -> Run:
 def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx.Client]:
     folder = tmp_path / "with [brackets] * and ?"
     folder.mkdir()
-    run = streamed(folder, f"batches.format={request.param}")
+    run = two_batches_run(folder, f"batches.format={request.param}")
     with api_of(run) as client:
         yield client
     run.close()
@@ -124,7 +124,7 @@ def test_a_key_of_the_wrong_type(api: httpx.Client, key: str) -> None:
 )
 def test_a_key_is_read_as_its_column_is_declared(tmp_path: Path, column: str, key: str, status: int) -> None:
     """The key in the address is read as the declared type of the key's column."""
-    run = streamed(tmp_path, f"stream.key={column}")
+    run = two_batches_run(tmp_path, f"stream.key={column}")
     with api_of(run) as client:
         assert client.get(f"/models/size/rows/{key}").status_code == status
     run.close()
@@ -132,7 +132,7 @@ def test_a_key_is_read_as_its_column_is_declared(tmp_path: Path, column: str, ke
 
 def test_a_stream_without_a_key_has_no_rows_to_ask_for(tmp_path: Path) -> None:
     """Where no key is declared the answer is 404 and says how to declare one."""
-    run = streamed(tmp_path, 'stream={topic="devices"}')
+    run = two_batches_run(tmp_path, 'stream={topic="devices"}')
     with api_of(run) as client:
         answer = client.get("/models/size/rows/1")
         assert (answer.status_code, message_of(answer)) == (404, "the rows of this stream have no key")
@@ -154,7 +154,7 @@ def test_a_row_that_lacks_a_feature_has_no_prediction(tmp_path: Path) -> None:
 
 def test_a_batch_file_that_is_gone(tmp_path: Path) -> None:
     """A batch file that can't be read is 503 and names the batch; nothing of the machine's paths is told."""
-    run = streamed(tmp_path)
+    run = two_batches_run(tmp_path)
     for path in run.batches.iterdir():
         path.unlink()
     with api_of(run) as client:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from tests.support import DATA, SMART_HOME
 from tests.support.reading import written
-from tests.support.training_run import seal, table_of
+from tests.support.training_run import seal_table, table_of
 from tidemill.cli.main import app
 from tidemill.errors import InputError, PipelineInvalid, SourceError
 from tidemill.pipeline import load, ready_pipelines
@@ -217,7 +217,7 @@ def test_a_run_that_goes_on_is_not_judged_by_its_data(tmp_path: Path) -> None:
     for name in ("begun", "sealed", "sent"):
         run = open_run(load(str(path)), tmp_path / name)
         if name == "sealed":
-            seal(run, 1, table_of(run, [{"id": 1, "size": 1.0, "good": 1}]))
+            seal_table(run, 1, table_of(run, [{"id": 1, "size": 1.0, "good": 1}]))
         run.catalog.save_source(SourceState("", complete=name == "sent"))
         run.close()
     for name, more, refusal in (

@@ -31,7 +31,7 @@ from hypothesis.stateful import (
 
 from tests.support import assert_account_closed
 from tests.support.failpoint_run import arm
-from tests.support.memory_log import CREATE_TIME, ONE_COLUMN, HandClock, MemoryLog, MemoryMessage, MemoryReader
+from tests.support.memory_log import CREATE_TIME, HandClock, MemoryLog, MemoryMessage, MemoryReader, one_column
 from tidemill.collector import batch_file, merge
 from tidemill.collector.collector import Collector, recover, take_up
 from tidemill.collector.cutter import Rules, part_boundaries
@@ -98,7 +98,7 @@ class CollectorMachine(RuleBasedStateMachine):
         self, partitions: int, total: int, rows: int | None, every: int | None, idle: float | None, parts: int | None
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="tidemill-model-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
-        self.run = open_run(ONE_COLUMN, self.folder)
+        self.run = open_run(one_column(), self.folder)
         self.cutting = Rules(rows, every, idle, part_boundaries(total, parts) if parts else ())
         self.total = total
         self.clock = HandClock()
@@ -400,7 +400,7 @@ class CollectorMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize("most", [1, 10_000])
 def test_what_others_write_after_the_end_is_no_part_of_the_stream(tmp_path: Path, most: int) -> None:
     """A row behind the end marker is in no batch, whether or not it is fetched together with the marker."""
-    run = open_run(ONE_COLUMN, tmp_path)
+    run = open_run(one_column(), tmp_path)
     log, clock = MemoryLog(1), HandClock()
     log.append(0, b'{"n": 1}', 1)
     log.append(0, None, 2, "end")

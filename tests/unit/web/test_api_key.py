@@ -11,31 +11,26 @@ import pytest
 from starlette.routing import Route
 
 from tests.support.commands import COMMAND
-from tests.support.serving_run import KEY, api_of, new_run, publish, seal
+from tests.support.serving_run import KEY, api_of, basic_auth, new_run, publish, seal
 from tidemill.api.app import create_app
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.errors import InputError
 from tidemill.web.api_key import VARIABLE, api_key, require_key
 
-
-def basic(user: str, password: str) -> dict[str, str]:
-    return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
-
-
 GOOD = [
     {"Authorization": f"Bearer {KEY}"},
     {"X-API-Key": KEY},
-    basic("anyone", KEY),
-    basic("", KEY),
-    {"X-API-Key": KEY} | basic("proxy", "its own"),
+    basic_auth(KEY, "anyone"),
+    basic_auth(KEY, ""),
+    {"X-API-Key": KEY} | basic_auth("its own", "proxy"),
 ]
 BAD: list[dict[str, str]] = [
     {},
     {"Authorization": f"Bearer {KEY}x"},
     {"X-API-Key": "1"},
     {"Authorization": KEY},
-    basic("anyone", f"{KEY}x"),
-    basic(KEY, ""),
+    basic_auth(f"{KEY}x", "anyone"),
+    basic_auth("", KEY),
     {"Authorization": f"Basic {KEY}"},
     {"Authorization": f"Basic {b64encode(KEY.encode()).decode()}"},
 ]

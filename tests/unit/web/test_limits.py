@@ -56,7 +56,7 @@ def connected(client: httpx.Client) -> socket.socket:
     return socket.create_connection((url.host, url.port), timeout=20)
 
 
-def answered(client: httpx.Client, *parts: bytes) -> bytes:
+def bytes_answered(client: httpx.Client, *parts: bytes) -> bytes:
     """All that the server sends to one that sends these parts, until the server ends the connection."""
     with closing(connected(client)) as one:
         for part in parts:
@@ -109,7 +109,7 @@ def header(size: int, name: bytes = b"X-Long") -> bytes:
 )
 def test_what_is_no_body_has_64_kib(api: httpx.Client, parts: list[bytes], expected: tuple[int, str]) -> None:
     """An address, headers, chunk sizes and trailers over 64 KiB are refused in the API's own form, key or no key."""
-    assert refusal(answered(api, *parts)) == expected
+    assert refusal(bytes_answered(api, *parts)) == expected
     assert api.get("/health").status_code == 200
 
 
@@ -123,7 +123,7 @@ def test_the_limit_is_exact(api: httpx.Client) -> None:
             one.sendall(whole)
             assert one.recv(12) == b"HTTP/1.1 200"
             wait_for(lambda: one.recv(65536).endswith(b"]"), "the end of the answer")
-    assert refusal(answered(api, first + header(MOST - len(first) - 1) + b"\r\n"))[0] == 431
+    assert refusal(bytes_answered(api, first + header(MOST - len(first) - 1) + b"\r\n"))[0] == 431
 
 
 def test_a_chunked_body_is_counted(api: httpx.Client) -> None:
@@ -151,7 +151,7 @@ def test_trailers_are_no_headers(api: httpx.Client) -> None:
 
 def test_refusals_are_counted(api: httpx.Client) -> None:
     """The metrics tell how many requests were refused before their heads were whole."""
-    answered(api, b"GET / HTTP/1.1\r\n", header(2 * MOST))
+    bytes_answered(api, b"GET / HTTP/1.1\r\n", header(2 * MOST))
     assert 'method="other",route="refused",status="431"' in api.get("/metrics").text
 
 
@@ -159,8 +159,8 @@ def test_pipelined_requests_are_answered_in_order(api: httpx.Client) -> None:
     """Ten requests sent at once get ten answers; a thousand at once are too many."""
     ask = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    assert answered(api, ask * 9 + last).count(b"HTTP/1.1 200") == 10
-    assert answered(api, ask * 1000).count(b"HTTP/1.1 200") < 1000
+    assert bytes_answered(api, ask * 9 + last).count(b"HTTP/1.1 200") == 10
+    assert bytes_answered(api, ask * 1000).count(b"HTTP/1.1 200") < 1000
     assert api.get("/health").status_code == 200
 
 
@@ -194,14 +194,14 @@ def test_half_a_request_has_its_time(hurried: httpx.Client, first: bytes, byte: 
 
 def test_a_refused_body_has_its_time_too(hurried: httpx.Client) -> None:
     """A client without the key that goes on sending its body for ever is dropped, with the one answer it got."""
-    found = answered(hurried, b"POST /size_of HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n{")
+    found = bytes_answered(hurried, b"POST /size_of HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n{")
     assert found.count(b"HTTP/1.1") == 1
     assert found.startswith(b"HTTP/1.1 401")
 
 
 def test_a_silent_connection_is_closed(hurried: httpx.Client) -> None:
     """Who connects and says nothing is hung up on, without a word."""
-    assert answered(hurried) == b""
+    assert bytes_answered(hurried) == b""
 
 
 def test_a_client_that_takes_no_answers_is_dropped(hurried: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
