@@ -88,7 +88,7 @@ def publish_hostile(run: Run) -> None:
     for cluster, share in zip(profile["clusters"], (1.0, 0.0), strict=True):
         cluster["shares"] = {"kind": {HOSTILE: share, "fan": 1 - share}}
     models = [trained_model(run, 1, name) for name in run.pipeline.models]
-    run.catalog.publish_generation(1, [replace(one, profile=one.profile and profile) for one in models])
+    run.catalog.publish_generation(1, [replace(model, profile=model.profile and profile) for model in models])
 
 
 def shown_as_it_stands(page: Page, inside: str, times: int = 1) -> None:

@@ -125,7 +125,7 @@ def written(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Written:
 def rejected(run: Run) -> list[tuple[int, int]]:
     """Partition and offset of each message in the rejects."""
     lines = [orjson.loads(line) for path in run.rejects.iterdir() for line in path.read_bytes().splitlines()]
-    return sorted((one["partition"], one["offset"]) for one in lines)
+    return sorted((line["partition"], line["offset"]) for line in lines)
 
 
 def assert_undisturbed(run: Run, written: Written) -> None:
@@ -268,8 +268,8 @@ class Small:
 def published(run: Run) -> dict[int, tuple[str | None, dict[str, str]]]:
     """Each published generation: when it was, and the sha256 of all of its files."""
     return {
-        one.generation: (one.published_at, digests(run.generations / f"{one.generation:05d}"))
-        for one in run.catalog.generations(state="published")
+        generation.generation: (generation.published_at, digests(run.generations / f"{generation.generation:05d}"))
+        for generation in run.catalog.generations(state="published")
     }
 
 

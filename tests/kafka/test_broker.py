@@ -266,7 +266,7 @@ def test_stage_fails_with_kafka(run: Run) -> None:
 
 def kafka_below(run: Run) -> psutil.Process:
     """The Kafka of this run among our child processes."""
-    kafkas = [one for one in psutil.Process().children() if "kafka.Kafka" in one.cmdline()]
+    kafkas = [child for child in psutil.Process().children() if "kafka.Kafka" in child.cmdline()]
     return next(one for one in kafkas if one.cwd() == str(run.broker))
 
 

@@ -101,7 +101,7 @@ class DiskPipeline:
         read = pl.read_parquet if batches[0].path.endswith("parquet") else pl.read_csv
         assert pl.concat([read(copy / batch.path) for batch in batches]).equals(self.source)
         assert [(batch.rows, sha256(copy / batch.path)) for batch in batches] == [
-            (BATCH, one.sha256) for one in batches
+            (BATCH, batch.sha256) for batch in batches
         ]
         assert sorted(os.listdir(copy / "batches")) == [Path(batch.path).name for batch in batches]
         assert os.listdir(copy / "rejects") == []

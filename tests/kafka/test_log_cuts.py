@@ -314,4 +314,6 @@ def test_a_transaction_that_kafka_has_lost_is_told(cut_off: AfterCut) -> None:
 def assert_sealed_as_before(streamed: Streamed) -> None:
     run = streamed.run
     assert described(run.catalog.batches()) == streamed.sealed
-    assert {path.name for path in run.batches.glob("batch-*")} == {Path(one["path"]).name for one in streamed.sealed}
+    assert {path.name for path in run.batches.glob("batch-*")} == {
+        Path(batch["path"]).name for batch in streamed.sealed
+    }

@@ -240,7 +240,7 @@ def test_a_file_that_changes_while_it_is_read(
         change(path)
         with pytest.raises(SourceError, match=match):
             next(chunks)
-        assert [one for rows in given for one in rows] == list(range(before * 1000))
+        assert [row for rows in given for row in rows] == list(range(before * 1000))
         with pytest.raises(SourceError, match=match):
             reader.refuse_changed()
 

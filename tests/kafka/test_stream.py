@@ -304,8 +304,8 @@ def test_junk_among_the_rows(kafka: str, tmp_path: Path) -> None:
     assert (first.rows, first.rejected) == (2000, 3)
     assert first.rejects_path
     rejects = [json.loads(line) for line in (run.folder / first.rejects_path).read_text().splitlines()]
-    assert [one["offset"] for one in rejects] == [2, 3, 4]
-    assert [one["reason"][:15] for one in rejects] == ["not JSON: inval", "an empty messag", "UserID is 'x', "]
+    assert [reject["offset"] for reject in rejects] == [2, 3, 4]
+    assert [reject["reason"][:15] for reject in rejects] == ["not JSON: inval", "an empty messag", "UserID is 'x', "]
     assert [row["UserID"] for row in batch_rows(run)] == [int(row["UserID"]) for row in source_rows()]
 
 
@@ -475,7 +475,7 @@ def test_source_rejects_are_written_once(kafka: str, tmp_path: Path) -> None:
     for _ in range(2):
         produce(run, kafka)
     rejects = [json.loads(line) for line in (run.rejects / "source.jsonl").read_text().splitlines()]
-    assert [(one["line"], one["file"]) for one in rejects] == [(4, "some.csv"), (6, "some.csv")]
+    assert [(reject["line"], reject["file"]) for reject in rejects] == [(4, "some.csv"), (6, "some.csv")]
     assert "UserID" in rejects[0]["reason"]
     assert "9 fields" in rejects[1]["reason"]
     collect(run, kafka)

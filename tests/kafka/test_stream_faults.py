@@ -138,10 +138,10 @@ def poisons() -> list[Poison]:
 def write(kafka: str, topic: str, messages: list[Poison]) -> None:
     """As another program would, which knows nothing of Tidemill's partitions."""
     producer = Producer(KafkaConnection(kafka).settings(message_max_bytes=MOST_BYTES, sticky_partitioning_linger_ms=0))
-    for one in messages:
-        producer.produce(topic, value=one.value, headers=one.headers, on_delivery=one.sent)
+    for message in messages:
+        producer.produce(topic, value=message.value, headers=message.headers, on_delivery=message.sent)
         producer.flush(10)
-    assert all(one.place >= (0, 0) for one in messages)
+    assert all(message.place >= (0, 0) for message in messages)
 
 
 def rejects_of(run: Run) -> dict[tuple[int, int], dict[str, Any]]:
@@ -168,10 +168,10 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
         assert Work(run, "producer", kafka).end() is None
         assert collector.end() is None
     found = rejects_of(run)
-    assert set(found) == {one.place for one in messages}
-    for one in messages:
-        assert found[one.place]["reason"].startswith(one.reason)
-        assert len(found[one.place]["text"]) <= 500
+    assert set(found) == {message.place for message in messages}
+    for message in messages:
+        assert found[message.place]["reason"].startswith(message.reason)
+        assert len(found[message.place]["text"]) <= 500
     assert run.catalog.totals()["rejected"] == len(messages)
     assert_account_closed(run.catalog)
     assert [batch.rows for batch in run.catalog.batches()] == [1000] * 5 + [403]

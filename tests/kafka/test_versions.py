@@ -53,7 +53,7 @@ def test_a_run_of_an_earlier_version_is_opened(tmp_path: Path, version: int) -> 
     for batch in sealed:
         check_batch(run, batch)
     assert [batch.rows for batch in sealed] == [30, 30, 30]
-    assert [one.state for one in run.catalog.generations()] == ["published"] * 3
+    assert [generation.state for generation in run.catalog.generations()] == ["published"] * 3
     found = predictions_of(run)
     run.close()
     for asked, before in expected(version).items():

@@ -181,20 +181,20 @@ def test_what_a_user_rated_is_not_recommended_to_them(movielens: MovieLens, expl
     own = movielens.all.filter(pl.col("user") == int(user))
     items = scorer.for_user(user, 20)
     rated = {str(one) for one in own["item"]}
-    assert not rated & {str(one["item"]) for one in items}
+    assert not rated & {str(item["item"]) for item in items}
     scores = scorer.item_factors @ scorer.user_factors[scorer.users[user]]
     open_to = [(-scores[place], int(item)) for item, place in scorer.items.items() if item not in rated]
-    assert [one["item"] for one in items] == [item for _, item in sorted(open_to)[:20]]
+    assert [item["item"] for item in items] == [item for _, item in sorted(open_to)[:20]]
     training = own.filter(~pl.col(HELD))
     sent = scorer.recommend({str(item): rating for item, rating in training.select("item", "rating").iter_rows()}, 900)
-    again = {one["item"]: one["score"] for one in sent.items}
-    assert all(again[one["item"]] == pytest.approx(one["score"], rel=1e-6) for one in items)
+    again = {item["item"]: item["score"] for item in sent.items}
+    assert all(again[item["item"]] == pytest.approx(item["score"], rel=1e-6) for item in items)
 
 
 def test_a_scorer_with_other_rules_is_caught(movielens: MovieLens, explicit: TrainedRecommender) -> None:
     """A fold-in whose regularisation is off by a thousandth fails the parity check."""
     scorer = explicit.scorer
-    frame = movielens.all.filter(pl.col("user").is_in([int(one) for one in scorer.users]))
+    frame = movielens.all.filter(pl.col("user").is_in([int(user) for user in scorer.users]))
     frame = frame.filter(pl.col("item").cast(pl.String).is_in(list(scorer.items))).sort("user")
     users = np.array([scorer.users[str(one)] for one in frame["user"]])
     ratings = Ratings(users, places(scorer, frame), frame["rating"].cast(pl.Float32).to_numpy(), frame[HELD].to_numpy())
@@ -267,7 +267,7 @@ def test_any_ids_are_recommended_by(
         assert ours == pytest.approx(row["prediction"], rel=SCORE_TOLERANCE, abs=SCORE_TOLERANCE, nan_ok=True)
     known = scorer.titles["item"].to_pylist()
     assert known == sorted(known)
-    assert all(type(one) is type(ids[0]) for one in known)
+    assert all(type(item) is type(ids[0]) for item in known)
 
 
 def test_many_iterations_are_no_trouble(spark: SparkSession, tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_unknown_items_are_named_and_all_unknown_is_an_error() -> None:
     scorer = hand_made([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     found = scorer.recommend({"0": 5.0, "00": 1.0, "nine": 2.0}, 10)
     assert found.unknown == ["00", "nine"]
-    assert {one["item"] for one in found.items} == {1, 2}
+    assert {item["item"] for item in found.items} == {1, 2}
     with pytest.raises(ValueError, match="none of the items is known"):
         scorer.recommend({"nine": 2.0}, 10)
 

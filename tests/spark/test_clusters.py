@@ -130,8 +130,8 @@ def test_far_from_every_distribution_all_are_as_likely(fitted: dict[str, Fitted]
     [expected] = {
         row.prediction for row in fitted["raw_mixture"].spark.transform(frame(spark, MIXED_COLUMNS, far)).collect()
     }
-    for one in cluster_scorer(fitted["raw_mixture"].scorer).predict(far):
-        assert (one.prediction, set((one.probability or {}).values())) == (expected, {1 / 3})
+    for prediction in cluster_scorer(fitted["raw_mixture"].scorer).predict(far):
+        assert (prediction.prediction, set((prediction.probability or {}).values())) == (expected, {1 / 3})
 
 
 def test_a_tree_of_angles_refuses_a_row_of_zeros(fitted: dict[str, Fitted]) -> None:
@@ -332,7 +332,7 @@ def drifting(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> R
     """Three windowed generations of drifting groups, trained by the trainer."""
     run = run_of_blobs(tmp_path_factory.mktemp("drifting"))
     work(quiet_stage(run), spark)
-    assert [one.state for one in run.catalog.generations()] == ["published"] * 3
+    assert [generation.state for generation in run.catalog.generations()] == ["published"] * 3
     return run
 
 
@@ -402,9 +402,9 @@ def test_probabilities_go_by_the_lasting_numbers(drifting: Run) -> None:
     prediction's."""
     scorer = loaded(drifting, drifting.catalog.generations()[2].models["mixture"])
     assert scorer.numbers.tolist() == [1, 0]
-    for one in scorer.predict(drifted(3)[:50]):
-        assert list(one.probability or {}) == ["0", "1"]
-        assert max((one.probability or {}).items(), key=lambda item: item[1])[0] == str(one.prediction)
+    for prediction in scorer.predict(drifted(3)[:50]):
+        assert list(prediction.probability or {}) == ["0", "1"]
+        assert max((prediction.probability or {}).items(), key=lambda item: item[1])[0] == str(prediction.prediction)
 
 
 def test_a_column_of_predictions_has_the_lasting_numbers(drifting: Run) -> None:
@@ -412,7 +412,7 @@ def test_a_column_of_predictions_has_the_lasting_numbers(drifting: Run) -> None:
     scorer = loaded(drifting, drifting.catalog.generations()[2].models["means"])
     rows = drifted(3)
     column = scorer.column(table_of(drifting, rows))
-    assert column.to_pylist() == [one.prediction for one in scorer.predict(rows)]
+    assert column.to_pylist() == [prediction.prediction for prediction in scorer.predict(rows)]
 
 
 # --- what is told of clusters -------------------------------------------------------------------------------------
@@ -476,7 +476,7 @@ def test_metrics_are_what_the_rows_say(spark: SparkSession, drifting: Run) -> No
     training = training_rows(spark, drifting, 1)
     held = [row for row in drifted(1) if row not in training]
     assert len(held) == models["tree"].rows["holdout"]
-    costs = [(one.distance or 0) ** 2 for one in loaded(drifting, models["tree"]).predict(held)]
+    costs = [(prediction.distance or 0) ** 2 for prediction in loaded(drifting, models["tree"]).predict(held)]
     assert models["tree"].metrics["cost"] == pytest.approx(sum(costs))
     gaussians = spark_model(drifting, models["mixture"])
     assert models["mixture"].metrics["mean_log_likelihood"] == pytest.approx(log_densities(gaussians, held).mean())

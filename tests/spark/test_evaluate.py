@@ -152,7 +152,7 @@ def test_the_spark_folder_loads_back_and_predicts_the_same(
         loaded = PipelineModel.load(str(trained.folder / model.spark_path))
         renumbered = (model.profile or {}).get("renumbered", {})
         expected = [renumbered.get(str(row.prediction), row.prediction) for row in loaded.transform(rows).collect()]
-        assert [one.prediction for one in scorer.predict(plain)] == pytest.approx(expected, rel=1e-9)
+        assert [prediction.prediction for prediction in scorer.predict(plain)] == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_profile_tells_of_each_cluster(spark: SparkSession, trained: Run, generations: list[Generation]) -> None:

@@ -198,11 +198,13 @@ PUBLISHING = {name for name in FAILPOINTS if name.startswith("generation.")}
 def assert_generations_whole(run: Run, wanted: dict[int, dict[str, str]]) -> None:
     """The generations that are published have all of their files, and nothing stands beside them."""
     published = run.catalog.generations(state="published")
-    for one in published:
-        assert digests(run.generations / f"{one.generation:05d}") == wanted[one.generation]
-        for model in one.models.values():
+    for generation in published:
+        assert digests(run.generations / f"{generation.generation:05d}") == wanted[generation.generation]
+        for model in generation.models.values():
             assert files.sha256(run.folder / model.scorer_path) == model.sha256
-    assert {path.name for path in run.generations.iterdir()} == {f"{one.generation:05d}" for one in published}
+    assert {path.name for path in run.generations.iterdir()} == {
+        f"{generation.generation:05d}" for generation in published
+    }
 
 
 def test_a_power_cut_at_each_step_of_publishing_leaves_generations_whole(spark: SparkSession, folder: Path) -> None:
@@ -227,6 +229,6 @@ def test_a_power_cut_at_each_step_of_publishing_leaves_generations_whole(spark: 
         assert_generations_whole(again, wanted)
         if again.catalog.newest_generation() == 1 and "generation.renamed" in after.name:
             work(quiet_stage(again), spark)
-            assert [one.generation for one in again.catalog.generations(state="published")] == [1, 2]
+            assert [generation.generation for generation in again.catalog.generations(state="published")] == [1, 2]
             assert digests(again.generations / "00001") == wanted[1]
         again.close()

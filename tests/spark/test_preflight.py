@@ -121,8 +121,8 @@ def test_what_spark_refuses_is_said_before(spark: SparkSession, tmp_path: Path, 
     columns, rows, model = columns_of(case), rows_of(case), model_of(case)
     first, whole, together = (foreseen(columns, rows, scope, tried=model) for scope in SampleScope)
     wanted = [f"models.tried.{path}" for path in (case.faults or case.together).split()]
-    assert [one.path for one in together.faults] == wanted
-    assert [one.path for one in whole.faults] == (wanted if case.faults else [])
+    assert [fault.path for fault in together.faults] == wanted
+    assert [fault.path for fault in whole.faults] == (wanted if case.faults else [])
     assert first.faults == []
     if wanted:
         assert first.notes == together.faults
@@ -150,7 +150,7 @@ def test_how_a_fault_reads() -> None:
     rows = [{"x": 1.0, "z": -2.0, "y": 0.5}, {"x": 1.0, "z": 2.0, "y": 1.0}]
     columns = {"x": "float", "z": "float", "y": "float"}
     model = {"estimator": "NaiveBayes", "features": FEATURES, "label": "y"}
-    assert [str(one) for one in foreseen(columns, rows, SampleScope.TOGETHER, tried=model).faults] == [
+    assert [str(fault) for fault in foreseen(columns, rows, SampleScope.TOGETHER, tried=model).faults] == [
         "models.tried.label: the label y holds 1 fractional values; a class is a whole number from 0 on; see that the "
         "column holds classes; a quantity is for a regression, such as LinearRegression",
         "models.tried.features[1]: found z with -2; expected only numbers from 0 on with a multinomial NaiveBayes; "
@@ -165,7 +165,7 @@ def test_one_class_is_worth_a_note() -> None:
     for scope in SampleScope:
         found = foreseen({"x": "float", "z": "float", "y": "int"}, rows, scope, tried=model)
         assert found.faults == []
-        assert [str(one) for one in found.notes] == [
+        assert [str(note) for note in found.notes] == [
             'models.tried.label: found "y", which is 1 in every row that was tried; expected two classes or more to '
             "tell apart"
         ]
@@ -182,10 +182,12 @@ def test_rows_that_a_model_cannot_use_are_not_judged() -> None:
     ]
     assert foreseen(columns, rows, tried=model) == PreflightReport([], [])
     lacking = foreseen(columns, rows[:1], tried=model)
-    assert [str(one) for one in lacking.notes] == [
+    assert [str(note) for note in lacking.notes] == [
         "models.tried: found no row that has all of x, y; expected rows to train on"
     ]
-    assert [one.path for one in foreseen(columns, rows[:1], SampleScope.WHOLE, tried=model).faults] == ["models.tried"]
+    assert [fault.path for fault in foreseen(columns, rows[:1], SampleScope.WHOLE, tried=model).faults] == [
+        "models.tried"
+    ]
 
 
 @pytest.mark.parametrize("estimator", ["GBTClassifier", "LogisticRegression"])
@@ -205,7 +207,7 @@ def test_rows_of_nothing_but_zeros() -> None:
     rows = [{"x": 0.0, "z": 0.0}, {"x": 1.0, "z": 0.0}]
     columns = {"x": "float", "z": "float"}
     assert foreseen(columns, rows, SampleScope.WHOLE, tried=model).faults == []
-    assert [one.path for one in foreseen(columns, rows[:1], SampleScope.WHOLE, tried=model).faults] == [
+    assert [fault.path for fault in foreseen(columns, rows[:1], SampleScope.WHOLE, tried=model).faults] == [
         "models.tried.features"
     ]
 
@@ -219,4 +221,4 @@ def test_each_model_is_judged_by_itself() -> None:
     lost = {"estimator": "LogisticRegression", "features": ["nowhere"], "label": "y"}
     recommender = {"estimator": "ALS", "user": "x", "item": "z", "rating": "y"}
     found = foreseen(columns, rows, SampleScope.WHOLE, one=bad, two=good, three=bad, four=lost, five=recommender)
-    assert [one.path for one in found.faults] == ["models.one.label", "models.three.label"]
+    assert [fault.path for fault in found.faults] == ["models.one.label", "models.three.label"]

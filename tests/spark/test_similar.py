@@ -368,7 +368,7 @@ def test_words_are_sparks_own_for_every_character(spark: SparkSession) -> None:
     texts = spark.createDataFrame([("".join(known),)], "text string")
     new = RegexTokenizer(inputCol="text", outputCol="words", gaps=False, pattern=r"\p{Cn}", toLowercase=False)
     unknown = set(new.transform(texts).collect()[0]["words"])
-    both = [one for one in known if one not in unknown]
+    both = [character for character in known if character not in unknown]
     assert len(both) > 135_000
     lines = [" ".join(f"A{one}z" for one in both[start : start + 64]) for start in range(0, len(both), 64)]
     tokenizer = RegexTokenizer(inputCol="text", outputCol="words", gaps=False, pattern=SPARK_WORD)
@@ -524,9 +524,9 @@ def test_a_column_of_predictions_is_that_of_each_row(kind: str, rows: list[dict[
     table = pa.concat_tables([schema.empty_table(), *(table.slice(at, step) for at in range(0, len(rows), step))])
     expected = [None if None in row.values() else scorer.predict([row])[0].prediction for row in rows]
     found = scorer.column(table).to_pylist()
-    assert [one is None for one in found] == [one is None for one in expected]
-    given_ones = [one for one in found if one is not None]
-    known = [one for one in expected if one is not None]
+    assert [value is None for value in found] == [value is None for value in expected]
+    given_ones = [value for value in found if value is not None]
+    known = [value for value in expected if value is not None]
     assert given_ones == (pytest.approx(known, rel=1e-12) if kind == "regression" else known)
 
 

@@ -70,7 +70,7 @@ def train_all(run: Run, spark: SparkSession) -> None:
 
 
 def states(run: Run) -> list[tuple[int, str]]:
-    return [(one.generation, one.state) for one in run.catalog.generations()]
+    return [(generation.generation, generation.state) for generation in run.catalog.generations()]
 
 
 def model_of(run: Run, name: str, generation: int = 1) -> TrainedModel:
@@ -185,7 +185,7 @@ def test_a_constant_column_scales_as_in_spark(spark: SparkSession, tmp_path: Pat
     assert states(run) == [(1, "published")]
     [published] = run.catalog.generations()
     rows = published.models["none"].rows
-    assert {one.parity["equal"] for one in published.models.values()} == {rows["train"] + rows["holdout"]}
+    assert {model.parity["equal"] for model in published.models.values()} == {rows["train"] + rows["holdout"]}
 
 
 def test_a_label_first_met_in_the_holdout_counts_as_wrong(spark: SparkSession, tmp_path: Path) -> None:
@@ -219,7 +219,9 @@ def test_batches_in_csv_train_the_same(spark: SparkSession, tmp_path: Path) -> N
         seal_tables(run, thirds(table_of(run, rows)))
         train_all(run, spark)
         assert states(run) == [(number, "published") for number in (1, 2, 3)]
-        scorers[kind] = [model.sha256 for one in run.catalog.generations() for model in one.models.values()]
+        scorers[kind] = [
+            model.sha256 for generation in run.catalog.generations() for model in generation.models.values()
+        ]
     assert scorers["csv"] == scorers["parquet"]
 
 
@@ -428,7 +430,7 @@ def running(run: Run) -> bool:
 
 
 def jvms(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    return [one for one in psutil.Process(process.pid).children(recursive=True) if "java" in one.name()]
+    return [child for child in psutil.Process(process.pid).children(recursive=True) if "java" in child.name()]
 
 
 def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: subprocess.Popen[bytes]) -> None:
@@ -458,7 +460,9 @@ def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: su
 
 
 def listening(processes: list[psutil.Process]) -> list[Any]:
-    return [found for one in processes for found in one.net_connections("tcp") if found.status == psutil.CONN_LISTEN]
+    return [
+        found for process in processes for found in process.net_connections("tcp") if found.status == psutil.CONN_LISTEN
+    ]
 
 
 def test_the_jvm_dies_with_its_trainer(run: Run, process: subprocess.Popen[bytes]) -> None:
@@ -528,7 +532,7 @@ def test_a_saved_model_needs_nothing_but_pyspark(spark: SparkSession, tmp_path: 
     plain = [{"word": word, "x": x} for word in ("", "even", "never seen") for x in (1.0, 50.0)]
     table = spark.createDataFrame([(row["word"], row["x"]) for row in plain], "word string, x double")
     expected = [(scorer.classes or ())[int(row.prediction)] for row in loaded.transform(table).collect()]
-    assert [one.prediction for one in scorer.predict(plain)] == expected
+    assert [prediction.prediction for prediction in scorer.predict(plain)] == expected
     assert "" in (scorer.features[0].categories or ())
 
 

@@ -95,10 +95,10 @@ def test_rows_score_alike_alone_and_together(spark: SparkSession, tmp_path: Path
     """A row's answer doesn't depend on the rows beside it, however many are scored at once."""
     boosted = fit_tree(spark, tmp_path, rows_of(200), of("GBTRegressor", "price", maxIter=5, seed=1))
     rows = rows_of(50, seed=6)
-    together = [one.prediction for one in boosted.scorer.predict(rows)]
+    together = [prediction.prediction for prediction in boosted.scorer.predict(rows)]
     assert [boosted.scorer.predict([row])[0].prediction for row in rows] == together
     monkeypatch.setattr("tidemill.scoring.trees.AT_ONCE", 35)  # seven rows at a time
-    assert [one.prediction for one in boosted.scorer.predict(rows)] == together
+    assert [prediction.prediction for prediction in boosted.scorer.predict(rows)] == together
 
 
 def test_a_forest_is_quick_and_small(spark: SparkSession, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def timed(call: Any) -> float:
 def test_a_tree_without_a_split_says_the_same_to_all(spark: SparkSession, tmp_path: Path) -> None:
     """A tree of depth 0 is one leaf."""
     stump = fit_tree(spark, tmp_path, rows_of(40), of("DecisionTreeClassifier", maxDepth=0))
-    assert len({one.prediction for one in stump.scorer.predict(rows_of(20, seed=8))}) == 1
+    assert len({prediction.prediction for prediction in stump.scorer.predict(rows_of(20, seed=8))}) == 1
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_models_are_trained_and_measured(tree: Fitted, spark: SparkSession, tmp_
     leaves, its raw prediction, don't rank rows."""
     rows = rows_of(300)
     trained = train_one(tmp_path / "tree", COLUMNS, frame(spark, COLUMNS, rows), of("DecisionTreeClassifier"))
-    likely = np.array([(one.probability or {})["1"] for one in tree.scorer.predict(rows)])
+    likely = np.array([(prediction.probability or {})["1"] for prediction in tree.scorer.predict(rows)])
     kinds = np.array([row["kind"] for row in rows], dtype=bool)
     gaps = likely[kinds][:, None] - likely[~kinds]
     assert trained.metrics["training_auc"] == pytest.approx(((gaps > 0) + (gaps == 0) / 2).mean())
@@ -184,7 +184,11 @@ def test_one_class_so_far_is_certain(spark: SparkSession, tmp_path: Path, estima
     [
         (of("GBTClassifier", "three"), {}, "the label three holds 2; GBTClassifier takes two classes"),
         (of("LinearSVC", "words"), {}, "the label words has 3 classes; LinearSVC takes two classes"),
-        (of("GBTClassifier", "words"), {"words": "a"}, "the label words has one class; GBTClassifier knows two"),
+        (
+            of("GBTClassifier", "words"),
+            {"words": "a"},
+            "the label words has one class; GBTClassifier takes two classes",
+        ),
         (of("LinearSVC"), {"kind": 0}, "the label kind holds nothing but 0; LinearSVC needs both classes"),
         (of("NaiveBayes", "gaps"), {}, "the label gaps goes up to 2 but holds only 2 classes"),
         (of("NaiveBayes", "three", ["words"], smoothing=0.0), {}, "a probability is zero"),

@@ -43,7 +43,7 @@ class Ran:
 
     @property
     def published(self) -> list[int]:
-        return [one.generation for one in self.run.catalog.generations(state="published")]
+        return [generation.generation for generation in self.run.catalog.generations(state="published")]
 
 
 def train_pipeline(name: str, folder: Path, kafka: str, spark: SparkSession, data: str | None = None) -> Run:

@@ -245,7 +245,7 @@ def assert_all_there(up: UpProcess) -> None:
     assert_all_sealed(up)
     job = up.job
     generations = up.catalog.generations()
-    assert [(one.generation, one.state, one.batches) for one in generations] == [
+    assert [(generation.generation, generation.state, generation.batches) for generation in generations] == [
         (number, "published", (number,)) for number in range(1, job.batches + 1)
     ]
     for folder in (up.folder / "batches", up.folder / "rejects", up.folder / "generations"):
@@ -324,4 +324,4 @@ def strike(up: UpProcess, asker: Asker, what: str) -> str:
 def memory(up: UpProcess) -> int:
     """The proportional set size of all processes, in bytes."""
     processes = [psutil.Process(up.process.pid), *psutil.Process(up.process.pid).children(recursive=True)]
-    return sum(one.memory_full_info().pss for one in processes if one.is_running())
+    return sum(process.memory_full_info().pss for process in processes if process.is_running())

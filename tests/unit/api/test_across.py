@@ -50,7 +50,7 @@ def test_the_newest_comes_first(api: httpx.Client) -> None:
 def test_pages_go_back_in_time(api: httpx.Client) -> None:
     """A page has the generations below the one given, and says whether there are more."""
     pages = [across(api, "size", limit=2), across(api, "size", limit=2, before=4), across(api, "size", before=1)]
-    assert [[one["generation"] for one in page["answers"]] for page in pages] == [[5, 4], [3, 2], []]
+    assert [[answer["generation"] for answer in page["answers"]] for page in pages] == [[5, 4], [3, 2], []]
     assert [page["more"] for page in pages] == [True, True, False]
 
 
@@ -64,7 +64,7 @@ def test_a_generation_that_can_not_answer_says_why(run: Run) -> None:
     scorer_path(run, 3, "size").write_bytes(b"gone bad")
     with api_of(run) as client:
         answers = across(client, "size")["answers"]
-    assert [one["generation"] for one in answers if "error" not in one] == [5, 4, 2, 1]
+    assert [answer["generation"] for answer in answers if "error" not in answer] == [5, 4, 2, 1]
     damaged = answers[2]
     assert set(damaged) == {"generation", "error"}
     assert "size.npz" in damaged["error"]

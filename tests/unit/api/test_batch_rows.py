@@ -173,7 +173,7 @@ def test_reasons_are_counted_over_a_part(rejecting: Run, api: httpx.Client) -> N
     found = rejects(api, "source", offset=MAX_COUNTED + 6)
     assert found["counted"] == MAX_COUNTED
     assert found["reasons"][0] == {"reason": "late", "count": MAX_COUNTED - 8}
-    assert [one["reason"] for one in found["items"]] == ["late"] * 2
+    assert [item["reason"] for item in found["items"]] == ["late"] * 2
 
 
 def say_rejected(run: Run, client: httpx.Client, count: int) -> None:
@@ -216,13 +216,13 @@ def test_a_page_is_found_without_reading_those_before_it(tmp_path: Path, monkeyp
         count - 2,
     ):
         items = page(place, lines, offset, 4).items
-        assert [one.line for one in items] == list(range(offset, min(offset + 4, count)))
+        assert [item.line for item in items] == list(range(offset, min(offset + 4, count)))
     assert page(place, lines, count, 4).items == page(place, lines, 2**31 - 1, 4).items == []
     assert (sum(seen), looked) == (MAX_COUNTED + 8 * 4 + 2, ["counted", "marks"])
     assert page(replace(place, rejected=2**31), lines, 2**31 - 1, 4).items == []
     with path.open("ab") as file:
         file.write(b'{"reason":"y","line":%d}\n' % count)
-    assert [one.line for one in page(replace(place, rejected=count + 1), lines, count, 4).items] == [count]
+    assert [item.line for item in page(replace(place, rejected=count + 1), lines, count, 4).items] == [count]
     assert sorted(looked) == ["counted", "counted", "marks", "marks"]
 
 

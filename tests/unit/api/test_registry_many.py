@@ -97,7 +97,7 @@ def test_a_missing_key_opens_no_batch(tmp_path: Path, form: str) -> None:
     with api_of(run) as client:
         wait_for_generation(client, 2)
         assert client.get("/models/size/rows/7").status_code == 404
-        assert [one["row"]["count"] for one in client.get("/models/size/rows/30").json()["rows"]] == [7, 3]
+        assert [row["row"]["count"] for row in client.get("/models/size/rows/30").json()["rows"]] == [7, 3]
         for path in run.folder.glob("batches/batch-*"):
             path.rename(path.with_suffix(".away"))
         for address in ("/models/size/rows/8", "/models/size/rows/-10", "/models/size/rows/8?generation=1"):

@@ -250,7 +250,7 @@ def test_similar_rows(api: httpx.Client) -> None:
     """The nearest rows by a row's features, in the pipeline's own keys; by a key; by words."""
     answer = api.post("/recommend", json={"property_features": {"hours": 8.5, "count": 3}}).json()
     assert answer["message"] == "found"
-    assert [(one["id"], set(one)) for one in answer["recommendations"]] == [
+    assert [(recommendation["id"], set(recommendation)) for recommendation in answer["recommendations"]] == [
         (5, {"id", "distCol"}),
         (1, {"id", "distCol"}),
     ]
@@ -266,7 +266,7 @@ def test_recommendations(api: httpx.Client) -> None:
     """Items for a request's own ratings, for a known user, and like another item."""
     answer = api.post("/films", json={"ratings": {"0": 5, "77": 1}, "top": 1}).json()
     assert answer["unknown"] == ["77"]
-    assert [set(one) for one in answer["items"]] == [{"film", "stars"}]
+    assert [set(item) for item in answer["items"]] == [{"film", "stars"}]
     assert [one["item"] for one in api.get("/films/of/ann").json()] == [1, 2]
     assert [one["title"] for one in api.get("/films/like/0?top=1").json()] == ["two"]
     assert error_of(api.get("/films/of/bob"))[0] == 404
@@ -313,7 +313,7 @@ def test_openapi_has_them(api: httpx.Client) -> None:
         },
     ]
     predict = paths["/predict/{generation}"]["post"]
-    assert [(one["name"], one["in"]) for one in predict["parameters"]] == [("generation", "path")]
+    assert [(parameter["name"], parameter["in"]) for parameter in predict["parameters"]] == [("generation", "path")]
     body = predict["requestBody"]["content"][FORM]["schema"]
     assert (list(body["properties"]), body["required"]) == (["usage_hours", "n"], ["usage_hours"])
     answer = predict["responses"]["200"]["content"]["application/json"]["schema"]
@@ -590,7 +590,7 @@ def test_a_moment_before_the_calendar(column: Any) -> None:
     with pytest.raises(PipelineInvalid) as found:
         parse(Raw("devices.toml", Path(), document))
     path = "routes[0].params.at.default" if column == "seen" else "source.columns.seen.default"
-    assert [one.path for one in found.value.faults] == [path]
+    assert [fault.path for fault in found.value.faults] == [path]
 
 
 def test_a_key_route_needs_a_key() -> None:

@@ -148,17 +148,17 @@ def test_a_model_shows_its_inputs_and_its_metrics_per_generation(api: httpx.Clie
         "good",
         {"0": "bad", "1": "good"},
     )
-    assert [(one["name"], one["kind"]) for one in model["inputs"]] == [
+    assert [(feature["name"], feature["kind"]) for feature in model["inputs"]] == [
         ("kind", "string"),
         ("hours", "float"),
         ("on", "bool"),
     ]
     assert model["inputs"][0]["categories"] == ["lamp", "fan"]
-    assert [one["generation"] for one in model["generations"]] == [1, 2]
+    assert [generation["generation"] for generation in model["generations"]] == [1, 2]
     assert model["generations"][0]["metrics"] == {"accuracy": 0.9, "auc": None}
     models = api.get("/models").json()
     assert [one["model"] for one in models] == ["size", "good", "group"]
-    assert [one["generation"] for one in models[0]["generations"]] == [2]
+    assert [generation["generation"] for generation in models[0]["generations"]] == [2]
 
 
 def test_the_profile_shows_clusters(api: httpx.Client) -> None:
@@ -198,7 +198,7 @@ def test_rows_are_answered_in_their_order(api: httpx.Client) -> None:
     """A list of rows is answered by a list in the same order, however long; an empty list by an empty one."""
     rows = [ROW | {"count": count} for count in range(5000)]
     answers = api.post("/models/size/predict", json={"rows": [{"hours": 2, "count": n} for n in range(5000)]}).json()
-    assert [one["prediction"] for one in answers] == [size_of(2, row) for row in rows]
+    assert [answer["prediction"] for answer in answers] == [size_of(2, row) for row in rows]
     assert api.post("/models/size/predict", json={"rows": rows[:1]}).json()[0]["prediction"] == size_of(2, rows[0])
     assert api.post("/models/size/predict", json={"rows": []}).json() == []
 

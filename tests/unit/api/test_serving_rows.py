@@ -58,8 +58,8 @@ def test_texts_come_back_as_they_were(api: httpx.Client) -> None:
 def test_a_repeated_key_gives_all_its_rows_newest_first(api: httpx.Client) -> None:
     """A key that was streamed several times gives each of its rows, the newest first, and no more than asked for."""
     rows = api.get("/models/size/rows/1").json()["rows"]
-    assert [(one["batch"], one["row"]["count"]) for one in rows] == [(2, 9), (2, 8), (1, 3)]
-    assert [one["prediction"] for one in rows] == [size_of(2, one["row"]) for one in rows]
+    assert [(row["batch"], row["row"]["count"]) for row in rows] == [(2, 9), (2, 8), (1, 3)]
+    assert [row["prediction"] for row in rows] == [size_of(2, row["row"]) for row in rows]
     limited = api.get("/models/size/rows/1", params={"limit": 2}).json()["rows"]
     assert limited == rows[:2]
 

@@ -50,10 +50,10 @@ def hammer(address: str, stop: threading.Event, seen: list[tuple[int, list[float
                 faults.append(answer.text)
                 return
             rows = answer.json()
-            generations = {one["generation"] for one in rows}
+            generations = {row["generation"] for row in rows}
             if len(generations) != 1:
                 faults.append(answer.text)
-            seen.append((generations.pop(), [one["prediction"] for one in rows]))
+            seen.append((generations.pop(), [row["prediction"] for row in rows]))
 
 
 def answered_by(number: int, seen: list[list[tuple[int, list[float]]]], faults: list[str]) -> bool:

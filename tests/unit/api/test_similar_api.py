@@ -261,7 +261,7 @@ def test_the_openapi_document_has_both(api: httpx.Client) -> None:
     assert set(document["paths"]["/models/alike/similar"]) == {"get", "post"}
     assert set(document["paths"]) >= {"/models/near/similar/{key}", "/models/alike/similar/{key}"}
     assert api.get("/").json()["models"]["near"]["similar"] == "/models/near/similar"
-    assert [one["name"] for one in api.get("/models/alike").json()["inputs"]] == ["name"]
+    assert [feature["name"] for feature in api.get("/models/alike").json()["inputs"]] == ["name"]
 
 
 def test_a_stream_without_a_key(tmp_path: Path) -> None:
@@ -348,8 +348,8 @@ def test_each_way_of_asking_has_its_kind_of_model(tmp_path: Path) -> None:
     run = two_generations(tmp_path)
     registry, rows = ModelRegistry(run), GenerationRows(run)
     similar = {name: SimilarRows(registry, name, model_inputs(run.pipeline, name), rows) for name in MODELS}
-    for one in similar.values():
-        registry.register_index(one.index_name, one.build_index)
+    for searcher in similar.values():
+        registry.register_index(searcher.index_name, searcher.build_index)
     registry.refresh()
     newest, second = resolve_generation(registry, None), resolve_generation(registry, 2)
     with pytest.raises(FeatureError, match="near does not compare texts"):

@@ -375,7 +375,7 @@ def test_many_queries_at_once(api: httpx.Client) -> None:
     for thread in threads:
         thread.join()
     assert len(answers) == 80
-    assert {one for one in answers if one[0] == 1} == {(1, None)}
+    assert {answer for answer in answers if answer[0] == 1} == {(1, None)}
 
 
 def test_a_query_has_so_much_memory() -> None:

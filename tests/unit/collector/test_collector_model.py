@@ -391,9 +391,11 @@ class CollectorMachine(RuleBasedStateMachine):
         assert sorted(number for _, numbers in self.seen for number in numbers) == list(range(self.total))
         assert len(run.catalog.ended()) == len(self.log.logs)
         assert_account_closed(run.catalog)
-        assert {path.name for path in run.batches.iterdir()} == {Path(one.path).name for one in run.catalog.batches()}
+        assert {path.name for path in run.batches.iterdir()} == {
+            Path(batch.path).name for batch in run.catalog.batches()
+        }
         lines = [orjson.loads(line) for path in run.rejects.iterdir() for line in path.read_bytes().splitlines()]
-        assert sorted((one["partition"], one["offset"]) for one in lines) == sorted(self.junk)
+        assert sorted((line["partition"], line["offset"]) for line in lines) == sorted(self.junk)
         assert run.catalog.totals()["rejected"] == len(self.junk)
 
 

@@ -41,8 +41,8 @@ def test_every_route_but_health_wants_the_key(tmp_path: Path, key_file: Path) ->
     run = new_run(tmp_path)
     seal(run, 1, [{"id": 1}])
     publish(run, 1, [1])
-    routes = [one for one in create_app(run, ModelRegistry(run)).routes if isinstance(one, Route)]
-    paths = [(method, re.sub(r"\{[^}]*\}", "1", one.path)) for one in routes for method in one.methods or ()]
+    routes = [route for route in create_app(run, ModelRegistry(run)).routes if isinstance(route, Route)]
+    paths = [(method, re.sub(r"\{[^}]*\}", "1", route.path)) for route in routes for method in route.methods or ()]
     assert len(paths) > 15
     with api_of(run, key_file=key_file) as client:
         for method, path in [*paths, ("GET", "/nothing/here"), ("PUT", "/models")]:

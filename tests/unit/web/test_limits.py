@@ -249,7 +249,7 @@ def test_refused_connections_give_way_first(hurried: httpx.Client) -> None:
         refused = [to_the_end(one) for one in held]
         assert [refusal(found)[0] for found in refused if found].count(408) > 1
         answers = [httpx.post(hurried.base_url.join("/size_of"), json=ROW, headers=hurried.headers) for _ in range(3)]
-        assert [one.status_code for one in answers] == [200] * 3
+        assert [answer.status_code for answer in answers] == [200] * 3
 
 
 def test_connections_at_work_are_not_closed_for_others(hurried: httpx.Client) -> None:
