@@ -40,8 +40,8 @@ def assert_account_closed(catalog: Catalog) -> None:
 def wait_for(look: Callable[[], T], what: str, seconds: float = 60.0) -> T:
     """What ``look`` gives once it is true; fails with ``what`` when that takes longer than ``seconds``."""
     end = time.monotonic() + seconds
-    while not (found := look()):
+    while not (result := look()):
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds:g} s in vain for {what}")
         time.sleep(0.02)
-    return found
+    return result

@@ -49,9 +49,9 @@ def address(run: Run, stage: str, processes: Sequence[subprocess.Popen[bytes]] =
         assert all(process.poll() is None for process in processes), f"ended before the {stage} was at work"
         return endpoint(run, run.catalog.stages().get(stage))
 
-    found = wait_for(look, f"the {stage}", 90)
-    assert found is not None
-    return found
+    url = wait_for(look, f"the {stage}", 90)
+    assert url is not None
+    return url
 
 
 def write_pipeline(document: Mapping[str, Any], path: Path) -> str:

@@ -46,8 +46,8 @@ def copy_of(version: int, folder: Path) -> Path:
 
 
 def expected(version: int) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads((FIXTURES / f"run-schema-{version}.json").read_bytes())
-    return found
+    predictions: dict[str, Any] = orjson.loads((FIXTURES / f"run-schema-{version}.json").read_bytes())
+    return predictions
 
 
 def predictions_of(run: Run) -> dict[str, Any]:

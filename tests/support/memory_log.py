@@ -135,25 +135,25 @@ class MemoryReader:
         self._drained = set()
 
     def read(self) -> list[MemoryMessage]:
-        found: list[MemoryMessage] = []
+        messages: list[MemoryMessage] = []
         order = sorted(self._next)
         self._turn = (self._turn + 1) % max(len(order), 1)
         for partition in order[self._turn :] + order[: self._turn]:
             if partition in self.answering and partition not in self._held:
-                found += self._fetch(partition, self.most - len(found))
-        if not found:
+                messages += self._fetch(partition, self.most - len(messages))
+        if not messages:
             self._clock.advance(POLL_SECONDS)
-        return found
+        return messages
 
     def _fetch(self, partition: int, most: int) -> list[MemoryMessage]:
         left = self.log.messages(partition, self._next[partition])
-        found = left[:most]
-        if found:
-            self._next[partition] = found[-1].offset() + 1
+        messages = left[:most]
+        if messages:
+            self._next[partition] = messages[-1].offset() + 1
             self._drained.discard(partition)
-        if len(found) == len(left):
+        if len(messages) == len(left):
             self._drained.add(partition)
-        return found
+        return messages
 
     def hold(self, partitions: set[int]) -> None:
         self._held = set(partitions)

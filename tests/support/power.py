@@ -40,8 +40,8 @@ class Inode(NamedTuple):
     folder: bool
 
 
-def inode_of(found: os.stat_result) -> Inode:
-    return Inode(found.st_dev, found.st_ino, stat.S_ISDIR(found.st_mode))
+def inode_of(stats: os.stat_result) -> Inode:
+    return Inode(stats.st_dev, stats.st_ino, stat.S_ISDIR(stats.st_mode))
 
 
 class PowerDisk:
@@ -111,8 +111,8 @@ class PowerDisk:
 
 
 def entries_now(folder: Path) -> dict[str, Inode]:
-    found = [path for path in folder.iterdir() if not path.name.startswith(FILE_NAME)]
-    return {path.name: inode_of(path.stat()) for path in found}
+    paths = [path for path in folder.iterdir() if not path.name.startswith(FILE_NAME)]
+    return {path.name: inode_of(path.stat()) for path in paths}
 
 
 def copy_committed(catalog: Path, into: Path) -> None:

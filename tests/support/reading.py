@@ -73,8 +73,8 @@ def refused(path: Path | str, columns: Mapping[str, Any], **source: Any) -> Sour
 
 def open_to_all(folder: Path) -> None:
     """Let every user look into a test's folder, so that a refusal is for the file itself."""
-    for one in [folder, *(parent for parent in folder.parents if "pytest-of-" in str(parent))]:
-        one.chmod(0o755)
+    for path in [folder, *(parent for parent in folder.parents if "pytest-of-" in str(parent))]:
+        path.chmod(0o755)
 
 
 @contextmanager

@@ -185,7 +185,7 @@ def seal(run: Run, batch: int, rows: Sequence[dict[str, Any]]) -> None:
     row = {name: value for name, value in (ROW | RENAMED).items() if name in schema.names}
     stamps = pa.schema([field.with_type(pa.string()) if field.name == "seen" else field for field in schema])
     draft = Draft(run, batch, schema)
-    draft.add(pa.Table.from_pylist([row | one for one in rows], schema=stamps).cast(schema))
+    draft.add(pa.Table.from_pylist([row | changes for changes in rows], schema=stamps).cast(schema))
     draft.close()
     run.catalog.decide(Decision(batch, "rows", (Span(0, 3 * batch, 3 * batch + len(rows) - 1),)))
     run.catalog.seal(batch, draft.publish(None, None))
@@ -281,8 +281,8 @@ def api_of(
 
 
 def endpoint(run: Run) -> str | None:
-    word = run.catalog.stages().get("serve")
-    return word.endpoint if word and word.state == "running" else None
+    status = run.catalog.stages().get("serve")
+    return status.endpoint if status and status.state == "running" else None
 
 
 def wait_for_generation(client: httpx.Client, generation: int) -> None:

@@ -133,14 +133,14 @@ class ThreeBrokers:
 
     def leader(self, topic: str) -> int | None:
         """Who leads partition 0 of the topic; None while there is none, or nobody says."""
-        found = self._partition(topic)
-        leader = found.leader if found else None
+        partition = self._partition(topic)
+        leader = partition.leader if partition else None
         return leader.id if leader is not None and leader.id in NODES else None
 
     def in_sync(self, topic: str) -> set[int]:
         """Who has all of partition 0 of the topic."""
-        found = self._partition(topic)
-        return {replica.id for replica in found.isr} if found else set()
+        partition = self._partition(topic)
+        return {replica.id for replica in partition.isr} if partition else set()
 
     def _partition(self, topic: str) -> TopicPartitionInfo | None:
         """What is said of partition 0 of the topic; None where nobody answers."""

@@ -106,8 +106,8 @@ class UpProcess:
 
     def at_work(self, stage: str) -> bool:
         """Whether the stage is at work, or about to be: not done with all that there was."""
-        word = self.catalog.stages().get(stage)
-        return word is None or word.state != "done"
+        status = self.catalog.stages().get(stage)
+        return status is None or status.state != "done"
 
     @property
     def sealed(self) -> int:
@@ -124,8 +124,8 @@ class UpProcess:
         return pid
 
     def _running(self, stage: str) -> int | None:
-        word = self.catalog.stages().get(stage)
-        return word.pid if word is not None and word.state == "running" and alive(word.pid) else None
+        status = self.catalog.stages().get(stage)
+        return status.pid if status is not None and status.state == "running" and alive(status.pid) else None
 
     def kill(self, stage: str) -> None:
         """SIGKILL, then wait until another has taken its place."""
@@ -148,8 +148,12 @@ class UpProcess:
 
     def _replaced(self, stage: str, pids: Sequence[int]) -> bool:
         """Whether another process than these does the stage, or has done all that there was to do."""
-        word = self.catalog.stages().get(stage)
-        return word is not None and word.pid not in pids and (word.state == "done" or self._running(stage) is not None)
+        status = self.catalog.stages().get(stage)
+        return (
+            status is not None
+            and status.pid not in pids
+            and (status.state == "done" or self._running(stage) is not None)
+        )
 
     def freeze(self, stage: str) -> None:
         """SIGSTOP for longer than the client's timeouts, then SIGCONT."""
@@ -215,9 +219,9 @@ class SealedFileWatch:
 
     def look(self) -> None:
         for batch in self.up.catalog.batches():
-            found = sha256(self.up.folder / batch.path)
-            assert found == batch.sha256
-            assert self.seen.setdefault(batch.path, found) == found
+            digest = sha256(self.up.folder / batch.path)
+            assert digest == batch.sha256
+            assert self.seen.setdefault(batch.path, digest) == digest
 
 
 def api_answers(port: int) -> bool:
@@ -234,9 +238,9 @@ def assert_all_sealed(up: UpProcess) -> None:
     batches = up.catalog.batches()
     assert [batch.batch for batch in batches] == list(range(1, job.batches + 1))
     for batch in batches:
-        found = pl.from_arrow(pq.read_table(up.folder / batch.path))
-        assert isinstance(found, pl.DataFrame)
-        assert found.equals(source.slice((batch.batch - 1) * job.batch, job.batch)), batch.batch
+        rows = pl.from_arrow(pq.read_table(up.folder / batch.path))
+        assert isinstance(rows, pl.DataFrame)
+        assert rows.equals(source.slice((batch.batch - 1) * job.batch, job.batch)), batch.batch
     assert_account_closed(up.catalog)
 
 

@@ -26,8 +26,8 @@ class Up:
 
     def status(self) -> dict[str, Any]:
         line = [*COMMAND, "status", "smart-home", "--run-dir", str(self.folder), "--json"]
-        found: dict[str, Any] = json.loads(subprocess.run(line, capture_output=True, check=True).stdout)
-        return found
+        document: dict[str, Any] = json.loads(subprocess.run(line, capture_output=True, check=True).stdout)
+        return document
 
     def catalog(self) -> Catalog:
         path = self.folder / "catalog.sqlite"
