@@ -76,9 +76,9 @@ def test_rows_are_seen_to_come_and_a_generation_arrives_without_a_reload(
 
 def risen(visit: Visit, label: str, above: int) -> int:
     """The number under the label once it is above another; 0 until then."""
-    found = visit.metric(label)
+    value = visit.metric(label)
     visit.page.wait_for_timeout(100)  # the browser's events are heard only while it is waited for
-    return found if found > above else 0
+    return value if value > above else 0
 
 
 @pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (PHONE, False), (WIDE, True)])

@@ -76,9 +76,9 @@ SOCKET_HEADERS = {
 
 def status_of(address: str, path: str = "/", method: str = "GET", **headers: str) -> int:
     """The status that a client gets that sends these headers as they are."""
-    found = urlsplit(address)
-    with closing(http.client.HTTPConnection(found.hostname or "", found.port, timeout=20)) as connection:
-        connection.request(method, path, headers={"Host": found.netloc} | headers)
+    url = urlsplit(address)
+    with closing(http.client.HTTPConnection(url.hostname or "", url.port, timeout=20)) as connection:
+        connection.request(method, path, headers={"Host": url.netloc} | headers)
         with connection.getresponse() as response:
             return response.status
 
@@ -161,9 +161,9 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         assert b"--console-port 0" in refused.stderr
         process = subprocess.Popen(line)
         try:
-            found = address(run, "console", [process])
-            assert urlsplit(found).port != port
-            assert httpx.get(found).status_code == 200
+            url = address(run, "console", [process])
+            assert urlsplit(url).port != port
+            assert httpx.get(url).status_code == 200
         finally:
             process.terminate()
             process.wait(30)
@@ -172,25 +172,25 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 def test_the_run_goes_on_without_its_console(tmp_path: Path) -> None:
     """A console that is killed again and again is given up, which is told of and ends nothing."""
     slow = ("--set", "stream.pause=0", "--set", "stream.rate=60")
-    one = Up(tmp_path / "run", "--console-port", "0", *slow)
+    up = Up(tmp_path / "run", "--console-port", "0", *slow)
     try:
-        catalog, killed = one.catalog(), set[int]()
+        catalog, killed = up.catalog(), set[int]()
 
         def given_up() -> bool:
-            word = catalog.stages().get("console")
-            if word and word.pid not in killed and psutil.pid_exists(word.pid):
-                os.kill(word.pid, signal.SIGKILL)
-                killed.add(word.pid)
+            status = catalog.stages().get("console")
+            if status and status.pid not in killed and psutil.pid_exists(status.pid):
+                os.kill(status.pid, signal.SIGKILL)
+                killed.add(status.pid)
             return len(killed) == MOST_RESTARTS + 1
 
         wait_for(given_up, "the last start of the console", 120)
         before = catalog.totals()["rows"]
         wait_for(lambda: catalog.totals()["rows"] > before, "another sealed batch", 120)
-        assert one.process.poll() is None
-        api = wait_for(lambda: one.status()["api"], "the API")
+        assert up.process.poll() is None
+        api = wait_for(lambda: up.status()["api"], "the API")
         assert httpx.get(f"{api}/status").json()["stages"]["console"]["state"] == "failed"
     finally:
-        one.process.send_signal(signal.SIGTERM)
-        out, err = one.process.communicate(timeout=30)
-    assert one.process.returncode == 0, err
+        up.process.send_signal(signal.SIGTERM)
+        out, err = up.process.communicate(timeout=30)
+    assert up.process.returncode == 0, err
     assert "the run goes on without it" in out

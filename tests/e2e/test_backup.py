@@ -30,9 +30,9 @@ from tidemill.run.locks import locked
 
 def done(*arguments: str | Path) -> Any:
     """What a command with ``--json`` prints."""
-    found = run_command(*arguments, "--json")
-    assert found.returncode == 0, found.stderr + found.stdout
-    return json.loads(found.stdout)
+    completed = run_command(*arguments, "--json")
+    assert completed.returncode == 0, completed.stderr + completed.stdout
+    return json.loads(completed.stdout)
 
 
 @pytest.fixture
@@ -272,17 +272,17 @@ def test_a_run_at_work_is_backed_up_and_goes_on_in_both_places(up_processes: lis
     slow = [Job(tmp_path / name, rows=60_000, batch=20_000, rate=400) for name in ("one", "two")]
     quick = [replace(job, rate=50_000) for job in slow]
     slow[0].write()
-    one, saved = UpProcess(slow[0]), tmp_path / "saved"
-    up_processes.append(one)
-    wait_for(lambda: collected(one) > 0, "the first rows", 120)
-    line = ("backup", slow[0].pipeline, saved, "--run-dir", one.folder)
+    up, saved = UpProcess(slow[0]), tmp_path / "saved"
+    up_processes.append(up)
+    wait_for(lambda: collected(up) > 0, "the first rows", 120)
+    line = ("backup", slow[0].pipeline, saved, "--run-dir", up.folder)
     assert run_command(*line, faults="backup.frozen=kill").returncode == KILLED
-    assert_goes_on(one)
+    assert_goes_on(up)
     made = done(*line)
     assert made["log"] == "copied"
-    assert not one.catalog.ended(), "the backup was not made in the middle of the stream"
-    assert_goes_on(one)
-    one.stop()
+    assert not up.catalog.ended(), "the backup was not made in the middle of the stream"
+    assert_goes_on(up)
+    up.stop()
     done("restore", saved, "--run-dir", tmp_path / "two" / "run")
     for job in quick:
         job.write()

@@ -138,9 +138,9 @@ def test_a_row_at_an_impossible_time_is_a_reject(kafka: str, tmp_path: Path, par
     as_said(run, kafka, rows)
     collect(run, kafka)
     assert sorted(sealed_ids(run)) == [*range(9), *range(20, 20 + 3 * (partitions - 1))]
-    found = [orjson.loads(line) for path in run.rejects.glob("*-*.jsonl") for line in path.read_bytes().splitlines()]
-    assert len(found) == len(IMPOSSIBLE)
-    assert all("Kafka timestamp" in one["reason"] for one in found)
+    rejects = [orjson.loads(line) for path in run.rejects.glob("*-*.jsonl") for line in path.read_bytes().splitlines()]
+    assert len(rejects) == len(IMPOSSIBLE)
+    assert all("Kafka timestamp" in reject["reason"] for reject in rejects)
     assert_account_closed(run.catalog)
     run.close()
 

@@ -242,11 +242,11 @@ class Attempt:
 def test_stage_says_where_kafka_is_and_stops(run: Run) -> None:
     """The stage gives Kafka's address to the catalog once it answers, and takes Kafka along when it is stopped."""
     attempt = Attempt(run)
-    word = wait_for(lambda: run.catalog.stages().get("broker"), "the address")
-    assert word is not None
-    assert word.state == "running"
-    assert word.endpoint
-    AdminClient({"bootstrap.servers": word.endpoint}).list_topics(timeout=10)
+    status = wait_for(lambda: run.catalog.stages().get("broker"), "the address")
+    assert status is not None
+    assert status.state == "running"
+    assert status.endpoint
+    AdminClient({"bootstrap.servers": status.endpoint}).list_topics(timeout=10)
     kafka = kafka_below(run)
     attempt.stage.stop.set()
     attempt.thread.join(10)

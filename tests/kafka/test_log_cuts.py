@@ -197,14 +197,14 @@ def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Af
             name: Streamed(case, folder / f"run-{number}", broker.bootstrap)
             for number, (name, case) in enumerate(cases.items())
         }
-        found = AfterCut(broker, streamed)
+        after_cut = AfterCut(broker, streamed)
 
         def cut_all(data: Path) -> None:
             for one in streamed.values():
                 one.cut(data)
 
-        found.cut_again(cut_all)
-        yield found
+        after_cut.cut_again(cut_all)
+        yield after_cut
         for one in streamed.values():
             one.run.close()
 

@@ -147,9 +147,9 @@ def write(kafka: str, topic: str, messages: list[Poison]) -> None:
 def rejects_of(run: Run) -> dict[tuple[int, int], dict[str, Any]]:
     """All that was rejected from the topic, by partition and offset."""
     lines = [line for path in run.rejects.glob("*.jsonl") for line in path.read_text(encoding="utf-8").splitlines()]
-    found = [json.loads(line) for line in lines]
-    assert len({(one["partition"], one["offset"]) for one in found}) == len(found)
-    return {(one["partition"], one["offset"]): one for one in found}
+    rejects = [json.loads(line) for line in lines]
+    assert len({(reject["partition"], reject["offset"]) for reject in rejects}) == len(rejects)
+    return {(reject["partition"], reject["offset"]): reject for reject in rejects}
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
@@ -167,11 +167,11 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
         write(kafka, run.pipeline.stream.topic, messages[1::2])
         assert Work(run, "producer", kafka).end() is None
         assert collector.end() is None
-    found = rejects_of(run)
-    assert set(found) == {message.place for message in messages}
+    rejects = rejects_of(run)
+    assert set(rejects) == {message.place for message in messages}
     for message in messages:
-        assert found[message.place]["reason"].startswith(message.reason)
-        assert len(found[message.place]["text"]) <= 500
+        assert rejects[message.place]["reason"].startswith(message.reason)
+        assert len(rejects[message.place]["text"]) <= 500
     assert run.catalog.totals()["rejected"] == len(messages)
     assert_account_closed(run.catalog)
     assert [batch.rows for batch in run.catalog.batches()] == [1000] * 5 + [403]

@@ -54,10 +54,10 @@ def test_a_run_of_an_earlier_version_is_opened(tmp_path: Path, version: int) -> 
         check_batch(run, batch)
     assert [batch.rows for batch in sealed] == [30, 30, 30]
     assert [generation.state for generation in run.catalog.generations()] == ["published"] * 3
-    found = predictions_of(run)
+    predictions = predictions_of(run)
     run.close()
     for asked, before in expected(version).items():
-        for now, then in zip(found[asked], before, strict=True):
+        for now, then in zip(predictions[asked], before, strict=True):
             assert {key: now[key] for key in then} == then, asked
     where = ["smart-home", "--run-dir", str(folder), "--json"]
     assert json.loads(command("status", *where))["rows"]["sealed"] == 90

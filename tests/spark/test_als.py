@@ -306,9 +306,9 @@ def test_what_a_recommender_can_not_be_is_found_before_it_starts(
     counted = {**good, "params": {"implicitPrefs": True}}
     del counted["rating"]
     assert model_faults({**raw, "models": {"good": good, "counted": counted}}) == []
-    found = model_faults({**raw, "models": {"taste": model}})
-    assert [fault.path for fault in found] == [f"models.taste.{path}"]
-    assert words in str(found[0])
+    faults = model_faults({**raw, "models": {"taste": model}})
+    assert [fault.path for fault in faults] == [f"models.taste.{path}"]
+    assert words in str(faults[0])
 
 
 # --- without Spark ------------------------------------------------------------------------------------------------
@@ -394,19 +394,19 @@ def test_equal_scores_come_in_the_order_of_the_ids() -> None:
 def test_similar_items_are_those_at_the_smallest_angle() -> None:
     """By the cosine, whatever the lengths; without the item itself, and without items of no direction."""
     scorer = hand_made([[1.0, 0.0], [5.0, 5.0], [-1.0, 0.0], [0.0, 0.0], [0.1, 0.0]], title=list("abcde"))
-    found = scorer.similar("0", 10)
-    assert [one["item"] for one in found] == [4, 1, 2]
-    assert [one["similarity"] for one in found] == pytest.approx([1.0, 0.5**0.5, -1.0])
-    assert [one["title"] for one in found] == ["e", "b", "c"]
+    items = scorer.similar("0", 10)
+    assert [item["item"] for item in items] == [4, 1, 2]
+    assert [item["similarity"] for item in items] == pytest.approx([1.0, 0.5**0.5, -1.0])
+    assert [item["title"] for item in items] == ["e", "b", "c"]
     assert scorer.similar("3", 10) == []
 
 
 def test_unknown_items_are_named_and_all_unknown_is_an_error() -> None:
     """What the model knows is used; nothing known is no question."""
     scorer = hand_made([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    found = scorer.recommend({"0": 5.0, "00": 1.0, "nine": 2.0}, 10)
-    assert found.unknown == ["00", "nine"]
-    assert {item["item"] for item in found.items} == {1, 2}
+    items = scorer.recommend({"0": 5.0, "00": 1.0, "nine": 2.0}, 10)
+    assert items.unknown == ["00", "nine"]
+    assert {item["item"] for item in items.items} == {1, 2}
     with pytest.raises(ValueError, match="none of the items is known"):
         scorer.recommend({"nine": 2.0}, 10)
 

@@ -94,34 +94,36 @@ def test_any_rows_score_as_in_spark(fitted: dict[str, Fitted], spark: SparkSessi
 
 def test_a_tree_is_gone_down_and_not_searched_for_the_nearest_leaf(spark: SparkSession, tmp_path: Path) -> None:
     """A row goes to the nearer child at each node, as in Spark, also where another branch has a nearer leaf."""
-    one = on_a_line(
+    fitted_model = on_a_line(
         spark, tmp_path, [0.0] * 100 + [10.0] * 10 + [30.0] * 100, {"estimator": "BisectingKMeans", "params": {"k": 3}}
     )
     values = np.linspace(-5, 40, 181)
-    found = by_scorer(one, values)
-    assert found == by_spark(one, spark, values)
-    centres = cluster_scorer(one.scorer).centres.matrix[:, 0]
+    clusters = by_scorer(fitted_model, values)
+    assert clusters == by_spark(fitted_model, spark, values)
+    centres = cluster_scorer(fitted_model.scorer).centres.matrix[:, 0]
     nearest = np.abs(values[:, None] - centres).argmin(axis=1)
     assert centres.tolist() == [0.0, 10.0, 30.0]
-    assert [value for value, mine, near in zip(values, found, nearest, strict=True) if mine != near] == pytest.approx(
-        np.arange(15.5, 20.1, 0.25)
-    )
+    assert [
+        value for value, mine, near in zip(values, clusters, nearest, strict=True) if mine != near
+    ] == pytest.approx(np.arange(15.5, 20.1, 0.25))
 
 
 def test_of_equally_near_children_the_first_is_taken(spark: SparkSession, tmp_path: Path) -> None:
     """A row half-way between two centres is in Spark's cluster, which is that of the first child."""
-    one = on_a_line(spark, tmp_path, [0.0, 10.0] * 20, {"estimator": "BisectingKMeans", "params": {"k": 2, "seed": 1}})
-    assert by_scorer(one, [5.0]) == by_spark(one, spark, [5.0]) == [0]
+    fitted_model = on_a_line(
+        spark, tmp_path, [0.0, 10.0] * 20, {"estimator": "BisectingKMeans", "params": {"k": 2, "seed": 1}}
+    )
+    assert by_scorer(fitted_model, [5.0]) == by_spark(fitted_model, spark, [5.0]) == [0]
 
 
 def test_fewer_distinct_rows_than_clusters(spark: SparkSession, tmp_path: Path) -> None:
     """Duplicates are never split: there are fewer clusters then, down to one, and each row has Spark's."""
     for values in ([1.0] * 30, [1.0] * 20 + [5.0] * 10 + [9.0] * 5):
         model = {"estimator": "BisectingKMeans", "params": {"k": 8}}
-        one = on_a_line(spark, tmp_path, values, model)
-        assert len(cluster_scorer(one.scorer).numbers) == len(set(values))
+        fitted_model = on_a_line(spark, tmp_path, values, model)
+        assert len(cluster_scorer(fitted_model.scorer).numbers) == len(set(values))
         grid = np.linspace(-3, 12, 31)
-        assert by_scorer(one, grid) == by_spark(one, spark, grid)
+        assert by_scorer(fitted_model, grid) == by_spark(fitted_model, spark, grid)
 
 
 def test_far_from_every_distribution_all_are_as_likely(fitted: dict[str, Fitted], spark: SparkSession) -> None:
@@ -165,15 +167,17 @@ def test_a_planted_fault_fails_parity(
     fitted: dict[str, Fitted], spark: SparkSession, tmp_path: Path, name: str, array: str
 ) -> None:
     """An exported file that is wrong in the part of a single cluster is found by the comparison with Spark."""
-    one, rows = fitted[name], mixed_rows(300, seed=2)
-    place = int(np.bincount([int(found.prediction) for found in cluster_scorer(one.scorer).predict(rows)]).argmax())
-    stored = storage.read(one.path)
+    fitted_model, rows = fitted[name], mixed_rows(300, seed=2)
+    place = int(
+        np.bincount([int(found.prediction) for found in cluster_scorer(fitted_model.scorer).predict(rows)]).argmax()
+    )
+    stored = storage.read(fitted_model.path)
     part = paths(stored.arrays["parents"].astype(np.intp))[place, 0] if array == "nodes" else place
     wrong = stored.arrays[array].copy()
     wrong[part] = FAULTS[name, array](wrong[part])
     storage.write(tmp_path / "bad.npz", stored.text, stored.arrays | {array: wrong})
-    bad = dataclasses.replace(one, path=tmp_path / "bad.npz")
-    assert cluster_scorer(bad.scorer).predict(rows) != cluster_scorer(one.scorer).predict(rows)
+    bad = dataclasses.replace(fitted_model, path=tmp_path / "bad.npz")
+    assert cluster_scorer(bad.scorer).predict(rows) != cluster_scorer(fitted_model.scorer).predict(rows)
     with pytest.raises(ParityFailed, match=f"the scorer of {name} differs from Spark on"):
         bad.parity(frame(spark, MIXED_COLUMNS, rows))
 
@@ -203,8 +207,8 @@ def test_what_spark_refuses_is_found_before_anything_runs() -> None:
 
 def test_without_a_seed_a_model_is_the_same_in_every_process(spark: SparkSession, tmp_path: Path) -> None:
     """pyspark's own default seed is another in each process; Tidemill's is not."""
-    one = on_a_line(spark, tmp_path, [0.0, 1.0, 5.0, 6.0], {"estimator": "KMeans", "params": {"k": 2}})
-    assert one.spark.stages[-1].getSeed() == 42
+    fitted_model = on_a_line(spark, tmp_path, [0.0, 1.0, 5.0, 6.0], {"estimator": "KMeans", "params": {"k": 2}})
+    assert fitted_model.spark.stages[-1].getSeed() == 42
 
 
 # --- numbers that last --------------------------------------------------------------------------------------------
@@ -349,8 +353,8 @@ def test_a_cluster_keeps_its_number(drifting: Run, name: str) -> None:
     """A group that drifts has the same number in each generation, though Spark's own number for it is another."""
     generations = drifting.catalog.generations()
     scorers = [loaded(drifting, one.models[name]) for one in generations]
-    found = [numbers_of_blobs(scorer, number) for number, scorer in enumerate(scorers, start=1)]
-    assert found[0] == found[1] == found[2]
+    numbers = [numbers_of_blobs(scorer, number) for number, scorer in enumerate(scorers, start=1)]
+    assert numbers[0] == numbers[1] == numbers[2]
     profiles = [one.models[name].profile or {} for one in generations]
     assert [one["matched_to"] for one in profiles] == [None, 1, 2]
     own = {str(place): place for place in range(len(scorers[0].numbers))}
@@ -425,16 +429,16 @@ def test_the_profile_is_what_the_rows_say(spark: SparkSession, drifting: Run, na
     scorer, profile = loaded(drifting, model), model.profile or {}
     rows = training_rows(spark, drifting, 3)
     assert len(rows) == model.rows["train"]
-    found = scorer.predict(rows)
+    predictions = scorer.predict(rows)
     assert [one["cluster"] for one in profile["clusters"]] == sorted(scorer.numbers.tolist())
     vectors = vectors_of(scorer.encoder, rows)
     for cluster in profile["clusters"]:
-        inside = [place for place, one in enumerate(found) if one.prediction == cluster["cluster"]]
+        inside = [place for place, one in enumerate(predictions) if one.prediction == cluster["cluster"]]
         assert cluster["size"] == len(inside) > 0
-        assert {found[place].centre == cluster["centre"] for place in inside} == {True}
+        assert {predictions[place].centre == cluster["centre"] for place in inside} == {True}
         centre = scorer.centres.matrix[scorer.numbers.tolist().index(cluster["cluster"])]
         apart = far(vectors[inside], centre, scorer.centres.cosine)
-        assert [found[place].distance for place in inside] == pytest.approx(apart)
+        assert [predictions[place].distance for place in inside] == pytest.approx(apart)
         assert cluster["distance"] == {"mean": pytest.approx(apart.mean()), "max": pytest.approx(apart.max())}
         for feature, value in cluster["centre"].items():
             mean = np.mean([rows[place][feature] for place in inside])
@@ -501,9 +505,9 @@ def test_a_mixtures_silhouette_is_sparks(spark: SparkSession, fitted: dict[str, 
     """The features that a model is judged in are those it was trained in."""
     from tidemill.training.evaluate import clustering
 
-    one = fitted["mixture"]
-    scored = one.spark.transform(frame(spark, MIXED_COLUMNS, mixed_rows(100, seed=9)))
-    metrics = clustering(scored, cluster_scorer(one.scorer))
+    fitted_model = fitted["mixture"]
+    scored = fitted_model.spark.transform(frame(spark, MIXED_COLUMNS, mixed_rows(100, seed=9)))
+    metrics = clustering(scored, cluster_scorer(fitted_model.scorer))
     assert metrics["silhouette"] == ClusteringEvaluator(featuresCol=FEATURES).evaluate(scored)
     assert metrics["mean_log_likelihood"] is not None
 

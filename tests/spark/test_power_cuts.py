@@ -71,16 +71,16 @@ def test_what_a_disk_forgets(folder: Path) -> None:
             (disk.root / f"more-{number}").write_text("more")
             files.sync(disk.root / f"more-{number}")
         (folder / "first").mkdir()
-        found = left(disk, folder / "first")
-        assert found["lost"] == {"old": "old"}
-        assert found["kept"] == {"new": "new"} | {f"more-{number}": "more" for number in range(20)}
+        contents = left(disk, folder / "first")
+        assert contents["lost"] == {"old": "old"}
+        assert contents["kept"] == {"new": "new"} | {f"more-{number}": "more" for number in range(20)}
         files.sync(new)
         new.rename(disk.root / "renamed")
         files.sync(disk.root)
         (folder / "second").mkdir()
-        found = left(disk, folder / "second")
-        assert found["lost"] == found["kept"]
-        assert found["lost"]["renamed"] == "newer"
+        contents = left(disk, folder / "second")
+        assert contents["lost"] == contents["kept"]
+        assert contents["lost"]["renamed"] == "newer"
 
 
 # --- a run's beginning ------------------------------------------------------------------------------------------------

@@ -163,9 +163,9 @@ def test_one_class_is_worth_a_note() -> None:
     rows = [{"x": float(i), "z": 0.0, "y": 1} for i in range(5)]
     model = {"estimator": "LogisticRegression", "features": FEATURES, "label": "y"}
     for scope in SampleScope:
-        found = foreseen({"x": "float", "z": "float", "y": "int"}, rows, scope, tried=model)
-        assert found.faults == []
-        assert [str(note) for note in found.notes] == [
+        report = foreseen({"x": "float", "z": "float", "y": "int"}, rows, scope, tried=model)
+        assert report.faults == []
+        assert [str(note) for note in report.notes] == [
             'models.tried.label: found "y", which is 1 in every row that was tried; expected two classes or more to '
             "tell apart"
         ]
@@ -196,9 +196,9 @@ def test_a_generation_may_have_fewer_classes_than_the_source(estimator: str) -> 
     rows = [{"x": float(i), "z": 0.0, "y": f"class {i // 10}"} for i in range(80)]
     params = {} if estimator == "GBTClassifier" else {"family": "binomial"}
     model = {"estimator": estimator, "features": FEATURES, "label": "y", "params": params}
-    found = foreseen({"x": "float", "z": "float", "y": "string"}, rows, SampleScope.WHOLE, tried=model)
-    assert (found.faults, len(found.notes)) == ([], 1)
-    assert "8 classes" in str(found.notes[0])
+    report = foreseen({"x": "float", "z": "float", "y": "string"}, rows, SampleScope.WHOLE, tried=model)
+    assert (report.faults, len(report.notes)) == ([], 1)
+    assert "8 classes" in str(report.notes[0])
 
 
 def test_rows_of_nothing_but_zeros() -> None:
@@ -220,5 +220,5 @@ def test_each_model_is_judged_by_itself() -> None:
     bad = {"estimator": "LogisticRegression", "features": FEATURES, "label": "y"}
     lost = {"estimator": "LogisticRegression", "features": ["nowhere"], "label": "y"}
     recommender = {"estimator": "ALS", "user": "x", "item": "z", "rating": "y"}
-    found = foreseen(columns, rows, SampleScope.WHOLE, one=bad, two=good, three=bad, four=lost, five=recommender)
-    assert [fault.path for fault in found.faults] == ["models.one.label", "models.three.label"]
+    report = foreseen(columns, rows, SampleScope.WHOLE, one=bad, two=good, three=bad, four=lost, five=recommender)
+    assert [fault.path for fault in report.faults] == ["models.one.label", "models.three.label"]

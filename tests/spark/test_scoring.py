@@ -358,14 +358,14 @@ def test_a_planted_fault_fails_parity(
     fitted: dict[str, Fitted], spark: SparkSession, tmp_path: Path, name: str, array: str
 ) -> None:
     """Two features swapped in an exported file are found by the comparison with Spark."""
-    one = fitted[name]
-    stored = storage.read(one.path)
+    fitted_model = fitted[name]
+    stored = storage.read(fitted_model.path)
     swapped = stored.arrays[array].copy()
     axis = 0 if array == "coefficients" else 1
     swapped = np.take(swapped, [1, 0, *range(2, swapped.shape[axis])], axis=axis)
     storage.write(tmp_path / "swapped.npz", stored.text, stored.arrays | {array: swapped})
     with pytest.raises(ParityFailed, match=f"the scorer of {name} differs from Spark on"):
-        dataclasses.replace(one, path=tmp_path / "swapped.npz").parity(
+        dataclasses.replace(fitted_model, path=tmp_path / "swapped.npz").parity(
             frame(spark, MIXED_COLUMNS, mixed_rows(300, seed=2))
         )
 

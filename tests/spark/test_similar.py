@@ -122,8 +122,8 @@ def compiled(spark: SparkSession) -> Iterator[None]:
 def multi_probe(spark: SparkSession, model: Any, rows: DataFrame, key: Vector, count: int) -> list[Row]:
     """Spark's approxNearestNeighbors with ``singleProbe`` off, which pyspark has no way to ask for."""
     vector = _py2java(spark.sparkContext, key)
-    found = model._java_obj.approxNearestNeighbors(rows._jdf, vector, count, False, "distance")
-    rows_found: list[Row] = DataFrame(found.toDF(), spark).collect()
+    neighbours = model._java_obj.approxNearestNeighbors(rows._jdf, vector, count, False, "distance")
+    rows_found: list[Row] = DataFrame(neighbours.toDF(), spark).collect()
     return rows_found
 
 
@@ -144,10 +144,10 @@ def exhaustive(one: SearchModel, query: int) -> tuple[np.ndarray[Any, Any], np.n
 
 def test_a_published_model_of_neighbours_gave_sparks_buckets(sold: SearchModel) -> None:
     """The parity report covers a thousand rows, and the search is narrower than all rows."""
-    found = sold.record.models["like"]
-    assert found.parity["rows"] == found.parity["equal"] == 1000
-    assert found.parity["max_difference"] <= 1e-9
-    share = found.metrics["candidate_share"]
+    model = sold.record.models["like"]
+    assert model.parity["rows"] == model.parity["equal"] == 1000
+    assert model.parity["max_difference"] <= 1e-9
+    share = model.metrics["candidate_share"]
     assert share is not None
     assert 0 < share < 0.9
 
@@ -159,16 +159,16 @@ def test_the_nearest_rows_are_sparks_own(sold: SearchModel, spark: SparkSession,
     key = rows.filter(F.col(ROW) == query).first()
     assert key is not None
     with compiled(spark):
-        found = sold.spark.stages[-1].approxNearestNeighbors(rows, key[FEATURES], 50, "distance").collect()
+        neighbours = sold.spark.stages[-1].approxNearestNeighbors(rows, key[FEATURES], 50, "distance").collect()
     index, whole = sold.scorer.index(sold.table)
     assert whole.all()
     encoded = sold.scorer.encoder.encode(sold.table.slice(query, 1).to_pylist())
     ours = index.nearest(encoded, sold.scorer.hashes(encoded), 50)
     assert ours.probe == "single"
-    np.testing.assert_allclose(ours.distances, [row["distance"] for row in found], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(ours.distances, [row["distance"] for row in neighbours], rtol=0, atol=1e-9)
     last = ours.distances[-1]  # of the rows at the very last distance either may be shown
     assert {int(place) for place, far in zip(ours.places, ours.distances, strict=True) if far < last - 1e-9} == {
-        row[ROW] for row in found if row["distance"] < last - 1e-9
+        row[ROW] for row in neighbours if row["distance"] < last - 1e-9
     }
 
 
@@ -183,7 +183,7 @@ def test_too_few_in_the_bucket_widens_as_sparks_multi_probe(sold: SearchModel, s
     key = rows.filter(F.col(ROW) == query).first()
     assert key is not None
     with compiled(spark):
-        found = multi_probe(spark, sold.spark.stages[-1], rows, key[FEATURES], 20)
+        neighbours = multi_probe(spark, sold.spark.stages[-1], rows, key[FEATURES], 20)
     index, _ = sold.scorer.index(sold.table)
     encoded = sold.scorer.encoder.encode(sold.table.slice(query, 1).to_pylist())
     ours = index.nearest(encoded, sold.scorer.hashes(encoded), 20)
@@ -191,7 +191,7 @@ def test_too_few_in_the_bucket_widens_as_sparks_multi_probe(sold: SearchModel, s
     distances, apart = exhaustive(sold, query)
     reach = np.sort(apart)[[19, 19 + math.ceil(0.1 * len(apart))]]
     narrow, wide = (np.sort(distances[apart <= one])[:20] for one in reach)
-    for answer in (ours.distances, np.array([row["distance"] for row in found])):
+    for answer in (ours.distances, np.array([row["distance"] for row in neighbours])):
         assert (answer >= wide - 1e-9).all()
         assert (answer <= narrow + 1e-9).all()
 
@@ -224,16 +224,16 @@ def test_neighbours_of_any_rows(data: st.DataObject) -> None:
     encoded = Encoded(numbers, [codes])
     hashes = scorer.hashes(encoded)
     rows, query = Encoded(numbers[1:], [codes[1:]]), Encoded(numbers[:1], [codes[:1]])
-    found = scorer.searched(rows, hashes[1:]).nearest(query, hashes[:1], top)
+    neighbours = scorer.searched(rows, hashes[1:]).nearest(query, hashes[:1], top)
     vectors = np.hstack([numbers, np.eye(4)[codes][:, :3]])
     distances = np.linalg.norm(vectors[1:] - vectors[0], axis=1)
     apart = np.square(hashes[1:] - hashes[0]).min(axis=1, initial=np.inf)
-    assert len(found.places) == min(top, count)
+    assert len(neighbours.places) == min(top, count)
     if count:
         enough = (apart == 0).sum() >= min(top, count)
         reach = 0 if enough else np.sort(apart)[min(count, math.ceil(top + 0.05 * count)) - 1]
-        np.testing.assert_allclose(found.distances, np.sort(distances[apart <= reach])[:top], rtol=1e-9, atol=1e-9)
-        assert found.probe == ("single" if enough else "multi")
+        np.testing.assert_allclose(neighbours.distances, np.sort(distances[apart <= reach])[:top], rtol=1e-9, atol=1e-9)
+        assert neighbours.probe == ("single" if enough else "multi")
 
 
 def stored_neighbours(bucket_length: float) -> Stored:
@@ -261,9 +261,9 @@ def test_rows_that_lack_a_feature_are_not_searched() -> None:
     index, whole = scorer.index(pa.Table.from_pylist(rows, schema=schema))
     assert whole.tolist() == [True, False, False, True]
     query = scorer.encoder.encode([rows[3]])
-    found = index.nearest(query, scorer.hashes(query), 5)
-    assert found.places.tolist() == [1, 0]
-    assert found.distances.tolist() == [0.0, 1.0]
+    neighbours = index.nearest(query, scorer.hashes(query), 5)
+    assert neighbours.places.tolist() == [1, 0]
+    assert neighbours.distances.tolist() == [0.0, 1.0]
     assert scorer.unseen(query) == ["kind"]
 
 
@@ -298,9 +298,9 @@ def names(one: SearchModel, text: str, top: int) -> list[str]:
 
 def test_every_tf_idf_vector_is_sparks_own(named: SearchModel, spark: SparkSession) -> None:
     """Of all 978 product names, held out or not, word by word within 1e-9."""
-    found = compare_text(named.scorer, inputs_of(named.run.pipeline)[0], named.spark, transformed(spark, named))
-    assert found["rows"] == found["equal"] == 978
-    assert found["max_difference"] <= 1e-9
+    report = compare_text(named.scorer, inputs_of(named.run.pipeline)[0], named.spark, transformed(spark, named))
+    assert report["rows"] == report["equal"] == 978
+    assert report["max_difference"] <= 1e-9
 
 
 @pytest.mark.parametrize("text", ["laptop", "Laptops", "LAPTOP!"])
@@ -328,10 +328,10 @@ def test_a_name_finds_itself_first(named: SearchModel) -> None:
     index, _ = named.scorer.index(named.table)
     texts = named.table["product_name"].to_pylist()
     for place in range(0, 978, 97):
-        found = index.similar(texts[place], 3)
-        assert found.places[0] == texts.index(texts[place])
-        assert found.similarities[0] == pytest.approx(1.0, abs=1e-9)
-        assert found.similarities.max() <= 1.0
+        items = index.similar(texts[place], 3)
+        assert items.places[0] == texts.index(texts[place])
+        assert items.similarities[0] == pytest.approx(1.0, abs=1e-9)
+        assert items.similarities.max() <= 1.0
 
 
 def test_the_ranking_is_the_exhaustive_one(named: SearchModel) -> None:
@@ -344,18 +344,18 @@ def test_the_ranking_is_the_exhaustive_one(named: SearchModel) -> None:
         (place for place in range(len(cosines)) if cosines[place] > 0), key=lambda one: -round(cosines[one], 12)
     )
     index, _ = named.scorer.index(named.table)
-    found = index.similar("wireless optical mouse", 1000)
-    np.testing.assert_allclose(found.similarities, cosines[best], atol=1e-12)
-    assert sorted(found.places.tolist()) == sorted(best)
-    assert found.places[:10].tolist() == best[:10]
+    items = index.similar("wireless optical mouse", 1000)
+    np.testing.assert_allclose(items.similarities, cosines[best], atol=1e-12)
+    assert sorted(items.places.tolist()) == sorted(best)
+    assert items.places[:10].tolist() == best[:10]
 
 
 def test_unknown_words_are_named(named: SearchModel) -> None:
     """A word that training has not seen changes nothing; nothing but such words finds nothing."""
     index, _ = named.scorer.index(named.table)
-    found = index.similar("Laptop qwertz qwertz _ß_", 5)
-    assert found.unknown == ["qwertz", "_ß_"]
-    assert found.places.tolist() == index.similar("laptop", 5).places.tolist()
+    items = index.similar("Laptop qwertz qwertz _ß_", 5)
+    assert items.unknown == ["qwertz", "_ß_"]
+    assert items.places.tolist() == index.similar("laptop", 5).places.tolist()
     nothing = index.similar("qwertz ... !!!", 5)
     assert (nothing.places.tolist(), nothing.unknown) == ([], ["qwertz"])
     assert index.similar("", 5).places.tolist() == []
@@ -523,11 +523,11 @@ def test_a_column_of_predictions_is_that_of_each_row(kind: str, rows: list[dict[
     step = max(1, math.ceil(len(rows) / chunks))
     table = pa.concat_tables([schema.empty_table(), *(table.slice(at, step) for at in range(0, len(rows), step))])
     expected = [None if None in row.values() else scorer.predict([row])[0].prediction for row in rows]
-    found = scorer.column(table).to_pylist()
-    assert [value is None for value in found] == [value is None for value in expected]
-    given_ones = [value for value in found if value is not None]
+    values = scorer.column(table).to_pylist()
+    assert [value is None for value in values] == [value is None for value in expected]
+    given_values = [value for value in values if value is not None]
     known = [value for value in expected if value is not None]
-    assert given_ones == (pytest.approx(known, rel=1e-12) if kind == "regression" else known)
+    assert given_values == (pytest.approx(known, rel=1e-12) if kind == "regression" else known)
 
 
 def test_the_encoded_table_is_the_encoded_rows() -> None:

@@ -425,8 +425,8 @@ def process(run: Run) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def running(run: Run) -> bool:
-    word = run.catalog.stages().get("trainer")
-    return word is not None and word.state == "running"
+    status = run.catalog.stages().get("trainer")
+    return status is not None and status.state == "running"
 
 
 def jvms(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -501,10 +501,10 @@ def test_the_death_of_spark_is_no_models_fault(run: Run, process: subprocess.Pop
     for one in java:
         one.kill()
     assert process.wait(20) != 0
-    word = run.catalog.stages()["trainer"]
-    assert word.state == "failed"
-    assert word.error is not None
-    assert word.error["message"] == "Spark died"
+    status = run.catalog.stages()["trainer"]
+    assert status.state == "failed"
+    assert status.error is not None
+    assert status.error["message"] == "Spark died"
     assert states(run) == [(1, "training")]
 
 

@@ -149,10 +149,10 @@ def test_a_tree_that_is_no_tree_is_refused(tree: Fitted, tmp_path: Path, arrays:
 def test_a_margin_has_no_probability(spark: SparkSession, tmp_path: Path) -> None:
     """LinearSVC answers a class in the label's own words, and no probability."""
     model = of("LinearSVC", "name", maxIter=5, threshold=-0.2) | {"labels": {"k1": "Yes"}}
-    found = fit_tree(spark, tmp_path, rows_of(200), model).scorer.predict(rows_of(30))
-    assert {one.prediction for one in found} == {"k0", "k1"}
-    assert all(one.probability is None for one in found)
-    assert {one.label for one in found if one.prediction == "k1"} == {"Yes"}
+    predictions = fit_tree(spark, tmp_path, rows_of(200), model).scorer.predict(rows_of(30))
+    assert {prediction.prediction for prediction in predictions} == {"k0", "k1"}
+    assert all(prediction.probability is None for prediction in predictions)
+    assert {prediction.label for prediction in predictions if prediction.prediction == "k1"} == {"Yes"}
 
 
 def test_models_are_trained_and_measured(tree: Fitted, spark: SparkSession, tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ def test_models_are_trained_and_measured(tree: Fitted, spark: SparkSession, tmp_
 def test_one_class_so_far_is_certain(spark: SparkSession, tmp_path: Path, estimator: str) -> None:
     """A generation whose rows are all of one class has a model that answers just that."""
     rows = [row | {"name": "only"} for row in rows_of(40)]
-    one = fit_tree(spark, tmp_path, rows, of(estimator, "name", ["sort"]))
-    [found] = one.scorer.predict(rows[:1])
-    assert (found.prediction, found.probability) == ("only", {"only": 1.0})
-    assert one.parity(frame(spark, COLUMNS, rows))["equal"] == 40
+    fitted_model = fit_tree(spark, tmp_path, rows, of(estimator, "name", ["sort"]))
+    [prediction] = fitted_model.scorer.predict(rows[:1])
+    assert (prediction.prediction, prediction.probability) == ("only", {"only": 1.0})
+    assert fitted_model.parity(frame(spark, COLUMNS, rows))["equal"] == 40
 
 
 @pytest.mark.parametrize(

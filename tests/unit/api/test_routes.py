@@ -95,8 +95,8 @@ def test_a_json_object(api: httpx.Client) -> None:
 def test_a_row_as_one_object(api: httpx.Client) -> None:
     """`inputs.row` is where the whole row is."""
     assert api.post("/nested", json={"device": {"hours": 1, "count": 1, "more": 0}}).json() == size(2, 1.0, 1)
-    found = error_of(api.post("/nested", json={"device": {"hours": 1}}))
-    assert found == (422, "feature", "in device: count is missing")
+    error = error_of(api.post("/nested", json={"device": {"hours": 1}}))
+    assert error == (422, "feature", "in device: count is missing")
     assert error_of(api.post("/nested", json={"device": 5}))[2] == "device is 5, not a JSON object"
     assert error_of(api.post("/nested", json={}))[2] == "device is missing"
 
@@ -552,8 +552,8 @@ def test_any_text_is_a_value_or_refused(kind: str, text: str) -> None:
 )
 def test_a_fault_of_a_route(route: dict[str, Any], fault: str) -> None:
     """What a route can't do is told before anything runs, with what it could."""
-    found = faults_of({"path": "/x"} | route)
-    assert any(one.startswith(fault) for one in found), found
+    faults = faults_of({"path": "/x"} | route)
+    assert any(text.startswith(fault) for text in faults), faults
 
 
 def test_what_each_kind_of_model_has() -> None:

@@ -45,8 +45,8 @@ def test_a_row_is_found_with_its_prediction(api: httpx.Client) -> None:
         "key": "4",
         "rows": [{"batch": 2, "row": ROW | {"id": 4}, "prediction": size_of(2, ROW)}],
     }
-    found = api.get("/models/good/rows/4").json()["rows"][0]
-    assert set(found) == {"batch", "row", "prediction", "probability", "label"}
+    row = api.get("/models/good/rows/4").json()["rows"][0]
+    assert set(row) == {"batch", "row", "prediction", "probability", "label"}
 
 
 def test_texts_come_back_as_they_were(api: httpx.Client) -> None:
@@ -66,9 +66,9 @@ def test_a_repeated_key_gives_all_its_rows_newest_first(api: httpx.Client) -> No
 
 def test_an_older_generation_knows_its_own_batches(api: httpx.Client) -> None:
     """Asked of an older generation, rows and predictions are those of that generation."""
-    found = api.get("/models/size/rows/1", params={"generation": 1}).json()
-    assert (found["generation"], len(found["rows"])) == (1, 1)
-    assert found["rows"][0]["prediction"] == size_of(1, ROW)
+    document = api.get("/models/size/rows/1", params={"generation": 1}).json()
+    assert (document["generation"], len(document["rows"])) == (1, 1)
+    assert document["rows"][0]["prediction"] == size_of(1, ROW)
     answer = api.get("/models/size/rows/4", params={"generation": 1})
     assert (answer.status_code, message_of(answer)) == (404, 'no row with id "4" in generation 1')
 
@@ -146,9 +146,9 @@ def test_a_row_that_lacks_a_feature_has_no_prediction(tmp_path: Path) -> None:
     seal(run, 1, [{"hours": None}])
     publish(run, 1, [1])
     with api_of(run) as client:
-        found = client.get("/models/size/rows/1").json()["rows"][0]
-    assert found["prediction"] is None
-    assert found["reason"] == "hours is null, not a finite number"
+        row = client.get("/models/size/rows/1").json()["rows"][0]
+    assert row["prediction"] is None
+    assert row["reason"] == "hours is null, not a finite number"
     run.close()
 
 

@@ -270,8 +270,8 @@ def test_a_stream_without_a_key(tmp_path: Path) -> None:
     seal_rows(run, 1, [FIRST[0], FIRST[0], FIRST[1]])
     publish_searches(run, 1, [1])
     with api_of(run) as client:
-        found = client.get("/models/alike/similar", params={"text": "laptop"})
-        assert [sku for sku, _ in items(found, "similarity")] == ["a", "a", "b"]
+        answer = client.get("/models/alike/similar", params={"text": "laptop"})
+        assert [sku for sku, _ in items(answer, "similarity")] == ["a", "a", "b"]
         assert client.get("/models/alike/similar/a").status_code == 404
 
 

@@ -64,14 +64,14 @@ def test_rows_with_bound_parameters(api: httpx.Client) -> None:
 
 def test_each_model_is_a_column(api: httpx.Client) -> None:
     """Beside the declared columns there are the batch and each model's prediction, of the generation asked."""
-    found = api.get("/predicted").json()
-    assert [(one["id"], one["batch"]) for one in found] == [(1, 1), (2, 1), (3, 1), (3, 2), (4, 2)]
-    assert [one["size"] for one in found] == [
+    rows = api.get("/predicted").json()
+    assert [(row["id"], row["batch"]) for row in rows] == [(1, 1), (2, 1), (3, 1), (3, 2), (4, 2)]
+    assert [row["size"] for row in rows] == [
         size_of(2, {"hours": hours, "count": 3}) for hours in (100.0, 91.0, 89.0, 110.0, 111.0)
     ]
-    assert [(one["good"], one["cluster"], one["is_good"]) for one in found] == [(1, 1, 1)] * 5
+    assert [(row["good"], row["cluster"], row["is_good"]) for row in rows] == [(1, 1, 1)] * 5
     predicted = api.post("/models/size/predict", json={"hours": 91.0, "count": 3}).json()["prediction"]
-    assert found[1]["size"] == predicted
+    assert rows[1]["size"] == predicted
 
 
 def test_shapes(api: httpx.Client) -> None:
@@ -197,9 +197,9 @@ def test_any_value_comes_back_as_it_was(text: str, whole: int, number: float) ->
     """What is bound is what the query sees."""
     values = {"s": bound("string", text), "i": bound("int", whole), "f": bound("float", number)}
     cursor = DATABASE.cursor()
-    found = cursor.fetch("select $s, $i, $f", values, 1).rows[0]
+    row = cursor.fetch("select $s, $i, $f", values, 1).rows[0]
     cursor.close()
-    assert found == (text, whole, None if number in (float("inf"), float("-inf")) else number)
+    assert row == (text, whole, None if number in (float("inf"), float("-inf")) else number)
 
 
 DATABASE = Database({"rows": pa.table({"id": [1]})})
@@ -497,9 +497,9 @@ def test_a_cursor_that_is_given_up() -> None:
 )
 def test_a_fault_of_a_query(sql: str, fault: str) -> None:
     """What a query may not be, or can't be, is told before anything runs."""
-    found = faults_of({"path": "/x", "sql": sql, "params": {"q": "string"}})
-    assert len(found) == 1, found
-    assert found[0].startswith(f"routes[0].sql: {fault}")
+    faults = faults_of({"path": "/x", "sql": sql, "params": {"q": "string"}})
+    assert len(faults) == 1, faults
+    assert faults[0].startswith(f"routes[0].sql: {fault}")
 
 
 @pytest.mark.parametrize(
@@ -525,8 +525,8 @@ def test_a_fault_of_a_query(sql: str, fault: str) -> None:
 )
 def test_a_fault_of_a_sql_route(route: dict[str, Any], fault: str) -> None:
     """A SQL route's other keys are judged too."""
-    found = faults_of({"path": "/x", "sql": "select 1 as a"} | route)
-    assert any(one.startswith(fault) for one in found), found
+    faults = faults_of({"path": "/x", "sql": "select 1 as a"} | route)
+    assert any(text.startswith(fault) for text in faults), faults
 
 
 def test_names_that_sql_can_not_tell_apart(tmp_path: Path) -> None:

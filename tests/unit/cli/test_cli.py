@@ -208,9 +208,9 @@ def test_generations_fit_a_narrow_terminal(tmp_path: Path) -> None:
 def test_an_empty_run_is_shown(tmp_path: Path) -> None:
     """A run that has just begun can be looked at."""
     open_run(load("smart-home"), tmp_path / "run").close()
-    found = json.loads(run_command("status", "smart-home", "--run-dir", str(tmp_path / "run"), "--json").stdout)
-    assert found["rows"] == {"source": None, "produced": 0, "collected": 0, "sealed": 0, "rejected": 0}
-    assert (found["api"], found["console"], found["stages"]) == (None, None, {})
+    document = json.loads(run_command("status", "smart-home", "--run-dir", str(tmp_path / "run"), "--json").stdout)
+    assert document["rows"] == {"source": None, "produced": 0, "collected": 0, "sealed": 0, "rejected": 0}
+    assert (document["api"], document["console"], document["stages"]) == (None, None, {})
     for command in ("batches", "generations"):
         done = run_command(command, "smart-home", "--run-dir", str(tmp_path / "run"), "--json")
         assert json.loads(done.stdout) == []
@@ -295,8 +295,8 @@ def test_a_folder_whose_name_is_no_utf_8_is_shown(tmp_path: Path) -> None:
         done = run_command("status", "smart-home", "--run-dir", str(folder), *more)
         assert (done.returncode, done.stderr) == (0, "")
         assert "udcff" in done.stdout
-    found = json.loads(run_command("status", "smart-home", "--run-dir", str(folder), "--json").stdout)
-    assert found["run_dir"] == f"{tmp_path}/\\udcff"
+    document = json.loads(run_command("status", "smart-home", "--run-dir", str(folder), "--json").stdout)
+    assert document["run_dir"] == f"{tmp_path}/\\udcff"
     missing = run_command("status", "smart-home", "--run-dir", str(folder / "none"), "--json")
     assert json.loads(missing.stdout)["error"]["code"] == "no-run"
 

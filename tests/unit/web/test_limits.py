@@ -68,13 +68,13 @@ def bytes_answered(client: httpx.Client, *parts: bytes) -> bytes:
 
 
 def to_the_end(one: socket.socket) -> bytes:
-    found = bytearray()
+    received = bytearray()
     try:
         while part := one.recv(65536):
-            found += part
+            received += part
     except ConnectionResetError:
         pass
-    return bytes(found)
+    return bytes(received)
 
 
 def refusal(answer: bytes) -> tuple[int, str]:
@@ -194,9 +194,9 @@ def test_half_a_request_has_its_time(hurried: httpx.Client, first: bytes, byte: 
 
 def test_a_refused_body_has_its_time_too(hurried: httpx.Client) -> None:
     """A client without the key that goes on sending its body for ever is dropped, with the one answer it got."""
-    found = bytes_answered(hurried, b"POST /size_of HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n{")
-    assert found.count(b"HTTP/1.1") == 1
-    assert found.startswith(b"HTTP/1.1 401")
+    answer = bytes_answered(hurried, b"POST /size_of HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n{")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert answer.startswith(b"HTTP/1.1 401")
 
 
 def test_a_silent_connection_is_closed(hurried: httpx.Client) -> None:
@@ -257,7 +257,7 @@ def test_connections_at_work_are_not_closed_for_others(hurried: httpx.Client) ->
     with ExitStack() as stack:
         hurried.get("/health", headers={"Connection": "close"})
         for _ in range(SHORT.connections):
-            one = stack.enter_context(closing(connected(hurried)))
-            one.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 999\r\n\r\n")
-            assert one.recv(12) == b"HTTP/1.1 100"  # its request is under way
+            connection = stack.enter_context(closing(connected(hurried)))
+            connection.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 999\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 100"  # its request is under way
         assert refusal(to_the_end(stack.enter_context(closing(connected(hurried))))) == (503, "too-many-connections")
