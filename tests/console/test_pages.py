@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, expect
 
 from tests.support import wait_for
 from tests.support.browser import PHONE, WIDE, Visit, visiting
+from tests.support.commands import Up
 from tests.support.console_run import PAGES, Addresses, address
-from tests.support.up_run import Up
 from tidemill.console.formatting import number
 from tidemill.console.metrics import metric_title
 from tidemill.pipeline import load

@@ -19,11 +19,10 @@ from playwright.sync_api import Browser, expect
 
 from tests.support import wait_for
 from tests.support.browser import visiting
-from tests.support.commands import COMMAND
+from tests.support.commands import COMMAND, Up
 from tests.support.console_run import PAGES, Addresses, address, consoled, write_pipeline
 from tests.support.many_run import many_document, many_run
 from tests.support.serving_run import KEY, basic_auth, write_key
-from tests.support.up_run import Up
 from tidemill.console.paging import PAGE
 from tidemill.process.supervisor import MOST_RESTARTS
 from tidemill.run.folder import Run

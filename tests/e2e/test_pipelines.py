@@ -12,8 +12,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.support import DATA, SMART_HOME
-from tests.support.openapi_examples import refused_examples
 from tests.support.pipeline_run import Ran, served, train_pipeline
+from tests.support.routes_run import refused_examples
 from tidemill.run.folder import Run
 
 AMAZON = DATA / "amazon-sales" / "amazon_sales.csv"

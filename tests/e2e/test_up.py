@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support import ROOT, SMART_HOME, assert_account_closed, wait_for
-from tests.support.up_run import Up
+from tests.support.commands import Up
 from tidemill.run.catalog import Catalog
 
 DEVICE = {

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.support.openapi_examples import refused_examples
+from tests.support.routes_run import refused_examples
 from tests.support.serving_run import api_of
 from tests.support.training_run import quiet_stage, run_of, seal_tables, table_of
 from tidemill import schemas

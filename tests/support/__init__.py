@@ -15,6 +15,15 @@ from tidemill.run.catalog import Catalog
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 SMART_HOME = DATA / "smart-home" / "smart_home_device_usage_data.csv"
+PUBLIC_FILES = {
+    "smart-home": SMART_HOME,
+    "amazon-sales": DATA / "amazon-sales" / "amazon_sales.csv",
+    "denver-crime": DATA / "denver-crime" / "denver_crime_by_reported_date.csv",
+    "price-paid": DATA / "price-paid" / "pp-1995-sample.csv",
+    "dutch-electricity": DATA / "dutch-electricity" / "coteq_electricity_2018.csv",
+    "movie-ratings": DATA / "movielens" / "ratings.csv",
+}
+"""The public data set of each ready pipeline."""
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Declared routes for the tests: one of every kind over models, and one of every kind over SQL, with a run for them."""
+"""Declared routes of every kind, over models and over SQL; a run for them; the examples of their OpenAPI document."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tidemill.run.catalog import SideTableRecord
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run
 
+FORM = "application/x-www-form-urlencoded"
 FEATURES = {"hours": "usage_hours", "count": {"name": "n", "default": 2}}
 MODEL_ROUTES: list[dict[str, Any]] = [
     {
@@ -169,3 +170,30 @@ def error_of(response: httpx.Response) -> tuple[int, str, str]:
     """The status, code and message of an error."""
     error = response.json()["error"]
     return response.status_code, error["code"], error["message"]
+
+
+def refused_examples(client: httpx.Client) -> list[tuple[str, str]]:
+    """The declared routes whose own example in the OpenAPI document gets no good answer, with that answer."""
+    paths = client.get("/openapi.json").json()["paths"]
+    asked = [(route["path"], route["method"]) for route in client.get("/pipeline").json()["routes"]]
+    answers = [(path, send_example(client, path, verb, paths[path][verb.lower()])) for path, verb in asked]
+    assert answers
+    return [(path, answer.text) for path, answer in answers if answer.status_code != 200]
+
+
+def send_example(client: httpx.Client, path: str, method: str, operation: dict[str, Any]) -> httpx.Response:
+    """Send the example of an operation; every value in it must be described."""
+    query = {}
+    for parameter in operation.get("parameters", ()):
+        assert parameter["description"]
+        assert parameter["schema"]
+        if parameter["in"] == "path":
+            path = path.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
+        else:
+            query[parameter["name"]] = parameter["example"]
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        for schema in content["schema"].get("properties", {}).values():
+            assert "$ref" in schema or (schema["description"] and schema["examples"])
+        body: dict[str, Any] = {"data": content["example"]} if kind == FORM else {"json": content["example"]}
+        return client.request(method, path, params=query, **body)
+    return client.request(method, path, params=query)

@@ -22,10 +22,8 @@ import psutil
 import pyarrow.parquet as pq
 
 from tests.support import assert_account_closed, wait_for
-from tests.support.commands import COMMAND, free_port
-from tidemill.run.catalog import FILE_NAME, Catalog
+from tests.support.commands import COMMAND, catalog_of, free_port
 from tidemill.run.files import orphans, sha256
-from tidemill.run.locks import locked
 
 STAGES = ("producer", "collector", "broker", "trainer")
 FROZEN_SECONDS = 8.0  # longer than any timeout of the pipeline below
@@ -92,12 +90,7 @@ class UpProcess:
         self.port = free_port()
         self.log = (job.folder / "up.log").open("ab")
         self.start()
-        path = self.folder / FILE_NAME
-        wait_for(path.exists, "a catalog")
-        lock = self.folder / "locks" / "catalog.lock"
-        wait_for(lock.exists, "its lock")
-        with locked(lock):  # not while it is being made
-            self.catalog = Catalog(path)
+        self.catalog = catalog_of(self.folder)
 
     def start(self) -> None:
         line = [*COMMAND, "up", str(self.job.pipeline), "--run-dir", str(self.folder)]

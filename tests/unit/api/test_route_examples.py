@@ -9,8 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.openapi_examples import FORM, refused_examples
-from tests.support.routes_run import declared_routes, sql_routes_run
+from tests.support.routes_run import FORM, declared_routes, refused_examples, sql_routes_run
 from tests.support.serving_run import api_of, routes_document
 from tidemill.errors import PipelineInvalid
 from tidemill.pipeline import Raw, parse

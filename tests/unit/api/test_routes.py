@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.routes_run import MODEL_ROUTES, error_of, faults_of
+from tests.support.routes_run import FORM, MODEL_ROUTES, error_of, faults_of
 from tests.support.serving_run import (
     PROFILE,
     api_of,
@@ -36,7 +36,6 @@ BATCHES: list[list[dict[str, Any]]] = [
     [{"id": 1, "note": "a green lamp"}, {"id": 2, "hours": 20.0, "note": "lamps"}],
     [{"id": 1, "hours": 6.0, "count": 8}, {"id": 1, "hours": 7.0, "count": 9}, {"id": 5, "hours": 9.0}],
 ]
-FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.fixture(scope="module")

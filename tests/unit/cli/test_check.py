@@ -12,7 +12,7 @@ import pytest
 from pyarrow.csv import read_csv
 from typer.testing import CliRunner
 
-from tests.support import DATA, SMART_HOME
+from tests.support import PUBLIC_FILES
 from tests.support.reading import written
 from tests.support.training_run import seal_table, table_of
 from tidemill.cli.main import app
@@ -23,14 +23,6 @@ from tidemill.run.catalog import SourceState
 from tidemill.run.folder import open_run
 from tidemill.sources import preview
 
-REAL = {
-    "smart-home": SMART_HOME,
-    "amazon-sales": DATA / "amazon-sales" / "amazon_sales.csv",
-    "denver-crime": DATA / "denver-crime" / "denver_crime_by_reported_date.csv",
-    "price-paid": DATA / "price-paid" / "pp-1995-sample.csv",
-    "dutch-electricity": DATA / "dutch-electricity" / "coteq_electricity_2018.csv",
-    "movie-ratings": DATA / "movielens" / "ratings.csv",
-}
 MODELS = """
 [models.kind]
 estimator = "LogisticRegression"
@@ -66,7 +58,7 @@ def asked(*arguments: str) -> tuple[int, Any]:
 @pytest.mark.parametrize("name", ready_pipelines())
 def test_the_ready_pipelines_fit(name: str) -> None:
     """No ready pipeline has a fault or a note, on its sample and on the real file; only Denver's places are lacking."""
-    for report in (check(name), check(name, data=str(REAL[name]))):
+    for report in (check(name), check(name, data=str(PUBLIC_FILES[name]))):
         assert (report.faults, report.notes) == ((), ())
         assert len(report.tried["source"]) == (978 if "amazon_sales.csv" in report.tried["source"].title else 1_000)
         rejects = report.tried["source"].rejects
