@@ -1,4 +1,4 @@
-"""What tests share: where the real data is, and waiting for an event with a bound."""
+"""What all tests share: the public files, and waiting for an event with a bound."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def new_topic(admin: AdminClient, name: str, partitions: int) -> Topic:
-    """A topic as the producer makes its own, once Kafka shows it."""
+    """Create a topic as the producer does, and wait until Kafka shows it."""
     make_topic(admin, name, partitions)
     return await_topic(admin, name)
 
@@ -47,7 +47,7 @@ def assert_account_closed(catalog: Catalog) -> None:
 
 
 def wait_for(look: Callable[[], T], what: str, seconds: float = 60.0) -> T:
-    """What ``look`` gives once it is true; fails with ``what`` when that takes longer than ``seconds``."""
+    """The first true result of ``look``; fails with ``what`` after ``seconds``."""
     end = time.monotonic() + seconds
     while not (result := look()):
         if time.monotonic() > end:

@@ -36,7 +36,7 @@ SETTLED = """() => document.querySelector('[data-testid=stApp][data-test-script-
 
 
 def executable() -> str:
-    """The browser's path; without one the tests fail, and don't pass for want of it."""
+    """The path of the browser; fails where none is installed."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     assert path, f"no browser found, of {', '.join(NAMES)}; on Debian: apt-get install chromium"
     return path
@@ -70,7 +70,7 @@ class Visit:
         return self.page
 
     def go(self, title: str) -> None:
-        """To another page by its link at the top."""
+        """Open another page by its link at the top."""
         self.page.get_by_role("link", name=title, exact=True).click()
 
     def metric(self, label: str) -> int:

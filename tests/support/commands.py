@@ -24,11 +24,11 @@ IN_TIME = 120.0
 
 
 class Killed(BaseException):
-    """The end of a process at a chosen place of its program, where a test runs it in its own process."""
+    """Simulates the death of a process at a chosen call, within the test's own process."""
 
 
 def raise_killed(*_: object, **__: object) -> None:
-    """Replaces the function at which the process ends."""
+    """Raise ``Killed``: a stand-in for the function at which the process dies."""
     raise Killed
 
 
@@ -91,7 +91,7 @@ class Up:
         return [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
 
     def stop(self) -> None:
-        """End it as a service manager does, unless it has ended; its output must be read to the end in time."""
+        """Send SIGTERM, unless the process has ended, and wait for its end."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=30)

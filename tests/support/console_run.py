@@ -30,7 +30,7 @@ class Addresses(NamedTuple):
 
 @contextmanager
 def consoled(run: Run, pipeline: str, *options: str) -> Iterator[Addresses]:
-    """`tidemill serve` and `tidemill console` of a run that is there, on free ports."""
+    """Run `tidemill serve` and `tidemill console` for an existing run, on free ports."""
     line = [pipeline, "--run-dir", str(run.folder), "--port", "0", "--console-port", "0", *options]
     processes = [subprocess.Popen([*COMMAND, command, *line]) for command in ("serve", "console")]
     try:
@@ -43,7 +43,7 @@ def consoled(run: Run, pipeline: str, *options: str) -> Iterator[Addresses]:
 
 
 def address(run: Run, stage: str, processes: Sequence[subprocess.Popen[bytes]] = ()) -> str:
-    """Where the stage is to be found, once it is at work."""
+    """The URL of the stage, once it runs."""
 
     def look() -> str | None:
         assert all(process.poll() is None for process in processes), f"ended before the {stage} was at work"
@@ -55,7 +55,7 @@ def address(run: Run, stage: str, processes: Sequence[subprocess.Popen[bytes]] =
 
 
 def write_pipeline(document: Mapping[str, Any], path: Path) -> str:
-    """The pipeline as a TOML file; its path."""
+    """Write the pipeline to a TOML file and return its path."""
     path.write_text("".join(f"{key} = {toml(value)}\n" for key, value in document.items()), encoding="utf-8")
     return str(path)
 

@@ -1,4 +1,4 @@
-"""What the tests of models share: a few rows, one model, fitted by Spark and exported as the trainer does it."""
+"""Models fitted by Spark on a few rows and exported as the trainer does it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Model = Mapping[str, Any]  # a model's table of the pipeline file
 
 @dataclass(frozen=True)
 class Fitted:
-    """One model as Spark fitted it, and its scorer as it came back from its file."""
+    """A model that Spark fitted, and its scorer as loaded from its file."""
 
     inputs: TrainingInputs
     spark: PipelineModel
@@ -68,7 +68,7 @@ def inputs_for(folder: Path, columns: Mapping[str, str], models: Mapping[str, Mo
 
 
 def fit_one(folder: Path, columns: Mapping[str, str], rows: DataFrame, model: Model) -> Fitted:
-    """One model fitted on all of these rows and exported, without all that ``train_one`` does besides.
+    """Fit one model on all of these rows and export it; neither save nor compare it.
 
     Raises:
         TrainingFailed: it can't be fitted on them.
@@ -86,7 +86,7 @@ def fit_one(folder: Path, columns: Mapping[str, str], rows: DataFrame, model: Mo
 def fit_all(
     folder: Path, columns: Mapping[str, str], rows: DataFrame, models: Mapping[str, Model]
 ) -> dict[str, Fitted]:
-    """Several models, each fitted on all of these rows and exported, by their names."""
+    """Fit each model on all of these rows and export it; the result is by the models' names."""
     all_inputs = inputs_for(folder, columns, models)
     table = rows.withColumn(HELD, F.lit(False)).cache()
     stats = collect_stats(table, all_inputs, holds_out=False)
@@ -105,7 +105,7 @@ def export(folder: Path, inputs: TrainingInputs, model: PipelineModel, stats: Tr
 
 
 def train_one(folder: Path, columns: Mapping[str, str], rows: DataFrame, model: Model) -> TrainedModel:
-    """One model trained on all of these rows by the whole way that the trainer takes: saved, scored, compared.
+    """Train one model on all of these rows as the trainer does: fit, save, score and compare it.
 
     Raises:
         TrainingFailed, ParityFailed: as ``fitting.train``.

@@ -36,12 +36,12 @@ OTHERS = {"UserPreferences": 0, "MalfunctionIncidents": 3, "DeviceAgeMonths": 12
 
 
 def versions() -> list[int]:
-    """The versions of the schema that a run is kept of."""
+    """The schema versions of the kept runs."""
     return sorted(int(path.stem.rpartition("-")[2]) for path in FIXTURES.glob("run-schema-*.json"))
 
 
 def copy_of(version: int, folder: Path) -> Path:
-    """The kept run of a version, copied so that it can be worked on."""
+    """Copy the kept run of a version to a folder that a test may change."""
     return Path(shutil.copytree(FIXTURES / f"run-schema-{version}", folder))
 
 

@@ -91,7 +91,7 @@ class MemoryLog:
         self.logs[partition].append(None)
 
     def messages(self, partition: int, offset: int) -> list[MemoryMessage]:
-        """Those from ``offset`` on."""
+        """The messages from ``offset`` on."""
         return [message for message in self.logs[partition][offset:] if message is not None]
 
 
@@ -162,7 +162,7 @@ class MemoryReader:
         return not self.unread
 
     def confirm(self, seconds: float) -> None:
-        """There is no other log."""
+        """Does nothing: the log in memory is always the run's own."""
 
     def end_of(self, message: MemoryMessage) -> End | None:
         return message.end if message.mark == "end" else None

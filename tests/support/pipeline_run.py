@@ -47,8 +47,8 @@ class Ran:
 
 
 def train_pipeline(name: str, folder: Path, kafka: str, spark: SparkSession, data: str | None = None) -> Run:
-    """A run of the ready pipeline ``name``, on its sample or on ``data``, after every stage but the API has done its
-    work; no generation has failed."""
+    """Run the ready pipeline ``name`` on its sample, or on ``data``, through every stage but the API; fails where a
+    generation failed."""
     run = stream_pipeline(name, folder, kafka, data)
     work(Stage(run, "trainer"), spark)
     failed = [(generation.generation, generation.error) for generation in run.catalog.generations(state="failed")]
@@ -58,13 +58,13 @@ def train_pipeline(name: str, folder: Path, kafka: str, spark: SparkSession, dat
 
 @contextmanager
 def served(run: Run) -> Iterator[Ran]:
-    """A run that is trained, with its API."""
+    """Serve the API of a trained run."""
     with api_of(run) as client:
         yield Ran(run, client)
 
 
 def stream_pipeline(name: str, folder: Path, kafka: str, data: str | None = None) -> Run:
-    """A run whose source is in sealed batches, by way of a topic of its own."""
+    """Stream the source of a ready pipeline through a topic of its own into sealed batches."""
     topic = f"stream.topic={name}-{uuid.uuid4().hex}"
     run = open_run(load(name, [topic, "stream.pause=0"], data), folder)
     run_producer(Stage(run, "producer"), kafka)

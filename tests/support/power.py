@@ -62,7 +62,7 @@ class PowerDisk:
         os.close(handle)
 
     def fsync(self, handle: int) -> None:
-        """What stands in the place of ``os.fsync``."""
+        """Replaces ``os.fsync``."""
         self.before_sync("sync")
         self._fsync(handle)
         self._note(handle)

@@ -1,4 +1,4 @@
-"""What the tests of sources share: a pipeline around a source, and all that it reads."""
+"""Pipelines around a source, and everything that they read."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def open_to_all(folder: Path) -> None:
 
 @contextmanager
 def without_privileges() -> Iterator[None]:
-    """As an ordinary user, who may not read everything."""
+    """Run as an ordinary user, who may not read everything."""
     if os.geteuid() != 0:
         yield
         return

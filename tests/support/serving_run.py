@@ -194,7 +194,7 @@ def seal(run: Run, batch: int, rows: Sequence[dict[str, Any]]) -> None:
 def publish(
     run: Run, generation: int, batches: Sequence[int] = (), damage: Callable[[Path], None] | None = None
 ) -> None:
-    """Publish a generation of the three models, with the coefficients that the head of this module tells.
+    """Publish a generation of the three models, with the coefficients named at the head of this module.
 
     ``damage`` is done to the file of ``size`` after its sum was taken.
     """
@@ -215,7 +215,7 @@ def write_generation(run: Run, generation: int) -> None:
 
 
 def scorer_parts(model: str, generation: float) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is particular in the scorer file of a model: its text and its arrays."""
+    """The text and the arrays that are particular to a model's scorer file."""
     text: dict[str, Any]
     if model in SEARCHING:
         return SEARCHING[model]
@@ -255,7 +255,7 @@ def trained_model(run: Run, generation: int, model: str) -> TrainedModel:
 def api_of(
     run: Run, host: str = "127.0.0.1", key_file: Path | None = None, limits: Limits = LIMITS
 ) -> Iterator[httpx.Client]:
-    """The run's API on a free port, served as the stage serves it."""
+    """Serve the run's API on a free port, as the stage does, and yield a client of it."""
     stage = Stage(run, "serve")
     failures: list[BaseException] = []
 

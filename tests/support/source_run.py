@@ -1,4 +1,5 @@
-"""A run over a file that is larger than what its fingerprint looks at, and a producer that is stopped on the way."""
+"""Runs over source files: a file larger than the part that its fingerprint covers, the real smart-home file, and a
+producer that stops midway."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def lines(first: int = 0, rows: int = ROWS) -> list[str]:
 
 
 def write_source(path: Path, body: list[str]) -> None:
-    """A CSV file whose first record does not fit."""
+    """Write a CSV file whose first record does not fit the columns."""
     path.write_text("".join([HEAD, BAD, *body]), encoding="utf-8")
 
 
@@ -100,7 +101,7 @@ def topic_of(run: Run, kafka: str) -> Topic:
 
 
 def state_of(run: Run, kafka: str) -> tuple[object, ...]:
-    """All that a producer leaves behind: its record, the log's ends, the rejects."""
+    """Everything that a producer leaves behind: its record, the log's ends, the rejects."""
     ends = kafka_module.end_offsets(kafka_module.connect_admin(KafkaConnection(kafka)), topic_of(run, kafka))
     files = {path.name: path.read_bytes() for path in run.rejects.iterdir()}
     return run.catalog.source(), ends, files

@@ -1,4 +1,4 @@
-"""What kills a pipeline again and again and then looks for every row: for the headline test and for the soak."""
+"""Kills the stages of a pipeline again and again, then verifies every row: for the test of kills and for the soak."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ STEADY_BATCH = 30_000
 def soak(
     folder: Path, seconds: float, kill_seconds: float, show: Callable[[str], object] = str, seed: int = 1
 ) -> dict[str, object]:
-    """Run the pipeline for so long, killing something every ``kill_seconds``; what was seen.
+    """Run the pipeline for so long, kill something every ``kill_seconds``, and report what was seen.
 
     Raises:
         AssertionError: a row is lost, doubled or out of order, a file changed, or the API did not answer.
@@ -304,7 +304,7 @@ def over(up: UpProcess, moment: float) -> bool:
 
 
 def strike(up: UpProcess, asker: Asker, what: str) -> str:
-    """Kill a stage that is still at work, or the whole run; what was killed."""
+    """Kill a stage that is still at work, or the whole run, and return the name of what was killed."""
     if what == "run":
         answered = asker.expected.is_set()
         asker.expected.clear()

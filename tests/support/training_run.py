@@ -1,10 +1,8 @@
-"""What the tests of training share: a run whose batches are sealed by hand, without Kafka."""
+"""Runs for the tests of training, whose batches are sealed without Kafka."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ models = { line = { estimator = "LinearRegression", features = ["x"], label = "y
 
 
 def run_of(folder: Path, **changes: Any) -> Run:
-    """A run of a pipeline that is given by its tables."""
+    """A run of a small pipeline in which ``changes`` replace tables."""
     raw = {
         "name": "tried",
         "source": {"path": "data.csv"},
@@ -63,7 +61,7 @@ def table_of(run: Run, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def seal_table(run: Run, number: int, table: pa.Table) -> Path:
-    """Make ``table`` batch ``number``, as the collector would."""
+    """Write ``table`` as batch ``number`` and seal it, as the collector does."""
     kind = run.pipeline.batches.format
     path = run.batches / f"batch-{number:05d}.{kind}"
     run.catalog.decide(Decision(number, "rows", (Span(0, (number - 1) * 1000, number * 1000 - 1),)))
@@ -77,18 +75,6 @@ def seal_tables(run: Run, tables: Sequence[pa.Table]) -> None:
     for number, table in enumerate(tables, start=1):
         seal_table(run, number, table)
     run.catalog.end_stream({0: 1_000_000}, {})
-
-
-@contextmanager
-def in_thread(target: Any) -> Iterator[threading.Thread]:
-    """Run ``target`` beside the test, and wait for its end."""
-    thread = threading.Thread(target=target)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def quiet_stage(run: Run) -> Stage:
