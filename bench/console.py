@@ -16,7 +16,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 from tests.support.browser import chromium, visiting
-from tests.support.console_run import PAGES, consoled, written
+from tests.support.console_run import PAGES, consoled, write_pipeline
 from tests.support.many_run import many_document, many_run
 
 GENERATIONS = BATCHES = 1000
@@ -27,7 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, chromium() as browser:
         folder = Path(name)
         run = many_run(folder, GENERATIONS, BATCHES)
-        with consoled(run, written(many_document(), folder / "devices.toml")) as addresses:
+        with consoled(run, write_pipeline(many_document(), folder / "devices.toml")) as addresses:
             print(f"{'page':<14}{'first':>8}{'then':>8}  seconds")
             for path, text in PAGES.items():
                 first, *others = timed(browser, addresses.console, path, text)

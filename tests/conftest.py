@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.browser import chromium
-from tests.support.pipeline_run import trained
+from tests.support.pipeline_run import train_pipeline
 from tidemill.kafka.embedded.broker import EmbeddedBroker
 from tidemill.kafka.embedded.jars import kafka_jars
 from tidemill.run.folder import Run
@@ -105,6 +105,6 @@ def trained_run(
 
     @cache
     def run(name: str, data: str | None = None) -> Run:
-        return trained(name, tmp_path_factory.mktemp(name) / "run", kafka, spark, data)
+        return train_pipeline(name, tmp_path_factory.mktemp(name) / "run", kafka, spark, data)
 
     return run

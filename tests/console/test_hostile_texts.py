@@ -15,17 +15,17 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import visiting
-from tests.support.console_run import Addresses, consoled, written
+from tests.support.console_run import Addresses, consoled, write_pipeline
 from tests.support.serving_run import (
     DOCUMENT,
     PROFILE,
     TEXT,
     new_run,
     routes_document,
-    scorer_of,
+    scorer_parts,
     scorer_path,
     seal,
-    trained,
+    trained_model,
 )
 from tidemill.console import formatting
 from tidemill.console.pages.try_it import ROUTES
@@ -70,14 +70,14 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
     run = new_run(folder, document=document)
     seal(run, 1, [{"id": 1, "kind": HOSTILE}] * 3)
     publish_hostile(run)
-    with consoled(run, written(document, folder / "devices.toml")) as found:
+    with consoled(run, write_pipeline(document, folder / "devices.toml")) as found:
         yield found
 
 
 def publish_hostile(run: Run) -> None:
     run.catalog.begin_generation(1, [1], 3)
     for name in run.pipeline.models:
-        text, arrays = scorer_of(name, 1.0)
+        text, arrays = scorer_parts(name, 1.0)
         arrays = {key: np.array(values) for key, values in arrays.items()}
         if name == "taste":
             arrays["items"] = packed(pa.table({"item": [0, 1, 2], "title": [HOSTILE, HOSTILE, "two"]}))
@@ -87,8 +87,8 @@ def publish_hostile(run: Run) -> None:
     profile = deepcopy(PROFILE)
     for cluster, share in zip(profile["clusters"], (1.0, 0.0), strict=True):
         cluster["shares"] = {"kind": {HOSTILE: share, "fan": 1 - share}}
-    models = [trained(run, 1, name) for name in run.pipeline.models]
-    run.catalog.publish_generation(1, [replace(one, profile=one.profile and profile) for one in models])
+    models = [trained_model(run, 1, name) for name in run.pipeline.models]
+    run.catalog.publish_generation(1, [replace(model, profile=model.profile and profile) for model in models])
 
 
 def shown_as_it_stands(page: Page, inside: str, times: int = 1) -> None:

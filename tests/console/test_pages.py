@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, expect
 
 from tests.support import wait_for
 from tests.support.browser import PHONE, WIDE, Visit, visiting
+from tests.support.commands import Up
 from tests.support.console_run import PAGES, Addresses, address
-from tests.support.up_run import Up
 from tidemill.console.formatting import number
 from tidemill.console.metrics import metric_title
 from tidemill.pipeline import load
@@ -32,10 +32,9 @@ MARK = "window.mark = 'this very page'"
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    one = Up(tmp_path_factory.mktemp("up") / "run", "--console-port", "0", *SLOW)
-    yield one
-    one.process.send_signal(signal.SIGTERM)
-    one.process.communicate(timeout=30)
+    up = Up(tmp_path_factory.mktemp("up") / "run", "--console-port", "0", *SLOW)
+    yield up
+    up.stop()
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +76,9 @@ def test_rows_are_seen_to_come_and_a_generation_arrives_without_a_reload(
 
 def risen(visit: Visit, label: str, above: int) -> int:
     """The number under the label once it is above another; 0 until then."""
-    found = visit.metric(label)
+    value = visit.metric(label)
     visit.page.wait_for_timeout(100)  # the browser's events are heard only while it is waited for
-    return found if found > above else 0
+    return value if value > above else 0
 
 
 @pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (PHONE, False), (WIDE, True)])

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,21 +19,20 @@ from playwright.sync_api import Browser, expect
 
 from tests.support import wait_for
 from tests.support.browser import visiting
-from tests.support.console_run import PAGES, Addresses, address, consoled, written
+from tests.support.commands import COMMAND, Up
+from tests.support.console_run import PAGES, Addresses, address, consoled, write_pipeline
 from tests.support.many_run import many_document, many_run
-from tests.support.up_run import COMMAND, Up
+from tests.support.serving_run import KEY, basic_auth, write_key
 from tidemill.console.paging import PAGE
 from tidemill.process.supervisor import MOST_RESTARTS
 from tidemill.run.folder import Run
-
-KEY = "correct-horse-battery-staple"
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
     """A run of 1,000 generations of ten models, and its pipeline's file."""
     folder = tmp_path_factory.mktemp("many")
-    return many_run(folder, 1000, 1000), written(many_document(), folder / "devices.toml")
+    return many_run(folder, 1000, 1000), write_pipeline(many_document(), folder / "devices.toml")
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +75,9 @@ SOCKET_HEADERS = {
 
 def status_of(address: str, path: str = "/", method: str = "GET", **headers: str) -> int:
     """The status that a client gets that sends these headers as they are."""
-    found = urlsplit(address)
-    with closing(http.client.HTTPConnection(found.hostname or "", found.port, timeout=20)) as connection:
-        connection.request(method, path, headers={"Host": found.netloc} | headers)
+    url = urlsplit(address)
+    with closing(http.client.HTTPConnection(url.hostname or "", url.port, timeout=20)) as connection:
+        connection.request(method, path, headers={"Host": url.netloc} | headers)
         with connection.getresponse() as response:
             return response.status
 
@@ -99,12 +97,11 @@ def test_only_the_consoles_own_pages_are_answered(addresses: Addresses) -> None:
 def test_the_console_itself_wants_the_key(browser: Browser, tmp_path: Path) -> None:
     """With a key nothing of the console is answered without it, its socket neither, though Streamlit knows of no key; a
     browser that has the password sees the API's answers, and the key stands on no page."""
-    key_file = tmp_path / "key"
-    key_file.write_text(KEY, encoding="utf-8")
+    key_file = write_key(tmp_path)
     run = many_run(tmp_path, 2, 1)
-    pipeline = written(many_document(), tmp_path / "devices.toml")
+    pipeline = write_pipeline(many_document(), tmp_path / "devices.toml")
     with consoled(run, pipeline, "--api-key-file", str(key_file)) as found:
-        for wrong in ({}, basic("another key of that length"), {"Authorization": "Basic ===="}):
+        for wrong in ({}, basic_auth("another key of that length"), {"Authorization": "Basic ===="}):
             for path in [
                 *PAGES,
                 "/_stcore/health",
@@ -115,15 +112,11 @@ def test_the_console_itself_wants_the_key(browser: Browser, tmp_path: Path) -> N
             ]:
                 assert status_of(found.console, path=path, **wrong) == 401 or path == "/health"
             assert status_of(found.console, path="/_stcore/stream", **(SOCKET_HEADERS | wrong)) in (401, 403)
-        assert status_of(found.console, path="/_stcore/stream", **(SOCKET_HEADERS | basic(KEY))) == 101
+        assert status_of(found.console, path="/_stcore/stream", **(SOCKET_HEADERS | basic_auth(KEY))) == 101
         with visiting(browser, found.console, key=KEY) as visit:
             page = visit.open("/generations")
             expect(page.get_by_text("Two generations side by side").first).to_be_visible()
             assert KEY not in page.content()
-
-
-def basic(password: str) -> dict[str, str]:
-    return {"Authorization": f"Basic {b64encode(f'anyone:{password}'.encode()).decode()}"}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +151,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         document = many_document() | {"serve": {"console_port": port}}
         run = many_run(tmp_path, 1, 1)
-        pipeline = written(document, tmp_path / "devices.toml")
+        pipeline = write_pipeline(document, tmp_path / "devices.toml")
         line = [*COMMAND, "console", pipeline, "--run-dir", str(run.folder)]
         refused = subprocess.run([*line, "--console-port", str(port)], capture_output=True, timeout=60)
         assert refused.returncode == 2
@@ -167,9 +160,9 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         assert b"--console-port 0" in refused.stderr
         process = subprocess.Popen(line)
         try:
-            found = address(run, "console", [process])
-            assert urlsplit(found).port != port
-            assert httpx.get(found).status_code == 200
+            url = address(run, "console", [process])
+            assert urlsplit(url).port != port
+            assert httpx.get(url).status_code == 200
         finally:
             process.terminate()
             process.wait(30)
@@ -178,25 +171,25 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 def test_the_run_goes_on_without_its_console(tmp_path: Path) -> None:
     """A console that is killed again and again is given up, which is told of and ends nothing."""
     slow = ("--set", "stream.pause=0", "--set", "stream.rate=60")
-    one = Up(tmp_path / "run", "--console-port", "0", *slow)
+    up = Up(tmp_path / "run", "--console-port", "0", *slow)
     try:
-        catalog, killed = one.catalog(), set[int]()
+        catalog, killed = up.catalog(), set[int]()
 
         def given_up() -> bool:
-            word = catalog.stages().get("console")
-            if word and word.pid not in killed and psutil.pid_exists(word.pid):
-                os.kill(word.pid, signal.SIGKILL)
-                killed.add(word.pid)
+            status = catalog.stages().get("console")
+            if status and status.pid not in killed and psutil.pid_exists(status.pid):
+                os.kill(status.pid, signal.SIGKILL)
+                killed.add(status.pid)
             return len(killed) == MOST_RESTARTS + 1
 
         wait_for(given_up, "the last start of the console", 120)
         before = catalog.totals()["rows"]
         wait_for(lambda: catalog.totals()["rows"] > before, "another sealed batch", 120)
-        assert one.process.poll() is None
-        api = wait_for(lambda: one.status()["api"], "the API")
+        assert up.process.poll() is None
+        api = wait_for(lambda: up.status()["api"], "the API")
         assert httpx.get(f"{api}/status").json()["stages"]["console"]["state"] == "failed"
     finally:
-        one.process.send_signal(signal.SIGTERM)
-        out, err = one.process.communicate(timeout=30)
-    assert one.process.returncode == 0, err
+        up.process.send_signal(signal.SIGTERM)
+        out, err = up.process.communicate(timeout=30)
+    assert up.process.returncode == 0, err
     assert "the run goes on without it" in out

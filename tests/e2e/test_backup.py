@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +12,9 @@ import orjson
 import pytest
 
 from tests.support import wait_for
-from tests.support.disk import Disk, ended
+from tests.support.commands import COMMAND, run_command, run_digests
+from tests.support.disk import SmallDisk, ended
+from tests.support.failpoint_run import KILLED
 from tests.support.kept_run import copy_of, versions
 from tests.support.torture import Job, UpProcess, assert_all_sealed
 from tidemill.errors import BackupError, CatalogError, RunBusy, RunFolderError
@@ -25,27 +23,16 @@ from tidemill.process.backup import LOCK, back_up
 from tidemill.process.restore import restore
 from tidemill.process.start_over import discard
 from tidemill.run.catalog import FILE_NAME, CollectorProgress, StageStatus, progress_in
-from tidemill.run.failpoints import VARIABLE
-from tidemill.run.files import sha256
 from tidemill.run.folder import existing_run, open_run
 from tidemill.run.inventory import MANIFEST, RESTORING
 from tidemill.run.locks import locked
 
-KILLED = -signal.SIGKILL
-
-
-def tidemill(*arguments: str | Path, faults: str = "") -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "tidemill", *map(str, arguments)]
-    return subprocess.run(
-        line, capture_output=True, text=True, timeout=120, check=False, env=os.environ | {VARIABLE: faults}
-    )
-
 
 def done(*arguments: str | Path) -> Any:
     """What a command with ``--json`` prints."""
-    found = tidemill(*arguments, "--json")
-    assert found.returncode == 0, found.stderr + found.stdout
-    return json.loads(found.stdout)
+    completed = run_command(*arguments, "--json")
+    assert completed.returncode == 0, completed.stderr + completed.stdout
+    return json.loads(completed.stdout)
 
 
 @pytest.fixture
@@ -62,20 +49,13 @@ def make(folder: Path, target: Path) -> None:
     run.close()
 
 
-def files(folder: Path) -> dict[str, str]:
-    """The sha256 of each batch, reject and scorer."""
-    parts = ("batches", "rejects", "generations", "tables")
-    paths = [path for part in parts for path in (folder / part).rglob("*") if path.is_file()]
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
-
-
 def test_a_restored_run_is_the_run(complete: Path, tmp_path: Path) -> None:
     """A run that is done has the same files and answers after a backup and a restore, for its owner alone."""
     saved, again = tmp_path / "saved", tmp_path / "again"
     made = done("backup", "smart-home", saved, "--run-dir", complete)
     assert (made["log"], made["batches"], made["generations"]) == ("ended", 3, 3)
     assert done("restore", saved, "--run-dir", again)["run_dir"] == str(again)
-    assert files(again) == files(complete) != {}
+    assert run_digests(again) == run_digests(complete) != {}
     for command in ("batches", "generations", "status"):
         was, now = (done(command, "smart-home", "--run-dir", folder) for folder in (complete, again))
         if command == "status":
@@ -91,7 +71,7 @@ def test_a_killed_backup_is_none_and_is_made_anew(complete: Path, tmp_path: Path
     """A backup that was killed on its way can't be restored; the same command makes it whole."""
     saved = tmp_path / "saved"
     faults = where if "=" in where else f"{where}=kill"
-    assert tidemill("backup", "smart-home", saved, "--run-dir", complete, faults=faults).returncode == KILLED
+    assert run_command("backup", "smart-home", saved, "--run-dir", complete, faults=faults).returncode == KILLED
     with pytest.raises(BackupError, match="holds no finished backup"):
         restore(saved, tmp_path / "again")
     assert not (tmp_path / "again").exists()
@@ -101,7 +81,7 @@ def test_a_killed_backup_is_none_and_is_made_anew(complete: Path, tmp_path: Path
     other.close()
     make(complete, saved)
     restore(saved, tmp_path / "again")
-    assert files(tmp_path / "again") == files(complete)
+    assert run_digests(tmp_path / "again") == run_digests(complete)
 
 
 @pytest.mark.parametrize("where", ["restore.copied=kill:1", "restore.copied=kill:3", "restore.placed=kill"])
@@ -109,14 +89,14 @@ def test_a_killed_restore_is_no_run_and_is_made_anew(complete: Path, tmp_path: P
     """A restore that was killed leaves no catalog, and `up` says so; the same command makes it whole."""
     saved, again = tmp_path / "saved", tmp_path / "again"
     make(complete, saved)
-    assert tidemill("restore", saved, "--run-dir", again, faults=where).returncode == KILLED
+    assert run_command("restore", saved, "--run-dir", again, faults=where).returncode == KILLED
     if where.startswith("restore.copied"):
         assert not (again / FILE_NAME).exists()
         with pytest.raises(CatalogError) as refused:
             open_run(load("smart-home"), again)
         assert "tidemill restore" in refused.value.hint
     restore(saved, again)
-    assert files(again) == files(complete)
+    assert run_digests(again) == run_digests(complete)
     assert not (again / RESTORING).exists()
 
 
@@ -124,7 +104,7 @@ def test_a_killed_restore_is_no_run_and_is_made_anew(complete: Path, tmp_path: P
 def placed(complete: Path, tmp_path: Path) -> Path:
     """A run of a restore that was killed as its last step, with the backup beside it."""
     make(complete, tmp_path / "saved")
-    killed = tidemill("restore", tmp_path / "saved", "--run-dir", tmp_path / "again", faults="restore.placed=kill")
+    killed = run_command("restore", tmp_path / "saved", "--run-dir", tmp_path / "again", faults="restore.placed=kill")
     assert killed.returncode == KILLED
     return tmp_path / "again"
 
@@ -136,10 +116,10 @@ def test_a_restored_run_that_has_gone_on_is_not_written_over(placed: Path, tmp_p
     assert not (placed / RESTORING).exists()
     for path in placed.glob(f"{FILE_NAME}*"):
         path.unlink()
-    before = files(placed)
+    before = run_digests(placed)
     with pytest.raises(RunFolderError, match="is not empty"):
         restore(tmp_path / "saved", placed)
-    assert files(placed) == before
+    assert run_digests(placed) == before
     with pytest.raises(CatalogError, match="is missing or empty"):
         open_run(load("smart-home"), placed)
 
@@ -173,7 +153,7 @@ def test_a_damaged_backup_is_refused_by_the_files_name(complete: Path, tmp_path:
     """A file that was cut, changed or lost is named, and nothing is written."""
     saved, again = tmp_path / "saved", tmp_path / "again"
     make(complete, saved)
-    for name in (FILE_NAME, next(name for name in files(saved) if name.startswith("batches/")), MANIFEST):
+    for name in (FILE_NAME, next(name for name in run_digests(saved) if name.startswith("batches/")), MANIFEST):
         whole = (saved / name).read_bytes()
         for broken in (whole[:-9], bytes([whole[0] ^ 1]) + whole[1:], None):
             if broken is None:
@@ -217,7 +197,7 @@ def test_what_is_in_a_folder_is_left_alone(complete: Path, tmp_path: Path) -> No
 
 def test_a_run_with_a_damaged_file_is_not_backed_up(complete: Path, tmp_path: Path) -> None:
     """A batch or scorer that is not what the catalog says is named."""
-    name = next(name for name in files(complete) if "/scorers/" in name)
+    name = next(name for name in run_digests(complete) if "/scorers/" in name)
     with (complete / name).open("ab") as file:
         file.write(b"x")
     with pytest.raises(BackupError, match=name):
@@ -230,7 +210,7 @@ def test_a_backup_says_what_is_not_in_it(complete: Path, tmp_path: Path) -> None
     run = existing_run(load("smart-home"), complete)
     run.catalog.save_stage(StageStatus("api", "running", 1, "http://127.0.0.1:1"))
     run.close()
-    said = tidemill("backup", "smart-home", tmp_path / "saved", "--run-dir", complete)
+    said = run_command("backup", "smart-home", tmp_path / "saved", "--run-dir", complete)
     assert said.returncode == 0, said.stderr
     assert "not in it are the source, the sample smart-home, and the pipeline file" in said.stdout
     assert done("restore", tmp_path / "saved", "--run-dir", tmp_path / "again")["source"] == "the sample smart-home"
@@ -260,13 +240,13 @@ def test_two_backups_at_once(complete: Path, tmp_path: Path) -> None:
 
 def test_a_disk_that_is_full(complete: Path, tmp_path: Path) -> None:
     """A backup and a restore that have no room say so; with room the same commands go on."""
-    disk = Disk(tmp_path / "disk", 2 * 2**20)
+    disk = SmallDisk(tmp_path / "disk", 2 * 2**20)
     try:
         for name, *line in (
             ("backup", "backup", "smart-home", disk.path / "saved", "--run-dir", complete),
             ("run folder", "restore", disk.path / "saved", "--run-dir", disk.path / "again"),
         ):
-            command = [sys.executable, "-m", "tidemill", *map(str, line)]
+            command = [*COMMAND, *map(str, line)]
             with disk.full(50_000):
                 code, said = ended(disk.start(command))
             assert code == 1, said
@@ -279,43 +259,44 @@ def test_a_disk_that_is_full(complete: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def ups() -> Iterator[list[UpProcess]]:
+def up_processes() -> Iterator[list[UpProcess]]:
     started: list[UpProcess] = []
     yield started
-    for one in started:
-        one.stop()
+    for up in started:
+        up.stop()
 
 
-def test_a_run_at_work_is_backed_up_and_goes_on_in_both_places(ups: list[UpProcess], tmp_path: Path) -> None:
+def test_a_run_at_work_is_backed_up_and_goes_on_in_both_places(up_processes: list[UpProcess], tmp_path: Path) -> None:
     """In the middle of a stream a backup is killed while Kafka stands still, and made; both the run and the one that is
     restored go on to the end with every row once, in order."""
     slow = [Job(tmp_path / name, rows=60_000, batch=20_000, rate=400) for name in ("one", "two")]
     quick = [replace(job, rate=50_000) for job in slow]
     slow[0].write()
-    one, saved = UpProcess(slow[0]), tmp_path / "saved"
-    ups.append(one)
-    wait_for(lambda: collected(one) > 0, "the first rows", 120)
-    line = ("backup", slow[0].pipeline, saved, "--run-dir", one.folder)
-    assert tidemill(*line, faults="backup.frozen=kill").returncode == KILLED
-    goes_on(one)
+    up, saved = UpProcess(slow[0]), tmp_path / "saved"
+    up_processes.append(up)
+    wait_for(lambda: collected(up) > 0, "the first rows", 120)
+    line = ("backup", slow[0].pipeline, saved, "--run-dir", up.folder)
+    assert run_command(*line, faults="backup.frozen=kill").returncode == KILLED
+    assert_goes_on(up)
     made = done(*line)
     assert made["log"] == "copied"
-    assert not one.catalog.ended(), "the backup was not made in the middle of the stream"
-    goes_on(one)
-    one.stop()
+    assert not up.catalog.ended(), "the backup was not made in the middle of the stream"
+    assert_goes_on(up)
+    up.stop()
     done("restore", saved, "--run-dir", tmp_path / "two" / "run")
     for job in quick:
         job.write()
-        ups.append(UpProcess(job))
-        wait_for(ups[-1].catalog.ended, "the end of the stream", 120)
-        assert_all_sealed(ups[-1])
-        ups[-1].stop()
+        up_processes.append(UpProcess(job))
+        wait_for(up_processes[-1].catalog.ended, "the end of the stream", 120)
+        assert_all_sealed(up_processes[-1])
+        up_processes[-1].stop()
 
 
 def collected(up: UpProcess) -> int:
     return progress_in(up.catalog.stages(), CollectorProgress).collected
 
 
-def goes_on(up: UpProcess) -> None:
+def assert_goes_on(up: UpProcess) -> None:
+    """The collector reads further rows."""
     before = collected(up)
     wait_for(lambda: collected(up) > before, "more rows", 60)

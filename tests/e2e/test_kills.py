@@ -16,7 +16,17 @@ from pathlib import Path
 import pytest
 
 from tests.support import wait_for
-from tests.support.torture import STAGES, Asker, Job, UpProcess, Watched, answers, assert_all_there, progressed, strike
+from tests.support.torture import (
+    STAGES,
+    Asker,
+    Job,
+    SealedFileWatch,
+    UpProcess,
+    api_answers,
+    assert_all_there,
+    progressed,
+    strike,
+)
 
 ROUNDS = (0.2, 0.4, 0.6)
 # What is killed once which share of the rows is sealed, or of the generations published.
@@ -31,18 +41,18 @@ PLAN = [
 def up(tmp_path: Path) -> Iterator[UpProcess]:
     job = Job(tmp_path, rows=100_000, batch=2_500, rate=1_800)
     job.write()
-    one = UpProcess(job)
-    yield one
-    one.stop()
+    up = UpProcess(job)
+    yield up
+    up.stop()
 
 
 @pytest.mark.timeout(900)
 def test_no_row_is_lost_or_doubled_whatever_is_killed(up: UpProcess) -> None:
     """Zero rows lost, zero doubled, in their order, in the batches of an undisturbed run; no sealed file changes, no
     orphan is left, every generation is trained once; the API answers all along but for its own death."""
-    asker, watched = Asker(up.port), Watched(up)
+    asker, watched = Asker(up.port), SealedFileWatch(up)
     asker.start()
-    wait_for(partial(answers, up.port), "the first answer", 120)
+    wait_for(partial(api_answers, up.port), "the first answer", 120)
     asker.expected.set()
     for stage in STAGES:
         up.freeze(stage)

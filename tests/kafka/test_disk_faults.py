@@ -16,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support import wait_for
-from tests.support.disk import Disk, ended, started
+from tests.support.commands import COMMAND, wait_until_stopped
+from tests.support.disk import SmallDisk, ended, started
 from tidemill.collector.collector import recover
 from tidemill.errors import CatalogError, TidemillError
 from tidemill.pipeline import load
@@ -55,16 +54,16 @@ label = "y"
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    disk = Disk(tmp_path / "disk", 4 * 2**20)
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    disk = SmallDisk(tmp_path / "disk", 4 * 2**20)
     yield disk
     disk.close()
 
 
-class Job:
+class DiskPipeline:
     """A pipeline of three batches, whose run is in a folder of ``disk``, or beside it where there is none."""
 
-    def __init__(self, folder: Path, kafka: str, disk: Disk | None = None, format: str = "parquet") -> None:
+    def __init__(self, folder: Path, kafka: str, disk: SmallDisk | None = None, format: str = "parquet") -> None:
         self.pipeline = folder / "disk.toml"
         self.folder = (disk.path if disk else folder) / "run"
         self.seen = (disk.seen if disk else folder) / "run"
@@ -78,7 +77,7 @@ class Job:
     def start(self, command: str, faults: str = "") -> subprocess.Popen[str]:
         where = ["--run-dir", str(self.folder)]
         where += ["--bootstrap-servers", self._kafka] if command in ("produce", "collect") else []
-        line = [sys.executable, "-m", "tidemill", command, str(self.pipeline), *where]
+        line = [*COMMAND, command, str(self.pipeline), *where]
         if self._disk:
             return self._disk.start(line, **{VARIABLE: faults})
         return started(line, **{VARIABLE: faults})
@@ -90,7 +89,7 @@ class Job:
     def stopped_at(self, failpoint: str) -> subprocess.Popen[str]:
         """A collector that stands still at a failpoint until it is sent SIGCONT."""
         process = self.start("collect", f"{failpoint}=stop")
-        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, failpoint)
+        wait_until_stopped(process.pid, failpoint)
         return process
 
     def assert_whole(self, copy: Path) -> None:
@@ -102,7 +101,7 @@ class Job:
         read = pl.read_parquet if batches[0].path.endswith("parquet") else pl.read_csv
         assert pl.concat([read(copy / batch.path) for batch in batches]).equals(self.source)
         assert [(batch.rows, sha256(copy / batch.path)) for batch in batches] == [
-            (BATCH, one.sha256) for one in batches
+            (BATCH, batch.sha256) for batch in batches
         ]
         assert sorted(os.listdir(copy / "batches")) == [Path(batch.path).name for batch in batches]
         assert os.listdir(copy / "rejects") == []
@@ -124,11 +123,13 @@ def assert_refused(said: tuple[int, str], *words: str, code: int = 1) -> None:
     ("format", "left", "commits"),
     [("parquet", 400_000, ["batch.deciding", "stream.ending"]), ("csv", 1_000_000, ["batch.placed"])],
 )
-def test_full_at_every_turn(disk: Disk, tmp_path: Path, kafka: str, format: str, left: int, commits: list[str]) -> None:
+def test_full_at_every_turn(
+    disk: SmallDisk, tmp_path: Path, kafka: str, format: str, left: int, commits: list[str]
+) -> None:
     """Full as the collector starts, while it writes a batch, while the catalog commits: each time it ends with the name
     of what it can't write, though it can't leave its last word there, and where there is space the same command goes
     on. Every row is once in a batch."""
-    job = Job(tmp_path, kafka, disk, format)
+    job = DiskPipeline(tmp_path, kafka, disk, format)
     job.done("produce")
     with disk.full():
         assert_refused(ended(job.start("collect")), "/run/catalog.sqlite can't be used", "see that the disk has room")
@@ -145,9 +146,9 @@ def test_full_at_every_turn(disk: Disk, tmp_path: Path, kafka: str, format: str,
     job.assert_whole(tmp_path / "copy")
 
 
-def test_full_while_the_producer_begins(disk: Disk, tmp_path: Path, kafka: str) -> None:
+def test_full_while_the_producer_begins(disk: SmallDisk, tmp_path: Path, kafka: str) -> None:
     """A producer that can't note what it does sends nothing, says why, and goes on where there is space."""
-    job = Job(tmp_path, kafka, disk)
+    job = DiskPipeline(tmp_path, kafka, disk)
     with disk.full():
         assert_refused(ended(job.start("produce")), "can't write the lock file", "No space left on device")
     job.done("produce")
@@ -157,7 +158,7 @@ def test_full_while_the_producer_begins(disk: Disk, tmp_path: Path, kafka: str) 
 
 def test_a_log_that_cannot_be_written(tmp_path: Path, kafka: str) -> None:
     """A full disk under the logs alone stops no stage; standard error says once what is missing."""
-    job = Job(tmp_path, kafka)
+    job = DiskPipeline(tmp_path, kafka)
     job.done("produce")
     (job.folder / "logs" / "collector.log").symlink_to("/dev/full")
     code, said = ended(job.start("collect"))
@@ -167,9 +168,9 @@ def test_a_log_that_cannot_be_written(tmp_path: Path, kafka: str) -> None:
     job.assert_whole(tmp_path / "copy")
 
 
-def test_a_disk_that_is_read_only(disk: Disk, tmp_path: Path, kafka: str) -> None:
+def test_a_disk_that_is_read_only(disk: SmallDisk, tmp_path: Path, kafka: str) -> None:
     """Whatever is to be done on it, a read-only run folder is named; when it can be written to, the run goes on."""
-    job = Job(tmp_path, kafka, disk)
+    job = DiskPipeline(tmp_path, kafka, disk)
     job.done("produce")
     disk.remount("ro")
     for command in ("up", "collect", "serve", "status"):
@@ -203,7 +204,7 @@ def held(catalog: Path) -> Iterator[None]:
 
 def test_a_catalog_that_another_process_holds_is_waited_for(tmp_path: Path, kafka: str) -> None:
     """A collector whose commit finds the catalog locked waits and goes on. A second one is refused meanwhile."""
-    job = Job(tmp_path, kafka)
+    job = DiskPipeline(tmp_path, kafka)
     job.done("produce")
     process = job.stopped_at("batch.placed")
     busy = f"the collector of this run is already at work (process {process.pid})"

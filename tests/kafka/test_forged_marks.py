@@ -18,8 +18,8 @@ from tests.support.source_run import (
     ROWS,
     collect,
     lines,
-    new_run,
     produce,
+    run_of_source,
     sealed_ids,
     stop,
     topic_of,
@@ -125,7 +125,7 @@ def test_a_header_whose_name_is_no_text(kafka: str, tmp_path: Path) -> None:
     its message is a reject."""
     path = tmp_path / "data.csv"
     write_source(path, lines(rows=15_000))
-    run = new_run(tmp_path / "run", path)
+    run = run_of_source(tmp_path / "run", path)
     produce(run, kafka, CHUNK, stop)
     write_odd_name(kafka, topic_of(run, kafka), 0)
     produce(run, kafka)
@@ -141,7 +141,7 @@ def test_no_forged_mark_counts(kafka: str, tmp_path: Path, partitions: int) -> N
     stream ends where its own writer ends it, every row is sealed once, and every forged message is a reject."""
     path = tmp_path / "data.csv"
     write_source(path, lines())
-    run = new_run(tmp_path / "run", path, f"stream.partitions={partitions}")
+    run = run_of_source(tmp_path / "run", path, f"stream.partitions={partitions}")
     produce(run, kafka, 2 * CHUNK, stop)
     topic = topic_of(run, kafka)
     stranger = Stranger(kafka, topic)
@@ -161,7 +161,7 @@ def test_a_mark_that_is_copied_within_its_partition(kafka: str, tmp_path: Path) 
     """A genuine position mark that is written once more, later, shifts nothing: the newest counts."""
     path = tmp_path / "data.csv"
     write_source(path, lines())
-    run = new_run(tmp_path / "run", path)
+    run = run_of_source(tmp_path / "run", path)
     produce(run, kafka, CHUNK, stop)
     topic = topic_of(run, kafka)
     old = position_marks(kafka, topic)[0]
@@ -178,7 +178,7 @@ def test_an_end_that_was_copied_ends_its_partition_only(kafka: str, tmp_path: Pa
     partition from being ended: the producer that starts ends them all."""
     path = tmp_path / "data.csv"
     write_source(path, lines())
-    run = new_run(tmp_path / "run", path, "stream.partitions=2")
+    run = run_of_source(tmp_path / "run", path, "stream.partitions=2")
     produce(run, kafka, ROWS, stop)
     topic = topic_of(run, kafka)
     accounts = {0: Account(), 1: Account()}
@@ -199,7 +199,7 @@ def test_a_claim_in_the_runs_name(kafka: str, tmp_path: Path, mac: str | None) -
     """A topic that a stranger claimed with the run's own id is not the run's: refused, and nothing is written to it."""
     path = tmp_path / "data.csv"
     write_source(path, lines(rows=10))
-    run = new_run(tmp_path / "run", path)
+    run = run_of_source(tmp_path / "run", path)
     topic = new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic, 1)
     stranger = Stranger(kafka, topic)
     stranger.write(0, None, [(CLAIM, json.dumps({"run": run.id, "mac": mac}).encode())])

@@ -18,7 +18,7 @@ from tidemill.run.stage import Stop
 SECRET = "hunter2-hunter2"
 
 
-def a_run(folder: Path, **settings: object) -> Run:
+def run_with_settings(folder: Path, **settings: object) -> Run:
     return run_of(
         folder,
         source={"path": "data.csv", "columns": {"x": "float"}},
@@ -31,7 +31,7 @@ def test_settings_reach_the_client(kafka: str, tmp_path: Path, monkeypatch: pyte
     """Settings and secrets, from the environment and from files, are the client's; none of ours is overridden."""
     monkeypatch.setenv("KAFKA_WORD", SECRET)
     (tmp_path / "user.txt").write_text("me\n", encoding="utf-8")
-    run = a_run(
+    run = run_with_settings(
         tmp_path,
         **{"client.id": "mine", "sasl.password": {"env": "KAFKA_WORD"}, "sasl.username": {"file": "user.txt"}},
     )
@@ -46,7 +46,7 @@ def test_settings_reach_the_client(kafka: str, tmp_path: Path, monkeypatch: pyte
 def test_secrets_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the catalog nor an error that the client makes of its settings holds a secret."""
     monkeypatch.setenv("KAFKA_WORD", SECRET)
-    run = a_run(tmp_path, **{"sasl.password": {"env": "KAFKA_WORD"}, "socket.timeout.ms": "x"})
+    run = run_with_settings(tmp_path, **{"sasl.password": {"env": "KAFKA_WORD"}, "socket.timeout.ms": "x"})
     with pytest.raises(BootstrapError, match=r"socket\.timeout\.ms") as caught:
         kafka_module.connect_cluster(run, "127.0.0.1:1", Stop())
     assert SECRET not in str(caught.value.document())
@@ -59,7 +59,7 @@ def test_secrets_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_secret_that_is_not_there(tmp_path: Path, secret: dict[str, str], fault: str) -> None:
     """The error names the setting and the place where its secret was looked for."""
     with pytest.raises(BootstrapError, match=rf"sasl\.password: .*{fault}"):
-        kafka_module.connect_cluster(a_run(tmp_path, **{"sasl.password": secret}), "127.0.0.1:1", Stop())
+        kafka_module.connect_cluster(run_with_settings(tmp_path, **{"sasl.password": secret}), "127.0.0.1:1", Stop())
 
 
 @pytest.mark.parametrize(

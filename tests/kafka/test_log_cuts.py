@@ -14,11 +14,17 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka import Producer
 
-from tests.spark.test_failpoints import Pipeline, assert_whole, collect, known, sealed_ids, smart_home, user_ids
-from tests.support.source_run import CHUNK, lines, new_run, produce, stop, write_source
+from tests.support.failpoint_run import (
+    StagePipeline,
+    assert_files_match_catalog,
+    collect_to_end,
+    described,
+    sealed_user_ids,
+    smart_home_stages,
+    user_ids,
+)
+from tests.support.source_run import CHUNK, collect, lines, produce, run_of_source, sealed_ids, stop, write_source
 from tests.support.source_run import ROWS as SOURCE_ROWS
-from tests.support.source_run import collect as collect_all
-from tests.support.source_run import sealed_ids as ids_of_batches
 from tidemill.collector.collector import run_collector
 from tidemill.errors import LogLost, SourceError
 from tidemill.kafka.embedded.broker import EmbeddedBroker
@@ -94,7 +100,7 @@ def everything(batches: list[RecordBatch], sealed: int) -> int:
 
 
 @dataclass(frozen=True)
-class Case:
+class LogCut:
     """A run whose producer dies at ``crash``, with so many batches sealed, and whose log is cut then."""
 
     cut: Cut
@@ -105,21 +111,23 @@ class Case:
     refused: str | None = None
 
 
-CASES: Mapping[str, Case] = {
-    "a transaction that was open": Case(in_the_last_batch),
-    "the end of one, while another was open": Case(before_the_last_end),
-    "the end of one": Case(before_the_last_end, crash="rows.committed=error:3"),
-    "the end of one, with zeros in its place": Case(before_the_last_end, crash="rows.committed=error:3", zeros=9000),
-    "rows of one": Case(in_the_last_committed, crash="rows.committed=error:3"),
-    "all of it, nothing sealed": Case(everything, sealed=0),
-    "the stream's end": Case(before_the_last_end, crash=""),
-    "one of two partitions": Case(in_the_last_committed, crash="rows.committed=error:3", partitions=2),
-    "the end of one in one of two partitions": Case(before_the_last_end, crash="rows.committed=error:3", partitions=2),
-    "the stream's end in one of two partitions": Case(before_the_last_two_ends, crash="", partitions=2),
-    "the end of what is sealed": Case(
+CASES: Mapping[str, LogCut] = {
+    "a transaction that was open": LogCut(in_the_last_batch),
+    "the end of one, while another was open": LogCut(before_the_last_end),
+    "the end of one": LogCut(before_the_last_end, crash="rows.committed=error:3"),
+    "the end of one, with zeros in its place": LogCut(before_the_last_end, crash="rows.committed=error:3", zeros=9000),
+    "rows of one": LogCut(in_the_last_committed, crash="rows.committed=error:3"),
+    "all of it, nothing sealed": LogCut(everything, sealed=0),
+    "the stream's end": LogCut(before_the_last_end, crash=""),
+    "one of two partitions": LogCut(in_the_last_committed, crash="rows.committed=error:3", partitions=2),
+    "the end of one in one of two partitions": LogCut(
+        before_the_last_end, crash="rows.committed=error:3", partitions=2
+    ),
+    "the stream's end in one of two partitions": LogCut(before_the_last_two_ends, crash="", partitions=2),
+    "the end of what is sealed": LogCut(
         before_the_end_of_what_is_sealed, crash="rows.committed=error:3", refused="no longer has them as committed"
     ),
-    "what is sealed": Case(before_what_is_sealed, refused="ends at offset .* but rows up to .* are sealed"),
+    "what is sealed": LogCut(before_what_is_sealed, refused="ends at offset .* but rows up to .* are sealed"),
 }
 FORGOTTEN = "no more than Kafka's record of its transaction"
 FILLED = "what is sealed, with another writer's messages in its place"
@@ -129,7 +137,7 @@ FILLED_OF_TWO = "what is sealed in one of two partitions, with another writer's 
 class Streamed:
     """A run of a case, as far as it came before the power was cut."""
 
-    def __init__(self, case: Case, folder: Path, bootstrap: str) -> None:
+    def __init__(self, case: LogCut, folder: Path, bootstrap: str) -> None:
         self.case = case
         pipeline = pipeline_of(case)
         self.run = open_run(pipeline.loaded, folder)
@@ -138,7 +146,7 @@ class Streamed:
             self._until(
                 f"batch.sealed=error:{case.sealed}", lambda: run_collector(Stage(self.run, "collector"), bootstrap)
             )
-        self.sealed = known(self.run.catalog.batches())
+        self.sealed = described(self.run.catalog.batches())
 
     def cut(self, data: Path) -> None:
         path = file_of(data, self.run.pipeline.stream.topic)
@@ -157,10 +165,10 @@ class Streamed:
         assert not faults, f"not passed: {faults}"
 
 
-def pipeline_of(case: Case) -> Pipeline:
+def pipeline_of(case: LogCut) -> StagePipeline:
     # A rate that is never reached, so that each row is sent by itself and a transaction has an exact number of them.
     settings = (f"source.rows={ROWS}", f"batches={{rows={BATCH}}}", f"stream.partitions={case.partitions}")
-    return smart_home("stream.rate=1_000_000", *settings)
+    return smart_home_stages("stream.rate=1_000_000", *settings)
 
 
 @dataclass(frozen=True)
@@ -183,20 +191,20 @@ def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Af
         patch.setattr(log_module, "COMMIT_ROWS", TRANSACTION_ROWS)
         patch.setattr(log_module, "COMMIT_SECONDS", 30.0)
         patch.setattr(log_module, "OPEN_SECONDS", 2.0)
-        cases = {**CASES, FORGOTTEN: Case(before_the_last_end, crash="rows.committed=error:3")}
-        cases |= {FILLED: Case(before_what_is_sealed), FILLED_OF_TWO: Case(before_what_is_sealed, partitions=2)}
+        cases = {**CASES, FORGOTTEN: LogCut(before_the_last_end, crash="rows.committed=error:3")}
+        cases |= {FILLED: LogCut(before_what_is_sealed), FILLED_OF_TWO: LogCut(before_what_is_sealed, partitions=2)}
         streamed = {
             name: Streamed(case, folder / f"run-{number}", broker.bootstrap)
             for number, (name, case) in enumerate(cases.items())
         }
-        found = AfterCut(broker, streamed)
+        after_cut = AfterCut(broker, streamed)
 
         def cut_all(data: Path) -> None:
             for one in streamed.values():
                 one.cut(data)
 
-        found.cut_again(cut_all)
-        yield found
+        after_cut.cut_again(cut_all)
+        yield after_cut
         for one in streamed.values():
             one.run.close()
 
@@ -207,7 +215,7 @@ def gone_on(cut_off: AfterCut) -> Mapping[str, Future[None]]:
 
     def go_on(run: Run) -> None:
         run_producer(Stage(run, "producer"), cut_off.broker.bootstrap)
-        collect(run, cut_off.broker.bootstrap)
+        collect_to_end(run, cut_off.broker.bootstrap)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         goes_on = {name: cut_off.streamed[name].run for name, case in CASES.items() if not case.refused}
@@ -223,14 +231,14 @@ def test_rows_that_no_batch_holds_are_sent_again(
     gone_on[name].result()
     streamed, wanted = cut_off.streamed[name], user_ids()[:ROWS]
     run, partitions = streamed.run, streamed.case.partitions
-    ids = sealed_ids(run)
+    ids = sealed_user_ids(run)
     assert sorted(ids) == sorted(wanted)
     for partition in range(partitions):
         ours = [number for number in wanted if partition_of(str(number).encode(), partitions) == partition]
         assert [number for number in ids if number in set(ours)] == ours
     assert [batch.rows for batch in run.catalog.batches()] == ALL_BATCHES
-    assert known(run.catalog.batches())[: len(streamed.sealed)] == streamed.sealed
-    assert_whole(run)
+    assert described(run.catalog.batches())[: len(streamed.sealed)] == streamed.sealed
+    assert_files_match_catalog(run)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.refused])
@@ -272,7 +280,7 @@ def test_a_source_that_was_edited_since_is_not_sent_again(cut_off: AfterCut, tmp
     it that was edited is refused before it is in the log."""
     path, bootstrap = tmp_path / "data.csv", cut_off.broker.bootstrap
     write_source(path, lines())
-    run = new_run(tmp_path / "run", path, "stream.partitions=2")
+    run = run_of_source(tmp_path / "run", path, "stream.partitions=2")
     produce(run, bootstrap, 3 * CHUNK, stop)
 
     def cut(data: Path) -> None:
@@ -288,8 +296,8 @@ def test_a_source_that_was_edited_since_is_not_sent_again(cut_off: AfterCut, tmp
         produce(run, bootstrap)
     write_source(path, lines())
     produce(run, bootstrap)
-    collect_all(run, bootstrap)
-    assert sorted(ids_of_batches(run)) == list(range(SOURCE_ROWS))
+    collect(run, bootstrap)
+    assert sorted(sealed_ids(run)) == list(range(SOURCE_ROWS))
     run.close()
 
 
@@ -305,5 +313,7 @@ def test_a_transaction_that_kafka_has_lost_is_told(cut_off: AfterCut) -> None:
 
 def assert_sealed_as_before(streamed: Streamed) -> None:
     run = streamed.run
-    assert known(run.catalog.batches()) == streamed.sealed
-    assert {path.name for path in run.batches.glob("batch-*")} == {Path(one["path"]).name for one in streamed.sealed}
+    assert described(run.catalog.batches()) == streamed.sealed
+    assert {path.name for path in run.batches.glob("batch-*")} == {
+        Path(batch["path"]).name for batch in streamed.sealed
+    }

@@ -23,8 +23,8 @@ from tests.support.source_run import (
     collect,
     ids_of,
     lines,
-    new_run,
     produce,
+    run_of_source,
     sealed_ids,
     state_of,
     stop,
@@ -91,7 +91,7 @@ def test_an_edit_in_the_middle(
     path, old = tmp_path / "data.csv", tmp_path / "old.csv"
     write_source(path, lines())
     shutil.copy(path, old)
-    run = new_run(tmp_path / "run", path, f"stream.partitions={partitions}")
+    run = run_of_source(tmp_path / "run", path, f"stream.partitions={partitions}")
     produce(run, kafka, 3 * CHUNK, stop)
     before = state_of(run, kafka)
     write_source(path, edit(lines()))
@@ -113,7 +113,7 @@ def test_another_size(kafka: str, tmp_path: Path, change: str) -> None:
     path = tmp_path / "data.csv"
     write_source(path, lines(rows=15_000))
     content = path.read_bytes()
-    run = new_run(tmp_path / "run", path)
+    run = run_of_source(tmp_path / "run", path)
     produce(run, kafka, CHUNK, stop)
     before = state_of(run, kafka)
     rows = content.splitlines(keepends=True)
@@ -133,7 +133,7 @@ def test_a_row_more_behind_the_end(kafka: str, tmp_path: Path, monkeypatch: pyte
     rejected = "no digit," + lines(rows, 1)[0].partition(",")[2]
     tail = [rejected.replace("no digit", "no row  ")] * 16_000  # so that the record is in neither of the file's ends
     write_source(path, [*lines(rows=rows), rejected, *tail])
-    run = new_run(tmp_path / "run", path)
+    run = run_of_source(tmp_path / "run", path)
     monkeypatch.setattr(failpoints, "_armed", parse("end.committed=error"))
     with pytest.raises(Crash):
         produce(run, kafka)
@@ -240,7 +240,7 @@ def test_a_file_that_changes_while_it_is_read(
         change(path)
         with pytest.raises(SourceError, match=match):
             next(chunks)
-        assert [one for rows in given for one in rows] == list(range(before * 1000))
+        assert [row for rows in given for row in rows] == list(range(before * 1000))
         with pytest.raises(SourceError, match=match):
             reader.refuse_changed()
 
@@ -268,7 +268,7 @@ def test_a_file_that_grows_while_it_is_sent(kafka: str, tmp_path: Path, after: i
     path = tmp_path / "data.csv"
     write_source(path, lines())
     size = path.stat().st_size
-    run = new_run(tmp_path / "run", path, *settings)
+    run = run_of_source(tmp_path / "run", path, *settings)
     with pytest.raises(SourceError, match=r"data\.csv grew from \d+ to \d+ bytes while it was read"):
         produce(run, kafka, after, lambda _: grow(path))
     source = run.catalog.source()
@@ -284,7 +284,7 @@ def test_a_touched_file_is_known_again(kafka: str, tmp_path: Path) -> None:
     """A file of which only the time changed while it was sent stops the producer; the next one finds it the same."""
     path = tmp_path / "data.csv"
     write_source(path, lines())
-    run = new_run(tmp_path / "run", path)
+    run = run_of_source(tmp_path / "run", path)
     with pytest.raises(SourceError, match="was written to while it was read"):
         produce(run, kafka, 2 * CHUNK, lambda _: touch(path))
     produce(run, kafka)
@@ -300,7 +300,7 @@ def test_a_run_that_began_before_marks_were_signed(kafka: str, tmp_path: Path, p
     """A run without a secret, whose log has the marks of an older version, goes on where it stopped."""
     path, sent = tmp_path / "data.csv", 25_000
     write_source(path, lines())
-    run = new_run(tmp_path / "run", path, f"stream.partitions={partitions}")
+    run = run_of_source(tmp_path / "run", path, f"stream.partitions={partitions}")
     with sqlite3.connect(run.folder / FILE_NAME) as connection:
         connection.execute("UPDATE run SET secret = NULL")
     topic = new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic, partitions)

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
@@ -23,6 +22,8 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
+from tests.support.commands import COMMAND, Killed
+from tests.support.source_run import own_topic, produce, smart_home_run
 from tidemill.collector.collector import run_collector
 from tidemill.errors import BootstrapError, CatalogError, LogLost, SourceError, TopicError
 from tidemill.kafka import client as kafka_module
@@ -42,22 +43,6 @@ from tidemill.run.catalog import (
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
-
-
-class Crash(BaseException):
-    """Stands for the moment at which a process dies."""
-
-
-def arguments(*assignments: str, topic: str | None = None) -> list[str]:
-    return [f"stream.topic={topic or f'test-{uuid.uuid4().hex}'}", "stream.pause=0", *assignments]
-
-
-def new_run(folder: Path, *assignments: str, data: Path = SMART_HOME, topic: str | None = None) -> Run:
-    return open_run(load("smart-home", arguments(*assignments, topic=topic), data=str(data)), folder)
-
-
-def produce(run: Run, kafka: str) -> None:
-    run_producer(Stage(run, "producer"), kafka)
 
 
 def collect(run: Run, kafka: str) -> None:
@@ -92,7 +77,7 @@ def assert_intact(run: Run) -> None:
 
 def test_the_batches_are_the_source(kafka: str, tmp_path: Path) -> None:
     """The union of the batch files is the source, row for row, in order, and thirds are exact."""
-    run = new_run(tmp_path)
+    run = smart_home_run(tmp_path)
     produce(run, kafka)
     collect(run, kafka)
     assert [batch.rows for batch in run.catalog.batches()] == [1801, 1801, 1801]
@@ -118,7 +103,7 @@ def test_values_keep_their_meaning(kafka: str, tmp_path: Path) -> None:
     (tmp_path / "odd.csv").write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8", newline="")
     columns = '{code="string", big="int", size="float", note="string?", at="timestamp"}'
     models = '{line={estimator="LinearRegression", features=["size"], label="big"}}'
-    run = new_run(
+    run = smart_home_run(
         tmp_path / "run", f"source.columns={columns}", f"models={models}", "routes=[]", "stream.key=code",
         "batches={rows=10}", data=tmp_path / "odd.csv",
     )  # fmt: skip
@@ -133,7 +118,7 @@ def test_values_keep_their_meaning(kafka: str, tmp_path: Path) -> None:
 
 def test_csv_batches_hold_the_same_rows(kafka: str, tmp_path: Path) -> None:
     """With format = "csv" the batch files hold the same values as text."""
-    run = new_run(tmp_path, "batches={rows=2000, format='csv'}")
+    run = smart_home_run(tmp_path, "batches={rows=2000, format='csv'}")
     produce(run, kafka)
     collect(run, kafka)
     batches = run.catalog.batches()
@@ -148,7 +133,9 @@ def test_csv_batches_hold_the_same_rows(kafka: str, tmp_path: Path) -> None:
 def test_several_partitions_keep_their_order(kafka: str, tmp_path: Path) -> None:
     """With a key and several partitions nothing is lost or doubled, each partition's rows keep their order, and batches
     are slices of the stream in the order of time."""
-    run = new_run(tmp_path, "stream.partitions=3", "stream.key=DeviceType", "stream.rate=4000", "batches={rows=700}")
+    run = smart_home_run(
+        tmp_path, "stream.partitions=3", "stream.key=DeviceType", "stream.rate=4000", "batches={rows=700}"
+    )
     produce(run, kafka)
     collect(run, kafka)
     read = batch_rows(run)
@@ -175,7 +162,7 @@ def stage_process() -> Iterator[Any]:
 
     def start(command: str, run: Run, kafka: str, assignments: list[str]) -> subprocess.Popen[bytes]:
         sets = [text for one in assignments for text in ("--set", one)]
-        line = [sys.executable, "-m", "tidemill", command, "smart-home", "--data", str(SMART_HOME), *sets]
+        line = [*COMMAND, command, "smart-home", "--data", str(SMART_HOME), *sets]
         where = ["--run-dir", str(run.folder), "--bootstrap-servers", kafka]
         started.append(subprocess.Popen([*line, *where], stderr=subprocess.DEVNULL))
         return started[-1]
@@ -197,7 +184,7 @@ def has_sealed(run: Run, batches: int) -> bool:
 
 def test_a_killed_producer_goes_on_where_the_log_ends(kafka: str, tmp_path: Path, stage_process: Any) -> None:
     """A producer killed twice on its way sends every row exactly once, in order."""
-    assignments = [*arguments("stream.rate=4000"), "stream.pause=0"]
+    assignments = [*own_topic("stream.rate=4000"), "stream.pause=0"]
     settings = [one for one in assignments if not one.startswith("stream.pause")] + ["stream.pause=0"]
     run = open_run(load("smart-home", settings, data=str(SMART_HOME)), tmp_path)
     for until in (1000, 3000):
@@ -235,17 +222,17 @@ def test_a_killed_collector_makes_the_same_batches(kafka: str, tmp_path: Path, s
 @pytest.mark.parametrize("moment", ["before the cut is recorded", "after the cut is recorded", "after the rename"])
 def test_a_crash_while_sealing(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """At whichever step of sealing the collector dies, the next one makes the very same batch, and no orphan stays."""
-    run = new_run(tmp_path, "batches={rows=2000}", "stream.partitions=2", "stream.key=UserID")
+    run = smart_home_run(tmp_path, "batches={rows=2000}", "stream.partitions=2", "stream.key=UserID")
     produce(run, kafka)
     decide, seal = Catalog.decide, Catalog.seal
 
     def die(self: Catalog, *given: Any) -> None:
         if moment == "after the cut is recorded":
             decide(self, *given)
-        raise Crash
+        raise Killed
 
     monkeypatch.setattr(Catalog, "seal" if moment == "after the rename" else "decide", die)
-    with pytest.raises(Crash):
+    with pytest.raises(Killed):
         collect(run, kafka)
     monkeypatch.undo()
     assert run.catalog.batches() == []
@@ -263,7 +250,7 @@ def test_a_crash_while_sealing(kafka: str, tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_file_that_is_not_what_the_catalog_says_stops_the_run(kafka: str, tmp_path: Path) -> None:
     """A sealed batch whose file was cut short or taken away is refused by name."""
-    run = new_run(tmp_path)
+    run = smart_home_run(tmp_path)
     produce(run, kafka)
     collect(run, kafka)
     path = run.folder / run.catalog.batches()[1].path
@@ -284,12 +271,12 @@ def write_messages(kafka: str, topic: str, values: list[bytes | None]) -> None:
 
 def test_messages_that_are_no_rows_are_kept_with_their_reason(kafka: str, tmp_path: Path) -> None:
     """Another writer's junk goes to the rejects with partition, offset and reason; every row stays exactly once."""
-    run = new_run(tmp_path, "stream.rate=20000", "batches={rows=2500}")
+    run = smart_home_run(tmp_path, "stream.rate=20000", "batches={rows=2500}")
     produce(run, kafka)
     junk: list[bytes | None] = [b"no json", None, b"[]", b'{"UserID": "x"}']
     source = run.catalog.source()
     assert source
-    other = new_run(tmp_path / "other", "batches={rows=100}")
+    other = smart_home_run(tmp_path / "other", "batches={rows=100}")
     produce(other, kafka)
     write_messages(kafka, other.pipeline.stream.topic, junk)
     collect(other, kafka)
@@ -301,7 +288,7 @@ def test_messages_that_are_no_rows_are_kept_with_their_reason(kafka: str, tmp_pa
 def test_junk_among_the_rows(kafka: str, tmp_path: Path) -> None:
     """Junk that comes in between rows is rejected with its batch, and does not count as a row of it."""
     topic = f"test-{uuid.uuid4().hex}"
-    run = new_run(tmp_path, "batches={rows=2000}", topic=topic)
+    run = smart_home_run(tmp_path, "batches={rows=2000}", topic=topic)
     stage = Stage(run, "producer")
     original = Stage.report
 
@@ -317,14 +304,14 @@ def test_junk_among_the_rows(kafka: str, tmp_path: Path) -> None:
     assert (first.rows, first.rejected) == (2000, 3)
     assert first.rejects_path
     rejects = [json.loads(line) for line in (run.folder / first.rejects_path).read_text().splitlines()]
-    assert [one["offset"] for one in rejects] == [2, 3, 4]
-    assert [one["reason"][:15] for one in rejects] == ["not JSON: inval", "an empty messag", "UserID is 'x', "]
+    assert [reject["offset"] for reject in rejects] == [2, 3, 4]
+    assert [reject["reason"][:15] for reject in rejects] == ["not JSON: inval", "an empty messag", "UserID is 'x', "]
     assert [row["UserID"] for row in batch_rows(run)] == [int(row["UserID"]) for row in source_rows()]
 
 
 def test_windows_on_record_timestamps(kafka: str, tmp_path: Path) -> None:
     """Batches by time hold the rows of one window of the records' own timestamps, and no row is lost between them."""
-    run = new_run(tmp_path, "stream.rate=6000", "batches={every='200ms'}")
+    run = smart_home_run(tmp_path, "stream.rate=6000", "batches={every='200ms'}")
     produce(run, kafka)
     collect(run, kafka)
     batches = run.catalog.batches()
@@ -341,7 +328,7 @@ def test_windows_on_record_timestamps(kafka: str, tmp_path: Path) -> None:
 
 def test_an_idle_stream_ends_its_batch(kafka: str, tmp_path: Path, stage_process: Any) -> None:
     """A stream that falls silent without ending has its open batch cut, with that as the recorded reason."""
-    settings = [*arguments("batches={rows=5000, idle='500ms'}")]
+    settings = [*own_topic("batches={rows=5000, idle='500ms'}")]
     run = open_run(load("smart-home", settings, data=str(SMART_HOME)), tmp_path)
     state_before_end = run.catalog
     admin = kafka_module.connect_admin(kafka_module.KafkaConnection(kafka))
@@ -371,9 +358,9 @@ def as_rows(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
 def test_a_topic_with_another_runs_data_is_refused(kafka: str, tmp_path: Path) -> None:
     """A second run does not mix its rows into a topic that holds another run's."""
     topic = f"test-{uuid.uuid4().hex}"
-    produce(new_run(tmp_path / "one", topic=topic), kafka)
+    produce(smart_home_run(tmp_path / "one", topic=topic), kafka)
     with pytest.raises(TopicError, match="holds another run's data") as caught:
-        produce(new_run(tmp_path / "two", topic=topic), kafka)
+        produce(smart_home_run(tmp_path / "two", topic=topic), kafka)
     assert "stream.topic" in caught.value.hint
     assert caught.value.exit_code == 2
 
@@ -381,7 +368,7 @@ def test_a_topic_with_another_runs_data_is_refused(kafka: str, tmp_path: Path) -
 def test_a_topic_is_the_runs_that_claimed_it_first(kafka: str, tmp_path: Path) -> None:
     """A run that claimed its topic and died before its first row keeps it; another that comes in between is refused."""
     topic = f"test-{uuid.uuid4().hex}"
-    first, second = (new_run(tmp_path / name, topic=topic) for name in ("one", "two"))
+    first, second = (smart_home_run(tmp_path / name, topic=topic) for name in ("one", "two"))
     made = new_topic(kafka_module.connect_admin(kafka_module.KafkaConnection(kafka)), topic, 1)
     with Log(kafka_module.KafkaConnection(kafka), made, first.marks(made.id)) as log:
         log.claim(empty=True)
@@ -402,12 +389,12 @@ def test_a_topic_that_the_run_did_not_make_is_not_its_own(
     there then."""
     topic = f"test.{uuid.uuid4().hex}"
     new_topic(kafka_module.connect_admin(kafka_module.KafkaConnection(kafka)), topic, 1)
-    refused = new_run(tmp_path / "refused", topic=topic.replace(".", "_"))  # Kafka takes that for the same name
+    refused = smart_home_run(tmp_path / "refused", topic=topic.replace(".", "_"))  # Kafka takes that for the same name
     with pytest.raises(TopicError, match="can't be created"):
         produce(refused, kafka)
     describe, answers = kafka_module.describe_topic, [None]
     monkeypatch.setattr(kafka_module, "describe_topic", lambda *given: answers.pop() if answers else describe(*given))
-    late = new_run(tmp_path / "late", topic=topic)
+    late = smart_home_run(tmp_path / "late", topic=topic)
     produce(late, kafka)
     for run in (refused, late):
         source = run.catalog.source()
@@ -417,7 +404,7 @@ def test_a_topic_that_the_run_did_not_make_is_not_its_own(
 
 def test_a_log_that_lost_sealed_rows_is_refused(kafka: str, tmp_path: Path) -> None:
     """A log that ends before what is sealed from it is not filled anew at offsets that were given out already."""
-    run = new_run(tmp_path)
+    run = smart_home_run(tmp_path)
     run.catalog.decide(Decision(1, "rows", (Span(0, 0, 9999),)))
     run.catalog.seal(1, Sealed("batches/batch-00001.parquet", 9000, 0, "00" * 32))
     with pytest.raises(LogLost, match="but rows up to 9999 are sealed"):
@@ -426,7 +413,7 @@ def test_a_log_that_lost_sealed_rows_is_refused(kafka: str, tmp_path: Path) -> N
 
 def test_a_count_that_was_cut_short_is_not_taken_for_the_number_of_rows(kafka: str, tmp_path: Path) -> None:
     """Asked to stop while it counts the source, the producer counts anew next time, and thirds are exact."""
-    run = new_run(tmp_path)
+    run = smart_home_run(tmp_path)
     stage = Stage(run, "producer")
     original = stage.report
 
@@ -446,7 +433,7 @@ def test_a_count_that_was_cut_short_is_not_taken_for_the_number_of_rows(kafka: s
 
 def test_a_topic_made_anew_is_refused(kafka: str, tmp_path: Path) -> None:
     """A topic that was deleted and made again under the same name is not taken for the run's own."""
-    run = new_run(tmp_path)
+    run = smart_home_run(tmp_path)
     produce(run, kafka)
     source = run.catalog.source()
     assert source
@@ -464,7 +451,7 @@ def test_a_topic_made_anew_is_refused(kafka: str, tmp_path: Path) -> None:
 
 def test_fewer_rows_than_parts(kafka: str, tmp_path: Path) -> None:
     """A source with fewer rows than parts is refused before anything is sent."""
-    run = open_run(load("smart-home", arguments(), data=str(SMART_HOME), rows=2), tmp_path)
+    run = open_run(load("smart-home", own_topic(), data=str(SMART_HOME), rows=2), tmp_path)
     with pytest.raises(SourceError, match="has 2 rows, fewer than the 3 parts"):
         produce(run, kafka)
 
@@ -473,7 +460,7 @@ def test_no_row_fits(kafka: str, tmp_path: Path) -> None:
     """A source of which no row fits is refused with the first reason."""
     lines = SMART_HOME.read_text().splitlines()
     (tmp_path / "bad.csv").write_text("\n".join([lines[0], "x" + lines[1]]))
-    run = new_run(tmp_path / "run", data=tmp_path / "bad.csv")
+    run = smart_home_run(tmp_path / "run", data=tmp_path / "bad.csv")
     with pytest.raises(SourceError, match=r"no row of .* fits the declared columns; the first, line 2: UserID"):
         produce(run, kafka)
 
@@ -484,11 +471,11 @@ def test_source_rejects_are_written_once(kafka: str, tmp_path: Path) -> None:
     lines[3] = "oops," + lines[3].split(",", 1)[1]
     lines[5] += ",more"
     (tmp_path / "some.csv").write_text("\n".join(lines))
-    run = new_run(tmp_path / "run", data=tmp_path / "some.csv")
+    run = smart_home_run(tmp_path / "run", data=tmp_path / "some.csv")
     for _ in range(2):
         produce(run, kafka)
     rejects = [json.loads(line) for line in (run.rejects / "source.jsonl").read_text().splitlines()]
-    assert [(one["line"], one["file"]) for one in rejects] == [(4, "some.csv"), (6, "some.csv")]
+    assert [(reject["line"], reject["file"]) for reject in rejects] == [(4, "some.csv"), (6, "some.csv")]
     assert "UserID" in rejects[0]["reason"]
     assert "9 fields" in rejects[1]["reason"]
     collect(run, kafka)
@@ -499,7 +486,7 @@ def test_another_source_is_refused(kafka: str, tmp_path: Path) -> None:
     """A run is not resumed with another file's rows, even under the same name."""
     path = tmp_path / "mine.csv"
     path.write_bytes(SMART_HOME.read_bytes())
-    run = new_run(tmp_path / "run", data=path)
+    run = smart_home_run(tmp_path / "run", data=path)
     produce(run, kafka)
     path.write_bytes(path.read_bytes() + b"9999,Camera,1.0,1.0,0,0,1,0\n")
     with pytest.raises(SourceError, match="is not the source that this run started with"):
@@ -518,7 +505,7 @@ def test_sealed_needs_no_more_than_a_row_group(tmp_path: Path) -> None:
     """What a draft holds in memory is bounded, and its bytes don't depend on how the rows came in."""
     from tidemill.collector.batch_file import ROW_GROUP, Draft
 
-    run = new_run(tmp_path)
+    run = smart_home_run(tmp_path)
     schema = pa.schema([("x", pa.int64())])
     assert arrow_schema(run.pipeline.source.schema_)
     seals: list[Sealed] = []

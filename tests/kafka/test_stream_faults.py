@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import psutil
-import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import OFFSET_END, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
+from tests.support.commands import COMMAND, wait_until_stopped
+from tests.support.failpoint_run import sealed_user_ids, user_ids
+from tests.support.source_run import smart_home_run, topic_of
 from tidemill.collector import kafka_reader
 from tidemill.collector.collector import run_collector
 from tidemill.errors import KafkaAway, LogLost, TidemillError, TopicError
@@ -43,24 +42,6 @@ from tidemill.run.stage import Stage, Stopped
 IN_TIME = 40.0
 ROWS = 5403
 MIB = 2**20
-
-
-def settings(*assignments: str) -> list[str]:
-    return [f"stream.topic=faults-{uuid.uuid4().hex}", "stream.pause=0", *assignments]
-
-
-def new_run(folder: Path, *assignments: str) -> Run:
-    return open_run(load("smart-home", settings(*assignments), data=str(SMART_HOME)), folder)
-
-
-def user_ids() -> list[int]:
-    with SMART_HOME.open(encoding="utf-8", newline="") as file:
-        return [int(row["UserID"]) for row in csv.DictReader(file)]
-
-
-def sealed_ids(run: Run) -> list[int]:
-    paths = [run.folder / batch.path for batch in run.catalog.batches()]
-    return [one for path in paths for one in pq.read_table(path, columns=["UserID"])["UserID"].to_pylist()]
 
 
 class Work:
@@ -106,12 +87,6 @@ def at_work(run: Run, kafka: str) -> Iterator[tuple[Work, Work]]:
         for one in both:
             one.stage.stop.set()
             one.end()
-
-
-def topic_of(run: Run, admin: AdminClient) -> Topic:
-    topic = kafka_module.describe_topic(admin, run.pipeline.stream.topic)
-    assert topic
-    return topic
 
 
 # --- messages that are no rows ----------------------------------------------------------------------------------------
@@ -163,25 +138,25 @@ def poisons() -> list[Poison]:
 def write(kafka: str, topic: str, messages: list[Poison]) -> None:
     """As another program would, which knows nothing of Tidemill's partitions."""
     producer = Producer(KafkaConnection(kafka).settings(message_max_bytes=MOST_BYTES, sticky_partitioning_linger_ms=0))
-    for one in messages:
-        producer.produce(topic, value=one.value, headers=one.headers, on_delivery=one.sent)
+    for message in messages:
+        producer.produce(topic, value=message.value, headers=message.headers, on_delivery=message.sent)
         producer.flush(10)
-    assert all(one.place >= (0, 0) for one in messages)
+    assert all(message.place >= (0, 0) for message in messages)
 
 
 def rejects_of(run: Run) -> dict[tuple[int, int], dict[str, Any]]:
     """All that was rejected from the topic, by partition and offset."""
     lines = [line for path in run.rejects.glob("*.jsonl") for line in path.read_text(encoding="utf-8").splitlines()]
-    found = [json.loads(line) for line in lines]
-    assert len({(one["partition"], one["offset"]) for one in found}) == len(found)
-    return {(one["partition"], one["offset"]): one for one in found}
+    rejects = [json.loads(line) for line in lines]
+    assert len({(reject["partition"], reject["offset"]) for reject in rejects}) == len(rejects)
+    return {(reject["partition"], reject["offset"]): reject for reject in rejects}
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
 def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: int) -> None:
     """Each message that is no row is counted and kept once, with its partition, offset and reason; the producer finds
     its place among them, and every row is sealed once."""
-    run = new_run(
+    run = smart_home_run(
         tmp_path, "stream.rate=3000", "batches={rows=1000}", f"stream.partitions={partitions}", "stream.key=UserID"
     )
     messages = poisons()
@@ -192,23 +167,23 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
         write(kafka, run.pipeline.stream.topic, messages[1::2])
         assert Work(run, "producer", kafka).end() is None
         assert collector.end() is None
-    found = rejects_of(run)
-    assert set(found) == {one.place for one in messages}
-    for one in messages:
-        assert found[one.place]["reason"].startswith(one.reason)
-        assert len(found[one.place]["text"]) <= 500
+    rejects = rejects_of(run)
+    assert set(rejects) == {message.place for message in messages}
+    for message in messages:
+        assert rejects[message.place]["reason"].startswith(message.reason)
+        assert len(rejects[message.place]["text"]) <= 500
     assert run.catalog.totals()["rejected"] == len(messages)
     assert_account_closed(run.catalog)
     assert [batch.rows for batch in run.catalog.batches()] == [1000] * 5 + [403]
-    assert sorted(sealed_ids(run)) == sorted(user_ids())
+    assert sorted(sealed_user_ids(run)) == sorted(user_ids())
     if partitions == 1:
-        assert sealed_ids(run) == user_ids()
+        assert sealed_user_ids(run) == user_ids()
 
 
 @pytest.mark.parametrize("value", [b"no json", b"[]", b"{}", b'"text"', None])
 def test_a_claim_that_is_none(kafka: str, tmp_path: Path, value: bytes | None) -> None:
     """A topic whose first message has a claim's header with something else in it is another writer's: refused."""
-    run = new_run(tmp_path)
+    run = smart_home_run(tmp_path)
     new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic, 1)
     write(kafka, run.pipeline.stream.topic, [Poison(None, "", **{CLAIM: value})])
     with pytest.raises(TopicError, match="holds another run's data"):
@@ -231,11 +206,11 @@ def alien_rows(count: int) -> list[bytes]:
 def test_a_topic_that_is_deleted_at_work(kafka: str, tmp_path: Path, made_anew: str) -> None:
     """Producer and collector both end in time and say so. Nothing goes into a topic made anew under its name, however
     much of it looks like the old one, and nothing is sealed from it: Kafka's clients would go on there unasked."""
-    run = new_run(tmp_path, "stream.rate=1000", "batches={rows=400}")
+    run = smart_home_run(tmp_path, "stream.rate=1000", "batches={rows=400}")
     admin = kafka_module.connect_admin(KafkaConnection(kafka))
     with at_work(run, kafka) as both:
         wait_for(lambda: len(run.catalog.batches()) >= 1, "a batch")
-        topic = topic_of(run, admin)
+        topic = topic_of(run, kafka)
         kafka_module.delete_topic(admin, topic)
         if made_anew != "no":
             wait_for(lambda: kafka_module.describe_topic(admin, topic.name) is None, "the deletion")
@@ -249,7 +224,7 @@ def test_a_topic_that_is_deleted_at_work(kafka: str, tmp_path: Path, made_anew: 
         assert what in error.message
         assert topic.name in error.message
         assert "--fresh" in error.hint
-    ids = sealed_ids(run)
+    ids = sealed_user_ids(run)
     assert ids == user_ids()[: len(ids)]
     source = run.catalog.source()
     assert source is not None
@@ -312,7 +287,7 @@ def test_a_batch_waits_for_a_kafka_that_is_away(
 ) -> None:
     """A collector that can't ask whether the topic is still the run's own waits until it can, and seals then. Asked to
     stop meanwhile it does so, with the batch not sealed; the next collector makes the same."""
-    run = new_run(tmp_path, "batches={rows=2000}")
+    run = smart_home_run(tmp_path, "batches={rows=2000}")
     assert Work(run, "producer", own_broker.bootstrap).end() is None
     for stops in (True, False):
         work = Work(run, "collector", own_broker.bootstrap, start=False)
@@ -324,21 +299,21 @@ def test_a_batch_waits_for_a_kafka_that_is_away(
             assert work.end() is None
         assert absence.in_vain == 1
         assert [batch.rows for batch in run.catalog.batches()] == ([] if stops else [2000, 2000, 1403])
-    assert sealed_ids(run) == user_ids()
+    assert sealed_user_ids(run) == user_ids()
 
 
 def test_rows_wait_for_a_kafka_that_is_away(
     own_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A producer that can't ask whether the topic is still the run's own asks again, and sends every row once."""
-    run = new_run(tmp_path, "batches={rows=2000}")
+    run = smart_home_run(tmp_path, "batches={rows=2000}")
     absence = Absence(own_broker, kafka_module.verify_topic)
     monkeypatch.setattr(stream_log, "CALL_SECONDS", 1.0)
     monkeypatch.setattr(stream_log, "verify_topic", absence)
     assert Work(run, "producer", own_broker.bootstrap).end() is None
     assert absence.in_vain == 1
     assert Work(run, "collector", own_broker.bootstrap).end() is None
-    assert sealed_ids(run) == user_ids()
+    assert sealed_user_ids(run) == user_ids()
 
 
 # --- retention --------------------------------------------------------------------------------------------------------
@@ -355,10 +330,10 @@ def stopped_collector(run: Run, kafka: str, topic: str) -> subprocess.Popen[str]
     """A collector in a process of its own that stands still once its first batch is sealed."""
     sets = ["--set", f"stream.topic={topic}", "--set", "stream.pause=0", "--set", "batches={rows=400}"]
     where = ["--run-dir", str(run.folder), "--bootstrap-servers", kafka, "--data", str(SMART_HOME)]
-    line = [sys.executable, "-m", "tidemill", "collect", "smart-home", *sets, *where]
+    line = [*COMMAND, "collect", "smart-home", *sets, *where]
     environment = os.environ | {VARIABLE: "batch.sealed=stop"}
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment)
-    wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, "the first batch")
+    wait_until_stopped(process.pid, "the first batch")
     return process
 
 
@@ -382,7 +357,7 @@ def test_retention_at_work(kafka: str, tmp_path: Path) -> None:
     assert "retention.ms=-1" in said
     assert "Traceback" not in said
     sealed = run.catalog.batches()
-    ids = sealed_ids(run)
+    ids = sealed_user_ids(run)
     assert ids == user_ids()[: len(ids)]
     with pytest.raises(LogLost, match=rf"partition 0 of {topic} begins at offset \d+; \d+ is needed next") as caught:
         run_collector(Stage(run, "collector"), kafka)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from tests.support import wait_for
+from tests.support.commands import COMMAND
 from tests.support.three_brokers import NODES, TRANSACTIONS, three_brokers
 from tidemill.pipeline import load
 from tidemill.run.files import sha256
@@ -43,7 +43,7 @@ class Stages:
     def _start(self, command: str) -> subprocess.Popen[bytes]:
         self.starts[command] += 1
         assert self.starts[command] <= MOST_STARTS, f"{command} ended too often; see {self._run.logs}"
-        line = [sys.executable, "-m", "tidemill", command, *self._where]
+        line = [*COMMAND, command, *self._where]
         return subprocess.Popen(line, stderr=subprocess.DEVNULL)
 
     def ended(self) -> bool:

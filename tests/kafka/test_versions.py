@@ -18,7 +18,8 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.support import ROOT, new_topic, wait_for
-from tests.support.kept_run import OPTIONS, answers, copy_of, expected, versions
+from tests.support.commands import run_command, wait_until_stopped
+from tests.support.kept_run import OPTIONS, copy_of, expected, predictions_of, versions
 from tidemill.collector.collector import run_collector
 from tidemill.errors import RunBusy
 from tidemill.kafka import client as kafka_module
@@ -37,9 +38,7 @@ ROWS = ["source.rows=90"]
 
 
 def command(*line: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "tidemill", *line], capture_output=True, text=True, timeout=60, cwd=ROOT
-    )
+    done = run_command(*line)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -63,11 +62,11 @@ def test_a_run_of_an_earlier_version_is_opened(tmp_path: Path, version: int) -> 
     for batch in sealed:
         check_batch(run, batch)
     assert [batch.rows for batch in sealed] == [30, 30, 30]
-    assert [one.state for one in run.catalog.generations()] == ["published"] * 3
-    found = answers(run)
+    assert [generation.state for generation in run.catalog.generations()] == ["published"] * 3
+    predictions = predictions_of(run)
     run.close()
     for asked, before in expected(version).items():
-        for now, then in zip(found[asked], before, strict=True):
+        for now, then in zip(predictions[asked], before, strict=True):
             assert {key: now[key] for key in then} == near(then), asked
     where = ["smart-home", "--run-dir", str(folder), "--json"]
     assert json.loads(command("status", *where))["rows"]["sealed"] == 90
@@ -198,7 +197,7 @@ def test_two_that_migrate_at_once(tmp_path: Path) -> None:
     """A process that opens the catalog while another is in the middle of migrating it waits, and finds it migrated."""
     catalog = copy_of(2, tmp_path / "run") / FILE_NAME
     first = opening(catalog, "catalog.migrating=stop")
-    wait_for(lambda: psutil.Process(first.pid).status() == psutil.STATUS_STOPPED, "the migration")
+    wait_until_stopped(first.pid, "the migration")
     second = opening(catalog)
     wait_for(lambda: catalog.name in str(psutil.Process(second.pid).open_files()), "the second to open it")
     assert second.poll() is None

@@ -45,7 +45,7 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainedRecommender:
     """A trained recommender: what the catalog says, its scorer, and Spark's own saved model."""
 
     trained: TrainedModel
@@ -57,9 +57,9 @@ class Fitted:
         return {row["id"]: np.array(row["features"]) for row in self.spark.stages[-1].userFactors.collect()}
 
 
-def fitted(
+def train_recommender(
     folder: Path, rows: DataFrame, params: dict[str, Any], rating: str | None = "rating", kind: Kind = "int"
-) -> Fitted:
+) -> TrainedRecommender:
     """Train a recommender on rows of user, item, rating and whether they are held out."""
     model = Model(estimator="ALS", user="user", item="item", rating=rating, params=params)
     inputs = TrainingInputs("taste", model, {"user": kind, "item": kind, "rating": "float"}, frozenset())
@@ -67,7 +67,7 @@ def fitted(
     stats = collect_stats(rows, [inputs], holds_out=True)["taste"]
     trained = train(inputs, rows, stats, GenerationFiles(folder, "final"))
     scorer = als_scorer(scoring.load(folder / "scorers" / "taste.npz"))
-    return Fitted(trained, scorer, PipelineModel.load(f"file://{folder}/spark/taste"))
+    return TrainedRecommender(trained, scorer, PipelineModel.load(f"file://{folder}/spark/taste"))
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def movielens(spark: SparkSession) -> Iterator[MovieLens]:
 
 
 @pytest.fixture(scope="module")
-def explicit(movielens: MovieLens, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
-    return fitted(tmp_path_factory.mktemp("als") / "explicit", movielens.rows, PARAMS)
+def explicit(movielens: MovieLens, tmp_path_factory: pytest.TempPathFactory) -> TrainedRecommender:
+    return train_recommender(tmp_path_factory.mktemp("als") / "explicit", movielens.rows, PARAMS)
 
 
 def rmse(scorer: AlsScorer, frame: pl.DataFrame) -> float:
@@ -108,7 +108,7 @@ def rmse(scorer: AlsScorer, frame: pl.DataFrame) -> float:
     return float(np.sqrt(np.nanmean(errors**2)))
 
 
-def test_the_error_on_held_out_ratings_is_that_of_spark(movielens: MovieLens, explicit: Fitted) -> None:
+def test_the_error_on_held_out_ratings_is_that_of_spark(movielens: MovieLens, explicit: TrainedRecommender) -> None:
     """On a fifth of each user's ratings the scorer's RMSE is within 1 % of a pyspark ALSModel's, fitted on its own; and
     it is the one in the catalog."""
     held = movielens.all.filter(pl.col(HELD) & ~pl.col("user").is_in(movielens.outsiders["user"].unique().implode()))
@@ -124,7 +124,7 @@ def test_the_error_on_held_out_ratings_is_that_of_spark(movielens: MovieLens, ex
 
 
 def test_users_never_trained_are_predicted_about_as_well_as_trained_ones(
-    movielens: MovieLens, explicit: Fitted
+    movielens: MovieLens, explicit: TrainedRecommender
 ) -> None:
     """50 users were left out of training: four fifths of their ratings folded in, the error on the other fifth is near
     that of trained users, and well below that of the mean rating."""
@@ -155,11 +155,11 @@ def places(scorer: AlsScorer, frame: pl.DataFrame) -> np.ndarray[Any, np.dtype[n
     ids=["explicit", "implicit", "nonnegative", "both"],
 )
 def test_the_own_ratings_of_a_trained_user_give_back_their_factor(
-    movielens: MovieLens, explicit: Fitted, tmp_path: Path, params: dict[str, Any]
+    movielens: MovieLens, explicit: TrainedRecommender, tmp_path: Path, params: dict[str, Any]
 ) -> None:
     """For 200 users the fold-in of their training ratings is Spark's own factor, within 1e-5 of its length."""
     quick = PARAMS | {"maxIter": 2, "rank": 6} | params
-    model = fitted(tmp_path / "out", movielens.rows, quick) if params else explicit
+    model = train_recommender(tmp_path / "out", movielens.rows, quick) if params else explicit
     spark, scorer = model.factors(), model.scorer
     training = movielens.all.filter(~pl.col(HELD) & pl.col("user").is_in(list(spark)))
     chosen = sorted(spark)[:: len(spark) // 200][:200]
@@ -174,27 +174,27 @@ def test_the_own_ratings_of_a_trained_user_give_back_their_factor(
     assert (model.scorer.user_factors >= 0).all() or "nonnegative" not in params
 
 
-def test_what_a_user_rated_is_not_recommended_to_them(movielens: MovieLens, explicit: Fitted) -> None:
+def test_what_a_user_rated_is_not_recommended_to_them(movielens: MovieLens, explicit: TrainedRecommender) -> None:
     """A known user's list has none of their items, held-out ones included, and is what sorting all scores gives; one
     who sends the same ratings of training gets the same scores."""
     scorer, user = explicit.scorer, "1001"
     own = movielens.all.filter(pl.col("user") == int(user))
     items = scorer.for_user(user, 20)
     rated = {str(one) for one in own["item"]}
-    assert not rated & {str(one["item"]) for one in items}
+    assert not rated & {str(item["item"]) for item in items}
     scores = scorer.item_factors @ scorer.user_factors[scorer.users[user]]
     open_to = [(-scores[place], int(item)) for item, place in scorer.items.items() if item not in rated]
-    assert [one["item"] for one in items] == [item for _, item in sorted(open_to)[:20]]
+    assert [item["item"] for item in items] == [item for _, item in sorted(open_to)[:20]]
     training = own.filter(~pl.col(HELD))
     sent = scorer.recommend({str(item): rating for item, rating in training.select("item", "rating").iter_rows()}, 900)
-    again = {one["item"]: one["score"] for one in sent.items}
-    assert all(again[one["item"]] == pytest.approx(one["score"], rel=1e-6) for one in items)
+    again = {item["item"]: item["score"] for item in sent.items}
+    assert all(again[item["item"]] == pytest.approx(item["score"], rel=1e-6) for item in items)
 
 
-def test_a_scorer_with_other_rules_is_caught(movielens: MovieLens, explicit: Fitted) -> None:
+def test_a_scorer_with_other_rules_is_caught(movielens: MovieLens, explicit: TrainedRecommender) -> None:
     """A fold-in whose regularisation is off by a thousandth fails the parity check."""
     scorer = explicit.scorer
-    frame = movielens.all.filter(pl.col("user").is_in([int(one) for one in scorer.users]))
+    frame = movielens.all.filter(pl.col("user").is_in([int(user) for user in scorer.users]))
     frame = frame.filter(pl.col("item").cast(pl.String).is_in(list(scorer.items))).sort("user")
     users = np.array([scorer.users[str(one)] for one in frame["user"]])
     ratings = Ratings(users, places(scorer, frame), frame["rating"].cast(pl.Float32).to_numpy(), frame[HELD].to_numpy())
@@ -212,7 +212,7 @@ def test_implicit_models_are_judged_by_their_ranking(movielens: MovieLens, tmp_p
     """Without ratings every row counts 1; the metrics are those of a ranking, far above what chance gives, and what a
     count by hand gives."""
     params = {"implicitPrefs": True, "alpha": 10.0, "rank": 6, "maxIter": 2, "seed": 1}
-    model = fitted(tmp_path / "out", movielens.rows, params, rating=None)
+    model = train_recommender(tmp_path / "out", movielens.rows, params, rating=None)
     scorer, metrics = model.scorer, model.trained.metrics
     inside = movielens.all.filter(pl.col("user").cast(pl.String).is_in(list(scorer.users)))
     hits = []
@@ -256,7 +256,7 @@ def test_any_ids_are_recommended_by(
     rows += [(ids[12], ids[0], 1.0), (ids[0], ids[12], 1.0)]
     table = pa.table({**dict(zip(("user", "item", "rating"), zip(*rows, strict=True), strict=True)), HELD: held})
     frame = spark.createDataFrame(table)
-    model = fitted(tmp_path / "out", frame, params | QUICK, kind=kind)
+    model = train_recommender(tmp_path / "out", frame, params | QUICK, kind=kind)
     scorer = model.scorer
     assert model.trained.metrics["cold_rows"] == 2
     assert str(ids[12]) not in scorer.users
@@ -267,13 +267,13 @@ def test_any_ids_are_recommended_by(
         assert ours == pytest.approx(row["prediction"], rel=SCORE_TOLERANCE, abs=SCORE_TOLERANCE, nan_ok=True)
     known = scorer.titles["item"].to_pylist()
     assert known == sorted(known)
-    assert all(type(one) is type(ids[0]) for one in known)
+    assert all(type(item) is type(ids[0]) for item in known)
 
 
 def test_many_iterations_are_no_trouble(spark: SparkSession, tmp_path: Path) -> None:
     """Spark's plan of ALS grows with each iteration, until it kills the JVM, unless it is cut by checkpoints."""
     table = pa.table({"user": [1, 1, 2, 2], "item": [1, 2, 2, 3], "rating": [5.0, 1.0, 4.0, 3.0], HELD: [False] * 4})
-    model = fitted(tmp_path / "out", spark.createDataFrame(table), QUICK | {"rank": 2, "maxIter": 60})
+    model = train_recommender(tmp_path / "out", spark.createDataFrame(table), QUICK | {"rank": 2, "maxIter": 60})
     assert model.trained.parity["equal"] == 4
 
 
@@ -306,9 +306,9 @@ def test_what_a_recommender_can_not_be_is_found_before_it_starts(
     counted = {**good, "params": {"implicitPrefs": True}}
     del counted["rating"]
     assert model_faults({**raw, "models": {"good": good, "counted": counted}}) == []
-    found = model_faults({**raw, "models": {"taste": model}})
-    assert [fault.path for fault in found] == [f"models.taste.{path}"]
-    assert words in str(found[0])
+    faults = model_faults({**raw, "models": {"taste": model}})
+    assert [fault.path for fault in faults] == [f"models.taste.{path}"]
+    assert words in str(faults[0])
 
 
 # --- without Spark ------------------------------------------------------------------------------------------------
@@ -394,19 +394,19 @@ def test_equal_scores_come_in_the_order_of_the_ids() -> None:
 def test_similar_items_are_those_at_the_smallest_angle() -> None:
     """By the cosine, whatever the lengths; without the item itself, and without items of no direction."""
     scorer = hand_made([[1.0, 0.0], [5.0, 5.0], [-1.0, 0.0], [0.0, 0.0], [0.1, 0.0]], title=list("abcde"))
-    found = scorer.similar("0", 10)
-    assert [one["item"] for one in found] == [4, 1, 2]
-    assert [one["similarity"] for one in found] == pytest.approx([1.0, 0.5**0.5, -1.0])
-    assert [one["title"] for one in found] == ["e", "b", "c"]
+    items = scorer.similar("0", 10)
+    assert [item["item"] for item in items] == [4, 1, 2]
+    assert [item["similarity"] for item in items] == pytest.approx([1.0, 0.5**0.5, -1.0])
+    assert [item["title"] for item in items] == ["e", "b", "c"]
     assert scorer.similar("3", 10) == []
 
 
 def test_unknown_items_are_named_and_all_unknown_is_an_error() -> None:
     """What the model knows is used; nothing known is no question."""
     scorer = hand_made([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    found = scorer.recommend({"0": 5.0, "00": 1.0, "nine": 2.0}, 10)
-    assert found.unknown == ["00", "nine"]
-    assert {one["item"] for one in found.items} == {1, 2}
+    items = scorer.recommend({"0": 5.0, "00": 1.0, "nine": 2.0}, 10)
+    assert items.unknown == ["00", "nine"]
+    assert {item["item"] for item in items.items} == {1, 2}
     with pytest.raises(ValueError, match="none of the items is known"):
         scorer.recommend({"nine": 2.0}, 10)
 

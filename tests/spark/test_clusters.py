@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from pyspark.ml import PipelineModel
 from pyspark.ml.clustering import GaussianMixtureModel
 from pyspark.ml.evaluation import ClusteringEvaluator
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
+from pyspark.sql import SparkSession
 from scipy.stats import multivariate_normal  # type: ignore[import-untyped]  # scipy has no types
 
-from tests.spark.test_scoring import COLUMNS, Fitted, frame, parity, plain_row, rows_of
-from tests.support.training_run import quiet_stage, run_of, seal_all, table_of
+from tests.support.commands import Killed, raise_killed
+from tests.support.fitting import Fitted, fit_all, frame
+from tests.support.mixed_rows import MIXED_COLUMNS, MIXED_FEATURES, any_row, assert_scored_as_in_spark, mixed_rows
+from tests.support.training_run import quiet_stage, run_of, seal_tables, table_of
 from tidemill import scoring
 from tidemill.errors import CatalogError, FeatureError, ParityFailed
-from tidemill.pipeline import Raw, parse
 from tidemill.run.catalog import TrainedModel
 from tidemill.run.folder import Run
 from tidemill.scoring import storage
@@ -33,16 +33,11 @@ from tidemill.scoring.storage import Array
 from tidemill.training import trainer
 from tidemill.training.clusters import assign, distances, lasting_numbers
 from tidemill.training.estimators.checks import model_faults
-from tidemill.training.export import scorer_content
-from tidemill.training.features import FEATURES, with_label
-from tidemill.training.fitting import fit
-from tidemill.training.registry import HELD, inputs_of
-from tidemill.training.stats import collect_stats
+from tidemill.training.features import FEATURES
 from tidemill.training.trainer import work
 
-ALL = ["colour", "size", "shape", "age", "on", "constant"]
-TREE: dict[str, Any] = {"estimator": "BisectingKMeans", "features": ALL, "params": {"k": 6, "seed": 7}}
-MIXTURE: dict[str, Any] = {"estimator": "GaussianMixture", "features": ALL, "params": {"k": 3, "seed": 7}}
+TREE: dict[str, Any] = {"estimator": "BisectingKMeans", "features": MIXED_FEATURES, "params": {"k": 6, "seed": 7}}
+MIXTURE: dict[str, Any] = {"estimator": "GaussianMixture", "features": MIXED_FEATURES, "params": {"k": 3, "seed": 7}}
 ANGLE = {"distanceMeasure": "cosine"}
 MODELS: dict[str, dict[str, Any]] = {
     "tree": TREE | {"scale": "standard"},
@@ -56,40 +51,17 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def fit_all(
-    spark: SparkSession, folder: Path, models: dict[str, Any], columns: dict[str, str], rows: DataFrame
-) -> dict[str, Fitted]:
-    """The models, fitted by Spark on all rows, and exported."""
-    raw = {
-        "name": "tried",
-        "source": {"path": "x.csv", "columns": columns},
-        "stream": {"topic": "t"},
-        "batches": {"rows": 10},
-        "models": models,
-    }
-    wanted = inputs_of(parse(Raw("tried", folder, raw)).pipeline)
-    rows = rows.withColumn(HELD, F.lit(False)).cache()
-    found = collect_stats(rows, wanted, holds_out=False)
-    made = {}
-    for inputs in wanted:
-        model = fit(inputs, with_label(rows, inputs), found[inputs.name].empty_strings)
-        path = folder / f"{inputs.name}.npz"
-        content = scorer_content(inputs, model, found[inputs.name].seen)
-        storage.write(path, content.text, content.arrays)
-        made[inputs.name] = Fitted(inputs, model, path)
-    return made
-
-
 @pytest.fixture(scope="module")
 def fitted(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fitted]:
     """Every kind of model, fitted once by Spark and exported."""
-    return fit_all(spark, tmp_path_factory.mktemp("clusters"), MODELS, COLUMNS, frame(spark, rows_of(400)))
+    rows = frame(spark, MIXED_COLUMNS, mixed_rows(400))
+    return fit_all(tmp_path_factory.mktemp("clusters"), MIXED_COLUMNS, rows, MODELS)
 
 
 def on_a_line(spark: SparkSession, folder: Path, values: Sequence[float], model: dict[str, Any]) -> Fitted:
     """A model of one number, fitted on these."""
     rows = spark.createDataFrame([(float(value),) for value in values], "x double")
-    return fit_all(spark, folder, {"line": {"features": ["x"], **model}}, {"x": "float"}, rows)["line"]
+    return fit_all(folder, {"x": "float"}, rows, {"line": {"features": ["x"], **model}})["line"]
 
 
 def by_spark(one: Fitted, spark: SparkSession, values: Iterable[float]) -> list[int]:
@@ -108,61 +80,60 @@ def by_scorer(one: Fitted, values: Iterable[float]) -> list[Any]:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_row_scores_as_in_spark(fitted: dict[str, Fitted], spark: SparkSession, name: str) -> None:
     """The cluster is Spark's own on rows never seen, and every probability is within 1e-9 of Spark's."""
-    report = parity(fitted[name], frame(spark, rows_of(300, seed=2)))
+    report = fitted[name].parity(frame(spark, MIXED_COLUMNS, mixed_rows(300, seed=2)))
     assert report["rows"] == report["equal"] == 300
     assert report["max_difference"] <= 1e-9
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(plain_row, min_size=50, max_size=300))
+@given(st.lists(any_row, min_size=50, max_size=300))
 def test_any_rows_score_as_in_spark(fitted: dict[str, Fitted], spark: SparkSession, rows: list[dict[str, Any]]) -> None:
     """Extreme values and categories never seen score as in Spark too, for every kind of model."""
-    labels = {"two": 0, "three": "low", "good": True, "price": 0.0}
-    table = frame(spark, [row | labels for row in rows]).cache()
-    for one in fitted.values():
-        report = parity(one, table)
-        assert report["rows"] == report["equal"] == len(rows)
-    table.unpersist()
+    assert_scored_as_in_spark(fitted, spark, rows)
 
 
 def test_a_tree_is_gone_down_and_not_searched_for_the_nearest_leaf(spark: SparkSession, tmp_path: Path) -> None:
     """A row goes to the nearer child at each node, as in Spark, also where another branch has a nearer leaf."""
-    one = on_a_line(
+    fitted_model = on_a_line(
         spark, tmp_path, [0.0] * 100 + [10.0] * 10 + [30.0] * 100, {"estimator": "BisectingKMeans", "params": {"k": 3}}
     )
     values = np.linspace(-5, 40, 181)
-    found = by_scorer(one, values)
-    assert found == by_spark(one, spark, values)
-    centres = cluster_scorer(one.scorer).centres.matrix[:, 0]
+    clusters = by_scorer(fitted_model, values)
+    assert clusters == by_spark(fitted_model, spark, values)
+    centres = cluster_scorer(fitted_model.scorer).centres.matrix[:, 0]
     nearest = np.abs(values[:, None] - centres).argmin(axis=1)
     assert centres.tolist() == [0.0, 10.0, 30.0]
-    assert [value for value, mine, near in zip(values, found, nearest, strict=True) if mine != near] == pytest.approx(
-        np.arange(15.5, 20.1, 0.25)
-    )
+    assert [
+        value for value, mine, near in zip(values, clusters, nearest, strict=True) if mine != near
+    ] == pytest.approx(np.arange(15.5, 20.1, 0.25))
 
 
 def test_of_equally_near_children_the_first_is_taken(spark: SparkSession, tmp_path: Path) -> None:
     """A row half-way between two centres is in Spark's cluster, which is that of the first child."""
-    one = on_a_line(spark, tmp_path, [0.0, 10.0] * 20, {"estimator": "BisectingKMeans", "params": {"k": 2, "seed": 1}})
-    assert by_scorer(one, [5.0]) == by_spark(one, spark, [5.0]) == [0]
+    fitted_model = on_a_line(
+        spark, tmp_path, [0.0, 10.0] * 20, {"estimator": "BisectingKMeans", "params": {"k": 2, "seed": 1}}
+    )
+    assert by_scorer(fitted_model, [5.0]) == by_spark(fitted_model, spark, [5.0]) == [0]
 
 
 def test_fewer_distinct_rows_than_clusters(spark: SparkSession, tmp_path: Path) -> None:
     """Duplicates are never split: there are fewer clusters then, down to one, and each row has Spark's."""
     for values in ([1.0] * 30, [1.0] * 20 + [5.0] * 10 + [9.0] * 5):
         model = {"estimator": "BisectingKMeans", "params": {"k": 8}}
-        one = on_a_line(spark, tmp_path, values, model)
-        assert len(cluster_scorer(one.scorer).numbers) == len(set(values))
+        fitted_model = on_a_line(spark, tmp_path, values, model)
+        assert len(cluster_scorer(fitted_model.scorer).numbers) == len(set(values))
         grid = np.linspace(-3, 12, 31)
-        assert by_scorer(one, grid) == by_spark(one, spark, grid)
+        assert by_scorer(fitted_model, grid) == by_spark(fitted_model, spark, grid)
 
 
 def test_far_from_every_distribution_all_are_as_likely(fitted: dict[str, Fitted], spark: SparkSession) -> None:
     """Where every density is 0 the probabilities are equal and the first cluster is taken, as in Spark."""
-    far = [row | {"size": -1e12} for row in rows_of(20)]
-    [expected] = {row.prediction for row in fitted["raw_mixture"].spark.transform(frame(spark, far)).collect()}
-    for one in cluster_scorer(fitted["raw_mixture"].scorer).predict(far):
-        assert (one.prediction, set((one.probability or {}).values())) == (expected, {1 / 3})
+    far = [row | {"size": -1e12} for row in mixed_rows(20)]
+    [expected] = {
+        row.prediction for row in fitted["raw_mixture"].spark.transform(frame(spark, MIXED_COLUMNS, far)).collect()
+    }
+    for prediction in cluster_scorer(fitted["raw_mixture"].scorer).predict(far):
+        assert (prediction.prediction, set((prediction.probability or {}).values())) == (expected, {1 / 3})
 
 
 def test_a_tree_of_angles_refuses_a_row_of_zeros(fitted: dict[str, Fitted]) -> None:
@@ -174,7 +145,7 @@ def test_a_tree_of_angles_refuses_a_row_of_zeros(fitted: dict[str, Fitted]) -> N
 
 def test_many_rows_are_scored_in_slices_as_in_one(fitted: dict[str, Fitted], monkeypatch: pytest.MonkeyPatch) -> None:
     """What a row gets does not depend on how many others are scored with it."""
-    rows = rows_of(100, seed=5)
+    rows = mixed_rows(100, seed=5)
     for name in ("tree", "mixture"):
         whole = cluster_scorer(fitted[name].scorer).predict(rows)
         with monkeypatch.context() as patch:
@@ -196,17 +167,19 @@ def test_a_planted_fault_fails_parity(
     fitted: dict[str, Fitted], spark: SparkSession, tmp_path: Path, name: str, array: str
 ) -> None:
     """An exported file that is wrong in the part of a single cluster is found by the comparison with Spark."""
-    one, rows = fitted[name], rows_of(300, seed=2)
-    place = int(np.bincount([int(found.prediction) for found in cluster_scorer(one.scorer).predict(rows)]).argmax())
-    stored = storage.read(one.path)
+    fitted_model, rows = fitted[name], mixed_rows(300, seed=2)
+    place = int(
+        np.bincount([int(found.prediction) for found in cluster_scorer(fitted_model.scorer).predict(rows)]).argmax()
+    )
+    stored = storage.read(fitted_model.path)
     part = paths(stored.arrays["parents"].astype(np.intp))[place, 0] if array == "nodes" else place
     wrong = stored.arrays[array].copy()
     wrong[part] = FAULTS[name, array](wrong[part])
     storage.write(tmp_path / "bad.npz", stored.text, stored.arrays | {array: wrong})
-    bad = dataclasses.replace(one, path=tmp_path / "bad.npz")
-    assert cluster_scorer(bad.scorer).predict(rows) != cluster_scorer(one.scorer).predict(rows)
+    bad = dataclasses.replace(fitted_model, path=tmp_path / "bad.npz")
+    assert cluster_scorer(bad.scorer).predict(rows) != cluster_scorer(fitted_model.scorer).predict(rows)
     with pytest.raises(ParityFailed, match=f"the scorer of {name} differs from Spark on"):
-        parity(bad, frame(spark, rows))
+        bad.parity(frame(spark, MIXED_COLUMNS, rows))
 
 
 @pytest.mark.parametrize(
@@ -234,8 +207,8 @@ def test_what_spark_refuses_is_found_before_anything_runs() -> None:
 
 def test_without_a_seed_a_model_is_the_same_in_every_process(spark: SparkSession, tmp_path: Path) -> None:
     """pyspark's own default seed is another in each process; Tidemill's is not."""
-    one = on_a_line(spark, tmp_path, [0.0, 1.0, 5.0, 6.0], {"estimator": "KMeans", "params": {"k": 2}})
-    assert one.spark.stages[-1].getSeed() == 42
+    fitted_model = on_a_line(spark, tmp_path, [0.0, 1.0, 5.0, 6.0], {"estimator": "KMeans", "params": {"k": 2}})
+    assert fitted_model.spark.stages[-1].getSeed() == 42
 
 
 # --- numbers that last --------------------------------------------------------------------------------------------
@@ -276,7 +249,7 @@ def directions(vectors: Any) -> Any:
     return np.round(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0), 9)
 
 
-def scorer_of(folder: Path, name: str, centres: Any, categories: list[str], scaling: Any, **arrays: Any) -> Any:
+def stored_scorer(folder: Path, name: str, centres: Any, categories: list[str], scaling: Any, **arrays: Any) -> Any:
     """A KMeans of a number and a word, written by hand."""
     plain = {"minimum": None, "maximum": None, "example": None}
     text: dict[str, Any] = {
@@ -297,10 +270,10 @@ def scorer_of(folder: Path, name: str, centres: Any, categories: list[str], scal
 
 def test_clusters_are_matched_in_their_own_units_and_by_category_names(tmp_path: Path) -> None:
     """Neither another scaling nor another order of categories, nor new and lost ones, leads the matching astray."""
-    before = scorer_of(
+    before = stored_scorer(
         tmp_path, "before.npz", [[-1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 1]], ["a", "b", "lost"], [100, 0.1, 0]
     )
-    now = scorer_of(  # x is about 90, 110 and 110, as before; the words stand in another order
+    now = stored_scorer(  # x is about 90, 110 and 110, as before; the words stand in another order
         tmp_path, "now.npz", [[1.1, 0, 0, 0.4], [0.9, 0, 1, 0], [1.1, 0, 1, 0]], ["new", "a", "b"], [0, 0.01, 0]
     )
     assert before.units().numbers["x"].tolist() == [90.0, 110.0, 110.0]
@@ -350,7 +323,7 @@ def run_of_blobs(folder: Path, models: dict[str, Any] = LASTING, generations: in
         models=models,
         generations={"scheme": "windowed", "holdout": {"share": 0.25}},
     )
-    seal_all(run, [table_of(run, drifted(number)) for number in range(1, generations + 1)])
+    seal_tables(run, [table_of(run, drifted(number)) for number in range(1, generations + 1)])
     return run
 
 
@@ -363,7 +336,7 @@ def drifting(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> R
     """Three windowed generations of drifting groups, trained by the trainer."""
     run = run_of_blobs(tmp_path_factory.mktemp("drifting"))
     work(quiet_stage(run), spark)
-    assert [one.state for one in run.catalog.generations()] == ["published"] * 3
+    assert [generation.state for generation in run.catalog.generations()] == ["published"] * 3
     return run
 
 
@@ -380,8 +353,8 @@ def test_a_cluster_keeps_its_number(drifting: Run, name: str) -> None:
     """A group that drifts has the same number in each generation, though Spark's own number for it is another."""
     generations = drifting.catalog.generations()
     scorers = [loaded(drifting, one.models[name]) for one in generations]
-    found = [numbers_of_blobs(scorer, number) for number, scorer in enumerate(scorers, start=1)]
-    assert found[0] == found[1] == found[2]
+    numbers = [numbers_of_blobs(scorer, number) for number, scorer in enumerate(scorers, start=1)]
+    assert numbers[0] == numbers[1] == numbers[2]
     profiles = [one.models[name].profile or {} for one in generations]
     assert [one["matched_to"] for one in profiles] == [None, 1, 2]
     own = {str(place): place for place in range(len(scorers[0].numbers))}
@@ -398,13 +371,6 @@ def test_a_trainer_that_was_killed_gives_the_same_numbers(
     spark: SparkSession, tmp_path: Path, drifting: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trained anew after a crash, a generation has the same clusters and numbers as in a run that never died."""
-
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: object) -> None:
-        raise Killed
-
     names = ("means", "mixture")
     run = run_of_blobs(tmp_path, {name: LASTING[name] for name in names}, generations=2)
     first = trainer.Trainer(quiet_stage(run), spark)
@@ -412,7 +378,7 @@ def test_a_trainer_that_was_killed_gives_the_same_numbers(
     first.look()
     first.step()
     with monkeypatch.context() as patch:
-        patch.setattr(run.catalog, "publish_generation", killed)
+        patch.setattr(run.catalog, "publish_generation", raise_killed)
         with pytest.raises(Killed):
             first.step()
     work(quiet_stage(run), spark)
@@ -440,9 +406,9 @@ def test_probabilities_go_by_the_lasting_numbers(drifting: Run) -> None:
     prediction's."""
     scorer = loaded(drifting, drifting.catalog.generations()[2].models["mixture"])
     assert scorer.numbers.tolist() == [1, 0]
-    for one in scorer.predict(drifted(3)[:50]):
-        assert list(one.probability or {}) == ["0", "1"]
-        assert max((one.probability or {}).items(), key=lambda item: item[1])[0] == str(one.prediction)
+    for prediction in scorer.predict(drifted(3)[:50]):
+        assert list(prediction.probability or {}) == ["0", "1"]
+        assert max((prediction.probability or {}).items(), key=lambda item: item[1])[0] == str(prediction.prediction)
 
 
 def test_a_column_of_predictions_has_the_lasting_numbers(drifting: Run) -> None:
@@ -450,7 +416,7 @@ def test_a_column_of_predictions_has_the_lasting_numbers(drifting: Run) -> None:
     scorer = loaded(drifting, drifting.catalog.generations()[2].models["means"])
     rows = drifted(3)
     column = scorer.column(table_of(drifting, rows))
-    assert column.to_pylist() == [one.prediction for one in scorer.predict(rows)]
+    assert column.to_pylist() == [prediction.prediction for prediction in scorer.predict(rows)]
 
 
 # --- what is told of clusters -------------------------------------------------------------------------------------
@@ -463,16 +429,16 @@ def test_the_profile_is_what_the_rows_say(spark: SparkSession, drifting: Run, na
     scorer, profile = loaded(drifting, model), model.profile or {}
     rows = training_rows(spark, drifting, 3)
     assert len(rows) == model.rows["train"]
-    found = scorer.predict(rows)
+    predictions = scorer.predict(rows)
     assert [one["cluster"] for one in profile["clusters"]] == sorted(scorer.numbers.tolist())
     vectors = vectors_of(scorer.encoder, rows)
     for cluster in profile["clusters"]:
-        inside = [place for place, one in enumerate(found) if one.prediction == cluster["cluster"]]
+        inside = [place for place, one in enumerate(predictions) if one.prediction == cluster["cluster"]]
         assert cluster["size"] == len(inside) > 0
-        assert {found[place].centre == cluster["centre"] for place in inside} == {True}
+        assert {predictions[place].centre == cluster["centre"] for place in inside} == {True}
         centre = scorer.centres.matrix[scorer.numbers.tolist().index(cluster["cluster"])]
         apart = far(vectors[inside], centre, scorer.centres.cosine)
-        assert [found[place].distance for place in inside] == pytest.approx(apart)
+        assert [predictions[place].distance for place in inside] == pytest.approx(apart)
         assert cluster["distance"] == {"mean": pytest.approx(apart.mean()), "max": pytest.approx(apart.max())}
         for feature, value in cluster["centre"].items():
             mean = np.mean([rows[place][feature] for place in inside])
@@ -514,7 +480,7 @@ def test_metrics_are_what_the_rows_say(spark: SparkSession, drifting: Run) -> No
     training = training_rows(spark, drifting, 1)
     held = [row for row in drifted(1) if row not in training]
     assert len(held) == models["tree"].rows["holdout"]
-    costs = [(one.distance or 0) ** 2 for one in loaded(drifting, models["tree"]).predict(held)]
+    costs = [(prediction.distance or 0) ** 2 for prediction in loaded(drifting, models["tree"]).predict(held)]
     assert models["tree"].metrics["cost"] == pytest.approx(sum(costs))
     gaussians = spark_model(drifting, models["mixture"])
     assert models["mixture"].metrics["mean_log_likelihood"] == pytest.approx(log_densities(gaussians, held).mean())
@@ -539,9 +505,9 @@ def test_a_mixtures_silhouette_is_sparks(spark: SparkSession, fitted: dict[str, 
     """The features that a model is judged in are those it was trained in."""
     from tidemill.training.evaluate import clustering
 
-    one = fitted["mixture"]
-    scored = one.spark.transform(frame(spark, rows_of(100, seed=9)))
-    metrics = clustering(scored, cluster_scorer(one.scorer))
+    fitted_model = fitted["mixture"]
+    scored = fitted_model.spark.transform(frame(spark, MIXED_COLUMNS, mixed_rows(100, seed=9)))
+    metrics = clustering(scored, cluster_scorer(fitted_model.scorer))
     assert metrics["silhouette"] == ClusteringEvaluator(featuresCol=FEATURES).evaluate(scored)
     assert metrics["mean_log_likelihood"] is not None
 

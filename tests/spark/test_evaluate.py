@@ -20,7 +20,7 @@ from pyspark.ml.feature import OneHotEncoder, StandardScaler, StringIndexer, Vec
 from pyspark.ml.regression import LinearRegression
 from pyspark.sql import DataFrame, SparkSession
 
-from tests.support.training_run import quiet_stage, real_rows, seal_all, smart_home, thirds
+from tests.support.training_run import quiet_stage, real_rows, seal_tables, smart_home, thirds
 from tidemill import scoring
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
@@ -45,7 +45,7 @@ NUMBERS = {
 def trained(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """The ready pipeline's three cumulative generations on the real file."""
     run = smart_home(tmp_path_factory.mktemp("smart-home"))
-    seal_all(run, thirds(real_rows(run)))
+    seal_tables(run, thirds(real_rows(run)))
     work(quiet_stage(run), spark)
     yield run
     run.close()
@@ -152,7 +152,7 @@ def test_the_spark_folder_loads_back_and_predicts_the_same(
         loaded = PipelineModel.load(str(trained.folder / model.spark_path))
         renumbered = (model.profile or {}).get("renumbered", {})
         expected = [renumbered.get(str(row.prediction), row.prediction) for row in loaded.transform(rows).collect()]
-        assert [one.prediction for one in scorer.predict(plain)] == pytest.approx(expected, rel=1e-9)
+        assert [prediction.prediction for prediction in scorer.predict(plain)] == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_profile_tells_of_each_cluster(spark: SparkSession, trained: Run, generations: list[Generation]) -> None:

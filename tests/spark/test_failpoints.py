@@ -3,47 +3,47 @@
 from __future__ import annotations
 
 import ast
-import csv
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import orjson
-import psutil
-import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from pyspark.sql import SparkSession
 
-from tests.support import ROOT, SMART_HOME, assert_account_closed, new_topic, wait_for
-from tests.support.training_run import SMALL, seal_all, table_of
-from tidemill import schemas
-from tidemill.collector.collector import run_collector
+from tests.support import ROOT, new_topic
+from tests.support.commands import digests, wait_until_stopped
+from tests.support.failpoint_run import (
+    KILLED,
+    assert_files_match_catalog,
+    collect_to_end,
+    described,
+    exit_code,
+    file_names,
+    sealed_user_ids,
+    smart_home_stages,
+    user_ids,
+)
+from tests.support.training_run import SMALL, seal_tables, table_of
 from tidemill.errors import InputError, PipelineInvalid, TopicError
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import KafkaConnection
-from tidemill.pipeline import Loaded, load
+from tidemill.pipeline import load
 from tidemill.producer.log import Log
 from tidemill.producer.producer import messages, partition_of, run_producer
 from tidemill.run import failpoints
-from tidemill.run.catalog import Batch, SourceState
+from tidemill.run.catalog import SourceState
 from tidemill.run.failpoints import FAILPOINTS, VARIABLE, Crash, Trigger, failpoint, parse
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
 from tidemill.sources.source import open_source
-
-KILLED = -signal.SIGKILL
-IN_TIME = 90.0
-COLLECT_IN_TIME = 30.0
 
 # At which passing a stage is killed: a later one where there are several, so that something is done already.
 COLLECTOR: dict[str, int] = {
@@ -72,80 +72,6 @@ CATALOG = ["catalog.migrating"]  # killed there in test_versions.py
 BACKUP = [name for name in FAILPOINTS if name.startswith(("backup.", "restore."))]  # killed there in test_backup.py
 
 
-class Pipeline:
-    """A pipeline as a child process is told of it, and as this one has it."""
-
-    def __init__(self, name: str, *assignments: str, data: Path | None = None) -> None:
-        self.arguments = [name]
-        for one in assignments:
-            self.arguments += ["--set", one]
-        if data:
-            self.arguments += ["--data", str(data)]
-        self.loaded: Loaded = load(name, assignments, data=str(data) if data else None)
-
-    def start(self, command: str, run: Run, kafka: str, faults: str) -> subprocess.Popen[bytes]:
-        """The stage as a process of its own, which is to fail as said."""
-        where = ["--run-dir", str(run.folder), "--bootstrap-servers", kafka]
-        line = [sys.executable, "-m", "tidemill", command, *self.arguments, *where]
-        return subprocess.Popen(line, stderr=subprocess.DEVNULL, env=os.environ | {VARIABLE: faults})
-
-    def killed(self, command: str, run: Run, kafka: str, faults: str) -> None:
-        """Start the stage and see it killed."""
-        assert ended(self.start(command, run, kafka, faults)) == KILLED, f"not killed at {faults}"
-
-
-def ended(process: subprocess.Popen[bytes]) -> int:
-    """How a process ended, which it must do in time."""
-    try:
-        return process.wait(IN_TIME)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def smart_home(*assignments: str) -> Pipeline:
-    topic = f"stream.topic=test-{uuid.uuid4().hex}"
-    return Pipeline("smart-home", topic, "stream.pause=0", "batches={rows=2000}", *assignments, data=SMART_HOME)
-
-
-def user_ids() -> list[int]:
-    with SMART_HOME.open(encoding="utf-8", newline="") as file:
-        return [int(row["UserID"]) for row in csv.DictReader(file)]
-
-
-def sealed_ids(run: Run) -> list[int]:
-    paths = [run.folder / batch.path for batch in run.catalog.batches()]
-    return [number for path in paths for number in pq.read_table(path, columns=["UserID"])["UserID"].to_pylist()]
-
-
-def assert_whole(run: Run) -> None:
-    """Every file is what the catalog says of it, and there is none besides."""
-    batches = run.catalog.batches()
-    assert [batch.batch for batch in batches] == list(range(1, len(batches) + 1))
-    assert [sha256(run.folder / batch.path) for batch in batches] == [batch.sha256 for batch in batches]
-    assert names(run.batches) == {Path(batch.path).name for batch in batches}
-    rejects = {Path(batch.rejects_path).name for batch in batches if batch.rejects_path}
-    assert names(run.rejects) - {"tail.jsonl", "source.jsonl"} == rejects
-    assert run.catalog.undecided() is None
-    assert_account_closed(run.catalog)
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-def collect(run: Run, kafka: str) -> None:
-    """Collect to the end; one that would wait for ever for it is asked to stop."""
-    stage = Stage(run, "collector")
-    bound = threading.Timer(COLLECT_IN_TIME, stage.stop.set)
-    bound.start()
-    try:
-        run_collector(stage, kafka)
-    finally:
-        bound.cancel()
-    assert run.catalog.ended(), "the end of the stream was not reached"
-
-
 # --- the collector --------------------------------------------------------------------------------------------------
 
 JUNK = [b"no json", b"[]", b'{"UserID": "x"}']
@@ -157,12 +83,12 @@ class Written:
     def __init__(self, folder: Path, kafka: str) -> None:
         self.kafka = kafka
         self.folder = folder / "written"
-        self.pipeline = smart_home("stream.partitions=2")
+        self.pipeline = smart_home_stages("stream.partitions=2")
         run = open_run(self.pipeline.loaded, self.folder)
         self._write(run)
         run.close()
         self.run = self.copy(folder / "undisturbed")
-        collect(self.run, kafka)
+        collect_to_end(self.run, kafka)
 
     def _write(self, run: Run) -> None:
         spec = run.pipeline.stream
@@ -196,24 +122,16 @@ def written(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Written:
     return Written(tmp_path_factory.mktemp("log"), kafka)
 
 
-def known(batches: Sequence[Batch]) -> list[dict[str, Any]]:
-    """All that the catalog says of batches, but for when they were sealed."""
-    return [
-        {key: value for key, value in schemas.BatchBody.of(batch).document().items() if key != "sealed_at"}
-        for batch in batches
-    ]
-
-
 def rejected(run: Run) -> list[tuple[int, int]]:
     """Partition and offset of each message in the rejects."""
     lines = [orjson.loads(line) for path in run.rejects.iterdir() for line in path.read_bytes().splitlines()]
-    return sorted((one["partition"], one["offset"]) for one in lines)
+    return sorted((line["partition"], line["offset"]) for line in lines)
 
 
 def assert_undisturbed(run: Run, written: Written) -> None:
     """The batches, and the rejects, are those of a run in which nothing happened."""
-    assert_whole(run)
-    assert known(run.catalog.batches()) == known(written.run.catalog.batches())
+    assert_files_match_catalog(run)
+    assert described(run.catalog.batches()) == described(written.run.catalog.batches())
     assert rejected(run) == rejected(written.run)
     assert run.catalog.ended() == written.run.catalog.ended()
     assert run.catalog.totals() == written.run.catalog.totals()
@@ -221,10 +139,10 @@ def assert_undisturbed(run: Run, written: Written) -> None:
 
 def test_what_an_undisturbed_collector_seals(written: Written) -> None:
     """Each row of the source is sealed once, in the order of its partition, and each message that is none rejected."""
-    assert sorted(sealed_ids(written.run)) == sorted(user_ids())
+    assert sorted(sealed_user_ids(written.run)) == sorted(user_ids())
     of_partition = {number: partition_of(str(number).encode(), 2) for number in user_ids()}
     for partition in (0, 1):
-        ours = [number for number in sealed_ids(written.run) if of_partition[number] == partition]
+        ours = [number for number in sealed_user_ids(written.run) if of_partition[number] == partition]
         assert ours == [number for number in user_ids() if of_partition[number] == partition]
     assert len(rejected(written.run)) == len(set(rejected(written.run))) == 6 * len(JUNK)
     assert [batch.rows for batch in written.run.catalog.batches()] == [2000, 2000, 1403]
@@ -235,10 +153,10 @@ def test_a_collector_killed_there_seals_the_same_batches(written: Written, tmp_p
     """Wherever the collector dies, the next one seals the very batches of an undisturbed run, and no orphan stays."""
     run = written.copy(tmp_path / "run")
     written.pipeline.killed("collect", run, written.kafka, f"{name}=kill:{COLLECTOR[name]}")
-    before = known(run.catalog.batches())
-    collect(run, written.kafka)
+    before = described(run.catalog.batches())
+    collect_to_end(run, written.kafka)
     assert_undisturbed(run, written)
-    assert known(run.catalog.batches())[: len(before)] == before
+    assert described(run.catalog.batches())[: len(before)] == before
 
 
 def test_a_collector_killed_again_while_it_makes_a_batch_again(written: Written, tmp_path: Path) -> None:
@@ -249,7 +167,7 @@ def test_a_collector_killed_again_while_it_makes_a_batch_again(written: Written,
         pending = run.catalog.undecided()
         assert pending
         assert pending.spans == written.run.catalog.batches()[1].partitions
-    collect(run, written.kafka)
+    collect_to_end(run, written.kafka)
     assert_undisturbed(run, written)
 
 
@@ -258,11 +176,11 @@ def test_a_collector_that_stood_still_goes_on(written: Written, tmp_path: Path) 
     run = written.copy(tmp_path / "run")
     process = written.pipeline.start("collect", run, written.kafka, "batch.renamed=stop:2")
     try:
-        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, "it to stand still")
+        wait_until_stopped(process.pid, "it to stand still")
         assert len(run.catalog.batches()) == 1
     finally:
         process.send_signal(signal.SIGCONT)
-        code = ended(process)
+        code = exit_code(process)
     assert code == 0
     assert_undisturbed(run, written)
 
@@ -273,14 +191,16 @@ def test_a_collector_that_stood_still_goes_on(written: Written, tmp_path: Path) 
 @pytest.mark.parametrize(("name", "passing"), PRODUCER)
 def test_a_producer_killed_there_sends_each_row_once(kafka: str, tmp_path: Path, name: str, passing: int) -> None:
     """Wherever the producer dies, the next one sends what is missing: the batches are the source, once, in order."""
-    pipeline = smart_home(*["stream.rate=4000"] * name.startswith("rows."))  # so that there is more than one commit
+    pipeline = smart_home_stages(
+        *["stream.rate=4000"] * name.startswith("rows.")
+    )  # so that there is more than one commit
     run = open_run(pipeline.loaded, tmp_path / "run")
     pipeline.killed("produce", run, kafka, f"{name}=kill:{passing}")
     run_producer(Stage(run, "producer"), kafka)
-    collect(run, kafka)
-    assert sealed_ids(run) == user_ids()
+    collect_to_end(run, kafka)
+    assert sealed_user_ids(run) == user_ids()
     assert [batch.rows for batch in run.catalog.batches()] == [2000, 2000, 1403]
-    assert_whole(run)
+    assert_files_match_catalog(run)
     source = run.catalog.source()
     assert source
     assert (source.complete, source.produced) == (True, 5403)
@@ -290,7 +210,7 @@ def test_a_producer_killed_there_sends_each_row_once(kafka: str, tmp_path: Path,
 def test_a_topic_that_others_wrote_to_is_not_claimed(kafka: str, tmp_path: Path) -> None:
     """Only a topic to which nothing was ever committed is the run's to claim: not one with another writer's messages,
     nor one from which they were removed."""
-    run = open_run(smart_home().loaded, tmp_path / "run")
+    run = open_run(smart_home_stages().loaded, tmp_path / "run")
     admin = kafka_module.connect_admin(KafkaConnection(kafka))
     topic = new_topic(admin, run.pipeline.stream.topic, 1)
     producer = Producer({"bootstrap.servers": kafka})
@@ -334,7 +254,7 @@ class Small:
         self.file.write_text(SMALL)
         self.run = open_run(load(str(self.file)), folder / "run")
         rows = [{"x": float(x), "y": 2.0 * x + x % 7} for x in range(40 * (len(TRAINER) + 2))]
-        seal_all(self.run, [table_of(self.run, rows[start : start + 40]) for start in range(0, len(rows), 40)])
+        seal_tables(self.run, [table_of(self.run, rows[start : start + 40]) for start in range(0, len(rows), 40)])
         gateway = spark.sparkContext._gateway.gateway_parameters
         self._spark = {"PYSPARK_GATEWAY_PORT": str(gateway.port), "PYSPARK_GATEWAY_SECRET": gateway.auth_token}
 
@@ -342,18 +262,14 @@ class Small:
         """How the process of a trainer ended that is to fail as said."""
         line = [sys.executable, "-c", PROCESS, str(self.file), str(self.run.folder)]
         environment = os.environ | self._spark | {VARIABLE: faults}
-        return ended(subprocess.Popen(line, stderr=subprocess.DEVNULL, env=environment))
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+        return exit_code(subprocess.Popen(line, stderr=subprocess.DEVNULL, env=environment))
 
 
 def published(run: Run) -> dict[int, tuple[str | None, dict[str, str]]]:
     """Each published generation: when it was, and the sha256 of all of its files."""
     return {
-        one.generation: (one.published_at, digests(run.generations / f"{one.generation:05d}"))
-        for one in run.catalog.generations(state="published")
+        generation.generation: (generation.published_at, digests(run.generations / f"{generation.generation:05d}"))
+        for generation in run.catalog.generations(state="published")
     }
 
 
@@ -375,7 +291,7 @@ def test_a_trainer_killed_at_each_step_publishes_each_generation_once(spark: Spa
     assert {number: after[number] for number in before} == before
     assert list(after) == [batch.batch for batch in run.catalog.batches()]
     assert [when for when, _ in after.values()] == sorted(when or "" for when, _ in after.values())
-    assert names(run.generations) == {f"{number:05d}" for number in after}
+    assert file_names(run.generations) == {f"{number:05d}" for number in after}
     for generation in run.catalog.generations():
         assert generation.state == "published"
         assert generation.rows == 40

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,9 +14,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.support import ROOT
+from tests.support.commands import run_command, run_digests
 from tests.support.serving_run import new_run, publish, seal
-from tests.support.training_run import quiet_stage, seal_all, table_of
+from tests.support.training_run import quiet_stage, seal_tables, table_of
 from tidemill.collector.collector import recover
 from tidemill.errors import CatalogError
 from tidemill.pipeline import Loaded, load
@@ -180,12 +178,6 @@ def test_a_stage_that_works_between_two_looks(tmp_path: Path) -> None:
 # --- a catalog that is older than the files -------------------------------------------------------------------------
 
 
-def files_in(folder: Path) -> dict[str, str]:
-    """The sha256 of every file of batches, rejects and generations."""
-    parts = [folder / name for name in ("batches", "rejects", "generations")]
-    return {str(path): sha256(path) for part in parts for path in part.rglob("*") if path.is_file()}
-
-
 def backed_up(folder: Path, to: Path) -> None:
     with closing(sqlite3.connect(folder / FILE_NAME)) as catalog, closing(sqlite3.connect(to)) as copy:
         catalog.backup(copy)
@@ -222,12 +214,6 @@ models = { size = { estimator = "LinearRegression", features = ["hours"], label 
 """
 
 
-def command(*line: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tidemill", *line], capture_output=True, text=True, timeout=60, cwd=ROOT
-    )
-
-
 def test_an_older_catalog_costs_nothing(spark: SparkSession, tmp_path: Path) -> None:
     """With the catalog of an earlier time neither the collector, nor the trainer, nor `up` removes anything: each
     names the files and the way out, and with the newer catalog put back the run is whole."""
@@ -236,7 +222,7 @@ def test_an_older_catalog_costs_nothing(spark: SparkSession, tmp_path: Path) -> 
     newer = tmp_path / "newer"
     backed_up(run.folder, newer)
     put_back(older, run.folder)
-    before = files_in(run.folder)
+    before = run_digests(run.folder)
     old = Run(Loaded(run.pipeline, run.base), run.folder, Catalog(run.folder / FILE_NAME), run.id)
     attempts: list[Callable[[], object]] = [lambda: recover(old), Trainer(quiet_stage(old), spark).take_up]
     for attempt in attempts:
@@ -245,14 +231,14 @@ def test_an_older_catalog_costs_nothing(spark: SparkSession, tmp_path: Path) -> 
         for name in ("batches/batch-00002.parquet", "batches/batch-00003.parquet", "and 2 more"):
             assert name in caught.value.message
         assert "put back the newest catalog.sqlite together with its -wal file" in caught.value.hint
-        assert files_in(run.folder) == before
+        assert run_digests(run.folder) == before
     old.close()
     put_back(newer, run.folder)
     run.catalog.begin_generation(4, [3], 3)
     recover(run)
     Trainer(quiet_stage(run), spark).take_up()
-    gone = {str(run.batches / ".batch-00004.parquet.tmp"), str(run.generations / ".00004.tmp" / "x")}
-    assert files_in(run.folder) == {path: digest for path, digest in before.items() if path not in gone}
+    gone = {"batches/.batch-00004.parquet.tmp", "generations/.00004.tmp/x"}
+    assert run_digests(run.folder) == {path: digest for path, digest in before.items() if path not in gone}
     run.close()
 
 
@@ -263,23 +249,23 @@ def test_no_command_removes_what_an_older_catalog_lacks(tmp_path: Path) -> None:
     (tmp_path / "devices.csv").write_text("id,hours,size\n" + "".join(f"{n},{n}.5,{n}\n" for n in range(9)))
     run = open_run(load(str(file)), folder)
     rows = [{"id": n, "hours": n + 0.5, "size": float(n)} for n in range(9)]
-    seal_all(run, [table_of(run, rows[:3])])
+    seal_tables(run, [table_of(run, rows[:3])])
     backed_up(folder, tmp_path / "older")
     for number in (2, 3):
         (run.batches / f"batch-0000{number}.parquet").write_bytes(b"sealed later")
     run.close()
     put_back(tmp_path / "older", folder)
-    before = files_in(folder)
+    before = run_digests(folder)
     for name in ("up", "collect"):
-        done = command(name, str(file), "--run-dir", str(folder), "--bootstrap-servers", "127.0.0.1:9")
+        done = run_command(name, str(file), "--run-dir", str(folder), "--bootstrap-servers", "127.0.0.1:9")
         assert done.returncode == 1, done.stderr
         assert "does not know batches/batch-00002.parquet, batches/batch-00003.parquet" in done.stderr
         assert "Traceback" not in done.stderr
-        assert files_in(folder) == before
+        assert run_digests(folder) == before
     for name in ("status", "generations"):
-        done = command(name, str(file), "--run-dir", str(folder), "--json")
+        done = run_command(name, str(file), "--run-dir", str(folder), "--json")
         assert done.returncode == 0, done.stderr
-        assert files_in(folder) == before
+        assert run_digests(folder) == before
 
 
 def test_only_what_was_half_written_is_removed(tmp_path: Path) -> None:
@@ -323,7 +309,7 @@ def sealed_run(tmp_path: Path) -> tuple[Loaded, Path, dict[str, str]]:
     seal(run, 1, [{"id": 1}])
     publish(run, 1, [1])
     run.close()
-    return Loaded(run.pipeline, run.base), run.folder, files_in(run.folder)
+    return Loaded(run.pipeline, run.base), run.folder, run_digests(run.folder)
 
 
 @pytest.mark.parametrize("left", [None, b""], ids=["missing", "empty"])
@@ -338,7 +324,7 @@ def test_batches_without_a_catalog(tmp_path: Path, left: bytes | None) -> None:
         open_run(loaded, folder)
     with pytest.raises(CatalogError, match="nothing was removed"):
         existing_run(loaded, folder)
-    assert files_in(folder) == before
+    assert run_digests(folder) == before
     assert not (folder / FILE_NAME).exists() or (folder / FILE_NAME).stat().st_size == 0
     with for_removal(folder):
         pass
@@ -360,13 +346,13 @@ def test_a_catalog_that_has_lost_its_run(tmp_path: Path) -> None:
         catalog.commit()
     with pytest.raises(CatalogError, match=r"holds batches/batch-00001\.parquet"):
         open_run(loaded, folder)
-    assert files_in(folder) == before
+    assert run_digests(folder) == before
 
 
 def test_an_empty_catalog_with_nothing_beside_it(tmp_path: Path) -> None:
     """What a crash in the very first moment leaves is begun anew; looking at it says that there is no run."""
     (tmp_path / FILE_NAME).touch()
-    done = command("status", "smart-home", "--run-dir", str(tmp_path))
+    done = run_command("status", "smart-home", "--run-dir", str(tmp_path))
     assert done.returncode == 2
     assert "is empty" in done.stderr
     assert "Traceback" not in done.stderr

@@ -12,8 +12,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.support import DATA, SMART_HOME
-from tests.support.openapi_examples import refused_examples
-from tests.support.pipeline_run import Ran, served, trained
+from tests.support.pipeline_run import Ran, served, train_pipeline
+from tests.support.routes_run import refused_examples
 from tidemill.run.folder import Run
 
 AMAZON = DATA / "amazon-sales" / "amazon_sales.csv"
@@ -52,9 +52,9 @@ def is_real(one: Ran) -> bool:
 
 
 def rows_of(one: Ran, generation: int) -> int:
-    found = one.run.catalog.generation(generation)
-    assert found is not None
-    return found.rows
+    record = one.run.catalog.generation(generation)
+    assert record is not None
+    return record.rows
 
 
 def refused(one: Ran, path: str, status: int) -> str:
@@ -93,20 +93,20 @@ def test_smart_home(smart_home: Ran) -> None:
 def test_dutch_electricity(dutch_electricity: Ran) -> None:
     """In every generation a consumption has its cluster, whose centre is the nearest of that generation's."""
     assert refused_examples(dutch_electricity.client) == []
-    one = dutch_electricity
-    assert len(one.published) >= 3
-    for generation in one.published:
-        clusters = one.get(f"/cluster/{generation}")["clusters"]
-        assert one.get(f"/{generation}")["clusters"] == clusters
+    ran = dutch_electricity
+    assert len(ran.published) >= 3
+    for generation in ran.published:
+        clusters = ran.get(f"/cluster/{generation}")["clusters"]
+        assert ran.get(f"/{generation}")["clusters"] == clusters
         centres = {each["cluster"]: each["centre"]["annual_consume"] for each in clusters}
         for consumption in (1200, 3268.5, 9000, 40_000):
-            answer = one.form(f"/predict/{generation}", annual_consumption=consumption)
-            assert one.form(f"/{generation}", annual_consumption=consumption) == answer
+            answer = ran.form(f"/predict/{generation}", annual_consumption=consumption)
+            assert ran.form(f"/{generation}", annual_consumption=consumption) == answer
             nearest = min(centres, key=lambda number: abs(centres[number] - consumption))
             assert answer["cluster"] == nearest
             assert answer["centre"]["annual_consume"] == pytest.approx(centres[nearest])
-    assert refused(one, "/cluster/99", 404)
-    wrong = one.client.post("/predict/1", data={"annual_consumption": "much"})
+    assert refused(ran, "/cluster/99", 404)
+    wrong = ran.client.post("/predict/1", data={"annual_consumption": "much"})
     assert (wrong.status_code, "annual_consumption" in wrong.json()["error"]["message"]) == (422, True)
 
 
@@ -123,7 +123,7 @@ def test_the_dutch_files_of_other_operators(kafka: str, spark: SparkSession, tmp
         writer.writerows({"region": "Twente", **row} for row in rows)
     profiles = []
     for data in (source, other):
-        with served(trained("dutch-electricity", tmp_path / data.stem, kafka, spark, str(data))) as one:
+        with served(train_pipeline("dutch-electricity", tmp_path / data.stem, kafka, spark, str(data))) as one:
             totals = one.run.catalog.totals()
             assert (totals["rows"], totals["rejected"]) == (len(rows), 0)
             profiles.append(one.get("/models/consumption/profile")["clusters"])
@@ -136,20 +136,20 @@ def test_the_dutch_files_of_other_operators(kafka: str, spark: SparkSession, tmp
 def test_denver_crime(denver_crime: Ran) -> None:
     """An incident that was streamed is answered with its cluster, a bare number, by each generation that has it."""
     assert refused_examples(denver_crime.client) == []
-    one = denver_crime
-    assert len(one.published) >= 3
-    for generation in one.published:
-        rows = one.client.get("/models/hotspot/profile", params={"generation": generation}).json()["clusters"]
+    ran = denver_crime
+    assert len(ran.published) >= 3
+    for generation in ran.published:
+        rows = ran.client.get("/models/hotspot/profile", params={"generation": generation}).json()["clusters"]
         assert sum(each["size"] for each in rows) > 0
-        crime = incident(one, generation)
-        answer = one.get(f"/model{generation}/{crime}/cluster")
+        crime = incident(ran, generation)
+        answer = ran.get(f"/model{generation}/{crime}/cluster")
         assert type(answer) is int
         assert answer in range(9)
-        found = one.client.get(f"/models/hotspot/rows/{crime}", params={"generation": generation}).json()["rows"]
+        found = ran.client.get(f"/models/hotspot/rows/{crime}", params={"generation": generation}).json()["rows"]
         assert found[0]["prediction"] == answer
         assert {row["row"]["INCIDENT_ID"] for row in found} == {crime}
-    assert "4242424242" in refused(one, f"/model1/{4242424242}/cluster", 404)
-    assert refused(one, f"/model99/{incident(one, 1)}/cluster", 404)
+    assert "4242424242" in refused(ran, f"/model1/{4242424242}/cluster", 404)
+    assert refused(ran, f"/model99/{incident(ran, 1)}/cluster", 404)
 
 
 def incident(one: Ran, generation: int) -> int:
@@ -161,25 +161,25 @@ def rows_in(one: Ran, generation: int) -> Any:
     """The rows that a generation was trained on, as an Arrow table."""
     from tidemill.api.rows.generation_rows import GenerationRows
 
-    found = one.run.catalog.generation(generation)
-    assert found is not None
-    return GenerationRows(one.run).of(found)
+    record = one.run.catalog.generation(generation)
+    assert record is not None
+    return GenerationRows(one.run).of(record)
 
 
 def test_denver_crime_without_a_place_is_rejected(denver_crime: Ran) -> None:
     """Rows with blank or zero coordinates are rejects, counted, each with its reason; none is clustered at (0, 0)."""
-    one = denver_crime
-    source = one.run.catalog.source()
+    ran = denver_crime
+    source = ran.run.catalog.source()
     assert source is not None
-    path = one.run.rejects / "source.jsonl"
+    path = ran.run.rejects / "source.jsonl"
     rejects = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     assert len(rejects) == source.rejected
     assert all("GEO_LAT is missing" in line or "GEO_LON is missing" in line for line in rejects)
-    for generation in one.published:
-        table = rows_in(one, generation)
+    for generation in ran.published:
+        table = rows_in(ran, generation)
         assert min(table["GEO_LAT"].to_pylist()) > 39
         assert max(table["GEO_LON"].to_pylist()) < -104
-    if is_real(one):  # a file in which every row has its place
+    if is_real(ran):  # a file in which every row has its place
         assert (source.rows, source.rejected) == (15_779, 0)
     else:
         assert source.rejected > 50
@@ -187,14 +187,14 @@ def test_denver_crime_without_a_place_is_rejected(denver_crime: Ran) -> None:
 
 def test_an_incident_with_several_offences(denver_crime: Ran) -> None:
     """Every row that carries a repeated incident is there, the newest first."""
-    one = denver_crime
-    generation = one.published[-1]
-    ids = rows_in(one, generation)["INCIDENT_ID"].to_pylist()
+    ran = denver_crime
+    generation = ran.published[-1]
+    ids = rows_in(ran, generation)["INCIDENT_ID"].to_pylist()
     repeated = next(number for number, times in Counter(ids).items() if times > 1)
-    found = one.get(f"/models/hotspot/rows/{repeated}")["rows"]
-    assert len(found) == ids.count(repeated)
-    stored = [row for row in rows_in(one, generation).to_pylist() if row["INCIDENT_ID"] == repeated]
-    assert [row["row"]["OFFENSE_ID"] for row in found] == [row["OFFENSE_ID"] for row in reversed(stored)]
+    rows = ran.get(f"/models/hotspot/rows/{repeated}")["rows"]
+    assert len(rows) == ids.count(repeated)
+    stored = [row for row in rows_in(ran, generation).to_pylist() if row["INCIDENT_ID"] == repeated]
+    assert [row["row"]["OFFENSE_ID"] for row in rows] == [row["OFFENSE_ID"] for row in reversed(stored)]
 
 
 # --- amazon-sales -------------------------------------------------------------------------------------------------
@@ -203,29 +203,29 @@ def test_an_incident_with_several_offences(denver_crime: Ran) -> None:
 def test_amazon_categories_and_products(amazon_sales: Ran) -> None:
     """Categories come back as main category with its sub-categories, and a category has its products."""
     assert refused_examples(amazon_sales.client) == []
-    one = amazon_sales
-    categories = one.get("/api/categories")
-    assert one.get("/")["categories"] == categories
+    ran = amazon_sales
+    categories = ran.get("/api/categories")
+    assert ran.get("/")["categories"] == categories
     assert "Mobiles&Accessories" in categories["Electronics"]
     assert all(subs == sorted(set(subs)) for subs in categories.values())
-    products = one.get("/api/products?category=Electronics%7CMobiles%26Accessories")
+    products = ran.get("/api/products?category=Electronics%7CMobiles%26Accessories")
     assert products
     assert all(set(each) == PRODUCT for each in products)
     assert all(each["category"].startswith("Electronics|Mobiles&Accessories") for each in products)
-    assert one.get("/api/products", category="x' or '1'='1") == []
+    assert ran.get("/api/products", category="x' or '1'='1") == []
 
 
 def test_amazon_quoting_is_kept(amazon_sales: Ran) -> None:
     """The mean rating over all rows is 4.12, none is above 5, and prices are numbers: no quote was misread."""
-    one = amazon_sales
-    table = rows_in(one, one.published[-1])
+    ran = amazon_sales
+    table = rows_in(ran, ran.published[-1])
     ratings = table["rating"].to_pylist()
     assert sum(ratings) / len(ratings) == pytest.approx(4.12, abs=0.005)
     assert max(ratings) <= 5
     assert all(price > 0 for price in table["discounted_price"].to_pylist())
-    if is_real(one):
+    if is_real(ran):
         assert len(table) == 978
-    served = {each["name"]: each["rating"] for main in one.get("/api/categories") for each in products_of(one, main)}
+    served = {each["name"]: each["rating"] for main in ran.get("/api/categories") for each in products_of(ran, main)}
     assert set(served) == set(table["product_name"].to_pylist())
     assert max(served.values()) <= 5
 
@@ -237,10 +237,10 @@ def products_of(one: Ran, category: str) -> list[dict[str, Any]]:
 
 def test_amazon_products_by_price(amazon_sales: Ran) -> None:
     """Within a tenth either way, the nearest first, at most five."""
-    found = amazon_sales.get("/api/products_by_price?target_price=350")
-    assert 1 <= len(found) <= 5
-    assert all(set(each) == PRODUCT for each in found)
-    gaps = [abs(each["price"] - 350) for each in found]
+    products = amazon_sales.get("/api/products_by_price?target_price=350")
+    assert 1 <= len(products) <= 5
+    assert all(set(each) == PRODUCT for each in products)
+    gaps = [abs(each["price"] - 350) for each in products]
     assert gaps == sorted(gaps)
     assert gaps[-1] <= 35
     wrong = amazon_sales.client.get("/api/products_by_price?target_price=cheap")
@@ -249,11 +249,11 @@ def test_amazon_products_by_price(amazon_sales: Ran) -> None:
 
 def test_amazon_similar_products(amazon_sales: Ran) -> None:
     """`laptop` finds laptops and sleeves by their words, at most five; a word that no product has finds none."""
-    found = amazon_sales.get("/api/similar_products?name=laptop")
-    assert 1 <= len(found) <= 5
-    assert all(set(each) == PRODUCT for each in found)
-    assert all("laptop" in each["name"].lower() for each in found)
-    assert len({each["name"] for each in found}) == len(found)
+    products = amazon_sales.get("/api/similar_products?name=laptop")
+    assert 1 <= len(products) <= 5
+    assert all(set(each) == PRODUCT for each in products)
+    assert all("laptop" in each["name"].lower() for each in products)
+    assert len({each["name"] for each in products}) == len(products)
     assert amazon_sales.get("/api/similar_products?name=zyzzyva") == []
     assert {each["cluster"] for each in amazon_sales.get("/models/price_band/profile")["clusters"]} == {0, 1, 2}
 
@@ -278,24 +278,24 @@ def house_of(one: Ran, model: str) -> dict[str, Any]:
 def test_price_paid(price_paid: Ran) -> None:
     """A price, a cluster, and comparable sales with their distances, the nearest first."""
     assert refused_examples(price_paid.client) == []
-    one = price_paid
-    price = one.post("/predict-price", house_of(one, "price"))
+    ran = price_paid
+    price = ran.post("/predict-price", house_of(ran, "price"))
     assert set(price) == {"predicted_price"}
     assert 1_000 < price["predicted_price"] < 2_000_000
-    cluster = one.post("/clustering", house_of(one, "segment"))
+    cluster = ran.post("/clustering", house_of(ran, "segment"))
     assert set(cluster) == {"cluster"}
     assert cluster["cluster"] in range(3)
-    wanted = {"property_features": house_of(one, "comparable")}
-    five = one.post("/recommend", wanted)
+    wanted = {"property_features": house_of(ran, "comparable")}
+    five = ran.post("/recommend", wanted)
     assert set(five) == {"message", "recommendations"}
     assert len(five["recommendations"]) == 5
-    two = one.post("/recommend", wanted | {"num_recommendations": 2})
+    two = ran.post("/recommend", wanted | {"num_recommendations": 2})
     assert two["recommendations"] == five["recommendations"][:2]
     distances = [each["distCol"] for each in five["recommendations"]]
     assert distances == sorted(distances)
-    assert set(one.run.pipeline.source.columns) <= set(five["recommendations"][0])
-    assert one.get("/health")["status"] == "ready"
-    missing = one.client.post("/recommend", json={"num_recommendations": 2})
+    assert set(ran.run.pipeline.source.columns) <= set(five["recommendations"][0])
+    assert ran.get("/health")["status"] == "ready"
+    missing = ran.client.post("/recommend", json={"num_recommendations": 2})
     assert (missing.status_code, "property_features" in missing.json()["error"]["message"]) == (422, True)
 
 
@@ -311,12 +311,12 @@ def test_price_paid_rows_all_arrive(price_paid: Ran) -> None:
 
 def test_price_paid_of_two_lines(kafka: str, spark: SparkSession, tmp_path: Path) -> None:
     """A file of two lines without a header is two rows."""
-    from tests.support.pipeline_run import streamed
+    from tests.support.pipeline_run import stream_pipeline
 
     lines = PRICE_PAID.read_text(encoding="utf-8").splitlines(keepends=True)[:2]
     data = tmp_path / "two.csv"
     data.write_text("".join(lines), encoding="utf-8")
-    run = streamed("price-paid", tmp_path / "run", kafka, str(data))
+    run = stream_pipeline("price-paid", tmp_path / "run", kafka, str(data))
     assert run.catalog.totals()["rows"] == 2
 
 
@@ -326,33 +326,33 @@ def test_price_paid_of_two_lines(kafka: str, spark: SparkSession, tmp_path: Path
 def test_movie_ratings(movie_ratings: Ran) -> None:
     """Recommendations from a user's own ratings, for a known user, and similar items, all with their titles."""
     assert refused_examples(movie_ratings.client) == []
-    one = movie_ratings
-    assert len(one.published) >= 3
-    answer = one.post("/models/taste/recommend", {"ratings": {"1": 5.0, "50": 4.0}, "top": 10})
-    assert answer["generation"] == one.published[-1]
+    ran = movie_ratings
+    assert len(ran.published) >= 3
+    answer = ran.post("/models/taste/recommend", {"ratings": {"1": 5.0, "50": 4.0}, "top": 10})
+    assert answer["generation"] == ran.published[-1]
     assert len(answer["items"]) == 10
     assert answer["unknown"] == []
     assert all(each["title"] for each in answer["items"])
     assert not {1, 50} & {each["item"] for each in answer["items"]}
     scores = [each["score"] for each in answer["items"]]
     assert scores == sorted(scores, reverse=True)
-    rows = rows_in(one, one.published[-1])
+    rows = rows_in(ran, ran.published[-1])
     user = rows["userId"][0].as_py()
-    known = one.get(f"/models/taste/recommend/{user}", top=20)["items"]
+    known = ran.get(f"/models/taste/recommend/{user}", top=20)["items"]
     rated = {row["movieId"] for row in rows.to_pylist() if row["userId"] == user}
     assert len(known) == 20
     assert not rated & {each["item"] for each in known}
-    similar = one.get("/models/taste/similar/1", top=5)["items"]
+    similar = ran.get("/models/taste/similar/1", top=5)["items"]
     assert len(similar) == 5
     assert 1 not in {each["item"] for each in similar}
-    assert refused(one, "/models/taste/recommend/99999999", 404)
+    assert refused(ran, "/models/taste/recommend/99999999", 404)
 
 
 def test_movie_ratings_unknown_items(movie_ratings: Ran) -> None:
     """An unknown movie is named in the answer; with none that is known there is nothing to go by: 422."""
-    one = movie_ratings
-    some = one.post("/models/taste/recommend", {"ratings": {"1": 5.0, "99999999": 1.0}})
+    ran = movie_ratings
+    some = ran.post("/models/taste/recommend", {"ratings": {"1": 5.0, "99999999": 1.0}})
     assert some["unknown"] == ["99999999"]
     assert len(some["items"]) == 10
-    none = one.client.post("/models/taste/recommend", json={"ratings": {"99999999": 1.0}})
+    none = ran.client.post("/models/taste/recommend", json={"ratings": {"99999999": 1.0}})
     assert (none.status_code, "99999999" in none.json()["error"]["message"]) == (422, True)

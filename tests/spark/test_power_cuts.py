@@ -13,15 +13,15 @@ import pytest
 import sqlalchemy as sa
 from pyspark.sql import SparkSession
 
-from tests.support.memory_log import HandClock, MemoryLog, MemoryReader
-from tests.support.power import MODES, Cuts, Disk, at_failpoints, watched
-from tests.support.training_run import SMALL, quiet_stage, seal_all, table_of
-from tidemill import schemas
+from tests.support.commands import digests
+from tests.support.failpoint_run import described
+from tests.support.memory_log import HandClock, MemoryLog, MemoryReader, one_column
+from tests.support.power import MODES, Cuts, PowerDisk, at_failpoints, watched
+from tests.support.training_run import SMALL, quiet_stage, seal_tables, table_of
 from tidemill.collector.collector import recover, take_up
 from tidemill.collector.cutter import Rules
-from tidemill.pipeline import Raw, load, parse
+from tidemill.pipeline import load
 from tidemill.run import files
-from tidemill.run.catalog import Batch
 from tidemill.run.failpoints import FAILPOINTS
 from tidemill.run.folder import Run, join_run, open_run
 from tidemill.run.integrity import check_batch, side_table
@@ -30,20 +30,8 @@ from tidemill.sources.source import open_tables
 from tidemill.sources.tables import read_tables
 from tidemill.training.trainer import Trainer, work
 
-LOADED = parse(
-    Raw(
-        "cut",
-        Path(),
-        {
-            "name": "cut",
-            "source": {"path": "data.csv", "columns": {"n": "int"}},
-            "stream": {"topic": "t", "partitions": 2},
-            "batches": {"rows": 5},
-            "models": {"groups": {"estimator": "KMeans", "features": ["n"]}},
-        },
-    )
-)
-IN_MEMORY = Path("/dev/shm")  # where there is one: what a disk does is seen by a Disk, and need not be waited for
+TWO_PARTITIONS = one_column(rows=5, partitions=2)
+IN_MEMORY = Path("/dev/shm")  # where there is one: what a disk does is seen by a PowerDisk, and need not be waited for
 WHERE = Path("runs", "cut")
 ROWS = 13
 SEALING = {name for name in FAILPOINTS if name.startswith(("batch.", "rejects.", "stream."))}
@@ -58,7 +46,7 @@ def folder() -> Iterator[Path]:
 # --- the disk itself --------------------------------------------------------------------------------------------------
 
 
-def left(disk: Disk, into: Path) -> dict[str, dict[str, str]]:
+def left(disk: PowerDisk, into: Path) -> dict[str, dict[str, str]]:
     """For each way of losing power the files that are left, with their content."""
     found: dict[str, dict[str, str]] = {}
     for names in MODES:
@@ -83,16 +71,16 @@ def test_what_a_disk_forgets(folder: Path) -> None:
             (disk.root / f"more-{number}").write_text("more")
             files.sync(disk.root / f"more-{number}")
         (folder / "first").mkdir()
-        found = left(disk, folder / "first")
-        assert found["lost"] == {"old": "old"}
-        assert found["kept"] == {"new": "new"} | {f"more-{number}": "more" for number in range(20)}
+        contents = left(disk, folder / "first")
+        assert contents["lost"] == {"old": "old"}
+        assert contents["kept"] == {"new": "new"} | {f"more-{number}": "more" for number in range(20)}
         files.sync(new)
         new.rename(disk.root / "renamed")
         files.sync(disk.root)
         (folder / "second").mkdir()
-        found = left(disk, folder / "second")
-        assert found["lost"] == found["kept"]
-        assert found["lost"]["renamed"] == "newer"
+        contents = left(disk, folder / "second")
+        assert contents["lost"] == contents["kept"]
+        assert contents["lost"]["renamed"] == "newer"
 
 
 # --- a run's beginning ------------------------------------------------------------------------------------------------
@@ -103,15 +91,15 @@ def test_a_run_that_was_begun_is_still_there(folder: Path, names: Any) -> None:
     """What a run is known by, which its topic's marks name, is not lost once it is begun: its folder and those above it
     are on the disk."""
     with watched(folder / "disk") as disk:
-        run = open_run(LOADED, disk.root / WHERE)
+        run = open_run(TWO_PARTITIONS, disk.root / WHERE)
         disk.after_cut(folder / "after", names)
-        assert join_run(LOADED, folder / "after" / WHERE).id == run.id
+        assert join_run(TWO_PARTITIONS, folder / "after" / WHERE).id == run.id
         run.close()
 
 
 def test_a_commit_is_synced(folder: Path) -> None:
     """The catalog is in the mode in which SQLite syncs each commit, on which all of this stands."""
-    run = open_run(LOADED, folder / "run")
+    run = open_run(TWO_PARTITIONS, folder / "run")
     with run.catalog.engine.connect() as connection:
         assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == 2
         assert connection.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
@@ -142,20 +130,9 @@ def collect(run: Run, log: MemoryLog) -> None:
     take_up(Stage(run, "collector"), MemoryReader(log, clock), Rules(rows=5), clock=clock).collect()
 
 
-def known(batches: list[Batch]) -> list[dict[str, Any]]:
-    return [
-        {key: value for key, value in schemas.BatchBody.of(one).document().items() if key != "sealed_at"}
-        for one in batches
-    ]
-
-
 def rows_of(run: Run) -> list[int]:
     paths = [run.folder / batch.path for batch in run.catalog.batches()]
     return [number for path in paths for number in pq.read_table(path)["n"].to_pylist()]
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): files.sha256(path) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_power_cut_at_each_step_of_sealing_loses_no_row(folder: Path) -> None:
@@ -163,7 +140,7 @@ def test_a_power_cut_at_each_step_of_sealing_loses_no_row(folder: Path) -> None:
     makes the batches and rejects of an undisturbed run, to the byte, and nothing besides."""
     log = written_log()
     with watched(folder / "disk") as disk:
-        run = open_run(LOADED, disk.root / WHERE)
+        run = open_run(TWO_PARTITIONS, disk.root / WHERE)
         cuts = Cuts(disk, folder / "cuts")
         with at_failpoints(cuts.take):
             collect(run, log)
@@ -171,13 +148,13 @@ def test_a_power_cut_at_each_step_of_sealing_loses_no_row(folder: Path) -> None:
     assert cuts.passed == SEALING
     assert sorted(rows_of(run)) == list(range(ROWS))
     for after in cuts.folders:
-        again = open_run(LOADED, after / WHERE)
+        again = open_run(TWO_PARTITIONS, after / WHERE)
         before = again.catalog.batches()
         for batch in before:
             check_batch(again, batch)
         if not again.catalog.ended():
             collect(again, log)
-        assert known(again.catalog.batches()) == known(run.catalog.batches()), after.name
+        assert described(again.catalog.batches()) == described(run.catalog.batches()), after.name
         assert again.catalog.batches()[: len(before)] == before
         assert again.catalog.ended() == run.catalog.ended()
         for part in ("batches", "rejects"):
@@ -218,14 +195,16 @@ def test_a_power_cut_while_a_side_table_is_read_loses_none_of_it(folder: Path) -
 PUBLISHING = {name for name in FAILPOINTS if name.startswith("generation.")}
 
 
-def assert_whole(run: Run, wanted: dict[int, dict[str, str]]) -> None:
+def assert_generations_whole(run: Run, wanted: dict[int, dict[str, str]]) -> None:
     """The generations that are published have all of their files, and nothing stands beside them."""
     published = run.catalog.generations(state="published")
-    for one in published:
-        assert digests(run.generations / f"{one.generation:05d}") == wanted[one.generation]
-        for model in one.models.values():
+    for generation in published:
+        assert digests(run.generations / f"{generation.generation:05d}") == wanted[generation.generation]
+        for model in generation.models.values():
             assert files.sha256(run.folder / model.scorer_path) == model.sha256
-    assert {path.name for path in run.generations.iterdir()} == {f"{one.generation:05d}" for one in published}
+    assert {path.name for path in run.generations.iterdir()} == {
+        f"{generation.generation:05d}" for generation in published
+    }
 
 
 def test_a_power_cut_at_each_step_of_publishing_leaves_generations_whole(spark: SparkSession, folder: Path) -> None:
@@ -236,7 +215,7 @@ def test_a_power_cut_at_each_step_of_publishing_leaves_generations_whole(spark: 
     with watched(folder / "disk") as disk:
         run = open_run(loaded, disk.root / WHERE)
         rows = [{"x": float(x), "y": 2.0 * x + x % 7} for x in range(80)]
-        seal_all(run, [table_of(run, rows[:40]), table_of(run, rows[40:])])
+        seal_tables(run, [table_of(run, rows[:40]), table_of(run, rows[40:])])
         files.sync_tree(run.batches)
         cuts = Cuts(disk, folder / "cuts")
         with at_failpoints(cuts.take):
@@ -247,9 +226,9 @@ def test_a_power_cut_at_each_step_of_publishing_leaves_generations_whole(spark: 
     for after in cuts.folders:
         again = open_run(loaded, after / WHERE)
         Trainer(quiet_stage(again), spark).take_up()
-        assert_whole(again, wanted)
+        assert_generations_whole(again, wanted)
         if again.catalog.newest_generation() == 1 and "generation.renamed" in after.name:
             work(quiet_stage(again), spark)
-            assert [one.generation for one in again.catalog.generations(state="published")] == [1, 2]
+            assert [generation.generation for generation in again.catalog.generations(state="published")] == [1, 2]
             assert digests(again.generations / "00001") == wanted[1]
         again.close()

@@ -18,7 +18,7 @@ from tidemill.training.preflight import PreflightReport, SampleScope, check_samp
 FEATURES = ["x", "z"]
 
 
-class Case(NamedTuple):
+class SampleCase(NamedTuple):
     """A model, what its label is in row i, and where the fault is: ``faults`` whichever part of the rows is trained on,
     ``together`` if all of them are."""
 
@@ -32,67 +32,69 @@ class Case(NamedTuple):
 
 
 CASES = [
-    Case("LogisticRegression", lambda i: i % 3),
-    Case("LogisticRegression", lambda i: 1),
-    Case("LogisticRegression", lambda i: i % 2 + 0.5 * (i == 7), "float", together="label"),
-    Case("DecisionTreeClassifier", lambda i: -(i % 2), together="label"),
-    Case("RandomForestClassifier", lambda i: 100 * (i % 2), together="label"),
-    Case("RandomForestClassifier", lambda i: "a", "string"),
-    Case("LogisticRegression", lambda i: i % 3, together="params.family", params={"family": "binomial"}),
-    Case("LogisticRegression", lambda i: i % 3, together="params.thresholds", params={"thresholds": [0.5, 0.5]}),
-    Case("DecisionTreeClassifier", lambda i: i % 2, faults="params.thresholds", params={"thresholds": [0.3, 0.3, 0.4]}),
-    Case("LinearSVC", lambda i: 0, faults="label"),
-    Case("LinearSVC", lambda i: i % 3, together="label"),
-    Case("LinearSVC", lambda i: 1),
-    Case("GBTClassifier", lambda i: "a", "string", faults="label"),
-    Case("GBTClassifier", lambda i: "abc"[i % 3], "string", together="label"),
-    Case("GBTClassifier", lambda i: True, "bool"),
-    Case("NaiveBayes", lambda i: 1 + i % 2, faults="label"),
-    Case("NaiveBayes", lambda i: "abc"[i % 3], "string"),
-    Case("NaiveBayes", lambda i: i % 2, together="features[0]", below=3),
-    Case("NaiveBayes", lambda i: i % 2, together="features[0]", params={"modelType": "complement"}, below=3),
-    Case("NaiveBayes", lambda i: i % 2, together="features[0] features[1]", params={"modelType": "bernoulli"}),
-    Case("NaiveBayes", lambda i: i % 2, params={"modelType": "gaussian"}, below=3),
-    Case("GeneralizedLinearRegression", lambda i: i % 3 - 1, together="label", params={"family": "poisson"}),
-    Case("GeneralizedLinearRegression", lambda i: i % 3, together="label", params={"family": "Gamma"}),
-    Case("GeneralizedLinearRegression", lambda i: i % 3, together="label", params={"family": "binomial"}),
-    Case("GeneralizedLinearRegression", lambda i: i % 2, params={"family": "binomial"}),
-    Case(
+    SampleCase("LogisticRegression", lambda i: i % 3),
+    SampleCase("LogisticRegression", lambda i: 1),
+    SampleCase("LogisticRegression", lambda i: i % 2 + 0.5 * (i == 7), "float", together="label"),
+    SampleCase("DecisionTreeClassifier", lambda i: -(i % 2), together="label"),
+    SampleCase("RandomForestClassifier", lambda i: 100 * (i % 2), together="label"),
+    SampleCase("RandomForestClassifier", lambda i: "a", "string"),
+    SampleCase("LogisticRegression", lambda i: i % 3, together="params.family", params={"family": "binomial"}),
+    SampleCase("LogisticRegression", lambda i: i % 3, together="params.thresholds", params={"thresholds": [0.5, 0.5]}),
+    SampleCase(
+        "DecisionTreeClassifier", lambda i: i % 2, faults="params.thresholds", params={"thresholds": [0.3, 0.3, 0.4]}
+    ),
+    SampleCase("LinearSVC", lambda i: 0, faults="label"),
+    SampleCase("LinearSVC", lambda i: i % 3, together="label"),
+    SampleCase("LinearSVC", lambda i: 1),
+    SampleCase("GBTClassifier", lambda i: "a", "string", faults="label"),
+    SampleCase("GBTClassifier", lambda i: "abc"[i % 3], "string", together="label"),
+    SampleCase("GBTClassifier", lambda i: True, "bool"),
+    SampleCase("NaiveBayes", lambda i: 1 + i % 2, faults="label"),
+    SampleCase("NaiveBayes", lambda i: "abc"[i % 3], "string"),
+    SampleCase("NaiveBayes", lambda i: i % 2, together="features[0]", below=3),
+    SampleCase("NaiveBayes", lambda i: i % 2, together="features[0]", params={"modelType": "complement"}, below=3),
+    SampleCase("NaiveBayes", lambda i: i % 2, together="features[0] features[1]", params={"modelType": "bernoulli"}),
+    SampleCase("NaiveBayes", lambda i: i % 2, params={"modelType": "gaussian"}, below=3),
+    SampleCase("GeneralizedLinearRegression", lambda i: i % 3 - 1, together="label", params={"family": "poisson"}),
+    SampleCase("GeneralizedLinearRegression", lambda i: i % 3, together="label", params={"family": "Gamma"}),
+    SampleCase("GeneralizedLinearRegression", lambda i: i % 3, together="label", params={"family": "binomial"}),
+    SampleCase("GeneralizedLinearRegression", lambda i: i % 2, params={"family": "binomial"}),
+    SampleCase(
         "GeneralizedLinearRegression",
         lambda i: i % 3 - 1,
         together="label",
         params={"family": "tweedie", "variancePower": 1.5},
     ),
-    Case(
+    SampleCase(
         "GeneralizedLinearRegression",
         lambda i: i % 3,
         together="label",
         params={"family": "tweedie", "variancePower": 2.0},
     ),
-    Case("GeneralizedLinearRegression", lambda i: i % 3 - 1, params={"family": "tweedie"}),
-    Case("LinearRegression", lambda i: i / 7 - 3, "float"),
-    Case("KMeans", None, together="features", params={"k": 2, "distanceMeasure": "cosine"}),
-    Case("BisectingKMeans", None, params={"k": 2, "distanceMeasure": "cosine"}, below=0.5),
-    Case("LogisticRegression", lambda i: i + 0.5, "float", faults="label"),
-    Case("DecisionTreeClassifier", lambda i: -1 - i % 2, faults="label"),
-    Case("GBTClassifier", lambda i: 2 + i % 2, faults="label"),
-    Case("LogisticRegression", lambda i: 2 + i % 2, faults="params.family", params={"family": "binomial"}),
-    Case("LogisticRegression", lambda i: 2, faults="params.thresholds", params={"thresholds": [0.5, 0.5]}),
-    Case("NaiveBayes", lambda i: i % 2, faults="features[0]", below=7),
-    Case("GeneralizedLinearRegression", lambda i: -1 - i % 2, faults="label", params={"family": "poisson"}),
+    SampleCase("GeneralizedLinearRegression", lambda i: i % 3 - 1, params={"family": "tweedie"}),
+    SampleCase("LinearRegression", lambda i: i / 7 - 3, "float"),
+    SampleCase("KMeans", None, together="features", params={"k": 2, "distanceMeasure": "cosine"}),
+    SampleCase("BisectingKMeans", None, params={"k": 2, "distanceMeasure": "cosine"}, below=0.5),
+    SampleCase("LogisticRegression", lambda i: i + 0.5, "float", faults="label"),
+    SampleCase("DecisionTreeClassifier", lambda i: -1 - i % 2, faults="label"),
+    SampleCase("GBTClassifier", lambda i: 2 + i % 2, faults="label"),
+    SampleCase("LogisticRegression", lambda i: 2 + i % 2, faults="params.family", params={"family": "binomial"}),
+    SampleCase("LogisticRegression", lambda i: 2, faults="params.thresholds", params={"thresholds": [0.5, 0.5]}),
+    SampleCase("NaiveBayes", lambda i: i % 2, faults="features[0]", below=7),
+    SampleCase("GeneralizedLinearRegression", lambda i: -1 - i % 2, faults="label", params={"family": "poisson"}),
 ]
 
 
-def columns_of(case: Case) -> dict[str, str]:
+def columns_of(case: SampleCase) -> dict[str, str]:
     return {"x": "float", "z": "float", "y": case.kind}
 
 
-def rows_of(case: Case) -> list[dict[str, Any]]:
+def rows_of(case: SampleCase) -> list[dict[str, Any]]:
     label = case.label or (lambda i: 0)
     return [{"x": float(i % 7 - case.below), "z": float(i * 3 % 5), "y": label(i)} for i in range(60)]
 
 
-def model_of(case: Case) -> dict[str, Any]:
+def model_of(case: SampleCase) -> dict[str, Any]:
     label = {"label": "y"} if case.label else {}
     return {"estimator": case.estimator, "features": FEATURES, "params": case.params} | label
 
@@ -108,19 +110,19 @@ def foreseen(
     return check_sample({name: Model.model_validate(one) for name, one in models.items()}, schema, table, scope)
 
 
-def id_of(case: Case) -> str:
+def id_of(case: SampleCase) -> str:
     return f"{case.estimator}-{case.faults or case.together or 'fits'}"
 
 
 @pytest.mark.parametrize("case", CASES, ids=id_of)
-def test_what_spark_refuses_is_said_before(spark: SparkSession, tmp_path: Path, case: Case) -> None:
+def test_what_spark_refuses_is_said_before(spark: SparkSession, tmp_path: Path, case: SampleCase) -> None:
     """Of all rows together the report has a fault if and only if training on them is refused; while there may be
     others, or only a part may be trained on, it is a note unless no part is better."""
     columns, rows, model = columns_of(case), rows_of(case), model_of(case)
     first, whole, together = (foreseen(columns, rows, scope, tried=model) for scope in SampleScope)
     wanted = [f"models.tried.{path}" for path in (case.faults or case.together).split()]
-    assert [one.path for one in together.faults] == wanted
-    assert [one.path for one in whole.faults] == (wanted if case.faults else [])
+    assert [fault.path for fault in together.faults] == wanted
+    assert [fault.path for fault in whole.faults] == (wanted if case.faults else [])
     assert first.faults == []
     if wanted:
         assert first.notes == together.faults
@@ -134,7 +136,7 @@ def test_what_spark_refuses_is_said_before(spark: SparkSession, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("case", [one for one in CASES if one.faults or one.together], ids=id_of)
-def test_a_fault_is_one_of_any_part_of_the_rows(case: Case) -> None:
+def test_a_fault_is_one_of_any_part_of_the_rows(case: SampleCase) -> None:
     """Each row, and each two that follow one another, are refused by themselves if the whole is; where the whole is
     not, some of them are good."""
     columns, rows, model = columns_of(case), rows_of(case), model_of(case)
@@ -148,7 +150,7 @@ def test_how_a_fault_reads() -> None:
     rows = [{"x": 1.0, "z": -2.0, "y": 0.5}, {"x": 1.0, "z": 2.0, "y": 1.0}]
     columns = {"x": "float", "z": "float", "y": "float"}
     model = {"estimator": "NaiveBayes", "features": FEATURES, "label": "y"}
-    assert [str(one) for one in foreseen(columns, rows, SampleScope.TOGETHER, tried=model).faults] == [
+    assert [str(fault) for fault in foreseen(columns, rows, SampleScope.TOGETHER, tried=model).faults] == [
         "models.tried.label: the label y holds 1 fractional values; a class is a whole number from 0 on; see that the "
         "column holds classes; a quantity is for a regression, such as LinearRegression",
         "models.tried.features[1]: found z with -2; expected only numbers from 0 on with a multinomial NaiveBayes; "
@@ -161,9 +163,9 @@ def test_one_class_is_worth_a_note() -> None:
     rows = [{"x": float(i), "z": 0.0, "y": 1} for i in range(5)]
     model = {"estimator": "LogisticRegression", "features": FEATURES, "label": "y"}
     for scope in SampleScope:
-        found = foreseen({"x": "float", "z": "float", "y": "int"}, rows, scope, tried=model)
-        assert found.faults == []
-        assert [str(one) for one in found.notes] == [
+        report = foreseen({"x": "float", "z": "float", "y": "int"}, rows, scope, tried=model)
+        assert report.faults == []
+        assert [str(note) for note in report.notes] == [
             'models.tried.label: found "y", which is 1 in every row that was tried; expected two classes or more to '
             "tell apart"
         ]
@@ -180,10 +182,12 @@ def test_rows_that_a_model_cannot_use_are_not_judged() -> None:
     ]
     assert foreseen(columns, rows, tried=model) == PreflightReport([], [])
     lacking = foreseen(columns, rows[:1], tried=model)
-    assert [str(one) for one in lacking.notes] == [
+    assert [str(note) for note in lacking.notes] == [
         "models.tried: found no row that has all of x, y; expected rows to train on"
     ]
-    assert [one.path for one in foreseen(columns, rows[:1], SampleScope.WHOLE, tried=model).faults] == ["models.tried"]
+    assert [fault.path for fault in foreseen(columns, rows[:1], SampleScope.WHOLE, tried=model).faults] == [
+        "models.tried"
+    ]
 
 
 @pytest.mark.parametrize("estimator", ["GBTClassifier", "LogisticRegression"])
@@ -192,9 +196,9 @@ def test_a_generation_may_have_fewer_classes_than_the_source(estimator: str) -> 
     rows = [{"x": float(i), "z": 0.0, "y": f"class {i // 10}"} for i in range(80)]
     params = {} if estimator == "GBTClassifier" else {"family": "binomial"}
     model = {"estimator": estimator, "features": FEATURES, "label": "y", "params": params}
-    found = foreseen({"x": "float", "z": "float", "y": "string"}, rows, SampleScope.WHOLE, tried=model)
-    assert (found.faults, len(found.notes)) == ([], 1)
-    assert "8 classes" in str(found.notes[0])
+    report = foreseen({"x": "float", "z": "float", "y": "string"}, rows, SampleScope.WHOLE, tried=model)
+    assert (report.faults, len(report.notes)) == ([], 1)
+    assert "8 classes" in str(report.notes[0])
 
 
 def test_rows_of_nothing_but_zeros() -> None:
@@ -203,7 +207,7 @@ def test_rows_of_nothing_but_zeros() -> None:
     rows = [{"x": 0.0, "z": 0.0}, {"x": 1.0, "z": 0.0}]
     columns = {"x": "float", "z": "float"}
     assert foreseen(columns, rows, SampleScope.WHOLE, tried=model).faults == []
-    assert [one.path for one in foreseen(columns, rows[:1], SampleScope.WHOLE, tried=model).faults] == [
+    assert [fault.path for fault in foreseen(columns, rows[:1], SampleScope.WHOLE, tried=model).faults] == [
         "models.tried.features"
     ]
 
@@ -216,5 +220,5 @@ def test_each_model_is_judged_by_itself() -> None:
     bad = {"estimator": "LogisticRegression", "features": FEATURES, "label": "y"}
     lost = {"estimator": "LogisticRegression", "features": ["nowhere"], "label": "y"}
     recommender = {"estimator": "ALS", "user": "x", "item": "z", "rating": "y"}
-    found = foreseen(columns, rows, SampleScope.WHOLE, one=bad, two=good, three=bad, four=lost, five=recommender)
-    assert [one.path for one in found.faults] == ["models.one.label", "models.three.label"]
+    report = foreseen(columns, rows, SampleScope.WHOLE, one=bad, two=good, three=bad, four=lost, five=recommender)
+    assert [fault.path for fault in report.faults] == ["models.one.label", "models.three.label"]

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.support.openapi_examples import refused_examples
+from tests.support.routes_run import refused_examples
 from tests.support.serving_run import api_of
-from tests.support.training_run import quiet_stage, run_of, seal_all, table_of
+from tests.support.training_run import quiet_stage, run_of, seal_tables, table_of
 from tidemill import schemas
 from tidemill.run.folder import Run
 from tidemill.run.stage import Stage
@@ -71,7 +71,7 @@ def run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("recommend")
     run = new_run(folder)
     read_tables(Stage(run, "producer"), open_tables(run.pipeline, folder))
-    seal_all(run, [table_of(run, ratings(range(20))), table_of(run, ratings(range(20, 41)))])
+    seal_tables(run, [table_of(run, ratings(range(20))), table_of(run, ratings(range(20, 41)))])
     work(quiet_stage(run), spark)
     return run
 
@@ -89,7 +89,7 @@ def recommend(client: httpx.Client, ratings: Any, model: str = "taste", **query:
 
 def films(answer: httpx.Response) -> list[int]:
     assert answer.status_code == 200, answer.text
-    return [one["item"] for one in answer.json()["items"]]
+    return [item["item"] for item in answer.json()["items"]]
 
 
 def refused(answer: httpx.Response, status: int, words: str) -> None:
@@ -107,9 +107,9 @@ def test_a_new_user_gets_what_people_of_their_taste_like(client: httpx.Client) -
     assert len(document["items"]) == 10
     assert not set(films(answer)) & {0, 1, 2}
     assert all(film % 2 == 0 for film in films(answer))
-    scores = [one["score"] for one in document["items"]]
+    scores = [item["score"] for item in document["items"]]
     assert scores == sorted(scores, reverse=True)
-    first = next(one for one in document["items"] if one["item"] < 39)
+    first = next(item for item in document["items"] if item["item"] < 39)
     assert first == {
         "item": first["item"],
         "score": first["score"],
@@ -182,7 +182,7 @@ def test_a_trained_user_gets_what_they_have_not_rated(client: httpx.Client) -> N
     """Without any of their items in any row of the generation, held out or not; ids may hold slashes."""
     answer = client.get("/models/taste/recommend/odd/3", params={"top": 7})
     schemas.UserRecommendations.model_validate(answer.json())
-    rated = {one["film"] for one in ratings(range(41)) if one["who"] == "odd/3"}
+    rated = {rating["film"] for rating in ratings(range(41)) if rating["who"] == "odd/3"}
     assert answer.json()["user"] == "odd/3"
     assert not set(films(answer)) & rated
     assert all(film % 2 for film in films(answer)[:3])
@@ -197,7 +197,7 @@ def test_similar_items_are_liked_by_the_same_people(client: httpx.Client) -> Non
     schemas.SimilarItems.model_validate(document)
     assert document["item"] == "4"
     assert all(film % 2 == 0 and film != 4 for film in films(answer))
-    similarities = [one["similarity"] for one in document["items"]]
+    similarities = [item["similarity"] for item in document["items"]]
     assert similarities == sorted(similarities, reverse=True)
     assert all(-1 <= one <= 1 for one in similarities)
     refused(client.get("/models/taste/similar/41"), 404, 'taste knows no item "41" in generation 2')

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +11,26 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyspark.ml import PipelineModel
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
+from pyspark.sql import SparkSession
 
+from tests.support.fitting import Fitted, fit_all, frame
+from tests.support.mixed_rows import (
+    COLOURS,
+    MIXED_COLUMNS,
+    MIXED_FEATURES,
+    any_row,
+    assert_scored_as_in_spark,
+    mixed_rows,
+)
 from tidemill import scoring
 from tidemill.errors import CatalogError, FeatureError, ParityFailed
-from tidemill.pipeline import Raw, parse
 from tidemill.run import files
 from tidemill.scoring import storage
 from tidemill.scoring.base import RowScores
 from tidemill.scoring.parity import compare
-from tidemill.training.export import scorer_content
-from tidemill.training.features import TYPES, with_label
-from tidemill.training.fitting import answers, fit, outputs
-from tidemill.training.registry import HELD, TrainingInputs, inputs_of
-from tidemill.training.stats import collect_stats
 
-COLUMNS = {
-    "size": "float",
-    "age": "int",
-    "constant": "int",
-    "colour": "string",
-    "shape": "string",
-    "on": "bool",
-    "two": "int",
-    "three": "string",
-    "good": "bool",
-    "price": "float",
-}
-ALL = ["colour", "size", "shape", "age", "on", "constant"]
 MODELS: dict[str, dict[str, Any]] = {
-    "binary": {"estimator": "LogisticRegression", "features": ALL, "label": "two", "scale": "standard"},
+    "binary": {"estimator": "LogisticRegression", "features": MIXED_FEATURES, "label": "two", "scale": "standard"},
     "strict": {
         "estimator": "LogisticRegression",
         "features": ["size", "age"],
@@ -58,7 +44,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "label": "two",
         "params": {"thresholds": [0.2, 0.9]},
     },
-    "softmax": {"estimator": "LogisticRegression", "features": ALL, "label": "three", "scale": "minmax"},
+    "softmax": {"estimator": "LogisticRegression", "features": MIXED_FEATURES, "label": "three", "scale": "minmax"},
     "weighed": {
         "estimator": "LogisticRegression",
         "features": ["size", "shape"],
@@ -77,7 +63,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "label": "two",
         "params": {"family": "multinomial"},
     },
-    "value": {"estimator": "LinearRegression", "features": ALL, "label": "price", "scale": "minmax"},
+    "value": {"estimator": "LinearRegression", "features": MIXED_FEATURES, "label": "price", "scale": "minmax"},
     "robust": {
         "estimator": "LinearRegression",
         "features": ["age", "size"],
@@ -86,36 +72,46 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "tree": {
         "estimator": "DecisionTreeClassifier",
-        "features": ALL,
+        "features": MIXED_FEATURES,
         "label": "three",
         "params": {"maxDepth": 4, "thresholds": [0.2, 1.0, 0.0]},
     },
     "forest": {
         "estimator": "RandomForestClassifier",
-        "features": ALL,
+        "features": MIXED_FEATURES,
         "label": "three",
         "params": {"numTrees": 7, "maxDepth": 4, "seed": 7, "impurity": "entropy"},
         "scale": "standard",
     },
-    "boosted": {"estimator": "GBTClassifier", "features": ALL, "label": "two", "params": {"maxIter": 4, "seed": 7}},
+    "boosted": {
+        "estimator": "GBTClassifier",
+        "features": MIXED_FEATURES,
+        "label": "two",
+        "params": {"maxIter": 4, "seed": 7},
+    },
     "unlikely": {
         "estimator": "GBTClassifier",
-        "features": ALL,
+        "features": MIXED_FEATURES,
         "label": "good",
         "params": {"maxIter": 2, "seed": 7, "thresholds": [0.2, 0.9]},
         "scale": "minmax",
     },
-    "steps": {"estimator": "DecisionTreeRegressor", "features": ALL, "label": "price", "params": {"maxDepth": 6}},
+    "steps": {
+        "estimator": "DecisionTreeRegressor",
+        "features": MIXED_FEATURES,
+        "label": "price",
+        "params": {"maxDepth": 6},
+    },
     "woods": {
         "estimator": "RandomForestRegressor",
-        "features": ALL,
+        "features": MIXED_FEATURES,
         "label": "price",
         "params": {"numTrees": 5, "seed": 7, "featureSubsetStrategy": "0.5"},
         "scale": "minmax",
     },
     "climbing": {
         "estimator": "GBTRegressor",
-        "features": ALL,
+        "features": MIXED_FEATURES,
         "label": "price",
         "params": {"maxIter": 4, "seed": 7, "lossType": "absolute", "stepSize": 0.3},
     },
@@ -134,14 +130,14 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "gaussian": {
         "estimator": "NaiveBayes",
-        "features": ALL,
+        "features": MIXED_FEATURES,
         "label": "three",
         "params": {"modelType": "gaussian"},
         "scale": "standard",
     },
     "margin": {
         "estimator": "LinearSVC",
-        "features": ALL,
+        "features": MIXED_FEATURES,
         "label": "good",
         "params": {"threshold": 0.3, "maxIter": 20, "regParam": 0.01},
         "labels": {"true": "Good"},
@@ -149,7 +145,7 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "counted": {
         "estimator": "GeneralizedLinearRegression",
-        "features": ALL,
+        "features": MIXED_FEATURES,
         "label": "price",
         "params": {"family": "Poisson", "maxIter": 5, "regParam": 0.1},
         "scale": "standard",
@@ -175,116 +171,46 @@ MODELS: dict[str, dict[str, Any]] = {
         "params": {"family": "tweedie", "variancePower": 1.5, "linkPower": 0.3, "maxIter": 5},
         "scale": "standard",
     },
-    "euclidean": {"estimator": "KMeans", "features": ALL, "params": {"k": 5, "seed": 7}, "scale": "standard"},
-    "cosine": {"estimator": "KMeans", "features": ALL, "params": {"k": 3, "seed": 7, "distanceMeasure": "cosine"}},
+    "euclidean": {
+        "estimator": "KMeans",
+        "features": MIXED_FEATURES,
+        "params": {"k": 5, "seed": 7},
+        "scale": "standard",
+    },
+    "cosine": {
+        "estimator": "KMeans",
+        "features": MIXED_FEATURES,
+        "params": {"k": 3, "seed": 7, "distanceMeasure": "cosine"},
+    },
     "words": {"estimator": "KMeans", "features": ["colour", "shape"], "params": {"k": 3, "seed": 7}},
 }
-COLOURS, SHAPES = ["red", "green", "blue", "naïve\n“", ""], ["round", "square"]
-
-
-def rows_of(count: int, seed: int = 1) -> list[dict[str, Any]]:
-    dice = random.Random(seed)
-    rows = []
-    for _ in range(count):
-        size, age, colour = dice.gauss(3e4, 25.0), dice.randrange(-5, 90), dice.choice(COLOURS)
-        rows.append(
-            {
-                "size": size,
-                "age": age,
-                "constant": 7,
-                "colour": colour,
-                "shape": dice.choice(SHAPES),
-                "on": dice.random() < 0.5,
-                "two": int(age + dice.gauss(0, 20) > 40),
-                "three": "low" if size < 29_990 else "mid" if age < 50 else "top",
-                "good": size + dice.gauss(0, 30) > 3e4,
-                "price": size / 7 + age * 3 + (100 if colour == "red" else 0) + dice.gauss(0, 5),
-            }
-        )
-    return rows
-
-
-def frame(spark: SparkSession, rows: Sequence[dict[str, Any]]) -> DataFrame:
-    types = {name: TYPES[kind].simpleString() for name, kind in COLUMNS.items()}
-    schema = ", ".join(f"`{name}` {kind}" for name, kind in types.items())
-    return spark.createDataFrame([tuple(row[name] for name in COLUMNS) for row in rows], schema)
-
-
-@dataclasses.dataclass
-class Fitted:
-    inputs: TrainingInputs
-    spark: PipelineModel
-    path: Path
-
-    @property
-    def scorer(self) -> scoring.RowScorer:
-        return scoring.row_scorer(scoring.load(self.path))
 
 
 @pytest.fixture(scope="session")
 def fitted(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fitted]:
     """Every kind of model, fitted once by Spark and exported."""
-    folder = tmp_path_factory.mktemp("scorers")
-    raw = {
-        "name": "tried",
-        "source": {"path": "x.csv", "columns": COLUMNS},
-        "stream": {"topic": "t"},
-        "batches": {"rows": 10},
-        "models": MODELS,
-    }
-    models = inputs_of(parse(Raw("tried", folder, raw)).pipeline)
-    rows = frame(spark, rows_of(400)).withColumn(HELD, F.lit(False)).cache()
-    found = collect_stats(rows, models, holds_out=False)
-    made = {}
-    for inputs in models:
-        model = fit(inputs, with_label(rows, inputs), found[inputs.name].empty_strings)
-        path = folder / f"{inputs.name}.npz"
-        content = scorer_content(inputs, model, found[inputs.name].seen)
-        storage.write(path, content.text, content.arrays)
-        made[inputs.name] = Fitted(inputs, model, path)
-    return made
-
-
-def parity(one: Fitted, rows: DataFrame) -> dict[str, Any]:
-    return compare(one.scorer, *answers(outputs(one.spark.transform(rows), one.inputs), one.inputs))
+    rows = frame(spark, MIXED_COLUMNS, mixed_rows(400))
+    return fit_all(tmp_path_factory.mktemp("scorers"), MIXED_COLUMNS, rows, MODELS)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_row_scores_as_in_spark(fitted: dict[str, Fitted], spark: SparkSession, name: str) -> None:
     """Class or cluster are Spark's own on rows never seen, and every value is within 1e-9 of Spark's."""
-    report = parity(fitted[name], frame(spark, rows_of(300, seed=2)))
+    report = fitted[name].parity(frame(spark, MIXED_COLUMNS, mixed_rows(300, seed=2)))
     assert report["rows"] == report["equal"] == 300
     assert report["max_difference"] <= 1e-9
 
 
-finite = st.floats(-1e9, 1e9, allow_nan=False)
-plain_row = st.fixed_dictionaries(
-    {
-        "size": finite | st.floats(29_900, 30_100),
-        "age": st.integers(-(2**53), 2**53) | st.integers(0, 90),
-        "constant": st.integers(-10, 10),
-        "colour": st.sampled_from(COLOURS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
-        "shape": st.sampled_from([*SHAPES, "unseen"]),
-        "on": st.booleans(),
-    }
-)
-
-
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(plain_row, min_size=50, max_size=300))
+@given(st.lists(any_row, min_size=50, max_size=300))
 def test_any_rows_score_as_in_spark(fitted: dict[str, Fitted], spark: SparkSession, rows: list[dict[str, Any]]) -> None:
     """Extreme values and categories never seen score as in Spark too, for every kind of model."""
-    labels = {"two": 0, "three": "low", "good": True, "price": 0.0}
-    table = frame(spark, [row | labels for row in rows]).cache()
-    for one in fitted.values():
-        report = parity(one, table)
-        assert report["rows"] == report["equal"] == len(rows)
-    table.unpersist()
+    assert_scored_as_in_spark(fitted, spark, rows)
 
 
 def test_classes_come_back_in_the_labels_own_type(fitted: dict[str, Fitted]) -> None:
     """An int label gives ints, a bool label booleans, a string label strings; probabilities name every class."""
-    row = rows_of(1)[0]
+    row = mixed_rows(1)[0]
     [two], [good], [three] = (fitted[name].scorer.predict([row]) for name in ("binary", "strict", "softmax"))
     assert type(two.prediction) is int
     assert type(good.prediction) is bool
@@ -301,7 +227,7 @@ def test_classes_come_back_in_the_labels_own_type(fitted: dict[str, Fitted]) -> 
 
 def test_thresholds_choose_the_class(fitted: dict[str, Fitted]) -> None:
     """With a threshold of 0.8 only a probability above it is true; one whose threshold is 0 wins if it is possible."""
-    rows = rows_of(200, seed=3)
+    rows = mixed_rows(200, seed=3)
     for strict in fitted["strict"].scorer.predict(rows):
         assert strict.probability is not None
         assert strict.prediction == (strict.probability["true"] > 0.8)
@@ -313,7 +239,7 @@ def test_thresholds_choose_the_class(fitted: dict[str, Fitted]) -> None:
 def test_an_unseen_category_is_not_taken_for_another(fitted: dict[str, Fitted]) -> None:
     """A category never seen leaves its block empty, in any batch of rows, and scores unlike each that was seen."""
     scorer = fitted["value"].scorer
-    row = rows_of(1)[0]
+    row = mixed_rows(1)[0]
     values = {
         colour: scorer.predict([row | {"colour": colour}])[0].prediction for colour in [*COLOURS, "violet", "pink"]
     }
@@ -323,7 +249,7 @@ def test_an_unseen_category_is_not_taken_for_another(fitted: dict[str, Fitted]) 
 
 def test_unseen_categories_are_named(fitted: dict[str, Fitted]) -> None:
     """Every kind of scorer names, of each row, the features whose category training has not seen; else it has none."""
-    row = rows_of(1)[0]
+    row = mixed_rows(1)[0]
     rows = [row, row | {"colour": "violet"}, row, row | {"shape": "", "colour": "pink"}]
     new = [{}, {"colour": "violet"}, {}, {"colour": "pink", "shape": ""}]
     for one in fitted.values():
@@ -334,9 +260,9 @@ def test_unseen_categories_are_named(fitted: dict[str, Fitted]) -> None:
 
 def test_features_tell_what_was_seen_in_training(fitted: dict[str, Fitted]) -> None:
     """A feature knows its kind, its range or its categories, and an example."""
-    rows = rows_of(400)
+    rows = mixed_rows(400)
     features = {feature.name: feature for feature in fitted["euclidean"].scorer.features}
-    assert list(features) == ALL
+    assert list(features) == MIXED_FEATURES
     sizes = [row["size"] for row in rows]
     assert (features["size"].minimum, features["size"].maximum) == (min(sizes), max(sizes))
     assert features["size"].example in sizes
@@ -364,10 +290,10 @@ def test_a_missing_or_mistyped_feature_is_an_error(
     fitted: dict[str, Fitted], change: dict[str, Any], words: str
 ) -> None:
     """A bad value is never taken for 0: the error names the feature, whichever row it is in."""
-    row = {name: value for name, value in (rows_of(1)[0] | change).items() if value is not ...}
+    row = {name: value for name, value in (mixed_rows(1)[0] | change).items() if value is not ...}
     for name in ("binary", "value", "euclidean"):
         with pytest.raises(FeatureError, match=re.escape(words)):
-            fitted[name].scorer.predict([rows_of(1)[0], row])
+            fitted[name].scorer.predict([mixed_rows(1)[0], row])
 
 
 def test_all_zero_has_no_cosine(fitted: dict[str, Fitted]) -> None:
@@ -432,14 +358,16 @@ def test_a_planted_fault_fails_parity(
     fitted: dict[str, Fitted], spark: SparkSession, tmp_path: Path, name: str, array: str
 ) -> None:
     """Two features swapped in an exported file are found by the comparison with Spark."""
-    one = fitted[name]
-    stored = storage.read(one.path)
+    fitted_model = fitted[name]
+    stored = storage.read(fitted_model.path)
     swapped = stored.arrays[array].copy()
     axis = 0 if array == "coefficients" else 1
     swapped = np.take(swapped, [1, 0, *range(2, swapped.shape[axis])], axis=axis)
     storage.write(tmp_path / "swapped.npz", stored.text, stored.arrays | {array: swapped})
     with pytest.raises(ParityFailed, match=f"the scorer of {name} differs from Spark on"):
-        parity(dataclasses.replace(one, path=tmp_path / "swapped.npz"), frame(spark, rows_of(300, seed=2)))
+        dataclasses.replace(fitted_model, path=tmp_path / "swapped.npz").parity(
+            frame(spark, MIXED_COLUMNS, mixed_rows(300, seed=2))
+        )
 
 
 def test_a_cluster_chosen_by_rounding_alone_is_equal(fitted: dict[str, Fitted], tmp_path: Path) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.support.serving_run import api_of, new_run, publish
-from tests.support.serving_run import seal as seal_rows
-from tests.support.training_run import quiet_stage, run_of, seal, table_of
+from tests.support.serving_run import api_of, new_run, publish, seal
+from tests.support.training_run import quiet_stage, run_of, seal_table, table_of
 from tidemill.errors import CatalogError
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run
@@ -50,7 +49,7 @@ def a_run(folder: Path) -> Run:
 def test_it_is_not_trained_on(spark: SparkSession, tmp_path: Path, what: str) -> None:
     """The trainer refuses a batch that is missing, cut short or changed by one byte, and nothing is published."""
     run = a_run(tmp_path)
-    path = seal(run, 1, table_of(run, [{"x": float(x), "y": 2.0 * x} for x in range(100)]))
+    path = seal_table(run, 1, table_of(run, [{"x": float(x), "y": 2.0 * x} for x in range(100)]))
     run.catalog.end_stream({0: 100}, {})
     TOUCHES[what](path)
     with pytest.raises(CatalogError, match=rf"batch 1, batches/batch-00001\.parquet, .*{what}"):
@@ -63,7 +62,7 @@ def test_it_is_not_served(tmp_path: Path, what: str) -> None:
     """The API refuses to look rows up in such a batch, names it, and goes on with what needs no batch; put back as it
     was, it is served again."""
     run = new_run(tmp_path)
-    seal_rows(run, 1, [{"id": 1}, {"id": 2}])
+    seal(run, 1, [{"id": 1}, {"id": 2}])
     publish(run, 1, [1])
     path = run.batches / "batch-00001.parquet"
     good = path.read_bytes()
@@ -83,7 +82,7 @@ def test_it_is_not_served(tmp_path: Path, what: str) -> None:
 def test_a_file_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many threads ask for a batch that was not looked at yet, its bytes are read once."""
     run, read = new_run(tmp_path), list[Path]()
-    seal_rows(run, 1, [{"id": 1}])
+    seal(run, 1, [{"id": 1}])
     batch, together = run.catalog.batches()[0], threading.Barrier(8)
 
     def watched(path: Path) -> str:

@@ -24,7 +24,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tests.support import DATA
-from tests.support.training_run import quiet_stage, run_of, seal_all, table_of
+from tests.support.training_run import quiet_stage, run_of, seal_tables, table_of
 from tidemill import scoring
 from tidemill.errors import FeatureError, ParityFailed
 from tidemill.run.catalog import Generation
@@ -59,7 +59,7 @@ NAMES_COLUMNS = {"product_id": "string", "product_name": "string"}
 ALIKE = {"estimator": "IDF", "features": ["product_name"]}
 
 
-class Trained(NamedTuple):
+class SearchModel(NamedTuple):
     """One generation of one model, its rows, its scorer and Spark's own model."""
 
     run: Run
@@ -69,13 +69,13 @@ class Trained(NamedTuple):
     spark: PipelineModel
 
 
-def trained(
+def train_search_model(
     spark: SparkSession, folder: Path, columns: dict[str, str], model: dict[str, Any], table: pa.Table
-) -> Trained:
+) -> SearchModel:
     """The model, trained by the real trainer on this one batch."""
     run = run_of(folder, source={"path": "data.csv", "columns": columns}, models={"like": model})
     rows = table_of(run, table.to_pylist())
-    seal_all(run, [rows])
+    seal_tables(run, [rows])
     trainer = Trainer(quiet_stage(run), spark)
     trainer.take_up()
     trainer.look()
@@ -85,10 +85,10 @@ def trained(
     assert record.state == "published", record.error
     found = record.models["like"]
     scorer = scoring.load(run.folder / found.scorer_path, found.sha256)
-    return Trained(run, record, rows, scorer, PipelineModel.load(str(run.folder / found.spark_path)))
+    return SearchModel(run, record, rows, scorer, PipelineModel.load(str(run.folder / found.spark_path)))
 
 
-def frame(spark: SparkSession, one: Trained) -> DataFrame:
+def transformed(spark: SparkSession, one: SearchModel) -> DataFrame:
     """All rows of the generation, as Spark's model transforms them, each with its place."""
     columns = one.run.pipeline.source.schema_
     schema = ", ".join(f"`{column.name}` {TYPES[column.kind].simpleString()}" for column in columns)
@@ -97,17 +97,17 @@ def frame(spark: SparkSession, one: Trained) -> DataFrame:
 
 
 @pytest.fixture(scope="module")
-def sold(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def sold(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> SearchModel:
     """Neighbours among the real price paid data."""
     table = pc.read_csv(PRICE_PAID, read_options=pc.ReadOptions(column_names=SOLD)).select(list(SOLD_COLUMNS))
-    return trained(spark, tmp_path_factory.mktemp("sold"), SOLD_COLUMNS, NEAR, table)
+    return train_search_model(spark, tmp_path_factory.mktemp("sold"), SOLD_COLUMNS, NEAR, table)
 
 
 @pytest.fixture(scope="module")
-def named(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def named(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> SearchModel:
     """Texts: the real product names."""
     table = pc.read_csv(AMAZON, parse_options=pc.ParseOptions(newlines_in_values=True)).select(list(NAMES_COLUMNS))
-    return trained(spark, tmp_path_factory.mktemp("named"), NAMES_COLUMNS, ALIKE, table)
+    return train_search_model(spark, tmp_path_factory.mktemp("named"), NAMES_COLUMNS, ALIKE, table)
 
 
 @contextmanager
@@ -122,12 +122,12 @@ def compiled(spark: SparkSession) -> Iterator[None]:
 def multi_probe(spark: SparkSession, model: Any, rows: DataFrame, key: Vector, count: int) -> list[Row]:
     """Spark's approxNearestNeighbors with ``singleProbe`` off, which pyspark has no way to ask for."""
     vector = _py2java(spark.sparkContext, key)
-    found = model._java_obj.approxNearestNeighbors(rows._jdf, vector, count, False, "distance")
-    rows_found: list[Row] = DataFrame(found.toDF(), spark).collect()
+    neighbours = model._java_obj.approxNearestNeighbors(rows._jdf, vector, count, False, "distance")
+    rows_found: list[Row] = DataFrame(neighbours.toDF(), spark).collect()
     return rows_found
 
 
-def exhaustive(one: Trained, query: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def exhaustive(one: SearchModel, query: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """The vectors' distances to all rows, and how far their nearest bucket is off (squared), in plain numpy."""
     scorer: NeighboursScorer = one.scorer
     encoded, _ = scorer.encoder.table(one.table)
@@ -142,48 +142,48 @@ def exhaustive(one: Trained, query: int) -> tuple[np.ndarray[Any, Any], np.ndarr
 # --- neighbours ---------------------------------------------------------------------------------------------------
 
 
-def test_a_published_model_of_neighbours_gave_sparks_buckets(sold: Trained) -> None:
+def test_a_published_model_of_neighbours_gave_sparks_buckets(sold: SearchModel) -> None:
     """The parity report covers a thousand rows, and the search is narrower than all rows."""
-    found = sold.record.models["like"]
-    assert found.parity["rows"] == found.parity["equal"] == 1000
-    assert found.parity["max_difference"] <= 1e-9
-    share = found.metrics["candidate_share"]
+    model = sold.record.models["like"]
+    assert model.parity["rows"] == model.parity["equal"] == 1000
+    assert model.parity["max_difference"] <= 1e-9
+    share = model.metrics["candidate_share"]
     assert share is not None
     assert 0 < share < 0.9
 
 
 @pytest.mark.parametrize("query", [0, 1, 5000])
-def test_the_nearest_rows_are_sparks_own(sold: Trained, spark: SparkSession, query: int) -> None:
+def test_the_nearest_rows_are_sparks_own(sold: SearchModel, spark: SparkSession, query: int) -> None:
     """On all 10,298 rows the neighbours and their distances are those of approxNearestNeighbors."""
-    rows = frame(spark, sold)
+    rows = transformed(spark, sold)
     key = rows.filter(F.col(ROW) == query).first()
     assert key is not None
     with compiled(spark):
-        found = sold.spark.stages[-1].approxNearestNeighbors(rows, key[FEATURES], 50, "distance").collect()
+        neighbours = sold.spark.stages[-1].approxNearestNeighbors(rows, key[FEATURES], 50, "distance").collect()
     index, whole = sold.scorer.index(sold.table)
     assert whole.all()
     encoded = sold.scorer.encoder.encode(sold.table.slice(query, 1).to_pylist())
     ours = index.nearest(encoded, sold.scorer.hashes(encoded), 50)
     assert ours.probe == "single"
-    np.testing.assert_allclose(ours.distances, [row["distance"] for row in found], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(ours.distances, [row["distance"] for row in neighbours], rtol=0, atol=1e-9)
     last = ours.distances[-1]  # of the rows at the very last distance either may be shown
     assert {int(place) for place, far in zip(ours.places, ours.distances, strict=True) if far < last - 1e-9} == {
-        row[ROW] for row in found if row["distance"] < last - 1e-9
+        row[ROW] for row in neighbours if row["distance"] < last - 1e-9
     }
 
 
-def test_too_few_in_the_bucket_widens_as_sparks_multi_probe(sold: Trained, spark: SparkSession) -> None:
+def test_too_few_in_the_bucket_widens_as_sparks_multi_probe(sold: SearchModel, spark: SparkSession) -> None:
     """The dearest house has its bucket almost for itself: the rows are ranked that are likely candidates of Spark's.
 
     Spark's threshold is a quantile that may be off by 5 % of all rows, so its answer and ours are both between those of
     the narrowest and of the widest threshold that it may take.
     """
     query = int(np.argmax(sold.table["price"].to_numpy()))
-    rows = frame(spark, sold)
+    rows = transformed(spark, sold)
     key = rows.filter(F.col(ROW) == query).first()
     assert key is not None
     with compiled(spark):
-        found = multi_probe(spark, sold.spark.stages[-1], rows, key[FEATURES], 20)
+        neighbours = multi_probe(spark, sold.spark.stages[-1], rows, key[FEATURES], 20)
     index, _ = sold.scorer.index(sold.table)
     encoded = sold.scorer.encoder.encode(sold.table.slice(query, 1).to_pylist())
     ours = index.nearest(encoded, sold.scorer.hashes(encoded), 20)
@@ -191,14 +191,14 @@ def test_too_few_in_the_bucket_widens_as_sparks_multi_probe(sold: Trained, spark
     distances, apart = exhaustive(sold, query)
     reach = np.sort(apart)[[19, 19 + math.ceil(0.1 * len(apart))]]
     narrow, wide = (np.sort(distances[apart <= one])[:20] for one in reach)
-    for answer in (ours.distances, np.array([row["distance"] for row in found])):
+    for answer in (ours.distances, np.array([row["distance"] for row in neighbours])):
         assert (answer >= wide - 1e-9).all()
         assert (answer <= narrow + 1e-9).all()
 
 
 @pytest.mark.parametrize("query", [3, 77, 9000])
 @pytest.mark.parametrize("top", [1, 10, 500])
-def test_the_answer_is_that_of_an_exhaustive_search_of_the_candidates(sold: Trained, query: int, top: int) -> None:
+def test_the_answer_is_that_of_an_exhaustive_search_of_the_candidates(sold: SearchModel, query: int, top: int) -> None:
     """No candidate that was left out is nearer than one that was found, and equally near ones keep their order."""
     distances, apart = exhaustive(sold, query)
     reach = 0 if (apart == 0).sum() >= top else np.sort(apart)[math.ceil(top + 0.05 * len(apart)) - 1]
@@ -224,16 +224,16 @@ def test_neighbours_of_any_rows(data: st.DataObject) -> None:
     encoded = Encoded(numbers, [codes])
     hashes = scorer.hashes(encoded)
     rows, query = Encoded(numbers[1:], [codes[1:]]), Encoded(numbers[:1], [codes[:1]])
-    found = scorer.searched(rows, hashes[1:]).nearest(query, hashes[:1], top)
+    neighbours = scorer.searched(rows, hashes[1:]).nearest(query, hashes[:1], top)
     vectors = np.hstack([numbers, np.eye(4)[codes][:, :3]])
     distances = np.linalg.norm(vectors[1:] - vectors[0], axis=1)
     apart = np.square(hashes[1:] - hashes[0]).min(axis=1, initial=np.inf)
-    assert len(found.places) == min(top, count)
+    assert len(neighbours.places) == min(top, count)
     if count:
         enough = (apart == 0).sum() >= min(top, count)
         reach = 0 if enough else np.sort(apart)[min(count, math.ceil(top + 0.05 * count)) - 1]
-        np.testing.assert_allclose(found.distances, np.sort(distances[apart <= reach])[:top], rtol=1e-9, atol=1e-9)
-        assert found.probe == ("single" if enough else "multi")
+        np.testing.assert_allclose(neighbours.distances, np.sort(distances[apart <= reach])[:top], rtol=1e-9, atol=1e-9)
+        assert neighbours.probe == ("single" if enough else "multi")
 
 
 def stored_neighbours(bucket_length: float) -> Stored:
@@ -261,9 +261,9 @@ def test_rows_that_lack_a_feature_are_not_searched() -> None:
     index, whole = scorer.index(pa.Table.from_pylist(rows, schema=schema))
     assert whole.tolist() == [True, False, False, True]
     query = scorer.encoder.encode([rows[3]])
-    found = index.nearest(query, scorer.hashes(query), 5)
-    assert found.places.tolist() == [1, 0]
-    assert found.distances.tolist() == [0.0, 1.0]
+    neighbours = index.nearest(query, scorer.hashes(query), 5)
+    assert neighbours.places.tolist() == [1, 0]
+    assert neighbours.distances.tolist() == [0.0, 1.0]
     assert scorer.unseen(query) == ["kind"]
 
 
@@ -274,10 +274,10 @@ def test_the_lowest_come_first_and_equal_ones_in_order(values: list[float], top:
     assert lowest(np.array(values, dtype=np.float64), top).tolist() == expected
 
 
-def test_a_planted_fault_in_the_buckets_fails_parity(sold: Trained, spark: SparkSession, tmp_path: Path) -> None:
+def test_a_planted_fault_in_the_buckets_fails_parity(sold: SearchModel, spark: SparkSession, tmp_path: Path) -> None:
     """A scorer with another bucket length, or with one vector changed, is not published."""
     stored = storage.read(sold.run.folder / sold.record.models["like"].scorer_path)
-    rows = frame(spark, sold).limit(200).cache()
+    rows = transformed(spark, sold).limit(200).cache()
     inputs = inputs_of(sold.run.pipeline)[0]
     assert compare_neighbours(sold.scorer, inputs, sold.spark, rows)["rows"] == 200
     wider = Stored(stored.text | {"bucket_length": 0.06}, stored.arrays)
@@ -291,20 +291,20 @@ def test_a_planted_fault_in_the_buckets_fails_parity(sold: Trained, spark: Spark
 # --- texts --------------------------------------------------------------------------------------------------------
 
 
-def names(one: Trained, text: str, top: int) -> list[str]:
+def names(one: SearchModel, text: str, top: int) -> list[str]:
     index, _ = one.scorer.index(one.table)
     return [one.table["product_name"][int(place)].as_py() for place in index.similar(text, top).places]
 
 
-def test_every_tf_idf_vector_is_sparks_own(named: Trained, spark: SparkSession) -> None:
+def test_every_tf_idf_vector_is_sparks_own(named: SearchModel, spark: SparkSession) -> None:
     """Of all 978 product names, held out or not, word by word within 1e-9."""
-    found = compare_text(named.scorer, inputs_of(named.run.pipeline)[0], named.spark, frame(spark, named))
-    assert found["rows"] == found["equal"] == 978
-    assert found["max_difference"] <= 1e-9
+    report = compare_text(named.scorer, inputs_of(named.run.pipeline)[0], named.spark, transformed(spark, named))
+    assert report["rows"] == report["equal"] == 978
+    assert report["max_difference"] <= 1e-9
 
 
 @pytest.mark.parametrize("text", ["laptop", "Laptops", "LAPTOP!"])
-def test_laptop_finds_laptops_sleeves_and_stands(named: Trained, text: str) -> None:
+def test_laptop_finds_laptops_sleeves_and_stands(named: SearchModel, text: str) -> None:
     """By words, in any case, singular or plural: the first ten all name a laptop, stands and sleeves among them."""
     found = names(named, text, 10)
     assert len(found) == 10
@@ -313,28 +313,28 @@ def test_laptop_finds_laptops_sleeves_and_stands(named: Trained, text: str) -> N
     assert any("Sleeve" in name for name in found)
 
 
-def test_a_sleeve_for_a_laptop_comes_before_other_laptop_things(named: Trained) -> None:
+def test_a_sleeve_for_a_laptop_comes_before_other_laptop_things(named: SearchModel) -> None:
     """The rarer word weighs more."""
     assert all("Sleeve" in name for name in names(named, "laptop sleeves", 5))
 
 
-def test_usb_cable_ranks_cables_first(named: Trained) -> None:
+def test_usb_cable_ranks_cables_first(named: SearchModel) -> None:
     """The first twenty are USB cables, though hundreds of names have one of the words."""
     assert all({"usb", "cable"} <= {folded(word) for word in words_of(name)} for name in names(named, "USB cable", 20))
 
 
-def test_a_name_finds_itself_first(named: Trained) -> None:
+def test_a_name_finds_itself_first(named: SearchModel) -> None:
     """A text has cosine 1 to itself; of equal names the first row comes first."""
     index, _ = named.scorer.index(named.table)
     texts = named.table["product_name"].to_pylist()
     for place in range(0, 978, 97):
-        found = index.similar(texts[place], 3)
-        assert found.places[0] == texts.index(texts[place])
-        assert found.similarities[0] == pytest.approx(1.0, abs=1e-9)
-        assert found.similarities.max() <= 1.0
+        items = index.similar(texts[place], 3)
+        assert items.places[0] == texts.index(texts[place])
+        assert items.similarities[0] == pytest.approx(1.0, abs=1e-9)
+        assert items.similarities.max() <= 1.0
 
 
-def test_the_ranking_is_the_exhaustive_one(named: Trained) -> None:
+def test_the_ranking_is_the_exhaustive_one(named: SearchModel) -> None:
     """Cosines worked out pair by pair, in plain Python, give the same rows in the same order."""
     weights = named.scorer.weights(named.table["product_name"].to_pylist()).toarray()
     asked = named.scorer.weights(["wireless optical mouse"]).toarray()[0]
@@ -344,18 +344,18 @@ def test_the_ranking_is_the_exhaustive_one(named: Trained) -> None:
         (place for place in range(len(cosines)) if cosines[place] > 0), key=lambda one: -round(cosines[one], 12)
     )
     index, _ = named.scorer.index(named.table)
-    found = index.similar("wireless optical mouse", 1000)
-    np.testing.assert_allclose(found.similarities, cosines[best], atol=1e-12)
-    assert sorted(found.places.tolist()) == sorted(best)
-    assert found.places[:10].tolist() == best[:10]
+    items = index.similar("wireless optical mouse", 1000)
+    np.testing.assert_allclose(items.similarities, cosines[best], atol=1e-12)
+    assert sorted(items.places.tolist()) == sorted(best)
+    assert items.places[:10].tolist() == best[:10]
 
 
-def test_unknown_words_are_named(named: Trained) -> None:
+def test_unknown_words_are_named(named: SearchModel) -> None:
     """A word that training has not seen changes nothing; nothing but such words finds nothing."""
     index, _ = named.scorer.index(named.table)
-    found = index.similar("Laptop qwertz qwertz _ß_", 5)
-    assert found.unknown == ["qwertz", "_ß_"]
-    assert found.places.tolist() == index.similar("laptop", 5).places.tolist()
+    items = index.similar("Laptop qwertz qwertz _ß_", 5)
+    assert items.unknown == ["qwertz", "_ß_"]
+    assert items.places.tolist() == index.similar("laptop", 5).places.tolist()
     nothing = index.similar("qwertz ... !!!", 5)
     assert (nothing.places.tolist(), nothing.unknown) == ([], ["qwertz"])
     assert index.similar("", 5).places.tolist() == []
@@ -368,7 +368,7 @@ def test_words_are_sparks_own_for_every_character(spark: SparkSession) -> None:
     texts = spark.createDataFrame([("".join(known),)], "text string")
     new = RegexTokenizer(inputCol="text", outputCol="words", gaps=False, pattern=r"\p{Cn}", toLowercase=False)
     unknown = set(new.transform(texts).collect()[0]["words"])
-    both = [one for one in known if one not in unknown]
+    both = [character for character in known if character not in unknown]
     assert len(both) > 135_000
     lines = [" ".join(f"A{one}z" for one in both[start : start + 64]) for start in range(0, len(both), 64)]
     tokenizer = RegexTokenizer(inputCol="text", outputCol="words", gaps=False, pattern=SPARK_WORD)
@@ -412,11 +412,11 @@ def test_the_s_stemmer(plural: str, singular: str) -> None:
     assert folded(plural) == singular
 
 
-def test_a_planted_fault_in_the_weights_fails_parity(named: Trained, spark: SparkSession) -> None:
+def test_a_planted_fault_in_the_weights_fails_parity(named: SearchModel, spark: SparkSession) -> None:
     """A scorer whose words or weights are not Spark's is not published."""
     stored = storage.read(named.run.folder / named.record.models["like"].scorer_path)
     inputs = inputs_of(named.run.pipeline)[0]
-    rows = frame(spark, named)
+    rows = transformed(spark, named)
     heavier = Stored(stored.text, stored.arrays | {"idf": stored.arrays["idf"] + 1e-6})
     swapped = Stored(stored.text, stored.arrays | {"idf": stored.arrays["idf"][::-1].copy()})
     for bad in (heavier, swapped):
@@ -430,7 +430,8 @@ def test_texts_without_a_word_and_missing_texts(spark: SparkSession, tmp_path: P
     table = pa.table({"name": pa.array(texts, pa.string())})
     columns = {"name": "string?"}
     made = [
-        trained(spark, tmp_path / part, columns, {"estimator": "IDF", "features": ["name"]}, table) for part in "ab"
+        train_search_model(spark, tmp_path / part, columns, {"estimator": "IDF", "features": ["name"]}, table)
+        for part in "ab"
     ]
     one = made[0]
     assert one.record.models["like"].rows["skipped"] == 1
@@ -444,7 +445,7 @@ def test_texts_without_any_word_fail_the_generation(spark: SparkSession, tmp_pat
     """The reason names the column."""
     table = pa.table({"name": ["!!!", "..."] * 10})
     with pytest.raises(AssertionError, match="there is no word in name"):
-        trained(spark, tmp_path, {"name": "string"}, {"estimator": "IDF", "features": ["name"]}, table)
+        train_search_model(spark, tmp_path, {"name": "string"}, {"estimator": "IDF", "features": ["name"]}, table)
 
 
 # --- the pipeline file --------------------------------------------------------------------------------------------
@@ -522,11 +523,11 @@ def test_a_column_of_predictions_is_that_of_each_row(kind: str, rows: list[dict[
     step = max(1, math.ceil(len(rows) / chunks))
     table = pa.concat_tables([schema.empty_table(), *(table.slice(at, step) for at in range(0, len(rows), step))])
     expected = [None if None in row.values() else scorer.predict([row])[0].prediction for row in rows]
-    found = scorer.column(table).to_pylist()
-    assert [one is None for one in found] == [one is None for one in expected]
-    given_ones = [one for one in found if one is not None]
-    known = [one for one in expected if one is not None]
-    assert given_ones == (pytest.approx(known, rel=1e-12) if kind == "regression" else known)
+    values = scorer.column(table).to_pylist()
+    assert [value is None for value in values] == [value is None for value in expected]
+    given_values = [value for value in values if value is not None]
+    known = [value for value in expected if value is not None]
+    assert given_values == (pytest.approx(known, rel=1e-12) if kind == "regression" else known)
 
 
 def test_the_encoded_table_is_the_encoded_rows() -> None:
@@ -546,7 +547,7 @@ def test_the_encoded_table_is_the_encoded_rows() -> None:
     )
 
 
-def test_a_row_to_search_by_is_checked(sold: Trained) -> None:
+def test_a_row_to_search_by_is_checked(sold: SearchModel) -> None:
     """A feature that is missing or of the wrong type is named."""
     with pytest.raises(FeatureError, match="price is missing"):
         sold.scorer.encoder.encode([{"type": "T", "new": "N", "town": "LEEDS"}])

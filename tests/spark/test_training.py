@@ -18,7 +18,17 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
 from tests.support import ROOT, wait_for
-from tests.support.training_run import quiet_stage, real_rows, run_of, seal, seal_all, smart_home, table_of, thirds
+from tests.support.commands import Killed, raise_killed
+from tests.support.training_run import (
+    quiet_stage,
+    real_rows,
+    run_of,
+    seal_table,
+    seal_tables,
+    smart_home,
+    table_of,
+    thirds,
+)
 from tidemill import scoring
 from tidemill.errors import CatalogError, ParityFailed
 from tidemill.pipeline import load
@@ -60,7 +70,7 @@ def train_all(run: Run, spark: SparkSession) -> None:
 
 
 def states(run: Run) -> list[tuple[int, str]]:
-    return [(one.generation, one.state) for one in run.catalog.generations()]
+    return [(generation.generation, generation.state) for generation in run.catalog.generations()]
 
 
 def model_of(run: Run, name: str, generation: int = 1) -> TrainedModel:
@@ -86,7 +96,7 @@ def test_every_generation_has_the_rows_of_its_batches(
     """Under each scheme generation k is trained on its scheme's batches, and on no other row."""
     run = tried(tmp_path, {"line": LINEAR}, generations={**generations, "holdout": {"share": 0}})
     sizes = [20, 30, 40, 50]
-    seal_all(run, [table_of(run, rows_of(size, start=1000 * place)) for place, size in enumerate(sizes)])
+    seal_tables(run, [table_of(run, rows_of(size, start=1000 * place)) for place, size in enumerate(sizes)])
     train_all(run, spark)
     found = run.catalog.generations()
     assert [one.batches for one in found] == expected
@@ -104,7 +114,7 @@ def test_a_generation_is_trained_as_soon_as_its_batch_is_sealed(spark: SparkSess
     thread = threading.Thread(target=train_all, args=(run, spark))
     thread.start()
     for number in (1, 2):
-        seal(run, number, table_of(run, rows_of(60, start=number * 60)))
+        seal_table(run, number, table_of(run, rows_of(60, start=number * 60)))
         wait_for(lambda: run.catalog.newest_generation() == number, f"generation {number}")  # noqa: B023  # called at once
         assert thread.is_alive()
     run.catalog.end_stream({0: 200}, {})
@@ -126,7 +136,7 @@ def test_a_row_that_lacks_a_value_is_left_out_and_counted(spark: SparkSession, t
         "group": {"estimator": "KMeans", "features": ["word", "y"], "params": {"k": 2, "seed": 1}},
     }
     run = tried(tmp_path, models)
-    seal_all(run, [table_of(run, rows)])
+    seal_tables(run, [table_of(run, rows)])
     train_all(run, spark)
     counts = {name: model_of(run, name).rows for name in models}
     assert {name: one["skipped"] for name, one in counts.items()} == {"line": 0, "sort": 20, "group": 10}
@@ -151,7 +161,7 @@ def test_labels_and_features_of_every_kind(spark: SparkSession, tmp_path: Path) 
         },
     }
     run = tried(tmp_path, models)
-    seal_all(run, [table_of(run, rows_of(120, start=1))])
+    seal_tables(run, [table_of(run, rows_of(120, start=1))])
     train_all(run, spark)
     assert states(run) == [(1, "published")]
     assert {name: scorer_of(run, name).classes for name in models} == {
@@ -170,19 +180,19 @@ def test_a_constant_column_scales_as_in_spark(spark: SparkSession, tmp_path: Pat
     """A column with one value breaks neither scaling; its parity is proved like any other's."""
     models = {scale: {**LINEAR, "features": ["x", "kind"], "scale": scale} for scale in ("none", "standard", "minmax")}
     run = tried(tmp_path, models)
-    seal_all(run, [table_of(run, rows_of(80, kind=4))])
+    seal_tables(run, [table_of(run, rows_of(80, kind=4))])
     train_all(run, spark)
     assert states(run) == [(1, "published")]
     [published] = run.catalog.generations()
     rows = published.models["none"].rows
-    assert {one.parity["equal"] for one in published.models.values()} == {rows["train"] + rows["holdout"]}
+    assert {model.parity["equal"] for model in published.models.values()} == {rows["train"] + rows["holdout"]}
 
 
 def test_a_label_first_met_in_the_holdout_counts_as_wrong(spark: SparkSession, tmp_path: Path) -> None:
     """A class that training never saw costs accuracy, and stops nothing."""
     run = tried(tmp_path, {"sort": {"estimator": "LogisticRegression", "features": ["x"], "label": "name"}})
     table = table_of(run, rows_of(100, name="ash")[:50] + rows_of(100, start=50, name="birch"))
-    seal_all(run, [table])
+    seal_tables(run, [table])
     train_all(run, spark)
     holdout = run.pipeline.source.schema_
     held = read(spark, [run.batches / "batch-00001.parquet"], "parquet", holdout).filter(
@@ -191,7 +201,7 @@ def test_a_label_first_met_in_the_holdout_counts_as_wrong(spark: SparkSession, t
     strange = {row.x for row in held.collect()}
     again = tried(tmp_path / "again", {"sort": {"estimator": "LogisticRegression", "features": ["x"], "label": "name"}})
     rows = [row | ({"name": "zelkova"} if row["x"] in strange else {}) for row in table.to_pylist()]
-    seal_all(again, [table_of(again, rows)])
+    seal_tables(again, [table_of(again, rows)])
     train_all(again, spark)
     assert states(again) == [(1, "published")]
     assert model_of(again, "sort").metrics["accuracy"] is not None
@@ -206,17 +216,19 @@ def test_batches_in_csv_train_the_same(spark: SparkSession, tmp_path: Path) -> N
     scorers = {}
     for kind in ("parquet", "csv"):
         run = tried(tmp_path / kind, models, batches={"parts": 3, "format": kind})
-        seal_all(run, thirds(table_of(run, rows)))
+        seal_tables(run, thirds(table_of(run, rows)))
         train_all(run, spark)
         assert states(run) == [(number, "published") for number in (1, 2, 3)]
-        scorers[kind] = [model.sha256 for one in run.catalog.generations() for model in one.models.values()]
+        scorers[kind] = [
+            model.sha256 for generation in run.catalog.generations() for model in generation.models.values()
+        ]
     assert scorers["csv"] == scorers["parquet"]
 
 
 def test_without_a_holdout_metrics_are_of_the_training_rows_and_say_so(spark: SparkSession, tmp_path: Path) -> None:
     """With a share of 0 every row is trained on, and each metric's name begins with training."""
     run = tried(tmp_path, {"line": LINEAR, "group": KMEANS}, generations={"holdout": {"share": 0}})
-    seal_all(run, [table_of(run, rows_of(50))])
+    seal_tables(run, [table_of(run, rows_of(50))])
     train_all(run, spark)
     line, group = model_of(run, "line"), model_of(run, "group")
     assert line.rows == {"train": 50, "holdout": 0, "skipped": 0}
@@ -236,7 +248,7 @@ def test_an_empty_holdout_has_no_metrics(spark: SparkSession, tmp_path: Path) ->
     """Where no row fell into the holdout there is nothing to score on: the metrics are None, and the model stands."""
     holdout = {"share": 0.000001, "seed": 1}
     run = tried(tmp_path, {"line": LINEAR, "group": KMEANS}, generations={"holdout": holdout})
-    seal_all(run, [table_of(run, rows_of(20))])
+    seal_tables(run, [table_of(run, rows_of(20))])
     train_all(run, spark)
     assert model_of(run, "line").metrics == {"rmse": None, "mae": None, "r2": None}
     assert model_of(run, "line").parity["rows"] == 20
@@ -259,7 +271,7 @@ def test_a_generation_that_fails_says_why_and_later_ones_go_on(
     """A model that can't be trained fails its generation with the reason, publishes nothing of it, stops no other."""
     sort = {"estimator": "LogisticRegression", "features": ["x"], "label": "kind"}
     run = tried(tmp_path, {"line": LINEAR, "sort": sort})
-    seal_all(run, [table_of(run, rows_of(40)), table_of(run, bad), table_of(run, rows_of(40, start=40))])
+    seal_tables(run, [table_of(run, rows_of(40)), table_of(run, bad), table_of(run, rows_of(40, start=40))])
     train_all(run, spark)
     assert states(run) == [(1, "published"), (2, "failed"), (3, "published")]
     failed = run.catalog.generations()[1]
@@ -277,7 +289,7 @@ def test_sparks_own_refusal_is_the_reason(spark: SparkSession, tmp_path: Path) -
         "params": {"thresholds": [0.5, 0.5]},
     }
     run = tried(tmp_path, {"sort": sort})
-    seal_all(run, [table_of(run, rows_of(40))])
+    seal_tables(run, [table_of(run, rows_of(40))])
     train_all(run, spark)
     [failed] = run.catalog.generations()
     assert failed.state == "failed"
@@ -299,7 +311,7 @@ def test_a_scorer_that_differs_is_not_published(
     honest: Any = spec.export
     monkeypatch.setitem(registry(), spec.name, replace(spec, export=swapped))
     run = tried(tmp_path, {"line": {**LINEAR, "features": ["x", "kind"]}})
-    seal_all(run, [table_of(run, rows_of(60))])
+    seal_tables(run, [table_of(run, rows_of(60))])
     train_all(run, spark)
     [failed] = run.catalog.generations()
     assert failed.state == "failed"
@@ -309,14 +321,6 @@ def test_a_scorer_that_differs_is_not_published(
 
 
 # --- crashes ------------------------------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """The end of a process, at a chosen place."""
-
-
-def killed(*_: object, **__: object) -> None:
-    raise Killed
 
 
 @pytest.mark.parametrize(
@@ -333,13 +337,13 @@ def test_a_crash_leaves_an_orphan_that_is_trained_again(
 ) -> None:
     """Wherever a trainer dies, the next one removes what is not in the catalog, and publishes that generation once."""
     run = tried(tmp_path, {"line": LINEAR})
-    seal_all(run, thirds(table_of(run, rows_of(90))))
+    seal_tables(run, thirds(table_of(run, rows_of(90))))
     first = trainer.Trainer(quiet_stage(run), spark)
     first.take_up()
     first.look()
     assert first.step()
     with monkeypatch.context() as patch:
-        patch.setattr(run.catalog if owner == "catalog" else owner, name, killed)
+        patch.setattr(run.catalog if owner == "catalog" else owner, name, raise_killed)
         with pytest.raises(Killed):
             first.step()
     assert states(run) == [(1, "published"), (2, "training")]
@@ -355,7 +359,7 @@ def test_what_failed_is_tried_again_by_the_next_trainer(
 ) -> None:
     """A generation that failed in an earlier process is trained again; those that stand are not."""
     run = tried(tmp_path, {"line": LINEAR})
-    seal_all(run, thirds(table_of(run, rows_of(90))))
+    seal_tables(run, thirds(table_of(run, rows_of(90))))
     with monkeypatch.context() as patch:
         spec = replace(spec_of("LinearRegression"), export=lambda _: ({}, fitting_fails()))
         patch.setitem(registry(), spec.name, spec)
@@ -374,7 +378,7 @@ def fitting_fails() -> Any:
 def test_a_batch_file_that_is_not_as_the_catalog_has_it_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     """A batch that is gone or of another size is named, and nothing is trained on it."""
     run = tried(tmp_path, {"line": LINEAR})
-    seal_all(run, thirds(table_of(run, rows_of(90))))
+    seal_tables(run, thirds(table_of(run, rows_of(90))))
     path = run.batches / "batch-00002.parquet"
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(CatalogError, match=r"batch-00002\.parquet, has \d+ bytes, the catalog says \d+"):
@@ -421,12 +425,12 @@ def process(run: Run) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def running(run: Run) -> bool:
-    word = run.catalog.stages().get("trainer")
-    return word is not None and word.state == "running"
+    status = run.catalog.stages().get("trainer")
+    return status is not None and status.state == "running"
 
 
 def jvms(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    return [one for one in psutil.Process(process.pid).children(recursive=True) if "java" in one.name()]
+    return [child for child in psutil.Process(process.pid).children(recursive=True) if "java" in child.name()]
 
 
 def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: subprocess.Popen[bytes]) -> None:
@@ -437,7 +441,7 @@ def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: su
     assert all(connection.laddr.ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1") for connection in listening(java))
     lines = [" ".join(one.cmdline()) for one in java]
     assert all("spark.authenticate=true" in line and "secret" not in line.lower() for line in lines)
-    seal_all(run, thirds(real_rows(run)))
+    seal_tables(run, thirds(real_rows(run)))
     assert process.wait(120) == 0
     printed = (run.folder.parent / "printed").read_text()
     assert [line for line in printed.splitlines() if "[info" not in line] == []
@@ -456,7 +460,9 @@ def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: su
 
 
 def listening(processes: list[psutil.Process]) -> list[Any]:
-    return [found for one in processes for found in one.net_connections("tcp") if found.status == psutil.CONN_LISTEN]
+    return [
+        found for process in processes for found in process.net_connections("tcp") if found.status == psutil.CONN_LISTEN
+    ]
 
 
 def test_the_jvm_dies_with_its_trainer(run: Run, process: subprocess.Popen[bytes]) -> None:
@@ -476,7 +482,7 @@ def test_the_stage_stops_in_the_middle_of_its_work(
     """Asked to stop while it trains, the trainer is gone with its JVM in a few seconds, and publishes nothing half."""
     wait_for(lambda: running(run), "the trainer")
     java = jvms(process)
-    seal(run, 1, real_rows(run))
+    seal_table(run, 1, real_rows(run))
     wait_for(lambda: run.catalog.generations(state="training"), "generation 1")
     os.kill(process.pid, number)
     process.wait(5)
@@ -490,15 +496,15 @@ def test_the_death_of_spark_is_no_models_fault(run: Run, process: subprocess.Pop
     """When the JVM is killed the stage fails and says so; its generation is left to be trained again."""
     wait_for(lambda: running(run), "the trainer")
     java = jvms(process)
-    seal(run, 1, real_rows(run))
+    seal_table(run, 1, real_rows(run))
     wait_for(lambda: run.catalog.generations(state="training"), "generation 1")
     for one in java:
         one.kill()
     assert process.wait(20) != 0
-    word = run.catalog.stages()["trainer"]
-    assert word.state == "failed"
-    assert word.error is not None
-    assert word.error["message"] == "Spark died"
+    status = run.catalog.stages()["trainer"]
+    assert status.state == "failed"
+    assert status.error is not None
+    assert status.error["message"] == "Spark died"
     assert states(run) == [(1, "training")]
 
 
@@ -519,14 +525,14 @@ def test_a_saved_model_needs_nothing_but_pyspark(spark: SparkSession, tmp_path: 
     }
     run = tried(tmp_path, models)
     rows = [row | ({"word": ""} if row["kind"] == 1 else {}) for row in rows_of(90)]
-    seal_all(run, [table_of(run, rows)])
+    seal_tables(run, [table_of(run, rows)])
     train_all(run, spark)
     scorer = scorer_of(run, "sort")
     loaded = PipelineModel.load(str(run.folder / model_of(run, "sort").spark_path))
     plain = [{"word": word, "x": x} for word in ("", "even", "never seen") for x in (1.0, 50.0)]
     table = spark.createDataFrame([(row["word"], row["x"]) for row in plain], "word string, x double")
     expected = [(scorer.classes or ())[int(row.prediction)] for row in loaded.transform(table).collect()]
-    assert [one.prediction for one in scorer.predict(plain)] == expected
+    assert [prediction.prediction for prediction in scorer.predict(plain)] == expected
     assert "" in (scorer.features[0].categories or ())
 
 
@@ -535,7 +541,7 @@ def test_two_runs_of_the_ready_pipeline_give_the_same_models(spark: SparkSession
     sums = []
     for name in ("one", "two"):
         run = smart_home(tmp_path / name, scheme="windowed")
-        seal_all(run, [real_rows(run)])
+        seal_tables(run, [real_rows(run)])
         train_all(run, spark)
         sums.append({name: model.sha256 for name, model in run.catalog.generations()[0].models.items()})
     assert sums[0] == sums[1]

@@ -50,10 +50,10 @@ def of(estimator: str, label: str = "kind", features: list[str] | None = None, *
 
 @pytest.fixture(scope="module")
 def tree(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
-    return fitted(spark, tmp_path_factory.mktemp("tree"), rows_of(300), of("DecisionTreeClassifier"))
+    return fit_tree(spark, tmp_path_factory.mktemp("tree"), rows_of(300), of("DecisionTreeClassifier"))
 
 
-def fitted(spark: SparkSession, folder: Path, rows: list[Row], model: Model) -> Fitted:
+def fit_tree(spark: SparkSession, folder: Path, rows: list[Row], model: Model) -> Fitted:
     return fit_one(folder, COLUMNS, frame(spark, COLUMNS, rows), model)
 
 
@@ -68,7 +68,7 @@ def test_a_value_on_the_threshold_goes_left(spark: SparkSession, tmp_path: Path)
     """Values are compared by <=, as in Spark: with < a row on a threshold would differ, and parity would tell."""
     features = ["level"]
     params = {"maxDepth": 3, "maxBins": 2}  # two bins: a split between neighbouring values, not at one of them
-    loose = fitted(spark, tmp_path, rows_of(200), of("DecisionTreeRegressor", "price", features, **params))
+    loose = fit_tree(spark, tmp_path, rows_of(200), of("DecisionTreeRegressor", "price", features, **params))
     stored = storage.read(loose.path)
     thresholds = stored.arrays["threshold"][stored.arrays["place"] >= 0]
     on = [row | {"level": float(value)} for value in thresholds for row in rows_of(1)]
@@ -93,18 +93,18 @@ def test_a_category_is_split_off_by_its_code(tree: Fitted, spark: SparkSession, 
 
 def test_rows_score_alike_alone_and_together(spark: SparkSession, tmp_path: Path, monkeypatch: Any) -> None:
     """A row's answer doesn't depend on the rows beside it, however many are scored at once."""
-    boosted = fitted(spark, tmp_path, rows_of(200), of("GBTRegressor", "price", maxIter=5, seed=1))
+    boosted = fit_tree(spark, tmp_path, rows_of(200), of("GBTRegressor", "price", maxIter=5, seed=1))
     rows = rows_of(50, seed=6)
-    together = [one.prediction for one in boosted.scorer.predict(rows)]
+    together = [prediction.prediction for prediction in boosted.scorer.predict(rows)]
     assert [boosted.scorer.predict([row])[0].prediction for row in rows] == together
     monkeypatch.setattr("tidemill.scoring.trees.AT_ONCE", 35)  # seven rows at a time
-    assert [one.prediction for one in boosted.scorer.predict(rows)] == together
+    assert [prediction.prediction for prediction in boosted.scorer.predict(rows)] == together
 
 
 def test_a_forest_is_quick_and_small(spark: SparkSession, tmp_path: Path) -> None:
     """A row through 20 trees of depth 5 takes well under a millisecond."""
     model = of("RandomForestClassifier", numTrees=20, maxDepth=5, seed=1)
-    forest = fitted(spark, tmp_path, rows_of(400), model).scorer
+    forest = fit_tree(spark, tmp_path, rows_of(400), model).scorer
     assert isinstance(forest, TreeClassScorer)
     assert len(forest.forest.roots) == 20
     [row] = rows_of(1)
@@ -120,8 +120,8 @@ def timed(call: Any) -> float:
 
 def test_a_tree_without_a_split_says_the_same_to_all(spark: SparkSession, tmp_path: Path) -> None:
     """A tree of depth 0 is one leaf."""
-    stump = fitted(spark, tmp_path, rows_of(40), of("DecisionTreeClassifier", maxDepth=0))
-    assert len({one.prediction for one in stump.scorer.predict(rows_of(20, seed=8))}) == 1
+    stump = fit_tree(spark, tmp_path, rows_of(40), of("DecisionTreeClassifier", maxDepth=0))
+    assert len({prediction.prediction for prediction in stump.scorer.predict(rows_of(20, seed=8))}) == 1
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_a_tree_that_is_no_tree_is_refused(tree: Fitted, tmp_path: Path, arrays:
 def test_a_margin_has_no_probability(spark: SparkSession, tmp_path: Path) -> None:
     """LinearSVC answers a class in the label's own words, and no probability."""
     model = of("LinearSVC", "name", maxIter=5, threshold=-0.2) | {"labels": {"k1": "Yes"}}
-    found = fitted(spark, tmp_path, rows_of(200), model).scorer.predict(rows_of(30))
-    assert {one.prediction for one in found} == {"k0", "k1"}
-    assert all(one.probability is None for one in found)
-    assert {one.label for one in found if one.prediction == "k1"} == {"Yes"}
+    predictions = fit_tree(spark, tmp_path, rows_of(200), model).scorer.predict(rows_of(30))
+    assert {prediction.prediction for prediction in predictions} == {"k0", "k1"}
+    assert all(prediction.probability is None for prediction in predictions)
+    assert {prediction.label for prediction in predictions if prediction.prediction == "k1"} == {"Yes"}
 
 
 def test_models_are_trained_and_measured(tree: Fitted, spark: SparkSession, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_models_are_trained_and_measured(tree: Fitted, spark: SparkSession, tmp_
     leaves, its raw prediction, don't rank rows."""
     rows = rows_of(300)
     trained = train_one(tmp_path / "tree", COLUMNS, frame(spark, COLUMNS, rows), of("DecisionTreeClassifier"))
-    likely = np.array([(one.probability or {})["1"] for one in tree.scorer.predict(rows)])
+    likely = np.array([(prediction.probability or {})["1"] for prediction in tree.scorer.predict(rows)])
     kinds = np.array([row["kind"] for row in rows], dtype=bool)
     gaps = likely[kinds][:, None] - likely[~kinds]
     assert trained.metrics["training_auc"] == pytest.approx(((gaps > 0) + (gaps == 0) / 2).mean())
@@ -173,10 +173,10 @@ def test_models_are_trained_and_measured(tree: Fitted, spark: SparkSession, tmp_
 def test_one_class_so_far_is_certain(spark: SparkSession, tmp_path: Path, estimator: str) -> None:
     """A generation whose rows are all of one class has a model that answers just that."""
     rows = [row | {"name": "only"} for row in rows_of(40)]
-    one = fitted(spark, tmp_path, rows, of(estimator, "name", ["sort"]))
-    [found] = one.scorer.predict(rows[:1])
-    assert (found.prediction, found.probability) == ("only", {"only": 1.0})
-    assert one.parity(frame(spark, COLUMNS, rows))["equal"] == 40
+    fitted_model = fit_tree(spark, tmp_path, rows, of(estimator, "name", ["sort"]))
+    [prediction] = fitted_model.scorer.predict(rows[:1])
+    assert (prediction.prediction, prediction.probability) == ("only", {"only": 1.0})
+    assert fitted_model.parity(frame(spark, COLUMNS, rows))["equal"] == 40
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,11 @@ def test_one_class_so_far_is_certain(spark: SparkSession, tmp_path: Path, estima
     [
         (of("GBTClassifier", "three"), {}, "the label three holds 2; GBTClassifier takes two classes"),
         (of("LinearSVC", "words"), {}, "the label words has 3 classes; LinearSVC takes two classes"),
-        (of("GBTClassifier", "words"), {"words": "a"}, "the label words has one class; GBTClassifier knows two"),
+        (
+            of("GBTClassifier", "words"),
+            {"words": "a"},
+            "the label words has one class; GBTClassifier takes two classes",
+        ),
         (of("LinearSVC"), {"kind": 0}, "the label kind holds nothing but 0; LinearSVC needs both classes"),
         (of("NaiveBayes", "gaps"), {}, "the label gaps goes up to 2 but holds only 2 classes"),
         (of("NaiveBayes", "three", ["words"], smoothing=0.0), {}, "a probability is zero"),
@@ -242,7 +246,7 @@ def test_a_power_link_without_a_value_is_an_error(spark: SparkSession, tmp_path:
     rows = [row | {"price": 1.0 + row["step"]} for row in rows_of(60)]
     params = {"family": "tweedie", "variancePower": 1.5, "linkPower": 0.3}
     model = of("GeneralizedLinearRegression", "price", ["level"], **params)
-    scorer = fitted(spark, tmp_path, rows, model).scorer
+    scorer = fit_tree(spark, tmp_path, rows, model).scorer
     with pytest.raises(FeatureError, match="has no value"):
         scorer.predict([rows[0] | {"level": -1e6}])
     assert np.isfinite(float(scorer.predict([rows[0]])[0].prediction))

@@ -1,4 +1,4 @@
-"""What tests share: where the real data is, and waiting for an event with a bound."""
+"""What all tests share: the public files, and waiting for an event with a bound."""
 
 from __future__ import annotations
 
@@ -15,12 +15,21 @@ from tidemill.run.catalog import Catalog
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 SMART_HOME = DATA / "smart-home" / "smart_home_device_usage_data.csv"
+PUBLIC_FILES = {
+    "smart-home": SMART_HOME,
+    "amazon-sales": DATA / "amazon-sales" / "amazon_sales.csv",
+    "denver-crime": DATA / "denver-crime" / "denver_crime_by_reported_date.csv",
+    "price-paid": DATA / "price-paid" / "pp-1995-sample.csv",
+    "dutch-electricity": DATA / "dutch-electricity" / "coteq_electricity_2018.csv",
+    "movie-ratings": DATA / "movielens" / "ratings.csv",
+}
+"""The public data set of each ready pipeline."""
 
 T = TypeVar("T")
 
 
 def new_topic(admin: AdminClient, name: str, partitions: int) -> Topic:
-    """A topic as the producer makes its own, once Kafka shows it."""
+    """Create a topic as the producer does, and wait until Kafka shows it."""
     make_topic(admin, name, partitions)
     return await_topic(admin, name)
 
@@ -38,10 +47,10 @@ def assert_account_closed(catalog: Catalog) -> None:
 
 
 def wait_for(look: Callable[[], T], what: str, seconds: float = 60.0) -> T:
-    """What ``look`` gives once it is true; fails with ``what`` when that takes longer than ``seconds``."""
+    """The first true result of ``look``; fails with ``what`` after ``seconds``."""
     end = time.monotonic() + seconds
-    while not (found := look()):
+    while not (result := look()):
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds:g} s in vain for {what}")
         time.sleep(0.02)
-    return found
+    return result

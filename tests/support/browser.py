@@ -36,10 +36,10 @@ SETTLED = """() => document.querySelector('[data-testid=stApp][data-test-script-
 
 
 def executable() -> str:
-    """The browser's path; without one the tests fail, and don't pass for want of it."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    assert found, f"no browser found, of {', '.join(NAMES)}; on Debian: apt-get install chromium"
-    return found
+    """The path of the browser; fails where none is installed."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    assert path, f"no browser found, of {', '.join(NAMES)}; on Debian: apt-get install chromium"
+    return path
 
 
 @contextmanager
@@ -70,13 +70,13 @@ class Visit:
         return self.page
 
     def go(self, title: str) -> None:
-        """To another page by its link at the top."""
+        """Open another page by its link at the top."""
         self.page.get_by_role("link", name=title, exact=True).click()
 
     def metric(self, label: str) -> int:
         """The number shown under a label that begins so; -1 while there is none."""
-        found = self.page.get_by_test_id("stMetric").filter(has_text=label).get_by_test_id("stMetricValue")
-        text = found.first.inner_text().replace(",", "") if found.count() else ""
+        metric = self.page.get_by_test_id("stMetric").filter(has_text=label).get_by_test_id("stMetricValue")
+        text = metric.first.inner_text().replace(",", "") if metric.count() else ""
         return int(text) if text.isdigit() else -1
 
     def settled(self) -> None:
@@ -102,8 +102,8 @@ class Visit:
         assert max(self.page.evaluate(OVERFLOW)) <= 0
 
     def _look_at(self, request: Request) -> None:
-        found = urlsplit(request.url)
-        if found.scheme not in ("data", "blob") and found.netloc != urlsplit(self.address).netloc:
+        url = urlsplit(request.url)
+        if url.scheme not in ("data", "blob") and url.netloc != urlsplit(self.address).netloc:
             self.faults.append(f"another host: {request.url}")
 
     def _failed(self, request: Request) -> None:

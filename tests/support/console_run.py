@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.support import wait_for
-from tests.support.up_run import COMMAND
+from tests.support.commands import COMMAND
 from tidemill.run.folder import Run
 from tidemill.run.progress.status import endpoint
 
@@ -30,7 +30,7 @@ class Addresses(NamedTuple):
 
 @contextmanager
 def consoled(run: Run, pipeline: str, *options: str) -> Iterator[Addresses]:
-    """`tidemill serve` and `tidemill console` of a run that is there, on free ports."""
+    """Run `tidemill serve` and `tidemill console` for an existing run, on free ports."""
     line = [pipeline, "--run-dir", str(run.folder), "--port", "0", "--console-port", "0", *options]
     processes = [subprocess.Popen([*COMMAND, command, *line]) for command in ("serve", "console")]
     try:
@@ -43,19 +43,19 @@ def consoled(run: Run, pipeline: str, *options: str) -> Iterator[Addresses]:
 
 
 def address(run: Run, stage: str, processes: Sequence[subprocess.Popen[bytes]] = ()) -> str:
-    """Where the stage is to be found, once it is at work."""
+    """The URL of the stage, once it runs."""
 
     def look() -> str | None:
         assert all(process.poll() is None for process in processes), f"ended before the {stage} was at work"
         return endpoint(run, run.catalog.stages().get(stage))
 
-    found = wait_for(look, f"the {stage}", 90)
-    assert found is not None
-    return found
+    url = wait_for(look, f"the {stage}", 90)
+    assert url is not None
+    return url
 
 
-def written(document: Mapping[str, Any], path: Path) -> str:
-    """The pipeline as a TOML file; its path."""
+def write_pipeline(document: Mapping[str, Any], path: Path) -> str:
+    """Write the pipeline to a TOML file and return its path."""
     path.write_text("".join(f"{key} = {toml(value)}\n" for key, value in document.items()), encoding="utf-8")
     return str(path)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 IN_TIME = 60.0
 
 
-class Disk:
+class SmallDisk:
     """A file system of so many bytes, in a mount namespace of its own: only what is started on it finds it at
     ``path``, this process sees it at ``seen``, and it is gone with the process that holds it."""
 

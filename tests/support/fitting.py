@@ -1,9 +1,10 @@
-"""What the tests of models share: a few rows, one model, fitted by Spark and exported as the trainer does it."""
+"""Models fitted by Spark on a few rows and exported as the trainer does it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tidemill.scoring.parity import compare
 from tidemill.training.export import scorer_content
 from tidemill.training.features import TYPES, with_label
 from tidemill.training.fitting import GenerationFiles, answers, fit, outputs, parity_of, spark_errors, train
-from tidemill.training.registry import HELD, TrainingInputs, inputs_of
+from tidemill.training.registry import HELD, TrainingInputs, TrainingStats, inputs_of
 from tidemill.training.stats import collect_stats
 
 Row = dict[str, Any]
@@ -28,12 +29,15 @@ Model = Mapping[str, Any]  # a model's table of the pipeline file
 
 @dataclass(frozen=True)
 class Fitted:
-    """One model as Spark fitted it, and its scorer as it came back from its file."""
+    """A model that Spark fitted, and its scorer as loaded from its file."""
 
     inputs: TrainingInputs
     spark: PipelineModel
-    scorer: RowScorer
     path: Path
+
+    @cached_property
+    def scorer(self) -> RowScorer:
+        return scoring.row_scorer(scoring.load(self.path))
 
     def parity(self, rows: DataFrame, scorer: RowScorer | None = None) -> dict[str, Any]:
         """The scorer, or another one, against Spark on these rows; raises ParityFailed where they differ."""
@@ -52,43 +56,63 @@ def frame(spark: SparkSession, columns: Mapping[str, str], rows: Sequence[Row]) 
     return spark.createDataFrame([tuple(row[name] for name in columns) for row in rows], schema)
 
 
-def inputs_for(folder: Path, columns: Mapping[str, str], model: Model) -> TrainingInputs:
+def inputs_for(folder: Path, columns: Mapping[str, str], models: Mapping[str, Model]) -> list[TrainingInputs]:
     raw = {
         "name": "tried",
         "source": {"path": "x.csv", "columns": dict(columns)},
         "stream": {"topic": "t"},
         "batches": {"rows": 10},
-        "models": {"tried": dict(model)},
+        "models": {name: dict(model) for name, model in models.items()},
     }
-    [inputs] = inputs_of(parse(Raw("tried", folder, raw)).pipeline)
-    return inputs
+    return inputs_of(parse(Raw("tried", folder, raw)).pipeline)
 
 
 def fit_one(folder: Path, columns: Mapping[str, str], rows: DataFrame, model: Model) -> Fitted:
-    """One model fitted on all of these rows and exported, without all that ``train_one`` does besides.
+    """Fit one model on all of these rows and export it; neither save nor compare it.
 
     Raises:
         TrainingFailed: it can't be fitted on them.
     """
-    inputs, path = inputs_for(folder, columns, model), folder / "tried.npz"
+    [inputs] = inputs_for(folder, columns, {"tried": model})
     table = rows.withColumn(HELD, F.lit(False))
     stats = collect_stats(table, [inputs], holds_out=False)["tried"]
     stats.check(inputs)
     with spark_errors("tried"):
         fitted = fit(inputs, with_label(table, inputs), stats.empty_strings)
     inputs.spec.check_fitted(inputs, stats, fitted.stages[-1])
-    content = scorer_content(inputs, fitted, stats.seen)
+    return export(folder, inputs, fitted, stats)
+
+
+def fit_all(
+    folder: Path, columns: Mapping[str, str], rows: DataFrame, models: Mapping[str, Model]
+) -> dict[str, Fitted]:
+    """Fit each model on all of these rows and export it; the result is by the models' names."""
+    all_inputs = inputs_for(folder, columns, models)
+    table = rows.withColumn(HELD, F.lit(False)).cache()
+    stats = collect_stats(table, all_inputs, holds_out=False)
+    fitted = {}
+    for inputs in all_inputs:
+        model = fit(inputs, with_label(table, inputs), stats[inputs.name].empty_strings)
+        fitted[inputs.name] = export(folder, inputs, model, stats[inputs.name])
+    return fitted
+
+
+def export(folder: Path, inputs: TrainingInputs, model: PipelineModel, stats: TrainingStats) -> Fitted:
+    path = folder / f"{inputs.name}.npz"
+    content = scorer_content(inputs, model, stats.seen)
     storage.write(path, content.text, content.arrays)
-    return Fitted(inputs, fitted, scoring.row_scorer(scoring.load(path)), path)
+    return Fitted(inputs, model, path)
 
 
 def train_one(folder: Path, columns: Mapping[str, str], rows: DataFrame, model: Model) -> TrainedModel:
-    """One model trained on all of these rows by the whole way that the trainer takes: saved, scored, compared.
+    """Train one model on all of these rows as the trainer does: fit, save, score and compare it.
 
     Raises:
         TrainingFailed, ParityFailed: as ``fitting.train``.
     """
-    inputs, where = inputs_for(folder, columns, model), GenerationFiles(folder, "generation")
+    [inputs] = inputs_for(folder, columns, {"tried": model})
     table = rows.withColumn(HELD, F.lit(False))
     (folder / "scorers").mkdir(parents=True, exist_ok=True)
-    return train(inputs, table, collect_stats(table, [inputs], holds_out=False)["tried"], where)
+    return train(
+        inputs, table, collect_stats(table, [inputs], holds_out=False)["tried"], GenerationFiles(folder, "generation")
+    )

@@ -19,7 +19,8 @@ from typing import Any
 import orjson
 
 from tests.support import ROOT
-from tests.support.serving_run import api_of
+from tests.support.commands import COMMAND
+from tests.support.serving_run import api_of, json_of
 from tidemill.pipeline import load
 from tidemill.run.catalog import FILE_NAME
 from tidemill.run.folder import Run, existing_run
@@ -35,31 +36,30 @@ OTHERS = {"UserPreferences": 0, "MalfunctionIncidents": 3, "DeviceAgeMonths": 12
 
 
 def versions() -> list[int]:
-    """The versions of the schema that a run is kept of."""
+    """The schema versions of the kept runs."""
     return sorted(int(path.stem.rpartition("-")[2]) for path in FIXTURES.glob("run-schema-*.json"))
 
 
 def copy_of(version: int, folder: Path) -> Path:
-    """The kept run of a version, copied so that it can be worked on."""
+    """Copy the kept run of a version to a folder that a test may change."""
     return Path(shutil.copytree(FIXTURES / f"run-schema-{version}", folder))
 
 
 def expected(version: int) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads((FIXTURES / f"run-schema-{version}.json").read_bytes())
-    return found
+    predictions: dict[str, Any] = orjson.loads((FIXTURES / f"run-schema-{version}.json").read_bytes())
+    return predictions
 
 
-def answers(run: Run) -> dict[str, Any]:
+def predictions_of(run: Run) -> dict[str, Any]:
     """What each generation of each model predicts for the rows that are asked."""
-    found = {}
+    predictions = {}
     with api_of(run) as client:
         for model, rows in ASKED.items():
             for generation in (1, 2, 3):
                 path = f"/models/{model}/generations/{generation}/predict"
-                answer = client.post(path, json={"rows": [fitting(run, model, row) for row in rows]})
-                assert answer.status_code == 200, answer.text
-                found[f"{model} {generation}"] = answer.json()
-    return found
+                document = {"rows": [fitting(run, model, row) for row in rows]}
+                predictions[f"{model} {generation}"] = json_of(client.post(path, json=document))
+    return predictions
 
 
 def fitting(run: Run, model: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def keep(run_folder: Path) -> Path:
         shutil.copytree(generation / "scorers", kept / "generations" / generation.name / "scorers")
     with tempfile.TemporaryDirectory() as folder:
         run = existing_run(load("smart-home"), copy_of(version, Path(folder) / "run"))
-        text = orjson.dumps(answers(run), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        text = orjson.dumps(predictions_of(run), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         run.close()
     (FIXTURES / f"run-schema-{version}.json").write_bytes(text)
     return kept
@@ -95,7 +95,7 @@ def main() -> None:
         keep(Path(sys.argv[1]))
         return
     with tempfile.TemporaryDirectory() as folder:
-        line = [sys.executable, "-m", "tidemill", "up", "smart-home", *OPTIONS, "--run-dir", f"{folder}/run"]
+        line = [*COMMAND, "up", "smart-home", *OPTIONS, "--run-dir", f"{folder}/run"]
         subprocess.run(line, check=True)
         keep(Path(folder) / "run")
 

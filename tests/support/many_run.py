@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from tests.support.serving_run import DOCUMENT, TEXT, new_run, scorer_of, scorer_path, seal, trained
+from tests.support.serving_run import DOCUMENT, TEXT, new_run, scorer_parts, scorer_path, seal, trained_model
 from tidemill.run.catalog.schema import metadata
 from tidemill.run.folder import Run
 from tidemill.scoring.storage import write
@@ -36,7 +36,7 @@ def many_run(folder: Path, generations: int, batches: int = 1) -> Run:
     run = new_run(folder, document=many_document())
     seal(run, 1, [{"id": number, "hours": float(number)} for number in range(3)])
     copy_scorers(run)
-    models = [asdict(trained(run, 1, name)) for name in run.pipeline.models]
+    models = [asdict(trained_model(run, 1, name)) for name in run.pipeline.models]
     sealed_as = {"cut": "rows", "decided_at": AT, "sealed_at": AT, "rows": 3, "bytes": 100, "sha256": "0" * 64}
     published_as = {"state": "published", "batches": [1], "rows": 3, "began_at": AT, "published_at": AT}
     numbers = range(1, generations + 1)
@@ -72,7 +72,7 @@ def copy_scorers(run: Run) -> None:
     for name in run.pipeline.models:
         path = scorer_path(run, 1, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        text, arrays = scorer_of("size" if name in COPIES else name, 1.0)
+        text, arrays = scorer_parts("size" if name in COPIES else name, 1.0)
         write(path, TEXT | text, {key: np.array(values) for key, values in arrays.items()})
 
 

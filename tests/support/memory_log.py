@@ -5,12 +5,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from tidemill.collector.reader import POLL_SECONDS, End
 from tidemill.errors import LogLost
+from tidemill.pipeline import Loaded, Raw, parse
 
 CREATE_TIME = 1  # Kafka's kind of timestamp: the producer's
+
+
+def one_column(rows: int = 1, partitions: int = 1) -> Loaded:
+    """A pipeline whose rows have one number each, ``n``, in batches of so many rows."""
+    document = {
+        "name": "modelled",
+        "source": {"path": "data.csv", "columns": {"n": "int"}},
+        "stream": {"topic": "t", "partitions": partitions},
+        "batches": {"rows": rows},
+        "models": {"groups": {"estimator": "KMeans", "features": ["n"]}},
+    }
+    return parse(Raw("modelled", Path(), document))
 
 
 class HandClock:
@@ -77,7 +91,7 @@ class MemoryLog:
         self.logs[partition].append(None)
 
     def messages(self, partition: int, offset: int) -> list[MemoryMessage]:
-        """Those from ``offset`` on."""
+        """The messages from ``offset`` on."""
         return [message for message in self.logs[partition][offset:] if message is not None]
 
 
@@ -121,25 +135,25 @@ class MemoryReader:
         self._drained = set()
 
     def read(self) -> list[MemoryMessage]:
-        found: list[MemoryMessage] = []
+        messages: list[MemoryMessage] = []
         order = sorted(self._next)
         self._turn = (self._turn + 1) % max(len(order), 1)
         for partition in order[self._turn :] + order[: self._turn]:
             if partition in self.answering and partition not in self._held:
-                found += self._fetch(partition, self.most - len(found))
-        if not found:
+                messages += self._fetch(partition, self.most - len(messages))
+        if not messages:
             self._clock.advance(POLL_SECONDS)
-        return found
+        return messages
 
     def _fetch(self, partition: int, most: int) -> list[MemoryMessage]:
         left = self.log.messages(partition, self._next[partition])
-        found = left[:most]
-        if found:
-            self._next[partition] = found[-1].offset() + 1
+        messages = left[:most]
+        if messages:
+            self._next[partition] = messages[-1].offset() + 1
             self._drained.discard(partition)
-        if len(found) == len(left):
+        if len(messages) == len(left):
             self._drained.add(partition)
-        return found
+        return messages
 
     def hold(self, partitions: set[int]) -> None:
         self._held = set(partitions)
@@ -148,7 +162,7 @@ class MemoryReader:
         return not self.unread
 
     def confirm(self, seconds: float) -> None:
-        """There is no other log."""
+        """Does nothing: the log in memory is always the run's own."""
 
     def end_of(self, message: MemoryMessage) -> End | None:
         return message.end if message.mark == "end" else None

@@ -13,7 +13,7 @@ import httpx
 from pyspark.sql import SparkSession
 
 from tests.support import assert_account_closed
-from tests.support.serving_run import api_of
+from tests.support.serving_run import api_of, json_of
 from tidemill.collector.collector import run_collector
 from tidemill.pipeline import load
 from tidemill.producer.producer import run_producer
@@ -31,30 +31,25 @@ class Ran:
 
     def get(self, path: str, **params: Any) -> Any:
         """The JSON that a GET answers with, which must be good."""
-        return answered(self.client.get(path, params=params or None))
+        return json_of(self.client.get(path, params=params or None))
 
     def post(self, path: str, document: Any) -> Any:
         """The JSON that a POST of a JSON document answers with, which must be good."""
-        return answered(self.client.post(path, json=document))
+        return json_of(self.client.post(path, json=document))
 
     def form(self, path: str, **fields: Any) -> Any:
         """The JSON that a POST of a form answers with, which must be good."""
-        return answered(self.client.post(path, data=fields))
+        return json_of(self.client.post(path, data=fields))
 
     @property
     def published(self) -> list[int]:
-        return [one.generation for one in self.run.catalog.generations(state="published")]
+        return [generation.generation for generation in self.run.catalog.generations(state="published")]
 
 
-def answered(response: httpx.Response) -> Any:
-    assert response.status_code == 200, response.text
-    return response.json()
-
-
-def trained(name: str, folder: Path, kafka: str, spark: SparkSession, data: str | None = None) -> Run:
-    """A run of the ready pipeline ``name``, on its sample or on ``data``, after every stage but the API has done its
-    work; no generation has failed."""
-    run = streamed(name, folder, kafka, data)
+def train_pipeline(name: str, folder: Path, kafka: str, spark: SparkSession, data: str | None = None) -> Run:
+    """Run the ready pipeline ``name`` on its sample, or on ``data``, through every stage but the API; fails where a
+    generation failed."""
+    run = stream_pipeline(name, folder, kafka, data)
     work(Stage(run, "trainer"), spark)
     failed = [(generation.generation, generation.error) for generation in run.catalog.generations(state="failed")]
     assert failed == []
@@ -63,13 +58,13 @@ def trained(name: str, folder: Path, kafka: str, spark: SparkSession, data: str 
 
 @contextmanager
 def served(run: Run) -> Iterator[Ran]:
-    """A run that is trained, with its API."""
+    """Serve the API of a trained run."""
     with api_of(run) as client:
         yield Ran(run, client)
 
 
-def streamed(name: str, folder: Path, kafka: str, data: str | None = None) -> Run:
-    """A run whose source is in sealed batches, by way of a topic of its own."""
+def stream_pipeline(name: str, folder: Path, kafka: str, data: str | None = None) -> Run:
+    """Stream the source of a ready pipeline through a topic of its own into sealed batches."""
     topic = f"stream.topic={name}-{uuid.uuid4().hex}"
     run = open_run(load(name, [topic, "stream.pause=0"], data), folder)
     run_producer(Stage(run, "producer"), kafka)

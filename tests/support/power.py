@@ -1,7 +1,7 @@
 """A disk whose power may be cut: what is left of a folder is only what was synced.
 
-A :class:`Disk` watches every ``os.fsync`` of this process and can build, at any moment, the folder that a power cut at
-that moment leaves. It promises what POSIX does, and no more:
+A :class:`PowerDisk` watches every ``os.fsync`` of this process and can build, at any moment, the folder that a power
+cut at that moment leaves. It promises what POSIX does, and no more:
 
 - A file holds what it held when it was synced last; one that never was is empty.
 - A folder has the entries that it had when it was synced last: later files, renames and removals never happened
@@ -40,11 +40,11 @@ class Inode(NamedTuple):
     folder: bool
 
 
-def inode_of(found: os.stat_result) -> Inode:
-    return Inode(found.st_dev, found.st_ino, stat.S_ISDIR(found.st_mode))
+def inode_of(stats: os.stat_result) -> Inode:
+    return Inode(stats.st_dev, stats.st_ino, stat.S_ISDIR(stats.st_mode))
 
 
-class Disk:
+class PowerDisk:
     """The folder ``root``, which exists and is durable as it is, and all that comes to stand below it.
 
     ``before_sync`` is called before anything is synced.
@@ -62,7 +62,7 @@ class Disk:
         os.close(handle)
 
     def fsync(self, handle: int) -> None:
-        """What stands in the place of ``os.fsync``."""
+        """Replaces ``os.fsync``."""
         self.before_sync("sync")
         self._fsync(handle)
         self._note(handle)
@@ -111,8 +111,8 @@ class Disk:
 
 
 def entries_now(folder: Path) -> dict[str, Inode]:
-    found = [path for path in folder.iterdir() if not path.name.startswith(FILE_NAME)]
-    return {path.name: inode_of(path.stat()) for path in found}
+    paths = [path for path in folder.iterdir() if not path.name.startswith(FILE_NAME)]
+    return {path.name: inode_of(path.stat()) for path in paths}
 
 
 def copy_committed(catalog: Path, into: Path) -> None:
@@ -122,10 +122,10 @@ def copy_committed(catalog: Path, into: Path) -> None:
 
 
 @contextmanager
-def watched(root: Path) -> Iterator[Disk]:
+def watched(root: Path) -> Iterator[PowerDisk]:
     """The disk below ``root``, made for it, while this process works on it."""
     root.mkdir()
-    disk = Disk(root)
+    disk = PowerDisk(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", disk.fsync)
         try:
@@ -146,7 +146,7 @@ def at_failpoints(take: Callable[[str], None]) -> Iterator[None]:
 class Cuts:
     """The folders that power cuts leave: for each failpoint that is passed, and in each way."""
 
-    def __init__(self, disk: Disk, into: Path) -> None:
+    def __init__(self, disk: PowerDisk, into: Path) -> None:
         self.disk = disk
         self.folders: list[Path] = []
         self.passed: set[str] = set()

@@ -1,4 +1,4 @@
-"""What the tests of sources share: a pipeline around a source, and all that it reads."""
+"""Pipelines around a source, and everything that they read."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def refused(path: Path | str, columns: Mapping[str, Any], **source: Any) -> Sour
 
 def open_to_all(folder: Path) -> None:
     """Let every user look into a test's folder, so that a refusal is for the file itself."""
-    for one in [folder, *(parent for parent in folder.parents if "pytest-of-" in str(parent))]:
-        one.chmod(0o755)
+    for path in [folder, *(parent for parent in folder.parents if "pytest-of-" in str(parent))]:
+        path.chmod(0o755)
 
 
 @contextmanager
 def without_privileges() -> Iterator[None]:
-    """As an ordinary user, who may not read everything."""
+    """Run as an ordinary user, who may not read everything."""
     if os.geteuid() != 0:
         yield
         return

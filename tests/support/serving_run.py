@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -92,6 +93,8 @@ ROW: dict[str, Any] = {
     "good": 1,
     "size": 7.5,
 }
+KEY = "correct-horse-battery-staple"
+"""The key of an API that has one."""
 RENAMED = {"is_good": 1, "watts": 7.5}
 TEXT: dict[str, Any] = {"model": "of the test", "labels": {}, "classes": None}
 FEATURE = {"categories": None, "minimum": None, "maximum": None}
@@ -182,7 +185,7 @@ def seal(run: Run, batch: int, rows: Sequence[dict[str, Any]]) -> None:
     row = {name: value for name, value in (ROW | RENAMED).items() if name in schema.names}
     stamps = pa.schema([field.with_type(pa.string()) if field.name == "seen" else field for field in schema])
     draft = Draft(run, batch, schema)
-    draft.add(pa.Table.from_pylist([row | one for one in rows], schema=stamps).cast(schema))
+    draft.add(pa.Table.from_pylist([row | changes for changes in rows], schema=stamps).cast(schema))
     draft.close()
     run.catalog.decide(Decision(batch, "rows", (Span(0, 3 * batch, 3 * batch + len(rows) - 1),)))
     run.catalog.seal(batch, draft.publish(None, None))
@@ -191,13 +194,13 @@ def seal(run: Run, batch: int, rows: Sequence[dict[str, Any]]) -> None:
 def publish(
     run: Run, generation: int, batches: Sequence[int] = (), damage: Callable[[Path], None] | None = None
 ) -> None:
-    """Publish a generation of the three models, with the coefficients that the head of this module tells.
+    """Publish a generation of the three models, with the coefficients named at the head of this module.
 
     ``damage`` is done to the file of ``size`` after its sum was taken.
     """
     run.catalog.begin_generation(generation, batches, rows=3 * len(batches))
     write_generation(run, generation)
-    models = [trained(run, generation, name) for name in run.pipeline.models]
+    models = [trained_model(run, generation, name) for name in run.pipeline.models]
     if damage:
         damage(scorer_path(run, generation, "size"))
     run.catalog.publish_generation(generation, models)
@@ -207,12 +210,12 @@ def write_generation(run: Run, generation: int) -> None:
     for name in run.pipeline.models:
         path = scorer_path(run, generation, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        text, arrays = scorer_of(name, float(generation))
+        text, arrays = scorer_parts(name, float(generation))
         write(path, TEXT | text, {key: np.array(values) for key, values in arrays.items()})
 
 
-def scorer_of(model: str, generation: float) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is particular in the scorer file of a model: its text and its arrays."""
+def scorer_parts(model: str, generation: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The text and the arrays that are particular to a model's scorer file."""
     text: dict[str, Any]
     if model in SEARCHING:
         return SEARCHING[model]
@@ -232,7 +235,7 @@ def scorer_path(run: Run, generation: int, model: str) -> Path:
     return run.generations / f"{generation:05}" / "scorers" / f"{model}.npz"
 
 
-def trained(run: Run, generation: int, model: str) -> TrainedModel:
+def trained_model(run: Run, generation: int, model: str) -> TrainedModel:
     path = scorer_path(run, generation, model)
     return TrainedModel(
         model=model,
@@ -252,7 +255,7 @@ def trained(run: Run, generation: int, model: str) -> TrainedModel:
 def api_of(
     run: Run, host: str = "127.0.0.1", key_file: Path | None = None, limits: Limits = LIMITS
 ) -> Iterator[httpx.Client]:
-    """The run's API on a free port, served as the stage serves it."""
+    """Serve the run's API on a free port, as the stage does, and yield a client of it."""
     stage = Stage(run, "serve")
     failures: list[BaseException] = []
 
@@ -278,8 +281,8 @@ def api_of(
 
 
 def endpoint(run: Run) -> str | None:
-    word = run.catalog.stages().get("serve")
-    return word.endpoint if word and word.state == "running" else None
+    status = run.catalog.stages().get("serve")
+    return status.endpoint if status and status.state == "running" else None
 
 
 def wait_for_generation(client: httpx.Client, generation: int) -> None:
@@ -288,3 +291,29 @@ def wait_for_generation(client: httpx.Client, generation: int) -> None:
         return answer.status_code == 200 and answer.json()["generation"] == generation
 
     wait_for(served, f"generation {generation} to be served", seconds=20)
+
+
+def json_of(response: httpx.Response) -> Any:
+    """The JSON of a response that must be a 200."""
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def message_of(response: httpx.Response) -> str:
+    """The message of an error, which must be JSON of its three parts."""
+    assert response.headers["content-type"] == "application/json"
+    error = response.json()["error"]
+    assert set(error) == {"code", "message", "hint"}
+    return str(error["message"])
+
+
+def write_key(folder: Path) -> Path:
+    """A file in ``folder`` that holds ``KEY``."""
+    path = folder / "key.txt"
+    path.write_text(f"{KEY}\n", encoding="utf-8")
+    return path
+
+
+def basic_auth(password: str, user: str = "anyone") -> dict[str, str]:
+    """The header of basic credentials."""
+    return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}

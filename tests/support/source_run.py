@@ -1,4 +1,5 @@
-"""A run over a file that is larger than what its fingerprint looks at, and a producer that is stopped on the way."""
+"""Runs over source files: a file larger than the part that its fingerprint covers, the real smart-home file, and a
+producer that stops midway."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from tests.support import SMART_HOME
 from tidemill.collector.collector import run_collector
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import KafkaConnection, Topic
@@ -30,11 +32,21 @@ def lines(first: int = 0, rows: int = ROWS) -> list[str]:
 
 
 def write_source(path: Path, body: list[str]) -> None:
-    """A CSV file whose first record does not fit."""
+    """Write a CSV file whose first record does not fit the columns."""
     path.write_text("".join([HEAD, BAD, *body]), encoding="utf-8")
 
 
-def new_run(folder: Path, data: Path | str, *assignments: str) -> Run:
+def own_topic(*assignments: str, topic: str | None = None) -> list[str]:
+    """Assignments of the command line: a new topic, or ``topic``, no pause, and ``assignments``."""
+    return [f"stream.topic={topic or f'test-{uuid.uuid4().hex}'}", "stream.pause=0", *assignments]
+
+
+def smart_home_run(folder: Path, *assignments: str, data: Path = SMART_HOME, topic: str | None = None) -> Run:
+    """A run of the ready pipeline on the real file, or on ``data``, with a topic of its own."""
+    return open_run(load("smart-home", own_topic(*assignments, topic=topic), data=str(data)), folder)
+
+
+def run_of_source(folder: Path, data: Path | str, *assignments: str) -> Run:
     sets = [
         f"stream.topic=source-{uuid.uuid4().hex}",
         "stream.pause=0",
@@ -89,7 +101,7 @@ def topic_of(run: Run, kafka: str) -> Topic:
 
 
 def state_of(run: Run, kafka: str) -> tuple[object, ...]:
-    """All that a producer leaves behind: its record, the log's ends, the rejects."""
+    """Everything that a producer leaves behind: its record, the log's ends, the rejects."""
     ends = kafka_module.end_offsets(kafka_module.connect_admin(KafkaConnection(kafka)), topic_of(run, kafka))
     files = {path.name: path.read_bytes() for path in run.rejects.iterdir()}
     return run.catalog.source(), ends, files

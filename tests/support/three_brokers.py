@@ -70,7 +70,7 @@ class Node:
         return psutil.Process(self._child.pid)
 
     def format(self, voters: str, cluster: str) -> GuardedProcess:
-        """Begin to make the data folder."""
+        """Start formatting the data folder."""
         self.folder.mkdir(parents=True)
         text = CONFIGURATION.format(
             node=self.number, host=HOST, client=self.client, controller=self.controller, voters=voters
@@ -132,15 +132,15 @@ class ThreeBrokers:
             return set()
 
     def leader(self, topic: str) -> int | None:
-        """Who leads partition 0 of the topic; None while there is none, or nobody says."""
-        found = self._partition(topic)
-        leader = found.leader if found else None
+        """The leader of partition 0 of the topic; None while there is none or no broker answers."""
+        partition = self._partition(topic)
+        leader = partition.leader if partition else None
         return leader.id if leader is not None and leader.id in NODES else None
 
     def in_sync(self, topic: str) -> set[int]:
-        """Who has all of partition 0 of the topic."""
-        found = self._partition(topic)
-        return {replica.id for replica in found.isr} if found else set()
+        """The replicas in sync of partition 0 of the topic."""
+        partition = self._partition(topic)
+        return {replica.id for replica in partition.isr} if partition else set()
 
     def _partition(self, topic: str) -> TopicPartitionInfo | None:
         """What is said of partition 0 of the topic; None where nobody answers."""
@@ -179,7 +179,7 @@ class ThreeBrokers:
 
 @contextmanager
 def three_brokers(folder: Path, jars: Path) -> Iterator[ThreeBrokers]:
-    """Three brokers at work, gone when this is left."""
+    """Three running brokers, ended on exit."""
     cluster = ThreeBrokers(folder, jars)
     try:
         cluster.start()

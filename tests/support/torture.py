@@ -1,13 +1,11 @@
-"""What kills a pipeline again and again and then looks for every row: for the headline test and for the soak."""
+"""Kills the stages of a pipeline again and again, then verifies every row: for the test of kills and for the soak."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -24,9 +22,8 @@ import psutil
 import pyarrow.parquet as pq
 
 from tests.support import assert_account_closed, wait_for
-from tidemill.run.catalog import FILE_NAME, Catalog
+from tests.support.commands import COMMAND, catalog_of, free_port
 from tidemill.run.files import orphans, sha256
-from tidemill.run.locks import locked
 
 STAGES = ("producer", "collector", "broker", "trainer")
 FROZEN_SECONDS = 8.0  # longer than any timeout of the pipeline below
@@ -93,22 +90,17 @@ class UpProcess:
         self.port = free_port()
         self.log = (job.folder / "up.log").open("ab")
         self.start()
-        path = self.folder / FILE_NAME
-        wait_for(path.exists, "a catalog")
-        lock = self.folder / "locks" / "catalog.lock"
-        wait_for(lock.exists, "its lock")
-        with locked(lock):  # not while it is being made
-            self.catalog = Catalog(path)
+        self.catalog = catalog_of(self.folder)
 
     def start(self) -> None:
-        line = [sys.executable, "-m", "tidemill", "up", str(self.job.pipeline), "--run-dir", str(self.folder)]
+        line = [*COMMAND, "up", str(self.job.pipeline), "--run-dir", str(self.folder)]
         options = ["--port", str(self.port), "--no-console"]
         self.process = subprocess.Popen([*line, *options], stdout=self.log, stderr=self.log)
 
     def at_work(self, stage: str) -> bool:
         """Whether the stage is at work, or about to be: not done with all that there was."""
-        word = self.catalog.stages().get(stage)
-        return word is None or word.state != "done"
+        status = self.catalog.stages().get(stage)
+        return status is None or status.state != "done"
 
     @property
     def sealed(self) -> int:
@@ -125,8 +117,8 @@ class UpProcess:
         return pid
 
     def _running(self, stage: str) -> int | None:
-        word = self.catalog.stages().get(stage)
-        return word.pid if word is not None and word.state == "running" and alive(word.pid) else None
+        status = self.catalog.stages().get(stage)
+        return status.pid if status is not None and status.state == "running" and alive(status.pid) else None
 
     def kill(self, stage: str) -> None:
         """SIGKILL, then wait until another has taken its place."""
@@ -149,8 +141,12 @@ class UpProcess:
 
     def _replaced(self, stage: str, pids: Sequence[int]) -> bool:
         """Whether another process than these does the stage, or has done all that there was to do."""
-        word = self.catalog.stages().get(stage)
-        return word is not None and word.pid not in pids and (word.state == "done" or self._running(stage) is not None)
+        status = self.catalog.stages().get(stage)
+        return (
+            status is not None
+            and status.pid not in pids
+            and (status.state == "done" or self._running(stage) is not None)
+        )
 
     def freeze(self, stage: str) -> None:
         """SIGSTOP for longer than the client's timeouts, then SIGCONT."""
@@ -171,12 +167,6 @@ def alive(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Asker(threading.Thread):
@@ -213,7 +203,7 @@ def progressed(up: UpProcess, share: float) -> bool:
     return up.sealed >= share * up.job.rows and up.published >= share * up.job.batches
 
 
-class Watched:
+class SealedFileWatch:
     """The sha256 of every sealed file as it was first seen: it may never change."""
 
     def __init__(self, up: UpProcess) -> None:
@@ -222,12 +212,12 @@ class Watched:
 
     def look(self) -> None:
         for batch in self.up.catalog.batches():
-            found = sha256(self.up.folder / batch.path)
-            assert found == batch.sha256
-            assert self.seen.setdefault(batch.path, found) == found
+            digest = sha256(self.up.folder / batch.path)
+            assert digest == batch.sha256
+            assert self.seen.setdefault(batch.path, digest) == digest
 
 
-def answers(port: int) -> bool:
+def api_answers(port: int) -> bool:
     try:
         answer = httpx.post(f"http://127.0.0.1:{port}/models/line/predict", json={"x": 1.0})
         return answer.status_code == httpx.codes.OK
@@ -241,9 +231,9 @@ def assert_all_sealed(up: UpProcess) -> None:
     batches = up.catalog.batches()
     assert [batch.batch for batch in batches] == list(range(1, job.batches + 1))
     for batch in batches:
-        found = pl.from_arrow(pq.read_table(up.folder / batch.path))
-        assert isinstance(found, pl.DataFrame)
-        assert found.equals(source.slice((batch.batch - 1) * job.batch, job.batch)), batch.batch
+        rows = pl.from_arrow(pq.read_table(up.folder / batch.path))
+        assert isinstance(rows, pl.DataFrame)
+        assert rows.equals(source.slice((batch.batch - 1) * job.batch, job.batch)), batch.batch
     assert_account_closed(up.catalog)
 
 
@@ -252,7 +242,7 @@ def assert_all_there(up: UpProcess) -> None:
     assert_all_sealed(up)
     job = up.job
     generations = up.catalog.generations()
-    assert [(one.generation, one.state, one.batches) for one in generations] == [
+    assert [(generation.generation, generation.state, generation.batches) for generation in generations] == [
         (number, "published", (number,)) for number in range(1, job.batches + 1)
     ]
     for folder in (up.folder / "batches", up.folder / "rejects", up.folder / "generations"):
@@ -269,7 +259,7 @@ STEADY_BATCH = 30_000
 def soak(
     folder: Path, seconds: float, kill_seconds: float, show: Callable[[str], object] = str, seed: int = 1
 ) -> dict[str, object]:
-    """Run the pipeline for so long, killing something every ``kill_seconds``; what was seen.
+    """Run the pipeline for so long, kill something every ``kill_seconds``, and report what was seen.
 
     Raises:
         AssertionError: a row is lost, doubled or out of order, a file changed, or the API did not answer.
@@ -277,12 +267,12 @@ def soak(
     job = Job(folder, rows=int(STEADY_RATE * seconds), batch=STEADY_BATCH, rate=STEADY_RATE)
     job.write()
     up, chance, kills = UpProcess(job), random.Random(seed), Counter[str]()
-    asker, watched = Asker(up.port), Watched(up)
+    asker, watched = Asker(up.port), SealedFileWatch(up)
     asker.start()
     try:
         began, peak = time.monotonic(), 0
         while up.catalog.totals()["rows"] < job.rows:
-            if answers(up.port):
+            if api_answers(up.port):
                 asker.expected.set()
             wait_for(partial(over, up, time.monotonic() + kill_seconds), "the next kill", kill_seconds + 30)
             peak = max(peak, memory(up))
@@ -290,7 +280,7 @@ def soak(
                 kills[strike(up, asker, chance.choice([*STAGES, "run"]))] += 1
                 show(f"{time.monotonic() - began:6.0f} s  {up.catalog.totals()}  kills {dict(kills)}")
             watched.look()
-        wait_for(partial(answers, up.port), "an answer", 300)
+        wait_for(partial(api_answers, up.port), "an answer", 300)
         asker.expected.set()
         wait_for(partial(progressed, up, 1.0), "the last generation", 300)
         asker.over.set()
@@ -314,13 +304,13 @@ def over(up: UpProcess, moment: float) -> bool:
 
 
 def strike(up: UpProcess, asker: Asker, what: str) -> str:
-    """Kill a stage that is still at work, or the whole run; what was killed."""
+    """Kill a stage that is still at work, or the whole run, and return the name of what was killed."""
     if what == "run":
         answered = asker.expected.is_set()
         asker.expected.clear()
         up.kill_all()
         if answered:
-            wait_for(partial(answers, up.port), "an answer", 60)
+            wait_for(partial(api_answers, up.port), "an answer", 60)
         return what
     if up.at_work(what):
         up.kill(what)
@@ -331,4 +321,4 @@ def strike(up: UpProcess, asker: Asker, what: str) -> str:
 def memory(up: UpProcess) -> int:
     """The proportional set size of all processes, in bytes."""
     processes = [psutil.Process(up.process.pid), *psutil.Process(up.process.pid).children(recursive=True)]
-    return sum(one.memory_full_info().pss for one in processes if one.is_running())
+    return sum(process.memory_full_info().pss for process in processes if process.is_running())

@@ -1,10 +1,8 @@
-"""What the tests of training share: a run whose batches are sealed by hand, without Kafka."""
+"""Runs for the tests of training, whose batches are sealed without Kafka."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ models = { line = { estimator = "LinearRegression", features = ["x"], label = "y
 
 
 def run_of(folder: Path, **changes: Any) -> Run:
-    """A run of a pipeline that is given by its tables."""
+    """A run of a small pipeline in which ``changes`` replace tables."""
     raw = {
         "name": "tried",
         "source": {"path": "data.csv"},
@@ -62,8 +60,8 @@ def table_of(run: Run, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(run.pipeline.source.schema_))
 
 
-def seal(run: Run, number: int, table: pa.Table) -> Path:
-    """Make ``table`` batch ``number``, as the collector would."""
+def seal_table(run: Run, number: int, table: pa.Table) -> Path:
+    """Write ``table`` as batch ``number`` and seal it, as the collector does."""
     kind = run.pipeline.batches.format
     path = run.batches / f"batch-{number:05d}.{kind}"
     run.catalog.decide(Decision(number, "rows", (Span(0, (number - 1) * 1000, number * 1000 - 1),)))
@@ -72,23 +70,11 @@ def seal(run: Run, number: int, table: pa.Table) -> Path:
     return path
 
 
-def seal_all(run: Run, tables: Sequence[pa.Table]) -> None:
+def seal_tables(run: Run, tables: Sequence[pa.Table]) -> None:
     """Seal every table in order, and end the stream."""
     for number, table in enumerate(tables, start=1):
-        seal(run, number, table)
+        seal_table(run, number, table)
     run.catalog.end_stream({0: 1_000_000}, {})
-
-
-@contextmanager
-def in_thread(target: Any) -> Iterator[threading.Thread]:
-    """Run ``target`` beside the test, and wait for its end."""
-    thread = threading.Thread(target=target)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def quiet_stage(run: Run) -> Stage:

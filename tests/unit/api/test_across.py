@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.serving_run import api_of, chance_of_good, new_run, publish, scorer_path, seal, size_of
+from tests.support.serving_run import api_of, chance_of_good, json_of, new_run, publish, scorer_path, seal, size_of
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.run.catalog import TrainedModel
 from tidemill.run.folder import Run
@@ -19,26 +18,18 @@ ROW = {"kind": "lamp", "hours": 2.0, "count": 3, "on": True}
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    found = new_run(tmp_path)
-    seal(found, 1, [{"id": 1}])
+def run(run: Run) -> Run:
+    """Five generations of one batch, and a sixth in training."""
+    seal(run, 1, [{"id": 1}])
     for number in range(1, 6):
-        publish(found, number, [1])
-    found.catalog.begin_generation(6, [1], 1)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def api(run: Run) -> Iterator[httpx.Client]:
-    with api_of(run) as client:
-        yield client
+        publish(run, number, [1])
+    run.catalog.begin_generation(6, [1], 1)
+    return run
 
 
 def across(client: httpx.Client, model: str, row: Any = ROW, **params: Any) -> Any:
     answer = client.post(f"/models/{model}/generations/predict", json=row, params=params)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    return json_of(answer)
 
 
 def test_the_newest_comes_first(api: httpx.Client) -> None:
@@ -59,7 +50,7 @@ def test_the_newest_comes_first(api: httpx.Client) -> None:
 def test_pages_go_back_in_time(api: httpx.Client) -> None:
     """A page has the generations below the one given, and says whether there are more."""
     pages = [across(api, "size", limit=2), across(api, "size", limit=2, before=4), across(api, "size", before=1)]
-    assert [[one["generation"] for one in page["answers"]] for page in pages] == [[5, 4], [3, 2], []]
+    assert [[answer["generation"] for answer in page["answers"]] for page in pages] == [[5, 4], [3, 2], []]
     assert [page["more"] for page in pages] == [True, True, False]
 
 
@@ -73,7 +64,7 @@ def test_a_generation_that_can_not_answer_says_why(run: Run) -> None:
     scorer_path(run, 3, "size").write_bytes(b"gone bad")
     with api_of(run) as client:
         answers = across(client, "size")["answers"]
-    assert [one["generation"] for one in answers if "error" not in one] == [5, 4, 2, 1]
+    assert [answer["generation"] for answer in answers if "error" not in answer] == [5, 4, 2, 1]
     damaged = answers[2]
     assert set(damaged) == {"generation", "error"}
     assert "size.npz" in damaged["error"]

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.support import wait_for
-from tests.support.serving_run import DOCUMENT, ROW, api_of, new_run, seal
+from tests.support.serving_run import DOCUMENT, ROW, api_of, json_of, new_run, seal
 from tidemill.api.context import MAX_FILE_READS
 from tidemill.api.rows.reject_lines import MARK_INTERVAL, MAX_COUNTED, RejectLines, counted, marks, parsed
 from tidemill.api.rows.rejects import RejectsFile, page
@@ -29,10 +29,10 @@ SEVEN = [{"id": number, "note": 'a "quoted", text\nover lines'} for number in ra
 
 @pytest.fixture(params=["parquet", "csv"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
-    found = new_run(tmp_path, f"batches.format={request.param}")
-    seal(found, 1, SEVEN)
-    yield found
-    found.close()
+    run = new_run(tmp_path, f"batches.format={request.param}")
+    seal(run, 1, SEVEN)
+    yield run
+    run.close()
 
 
 def test_rows_come_in_pages(run: Run) -> None:
@@ -109,8 +109,7 @@ def api(rejecting: Run) -> Iterator[httpx.Client]:
 
 def rejects(client: httpx.Client, place: str, **params: Any) -> Any:
     answer = client.get(f"/rejects/{place}", params=params)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    return json_of(answer)
 
 
 def test_all_places_are_listed(api: httpx.Client) -> None:
@@ -128,8 +127,8 @@ def test_all_places_are_listed(api: httpx.Client) -> None:
 
 def test_the_rejects_of_a_place(api: httpx.Client) -> None:
     """Each reject has its reason, where it was, and how it began; reasons are counted, the most frequent first."""
-    found = rejects(api, "source", offset=6, limit=1)
-    assert found == {
+    page = rejects(api, "source", offset=6, limit=1)
+    assert page == {
         "place": "source",
         "rejected": 8,
         "offset": 6,
@@ -149,8 +148,8 @@ def test_the_rejects_of_a_place(api: httpx.Client) -> None:
 
 def test_a_place_without_rejects_is_empty(api: httpx.Client) -> None:
     """A batch in which every row fitted has an empty list."""
-    found = rejects(api, "batch-00001")
-    assert (found["rejected"], found["items"], found["reasons"], found["counted"]) == (0, [], [], 0)
+    page = rejects(api, "batch-00001")
+    assert (page["rejected"], page["items"], page["reasons"], page["counted"]) == (0, [], [], 0)
 
 
 @pytest.mark.parametrize(
@@ -171,10 +170,10 @@ def test_reasons_are_counted_over_a_part(rejecting: Run, api: httpx.Client) -> N
     with (rejecting.rejects / "source.jsonl").open("ab") as file:
         file.write(line * MAX_COUNTED + line[:9])
     say_rejected(rejecting, api, MAX_COUNTED + 9)
-    found = rejects(api, "source", offset=MAX_COUNTED + 6)
-    assert found["counted"] == MAX_COUNTED
-    assert found["reasons"][0] == {"reason": "late", "count": MAX_COUNTED - 8}
-    assert [one["reason"] for one in found["items"]] == ["late"] * 2
+    page = rejects(api, "source", offset=MAX_COUNTED + 6)
+    assert page["counted"] == MAX_COUNTED
+    assert page["reasons"][0] == {"reason": "late", "count": MAX_COUNTED - 8}
+    assert [item["reason"] for item in page["items"]] == ["late"] * 2
 
 
 def say_rejected(run: Run, client: httpx.Client, count: int) -> None:
@@ -217,13 +216,13 @@ def test_a_page_is_found_without_reading_those_before_it(tmp_path: Path, monkeyp
         count - 2,
     ):
         items = page(place, lines, offset, 4).items
-        assert [one.line for one in items] == list(range(offset, min(offset + 4, count)))
+        assert [item.line for item in items] == list(range(offset, min(offset + 4, count)))
     assert page(place, lines, count, 4).items == page(place, lines, 2**31 - 1, 4).items == []
     assert (sum(seen), looked) == (MAX_COUNTED + 8 * 4 + 2, ["counted", "marks"])
     assert page(replace(place, rejected=2**31), lines, 2**31 - 1, 4).items == []
     with path.open("ab") as file:
         file.write(b'{"reason":"y","line":%d}\n' % count)
-    assert [one.line for one in page(replace(place, rejected=count + 1), lines, count, 4).items] == [count]
+    assert [item.line for item in page(replace(place, rejected=count + 1), lines, count, 4).items] == [count]
     assert sorted(looked) == ["counted", "counted", "marks", "marks"]
 
 

@@ -10,14 +10,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import orjson
 import pytest
 
-from tests.support.serving_run import api_of, new_run, publish, seal
-from tests.unit.api import test_routes, test_sql_routes
+from tests.support.routes_run import declared_routes, sql_routes_run
+from tests.support.serving_run import KEY, api_of, new_run, publish, seal, write_key
 from tidemill.run.folder import Run
 
 CHECKS = (
@@ -28,9 +27,7 @@ EXAMPLES = [2, pytest.param(8, marks=pytest.mark.nightly)]
 """Random requests for each operation, beside its examples and its edges."""
 SECONDS = 140  # for one run of schemathesis, which takes a tenth of that on an idle machine
 ALL_PHASES = "examples,coverage,fuzzing"
-KEY = "correct-horse-battery-staple"
 BEARER = {"Authorization": f"Bearer {KEY}"}
-LONG = {"/all", "/slow", "/endless", "/step"}  # SQL that ends at a limit, with 503: it has tests of its own
 KNOWN = {"key": 1, "crime_id": 1, "user": "ann", "item": 0, "id": 1, "generation": 2}  # what random paths hardly hit
 
 
@@ -81,8 +78,7 @@ def plain(tmp_path: Path) -> Iterator[httpx.Client]:
 @pytest.fixture
 def declared(tmp_path: Path) -> Iterator[httpx.Client]:
     """Declared routes of every kind: path, query, form and JSON; models that search and recommend; SQL."""
-    routes: list[dict[str, Any]] = [*test_routes.ROUTES, *test_sql_routes.ROUTES]
-    run = test_sql_routes.sql_run(tmp_path, routes=[one for one in routes if one["path"] not in LONG])
+    run = sql_routes_run(tmp_path, routes=declared_routes())
     with api_of(run) as client:
         yield client
     run.close()
@@ -91,10 +87,8 @@ def declared(tmp_path: Path) -> Iterator[httpx.Client]:
 @pytest.fixture
 def keyed(tmp_path: Path) -> Iterator[httpx.Client]:
     """The test pipeline behind a key, which the client bears."""
-    file = tmp_path / "key.txt"
-    file.write_text(KEY, encoding="utf-8")
     run = plain_run(tmp_path)
-    with api_of(run, key_file=file) as client:
+    with api_of(run, key_file=write_key(tmp_path)) as client:
         client.headers.update(BEARER)
         yield client
     run.close()

@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.serving_run import api_of, new_run, publish, seal
+from tests.support.serving_run import api_of, json_of, new_run, publish, seal
 from tidemill.api.routers.points import MAX_BATCHES, sample, shares
 from tidemill.api.rows.batch_rows import evenly, page, rows_at, spread
 from tidemill.collector.batch_file import ROW_GROUP
@@ -23,30 +23,29 @@ from tidemill.run.folder import Run
 @pytest.fixture(params=["parquet", "csv"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     """Forty batches of ten rows, counted from 0 by their id; hours are the id's last digit."""
-    found = new_run(tmp_path, f"batches.format={request.param}")
+    run = new_run(tmp_path, f"batches.format={request.param}")
     for number in range(1, 41):
         first = 10 * (number - 1)
-        seal(found, number, [{"id": first + place, "hours": float(place), "note": None} for place in range(10)])
-    return found
+        seal(run, number, [{"id": first + place, "hours": float(place), "note": None} for place in range(10)])
+    return run
 
 
 def points(client: httpx.Client, **params: Any) -> Any:
     answer = client.get("/models/group/points", params=params)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    return json_of(answer)
 
 
 def test_every_row_where_there_is_room(run: Run) -> None:
     """A small generation is shown whole, in order, with the clusters that its scorer gives, and their centres."""
     publish(run, 1, [1, 2])
     with api_of(run) as client:
-        found = points(client, x="hours", y="id")
-        assert found == points(client, x="hours", y="id")
+        answer = points(client, x="hours", y="id")
+        assert answer == points(client, x="hours", y="id")
         assert points(client) == points(client, x="hours", y="id")
         both = points(client, x="hours", y="hours", limit=4)
     run.close()
-    columns, clusters = found.pop("columns"), found.pop("cluster")
-    assert found == {
+    columns, clusters = answer.pop("columns"), answer.pop("cluster")
+    assert answer == {
         "model": "group",
         "generation": 1,
         "x": "hours",
@@ -116,10 +115,10 @@ def test_rows_without_a_value_are_left_out(tmp_path: Path) -> None:
     seal(run, 1, [{"id": 1, "watts": 2.5}, {"id": 2, "watts": None}, {"id": 3, "watts": 3.5}])
     publish(run, 1, [1])
     with api_of(run) as client:
-        found = points(client, x="watts", y="id")
+        answer = points(client, x="watts", y="id")
     run.close()
-    assert found["columns"] == {"x": [2.5, 3.5], "y": [1, 3]}
-    assert (found["sampled"], len(found["cluster"])) == (2, 2)
+    assert answer["columns"] == {"x": [2.5, 3.5], "y": [1, 3]}
+    assert (answer["sampled"], len(answer["cluster"])) == (2, 2)
 
 
 def test_few_row_groups_of_a_large_file_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +150,7 @@ def test_a_page_of_a_large_csv_file_reads_its_beginning(tmp_path: Path, monkeypa
     """Rows at the beginning of a large CSV file are had without the rest of it; those at its end are there too."""
     read: list[int] = []
 
-    class Watched(io.FileIO):
+    class CountingFile(io.FileIO):
         def read(self, size: int | None = -1, /) -> bytes:
             found: bytes = super().read(size)
             read.append(len(found))
@@ -160,7 +159,7 @@ def test_a_page_of_a_large_csv_file_reads_its_beginning(tmp_path: Path, monkeypa
     whole = pyarrow.csv.open_csv
     handles = ExitStack()
     monkeypatch.setattr(
-        "pyarrow.csv.open_csv", lambda path, **more: whole(handles.enter_context(Watched(path)), **more)
+        "pyarrow.csv.open_csv", lambda path, **more: whole(handles.enter_context(CountingFile(path)), **more)
     )
     run = new_run(tmp_path, "batches.format=csv")
     seal(run, 1, [{"id": number, "note": "x" * 100_000} for number in range(900)])
@@ -186,12 +185,12 @@ def test_a_generation_is_sampled_once(run: Run, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("tidemill.api.routers.points.spread", watched)
     publish(run, 1, [1, 2])
     with api_of(run) as client:
-        found = [points(client, x="hours", y="id", limit=limit)["columns"]["y"] for limit in (4, 10, 5000)]
+        values = [points(client, x="hours", y="id", limit=limit)["columns"]["y"] for limit in (4, 10, 5000)]
         assert opened == [1, 2]
         points(client, x="id", y="id", limit=10)
         assert opened == [1, 2, 1, 2]
     run.close()
-    assert found == [[2, 7, 12, 17], list(range(1, 20, 2)), list(range(20))]
+    assert values == [[2, 7, 12, 17], list(range(1, 20, 2)), list(range(20))]
 
 
 def test_places_are_even() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,12 @@ from tidemill.run.folder import Run
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+def run(run: Run) -> Run:
     """Three generations, each of one batch more than the one before."""
-    run = new_run(tmp_path)
     for number in range(1, 4):
         seal(run, number, [{"id": number}])
         publish(run, number, list(range(1, number + 1)))
-    yield run
-    run.close()
+    return run
 
 
 def refreshed(run: Run, build: Callable[[LoadedGeneration], Any]) -> ModelRegistry:

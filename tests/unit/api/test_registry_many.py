@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from tests.support.many_run import insert, statements
-from tests.support.serving_run import api_of, new_run, publish, seal, trained, wait_for_generation
+from tests.support.serving_run import api_of, new_run, publish, seal, trained_model, wait_for_generation
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
@@ -19,17 +18,15 @@ MANY = 10_000
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    run = new_run(tmp_path)
+def run(run: Run) -> Run:
     seal(run, 1, [{"id": 1}])
-    yield run
-    run.close()
+    return run
 
 
 def test_the_first_look_at_ten_thousand_generations(run: Run) -> None:
     """It takes under 0.3 s of the processor, though each has three models; each is still read whole when asked for."""
     publish(run, MANY, [1])
-    models = [asdict(trained(run, MANY, name)) for name in run.pipeline.models]
+    models = [asdict(trained_model(run, MANY, name)) for name in run.pipeline.models]
     record = {"state": "published", "batches": [1], "rows": 3, "began_at": "2026", "published_at": "2026"}
     numbers = range(1, MANY)
     insert(
@@ -100,7 +97,7 @@ def test_a_missing_key_opens_no_batch(tmp_path: Path, form: str) -> None:
     with api_of(run) as client:
         wait_for_generation(client, 2)
         assert client.get("/models/size/rows/7").status_code == 404
-        assert [one["row"]["count"] for one in client.get("/models/size/rows/30").json()["rows"]] == [7, 3]
+        assert [row["row"]["count"] for row in client.get("/models/size/rows/30").json()["rows"]] == [7, 3]
         for path in run.folder.glob("batches/batch-*"):
             path.rename(path.with_suffix(".away"))
         for address in ("/models/size/rows/8", "/models/size/rows/-10", "/models/size/rows/8?generation=1"):

@@ -9,20 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.openapi_examples import FORM, refused_examples
+from tests.support.routes_run import FORM, declared_routes, refused_examples, sql_routes_run
 from tests.support.serving_run import api_of, routes_document
-from tests.unit.api import test_routes, test_sql_routes
 from tidemill.errors import PipelineInvalid
 from tidemill.pipeline import Raw, parse
-
-OTHERS = {"/all", "/slow", "/endless", "/step", "/cast"}  # SQL that ends at a limit, or wants a text of a certain form
 
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[httpx.Client]:
     """Declared routes of every kind: path, query, form and JSON; models that search and recommend; SQL."""
-    routes: list[dict[str, Any]] = [*test_routes.ROUTES, *test_sql_routes.ROUTES]
-    run = test_sql_routes.sql_run(tmp_path, routes=[one for one in routes if one["path"] not in OTHERS])
+    run = sql_routes_run(tmp_path, routes=declared_routes("/cast"))  # which wants a text of a certain form
     with api_of(run) as client:
         yield client
     run.close()
@@ -54,7 +50,7 @@ def test_the_pipeline_may_give_an_example(tmp_path: Path) -> None:
     """A SQL parameter's example stands in the document; one of another type is a fault."""
     sql = "select id from rows where count > $least"
     route: dict[str, Any] = {"path": "/above", "params": {"least": {"type": "int", "example": 2}}, "sql": sql}
-    run = test_sql_routes.sql_run(tmp_path, routes=[route])
+    run = sql_routes_run(tmp_path, routes=[route])
     with api_of(run) as client:
         told = client.get("/openapi.json").json()["paths"]["/above"]["get"]["parameters"][0]
     run.close()

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.routes_run import FORM, MODEL_ROUTES, error_of, faults_of
 from tests.support.serving_run import (
     PROFILE,
     api_of,
@@ -31,69 +32,16 @@ from tidemill.errors import ParameterError, PipelineInvalid
 from tidemill.pipeline import ACTIONS, Raw, parse
 from tidemill.run.folder import Run
 
-FEATURES = {"hours": "usage_hours", "count": {"name": "n", "default": 2}}
-ROUTES: list[dict[str, Any]] = [
-    {
-        "path": "/predict/{generation}",
-        "model": "size",
-        "body": "form",
-        "inputs": FEATURES,
-        "answer": {"predicted": "prediction", "g": "generation", "by": {"value": "tidemill"}},
-    },
-    {"path": "/{generation}", "model": "size", "body": "form", "inputs": FEATURES, "answer": "prediction"},
-    {"path": "/{generation}", "method": "GET", "model": "group", "does": "profile", "answer": "clusters"},
-    {"path": "/clusters", "method": "GET", "model": "group", "does": "profile"},
-    {
-        "path": "/model{generation}/{crime_id}/cluster",
-        "model": "group",
-        "does": "row",
-        "inputs": {"key": "crime_id"},
-        "answer": "prediction",
-    },
-    {
-        "path": "/history",
-        "model": "size",
-        "does": "row",
-        "inputs": {"key": "id", "limit": {"name": "most", "default": 2}},
-        "answer": {"rows": "rows", "last": "row", "value": "prediction", "key": "key"},
-        "items": {"when": "batch", "watched": "count", "size": "prediction"},
-    },
-    {"path": "/found", "model": "good", "does": "row"},
-    {"path": "/asked", "method": "GET", "model": "size", "inputs": FEATURES, "description": "Size, by query"},
-    {"path": "/at/{hours}/{count}", "method": "GET", "model": "size", "answer": "prediction"},
-    {"path": "/json", "model": "size", "inputs": FEATURES | {"generation": "g"}, "answer": "prediction"},
-    {"path": "/nested", "model": "size", "inputs": {"row": "device"}, "answer": "prediction"},
-    {"path": "/v{generation}/size", "model": "size", "answer": "prediction"},
-    {
-        "path": "/group_of",
-        "model": "group",
-        "answer": {"cluster": "prediction", "centre": "centre", "distance": "distance"},
-    },
-    {
-        "path": "/recommend",
-        "model": "near",
-        "does": "similar",
-        "inputs": {"row": "property_features", "top": {"name": "num_recommendations", "default": 2}},
-        "answer": {"message": {"value": "found"}, "recommendations": "items"},
-        "items": {"id": "id", "distCol": "distance"},
-    },
-    {"path": "/like/{key}", "method": "GET", "model": "near", "does": "similar", "answer": "items"},
-    {"path": "/search", "method": "GET", "model": "words", "does": "similar", "inputs": {"text": "name"}},
-    {"path": "/films", "model": "taste", "does": "recommend", "items": {"film": "item", "stars": "score"}},
-    {"path": "/films/of/{user}", "method": "GET", "model": "taste", "does": "recommend", "answer": "items"},
-    {"path": "/films/like/{item}", "method": "GET", "model": "taste", "does": "similar", "answer": "items"},
-]
 BATCHES: list[list[dict[str, Any]]] = [
     [{"id": 1, "note": "a green lamp"}, {"id": 2, "hours": 20.0, "note": "lamps"}],
     [{"id": 1, "hours": 6.0, "count": 8}, {"id": 1, "hours": 7.0, "count": 9}, {"id": 5, "hours": 9.0}],
 ]
-FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Two windowed generations, one of each batch."""
-    run = new_run(tmp_path_factory.mktemp("routes"), document=routes_document(*ROUTES))
+    run = new_run(tmp_path_factory.mktemp("routes"), document=routes_document(*MODEL_ROUTES))
     for number, rows in enumerate(BATCHES, start=1):
         seal(run, number, rows)
         publish(run, number, [number])
@@ -105,11 +53,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 def api(run: Run) -> Iterator[httpx.Client]:
     with api_of(run) as client:
         yield client
-
-
-def error(answer: httpx.Response) -> tuple[int, str, str]:
-    found = answer.json()["error"]
-    return answer.status_code, found["code"], found["message"]
 
 
 def size(generation: int, hours: float, count: int = 2) -> float:
@@ -151,10 +94,10 @@ def test_a_json_object(api: httpx.Client) -> None:
 def test_a_row_as_one_object(api: httpx.Client) -> None:
     """`inputs.row` is where the whole row is."""
     assert api.post("/nested", json={"device": {"hours": 1, "count": 1, "more": 0}}).json() == size(2, 1.0, 1)
-    found = error(api.post("/nested", json={"device": {"hours": 1}}))
-    assert found == (422, "feature", "in device: count is missing")
-    assert error(api.post("/nested", json={"device": 5}))[2] == "device is 5, not a JSON object"
-    assert error(api.post("/nested", json={}))[2] == "device is missing"
+    error = error_of(api.post("/nested", json={"device": {"hours": 1}}))
+    assert error == (422, "feature", "in device: count is missing")
+    assert error_of(api.post("/nested", json={"device": 5}))[2] == "device is 5, not a JSON object"
+    assert error_of(api.post("/nested", json={}))[2] == "device is missing"
 
 
 def test_rows_of_a_chosen_generation(api: httpx.Client) -> None:
@@ -234,7 +177,7 @@ def test_a_missing_or_mistyped_value_is_named(
     api: httpx.Client, method: str, path: str, sent: dict[str, Any], expected: tuple[int, str, str]
 ) -> None:
     """A value that is missing or of another type is told by the name that the client knows."""
-    status, code, message = error(api.request(method, path, **sent))
+    status, code, message = error_of(api.request(method, path, **sent))
     assert (status, code) == expected[:2]
     assert message.startswith(expected[2])
 
@@ -243,22 +186,22 @@ def test_a_missing_or_mistyped_value_is_named(
 def test_an_unknown_generation(api: httpx.Client, path: str) -> None:
     """A number that no generation has is 404 and says which there are."""
     answer = api.get(path)
-    assert error(answer)[0] == 404
-    assert error(answer)[2].startswith("there is no generation 9")
+    assert error_of(answer)[0] == 404
+    assert error_of(answer)[2].startswith("there is no generation 9")
     assert answer.json()["error"]["hint"] == "published: 1 to 2"
 
 
 @pytest.mark.parametrize("path", ["/one", "/-1", "/1.0", "/modelx/1/cluster", "/" + "9" * 5000, "/٣"])
 def test_a_generation_is_a_number(api: httpx.Client, path: str) -> None:
     """Another word in a generation's place is another address."""
-    assert error(api.get(path))[:2] == (404, "not-found")
+    assert error_of(api.get(path))[:2] == (404, "not-found")
 
 
 def test_our_own_paths_stay(api: httpx.Client) -> None:
     """A templated path hides none of Tidemill's own."""
     for path in ("/health", "/generations", "/models", "/metrics", "/docs", "/openapi.json", "/generations/1"):
         assert api.get(path).status_code == 200, path
-    assert error(api.get("/predict/1"))[:2] == (405, "method-not-allowed")
+    assert error_of(api.get("/predict/1"))[:2] == (405, "method-not-allowed")
 
 
 # --- what a model is asked ----------------------------------------------------------------------------------------
@@ -294,19 +237,19 @@ def test_a_row_by_its_key(api: httpx.Client) -> None:
 def test_a_key_of_another_generation(api: httpx.Client) -> None:
     """A key that the generation has not is 404: the hint tells the generations that have it, or that none ever had."""
     answer = api.get("/model1/5/cluster")
-    assert error(answer) == (404, "not-found", 'no row with id "5" in generation 1')
+    assert error_of(answer) == (404, "not-found", 'no row with id "5" in generation 1')
     assert answer.json()["error"]["hint"] == "it was streamed: ask for generation 2"
     answer = api.get("/model1/77/cluster")
-    assert error(answer)[0] == 404
+    assert error_of(answer)[0] == 404
     assert "never streamed" in answer.json()["error"]["hint"]
-    assert error(api.get("/model1/1%20or%201=1/cluster"))[:2] == (422, "parameter")
+    assert error_of(api.get("/model1/1%20or%201=1/cluster"))[:2] == (422, "parameter")
 
 
 def test_similar_rows(api: httpx.Client) -> None:
     """The nearest rows by a row's features, in the pipeline's own keys; by a key; by words."""
     answer = api.post("/recommend", json={"property_features": {"hours": 8.5, "count": 3}}).json()
     assert answer["message"] == "found"
-    assert [(one["id"], set(one)) for one in answer["recommendations"]] == [
+    assert [(recommendation["id"], set(recommendation)) for recommendation in answer["recommendations"]] == [
         (5, {"id", "distCol"}),
         (1, {"id", "distCol"}),
     ]
@@ -315,18 +258,18 @@ def test_similar_rows(api: httpx.Client) -> None:
     assert len(one.json()["recommendations"]) == 1
     assert [one["row"]["id"] for one in api.get("/like/5").json()] == [1]
     assert api.get("/search?name=lamp").json()["items"] == []
-    assert error(api.get("/like/77"))[0] == 404
+    assert error_of(api.get("/like/77"))[0] == 404
 
 
 def test_recommendations(api: httpx.Client) -> None:
     """Items for a request's own ratings, for a known user, and like another item."""
     answer = api.post("/films", json={"ratings": {"0": 5, "77": 1}, "top": 1}).json()
     assert answer["unknown"] == ["77"]
-    assert [set(one) for one in answer["items"]] == [{"film", "stars"}]
+    assert [set(item) for item in answer["items"]] == [{"film", "stars"}]
     assert [one["item"] for one in api.get("/films/of/ann").json()] == [1, 2]
     assert [one["title"] for one in api.get("/films/like/0?top=1").json()] == ["two"]
-    assert error(api.get("/films/of/bob"))[0] == 404
-    assert error(api.post("/films", json={}))[2] == "ratings is missing"
+    assert error_of(api.get("/films/of/bob"))[0] == 404
+    assert error_of(api.post("/films", json={}))[2] == "ratings is missing"
 
 
 # --- what is told of them -----------------------------------------------------------------------------------------
@@ -343,7 +286,7 @@ def test_home_lists_them(api: httpx.Client) -> None:
 def test_openapi_has_them(api: httpx.Client) -> None:
     """Each route is described: its parameters, its body with examples, and its answer."""
     paths = api.get("/openapi.json").json()["paths"]
-    assert {route["path"] for route in ROUTES} <= set(paths)
+    assert {route["path"] for route in MODEL_ROUTES} <= set(paths)
     assert paths["/asked"]["get"]["parameters"] == [
         {
             "name": "usage_hours",
@@ -369,7 +312,7 @@ def test_openapi_has_them(api: httpx.Client) -> None:
         },
     ]
     predict = paths["/predict/{generation}"]["post"]
-    assert [(one["name"], one["in"]) for one in predict["parameters"]] == [("generation", "path")]
+    assert [(parameter["name"], parameter["in"]) for parameter in predict["parameters"]] == [("generation", "path")]
     body = predict["requestBody"]["content"][FORM]["schema"]
     assert (list(body["properties"]), body["required"]) == (["usage_hours", "n"], ["usage_hours"])
     answer = predict["responses"]["200"]["content"]["application/json"]["schema"]
@@ -385,7 +328,7 @@ def test_every_status_is_promised(api: httpx.Client) -> None:
     bodies: list[dict[str, Any]] = [{}, {"content": b"{"}, {"json": []}, {"content": b"x" * ((1 << 20) + 1)}]
     for path, methods in api.get("/openapi.json").json()["paths"].items():
         for method, operation in methods.items():
-            if not {(method.upper(), path)} & {(one.get("method", verb_of(one)), one["path"]) for one in ROUTES}:
+            if not {(method.upper(), path)} & {(one.get("method", verb_of(one)), one["path"]) for one in MODEL_ROUTES}:
                 continue
             for address in (re.sub(r"{.*?}", "1", path), re.sub(r"{.*?}", "77", path)):
                 for sent in bodies:
@@ -399,7 +342,7 @@ def verb_of(route: dict[str, Any]) -> str:
 
 def test_requests_while_a_generation_arrives(tmp_path: Path) -> None:
     """Many requests at once all get one generation's whole answer while the next is swapped in."""
-    run = new_run(tmp_path, document=routes_document(*ROUTES, SQL_SIZES))
+    run = new_run(tmp_path, document=routes_document(*MODEL_ROUTES, SQL_SIZES))
     seal(run, 1, BATCHES[0])
     publish(run, 1, [1])
     seen: list[tuple[int, Any]] = []
@@ -486,17 +429,6 @@ def test_any_text_is_a_value_or_refused(kind: str, text: str) -> None:
 
 
 # --- faults -------------------------------------------------------------------------------------------------------
-
-
-def faults_of(*routes: dict[str, Any], key: str | None = "id") -> list[str]:
-    document = routes_document(*routes)
-    document["stream"] = {"topic": "devices"} | ({"key": key} if key else {})
-    more = list(route_faults(document))
-    try:
-        parse(Raw("devices.toml", Path(), document), more)
-    except PipelineInvalid as found:
-        return [str(fault) for fault in found.faults]
-    return []
 
 
 @pytest.mark.parametrize(
@@ -619,8 +551,8 @@ def faults_of(*routes: dict[str, Any], key: str | None = "id") -> list[str]:
 )
 def test_a_fault_of_a_route(route: dict[str, Any], fault: str) -> None:
     """What a route can't do is told before anything runs, with what it could."""
-    found = faults_of({"path": "/x"} | route)
-    assert any(one.startswith(fault) for one in found), found
+    faults = faults_of({"path": "/x"} | route)
+    assert any(text.startswith(fault) for text in faults), faults
 
 
 def test_what_each_kind_of_model_has() -> None:
@@ -657,7 +589,7 @@ def test_a_moment_before_the_calendar(column: Any) -> None:
     with pytest.raises(PipelineInvalid) as found:
         parse(Raw("devices.toml", Path(), document))
     path = "routes[0].params.at.default" if column == "seen" else "source.columns.seen.default"
-    assert [one.path for one in found.value.faults] == [path]
+    assert [fault.path for fault in found.value.faults] == [path]
 
 
 def test_a_key_route_needs_a_key() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -21,15 +20,13 @@ from tidemill.run.locks import locked
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+def run(run: Run) -> Run:
     """Two sealed batches of two and one row, one published generation, one in training."""
-    found = new_run(tmp_path)
-    seal(found, 1, [{"id": 1}, {"id": 2}])
-    publish(found, 1, [1])
-    seal(found, 2, [{"id": 3}])
-    found.catalog.begin_generation(2, [1, 2], 3)
-    yield found
-    found.close()
+    seal(run, 1, [{"id": 1}, {"id": 2}])
+    publish(run, 1, [1])
+    seal(run, 2, [{"id": 3}])
+    run.catalog.begin_generation(2, [1, 2], 3)
+    return run
 
 
 def say(run: Run, name: str, state: str, **counters: object) -> None:
@@ -53,16 +50,16 @@ def test_a_run_at_work_says_how_far_it_is(run: Run) -> None:
     registry = ModelRegistry(run)
     with locked(run.stage_lock("trainer")), locked(run.stage_lock("collector")), locked(run.stage_lock("producer")):
         registry.refresh()
-        found = documents.status_body(run, registry.snapshot).document()
-    assert list(found["stages"]) == ["producer", "collector", "trainer"]
-    assert {name: stage["word"] for name, stage in found["stages"].items()} == {
+        body = documents.status_body(run, registry.snapshot).document()
+    assert list(body["stages"]) == ["producer", "collector", "trainer"]
+    assert {name: stage["word"] for name, stage in body["stages"].items()} == {
         "producer": "sending rows: 8 of 10",
         "collector": "batch 3 has 2 of 3 rows",
         "trainer": "training generation 2 on 3 rows",
     }
-    began = found["training"].pop("began_at")
+    began = body["training"].pop("began_at")
     shown = ("rows", "lag", "open_batch", "batches", "generations", "newest", "training", "waiting", "stream_ended")
-    assert {name: found[name] for name in shown} == {
+    assert {name: body[name] for name in shown} == {
         "rows": {"source": 10, "produced": 8, "collected": 5, "sealed": 3, "rejected": 1},
         "lag": 3,
         "open_batch": {
@@ -80,7 +77,7 @@ def test_a_run_at_work_says_how_far_it_is(run: Run) -> None:
         "stream_ended": False,
     }
     assert began <= run.catalog.stages()["trainer"].updated_at
-    assert found["bytes"] == sum(batch.bytes for batch in run.catalog.batches())
+    assert body["bytes"] == sum(batch.bytes for batch in run.catalog.batches())
 
 
 def test_rates_become_known(run: Run) -> None:
@@ -104,21 +101,21 @@ def test_a_run_that_is_done_says_so(tmp_path: Path) -> None:
     run.catalog.end_stream({0: 9}, {})
     say(run, "trainer", "done")
     with api_of(run) as client:
-        found = status(client)
+        body = status(client)
     run.close()
-    assert (found["stream_ended"], found["trained"]) == (True, True)
-    assert found["waiting"] == "The only generation is trained."
-    assert (found["open_batch"], found["training"]) == (None, None)
+    assert (body["stream_ended"], body["trained"]) == (True, True)
+    assert body["waiting"] == "The only generation is trained."
+    assert (body["open_batch"], body["training"]) == (None, None)
 
 
 def test_a_stage_that_is_gone_has_failed(run: Run) -> None:
     """A stage whose process is gone has failed, and a generation that it left behind is not in training."""
     say(run, "trainer", "running", training=2, training_rows=3)
     with api_of(run) as client:
-        found = status(client)
-    assert found["waiting"] == "The trainer failed: its process is gone."
-    assert found["problems"] == ["the trainer failed: its process is gone"]
-    assert found["training"] is None
+        body = status(client)
+    assert body["waiting"] == "The trainer failed: its process is gone."
+    assert body["problems"] == ["the trainer failed: its process is gone"]
+    assert body["training"] is None
 
 
 def test_no_answer_names_the_run_folder(run: Run) -> None:

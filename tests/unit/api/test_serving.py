@@ -15,6 +15,7 @@ from tests.support.serving_run import (
     ROW,
     api_of,
     chance_of_good,
+    message_of,
     new_run,
     publish,
     scorer_path,
@@ -32,13 +33,6 @@ from tidemill.run.locks import locked
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    run = new_run(tmp_path)
-    yield run
-    run.close()
-
-
-@pytest.fixture
 def api(run: Run) -> Iterator[httpx.Client]:
     """An API with two generations, over one and two batches."""
     for number in (1, 2):
@@ -48,13 +42,6 @@ def api(run: Run) -> Iterator[httpx.Client]:
         yield client
 
 
-def message(answer: httpx.Response) -> str:
-    assert answer.headers["content-type"] == "application/json"
-    error = answer.json()["error"]
-    assert set(error) == {"code", "message", "hint"}
-    return str(error["message"])
-
-
 # --- before there is a generation ---------------------------------------------------------------------------------
 
 
@@ -62,10 +49,10 @@ def test_while_nothing_is_published_health_and_predictions_say_what_is_awaited(r
     """Before the first generation every route that needs one answers 503 with the rows of the open batch."""
     progress = CollectorProgress(open_batch=1, open_rows=812, open_target=1801)
     with locked(run.stage_lock("collector")), api_of(run) as client:
-        assert message(client.get("/health")) == "no generation yet; the stream has not begun"
+        assert message_of(client.get("/health")) == "no generation yet; the stream has not begun"
         run.catalog.save_stage(StageStatus("collector", "running", os.getpid(), progress=progress))
         awaited = "no generation yet; batch 1 has 812 of 1801 rows"
-        wait_for(lambda: message(client.get("/health")) == awaited, awaited)
+        wait_for(lambda: message_of(client.get("/health")) == awaited, awaited)
         health = client.get("/health")
         assert (health.status_code, health.json()["status"], health.json()["reason"]) == (503, "waiting", awaited)
         for answer in (
@@ -74,7 +61,7 @@ def test_while_nothing_is_published_health_and_predictions_say_what_is_awaited(r
             client.get("/models/group/profile"),
             client.get("/models/size/rows/1"),
         ):
-            assert (answer.status_code, message(answer)) == (503, awaited)
+            assert (answer.status_code, message_of(answer)) == (503, awaited)
 
 
 @pytest.mark.parametrize(
@@ -85,16 +72,16 @@ def test_a_batch_without_a_set_size_is_awaited(run: Run, batch: int, awaited: st
     progress = CollectorProgress(open_batch=batch, open_rows=5, open_target=None)
     with locked(run.stage_lock("collector")), api_of(run) as client:
         run.catalog.save_stage(StageStatus("collector", "running", os.getpid(), progress=progress))
-        wait_for(lambda: message(client.get("/health")) == f"no generation yet; {awaited}", awaited)
+        wait_for(lambda: message_of(client.get("/health")) == f"no generation yet; {awaited}", awaited)
 
 
 def test_a_generation_in_training_is_awaited(run: Run) -> None:
     """While generation 1 is being trained, health says so, and asking for it says the same."""
     run.catalog.begin_generation(1, [1], 1801)
     with api_of(run) as client:
-        assert message(client.get("/health")) == "no generation yet; generation 1 is being trained on 1801 rows"
+        assert message_of(client.get("/health")) == "no generation yet; generation 1 is being trained on 1801 rows"
         answer = client.post("/models/size/generations/1/predict", json=ROW)
-        assert (answer.status_code, message(answer)) == (404, "generation 1 is still being trained")
+        assert (answer.status_code, message_of(answer)) == (404, "generation 1 is still being trained")
         assert client.get("/generations/1").json()["state"] == "training"
 
 
@@ -117,11 +104,11 @@ def test_a_failed_generation_is_told(run: Run) -> None:
     run.catalog.begin_generation(1, [1], 3)
     run.catalog.fail_generation(1, "a label with one class")
     with api_of(run) as client:
-        assert message(client.get("/health")) == "no generation yet; generation 1 failed: a label with one class"
+        assert message_of(client.get("/health")) == "no generation yet; generation 1 failed: a label with one class"
         publish(run, 2)
         wait_for_generation(client, 2)
         answer = client.post("/models/size/generations/1/predict", json=ROW)
-        assert (answer.status_code, message(answer)) == (404, "generation 1 failed: a label with one class")
+        assert (answer.status_code, message_of(answer)) == (404, "generation 1 failed: a label with one class")
         assert answer.json()["error"]["hint"] == "published: 2"
         assert client.get("/health").json()["generations"] == 1
 
@@ -161,17 +148,17 @@ def test_a_model_shows_its_inputs_and_its_metrics_per_generation(api: httpx.Clie
         "good",
         {"0": "bad", "1": "good"},
     )
-    assert [(one["name"], one["kind"]) for one in model["inputs"]] == [
+    assert [(feature["name"], feature["kind"]) for feature in model["inputs"]] == [
         ("kind", "string"),
         ("hours", "float"),
         ("on", "bool"),
     ]
     assert model["inputs"][0]["categories"] == ["lamp", "fan"]
-    assert [one["generation"] for one in model["generations"]] == [1, 2]
+    assert [generation["generation"] for generation in model["generations"]] == [1, 2]
     assert model["generations"][0]["metrics"] == {"accuracy": 0.9, "auc": None}
     models = api.get("/models").json()
     assert [one["model"] for one in models] == ["size", "good", "group"]
-    assert [one["generation"] for one in models[0]["generations"]] == [2]
+    assert [generation["generation"] for generation in models[0]["generations"]] == [2]
 
 
 def test_the_profile_shows_clusters(api: httpx.Client) -> None:
@@ -180,7 +167,7 @@ def test_the_profile_shows_clusters(api: httpx.Client) -> None:
     assert api.get("/models/group/profile", params={"generation": 1}).json()["generation"] == 1
     assert api.get("/models/group/profile", params={"generation": 9}).status_code == 404
     answer = api.get("/models/size/profile")
-    assert (answer.status_code, message(answer)) == (404, "size has no clusters: it is a LinearRegression")
+    assert (answer.status_code, message_of(answer)) == (404, "size has no clusters: it is a LinearRegression")
 
 
 # --- predictions --------------------------------------------------------------------------------------------------
@@ -211,7 +198,7 @@ def test_rows_are_answered_in_their_order(api: httpx.Client) -> None:
     """A list of rows is answered by a list in the same order, however long; an empty list by an empty one."""
     rows = [ROW | {"count": count} for count in range(5000)]
     answers = api.post("/models/size/predict", json={"rows": [{"hours": 2, "count": n} for n in range(5000)]}).json()
-    assert [one["prediction"] for one in answers] == [size_of(2, row) for row in rows]
+    assert [answer["prediction"] for answer in answers] == [size_of(2, row) for row in rows]
     assert api.post("/models/size/predict", json={"rows": rows[:1]}).json()[0]["prediction"] == size_of(2, rows[0])
     assert api.post("/models/size/predict", json={"rows": []}).json() == []
 
@@ -275,7 +262,7 @@ def test_a_damaged_generation_is_not_swapped_in(run: Run, monkeypatch: pytest.Mo
         assert client.post("/models/size/predict", json=ROW).json()["prediction"] == size_of(1, ROW)
         answer = client.post("/models/size/generations/2/predict", json=ROW)
         assert answer.status_code == 503
-        assert message(answer).startswith("generation 2 can't be served: ")
+        assert message_of(answer).startswith("generation 2 can't be served: ")
         damage(scorer_path(run, 2, "size"))  # the same bit back
         wait_for_generation(client, 2)
         assert client.get("/health").json()["problems"] == []
@@ -288,7 +275,7 @@ def test_a_missing_scorer_keeps_its_generation_out(run: Run) -> None:
     with api_of(run) as client:
         health = client.get("/health")
         assert health.status_code == 503
-        assert "generation 1 is published but can't be loaded" in message(health)
+        assert "generation 1 is published but can't be loaded" in message_of(health)
 
 
 def test_the_api_goes_on_without_its_catalog(run: Run) -> None:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.serving_run import ROW, api_of, new_run, publish, seal
+from tests.support.serving_run import ROW, api_of, publish, seal
 from tidemill.run.folder import Run
 
 ADDRESS = re.compile(r"""(?:src|href|url)\s*[=:(]\s*["']?([^"'\s>)]+)""")
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    run = new_run(tmp_path)
-    yield run
-    run.close()
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def api(run: Run) -> Iterator[httpx.Client]:
         yield client
 
 
-def error_of(answer: httpx.Response) -> dict[str, str]:
+def error_body(answer: httpx.Response) -> dict[str, str]:
     body = schemas.ErrorBody.model_validate_json(answer.content)
     return body.error.model_dump()
 
@@ -66,9 +66,9 @@ def test_a_mistyped_feature_is_named(api: httpx.Client, change: dict[str, Any], 
     """A feature of the wrong type is 422 with its name, what was found and what is wanted; never a silent 0."""
     for path in ("/models/good/predict", "/models/good/generations/1/predict", "/is_good"):
         answer = api.post(path, json=GOOD | change)
-        assert (answer.status_code, error_of(answer)["code"]) == (422, "feature")
-        assert error_of(answer)["message"] == message
-        assert "kind (string), hours (float), on (bool)" in error_of(answer)["hint"]
+        assert (answer.status_code, error_body(answer)["code"]) == (422, "feature")
+        assert error_body(answer)["message"] == message
+        assert "kind (string), hours (float), on (bool)" in error_body(answer)["hint"]
 
 
 @pytest.mark.parametrize("count", ["5", 5.5, 5.0, True, None, 2**63, -(2**63) - 1, {}])
@@ -77,8 +77,8 @@ def test_an_int_feature_takes_whole_numbers_only(api: httpx.Client, count: objec
     assert api.post("/models/size/predict", json={"hours": 1, "count": 5}).status_code == 200
     answer = api.post("/models/size/predict", json={"hours": 1, "count": count})
     assert answer.status_code == 422
-    assert error_of(answer)["message"].startswith("count is ")
-    assert error_of(answer)["message"].endswith("not a whole number of 64 bits")
+    assert error_body(answer)["message"].startswith("count is ")
+    assert error_body(answer)["message"].endswith("not a whole number of 64 bits")
 
 
 def test_a_float_feature_takes_whole_numbers_too(api: httpx.Client) -> None:
@@ -90,14 +90,14 @@ def test_a_float_feature_takes_whole_numbers_too(api: httpx.Client) -> None:
 def test_a_missing_feature_is_named(api: httpx.Client) -> None:
     """All features that are missing are named in one answer."""
     answer = api.post("/models/good/predict", json={"hours": 1, "unknown": 2})
-    assert (answer.status_code, error_of(answer)["message"]) == (422, "kind is missing; on is missing")
-    assert error_of(api.post("/models/good/predict", json={}))["message"].count("missing") == 3
+    assert (answer.status_code, error_body(answer)["message"]) == (422, "kind is missing; on is missing")
+    assert error_body(api.post("/models/good/predict", json={}))["message"].count("missing") == 3
 
 
 def test_rows_that_are_no_list(api: httpx.Client) -> None:
     """Rows that are no list are told as such, but a whole row of a stream that has such a column is answered."""
     answer = api.post("/models/good/predict", json={"rows": 3})
-    assert (answer.status_code, error_of(answer)["message"]) == (422, "rows is 3, not a list")
+    assert (answer.status_code, error_body(answer)["message"]) == (422, "rows is 3, not a list")
     assert api.post("/models/good/predict", json=GOOD | {"rows": 3}).status_code == 200
 
 
@@ -106,10 +106,10 @@ def test_a_fault_in_a_list_is_placed(api: httpx.Client) -> None:
     rows = [GOOD, GOOD | {"hours": "x"}, 7, {"kind": "fan", "hours": 1}]
     answer = api.post("/models/good/predict", json={"rows": rows})
     assert answer.status_code == 422
-    assert error_of(answer)["message"] == (
+    assert error_body(answer)["message"] == (
         'rows[1].hours is "x", not a finite number; rows[2] is 7, not a JSON object; rows[3].on is missing'
     )
-    message = error_of(api.post("/models/good/predict", json={"rows": [{}] * 4}))["message"]
+    message = error_body(api.post("/models/good/predict", json={"rows": [{}] * 4}))["message"]
     assert message.count("missing") == 5
     assert message.endswith("; and 7 more")
 
@@ -117,7 +117,7 @@ def test_a_fault_in_a_list_is_placed(api: httpx.Client) -> None:
 def test_a_long_value_is_cut(api: httpx.Client) -> None:
     """A message stays readable whatever was sent."""
     answer = api.post("/models/good/predict", json=GOOD | {"hours": "x" * 100_000})
-    assert len(error_of(answer)["message"]) < 120
+    assert len(error_body(answer)["message"]) < 120
 
 
 def test_a_value_that_training_never_saw_is_answered(api: httpx.Client) -> None:
@@ -148,9 +148,9 @@ def test_a_body_that_is_no_row(api: httpx.Client, body: bytes, status: int, code
     """A body that is no JSON is 400, JSON of another form 422, each with what a row has."""
     for path in ("/models/size/predict", "/models/size/generations/1/predict", "/size_of"):
         answer = api.post(path, content=body)
-        assert (answer.status_code, error_of(answer)["code"]) == (status, code)
-        assert error_of(answer)["message"].startswith(message)
-        assert '{"rows": [...]}' in error_of(answer)["hint"]
+        assert (answer.status_code, error_body(answer)["code"]) == (status, code)
+        assert error_body(answer)["message"].startswith(message)
+        assert '{"rows": [...]}' in error_body(answer)["hint"]
 
 
 def padded(size: int) -> bytes:
@@ -169,7 +169,7 @@ def test_a_body_has_at_most_a_mebibyte(api: httpx.Client, cut: Any) -> None:
     assert api.post("/size_of", content=cut(padded(MAX_BODY_BYTES))).status_code == 200
     for size in (MAX_BODY_BYTES + 1, 8 * MAX_BODY_BYTES):
         answer = api.post("/size_of", content=cut(padded(size)))
-        assert (answer.status_code, error_of(answer)["code"]) == (413, "body-too-large")
+        assert (answer.status_code, error_body(answer)["code"]) == (413, "body-too-large")
     assert api.post("/size_of", content=padded(100)).status_code == 200
 
 
@@ -178,7 +178,7 @@ def test_a_request_has_at_most_ten_thousand_rows(api: httpx.Client) -> None:
     row = {"hours": 1, "count": 2}
     assert len(api.post("/size_of", json={"rows": [row] * MAX_ROWS}).json()) == MAX_ROWS
     answer = api.post("/size_of", json={"rows": [row] * (MAX_ROWS + 1)})
-    assert (answer.status_code, error_of(answer)["message"]) == (413, "10001 rows in one request; at most 10000")
+    assert (answer.status_code, error_body(answer)["message"]) == (413, "10001 rows in one request; at most 10000")
 
 
 # --- addresses ----------------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def test_a_request_has_at_most_ten_thousand_rows(api: httpx.Client) -> None:
 def test_a_wrong_address(api: httpx.Client, method: str, path: str, status: int, message: str, hint: str) -> None:
     """Every wrong address or parameter gets the same error form, a message that names it and a way out."""
     answer = api.request(method, path, json=GOOD if method == "POST" else None)
-    error = error_of(answer)
+    error = error_body(answer)
     assert answer.status_code == status
     assert error["message"].startswith(message)
     assert hint in error["hint"]
@@ -340,7 +340,7 @@ def test_every_promise_of_the_document_is_kept(api: httpx.Client, document: dict
         for answer in bad:
             assert str(answer.status_code) in operation["responses"], (path, answer.status_code)
             if answer.status_code != 200:
-                error_of(answer)
+                error_body(answer)
 
 
 def test_the_examples_change_with_the_newest_generation(tmp_path: Path) -> None:

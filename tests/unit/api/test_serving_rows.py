@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.serving_run import ROW, api_of, new_run, publish, seal, size_of
+from tests.support.serving_run import ROW, api_of, message_of, new_run, publish, seal, size_of
 from tidemill.run.folder import Run
 
 BATCHES: list[list[dict[str, Any]]] = [
@@ -18,7 +18,7 @@ BATCHES: list[list[dict[str, Any]]] = [
 ]
 
 
-def streamed(folder: Path, *assignments: str) -> Run:
+def two_batches_run(folder: Path, *assignments: str) -> Run:
     """A run of two batches and two generations, the second of both batches."""
     run = new_run(folder, *assignments)
     for number, rows in enumerate(BATCHES, start=1):
@@ -31,14 +31,10 @@ def streamed(folder: Path, *assignments: str) -> Run:
 def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx.Client]:
     folder = tmp_path / "with [brackets] * and ?"
     folder.mkdir()
-    run = streamed(folder, f"batches.format={request.param}")
+    run = two_batches_run(folder, f"batches.format={request.param}")
     with api_of(run) as client:
         yield client
     run.close()
-
-
-def message(answer: httpx.Response) -> str:
-    return str(answer.json()["error"]["message"])
 
 
 def test_a_row_is_found_with_its_prediction(api: httpx.Client) -> None:
@@ -49,8 +45,8 @@ def test_a_row_is_found_with_its_prediction(api: httpx.Client) -> None:
         "key": "4",
         "rows": [{"batch": 2, "row": ROW | {"id": 4}, "prediction": size_of(2, ROW)}],
     }
-    found = api.get("/models/good/rows/4").json()["rows"][0]
-    assert set(found) == {"batch", "row", "prediction", "probability", "label"}
+    row = api.get("/models/good/rows/4").json()["rows"][0]
+    assert set(row) == {"batch", "row", "prediction", "probability", "label"}
 
 
 def test_texts_come_back_as_they_were(api: httpx.Client) -> None:
@@ -62,26 +58,26 @@ def test_texts_come_back_as_they_were(api: httpx.Client) -> None:
 def test_a_repeated_key_gives_all_its_rows_newest_first(api: httpx.Client) -> None:
     """A key that was streamed several times gives each of its rows, the newest first, and no more than asked for."""
     rows = api.get("/models/size/rows/1").json()["rows"]
-    assert [(one["batch"], one["row"]["count"]) for one in rows] == [(2, 9), (2, 8), (1, 3)]
-    assert [one["prediction"] for one in rows] == [size_of(2, one["row"]) for one in rows]
+    assert [(row["batch"], row["row"]["count"]) for row in rows] == [(2, 9), (2, 8), (1, 3)]
+    assert [row["prediction"] for row in rows] == [size_of(2, row["row"]) for row in rows]
     limited = api.get("/models/size/rows/1", params={"limit": 2}).json()["rows"]
     assert limited == rows[:2]
 
 
 def test_an_older_generation_knows_its_own_batches(api: httpx.Client) -> None:
     """Asked of an older generation, rows and predictions are those of that generation."""
-    found = api.get("/models/size/rows/1", params={"generation": 1}).json()
-    assert (found["generation"], len(found["rows"])) == (1, 1)
-    assert found["rows"][0]["prediction"] == size_of(1, ROW)
+    document = api.get("/models/size/rows/1", params={"generation": 1}).json()
+    assert (document["generation"], len(document["rows"])) == (1, 1)
+    assert document["rows"][0]["prediction"] == size_of(1, ROW)
     answer = api.get("/models/size/rows/4", params={"generation": 1})
-    assert (answer.status_code, message(answer)) == (404, 'no row with id "4" in generation 1')
+    assert (answer.status_code, message_of(answer)) == (404, 'no row with id "4" in generation 1')
 
 
 @pytest.mark.parametrize("key", ["77", "-1", "9223372036854775807"])
 def test_a_row_that_was_never_streamed(api: httpx.Client, key: str) -> None:
     """A key that no row of the generation's batches has is 404, with a hint."""
     answer = api.get(f"/models/size/rows/{key}")
-    assert (answer.status_code, message(answer)) == (404, f'no row with id "{key}" in generation 2')
+    assert (answer.status_code, message_of(answer)) == (404, f'no row with id "{key}" in generation 2')
     assert "its batches" in answer.json()["error"]["hint"]
 
 
@@ -102,7 +98,7 @@ def test_a_key_of_the_wrong_type(api: httpx.Client, key: str) -> None:
     """A text that is no value of the key's column is 422 and nothing is looked for."""
     answer = api.get(f"/models/size/rows/{key}")
     assert answer.status_code == 422
-    assert message(answer).endswith("not a whole number of 64 bits")
+    assert message_of(answer).endswith("not a whole number of 64 bits")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +124,7 @@ def test_a_key_of_the_wrong_type(api: httpx.Client, key: str) -> None:
 )
 def test_a_key_is_read_as_its_column_is_declared(tmp_path: Path, column: str, key: str, status: int) -> None:
     """The key in the address is read as the declared type of the key's column."""
-    run = streamed(tmp_path, f"stream.key={column}")
+    run = two_batches_run(tmp_path, f"stream.key={column}")
     with api_of(run) as client:
         assert client.get(f"/models/size/rows/{key}").status_code == status
     run.close()
@@ -136,10 +132,10 @@ def test_a_key_is_read_as_its_column_is_declared(tmp_path: Path, column: str, ke
 
 def test_a_stream_without_a_key_has_no_rows_to_ask_for(tmp_path: Path) -> None:
     """Where no key is declared the answer is 404 and says how to declare one."""
-    run = streamed(tmp_path, 'stream={topic="devices"}')
+    run = two_batches_run(tmp_path, 'stream={topic="devices"}')
     with api_of(run) as client:
         answer = client.get("/models/size/rows/1")
-        assert (answer.status_code, message(answer)) == (404, "the rows of this stream have no key")
+        assert (answer.status_code, message_of(answer)) == (404, "the rows of this stream have no key")
         assert "[stream] key" in answer.json()["error"]["hint"]
     run.close()
 
@@ -150,20 +146,20 @@ def test_a_row_that_lacks_a_feature_has_no_prediction(tmp_path: Path) -> None:
     seal(run, 1, [{"hours": None}])
     publish(run, 1, [1])
     with api_of(run) as client:
-        found = client.get("/models/size/rows/1").json()["rows"][0]
-    assert found["prediction"] is None
-    assert found["reason"] == "hours is null, not a finite number"
+        row = client.get("/models/size/rows/1").json()["rows"][0]
+    assert row["prediction"] is None
+    assert row["reason"] == "hours is null, not a finite number"
     run.close()
 
 
 def test_a_batch_file_that_is_gone(tmp_path: Path) -> None:
     """A batch file that can't be read is 503 and names the batch; nothing of the machine's paths is told."""
-    run = streamed(tmp_path)
+    run = two_batches_run(tmp_path)
     for path in run.batches.iterdir():
         path.unlink()
     with api_of(run) as client:
         answer = client.get("/models/size/rows/1")
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "catalog")
-        assert message(answer) == "the file of sealed batch 2, batches/batch-00002.parquet, is missing"
+        assert message_of(answer) == "the file of sealed batch 2, batches/batch-00002.parquet, is missing"
         assert str(tmp_path) not in answer.text
     run.close()

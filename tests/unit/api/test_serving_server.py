@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,16 @@ import pytest
 from fastapi import FastAPI
 
 from tests.support import ROOT, wait_for
-from tests.support.serving_run import ROW, api_of, endpoint, new_run, publish, size_of, wait_for_generation
+from tests.support.serving_run import (
+    KEY,
+    ROW,
+    api_of,
+    endpoint,
+    publish,
+    size_of,
+    wait_for_generation,
+    write_key,
+)
 from tidemill.api.app import create_app
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.errors import InputError, PortInUse
@@ -28,13 +36,6 @@ from tidemill.web.server import bound, endpoint_of
 
 HAMMERS = 4
 GENERATIONS = 20
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    run = new_run(tmp_path)
-    yield run
-    run.close()
 
 
 # --- hot and atomic -----------------------------------------------------------------------------------------------
@@ -49,10 +50,10 @@ def hammer(address: str, stop: threading.Event, seen: list[tuple[int, list[float
                 faults.append(answer.text)
                 return
             rows = answer.json()
-            generations = {one["generation"] for one in rows}
+            generations = {row["generation"] for row in rows}
             if len(generations) != 1:
                 faults.append(answer.text)
-            seen.append((generations.pop(), [one["prediction"] for one in rows]))
+            seen.append((generations.pop(), [row["prediction"] for row in rows]))
 
 
 def answered_by(number: int, seen: list[list[tuple[int, list[float]]]], faults: list[str]) -> bool:
@@ -216,9 +217,8 @@ def test_other_names_are_refused_on_loopback(run: Run, host: str) -> None:
 
 def test_a_key_is_enough(run: Run, tmp_path: Path) -> None:
     """Where there is a key it decides, whatever the name."""
-    (tmp_path / "key").write_text("correct-horse-battery-staple")
-    with api_of(run, key_file=tmp_path / "key") as client:
-        headers = {"Host": "any.example", "X-API-Key": "correct-horse-battery-staple"}
+    with api_of(run, key_file=write_key(tmp_path)) as client:
+        headers = {"Host": "any.example", "X-API-Key": KEY}
         assert client.get("/status", headers=headers).status_code == 200
 
 

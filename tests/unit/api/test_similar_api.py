@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.support.serving_run import api_of, wait_for_generation
-from tests.support.training_run import run_of, seal, table_of
+from tests.support.training_run import run_of, seal_table, table_of
 from tidemill.api.app import create_app
 from tidemill.api.dependencies import resolve_generation
 from tidemill.api.inputs import model_inputs
@@ -54,13 +54,15 @@ KIND = FEATURE | {"name": "kind", "kind": "string", "categories": ["bag", "stand
 NAME = FEATURE | {"name": "name", "kind": "string", "example": "Laptop sleeve"}
 
 
-def new_run(folder: Path, key: str | None = "sku", **changes: Any) -> Run:
+def similar_run(folder: Path, key: str | None = "sku", **changes: Any) -> Run:
     stream = {"topic": "t"} | ({"key": key} if key else {})
     tables = {"source": {"path": "data.csv", "columns": COLUMNS}, "stream": stream, "models": MODELS}
     return run_of(folder, **(tables | changes))
 
 
-def publish(run: Run, generation: int, batches: Sequence[int], words: Sequence[str] = ("apple", "laptop")) -> None:
+def publish_searches(
+    run: Run, generation: int, batches: Sequence[int], words: Sequence[str] = ("apple", "laptop")
+) -> None:
     """Publish scorers whose answers one can work out: price alone decides the bucket; each word weighs 1."""
     texts: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "near": ({"features": [PRICE, KIND], "bucket_length": 10.0}, {"vectors": np.array([[1.0, 0.0, 0.0]])}),
@@ -91,16 +93,16 @@ def publish(run: Run, generation: int, batches: Sequence[int], words: Sequence[s
 
 
 def seal_rows(run: Run, batch: int, rows: Sequence[dict[str, Any]]) -> None:
-    seal(run, batch, table_of(run, [ROW | row for row in rows]))
+    seal_table(run, batch, table_of(run, [ROW | row for row in rows]))
 
 
 def two_generations(folder: Path, **changes: Any) -> Run:
     """Generation 1 of the first batch, generation 2 of both."""
-    run = new_run(folder, **changes)
+    run = similar_run(folder, **changes)
     seal_rows(run, 1, FIRST)
     seal_rows(run, 2, SECOND)
-    publish(run, 1, [1], words=["apple", "laptop", "sleeve", "stand"])
-    publish(run, 2, [1, 2])
+    publish_searches(run, 1, [1], words=["apple", "laptop", "sleeve", "stand"])
+    publish_searches(run, 2, [1, 2])
     return run
 
 
@@ -259,17 +261,17 @@ def test_the_openapi_document_has_both(api: httpx.Client) -> None:
     assert set(document["paths"]["/models/alike/similar"]) == {"get", "post"}
     assert set(document["paths"]) >= {"/models/near/similar/{key}", "/models/alike/similar/{key}"}
     assert api.get("/").json()["models"]["near"]["similar"] == "/models/near/similar"
-    assert [one["name"] for one in api.get("/models/alike").json()["inputs"]] == ["name"]
+    assert [feature["name"] for feature in api.get("/models/alike").json()["inputs"]] == ["name"]
 
 
 def test_a_stream_without_a_key(tmp_path: Path) -> None:
     """Every row counts, and none can be asked for by a key."""
-    run = new_run(tmp_path, key=None)
+    run = similar_run(tmp_path, key=None)
     seal_rows(run, 1, [FIRST[0], FIRST[0], FIRST[1]])
-    publish(run, 1, [1])
+    publish_searches(run, 1, [1])
     with api_of(run) as client:
-        found = client.get("/models/alike/similar", params={"text": "laptop"})
-        assert [sku for sku, _ in items(found, "similarity")] == ["a", "a", "b"]
+        answer = client.get("/models/alike/similar", params={"text": "laptop"})
+        assert [sku for sku, _ in items(answer, "similarity")] == ["a", "a", "b"]
         assert client.get("/models/alike/similar/a").status_code == 404
 
 
@@ -278,9 +280,9 @@ def test_a_stream_without_a_key(tmp_path: Path) -> None:
     [("price", "10", 200), ("price", "ten", 422), ("at", "2026-01-02T03:04:05Z", 200), ("at", "then", 422)],
 )
 def test_a_key_is_read_as_its_column_is_declared(tmp_path: Path, key: str, text: str, status: int) -> None:
-    run = new_run(tmp_path, key=key)
+    run = similar_run(tmp_path, key=key)
     seal_rows(run, 1, FIRST[:1])
-    publish(run, 1, [1])
+    publish_searches(run, 1, [1])
     with api_of(run) as client:
         answer = client.get(f"/models/near/similar/{text}")
         assert answer.status_code == status
@@ -303,9 +305,9 @@ def test_what_is_searched_is_made_before_a_generation_is_served(tmp_path: Path) 
 
 def test_no_request_fails_while_generations_arrive(tmp_path: Path) -> None:
     """Each answer is of one generation, from its own rows: later generations have more of them."""
-    run = new_run(tmp_path)
+    run = similar_run(tmp_path)
     seal_rows(run, 1, FIRST)
-    publish(run, 1, [1])
+    publish_searches(run, 1, [1])
 
     def ask(client: httpx.Client) -> tuple[int, int]:
         document = near(client, {"price": 10.0, "kind": "bag"}, top=1000).json()
@@ -316,7 +318,7 @@ def test_no_request_fails_while_generations_arrive(tmp_path: Path) -> None:
         for number in range(2, 6):
             seal_rows(run, number, [{"sku": f"n{number}"}])
             jobs = [pool.submit(ask, client) for _ in range(20)]
-            publish(run, number, range(1, number + 1))
+            publish_searches(run, number, range(1, number + 1))
             jobs += [pool.submit(ask, client) for _ in range(20)]
             assert {job.result() for job in jobs} <= {(one, 3 + one) for one in (number - 1, number)}
             wait_for_generation(client, number)
@@ -346,8 +348,8 @@ def test_each_way_of_asking_has_its_kind_of_model(tmp_path: Path) -> None:
     run = two_generations(tmp_path)
     registry, rows = ModelRegistry(run), GenerationRows(run)
     similar = {name: SimilarRows(registry, name, model_inputs(run.pipeline, name), rows) for name in MODELS}
-    for one in similar.values():
-        registry.register_index(one.index_name, one.build_index)
+    for searcher in similar.values():
+        registry.register_index(searcher.index_name, searcher.build_index)
     registry.refresh()
     newest, second = resolve_generation(registry, None), resolve_generation(registry, 2)
     with pytest.raises(FeatureError, match="near does not compare texts"):
@@ -358,6 +360,6 @@ def test_each_way_of_asking_has_its_kind_of_model(tmp_path: Path) -> None:
 
 def test_the_app_can_be_made_without_a_generation(tmp_path: Path) -> None:
     """Routes are there from the start."""
-    run = new_run(tmp_path)
+    run = similar_run(tmp_path)
     app = create_app(run, ModelRegistry(run))
     assert "/models/near/similar" in {getattr(route, "path", "") for route in app.routes}

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from anyio import CapacityLimiter
 from fastapi import Request
@@ -19,8 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import wait_for
-from tests.support.serving_run import api_of, new_run, publish, routes_document, seal, size_of
-from tests.unit.api.test_routes import faults_of
+from tests.support.routes_run import (
+    error_of,
+    faults_of,
+    sql_document,
+    sql_routes_run,
+)
+from tests.support.serving_run import api_of, new_run, routes_document, size_of
 from tidemill.api.app import create_app
 from tidemill.api.custom.sql import Cursor, Database, bound, plain_key
 from tidemill.api.custom.sql_routes import MAX_QUERIES, SQL_INDEX, SqlQuery, SqlRoute
@@ -28,86 +32,12 @@ from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.models.snapshot import LoadedGeneration
 from tidemill.errors import Busy, PipelineInvalid, QueryError, TimeLimit
 from tidemill.pipeline import Route
-from tidemill.run.catalog import SideTableRecord
-from tidemill.run.files import sha256
 from tidemill.run.folder import Run
-
-TYPES = (
-    "select $i as i, $f as f, $s as s, $b as b, $t as t, $n as n, typeof($i) as ti, typeof($f) as tf, typeof($t) as tt"
-)
-PARAMS = {"i": "int", "f": "float", "s": "string", "b": "bool", "t": "timestamp", "n": "int?"}
-ROUTES: list[dict[str, Any]] = [
-    {"path": "/", "sql": "select kind, list(distinct id order by id) from rows group by kind", "answer": "object"},
-    {
-        "path": "/by_price",
-        "params": {"target": "float", "most": {"type": "int", "default": 5}},
-        "description": "Near a price",
-        "sql": "select id, hours from rows where hours between 0.9*$target and 1.1*$target"
-        " order by abs(hours - $target), id limit $most",
-    },
-    {"path": "/types", "params": PARAMS, "sql": TYPES, "answer": "row"},
-    {"path": "/typed", "method": "POST", "params": PARAMS, "sql": TYPES, "answer": "row"},
-    {"path": "/form", "method": "POST", "body": "form", "params": PARAMS, "sql": TYPES, "answer": "row"},
-    {"path": "/note", "params": {"note": "string"}, "sql": "select id from rows where note = $note", "answer": "list"},
-    {
-        "path": "/note/{id}/{generation}",
-        "params": {"id": "int"},
-        "sql": "select note from rows where id = $id",
-        "answer": "value",
-    },
-    {
-        "path": "/predicted",
-        "sql": 'select id, batch, size, good, "group" as cluster, is_good from rows order by batch, id',
-    },
-    {
-        "path": "/shape",
-        "sql": "select count(*) as n from rows",
-        "answer": {"rows": "rows", "n": "value", "g": "generation", "of": {"value": 1}},
-    },
-    {
-        "path": "/values",
-        "sql": "select seen, seen::timestamp as plain, seen::date as day, 1.50 as decimal, sum(id) as total,"
-        " 'nan'::double as nan, 'inf'::double as inf, [1.5, null] as list, {'a': seen, 'b': 2.25} as struct,"
-        " map {'k': 1} as map, null as nothing, 170141183460469231731687303715884105727::hugeint as huge,"
-        " uuid '5b0d0a43-0000-4000-8000-000000000000' as uuid, time '01:02:03' as clock from rows group by seen",
-        "answer": "row",
-    },
-    {
-        "path": "/kinds",
-        "sql": "select r.id, k.watts_of from rows r join kinds k on k.name = r.kind order by r.batch, r.id",
-    },
-    {"path": "/all", "sql": "select a.id from rows a, rows b, range(300)"},
-    {"path": "/slow", "sql": "select count(*) from rows a, range(10000000) b, range(10000000) c", "answer": "value"},
-    {"path": "/endless", "sql": "select b.range as x from range(10000000) b, range(10000000) c order by x desc"},
-    {"path": "/step", "sql": "select max(levenshtein(repeat('ab', 15000 + id), repeat('ba', 15000))) from rows"},
-    {"path": "/cast", "params": {"text": "string"}, "sql": "select $text::int as n", "answer": "value"},
-]
-BATCHES: list[list[dict[str, Any]]] = [
-    [{"id": 1, "note": "x", "hours": 100.0}, {"id": 2, "kind": "fan", "hours": 91.0}, {"id": 3, "hours": 89.0}],
-    [{"id": 3, "hours": 110.0, "note": ""}, {"id": 4, "hours": 111.0}],
-]
-
-
-def sql_document(*routes: dict[str, Any]) -> dict[str, Any]:
-    table = {"path": "kinds.csv", "key": "name", "columns": {"name": "string", "watts_of": "int"}}
-    return routes_document(*routes) | {"tables": {"kinds": table}}
-
-
-def sql_run(folder: Path, *assignments: str, routes: list[dict[str, Any]] = ROUTES) -> Run:
-    """A run with a side table and two cumulative generations."""
-    run = new_run(folder, "serve.row_limit=100", *assignments, document=sql_document(*routes))
-    path = run.folder / "tables" / "kinds.parquet"
-    pq.write_table(pa.table({"name": ["lamp", "fan"], "watts_of": pa.array([40, 60], pa.int64())}), path)
-    run.catalog.save_side_table(SideTableRecord("kinds", run.relative(path), 2, 0, sha256(path), "made here"))
-    for number, rows in enumerate(BATCHES, start=1):
-        seal(run, number, rows)
-        publish(run, number, list(range(1, number + 1)))
-    return run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    run = sql_run(tmp_path_factory.mktemp("sql"), "serve.time_limit=1s")
+    run = sql_routes_run(tmp_path_factory.mktemp("sql"), "serve.time_limit=1s")
     yield run
     run.close()
 
@@ -116,11 +46,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 def api(run: Run) -> Iterator[httpx.Client]:
     with api_of(run) as client:
         yield client
-
-
-def error(answer: httpx.Response) -> tuple[int, str, str]:
-    found = answer.json()["error"]
-    return answer.status_code, found["code"], found["message"]
 
 
 # --- answers ------------------------------------------------------------------------------------------------------
@@ -139,14 +64,14 @@ def test_rows_with_bound_parameters(api: httpx.Client) -> None:
 
 def test_each_model_is_a_column(api: httpx.Client) -> None:
     """Beside the declared columns there are the batch and each model's prediction, of the generation asked."""
-    found = api.get("/predicted").json()
-    assert [(one["id"], one["batch"]) for one in found] == [(1, 1), (2, 1), (3, 1), (3, 2), (4, 2)]
-    assert [one["size"] for one in found] == [
+    rows = api.get("/predicted").json()
+    assert [(row["id"], row["batch"]) for row in rows] == [(1, 1), (2, 1), (3, 1), (3, 2), (4, 2)]
+    assert [row["size"] for row in rows] == [
         size_of(2, {"hours": hours, "count": 3}) for hours in (100.0, 91.0, 89.0, 110.0, 111.0)
     ]
-    assert [(one["good"], one["cluster"], one["is_good"]) for one in found] == [(1, 1, 1)] * 5
+    assert [(row["good"], row["cluster"], row["is_good"]) for row in rows] == [(1, 1, 1)] * 5
     predicted = api.post("/models/size/predict", json={"hours": 91.0, "count": 3}).json()["prediction"]
-    assert found[1]["size"] == predicted
+    assert rows[1]["size"] == predicted
 
 
 def test_shapes(api: httpx.Client) -> None:
@@ -169,10 +94,10 @@ def test_a_generation_in_the_path(api: httpx.Client) -> None:
     """An older generation has its own rows only; where there is no row, 404."""
     assert api.get("/note/1/1").json() == "x"
     assert api.get("/note/2/1").json() is None
-    assert error(api.get("/note/4/1")) == (404, "not-found", "no row is of that kind")
+    assert error_of(api.get("/note/4/1")) == (404, "not-found", "no row is of that kind")
     assert api.get("/note/4/2").status_code == 200
-    assert error(api.get("/note/4/3")) == (404, "not-found", "there is no generation 3")
-    assert error(api.get("/note/4/x"))[0] == 404
+    assert error_of(api.get("/note/4/3")) == (404, "not-found", "there is no generation 3")
+    assert error_of(api.get("/note/4/x"))[0] == 404
 
 
 def test_a_side_table_can_be_joined(api: httpx.Client) -> None:
@@ -233,13 +158,13 @@ def test_parameters_have_their_declared_types(api: httpx.Client) -> None:
 )
 def test_a_mistyped_parameter(api: httpx.Client, change: dict[str, str], message: str) -> None:
     """A parameter of another type is 422 with its name."""
-    assert error(api.get("/types", params=GIVEN | change)) == (422, "parameter", message)
+    assert error_of(api.get("/types", params=GIVEN | change)) == (422, "parameter", message)
 
 
 def test_a_missing_parameter(api: httpx.Client) -> None:
     """What has neither default nor "?" must be given; the hint says all that is taken, and where."""
     answer = api.get("/by_price")
-    assert error(answer) == (422, "parameter", "target is missing")
+    assert error_of(answer) == (422, "parameter", "target is missing")
     assert answer.json()["error"]["hint"] == "give in the query target (float), most (int)"
 
 
@@ -272,9 +197,9 @@ def test_any_value_comes_back_as_it_was(text: str, whole: int, number: float) ->
     """What is bound is what the query sees."""
     values = {"s": bound("string", text), "i": bound("int", whole), "f": bound("float", number)}
     cursor = DATABASE.cursor()
-    found = cursor.fetch("select $s, $i, $f", values, 1).rows[0]
+    row = cursor.fetch("select $s, $i, $f", values, 1).rows[0]
     cursor.close()
-    assert found == (text, whole, None if number in (float("inf"), float("-inf")) else number)
+    assert row == (text, whole, None if number in (float("inf"), float("-inf")) else number)
 
 
 DATABASE = Database({"rows": pa.table({"id": [1]})})
@@ -290,7 +215,7 @@ def test_a_value_beyond_json() -> None:
 
 def test_a_value_that_the_query_can_not_use(api: httpx.Client) -> None:
     """What DuckDB makes of a value is told without the query's text."""
-    status, code, message = error(api.get("/cast?text=abc"))
+    status, code, message = error_of(api.get("/cast?text=abc"))
     assert (status, code) == (422, "query")
     assert message == "Conversion Error: Could not convert string 'abc' to INT32"
 
@@ -298,7 +223,7 @@ def test_a_value_that_the_query_can_not_use(api: httpx.Client) -> None:
 def test_a_text_that_is_too_long(api: httpx.Client) -> None:
     """A text over 4 KiB is 422 with its name; the document tells the limit."""
     assert api.get("/note", params={"note": "ä" * 2048}).json() == []
-    status, code, message = error(api.get("/note", params={"note": "ä" * 2048 + "a"}))
+    status, code, message = error_of(api.get("/note", params={"note": "ä" * 2048 + "a"}))
     assert (status, code) == (422, "parameter")
     assert (message.startswith("note is"), message.endswith("not a string of at most 4096 bytes")) == (True, True)
     described = api.get("/openapi.json").json()["paths"]["/note"]["get"]["parameters"][0]["schema"]
@@ -310,7 +235,7 @@ def test_a_text_that_is_too_long(api: httpx.Client) -> None:
 
 def test_too_many_rows_are_refused(api: httpx.Client) -> None:
     """An answer over the row limit is an error that says so, never cut."""
-    assert error(api.get("/all")) == (422, "too-many-rows", "the answer has more than 100 rows")
+    assert error_of(api.get("/all")) == (422, "too-many-rows", "the answer has more than 100 rows")
 
 
 @pytest.mark.parametrize("path", ["/slow", "/endless"])
@@ -323,14 +248,14 @@ def test_a_query_ends_at_the_time_limit(api: httpx.Client, path: str) -> None:
     assert api.get("/shape").json()["n"] == 5
     assert api.get("/health").status_code == 200
     thread.join()
-    assert error(answers[0])[1] in ("time-limit", "query")  # or it had no memory left before
+    assert error_of(answers[0])[1] in ("time-limit", "query")  # or it had no memory left before
     assert time.monotonic() - began < 10
 
 
 def test_a_step_that_does_not_look_up(api: httpx.Client) -> None:
     """A single step of DuckDB's that takes far longer is left behind at the time limit."""
     began = time.monotonic()
-    assert error(api.get("/step"))[:2] == (503, "time-limit")
+    assert error_of(api.get("/step"))[:2] == (503, "time-limit")
     assert time.monotonic() - began < 3
     assert api.get("/shape").json()["n"] == 5
 
@@ -425,7 +350,7 @@ def test_waiting_for_an_older_generation_counts(run: Run) -> None:
 
 def test_a_query_ends_when_its_client_is_gone(tmp_path: Path) -> None:
     """Nobody waits for it any more: it is counted as gone long before the time limit."""
-    run = sql_run(tmp_path, "serve.time_limit=60s")
+    run = sql_routes_run(tmp_path, "serve.time_limit=60s")
     with api_of(run) as client:
         began = time.monotonic()
         with pytest.raises(httpx.ReadTimeout):
@@ -450,7 +375,7 @@ def test_many_queries_at_once(api: httpx.Client) -> None:
     for thread in threads:
         thread.join()
     assert len(answers) == 80
-    assert {one for one in answers if one[0] == 1} == {(1, None)}
+    assert {answer for answer in answers if answer[0] == 1} == {(1, None)}
 
 
 def test_a_query_has_so_much_memory() -> None:
@@ -572,9 +497,9 @@ def test_a_cursor_that_is_given_up() -> None:
 )
 def test_a_fault_of_a_query(sql: str, fault: str) -> None:
     """What a query may not be, or can't be, is told before anything runs."""
-    found = faults_of({"path": "/x", "sql": sql, "params": {"q": "string"}})
-    assert len(found) == 1, found
-    assert found[0].startswith(f"routes[0].sql: {fault}")
+    faults = faults_of({"path": "/x", "sql": sql, "params": {"q": "string"}})
+    assert len(faults) == 1, faults
+    assert faults[0].startswith(f"routes[0].sql: {fault}")
 
 
 @pytest.mark.parametrize(
@@ -600,8 +525,8 @@ def test_a_fault_of_a_query(sql: str, fault: str) -> None:
 )
 def test_a_fault_of_a_sql_route(route: dict[str, Any], fault: str) -> None:
     """A SQL route's other keys are judged too."""
-    found = faults_of({"path": "/x", "sql": "select 1 as a"} | route)
-    assert any(one.startswith(fault) for one in found), found
+    faults = faults_of({"path": "/x", "sql": "select 1 as a"} | route)
+    assert any(text.startswith(fault) for text in faults), faults
 
 
 def test_names_that_sql_can_not_tell_apart(tmp_path: Path) -> None:
@@ -627,7 +552,7 @@ def test_an_api_does_not_serve_a_query_that_is_not_read_only(tmp_path: Path) -> 
 
 def test_nothing_of_the_machine_is_told(tmp_path: Path) -> None:
     """A batch file that is gone keeps its generation out, with 503 and without the folder's place."""
-    run = sql_run(tmp_path)
+    run = sql_routes_run(tmp_path)
     path = run.folder / run.catalog.batches()[0].path
     path.unlink()
     with api_of(run) as client:

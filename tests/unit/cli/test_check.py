@@ -12,9 +12,9 @@ import pytest
 from pyarrow.csv import read_csv
 from typer.testing import CliRunner
 
-from tests.support import DATA, SMART_HOME
+from tests.support import PUBLIC_FILES
 from tests.support.reading import written
-from tests.support.training_run import seal, table_of
+from tests.support.training_run import seal_table, table_of
 from tidemill.cli.main import app
 from tidemill.errors import InputError, PipelineInvalid, SourceError
 from tidemill.pipeline import load, ready_pipelines
@@ -23,14 +23,6 @@ from tidemill.run.catalog import SourceState
 from tidemill.run.folder import open_run
 from tidemill.sources import preview
 
-REAL = {
-    "smart-home": SMART_HOME,
-    "amazon-sales": DATA / "amazon-sales" / "amazon_sales.csv",
-    "denver-crime": DATA / "denver-crime" / "denver_crime_by_reported_date.csv",
-    "price-paid": DATA / "price-paid" / "pp-1995-sample.csv",
-    "dutch-electricity": DATA / "dutch-electricity" / "coteq_electricity_2018.csv",
-    "movie-ratings": DATA / "movielens" / "ratings.csv",
-}
 MODELS = """
 [models.kind]
 estimator = "LogisticRegression"
@@ -66,11 +58,11 @@ def asked(*arguments: str) -> tuple[int, Any]:
 @pytest.mark.parametrize("name", ready_pipelines())
 def test_the_ready_pipelines_fit(name: str) -> None:
     """No ready pipeline has a fault or a note, on its sample and on the real file; only Denver's places are lacking."""
-    for report in (check(name), check(name, data=str(REAL[name]))):
+    for report in (check(name), check(name, data=str(PUBLIC_FILES[name]))):
         assert (report.faults, report.notes) == ((), ())
         assert len(report.tried["source"]) == (978 if "amazon_sales.csv" in report.tried["source"].title else 1_000)
         rejects = report.tried["source"].rejects
-        assert all("GEO_L" in one.reason for one in rejects)
+        assert all("GEO_L" in reject.reason for reject in rejects)
         assert len(rejects) < 20
     assert set(report.tables) == ({"movies"} if name == "movie-ratings" else set())
 
@@ -90,7 +82,7 @@ def test_rejected_rows_are_told_with_examples(tmp_path: Path) -> None:
     assert (code, document["ok"]) == (0, True)
     examples = document["tried"].pop("examples")
     assert document["tried"] == {"rows": 1_000, "fit": 993, "rejected": 7}
-    assert [one["line"] for one in examples] == [12, 13, 14, 15, 16]
+    assert [example["line"] for example in examples] == [12, 13, 14, 15, 16]
     assert examples[0] == {"file": "data.csv", "line": 12, "reason": f"size is {value}, not a finite number"}
 
 
@@ -168,7 +160,7 @@ def test_where_no_row_fits_nothing_is_started(tmp_path: Path) -> None:
     assert (code, document["ok"]) == (2, False)
     assert len(document["tried"].pop("examples")) == 5
     assert document["tried"] == {"rows": 900, "fit": 0, "rejected": 900}
-    assert [one["path"] for one in document["faults"]] == ["source"]
+    assert [fault["path"] for fault in document["faults"]] == ["source"]
 
 
 def test_later_rows_may_fit(tmp_path: Path) -> None:
@@ -179,7 +171,7 @@ def test_later_rows_may_fit(tmp_path: Path) -> None:
     path = pipeline(tmp_path, rows(1_001, **bad), f"{films}{MODELS}")
     report = look(path)
     assert report.faultless().pipeline.name == "p"
-    assert [one.path for one in report.notes] == ["source", "tables.films"]
+    assert [note.path for note in report.notes] == ["source", "tables.films"]
     assert report.notes[0].found == (
         "none of the first 1,000 rows of data.csv fits the declared columns, "
         "all as line 2: size is 'n/a', not a finite number"
@@ -205,8 +197,8 @@ def test_one_bad_row_spoils_only_its_generations(tmp_path: Path, changes: tuple[
     """It is a fault where the only generation must be trained on it; else it is a note: it may be held out, or be in
     another batch."""
     report = look(pipeline(tmp_path, rows(20).replace("3,3.5,1\n", "3,3.5,-3\n", 1)), *changes)
-    told = [one.path for one in report.faults if one.path.startswith("models")]
-    assert (told, [one.path for one in report.notes]) == (faults, [] if faults else ["models.kind.label"])
+    told = [fault.path for fault in report.faults if fault.path.startswith("models")]
+    assert (told, [note.path for note in report.notes]) == (faults, [] if faults else ["models.kind.label"])
 
 
 def test_a_run_that_goes_on_is_not_judged_by_its_data(tmp_path: Path) -> None:
@@ -217,7 +209,7 @@ def test_a_run_that_goes_on_is_not_judged_by_its_data(tmp_path: Path) -> None:
     for name in ("begun", "sealed", "sent"):
         run = open_run(load(str(path)), tmp_path / name)
         if name == "sealed":
-            seal(run, 1, table_of(run, [{"id": 1, "size": 1.0, "good": 1}]))
+            seal_table(run, 1, table_of(run, [{"id": 1, "size": 1.0, "good": 1}]))
         run.catalog.save_source(SourceState("", complete=name == "sent"))
         run.close()
     for name, more, refusal in (
@@ -242,7 +234,7 @@ def test_faults_of_file_data_and_tables_come_together(tmp_path: Path) -> None:
     path = pipeline(tmp_path, negative, f"{table}{MODELS}")
     changes = ("stream.topc=x", "models.size={ estimator = 'KMean', features = ['size'] }")
     report = look(path, *changes)
-    assert [one.path for one in report.faults] == [
+    assert [fault.path for fault in report.faults] == [
         "stream.topc",
         "models.size.estimator",
         "tables.films",
@@ -252,7 +244,7 @@ def test_faults_of_file_data_and_tables_come_together(tmp_path: Path) -> None:
         report.faultless()
     assert f"\n  tables.films: no file {tmp_path / 'films.csv'}; known: data.csv, p.toml" in caught.value.message
     report = look(path, *changes, "source.columns.Colour=string", "batches.rows=0")
-    assert [one.path for one in report.faults][-2:] == ["source", "tables.films"]
+    assert [fault.path for fault in report.faults][-2:] == ["source", "tables.films"]
     assert "data.csv has no column Colour" in report.faults[-2].found
     with pytest.raises(PipelineInvalid, match="has no column Colour"):
         report.faultless()
@@ -264,13 +256,13 @@ def test_faults_of_file_data_and_tables_come_together(tmp_path: Path) -> None:
 def test_what_hides_the_data_hides_nothing_else(tmp_path: Path) -> None:
     """Data whose own table has a fault can't be read; the other faults are found all the same."""
     path = pipeline(tmp_path, rows(20))
-    assert [one.path for one in look(path, "source.columns.size=flaot", "stream.topc=1").faults] == [
+    assert [fault.path for fault in look(path, "source.columns.size=flaot", "stream.topc=1").faults] == [
         "source.columns.size",
         "stream.topc",
     ]
-    assert [one.path for one in look(path, "source.path=none.csv").faults] == ["source"]
+    assert [fault.path for fault in look(path, "source.path=none.csv").faults] == ["source"]
     for raw in ("source=1", "models=1", "tables=1", "tables.x=1", "models.kind=1"):
-        assert [one.path for one in look(path, raw).faults] == [raw.partition("=")[0]]
+        assert [fault.path for fault in look(path, raw).faults] == [raw.partition("=")[0]]
 
 
 def test_a_damaged_table_is_no_source(tmp_path: Path) -> None:

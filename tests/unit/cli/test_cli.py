@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import SMART_HOME
+from tests.support.commands import COMMAND, run_command
 from tidemill.cli import main
 from tidemill.errors import InputError
 from tidemill.pipeline import load
@@ -22,31 +23,26 @@ from tidemill.run.folder import open_run
 from tidemill.run.locks import locked
 
 
-def tidemill(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "tidemill", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
-
-
 def test_pipelines_are_listed() -> None:
     """`pipelines --json` is one JSON document with each ready pipeline."""
-    done = tidemill("pipelines", "--json")
+    done = run_command("pipelines", "--json")
     assert done.returncode == 0
     names = [one["name"] for one in json.loads(done.stdout)]
     assert "smart-home" in names
-    assert "smart-home" in tidemill("pipelines").stdout
+    assert "smart-home" in run_command("pipelines").stdout
 
 
 def test_check_finds_nothing_in_a_good_pipeline() -> None:
     """A good pipeline passes, on its sample and on the real file."""
     for more in ((), ("--data", str(SMART_HOME))):
-        done = tidemill("check", "smart-home", *more)
+        done = run_command("check", "smart-home", *more)
         assert (done.returncode, done.stderr) == (0, "")
         assert "no fault found" in done.stdout
 
 
 def test_check_reports_all_faults_in_json() -> None:
     """`check --json` lists the faults with path, found and expected, and exits with 2."""
-    done = tidemill("check", "smart-home", "--json", "--set", "stream.topc=x", "--set", "batches.parts=0")
+    done = run_command("check", "smart-home", "--json", "--set", "stream.topc=x", "--set", "batches.parts=0")
     assert done.returncode == 2
     faults = json.loads(done.stdout)["faults"]
     assert {fault["path"] for fault in faults} == {"stream.topc", "batches.parts"}
@@ -70,7 +66,7 @@ def test_what_the_user_got_wrong_is_said_before_anything_starts(
     tmp_path: Path, arguments: tuple[str, ...], message: str, hint: str
 ) -> None:
     """Bad input ends `up` with exit code 2 and one clear message; no run folder is made."""
-    done = tidemill("up", *arguments, cwd=tmp_path)
+    done = run_command("up", *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert hint in done.stderr
@@ -82,7 +78,7 @@ def test_what_the_user_got_wrong_is_said_before_anything_starts(
 def test_an_empty_source(tmp_path: Path) -> None:
     """A source without a row is refused before anything starts."""
     (tmp_path / "empty.csv").write_text(SMART_HOME.read_text().splitlines()[0] + "\n")
-    done = tidemill("up", "smart-home", "--data", "empty.csv", cwd=tmp_path)
+    done = run_command("up", "smart-home", "--data", "empty.csv", cwd=tmp_path)
     assert done.returncode == 2
     assert "empty.csv" in done.stderr
     assert not (tmp_path / "runs").exists()
@@ -90,7 +86,7 @@ def test_an_empty_source(tmp_path: Path) -> None:
 
 def test_fewer_rows_than_parts_ends_the_run(tmp_path: Path) -> None:
     """What a stage finds wrong with the input ends `up` in the stage's own words, with exit code 2."""
-    done = tidemill("up", "smart-home", "--rows", "2", "--port", "0", "--no-console", "--json", cwd=tmp_path)
+    done = run_command("up", "smart-home", "--rows", "2", "--port", "0", "--no-console", "--json", cwd=tmp_path)
     assert done.returncode == 2
     error = json.loads(done.stdout)["error"]
     assert error["code"] == "source"
@@ -101,7 +97,7 @@ def test_fewer_rows_than_parts_ends_the_run(tmp_path: Path) -> None:
 def test_a_bootstrap_server_that_does_not_answer(tmp_path: Path) -> None:
     """No Kafka at --bootstrap-servers ends the run, with exit code 2, and leaves nobody waiting."""
     options = ["--port", "0", "--no-console", "--bootstrap-servers", "127.0.0.1:1"]
-    done = tidemill("up", "smart-home", *options, cwd=tmp_path)
+    done = run_command("up", "smart-home", *options, cwd=tmp_path)
     assert done.returncode == 2
     assert "no Kafka answers at 127.0.0.1:1" in done.stderr
 
@@ -109,7 +105,7 @@ def test_a_bootstrap_server_that_does_not_answer(tmp_path: Path) -> None:
 def test_another_pipelines_folder(tmp_path: Path) -> None:
     """A run folder of another pipeline is refused with exit code 2."""
     open_run(load("smart-home", ["name=other"]), tmp_path / "run").close()
-    done = tidemill("up", "smart-home", "--run-dir", str(tmp_path / "run"))
+    done = run_command("up", "smart-home", "--run-dir", str(tmp_path / "run"))
     assert done.returncode == 2
     assert "holds a run of the pipeline other" in done.stderr
 
@@ -121,7 +117,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = tidemill("serve", "smart-home", "--port", str(port), cwd=tmp_path)
+        done = run_command("serve", "smart-home", "--port", str(port), cwd=tmp_path)
     assert done.returncode == 2
     assert str(port) in done.stderr
     assert "--port 0" in done.stderr
@@ -133,7 +129,7 @@ def test_up_tries_its_ports_before_it_makes_anything(tmp_path: Path, option: str
     is printed; the error names the process that has it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = tidemill("up", "smart-home", "--port", "0", option, port, cwd=tmp_path)
+        done = run_command("up", "smart-home", "--port", "0", option, port, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"port {port} is in use by " in done.stderr
     assert f"(process {os.getpid()})" in done.stderr
@@ -145,7 +141,7 @@ def test_one_port_for_both_is_refused(tmp_path: Path) -> None:
     """The API and the console can't be asked to listen on the same port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    done = tidemill("up", "smart-home", "--port", port, "--console-port", port, cwd=tmp_path)
+    done = run_command("up", "smart-home", "--port", port, "--console-port", port, cwd=tmp_path)
     assert done.returncode == 2
     assert f"port {port} is in use by tidemill up" in done.stderr
     assert not any(tmp_path.iterdir())
@@ -157,7 +153,7 @@ def test_a_second_up_is_told_so(tmp_path: Path, fresh: list[str]) -> None:
     open_run(load("smart-home"), tmp_path / "run").close()
     with locked(tmp_path / "run" / "locks" / "up.lock"), socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = tidemill("up", "smart-home", "--run-dir", str(tmp_path / "run"), "--port", port, *fresh)
+        done = run_command("up", "smart-home", "--run-dir", str(tmp_path / "run"), "--port", port, *fresh)
     assert done.returncode == 2
     assert f"the run in {tmp_path / 'run'} is up already (process {os.getpid()})" in done.stderr
 
@@ -165,7 +161,7 @@ def test_a_second_up_is_told_so(tmp_path: Path, fresh: list[str]) -> None:
 @pytest.mark.parametrize("command", ["status", "batches", "generations"])
 def test_looking_where_there_is_no_run(tmp_path: Path, command: str) -> None:
     """Looking at a run that is not there says so in JSON too, and makes nothing."""
-    done = tidemill(command, "smart-home", "--json", cwd=tmp_path)
+    done = run_command(command, "smart-home", "--json", cwd=tmp_path)
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["code"] == "no-run"
     assert not any(tmp_path.iterdir())
@@ -173,7 +169,7 @@ def test_looking_where_there_is_no_run(tmp_path: Path, command: str) -> None:
 
 def test_a_stage_by_hand_without_a_broker(tmp_path: Path) -> None:
     """A stage that finds no Kafka says which command starts one."""
-    done = tidemill("produce", "smart-home", cwd=tmp_path)
+    done = run_command("produce", "smart-home", cwd=tmp_path)
     assert done.returncode == 2
     assert "tidemill broker smart-home" in done.stderr
 
@@ -181,12 +177,12 @@ def test_a_stage_by_hand_without_a_broker(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["serve", "collect", "train"])
 def test_a_stage_by_hand_joins_a_run(tmp_path: Path, command: str) -> None:
     """A stage that can only go on with a run refuses where there is none, making nothing, or one of other settings."""
-    done = tidemill(command, "smart-home", cwd=tmp_path)
+    done = run_command(command, "smart-home", cwd=tmp_path)
     assert done.returncode == 2
     assert "no run of smart-home in" in done.stderr
     assert not any(tmp_path.iterdir())
     open_run(load("smart-home"), tmp_path / "run").close()
-    done = tidemill(command, "smart-home", "--run-dir", str(tmp_path / "run"), "--set", "batches.parts=2")
+    done = run_command(command, "smart-home", "--run-dir", str(tmp_path / "run"), "--set", "batches.parts=2")
     assert done.returncode == 2
     assert "with other settings: batches.parts was 3, now 2" in done.stderr
 
@@ -201,7 +197,7 @@ def test_generations_fit_a_narrow_terminal(tmp_path: Path) -> None:
     )
     run.catalog.begin_generation(2, [2], 10)
     run.close()
-    done = tidemill("generations", "smart-home", "--run-dir", str(tmp_path / "run"))
+    done = run_command("generations", "smart-home", "--run-dir", str(tmp_path / "run"))
     assert [line.split(maxsplit=2) for line in done.stdout.splitlines()] == [
         ["generation", "1", "10 rows of batch 1"],
         ["segment:", "cost", "1; fitted in 0.5 s"],
@@ -212,25 +208,25 @@ def test_generations_fit_a_narrow_terminal(tmp_path: Path) -> None:
 def test_an_empty_run_is_shown(tmp_path: Path) -> None:
     """A run that has just begun can be looked at."""
     open_run(load("smart-home"), tmp_path / "run").close()
-    found = json.loads(tidemill("status", "smart-home", "--run-dir", str(tmp_path / "run"), "--json").stdout)
-    assert found["rows"] == {"source": None, "produced": 0, "collected": 0, "sealed": 0, "rejected": 0}
-    assert (found["api"], found["console"], found["stages"]) == (None, None, {})
+    document = json.loads(run_command("status", "smart-home", "--run-dir", str(tmp_path / "run"), "--json").stdout)
+    assert document["rows"] == {"source": None, "produced": 0, "collected": 0, "sealed": 0, "rejected": 0}
+    assert (document["api"], document["console"], document["stages"]) == (None, None, {})
     for command in ("batches", "generations"):
-        done = tidemill(command, "smart-home", "--run-dir", str(tmp_path / "run"), "--json")
+        done = run_command(command, "smart-home", "--run-dir", str(tmp_path / "run"), "--json")
         assert json.loads(done.stdout) == []
 
 
 def test_a_sample_is_written(tmp_path: Path) -> None:
     """`sample` writes as many rows as asked for."""
-    done = tidemill("sample", "smart-home", "--rows", "12", "--out", str(tmp_path / "s.csv"))
+    done = run_command("sample", "smart-home", "--rows", "12", "--out", str(tmp_path / "s.csv"))
     assert done.returncode == 0
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 13
-    assert tidemill("sample", "smart-hom", "--out", str(tmp_path / "s.csv")).returncode == 2
+    assert run_command("sample", "smart-hom", "--out", str(tmp_path / "s.csv")).returncode == 2
 
 
 def test_help_and_version() -> None:
     """Every command has help, and the version is told."""
-    text = tidemill("--help").stdout
+    text = run_command("--help").stdout
     commands = [
         "up",
         "broker",
@@ -248,9 +244,9 @@ def test_help_and_version() -> None:
     ]
     for command in commands:
         assert command in text
-        assert "--help" in tidemill(command, "--help").stdout
-    assert tidemill("--version").stdout.startswith("tidemill 0")
-    assert tidemill("no-such-command").returncode == 2
+        assert "--help" in run_command(command, "--help").stdout
+    assert run_command("--version").stdout.startswith("tidemill 0")
+    assert run_command("no-such-command").returncode == 2
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -296,19 +292,19 @@ def test_a_folder_whose_name_is_no_utf_8_is_shown(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     open_run(load("smart-home"), folder).close()
     for more in (("--json",), ()):
-        done = tidemill("status", "smart-home", "--run-dir", str(folder), *more)
+        done = run_command("status", "smart-home", "--run-dir", str(folder), *more)
         assert (done.returncode, done.stderr) == (0, "")
         assert "udcff" in done.stdout
-    found = json.loads(tidemill("status", "smart-home", "--run-dir", str(folder), "--json").stdout)
-    assert found["run_dir"] == f"{tmp_path}/\\udcff"
-    missing = tidemill("status", "smart-home", "--run-dir", str(folder / "none"), "--json")
+    document = json.loads(run_command("status", "smart-home", "--run-dir", str(folder), "--json").stdout)
+    assert document["run_dir"] == f"{tmp_path}/\\udcff"
+    missing = run_command("status", "smart-home", "--run-dir", str(folder / "none"), "--json")
     assert json.loads(missing.stdout)["error"]["code"] == "no-run"
 
 
 def test_an_output_that_takes_nothing(tmp_path: Path) -> None:
     """A full disk behind standard output is an error on standard error, not a traceback."""
     with Path("/dev/full").open("wb") as full:
-        line = [sys.executable, "-m", "tidemill", "pipelines", "--json"]
+        line = [*COMMAND, "pipelines", "--json"]
         done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "No space left on device" in done.stderr

@@ -4,53 +4,29 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from tests.unit.cli.test_lines import publish, trained_run
+from tests.support.terminal import lines_of_run, panel_lines, publish_generation, run_in_training, terminal
 from tidemill.cli.panel import ProgressPanel, rate_text, rows_table
 from tidemill.pipeline import load
 from tidemill.process.supervisor import Supervisor
 from tidemill.run.catalog import Decision, Sealed, SourceState, Span, StageStatus, TrainerProgress
-from tidemill.run.folder import Run, open_run
+from tidemill.run.folder import open_run
 from tidemill.run.locks import locked
 from tidemill.run.progress.status import Counts
 from tidemill.run.stage import Stop
 
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\]8;[^\x1b]*\x1b\\")
-
-
-def terminal(height: int = 40, width: int = 100) -> Console:
-    return Console(file=io.StringIO(), force_terminal=True, width=width, height=height)
-
-
-def drawn(console: Console) -> list[str]:
-    """The lines that were written last, without colours and the frame."""
-    assert isinstance(console.file, io.StringIO)
-    text = CONTROL.sub("", console.file.getvalue())
-    last = text[text.rindex("╭") :]
-    return [" ".join(line.strip("│╭╮╰╯─ ").split()) for line in last.splitlines()]
-
-
-def shown(run: Run, console: Console, stop: Stop | None = None) -> list[str]:
-    panel = ProgressPanel(run, console, stop or Stop())
-    panel.begin()
-    panel.show(Supervisor(run, []))
-    panel.end()
-    return drawn(console)
-
 
 def test_what_the_run_has_come_to(tmp_path: Path) -> None:
     """Stages with their words, how far the rows are, batches and generations each have their lines."""
-    run = trained_run(tmp_path / "run")
-    publish(run, skipped=0)
+    run = run_in_training(tmp_path / "run")
+    publish_generation(run, skipped=0)
     with locked(run.stage_lock("api")):
         run.catalog.save_stage(StageStatus("api", "running", os.getpid(), endpoint="http://127.0.0.1:5000"))
         run.catalog.save_stage(StageStatus("collector", "done", 1))
-        lines = shown(run, terminal())
+        lines = lines_of_run(run, terminal())
     assert "The only generation is trained." in lines
     assert "collector done sealed all 10 rows in 1 batch" in lines
     assert "api running http://127.0.0.1:5000 serves generation 1; try /docs" in lines
@@ -62,12 +38,12 @@ def test_what_the_run_has_come_to(tmp_path: Path) -> None:
 
 def test_the_generation_in_training_is_named(tmp_path: Path) -> None:
     """The sentence and the trainer's line say which generation is being trained."""
-    run = trained_run(tmp_path / "run")
+    run = run_in_training(tmp_path / "run")
     with locked(run.stage_lock("trainer")):
         run.catalog.save_stage(
             StageStatus("trainer", "running", os.getpid(), progress=TrainerProgress(training=1, training_rows=10))
         )
-        lines = shown(run, terminal())
+        lines = lines_of_run(run, terminal())
     assert "Training generation 1 on 10 rows." in lines
     assert "trainer running training generation 1 on 10 rows" in lines
 
@@ -80,7 +56,7 @@ def test_it_stays_within_the_terminal(tmp_path: Path, height: int) -> None:
     for batch in range(1, 31):
         run.catalog.decide(Decision(batch, "rows", (Span(0, 10 * batch, 10 * batch + 9),)))
         run.catalog.seal(batch, Sealed(f"batches/{batch}.parquet", 10, 999, "ab" * 32))
-    lines = shown(run, terminal(height))
+    lines = lines_of_run(run, terminal(height))
     assert len(lines) <= height
     batches = [line for line in lines if line.startswith("batch ")]
     assert batches[0].startswith("batch 30 ")
@@ -89,13 +65,13 @@ def test_it_stays_within_the_terminal(tmp_path: Path, height: int) -> None:
 
 def test_a_narrow_terminal_cuts_lines_short(tmp_path: Path) -> None:
     """On 40 columns nothing is wrapped: each line is cut off where the panel ends."""
-    lines = shown(trained_run(tmp_path / "run"), terminal(width=40))
+    lines = lines_of_run(run_in_training(tmp_path / "run"), terminal(width=40))
     assert any(line.startswith("batch 1 10 rows") and line.endswith("…") for line in lines)
 
 
 def test_that_it_stops_is_told_at_once(tmp_path: Path) -> None:
     """After Ctrl-C the panel says that the stages are being stopped, though it was drawn an instant before."""
-    run, stop = trained_run(tmp_path / "run"), Stop()
+    run, stop = run_in_training(tmp_path / "run"), Stop()
     console = terminal()
     panel = ProgressPanel(run, console, stop)
     with locked(run.stage_lock("api")):
@@ -105,12 +81,12 @@ def test_that_it_stops_is_told_at_once(tmp_path: Path) -> None:
         stop.set()
         panel.show(Supervisor(run, []))
         panel.end()
-    assert "Stopping all stages; Ctrl-C once more kills them." in drawn(console)
+    assert "Stopping all stages; Ctrl-C once more kills them." in panel_lines(console)
 
 
 def test_what_was_started_again_stands_above(tmp_path: Path) -> None:
     """A stage that had to be started again is a line of its own, which stays."""
-    run = trained_run(tmp_path / "run")
+    run = run_in_training(tmp_path / "run")
     supervisor = Supervisor(run, [])
     supervisor.restarts.append("the trainer ended (killed by SIGKILL); starting it again")
     console = terminal()
@@ -126,9 +102,9 @@ def test_what_was_started_again_stands_above(tmp_path: Path) -> None:
 def test_rates() -> None:
     """A rate is told where rows are moving; a bar is shown only where the whole is known."""
     assert (rate_text(None), rate_text(0.0), rate_text(1234.5)) == ("", "", "1,234 rows/s")
-    found = Counts(None, 812, 800, 0, 0, 0, 0, 0, ended=False)
+    counts = Counts(None, 812, 800, 0, 0, 0, 0, 0, ended=False)
     console = terminal()
-    console.print(rows_table(found, {"produced": 99.6}))
+    console.print(rows_table(counts, {"produced": 99.6}))
     assert isinstance(console.file, io.StringIO)
     assert "100 rows/s" in console.file.getvalue()
     assert "━" not in console.file.getvalue()
@@ -136,16 +112,16 @@ def test_rates() -> None:
 
 def test_a_generation_that_failed_and_was_trained_anew(tmp_path: Path) -> None:
     """The panel shows a failed generation with its reason, and as it is once it is trained anew."""
-    run = trained_run(tmp_path / "run")
+    run = run_in_training(tmp_path / "run")
     run.catalog.fail_generation(1, "no room")
     console, stop = terminal(), Stop()
     panel = ProgressPanel(run, console, stop)
     panel.begin()
     panel.show(Supervisor(run, []))
-    assert "generation 1 FAILED: no room" in drawn(console)
+    assert "generation 1 FAILED: no room" in panel_lines(console)
     run.catalog.begin_generation(1, [1], 10)
-    publish(run, skipped=0)
+    publish_generation(run, skipped=0)
     stop.set()  # so that it is drawn at once
     panel.show(Supervisor(run, []))
     panel.end()
-    assert "generation 1 10 rows; segment cost 1" in drawn(console)
+    assert "generation 1 10 rows; segment cost 1" in panel_lines(console)

@@ -30,28 +30,19 @@ from hypothesis.stateful import (
 )
 
 from tests.support import assert_account_closed
-from tests.support.memory_log import CREATE_TIME, HandClock, MemoryLog, MemoryMessage, MemoryReader
-from tidemill import pipeline
+from tests.support.failpoint_run import arm
+from tests.support.memory_log import CREATE_TIME, HandClock, MemoryLog, MemoryMessage, MemoryReader, one_column
 from tidemill.collector import batch_file, merge
 from tidemill.collector.collector import Collector, recover, take_up
 from tidemill.collector.cutter import Rules, part_boundaries
 from tidemill.collector.reader import NO_STAMP, End
-from tidemill.run import failpoints
 from tidemill.run.catalog import Batch
 from tidemill.run.catalog.account import Account
-from tidemill.run.failpoints import FAILPOINTS, Crash, parse
+from tidemill.run.failpoints import FAILPOINTS, Crash
 from tidemill.run.files import sha256
 from tidemill.run.folder import open_run
 from tidemill.run.stage import Stage
 
-PIPELINE = {
-    "name": "modelled",
-    "source": {"path": "data.csv", "columns": {"n": "int"}},
-    "stream": {"topic": "t"},
-    "batches": {"rows": 1},
-    "models": {"groups": {"estimator": "KMeans", "features": ["n"]}},
-}
-LOADED = pipeline.parse(pipeline.Raw("modelled", Path(), PIPELINE))
 IMPOSSIBLE = [(CREATE_TIME, -5), (CREATE_TIME, 2**62), (NO_STAMP, -1)]
 JUNK = [b"no json", None, b"[]", b'{"n": "x"}', b"{}"]
 POINTS = [name for name in FAILPOINTS if name.split(".")[0] in ("batch", "rejects", "stream")]
@@ -107,7 +98,7 @@ class CollectorMachine(RuleBasedStateMachine):
         self, partitions: int, total: int, rows: int | None, every: int | None, idle: float | None, parts: int | None
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="tidemill-model-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
-        self.run = open_run(LOADED, self.folder)
+        self.run = open_run(one_column(), self.folder)
         self.cutting = Rules(rows, every, idle, part_boundaries(total, parts) if parts else ())
         self.total = total
         self.clock = HandClock()
@@ -400,16 +391,18 @@ class CollectorMachine(RuleBasedStateMachine):
         assert sorted(number for _, numbers in self.seen for number in numbers) == list(range(self.total))
         assert len(run.catalog.ended()) == len(self.log.logs)
         assert_account_closed(run.catalog)
-        assert {path.name for path in run.batches.iterdir()} == {Path(one.path).name for one in run.catalog.batches()}
+        assert {path.name for path in run.batches.iterdir()} == {
+            Path(batch.path).name for batch in run.catalog.batches()
+        }
         lines = [orjson.loads(line) for path in run.rejects.iterdir() for line in path.read_bytes().splitlines()]
-        assert sorted((one["partition"], one["offset"]) for one in lines) == sorted(self.junk)
+        assert sorted((line["partition"], line["offset"]) for line in lines) == sorted(self.junk)
         assert run.catalog.totals()["rejected"] == len(self.junk)
 
 
 @pytest.mark.parametrize("most", [1, 10_000])
 def test_what_others_write_after_the_end_is_no_part_of_the_stream(tmp_path: Path, most: int) -> None:
     """A row behind the end marker is in no batch, whether or not it is fetched together with the marker."""
-    run = open_run(LOADED, tmp_path)
+    run = open_run(one_column(), tmp_path)
     log, clock = MemoryLog(1), HandClock()
     log.append(0, b'{"n": 1}', 1)
     log.append(0, None, 2, "end")
@@ -419,12 +412,6 @@ def test_what_others_write_after_the_end_is_no_part_of_the_stream(tmp_path: Path
     take_up(Stage(run, "collector"), reader, Rules(rows=10), clock=clock).collect()
     assert [(batch.rows, batch.cut) for batch in run.catalog.batches()] == [(1, "end")]
     run.close()
-
-
-def arm(text: str) -> None:
-    """Switch failpoints on within this process, which only a test can."""
-    failpoints._armed.clear()
-    failpoints._armed.update(parse(text))
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.memory_log import HandClock, MemoryLog, MemoryReader
-from tests.unit.collector.test_collector_model import LOADED, arm
+from tests.support.failpoint_run import arm
+from tests.support.memory_log import HandClock, MemoryLog, MemoryReader, one_column
 from tidemill.collector.collector import recover, take_up
 from tidemill.collector.cutter import Rules
 from tidemill.run.catalog.account import Account
@@ -28,7 +28,7 @@ BROKEN = b"no row"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    made = open_run(LOADED, tmp_path)
+    made = open_run(one_column(), tmp_path)
     yield made
     arm("")
     made.close()

@@ -11,7 +11,7 @@ from tidemill.collector.merge import CROWDED, GRACE_SECONDS, Merge
 
 
 @dataclass(frozen=True)
-class Message:
+class TimedMessage:
     where: int
     stamp: int
     number: int = 0
@@ -25,40 +25,40 @@ class Message:
 
 def test_what_may_still_come_earlier_is_waited_for() -> None:
     """A message is held while another partition that has more to read may bring an earlier one."""
-    merge: Merge[Message] = Merge([0, 1])
-    merge.add([Message(0, 10), Message(0, 20)], now=0)
+    merge: Merge[TimedMessage] = Merge([0, 1])
+    merge.add([TimedMessage(0, 10), TimedMessage(0, 20)], now=0)
     assert merge.take(set(), now=100) == []
-    merge.add([Message(1, 15)], now=0)
-    assert merge.take(set(), now=100) == [Message(0, 10), Message(1, 15)]
-    merge.add([Message(0, 20)], now=0)
+    merge.add([TimedMessage(1, 15)], now=0)
+    assert merge.take(set(), now=100) == [TimedMessage(0, 10), TimedMessage(1, 15)]
+    merge.add([TimedMessage(0, 20)], now=0)
     assert merge.take(set(), now=100) == []
     merge.end(1)
-    assert merge.take(set(), now=100) == [Message(0, 20), Message(0, 20)]
+    assert merge.take(set(), now=100) == [TimedMessage(0, 20), TimedMessage(0, 20)]
 
 
 def test_a_partition_that_was_read_to_its_end_holds_back_for_a_moment_only() -> None:
     """A silent partition delays the others by the time of grace, not for good."""
-    merge: Merge[Message] = Merge([0, 1])
-    merge.add([Message(0, 10)], now=5)
+    merge: Merge[TimedMessage] = Merge([0, 1])
+    merge.add([TimedMessage(0, 10)], now=5)
     assert merge.take({0, 1}, now=5) == []
-    assert merge.take({0, 1}, now=5 + GRACE_SECONDS) == [Message(0, 10)]
+    assert merge.take({0, 1}, now=5 + GRACE_SECONDS) == [TimedMessage(0, 10)]
     assert merge.take({1}, now=100) == []
 
 
 def test_rows_of_one_transaction_come_in_order_though_they_are_fetched_one_partition_after_the_other() -> None:
     """Rows that are fetched a little later, but are earlier, still come first."""
-    merge: Merge[Message] = Merge([0, 1])
-    merge.add([Message(0, 10), Message(0, 30)], now=0)
+    merge: Merge[TimedMessage] = Merge([0, 1])
+    merge.add([TimedMessage(0, 10), TimedMessage(0, 30)], now=0)
     assert merge.take({0, 1}, now=0.1) == []
-    merge.add([Message(1, 20), Message(1, 40)], now=0.1)
+    merge.add([TimedMessage(1, 20), TimedMessage(1, 40)], now=0.1)
     taken = merge.take({0, 1}, now=0.1) + merge.take({0, 1}, now=1)
     assert [message.stamp for message in taken] == [10, 20, 30, 40]
 
 
 def test_crowding_is_told() -> None:
     """A partition that runs far ahead of the others is named, until it is taken from."""
-    merge: Merge[Message] = Merge([0, 1])
-    merge.add((Message(0, number) for number in range(CROWDED + 1)), now=0)
+    merge: Merge[TimedMessage] = Merge([0, 1])
+    merge.add((TimedMessage(0, number) for number in range(CROWDED + 1)), now=0)
     assert merge.crowded == {0}
     merge.end(1)
     merge.take(set(), now=0)
@@ -71,18 +71,18 @@ def test_crowding_is_told() -> None:
 )
 def test_a_log_that_is_there_gives_one_order(sent: list[tuple[int, int]], steps: list[int]) -> None:
     """However a log is fetched, its messages come in one order, each once, each partition's as they are."""
-    logs: dict[int, list[Message]] = {0: [], 1: [], 2: []}
+    logs: dict[int, list[TimedMessage]] = {0: [], 1: [], 2: []}
     for number, (partition, stamp) in enumerate(sorted(sent, key=lambda one: one[1])):
-        logs[partition].append(Message(partition, stamp, number))
+        logs[partition].append(TimedMessage(partition, stamp, number))
     expected = sorted((message for log in logs.values() for message in log), key=lambda one: (one.stamp, one.where))
     assert fetched(logs, steps) == fetched(logs, [1]) == expected
 
 
-def fetched(logs: dict[int, list[Message]], steps: list[int]) -> list[Message]:
+def fetched(logs: dict[int, list[TimedMessage]], steps: list[int]) -> list[TimedMessage]:
     """The merged order when each fetch brings so many messages of one partition after the other."""
-    merge: Merge[Message] = Merge(logs)
+    merge: Merge[TimedMessage] = Merge(logs)
     left = {partition: list(log) for partition, log in logs.items()}
-    taken: list[Message] = []
+    taken: list[TimedMessage] = []
     turn = 0
     while left:
         for partition in list(left):
@@ -103,12 +103,12 @@ def test_there_is_always_progress(data: st.DataObject) -> None:
     partition's newest time so far."""
     count = data.draw(st.integers(2, 5))
     logs = [
-        [Message(partition, stamp, number) for number, stamp in enumerate(stamps)]
+        [TimedMessage(partition, stamp, number) for number, stamp in enumerate(stamps)]
         for partition in range(count)
         for stamps in [data.draw(st.lists(st.integers(0, 30), max_size=12))]
     ]
-    merge: Merge[Message] = Merge(range(count))
-    left, taken = [list(log) for log in logs], list[Message]()
+    merge: Merge[TimedMessage] = Merge(range(count))
+    left, taken = [list(log) for log in logs], list[TimedMessage]()
     while any(left):
         for partition in range(count):
             if not left[partition]:
@@ -127,20 +127,20 @@ def test_there_is_always_progress(data: st.DataObject) -> None:
     )
 
 
-def waiting(merge: Merge[Message]) -> set[int]:
+def waiting(merge: Merge[TimedMessage]) -> set[int]:
     """The partitions of which messages wait."""
     return {message.where for *_, message in merge._waiting}
 
 
-def place(message: Message) -> tuple[int, int]:
+def place(message: TimedMessage) -> tuple[int, int]:
     return message.where, message.number
 
 
 def test_a_clock_that_steps_back_stops_nothing() -> None:
     """Two partitions whose clock steps back by 3 s, with more rows in those 3 s than may wait, are read to the end."""
     stamps = [*range(0, 5_000, 5), *range(2_000, 12_000)]
-    logs = {partition: [Message(partition, stamp, n) for n, stamp in enumerate(stamps)] for partition in (0, 1)}
-    merge: Merge[Message] = Merge([0, 1])
+    logs = {partition: [TimedMessage(partition, stamp, n) for n, stamp in enumerate(stamps)] for partition in (0, 1)}
+    merge: Merge[TimedMessage] = Merge([0, 1])
     crowded, taken = 100, 0
     for _ in range(1_000):
         for partition in (0, 1):
@@ -157,25 +157,36 @@ def test_a_clock_that_steps_back_stops_nothing() -> None:
 
 def test_the_order_is_carried_over_a_restart() -> None:
     """A merge that starts in the middle, told the newest time before, gives the order of one that was never stopped."""
-    first, later = [Message(0, 50), Message(1, 10)], [Message(0, 20), Message(1, 30), Message(1, 60)]
+    first, later = (
+        [TimedMessage(0, 50), TimedMessage(1, 10)],
+        [TimedMessage(0, 20), TimedMessage(1, 30), TimedMessage(1, 60)],
+    )
 
-    def order(newest: dict[int, int], messages: list[Message]) -> list[Message]:
-        merge: Merge[Message] = Merge([0, 1], newest)
+    def order(newest: dict[int, int], messages: list[TimedMessage]) -> list[TimedMessage]:
+        merge: Merge[TimedMessage] = Merge([0, 1], newest)
         merge.add(messages, now=0)
         merge.end(0)
         merge.end(1)
         return merge.take(set(), now=0)
 
-    assert order({}, first) == [Message(1, 10), Message(0, 50)]
-    assert order({0: 50, 1: 10}, later) == [Message(1, 30), Message(0, 20), Message(1, 60)]
+    assert order({}, first) == [TimedMessage(1, 10), TimedMessage(0, 50)]
+    assert order({0: 50, 1: 10}, later) == [TimedMessage(1, 30), TimedMessage(0, 20), TimedMessage(1, 60)]
     assert order({}, later) != order({0: 50, 1: 10}, later)
 
 
 def test_an_impossible_time_moves_nothing() -> None:
     """A message whose time no calendar has counts as new as its forerunner; its followers keep their order."""
-    merge: Merge[Message] = Merge([0, 1])
+    merge: Merge[TimedMessage] = Merge([0, 1])
     merge.add(
-        [Message(0, 10), Message(0, 2**62), Message(0, 20), Message(1, 15), Message(1, -7), Message(1, 30)], now=0
+        [
+            TimedMessage(0, 10),
+            TimedMessage(0, 2**62),
+            TimedMessage(0, 20),
+            TimedMessage(1, 15),
+            TimedMessage(1, -7),
+            TimedMessage(1, 30),
+        ],
+        now=0,
     )
     merge.end(0)
     merge.end(1)

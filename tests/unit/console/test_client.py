@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from tests.support.commands import COMMAND
 from tests.support.console_answers import STATUS, changed, generation
 from tests.support.serving_run import ROW, api_of, new_run, publish, routes_document, seal
-from tests.support.up_run import COMMAND
 from tidemill import schemas
 from tidemill.console import client
 from tidemill.console.client import Api, ApiError, ApiKeyRequired, ApiUnavailable

@@ -57,16 +57,16 @@ def test_the_lines_work_against_a_served_pipeline(tmp_path: Path) -> None:
             address = str(client.base_url).rstrip("/")
             path = "/models/good/predict"
             row = ROW | {"kind": AWKWARD}
-            assert answered(curl("POST", address + path, document=row)) == client.post(path, json=row).json()
+            assert run_line(curl("POST", address + path, document=row)) == client.post(path, json=row).json()
             query: dict[str, Any] = {"text": f"green {AWKWARD}", "top": 2}
             line = curl("GET", f"{address}/models/words/similar", query=query)
-            assert answered(line) == client.get("/models/words/similar", params=query).json()
+            assert run_line(line) == client.get("/models/words/similar", params=query).json()
             line = curl("POST", f"{address}/size/1", form={"hours": 4.0, "count": 6})
-            assert answered(line) == pytest.approx(1007.0)
+            assert run_line(line) == pytest.approx(1007.0)
     finally:
         run.close()
 
 
-def answered(line: str) -> Any:
+def run_line(line: str) -> Any:
     done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, timeout=30, check=True)
     return json.loads(done.stdout)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support import DATA, SMART_HOME
+from tests.support import DATA, PUBLIC_FILES, SMART_HOME
 from tests.support.reading import open_to_all, without_privileges
 from tidemill.cli.view_commands import check
 from tidemill.errors import DiskError, InputError
@@ -20,14 +20,7 @@ from tidemill.pipeline import arrow_schema, load, ready_pipelines
 from tidemill.samples import SAMPLES, find_sample, write_sample
 
 ROWS = 20_000
-REAL = {
-    "smart-home": SMART_HOME,
-    "dutch-electricity": DATA / "dutch-electricity" / "coteq_electricity_*.csv",
-    "denver-crime": DATA / "denver-crime" / "denver_crime_by_reported_date.csv",
-    "amazon-sales": DATA / "amazon-sales" / "amazon_sales.csv",
-    "price-paid": DATA / "price-paid" / "pp-1995-sample.csv",
-    "movie-ratings": DATA / "movielens" / "ratings.csv",
-}
+REAL = PUBLIC_FILES | {"dutch-electricity": DATA / "dutch-electricity" / "coteq_electricity_*.csv"}
 ENDINGS = ["csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zst", "parquet"]
 
 

@@ -4,50 +4,36 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from base64 import b64encode
 from pathlib import Path
 
 import pytest
 from starlette.routing import Route
 
-from tests.support.serving_run import api_of, new_run, publish, seal
+from tests.support.commands import COMMAND
+from tests.support.serving_run import KEY, api_of, basic_auth, new_run, publish, seal
 from tidemill.api.app import create_app
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.errors import InputError
 from tidemill.web.api_key import VARIABLE, api_key, require_key
 
-KEY = "correct-horse-battery-staple"
-
-
-def basic(user: str, password: str) -> dict[str, str]:
-    return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
-
-
 GOOD = [
     {"Authorization": f"Bearer {KEY}"},
     {"X-API-Key": KEY},
-    basic("anyone", KEY),
-    basic("", KEY),
-    {"X-API-Key": KEY} | basic("proxy", "its own"),
+    basic_auth(KEY, "anyone"),
+    basic_auth(KEY, ""),
+    {"X-API-Key": KEY} | basic_auth("its own", "proxy"),
 ]
 BAD: list[dict[str, str]] = [
     {},
     {"Authorization": f"Bearer {KEY}x"},
     {"X-API-Key": "1"},
     {"Authorization": KEY},
-    basic("anyone", f"{KEY}x"),
-    basic(KEY, ""),
+    basic_auth(f"{KEY}x", "anyone"),
+    basic_auth("", KEY),
     {"Authorization": f"Basic {KEY}"},
     {"Authorization": f"Basic {b64encode(KEY.encode()).decode()}"},
 ]
-
-
-@pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    path = tmp_path / "key.txt"
-    path.write_text(f"{KEY}\n", encoding="utf-8")
-    return path
 
 
 def test_every_route_but_health_wants_the_key(tmp_path: Path, key_file: Path) -> None:
@@ -55,8 +41,8 @@ def test_every_route_but_health_wants_the_key(tmp_path: Path, key_file: Path) ->
     run = new_run(tmp_path)
     seal(run, 1, [{"id": 1}])
     publish(run, 1, [1])
-    routes = [one for one in create_app(run, ModelRegistry(run)).routes if isinstance(one, Route)]
-    paths = [(method, re.sub(r"\{[^}]*\}", "1", one.path)) for one in routes for method in one.methods or ()]
+    routes = [route for route in create_app(run, ModelRegistry(run)).routes if isinstance(route, Route)]
+    paths = [(method, re.sub(r"\{[^}]*\}", "1", route.path)) for route in routes for method in route.methods or ()]
     assert len(paths) > 15
     with api_of(run, key_file=key_file) as client:
         for method, path in [*paths, ("GET", "/nothing/here"), ("PUT", "/models")]:
@@ -100,7 +86,7 @@ def test_other_machines_need_a_key(address: str, key_file: Path) -> None:
 def test_access_is_looked_at_before_anything_starts(tmp_path: Path) -> None:
     """`up` refuses a key that can't be read, and another machine's address without one, and leaves no run behind."""
     for options in (["--api-key-file", str(tmp_path / "none.txt")], ["--host", "0.0.0.0"]):
-        line = [sys.executable, "-m", "tidemill", "up", "smart-home", "--run-dir", str(tmp_path / "run"), *options]
+        line = [*COMMAND, "up", "smart-home", "--run-dir", str(tmp_path / "run"), *options]
         done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 2
         assert "API key" in done.stderr

@@ -13,11 +13,10 @@ import httpx
 import pytest
 
 from tests.support import wait_for
-from tests.support.serving_run import ROW, api_of, new_run, publish
+from tests.support.serving_run import KEY, ROW, api_of, new_run, publish
 from tidemill.run.folder import Run
 from tidemill.web.limits import Limits
 
-KEY = "correct-horse-battery-staple"
 MOST = Limits().head_bytes
 SHORT = Limits(head_seconds=0.6, body_seconds=0.8, answer_seconds=0.5, connections=20)
 HEAD = b"POST /size_of HTTP/1.1\r\nHost: localhost\r\nX-API-Key: " + KEY.encode() + b"\r\n"
@@ -30,13 +29,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     publish(run, 1)
     yield run
     run.close()
-
-
-@pytest.fixture(scope="module")
-def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("key") / "key"
-    path.write_text(KEY, encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +56,7 @@ def connected(client: httpx.Client) -> socket.socket:
     return socket.create_connection((url.host, url.port), timeout=20)
 
 
-def answered(client: httpx.Client, *parts: bytes) -> bytes:
+def bytes_answered(client: httpx.Client, *parts: bytes) -> bytes:
     """All that the server sends to one that sends these parts, until the server ends the connection."""
     with closing(connected(client)) as one:
         for part in parts:
@@ -76,13 +68,13 @@ def answered(client: httpx.Client, *parts: bytes) -> bytes:
 
 
 def to_the_end(one: socket.socket) -> bytes:
-    found = bytearray()
+    received = bytearray()
     try:
         while part := one.recv(65536):
-            found += part
+            received += part
     except ConnectionResetError:
         pass
-    return bytes(found)
+    return bytes(received)
 
 
 def refusal(answer: bytes) -> tuple[int, str]:
@@ -117,7 +109,7 @@ def header(size: int, name: bytes = b"X-Long") -> bytes:
 )
 def test_what_is_no_body_has_64_kib(api: httpx.Client, parts: list[bytes], expected: tuple[int, str]) -> None:
     """An address, headers, chunk sizes and trailers over 64 KiB are refused in the API's own form, key or no key."""
-    assert refusal(answered(api, *parts)) == expected
+    assert refusal(bytes_answered(api, *parts)) == expected
     assert api.get("/health").status_code == 200
 
 
@@ -131,7 +123,7 @@ def test_the_limit_is_exact(api: httpx.Client) -> None:
             one.sendall(whole)
             assert one.recv(12) == b"HTTP/1.1 200"
             wait_for(lambda: one.recv(65536).endswith(b"]"), "the end of the answer")
-    assert refusal(answered(api, first + header(MOST - len(first) - 1) + b"\r\n"))[0] == 431
+    assert refusal(bytes_answered(api, first + header(MOST - len(first) - 1) + b"\r\n"))[0] == 431
 
 
 def test_a_chunked_body_is_counted(api: httpx.Client) -> None:
@@ -159,7 +151,7 @@ def test_trailers_are_no_headers(api: httpx.Client) -> None:
 
 def test_refusals_are_counted(api: httpx.Client) -> None:
     """The metrics tell how many requests were refused before their heads were whole."""
-    answered(api, b"GET / HTTP/1.1\r\n", header(2 * MOST))
+    bytes_answered(api, b"GET / HTTP/1.1\r\n", header(2 * MOST))
     assert 'method="other",route="refused",status="431"' in api.get("/metrics").text
 
 
@@ -167,8 +159,8 @@ def test_pipelined_requests_are_answered_in_order(api: httpx.Client) -> None:
     """Ten requests sent at once get ten answers; a thousand at once are too many."""
     ask = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    assert answered(api, ask * 9 + last).count(b"HTTP/1.1 200") == 10
-    assert answered(api, ask * 1000).count(b"HTTP/1.1 200") < 1000
+    assert bytes_answered(api, ask * 9 + last).count(b"HTTP/1.1 200") == 10
+    assert bytes_answered(api, ask * 1000).count(b"HTTP/1.1 200") < 1000
     assert api.get("/health").status_code == 200
 
 
@@ -202,14 +194,14 @@ def test_half_a_request_has_its_time(hurried: httpx.Client, first: bytes, byte: 
 
 def test_a_refused_body_has_its_time_too(hurried: httpx.Client) -> None:
     """A client without the key that goes on sending its body for ever is dropped, with the one answer it got."""
-    found = answered(hurried, b"POST /size_of HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n{")
-    assert found.count(b"HTTP/1.1") == 1
-    assert found.startswith(b"HTTP/1.1 401")
+    answer = bytes_answered(hurried, b"POST /size_of HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n{")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert answer.startswith(b"HTTP/1.1 401")
 
 
 def test_a_silent_connection_is_closed(hurried: httpx.Client) -> None:
     """Who connects and says nothing is hung up on, without a word."""
-    assert answered(hurried) == b""
+    assert bytes_answered(hurried) == b""
 
 
 def test_a_client_that_takes_no_answers_is_dropped(hurried: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,7 +249,7 @@ def test_refused_connections_give_way_first(hurried: httpx.Client) -> None:
         refused = [to_the_end(one) for one in held]
         assert [refusal(found)[0] for found in refused if found].count(408) > 1
         answers = [httpx.post(hurried.base_url.join("/size_of"), json=ROW, headers=hurried.headers) for _ in range(3)]
-        assert [one.status_code for one in answers] == [200] * 3
+        assert [answer.status_code for answer in answers] == [200] * 3
 
 
 def test_connections_at_work_are_not_closed_for_others(hurried: httpx.Client) -> None:
@@ -265,7 +257,7 @@ def test_connections_at_work_are_not_closed_for_others(hurried: httpx.Client) ->
     with ExitStack() as stack:
         hurried.get("/health", headers={"Connection": "close"})
         for _ in range(SHORT.connections):
-            one = stack.enter_context(closing(connected(hurried)))
-            one.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 999\r\n\r\n")
-            assert one.recv(12) == b"HTTP/1.1 100"  # its request is under way
+            connection = stack.enter_context(closing(connected(hurried)))
+            connection.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 999\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 100"  # its request is under way
         assert refusal(to_the_end(stack.enter_context(closing(connected(hurried))))) == (503, "too-many-connections")
