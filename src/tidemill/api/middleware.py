@@ -1,4 +1,4 @@
-"""What every request passes: the check of its key, metrics, and one form for all errors."""
+"""The middleware of every request: the check of its key, metrics, and one form for all errors."""
 
 from __future__ import annotations
 

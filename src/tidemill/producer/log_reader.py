@@ -19,7 +19,7 @@ HELD_AT_ONCE = 4096
 
 
 class Checkpoint(NamedTuple):
-    """Where the log stands.
+    """The state of the log.
 
     Attributes:
         rows: how many of the source's rows it has.

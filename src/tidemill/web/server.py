@@ -1,4 +1,4 @@
-"""Serving HTTP from a stage: a socket, uvicorn on it, a clean stop, and who has a taken port."""
+"""Serving HTTP from a stage: a socket, uvicorn on it, a clean stop, and the holder of a taken port."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def serve(
     ``GRACE_SECONDS`` to finish.
 
     Args:
-        limits: what a client may use before its key is checked.
+        limits: the limits on a client before its key is checked.
         refused: called with the status of each request that exceeds them.
         options: other settings of uvicorn.
     """
@@ -159,8 +159,8 @@ def is_loopback(listener: socket.socket) -> bool:
 class LoopbackNames:
     """Accepts only requests that name this machine ``localhost`` or by a loopback address.
 
-    Any other name could belong to somebody who makes it resolve to loopback, and whose page then reads the answers in a
-    visitor's browser (DNS rebinding).
+    An attacker could make any other name of theirs resolve to loopback, and a page under that name could then read the
+    answers in a visitor's browser (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, refusal: ASGIApp) -> None:

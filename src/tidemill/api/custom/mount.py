@@ -1,4 +1,6 @@
-"""Adds the declared routes to the app: fixed paths before Tidemill's own, others after, where they can't hide those."""
+"""Adds the declared routes to the app: fixed paths before Tidemill's own, others after, so that they can't hide
+Tidemill's.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,7 @@ class CustomRoutes:
         app.add_api_route(router_path(route), endpoint, methods=[route.verb], response_class=Json, **description)
 
     def _endpoint(self, route: Route) -> tuple[Endpoint, RouteDescription]:
-        """What answers a route, and its description for the OpenAPI document."""
+        """The handler of a route, and the route's description for the OpenAPI document."""
         context = self._context
         if route.sql is not None:
             query = SqlRoute(route, context.registry, self._limiter)

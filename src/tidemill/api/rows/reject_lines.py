@@ -39,7 +39,7 @@ class RejectLines:
         """At most ``limit`` rejects from line ``offset`` on, without a line that is still being written.
 
         Raises:
-            ValueError, TypeError: a line is no JSON, or no object.
+            ValueError, TypeError: a line is not JSON, or not an object.
         """
         starts = self._cached(self._marks, file, marks) if offset >= MARK_INTERVAL else [0]
         mark = min(offset // MARK_INTERVAL, len(starts) - 1)
@@ -51,7 +51,7 @@ class RejectLines:
         """How often each reason occurs among the first ``MAX_COUNTED`` rejects.
 
         Raises:
-            ValueError, TypeError: a line is no JSON, or no object.
+            ValueError, TypeError: a line is not JSON, or not an object.
         """
         return self._cached(self._reasons, file, counted)
 
