@@ -262,7 +262,7 @@ def test_what_may_never_end_is_not_read(tmp_path: Path) -> None:
     for name in ("pipe.csv", "link.csv", "null.csv", "pipe*.csv"):
         error = refused(tmp_path / name, TWO)
         assert "is not a regular file" in error.message
-        assert "write what it holds to a file" in error.hint
+        assert "write its content to a file" in error.hint
     written(tmp_path, "id,name\n1,one\n", "whole.csv")
     (tmp_path / "pipe.csv").unlink()
     (tmp_path / "link.csv").unlink()
