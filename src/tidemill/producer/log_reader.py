@@ -100,7 +100,7 @@ def committed(connection: KafkaConnection, topic: Topic, offsets: dict[int, int]
     consumer = reader_of(connection)
     left = set(offsets)
     try:
-        consumer.assign([TopicPartition(topic.name, *place) for place in sorted(offsets.items())])
+        consumer.assign([TopicPartition(topic.name, number, offset) for number, offset in sorted(offsets.items())])
         end = time.monotonic() + PATIENCE_SECONDS
         while left:
             messages = consumer.consume(10_000, timeout=0.1)

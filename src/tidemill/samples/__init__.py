@@ -144,10 +144,10 @@ def writer_of(path: Path) -> Callable[[Sample, int, Path, str | None], None]:
 
 def write_csv(sample: Sample, rows: int, path: Path, compression: str | None) -> None:
     with output(path, compression) as file:
-        for place, table in enumerate(sample.chunks(rows)):
+        for index, table in enumerate(sample.chunks(rows)):
             frame = pl.from_arrow(table)
             assert isinstance(frame, pl.DataFrame)
-            header = sample.header and place == 0
+            header = sample.header and index == 0
             text = frame.write_csv(include_header=header, quote_style="always" if sample.quoted else "necessary")
             file.write(text.encode())
 

@@ -117,9 +117,11 @@ def port_holder(port: int) -> str:
     Only root sees the processes of other users, and on macOS nobody else sees any.
     """
     try:
-        sockets = psutil.net_connections("tcp")
+        connections = psutil.net_connections("tcp")
         pid = next(
-            one.pid for one in sockets if one.pid and one.status == psutil.CONN_LISTEN and one.laddr.port == port
+            connection.pid
+            for connection in connections
+            if connection.pid and connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
         )
         process = psutil.Process(pid)
         name = command_name(process.cmdline()) or process.name()

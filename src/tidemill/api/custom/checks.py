@@ -311,7 +311,9 @@ def parameter_refusals(named: set[str], declared: set[str]) -> list[Refusal]:
 
 def samples(route: Route) -> dict[str, Any]:
     """A value of each parameter's type."""
-    return {name: bound(one.kind, from_json(one.kind, EXAMPLES[one.kind])) for name, one in route.params.items()}
+    return {
+        name: bound(param.kind, from_json(param.kind, EXAMPLES[param.kind])) for name, param in route.params.items()
+    }
 
 
 def in_json(kind: DuckDBPyType) -> bool:

@@ -62,7 +62,10 @@ class CustomRoutes:
     def add_templated(self, app: FastAPI) -> None:
         """Add the other routes. They are tried in order: those with fewer placeholders first, or with a generation."""
         templated = [route for route in self._routes if placeholders(route.path)]
-        for route in sorted(templated, key=lambda one: (len(placeholders(one.path)), router_path(one) == one.path)):
+        for route in sorted(
+            templated,
+            key=lambda candidate: (len(placeholders(candidate.path)), router_path(candidate) == candidate.path),
+        ):
             self._add(app, route)
 
     def _add(self, app: FastAPI, route: Route) -> None:

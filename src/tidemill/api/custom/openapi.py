@@ -182,7 +182,7 @@ class ExampleWriter:
     def _explain_operation(
         self, operation: dict[str, Any], route: Route, parameters: Parameters, snapshot: Snapshot
     ) -> None:
-        explained = {one.client_name: self._explain(one, route, snapshot) for one in parameters.all}
+        explained = {parameter.client_name: self._explain(parameter, route, snapshot) for parameter in parameters.all}
         for parameter in operation.get("parameters", ()):
             parameter |= explained[parameter["name"]]._asdict()
             parameter["schema"]["examples"] = [parameter["example"]]

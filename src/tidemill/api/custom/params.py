@@ -120,7 +120,7 @@ class Parameters:
         return self._json(body) if self.body == "json" else self._form(body, content_type)
 
     def _json(self, body: bytes) -> Mapping[str, Any]:
-        if not body.strip() and not any(one.required for one in self.all if one.location == "body"):
+        if not body.strip() and not any(parameter.required for parameter in self.all if parameter.location == "body"):
             return {}
         try:
             document = orjson.loads(body)
@@ -154,7 +154,11 @@ class Parameters:
         where = {"path": "in the path", "query": "in the query", "body": f"in the body ({self._body_type()})"}
         parts = []
         for location in where:
-            names = [f"{one.client_name} ({one.kind})" for one in self.all if one.location == location]
+            names = [
+                f"{parameter.client_name} ({parameter.kind})"
+                for parameter in self.all
+                if parameter.location == location
+            ]
             if names:
                 parts.append(f"{where[location]} {', '.join(names)}")
         return f"give {'; '.join(parts)}"

@@ -76,7 +76,7 @@ def parsed(lines: Iterable[bytes]) -> list[dict[str, Any]]:
 
 def counted(file: BinaryIO) -> Counter[str]:
     file.seek(0)
-    return Counter(str(one.get("reason")) for one in parsed(islice(file, MAX_COUNTED)))
+    return Counter(str(reject.get("reason")) for reject in parsed(islice(file, MAX_COUNTED)))
 
 
 def marks(file: BinaryIO) -> list[int]:
