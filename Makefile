@@ -1,7 +1,7 @@
-# What a newcomer and CI run. `make` alone lists it.
+# The commands that newcomers and CI run. `make` alone lists them.
 SHELL := /bin/sh
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
-# The first Python that will do; say `make PYTHON=...` for another.
+# The first Python that is new enough; `make PYTHON=...` chooses another.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := src tests bench
@@ -11,13 +11,13 @@ PYTEST := .venv/bin/pytest -n 2 --dist loadscope --no-loadscope-reorder
 .PHONY: help demo test test-fast test-nightly soak fuzz screenshots fixture lint format lock clean
 .DELETE_ON_ERROR:
 
-help: ## list what can be made
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.run ## set up, and run the ready pipeline smart-home; ARGS="--exit-when-trained" ends by itself
 	.venv/bin/tidemill up smart-home $(ARGS)
 
-# Style, types and layers are checked beside the tests; what they report comes last, as it is then the way to green.
+# Style, types and layers are checked beside the tests; their report comes last, where it is seen.
 test: .venv/.dev ## set up, and check style, types, layers and all tests but the nightly ones; ARGS go to pytest
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; $(MAKE) --no-print-directory lint > "$$log" 2>&1 & lint=$$!; \
 	$(PYTEST) $(ARGS); tests=$$?; wait $$lint || { cat "$$log"; exit 1; }; exit $$tests
@@ -25,7 +25,7 @@ test: .venv/.dev ## set up, and check style, types, layers and all tests but the
 test-fast: .venv/.dev ## the tests that start no Kafka, no Spark, no browser and no whole run; under two minutes
 	$(PYTEST) -m "not nightly and not slow and not kafka and not spark and not browser and not console and not e2e" $(ARGS)
 
-test-nightly: .venv/.dev ## what takes longer: the nightly tests, random examples of each property, a soak of three minutes
+test-nightly: .venv/.dev ## the longer tests: the nightly ones, random examples of each property, a soak of three minutes
 	$(PYTEST) -m nightly $(ARGS)
 	$(MAKE) --no-print-directory fuzz MINUTES=5
 	$(MAKE) --no-print-directory soak MINUTES=3
@@ -33,14 +33,14 @@ test-nightly: .venv/.dev ## what takes longer: the nightly tests, random example
 soak: .venv/.dev ## one hour of a steady stream with a random kill each minute; MINUTES=5 for less
 	.venv/bin/python -m bench.soak --minutes $(or $(MINUTES),60)
 
-fuzz: .venv/.dev ## look for random examples that a property fails on, each round others, until MINUTES (10) have passed
+fuzz: .venv/.dev ## search for random examples that fail a property, new ones each round, for MINUTES (10)
 	@end=$$(($$(date +%s) + 60 * $(or $(MINUTES),10))); while [ $$(date +%s) -lt $$end ]; do \
 	  $(PYTEST) -q -m hypothesis --hypothesis-profile random $(ARGS) || exit 1; done
 
-screenshots: .venv/.dev ## take the console's pictures in docs/images anew, with the tests that look at its pages
+screenshots: .venv/.dev ## take the console's pictures in docs/images again, with the tests of its pages
 	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/console/test_pages.py tests/spark/test_console_of_movies.py -k 'opens or titles or map'
 
-fixture: .venv/.dev ## make a small run of this version, which the tests of every later one open
+fixture: .venv/.dev ## make a small run of this version, which the tests of later versions open
 	.venv/bin/python -m tests.support.kept_run
 
 lint: .venv/.dev ## check style, types and layers

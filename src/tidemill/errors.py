@@ -211,7 +211,7 @@ class BrokerFailed(TidemillError):
 
 
 class StreamFailed(TidemillError):
-    """The stream can't continue: Kafka refuses a request, or its log is not what the catalog says."""
+    """The stream can't continue: Kafka refuses a request, or its log differs from the catalog."""
 
     code = "stream-failed"
     passing = True
@@ -228,7 +228,7 @@ class LogLost(TidemillError):
 
 
 class AccountError(TidemillError):
-    """The rows read from the topic are not those that were sent to it."""
+    """The rows read from the topic differ from the rows sent to it."""
 
     code = "account"
 

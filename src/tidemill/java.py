@@ -91,7 +91,7 @@ def candidates() -> Iterator[tuple[Origin, Path]]:
 
 
 def ask(executable: Path) -> Answer:
-    """The home and version of a Java, by running it: what is on the PATH may be a link or a script.
+    """The home and version of a Java, by running it: the program on the PATH may be a link or a script.
 
     Raises:
         ValueError: it can't be used; the text gives the reason.

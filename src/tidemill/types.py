@@ -1,4 +1,4 @@
-"""The five column types. What Tidemill knows of a type is one entry of :data:`COLUMN_TYPES`.
+"""The five column types. All properties of a type are one entry of :data:`COLUMN_TYPES`.
 
 How whole columns of a source are converted to a type is in ``sources/conversions.py``; nothing else depends on the type
 alone. Neither Arrow nor Polars is imported with this module, so that commands that read no rows start quickly.
@@ -34,7 +34,7 @@ class ColumnType:
     """One column type.
 
     Attributes:
-        description: what a value is, for messages: ``... is 'abc', not a whole number of 64 bits``.
+        description: the kind of value, for messages: ``... is 'abc', not a whole number of 64 bits``.
         arrow_factory: the name of pyarrow's factory of its type, and that factory's arguments.
         is_json: whether a JSON value of a message is one of this type.
         is_toml: whether a value of the pipeline file is one of this type.
@@ -72,7 +72,7 @@ def utc_moment(text: str) -> datetime:
     """An ISO 8601 timestamp, converted to UTC; one without a zone is in UTC.
 
     Raises:
-        ValueError: it is no such timestamp, or it falls outside the years 1 to 9999 in UTC.
+        ValueError: it is not such a timestamp, or it falls outside the years 1 to 9999 in UTC.
     """
     moment = datetime.fromisoformat(text)
     try:

@@ -192,4 +192,4 @@ def test_the_run_goes_on_without_its_console(tmp_path: Path) -> None:
         up.process.send_signal(signal.SIGTERM)
         out, err = up.process.communicate(timeout=30)
     assert up.process.returncode == 0, err
-    assert "the run goes on without it" in out
+    assert "the run continues without it" in out

@@ -174,7 +174,7 @@ def test_a_backup_writes_nothing_outside_of_a_run(complete: Path, tmp_path: Path
     document = orjson.loads((saved / MANIFEST).read_bytes())
     document["files"][0]["path"] = name
     (saved / MANIFEST).write_bytes(orjson.dumps(document))
-    with pytest.raises(BackupError, match="no file of a run"):
+    with pytest.raises(BackupError, match="not a file of a run"):
         restore(saved, tmp_path / "again")
 
 

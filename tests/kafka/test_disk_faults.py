@@ -132,7 +132,7 @@ def test_full_at_every_turn(
     job = DiskPipeline(tmp_path, kafka, disk, format)
     job.done("produce")
     with disk.full():
-        assert_refused(ended(job.start("collect")), "/run/catalog.sqlite can't be used", "see that the disk has room")
+        assert_refused(ended(job.start("collect")), "/run/catalog.sqlite can't be used", "check that the disk has room")
     with disk.full(left):
         what = f"can't write batch 2, batches/batch-00002.{format}: No space left on device"
         assert_refused(ended(job.start("collect")), what, "free some space")
@@ -207,7 +207,7 @@ def test_a_catalog_that_another_process_holds_is_waited_for(tmp_path: Path, kafk
     job = DiskPipeline(tmp_path, kafka)
     job.done("produce")
     process = job.stopped_at("batch.placed")
-    busy = f"the collector of this run is already at work (process {process.pid})"
+    busy = f"the collector of this run is already running (process {process.pid})"
     assert_refused(ended(job.start("collect")), busy, "stop it first", code=2)
     with held(job.folder / FILE_NAME):
         process.send_signal(signal.SIGCONT)

@@ -214,7 +214,7 @@ CHANGES = [
     (cut, r"shrank from \d+ to \d+ bytes while it was read"),
     (replace, "was replaced by another file while it was read"),
     (touch, "was written to while it was read"),
-    (Path.unlink, "was taken away while it was read"),
+    (Path.unlink, "was removed while it was read"),
 ]
 
 
@@ -256,7 +256,7 @@ def test_files_that_come_and_go_while_they_are_read(tmp_path: Path) -> None:
         reader.refuse_changed()
     (tmp_path / "part-3.csv").unlink()
     (tmp_path / "part-1.csv").unlink()
-    with pytest.raises(SourceError, match=r"part-1\.csv was taken away"):
+    with pytest.raises(SourceError, match=r"part-1\.csv was removed"):
         reader.refuse_changed()
 
 

@@ -212,7 +212,7 @@ def test_no_migration_under_a_stage_at_work(tmp_path: Path) -> None:
     (folder / "locks").mkdir()
     with locked(folder / "locks" / "collector.lock"):
         for attempt in (open_run, existing_run):
-            with pytest.raises(RunBusy, match=r"an older Tidemill's, whose collector is at work"):
+            with pytest.raises(RunBusy, match=r"an older Tidemill's, whose collector is running"):
                 attempt(load("smart-home", ROWS), folder)
     assert recorded_version(folder / FILE_NAME) == 2
     open_run(load("smart-home", ROWS), folder).close()

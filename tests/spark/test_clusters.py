@@ -190,7 +190,7 @@ def test_a_tree_that_is_none_is_an_error(fitted: dict[str, Fitted], tmp_path: Pa
     """A file whose tree or numbers don't fit its clusters is refused."""
     stored = storage.read(fitted["tree"].path)
     storage.write(tmp_path / "odd.npz", stored.text, stored.arrays | change)
-    with pytest.raises(CatalogError, match=r"odd\.npz is no scorer file"):
+    with pytest.raises(CatalogError, match=r"odd\.npz is not a scorer file"):
         scoring.load(tmp_path / "odd.npz")
 
 

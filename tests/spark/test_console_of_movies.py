@@ -57,7 +57,7 @@ def test_every_page_opens(browser: Browser, movies: Addresses) -> None:
         "/": "Newest batches",
         "/generations": "Two generations side by side",
         "/clusters": "No model of this pipeline makes clusters.",
-        "/data": "What a generation was made from",
+        "/data": "Batches of a generation",
     }
     for path, text in texts.items():
         for width in (WIDE, PHONE):

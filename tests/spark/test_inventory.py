@@ -377,6 +377,6 @@ def test_another_programs_database(tmp_path: Path) -> None:
         other.commit()
     before = sha256(tmp_path / FILE_NAME)
     for attempt in (open_run, existing_run):
-        with pytest.raises(CatalogError, match="is no catalog of Tidemill"):
+        with pytest.raises(CatalogError, match="is not a Tidemill catalog"):
             attempt(load("smart-home"), tmp_path)
     assert sha256(tmp_path / FILE_NAME) == before

@@ -151,8 +151,8 @@ def test_how_a_fault_reads() -> None:
     columns = {"x": "float", "z": "float", "y": "float"}
     model = {"estimator": "NaiveBayes", "features": FEATURES, "label": "y"}
     assert [str(fault) for fault in foreseen(columns, rows, SampleScope.TOGETHER, tried=model).faults] == [
-        "models.tried.label: the label y holds 1 fractional values; a class is a whole number from 0 on; see that the "
-        "column holds classes; a quantity is for a regression, such as LinearRegression",
+        "models.tried.label: the label y holds 1 fractional values; a class is a whole number from 0 on; check that "
+        "the column holds classes; a quantity is for a regression, such as LinearRegression",
         "models.tried.features[1]: found z with -2; expected only numbers from 0 on with a multinomial NaiveBayes; "
         'params = { modelType = "gaussian" } takes any numbers',
     ]

@@ -153,7 +153,7 @@ def test_a_wrong_request_is_told_what_is_wrong(client: httpx.Client, body: Any, 
 
 def test_a_body_that_is_no_json_or_too_large_is_refused(client: httpx.Client) -> None:
     """With the status that says so."""
-    refused(client.post("/models/taste/recommend", content=b'{"ratings": {"1": NaN}}'), 400, "the body is no JSON")
+    refused(client.post("/models/taste/recommend", content=b'{"ratings": {"1": NaN}}'), 400, "the body is not JSON")
     refused(client.post("/models/taste/recommend", content=b""), 400, "the body is empty")
     refused(client.post("/models/taste/recommend", content=b" " * 2_000_000), 413, "1 MiB")
 
@@ -222,7 +222,7 @@ def test_without_ratings_a_list_of_items_is_enough(client: httpx.Client) -> None
     weighed = recommend(client, {"0": 1.0, "2": 1.0, "4": 1.0}, model="liked")
     assert films(listed) == films(weighed)
     assert set(listed.json()["items"][0]) == {"item", "score"}
-    refused(recommend(client, [True], model="liked"), 422, "ratings has true, which is no item")
+    refused(recommend(client, [True], model="liked"), 422, "ratings has true, which is not an item")
     refused(recommend(client, [], model="liked"), 422, "ratings is empty")
 
 

@@ -331,7 +331,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, content: bytes
     """A file that is no scorer is a clear error, whatever is in it."""
     path = tmp_path / "broken.npz"
     path.write_bytes(content)
-    with pytest.raises(CatalogError, match=r"broken\.npz is no scorer file"):
+    with pytest.raises(CatalogError, match=r"broken\.npz is not a scorer file"):
         scoring.load(path)
 
 

@@ -140,7 +140,7 @@ def test_a_tree_that_is_no_tree_is_refused(tree: Fitted, tmp_path: Path, arrays:
     sound: dict[str, Any] = {"place": [0, -1, -1], "left": [1, -1, -1], "right": [2, -1, -1], "roots": [0]}
     sound |= {"threshold": [4.0, 0, 0], "leaves": [[1.0, 0], [0, 1]]}
     arrays = {name: np.array(values) for name, values in (sound | arrays).items()}
-    with pytest.raises(CatalogError, match=r"changed\.npz is no scorer file of this Tidemill"):
+    with pytest.raises(CatalogError, match=r"changed\.npz is not a scorer file of this Tidemill"):
         scoring.load(changed(tree, tmp_path, **arrays))
     good = {name: np.array(values) for name, values in sound.items()}
     assert Forest(good, tree.scorer.encoder).depth == 1

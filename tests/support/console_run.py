@@ -19,7 +19,7 @@ PAGES = {
     "/generations": "Two generations side by side",
     "/try": "The same row, asked of every generation",
     "/clusters": "Sizes and centres",
-    "/data": "What a generation was made from",
+    "/data": "Batches of a generation",
 }  # by their addresses: a heading near the end of each, of a model with clusters and one that answers rows
 
 

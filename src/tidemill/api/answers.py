@@ -1,4 +1,4 @@
-"""JSON responses, and the answers that declared routes make of a model's answer."""
+"""JSON responses, and the answers that declared routes build from a model's answer."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ PARTS: dict[str, Answer] = {
 
 
 def answer_maker(declared: Any) -> Answer:
-    """How a declared route answers with a prediction: as every model does, with one bare part, or with own keys."""
+    """The function that builds a declared route's answer from a prediction: the standard form, one bare part, or own
+    keys.
+    """
     if declared is None:
         return answer_document
     if isinstance(declared, str):
@@ -76,7 +78,7 @@ def part_maker(part: str | Constant) -> Answer:
 
 
 def compose(declared: Any, part: Callable[[str], Any]) -> Any:
-    """The answer that a declared route makes of named parts: one bare part, or an object with own keys."""
+    """The answer that a declared route builds from named parts: one bare part, or an object with own keys."""
     if isinstance(declared, str):
         return part(declared)
     return {key: name.value if isinstance(name, Constant) else part(name) for key, name in declared.items()}

@@ -35,7 +35,7 @@ def create_app(
 
     Args:
         registry: must not have been started yet.
-        key: what requests must bear, if there is one.
+        key: the key that requests must have; None if they need none.
         own_names: whether to answer only requests that name this machine by a loopback name.
 
     Raises:

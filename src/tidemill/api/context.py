@@ -1,4 +1,4 @@
-"""What endpoints answer from."""
+"""The state that endpoints answer from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_FILE_READS = 4
 
 @dataclass(frozen=True)
 class RouteContext:
-    """What the endpoints of one app answer from. The mappings are by the models' names."""
+    """The state that the endpoints of one app answer from. The mappings are by the models' names."""
 
     registry: ModelRegistry
     kinds: Mapping[str, Kind]
@@ -40,7 +40,7 @@ class RouteContext:
 
     @property
     def index_builders(self) -> dict[str, IndexBuilder]:
-        """What builds each index that the endpoints search."""
+        """The builder of each index that the endpoints search."""
         return {similar.index_name: similar.build_index for similar in self.similar.values()}
 
     def models_of(self, *kinds: Kind) -> list[str]:

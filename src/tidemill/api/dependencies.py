@@ -1,4 +1,4 @@
-"""What endpoints take from a request: the generation it asks for, its body, and the size of a list."""
+"""The parts of a request that endpoints share: the generation it asks for, its body, and the size of a list."""
 
 from __future__ import annotations
 
@@ -88,18 +88,18 @@ def read_object(body: bytes, keys: Sequence[str], hint: str) -> dict[str, Any]:
     """A request's body: an object that has the first of ``keys``, and none but these.
 
     Raises:
-        BadJson: it is no JSON.
+        BadJson: it is not JSON.
         FeatureError: it has another form.
     """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise BadJson(f"the body is no JSON: {error}" if body.strip() else "the body is empty", hint) from None
+        raise BadJson(f"the body is not JSON: {error}" if body.strip() else "the body is empty", hint) from None
     if not isinstance(document, dict):
         raise FeatureError(f"the body is {shown(document)}, not a JSON object", hint)
     for key in document:
         if key not in keys:
-            raise FeatureError(f"{shown(key)} is no key of this request", did_you_mean(key, keys))
+            raise FeatureError(f"{shown(key)} is not a key of this request", did_you_mean(key, keys))
     if keys[0] not in document:
         raise FeatureError(f"{keys[0]} is missing", hint)
     return document
@@ -109,7 +109,7 @@ def checked_top(top: Any) -> int:
     """How many items a request asks for.
 
     Raises:
-        FeatureError: it is no whole number from 1 to ``MAX_TOP``.
+        FeatureError: it is not a whole number from 1 to ``MAX_TOP``.
     """
     if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= MAX_TOP:
         raise FeatureError(f"top is {shown(top)}, not a whole number from 1 to {MAX_TOP}", "leave it out for 10")

@@ -38,7 +38,7 @@ GENERATION_STATES = ("published", "training", "failed")
 
 
 def home_body(run: Run, snapshot: Snapshot) -> schemas.Home:
-    """The pipeline, its models, its own routes, and links to what else there is."""
+    """The pipeline, its models, its own routes, and links to the other endpoints."""
     pipeline = run.pipeline
     return schemas.Home(
         pipeline=pipeline.name,
@@ -201,7 +201,7 @@ def model_body(
 
 
 def trained_features(snapshot: Snapshot, model: str) -> Mapping[str, Feature]:
-    """What the newest generation's training saw of a model's features; empty before there is a generation."""
+    """A model's features with their values in the newest generation's training; empty before there is a generation."""
     scorer = snapshot.newest.scorers.get(model) if snapshot.newest else None
     return {feature.name: feature for feature in scorer.features} if scorer else {}
 

@@ -34,7 +34,9 @@ class ModelInputs:
     """The features of one model. Built once; checking a row takes a few microseconds."""
 
     def __init__(self, kinds: Mapping[str, str], titles: Mapping[str, str] | None = None) -> None:
-        """``kinds``: the declared type of each feature, in the model's order; ``titles``: what people call some."""
+        """``kinds``: the declared type of each feature, in the model's order; ``titles``: the titles that some features
+        have for people.
+        """
         self.kinds = dict(kinds)
         self.titles = dict(titles or {})
         row = core_schema.typed_dict_schema(
@@ -45,10 +47,10 @@ class ModelInputs:
         self._rows = SchemaValidator(core_schema.list_schema(row))
 
     def read(self, body: bytes) -> Rows:
-        """The rows in a request's body: one row object, or ``{"rows": [...]}``. Keys that are no features are ignored.
+        """The rows in a request's body: one row object, or ``{"rows": [...]}``. Keys that are not features are ignored.
 
         Raises:
-            BadJson: it is no JSON.
+            BadJson: it is not JSON.
             FeatureError: it has another form, or a feature is missing or of the wrong type; each such is named.
             BodyTooLarge: it has more than ``MAX_ROWS`` rows.
         """
@@ -87,7 +89,7 @@ class ModelInputs:
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            message = f"the body is no JSON: {error}" if body.strip() else "the body is empty"
+            message = f"the body is not JSON: {error}" if body.strip() else "the body is empty"
             raise BadJson(message, self._hint()) from None
         if not isinstance(document, dict):
             raise FeatureError(f"the body is {shown(document)}, not a JSON object", self._hint())
@@ -115,7 +117,7 @@ class ModelInputs:
         return f'send one row as a JSON object, or {{"rows": [...]}} with a list of them; a row has {features}{more}'
 
     def schema(self, seen: Mapping[str, Feature]) -> dict[str, Any]:
-        """JSON Schema of one row; ``seen``: what training saw of each feature."""
+        """JSON Schema of one row; ``seen``: the values of each feature in training."""
         example = {name: feature_example(kind, seen.get(name)) for name, kind in self.kinds.items()}
         return {
             "type": "object",
@@ -124,7 +126,7 @@ class ModelInputs:
             },
             "required": list(self.kinds),
             "not": {"properties": {"rows": {"type": "array"}}, "required": ["rows"]},
-            "description": "Keys that are no features are ignored, so a whole row of the stream may be sent.",
+            "description": "Keys that are not features are ignored, so a whole row of the stream may be sent.",
             "examples": [example],
         }
 
@@ -144,7 +146,7 @@ def strict_schema(kind: str) -> core_schema.CoreSchema:
 
 
 def column_title(column: Column) -> str:
-    """What people call a column, with its unit; empty if the pipeline declares neither."""
+    """A column's title for people, with its unit; empty if the pipeline declares neither."""
     unit = column.unit and f"in {column.unit}"
     return ", ".join(part for part in (column.title, unit) if part)
 

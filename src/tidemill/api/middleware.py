@@ -1,4 +1,4 @@
-"""What every request passes: the check of its key, metrics, and one form for all errors."""
+"""The middleware of every request: the check of its key, metrics, and one form for all errors."""
 
 from __future__ import annotations
 
@@ -107,7 +107,9 @@ def add_error_handlers(app: FastAPI, registry: ModelRegistry) -> None:
         return error_response(error)
 
     async def parameter_error(request: Request, error: RequestValidationError) -> Json:
-        details = [f"{one['loc'][-1]} is {shown(one['input'])}: {one['msg'].lower()}" for one in error.errors()]
+        details = [
+            f"{detail['loc'][-1]} is {shown(detail['input'])}: {detail['msg'].lower()}" for detail in error.errors()
+        ]
         return error_response(ParameterError("; ".join(details), "GET /docs shows what each endpoint takes"))
 
     async def framework_error(request: Request, error: HTTPException) -> Json:

@@ -25,7 +25,7 @@ RouteDescription = dict[str, Any]  # keyword arguments of FastAPI's add_api_rout
 MEANINGS = {
     400: "The body can't be parsed.",
     401: "The API requires a key, and the request has none or a wrong one.",
-    404: "There is no such thing, or not yet.",
+    404: "The requested resource does not exist, or not yet.",
     405: "The address takes other methods.",
     413: "The body is over 1 MiB, or has too many rows.",
     422: "A feature or a parameter is missing or of the wrong type (the message names it), or out of bounds.",
@@ -140,7 +140,7 @@ def with_schema(description: str, schema: Mapping[str, Any], *statuses: int) -> 
 
 
 def answer_schema(answer: Any) -> dict[str, Any]:
-    """The schema of what a declared route answers: the standard prediction, a bare part, or keys of its own."""
+    """The schema of a declared route's answer: the standard prediction, a bare part, or keys of its own."""
     if answer is None:
         return reference(schemas.Answered.__name__)
     if isinstance(answer, str):
@@ -166,8 +166,9 @@ class OpenApiDocument:
         keyed: bool,
         write_examples: Callable[[dict[str, Any], Snapshot], None],
     ) -> None:
-        """``keyed``: whether requests must bear a key. ``write_examples``: adds to the document what the newest
-        generation can answer."""
+        """``keyed``: whether requests must have a key. ``write_examples``: adds to the document examples that the
+        newest generation can answer.
+        """
         self._app = app
         self._registry = registry
         self._inputs = {name: model for name, model in inputs.items() if model.kinds}
@@ -204,7 +205,7 @@ def document_of_routes(app: FastAPI) -> dict[str, Any]:
 
 
 def add_security(document: dict[str, Any]) -> None:
-    """Add to every operation that requires the key how to send it, and the answer to a request without it."""
+    """Describe, in every operation that requires the key, how to send it and the answer to a request without it."""
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
     refusal = {
         "description": MEANINGS[401],

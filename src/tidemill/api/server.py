@@ -18,8 +18,8 @@ def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None,
 
     Raises:
         PortInUse: another program has the port.
-        InputError: the host is not known or not this machine's, or the port is not for us; or other machines can reach
-            it and there is no API key.
+        InputError: the host is not known or not this machine's, or this user may not use the port; or other machines
+            can reach it and there is no API key.
         CatalogError: the catalog can't be read.
     """
     key = api_key(key_file)

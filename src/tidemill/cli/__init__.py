@@ -1,1 +1,1 @@
-"""The ``tidemill`` command: its options, its commands, and what it shows on a terminal."""
+"""The ``tidemill`` command: its options, its commands, and its output on a terminal."""

@@ -1,4 +1,4 @@
-"""Examines what this machine has of what a run needs, what is missing, and how to get it."""
+"""Checks whether this machine has everything that a run needs, and says how to get what is missing."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ WANTED_DISK = 2 * GIB
 
 
 class Requirement(NamedTuple):
-    """One thing that a run needs: what was found and, if that is not enough, how to get it.
-
-    One that is ``ok`` and still has a hint is a note: a run can do without it.
+    """One requirement of a run: the state of this machine and, if that is not enough, how to change it. A requirement
+    that is ``ok`` and still has a hint is a note: a run can do without it.
     """
 
     name: str
@@ -48,7 +47,7 @@ class Requirement(NamedTuple):
 
 
 def examine(pipeline: Pipeline | None = None) -> list[Requirement]:
-    """What a run of ``pipeline`` needs; without it, a run of any ready pipeline.
+    """The requirements of a run of ``pipeline``; without it, of a run of any ready pipeline.
 
     Starts and downloads nothing. A missing thing is part of the answer, never an error.
     """
@@ -137,7 +136,7 @@ def ports(pipeline: Pipeline | None) -> list[Requirement]:
     return [
         *(port(*address, "--port", "give another with --port") for address in api),
         *(
-            port(*address, "--console-port", "the console takes a free one, or the one that --console-port gives")
+            port(*address, "--console-port", "the console takes a free one, or the one of --console-port")
             for address in console
         ),
     ]

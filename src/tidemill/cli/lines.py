@@ -22,7 +22,7 @@ SHOWN_METRICS = (
 
 
 class ProgressLines:
-    """Prints what is new at each call of :meth:`show`."""
+    """Prints the new events at each call of :meth:`show`."""
 
     def __init__(self, run: Run, console: Console, exit_when_trained: bool = False) -> None:
         self._run = run
@@ -66,7 +66,7 @@ class ProgressLines:
         self._say_milestones(now)
 
     def end(self) -> None:
-        """Do nothing: lines leave nothing open."""
+        """Do nothing: lines need no cleaning up."""
 
     def sum_up(self, stopped: bool) -> None:
         """Print the last lines of a run that ended well or was ``stopped``."""

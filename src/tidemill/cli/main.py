@@ -1,4 +1,4 @@
-"""The ``tidemill`` command: its commands, and where every error ends."""
+"""The ``tidemill`` command: its subcommands, and the one handler of all errors."""
 
 from __future__ import annotations
 
@@ -122,13 +122,13 @@ def fail(error: TidemillError) -> NoReturn:
 
 
 def outside_error(error: OSError) -> TidemillError | None:
-    """The error for a current folder that is gone, or a standard output that takes no more; None for any other."""
+    """The error for a current folder that is gone, or an unusable standard output; None for any other."""
     try:
         os.getcwd()
     except OSError:
         return InputError("the current folder is gone, or may not be read", "change to another one with cd")
     if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-        return DiskError(f"can't write the output: {error.strerror}", "see that the disk it goes to has room")
+        return DiskError(f"can't write the output: {error.strerror}", "check that its disk has room")
     return None
 
 

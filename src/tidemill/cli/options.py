@@ -14,7 +14,7 @@ from tidemill.run.settings import merge_options
 
 
 def utf_8(value: Any) -> Any:
-    """The value of an option that is text and no path.
+    """The value of an option that is text, not a path.
 
     Raises:
         typer.BadParameter: it has bytes that are not UTF-8.

@@ -44,6 +44,7 @@ def open_closed_streams() -> None:
 
 
 def drop_output() -> None:
-    """Discard what is still buffered for a standard output that takes no more, so that the interpreter's exit does
-    not fail on it."""
+    """Discard what is still buffered for an unusable standard output, so that the interpreter's exit does not fail on
+    it.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -134,7 +134,7 @@ class ProgressPanel:
 
 
 def rows_table(counts: Counts, rates: dict[str, float | None]) -> Table:
-    """How many rows came how far: each count with its rate, and with a bar if the total is known."""
+    """How many rows reached each stage: each count with its rate, and with a bar if the total is known."""
     table = grid(4)
     total = counts.source
     for name in ("produced", "collected", "sealed"):

@@ -27,7 +27,7 @@ def pipelines(json: Json = False) -> None:
     if json:
         print_json([pipeline_document(name, pipeline) for name, pipeline in loaded.items()])
         return
-    table = Table("name", "what it does", "models", "port")
+    table = Table("name", "description", "models", "port")
     for name, pipeline in loaded.items():
         table.add_row(name, pipeline.description, ", ".join(pipeline.models), str(pipeline.serve.port))
     Console().print(table)
@@ -68,7 +68,7 @@ def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = N
 
 
 def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
-    """Show how far a run is, and which of its stages are at work."""
+    """Show the progress of a run, and which of its stages are running."""
     from tidemill import schemas
     from tidemill.run.progress.status import status
 
@@ -134,7 +134,7 @@ def sample(
 
 
 def doctor(json: Json = False) -> None:
-    """Report what this machine has of what a run needs, what is missing, and how to get it."""
+    """Check whether this machine has everything that a run needs, and say how to get what is missing."""
     from tidemill.cli.doctor import examine
 
     requirements = examine(None)

@@ -74,7 +74,7 @@ class Draft:
                 writer.close()
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove the files written so far."""
         writer, self._writer = self._writer, None
         with disk_errors(self._label):
             try:
@@ -85,9 +85,9 @@ class Draft:
                 self.rejects.discard()
 
     def withdraw(self) -> None:
-        """Remove what was written, and move what an earlier process published of this batch to the folder ``aside``.
-
-        It is not deleted: if the catalog is older than the files, the batch was sealed, and this may be the last copy.
+        """Remove the files written so far, and move files of this batch that an earlier process published to the folder
+        ``aside``. They are not deleted: if the catalog is older than the files, the batch was sealed, and these may be
+        the last copy.
         """
         self.discard()
         with disk_errors(self._label):
@@ -95,7 +95,7 @@ class Draft:
             self._put_aside(self.rejects.path)
 
     def publish(self, first: str | None, last: str | None) -> Sealed:
-        """Give the closed file its final name. Returns what the catalog records of it."""
+        """Give the closed file its final name. Returns its record for the catalog."""
         with disk_errors(self._label):
             for final in (self._final, self.rejects.path):
                 if final.exists() and not same_content(final, temporary(final)):

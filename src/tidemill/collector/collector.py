@@ -59,7 +59,7 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
 
 
 def recover(run: Run) -> None:
-    """Remove the temporary files that a crash left, and refuse a run whose sealed files are not what the catalog says.
+    """Remove the temporary files that a crash left, and refuse a run whose sealed files differ from the catalog.
 
     A file with a batch's final name is never removed: making the batch again gives the same file, and a file with other
     rows is put aside.
@@ -74,7 +74,7 @@ def recover(run: Run) -> None:
             log.warning("%s of batch %d is missing; the batch's rows are complete", batch.rejects_path, batch.batch)
     with disk_errors("the run folder"):
         for name in inventory.batch_leftovers:
-            log.info("removed what a crash left: %s", name)
+            log.info("removed files that a crash left: %s", name)
             (run.folder / name).unlink()
 
 
@@ -136,13 +136,13 @@ class Collector(Generic[M]):
             self._open.draft.discard()
 
     def begin(self) -> None:
-        """Go to the first offset that no sealed batch has."""
+        """Seek to the first offset that no sealed batch has."""
         done = self._run.catalog.next_offsets()
         self._reader.seek({partition: done.get(partition, 0) for partition in range(self._reader.partitions)})
         self._stage.ready()
 
     def step(self) -> None:
-        """Read the next messages, if there are any soon, and seal the batches that they, or silence, cut."""
+        """Read the next messages, if any arrive soon, and seal the batches that end with them or with silence."""
         self._show()
         self._refuse_moved()
         self._refuse_gone()
@@ -157,7 +157,7 @@ class Collector(Generic[M]):
         return len(self._ends) == self._reader.partitions and not self._merge
 
     def finish(self) -> None:
-        """Compare what was read with what was sent, seal the last batch, and record the end of the stream.
+        """Compare the rows read with the rows sent, seal the last batch, and record the end of the stream.
 
         Raises:
             AccountError: they differ. The last batch is not sealed then.
@@ -188,7 +188,7 @@ class Collector(Generic[M]):
             self._confirmed_at = self._clock()
 
     def _confirm(self) -> None:
-        """Check that everything that was read came from the run's own topic. Wait for a Kafka that does not answer.
+        """Check that all messages read came from the run's own topic. Wait for a Kafka that does not answer.
 
         Raises:
             TopicError: the topic was deleted, or deleted and created again.
@@ -224,7 +224,7 @@ class Collector(Generic[M]):
         rows = []
         for message in messages:
             if message.partition() in self._ends:
-                continue  # what others write after the end marker is no part of the stream
+                continue  # messages of others after the end marker are not part of the stream
             if end := self._reader.end_of(message):
                 self._endings[message.partition()] = end
                 self._ends[message.partition()] = message.offset()
@@ -235,7 +235,7 @@ class Collector(Generic[M]):
         self._take_rows(Decoded(rows, self._open.columns))
 
     def _merged(self, merge: Merge[M], rows: list[M]) -> list[M]:
-        """The next messages in the order of time, of these and of those that wait."""
+        """The next messages in time order, out of these and those that wait."""
         now = self._clock()
         merge.add(rows, now)
         for partition in self._ends:
@@ -303,11 +303,11 @@ def balance(topic: str, endings: Mapping[int, End], accounts: Mapping[int, Accou
     for partition, end in sorted(endings.items()):
         account = accounts.get(partition, Account())
         if end.sent is not None and (end.sent, end.digest) != (account.rows, account.digest):
-            counted = f"{account.rows:,} were read" if account.rows != end.sent else "as many others were read"
+            counted = f"{account.rows:,} were read" if account.rows != end.sent else "as many different rows were read"
             raise AccountError(
                 f"the stream is not closed: {end.sent:,} rows were sent to partition {partition} of {topic}, "
                 f"but {counted}",
-                "rows of another writer are among them, or rows were lost; the sealed batches stay as they are; "
+                "rows of another writer are among them, or rows were lost; the sealed batches are unchanged; "
                 "start over with --fresh, on a topic that only this run writes to (--set stream.topic=NAME)",
             )
 
@@ -338,7 +338,7 @@ def take_up(
 def remade(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> OpenBatch | None:
     """The batch of a recorded cut, made again from the same offsets, and closed.
 
-    None where the log has other rows there, or ends before. What was published of the batch is then put aside.
+    None where the log has other rows there, or ends before. Files already published for the batch are then put aside.
 
     Raises:
         StreamFailed: the offsets can't be read.

@@ -1,4 +1,4 @@
-"""Where the stream is cut. Pure: it gets rows and times and gives cuts.
+"""Decides where the stream is cut. Pure: it maps rows and times to cuts.
 
 Cuts by count use counts of rows, never offsets. A window starts at the timestamp of its first row and ends before the
 first row that is ``every`` or more later, so that a steady trickle closes it too. Cuts by ``parts`` are at fixed counts
@@ -19,7 +19,7 @@ Cut = Literal["rows", "every", "parts", "idle", "end"]
 
 
 class Taken(NamedTuple):
-    """How many of the given rows go into the open batch, and why it is cut after them, if it is."""
+    """How many of the given rows go into the open batch, and the reason if it is cut after them."""
 
     rows: int
     cut: Cut | None
@@ -97,7 +97,7 @@ class Cutter:
         return self._took(count, cut)
 
     def idle(self, silent_seconds: float) -> Cut | None:
-        """The cut of a stream that has been silent for ``silent_seconds``; None where that cuts nothing."""
+        """The cut of a stream that has been silent for ``silent_seconds``; None if that cuts no batch."""
         limit = self.rules.idle_seconds
         return self._close("idle") if limit is not None and self.rows and silent_seconds >= limit else None
 

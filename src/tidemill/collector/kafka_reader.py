@@ -68,7 +68,7 @@ class KafkaReader:
         """Read these partitions from these offsets on.
 
         Raises:
-            LogLost: the log does not have an offset, or no longer.
+            LogLost: the log does not have an offset, or has lost it.
             StreamFailed: Kafka does not answer.
         """
         for partition, offset in offsets.items():
@@ -125,7 +125,7 @@ class KafkaReader:
         return messages
 
     def _refuse(self, message: Message, error: KafkaError) -> NoReturn:
-        """Raise the error that Kafka's error stands for."""
+        """Raise Kafka's error as one of Tidemill's own."""
         self.confirm(ANSWER_SECONDS)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._refuse_expired(message.partition(), message.offset())

@@ -5,8 +5,8 @@ same partition counts as equal to that one, so a clock that steps back can't reo
 
 A message is released once no other partition can still deliver an earlier one. The merge never stalls: consider the
 open partition with the least (newest timestamp, number). Every waiting message up to that timestamp precedes all that
-the other partitions can deliver, so :meth:`Merge.take` releases it, and no message of that partition keeps waiting. It
-is never crowded, and more can be read from it.
+the other partitions can deliver, so :meth:`Merge.take` releases it, and no message of that partition keeps waiting.
+That partition is never crowded, and more can be read from it.
 
 A partition that was read to its end delays the others by at most ``GRACE_SECONDS``. The rows of a transaction become
 visible in all partitions at once, so that is enough time to fetch them. A log that is complete gives the same order

@@ -31,7 +31,7 @@ class Decoded:
     """Messages, those of one partition in order, and the rows decoded from them.
 
     Row ``i`` of ``table`` is that of message ``indices[i]``, with the timestamp ``stamps[i]`` (milliseconds);
-    ``reasons`` says for every other message why it is no row.
+    ``reasons`` says for every other message why it is not a row.
     """
 
     def __init__(self, messages: Sequence[Message], columns: Sequence[Column]) -> None:

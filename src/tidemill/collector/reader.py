@@ -59,7 +59,7 @@ class Reader(Protocol[M]):
         """Read these partitions from these offsets on, and no others.
 
         Raises:
-            LogLost: the log does not have an offset, or no longer.
+            LogLost: the log does not have an offset, or has lost it.
         """
 
     def read(self) -> list[M]:

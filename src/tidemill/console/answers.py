@@ -84,11 +84,11 @@ def found_rows(rows: Sequence[FoundRow], labels: Mapping[str, str]) -> list[dict
     return [found_row(row, labels) for row in rows]
 
 
-def found_row(found: FoundRow, labels: Mapping[str, str]) -> dict[str, Any]:
-    row: dict[str, Any] = {"batch": found.batch}
-    if found.prediction is None:
-        return row | {"answer": None, "note": found.reason} | found.row
-    return row | {"answer": answer_cell(found, labels)} | found.row
+def found_row(answer: FoundRow, labels: Mapping[str, str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"batch": answer.batch}
+    if answer.prediction is None:
+        return row | {"answer": None, "note": answer.reason} | answer.row
+    return row | {"answer": answer_cell(answer, labels)} | answer.row
 
 
 def answer_cell(answer: AnyPrediction, labels: Mapping[str, str]) -> Any:

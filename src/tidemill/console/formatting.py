@@ -1,4 +1,4 @@
-"""How the console writes numbers, times and names. Pure. ``NONE`` stands for a value that is not known."""
+"""Formats numbers, times and names for the console. Pure. ``NONE`` stands for a value that is not known."""
 
 from __future__ import annotations
 

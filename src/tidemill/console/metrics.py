@@ -1,4 +1,4 @@
-"""How the console writes a model's metrics and its parity report. Pure."""
+"""Formats a model's metrics and its parity report for the console. Pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ METRICS: Mapping[str, Metric] = {
 
 
 def described(name: str) -> Metric:
-    """What is known of a metric; one that is not listed has its name as its title."""
+    """The description of a metric; one that is not listed has its name as its title."""
     title = name.replace("_", " ")
     return METRICS.get(name) or Metric(title, title)
 

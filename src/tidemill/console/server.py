@@ -48,7 +48,7 @@ PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 # Streamlit's page first looks for its server below its own path (/data/_stcore), and the browser's log shows each miss
-# as an error. This tells it the right place.
+# as an error. This sets the right place.
 BACKEND = "<script>window.__streamlit = { BACKEND_BASE_URL: window.location.origin + '/' }</script>"
 # Streamlit contacts no other machine: it sends no usage statistics, and does not look up this machine's public address
 # to check origins. OwnPages checks those.

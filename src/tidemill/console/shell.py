@@ -100,8 +100,9 @@ def menu(pages: Sequence[Any]) -> None:
 
 @st.fragment(run_every=EVERY)
 def head() -> None:
-    """The run's title and state, refreshed each second. The page is rerendered when a generation begins, is published
-    or fails, and when the API is back."""
+    """The run's title and state, refreshed each second. The page is rerendered when a generation is started, published
+    or fails, and when the API is back.
+    """
     title, waiting = "Tidemill", "…"
     state: Any
     try:

@@ -102,7 +102,7 @@ def connect_admin(connection: KafkaConnection, seconds: float = ANSWER_SECONDS) 
     except KafkaException as error:
         raise BootstrapError(
             f"no Kafka answers at {connection.address} within {seconds:g} s",
-            "see that it runs and that the address is right (--bootstrap-servers HOST:PORT), or leave the option out "
+            "check that it runs and that the address is right (--bootstrap-servers HOST:PORT), or leave the option out "
             "for the embedded one",
         ) from error
     return admin
@@ -148,7 +148,8 @@ def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER
 
 
 def make_topic(admin: AdminClient, name: str, partitions: int) -> bool:
-    """Create the topic with unlimited retention, as a run is resumed from the log. False if it exists meanwhile.
+    """Create the topic with unlimited retention, as a run is resumed from the log. False if another process has created
+    it meanwhile.
 
     Raises:
         TopicError: Kafka refuses.
@@ -233,7 +234,7 @@ def connect_cluster(run: Run, given: str | None, stop: Stop) -> tuple[KafkaConne
     except BootstrapError as error:
         if not known:
             raise
-        raise StreamFailed(error.message, "this run has worked with it before: see that it runs again") from error
+        raise StreamFailed(error.message, "this run has worked with it before: check that it runs again") from error
 
 
 def broker_moved(run: Run, address: str) -> bool:
@@ -257,7 +258,7 @@ def await_embedded(run: Run, stop: Stop) -> str:
             return broker.endpoint
         if not (started_by_up or at_work):
             raise NoRun(
-                "this run has no Kafka at work",
+                "this run's Kafka is not running",
                 f"start `tidemill broker {run.pipeline.name}`, or give --bootstrap-servers HOST:PORT",
             )
         stop.wait(0.05)

@@ -17,7 +17,7 @@ from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, is_instant
 
 
 class BadMessage(NamedTuple):
-    """A message that is no row: its position among the given messages, and the reason."""
+    """A message that is not a row: its position among the given messages, and the reason."""
 
     position: int
     reason: str
@@ -33,7 +33,7 @@ def encode(table: pa.Table) -> list[bytes]:
 
 
 def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[BadMessage]]:
-    """The rows in ``values``, in order, and the values that are no rows.
+    """The rows in ``values``, in order, and the values that are not rows.
 
     Each value is judged by itself. Values are read many at once; where that fails, bisection finds the bad ones.
     """
@@ -109,7 +109,7 @@ def row_of(value: bytes | None, columns: Sequence[Column]) -> dict[str, Any]:
     """The declared columns of a message's value.
 
     Raises:
-        ValueError: it is no row; the text gives the reason.
+        ValueError: it is not a row; the text gives the reason.
     """
     if not value:
         raise ValueError("an empty message")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Cleaning(NamedTuple):
-    """What is done to a column's text before it is typed, in this order.
+    """The steps that clean a column's text before it is typed, in this order.
 
     Attributes:
         strip: texts that are removed wherever they occur.

@@ -129,7 +129,7 @@ def column_faults(path: str, column: Mapping[str, Any]) -> Iterator[Fault]:
     elif default is not None and not toml_fits(default, kind):
         yield Fault(f"{path}.default", shorten(default), f"a value of the type {kind}")
     if "format" in column and kind != "timestamp":
-        yield Fault(f"{path}.format", shorten(column["format"]), f"none: the column is {kind}, no timestamp")
+        yield Fault(f"{path}.format", shorten(column["format"]), f"none: the column is {kind}, not a timestamp")
     elif isinstance(column.get("format"), str) and (expected := format_fault(column["format"])):
         yield Fault(f"{path}.format", shorten(column["format"]), expected)
 

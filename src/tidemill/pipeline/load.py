@@ -16,7 +16,7 @@ from tidemill.pipeline.model import Pipeline
 
 
 class Options(NamedTuple):
-    """What the command line changes in a pipeline file: ``--set``, ``--data`` and ``--rows``."""
+    """The command line's changes to a pipeline file: ``--set``, ``--data`` and ``--rows``."""
 
     assignments: tuple[str, ...] = ()
     data: str | None = None
@@ -79,7 +79,7 @@ def read(path: Path) -> dict[str, Any]:
         fault = Fault(path.name, shorten(str(error)), "a TOML file in UTF-8")
         raise PipelineInvalid(path.name, [fault]) from error
     except OSError as error:
-        raise PipelineNotFound(f'can\'t read "{path}": {error.strerror}', "see that it is a readable file") from error
+        raise PipelineNotFound(f'can\'t read "{path}": {error.strerror}', "check that it is a readable file") from error
 
 
 def override(raw: dict[str, Any], assignments: Sequence[str]) -> list[Fault]:
@@ -94,7 +94,7 @@ def override(raw: dict[str, Any], assignments: Sequence[str]) -> list[Fault]:
 
 
 def assignment_fault(raw: dict[str, Any], assignment: str) -> Fault | None:
-    """Make one assignment, or say what is wrong with it."""
+    """Make one assignment, or return its fault."""
     path, equals, text = assignment.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
@@ -107,7 +107,7 @@ def assignment_fault(raw: dict[str, Any], assignment: str) -> Fault | None:
     for depth, key in enumerate(keys[:-1], start=1):
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            found = f"{'.'.join(keys[:depth])}, which is no table"
+            found = f"{'.'.join(keys[:depth])}, which is not a table"
             return Fault(f"--set {shorten(assignment)}", found, "a path through tables")
     table[keys[-1]] = value
     return None
@@ -118,7 +118,7 @@ def parse(raw: Raw, more: Sequence[Fault] = ()) -> Loaded:
 
     Raises:
         PipelineInvalid: with every fault that can be seen without the data and without pyspark, those of the command
-            line's changes included, and ``more`` that were found otherwise.
+            line's changes included, and ``more`` that other checks found.
     """
     faults = [*across(raw.values), *more, *raw.faults]
     try:
@@ -152,7 +152,7 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
 
     Raises:
         PipelineNotFound: there is no such pipeline.
-        PipelineInvalid: the file is no TOML; the faults of malformed assignments are among its faults.
+        PipelineInvalid: the file is not TOML; the faults of malformed assignments are among its faults.
     """
     path = find(name)
     try:
@@ -162,7 +162,7 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
     if data is not None:
         data = str(Path(data).absolute())
     if data is not None and isinstance(raw.get("source"), dict):
-        raw["source"].pop("rows", None)  # how many the file takes of its own source; what is set stands
+        raw["source"].pop("rows", None)  # the file's limit for its own source; one set with --set stays
     faults = override(raw, assignments)
     source = raw.setdefault("source", {})
     if isinstance(source, dict):

@@ -163,7 +163,7 @@ class Stream(Part):
 
 
 class Batches(Part):
-    """What cuts the stream: whichever of ``rows``, ``every`` and ``parts`` is reached first."""
+    """The rules that cut the stream: whichever of ``rows``, ``every`` and ``parts`` is reached first."""
 
     rows: Count | None = None
     every: Window | None = None
@@ -232,7 +232,8 @@ class Pipeline(Part):
 
     @classmethod
     def recorded(cls, document: dict[str, Any]) -> Pipeline:
-        """The pipeline of a :meth:`document`, which an older version may have made. What it lacks gets its default.
+        """The pipeline of a :meth:`document`, which an older version may have made. Missing settings get their
+        defaults.
 
         Raises:
             ValidationError: it has settings that no longer exist, or lacks one without a default.

@@ -1,4 +1,4 @@
-"""The routes that a pipeline declares: what they do, what they take, how they answer.
+"""The routes that a pipeline declares: their actions, inputs and answers.
 
 A route either asks a model (``model``, and what it ``does``) or queries the generation's rows (``sql``). A value is in
 the path if the path names it, else in the query of a GET, else in the body of a POST.
@@ -20,12 +20,12 @@ GENERATION = "generation"  # a placeholder that every route's path may have
 
 
 class Action(NamedTuple):
-    """What a route does with a model.
+    """The action of a route on a model.
 
     Attributes:
         method: the default method.
-        inputs: what it takes, beside the features of a row.
-        parts: what an answer can consist of.
+        inputs: its inputs, beside the features of a row.
+        parts: the parts that an answer can have.
         features: whether it takes a row by its features.
     """
 

@@ -51,7 +51,7 @@ def piece_pattern(match: re.Match[str]) -> str:
 
 
 def format_fault(form: str) -> str:
-    """What is expected of a format that gives no timestamp; empty for a valid format."""
+    """The requirement that a format does not meet, for the error; empty for a valid format."""
     used = directives(form)
     unknown = [name for name in used if name not in DIRECTIVES]
     twice = [name for name in used if used.count(name) > 1]

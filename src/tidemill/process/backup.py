@@ -1,4 +1,4 @@
-"""Backing up a run, which may be at work.
+"""Backing up a run, which may be active.
 
 A backup is a folder: a consistent copy of the catalog, every file that the catalog names, the embedded Kafka's log if
 the stream has not ended, and, written last, ``manifest.json`` with the size and sha256 of each file. The log is copied

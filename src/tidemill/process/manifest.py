@@ -1,4 +1,4 @@
-"""What a backup contains: its manifest, read and verified before any file of the backup is used."""
+"""The manifest of a backup, read and verified before any file of the backup is used."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def refuse_outside(manifest: Path, name: str) -> None:
     path = PurePosixPath(name)
     inside = str(path) == name and ".." not in path.parts and "\0" not in name
     if not inside or not (name == FILE_NAME or (len(path.parts) > 1 and path.parts[0] in PARTS)):
-        raise BackupError(f"{manifest} names {shorten(name)}, which is no file of a run", "use another backup")
+        raise BackupError(f"{manifest} names {shorten(name)}, which is not a file of a run", "use another backup")
 
 
 def verify(folder: Path, manifest: Manifest) -> None:

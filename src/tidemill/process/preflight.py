@@ -1,4 +1,4 @@
-"""Finds every fault before anything runs: in the pipeline file, in its data, and between the two."""
+"""Finds every fault before any stage starts: in the pipeline file, in its data, and between the two."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class CheckReport:
         return sum(len(preview.rejects) for preview in self.tried.values())
 
     def remarks(self) -> list[str]:
-        """What is no fault, but worth a look: rejected rows, and notes."""
+        """Remarks that are not faults: rejected rows, and notes."""
         rejected = [f"{key}: {preview.sentence()}" for key, preview in self.tried.items() if preview.rejects]
         return [*rejected, *(f"note: {note}" for note in self.notes)]
 
@@ -79,10 +79,10 @@ class CheckReport:
 def check(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> CheckReport:
     """Check a pipeline with the command line's changes, its data, and whether training accepts their first rows.
 
-    What a fault hides is skipped; everything else is still checked.
+    Checks that depend on a faulty part are skipped; all others are still made.
 
     Raises:
-        InputError: there is no such pipeline, or its file is no TOML.
+        InputError: there is no such pipeline, or its file is not TOML.
     """
     raw = prepare(name, assignments, data, rows)
     loaded: Loaded | None = None
@@ -130,7 +130,7 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
 
 
 def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Preview]) -> PreflightReport:
-    """What training would refuse in the models that are declared without a fault."""
+    """The faults that training would report in the models that are declared without a fault."""
     if "source" not in tried or not len(tried["source"].rows):
         return PreflightReport([], [])
     declared = table(raw, "models")

@@ -20,7 +20,7 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
 
     Raises:
         RunFolderError: the folder holds other files, alone or beside a run.
-        RunBusy: that run is at work; nothing was removed.
+        RunBusy: that run is active; nothing was removed.
         BootstrapError: the user's Kafka does not answer.
     """
     folder = (folder or default_folder(loaded.pipeline.name)).absolute()

@@ -134,14 +134,14 @@ class Supervisor:
             )
 
     def _plan(self, child: StageProcess, code: int) -> None:
-        """Set when a stage that ended is restarted; give it up if that is useless and the run can do without it."""
+        """Schedule the restart of a stage that ended, or give it up if that is useless and the run can continue."""
         try:
             child.due = time.monotonic() + self._judge(child, code)
         except (StageFailed, StageRefused) as error:
             if child.name not in DISPENSABLE:
                 raise
             child.given_up = True
-            self.restarts.append(f"{error.message}; the run goes on without it")
+            self.restarts.append(f"{error.message}; the run continues without it")
 
     def _judge(self, child: StageProcess, code: int) -> float:
         """Seconds to wait before the stage is restarted.
@@ -168,7 +168,7 @@ class Supervisor:
         return 0.2 * 2.0 ** (len(recent) - 1)
 
     def _ended_well(self, child: StageProcess) -> bool:
-        """Whether the stage finished its work, rather than being stopped by somebody else."""
+        """Whether the stage finished its work, rather than being stopped from outside."""
         if child.process.poll() != 0:
             return False
         status = self._run.catalog.stages().get(child.name)
@@ -186,7 +186,7 @@ class Supervisor:
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         if code == 0:
-            return "somebody asked it to stop"
+            return "it was asked to stop from outside"
         path = self._run.logs / f"{name}.out"
         lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
         errors = [line.removeprefix("tidemill: ") for line in lines if line.startswith("tidemill: ")]

@@ -98,7 +98,7 @@ def stages_needed(run: Run, unwanted: Set[str]) -> list[str]:
 
 
 def forget_unwanted(run: Run, unwanted: Set[str]) -> None:
-    """Delete the status of stages that are no longer wanted, unless somebody started them by hand."""
+    """Delete the status of stages that are no longer wanted, unless they were started by hand."""
     for name, status in run.catalog.stages().items():
         if name in unwanted and not run.at_work(status):
             run.catalog.forget_stage(name)

@@ -102,7 +102,7 @@ class Log:
             others = "another run's data" + ("" if claims else ", or another writer's, or has lost its beginning")
             raise TopicError(
                 f"the topic {self.topic.name} holds {others}",
-                "use another topic (--set stream.topic=NAME), go on with that run in its folder, or delete the topic",
+                "use another topic (--set stream.topic=NAME), continue that run in its folder, or delete the topic",
             )
 
     def _claims(self) -> list[bool]:
@@ -112,8 +112,9 @@ class Log:
         return [self._marks.read(message, CLAIM) is not None for message in first]
 
     def _was_used(self) -> bool:
-        """Whether any message was ever committed. Opening this log aborted what a producer left that died before its
-        first commit."""
+        """Whether any message was ever committed. Opening this log has aborted the transaction of any producer that
+        died before its first commit.
+        """
         offsets = dict.fromkeys(range(self.topic.partitions), 0)
         with closing(committed(self._connection, self.topic, offsets)) as messages:
             first = next(messages, None)
@@ -134,13 +135,13 @@ class Log:
         for partition in open_until:
             self._produce(None, None, partition, CLAIM)
         self._producer.flush(CALL_SECONDS)
-        self._until_done(self._producer.abort_transaction, "abort what an earlier producer had left")
+        self._until_done(self._producer.abort_transaction, "abort an earlier producer's transaction")
         end = time.monotonic() + OPEN_SECONDS
         while left := behind(open_until, end_offsets(self._admin, self.topic, stable=True)):
             if time.monotonic() > end:
                 raise LogLost(
                     f"a transaction in partition {min(left)} of {self.topic.name} does not end: Kafka has lost its "
-                    "record of it, or another writer keeps it open; what comes behind it can't be read",
+                    "record of it, or another writer keeps it open; the messages after it can't be read",
                     "end it with Kafka's kafka-transactions.sh, or start over with --fresh; the sealed batches are "
                     "whole",
                 )
@@ -173,7 +174,7 @@ class Log:
         return first_offsets(self._connection, self.topic)[partition] > offset
 
     def checkpoint(self, sealed: dict[int, int]) -> Checkpoint:
-        """The producer's checkpoint: what the newest mark of the log says.
+        """The producer's checkpoint, as the newest mark of the log records it.
 
         Args:
             sealed: for each partition the first offset that is not in a sealed batch. A log of one partition is read
@@ -213,7 +214,7 @@ class Log:
         self.accounts = dict.fromkeys(self.accounts, Account())
 
     def skip(self, messages: Messages) -> None:
-        """Count messages, in order, that the log has already."""
+        """Count messages, in order, that are already in the log."""
         self.position += len(messages)
         for partition, values in values_by_partition(messages, self.topic.partitions).items():
             self.accounts[partition] = self.accounts[partition].add(values)
@@ -239,8 +240,7 @@ class Log:
             account = self.accounts[partition]
             if account.rows == held[partition].rows and account.digest != held[partition].digest:
                 raise LogLost(
-                    f"partition {partition} of {self.topic.name} lost rows, and others than the run's are among those "
-                    "that it has",
+                    f"partition {partition} of {self.topic.name} lost rows, and holds rows that are not this run's",
                     START_OVER,
                 )
         if lost:
@@ -276,7 +276,7 @@ class Log:
             self.commit()
 
     def commit(self) -> None:
-        """Commit all that was sent, in all partitions at once."""
+        """Commit everything sent, in all partitions at once."""
         if self._held:
             fields = {"rows": self.position, "digest": self.digest}
             for partition, held in self._held.items():
@@ -288,8 +288,9 @@ class Log:
         self._committed_at = time.monotonic()
 
     def end(self) -> None:
-        """Close the stream with a marker, a message without a value, in each partition. It says what was sent to the
-        partition, and to all."""
+        """Close the stream with a marker, a message without a value, in each partition. The marker has the number and
+        digest of the rows sent to its partition and to all partitions.
+        """
         self._confirmed_at = 0.0  # the run ends with this, so the topic is verified in any case
         self._producer.begin_transaction()
         for partition, account in self.accounts.items():
@@ -327,7 +328,7 @@ class Log:
 
     def _queue(self, messages: Messages) -> None:
         if messages and self._producer.produce_batch(self.topic.name, messages) != len(messages):
-            raise StreamFailed("Kafka's client would not take all rows", "the run goes on from what is committed")
+            raise StreamFailed("Kafka's client would not take all rows", "the run continues from the last commit")
         self._producer.poll(0)
 
     def _produce(self, value: object, key: object, partition: int, kind: Kind, **fields: Any) -> None:

@@ -19,7 +19,7 @@ HELD_AT_ONCE = 4096
 
 
 class Checkpoint(NamedTuple):
-    """Where the log stands.
+    """The state of the log.
 
     Attributes:
         rows: how many of the source's rows it has.
@@ -100,7 +100,7 @@ def committed(connection: KafkaConnection, topic: Topic, offsets: dict[int, int]
     consumer = reader_of(connection)
     left = set(offsets)
     try:
-        consumer.assign([TopicPartition(topic.name, *place) for place in sorted(offsets.items())])
+        consumer.assign([TopicPartition(topic.name, number, offset) for number, offset in sorted(offsets.items())])
         end = time.monotonic() + PATIENCE_SECONDS
         while left:
             messages = consumer.consume(10_000, timeout=0.1)

@@ -1,4 +1,4 @@
-"""Points at which tests make a process die, to see what the next process does with what it left.
+"""Points at which tests make a process die, to check how the next process recovers.
 
 Outside of tests they are off and cost one read of a module global. Only an environment variable switches them on. It is
 read once, when this module is imported; no request, pipeline file or option can::
@@ -43,7 +43,7 @@ Failpoint = Literal[
     "stream.ending",  # in the transaction that records the end of the stream
     "stream.ended",
     # the producer takes its topic, sends, and ends it
-    "source.saving",  # in the transaction that records what is known of the source
+    "source.saving",  # in the transaction that records the state of the source
     "source.saved",
     "topic.created",
     "topic.claiming",  # the claim is in the log, not committed
@@ -86,7 +86,7 @@ class Steps(NamedTuple):
 
 
 def failpoint(name: Failpoint | None) -> None:
-    """Do nothing, unless this process was started to fail here."""
+    """Fail here if this process was started to do so; otherwise do nothing."""
     if _armed:
         _pass(name)
 
@@ -118,7 +118,7 @@ KINDS: dict[str, Callable[[str], None]] = {"kill": _kill, "stop": _stop, "error"
 
 
 class Trigger(NamedTuple):
-    """What happens at a failpoint, and after how many passes from now."""
+    """The action at a failpoint, and the number of passes until then."""
 
     kind: str
     left: int

@@ -23,7 +23,8 @@ CACHE_VARIABLE = "TIDEMILL_CACHE_DIR"
 
 
 def cache_folder() -> Path:
-    """The folder of what all runs of a user share, such as Kafka's jars. ``TIDEMILL_CACHE_DIR`` names another one.
+    """The folder of the files that all runs of a user share, such as Kafka's jars. ``TIDEMILL_CACHE_DIR`` names another
+    one.
 
     Raises:
         InputError: the variable is not set, and the user has no home folder.
@@ -127,17 +128,17 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-GOES_ON = "start the run again: it goes on where it stopped"
+CONTINUES = "start the run again: it continues where it stopped"
 
 
 @contextmanager
-def disk_errors(what: str, then: str = GOES_ON, place: str = "a run folder (--run-dir)") -> Iterator[None]:
-    """Turn the system's errors about a full or unwritable disk into one that says what could not be written.
+def disk_errors(what: str, then: str = CONTINUES, place: str = "a run folder (--run-dir)") -> Iterator[None]:
+    """Turn the system's errors about a full or unwritable disk into one that names what could not be written.
 
     Args:
         what: what is written, for the message.
         then: what to do once it can be written.
-        place: what to give instead where it can't.
+        place: what to give instead if it can't be written.
 
     Raises:
         DiskError: in place of such an ``OSError``.
@@ -149,7 +150,7 @@ def disk_errors(what: str, then: str = GOES_ON, place: str = "a run folder (--ru
             errno.ENOSPC: f"free some space, then {then}",
             errno.EDQUOT: f"free some of your quota, then {then}",
             errno.EFBIG: f"raise the limit of a file's size (ulimit -f), then {then}",
-            errno.EIO: f"see that the disk is well (dmesg), then {then}",
+            errno.EIO: f"check the disk for errors (dmesg), then {then}",
             errno.EROFS: f"give {place} on a disk that can be written to",
             errno.EACCES: f"give {place} that you may write to",
             errno.EPERM: f"give {place} that you may write to",

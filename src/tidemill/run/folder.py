@@ -1,8 +1,8 @@
 """A run: a pipeline, its folder and its catalog.
 
-Only its owner can read the folder, which holds all that a run makes::
+Only its owner can read the folder, which holds everything that a run makes::
 
-    catalog.sqlite   what is sealed, trained and published
+    catalog.sqlite   records of all that is sealed, trained and published
     batches/         batch-00001.parquet ...
     tables/          NAME.parquet: the side tables, read before the stream starts
     rejects/         source.jsonl, table-NAME.jsonl, batch-00001.jsonl ...: rejected rows, each with its reason
@@ -145,7 +145,7 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
     refuse_foreign(folder)
     make_folders(folder)
     with disk_errors(f"the run folder {folder}"), locked(folder / "locks" / "catalog.lock"):
-        catalog, recorded = begun(loaded, folder)
+        catalog, recorded = create_or_read(loaded, folder)
     try:
         loaded = settled(recorded, loaded, folder)
     except BaseException:
@@ -154,7 +154,7 @@ def open_run(loaded: Loaded, folder: Path | None = None) -> Run:
     return Run(loaded, folder, catalog, recorded.id)
 
 
-def begun(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
+def create_or_read(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
     """The catalog in ``folder`` and its record of the run, which starts now if there is none.
 
     Raises:
@@ -200,7 +200,7 @@ def open_catalog(folder: Path) -> Catalog:
         if recorded_version(path) not in (None, SCHEMA_VERSION):
             for lock in sorted((folder / "locks").glob("*.lock")):
                 if lock.name != "catalog.lock":
-                    busy = f"the catalog {path} is an older Tidemill's, whose {lock.stem} is at work"
+                    busy = f"the catalog {path} is an older Tidemill's, whose {lock.stem} is running"
                     held.enter_context(locked(lock, busy=busy))
         catalog = Catalog(path)
     with disk_errors(f"the run folder {folder}"):
@@ -211,8 +211,8 @@ def open_catalog(folder: Path) -> Catalog:
 def recorded_options(folder: Path, pipeline: str) -> Options:
     """The options with which the run of ``pipeline`` in ``folder`` was started.
 
-    There are none where the folder holds no such run. Nothing is changed there, and what is wrong with the folder is
-    reported when the run is opened.
+    There are none where the folder holds no such run. Nothing is changed there, and the folder's faults are reported
+    when the run is opened.
     """
     path = folder / FILE_NAME
     try:
@@ -245,7 +245,7 @@ def existing_run(loaded: Loaded, folder: Path | None = None) -> Run:
 
 
 def found_run(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
-    """The catalog of this pipeline's run in ``folder``, and what it says of the run; raises as :func:`existing_run`."""
+    """The catalog of this pipeline's run in ``folder``, and its record of the run; raises as :func:`existing_run`."""
     with folder_errors(folder):
         refuse_backup(folder)
     if not holds_catalog(folder):
@@ -263,7 +263,7 @@ def found_run(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
         catalog = open_catalog(folder)
     recorded = run_in(catalog)
     if recorded is None:
-        raise NoRun(f"the run in {folder} is only beginning", "look again in a moment")
+        raise NoRun(f"the run in {folder} is still being created", "try again in a moment")
     if recorded.pipeline != loaded.pipeline.name:
         raise RunFolderError(
             f"{folder} holds a run of {recorded.pipeline}, not of {loaded.pipeline.name}", "give another --run-dir"

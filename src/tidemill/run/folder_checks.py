@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 PRIVATE = 0o700
 OTHERS = 0o077
 FOLDERS = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
-OWN_ENTRIES = (*FOLDERS, "aside")  # the last one exists only where something was put aside
+OWN_ENTRIES = (*FOLDERS, "aside")  # the last one exists only where a file was put aside
 WRITTEN_OVER = ("tables", "broker")
 
 
@@ -79,7 +79,7 @@ def folder_errors(folder: Path) -> Iterator[None]:
     except PermissionError as error:
         raise RunFolderError(
             f"the run folder {folder} can't be read: {error.strerror}",
-            "only the user who started a run can open it: be that user, or give another --run-dir",
+            "only the user who started a run can open it: run the command as that user, or give another --run-dir",
         ) from error
 
 
@@ -118,7 +118,7 @@ def for_removal(folder: Path) -> Iterator[None]:
         return
     with disk_errors(f"the run folder {folder}"), ExitStack() as held:
         for path in (folder / "locks").glob("*.lock"):
-            held.enter_context(locked(path, busy=f"{folder} is in use: its {path.stem} is at work"))
+            held.enter_context(locked(path, busy=f"{folder} is in use: its {path.stem} is running"))
         yield
         for name in OWN_ENTRIES:
             if (folder / name).exists():

@@ -1,4 +1,4 @@
-"""Checks that the files of the catalog are what it says, before they are read."""
+"""Checks that files match the catalog before they are read."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def side_table(run: Run, name: str) -> pa.Table:
     """The rows of the pipeline's side table ``name``, in the types of its declared columns, each key once.
 
     Raises:
-        CatalogError: the producer has not read it yet, or its file is not what the catalog says; the error names it.
+        CatalogError: the producer has not read it yet, or its file differs from the catalog; the error names it.
     """
     import pyarrow.parquet as pq  # here: commands that only look at a run start faster without it
 

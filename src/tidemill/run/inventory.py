@@ -31,7 +31,7 @@ OWN = {
 NOTHING = RecordedFiles({}, None, frozenset(), frozenset())
 PUT_BACK = (
     "put back the newest catalog.sqlite together with its -wal file, `tidemill restore` a backup into another folder, "
-    "or throw this run away with --fresh"
+    "or discard this run with --fresh"
 )
 
 
@@ -50,8 +50,8 @@ class Inventory:
     Attributes:
         unknown: entries that no crash explains.
         missing: a sentence for each file that should be there.
-        batch_leftovers: what a crash left of a batch; only the collector may remove it.
-        generation_leftovers: what a crash left of a generation; only the trainer may remove it.
+        batch_leftovers: files of a batch that a crash left; only the collector may remove it.
+        generation_leftovers: files of a generation that a crash left; only the trainer may remove it.
     """
 
     unknown: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Inventory:
 
 
 def take_inventory(folder: Path, catalog: Catalog) -> Inventory:
-    """Compare the run folder with its catalog. Other stages may be running: what they change meanwhile is no fault.
+    """Compare the run folder with its catalog. Other stages may be running: their changes meanwhile are not faults.
 
     Raises:
         CatalogError: the two do not belong together; the error names up to five files.
@@ -78,7 +78,7 @@ def take_inventory(folder: Path, catalog: Catalog) -> Inventory:
     if inventory.missing:
         raise CatalogError(
             listed(inventory.missing, MOST_EXAMPLES, "; "),
-            "put back what is missing, `tidemill restore` a backup into another folder, or throw this run away with "
+            "put back what is missing, `tidemill restore` a backup into another folder, or discard this run with "
             "--fresh",
         )
     return inventory
@@ -92,7 +92,7 @@ def refuse_backup(folder: Path) -> None:
     """
     if (folder / MANIFEST).exists() or (folder / BACKING_UP).exists():
         raise RunFolderError(
-            f"{folder} is a backup, and no run folder",
+            f"{folder} is a backup, not a run folder",
             "make a run of it with `tidemill restore` in another folder (--run-dir); nothing was changed",
         )
 
@@ -106,7 +106,7 @@ def refuse_unfinished_restore(folder: Path) -> None:
     if (folder / RESTORING).exists() and not (folder / FILE_NAME).exists():
         raise CatalogError(
             f"{folder} holds a run that `tidemill restore` has not finished",
-            "run the same `tidemill restore` again: it goes on with it",
+            "run the same `tidemill restore` again: it continues",
         )
 
 
@@ -168,13 +168,13 @@ def judge(before: Set[str], recorded: RecordedFiles, after: Set[str]) -> Invento
             unknown.append(name)
         elif entry.folder != "generations":
             batches += [name] if entry.temporary else []
-        elif entry.temporary or entry.number in recorded.begun:
+        elif entry.temporary or entry.number in recorded.started:
             generations.append(name)
     return Inventory(tuple(unknown), tuple(missing(recorded, after)), tuple(batches), tuple(generations))
 
 
 def own(name: str) -> Entry | None:
-    """The entry that the run itself would give this name; None for a file that is not the run's."""
+    """The entry that a run would give this name; None for a file that is not the run's."""
     folder, _, rest = name.partition("/")
     temporary = rest.startswith(".") and rest.endswith(TEMPORARY)
     match = OWN[folder].fullmatch(rest[1 : -len(TEMPORARY)] if temporary else rest)
@@ -187,7 +187,7 @@ def own(name: str) -> Entry | None:
 def is_explained(entry: Entry, recorded: RecordedFiles, last: int) -> bool:
     """Whether the catalog, or a crash in its present state, explains the entry; ``last``: the newest sealed batch."""
     if entry.folder == "generations":
-        return entry.number in recorded.published or entry.number in recorded.begun
+        return entry.number in recorded.published or entry.number in recorded.started
     if entry.temporary:
         return entry.number <= last + 1
     return entry.number in recorded.sealed or entry.number == recorded.decided

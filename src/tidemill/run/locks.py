@@ -125,5 +125,5 @@ def lock_errors(path: Path) -> Iterator[None]:
     except (FileNotFoundError, BlockingIOError):
         raise
     except OSError as error:
-        hint = "remove it while no stage of the run is at work, then try again"
+        hint = "remove it while no stage of the run is active, then try again"
         raise DiskError(f"can't use the lock file {path}: {os.strerror(error.errno or 0)}", hint) from error

@@ -52,7 +52,7 @@ class Rejects:
         return final
 
     def show(self) -> None:
-        """Replace the file by the one that was written apart, and go on writing to it."""
+        """Replace the file by the one that was written apart, and continue writing to it."""
         if self._apart is None:
             return
         with disk_errors(f"the rejects file {self.path.name}"):

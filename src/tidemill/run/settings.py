@@ -1,8 +1,8 @@
-"""The settings of a run: which ones must stay, and which value holds where the user gives none.
+"""The settings of a run: which ones must not change, and which value applies where the user gives none.
 
 A run knows the options that it was started with, so no later command need repeat them. It may be started with one
-version of Tidemill and go on with a later one: a setting that was given neither then nor now keeps its value, even if
-the default is another today; a setting that did not exist then has today's default.
+version of Tidemill and continue with a later one: a setting that was given neither then nor now keeps its value, even
+if the default is another today; a setting that did not exist then has today's default.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from tidemill.pipeline import Loaded, Options, Pipeline, table
 from tidemill.pipeline.faults import fault_of
 from tidemill.run.catalog import RunRecord
 
-# What may differ between one start of a run and the next. All other settings shaped the data and the models.
+# The settings that may differ between one start of a run and the next. All other settings shaped the data and the
+# models.
 FREE_TO_CHANGE = {"title", "description", "serve", "routes"}
 FREE_IN_DATA = {"path"}  # the digest of the data says whether they are the same
 FREE_IN_COLUMN = {"unit", "title"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
 
-OPTIONS = "options"  # key of the start's options in the catalog's record of what was given; no table of a pipeline
+OPTIONS = "options"  # key of the start options in the given settings of the catalog
 
 
 class Difference(NamedTuple):
-    """A setting that is another now than when the run was started."""
+    """A setting whose value differs from that at the start of the run."""
 
     path: str
     before: Any
@@ -39,7 +40,9 @@ class Difference(NamedTuple):
 
 
 def given_settings(loaded: Loaded) -> dict[str, Any]:
-    """What the catalog records as given: the pipeline without its defaults, and the options of the command line."""
+    """The given settings, as the catalog records them: the pipeline without its defaults, and the options of the
+    command line.
+    """
     return loaded.pipeline.given() | {OPTIONS: loaded.options._asdict()}
 
 
@@ -62,7 +65,8 @@ def merge_options(start: Options, now: Options) -> Options:
 
 
 def settled(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
-    """The pipeline with which the run in ``folder`` goes on: as it is given now, with what the run keeps.
+    """The pipeline with which the run in ``folder`` continues: as it is given now, with the settings that the run
+    keeps.
 
     Raises:
         RunFolderError: the run is another pipeline's, or this pipeline's with other settings, or has settings that
@@ -72,7 +76,7 @@ def settled(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
     if recorded.pipeline != today.name:
         raise RunFolderError(
             f"{folder} holds a run of the pipeline {recorded.pipeline}, not of {today.name}",
-            "give another folder with --run-dir, or --fresh to remove that run",
+            "give another folder with --run-dir, or --fresh to discard that run",
         )
     before = as_recorded(recorded, today, folder).document()
     document = today.document()
@@ -83,8 +87,8 @@ def settled(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
 
 
 def as_seen(recorded: RunRecord, loaded: Loaded, folder: Path) -> Loaded:
-    """The pipeline of the run in ``folder`` for a look at it: the settings that must stay are the run's, whatever the
-    pipeline file says by now. A run whose settings this version can't read is seen as the file says.
+    """The pipeline of the run in ``folder`` for a look at it: the settings that must not change are the run's, whatever
+    the pipeline file says now. A run whose settings this version can't read is seen as the file says.
 
     Raises:
         RunFolderError: an option of the command line contradicts the run's settings.
@@ -113,12 +117,13 @@ def refuse(changed: list[Difference], name: str, folder: Path) -> None:
         raise RunFolderError(
             f"{folder} holds a run of {name} with other settings: {', '.join(map(str, changed[:MOST_EXAMPLES]))}",
             "use the pipeline file and the options (--data, --rows, --set) that the run was started with, or another "
-            "--run-dir; `tidemill up --fresh` removes that run",
+            "--run-dir; `tidemill up --fresh` discards that run",
         )
 
 
 def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
-    """The pipeline with which the run was started, as this version reads it; what may change is as it is today.
+    """The pipeline with which the run was started, as this version reads it; the settings that may change have today's
+    values.
 
     Raises:
         RunFolderError: this version can't read a setting, or no longer has it.
@@ -136,7 +141,7 @@ def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
         raise RunFolderError(
             f"{folder} holds a run of {today.name} with settings that this Tidemill does not know: "
             f"{', '.join(faults[:MOST_EXAMPLES])}",
-            "use the Tidemill that started this run, or another --run-dir; `tidemill up --fresh` removes that run",
+            "use the Tidemill that started this run, or another --run-dir; `tidemill up --fresh` discards that run",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What all stages share: one process at a time, a status in the catalog, a clean stop, a log."""
+"""The base of every stage: one process at a time, a status in the catalog, a clean stop, a log."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Stop:
     """A request to stop, which a signal handler may set at any moment.
 
     Unlike :class:`threading.Event` it has no lock. A signal handler interrupts the main thread anywhere: if it set an
-    Event that this thread is just waiting for, it could wait for itself.
+    Event that this thread was waiting for, it could deadlock with itself.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Stop:
         return self._set
 
     def wait(self, seconds: float) -> bool:
-        """Wait up to ``seconds``, and say whether it is set."""
+        """Wait up to ``seconds``; whether it is set by then."""
         end = time.monotonic() + seconds
         while not self._set and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, LOOK_SECONDS))
@@ -164,7 +164,7 @@ def stage(run: Run, name: str) -> Iterator[Stage]:
     Raises:
         RunBusy: another process runs this stage.
     """
-    with locked(run.stage_lock(name), busy=f"the {name} of this run is already at work"):
+    with locked(run.stage_lock(name), busy=f"the {name} of this run is already running"):
         log_to_file(run, name)
         opened = Stage(run, name)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -39,9 +39,9 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 class Sample:
     """A generated data set. ``version`` increases whenever its rows change.
 
-    ``block(b)`` makes the ``block_rows`` rows from ``b * block_rows`` on, out of nothing but the number ``b``; so the
-    first n rows are the same however many are asked for. ``header`` and ``quoted``: whether the public file has a line
-    of names, and every field in quotes; so has a sample that is written as CSV.
+    ``block(b)`` makes the ``block_rows`` rows from ``b * block_rows`` on, and depends on the number ``b`` alone; so the
+    first n rows are the same for any number of rows. ``header`` and ``quoted`` say whether the public file has a header
+    line and quotes every field; a sample written as CSV has the same form.
     """
 
     name: str
@@ -116,7 +116,7 @@ def write_sample(name: str, rows: int, path: Path) -> None:
         raise InputError(f"{rows} rows of the sample {name}", "ask for one row or more")
     write = writer_of(path)
     if not os.path.isdir(path.parent):
-        raise InputError(f"no folder {path.parent}", "make it first, or give another place with --out")
+        raise InputError(f"no folder {path.parent}", "create it first, or give another path with --out")
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder", "give a file with --out")
     written = temporary(path)
@@ -124,7 +124,7 @@ def write_sample(name: str, rows: int, path: Path) -> None:
         write(sample, rows, written, COMPRESSIONS.get(path.suffix))
         publish(written, path)
     except OSError as error:
-        hint = "see that the disk has room and that you may write there, or give another place with --out"
+        hint = "check that the disk has room and that you may write there, or give another path with --out"
         raise DiskError(f"can't write {path}: {error.strerror or error}", hint) from error
     finally:
         written.unlink(missing_ok=True)
@@ -137,17 +137,17 @@ def writer_of(path: Path) -> Callable[[Sample, int, Path, str | None], None]:
     if write is None or (write is write_parquet and bare is not path):
         raise InputError(
             f"can't tell the format of {path.name} from its ending",
-            "end it in .csv, .jsonl or .parquet; .csv and .jsonl may go on with .gz or .zst",
+            "end it in .csv, .jsonl or .parquet; .csv and .jsonl may be followed by .gz or .zst",
         )
     return write
 
 
 def write_csv(sample: Sample, rows: int, path: Path, compression: str | None) -> None:
     with output(path, compression) as file:
-        for place, table in enumerate(sample.chunks(rows)):
+        for index, table in enumerate(sample.chunks(rows)):
             frame = pl.from_arrow(table)
             assert isinstance(frame, pl.DataFrame)
-            header = sample.header and place == 0
+            header = sample.header and index == 0
             text = frame.write_csv(include_header=header, quote_style="always" if sample.quoted else "necessary")
             file.write(text.encode())
 

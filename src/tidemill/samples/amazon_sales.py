@@ -137,7 +137,7 @@ def names(kind: np.ndarray, brand: np.ndarray, identity: np.ndarray, random: np.
 
     def one_of(texts: list[tuple[str, ...]]) -> np.ndarray:
         width = max(map(len, texts))
-        table = np.array([[choices[place % len(choices)] for place in range(width)] for choices in texts])
+        table = np.array([[choices[index % len(choices)] for index in range(width)] for choices in texts])
         chosen: np.ndarray = table[kind, random.integers(0, width * 60, BLOCK_ROWS) % width]
         return chosen
 
@@ -156,7 +156,7 @@ def claims(random: np.random.Generator) -> pa.Array:
 def reviews(number: int, random: np.random.Generator) -> list[pa.Array]:
     """The reviews' users, names, ids, titles and texts: one entry per review in each field, separated by commas."""
     start = (number * BLOCK_ROWS + np.arange(BLOCK_ROWS)) * REVIEWS
-    users = [scatter(start + place + 1, 36**8) for place in range(REVIEWS)]
+    users = [scatter(start + index + 1, 36**8) for index in range(REVIEWS)]
     opinions = [OPINIONS[random.integers(len(OPINIONS), size=BLOCK_ROWS)] for _ in users]
     return [
         join(*(join("AE", digits(user, 8)) for user in users), by=","),

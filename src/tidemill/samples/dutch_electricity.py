@@ -135,9 +135,9 @@ def block(number: int) -> pa.Table:
 
 def consumption(all_streets: Streets, year: int, random: np.random.Generator) -> np.ndarray:
     """kWh per year: the street's level, its mostly constant deviation from it, and the fall over the years."""
-    place = 0.9 * all_streets.place_in_level + np.sqrt(0.19) * random.standard_normal(BLOCK_ROWS)
+    deviation = 0.9 * all_streets.place_in_level + np.sqrt(0.19) * random.standard_normal(BLOCK_ROWS)
     level = LEVELS[all_streets.level] * FALL**year
-    used: np.ndarray = np.round(level * np.exp(SPREADS[all_streets.level] * place)).astype(np.int64)
+    used: np.ndarray = np.round(level * np.exp(SPREADS[all_streets.level] * deviation)).astype(np.int64)
     return used
 
 

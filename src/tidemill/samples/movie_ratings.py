@@ -80,5 +80,5 @@ def stars(user: np.ndarray, movie: np.ndarray, random: np.random.Generator) -> n
 def seconds(user: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The time of each rating; a user's ratings are within a few hours of the first."""
     start = random.integers(FIRST_SECOND, LAST_SECOND, BLOCK_USERS)
-    given: np.ndarray = start[user] + random.integers(0, 4 * 3_600, len(user))
-    return given
+    rated_at: np.ndarray = start[user] + random.integers(0, 4 * 3_600, len(user))
+    return rated_at

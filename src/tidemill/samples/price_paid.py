@@ -123,9 +123,9 @@ def block(number: int) -> pa.Table:
     """Sales ``number * BLOCK_ROWS`` and on, ``BLOCK_ROWS`` of them, in no order of time, as in the public file."""
     random = np.random.default_rng([SEED, number])
     kind = np.array(list(TYPES))[pick(random, [share for share, _ in TYPES.values()], BLOCK_ROWS)]
-    place = places(random)
-    county = np.array([entry.county for entry in PLACES])[place]
-    town = np.array([entry.town for entry in PLACES])[place]
+    town_index = places(random)
+    county = np.array([entry.county for entry in PLACES])[town_index]
+    town = np.array([entry.town for entry in PLACES])[town_index]
     new = random.random(BLOCK_ROWS) < NEW_SHARE
     leasehold = random.random(BLOCK_ROWS) < by_name(LEASEHOLD_SHARES, kind)
     other = random.random(BLOCK_ROWS) < OTHER_SHARE
@@ -133,13 +133,13 @@ def block(number: int) -> pa.Table:
         identifiers(random),
         prices(kind, county, new, leasehold, other, random),
         join(DAYS[random.integers(len(DAYS), size=BLOCK_ROWS)].astype(str), "00:00", by=" "),
-        postcodes(place, random),
+        postcodes(town_index, random),
         kind,
         np.where(new, "Y", "N"),
         np.where(leasehold, "L", "F"),
         *address(kind, town, random),
         town,
-        np.array([entry.district for entry in PLACES])[place],
+        np.array([entry.district for entry in PLACES])[town_index],
         county,
         np.where(other, "B", "A"),
         np.full(BLOCK_ROWS, "A"),
@@ -149,15 +149,15 @@ def block(number: int) -> pa.Table:
 
 def by_name(values: dict[str, float], names: np.ndarray) -> np.ndarray:
     """The value of each name."""
-    keys, place = np.unique(names, return_inverse=True)
-    chosen: np.ndarray = np.array([values[str(key)] for key in keys])[place]
+    keys, index = np.unique(names, return_inverse=True)
+    chosen: np.ndarray = np.array([values[str(key)] for key in keys])[index]
     return chosen
 
 
 def places(random: np.random.Generator) -> np.ndarray:
     """The town of each sale: the county by its share, with equal shares for its towns."""
-    towns = [sum(entry.county == place.county for entry in PLACES) for place in PLACES]
-    return pick(random, [COUNTIES[place.county][0] / n for place, n in zip(PLACES, towns, strict=True)], BLOCK_ROWS)
+    towns = [sum(other.county == entry.county for other in PLACES) for entry in PLACES]
+    return pick(random, [COUNTIES[entry.county][0] / n for entry, n in zip(PLACES, towns, strict=True)], BLOCK_ROWS)
 
 
 def identifiers(random: np.random.Generator) -> pa.Array:
@@ -184,8 +184,8 @@ def prices(
     return whole
 
 
-def postcodes(place: np.ndarray, random: np.random.Generator) -> pa.Array:
-    area = np.array([entry.area for entry in PLACES])[place]
+def postcodes(town_index: np.ndarray, random: np.random.Generator) -> pa.Array:
+    area = np.array([entry.area for entry in PLACES])[town_index]
     letters = digits(random.integers(0, len(NO_UNIT_LETTERS) ** 2, BLOCK_ROWS), 2, NO_UNIT_LETTERS)
     whole = join(area, random.integers(1, 29, BLOCK_ROWS), " ", random.integers(0, 10, BLOCK_ROWS), letters)
     return pc.if_else(pa.array(random.random(BLOCK_ROWS) < EMPTY_POSTCODE_SHARE), "", whole)

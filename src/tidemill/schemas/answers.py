@@ -22,7 +22,7 @@ class Answered(Shape):
 
 
 class Predicted(Protocol):
-    """What ``answer_document`` reads of a scorer's prediction."""
+    """The part of a scorer's prediction that ``answer_document`` reads."""
 
     @property
     def prediction(self) -> int | float | bool | str: ...

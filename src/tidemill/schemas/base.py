@@ -1,4 +1,4 @@
-"""What all bodies share, and the body of an error."""
+"""The base of all bodies, and the body of an error."""
 
 from __future__ import annotations
 

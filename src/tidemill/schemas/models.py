@@ -34,7 +34,7 @@ class GenerationBody(Shape):
 
 
 class InputBody(Shape):
-    """A feature, with what training saw of it once there is a generation."""
+    """A feature, with its values in training once there is a generation."""
 
     name: str
     kind: Literal["int", "float", "string", "bool"]
@@ -149,7 +149,7 @@ class Profile(Shape):
 
 
 def profile_document(model: str, generation: int, profile: Mapping[str, Any]) -> dict[str, Any]:
-    """A ``Profile`` as plain values, from the profile that the catalog holds; an older version wrote it, perhaps."""
+    """A ``Profile`` as plain values, from the profile that the catalog holds; an older version may have written it."""
     return {"model": model, "generation": generation, **profile}
 
 

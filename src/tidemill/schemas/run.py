@@ -12,7 +12,7 @@ Scheme = Literal["windowed", "cumulative", "sliding"]
 
 
 class Health(Shape):
-    """There is a generation to answer from. ``problems`` lists what is wrong all the same."""
+    """There is a generation to answer from. ``problems`` lists faults that exist nevertheless."""
 
     status: Literal["ready"]
     pipeline: str
@@ -62,7 +62,9 @@ class ColumnBody(Shape):
 
 
 class CutsBody(Shape):
-    """What cuts the stream into batches (``every`` and ``idle`` in seconds), and the format of the batch files."""
+    """The rules that cut the stream into batches (``every`` and ``idle`` in seconds), and the format of the batch
+    files.
+    """
 
     rows: int | None
     every: float | None
@@ -72,7 +74,7 @@ class CutsBody(Shape):
 
 
 class Home(Shape):
-    """The pipeline, its models, its own routes, and links to what else there is."""
+    """The pipeline, its models, its own routes, and links to the other endpoints."""
 
     pipeline: str
     title: str
@@ -181,7 +183,7 @@ class CommandStage(Shape):
 
 
 class CommandStatus(Shape):
-    """What ``tidemill status --json`` prints. ``generations``: how many are published."""
+    """The output of ``tidemill status --json``. ``generations``: how many are published."""
 
     pipeline: str
     run_dir: str

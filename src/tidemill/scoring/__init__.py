@@ -37,7 +37,7 @@ for _module in pkgutil.iter_modules(__path__):
 
 
 def kind_of(estimator: str) -> Kind:
-    """What a model of this estimator does."""
+    """The kind of a model of this estimator."""
     return SCORERS[estimator].kind
 
 
@@ -65,6 +65,6 @@ def load(path: Path, sha256: str | None = None) -> Scorer:
 
 def broken(path: Path, stored: Stored, error: Exception) -> CatalogError:
     return CatalogError(
-        f"{path} is no scorer file of this Tidemill (estimator {stored.text.get('estimator')}): {error!r}",
+        f"{path} is not a scorer file of this Tidemill (estimator {stored.text.get('estimator')}): {error!r}",
         "remove this generation's folder and start the run again with --fresh",
     )

@@ -175,7 +175,7 @@ def picker(names: Sequence[str]) -> Callable[[Row], tuple[Any, ...]]:
 
 
 def text(value: Any) -> str:
-    """The value itself. Raises TypeError where it is no string."""
+    """The value itself. Raises TypeError where it is not a string."""
     if type(value) is not str:
         raise TypeError("a string is expected")
     return value

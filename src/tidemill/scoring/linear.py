@@ -49,7 +49,7 @@ class GeneralizedLinearScorer(LinearScorer):
         return RowScores(mean.clip(*self.bounds))
 
     def no_value(self) -> FeatureError:
-        """The error for a power of a negative number: whatever overflows is clipped."""
+        """The error for a power of a negative number. Overflowing values are clipped instead."""
         return FeatureError(
             "the model has no value for such features: its link is not defined there",
             "check the values of the features",

@@ -59,7 +59,7 @@ def read(path: Path, sha256: str | None = None) -> Stored:
             arrays = {name: archive[name] for name in archive.files}
         text = json.loads(str(arrays.pop(TEXT)))
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise CatalogError(f"{path} is no scorer file: {error}", hint) from error
+        raise CatalogError(f"{path} is not a scorer file: {error}", hint) from error
     if text.get("format") != FORMAT:
         raise CatalogError(f"{path} has scorer format {text.get('format')}; this Tidemill reads {FORMAT}", hint)
     return Stored(text, arrays)

@@ -68,7 +68,7 @@ def check(children: Indices, parents: Indices, roots: Indices, nodes: int) -> No
     if (children <= parents[:, None]).any() or (children >= nodes).any():
         raise ValueError("a node's child is not a node after it")
     if not len(roots) or (roots < 0).any() or (roots >= nodes).any():
-        raise ValueError("a root is no node")
+        raise ValueError("a root is not a node")
 
 
 def node_tests(places: Indices, thresholds: Array, encoder: Encoder) -> tuple[Indices, Array, Array]:

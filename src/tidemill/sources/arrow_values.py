@@ -45,7 +45,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def can_become(kind: pa.DataType, column: Column) -> bool:
-    """Whether values of an Arrow type can be converted to the declared one, if perhaps not all of them."""
+    """Whether values of an Arrow type can be converted to the declared one, though perhaps not all of them."""
     as_text = has_cleaning(column) and is_string(kind)
     accepted = CONVERSIONS[column.kind].accepts(kind)
     return accepted or as_text or (column.may_lack and bool(pa.types.is_null(kind)))

@@ -1,4 +1,4 @@
-"""What every source gives: rows of the declared columns, and the records that don't fit, with reasons."""
+"""The output of every source: rows of the declared columns, and the records that don't fit, with reasons."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Readable(Protocol):
     """A file or a sample. Every call of ``read`` starts from the first record."""
 
     def check(self) -> bool:
-        """Check the beginning of the data. Returns whether there is any record.
+        """Check the beginning of the data. Returns whether there are any records.
 
         Raises:
             SourceError: it can't be read, or lacks a declared column.

@@ -74,7 +74,7 @@ def default_value(column: Column) -> int | float | str | bool | datetime | None:
 
 
 def missing_reason(column: Column, text: str | None) -> str:
-    """The reason for a missing value; ``text`` is what the file has there."""
+    """The reason for a missing value; ``text`` is the file's text there."""
     bare = (text or "").strip()
     if not bare:
         return f"{column.name} is missing"

@@ -1,4 +1,4 @@
-"""How whole columns of a source become one of the five column types: from text, and from Arrow's own types.
+"""Converts whole columns of a source to the five column types, from text and from Arrow's own types.
 
 | type | texts that it accepts |
 |---|---|
@@ -27,15 +27,15 @@ EXACT_DIGITS = 15  # every decimal of so many digits has a float64 of its own (D
 
 
 class Conversion(NamedTuple):
-    """How columns become one type.
+    """The conversion of columns to one type.
 
     Attributes:
-        read_text: the values of texts without blanks around them, by the column's ``format``; null where a
-            text is none.
-        accepts: whether values of an Arrow type can be converted, if perhaps not all of them.
+        read_text: the values of texts without blanks around them, by the column's ``format``; null where a text does
+            not fit.
+        accepts: whether values of an Arrow type can be converted, though perhaps not all of them.
         resembles: whether an Arrow type is the natural counterpart of this one.
-        cast: the values of an Arrow array that is accepted; null where a text is no timestamp or a float not finite.
-            Raises pyarrow.ArrowInvalid where a value would change.
+        cast: the values of an Arrow array that is accepted; null where a text is not a timestamp or a float is not
+            finite. Raises pyarrow.ArrowInvalid where a value would change.
     """
 
     read_text: Callable[[pl.Expr, str | None], pl.Expr]

@@ -76,7 +76,7 @@ def zone_of(text: pl.Expr) -> pl.Expr:
 
 
 def moment(pieces: list[pl.Expr]) -> pl.Expr:
-    """The timestamp of concatenated pieces of text; null where a piece is null, or where it is no timestamp."""
+    """The timestamp of concatenated pieces of text; null where a piece is null, or the text is not a timestamp."""
     whole = pl.concat_str(pieces)
     stamp = whole.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False)
     return pl.when(stamp.dt.year().is_between(1, 9999)).then(stamp)

@@ -70,7 +70,7 @@ class SourceReader:
                 yield chunk
 
     def refuse_other(self, fingerprint: str) -> None:
-        """Refuse data other than those that the run started with.
+        """Refuse data that differ from those that the run started with.
 
         Raises:
             SourceError: their fingerprint is another.
@@ -95,7 +95,7 @@ class SourceReader:
         if added:
             raise SourceError(
                 f"{shorten(added)} appeared while {self.title} was read",
-                "move what does not belong to it elsewhere, and start the run again",
+                "move files that do not belong to it elsewhere, and start the run again",
             )
 
     def nothing_fits(self, example: str) -> SourceError:
@@ -273,7 +273,9 @@ def refuse_missing_file(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         raise SourceError(f"no file {path}", missing_file_hint(path)) from None
     except OSError as error:
-        raise SourceError(f"can't read {path}: {error.strerror}", "see that you may read it and its folder") from error
+        raise SourceError(
+            f"can't read {path}: {error.strerror}", "check that you may read it and its folder"
+        ) from error
 
 
 def missing_file_hint(path: Path) -> str:
@@ -293,7 +295,7 @@ def refuse_other_than_file(path: Path) -> None:
     except OSError:
         return  # opening it raises the reason
     if not stat.S_ISREG(mode):
-        raise SourceError(f"{path} is no regular file", "write what it holds to a file, and give that one")
+        raise SourceError(f"{path} is not a regular file", "write its content to a file, and give that file")
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

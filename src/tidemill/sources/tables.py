@@ -1,4 +1,4 @@
-"""The side tables: each read once, before the stream begins, into a file of the run."""
+"""Reads each side table once, before the stream starts, into a file of the run."""
 
 from __future__ import annotations
 

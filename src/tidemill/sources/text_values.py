@@ -1,7 +1,7 @@
 """Converts text to the declared types, column by column, without changing what a value means.
 
 Blanks around a value matter only in strings. Empty text is a missing value; in a required string, the empty string.
-``conversions.py`` says which texts each type accepts; ``cleaning.py`` does what a column's cleaning asks for first.
+``conversions.py`` says which texts each type accepts; ``cleaning.py`` applies a column's cleaning first.
 """
 
 from __future__ import annotations

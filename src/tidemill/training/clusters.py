@@ -1,7 +1,7 @@
 """Clusters of a generation: their numbers, which last from one generation to the next, and their profile.
 
-Spark numbers clusters as its random start happens to find them. So that "cluster 2" keeps its meaning, each cluster
-takes the number of the nearest earlier one, in the assignment whose distances have the least sum.
+Spark numbers clusters in the random order of its start. So that "cluster 2" keeps its meaning, each cluster takes the
+number of the nearest earlier one, in the assignment whose distances have the least sum.
 
 A profile is ``{"clusters": [...], "renumbered": {Spark's number: number}, "matched_to": generation or None}``; each
 cluster ``{"cluster", "size", "centre": {feature: value}, "shares": {feature: {category: share}}, "distance": {"mean",

@@ -82,7 +82,9 @@ def to_centre(centres: Array, cosine: bool) -> Column:
 
 
 def cost(centres: Array, cosine: bool) -> Column:
-    """What KMeans minimises: a row's squared distance to the centre of its own cluster, or its cosine distance."""
+    """The quantity that KMeans minimises: a row's squared distance to the centre of its own cluster, or its cosine
+    distance.
+    """
     row = vector_to_array(F.col(FEATURES))
     centre = F.element_at(constant(centres), F.col("prediction") + 1)
     if not cosine:

@@ -86,7 +86,7 @@ def stages_of(fitted: PipelineModel, kind: type[T]) -> list[T]:
 
 
 def label_indexer(fitted: PipelineModel) -> StringIndexerModel | None:
-    """The stage that numbers a string label; None where the label is no string."""
+    """The stage that numbers a string label; None where the label is not a string."""
     return next((indexer for indexer in stages_of(fitted, StringIndexerModel) if makes_label(indexer)), None)
 
 

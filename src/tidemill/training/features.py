@@ -1,4 +1,4 @@
-"""From batch files to the rows of a model, and its feature stages.
+"""Builds the rows of a model from batch files, and the model's feature stages.
 
 A model's feature vector is its numeric features in their order (scaled, if the pipeline says so), then one block for
 each string feature in their order. A block has one position for every category seen in training, the most frequent

@@ -1,4 +1,4 @@
-"""What training would refuse, found in the first rows of the source before anything runs, without a JVM."""
+"""Finds faults that training would report, in the first rows of the source, before any stage starts, without a JVM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tidemill.pipeline import Column, Model
 from tidemill.training.registry import MOST_CLASSES, SampleFault, TrainingInputs, TrainingStats
 
 Array = NDArray[np.float64]
-HINT = "see that the column holds classes; a quantity is for a regression, such as LinearRegression"
+HINT = "check that the column holds classes; a quantity is for a regression, such as LinearRegression"
 
 
 class PreflightReport(NamedTuple):
@@ -28,7 +28,7 @@ class PreflightReport(NamedTuple):
 
 
 class SampleScope(Enum):
-    """Which part of the source the sampled rows are."""
+    """The part of the source that the sampled rows are."""
 
     FIRST = "there may be others"
     WHOLE = "all there are; a generation may be trained on a part of them"
@@ -62,7 +62,7 @@ def is_certain(sample_fault: SampleFault, scope: SampleScope) -> bool:
 
 
 def faults_in(inputs: TrainingInputs, rows: pa.Table) -> Iterator[SampleFault]:
-    """What training would refuse if these were all rows."""
+    """The faults that training would report if these were all rows."""
     path, usable = f"models.{inputs.name}", usable_rows(inputs, rows)
     if usable.is_empty():
         fault = Fault(path, f"no row that has all of {', '.join(inputs.nullable)}", "rows to train on")
@@ -132,7 +132,7 @@ def label_stats_of_best_part(inputs: TrainingInputs, usable: pl.DataFrame) -> Tr
 
 
 def refusal_of(inputs: TrainingInputs, stats: TrainingStats) -> str:
-    """The trainer's message against these labels, or an empty string."""
+    """The message with which the trainer refuses these labels; empty if it accepts them."""
     try:
         stats.check(inputs)
     except TrainingFailed as error:

@@ -36,7 +36,7 @@ Exported = tuple[dict[str, Any], dict[str, Array]]  # the text and the arrays th
 
 
 class Rule(NamedTuple):
-    """What Spark demands of a parameter's value beyond its type."""
+    """Spark's rule for a parameter's value beyond its type."""
 
     accepts: Callable[[Any], bool]
     expected: str
@@ -101,7 +101,7 @@ def inputs_of(pipeline: Pipeline) -> list[TrainingInputs]:
 
 @dataclass(frozen=True)
 class TrainingStats:
-    """What a generation's rows hold for one model.
+    """The statistics of a generation's rows for one model.
 
     ``rows``: how many rows are in ``train`` and ``holdout``, and how many are ``skipped`` for a missing value.
     ``seen``: ``{feature: {"minimum", "maximum", "example"}}`` over the training rows; the bounds of numbers only.
@@ -212,22 +212,20 @@ def accept_fitted(inputs: TrainingInputs, stats: TrainingStats, model: Any) -> N
 
 @dataclass(frozen=True)
 class EstimatorSpec:
-    """All that Tidemill knows about one estimator.
-
-    What it answers (its kind), and how, is declared by its scorer class: see :mod:`tidemill.scoring`.
+    """Everything that Tidemill knows about one estimator. Its kind and its answers are declared by its scorer class:
+    see :mod:`tidemill.scoring`.
 
     Training:
-        spark_class: pyspark's class. Its name is the estimator's name in a pipeline file.
-        train: trains a job, writes its files and compares its scorer with Spark.
-        export: what a fitted Spark model adds to the scorer file; for those that
+        spark_class: pyspark's class. Its name is the estimator's name in a pipeline file. train: trains a job, writes
+        its files and compares its scorer with Spark. export: the content that a fitted Spark model adds to the scorer
+        file; for those that
             :func:`tidemill.training.export.scorer_content` writes.
         metrics: the names of the metrics, where they differ from those of the kind.
 
     Checks of the pipeline file:
-        rules: what Spark demands of parameters, beside the rules that many estimators share.
-        required_params: parameters without a default, and their meaning.
-        required_roles, optional_roles: the model's columns beside its features. A supervised model has a label.
-        has_features, can_scale: whether the model takes features, and a scale for them.
+        rules: Spark's rules for parameters, beside the rules that many estimators share. required_params: parameters
+        without a default, and their meaning. required_roles, optional_roles: the model's columns beside its features. A
+        supervised model has a label. has_features, can_scale: whether the model takes features, and a scale for them.
         model_faults: further faults of a model of this estimator: ``(path, model, kinds of the columns)``.
 
     Checks of the data:

@@ -1,4 +1,4 @@
-"""Which batches a generation is trained on. Pure: numbers in, numbers out."""
+"""Decides which batches a generation is trained on. Pure: numbers in, numbers out."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def session(master: str | None, folder: Path, logs: Path, little: bool = False) 
         logs: Spark's log goes to its ``spark.log``, which rotates, and the JVM's output to its ``spark.out``.
         little: there is little data, so settings favour a quick start over throughput.
 
-    The JVM ends when this process does, however that ends. It never receives the terminal's Ctrl-C.
+    The JVM ends when this process ends, however it ends. It never receives the terminal's Ctrl-C.
 
     Raises:
         JavaMissing: there is no Java to run it on.
@@ -169,7 +169,8 @@ def local(path: Path) -> str:
 
 
 def local_pattern(path: Path) -> str:
-    """A path of this machine for Spark to read from. Spark takes paths as glob patterns, so their signs are escaped.
+    """A path of this machine for Spark to read from. Spark takes paths as glob patterns, so their special characters
+    are escaped.
 
     Raises:
         TrainingFailed: the path has a colon too. Hadoop then takes the pattern's part before the colon as a scheme.
@@ -204,7 +205,7 @@ def end(spark: SparkSession) -> None:
 
 
 def is_no_shutdown_noise(record: logging.LogRecord) -> bool:
-    """A log filter that drops py4j's errors about commands that were cut off when Spark ended."""
+    """A log filter that drops py4j's shutdown noise: errors about commands that Spark's end interrupted."""
     return not str(record.msg).startswith("Exception while sending command")
 
 

@@ -94,7 +94,8 @@ class Trainer:
         self.finished: int | None = None
 
     def take_up(self) -> None:
-        """Continue after an earlier trainer: keep what it published, and train again what it left unfinished or failed.
+        """Continue after an earlier trainer: keep the generations that it published, and train again those that it left
+        unfinished or failed.
 
         Raises:
             CatalogError: the run folder and its catalog do not belong together; nothing was removed.
@@ -104,7 +105,7 @@ class Trainer:
         self.done, self.published = published, len(published)
         with disk_errors(f"the folder {self.run.generations}"):
             for name in leftovers:
-                self.stage.log.info("removed what was never published", name=name)
+                self.stage.log.info("removed files of unpublished generations", name=name)
                 files.remove(self.run.folder / name)
 
     def is_done(self) -> bool:

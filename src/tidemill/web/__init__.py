@@ -1,1 +1,1 @@
-"""What every HTTP server of a run needs: a socket, limits, the API key."""
+"""The parts that every HTTP server of a run shares: a socket, limits, the API key."""

@@ -1,4 +1,4 @@
-"""Limits on what a client may use before its key is checked: bytes, time, connections.
+"""Limits the bytes, time and connections that a client may use before its key is checked.
 
 uvicorn has no such limits for httptools, which accepts headers of any length. Each connection's bytes are therefore fed
 to the parser in small pieces and counted between them.
@@ -81,7 +81,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._receiving = Receiving.NOTHING
-        self._timed: Receiving | None = None  # what the deadline is for
+        self._timed: Receiving | None = None  # the part that the deadline is for
         self._deadline: TimerHandle | None = None
         self._closing: TimerHandle | None = None
         self._since_progress = 0  # bytes since the head began, or since the last byte of the body
@@ -308,7 +308,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.pipeline or (under_way and (cycle.response_started or not of_this)):
             self.transport.abort()
             return
-        if under_way:  # tells the application that the client is gone
+        if under_way:  # notifies the application that the client is gone
             cycle.disconnected = True
             cycle.message_event.set()
         if under_way or not of_this:

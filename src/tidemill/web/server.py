@@ -1,4 +1,4 @@
-"""Serving HTTP from a stage: a socket, uvicorn on it, a clean stop, and who has a taken port."""
+"""Serving HTTP from a stage: a socket, uvicorn on it, a clean stop, and the holder of a taken port."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def serve(
     ``GRACE_SECONDS`` to finish.
 
     Args:
-        limits: what a client may use before its key is checked.
+        limits: the limits on a client before its key is checked.
         refused: called with the status of each request that exceeds them.
         options: other settings of uvicorn.
     """
@@ -117,9 +117,11 @@ def port_holder(port: int) -> str:
     Only root sees the processes of other users, and on macOS nobody else sees any.
     """
     try:
-        sockets = psutil.net_connections("tcp")
+        connections = psutil.net_connections("tcp")
         pid = next(
-            one.pid for one in sockets if one.pid and one.status == psutil.CONN_LISTEN and one.laddr.port == port
+            connection.pid
+            for connection in connections
+            if connection.pid and connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
         )
         process = psutil.Process(pid)
         name = command_name(process.cmdline()) or process.name()
@@ -159,8 +161,8 @@ def is_loopback(listener: socket.socket) -> bool:
 class LoopbackNames:
     """Accepts only requests that name this machine ``localhost`` or by a loopback address.
 
-    Any other name could belong to somebody who makes it resolve to loopback, and whose page then reads the answers in a
-    visitor's browser (DNS rebinding).
+    An attacker could make any other name of theirs resolve to loopback, and a page under that name could then read the
+    answers in a visitor's browser (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, refusal: ASGIApp) -> None:

@@ -49,7 +49,7 @@ def test_while_nothing_is_published_health_and_predictions_say_what_is_awaited(r
     """Before the first generation every route that needs one answers 503 with the rows of the open batch."""
     progress = CollectorProgress(open_batch=1, open_rows=812, open_target=1801)
     with locked(run.stage_lock("collector")), api_of(run) as client:
-        assert message_of(client.get("/health")) == "no generation yet; the stream has not begun"
+        assert message_of(client.get("/health")) == "no generation yet; the stream has not started"
         run.catalog.save_stage(StageStatus("collector", "running", os.getpid(), progress=progress))
         awaited = "no generation yet; batch 1 has 812 of 1801 rows"
         wait_for(lambda: message_of(client.get("/health")) == awaited, awaited)
@@ -283,7 +283,7 @@ def test_the_api_goes_on_without_its_catalog(run: Run) -> None:
     publish(run, 1)
     with api_of(run) as client:
         rename(run, "generations", "gone")
-        problem = "the catalog can't be followed just now"
+        problem = "the catalog can't be read at the moment"
         wait_for(lambda: problem in str(client.get("/health").json()["problems"]), problem)
         assert client.post("/models/size/predict", json=ROW).json()["prediction"] == size_of(1, ROW)
         assert client.get("/models/group/profile").status_code == 503

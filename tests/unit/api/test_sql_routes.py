@@ -316,7 +316,7 @@ def test_a_query_without_a_slot_says_so(run: Run) -> None:
         await asyncio.to_thread(at_work.wait, 30)
         for task in tasks:
             task.cancel()
-        with pytest.raises(Busy, match="4 SQL queries, as many as this API runs at a time, are still at work"):
+        with pytest.raises(Busy, match="4 SQL queries, as many as this API runs at a time, are still running"):
             await asked(route)
         go_on.set()
         assert await asked(route) == b"[1]"

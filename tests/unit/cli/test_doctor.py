@@ -72,7 +72,7 @@ def test_spark_versions(version: str, ok: bool, monkeypatch: pytest.MonkeyPatch)
     ("key", "hint"),
     [
         ("port", "give another with --port"),
-        ("console_port", "the console takes a free one, or the one that --console-port gives"),
+        ("console_port", "the console takes a free one, or the one of --console-port"),
     ],
 )
 def test_port_in_use(key: str, hint: str) -> None:

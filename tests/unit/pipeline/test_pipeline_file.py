@@ -127,7 +127,7 @@ def test_a_fault_says_where_what_and_what_else(assignment: str, fault: str) -> N
         ("{type='float', default=nan}", "default: found nan; expected a value of the type float"),
         ("{type='int', default=true}", "default: found True; expected a value of the type int"),
         ("{type='float?', default=1}", 'default: found 1; expected none with type = "float?"; or type = "float"'),
-        ("{type='float', format='%Y'}", "format: found '%Y'; expected none: the column is float, no timestamp"),
+        ("{type='float', format='%Y'}", "format: found '%Y'; expected none: the column is float, not a timestamp"),
         ("{type='timestamp', default='x'}", "default: found 'x'; expected a value of the type timestamp"),
         ("{type='timestamp', format='%Q'}", "format: found '%Q'; expected directives among %Y %y"),
         ("{type='timestamp', format='%Y%'}", "format: found '%Y%'; expected directives among"),
@@ -231,7 +231,7 @@ def test_a_malformed_set_hides_no_other_fault(tmp_path: Path) -> None:
         ("stream.topc", "an unknown key"),
         ("batches.parts", "0"),
         ("--set 'stream.topic'", "no assignment"),
-        ("--set 'name.first=1'", "name, which is no table"),
+        ("--set 'name.first=1'", "name, which is not a table"),
     ]
     broken = tmp_path / "broken.toml"
     broken.write_text("name = ", encoding="utf-8")

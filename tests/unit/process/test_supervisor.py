@@ -39,7 +39,7 @@ def test_a_console_that_is_refused_ends_nothing(tmp_path: Path) -> None:
             [text] = wait_for(told, "a word on the console", 120)
             supervisor.watch()
     assert re.search(rf"port {port} is in use by \S+ \(process {os.getpid()}\)", text)
-    assert text.endswith("the run goes on without it")
+    assert text.endswith("the run continues without it")
     assert len(supervisor.restarts) == 1
 
 

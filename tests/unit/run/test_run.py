@@ -112,7 +112,7 @@ def test_a_backup_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "run" / "manifest.json").write_text("{}")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     for use in (open_run, existing_run):
-        with pytest.raises(RunFolderError, match="is a backup, and no run folder"):
+        with pytest.raises(RunFolderError, match="is a backup, not a run folder"):
             use(load("smart-home"), tmp_path / "run")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
@@ -122,7 +122,7 @@ def test_a_run_at_work_is_not_removed(tmp_path: Path) -> None:
     run = open_run(load("smart-home"), tmp_path / "run")
     with (
         locked(run.stage_lock("collector")),
-        pytest.raises(RunBusy, match="its collector is at work"),
+        pytest.raises(RunBusy, match="its collector is running"),
         for_removal(tmp_path / "run"),
     ):
         pass

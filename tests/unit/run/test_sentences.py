@@ -120,8 +120,8 @@ def test_a_run_says_what_it_waits_for() -> None:
     story = [
         (facts({}), "Nothing has started yet."),
         (facts(STARTING), "Fetching Kafka: 3 of 46 steps."),
-        (facts(STARTING | {"broker": ("running", {})}), "The stream has not begun: the producer waits for Kafka."),
-        (facts({"trainer": ("running", {})}), "The stream has not begun."),
+        (facts(STARTING | {"broker": ("running", {})}), "The stream has not started: the producer waits for Kafka."),
+        (facts({"trainer": ("running", {})}), "The stream has not started."),
         (facts(RUNNING), "Batch 2 waits for its first row."),
         (facts(RUNNING, batches=1), "Batch 1 is sealed and waits for the trainer."),
         (

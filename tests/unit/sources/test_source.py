@@ -261,8 +261,8 @@ def test_what_may_never_end_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "null.csv").symlink_to(os.devnull)
     for name in ("pipe.csv", "link.csv", "null.csv", "pipe*.csv"):
         error = refused(tmp_path / name, TWO)
-        assert "is no regular file" in error.message
-        assert "write what it holds to a file" in error.hint
+        assert "is not a regular file" in error.message
+        assert "write its content to a file" in error.hint
     written(tmp_path, "id,name\n1,one\n", "whole.csv")
     (tmp_path / "pipe.csv").unlink()
     (tmp_path / "link.csv").unlink()

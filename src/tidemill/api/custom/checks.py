@@ -239,7 +239,9 @@ def sql_faults(where: str, route: Route, cursor: Cursor, tables: list[str]) -> I
 
 
 class QueryNames(NamedTuple):
-    """What a query names. A table's name is the last part, after its catalog and schema if the query names them."""
+    """The names that a query uses. A table's name is the last part, after its catalog and schema if the query names
+    them.
+    """
 
     tables: set[tuple[str, ...]]
     table_functions: set[str]
@@ -249,7 +251,7 @@ class QueryNames(NamedTuple):
 
 
 def names_in(sql: str) -> QueryNames:
-    """What a SELECT names, by DuckDB's own parser."""
+    """The names that a SELECT uses, by DuckDB's own parser."""
     with duckdb.connect(":memory:") as connection:
         row = connection.execute("select json_serialize_sql($sql)", {"sql": sql}).fetchone()
     assert row is not None
@@ -286,7 +288,7 @@ Refusal = tuple[str, str, str]  # found, expected, hint
 
 
 def refusals(names: QueryNames, tables: list[str]) -> Iterator[Refusal]:
-    """What a query must not name."""
+    """The faults of a query that names something it must not."""
     known = {name.lower() for name in tables} | names.defined
     for name in sorted(names.table_functions - TABLE_FUNCTIONS):
         yield f"{name}(...) as a table", f"one of {', '.join(tables)}", "a query reads nothing else"
@@ -309,7 +311,9 @@ def parameter_refusals(named: set[str], declared: set[str]) -> list[Refusal]:
 
 def samples(route: Route) -> dict[str, Any]:
     """A value of each parameter's type."""
-    return {name: bound(one.kind, from_json(one.kind, EXAMPLES[one.kind])) for name, one in route.params.items()}
+    return {
+        name: bound(param.kind, from_json(param.kind, EXAMPLES[param.kind])) for name, param in route.params.items()
+    }
 
 
 def in_json(kind: DuckDBPyType) -> bool:

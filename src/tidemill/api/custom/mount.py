@@ -1,4 +1,6 @@
-"""Adds the declared routes to the app: fixed paths before Tidemill's own, others after, where they can't hide those."""
+"""Adds the declared routes to the app: fixed paths before Tidemill's own, others after, so that they can't hide
+Tidemill's.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,10 @@ class CustomRoutes:
     def add_templated(self, app: FastAPI) -> None:
         """Add the other routes. They are tried in order: those with fewer placeholders first, or with a generation."""
         templated = [route for route in self._routes if placeholders(route.path)]
-        for route in sorted(templated, key=lambda one: (len(placeholders(one.path)), router_path(one) == one.path)):
+        for route in sorted(
+            templated,
+            key=lambda candidate: (len(placeholders(candidate.path)), router_path(candidate) == candidate.path),
+        ):
             self._add(app, route)
 
     def _add(self, app: FastAPI, route: Route) -> None:
@@ -68,7 +73,7 @@ class CustomRoutes:
         app.add_api_route(router_path(route), endpoint, methods=[route.verb], response_class=Json, **description)
 
     def _endpoint(self, route: Route) -> tuple[Endpoint, RouteDescription]:
-        """What answers a route, and its description for the OpenAPI document."""
+        """The handler of a route, and the route's description for the OpenAPI document."""
         context = self._context
         if route.sql is not None:
             query = SqlRoute(route, context.registry, self._limiter)

@@ -1,4 +1,4 @@
-"""How the OpenAPI document describes declared routes: parameters, bodies, answers, and examples that work.
+"""Describes declared routes in the OpenAPI document: parameters, bodies, answers, and working examples.
 
 An example is one that the newest generation can answer, so examples are written once per generation.
 """
@@ -182,7 +182,7 @@ class ExampleWriter:
     def _explain_operation(
         self, operation: dict[str, Any], route: Route, parameters: Parameters, snapshot: Snapshot
     ) -> None:
-        explained = {one.client_name: self._explain(one, route, snapshot) for one in parameters.all}
+        explained = {parameter.client_name: self._explain(parameter, route, snapshot) for parameter in parameters.all}
         for parameter in operation.get("parameters", ()):
             parameter |= explained[parameter["name"]]._asdict()
             parameter["schema"]["examples"] = [parameter["example"]]
@@ -209,7 +209,7 @@ class ExampleWriter:
         return Explained(description or f"{name}: {parameter.expected}.", orjson.loads(encode(example)))
 
     def _example(self, parameter: Parameter, route: Route, snapshot: Snapshot) -> Any:
-        """An example of a value that is no feature."""
+        """An example of a value that is not a feature."""
         name, generic = parameter.name, EXAMPLES[parameter.kind]
         if name == GENERATION:
             return snapshot.newest.number if snapshot.newest else 1

@@ -1,4 +1,4 @@
-"""What a declared route takes from a request: each value from its location, in its declared type.
+"""The parameters of a declared route: reads each value from its location in a request, in its declared type.
 
 A value is in the path if the path names it, else in the query of a GET, else in the body of a POST.
 """
@@ -58,7 +58,7 @@ class Parameter:
 
     @property
     def expected(self) -> str:
-        """What a message says the value must be."""
+        """The expected value, in words for messages."""
         if self.max_bytes is not None:
             return f"{EXPECTED[self.kind]} of at most {self.max_bytes} bytes"
         bounds = "" if self.minimum is None else f" from {self.minimum} to {self.maximum}"
@@ -77,7 +77,7 @@ class Parameter:
 
 
 class Parameters:
-    """All that a route takes. Immutable."""
+    """All parameters of a route. Immutable."""
 
     def __init__(self, parameters: Sequence[Parameter], body: Body = "json") -> None:
         self.all = tuple(parameters)
@@ -120,12 +120,12 @@ class Parameters:
         return self._json(body) if self.body == "json" else self._form(body, content_type)
 
     def _json(self, body: bytes) -> Mapping[str, Any]:
-        if not body.strip() and not any(one.required for one in self.all if one.location == "body"):
+        if not body.strip() and not any(parameter.required for parameter in self.all if parameter.location == "body"):
             return {}
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            message = f"the body is no JSON: {error}" if body.strip() else "the body is empty"
+            message = f"the body is not JSON: {error}" if body.strip() else "the body is empty"
             raise BadJson(message, self._hint()) from None
         if not isinstance(document, dict):
             raise ParameterError(f"the body is {shown(document)}, not a JSON object", self._hint())
@@ -139,7 +139,7 @@ class Parameters:
                 body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS, separator="&"
             )
         except ValueError:  # includes UnicodeDecodeError
-            raise BadForm("the body is no form in UTF-8, or has too many fields", self._hint()) from None
+            raise BadForm("the body is not a form in UTF-8, or has too many fields", self._hint()) from None
         return dict(fields)
 
     def _error(self, wrong: Sequence[tuple[Parameter, str]]) -> ParameterError | FeatureError:
@@ -150,11 +150,15 @@ class Parameters:
         return kind(complaints + more, self._hint())
 
     def _hint(self) -> str:
-        """What a client must send, and where."""
+        """The values that a client must send, and their locations."""
         where = {"path": "in the path", "query": "in the query", "body": f"in the body ({self._body_type()})"}
         parts = []
         for location in where:
-            names = [f"{one.client_name} ({one.kind})" for one in self.all if one.location == location]
+            names = [
+                f"{parameter.client_name} ({parameter.kind})"
+                for parameter in self.all
+                if parameter.location == location
+            ]
             if names:
                 parts.append(f"{where[location]} {', '.join(names)}")
         return f"give {'; '.join(parts)}"

@@ -1,4 +1,4 @@
-"""The routes that a pipeline declares over a model: what each takes, what it asks of the model, how it answers."""
+"""The routes that a pipeline declares over a model: their parameters, their questions to the model, their answers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class GenerationConvertor(Convertor[int]):
 register_url_convertor("generation", GenerationConvertor())
 
 
-# --- what a route takes -------------------------------------------------------------------------------------------
+# --- parameters of a route ----------------------------------------------------------------------------------------
 
 
 def client_name(route: Route, name: str) -> str:
@@ -73,7 +73,7 @@ def model_parameter(route: Route, name: str, kind: str, default: Any = None, **m
 
 
 def generation_parameter(route: Route) -> Iterator[Parameter]:
-    """The generation, if the path or ``inputs`` names it; otherwise the route answers by the newest."""
+    """The generation, if the path or ``inputs`` names it; otherwise the route answers with the newest."""
     if GENERATION in route.inputs or GENERATION in placeholders(route.path):
         yield model_parameter(route, GENERATION, "int")
 

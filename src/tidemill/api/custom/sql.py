@@ -128,7 +128,7 @@ class Cursor:
         except duckdb.Error as error:
             if self._given_up:
                 raise too_long() from None
-            raise QueryError(message_of(error), "see that the parameters fit") from error
+            raise QueryError(message_of(error), "check that the parameters fit") from error
         if len(table) > row_limit:
             raise TooManyRows(
                 f"the answer has more than {row_limit} rows", "ask for less, or raise row_limit in [serve]"

@@ -154,7 +154,7 @@ class SqlRoute:
 
         Raises:
             TimeLimit: the time is up; the query is abandoned.
-            Busy: the time is up, and the query has not begun, as all slots are taken.
+            Busy: the time is up, and the query has not started, as all slots are taken.
             ClientDisconnect: the client hung up.
         """
         values = await self.parameters.read(request)
@@ -203,7 +203,7 @@ class SqlRoute:
 
 
 def busy() -> TidemillError:
-    message = f"{MAX_QUERIES} SQL queries, as many as this API runs at a time, are still at work"
+    message = f"{MAX_QUERIES} SQL queries, as many as this API runs at a time, are still running"
     hint = (
         "ask again later; a query that was given up may be inside a long step of DuckDB's, which can't be interrupted"
     )

@@ -125,7 +125,7 @@ class CatalogReader:
     def _newest(
         self, before: Snapshot, generations: GenerationRecords
     ) -> tuple[LoadedGeneration | None, Mapping[int, str]]:
-        """The newest generation that can be loaded, and why those above it can't."""
+        """The newest generation that can be loaded, and why the generations after it can't be."""
         current = before.newest.number if before.newest else 0
         damaged: dict[int, str] = {}
         newer = [number for number, state in generations.states.items() if number > current and state == "published"]

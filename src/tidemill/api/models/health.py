@@ -1,4 +1,4 @@
-"""Whether the API is ready, what it waits for, and what is wrong."""
+"""The health of the API: whether it is ready, what it waits for, and its problems."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def not_ready(snapshot: Snapshot) -> NotReady:
 
 
 def problems(snapshot: Snapshot) -> Iterator[str]:
-    """What is wrong even if the API can answer: failed stages, damaged files, an unreadable catalog."""
+    """The problems that exist even if the API can answer: failed stages, damaged files, an unreadable catalog."""
     yield from failures(snapshot)
     yield from failures(snapshot, dispensable=True)
     yield from damaged_generations(snapshot)
@@ -29,7 +29,7 @@ def problems(snapshot: Snapshot) -> Iterator[str]:
     for generation in snapshot.generations.in_state("failed"):
         yield f"generation {generation.generation} failed: {generation.error}"
     if snapshot.unreadable:
-        yield f"the catalog can't be followed just now: {snapshot.unreadable}"
+        yield f"the catalog can't be read at the moment: {snapshot.unreadable}"
 
 
 def failures(snapshot: Snapshot, dispensable: bool = False) -> Iterator[str]:
@@ -65,7 +65,7 @@ def progress(snapshot: Snapshot) -> str:
     collector = progress_in(snapshot.stages, CollectorProgress)
     batch, rows, target = collector.open_batch, collector.open_rows, collector.open_target
     if batch is None:
-        return "the stream has not begun"
+        return "the stream has not started"
     if batch > 1:
         return f"batch {batch - 1} is sealed and waits for the trainer"
     return f"batch {batch} has {rows}{f' of {target}' if target else ''} rows"

@@ -1,4 +1,4 @@
-"""What the API knows of the run at one moment: the loaded generation, all generations, the stages, the counts."""
+"""A snapshot of the run for the API: the loaded generation, all generations, the stages, the counts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def generation_cache() -> SharedCache[int, Generation]:
 
 
 class GenerationRecords(Mapping[int, Generation]):
-    """Every generation that was begun, in order, without the profiles of its models.
+    """Every generation that was started, in order, without the profiles of its models.
 
     ``states`` and the generations that are not published (``unsettled``) are in memory. A published generation never
     changes: it is read from the catalog on request, then cached.
@@ -100,7 +100,7 @@ class GenerationRecords(Mapping[int, Generation]):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a request needs to know of the run, as it was at one moment.
+    """Everything that a request needs to know about the run, as it was at one moment.
 
     ``stages`` are in the data's order, and ``states`` holds the state of each at that moment. ``damaged`` says why a
     published generation could not be loaded, ``unreadable`` why the last read of the catalog failed. No text contains

@@ -1,4 +1,4 @@
-"""Endpoint: one row predicted by one generation after the other, to show how the answer to it has moved."""
+"""Endpoint: one row predicted by one generation after the other, to show how its prediction has changed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class AcrossPredictor:
         )
 
     def _of_generation(self, snapshot: Snapshot, number: int, row: Row) -> schemas.GenerationAnswer:
-        """The prediction of one generation, or why it has none."""
+        """The prediction of one generation, or the reason why it has none."""
         try:
             predicted = row_scorer(self._scorer(snapshot, number)).predict([row])[0]
         except TidemillError as error:

@@ -84,7 +84,7 @@ class PointEndpoints:
         """The column of an axis; by default the numeric column at this position.
 
         Raises:
-            ParameterError: it is no numeric column, or there is none.
+            ParameterError: it is not a numeric column, or there is none.
         """
         if name is None and self._numeric:
             return self._numeric[min(position, len(self._numeric) - 1)]

@@ -58,7 +58,8 @@ class Recommender:
         """The best items for these ratings (for a model without ratings also a list of items), without the rated items.
 
         Raises:
-            FeatureError: a rating is no number, there is none, or none is of a known item; or ``top`` is out of range.
+            FeatureError: a rating is not a number, there is none, or none is of a known item; or ``top`` is out of
+                range.
             NotFound, NotReady: the generation has no such model, or its file is damaged.
         """
         scorer = await self._scorer(generation)
@@ -130,8 +131,8 @@ def read_ratings(body: bytes) -> tuple[Ratings, int]:
     """The ratings and ``top`` of a request's body; the ratings themselves are not checked yet.
 
     Raises:
-        BadJson: it is no JSON.
-        FeatureError: it is no object with ``ratings`` and perhaps ``top``.
+        BadJson: it is not JSON.
+        FeatureError: it is not an object with ``ratings`` and perhaps ``top``.
     """
     document = read_object(body, KEYS, HINT)
     return document["ratings"], document.get("top", DEFAULT_TOP)
@@ -141,7 +142,7 @@ def checked_ratings(ratings: Any, scorer: AlsScorer) -> dict[str, float]:
     """The rating of each item; for a model that was trained without ratings, each item of a list counts 1.
 
     Raises:
-        FeatureError: there is none, or one is no number that Spark's ALS could hold (of 32 bits).
+        FeatureError: there is none, or one is not a number that Spark's ALS could hold (of 32 bits).
     """
     is_list = isinstance(ratings, Sequence) and not isinstance(ratings, str)
     if is_list and not scorer.has_ratings:
@@ -160,7 +161,7 @@ def checked_ratings(ratings: Any, scorer: AlsScorer) -> dict[str, float]:
 
 def item_id(item: Any) -> str:
     if isinstance(item, bool) or not isinstance(item, str | int):
-        raise FeatureError(f"ratings has {shown(item)}, which is no item", "give each item by its id")
+        raise FeatureError(f"ratings has {shown(item)}, which is not an item", "give each item by its id")
     return str(item)
 
 
@@ -191,7 +192,7 @@ def add_recommendations(app: FastAPI, registry: ModelRegistry, model: str) -> No
         f"{base}/recommend",
         endpoints.recommend,
         methods=["POST"],
-        summary="The best items for whoever gives these ratings",
+        summary="The best items for a user with these ratings",
         responses=openapi.giving(schemas.Recommendations, 400, 404, 413, 422, 503),
         openapi_extra=ratings_body(registry, model),
         **common,
@@ -199,7 +200,7 @@ def add_recommendations(app: FastAPI, registry: ModelRegistry, model: str) -> No
     app.add_api_route(
         f"{base}/recommend/{{user:path}}",
         endpoints.for_user,
-        summary="The best items for a trained user, without what they rated",
+        summary="The best items for a trained user, without those that the user rated",
         responses=openapi.giving(schemas.UserRecommendations, 404, 422, 503),
         **common,
     )

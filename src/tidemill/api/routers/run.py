@@ -36,7 +36,7 @@ def add_routes(app: FastAPI, context: RouteContext) -> None:
         app.add_api_route(path, endpoint, summary=summary, tags=["run"], responses=responses, response_class=Json)
 
     get("/pipeline", endpoints.pipeline, "The pipeline and its links", giving(schemas.Home))
-    get("/health", endpoints.health, "Ready, or what is being waited for", giving(schemas.Health) | unready)
+    get("/health", endpoints.health, "Whether the API is ready, or what it waits for", giving(schemas.Health) | unready)
     get("/status", endpoints.status, "How far the run is, and what it waits for", giving(schemas.StatusBody))
     get("/generations", endpoints.generations, "All generations", giving(list[schemas.GenerationBody], 422))
     one_generation = giving(schemas.GenerationBody, 404, 422)

@@ -65,7 +65,7 @@ class Examples:
                 return None
             rows: list[dict[str, Any]] = page(self.run, batch, 0, MAX_READ).to_pylist()
         except CatalogError:
-            return None  # no reason to fail a request for something else; requests for the batch's rows report it
+            return None  # it must not fail a request for other data; requests for the batch's rows report it
         return next((row for row in rows if None not in row.values()), rows[0] if rows else {})
 
 

@@ -94,7 +94,7 @@ def batch_dataset(run: Run, batch: Batch) -> ds.Dataset:
     """A sealed batch as a dataset, which can be read in part.
 
     Raises:
-        CatalogError: its file is not what the catalog says.
+        CatalogError: its file differs from the catalog.
     """
     check_batch(run, batch)
     schema = arrow_schema(run.pipeline.source.schema_)

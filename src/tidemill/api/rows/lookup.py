@@ -92,7 +92,7 @@ class Lookup:
 
         Raises:
             NotFound: the stream has no key, or none of these rows has this one.
-            ParameterError: the text is no value of the key's type.
+            ParameterError: the text is not a value of the key's type.
         """
         if self._key is None:
             raise NotFound("the rows of this stream have no key", "declare one in the pipeline file: [stream] key")
@@ -110,7 +110,7 @@ class Lookup:
         return rows[:limit]
 
     def _whereabouts(self, generation: Generation, value: pa.Scalar) -> str:
-        """Where a row is that this generation's batches lack."""
+        """The place of a row that this generation's batches lack."""
         own = set(generation.batches)
         others = (batch for batch in self.run.catalog.batches() if batch.batch not in own)
         having = {batch.batch for batch in others if self._has(batch, value)}

@@ -39,7 +39,7 @@ class RejectLines:
         """At most ``limit`` rejects from line ``offset`` on, without a line that is still being written.
 
         Raises:
-            ValueError, TypeError: a line is no JSON, or no object.
+            ValueError, TypeError: a line is not JSON, or not an object.
         """
         starts = self._cached(self._marks, file, marks) if offset >= MARK_INTERVAL else [0]
         mark = min(offset // MARK_INTERVAL, len(starts) - 1)
@@ -51,7 +51,7 @@ class RejectLines:
         """How often each reason occurs among the first ``MAX_COUNTED`` rejects.
 
         Raises:
-            ValueError, TypeError: a line is no JSON, or no object.
+            ValueError, TypeError: a line is not JSON, or not an object.
         """
         return self._cached(self._reasons, file, counted)
 
@@ -76,7 +76,7 @@ def parsed(lines: Iterable[bytes]) -> list[dict[str, Any]]:
 
 def counted(file: BinaryIO) -> Counter[str]:
     file.seek(0)
-    return Counter(str(one.get("reason")) for one in parsed(islice(file, MAX_COUNTED)))
+    return Counter(str(reject.get("reason")) for reject in parsed(islice(file, MAX_COUNTED)))
 
 
 def marks(file: BinaryIO) -> list[int]:

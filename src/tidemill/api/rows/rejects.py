@@ -113,7 +113,7 @@ def read(
         if file.rejected and file.name != SOURCE:  # a producer that starts over writes the source's file again
             raise unreadable(file) from error
         return [], Counter()
-    except (OSError, ValueError, TypeError) as error:  # a line is no JSON, no object, or no reject
+    except (OSError, ValueError, TypeError) as error:  # a line is not JSON, not an object, or not a reject
         raise unreadable(file) from error
 
 

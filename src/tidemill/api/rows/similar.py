@@ -37,7 +37,7 @@ SimilarBody = schemas.NearRows | schemas.AlikeRows
 class Matches(NamedTuple):
     """Rows by their indices in a generation's table, the best first, with their distances or similarities (n,).
 
-    ``unknown``: what of the request training has not seen. ``probe``: how far a neighbour search went.
+    ``unknown``: the values of the request that training has not seen. ``probe``: how far a neighbour search went.
     """
 
     indices: Indices
@@ -59,7 +59,7 @@ class NeighbourIndex:
         """The nearest rows, without those whose distance exceeds a 64-bit float.
 
         Raises:
-            FeatureError: every row is that far.
+            FeatureError: every row is too far.
         """
         encoded = self.scorer.encoder.encode([row])
         with np.errstate(over="ignore", invalid="ignore"):

@@ -1,7 +1,7 @@
 """A sentence for each cluster, made from its figures: how it differs from the others.
 
 A centre is compared with the mean over all clusters, in units of the standard deviation between them; both are weighted
-by the clusters' sizes. A feature is left out if its centres hardly differ, compared with the range that training saw.
+by the clusters' sizes. A feature is left out if its centres hardly differ, compared with its range in training.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from tidemill.schemas import Cluster, InputBody
 
 MOST_NUMBERS, MOST_CATEGORIES = 3, 2
 DISTINCT = 0.5  # standard deviations from the mean
-NEGLIGIBLE = 0.02  # of the range seen: a smaller spread of the centres is no difference
+NEGLIGIBLE = 0.02  # of the range in training: a smaller spread of the centres counts as no difference
 MORE, TIMES = 0.1, 1.25  # a category's share exceeds its share of all rows by at least MORE, and is TIMES as large
 
 Columns = Mapping[str, InputBody]  # a model's inputs by name
 
 
 class Trait(NamedTuple):
-    """What sets a cluster apart, and how far: in standard deviations, or in shares."""
+    """A property that sets a cluster apart, and how far: in standard deviations, or in shares."""
 
     strength: float
     text: str

@@ -20,7 +20,7 @@ class CoordinateColumns(NamedTuple):
 
 
 class MapExtent(NamedTuple):
-    """What a map shows: its middle, and the least distance from there to its edges, all in degrees."""
+    """The area that a map shows: its middle, and the least distance from there to its edges, all in degrees."""
 
     latitude: float
     longitude: float
@@ -48,7 +48,7 @@ def narrowing(latitude: float) -> float:
 
 
 def extent(latitudes: Iterable[float], longitudes: Iterable[float], margin: float = 0.05) -> MapExtent:
-    """The extent that shows all these points, of which there is at least one, with a margin around them."""
+    """The extent that shows all these points (at least one), with a margin around them."""
     south, north = least_and_most(latitudes)
     west, east = least_and_most(longitudes)
     middle = (north + south) / 2

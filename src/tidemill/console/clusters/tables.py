@@ -77,7 +77,8 @@ def move(cluster: Cluster, before: Cluster | None, distance: float | None) -> Ro
 
 def moved(clusters: Sequence[Cluster], before: Sequence[Cluster], columns: Columns) -> dict[int, float | None]:
     """How far each centre is from the centre of the same number before: the root mean square over the numeric features,
-    each as a share of the range that training saw. None for a cluster that is new, or if no feature has a range."""
+    each as a share of its range in training. None for a cluster that is new, or if no feature has a range.
+    """
     earlier = {cluster.cluster: cluster.centre for cluster in before}
     return {
         cluster.cluster: centre_distance(cluster.centre, earlier.get(cluster.cluster, {}), columns)

@@ -44,5 +44,5 @@ def query_of(query: Mapping[str, Any]) -> dict[str, str]:
 
 
 def text_of(value: Any) -> str:
-    """A value as paths, queries and forms carry it: a string as it is, all else as JSON."""
+    """A value as paths, queries and forms carry it: a string unchanged, any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

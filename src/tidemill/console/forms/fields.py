@@ -38,7 +38,7 @@ def model_fields(inputs: Sequence[InputBody]) -> list[Field]:
 
 
 def field(column: InputBody) -> Field:
-    """The field of one input. It shows what training saw, and accepts other values too."""
+    """The field of one input. It shows the values of training, and accepts others too."""
     categories = column.categories
     return Field(
         name=column.name,
@@ -68,7 +68,7 @@ def rounded(example: float, width: float) -> float:
 
 
 def input_range(column: InputBody) -> float:
-    """The width of the range that training saw; 0 if it saw none."""
+    """The width of the input's range in training; 0 if it has none."""
     least, most = column.minimum, column.maximum
     return max(0.0, most - least) if least is not None and most is not None else 0.0
 
@@ -91,7 +91,7 @@ def round_step(size: float) -> float:
 
 
 def seen(column: InputBody) -> str:
-    """What training saw of an input: ``Seen: 0.5 to 24 hours/day.``"""
+    """The values of an input in training: ``Seen: 0.5 to 24 hours/day.``"""
     if column.categories:
         count = len(column.categories)
         return f"Seen: {count:,} different values. You can type another." if count > 1 else "Seen: only this value."
@@ -113,7 +113,7 @@ def typed(field: Field, value: Any) -> Any:
 
 
 def example(model: ModelBody, name: Literal["user", "item", "text", "key"]) -> str:
-    """The API's example of what a model can be asked for; empty if it has none."""
+    """The API's example of a request to a model; empty if it has none."""
     value = getattr(model.examples, name, None)
     return "" if value is None else str(value)
 
@@ -159,7 +159,7 @@ def rating_slider(scale: RatingScale, whole: bool) -> RatingSlider | None:
     """The slider for ratings on the model's own scale; None if the scale is a single value.
 
     The step is 1 for a column of whole numbers, else 0.5 where that fits the scale, else about a hundredth of it. The
-    slider starts near four fifths of the scale, as titles are added because somebody likes them.
+    slider starts near four fifths of the scale, as people add titles that they like.
     """
     width = scale.maximum - scale.minimum
     if width <= 0:

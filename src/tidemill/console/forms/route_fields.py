@@ -158,7 +158,7 @@ def route_request(operation: Operation, values: Mapping[str, Any]) -> RouteReque
     """The request that these values make. Empty values are left out.
 
     Raises:
-        ValueError: a JSON field holds no JSON; the message names it.
+        ValueError: a JSON field does not hold JSON; the message names it.
     """
     filled: dict[Location, dict[str, Any]] = {"path": {}, "query": {}, "form": {}, "json": {}}
     for parameter in operation.parameters:
@@ -178,10 +178,10 @@ def route_request(operation: Operation, values: Mapping[str, Any]) -> RouteReque
 
 
 def read(field: Field, value: Any) -> Any:
-    """The value of a field from what its widget holds; None if it is empty.
+    """The value of a field from its widget's content; None if it is empty.
 
     Raises:
-        ValueError: the field is for JSON and the text is none.
+        ValueError: the field is for JSON and the text is not JSON.
     """
     if value is None or (value == "" and not field.required):
         return None

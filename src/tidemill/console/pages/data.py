@@ -39,7 +39,7 @@ def page() -> None:
     with shell.render_api_errors():
         rejects()
     if status.newest:
-        st.subheader("What a generation was made from", anchor=False)
+        st.subheader("Batches of a generation", anchor=False)
         with shell.render_api_errors():
             lineage(status.newest)
 

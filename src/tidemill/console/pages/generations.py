@@ -18,10 +18,10 @@ from tidemill.schemas import GenerationBody, History, HistoryPoint, Home, Status
 def page() -> None:
     api = shell.api()
     status = api.get("/status", StatusBody)
-    begun = sum(status.generations.model_dump().values())
-    if not begun:
+    started = sum(status.generations.model_dump().values())
+    if not started:
         st.info(
-            "There is no generation yet. This page shows the first one as soon as it begins.",
+            "There is no generation yet. This page shows the first one as soon as its training starts.",
             icon=":material/hourglass_top:",
         )
         return
@@ -29,7 +29,7 @@ def page() -> None:
     history = api.get(f"/models/{model}/history", History, points=200)
     curve(history)
     st.subheader("Table", anchor=False)
-    table(begun, model, metrics_of(history.points))
+    table(started, model, metrics_of(history.points))
     if status.newest and status.newest > 1:
         st.subheader("Two generations side by side", anchor=False)
         side_by_side(status.newest)
@@ -69,8 +69,8 @@ def curve_summary(metric: str, rows: Sequence[dict[str, Any]]) -> str:
 # --- the table of generations ---------------------------------------------------------------------------------------
 
 
-def table(begun: int, model: str, metrics: Sequence[str]) -> None:
-    page = select_newest_first(begun, "page")
+def table(started: int, model: str, metrics: Sequence[str]) -> None:
+    page = select_newest_first(started, "page")
     generations = shell.api().get("/generations", list[GenerationBody], after=page.after, limit=page.limit)
     rows = [generation_row(generation, model, metrics) for generation in reversed(generations)]
     titles = {name: name for name in ("generation", "rows", "fitted in (s)")}

@@ -1,4 +1,4 @@
-"""The page Stream: how many rows have passed each stage, and what each stage does, refreshed each second."""
+"""The page Stream: the rows that have passed each stage and the stages' activities, refreshed each second."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tidemill.schemas import BatchBody, StageBody, StatusBody, TrainingBody
 
 STAGES = ("broker", "producer", "collector", "trainer", "api", "console")
 SHOWN_BATCHES = 5
-STEADY_SECONDS = 10.0  # a stage at work updates its status more often than this
+STEADY_SECONDS = 10.0  # a running stage updates its status more often than this
 
 
 def page() -> None:
@@ -36,7 +36,7 @@ def page() -> None:
 
 @st.fragment(run_every=shell.EVERY)
 def live() -> None:
-    """The same elements in the same order at each refresh, whatever is known."""
+    """The same elements in the same order at each refresh, also where values are unknown."""
     with shell.render_api_errors():
         status = shell.api().get("/status", StatusBody)
         after = max(0, status.batches - SHOWN_BATCHES)
@@ -124,7 +124,7 @@ def stage_row(name: str, stage: StageBody | None, now: datetime) -> dict[str, st
 def state_since(stage: StageBody, now: datetime) -> str:
     """A stage's state and its duration: ``running, 2 min 5 s`` or ``done, 5 s ago``.
 
-    The API has the time of the stage's last update. A stage at work updates every few seconds, so that its duration
+    The API has the time of the stage's last update. A running stage updates every few seconds, so that its duration
     would say nothing and is left out.
     """
     past = elapsed(stage.updated_at, now)

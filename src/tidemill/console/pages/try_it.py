@@ -1,4 +1,4 @@
-"""The page Try it: ask a model, or a route of the pipeline, and see the curl command that does the same."""
+"""The page Try it: ask a model, or a route of the pipeline, and see the equivalent curl command."""
 
 from __future__ import annotations
 

@@ -23,10 +23,10 @@ def show(pipeline: Home, model: ModelBody) -> None:
     by_text = pipeline.models[name].kind == "text"
     schema: type[NearRows | AlikeRows] = AlikeRows if by_text else NearRows
     with st.form(f"like {name}"):
-        given = {"text": text_input(model)} if by_text else {"row": row_input(model)}
+        query = {"text": text_input(model)} if by_text else {"row": row_input(model)}
         top = st.number_input("Most rows", 1, 100, TOP, key=f"{name} top", persist_state="session")
         pressed = st.form_submit_button("Find similar rows", type="primary")
-    filled = {**given, "top": int(top)}
+    filled = {**query, "top": int(top)}
     document = widgets.last_submitted(name, pressed, filled, initial=filled)
     path = f"/models/{name}/similar"
     with render_api_errors():

@@ -85,7 +85,7 @@ class Cause(NamedTuple):
 
 HEALTH = r"^\S+ (?:TRACE|DEBUG|INFO|WARN) "
 TROUBLE = r"\bERROR\b|\bFATAL\b|error:|Error|Exception|insufficient memory"
-FREE_SPACE = "free some space, then start the run again: it goes on where it stopped"
+FREE_SPACE = "free some space, then start the run again: it continues where it stopped"
 JARS = "remove the folder {jars}: the jars are then fetched again"
 STOP_IT = "stop it, or give another --run-dir"
 FRESH = "put the folder back as it was, or start over with --fresh"
@@ -171,13 +171,13 @@ class EmbeddedBroker:
         """The error that says why Kafka died."""
         code = self._child.code() if self._child else None
         if code == -signal.SIGKILL:
-            return BrokerFailed("Kafka was killed", "see whether the system did it because memory ran out")
+            return BrokerFailed("Kafka was killed", "check whether the system killed it because memory ran out")
         lines = self._complaints()
         for cause in CAUSES:
             if line := next((line for line in lines if re.search(cause.pattern, line)), None):
                 hint = cause.hint.format(jars=self._jars)
                 return BrokerFailed(f"Kafka stopped: {cause.message} ({shorten(line, 240)})", hint)
-        text = shorten(lines[-1], 240) if lines else f"it ended with code {code} without saying why"
+        text = shorten(lines[-1], 240) if lines else f"it ended with code {code} and logged no reason"
         return BrokerFailed(f"Kafka stopped: {text}", f"see {self.log}")
 
     def __enter__(self) -> Self:
@@ -259,7 +259,7 @@ class EmbeddedBroker:
         return False
 
     def _complaints(self) -> list[str]:
-        """The lines about trouble that Kafka has logged and printed since its start."""
+        """The error lines that Kafka has logged or printed since its start."""
         text = self.log.with_suffix(".out").read_text(errors="replace")
         if self.log.exists():
             with self.log.open("rb") as file:

@@ -72,7 +72,7 @@ def sums() -> dict[str, str]:
 
 
 def faults(folder: Path) -> list[str]:
-    """What is wrong with the jars in ``folder``. Checking their 44 MB takes about 30 ms.
+    """The faults of the jars in ``folder``. Checking their 44 MB takes about 30 ms.
 
     A jar that is not listed is a fault too: everything in the folder is run.
     """
@@ -109,7 +109,7 @@ def install(fetched: Path, folder: Path) -> None:
     if wrong:
         raise JarsMissing(
             f"the jars fetched for Kafka can't be trusted: {'; '.join(wrong[:3])}",
-            "try again; if that fails too, see what is between this machine and the package registry",
+            "try again; if that fails too, check whether a proxy between this machine and the registry changes files",
         )
     if folder.exists():
         folder.rename(fetched.with_name("damaged"))
@@ -132,13 +132,13 @@ def retrieve(folder: Path, progress: Progress | None) -> None:
         reason = "; ".join(dict.fromkeys(complaints)) or f"Ivy ended with {process.returncode}"
         raise JarsMissing(
             f"Kafka's jars could not be fetched: {reason}",
-            "see that this machine reaches the internet; behind a proxy set HTTPS_PROXY; without a network copy "
+            "check that this machine reaches the internet; behind a proxy set HTTPS_PROXY; without a network copy "
             f"{jars_folder()} from a machine that has it, or name its cache folder with {CACHE_VARIABLE}",
         )
 
 
 def follow(process: subprocess.Popen[str], progress: Progress | None) -> list[str]:
-    """Read Ivy's output to its end, and return the last lines that say what went wrong."""
+    """Read Ivy's output to its end, and return the last lines that report errors."""
     assert process.stdout is not None
     steps, done, complaints = 2 * len(sums()), 0, deque[str](maxlen=MOST_COMPLAINTS)
     for line in process.stdout:
@@ -172,7 +172,7 @@ def running(command: list[str | Path], java: Java) -> Iterator[subprocess.Popen[
 
 
 def useful(line: str) -> str:
-    """The part of a line of Ivy's output that says what went wrong; empty where it says nothing of that."""
+    """The error text in a line of Ivy's output; empty where the line reports no error."""
     words = line.strip().strip(":").strip()
     wrong = re.search(r"error|exception|not found|unresolved|failed|refused|denied|no space", words, re.IGNORECASE)
     return shorten(words, 200).strip("'\"") if wrong and "SERVER ERRORS" not in words else ""

@@ -1,6 +1,6 @@
 """The run's database: the only place that says what has been sealed, trained and published.
 
-SQLAlchemy Core over SQLite (WAL, ``synchronous=FULL``). Every table has one writer: ``run`` the command that begins the
+SQLAlchemy Core over SQLite (WAL, ``synchronous=FULL``). Every table has one writer: ``run`` the command that starts the
 run, ``source`` and ``side_tables`` the producer, ``batches``, ``batch_partitions``, ``accounts`` and ``ended`` the
 collector, ``generations`` and ``models`` the trainer; in ``stages`` each stage writes its own row. Paths are relative
 to the run folder.

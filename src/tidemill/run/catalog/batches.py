@@ -59,7 +59,7 @@ class BatchStore(database.CatalogFile):
             unsealed = sa.update(batches).where(batches.c.batch == batch, batches.c.sealed_at.is_(None))
             changed = connection.execute(unsealed.values(**asdict(sealed), sealed_at=database.now()))
             if changed.rowcount != 1:
-                raise CatalogError(f"batch {batch} is not waiting to be sealed", "is a second collector at work?")
+                raise CatalogError(f"batch {batch} is not waiting to be sealed", "is a second collector running?")
             save_accounts(connection, accounts or {})
             failpoint("batch.sealing")
         failpoint("batch.sealed")
@@ -83,7 +83,7 @@ class BatchStore(database.CatalogFile):
         return self._batches(query, lambda last: (batch_partitions.c.batch > after, batch_partitions.c.batch <= last))
 
     def batches_numbered(self, numbers: Sequence[int]) -> list[Batch]:
-        """Those of the given batches that are sealed, in order. Meant for a few numbers."""
+        """The sealed batches among ``numbers``, in order. Meant for a few numbers."""
         query = sa.select(batches).where(batches.c.batch.in_(numbers)).order_by(batches.c.batch)
         return self._batches(query, lambda last: (batch_partitions.c.batch.in_(numbers),))
 
@@ -190,8 +190,9 @@ class BatchStore(database.CatalogFile):
         return {row["partition"]: row["offset"] for row in self._all(sa.select(ended))}
 
     def closing_account(self) -> dict[int, ClosingAccount]:
-        """What was sent to each partition, by its end marker, and what was read from it. Empty before the stream has
-        ended, and in a run that keeps no accounts."""
+        """The rows sent to each partition, by its end marker, and the rows read from it. Empty before the stream has
+        ended, and in a run that keeps no accounts.
+        """
         rows = self._all(sa.select(ended).order_by(ended.c.partition))
         kept = self.accounts()
         if kept is None:

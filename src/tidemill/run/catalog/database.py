@@ -1,4 +1,4 @@
-"""The catalog's file: opening it, SQLite's settings, and what every query shares."""
+"""The catalog's file: opening it, SQLite's settings, and the engine that all queries share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tidemill.run.catalog.schema import SCHEMA_VERSION, meta, metadata
 
 
 def now() -> str:
-    """This moment in UTC, ISO 8601."""
+    """The current time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -84,7 +84,7 @@ class CatalogFile:
 
 
 def _sqlite_fault(connection: sa.Connection) -> str | None:
-    """What is wrong with the file; None if it is intact. SQLite checks only the header when it opens a file."""
+    """The file's fault; None if it is intact. SQLite checks only the header when it opens a file."""
     answer: str = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
     return None if answer == "ok" else answer.splitlines()[-1]
 

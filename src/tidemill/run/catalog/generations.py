@@ -111,8 +111,8 @@ class GenerationStore(database.CatalogFile):
         unsettled = sa.select(generations.c.generation, generations.c.began_at).where(state != "published")
         with self.engine.connect() as connection:
             counted = connection.execute(counts.order_by(state)).all()
-            begun = connection.execute(unsettled.order_by(generations.c.generation)).all()
-        return tuple(tuple(row) for row in (*counted, *begun))
+            pending = connection.execute(unsettled.order_by(generations.c.generation)).all()
+        return tuple(tuple(row) for row in (*counted, *pending))
 
     def generations_by_state(self) -> dict[str, int]:
         """How many generations are in each state."""

@@ -16,18 +16,19 @@ from tidemill.run.failpoints import failpoint
 
 BUSY_SECONDS = 30.0  # how long to wait for another process that writes
 
-GOES_ON = "then start the run again: it goes on where it stopped"
-CHECK_DISK = f"see that the disk has room and that the file may be written to, {GOES_ON}"
+CONTINUES = "then start the run again: it continues where it stopped"
+CHECK_DISK = f"check that the disk has room and that the file may be written to, {CONTINUES}"
 DAMAGED = "put back a copy of it, with its -wal file, or start over with --fresh"
 HINTS = {
-    sqlite3.SQLITE_FULL: f"free some space, {GOES_ON}",
-    sqlite3.SQLITE_BUSY: f"another program holds it: see that it ends, {GOES_ON}",
+    sqlite3.SQLITE_FULL: f"free some space, {CONTINUES}",
+    sqlite3.SQLITE_BUSY: f"another program holds it: check that it ends, {CONTINUES}",
     sqlite3.SQLITE_CORRUPT: DAMAGED,
     sqlite3.SQLITE_NOTADB: DAMAGED,
 }
 UNUSABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What Python's SQLite raises for a file that it can't use. It raises UnicodeDecodeError where the file is damaged and
-the message names a table in bytes that are not UTF-8."""
+"""The errors that Python's SQLite raises for a file that it can't use. It raises UnicodeDecodeError where the file is
+damaged and the message names a table in bytes that are not UTF-8.
+"""
 
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -57,7 +58,7 @@ def recorded_version(path: Path) -> int | None:
     """The schema version of the catalog in the file ``path``; None where the file is missing or empty.
 
     Raises:
-        CatalogError: it can't be read, is no catalog, or has a version that this Tidemill does not know. The file is
+        CatalogError: it can't be read, is not a catalog, or has a version that this Tidemill does not know. The file is
             left unchanged.
     """
     if not path.exists() or path.stat().st_size == 0:
@@ -83,7 +84,7 @@ def schema_version(path: Path, execute: Callable[[str], Any]) -> int | None:
         return None
     version = execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall() if "meta" in tables else []
     if not version:
-        raise CatalogError(f"{path} is no catalog of Tidemill: it says no schema version", DAMAGED)
+        raise CatalogError(f"{path} is not a Tidemill catalog: it has no schema version", DAMAGED)
     try:
         number = int(version[0][0])
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What the catalog records, as immutable values."""
+"""The catalog's records, as immutable values."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class SourceState:
-    """What the producer knows of the source: how many rows fit (None until counted), how many did not, and how many it
-    sent; and which topic it sends them to."""
+    """The producer's knowledge of the source: how many rows fit (None until counted), how many did not, and how many it
+    sent; and which topic it sends them to.
+    """
 
     fingerprint: str
     rows: int | None = None
@@ -77,7 +78,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Sealed:
-    """What is known of a batch once its file has its final name."""
+    """The properties of a batch once its file has its final name."""
 
     path: str
     rows: int
@@ -107,7 +108,7 @@ class RecordedFiles:
     sealed: Mapping[int, str]
     decided: int | None
     published: frozenset[int]
-    begun: frozenset[int]
+    started: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class ClosingAccount:
 
 
 class Ending(Protocol):
-    """What an end marker says."""
+    """The content of an end marker."""
 
     @property
     def sent(self) -> int | None: ...

@@ -1,4 +1,4 @@
-"""What each stage reports of itself: its state, and a typed record of its progress.
+"""The reports of the stages: each one's state, and a typed record of its progress.
 
 The catalog stores a record as one JSON object in the column ``counters``. A record is read from an older run's object
 as well: keys that it does not know are ignored, and those that are missing get their defaults.
@@ -86,7 +86,7 @@ P = TypeVar("P", bound=StageProgress)
 
 
 def progress_of(stage: str, counters: Mapping[str, Any]) -> StageProgress:
-    """The record of a stage from the JSON object that the catalog has of it."""
+    """The record of a stage from its JSON object in the catalog."""
     record = RECORDS.get(stage, StageProgress)
     known = {field.name for field in fields(record)}
     return record(**{name: value for name, value in counters.items() if name in known})
@@ -94,7 +94,7 @@ def progress_of(stage: str, counters: Mapping[str, Any]) -> StageProgress:
 
 @dataclass(frozen=True)
 class StageStatus:
-    """What a stage last said of itself. ``endpoint`` is where it can be reached."""
+    """The last report of a stage. ``endpoint`` is where it can be reached."""
 
     stage: str
     state: StageState
@@ -106,6 +106,6 @@ class StageStatus:
 
 
 def progress_in(stages: Mapping[str, StageStatus], record: type[P]) -> P:
-    """The progress of the stage that ``record`` belongs to; an empty record where that stage has said nothing."""
+    """The progress of the stage that ``record`` belongs to; an empty record where that stage has reported nothing."""
     status = stages.get(record.stage)
     return status.progress if status is not None and isinstance(status.progress, record) else record()

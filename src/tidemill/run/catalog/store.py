@@ -58,7 +58,7 @@ class Catalog(BatchStore, GenerationStore):
             sealed={number: path for number, path, sealed_at in cuts if sealed_at},
             decided=next((number for number, _, sealed_at in cuts if not sealed_at), None),
             published=published,
-            begun=frozenset(number for number, _ in states) - published,
+            started=frozenset(number for number, _ in states) - published,
         )
 
     # --- the source, by the producer ------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ class Catalog(BatchStore, GenerationStore):
                 connection.execute(sa.insert(side_tables), asdict(table))
         except sa.exc.IntegrityError as error:
             message = f"the table {table.name} is recorded already"
-            raise CatalogError(message, "is a second producer at work?") from error
+            raise CatalogError(message, "is a second producer running?") from error
 
     # --- stages, each its own row ---------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Sentences for people: what a run and its stages do or wait for. Pure."""
+"""Sentences for people: what a run and its stages are doing or waiting for. Pure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Facts:
 
 
 def describe_stage(name: str, facts: Facts) -> str:
-    """What a stage does, why it waits or failed, or what it has done."""
+    """A stage's present activity, its reason to wait or to fail, or its result."""
     state = facts.states[name]
     if state == "failed":
         error = facts.stages[name].error
@@ -64,7 +64,7 @@ def describe_stage(name: str, facts: Facts) -> str:
 
 
 def describe_run(facts: Facts) -> str:
-    """What the run as a whole does or waits for, in one sentence."""
+    """The present activity of the run as a whole, or what it waits for, in one sentence."""
     if facts.trained:
         return outcome(facts)
     needed = {name: state for name, state in facts.states.items() if name not in DISPENSABLE}
@@ -88,10 +88,10 @@ def awaited(facts: Facts) -> str:
     if facts.states.get("broker") == "starting":
         return capital(describe_stage("broker", facts))
     if facts.states.get("producer") == "starting":
-        return f"The stream has not begun: the producer {describe_stage('producer', facts)}"
+        return f"The stream has not started: the producer {describe_stage('producer', facts)}"
     if facts.progress(CollectorProgress).open_batch is not None:
         return capital(open_batch(facts))
-    return "The stream has not begun"
+    return "The stream has not started"
 
 
 def outcome(facts: Facts) -> str:

@@ -39,7 +39,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class StageSummary:
-    """A stage's state now. ``endpoint``: where it can be reached; None while it is not at work."""
+    """A stage's state now. ``endpoint``: where it can be reached; None while it is not running."""
 
     state: StageState
     pid: int
@@ -49,8 +49,9 @@ class StageSummary:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How far a run is. ``api`` and ``console`` are base URLs; None while they are not served. ``generations``: how
-    many are published."""
+    """The progress of a run. ``api`` and ``console`` are base URLs; None while they are not served. ``generations``:
+    how many are published.
+    """
 
     pipeline: str
     run_dir: str
@@ -63,7 +64,7 @@ class RunSummary:
 
 
 def status(run: Run) -> RunSummary:
-    """How far a run is, by its catalog."""
+    """The progress of a run, by its catalog."""
     stages = run.catalog.stages()
     reached = counts(run, stages)
     return RunSummary(
@@ -86,7 +87,7 @@ def endpoint(run: Run, status: StageStatus | None) -> str | None:
 
 
 def counts(run: Run, stages: Mapping[str, StageStatus]) -> Counts:
-    """How far the rows have come, by the catalog and by what the stages last reported."""
+    """How far the rows have come, by the catalog and by the stages' last reports."""
     source, totals = run.catalog.source(), run.catalog.totals()
     producer, collector = progress_in(stages, ProducerProgress), progress_in(stages, CollectorProgress)
     complete = source is not None and source.complete

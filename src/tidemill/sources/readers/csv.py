@@ -82,7 +82,7 @@ class CsvFile:
     def _layout(self, first: RecordBlock) -> Layout:
         label = self.file.label
         for line, reason in first.broken.items():
-            raise SourceError(f"{label}, line {line}: {reason}", "see that it is a CSV file")
+            raise SourceError(f"{label}, line {line}: {reason}", "check that it is a CSV file")
         names = [name.strip() for name in first.fields[0]]
         if names[0].startswith(UTF_16_BEGINS):
             raise SourceError(f"{label} is UTF-16", "save it as UTF-8")

@@ -154,7 +154,7 @@ class Records:
         return fields if len(fields) == len(lines) else None
 
     def _one_by_one(self, most: int) -> RecordBlock:
-        """The next records, of which some are broken or have several lines."""
+        """The next records, where some are broken or have several lines."""
         block = RecordBlock(self._lines.number + 1)
         reader = self._reader(self._lines.each(block.lines))
         characters = 0
@@ -188,4 +188,4 @@ def broken_reason(error: str) -> str:
         return TOO_LONG
     if error.startswith("unexpected end"):
         return "a quote is opened and never closed"
-    return f"no proper CSV: {error}"
+    return f"not valid CSV: {error}"

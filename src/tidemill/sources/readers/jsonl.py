@@ -207,7 +207,7 @@ def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[i
 
 
 def record_of(line: bytes) -> dict[str, Any] | None:
-    """The line's JSON object; None where it is no object."""
+    """The line's JSON object; None where it is not an object."""
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError:

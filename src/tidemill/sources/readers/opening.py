@@ -67,14 +67,14 @@ def refuse_changed(file: SourceFile) -> None:
         return
     raise SourceError(
         f"{file.label} {change(file.stamp, now)} while it was read",
-        "see that nothing writes to it, put it back as it was where it has other rows now, and start the run again",
+        "check that nothing writes to it, restore it if its rows have changed, and start the run again",
     )
 
 
 def change(before: Stamp, now: Stamp | None) -> str:
-    """What happened to a file, as the end of a sentence that starts with its name."""
+    """The change of a file, as the end of a sentence that starts with its name."""
     if now is None:
-        return "was taken away"
+        return "was removed"
     if now.inode != before.inode:
         return "was replaced by another file"
     if now.bytes != before.bytes:
@@ -128,12 +128,14 @@ def read_errors(file: SourceFile) -> Iterator[None]:
         yield
     except OSError as error:
         hints = {
-            errno.ENOENT: "see that the path is right; a relative one starts at the pipeline file's folder",
-            errno.EACCES: "see that you may read it",
+            errno.ENOENT: "check that the path is right; a relative one starts at the pipeline file's folder",
+            errno.EACCES: "check that you may read it",
             errno.EISDIR: f"give a file, or a glob such as {file.label}/*.csv",
         }
         damaged = (
-            "the file is damaged or was cut off: fetch or pack it again" if file.compression else "see that it is whole"
+            "the file is damaged or was cut off: fetch or pack it again"
+            if file.compression
+            else "check that it is complete"
         )
         reason = error.strerror or str(error)
         raise SourceError(f"can't read {file.label}: {reason}", hints.get(error.errno or 0, damaged)) from error

@@ -52,5 +52,5 @@ class ParquetFile:
                     yield file
             except pa.ArrowInvalid as error:
                 raise SourceError(
-                    f"can't read {self.file.label}: {shorten(str(error))}", "see that it is whole"
+                    f"can't read {self.file.label}: {shorten(str(error))}", "check that it is complete"
                 ) from error

@@ -60,7 +60,7 @@ def title_faults(path: str, model: Model, side: Mapping[str, Any]) -> Iterator[F
     """Title columns whose names a recommended item's own keys have."""
     for name in table(side, "columns"):
         if name in ITEM_KEYS and name != side.get("key"):
-            yield Fault(path, f'"{model.titles}", with a column "{name}"', "a table whose columns are called otherwise")
+            yield Fault(path, f'"{model.titles}", with a column "{name}"', "a table whose columns have other names")
 
 
 def faults_of(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator[Fault]:
@@ -108,11 +108,11 @@ def column_faults(path: str, model: Model) -> Iterator[Fault]:
         if "." in name or "`" in name:
             yield Fault(where, f'"{name}"', "a column without . or ` in its name", "Spark reads those as its own signs")
         elif name in OWN_COLUMNS or name.startswith(INTERNAL_PREFIX):
-            yield Fault(where, f'"{name}"', "a column with another name", "the model's own columns are called so")
+            yield Fault(where, f'"{name}"', "a column with another name", "the model's own columns have this name")
 
 
 def role_faults(path: str, model: Model, spec: EstimatorSpec) -> Iterator[Fault]:
-    """The columns that a model of this estimator lacks, or has no use for."""
+    """The columns that a model of this estimator lacks, or does not use."""
     required = ("label",) if spec.is_supervised else spec.required_roles
     if spec.has_features and not model.features:
         yield Fault(f"{path}.features", "nothing", f"the feature columns of {spec.name}")

@@ -26,7 +26,7 @@ from tidemill.training.registry import SEED, EstimatorSpec, Exported, Metrics, O
 from tidemill.training.sampling import PROBE
 
 HASHES, DISTANCE = "__hashes", "__distance"
-QUERIES = 3  # rows whose neighbours Spark is asked for
+QUERIES = 3  # rows whose neighbours Spark computes for comparison
 
 
 def neighbour_stages(inputs: TrainingInputs, empty_strings: bool) -> list[Stage]:

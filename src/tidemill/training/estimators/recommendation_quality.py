@@ -1,4 +1,4 @@
-"""How good a recommender is: its scorer compared with Spark's ALS, and its metrics."""
+"""The quality of a recommender: its scorer compared with Spark's ALS, and its metrics."""
 
 from __future__ import annotations
 

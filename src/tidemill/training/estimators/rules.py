@@ -1,4 +1,4 @@
-"""What Spark demands of its estimators' parameters, so that faults of a pipeline file are found before Spark runs.
+"""Spark's rules for its estimators' parameters, so that faults of a pipeline file are found before Spark runs.
 
 The rules are those of the parameters' own validators and of the estimators' ``validateParams`` and ``train``. Those
 here hold for the parameter in every estimator; each family adds its own.
