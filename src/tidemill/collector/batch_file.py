@@ -87,7 +87,7 @@ class Draft:
     def withdraw(self) -> None:
         """Remove the files written so far, and move those that an earlier process published to the folder ``aside``.
 
-        They are not deleted: if the catalog is older than the files, the batch was sealed, and these may be the last copy.
+        None is deleted: if the catalog is older than the files, the batch was sealed, and these may be the last copies.
         """
         self.discard()
         with disk_errors(self._label):
