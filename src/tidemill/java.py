@@ -38,7 +38,7 @@ class Java:
 
 
 class Answer(NamedTuple):
-    """What a Java reports about itself."""
+    """The properties that a Java reports about itself."""
 
     home: Path
     version: str

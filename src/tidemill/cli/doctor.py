@@ -27,8 +27,9 @@ WANTED_DISK = 2 * GIB
 
 
 class Requirement(NamedTuple):
-    """One requirement of a run: the state of this machine and, if that is not enough, how to change it. A requirement
-    that is ``ok`` and still has a hint is a note: a run can do without it.
+    """One requirement of a run: the state of this machine and, if that is not enough, how to change it.
+
+    A requirement that is ``ok`` and still has a hint is a note: a run can do without it.
     """
 
     name: str

@@ -108,7 +108,7 @@ def up(
 
 
 def accept(report: CheckReport, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:
-    """The pipeline, if its data can be used. The data of a run that is under way are not judged again."""
+    """The pipeline, if its data can be used. The data of a run that is under way are not checked again."""
     if report.loaded and not fresh and is_under_way(report.loaded, run_dir):
         return report.loaded
     loaded = report.faultless()

@@ -66,7 +66,7 @@ class Draft:
             self._write(last=False)
 
     def close(self) -> None:
-        """Write what is still in memory and finish the file, which keeps its temporary name."""
+        """Write the rows that are still in memory and finish the file, which keeps its temporary name."""
         self._write(last=True)
         writer, self._writer = self._writer, None
         if writer:
@@ -85,9 +85,9 @@ class Draft:
                 self.rejects.discard()
 
     def withdraw(self) -> None:
-        """Remove the files written so far, and move files of this batch that an earlier process published to the folder
-        ``aside``. They are not deleted: if the catalog is older than the files, the batch was sealed, and these may be
-        the last copy.
+        """Remove the files written so far, and move those that an earlier process published to the folder ``aside``.
+
+        None is deleted: if the catalog is older than the files, the batch was sealed, and these may be the last copies.
         """
         self.discard()
         with disk_errors(self._label):

@@ -180,7 +180,7 @@ class Collector(Generic[M]):
     def _refuse_gone(self) -> None:
         """Refuse a deleted topic. Consumers get no error when a topic is deleted, so ask for its id.
 
-        A Kafka that does not answer now is waited for.
+        If Kafka does not answer now, the next check asks again.
         """
         if self._clock() - self._confirmed_at > CONFIRM_SECONDS:
             with suppress(KafkaAway):

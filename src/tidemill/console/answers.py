@@ -66,7 +66,7 @@ def remarks(answer: Recommendations, titles: Mapping[str, str]) -> list[str]:
 
 
 def by_generation(answers: Sequence[GenerationAnswer], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """A row for each generation's answer: its prediction, then what the model gives beside it."""
+    """A row for each generation's answer: its prediction, then the other parts of the answer."""
     return [generation_row(answer, labels) for answer in answers]
 
 

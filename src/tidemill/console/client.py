@@ -62,9 +62,9 @@ class Api:
     """Sends requests to the run's API, with the ``key`` if there is one.
 
     Every method that sends a request raises:
-        ApiUnavailable: nothing answers, or the answering server is not an API. ApiKeyRequired: the API requires a key,
-        and this one has none or a wrong one. ApiError: the API answered with an error, or with a body that does not fit
-        its schema.
+        ApiUnavailable: nothing answers, or the answering server is not an API.
+        ApiKeyRequired: the API requires a key, and this one has none or a wrong one.
+        ApiError: the API answered with an error, or with a body that does not fit its schema.
     """
 
     def __init__(self, key: bytes = b"") -> None:

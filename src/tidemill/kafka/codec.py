@@ -35,7 +35,7 @@ def encode(table: pa.Table) -> list[bytes]:
 def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[BadMessage]]:
     """The rows in ``values``, in order, and the values that are not rows.
 
-    Each value is judged by itself. Values are read many at once; where that fails, bisection finds the bad ones.
+    Each value is checked by itself. Values are read many at once; where that fails, bisection finds the bad ones.
     """
     return _decode(values, columns, 0)
 

@@ -102,7 +102,7 @@ def default_method(route: Mapping[str, Any]) -> str:
 
 
 def path_shape(path: str, generation: str) -> str:
-    """What a path matches: each pair of braces stands for a generation or for any value."""
+    """The pattern of a path: each pair of braces stands for a generation or for any value."""
     return PLACEHOLDER.sub(lambda match: "{generation}" if match[1] == generation else "{}", path)
 
 

@@ -1,4 +1,4 @@
-"""Whether a run folder and its catalog belong together, judged by the file names and the catalog alone.
+"""Checks that a run folder and its catalog belong together, by the file names and the catalog alone.
 
 A crash can leave three things: the temporary files of the batch after the last sealed one; that batch under its final
 name, once its cut is recorded; and the folder of a generation that was started and not published. Any other batch or

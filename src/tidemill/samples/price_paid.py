@@ -80,7 +80,7 @@ DEVON/TORBAY/TORQUAY/TQ
 NORFOLK/NORWICH/NORWICH/NR
 SOUTH YORKSHIRE/SHEFFIELD/SHEFFIELD/S""".splitlines()
 )
-# By county: its share of the sales, and what it adds to the logarithm of a price.
+# By county: its share of the sales, and its effect on the logarithm of a price.
 COUNTIES = {
     "GREATER LONDON": (0.22, 0.60),
     "GREATER MANCHESTER": (0.09, -0.18),

@@ -105,7 +105,9 @@ class Items(Shape):
 
 
 class ScoredItem(TitledItem):
-    """``score``: the rating that the model expects; for implicit preferences about 1 for what is liked, else 0."""
+    """``score``: the rating that the model expects; for implicit preferences about 1 for an item that the user likes,
+    else 0.
+    """
 
     score: float
 

@@ -41,7 +41,7 @@ TYPES: dict[str, T.DataType] = {kind: getattr(T, column_type.spark)() for kind, 
 
 
 def column(name: str) -> Column:
-    """The column ``name``, whatever characters it has."""
+    """The column ``name``, which may have any characters."""
     return F.col("`" + name.replace("`", "``") + "`")
 
 

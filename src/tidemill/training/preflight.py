@@ -40,7 +40,7 @@ def check_sample(
 ) -> PreflightReport:
     """Check models against sampled rows of the source.
 
-    Only what is certain is a fault: a row that training would refuse may be held out, or be in another generation. A
+    Only a certain failure is a fault: a row that training would refuse may be held out, or be in another generation. A
     model that uses an undeclared column is skipped: parsing the pipeline file reports that.
     """
     kinds = {column.name: column.kind for column in columns}

@@ -127,7 +127,7 @@ def typed(feature: Feature, number: float) -> Any:
 
 @dataclass
 class PathConstraints:
-    """What a row needs to reach a node.
+    """The values that a row needs to reach a node.
 
     By numeric feature: a value above one bound and up to another. By string feature: a certain code, or none of some.
     """
@@ -176,7 +176,7 @@ class Trees:
         return block, position - int(self.starts[block])
 
     def constraints(self, node: int) -> PathConstraints:
-        """What a row needs to reach the node."""
+        """The values that a row needs to reach the node."""
         constraints = PathConstraints()
         while (parent := int(self.parent[node])) != LEAF:
             position, threshold = int(self.position[parent]), float(self.threshold[parent])

@@ -212,26 +212,28 @@ def accept_fitted(inputs: TrainingInputs, stats: TrainingStats, model: Any) -> N
 
 @dataclass(frozen=True)
 class EstimatorSpec:
-    """Everything that Tidemill knows about one estimator. Its kind and its answers are declared by its scorer class:
-    see :mod:`tidemill.scoring`.
+    """Everything that Tidemill knows about one estimator.
+
+    Its kind and its answers are declared by its scorer class: see :mod:`tidemill.scoring`.
 
     Training:
-        spark_class: pyspark's class. Its name is the estimator's name in a pipeline file. train: trains a job, writes
-        its files and compares its scorer with Spark. export: the content that a fitted Spark model adds to the scorer
-        file; for those that
+        spark_class: pyspark's class. Its name is the estimator's name in a pipeline file.
+        train: trains a job, writes its files and compares its scorer with Spark.
+        export: the content that a fitted Spark model adds to the scorer file; for those that
             :func:`tidemill.training.export.scorer_content` writes.
         metrics: the names of the metrics, where they differ from those of the kind.
 
     Checks of the pipeline file:
-        rules: Spark's rules for parameters, beside the rules that many estimators share. required_params: parameters
-        without a default, and their meaning. required_roles, optional_roles: the model's columns beside its features. A
-        supervised model has a label. has_features, can_scale: whether the model takes features, and a scale for them.
+        rules: Spark's rules for parameters, beside the rules that many estimators share.
+        required_params: parameters without a default, and their meaning.
+        required_roles, optional_roles: the model's columns beside its features. A supervised model has a label.
+        has_features, can_scale: whether the model takes features, and a scale for them.
         model_faults: further faults of a model of this estimator: ``(path, model, kinds of the columns)``.
 
     Checks of the data:
         two_classes_only: the estimator takes the classes 0 and 1 only.
         needs_both_classes: training fails if class 1 does not occur.
-        sample_faults: what training would refuse in these rows: ``(path, inputs, usable rows)``.
+        sample_faults: the faults that training would report in these rows: ``(path, inputs, usable rows)``.
         check_fitted: raises TrainingFailed where a fitted model can't be used: ``(inputs, stats, fitted model)``.
         takes_any_number: whether a fitted model scores numbers that do not occur in its training rows.
     """

@@ -21,8 +21,8 @@ HASH, PROBE = "__hash", "__probe"
 def sample(rows: DataFrame, names: Sequence[str], count: int, most: int = SAMPLE) -> pa.Table:
     """Up to ``most`` rows that differ in the columns ``names``: those of the lowest hashes (Spark's ``xxhash64``).
 
-    The same rows give the same sample, whatever their order, and every row has the same chance. Rows above a certain
-    hash are dropped before duplicates are: Spark shuffles and sorts only a few thousand rows, unless most are equal.
+    The same rows give the same sample in any order, and every row has the same chance. Rows above a certain hash are
+    dropped before duplicates are: Spark shuffles and sorts only a few thousand rows, unless most are equal.
 
     Args:
         count: how many rows there are.

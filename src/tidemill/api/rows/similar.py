@@ -92,7 +92,7 @@ RowIndex = NeighbourIndex | TextIndex
 def build_index(scorer: NeighboursScorer | TextScorer, table: pa.Table, key: str | None) -> RowIndex:
     """An index of a generation's rows: of rows with the same key only the newest, and none that lacks a feature.
 
-    The rows stay in ``table``; the index holds only what the search needs beside them.
+    The rows stay in ``table``; the index holds only the data that the search needs beside them.
     """
     indices = last_of_each_key(table[key]) if key else np.arange(len(table))
     columns = table.select([feature.name for feature in scorer.features])

@@ -50,7 +50,7 @@ def newest_generation(pipeline: Home, model: ModelBody, row: dict[str, Any]) -> 
 
 
 def target(pipeline: Home, model: ModelBody) -> str:
-    """What the model predicts: its label's title, or a cluster."""
+    """The target of the model's prediction: its label's title, or a cluster."""
     return column_title(pipeline.columns, model.label) if model.label else "cluster"
 
 

@@ -277,7 +277,7 @@ class EmbeddedBroker:
 def run_broker(stage: Stage) -> None:
     """Run the stage: Kafka runs until the stage is asked to stop.
 
-    While Kafka's jars are being fetched the stage's progress says how far that is.
+    While Kafka's jars are fetched, the stage's progress counts the steps done.
 
     Raises:
         BrokerFailed: Kafka died.

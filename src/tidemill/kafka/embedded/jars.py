@@ -1,7 +1,7 @@
 """Kafka's jars: fetched once per user by the Apache Ivy in pyspark, and checked at every start.
 
-``jars.ivy.xml`` lists what to fetch and ``jars.sha256`` the exact files: no other jar is ever run. Ivy resolves the
-jars by name, so no registry's address is written here.
+``jars.ivy.xml`` lists the packages to fetch and ``jars.sha256`` the exact files: no other jar is ever run. Ivy resolves
+the jars by name, so no registry's address is written here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How fast counts grow. Pure: it gets counts with their times and gives rates."""
+"""The growth rates of counts. Pure: it maps counts with their times to rates."""
 
 from __future__ import annotations
 

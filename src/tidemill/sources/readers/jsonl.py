@@ -1,6 +1,6 @@
 """JSON Lines: one object a line; an absent key and null are both missing.
 
-Values are strictly typed. In a column with a cleaning a string is also read as text is, whatever the column's type.
+Values are strictly typed. In a column with a cleaning a string is also read as text, for any type of the column.
 """
 
 from __future__ import annotations
