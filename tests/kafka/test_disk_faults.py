@@ -326,5 +326,5 @@ def test_a_rejects_file_that_was_deleted(tmp_path: Path, caplog: pytest.LogCaptu
     run.catalog.decide(Decision(1, "rows", (Span(0, 0, 9),)))
     run.catalog.seal(1, Sealed("batches/batch-00001.parquet", 7, 10, "ab" * 32, 3, "rejects/batch-00001.jsonl"))
     recover(run)
-    assert "rejects/batch-00001.jsonl of batch 1 is gone" in caplog.text
+    assert "rejects/batch-00001.jsonl of batch 1 is missing" in caplog.text
     assert run.catalog.totals() == {"batches": 1, "rows": 7, "rejected": 3, "bytes": 10}
