@@ -37,7 +37,11 @@ class ColumnType:
         description: the kind of value, for messages: ``... is 'abc', not a whole number of 64 bits``.
         arrow_factory: the name of pyarrow's factory of its type, and that factory's arguments.
         is_json: whether a JSON value of a message is one of this type.
+        json_text: whether JSON has no such values, so that it writes them as texts.
+        to_message: the JSON value of a message in the one notation that Arrow's JSON reader takes.
+        json_factory: as ``arrow_factory``, of the type that Arrow's JSON reader gives; by default the same.
         is_toml: whether a value of the pipeline file is one of this type.
+        from_toml: that value in Python's own type.
         from_json: the value that a JSON value of a request stands for; ValueError where it stands for none.
         from_text: the same for a text of a path, a query or a form.
         json_schema: the type in JSON Schema.
@@ -50,7 +54,10 @@ class ColumnType:
     description: str
     arrow_factory: tuple[str, ...]
     is_json: Callable[[Any], bool]
+    json_text: bool
+    to_message: Callable[[Any], Any]
     is_toml: Callable[[object], bool]
+    from_toml: Callable[[Any], Any]
     from_json: Callable[[Any], Any]
     from_text: Callable[[str], Any]
     json_schema: Mapping[str, Any]
@@ -58,14 +65,24 @@ class ColumnType:
     strict: core_schema.CoreSchema | None
     duckdb: str
     spark: str
+    json_factory: tuple[str, ...] | None = None
 
     @cached_property
     def arrow(self) -> pa.DataType:
         """The Arrow type that values have in memory and in batch files."""
-        import pyarrow as pa
+        return arrow_type(self.arrow_factory)
 
-        factory, *arguments = self.arrow_factory
-        return getattr(pa, factory)(*arguments)
+    @cached_property
+    def json_arrow(self) -> pa.DataType:
+        """The Arrow type as which values are read from the JSON of messages; they are cast to ``arrow`` then."""
+        return arrow_type(self.json_factory or self.arrow_factory)
+
+
+def arrow_type(factory: tuple[str, ...]) -> pa.DataType:
+    import pyarrow as pa
+
+    name, *arguments = factory
+    return getattr(pa, name)(*arguments)
 
 
 def utc_moment(text: str) -> datetime:
@@ -98,6 +115,11 @@ def is_instant(text: str) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
+
+
+def with_zone(text: str) -> str:
+    """A timestamp with its zone; one without a zone is in UTC."""
+    return text if is_instant(text) else f"{text}Z"
 
 
 def is_timestamp(text: object) -> bool:
@@ -158,7 +180,10 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
         description="a whole number of 64 bits",
         arrow_factory=("int64",),
         is_json=is_int,
+        json_text=False,
+        to_message=int,
         is_toml=is_int,
+        from_toml=int,
         from_json=value_if(is_int, int),
         from_text=int_from_text,
         json_schema={"type": "integer", "minimum": LEAST_INT, "maximum": MOST_INT},
@@ -171,7 +196,10 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
         description="a finite number",
         arrow_factory=("float64",),
         is_json=is_float,
+        json_text=False,
+        to_message=float,
         is_toml=is_float,
+        from_toml=float,
         from_json=value_if(is_float, float),
         from_text=float_from_text,
         json_schema={"type": "number"},
@@ -184,7 +212,10 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
         description="a string",
         arrow_factory=("string",),
         is_json=is_string,
+        json_text=False,
+        to_message=str,
         is_toml=is_string,
+        from_toml=str,
         from_json=value_if(is_string, str),
         from_text=str,
         json_schema={"type": "string"},
@@ -197,7 +228,10 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
         description="true or false",
         arrow_factory=("bool_",),
         is_json=is_bool,
+        json_text=False,
+        to_message=bool,
         is_toml=is_bool,
+        from_toml=bool,
         from_json=value_if(is_bool, bool),
         from_text=bool_from_text,
         json_schema={"type": "boolean"},
@@ -210,7 +244,10 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
         description="a timestamp (ISO 8601)",
         arrow_factory=("timestamp", "us", "UTC"),
         is_json=is_timestamp,
+        json_text=True,
+        to_message=with_zone,
         is_toml=is_moment,
+        from_toml=utc_moment,
         from_json=value_if(is_string, utc_moment),
         from_text=utc_moment,
         json_schema={"type": "string", "format": "date-time"},

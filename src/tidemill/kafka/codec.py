@@ -13,7 +13,7 @@ import pyarrow.json as pj
 
 from tidemill.errors import shorten
 from tidemill.pipeline import Column, arrow_schema
-from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, is_instant
+from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP
 
 
 class BadMessage(NamedTuple):
@@ -72,9 +72,8 @@ def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa
     joined = b"\n".join(values)  # type: ignore[arg-type]  # checked above: none is None
     if joined.count(b"\n") != len(values) - 1 or not is_utf8(joined):
         return None
-    options = pj.ParseOptions(
-        explicit_schema=pa.schema([field.with_nullable(True) for field in schema]), unexpected_field_behavior="ignore"
-    )
+    read_as = pa.schema([(column.name, COLUMN_TYPES[column.kind].json_arrow) for column in columns])
+    options = pj.ParseOptions(explicit_schema=read_as, unexpected_field_behavior="ignore")
     try:
         table = pj.read_json(
             pa.BufferReader(joined),
@@ -88,7 +87,12 @@ def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa
     table = table.select(schema.names).combine_chunks()
     missing = any(table[column.name].null_count for column in columns if not column.optional)
     infinite = any(has_infinite(table[column.name]) for column in columns if column.kind == "float")
-    return None if missing or infinite else table.cast(schema)
+    if missing or infinite:
+        return None
+    try:
+        return table.cast(schema)
+    except pa.ArrowInvalid:
+        return None
 
 
 def is_utf8(value: bytes) -> bool:
@@ -135,6 +139,4 @@ def checked(value: Any, column: Column) -> Any:
     column_type = COLUMN_TYPES[column.kind]
     if not column_type.is_json(value):
         raise ValueError(f"{column.name} is {shorten(value, 40)}, not {column_type.description}")
-    if column.kind == "timestamp":
-        return value if is_instant(value) else f"{value}Z"
-    return float(value) if column.kind == "float" else value
+    return column_type.to_message(value)

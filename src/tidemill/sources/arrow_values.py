@@ -150,7 +150,7 @@ class Converted:
         """Which values are null or count as missing."""
         if not self.column.cleaning.missing:
             return values.is_null()
-        if self.column.kind == "timestamp":
+        if COLUMN_TYPES[self.column.kind].json_text:
             words = [text for text in self.column.cleaning.missing if isinstance(text, str)]
             plain = self.column._replace(cleaning=Cleaning(format=self.column.cleaning.format))
             moments, _ = typed_column(pl.Series(words, dtype=pl.String), plain)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import polars as pl
 
 from tidemill.errors import shorten
 from tidemill.pipeline import Cleaning, Column
+from tidemill.types import COLUMN_TYPES
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -64,13 +64,10 @@ def equals(text: pl.Expr, numbers: Sequence[int | float]) -> pl.Expr:
     return pl.coalesce(in_whole, text.cast(pl.Float64, strict=False).is_in(near or [None]), pl.lit(False))
 
 
-def default_value(column: Column) -> int | float | str | bool | datetime | None:
+def default_value(column: Column) -> Any:
     """The column's default, in its type; a timestamp without a zone is in UTC."""
     value = column.cleaning.default
-    if column.kind == "timestamp" and value is not None:
-        moment = datetime.fromisoformat(str(value))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    return float(value) if column.kind == "float" and value is not None else value
+    return None if value is None else COLUMN_TYPES[column.kind].from_toml(value)
 
 
 def missing_reason(column: Column, text: str | None) -> str:

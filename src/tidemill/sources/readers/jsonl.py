@@ -28,7 +28,7 @@ from tidemill.sources.chunk import (
     refuse_missing,
 )
 from tidemill.sources.cleaning import has_cleaning, is_missing
-from tidemill.sources.moments import timestamp
+from tidemill.sources.conversions import CONVERSIONS
 from tidemill.sources.readers.opening import SourceFile, open_bytes
 from tidemill.sources.text_values import misfit, typed_column
 from tidemill.types import COLUMN_TYPES
@@ -87,7 +87,9 @@ class JsonLinesFile:
         self.columns = columns
         self.cleaned = [column for column in columns if has_cleaning(column)]
         strict = [column for column in columns if not has_cleaning(column)]
-        self.loose = [column._replace(kind="string") if column.kind == "timestamp" else column for column in strict]
+        self.loose = [
+            column._replace(kind="string") if COLUMN_TYPES[column.kind].json_text else column for column in strict
+        ]
 
     def check(self) -> bool:
         with open_bytes(self.file) as file:
@@ -141,24 +143,25 @@ class JsonLinesFile:
             return pa.table({}), {}
         table, bad = decode(lines, self.loose)
         reasons = {message.position: self._all_reasons(lines[message.position]) or message.reason for message in bad}
-        table, no_stamps = self._with_timestamps(table)
-        if no_stamps:
+        table, unfit = self._with_texts_read(table)
+        if unfit:
             good = [index for index in range(len(lines)) if index not in reasons]
-            reasons |= {good[index]: self._all_reasons(lines[good[index]]) for index in no_stamps}
+            reasons |= {good[index]: self._all_reasons(lines[good[index]]) for index in unfit}
         return table, reasons
 
-    def _with_timestamps(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
-        """The rows whose timestamps fit, typed, and the positions of the others."""
-        names = [column.name for column in self.columns if column.kind == "timestamp" and not has_cleaning(column)]
+    def _with_texts_read(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
+        """The rows in which the columns that JSON writes as texts fit, typed, and the positions of the others."""
+        kinds = {column.name: column.kind for column in self.columns if not has_cleaning(column)}
+        names = [name for name, kind in kinds.items() if COLUMN_TYPES[kind].json_text]
         if not names:
             return table, []
         frame = pl.from_arrow(table.select(names))
         assert isinstance(frame, pl.DataFrame)
-        stamps = frame.select([timestamp(pl.col(name).str.strip_chars()).alias(name) for name in names])
+        typed = frame.select([text_as(kinds[name], pl.col(name)).alias(name) for name in names])
         unfit = pl.Series([False], dtype=pl.Boolean).new_from_index(0, len(table))
         for name in names:
-            unfit |= stamps[name].is_null() & frame[name].is_not_null()
-            table = table.set_column(table.column_names.index(name), name, stamps[name].to_arrow())
+            unfit |= typed[name].is_null() & frame[name].is_not_null()
+            table = table.set_column(table.column_names.index(name), name, typed[name].to_arrow())
         return table.filter((~unfit).to_arrow()), unfit.arg_true().to_list()
 
     def _all_reasons(self, line: bytes, known: Mapping[str, str] | None = None) -> str:
@@ -218,8 +221,8 @@ def record_of(line: bytes) -> dict[str, Any] | None:
 def fault(record: dict[str, Any], column: Column) -> str:
     """The reason why the record's value does not fit ``column``; empty where it does."""
     value = record.get(column.name)
-    if column.kind == "timestamp" and value is not None:
-        return "" if isinstance(value, str) and is_timestamp(value) else misfit(column, value)
+    if COLUMN_TYPES[column.kind].json_text and value is not None:
+        return "" if isinstance(value, str) and is_text_of(column.kind, value) else misfit(column, value)
     try:
         checked(value, column)
     except ValueError as error:
@@ -227,6 +230,11 @@ def fault(record: dict[str, Any], column: Column) -> str:
     return ""
 
 
-def is_timestamp(text: str) -> bool:
+def text_as(kind: str, text: pl.Expr) -> pl.Expr:
+    """A column's texts as values of a type; null where a text does not fit."""
+    return CONVERSIONS[kind].read_text(text.str.strip_chars(), None)
+
+
+def is_text_of(kind: str, text: str) -> bool:
     frame = pl.DataFrame({"text": [text]})
-    return frame.select(timestamp(pl.col("text").str.strip_chars())).to_series().null_count() == 0
+    return frame.select(text_as(kind, pl.col("text"))).to_series().null_count() == 0

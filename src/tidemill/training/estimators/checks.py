@@ -13,6 +13,7 @@ from tidemill.errors import Fault, did_you_mean, shorten
 from tidemill.pipeline import Model, raw_kinds, table
 from tidemill.training.estimators.rules import SHARED_RULES
 from tidemill.training.registry import EstimatorSpec, registry
+from tidemill.types import may_be_feature
 
 # The modules of pyspark.ml that hold estimators, and the kind of the estimators that Tidemill does not have.
 PYSPARK_MODULES = {
@@ -134,7 +135,7 @@ def label_faults(path: str, model: Model, spec: EstimatorSpec, kinds: Mapping[st
     if model.labels and spec.kind != "classification":
         yield Fault(f"{path}.labels", "names of classes", f"none: {spec.name} is {spec.kind}")
     column = kinds.get(model.label) if spec.is_supervised and model.label else None
-    if column == "timestamp" or (column == "string" and spec.kind == "regression"):
+    if not may_be_feature(column or "") or (column == "string" and spec.kind == "regression"):
         expected = "a column of numbers or booleans" if spec.kind == "regression" else "numbers, booleans or strings"
         yield Fault(f"{path}.label", f'"{model.label}", a {column}', expected)
     if spec.kind == "classification":
