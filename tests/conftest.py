@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path, PurePath
@@ -15,7 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.browser import chromium
 from tests.support.pipeline_run import train_pipeline
-from tidemill.kafka.embedded.broker import EmbeddedBroker
+from tests.support.shared_broker import SharedBroker
 from tidemill.kafka.embedded.jars import kafka_jars
 from tidemill.run.folder import Run
 from tidemill.training import session as spark_session
@@ -23,9 +24,10 @@ from tidemill.training import session as spark_session
 TESTS = Path(__file__).parent
 SERVICES = ("kafka", "spark", "browser")
 """Fixtures that start a real service; a test that uses one has its name as a marker."""
-GROUPS = {"kafka": "services", "spark": "services", "console": "processes", "e2e": "processes"}
-"""Folders whose tests run on one worker: they share Kafka and Spark, or start many processes."""
-FIRST = ("processes", "services")  # the longest, so that no worker waits for the other at the end
+GROUPS = {"kafka": "kafka", "spark": "spark", "console": "processes", "e2e": "processes"}
+"""Folders whose tests run on one worker: they share a service, or start many processes."""
+BROKERS: list[SharedBroker] = []  # those that this worker uses
+FIRST = ("spark", "processes", "kafka")  # the longest, so that no worker waits for another at the end
 
 hypothesis.settings.register_profile("random")
 hypothesis.settings.register_profile("repeatable", derandomize=True)
@@ -54,8 +56,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         used = [name for name in SERVICES if name in getattr(item, "fixturenames", ())]
-        if {"kafka", "spark"} & set(used) and GROUPS.get(folder) != "services":
+        if {"kafka", "spark"} & set(used) and folder not in ("kafka", "spark"):
             raise pytest.UsageError(f"{item.nodeid} shares Kafka or Spark: it belongs into tests/kafka or tests/spark")
+        if "spark" in used and folder != "spark":
+            raise pytest.UsageError(f"{item.nodeid} shares Spark: it belongs into tests/spark")
         for marker in [*used, *([folder] if folder in ("console", "e2e") else [])]:
             item.add_marker(marker)
     items.sort(key=rank)
@@ -80,11 +84,18 @@ def jars() -> Path:
 
 
 @pytest.fixture(scope="session")
-def kafka(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def kafka(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The bootstrap address of a real Kafka. It is shared: use topics and group names of your own."""
-    folder = tmp_path_factory.mktemp("kafka")
-    with EmbeddedBroker(folder / "broker", folder / "kafka.log", jars=jars) as broker:
-        yield broker.bootstrap
+    folder = tmp_path_factory.getbasetemp()
+    broker = SharedBroker(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder, jars)
+    BROKERS.append(broker)
+    return broker.join()
+
+
+def pytest_sessionfinish() -> None:
+    """Leave the broker. This is no fixture's end, as that counts as the last test's time."""
+    while BROKERS:
+        BROKERS.pop().leave()
 
 
 @pytest.fixture(scope="session")
