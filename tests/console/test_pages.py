@@ -81,7 +81,9 @@ def risen(visit: Visit, label: str, above: int) -> int:
     return value if value > above else 0
 
 
-@pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (PHONE, False), (WIDE, True)])
+@pytest.mark.parametrize(
+    ("width", "dark"), [(WIDE, False), (PHONE, False), pytest.param(WIDE, True, marks=pytest.mark.nightly)]
+)
 def test_every_page_opens(browser: Browser, trained: Addresses, width: int, dark: bool, tmp_path: Path) -> None:
     """Each page opens by its own address, wide, on a phone and in the dark, without an error in the browser's log and
     without a request to any other machine; pictures of them are those in the documentation."""

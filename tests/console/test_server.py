@@ -168,6 +168,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
             process.wait(30)
 
 
+@pytest.mark.nightly
 def test_the_run_goes_on_without_its_console(tmp_path: Path) -> None:
     """A console that is killed again and again is given up, which is told of and ends nothing."""
     slow = ("--set", "stream.pause=0", "--set", "stream.rate=60")

@@ -266,6 +266,7 @@ def up_processes() -> Iterator[list[UpProcess]]:
         up.stop()
 
 
+@pytest.mark.nightly
 def test_a_run_at_work_is_backed_up_and_goes_on_in_both_places(up_processes: list[UpProcess], tmp_path: Path) -> None:
     """In the middle of a stream a backup is killed while Kafka stands still, and made; both the run and the one that is
     restored go on to the end with every row once, in order."""

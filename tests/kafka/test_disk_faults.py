@@ -121,7 +121,10 @@ def assert_refused(said: tuple[int, str], *words: str, code: int = 1) -> None:
 
 @pytest.mark.parametrize(
     ("format", "left", "commits"),
-    [("parquet", 400_000, ["batch.deciding", "stream.ending"]), ("csv", 1_000_000, ["batch.placed"])],
+    [
+        ("parquet", 400_000, ["batch.deciding", "stream.ending"]),
+        pytest.param("csv", 1_000_000, ["batch.placed"], marks=pytest.mark.nightly),
+    ],
 )
 def test_full_at_every_turn(
     disk: SmallDisk, tmp_path: Path, kafka: str, format: str, left: int, commits: list[str]

@@ -202,7 +202,7 @@ def alien_rows(count: int) -> list[bytes]:
     return [orjson.dumps(fits | {"UserID": -1})] * count
 
 
-@pytest.mark.parametrize("made_anew", ["no", "empty", "with more rows in it"])
+@pytest.mark.parametrize("made_anew", ["no", pytest.param("empty", marks=pytest.mark.nightly), "with more rows in it"])
 def test_a_topic_that_is_deleted_at_work(kafka: str, tmp_path: Path, made_anew: str) -> None:
     """Producer and collector both end in time and say so. Nothing goes into a topic made anew under its name, however
     much of it looks like the old one, and nothing is sealed from it: Kafka's clients would go on there unasked."""

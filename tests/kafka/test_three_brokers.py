@@ -69,6 +69,7 @@ class Stages:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.nightly
 def test_no_row_is_lost_when_brokers_die(jars: Path, tmp_path: Path) -> None:
     """While rows stream, the topic's leader is stopped for longer than its session, then a leader is killed, then the
     broker that keeps the producer's transactions: each row is sealed once, in order, in the batches of an undisturbed

@@ -151,8 +151,12 @@ def places(scorer: AlsScorer, frame: pl.DataFrame) -> np.ndarray[Any, np.dtype[n
 
 @pytest.mark.parametrize(
     "params",
-    [{}, {"implicitPrefs": True, "alpha": 10.0}, {"nonnegative": True}, {"implicitPrefs": True, "nonnegative": True}],
-    ids=["explicit", "implicit", "nonnegative", "both"],
+    [
+        pytest.param({}, id="explicit"),
+        pytest.param({"implicitPrefs": True, "alpha": 10.0}, id="implicit"),
+        pytest.param({"nonnegative": True}, id="nonnegative", marks=pytest.mark.nightly),
+        pytest.param({"implicitPrefs": True, "nonnegative": True}, id="both", marks=pytest.mark.nightly),
+    ],
 )
 def test_the_own_ratings_of_a_trained_user_give_back_their_factor(
     movielens: MovieLens, explicit: TrainedRecommender, tmp_path: Path, params: dict[str, Any]
@@ -237,7 +241,10 @@ WIDE = [2**40 + place for place in range(12)] + [-5]
 PLAIN = [*range(11), -(2**31), 2**31 - 1]
 
 
-@pytest.mark.parametrize(("ids", "kind"), [(PLAIN, "int"), (WIDE, "int"), (STRINGS, "string")])
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    [pytest.param(PLAIN, "int", marks=pytest.mark.nightly), (WIDE, "int"), (STRINGS, "string")],
+)
 @pytest.mark.parametrize(
     "params",
     [{"rank": 3}, {"rank": 3, "implicitPrefs": True, "nonnegative": True}],
@@ -270,6 +277,7 @@ def test_any_ids_are_recommended_by(
     assert all(type(item) is type(ids[0]) for item in known)
 
 
+@pytest.mark.nightly
 def test_many_iterations_are_no_trouble(spark: SparkSession, tmp_path: Path) -> None:
     """Spark's plan of ALS grows with each iteration, until it kills the JVM, unless it is cut by checkpoints."""
     table = pa.table({"user": [1, 1, 2, 2], "item": [1, 2, 2, 3], "rating": [5.0, 1.0, 4.0, 3.0], HELD: [False] * 4})

@@ -66,6 +66,7 @@ def test_every_page_opens(browser: Browser, movies: Addresses) -> None:
                 visit.settled()
 
 
+@pytest.mark.nightly
 def test_clusters_on_a_map(browser: Browser, trained_run: Callable[[str], Run], tmp_path: Path) -> None:
     """Clusters of places are drawn on a map, without anything from elsewhere."""
     run = trained_run("denver-crime")

@@ -98,7 +98,11 @@ answer = "row"
 
 
 @pytest.mark.parametrize(
-    ("format", "name"), [("parquet", ALL_AT_ONCE), ("csv", "file:x://a%2Fb #1,'q'")], ids=["every sign", "a URL"]
+    ("format", "name"),
+    [
+        pytest.param("parquet", ALL_AT_ONCE, id="every sign"),
+        pytest.param("csv", "file:x://a%2Fb #1,'q'", id="a URL", marks=pytest.mark.nightly),
+    ],
 )
 def test_a_whole_run_in_a_folder_with_every_odd_sign(
     kafka: str, spark: SparkSession, tmp_path: Path, format: str, name: str

@@ -203,6 +203,7 @@ def test_every_row_scores_as_in_spark(fitted: dict[str, Fitted], spark: SparkSes
 
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(any_row, min_size=50, max_size=300))
+@pytest.mark.nightly
 def test_any_rows_score_as_in_spark(fitted: dict[str, Fitted], spark: SparkSession, rows: list[dict[str, Any]]) -> None:
     """Extreme values and categories never seen score as in Spark too, for every kind of model."""
     assert_scored_as_in_spark(fitted, spark, rows)

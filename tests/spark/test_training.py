@@ -85,8 +85,8 @@ def scorer_of(run: Run, name: str, generation: int = 1) -> scoring.RowScorer:
 @pytest.mark.parametrize(
     ("generations", "expected"),
     [
-        ({"scheme": "windowed"}, [(1,), (2,), (3,), (4,)]),
-        ({"scheme": "cumulative"}, [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)]),
+        pytest.param({"scheme": "windowed"}, [(1,), (2,), (3,), (4,)], marks=pytest.mark.nightly),
+        pytest.param({"scheme": "cumulative"}, [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)], marks=pytest.mark.nightly),
         ({"scheme": "sliding", "window": 2}, [(1,), (1, 2), (2, 3), (3, 4)]),
     ],
 )
@@ -207,6 +207,7 @@ def test_a_label_first_met_in_the_holdout_counts_as_wrong(spark: SparkSession, t
     assert model_of(again, "sort").metrics["accuracy"] is not None
 
 
+@pytest.mark.nightly
 def test_batches_in_csv_train_the_same(spark: SparkSession, tmp_path: Path) -> None:
     """The same rows in CSV files, with quotes, newlines and gaps, give the very same model as in Parquet."""
     rows = rows_of(90)

@@ -112,6 +112,7 @@ def test_declared_routes_answer_as_documented(declared: httpx.Client, examples: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("examples", EXAMPLES)
+@pytest.mark.nightly
 def test_behind_a_key_answers_are_as_documented(keyed: httpx.Client, examples: int, tmp_path: Path) -> None:
     """Behind a key the document says so: with the key no operation does without it, and without it 401 is told of."""
     fuzz(

@@ -157,6 +157,7 @@ def test_java_home_that_is_jdk4pys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hidden")
+@pytest.mark.nightly
 def test_spark_runs_with_java_hidden() -> None:
     """pyspark starts, counts and stops on the Java that is found when the machine has none."""
     ran = subprocess.run(
@@ -172,6 +173,7 @@ def test_spark_runs_with_java_hidden() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hidden")
+@pytest.mark.nightly
 def test_kafka_runs_with_java_hidden(jars: Path, tmp_path: Path) -> None:
     """The embedded broker starts and stops on the Java that is found when the machine has none."""
     with EmbeddedBroker(tmp_path / "broker", tmp_path / "kafka.log", jars=jars) as broker:
