@@ -10,11 +10,9 @@ from typing import Any
 
 import hypothesis
 import pytest
-from playwright.sync_api import Browser
 from pyspark.sql import SparkSession
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.support.browser import chromium
 from tests.support.pipeline_run import train_pipeline
 from tests.support.shared_broker import SharedBroker
 from tidemill.kafka.embedded.jars import kafka_jars
@@ -68,13 +66,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def rank(item: pytest.Item) -> int:
     group = group_of(item.path.relative_to(TESTS))
     return FIRST.index(group) if group in FIRST else len(FIRST)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all tests of a worker; each opens pages of its own."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="session")

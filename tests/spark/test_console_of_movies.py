@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.browser import PHONE, WIDE, visiting
+from tests.support.browser import PHONE, WIDE, chromium, visiting
 from tests.support.console_run import Addresses, consoled
 from tidemill.run.folder import Run
 
@@ -21,6 +21,13 @@ A_TITLE = re.compile(r"\w+ \(\d{4}\)")  # as "Amber Kiln (1959)"
 def same(run: Run) -> tuple[str, ...]:
     """The options with which the run was begun, for its other stages."""
     return ("--set", f"stream.topic={run.pipeline.stream.topic}", "--set", "stream.pause=0")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all of these tests. While it is open the thread has a running event loop."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,13 @@ from tidemill.collector.collector import run_collector
 from tidemill.pipeline import Loaded, load
 from tidemill.run import failpoints
 from tidemill.run.catalog import Batch
-from tidemill.run.failpoints import VARIABLE, parse
+from tidemill.run.failpoints import FAILPOINTS, VARIABLE, parse
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run
 from tidemill.run.stage import Stage
 
 KILLED = -signal.SIGKILL
+TRAINER_FAILPOINTS = [name for name in FAILPOINTS if name.startswith("generation.")]
 IN_TIME = 90.0
 COLLECT_IN_TIME = 30.0
 

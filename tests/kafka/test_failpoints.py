@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ast
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,22 +12,19 @@ from pathlib import Path
 import orjson
 import pytest
 from confluent_kafka import OFFSET_END, Producer, TopicPartition
-from pyspark.sql import SparkSession
 
 from tests.support import ROOT, new_topic
-from tests.support.commands import digests, wait_until_stopped
+from tests.support.commands import wait_until_stopped
 from tests.support.failpoint_run import (
-    KILLED,
+    TRAINER_FAILPOINTS,
     assert_files_match_catalog,
     collect_to_end,
     described,
     exit_code,
-    file_names,
     sealed_user_ids,
     smart_home_stages,
     user_ids,
 )
-from tests.support.training_run import SMALL, seal_tables, table_of
 from tidemill.errors import InputError, PipelineInvalid, TopicError
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import KafkaConnection
@@ -40,7 +34,6 @@ from tidemill.producer.producer import messages, partition_of, run_producer
 from tidemill.run import failpoints
 from tidemill.run.catalog import SourceState
 from tidemill.run.failpoints import FAILPOINTS, VARIABLE, Crash, Trigger, failpoint, parse
-from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
 from tidemill.sources.source import open_source
@@ -67,7 +60,6 @@ PRODUCER = [
     ("source.saving", 4),
     ("source.saved", 4),
 ]
-TRAINER = [name for name in FAILPOINTS if name.startswith("generation.")]
 CATALOG = ["catalog.migrating"]  # killed there in test_versions.py
 BACKUP = [name for name in FAILPOINTS if name.startswith(("backup.", "restore."))]  # killed there in test_backup.py
 
@@ -224,82 +216,6 @@ def test_a_topic_that_others_wrote_to_is_not_claimed(kafka: str, tmp_path: Path)
         run_producer(Stage(run, "producer"), kafka)
 
 
-# --- the trainer ----------------------------------------------------------------------------------------------------
-
-# A trainer in a process of its own, at work on the tests' Spark: to start one for each would take most of the time.
-PROCESS = """
-import sys
-from pathlib import Path
-from pyspark import SparkConf, SparkContext
-from pyspark.java_gateway import launch_gateway
-from pyspark.sql import SparkSession
-from tidemill.run.folder import join_run
-from tidemill.pipeline import load
-from tidemill.run.stage import stage
-from tidemill.training.trainer import work
-gateway = launch_gateway()  # the one that the environment names
-spark = gateway.jvm.org.apache.spark.SparkContext.getOrCreate()
-context = gateway.jvm.org.apache.spark.api.java.JavaSparkContext(spark)
-session = SparkSession(SparkContext(gateway=gateway, jsc=context, conf=SparkConf(_jconf=spark.getConf())))
-with stage(join_run(load(sys.argv[1]), Path(sys.argv[2])), "trainer") as me:
-    work(me, session)
-"""
-
-
-class Small:
-    """A run whose batches are all sealed, two more than the trainer has failpoints."""
-
-    def __init__(self, folder: Path, spark: SparkSession) -> None:
-        self.file = folder / "small.toml"
-        self.file.write_text(SMALL)
-        self.run = open_run(load(str(self.file)), folder / "run")
-        rows = [{"x": float(x), "y": 2.0 * x + x % 7} for x in range(40 * (len(TRAINER) + 2))]
-        seal_tables(self.run, [table_of(self.run, rows[start : start + 40]) for start in range(0, len(rows), 40)])
-        gateway = spark.sparkContext._gateway.gateway_parameters
-        self._spark = {"PYSPARK_GATEWAY_PORT": str(gateway.port), "PYSPARK_GATEWAY_SECRET": gateway.auth_token}
-
-    def train(self, faults: str) -> int:
-        """How the process of a trainer ended that is to fail as said."""
-        line = [sys.executable, "-c", PROCESS, str(self.file), str(self.run.folder)]
-        environment = os.environ | self._spark | {VARIABLE: faults}
-        return exit_code(subprocess.Popen(line, stderr=subprocess.DEVNULL, env=environment))
-
-
-def published(run: Run) -> dict[int, tuple[str | None, dict[str, str]]]:
-    """Each published generation: when it was, and the sha256 of all of its files."""
-    return {
-        generation.generation: (generation.published_at, digests(run.generations / f"{generation.generation:05d}"))
-        for generation in run.catalog.generations(state="published")
-    }
-
-
-@pytest.mark.timeout(600)
-def test_a_trainer_killed_at_each_step_publishes_each_generation_once(spark: SparkSession, tmp_path: Path) -> None:
-    """Trainers that die at one step after the other publish every generation once, in order; none that stands is
-    touched again, and nothing that is not in the catalog stays."""
-    small = Small(tmp_path, spark)
-    run = small.run
-    before = published(run)
-    for name in TRAINER:
-        assert small.train(f"{name}=kill:2") == KILLED, f"not killed at {name}"
-        after = published(run)
-        assert {number: after[number] for number in before} == before
-        assert len(after) == len(before) + (2 if name == "generation.published" else 1)
-        before = after
-    assert small.train("") == 0
-    after = published(run)
-    assert {number: after[number] for number in before} == before
-    assert list(after) == [batch.batch for batch in run.catalog.batches()]
-    assert [when for when, _ in after.values()] == sorted(when or "" for when, _ in after.values())
-    assert file_names(run.generations) == {f"{number:05d}" for number in after}
-    for generation in run.catalog.generations():
-        assert generation.state == "published"
-        assert generation.rows == 40
-        assert [sha256(run.folder / model.scorer_path) for model in generation.models.values()] == [
-            model.sha256 for model in generation.models.values()
-        ]
-
-
 # --- the failpoints themselves --------------------------------------------------------------------------------------
 
 
@@ -310,7 +226,7 @@ def sources() -> Iterator[tuple[Path, str]]:
 
 def test_a_stage_is_killed_at_every_failpoint() -> None:
     """None is left out here, and so each is known to be passed through: no kill, no green test."""
-    assert {*COLLECTOR, *dict(PRODUCER), *TRAINER, *CATALOG, *BACKUP} == set(FAILPOINTS)
+    assert {*COLLECTOR, *dict(PRODUCER), *TRAINER_FAILPOINTS, *CATALOG, *BACKUP} == set(FAILPOINTS)
 
 
 def test_every_failpoint_stands_in_one_place_of_the_program() -> None:
