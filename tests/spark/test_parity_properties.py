@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from tests.support.fitting import Row, fit_one, frame
+from tidemill.errors import TrainingFailed
 
 COLUMNS = {
     "size": "float",
@@ -100,9 +101,11 @@ ESTIMATORS: dict[str, tuple[str, str, list[str], st.SearchStrategy[Chosen]]] = {
     "yes or no": ("GeneralizedLinearRegression", "two", ["steps", "on", "word"], yes_or_no),
 }
 UNSCALED = ("multinomial", "complement", "bernoulli")  # they take no numbers below 0
+CANNOT_FIT = "Sum of weights cannot be zero"  # by which Spark refuses rows whose weights underflow under a link
 THRESHOLDS = ("tree", "forest", "multinomial", "complement", "bernoulli", "gaussian")
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ESTIMATORS)
 @settings(
     max_examples=2,
@@ -131,8 +134,12 @@ def test_any_model_scores_as_in_spark(name: str, data: st.DataObject, spark: Spa
         model["params"] = model["params"] | {
             "thresholds": [0.0, *(dice.choice([0.2, 0.5, 1.0]) for _ in range(some - 1))]
         }
-    one = fit_one(tmp_path, COLUMNS, frame(spark, COLUMNS, rows), model)
-    report = one.parity(frame(spark, COLUMNS, [*rows, *rows_of(dice, 300, classes, unseen=True)]))
+    try:
+        fitted = fit_one(tmp_path, COLUMNS, frame(spark, COLUMNS, rows), model)
+    except TrainingFailed as error:
+        assume(CANNOT_FIT not in str(error.__cause__))
+        raise
+    report = fitted.parity(frame(spark, COLUMNS, [*rows, *rows_of(dice, 300, classes, unseen=True)]))
     assert report["equal"] == report["rows"] == len(rows) + 300
-    report = one.whole_parity(frame(spark, COLUMNS, rows))
+    report = fitted.whole_parity(frame(spark, COLUMNS, rows))
     assert report["probes_equal"] == report["probes"] > 0
