@@ -46,6 +46,7 @@ def copied(jars: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(jars, tmp_path / "copied"))
 
 
+@pytest.mark.nightly
 def test_fetched_whole_or_not_at_all(cache: Path) -> None:
     """A fetch that is killed leaves no jar to be run and no Ivy at work; the next one goes on, and replaces damaged
     jars; after that nothing is fetched again."""
