@@ -47,7 +47,7 @@ class ColumnType:
         json_schema: the type in JSON Schema.
         example: a JSON value of the type.
         strict: pydantic's strict check of a model's feature; None where no feature has this type.
-        duckdb: its name in DuckDB.
+        duckdb: the name of its constant in ``duckdb.sqltypes``.
         spark: the name of its class in ``pyspark.sql.types``.
     """
 
@@ -253,7 +253,7 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
         json_schema={"type": "string", "format": "date-time"},
         example="2026-01-31T12:00:00Z",
         strict=None,
-        duckdb="TIMESTAMP WITH TIME ZONE",
+        duckdb="TIMESTAMP_TZ",
         spark="TimestampType",
     ),
 }

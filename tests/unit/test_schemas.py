@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
+import orjson
 import pytest
 from pydantic import ValidationError
 
@@ -99,3 +100,11 @@ def test_a_body_has_no_other_keys() -> None:
     """An answer that drifts from its schema is refused."""
     with pytest.raises(ValidationError, match="extra_forbidden"):
         schemas.SpanBody.model_validate({"partition": 0, "first_offset": 0, "last_offset": 2, "rows": 3})
+
+
+def test_a_whole_number_stays_whole() -> None:
+    """A count among the metrics and a value of an int column are written as they are, however large."""
+    spread = schemas.MetricSpread(mean=12.5, min=12, max=2**53 + 1)
+    points = schemas.PointColumns(x=[1, 2**53 + 1], y=[0.5, 3])
+    assert orjson.dumps(spread.document()) == b'{"mean":12.5,"min":12,"max":9007199254740993}'
+    assert orjson.dumps(points.document()) == b'{"x":[1,9007199254740993],"y":[0.5,3]}'

@@ -65,7 +65,7 @@ def up(
     from tidemill.cli.lines import ProgressLines
     from tidemill.cli.panel import ProgressPanel
     from tidemill.process.preflight import check
-    from tidemill.process.up import refuse_second_up
+    from tidemill.process.up import at_work, refuse_second_up
     from tidemill.process.up import up as run_up
     from tidemill.run.progress.status import status
     from tidemill.web.api_key import check_access
@@ -73,14 +73,16 @@ def up(
 
     options = given_options(assignments, data, rows)
     options = options if fresh else options_of_run(name, options, run_dir)
-    loaded = accept(check(name, *options), run_dir, fresh, json)
+    loaded = accept(check(name, *options, count_untried=False), run_dir, fresh, json)
     refuse_not_utf_8(loaded, run_dir)
     serve_on, ports = loaded.pipeline.serve, {}
     serve_host = serve_on.host if host is None else host
     check_access(serve_host, key_file)
-    refuse_second_up((run_dir or default_folder(loaded.pipeline.name)).absolute())
-    ports["--port"] = serve_on.port if port is None else port
-    if console_port is not None and not no_console:  # its default port gives way to a free one
+    folder = (run_dir or default_folder(loaded.pipeline.name)).absolute()
+    refuse_second_up(folder)
+    if not at_work(folder, "api"):
+        ports["--port"] = serve_on.port if port is None else port
+    if console_port is not None and not no_console and not at_work(folder, "console"):  # its default gives way
         ports["--console-port"] = console_port
     refuse_taken_ports(serve_host, ports)
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers

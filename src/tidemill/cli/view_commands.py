@@ -11,14 +11,22 @@ from rich.table import Table
 
 from tidemill.cli.options import Data, Json, Name, Rows, RunDir, Set, given_options, options_of_run
 from tidemill.cli.output import print_json
-from tidemill.errors import InputError
+from tidemill.errors import InputError, PipelineInvalid
 from tidemill.pipeline import Pipeline, load, ready_pipelines
 from tidemill.run.folder import Run, existing_run
 
 
 def look_at(name: str, run_dir: Path | None, assignments: list[str] | None) -> Run:
-    """The run in the folder, with its own settings."""
-    return existing_run(load(name, *options_of_run(name, given_options(assignments), run_dir)), run_dir)
+    """The run in the folder, with its own settings.
+
+    The pipeline file may have changed since, so that the options of the start no longer fit it.
+    """
+    given = given_options(assignments)
+    try:
+        loaded = load(name, *options_of_run(name, given, run_dir))
+    except PipelineInvalid:
+        loaded = load(name, *given)
+    return existing_run(loaded, run_dir)
 
 
 def pipelines(json: Json = False) -> None:

@@ -76,10 +76,17 @@ class CheckReport:
         }
 
 
-def check(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> CheckReport:
+def check(
+    name: str,
+    assignments: Sequence[str] = (),
+    data: str | None = None,
+    rows: int | None = None,
+    count_untried: bool = True,
+) -> CheckReport:
     """Check a pipeline with the command line's changes, its data, and whether training accepts their first rows.
 
-    Checks that depend on a faulty part are skipped; all others are still made.
+    Checks that depend on a faulty part are skipped; all others are still made. ``count_untried``: whether the report
+    says how many rows were not tried, for which text files are read to their end.
 
     Raises:
         InputError: there is no such pipeline, or its file is not TOML.
@@ -97,7 +104,7 @@ def check(name: str, assignments: Sequence[str] = (), data: str | None = None, r
     for key, data_set in data_sets(raw.values, faults):
         try:
             reader = open_any(key, data_set, raw.folder)
-            tried[key] = read_preview(reader)
+            tried[key] = read_preview(reader, count_untried)
             if not len(tried[key].rows):
                 raise nothing_fits(reader, tried[key])
         except SourceError as error:

@@ -81,6 +81,14 @@ def refuse_second_up(folder: Path) -> None:
                 pass
 
 
+def at_work(folder: Path, stage: str) -> bool:
+    """Whether a process of this run does the stage. After a kill of `up` its stages need a moment to end, in which they
+    still have their ports."""
+    with suppress(DiskError):
+        return lock_holder(folder / "locks" / f"{stage}.lock") is not None
+    return False
+
+
 def up_lock(folder: Path) -> Path:
     return folder / "locks" / "up.lock"
 

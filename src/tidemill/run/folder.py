@@ -33,6 +33,7 @@ from tidemill.run.catalog import (
     StageStatus,
     recorded_version,
 )
+from tidemill.run.catalog.migrations import BUSY_SECONDS
 from tidemill.run.files import disk_errors
 from tidemill.run.folder_checks import (
     close_to_others,
@@ -219,7 +220,7 @@ def recorded_options(folder: Path, pipeline: str) -> Options:
         refuse_backup(folder)
         if not holds_catalog(folder) or recorded_version(path) != SCHEMA_VERSION:
             return Options()
-        with closing(sqlite3.connect(path)) as connection:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
             row = connection.execute("SELECT pipeline, given FROM run").fetchone()
         return start_options(json.loads(row[1])) if row and row[0] == pipeline and row[1] else Options()
     except (TidemillError, OSError, ValueError, *UNUSABLE):

@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Number = int | float  # a float field alone would write the whole number 12 as 12.0, and round one beyond 2**53
+
 
 class Shape(BaseModel):
     """A JSON body of the API or of a command's ``--json``. Extra keys are refused, so no body can drift from it."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tidemill.schemas.base import Shape, omitted_if_none
+from tidemill.schemas.base import Number, Shape, omitted_if_none
 
 
 class Trained(Shape):
     """A model of one generation. ``rows`` counts the rows it was fitted on, scored on and could not use."""
 
     estimator: str
-    metrics: dict[str, float | None]
+    metrics: dict[str, Number | None]
     fit_seconds: float
     parity: dict[str, Any]
     rows: dict[str, int]
@@ -41,8 +41,8 @@ class InputBody(Shape):
     unit: str | None
     title: str | None
     categories: list[str] | None
-    minimum: float | None
-    maximum: float | None
+    minimum: Number | None
+    maximum: Number | None
     example: Any
 
 
@@ -50,7 +50,7 @@ class Scores(Shape):
     """A model's metrics in one generation."""
 
     generation: int
-    metrics: dict[str, float | None]
+    metrics: dict[str, Number | None]
     rows: dict[str, int]
     fit_seconds: float
     published_at: str | None
@@ -93,8 +93,8 @@ class ModelBody(Shape):
 
 class MetricSpread(Shape):
     mean: float
-    min: float
-    max: float
+    min: Number
+    max: Number
 
 
 class HistoryPoint(Shape):
@@ -154,8 +154,8 @@ def profile_document(model: str, generation: int, profile: Mapping[str, Any]) ->
 
 
 class PointColumns(Shape):
-    x: list[float]
-    y: list[float]
+    x: list[Number]
+    y: list[Number]
 
 
 class PointCentre(Shape):

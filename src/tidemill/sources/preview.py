@@ -100,8 +100,11 @@ def kind_of(reject: Reject) -> str:
     return f"{column} is {rest.rpartition(', not ')[2]}"
 
 
-def read_preview(reader: SourceReader) -> Preview:
+def read_preview(reader: SourceReader, count_untried: bool = True) -> Preview:
     """Read the first ``PREVIEW_ROWS`` records, or fewer where they are long.
+
+    Args:
+        count_untried: whether to count the records after them, for which a text file is read to its end.
 
     Raises:
         SourceError: they can't be read.
@@ -116,7 +119,7 @@ def read_preview(reader: SourceReader) -> Preview:
     whole = size <= PREVIEW_BYTES and (seen < PREVIEW_ROWS or reader.limit <= PREVIEW_ROWS)
     rows = pa.concat_tables([chunk.rows for chunk in chunks])
     rejects = tuple(reject for chunk in chunks for reject in chunk.rejects)
-    untried = None if whole else rows_after(reader, seen)
+    untried = None if whole else rows_after(reader, seen) if count_untried else Untried(None, exact=False)
     return Preview(reader.title, rows, rejects, untried, several_files=len(reader.parts) > 1)
 
 

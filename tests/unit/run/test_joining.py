@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from tests.support import SMART_HOME
 from tidemill.cli.main import app
 from tidemill.errors import RunFolderError, TidemillError
 from tidemill.pipeline import Options, load
-from tidemill.run.catalog import FILE_NAME
+from tidemill.run.catalog import FILE_NAME, schema
 from tidemill.run.folder import Run, existing_run, open_run, recorded_options
 from tidemill.run.settings import merge_options
 
@@ -116,6 +117,17 @@ def test_a_look_takes_the_settings_of_the_run(pipeline: Path, command: str) -> N
     assert "stream.partitions was 2, now 3" in done.exception.message
     assert "topic" not in done.exception.message
     assert existing_run(load(str(pipeline)), pipeline.parent / "run").pipeline.stream.partitions == 2
+
+
+def test_a_look_works_though_the_options_of_the_start_no_longer_fit(pipeline: Path) -> None:
+    """A model that the run was started with another parameter for is gone from the pipeline file."""
+    assert invoked("status", pipeline).exit_code == 0
+    run = existing_run(load(str(pipeline)), pipeline.parent / "run")
+    given = {"options": {"assignments": ["models.gone.params.k=5"], "data": None, "rows": None}}
+    with run.catalog.engine.begin() as connection:
+        connection.execute(sa.update(schema.run).values(given=given))
+    run.close()
+    assert invoked("status", pipeline).exit_code == 0
 
 
 def test_a_pipeline_file_that_was_edited_is_compared(pipeline: Path) -> None:

@@ -84,7 +84,7 @@ def batches_of(generation: Generation, sealed: list[Batch]) -> list[Batch]:
 
 def bound(kind: str, value: Any) -> Value | None:
     """A parameter's value as a DuckDB value of its declared type."""
-    return None if value is None else Value(value, duckdb.sqltype(COLUMN_TYPES[kind].duckdb))
+    return None if value is None else Value(value, getattr(duckdb.sqltypes, COLUMN_TYPES[kind].duckdb))
 
 
 class Result(NamedTuple):
