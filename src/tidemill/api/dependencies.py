@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
-import orjson
 from fastapi import Depends, Path, Query, Request
 
 from tidemill.api.models.health import not_ready
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.models.snapshot import Snapshot, require_published
-from tidemill.api.values import shown
-from tidemill.errors import BadJson, BodyTooLarge, FeatureError, did_you_mean
+from tidemill.api.values import json_object, shown
+from tidemill.errors import BodyTooLarge, FeatureError, did_you_mean
 
 MAX_BODY_BYTES = 1 << 20
 MAX_NUMBER = 2**31 - 1  # of generations, batches and rows in parameters
@@ -91,12 +90,7 @@ def read_object(body: bytes, keys: Sequence[str], hint: str) -> dict[str, Any]:
         BadJson: it is not JSON.
         FeatureError: it has another form.
     """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadJson(f"the body is not JSON: {error}" if body.strip() else "the body is empty", hint) from None
-    if not isinstance(document, dict):
-        raise FeatureError(f"the body is {shown(document)}, not a JSON object", hint)
+    document = json_object(body, lambda: hint, FeatureError)
     for key in document:
         if key not in keys:
             raise FeatureError(f"{shown(key)} is not a key of this request", did_you_mean(key, keys))

@@ -6,11 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import orjson
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
-from tidemill.api.values import EXAMPLES, EXPECTED, JSON_TYPES, shown
-from tidemill.errors import MOST_EXAMPLES, BadJson, BodyTooLarge, FeatureError
+from tidemill.api.values import EXAMPLES, EXPECTED, JSON_TYPES, json_object, shown
+from tidemill.errors import MOST_EXAMPLES, BodyTooLarge, FeatureError
 from tidemill.pipeline import Column, Pipeline
 from tidemill.scoring import Feature
 from tidemill.types import COLUMN_TYPES
@@ -86,14 +85,7 @@ class ModelInputs:
             raise
 
     def _document(self, body: bytes) -> dict[str, Any]:
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            message = f"the body is not JSON: {error}" if body.strip() else "the body is empty"
-            raise BadJson(message, self._hint()) from None
-        if not isinstance(document, dict):
-            raise FeatureError(f"the body is {shown(document)}, not a JSON object", self._hint())
-        return document
+        return json_object(body, self._hint, FeatureError)
 
     def _feature_error(self, error: ValidationError) -> FeatureError:
         count = error.error_count()

@@ -6,12 +6,12 @@ any JSON value.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
-from tidemill.errors import ParameterError
+from tidemill.errors import BadJson, FeatureError, ParameterError
 from tidemill.pipeline import Column
 from tidemill.types import COLUMN_TYPES
 
@@ -60,6 +60,24 @@ def from_json(kind: str, value: Any) -> Any:
     if kind == "text" and isinstance(value, int | float):
         return orjson.dumps(value).decode()
     raise ValueError(f"no {kind}")
+
+
+def json_object(
+    body: bytes, hint: Callable[[], str], refusal: type[FeatureError] | type[ParameterError]
+) -> dict[str, Any]:
+    """A request's body as a JSON object. ``hint`` is called for an error only, as every prediction comes by here.
+
+    Raises:
+        BadJson: it is not JSON.
+        FeatureError, ParameterError: it is another JSON value; ``refusal`` says which of them.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadJson(f"the body is not JSON: {error}" if body.strip() else "the body is empty", hint()) from None
+    if not isinstance(document, dict):
+        raise refusal(f"the body is {shown(document)}, not a JSON object", hint())
+    return document
 
 
 def key_value(column: Column, text: str) -> Any:

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-import orjson
 from fastapi import Request
 
 from tidemill.api.dependencies import read_body
-from tidemill.api.values import EXAMPLES, EXPECTED, JSON_TYPES, from_json, from_text, shown
-from tidemill.errors import MOST_EXAMPLES, BadForm, BadJson, FeatureError, ParameterError
+from tidemill.api.values import EXAMPLES, EXPECTED, JSON_TYPES, from_json, from_text, json_object, shown
+from tidemill.errors import MOST_EXAMPLES, BadForm, FeatureError, ParameterError
 
 Location = Literal["path", "query", "body"]
 Body = Literal["json", "form"]
@@ -122,14 +121,7 @@ class Parameters:
     def _json(self, body: bytes) -> Mapping[str, Any]:
         if not body.strip() and not any(parameter.required for parameter in self.all if parameter.location == "body"):
             return {}
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            message = f"the body is not JSON: {error}" if body.strip() else "the body is empty"
-            raise BadJson(message, self._hint()) from None
-        if not isinstance(document, dict):
-            raise ParameterError(f"the body is {shown(document)}, not a JSON object", self._hint())
-        return document
+        return json_object(body, self._hint, ParameterError)
 
     def _form(self, body: bytes, content_type: str) -> Mapping[str, Any]:
         if content_type.startswith("multipart/"):
