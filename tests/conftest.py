@@ -22,10 +22,10 @@ from tidemill.training import session as spark_session
 TESTS = Path(__file__).parent
 SERVICES = ("kafka", "spark", "browser")
 """Fixtures that start a real service; a test that uses one has its name as a marker."""
-GROUPS = {"kafka": "kafka", "spark": "spark", "console": "processes", "e2e": "processes"}
-"""Folders whose tests run on one worker: they share a service, or start many processes."""
+GROUPS = ("spark", "console")
+"""Folders whose tests run on one worker, as they share its Spark or its browser; others go by file."""
 BROKERS: list[SharedBroker] = []  # those that this worker uses
-FIRST = ("spark", "processes", "kafka")  # the longest, so that no worker waits for another at the end
+FIRST = ("spark", "e2e", "kafka", "console")  # the folders that take longest, so that no worker waits at the end
 
 hypothesis.settings.register_profile("random")
 hypothesis.settings.register_profile("repeatable", derandomize=True)
@@ -34,7 +34,7 @@ hypothesis.settings.load_profile("repeatable")  # `make fuzz` looks for further 
 
 def group_of(path: PurePath) -> str:
     """The group of a test file, by its path below ``tests``: that of its folder, or the file alone."""
-    return GROUPS.get(path.parts[0], str(path))
+    return path.parts[0] if path.parts[0] in GROUPS else str(path)
 
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
@@ -64,8 +64,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def rank(item: pytest.Item) -> int:
-    group = group_of(item.path.relative_to(TESTS))
-    return FIRST.index(group) if group in FIRST else len(FIRST)
+    folder = item.path.relative_to(TESTS).parts[0]
+    return FIRST.index(folder) if folder in FIRST else len(FIRST)
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +106,10 @@ def trained_run(
     for all tests that read it. Nothing may be changed in them."""
 
     @cache
-    def run(name: str, data: str | None = None) -> Run:
+    def trained(name: str, data: str | None) -> Run:
         return train_pipeline(name, tmp_path_factory.mktemp(name) / "run", kafka, spark, data)
+
+    def run(name: str, data: str | None = None) -> Run:
+        return trained(name, data)
 
     return run

@@ -36,8 +36,16 @@ from tidemill.training.estimators.checks import model_faults
 from tidemill.training.features import FEATURES
 from tidemill.training.trainer import work
 
-TREE: dict[str, Any] = {"estimator": "BisectingKMeans", "features": MIXED_FEATURES, "params": {"k": 6, "seed": 7}}
-MIXTURE: dict[str, Any] = {"estimator": "GaussianMixture", "features": MIXED_FEATURES, "params": {"k": 3, "seed": 7}}
+TREE: dict[str, Any] = {
+    "estimator": "BisectingKMeans",
+    "features": MIXED_FEATURES,
+    "params": {"k": 6, "seed": 7, "maxIter": 4},
+}
+MIXTURE: dict[str, Any] = {
+    "estimator": "GaussianMixture",
+    "features": MIXED_FEATURES,
+    "params": {"k": 3, "seed": 7, "maxIter": 10},
+}
 ANGLE = {"distanceMeasure": "cosine"}
 MODELS: dict[str, dict[str, Any]] = {
     "tree": TREE | {"scale": "standard"},
@@ -46,7 +54,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "word_tree": TREE | {"features": ["colour", "shape"]},
     "mixture": MIXTURE | {"scale": "standard"},
     "raw_mixture": MIXTURE | {"features": ["size", "age"]},
-    "full_mixture": MIXTURE | {"scale": "minmax", "params": {"k": 5, "seed": 3}},
+    "full_mixture": MIXTURE | {"scale": "minmax", "params": {"k": 5, "seed": 3, "maxIter": 10}},
     "word_mixture": MIXTURE | {"features": ["colour", "shape"]},
 }
 
@@ -291,7 +299,7 @@ BLOBS = {0: (0.0, 0.0, "ash"), 1: (40.0, 5.0, "birch"), 2: (80.0, 60.0, "cedar")
 FEATURES_OF_BLOBS = ["x", "y", "word"]
 LASTING: dict[str, dict[str, Any]] = {
     "means": {"estimator": "KMeans", "params": {"k": 4, "seed": 4}, "scale": "standard"},
-    "tree": {"estimator": "BisectingKMeans", "features": ["x", "y"], "params": {"k": 4, "seed": 3}},
+    "tree": {"estimator": "BisectingKMeans", "features": ["x", "y"], "params": {"k": 4, "seed": 3, "maxIter": 4}},
     "mixture": {"estimator": "GaussianMixture", "features": ["x", "z"], "params": {"k": 2, "seed": 6, "maxIter": 30}},
     "angle": {
         "estimator": "KMeans",

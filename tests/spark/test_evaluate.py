@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ from pyspark.ml.feature import OneHotEncoder, StandardScaler, StringIndexer, Vec
 from pyspark.ml.regression import LinearRegression
 from pyspark.sql import DataFrame, SparkSession
 
-from tests.support.training_run import quiet_stage, real_rows, seal_tables, smart_home, thirds
+from tests.support import SMART_HOME
 from tidemill import scoring
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
-from tidemill.training.trainer import work
 
 HELD = """pmod(xxhash64(UserID, DeviceType, UsageHoursPerDay, EnergyConsumption, UserPreferences,
     MalfunctionIncidents, DeviceAgeMonths, SmartHomeEfficiency, cast(42 as bigint)), 1000000) < 200000"""
@@ -42,13 +41,9 @@ NUMBERS = {
 
 
 @pytest.fixture(scope="module")
-def trained(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def trained(trained_run: Callable[[str, str], Run]) -> Run:
     """The ready pipeline's three cumulative generations on the real file."""
-    run = smart_home(tmp_path_factory.mktemp("smart-home"))
-    seal_tables(run, thirds(real_rows(run)))
-    work(quiet_stage(run), spark)
-    yield run
-    run.close()
+    return trained_run("smart-home", str(SMART_HOME))
 
 
 @pytest.fixture(scope="module")

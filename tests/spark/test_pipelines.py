@@ -39,7 +39,7 @@ def pipeline(name: str, real: Path, checked: str) -> Any:
     return made
 
 
-smart_home = pipeline("smart-home", SMART_HOME, "sample")
+smart_home = pipeline("smart-home", SMART_HOME, "real")
 dutch_electricity = pipeline("dutch-electricity", ELECTRICITY, "real")
 denver_crime = pipeline("denver-crime", DENVER, "sample")
 amazon_sales = pipeline("amazon-sales", AMAZON, "real")

@@ -105,7 +105,7 @@ class KafkaReader:
         return low, high
 
     def read(self, most: int = CHUNK, seconds: float = POLL_SECONDS) -> list[Message]:
-        """The next messages, at most ``most``, as soon as there are any; none after ``seconds``.
+        """The messages that arrive within ``seconds``. Returns sooner once there are ``most`` of them.
 
         Raises:
             LogLost: retention removed the next ones before they were read.

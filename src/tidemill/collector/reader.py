@@ -63,7 +63,7 @@ class Reader(Protocol[M]):
         """
 
     def read(self) -> list[M]:
-        """The next messages, as soon as there are any; none after ``POLL_SECONDS``.
+        """The messages that arrive within ``POLL_SECONDS``. Returns sooner once there are many.
 
         Raises:
             StreamFailed: the log can't be read.

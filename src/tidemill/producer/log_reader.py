@@ -14,7 +14,9 @@ from tidemill.run.catalog.account import Account
 from tidemill.run.marks import CLAIM, END, POSITION, Marks, headers_of, unverified
 
 CALL_SECONDS = 10.0
+POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 120.0
+MESSAGES_AT_ONCE = 10_000
 HELD_AT_ONCE = 4096
 
 
@@ -103,7 +105,8 @@ def committed(connection: KafkaConnection, topic: Topic, offsets: dict[int, int]
         consumer.assign([TopicPartition(topic.name, number, offset) for number, offset in sorted(offsets.items())])
         end = time.monotonic() + PATIENCE_SECONDS
         while left:
-            messages = consumer.consume(10_000, timeout=0.1)
+            first = consumer.poll(POLL_SECONDS)  # consume() alone would wait until it has them all
+            messages = [first, *consumer.consume(MESSAGES_AT_ONCE, timeout=0)] if first is not None else []
             end = time.monotonic() + PATIENCE_SECONDS if messages else end
             for message in messages:
                 error = message.error()
@@ -154,6 +157,7 @@ def reader_of(connection: KafkaConnection) -> Consumer:
             isolation_level="read_committed",
             enable_auto_commit=False,
             enable_partition_eof=True,
+            fetch_wait_max_ms=10,  # the end of a partition is seen once Kafka answers that there is no more
             auto_offset_reset="earliest",  # retention may have removed offset 0
         )
     )
