@@ -5,8 +5,8 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := src tests bench
-# Three workers for two cores, as tests often wait for processes: all tests that share Spark run on one of them, those of
-# Kafka and those of whole runs on the others (tests/conftest.py).
+# Three workers for two cores, as tests often wait for processes: all tests that share Spark run on one of them, the others
+# take file by file (tests/conftest.py).
 PYTEST := .venv/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help demo test test-fast test-nightly soak fuzz screenshots fixture lint format lock clean

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -19,7 +19,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 
 from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
 from tests.support.commands import COMMAND, Killed
@@ -28,7 +28,9 @@ from tidemill.collector.collector import run_collector
 from tidemill.errors import BootstrapError, CatalogError, LogLost, SourceError, TopicError
 from tidemill.kafka import client as kafka_module
 from tidemill.pipeline import arrow_schema, load
+from tidemill.producer import log as log_module
 from tidemill.producer.log import Log
+from tidemill.producer.log_reader import committed
 from tidemill.producer.producer import run_producer
 from tidemill.run.catalog import (
     Catalog,
@@ -380,6 +382,23 @@ def test_a_topic_is_the_runs_that_claimed_it_first(kafka: str, tmp_path: Path) -
     produce(first, kafka)
     collect(first, kafka)
     assert [row["UserID"] for row in batch_rows(first)] == [int(row["UserID"]) for row in source_rows()]
+
+
+def nothing() -> Generator[Message, None, None]:
+    yield from ()
+
+
+def test_a_claim_that_can_not_be_read_yet_is_waited_for(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka answers a commit before its messages can be read: a producer that looks too soon looks again."""
+    run = smart_home_run(tmp_path)
+    made = new_topic(kafka_module.connect_admin(kafka_module.KafkaConnection(kafka)), run.pipeline.stream.topic, 1)
+    too_soon = [nothing(), nothing()]
+    monkeypatch.setattr(log_module, "committed", lambda *given: too_soon.pop() if too_soon else committed(*given))
+    with Log(kafka_module.KafkaConnection(kafka), made, run.marks(made.id)) as log:
+        log.claim(empty=True)
+    assert too_soon == []
 
 
 def test_a_topic_that_the_run_did_not_make_is_not_its_own(

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
-from tests.support import ROOT, wait_for
+from tests.support import wait_for
 from tests.support.commands import Killed, raise_killed
 from tests.support.training_run import (
     quiet_stage,
@@ -31,10 +25,9 @@ from tests.support.training_run import (
 )
 from tidemill import scoring
 from tidemill.errors import CatalogError, ParityFailed
-from tidemill.pipeline import load
 from tidemill.run import files
 from tidemill.run.catalog import TrainedModel
-from tidemill.run.folder import Run, open_run
+from tidemill.run.folder import Run
 from tidemill.training import trainer
 from tidemill.training.features import held_out, read
 from tidemill.training.registry import registry, spec_of
@@ -388,135 +381,6 @@ def test_a_batch_file_that_is_not_as_the_catalog_has_it_is_refused(spark: SparkS
     with pytest.raises(CatalogError, match=r"batch-00002\.parquet, is missing"):
         train_all(run, spark)
     assert states(run) == [(1, "published")]
-
-
-# --- the stage as a process of its own ----------------------------------------------------------------------------
-
-STAGE = """
-import sys
-from pathlib import Path
-from tidemill.pipeline import load
-from tidemill.run.folder import open_run
-from tidemill.run.stage import stage
-from tidemill.training.trainer import run_trainer
-run = open_run(load("smart-home"), Path(sys.argv[1]))
-with stage(run, "trainer") as me:
-    run_trainer(me, None)
-"""
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    """An empty run of the ready pipeline."""
-    run = open_run(load("smart-home"), tmp_path / "a [run] {of} *")
-    yield run
-    run.close()
-
-
-@pytest.fixture
-def process(run: Run) -> Iterator[subprocess.Popen[bytes]]:
-    """A trainer in a process of its own, in which Spark runs."""
-    command = [sys.executable, "-c", STAGE, str(run.folder)]
-    with (
-        (run.folder.parent / "printed").open("wb") as printed,
-        subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT, cwd=ROOT) as process,
-    ):
-        yield process
-        process.kill()
-
-
-def running(run: Run) -> bool:
-    status = run.catalog.stages().get("trainer")
-    return status is not None and status.state == "running"
-
-
-def jvms(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    return [child for child in psutil.Process(process.pid).children(recursive=True) if "java" in child.name()]
-
-
-def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: subprocess.Popen[bytes]) -> None:
-    """The trainer does the whole of it, prints only its own log, keeps Spark's words in files, and leaves no JVM."""
-    wait_for(lambda: running(run), "the trainer")
-    java = jvms(process)
-    assert java
-    assert all(connection.laddr.ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1") for connection in listening(java))
-    lines = [" ".join(one.cmdline()) for one in java]
-    assert all("spark.authenticate=true" in line and "secret" not in line.lower() for line in lines)
-    seal_tables(run, thirds(real_rows(run)))
-    assert process.wait(120) == 0
-    printed = (run.folder.parent / "printed").read_text()
-    assert [line for line in printed.splitlines() if "[info" not in line] == []
-    assert [state for _, state in states(run)] == ["published"] * 3
-    assert run.catalog.stages()["trainer"].progress.document() == {
-        "generation": 3,
-        "training": None,
-        "training_rows": None,
-        "published": 3,
-    }
-    assert (run.logs / "spark.out").stat().st_size > 0
-    assert (run.logs / "spark.log").exists()
-    psutil.wait_procs(java, timeout=5)
-    assert not any(one.is_running() for one in java)
-    assert not (run.generations / ".spark").exists()
-
-
-def listening(processes: list[psutil.Process]) -> list[Any]:
-    return [
-        found for process in processes for found in process.net_connections("tcp") if found.status == psutil.CONN_LISTEN
-    ]
-
-
-def test_the_jvm_dies_with_its_trainer(run: Run, process: subprocess.Popen[bytes]) -> None:
-    """After kill -9 of the trainer its JVM ends by itself."""
-    wait_for(lambda: running(run), "the trainer")
-    java = jvms(process)
-    assert java
-    process.kill()
-    _, alive = psutil.wait_procs(java, timeout=10)
-    assert not alive
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_stage_stops_in_the_middle_of_its_work(
-    run: Run, process: subprocess.Popen[bytes], number: signal.Signals
-) -> None:
-    """Asked to stop while it trains, the trainer is gone with its JVM in a few seconds, and publishes nothing half."""
-    wait_for(lambda: running(run), "the trainer")
-    java = jvms(process)
-    seal_table(run, 1, real_rows(run))
-    wait_for(lambda: run.catalog.generations(state="training"), "generation 1")
-    os.kill(process.pid, number)
-    process.wait(5)
-    psutil.wait_procs(java, timeout=2)
-    assert not any(one.is_running() for one in java)
-    assert run.catalog.stages()["trainer"].state == "stopped"
-    assert states(run) == [(1, "training")]
-
-
-def test_the_death_of_spark_is_no_models_fault(run: Run, process: subprocess.Popen[bytes]) -> None:
-    """When the JVM is killed the stage fails and says so; its generation is left to be trained again."""
-    wait_for(lambda: running(run), "the trainer")
-    java = jvms(process)
-    seal_table(run, 1, real_rows(run))
-    wait_for(lambda: run.catalog.generations(state="training"), "generation 1")
-    for one in java:
-        one.kill()
-    assert process.wait(20) != 0
-    status = run.catalog.stages()["trainer"]
-    assert status.state == "failed"
-    assert status.error is not None
-    assert status.error["message"] == "Spark died"
-    assert states(run) == [(1, "training")]
-
-
-def test_a_stop_while_spark_starts_is_heard(run: Run, process: subprocess.Popen[bytes]) -> None:
-    """Asked to stop before Spark is up, the trainer goes at once and leaves no JVM."""
-    wait_for(lambda: jvms(process), "the JVM")
-    java = jvms(process)
-    process.terminate()
-    process.wait(5)
-    _, alive = psutil.wait_procs(java, timeout=10)
-    assert not alive
 
 
 def test_a_saved_model_needs_nothing_but_pyspark(spark: SparkSession, tmp_path: Path) -> None:

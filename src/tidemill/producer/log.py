@@ -35,6 +35,7 @@ COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues at most 100,000 messages
 COMMIT_BYTES = 32 * 2**20
 AGAIN_SECONDS = 0.1
+VISIBLE_SECONDS = 0.02
 CLAIMS_WITHIN = 100  # messages from the start of the log
 OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
 START_OVER = "the sealed batches are whole; start over with --fresh to stream the rest"
@@ -97,7 +98,7 @@ class Log:
             self._produce(None, None, 0, CLAIM)
             self._commit("claim the topic", "topic.claiming")
             failpoint("topic.claimed")
-            claims = self._claims()
+            claims = self._claims_with_own()
         if claims[:1] != [True]:
             others = "another run's data" + ("" if claims else ", or another writer's, or has lost its beginning")
             raise TopicError(
@@ -110,6 +111,13 @@ class Log:
         with closing(committed(self._connection, self.topic, {0: 0})) as messages:
             first = [message for message in islice(messages, CLAIMS_WITHIN) if is_claim(message)]
         return [self._marks.read(message, CLAIM) is not None for message in first]
+
+    def _claims_with_own(self) -> list[bool]:
+        """The claims, once this run's own is among them: Kafka answers a commit before its messages can be read."""
+        end = time.monotonic() + CALL_SECONDS
+        while not any(claims := self._claims()) and time.monotonic() < end:
+            time.sleep(VISIBLE_SECONDS)
+        return claims
 
     def _was_used(self) -> bool:
         """Whether any message was ever committed. Opening this log has aborted the transaction of any producer that

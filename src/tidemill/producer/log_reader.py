@@ -15,6 +15,7 @@ from tidemill.run.marks import CLAIM, END, POSITION, Marks, headers_of, unverifi
 
 CALL_SECONDS = 10.0
 POLL_SECONDS = 0.1
+UNDECIDED_SECONDS = 0.5
 PATIENCE_SECONDS = 120.0
 MESSAGES_AT_ONCE = 10_000
 HELD_AT_ONCE = 4096
@@ -96,11 +97,14 @@ def genuine_marks(
 def committed(connection: KafkaConnection, topic: Topic, offsets: dict[int, int]) -> Generator[Message, None, None]:
     """The committed messages of the partitions in ``offsets``, from these offsets to the end. Close it after use.
 
+    Kafka answers a commit before its messages can be read, so messages behind the last readable one are waited for, at
+    most :data:`UNDECIDED_SECONDS`: another writer may keep its transaction open.
+
     Raises:
         StreamFailed: the end can't be reached.
     """
     consumer = reader_of(connection)
-    left = set(offsets)
+    left, undecided = set(offsets), dict[int, float]()
     try:
         consumer.assign([TopicPartition(topic.name, number, offset) for number, offset in sorted(offsets.items())])
         end = time.monotonic() + PATIENCE_SECONDS
@@ -109,17 +113,28 @@ def committed(connection: KafkaConnection, topic: Topic, offsets: dict[int, int]
             messages = [first, *consumer.consume(MESSAGES_AT_ONCE, timeout=0)] if first is not None else []
             end = time.monotonic() + PATIENCE_SECONDS if messages else end
             for message in messages:
-                error = message.error()
+                error, partition = message.error(), message.partition()
                 if error is None:
+                    undecided.pop(partition, None)
                     yield message
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    left.discard(message.partition())
+                    if message.offset() < high_watermark(consumer, topic, partition):
+                        undecided.setdefault(partition, time.monotonic() + UNDECIDED_SECONDS)
+                    else:
+                        left.discard(partition)
                 elif error.code() not in TRANSIENT:
                     raise StreamFailed(f"can't read the topic {topic.name}: {error.str()}")
+            left -= {partition for partition, moment in undecided.items() if time.monotonic() > moment}
             if time.monotonic() > end:
                 raise StreamFailed(f"the end of the topic {topic.name} can't be reached", "see Kafka's log")
     finally:
         consumer.close()
+
+
+def high_watermark(consumer: Consumer, topic: Topic, partition: int) -> int:
+    """The offset after the partition's last message, committed or not, in Kafka's last answer to the consumer."""
+    high: int = consumer.get_watermark_offsets(TopicPartition(topic.name, partition), cached=True)[1]
+    return high
 
 
 def begins_later(connection: KafkaConnection, topic: Topic) -> bool:
