@@ -148,12 +148,14 @@ class UpProcess:
             and (status.state == "done" or self._running(stage) is not None)
         )
 
-    def freeze(self, stage: str) -> None:
-        """SIGSTOP for longer than the client's timeouts, then SIGCONT."""
-        pid = self.pid(stage)
-        os.kill(pid, signal.SIGSTOP)
+    def freeze(self, *stages: str) -> None:
+        """SIGSTOP to these stages for longer than the client's timeouts, then SIGCONT."""
+        pids = [self.pid(stage) for stage in stages]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
         time.sleep(FROZEN_SECONDS)
-        os.kill(pid, signal.SIGCONT)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
     def stop(self) -> None:
         if self.process.poll() is None:
