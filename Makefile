@@ -39,7 +39,7 @@ fuzz: .venv/.dev ## search for random examples that fail a property, new ones ea
 	  $(PYTEST) -q -m hypothesis --hypothesis-profile random $(ARGS) || exit 1; done
 
 screenshots: .venv/.dev ## take the console's pictures in docs/images again, with the tests of its pages
-	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/console/test_pages.py tests/spark/test_console_of_movies.py -k 'opens or titles or map'
+	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/console/test_pages.py tests/spark/test_console_of_movies.py -k 'opens or titles or map' -m ''
 
 fixture: .venv/.dev ## make a small run of this version, which the tests of later versions open
 	.venv/bin/python -m tests.support.kept_run

@@ -97,18 +97,18 @@ def test_every_page_opens(browser: Browser, trained: Addresses, width: int, dark
             assert picture.stat().st_size < 150_000
 
 
-def test_pages_are_reached_by_the_menu(browser: Browser, trained: Addresses) -> None:
+@pytest.mark.parametrize("width", [pytest.param(WIDE, marks=pytest.mark.nightly), PHONE])
+def test_pages_are_reached_by_the_menu(browser: Browser, trained: Addresses, width: int) -> None:
     """From page to page by the links, on a phone too, without a reload."""
-    for width in (WIDE, PHONE):
-        with visiting(browser, trained.console, width) as visit:
-            page = visit.open("/")
-            page.evaluate(MARK)
-            for title, last in zip(
-                ("Generations", "Try it", "Clusters", "Data", "Stream"), [*[*PAGES][1:], "/"], strict=True
-            ):
-                visit.go(title)
-                expect(page.get_by_role("heading", name=PAGES[last])).to_be_visible()
-            assert page.evaluate("window.mark") == "this very page"
+    with visiting(browser, trained.console, width) as visit:
+        page = visit.open("/")
+        page.evaluate(MARK)
+        for title, last in zip(
+            ("Generations", "Try it", "Clusters", "Data", "Stream"), [*[*PAGES][1:], "/"], strict=True
+        ):
+            visit.go(title)
+            expect(page.get_by_role("heading", name=PAGES[last])).to_be_visible()
+        assert page.evaluate("window.mark") == "this very page"
 
 
 def test_a_choice_stays_in_the_address(browser: Browser, trained: Addresses) -> None:

@@ -58,7 +58,8 @@ def test_titles_are_found_rated_and_recommended(
         assert visit.shot(f"movie-ratings-try{end}", tmp_path).stat().st_size < 150_000
 
 
-def test_every_page_opens(browser: Browser, movies: Addresses) -> None:
+@pytest.mark.parametrize("width", [WIDE, pytest.param(PHONE, marks=pytest.mark.nightly)])
+def test_every_page_opens(browser: Browser, movies: Addresses, width: int) -> None:
     """Each page of a pipeline without clusters and classes opens too, and says what it has not."""
     texts = {
         "/": "Newest batches",
@@ -67,10 +68,9 @@ def test_every_page_opens(browser: Browser, movies: Addresses) -> None:
         "/data": "Batches of a generation",
     }
     for path, text in texts.items():
-        for width in (WIDE, PHONE):
-            with visiting(browser, movies.console, width) as visit:
-                expect(visit.open(path).get_by_text(text)).to_be_visible()
-                visit.settled()
+        with visiting(browser, movies.console, width) as visit:
+            expect(visit.open(path).get_by_text(text)).to_be_visible()
+            visit.settled()
 
 
 @pytest.mark.nightly

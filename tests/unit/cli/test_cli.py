@@ -11,10 +11,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.support import SMART_HOME
 from tests.support.commands import COMMAND, run_command
 from tidemill.cli import main
+from tidemill.cli.main import app
 from tidemill.errors import InputError
 from tidemill.pipeline import load
 from tidemill.run.catalog import TrainedModel
@@ -244,7 +246,7 @@ def test_help_and_version() -> None:
     ]
     for command in commands:
         assert command in text
-        assert "--help" in run_command(command, "--help").stdout
+        assert "--help" in CliRunner().invoke(app, [command, "--help"]).stdout
     assert run_command("--version").stdout.startswith("tidemill 0")
     assert run_command("no-such-command").returncode == 2
 
