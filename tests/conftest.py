@@ -27,8 +27,8 @@ GROUPS = ("spark", "console")
 BROKERS: list[SharedBroker] = []  # those that this worker uses
 FIRST = ("spark", "e2e", "kafka", "console")  # the folders that take longest, so that no worker waits at the end
 
-hypothesis.settings.register_profile("random")
-hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("random", deadline=None)  # how long an example takes is no promise
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")  # `make fuzz` looks for further examples
 
 
