@@ -26,6 +26,8 @@ from tidemill.pipeline import load
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
 
+pytestmark = pytest.mark.kafka
+
 TOPIC = "rows"
 LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1"}
 

@@ -35,6 +35,8 @@ from tidemill.run.failpoints import Crash, parse
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
 
+pytestmark = pytest.mark.kafka
+
 HEAD = struct.Struct(">qiibIhi")  # offset, length, leader's epoch, magic, checksum, attributes, last offset's distance
 LENGTH_AND_OFFSET = 12
 CONTROL = 0x20

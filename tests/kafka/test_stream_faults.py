@@ -39,6 +39,8 @@ from tidemill.run.folder import Run, open_run
 from tidemill.run.marks import CLAIM, END, POSITION
 from tidemill.run.stage import Stage, Stopped
 
+pytestmark = pytest.mark.kafka
+
 IN_TIME = 40.0
 ROWS = 5403
 MIB = 2**20

@@ -150,6 +150,7 @@ with stage(new_run(Path(sys.argv[1])), "serve") as me:
 """
 
 
+@pytest.mark.slow
 def test_the_stage_ends_soon_and_cleanly(run: Run, tmp_path: Path) -> None:
     """On SIGTERM the stage ends within 3 s with exit 0, though clients hold connections; its terminal stays quiet."""
     publish(run, 1)

@@ -86,6 +86,7 @@ def test_an_empty_source(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_fewer_rows_than_parts_ends_the_run(tmp_path: Path) -> None:
     """What a stage finds wrong with the input ends `up` in the stage's own words, with exit code 2."""
     done = run_command("up", "smart-home", "--rows", "2", "--port", "0", "--no-console", "--json", cwd=tmp_path)
@@ -96,6 +97,7 @@ def test_fewer_rows_than_parts_ends_the_run(tmp_path: Path) -> None:
     assert "batches.parts=2" in error["hint"]
 
 
+@pytest.mark.slow
 def test_a_bootstrap_server_that_does_not_answer(tmp_path: Path) -> None:
     """No Kafka at --bootstrap-servers ends the run, with exit code 2, and leaves nobody waiting."""
     options = ["--port", "0", "--no-console", "--bootstrap-servers", "127.0.0.1:1"]
@@ -226,6 +228,7 @@ def test_a_sample_is_written(tmp_path: Path) -> None:
     assert run_command("sample", "smart-hom", "--out", str(tmp_path / "s.csv")).returncode == 2
 
 
+@pytest.mark.slow
 def test_help_and_version() -> None:
     """Every command has help, and the version is told."""
     text = run_command("--help").stdout
