@@ -106,10 +106,7 @@ def trained_run(
     for all tests that read it. Nothing may be changed in them."""
 
     @cache
-    def trained(name: str, data: str | None) -> Run:
+    def run(name: str, data: str | None) -> Run:
         return train_pipeline(name, tmp_path_factory.mktemp(name) / "run", kafka, spark, data)
-
-    def run(name: str, data: str | None = None) -> Run:
-        return trained(name, data)
 
     return run

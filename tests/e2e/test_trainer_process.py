@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.support import ROOT, wait_for
-from tests.support.training_run import real_rows, seal_table, seal_tables
+from tests.support.training_run import real_rows, seal_table, seal_tables, states
 from tidemill.pipeline import load
 from tidemill.run.folder import Run, open_run
 
@@ -49,10 +49,6 @@ def process(run: Run) -> Iterator[subprocess.Popen[bytes]]:
     ):
         yield process
         process.kill()
-
-
-def states(run: Run) -> list[tuple[int, str]]:
-    return [(generation.generation, generation.state) for generation in run.catalog.generations()]
 
 
 def running(run: Run) -> bool:

@@ -31,8 +31,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def movies(trained_run: Callable[[str], Run]) -> Iterator[Addresses]:
-    run = trained_run("movie-ratings")
+def movies(trained_run: Callable[[str, str | None], Run]) -> Iterator[Addresses]:
+    run = trained_run("movie-ratings", None)
     with consoled(run, "movie-ratings", *same(run)) as found:
         yield found
 
@@ -74,9 +74,9 @@ def test_every_page_opens(browser: Browser, movies: Addresses, width: int) -> No
 
 
 @pytest.mark.nightly
-def test_clusters_on_a_map(browser: Browser, trained_run: Callable[[str], Run], tmp_path: Path) -> None:
+def test_clusters_on_a_map(browser: Browser, trained_run: Callable[[str, str | None], Run], tmp_path: Path) -> None:
     """Clusters of places are drawn on a map, without anything from elsewhere."""
-    run = trained_run("denver-crime")
+    run = trained_run("denver-crime", None)
     with consoled(run, "denver-crime", *same(run)) as found, visiting(browser, found.console) as visit:
         page = visit.open("/clusters")
         expect(page.get_by_role("heading", name="Map")).to_be_visible()

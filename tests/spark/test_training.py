@@ -21,6 +21,7 @@ from tests.support.training_run import (
     seal_table,
     seal_tables,
     smart_home,
+    states,
     table_of,
     thirds,
 )
@@ -61,10 +62,6 @@ def tried(folder: Path, models: dict[str, Any], columns: dict[str, str] = COLUMN
 
 def train_all(run: Run, spark: SparkSession) -> None:
     work(quiet_stage(run), spark)
-
-
-def states(run: Run) -> list[tuple[int, str]]:
-    return [(generation.generation, generation.state) for generation in run.catalog.generations()]
 
 
 def model_of(run: Run, name: str, generation: int = 1) -> TrainedModel:

@@ -80,3 +80,8 @@ def seal_tables(run: Run, tables: Sequence[pa.Table]) -> None:
 def quiet_stage(run: Run) -> Stage:
     """A trainer's stage without a process of its own."""
     return Stage(run, "trainer")
+
+
+def states(run: Run) -> list[tuple[int, str]]:
+    """Each generation's number and state."""
+    return [(generation.generation, generation.state) for generation in run.catalog.generations()]

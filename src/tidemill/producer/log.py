@@ -35,7 +35,6 @@ COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues at most 100,000 messages
 COMMIT_BYTES = 32 * 2**20
 AGAIN_SECONDS = 0.1
-VISIBLE_SECONDS = 0.02
 CLAIMS_WITHIN = 100  # messages from the start of the log
 OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
 START_OVER = "the sealed batches are whole; start over with --fresh to stream the rest"
@@ -116,7 +115,7 @@ class Log:
         """The claims, once this run's own is among them: Kafka answers a commit before its messages can be read."""
         end = time.monotonic() + CALL_SECONDS
         while not any(claims := self._claims()) and time.monotonic() < end:
-            time.sleep(VISIBLE_SECONDS)
+            time.sleep(AGAIN_SECONDS)
         return claims
 
     def _was_used(self) -> bool:
