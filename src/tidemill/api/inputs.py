@@ -53,7 +53,7 @@ class ModelInputs:
             FeatureError: it has another form, or a feature is missing or of the wrong type; each such is named.
             BodyTooLarge: it has more than ``MAX_ROWS`` rows.
         """
-        document = self._document(body)
+        document = json_object(body, self._hint, FeatureError)
         rows = document.get("rows")
         if not isinstance(rows, list):
             return Rows([self._only_row(document)], many=False)
@@ -83,9 +83,6 @@ class ModelInputs:
             if "rows" in document and "rows" not in self.kinds:
                 raise FeatureError(f"rows is {shown(document['rows'])}, not a list", self._hint()) from None
             raise
-
-    def _document(self, body: bytes) -> dict[str, Any]:
-        return json_object(body, self._hint, FeatureError)
 
     def _feature_error(self, error: ValidationError) -> FeatureError:
         count = error.error_count()
