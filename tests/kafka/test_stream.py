@@ -313,7 +313,7 @@ def test_junk_among_the_rows(kafka: str, tmp_path: Path) -> None:
 
 def test_windows_on_record_timestamps(kafka: str, tmp_path: Path) -> None:
     """Batches by time hold the rows of one window of the records' own timestamps, and no row is lost between them."""
-    run = smart_home_run(tmp_path, "stream.rate=6000", "batches={every='200ms'}")
+    run = smart_home_run(tmp_path, "stream.rate=3000", "batches={every='200ms'}")
     produce(run, kafka)
     collect(run, kafka)
     batches = run.catalog.batches()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -74,9 +75,9 @@ class Visit:
         self.page.get_by_role("link", name=title, exact=True).click()
 
     def metric(self, label: str) -> int:
-        """The number shown under a label that begins so; -1 while there is none."""
+        """The number shown under a label that begins so; -1 while there is none, as when the page is being redrawn."""
         metric = self.page.get_by_test_id("stMetric").filter(has_text=label).get_by_test_id("stMetricValue")
-        text = metric.first.inner_text().replace(",", "") if metric.count() else ""
+        text = next(iter(metric.all_inner_texts()), "").replace(",", "")
         return int(text) if text.isdigit() else -1
 
     def settled(self) -> None:
@@ -124,6 +125,10 @@ def visiting(
         http_credentials={"username": "anyone", "password": key} if key else None,
     )
     visit = Visit(context.new_page(), address)
-    yield visit
-    visit.assert_well()
+    try:
+        yield visit
+        visit.assert_well()
+    except Exception:
+        logging.getLogger(__name__).error("%s shows: %s", visit.page.url, visit.page.inner_text("body"))
+        raise
     context.close()

@@ -6,7 +6,6 @@ Three middlewares check each request before Streamlit does: its host name, its o
 from __future__ import annotations
 
 import logging
-import os
 import re
 import socket
 from functools import lru_cache
@@ -30,7 +29,6 @@ from tidemill.web.api_key import CHALLENGES, ApiKey, api_key, check_access, requ
 from tidemill.web.server import LoopbackNames, bound, is_loopback, serve
 
 SCRIPT = Path(__file__).with_name("pages") / "main.py"
-NICENESS = 5  # the stages that do the work go first
 FORBIDDEN = PlainTextResponse("this console answers its own pages only\n", 403)
 NOT_FOUND = PlainTextResponse("this console has nothing at this address\n", 404)
 PAGE_PATHS = ("/", "/generations", "/try", "/clusters", "/data")
@@ -90,7 +88,6 @@ def run_console(stage: Stage, host: str, port: int, only_that_port: bool, key_fi
     """
     check_access(host, key_file)
     key = api_key(key_file)
-    os.nice(NICENESS)
     with listening(host, port, only_that_port) as listener:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
         require_key(listener.getsockname()[0], key)

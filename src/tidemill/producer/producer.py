@@ -316,13 +316,14 @@ def partition_of(key: bytes, partitions: int) -> int:
 class Pacer:
     """Paces the rows: a random pause between them, a rate, or full speed.
 
-    The due times add up independently of how long the sending takes.
+    The first row is due after one pause from the first call of :meth:`wait`. From then on the due times add up
+    independently of how long the sending takes, so that rows that are late are sent at once.
     """
 
     def __init__(self, spec: Stream, clock: Callable[[], float]) -> None:
         self._random = random.Random(spec.seed)
         self._clock = clock
-        self._due = clock()
+        self._due: float | None = None
         self._least, self._most = (1 / spec.rate, 1 / spec.rate) if spec.rate else spec.pause
 
     @property
@@ -331,8 +332,9 @@ class Pacer:
 
     def wait(self) -> float:
         """Seconds until the next row is due; 0 or less where it is late. Each call is for one row."""
-        self._due += self._random.uniform(self._least, self._most)
-        return self._due - self._clock()
+        now = self._clock()
+        self._due = (now if self._due is None else self._due) + self._random.uniform(self._least, self._most)
+        return self._due - now
 
 
 def pace(stage: Stage, log: Log, pacer: Pacer) -> bool:
