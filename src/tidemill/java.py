@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tidemill.errors import JavaMissing, shorten
+from tidemill.errors import JavaMissing
 from tidemill.run.files import cache_folder, disk_errors
+from tidemill.texts import shorten
 
 OLDEST = 17
 ASK_SECONDS = 30

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from tests.support import assert_account_closed, wait_for
 from tests.support.commands import COMMAND, catalog_of, free_port
-from tidemill.run.files import orphans, sha256
+from tidemill.run.files import TEMPORARY, sha256
 
 STAGES = ("producer", "collector", "broker", "trainer")
 FROZEN_SECONDS = 8.0  # longer than any timeout of the pipeline below
@@ -248,7 +248,7 @@ def assert_all_there(up: UpProcess) -> None:
         (number, "published", (number,)) for number in range(1, job.batches + 1)
     ]
     for folder in (up.folder / "batches", up.folder / "rejects", up.folder / "generations"):
-        assert orphans(folder) == []
+        assert list(folder.glob(f".*{TEMPORARY}")) == []
     assert len(list((up.folder / "batches").iterdir())) == job.batches
 
 

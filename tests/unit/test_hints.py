@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.errors import MOST_NAMES, SourceError, did_you_mean, listed, shorten
+from tidemill.errors import SourceError
 from tidemill.sources.source import list_files
+from tidemill.texts import MOST_NAMES, did_you_mean, listed, shorten
 
 NAMES = [f"a-rather-long-name-{number}" for number in range(40)]
 

@@ -11,7 +11,8 @@ from tidemill.api.models.health import not_ready
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.models.snapshot import Snapshot, require_published
 from tidemill.api.values import json_object, shown
-from tidemill.errors import BodyTooLarge, FeatureError, did_you_mean
+from tidemill.errors import BodyTooLarge, FeatureError
+from tidemill.texts import did_you_mean
 
 MAX_BODY_BYTES = 1 << 20
 MAX_NUMBER = 2**31 - 1  # of generations, batches and rows in parameters

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
 from tidemill.api.values import EXAMPLES, EXPECTED, JSON_TYPES, json_object, shown
-from tidemill.errors import MOST_EXAMPLES, BodyTooLarge, FeatureError
+from tidemill.errors import BodyTooLarge, FeatureError
 from tidemill.pipeline import Column, Pipeline
 from tidemill.scoring import Feature
+from tidemill.texts import MOST_EXAMPLES
 from tidemill.types import COLUMN_TYPES
 
 MAX_ROWS = 10_000

@@ -27,8 +27,8 @@ from tidemill.errors import (
     RequestError,
     TidemillError,
     Unauthorized,
-    did_you_mean,
 )
+from tidemill.texts import did_you_mean
 from tidemill.web.api_key import CHALLENGES, ApiKey
 from tidemill.web.server import host_in
 
@@ -85,7 +85,7 @@ def error_response(error: TidemillError, headers: Any = None, status: int | None
 
 
 def internal_error() -> Json:
-    error = TidemillError("something went wrong inside the API", "the log of the serve stage has the details")
+    error = TidemillError("something went wrong inside the API", "logs/api.log in the run folder has the details")
     return error_response(error, status=500)
 
 

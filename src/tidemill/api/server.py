@@ -1,4 +1,4 @@
-"""The serve stage: the API on its own socket."""
+"""The stage api: the REST API on its own socket."""
 
 from __future__ import annotations
 

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from tidemill.errors import InputError, TidemillError, shorten
+from tidemill.errors import InputError, TidemillError
 from tidemill.java import find_java
 from tidemill.kafka.embedded.jars import KAFKA, faults, jars_folder
 from tidemill.pipeline import Pipeline, load, ready_pipelines
 from tidemill.run.files import cache_folder
 from tidemill.run.folder import default_folder
+from tidemill.texts import shorten
 from tidemill.web.server import bound
 
 OLDEST_PYTHON = (3, 11)

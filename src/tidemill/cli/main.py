@@ -21,7 +21,8 @@ from tidemill.cli.backup_commands import backup, restore
 from tidemill.cli.output import drop_output, open_closed_streams, print_json
 from tidemill.cli.run_commands import INTERRUPTED, STAGES, stage_command, up
 from tidemill.cli.view_commands import batches, check, doctor, generations, pipelines, sample, show_status
-from tidemill.errors import DiskError, InputError, TidemillError, UsageError, shorten
+from tidemill.errors import DiskError, InputError, TidemillError, UsageError
+from tidemill.texts import shorten
 
 # click's error of a wrong command line. It is looked up here because some versions of typer have their own click.
 UsageFault: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

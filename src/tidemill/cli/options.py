@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemill.errors import is_utf_8, printable
 from tidemill.pipeline import Options, prepare
 from tidemill.run.folder import default_folder, recorded_options
 from tidemill.run.settings import merge_options
+from tidemill.texts import is_utf_8, printable
 
 
 def utf_8(value: Any) -> Any:

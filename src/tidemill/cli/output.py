@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from tidemill.errors import printable
+from tidemill.texts import printable
 
 LAYOUT = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 

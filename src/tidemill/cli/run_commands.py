@@ -65,7 +65,7 @@ def up(
     from tidemill.cli.lines import ProgressLines
     from tidemill.cli.panel import ProgressPanel
     from tidemill.process.preflight import check
-    from tidemill.process.up import at_work, refuse_second_up
+    from tidemill.process.up import refuse_second_up, stage_at_work
     from tidemill.process.up import up as run_up
     from tidemill.run.progress.status import status
     from tidemill.web.api_key import check_access
@@ -80,9 +80,9 @@ def up(
     check_access(serve_host, key_file)
     folder = (run_dir or default_folder(loaded.pipeline.name)).absolute()
     refuse_second_up(folder)
-    if not at_work(folder, "api"):
+    if not stage_at_work(folder, "api"):
         ports["--port"] = serve_on.port if port is None else port
-    if console_port is not None and not no_console and not at_work(folder, "console"):  # its default gives way
+    if console_port is not None and not no_console and not stage_at_work(folder, "console"):  # its default gives way
         ports["--console-port"] = console_port
     refuse_taken_ports(serve_host, ports)
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers

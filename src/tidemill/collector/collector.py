@@ -1,9 +1,9 @@
 """The collector: cuts the stream into batches and seals each exactly once.
 
-A batch is sealed in this order: its cut is recorded, its file is synced and renamed, and one catalog transaction
-commits its offsets, sha256 and cut. After a crash at any point the next collector finds a sealed batch, or a cut whose
-batch it makes again from the same offsets, or neither. It then reads on from the last sealed offset. Kafka's group
-offsets are only written, for monitoring.
+A batch is sealed in this order: its file is written beside, its cut and its offsets are recorded, the file is synced
+and renamed, and one catalog transaction commits its sha256 and its counts. After a crash at any point the next
+collector finds a sealed batch, or a cut whose batch it makes again from the same offsets, or neither. It then reads on
+from the last sealed offset. Kafka's group offsets are only written, for monitoring.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from tidemill.errors import shorten
 from tidemill.pipeline import Column, arrow_schema
+from tidemill.texts import shorten
 from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP
 
 

@@ -8,12 +8,13 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from tidemill.errors import Fault, did_you_mean, shorten
+from tidemill.errors import Fault
 from tidemill.pipeline.kafka_settings import client_faults
 from tidemill.pipeline.model import Pipeline, bare
 from tidemill.pipeline.part import table
 from tidemill.pipeline.route_faults import routes_faults
 from tidemill.pipeline.timestamps import format_fault
+from tidemill.texts import did_you_mean, shorten
 from tidemill.types import may_be_feature, toml_fits
 
 EXPECTED = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from tidemill.errors import Fault, did_you_mean
+from tidemill.errors import Fault
+from tidemill.texts import did_you_mean
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from tidemill.errors import Fault, PipelineInvalid, PipelineNotFound, did_you_mean, shorten
+from tidemill.errors import Fault, PipelineInvalid, PipelineNotFound
 from tidemill.pipeline.faults import across, fault_of, unique
 from tidemill.pipeline.model import Pipeline
+from tidemill.texts import did_you_mean, shorten
 
 
 class Options(NamedTuple):
@@ -148,7 +149,7 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
         assignments: ``a.b=value`` texts, applied last but for ``data`` and ``rows``.
         data: another source file or glob, relative to the working folder; all of its rows unless ``rows`` or a
             set ``source.rows`` says less.
-        rows: only the first so many rows.
+        rows: only the first this many rows.
 
     Raises:
         PipelineNotFound: there is no such pipeline.

@@ -103,7 +103,7 @@ def column_of(name: str, declared: DeclaredColumn) -> Column:
 
 
 class Source(Data):
-    """Where the stream's rows come from. ``rows``: only the first so many."""
+    """Where the stream's rows come from. ``rows``: read only the first this many."""
 
     rows: Count | None = None
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tidemill.errors import Fault, did_you_mean, shorten
+from tidemill.errors import Fault
 from tidemill.pipeline.part import table
 from tidemill.pipeline.routes import ACTIONS, GENERATION, MOST_BYTES, PLACEHOLDER, SQL_PARTS, placeholders
+from tidemill.texts import did_you_mean, shorten
 from tidemill.types import toml_fits
 
 

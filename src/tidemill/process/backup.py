@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 
 from tidemill import __version__
-from tidemill.errors import BackupError, RunFolderError, shorten
+from tidemill.errors import BackupError, RunFolderError
 from tidemill.kafka.embedded.copy import copy_kafka
 from tidemill.process.manifest import (
     File,
@@ -37,6 +37,7 @@ from tidemill.run.folder import Run
 from tidemill.run.folder_checks import PRIVATE
 from tidemill.run.inventory import BACKING_UP, MANIFEST, take_inventory
 from tidemill.run.locks import locked
+from tidemill.texts import shorten
 
 LOCK = ".lock"
 

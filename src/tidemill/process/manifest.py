@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tidemill.errors import BackupError, RunFolderError, shorten
+from tidemill.errors import BackupError, RunFolderError
 from tidemill.run.catalog import FILE_NAME, MIGRATIONS, SCHEMA_VERSION
 from tidemill.run.files import publish, sha256, temporary
 from tidemill.run.inventory import MANIFEST
+from tidemill.texts import shorten
 
 PARTS = ("batches", "tables", "rejects", "generations", "broker")
 

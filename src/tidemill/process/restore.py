@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tidemill.errors import RunFolderError, shorten
+from tidemill.errors import RunFolderError
 from tidemill.process.manifest import (
     File,
     Manifest,
@@ -24,6 +24,7 @@ from tidemill.run.files import disk_errors, publish, sha256, sync_tree, temporar
 from tidemill.run.folder import default_folder
 from tidemill.run.folder_checks import PRIVATE
 from tidemill.run.inventory import RESTORING, forget_restore
+from tidemill.texts import shorten
 
 
 def restore(folder: Path, target: Path | None) -> tuple[Manifest, Path]:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tidemill.errors import DiskError, TrainingFailed
 from tidemill.process.supervisor import Supervisor
-from tidemill.run.folder import Run
+from tidemill.run.folder import Run, stage_lock
 from tidemill.run.inventory import take_inventory
 from tidemill.run.locks import lock_holder, locked
 from tidemill.run.progress.status import stream_ended, trained
@@ -81,16 +81,16 @@ def refuse_second_up(folder: Path) -> None:
                 pass
 
 
-def at_work(folder: Path, stage: str) -> bool:
+def stage_at_work(folder: Path, stage: str) -> bool:
     """Whether a process of this run does the stage. After a kill of `up` its stages need a moment to end, in which they
     still have their ports."""
     with suppress(DiskError):
-        return lock_holder(folder / "locks" / f"{stage}.lock") is not None
+        return lock_holder(stage_lock(folder, stage)) is not None
     return False
 
 
 def up_lock(folder: Path) -> Path:
-    return folder / "locks" / "up.lock"
+    return stage_lock(folder, "up")
 
 
 def up_already(folder: Path) -> str:

@@ -115,11 +115,6 @@ def roll(path: Path) -> None:
             older.replace(path.with_name(f"{path.name}.{number}"))
 
 
-def orphans(folder: Path) -> list[Path]:
-    """The temporary files and folders that a crash left in ``folder``."""
-    return sorted(folder.glob(f".*{TEMPORARY}"))
-
-
 def remove(path: Path) -> None:
     """Remove a file or a folder with its content; of a symbolic link only the link."""
     if path.is_dir() and not path.is_symlink():

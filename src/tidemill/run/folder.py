@@ -21,7 +21,7 @@ import uuid
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from tidemill.errors import CatalogError, NoRun, RunFolderError, TidemillError, is_utf_8
+from tidemill.errors import CatalogError, NoRun, RunFolderError, TidemillError
 from tidemill.pipeline import Loaded, Options, Pipeline
 from tidemill.run.catalog import (
     DAMAGED,
@@ -47,6 +47,7 @@ from tidemill.run.inventory import forget_restore, refuse_backup, refuse_without
 from tidemill.run.locks import lock_holder, locked
 from tidemill.run.marks import Marks
 from tidemill.run.settings import as_seen, given_settings, settled, start_options
+from tidemill.texts import is_utf_8
 
 AT_ONCE = 16  # locks for checking sealed files: two threads never check the same file
 
@@ -99,7 +100,7 @@ class Run:
         return Marks(self.id, recorded.secret, topic_id)
 
     def stage_lock(self, name: str) -> Path:
-        return self.folder / "locks" / f"{name}.lock"
+        return stage_lock(self.folder, name)
 
     def at_work(self, status: StageStatus) -> bool:
         """Whether the process that reported this status still runs its stage."""
@@ -111,6 +112,11 @@ class Run:
 
     def close(self) -> None:
         self.catalog.close()
+
+
+def stage_lock(folder: Path, name: str) -> Path:
+    """The lock that a stage of the run in ``folder`` holds while it is at work."""
+    return folder / "locks" / f"{name}.lock"
 
 
 def default_folder(name: str) -> Path:

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tidemill.errors import RunFolderError, shorten
+from tidemill.errors import RunFolderError
 from tidemill.run.catalog import FILE_NAME
 from tidemill.run.files import disk_errors, make_folder, sync, sync_entries
 from tidemill.run.inventory import RESTORING, refuse_backup, refuse_unfinished_restore, refuse_without_catalog
 from tidemill.run.locks import locked
+from tidemill.texts import shorten
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tidemill.errors import MOST_EXAMPLES, CatalogError, RunFolderError, listed
+from tidemill.errors import CatalogError, RunFolderError
 from tidemill.run.catalog import FILE_NAME, Catalog, RecordedFiles
 from tidemill.run.files import TEMPORARY, sync
+from tidemill.texts import MOST_EXAMPLES, listed
 
 RESTORING = ".restoring"  # names the backup that is being restored into the folder
 MANIFEST = "manifest.json"  # of a backup

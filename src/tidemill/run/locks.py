@@ -12,8 +12,9 @@ from typing import IO
 
 import psutil
 
-from tidemill.errors import DiskError, RunBusy, shorten
+from tidemill.errors import DiskError, RunBusy
 from tidemill.run.files import disk_errors
+from tidemill.texts import shorten
 
 PATIENCE_SECONDS = 30.0
 LOOKED_AT_SECONDS = 0.3

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from tidemill.errors import MOST_EXAMPLES, RunFolderError, shorten
+from tidemill.errors import RunFolderError
 from tidemill.pipeline import Loaded, Options, Pipeline, table
 from tidemill.pipeline.faults import fault_of
 from tidemill.run.catalog import RunRecord
+from tidemill.texts import MOST_EXAMPLES, shorten
 
 # The settings that may differ between one start of a run and the next. All other settings shaped the data and the
 # models.

@@ -18,11 +18,12 @@ from typing import Any
 
 import structlog
 
-from tidemill.errors import StageFailed, TidemillError, shorten
+from tidemill.errors import StageFailed, TidemillError
 from tidemill.run.catalog import StageProgress, StageState, StageStatus
 from tidemill.run.files import ROLLED_BYTES, ROLLED_KEPT
 from tidemill.run.folder import Run
 from tidemill.run.locks import locked
+from tidemill.texts import shorten
 
 LIFELINE = "TIDEMILL_LIFELINE"  # set by `up`: standard input is a pipe that closes when `up` is gone
 BEAT_SECONDS = 0.5

@@ -17,7 +17,7 @@ import polars.selectors as selectors
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tidemill.errors import DiskError, InputError, did_you_mean
+from tidemill.errors import DiskError, InputError
 from tidemill.pipeline import Column, arrow_schema
 from tidemill.run.files import publish, temporary
 from tidemill.samples import (
@@ -29,6 +29,7 @@ from tidemill.samples import (
     price_paid,
     smart_home,
 )
+from tidemill.texts import did_you_mean
 from tidemill.types import JSON_TIMESTAMP
 
 CHUNK_ROWS = 65_536

@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +58,8 @@ class Scorer:
     """One fitted model. Immutable, so safe to share between threads."""
 
     kind: Kind
+    has_probability: ClassVar[bool] = False
+    """Whether predictions say how probable each class or cluster is."""
 
     def __init__(self, stored: Stored) -> None:
         self.model: str = stored.text["model"]
@@ -153,6 +155,7 @@ class ClassScorer(RowScorer):
     """A scorer that chooses among classes. Some have no probability."""
 
     kind = "classification"
+    has_probability = True
 
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)

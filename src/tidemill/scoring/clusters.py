@@ -252,6 +252,8 @@ class MixtureScorer(ClusterScorer):
     (k, positions); ``peaks`` (k,).
     """
 
+    has_probability = True
+
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)
         self.weights = stored.arrays["weights"]

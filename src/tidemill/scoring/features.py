@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tidemill.errors import FeatureError, shorten
+from tidemill.errors import FeatureError
 from tidemill.scoring.storage import Array, Stored
+from tidemill.texts import shorten
 
 Codes = NDArray[np.intp]
 Row = Mapping[str, Any]

@@ -113,6 +113,8 @@ class VectorScorer(ClassScorer):
     Arrays: coefficients (positions, 1), intercept (1,), threshold (1,).
     """
 
+    has_probability = False
+
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)
         self.coefficients = self.encoder.split(stored.arrays["coefficients"])

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.errors import FeatureError, ParityFailed, shorten
+from tidemill.errors import FeatureError, ParityFailed
 from tidemill.scoring.base import RowScorer, RowScores
 from tidemill.scoring.storage import Array
+from tidemill.texts import shorten
 
 TOLERANCE = 1e-9  # relative to max(1, |value|)
 REPORT_IT = "this is a fault in Tidemill or a damaged file: the generation is not published; please report it"

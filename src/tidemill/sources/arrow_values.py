@@ -14,12 +14,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidemill.errors import MOST_EXAMPLES, SourceError
+from tidemill.errors import SourceError
 from tidemill.pipeline import Cleaning, Column, arrow_schema
 from tidemill.sources.chunk import RECORD_CHARACTERS, TOO_LONG, BadRecord, Chunk, Reject, cut, join_reasons
 from tidemill.sources.cleaning import default_value, has_cleaning, is_missing, missing_reason
 from tidemill.sources.conversions import CONVERSIONS, is_string
 from tidemill.sources.text_values import typed_column, wanted
+from tidemill.texts import MOST_EXAMPLES
 from tidemill.types import COLUMN_TYPES
 
 

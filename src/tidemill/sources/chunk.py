@@ -8,8 +8,9 @@ from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
-from tidemill.errors import MOST_EXAMPLES, SourceError, did_you_mean, listed
+from tidemill.errors import SourceError
 from tidemill.pipeline import Column
+from tidemill.texts import MOST_EXAMPLES, did_you_mean, listed
 
 MOST_TEXT = 500
 CHUNK_CHARACTERS = 32 * 2**20  # a chunk of long records ends early, which bounds memory

@@ -9,8 +9,8 @@ from typing import Any, TypeGuard
 
 import polars as pl
 
-from tidemill.errors import shorten
 from tidemill.pipeline import Cleaning, Column
+from tidemill.texts import shorten
 from tidemill.types import COLUMN_TYPES
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tidemill.errors import MOST_EXAMPLES, SourceError
+from tidemill.errors import SourceError
 from tidemill.sources.chunk import Reject
 from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
 from tidemill.sources.source import SourceReader
+from tidemill.texts import MOST_EXAMPLES
 
 PREVIEW_ROWS = 1_000
 PREVIEW_BYTES = 2**24  # fewer rows are tried where they are long, so that the preview stays quick

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tidemill.errors import InputError, SourceError, did_you_mean, shorten
+from tidemill.errors import InputError, SourceError
 from tidemill.pipeline import Column, Data, Pipeline, SideTable, Source, arrow_schema
 from tidemill.samples import Sample, find_sample
 from tidemill.sources.arrow_values import convert, refuse_types
 from tidemill.sources.chunk import Chunk, Readable, Reject, refuse_missing
 from tidemill.sources.readers.csv import CsvFile
 from tidemill.sources.readers.jsonl import JsonLinesFile
-from tidemill.sources.readers.opening import SourceFile, read_errors, refuse_changed, source_file
+from tidemill.sources.readers.opening import Format, SourceFile, read_errors, refuse_changed, source_file
 from tidemill.sources.readers.parquet import ParquetFile
+from tidemill.texts import did_you_mean, shorten
 
 __all__ = ["Chunk", "Reject", "SourceReader", "open_any", "open_source", "open_tables"]
 
@@ -217,7 +218,7 @@ def most_rows(data: Data) -> int | None:
 
 def open_files(data: Data, folder: Path, key: str) -> SourceReader:
     files = find_files(data.path or "", folder)
-    parts = tuple(WatchedFile(file, reader_of(file, data, key)) for file in files)
+    parts = tuple(WatchedFile(file, READERS[file.format](file, data, key)) for file in files)
     filled = [part.check() for part in parts]
     title = files[0].label if len(files) == 1 else f"{data.path} ({len(files)} files)"
     if not any(filled):
@@ -227,12 +228,11 @@ def open_files(data: Data, folder: Path, key: str) -> SourceReader:
     return SourceReader(title, key, now, parts, most_rows(data) or sys.maxsize, older, tuple(files), again)
 
 
-def reader_of(file: SourceFile, data: Data, key: str) -> Readable:
-    if file.format == "csv":
-        return CsvFile(file, data, key)
-    if file.format == "json":
-        return JsonLinesFile(file, data.schema_)
-    return ParquetFile(file, data.schema_, key)
+READERS: dict[Format, Callable[[SourceFile, Data, str], Readable]] = {
+    "csv": CsvFile,
+    "json": lambda file, data, key: JsonLinesFile(file, data.schema_),
+    "parquet": lambda file, data, key: ParquetFile(file, data.schema_, key),
+}
 
 
 def find_files(path: str, folder: Path) -> list[SourceFile]:

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 import pyarrow as pa
 
-from tidemill.errors import shorten
 from tidemill.pipeline import Column, arrow_schema
 from tidemill.sources.chunk import BadRecord
 from tidemill.sources.cleaning import default_value, is_missing, missing_reason, stripped
 from tidemill.sources.conversions import CONVERSIONS
+from tidemill.texts import shorten
 from tidemill.types import COLUMN_TYPES
 
 

@@ -59,11 +59,11 @@ def profile_clusters(job: TrainingJob, fitted: PipelineModel, content: Stored) -
         CatalogError: the earlier model's file differs from the catalog's record.
         TrainingFailed: the clusters can't be matched with the earlier ones.
     """
-    scorer = scorer_of(content)
+    scorer = scorer_from(content)
     clusters = cluster_stats(fitted.transform(job.training), job.inputs, scorer)
     if scorer.centres.cosine:
         content = Stored(content.text, content.arrays | {"middles": middles(scorer, clusters)})
-        scorer = scorer_of(content)
+        scorer = scorer_from(content)
     numbers = scorer.numbers
     if job.earlier is not None:
         numbers = lasting_numbers(scorer, cluster_scorer(job.earlier.load()))
@@ -73,10 +73,10 @@ def profile_clusters(job: TrainingJob, fitted: PipelineModel, content: Stored) -
     }
     arrays: dict[str, Any] = content.arrays | {"numbers": numbers}
     numbered = Stored(content.text | text, arrays)
-    return numbered, {"clusters": documents(scorer_of(numbered), clusters), **text}
+    return numbered, {"clusters": documents(scorer_from(numbered), clusters), **text}
 
 
-def scorer_of(content: Stored) -> ClusterScorer:
+def scorer_from(content: Stored) -> ClusterScorer:
     return cluster_scorer(scoring.make_scorer(content))
 
 

@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tidemill import scoring
-from tidemill.errors import TrainingFailed, shorten
+from tidemill.errors import TrainingFailed
 from tidemill.run import files
 from tidemill.run.catalog import TrainedModel
 from tidemill.scoring import RowScorer, row_scorer, storage
@@ -28,6 +28,7 @@ from tidemill.scoring.base import RowScores
 from tidemill.scoring.clusters import cluster_scorer
 from tidemill.scoring.parity import compare
 from tidemill.scoring.storage import Array, Stored
+from tidemill.texts import shorten
 from tidemill.training import evaluate
 from tidemill.training.export import label_indexer, scorer_content
 from tidemill.training.features import FEATURES, LABEL, stages, with_label

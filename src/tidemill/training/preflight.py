@@ -12,8 +12,9 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tidemill.errors import Fault, TrainingFailed, shorten
+from tidemill.errors import Fault, TrainingFailed
 from tidemill.pipeline import Column, Model
+from tidemill.texts import shorten
 from tidemill.training.registry import MOST_CLASSES, SampleFault, TrainingInputs, TrainingStats
 
 Array = NDArray[np.float64]

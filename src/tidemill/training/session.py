@@ -19,9 +19,10 @@ from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
-from tidemill.errors import TrainingFailed, shorten
+from tidemill.errors import TrainingFailed
 from tidemill.java import environment, find_java
 from tidemill.run.files import ROLLED_BYTES, ROLLED_KEPT, roll
+from tidemill.texts import shorten
 
 LOG4J = """\
 rootLogger.level = info

@@ -1,4 +1,4 @@
-"""The serve stage: its socket, its end, and generations that arrive under load."""
+"""The stage api: its socket, its end, and generations that arrive under load."""
 
 from __future__ import annotations
 

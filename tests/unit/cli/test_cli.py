@@ -109,7 +109,7 @@ def test_a_bootstrap_server_that_does_not_answer(tmp_path: Path) -> None:
 def test_another_pipelines_folder(tmp_path: Path) -> None:
     """A run folder of another pipeline is refused with exit code 2."""
     open_run(load("smart-home", ["name=other"]), tmp_path / "run").close()
-    done = run_command("up", "smart-home", "--run-dir", str(tmp_path / "run"))
+    done = run_command("up", "smart-home", "--run-dir", str(tmp_path / "run"), "--port", "0")
     assert done.returncode == 2
     assert "holds a run of the pipeline other" in done.stderr
 

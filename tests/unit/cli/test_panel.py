@@ -102,7 +102,7 @@ def test_what_was_started_again_stands_above(tmp_path: Path) -> None:
 def test_rates() -> None:
     """A rate is told where rows are moving; a bar is shown only where the whole is known."""
     assert (rate_text(None), rate_text(0.0), rate_text(1234.5)) == ("", "", "1,234 rows/s")
-    counts = Counts(None, 812, 800, 0, 0, 0, 0, 0, ended=False)
+    counts = Counts(produced=812, collected=800)
     console = terminal()
     console.print(rows_table(counts, {"produced": 99.6}))
     assert isinstance(console.file, io.StringIO)

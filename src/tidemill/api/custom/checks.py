@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from tidemill.api.custom.sql import BATCH, ROWS, Cursor, Database, bound, message_of, prediction_type
 from tidemill.api.values import EXAMPLES, from_json
-from tidemill.errors import Fault, did_you_mean
+from tidemill.errors import Fault
 from tidemill.pipeline import ACTIONS, Route, raw_kinds, table
 from tidemill.scoring import ROW_KINDS, SCORERS, Kind
+from tidemill.texts import did_you_mean
 from tidemill.types import COLUMN_TYPES
 
 KINDS_OF: dict[str, tuple[str, ...]] = {
@@ -113,10 +114,10 @@ def item_columns(raw: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
 
 def optional_parts(model: Mapping[str, Any], kinds: Mapping[str, str]) -> set[str]:
     """Which of ``OPTIONAL_PARTS`` a model's predictions have; ``kinds``: the columns' types."""
-    estimator = str(model.get("estimator"))
-    kind = SCORERS[estimator].kind
+    scorer = SCORERS[str(model.get("estimator"))]
+    kind = scorer.kind
     parts = {"centre", "distance"} if kind == "clustering" else set()
-    if (kind == "classification" and estimator != "LinearSVC") or estimator == "GaussianMixture":
+    if scorer.has_probability:
         parts |= {"probability", "probabilities"}
     features = model.get("features")
     if isinstance(features, list | tuple) and any(kinds.get(str(name), "").startswith("string") for name in features):

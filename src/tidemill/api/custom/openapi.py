@@ -47,8 +47,8 @@ STANDARD_BODIES: dict[tuple[str, str], type[BaseModel]] = {  # by the action and
 DESCRIPTIONS = {
     GENERATION: "The generation's number.",
     "key": "A key of the stream.",
-    "limit": "At most so many rows.",
-    "top": "At most so many items.",
+    "limit": "At most this many rows.",
+    "top": "At most this many items.",
     "row": "The features of one row.",
     "text": "Words, in any order.",
     "item": "An item that was trained on.",

@@ -14,7 +14,8 @@ from fastapi import Request
 
 from tidemill.api.dependencies import read_body
 from tidemill.api.values import EXAMPLES, EXPECTED, JSON_TYPES, from_json, from_text, json_object, shown
-from tidemill.errors import MOST_EXAMPLES, BadForm, FeatureError, ParameterError
+from tidemill.errors import BadForm, FeatureError, ParameterError
+from tidemill.texts import MOST_EXAMPLES
 
 Location = Literal["path", "query", "body"]
 Body = Literal["json", "form"]

@@ -18,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 from duckdb.value.constant import Value
 
-from tidemill.errors import QueryError, TidemillError, TimeLimit, TooManyRows, shorten
+from tidemill.errors import QueryError, TidemillError, TimeLimit, TooManyRows
 from tidemill.run.catalog import Batch, Generation
 from tidemill.scoring import ROW_KINDS, SCORERS, RowScorer, Scorer
+from tidemill.texts import shorten
 from tidemill.types import COLUMN_TYPES
 
 ROWS, BATCH = "rows", "batch"

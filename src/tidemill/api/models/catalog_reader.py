@@ -17,13 +17,14 @@ from tidemill.api.models.snapshot import (
     generation_cache,
     without_profiles,
 )
-from tidemill.errors import TidemillError, shorten
+from tidemill.errors import TidemillError
 from tidemill.run.catalog import Generation, StageState, StageStatus, TrainedModel
 from tidemill.run.folder import Run
 from tidemill.run.progress.rates import Rates
 from tidemill.run.progress.status import counts, in_order
 from tidemill.run.stage import state_of
 from tidemill.scoring import Scorer
+from tidemill.texts import shorten
 
 RETRY_SECONDS = 5.0  # between attempts to load a damaged generation, or to build an index that failed
 

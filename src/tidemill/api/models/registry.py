@@ -20,10 +20,11 @@ from tidemill.api.models import catalog_reader
 from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.catalog_reader import CatalogReader, public_reason
 from tidemill.api.models.snapshot import IndexBuilder, LoadedGeneration, Snapshot, require_published
-from tidemill.errors import CatalogError, NotFound, NotReady, TidemillError, did_you_mean, shorten
+from tidemill.errors import CatalogError, NotFound, NotReady, TidemillError
 from tidemill.run.catalog import TrainedModel
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer
+from tidemill.texts import did_you_mean, shorten
 
 POLL_SECONDS = 0.2
 MAX_OLDER_SCORERS = 64
@@ -31,7 +32,7 @@ MAX_SCORER_BYTES = 256 * 2**20  # of all cached scorers
 MAX_OLDER_INDEXES = 2  # of each name: one may be as large as a generation's rows
 MAX_BUILDS = 1  # concurrent builds of older generations' indexes, in a thread that no other request needs
 HEALTH_HINT = "GET /health names it among the problems; it is tried again every few seconds"
-LOG_HINT = "see the log of the serve stage in the run folder; the next request after a few seconds tries again"
+LOG_HINT = "see logs/api.log in the run folder; the next request after a few seconds tries again"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from tidemill.scoring import Scorer
 
 MAX_CACHED_GENERATIONS = 2048
 MAX_CACHED_BATCHES = 10**6  # in all cached generations: in a long cumulative run each generation has thousands
-NO_COUNTS = Counts(None, 0, 0, 0, 0, 0, 0, 0, ended=False)
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Snapshot:
     states: Mapping[str, StageState] = field(default_factory=dict)
     damaged: Mapping[int, str] = field(default_factory=dict)
     unreadable: str | None = None
-    counts: Counts = NO_COUNTS
+    counts: Counts = field(default_factory=Counts)
     rates: Mapping[str, float | None] = field(default_factory=dict)
 
     @property

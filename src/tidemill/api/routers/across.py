@@ -27,7 +27,7 @@ Before = Annotated[
     int | None,
     Query(ge=1, le=MAX_NUMBER, description="Only the generations below this number; the newest if left out."),
 ]
-AcrossLimit = Annotated[int, Query(ge=1, le=MAX_GENERATIONS, description="By at most so many generations.")]
+AcrossLimit = Annotated[int, Query(ge=1, le=MAX_GENERATIONS, description="By at most this many generations.")]
 ScorerCache = SharedCache[tuple[int, str], Scorer]
 
 

@@ -20,10 +20,10 @@ from tidemill.errors import NotFound
 from tidemill.run.catalog import Batch
 
 AfterBatch = Annotated[int, Query(ge=0, le=MAX_NUMBER, description="Only the batches above this number.")]
-BatchLimit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
-RowOffset = Annotated[int, Query(ge=0, le=MAX_NUMBER, description="Without the first so many.")]
-RowLimit = Annotated[int, Query(ge=1, le=200, description="At most so many rows.")]
-RejectLimit = Annotated[int, Query(ge=1, le=500, description="At most so many rejects.")]
+BatchLimit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
+RowOffset = Annotated[int, Query(ge=0, le=MAX_NUMBER, description="Without the first this many rows.")]
+RowLimit = Annotated[int, Query(ge=1, le=200, description="At most this many rows.")]
+RejectLimit = Annotated[int, Query(ge=1, le=500, description="At most this many rejects.")]
 RejectPlace = Annotated[
     str, Path(min_length=1, description="source, table-NAME, batch-00001 or tail: a place that GET /rejects names.")
 ]

@@ -24,7 +24,7 @@ from tidemill.scoring.als import AlsScorer, als_scorer
 ItemText = Annotated[
     str, Query(max_length=200, description="How the item's id begins, or words of its titles; nothing for all items.")
 ]
-ItemLimit = Annotated[int, Query(ge=1, le=100, description="At most so many items.")]
+ItemLimit = Annotated[int, Query(ge=1, le=100, description="At most this many items.")]
 MAX_WORDS = 8
 Mask = NDArray[np.bool_]  # (items,)
 

@@ -21,8 +21,8 @@ from tidemill.errors import FeatureError, NotFound
 from tidemill.run.catalog import Generation
 from tidemill.scoring import ROW_KINDS, Prediction, Scorer, row_scorer
 
-RowLimit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
-PointCount = Annotated[int, Query(ge=10, le=1000, description="At most so many points.")]
+RowLimit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
+PointCount = Annotated[int, Query(ge=10, le=1000, description="At most this many points.")]
 
 
 def add_routes(app: FastAPI, context: RouteContext) -> None:

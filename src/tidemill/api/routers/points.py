@@ -20,12 +20,13 @@ from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.rows.batch_rows import evenly, spread
 from tidemill.api.values import shown
-from tidemill.errors import ParameterError, did_you_mean
+from tidemill.errors import ParameterError
 from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer
 from tidemill.scoring.clusters import ClusterScorer, cluster_scorer
+from tidemill.texts import did_you_mean
 
 MAX_BATCHES = 16  # opened for one answer
 MAX_GROUPS = 32  # row groups of Parquet files read for one answer, 16,384 rows each
@@ -34,7 +35,7 @@ MAX_POINTS = 5000
 
 X = Annotated[str | None, Query(description="A numeric column; the model's first numeric feature if left out.")]
 Y = Annotated[str | None, Query(description="A numeric column; the model's next numeric feature if left out.")]
-PointLimit = Annotated[int, Query(ge=1, le=MAX_POINTS, description="At most so many points.")]
+PointLimit = Annotated[int, Query(ge=1, le=MAX_POINTS, description="At most this many points.")]
 
 
 def add_routes(app: FastAPI, context: RouteContext) -> None:

@@ -24,12 +24,13 @@ from tidemill.api.dependencies import (
 )
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.values import shown
-from tidemill.errors import MOST_EXAMPLES, FeatureError, NotFound
+from tidemill.errors import FeatureError, NotFound
 from tidemill.scoring.als import MOST_RATING, AlsScorer, Recommended, als_scorer
+from tidemill.texts import MOST_EXAMPLES
 
 INLINE_NUMBERS = 1_000_000  # a search over more of the items' numbers, about a millisecond, runs in a thread
 
-Top = Annotated[int, Query(ge=1, le=MAX_TOP, description="At most so many items.")]
+Top = Annotated[int, Query(ge=1, le=MAX_TOP, description="At most this many items.")]
 User = Annotated[str, Path(min_length=1, description="A user of the training rows.")]
 ItemId = Annotated[str, Path(min_length=1, description="An item of the training rows.")]
 Ratings = Mapping[str, Any] | Sequence[Any]

@@ -21,7 +21,7 @@ from tidemill.api.pages import PAGE_HEADERS, home_page
 from tidemill.errors import NotFound, NotReady
 
 AfterGeneration = Annotated[int, Query(ge=0, le=MAX_NUMBER, description="Only the generations above this number.")]
-GenerationLimit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
+GenerationLimit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 CustomRoot = tuple[Endpoint, openapi.RouteDescription]

@@ -16,7 +16,7 @@ from tidemill.api.values import shown
 from tidemill.errors import FeatureError
 from tidemill.scoring import Kind
 
-Top = Annotated[int, Query(ge=1, le=MAX_TOP, description="At most so many rows.")]
+Top = Annotated[int, Query(ge=1, le=MAX_TOP, description="At most this many rows.")]
 Text = Annotated[str, Query(description="Words, in any order; plurals count as singulars.")]
 
 ROW_HINT = 'send {"row": {feature: value, ...}, "top": 10}'

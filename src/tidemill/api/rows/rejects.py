@@ -13,8 +13,9 @@ from tidemill import schemas
 from tidemill.api.models.snapshot import Snapshot
 from tidemill.api.rows.reject_lines import RejectLines
 from tidemill.api.values import shown
-from tidemill.errors import CatalogError, NotFound, did_you_mean
+from tidemill.errors import CatalogError, NotFound
 from tidemill.run.folder import Run
+from tidemill.texts import did_you_mean
 
 MAX_BATCHES = 1000  # listed, the newest
 MAX_REASONS = 50

@@ -20,13 +20,14 @@ from typing import NamedTuple, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tidemill.errors import BrokerFailed, PortInUse, TidemillError, shorten
+from tidemill.errors import BrokerFailed, PortInUse, TidemillError
 from tidemill.java import Java, environment, find_java
 from tidemill.kafka.embedded.guarded_process import GuardedProcess
 from tidemill.kafka.embedded.jars import kafka_jars
 from tidemill.run.catalog import BrokerProgress
 from tidemill.run.files import disk_errors, publish, temporary
 from tidemill.run.stage import Stage
+from tidemill.texts import shorten
 
 HOST = "127.0.0.1"
 # Below the ports that systems give to outgoing connections: a client that retries its connection can't take the port of

@@ -59,7 +59,7 @@ def copy_kafka(run: Run, folder: Path) -> list[str]:
     data, target = run.folder / DATA, folder / DATA
     raise_file_limit()
     with ExitStack() as files:
-        kafka = None if lock_holder(run.stage_lock("broker")) is None else at_work(run)
+        kafka = None if lock_holder(run.stage_lock("broker")) is None else broker_process(run)
         if kafka is None:
             files.enter_context(locked(run.stage_lock("broker"), busy="the broker of this run has just been started"))
             await_free(data)
@@ -116,7 +116,7 @@ def names(data: Path) -> Iterator[str]:
                 yield Path(base, name).relative_to(data).as_posix()
 
 
-def at_work(run: Run) -> psutil.Process:
+def broker_process(run: Run) -> psutil.Process:
     """The process of the run's Kafka.
 
     Raises:

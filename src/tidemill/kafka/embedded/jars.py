@@ -20,11 +20,12 @@ from threading import Timer
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from tidemill.errors import JarsMissing, shorten
+from tidemill.errors import JarsMissing
 from tidemill.java import Java, environment, find_java
 from tidemill.kafka.embedded.guarded_process import dismiss, guard
 from tidemill.run.files import CACHE_VARIABLE, cache_folder, disk_errors, publish, sha256
 from tidemill.run.locks import locked
+from tidemill.texts import shorten
 
 KAFKA = "4.3.0"
 WANTED = Path(__file__).with_name("jars.ivy.xml")

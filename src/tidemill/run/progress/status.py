@@ -26,15 +26,15 @@ class Counts:
         ended: whether every row of the stream is in a sealed batch.
     """
 
-    source: int | None
-    produced: int
-    collected: int
-    sealed: int
-    rejected: int
-    source_rejected: int
-    batches: int
-    bytes: int
-    ended: bool
+    source: int | None = None
+    produced: int = 0
+    collected: int = 0
+    sealed: int = 0
+    rejected: int = 0
+    source_rejected: int = 0
+    batches: int = 0
+    bytes: int = 0
+    ended: bool = False
 
 
 @dataclass(frozen=True)

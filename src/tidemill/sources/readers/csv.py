@@ -10,7 +10,7 @@ from typing import NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from tidemill.errors import SourceError, shorten
+from tidemill.errors import SourceError
 from tidemill.pipeline import Column, Data, arrow_schema
 from tidemill.sources.chunk import (
     RECORD_CHARACTERS,
@@ -25,6 +25,7 @@ from tidemill.sources.chunk import (
 from tidemill.sources.readers.csv_records import RecordBlock, Records
 from tidemill.sources.readers.opening import SourceFile, open_bytes
 from tidemill.sources.text_values import typed
+from tidemill.texts import shorten
 
 DELIMITERS = {";": '";"', "\t": r'"\t"', "|": '"|"', ",": '","'}
 UTF_16_BEGINS = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order mark, as surrogateescape decodes it

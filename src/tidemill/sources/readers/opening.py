@@ -11,7 +11,8 @@ from typing import IO, Literal, NamedTuple
 
 import pyarrow as pa
 
-from tidemill.errors import SourceError, printable
+from tidemill.errors import SourceError
+from tidemill.texts import printable
 
 Format = Literal["csv", "json", "parquet"]
 FORMATS: dict[str, Format] = {

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tidemill.errors import SourceError, shorten
+from tidemill.errors import SourceError
 from tidemill.pipeline import Column
 from tidemill.sources.arrow_values import convert, refuse_types
 from tidemill.sources.chunk import Chunk, refuse_missing
 from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
+from tidemill.texts import shorten
 
 
 class ParquetFile:

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tidemill.errors import Fault, did_you_mean, shorten
+from tidemill.errors import Fault
 from tidemill.pipeline import Model, raw_kinds, table
+from tidemill.texts import did_you_mean, shorten
 from tidemill.training.estimators.rules import SHARED_RULES
 from tidemill.training.registry import EstimatorSpec, registry
 from tidemill.types import may_be_feature

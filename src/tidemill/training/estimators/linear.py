@@ -15,9 +15,10 @@ from pyspark.ml.regression import (
     LinearRegressionModel,
 )
 
-from tidemill.errors import Fault, shorten
+from tidemill.errors import Fault
 from tidemill.pipeline import Model
 from tidemill.scoring.storage import Array
+from tidemill.texts import shorten
 from tidemill.training.estimators.rules import above, one_of, one_of_any_case
 from tidemill.training.export import matrix_values, thresholds, vector_values
 from tidemill.training.fitting import train_row_model

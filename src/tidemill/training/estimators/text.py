@@ -14,11 +14,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 from scipy import sparse  # type: ignore[import-untyped]  # scipy has no types
 
-from tidemill.errors import Fault, TrainingFailed, shorten
+from tidemill.errors import Fault, TrainingFailed
 from tidemill.pipeline import Model
 from tidemill.scoring.parity import TOLERANCE, counted
 from tidemill.scoring.storage import Stored
 from tidemill.scoring.text import PLURALS, SPARK_WORD, TextScorer, words_of
+from tidemill.texts import shorten
 from tidemill.training.estimators.rules import least
 from tidemill.training.estimators.search import SearchMethod, parity_failure, train_search
 from tidemill.training.export import vector_values
