@@ -147,7 +147,7 @@ def sum_up(run: Run, console: Console, stopped: bool) -> None:
     """Print the last lines of a run that ended well or was ``stopped``."""
     say_rejected(run, console, status(run).rows.rejected)
     if stopped:
-        say(console, "stopped", "the same command resumes the run")
+        say(console, "stopped", "`tidemill up` resumes the run")
 
 
 def say_rejected(run: Run, console: Console, rejected: int) -> None:

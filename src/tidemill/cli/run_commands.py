@@ -32,7 +32,15 @@ from tidemill.cli.options import (
 )
 from tidemill.cli.output import print_json
 from tidemill.pipeline import Loaded, parse, prepare
-from tidemill.run.folder import default_folder, is_under_way, join_run, open_run, refuse_not_utf_8
+from tidemill.run.folder import (
+    Run,
+    default_folder,
+    is_under_way,
+    join_run,
+    open_run,
+    recorded_options,
+    refuse_not_utf_8,
+)
 from tidemill.run.stage import LIFELINE, Stage, Stop, stage
 
 if TYPE_CHECKING:
@@ -89,6 +97,7 @@ def up(
     if fresh:
         start_over(loaded, run_dir, kafka)
     run = open_run(loaded, run_dir)
+    refuse_other_data(run, data)
     shared = SharedOptions(data, rows, run.folder, bootstrap, master, host, port, console_port, key_file)
     arguments = stage_arguments(name, shared, assignments)
     unwanted = ({"broker"} if kafka else set()) | ({"console"} if no_console else set())
@@ -117,6 +126,26 @@ def accept(report: CheckReport, run_dir: Path | None, fresh: bool, json: bool) -
     for remark in report.remarks():
         typer.secho(remark, fg="yellow", err=json)
     return loaded
+
+
+def refuse_other_data(run: Run, data: str | None) -> None:
+    """Refuse ``--data`` if its content is not that of the source that the run was started with. Where the path is the
+    same, only a stage that reads the source looks at it.
+
+    Raises:
+        SourceError: it is another's, or can't be read.
+    """
+    source = run.catalog.source()
+    if source is None or data is None or is_recorded(run, data):
+        return
+    from tidemill.sources.source import open_source
+
+    open_source(run.pipeline, run.base).refuse_other(source.fingerprint)
+
+
+def is_recorded(run: Run, data: str) -> bool:
+    """Whether the run was started with this path."""
+    return str(Path(data).absolute()) == recorded_options(run.folder, run.pipeline.name).data
 
 
 def start_over(loaded: Loaded, folder: Path | None, kafka: str | None) -> None:
@@ -194,7 +223,10 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
             loaded = parse(raw)
         refuse_not_utf_8(loaded, run_dir)
         may_start_run = work in (broker, produce) or LIFELINE in os.environ
-        with stage((open_run if may_start_run else join_run)(loaded, run_dir), stage_name) as at_work:
+        run = (open_run if may_start_run else join_run)(loaded, run_dir)
+        if LIFELINE not in os.environ:  # `up` has checked it
+            refuse_other_data(run, data)
+        with stage(run, stage_name) as at_work:
             work(
                 at_work,
                 bootstrap=bootstrap,

@@ -136,6 +136,9 @@ class Stage:
             error = caught
             raise
         except Exception as caught:
+            if covers_stop(caught):
+                ending = "stopped"
+                return
             self.log.exception("failed")
             error = StageFailed(
                 f"the {self.name} failed: {type(caught).__name__}: {shorten(str(caught), 300)}",
@@ -156,6 +159,15 @@ class Stage:
             if error is None:
                 raise
             self.log.warning("the catalog can't be written", reason=another.message)
+
+
+def covers_stop(error: BaseException) -> bool:
+    """Whether the error was raised in place of a :class:`Stopped`, as by a library's ``finally`` that the request to
+    stop interrupted."""
+    below = error.__context__
+    while below is not None and not isinstance(below, Stopped):
+        below = below.__context__
+    return below is not None
 
 
 @contextmanager

@@ -320,7 +320,9 @@ def test_a_query_without_a_slot_says_so(run: Run) -> None:
             await asked(route)
         go_on.set()
         assert await asked(route) == b"[1]"
-        assert limiter.borrowed_tokens == 0
+        async with asyncio.timeout(30):
+            while limiter.borrowed_tokens:  # those left behind give their slots back, each when its thread ends
+                await asyncio.sleep(0.01)
 
     asyncio.run(all_taken())
 

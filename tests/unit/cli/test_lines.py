@@ -35,7 +35,7 @@ def test_the_end_of_a_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     progress.sum_up(stopped=True)
     assert printed_lines(console) == [
         "rejected 10 rows; see runs/bad/rejects/",
-        "stopped the same command resumes the run",
+        "stopped `tidemill up` resumes the run",
     ]
 
 

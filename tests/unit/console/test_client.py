@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -106,12 +105,10 @@ def test_a_list_and_an_item_with_columns_of_its_own_are_parsed() -> None:
 
 
 def test_a_thousand_generations_are_parsed_at_once() -> None:
-    """Checking a long answer takes no time that a visitor would notice."""
+    """A long answer is parsed into its schema, element by element."""
     content = json.dumps([generation(number, 1.5).model_dump(mode="json") for number in range(1, 1001)]).encode()
-    client.parsed(list[GenerationBody], content)  # makes the parser
-    began = time.perf_counter()
-    assert len(client.parsed(list[GenerationBody], content)) == 1000
-    assert time.perf_counter() - began < 1.0
+    parsed = client.parsed(list[GenerationBody], content)
+    assert [body.generation for body in parsed] == list(range(1, 1001))
 
 
 def test_an_answer_of_another_form_is_an_error_with_a_way_out() -> None:

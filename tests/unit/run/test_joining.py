@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 
 from tests.support import SMART_HOME
 from tidemill.cli.main import app
-from tidemill.errors import RunFolderError, TidemillError
+from tidemill.errors import RunFolderError, SourceError, TidemillError
 from tidemill.pipeline import Options, load
-from tidemill.run.catalog import FILE_NAME, schema
+from tidemill.run.catalog import FILE_NAME, SourceState, schema
 from tidemill.run.folder import Run, existing_run, open_run, recorded_options
 from tidemill.run.settings import merge_options
+from tidemill.sources.source import open_source
 
 STAGES = ("broker", "produce", "collect", "train", "serve", "console")
 LOOKS = ("status", "batches", "generations")
@@ -138,6 +139,31 @@ def test_a_pipeline_file_that_was_edited_is_compared(pipeline: Path) -> None:
         assert isinstance(done.exception, RunFolderError)
         assert "stream.topic was 't', now 'another'" in done.exception.message
         assert "batches.rows" not in done.exception.message
+
+
+@pytest.mark.parametrize("command", [*STAGES, "up"])
+def test_data_that_are_not_the_runs_are_refused(pipeline: Path, command: str) -> None:
+    """Other data than those of the start are refused by each command, also once nothing is left to read of them."""
+    loaded = load(str(pipeline), ["batches.rows=20", "stream.partitions=2"], str(pipeline.parent / "home.csv"), 30)
+    with closing(open_run(loaded, pipeline.parent / "run")) as run:
+        fingerprint = open_source(run.pipeline, run.base).fingerprint
+        run.catalog.save_source(SourceState(fingerprint, rows=30, produced=30, complete=True))
+    other = pipeline.parent / "other.csv"
+    other.write_text("UserID,DeviceType,UsageHoursPerDay\n1,Camera,2.5\n")
+    done = invoked(command, pipeline, "--data", str(other))
+    assert isinstance(done.exception, SourceError)
+    assert "other.csv is not the source that this run started with" in done.exception.message
+
+
+def test_data_of_the_same_content_are_the_runs(monkeypatch: pytest.MonkeyPatch, pipeline: Path) -> None:
+    """A copy of the source is the source; the path of the start is not looked at, and may be gone."""
+    loaded = load(str(pipeline), ["batches.rows=20", "stream.partitions=2"], str(pipeline.parent / "home.csv"), 30)
+    with closing(open_run(loaded, pipeline.parent / "run")) as run:
+        run.catalog.save_source(SourceState(open_source(run.pipeline, run.base).fingerprint))
+    copied = shutil.copy(pipeline.parent / "home.csv", pipeline.parent / "copy.csv")
+    (pipeline.parent / "home.csv").unlink()
+    for data in (str(copied), str(pipeline.parent / "home.csv")):
+        assert joined(monkeypatch, "serve", pipeline, "--data", data).pipeline.source.path == data
 
 
 def test_what_may_change_still_may(monkeypatch: pytest.MonkeyPatch, pipeline: Path) -> None:

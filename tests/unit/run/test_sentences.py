@@ -138,7 +138,7 @@ def test_a_run_says_what_it_waits_for() -> None:
         ),
         (
             facts({"producer": ("stopped", {}), "api": ("running", {})}),
-            "The run is stopped; the same command resumes it.",
+            "The run is stopped; `tidemill up` resumes it.",
         ),
         (facts(ENDED, {"published": 3}, 3, True, batches=3), "All 3 generations are trained."),
         (facts(ENDED, {"published": 1}, 1, True, batches=1), "The only generation is trained."),

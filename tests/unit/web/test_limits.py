@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -45,6 +46,17 @@ def hurried(tmp_path_factory: pytest.TempPathFactory, key_file: Path) -> Iterato
     run = new_run(tmp_path_factory.mktemp("hurried"))
     publish(run, 1)
     with api_of(run, key_file=key_file, limits=SHORT) as client:
+        client.headers["X-API-Key"] = KEY
+        yield client
+    run.close()
+
+
+@pytest.fixture
+def crowded(tmp_path: Path, key_file: Path) -> Iterator[httpx.Client]:
+    """The API of another run, with few connections and all the time in the world."""
+    run = new_run(tmp_path / "crowded")
+    publish(run, 1)
+    with api_of(run, key_file=key_file, limits=replace(SHORT, head_seconds=60, body_seconds=60)) as client:
         client.headers["X-API-Key"] = KEY
         yield client
     run.close()
@@ -227,16 +239,16 @@ def test_a_client_that_takes_no_answers_is_dropped(hurried: httpx.Client, capsys
 # --- connections --------------------------------------------------------------------------------------------------
 
 
-def test_half_open_connections_keep_nobody_out(hurried: httpx.Client) -> None:
+def test_half_open_connections_keep_nobody_out(crowded: httpx.Client) -> None:
     """Of more connections than are allowed the oldest half-sent ones give way; a whole request is answered."""
     with ExitStack() as stack:
-        held = [stack.enter_context(closing(connected(hurried))) for _ in range(3 * SHORT.connections)]
+        held = [stack.enter_context(closing(connected(crowded))) for _ in range(3 * SHORT.connections)]
         for one in held:
             try:
                 one.sendall(b"GET / HT")
             except (BrokenPipeError, ConnectionResetError):
                 continue  # it has given way already
-        assert hurried.post("/size_of", json=ROW).status_code == 200
+        assert crowded.post("/size_of", json=ROW).status_code == 200
         assert refusal(to_the_end(held[0])) == (503, "too-many-connections")
 
 

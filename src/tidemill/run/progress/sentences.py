@@ -72,7 +72,7 @@ def describe_run(facts: Facts) -> str:
     if failed:
         return f"The {failed} failed: {describe_stage(failed, facts).rstrip('.')}."
     if not any(facts.states.get(name) in ("starting", "running") for name in STREAMING):
-        return "The run is stopped; the same command resumes it." if needed else "Nothing has started yet."
+        return "The run is stopped; `tidemill up` resumes it." if needed else "Nothing has started yet."
     return f"{awaited(facts)}."
 
 
