@@ -1,6 +1,7 @@
 # The commands that newcomers and CI run. `make` alone lists them.
 SHELL := /bin/sh
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+LOCKED := --no-deps --require-hashes  # a lock file names all there is to install: there is nothing to resolve
 # The first Python that is new enough; `make PYTHON=...` chooses another.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -78,11 +79,11 @@ clean: ## remove what was made here, but for runs
 	$(PYTHON) -m venv .venv
 
 .venv/.run: requirements.txt requirements-build.txt pyproject.toml | .venv/bin/python
-	$(PIP) install --require-hashes -r requirements.txt -r requirements-build.txt
+	$(PIP) install $(LOCKED) -r requirements.txt -r requirements-build.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/.dev: requirements-dev.txt pyproject.toml | .venv/bin/python
-	$(PIP) install --require-hashes -r requirements-dev.txt
+	$(PIP) install $(LOCKED) -r requirements-dev.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch .venv/.run $@

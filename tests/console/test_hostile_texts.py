@@ -97,24 +97,23 @@ def shown_as_it_stands(page: Page, inside: str, times: int = 1) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "inside"),
+    ("path", "places"),
     [
-        ("/", ".st-key-head"),
-        ("/data", "[data-testid=stTable]"),
-        ("/clusters", ".stMarkdown li"),
-        ("/try?model=good", "[data-testid=stMetricValue]"),
-        ("/try?model=good", "[data-testid=stWidgetLabel]"),
-        ("/try?model=good", "h3"),
-        (f"/try?ask={quote(ROUTES)}", "[data-testid=stCaptionContainer]"),
+        ("/", [".st-key-head"]),
+        ("/data", ["[data-testid=stTable]"]),
+        ("/clusters", [".stMarkdown li"]),
+        ("/try?model=good", ["[data-testid=stMetricValue]", "[data-testid=stWidgetLabel]", "h3"]),
+        (f"/try?ask={quote(ROUTES)}", ["[data-testid=stCaptionContainer]"]),
     ],
 )
-def test_texts_of_the_data_make_nothing(browser: Browser, addresses: Addresses, path: str, inside: str) -> None:
+def test_texts_of_the_data_make_nothing(browser: Browser, addresses: Addresses, path: str, places: list[str]) -> None:
     """A category, label, title, unit and description with every mark of Markdown is shown to the letter, and the
     browser asks for nothing that they name."""
     with visiting(browser, addresses.console) as visit:
         page = visit.open(path)
         visit.settled()
-        shown_as_it_stands(page, inside)
+        for inside in places:
+            shown_as_it_stands(page, inside)
 
 
 def test_titles_of_items_make_nothing(browser: Browser, addresses: Addresses) -> None:

@@ -82,7 +82,8 @@ def risen(visit: Visit, label: str, above: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("width", "dark"), [(WIDE, False), (PHONE, False), pytest.param(WIDE, True, marks=pytest.mark.nightly)]
+    ("width", "dark"),
+    [(WIDE, False), *(pytest.param(*one, marks=pytest.mark.nightly) for one in [(PHONE, False), (WIDE, True)])],
 )
 def test_every_page_opens(browser: Browser, trained: Addresses, width: int, dark: bool, tmp_path: Path) -> None:
     """Each page opens by its own address, wide, on a phone and in the dark, without an error in the browser's log and

@@ -59,6 +59,7 @@ SETTINGS = {
     "global.developmentMode": False,
     "logger.level": "warning",
     "runner.magicEnabled": False,
+    "runner.postScriptGC": False,  # a full collection after each refresh took most of the console's processor time
     "server.enableAgentApi": False,
     "server.enableCORS": False,
     "server.enableStaticServing": False,
