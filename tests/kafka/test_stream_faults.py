@@ -32,7 +32,7 @@ from tidemill.kafka.embedded.broker import EmbeddedBroker
 from tidemill.pipeline import load
 from tidemill.producer import log as stream_log
 from tidemill.producer.log_reader import committed
-from tidemill.producer.producer import run_producer
+from tidemill.producer.producer import Pacer, run_producer
 from tidemill.run.failpoints import VARIABLE
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
@@ -339,15 +339,33 @@ def stopped_collector(run: Run, kafka: str, topic: str) -> subprocess.Popen[str]
     return process
 
 
-def test_retention_at_work(kafka: str, tmp_path: Path) -> None:
+class Gate:
+    """Lets a producer send that many rows at once, then a row each 0.2 s until it is opened, then all the others."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.sent = 0
+        self.opened = threading.Event()
+
+    def wait(self, _: Pacer) -> float:
+        self.sent += 1
+        return 0.0 if self.sent <= self.rows or self.opened.is_set() else 0.2
+
+
+def test_retention_at_work(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are removed before a collector at work could read them are missed: it ends, and says what is lost. So
     does each one after it. What is sealed stays."""
     topic = f"faults-{uuid.uuid4().hex}"
     data = ["stream.pause=0", "batches={rows=400}", f"stream.topic={topic}"]
     run = open_run(load("smart-home", [*data, "stream.rate=1500"], data=str(SMART_HOME)), tmp_path)
+    gate = Gate(1000)
+    monkeypatch.setattr(Pacer, "wait", lambda pacer: gate.wait(pacer))
     producer = Work(run, "producer", kafka)
     process = stopped_collector(run, kafka, topic)
     try:
+        before = gate.sent
+        wait_for(lambda: gate.sent > before + 10, "rows that answer the request which the collector had under way")
+        gate.opened.set()
         assert producer.end() is None
         expire(run, kafka, OFFSET_END)
         process.send_signal(signal.SIGCONT)
