@@ -20,7 +20,7 @@ import pytest
 from confluent_kafka import OFFSET_END, Message, Producer, TopicPartition
 
 from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
-from tests.support.commands import COMMAND, wait_until_stopped
+from tests.support.commands import COMMAND, stop_still, wait_until_stopped
 from tests.support.failpoint_run import sealed_user_ids, user_ids
 from tests.support.source_run import smart_home_run, topic_of
 from tidemill.collector import kafka_reader
@@ -272,7 +272,7 @@ class Absence:
 
     def __call__(self, *given: Any) -> Any:
         if self._left:
-            os.kill(self._broker.pid, signal.SIGSTOP)
+            stop_still(self._broker.pid)
         self._left = False
         try:
             return self._ask(*given)
