@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 import pytest
 from confluent_kafka import OFFSET_END, Message, Producer, TopicPartition
 
 from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
-from tests.support.commands import COMMAND, stop_still, wait_until_stopped
+from tests.support.commands import COMMAND, wait_until_stopped
 from tests.support.failpoint_run import sealed_user_ids, user_ids
 from tests.support.source_run import smart_home_run, topic_of
 from tidemill.collector import kafka_reader
@@ -29,6 +30,7 @@ from tidemill.errors import KafkaAway, LogLost, TidemillError, TopicError
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic
 from tidemill.kafka.embedded.broker import EmbeddedBroker
+from tidemill.kafka.embedded.copy import stands_still
 from tidemill.pipeline import load
 from tidemill.producer import log as stream_log
 from tidemill.producer.log_reader import committed
@@ -272,7 +274,9 @@ class Absence:
 
     def __call__(self, *given: Any) -> Any:
         if self._left:
-            stop_still(self._broker.pid)
+            os.kill(self._broker.pid, signal.SIGSTOP)
+            kafka = psutil.Process(self._broker.pid)  # the signal reaches its threads one after another
+            wait_for(lambda: stands_still(kafka), "Kafka to stand still")
         self._left = False
         try:
             return self._ask(*given)
@@ -347,7 +351,7 @@ class Gate:
         self.sent = 0
         self.opened = threading.Event()
 
-    def wait(self, _: Pacer) -> float:
+    def wait(self) -> float:
         self.sent += 1
         return 0.0 if self.sent <= self.rows or self.opened.is_set() else 0.2
 
@@ -359,7 +363,7 @@ def test_retention_at_work(kafka: str, tmp_path: Path, monkeypatch: pytest.Monke
     data = ["stream.pause=0", "batches={rows=400}", f"stream.topic={topic}"]
     run = open_run(load("smart-home", [*data, "stream.rate=1500"], data=str(SMART_HOME)), tmp_path)
     gate = Gate(1000)
-    monkeypatch.setattr(Pacer, "wait", lambda pacer: gate.wait(pacer))
+    monkeypatch.setattr(Pacer, "wait", lambda _: gate.wait())
     producer = Work(run, "producer", kafka)
     process = stopped_collector(run, kafka, topic)
     try:

@@ -44,18 +44,6 @@ def wait_until_stopped(pid: int, failpoint: str) -> None:
     wait_for(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, f"process {pid} to stop at {failpoint}")
 
 
-def stop_still(pid: int) -> None:
-    """Stop the process (SIGSTOP) and wait until all of its threads stand still: the signal reaches one after another,
-    and one that still runs could answer a request."""
-
-    def still() -> bool:
-        states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
-        return bool(states) and set(states) == {"T"}
-
-    os.kill(pid, signal.SIGSTOP)
-    wait_for(still, f"all threads of process {pid} to stop")
-
-
 def free_port() -> int:
     """A port of the loopback interface that nothing listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

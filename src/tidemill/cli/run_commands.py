@@ -38,9 +38,9 @@ from tidemill.run.folder import (
     is_under_way,
     join_run,
     open_run,
-    recorded_options,
     refuse_not_utf_8,
 )
+from tidemill.run.settings import start_options
 from tidemill.run.stage import LIFELINE, Stage, Stop, stage
 
 if TYPE_CHECKING:
@@ -135,17 +135,14 @@ def refuse_other_data(run: Run, data: str | None) -> None:
     Raises:
         SourceError: it is another's, or can't be read.
     """
-    source = run.catalog.source()
-    if source is None or data is None or is_recorded(run, data):
+    source, record = run.catalog.source(), run.catalog.run()
+    if data is None or source is None or record is None:
+        return
+    if run.pipeline.source.path == start_options(record.given).data:
         return
     from tidemill.sources.source import open_source
 
     open_source(run.pipeline, run.base).refuse_other(source.fingerprint)
-
-
-def is_recorded(run: Run, data: str) -> bool:
-    """Whether the run was started with this path."""
-    return str(Path(data).absolute()) == recorded_options(run.folder, run.pipeline.name).data
 
 
 def start_over(loaded: Loaded, folder: Path | None, kafka: str | None) -> None:

@@ -144,8 +144,7 @@ def test_a_pipeline_file_that_was_edited_is_compared(pipeline: Path) -> None:
 @pytest.mark.parametrize("command", [*STAGES, "up"])
 def test_data_that_are_not_the_runs_are_refused(pipeline: Path, command: str) -> None:
     """Other data than those of the start are refused by each command, also once nothing is left to read of them."""
-    loaded = load(str(pipeline), ["batches.rows=20", "stream.partitions=2"], str(pipeline.parent / "home.csv"), 30)
-    with closing(open_run(loaded, pipeline.parent / "run")) as run:
+    with closing(existing_run(load(str(pipeline)), pipeline.parent / "run")) as run:
         fingerprint = open_source(run.pipeline, run.base).fingerprint
         run.catalog.save_source(SourceState(fingerprint, rows=30, produced=30, complete=True))
     other = pipeline.parent / "other.csv"
@@ -157,8 +156,7 @@ def test_data_that_are_not_the_runs_are_refused(pipeline: Path, command: str) ->
 
 def test_data_of_the_same_content_are_the_runs(monkeypatch: pytest.MonkeyPatch, pipeline: Path) -> None:
     """A copy of the source is the source; the path of the start is not looked at, and may be gone."""
-    loaded = load(str(pipeline), ["batches.rows=20", "stream.partitions=2"], str(pipeline.parent / "home.csv"), 30)
-    with closing(open_run(loaded, pipeline.parent / "run")) as run:
+    with closing(existing_run(load(str(pipeline)), pipeline.parent / "run")) as run:
         run.catalog.save_source(SourceState(open_source(run.pipeline, run.base).fingerprint))
     copied = shutil.copy(pipeline.parent / "home.csv", pipeline.parent / "copy.csv")
     (pipeline.parent / "home.csv").unlink()

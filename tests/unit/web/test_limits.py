@@ -6,7 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,26 +40,29 @@ def api(run: Run, key_file: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def hurried(tmp_path_factory: pytest.TempPathFactory, key_file: Path) -> Iterator[httpx.Client]:
-    """The API of another run, with short deadlines and few connections."""
-    run = new_run(tmp_path_factory.mktemp("hurried"))
+@contextmanager
+def limited(folder: Path, key_file: Path, limits: Limits) -> Iterator[httpx.Client]:
+    """The API of a run of its own with these limits; a client that bears the key."""
+    run = new_run(folder)
     publish(run, 1)
-    with api_of(run, key_file=key_file, limits=SHORT) as client:
+    with api_of(run, key_file=key_file, limits=limits) as client:
         client.headers["X-API-Key"] = KEY
         yield client
     run.close()
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory, key_file: Path) -> Iterator[httpx.Client]:
+    """The API of another run, with short deadlines and few connections."""
+    with limited(tmp_path_factory.mktemp("hurried"), key_file, SHORT) as client:
+        yield client
 
 
 @pytest.fixture
 def crowded(tmp_path: Path, key_file: Path) -> Iterator[httpx.Client]:
     """The API of another run, with few connections and all the time in the world."""
-    run = new_run(tmp_path / "crowded")
-    publish(run, 1)
-    with api_of(run, key_file=key_file, limits=replace(SHORT, head_seconds=60, body_seconds=60)) as client:
-        client.headers["X-API-Key"] = KEY
+    with limited(tmp_path / "crowded", key_file, replace(SHORT, head_seconds=60, body_seconds=60)) as client:
         yield client
-    run.close()
 
 
 def connected(client: httpx.Client) -> socket.socket:
