@@ -84,12 +84,19 @@ class Stage:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Within it, a request to stop raises :class:`Stopped` at once, instead of only setting ``stop``."""
+        """Within it, a request to stop raises :class:`Stopped` at once, instead of only setting ``stop``.
+
+        An error that covers the :class:`Stopped` is replaced by it again on leaving.
+        """
         self._interrupt = True
         try:
             if self.stop.is_set():
                 raise Stopped
             yield
+        except Exception as error:
+            if covers_stop(error):
+                raise Stopped from error
+            raise
         finally:
             self._interrupt = False
 
@@ -136,9 +143,6 @@ class Stage:
             error = caught
             raise
         except Exception as caught:
-            if covers_stop(caught):
-                ending = "stopped"
-                return
             self.log.exception("failed")
             error = StageFailed(
                 f"the {self.name} failed: {type(caught).__name__}: {shorten(str(caught), 300)}",

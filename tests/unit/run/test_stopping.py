@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.serving_run import new_run
-from tidemill.errors import StageFailed
-from tidemill.run.stage import Stage
+from tidemill.errors import StageFailed, TrainingFailed
+from tidemill.run.stage import Stage, Stopped
 
 
 def library_call(stage: Stage) -> None:
@@ -19,6 +21,15 @@ def library_call(stage: Stage) -> None:
         raise TypeError("'JavaObject' object is not callable")
 
 
+@contextmanager
+def wrapped_errors() -> Iterator[None]:
+    """Turns an error of the library into one of Tidemill's, as the training does with Spark's."""
+    try:
+        yield
+    except TypeError as error:
+        raise TrainingFailed(f"reading the batches: {error}") from error
+
+
 def test_an_error_that_covers_the_request_to_stop_is_no_failure(tmp_path: Path) -> None:
     """The stage is stopped, not failed, and nothing is raised."""
     run = new_run(tmp_path / "run")
@@ -27,6 +38,15 @@ def test_an_error_that_covers_the_request_to_stop_is_no_failure(tmp_path: Path) 
         library_call(stage)
     status = run.catalog.stages()["trainer"]
     assert (status.state, status.error) == ("stopped", None)
+    run.close()
+
+
+def test_an_error_that_covers_the_request_to_stop_is_that_request_again(tmp_path: Path) -> None:
+    """What the interrupted work raises in its place is not taken for a failure of the work, whatever its class."""
+    run = new_run(tmp_path / "run")
+    stage = Stage(run, "trainer")
+    with pytest.raises(Stopped), stage.interruptible(), wrapped_errors():
+        library_call(stage)
     run.close()
 
 
