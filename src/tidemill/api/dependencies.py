@@ -22,6 +22,7 @@ GenerationNumber = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The gen
 OptionalGeneration = Annotated[
     int | None, Query(ge=1, le=MAX_NUMBER, description="The generation's number; the newest if left out.")
 ]
+ListLimit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
 Key = Annotated[str, Path(min_length=1, description="The value of the stream's key column.")]
 
 

@@ -149,7 +149,7 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
         assignments: ``a.b=value`` texts, applied last but for ``data`` and ``rows``.
         data: another source file or glob, relative to the working folder; all of its rows unless ``rows`` or a
             set ``source.rows`` says less.
-        rows: only the first this many rows.
+        rows: how many rows are read at most.
 
     Raises:
         PipelineNotFound: there is no such pipeline.

@@ -103,7 +103,7 @@ def column_of(name: str, declared: DeclaredColumn) -> Column:
 
 
 class Source(Data):
-    """Where the stream's rows come from. ``rows``: read only the first this many."""
+    """Where the stream's rows come from. ``rows``: how many are read at most."""
 
     rows: Count | None = None
 

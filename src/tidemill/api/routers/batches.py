@@ -10,7 +10,7 @@ from fastapi import FastAPI, Path, Query
 from tidemill import schemas
 from tidemill.api.answers import Json
 from tidemill.api.context import RouteContext
-from tidemill.api.dependencies import MAX_NUMBER
+from tidemill.api.dependencies import MAX_NUMBER, ListLimit
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.openapi import Responses, giving
 from tidemill.api.rows import rejects
@@ -20,8 +20,7 @@ from tidemill.errors import NotFound
 from tidemill.run.catalog import Batch
 
 AfterBatch = Annotated[int, Query(ge=0, le=MAX_NUMBER, description="Only the batches above this number.")]
-BatchLimit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
-RowOffset = Annotated[int, Query(ge=0, le=MAX_NUMBER, description="Without the first this many rows.")]
+RowOffset = Annotated[int, Query(ge=0, le=MAX_NUMBER, description="Skip this many.")]
 RowLimit = Annotated[int, Query(ge=1, le=200, description="At most this many rows.")]
 RejectLimit = Annotated[int, Query(ge=1, le=500, description="At most this many rejects.")]
 RejectPlace = Annotated[
@@ -53,7 +52,7 @@ class BatchEndpoints:
         self._limiter = limiter
         self._lines = RejectLines()
 
-    def batches(self, after: AfterBatch = 0, limit: BatchLimit = 100) -> Json:
+    def batches(self, after: AfterBatch = 0, limit: ListLimit = 100) -> Json:
         return Json([schemas.BatchBody.of(batch) for batch in self.registry.run.catalog.batches(after, limit)])
 
     def batch(self, batch: BatchNumber) -> Json:

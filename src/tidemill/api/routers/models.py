@@ -11,17 +11,16 @@ from tidemill import schemas
 from tidemill.api import documents
 from tidemill.api.answers import Json
 from tidemill.api.context import RouteContext
-from tidemill.api.dependencies import Key, QueryGeneration, RequestedGeneration
+from tidemill.api.dependencies import Key, ListLimit, QueryGeneration, RequestedGeneration
 from tidemill.api.inputs import ModelInputs
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.openapi import Responses, giving
-from tidemill.api.routers.run import AfterGeneration, GenerationLimit
+from tidemill.api.routers.run import AfterGeneration
 from tidemill.api.rows.lookup import KeyedRow
 from tidemill.errors import FeatureError, NotFound
 from tidemill.run.catalog import Generation
 from tidemill.scoring import ROW_KINDS, Prediction, Scorer, row_scorer
 
-RowLimit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
 PointCount = Annotated[int, Query(ge=10, le=1000, description="At most this many points.")]
 
 
@@ -58,7 +57,7 @@ class ModelEndpoints:
         self.lookup = context.lookup
         self.examples = context.examples
 
-    def model_body(self, after: AfterGeneration = 0, limit: GenerationLimit = 1000) -> Json:
+    def model_body(self, after: AfterGeneration = 0, limit: ListLimit = 1000) -> Json:
         snapshot = self.registry.snapshot
         numbers = [number for number in snapshot.published if number > after]
         generations = snapshot.generations.of(numbers[:limit])
@@ -73,7 +72,7 @@ class ModelEndpoints:
     def profile(self, generation: QueryGeneration) -> Json:
         return Json(profile_document(self.registry, generation, self.model))
 
-    async def rows(self, key: Key, generation: QueryGeneration, limit: RowLimit = 100) -> Json:
+    async def rows(self, key: Key, generation: QueryGeneration, limit: ListLimit = 100) -> Json:
         snapshot, number = generation
         scorer = await self.registry.scorer(snapshot, number, self.model)
         record = await to_thread.run_sync(snapshot.generations.__getitem__, number)

@@ -12,7 +12,7 @@ from tidemill import schemas
 from tidemill.api import documents, openapi
 from tidemill.api.answers import Json
 from tidemill.api.context import RouteContext
-from tidemill.api.dependencies import MAX_NUMBER, GenerationNumber
+from tidemill.api.dependencies import MAX_NUMBER, GenerationNumber, ListLimit
 from tidemill.api.metrics import Metrics
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.models.snapshot import published_hint, unpublished_reason
@@ -21,7 +21,6 @@ from tidemill.api.pages import PAGE_HEADERS, home_page
 from tidemill.errors import NotFound, NotReady
 
 AfterGeneration = Annotated[int, Query(ge=0, le=MAX_NUMBER, description="Only the generations above this number.")]
-GenerationLimit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 CustomRoot = tuple[Endpoint, openapi.RouteDescription]
@@ -100,7 +99,7 @@ class RunEndpoints:
     async def status(self) -> Json:
         return Json(documents.status_body(self.registry.run, self.registry.snapshot))
 
-    def generations(self, after: AfterGeneration = 0, limit: GenerationLimit = 1000) -> Json:
+    def generations(self, after: AfterGeneration = 0, limit: ListLimit = 1000) -> Json:
         generations = self.registry.snapshot.generations
         numbers = [number for number in generations if number > after]
         return Json([schemas.GenerationBody.of(generation) for generation in generations.of(numbers[:limit])])
