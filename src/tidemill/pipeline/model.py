@@ -183,6 +183,50 @@ class Generations(Part):
     holdout: Holdout = Holdout()
 
 
+MARGIN = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+
+
+def margin(value: object) -> str | float:
+    """A share of the reference's loss, such as ``"1%"``, or an absolute number."""
+    match = MARGIN.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match and 0 <= float(match[1]) < 100:
+        return f"{float(match[1]):g}%"
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    raise ValueError('a share of the reference\'s loss such as "1%", or an absolute number such as 0.05')
+
+
+Policy = Literal["report", "not-worse", "better", "manual"]
+Evidence = Literal["provisional", "settled"]
+Margin = Annotated[Any, AfterValidator(margin)]
+
+
+class Gate(Part):
+    """Which generation of a model serves: its champion.
+
+    ``policy``: the newest always (``report``); the newest unless it is worse (``not-worse``); the newest only if it is
+    better (``better``); the one that a person chooses (``manual``). ``evidence``: on which rows that is decided.
+    ``margin``: the smallest difference that matters. ``min_rows``: no decision on fewer rows. ``rollback``: whether a
+    champion that turns out worse than the one before gives way to it.
+    """
+
+    policy: Policy = "report"
+    evidence: Evidence = "provisional"
+    margin: Margin = "1%"
+    min_rows: Count = 300
+    rollback: bool = True
+
+
+class ModelGate(Part):
+    """The settings of :class:`Gate` that differ for one model."""
+
+    policy: Policy | None = None
+    evidence: Evidence | None = None
+    margin: Annotated[Any, AfterValidator(lambda value: None if value is None else margin(value))] = None
+    min_rows: Count | None = None
+    rollback: bool | None = None
+
+
 class Model(Part):
     """A Spark estimator. A recommender has the columns ``user``, ``item`` and ``rating`` in place of features, and
     ``titles``: a side table that describes the items."""
@@ -197,6 +241,7 @@ class Model(Part):
     params: dict[str, Any] = Field(default_factory=dict)
     scale: Literal["none", "standard", "minmax"] = "none"
     labels: dict[str, str] = Field(default_factory=dict)
+    gate: ModelGate = ModelGate()
 
 
 class Serve(Part):
@@ -218,9 +263,15 @@ class Pipeline(Part):
     stream: Stream
     batches: Batches
     generations: Generations = Generations()
+    gate: Gate = Gate()
     models: dict[Name, Model]
     serve: Serve = Serve()
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
+
+    def gate_of(self, model: str) -> Gate:
+        """The gate of a model: the pipeline's, with the model's own settings."""
+        own = self.models[model].gate.model_dump(exclude_none=True)
+        return self.gate.model_copy(update=own)
 
     def document(self) -> dict[str, Any]:
         """The whole pipeline with its defaults, as plain JSON values."""

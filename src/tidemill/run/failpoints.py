@@ -62,6 +62,19 @@ Failpoint = Literal[
     "generation.placed",
     "generation.publishing",  # in the transaction that publishes it
     "generation.published",
+    # the trainer judges generations on a batch
+    "judging.computed",  # nothing is written yet
+    "judging.synced",  # the temporary file of the rows' losses is on the disk
+    "judging.renamed",
+    "judging.placed",
+    "judging.recording",  # in the transaction that records the judging and its decisions
+    "judging.recorded",
+    # a person chooses the champion
+    "champion.choosing",  # in the transaction that records it
+    "champion.chosen",
+    # a replay records a generation of its own
+    "replay.recording",
+    "replay.recorded",
     # a backup is made and restored
     "backup.catalog",  # the copy of the catalog is complete
     "backup.copied",  # a file of the run is copied

@@ -21,9 +21,10 @@ from tidemill.texts import MOST_EXAMPLES, shorten
 
 # The settings that may differ between one start of a run and the next. All other settings shaped the data and the
 # models.
-FREE_TO_CHANGE = {"title", "description", "serve", "routes"}
+FREE_TO_CHANGE = {"title", "description", "gate", "serve", "routes"}
 FREE_IN_DATA = {"path"}  # the digest of the data says whether they are the same
 FREE_IN_COLUMN = {"unit", "title"}
+FREE_IN_MODEL = {"gate"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
 
 OPTIONS = "options"  # key of the start options in the given settings of the catalog
@@ -132,6 +133,10 @@ def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
     now = today.document()
     document = dict(recorded.document) | {key: now[key] for key in FREE_TO_CHANGE}
     document["stream"] = {**table(document, "stream"), **{key: now["stream"][key] for key in FREE_IN_STREAM}}
+    models = table(document, "models")
+    document["models"] = {
+        name: {**table(models, name), "gate": table(table(now["models"], name), "gate")} for name in models
+    }
     document["source"] = plain_columns(table(document, "source"))
     tables = table(document, "tables")
     document["tables"] = {name: plain_columns(table(tables, name)) for name in tables}
@@ -165,8 +170,14 @@ def fixed(document: dict[str, Any]) -> dict[str, Any]:
     """The part of a pipeline that must stay the same while a run lives."""
     tables = {name: fixed_data(data) for name, data in document["tables"].items()}
     stream = without(document["stream"], FREE_IN_STREAM)
+    models = {name: without(model, FREE_IN_MODEL) for name, model in document["models"].items()}
     kept = without(document, FREE_TO_CHANGE)
-    return kept | {"source": fixed_data(document["source"]), "tables": tables, "stream": stream}
+    return kept | {
+        "source": fixed_data(document["source"]),
+        "tables": tables,
+        "stream": stream,
+        "models": models,
+    }
 
 
 def fixed_data(data: Mapping[str, Any]) -> dict[str, Any]:

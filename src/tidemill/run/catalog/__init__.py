@@ -2,17 +2,26 @@
 
 SQLAlchemy Core over SQLite (WAL, ``synchronous=FULL``). Every table has one writer: ``run`` the command that starts the
 run, ``source`` and ``side_tables`` the producer, ``batches``, ``batch_partitions``, ``accounts`` and ``ended`` the
-collector, ``generations`` and ``models`` the trainer; in ``stages`` each stage writes its own row. Paths are relative
+collector, ``generations``, ``models`` and what judging writes the trainer
+(but for the decisions of people); in ``stages`` each stage writes its own row. Paths are relative
 to the run folder.
 """
 
 from tidemill.run.catalog.migrations import DAMAGED, MIGRATIONS, UNUSABLE, recorded_version
 from tidemill.run.catalog.records import (
+    Action,
     Batch,
+    Cell,
     ClosingAccount,
+    ComparisonRecord,
     Decision,
+    DriftRecord,
+    Evidence,
+    GateDecision,
     Generation,
     GenerationState,
+    Judging,
+    LineModel,
     RecordedFiles,
     RunRecord,
     Sealed,
@@ -40,14 +49,22 @@ __all__ = [
     "MIGRATIONS",
     "SCHEMA_VERSION",
     "UNUSABLE",
+    "Action",
     "Batch",
     "BrokerProgress",
     "Catalog",
+    "Cell",
     "ClosingAccount",
     "CollectorProgress",
+    "ComparisonRecord",
     "Decision",
+    "DriftRecord",
+    "Evidence",
+    "GateDecision",
     "Generation",
     "GenerationState",
+    "Judging",
+    "LineModel",
     "ProducerProgress",
     "RecordedFiles",
     "RunRecord",

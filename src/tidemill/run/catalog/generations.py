@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.run.catalog import database
-from tidemill.run.catalog.records import Generation, GenerationState, TrainedModel
+from tidemill.run.catalog.judgings import add_decisions
+from tidemill.run.catalog.records import GateDecision, Generation, GenerationState, TrainedModel
 from tidemill.run.catalog.schema import generations, models
 from tidemill.run.failpoints import failpoint
 
@@ -36,8 +37,11 @@ class GenerationStore(database.CatalogFile):
             failpoint("generation.beginning")
         failpoint("generation.begun")
 
-    def publish_generation(self, generation: int, trained: Sequence[TrainedModel]) -> None:
-        """The commit point of a generation: from here on it is served."""
+    def publish_generation(
+        self, generation: int, trained: Sequence[TrainedModel], decided: Sequence[GateDecision] = ()
+    ) -> None:
+        """The commit point of a generation: from here on it is served, at its own address and wherever it was
+        ``decided`` that it is the champion."""
         with self.engine.begin() as connection:
             connection.execute(sa.insert(models), [asdict(model) | {"generation": generation} for model in trained])
             connection.execute(
@@ -45,6 +49,7 @@ class GenerationStore(database.CatalogFile):
                 .where(generations.c.generation == generation)
                 .values(state="published", published_at=database.now(), error=None)
             )
+            add_decisions(connection, decided)
             failpoint("generation.publishing")
         failpoint("generation.published")
 

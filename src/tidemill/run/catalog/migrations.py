@@ -39,6 +39,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE ended ADD COLUMN digest VARCHAR",
         "ALTER TABLE batches ADD COLUMN digest VARCHAR",
     ),
+    3: (),
 }
 """For each older version, the statements that lead to the next one. New tables need none: they are always created."""
 

@@ -144,6 +144,136 @@ class Generation:
     models: dict[str, TrainedModel] = field(default_factory=dict)
 
 
+Evidence = Literal["provisional", "settled"]
+Action = Literal["first", "newest", "promoted", "held", "rolled back", "chosen"]
+
+
+@dataclass(frozen=True)
+class Judging:
+    """A batch that was judged: on its held-out rows once its generation is trained (``provisional``), or on all its
+    rows, by the generations before it (``settled``).
+
+    Attributes:
+        line: "" for the run's own generations, else the name of a replay.
+        path, sha256: the file of the rows' losses; None where no row was scored.
+        error: why it could not be judged; None where it was.
+    """
+
+    line: str
+    batch: int
+    evidence: Evidence
+    seconds: float
+    path: str | None = None
+    sha256: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The losses of one generation of a model, or of its trivial model, on the rows of one batch.
+
+    ``sums`` and ``counts``: (blocks,), the sum of the losses and the number of rows in each block of rows, packed as
+    float64. ``shown``: further figures of the same rows.
+    """
+
+    model: str
+    generation: int
+    batch: int
+    evidence: Evidence
+    loss_name: str
+    n: int
+    mean: float | None
+    variance: float | None
+    sums: bytes
+    counts: bytes
+    shown: dict[str, Any]
+    trivial: bool = False
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class ComparisonRecord:
+    """A generation of a model compared with a reference, on the same rows of one batch.
+
+    ``decides``: whether it is by the loss that decides for this kind of model. ``gain`` is the loss of the reference minus that of the generation; ``low`` and ``high`` are its interval. Without
+    ``word`` there is no verdict, and ``checks`` says what there is.
+    """
+
+    model: str
+    generation: int
+    against: str
+    evidence: Evidence
+    loss_name: str
+    decides: bool
+    reference: int | None
+    batch: int
+    rows: int
+    loss: float | None = None
+    reference_loss: float | None = None
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None
+    word: str | None = None
+    rows_needed: int | None = None
+    checks: dict[str, Any] = field(default_factory=dict)
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class DriftRecord:
+    """How far a column of a batch is from the training rows of the generation ``reference``."""
+
+    batch: int
+    column: str
+    reference: int
+    test: str
+    effect: float
+    p: float
+    flagged: bool
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    """A decision about which generation of a model serves.
+
+    Attributes:
+        generation: the one that it is about.
+        champion: the one that serves from then on.
+        former: the one that served before; None where there was none.
+        by: "gate", or the person.
+        batch, evidence: the rows that it rests on, where it rests on any.
+        figures: the comparison behind it, at the level of the gate.
+    """
+
+    model: str
+    action: Action
+    generation: int
+    champion: int
+    former: int | None
+    by: str
+    because: str
+    batch: int | None = None
+    evidence: Evidence | None = None
+    figures: dict[str, Any] | None = None
+    number: int = 0
+    decided_at: str = ""
+
+
+@dataclass(frozen=True)
+class LineModel:
+    """A model of a generation that a replay trained."""
+
+    line: str
+    generation: int
+    model: str
+    batches: tuple[int, ...]
+    fit_seconds: float
+    scorer_path: str
+    sha256: str
+
+
 @dataclass(frozen=True)
 class ClosingAccount:
     """The rows sent to a partition, by its end marker, and the rows read from it up to the last sealed message.

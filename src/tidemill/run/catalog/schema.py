@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Table
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = sa.MetaData()
 
@@ -121,6 +121,113 @@ models = Table(
     Column("spark_path", String, nullable=False),
     Column("profile", JSON),
 )
+
+lines = Table(
+    "lines",
+    metadata,
+    Column("line", String, primary_key=True),
+    Column("scheme", String, nullable=False),
+    Column("window", Integer),
+    Column("began_at", String, nullable=False),
+)
+
+line_models = Table(
+    "line_models",
+    metadata,
+    Column("line", String, ForeignKey("lines.line"), primary_key=True),
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("model", String, primary_key=True),
+    Column("batches", JSON, nullable=False),
+    Column("fit_seconds", Float, nullable=False),
+    Column("scorer_path", String, nullable=False),
+    Column("sha256", String, nullable=False),
+)
+
+judgings = Table(
+    "judgings",
+    metadata,
+    Column("line", String, primary_key=True),  # "" is the run's own generations; others are replays
+    Column("batch", Integer, primary_key=True, autoincrement=False),
+    Column("evidence", String, primary_key=True),
+    Column("path", String),
+    Column("sha256", String),
+    Column("seconds", Float, nullable=False),
+    Column("error", String),
+    Column("judged_at", String, nullable=False),
+)
+
+cells = Table(
+    "cells",
+    metadata,
+    Column("line", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("batch", Integer, primary_key=True, autoincrement=False),
+    Column("evidence", String, primary_key=True),
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("loss_name", String, primary_key=True),
+    Column("trivial", Boolean, primary_key=True),
+    Column("n", BigInteger, nullable=False),
+    Column("mean", Float),
+    Column("variance", Float),
+    Column("sums", LargeBinary, nullable=False),
+    Column("counts", LargeBinary, nullable=False),
+    Column("shown", JSON, nullable=False),
+)
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("line", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("against", String, primary_key=True),
+    Column("evidence", String, primary_key=True),
+    Column("loss_name", String, primary_key=True),
+    Column("decides", Boolean, nullable=False),
+    Column("reference", Integer),
+    Column("batch", Integer, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("loss", Float),
+    Column("reference_loss", Float),
+    Column("gain", Float),
+    Column("low", Float),
+    Column("high", Float),
+    Column("margin", Float),
+    Column("word", String),
+    Column("rows_needed", BigInteger),
+    Column("checks", JSON, nullable=False),
+)
+
+drifts = Table(
+    "drifts",
+    metadata,
+    Column("batch", Integer, primary_key=True, autoincrement=False),
+    Column("column", String, primary_key=True),
+    Column("reference", Integer, nullable=False),
+    Column("test", String, nullable=False),
+    Column("effect", Float, nullable=False),
+    Column("p", Float, nullable=False),
+    Column("flagged", Boolean, nullable=False),
+    Column("details", JSON, nullable=False),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("model", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("champion", Integer, nullable=False),
+    Column("former", Integer),
+    Column("by", String, nullable=False),
+    Column("because", String, nullable=False),
+    Column("batch", Integer),
+    Column("evidence", String),
+    Column("figures", JSON),
+    Column("decided_at", String, nullable=False),
+)
+sa.Index("decisions_of_model", decisions.c.model, decisions.c.number)
 
 stages = Table(
     "stages",

@@ -1,4 +1,4 @@
-"""The catalog of a run: the run itself, its source, side tables and stages; batches and generations by inheritance."""
+"""The catalog of a run: the run, its source, side tables and stages; batches, generations, judgings by inheritance."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tidemill.errors import CatalogError
 from tidemill.run.catalog import database
 from tidemill.run.catalog.batches import BatchStore
 from tidemill.run.catalog.generations import GenerationStore
+from tidemill.run.catalog.judgings import JudgingStore
 from tidemill.run.catalog.records import RecordedFiles, RunRecord, SideTableRecord, SourceState
 from tidemill.run.catalog.schema import batches, generations, run, side_tables, source, stages
 from tidemill.run.catalog.stages import StageStatus, progress_of
@@ -22,7 +23,7 @@ FILE_NAME = "catalog.sqlite"
 SECRET_BYTES = 32
 
 
-class Catalog(BatchStore, GenerationStore):
+class Catalog(BatchStore, GenerationStore, JudgingStore):
     """The catalog of one run. Safe to use from several threads and processes at once."""
 
     # --- the run --------------------------------------------------------------------------------------------------

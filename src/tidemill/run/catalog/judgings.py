@@ -1,0 +1,217 @@
+"""Judgings in the catalog: cells, comparisons, drifts, and the decisions about which generation serves.
+
+Written by the trainer, but for the decisions of people, and for the lines of replays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidemill.run.catalog import database
+from tidemill.run.catalog.records import (
+    Cell,
+    ComparisonRecord,
+    DriftRecord,
+    Evidence,
+    GateDecision,
+    Judging,
+    LineModel,
+)
+from tidemill.run.catalog.schema import cells, comparisons, decisions, drifts, judgings, line_models, lines
+from tidemill.run.failpoints import failpoint
+
+BLOCKS = (cells.c.sums, cells.c.counts)
+
+
+class JudgingStore(database.CatalogFile):
+    """The part of the catalog that says how generations were judged, and which of them serve."""
+
+    def save_judging(
+        self,
+        judging: Judging,
+        of_cells: Iterable[Cell] = (),
+        compared: Iterable[ComparisonRecord] = (),
+        drifted: Iterable[DriftRecord] = (),
+        decided: Iterable[GateDecision] = (),
+    ) -> None:
+        """The commit point of a judging: all that it says is recorded, and the champions that it chose serve."""
+        key = (judgings.c.line == judging.line, judgings.c.batch == judging.batch)
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(judgings).where(*key, judgings.c.evidence == judging.evidence))
+            connection.execute(sa.insert(judgings), asdict(judging) | {"judged_at": database.now()})
+            insert(connection, cells, map(asdict, of_cells))
+            insert(connection, comparisons, map(asdict, compared))
+            insert(connection, drifts, map(asdict, drifted))
+            add_decisions(connection, decided)
+            failpoint("judging.recording")
+        failpoint("judging.recorded")
+
+    def judgings(self, line: str = "") -> list[Judging]:
+        """The judgings of a line, in the order of their batches; a batch is settled before it is provisional."""
+        query = sa.select(judgings).where(judgings.c.line == line)
+        rows = self._all(query.order_by(judgings.c.batch, judgings.c.evidence.desc()))
+        return [Judging(**{name: row[name] for name in row if name != "judged_at"}) for row in rows]
+
+    def cells(
+        self, model: str, batches: range | None = None, line: str | None = "", evidence: Evidence | None = None
+    ) -> list[Cell]:
+        """The cells of a model in these batches, or in all, by batch and generation; of every line for None."""
+        query = sa.select(cells).where(cells.c.model == model)
+        if batches is not None:
+            query = query.where(cells.c.batch >= batches.start, cells.c.batch < batches.stop)
+        if line is not None:
+            query = query.where(cells.c.line == line)
+        if evidence is not None:
+            query = query.where(cells.c.evidence == evidence)
+        ordered = query.order_by(cells.c.batch, cells.c.evidence, cells.c.trivial, cells.c.generation)
+        return [Cell(**row) for row in self._all(ordered)]
+
+    def means(self, model: str, loss_name: str, line: str = "") -> list[tuple[int, int, int, float]]:
+        """The settled cells of a model, without those of its trivial models: ``(generation, batch, rows, mean)``."""
+        columns = (cells.c.generation, cells.c.batch, cells.c.n, cells.c.mean)
+        query = sa.select(*columns).where(
+            cells.c.model == model,
+            cells.c.loss_name == loss_name,
+            cells.c.line == line,
+            cells.c.evidence == "settled",
+            cells.c.trivial.is_(False),
+            cells.c.mean.is_not(None),
+        )
+        with self._readable(), self.engine.connect() as connection:
+            return [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
+
+    def comparisons(
+        self, model: str | None = None, generations: range | None = None, line: str = ""
+    ) -> list[ComparisonRecord]:
+        """The comparisons of a model's generations in this range, or of all, by generation."""
+        query = sa.select(comparisons).where(comparisons.c.line == line)
+        if model is not None:
+            query = query.where(comparisons.c.model == model)
+        if generations is not None:
+            query = query.where(
+                comparisons.c.generation >= generations.start, comparisons.c.generation < generations.stop
+            )
+        return [ComparisonRecord(**row) for row in self._all(query.order_by(comparisons.c.generation))]
+
+    def words(self, model: str, against: str) -> dict[tuple[int, Evidence], str]:
+        """The word of each generation of a model against a reference, by the evidence."""
+        query = sa.select(comparisons.c.generation, comparisons.c.evidence, comparisons.c.word).where(
+            comparisons.c.line == "",
+            comparisons.c.model == model,
+            comparisons.c.against == against,
+            comparisons.c.word.is_not(None),
+            comparisons.c.decides.is_(True),
+        )
+        return {(row["generation"], row["evidence"]): row["word"] for row in self._all(query)}
+
+    def newest_judged(self, model: str) -> int:
+        """The number of a model's newest judged generation; 0 for none."""
+        query = sa.select(sa.func.max(comparisons.c.generation).label("newest"))
+        rows = self._all(query.where(comparisons.c.line == "", comparisons.c.model == model))
+        return rows[0]["newest"] or 0
+
+    def drifts(self, batches: range | None = None, flagged: bool = False) -> list[DriftRecord]:
+        """The drifts of these batches, or of all, by batch and column; only the flagged ones with ``flagged``."""
+        query = sa.select(drifts)
+        if batches is not None:
+            query = query.where(drifts.c.batch >= batches.start, drifts.c.batch < batches.stop)
+        if flagged:
+            query = query.where(drifts.c.flagged.is_(True))
+        return [DriftRecord(**row) for row in self._all(query.order_by(drifts.c.batch, drifts.c.column))]
+
+    # --- decisions ------------------------------------------------------------------------------------------------
+
+    def decide_champion(self, decision: GateDecision) -> GateDecision:
+        """Record a decision; from here on its champion serves. ``former`` is what the catalog says."""
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            current = connection.execute(newest_decision(decision.model)).first()
+            former = current.champion if current else decision.former
+            values = row_of(decision) | {"former": former}
+            number = connection.execute(sa.insert(decisions), values).inserted_primary_key[0]
+            failpoint("champion.choosing")
+        failpoint("champion.chosen")
+        return self.decisions(decision.model, from_number=number, limit=1)[0]
+
+    def champions(self) -> dict[str, int]:
+        """The generation that serves, by model; without the models that nothing was decided about."""
+        newest = sa.select(sa.func.max(decisions.c.number)).group_by(decisions.c.model)
+        query = sa.select(decisions.c.model, decisions.c.champion).where(decisions.c.number.in_(newest))
+        return {row["model"]: row["champion"] for row in self._all(query)}
+
+    def decisions_pulse(self) -> int:
+        """A number that grows with each decision. Cheap, for polling."""
+        with self.engine.connect() as connection:
+            return connection.execute(sa.select(sa.func.max(decisions.c.number))).scalar() or 0
+
+    def decisions(
+        self,
+        model: str | None = None,
+        generation: int | None = None,
+        from_number: int = 0,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> list[GateDecision]:
+        """The decisions about a model or about all, in their order or the newest first."""
+        query = sa.select(decisions).where(decisions.c.number >= from_number)
+        if model is not None:
+            query = query.where(decisions.c.model == model)
+        if generation is not None:
+            query = query.where(decisions.c.generation == generation)
+        order = decisions.c.number.desc() if newest_first else decisions.c.number
+        return [GateDecision(**row) for row in self._all(query.order_by(order).limit(limit))]
+
+    # --- lines of replays -----------------------------------------------------------------------------------------
+
+    def begin_line(self, line: str, scheme: str, window: int | None) -> None:
+        """Record a replay, unless it is recorded already."""
+        values = {"line": line, "scheme": scheme, "window": window, "began_at": database.now()}
+        with self.engine.begin() as connection:
+            if connection.execute(sa.select(lines.c.line).where(lines.c.line == line)).first() is None:
+                connection.execute(sa.insert(lines), values)
+
+    def lines(self) -> dict[str, tuple[str, int | None]]:
+        """The scheme and the window of each replay, by its name."""
+        rows = self._all(sa.select(lines).order_by(lines.c.began_at))
+        return {row["line"]: (row["scheme"], row["window"]) for row in rows}
+
+    def save_line_generation(self, trained: Sequence[LineModel]) -> None:
+        """The commit point of a replay's generation."""
+        with self.engine.begin() as connection:
+            insert(connection, line_models, map(asdict, trained))
+            failpoint("replay.recording")
+        failpoint("replay.recorded")
+
+    def line_models(self, line: str) -> dict[int, dict[str, LineModel]]:
+        """The models of a replay, by generation and name."""
+        trained: dict[int, dict[str, LineModel]] = {}
+        query = sa.select(line_models).where(line_models.c.line == line).order_by(line_models.c.generation)
+        for row in self._all(query):
+            model = LineModel(**{**row, "batches": tuple(row["batches"])})
+            trained.setdefault(model.generation, {})[model.model] = model
+        return trained
+
+
+def newest_decision(model: str) -> sa.Select[Any]:
+    return sa.select(decisions).where(decisions.c.model == model).order_by(decisions.c.number.desc()).limit(1)
+
+
+def row_of(decision: GateDecision) -> dict[str, Any]:
+    """The row of a new decision, as of now. The database numbers it."""
+    known = {field.name: getattr(decision, field.name) for field in fields(decision) if field.name != "number"}
+    return known | {"decided_at": database.now()}
+
+
+def add_decisions(connection: sa.Connection, decided: Iterable[GateDecision]) -> None:
+    """Record decisions in the transaction of ``connection``."""
+    insert(connection, decisions, map(row_of, decided))
+
+
+def insert(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
+    listed = list(rows)
+    if listed:
+        connection.execute(sa.insert(table), listed)
