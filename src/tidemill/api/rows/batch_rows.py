@@ -12,8 +12,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tidemill.api.rows.generation_rows import csv_options, unreadable
 from tidemill.pipeline import arrow_schema
+from tidemill.run.batch_tables import csv_options, unreadable
 from tidemill.run.catalog import Batch
 from tidemill.run.folder import Run
 from tidemill.run.integrity import check_batch

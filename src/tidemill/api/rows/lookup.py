@@ -15,10 +15,10 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from tidemill.api.models.cache import SharedCache
-from tidemill.api.rows.generation_rows import batch_dataset, unreadable
 from tidemill.api.values import key_value, shown
 from tidemill.errors import NotFound
 from tidemill.pipeline import arrow_schema
+from tidemill.run.batch_tables import batch_dataset, unreadable
 from tidemill.run.catalog import Batch, Generation
 from tidemill.run.folder import Run
 

@@ -132,7 +132,8 @@ class JudgingStore(database.CatalogFile):
             current = connection.execute(newest_decision(decision.model)).first()
             former = current.champion if current else decision.former
             values = row_of(decision) | {"former": former}
-            number = connection.execute(sa.insert(decisions), values).inserted_primary_key[0]
+            connection.execute(sa.insert(decisions), values)
+            number = connection.execute(newest_decision(decision.model)).one().number
             failpoint("champion.choosing")
         failpoint("champion.chosen")
         return self.decisions(decision.model, from_number=number, limit=1)[0]

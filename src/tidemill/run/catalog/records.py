@@ -195,8 +195,9 @@ class Cell:
 class ComparisonRecord:
     """A generation of a model compared with a reference, on the same rows of one batch.
 
-    ``decides``: whether it is by the loss that decides for this kind of model. ``gain`` is the loss of the reference minus that of the generation; ``low`` and ``high`` are its interval. Without
-    ``word`` there is no verdict, and ``checks`` says what there is.
+    ``decides``: whether it is by the loss that decides for this kind of model. ``gain`` is the loss of the reference
+    minus that of the generation; ``low`` and ``high`` are its interval. Without ``word`` there is no verdict, and
+    ``checks`` says what there is.
     """
 
     model: str
