@@ -37,3 +37,8 @@ class Losses:
     wrong: NDArray[np.bool_] | None = None
     answers: Indices | None = None
     shown: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def of_users(self) -> bool:
+        """Whether the units are users instead of rows."""
+        return self.name.endswith("NDCG@10")

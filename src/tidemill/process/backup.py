@@ -171,6 +171,16 @@ def named_files(run: Run, catalog: Catalog) -> dict[str, str | None]:
         base = run.generations / f"{generation.generation:05}"
         files |= {run.relative(path): None for path in sorted(base.rglob("*")) if path.is_file()}
         files |= {model.scorer_path: model.sha256 for model in generation.models.values()}
+    return files | judging_files(catalog)
+
+
+def judging_files(catalog: Catalog) -> dict[str, str | None]:
+    """Each file of the verdicts and of the replays, with its sha256."""
+    files: dict[str, str | None] = {}
+    for line in ["", *catalog.lines()]:
+        files |= {judging.path: judging.sha256 for judging in catalog.judgings(line) if judging.path}
+        for models in catalog.line_models(line).values():
+            files |= {model.scorer_path: model.sha256 for model in models.values()}
     return files
 
 

@@ -15,7 +15,7 @@ from tidemill.run.files import publish, sha256, temporary
 from tidemill.run.inventory import MANIFEST
 from tidemill.texts import shorten
 
-PARTS = ("batches", "tables", "rejects", "generations", "broker")
+PARTS = ("batches", "tables", "rejects", "generations", "judgings", "broker")
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]

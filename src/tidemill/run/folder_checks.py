@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 PRIVATE = 0o700
 OTHERS = 0o077
-FOLDERS = ("batches", "tables", "rejects", "generations", "logs", "broker", "locks")
+FOLDERS = ("batches", "tables", "rejects", "generations", "judgings", "logs", "broker", "locks")
 OWN_ENTRIES = (*FOLDERS, "aside")  # the last one exists only where a file was put aside
 WRITTEN_OVER = ("tables", "broker")
 

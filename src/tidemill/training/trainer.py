@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from tidemill.errors import SparkDied, TrainingFailed
+from tidemill.judging.judge import Judge
 from tidemill.run import files
 from tidemill.run.catalog import Batch, TrainedModel, TrainerProgress
 from tidemill.run.failpoints import Steps, failpoint
@@ -88,6 +89,7 @@ class Trainer:
         self.catalog = stage.run.catalog
         self.spark = spark
         self.models = inputs_of(self.run.pipeline)
+        self.judge = Judge(self.run, stage.log)
         self.batches: dict[int, Batch] = {}
         self.done: set[int] = set()
         self.published = 0
@@ -107,6 +109,8 @@ class Trainer:
             for name in leftovers:
                 self.stage.log.info("removed files of unpublished generations", name=name)
                 files.remove(self.run.folder / name)
+        with self.stage.interruptible():
+            self.judge.catch_up(sorted(published))
 
     def is_done(self) -> bool:
         """Whether the stream has ended and each of its batches has its generation."""
@@ -119,18 +123,22 @@ class Trainer:
         self.batches |= {batch.batch: batch for batch in self.catalog.batches(after=max(self.batches, default=0))}
 
     def step(self) -> bool:
-        """Train the next generation that is due; False where none is."""
+        """Train the next generation that is due, and judge it and those before it; False where none is due."""
         due = sorted(set(self.batches) - self.done)
         if not due:
             return False
-        self.generation(due[0])
+        with self.stage.interruptible():
+            self.judge.settle(due[0])
+        if self.generation(due[0]):
+            with self.stage.interruptible():
+                self.judge.provide(due[0])
         self.done.add(due[0])
         self.finished = due[0]
         self.stage.report(TrainerProgress(self.finished, published=self.published))
         return True
 
-    def generation(self, number: int) -> None:
-        """Train a generation and publish it. If a model fails, record why and publish none of its models."""
+    def generation(self, number: int) -> bool:
+        """Train a generation and publish it. If a model fails, record why, publish none of its models, return False."""
         scheme = self.run.pipeline.generations
         batches = [self.batches[batch] for batch in batches_of(scheme.scheme, number, scheme.window)]
         for batch in batches:
@@ -143,8 +151,9 @@ class Trainer:
             trained = self.train(batches, final)
         except TrainingFailed as error:
             self.give_up(number, final, error)
-        else:
-            self.publish(number, final, trained)
+            return False
+        self.publish(number, final, trained)
+        return True
 
     def train(self, batches: list[Batch], final: Path) -> list[TrainedModel]:
         """Train all models of a generation; their files go into the temporary folder of ``final``."""
@@ -217,7 +226,7 @@ class Trainer:
         failpoint("generation.written")
         with disk_errors(f"the generation {final}"):
             files.publish(files.temporary(final), final, STEPS)
-        self.catalog.publish_generation(number, trained)
+        self.catalog.publish_generation(number, trained, self.judge.at_publication(number))
         self.published += 1
         self.stage.log.info("published", generation=number, models=[model.model for model in trained])
 

@@ -130,6 +130,12 @@ class GenerationStore(database.CatalogFile):
         with self._readable(), self.engine.connect() as connection:
             return list(connection.execute(query.order_by(generations.c.generation)).scalars())
 
+    def fit_seconds(self, model: str) -> dict[int, float]:
+        """How long each published generation of a model was fitted, by its number."""
+        query = sa.select(models.c.generation, models.c.fit_seconds).where(models.c.model == model)
+        with self._readable(), self.engine.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(query.order_by(models.c.generation))}
+
     def first_failure(self) -> tuple[int, str] | None:
         """The number and the error of the first generation that failed; None where none did."""
         query = sa.select(generations.c.generation, generations.c.error).where(generations.c.state == "failed")

@@ -108,6 +108,12 @@ class JudgingStore(database.CatalogFile):
         )
         return {(row["generation"], row["evidence"]): row["word"] for row in self._all(query)}
 
+    def deciding_loss(self, model: str) -> str | None:
+        """The name of the loss that a model's verdicts go by; None before it was compared, or where there is none."""
+        query = sa.select(comparisons.c.loss_name).where(comparisons.c.model == model, comparisons.c.decides.is_(True))
+        row = self._one(query.limit(1))
+        return row["loss_name"] if row else None
+
     def newest_judged(self, model: str) -> int:
         """The number of a model's newest judged generation; 0 for none."""
         query = sa.select(sa.func.max(comparisons.c.generation).label("newest"))

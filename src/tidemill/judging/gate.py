@@ -1,0 +1,218 @@
+"""The gate: which generation of a model serves. Pure: settings and comparisons in, decisions out.
+
+Every decision of the gate is tested at a corrected level, as it looks many times: Holm's over the models of one
+generation, and over time 0.05 * 6 / (pi^2 t^2), of which provisional and settled evidence have half each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tidemill.judging.comparisons import Comparison, interval_at, p_value, word
+from tidemill.judging.looks import alpha_at, holm_levels
+from tidemill.pipeline import Gate
+from tidemill.run.catalog import Evidence, GateDecision
+
+BY_GATE = "gate"
+ALPHA = 0.05
+
+
+class Candidate(NamedTuple):
+    """A generation that is tested against another: one that may become the champion against the one that is, or the
+    champion against the one that it replaced."""
+
+    model: str
+    gate: Gate
+    generation: int
+    reference: int
+    comparison: Comparison | None
+
+
+class Tested(NamedTuple):
+    """A comparison at the level of the gate."""
+
+    candidate: Candidate
+    level: float
+    low: float
+    high: float
+    word: str
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The figures behind a decision, for the catalog."""
+        comparison = self.candidate.comparison
+        assert comparison is not None
+        return {
+            "reference": self.candidate.reference,
+            "rows": comparison.rows,
+            "loss": comparison.loss,
+            "reference_loss": comparison.reference_loss,
+            "gain": comparison.gain,
+            "interval": [self.low, self.high],
+            "level": self.level,
+            "margin": comparison.margin,
+            "word": self.word,
+        }
+
+
+def level_at(look: int) -> float:
+    """The level of all tests at the look ``look`` (from 1) on one kind of evidence."""
+    return alpha_at(max(1, look), ALPHA) / 2
+
+
+def tested(candidates: Sequence[Candidate], look: int, taking_back: bool = False) -> list[Tested]:
+    """The candidates that have a comparison, each at its corrected level.
+
+    Args:
+        taking_back: whether the question is if the generation is worse, instead of whether it may serve.
+    """
+    compared = [(candidate, candidate.comparison) for candidate in candidates if candidate.comparison is not None]
+    p_values = [two_sided(candidate, comparison, taking_back) for candidate, comparison in compared]
+    levels = holm_levels(p_values, level_at(look))
+    results = []
+    for (candidate, comparison), level in zip(compared, levels, strict=True):
+        low, high = interval_at(comparison, level)
+        said = word(low, high, comparison.gain, comparison.margin)
+        results.append(Tested(candidate, level, low, high, said))
+    return results
+
+
+def two_sided(candidate: Candidate, comparison: Comparison, taking_back: bool) -> float:
+    """The p-value of the hypothesis that the gate would have to reject in order to act, two-sided as its interval."""
+    if taking_back:
+        return min(1.0, 2 * p_value(comparison, 0.0, "below"))
+    bound = -comparison.margin if candidate.gate.policy == "not-worse" else 0.0
+    return min(1.0, 2 * p_value(comparison, bound, "above"))
+
+
+# --- decisions ----------------------------------------------------------------------------------------------------
+
+
+def at_publication(gate: Gate, model: str, number: int, champion: int | None) -> GateDecision | None:
+    """The decision that the publication of a generation brings by itself; None where it waits for evidence, or for a
+    person.
+
+    Args:
+        champion: the generation that serves until then; None where there is none.
+    """
+    if champion is None:
+        return GateDecision(model, "first", number, number, None, BY_GATE, "it is the first generation")
+    if gate.policy == "report" and number > champion:
+        because = "the policy is report: the newest generation serves"
+        return GateDecision(model, "newest", number, number, champion, BY_GATE, because)
+    return None
+
+
+def may_serve(test: Tested) -> bool:
+    """Whether a candidate may become the champion, by the policy of its gate."""
+    candidate, comparison = test.candidate, test.candidate.comparison
+    assert comparison is not None
+    if comparison.rows < candidate.gate.min_rows:
+        return False
+    if candidate.gate.policy == "not-worse":
+        return test.low > -comparison.margin
+    return candidate.gate.policy == "better" and test.word == "paid"
+
+
+def promotion(test: Tested, batch: int, evidence: Evidence) -> GateDecision:
+    """The decision that a candidate becomes the champion."""
+    candidate = test.candidate
+    because = f"{reason(test)}; the policy is {candidate.gate.policy}"
+    return GateDecision(
+        candidate.model,
+        "promoted",
+        candidate.generation,
+        candidate.generation,
+        candidate.reference,
+        BY_GATE,
+        because,
+        batch,
+        evidence,
+        test.figures,
+    )
+
+
+def holding(candidate: Candidate, batch: int, evidence: Evidence, because: str, test: Tested | None) -> GateDecision:
+    """The decision that a candidate does not serve for now."""
+    return GateDecision(
+        candidate.model,
+        "held",
+        candidate.generation,
+        candidate.reference,
+        candidate.reference,
+        BY_GATE,
+        because,
+        batch,
+        evidence,
+        test.figures if test else None,
+    )
+
+
+def why_held(candidate: Candidate, test: Tested | None, evidence: Evidence, batch: int) -> str:
+    """Why a candidate does not serve for now."""
+    if candidate.gate.policy == "manual":
+        return "the policy is manual: a person decides, with `tidemill promote`"
+    if candidate.gate.evidence == "settled" and evidence == "provisional":
+        return f"the evidence is settled once batch {batch + 1} is sealed"
+    if test is None or candidate.comparison is None:
+        return f"there is nothing to judge on until batch {batch + 1} is sealed"
+    if candidate.comparison.rows < candidate.gate.min_rows:
+        return f"only {candidate.comparison.rows:,} rows to judge on; min_rows is {candidate.gate.min_rows:,}"
+    return f"{reason(test)}; the policy is {candidate.gate.policy}"
+
+
+def reason(test: Tested) -> str:
+    """The comparison behind a decision, in one clause."""
+    candidate, comparison = test.candidate, test.candidate.comparison
+    assert comparison is not None
+    return (
+        f"against generation {candidate.reference} the loss changes by {-comparison.gain:+.4g} "
+        f"({-test.high:+.4g} to {-test.low:+.4g}) on {comparison.rows:,} rows, margin {comparison.margin:.4g}: "
+        f"{test.word}"
+    )
+
+
+def taking_back(test: Tested, batch: int) -> GateDecision | None:
+    """The decision to take back a champion that costs, against the one that it replaced; None where it does not."""
+    candidate, comparison = test.candidate, test.candidate.comparison
+    assert comparison is not None
+    if test.word != "cost" or comparison.rows < candidate.gate.min_rows:
+        return None
+    return GateDecision(
+        candidate.model,
+        "rolled back",
+        candidate.generation,
+        candidate.reference,
+        candidate.generation,
+        BY_GATE,
+        reason(test),
+        batch,
+        "settled",
+        test.figures,
+    )
+
+
+def is_on_trial(history: Sequence[GateDecision]) -> bool:
+    """Whether the gate may take back the champion of these decisions about one model: only one that no person chose,
+    and that is not itself the one taken back to."""
+    changes = [decision for decision in history if decision.action != "held"]
+    return bool(changes) and changes[-1].action in ("newest", "promoted")
+
+
+def shadows(history: Sequence[GateDecision], published: Sequence[int], champion: int) -> list[int]:
+    """The generations that may still be promoted: newer than the champion, held, and never taken back."""
+    taken_back = {decision.generation for decision in history if decision.action == "rolled back"}
+    held = {decision.generation for decision in history if decision.action == "held"}
+    return [number for number in published if number > champion and number in held - taken_back]
+
+
+def last_change(history: Sequence[GateDecision]) -> GateDecision | None:
+    """The decision that made the champion."""
+    changes = [decision for decision in history if decision.action != "held"]
+    return changes[-1] if changes else None
+
+
+def champions_of(histories: Mapping[str, Sequence[GateDecision]]) -> dict[str, int]:
+    """The champion of each model that something was decided about."""
+    return {model: history[-1].champion for model, history in histories.items() if history}

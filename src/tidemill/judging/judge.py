@@ -1,0 +1,547 @@
+"""Judges the generations of a run, batch after batch, and decides which of them serve.
+
+Two looks belong to each batch k, in this order:
+
+*settled*      when batch k is sealed and the generations before it are trained: they are scored on all its rows, which
+               none of them has seen. It settles what generation k - 1 is worth, and may take a champion back.
+*provisional*  when generation k is trained: it, the one before, the champion, the first and a trivial model are scored
+               on the rows of batch k that were held out from training.
+
+A look is one transaction, so a crash leaves either all of it or nothing; what it says depends on the catalog and the
+batch files alone, so a repeated look says the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tidemill import scoring
+from tidemill.judging import gate
+from tidemill.judging.clusters import cluster_change, seed_noise
+from tidemill.judging.comparisons import Comparison, Margin, block_sums, compare
+from tidemill.judging.drift import drifts
+from tidemill.judging.gate import Candidate
+from tidemill.judging.kept import kept
+from tidemill.judging.losses import Indices, Losses
+from tidemill.judging.measures import Measure, measures_of
+from tidemill.judging.overlap import overlap_at_10
+from tidemill.judging.rows import BatchRows, RowReader
+from tidemill.run import files
+from tidemill.run.catalog import Cell, ComparisonRecord, DriftRecord, Evidence, GateDecision, Judging
+from tidemill.run.failpoints import Steps, failpoint
+from tidemill.run.files import disk_errors
+from tidemill.run.folder import Run
+from tidemill.scoring import RowScorer, Scorer
+from tidemill.scoring.clusters import ClusterScorer
+from tidemill.texts import shorten
+
+STEPS = Steps("judging.synced", "judging.renamed", "judging.placed")
+DRIFT_ROWS = 10_000  # of each side
+SEED_ROWS = 10_000
+
+References = dict[str, int]  # "champion", "previous", "first" -> the number of that generation
+
+
+@dataclass
+class Findings:
+    """What a look finds, before it is recorded."""
+
+    cells: list[Cell] = field(default_factory=list)
+    compared: list[ComparisonRecord] = field(default_factory=list)
+    drifted: list[DriftRecord] = field(default_factory=list)
+    decided: list[GateDecision] = field(default_factory=list)
+    losses: list[pa.Table] = field(default_factory=list)
+
+
+class Judge:
+    """Judges the generations of one run. Only one thread of one process may use it: the trainer."""
+
+    def __init__(self, run: Run, log: Any) -> None:
+        self.run = run
+        self.catalog = run.catalog
+        self.log = log
+        self.rows = RowReader(run)
+        self._done = {(judging.batch, judging.evidence) for judging in self.catalog.judgings() if not judging.error}
+        self._models = {name: ModelJudge(self, name) for name in run.pipeline.models}
+        self._histories: dict[str, list[GateDecision]] = {name: [] for name in run.pipeline.models}
+        self._read_decisions = 0
+
+    def catch_up(self, published: Sequence[int]) -> None:
+        """Look at everything that an earlier trainer left unjudged, up to the newest of these generations."""
+        for number in range(1, max(published, default=0) + 1):
+            self.settle(number)
+            if number in published:
+                self.provide(number)
+
+    def settle(self, batch: int) -> None:
+        """Judge the generations before a sealed batch on all its rows."""
+        self._look(batch, "settled", self._settled)
+
+    def provide(self, generation: int) -> None:
+        """Judge a published generation on the held-out rows of its newest batch."""
+        self._look(generation, "provisional", self._provisional)
+
+    def at_publication(self, generation: int) -> list[GateDecision]:
+        """The decisions that the publication of a generation brings by itself."""
+        earlier = self.catalog.newest_generation(before=generation) or None
+        decided = []
+        for name in self.run.pipeline.models:
+            champion = self.champion(name) or earlier
+            decision = gate.at_publication(self.run.pipeline.gate_of(name), name, generation, champion)
+            decided += [decision] if decision else []
+        return decided
+
+    # --- one look -------------------------------------------------------------------------------------------------
+
+    def _look(self, batch: int, evidence: Evidence, judge: Callable[[int], Findings]) -> None:
+        """Judge and record, once. A failure is recorded and logged; it stops neither training nor serving."""
+        if (batch, evidence) in self._done:
+            return
+        started = time.perf_counter()
+        try:
+            findings = judge(batch)
+        except Exception as error:
+            self.log.exception("a batch could not be judged", batch=batch, evidence=evidence)
+            seconds = time.perf_counter() - started
+            self.catalog.save_judging(Judging("", batch, evidence, seconds, error=shorten(str(error), 300)))
+            return
+        failpoint("judging.computed")
+        path, sha256 = self._write_losses(batch, evidence, findings.losses)
+        judging = Judging("", batch, evidence, round(time.perf_counter() - started, 4), path, sha256)
+        self.catalog.save_judging(judging, findings.cells, findings.compared, findings.drifted, findings.decided)
+        self._done.add((batch, evidence))
+        for decision in findings.decided:
+            if decision.action != "held":
+                self.log.info(decision.action, model=decision.model, champion=decision.champion)
+
+    def _write_losses(
+        self, batch: int, evidence: Evidence, losses: Sequence[pa.Table]
+    ) -> tuple[str, str] | tuple[None, None]:
+        """Write the losses of the rows into their file, durably; its path and sha256."""
+        if not losses:
+            return None, None
+        final = self.run.judgings / f"{batch:05d}-{evidence}.parquet"
+        with disk_errors(f"the losses {final}"):
+            files.make_folder(final.parent)
+            pq.write_table(pa.concat_tables(losses), files.temporary(final), compression="zstd")
+            files.publish(files.temporary(final), final, STEPS)
+        return self.run.relative(final), files.sha256(final)
+
+    def _settled(self, batch: int) -> Findings:
+        findings = Findings()
+        published = [number for number in self.catalog.generation_numbers("published") if number < batch]
+        if not published:
+            return findings
+        rows = self.rows.of(batch)
+        on_trial: list[Candidate] = []
+        challenging: list[Candidate] = []
+        for name, model in self._models.items():
+            serving = self._serving(name)
+            look = ModelLook(model, rows, None, kept(published, batch, serving))
+            self._compare(findings, look, published[-1], published, "settled")
+            on_trial += self._on_trial(look)
+            challenging += self._challenging(look, published)
+        findings.decided = self._decide_settled(on_trial, challenging, batch)
+        findings.drifted = list(self._drifted(rows, published))
+        return findings
+
+    def _provisional(self, generation: int) -> Findings:
+        findings = Findings()
+        rows = self.rows.of(generation)
+        published = [number for number in self.catalog.generation_numbers("published") if number <= generation]
+        challenging: list[Candidate] = []
+        for name, model in self._models.items():
+            references = self._references(name, generation, published)
+            look = ModelLook(model, rows, rows.held_rows, sorted({generation, *references.values()}))
+            if len(rows.held_rows):
+                self._compare(findings, look, generation, published, "provisional")
+            challenging += self._challenger(look, generation)
+        findings.decided = self._decide_provisional(challenging, generation)
+        return findings
+
+    def _compare(
+        self, findings: Findings, look: ModelLook, generation: int, published: Sequence[int], evidence: Evidence
+    ) -> None:
+        """Add a model's cells, and the comparisons of one generation."""
+        references = self._references(look.model.name, generation, published)
+        findings.cells += look.cells(generation, evidence)
+        findings.losses += look.loss_tables(generation)
+        findings.compared += look.comparisons(generation, references, evidence)
+
+    # --- champions ------------------------------------------------------------------------------------------------
+
+    def history(self, model: str) -> list[GateDecision]:
+        """All decisions about a model, in order."""
+        for decision in self.catalog.decisions(from_number=self._read_decisions + 1):
+            self._histories.setdefault(decision.model, []).append(decision)
+            self._read_decisions = decision.number
+        return self._histories[model]
+
+    def champion(self, model: str) -> int | None:
+        """The generation of a model that serves; None where nothing was decided."""
+        history = self.history(model)
+        return history[-1].champion if history else None
+
+    def _serving(self, model: str) -> set[int]:
+        """The champion and the one that it replaced."""
+        change = gate.last_change(self.history(model))
+        return {number for number in (change and change.champion, change and change.former) if number}
+
+    def rival(self, model: str, generation: int) -> int | None:
+        """The champion that a generation is compared with: the one that served when it was published."""
+        history = self.history(model)
+        for decision in history:
+            if decision.generation == generation:
+                return decision.former
+        champion = history[-1].champion if history else None
+        return champion if champion != generation else None
+
+    def _references(self, model: str, generation: int, published: Sequence[int]) -> References:
+        """The generations that a generation is compared with."""
+        before = [number for number in published if number < generation]
+        if not before:
+            return {}
+        rival = self.rival(model, generation)
+        return {"champion": rival or before[-1], "previous": before[-1], "first": before[0]}
+
+    # --- the gate -------------------------------------------------------------------------------------------------
+
+    def _on_trial(self, look: ModelLook) -> Iterator[Candidate]:
+        """The champion against the one that it replaced, if it may be taken back."""
+        name, history = look.model.name, self.history(look.model.name)
+        settings, change = self.run.pipeline.gate_of(name), gate.last_change(history)
+        if not settings.rollback or settings.policy == "manual" or not gate.is_on_trial(history):
+            return
+        assert change is not None
+        if change.former is None or change.champion not in look.generations:
+            return  # it was trained on this batch, or nothing served before
+        comparison = look.compare(change.champion, change.former)
+        yield Candidate(name, settings, change.champion, change.former, comparison)
+
+    def _challenging(self, look: ModelLook, published: Sequence[int]) -> Iterator[Candidate]:
+        """The held generations against the champion, on settled evidence."""
+        name, champion = look.model.name, self.champion(look.model.name)
+        settings = self.run.pipeline.gate_of(name)
+        if settings.policy not in ("not-worse", "better") or champion is None:
+            return
+        for number in gate.shadows(self.history(name), published, champion):
+            if number in look.generations and champion in look.generations:
+                yield Candidate(name, settings, number, champion, look.compare(number, champion))
+
+    def _challenger(self, look: ModelLook, generation: int) -> Iterator[Candidate]:
+        """A new generation against the champion, unless it serves by its publication or is older than the champion."""
+        name, champion = look.model.name, self.champion(look.model.name)
+        settings = self.run.pipeline.gate_of(name)
+        if champion is None or champion >= generation or settings.policy == "report":
+            return
+        comparison = look.compare(generation, champion) if len(look.table) else None
+        yield Candidate(name, settings, generation, champion, comparison)
+
+    def _decide_settled(
+        self, on_trial: Sequence[Candidate], challenging: Sequence[Candidate], batch: int
+    ) -> list[GateDecision]:
+        """At most one change of champion for each model."""
+        look = batch - 1
+        back = [gate.taking_back(test, batch) for test in gate.tested(on_trial, look, taking_back=True)]
+        decided = {decision.model: decision for decision in back if decision}
+        for test in reversed(gate.tested(challenging, look)):  # the newest that may serve
+            if gate.may_serve(test) and test.candidate.model not in decided:
+                decided[test.candidate.model] = gate.promotion(test, batch, "settled")
+        return list(decided.values())
+
+    def _decide_provisional(self, challenging: Sequence[Candidate], generation: int) -> list[GateDecision]:
+        """A promotion, or why not, for each model whose gate waits for evidence or for a person."""
+        by_model = {test.candidate.model: test for test in gate.tested(challenging, generation - 1)}
+        decided = []
+        for candidate in challenging:
+            test = by_model.get(candidate.model)
+            if test and candidate.gate.evidence == "provisional" and gate.may_serve(test):
+                decided.append(gate.promotion(test, generation, "provisional"))
+            else:
+                why = gate.why_held(candidate, test, "provisional", generation)
+                decided.append(gate.holding(candidate, generation, "provisional", why, test))
+        return decided
+
+    # --- drift ----------------------------------------------------------------------------------------------------
+
+    def _drifted(self, rows: BatchRows, published: Sequence[int]) -> Iterator[DriftRecord]:
+        """How far the batch's columns, and the champions' predictions, are from the champions' training rows."""
+        champions = {name: self.champion(name) or published[-1] for name in self._models}
+        champions = {name: number if number < rows.batch.batch else published[-1] for name, number in champions.items()}
+        by_reference: dict[int, list[str]] = {}
+        for name, number in champions.items():
+            by_reference.setdefault(number, []).append(name)
+        default = next(iter(champions.values()))
+        for number, models in by_reference.items():
+            generation = self.catalog.generation(number)
+            assert generation is not None
+            before = self.rows.training_sample(generation.batches, DRIFT_ROWS)
+            columns = self._columns_of(models, number == default)
+            now = rows.table
+            sides = [{name: side[name] for name in columns} for side in (before, now)]
+            for name in models:
+                scorer = self._models[name].scorer(number)
+                if isinstance(scorer, RowScorer):
+                    sides = [
+                        side | {f"{name}: prediction": scorer.column(table)}
+                        for side, table in zip(sides, (before, now), strict=True)
+                    ]
+            for drift in drifts(*sides):
+                yield DriftRecord(
+                    rows.batch.batch,
+                    drift.column,
+                    number,
+                    drift.test,
+                    drift.effect,
+                    drift.p,
+                    drift.flagged,
+                    dict(drift.details),
+                )
+
+    def _columns_of(self, models: Sequence[str], others: bool) -> list[str]:
+        """The declared columns that these models use; with ``others`` those too that no model uses. Not the key, and
+        no timestamp, which changes with time itself."""
+        pipeline = self.run.pipeline
+        used_by = {name: set(columns_used(model)) for name, model in pipeline.models.items()}
+        of_models = set().union(*(used_by[name] for name in models))
+        of_all = set().union(*used_by.values())
+        ids = {name for model in pipeline.models.values() for name in (model.user, model.item) if name}
+        return [
+            column.name
+            for column in pipeline.source.schema_
+            if column.kind != "timestamp"
+            and column.name not in ids | {pipeline.stream.key}
+            and (column.name in of_models or (others and column.name not in of_all))
+        ]
+
+
+def columns_used(model: Any) -> Iterator[str]:
+    """The columns of a model that can drift."""
+    yield from model.features
+    yield from (name for name in (model.label, model.rating) if name)
+
+
+class ModelJudge:
+    """One model of a run: its generations' scorers, its measures, and the sums of its trivial models."""
+
+    def __init__(self, judge: Judge, name: str) -> None:
+        self.judge = judge
+        self.name = name
+        self.model = judge.run.pipeline.models[name]
+        self.margin = Margin.parse(judge.run.pipeline.gate_of(name).margin)
+        self._scorers: dict[int, Scorer] = {}
+        self._measures: list[Measure[Any]] | None = None
+        self._sums: dict[tuple[int, int], Any] = {}  # by measure and batch
+        self._batches: dict[int, tuple[int, ...]] = {}
+
+    def scorer(self, number: int) -> Scorer:
+        """The scorer of a published generation.
+
+        Raises:
+            CatalogError: its file is missing or damaged.
+        """
+        if number not in self._scorers:
+            generation = self.judge.catalog.generation(number)
+            assert generation is not None, "the numbers are of published generations"
+            trained = generation.models[self.name]
+            self._batches[number] = generation.batches
+            self._scorers[number] = scoring.load(self.judge.run.folder / trained.scorer_path, trained.sha256)
+        return self._scorers[number]
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Drop the scorers of other generations, but for the first."""
+        first = min(self._scorers, default=0)
+        self._scorers = {number: self._scorers[number] for number in self._scorers if number in (first, *numbers)}
+
+    @property
+    def measures(self) -> list[Measure[Any]]:
+        """How the model is judged, the deciding measure first."""
+        if self._measures is None:
+            first = self.judge.catalog.generation_numbers("published")[0]
+            self._measures = measures_of(self.model, self.scorer(first))
+        return self._measures
+
+    def trivial(self, index: int, number: int, table: pa.Table) -> Losses:
+        """The losses of the trivial model that belongs to a generation."""
+        measure, scorer = self.measures[index], self.scorer(number)
+        total: Any = None
+        for batch in self._batches[number]:
+            if (index, batch) not in self._sums:
+                self._sums[index, batch] = measure.sums(scorer, self.judge.rows.of(batch).training)
+            part = self._sums[index, batch]
+            total = part if total is None else total + part
+        return measure.trivial(total, scorer, table)
+
+
+class ModelLook:
+    """The generations of one model on the rows of one batch, each scored once."""
+
+    def __init__(self, model: ModelJudge, rows: BatchRows, chosen: Indices | None, generations: Sequence[int]) -> None:
+        """``chosen``: the indices of the rows that are looked at; all for None."""
+        self.model = model
+        self.rows = rows
+        self.chosen = chosen
+        self.generations = list(generations)
+        self.table = rows.table if chosen is None else rows.table.take(pa.array(chosen))
+        self._losses: dict[tuple[int, int], Losses] = {}
+        model.keep(self.generations)
+
+    def losses(self, index: int, number: int) -> Losses:
+        """The losses of a generation by a measure."""
+        if (index, number) not in self._losses:
+            measure = self.model.measures[index]
+            self._losses[index, number] = measure.losses(self.model.scorer(number), self.table)
+        return self._losses[index, number]
+
+    def trivial(self, index: int, number: int) -> Losses:
+        key = (index, -number)
+        if key not in self._losses:
+            self._losses[key] = self.model.trivial(index, number, self.table)
+        return self._losses[key]
+
+    def compare(self, number: int, reference: int) -> Comparison | None:
+        """A generation against another by the deciding loss; None where there is no truth, or no row."""
+        if not self.model.measures:
+            return None
+        return compare(self.losses(0, reference), self.losses(0, number), self.model.margin)
+
+    def cells(self, generation: int, evidence: Evidence) -> Iterator[Cell]:
+        """A cell for each generation, and for the trivial model of ``generation``."""
+        for index in range(len(self.model.measures)):
+            for number in self.generations:
+                yield self._cell(self.losses(index, number), number, evidence, trivial=False)
+            yield self._cell(self.trivial(index, generation), generation, evidence, trivial=True)
+
+    def _cell(self, losses: Losses, number: int, evidence: Evidence, trivial: bool) -> Cell:
+        sums, count = block_sums(losses), len(losses.values)
+        return Cell(
+            model=self.model.name,
+            generation=number,
+            batch=self.rows.batch.batch,
+            evidence=evidence,
+            loss_name=losses.name,
+            n=count,
+            mean=float(losses.values.mean()) if count else None,
+            variance=float(losses.values.var(ddof=1)) if count > 1 else None,
+            sums=sums.sums.astype(np.float64).tobytes(),
+            counts=sums.counts.astype(np.float64).tobytes(),
+            shown=dict(losses.shown),
+            trivial=trivial,
+        )
+
+    def loss_tables(self, generation: int) -> Iterator[pa.Table]:
+        """The losses row by row: of each generation, and of the trivial model of ``generation``."""
+        for index in range(len(self.model.measures)):
+            for number in self.generations:
+                yield self._loss_table(self.losses(index, number), number, trivial=False)
+            yield self._loss_table(self.trivial(index, generation), generation, trivial=True)
+
+    def _loss_table(self, losses: Losses, number: int, trivial: bool) -> pa.Table:
+        units = losses.units
+        if self.chosen is not None and not losses.of_users:
+            units = self.chosen[units]
+        count = len(units)
+        return pa.table(
+            {
+                "model": pa.array([self.model.name] * count).dictionary_encode(),
+                "generation": pa.array(np.full(count, number, dtype=np.int32)),
+                "trivial": pa.array(np.full(count, trivial)),
+                "loss_name": pa.array([losses.name] * count, pa.string()).dictionary_encode(),
+                "unit": pa.array(units),
+                "loss": pa.array(losses.values),
+            }
+        )
+
+    def comparisons(
+        self, generation: int, references: Mapping[str, int], evidence: Evidence
+    ) -> Iterator[ComparisonRecord]:
+        """A generation against its references and against its trivial model."""
+        if not self.model.measures:
+            yield from self._overlap(generation, references, evidence)
+            return
+        for index, measure in enumerate(self.model.measures):
+            candidate = self.losses(index, generation)
+            for against, number in references.items():
+                reference = self.losses(index, number)
+                checks = self._cluster_checks(generation, number) if measure.decides else {}
+                yield self._record(generation, against, number, evidence, measure, reference, candidate, checks)
+            trivial = self.trivial(index, generation)
+            checks = self._noise(generation) if evidence == "provisional" else {}
+            yield self._record(generation, "trivial", None, evidence, measure, trivial, candidate, checks)
+
+    def _record(
+        self,
+        generation: int,
+        against: str,
+        number: int | None,
+        evidence: Evidence,
+        measure: Measure[Any],
+        reference: Losses,
+        candidate: Losses,
+        checks: Mapping[str, Any],
+    ) -> ComparisonRecord:
+        keys = {"model": self.model.name, "generation": generation, "against": against, "evidence": evidence}
+        keys |= {"loss_name": candidate.name, "decides": measure.decides, "reference": number}
+        comparison = compare(reference, candidate, self.model.margin)
+        if comparison is None:
+            return ComparisonRecord(**keys, batch=self.rows.batch.batch, rows=0, checks=dict(checks))
+        return ComparisonRecord(
+            **keys,
+            batch=self.rows.batch.batch,
+            rows=comparison.rows,
+            loss=comparison.loss,
+            reference_loss=comparison.reference_loss,
+            gain=comparison.gain,
+            low=comparison.low,
+            high=comparison.high,
+            margin=comparison.margin,
+            word=comparison.word,
+            rows_needed=comparison.rows_needed,
+            checks={**comparison.checks, **checks},
+        )
+
+    def _cluster_checks(self, generation: int, reference: int) -> dict[str, Any]:
+        now, before = self.model.scorer(generation), self.model.scorer(reference)
+        if not isinstance(now, ClusterScorer) or not isinstance(before, ClusterScorer) or generation == reference:
+            return {}
+        return {"clusters": cluster_change(now, before, self.table).document()}
+
+    def _noise(self, generation: int) -> dict[str, Any]:
+        """How much a second seed alone changes the clusters."""
+        scorer = self.model.scorer(generation)
+        if not isinstance(scorer, ClusterScorer):
+            return {}
+        batches = self.model.judge.catalog.generation(generation)
+        assert batches is not None
+        training = self.model.judge.rows.training_sample(batches.batches, SEED_ROWS)
+        noise = seed_noise(scorer, training, self.table)
+        return {"noise": noise.document()} if noise else {}
+
+    def _overlap(
+        self, generation: int, references: Mapping[str, int], evidence: Evidence
+    ) -> Iterator[ComparisonRecord]:
+        """There is no truth about similar rows: only how many of them stay the same."""
+        previous = references.get("previous")
+        if previous is None or not len(self.table):
+            return
+        overlap = overlap_at_10(self.model.scorer(generation), self.model.scorer(previous), self.table)
+        if overlap is not None:
+            yield ComparisonRecord(
+                model=self.model.name,
+                generation=generation,
+                against="previous",
+                evidence=evidence,
+                loss_name="none",
+                decides=False,
+                reference=previous,
+                batch=self.rows.batch.batch,
+                rows=overlap.queries,
+                checks={"overlap_at_10": overlap.share},
+            )

@@ -1,0 +1,220 @@
+"""Reads verdicts out of a run's catalog: the bodies of ``tidemill verdict --json`` and of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from tidemill import schemas
+from tidemill.judging import sentences
+from tidemill.judging.schedule import Schedule, best_schedule
+from tidemill.judging.schemes import scheme_bodies
+from tidemill.run.catalog import Catalog, Cell, ComparisonRecord, DriftRecord, GateDecision
+from tidemill.run.folder import Run
+from tidemill.scoring import kind_of
+
+NEWEST_DECISIONS = 20
+NORMAL_95 = 1.959964  # half of a 95 % interval, in standard errors
+
+
+class VerdictReader:
+    """The verdicts of one run, as they are in its catalog now. Safe to share between threads."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.catalog: Catalog = run.catalog
+        self._schedule = lru_cache(maxsize=64)(self._computed_schedule)
+
+    def whole(self) -> schemas.VerdictBody:
+        """The verdict on the run, with all generations of all models."""
+        return schemas.VerdictBody(
+            models={name: self._model(name, None) for name in self.run.pipeline.models},
+            drift=drift_bodies(self.catalog.drifts()),
+            decisions=decision_bodies(self.catalog.decisions()),
+            schemes=scheme_bodies(self.run),
+        )
+
+    def model(self, name: str, generations: int) -> schemas.ModelVerdictBody:
+        """The verdict on a model, with its newest judged ``generations``."""
+        newest = self.catalog.newest_judged(name)
+        verdict = self._model(name, range(max(1, newest - generations + 1), newest + 1))
+        batches = range(newest, newest + 2)
+        return schemas.ModelVerdictBody(
+            model=name,
+            drift=drift_bodies(self.catalog.drifts(batches)),
+            decisions=decision_bodies(self.catalog.decisions(name, limit=NEWEST_DECISIONS, newest_first=True)),
+            **{key: getattr(verdict, key) for key in schemas.ModelVerdict.model_fields},
+        )
+
+    def page(self, name: str, before: int | None, limit: int) -> schemas.VerdictsBody:
+        """Judged generations of a model below ``before``, the newest first, at most ``limit``."""
+        end = before or self.catalog.newest_judged(name) + 1
+        start = max(1, end - limit)
+        judged = self._generations(name, range(start, end), self.champion(name))
+        return schemas.VerdictsBody(model=name, items=judged[::-1], more=start > 1)
+
+    def matrix(self, name: str, before: int | None, limit: int) -> schemas.MatrixBody:
+        """The cells of a model in ``limit`` batches below ``before``, or in the newest."""
+        end = before or max((judging.batch for judging in self.catalog.judgings()), default=0) + 1
+        start = max(1, end - limit)
+        cells = self.catalog.cells(name, range(start, end))
+        return schemas.MatrixBody(model=name, cells=[cell_body(cell) for cell in cells], more=start > 1)
+
+    def champion(self, name: str) -> int | None:
+        """The generation of a model that serves; the newest where nothing was decided, None before there is one."""
+        return self.catalog.champions().get(name) or self.catalog.newest_generation() or None
+
+    # --- one model ------------------------------------------------------------------------------------------------
+
+    def _model(self, name: str, generations: range | None) -> schemas.ModelVerdict:
+        champion = self.champion(name)
+        newest = self.catalog.newest_judged(name)
+        compared = deciding(self.catalog.comparisons(name, range(newest, newest + 1)))
+        if newest and not any(record.word for record in compared.values()):  # nothing was held out
+            earlier = deciding(self.catalog.comparisons(name, range(newest - 1, newest)))
+            newest, compared = (newest - 1, earlier) if earlier else (newest, compared)
+        batch = self.catalog.newest_generation() + 1
+        kind = kind_of(self.run.pipeline.models[name].estimator)
+        return schemas.ModelVerdict(
+            champion=champion,
+            policy=self.run.pipeline.gate_of(name).policy,
+            generation=newest or None,
+            sentence=sentences.sentence(champion, newest or None, compared, batch, kind),
+            figures=sentences.figures(compared),
+            schedule=self.schedule(name),
+            generations=self._generations(name, generations, champion),
+        )
+
+    def _generations(
+        self, name: str, generations: range | None, champion: int | None
+    ) -> list[schemas.GenerationVerdict]:
+        by_generation: dict[int, list[ComparisonRecord]] = {}
+        for record in self.catalog.comparisons(name, generations):
+            by_generation.setdefault(record.generation, []).append(record)
+        about = {decision.generation: decision for decision in self.catalog.decisions(name)}
+        return [
+            schemas.GenerationVerdict(
+                generation=number,
+                champion=number == champion,
+                decision=decision_text(about.get(number)),
+                against=comparison_bodies(record for record in records if record.decides or record.word is None),
+                beside=comparison_bodies(record for record in records if not record.decides and record.word),
+            )
+            for number, records in sorted(by_generation.items())
+        ]
+
+    # --- the schedule in hindsight --------------------------------------------------------------------------------
+
+    def schedule(self, name: str) -> schemas.ScheduleBody | None:
+        """The cheapest retraining in hindsight; None before a retraining was judged."""
+        return self._schedule(name, len(self.catalog.judgings()))
+
+    def _computed_schedule(self, name: str, judged: int) -> schemas.ScheduleBody | None:
+        words = self.catalog.words(name, "previous")
+        by_generation = {number: words.get((number, "settled"), word) for (number, _), word in words.items()}
+        if not by_generation:
+            return None
+        paid = sum(word == "paid" for word in by_generation.values())
+        best = self._best(name)
+        batches = list(best.best) if best else None
+        gain, cost = (best.gain_share, best.cost_share) if best else (None, None)
+        return schemas.ScheduleBody(
+            paid=paid,
+            retrainings=len(by_generation),
+            best=batches,
+            gain_share=gain,
+            cost_share=cost,
+            sentence=sentences.schedule_sentence(paid, len(by_generation), batches, gain, cost),
+        )
+
+    def _best(self, name: str) -> Schedule | None:
+        loss_name = self.catalog.deciding_loss(name)
+        if loss_name is None:
+            return None
+        cells = self.catalog.means(name, loss_name)
+        seconds = self.catalog.fit_seconds(name)
+        if not cells:
+            return None
+        count = max(batch for _, batch, _, _ in cells)
+        losses, rows = np.full((count - 1, count), np.nan), np.zeros(count)
+        for generation, batch, n, mean in cells:
+            losses[generation - 1, batch - 1] = mean
+            rows[batch - 1] = max(rows[batch - 1], n)
+        return best_schedule(losses, [seconds.get(number, np.nan) for number in range(1, count)])
+
+
+def deciding(records: Iterable[ComparisonRecord]) -> dict[str, ComparisonRecord]:
+    """By what it was compared with, the newest evidence: the settled, else the provisional."""
+    chosen: dict[str, ComparisonRecord] = {}
+    for record in sorted(records, key=lambda record: record.evidence):  # "provisional" before "settled"
+        if record.decides or record.word is None:
+            chosen[record.against] = record
+    return chosen
+
+
+def comparison_bodies(records: Iterable[ComparisonRecord]) -> dict[Any, schemas.ComparisonBody]:
+    """The bodies of one generation's comparisons, each of the newest evidence."""
+    ordered = sorted(records, key=lambda record: record.evidence)
+    return {record.against: comparison_body(record) for record in ordered}
+
+
+def comparison_body(record: ComparisonRecord) -> schemas.ComparisonBody:
+    has_interval = record.low is not None and record.high is not None
+    return schemas.ComparisonBody.model_validate(
+        {
+            "reference": record.reference,
+            "evidence": record.evidence,
+            "batches": [record.batch],
+            "rows": record.rows,
+            "loss_name": record.loss_name,
+            "loss": record.loss,
+            "reference_loss": record.reference_loss,
+            "gain": record.gain,
+            "interval": [record.low, record.high] if has_interval else None,
+            "margin": record.margin,
+            "word": record.word,
+            "rows_needed": record.rows_needed,
+            "checks": record.checks,
+        }
+    )
+
+
+def cell_body(cell: Cell) -> schemas.CellBody:
+    """A cell, with the interval of its mean by the means of its blocks."""
+    low = high = None
+    sums, counts = np.frombuffer(cell.sums), np.frombuffer(cell.counts)
+    if cell.mean is not None and len(sums) > 1:
+        deviations = sums - cell.mean * counts
+        error = float(np.sqrt(len(sums) / (len(sums) - 1) * (deviations**2).sum()) / counts.sum())
+        low, high = cell.mean - NORMAL_95 * error, cell.mean + NORMAL_95 * error
+    return schemas.CellBody(
+        generation=cell.generation,
+        batch=cell.batch,
+        evidence=cell.evidence,
+        loss_name=cell.loss_name,
+        trivial=cell.trivial,
+        n=cell.n,
+        mean=cell.mean,
+        low=low,
+        high=high,
+        shown=cell.shown,
+    )
+
+
+def drift_bodies(records: Iterable[DriftRecord]) -> list[schemas.DriftBody]:
+    return [schemas.DriftBody.of(record) for record in records]
+
+
+def decision_bodies(records: Sequence[GateDecision]) -> list[schemas.DecisionBody]:
+    return [schemas.DecisionBody.of(record) for record in records]
+
+
+def decision_text(decision: GateDecision | None) -> str | None:
+    """A decision and its reason in words."""
+    if decision is None:
+        return None
+    who = "" if decision.by == "gate" else f" by {decision.by}"
+    return f"{decision.action}{who}: {decision.because}"

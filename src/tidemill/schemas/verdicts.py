@@ -1,0 +1,183 @@
+"""The bodies about how generations were judged, which of them serve, and what drifted."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from tidemill.schemas.base import Shape, omitted_if_none
+
+Against = Literal["champion", "previous", "first", "trivial"]
+EvidenceName = Literal["provisional", "settled"]
+Word = Literal["no difference", "paid", "cost", "can't tell"]
+
+
+class ComparisonBody(Shape):
+    """A generation compared with a reference on the same rows.
+
+    ``reference`` is a generation; None for the trivial model. ``gain``: the loss of the reference minus that of the
+    generation, with its 95 % ``interval``. ``rows_needed``: about how many rows would tell, where ``rows`` can't.
+    ``checks``: further figures, none of which decides. Without a ``word`` there is no verdict.
+    """
+
+    reference: int | None
+    evidence: EvidenceName
+    batches: list[int]
+    rows: int
+    loss_name: str
+    loss: float | None
+    reference_loss: float | None
+    gain: float | None
+    interval: list[float] | None
+    margin: float | None
+    word: Word | None
+    rows_needed: int | None
+    checks: dict[str, Any]
+
+
+class GenerationVerdict(Shape):
+    """How one generation of a model was judged.
+
+    ``decision``: whether it serves and why, in words. ``against``: the newest evidence. ``beside``: by losses that do
+    not decide.
+    """
+
+    generation: int
+    champion: bool
+    decision: str | None
+    against: dict[Against, ComparisonBody]
+    beside: dict[Against, ComparisonBody]
+
+
+class ScheduleBody(Shape):
+    """The cheapest retraining in hindsight.
+
+    ``paid`` of ``retrainings`` paid. ``best``: the batches after which training would have been enough, for
+    ``gain_share`` of the gain at ``cost_share`` of the seconds of training; None where that can't be said.
+    """
+
+    paid: int
+    retrainings: int
+    best: list[int] | None
+    gain_share: float | None
+    cost_share: float | None
+    sentence: str
+
+
+class ModelVerdict(Shape):
+    """The verdict on a model: ``sentence`` for everybody, ``figures`` behind it.
+
+    ``generation``: the one that both are about. ``champion``: the one that serves.
+    """
+
+    champion: int | None
+    policy: Literal["report", "not-worse", "better", "manual"]
+    generation: int | None
+    sentence: str
+    figures: str
+    schedule: ScheduleBody | None
+    generations: list[GenerationVerdict]
+
+
+class DriftBody(Shape):
+    """How far a column of a batch is from the training rows of the generation ``reference``."""
+
+    batch: int
+    column: str
+    test: str
+    effect: float
+    p: float
+    flagged: bool
+    reference: int
+    details: dict[str, Any]
+
+
+class DecisionBody(Shape):
+    """A decision about which generation of a model serves."""
+
+    number: int
+    model: str
+    action: Literal["first", "newest", "promoted", "held", "rolled back", "chosen"]
+    generation: int
+    champion: int
+    former: int | None
+    by: str
+    because: str
+    batch: int | None
+    evidence: EvidenceName | None
+    figures: dict[str, Any] | None
+    decided_at: str
+
+
+class SchemeBody(Shape):
+    """Another scheme that was tried on the same batches, compared with the run's own.
+
+    ``gain``: the loss of the run's own generations minus that of the scheme's, on the batch after each.
+    """
+
+    scheme: str
+    model: str
+    batches: list[int]
+    rows: int
+    loss: float | None
+    own_loss: float | None
+    gain: float | None
+    interval: list[float] | None
+    margin: float | None
+    word: Word | None
+    sentence: str
+
+
+class VerdictBody(Shape):
+    """The verdict on a run."""
+
+    models: dict[str, ModelVerdict]
+    drift: list[DriftBody]
+    decisions: list[DecisionBody]
+    schemes: list[SchemeBody]
+
+
+class ModelVerdictBody(ModelVerdict):
+    """The verdict on one model, with the newest generations that were judged, and what drifted in the newest batch."""
+
+    model: str
+    drift: list[DriftBody]
+    decisions: list[DecisionBody]
+
+
+class VerdictsBody(Shape):
+    """Some of the judged generations of a model, the newest first. ``more``: whether there are older ones."""
+
+    model: str
+    items: list[GenerationVerdict]
+    more: bool
+
+
+class CellBody(Shape):
+    """The mean loss of a generation on the rows of a batch. ``trivial``: of the trivial model of that generation."""
+
+    generation: int
+    batch: int
+    evidence: EvidenceName
+    loss_name: str
+    trivial: bool
+    n: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    shown: dict[str, Any]
+
+
+class MatrixBody(Shape):
+    """The losses of a model's generations on the newest batches. ``more``: whether there are older batches."""
+
+    model: str
+    cells: list[CellBody]
+    more: bool
+
+
+class Promotion(Shape):
+    """The body of a request that chooses the generation that serves."""
+
+    generation: int
+    because: str
+    by: str | None = omitted_if_none()
