@@ -321,6 +321,13 @@ class NotFound(RequestError):
     status = 404
 
 
+class PromotionRefused(RequestError):
+    """A generation can't become the champion: it failed, is still being trained, or its files are gone."""
+
+    code = "promotion"
+    status = 409
+
+
 class MethodNotAllowed(RequestError):
     code = "method-not-allowed"
     status = 405

@@ -90,9 +90,7 @@ class RankingMeasure(Measure[None]):
         return None
 
     def trivial(self, sums: None, scorer: Scorer, table: pa.Table) -> Losses:
-        return recommenders.popularity_losses(
-            cast(AlsScorer, scorer), table, *self.columns, only_new=not self.decides
-        )
+        return recommenders.popularity_losses(cast(AlsScorer, scorer), table, *self.columns, only_new=not self.decides)
 
 
 def measures_of(model: Model, first: Scorer) -> list[Measure[Any]]:

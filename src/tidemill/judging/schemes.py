@@ -55,7 +55,9 @@ def scheme_sentence(line: str, own: str, gain: float, low: float, high: float, l
     winner, loser = (line, own) if gain > 0 else (own, line)
     shares = sorted(100 * abs(value) / loss if loss else abs(value) for value in (low, gain, high))
     unit = " %" if loss else ""
-    return f"{winner} beats {loser} by {shares[1]:.2g}{unit} ({shares[0]:.2g} to {shares[2]:.2g}{unit}) on the next batch"
+    return (
+        f"{winner} beats {loser} by {shares[1]:.2g}{unit} ({shares[0]:.2g} to {shares[2]:.2g}{unit}) on the next batch"
+    )
 
 
 def newest_cells(run: Run, line: str, model: str) -> dict[int, Cell]:

@@ -41,7 +41,9 @@ def against_previous(generation: int, record: ComparisonRecord) -> str:
         return f"Retraining cost: generation {generation} has {share(record)} more {record.loss_name} than {was}"
     if record.word == "no difference":
         return f"Retraining made no difference: generation {generation} is as good as {was}"
-    needed = f"that takes about {record.rows_needed:,} rows, and there are {record.rows:,}" if record.rows_needed else ""
+    needed = (
+        f"that takes about {record.rows_needed:,} rows, and there are {record.rows:,}" if record.rows_needed else ""
+    )
     told = f"Can't tell whether generation {generation} is better than {was}"
     return f"{told}: {needed}" if needed else f"{told} on {record.rows:,} rows"
 
@@ -108,7 +110,9 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def schedule_sentence(paid: int, retrainings: int, best: list[int] | None, gain: float | None, cost: float | None) -> str:
+def schedule_sentence(
+    paid: int, retrainings: int, best: list[int] | None, gain: float | None, cost: float | None
+) -> str:
     """What retraining brought over the whole run, and how much less would have done."""
     told = f"Of {retrainings} retraining{'s' if retrainings != 1 else ''} {paid} paid"
     if best is None or cost is None:

@@ -1,0 +1,93 @@
+"""The commands about verdicts: show them, and choose the generation that serves."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tidemill.cli.options import Json, Name, RunDir, Set, utf_8
+from tidemill.cli.output import print_json
+from tidemill.cli.view_commands import look_at
+
+if TYPE_CHECKING:
+    from tidemill import schemas
+
+MOST_GENERATIONS = 20  # in the table of one model
+Because = Annotated[
+    str, typer.Option("--because", metavar="TEXT", callback=utf_8, help="Why; it is kept with the decision.")
+]
+
+
+def verdict(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
+    """Say whether retraining paid: for each model one sentence, and the figures behind it."""
+    from tidemill.judging.verdict import VerdictReader
+
+    body = VerdictReader(look_at(name, run_dir, assignments)).whole()
+    if json:
+        print_json(body.document())
+        return
+    console = Console(highlight=False)
+    for model, judged in body.models.items():
+        show_model(console, model, judged)
+    flagged = [drift for drift in body.drift if drift.flagged]
+    for drift in flagged[-10:]:
+        against = f"against the training rows of generation {drift.reference}"
+        console.print(f"drift: {drift.column} in batch {drift.batch} {against} ({drift.test}, {drift.effect:.2f})")
+    if body.drift and not flagged:
+        console.print("drift: none in any column")
+    for scheme in body.schemes:
+        console.print(f"{scheme.model}: {scheme.sentence}")
+
+
+def show_model(console: Console, model: str, judged: schemas.ModelVerdict) -> None:
+    """A model's verdict, and a table of its newest generations against the one before."""
+    console.print(f"[bold]{model}[/bold]: {judged.sentence}", soft_wrap=True)
+    if judged.figures:
+        console.print(f"  {judged.figures}", soft_wrap=True, markup=False)
+    if judged.schedule:
+        console.print(f"  {judged.schedule.sentence}", soft_wrap=True, markup=False)
+    compared = [
+        (generation, generation.against["previous"])
+        for generation in judged.generations[-MOST_GENERATIONS:]
+        if "previous" in generation.against
+    ]
+    if not compared:
+        return
+    table = Table("generation", "against", "gain", "95 % interval", "rows", "evidence", "verdict")
+    for generation, body in compared:
+        if body.gain is None or body.interval is None:
+            continue
+        interval = f"{body.interval[0]:+.4g} to {body.interval[1]:+.4g}"
+        number = f"{generation.generation}{' (serves)' if generation.champion else ''}"
+        table.add_row(
+            number, str(body.reference), f"{body.gain:+.4g}", interval, f"{body.rows:,}", body.evidence, body.word
+        )
+    if table.row_count:
+        console.print(table)
+
+
+def promote(
+    name: Name,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name in the pipeline file.")],
+    generation: Annotated[int, typer.Argument(metavar="GENERATION", min=1, help="The number of a generation.")],
+    because: Because,
+    run_dir: RunDir = None,
+    assignments: Set = None,
+    json: Json = False,
+) -> None:
+    """Let a generation of a model serve: it becomes the champion, from now on."""
+    from tidemill import schemas
+    from tidemill.judging.promotion import promote as choose
+
+    run = look_at(name, run_dir, assignments)
+    decision = choose(run, model, generation, because, getpass.getuser())
+    if json:
+        print_json(schemas.DecisionBody.of(decision).document())
+        return
+    typer.echo(f"generation {generation} of {model} serves from now on, in place of generation {decision.former}")
+    if run.pipeline.gate_of(model).policy == "report":
+        typer.echo('note: the policy is "report": the next generation that is published takes over')

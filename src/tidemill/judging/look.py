@@ -1,0 +1,248 @@
+"""One model on the rows of one batch: the losses of its generations, its cells and its comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tidemill import scoring
+from tidemill.judging.clusters import cluster_change, seed_noise
+from tidemill.judging.comparisons import Comparison, Margin, block_sums, compare
+from tidemill.judging.losses import Indices, Losses
+from tidemill.judging.measures import Measure, measures_of
+from tidemill.judging.overlap import overlap_at_10
+from tidemill.judging.rows import BatchRows, RowReader
+from tidemill.run.catalog import Cell, ComparisonRecord, Evidence
+from tidemill.run.folder import Run
+from tidemill.scoring import Scorer
+from tidemill.scoring.clusters import ClusterScorer
+
+SEED_ROWS = 10_000
+
+
+class ModelJudge:
+    """One model of a run: its generations' scorers, its measures, and the sums of its trivial models."""
+
+    def __init__(self, run: Run, rows: RowReader, name: str) -> None:
+        self.run = run
+        self.rows = rows
+        self.name = name
+        self.model = run.pipeline.models[name]
+        self.margin = Margin.parse(run.pipeline.gate_of(name).margin)
+        self._scorers: dict[int, Scorer] = {}
+        self._measures: list[Measure[Any]] | None = None
+        self._sums: dict[tuple[int, int], Any] = {}  # by measure and batch
+        self._batches: dict[int, tuple[int, ...]] = {}
+
+    def scorer(self, number: int) -> Scorer:
+        """The scorer of a published generation.
+
+        Raises:
+            CatalogError: its file is missing or damaged.
+        """
+        if number not in self._scorers:
+            generation = self.run.catalog.generation(number)
+            assert generation is not None, "the numbers are of published generations"
+            trained = generation.models[self.name]
+            self._batches[number] = generation.batches
+            self._scorers[number] = scoring.load(self.run.folder / trained.scorer_path, trained.sha256)
+        return self._scorers[number]
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Drop the scorers of other generations, but for the first."""
+        first = min(self._scorers, default=0)
+        self._scorers = {number: self._scorers[number] for number in self._scorers if number in (first, *numbers)}
+
+    @property
+    def measures(self) -> list[Measure[Any]]:
+        """How the model is judged, the deciding measure first."""
+        if self._measures is None:
+            first = self.run.catalog.generation_numbers("published")[0]
+            self._measures = measures_of(self.model, self.scorer(first))
+        return self._measures
+
+    def trivial(self, index: int, number: int, table: pa.Table) -> Losses:
+        """The losses of the trivial model that belongs to a generation."""
+        measure, scorer = self.measures[index], self.scorer(number)
+        total: Any = None
+        for batch in self._batches[number]:
+            if (index, batch) not in self._sums:
+                self._sums[index, batch] = measure.sums(scorer, self.rows.of(batch).training)
+            part = self._sums[index, batch]
+            total = part if total is None else total + part
+        return measure.trivial(total, scorer, table)
+
+
+class ModelLook:
+    """The generations of one model on the rows of one batch, each scored once."""
+
+    def __init__(self, model: ModelJudge, rows: BatchRows, chosen: Indices | None, generations: Sequence[int]) -> None:
+        """``chosen``: the indices of the rows that are looked at; all for None."""
+        self.model = model
+        self.rows = rows
+        self.chosen = chosen
+        self.generations = list(generations)
+        self.table = rows.table if chosen is None else rows.table.take(pa.array(chosen))
+        self._losses: dict[tuple[int, int], Losses] = {}
+        model.keep(self.generations)
+
+    def losses(self, index: int, number: int) -> Losses:
+        """The losses of a generation by a measure."""
+        if (index, number) not in self._losses:
+            measure = self.model.measures[index]
+            self._losses[index, number] = measure.losses(self.model.scorer(number), self.table)
+        return self._losses[index, number]
+
+    def trivial(self, index: int, number: int) -> Losses:
+        key = (index, -number)
+        if key not in self._losses:
+            self._losses[key] = self.model.trivial(index, number, self.table)
+        return self._losses[key]
+
+    def compare(self, number: int, reference: int) -> Comparison | None:
+        """A generation against another by the deciding loss; None where there is no truth, or no row."""
+        if not self.model.measures:
+            return None
+        return compare(self.losses(0, reference), self.losses(0, number), self.model.margin)
+
+    def cells(self, generation: int, evidence: Evidence) -> Iterator[Cell]:
+        """A cell for each generation, and for the trivial model of ``generation``."""
+        for index in range(len(self.model.measures)):
+            for number in self.generations:
+                yield self._cell(self.losses(index, number), number, evidence, trivial=False)
+            yield self._cell(self.trivial(index, generation), generation, evidence, trivial=True)
+
+    def _cell(self, losses: Losses, number: int, evidence: Evidence, trivial: bool) -> Cell:
+        sums, count = block_sums(losses), len(losses.values)
+        return Cell(
+            model=self.model.name,
+            generation=number,
+            batch=self.rows.batch.batch,
+            evidence=evidence,
+            loss_name=losses.name,
+            n=count,
+            mean=float(losses.values.mean()) if count else None,
+            variance=float(losses.values.var(ddof=1)) if count > 1 else None,
+            sums=sums.sums.astype(np.float64).tobytes(),
+            counts=sums.counts.astype(np.float64).tobytes(),
+            shown=dict(losses.shown),
+            trivial=trivial,
+        )
+
+    def loss_tables(self, generation: int) -> Iterator[pa.Table]:
+        """The losses row by row: of each generation, and of the trivial model of ``generation``."""
+        for index in range(len(self.model.measures)):
+            for number in self.generations:
+                yield self._loss_table(self.losses(index, number), number, trivial=False)
+            yield self._loss_table(self.trivial(index, generation), generation, trivial=True)
+
+    def _loss_table(self, losses: Losses, number: int, trivial: bool) -> pa.Table:
+        units = losses.units
+        if self.chosen is not None and not losses.of_users:
+            units = self.chosen[units]
+        count = len(units)
+        return pa.table(
+            {
+                "model": pa.array([self.model.name] * count).dictionary_encode(),
+                "generation": pa.array(np.full(count, number, dtype=np.int32)),
+                "trivial": pa.array(np.full(count, trivial)),
+                "loss_name": pa.array([losses.name] * count, pa.string()).dictionary_encode(),
+                "unit": pa.array(units),
+                "loss": pa.array(losses.values),
+            }
+        )
+
+    def comparisons(
+        self, generation: int, references: Mapping[str, int], evidence: Evidence
+    ) -> Iterator[ComparisonRecord]:
+        """A generation against its references and against its trivial model."""
+        if not self.model.measures:
+            yield from self._overlap(generation, references, evidence)
+            return
+        for index, measure in enumerate(self.model.measures):
+            candidate = self.losses(index, generation)
+            for against, number in references.items():
+                reference = self.losses(index, number)
+                checks = self._cluster_checks(generation, number) if measure.decides else {}
+                yield self._record(generation, against, number, evidence, measure, reference, candidate, checks)
+            trivial = self.trivial(index, generation)
+            checks = self._noise(generation) if evidence == "provisional" else {}
+            yield self._record(generation, "trivial", None, evidence, measure, trivial, candidate, checks)
+
+    def _record(
+        self,
+        generation: int,
+        against: str,
+        number: int | None,
+        evidence: Evidence,
+        measure: Measure[Any],
+        reference: Losses,
+        candidate: Losses,
+        checks: Mapping[str, Any],
+    ) -> ComparisonRecord:
+        keys: dict[str, Any] = {
+            "model": self.model.name,
+            "generation": generation,
+            "against": against,
+            "evidence": evidence,
+        }
+        keys |= {"loss_name": candidate.name, "decides": measure.decides, "reference": number}
+        comparison = compare(reference, candidate, self.model.margin)
+        if comparison is None:
+            return ComparisonRecord(**keys, batch=self.rows.batch.batch, rows=0, checks=dict(checks))
+        return ComparisonRecord(
+            **keys,
+            batch=self.rows.batch.batch,
+            rows=comparison.rows,
+            loss=comparison.loss,
+            reference_loss=comparison.reference_loss,
+            gain=comparison.gain,
+            low=comparison.low,
+            high=comparison.high,
+            margin=comparison.margin,
+            word=comparison.word,
+            rows_needed=comparison.rows_needed,
+            checks={**comparison.checks, **checks},
+        )
+
+    def _cluster_checks(self, generation: int, reference: int) -> dict[str, Any]:
+        now, before = self.model.scorer(generation), self.model.scorer(reference)
+        if not isinstance(now, ClusterScorer) or not isinstance(before, ClusterScorer) or generation == reference:
+            return {}
+        return {"clusters": cluster_change(now, before, self.table).document()}
+
+    def _noise(self, generation: int) -> dict[str, Any]:
+        """How much a second seed alone changes the clusters."""
+        scorer = self.model.scorer(generation)
+        if not isinstance(scorer, ClusterScorer):
+            return {}
+        batches = self.model.run.catalog.generation(generation)
+        assert batches is not None
+        training = self.model.rows.training_sample(batches.batches, SEED_ROWS)
+        noise = seed_noise(scorer, training, self.table)
+        return {"noise": noise.document()} if noise else {}
+
+    def _overlap(
+        self, generation: int, references: Mapping[str, int], evidence: Evidence
+    ) -> Iterator[ComparisonRecord]:
+        """There is no truth about similar rows: only how many of them stay the same."""
+        previous = references.get("previous")
+        if previous is None or not len(self.table):
+            return
+        overlap = overlap_at_10(self.model.scorer(generation), self.model.scorer(previous), self.table)
+        if overlap is not None:
+            yield ComparisonRecord(
+                model=self.model.name,
+                generation=generation,
+                against="previous",
+                evidence=evidence,
+                loss_name="none",
+                decides=False,
+                reference=previous,
+                batch=self.rows.batch.batch,
+                rows=overlap.queries,
+                checks={"overlap_at_10": overlap.share},
+            )
