@@ -61,7 +61,7 @@ def level_at(look: int) -> float:
     return alpha_at(max(1, look), ALPHA) / 2
 
 
-def test_candidates(candidates: Sequence[Candidate], look: int, taking_back: bool) -> list[Tested]:
+def at_level(candidates: Sequence[Candidate], look: int, taking_back: bool) -> list[Tested]:
     """The candidates that have a comparison, each at its corrected level.
 
     Args:
