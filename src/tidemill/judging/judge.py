@@ -241,18 +241,17 @@ class Judge:
     ) -> list[GateDecision]:
         """At most one change of champion for each model."""
         look = batch - 1
-        back = [gate.taking_back(test, batch) for test in gate.test_candidates(on_trial, look, taking_back=True)]
+        back = [gate.taking_back(test, batch) for test in gate.at_level(on_trial, look, taking_back=True)]
         decided = {decision.model: decision for decision in back if decision}
-        for test in reversed(gate.test_candidates(challenging, look, taking_back=False)):  # the newest that may serve
+        for test in reversed(gate.at_level(challenging, look, taking_back=False)):  # the newest that may serve
             if gate.may_serve(test) and test.candidate.model not in decided:
                 decided[test.candidate.model] = gate.promotion(test, batch, "settled")
         return list(decided.values())
 
     def _decide_provisional(self, challenging: Sequence[Candidate], generation: int) -> list[GateDecision]:
         """A promotion, or why not, for each model whose gate waits for evidence or for a person."""
-        by_model = {
-            test.candidate.model: test for test in gate.test_candidates(challenging, generation - 1, taking_back=False)
-        }
+        tests = gate.at_level(challenging, generation - 1, taking_back=False)
+        by_model = {test.candidate.model: test for test in tests}
         decided = []
         for candidate in challenging:
             test = by_model.get(candidate.model)

@@ -26,7 +26,7 @@ def sentence(champion: int | None, generation: int | None, compared: Compared, n
         return NOTHING_YET.format(batch=next_batch)
     serves = "" if champion == generation else f"Generation {champion} serves. "
     learnt = against_trivial(generation, trivial, kind)
-    if not has_word(previous):
+    if previous is None or previous.word is None:
         return f"{serves}{capital(learnt)}; whether retraining pays shows once batch {next_batch} is sealed."
     return f"{serves}{against_previous(generation, previous)}; {learnt}."
 
