@@ -27,6 +27,7 @@ MEANINGS = {
     401: "The API requires a key, and the request has none or a wrong one.",
     404: "The requested resource does not exist, or not yet.",
     405: "The address takes other methods.",
+    409: "The request contradicts the state of the run; the message says how.",
     413: "The body is over 1 MiB, or has too many rows.",
     422: "A feature or a parameter is missing or of the wrong type (the message names it), or out of bounds.",
     500: "Something went wrong inside the API.",

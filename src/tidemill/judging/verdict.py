@@ -17,6 +17,7 @@ from tidemill.run.folder import Run
 from tidemill.scoring import kind_of
 
 NEWEST_DECISIONS = 20
+NEWEST_BATCHES = 5
 NORMAL_95 = 1.959964  # half of a 95 % interval, in standard errors
 
 
@@ -34,6 +35,18 @@ class VerdictReader:
             models={name: self._model(name, None) for name in self.run.pipeline.models},
             drift=drift_bodies(self.catalog.drifts()),
             decisions=decision_bodies(self.catalog.decisions()),
+            schemes=scheme_bodies(self.run),
+        )
+
+    def summary(self) -> schemas.VerdictBody:
+        """The verdict on the run, with the newest judged generation of each model, what drifted in the newest batches,
+        and the newest decisions."""
+        newest = {name: self.catalog.newest_judged(name) for name in self.run.pipeline.models}
+        batch = self.catalog.newest_batch_judged()
+        return schemas.VerdictBody(
+            models={name: self._model(name, range(number, number + 1)) for name, number in newest.items()},
+            drift=drift_bodies(self.catalog.drifts(range(max(1, batch - NEWEST_BATCHES + 1), batch + 1), flagged=True)),
+            decisions=decision_bodies(self.catalog.decisions(limit=NEWEST_DECISIONS, newest_first=True)),
             schemes=scheme_bodies(self.run),
         )
 
@@ -58,7 +71,7 @@ class VerdictReader:
 
     def matrix(self, name: str, before: int | None, limit: int) -> schemas.MatrixBody:
         """The cells of a model in ``limit`` batches below ``before``, or in the newest."""
-        end = before or max((judging.batch for judging in self.catalog.judgings()), default=0) + 1
+        end = before or self.catalog.newest_batch_judged() + 1
         start = max(1, end - limit)
         cells = self.catalog.cells(name, range(start, end))
         return schemas.MatrixBody(model=name, cells=[cell_body(cell) for cell in cells], more=start > 1)
@@ -110,7 +123,7 @@ class VerdictReader:
 
     def schedule(self, name: str) -> schemas.ScheduleBody | None:
         """The cheapest retraining in hindsight; None before a retraining was judged."""
-        return self._schedule(name, len(self.catalog.judgings()))
+        return self._schedule(name, self.catalog.judged_count())
 
     def _computed_schedule(self, name: str, judged: int) -> schemas.ScheduleBody | None:
         words = self.catalog.words(name, "previous")

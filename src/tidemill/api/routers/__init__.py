@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from tidemill.api.context import RouteContext
-from tidemill.api.routers import across, batches, items, models, points, predict, recommend, run, similar
+from tidemill.api.routers import across, batches, items, models, points, predict, recommend, run, similar, verdict
 
 ROUTERS: tuple[Callable[[FastAPI, RouteContext], None], ...] = (
     predict.add_routes,  # first, since routes are tried in order and most requests are predictions
@@ -22,4 +22,5 @@ ROUTERS: tuple[Callable[[FastAPI, RouteContext], None], ...] = (
     recommend.add_routes,
     items.add_routes,
     similar.add_routes,
+    verdict.add_routes,
 )

@@ -108,6 +108,15 @@ class JudgingStore(database.CatalogFile):
         )
         return {(row["generation"], row["evidence"]): row["word"] for row in self._all(query)}
 
+    def newest_batch_judged(self) -> int:
+        """The number of the newest batch that generations were judged on; 0 for none."""
+        rows = self._all(sa.select(sa.func.max(judgings.c.batch).label("newest")).where(judgings.c.line == ""))
+        return rows[0]["newest"] or 0
+
+    def judged_count(self) -> int:
+        """How many looks at batches were recorded; it grows with each."""
+        return int(self._all(sa.select(sa.func.count().label("count")).select_from(judgings))[0]["count"])
+
     def deciding_loss(self, model: str) -> str | None:
         """The name of the loss that a model's verdicts go by; None before it was compared, or where there is none."""
         query = sa.select(comparisons.c.loss_name).where(comparisons.c.model == model, comparisons.c.decides.is_(True))
