@@ -19,11 +19,9 @@ from tidemill.judging.verdict import VerdictReader
 
 BeforeJudged = Annotated[
     int | None,
-    Query(ge=1, le=MAX_NUMBER, description="Only the generations below this number; the newest if left out."),
+    Query(ge=1, le=MAX_NUMBER, description="Only the generations below this number."),
 ]
-BeforeBatch = Annotated[
-    int | None, Query(ge=1, le=MAX_NUMBER, description="Only the batches below this number; the newest if left out.")
-]
+BeforeBatch = Annotated[int | None, Query(ge=1, le=MAX_NUMBER, description="Only the batches below this number.")]
 VerdictLimit = Annotated[int, Query(ge=1, le=200, description="At most this many generations.")]
 MatrixLimit = Annotated[int, Query(ge=1, le=200, description="At most this many batches.")]
 CHOICE = ("generation", "because", "by")
