@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from tidemill.cli.options import Json, Name, RunDir, Set, utf_8
+from tidemill.cli.options import Json, Master, Name, RunDir, Set, utf_8
 from tidemill.cli.output import print_json
 from tidemill.cli.view_commands import look_at
+from tidemill.errors import InputError
+from tidemill.texts import did_you_mean, shorten
 
 if TYPE_CHECKING:
     from tidemill import schemas
+    from tidemill.pipeline import Pipeline
+    from tidemill.process.replay import Line
+    from tidemill.training.schemes import Scheme
 
 MOST_GENERATIONS = 20  # in the table of one model
 Because = Annotated[
@@ -91,3 +97,52 @@ def promote(
     typer.echo(f"generation {generation} of {model} serves from now on, in place of generation {decision.former}")
     if run.pipeline.gate_of(model).policy == "report":
         typer.echo('note: the policy is "report": the next generation that is published takes over')
+
+
+def replay(
+    name: Name,
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option("--scheme", metavar="SCHEME", help="windowed, cumulative or sliding; may be repeated."),
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option("--window", min=1, metavar="N", help="How many batches sliding trains on.")
+    ] = None,
+    run_dir: RunDir = None,
+    assignments: Set = None,
+    master: Master = None,
+    json: Json = False,
+) -> None:
+    """Try other schemes on the sealed batches of a run, and say which of them is better on the batch after."""
+    from tidemill.judging.schemes import scheme_bodies
+    from tidemill.process.replay import replay as replay_run
+
+    run = look_at(name, run_dir, assignments)
+    replay_run(run, lines_of(scheme or [], window, run.pipeline), master, lambda text: typer.echo(text, err=json))
+    bodies = scheme_bodies(run)
+    if json:
+        print_json([body.document() for body in bodies])
+        return
+    for body in bodies:
+        typer.echo(f"{body.model}: {body.sentence}")
+
+
+def lines_of(schemes: Sequence[str], window: int | None, pipeline: Pipeline) -> list[Line]:
+    """The schemes to try: those that were given, or all that the run's own is not.
+
+    Raises:
+        InputError: one is unknown, or sliding has no window.
+    """
+    from tidemill.process.replay import Line
+
+    known: tuple[Scheme, ...] = ("windowed", "cumulative", "sliding")
+    for scheme in schemes:
+        if scheme not in known:
+            raise InputError(f"{shorten(scheme)} is not a scheme", did_you_mean(scheme, known))
+    if "sliding" in schemes and window is None:
+        raise InputError("sliding needs a window", "give the number of batches with --window")
+    if window is not None and "sliding" not in schemes:
+        raise InputError("--window belongs to --scheme sliding", "leave it out, or add --scheme sliding")
+    chosen = [scheme for scheme in known if scheme in schemes]
+    chosen = chosen or [scheme for scheme in known[:2] if scheme != pipeline.generations.scheme]
+    return [Line(scheme, window if scheme == "sliding" else None) for scheme in chosen]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,27 +111,12 @@ class ModelLook:
 
     def cells(self, generation: int, evidence: Evidence) -> Iterator[Cell]:
         """A cell for each generation, and for the trivial model of ``generation``."""
+        batch = self.rows.batch.batch
         for index in range(len(self.model.measures)):
             for number in self.generations:
-                yield self._cell(self.losses(index, number), number, evidence, trivial=False)
-            yield self._cell(self.trivial(index, generation), generation, evidence, trivial=True)
-
-    def _cell(self, losses: Losses, number: int, evidence: Evidence, trivial: bool) -> Cell:
-        sums, count = block_sums(losses), len(losses.values)
-        return Cell(
-            model=self.model.name,
-            generation=number,
-            batch=self.rows.batch.batch,
-            evidence=evidence,
-            loss_name=losses.name,
-            n=count,
-            mean=float(losses.values.mean()) if count else None,
-            variance=float(losses.values.var(ddof=1)) if count > 1 else None,
-            sums=sums.sums.astype(np.float64).tobytes(),
-            counts=sums.counts.astype(np.float64).tobytes(),
-            shown=dict(losses.shown),
-            trivial=trivial,
-        )
+                yield cell_of(self.model.name, number, batch, evidence, self.losses(index, number))
+            trivial = self.trivial(index, generation)
+            yield replace(cell_of(self.model.name, generation, batch, evidence, trivial), trivial=True)
 
     def loss_tables(self, generation: int) -> Iterator[pa.Table]:
         """The losses row by row: of each generation, and of the trivial model of ``generation``."""
@@ -246,3 +232,21 @@ class ModelLook:
                 rows=overlap.queries,
                 checks={"overlap_at_10": overlap.share},
             )
+
+
+def cell_of(model: str, generation: int, batch: int, evidence: Evidence, losses: Losses) -> Cell:
+    """The cell of these losses."""
+    blocks, count = block_sums(losses), len(losses.values)
+    return Cell(
+        model=model,
+        generation=generation,
+        batch=batch,
+        evidence=evidence,
+        loss_name=losses.name,
+        n=count,
+        mean=float(losses.values.mean()) if count else None,
+        variance=float(losses.values.var(ddof=1)) if count > 1 else None,
+        sums=blocks.sums.astype(np.float64).tobytes(),
+        counts=blocks.counts.astype(np.float64).tobytes(),
+        shown=dict(losses.shown),
+    )

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
 import numpy as np
 
-from tidemill import schemas
+from tidemill import schemas, scoring
 from tidemill.judging.comparisons import BlockSums, Margin, compare_blocks
-from tidemill.run.catalog import Cell
+from tidemill.judging.look import ModelJudge, cell_of
+from tidemill.judging.rows import BatchRows
+from tidemill.run.catalog import Cell, LineModel
 from tidemill.run.folder import Run
+
+
+def line_cells(run: Run, judges: Mapping[str, ModelJudge], rows: BatchRows, trained: LineModel) -> Iterator[Cell]:
+    """The cells of one model of a replay's generation on all rows of a batch.
+
+    Raises:
+        CatalogError: its file is missing or damaged.
+    """
+    scorer = scoring.load(run.folder / trained.scorer_path, trained.sha256)
+    for measure in judges[trained.model].measures:
+        losses = measure.losses(scorer, rows.table)
+        cell = cell_of(trained.model, trained.generation, rows.batch.batch, "settled", losses)
+        yield replace(cell, line=trained.line)
 
 
 def scheme_bodies(run: Run) -> list[schemas.SchemeBody]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import glob
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from tidemill.errors import SparkDied, TrainingFailed
@@ -19,18 +17,16 @@ from tidemill.run.catalog import Batch, TrainedModel, TrainerProgress
 from tidemill.run.failpoints import Steps, failpoint
 from tidemill.run.files import disk_errors
 from tidemill.run.folder import Run
-from tidemill.run.integrity import check_batch, side_table
+from tidemill.run.integrity import check_batch
 from tidemill.run.inventory import take_inventory
 from tidemill.run.stage import Stage
 from tidemill.training import session as sparks
-from tidemill.training.features import held_out, read
-from tidemill.training.fitting import SPARK_ERRORS, GenerationFiles, spark_errors, train
-from tidemill.training.registry import HELD, EarlierScorer, TrainingInputs, inputs_of
+from tidemill.training.fitting import SPARK_ERRORS, GenerationFiles, spark_errors
+from tidemill.training.generation import GenerationTrainer
+from tidemill.training.registry import EarlierScorer
 from tidemill.training.schemes import batches_of
-from tidemill.training.stats import collect_stats
 
 POLL_SECONDS = 0.1
-MODELS_AT_ONCE = 3
 LITTLE_ROWS = 200_000
 LITTLE_BYTES = 16 * 2**20
 STEPS = Steps("generation.synced", "generation.renamed", "generation.placed")
@@ -88,7 +84,7 @@ class Trainer:
         self.run: Run = stage.run
         self.catalog = stage.run.catalog
         self.spark = spark
-        self.models = inputs_of(self.run.pipeline)
+        self.models = GenerationTrainer(self.run, spark)
         self.judge = Judge(self.run, stage.log)
         self.batches: dict[int, Batch] = {}
         self.done: set[int] = set()
@@ -163,7 +159,7 @@ class Trainer:
             (folder / "scorers").mkdir(parents=True)
         where = GenerationFiles(folder, self.run.relative(final), self.earlier(int(final.name)))
         with self.stage.interruptible(), self.cached(batches) as rows:
-            return self.train_on(rows, where)
+            return self.models.train(rows, where)
 
     def earlier(self, number: int) -> dict[str, EarlierScorer]:
         """By model, its scorer in the published generation of the highest number below ``number``."""
@@ -178,48 +174,13 @@ class Trainer:
     def cached(self, batches: list[Batch]) -> Iterator[DataFrame]:
         """The rows of the batches, cached by Spark until the context is left."""
         with spark_errors("reading the batches"):
-            rows = self.rows(batches).cache()
+            rows = self.models.rows(batches).cache()
         try:
             yield rows
         finally:
             if not self.stage.stop.is_set():
                 with suppress(*SPARK_ERRORS):  # a Spark that has ended holds no rows
                     rows.unpersist()
-
-    def rows(self, batches: list[Batch]) -> DataFrame:
-        """The rows of the batches, with ``HELD``."""
-        pipeline = self.run.pipeline
-        columns = pipeline.source.schema_
-        paths = [self.run.folder / batch.path for batch in batches]
-        rows = read(self.spark, paths, pipeline.batches.format, columns)
-        return rows.withColumn(HELD, held_out(columns, pipeline.generations.holdout))
-
-    def train_on(self, rows: DataFrame, where: GenerationFiles) -> list[TrainedModel]:
-        """Train the models concurrently: while Spark plans a step of one, it computes another's."""
-        with spark_errors("reading the batches"):
-            stats = collect_stats(rows, self.models, holds_out=self.run.pipeline.generations.holdout.share > 0)
-        pool = ThreadPoolExecutor(MODELS_AT_ONCE, thread_name_prefix="model")
-        try:
-            jobs = [
-                pool.submit(train, inputs, rows, stats[inputs.name], where, self.titles(inputs))
-                for inputs in self.models
-            ]
-            wait(jobs)
-            return [job.result() for job in jobs]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def titles(self, inputs: TrainingInputs) -> pa.Table | None:
-        """The side table that describes a recommender's items, its key first; None if the model has none.
-
-        Raises:
-            CatalogError: its file differs from the catalog's record.
-        """
-        name = inputs.model.titles
-        if name is None:
-            return None
-        table, key = side_table(self.run, name), self.run.pipeline.tables[name].key
-        return table.select([key, *(other for other in table.column_names if other != key)])
 
     def publish(self, number: int, final: Path, trained: list[TrainedModel]) -> None:
         """Move the files to their final name, then record them in the catalog: its transaction is the commit point."""
