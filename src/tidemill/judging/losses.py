@@ -155,7 +155,8 @@ def roc_area(codes: Indices, scores: Array) -> float | None:
 
 def brier_score(codes: Indices, probability: Array) -> float:
     """The mean squared distance between a row's probabilities and its class: Brier (1950), Verification of Forecasts
-    Expressed in Terms of Probability. With two classes half of it, which is the usual (p - y)**2, from 0 to 1."""
+    Expressed in Terms of Probability. A class that the model does not know is one more, of probability 0. With two
+    classes half of it, which is the usual (p - y)**2, from 0 to 1."""
     squares = (probability**2).sum(axis=1) - 2.0 * chosen(probability, codes) + 1.0
     return float(squares.mean() / (2.0 if probability.shape[1] == 2 else 1.0))
 

@@ -114,9 +114,10 @@ def trivial_sums(
 
 
 def mean_of(values: Array) -> Array:
-    """(m,): the means of values (n, m); 0 where there are none."""
-    means: Array = values.sum(axis=0) / max(1, len(values))
-    return means
+    """(m,): the means of values (n, m), with the rounding of long sums taken back; 0 where there are none."""
+    count = max(1, len(values))
+    means: Array = values.sum(axis=0) / count
+    return means + (values - means).sum(axis=0) / count
 
 
 def point_sums(common: ClusterScorer, rows: pa.Table, cosine: bool) -> TrivialSums:
@@ -223,7 +224,7 @@ def single_density(sums: TrivialSums, scorer: MixtureScorer, scored: ScoredRows)
     if encoder.scaling is not None:
         factor[:width] = encoder.scaling[1]
     assert known.products is not None, "the sums of a mixture have products"
-    values, vectors = np.linalg.eigh(known.products / sums.count * np.outer(factor, factor))
+    values, vectors = np.linalg.eigh(known.products / max(1, sums.count) * np.outer(factor, factor))
     kept: Mask = values > EPSILON * len(values) * max(float(values.max()), 0.0)
     roots = vectors[:, kept] / np.sqrt(values[kept])
     gaps = product(scored.encoded, encoder.split(roots)) - mean @ roots
