@@ -116,8 +116,9 @@ def trivial_sums(
 def mean_of(values: Array) -> Array:
     """(m,): the means of values (n, m), with the rounding of long sums taken back; 0 where there are none."""
     count = max(1, len(values))
-    means: Array = values.sum(axis=0) / count
-    return means + (values - means).sum(axis=0) / count
+    first = values.sum(axis=0) / count
+    means: Array = first + (values - first).sum(axis=0) / count
+    return means
 
 
 def point_sums(common: ClusterScorer, rows: pa.Table, cosine: bool) -> TrivialSums:
