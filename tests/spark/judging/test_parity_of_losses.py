@@ -33,6 +33,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "words": {"estimator": "DecisionTreeClassifier", "features": MIXED_FEATURES, "label": "three"},
     "margin": {"estimator": "LinearSVC", "features": ["size", "age"], "label": "good", "params": FEW},
     "line": {"estimator": "LinearRegression", "features": MIXED_FEATURES, "label": "price"},
+    "family": {
+        "estimator": "GeneralizedLinearRegression",
+        "features": ["size", "age"],
+        "label": "price",
+        "params": {"family": "tweedie", "variancePower": 1.7, "linkPower": 0.5},
+    },
     "nearest": {"estimator": "KMeans", "features": MIXED_FEATURES, "params": {"k": 4, "seed": 5} | FEW},
     "halves": {"estimator": "BisectingKMeans", "features": ["size", "age"], "params": {"k": 3} | FEW},
     "mixture": {"estimator": "GaussianMixture", "features": ["size", "age"], "params": {"k": 3, "seed": 7} | FEW},
@@ -74,7 +80,10 @@ def by_spark(model: Fitted, rows: DataFrame) -> dict[str, float]:
         return figures
     if kind == "regression":
         values = RegressionEvaluator(labelCol=LABEL)
-        return {name: values.setMetricName(name).evaluate(rows) for name in ("rmse", "mae", "r2")}
+        figures = {name: values.setMetricName(name).evaluate(rows) for name in ("rmse", "mae", "r2")}
+        if model.inputs.model.estimator == "GeneralizedLinearRegression":
+            figures["deviance"] = model.spark.stages[-1].evaluate(rows.drop("prediction")).deviance
+        return figures
     clusters = cluster_scorer(scorer)
     if isinstance(clusters, MixtureScorer):
         return {"log likelihood": rows.agg(F.sum(log_likelihood(clusters))).collect()[0][0]}
@@ -88,6 +97,8 @@ def by_losses(model: Fitted, losses: Losses) -> Mapping[str, float | None]:
         return {**losses.shown, "log loss": float(values.mean())}
     if losses.name == "absolute error":
         return {**losses.shown, "mae": float(losses.values.mean())}
+    if losses.name == "tweedie deviance":
+        return {**losses.shown, "deviance": float(losses.values.sum())}
     if losses.name == "minus log density":  # in original units
         likelihood = -losses.values - log_scale(model.scorer.encoder)
         return {"log likelihood": float(likelihood.sum())}
@@ -111,8 +122,8 @@ def cells_of(model: Fitted, scored: DataFrame, start: int, stop: int) -> int:
 def test_figures_are_those_of_pysparks_evaluators(
     fitted: dict[str, Fitted], scored: dict[str, DataFrame], cells: int
 ) -> None:
-    """Accuracy, F1, AUC, log loss, RMSE, MAE, R², the cost of clusters and the likelihood of a mixture, on random
-    slices of rows, agree within 1e-9."""
+    """Accuracy, F1, AUC, log loss, RMSE, MAE, R², deviance, the cost of clusters and the likelihood of a mixture, on
+    random slices of rows, agree within 1e-9."""
     dice, compared = random.Random(cells), 0
     while compared < cells:
         start = dice.randrange(ROWS - 60)

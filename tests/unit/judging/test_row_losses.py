@@ -256,6 +256,14 @@ def test_cosine_distances_are_of_angles() -> None:
     assert row_losses(scorer, table, None, shifted).units.tolist() == [0, 2]  # the last is all 0 when scaled
 
 
+def test_every_row_is_at_a_right_angle_to_a_centre_without_direction() -> None:
+    """A centre that is all 0 in the common space has the cosine distance 1 to any row, as in the clusters' profile."""
+    common = k_means([[1.0, 0.0]], distance="cosine", scaling=np.array(SCALING))
+    scorer = k_means([[10.0, 20.0]], distance="cosine")
+    losses = row_losses(scorer, pa.table({"x": [3.0, -4.0], "y": [5.0, 1.0]}), None, common)
+    assert losses.values.tolist() == [1.0, 1.0]
+
+
 def test_a_mixture_loses_minus_the_log_density_in_original_units() -> None:
     """Mixtures in other scalings compare: each loses what scipy says of the same distributions without scaling."""
     shift, factor, _ = np.array(SCALING)
