@@ -14,8 +14,9 @@ import pytest
 from scipy import signal, stats  # type: ignore[import-untyped]  # scipy has no types
 
 from tests.unit.judging.test_comparisons import compared
-from tidemill.judging.comparisons import Comparison, interval_at, p_value, row_residuals, standard_error, word
+from tidemill.judging.comparisons import Comparison, interval_at, p_value, word
 from tidemill.judging.looks import alpha_at, holm_levels
+from tidemill.judging.resampling import row_residuals, standard_error
 from tidemill.scoring.storage import Array
 
 LOG = logging.getLogger(__name__)
@@ -129,4 +130,18 @@ def test_keys_do_not_hide_that_neighbours_depend() -> None:
     for seed in range(200):
         comparison = compared(unchanged(seed, (1800,), 0.6), np.random.default_rng(seed).integers(0, 900, 1800))
         alarms.append(comparison.low > 0 or comparison.high < 0)
+    assert np.mean(alarms) <= 0.1
+
+
+def test_a_few_keys_with_most_rows_do_not_narrow_the_interval() -> None:
+    """Keys of which the k-th has 1 / k of the first one's rows, and a difference of its own, alarm in 10 % at most."""
+    shares = 1 / np.arange(1, 101)
+    alarms = []
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        keys = random.choice(100, 1800, p=shares / shares.sum())
+        comparison = compared(random.normal(0, 0.1, 100)[keys] + random.normal(0, 0.1, 1800), keys)
+        assert comparison.blocks < 25
+        alarms.append(comparison.low > 0 or comparison.high < 0)
+    LOG.info("uneven keys: alarms in %s", np.mean(alarms))
     assert np.mean(alarms) <= 0.1
