@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidemill.judging import gate
@@ -27,6 +28,7 @@ from tidemill.judging.gate import Candidate
 from tidemill.judging.kept import kept
 from tidemill.judging.look import ModelJudge, ModelLook
 from tidemill.judging.rows import BatchRows, RowReader
+from tidemill.pipeline import Column
 from tidemill.run import files
 from tidemill.run.catalog import Cell, ComparisonRecord, DriftRecord, Evidence, GateDecision, Judging
 from tidemill.run.failpoints import Steps, failpoint
@@ -37,6 +39,7 @@ from tidemill.texts import shorten
 
 STEPS = Steps("judging.synced", "judging.renamed", "judging.placed")
 DRIFT_ROWS = 10_000  # of each side
+ID_SHARE = 0.9
 
 References = dict[str, int]  # "champion", "previous", "first" -> the number of that generation
 
@@ -276,7 +279,7 @@ class Judge:
             generation = self.catalog.generation(number)
             assert generation is not None
             before = self.rows.training_sample(generation.batches, DRIFT_ROWS)
-            columns = self._columns_of(models, number == default)
+            columns = self._columns_of(models, number == default, before)
             now = rows.table
             sides = [{name: side[name] for name in columns} for side in (before, now)]
             for name in models:
@@ -299,9 +302,12 @@ class Judge:
                     details=details,
                 )
 
-    def _columns_of(self, models: Sequence[str], others: bool) -> list[str]:
-        """The declared columns that these models use; with ``others`` those too that no model uses. Not the key, and
-        no timestamp, which changes with time itself."""
+    def _columns_of(self, models: Sequence[str], others: bool, before: pa.Table) -> list[str]:
+        """The declared columns that these models use; with ``others`` those too that no model uses.
+
+        Not the key, no timestamp, which changes with time itself, and no id: a whole number that no model uses and that
+        nearly each row has for itself.
+        """
         pipeline = self.run.pipeline
         used_by = {name: set(columns_used(model)) for name, model in pipeline.models.items()}
         of_models = set().union(*(used_by[name] for name in models))
@@ -312,8 +318,13 @@ class Judge:
             for column in pipeline.source.schema_
             if column.kind != "timestamp"
             and column.name not in ids | {pipeline.stream.key}
-            and (column.name in of_models or (others and column.name not in of_all))
+            and (column.name in of_models or (others and column.name not in of_all and not is_id(before, column)))
         ]
+
+
+def is_id(table: pa.Table, column: Column) -> bool:
+    """Whether nearly each row has a value of its own in a column of whole numbers."""
+    return column.kind == "int" and pc.count_distinct(table[column.name]).as_py() > ID_SHARE * len(table)
 
 
 def columns_used(model: Any) -> Iterator[str]:
