@@ -20,7 +20,6 @@ from tests.support.serving_run import (
     chance_of_good,
     choose,
     json_of,
-    message_of,
     new_run,
     publish,
     routes_document,
@@ -31,6 +30,7 @@ from tests.support.serving_run import (
     wait_for_generation,
 )
 from tidemill.api.models import catalog_reader, health
+from tidemill.api.models.catalog_reader import CatalogReader
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.models.snapshot import LoadedGeneration
 from tidemill.pipeline import load
@@ -225,13 +225,13 @@ def test_a_champion_is_kept_in_memory(run: Run, monkeypatch: pytest.MonkeyPatch)
     """A champion stays loaded while newer generations come; one that is replaced is cached, and comes back from there:
     each file is read once, each index built once."""
     read, built = list[str](), list[int]()
-    whole = ModelRegistry(run)._reader.__class__.read_scorer
+    whole = CatalogReader.read_scorer
 
-    def watched(reader: Any, trained: TrainedModel) -> Scorer:
+    def watched(reader: CatalogReader, trained: TrainedModel) -> Scorer:
         read.append(trained.scorer_path)
         return whole(reader, trained)
 
-    monkeypatch.setattr(catalog_reader.CatalogReader, "read_scorer", watched)
+    monkeypatch.setattr(CatalogReader, "read_scorer", watched)
     registry = ModelRegistry(run)
 
     def build(loaded: LoadedGeneration) -> str:
@@ -274,6 +274,26 @@ def test_a_request_in_flight_has_its_generation_to_the_end(run: Run) -> None:
         assert anyio.run(registry.scorer, snapshot, 1, "size").estimator == "LinearRegression"
         assert registry.scorer_in_memory(snapshot, 1, "size") is not None
     assert (taken.champions["size"], registry.snapshot.champions["size"]) == (1, 2)
+
+
+def test_a_generation_is_cached_before_it_is_replaced(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each moment a request finds the scorers of both generations in memory: the new one is loaded, and the other
+    one cached, while the old snapshot is still in use."""
+    publish(run, 1)
+    publish(run, 2)
+    choose(run, "size", 1)
+    registry = refreshed(run)
+    in_use = list[int]()
+    whole = ModelRegistry._retire
+
+    def watched(registry: ModelRegistry, loaded: LoadedGeneration) -> None:
+        in_use.append(registry.snapshot.champions["size"])
+        whole(registry, loaded)
+
+    monkeypatch.setattr(ModelRegistry, "_retire", watched)
+    choose(run, "size", 2)
+    registry.refresh()
+    assert in_use == [1]
 
 
 def hammer(address: str, model: str, stop: threading.Event, seen: list[dict[str, Any]], faults: list[str]) -> None:
