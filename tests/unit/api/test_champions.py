@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support import wait_for
 from tests.support.kept_run import copy_of, versions
@@ -365,10 +366,11 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
     monkeypatch.setattr(catalog_reader, "time", clock)
-    return clock
+    with capture_logs():  # to print the traceback of each damaged file takes most of a second
+        yield clock
 
 
 def test_a_damaged_champion_does_not_answer(run: Run, clock: Clock) -> None:
