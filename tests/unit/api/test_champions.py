@@ -422,7 +422,7 @@ def test_a_start_with_a_damaged_champion(run: Run, clock: Clock, damaged: list[i
     assert problems(registry) == ""
 
 
-def test_a_champion_that_was_loaded_needs_no_file(run: Run) -> None:
+def test_a_champion_that_was_loaded_needs_no_file(run: Run, clock: Clock) -> None:
     """Files that go bad under the API change no answer, nor does the damage of a newer generation."""
     publish(run, 1, champion_of=["size"])
     publish(run, 2)
