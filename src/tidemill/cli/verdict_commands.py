@@ -33,7 +33,8 @@ def verdict(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
     """Say whether retraining paid: for each model one sentence, and the figures behind it."""
     from tidemill.judging.verdict import VerdictReader
 
-    body = VerdictReader(look_at(name, run_dir, assignments)).whole()
+    reader = VerdictReader(look_at(name, run_dir, assignments))
+    body = reader.whole(None if json else MOST_GENERATIONS)
     if json:
         print_json(body.document())
         return

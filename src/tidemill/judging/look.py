@@ -37,6 +37,7 @@ class ModelJudge:
         self._scorers: dict[int, Scorer] = {}
         self._measures: list[Measure[Any]] | None = None
         self._sums: dict[tuple[int, int], Any] = {}  # by measure and batch
+        self._totals: dict[int, tuple[tuple[int, ...], Any]] = {}  # by measure, the batches last added up, and the sums
         self._batches: dict[int, tuple[int, ...]] = {}
 
     def scorer(self, number: int) -> Scorer:
@@ -54,9 +55,10 @@ class ModelJudge:
         return self._scorers[number]
 
     def keep(self, numbers: Sequence[int]) -> None:
-        """Drop the scorers of other generations, but for the first."""
-        first = min(self._scorers, default=0)
-        self._scorers = {number: self._scorers[number] for number in self._scorers if number in (first, *numbers)}
+        """Drop what is known of other generations, but for the first."""
+        wanted = {min(self._scorers, default=0), *numbers}
+        self._scorers = {number: scorer for number, scorer in self._scorers.items() if number in wanted}
+        self._batches = {number: batches for number, batches in self._batches.items() if number in wanted}
 
     @property
     def measures(self) -> list[Measure[Any]]:
@@ -74,13 +76,27 @@ class ModelJudge:
     def trivial(self, index: int, number: int, table: pa.Table, own: bool) -> Losses:
         """The losses of the trivial model that belongs to a generation."""
         measure, scorer = self.measures[index], self.scorer(number)
-        total: Any = None
-        for batch in self.batches_of(number):
-            if (index, batch) not in self._sums:
-                self._sums[index, batch] = measure.sums(scorer, self.rows.of(batch).training)
-            part = self._sums[index, batch]
+        return measure.trivial(self._total(index, scorer, self.batches_of(number)), scorer, table, own)
+
+    def _total(self, index: int, scorer: Scorer, batches: tuple[int, ...]) -> Any:
+        """The sums over all training rows of these batches. What they have in common with the batches asked for before,
+        as those of the next cumulative generation have, is not added up again."""
+        before, total = self._totals.get(index, ((), None))
+        if batches[: len(before)] != before:
+            before, total = (), None
+        for batch in batches[len(before) :]:
+            part = self._part(index, scorer, batch)
             total = part if total is None else total + part
-        return measure.trivial(total, scorer, table, own)
+        self._totals[index] = (batches, total)
+        needed = () if self.run.pipeline.generations.scheme == "cumulative" else batches
+        self._sums = {key: part for key, part in self._sums.items() if key[0] != index or key[1] in needed}
+        return total
+
+    def _part(self, index: int, scorer: Scorer, batch: int) -> Any:
+        """The sums over the training rows of one batch."""
+        if (index, batch) not in self._sums:
+            self._sums[index, batch] = self.measures[index].sums(scorer, self.rows.of(batch).training)
+        return self._sums[index, batch]
 
 
 class ModelLook:
@@ -94,6 +110,7 @@ class ModelLook:
         self.generations = list(generations)
         self.table = rows.table if chosen is None else rows.table.take(pa.array(chosen))
         self._losses: dict[tuple[int, int], Losses] = {}
+        self._compared: dict[tuple[int, int, int | None], Comparison | None] = {}
         model.keep(self.generations)
 
     def losses(self, index: int, number: int) -> Losses:
@@ -115,9 +132,16 @@ class ModelLook:
 
     def compare(self, number: int, reference: int) -> Comparison | None:
         """A generation against another by the deciding loss; None where there is no truth, or no row."""
-        if not self.model.measures:
-            return None
-        return compare(self.losses(0, reference), self.losses(0, number), self.model.margin)
+        return self._comparison(0, number, reference) if self.model.measures else None
+
+    def _comparison(self, index: int, number: int, reference: int | None) -> Comparison | None:
+        """A generation against another by a measure, or against its trivial model for None; each is computed once, as
+        the champion, the generation before and the first one are often the same."""
+        key = (index, number, reference)
+        if key not in self._compared:
+            against = self.trivial(index, number) if reference is None else self.losses(index, reference)
+            self._compared[key] = compare(against, self.losses(index, number), self.model.margin)
+        return self._compared[key]
 
     def cells(self, generation: int, evidence: Evidence) -> Iterator[Cell]:
         """A cell for each generation, and for the trivial model of ``generation``."""
@@ -159,14 +183,11 @@ class ModelLook:
             yield from self._overlap(generation, references, evidence)
             return
         for index, measure in enumerate(self.model.measures):
-            candidate = self.losses(index, generation)
             for against, number in references.items():
-                reference = self.losses(index, number)
                 checks = self._cluster_checks(generation, number) if measure.decides else {}
-                yield self._record(generation, against, number, evidence, measure, reference, candidate, checks)
-            trivial = self.trivial(index, generation)
+                yield self._record(generation, against, number, evidence, index, checks)
             checks = self._noise(generation) if evidence == "provisional" else {}
-            yield self._record(generation, "trivial", None, evidence, measure, trivial, candidate, checks)
+            yield self._record(generation, "trivial", None, evidence, index, checks)
 
     def _record(
         self,
@@ -174,24 +195,26 @@ class ModelLook:
         against: str,
         number: int | None,
         evidence: Evidence,
-        measure: Measure[Any],
-        reference: Losses,
-        candidate: Losses,
+        index: int,
         checks: Mapping[str, Any],
     ) -> ComparisonRecord:
-        keys: dict[str, Any] = {
-            "model": self.model.name,
-            "generation": generation,
-            "against": against,
-            "evidence": evidence,
-        }
-        keys |= {"loss_name": candidate.name, "decides": measure.decides, "reference": number}
-        comparison = compare(reference, candidate, self.model.margin)
-        if comparison is None:
-            return ComparisonRecord(**keys, batch=self.rows.batch.batch, rows=0, checks=dict(checks))
-        return ComparisonRecord(
-            **keys,
+        comparison = self._comparison(index, generation, number)
+        record = ComparisonRecord(
+            model=self.model.name,
+            generation=generation,
+            against=against,
+            evidence=evidence,
+            loss_name=self.losses(index, generation).name,
+            decides=self.model.measures[index].decides,
+            reference=number,
             batch=self.rows.batch.batch,
+            rows=0,
+            checks=dict(checks),
+        )
+        if comparison is None:
+            return record
+        return replace(
+            record,
             rows=comparison.rows,
             loss=comparison.loss,
             reference_loss=comparison.reference_loss,

@@ -52,7 +52,7 @@ class Completed(NamedTuple):
     """A matrix of losses without gaps.
 
     Attributes:
-        losses: (candidates, judged batches); 0 where the batch doesn't follow the generation.
+        losses: (judged batches, candidates); 0 where the batch doesn't follow the generation.
         candidates: (candidates,) the numbers of the generations that didn't fail and that a judged batch follows.
         batches: (judged batches,) their numbers.
         estimated: how many of the losses are estimates.
@@ -108,30 +108,31 @@ def complete(losses: Array, trained: NDArray[np.bool_]) -> Completed:
         trained: (generations,) whether each generation didn't fail.
     """
     generations, batches = np.arange(1, losses.shape[0] + 1), np.arange(1, losses.shape[1] + 1)
-    follows = trained[:, np.newaxis] & (batches > generations[:, np.newaxis])
-    known = follows & ~np.isnan(losses)
-    judged = known.any(axis=0)
-    filled = np.zeros(losses.shape)
-    for column in np.flatnonzero(judged):
-        before, given = follows[:, column], known[:, column]
-        filled[before, column] = np.interp(generations[before], generations[given], losses[given, column])
-    candidates = (follows & judged).any(axis=1)
-    estimated = int((follows & judged & ~known).sum())
-    return Completed(filled[np.ix_(candidates, judged)], generations[candidates], batches[judged], estimated)
+    known = (~np.isnan(losses) & trained[:, np.newaxis] & (batches > generations[:, np.newaxis])).T
+    judged = np.flatnonzero(known.any(axis=1))
+    candidates = np.flatnonzero(trained[: batches[judged[-1]] - 1]) if judged.size else judged
+    before = np.searchsorted(candidates, judged, side="left")  # candidate i has the number i + 1, batch j j + 1
+    filled = np.zeros((judged.size, candidates.size))
+    for row, (batch, count) in enumerate(zip(judged, before, strict=True)):
+        given = np.flatnonzero(known[batch])
+        filled[row, :count] = np.interp(candidates[:count], given, losses[given, batch])
+    estimated = int(before.sum()) - int(np.count_nonzero(known))
+    return Completed(filled, generations[candidates], batches[judged], estimated)
 
 
 def segment_costs(completed: Completed, weights: Array) -> Array:
-    """(n, n + 1) in ``[i, j]`` the loss of candidate i on the batches until candidate j takes over; infinite where j
-    isn't newer. In the last column no other one takes over.
+    """(n + 1, n) in ``[j, i]`` the loss of candidate i on the batches until candidate j takes over; infinite where j
+    isn't newer. In the last row no other one takes over.
 
     Args:
         weights: (judged batches,) what each batch weighs.
     """
-    sums = np.pad(np.cumsum(completed.losses * weights, axis=1), ((0, 0), (1, 0)))  # of the first 0, 1, 2, ... batches
+    sums = np.zeros((len(completed.batches) + 1, len(completed.candidates)))  # of the first 0, 1, 2, ... batches
+    np.cumsum(completed.losses * weights[:, np.newaxis], axis=0, out=sums[1:])
     before = np.searchsorted(completed.batches, completed.candidates, side="right")  # how many batches it comes after
-    costs = sums[:, [*before, -1]]
-    places = np.arange(len(costs) + 1)
-    return np.where(places > places[:-1, np.newaxis], costs, np.inf)
+    costs: Array = sums[[*before, -1]]
+    costs[np.triu_indices_from(costs[:-1])] = np.inf
+    return costs
 
 
 def cheapest(costs: Array) -> tuple[Places, float | None]:
@@ -140,8 +141,8 @@ def cheapest(costs: Array) -> tuple[Places, float | None]:
     Args:
         costs: as :func:`segment_costs` gives them.
     """
-    best, never = np.array([0]), costs[0, -1]
-    gain = never - loss_of(np.arange(len(costs)), costs)
+    best, never = np.array([0]), costs[-1, 0]
+    gain = never - loss_of(np.arange(costs.shape[1]), costs)
     if gain <= NO_GAIN * np.abs(costs[np.isfinite(costs)]).max():
         return best, None
     for places in optimal_schedules(costs):
@@ -154,20 +155,24 @@ def cheapest(costs: Array) -> tuple[Places, float | None]:
 def optimal_schedules(costs: Array) -> Iterator[Places]:
     """Of 2, 3, ... up to ``MOST_TRAINED`` generations the schedule with the least loss, each with the first one.
 
-    With ``least[j]`` the least loss of r generations until candidate j takes over, that of r + 1 generations is the
-    minimum over i of ``least[i] + costs[i, j]``.
+    With ``least[r, j]`` the least loss of r + 1 generations until candidate j takes over, ``least[r + 1, j]`` is the
+    minimum over i of ``least[r, i] + costs[j, i]``. All r are found at once, one j after the other.
     """
-    least, choices = costs[0], list[Places]()
-    for _ in range(1, min(len(costs), MOST_TRAINED)):
-        totals = least[:-1, np.newaxis] + costs
-        choices.append(totals.argmin(axis=0))
-        least = totals.min(axis=0)
-        places = [len(costs)]
-        for choice in reversed(choices):
-            places.append(choice[places[-1]])
+    count = costs.shape[1]
+    most = min(count, MOST_TRAINED)
+    least, choices = np.full((most, count + 1), np.inf), np.zeros((most, count + 1), np.intp)
+    least[0] = costs[:, 0]
+    for place in range(1, count + 1):
+        totals = least[:-1, :place] + costs[place, :place]
+        choices[1:, place] = totals.argmin(axis=1)
+        least[1:, place] = totals.min(axis=1)
+    for last in range(1, most):
+        places = [count]
+        for number in range(last, 0, -1):
+            places.append(choices[number, places[-1]])
         yield np.array([0, *reversed(places[1:])])
 
 
 def loss_of(places: Places, costs: Array) -> float:
     """The loss of the schedule of the candidates at these places."""
-    return float(costs[places, [*places[1:], -1]].sum())
+    return float(costs[[*places[1:], -1], places].sum())

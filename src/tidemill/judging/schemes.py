@@ -45,7 +45,10 @@ def scheme_body(run: Run, line: str, model: str) -> schemas.SchemeBody | None:
 
     On each batch the newest generation before it is compared, under either scheme.
     """
-    own, other = newest_cells(run, "", model), newest_cells(run, line, model)
+    loss_name = run.catalog.deciding_loss(model)
+    if loss_name is None:
+        return None
+    own, other = (run.catalog.newest_cells(model, loss_name, which) for which in ("", line))
     pairs = [(own[batch], other[batch]) for batch in sorted(own) if batch in other and own[batch].n == other[batch].n]
     if not pairs:
         return None
@@ -97,18 +100,6 @@ def scheme_sentence(line: str, own: str, compared: ComparedSchemes) -> str:
     whole, unit = (abs(compared.own_loss) / 100, " %") if compared.own_loss else (1.0, "")
     least, mean, most = sorted(abs(value) / whole for value in (compared.low, compared.gain, compared.high))
     return f"{winner} beats {loser} by {mean:.2g}{unit} ({least:.2g} to {most:.2g}{unit}) on the next batch"
-
-
-def newest_cells(run: Run, line: str, model: str) -> dict[int, Cell]:
-    """By batch, the settled cell of the newest generation before it, by the loss that decides."""
-    loss_name = run.catalog.deciding_loss(model)
-    cells: dict[int, Cell] = {}
-    for cell in run.catalog.cells(model, line=line, evidence="settled"):
-        if not cell.trivial and cell.loss_name == loss_name and cell.mean is not None:
-            newest = cells.get(cell.batch)
-            if newest is None or cell.generation > newest.generation:
-                cells[cell.batch] = cell
-    return cells
 
 
 def joined(cells: list[Cell]) -> BlockSums:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,39 +21,51 @@ NEWEST_BATCHES = 5
 NORMAL_95 = 1.959964  # half of a 95 % interval, in standard errors
 
 
+class Serving(NamedTuple):
+    """Which generation of each model serves, and the number of the newest generation; 0 before there is one."""
+
+    champions: dict[str, int]
+    newest: int
+
+    def champion(self, model: str) -> int | None:
+        """The generation of a model that serves; the newest where nothing was decided, None before there is one."""
+        return self.champions.get(model) or self.newest or None
+
+
 class VerdictReader:
     """The verdicts of one run, as they are in its catalog now. Safe to share between threads."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.catalog: Catalog = run.catalog
-        self._schedule = lru_cache(maxsize=64)(self._computed_schedule)
+        self._schedule = lru_cache(maxsize=len(run.pipeline.models))(self._computed_schedule)
+        self._best = lru_cache(maxsize=len(run.pipeline.models))(self._computed_best)
+        self._schemes = lru_cache(maxsize=1)(self._computed_schemes)
 
-    def whole(self) -> schemas.VerdictBody:
-        """The verdict on the run, with all generations of all models."""
+    def whole(self, newest: int | None = None) -> schemas.VerdictBody:
+        """The verdict on the run, with all generations of all models, or with the ``newest`` judged ones of each."""
+        serving = self.serving()
         return schemas.VerdictBody(
-            models={name: self._model(name, None) for name in self.run.pipeline.models},
+            models={name: self._model(name, newest, serving) for name in self.run.pipeline.models},
             drift=drift_bodies(self.catalog.drifts()),
             decisions=decision_bodies(self.catalog.decisions()),
-            schemes=scheme_bodies(self.run),
+            schemes=self.schemes(),
         )
 
     def summary(self) -> schemas.VerdictBody:
         """The verdict on the run, with the newest judged generation of each model, what drifted in the newest batches,
         and the newest decisions."""
-        newest = {name: self.catalog.newest_judged(name) for name in self.run.pipeline.models}
-        batch = self.catalog.newest_batch_judged()
+        batch, serving = self.catalog.newest_batch_judged(), self.serving()
         return schemas.VerdictBody(
-            models={name: self._model(name, range(number, number + 1)) for name, number in newest.items()},
+            models={name: self._model(name, 1, serving) for name in self.run.pipeline.models},
             drift=drift_bodies(self.catalog.drifts(range(max(1, batch - NEWEST_BATCHES + 1), batch + 1), flagged=True)),
             decisions=decision_bodies(self.catalog.decisions(limit=NEWEST_DECISIONS, newest_first=True)),
-            schemes=scheme_bodies(self.run),
+            schemes=self.schemes(),
         )
 
     def model(self, name: str, generations: int) -> schemas.ModelVerdictBody:
         """The verdict on a model, with its newest judged ``generations``."""
-        newest = self.catalog.newest_judged(name)
-        verdict = self._model(name, range(max(1, newest - generations + 1), newest + 1))
+        verdict, newest = self._model(name, generations, self.serving()), self.catalog.newest_judged(name)
         batches = range(newest, newest + 2)
         return schemas.ModelVerdictBody(
             model=name,
@@ -66,7 +78,7 @@ class VerdictReader:
         """Judged generations of a model below ``before``, the newest first, at most ``limit``."""
         end = before or self.catalog.newest_judged(name) + 1
         start = max(1, end - limit)
-        judged = self._generations(name, range(start, end), self.champion(name))
+        judged = self._generations(name, range(start, end), self.serving().champion(name))
         return schemas.VerdictsBody(model=name, items=judged[::-1], more=start > 1)
 
     def matrix(self, name: str, before: int | None, limit: int) -> schemas.MatrixBody:
@@ -76,29 +88,33 @@ class VerdictReader:
         cells = self.catalog.cells(name, range(start, end))
         return schemas.MatrixBody(model=name, cells=[cell_body(cell) for cell in cells], more=start > 1)
 
-    def champion(self, name: str) -> int | None:
-        """The generation of a model that serves; the newest where nothing was decided, None before there is one."""
-        return self.catalog.champions().get(name) or self.catalog.newest_generation() or None
+    def serving(self) -> Serving:
+        """Which generations serve."""
+        return Serving(self.catalog.champions(), self.catalog.newest_generation())
+
+    def schemes(self) -> list[schemas.SchemeBody]:
+        """The schemes that were replayed, compared with the run's own."""
+        return self._schemes(self.catalog.judged_count())
 
     # --- one model ------------------------------------------------------------------------------------------------
 
-    def _model(self, name: str, generations: range | None) -> schemas.ModelVerdict:
-        champion = self.champion(name)
-        newest = self.catalog.newest_judged(name)
-        compared = deciding(self.catalog.comparisons(name, range(newest, newest + 1)))
+    def _model(self, name: str, generations: int | None, serving: Serving) -> schemas.ModelVerdict:
+        """The verdict on a model, with its newest judged ``generations``, or with all for None."""
+        champion, last = serving.champion(name), self.catalog.newest_judged(name)
+        shown = None if generations is None else range(max(1, last - generations + 1), last + 1)
+        newest, compared = last, deciding(self.catalog.comparisons(name, range(last, last + 1)))
         if newest and not any(record.word for record in compared.values()):  # nothing was held out
             earlier = deciding(self.catalog.comparisons(name, range(newest - 1, newest)))
             newest, compared = (newest - 1, earlier) if earlier else (newest, compared)
-        batch = self.catalog.newest_generation() + 1
         kind = kind_of(self.run.pipeline.models[name].estimator)
         return schemas.ModelVerdict(
             champion=champion,
             policy=self.run.pipeline.gate_of(name).policy,
             generation=newest or None,
-            sentence=sentences.sentence(champion, newest or None, compared, batch, kind),
+            sentence=sentences.sentence(champion, newest or None, compared, serving.newest + 1, kind),
             figures=sentences.figures(compared),
             schedule=self.schedule(name),
-            generations=self._generations(name, generations, champion),
+            generations=self._generations(name, shown, champion),
         )
 
     def _generations(
@@ -107,7 +123,7 @@ class VerdictReader:
         by_generation: dict[int, list[ComparisonRecord]] = {}
         for record in self.catalog.comparisons(name, generations):
             by_generation.setdefault(record.generation, []).append(record)
-        about = {decision.generation: decision for decision in self.catalog.decisions(name)}
+        about = {decision.generation: decision for decision in self.catalog.decisions(name, generations)}
         return [
             schemas.GenerationVerdict(
                 generation=number,
@@ -125,13 +141,16 @@ class VerdictReader:
         """The cheapest retraining in hindsight; None before a retraining was judged."""
         return self._schedule(name, self.catalog.judged_count())
 
+    def _computed_schemes(self, judged: int) -> list[schemas.SchemeBody]:
+        return scheme_bodies(self.run)
+
     def _computed_schedule(self, name: str, judged: int) -> schemas.ScheduleBody | None:
         words = self.catalog.words(name, "previous")
         by_generation = {number: words.get((number, "settled"), word) for (number, _), word in words.items()}
         if not by_generation:
             return None
         paid = sum(word == "paid" for word in by_generation.values())
-        best = self._best(name)
+        best = self._best(name, self.catalog.newest_batch_judged("settled"))
         batches = list(best.best) if best else None
         gain, cost = (best.gain_share, best.cost_share) if best else (None, None)
         return schemas.ScheduleBody(
@@ -143,7 +162,7 @@ class VerdictReader:
             sentence=sentences.schedule_sentence(paid, len(by_generation), batches, gain, cost),
         )
 
-    def _best(self, name: str) -> Schedule | None:
+    def _computed_best(self, name: str, settled: int) -> Schedule | None:
         loss_name = self.catalog.deciding_loss(name)
         if loss_name is None:
             return None

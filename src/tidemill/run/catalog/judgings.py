@@ -24,8 +24,6 @@ from tidemill.run.catalog.records import (
 from tidemill.run.catalog.schema import cells, comparisons, decisions, drifts, judgings, line_models, lines
 from tidemill.run.failpoints import failpoint
 
-BLOCKS = (cells.c.sums, cells.c.counts)
-
 
 class JudgingStore(database.CatalogFile):
     """The part of the catalog that says how generations were judged, and which of them serve."""
@@ -84,6 +82,20 @@ class JudgingStore(database.CatalogFile):
         with self._readable(), self.engine.connect() as connection:
             return [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
 
+    def newest_cells(self, model: str, loss_name: str, line: str) -> dict[int, Cell]:
+        """By batch, the settled cell of the newest generation before it; not those of trivial models."""
+        of_model = (
+            cells.c.model == model,
+            cells.c.loss_name == loss_name,
+            cells.c.line == line,
+            cells.c.evidence == "settled",
+            cells.c.trivial.is_(False),
+            cells.c.mean.is_not(None),
+        )
+        newest = sa.select(cells.c.batch, sa.func.max(cells.c.generation)).where(*of_model).group_by(cells.c.batch)
+        query = sa.select(cells).where(*of_model, sa.tuple_(cells.c.batch, cells.c.generation).in_(newest))
+        return {row["batch"]: Cell(**row) for row in self._all(query.order_by(cells.c.batch))}
+
     def comparisons(
         self, model: str | None = None, generations: range | None = None, line: str = ""
     ) -> list[ComparisonRecord]:
@@ -99,19 +111,23 @@ class JudgingStore(database.CatalogFile):
 
     def words(self, model: str, against: str) -> dict[tuple[int, Evidence], str]:
         """The word of each generation of a model against a reference, by the evidence."""
-        query = sa.select(comparisons.c.generation, comparisons.c.evidence, comparisons.c.word).where(
+        columns = (comparisons.c.generation, comparisons.c.evidence, comparisons.c.word)
+        query = sa.select(*columns).where(
             comparisons.c.line == "",
             comparisons.c.model == model,
             comparisons.c.against == against,
             comparisons.c.word.is_not(None),
             comparisons.c.decides.is_(True),
         )
-        return {(row["generation"], row["evidence"]): row["word"] for row in self._all(query)}
+        with self._readable(), self.engine.connect() as connection:
+            return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
-    def newest_batch_judged(self) -> int:
-        """The number of the newest batch that generations were judged on; 0 for none."""
-        rows = self._all(sa.select(sa.func.max(judgings.c.batch).label("newest")).where(judgings.c.line == ""))
-        return rows[0]["newest"] or 0
+    def newest_batch_judged(self, evidence: Evidence | None = None) -> int:
+        """The number of the newest batch that generations were judged on, by this evidence or by any; 0 for none."""
+        query = sa.select(sa.func.max(judgings.c.batch).label("newest")).where(judgings.c.line == "")
+        if evidence is not None:
+            query = query.where(judgings.c.evidence == evidence)
+        return self._all(query)[0]["newest"] or 0
 
     def judged_count(self) -> int:
         """How many looks at batches were recorded; it grows with each."""
@@ -119,8 +135,8 @@ class JudgingStore(database.CatalogFile):
 
     def deciding_loss(self, model: str) -> str | None:
         """The name of the loss that a model's verdicts go by; None before it was compared, or where there is none."""
-        query = sa.select(comparisons.c.loss_name).where(comparisons.c.model == model, comparisons.c.decides.is_(True))
-        row = self._one(query.limit(1))
+        query = sa.select(comparisons.c.loss_name).where(comparisons.c.line == "", comparisons.c.model == model)
+        row = self._one(query.where(comparisons.c.decides.is_(True)).limit(1))
         return row["loss_name"] if row else None
 
     def newest_judged(self, model: str) -> int:
@@ -167,17 +183,19 @@ class JudgingStore(database.CatalogFile):
     def decisions(
         self,
         model: str | None = None,
-        generation: int | None = None,
+        generations: range | None = None,
         from_number: int = 0,
         limit: int | None = None,
         newest_first: bool = False,
     ) -> list[GateDecision]:
-        """The decisions about a model or about all, in their order or the newest first."""
+        """The decisions about a model or about all, and about these generations or all, in their order or the newest
+        first."""
         query = sa.select(decisions).where(decisions.c.number >= from_number)
         if model is not None:
             query = query.where(decisions.c.model == model)
-        if generation is not None:
-            query = query.where(decisions.c.generation == generation)
+        if generations is not None:
+            first, end = generations.start, generations.stop
+            query = query.where(decisions.c.generation >= first, decisions.c.generation < end)
         order = decisions.c.number.desc() if newest_first else decisions.c.number
         return [GateDecision(**row) for row in self._all(query.order_by(order).limit(limit))]
 

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import zlib
+
 import sqlalchemy as sa
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Table
 
 SCHEMA_VERSION = 4
+
+
+class Compressed(sa.TypeDecorator[bytes]):
+    """Bytes that are stored compressed, for values that repeat themselves."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: bytes | None, dialect: sa.Dialect) -> bytes | None:
+        return None if value is None else zlib.compress(value)
+
+    def process_result_value(self, value: bytes | None, dialect: sa.Dialect) -> bytes | None:
+        return None if value is None else zlib.decompress(value)
+
 
 metadata = sa.MetaData()
 
@@ -170,8 +186,13 @@ cells = Table(
     Column("mean", Float),
     Column("variance", Float),
     Column("sums", LargeBinary, nullable=False),
-    Column("counts", LargeBinary, nullable=False),
+    Column("counts", Compressed, nullable=False),  # of blocks that are nearly of one size
     Column("shown", JSON, nullable=False),
+)
+sa.Index(  # all that the schedule in hindsight asks, without reading the cells
+    "cells_means",
+    *(cells.c.line, cells.c.model, cells.c.evidence, cells.c.trivial, cells.c.loss_name),
+    *(cells.c.batch, cells.c.generation, cells.c.n, cells.c.mean),
 )
 
 comparisons = Table(
@@ -228,6 +249,7 @@ decisions = Table(
     Column("decided_at", String, nullable=False),
 )
 sa.Index("decisions_of_model", decisions.c.model, decisions.c.number)
+sa.Index("decisions_of_generation", decisions.c.model, decisions.c.generation)
 
 stages = Table(
     "stages",
