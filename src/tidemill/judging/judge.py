@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,7 @@ class Findings:
     drifted: list[DriftRecord] = field(default_factory=list)
     decided: list[GateDecision] = field(default_factory=list)
     losses: list[pa.Table] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
 
 class Judge:
@@ -96,20 +98,16 @@ class Judge:
     # --- one look -------------------------------------------------------------------------------------------------
 
     def _look(self, batch: int, evidence: Evidence, judge: Callable[[int], Findings]) -> None:
-        """Judge and record, once. A failure is recorded and logged; it stops neither training nor serving."""
+        """Judge and record, once. A failure is recorded and logged; it stops neither training nor serving, nor the
+        judging of other models. The next trainer tries again."""
         if (batch, evidence) in self._done:
             return
         started = time.perf_counter()
-        try:
-            findings = judge(batch)
-        except Exception as error:
-            self.log.exception("a batch could not be judged", batch=batch, evidence=evidence)
-            seconds = time.perf_counter() - started
-            self.catalog.save_judging(Judging("", batch, evidence, seconds, error=shorten(str(error), 300)))
-            return
+        findings = judge(batch)
         failpoint("judging.computed")
         path, sha256 = self._write_losses(batch, evidence, findings.losses)
-        judging = Judging("", batch, evidence, round(time.perf_counter() - started, 4), path, sha256)
+        seconds, error = round(time.perf_counter() - started, 4), "; ".join(findings.errors) or None
+        judging = Judging("", batch, evidence, seconds, path, sha256, error)
         self.catalog.save_judging(judging, findings.cells, findings.compared, findings.drifted, findings.decided)
         self._done.add((batch, evidence))
         for decision in findings.decided:
@@ -138,13 +136,14 @@ class Judge:
         on_trial: list[Candidate] = []
         challenging: list[Candidate] = []
         for name, model in self._models.items():
-            serving = self._serving(name)
-            look = ModelLook(model, rows, None, kept(published, batch, serving))
-            self._compare(findings, look, published[-1], published, "settled")
-            on_trial += self._on_trial(look)
-            challenging += self._challenging(look, published)
+            with self._noting_errors(findings, name, batch):
+                look = ModelLook(model, rows, None, kept(published, batch, self._serving(name)))
+                self._compare(findings, look, published[-1], published, "settled")
+                on_trial += self._on_trial(look)
+                challenging += self._challenging(look, published)
         findings.decided = self._decide_settled(on_trial, challenging, batch)
-        findings.drifted = list(self._drifted(rows, published))
+        with self._noting_errors(findings, "drift", batch):
+            findings.drifted = list(self._drifted(rows, published))
         return findings
 
     def _provisional(self, generation: int) -> Findings:
@@ -153,13 +152,25 @@ class Judge:
         published = [number for number in self.catalog.generation_numbers("published") if number <= generation]
         challenging: list[Candidate] = []
         for name, model in self._models.items():
-            references = self._references(name, generation, published)
-            look = ModelLook(model, rows, rows.held_rows, sorted({generation, *references.values()}))
-            if len(rows.held_rows):
-                self._compare(findings, look, generation, published, "provisional")
-            challenging += self._challenger(look, generation)
+            with self._noting_errors(findings, name, generation):
+                references = self._references(name, generation, published)
+                look = ModelLook(model, rows, rows.held_rows, sorted({generation, *references.values()}))
+                if len(rows.held_rows):
+                    self._compare(findings, look, generation, published, "provisional")
+                challenging += self._challenger(look, generation)
         findings.decided = self._decide_provisional(challenging, generation)
         return findings
+
+    @contextmanager
+    def _noting_errors(self, findings: Findings, subject: str, batch: int) -> Iterator[None]:
+        """Note an error of the block, drop what it had found, and go on."""
+        cells, losses, compared = len(findings.cells), len(findings.losses), len(findings.compared)
+        try:
+            yield
+        except Exception as error:
+            self.log.exception("a model could not be judged", subject=subject, batch=batch)
+            findings.errors.append(f"{subject}: {shorten(str(error), 200)}")
+            del findings.cells[cells:], findings.losses[losses:], findings.compared[compared:]
 
     def _compare(
         self, findings: Findings, look: ModelLook, generation: int, published: Sequence[int], evidence: Evidence
