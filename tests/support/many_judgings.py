@@ -33,16 +33,12 @@ SHOWN = {
 Row = tuple[Any, ...]
 
 
-def judge_many(run: Run, generations: int) -> None:
-    """Record two looks at each batch; the newest batch was looked at provisionally alone. All generations are
-    published, and under the policy ``report`` each was the champion when it was new."""
-    looks = [
-        (batch, evidence)
-        for batch in range(1, generations + 1)
-        for evidence in ("settled", "provisional")
-        if batch > 1 or evidence == "provisional"
-    ]
-    models = list(run.pipeline.models)
+def judge_many(run: Run, generations: int, models: Sequence[str] | None = None) -> None:
+    """Record two looks at each batch, for these models or all. All generations are published, and under the policy
+    ``report`` each was the champion when it was new."""
+    kinds: tuple[Evidence, ...] = ("settled", "provisional")
+    looks = [(batch, evidence) for batch in range(1, generations + 1) for evidence in kinds]
+    models = models or list(run.pipeline.models)
     insert_rows(run, "judgings", (("", batch, evidence, None, None, 0.3, None, AT) for batch, evidence in looks))
     insert_rows(run, "cells", (row for look in looks for row in cell_rows(models, *look)))
     insert_rows(run, "comparisons", (row for look in looks for row in comparison_rows(models, *look)))
@@ -60,7 +56,7 @@ def insert_rows(run: Run, table: str, rows: Iterator[Row]) -> None:
 
 
 def scored(batch: int, evidence: Evidence) -> tuple[list[int], int]:
-    """The generations that are scored in a look, and the one that is compared."""
+    """The generations that are scored in a look, and the one that is compared; 0 before there is one."""
     if evidence == "settled":
         return kept(range(1, batch), batch, {batch - 1, batch - 2}), batch - 1
     return sorted({1, max(1, batch - 1), batch}), batch
@@ -72,6 +68,8 @@ def loss_of(generation: int, batch: int) -> float:
 
 def cell_rows(models: Sequence[str], batch: int, evidence: Evidence) -> Iterator[Row]:
     numbers, newest = scored(batch, evidence)
+    if not newest:
+        return
     n = ROWS[evidence]
     counts = np.full(BLOCKS, n / BLOCKS)
     packed = zlib.compress(counts.tobytes())  # as the catalog's type does
@@ -88,6 +86,8 @@ def cell_rows(models: Sequence[str], batch: int, evidence: Evidence) -> Iterator
 
 def comparison_rows(models: Sequence[str], batch: int, evidence: Evidence) -> Iterator[Row]:
     _, newest = scored(batch, evidence)
+    if not newest:
+        return
     before = newest - 1
     references = {"champion": before, "previous": before, "first": 1} if before else {}
     for model in models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -69,6 +70,7 @@ class RunCollector(Collector):
             champions.add_metric([model], number)
         yield champions
         yield self._rows()
+        yield from self._verdicts()
         scores = GaugeMetricFamily(
             "tidemill_model_metric", "Metrics of the newest generation's models.", labels=["model", "metric"]
         )
@@ -92,3 +94,22 @@ class RunCollector(Collector):
         rows.add_metric(["sealed"], totals["rows"])
         rows.add_metric(["rejected"], totals["rejected"] + (source.rejected if source else 0))
         return rows
+
+    def _verdicts(self) -> Iterator[GaugeMetricFamily]:
+        """How the newest judged generations compare; empty while the catalog can't be read."""
+        gains = GaugeMetricFamily(
+            "tidemill_gain",
+            "How much less loss the newest judged generation of a model has than what it is compared with.",
+            labels=["model", "against"],
+        )
+        words = GaugeMetricFamily(
+            "tidemill_verdict", "The word of that comparison.", labels=["model", "against", "word"]
+        )
+        run = self._registry.run
+        with suppress(CatalogError):
+            for record in run.catalog.newest_comparisons(run.pipeline.models):
+                if record.gain is not None and record.word is not None:
+                    gains.add_metric([record.model, record.against], record.gain)
+                    words.add_metric([record.model, record.against, record.word], 1)
+        yield gains
+        yield words

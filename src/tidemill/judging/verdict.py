@@ -78,7 +78,7 @@ class VerdictReader:
         """Judged generations of a model below ``before``, the newest first, at most ``limit``."""
         end = before or self.catalog.newest_judged(name) + 1
         start = max(1, end - limit)
-        judged = self._generations(name, range(start, end), self.serving().champion(name))
+        judged = self._generations(name, range(start, end), self.champion(name))
         return schemas.VerdictsBody(model=name, items=judged[::-1], more=start > 1)
 
     def matrix(self, name: str, before: int | None, limit: int) -> schemas.MatrixBody:
@@ -87,6 +87,10 @@ class VerdictReader:
         start = max(1, end - limit)
         cells = self.catalog.cells(name, range(start, end))
         return schemas.MatrixBody(model=name, cells=[cell_body(cell) for cell in cells], more=start > 1)
+
+    def champion(self, name: str) -> int | None:
+        """The generation of a model that serves; None before there is one."""
+        return self.serving().champion(name)
 
     def serving(self) -> Serving:
         """Which generations serve."""

@@ -170,7 +170,7 @@ def test_settled_evidence_decides_one_batch_later(tmp_path: Path) -> None:
     assert run.champion() == 1
     run.judge.settle(run.seal(turned(5, 0)))
     assert run.champion() == 4
-    promoted = run.run.catalog.decisions(generation=4)[-1]
+    promoted = run.run.catalog.decisions(generations=range(4, 5))[-1]
     assert (promoted.action, promoted.evidence, promoted.batch) == ("promoted", "settled", 5)
 
 
@@ -178,7 +178,7 @@ def test_too_few_rows_hold_a_generation(tmp_path: Path) -> None:
     """The gate decides on no fewer rows than ``min_rows``, and says so."""
     run = fed(tmp_path, "gate.policy=better", "gate.min_rows=5000", batches=4)
     assert run.champion() == 1
-    assert "min_rows is 5,000" in run.run.catalog.decisions(generation=4)[-1].because
+    assert "min_rows is 5,000" in run.run.catalog.decisions(generations=range(4, 5))[-1].because
 
 
 def test_each_model_may_have_its_own_gate(tmp_path: Path) -> None:

@@ -118,6 +118,18 @@ class JudgingStore(database.CatalogFile):
             )
         return [ComparisonRecord(**row) for row in self._all(query.order_by(comparisons.c.generation))]
 
+    def newest_comparisons(self, models: Iterable[str]) -> list[ComparisonRecord]:
+        """The comparisons that decide about the newest judged generation of each of these models, one for each
+        reference: on settled rows where there are any. Cheap, for polling."""
+        chosen: dict[tuple[str, str], ComparisonRecord] = {}
+        for model in models:
+            newest = self.newest_judged(model)
+            records = self.comparisons(model, range(newest, newest + 1))
+            for record in sorted(records, key=lambda record: record.evidence):  # "provisional" before "settled"
+                if record.decides and record.word is not None:
+                    chosen[model, record.against] = record
+        return list(chosen.values())
+
     def words(self, model: str, against: str) -> dict[tuple[int, Evidence], str]:
         """The word of each generation of a model against a reference, by the evidence."""
         columns = (comparisons.c.generation, comparisons.c.evidence, comparisons.c.word)
