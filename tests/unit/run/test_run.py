@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,19 @@ from tidemill import schemas
 from tidemill.errors import CatalogError, NoRun, RunBusy, RunFolderError
 from tidemill.pipeline import load
 from tidemill.process.start_over import discard
-from tidemill.run.catalog import FILE_NAME, Batch, Catalog, Decision, Sealed, SourceState, Span, TrainedModel
+from tidemill.run.catalog import (
+    FILE_NAME,
+    Batch,
+    Catalog,
+    Cell,
+    Decision,
+    Judging,
+    Sealed,
+    SourceState,
+    Span,
+    TrainedModel,
+    database,
+)
 from tidemill.run.folder import existing_run, open_run
 from tidemill.run.folder_checks import for_removal
 from tidemill.run.locks import lock_holder, locked
@@ -169,6 +182,39 @@ def test_a_damaged_catalog_is_named(tmp_path: Path) -> None:
     (tmp_path / "catalog.sqlite").write_bytes(b"not a database at all, but long enough to be read as one" * 100)
     with pytest.raises(CatalogError, match=r"catalog\.sqlite can't be used"):
         open_run(load("smart-home"), tmp_path)
+
+
+def damage_table(path: Path, table: str) -> None:
+    """Overwrite the first page of a table."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("table", ["batches", "decisions", "cells"])
+def test_a_damaged_table_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, large: bool) -> None:
+    """A damaged table is found when the catalog is opened; in a large one, the cells' when they are read."""
+    path = tmp_path / "catalog.sqlite"
+    catalog = Catalog(path)
+    catalog.save_judging(
+        Judging("", 2, "settled", 0.1), [Cell("size", 1, 2, "settled", "log loss", 1, 0.5, 0.1, b"", b"", {})]
+    )
+    catalog.close()
+    damage_table(path, table)
+    if large:
+        monkeypatch.setattr(database, "LARGE", 0)
+    if large and table == "cells":
+        with closing(Catalog(path)) as catalog, pytest.raises(CatalogError, match="can't be used"):
+            catalog.cells("size")
+        return
+    with pytest.raises(CatalogError, match=r"is damaged|can't be used"):
+        Catalog(path)
 
 
 def test_a_newer_catalog_is_refused(tmp_path: Path) -> None:
