@@ -21,24 +21,21 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tidemill.judging import gate
 from tidemill.judging.drift import drifts
 from tidemill.judging.gate import Candidate
 from tidemill.judging.kept import kept
 from tidemill.judging.look import ModelJudge, ModelLook
+from tidemill.judging.loss_file import LossFile
 from tidemill.judging.rows import BatchRows, RowReader
 from tidemill.pipeline import Column
-from tidemill.run import files
 from tidemill.run.catalog import Cell, ComparisonRecord, DriftRecord, Evidence, GateDecision, Judging
-from tidemill.run.failpoints import Steps, failpoint
-from tidemill.run.files import disk_errors
+from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
 from tidemill.scoring import RowScorer
 from tidemill.texts import shorten
 
-STEPS = Steps("judging.synced", "judging.renamed", "judging.placed")
 DRIFT_ROWS = 10_000  # of each side
 ID_SHARE = 0.9
 
@@ -49,11 +46,11 @@ References = dict[str, int]  # "champion", "previous", "first" -> the number of 
 class Findings:
     """What a look finds, before it is recorded."""
 
+    losses: LossFile
     cells: list[Cell] = field(default_factory=list)
     compared: list[ComparisonRecord] = field(default_factory=list)
     drifted: list[DriftRecord] = field(default_factory=list)
     decided: list[GateDecision] = field(default_factory=list)
-    losses: list[pa.Table] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
@@ -105,7 +102,7 @@ class Judge:
         started = time.perf_counter()
         findings = judge(batch)
         failpoint("judging.computed")
-        path, sha256 = self._write_losses(batch, evidence, findings.losses)
+        path, sha256 = findings.losses.publish()
         seconds, error = round(time.perf_counter() - started, 4), "; ".join(findings.errors) or None
         judging = Judging("", batch, evidence, seconds, path, sha256, error)
         self.catalog.save_judging(judging, findings.cells, findings.compared, findings.drifted, findings.decided)
@@ -114,21 +111,8 @@ class Judge:
             if decision.action != "held":
                 self.log.info(decision.action, model=decision.model, champion=decision.champion)
 
-    def _write_losses(
-        self, batch: int, evidence: Evidence, losses: Sequence[pa.Table]
-    ) -> tuple[str, str] | tuple[None, None]:
-        """Write the losses of the rows into their file, durably; its path and sha256."""
-        if not losses:
-            return None, None
-        final = self.run.judgings / f"{batch:05d}-{evidence}.parquet"
-        with disk_errors(f"the losses {final}"):
-            files.make_folder(final.parent)
-            pq.write_table(pa.concat_tables(losses), files.temporary(final), compression="zstd")
-            files.publish(files.temporary(final), final, STEPS)
-        return self.run.relative(final), files.sha256(final)
-
     def _settled(self, batch: int) -> Findings:
-        findings = Findings()
+        findings = Findings(LossFile(self.run, batch, "settled"))
         published = [number for number in self.catalog.generation_numbers("published") if number < batch]
         if not published:
             return findings
@@ -141,13 +125,14 @@ class Judge:
                 self._compare(findings, look, published[-1], published, "settled")
                 on_trial += self._on_trial(look)
                 challenging += self._challenging(look, published)
+                findings.losses.add(look.loss_tables(published[-1]))
         findings.decided = self._decide_settled(on_trial, challenging, batch)
         with self._noting_errors(findings, "drift", batch):
             findings.drifted = list(self._drifted(rows, published))
         return findings
 
     def _provisional(self, generation: int) -> Findings:
-        findings = Findings()
+        findings = Findings(LossFile(self.run, generation, "provisional"))
         rows = self.rows.of(generation)
         published = [number for number in self.catalog.generation_numbers("published") if number <= generation]
         challenging: list[Candidate] = []
@@ -158,19 +143,21 @@ class Judge:
                 if len(rows.held_rows):
                     self._compare(findings, look, generation, published, "provisional")
                 challenging += self._challenger(look, generation)
+                if len(rows.held_rows):
+                    findings.losses.add(look.loss_tables(generation))
         findings.decided = self._decide_provisional(challenging, generation)
         return findings
 
     @contextmanager
     def _noting_errors(self, findings: Findings, subject: str, batch: int) -> Iterator[None]:
         """Note an error of the block, drop what it had found, and go on."""
-        cells, losses, compared = len(findings.cells), len(findings.losses), len(findings.compared)
+        cells, compared = len(findings.cells), len(findings.compared)
         try:
             yield
         except Exception as error:
             self.log.exception("a model could not be judged", subject=subject, batch=batch)
             findings.errors.append(f"{subject}: {shorten(str(error), 200)}")
-            del findings.cells[cells:], findings.losses[losses:], findings.compared[compared:]
+            del findings.cells[cells:], findings.compared[compared:]
 
     def _compare(
         self, findings: Findings, look: ModelLook, generation: int, published: Sequence[int], evidence: Evidence
@@ -178,7 +165,6 @@ class Judge:
         """Add a model's cells, and the comparisons of one generation."""
         references = self._references(look.model.name, generation, published)
         findings.cells += look.cells(generation, evidence)
-        findings.losses += look.loss_tables(generation)
         findings.compared += look.comparisons(generation, references, evidence)
 
     # --- champions ------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pyarrow as pa
 from tidemill import scoring
 from tidemill.judging.clusters import cluster_change
 from tidemill.judging.comparisons import BlockSums, Comparison, Margin, block_sums, compare
+from tidemill.judging.loss_file import loss_table
 from tidemill.judging.losses import Indices, Losses
 from tidemill.judging.measures import Measure, measures_of
 from tidemill.judging.overlap import overlap_at_10
@@ -160,20 +161,9 @@ class ModelLook:
             yield self._loss_table(self.trivial(index, generation), generation, trivial=True)
 
     def _loss_table(self, losses: Losses, number: int, trivial: bool) -> pa.Table:
-        units = losses.units
         if self.chosen is not None and not losses.of_users:
-            units = self.chosen[units]
-        count = len(units)
-        return pa.table(
-            {
-                "model": pa.array([self.model.name] * count).dictionary_encode(),
-                "generation": pa.array(np.full(count, number, dtype=np.int32)),
-                "trivial": pa.array(np.full(count, trivial)),
-                "loss_name": pa.array([losses.name] * count, pa.string()).dictionary_encode(),
-                "unit": pa.array(units),
-                "loss": pa.array(losses.values),
-            }
-        )
+            losses = replace(losses, units=self.chosen[losses.units])
+        return loss_table(self.model.name, number, trivial, losses)
 
     def comparisons(
         self, generation: int, references: Mapping[str, int], evidence: Evidence
