@@ -41,18 +41,12 @@ class JudgingStore(database.CatalogFile):
         It replaces an earlier one of the same rows, whose decisions stand.
         """
         with self.engine.begin() as connection:
-            for table in (judgings, cells, comparisons):
-                connection.execute(sa.delete(table).where(*same_rows(table, judging)))
-            if judging.evidence == "settled" and not judging.line:
-                connection.execute(sa.delete(drifts).where(drifts.c.batch == judging.batch))
+            again = connection.execute(sa.select(judgings.c.batch).where(*same_rows(judgings, judging))).first()
+            decided_before = forget(connection, judging) if again else set()
             connection.execute(sa.insert(judgings), asdict(judging) | {"judged_at": database.now()})
             insert(connection, cells, map(asdict, of_cells))
             replace(connection, comparisons, map(asdict, compared))
             insert(connection, drifts, map(asdict, drifted))
-            stand = sa.select(decisions.c.model).where(
-                decisions.c.batch == judging.batch, decisions.c.evidence == judging.evidence
-            )
-            decided_before = set(connection.execute(stand).scalars())
             add_decisions(connection, [decision for decision in decided if decision.model not in decided_before])
             failpoint("judging.recording")
         failpoint("judging.recorded")
@@ -255,6 +249,16 @@ def same_rows(table: sa.Table, judging: Judging) -> tuple[sa.ColumnElement[bool]
     """The conditions for the rows of a table that are about the same look as a judging."""
     columns = table.c
     return columns.line == judging.line, columns.batch == judging.batch, columns.evidence == judging.evidence
+
+
+def forget(connection: sa.Connection, judging: Judging) -> set[str]:
+    """Delete what an earlier judging of the same rows said; the models that it decided about. Reads whole tables."""
+    for table in (judgings, cells, comparisons):
+        connection.execute(sa.delete(table).where(*same_rows(table, judging)))
+    if judging.evidence == "settled" and not judging.line:
+        connection.execute(sa.delete(drifts).where(drifts.c.batch == judging.batch))
+    of_rows = (decisions.c.batch == judging.batch, decisions.c.evidence == judging.evidence)
+    return set(connection.execute(sa.select(decisions.c.model).where(*of_rows)).scalars())
 
 
 def newest_decision(model: str) -> sa.Select[Any]:
