@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from tidemill import schemas
 from tidemill.errors import DiskError, InputError
@@ -45,8 +44,8 @@ class ModelPart:
     references: Table | None
     beside: str
     retrainings: Table
-    gains: Markup
-    losses: Markup
+    gains: str
+    losses: str
     example: Example | None
 
 
@@ -145,7 +144,9 @@ def model_part(reader: VerdictReader, name: str) -> ModelPart:
         judged.generation if judged else None,
         tables.reference_table(judged) if judged and (judged.against or judged.beside) else None,
         shown_beside(cells, verdict.generation),
-        tables.retraining_table(verdict.generations, len(run.catalog.words(name, "previous"))),
+        tables.retraining_table(
+            verdict.generations, len({number for number, _ in run.catalog.words(name, "previous")})
+        ),
         gains_of(verdict.generations, loss_name),
         losses_of(cells, loss_name, verdict.champion),
         example(run, name, verdict.champion, api_address(run)) if verdict.champion else None,
@@ -168,33 +169,29 @@ def shown_beside(cells: Mapping[tuple[int, int], schemas.CellBody], generation: 
     if generation is None or not batches:
         return ""
     cell = cells[generation, max(batches)]
-    figures = [
-        f"{name} {tables.number(value)}" for name, value in cell.shown.items() if isinstance(value, int | float)
-    ]
+    figures = [f"{name} {tables.number(value)}" for name, value in cell.shown.items() if isinstance(value, int | float)]
     return f"batch {cell.batch}, {cell.n:,} rows: {', '.join(figures)}" if figures else ""
 
 
-def gains_of(judged: Sequence[schemas.GenerationVerdict], loss_name: str | None) -> Markup:
+def gains_of(judged: Sequence[schemas.GenerationVerdict], loss_name: str | None) -> str:
     """The picture of the gains over the generation before."""
     compared = ((each.generation, each.against.get("previous")) for each in judged)
     gains = [
-        Gain(generation, body.gain, *body.interval, body.margin or 0.0, body.word)
+        Gain(generation, body.gain, body.interval[0], body.interval[1], body.margin or 0.0, body.word)
         for generation, body in compared
         if body and body.gain is not None and body.interval and body.word
     ]
-    return Markup(gain_picture(gains, loss_name or "loss")) if gains else Markup("")
+    return gain_picture(gains, loss_name or "loss") if gains else ""
 
 
-def losses_of(
-    cells: Mapping[tuple[int, int], schemas.CellBody], loss_name: str | None, champion: int | None
-) -> Markup:
+def losses_of(cells: Mapping[tuple[int, int], schemas.CellBody], loss_name: str | None, champion: int | None) -> str:
     """The picture of the matrix: the newest generations, the first and the champion on the newest batches."""
     if not cells:
-        return Markup("")
+        return ""
     oldest = min(batch for _, batch in cells)
     losses = [
         Loss(cell.generation, cell.batch, cell.mean, cell.evidence == "provisional")
         for cell in cells.values()
         if cell.mean is not None and (cell.generation >= oldest or cell.generation in (1, champion))
     ]
-    return Markup(loss_picture(losses, loss_name or "loss"))
+    return loss_picture(losses, loss_name or "loss")

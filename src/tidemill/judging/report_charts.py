@@ -47,7 +47,8 @@ class Loss(NamedTuple):
 
 def gain_picture(gains: Sequence[Gain], loss_name: str) -> str:
     """The gain of each generation as a point, its interval as a line, and the margin as a band around zero."""
-    base = alt.Chart(alt.InlineData(values=[gain._asdict() for gain in gains])).encode(
+    rows = [gain._asdict() | {"least": -gain.margin} for gain in gains]
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("generation:O", title="generation", axis=alt.Axis(labelOverlap=True, labelAngle=0))
     )
     band = base.mark_bar(color=INK, opacity=0.12).encode(y=alt.Y("least:Q"), y2=alt.Y2("margin:Q"))
@@ -57,15 +58,15 @@ def gain_picture(gains: Sequence[Gain], loss_name: str) -> str:
         "word:N",
         title=None,
         scale=alt.Scale(domain=words, range=[WORDS[word][0] for word in words]),
-        legend=alt.Legend(orient="top"),
+        legend=alt.Legend(orient="top", columnPadding=28),
     )
     shapes = alt.Shape("word:N", title=None, scale=alt.Scale(domain=words, range=[WORDS[word][1] for word in words]))
     title = f"less {loss_name}"
     interval = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q"), color=colours)
     point = base.mark_point(filled=True, size=70, opacity=1).encode(y=alt.Y("gain:Q"), color=colours, shape=shapes)
-    chart = alt.layer(band, zero, interval, point).transform_calculate(least="-datum.margin")
+    chart: alt.LayerChart = alt.layer(band, zero, interval, point).properties(width=WIDTH, height=HEIGHT)
     label = f"Gain in {loss_name} over the generation before, by generation, with 95 % intervals"
-    return svg(chart.properties(width=WIDTH, height=HEIGHT), label)
+    return svg(chart, label)
 
 
 def loss_picture(losses: Sequence[Loss], loss_name: str) -> str:
@@ -95,7 +96,8 @@ def loss_picture(losses: Sequence[Loss], loss_name: str) -> str:
         layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("mean:Q", format=".3~g"), color=light))
     step = alt.Step(56 if labelled else 20)
     label = f"{loss_name} of each generation on each batch"
-    return svg(alt.layer(*layers).properties(width=step, height=alt.Step(22)), label)
+    chart: alt.LayerChart = alt.layer(*layers).properties(width=step, height=alt.Step(22))
+    return svg(chart, label)
 
 
 def svg(chart: alt.LayerChart, label: str) -> str:
@@ -104,7 +106,14 @@ def svg(chart: alt.LayerChart, label: str) -> str:
     styled = styled.configure_view(stroke=None)
     colours: dict[str, Any] = {"labelColor": INK, "titleColor": INK}
     styled = styled.configure_axis(
-        **colours, domainColor=INK, tickColor=INK, gridColor=INK, gridOpacity=0.15, domainOpacity=0.4, tickOpacity=0.4
+        **colours,
+        domainColor=INK,
+        tickColor=INK,
+        gridColor=INK,
+        gridOpacity=0.15,
+        domainOpacity=0.4,
+        tickOpacity=0.4,
+        titlePadding=10,
     ).configure_legend(**colours)
     file = StringIO()
     styled.save(file, format="svg")

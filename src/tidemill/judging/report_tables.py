@@ -51,10 +51,15 @@ class Table:
         return all(NUMBER.fullmatch(row[column]) for row in self.rows)
 
 
+def table_of(head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Table:
+    """A table without the columns that no row has anything in."""
+    filled = [column for column in range(len(head)) if not rows or any(row[column] != NONE for row in rows)]
+    return Table([head[column] for column in filled], [[row[column] for column in filled] for row in rows], note)
+
+
 def newest_of(head: Sequence[str], rows: Sequence[Sequence[str]], total: int, noun: str) -> Table:
     """A table of the newest ``rows`` of ``total`` ones."""
-    note = f"The newest {len(rows):,} of {total:,} {noun}." if len(rows) < total else ""
-    return Table(head, rows, note)
+    return table_of(head, rows, f"The newest {len(rows):,} of {total:,} {noun}." if len(rows) < total else "")
 
 
 # --- texts ----------------------------------------------------------------------------------------------------------
@@ -134,12 +139,12 @@ def model_table(pipeline: Pipeline) -> Table:
         )
         for name, model in pipeline.models.items()
     ]
-    return Table(("model", "estimator", "kind", "label", "features", "parameters", "scaling", "gate"), rows)
+    return table_of(("model", "estimator", "kind", "label", "features", "parameters", "scaling", "gate"), rows)
 
 
 def route_table(pipeline: Pipeline) -> Table:
     rows = [(f"{route.verb} {route.path}", route.model or "SQL", route.description) for route in pipeline.routes]
-    return Table(("route", "asks", "description"), rows)
+    return table_of(("route", "asks", "description"), rows)
 
 
 def row_facts(run: Run) -> list[tuple[str, str]]:
@@ -173,7 +178,7 @@ def column_table(pipeline: Pipeline) -> Table:
         for column in columns[:MOST_COLUMNS]
     ]
     note = f"The first {MOST_COLUMNS} of {len(columns):,} columns." if len(columns) > MOST_COLUMNS else ""
-    return Table(("column", "type", "title", "unit", "used by"), rows, note)
+    return table_of(("column", "type", "title", "unit", "used by"), rows, note)
 
 
 def uses(column: str, pipeline: Pipeline) -> Iterable[str]:
@@ -191,7 +196,9 @@ def uses(column: str, pipeline: Pipeline) -> Iterable[str]:
 def batch_table(run: Run) -> Table:
     total = run.catalog.totals()["batches"]
     rows = [batch_row(batch) for batch in run.catalog.batches(after=max(0, total - MOST))]
-    return newest_of(("batch", "rows", "rejected", "cut by", "sha256", "from (UTC)", "to (UTC)"), rows, total, "batches")
+    return newest_of(
+        ("batch", "rows", "rejected", "cut by", "sha256", "from (UTC)", "to (UTC)"), rows, total, "batches"
+    )
 
 
 def batch_row(batch: Batch) -> tuple[str, ...]:
@@ -223,7 +230,7 @@ def generation_row(generation: Generation, serves: Sequence[str]) -> tuple[str, 
         ranges(generation.batches),
         f"{generation.rows:,}",
         f"{sum(trained.fit_seconds for trained in models):.1f} s" if models else NONE,
-        f"{max(differences):.1e}" if differences else NONE,
+        f"{max(differences):.2g}" if differences else NONE,
         ", ".join(serves) or NONE,
         moment(generation.published_at),
     )
@@ -263,9 +270,9 @@ def reference_table(judged: schemas.GenerationVerdict) -> Table:
     rows = [
         (name_of(against, body), body.loss_name + mark, *comparison_cells(body))
         for mark, compared in (("", judged.against), (" (beside)", judged.beside))
-        for against, body in compared.items()
+        for against, body in sorted(compared.items(), key=lambda item: list(REFERENCES).index(item[0]))
     ]
-    return Table(("against", "measure", *COMPARISON_HEAD), rows)
+    return table_of(("against", "measure", *COMPARISON_HEAD), rows)
 
 
 def name_of(against: str, body: schemas.ComparisonBody) -> str:
@@ -280,12 +287,11 @@ def retraining_table(judged: Sequence[schemas.GenerationVerdict], total: int) ->
             str(generation.generation),
             number(generation.against["previous"].reference),
             *comparison_cells(generation.against["previous"]),
-            generation.decision or NONE,
         )
         for generation in judged
         if "previous" in generation.against
     ]
-    return newest_of(("generation", "against", *COMPARISON_HEAD, "decision"), rows, total, "generations")
+    return newest_of(("generation", "against", *COMPARISON_HEAD), rows, total, "generations")
 
 
 def drift_table(drifted: Sequence[schemas.DriftBody]) -> Table:
@@ -298,12 +304,24 @@ def drift_table(drifted: Sequence[schemas.DriftBody]) -> Table:
             drift.test,
             number(drift.effect),
             f"{drift.p:.2g}",
-            shorten_text("; ".join(f"{key}: {plain(value)}" for key, value in drift.details.items()), MOST_TEXT),
+            shorten_text(drift_details(drift.details), MOST_TEXT) or NONE,
         )
         for drift in drifted[-MOST:]
     ]
     head = ("batch", "column", "against the rows of generation", "test", "effect", "p", "details")
     return newest_of(head, rows, len(drifted), "flagged columns")
+
+
+def drift_details(details: Mapping[str, Any]) -> str:
+    """The distance, the new categories and the change of the share of missing values, where there are any."""
+    before, now = details.get("missing") or (0, 0)
+    distance, new = details.get("distance"), details.get("new")
+    parts = [
+        f"{number(distance)} standard deviations apart" if distance else "",
+        f"new: {', '.join(map(str, new))}" if new else "",
+        f"missing: {100 * before:.3g} % before, {100 * now:.3g} % now" if before or now else "",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def decision_table(decisions: Sequence[schemas.DecisionBody]) -> Table:
@@ -339,10 +357,8 @@ def scheme_table(bodies: Sequence[schemas.SchemeBody]) -> Table:
         )
         for body in bodies
     ]
-    return Table(
-        ("model", "scheme", "outcome", "gain", "95 % interval", "margin", "rows", "batches", "verdict"),
-        rows,
-    )
+    head = ("model", "scheme", "outcome", "gain", "95 % interval", "margin", "rows", "batches", "verdict")
+    return table_of(head, rows)
 
 
 # --- settings -------------------------------------------------------------------------------------------------------
@@ -354,7 +370,7 @@ def setting_table(run: Run) -> Table:
     given = recorded.given if recorded and recorded.given is not None else run.pipeline.given()
     rows = list(leaves(without_secrets(given)))
     note = f"The first {MOST_SETTINGS} of {len(rows):,} settings." if len(rows) > MOST_SETTINGS else ""
-    return Table(("setting", "value"), rows[:MOST_SETTINGS], note)
+    return table_of(("setting", "value"), rows[:MOST_SETTINGS], note)
 
 
 HIDDEN = "(not shown)"
