@@ -34,12 +34,14 @@ TEMPLATE = "report.html.j2"
 class ModelPart:
     """The report on one model.
 
-    ``judged``: its newest judged generation, with the comparisons in ``references``. The pictures are SVG elements,
+    ``judged``: its newest judged generation, with the comparisons in ``references``; ``loss_name``: the loss that decides,
+    empty where none does. The pictures are SVG elements,
     empty where there is nothing to draw.
     """
 
     name: str
     verdict: schemas.ModelVerdictBody
+    loss_name: str
     judged: int | None
     references: Table | None
     beside: str
@@ -136,11 +138,12 @@ def model_part(reader: VerdictReader, name: str) -> ModelPart:
     run = reader.run
     verdict = reader.model(name, MOST)
     judged = next((each for each in verdict.generations if each.generation == verdict.generation), None)
-    loss_name = run.catalog.deciding_loss(name)
+    loss_name = run.catalog.deciding_loss(name) or ""
     cells = deciding_cells(reader.matrix(name, None, MOST_BATCHES), loss_name)
     return ModelPart(
         name,
         verdict,
+        loss_name,
         judged.generation if judged else None,
         tables.reference_table(judged) if judged and (judged.against or judged.beside) else None,
         shown_beside(cells, verdict.generation),
@@ -153,7 +156,7 @@ def model_part(reader: VerdictReader, name: str) -> ModelPart:
     )
 
 
-def deciding_cells(matrix: schemas.MatrixBody, loss_name: str | None) -> dict[tuple[int, int], schemas.CellBody]:
+def deciding_cells(matrix: schemas.MatrixBody, loss_name: str) -> dict[tuple[int, int], schemas.CellBody]:
     """By generation and batch, the cell of the loss that decides: the settled one, else the provisional one."""
     ordered = sorted(matrix.cells, key=lambda cell: cell.evidence)  # "provisional" before "settled"
     return {
@@ -173,7 +176,7 @@ def shown_beside(cells: Mapping[tuple[int, int], schemas.CellBody], generation: 
     return f"batch {cell.batch}, {cell.n:,} rows: {', '.join(figures)}" if figures else ""
 
 
-def gains_of(judged: Sequence[schemas.GenerationVerdict], loss_name: str | None) -> str:
+def gains_of(judged: Sequence[schemas.GenerationVerdict], loss_name: str) -> str:
     """The picture of the gains over the generation before."""
     compared = ((each.generation, each.against.get("previous")) for each in judged)
     gains = [
@@ -181,10 +184,10 @@ def gains_of(judged: Sequence[schemas.GenerationVerdict], loss_name: str | None)
         for generation, body in compared
         if body and body.gain is not None and body.interval and body.word
     ]
-    return gain_picture(gains, loss_name or "loss") if gains else ""
+    return gain_picture(gains, loss_name) if gains else ""
 
 
-def losses_of(cells: Mapping[tuple[int, int], schemas.CellBody], loss_name: str | None, champion: int | None) -> str:
+def losses_of(cells: Mapping[tuple[int, int], schemas.CellBody], loss_name: str, champion: int | None) -> str:
     """The picture of the matrix: the newest generations, the first and the champion on the newest batches."""
     if not cells:
         return ""
@@ -194,4 +197,4 @@ def losses_of(cells: Mapping[tuple[int, int], schemas.CellBody], loss_name: str 
         for cell in cells.values()
         if cell.mean is not None and (cell.generation >= oldest or cell.generation in (1, champion))
     ]
-    return loss_picture(losses, loss_name or "loss")
+    return loss_picture(losses, loss_name)

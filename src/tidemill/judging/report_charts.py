@@ -64,7 +64,7 @@ def gain_picture(gains: Sequence[Gain], loss_name: str) -> str:
     title = f"less {loss_name}"
     interval = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q"), color=colours)
     point = base.mark_point(filled=True, size=70, opacity=1).encode(y=alt.Y("gain:Q"), color=colours, shape=shapes)
-    chart: alt.LayerChart = alt.layer(band, zero, interval, point).properties(width=WIDTH, height=HEIGHT)
+    chart = alt.layer(band, zero, interval, point).properties(width=WIDTH, height=HEIGHT)
     label = f"Gain in {loss_name} over the generation before, by generation, with 95 % intervals"
     return svg(chart, label)
 
@@ -80,7 +80,7 @@ def loss_picture(losses: Sequence[Loss], loss_name: str) -> str:
     )
     colours = alt.Color(
         "mean:Q",
-        title=loss_name,
+        title="loss",
         scale=alt.Scale(scheme="cividis", reverse=True),
         legend=alt.Legend(orient="right", gradientLength=120, format=".3~g"),
     )
@@ -96,11 +96,11 @@ def loss_picture(losses: Sequence[Loss], loss_name: str) -> str:
         layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("mean:Q", format=".3~g"), color=light))
     step = alt.Step(56 if labelled else 20)
     label = f"{loss_name} of each generation on each batch"
-    chart: alt.LayerChart = alt.layer(*layers).properties(width=step, height=alt.Step(22))
+    chart = alt.layer(*layers).properties(width=step, height=alt.Step(22))
     return svg(chart, label)
 
 
-def svg(chart: alt.LayerChart, label: str) -> str:
+def svg(chart: alt.LayerChart | alt.FacetChart, label: str) -> str:
     """The chart as an ``svg`` element that names no other file, and has no id that two pictures could share."""
     styled = chart.configure(background="transparent", font="sans-serif", aria=False)
     styled = styled.configure_view(stroke=None)
