@@ -34,9 +34,8 @@ TEMPLATE = "report.html.j2"
 class ModelPart:
     """The report on one model.
 
-    ``judged``: its newest judged generation, with the comparisons in ``references``; ``loss_name``: the loss that decides,
-    empty where none does. The pictures are SVG elements,
-    empty where there is nothing to draw.
+    ``judged``: its newest judged generation, with the comparisons in ``references``. ``loss_name``: of the loss that
+    decides; empty where none does. The pictures are SVG elements, empty where there is nothing to draw.
     """
 
     name: str
@@ -150,8 +149,8 @@ def model_part(reader: VerdictReader, name: str) -> ModelPart:
         tables.retraining_table(
             verdict.generations, len({number for number, _ in run.catalog.words(name, "previous")})
         ),
-        gains_of(verdict.generations, loss_name),
-        losses_of(cells, loss_name, verdict.champion),
+        gains_of(verdict.generations, loss_name, f"{name}-gains"),
+        losses_of(cells, loss_name, f"{name}-losses", verdict.champion),
         example(run, name, verdict.champion, api_address(run)) if verdict.champion else None,
     )
 
@@ -176,7 +175,7 @@ def shown_beside(cells: Mapping[tuple[int, int], schemas.CellBody], generation: 
     return f"batch {cell.batch}, {cell.n:,} rows: {', '.join(figures)}" if figures else ""
 
 
-def gains_of(judged: Sequence[schemas.GenerationVerdict], loss_name: str) -> str:
+def gains_of(judged: Sequence[schemas.GenerationVerdict], loss_name: str, key: str) -> str:
     """The picture of the gains over the generation before."""
     compared = ((each.generation, each.against.get("previous")) for each in judged)
     gains = [
@@ -184,10 +183,10 @@ def gains_of(judged: Sequence[schemas.GenerationVerdict], loss_name: str) -> str
         for generation, body in compared
         if body and body.gain is not None and body.interval and body.word
     ]
-    return gain_picture(gains, loss_name) if gains else ""
+    return gain_picture(gains, loss_name, key) if gains else ""
 
 
-def losses_of(cells: Mapping[tuple[int, int], schemas.CellBody], loss_name: str, champion: int | None) -> str:
+def losses_of(cells: Mapping[tuple[int, int], schemas.CellBody], loss_name: str, key: str, champion: int | None) -> str:
     """The picture of the matrix: the newest generations, the first and the champion on the newest batches."""
     if not cells:
         return ""
@@ -197,4 +196,4 @@ def losses_of(cells: Mapping[tuple[int, int], schemas.CellBody], loss_name: str,
         for cell in cells.values()
         if cell.mean is not None and (cell.generation >= oldest or cell.generation in (1, champion))
     ]
-    return loss_picture(losses, loss_name)
+    return loss_picture(losses, loss_name, key)

@@ -20,8 +20,10 @@ WORDS = {  # each with a colour that shows on white and on dark, and a shape for
     "can't tell": ("#c58a00", "circle"),
     "cost": ("#d1495b", "triangle-down"),
 }
-CLUES = re.compile(r' xmlns(:xlink)?="[^"]*"| class="[^"]*"| aria-hidden="true"| pointer-events="none"')
+NEEDLESS = re.compile(r' xmlns(:xlink)?="[^"]*"| (class|role|aria-roledescription)="[^"]*"| pointer-events="none"')
+ID = re.compile(r' id="([^"]*)"')
 WIDTH, HEIGHT = 640, 260
+SPARSE: dict[str, Any] = {"labelOverlap": "greedy", "labelSeparation": 8}  # fonts differ in width
 LABELLED_BATCHES = 10  # the figures are written into the cells of this many batches at most
 
 
@@ -45,11 +47,15 @@ class Loss(NamedTuple):
     held_out: bool
 
 
-def gain_picture(gains: Sequence[Gain], loss_name: str) -> str:
-    """The gain of each generation as a point, its interval as a line, and the margin as a band around zero."""
+def gain_picture(gains: Sequence[Gain], loss_name: str, key: str) -> str:
+    """The gain of each generation as a point, its interval as a line, and the margin as a band around zero.
+
+    Args:
+        key: what the picture's ids begin with: a name that no other picture of the page has.
+    """
     rows = [gain._asdict() | {"least": -gain.margin} for gain in gains]
     base = alt.Chart(alt.InlineData(values=rows)).encode(
-        x=alt.X("generation:O", title="generation", axis=alt.Axis(labelOverlap=True, labelAngle=0))
+        x=alt.X("generation:O", title="generation", axis=alt.Axis(labelAngle=0, **SPARSE))
     )
     band = base.mark_bar(color=INK, opacity=0.12).encode(y=alt.Y("least:Q"), y2=alt.Y2("margin:Q"))
     zero = alt.Chart(alt.InlineData(values=[{}])).mark_rule(color=INK, opacity=0.6).encode(y=alt.datum(0))
@@ -66,17 +72,17 @@ def gain_picture(gains: Sequence[Gain], loss_name: str) -> str:
     point = base.mark_point(filled=True, size=70, opacity=1).encode(y=alt.Y("gain:Q"), color=colours, shape=shapes)
     chart = alt.layer(band, zero, interval, point).properties(width=WIDTH, height=HEIGHT)
     label = f"Gain in {loss_name} over the generation before, by generation, with 95 % intervals"
-    return svg(chart, label)
+    return svg(chart, label, key)
 
 
-def loss_picture(losses: Sequence[Loss], loss_name: str) -> str:
+def loss_picture(losses: Sequence[Loss], loss_name: str, key: str) -> str:
     """The losses as a heat map: a row for each generation, a column for each batch. A dashed edge marks a cell whose
-    rows are the held-out ones."""
+    rows are the held-out ones. ``key`` as for :func:`gain_picture`."""
     batches = len({loss.batch for loss in losses})
     labelled = batches <= LABELLED_BATCHES
     base = alt.Chart(alt.InlineData(values=[loss._asdict() for loss in losses])).encode(
-        x=alt.X("batch:O", title="batch", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-        y=alt.Y("generation:O", title="generation", axis=alt.Axis(labelOverlap=True)),
+        x=alt.X("batch:O", title="batch", axis=alt.Axis(labelAngle=0, **SPARSE)),
+        y=alt.Y("generation:O", title="generation"),
     )
     colours = alt.Color(
         "mean:Q",
@@ -97,27 +103,23 @@ def loss_picture(losses: Sequence[Loss], loss_name: str) -> str:
     step = alt.Step(56 if labelled else 20)
     label = f"{loss_name} of each generation on each batch"
     chart = alt.layer(*layers).properties(width=step, height=alt.Step(22))
-    return svg(chart, label)
+    return svg(chart, label, key)
 
 
-def svg(chart: alt.LayerChart | alt.FacetChart, label: str) -> str:
-    """The chart as an ``svg`` element that names no other file, and has no id that two pictures could share."""
-    styled = chart.configure(background="transparent", font="sans-serif", aria=False)
-    styled = styled.configure_view(stroke=None)
+def svg(chart: alt.LayerChart | alt.FacetChart, label: str, key: str) -> str:
+    """The chart as an ``svg`` element that refers to nothing outside itself."""
     colours: dict[str, Any] = {"labelColor": INK, "titleColor": INK}
-    styled = styled.configure_axis(
-        **colours,
-        domainColor=INK,
-        tickColor=INK,
-        gridColor=INK,
-        gridOpacity=0.15,
-        domainOpacity=0.4,
-        tickOpacity=0.4,
-        titlePadding=10,
-    ).configure_legend(**colours)
+    lines: dict[str, Any] = {"domainColor": INK, "tickColor": INK, "gridColor": INK}
+    faint = {"gridOpacity": 0.15, "domainOpacity": 0.4, "tickOpacity": 0.4}
+    styled = (
+        chart.configure(background="transparent", font="sans-serif", aria=False)
+        .configure_view(stroke=None)
+        .configure_axis(**colours, **lines, **faint, titlePadding=10)
+        .configure_legend(**colours)
+    )
     file = StringIO()
     styled.save(file, format="svg")
-    text = CLUES.sub("", file.getvalue())
-    prefix = re.sub(r"\W+", "-", label.lower())
-    text = re.sub(r'\bid="', f'id="{prefix}-', text).replace("url(#", f"url(#{prefix}-")
+    text = NEEDLESS.sub("", file.getvalue())
+    for index, name in enumerate(dict.fromkeys(ID.findall(text))):  # Vega numbers ids on from picture to picture
+        text = text.replace(f'id="{name}"', f'id="{key}-{index}"').replace(f"url(#{name})", f"url(#{key}-{index})")
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
