@@ -22,7 +22,8 @@ WORDS = {  # each with a colour that shows on white and on dark, and a shape for
 }
 NEEDLESS = re.compile(r' xmlns(:xlink)?="[^"]*"| (class|role|aria-roledescription)="[^"]*"| pointer-events="none"')
 ID = re.compile(r' id="([^"]*)"')
-WIDTH, HEIGHT = 640, 260
+WIDTHS, HEIGHT = (240, 640), 260
+GAIN_WIDTH = 60  # of one generation, where there is room
 SPARSE: dict[str, Any] = {"labelOverlap": "greedy", "labelSeparation": 8}  # fonts differ in width
 LABELLED_BATCHES = 10  # the figures are written into the cells of this many batches at most
 
@@ -70,7 +71,8 @@ def gain_picture(gains: Sequence[Gain], loss_name: str, key: str) -> str:
     title = f"less {loss_name}"
     interval = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q"), color=colours)
     point = base.mark_point(filled=True, size=70, opacity=1).encode(y=alt.Y("gain:Q"), color=colours, shape=shapes)
-    chart = alt.layer(band, zero, interval, point).properties(width=WIDTH, height=HEIGHT)
+    width = min(max(GAIN_WIDTH * len(gains), WIDTHS[0]), WIDTHS[1])
+    chart = alt.layer(band, zero, interval, point).properties(width=width, height=HEIGHT)
     label = f"Gain in {loss_name} over the generation before, by generation, with 95 % intervals"
     return svg(chart, label, key)
 
@@ -99,7 +101,7 @@ def loss_picture(losses: Sequence[Loss], loss_name: str, key: str) -> str:
         means = [loss.mean for loss in losses]
         middle = (min(means) + max(means)) / 2
         light = alt.condition(alt.datum.mean > middle, alt.value("#ffffff"), alt.value("#000000"))
-        layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("mean:Q", format=".3~g"), color=light))
+        layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("mean:Q", format=".4~g"), color=light))
     step = alt.Step(56 if labelled else 20)
     label = f"{loss_name} of each generation on each batch"
     chart = alt.layer(*layers).properties(width=step, height=alt.Step(22))

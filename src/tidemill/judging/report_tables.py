@@ -23,7 +23,8 @@ MOST_SETTINGS = 500
 MOST_TEXT = 300  # characters of a setting, an error or a reason
 NONE = "\N{EN DASH}"
 SHA_DIGITS = 12
-NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?(e[-+]?\d+)?( %| s)?|" + NONE)
+ONE_NUMBER = r"[-+]?[\d,]+(\.\d+)?(e[-+]?\d+)?( %| s)?"
+NUMBER = re.compile(rf"{ONE_NUMBER}( to {ONE_NUMBER})?|{NONE}")
 
 SCHEMES = {
     "windowed": "generation k is trained on batch k alone",
@@ -35,6 +36,13 @@ REFERENCES = {
     "previous": "the generation before",
     "first": "the first generation",
     "trivial": "the trivial model",
+}
+
+CHECKS = {
+    "mcnemar_p": "McNemar p",
+    "wilcoxon_p": "Wilcoxon p",
+    "overlap_at_10": "overlap@10",
+    "noise": "a second seed alone",
 }
 
 
@@ -143,7 +151,9 @@ def model_table(pipeline: Pipeline) -> Table:
 
 
 def route_table(pipeline: Pipeline) -> Table:
-    rows = [(f"{route.verb} {route.path}", route.model or "SQL", route.description) for route in pipeline.routes]
+    rows = [
+        (f"{route.verb} {route.path}", route.model or "SQL", route.description or NONE) for route in pipeline.routes
+    ]
     return table_of(("route", "asks", "description"), rows)
 
 
@@ -215,24 +225,35 @@ def generation_table(run: Run) -> Table:
         generation_row(generation, [name for name, champion in champions.items() if champion == generation.generation])
         for generation in run.catalog.generations_among(numbers[-MOST:])
     ]
-    head = ("generation", "state", "batches", "rows", "fit", "parity", "serves", "published (UTC)")
+    head = ("generation", "state", "batches", "rows", "fit", "parity", "difference", "serves", "published (UTC)")
     return newest_of(head, rows, len(numbers), "generations")
 
 
 def generation_row(generation: Generation, serves: Sequence[str]) -> tuple[str, ...]:
     models = generation.models.values()
     state = f"{generation.state}: {shorten_text(generation.error, MOST_TEXT)}" if generation.error else generation.state
-    worst = [trained.parity.get("worst") for trained in models]
-    differences = [value for value in worst if isinstance(value, int | float)]
     return (
         str(generation.generation),
         state,
         ranges(generation.batches),
         f"{generation.rows:,}",
         f"{sum(trained.fit_seconds for trained in models):.1f} s" if models else NONE,
-        f"{max(differences):.2g}" if differences else NONE,
+        *parity([trained.parity for trained in models]),
         ", ".join(serves) or NONE,
         moment(generation.published_at),
+    )
+
+
+def parity(reports: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """On how many rows and probes the exported models answer as Spark does, and the greatest difference of a value."""
+    rows = [report.get("rows", 0) for report in reports]
+    probes = [report.get("probes", 0) for report in reports]
+    same = [report.get("equal", count) for report, count in zip(reports, rows, strict=True)]
+    same += [report.get("probes_equal", count) for report, count in zip(reports, probes, strict=True)]
+    differences = [report["max_difference"] for report in reports if report.get("max_difference") is not None]
+    return (
+        f"{sum(same):,} of {sum(rows) + sum(probes):,}" if rows else NONE,
+        f"{max(differences):.2g}" if differences else NONE,
     )
 
 
@@ -268,16 +289,30 @@ def verdict(body: schemas.ComparisonBody) -> str:
 def reference_table(judged: schemas.GenerationVerdict) -> Table:
     """The comparisons of one generation, and below them those by losses that do not decide."""
     rows = [
-        (name_of(against, body), body.loss_name + mark, *comparison_cells(body))
+        (name_of(against, body), body.loss_name + mark, *comparison_cells(body), checks_of(body.checks) or NONE)
         for mark, compared in (("", judged.against), (" (beside)", judged.beside))
         for against, body in sorted(compared.items(), key=lambda item: list(REFERENCES).index(item[0]))
     ]
-    return table_of(("against", "measure", *COMPARISON_HEAD), rows)
+    return table_of(("against", "measure", *COMPARISON_HEAD, "checks"), rows)
 
 
 def name_of(against: str, body: schemas.ComparisonBody) -> str:
     """A reference in words, with its number."""
     return REFERENCES[against] + (f" ({body.reference})" if body.reference is not None else "")
+
+
+def checks_of(checks: Mapping[str, Any]) -> str:
+    """Further figures of a comparison: ``McNemar p 0.03; clusters: word moved, kept 0.9``."""
+    return "; ".join(
+        f"{CHECKS.get(name, name)}: {', '.join(f'{key} {figure(inner)}' for key, inner in value.items())}"
+        if isinstance(value, Mapping)
+        else f"{CHECKS.get(name, name)} {figure(value)}"
+        for name, value in checks.items()
+    )
+
+
+def figure(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else plain(value)
 
 
 def retraining_table(judged: Sequence[schemas.GenerationVerdict], total: int) -> Table:

@@ -12,15 +12,19 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from tests.support.judged_run import JudgedRun, planted
 from tests.support.serving_run import (
     DOCUMENT,
     ROW,
+    api_of,
     chance_of_good,
+    json_of,
     new_run,
     publish,
     routes_document,
@@ -28,14 +32,17 @@ from tests.support.serving_run import (
     seal,
     size_of,
     trained_model,
+    wait_for_generation,
     write_generation,
 )
+from tidemill.cli.main import app
 from tidemill.errors import DiskError, InputError
 from tidemill.judging import report
 from tidemill.judging.report import report_page, write_report
-from tidemill.judging.report_tables import MOST, ranges, without_secrets
+from tidemill.judging.report_tables import MOST, checks_of, ranges, without_secrets
+from tidemill.pipeline import load
 from tidemill.run.catalog import Cell, ComparisonRecord, DriftRecord, GateDecision, Judging
-from tidemill.run.folder import Run
+from tidemill.run.folder import Run, open_run
 
 SECTIONS = [
     *("reading", "pipeline", "data", "batches", "generations", "verdicts", "drift", "decisions", "schedule", "schemes"),
@@ -139,6 +146,7 @@ def test_a_report_has_every_section_and_the_figures_of_the_run(tmp_path: Path) -
     assert batch
     assert batch.sha256[:12] in page.texts["batches"]
     assert "published" in page.texts["generations"]
+    assert "9 of 9" in page.texts["generations"]
     assert "Retraining cost" in page.texts["head"]
     assert "+0.05 to +0.15" in page.texts["verdicts"]
     assert "rmse 1.25" in page.texts["verdicts"]
@@ -248,6 +256,17 @@ def test_examples_are_answered_by_the_generation_that_serves(tmp_path: Path) -> 
     assert answer["probability"]["1"] == pytest.approx(chance_of_good(2, ROW))
 
 
+def test_examples_are_what_the_api_answers(tmp_path: Path) -> None:
+    """A request of the report, sent to the API, is answered with the JSON that the report shows."""
+    run = three_batches(tmp_path)
+    html = report_page(run, {}, NOW)
+    with api_of(run) as client:
+        wait_for_generation(client, 2)
+        for model in run.pipeline.models:
+            address, body, answer = example_of(html, model)
+            assert json_of(client.post(urlsplit(address).path, json=body)) == answer
+
+
 def test_examples_of_models_that_search(tmp_path: Path) -> None:
     """A recommender's example is for one of its users; a model of similar rows has a note instead."""
     run = new_run(tmp_path, document=routes_document())
@@ -351,6 +370,33 @@ def test_a_place_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert raised.value.hint
     assert out.read_text() == "older"
     assert not list(tmp_path.glob(".report*"))
+
+
+def test_the_command(tmp_path: Path) -> None:
+    """`tidemill report` writes the file and says where; a missing folder is wrong input."""
+    open_run(load("smart-home"), tmp_path / "run").close()
+    out = tmp_path / "report.html"
+    options = ["report", "smart-home", "--run-dir", str(tmp_path / "run"), "--out"]
+    done = CliRunner().invoke(app, [*options, str(out)])
+    assert done.exit_code == 0, done.output
+    assert re.fullmatch(rf"wrote {re.escape(str(out))} \(\d+ kB\)\n", done.stdout)
+    versions = Page(out.read_text(encoding="utf-8")).texts["versions"]
+    assert all(name in versions for name in ("Tidemill", "Python", "pyspark", "Kafka", "Java"))
+    done = CliRunner().invoke(app, [*options, str(tmp_path / "no" / "report.html")])
+    assert isinstance(done.exception, InputError)
+
+
+@pytest.mark.parametrize(
+    ("checks", "text"),
+    [
+        ({"mcnemar_p": 0.03125}, "McNemar p 0.0312"),
+        ({"clusters": {"word": "moved", "rand": 0.5}}, "clusters: word moved, rand 0.5"),
+        ({}, ""),
+    ],
+)
+def test_checks_are_named(checks: dict[str, Any], text: str) -> None:
+    """Further figures of a comparison are shown by their names."""
+    assert checks_of(checks) == text
 
 
 @pytest.mark.parametrize(
