@@ -20,6 +20,7 @@ from tidemill.errors import DiskError, InputError
 from tidemill.judging import report_tables as tables
 from tidemill.judging.report_charts import Gain, Loss, gain_picture, loss_picture
 from tidemill.judging.report_examples import Example, api_address, example
+from tidemill.judging.report_settings import setting_table
 from tidemill.judging.report_tables import MOST, Table
 from tidemill.judging.verdict import VerdictReader, decision_bodies, drift_bodies
 from tidemill.run.files import publish, temporary
@@ -113,7 +114,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "columns": tables.column_table(pipeline),
         "batches": tables.batch_table(run),
         "generations": tables.generation_table(run),
-        "settings": tables.setting_table(run),
+        "settings": setting_table(run),
     }
 
 

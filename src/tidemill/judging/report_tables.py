@@ -10,16 +10,13 @@ from typing import Any
 
 from tidemill import schemas
 from tidemill.pipeline import Batches, Pipeline
-from tidemill.pipeline.kafka_settings import SASL, SECRETS, TLS
 from tidemill.run.catalog import Batch, Generation
 from tidemill.run.folder import Run
-from tidemill.run.settings import OPTIONS
 from tidemill.scoring import kind_of
 from tidemill.texts import shorten_text
 
 MOST = 50  # rows of a table about the run
 MOST_COLUMNS = 200
-MOST_SETTINGS = 500
 MOST_TEXT = 300  # characters of a setting, an error or a reason
 NONE = "\N{EN DASH}"
 SHA_DIGITS = 12
@@ -394,50 +391,3 @@ def scheme_table(bodies: Sequence[schemas.SchemeBody]) -> Table:
     ]
     head = ("model", "scheme", "outcome", "gain", "95 % interval", "margin", "rows", "batches", "verdict")
     return table_of(head, rows)
-
-
-# --- settings -------------------------------------------------------------------------------------------------------
-
-
-def setting_table(run: Run) -> Table:
-    """The settings that the run was given. Of a secret only the name is shown."""
-    recorded = run.catalog.run()
-    given = recorded.given if recorded and recorded.given is not None else run.pipeline.given()
-    rows = list(leaves(without_secrets(given)))
-    note = f"The first {MOST_SETTINGS} of {len(rows):,} settings." if len(rows) > MOST_SETTINGS else ""
-    return table_of(("setting", "value"), rows[:MOST_SETTINGS], note)
-
-
-HIDDEN = "(not shown)"
-
-
-def without_secrets(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, without the value of any setting of the Kafka client that authenticates it."""
-    shown = dict(given)
-    if isinstance(stream := given.get("stream"), Mapping) and isinstance(kafka := stream.get("kafka"), Mapping):
-        safe = {name: HIDDEN if is_secret(name, value) else value for name, value in kafka.items()}
-        shown["stream"] = {**stream, "kafka": safe}
-    if isinstance(options := given.get(OPTIONS), Mapping):
-        assignments = [without_value(assignment) for assignment in options.get("assignments", ())]
-        shown[OPTIONS] = {**options, "assignments": assignments}
-    return shown
-
-
-def is_secret(name: str, value: object) -> bool:
-    return not isinstance(value, str) or name in SASL or name in TLS or bool(SECRETS.search(name)) or "@" in value
-
-
-def without_value(assignment: str) -> str:
-    """An option ``--set``, without its value where that is about the Kafka client."""
-    key = assignment.partition("=")[0].strip()
-    parts = [part.strip() for part in key.split(".")]
-    return f"{key}={HIDDEN}" if parts[0] == "stream" and (len(parts) == 1 or parts[1] == "kafka") else assignment
-
-
-def leaves(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
-    """Every setting by its path, as texts; a list is one setting."""
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from leaves(inner, f"{path}.{key}" if path else str(key))
-    elif value is not None:
-        yield path, plain(value)

@@ -39,7 +39,8 @@ from tidemill.cli.main import app
 from tidemill.errors import DiskError, InputError
 from tidemill.judging import report
 from tidemill.judging.report import report_page, write_report
-from tidemill.judging.report_tables import MOST, checks_of, ranges, without_secrets
+from tidemill.judging.report_settings import without_secrets
+from tidemill.judging.report_tables import MOST, checks_of, ranges
 from tidemill.pipeline import load
 from tidemill.run.catalog import Cell, ComparisonRecord, DriftRecord, GateDecision, Judging
 from tidemill.run.folder import Run, open_run
