@@ -22,10 +22,15 @@ NORMAL_95 = 1.959964  # half of a 95 % interval, in standard errors
 
 
 class Serving(NamedTuple):
-    """Which generation of each model serves, and the number of the newest generation; 0 before there is one."""
+    """Which generation of each model serves.
+
+    ``newest``: the number of the newest generation, 0 before there is one. ``awaited``: the number of the batch that is
+    awaited, None after the stream's end.
+    """
 
     champions: dict[str, int]
     newest: int
+    awaited: int | None
 
     def champion(self, model: str) -> int | None:
         """The generation of a model that serves; the newest where nothing was decided, None before there is one."""
@@ -94,7 +99,8 @@ class VerdictReader:
 
     def serving(self) -> Serving:
         """Which generations serve."""
-        return Serving(self.catalog.champions(), self.catalog.newest_generation())
+        newest = self.catalog.newest_generation()
+        return Serving(self.catalog.champions(), newest, None if self.catalog.ended() else newest + 1)
 
     def schemes(self) -> list[schemas.SchemeBody]:
         """The schemes that were replayed, compared with the run's own."""
@@ -115,7 +121,7 @@ class VerdictReader:
             champion=champion,
             policy=self.run.pipeline.gate_of(name).policy,
             generation=newest or None,
-            sentence=sentences.sentence(champion, newest or None, compared, serving.newest + 1, kind),
+            sentence=sentences.sentence(champion, newest or None, compared, serving.awaited, kind),
             figures=sentences.figures(compared),
             schedule=self.schedule(name),
             generations=self._generations(name, shown, champion),
@@ -185,16 +191,20 @@ class VerdictReader:
 def deciding(records: Iterable[ComparisonRecord]) -> dict[str, ComparisonRecord]:
     """By what it was compared with, the newest evidence: the settled, else the provisional."""
     chosen: dict[str, ComparisonRecord] = {}
-    for record in sorted(records, key=lambda record: record.evidence):  # "provisional" before "settled"
+    for record in by_evidence(records):
         if record.decides or record.word is None:
             chosen[record.against] = record
     return chosen
 
 
+def by_evidence(records: Iterable[ComparisonRecord]) -> list[ComparisonRecord]:
+    """The records with the one that counts last: the settled evidence, if it has a word."""
+    return sorted(records, key=lambda record: (record.word is not None, record.evidence == "settled"))
+
+
 def comparison_bodies(records: Iterable[ComparisonRecord]) -> dict[Any, schemas.ComparisonBody]:
-    """The bodies of one generation's comparisons, each of the newest evidence."""
-    ordered = sorted(records, key=lambda record: record.evidence)
-    return {record.against: comparison_body(record) for record in ordered}
+    """The bodies of one generation's comparisons, each of the evidence that counts."""
+    return {record.against: comparison_body(record) for record in by_evidence(records)}
 
 
 def comparison_body(record: ComparisonRecord) -> schemas.ComparisonBody:

@@ -137,6 +137,11 @@ class JudgingStore(database.CatalogFile):
         with self._readable(), self.engine.connect() as connection:
             return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
+    def is_judged(self, generation: int) -> bool:
+        """Whether a generation of the run's own was judged on the held-out rows of its newest batch."""
+        query = sa.select(judgings.c.batch).where(judgings.c.line == "", judgings.c.evidence == "provisional")
+        return self._one(query.where(judgings.c.batch == generation)) is not None
+
     def newest_batch_judged(self, evidence: Evidence | None = None) -> int:
         """The number of the newest batch that generations were judged on, by this evidence or by any; 0 for none."""
         query = sa.select(sa.func.max(judgings.c.batch).label("newest")).where(judgings.c.line == "")
