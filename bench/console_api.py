@@ -1,5 +1,5 @@
-"""How long each endpoint that the console reads takes, for a run of 1,000 generations of ten models, 1,000 batches, and
-generations of a million rows.
+"""How long each endpoint that the console reads takes, for a run of 1,000 judged generations of ten models, 1,000
+batches, and generations of a million rows.
 
 Prints the median and the longest of several requests, first and repeated, over HTTP on this machine.
 
@@ -22,6 +22,7 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.support.many_judgings import judge_many
 from tests.support.many_run import many_run
 from tests.support.serving_run import ROW, api_of, publish
 
@@ -67,6 +68,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = many_run(Path(folder), given.many, given.many)
+        judge_many(run, given.many)
         large = list(range(given.many + 1, given.many + 5))
         for number in large:
             large_batch(run, number, given.rows // len(large))
@@ -81,6 +83,8 @@ def show(client: httpx.Client, many: int, large: int) -> None:
         *("/status", "/health", "/pipeline", "/models", "/generations?after=900", "/batches", f"/batches/{many // 2}"),
         *("/models/size", "/models/size?limit=100", "/models/size/history", "/models/group/profile"),
         *("/models/group/points", "/models/group/points?x=id&y=count", f"/batches/{large}/rows?offset=200000"),
+        *("/verdict", "/models/good/verdict", "/models/good/verdicts", "/models/good/verdicts?limit=200"),
+        *("/models/good/matrix", "/models/good/matrix?limit=200", "/metrics"),
         *("/rejects", "/openapi.json"),
     ]
     print(f"{'endpoint':<52} {'first':>9} {'median':>9} {'longest':>9} {'bytes':>9}")

@@ -30,8 +30,7 @@ import structlog
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.smart_home import DEVICE, free_port
-
+from smart_home import DEVICE, free_port
 from tidemill.judging.judge import Judge
 from tidemill.pipeline import load
 from tidemill.run.folder import open_run

@@ -27,6 +27,7 @@ from pathlib import Path
 import psutil
 
 BARE = Path(__file__).with_name("bare_pyspark.py")
+OTHERS = "\n## What judging costs"  # from here on another script's figures, which are kept
 LOOK_SECONDS = 0.5  # adding up memory costs processor time, in both
 DEVICE = {
     "DeviceType": "Camera",
@@ -180,6 +181,9 @@ def main() -> None:
             mills.append(tidemill(given.data, Path(folder) / "run"))
         print(f"run {turn + 1}: bare {bares[-1]}; tidemill {mills[-1]}", file=sys.stderr)
     text = report(bares, mills, given.data)
+    if given.write:
+        _, heading, others = given.write.read_text().partition(OTHERS) if given.write.exists() else ("", "", "")
+        text += heading + others
     given.write.write_text(text) if given.write else print(text)
 
 
