@@ -1,0 +1,202 @@
+"""The charts of verdicts. Pure: rows of :mod:`tidemill.console.verdicts.tables` in, Altair charts out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from tidemill.console.charts import PALETTE
+from tidemill.console.verdicts.tables import TRIVIAL, WORDS, Row
+
+HEIGHT = 300
+CELL_HEIGHT, AXES_HEIGHT = 22, 90
+# Colour and shape say the same, for those who can't tell the colours apart.
+WORD_COLOURS = (PALETTE[6], "#888888", PALETTE[7], PALETTE[8])
+WORD_SHAPES = ("triangle-up", "circle", "square", "triangle-down")
+LINE_COLOURS = (PALETTE[0], PALETTE[7], PALETTE[8], "#888888")
+LINE_SHAPES = ("circle", "square", "triangle-up", "diamond")
+LEGEND = alt.Legend(orient="top", title=None, symbolLimit=len(PALETTE), columns=2, symbolOpacity=1, labelLimit=300)
+FIGURES = ".4~g"
+
+
+def numbered(field: str, title: str) -> alt.X:
+    """An axis with a place for each number, without gaps."""
+    axis = alt.Axis(title=title, labelOverlap=True, labelAngle=0, format=",d")
+    return alt.X(f"{field}:O", axis=axis, scale=alt.Scale(paddingInner=0, paddingOuter=0.1))
+
+
+def inline(rows: Sequence[Row]) -> alt.Chart:
+    return alt.Chart(alt.InlineData(values=list(rows)))
+
+
+def gain(rows: Sequence[Row], reference: str) -> alt.LayerChart:
+    """The gain of each generation with its interval, in the colour and shape of its word, above the band from minus to
+    plus the margin in which a gain does not matter."""
+    x = numbered("generation", "generation")
+    title = f"gain in {rows[0]['loss_name']}" if rows else "gain"
+    y: dict[str, Any] = {"axis": alt.Axis(title=title, format="~g"), "scale": alt.Scale(zero=True)}
+    base = inline(rows)
+    words = [word for word in WORDS if any(row["word"] == word for row in rows)]
+    places = [WORDS.index(word) for word in words]
+    color = alt.Color(
+        "word:N", legend=LEGEND, scale=alt.Scale(domain=words, range=[WORD_COLOURS[place] for place in places])
+    )
+    shape = alt.Shape(
+        "word:N", legend=LEGEND, scale=alt.Scale(domain=words, range=[WORD_SHAPES[place] for place in places])
+    )
+    tooltip = [
+        alt.Tooltip("generation:O"),
+        alt.Tooltip("reference:N", title="against"),
+        alt.Tooltip("word:N"),
+        alt.Tooltip("gain:Q", format=f"+{FIGURES}"),
+        alt.Tooltip("low:Q", title="95 % from", format=f"+{FIGURES}"),
+        alt.Tooltip("high:Q", title="95 % to", format=f"+{FIGURES}"),
+        alt.Tooltip("margin:Q", format=FIGURES),
+        alt.Tooltip("loss:Q", format=FIGURES),
+        alt.Tooltip("reference_loss:Q", title=f"loss of {reference}", format=FIGURES),
+        alt.Tooltip("rows:Q", format=","),
+        alt.Tooltip("needed:N", title="rows needed"),
+        alt.Tooltip("evidence:N"),
+    ]
+    band = (
+        base.transform_calculate(least="-datum.margin")
+        .mark_bar(color="gray", opacity=0.22)
+        .encode(x=x, y=alt.Y("margin:Q", **y), y2="least:Q", tooltip=tooltip)
+    )
+    zero = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color="gray").encode(y="zero:Q")
+    intervals = base.mark_rule(strokeWidth=2).encode(x=x, y=alt.Y("low:Q", **y), y2="high:Q", color=color)
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(
+        x=x, y=alt.Y("gain:Q", **y), color=color, shape=shape, tooltip=tooltip
+    )
+    chart: alt.LayerChart = (band + zero + intervals + points).properties(height=HEIGHT)
+    return chart
+
+
+def heat_map(rows: Sequence[Row]) -> alt.LayerChart:
+    """The mean loss of each generation on each batch, on one colour scale from 0. Provisional cells have a ring; the
+    trivial models are the last line."""
+    numbers = sorted({int(row["line"]) for row in rows if row["line"] != TRIVIAL}, reverse=True)
+    lines = [str(value) for value in numbers] + [TRIVIAL]
+    x = alt.X(
+        "batch:O",
+        axis=alt.Axis(title="batch", labelOverlap=True, labelAngle=0, format=",d"),
+        scale=alt.Scale(paddingInner=0.04, paddingOuter=0),
+    )
+    y = alt.Y(
+        "line:N",
+        sort=lines,
+        axis=alt.Axis(title="generation", labelOverlap=True),
+        scale=alt.Scale(domain=lines, paddingInner=0.06, paddingOuter=0),
+    )
+    means = [row["mean"] for row in rows] or [0.0]
+    domain = [min(0.0, *means), max(0.0, *means) or 1.0]
+    color = alt.Color(
+        "mean:Q",
+        scale=alt.Scale(scheme="viridis", domain=domain, reverse=True),
+        legend=alt.Legend(title="mean loss", orient="top", gradientLength=180, format="~g", titleLimit=300),
+    )
+    tooltip = [
+        alt.Tooltip("line:N", title="generation"),
+        alt.Tooltip("batch:O"),
+        alt.Tooltip("mean:Q", title="mean loss", format=FIGURES),
+        alt.Tooltip("low:Q", title="95 % from", format=FIGURES),
+        alt.Tooltip("high:Q", title="95 % to", format=FIGURES),
+        alt.Tooltip("n:Q", title="rows", format=","),
+        alt.Tooltip("evidence:N"),
+        alt.Tooltip("figures:N", title="beside"),
+    ]
+    base = inline(rows).encode(x=x, y=y)
+    cells = base.mark_rect().encode(color=color, tooltip=tooltip)
+    rings = (
+        base.transform_filter("datum.mark == 'provisional'")
+        .mark_point(shape="circle", size=70, color="white", strokeWidth=2, opacity=1, filled=False)
+        .encode(tooltip=tooltip)
+    )
+    count = len({row["batch"] for row in rows})
+    return alt.LayerChart(layer=[cells, rings, *figures_in(base, count, domain, tooltip)]).properties(
+        height=AXES_HEIGHT + CELL_HEIGHT * len(lines)
+    )
+
+
+def figures_in(base: alt.Chart, batches: int, domain: Sequence[float], tooltip: list[alt.Tooltip]) -> list[alt.Chart]:
+    """The mean loss written into each settled cell, shown where the cells are wide enough for it."""
+    if batches > 16:
+        return []
+    dark = f"datum.mean > {domain[0] + 0.5 * (domain[1] - domain[0]):.9g}"
+    texts = (
+        base.transform_filter("datum.mark == 'settled'")
+        .mark_text(fontSize=11, opacity=alt.ExprRef(f"width / {batches} > 44 ? 1 : 0"))
+        .encode(
+            text=alt.Text("mean:Q", format=".3~g"),
+            color=alt.condition(dark, alt.value("white"), alt.value("black")),
+            tooltip=tooltip,
+        )
+    )
+    return [texts]
+
+
+def curves(rows: Sequence[Row]) -> alt.LayerChart:
+    """The mean losses by batch with their intervals, side by side within each batch."""
+    lines = list(dict.fromkeys(row["line"] for row in rows))
+    places = [line_place(line) for line in lines]
+    x = numbered("batch", "batch")
+    y: dict[str, Any] = {"axis": alt.Axis(title="mean loss", format="~g"), "scale": alt.Scale(zero=True)}
+    offset = alt.XOffset("line:N", scale=alt.Scale(domain=lines, paddingOuter=1))
+    color = alt.Color(
+        "line:N", legend=LEGEND, scale=alt.Scale(domain=lines, range=[LINE_COLOURS[place] for place in places])
+    )
+    shape = alt.Shape(
+        "line:N", legend=LEGEND, scale=alt.Scale(domain=lines, range=[LINE_SHAPES[place] for place in places])
+    )
+    tooltip = [
+        alt.Tooltip("batch:O"),
+        alt.Tooltip("line:N"),
+        alt.Tooltip("of:N", title="loss of"),
+        alt.Tooltip("mean:Q", title="mean loss", format=FIGURES),
+        alt.Tooltip("low:Q", title="95 % from", format=FIGURES),
+        alt.Tooltip("high:Q", title="95 % to", format=FIGURES),
+        alt.Tooltip("n:Q", title="rows", format=","),
+        alt.Tooltip("figures:N", title="beside"),
+    ]
+    base = inline(rows).encode(x=x, xOffset=offset, color=color)
+    joined = base.mark_line(opacity=0.5).encode(y=alt.Y("mean:Q", **y))
+    intervals = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", **y), y2="high:Q")
+    points = base.mark_point(filled=True, size=60, opacity=1).encode(
+        y=alt.Y("mean:Q", **y), shape=shape, tooltip=tooltip
+    )
+    chart: alt.LayerChart = (joined + intervals + points).properties(height=HEIGHT)
+    return chart
+
+
+def line_place(line: str) -> int:
+    """Where the colour and shape of a line are."""
+    return next(
+        place for place, start in enumerate(("newest", "first", "champion", "trivial")) if line.startswith(start)
+    )
+
+
+def overlap(rows: Sequence[Row]) -> alt.Chart:
+    """The share of the ten most similar rows that stayed, by generation, on its whole scale."""
+    chart: alt.Chart = (
+        inline(rows)
+        .mark_line(point=alt.OverlayMarkDef(size=60), color=PALETTE[0])
+        .encode(
+            x=numbered("generation", "generation"),
+            y=alt.Y(
+                "overlap:Q",
+                axis=alt.Axis(title="share that stayed (%)", format="%"),
+                scale=alt.Scale(domain=[0, 1]),
+            ),
+            tooltip=[
+                alt.Tooltip("generation:O"),
+                alt.Tooltip("reference:N", title="against"),
+                alt.Tooltip("overlap:Q", format=".1%"),
+                alt.Tooltip("rows:Q", format=","),
+                alt.Tooltip("evidence:N"),
+            ],
+        )
+        .properties(height=HEIGHT)
+    )
+    return chart
