@@ -65,16 +65,21 @@ class ModelJudge:
             self._measures = measures_of(self.model, self.scorer(first))
         return self._measures
 
-    def trivial(self, index: int, number: int, table: pa.Table) -> Losses:
+    def batches_of(self, number: int) -> tuple[int, ...]:
+        """The batches that a published generation was trained on."""
+        self.scorer(number)
+        return self._batches[number]
+
+    def trivial(self, index: int, number: int, table: pa.Table, own: bool) -> Losses:
         """The losses of the trivial model that belongs to a generation."""
         measure, scorer = self.measures[index], self.scorer(number)
         total: Any = None
-        for batch in self._batches[number]:
+        for batch in self.batches_of(number):
             if (index, batch) not in self._sums:
                 self._sums[index, batch] = measure.sums(scorer, self.rows.of(batch).training)
             part = self._sums[index, batch]
             total = part if total is None else total + part
-        return measure.trivial(total, scorer, table)
+        return measure.trivial(total, scorer, table, own)
 
 
 class ModelLook:
@@ -94,14 +99,18 @@ class ModelLook:
         """The losses of a generation by a measure."""
         if (index, number) not in self._losses:
             measure = self.model.measures[index]
-            self._losses[index, number] = measure.losses(self.model.scorer(number), self.table)
+            self._losses[index, number] = measure.losses(self.model.scorer(number), self.table, self._own(number))
         return self._losses[index, number]
 
     def trivial(self, index: int, number: int) -> Losses:
         key = (index, -number)
         if key not in self._losses:
-            self._losses[key] = self.model.trivial(index, number, self.table)
+            self._losses[key] = self.model.trivial(index, number, self.table, self._own(number))
         return self._losses[key]
+
+    def _own(self, number: int) -> bool:
+        """Whether a generation was trained on this batch, so that these are rows held out from it."""
+        return self.rows.batch.batch in self.model.batches_of(number)
 
     def compare(self, number: int, reference: int) -> Comparison | None:
         """A generation against another by the deciding loss; None where there is no truth, or no row."""
@@ -219,7 +228,7 @@ class ModelLook:
         if previous is None or not len(self.table):
             return
         overlap = overlap_at_10(self.model.scorer(generation), self.model.scorer(previous), self.table)
-        if overlap is not None:
+        if overlap.share is not None:
             yield ComparisonRecord(
                 model=self.model.name,
                 generation=generation,

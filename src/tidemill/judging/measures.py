@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from tidemill.judging import recommenders
 from tidemill.judging.losses import Losses
+from tidemill.judging.questions import Terms
 from tidemill.judging.recommenders import RatingSums
 from tidemill.judging.row_losses import row_losses
 from tidemill.judging.trivial import TrivialSums, trivial_losses, trivial_sums
@@ -23,21 +24,21 @@ Sums = TypeVar("Sums")
 class Measure(ABC, Generic[Sums]):
     """One loss of a model's generations.
 
-    ``decides``: whether verdicts go by it. ``previous_only``: whether nothing but the trivial model is compared by it.
+    ``decides``: whether verdicts go by it.
     """
 
     decides = True
 
     @abstractmethod
-    def losses(self, scorer: Scorer, table: pa.Table) -> Losses:
-        """The losses of a generation on these rows."""
+    def losses(self, scorer: Scorer, table: pa.Table, own: bool = False) -> Losses:
+        """The losses of a generation on these rows. ``own``: they are held-out rows of a batch it was trained on."""
 
     @abstractmethod
     def sums(self, scorer: Scorer, training: pa.Table) -> Sums | None:
         """What the trivial model needs of one batch's training rows; additive over batches. None: nothing."""
 
     @abstractmethod
-    def trivial(self, sums: Sums | None, scorer: Scorer, table: pa.Table) -> Losses:
+    def trivial(self, sums: Sums | None, scorer: Scorer, table: pa.Table, own: bool = False) -> Losses:
         """The losses of the trivial model of a generation on the rows that the generation has a loss on."""
 
 
@@ -48,13 +49,13 @@ class RowMeasure(Measure[TrivialSums]):
         self.label = label
         self.common = common
 
-    def losses(self, scorer: Scorer, table: pa.Table) -> Losses:
+    def losses(self, scorer: Scorer, table: pa.Table, own: bool = False) -> Losses:
         return row_losses(cast(RowScorer, scorer), table, self.label, self.common)
 
     def sums(self, scorer: Scorer, training: pa.Table) -> TrivialSums:
         return trivial_sums(cast(RowScorer, scorer), training, self.label, self.common)
 
-    def trivial(self, sums: TrivialSums | None, scorer: Scorer, table: pa.Table) -> Losses:
+    def trivial(self, sums: TrivialSums | None, scorer: Scorer, table: pa.Table, own: bool = False) -> Losses:
         assert sums is not None
         return trivial_losses(sums, cast(RowScorer, scorer), table, self.label, self.common)
 
@@ -65,13 +66,13 @@ class RatingMeasure(Measure[RatingSums]):
     def __init__(self, user: str, item: str, rating: str) -> None:
         self.columns = (user, item, rating)
 
-    def losses(self, scorer: Scorer, table: pa.Table) -> Losses:
+    def losses(self, scorer: Scorer, table: pa.Table, own: bool = False) -> Losses:
         return recommenders.rating_losses(cast(AlsScorer, scorer), table, *self.columns)
 
     def sums(self, scorer: Scorer, training: pa.Table) -> RatingSums:
         return recommenders.rating_sums(training, self.columns[2])
 
-    def trivial(self, sums: RatingSums | None, scorer: Scorer, table: pa.Table) -> Losses:
+    def trivial(self, sums: RatingSums | None, scorer: Scorer, table: pa.Table, own: bool = False) -> Losses:
         assert sums is not None
         return recommenders.mean_rating_losses(sums, cast(AlsScorer, scorer), table, *self.columns)
 
@@ -83,14 +84,18 @@ class RankingMeasure(Measure[None]):
         self.columns = (user, item, rating)
         self.decides = decides
 
-    def losses(self, scorer: Scorer, table: pa.Table) -> Losses:
-        return recommenders.ranking_losses(cast(AlsScorer, scorer), table, *self.columns, only_new=not self.decides)
+    def losses(self, scorer: Scorer, table: pa.Table, own: bool = False) -> Losses:
+        return recommenders.ranking_losses(cast(AlsScorer, scorer), table, *self.columns, **self._terms(own))
 
     def sums(self, scorer: Scorer, training: pa.Table) -> None:
         return None
 
-    def trivial(self, sums: None, scorer: Scorer, table: pa.Table) -> Losses:
-        return recommenders.popularity_losses(cast(AlsScorer, scorer), table, *self.columns, only_new=not self.decides)
+    def trivial(self, sums: None, scorer: Scorer, table: pa.Table, own: bool = False) -> Losses:
+        return recommenders.popularity_losses(cast(AlsScorer, scorer), table, *self.columns, **self._terms(own))
+
+    def _terms(self, own: bool) -> Terms:
+        """Everybody is asked for the same half of their items, whichever generations know them."""
+        return {"only_new": not self.decides, "held_out": own, "paired": True}
 
 
 def measures_of(model: Model, first: Scorer) -> list[Measure[Any]]:

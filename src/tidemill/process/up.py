@@ -27,7 +27,7 @@ from tidemill.process.supervisor import Supervisor
 from tidemill.run.folder import Run, stage_lock
 from tidemill.run.inventory import take_inventory
 from tidemill.run.locks import lock_holder, locked
-from tidemill.run.progress.status import stream_ended, trained
+from tidemill.run.progress.status import judged, stream_ended, trained
 from tidemill.run.stage import Stop
 
 LOOK_SECONDS = 0.1
@@ -99,7 +99,8 @@ def up_already(folder: Path) -> str:
 
 def stages_needed(run: Run, unwanted: Set[str]) -> list[str]:
     """The stages that still have work to do. Those that take longest to start come first."""
-    names = [] if trained(run) and not run.catalog.generations_by_state().get("failed") else ["trainer"]
+    done = trained(run) and judged(run) and not run.catalog.generations_by_state().get("failed")
+    names = [] if done else ["trainer"]
     if not stream_ended(run):
         names = ["broker", *names, "producer", "collector"]
     return [name for name in (*names, "api", "console") if name not in unwanted]

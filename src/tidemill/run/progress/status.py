@@ -116,6 +116,12 @@ def stream_ended(run: Run) -> bool:
     return len(run.catalog.ended()) == run.pipeline.stream.partitions
 
 
+def judged(run: Run) -> bool:
+    """Whether each published generation was judged, or could not be."""
+    looks = [judging for judging in run.catalog.judgings() if judging.evidence == "provisional"]
+    return len(looks) >= run.catalog.generations_by_state().get("published", 0)
+
+
 def trained(run: Run) -> bool:
     """Whether the stream has ended and each of its generations is published, or failed for good."""
     states = run.catalog.generations_by_state()
