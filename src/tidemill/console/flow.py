@@ -23,8 +23,8 @@ STATES: Mapping[str, State] = {
 }
 REQUESTS = "tidemill_http_requests_total{"
 STYLE = """<style>
-.flow { display: flex; align-items: stretch; list-style: none; margin: 0; padding: 0; }
-.flow > li { flex: 1 1 0; min-width: 0; margin: 0; padding: 0; display: flex; align-items: stretch; }
+.flow { display: flex; align-items: stretch; }
+.flow > div { flex: 1 1 0; min-width: 0; display: flex; align-items: stretch; }
 .flow .box { flex: 1 1 auto; min-width: 0; border: 1px solid color-mix(in srgb, currentColor 25%, transparent);
   border-top: 3px solid color-mix(in srgb, currentColor 35%, transparent); border-radius: .5rem; padding: .5rem .6rem;
   overflow-wrap: anywhere; }
@@ -40,7 +40,7 @@ STYLE = """<style>
 .flow .arrow { flex: 0 0 1.5rem; align-self: center; text-align: center; font-size: 1.2rem; opacity: .6; }
 .flow .arrow::before { content: "\\2192"; }
 @media (max-width: 900px) {
-  .flow, .flow > li { flex-direction: column; }
+  .flow, .flow > div { flex-direction: column; }
   .flow .box { display: grid; grid-template-columns: 6.5rem 1fr; column-gap: .6rem; align-items: baseline; }
   .flow .note { min-height: 0; grid-column: 2; }
   .flow .fill { grid-column: 2; }
@@ -62,9 +62,10 @@ class Step:
 
 
 def picture(steps: Iterable[Step]) -> str:
-    """The steps as an HTML list, with arrows between them. Texts are escaped."""
-    items = '<span class="arrow" aria-hidden="true"></span></li><li>'.join(map(box, steps))
-    return f'{STYLE}<ol class="flow" aria-label="the way of the data"><li>{items}</li></ol>'
+    """The steps as a list in HTML, with arrows between them. Texts are escaped."""
+    item = '<div role="listitem">'
+    items = f'<span class="arrow" aria-hidden="true"></span></div>{item}'.join(map(box, steps))
+    return f'{STYLE}<div class="flow" role="list" aria-label="the way of the data">{item}{items}</div></div>'
 
 
 def box(step: Step) -> str:
@@ -152,7 +153,12 @@ def champion(models: Mapping[str, ModelVerdict]) -> Step:
         return Step("Champion", number(numbers[0]), f"is the generation that serves {of}".strip(), "done")
     shown = [f"{name} {number(serving[name])}" for name in serving][:4]
     more = f" and {len(serving) - 4} more" if len(serving) > 4 else ""
-    return Step("Champions", f"{number(numbers[0])}-{number(numbers[-1])}", ", ".join(shown) + more, "done")
+    return Step(
+        "Champions",
+        ", ".join(map(number, numbers[:3])) + (", …" if len(numbers) > 3 else ""),
+        ", ".join(shown) + more,
+        "done",
+    )
 
 
 def answered_requests(metrics: str, pipeline: Home) -> int:
@@ -170,4 +176,4 @@ def answered_requests(metrics: str, pipeline: Home) -> int:
 
 
 def asks_model(route: str) -> bool:
-    return any(word in route.split("/")[3:] for word in ("predict", "recommend", "similar", "rows"))
+    return any(part in ("predict", "recommend", "similar", "rows") for part in route.split("/")[3:])

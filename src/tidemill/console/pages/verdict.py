@@ -32,6 +32,7 @@ POLICIES = {
 }
 EVERY = 2.0  # seconds between two looks for a new verdict
 URL_PATH, ICON = "verdict", ":material/balance:"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 WITHOUT_TRUTH = ("neighbours", "text")
 INTERVALS = "Intervals are plain 95 % intervals of one comparison each; only the gate corrects for their number."
 
@@ -61,7 +62,8 @@ def page() -> None:
             losses(verdict, judged, chosen)
     drift(verdict, run, judged, list(pipeline.models))
     decisions(verdict)
-    hindsight(verdict, run)
+    if pipeline.models[name].kind not in WITHOUT_TRUTH:
+        hindsight(verdict, run)
 
 
 def link(label: str) -> None:
@@ -89,7 +91,7 @@ def judged_generations(name: str, page: Page) -> list[GenerationVerdict]:
 def headline(verdict: ModelVerdictBody) -> None:
     """The sentence for everybody, the figures behind it, and who serves."""
     with st.container(key="sentence"):
-        st.markdown(plain(verdict.sentence))
+        st.markdown(plain(verdict.sentence).replace(" %", f"{NO_BREAK}%"))
     champion = f"Generation {number(verdict.champion)} serves. " if verdict.champion else ""
     serving = f"{champion}Policy {verdict.policy}: {POLICIES[verdict.policy]}."
     st.caption("  \n".join(filter(None, [plain(verdict.figures), serving])))
@@ -111,10 +113,10 @@ def gains(judged: Sequence[GenerationVerdict]) -> None:
     )
     rows = tables.gains(judged, against)
     if not rows:
-        st.caption(f"No generation here has a verdict against {tables.REFERENCES[against]}.")
+        st.caption(f"No generation here has a verdict against the {tables.REFERENCES[against]}.")
         return
-    summary = f"Against {tables.REFERENCES[against]}: {tables.word_counts(rows)}."
-    st.altair_chart(plots.gain(rows, tables.REFERENCES[against]), width="stretch", key="gain", alt=summary)
+    summary = f"Against the {tables.REFERENCES[against]}: {tables.word_counts(rows)}."
+    st.altair_chart(plots.gain(rows), width="stretch", key="gain", alt=summary)
     st.caption(
         f"{summary} The gain is the loss of the reference minus that of the generation, on the same rows; above 0 the "
         f"generation has less loss. Within the gray band a gain does not matter. {INTERVALS}"
@@ -137,7 +139,7 @@ def losses(verdict: ModelVerdictBody, judged: Sequence[GenerationVerdict], page:
     summary = (
         f"Mean {loss} of {len({row['line'] for row in rows})} lines on {len({row['batch'] for row in rows})} batches."
     )
-    st.altair_chart(plots.heat_map(rows), width="stretch", key="matrix", alt=summary)
+    st.altair_chart(plots.heat_map(rows, verdict.champion), width="stretch", key="matrix", alt=summary)
     failed = tables.unjudged(cells, max((cell.batch for cell in cells), default=0))
     if failed:
         st.warning(
@@ -145,7 +147,7 @@ def losses(verdict: ModelVerdictBody, judged: Sequence[GenerationVerdict], page:
         )
     st.caption(
         f"Mean {plain(loss)}: less is nearer to the truth. A settled cell is of all rows of the batch, which the "
-        f"generation was not trained on. A ring marks a provisional cell: of the held-out rows alone.{beside}"
+        f"generation was not trained on. A ring marks a provisional cell: of the held-out rows alone. ★ serves.{beside}"
     )
     same_rows(verdict, tables.curves(cells, loss, verdict.champion), loss)
 
@@ -165,7 +167,8 @@ def same_rows(verdict: ModelVerdictBody, rows: Sequence[tables.Row], loss: str) 
         else ""
     )
     st.caption(
-        f"Mean {plain(loss)} on all rows of each batch, with its 95 % interval. Rows differ from batch to batch, so "
+        f"Mean {plain(loss)} on all rows of each batch, with its 95 % interval: of the newest generation before "
+        f"the batch, the first one, the one that serves, and the trivial model. Rows differ from batch to batch, so "
         f"compare within a batch; whether two lines differ is what the gains above say.{no_champion}"
     )
 

@@ -11,32 +11,39 @@ from tidemill.console.charts import PALETTE
 from tidemill.console.verdicts.tables import TRIVIAL, WORDS, Row
 
 HEIGHT = 300
-CELL_HEIGHT, AXES_HEIGHT = 22, 90
+CELL_HEIGHT, AXES_HEIGHT = 24, 190
 # Colour and shape say the same, for those who can't tell the colours apart.
 WORD_COLOURS = (PALETTE[6], "#888888", PALETTE[7], PALETTE[8])
 WORD_SHAPES = ("triangle-up", "circle", "square", "triangle-down")
 LINE_COLOURS = (PALETTE[0], PALETTE[7], PALETTE[8], "#888888")
 LINE_SHAPES = ("circle", "square", "triangle-up", "diamond")
-LEGEND = alt.Legend(orient="top", title=None, symbolLimit=len(PALETTE), columns=2, symbolOpacity=1, labelLimit=300)
+LEGEND = alt.Legend(
+    orient="top",
+    title=None,
+    columns=alt.ExprRef("width < 500 ? 2 : 4"),
+    symbolOpacity=1,
+    labelLimit=300,
+)
 FIGURES = ".4~g"
+AMOUNTS = ",.4~r"  # on an axis
 
 
-def numbered(field: str, title: str) -> alt.X:
-    """An axis with a place for each number, without gaps."""
+def numbered(field: str, title: str, gap: float = 0) -> alt.X:
+    """An axis with a place for each number; ``gap``: the share of it that stays free."""
     axis = alt.Axis(title=title, labelOverlap=True, labelAngle=0, format=",d")
-    return alt.X(f"{field}:O", axis=axis, scale=alt.Scale(paddingInner=0, paddingOuter=0.1))
+    return alt.X(f"{field}:O", axis=axis, scale=alt.Scale(paddingInner=gap, paddingOuter=gap / 2))
 
 
 def inline(rows: Sequence[Row]) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=list(rows)))
 
 
-def gain(rows: Sequence[Row], reference: str) -> alt.LayerChart:
+def gain(rows: Sequence[Row]) -> alt.LayerChart:
     """The gain of each generation with its interval, in the colour and shape of its word, above the band from minus to
     plus the margin in which a gain does not matter."""
     x = numbered("generation", "generation")
     title = f"gain in {rows[0]['loss_name']}" if rows else "gain"
-    y: dict[str, Any] = {"axis": alt.Axis(title=title, format="~g"), "scale": alt.Scale(zero=True)}
+    y: dict[str, Any] = {"axis": alt.Axis(title=title, format=AMOUNTS), "scale": alt.Scale(zero=True)}
     base = inline(rows)
     words = [word for word in WORDS if any(row["word"] == word for row in rows)]
     places = [WORDS.index(word) for word in words]
@@ -55,14 +62,14 @@ def gain(rows: Sequence[Row], reference: str) -> alt.LayerChart:
         alt.Tooltip("high:Q", title="95 % to", format=f"+{FIGURES}"),
         alt.Tooltip("margin:Q", format=FIGURES),
         alt.Tooltip("loss:Q", format=FIGURES),
-        alt.Tooltip("reference_loss:Q", title=f"loss of {reference}", format=FIGURES),
+        alt.Tooltip("reference_loss:Q", title="loss of the reference", format=FIGURES),
         alt.Tooltip("rows:Q", format=","),
         alt.Tooltip("needed:N", title="rows needed"),
         alt.Tooltip("evidence:N"),
     ]
     band = (
         base.transform_calculate(least="-datum.margin")
-        .mark_bar(color="gray", opacity=0.22)
+        .mark_rect(color="gray", opacity=0.22)
         .encode(x=x, y=alt.Y("margin:Q", **y), y2="least:Q", tooltip=tooltip)
     )
     zero = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color="gray").encode(y="zero:Q")
@@ -74,9 +81,9 @@ def gain(rows: Sequence[Row], reference: str) -> alt.LayerChart:
     return chart
 
 
-def heat_map(rows: Sequence[Row]) -> alt.LayerChart:
-    """The mean loss of each generation on each batch, on one colour scale from 0. Provisional cells have a ring; the
-    trivial models are the last line."""
+def heat_map(rows: Sequence[Row], champion: int | None) -> alt.LayerChart:
+    """The mean loss of each generation on each batch, on one colour scale from 0. Provisional cells have a ring, the
+    champion a star; the trivial models are the last line."""
     numbers = sorted({int(row["line"]) for row in rows if row["line"] != TRIVIAL}, reverse=True)
     lines = [str(value) for value in numbers] + [TRIVIAL]
     x = alt.X(
@@ -87,7 +94,11 @@ def heat_map(rows: Sequence[Row]) -> alt.LayerChart:
     y = alt.Y(
         "line:N",
         sort=lines,
-        axis=alt.Axis(title="generation", labelOverlap=True),
+        axis=alt.Axis(
+            title="generation",
+            labelOverlap=True,
+            labelExpr=f"datum.label == '{champion}' ? '\\u2605 ' + datum.label : datum.label",
+        ),
         scale=alt.Scale(domain=lines, paddingInner=0.06, paddingOuter=0),
     )
     means = [row["mean"] for row in rows] or [0.0]
@@ -95,7 +106,7 @@ def heat_map(rows: Sequence[Row]) -> alt.LayerChart:
     color = alt.Color(
         "mean:Q",
         scale=alt.Scale(scheme="viridis", domain=domain, reverse=True),
-        legend=alt.Legend(title="mean loss", orient="top", gradientLength=180, format="~g", titleLimit=300),
+        legend=alt.Legend(title="mean loss", orient="top", gradientLength=180, format=AMOUNTS, titleLimit=300),
     )
     tooltip = [
         alt.Tooltip("line:N", title="generation"),
@@ -138,11 +149,12 @@ def figures_in(base: alt.Chart, batches: int, domain: Sequence[float], tooltip: 
 
 
 def curves(rows: Sequence[Row]) -> alt.LayerChart:
-    """The mean losses by batch with their intervals, side by side within each batch."""
-    lines = list(dict.fromkeys(row["line"] for row in rows))
+    """The mean losses by batch with their intervals, side by side within each batch. The axis fits the values, as the
+    intervals show what is noise."""
+    lines = sorted({row["line"] for row in rows}, key=line_place)
     places = [line_place(line) for line in lines]
-    x = numbered("batch", "batch")
-    y: dict[str, Any] = {"axis": alt.Axis(title="mean loss", format="~g"), "scale": alt.Scale(zero=True)}
+    x = numbered("batch", "batch", gap=0.5)
+    y: dict[str, Any] = {"axis": alt.Axis(title="mean loss", format=AMOUNTS), "scale": alt.Scale(zero=False)}
     offset = alt.XOffset("line:N", scale=alt.Scale(domain=lines, paddingOuter=1))
     color = alt.Color(
         "line:N", legend=LEGEND, scale=alt.Scale(domain=lines, range=[LINE_COLOURS[place] for place in places])
@@ -163,7 +175,7 @@ def curves(rows: Sequence[Row]) -> alt.LayerChart:
     base = inline(rows).encode(x=x, xOffset=offset, color=color)
     joined = base.mark_line(opacity=0.5).encode(y=alt.Y("mean:Q", **y))
     intervals = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", **y), y2="high:Q")
-    points = base.mark_point(filled=True, size=60, opacity=1).encode(
+    points = base.mark_point(filled=True, size=45, opacity=1).encode(
         y=alt.Y("mean:Q", **y), shape=shape, tooltip=tooltip
     )
     chart: alt.LayerChart = (joined + intervals + points).properties(height=HEIGHT)

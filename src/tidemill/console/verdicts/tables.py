@@ -17,10 +17,10 @@ from tidemill.schemas.verdicts import Against, EvidenceName
 Row = dict[str, Any]
 
 REFERENCES: Mapping[Against, str] = {
-    "previous": "the generation before",
-    "champion": "the champion at its publication",
-    "first": "the first generation",
-    "trivial": "the trivial model",
+    "previous": "generation before",
+    "champion": "champion of its time",
+    "first": "first generation",
+    "trivial": "trivial model",
 }
 WORDS = ("paid", "no difference", "can't tell", "cost")
 TRIVIAL = "trivial"
@@ -168,14 +168,14 @@ def curves(cells: Iterable[CellBody], loss_name: str, champion: int | None) -> l
 
 def batch_points(cells: Sequence[CellBody], champion: int | None) -> list[Row]:
     models = sorted((body for body in cells if not body.trivial), key=lambda body: body.generation)
-    points = [("newest before the batch", models[-1]), ("first generation", models[0])] if models else []
+    points = [("newest before", models[-1]), ("first generation", models[0])] if models else []
     points += [(champion_line(champion), body) for body in models if body.generation == champion]
     points += [("trivial model", body) for body in cells if body.trivial]
     return [curve_row(line, body) for line, body in points]
 
 
 def champion_line(champion: int | None) -> str:
-    return f"champion (generation {number(champion)})"
+    return f"champion ({number(champion)})"
 
 
 def curve_row(line: str, body: CellBody) -> Row:
@@ -247,14 +247,18 @@ def clusters(verdicts: Iterable[GenerationVerdict]) -> list[Row]:
                     "generation": verdict.generation,
                     "against": reference_name(previous),
                     "clusters": change.get("word") or NONE,
-                    "ARI": change.get("ari"),
+                    "ARI": rounded(change.get("ari")),
                     "rows with the same number": change.get("kept"),
-                    "shift of the centres": change.get("shift"),
-                    "ARI of a second seed": noise.get("ari"),
+                    "shift of the centres": rounded(change.get("shift")),
+                    "ARI of a second seed": rounded(noise.get("ari")),
                     "rows": previous.rows,
                 }
             )
     return rows
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def newest_first(verdicts: Iterable[GenerationVerdict]) -> list[GenerationVerdict]:
@@ -303,7 +307,7 @@ def decision_row(body: DecisionBody, made_champion: bool) -> dict[str, str]:
         "when": formatting.moment(body.decided_at),
         "model": plain(body.model),
         "decision": f"generation {number(body.generation)} {ACTIONS[body.action]}",
-        "serves since": f"{serves} :material/trophy:" if made_champion else serves,
+        "champion": f"{serves} :material/trophy:" if made_champion else serves,
         "by": plain(body.by),
         "why": plain(body.because),
     }
