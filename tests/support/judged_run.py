@@ -126,7 +126,7 @@ def least_squares(rows: pa.Table, spoil: float) -> tuple[Array, float]:
 
 def write_linear(path: Path, weights: Array, intercept: float) -> None:
     """A scorer file of a linear regression."""
-    text = {
+    text: dict[str, Any] = {
         "model": MODEL,
         "estimator": "LinearRegression",
         "labels": {},

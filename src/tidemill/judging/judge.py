@@ -287,15 +287,16 @@ class Judge:
                         for side, table in zip(sides, (before, now), strict=True)
                     ]
             for drift in drifts(*sides):
+                details = {"distance": drift.distance, "new": list(drift.new), "missing": list(drift.missing)}
                 yield DriftRecord(
-                    rows.batch.batch,
-                    drift.column,
-                    number,
-                    drift.test,
-                    drift.effect,
-                    drift.p,
-                    drift.flagged,
-                    dict(drift.details),
+                    batch=rows.batch.batch,
+                    column=drift.column,
+                    reference=number,
+                    test=drift.test,
+                    effect=drift.effect,
+                    p=drift.p,
+                    flagged=drift.flagged,
+                    details=details,
                 )
 
     def _columns_of(self, models: Sequence[str], others: bool) -> list[str]:

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from tidemill import scoring
-from tidemill.judging.clusters import cluster_change, seed_noise
+from tidemill.judging.clusters import cluster_change
 from tidemill.judging.comparisons import Comparison, Margin, block_sums, compare
 from tidemill.judging.losses import Indices, Losses
 from tidemill.judging.measures import Measure, measures_of
 from tidemill.judging.overlap import overlap_at_10
 from tidemill.judging.rows import BatchRows, RowReader
+from tidemill.judging.seeds import seed_noise
 from tidemill.run.catalog import Cell, ComparisonRecord, Evidence
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer

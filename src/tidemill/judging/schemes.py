@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from tidemill import schemas, scoring
-from tidemill.judging.comparisons import BlockSums, Margin, compare_blocks
+from tidemill.judging.comparisons import Margin, Word, word
 from tidemill.judging.look import ModelJudge, cell_of
+from tidemill.judging.resampling import BlockSums, block_residuals, interval
 from tidemill.judging.rows import BatchRows
 from tidemill.run.catalog import Cell, LineModel
 from tidemill.run.folder import Run
@@ -50,32 +52,51 @@ def scheme_body(run: Run, line: str, model: str) -> schemas.SchemeBody | None:
     margin = Margin.parse(run.pipeline.gate_of(model).margin)
     compared = compare_blocks(joined([ours for ours, _ in pairs]), joined([theirs for _, theirs in pairs]), margin)
     scheme = run.pipeline.generations.scheme
-    body = {
-        "scheme": line,
-        "model": model,
-        "batches": [ours.batch for ours, _ in pairs],
-        "rows": compared.rows,
-        "loss": compared.loss,
-        "own_loss": compared.reference_loss,
-        "gain": compared.gain,
-        "interval": [compared.low, compared.high],
-        "margin": compared.margin,
-        "word": compared.word,
-        "sentence": scheme_sentence(line, scheme, compared.gain, compared.low, compared.high, compared.reference_loss)
-        if compared.word in ("paid", "cost")
-        else f"{line} and {scheme}: {compared.word} on {compared.rows:,} rows",
-    }
-    return schemas.SchemeBody.model_validate(body)
-
-
-def scheme_sentence(line: str, own: str, gain: float, low: float, high: float, loss: float) -> str:
-    """Which scheme beats the other, by how much of the run's own loss."""
-    winner, loser = (line, own) if gain > 0 else (own, line)
-    shares = sorted(100 * abs(value) / loss if loss else abs(value) for value in (low, gain, high))
-    unit = " %" if loss else ""
-    return (
-        f"{winner} beats {loser} by {shares[1]:.2g}{unit} ({shares[0]:.2g} to {shares[2]:.2g}{unit}) on the next batch"
+    return schemas.SchemeBody(
+        scheme=line,
+        model=model,
+        batches=[ours.batch for ours, _ in pairs],
+        rows=compared.rows,
+        loss=compared.loss,
+        own_loss=compared.own_loss,
+        gain=compared.gain,
+        interval=[compared.low, compared.high],
+        margin=compared.margin,
+        word=compared.word,
+        sentence=scheme_sentence(line, scheme, compared),
     )
+
+
+class ComparedSchemes(NamedTuple):
+    """A scheme against the run's own; ``gain`` is the own loss minus the scheme's, with its 95 % interval."""
+
+    rows: int
+    loss: float
+    own_loss: float
+    gain: float
+    low: float
+    high: float
+    margin: float
+    word: Word
+
+
+def compare_blocks(own: BlockSums, other: BlockSums, margin: Margin) -> ComparedSchemes:
+    """Compare the losses of two schemes, block by block of the same rows."""
+    differences = BlockSums(own.sums - other.sums, own.counts)
+    below, above = interval(block_residuals(differences), differences.counts)
+    gain, matters = differences.mean, margin.of(own.mean)
+    said = word(gain + below, gain + above, gain, matters)
+    return ComparedSchemes(own.n, other.mean, own.mean, gain, gain + below, gain + above, matters, said)
+
+
+def scheme_sentence(line: str, own: str, compared: ComparedSchemes) -> str:
+    """Which scheme beats the other, by how much of the run's own loss."""
+    if compared.word not in ("paid", "cost"):
+        return f"{line} and {own}: {compared.word}, on {compared.rows:,} rows"
+    winner, loser = (line, own) if compared.gain > 0 else (own, line)
+    whole, unit = (abs(compared.own_loss) / 100, " %") if compared.own_loss else (1.0, "")
+    least, mean, most = sorted(abs(value) / whole for value in (compared.low, compared.gain, compared.high))
+    return f"{winner} beats {loser} by {mean:.2g}{unit} ({least:.2g} to {most:.2g}{unit}) on the next batch"
 
 
 def newest_cells(run: Run, line: str, model: str) -> dict[int, Cell]:

@@ -156,7 +156,7 @@ class VerdictReader:
         for generation, batch, n, mean in cells:
             losses[generation - 1, batch - 1] = mean
             rows[batch - 1] = max(rows[batch - 1], n)
-        return best_schedule(losses, [seconds.get(number, np.nan) for number in range(1, count)])
+        return best_schedule(losses, [seconds.get(number, np.nan) for number in range(1, count)], rows.tolist())
 
 
 def deciding(records: Iterable[ComparisonRecord]) -> dict[str, ComparisonRecord]:

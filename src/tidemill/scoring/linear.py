@@ -34,14 +34,17 @@ class LinearScorer(ValueScorer):
 class GeneralizedLinearScorer(LinearScorer):
     """The inverse link of the linear predictor, clipped to the range of the family's mean (``FamilyAndLink``).
 
-    Text: family; link, one of ``LINKS`` or "power"; power, that of the link (1 is the identity, 0 the logarithm).
+    Text: family; link, one of ``LINKS`` or "power"; power, that of the link (1 is the identity, 0 the logarithm);
+    variance_power, of a Tweedie family (see :func:`variance_power`).
     """
 
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)
         link = stored.text["link"]
         self.unlink = unpower(stored.text["power"]) if link == "power" else LINKS[link]
-        self.bounds = BOUNDS.get(stored.text["family"], POSITIVE)
+        self.family: str = stored.text["family"]
+        self.variance_power = variance_power(stored)
+        self.bounds = BOUNDS.get(self.family, POSITIVE)
 
     def scores(self, encoded: Encoded) -> RowScores:
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
@@ -69,6 +72,23 @@ LINKS: dict[str, Function] = {
     "probit": ndtr,
     "cloglog": lambda eta: 1.0 - np.exp(-np.exp(eta)),
 }
+
+VARIANCE_POWERS = {"gaussian": 0.0, "poisson": 1.0, "gamma": 2.0}
+COMPOUND_POISSON = 1.5  # the middle of the Tweedie families that allow zeros
+
+
+def variance_power(stored: Stored) -> float | None:
+    """The power p of the family's variance, mean ** p; None for the binomial family, whose variance is no power.
+
+    Scorer files of the first versions leave out that of a Tweedie family. Unless the pipeline sets a link power, it is
+    1 minus the link's; where that is no Tweedie family's, ``COMPOUND_POISSON`` stands for it.
+    """
+    family = stored.text["family"]
+    if family != "tweedie":
+        return VARIANCE_POWERS.get(family)
+    known: float | None = stored.text.get("variance_power")
+    implied = 1.0 - stored.text["power"]
+    return known if known is not None else implied if implied > 1.0 else COMPOUND_POISSON
 
 
 def unpower(power: float) -> Function:

@@ -103,7 +103,8 @@ def export_linear(model: LinearRegressionModel) -> Exported:
 
 def export_generalized_linear(model: GeneralizedLinearRegressionModel) -> Exported:
     family, link, power = family_and_link(model)
-    return {"family": family, "link": link, "power": power}, coefficients(model)
+    variance = {"variance_power": model.getVariancePower()} if family == "tweedie" else {}
+    return {"family": family, "link": link, "power": power, **variance}, coefficients(model)
 
 
 def family_and_link(model: GeneralizedLinearRegressionModel) -> tuple[str, str, float | None]:
