@@ -204,7 +204,7 @@ def drift(
     if changes:
         columns = widgets.share_columns(["rows with the same number"]) | widgets.number_columns(
             changes,
-            {name: name for name in ("generation", "ARI", "shift of the centres", "ARI of a second seed", "rows")},
+            {name: name for name in changes[0] if name not in ("against", "clusters", "rows with the same number")},
         )
         widgets.table(changes, columns, key=f"clusters of {verdict.model}")
         st.caption(

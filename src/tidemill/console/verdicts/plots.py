@@ -11,7 +11,7 @@ from tidemill.console.charts import PALETTE
 from tidemill.console.verdicts.tables import TRIVIAL, WORDS, Row
 
 HEIGHT = 300
-CELL_HEIGHT, AXES_HEIGHT = 24, 190
+CELL_HEIGHT, NARROW, FEW, AXES_HEIGHT = 24, 16, 12, 190
 # Colour and shape say the same, for those who can't tell the colours apart.
 WORD_COLOURS = (PALETTE[6], "#888888", PALETTE[7], PALETTE[8])
 WORD_SHAPES = ("triangle-up", "circle", "square", "triangle-down")
@@ -127,7 +127,7 @@ def heat_map(rows: Sequence[Row], champion: int | None) -> alt.LayerChart:
     )
     count = len({row["batch"] for row in rows})
     return alt.LayerChart(layer=[cells, rings, *figures_in(base, count, domain, tooltip)]).properties(
-        height=AXES_HEIGHT + CELL_HEIGHT * len(lines)
+        height=AXES_HEIGHT + (CELL_HEIGHT if len(lines) <= FEW else NARROW) * len(lines)
     )
 
 

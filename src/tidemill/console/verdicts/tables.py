@@ -204,19 +204,33 @@ def drift_row(body: DriftBody) -> Row:
     return {
         "batch": body.batch,
         "column": body.column,
-        "test": body.test,
+        "test": test_name(body.test),
         "effect": body.effect,
         "p": f"{body.p:.2g}" if body.p >= 1e-300 else "< 1e-300",
         "training rows of": f"generation {number(body.reference)}",
-        "details": shown_figures(body.details) or NONE,
+        "details": drift_details(body.details) or NONE,
     }
+
+
+def test_name(test: str) -> str:
+    return "Kolmogorov-Smirnov" if test == "ks" else test
+
+
+def drift_details(details: Mapping[str, Any]) -> str:
+    """What else is known of a drift: how far the values moved, new categories, and missing values."""
+    distance, new, missing = details.get("distance"), details.get("new"), details.get("missing")
+    parts = [f"moved by {number(distance, 2)} standard deviations"] if distance is not None else []
+    parts += [f"new: {', '.join(map(str, new))}"] if new else []
+    if missing and any(missing):
+        parts.append(f"missing: {formatting.share(missing[0])}, now {formatting.share(missing[1])}")
+    return "; ".join(parts)
 
 
 def drift_lines(drift: Iterable[DriftBody]) -> list[str]:
     """The columns that drifted, each in a line, in the order of :func:`by_effect`."""
     return [
-        f"{body.column} in batch {number(body.batch)}: effect {number(body.effect, 2)} ({body.test}), against the "
-        f"training rows of generation {number(body.reference)}"
+        f"{body.column} in batch {number(body.batch)}: effect {number(body.effect, 2)} ({test_name(body.test)}), against "
+        f"the training rows of generation {number(body.reference)}"
         for body in sorted(drift, key=by_effect)
         if body.flagged
     ]
@@ -247,10 +261,11 @@ def clusters(verdicts: Iterable[GenerationVerdict]) -> list[Row]:
                     "generation": verdict.generation,
                     "against": reference_name(previous),
                     "clusters": change.get("word") or NONE,
-                    "ARI": rounded(change.get("ari")),
+                    "ARI": rounded(change.get("rand")),
                     "rows with the same number": change.get("kept"),
                     "shift of the centres": rounded(change.get("shift")),
-                    "ARI of a second seed": rounded(noise.get("ari")),
+                    "ARI of a second seed": rounded(noise.get("rand")),
+                    "shift of a second seed": rounded(noise.get("shift")),
                     "rows": previous.rows,
                 }
             )
