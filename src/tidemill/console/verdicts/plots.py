@@ -66,6 +66,7 @@ def gain(rows: Sequence[Row]) -> alt.LayerChart:
         alt.Tooltip("rows:Q", format=","),
         alt.Tooltip("needed:N", title="rows needed"),
         alt.Tooltip("evidence:N"),
+        alt.Tooltip("checks:N"),
     ]
     band = (
         base.transform_calculate(least="-datum.margin")

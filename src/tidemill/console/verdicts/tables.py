@@ -85,6 +85,7 @@ def gain_row(generation: int, comparison: ComparisonBody) -> Row:
         "loss_name": comparison.loss_name,
         "loss": comparison.loss,
         "reference_loss": comparison.reference_loss,
+        "checks": shown_figures(comparison.checks) or NONE,
     }
 
 
@@ -229,8 +230,8 @@ def drift_details(details: Mapping[str, Any]) -> str:
 def drift_lines(drift: Iterable[DriftBody]) -> list[str]:
     """The columns that drifted, each in a line, in the order of :func:`by_effect`."""
     return [
-        f"{body.column} in batch {number(body.batch)}: effect {number(body.effect, 2)} ({test_name(body.test)}), against "
-        f"the training rows of generation {number(body.reference)}"
+        f"{body.column} in batch {number(body.batch)}: effect {number(body.effect, 2)} ({test_name(body.test)}), "
+        f"against the training rows of generation {number(body.reference)}"
         for body in sorted(drift, key=by_effect)
         if body.flagged
     ]
