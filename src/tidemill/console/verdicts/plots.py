@@ -119,34 +119,30 @@ def heat_map(rows: Sequence[Row], champion: int | None) -> alt.LayerChart:
         alt.Tooltip("evidence:N"),
         alt.Tooltip("figures:N", title="beside"),
     ]
-    base = inline(rows).encode(x=x, y=y)
-    cells = base.mark_rect().encode(color=color, tooltip=tooltip)
-    rings = (
-        base.transform_filter("datum.mark == 'provisional'")
-        .mark_point(shape="circle", size=70, color="white", strokeWidth=2, opacity=1, filled=False)
-        .encode(tooltip=tooltip)
-    )
-    count = len({row["batch"] for row in rows})
-    return alt.LayerChart(layer=[cells, rings, *figures_in(base, count, domain, tooltip)]).properties(
+    base = inline(rows).encode(x=x, y=y, tooltip=tooltip)
+    layers = [base.mark_rect().encode(color=color), *marks(base, len({row["batch"] for row in rows}), domain)]
+    return alt.LayerChart(layer=layers).properties(
         height=AXES_HEIGHT + (CELL_HEIGHT if len(lines) <= FEW else NARROW) * len(lines)
     )
 
 
-def figures_in(base: alt.Chart, batches: int, domain: Sequence[float], tooltip: list[alt.Tooltip]) -> list[alt.Chart]:
-    """The mean loss written into each settled cell, shown where the cells are wide enough for it."""
-    if batches > 16:
-        return []
+def marks(base: alt.Chart, batches: int, domain: Sequence[float]) -> list[alt.Chart]:
+    """The mean loss written into each cell, with a ring behind a provisional one; the ring alone in narrow cells."""
+    wide = f"width / {max(1, batches)} > 60"
     dark = f"datum.mean > {domain[0] + 0.5 * (domain[1] - domain[0]):.9g}"
-    texts = (
-        base.transform_filter("datum.mark == 'settled'")
-        .mark_text(fontSize=11, opacity=alt.ExprRef(f"width / {batches} > 44 ? 1 : 0"))
-        .encode(
-            text=alt.Text("mean:Q", format=".3~g"),
-            color=alt.condition(dark, alt.value("white"), alt.value("black")),
-            tooltip=tooltip,
-        )
+    color = alt.condition(dark, alt.value("white"), alt.value("black"))
+    figure = "format(datum.mean, '.3~g') + (datum.mark == 'provisional' ? ' \\u25cb' : '')"
+    figures = (
+        base.transform_calculate(figure=figure)
+        .mark_text(fontSize=11, opacity=alt.ExprRef(f"{wide} ? 1 : 0"))
+        .encode(text="figure:N", color=color)
     )
-    return [texts]
+    rings = (
+        base.transform_filter("datum.mark == 'provisional'")
+        .mark_point(shape="circle", size=40, strokeWidth=1.5, opacity=alt.ExprRef(f"{wide} ? 0 : 1"), filled=False)
+        .encode(color=color)
+    )
+    return [figures, rings]
 
 
 def curves(rows: Sequence[Row]) -> alt.LayerChart:

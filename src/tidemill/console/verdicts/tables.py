@@ -90,9 +90,9 @@ def gain_row(generation: int, comparison: ComparisonBody) -> Row:
 
 
 def word_counts(rows: Sequence[Row]) -> str:
-    """How many of the verdicts have each word: ``paid 2, can't tell 1``."""
+    """How many of the verdicts have each word: ``2 paid, 1 can't tell``."""
     words = [row["word"] for row in rows]
-    return ", ".join(f"{word} {number(words.count(word))}" for word in WORDS if word in words)
+    return ", ".join(f"{number(words.count(word))} {word}" for word in WORDS if word in words)
 
 
 def deciding_loss(verdicts: Iterable[GenerationVerdict], cells: Sequence[CellBody]) -> str | None:
