@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -61,7 +62,7 @@ def test_rows_are_seen_to_come_and_a_generation_arrives_without_a_reload(
     """On a page opened before the first generation, the counts rise, and on another the generation comes by itself:
     neither page was loaded again."""
     with visiting(browser, addresses.console) as stream, visiting(browser, addresses.console) as generations:
-        pages = [stream.open("/"), generations.open("/generations")]
+        pages = [stream.open("/stream"), generations.open("/generations")]
         expect(pages[1].get_by_text("There is no generation yet.")).to_be_visible()
         for page in pages:
             page.evaluate(MARK)
@@ -94,7 +95,7 @@ def test_every_page_opens(browser: Browser, trained: Addresses, width: int, dark
             page = visit.open(path)
             expect(page.get_by_role("heading", name="Smart-home device usage")).to_be_visible()
             expect(page.get_by_role("heading", name=last)).to_be_visible()
-            picture = visit.shot(f"smart-home-{path[1:] or 'stream'}{end}", tmp_path)
+            picture = visit.shot(f"smart-home-{path[1:] or 'overview'}{end}", tmp_path)
             assert picture.stat().st_size < 150_000
 
 
@@ -105,7 +106,9 @@ def test_pages_are_reached_by_the_menu(browser: Browser, trained: Addresses, wid
         page = visit.open("/")
         page.evaluate(MARK)
         for title, last in zip(
-            ("Generations", "Try it", "Clusters", "Data", "Stream"), [*[*PAGES][1:], "/"], strict=True
+            ("Stream", "Verdict", "Generations", "Try it", "Clusters", "Data", "Overview"),
+            [*[*PAGES][1:], "/"],
+            strict=True,
         ):
             visit.go(title)
             expect(page.get_by_role("heading", name=PAGES[last])).to_be_visible()
@@ -116,7 +119,7 @@ def test_a_choice_stays_in_the_address(browser: Browser, trained: Addresses) -> 
     """A model, a metric and two generations that were chosen are in the link, which shows the same again."""
     with visiting(browser, trained.console) as visit:
         page = visit.open(f"/generations?model=malfunction&metric={quote(metric_title('mae'))}&one=1")
-        expect(page.get_by_label("mean absolute error (lower is better): ", exact=False).first).to_be_visible()
+        expect(page.get_by_label("mean absolute error: ", exact=False).first).to_be_visible()
         expect(page.get_by_role("columnheader", name="generation 1")).to_be_visible()
         page.get_by_role("spinbutton", name="The other generation").fill("2")
         page.keyboard.press("Enter")
@@ -124,6 +127,29 @@ def test_a_choice_stays_in_the_address(browser: Browser, trained: Addresses) -> 
         assert "other=2" in page.url
         page.reload()
         expect(page.get_by_role("columnheader", name="generation 2")).to_be_visible()
+
+
+def test_the_verdict_comes_by_itself(browser: Browser, trained: Addresses) -> None:
+    """Overview and Verdict have the sentences that the API has once the newest generation is judged, without a reload;
+    Verdict has the gains, the losses and the curve behind them, against whichever reference is chosen."""
+    with visiting(browser, trained.console, PHONE) as visit:
+        page = visit.open("/")
+        page.evaluate(MARK)
+        verdicts = wait_for(partial(judged, trained.api, 3), "the verdict on the newest generation")
+        for verdict in verdicts.values():
+            expect(page.get_by_text(verdict["sentence"])).to_be_visible()
+        visit.go("Verdict")
+        expect(page.locator(".st-key-sentence")).to_contain_text(verdicts["efficiency"]["sentence"][:30])
+        expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(3)
+        page.get_by_role("radio", name="trivial model").click()
+        expect(page.get_by_text("Against the trivial model: ")).to_be_visible()
+        assert page.evaluate("window.mark") == "this very page"
+
+
+def judged(api: str, generation: int) -> Any:
+    """The verdicts on all models once this generation is judged."""
+    models = httpx.get(f"{api}/verdict").json()["models"]
+    return models if all(verdict["generation"] == generation for verdict in models.values()) else None
 
 
 def test_the_form_predicts_what_the_api_predicts(browser: Browser, trained: Addresses) -> None:
