@@ -131,6 +131,7 @@ def recommender(**changes: Any) -> schemas.ModelBody:
         user="user",
         item="movie",
         rating="rating",
+        champion=1,
         ratings=schemas.RatingScale(minimum=0.5, maximum=5.0),
         labels={},
         params={},

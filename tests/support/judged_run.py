@@ -7,6 +7,7 @@ Its batch files, its catalog, its scorer files and its judge are real ones. A ro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class JudgedRun:
     """A run that is fed batch by batch; each batch is judged as the trainer has it judged."""
 
     def __init__(self, folder: Path, *assignments: str, document: dict[str, Any] = DOCUMENT) -> None:
-        raw = {key: dict(value) if isinstance(value, dict) else value for key, value in document.items()}
+        raw = deepcopy(document)
         assert override(raw, assignments) == []
         self.run: Run = open_run(parse(Raw("planted.toml", folder, raw)), folder / "run")
         self.judge = self.new_judge()

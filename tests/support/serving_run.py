@@ -26,7 +26,7 @@ from tests.support import wait_for
 from tidemill.api.server import run_server
 from tidemill.collector.batch_file import Draft
 from tidemill.pipeline import Raw, arrow_schema, override, parse
-from tidemill.run.catalog import Decision, Span, TrainedModel
+from tidemill.run.catalog import Decision, GateDecision, Span, TrainedModel
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.locks import locked
@@ -192,18 +192,32 @@ def seal(run: Run, batch: int, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def publish(
-    run: Run, generation: int, batches: Sequence[int] = (), damage: Callable[[Path], None] | None = None
+    run: Run,
+    generation: int,
+    batches: Sequence[int] = (),
+    damage: Callable[[Path], None] | None = None,
+    champion_of: Sequence[str] = (),
 ) -> None:
     """Publish a generation of the three models, with the coefficients named at the head of this module.
 
-    ``damage`` is done to the file of ``size`` after its sum was taken.
+    ``damage`` is done to the file of ``size`` after its sum was taken. ``champion_of``: the models whose champion it
+    becomes in the same transaction, as in a run of this version; nothing is decided about others.
     """
     run.catalog.begin_generation(generation, batches, rows=3 * len(batches))
     write_generation(run, generation)
     models = [trained_model(run, generation, name) for name in run.pipeline.models]
     if damage:
         damage(scorer_path(run, generation, "size"))
-    run.catalog.publish_generation(generation, models)
+    run.catalog.publish_generation(generation, models, [decision(model, generation) for model in champion_of])
+
+
+def decision(model: str, champion: int, former: int | None = None) -> GateDecision:
+    return GateDecision(model, "chosen", champion, champion, former, by="ann", because="of a test")
+
+
+def choose(run: Run, model: str, champion: int) -> None:
+    """Have this generation answer for a model, as a person does."""
+    run.catalog.decide_champion(decision(model, champion))
 
 
 def write_generation(run: Run, generation: int) -> None:
@@ -253,15 +267,22 @@ def trained_model(run: Run, generation: int, model: str) -> TrainedModel:
 
 @contextmanager
 def api_of(
-    run: Run, host: str = "127.0.0.1", key_file: Path | None = None, limits: Limits = LIMITS
+    run: Run,
+    host: str = "127.0.0.1",
+    key_file: Path | None = None,
+    limits: Limits = LIMITS,
+    name: str = "serve",
 ) -> Iterator[httpx.Client]:
-    """Serve the run's API on a free port, as the stage does, and yield a client of it."""
-    stage = Stage(run, "serve")
+    """Serve the run's API on a free port, as the stage does, and yield a client of it.
+
+    ``name``: the stage's; each of several APIs of one run needs its own.
+    """
+    stage = Stage(run, name)
     failures: list[BaseException] = []
 
     def serve() -> None:
         try:
-            with locked(run.stage_lock("serve")):
+            with locked(run.stage_lock(name)):
                 run_server(stage, host, 0, key_file, limits)
         except BaseException as error:
             failures.append(error)
@@ -270,7 +291,7 @@ def api_of(
     server = threading.Thread(target=serve)
     server.start()
     try:
-        address = wait_for(lambda: failures or endpoint(run), "the API to listen")
+        address = wait_for(lambda: failures or endpoint(run, name), "the API to listen")
         assert isinstance(address, str), failures
         with httpx.Client(base_url=address, timeout=30) as client:
             yield client
@@ -280,8 +301,8 @@ def api_of(
         assert not server.is_alive()
 
 
-def endpoint(run: Run) -> str | None:
-    status = run.catalog.stages().get("serve")
+def endpoint(run: Run, name: str = "serve") -> str | None:
+    status = run.catalog.stages().get(name)
     return status.endpoint if status and status.state == "running" else None
 
 
@@ -291,6 +312,13 @@ def wait_for_generation(client: httpx.Client, generation: int) -> None:
         return answer.status_code == 200 and answer.json()["generation"] == generation
 
     wait_for(served, f"generation {generation} to be served", seconds=20)
+
+
+def wait_for_champion(client: httpx.Client, model: str, generation: int) -> None:
+    def served() -> bool:
+        return bool(json_of(client.get("/health"))["champions"][model] == generation)
+
+    wait_for(served, f"{model} to be answered by generation {generation}", seconds=20)
 
 
 def json_of(response: httpx.Response) -> Any:

@@ -55,7 +55,6 @@ def create_app(
             *([Middleware(LoopbackNames, refusal=foreign_host)] if own_names else []),
         ],
     )
-    app.state.registry = registry
     context = route_context(registry)
     custom_routes = CustomRoutes(context)
     for name, build in (context.index_builders | custom_routes.index_builders).items():

@@ -20,7 +20,7 @@ DEFAULT_TOP, MAX_TOP = 10, 1_000
 
 GenerationNumber = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The generation's number, from 1.")]
 OptionalGeneration = Annotated[
-    int | None, Query(ge=1, le=MAX_NUMBER, description="The generation's number; the newest if left out.")
+    int | None, Query(ge=1, le=MAX_NUMBER, description="The generation's number; the model's champion if left out.")
 ]
 ListLimit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
 Key = Annotated[str, Path(min_length=1, description="The value of the stream's key column.")]
@@ -36,12 +36,14 @@ class RequestedGeneration(NamedTuple):
     number: int
 
 
-def resolve_generation(registry: ModelRegistry, number: int | None) -> RequestedGeneration:
-    """The generation of this number, or the newest one for None, in the snapshot of this moment.
+def resolve_generation(registry: ModelRegistry, number: int | None, model: str | None = None) -> RequestedGeneration:
+    """The generation of this number; for None the champion of ``model``, or without a model the newest generation.
+
+    It is that of the snapshot of this moment: each endpoint calls it once, after it has the request's body.
 
     Raises:
         NotFound: there is no such generation, or it is not published.
-        NotReady: the newest is asked for, and there is none yet.
+        NotReady: no number is given, and there is no generation yet.
     """
     snapshot = registry.snapshot
     if number is not None:
@@ -49,19 +51,7 @@ def resolve_generation(registry: ModelRegistry, number: int | None) -> Requested
         return RequestedGeneration(snapshot, number)
     if snapshot.newest is None:
         raise not_ready(snapshot)
-    return RequestedGeneration(snapshot, snapshot.newest.number)
-
-
-async def newest_generation(request: Request) -> RequestedGeneration:
-    return resolve_generation(request.app.state.registry, None)
-
-
-async def generation_of_query(request: Request, generation: OptionalGeneration = None) -> RequestedGeneration:
-    return resolve_generation(request.app.state.registry, generation)
-
-
-NewestGeneration = Annotated[RequestedGeneration, Depends(newest_generation)]
-QueryGeneration = Annotated[RequestedGeneration, Depends(generation_of_query)]
+    return RequestedGeneration(snapshot, snapshot.newest.number if model is None else snapshot.champions[model])
 
 
 # --- the body -----------------------------------------------------------------------------------------------------
@@ -82,7 +72,7 @@ async def read_body(request: Request) -> bytes:
 
 
 RequestBody = Annotated[bytes, Depends(read_body)]
-"""An endpoint takes it before its generation, so that a slow upload is answered by the generation newest at its end."""
+"""An endpoint has it before it resolves the generation, so a slow upload is answered by the champion at its end."""
 
 
 def read_object(body: bytes, keys: Sequence[str], hint: str) -> dict[str, Any]:

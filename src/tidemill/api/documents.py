@@ -78,6 +78,7 @@ def health_body(run: Run, snapshot: Snapshot) -> schemas.Health:
         generation=snapshot.newest.number,
         generations=len(snapshot.published),
         models=list(snapshot.newest.scorers),
+        champions=dict(snapshot.champions),
         published_at=snapshot.newest.record.published_at,
         problems=list(problems(snapshot)),
     )
@@ -184,6 +185,7 @@ def model_body(
     return schemas.ModelBody(
         model=name,
         estimator=model.estimator,
+        champion=snapshot.champions.get(name),
         label=model.label,
         user=model.user,
         item=model.item,
@@ -201,14 +203,14 @@ def model_body(
 
 
 def trained_features(snapshot: Snapshot, model: str) -> Mapping[str, Feature]:
-    """A model's features with their values in the newest generation's training; empty before there is a generation."""
-    scorer = snapshot.newest.scorers.get(model) if snapshot.newest else None
+    """A model's features with their values in the champion's training; empty before there is a generation."""
+    scorer = snapshot.champion_scorer(model)
     return {feature.name: feature for feature in scorer.features} if scorer else {}
 
 
 def rating_scale(snapshot: Snapshot, model: str) -> Scale | None:
-    """The scale of the ratings in the newest generation; None for a model without one."""
-    scorer = snapshot.newest.scorers.get(model) if snapshot.newest else None
+    """The scale of the ratings in the champion's rows; None for a model without one."""
+    scorer = snapshot.champion_scorer(model)
     return scorer.scale if isinstance(scorer, AlsScorer) else None
 
 

@@ -62,6 +62,12 @@ class RunCollector(Collector):
         published = len(snapshot.published)
         yield GaugeMetricFamily("tidemill_generation", "The newest generation that is served; 0: none yet.", newest)
         yield GaugeMetricFamily("tidemill_generations", "Generations that are published.", published)
+        champions = GaugeMetricFamily(
+            "tidemill_champion", "The generation that answers for each model.", labels=["model"]
+        )
+        for model, number in snapshot.champions.items():
+            champions.add_metric([model], number)
+        yield champions
         yield self._rows()
         scores = GaugeMetricFamily(
             "tidemill_model_metric", "Metrics of the newest generation's models.", labels=["model", "metric"]

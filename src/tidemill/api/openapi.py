@@ -153,7 +153,7 @@ def answer_schema(answer: Any) -> dict[str, Any]:
 
 
 class OpenApiDocument:
-    """The OpenAPI document, with examples and ranges of the newest generation. Safe to share between threads.
+    """The OpenAPI document, with examples and ranges of the champions. Safe to share between threads.
 
     Building it takes about a second and may read a batch, so it is built once for each generation, and never on the
     event loop.
@@ -168,7 +168,7 @@ class OpenApiDocument:
         write_examples: Callable[[dict[str, Any], Snapshot], None],
     ) -> None:
         """``keyed``: whether requests must have a key. ``write_examples``: adds to the document examples that the
-        newest generation can answer.
+        generations that serve can answer.
         """
         self._app = app
         self._registry = registry
@@ -176,15 +176,15 @@ class OpenApiDocument:
         self._keyed = keyed
         self._write_examples = write_examples
         self._of_routes: bytes | None = None  # the same for all generations, and slow to build
-        self._built: tuple[int, bytes] | None = None  # by the generation's number
+        self._built: tuple[object, bytes] | None = None  # by the generations that serve
         self._building = threading.Lock()
 
     def json(self) -> bytes:
         with self._building:
             snapshot = self._registry.snapshot
-            number = snapshot.newest.number if snapshot.newest else 0
-            if self._built is None or self._built[0] != number:
-                self._built = (number, orjson.dumps(self._document(snapshot)))
+            serving = (snapshot.newest and snapshot.newest.number, dict(snapshot.champions))
+            if self._built is None or self._built[0] != serving:
+                self._built = (serving, orjson.dumps(self._document(snapshot)))
             return self._built[1]
 
     def _document(self, snapshot: Snapshot) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -42,7 +43,8 @@ def verdict(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
     flagged = [drift for drift in body.drift if drift.flagged]
     for drift in flagged[-10:]:
         against = f"against the training rows of generation {drift.reference}"
-        console.print(f"drift: {drift.column} in batch {drift.batch} {against} ({drift.test}, {drift.effect:.2f})")
+        found = f"drift: {drift.column} in batch {drift.batch} {against} ({drift.test}, {drift.effect:.2f})"
+        console.print(found, soft_wrap=True, markup=False)
     if body.drift and not flagged:
         console.print("drift: none in any column")
     for scheme in body.schemes:
@@ -63,17 +65,20 @@ def show_model(console: Console, model: str, judged: schemas.ModelVerdict) -> No
     ]
     if not compared:
         return
-    table = Table("generation", "against", "gain", "95 % interval", "rows", "evidence", "verdict")
+    table = Table("generation", "against", "gain", "95 % interval", "rows", "evidence", "verdict", box=box.SIMPLE)
     for generation, body in compared:
         if body.gain is None or body.interval is None:
             continue
-        interval = f"{body.interval[0]:+.4g} to {body.interval[1]:+.4g}"
         number = f"{generation.generation}{' (serves)' if generation.champion else ''}"
-        table.add_row(
-            number, str(body.reference), f"{body.gain:+.4g}", interval, f"{body.rows:,}", body.evidence, body.word
-        )
+        gain, low, high = (as_share(value, body.reference_loss) for value in (body.gain, *body.interval))
+        table.add_row(number, str(body.reference), gain, f"{low} to {high}", f"{body.rows:,}", body.evidence, body.word)
     if table.row_count:
         console.print(table)
+
+
+def as_share(value: float, reference_loss: float | None) -> str:
+    """A gain as a share of the reference's loss."""
+    return f"{100 * value / abs(reference_loss):+.2g} %" if reference_loss else f"{value:+.2g}"
 
 
 def promote(

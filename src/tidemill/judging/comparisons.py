@@ -209,7 +209,7 @@ def p_value(comparison: Comparison, bound: float = 0.0, direction: Literal["abov
     distance = comparison.gain - bound if direction == "above" else bound - comparison.gain
     if comparison.standard_error == 0:
         return 0.0 if distance > 0 else 1.0
-    return float(special.stdtr(comparison.blocks - 1, -distance / comparison.standard_error))
+    return float(special.stdtr(max(comparison.blocks - 1, 1), -distance / comparison.standard_error))
 
 
 def _checks(reference: Losses, candidate: Losses) -> dict[str, float]:

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidemill.judging import gate
@@ -27,6 +29,7 @@ from tidemill.judging.gate import Candidate
 from tidemill.judging.kept import kept
 from tidemill.judging.look import ModelJudge, ModelLook
 from tidemill.judging.rows import BatchRows, RowReader
+from tidemill.pipeline import Column
 from tidemill.run import files
 from tidemill.run.catalog import Cell, ComparisonRecord, DriftRecord, Evidence, GateDecision, Judging
 from tidemill.run.failpoints import Steps, failpoint
@@ -37,6 +40,7 @@ from tidemill.texts import shorten
 
 STEPS = Steps("judging.synced", "judging.renamed", "judging.placed")
 DRIFT_ROWS = 10_000  # of each side
+ID_SHARE = 0.9
 
 References = dict[str, int]  # "champion", "previous", "first" -> the number of that generation
 
@@ -50,6 +54,7 @@ class Findings:
     drifted: list[DriftRecord] = field(default_factory=list)
     decided: list[GateDecision] = field(default_factory=list)
     losses: list[pa.Table] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
 
 class Judge:
@@ -93,20 +98,16 @@ class Judge:
     # --- one look -------------------------------------------------------------------------------------------------
 
     def _look(self, batch: int, evidence: Evidence, judge: Callable[[int], Findings]) -> None:
-        """Judge and record, once. A failure is recorded and logged; it stops neither training nor serving."""
+        """Judge and record, once. A failure is recorded and logged; it stops neither training nor serving, nor the
+        judging of other models. The next trainer tries again."""
         if (batch, evidence) in self._done:
             return
         started = time.perf_counter()
-        try:
-            findings = judge(batch)
-        except Exception as error:
-            self.log.exception("a batch could not be judged", batch=batch, evidence=evidence)
-            seconds = time.perf_counter() - started
-            self.catalog.save_judging(Judging("", batch, evidence, seconds, error=shorten(str(error), 300)))
-            return
+        findings = judge(batch)
         failpoint("judging.computed")
         path, sha256 = self._write_losses(batch, evidence, findings.losses)
-        judging = Judging("", batch, evidence, round(time.perf_counter() - started, 4), path, sha256)
+        seconds, error = round(time.perf_counter() - started, 4), "; ".join(findings.errors) or None
+        judging = Judging("", batch, evidence, seconds, path, sha256, error)
         self.catalog.save_judging(judging, findings.cells, findings.compared, findings.drifted, findings.decided)
         self._done.add((batch, evidence))
         for decision in findings.decided:
@@ -135,13 +136,14 @@ class Judge:
         on_trial: list[Candidate] = []
         challenging: list[Candidate] = []
         for name, model in self._models.items():
-            serving = self._serving(name)
-            look = ModelLook(model, rows, None, kept(published, batch, serving))
-            self._compare(findings, look, published[-1], published, "settled")
-            on_trial += self._on_trial(look)
-            challenging += self._challenging(look, published)
+            with self._noting_errors(findings, name, batch):
+                look = ModelLook(model, rows, None, kept(published, batch, self._serving(name)))
+                self._compare(findings, look, published[-1], published, "settled")
+                on_trial += self._on_trial(look)
+                challenging += self._challenging(look, published)
         findings.decided = self._decide_settled(on_trial, challenging, batch)
-        findings.drifted = list(self._drifted(rows, published))
+        with self._noting_errors(findings, "drift", batch):
+            findings.drifted = list(self._drifted(rows, published))
         return findings
 
     def _provisional(self, generation: int) -> Findings:
@@ -150,13 +152,25 @@ class Judge:
         published = [number for number in self.catalog.generation_numbers("published") if number <= generation]
         challenging: list[Candidate] = []
         for name, model in self._models.items():
-            references = self._references(name, generation, published)
-            look = ModelLook(model, rows, rows.held_rows, sorted({generation, *references.values()}))
-            if len(rows.held_rows):
-                self._compare(findings, look, generation, published, "provisional")
-            challenging += self._challenger(look, generation)
+            with self._noting_errors(findings, name, generation):
+                references = self._references(name, generation, published)
+                look = ModelLook(model, rows, rows.held_rows, sorted({generation, *references.values()}))
+                if len(rows.held_rows):
+                    self._compare(findings, look, generation, published, "provisional")
+                challenging += self._challenger(look, generation)
         findings.decided = self._decide_provisional(challenging, generation)
         return findings
+
+    @contextmanager
+    def _noting_errors(self, findings: Findings, subject: str, batch: int) -> Iterator[None]:
+        """Note an error of the block, drop what it had found, and go on."""
+        cells, losses, compared = len(findings.cells), len(findings.losses), len(findings.compared)
+        try:
+            yield
+        except Exception as error:
+            self.log.exception("a model could not be judged", subject=subject, batch=batch)
+            findings.errors.append(f"{subject}: {shorten(str(error), 200)}")
+            del findings.cells[cells:], findings.losses[losses:], findings.compared[compared:]
 
     def _compare(
         self, findings: Findings, look: ModelLook, generation: int, published: Sequence[int], evidence: Evidence
@@ -276,7 +290,7 @@ class Judge:
             generation = self.catalog.generation(number)
             assert generation is not None
             before = self.rows.training_sample(generation.batches, DRIFT_ROWS)
-            columns = self._columns_of(models, number == default)
+            columns = self._columns_of(models, number == default, before)
             now = rows.table
             sides = [{name: side[name] for name in columns} for side in (before, now)]
             for name in models:
@@ -299,9 +313,12 @@ class Judge:
                     details=details,
                 )
 
-    def _columns_of(self, models: Sequence[str], others: bool) -> list[str]:
-        """The declared columns that these models use; with ``others`` those too that no model uses. Not the key, and
-        no timestamp, which changes with time itself."""
+    def _columns_of(self, models: Sequence[str], others: bool, before: pa.Table) -> list[str]:
+        """The declared columns that these models use; with ``others`` those too that no model uses.
+
+        Not the key, no timestamp, which changes with time itself, and no id: a whole number that no model uses and that
+        nearly each row has for itself.
+        """
         pipeline = self.run.pipeline
         used_by = {name: set(columns_used(model)) for name, model in pipeline.models.items()}
         of_models = set().union(*(used_by[name] for name in models))
@@ -312,8 +329,13 @@ class Judge:
             for column in pipeline.source.schema_
             if column.kind != "timestamp"
             and column.name not in ids | {pipeline.stream.key}
-            and (column.name in of_models or (others and column.name not in of_all))
+            and (column.name in of_models or (others and column.name not in of_all and not is_id(before, column)))
         ]
+
+
+def is_id(table: pa.Table, column: Column) -> bool:
+    """Whether nearly each row has a value of its own in a column of whole numbers."""
+    return column.kind == "int" and pc.count_distinct(table[column.name]).as_py() > ID_SHARE * len(table)
 
 
 def columns_used(model: Any) -> Iterator[str]:

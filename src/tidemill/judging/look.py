@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tidemill import scoring
 from tidemill.judging.clusters import cluster_change
-from tidemill.judging.comparisons import Comparison, Margin, block_sums, compare
+from tidemill.judging.comparisons import BlockSums, Comparison, Margin, block_sums, compare
 from tidemill.judging.losses import Indices, Losses
 from tidemill.judging.measures import Measure, measures_of
 from tidemill.judging.overlap import overlap_at_10
@@ -246,7 +246,8 @@ class ModelLook:
 
 def cell_of(model: str, generation: int, batch: int, evidence: Evidence, losses: Losses) -> Cell:
     """The cell of these losses."""
-    blocks, count = block_sums(losses), len(losses.values)
+    count = len(losses.values)
+    blocks = block_sums(losses) if count else BlockSums(np.zeros(0), np.zeros(0))
     return Cell(
         model=model,
         generation=generation,

@@ -43,7 +43,7 @@ def refuse_unusable(run: Run, model: str, generation: int) -> None:
     if record is None:
         raise NotFound(f"there is no generation {generation}", known)
     if record.state == "failed":
-        raise PromotionRefused(f"generation {generation} failed: {shorten(record.error or '', 200)}", known)
+        raise PromotionRefused(f"generation {generation} failed: {record.error}", known)
     if record.state != "published":
         raise PromotionRefused(f"generation {generation} is still being trained", known)
     trained = record.models[model]

@@ -20,6 +20,7 @@ from tidemill.scoring.storage import Array
 MIN_BLOCKS, MAX_BLOCKS, ROWS_PER_BLOCK = 20, 64, 50
 MAX_BINS = 200  # of groups: bounds what a resample costs
 MAX_CORRELATION = 0.9  # beyond, the rows of a batch are too few to know the variance of their mean
+Z_SIGNIFICANT = 2.576  # of a correlation between blocks: 1 % two-sided, as every comparison is looked at
 RESAMPLES, SEED = 5_000, 20_190_701
 
 
@@ -128,12 +129,28 @@ def row_residuals(values: Array) -> tuple[Array, Array]:
     miss of the mean's variance, if the rows are a first-order autoregression of the correlation measured. (The idea
     of Andrews and Monahan 1992, An Improved Heteroskedasticity and Autocorrelation Consistent Covariance Matrix
     Estimator.) For 20 blocks of 18 rows at 0.6 that is 5 % of the width, and next to nothing for independent rows.
+
+    Where the blocks themselves still depend on their neighbours, as in a batch whose last third follows another rule,
+    they are widened in the same way by the correlation of the blocks: such a batch saw one change, not many.
     """
     sums = row_blocks(values)
     correlation = neighbour_correlation(values)
     n, length = values.shape[-1], values.shape[-1] / sums.counts.size
     missed = variance_ratio(n, correlation) / variance_ratio(length, correlation)
-    return block_residuals(sums) * np.sqrt(missed)[..., None], sums.counts
+    residuals = block_residuals(sums)
+    missed = np.maximum(missed, variance_ratio(sums.counts.size, block_correlation(residuals)))
+    return residuals * np.sqrt(missed)[..., None], sums.counts
+
+
+def block_correlation(residuals: Array) -> Array:
+    """(...) correlation of neighbours among (..., b) blocks; 0 unless it is significant.
+
+    The correlation of independent blocks is about normal with deviation 1 / sqrt(b) (Bartlett 1946, On the Theoretical
+    Specification and Sampling Properties of Autocorrelated Time-Series).
+    """
+    correlation = neighbour_correlation(residuals)
+    significant: Array = np.where(correlation * math.sqrt(residuals.shape[-1]) > Z_SIGNIFICANT, correlation, 0.0)
+    return significant
 
 
 def block_residuals(sums: BlockSums) -> Array:

@@ -7,6 +7,7 @@ from tidemill.run.catalog import ComparisonRecord
 Compared = dict[str, ComparisonRecord]
 
 NOTHING_YET = "Nothing to judge on until batch {batch} is sealed."
+MOST_NUMBERS = 8  # of batches in a sentence
 KINDS = {"provisional": "held-out rows", "settled": "rows"}
 
 
@@ -28,7 +29,8 @@ def sentence(champion: int | None, generation: int | None, compared: Compared, n
     learnt = against_trivial(generation, trivial, kind)
     if previous is None or previous.word is None:
         return f"{serves}{capital(learnt)}; whether retraining pays shows once batch {next_batch} is sealed."
-    return f"{serves}{against_previous(generation, previous)}; {learnt}."
+    changed = f". {clusters}" if (clusters := cluster_clause(previous)) else ""
+    return f"{serves}{against_previous(generation, previous)}; {learnt}{changed}."
 
 
 def against_previous(generation: int, record: ComparisonRecord) -> str:
@@ -57,6 +59,16 @@ def against_trivial(generation: int, record: ComparisonRecord | None, kind: str)
     if record.word == "can't tell":
         return f"can't tell on {record.rows:,} rows whether generation {generation} is better than {trivial}"
     return f"nothing to learn: generation {generation} is not better than {trivial}"
+
+
+def cluster_clause(record: ComparisonRecord) -> str:
+    """How much the clusters changed from the generation before; empty for other models."""
+    change = record.checks.get("clusters") or {}
+    if not change.get("word"):
+        return ""
+    kept = f"{100 * change['kept']:.0f} % of the rows keep their cluster"
+    verb = {"stable": "are stable", "moved": "moved", "reshuffled": "were reshuffled"}[change["word"]]
+    return f"The clusters {verb}: {kept}"
 
 
 TRIVIAL = {
@@ -90,8 +102,21 @@ def figures(compared: Compared) -> str:
     return (
         f"{record.loss_name} {record.loss:.4g} against {record.reference_loss:.4g} of {reference}: "
         f"gain {record.gain:+.4g}, 95 % interval {record.low:+.4g} to {record.high:+.4g}, margin {record.margin:.4g}; "
-        f"{record.rows:,} {KINDS[record.evidence]} of batch {record.batch} ({record.evidence}): {record.word}"
+        f"{record.rows:,} {KINDS[record.evidence]} of batch {record.batch} ({record.evidence}): "
+        f"{record.word}{cluster_figures(compared)}"
     )
+
+
+def cluster_figures(compared: Compared) -> str:
+    """The figures of how much clusters changed, beside what a second seed alone changes; empty for other models."""
+    previous, trivial = compared.get("previous"), compared.get("trivial")
+    change = (previous.checks.get("clusters") if previous else None) or {}
+    if change.get("rand") is None:
+        return ""
+    noise = (trivial.checks.get("noise") if trivial else None) or {}
+    second = f" (a second seed alone: {noise['rand']:.2f})" if noise else ""
+    shift = f", centres shifted by {change['shift']:.2g} deviations" if change.get("shift") is not None else ""
+    return f"; adjusted Rand index {change['rand']:.2f}{second}{shift}"
 
 
 def has_word(record: ComparisonRecord | None) -> bool:
@@ -113,11 +138,25 @@ def capital(text: str) -> str:
 def schedule_sentence(
     paid: int, retrainings: int, best: list[int] | None, gain: float | None, cost: float | None
 ) -> str:
-    """What retraining brought over the whole run, and how much less would have done."""
-    told = f"Of {retrainings} retraining{'s' if retrainings != 1 else ''} {paid} paid"
-    if best is None or cost is None:
+    """What retraining brought over the whole run, and how much less would have done.
+
+    Without a retraining that paid nothing is said about a better schedule: it would rest on noise.
+    """
+    told = f"Of {retrainings} retraining{'s' if retrainings != 1 else ''} {paid or 'none'} paid"
+    if not paid:
+        return f"{told}, as far as it can be told."
+    if best is None or gain is None or cost is None:
         return f"{told}."
-    after = f"training after batch{'es' if len(best) > 1 else ''} {' and '.join(map(str, best))} alone"
-    if gain is None:
-        return f"{told}; {after} would have done as well, for {100 * cost:.0f} % of the training."
-    return f"{told}; {after} would have given {100 * gain:.0f} % of the gain for {100 * cost:.0f} % of the training."
+    after = f"training after {numbered(best)} alone"
+    part = "all" if gain >= 1 else f"{100 * gain:.0f} %"
+    return f"{told}; {after} would have given {part} of the gain for {100 * cost:.0f} % of the training."
+
+
+def numbered(batches: list[int]) -> str:
+    """Batches by their numbers, as in "batches 1, 4 and 9"; of many the first and the last few."""
+    if len(batches) == 1:
+        return f"batch {batches[0]}"
+    shown = [str(batch) for batch in batches]
+    if len(shown) > MOST_NUMBERS:
+        shown = [*shown[: MOST_NUMBERS // 2], "...", *shown[-MOST_NUMBERS // 2 :]]
+    return f"batches {', '.join(shown[:-1])} and {shown[-1]}"

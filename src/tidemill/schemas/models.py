@@ -66,7 +66,7 @@ class ExampleBody(Shape):
 
 
 class RatingScale(Shape):
-    """The lowest and the highest rating in the newest generation's rows."""
+    """The lowest and the highest rating in the champion's rows."""
 
     minimum: float
     maximum: float
@@ -74,10 +74,12 @@ class RatingScale(Shape):
 
 class ModelBody(Shape):
     """A model; ``user``, ``item`` and ``rating`` are the columns of a recommender, ``ratings`` the scale of an explicit
-    one once there is a generation."""
+    one once there is a generation. ``champion`` is the generation that answers requests without one; ``ratings``,
+    ``inputs`` and ``examples`` are those of its training."""
 
     model: str
     estimator: str
+    champion: int | None
     label: str | None
     user: str | None
     item: str | None

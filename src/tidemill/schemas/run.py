@@ -12,13 +12,15 @@ Scheme = Literal["windowed", "cumulative", "sliding"]
 
 
 class Health(Shape):
-    """There is a generation to answer from. ``problems`` lists faults that exist nevertheless."""
+    """There is a generation to answer from; ``champions`` has the one that answers for each model. ``problems`` lists
+    faults that exist nevertheless."""
 
     status: Literal["ready"]
     pipeline: str
     generation: int
     generations: int
     models: list[str]
+    champions: dict[str, int]
     published_at: str | None
     problems: list[str]
 

@@ -126,6 +126,7 @@ def test_health_when_ready(api: httpx.Client) -> None:
         "generation": 2,
         "generations": 2,
         "models": ["good", "group", "size"],
+        "champions": {"size": 2, "good": 2, "group": 2},
         "problems": [],
     }
     assert api.head("/health").status_code == 200

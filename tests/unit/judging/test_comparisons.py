@@ -157,6 +157,13 @@ def test_more_rows_are_needed_than_there_are(seed: int) -> None:
         assert comparison.rows_needed > comparison.rows
 
 
+def test_rows_needed_are_more_than_there_are_and_enough_for_any_word() -> None:
+    """A skewed interval that can't tell what the formula says it can asks for a row more; 20 are the least of all."""
+    assert rows_needed(100, 0.5, 1e-4, 0.1) == 101
+    assert rows_needed(5, 0.5, 0.0, 0.1) == 20
+    assert rows_needed(100, 0.02, 0.1, 0.1) == rows_needed(100, -0.02, 0.1, 0.1) == math.ceil(100 * (2.8016 / 0.8) ** 2)
+
+
 def test_where_no_number_of_rows_is_enough_none_is_named() -> None:
     """A gain as large as the margin, and none at a margin of 0, can't be told by any number of rows."""
     assert rows_needed(100, 0.0, 0.1, 0.0) is None
@@ -232,6 +239,15 @@ def test_groups_that_say_nothing_leave_contiguous_blocks() -> None:
     """Three keys are no sample of keys, and keys that never repeat join no rows."""
     for groups in (np.arange(1800) % 3, np.arange(1800)):
         assert block_sums(losses(np.ones(1800), groups)).counts.tolist() == [50.0] * 36
+
+
+def test_a_key_with_nearly_all_rows_leaves_nothing_to_tell() -> None:
+    """With 1,960 of 2,000 rows under one key there is hardly a second block: the interval is wide, and a number."""
+    keys = np.maximum(np.arange(-1960, 40), 0)
+    comparison = compared(0.02 + noise(1, 2000), keys)
+    assert (comparison.blocks, comparison.word) == (1, "can't tell")
+    assert comparison.low < -0.02 < 0.06 < comparison.high
+    assert 0.1 < p_value(comparison) < 0.5
 
 
 def test_repeated_rows_of_a_key_are_no_further_evidence() -> None:

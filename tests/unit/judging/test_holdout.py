@@ -146,6 +146,7 @@ def test_slices_and_chunks_hold_out_the_same_rows(
     whole = held_out(table_of(rows), COLUMNS, holdout)
     parted = pa.concat_tables([table_of(rows).slice(0, cut), table_of(rows).slice(cut)])
     assert held_out(parted, COLUMNS, holdout).tolist() == whole.tolist()
+    assert held_out(table_of(rows).slice(cut), COLUMNS, holdout).tolist() == whole[cut:].tolist()
     assert whole.tolist() == [is_held_out(row, seed, share) for row in rows]
 
 

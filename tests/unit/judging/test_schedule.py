@@ -112,11 +112,11 @@ def test_a_gap_is_interpolated_over_the_age() -> None:
 def test_retraining_that_gains_nothing_is_left_out() -> None:
     """Where older generations are as good or better, the first one alone is the best, without a share of a gain."""
     worse = np.tile(np.linspace(0.1, 0.2, 6)[:, np.newaxis], 6)
-    for losses in (np.full((6, 6), 0.1), worse, np.zeros((6, 6))):
-        schedule = best_schedule(losses, [2.0] * 6)
+    for losses in (np.full((6, 6), 0.1), np.full((20, 20), 0.1), worse, np.zeros((6, 6))):
+        schedule = best_schedule(losses, [2.0] * len(losses))
         assert schedule is not None
         assert (schedule.best, schedule.gain_share) == ((1,), None)
-        assert schedule.cost_share == pytest.approx(1 / 5)
+        assert schedule.cost_share == pytest.approx(1 / (len(losses) - 1))
 
 
 def test_its_gain_may_exceed_that_of_retraining_always() -> None:
@@ -166,6 +166,16 @@ def test_a_thousand_batches_that_drift_keep_to_the_bound() -> None:
     assert schedule.gain_share is not None
     assert 0 < schedule.gain_share < WORTH
     assert schedule.cost_share == pytest.approx(MOST_TRAINED / (count - 1))
+
+
+def test_a_bound_schedule_has_no_retraining_that_harms() -> None:
+    """Where only more retrainings than the bound allows would gain anything, the best schedule is not to retrain."""
+    ages = np.arange(200) - np.arange(200)[:, np.newaxis]
+    losses = np.where(ages == 1, 0.0, np.where(ages == 2, 101.0, 1.0))  # each does well for one batch, then badly
+    losses[0], losses[198, 199] = 1.0, 101.0
+    schedule = best_schedule(losses, [1.0] * 200)
+    assert schedule is not None
+    assert (schedule.best, schedule.gain_share) == ((1,), 0)
 
 
 def test_shapes_that_differ_are_refused() -> None:

@@ -1,6 +1,6 @@
 """Describes declared routes in the OpenAPI document: parameters, bodies, answers, and working examples.
 
-An example is one that the newest generation can answer, so examples are written once per generation.
+An example is one that the generations that serve can answer, so examples are written again when others serve.
 """
 
 from __future__ import annotations
@@ -211,6 +211,8 @@ class ExampleWriter:
     def _example(self, parameter: Parameter, route: Route, snapshot: Snapshot) -> Any:
         """An example of a value that is not a feature."""
         name, generic = parameter.name, EXAMPLES[parameter.kind]
+        if name == GENERATION and route.model is not None:
+            return snapshot.champions.get(route.model, 1)
         if name == GENERATION:
             return snapshot.newest.number if snapshot.newest else 1
         if route.model is None:

@@ -73,7 +73,8 @@ def model_parameter(route: Route, name: str, kind: str, default: Any = None, **m
 
 
 def generation_parameter(route: Route) -> Iterator[Parameter]:
-    """The generation, if the path or ``inputs`` names it; otherwise the route answers with the newest."""
+    """The generation, if the path or ``inputs`` names it; otherwise the champion of the route's model answers, or for
+    SQL the newest generation."""
     if GENERATION in route.inputs or GENERATION in placeholders(route.path):
         yield model_parameter(route, GENERATION, "int")
 
@@ -136,7 +137,7 @@ class ModelRoute(ABC):
 
     async def respond(self, request: Request) -> Json:
         values = await self.parameters.read(request)
-        return Json(await self.answer(resolve_generation(self.registry, values.get(GENERATION)), values))
+        return Json(await self.answer(resolve_generation(self.registry, values.get(GENERATION), self.model), values))
 
     @abstractmethod
     async def answer(self, generation: RequestedGeneration, values: Mapping[str, Any]) -> Any:

@@ -1,14 +1,16 @@
-"""Reads the run's catalog into snapshots, and loads the newest generation."""
+"""Reads the run's catalog into snapshots, and loads the generations that serve: the newest and the champions."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from tidemill import scoring
+from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.snapshot import (
     GenerationRecords,
     IndexBuilder,
@@ -25,6 +27,9 @@ from tidemill.run.progress.status import counts, in_order
 from tidemill.run.stage import state_of
 from tidemill.scoring import Scorer
 from tidemill.texts import shorten
+
+Obtain = Callable[[int], LoadedGeneration | None]
+"""Gives a generation loaded, or None where it can't be loaded."""
 
 RETRY_SECONDS = 5.0  # between attempts to load a damaged generation, or to build an index that failed
 
@@ -44,16 +49,31 @@ def without_run_path(run: Run, text: str) -> str:
 class CatalogReader:
     """Makes one snapshot after the other. Only one thread at a time may call ``read``."""
 
-    def __init__(self, run: Run, builders: Mapping[str, IndexBuilder], log: Any) -> None:
-        """``builders``: what builds each index; it may be filled until the first ``read``."""
+    def __init__(
+        self,
+        run: Run,
+        builders: Mapping[str, IndexBuilder],
+        older_scorers: SharedCache[tuple[int, str], Scorer],
+        older_indexes: Mapping[str, SharedCache[int, Any]],
+        log: Any,
+    ) -> None:
+        """
+        Args:
+            builders: what builds each index; it may be filled until the first ``read``.
+            older_scorers, older_indexes: caches of generations that do not serve; nothing in them is read or built
+                again for a generation that comes to serve. By number and model, and by index and number.
+        """
         self.run = run
         self.log = log
         self._builders = builders
+        self._older_scorers = older_scorers
+        self._older_indexes = older_indexes
         self._pulse: object = None
+        self._decided: Mapping[str, int] = {}  # the champion of each model that something was decided about
         self._rates = Rates()
         self._cache = generation_cache()
         self._retry_at: dict[int, float] = {}
-        self._rebuild_at = 0.0
+        self._rebuild_at: dict[int, float] = {}
 
     def read(self, before: Snapshot) -> Snapshot:
         """The snapshot that follows ``before``.
@@ -61,25 +81,51 @@ class CatalogReader:
         Raises:
             CatalogError: the catalog can't be read.
         """
-        pulse = self.run.catalog.generations_pulse()
+        catalog = self.run.catalog
+        pulse = (catalog.generations_pulse(), catalog.decisions_pulse())
         stages, states = self._stages()
         rows = counts(self.run, stages)
         self._rates.add(time.monotonic(), produced=rows.produced, collected=rows.collected, sealed=rows.sealed)
-        generations = before.generations if pulse == self._pulse else self._generations(before)
-        newest, damaged = self._newest(before, generations)
+        generations = before.generations
+        if pulse != self._pulse:
+            generations = self._generations(before)
+            # Read after the generations: where one is published in between, its decision names a generation that is not
+            # among them, and waits for the next read, so that newest and champion change together.
+            self._decided = catalog.champions()
+        serving, damaged = dict[int, LoadedGeneration](), dict[int, str]()
+        obtain = partial(self._obtain, before, serving, damaged)
+        newest = self._newest(before, generations, obtain)
+        champions: dict[str, int] = {}
+        if newest is not None:
+            for model in self.run.pipeline.models:
+                champions[model] = self._champion(model, before, generations, newest, obtain).number
         self._pulse = pulse
-        return Snapshot(newest, generations, stages, states, damaged, None, rows, self._rates.per_second())
+        return Snapshot(
+            newest=newest,
+            generations=generations,
+            stages=stages,
+            states=states,
+            damaged=MappingProxyType(damaged),
+            counts=rows,
+            rates=self._rates.per_second(),
+            champions=MappingProxyType(champions),
+            serving=MappingProxyType(serving),
+        )
 
     def load(self, number: int) -> LoadedGeneration:
-        """A published generation with all scorers, and no index yet.
+        """A published generation with all scorers, and no index yet. Reads only what no cache holds.
 
         Raises:
             CatalogError: a file is missing or damaged.
         """
         record = self.run.catalog.generation(number)
         assert record is not None, "the number is from the catalog"
-        scorers = {name: self.read_scorer(trained) for name, trained in record.models.items()}
+        scorers = {name: self._scorer(number, trained) for name, trained in record.models.items()}
         return LoadedGeneration(number, record, MappingProxyType(scorers))
+
+    def _scorer(self, number: int, trained: TrainedModel) -> Scorer:
+        cached = self._older_scorers.peek((number, trained.model))
+        return self.read_scorer(trained) if cached is None else cached
 
     def read_scorer(self, trained: TrainedModel) -> Scorer:
         """A model's scorer, read from its file.
@@ -123,29 +169,61 @@ class CatalogReader:
         light = without_profiles(generation)
         return light if light.error is None else replace(light, error=without_run_path(self.run, light.error))
 
-    def _newest(
-        self, before: Snapshot, generations: GenerationRecords
-    ) -> tuple[LoadedGeneration | None, Mapping[int, str]]:
-        """The newest generation that can be loaded, and why the generations after it can't be."""
-        current = before.newest.number if before.newest else 0
-        damaged: dict[int, str] = {}
-        newer = [number for number, state in generations.states.items() if number > current and state == "published"]
-        for number in reversed(newer):
-            if number in before.damaged and time.monotonic() < self._retry_at[number]:
-                damaged[number] = before.damaged[number]
-                continue
-            try:
-                return self._with_indexes(self.load(number)), MappingProxyType(damaged)
-            except Exception as error:
-                damaged[number] = public_reason(self.run, error)
-                self._retry_at[number] = time.monotonic() + RETRY_SECONDS
-                if before.damaged.get(number) != damaged[number]:
-                    self.log.exception("a generation can't be loaded; the one before it stays", generation=number)
-        return self._retry_indexes(before.newest), MappingProxyType(damaged)
+    # --- the generations that serve ---------------------------------------------------------------------------------
 
-    def _retry_indexes(self, loaded: LoadedGeneration | None) -> LoadedGeneration | None:
+    def _newest(self, before: Snapshot, generations: GenerationRecords, obtain: Obtain) -> LoadedGeneration | None:
+        """The newest generation that can be loaded."""
+        current = before.newest.number if before.newest else 0
+        newer = [number for number, state in generations.states.items() if number > current and state == "published"]
+        newest = newest_obtained(newer, obtain)
+        return obtain(current) if newest is None and before.newest else newest
+
+    def _champion(
+        self, model: str, before: Snapshot, generations: GenerationRecords, newest: LoadedGeneration, obtain: Obtain
+    ) -> LoadedGeneration:
+        """The generation that answers for a model: the one that was decided, or the newest without a decision.
+
+        While the decided one can't be loaded, the champion so far stays; at the start of the API, when there is none,
+        the newest older generation that can be loaded takes its place.
+        """
+        decided = self._decided.get(model)
+        if decided is None:
+            return newest
+        champion = obtain(decided) if generations.states.get(decided) == "published" else None
+        if champion is None and model in before.champions:
+            return obtain(before.champions[model]) or newest
+        if champion is None:
+            older = [
+                number for number, state in generations.states.items() if number < decided and state == "published"
+            ]
+            champion = newest_obtained(older, obtain)
+        return champion or newest
+
+    def _obtain(
+        self, before: Snapshot, serving: dict[int, LoadedGeneration], damaged: dict[int, str], number: int
+    ) -> LoadedGeneration | None:
+        """A published generation with its indexes, put into ``serving``; None if it can't be loaded, with the reason in
+        ``damaged``. A damaged generation is tried again every few seconds."""
+        if number in serving or number in damaged:
+            return serving.get(number)
+        if number in before.serving:
+            serving[number] = self._retry_indexes(before.serving[number])
+            return serving[number]
+        if number in before.damaged and time.monotonic() < self._retry_at[number]:
+            damaged[number] = before.damaged[number]
+            return None
+        try:
+            serving[number] = self._with_indexes(self.load(number))
+        except Exception as error:
+            damaged[number] = public_reason(self.run, error)
+            self._retry_at[number] = time.monotonic() + RETRY_SECONDS
+            if before.damaged.get(number) != damaged[number]:
+                self.log.exception("a generation can't be loaded; those that serve stay", generation=number)
+        return serving.get(number)
+
+    def _retry_indexes(self, loaded: LoadedGeneration) -> LoadedGeneration:
         """The same generation; every few seconds its failed indexes are tried again."""
-        if loaded is None or not loaded.index_errors or time.monotonic() < self._rebuild_at:
+        if not loaded.index_errors or time.monotonic() < self._rebuild_at[loaded.number]:
             return loaded
         return self._with_indexes(loaded)
 
@@ -153,11 +231,17 @@ class CatalogReader:
         """The same generation with its missing indexes built, or with the reasons why one can't be."""
         indexes, errors = dict(loaded.indexes), dict[str, str]()
         for name in [name for name in self._builders if name not in indexes]:
+            cached = self._older_indexes[name].peek(loaded.number)
             try:
-                indexes[name] = self._builders[name](loaded)
+                indexes[name] = self._builders[name](loaded) if cached is None else cached
             except Exception as error:
                 errors[name] = public_reason(self.run, error)
                 if loaded.index_errors.get(name) != errors[name]:
                     self.log.exception("a generation is served without an index", generation=loaded.number, index=name)
-        self._rebuild_at = time.monotonic() + RETRY_SECONDS
+        self._rebuild_at[loaded.number] = time.monotonic() + RETRY_SECONDS
         return replace(loaded, indexes=MappingProxyType(indexes), index_errors=MappingProxyType(errors))
+
+
+def newest_obtained(numbers: Sequence[int], obtain: Obtain) -> LoadedGeneration | None:
+    """The last of these generations that can be loaded; None if none can."""
+    return next(filter(None, map(obtain, reversed(numbers))), None)

@@ -46,9 +46,9 @@ def damaged_generations(snapshot: Snapshot) -> Iterator[str]:
 
 
 def missing_indexes(snapshot: Snapshot) -> Iterator[str]:
-    if snapshot.newest:
-        for name, reason in snapshot.newest.index_errors.items():
-            yield f"generation {snapshot.newest.number} is served without {name}: {reason}"
+    for loaded in snapshot.serving.values():
+        for name, reason in loaded.index_errors.items():
+            yield f"generation {loaded.number} is served without {name}: {reason}"
 
 
 def progress(snapshot: Snapshot) -> str:

@@ -1,8 +1,9 @@
-"""The models being served: one immutable snapshot, replaced whole when a generation is published.
+"""The models being served: one immutable snapshot, replaced whole when a generation is published or made champion.
 
-A thread watches the catalog and loads a new generation's scorers beside those in use. A request takes the snapshot
-once, so it never mixes two generations. Older generations are loaded on request and cached; so is a generation that a
-newer one replaces. The event loop never waits for a file or for the build of an index.
+A thread watches the catalog and loads the scorers of generations that come to serve (the newest, and the champion of
+each model) beside those in use. A request takes the snapshot once, so it never mixes two generations. Other generations
+are loaded on request and cached; so is a generation that serves no longer. The event loop never waits for a file or for
+the build of an index.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ class ModelRegistry:
         self.log = log or structlog.get_logger(stage="serve")
         self.snapshot = Snapshot()
         self._builders: dict[str, IndexBuilder] = {}
-        self._reader = CatalogReader(run, self._builders, self.log)
         self._has_snapshot = False
         self._older_scorers: SharedCache[tuple[int, str], Scorer]
         self._older_scorers = SharedCache(MAX_OLDER_SCORERS, MAX_SCORER_BYTES, lambda scorer: scorer.bytes)
         self._older_indexes: dict[str, SharedCache[int, Any]] = {}
+        self._reader = CatalogReader(run, self._builders, self._older_scorers, self._older_indexes, self.log)
         self._build_limiter = CapacityLimiter(MAX_BUILDS)
         # Only the event loop's thread uses these two.
         self._builds: dict[tuple[int, str], asyncio.Task[Any]] = {}
@@ -114,16 +115,21 @@ class ModelRegistry:
         """
         self._has_snapshot = True
         before, after = self.snapshot, self._reader.read(self.snapshot)
-        newest = after.newest
-        swapped = newest is not None and (before.newest is None or newest.number != before.newest.number)
-        if swapped and before.newest is not None:
-            self._retire(before.newest)  # before the swap: at each moment one of the two places has its scorers
+        for number, loaded in before.serving.items():
+            if number not in after.serving:
+                self._retire(loaded)  # before the swap: at each moment one of the two places has its scorers
         self.snapshot = after
-        if swapped and newest is not None:
+        self._log_changes(before, after)
+
+    def _log_changes(self, before: Snapshot, after: Snapshot) -> None:
+        newest = after.newest
+        if newest is not None and (before.newest is None or newest.number != before.newest.number):
             self.log.info("a generation is served", generation=newest.number)
+        if after.champions != before.champions:
+            self.log.info("the champions are served", champions=dict(after.champions))
 
     def _retire(self, loaded: LoadedGeneration) -> None:
-        """Cache the scorers and indexes of a generation that is being replaced."""
+        """Cache the scorers and indexes of a generation that serves no longer."""
         for model, scorer in loaded.scorers.items():
             self._older_scorers[loaded.number, model] = scorer
         for name, index in loaded.indexes.items():
@@ -131,9 +137,9 @@ class ModelRegistry:
 
     def scorer_in_memory(self, snapshot: Snapshot, number: int, model: str) -> Scorer | None:
         """A scorer that is in memory, or None; this does not count as a use of the cache. Safe in any thread."""
-        newest = snapshot.newest
-        if newest and newest.number == number and model in newest.scorers:
-            return newest.scorers[model]
+        loaded = snapshot.serving.get(number)
+        if loaded and model in loaded.scorers:
+            return loaded.scorers[model]
         return self._older_scorers.peek((number, model))
 
     def read_scorer(self, trained: TrainedModel) -> Scorer:
@@ -164,9 +170,9 @@ class ModelRegistry:
             NotFound: there is no such generation, or it is not published.
             NotReady: its file is damaged.
         """
-        newest = snapshot.newest
-        if newest and newest.number == number and model in newest.scorers:
-            return newest.scorers[model]
+        loaded = snapshot.serving.get(number)
+        if loaded and model in loaded.scorers:
+            return loaded.scorers[model]
         require_published(snapshot, number)
         key = (number, model)
         try:
@@ -189,12 +195,12 @@ class ModelRegistry:
             NotFound: there is no such generation, or it is not published.
             NotReady: it can't be built: a file is damaged, or the builder failed.
         """
-        newest = snapshot.newest
-        if newest and newest.number == number:
-            if name in newest.indexes:
-                return newest.indexes[name]
-            if name in newest.index_errors:
-                raise not_served(number, newest.index_errors[name], HEALTH_HINT)
+        loaded = snapshot.serving.get(number)
+        if loaded:
+            if name in loaded.indexes:
+                return loaded.indexes[name]
+            if name in loaded.index_errors:
+                raise not_served(number, loaded.index_errors[name], HEALTH_HINT)
         require_published(snapshot, number)
         try:
             return self._older_indexes[name][number]

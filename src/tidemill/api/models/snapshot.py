@@ -1,4 +1,4 @@
-"""A snapshot of the run for the API: the loaded generation, all generations, the stages, the counts."""
+"""A snapshot of the run for the API: the loaded generations, all generations, the stages, the counts."""
 
 from __future__ import annotations
 
@@ -101,9 +101,11 @@ class GenerationRecords(Mapping[int, Generation]):
 class Snapshot:
     """Everything that a request needs to know about the run, as it was at one moment.
 
-    ``stages`` are in the data's order, and ``states`` holds the state of each at that moment. ``damaged`` says why a
-    published generation could not be loaded, ``unreadable`` why the last read of the catalog failed. No text contains
-    the run folder's path on this machine.
+    ``newest`` is the newest published generation that could be loaded. ``champions`` has for each model of the pipeline
+    the generation that answers requests without one; it is empty until there is a generation. ``serving`` holds the
+    champions and the newest, loaded. ``stages`` are in the data's order, and ``states`` holds the state of each at that
+    moment. ``damaged`` says why a published generation could not be loaded, ``unreadable`` why the last read of the
+    catalog failed. No text contains the run folder's path on this machine.
     """
 
     newest: LoadedGeneration | None = None
@@ -114,6 +116,17 @@ class Snapshot:
     unreadable: str | None = None
     counts: Counts = field(default_factory=Counts)
     rates: Mapping[str, float | None] = field(default_factory=dict)
+    champions: Mapping[str, int] = field(default_factory=dict)
+    serving: Mapping[int, LoadedGeneration] = field(default_factory=dict)
+
+    def champion(self, model: str) -> LoadedGeneration | None:
+        """The generation that answers for a model; None until there is one."""
+        return self.serving[self.champions[model]] if self.champions else None
+
+    def champion_scorer(self, model: str) -> Scorer | None:
+        """A model's scorer of its champion; None until there is one, and where the champion has no such model."""
+        champion = self.champion(model)
+        return champion.scorers.get(model) if champion else None
 
     @property
     def published(self) -> list[int]:

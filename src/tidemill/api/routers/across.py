@@ -12,7 +12,7 @@ from tidemill import schemas
 from tidemill.api import openapi
 from tidemill.api.answers import Json
 from tidemill.api.context import RouteContext
-from tidemill.api.dependencies import MAX_NUMBER, NewestGeneration, RequestBody
+from tidemill.api.dependencies import MAX_NUMBER, RequestBody, resolve_generation
 from tidemill.api.inputs import ModelInputs, Row
 from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.catalog_reader import public_reason
@@ -59,11 +59,9 @@ class AcrossPredictor:
         self.inputs = inputs
         self._cache = cache
 
-    async def respond(
-        self, body: RequestBody, generation: NewestGeneration, before: Before = None, limit: AcrossLimit = 50
-    ) -> Json:
+    async def respond(self, body: RequestBody, before: Before = None, limit: AcrossLimit = 50) -> Json:
+        snapshot, _ = resolve_generation(self.registry, None)
         row = self._row(body)
-        snapshot = generation.snapshot
         numbers = [number for number in snapshot.published if before is None or number < before][::-1]
         return Json(await to_thread.run_sync(self._answer, snapshot, row, numbers, limit))
 

@@ -18,7 +18,8 @@ from tidemill import schemas
 from tidemill.api import openapi
 from tidemill.api.answers import Json
 from tidemill.api.context import RouteContext
-from tidemill.api.dependencies import NewestGeneration, RequestedGeneration
+from tidemill.api.dependencies import resolve_generation
+from tidemill.api.models.registry import ModelRegistry
 from tidemill.scoring.als import AlsScorer, als_scorer
 
 ItemText = Annotated[
@@ -34,10 +35,10 @@ def add_routes(app: FastAPI, context: RouteContext) -> None:
     for name in context.models_of("recommendation"):
         app.add_api_route(
             f"/models/{name}/items",
-            ItemEndpoints(name, context.file_limiter).items,
+            ItemEndpoints(context.registry, name, context.file_limiter).items,
             summary="Items by the beginning of their id, or by words of their titles",
             tags=[name],
-            responses=openapi.giving(schemas.Items, 422, 503),
+            responses=openapi.giving(schemas.Items, 404, 422, 503),
             response_class=Json,
         )
 
@@ -93,21 +94,22 @@ def normalized(text: str) -> str:
 
 
 class ItemEndpoints:
-    """Searches the newest generation's items of one recommender. The search is built on the first request for it."""
+    """Searches the items of a recommender's champion. The search is built on the first request for it."""
 
-    def __init__(self, model: str, limiter: CapacityLimiter) -> None:
+    def __init__(self, registry: ModelRegistry, model: str, limiter: CapacityLimiter) -> None:
+        self.registry = registry
         self.model = model
         self._limiter = limiter
         self._built: tuple[int, ItemSearch] | None = None
         self._building = threading.Lock()
 
-    async def items(self, generation: NewestGeneration, q: ItemText = "", limit: ItemLimit = 20) -> Json:
-        return Json(await to_thread.run_sync(self._search, generation, q, limit, limiter=self._limiter))
+    async def items(self, q: ItemText = "", limit: ItemLimit = 20) -> Json:
+        snapshot, number = resolve_generation(self.registry, None, self.model)
+        scorer = als_scorer(await self.registry.scorer(snapshot, number, self.model))
+        return Json(await to_thread.run_sync(self._search, number, scorer, q, limit, limiter=self._limiter))
 
-    def _search(self, generation: RequestedGeneration, text: str, limit: int) -> schemas.Items:
-        snapshot, number = generation
-        assert snapshot.newest is not None
-        search = self._item_search(number, als_scorer(snapshot.newest.scorers[self.model]))
+    def _search(self, number: int, scorer: AlsScorer, text: str, limit: int) -> schemas.Items:
+        search = self._item_search(number, scorer)
         items, more = search.search(text, limit)
         return schemas.Items.model_validate({"model": self.model, "generation": number, "items": items, "more": more})
 

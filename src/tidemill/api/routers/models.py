@@ -11,7 +11,7 @@ from tidemill import schemas
 from tidemill.api import documents
 from tidemill.api.answers import Json
 from tidemill.api.context import RouteContext
-from tidemill.api.dependencies import Key, ListLimit, QueryGeneration, RequestedGeneration
+from tidemill.api.dependencies import Key, ListLimit, OptionalGeneration, RequestedGeneration, resolve_generation
 from tidemill.api.inputs import ModelInputs
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.openapi import Responses, giving
@@ -69,11 +69,12 @@ class ModelEndpoints:
         estimator = self.registry.run.pipeline.models[self.model].estimator
         return Json(documents.history_body(published, self.model, estimator, points))
 
-    def profile(self, generation: QueryGeneration) -> Json:
-        return Json(profile_document(self.registry, generation, self.model))
+    def profile(self, generation: OptionalGeneration = None) -> Json:
+        requested = resolve_generation(self.registry, generation, self.model)
+        return Json(profile_document(self.registry, requested, self.model))
 
-    async def rows(self, key: Key, generation: QueryGeneration, limit: ListLimit = 100) -> Json:
-        snapshot, number = generation
+    async def rows(self, key: Key, generation: OptionalGeneration = None, limit: ListLimit = 100) -> Json:
+        snapshot, number = resolve_generation(self.registry, generation, self.model)
         scorer = await self.registry.scorer(snapshot, number, self.model)
         record = await to_thread.run_sync(snapshot.generations.__getitem__, number)
         return Json(await to_thread.run_sync(self._rows, record, scorer, key, limit))

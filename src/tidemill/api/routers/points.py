@@ -15,7 +15,7 @@ from tidemill import schemas
 from tidemill.api import openapi
 from tidemill.api.answers import Json, encode
 from tidemill.api.context import RouteContext
-from tidemill.api.dependencies import QueryGeneration
+from tidemill.api.dependencies import OptionalGeneration, resolve_generation
 from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.rows.batch_rows import evenly, spread
@@ -66,8 +66,10 @@ class PointEndpoints:
         self._sampling = threading.Lock()
         self._numeric = numeric_columns(registry.run, model)
 
-    async def points(self, generation: QueryGeneration, x: X = None, y: Y = None, limit: PointLimit = 1500) -> Json:
-        snapshot, number = generation
+    async def points(
+        self, generation: OptionalGeneration = None, x: X = None, y: Y = None, limit: PointLimit = 1500
+    ) -> Json:
+        snapshot, number = resolve_generation(self.registry, generation, self.model)
         x_name, y_name = self._column("x", x, 0), self._column("y", y, 1)
         scorer = await self.registry.scorer(snapshot, number, self.model)
         key = (number, x_name, y_name, limit)

@@ -1,4 +1,4 @@
-"""Endpoints: predictions by the newest generation, or by a chosen one."""
+"""Endpoints: predictions by the champion, or by a chosen generation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,12 @@ def add_routes(app: FastAPI, context: RouteContext) -> None:
 
     for name in context.models_of(*ROW_KINDS):
         predictor = Predictor(context.registry, name, context.inputs[name])
-        post(f"/models/{name}/predict", predictor.newest, name, f"Predict by the newest generation of {name}")
+        post(
+            f"/models/{name}/predict",
+            predictor.champion,
+            name,
+            f"Predict by the champion of {name}; see GET /models/{name}/verdict",
+        )
         by_generation = f"/models/{name}/generations/{{generation}}/predict"
         post(by_generation, predictor.by_generation, name, f"Predict by one generation of {name}")
 
@@ -50,23 +55,21 @@ class Predictor:
         self.inputs = inputs
         self._answer: Answer = answer_maker(answer)
 
-    # These two resolve the generation themselves: FastAPI's dependencies would add a third to the time of a prediction.
-
-    async def newest(self, request: Request) -> Json:
+    async def champion(self, request: Request) -> Json:
         return await self.respond(request, None)
 
     async def by_generation(self, request: Request, generation: GenerationNumber) -> Json:
         return await self.respond(request, generation)
 
     async def respond(self, request: Request, generation: int | None) -> Json:
-        """The predictions by this generation, or by the newest for None.
+        """The predictions by this generation, or by the champion for None.
 
         Raises:
             BadJson, FeatureError, BodyTooLarge: the body has no rows of this model's.
             NotFound, NotReady: there is no such generation, it has no such model, or its file is damaged.
         """
-        body = await read_body(request)
-        snapshot, number = resolve_generation(self.registry, generation)
+        body = await read_body(request)  # not as a FastAPI dependency, which would add to the time of each prediction
+        snapshot, number = resolve_generation(self.registry, generation, self.model)
         scorer = await self.registry.scorer(snapshot, number, self.model)
         if len(body) <= INLINE_BYTES:
             return Json(self._predict(body, number, scorer))

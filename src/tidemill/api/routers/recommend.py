@@ -16,11 +16,12 @@ from tidemill.api.context import RouteContext
 from tidemill.api.dependencies import (
     DEFAULT_TOP,
     MAX_TOP,
-    QueryGeneration,
+    OptionalGeneration,
     RequestBody,
     RequestedGeneration,
     checked_top,
     read_object,
+    resolve_generation,
 )
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.values import shown
@@ -117,15 +118,19 @@ class RecommendEndpoints:
     def __init__(self, registry: ModelRegistry, model: str) -> None:
         self.recommender = Recommender(registry, model)
 
-    async def recommend(self, body: RequestBody, generation: QueryGeneration) -> Json:
+    async def recommend(self, body: RequestBody, generation: OptionalGeneration = None) -> Json:
+        requested = self._requested(generation)
         ratings, top = read_ratings(body)
-        return Json(await self.recommender.recommend(generation, ratings, top))
+        return Json(await self.recommender.recommend(requested, ratings, top))
 
-    async def for_user(self, user: User, generation: QueryGeneration, top: Top = DEFAULT_TOP) -> Json:
-        return Json(await self.recommender.for_user(generation, user, top))
+    async def for_user(self, user: User, generation: OptionalGeneration = None, top: Top = DEFAULT_TOP) -> Json:
+        return Json(await self.recommender.for_user(self._requested(generation), user, top))
 
-    async def similar(self, item: ItemId, generation: QueryGeneration, top: Top = DEFAULT_TOP) -> Json:
-        return Json(await self.recommender.similar(generation, item, top))
+    async def similar(self, item: ItemId, generation: OptionalGeneration = None, top: Top = DEFAULT_TOP) -> Json:
+        return Json(await self.recommender.similar(self._requested(generation), item, top))
+
+    def _requested(self, generation: int | None) -> RequestedGeneration:
+        return resolve_generation(self.recommender.registry, generation, self.recommender.model)
 
 
 def read_ratings(body: bytes) -> tuple[Ratings, int]:
@@ -215,7 +220,7 @@ def add_recommendations(app: FastAPI, registry: ModelRegistry, model: str) -> No
 
 
 def ratings_body(registry: ModelRegistry, model: str) -> dict[str, Any]:
-    """The request body of ``recommend``. ``add_recommender_example`` adds an example of the newest generation's."""
+    """The request body of ``recommend``. ``ExampleWriter`` adds an example that the champion can answer."""
     explicit = registry.run.pipeline.models[model].rating is not None
     ratings = openapi.RATING_OF_ITEMS if explicit else openapi.either(openapi.RATING_OF_ITEMS, openapi.RATED_ITEMS)
     schema = {

@@ -10,7 +10,16 @@ from tidemill import schemas
 from tidemill.api import openapi
 from tidemill.api.answers import Json
 from tidemill.api.context import RouteContext
-from tidemill.api.dependencies import DEFAULT_TOP, MAX_TOP, Key, QueryGeneration, RequestBody, read_object
+from tidemill.api.dependencies import (
+    DEFAULT_TOP,
+    MAX_TOP,
+    Key,
+    OptionalGeneration,
+    RequestBody,
+    RequestedGeneration,
+    read_object,
+    resolve_generation,
+)
 from tidemill.api.rows.similar import SEARCHED_KINDS, SimilarRows
 from tidemill.api.values import shown
 from tidemill.errors import FeatureError
@@ -35,25 +44,30 @@ class SimilarEndpoints:
     def __init__(self, similar: SimilarRows) -> None:
         self.similar = similar
 
-    async def by_row(self, body: RequestBody, generation: QueryGeneration) -> Json:
+    async def by_row(self, body: RequestBody, generation: OptionalGeneration = None) -> Json:
+        requested = self._requested(generation)
         document = read_object(body, ("row", "top"), ROW_HINT)
         row = document["row"]
         if not isinstance(row, dict):
             raise FeatureError(f"row is {shown(row)}, not a JSON object", ROW_HINT)
-        return Json(await self.similar.by_row(generation, row, document.get("top", DEFAULT_TOP)))
+        return Json(await self.similar.by_row(requested, row, document.get("top", DEFAULT_TOP)))
 
-    async def by_text(self, body: RequestBody, generation: QueryGeneration) -> Json:
+    async def by_text(self, body: RequestBody, generation: OptionalGeneration = None) -> Json:
+        requested = self._requested(generation)
         document = read_object(body, ("text", "top"), TEXT_HINT)
         text = document["text"]
         if not isinstance(text, str):
             raise FeatureError(f"text is {shown(text)}, not a string", TEXT_HINT)
-        return Json(await self.similar.by_text(generation, text, document.get("top", DEFAULT_TOP)))
+        return Json(await self.similar.by_text(requested, text, document.get("top", DEFAULT_TOP)))
 
-    async def by_text_of_query(self, text: Text, generation: QueryGeneration, top: Top = DEFAULT_TOP) -> Json:
-        return Json(await self.similar.by_text(generation, text, top))
+    async def by_text_of_query(self, text: Text, generation: OptionalGeneration = None, top: Top = DEFAULT_TOP) -> Json:
+        return Json(await self.similar.by_text(self._requested(generation), text, top))
 
-    async def by_key(self, key: Key, generation: QueryGeneration, top: Top = DEFAULT_TOP) -> Json:
-        return Json(await self.similar.by_key(generation, key, top))
+    async def by_key(self, key: Key, generation: OptionalGeneration = None, top: Top = DEFAULT_TOP) -> Json:
+        return Json(await self.similar.by_key(self._requested(generation), key, top))
+
+    def _requested(self, generation: int | None) -> RequestedGeneration:
+        return resolve_generation(self.similar.registry, generation, self.similar.model)
 
 
 def add_similar(app: FastAPI, similar: SimilarRows, kind: Kind) -> None:

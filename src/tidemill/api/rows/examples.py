@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.snapshot import Snapshot
 from tidemill.api.rows.batch_rows import page
 from tidemill.errors import CatalogError
@@ -17,45 +18,50 @@ from tidemill.scoring.base import lowest
 from tidemill.scoring.text import TextScorer
 
 MAX_READ = 100
+MAX_ROWS = 32  # cached: one of each generation that serves
 
 
 class Examples:
-    """Examples from the newest generation. Safe to share between threads."""
+    """Examples that the generations which serve can answer. Safe to share between threads."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._row: tuple[int, dict[str, Any]] = (0, {})  # and the generation it is from
+        self._rows: SharedCache[int, dict[str, Any]] = SharedCache(MAX_ROWS)  # by the batch
         self._reading = threading.Lock()
 
     def of(self, snapshot: Snapshot, model: str) -> dict[str, Any] | None:
         """``{"user", "item"}`` for a recommender, ``{"text"?, "key"?}`` for others; None if there is no example."""
-        if snapshot.newest is None:
+        scorer = snapshot.champion_scorer(model)
+        if scorer is None:
             return None
-        scorer = snapshot.newest.scorers[model]
-        key = None if isinstance(scorer, AlsScorer) else self.key(snapshot)
+        key = None if isinstance(scorer, AlsScorer) else self.key(snapshot, model)
         return (scorer_example(scorer) | ({} if key is None else {"key": key})) or None
 
     def ratings(self, snapshot: Snapshot, model: str) -> dict[str, float]:
         """Ratings for a request for recommendations; only their form before there is a generation."""
-        scorer = snapshot.newest.scorers.get(model) if snapshot.newest else None
+        scorer = snapshot.champion_scorer(model)
         return example_ratings(scorer) if isinstance(scorer, AlsScorer) and scorer.items else {"1": 1.0}
 
-    def key(self, snapshot: Snapshot) -> Any:
-        """A key of the newest generation's rows; None if the stream has no key, or no row can be read."""
-        return self.row(snapshot).get(self.run.pipeline.stream.key or "")
+    def key(self, snapshot: Snapshot, model: str | None = None) -> Any:
+        """A key of the rows of a model's champion, or of the newest generation; None if the stream has no key, or no
+        row can be read."""
+        return self.row(snapshot, model).get(self.run.pipeline.stream.key or "")
 
-    def row(self, snapshot: Snapshot) -> dict[str, Any]:
-        """A row of the newest generation, preferably one without missing values; empty if none can be read."""
-        newest = snapshot.newest
-        if newest is None or not newest.record.batches:
+    def row(self, snapshot: Snapshot, model: str | None = None) -> dict[str, Any]:
+        """A row of a model's champion, or of the newest generation, preferably one without missing values; empty if
+        none can be read."""
+        generation = snapshot.newest if model is None else snapshot.champion(model)
+        if generation is None or not generation.record.batches:
             return {}
+        batch = generation.record.batches[-1]
         with self._reading:
-            if self._row[0] != newest.number:
-                row = self._read(newest.record.batches[-1])
+            row = self._rows.peek(batch)
+            if row is None:
+                row = self._read(batch)
                 if row is None:
                     return {}
-                self._row = (newest.number, row)
-            return self._row[1]
+                self._rows[batch] = row
+            return row
 
     def _read(self, number: int) -> dict[str, Any] | None:
         """A row of a batch; None if it can't be read at the moment."""

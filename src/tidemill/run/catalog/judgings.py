@@ -38,15 +38,24 @@ class JudgingStore(database.CatalogFile):
         drifted: Iterable[DriftRecord] = (),
         decided: Iterable[GateDecision] = (),
     ) -> None:
-        """The commit point of a judging: all that it says is recorded, and the champions that it chose serve."""
-        key = (judgings.c.line == judging.line, judgings.c.batch == judging.batch)
+        """The commit point of a judging: all that it says is recorded, and the champions that it chose serve.
+
+        It replaces an earlier one of the same rows, whose decisions stand.
+        """
         with self.engine.begin() as connection:
-            connection.execute(sa.delete(judgings).where(*key, judgings.c.evidence == judging.evidence))
+            for table in (judgings, cells, comparisons):
+                connection.execute(sa.delete(table).where(*same_rows(table, judging)))
+            if judging.evidence == "settled" and not judging.line:
+                connection.execute(sa.delete(drifts).where(drifts.c.batch == judging.batch))
             connection.execute(sa.insert(judgings), asdict(judging) | {"judged_at": database.now()})
             insert(connection, cells, map(asdict, of_cells))
-            insert(connection, comparisons, map(asdict, compared))
+            replace(connection, comparisons, map(asdict, compared))
             insert(connection, drifts, map(asdict, drifted))
-            add_decisions(connection, decided)
+            stand = sa.select(decisions.c.model).where(
+                decisions.c.batch == judging.batch, decisions.c.evidence == judging.evidence
+            )
+            decided_before = set(connection.execute(stand).scalars())
+            add_decisions(connection, [decision for decision in decided if decision.model not in decided_before])
             failpoint("judging.recording")
         failpoint("judging.recorded")
 
@@ -212,6 +221,12 @@ class JudgingStore(database.CatalogFile):
         return trained
 
 
+def same_rows(table: sa.Table, judging: Judging) -> tuple[sa.ColumnElement[bool], ...]:
+    """The conditions for the rows of a table that are about the same look as a judging."""
+    columns = table.c
+    return columns.line == judging.line, columns.batch == judging.batch, columns.evidence == judging.evidence
+
+
 def newest_decision(model: str) -> sa.Select[Any]:
     return sa.select(decisions).where(decisions.c.model == model).order_by(decisions.c.number.desc()).limit(1)
 
@@ -231,3 +246,11 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, 
     listed = list(rows)
     if listed:
         connection.execute(sa.insert(table), listed)
+
+
+def replace(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
+    """Insert rows, in place of those with the same keys: the newest generation is settled again on a later batch where
+    the one between was not trained."""
+    listed = list(rows)
+    if listed:
+        connection.execute(sa.insert(table).prefix_with("OR REPLACE"), listed)
