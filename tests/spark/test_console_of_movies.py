@@ -63,7 +63,6 @@ def test_every_page_opens(browser: Browser, movies: Addresses, width: int) -> No
     """Each page of a pipeline without clusters and classes opens too, and says what it has not."""
     texts = {
         "/": "What drifted",
-        "/verdict": "In hindsight",
         "/generations": "Two generations side by side",
         "/clusters": "No model of this pipeline makes clusters.",
         "/data": "Batches of a generation",

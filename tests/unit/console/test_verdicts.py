@@ -87,10 +87,13 @@ def test_the_matrix_has_one_cell_for_a_generation_and_a_batch() -> None:
 
 def test_a_long_matrix_keeps_the_first_and_the_newest() -> None:
     """The heat map has at most so many lines, however long the run is."""
-    rows = tables.matrix([cell(number, 900, 0.4) for number in range(1, 901)], "log loss")
+    cells = [cell(number, 900, 0.4) for number in range(1, 901)]
+    rows = tables.matrix(cells, "log loss")
     lines = [row["line"] for row in rows]
     assert len(lines) == tables.MOST_GENERATIONS
     assert (lines[0], lines[1], lines[-1]) == ("1", "872", "900")
+    assert tables.left_out(cells, rows, "log loss") == 900 - tables.MOST_GENERATIONS
+    assert tables.left_out(CELLS, tables.matrix(CELLS, "log loss"), "log loss") == 0
 
 
 def test_the_colours_of_the_matrix_start_at_0() -> None:

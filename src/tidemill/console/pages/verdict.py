@@ -8,7 +8,7 @@ from contextlib import suppress
 import streamlit as st
 
 from tidemill.console.client import ApiError, ApiKeyRequired, ApiUnavailable
-from tidemill.console.formatting import batch_ranges, number, plain
+from tidemill.console.formatting import batch_ranges, counted, number, plain
 from tidemill.console.forms import widgets
 from tidemill.console.paging import Page, select_newest_first
 from tidemill.console.shell import api, render_api_errors, rerender_if_changed
@@ -134,8 +134,10 @@ def losses(verdict: ModelVerdictBody, judged: Sequence[GenerationVerdict], page:
     st.subheader("Loss by generation and batch", anchor=False)
     names = list(dict.fromkeys([deciding, *(cell.loss_name for cell in cells)]))
     loss = st.selectbox("Loss", names, key=f"loss of {verdict.model}") if len(names) > 1 else deciding
-    beside = "" if loss == deciding else " This loss does not decide."
     rows = tables.matrix(cells, loss)
+    notes = "" if loss == deciding else " This loss does not decide."
+    older = tables.left_out(cells, rows, loss)
+    notes += f" {counted(older, 'older generation')} left out." if older else ""
     summary = (
         f"Mean {loss} of {len({row['line'] for row in rows})} lines on {len({row['batch'] for row in rows})} batches."
     )
@@ -146,8 +148,8 @@ def losses(verdict: ModelVerdictBody, judged: Sequence[GenerationVerdict], page:
             f"Not judged: batch {batch_ranges(failed)}. The log of the trainer says why.", icon=":material/error:"
         )
     st.caption(
-        f"Mean {plain(loss)}: less is nearer to the truth. A settled cell is of all rows of the batch, which the "
-        f"generation was not trained on. A ring marks a provisional cell: of the held-out rows alone. ★ serves.{beside}"
+        f"Mean {plain(loss)}: the less, the closer the model is to the rows. A settled cell is of all rows of the batch, "
+        f"which the generation was not trained on. A ring marks a provisional cell: of the held-out rows alone. ★ serves.{notes}"
     )
     same_rows(verdict, tables.curves(cells, loss, verdict.champion), loss)
 

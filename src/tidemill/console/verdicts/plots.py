@@ -86,7 +86,7 @@ def heat_map(rows: Sequence[Row], champion: int | None) -> alt.LayerChart:
     """The mean loss of each generation on each batch, on one colour scale from 0. Provisional cells have a ring, the
     champion a star; the trivial models are the last line."""
     numbers = sorted({int(row["line"]) for row in rows if row["line"] != TRIVIAL}, reverse=True)
-    lines = [str(value) for value in numbers] + [TRIVIAL]
+    lines = [str(value) for value in numbers] + [TRIVIAL] * any(row["line"] == TRIVIAL for row in rows)
     x = alt.X(
         "batch:O",
         axis=alt.Axis(title="batch", labelOverlap=True, labelAngle=0, format=",d"),

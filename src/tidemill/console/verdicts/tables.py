@@ -147,6 +147,13 @@ def matrix_row(line: str, body: CellBody) -> Row:
     }
 
 
+def left_out(cells: Iterable[CellBody], rows: Iterable[Row], loss_name: str) -> int:
+    """How many generations have a loss that :func:`matrix` leaves out."""
+    own = (body for body in cells if body.loss_name == loss_name and not body.trivial)
+    known = {body.generation for body in own if body.mean is not None}
+    return len(known - {row["generation"] for row in rows if row["line"] != TRIVIAL})
+
+
 def unjudged(cells: Sequence[CellBody], newest: int) -> list[int]:
     """The batches between the first and the ``newest`` one with cells that have no settled one: their judging failed.
 
