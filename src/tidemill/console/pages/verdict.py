@@ -148,8 +148,9 @@ def losses(verdict: ModelVerdictBody, judged: Sequence[GenerationVerdict], page:
             f"Not judged: batch {batch_ranges(failed)}. The log of the trainer says why.", icon=":material/error:"
         )
     st.caption(
-        f"Mean {plain(loss)}: the less, the closer the model is to the rows. A settled cell is of all rows of the batch, "
-        f"which the generation was not trained on. A ring marks a provisional cell: of the held-out rows alone. ★ serves.{notes}"
+        f"Mean {plain(loss)}: the less, the closer the model is to the rows. A settled cell is of all rows of the "
+        "batch, which the generation was not trained on. A ring marks a provisional cell: of the held-out rows alone. "
+        f"★ serves.{notes}"
     )
     same_rows(verdict, tables.curves(cells, loss, verdict.champion), loss)
 
