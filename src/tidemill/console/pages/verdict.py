@@ -11,7 +11,7 @@ from tidemill.console.client import ApiError, ApiKeyRequired, ApiUnavailable
 from tidemill.console.formatting import batch_ranges, counted, number, plain
 from tidemill.console.forms import widgets
 from tidemill.console.paging import Page, select_newest_first
-from tidemill.console.shell import api, render_api_errors, rerender_if_changed
+from tidemill.console.shell import EVERY, api, render_api_errors, rerender_if_changed
 from tidemill.console.verdicts import plots, tables
 from tidemill.schemas import (
     GenerationVerdict,
@@ -30,7 +30,6 @@ POLICIES = {
     "better": "a generation serves once it paid",
     "manual": "a person chooses",
 }
-EVERY = 2.0  # seconds between two looks for a new verdict
 URL_PATH, ICON = "verdict", ":material/balance:"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 WITHOUT_TRUTH = ("neighbours", "text")
