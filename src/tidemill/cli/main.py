@@ -20,7 +20,7 @@ from tidemill import __version__
 from tidemill.cli.backup_commands import backup, restore
 from tidemill.cli.output import drop_output, open_closed_streams, print_json
 from tidemill.cli.run_commands import INTERRUPTED, STAGES, stage_command, up
-from tidemill.cli.verdict_commands import promote, replay, verdict
+from tidemill.cli.verdict_commands import promote, replay, report, verdict
 from tidemill.cli.view_commands import batches, check, doctor, generations, pipelines, sample, show_status
 from tidemill.errors import DiskError, InputError, TidemillError, UsageError
 from tidemill.texts import shorten
@@ -81,6 +81,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "generations": generations,
     "verdict": verdict,
     "promote": promote,
+    "report": report,
     "replay": replay,
     "backup": backup,
     "restore": restore,

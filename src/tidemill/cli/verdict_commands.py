@@ -1,9 +1,13 @@
-"""The commands about verdicts: show them, and choose the generation that serves."""
+"""The commands about verdicts: show them, choose the generation that serves, try other schemes, report on it all."""
 
 from __future__ import annotations
 
 import getpass
+import platform
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,13 +18,14 @@ from rich.table import Table
 from tidemill.cli.options import Json, Master, Name, RunDir, Set, utf_8
 from tidemill.cli.output import print_json
 from tidemill.cli.view_commands import look_at
-from tidemill.errors import InputError
+from tidemill.errors import InputError, TidemillError
 from tidemill.texts import did_you_mean, shorten
 
 if TYPE_CHECKING:
     from tidemill import schemas
     from tidemill.pipeline import Pipeline
     from tidemill.process.replay import Line
+    from tidemill.run.folder import Run
     from tidemill.training.schemes import Scheme
 
 MOST_GENERATIONS = 20  # in the table of one model
@@ -151,3 +156,39 @@ def lines_of(schemes: Sequence[str], window: int | None, pipeline: Pipeline) -> 
     chosen = [scheme for scheme in known if scheme in schemes]
     chosen = chosen or [scheme for scheme in known[:2] if scheme != pipeline.generations.scheme]
     return [Line(scheme, window if scheme == "sliding" else None) for scheme in chosen]
+
+
+def report(
+    name: Name,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")],
+    run_dir: RunDir = None,
+    assignments: Set = None,
+) -> None:
+    """Write a report on a run: one HTML file that opens without internet access."""
+    from tidemill.judging.report import write_report
+
+    run = look_at(name, run_dir, assignments)
+    size = write_report(run, out, software(run), datetime.now(UTC))
+    typer.echo(f"wrote {out} ({size / 1000:,.0f} kB)")
+
+
+def software(run: Run) -> dict[str, str]:
+    """The versions of the software that the run uses on this machine."""
+    from tidemill import __version__
+    from tidemill.java import find_java
+    from tidemill.kafka.embedded.jars import KAFKA
+
+    try:
+        java = find_java()
+        java_version = f"{java.version} by {java.origin}"
+    except TidemillError as error:
+        java_version = f"unknown: {error.message}"
+    embedded = "broker" in run.catalog.stages()
+    return {
+        "Tidemill": __version__,
+        "Python": platform.python_version(),
+        "pyspark": version("pyspark"),
+        "Kafka": f"{KAFKA} (the embedded one)" if embedded else "not started by Tidemill",
+        "Java": java_version,
+        "System": platform.platform(),
+    }

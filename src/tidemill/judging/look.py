@@ -142,7 +142,7 @@ class ModelLook:
         count = len(units)
         return pa.table(
             {
-                "model": pa.array([self.model.name] * count).dictionary_encode(),
+                "model": pa.array([self.model.name] * count, pa.string()).dictionary_encode(),
                 "generation": pa.array(np.full(count, number, dtype=np.int32)),
                 "trivial": pa.array(np.full(count, trivial)),
                 "loss_name": pa.array([losses.name] * count, pa.string()).dictionary_encode(),
