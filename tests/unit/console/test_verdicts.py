@@ -118,7 +118,8 @@ def test_the_curve_is_of_the_same_rows() -> None:
         (3, "champion (2)", 0.39),
         (3, "trivial model", 0.67),
     ]
-    assert {row["n"] for row in rows} == {1801}
+    assert not tables.on_other_rows(rows)
+    assert tables.on_other_rows([*rows, rows[0] | {"n": 1800}])
     chart = plots.curves(rows).to_dict()
     assert chart["layer"][2]["encoding"]["color"]["scale"]["domain"] == [
         "newest before",
@@ -131,9 +132,11 @@ def test_the_curve_is_of_the_same_rows() -> None:
 
 def test_a_batch_that_was_not_judged_is_named() -> None:
     """A batch between judged ones without a settled cell is one whose judging failed."""
-    assert tables.unjudged(CELLS, 3) == []
-    assert tables.unjudged([body for body in CELLS if body.batch != 2], 3) == [2]
-    assert tables.unjudged([], 0) == []
+    assert tables.unjudged(CELLS) == []
+    assert tables.unjudged([body for body in CELLS if body.batch != 2]) == [2]
+    assert tables.unjudged([body for body in CELLS if (body.batch, body.evidence) != (3, "settled")]) == [3]
+    assert tables.unjudged([cell(2, 2, 0.4), cell(2, 3, 0.4)]) == []  # generation 1 failed
+    assert tables.unjudged([]) == []
 
 
 def test_drift_is_told_with_its_effect() -> None:

@@ -35,6 +35,11 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 WITHOUT_TRUTH = ("neighbours", "text")
 INTERVALS = "Intervals are plain 95 % intervals of one comparison each; only the gate corrects for their number."
 
+NO_CHAMPION = " Generation {}, which serves, has no settled loss on these batches."
+KNOWN_ROWS = (
+    " A generation has no loss on rows that it can't answer, so the numbers of rows differ; gains are of shared rows."
+)
+
 
 def page() -> None:
     pipeline = api().get("/pipeline", Home)
@@ -141,7 +146,7 @@ def losses(verdict: ModelVerdictBody, judged: Sequence[GenerationVerdict], page:
         f"Mean {loss} of {len({row['line'] for row in rows})} lines on {len({row['batch'] for row in rows})} batches."
     )
     st.altair_chart(plots.heat_map(rows, verdict.champion), width="stretch", key="matrix", alt=summary)
-    failed = tables.unjudged(cells, max((cell.batch for cell in cells), default=0))
+    failed = tables.unjudged(cells)
     if failed:
         st.warning(
             f"Not judged: batch {batch_ranges(failed)}. The log of the trainer says why.", icon=":material/error:"
@@ -163,15 +168,12 @@ def same_rows(verdict: ModelVerdictBody, rows: Sequence[tables.Row], loss: str) 
         plots.curves(rows), width="stretch", key="curves", alt=f"Mean {loss} by batch, all on the same rows."
     )
     line = tables.champion_line(verdict.champion)
-    no_champion = (
-        f" Generation {number(verdict.champion)}, which serves, has no settled loss yet: no later batch is judged."
-        if verdict.champion and not any(row["line"] == line for row in rows)
-        else ""
-    )
+    notes = "" if any(row["line"] == line for row in rows) else NO_CHAMPION.format(verdict.champion)
+    notes += KNOWN_ROWS if tables.on_other_rows(rows) else ""
     st.caption(
         f"Mean {plain(loss)} on all rows of each batch, with its 95 % interval: of the newest generation before "
         f"the batch, the first one, the one that serves, and the trivial model. Rows differ from batch to batch, so "
-        f"compare within a batch; whether two lines differ is what the gains above say.{no_champion}"
+        f"compare within a batch; whether two lines differ is what the gains above say.{notes}"
     )
 
 

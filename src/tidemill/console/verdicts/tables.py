@@ -154,14 +154,17 @@ def left_out(cells: Iterable[CellBody], rows: Iterable[Row], loss_name: str) -> 
     return len(known - {row["generation"] for row in rows if row["line"] != TRIVIAL})
 
 
-def unjudged(cells: Sequence[CellBody], newest: int) -> list[int]:
-    """The batches between the first and the ``newest`` one with cells that have no settled one: their judging failed.
+def unjudged(cells: Sequence[CellBody]) -> list[int]:
+    """The batches between the first and the newest one with cells that have no settled one: their judging failed.
 
-    Batch 1 and the newest have none by nature or none yet.
+    Before the first generation there is nothing to settle. Each batch is settled before its own generation is judged.
     """
-    batches = {body.batch for body in cells}
+    if not cells:
+        return []
+    first = min(body.generation for body in cells) + 1
+    batches = [body.batch for body in cells]
     settled = {body.batch for body in cells if body.evidence == "settled"}
-    return [batch for batch in range(max(2, min(batches, default=newest)), newest) if batch not in settled]
+    return [batch for batch in range(max(first, min(batches)), max(batches) + 1) if batch not in settled]
 
 
 def curves(cells: Iterable[CellBody], loss_name: str, champion: int | None) -> list[Row]:
@@ -180,6 +183,15 @@ def batch_points(cells: Sequence[CellBody], champion: int | None) -> list[Row]:
     points += [(champion_line(champion), body) for body in models if body.generation == champion]
     points += [("trivial model", body) for body in cells if body.trivial]
     return [curve_row(line, body) for line, body in points]
+
+
+def on_other_rows(rows: Iterable[Row]) -> bool:
+    """Whether the generations have losses on different numbers of rows of one batch, as recommenders have, which have
+    none on users and items that they do not know."""
+    counts: dict[int, set[int]] = {}
+    for row in rows:
+        counts.setdefault(row["batch"], set()).add(row["n"])
+    return any(len(numbers) > 1 for numbers in counts.values())
 
 
 def champion_line(champion: int | None) -> str:
