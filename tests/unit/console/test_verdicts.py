@@ -38,7 +38,7 @@ CELLS = [
 
 def test_a_gain_is_shown_only_with_its_verdict() -> None:
     """Generations are in their order, with the figures behind the word; a comparison without a word has no point."""
-    rows = tables.gains(JUDGED, "previous")
+    rows = tables.gains(JUDGED, "previous", "log loss")
     assert [(row["generation"], row["word"], row["reference"]) for row in rows] == [
         (2, "cost", "generation 1"),
         (3, "can't tell", "generation 2"),
@@ -46,14 +46,14 @@ def test_a_gain_is_shown_only_with_its_verdict() -> None:
     assert rows[1]["evidence"] == "provisional: held-out rows of batch 3"
     assert (rows[1]["rows"], rows[1]["needed"]) == (352, "about 9,600")
     assert (rows[0]["low"], rows[0]["high"], rows[0]["margin"]) == pytest.approx((-0.03, -0.01, 0.004))
-    assert [row["generation"] for row in tables.gains(JUDGED, "trivial")] == [1, 3]
-    assert tables.gains(JUDGED, "champion") == []
+    assert [row["generation"] for row in tables.gains(JUDGED, "trivial", "log loss")] == [1, 3]
+    assert tables.gains(JUDGED, "champion", "log loss") == []
     assert tables.word_counts(rows) == "1 can't tell, 1 cost"
 
 
 def test_a_gain_has_the_colour_of_its_word_and_the_margin_around_0() -> None:
     """The legend has the words that occur, in fixed colours; the band goes from minus to plus the margin."""
-    chart = plots.gain(tables.gains(JUDGED, "previous")).to_dict()
+    chart = plots.gain(tables.gains(JUDGED, "previous", "log loss")).to_dict()
     band, _, interval, point = chart["layer"]
     assert band["encoding"]["y"]["field"] == "margin"
     assert band["transform"] == [{"as": "least", "calculate": "-datum.margin"}]
@@ -80,9 +80,25 @@ def test_the_matrix_has_one_cell_for_a_generation_and_a_batch() -> None:
     own = next(row for row in rows if row["line"] == "2" and row["batch"] == 2)
     assert (own["mark"], own["figures"]) == ("provisional", "accuracy 0.91, F1 0.9")
     assert tables.matrix(list(reversed(CELLS)), "log loss") == rows
-    assert tables.deciding_loss(JUDGED, []) == "log loss"
-    assert tables.deciding_loss([], CELLS) == "log loss"
-    assert tables.deciding_loss([], []) is None
+
+
+def test_another_loss_has_its_own_gains() -> None:
+    """The loss that decides is the first; of one that does not, the gains are its own."""
+    other = comparison(-0.1, "cost", loss_name="0/1 error")
+    both = changed(JUDGED[0], beside={"previous": other})
+    assert tables.loss_names(JUDGED, CELLS) == ["log loss", "0/1 error"]
+    assert tables.loss_names([], CELLS) == ["0/1 error", "log loss"]
+    assert tables.loss_names(JUDGED, []) == []
+    assert [row["gain"] for row in tables.gains([both], "previous", "0/1 error")] == [-0.1]
+    assert [row["gain"] for row in tables.gains([both], "previous", "log loss")] == [0.001]
+
+
+def test_a_recommender_may_know_nobody_of_a_later_batch() -> None:
+    """That is told, as waiting for the next batch would not help."""
+    cold = [cell(1, 1, 0.5), cell(1, 2, None, n=0), cell(1, 2, None, n=0, trivial=True, evidence="settled")]
+    assert tables.answers_nothing(cold, "log loss")
+    assert not tables.answers_nothing(CELLS, "log loss")
+    assert not tables.answers_nothing(CELLS[:2], "log loss")
 
 
 def test_a_long_matrix_keeps_the_first_and_the_newest() -> None:
@@ -188,7 +204,7 @@ def test_clusters_are_seen_against_chance() -> None:
 def test_without_truth_there_is_only_an_overlap() -> None:
     """A model of similar rows has no word and no gain: only which share of the rows stayed."""
     alike = judged(2, previous=comparison(None, None, rows=50, checks={"overlap_at_10": 0.87}))
-    assert tables.gains([alike], "previous") == []
+    assert tables.gains([alike], "previous", "none") == []
     rows = tables.overlaps([alike, judged(1)])
     assert [(row["generation"], row["overlap"], row["rows"]) for row in rows] == [(2, 0.87, 50)]
     assert plots.overlap(rows).to_dict()["encoding"]["y"]["scale"]["domain"] == [0, 1]

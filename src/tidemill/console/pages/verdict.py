@@ -14,6 +14,7 @@ from tidemill.console.paging import Page, select_newest_first
 from tidemill.console.shell import EVERY, api, render_api_errors, rerender_if_changed
 from tidemill.console.verdicts import plots, tables
 from tidemill.schemas import (
+    CellBody,
     GenerationVerdict,
     Home,
     MatrixBody,
@@ -35,6 +36,8 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 WITHOUT_TRUTH = ("neighbours", "text")
 INTERVALS = "Intervals are plain 95 % intervals of one comparison each; only the gate corrects for their number."
 
+NOT_SETTLED = "No loss is settled yet: the next batch settles it."
+NO_ANSWERS = "No generation can answer the rows of a later batch, so none has this loss on them."
 NO_CHAMPION = " Generation {}, which serves, has no settled loss on these batches."
 KNOWN_ROWS = (
     " A generation has no loss on rows that it can't answer, so the numbers of rows differ; gains are of shared rows."
@@ -61,9 +64,7 @@ def page() -> None:
         overlaps(judged)
     else:
         with render_api_errors():
-            gains(judged)
-        with render_api_errors():
-            losses(verdict, judged, chosen)
+            evidence(verdict, judged, chosen)
     drift(verdict, run, judged, list(pipeline.models))
     decisions(verdict)
     if pipeline.models[name].kind not in WITHOUT_TRUTH:
@@ -104,7 +105,26 @@ def headline(verdict: ModelVerdictBody) -> None:
 # --- the evidence ---------------------------------------------------------------------------------------------------
 
 
-def gains(judged: Sequence[GenerationVerdict]) -> None:
+def evidence(verdict: ModelVerdictBody, judged: Sequence[GenerationVerdict], page: Page) -> None:
+    """The gains of the generations, and their losses on the page's batches, by the loss that the visitor chooses."""
+    before = page.after + page.limit + 1
+    cells = api().get(f"/models/{verdict.model}/matrix", MatrixBody, before=before, limit=page.limit).cells
+    names = tables.loss_names(judged, cells)
+    failed = tables.unjudged(cells)
+    if failed:
+        st.warning(
+            f"Not judged: batch {batch_ranges(failed)}. The log of the trainer says why.", icon=":material/error:"
+        )
+    if not names:
+        st.caption("No generation is judged on these batches.")
+        return
+    loss = st.selectbox("Loss; the first one decides", names, key=f"loss of {verdict.model}") if names[1:] else names[0]
+    gains(judged, loss)
+    matrix(verdict, cells, loss)
+    same_rows(verdict, cells, loss)
+
+
+def gains(judged: Sequence[GenerationVerdict], loss: str) -> None:
     st.subheader("Gain by generation", anchor=False)
     against: Against = st.segmented_control(
         "Against",
@@ -115,7 +135,7 @@ def gains(judged: Sequence[GenerationVerdict]) -> None:
         key="against",
         bind="query-params",
     )
-    rows = tables.gains(judged, against)
+    rows = tables.gains(judged, against, loss)
     if not rows:
         st.caption(f"No generation here has a verdict against the {tables.REFERENCES[against]}.")
         return
@@ -127,42 +147,29 @@ def gains(judged: Sequence[GenerationVerdict]) -> None:
     )
 
 
-def losses(verdict: ModelVerdictBody, judged: Sequence[GenerationVerdict], page: Page) -> None:
-    """The losses of the generations on the page's batches: as a matrix, and as curves on the same rows."""
-    before = page.after + page.limit + 1
-    cells = api().get(f"/models/{verdict.model}/matrix", MatrixBody, before=before, limit=page.limit).cells
-    deciding = tables.deciding_loss(judged, cells)
-    if deciding is None:
-        st.caption("No loss is known on these batches.")
-        return
+def matrix(verdict: ModelVerdictBody, cells: Sequence[CellBody], loss: str) -> None:
     st.subheader("Loss by generation and batch", anchor=False)
-    names = list(dict.fromkeys([deciding, *(cell.loss_name for cell in cells)]))
-    loss = st.selectbox("Loss", names, key=f"loss of {verdict.model}") if len(names) > 1 else deciding
     rows = tables.matrix(cells, loss)
-    notes = "" if loss == deciding else " This loss does not decide."
-    older = tables.left_out(cells, rows, loss)
-    notes += f" {counted(older, 'older generation')} left out." if older else ""
-    summary = (
-        f"Mean {loss} of {len({row['line'] for row in rows})} lines on {len({row['batch'] for row in rows})} batches."
-    )
+    if not rows:
+        st.caption("No generation has this loss on these batches.")
+        return
+    lines, batches = len({row["line"] for row in rows}), len({row["batch"] for row in rows})
+    summary = f"Mean {loss} of {counted(lines, 'line')} on {counted(batches, 'batch', 'batches')}."
     st.altair_chart(plots.heat_map(rows, verdict.champion), width="stretch", key="matrix", alt=summary)
-    failed = tables.unjudged(cells)
-    if failed:
-        st.warning(
-            f"Not judged: batch {batch_ranges(failed)}. The log of the trainer says why.", icon=":material/error:"
-        )
+    older = tables.left_out(cells, rows, loss)
+    note = f" {counted(older, 'older generation')} left out." if older else ""
     st.caption(
         f"Mean {plain(loss)}: the less, the closer the model is to the rows. A settled cell is of all rows of the "
         "batch, which the generation was not trained on. A ring marks a provisional cell: of the held-out rows alone. "
-        f"★ serves.{notes}"
+        f"★ serves.{note}"
     )
-    same_rows(verdict, tables.curves(cells, loss, verdict.champion), loss)
 
 
-def same_rows(verdict: ModelVerdictBody, rows: Sequence[tables.Row], loss: str) -> None:
+def same_rows(verdict: ModelVerdictBody, cells: Sequence[CellBody], loss: str) -> None:
     st.subheader("Loss on the same rows", anchor=False)
+    rows = tables.curves(cells, loss, verdict.champion)
     if not rows:
-        st.caption("No loss is settled yet: the next batch settles it.")
+        st.caption(NO_ANSWERS if tables.answers_nothing(cells, loss) else NOT_SETTLED)
         return
     st.altair_chart(
         plots.curves(rows), width="stretch", key="curves", alt=f"Mean {loss} by batch, all on the same rows."

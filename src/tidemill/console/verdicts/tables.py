@@ -59,14 +59,14 @@ def sentences(models: Mapping[str, ModelVerdict]) -> str:
 # --- gains ----------------------------------------------------------------------------------------------------------
 
 
-def gains(verdicts: Iterable[GenerationVerdict], against: Against) -> list[Row]:
-    """A point for each generation that has a verdict against the reference, by generation."""
-    rows = [
-        gain_row(verdict.generation, verdict.against[against])
+def gains(verdicts: Iterable[GenerationVerdict], against: Against, loss_name: str) -> list[Row]:
+    """A point for each generation that has a word against the reference by this loss, by generation."""
+    return [
+        gain_row(verdict.generation, comparison)
         for verdict in sorted(verdicts, key=lambda verdict: verdict.generation)
-        if against in verdict.against
+        for comparison in (verdict.against.get(against), verdict.beside.get(against))
+        if comparison is not None and comparison.word is not None and comparison.loss_name == loss_name
     ]
-    return [row for row in rows if row["word"] is not None]
 
 
 def gain_row(generation: int, comparison: ComparisonBody) -> Row:
@@ -95,13 +95,12 @@ def word_counts(rows: Sequence[Row]) -> str:
     return ", ".join(f"{number(words.count(word))} {word}" for word in WORDS if word in words)
 
 
-def deciding_loss(verdicts: Iterable[GenerationVerdict], cells: Sequence[CellBody]) -> str | None:
-    """The name of the loss that decides; of the first cell where there is no verdict yet."""
-    for verdict in verdicts:
-        for comparison in verdict.against.values():
-            if comparison.word is not None:
-                return comparison.loss_name
-    return cells[0].loss_name if cells else None
+def loss_names(verdicts: Iterable[GenerationVerdict], cells: Iterable[CellBody]) -> list[str]:
+    """The losses of a model, the one that decides first; none where nothing is known."""
+    compared = [comparison for verdict in verdicts for comparison in verdict.against.values()]
+    deciding = sorted(compared, key=lambda comparison: comparison.word is None)[:1]
+    measured = {body.loss_name for body in cells}
+    return list(dict.fromkeys([body.loss_name for body in deciding if body.loss_name in measured] + sorted(measured)))
 
 
 # --- the matrix -----------------------------------------------------------------------------------------------------
@@ -183,6 +182,12 @@ def batch_points(cells: Sequence[CellBody], champion: int | None) -> list[Row]:
     points += [(champion_line(champion), body) for body in models if body.generation == champion]
     points += [("trivial model", body) for body in cells if body.trivial]
     return [curve_row(line, body) for line, body in points]
+
+
+def answers_nothing(cells: Iterable[CellBody], loss_name: str) -> bool:
+    """Whether the generations could not answer any row of the batches after theirs, as recommenders of other users."""
+    settled = [body for body in cells if body.evidence == "settled" and body.loss_name == loss_name]
+    return bool(settled) and all(body.n == 0 for body in settled)
 
 
 def on_other_rows(rows: Iterable[Row]) -> bool:
