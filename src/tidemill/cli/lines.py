@@ -146,8 +146,18 @@ def metrics_of(model: TrainedModel) -> Iterator[str]:
 def sum_up(run: Run, console: Console, stopped: bool) -> None:
     """Print the last lines of a run that ended well or was ``stopped``."""
     say_rejected(run, console, status(run).rows.rejected)
+    if run.catalog.newest_batch_judged():
+        say_verdicts(run, console)
     if stopped:
         say(console, "stopped", "`tidemill up` resumes the run")
+
+
+def say_verdicts(run: Run, console: Console) -> None:
+    """Print the verdict on each model, in a sentence."""
+    from tidemill.judging.verdict import VerdictReader  # here: it loads scipy, which takes longer than the rest
+
+    for model, verdict in VerdictReader(run).summary().models.items():
+        say(console, "verdict", f"{model}: {verdict.sentence}")
 
 
 def say_rejected(run: Run, console: Console, rejected: int) -> None:

@@ -70,13 +70,17 @@ def show_model(console: Console, model: str, judged: schemas.ModelVerdict) -> No
     ]
     if not compared:
         return
-    table = Table("generation", "against", "gain", "95 % interval", "rows", "evidence", "verdict", box=box.SIMPLE)
+    table = Table(box=box.SIMPLE)
+    for title in ("generation", "gain (95 % interval)", "rows", "evidence", "verdict"):
+        table.add_column(title, no_wrap=True)
     for generation, body in compared:
         if body.gain is None or body.interval is None:
             continue
-        number = f"{generation.generation}{' (serves)' if generation.champion else ''}"
+        number = f"{generation.generation} against {body.reference}"
         gain, low, high = (as_share(value, body.reference_loss) for value in (body.gain, *body.interval))
-        table.add_row(number, str(body.reference), gain, f"{low} to {high}", f"{body.rows:,}", body.evidence, body.word)
+        serves = "; serves" if generation.champion else ""
+        interval = f"{gain} ({low} to {high})"
+        table.add_row(number, interval, f"{body.rows:,}", body.evidence, f"{body.word}{serves}")
     if table.row_count:
         console.print(table)
 

@@ -1,7 +1,8 @@
 """The gate: which generation of a model serves. Pure: settings and comparisons in, decisions out.
 
 Every decision of the gate is tested at a corrected level, as it looks many times: Holm's over the models of one
-generation, and over time 0.05 * 6 / (pi^2 t^2), of which provisional and settled evidence have half each.
+generation, and over time 0.05 * 6 / (pi^2 t^2), of which promotions on provisional evidence, promotions on settled
+evidence and rollbacks have a third each.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tidemill.run.catalog import Evidence, GateDecision
 
 BY_GATE = "gate"
 ALPHA = 0.05
+QUESTIONS = 3  # promote on provisional evidence, promote on settled evidence, roll back
 
 
 class Candidate(NamedTuple):
@@ -57,8 +59,8 @@ class Tested(NamedTuple):
 
 
 def level_at(look: int) -> float:
-    """The level of all tests at the look ``look`` (from 1) on one kind of evidence."""
-    return alpha_at(max(1, look), ALPHA) / 2
+    """The level of all tests of one question at the look ``look`` (from 1)."""
+    return alpha_at(max(1, look), ALPHA) / QUESTIONS
 
 
 def at_level(candidates: Sequence[Candidate], look: int, taking_back: bool) -> list[Tested]:

@@ -41,6 +41,7 @@ from tidemill.texts import shorten
 STEPS = Steps("judging.synced", "judging.renamed", "judging.placed")
 DRIFT_ROWS = 10_000  # of each side
 ID_SHARE = 0.9
+MOST_CAUGHT_UP = 50
 
 References = dict[str, int]  # "champion", "previous", "first" -> the number of that generation
 
@@ -71,8 +72,10 @@ class Judge:
         self._read_decisions = 0
 
     def catch_up(self, published: Sequence[int]) -> None:
-        """Look at everything that an earlier trainer left unjudged, up to the newest of these generations."""
-        for number in range(1, max(published, default=0) + 1):
+        """Look at what an earlier trainer left unjudged, up to the newest of these generations. Of a run that began
+        before generations were judged, the newest ``MOST_CAUGHT_UP`` are."""
+        newest = max(published, default=0)
+        for number in range(max(1, newest - MOST_CAUGHT_UP + 1), newest + 1):
             self.settle(number)
             if number in published:
                 self.provide(number)

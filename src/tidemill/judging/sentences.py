@@ -7,28 +7,33 @@ from tidemill.run.catalog import ComparisonRecord
 Compared = dict[str, ComparisonRecord]
 
 NOTHING_YET = "Nothing to judge on until batch {batch} is sealed."
+NOTHING = "Nothing to judge on: no row was held out, and no batch follows."
+UNSEEN = "whether retraining pays can't be told: no batch follows"
 MOST_NUMBERS = 8  # of batches in a sentence
 KINDS = {"provisional": "held-out rows", "settled": "rows"}
 
 
-def sentence(champion: int | None, generation: int | None, compared: Compared, next_batch: int, kind: str) -> str:
+def sentence(
+    champion: int | None, generation: int | None, compared: Compared, next_batch: int | None, kind: str
+) -> str:
     """The verdict on a model.
 
     Args:
         generation: the newest judged one; None where none was.
         compared: its comparisons by the loss that decides, by what it was compared with.
-        next_batch: the number of the batch that is awaited.
+        next_batch: the number of the batch that is awaited; None after the stream's end.
         kind: the model's kind.
     """
     if kind in ("neighbours", "text"):
         return no_truth(compared)
     trivial, previous = compared.get("trivial"), compared.get("previous")
     if generation is None or not has_word(trivial):
-        return NOTHING_YET.format(batch=next_batch)
+        return NOTHING_YET.format(batch=next_batch) if next_batch else NOTHING
     serves = "" if champion == generation else f"Generation {champion} serves. "
     learnt = against_trivial(generation, trivial, kind)
     if previous is None or previous.word is None:
-        return f"{serves}{capital(learnt)}; whether retraining pays shows once batch {next_batch} is sealed."
+        pays = f"whether retraining pays shows once batch {next_batch} is sealed" if next_batch else UNSEEN
+        return f"{serves}{capital(learnt)}; {pays}."
     changed = f". {clusters}" if (clusters := cluster_clause(previous)) else ""
     return f"{serves}{against_previous(generation, previous)}; {learnt}{changed}."
 

@@ -89,7 +89,7 @@ class VerdictReader:
         if newest and not any(record.word for record in compared.values()):  # nothing was held out
             earlier = deciding(self.catalog.comparisons(name, range(newest - 1, newest)))
             newest, compared = (newest - 1, earlier) if earlier else (newest, compared)
-        batch = self.catalog.newest_generation() + 1
+        batch = None if self.catalog.ended() else self.catalog.newest_generation() + 1
         kind = kind_of(self.run.pipeline.models[name].estimator)
         return schemas.ModelVerdict(
             champion=champion,
@@ -162,16 +162,20 @@ class VerdictReader:
 def deciding(records: Iterable[ComparisonRecord]) -> dict[str, ComparisonRecord]:
     """By what it was compared with, the newest evidence: the settled, else the provisional."""
     chosen: dict[str, ComparisonRecord] = {}
-    for record in sorted(records, key=lambda record: record.evidence):  # "provisional" before "settled"
+    for record in by_evidence(records):
         if record.decides or record.word is None:
             chosen[record.against] = record
     return chosen
 
 
+def by_evidence(records: Iterable[ComparisonRecord]) -> list[ComparisonRecord]:
+    """The records with the one that counts last: the settled evidence, if it has a word."""
+    return sorted(records, key=lambda record: (record.word is not None, record.evidence == "settled"))
+
+
 def comparison_bodies(records: Iterable[ComparisonRecord]) -> dict[Any, schemas.ComparisonBody]:
-    """The bodies of one generation's comparisons, each of the newest evidence."""
-    ordered = sorted(records, key=lambda record: record.evidence)
-    return {record.against: comparison_body(record) for record in ordered}
+    """The bodies of one generation's comparisons, each of the evidence that counts."""
+    return {record.against: comparison_body(record) for record in by_evidence(records)}
 
 
 def comparison_body(record: ComparisonRecord) -> schemas.ComparisonBody:

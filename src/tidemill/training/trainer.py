@@ -48,6 +48,7 @@ def work(stage: Stage, spark: SparkSession) -> None:
     trainer = Trainer(stage, spark)
     trainer.take_up()
     stage.ready()
+    trainer.catch_up()
     while not trainer.is_done() and not stage.stop.is_set():
         if not trainer.step():
             stage.stop.wait(POLL_SECONDS)
@@ -105,8 +106,11 @@ class Trainer:
             for name in leftovers:
                 self.stage.log.info("removed files of unpublished generations", name=name)
                 files.remove(self.run.folder / name)
+
+    def catch_up(self) -> None:
+        """Judge what an earlier trainer left unjudged."""
         with self.stage.interruptible():
-            self.judge.catch_up(sorted(published))
+            self.judge.catch_up(sorted(self.done))
 
     def is_done(self) -> bool:
         """Whether the stream has ended and each of its batches has its generation."""

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer.main
 from pydantic import BaseModel
 
 from tests.support import ROOT
+from tidemill import schemas
 from tidemill.api.app import create_app
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.cli.main import app
 from tidemill.errors import all_errors
+from tidemill.judging.comparisons import Word
 from tidemill.pipeline import Pipeline, bare, load, ready_pipelines
+from tidemill.pipeline.model import Evidence, Policy
 from tidemill.run.folder import open_run
 
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+VERDICT = (ROOT / "docs" / "verdict.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
 def keys(model: type[BaseModel]) -> set[str]:
-    """Every key of the pipeline file, with those of the tables below."""
+    """Every key of a model, such as the pipeline file, with those of the models below."""
     found: set[str] = set()
     for name, field in model.model_fields.items():
         found.add(name)
@@ -80,8 +86,53 @@ def test_files_that_are_named_are_there() -> None:
     named = re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py|[a-z_]+/)`", ARCHITECTURE)
     assert len(named) > 20
     assert [path for path in named if not (ROOT / "src" / "tidemill" / path).exists()] == []
-    links = re.findall(r"\]\(([^)#:]+)\)", README + ARCHITECTURE + REFERENCE)
-    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", [path.relative_to(ROOT) for path in DOCUMENTS], ids=str)
+def test_links_lead_somewhere(document: Path) -> None:
+    """Each file that a document links to is in the project, and has the heading that is named."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for path, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", text):
+        target = (ROOT / document).parent / path if path else ROOT / document
+        assert target.exists(), path
+        assert not heading or heading in anchors(target.read_text(encoding="utf-8")), f"{path}#{heading}"
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_first_screen_says_what_it_is_for() -> None:
+    """The README's first 25 lines ask the question, name the command that answers it, and link to how it does."""
+    first = "\n".join(README.splitlines()[:25])
+    assert "Did retraining" in first
+    assert "tidemill verdict smart-home" in first
+    assert "95 % interval" in first
+    assert "docs/verdict.md" in "\n".join(README.splitlines()[:35])
+
+
+def test_every_key_of_a_verdict() -> None:
+    """Each key of ``verdict --json`` stands in the reference."""
+    found = keys(schemas.VerdictBody)
+    assert {"models", "rows_needed", "gain_share", "flagged", "because", "own_loss"} <= found
+    assert {key for key in found if f"`{key}`" not in REFERENCE} == set()
+
+
+def test_every_word_and_policy() -> None:
+    """Each word of a verdict and each policy of the gate stands in the document about them."""
+    named = [*get_args(Word), *get_args(Policy), *get_args(Evidence)]
+    assert len(named) == 10
+    assert [name for name in named if f"`{name}`" not in VERDICT and f"**{name}**" not in VERDICT] == []
+
+
+def test_every_metric() -> None:
+    """Each metric for Prometheus stands in the reference."""
+    source = (ROOT / "src" / "tidemill" / "api" / "metrics.py").read_text(encoding="utf-8")
+    metrics = set(re.findall(r"\"(tidemill_[a-z_]+)\"", source))
+    assert len(metrics) >= 7
+    assert {metric for metric in metrics if f"`{metric}`" not in REFERENCE} == set()
 
 
 def test_tests_that_are_named_are_there() -> None:

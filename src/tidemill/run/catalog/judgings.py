@@ -117,6 +117,11 @@ class JudgingStore(database.CatalogFile):
         )
         return {(row["generation"], row["evidence"]): row["word"] for row in self._all(query)}
 
+    def is_judged(self, generation: int) -> bool:
+        """Whether a generation of the run's own was judged on the held-out rows of its newest batch."""
+        query = sa.select(judgings.c.batch).where(judgings.c.line == "", judgings.c.evidence == "provisional")
+        return self._one(query.where(judgings.c.batch == generation)) is not None
+
     def newest_batch_judged(self) -> int:
         """The number of the newest batch that generations were judged on; 0 for none."""
         rows = self._all(sa.select(sa.func.max(judgings.c.batch).label("newest")).where(judgings.c.line == ""))

@@ -117,9 +117,9 @@ def stream_ended(run: Run) -> bool:
 
 
 def judged(run: Run) -> bool:
-    """Whether each published generation was judged, or could not be."""
-    looks = [judging for judging in run.catalog.judgings() if judging.evidence == "provisional"]
-    return len(looks) >= run.catalog.generations_by_state().get("published", 0)
+    """Whether the newest published generation was judged, or could not be: they are judged in order."""
+    newest = run.catalog.newest_generation()
+    return not newest or run.catalog.is_judged(newest)
 
 
 def trained(run: Run) -> bool:
