@@ -165,8 +165,8 @@ class ModelLook:
                 checks = self._cluster_checks(generation, number) if measure.decides else {}
                 yield self._record(generation, against, number, evidence, measure, reference, candidate, checks)
             trivial = self.trivial(index, generation)
-            checks = self._noise(generation) if evidence == "provisional" else {}
-            yield self._record(generation, "trivial", None, evidence, measure, trivial, candidate, checks)
+            noise = self._noise(generation) if measure.decides else {}
+            yield self._record(generation, "trivial", None, evidence, measure, trivial, candidate, noise)
 
     def _record(
         self,

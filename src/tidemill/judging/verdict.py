@@ -36,6 +36,7 @@ class VerdictReader:
             drift=drift_bodies(self.catalog.drifts()),
             decisions=decision_bodies(self.catalog.decisions()),
             schemes=scheme_bodies(self.run),
+            errors=self.errors(),
         )
 
     def summary(self) -> schemas.VerdictBody:
@@ -48,6 +49,7 @@ class VerdictReader:
             drift=drift_bodies(self.catalog.drifts(range(max(1, batch - NEWEST_BATCHES + 1), batch + 1), flagged=True)),
             decisions=decision_bodies(self.catalog.decisions(limit=NEWEST_DECISIONS, newest_first=True)),
             schemes=scheme_bodies(self.run),
+            errors=self.errors(),
         )
 
     def model(self, name: str, generations: int) -> schemas.ModelVerdictBody:
@@ -75,6 +77,12 @@ class VerdictReader:
         start = max(1, end - limit)
         cells = self.catalog.cells(name, range(start, end))
         return schemas.MatrixBody(model=name, cells=[cell_body(cell) for cell in cells], more=start > 1)
+
+    def errors(self) -> list[str]:
+        """What could not be judged on the newest batches, and why."""
+        newest = self.catalog.newest_batch_judged()
+        failed = self.catalog.judging_errors(range(max(1, newest - NEWEST_BATCHES + 1), newest + 1))
+        return [f"batch {batch} ({evidence}): {error}" for batch, evidence, error in failed]
 
     def champion(self, name: str) -> int | None:
         """The generation of a model that serves; the newest where nothing was decided, None before there is one."""

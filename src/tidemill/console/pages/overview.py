@@ -26,7 +26,11 @@ def live() -> None:
         answered = flow.answered_requests(api.text("/metrics"), api.get("/pipeline", Home))
         st.html(flow.picture(flow.steps(status, verdict.models, answered)))
         st.subheader("Did retraining pay?", anchor=False)
-        st.markdown(tables.sentences(verdict.models))
+        st.markdown(
+            "\n".join(
+                [tables.sentences(verdict.models), *(f"- Not judged: {plain(error)}" for error in verdict.errors)]
+            )
+        )
         st.subheader("Newest decisions", anchor=False)
         decisions(verdict)
         st.subheader("What drifted", anchor=False)
