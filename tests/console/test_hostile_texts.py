@@ -29,6 +29,7 @@ from tests.support.serving_run import (
 )
 from tidemill.console import formatting
 from tidemill.console.pages.try_it import ROUTES
+from tidemill.run.catalog import GateDecision
 from tidemill.run.folder import Run
 from tidemill.scoring.als import packed
 from tidemill.scoring.storage import write
@@ -88,7 +89,8 @@ def publish_hostile(run: Run) -> None:
     for cluster, share in zip(profile["clusters"], (1.0, 0.0), strict=True):
         cluster["shares"] = {"kind": {HOSTILE: share, "fan": 1 - share}}
     models = [trained_model(run, 1, name) for name in run.pipeline.models]
-    run.catalog.publish_generation(1, [replace(model, profile=model.profile and profile) for model in models])
+    decided = [GateDecision("good", "chosen", 1, 1, None, by=HOSTILE, because=HOSTILE)]
+    run.catalog.publish_generation(1, [replace(model, profile=model.profile and profile) for model in models], decided)
 
 
 def shown_as_it_stands(page: Page, inside: str, times: int = 1) -> None:
@@ -99,7 +101,7 @@ def shown_as_it_stands(page: Page, inside: str, times: int = 1) -> None:
 @pytest.mark.parametrize(
     ("path", "places"),
     [
-        ("/", [".st-key-head"]),
+        ("/", [".st-key-head", "[data-testid=stTable]"]),
         ("/data", ["[data-testid=stTable]"]),
         ("/clusters", [".stMarkdown li"]),
         ("/try?model=good", ["[data-testid=stMetricValue]", "[data-testid=stWidgetLabel]", "h3"]),

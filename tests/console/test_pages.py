@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -50,9 +51,15 @@ def addresses(run: Run) -> Addresses:
 
 @pytest.fixture(scope="module")
 def trained(run: Run, addresses: Addresses) -> Addresses:
-    """The addresses, once all three generations are served."""
+    """The addresses, once all three generations are served and judged."""
     wait_for(lambda: httpx.get(f"{addresses.api}/health").json().get("generation") == 3, "three generations", 400)
+    wait_for(lambda: all(body["generation"] == 3 for body in verdicts(addresses).values()), "their verdicts")
     return addresses
+
+
+def verdicts(addresses: Addresses) -> dict[str, Any]:
+    models: dict[str, Any] = httpx.get(f"{addresses.api}/verdict").json()["models"]
+    return models
 
 
 def test_rows_are_seen_to_come_and_a_generation_arrives_without_a_reload(
@@ -61,7 +68,7 @@ def test_rows_are_seen_to_come_and_a_generation_arrives_without_a_reload(
     """On a page opened before the first generation, the counts rise, and on another the generation comes by itself:
     neither page was loaded again."""
     with visiting(browser, addresses.console) as stream, visiting(browser, addresses.console) as generations:
-        pages = [stream.open("/"), generations.open("/generations")]
+        pages = [stream.open("/stream"), generations.open("/generations")]
         expect(pages[1].get_by_text("There is no generation yet.")).to_be_visible()
         for page in pages:
             page.evaluate(MARK)
@@ -94,7 +101,7 @@ def test_every_page_opens(browser: Browser, trained: Addresses, width: int, dark
             page = visit.open(path)
             expect(page.get_by_role("heading", name="Smart-home device usage")).to_be_visible()
             expect(page.get_by_role("heading", name=last)).to_be_visible()
-            picture = visit.shot(f"smart-home-{path[1:] or 'stream'}{end}", tmp_path)
+            picture = visit.shot(f"smart-home-{path[1:] or 'overview'}{end}", tmp_path)
             assert picture.stat().st_size < 150_000
 
 
@@ -105,7 +112,9 @@ def test_pages_are_reached_by_the_menu(browser: Browser, trained: Addresses, wid
         page = visit.open("/")
         page.evaluate(MARK)
         for title, last in zip(
-            ("Generations", "Try it", "Clusters", "Data", "Stream"), [*[*PAGES][1:], "/"], strict=True
+            ("Stream", "Verdict", "Generations", "Try it", "Clusters", "Data", "Overview"),
+            [*[*PAGES][1:], "/"],
+            strict=True,
         ):
             visit.go(title)
             expect(page.get_by_role("heading", name=PAGES[last])).to_be_visible()
@@ -116,7 +125,7 @@ def test_a_choice_stays_in_the_address(browser: Browser, trained: Addresses) -> 
     """A model, a metric and two generations that were chosen are in the link, which shows the same again."""
     with visiting(browser, trained.console) as visit:
         page = visit.open(f"/generations?model=malfunction&metric={quote(metric_title('mae'))}&one=1")
-        expect(page.get_by_label("mean absolute error (lower is better): ", exact=False).first).to_be_visible()
+        expect(page.get_by_label("mean absolute error: ", exact=False).first).to_be_visible()
         expect(page.get_by_role("columnheader", name="generation 1")).to_be_visible()
         page.get_by_role("spinbutton", name="The other generation").fill("2")
         page.keyboard.press("Enter")
@@ -124,6 +133,20 @@ def test_a_choice_stays_in_the_address(browser: Browser, trained: Addresses) -> 
         assert "other=2" in page.url
         page.reload()
         expect(page.get_by_role("columnheader", name="generation 2")).to_be_visible()
+
+
+def test_the_verdict_is_on_the_pages(browser: Browser, trained: Addresses) -> None:
+    """Overview and Verdict have the API's sentences; Verdict has the gains against any reference, and the losses."""
+    with visiting(browser, trained.console, PHONE) as visit:
+        page = visit.open("/")
+        for verdict in verdicts(trained).values():
+            expect(page.get_by_text(verdict["sentence"])).to_be_visible()
+        visit.go("Verdict")
+        start = verdicts(trained)["efficiency"]["sentence"][:30]
+        expect(page.locator(".st-key-sentence")).to_contain_text(start)
+        expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(3)
+        page.get_by_role("radio", name="trivial model").click()
+        expect(page.get_by_text("Against the trivial model: ")).to_be_visible()
 
 
 def test_the_form_predicts_what_the_api_predicts(browser: Browser, trained: Addresses) -> None:

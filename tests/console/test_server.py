@@ -21,7 +21,7 @@ from tests.support import wait_for
 from tests.support.browser import visiting
 from tests.support.commands import COMMAND, Up
 from tests.support.console_run import PAGES, Addresses, address, consoled, write_pipeline
-from tests.support.many_run import many_document, many_run
+from tests.support.many_run import judge, many_document, many_run
 from tests.support.serving_run import KEY, basic_auth, write_key
 from tidemill.console.paging import PAGE
 from tidemill.process.supervisor import MOST_RESTARTS
@@ -32,7 +32,9 @@ from tidemill.run.folder import Run
 def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
     """A run of 1,000 generations of ten models, and its pipeline's file."""
     folder = tmp_path_factory.mktemp("many")
-    return many_run(folder, 1000, 1000), write_pipeline(many_document(), folder / "devices.toml")
+    run = many_run(folder, 1000, 1000)
+    judge(run, 1000)
+    return run, write_pipeline(many_document(), folder / "devices.toml")
 
 
 @pytest.fixture(scope="module")

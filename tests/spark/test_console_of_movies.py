@@ -62,7 +62,7 @@ def test_titles_are_found_rated_and_recommended(
 def test_every_page_opens(browser: Browser, movies: Addresses, width: int) -> None:
     """Each page of a pipeline without clusters and classes opens too, and says what it has not."""
     texts = {
-        "/": "Newest batches",
+        "/": "What drifted",
         "/generations": "Two generations side by side",
         "/clusters": "No model of this pipeline makes clusters.",
         "/data": "Batches of a generation",

@@ -158,3 +158,89 @@ def home(*columns: schemas.ColumnBody) -> schemas.Home:
         batches=schemas.CutsBody(rows=3, every=None, parts=None, idle=None, format="parquet"),
         scheme="windowed",
     )
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+
+def comparison(gain: float | None, word: Any, **changes: Any) -> schemas.ComparisonBody:
+    """A settled comparison with generation 1 on batch 3, of log losses: an interval of 0.02 around the gain."""
+    body = schemas.ComparisonBody(
+        reference=1,
+        evidence="settled",
+        batches=[3],
+        rows=1801,
+        loss_name="log loss",
+        loss=None if gain is None else 0.4 - gain,
+        reference_loss=0.4,
+        gain=gain,
+        interval=None if gain is None else [gain - 0.01, gain + 0.01],
+        margin=0.004,
+        word=word,
+        rows_needed=9600 if word == "can't tell" else None,
+        checks={},
+    )
+    return changed(body, **changes)
+
+
+def judged(number: int, **against: schemas.ComparisonBody) -> schemas.GenerationVerdict:
+    """A judged generation, by what it was compared with."""
+    return schemas.GenerationVerdict.model_validate(
+        {"generation": number, "champion": False, "decision": None, "against": against, "beside": {}}
+    )
+
+
+def cell(number: int, batch: int, mean: float | None, **changes: Any) -> schemas.CellBody:
+    """The loss of a generation on a batch, provisional on its own, with an interval of 0.02."""
+    body = schemas.CellBody(
+        generation=number,
+        batch=batch,
+        evidence="provisional" if number == batch else "settled",
+        loss_name="log loss",
+        trivial=False,
+        n=1801,
+        mean=mean,
+        low=None if mean is None else mean - 0.01,
+        high=None if mean is None else mean + 0.01,
+        shown={"accuracy": 0.9},
+    )
+    return changed(body, **changes)
+
+
+def drift(batch: int, name: str, effect: float = 0.3, flagged: bool = True) -> schemas.DriftBody:
+    return schemas.DriftBody(
+        batch=batch, column=name, test="KS", effect=effect, p=1e-9, flagged=flagged, reference=1, details={}
+    )
+
+
+def decision(number: int, action: Any, generation: int, champion: int, **changes: Any) -> schemas.DecisionBody:
+    """A decision of the gate about the model "size"."""
+    body = schemas.DecisionBody(
+        number=number,
+        model="size",
+        action=action,
+        generation=generation,
+        champion=champion,
+        former=None,
+        by="gate",
+        because="it *paid*",
+        batch=None,
+        evidence=None,
+        figures=None,
+        decided_at="2026-01-02T03:04:05Z",
+    )
+    return changed(body, **changes)
+
+
+def model_verdict(**changes: Any) -> schemas.ModelVerdict:
+    """A model of which generation 2 serves, and nothing else is known."""
+    body = schemas.ModelVerdict(
+        champion=2,
+        policy="report",
+        generation=2,
+        sentence="Retraining paid: generation 2 has 8 % less log loss than generation 1.",
+        figures="log loss 0.37 against 0.4 of generation 1",
+        schedule=None,
+        generations=[],
+    )
+    return changed(body, **changes)

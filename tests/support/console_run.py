@@ -15,7 +15,9 @@ from tidemill.run.folder import Run
 from tidemill.run.progress.status import endpoint
 
 PAGES = {
-    "/": "Newest batches",
+    "/": "What drifted",
+    "/stream": "Newest batches",
+    "/verdict": "In hindsight",
     "/generations": "Two generations side by side",
     "/try": "The same row, asked of every generation",
     "/clusters": "Sizes and centres",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from tests.support.serving_run import DOCUMENT, TEXT, new_run, scorer_parts, scorer_path, seal, trained_model
+from tidemill.judging.kept import kept
 from tidemill.run.catalog.schema import metadata
 from tidemill.run.folder import Run
 from tidemill.scoring.storage import write
@@ -58,6 +59,45 @@ def many_run(folder: Path, generations: int, batches: int = 1) -> Run:
         ],
     )
     return run
+
+
+def judge(run: Run, generations: int, names: Sequence[str] = ("size",)) -> None:
+    """Every generation of these models is judged: provisionally on its own batch, settled on the next. Generation g has
+    a loss of 1 / g, and each decision is that the newest serves."""
+    kept_on = {batch: kept(range(1, generations + 1), batch, ()) for batch in range(2, generations + 1)}
+    blocks = {"variance": 0.5, "sums": np.full(20, 0.1).tobytes(), "counts": np.ones(20).tobytes()}
+    cell = {"line": "", "loss_name": "absolute error", "n": 20, "shown": {"rmse": 1.5}} | blocks
+    compared = {"line": "", "evidence": "settled", "loss_name": "absolute error", "decides": True, "rows": 20}
+    compared |= {"gain": 0.1, "low": 0.05, "high": 0.15, "margin": 0.01, "word": "paid", "rows_needed": None}
+    compared |= {"loss": 1.0, "reference_loss": 1.1, "checks": {"wilcoxon_p": 0.01}}
+    decided = {"action": "newest", "by": "gate", "because": "the newest serves", "decided_at": AT}
+    settled = [(name, batch, number) for name in names for batch, numbers in kept_on.items() for number in numbers]
+    own = [(name, number) for name in names for number in range(1, generations + 1)]
+    insert(
+        run,
+        judgings=[
+            {"line": "", "batch": batch, "evidence": evidence, "seconds": 0.1, "judged_at": AT}
+            for batch in range(1, generations + 1)
+            for evidence in ("settled", "provisional")
+        ],
+        cells=[
+            cell
+            | {"model": name, "batch": batch, "generation": number, "mean": 1 / number}
+            | {"evidence": "provisional" if number == batch else "settled", "trivial": False}
+            for name, batch, number in [*settled, *((name, number, number) for name, number in own)]
+        ],
+        comparisons=[
+            compared
+            | {"model": name, "generation": number, "against": against, "batch": number + 1}
+            | {"reference": None if against == "trivial" else max(1, number - 1)}
+            for name, number in own
+            for against in ("previous", "champion", "first", "trivial")
+        ],
+        decisions=[
+            decided | {"model": name, "generation": number, "champion": number, "former": number - 1 or None}
+            for name, number in own
+        ],
+    )
 
 
 def insert(run: Run, **rows: list[dict[str, Any]]) -> None:

@@ -46,6 +46,8 @@ def verdict(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
     console = Console(highlight=False)
     for model, judged in body.models.items():
         show_model(console, model, judged)
+    for error in body.errors:
+        console.print(f"not judged: {error}", style="red", soft_wrap=True, markup=False)
     flagged = [drift for drift in body.drift if drift.flagged]
     for drift in flagged[-10:]:
         against = f"against the training rows of generation {drift.reference}"

@@ -107,6 +107,10 @@ class Api:
         except ValueError as error:
             raise ApiUnavailable("what answers is not an API") from error
 
+    def text(self, path: str) -> str:
+        """GET ``path`` and return its text: for the metrics, which are no JSON."""
+        return self._answer("GET", path).text
+
     def _parsed(self, schema: type[T], method: str, path: str, **options: Any) -> T:
         answer = self._answer(method, path, **options)
         try:

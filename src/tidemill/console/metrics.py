@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tidemill.console.formatting import NONE, counted, number
 
@@ -13,34 +13,32 @@ from tidemill.console.formatting import NONE, counted, number
 class Metric:
     """A metric's titles and scale.
 
-    ``title``: spelled out. ``short``: for the head of a table. ``better``: the direction in which a fit improves, None
-    where values of different generations can't be compared. ``ceiling``: the greatest value possible, None if there is
-    none.
+    ``title``: spelled out. ``short``: for the head of a table. ``ceiling``: the greatest value possible, None if there
+    is none. No direction is called the better one: that takes a verdict, on the same rows.
     """
 
     title: str
     short: str
-    better: Literal["higher", "lower"] | None = None
     ceiling: float | None = None
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric("accuracy", "accuracy", "higher", 1.0),
-    "f1": Metric("F1, weighted by class", "F1", "higher", 1.0),
-    "auc": Metric("area under the ROC curve", "ROC AUC", "higher", 1.0),
-    "rmse": Metric("root mean squared error", "RMSE", "lower"),
-    "mae": Metric("mean absolute error", "MAE", "lower"),
-    "r2": Metric("R²", "R²", "higher", 1.0),
-    "silhouette": Metric("silhouette", "silhouette", "higher", 1.0),
+    "accuracy": Metric("accuracy", "accuracy", 1.0),
+    "f1": Metric("F1, weighted by class", "F1", 1.0),
+    "auc": Metric("area under the ROC curve", "ROC AUC", 1.0),
+    "rmse": Metric("root mean squared error", "RMSE"),
+    "mae": Metric("mean absolute error", "MAE"),
+    "r2": Metric("R²", "R²", 1.0),
+    "silhouette": Metric("silhouette", "silhouette", 1.0),
     "cost": Metric("cost: sum of squared distances to the centres", "cost"),  # grows with the number of rows
     "training_cost": Metric("cost on the training rows", "training cost"),
-    "mean_log_likelihood": Metric("mean log-likelihood", "log-likelihood", "higher"),
+    "mean_log_likelihood": Metric("mean log-likelihood", "log-likelihood"),
     "training_log_likelihood": Metric("log-likelihood of the training rows", "training log-likelihood"),
-    "ndcg_at_10": Metric("NDCG at 10", "NDCG at 10", "higher", 1.0),
-    "precision_at_10": Metric("precision at 10", "precision at 10", "higher", 1.0),
+    "ndcg_at_10": Metric("NDCG at 10", "NDCG at 10", 1.0),
+    "precision_at_10": Metric("precision at 10", "precision at 10", 1.0),
     "cold_rows": Metric("held-out rows of users or items without a training row", "cold rows"),
-    "candidate_share": Metric("share of the rows that a search compares", "candidates", None, 1.0),
-    "known_words": Metric("share of the words that are known", "known words", "higher", 1.0),
+    "candidate_share": Metric("share of the rows that a search compares", "candidates", 1.0),
+    "known_words": Metric("share of the words that are known", "known words", 1.0),
 }
 
 
@@ -51,9 +49,8 @@ def described(name: str) -> Metric:
 
 
 def metric_title(name: str) -> str:
-    """A metric's title with its better direction: ``mean absolute error (lower is better)``."""
-    metric = described(name)
-    return f"{metric.title} ({metric.better} is better)" if metric.better else metric.title
+    """A metric's title, spelled out."""
+    return described(name).title
 
 
 def axis_range(name: str, values: Iterable[float]) -> tuple[float, float]:
@@ -65,15 +62,6 @@ def axis_range(name: str, values: Iterable[float]) -> tuple[float, float]:
     ceiling = described(name).ceiling
     least, greatest = min(shown), max(shown) if ceiling is None else max(ceiling, *shown)
     return (least, greatest) if least < greatest else (0.0, 1.0)
-
-
-def change(before: float | None, after: float | None) -> str:
-    """The difference of two values with its sign. Whether the model fits better is left to the reader: the values come
-    from different rows, and a small difference may be noise."""
-    if before is None or after is None:
-        return NONE
-    difference = after - before
-    return "the same" if difference == 0 else f"{'+' if difference > 0 else '-'}{number(abs(difference))}"
 
 
 def parity(report: Mapping[str, Any] | None) -> str:

@@ -31,7 +31,7 @@ from tidemill.web.server import LoopbackNames, bound, is_loopback, serve
 SCRIPT = Path(__file__).with_name("pages") / "main.py"
 FORBIDDEN = PlainTextResponse("this console answers its own pages only\n", 403)
 NOT_FOUND = PlainTextResponse("this console has nothing at this address\n", 404)
-PAGE_PATHS = ("/", "/generations", "/try", "/clusters", "/data")
+PAGE_PATHS = ("/", "/stream", "/verdict", "/generations", "/try", "/clusters", "/data")
 SOCKET = "/_stcore/stream"
 ALLOWED = re.compile(
     rf"(?:{'|'.join(PAGE_PATHS)}|/favicon\.png|/_stcore/(?:health|host-config)|/(?:static|media)/(?:[\w\-]+/)*[\w.\-]+)"

@@ -30,6 +30,7 @@ STYLE = """<style>
   width: max-content !important; max-width: 36rem; overflow-wrap: anywhere;
 }
 [data-testid="stStatusWidget"] { display: none; }
+.st-key-sentence p { font-size: 1.4rem; font-weight: 600; line-height: 1.35; overflow-wrap: anywhere; }
 .stMainBlockContainer { padding-top: 1.5rem; }
 [data-testid="stHeader"] { display: none; }
 @media (max-width: 640px) {
@@ -118,9 +119,9 @@ def head() -> None:
     rerender_if_changed(state)
 
 
-def rerender_if_changed(state: Any) -> None:
-    """Rerender the whole page if it shows another state."""
-    before = st.session_state.get(SHOWN_STATE, state)
-    st.session_state[SHOWN_STATE] = state
+def rerender_if_changed(state: Any, key: str = SHOWN_STATE) -> None:
+    """Rerender the whole page if it shows another state, which the session keeps under the ``key``."""
+    before = st.session_state.get(key, state)
+    st.session_state[key] = state
     if before != state:
         st.rerun()

@@ -176,8 +176,8 @@ class ModelLook:
             for against, number in references.items():
                 checks = self._cluster_checks(generation, number) if measure.decides else {}
                 yield self._record(generation, against, number, evidence, index, checks)
-            checks = self._noise(generation) if evidence == "provisional" else {}
-            yield self._record(generation, "trivial", None, evidence, index, checks)
+            noise = self._noise(generation) if measure.decides else {}
+            yield self._record(generation, "trivial", None, evidence, index, noise)
 
     def _record(
         self,

@@ -55,6 +55,7 @@ class VerdictReader:
             drift=drift_bodies(self.catalog.drifts()),
             decisions=decision_bodies(self.catalog.decisions()),
             schemes=self.schemes(),
+            errors=self.errors(),
         )
 
     def summary(self) -> schemas.VerdictBody:
@@ -66,6 +67,7 @@ class VerdictReader:
             drift=drift_bodies(self.catalog.drifts(range(max(1, batch - NEWEST_BATCHES + 1), batch + 1), flagged=True)),
             decisions=decision_bodies(self.catalog.decisions(limit=NEWEST_DECISIONS, newest_first=True)),
             schemes=self.schemes(),
+            errors=self.errors(),
         )
 
     def model(self, name: str, generations: int) -> schemas.ModelVerdictBody:
@@ -92,6 +94,12 @@ class VerdictReader:
         start = max(1, end - limit)
         cells = self.catalog.cells(name, range(start, end))
         return schemas.MatrixBody(model=name, cells=[cell_body(cell) for cell in cells], more=start > 1)
+
+    def errors(self) -> list[str]:
+        """What could not be judged on the newest batches, and why."""
+        newest = self.catalog.newest_batch_judged()
+        failed = self.catalog.judging_errors(range(max(1, newest - NEWEST_BATCHES + 1), newest + 1))
+        return [f"batch {batch} ({evidence}): {error}" for batch, evidence, error in failed]
 
     def champion(self, name: str) -> int | None:
         """The generation of a model that serves; None before there is one."""

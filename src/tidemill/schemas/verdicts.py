@@ -128,12 +128,13 @@ class SchemeBody(Shape):
 
 
 class VerdictBody(Shape):
-    """The verdict on a run."""
+    """The verdict on a run. ``errors``: what could not be judged on the newest batches, and why."""
 
     models: dict[str, ModelVerdict]
     drift: list[DriftBody]
     decisions: list[DecisionBody]
     schemes: list[SchemeBody]
+    errors: list[str]
 
 
 class ModelVerdictBody(ModelVerdict):

@@ -109,15 +109,12 @@ def test_names() -> None:
     assert formatting.cut("idle") == "idle: no new rows"
 
 
-def test_metrics_are_spelt_out_with_the_better_direction() -> None:
-    """A metric says in which direction a fit improves; a change is a number, and calls no model better."""
-    assert metrics.metric_title("rmse") == "root mean squared error (lower is better)"
+def test_metrics_are_spelt_out_and_call_nothing_better() -> None:
+    """A metric has its name in full, and no word on which of two values is the better one: that takes a verdict."""
+    assert metrics.metric_title("rmse") == "root mean squared error"
     assert metrics.metric_title("of_their_own") == "of their own"
     assert metrics.described("rmse").short == "RMSE"
-    assert metrics.change(1.5, 1.25) == "-0.25"
-    assert metrics.change(1, 3) == "+2"
-    assert metrics.change(0.5, 0.5) == "the same"
-    assert metrics.change(None, 0.5) == formatting.NONE
+    assert not [name for name in metrics.METRICS if "better" in metrics.metric_title(name)]
 
 
 @pytest.mark.parametrize(
@@ -326,7 +323,7 @@ def test_a_curve_has_titles_and_its_whole_scale() -> None:
     """The axes are titled, and the curve stands on the metric's whole scale, not on the values' own range."""
     chart = charts.curve(charts.curve_rows(POINTS, "auc"), "auc").to_dict()
     line = chart["layer"][1]["encoding"]
-    assert line["y"]["axis"]["title"] == "area under the ROC curve (higher is better)"
+    assert line["y"]["axis"]["title"] == "area under the ROC curve"
     assert line["y"]["scale"]["domain"] == [0.0, 1.0]
     assert line["x"]["axis"]["title"] == "generation"
 
@@ -334,8 +331,8 @@ def test_a_curve_has_titles_and_its_whole_scale() -> None:
 def test_a_curve_in_a_sentence() -> None:
     """What the curve shows can be read."""
     rows = charts.curve_rows(POINTS, "auc")
-    title = "area under the ROC curve (higher is better)"
-    assert generations.curve_summary("auc", rows) == (f"{title}: 0.5 in generation 1-2, 0.75 in generation 3 (+0.25).")
+    title = "area under the ROC curve"
+    assert generations.curve_summary("auc", rows) == (f"{title}: 0.5 in generation 1-2, 0.75 in generation 3.")
     assert generations.curve_summary("auc", rows[:1]) == f"{title}: 0.5 in generation 1-2."
     assert generations.curve_summary("auc", []) == f"{title}: no generation has it."
 
@@ -374,14 +371,13 @@ def test_the_format_of_a_column_of_numbers(values: list[float | None], form: str
 
 
 def test_two_generations_side_by_side() -> None:
-    """Each figure of both, and how a metric moved; the same generation twice is no error."""
+    """Each figure of both, and no difference, as they are of different rows; the same generation twice is no error."""
     rows = generations.compared(generation(1, 1.5), generation(2, 1.25))
     assert rows[3] == {
         "model": "size",
-        "figure": r"root mean squared error (lower is better)",
+        "figure": "root mean squared error",
         "generation 1": "1.5",
         "generation 2": "1.25",
-        "change": "-0.25",
     }
     assert rows[1]["generation 2"] == "1-2"
     assert "generation 1 again" in generations.compared(generation(1, 1.5), generation(1, 1.5))[0]

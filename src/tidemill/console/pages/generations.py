@@ -10,9 +10,12 @@ import streamlit as st
 from tidemill.console import charts, shell
 from tidemill.console.formatting import NONE, batch_ranges, counted, moment, number, plain, seconds
 from tidemill.console.forms import widgets
-from tidemill.console.metrics import change, described, metric_title, parity, short_parity
+from tidemill.console.metrics import described, metric_title, parity, short_parity
+from tidemill.console.pages import verdict
 from tidemill.console.paging import select_newest_first
 from tidemill.schemas import GenerationBody, History, HistoryPoint, Home, StatusBody, Trained
+
+OTHER_ROWS = "Each generation was measured on rows of its own, so these figures do not say which one is better."
 
 
 def page() -> None:
@@ -45,6 +48,8 @@ def curve(history: History) -> None:
     st.altair_chart(charts.curve(rows, chosen), width="stretch", alt=curve_summary(chosen, rows))
     of_several = f" Each point is the mean of {history.per_point} generations." if history.per_point > 1 else ""
     st.caption(f"{plain(curve_summary(chosen, rows))}{of_several}")
+    st.caption(OTHER_ROWS)
+    verdict.link("Verdict: the generations on the same rows")
 
 
 def metrics_of(points: Sequence[HistoryPoint]) -> list[str]:
@@ -62,7 +67,7 @@ def curve_summary(metric: str, rows: Sequence[dict[str, Any]]) -> str:
         return f"{title}: {number(last['mean'])} in generation {last['generations']}."
     return (
         f"{title}: {number(first['mean'])} in generation {first['generations']}, "
-        f"{number(last['mean'])} in generation {last['generations']} ({change(first['mean'], last['mean'])})."
+        f"{number(last['mean'])} in generation {last['generations']}."
     )
 
 
@@ -122,17 +127,17 @@ def side_by_side(newest: int) -> None:
     before = shell.api().get(f"/generations/{first or newest - 1}", GenerationBody)
     after = shell.api().get(f"/generations/{second or newest}", GenerationBody)
     st.table(compared(before, after), hide_index=True)
+    st.caption(OTHER_ROWS)
 
 
 def compared(before: GenerationBody, after: GenerationBody) -> list[dict[str, str]]:
-    """Two generations, figure by figure, with the change of each metric."""
+    """Two generations, figure by figure."""
     titles = [f"generation {number(generation.generation)}" for generation in (before, after)]
     if titles[0] == titles[1]:
         titles[1] += " again"
 
-    def row(model: str, figure: str, first: str, second: str, difference: str = "") -> dict[str, str]:
-        values = {titles[0]: first, titles[1]: second}
-        return {"model": plain(model), "figure": plain(figure)} | values | {"change": difference}
+    def row(model: str, figure: str, first: str, second: str) -> dict[str, str]:
+        return {"model": plain(model), "figure": plain(figure), titles[0]: first, titles[1]: second}
 
     rows = [
         row("all models", "rows", *(counted(generation.rows, "row") for generation in (before, after))),
@@ -144,7 +149,7 @@ def compared(before: GenerationBody, after: GenerationBody) -> list[dict[str, st
         metrics = [trained.metrics if trained else {} for trained in (first, second)]
         for name in dict.fromkeys([*metrics[0], *metrics[1]]):
             values = metrics[0].get(name), metrics[1].get(name)
-            rows.append(row(model, metric_title(name), number(values[0]), number(values[1]), change(*values)))
+            rows.append(row(model, metric_title(name), number(values[0]), number(values[1])))
         rows.append(row(model, "fitted in", fit_time(first), fit_time(second)))
         rows.append(row(model, "parity with Spark", parity_of(first), parity_of(second)))
     return rows

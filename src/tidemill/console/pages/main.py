@@ -7,10 +7,12 @@ from pathlib import Path
 import streamlit as st
 
 from tidemill.console import shell
-from tidemill.console.pages import clusters, data, generations, stream, try_it
+from tidemill.console.pages import clusters, data, generations, overview, stream, try_it, verdict
 
 PAGES = [
-    st.Page(stream.page, title="Stream", icon=":material/water:", default=True),
+    st.Page(overview.page, title="Overview", icon=":material/home:", default=True),
+    st.Page(stream.page, title="Stream", icon=":material/water:", url_path="stream"),
+    st.Page(verdict.page, title="Verdict", icon=verdict.ICON, url_path=verdict.URL_PATH),
     st.Page(generations.page, title="Generations", icon=":material/timeline:", url_path="generations"),
     st.Page(try_it.page, title="Try it", icon=":material/play_circle:", url_path="try"),
     st.Page(clusters.page, title="Clusters", icon=":material/bubble_chart:", url_path="clusters"),

@@ -137,6 +137,13 @@ class JudgingStore(database.CatalogFile):
         with self._readable(), self.engine.connect() as connection:
             return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
+    def judging_errors(self, batches: range) -> list[tuple[int, Evidence, str]]:
+        """The looks at these batches that failed in part, in order: batch, evidence, and the error."""
+        query = sa.select(judgings.c.batch, judgings.c.evidence, judgings.c.error).where(
+            judgings.c.error.is_not(None), judgings.c.batch >= batches.start, judgings.c.batch < batches.stop
+        )
+        return [(row["batch"], row["evidence"], row["error"]) for row in self._all(query.order_by(judgings.c.batch))]
+
     def is_judged(self, generation: int) -> bool:
         """Whether a generation of the run's own was judged on the held-out rows of its newest batch."""
         query = sa.select(judgings.c.batch).where(judgings.c.line == "", judgings.c.evidence == "provisional")

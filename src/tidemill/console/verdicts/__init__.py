@@ -1,0 +1,1 @@
+"""How the console shows verdicts: the rows of its tables and the points of its charts."""
