@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tidemill.process.supervisor import Supervisor
-from tidemill.run.catalog import Batch, BrokerProgress, Generation, TrainedModel, progress_in
+from tidemill.run.catalog import Batch, BrokerProgress, GateDecision, Generation, TrainedModel, progress_in
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import rows
 from tidemill.run.progress.status import RunSummary, StageSummary, status, stream_ended, trained
@@ -30,6 +30,7 @@ class ProgressLines:
         self._exit_when_trained = exit_when_trained
         self._batch = 0
         self._generation = 0
+        self._decision = 0
         self._endpoints: set[tuple[str, str]] = set()
         self._failed: set[int] = set()
         self._restarts = 0
@@ -60,6 +61,10 @@ class ProgressLines:
             retrained = self._run.catalog.generation(number)
             if retrained and retrained.state == "published":
                 self._say_generation(retrained)
+        for decision in self._run.catalog.decisions(from_number=self._decision + 1):
+            self._decision = decision.number
+            if decision.action not in ("first", "newest"):
+                self.say("gate" if decision.by == "gate" else "champion", describe_decision(decision))
         for restart in supervisor.restarts[self._restarts :]:
             self.say("restart", restart)
         self._restarts = len(supervisor.restarts)
@@ -106,6 +111,13 @@ class ProgressLines:
         return downloading and stages["broker"].state == "starting"
 
 
+def describe_decision(decision: GateDecision) -> str:
+    """A decision about which generation of a model serves, with its reason."""
+    done = {"held": "is held", "rolled back": "is taken back", "promoted": "is promoted", "chosen": "is chosen"}
+    about = f"{decision.model}: generation {decision.generation} {done.get(decision.action, decision.action)}"
+    return f"{about}, generation {decision.champion} serves: {decision.because}"
+
+
 def describe_batch(batch: Batch) -> str:
     return f"{batch.rows:,} rows, {batch.bytes:,} bytes, cut by {batch.cut}, sha256 {batch.sha256[:12]}…"
 
@@ -125,7 +137,8 @@ def describe_generation(generation: Generation) -> list[tuple[str, str]]:
 def describe_model(model: TrainedModel) -> str:
     skipped = model.rows.get("skipped", 0)
     left_out = f"; {rows(skipped)} left out (a value is missing)" if skipped else ""
-    return f"{', '.join(metrics_of(model))}; fitted in {model.fit_seconds:.1f} s{left_out}"
+    metrics = ", ".join(metrics_of(model)) or "no held-out row to score"
+    return f"{metrics}; fitted in {model.fit_seconds:.1f} s{left_out}"
 
 
 def headline(generation: Generation) -> str:

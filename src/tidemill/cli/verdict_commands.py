@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import platform
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from tidemill.run.folder import Run
     from tidemill.training.schemes import Scheme
 
+PIPED_WIDTH, WIDE = 120, 96  # columns
 MOST_GENERATIONS = 20  # in the table of one model
 Because = Annotated[
     str, typer.Option("--because", metavar="TEXT", callback=utf_8, help="Why; it is kept with the decision.")
@@ -43,7 +46,7 @@ def verdict(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
     if json:
         print_json(body.document())
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
     for model, judged in body.models.items():
         show_model(console, model, judged)
     for error in body.errors:
@@ -74,7 +77,8 @@ def show_model(console: Console, model: str, judged: schemas.ModelVerdict) -> No
     if not compared:
         return
     table = Table(box=box.SIMPLE)
-    for title in ("generation", "gain (95 % interval)", "rows", "evidence", "verdict"):
+    wide = console.width >= WIDE
+    for title in ("generation", "gain (95 % interval)", "rows", *(("evidence",) if wide else ()), "verdict"):
         table.add_column(title, no_wrap=True)
     for generation, body in compared:
         if body.gain is None or body.interval is None:
@@ -83,14 +87,17 @@ def show_model(console: Console, model: str, judged: schemas.ModelVerdict) -> No
         gain, low, high = (as_share(value, body.reference_loss) for value in (body.gain, *body.interval))
         serves = "; serves" if generation.champion else ""
         interval = f"{gain} ({low} to {high})"
-        table.add_row(number, interval, f"{body.rows:,}", body.evidence, f"{body.word}{serves}")
+        evidence = (body.evidence,) if wide else ()
+        table.add_row(number, interval, f"{body.rows:,}", *evidence, f"{body.word}{serves}")
     if table.row_count:
         console.print(table)
 
 
 def as_share(value: float, reference_loss: float | None) -> str:
     """A gain as a share of the reference's loss."""
-    return f"{100 * value / abs(reference_loss):+.2g} %" if reference_loss else f"{value:+.2g}"
+    from tidemill.judging.sentences import percent
+
+    return f"{percent(value / abs(reference_loss), '+')} %" if reference_loss else f"{value:+.2g}"
 
 
 def promote(
@@ -104,6 +111,7 @@ def promote(
 ) -> None:
     """Let a generation of a model serve: it becomes the champion, from now on."""
     from tidemill import schemas
+    from tidemill.judging.promotion import objection
     from tidemill.judging.promotion import promote as choose
 
     run = look_at(name, run_dir, assignments)
@@ -112,7 +120,10 @@ def promote(
         print_json(schemas.DecisionBody.of(decision).document())
         return
     typer.echo(f"generation {generation} of {model} serves from now on, in place of generation {decision.former}")
-    if run.pipeline.gate_of(model).policy == "report":
+    if against := objection(run, decision):
+        typer.echo(f"note: {against}")
+    gate = run.catalog.gates().get(model, run.pipeline.gate_of(model).model_dump())
+    if gate["policy"] == "report":
         typer.echo('note: the policy is "report": the next generation that is published takes over')
 
 
@@ -135,7 +146,12 @@ def replay(
     from tidemill.process.replay import replay as replay_run
 
     run = look_at(name, run_dir, assignments)
-    replay_run(run, lines_of(scheme or [], window, run.pipeline), master, lambda text: typer.echo(text, err=json))
+    logging.basicConfig(handlers=[logging.NullHandler()])  # else py4j prints the traceback of a Ctrl-C
+    try:
+        replay_run(run, lines_of(scheme or [], window, run.pipeline), master, lambda text: typer.echo(text, err=json))
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command continues", err=True)
+        raise
     bodies = scheme_bodies(run)
     if json:
         print_json([body.document() for body in bodies])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tidemill import scoring
 from tidemill.errors import CatalogError, NotFound, ParameterError, PromotionRefused
+from tidemill.judging.gate import BY_GATE
 from tidemill.run.catalog import GateDecision
 from tidemill.run.folder import Run
 from tidemill.texts import did_you_mean, shorten
@@ -27,12 +28,34 @@ def promote(run: Run, model: str, generation: int, because: str, by: str) -> Gat
         if not value.strip() or len(value) > MOST_TEXT:
             found = "empty" if not value.strip() else f"{len(value)} characters long"
             raise ParameterError(f"{name} is {found}", f"give it in 1 to {MOST_TEXT} characters")
+    if by.strip() == BY_GATE:
+        raise ParameterError(f"by is {BY_GATE}, which signs its own decisions", "give the name of a person")
     refuse_unusable(run, model, generation)
     champion = run.catalog.champions().get(model) or run.catalog.newest_generation()
     if champion == generation:
         raise PromotionRefused(f"generation {generation} of {model} serves already", "nothing was changed")
     chosen = GateDecision(model, "chosen", generation, generation, champion, by.strip(), because.strip())
     return run.catalog.decide_champion(chosen)
+
+
+def objection(run: Run, decision: GateDecision) -> str | None:
+    """What a verdict says against a choice: that its generation has a greater loss than the one that it replaces."""
+    pair = {number for number in (decision.champion, decision.former) if number is not None}
+    records = [
+        record
+        for number in pair
+        for record in run.catalog.comparisons(decision.model, range(number, number + 1))
+        if record.reference in pair - {number} and record.decides and record.word in ("paid", "cost")
+    ]
+    for record in sorted(records, key=lambda record: record.evidence == "settled", reverse=True):
+        worse = record.reference if record.word == "paid" else record.generation
+        if worse == decision.champion:
+            other = record.generation if record.word == "paid" else record.reference
+            return (
+                f"on {record.rows:,} rows of batch {record.batch} generation {other} had less {record.loss_name} than "
+                f"generation {worse}: a gain of {abs(record.gain or 0):.4g}, with margin {record.margin:.4g}"
+            )
+    return None
 
 
 def refuse_unusable(run: Run, model: str, generation: int) -> None:

@@ -68,7 +68,7 @@ def scheme_body(run: Run, line: str, model: str) -> schemas.SchemeBody | None:
         interval=[compared.low, compared.high],
         margin=compared.margin,
         word=compared.word,
-        sentence=scheme_sentence(line, scheme, compared),
+        sentence=scheme_sentence(line, scheme, compared) + so_far(len(pairs), run.catalog.totals()["batches"] - 1),
     )
 
 
@@ -102,6 +102,11 @@ def merged(sums: BlockSums) -> BlockSums:
         return sums
     starts = np.linspace(0, count, MOST_BLOCKS, endpoint=False).astype(np.int64)
     return BlockSums(np.add.reduceat(sums.sums, starts), np.add.reduceat(sums.counts, starts))
+
+
+def so_far(judged: int, possible: int) -> str:
+    """What a comparison lacks; nothing where the scheme was judged on every batch after the first."""
+    return f" ({judged} of {possible} batches so far)" if judged < possible else ""
 
 
 def scheme_sentence(line: str, own: str, compared: ComparedSchemes) -> str:

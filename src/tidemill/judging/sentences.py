@@ -2,78 +2,111 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tidemill.run.catalog import ComparisonRecord
 
 Compared = dict[str, ComparisonRecord]
 
-NOTHING_YET = "Nothing to judge on until batch {batch} is sealed."
+NOTHING_YET = "Nothing to judge on until {awaited}."
 NOTHING = "Nothing to judge on: no row was held out, and no batch follows."
 UNSEEN = "whether retraining pays can't be told: no batch follows"
 MOST_NUMBERS = 8  # of batches in a sentence
+LARGE = 10_000  # from here on numbers have no decimals
+SEED_SLACK = 0.05  # of the adjusted Rand index
 KINDS = {"provisional": "held-out rows", "settled": "rows"}
 
 
-def sentence(
-    champion: int | None, generation: int | None, compared: Compared, next_batch: int | None, kind: str
-) -> str:
+def sentence(champion: int | None, generation: int | None, compared: Compared, awaited: str | None, kind: str) -> str:
     """The verdict on a model.
 
     Args:
         generation: the newest judged one; None where none was.
         compared: its comparisons by the loss that decides, by what it was compared with.
-        next_batch: the number of the batch that is awaited; None after the stream's end.
+        awaited: what is awaited for the next verdict, as in "batch 2 is sealed"; None where nothing follows.
         kind: the model's kind.
     """
     if kind in ("neighbours", "text"):
         return no_truth(compared)
-    trivial, previous = compared.get("trivial"), compared.get("previous")
-    if generation is None or not has_word(trivial):
-        return NOTHING_YET.format(batch=next_batch) if next_batch else NOTHING
-    serves = "" if champion == generation else f"Generation {champion} serves. "
+    trivial, previous, first = compared.get("trivial"), compared.get("previous"), compared.get("first")
+    if generation is None or trivial is None or trivial.word is None:
+        return NOTHING_YET.format(awaited=awaited) if awaited else NOTHING
     learnt = against_trivial(generation, trivial, kind)
     if previous is None or previous.word is None:
-        pays = f"whether retraining pays shows once batch {next_batch} is sealed" if next_batch else UNSEEN
-        return f"{serves}{capital(learnt)}; {pays}."
-    changed = f". {clusters}" if (clusters := cluster_clause(previous)) else ""
-    return f"{serves}{against_previous(generation, previous)}; {learnt}{changed}."
+        pays = f"whether retraining pays shows once {awaited}" if awaited else UNSEEN
+        return f"{serving(champion, generation)}{capital(learnt)}; {pays}."
+    clauses = [against_previous(generation, previous)]
+    if first is not None and first.word is not None and first.reference != previous.reference:
+        clauses.append(against_first(first))
+    changed = f". {clusters}" if (clusters := cluster_clause(previous, trivial)) else ""
+    return f"{serving(champion, generation)}{'; '.join([*clauses, learnt])}{changed}."
+
+
+def serving(champion: int | None, generation: int) -> str:
+    """Which generation serves, where it is another than the judged one."""
+    if champion is None or champion == generation:
+        return ""
+    return f"Generation {champion} serves{', which is not judged yet' if champion > generation else ''}. "
 
 
 def against_previous(generation: int, record: ComparisonRecord) -> str:
-    """What retraining brought, as a clause that starts a sentence."""
+    """What the newest retraining brought, as a clause that starts a sentence."""
     assert record.gain is not None
+    assert record.low is not None
     was = f"generation {record.reference}"
+    basis = f", so far on {record.rows:,} held-out rows" if record.evidence == "provisional" else ""
     if record.word == "paid":
-        return f"Retraining paid: generation {generation} has {share(record)} less {record.loss_name} than {was}"
+        return f"The newest retraining paid{basis}: {has(generation, record, 'less')} than {was}"
     if record.word == "cost":
-        return f"Retraining cost: generation {generation} has {share(record)} more {record.loss_name} than {was}"
+        return f"The newest retraining cost{basis}: {has(generation, record, 'more')} than {was}"
     if record.word == "no difference":
-        return f"Retraining made no difference: generation {generation} is as good as {was}"
-    needed = (
-        f"that takes about {record.rows_needed:,} rows, and there are {record.rows:,}" if record.rows_needed else ""
-    )
-    told = f"Can't tell whether generation {generation} is better than {was}"
-    return f"{told}: {needed}" if needed else f"{told} on {record.rows:,} rows"
+        return f"The newest retraining made no difference: generation {generation} is as good as {was}"
+    needed = f": if the measured difference is the true one, about {record.rows_needed:,} rows tell; there are"
+    end = f"{needed} {record.rows:,}" if record.rows_needed else f" on {record.rows:,} rows"
+    if record.low > 0:
+        return f"Generation {generation} is better than {was}, but can't tell whether by enough to matter{end}"
+    return f"Can't tell whether generation {generation} is better than {was}{end}"
 
 
-def against_trivial(generation: int, record: ComparisonRecord | None, kind: str) -> str:
+def against_first(record: ComparisonRecord) -> str:
+    """What retraining brought over the whole run, as a clause."""
+    first = f"generation {record.reference}, the first"
+    if record.word == "paid":
+        return f"over the run retraining paid: {share(record)} less {record.loss_name} than {first}"
+    if record.word == "cost":
+        return f"over the run retraining cost: {share(record)} more {record.loss_name} than {first}"
+    if record.word == "no difference":
+        return f"over the run it made no difference against {first}"
+    return f"over the run can't tell whether it paid against {first}"
+
+
+def against_trivial(generation: int, record: ComparisonRecord, kind: str) -> str:
     """Whether there is anything to learn, as a clause."""
-    assert record is not None
     trivial = TRIVIAL[kind]
     if record.word == "paid":
         return f"generation {generation} is better than {trivial}, with {share(record)} less {record.loss_name}"
     if record.word == "can't tell":
         return f"can't tell on {record.rows:,} rows whether generation {generation} is better than {trivial}"
-    return f"nothing to learn: generation {generation} is not better than {trivial}"
+    if record.word == "no difference":
+        return f"nothing to learn: generation {generation} is not better than {trivial}"
+    worse = f"generation {generation} is worse than {trivial}, with {share(record)} more {record.loss_name}"
+    return f"{worse}: nothing to learn, or the relation changed"
 
 
-def cluster_clause(record: ComparisonRecord) -> str:
-    """How much the clusters changed from the generation before; empty for other models."""
-    change = record.checks.get("clusters") or {}
+def has(generation: int, record: ComparisonRecord, less: str) -> str:
+    return f"generation {generation} has {share(record)} {less} {record.loss_name}"
+
+
+def cluster_clause(record: ComparisonRecord, trivial: ComparisonRecord) -> str:
+    """How much the clusters changed from the generation before, and whether a second seed alone changes as much; empty
+    for other models."""
+    change, noise = record.checks.get("clusters") or {}, trivial.checks.get("noise") or {}
     if not change.get("word"):
         return ""
     kept = f"{100 * change['kept']:.0f} % of the rows keep their cluster"
     verb = {"stable": "are stable", "moved": "moved", "reshuffled": "were reshuffled"}[change["word"]]
-    return f"The clusters {verb}: {kept}"
+    by_chance = change["word"] != "stable" and noise and change["rand"] >= noise["rand"] - SEED_SLACK
+    return f"The clusters {verb}: {kept}{', as a second seed alone changes as much' if by_chance else ''}"
 
 
 TRIVIAL = {
@@ -97,16 +130,14 @@ def no_truth(compared: Compared) -> str:
 
 def figures(compared: Compared) -> str:
     """The figures behind the sentence: against the generation before, else against the trivial model."""
-    record = compared.get("previous") or compared.get("trivial")
-    if not has_word(record):
-        record = compared.get("trivial")
-    if not has_word(record):
+    record = next((compared[name] for name in ("previous", "trivial") if has_word(compared.get(name))), None)
+    if record is None:
         return ""
-    assert record is not None
     reference = f"generation {record.reference}" if record.reference else "the trivial model"
     return (
-        f"{record.loss_name} {record.loss:.4g} against {record.reference_loss:.4g} of {reference}: "
-        f"gain {record.gain:+.4g}, 95 % interval {record.low:+.4g} to {record.high:+.4g}, margin {record.margin:.4g}; "
+        f"{record.loss_name} {number(record.loss)} against {number(record.reference_loss)} of {reference}: "
+        f"gain {number(record.gain, '+')}, 95 % interval {number(record.low, '+')} to {number(record.high, '+')}, "
+        f"margin {number(record.margin)}; "
         f"{record.rows:,} {KINDS[record.evidence]} of batch {record.batch} ({record.evidence}): "
         f"{record.word}{cluster_figures(compared)}"
     )
@@ -133,27 +164,44 @@ def share(record: ComparisonRecord) -> str:
     assert record.gain is not None
     if not record.reference_loss:
         return f"{abs(record.gain):.3g}"
-    return f"{100 * abs(record.gain / record.reference_loss):.2g} %"
+    return f"{percent(abs(record.gain / record.reference_loss))} %"
+
+
+def percent(value: float, sign: str = "") -> str:
+    """A share in percent: two digits, and whole numbers from 100 on."""
+    return f"{100 * value:{sign},.0f}" if abs(value) >= 0.995 else f"{100 * value:{sign}.2g}"
+
+
+def number(value: float | None, sign: str = "") -> str:
+    """A figure with four digits; a large one without decimals."""
+    assert value is not None
+    return f"{value:{sign},.0f}" if abs(value) >= LARGE else f"{value:{sign}.4g}"
 
 
 def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def schedule_sentence(
-    paid: int, retrainings: int, best: list[int] | None, gain: float | None, cost: float | None
-) -> str:
-    """What retraining brought over the whole run, and how much less would have done.
+def schedule_sentence(words: Sequence[str], best: list[int] | None, gain: float | None, cost: float | None) -> str:
+    """What retraining brought from generation to generation, and how much less would have done.
 
     Without a retraining that paid nothing is said about a better schedule: it would rest on noise.
+
+    Args:
+        words: the word of each retraining.
     """
-    told = f"Of {retrainings} retraining{'s' if retrainings != 1 else ''} {paid or 'none'} paid"
+    paid, costly = words.count("paid"), words.count("cost")
+    told = f"Of {len(words)} retraining{'s' if len(words) != 1 else ''} {paid or 'none'} paid"
+    if costly:
+        told = f"{told} and {costly} cost"
     if not paid:
         return f"{told}, as far as it can be told."
-    if best is None or gain is None or cost is None:
+    if best is None or cost is None or round(100 * cost) >= 100:
         return f"{told}."
     after = f"training after {numbered(best)} alone"
-    part = "all" if gain >= 1 else f"{100 * gain:.0f} %"
+    if gain is None:
+        return f"{told}; {after} would have done as well, for {100 * cost:.0f} % of the training."
+    part = "all" if round(100 * gain) >= 100 else f"{100 * gain:.0f} %"
     return f"{told}; {after} would have given {part} of the gain for {100 * cost:.0f} % of the training."
 
 

@@ -24,13 +24,13 @@ NORMAL_95 = 1.959964  # half of a 95 % interval, in standard errors
 class Serving(NamedTuple):
     """Which generation of each model serves.
 
-    ``newest``: the number of the newest generation, 0 before there is one. ``awaited``: the number of the batch that is
-    awaited, None after the stream's end.
+    ``newest``: the number of the newest generation, 0 before there is one. ``awaited``: what is awaited for the next
+    verdict, as in "batch 2 is sealed"; None where nothing follows.
     """
 
     champions: dict[str, int]
     newest: int
-    awaited: int | None
+    awaited: str | None
 
     def champion(self, model: str) -> int | None:
         """The generation of a model that serves; the newest where nothing was decided, None before there is one."""
@@ -107,8 +107,11 @@ class VerdictReader:
 
     def serving(self) -> Serving:
         """Which generations serve."""
-        newest = self.catalog.newest_generation()
-        return Serving(self.catalog.champions(), newest, None if self.catalog.ended() else newest + 1)
+        newest, sealed = self.catalog.newest_generation(), self.catalog.totals()["batches"]
+        awaited = None if self.catalog.ended() else f"batch {newest + 1} is sealed"
+        if sealed > max(newest, 1) or (sealed and not newest):
+            awaited = f"generation {newest + 1} is trained"
+        return Serving(self.catalog.champions(), newest, awaited)
 
     def schemes(self) -> list[schemas.SchemeBody]:
         """The schemes that were replayed, compared with the run's own."""
@@ -127,7 +130,7 @@ class VerdictReader:
         kind = kind_of(self.run.pipeline.models[name].estimator)
         return schemas.ModelVerdict(
             champion=champion,
-            policy=self.run.pipeline.gate_of(name).policy,
+            policy=self.catalog.gates().get(name, self.run.pipeline.gate_of(name).model_dump())["policy"],
             generation=newest or None,
             sentence=sentences.sentence(champion, newest or None, compared, serving.awaited, kind),
             figures=sentences.figures(compared),
@@ -177,7 +180,7 @@ class VerdictReader:
             best=batches,
             gain_share=gain,
             cost_share=cost,
-            sentence=sentences.schedule_sentence(paid, len(by_generation), batches, gain, cost),
+            sentence=sentences.schedule_sentence(list(by_generation.values()), batches, gain, cost),
         )
 
     def _computed_best(self, name: str, settled: int) -> Schedule | None:

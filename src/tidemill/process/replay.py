@@ -55,6 +55,7 @@ def replay(run: Run, lines: Sequence[Line], master: str | None, show: Callable[[
     """
     batches = run.catalog.batches()
     refuse(run, lines, batches)
+    show(f"starting Spark, for {' and '.join(line.name for line in lines)}")
     with locked(run.stage_lock("replay"), busy="a replay of this run is under way"):
         scratch = run.judgings / ".spark"
         with disk_errors(f"the folder {run.judgings}"):
@@ -79,6 +80,11 @@ def refuse(run: Run, lines: Sequence[Line], batches: Sequence[Batch]) -> None:
         )
     own = run.pipeline.generations
     for line in lines:
+        if line.window and line.window >= len(batches):
+            raise InputError(
+                f"a window of {line.window} is cumulative: the run has {len(batches)} batches",
+                "give a smaller --window, or --scheme cumulative",
+            )
         if line.scheme == own.scheme and (line.window or None) == own.window:
             raise InputError(f"{line.name} is the run's own scheme", "give another --scheme or --window")
 

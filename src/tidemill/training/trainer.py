@@ -108,7 +108,9 @@ class Trainer:
                 files.remove(self.run.folder / name)
 
     def catch_up(self) -> None:
-        """Judge what an earlier trainer left unjudged."""
+        """Judge what an earlier trainer left unjudged, from here on with the gates of this one."""
+        pipeline = self.run.pipeline
+        self.catalog.save_gates({name: pipeline.gate_of(name).model_dump() for name in pipeline.models})
         with self.stage.interruptible():
             self.judge.catch_up(sorted(self.done))
 

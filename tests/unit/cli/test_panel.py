@@ -29,7 +29,7 @@ def test_what_the_run_has_come_to(tmp_path: Path) -> None:
         lines = lines_of_run(run, terminal())
     assert "The only generation is trained." in lines
     assert "collector done sealed all 10 rows in 1 batch" in lines
-    assert "api running http://127.0.0.1:5000 serves generation 1; try /docs" in lines
+    assert "api running http://127.0.0.1:5000 answers; generation 1 is the newest; try /docs" in lines
     assert next(line for line in lines if line.startswith("sealed ")).endswith("10 of 10")
     assert "rejected 10" in lines
     assert "batch 1 10 rows, 999 bytes, cut by end, sha256 abababababab…" in lines

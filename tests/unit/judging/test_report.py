@@ -148,7 +148,7 @@ def test_a_report_has_every_section_and_the_figures_of_the_run(tmp_path: Path) -
     assert batch.sha256[:12] in page.texts["batches"]
     assert "published" in page.texts["generations"]
     assert "9 of 9" in page.texts["generations"]
-    assert "Retraining cost" in page.texts["head"]
+    assert "The newest retraining cost" in page.texts["head"]
     assert "+0.05 to +0.15" in page.texts["verdicts"]
     assert "rmse 1.25" in page.texts["verdicts"]
     assert "2 standard deviations apart" in page.texts["drift"]

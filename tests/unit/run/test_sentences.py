@@ -81,7 +81,8 @@ def test_a_stage_says_what_it_does(
 
 def test_the_api_says_what_it_serves() -> None:
     """The API names the generation that it answers from."""
-    assert describe_stage("api", facts({"api": ("running", {})}, {"published": 3}, newest=3)) == "serves generation 3"
+    told = describe_stage("api", facts({"api": ("running", {})}, {"published": 3}, newest=3))
+    assert told == "answers; generation 3 is the newest"
 
 
 def test_a_failed_console_is_not_a_failed_run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -24,6 +25,7 @@ BeforeJudged = Annotated[
 BeforeBatch = Annotated[int | None, Query(ge=1, le=MAX_NUMBER, description="Only the batches below this number.")]
 VerdictLimit = Annotated[int, Query(ge=1, le=200, description="At most this many generations.")]
 MatrixLimit = Annotated[int, Query(ge=1, le=200, description="At most this many batches.")]
+SERVED_LOOKS, SERVED_SECONDS = 100, 0.02
 CHOICE = ("generation", "because", "by")
 CHOICE_HINT = 'send {"generation": 2, "because": "why"}'
 
@@ -61,6 +63,7 @@ class VerdictEndpoints:
     """The endpoints about the verdicts on one model."""
 
     def __init__(self, context: RouteContext, reader: VerdictReader, model: str) -> None:
+        self.registry = context.registry
         self.run = context.registry.run
         self.reader = reader
         self.model = model
@@ -84,7 +87,15 @@ class VerdictEndpoints:
             raise FeatureError("because is missing, or by or because is not a text", CHOICE_HINT)
         by = choice.get("by") or f"a client at {request.client.host if request.client else 'an unknown address'}"
         decision = await to_thread.run_sync(promote, self.run, self.model, generation, because, by)
+        await self._until_served(generation)
         return Json(schemas.DecisionBody.of(decision))
+
+    async def _until_served(self, generation: int) -> None:
+        """Wait until this API answers by the new champion; not for long, as another choice may follow."""
+        for _ in range(SERVED_LOOKS):
+            if self.registry.snapshot.champions.get(self.model) == generation:
+                return
+            await asyncio.sleep(SERVED_SECONDS)
 
 
 def require_json(request: Request) -> None:

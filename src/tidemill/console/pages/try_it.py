@@ -43,7 +43,7 @@ def page() -> None:
 def try_model(pipeline: Home) -> None:
     name = st.selectbox("Model", list(pipeline.models), key="model", bind="query-params")
     model = api().get(f"/models/{name}", ModelBody, limit=1)
-    st.caption(f"{model.estimator}, generation {pipeline.generation} is the newest")
+    st.caption(f"{model.estimator}, generation {model.champion} serves")
     BY_KIND.get(pipeline.models[name].kind, try_rows.show)(pipeline, model)
 
 

@@ -41,7 +41,7 @@ def newest_generation(pipeline: Home, model: ModelBody, row: dict[str, Any]) -> 
     answer = api().post(path, row, Answered)
     headline = answers.headline(answer, column_unit(pipeline.columns, model.label))
     st.metric(plain(target(pipeline, model)), plain(headline))
-    st.caption(f"The answer of generation {answer.generation}, the newest. " + plain(answers.unseen(answer) or ""))
+    st.caption(f"The answer of generation {answer.generation}, which serves. " + plain(answers.unseen(answer) or ""))
     rows = answers.probabilities(answer, model.labels)
     if rows:
         chart = charts.probability_bars(rows, target(pipeline, model))

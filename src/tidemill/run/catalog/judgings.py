@@ -5,7 +5,8 @@ Written by the trainer, but for the decisions of people, and for the lines of re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -21,8 +22,10 @@ from tidemill.run.catalog.records import (
     Judging,
     LineModel,
 )
-from tidemill.run.catalog.schema import cells, comparisons, decisions, drifts, judgings, line_models, lines
+from tidemill.run.catalog.schema import cells, comparisons, decisions, drifts, judgings, line_models, lines, meta
 from tidemill.run.failpoints import failpoint
+
+GATES = "gates"  # the key in ``meta``
 
 
 class JudgingStore(database.CatalogFile):
@@ -180,6 +183,23 @@ class JudgingStore(database.CatalogFile):
         if flagged:
             query = query.where(drifts.c.flagged.is_(True))
         return [DriftRecord(**row) for row in self._all(query.order_by(drifts.c.batch, drifts.c.column))]
+
+    # --- gates ---------------------------------------------------------------------------------------------------
+
+    def save_gates(self, gates: Mapping[str, Mapping[str, Any]]) -> None:
+        """Record the gate of each model that is in force from now on; a run may be continued with others."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(meta).where(meta.c.key == GATES))
+            connection.execute(sa.insert(meta), {"key": GATES, "value": json.dumps(gates)})
+
+    def gates(self) -> dict[str, dict[str, Any]]:
+        """The settings of the gate in force, by model; empty before a trainer recorded them."""
+        row = self._one(sa.select(meta.c.value).where(meta.c.key == GATES))
+        if row is None:
+            return {}
+        with self._readable():
+            recorded: dict[str, dict[str, Any]] = json.loads(row["value"])
+        return recorded
 
     # --- decisions ------------------------------------------------------------------------------------------------
 

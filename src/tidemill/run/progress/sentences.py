@@ -155,7 +155,7 @@ def describe_trainer(state: StageState, facts: Facts) -> str:
 def describe_api(state: StageState, facts: Facts) -> str:
     if state != "running":
         return "opening its port" if state == "starting" else "stopped"
-    return f"serves generation {facts.newest}" if facts.newest else "waits for the first generation"
+    return f"answers; generation {facts.newest} is the newest" if facts.newest else "waits for the first generation"
 
 
 def describe_console(state: StageState, facts: Facts) -> str:
