@@ -106,7 +106,7 @@ def cluster_clause(record: ComparisonRecord, trivial: ComparisonRecord) -> str:
     kept = f"{100 * change['kept']:.0f} % of the rows keep their cluster"
     verb = {"stable": "are stable", "moved": "moved", "reshuffled": "were reshuffled"}[change["word"]]
     by_chance = change["word"] != "stable" and noise and change["rand"] >= noise["rand"] - SEED_SLACK
-    return f"The clusters {verb}: {kept}{', as many as with another seed' if by_chance else ''}"
+    return f"The clusters {verb}: {kept}{'; another seed alone changes as much' if by_chance else ''}"
 
 
 TRIVIAL = {
