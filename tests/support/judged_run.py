@@ -86,11 +86,16 @@ class JudgedRun:
         batches = list(batches_of(scheme.scheme, number, scheme.window))
         rows = self.training(batches)
         self.run.catalog.begin_generation(number, batches, rows=len(rows))
-        path = self.run.generations / f"{number:05}" / "scorers" / f"{MODEL}.npz"
+        trained = [self.trained(name, number, rows, spoil) for name in self.run.pipeline.models]
+        self.run.catalog.publish_generation(number, trained, self.judge.at_publication(number))
+
+    def trained(self, model: str, number: int, rows: pa.Table, spoil: float) -> TrainedModel:
+        """A model of a generation, with its scorer file."""
+        path = self.run.generations / f"{number:05}" / "scorers" / f"{model}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_linear(path, *least_squares(rows, spoil))
-        trained = TrainedModel(
-            model=MODEL,
+        return TrainedModel(
+            model=model,
             estimator="LinearRegression",
             metrics={},
             fit_seconds=0.5,
@@ -100,7 +105,6 @@ class JudgedRun:
             sha256=sha256(path),
             spark_path="none",
         )
-        self.run.catalog.publish_generation(number, [trained], self.judge.at_publication(number))
 
     def training(self, batches: Sequence[int]) -> pa.Table:
         """The rows of the batches that are not held out."""

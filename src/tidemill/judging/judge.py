@@ -275,11 +275,13 @@ class Judge:
         for name, number in champions.items():
             by_reference.setdefault(number, []).append(name)
         default = next(iter(champions.values()))
+        compared: set[str] = set()  # a column that models share is compared once, with the champion of the first one
         for number, models in by_reference.items():
             generation = self.catalog.generation(number)
             assert generation is not None
             before = self.rows.training_sample(generation.batches, DRIFT_ROWS)
-            columns = self._columns_of(models, number == default, before)
+            columns = [name for name in self._columns_of(models, number == default, before) if name not in compared]
+            compared.update(columns)
             now = rows.table
             sides = [{name: side[name] for name in columns} for side in (before, now)]
             for name in models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from tests.support.failpoint_run import arm
-from tests.support.judged_run import MODEL, JudgedRun, planted
+from tests.support.judged_run import DOCUMENT, MODEL, JudgedRun, planted
 from tidemill.errors import NotFound, ParameterError, PromotionRefused
 from tidemill.judging.holdout import held_out
 from tidemill.judging.kept import kept
@@ -273,6 +274,25 @@ def test_a_choice_that_is_refused(
     with pytest.raises(error, match=text):
         promote(run.run, model, generation, because, by)
     assert catalog.decisions() == before
+
+
+def test_models_with_different_champions_share_columns(tmp_path: Path) -> None:
+    """Where the champions of two models differ, a column of both is compared once, and each one's prediction is."""
+    document = deepcopy(DOCUMENT)
+    document["models"]["kept"] = {**DOCUMENT["models"][MODEL], "gate": {"policy": "manual"}}
+    run = JudgedRun(tmp_path, document=document)
+    for batch in range(1, 4):
+        run.step(turned(batch, 0))
+    assert run.run.catalog.champions() == {MODEL: 3, "kept": 1}
+    drifts = run.run.catalog.drifts(range(3, 4))
+    assert [(drift.column, drift.reference) for drift in drifts] == [
+        ("a", 2),
+        ("b", 2),
+        ("kept: prediction", 1),
+        (f"{MODEL}: prediction", 2),
+        ("y", 2),
+    ]
+    assert all(judging.error is None for judging in run.run.catalog.judgings())
 
 
 # --- crashes and faults -------------------------------------------------------------------------------------------
