@@ -108,9 +108,10 @@ class Judge:
         path, sha256 = findings.losses.publish()
         seconds, error = round(time.perf_counter() - started, 4), "; ".join(findings.errors) or None
         judging = Judging("", batch, evidence, seconds, path, sha256, error)
-        self.catalog.save_judging(judging, findings.cells, findings.compared, findings.drifted, findings.decided)
+        of_batch = (findings.cells, findings.compared, findings.drifted)
+        decided = self.catalog.save_judging(judging, *of_batch, findings.decided)
         self._done.add((batch, evidence))
-        for decision in findings.decided:
+        for decision in decided:
             if decision.action != "held":
                 self.log.info(decision.action, model=decision.model, champion=decision.champion)
 

@@ -428,3 +428,26 @@ def test_held_out_rows_are_in_no_training(tmp_path: Path) -> None:
     mask = held_out(rows.table, run.run.pipeline.source.schema_, run.run.pipeline.generations.holdout)
     assert len(rows.held_rows) == mask.sum()
     assert len(rows.training) + len(rows.held_rows) == len(rows.table)
+
+
+@pytest.mark.parametrize("policy", ["manual", "not-worse"])
+def test_a_choice_while_a_generation_is_judged_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    """What a person chooses while the gate computes is not replaced by what the gate found about the champion before:
+    that is recorded, but changes nothing."""
+    run = fed(tmp_path, f"gate.policy={policy}", "gate.margin=5%", batches=4)
+    batch = run.seal(turned(5, 0))
+    run.judge.settle(batch)
+    run.publish(batch)
+    record = run.run.catalog.save_judging
+
+    def after_a_choice(*judging: Any) -> list[GateDecision]:
+        promote(run.run, MODEL, 3, "why not", "ada")
+        return record(*judging)
+
+    monkeypatch.setattr(run.run.catalog, "save_judging", after_a_choice)
+    run.judge.provide(batch)
+    assert run.champion() == 3
+    assert actions(run)[-2:] == [("chosen", 3, 3), ("held", 5, 3)]
+    assert "generation 3 was chosen in the meantime" in run.run.catalog.decisions()[-1].because

@@ -5,6 +5,7 @@ Written by the trainer, but for the decisions of people, and for the lines of re
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -35,21 +36,25 @@ class JudgingStore(database.CatalogFile):
         compared: Iterable[ComparisonRecord] = (),
         drifted: Iterable[DriftRecord] = (),
         decided: Iterable[GateDecision] = (),
-    ) -> None:
+    ) -> list[GateDecision]:
         """The commit point of a judging: all that it says is recorded, and the champions that it chose serve.
 
-        It replaces an earlier one of the same rows, whose decisions stand.
+        It replaces an earlier one of the same rows, whose decisions stand. Returns the decisions as recorded: without
+        those, and with what a person chose in the meantime.
         """
         with self.engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # so that nobody chooses a champion in between
             again = connection.execute(sa.select(judgings.c.batch).where(*same_rows(judgings, judging))).first()
             decided_before = forget(connection, judging) if again else set()
             connection.execute(sa.insert(judgings), asdict(judging) | {"judged_at": database.now()})
             insert(connection, cells, map(asdict, of_cells))
             replace(connection, comparisons, map(asdict, compared))
             insert(connection, drifts, map(asdict, drifted))
-            add_decisions(connection, [decision for decision in decided if decision.model not in decided_before])
+            fresh = [decision for decision in decided if decision.model not in decided_before]
+            recorded = add_decisions(connection, fresh)
             failpoint("judging.recording")
         failpoint("judging.recorded")
+        return recorded
 
     def judgings(self, line: str = "") -> list[Judging]:
         """The judgings of a line, in the order of their batches; a batch is settled before it is provisional."""
@@ -283,9 +288,30 @@ def row_of(decision: GateDecision) -> dict[str, Any]:
     return known | {"decided_at": database.now()}
 
 
-def add_decisions(connection: sa.Connection, decided: Iterable[GateDecision]) -> None:
-    """Record decisions in the transaction of ``connection``."""
-    insert(connection, decisions, map(row_of, decided))
+def add_decisions(connection: sa.Connection, decided: Iterable[GateDecision]) -> list[GateDecision]:
+    """Record decisions of the gate in the transaction of ``connection``, which no other writer may interrupt. Returns
+    them as recorded."""
+    recorded = []
+    for decision in decided:
+        current = connection.execute(newest_decision(decision.model)).first()
+        standing = decision if current is None else after_choice(decision, current.champion)
+        connection.execute(sa.insert(decisions), row_of(standing))
+        recorded.append(standing)
+    return recorded
+
+
+def after_choice(decision: GateDecision, champion: int) -> GateDecision:
+    """A decision of the gate where ``champion`` serves now, which a person may have chosen while it was computed.
+
+    That choice stands: evidence against another generation says nothing of the chosen one. Only under the policy
+    ``report`` a newer generation takes over.
+    """
+    if champion == decision.former:
+        return decision
+    if decision.action == "newest" and decision.champion > champion:
+        return dataclasses.replace(decision, former=champion)
+    because = f"generation {champion} was chosen in the meantime; {decision.because}"
+    return dataclasses.replace(decision, action="held", champion=champion, former=champion, because=because)
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
