@@ -91,19 +91,25 @@ def two_sided(candidate: Candidate, comparison: Comparison, taking_back: bool) -
 # --- decisions ----------------------------------------------------------------------------------------------------
 
 
-def at_publication(gate: Gate, model: str, number: int, champion: int | None) -> GateDecision | None:
-    """The decision that the publication of a generation brings by itself; None where it waits for evidence, or for a
+def at_publication(gate: Gate, model: str, number: int, champion: int | None, newest: int) -> list[GateDecision]:
+    """The decisions that the publication of a generation brings by itself; none where it waits for evidence, or for a
     person.
 
     Args:
-        champion: the generation that serves until then; None where there is none.
+        champion: the generation that serves until then by a decision; None where nothing was decided.
+        newest: the newest generation that is published, 0 for none. Without a decision it served, as in a run that
+            began before there was a gate: it becomes the champion, which the new one is compared with.
     """
-    if champion is None:
-        return GateDecision(model, "first", number, number, None, BY_GATE, "it is the first generation")
-    if gate.policy == "report" and number > champion:
+    if champion is None and not newest:
+        return [GateDecision(model, "first", number, number, None, BY_GATE, "it is the first generation")]
+    if gate.policy == "report":
         because = "the policy is report: the newest generation serves"
-        return GateDecision(model, "newest", number, number, champion, BY_GATE, because)
-    return None
+        former = champion or newest
+        return [GateDecision(model, "newest", number, number, former, BY_GATE, because)] if number > former else []
+    if champion is None:
+        because = "it served when there was no gate yet"
+        return [GateDecision(model, "first", newest, newest, None, BY_GATE, because)]
+    return []
 
 
 def may_serve(test: Tested) -> bool:

@@ -87,12 +87,12 @@ class Judge:
 
     def at_publication(self, generation: int) -> list[GateDecision]:
         """The decisions that the publication of a generation brings by itself."""
-        earlier = self.catalog.newest_generation(before=generation) or None
+        newest = self.catalog.newest_generation()  # that one is not published yet
         decided = []
         for name in self.run.pipeline.models:
-            champion = self.champion(name) or earlier
-            decision = gate.at_publication(self.run.pipeline.gate_of(name), name, generation, champion)
-            decided += [decision] if decision else []
+            decided += gate.at_publication(
+                self.run.pipeline.gate_of(name), name, generation, self.champion(name), newest
+            )
         return decided
 
     # --- one look -------------------------------------------------------------------------------------------------

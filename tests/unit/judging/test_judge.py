@@ -412,6 +412,36 @@ def test_a_run_of_an_older_version_is_judged_when_it_is_continued(tmp_path: Path
     assert actions(run) == [("newest", 4, 4)]
 
 
+@pytest.mark.parametrize(("policy", "champion"), [("manual", 3), ("better", 4)])
+def test_a_run_of_an_older_version_gets_a_gate(tmp_path: Path, policy: str, champion: int) -> None:
+    """Where nothing was decided yet, the generation that served becomes the champion, which later ones have to beat."""
+    run = JudgedRun(tmp_path, f"gate.policy={policy}")
+    for batch in range(1, 4):
+        run.seal(turned(batch, 0))
+        run.judge.at_publication = no_decisions  # type: ignore[method-assign]  # as before there was a gate
+        run.publish(batch)
+    run.new_judge().catch_up([1, 2, 3])
+    for batch in (4, 5):
+        run.step(turned(batch, 0))
+    assert actions(run)[0] == ("first", 3, 3)
+    assert run.champion() == champion
+
+
+def test_a_failed_generation_of_an_older_version_is_trained_again(tmp_path: Path) -> None:
+    """A generation older than the one that serves does not take over by its publication."""
+    run = JudgedRun(tmp_path)
+    for batch in range(1, 4):
+        run.seal(turned(batch, 0))
+        run.judge.at_publication = no_decisions  # type: ignore[method-assign]  # as before there was a gate
+        if batch != 2:
+            run.publish(batch)
+    run.new_judge().catch_up([1, 3])
+    run.publish(2)
+    run.judge.provide(2)
+    assert actions(run) == []
+    assert VerdictReader(run.run).champion(MODEL) == 3
+
+
 def test_decisions_of_two_writers_are_in_order(tmp_path: Path) -> None:
     """What a person chose while a generation was published is replaced by it, and both are recorded."""
     run = fed(tmp_path, batches=2)
