@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from tidemill.errors import NotFound, ParameterError, PromotionRefused
 from tidemill.judging.holdout import held_out
 from tidemill.judging.kept import kept
 from tidemill.judging.promotion import promote
+from tidemill.judging.schemes import scheme_bodies
 from tidemill.judging.verdict import VerdictReader
-from tidemill.run.catalog import GateDecision
+from tidemill.run.catalog import GateDecision, Judging
 from tidemill.run.failpoints import FAILPOINTS, Crash
 
 NOTHING = ("no difference", "can't tell")
@@ -293,6 +294,47 @@ def test_models_with_different_champions_share_columns(tmp_path: Path) -> None:
         ("y", 2),
     ]
     assert all(judging.error is None for judging in run.run.catalog.judgings())
+
+
+def test_rows_of_a_key_depend_on_each_other(tmp_path: Path) -> None:
+    """Where a ``stream.key`` repeats, the interval rests on keys: a gain that differs from key to key is wider then."""
+    document = deepcopy(DOCUMENT)
+    document["source"]["columns"] = {"home": "int?", **DOCUMENT["source"]["columns"]}
+    widths = {}
+    for name, assignments in {"rows": (), "keys": ('stream.key="home"',)}.items():
+        run = JudgedRun(tmp_path / name, *assignments, document=document)
+        for batch in range(1, 4):
+            homes = np.arange(3000) % 30
+            rows = planted(3000, batch, noise=0.1)
+            spread = np.random.default_rng(7).normal(size=30)[homes]
+            label = rows["y"].to_numpy() + spread * (batch - 2) * rows["a"].to_numpy()
+            rows = rows.set_column(rows.schema.get_field_index("y"), "y", pa.array(label))
+            run.step(rows.append_column("home", pa.array(homes, mask=homes == 0)))
+        record = next(
+            record
+            for record in run.run.catalog.comparisons(MODEL, range(2, 3))
+            if (record.against, record.evidence) == ("previous", "settled")
+        )
+        assert record.low is not None
+        assert record.high is not None
+        widths[name] = record.high - record.low
+        cell = run.run.catalog.cells(MODEL, range(3, 4), evidence="settled")[0]
+        assert len(np.frombuffer(cell.counts)) == {"rows": 60, "keys": 30}[name]
+    assert widths["keys"] > 1.5 * widths["rows"]
+
+
+def test_schemes_are_compared_on_the_same_blocks_of_rows(tmp_path: Path) -> None:
+    """A batch counts only where both schemes have the same blocks, not merely as many rows: else they would be
+    subtracted from each other at random, or not at all."""
+    run = fed(tmp_path, batches=3)
+    own = run.run.catalog.newest_cells(MODEL, "absolute error", "")[3]
+    blocks = np.frombuffer(own.counts)
+    others = {"same": blocks, "other": np.concatenate([blocks[:2].sum(keepdims=True), blocks[2:]])}
+    for line, counts in others.items():
+        run.run.catalog.begin_line(line, "sliding", 2)
+        cell = replace(own, line=line, counts=counts.tobytes(), sums=(0.5 * counts).tobytes())
+        run.run.catalog.save_judging(Judging(line, 3, "settled", 0.0), [cell])
+    assert [(body.scheme, body.rows) for body in scheme_bodies(run.run)] == [("same", own.n)]
 
 
 # --- crashes and faults -------------------------------------------------------------------------------------------
