@@ -97,13 +97,15 @@ class Judge:
 
     # --- one look -------------------------------------------------------------------------------------------------
 
-    def _look(self, batch: int, evidence: Evidence, judge: Callable[[int], Findings]) -> None:
+    def _look(self, batch: int, evidence: Evidence, judge: Callable[[int, Findings], None]) -> None:
         """Judge and record, once. A failure is recorded and logged; it stops neither training nor serving, nor the
         judging of other models. The next trainer tries again."""
         if (batch, evidence) in self._done:
             return
         started = time.perf_counter()
-        findings = judge(batch)
+        findings = Findings(LossFile(self.run, batch, evidence))
+        with self._noting_errors(findings, "the batch", batch):
+            judge(batch, findings)
         failpoint("judging.computed")
         path, sha256 = findings.losses.publish()
         seconds, error = round(time.perf_counter() - started, 4), "; ".join(findings.errors) or None
@@ -115,11 +117,10 @@ class Judge:
             if decision.action != "held":
                 self.log.info(decision.action, model=decision.model, champion=decision.champion)
 
-    def _settled(self, batch: int) -> Findings:
-        findings = Findings(LossFile(self.run, batch, "settled"))
+    def _settled(self, batch: int, findings: Findings) -> None:
         published = [number for number in self.catalog.generation_numbers("published") if number < batch]
         if not published:
-            return findings
+            return
         rows = self.rows.of(batch)
         on_trial: list[Candidate] = []
         challenging: list[Candidate] = []
@@ -133,10 +134,8 @@ class Judge:
         findings.decided = self._decide_settled(on_trial, challenging, batch)
         with self._noting_errors(findings, "drift", batch):
             findings.drifted = list(self._drifted(rows, published))
-        return findings
 
-    def _provisional(self, generation: int) -> Findings:
-        findings = Findings(LossFile(self.run, generation, "provisional"))
+    def _provisional(self, generation: int, findings: Findings) -> None:
         rows = self.rows.of(generation)
         published = [number for number in self.catalog.generation_numbers("published") if number <= generation]
         challenging: list[Candidate] = []
@@ -150,7 +149,6 @@ class Judge:
                 if len(rows.held_rows):
                     findings.losses.add(look.loss_tables(generation))
         findings.decided = self._decide_provisional(challenging, generation)
-        return findings
 
     @contextmanager
     def _noting_errors(self, findings: Findings, subject: str, batch: int) -> Iterator[None]:

@@ -422,6 +422,27 @@ def test_a_model_that_can_not_be_judged(tmp_path: Path) -> None:
     assert (3, "provisional") in run.words()
 
 
+def test_a_batch_that_can_not_be_read(tmp_path: Path) -> None:
+    """Where the file of a batch is damaged, the looks at it fail and are tried again; they stop nothing."""
+    run = JudgedRun(tmp_path)
+    for batch in range(1, 4):
+        run.seal(turned(batch, 0))
+        run.publish(batch)
+    sealed = run.run.catalog.batch(2)
+    assert sealed is not None
+    path = run.run.folder / sealed.path
+    content = path.read_bytes()
+    path.write_bytes(b"damaged")
+    run.new_judge().catch_up([1, 2, 3])
+    looks = {(look.batch, look.evidence): look.error for look in run.run.catalog.judgings()}
+    failed = {key for key, error in looks.items() if error}
+    assert failed == {(2, "settled"), (2, "provisional"), (3, "settled")}  # generation 2 was trained on these rows
+    assert "batch 2" in VerdictReader(run.run).errors()[0]
+    path.write_bytes(content)
+    run.new_judge().catch_up([1, 2, 3])
+    assert all(look.error is None for look in run.run.catalog.judgings())
+
+
 def test_a_failed_generation_is_left_out(tmp_path: Path) -> None:
     """The generation after one that failed is compared with the newest that there is."""
     run = fed(tmp_path, batches=2)
