@@ -158,7 +158,7 @@ class Judge:
             yield
         except Exception as error:
             self.log.exception("a model could not be judged", subject=subject, batch=batch)
-            findings.errors.append(f"{subject}: {shorten(str(error), 200)}")
+            findings.errors.append(f"{subject}: {shorten(self.run.without_path(str(error)), 200)}")
             del findings.cells[cells:], findings.compared[compared:]
 
     def _compare(

@@ -422,6 +422,23 @@ def test_a_model_that_can_not_be_judged(tmp_path: Path) -> None:
     assert (3, "provisional") in run.words()
 
 
+def test_no_error_names_the_run_folder(tmp_path: Path) -> None:
+    """What clients of the API are told of a fault does not say where the run is on this machine."""
+    run = fed(tmp_path, batches=2)
+    (run.run.generations / "00001" / "scorers" / f"{MODEL}.npz").unlink()
+    run.new_judge()
+    run.judge.settle(run.seal(turned(3, 0)))
+    run.run.catalog.begin_generation(3, [3], 10)
+    run.run.catalog.fail_generation(3, f"can't write {run.run.folder}/generations/00003")
+    told = VerdictReader(run.run).errors()
+    for generation in (1, 3):
+        with pytest.raises(PromotionRefused) as refused:
+            promote(run.run, MODEL, generation, "why", "ada")
+        told.append(refused.value.message)
+    assert len(told) == 3
+    assert all("generations/0000" in text and str(tmp_path) not in text for text in told)
+
+
 def test_a_batch_that_can_not_be_read(tmp_path: Path) -> None:
     """Where the file of a batch is damaged, the looks at it fail and are tried again; they stop nothing."""
     run = JudgedRun(tmp_path)
