@@ -141,7 +141,7 @@ class Judge:
         challenging: list[Candidate] = []
         for name, model in self._models.items():
             with self._noting_errors(findings, name, generation):
-                references = self._references(name, generation, published)
+                references = self._references(name, generation, published, held=True)
                 look = ModelLook(model, rows, rows.held_rows, sorted({generation, *references.values()}))
                 if len(rows.held_rows):
                     self._compare(findings, look, generation, published, "provisional")
@@ -165,7 +165,7 @@ class Judge:
         self, findings: Findings, look: ModelLook, generation: int, published: Sequence[int], evidence: Evidence
     ) -> None:
         """Add a model's cells, and the comparisons of one generation."""
-        references = self._references(look.model.name, generation, published)
+        references = self._references(look.model.name, generation, published, evidence == "provisional")
         findings.cells += look.cells(generation, evidence)
         findings.compared += look.comparisons(generation, references, evidence)
 
@@ -197,13 +197,20 @@ class Judge:
         champion = history[-1].champion if history else None
         return champion if champion != generation else None
 
-    def _references(self, model: str, generation: int, published: Sequence[int]) -> References:
-        """The generations that a generation is compared with."""
+    def _references(self, model: str, generation: int, published: Sequence[int], held: bool) -> References:
+        """The generations that a generation is compared with.
+
+        Args:
+            held: whether it is on held-out rows, which a later champion has not seen either; else only generations
+                among ``published`` have not seen the rows.
+        """
         before = [number for number in published if number < generation]
         if not before:
             return {}
         rival = self.rival(model, generation)
-        return {"champion": rival or before[-1], "previous": before[-1], "first": before[0]}
+        if rival is None or not (held or rival in published):
+            rival = before[-1]
+        return {"champion": rival, "previous": before[-1], "first": before[0]}
 
     # --- the gate -------------------------------------------------------------------------------------------------
 

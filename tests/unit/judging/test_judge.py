@@ -492,6 +492,21 @@ def test_a_run_of_an_older_version_is_judged_when_it_is_continued(tmp_path: Path
     assert actions(run) == [("newest", 4, 4)]
 
 
+def test_settled_rows_were_seen_by_no_side(tmp_path: Path) -> None:
+    """On all rows of a batch no generation is compared with a champion that was trained on them, as one that a person
+    chose before the earlier ones were judged."""
+    run = JudgedRun(tmp_path, "generations.scheme=cumulative")
+    for batch in range(1, 5):
+        run.seal(turned(batch, 0))
+        run.judge.at_publication = no_decisions  # type: ignore[method-assign]  # as before there was a gate
+        run.publish(batch)
+    promote(run.run, MODEL, 3, "why", "ada")
+    run.new_judge().catch_up([1, 2, 3, 4])
+    settled = [record for record in run.run.catalog.comparisons() if record.evidence == "settled"]
+    assert {record.generation for record in settled} == {1, 2, 3}
+    assert all(record.reference < record.batch for record in settled if record.reference)
+
+
 @pytest.mark.parametrize(("policy", "champion"), [("manual", 3), ("better", 4)])
 def test_a_run_of_an_older_version_gets_a_gate(tmp_path: Path, policy: str, champion: int) -> None:
     """Where nothing was decided yet, the generation that served becomes the champion, which later ones have to beat."""
