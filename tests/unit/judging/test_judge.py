@@ -15,6 +15,7 @@ import pytest
 from tests.support.failpoint_run import arm
 from tests.support.judged_run import DOCUMENT, MODEL, JudgedRun, planted
 from tidemill.errors import NotFound, ParameterError, PromotionRefused
+from tidemill.judging.comparisons import Margin
 from tidemill.judging.holdout import held_out
 from tidemill.judging.kept import kept
 from tidemill.judging.promotion import promote
@@ -245,6 +246,28 @@ def test_a_choice_of_a_person_is_not_taken_back(tmp_path: Path) -> None:
     promote(run.run, MODEL, 2, "to see what it does", "ada")
     run.judge.settle(run.seal(planted(2000, 4)))
     assert run.champion() == 2
+
+
+def test_what_a_person_replaced_by_an_older_one_stays_replaced(tmp_path: Path) -> None:
+    """The gate does not promote again a generation in whose place a person chose an older one."""
+    run = JudgedRun(tmp_path, "gate.policy=not-worse", "gate.margin=20%", "gate.evidence=settled")
+    for batch in range(1, 4):
+        run.step(planted(2000, batch))
+    run.judge.settle(run.seal(planted(2000, 4)))
+    assert run.champion() == 3
+    promote(run.run, MODEL, 2, "3 answers nonsense for one house", "ada")
+    run.judge.settle(run.seal(planted(2000, 5)))  # generation 4 failed
+    assert run.champion() == 2
+    run.step(planted(2000, 6))
+    run.judge.settle(run.seal(planted(2000, 7)))
+    assert run.champion() == 6
+
+
+@pytest.mark.parametrize("margin", ["0.00001%", "99.99999%", "1 %", "2.50%"])
+def test_every_margin_of_a_pipeline_file_is_understood(tmp_path: Path, margin: str) -> None:
+    """What a pipeline file may say is what the judge can read, however small or large the share."""
+    run = JudgedRun(tmp_path, f'gate.margin="{margin}"')
+    assert Margin.parse(run.run.pipeline.gate.margin).relative == pytest.approx(float(margin.rstrip("% ")) / 100)
 
 
 @pytest.mark.parametrize(
