@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -107,13 +108,21 @@ def promote(
     from tidemill.judging.promotion import promote as choose
 
     run = look_at(name, run_dir, assignments)
-    decision = choose(run, model, generation, because, getpass.getuser())
+    decision = choose(run, model, generation, because, user_name())
     if json:
         print_json(schemas.DecisionBody.of(decision).document())
         return
     typer.echo(f"generation {generation} of {model} serves from now on, in place of generation {decision.former}")
     if run.pipeline.gate_of(model).policy == "report":
         typer.echo('note: the policy is "report": the next generation that is published takes over')
+
+
+def user_name() -> str:
+    """The name of this process's user, or their number where the system knows no name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def replay(
