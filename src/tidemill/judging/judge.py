@@ -33,12 +33,13 @@ from tidemill.pipeline import Column
 from tidemill.run.catalog import Cell, ComparisonRecord, DriftRecord, Evidence, GateDecision, Judging
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
+from tidemill.run.progress.status import MOST_CAUGHT_UP
+from tidemill.run.stage import covers_stop
 from tidemill.scoring import RowScorer
 from tidemill.texts import shorten
 
 DRIFT_ROWS = 10_000  # of each side
 ID_SHARE = 0.9
-MOST_CAUGHT_UP = 50
 
 References = dict[str, int]  # "champion", "previous", "first" -> the number of that generation
 
@@ -152,11 +153,13 @@ class Judge:
 
     @contextmanager
     def _noting_errors(self, findings: Findings, subject: str, batch: int) -> Iterator[None]:
-        """Note an error of the block, drop what it had found, and go on."""
+        """Note an error of the block, drop what it had found, and go on; not one in place of a request to stop."""
         cells, compared = len(findings.cells), len(findings.compared)
         try:
             yield
         except Exception as error:
+            if covers_stop(error):
+                raise
             self.log.exception("a model could not be judged", subject=subject, batch=batch)
             findings.errors.append(f"{subject}: {shorten(self.run.without_path(str(error)), 200)}")
             del findings.cells[cells:], findings.compared[compared:]

@@ -23,6 +23,8 @@ from tidemill.judging.schemes import scheme_bodies
 from tidemill.judging.verdict import VerdictReader
 from tidemill.run.catalog import GateDecision, Judging
 from tidemill.run.failpoints import FAILPOINTS, Crash
+from tidemill.run.progress.status import judged
+from tidemill.run.stage import Stopped
 
 NOTHING = ("no difference", "can't tell")
 JUDGING_FAILPOINTS = [name for name in FAILPOINTS if name.startswith("judging.")]
@@ -481,6 +483,36 @@ def test_a_batch_that_can_not_be_read(tmp_path: Path) -> None:
     path.write_bytes(content)
     run.new_judge().catch_up([1, 2, 3])
     assert all(look.error is None for look in run.run.catalog.judgings())
+
+
+def test_a_request_to_stop_is_no_error_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a library raises an error of its own when it is interrupted, the look is left for the next trainer."""
+    run = fed(tmp_path, batches=2)
+
+    def interrupted(*_: object) -> None:
+        try:
+            raise Stopped
+        finally:
+            raise ValueError("closed while it was in use")
+
+    monkeypatch.setattr("tidemill.judging.look.cell_of", interrupted)
+    batch = run.seal(turned(3, 0))
+    with pytest.raises(ValueError, match="closed"):
+        run.judge.settle(batch)
+    assert all(judging.batch < batch for judging in run.run.catalog.judgings())
+
+
+def test_an_older_generation_that_was_trained_again_is_judged(tmp_path: Path) -> None:
+    """The run needs a trainer until a generation that failed first was judged too, though newer ones were."""
+    run = fed(tmp_path, batches=1)
+    run.seal(turned(2, 0))
+    run.judge.settle(2)
+    run.step(turned(3, 0))
+    assert judged(run.run)
+    run.publish(2)
+    assert not judged(run.run)
+    run.new_judge().catch_up([1, 2, 3])
+    assert judged(run.run)
 
 
 def test_a_failed_generation_is_left_out(tmp_path: Path) -> None:

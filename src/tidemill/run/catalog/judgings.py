@@ -22,7 +22,7 @@ from tidemill.run.catalog.records import (
     Judging,
     LineModel,
 )
-from tidemill.run.catalog.schema import cells, comparisons, decisions, drifts, judgings, line_models, lines
+from tidemill.run.catalog.schema import cells, comparisons, decisions, drifts, generations, judgings, line_models, lines
 from tidemill.run.failpoints import failpoint
 
 
@@ -149,10 +149,13 @@ class JudgingStore(database.CatalogFile):
         )
         return [(row["batch"], row["evidence"], row["error"]) for row in self._all(query.order_by(judgings.c.batch))]
 
-    def is_judged(self, generation: int) -> bool:
-        """Whether a generation of the run's own was judged on the held-out rows of its newest batch."""
-        query = sa.select(judgings.c.batch).where(judgings.c.line == "", judgings.c.evidence == "provisional")
-        return self._one(query.where(judgings.c.batch == generation)) is not None
+    def all_judged(self, after: int) -> bool:
+        """Whether each published generation of the run's own after number ``after`` was judged on the held-out rows of
+        its newest batch."""
+        looks = sa.select(judgings.c.batch).where(judgings.c.line == "", judgings.c.evidence == "provisional")
+        published = sa.select(generations.c.generation).where(generations.c.state == "published")
+        query = published.where(generations.c.generation > after, generations.c.generation.not_in(looks))
+        return self._one(query.limit(1)) is None
 
     def newest_batch_judged(self, evidence: Evidence | None = None) -> int:
         """The number of the newest batch that generations were judged on, by this evidence or by any; 0 for none."""
