@@ -515,6 +515,23 @@ def test_an_older_generation_that_was_trained_again_is_judged(tmp_path: Path) ->
     assert judged(run.run)
 
 
+def test_a_repeated_look_is_seen_by_a_reader_that_was_there_before(tmp_path: Path) -> None:
+    """What a reader keeps of a schedule is computed again when a look that failed was repeated."""
+    run = fed(tmp_path, batches=3)
+    scorer = run.run.generations / "00001" / "scorers" / f"{MODEL}.npz"
+    saved = scorer.read_bytes()
+    scorer.unlink()
+    run.new_judge()
+    run.step(turned(4, 0))
+    reader = VerdictReader(run.run)
+    before = reader.schedule(MODEL)
+    scorer.write_bytes(saved)
+    run.new_judge().catch_up([1, 2, 3, 4])
+    after = reader.schedule(MODEL)
+    assert (before and before.best) is not None
+    assert after == VerdictReader(run.run).schedule(MODEL) != before
+
+
 def test_a_failed_generation_is_left_out(tmp_path: Path) -> None:
     """The generation after one that failed is compared with the newest that there is."""
     run = fed(tmp_path, batches=2)

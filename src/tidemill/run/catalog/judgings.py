@@ -164,9 +164,15 @@ class JudgingStore(database.CatalogFile):
             query = query.where(judgings.c.evidence == evidence)
         return self._all(query)[0]["newest"] or 0
 
-    def judged_count(self) -> int:
-        """How many looks at batches were recorded; it grows with each."""
-        return int(self._all(sa.select(sa.func.count().label("count")).select_from(judgings))[0]["count"])
+    def judgings_pulse(self, evidence: Evidence | None = None) -> tuple[int, str | None]:
+        """A value that changes with each look at a batch that is recorded, by this evidence or by any, a repeated one
+        too."""
+        query = sa.select(sa.func.count(), sa.func.max(judgings.c.judged_at))
+        if evidence is not None:
+            query = query.where(judgings.c.evidence == evidence)
+        with self._readable(), self.engine.connect() as connection:
+            count, newest = connection.execute(query).one()
+            return count, newest
 
     def deciding_loss(self, model: str) -> str | None:
         """The name of the loss that a model's verdicts go by; None before it was compared, or where there is none."""
