@@ -119,7 +119,7 @@ def may_serve(test: Tested) -> bool:
     if comparison.rows < candidate.gate.min_rows:
         return False
     if candidate.gate.policy == "not-worse":
-        return test.low > -comparison.margin
+        return test.low > -comparison.margin or test.low == test.high == 0  # alike: no loss has a margin of 0 %
     return candidate.gate.policy == "better" and test.word == "paid"
 
 

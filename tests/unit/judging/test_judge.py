@@ -15,12 +15,14 @@ import pytest
 from tests.support.failpoint_run import arm
 from tests.support.judged_run import DOCUMENT, MODEL, JudgedRun, planted
 from tidemill.errors import NotFound, ParameterError, PromotionRefused
-from tidemill.judging.comparisons import Margin
+from tidemill.judging import gate
+from tidemill.judging.comparisons import Comparison, Margin
 from tidemill.judging.holdout import held_out
 from tidemill.judging.kept import kept
 from tidemill.judging.promotion import promote
 from tidemill.judging.schemes import scheme_bodies
 from tidemill.judging.verdict import VerdictReader
+from tidemill.pipeline import Gate
 from tidemill.run.catalog import GateDecision, Judging
 from tidemill.run.failpoints import FAILPOINTS, Crash
 from tidemill.run.progress.status import judged
@@ -159,6 +161,16 @@ def test_not_worse_promotes_what_does_not_cost(tmp_path: Path) -> None:
     assert ("promoted", 2, 2) in actions(run)
 
 
+def test_not_worse_promotes_what_is_perfect_too(tmp_path: Path) -> None:
+    """Where the champion has no loss, 1 % of it is nothing; a generation without any loss is no worse."""
+    same = Comparison(500, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "no difference", None, 0.0, 20, {})
+    worse = Comparison(500, 0.1, 0.0, -0.1, -0.1, -0.1, 0.0, "cost", None, 0.0, 20, {})
+    for comparison, serves in ((same, True), (worse, False)):
+        candidate = gate.Candidate(MODEL, Gate(policy="not-worse"), 2, 1, comparison)
+        (test,) = gate.at_level([candidate], 1, taking_back=False)
+        assert gate.may_serve(test) is serves
+
+
 def test_manual_waits_for_a_person(tmp_path: Path) -> None:
     """Under ``manual`` the first generation serves until a person chooses another; then that one stays."""
     run = fed(tmp_path, "gate.policy=manual", batches=4)
@@ -189,8 +201,8 @@ def test_too_few_rows_hold_a_generation(tmp_path: Path) -> None:
 def test_each_model_may_have_its_own_gate(tmp_path: Path) -> None:
     """``[models.NAME.gate]`` overrides single settings of ``[gate]``."""
     run = JudgedRun(tmp_path, "gate.margin=2%", f"models.{MODEL}.gate.policy=manual")
-    gate = run.run.pipeline.gate_of(MODEL)
-    assert (gate.policy, gate.margin, gate.min_rows) == ("manual", "2%", 300)
+    own = run.run.pipeline.gate_of(MODEL)
+    assert (own.policy, own.margin, own.min_rows) == ("manual", "2%", 300)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -360,6 +372,27 @@ def test_schemes_are_compared_on_the_same_blocks_of_rows(tmp_path: Path) -> None
         cell = replace(own, line=line, counts=counts.tobytes(), sums=(0.5 * counts).tobytes())
         run.run.catalog.save_judging(Judging(line, 3, "settled", 0.0), [cell])
     assert [(body.scheme, body.rows) for body in scheme_bodies(run.run)] == [("same", own.n)]
+
+
+def test_columns_with_the_names_of_drifts(tmp_path: Path) -> None:
+    """A column may have the name under which the missing values of another, or predictions, are compared."""
+    document = deepcopy(DOCUMENT)
+    odd = {"a: missing": "float", f"{MODEL}: prediction": "float"}
+    document["source"]["columns"] = {**DOCUMENT["source"]["columns"], "a": "float?", **odd}
+    run = JudgedRun(tmp_path, document=document)
+    for batch in range(1, 4):
+        rows = planted(500, batch)
+        for name in odd:
+            rows = rows.append_column(name, rows["b"])
+        if batch == 3:
+            a = pa.array(rows["a"].to_numpy(), mask=np.arange(500) % 5 == 0)
+            rows = rows.set_column(rows.schema.get_field_index("a"), "a", a)
+        run.seal(rows)
+        run.judge.settle(batch)
+        if batch < 3:
+            run.publish(batch)
+    assert all(judging.error is None for judging in run.run.catalog.judgings())
+    assert {"a", "a: missing", f"{MODEL}: prediction"} <= {drift.column for drift in run.run.catalog.drifts()}
 
 
 # --- crashes and faults -------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class JudgingStore(database.CatalogFile):
             connection.execute(sa.insert(judgings), asdict(judging) | {"judged_at": database.now()})
             insert(connection, cells, map(asdict, of_cells))
             replace(connection, comparisons, map(asdict, compared))
-            insert(connection, drifts, map(asdict, drifted))
+            replace(connection, drifts, map(asdict, drifted))
             fresh = [decision for decision in decided if decision.model not in decided_before]
             recorded = add_decisions(connection, fresh)
             failpoint("judging.recording")
@@ -331,7 +331,7 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, 
 
 def replace(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
     """Insert rows, in place of those with the same keys: the newest generation is settled again on a later batch where
-    the one between was not trained."""
+    the one between was not trained, and a column may be named as the missing values of another."""
     listed = list(rows)
     if listed:
         connection.execute(sa.insert(table).prefix_with("OR REPLACE"), listed)
