@@ -192,7 +192,7 @@ def test_a_power_cut_while_a_side_table_is_read_loses_none_of_it(folder: Path) -
 
 # --- generations ------------------------------------------------------------------------------------------------------
 
-PUBLISHING = {name for name in FAILPOINTS if name.startswith("generation.")}
+PUBLISHING = {name for name in FAILPOINTS if name.startswith(("generation.", "judging."))}
 
 
 def assert_generations_whole(run: Run, wanted: dict[int, dict[str, str]]) -> None:
@@ -205,6 +205,8 @@ def assert_generations_whole(run: Run, wanted: dict[int, dict[str, str]]) -> Non
     assert {path.name for path in run.generations.iterdir()} == {
         f"{generation.generation:05d}" for generation in published
     }
+    for judging in run.catalog.judgings():
+        assert judging.path is None or files.sha256(run.folder / judging.path) == judging.sha256
 
 
 def test_a_power_cut_at_each_step_of_publishing_leaves_generations_whole(spark: SparkSession, folder: Path) -> None:
@@ -223,12 +225,14 @@ def test_a_power_cut_at_each_step_of_publishing_leaves_generations_whole(spark: 
         run.close()
     assert cuts.passed == PUBLISHING
     wanted = {number: digests(run.generations / f"{number:05d}") for number in (1, 2)}
+    judged = [(judging.batch, judging.evidence, judging.sha256) for judging in run.catalog.judgings()]
     for after in cuts.folders:
         again = open_run(loaded, after / WHERE)
         Trainer(quiet_stage(again), spark).take_up()
         assert_generations_whole(again, wanted)
         if again.catalog.newest_generation() == 1 and "generation.renamed" in after.name:
             work(quiet_stage(again), spark)
+            assert [(look.batch, look.evidence, look.sha256) for look in again.catalog.judgings()] == judged
             assert [generation.generation for generation in again.catalog.generations(state="published")] == [1, 2]
             assert digests(again.generations / "00001") == wanted[1]
         again.close()

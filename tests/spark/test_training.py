@@ -27,9 +27,9 @@ from tests.support.training_run import (
 )
 from tidemill import scoring
 from tidemill.errors import CatalogError, ParityFailed
-from tidemill.run import files
 from tidemill.run.catalog import TrainedModel
 from tidemill.run.folder import Run
+from tidemill.training import generation as generations
 from tidemill.training import trainer
 from tidemill.training.features import held_out, read
 from tidemill.training.registry import registry, spec_of
@@ -313,8 +313,8 @@ def test_a_scorer_that_differs_is_not_published(
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (trainer, "collect_stats"),
-        (files, "publish"),
+        (generations, "collect_stats"),
+        (trainer, "failpoint"),
         ("catalog", "publish_generation"),
     ],
     ids=["while training", "before the rename", "between rename and commit"],

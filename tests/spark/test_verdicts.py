@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from tests.spark.test_pipelines import AMAZON, DENVER, ELECTRICITY, NIGHTLY, PRICE_PAID, RATINGS
 from tests.support import SMART_HOME
+from tests.support.failpoint_run import arm
 from tests.support.judged_run import DOCUMENT, MODEL, planted
 from tests.support.training_run import quiet_stage, run_of, seal_tables
 from tidemill import schemas
@@ -19,6 +20,7 @@ from tidemill.errors import InputError
 from tidemill.judging.schemes import scheme_bodies
 from tidemill.judging.verdict import VerdictReader
 from tidemill.process.replay import Line, Replay, refuse
+from tidemill.run.failpoints import Crash
 from tidemill.run.folder import Run
 from tidemill.schemas.verdicts import Against
 from tidemill.training.generation import GenerationTrainer
@@ -148,9 +150,22 @@ def test_replay_prefers_the_scheme_that_forgets(spark: SparkSession, tmp_path: P
         refuse(run, [Line("windowed")], run.catalog.batches())
     work(quiet_stage(run), spark)
     said: list[str] = []
-    for _ in range(2):
+
+    def replay() -> None:
         Replay(run, Line("windowed"), GenerationTrainer(run, spark), said.append).work(run.catalog.batches())
-    assert [text for text in said if "trained in" in text] == said[:5]
+
+    for faults in ("replay.recording=error:2", "replay.recorded=error:2", ""):
+        arm(faults)
+        if faults:
+            with pytest.raises(Crash):
+                replay()
+    replay()
+    trained = len(said)
+    replay()
+    assert len(said) == trained + 1
+    assert sorted(run.catalog.line_models("windowed")) == [1, 2, 3, 4, 5]
+    names = {path.name for path in (run.judgings / "windowed").iterdir()}
+    assert names == {f"{number:05d}" for number in range(1, 6)}
     body = scheme_bodies(run)[0]
     assert (body.scheme, body.model, body.word) == ("windowed", MODEL, "paid")
     assert body.batches == [2, 3, 4, 5, 6]

@@ -395,6 +395,17 @@ def test_columns_with_the_names_of_drifts(tmp_path: Path) -> None:
     assert {"a", "a: missing", f"{MODEL}: prediction"} <= {drift.column for drift in run.run.catalog.drifts()}
 
 
+@pytest.mark.parametrize(("failpoint", "champion"), [("champion.choosing", 2), ("champion.chosen", 1)])
+def test_a_crash_while_a_person_chooses(tmp_path: Path, failpoint: str, champion: int) -> None:
+    """A choice is made whole or not at all."""
+    run = fed(tmp_path, batches=2)
+    arm(f"{failpoint}=error")
+    with pytest.raises(Crash):
+        promote(run.run, MODEL, 1, "why", "ada")
+    assert run.champion() == champion
+    assert [decision.action for decision in run.run.catalog.decisions()].count("chosen") == 2 - champion
+
+
 # --- crashes and faults -------------------------------------------------------------------------------------------
 
 
