@@ -122,6 +122,24 @@ class JudgedRun:
         return self.run.catalog.words(MODEL, against)
 
 
+def turned(batch: int, seed: int, rows: int = 2000) -> pa.Table:
+    """Rows of a relation that turns round after batch 3."""
+    return planted(rows, 100 * seed + batch, weight_b=-1.0 if batch <= 3 else 1.0, noise=0.3)
+
+
+def fed(folder: Path, *assignments: str, batches: int = 6, seed: int = 0) -> JudgedRun:
+    """A judged run of the relation that turns round."""
+    run = JudgedRun(folder, *assignments)
+    for batch in range(1, batches + 1):
+        run.step(turned(batch, seed))
+    return run
+
+
+def actions(run: JudgedRun) -> list[tuple[str, int, int]]:
+    """The decisions: the action, the generation that it is about, the champion from then on."""
+    return [(decision.action, decision.generation, decision.champion) for decision in run.run.catalog.decisions()]
+
+
 def least_squares(rows: pa.Table, spoil: float) -> tuple[Array, float]:
     """The weights (2,) and the intercept."""
     a, b, y = (rows[name].to_numpy() for name in ("a", "b", "y"))
