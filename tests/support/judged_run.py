@@ -86,11 +86,16 @@ class JudgedRun:
         batches = list(batches_of(scheme.scheme, number, scheme.window))
         rows = self.training(batches)
         self.run.catalog.begin_generation(number, batches, rows=len(rows))
-        path = self.run.generations / f"{number:05}" / "scorers" / f"{MODEL}.npz"
+        trained = [self.trained(name, number, rows, spoil) for name in self.run.pipeline.models]
+        self.run.catalog.publish_generation(number, trained, self.judge.at_publication(number))
+
+    def trained(self, model: str, number: int, rows: pa.Table, spoil: float) -> TrainedModel:
+        """A model of a generation, with its scorer file."""
+        path = self.run.generations / f"{number:05}" / "scorers" / f"{model}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_linear(path, *least_squares(rows, spoil))
-        trained = TrainedModel(
-            model=MODEL,
+        return TrainedModel(
+            model=model,
             estimator="LinearRegression",
             metrics={},
             fit_seconds=0.5,
@@ -100,7 +105,6 @@ class JudgedRun:
             sha256=sha256(path),
             spark_path="none",
         )
-        self.run.catalog.publish_generation(number, [trained], self.judge.at_publication(number))
 
     def training(self, batches: Sequence[int]) -> pa.Table:
         """The rows of the batches that are not held out."""
@@ -116,6 +120,24 @@ class JudgedRun:
     def words(self, against: str = "previous") -> dict[tuple[int, Any], str]:
         """The word of each generation, by its number and the evidence."""
         return self.run.catalog.words(MODEL, against)
+
+
+def turned(batch: int, seed: int, rows: int = 2000) -> pa.Table:
+    """Rows of a relation that turns round after batch 3."""
+    return planted(rows, 100 * seed + batch, weight_b=-1.0 if batch <= 3 else 1.0, noise=0.3)
+
+
+def fed(folder: Path, *assignments: str, batches: int = 6, seed: int = 0) -> JudgedRun:
+    """A judged run of the relation that turns round."""
+    run = JudgedRun(folder, *assignments)
+    for batch in range(1, batches + 1):
+        run.step(turned(batch, seed))
+    return run
+
+
+def actions(run: JudgedRun) -> list[tuple[str, int, int]]:
+    """The decisions: the action, the generation that it is about, the champion from then on."""
+    return [(decision.action, decision.generation, decision.champion) for decision in run.run.catalog.decisions()]
 
 
 def least_squares(rows: pa.Table, spoil: float) -> tuple[Array, float]:

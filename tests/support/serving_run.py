@@ -208,7 +208,9 @@ def publish(
     models = [trained_model(run, generation, name) for name in run.pipeline.models]
     if damage:
         damage(scorer_path(run, generation, "size"))
-    run.catalog.publish_generation(generation, models, [decision(model, generation) for model in champion_of])
+    champions = run.catalog.champions()
+    decided = [decision(model, generation, champions.get(model)) for model in champion_of]
+    run.catalog.publish_generation(generation, models, decided)
 
 
 def decision(model: str, champion: int, former: int | None = None) -> GateDecision:

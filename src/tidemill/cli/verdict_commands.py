@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import logging
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -115,7 +116,7 @@ def promote(
     from tidemill.judging.promotion import promote as choose
 
     run = look_at(name, run_dir, assignments)
-    decision = choose(run, model, generation, because, getpass.getuser())
+    decision = choose(run, model, generation, because, user_name())
     if json:
         print_json(schemas.DecisionBody.of(decision).document())
         return
@@ -125,6 +126,14 @@ def promote(
     gate = run.catalog.gates().get(model, run.pipeline.gate_of(model).model_dump())
     if gate["policy"] == "report":
         typer.echo('note: the policy is "report": the next generation that is published takes over')
+
+
+def user_name() -> str:
+    """The name of this process's user, or their number where the system knows no name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def replay(

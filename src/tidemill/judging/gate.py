@@ -91,19 +91,25 @@ def two_sided(candidate: Candidate, comparison: Comparison, taking_back: bool) -
 # --- decisions ----------------------------------------------------------------------------------------------------
 
 
-def at_publication(gate: Gate, model: str, number: int, champion: int | None) -> GateDecision | None:
-    """The decision that the publication of a generation brings by itself; None where it waits for evidence, or for a
+def at_publication(gate: Gate, model: str, number: int, champion: int | None, newest: int) -> list[GateDecision]:
+    """The decisions that the publication of a generation brings by itself; none where it waits for evidence, or for a
     person.
 
     Args:
-        champion: the generation that serves until then; None where there is none.
+        champion: the generation that serves until then by a decision; None where nothing was decided.
+        newest: the newest generation that is published, 0 for none. Without a decision it served, as in a run that
+            began before there was a gate: it becomes the champion, which the new one is compared with.
     """
-    if champion is None:
-        return GateDecision(model, "first", number, number, None, BY_GATE, "it is the first generation")
-    if gate.policy == "report" and number > champion:
+    if champion is None and not newest:
+        return [GateDecision(model, "first", number, number, None, BY_GATE, "it is the first generation")]
+    if gate.policy == "report":
         because = "the policy is report: the newest generation serves"
-        return GateDecision(model, "newest", number, number, champion, BY_GATE, because)
-    return None
+        former = champion or newest
+        return [GateDecision(model, "newest", number, number, former, BY_GATE, because)] if number > former else []
+    if champion is None:
+        because = "it served when there was no gate yet"
+        return [GateDecision(model, "first", newest, newest, None, BY_GATE, because)]
+    return []
 
 
 def may_serve(test: Tested) -> bool:
@@ -113,7 +119,7 @@ def may_serve(test: Tested) -> bool:
     if comparison.rows < candidate.gate.min_rows:
         return False
     if candidate.gate.policy == "not-worse":
-        return test.low > -comparison.margin
+        return test.low > -comparison.margin or test.low == test.high == 0  # alike: no loss has a margin of 0 %
     return candidate.gate.policy == "better" and test.word == "paid"
 
 
@@ -203,8 +209,14 @@ def is_on_trial(history: Sequence[GateDecision]) -> bool:
 
 
 def shadows(history: Sequence[GateDecision], published: Sequence[int], champion: int) -> list[int]:
-    """The generations that may still be promoted: newer than the champion, held, and never taken back."""
+    """The generations that may still be promoted: newer than the champion, held, and never taken back, neither by the
+    gate nor by a person who chose an older one in its place."""
     taken_back = {decision.generation for decision in history if decision.action == "rolled back"}
+    taken_back |= {
+        decision.former
+        for decision in history
+        if decision.action == "chosen" and decision.former and decision.former > decision.champion
+    }
     held = {decision.generation for decision in history if decision.action == "held"}
     return [number for number in published if number > champion and number in held - taken_back]
 

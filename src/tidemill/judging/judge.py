@@ -33,12 +33,13 @@ from tidemill.pipeline import Column
 from tidemill.run.catalog import Cell, ComparisonRecord, DriftRecord, Evidence, GateDecision, Judging
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
+from tidemill.run.progress.status import MOST_CAUGHT_UP
+from tidemill.run.stage import covers_stop
 from tidemill.scoring import RowScorer
 from tidemill.texts import shorten
 
 DRIFT_ROWS = 10_000  # of each side
 ID_SHARE = 0.9
-MOST_CAUGHT_UP = 50
 
 References = dict[str, int]  # "champion", "previous", "first" -> the number of that generation
 
@@ -87,38 +88,40 @@ class Judge:
 
     def at_publication(self, generation: int) -> list[GateDecision]:
         """The decisions that the publication of a generation brings by itself."""
-        earlier = self.catalog.newest_generation(before=generation) or None
+        newest = self.catalog.newest_generation()  # that one is not published yet
         decided = []
         for name in self.run.pipeline.models:
-            champion = self.champion(name) or earlier
-            decision = gate.at_publication(self.run.pipeline.gate_of(name), name, generation, champion)
-            decided += [decision] if decision else []
+            decided += gate.at_publication(
+                self.run.pipeline.gate_of(name), name, generation, self.champion(name), newest
+            )
         return decided
 
     # --- one look -------------------------------------------------------------------------------------------------
 
-    def _look(self, batch: int, evidence: Evidence, judge: Callable[[int], Findings]) -> None:
+    def _look(self, batch: int, evidence: Evidence, judge: Callable[[int, Findings], None]) -> None:
         """Judge and record, once. A failure is recorded and logged; it stops neither training nor serving, nor the
         judging of other models. The next trainer tries again."""
         if (batch, evidence) in self._done:
             return
         started = time.perf_counter()
-        findings = judge(batch)
+        findings = Findings(LossFile(self.run, batch, evidence))
+        with self._noting_errors(findings, "the batch", batch):
+            judge(batch, findings)
         failpoint("judging.computed")
         path, sha256 = findings.losses.publish()
         seconds, error = round(time.perf_counter() - started, 4), "; ".join(findings.errors) or None
         judging = Judging("", batch, evidence, seconds, path, sha256, error)
-        self.catalog.save_judging(judging, findings.cells, findings.compared, findings.drifted, findings.decided)
+        of_batch = (findings.cells, findings.compared, findings.drifted)
+        decided = self.catalog.save_judging(judging, *of_batch, findings.decided)
         self._done.add((batch, evidence))
-        for decision in findings.decided:
+        for decision in decided:
             if decision.action != "held":
                 self.log.info(decision.action, model=decision.model, champion=decision.champion)
 
-    def _settled(self, batch: int) -> Findings:
-        findings = Findings(LossFile(self.run, batch, "settled"))
+    def _settled(self, batch: int, findings: Findings) -> None:
         published = [number for number in self.catalog.generation_numbers("published") if number < batch]
         if not published:
-            return findings
+            return
         rows = self.rows.of(batch)
         on_trial: list[Candidate] = []
         challenging: list[Candidate] = []
@@ -132,16 +135,14 @@ class Judge:
         findings.decided = self._decide_settled(on_trial, challenging, batch)
         with self._noting_errors(findings, "drift", batch):
             findings.drifted = list(self._drifted(rows, published))
-        return findings
 
-    def _provisional(self, generation: int) -> Findings:
-        findings = Findings(LossFile(self.run, generation, "provisional"))
+    def _provisional(self, generation: int, findings: Findings) -> None:
         rows = self.rows.of(generation)
         published = [number for number in self.catalog.generation_numbers("published") if number <= generation]
         challenging: list[Candidate] = []
         for name, model in self._models.items():
             with self._noting_errors(findings, name, generation):
-                references = self._references(name, generation, published)
+                references = self._references(name, generation, published, held=True)
                 look = ModelLook(model, rows, rows.held_rows, sorted({generation, *references.values()}))
                 if len(rows.held_rows):
                     self._compare(findings, look, generation, published, "provisional")
@@ -149,24 +150,25 @@ class Judge:
                 if len(rows.held_rows):
                     findings.losses.add(look.loss_tables(generation))
         findings.decided = self._decide_provisional(challenging, generation)
-        return findings
 
     @contextmanager
     def _noting_errors(self, findings: Findings, subject: str, batch: int) -> Iterator[None]:
-        """Note an error of the block, drop what it had found, and go on."""
+        """Note an error of the block, drop what it had found, and go on; not one in place of a request to stop."""
         cells, compared = len(findings.cells), len(findings.compared)
         try:
             yield
         except Exception as error:
+            if covers_stop(error):
+                raise
             self.log.exception("a model could not be judged", subject=subject, batch=batch)
-            findings.errors.append(f"{subject}: {shorten(str(error), 200)}")
+            findings.errors.append(f"{subject}: {shorten(self.run.without_path(str(error)), 200)}")
             del findings.cells[cells:], findings.compared[compared:]
 
     def _compare(
         self, findings: Findings, look: ModelLook, generation: int, published: Sequence[int], evidence: Evidence
     ) -> None:
         """Add a model's cells, and the comparisons of one generation."""
-        references = self._references(look.model.name, generation, published)
+        references = self._references(look.model.name, generation, published, evidence == "provisional")
         findings.cells += look.cells(generation, evidence)
         findings.compared += look.comparisons(generation, references, evidence)
 
@@ -198,13 +200,20 @@ class Judge:
         champion = history[-1].champion if history else None
         return champion if champion != generation else None
 
-    def _references(self, model: str, generation: int, published: Sequence[int]) -> References:
-        """The generations that a generation is compared with."""
+    def _references(self, model: str, generation: int, published: Sequence[int], held: bool) -> References:
+        """The generations that a generation is compared with.
+
+        Args:
+            held: whether it is on held-out rows, which a later champion has not seen either; else only generations
+                among ``published`` have not seen the rows.
+        """
         before = [number for number in published if number < generation]
         if not before:
             return {}
         rival = self.rival(model, generation)
-        return {"champion": rival or before[-1], "previous": before[-1], "first": before[0]}
+        if rival is None or not (held or rival in published):
+            rival = before[-1]
+        return {"champion": rival, "previous": before[-1], "first": before[0]}
 
     # --- the gate -------------------------------------------------------------------------------------------------
 
@@ -275,11 +284,13 @@ class Judge:
         for name, number in champions.items():
             by_reference.setdefault(number, []).append(name)
         default = next(iter(champions.values()))
+        compared: set[str] = set()  # a column that models share is compared once, with the champion of the first one
         for number, models in by_reference.items():
             generation = self.catalog.generation(number)
             assert generation is not None
             before = self.rows.training_sample(generation.batches, DRIFT_ROWS)
-            columns = self._columns_of(models, number == default, before)
+            columns = [name for name in self._columns_of(models, number == default, before) if name not in compared]
+            compared.update(columns)
             now = rows.table
             sides = [{name: side[name] for name in columns} for side in (before, now)]
             for name in models:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tidemill import scoring
 from tidemill.judging.clusters import cluster_change
@@ -118,14 +120,23 @@ class ModelLook:
         """The losses of a generation by a measure."""
         if (index, number) not in self._losses:
             measure = self.model.measures[index]
-            self._losses[index, number] = measure.losses(self.model.scorer(number), self.table, self._own(number))
+            losses = measure.losses(self.model.scorer(number), self.table, self._own(number))
+            self._losses[index, number] = self.keyed(losses)
         return self._losses[index, number]
 
     def trivial(self, index: int, number: int) -> Losses:
         key = (index, -number)
         if key not in self._losses:
-            self._losses[key] = self.model.trivial(index, number, self.table, self._own(number))
+            self._losses[key] = self.keyed(self.model.trivial(index, number, self.table, self._own(number)))
         return self._losses[key]
+
+    def keyed(self, losses: Losses) -> Losses:
+        """The losses, with the rows of a key as a group."""
+        return keyed(losses, self._keys)
+
+    @cached_property
+    def _keys(self) -> Indices | None:
+        return keys_of(self.table, self.model.run)
 
     def _own(self, number: int) -> bool:
         """Whether a generation was trained on this batch, so that these are rows held out from it."""
@@ -255,6 +266,22 @@ class ModelLook:
                 rows=overlap.queries,
                 checks={"overlap_at_10": overlap.share},
             )
+
+
+def keys_of(table: pa.Table, run: Run) -> Indices | None:
+    """(rows,): a number for each key of the stream, -1 where it is missing; None where the stream has none."""
+    key = run.pipeline.stream.key
+    if key is None:
+        return None
+    codes = table[key].combine_chunks().dictionary_encode().indices
+    return pc.fill_null(codes, -1).to_numpy().astype(np.int64)  # type: ignore[no-any-return]  # pyarrow has no types
+
+
+def keyed(losses: Losses, keys: Indices | None) -> Losses:
+    """The losses of rows, with the rows of a key as a group; those of users, or with groups already, as they are."""
+    if keys is None or losses.groups is not None or losses.of_users:
+        return losses
+    return replace(losses, groups=keys[losses.units])
 
 
 def cell_of(model: str, generation: int, batch: int, evidence: Evidence, losses: Losses) -> Cell:

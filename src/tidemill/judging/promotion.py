@@ -66,12 +66,12 @@ def refuse_unusable(run: Run, model: str, generation: int) -> None:
     if record is None:
         raise NotFound(f"there is no generation {generation}", known)
     if record.state == "failed":
-        raise PromotionRefused(f"generation {generation} failed: {record.error}", known)
+        raise PromotionRefused(f"generation {generation} failed: {run.without_path(record.error or '')}", known)
     if record.state != "published":
         raise PromotionRefused(f"generation {generation} is still being trained", known)
     trained = record.models[model]
     try:
         scoring.load(run.folder / trained.scorer_path, trained.sha256)
     except CatalogError as error:
-        message = error.message.replace(f"{run.folder}/", "")
-        raise PromotionRefused(f"generation {generation} can't be served: {message}", error.hint) from error
+        reason = run.without_path(error.message)
+        raise PromotionRefused(f"generation {generation} can't be served: {reason}", error.hint) from error

@@ -127,15 +127,29 @@ def ranking_losses(
 def popularity_losses(
     scorer: AlsScorer, table: pa.Table, user: str, item: str, rating: str | None, **terms: Unpack[Terms]
 ) -> Losses:
-    """The losses of the trivial model, which recommends the items with the most ratings in the scorer's generation.
+    """The losses of the trivial model, which recommends the items with the most ratings in the scorer's generation;
+    ``held_out`` rows, which are in its batches, do not count.
 
     Users, known and wanted items are those of ``ranking_losses`` with the same arguments; equally popular items are in
     the order of their ids.
     """
     asked = questions(scorer, table, user, item, rating, **terms)
     scores = np.empty(len(scorer.items), dtype=np.float32)
-    scores[np.argsort(-scorer.rating_counts(), kind="stable")] = -np.arange(len(scores))
+    counts = scorer.rating_counts()
+    if terms.get("held_out", False):
+        counts = counts_without(scorer, rating_rows(table, user, item, rating))
+    scores[np.argsort(-counts, kind="stable")] = -np.arange(len(scores))
     return losses_of(asked, len(scores), lambda block: np.tile(scores, (len(asked[block]), 1)))
+
+
+def counts_without(scorer: AlsScorer, held: RatingRows) -> Places:
+    """(items,): how many of the generation's ratings each item has, but for those of the users and items of rows."""
+    users, items = scorer.rated_pairs()
+    of_users = places(held.user_ids, scorer.users)[held.users]
+    of_items = places(held.item_ids, scorer.items)[held.items]
+    known, width = (of_users >= 0) & (of_items >= 0), len(scorer.items)
+    counted = ~np.isin(users * width + items, of_users[known] * width + of_items[known])
+    return np.bincount(items[counted], minlength=width).astype(np.intp)
 
 
 def factor_of(scorer: AlsScorer, question: Question) -> Factors:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tidemill import schemas, scoring
 from tidemill.judging.comparisons import Margin, Word, word
-from tidemill.judging.look import ModelJudge, cell_of
+from tidemill.judging.look import ModelJudge, cell_of, keyed, keys_of
 from tidemill.judging.resampling import BlockSums, block_residuals, interval
 from tidemill.judging.rows import BatchRows
 from tidemill.run.catalog import Cell, LineModel
@@ -27,7 +27,7 @@ def line_cells(run: Run, judges: Mapping[str, ModelJudge], rows: BatchRows, trai
     """
     scorer = scoring.load(run.folder / trained.scorer_path, trained.sha256)
     for measure in judges[trained.model].measures:
-        losses = measure.losses(scorer, rows.table)
+        losses = keyed(measure.losses(scorer, rows.table), keys_of(rows.table, run))
         cell = cell_of(trained.model, trained.generation, rows.batch.batch, "settled", losses)
         yield replace(cell, line=trained.line)
 
@@ -51,7 +51,8 @@ def scheme_body(run: Run, line: str, model: str) -> schemas.SchemeBody | None:
     if loss_name is None:
         return None
     own, other = (run.catalog.newest_cells(model, loss_name, which) for which in ("", line))
-    pairs = [(own[batch], other[batch]) for batch in sorted(own) if batch in other and own[batch].n == other[batch].n]
+    both = [(own[batch], other[batch]) for batch in sorted(own) if batch in other]
+    pairs = [(ours, theirs) for ours, theirs in both if ours.counts == theirs.counts]  # blocks of the same rows
     if not pairs:
         return None
     margin = Margin.parse(run.pipeline.gate_of(model).margin)

@@ -115,7 +115,7 @@ class VerdictReader:
 
     def schemes(self) -> list[schemas.SchemeBody]:
         """The schemes that were replayed, compared with the run's own."""
-        return self._schemes(self.catalog.judged_count())
+        return self._schemes(self.catalog.judgings_pulse())
 
     # --- one model ------------------------------------------------------------------------------------------------
 
@@ -160,18 +160,18 @@ class VerdictReader:
 
     def schedule(self, name: str) -> schemas.ScheduleBody | None:
         """The cheapest retraining in hindsight; None before a retraining was judged."""
-        return self._schedule(name, self.catalog.judged_count())
+        return self._schedule(name, self.catalog.judgings_pulse())
 
-    def _computed_schemes(self, judged: int) -> list[schemas.SchemeBody]:
+    def _computed_schemes(self, judged: object) -> list[schemas.SchemeBody]:
         return scheme_bodies(self.run)
 
-    def _computed_schedule(self, name: str, judged: int) -> schemas.ScheduleBody | None:
+    def _computed_schedule(self, name: str, judged: object) -> schemas.ScheduleBody | None:
         words = self.catalog.words(name, "previous")
         by_generation = {number: words.get((number, "settled"), word) for (number, _), word in words.items()}
         if not by_generation:
             return None
         paid = sum(word == "paid" for word in by_generation.values())
-        best = self._best(name, self.catalog.newest_batch_judged("settled"))
+        best = self._best(name, self.catalog.judgings_pulse("settled"))
         batches = list(best.best) if best else None
         gain, cost = (best.gain_share, best.cost_share) if best else (None, None)
         return schemas.ScheduleBody(
@@ -183,7 +183,7 @@ class VerdictReader:
             sentence=sentences.schedule_sentence(list(by_generation.values()), batches, gain, cost),
         )
 
-    def _computed_best(self, name: str, settled: int) -> Schedule | None:
+    def _computed_best(self, name: str, settled: object) -> Schedule | None:
         loss_name = self.catalog.deciding_loss(name)
         if loss_name is None:
             return None

@@ -183,14 +183,14 @@ class Generations(Part):
     holdout: Holdout = Holdout()
 
 
-MARGIN = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+MARGIN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
 
 
 def margin(value: object) -> str | float:
     """A share of the reference's loss, such as ``"1%"``, or an absolute number."""
     match = MARGIN.fullmatch(value.strip()) if isinstance(value, str) else None
     if match and 0 <= float(match[1]) < 100:
-        return f"{float(match[1]):g}%"
+        return f"{match[1]}%"
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return float(value)
     raise ValueError('a share of the reference\'s loss such as "1%", or an absolute number such as 0.05')

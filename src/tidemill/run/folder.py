@@ -115,6 +115,10 @@ class Run:
         """``path`` as the catalog stores it."""
         return path.relative_to(self.folder).as_posix()
 
+    def without_path(self, text: str) -> str:
+        """A text as clients may see it: with paths relative to the folder, whose place on this machine is private."""
+        return text.replace(f"{self.folder}/", "").replace(str(self.folder), "the run folder")
+
     def close(self) -> None:
         self.catalog.close()
 

@@ -115,6 +115,11 @@ class AlsScorer(Scorer):
         """(items,): how many of the generation's ratings each item has."""
         return np.bincount(self._rated, minlength=len(self.items)).astype(np.intp)
 
+    def rated_pairs(self) -> tuple[Places, Places]:
+        """(n,), (n,): the indices of the user and of the item of each of the generation's ratings."""
+        users = np.repeat(np.arange(len(self.users), dtype=np.intp), np.diff(self._offsets))
+        return users, self._rated.astype(np.intp)
+
     def recommend(self, ratings: Mapping[str, float], top: int) -> Recommended:
         """The ``top`` items for a user who gave these ratings, by the items' ids as text, without the rated items.
 

@@ -1,52 +1,28 @@
-"""The judge of a run: what it says of planted data, what it decides, and what a crash leaves."""
+"""The judge of a run: what it says of planted data, and what it decides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.support.failpoint_run import arm
-from tests.support.judged_run import MODEL, JudgedRun, planted
+from tests.support.judged_run import DOCUMENT, MODEL, JudgedRun, actions, fed, planted, turned
 from tidemill.errors import NotFound, ParameterError, PromotionRefused
+from tidemill.judging import gate
+from tidemill.judging.comparisons import Comparison, Margin
 from tidemill.judging.holdout import held_out
 from tidemill.judging.kept import kept
 from tidemill.judging.promotion import promote
+from tidemill.judging.schemes import scheme_bodies
 from tidemill.judging.verdict import VerdictReader
-from tidemill.run.catalog import GateDecision
-from tidemill.run.failpoints import FAILPOINTS, Crash
+from tidemill.pipeline import Gate
+from tidemill.run.catalog import Judging
 
 NOTHING = ("no difference", "can't tell")
-JUDGING_FAILPOINTS = [name for name in FAILPOINTS if name.startswith("judging.")]
-
-
-@pytest.fixture(autouse=True)
-def no_failpoints() -> Iterator[None]:
-    yield
-    arm("")
-
-
-def turned(batch: int, seed: int, rows: int = 2000) -> pa.Table:
-    """Rows of a relation that turns round after batch 3."""
-    return planted(rows, 100 * seed + batch, weight_b=-1.0 if batch <= 3 else 1.0, noise=0.3)
-
-
-def fed(folder: Path, *assignments: str, batches: int = 6, seed: int = 0) -> JudgedRun:
-    """A judged run of the relation that turns round."""
-    run = JudgedRun(folder, *assignments)
-    for batch in range(1, batches + 1):
-        run.step(turned(batch, seed))
-    return run
-
-
-def actions(run: JudgedRun) -> list[tuple[str, int, int]]:
-    """The decisions: the action, the generation that it is about, the champion from then on."""
-    return [(decision.action, decision.generation, decision.champion) for decision in run.run.catalog.decisions()]
 
 
 # --- what it says -------------------------------------------------------------------------------------------------
@@ -154,6 +130,16 @@ def test_not_worse_promotes_what_does_not_cost(tmp_path: Path) -> None:
     assert ("promoted", 2, 2) in actions(run)
 
 
+def test_not_worse_promotes_what_is_perfect_too(tmp_path: Path) -> None:
+    """Where the champion has no loss, 1 % of it is nothing; a generation without any loss is no worse."""
+    same = Comparison(500, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "no difference", None, 0.0, 20, {})
+    worse = Comparison(500, 0.1, 0.0, -0.1, -0.1, -0.1, 0.0, "cost", None, 0.0, 20, {})
+    for comparison, serves in ((same, True), (worse, False)):
+        candidate = gate.Candidate(MODEL, Gate(policy="not-worse"), 2, 1, comparison)
+        (test,) = gate.at_level([candidate], 1, taking_back=False)
+        assert gate.may_serve(test) is serves
+
+
 def test_manual_waits_for_a_person(tmp_path: Path) -> None:
     """Under ``manual`` the first generation serves until a person chooses another; then that one stays."""
     run = fed(tmp_path, "gate.policy=manual", batches=4)
@@ -184,8 +170,8 @@ def test_too_few_rows_hold_a_generation(tmp_path: Path) -> None:
 def test_each_model_may_have_its_own_gate(tmp_path: Path) -> None:
     """``[models.NAME.gate]`` overrides single settings of ``[gate]``."""
     run = JudgedRun(tmp_path, "gate.margin=2%", f"models.{MODEL}.gate.policy=manual")
-    gate = run.run.pipeline.gate_of(MODEL)
-    assert (gate.policy, gate.margin, gate.min_rows) == ("manual", "2%", 300)
+    own = run.run.pipeline.gate_of(MODEL)
+    assert (own.policy, own.margin, own.min_rows) == ("manual", "2%", 300)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -245,6 +231,28 @@ def test_a_choice_of_a_person_is_not_taken_back(tmp_path: Path) -> None:
     assert run.champion() == 2
 
 
+def test_what_a_person_replaced_by_an_older_one_stays_replaced(tmp_path: Path) -> None:
+    """The gate does not promote again a generation in whose place a person chose an older one."""
+    run = JudgedRun(tmp_path, "gate.policy=not-worse", "gate.margin=20%", "gate.evidence=settled")
+    for batch in range(1, 4):
+        run.step(planted(2000, batch))
+    run.judge.settle(run.seal(planted(2000, 4)))
+    assert run.champion() == 3
+    promote(run.run, MODEL, 2, "3 answers nonsense for one house", "ada")
+    run.judge.settle(run.seal(planted(2000, 5)))  # generation 4 failed
+    assert run.champion() == 2
+    run.step(planted(2000, 6))
+    run.judge.settle(run.seal(planted(2000, 7)))
+    assert run.champion() == 6
+
+
+@pytest.mark.parametrize("margin", ["0.00001%", "99.99999%", "1 %", "2.50%"])
+def test_every_margin_of_a_pipeline_file_is_understood(tmp_path: Path, margin: str) -> None:
+    """What a pipeline file may say is what the judge can read, however small or large the share."""
+    run = JudgedRun(tmp_path, f'gate.margin="{margin}"')
+    assert Margin.parse(run.run.pipeline.gate.margin).relative == pytest.approx(float(margin.rstrip("% ")) / 100)
+
+
 @pytest.mark.parametrize(
     ("model", "generation", "because", "by", "error", "text"),
     [
@@ -275,141 +283,85 @@ def test_a_choice_that_is_refused(
     assert catalog.decisions() == before
 
 
-@pytest.mark.parametrize(("failpoint", "champion"), [("champion.choosing", 2), ("champion.chosen", 1)])
-def test_a_crash_while_a_person_chooses(tmp_path: Path, failpoint: str, champion: int) -> None:
-    """A choice is made whole or not at all."""
-    run = fed(tmp_path, batches=2)
-    arm(f"{failpoint}=error")
-    with pytest.raises(Crash):
-        promote(run.run, MODEL, 1, "why", "ada")
-    assert run.champion() == champion
-    assert [decision.action for decision in run.run.catalog.decisions()].count("chosen") == 2 - champion
-
-
-# --- crashes and faults -------------------------------------------------------------------------------------------
-
-
-def content(run: JudgedRun) -> dict[str, Any]:
-    """All that judging recorded, but for times, and the sha256 of its files."""
-    catalog = run.run.catalog
-
-    def plain(record: object, *without: str) -> dict[str, Any]:
-        return {key: value for key, value in asdict(record).items() if key not in without}  # type: ignore[call-overload]  # a dataclass
-
-    return {
-        "judgings": [plain(judging, "seconds") for judging in catalog.judgings()],
-        "cells": catalog.cells(MODEL),
-        "comparisons": catalog.comparisons(),
-        "drifts": catalog.drifts(),
-        "decisions": [plain(decision, "decided_at") for decision in catalog.decisions()],
-        "champions": catalog.champions(),
-    }
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return content(spoiled(JudgedRun(tmp_path_factory.mktemp("undisturbed"), *GATED)))
-
-
-GATED = ("gate.policy=not-worse", "gate.margin=5%", "gate.evidence=provisional")
-
-
-def spoiled(run: JudgedRun, first: int = 1) -> JudgedRun:
-    """A run with a rollback and promotions, from batch ``first`` on."""
-    for batch in range(first, 6):
-        run.step(planted(1500, batch, weight_b=1.0 if batch == 3 else -1.0))
-    return run
-
-
-@pytest.mark.parametrize("evidence", ["settled", "provisional"])
-@pytest.mark.parametrize("failpoint", JUDGING_FAILPOINTS)
-def test_a_crash_leaves_the_same_verdicts(
-    tmp_path: Path, undisturbed: dict[str, Any], failpoint: str, evidence: str
-) -> None:
-    """A trainer that dies at any step of judging leaves what the next one completes: the same matrix, decisions,
-    champion and files."""
-    run = JudgedRun(tmp_path, *GATED)
+def test_models_with_different_champions_share_columns(tmp_path: Path) -> None:
+    """Where the champions of two models differ, a column of both is compared once, and each one's prediction is."""
+    document = deepcopy(DOCUMENT)
+    document["models"]["kept"] = {**DOCUMENT["models"][MODEL], "gate": {"policy": "manual"}}
+    run = JudgedRun(tmp_path, document=document)
     for batch in range(1, 4):
-        run.step(planted(1500, batch, weight_b=1.0 if batch == 3 else -1.0))
-    sealed = run.seal(planted(1500, 4))
-    if evidence == "provisional":
-        run.judge.settle(sealed)
-
-    def judge() -> None:
-        run.judge.settle(sealed)
-        run.publish(sealed)
-        run.judge.provide(sealed)
-
-    arm(f"{failpoint}=error")
-    with pytest.raises(Crash):
-        judge()
-    run.new_judge().catch_up(run.run.catalog.generation_numbers("published"))
-    run.judge.settle(sealed)
-    if sealed not in run.run.catalog.generation_numbers("published"):
-        run.publish(sealed)
-    run.judge.provide(sealed)
-    run.step(planted(1500, 5))
-    assert content(run) == undisturbed
-    assert not list(run.run.judgings.glob(".*"))
+        run.step(turned(batch, 0))
+    assert run.run.catalog.champions() == {MODEL: 3, "kept": 1}
+    drifts = run.run.catalog.drifts(range(3, 4))
+    assert [(drift.column, drift.reference) for drift in drifts] == [
+        ("a", 2),
+        ("b", 2),
+        ("kept: prediction", 1),
+        (f"{MODEL}: prediction", 2),
+        ("y", 2),
+    ]
+    assert all(judging.error is None for judging in run.run.catalog.judgings())
 
 
-def test_a_model_that_can_not_be_judged(tmp_path: Path) -> None:
-    """A scorer file that is gone is noted and stops nothing; the next trainer judges what it can."""
-    run = fed(tmp_path, batches=2)
-    scorer = run.run.generations / "00001" / "scorers" / f"{MODEL}.npz"
-    saved = scorer.read_bytes()
-    scorer.unlink()
-    run.new_judge()
-    run.step(turned(3, 0))
-    looks = {(look.batch, look.evidence): look.error for look in run.run.catalog.judgings()}
-    assert looks[3, "settled"] is not None
-    assert "can't be read" in looks[3, "settled"]
-    assert looks[2, "provisional"] is None
-    scorer.write_bytes(saved)
-    run.new_judge().catch_up([1, 2, 3])
-    assert all(look.error is None for look in run.run.catalog.judgings())
-    assert (3, "provisional") in run.words()
+def test_rows_of_a_key_depend_on_each_other(tmp_path: Path) -> None:
+    """Where a ``stream.key`` repeats, the interval rests on keys: a gain that differs from key to key is wider then."""
+    document = deepcopy(DOCUMENT)
+    document["source"]["columns"] = {"home": "int?", **DOCUMENT["source"]["columns"]}
+    widths = {}
+    for name, assignments in {"rows": (), "keys": ('stream.key="home"',)}.items():
+        run = JudgedRun(tmp_path / name, *assignments, document=document)
+        for batch in range(1, 4):
+            homes = np.arange(3000) % 30
+            rows = planted(3000, batch, noise=0.1)
+            spread = np.random.default_rng(7).normal(size=30)[homes]
+            label = rows["y"].to_numpy() + spread * (batch - 2) * rows["a"].to_numpy()
+            rows = rows.set_column(rows.schema.get_field_index("y"), "y", pa.array(label))
+            run.step(rows.append_column("home", pa.array(homes, mask=homes == 0)))
+        record = next(
+            record
+            for record in run.run.catalog.comparisons(MODEL, range(2, 3))
+            if (record.against, record.evidence) == ("previous", "settled")
+        )
+        assert record.low is not None
+        assert record.high is not None
+        widths[name] = record.high - record.low
+        cell = run.run.catalog.cells(MODEL, range(3, 4), evidence="settled")[0]
+        assert len(np.frombuffer(cell.counts)) == {"rows": 60, "keys": 30}[name]
+    assert widths["keys"] > 1.5 * widths["rows"]
 
 
-def test_a_failed_generation_is_left_out(tmp_path: Path) -> None:
-    """The generation after one that failed is compared with the newest that there is."""
-    run = fed(tmp_path, batches=2)
-    batch = run.seal(turned(3, 0))
-    run.judge.settle(batch)
-    run.run.catalog.begin_generation(batch, [batch], 10)
-    run.run.catalog.fail_generation(batch, "no rows")
-    run.step(turned(4, 0))
-    record = next(record for record in run.run.catalog.comparisons(MODEL, range(4, 5)) if record.against == "previous")
-    assert record.reference == 2
-    assert run.champion() == 4
+def test_schemes_are_compared_on_the_same_blocks_of_rows(tmp_path: Path) -> None:
+    """A batch counts only where both schemes have the same blocks, not merely as many rows: else they would be
+    subtracted from each other at random, or not at all."""
+    run = fed(tmp_path, batches=3)
+    own = run.run.catalog.newest_cells(MODEL, "absolute error", "")[3]
+    blocks = np.frombuffer(own.counts)
+    others = {"same": blocks, "other": np.concatenate([blocks[:2].sum(keepdims=True), blocks[2:]])}
+    for line, counts in others.items():
+        run.run.catalog.begin_line(line, "sliding", 2)
+        cell = replace(own, line=line, counts=counts.tobytes(), sums=(0.5 * counts).tobytes())
+        run.run.catalog.save_judging(Judging(line, 3, "settled", 0.0), [cell])
+    assert [(body.scheme, body.rows) for body in scheme_bodies(run.run)] == [("same", own.n)]
 
 
-def no_decisions(generation: int) -> list[GateDecision]:
-    return []
-
-
-def test_a_run_of_an_older_version_is_judged_when_it_is_continued(tmp_path: Path) -> None:
-    """Generations that were published without a decision are judged, and the next one is the champion."""
-    run = JudgedRun(tmp_path)
+def test_columns_with_the_names_of_drifts(tmp_path: Path) -> None:
+    """A column may have the name under which the missing values of another, or predictions, are compared."""
+    document = deepcopy(DOCUMENT)
+    odd = {"a: missing": "float", f"{MODEL}: prediction": "float"}
+    document["source"]["columns"] = {**DOCUMENT["source"]["columns"], "a": "float?", **odd}
+    run = JudgedRun(tmp_path, document=document)
     for batch in range(1, 4):
-        run.seal(turned(batch, 0))
-        run.judge.at_publication = no_decisions  # type: ignore[method-assign]  # as before there was a gate
-        run.publish(batch)
-    assert run.run.catalog.champions() == {}
-    run.new_judge().catch_up([1, 2, 3])
-    assert (3, "provisional") in run.words()
-    assert VerdictReader(run.run).champion(MODEL) == 3
-    run.step(turned(4, 0))
-    assert actions(run) == [("newest", 4, 4)]
-
-
-def test_decisions_of_two_writers_are_in_order(tmp_path: Path) -> None:
-    """What a person chose while a generation was published is replaced by it, and both are recorded."""
-    run = fed(tmp_path, batches=2)
-    run.run.catalog.decide_champion(GateDecision(MODEL, "chosen", 1, 1, 2, "ada", "why"))
-    run.step(turned(3, 0))
-    assert actions(run)[-2:] == [("chosen", 1, 1), ("newest", 3, 3)]
-    assert run.run.catalog.decisions()[-1].former == 1
+        rows = planted(500, batch)
+        for name in odd:
+            rows = rows.append_column(name, rows["b"])
+        if batch == 3:
+            a = pa.array(rows["a"].to_numpy(), mask=np.arange(500) % 5 == 0)
+            rows = rows.set_column(rows.schema.get_field_index("a"), "a", a)
+        run.seal(rows)
+        run.judge.settle(batch)
+        if batch < 3:
+            run.publish(batch)
+    assert all(judging.error is None for judging in run.run.catalog.judgings())
+    assert {"a", "a: missing", f"{MODEL}: prediction"} <= {drift.column for drift in run.run.catalog.drifts()}
 
 
 def test_held_out_rows_are_in_no_training(tmp_path: Path) -> None:

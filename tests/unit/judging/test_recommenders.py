@@ -116,7 +116,11 @@ def halves_of(user: str, items: Sequence[str], seed: int) -> tuple[set[str], set
 def naive(scorer: AlsScorer, table: pa.Table, terms: Terms, popular: bool) -> dict[str, Any]:
     """Units, losses and figures by the definitions of the metrics, in plain Python."""
     asked = asked_items(scorer, table, terms)
-    counts = scorer.rating_counts()
+    rows = {(row["user"], str(row["item"])) for row in table.to_pylist()} if terms.get("held_out") else set()
+    counts = [0] * len(scorer.items)
+    for user, number in scorer.users.items():
+        for item, place in scorer.items.items():
+            counts[place] += place in scorer.rated(number) and (user, item) not in rows
     losses, precision, recall, average, shown = [], [], [], [], set()
     for _, (factor, out, wanted, total) in sorted(asked.items()):
         scores = counts if popular else scorer.item_factors @ factor
@@ -214,6 +218,15 @@ def test_held_out_rows() -> None:
     assert not len(ranked(planted(), [("bob", "b", 1.0)]).units)
     held = ranked(planted(), [("bob", "b", 1.0)], held_out=True)
     assert (held.values.tolist(), held.shown["coverage"]) == ([0.0], 1 / 4)
+
+
+def test_popularity_does_not_count_held_out_rows() -> None:
+    """The trivial model of held-out rows knows as little of them as the model: their ratings make no item popular."""
+    users = {f"u{index:02}": (1.0, 0.0) for index in range(15)}
+    items = {f"i{index:02}": (1.0, 0.0) for index in range(12)}
+    scorer = scorer_of(users, items, [[11], *[[index % 11] for index in range(1, 15)]])
+    table = table_of([("u00", "i11", 1.0)])
+    assert popularity_losses(scorer, table, *COLUMNS, held_out=True).values.tolist() == [1.0]  # of 12 items the last
 
 
 def test_a_new_user_is_folded_in() -> None:

@@ -37,13 +37,8 @@ RETRY_SECONDS = 5.0  # between attempts to load a damaged generation, or to buil
 def public_reason(run: Run, error: Exception) -> str:
     """An error's text as clients may see it: without the run folder's path on this machine."""
     if isinstance(error, TidemillError):
-        return without_run_path(run, error.message)
-    return shorten(without_run_path(run, str(error)), 300)  # cutting first could leave half of the path
-
-
-def without_run_path(run: Run, text: str) -> str:
-    """``text`` with paths relative to the run folder."""
-    return text.replace(f"{run.folder}/", "").replace(str(run.folder), "the run folder")
+        return run.without_path(error.message)
+    return shorten(run.without_path(str(error)), 300)  # cutting first could leave half of the path
 
 
 class CatalogReader:
@@ -152,7 +147,7 @@ class CatalogReader:
         if status.error is None:
             return status
         texts = {part: text for part, text in status.error.items() if isinstance(text, str)}
-        return replace(status, error={part: without_run_path(self.run, text) for part, text in texts.items()})
+        return replace(status, error={part: self.run.without_path(text) for part, text in texts.items()})
 
     def _generations(self, before: Snapshot) -> GenerationRecords:
         """All generations. Reads the states of new ones, and the records of unpublished ones; the others are final."""
@@ -167,7 +162,7 @@ class CatalogReader:
     def _public_record(self, generation: Generation) -> Generation:
         """The generation as every client may see it."""
         light = without_profiles(generation)
-        return light if light.error is None else replace(light, error=without_run_path(self.run, light.error))
+        return light if light.error is None else replace(light, error=self.run.without_path(light.error))
 
     # --- the generations that serve ---------------------------------------------------------------------------------
 

@@ -43,6 +43,7 @@ class GenerationStore(database.CatalogFile):
         """The commit point of a generation: from here on it is served, at its own address and wherever it was
         ``decided`` that it is the champion."""
         with self.engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # so that nobody chooses a champion in between
             connection.execute(sa.insert(models), [asdict(model) | {"generation": generation} for model in trained])
             connection.execute(
                 sa.update(generations)

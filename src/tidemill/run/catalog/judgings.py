@@ -5,6 +5,7 @@ Written by the trainer, but for the decisions of people, and for the lines of re
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -22,7 +23,17 @@ from tidemill.run.catalog.records import (
     Judging,
     LineModel,
 )
-from tidemill.run.catalog.schema import cells, comparisons, decisions, drifts, judgings, line_models, lines, meta
+from tidemill.run.catalog.schema import (
+    cells,
+    comparisons,
+    decisions,
+    drifts,
+    generations,
+    judgings,
+    line_models,
+    lines,
+    meta,
+)
 from tidemill.run.failpoints import failpoint
 
 GATES = "gates"  # the key in ``meta``
@@ -38,21 +49,25 @@ class JudgingStore(database.CatalogFile):
         compared: Iterable[ComparisonRecord] = (),
         drifted: Iterable[DriftRecord] = (),
         decided: Iterable[GateDecision] = (),
-    ) -> None:
+    ) -> list[GateDecision]:
         """The commit point of a judging: all that it says is recorded, and the champions that it chose serve.
 
-        It replaces an earlier one of the same rows, whose decisions stand.
+        It replaces an earlier one of the same rows, whose decisions stand. Returns the decisions as recorded: without
+        those, and with what a person chose in the meantime.
         """
         with self.engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # so that nobody chooses a champion in between
             again = connection.execute(sa.select(judgings.c.batch).where(*same_rows(judgings, judging))).first()
             decided_before = forget(connection, judging) if again else set()
             connection.execute(sa.insert(judgings), asdict(judging) | {"judged_at": database.now()})
             insert(connection, cells, map(asdict, of_cells))
             replace(connection, comparisons, map(asdict, compared))
-            insert(connection, drifts, map(asdict, drifted))
-            add_decisions(connection, [decision for decision in decided if decision.model not in decided_before])
+            replace(connection, drifts, map(asdict, drifted))
+            fresh = [decision for decision in decided if decision.model not in decided_before]
+            recorded = add_decisions(connection, fresh)
             failpoint("judging.recording")
         failpoint("judging.recorded")
+        return recorded
 
     def judgings(self, line: str = "") -> list[Judging]:
         """The judgings of a line, in the order of their batches; a batch is settled before it is provisional."""
@@ -147,10 +162,13 @@ class JudgingStore(database.CatalogFile):
         )
         return [(row["batch"], row["evidence"], row["error"]) for row in self._all(query.order_by(judgings.c.batch))]
 
-    def is_judged(self, generation: int) -> bool:
-        """Whether a generation of the run's own was judged on the held-out rows of its newest batch."""
-        query = sa.select(judgings.c.batch).where(judgings.c.line == "", judgings.c.evidence == "provisional")
-        return self._one(query.where(judgings.c.batch == generation)) is not None
+    def all_judged(self, after: int) -> bool:
+        """Whether each published generation of the run's own after number ``after`` was judged on the held-out rows of
+        its newest batch."""
+        looks = sa.select(judgings.c.batch).where(judgings.c.line == "", judgings.c.evidence == "provisional")
+        published = sa.select(generations.c.generation).where(generations.c.state == "published")
+        query = published.where(generations.c.generation > after, generations.c.generation.not_in(looks))
+        return self._one(query.limit(1)) is None
 
     def newest_batch_judged(self, evidence: Evidence | None = None) -> int:
         """The number of the newest batch that generations were judged on, by this evidence or by any; 0 for none."""
@@ -159,9 +177,15 @@ class JudgingStore(database.CatalogFile):
             query = query.where(judgings.c.evidence == evidence)
         return self._all(query)[0]["newest"] or 0
 
-    def judged_count(self) -> int:
-        """How many looks at batches were recorded; it grows with each."""
-        return int(self._all(sa.select(sa.func.count().label("count")).select_from(judgings))[0]["count"])
+    def judgings_pulse(self, evidence: Evidence | None = None) -> tuple[int, str | None]:
+        """A value that changes with each look at a batch that is recorded, by this evidence or by any, a repeated one
+        too."""
+        query = sa.select(sa.func.count(), sa.func.max(judgings.c.judged_at))
+        if evidence is not None:
+            query = query.where(judgings.c.evidence == evidence)
+        with self._readable(), self.engine.connect() as connection:
+            count, newest = connection.execute(query).one()
+            return count, newest
 
     def deciding_loss(self, model: str) -> str | None:
         """The name of the loss that a model's verdicts go by; None before it was compared, or where there is none."""
@@ -303,9 +327,30 @@ def row_of(decision: GateDecision) -> dict[str, Any]:
     return known | {"decided_at": database.now()}
 
 
-def add_decisions(connection: sa.Connection, decided: Iterable[GateDecision]) -> None:
-    """Record decisions in the transaction of ``connection``."""
-    insert(connection, decisions, map(row_of, decided))
+def add_decisions(connection: sa.Connection, decided: Iterable[GateDecision]) -> list[GateDecision]:
+    """Record decisions of the gate in the transaction of ``connection``, which no other writer may interrupt. Returns
+    them as recorded."""
+    recorded = []
+    for decision in decided:
+        current = connection.execute(newest_decision(decision.model)).first()
+        standing = decision if current is None else after_choice(decision, current.champion)
+        connection.execute(sa.insert(decisions), row_of(standing))
+        recorded.append(standing)
+    return recorded
+
+
+def after_choice(decision: GateDecision, champion: int) -> GateDecision:
+    """A decision of the gate where ``champion`` serves now, which a person may have chosen while it was computed.
+
+    That choice stands: evidence against another generation says nothing of the chosen one. Only under the policy
+    ``report`` a newer generation takes over.
+    """
+    if champion == decision.former:
+        return decision
+    if decision.action == "newest" and decision.champion > champion:
+        return dataclasses.replace(decision, former=champion)
+    because = f"generation {champion} was chosen in the meantime; {decision.because}"
+    return dataclasses.replace(decision, action="held", champion=champion, former=champion, because=because)
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
@@ -316,7 +361,7 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, 
 
 def replace(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
     """Insert rows, in place of those with the same keys: the newest generation is settled again on a later batch where
-    the one between was not trained."""
+    the one between was not trained, and a column may be named as the missing values of another."""
     listed = list(rows)
     if listed:
         connection.execute(sa.insert(table).prefix_with("OR REPLACE"), listed)

@@ -11,6 +11,7 @@ from tidemill.run.folder import Run
 from tidemill.run.stage import state_of
 
 ORDER = ("broker", "producer", "collector", "trainer", "api", "console")  # the order in which the data passes them
+MOST_CAUGHT_UP = 50  # generations that a trainer judges afterwards, of a run that began before they were judged
 DISPENSABLE = frozenset({"console"})  # a run continues without these stages
 
 
@@ -117,9 +118,10 @@ def stream_ended(run: Run) -> bool:
 
 
 def judged(run: Run) -> bool:
-    """Whether the newest published generation was judged, or could not be: they are judged in order."""
+    """Whether each of the ``MOST_CAUGHT_UP`` newest published generations was judged, or could not be. One that failed
+    and was trained again may be older than others that were judged."""
     newest = run.catalog.newest_generation()
-    return not newest or run.catalog.is_judged(newest)
+    return run.catalog.all_judged(after=newest - MOST_CAUGHT_UP)
 
 
 def trained(run: Run) -> bool:
