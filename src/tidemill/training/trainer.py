@@ -19,6 +19,7 @@ from tidemill.run.files import disk_errors
 from tidemill.run.folder import Run
 from tidemill.run.integrity import check_batch
 from tidemill.run.inventory import take_inventory
+from tidemill.run.progress.status import trained as is_trained
 from tidemill.run.stage import Stage
 from tidemill.training import session as sparks
 from tidemill.training.fitting import SPARK_ERRORS, GenerationFiles, spark_errors
@@ -39,8 +40,20 @@ def run_trainer(stage: Stage, master: str | None) -> None:
         CatalogError: a batch file differs from the catalog's record.
         TrainingFailed: Spark did not start, or died.
     """
+    if is_trained(stage.run) and not stage.run.catalog.first_failure():
+        stage.ready()  # an earlier trainer ended before it had judged: that needs no Spark
+        catch_up(stage, Judge(stage.run, stage.log))
+        return
     with started(stage, master) as spark:
         work(stage, spark)
+
+
+def catch_up(stage: Stage, judge: Judge) -> None:
+    """Judge what an earlier trainer left unjudged, from here on with the gates of this one."""
+    pipeline, catalog = stage.run.pipeline, stage.run.catalog
+    catalog.save_gates({name: pipeline.gate_of(name).model_dump() for name in pipeline.models})
+    with stage.interruptible():
+        judge.catch_up(catalog.generation_numbers("published"))
 
 
 def work(stage: Stage, spark: SparkSession) -> None:
@@ -48,7 +61,7 @@ def work(stage: Stage, spark: SparkSession) -> None:
     trainer = Trainer(stage, spark)
     trainer.take_up()
     stage.ready()
-    trainer.catch_up()
+    catch_up(stage, trainer.judge)
     while not trainer.is_done() and not stage.stop.is_set():
         if not trainer.step():
             stage.stop.wait(POLL_SECONDS)
@@ -106,13 +119,6 @@ class Trainer:
             for name in leftovers:
                 self.stage.log.info("removed files of unpublished generations", name=name)
                 files.remove(self.run.folder / name)
-
-    def catch_up(self) -> None:
-        """Judge what an earlier trainer left unjudged, from here on with the gates of this one."""
-        pipeline = self.run.pipeline
-        self.catalog.save_gates({name: pipeline.gate_of(name).model_dump() for name in pipeline.models})
-        with self.stage.interruptible():
-            self.judge.catch_up(sorted(self.done))
 
     def is_done(self) -> bool:
         """Whether the stream has ended and each of its batches has its generation."""

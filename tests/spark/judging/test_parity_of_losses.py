@@ -116,9 +116,8 @@ def cells_of(model: Fitted, scored: DataFrame, start: int, stop: int) -> int:
     return len(expected)
 
 
-@pytest.mark.parametrize(
-    "cells", [pytest.param(30, id="some"), pytest.param(1000, id="thousand", marks=pytest.mark.nightly)]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("cells", [1000])
 def test_figures_are_those_of_pysparks_evaluators(
     fitted: dict[str, Fitted], scored: dict[str, DataFrame], cells: int
 ) -> None:
