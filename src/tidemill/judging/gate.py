@@ -209,15 +209,12 @@ def is_on_trial(history: Sequence[GateDecision]) -> bool:
 
 
 def shadows(history: Sequence[GateDecision], published: Sequence[int], champion: int) -> list[int]:
-    """The generations that may still be promoted: newer than the champion, held, and never taken back, neither by the
-    gate nor by a person who chose an older one in its place."""
+    """The generations that may still be promoted: newer than the champion, held, and never taken back. A person who
+    chooses decides about all that were there: only those that came later may still be."""
+    chosen = [place for place, decision in enumerate(history) if decision.action == "chosen"]
+    later = history[chosen[-1] + 1 :] if chosen else history
     taken_back = {decision.generation for decision in history if decision.action == "rolled back"}
-    taken_back |= {
-        decision.former
-        for decision in history
-        if decision.action == "chosen" and decision.former and decision.former > decision.champion
-    }
-    held = {decision.generation for decision in history if decision.action == "held"}
+    held = {decision.generation for decision in later if decision.action == "held"}
     return [number for number in published if number > champion and number in held - taken_back]
 
 

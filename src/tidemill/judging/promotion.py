@@ -13,9 +13,8 @@ MOST_TEXT = 500  # characters of a reason or a name
 
 
 def promote(run: Run, model: str, generation: int, because: str, by: str) -> GateDecision:
-    """Make a generation the champion of a model, from now on and under every policy.
-
-    Under the policy ``report`` the next generation that is published takes over.
+    """Make a generation the champion of a model, under every policy, until a later one takes over: under ``report`` the
+    next that is published, under ``not-worse`` and ``better`` the next that passes the gate.
 
     Raises:
         NotFound: the pipeline has no such model, or there is no such generation.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from tidemill.run.folder import Run
 from tidemill.run.integrity import check_batch
 from tidemill.run.locks import locked
 from tidemill.training import session as sparks
-from tidemill.training.fitting import GenerationFiles, spark_errors
+from tidemill.training.fitting import SPARK_ERRORS, GenerationFiles, spark_errors
 from tidemill.training.generation import GenerationTrainer
 from tidemill.training.registry import EarlierScorer
 from tidemill.training.schemes import Scheme, batches_of
@@ -143,7 +144,8 @@ class Replay:
         except TrainingFailed as error:
             raise TrainingFailed(f"{self.line.name}, generation {number}: {error.message}", error.hint) from error
         finally:
-            rows.unpersist()
+            with suppress(*SPARK_ERRORS):  # a Spark that has ended holds no rows
+                rows.unpersist()
         numbers = tuple(batch.batch for batch in batches)
         return [
             LineModel(self.line.name, number, model.model, numbers, model.fit_seconds, model.scorer_path, model.sha256)
