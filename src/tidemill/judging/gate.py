@@ -112,6 +112,11 @@ def at_publication(gate: Gate, model: str, number: int, champion: int | None, ne
     return []
 
 
+def decides_now(gate: Gate) -> bool:
+    """Whether a gate decides on provisional evidence; the others have no part in the correction for many tests."""
+    return gate.policy in ("not-worse", "better") and gate.evidence == "provisional"
+
+
 def may_serve(test: Tested) -> bool:
     """Whether a candidate may become the champion, by the policy of its gate."""
     candidate, comparison = test.candidate, test.candidate.comparison

@@ -127,7 +127,10 @@ class Judge:
         challenging: list[Candidate] = []
         for name, model in self._models.items():
             with self._noting_errors(findings, name, batch):
-                look = ModelLook(model, rows, None, kept(published, batch, self._serving(name)))
+                readable = model.readable(kept(published, batch, self._serving(name)), findings.errors)
+                if published[-1] not in readable:
+                    continue
+                look = ModelLook(model, rows, None, readable)
                 self._compare(findings, look, published[-1], published, "settled")
                 on_trial += self._on_trial(look)
                 challenging += self._challenging(look, published)
@@ -143,7 +146,10 @@ class Judge:
         for name, model in self._models.items():
             with self._noting_errors(findings, name, generation):
                 references = self._references(name, generation, published, held=True)
-                look = ModelLook(model, rows, rows.held_rows, sorted({generation, *references.values()}))
+                readable = model.readable(sorted({generation, *references.values()}), findings.errors)
+                if generation not in readable:
+                    continue
+                look = ModelLook(model, rows, rows.held_rows, readable)
                 if len(rows.held_rows):
                     self._compare(findings, look, generation, published, "provisional")
                 challenging += self._challenger(look, generation)
@@ -169,6 +175,7 @@ class Judge:
     ) -> None:
         """Add a model's cells, and the comparisons of one generation."""
         references = self._references(look.model.name, generation, published, evidence == "provisional")
+        references = {name: number for name, number in references.items() if number in look.generations}
         findings.cells += look.cells(generation, evidence)
         findings.compared += look.comparisons(generation, references, evidence)
 
@@ -224,8 +231,8 @@ class Judge:
         if not settings.rollback or settings.policy == "manual" or not gate.is_on_trial(history):
             return
         assert change is not None
-        if change.former is None or change.champion not in look.generations:
-            return  # it was trained on this batch, or nothing served before
+        if change.former is None or not {change.champion, change.former} <= set(look.generations):
+            return  # it was trained on this batch, nothing served before, or one can't be read
         comparison = look.compare(change.champion, change.former)
         yield Candidate(name, settings, change.champion, change.former, comparison)
 
@@ -245,7 +252,7 @@ class Judge:
         settings = self.run.pipeline.gate_of(name)
         if champion is None or champion >= generation or settings.policy == "report":
             return
-        comparison = look.compare(generation, champion) if len(look.table) else None
+        comparison = look.compare(generation, champion) if len(look.table) and champion in look.generations else None
         yield Candidate(name, settings, generation, champion, comparison)
 
     def _decide_settled(
@@ -262,12 +269,13 @@ class Judge:
 
     def _decide_provisional(self, challenging: Sequence[Candidate], generation: int) -> list[GateDecision]:
         """A promotion, or why not, for each model whose gate waits for evidence or for a person."""
-        tests = gate.at_level(challenging, generation - 1, taking_back=False)
+        deciding = [candidate for candidate in challenging if gate.decides_now(candidate.gate)]
+        tests = gate.at_level(deciding, generation - 1, taking_back=False)
         by_model = {test.candidate.model: test for test in tests}
         decided = []
         for candidate in challenging:
             test = by_model.get(candidate.model)
-            if test and candidate.gate.evidence == "provisional" and gate.may_serve(test):
+            if test and gate.may_serve(test):
                 decided.append(gate.promotion(test, generation, "provisional"))
             else:
                 why = gate.why_held(candidate, test, "provisional", generation)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidemill import scoring
+from tidemill.errors import CatalogError
 from tidemill.judging.clusters import cluster_change
 from tidemill.judging.comparisons import BlockSums, Comparison, Margin, block_sums, compare
 from tidemill.judging.loss_file import loss_table
@@ -26,6 +27,7 @@ from tidemill.scoring import Scorer
 from tidemill.scoring.clusters import ClusterScorer
 
 SEED_ROWS = 10_000
+FIRST_TRIED = 10  # generations, for one to measure clusters by
 
 
 class ModelJudge:
@@ -67,9 +69,23 @@ class ModelJudge:
     def measures(self) -> list[Measure[Any]]:
         """How the model is judged, the deciding measure first."""
         if self._measures is None:
-            first = self.run.catalog.generation_numbers("published")[0]
-            self._measures = measures_of(self.model, self.scorer(first))
+            readable = self.readable(self.run.catalog.generation_numbers("published")[:FIRST_TRIED], [])
+            if not readable:
+                raise CatalogError(f"none of the first generations of {self.name} can be read", "put their files back")
+            self._measures = measures_of(self.model, self.scorer(readable[0]))
         return self._measures
+
+    def readable(self, numbers: Sequence[int], errors: list[str]) -> list[int]:
+        """Those of these generations whose scorer can be read; of the others ``errors`` gets the reason."""
+        readable = []
+        for number in numbers:
+            try:
+                self.scorer(number)
+            except CatalogError as error:
+                errors.append(f"{self.name}, generation {number}: {self.run.without_path(error.message)}")
+            else:
+                readable.append(number)
+        return readable
 
     def batches_of(self, number: int) -> tuple[int, ...]:
         """The batches that a published generation was trained on."""

@@ -103,22 +103,25 @@ def test_a_crash_leaves_the_same_verdicts(
     assert not list(run.run.judgings.glob(".*"))
 
 
-def test_a_model_that_can_not_be_judged(tmp_path: Path) -> None:
-    """A scorer file that is gone is noted and stops nothing; the next trainer judges what it can."""
-    run = fed(tmp_path, batches=2)
+def test_a_generation_that_can_not_be_read(tmp_path: Path) -> None:
+    """A scorer file that is gone is noted, and the other generations are judged; the next trainer repeats the look."""
+    run = fed(tmp_path, batches=3)
     scorer = run.run.generations / "00001" / "scorers" / f"{MODEL}.npz"
     saved = scorer.read_bytes()
     scorer.unlink()
     run.new_judge()
-    run.step(turned(3, 0))
-    looks = {(look.batch, look.evidence): look.error for look in run.run.catalog.judgings()}
-    assert looks[3, "settled"] is not None
-    assert "can't be read" in looks[3, "settled"]
-    assert looks[2, "provisional"] is None
+    run.step(turned(4, 0))
+    looks = {(look.batch, look.evidence): look.error or "" for look in run.run.catalog.judgings()}
+    assert looks[3, "provisional"] == ""
+    for evidence in ("settled", "provisional"):
+        assert looks[4, evidence].startswith(f"{MODEL}, generation 1: ")
+        assert "can't be read" in looks[4, evidence]
+    assert run.words()[4, "provisional"] == "paid"
+    assert (4, "provisional") not in run.words("first")
     scorer.write_bytes(saved)
-    run.new_judge().catch_up([1, 2, 3])
+    run.new_judge().catch_up([1, 2, 3, 4])
     assert all(look.error is None for look in run.run.catalog.judgings())
-    assert (3, "provisional") in run.words()
+    assert run.words("first")[4, "provisional"] == "paid"
 
 
 def test_no_error_names_the_run_folder(tmp_path: Path) -> None:
