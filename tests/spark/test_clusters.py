@@ -375,6 +375,7 @@ def test_a_cluster_keeps_its_number(drifting: Run, name: str) -> None:
         assert (text["renumbered"], text["matched_to"]) == (profile["renumbered"], profile["matched_to"])
 
 
+@pytest.mark.nightly
 def test_a_trainer_that_was_killed_gives_the_same_numbers(
     spark: SparkSession, tmp_path: Path, drifting: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -242,7 +242,7 @@ def test_an_older_catalog_costs_nothing(spark: SparkSession, tmp_path: Path) -> 
     run.close()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_no_command_removes_what_an_older_catalog_lacks(tmp_path: Path) -> None:
     """`up` refuses before it starts anything, as does `collect`; `status` and `generations` only look."""
     file, folder = tmp_path / "devices.toml", tmp_path / "run"
