@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich import box
@@ -23,13 +23,13 @@ from tidemill.cli.output import print_json
 from tidemill.cli.view_commands import look_at
 from tidemill.errors import InputError, TidemillError
 from tidemill.texts import did_you_mean, shorten
+from tidemill.training.schemes import Scheme
 
 if TYPE_CHECKING:
     from tidemill import schemas
     from tidemill.pipeline import Pipeline
     from tidemill.process.replay import Line
     from tidemill.run.folder import Run
-    from tidemill.training.schemes import Scheme
 
 PIPED_WIDTH, WIDE = 120, 96  # columns
 MOST_GENERATIONS = 20  # in the table of one model
@@ -114,6 +114,7 @@ def promote(
     from tidemill import schemas
     from tidemill.judging.promotion import objection
     from tidemill.judging.promotion import promote as choose
+    from tidemill.judging.verdict import policies_in_force
 
     run = look_at(name, run_dir, assignments)
     decision = choose(run, model, generation, because, user_name())
@@ -123,8 +124,7 @@ def promote(
     typer.echo(f"generation {generation} of {model} serves from now on, in place of generation {decision.former}")
     if against := objection(run, decision):
         typer.echo(f"note: {against}")
-    gate = run.catalog.gates().get(model, run.pipeline.gate_of(model).model_dump())
-    if gate["policy"] == "report":
+    if policies_in_force(run)[model] == "report":
         typer.echo('note: the policy is "report": the next generation that is published takes over')
 
 
@@ -177,7 +177,7 @@ def lines_of(schemes: Sequence[str], window: int | None, pipeline: Pipeline) -> 
     """
     from tidemill.process.replay import Line
 
-    known: tuple[Scheme, ...] = ("windowed", "cumulative", "sliding")
+    known: tuple[Scheme, ...] = get_args(Scheme)
     for scheme in schemes:
         if scheme not in known:
             raise InputError(f"{shorten(scheme)} is not a scheme", did_you_mean(scheme, known))

@@ -7,7 +7,7 @@ evidence and rollbacks have a third each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tidemill.judging.comparisons import Comparison, interval_at, p_value, word
@@ -209,8 +209,8 @@ def taking_back(test: Tested, batch: int) -> GateDecision | None:
 def is_on_trial(history: Sequence[GateDecision]) -> bool:
     """Whether the gate may take back the champion of these decisions about one model: only one that no person chose,
     and that is not itself the one taken back to."""
-    changes = [decision for decision in history if decision.action != "held"]
-    return bool(changes) and changes[-1].action in ("newest", "promoted")
+    change = last_change(history)
+    return change is not None and change.action in ("newest", "promoted")
 
 
 def shadows(history: Sequence[GateDecision], published: Sequence[int], champion: int) -> list[int]:
@@ -227,8 +227,3 @@ def last_change(history: Sequence[GateDecision]) -> GateDecision | None:
     """The decision that made the champion."""
     changes = [decision for decision in history if decision.action != "held"]
     return changes[-1] if changes else None
-
-
-def champions_of(histories: Mapping[str, Sequence[GateDecision]]) -> dict[str, int]:
-    """The champion of each model that something was decided about."""
-    return {model: history[-1].champion for model, history in histories.items() if history}

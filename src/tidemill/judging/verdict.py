@@ -12,6 +12,7 @@ from tidemill import schemas
 from tidemill.judging import sentences
 from tidemill.judging.schedule import Schedule, best_schedule
 from tidemill.judging.schemes import scheme_bodies
+from tidemill.pipeline import Policy
 from tidemill.run.catalog import Catalog, Cell, ComparisonRecord, DriftRecord, GateDecision
 from tidemill.run.folder import Run
 from tidemill.scoring import kind_of
@@ -25,12 +26,13 @@ class Serving(NamedTuple):
     """Which generation of each model serves.
 
     ``newest``: the number of the newest generation, 0 before there is one. ``awaited``: what is awaited for the next
-    verdict, as in "batch 2 is sealed"; None where nothing follows.
+    verdict, as in "batch 2 is sealed"; None where nothing follows. ``policies``: that of each model's gate in force.
     """
 
     champions: dict[str, int]
     newest: int
     awaited: str | None
+    policies: dict[str, Policy]
 
     def champion(self, model: str) -> int | None:
         """The generation of a model that serves; the newest where nothing was decided, None before there is one."""
@@ -111,7 +113,7 @@ class VerdictReader:
         awaited = None if self.catalog.ended() else f"batch {newest + 1} is sealed"
         if sealed > max(newest, 1) or (sealed and not newest):
             awaited = f"generation {newest + 1} is trained"
-        return Serving(self.catalog.champions(), newest, awaited)
+        return Serving(self.catalog.champions(), newest, awaited, policies_in_force(self.run))
 
     def schemes(self) -> list[schemas.SchemeBody]:
         """The schemes that were replayed, compared with the run's own."""
@@ -130,7 +132,7 @@ class VerdictReader:
         kind = kind_of(self.run.pipeline.models[name].estimator)
         return schemas.ModelVerdict(
             champion=champion,
-            policy=self.catalog.gates().get(name, self.run.pipeline.gate_of(name).model_dump())["policy"],
+            policy=serving.policies[name],
             generation=newest or None,
             sentence=sentences.sentence(champion, newest or None, compared, serving.awaited, kind),
             figures=sentences.figures(compared),
@@ -197,6 +199,13 @@ class VerdictReader:
             losses[generation - 1, batch - 1] = mean
             rows[batch - 1] = max(rows[batch - 1], n)
         return best_schedule(losses, [seconds.get(number, np.nan) for number in range(1, count)], rows.tolist())
+
+
+def policies_in_force(run: Run) -> dict[str, Policy]:
+    """The policy of each model's gate, as the trainer that started last has it; before one did, as the pipeline has."""
+    recorded = run.catalog.gates()
+    own = {name: run.pipeline.gate_of(name).policy for name in run.pipeline.models}
+    return {name: recorded[name]["policy"] if name in recorded else policy for name, policy in own.items()}
 
 
 def deciding(records: Iterable[ComparisonRecord]) -> dict[str, ComparisonRecord]:

@@ -92,27 +92,13 @@ class JudgingStore(database.CatalogFile):
     def means(self, model: str, loss_name: str, line: str = "") -> list[tuple[int, int, int, float]]:
         """The settled cells of a model, without those of its trivial models: ``(generation, batch, rows, mean)``."""
         columns = (cells.c.generation, cells.c.batch, cells.c.n, cells.c.mean)
-        query = sa.select(*columns).where(
-            cells.c.model == model,
-            cells.c.loss_name == loss_name,
-            cells.c.line == line,
-            cells.c.evidence == "settled",
-            cells.c.trivial.is_(False),
-            cells.c.mean.is_not(None),
-        )
+        query = sa.select(*columns).where(*settled_cells(model, loss_name, line))
         with self._readable(), self.engine.connect() as connection:
             return [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
 
     def newest_cells(self, model: str, loss_name: str, line: str) -> dict[int, Cell]:
         """By batch, the settled cell of the newest generation before it; not those of trivial models."""
-        of_model = (
-            cells.c.model == model,
-            cells.c.loss_name == loss_name,
-            cells.c.line == line,
-            cells.c.evidence == "settled",
-            cells.c.trivial.is_(False),
-            cells.c.mean.is_not(None),
-        )
+        of_model = settled_cells(model, loss_name, line)
         newest = sa.select(cells.c.batch, sa.func.max(cells.c.generation)).where(*of_model).group_by(cells.c.batch)
         query = sa.select(cells).where(*of_model, sa.tuple_(cells.c.batch, cells.c.generation).in_(newest))
         return {row["batch"]: Cell(**row) for row in self._all(query.order_by(cells.c.batch))}
@@ -315,6 +301,18 @@ def forget(connection: sa.Connection, judging: Judging) -> set[str]:
         connection.execute(sa.delete(drifts).where(drifts.c.batch == judging.batch))
     of_rows = (decisions.c.batch == judging.batch, decisions.c.evidence == judging.evidence)
     return set(connection.execute(sa.select(decisions.c.model).where(*of_rows)).scalars())
+
+
+def settled_cells(model: str, loss_name: str, line: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """The conditions for the settled cells of a model's generations that have a loss; not those of trivial models."""
+    return (
+        cells.c.model == model,
+        cells.c.loss_name == loss_name,
+        cells.c.line == line,
+        cells.c.evidence == "settled",
+        cells.c.trivial.is_(False),
+        cells.c.mean.is_not(None),
+    )
 
 
 def newest_decision(model: str) -> sa.Select[Any]:
