@@ -208,8 +208,18 @@ def cell(number: int, batch: int, mean: float | None, **changes: Any) -> schemas
 
 
 def drift(batch: int, name: str, effect: float = 0.3, flagged: bool = True) -> schemas.DriftBody:
+    """A drift of the mean from 0.3 to 82."""
     return schemas.DriftBody(
-        batch=batch, column=name, test="KS", effect=effect, p=1e-9, flagged=flagged, reference=1, details={}
+        batch=batch,
+        column=name,
+        test="ks",
+        effect=effect,
+        p=1e-9,
+        flagged=flagged,
+        reference=1,
+        details={"measure": "mean"},
+        before=0.3,
+        after=82.0,
     )
 
 

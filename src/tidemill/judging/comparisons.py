@@ -26,6 +26,7 @@ from tidemill.judging.resampling import (
     resampled,
     standard_error,
 )
+from tidemill.run.batch_tables import evenly
 from tidemill.scoring.storage import Array
 
 __all__ = [
@@ -234,6 +235,5 @@ def wilcoxon_p(differences: Array) -> float:
 
     Wilcoxon 1945, Individual comparisons by ranking methods. It takes units as independent.
     """
-    spread = np.linspace(0, differences.size - 1, min(differences.size, MAX_RANKED)).astype(np.int64)
-    ranked = differences[spread]
+    ranked = differences[evenly(MAX_RANKED, differences.size)]
     return float(stats.wilcoxon(ranked).pvalue) if np.any(ranked) else 1.0

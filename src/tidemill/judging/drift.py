@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]  # scipy has no types
 
+from tidemill.run.batch_tables import evenly
 from tidemill.scoring.storage import Array
 from tidemill.texts import shorten_text
 
@@ -48,6 +49,8 @@ class Drift:
         distance: of numbers the Wasserstein-1 distance in standard deviations of the reference; None where it has none.
         new: the categories of the batch that the reference lacks: up to five examples, the most frequent first.
         missing: the shares of missing values in the reference and in the batch.
+        measure: what ``before`` and ``after`` are of the reference and of the batch: ``mean`` of numbers; ``share of
+            'A'`` of the category whose share changed most; ``share missing``. None where nothing of it can be said.
     """
 
     column: str
@@ -58,6 +61,9 @@ class Drift:
     distance: float | None = None
     new: tuple[str, ...] = ()
     missing: tuple[float, float] = (0.0, 0.0)
+    measure: str | None = None
+    before: float | None = None
+    after: float | None = None
 
 
 def drifts(reference: Mapping[str, Values], batch: Mapping[str, Values]) -> list[Drift]:
@@ -110,7 +116,8 @@ def missing_drift(reference: Values, batch: Values, name: str) -> Drift | None:
         return None
     p = homogeneity(table) if expected(table).min() >= LEAST_EXPECTED else float(stats.fisher_exact(table).pvalue)
     shares = (missing_share(reference), missing_share(batch))
-    return judged(Drift(f"{name}: missing", "chi-square", cramers_v(table), p, flagged=False, missing=shares), p)
+    drift = Drift(f"{name}: missing", "chi-square", cramers_v(table), p, flagged=False, missing=shares)
+    return judged(replace(drift, measure="share missing", before=shares[0], after=shares[1]), p)
 
 
 def present(values: Values) -> Values:
@@ -133,17 +140,28 @@ def number_drift(before: Values, after: Values, name: str) -> Drift | None:
     """The comparison of numbers or timestamps of which none is missing; None where they count the stream."""
     if counts_stream(before) and counts_stream(after):
         return None
-    first, second = spread(before), spread(after)
+    sides = floats(before), floats(after)
+    first, second = map(thinned, sides)
     result = stats.ks_2samp(first, second, method="asymp")
     p = min(float(result.pvalue), 1.0)
-    return Drift(name, "ks", float(result.statistic), p, flagged=False, distance=distance(first, second))
+    drift = Drift(name, "ks", float(result.statistic), p, flagged=False, distance=distance(first, second))
+    with np.errstate(over="ignore", invalid="ignore"):  # the sum of enormous numbers
+        means = [float(side.mean()) for side in sides]
+    if pa.types.is_timestamp(before.type) or not np.isfinite(means).all():
+        return drift
+    return replace(drift, measure="mean", before=means[0], after=means[1])
 
 
-def spread(values: Values) -> Array:
-    """At most ``MOST_VALUES`` numbers, evenly spread over all of them; of a timestamp its count of units."""
+def floats(values: Values) -> Array:
+    """Numbers, none of which is missing; of a timestamp its count of units."""
     numbers = values.cast(pa.int64()) if pa.types.is_timestamp(values.type) else values
     array: Array = np.asarray(numbers).astype(np.float64)
-    return array if array.size <= MOST_VALUES else array[np.arange(MOST_VALUES) * array.size // MOST_VALUES]
+    return array
+
+
+def thinned(numbers: Array) -> Array:
+    """At most ``MOST_VALUES`` of these numbers, evenly spread over all of them."""
+    return numbers[evenly(MOST_VALUES, numbers.size)]
 
 
 def counts_stream(values: Values) -> bool:
@@ -154,11 +172,11 @@ def counts_stream(values: Values) -> bool:
     range.
     """
     if pa.types.is_timestamp(values.type):
-        return grows(spread(values))
+        return grows(thinned(floats(values)))
     if not pa.types.is_integer(values.type) or pc.count_distinct(values).as_py() <= DISTINCT * len(values):
         return False
     ends = pc.min_max(values).as_py()
-    return len(values) > DENSE * (ends["max"] - ends["min"] + 1) or grows(spread(values))
+    return len(values) > DENSE * (ends["max"] - ends["min"] + 1) or grows(thinned(floats(values)))
 
 
 def grows(numbers: Array) -> bool:
@@ -187,7 +205,11 @@ def category_drift(before: Values, after: Values, name: str) -> Drift | None:
     new = np.flatnonzero(counts[0] == 0)
     examples = new[np.argsort(-counts[1, new], kind="stable")][:MOST_EXAMPLES]
     texts = tuple(shorten_text(str(categories[place]), MOST_CHARACTERS) for place in examples)
-    return Drift(name, "chi-square", cramers_v(table), homogeneity(table), flagged=False, new=texts)
+    drift = Drift(name, "chi-square", cramers_v(table), homogeneity(table), flagged=False, new=texts)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    most = int(np.abs(shares[1] - shares[0]).argmax())
+    measure = f"share of '{shorten_text(str(categories[most]), MOST_CHARACTERS)}'"
+    return replace(drift, measure=measure, before=float(shares[0, most]), after=float(shares[1, most]))
 
 
 def count_categories(before: Values, after: Values) -> tuple[pa.Array, Counts]:

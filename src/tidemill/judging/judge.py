@@ -310,6 +310,7 @@ class Judge:
                     ]
             for drift in drifts(*sides):
                 details = {"distance": drift.distance, "new": list(drift.new), "missing": list(drift.missing)}
+                details["measure"] = drift.measure
                 yield DriftRecord(
                     batch=rows.batch.batch,
                     column=drift.column,
@@ -319,6 +320,8 @@ class Judge:
                     p=drift.p,
                     flagged=drift.flagged,
                     details=details,
+                    before=drift.before,
+                    after=drift.after,
                 )
 
     def _columns_of(self, models: Sequence[str], others: bool, before: pa.Table) -> list[str]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from tidemill.run.batch_tables import evenly
 from tidemill.scoring.als import Places
 from tidemill.scoring.base import Scorer
 from tidemill.scoring.features import Encoded
@@ -44,17 +45,11 @@ def overlap_at_10(now: Scorer, before: Scorer, table: pa.Table) -> Overlap:
         TypeError: a model does not search rows.
     """
     names = list(dict.fromkeys(feature.name for scorer in (now, before) for feature in scorer.features))
-    rows = table.select(names).take(spread(len(table), MOST_ROWS)).drop_null()
+    rows = table.select(names).take(evenly(MOST_ROWS, len(table))).drop_null()
     searches = [search_of(scorer, rows) for scorer in (now, before)]
-    shares = [share_of(*(search(row) for search in searches)) for row in spread(len(rows), MOST_QUERIES).tolist()]
+    shares = [share_of(*(search(row) for search in searches)) for row in evenly(MOST_QUERIES, len(rows)).tolist()]
     counted = [share for share in shares if share is not None]
     return Overlap(float(np.mean(counted)) if counted else None, len(counted))
-
-
-def spread(count: int, most: int) -> Places:
-    """Up to ``most`` indices below ``count``, evenly spaced, from 0."""
-    taken = min(count, most)
-    return np.arange(taken) * count // max(1, taken)
 
 
 def share_of(ours: Places, theirs: Places) -> float | None:

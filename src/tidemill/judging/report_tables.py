@@ -332,6 +332,7 @@ def drift_table(drifted: Sequence[schemas.DriftBody]) -> Table:
         (
             str(drift.batch),
             drift.column,
+            drift.change or NONE,
             str(drift.reference),
             drift.test,
             number(drift.effect),
@@ -340,7 +341,7 @@ def drift_table(drifted: Sequence[schemas.DriftBody]) -> Table:
         )
         for drift in drifted[-MOST:]
     ]
-    head = ("batch", "column", "against the rows of generation", "test", "effect", "p", "details")
+    head = ("batch", "column", "change", "against the rows of generation", "test", "effect", "p", "details")
     return newest_of(head, rows, len(drifted), "flagged columns")
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tidemill.judging.holdout import held_out
-from tidemill.run.batch_tables import read_batch
+from tidemill.run.batch_tables import evenly, read_batch
 from tidemill.run.catalog import Batch
 from tidemill.run.folder import Run
 
@@ -68,12 +68,10 @@ class RowReader:
 
     def training_sample(self, batches: Sequence[int], count: int) -> pa.Table:
         """About ``count`` training rows, evenly spread over at most ``SAMPLED_BATCHES`` of these batches, in order."""
-        chosen = sorted({batches[index] for index in np.linspace(0, len(batches) - 1, SAMPLED_BATCHES).astype(int)})
-        return pa.concat_tables([evenly(self.of(number).training, -(-count // len(chosen))) for number in chosen])
+        chosen = [batches[index] for index in evenly(SAMPLED_BATCHES, len(batches))]
+        return pa.concat_tables([thinned(self.of(number).training, -(-count // len(chosen))) for number in chosen])
 
 
-def evenly(table: pa.Table, count: int) -> pa.Table:
+def thinned(table: pa.Table, count: int) -> pa.Table:
     """At most ``count`` rows of a table, evenly spread, in order."""
-    if len(table) <= count:
-        return table
-    return table.take(pa.array(np.linspace(0, len(table) - 1, count).astype(np.int64)))
+    return table if len(table) <= count else table.take(pa.array(evenly(count, len(table))))

@@ -1,16 +1,25 @@
-"""The rows of sealed batches as Arrow tables, after a check of their files."""
+"""The rows of sealed batches as Arrow tables, after a check of their files; and which rows are taken where some do."""
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from tidemill.errors import CatalogError
 from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Batch
 from tidemill.run.folder import Run
 from tidemill.run.integrity import check_batch
+
+
+def evenly(count: int, total: int) -> NDArray[np.int64]:
+    """``count`` of the indices below ``total``, ascending and evenly spread; all of them if ``total`` is not
+    greater."""
+    taken = min(count, total)
+    return (2 * np.arange(taken, dtype=np.int64) + 1) * total // max(1, 2 * taken)
 
 
 def read_batch(run: Run, batch: Batch) -> pa.Table:

@@ -9,6 +9,7 @@ from tidemill.schemas.base import Shape, omitted_if_none
 Against = Literal["champion", "previous", "first", "trivial"]
 EvidenceName = Literal["provisional", "settled"]
 Word = Literal["no difference", "paid", "cost", "can't tell"]
+EFFECTS = {"ks": "KS, D", "chi-square": "chi-square, V"}
 
 
 class ComparisonBody(Shape):
@@ -79,7 +80,11 @@ class ModelVerdict(Shape):
 
 
 class DriftBody(Shape):
-    """How far a column of a batch is from the training rows of the generation ``reference``."""
+    """How far a column of a batch is from the training rows of the generation ``reference``.
+
+    ``before`` and ``after``: what ``details["measure"]``, such as ``mean`` or ``share of 'A'``, is of those rows and of
+    the batch; None where it is unknown. A share is from 0 to 1.
+    """
 
     batch: int
     column: str
@@ -89,6 +94,25 @@ class DriftBody(Shape):
     flagged: bool
     reference: int
     details: dict[str, Any]
+    before: float | None
+    after: float | None
+
+    @property
+    def change(self) -> str:
+        """What the column was and is: ``mean 0.3 -> 82``; empty where it is unknown."""
+        measure = self.details.get("measure")
+        if measure is None or self.before is None or self.after is None:
+            return ""
+        before, after = (in_short(value, measure.startswith("share")) for value in (self.before, self.after))
+        return f"{measure} {before} -> {after}"
+
+    @property
+    def sentence(self) -> str:
+        """The column, its change, and how it was found."""
+        change = f": {self.change}" if self.change else ""
+        found = f"{EFFECTS.get(self.test, self.test)} = {self.effect:.2f}"
+        against = f"against the training rows of generation {self.reference:,}"
+        return f"{self.column} in batch {self.batch:,}{change} ({found}), {against}"
 
 
 class DecisionBody(Shape):
@@ -182,3 +206,10 @@ class Promotion(Shape):
     generation: int
     because: str
     by: str | None = omitted_if_none()
+
+
+def in_short(value: float, is_share: bool) -> str:
+    """A number with three digits, a large one without decimals; a share in percent."""
+    if is_share:
+        return f"{100 * value:.3g} %"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"

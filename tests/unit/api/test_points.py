@@ -14,8 +14,9 @@ import pytest
 
 from tests.support.serving_run import api_of, json_of, new_run, publish, seal
 from tidemill.api.routers.points import MAX_BATCHES, sample, shares
-from tidemill.api.rows.batch_rows import evenly, page, rows_at, spread
+from tidemill.api.rows.batch_rows import page, rows_at, spread
 from tidemill.collector.batch_file import ROW_GROUP
+from tidemill.run.batch_tables import evenly
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
 

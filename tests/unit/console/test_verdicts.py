@@ -162,18 +162,34 @@ def test_drift_is_told_with_its_effect() -> None:
         drift(3, "count", 0.2),
         drift(3, "hours", 0.34, flagged=False),
         drift(3, "good: prediction", 0.5),
-        changed(drift(3, "kind", 0.3), details={"distance": 0.5, "new": ["lamp"], "missing": [0.0, 0.25]}),
+        changed(
+            drift(3, "kind", 0.3),
+            details={"distance": 0.5, "new": ["lamp"], "missing": [0.0, 0.25], "measure": "share of 'lamp'"},
+            test="chi-square",
+            before=0.0,
+            after=0.123,
+        ),
+        changed(drift(1, "old", 0.2), before=None, after=None, details={}),
     ]
     rows = tables.flagged(bodies, "size", ["size", "good"])
-    assert [(row["batch"], row["column"]) for row in rows] == [(3, "kind"), (3, "count"), (2, "hours")]
+    assert [(row["batch"], row["column"]) for row in rows] == [
+        (3, "kind"),
+        (3, "count"),
+        (2, "hours"),
+        (1, "old"),
+    ]
+    assert [row["change"] for row in rows[:3]] == ["share of 'lamp' 0 % -> 12.3 %", "mean 0.3 -> 82", "mean 0.3 -> 82"]
+    assert rows[3]["change"] == NONE
     assert rows[0]["details"] == "moved by 0.5 standard deviations; new: lamp; missing: 0.0 %, now 25.0 %"
     assert (rows[1]["p"], rows[1]["training rows of"], rows[1]["details"]) == ("1e-09", "generation 1", NONE)
     assert tables.flagged(bodies, "good", ["size", "good"])[0]["column"] == "good: prediction"
-    assert (
-        tables.drift_lines(bodies)[-1]
-        == "hours in batch 2: effect 0.12 (KS), against the training rows of generation 1"
+    assert tables.drift_lines(bodies)[-2:] == [
+        "hours in batch 2: mean 0.3 -> 82 (KS, D = 0.12), against the training rows of generation 1",
+        "old in batch 1 (KS, D = 0.20), against the training rows of generation 1",
+    ]
+    assert tables.drift_caption(bodies[:-1]) == (
+        "Batch 3: 4 columns tested, 3 drifted. Batch 2: 1 column tested, 1 drifted."
     )
-    assert tables.drift_caption(bodies) == "Batch 3: 4 columns tested, 3 drifted. Batch 2: 1 column tested, 1 drifted."
     assert tables.drift_caption([drift(1, "hours", flagged=False)]) == "Batch 1: 1 column tested, none drifted."
 
 

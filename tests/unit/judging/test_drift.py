@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]  # scipy has no types
 
 from tests.support import DATA, SMART_HOME
-from tidemill.judging.drift import Drift, column_drift, drifts, missing_drift, spread
+from tidemill.judging.drift import Drift, column_drift, drifts, floats, missing_drift, thinned
 
 Columns = dict[str, pa.Array]
 DUTCH = DATA / "dutch-electricity"
@@ -238,10 +238,40 @@ def test_no_number_counts_as_missing() -> None:
 
 def test_large_sides_are_thinned_out_evenly() -> None:
     """Of 200,000 values 10,000 from all over are compared, so that a change in their second half is seen."""
-    assert spread(pa.array(range(200_000))).tolist() == list(range(0, 200_000, 20))
+    assert thinned(floats(pa.array(range(200_000)))).tolist() == list(range(10, 200_000, 20))
     drift = column_drift(pa.array(np.repeat([0.0, 1.0], 100_000)), pa.array(np.zeros(200_000)), "x")
     assert drift is not None
     assert drift.effect == pytest.approx(0.5)
+
+
+def test_what_a_column_was_and_is() -> None:
+    """Of numbers the mean of all values; of categories the one whose share changed most; of missing values the share.
+    None where there is no mean that a float holds."""
+    reference = {
+        "hours": pa.array([1.0, 2.0, None, 3.0] * 10),
+        "kind": pa.array(["lamp", "fan", "fan", "fan"] * 10),
+        "on": pa.array([True, False] * 20),
+        "far": pa.array([1e308] * 40),
+    }
+    batch = {
+        "hours": pa.array([4.0, 6.0, 5.0, 5.0] * 10),
+        "kind": pa.array(["lamp", "lamp", "lamp", "oven"] * 10),
+        "on": pa.array([True, True, False, True] * 10),
+        "far": pa.array([1.0, 2.0] * 20),
+    }
+    compared = by_column(drifts(reference, batch))
+    told = {name: (drift.measure, drift.before, drift.after) for name, drift in compared.items()}
+    assert told == {
+        "hours": ("mean", 2.0, 5.0),
+        "hours: missing": ("share missing", 0.25, 0.0),
+        "kind": ("share of 'fan'", 0.75, 0.0),
+        "on": ("share of 'true'", 0.5, 0.75),
+        "far": (None, None, None),
+    }
+    times = pa.array(np.tile(np.arange(20), 2), pa.timestamp("us"))
+    drift = column_drift(times, times, "at")
+    assert drift is not None
+    assert drift.measure is None
 
 
 def read_columns(path: str) -> Columns:

@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.serving_run import COUNT, HOURS, KIND, NOTE, SEARCHING
 from tidemill.judging import overlap
-from tidemill.judging.overlap import Overlap, overlap_at_10, share_of, spread
+from tidemill.judging.overlap import Overlap, overlap_at_10, share_of
+from tidemill.run.batch_tables import evenly
 from tidemill.scoring.als import AlsScorer
 from tidemill.scoring.base import Scorer
 from tidemill.scoring.neighbours import NeighboursScorer
@@ -66,7 +67,7 @@ def test_the_share_by_hand() -> None:
     pairs = kinds[:, None] != kinds
     weight = 1.0 + (kinds[:, None] != "other") * (kinds != "other")
     shares = []
-    for row in spread(len(complete), 100).tolist():
+    for row in evenly(100, len(complete)).tolist():
         lists = []
         for values in (hours, count):
             squares = (values - values[row]) ** 2 + (pairs * weight)[row]
@@ -100,9 +101,6 @@ def test_enormous_numbers() -> None:
 
 def test_not_more_than(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows searched and the rows asked are spread evenly, and no more than a bound."""
-    assert spread(10, 4).tolist() == [0, 2, 5, 7]
-    assert spread(3, 4).tolist() == [0, 1, 2]
-    assert spread(0, 4).tolist() == []
     monkeypatch.setattr(overlap, "MOST_ROWS", 50)
     assert overlap_at_10(near(), near(), rows_of(500)).queries in range(1, 51)
 

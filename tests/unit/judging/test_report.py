@@ -135,7 +135,9 @@ def judge(run: Run, generation: int, word: str, drifted: Sequence[DriftRecord] =
 def test_a_report_has_every_section_and_the_figures_of_the_run(tmp_path: Path) -> None:
     """A report is well-formed HTML with all its sections, each with what the catalog says."""
     run = three_batches(tmp_path)
-    judge(run, 3, "cost", [DriftRecord(4, "hours", 1, "ks", 0.5, 0.001, True, {"distance": 2.0})])
+    details = {"distance": 2.0, "measure": "mean"}
+    drifted = DriftRecord(4, "hours", 1, "ks", 0.5, 0.001, True, details, before=1.5, after=12345.6)
+    judge(run, 3, "cost", [drifted])
     page = page_of(run)
     assert page.sections == SECTIONS
     assert len(page.ids) == len(set(page.ids))
@@ -152,6 +154,7 @@ def test_a_report_has_every_section_and_the_figures_of_the_run(tmp_path: Path) -
     assert "+0.05 to +0.15" in page.texts["verdicts"]
     assert "rmse 1.25" in page.texts["verdicts"]
     assert "2 standard deviations apart" in page.texts["drift"]
+    assert "mean 1.5 -> 12,346" in page.texts["drift"]
     assert "it paid" in page.texts["decisions"]
     assert "Of 2 retrainings 1 paid" in page.texts["schedule"]
     assert "2026-01-02 03:04 UTC" in page.texts["head"]

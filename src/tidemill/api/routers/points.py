@@ -18,10 +18,11 @@ from tidemill.api.context import RouteContext
 from tidemill.api.dependencies import OptionalGeneration, resolve_generation
 from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.registry import ModelRegistry
-from tidemill.api.rows.batch_rows import evenly, spread
+from tidemill.api.rows.batch_rows import spread
 from tidemill.api.values import shown
 from tidemill.errors import ParameterError
 from tidemill.pipeline import arrow_schema
+from tidemill.run.batch_tables import evenly
 from tidemill.run.catalog import Generation
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer

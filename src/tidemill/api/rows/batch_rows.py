@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tidemill.pipeline import arrow_schema
-from tidemill.run.batch_tables import csv_options, unreadable
+from tidemill.run.batch_tables import csv_options, evenly, unreadable
 from tidemill.run.catalog import Batch
 from tidemill.run.folder import Run
 from tidemill.run.integrity import check_batch
@@ -21,12 +21,6 @@ from tidemill.run.integrity import check_batch
 CSV_BLOCK = 2**20
 
 Indices = NDArray[np.int64]
-
-
-def evenly(count: int, total: int) -> Indices:
-    """``count`` of the indices below ``total``, evenly spread; all of them if ``total`` is not greater."""
-    taken = min(count, total)
-    return (2 * np.arange(taken, dtype=np.int64) + 1) * total // max(1, 2 * taken)
 
 
 def page(run: Run, batch: Batch, offset: int, limit: int) -> pa.Table:

@@ -229,6 +229,7 @@ def drift_row(body: DriftBody) -> Row:
     return {
         "batch": body.batch,
         "column": body.column,
+        "change": body.change or NONE,
         "test": test_name(body.test),
         "effect": body.effect,
         "p": f"{body.p:.2g}" if body.p >= 1e-300 else "< 1e-300",
@@ -253,12 +254,7 @@ def drift_details(details: Mapping[str, Any]) -> str:
 
 def drift_lines(drift: Iterable[DriftBody]) -> list[str]:
     """The columns that drifted, each in a line, in the order of :func:`by_effect`."""
-    return [
-        f"{body.column} in batch {number(body.batch)}: effect {number(body.effect, 2)} ({test_name(body.test)}), "
-        f"against the training rows of generation {number(body.reference)}"
-        for body in sorted(drift, key=by_effect)
-        if body.flagged
-    ]
+    return [body.sentence for body in sorted(drift, key=by_effect) if body.flagged]
 
 
 def drift_caption(drift: Sequence[DriftBody]) -> str:

@@ -40,6 +40,10 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE batches ADD COLUMN digest VARCHAR",
     ),
     3: (),
+    4: (
+        'ALTER TABLE drifts ADD COLUMN "before" FLOAT',
+        'ALTER TABLE drifts ADD COLUMN "after" FLOAT',
+    ),
 }
 """For each older version, the statements that lead to the next one. New tables need none: they are always created."""
 

@@ -223,7 +223,10 @@ class ComparisonRecord:
 
 @dataclass(frozen=True)
 class DriftRecord:
-    """How far a column of a batch is from the training rows of the generation ``reference``."""
+    """How far a column of a batch is from the training rows of the generation ``reference``.
+
+    ``before`` and ``after``: what ``details["measure"]`` is of those rows and of the batch; None where it is unknown.
+    """
 
     batch: int
     column: str
@@ -233,6 +236,8 @@ class DriftRecord:
     p: float
     flagged: bool
     details: dict[str, Any]
+    before: float | None = None
+    after: float | None = None
 
 
 @dataclass(frozen=True)

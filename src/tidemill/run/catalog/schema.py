@@ -7,7 +7,7 @@ import zlib
 import sqlalchemy as sa
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Table
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 class Compressed(sa.TypeDecorator[bytes]):
@@ -230,6 +230,8 @@ drifts = Table(
     Column("p", Float, nullable=False),
     Column("flagged", Boolean, nullable=False),
     Column("details", JSON, nullable=False),
+    Column("before", Float),  # NULL in a look of an older version
+    Column("after", Float),
 )
 
 decisions = Table(
