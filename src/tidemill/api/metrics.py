@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.errors import CatalogError
+from tidemill.judging.verdict import newest_comparisons
 from tidemill.run.catalog import CollectorProgress, progress_in
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
@@ -107,7 +108,7 @@ class RunCollector(Collector):
         )
         run = self._registry.run
         with suppress(CatalogError):
-            for record in run.catalog.newest_comparisons(run.pipeline.models):
+            for record in newest_comparisons(run.catalog, run.pipeline.models):
                 if record.gain is not None and record.word is not None:
                     gains.add_metric([record.model, record.against], record.gain)
                     words.add_metric([record.model, record.against, record.word], 1)

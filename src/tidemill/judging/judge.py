@@ -14,32 +14,26 @@ batch files alone, so a repeated look says the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from tidemill.errors import DiskError
 from tidemill.judging import gate
-from tidemill.judging.drift import drifts
+from tidemill.judging.columns import batch_drifts
 from tidemill.judging.gate import Candidate
 from tidemill.judging.kept import kept
 from tidemill.judging.look import ModelJudge, ModelLook
-from tidemill.judging.loss_file import LossFile
+from tidemill.judging.loss_file import LossFile, sweep
+from tidemill.judging.losses import Indices
 from tidemill.judging.rows import BatchRows, RowReader
-from tidemill.pipeline import Column
 from tidemill.run.catalog import Cell, ComparisonRecord, DriftRecord, Evidence, GateDecision, Judging
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
 from tidemill.run.progress.status import MOST_CAUGHT_UP
 from tidemill.run.stage import covers_stop
-from tidemill.scoring import RowScorer
 from tidemill.texts import shorten
-
-DRIFT_ROWS = 10_000  # of each side
-ID_SHARE = 0.9
 
 References = dict[str, int]  # "champion", "previous", "first" -> the number of that generation
 
@@ -52,8 +46,14 @@ class Findings:
     cells: list[Cell] = field(default_factory=list)
     compared: list[ComparisonRecord] = field(default_factory=list)
     drifted: list[DriftRecord] = field(default_factory=list)
+    on_trial: list[Candidate] = field(default_factory=list)
+    challenging: list[Candidate] = field(default_factory=list)
     decided: list[GateDecision] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+
+    def of_models(self) -> list[list[Any]]:
+        """What is found model by model."""
+        return [self.cells, self.compared, self.on_trial, self.challenging]
 
 
 class Judge:
@@ -71,7 +71,9 @@ class Judge:
 
     def catch_up(self, published: Sequence[int]) -> None:
         """Look at what an earlier trainer left unjudged, up to the newest of these generations. Of a run that began
-        before generations were judged, the newest ``MOST_CAUGHT_UP`` are."""
+        before generations were judged, the newest ``MOST_CAUGHT_UP`` are. Repeat the looks that ended with an error."""
+        if swept := sweep(self.run):
+            self.log.info("removed files of losses that no look names", names=swept)
         newest = max(published, default=0)
         for number in range(max(1, newest - MOST_CAUGHT_UP + 1), newest + 1):
             self.settle(number)
@@ -88,6 +90,7 @@ class Judge:
 
     def at_publication(self, generation: int) -> list[GateDecision]:
         """The decisions that the publication of a generation brings by itself."""
+        self._read_history()
         newest = self.catalog.newest_generation()  # that one is not published yet
         decided = []
         for name in self.run.pipeline.models:
@@ -100,15 +103,21 @@ class Judge:
 
     def _look(self, batch: int, evidence: Evidence, judge: Callable[[int, Findings], None]) -> None:
         """Judge and record, once. A failure is recorded and logged; it stops neither training nor serving, nor the
-        judging of other models. The next trainer tries again."""
+        judging of other models. The next trainer tries again.
+
+        Raises:
+            DiskError: the losses can't be written; nothing is recorded.
+        """
         if (batch, evidence) in self._done:
             return
         started = time.perf_counter()
-        findings = Findings(LossFile(self.run, batch, evidence))
-        with self._noting_errors(findings, "the batch", batch):
-            judge(batch, findings)
-        failpoint("judging.computed")
-        path, sha256 = findings.losses.publish()
+        self._read_history()
+        with LossFile(self.run, batch, evidence) as losses:
+            findings = Findings(losses)
+            with self._noting_errors(findings, "the batch", batch):
+                judge(batch, findings)
+            failpoint("judging.computed")
+            path, sha256 = losses.publish()
         seconds, error = round(time.perf_counter() - started, 4), "; ".join(findings.errors) or None
         judging = Judging("", batch, evidence, seconds, path, sha256, error)
         of_batch = (findings.cells, findings.compared, findings.drifted)
@@ -123,52 +132,76 @@ class Judge:
         if not published:
             return
         rows = self.rows.of(batch)
-        on_trial: list[Candidate] = []
-        challenging: list[Candidate] = []
-        for name, model in self._models.items():
-            with self._noting_errors(findings, name, batch):
-                readable = model.readable(kept(published, batch, self._serving(name)), findings.errors)
-                if published[-1] not in readable:
-                    continue
-                look = ModelLook(model, rows, None, readable)
-                self._compare(findings, look, published[-1], published, "settled")
-                on_trial += self._on_trial(look)
-                challenging += self._challenging(look, published)
-                findings.losses.add(look.loss_tables(published[-1]))
-        findings.decided = self._decide_settled(on_trial, challenging, batch)
+
+        def ask(look: ModelLook) -> None:
+            findings.on_trial += self._on_trial(look)
+            findings.challenging += self._challenging(look, published)
+
+        wanted = {name: kept(published, batch, self._serving(name)) for name in self._models}
+        self._judge_models(findings, rows, None, published, wanted, ask)
+        findings.decided = self._decide_settled(findings.on_trial, findings.challenging, batch)
         with self._noting_errors(findings, "drift", batch):
-            findings.drifted = list(self._drifted(rows, published))
+            champions = {name: self.champion(name) or published[-1] for name in self._models}
+            findings.drifted = list(batch_drifts(self.run, self._models, champions, rows, published[-1]))
 
     def _provisional(self, generation: int, findings: Findings) -> None:
         rows = self.rows.of(generation)
         published = [number for number in self.catalog.generation_numbers("published") if number <= generation]
-        challenging: list[Candidate] = []
+
+        def ask(look: ModelLook) -> None:
+            findings.challenging += self._challenger(look, generation)
+
+        references = {name: self._references(name, generation, published, held=True) for name in self._models}
+        wanted = {name: sorted({generation, *numbers.values()}) for name, numbers in references.items()}
+        self._judge_models(findings, rows, rows.held_rows, published, wanted, ask)
+        findings.decided = self._decide_provisional(findings.challenging, generation)
+
+    def _judge_models(
+        self,
+        findings: Findings,
+        rows: BatchRows,
+        chosen: Indices | None,
+        published: Sequence[int],
+        wanted: Mapping[str, Sequence[int]],
+        ask: Callable[[ModelLook], None],
+    ) -> None:
+        """Judge the newest of the ``published`` generations of each model.
+
+        Args:
+            chosen: the indices of the rows that are looked at, the held-out ones; all for None.
+            wanted: the generations that are scored, by model.
+            ask: adds what the gate asks of the look at a model to the findings.
+        """
+        newest = published[-1]
+        evidence: Evidence = "settled" if chosen is None else "provisional"
         for name, model in self._models.items():
-            with self._noting_errors(findings, name, generation):
-                references = self._references(name, generation, published, held=True)
-                readable = model.readable(sorted({generation, *references.values()}), findings.errors)
-                if generation not in readable:
+            with self._noting_errors(findings, name, rows.batch.batch):
+                readable = model.readable(wanted[name], findings.errors)
+                if newest not in readable:
                     continue
-                look = ModelLook(model, rows, rows.held_rows, readable)
-                if len(rows.held_rows):
-                    self._compare(findings, look, generation, published, "provisional")
-                challenging += self._challenger(look, generation)
-                if len(rows.held_rows):
-                    findings.losses.add(look.loss_tables(generation))
-        findings.decided = self._decide_provisional(challenging, generation)
+                look = ModelLook(model, rows, chosen, readable)
+                if len(look.table):
+                    self._compare(findings, look, newest, published, evidence)
+                ask(look)
+                if len(look.table):
+                    findings.losses.add(look.loss_tables(newest))
 
     @contextmanager
     def _noting_errors(self, findings: Findings, subject: str, batch: int) -> Iterator[None]:
-        """Note an error of the block, drop what it had found, and go on; not one in place of a request to stop."""
-        cells, compared = len(findings.cells), len(findings.compared)
+        """Note an error of the block, drop what it had found, and go on; not one in place of a request to stop, nor
+        that the disk can't be written, which is no model's fault."""
+        before = [len(found) for found in findings.of_models()]
         try:
             yield
+        except DiskError:
+            raise
         except Exception as error:
             if covers_stop(error):
                 raise
             self.log.exception("a model could not be judged", subject=subject, batch=batch)
             findings.errors.append(f"{subject}: {shorten(self.run.without_path(str(error)), 200)}")
-            del findings.cells[cells:], findings.compared[compared:]
+            for found, count in zip(findings.of_models(), before, strict=True):
+                del found[count:]
 
     def _compare(
         self, findings: Findings, look: ModelLook, generation: int, published: Sequence[int], evidence: Evidence
@@ -181,11 +214,14 @@ class Judge:
 
     # --- champions ------------------------------------------------------------------------------------------------
 
-    def history(self, model: str) -> list[GateDecision]:
-        """All decisions about a model, in order."""
+    def _read_history(self) -> None:
+        """Read the decisions made since it was called last; people make some, too."""
         for decision in self.catalog.decisions(from_number=self._read_decisions + 1):
             self._histories.setdefault(decision.model, []).append(decision)
             self._read_decisions = decision.number
+
+    def history(self, model: str) -> list[GateDecision]:
+        """All decisions about a model up to the start of this look, in order."""
         return self._histories[model]
 
     def champion(self, model: str) -> int | None:
@@ -281,75 +317,3 @@ class Judge:
                 why = gate.why_held(candidate, test, "provisional", generation)
                 decided.append(gate.holding(candidate, generation, "provisional", why, test))
         return decided
-
-    # --- drift ----------------------------------------------------------------------------------------------------
-
-    def _drifted(self, rows: BatchRows, published: Sequence[int]) -> Iterator[DriftRecord]:
-        """How far the batch's columns, and the champions' predictions, are from the champions' training rows."""
-        champions = {name: self.champion(name) or published[-1] for name in self._models}
-        champions = {name: number if number < rows.batch.batch else published[-1] for name, number in champions.items()}
-        by_reference: dict[int, list[str]] = {}
-        for name, number in champions.items():
-            by_reference.setdefault(number, []).append(name)
-        default = next(iter(champions.values()))
-        compared: set[str] = set()  # a column that models share is compared once, with the champion of the first one
-        for number, models in by_reference.items():
-            generation = self.catalog.generation(number)
-            assert generation is not None
-            before = self.rows.training_sample(generation.batches, DRIFT_ROWS)
-            columns = [name for name in self._columns_of(models, number == default, before) if name not in compared]
-            compared.update(columns)
-            now = rows.table
-            sides = [{name: side[name] for name in columns} for side in (before, now)]
-            for name in models:
-                scorer = self._models[name].scorer(number)
-                if isinstance(scorer, RowScorer):
-                    sides = [
-                        side | {f"{name}: prediction": scorer.column(table)}
-                        for side, table in zip(sides, (before, now), strict=True)
-                    ]
-            for drift in drifts(*sides):
-                details = {"distance": drift.distance, "new": list(drift.new), "missing": list(drift.missing)}
-                details["measure"] = drift.measure
-                yield DriftRecord(
-                    batch=rows.batch.batch,
-                    column=drift.column,
-                    reference=number,
-                    test=drift.test,
-                    effect=drift.effect,
-                    p=drift.p,
-                    flagged=drift.flagged,
-                    details=details,
-                    before=drift.before,
-                    after=drift.after,
-                )
-
-    def _columns_of(self, models: Sequence[str], others: bool, before: pa.Table) -> list[str]:
-        """The declared columns that these models use; with ``others`` those too that no model uses.
-
-        Not the key, no timestamp, which changes with time itself, and no id: a whole number that no model uses and that
-        nearly each row has for itself.
-        """
-        pipeline = self.run.pipeline
-        used_by = {name: set(columns_used(model)) for name, model in pipeline.models.items()}
-        of_models = set().union(*(used_by[name] for name in models))
-        of_all = set().union(*used_by.values())
-        ids = {name for model in pipeline.models.values() for name in (model.user, model.item) if name}
-        return [
-            column.name
-            for column in pipeline.source.schema_
-            if column.kind != "timestamp"
-            and column.name not in ids | {pipeline.stream.key}
-            and (column.name in of_models or (others and column.name not in of_all and not is_id(before, column)))
-        ]
-
-
-def is_id(table: pa.Table, column: Column) -> bool:
-    """Whether nearly each row has a value of its own in a column of whole numbers."""
-    return column.kind == "int" and pc.count_distinct(table[column.name]).as_py() > ID_SHARE * len(table)
-
-
-def columns_used(model: Any) -> Iterator[str]:
-    """The columns of a model that can drift."""
-    yield from model.features
-    yield from (name for name in (model.label, model.rating) if name)

@@ -24,7 +24,7 @@ from tidemill.judging.seeds import seed_noise
 from tidemill.run.catalog import Cell, ComparisonRecord, Evidence
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer
-from tidemill.scoring.clusters import ClusterScorer
+from tidemill.scoring.clusters import ClusterScorer, MixtureScorer
 
 SEED_ROWS = 10_000
 FIRST_TRIED = 10  # generations, for one to measure clusters by
@@ -69,11 +69,26 @@ class ModelJudge:
     def measures(self) -> list[Measure[Any]]:
         """How the model is judged, the deciding measure first."""
         if self._measures is None:
-            readable = self.readable(self.run.catalog.generation_numbers("published")[:FIRST_TRIED], [])
-            if not readable:
-                raise CatalogError(f"none of the first generations of {self.name} can be read", "put their files back")
-            self._measures = measures_of(self.model, self.scorer(readable[0]))
+            self._measures = measures_of(self.model, self._measured_by())
         return self._measures
+
+    def _measured_by(self) -> Scorer:
+        """The scorer that says how the model is judged: of clusters that of the generation in whose feature space all
+        looks measure them, so that their cells compare; else that of any of the first generations."""
+        published = self.run.catalog.generation_numbers("published")[:FIRST_TRIED]
+        readable = next((number for number in published if self.readable([number], [])), None)
+        if readable is None:
+            raise CatalogError(f"none of the first generations of {self.name} can be read", "put their files back")
+        scorer = self.scorer(readable)
+        if not isinstance(scorer, ClusterScorer) or isinstance(scorer, MixtureScorer):
+            return scorer
+        space = self.run.catalog.cluster_space(self.name, published[0])
+        if not self.readable([space], []):
+            raise CatalogError(
+                f"generation {space}, by whose features the clusters of {self.name} are measured, can't be read",
+                "put its files back",
+            )
+        return self.scorer(space)
 
     def readable(self, numbers: Sequence[int], errors: list[str]) -> list[int]:
         """Those of these generations whose scorer can be read; of the others ``errors`` gets the reason."""

@@ -1,9 +1,16 @@
-"""The file of a look: the losses row by row, so that a later test needs no second scoring."""
+"""The file of a look: the losses row by row, so that a later test needs no second scoring.
+
+Its name carries its content, so that the record of a look always names the file that belongs to it: a look that is
+repeated writes another file, and no file is ever changed.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +23,9 @@ from tidemill.run.failpoints import Steps
 from tidemill.run.files import disk_errors
 from tidemill.run.folder import Run
 
+DIGITS = 12  # of the sha256, in the name
+LOOK = r"[0-9]{5,}-(settled|provisional)"
+NAME = re.compile(rf"{LOOK}(-[0-9a-f]+)?\.parquet|\.{LOOK}\.parquet\.tmp")
 STEPS = Steps("judging.synced", "judging.renamed", "judging.placed")
 SCHEMA = pa.schema(
     {
@@ -45,15 +55,31 @@ def repeated(text: str, count: int) -> pa.DictionaryArray:
 
 
 class LossFile:
-    """Writes the losses of a look model by model, so that those of one model alone are in memory."""
+    """Writes the losses of a look model by model, so that those of one model alone are in memory.
 
-    def __init__(self, run: Run, batch: int, evidence: Evidence) -> None:
+    Within ``with``: where it is left before the file is published, what was written is removed.
+    """
+
+    def __init__(self, run: Run, batch: int, evidence: Evidence, line: str = "") -> None:
         self.run = run
-        self.path = run.judgings / f"{batch:05d}-{evidence}.parquet"
+        self.path = loss_folder(run, line) / f"{batch:05d}-{evidence}.parquet"
         self._writer: pq.ParquetWriter | None = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            with suppress(OSError):  # the error that ends the look is the one to tell; the next judge sweeps
+                files.temporary(self.path).unlink(missing_ok=True)
+                self._writer.close()
+
     def add(self, tables: Iterable[pa.Table]) -> None:
-        """Write the tables of one model."""
+        """Write the tables of one model.
+
+        Raises:
+            DiskError: the file can't be written.
+        """
         listed = list(tables)
         if not listed:
             return
@@ -69,10 +95,40 @@ class LossFile:
         )
 
     def publish(self) -> tuple[str, str] | tuple[None, None]:
-        """Move the file to its name, durably; its path and sha256. Neither where no model has losses."""
+        """Move the file to its name, durably; its path and sha256. Neither where no model has losses.
+
+        Raises:
+            DiskError: the file can't be written.
+        """
         if self._writer is None:
             return None, None
+        written = files.temporary(self.path)
         with disk_errors(f"the losses {self.path}"):
             self._writer.close()
-            files.publish(files.temporary(self.path), self.path, STEPS)
-        return self.run.relative(self.path), files.sha256(self.path)
+            sha256 = files.sha256(written)
+            final = self.path.with_stem(f"{self.path.stem}-{sha256[:DIGITS]}")
+            files.publish(written, final, STEPS)
+        return self.run.relative(final), sha256
+
+
+def loss_folder(run: Run, line: str) -> Path:
+    """The folder of a line's loss files; the run's own line is ""."""
+    return run.judgings / line
+
+
+def sweep(run: Run, line: str = "") -> list[str]:
+    """Remove the loss files of a line that none of its judgings names; their names. Only who judges the line may.
+
+    They were left by a crash, or replaced when a look was repeated. Not at once then: a backup that began before may
+    still copy them.
+
+    Raises:
+        DiskError: one can't be removed.
+    """
+    folder = loss_folder(run, line)
+    named = {judging.path for judging in run.catalog.judgings(line)}
+    unnamed = [path for path in folder.glob("*") if NAME.fullmatch(path.name) and run.relative(path) not in named]
+    with disk_errors(f"the folder {folder}"):
+        for path in unnamed:
+            path.unlink()
+    return sorted(path.name for path in unnamed)

@@ -102,7 +102,8 @@ def measures_of(model: Model, first: Scorer) -> list[Measure[Any]]:
     """The measures of a model, the deciding one first; none where there is no truth to judge by.
 
     Args:
-        first: the scorer of the model's first generation.
+        first: the scorer of one of the model's generations; of clusters, the one in whose feature space they are
+            measured.
     """
     kind = kind_of(model.estimator)
     if kind in ROW_KINDS:

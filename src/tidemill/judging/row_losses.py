@@ -62,8 +62,8 @@ def row_losses(scorer: RowScorer, table: pa.Table, label: str | None, common: Cl
     Args:
         table: has the pipeline's declared columns.
         label: the label's column; of no use to a clustering.
-        common: the clustering in whose feature space distances are measured, so that those of several models compare:
-            the model's first generation; by default the scorer itself.
+        common: the clustering in whose feature space distances are measured, so that those of several models compare;
+            by default the scorer itself.
 
     Raises:
         ValueError: a model that learns from a label is given none.

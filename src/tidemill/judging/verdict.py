@@ -217,6 +217,14 @@ def deciding(records: Iterable[ComparisonRecord]) -> dict[str, ComparisonRecord]
     return chosen
 
 
+def newest_comparisons(catalog: Catalog, models: Iterable[str]) -> list[ComparisonRecord]:
+    """The comparisons that decide about the newest judged generation of each of these models, one for each reference,
+    if they have a word. Cheap, for polling."""
+    newest = [(model, catalog.newest_judged(model)) for model in models]
+    by_model = [deciding(catalog.comparisons(model, range(last, last + 1))) for model, last in newest]
+    return [record for records in by_model for record in records.values() if record.word is not None]
+
+
 def by_evidence(records: Iterable[ComparisonRecord]) -> list[ComparisonRecord]:
     """The records with the one that counts last: the settled evidence, if it has a word."""
     return sorted(records, key=lambda record: (record.word is not None, record.evidence == "settled"))

@@ -7,7 +7,7 @@ Only its owner can read the folder, which holds everything that a run makes::
     tables/          NAME.parquet: the side tables, read before the stream starts
     rejects/         source.jsonl, table-NAME.jsonl, batch-00001.jsonl ...: rejected rows, each with its reason
     generations/     00001/scorers/MODEL.npz and 00001/spark/MODEL/
-    judgings/        00002-settled.parquet ...: the losses behind the verdicts, row by row
+    judgings/        00002-settled-SHA256.parquet ...: the losses behind the verdicts, row by row
     logs/            one file per stage, and those of Kafka and Spark
     broker/          the embedded Kafka's data
     locks/           one per stage, held by the stage's process; the system releases it when the process dies

@@ -14,7 +14,7 @@ from tests.support.many_judgings import judge_many
 from tests.support.many_run import many_run, statements
 from tests.support.serving_run import api_of
 from tidemill.errors import CatalogError
-from tidemill.judging.verdict import VerdictReader
+from tidemill.judging.verdict import VerdictReader, newest_comparisons
 from tidemill.run.folder import Run
 
 MANY, FEW = 1000, 40
@@ -96,7 +96,7 @@ READS: dict[str, Callable[[VerdictReader], object]] = {
     "model": lambda reader: reader.model("good", 20),
     "page": lambda reader: reader.page("good", 30, 20),
     "matrix": lambda reader: reader.matrix("good", 30, 20),
-    "gauges": lambda reader: reader.catalog.newest_comparisons(JUDGED),
+    "gauges": lambda reader: newest_comparisons(reader.catalog, JUDGED),
 }
 
 
@@ -142,7 +142,7 @@ def test_gauges_of_verdicts(run: Run, api: httpx.Client, monkeypatch: pytest.Mon
     def unreadable(models: object) -> None:
         raise CatalogError("the catalog is gone", "bring it back")
 
-    monkeypatch.setattr(run.catalog, "newest_comparisons", unreadable)
+    monkeypatch.setattr(run.catalog, "newest_judged", unreadable)
     without = api.get("/metrics")
     assert without.status_code == 200
     assert "\ntidemill_gain{" not in without.text

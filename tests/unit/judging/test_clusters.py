@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.support.judged_run import DOCUMENT, FEATURE, JudgedRun, planted
 from tests.support.row_scorers import k_means, mixture
 from tidemill.judging.clusters import ClusterChange, adjusted_rand, cluster_change, word_for
 from tidemill.judging.losses import Indices
+from tidemill.run.catalog import TrainedModel
+from tidemill.run.files import sha256
 from tidemill.scoring.clusters import ClusterScorer
+from tidemill.scoring.storage import write
 
 DICE = np.random.default_rng(3)
 CENTRES = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
@@ -143,3 +149,84 @@ def test_clusters_without_deviation_have_no_shift_in_deviations(centre: float, s
 def test_the_words_have_their_bounds(rand: float, shift: float | None, word: str) -> None:
     """Reshuffled below 0.5; stable from 0.8 on, with a shift below a quarter; moved between."""
     assert word_for(rand, shift) == word
+
+
+# --- the feature space of a run's looks -----------------------------------------------------------------------------
+
+
+class ClusteredRun(JudgedRun):
+    """A judged run of one clustering, of which each generation scales its features by another factor."""
+
+    def __init__(self, folder: Path) -> None:
+        models = {"group": {"estimator": "KMeans", "features": ["a", "b"], "params": {"k": 2}}}
+        super().__init__(folder, document={**DOCUMENT, "models": models})
+
+    def trained(self, model: str, number: int, rows: pa.Table, spoil: float) -> TrainedModel:
+        path = self.run.generations / f"{number:05}" / "scorers" / f"{model}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text: dict[str, Any] = {"model": model, "estimator": "KMeans", "labels": {}, "classes": None}
+        scaling = np.array([[0.0, 0.0], [float(number)] * 2, [0.0, 0.0]])
+        centres = number * np.array([[-1.0, 0.0], [1.0, 0.1 * number]])
+        features = [FEATURE | {"name": "a"}, FEATURE | {"name": "b"}]
+        write(path, text | {"features": features, "distance": "euclidean"}, {"centres": centres, "scaling": scaling})
+        counts = {"train": len(rows), "holdout": 0, "skipped": 0}
+        where = self.run.relative(path)
+        return TrainedModel(model, "KMeans", {}, 0.5, {"rows": 3, "worst": 0.0}, counts, where, sha256(path), "none")
+
+    def losses(self) -> dict[tuple[int, int, str], float | None]:
+        """The mean loss of each generation on each batch."""
+        cells = self.run.catalog.cells("group")
+        return {(one.generation, one.batch, one.evidence): one.mean for one in cells if not one.trivial}
+
+    def fail(self, batch: int) -> None:
+        """Seal a batch whose generation can't be trained."""
+        number = self.seal(planted(400, batch))
+        self.judge.settle(number)
+        self.run.catalog.begin_generation(number, [number], 10)
+        self.run.catalog.fail_generation(number, "no rows")
+
+
+def test_all_looks_measure_in_one_feature_space(tmp_path: Path) -> None:
+    """Where the first generation failed and is trained later, distances go on being measured in the feature space that
+    the first look had: the same scorer has the same loss before and after."""
+    run = ClusteredRun(tmp_path)
+    run.fail(1)
+    for batch in (2, 3):
+        run.step(planted(400, batch))
+    before = run.losses()
+    assert run.run.catalog.cluster_space("group", 1) == 2
+    run.publish(1)
+    with run.run.catalog.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE judgings SET error = 'to be repeated'")
+    run.new_judge().catch_up([1, 2, 3])
+    after = run.losses()
+    assert {key: after[key] for key in before} == before
+    assert (1, 1, "provisional") in after
+    assert (1, 3, "settled") in after
+
+
+def test_the_space_of_a_run_of_an_older_version(tmp_path: Path) -> None:
+    """Where none is recorded it is that of the oldest generation that was measured."""
+    run = ClusteredRun(tmp_path)
+    run.fail(1)
+    run.step(planted(400, 2))
+    before = run.losses()
+    with run.run.catalog.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM meta WHERE key LIKE 'cluster space%'")
+        connection.exec_driver_sql("UPDATE judgings SET error = 'to be repeated'")
+    run.publish(1)
+    run.new_judge().catch_up([1, 2])
+    assert {key: run.losses()[key] for key in before} == before
+
+
+def test_without_their_space_clusters_are_not_measured(tmp_path: Path) -> None:
+    """Where the file of that generation is gone, the look says so instead of measuring in another space."""
+    run = ClusteredRun(tmp_path)
+    for batch in (1, 2):
+        run.step(planted(400, batch))
+    (run.run.generations / "00001" / "scorers" / "group.npz").unlink()
+    run.new_judge()
+    run.step(planted(400, 3))
+    look = run.run.catalog.judgings()[-1]
+    assert "generation 1, by whose features the clusters of group are measured, can't be read" in str(look.error)
+    assert not [key for key in run.losses() if key[1] == 3]

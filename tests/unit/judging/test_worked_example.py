@@ -72,7 +72,7 @@ def test_the_example_is_about_a_relation_and_not_about_a_column(example: JudgedR
 
 def losses_of(run: JudgedRun, generation: int) -> Array:
     """(2000,): a generation's losses on the rows of batch 5, from the file beside the verdict."""
-    table = pq.read_table(run.run.judgings / "00005-settled.parquet").to_pandas()
+    table = pq.read_table(next(run.run.judgings.glob("00005-settled-*.parquet"))).to_pandas()
     losses: Array = table[(table.generation == generation) & ~table.trivial].sort_values("unit").loss.to_numpy()
     return losses
 

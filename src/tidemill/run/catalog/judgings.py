@@ -116,18 +116,6 @@ class JudgingStore(database.CatalogFile):
             )
         return [ComparisonRecord(**row) for row in self._all(query.order_by(comparisons.c.generation))]
 
-    def newest_comparisons(self, models: Iterable[str]) -> list[ComparisonRecord]:
-        """The comparisons that decide about the newest judged generation of each of these models, one for each
-        reference: on settled rows where there are any. Cheap, for polling."""
-        chosen: dict[tuple[str, str], ComparisonRecord] = {}
-        for model in models:
-            newest = self.newest_judged(model)
-            records = self.comparisons(model, range(newest, newest + 1))
-            for record in sorted(records, key=lambda record: record.evidence):  # "provisional" before "settled"
-                if record.decides and record.word is not None:
-                    chosen[model, record.against] = record
-        return list(chosen.values())
-
     def words(self, model: str, against: str) -> dict[tuple[int, Evidence], str]:
         """The word of each generation of a model against a reference, by the evidence."""
         columns = (comparisons.c.generation, comparisons.c.evidence, comparisons.c.word)
@@ -150,11 +138,13 @@ class JudgingStore(database.CatalogFile):
 
     def all_judged(self, after: int) -> bool:
         """Whether each published generation of the run's own after number ``after`` was judged on the held-out rows of
-        its newest batch."""
-        looks = sa.select(judgings.c.batch).where(judgings.c.line == "", judgings.c.evidence == "provisional")
+        its newest batch, and no look at the batches after that number ended with an error."""
+        own = judgings.c.line == "", judgings.c.batch > after
+        looks = sa.select(judgings.c.batch).where(*own, judgings.c.evidence == "provisional")
         published = sa.select(generations.c.generation).where(generations.c.state == "published")
-        query = published.where(generations.c.generation > after, generations.c.generation.not_in(looks))
-        return self._one(query.limit(1)) is None
+        unjudged = published.where(generations.c.generation > after, generations.c.generation.not_in(looks))
+        failed = sa.select(judgings.c.batch).where(*own, judgings.c.error.is_not(None))
+        return self._one(unjudged.limit(1)) is None and self._one(failed.limit(1)) is None
 
     def newest_batch_judged(self, evidence: Evidence | None = None) -> int:
         """The number of the newest batch that generations were judged on, by this evidence or by any; 0 for none."""
@@ -193,6 +183,24 @@ class JudgingStore(database.CatalogFile):
         if flagged:
             query = query.where(drifts.c.flagged.is_(True))
         return [DriftRecord(**row) for row in self._all(query.order_by(drifts.c.batch, drifts.c.column))]
+
+    def cluster_space(self, model: str, first: int) -> int:
+        """The generation in whose feature space the clusters of a model are measured, in all looks there will ever be.
+
+        Args:
+            first: the oldest published generation. The first call settles on it, or, in a run of an older version, on
+                the oldest that was measured.
+        """
+        key = f"cluster space of {model}"
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # a replay may ask at the same time
+            recorded = connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar()
+            if recorded is not None:
+                return int(recorded)
+            of_model = (cells.c.line == "", cells.c.model == model)
+            measured = connection.execute(sa.select(sa.func.min(cells.c.generation)).where(*of_model)).scalar()
+            connection.execute(sa.insert(meta), {"key": key, "value": str(measured or first)})
+            return measured or first
 
     # --- gates ---------------------------------------------------------------------------------------------------
 

@@ -118,8 +118,9 @@ def stream_ended(run: Run) -> bool:
 
 
 def judged(run: Run) -> bool:
-    """Whether each of the ``MOST_CAUGHT_UP`` newest published generations was judged, or could not be. One that failed
-    and was trained again may be older than others that were judged."""
+    """Whether each of the ``MOST_CAUGHT_UP`` newest published generations was judged, without an error: a look that
+    ended with one is repeated by the next trainer. A generation that failed and was trained again may be older than
+    others that were judged."""
     newest = run.catalog.newest_generation()
     return run.catalog.all_judged(after=newest - MOST_CAUGHT_UP)
 
