@@ -165,7 +165,9 @@ def test_replay_prefers_the_scheme_that_forgets(spark: SparkSession, tmp_path: P
     assert len(said) == trained + 1
     assert sorted(run.catalog.line_models("windowed")) == [1, 2, 3, 4, 5]
     names = {path.name for path in (run.judgings / "windowed").iterdir()}
-    assert names == {f"{number:05d}" for number in range(1, 6)}
+    losses = {str(judging.path).rpartition("/")[2] for judging in run.catalog.judgings("windowed")}
+    assert len(losses) == 5
+    assert names == losses | {f"{number:05d}" for number in range(1, 6)}
     body = scheme_bodies(run)[0]
     assert (body.scheme, body.model, body.word) == ("windowed", MODEL, "paid")
     assert body.batches == [2, 3, 4, 5, 6]

@@ -121,10 +121,20 @@ def compare(reference: Losses, candidate: Losses, margin: Margin) -> Comparison 
     Raises:
         ValueError: their losses are not the same one.
     """
+    shared = on_shared_units(reference, candidate)
+    return _compared(*shared, margin) if shared[0].units.size else None
+
+
+def on_shared_units(reference: Losses, candidate: Losses) -> tuple[Losses, Losses]:
+    """The losses of both on the units that both have.
+
+    Raises:
+        ValueError: their losses are not the same one.
+    """
     if reference.name != candidate.name:
         raise ValueError(f"{reference.name} and {candidate.name} are different losses; compare models by the same one")
-    units, here, there = np.intersect1d(reference.units, candidate.units, assume_unique=True, return_indices=True)
-    return _compared(_at(reference, here), _at(candidate, there), margin) if units.size else None
+    _, here, there = np.intersect1d(reference.units, candidate.units, assume_unique=True, return_indices=True)
+    return _at(reference, here), _at(candidate, there)
 
 
 def _at(losses: Losses, places: Indices) -> Losses:

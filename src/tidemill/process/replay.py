@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 from tidemill.errors import InputError, TrainingFailed
 from tidemill.judging.look import ModelJudge
+from tidemill.judging.loss_file import LossFile, sweep
 from tidemill.judging.rows import RowReader
-from tidemill.judging.schemes import line_cells
+from tidemill.judging.schemes import line_look, unpaired
 from tidemill.run import files
-from tidemill.run.catalog import Batch, Judging, LineModel
+from tidemill.run.catalog import Batch, Cell, Judging, LineModel, PairedBlocks
 from tidemill.run.files import disk_errors
 from tidemill.run.folder import Run
 from tidemill.run.integrity import check_batch
@@ -102,11 +103,13 @@ class Replay:
         self.rows = RowReader(run)
         self.judges = {name: ModelJudge(run, self.rows, name) for name in run.pipeline.models}
         self.trained = run.catalog.line_models(line.name)
-        self.judged = {judging.batch for judging in run.catalog.judgings(line.name) if not judging.error}
+        looks = {judging.batch for judging in run.catalog.judgings(line.name) if not judging.error}
+        self.judged = looks - unpaired(run, line.name)
 
     def work(self, batches: Sequence[Batch]) -> None:
         """Train a generation from each batch but the last, and judge it on the next one."""
         self.run.catalog.begin_line(self.line.name, self.line.scheme, self.line.window)
+        sweep(self.run, self.line.name)
         by_number = {batch.batch: batch for batch in batches}
         for number in sorted(by_number)[:-1]:
             if number not in self.trained:
@@ -163,12 +166,20 @@ class Replay:
         }
 
     def judge(self, batch: int) -> None:
-        """Score the line's newest generation before a batch on all its rows, and record the cells."""
+        """Score the line's newest generation before a batch on all its rows, and record its losses."""
         if batch in self.judged:
             return
         started = time.perf_counter()
         rows = self.rows.of(batch)
-        models = self.trained[batch - 1].values()
-        cells = [cell for model in models for cell in line_cells(self.run, self.judges, rows, model)]
+        cells: list[Cell] = []
+        paired: list[PairedBlocks] = []
+        with LossFile(self.run, batch, "settled", self.line.name) as losses:
+            for name, model in self.trained[batch - 1].items():
+                look = line_look(self.judges[name], rows, model)
+                cells += look.cells
+                paired += look.paired
+                losses.add(look.tables)
+            path, sha256 = losses.publish()
         seconds = round(time.perf_counter() - started, 4)
-        self.run.catalog.save_judging(Judging(self.line.name, batch, "settled", seconds), cells)
+        judging = Judging(self.line.name, batch, "settled", seconds, path, sha256)
+        self.run.catalog.save_judging(judging, cells, paired=paired)

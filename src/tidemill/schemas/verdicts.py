@@ -135,13 +135,16 @@ class DecisionBody(Shape):
 class SchemeBody(Shape):
     """Another scheme that was tried on the same batches, compared with the run's own.
 
-    ``gain``: the loss of the run's own generations minus that of the scheme's, on the batch after each.
+    ``rows``: those that both can answer, of the ``answerable`` ones that either can. ``gain``: the loss of the run's
+    own generations minus that of the scheme's, on the batch after each. Without a ``word`` they can't be compared, and
+    ``sentence`` says why.
     """
 
     scheme: str
     model: str
     batches: list[int]
     rows: int
+    answerable: int
     loss: float | None
     own_loss: float | None
     gain: float | None

@@ -331,7 +331,7 @@ def test_rows_of_a_key_depend_on_each_other(tmp_path: Path) -> None:
 
 def test_schemes_are_compared_on_the_same_blocks_of_rows(tmp_path: Path) -> None:
     """A batch counts only where both schemes have the same blocks, not merely as many rows: else they would be
-    subtracted from each other at random, or not at all."""
+    subtracted from each other at random, or not at all. Then the sentence says so."""
     run = fed(tmp_path, batches=3)
     own = run.run.catalog.newest_cells(MODEL, "absolute error", "")[3]
     blocks = np.frombuffer(own.counts)
@@ -340,7 +340,10 @@ def test_schemes_are_compared_on_the_same_blocks_of_rows(tmp_path: Path) -> None
         run.run.catalog.begin_line(line, "sliding", 2)
         cell = replace(own, line=line, counts=counts.tobytes(), sums=(0.5 * counts).tobytes())
         run.run.catalog.save_judging(Judging(line, 3, "settled", 0.0), [cell])
-    assert [(body.scheme, body.rows) for body in scheme_bodies(run.run)] == [("same", own.n)]
+    same, other = scheme_bodies(run.run)
+    assert (same.scheme, same.rows, same.answerable) == ("same", own.n, own.n)
+    assert (other.scheme, other.rows, other.word, other.batches) == ("other", 0, None, [])
+    assert "the same replay again pairs the rows" in other.sentence
 
 
 def test_columns_with_the_names_of_drifts(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tidemill.run.catalog.records import (
     GateDecision,
     Judging,
     LineModel,
+    PairedBlocks,
 )
 from tidemill.run.catalog.schema import (
     cells,
@@ -33,6 +34,7 @@ from tidemill.run.catalog.schema import (
     line_models,
     lines,
     meta,
+    paired_blocks,
 )
 from tidemill.run.failpoints import failpoint
 
@@ -49,6 +51,7 @@ class JudgingStore(database.CatalogFile):
         compared: Iterable[ComparisonRecord] = (),
         drifted: Iterable[DriftRecord] = (),
         decided: Iterable[GateDecision] = (),
+        paired: Iterable[PairedBlocks] = (),
     ) -> list[GateDecision]:
         """The commit point of a judging: all that it says is recorded, and the champions that it chose serve.
 
@@ -63,6 +66,7 @@ class JudgingStore(database.CatalogFile):
             insert(connection, cells, map(asdict, of_cells))
             replace(connection, comparisons, map(asdict, compared))
             replace(connection, drifts, map(asdict, drifted))
+            insert(connection, paired_blocks, map(asdict, paired))
             fresh = [decision for decision in decided if decision.model not in decided_before]
             recorded = add_decisions(connection, fresh)
             failpoint("judging.recording")
@@ -92,15 +96,16 @@ class JudgingStore(database.CatalogFile):
     def means(self, model: str, loss_name: str, line: str = "") -> list[tuple[int, int, int, float]]:
         """The settled cells of a model, without those of its trivial models: ``(generation, batch, rows, mean)``."""
         columns = (cells.c.generation, cells.c.batch, cells.c.n, cells.c.mean)
-        query = sa.select(*columns).where(*settled_cells(model, loss_name, line))
+        query = sa.select(*columns).where(*settled_cells(model, loss_name, line), cells.c.mean.is_not(None))
         with self._readable(), self.engine.connect() as connection:
             return [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
 
     def newest_cells(self, model: str, loss_name: str, line: str) -> dict[int, Cell]:
-        """By batch, the settled cell of the newest generation before it; not those of trivial models."""
+        """By batch, the settled cell of the newest generation before it, where that has a loss; no trivial model's."""
         of_model = settled_cells(model, loss_name, line)
         newest = sa.select(cells.c.batch, sa.func.max(cells.c.generation)).where(*of_model).group_by(cells.c.batch)
         query = sa.select(cells).where(*of_model, sa.tuple_(cells.c.batch, cells.c.generation).in_(newest))
+        query = query.where(cells.c.mean.is_not(None))
         return {row["batch"]: Cell(**row) for row in self._all(query.order_by(cells.c.batch))}
 
     def comparisons(
@@ -294,6 +299,13 @@ class JudgingStore(database.CatalogFile):
             trained.setdefault(model.generation, {})[model.model] = model
         return trained
 
+    def paired_blocks(self, line: str, model: str, loss_name: str) -> dict[int, PairedBlocks]:
+        """By batch, how a replay was paired with the run's own generations, where they answer different rows."""
+        columns = paired_blocks.c
+        of_model = (columns.line == line, columns.model == model, columns.loss_name == loss_name)
+        rows = self._all(sa.select(paired_blocks).where(*of_model).order_by(columns.batch))
+        return {row["batch"]: PairedBlocks(**row) for row in rows}
+
 
 def same_rows(table: sa.Table, judging: Judging) -> tuple[sa.ColumnElement[bool], ...]:
     """The conditions for the rows of a table that are about the same look as a judging."""
@@ -305,21 +317,23 @@ def forget(connection: sa.Connection, judging: Judging) -> set[str]:
     """Delete what an earlier judging of the same rows said; the models that it decided about. Reads whole tables."""
     for table in (judgings, cells, comparisons):
         connection.execute(sa.delete(table).where(*same_rows(table, judging)))
-    if judging.evidence == "settled" and not judging.line:
+    if judging.line:
+        of_batch = (paired_blocks.c.line == judging.line, paired_blocks.c.batch == judging.batch)
+        connection.execute(sa.delete(paired_blocks).where(*of_batch))
+    elif judging.evidence == "settled":
         connection.execute(sa.delete(drifts).where(drifts.c.batch == judging.batch))
     of_rows = (decisions.c.batch == judging.batch, decisions.c.evidence == judging.evidence)
     return set(connection.execute(sa.select(decisions.c.model).where(*of_rows)).scalars())
 
 
 def settled_cells(model: str, loss_name: str, line: str) -> tuple[sa.ColumnElement[bool], ...]:
-    """The conditions for the settled cells of a model's generations that have a loss; not those of trivial models."""
+    """The conditions for the settled cells of a model's generations; not those of trivial models."""
     return (
         cells.c.model == model,
         cells.c.loss_name == loss_name,
         cells.c.line == line,
         cells.c.evidence == "settled",
         cells.c.trivial.is_(False),
-        cells.c.mean.is_not(None),
     )
 
 

@@ -281,6 +281,29 @@ class LineModel:
 
 
 @dataclass(frozen=True)
+class PairedBlocks:
+    """The losses of a replay's generation and of the run's own, on the rows of a batch that both can answer, where one
+    of them can answer others too.
+
+    Attributes:
+        own_generation: the run's own that it is compared with, the newest before the batch.
+        answerable: the rows that either can answer.
+        sums, own_sums, counts: (blocks,), as those of a :class:`Cell`, in the same blocks of the same rows.
+    """
+
+    line: str
+    model: str
+    batch: int
+    loss_name: str
+    generation: int
+    own_generation: int
+    answerable: int
+    sums: bytes
+    own_sums: bytes
+    counts: bytes
+
+
+@dataclass(frozen=True)
 class ClosingAccount:
     """The rows sent to a partition, by its end marker, and the rows read from it up to the last sealed message.
 

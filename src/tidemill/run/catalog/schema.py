@@ -219,6 +219,21 @@ comparisons = Table(
     Column("checks", JSON, nullable=False),
 )
 
+paired_blocks = Table(
+    "paired_blocks",
+    metadata,
+    Column("line", String, ForeignKey("lines.line"), primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("batch", Integer, primary_key=True, autoincrement=False),
+    Column("loss_name", String, primary_key=True),
+    Column("generation", Integer, nullable=False),
+    Column("own_generation", Integer, nullable=False),
+    Column("answerable", BigInteger, nullable=False),
+    Column("sums", LargeBinary, nullable=False),
+    Column("own_sums", LargeBinary, nullable=False),
+    Column("counts", Compressed, nullable=False),
+)
+
 drifts = Table(
     "drifts",
     metadata,
