@@ -14,13 +14,13 @@ from tidemill.judging.comparisons import MIN_UNITS, Margin, Word, block_sums, on
 from tidemill.judging.look import ModelJudge, cell_of, keyed, keys_of
 from tidemill.judging.loss_file import loss_table
 from tidemill.judging.losses import Losses
-from tidemill.judging.resampling import BlockSums, block_residuals, interval
+from tidemill.judging.resampling import MAX_BLOCKS, BlockSums, block_residuals, interval
 from tidemill.judging.rows import BatchRows
 from tidemill.run.catalog import Cell, LineModel, PairedBlocks
 from tidemill.run.folder import Run
 from tidemill.scoring import ROW_KINDS, Kind, kind_of
 
-MOST_BLOCKS = 640  # that are resampled
+MOST_BLOCKS = 200  # that are resampled
 JUDGED_KINDS: tuple[Kind, ...] = (*ROW_KINDS, "recommendation")
 EMPTY = BlockSums(np.zeros(0), np.zeros(0))
 
@@ -70,7 +70,7 @@ def own_generation(run: Run, model: str, batch: int) -> list[int]:
 def pair(trained: LineModel, batch: int, own: int, own_losses: Losses, losses: Losses) -> PairedBlocks:
     """The losses of a replay's generation and of the run's ``own`` in blocks of the rows that both can answer."""
     shared = on_shared_units(own_losses, losses)
-    ours, theirs = (block_sums(part) if part.units.size else EMPTY for part in shared)
+    ours, theirs = (merged(block_sums(part), MAX_BLOCKS) if part.units.size else EMPTY for part in shared)
     return PairedBlocks(
         line=trained.line,
         model=trained.model,
@@ -205,13 +205,13 @@ def compare_blocks(own: BlockSums, other: BlockSums, margin: Margin) -> Compared
     return ComparedSchemes(own.n, other.mean, own.mean, gain, gain + below, gain + above, matters, said)
 
 
-def merged(sums: BlockSums) -> BlockSums:
-    """The blocks, if they are many with neighbours put together, so that a resample costs no more after 1,000 batches
-    than after ten."""
+def merged(sums: BlockSums, most: int = MOST_BLOCKS) -> BlockSums:
+    """The blocks, if they are more than ``most`` with neighbours put together, so that a resample costs no more after
+    1,000 batches than after ten."""
     count = len(sums.counts)
-    if count <= MOST_BLOCKS:
+    if count <= most:
         return sums
-    starts = np.linspace(0, count, MOST_BLOCKS, endpoint=False).astype(np.int64)
+    starts = np.linspace(0, count, most, endpoint=False).astype(np.int64)
     return BlockSums(np.add.reduceat(sums.sums, starts), np.add.reduceat(sums.counts, starts))
 
 
@@ -221,7 +221,7 @@ def so_far(judged: int, possible: int, left_out: bool) -> str:
     Args:
         left_out: whether there are batches whose rows were not paired.
     """
-    if judged == possible:
+    if judged >= possible:
         return ""
     others = "; the same replay again pairs the rows of the others" if left_out else ""
     return f" ({judged} of {possible} batches so far{others})"
