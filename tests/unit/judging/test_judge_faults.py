@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.support.judged_run import MODEL, JudgedRun, actions, fed, planted, tu
 from tidemill.errors import PromotionRefused
 from tidemill.judging.promotion import promote
 from tidemill.judging.verdict import VerdictReader
-from tidemill.run.catalog import GateDecision
+from tidemill.run.catalog import Catalog, GateDecision
 from tidemill.run.failpoints import FAILPOINTS, Crash
 from tidemill.run.progress.status import judged
 from tidemill.run.stage import Stopped
@@ -239,6 +239,21 @@ def test_a_run_of_an_older_version_is_judged_when_it_is_continued(tmp_path: Path
     assert VerdictReader(run.run).champion(MODEL) == 3
     run.step(turned(4, 0))
     assert actions(run) == [("newest", 4, 4)]
+
+
+def test_drifts_of_an_older_version(tmp_path: Path) -> None:
+    """Of a look that an older version recorded it is not known what a column was and is; the rest is read."""
+    run = fed(tmp_path, batches=2)
+    before = run.run.catalog.drifts()
+    with run.run.catalog.engine.begin() as connection:
+        for column in ("before", "after"):
+            connection.exec_driver_sql(f'ALTER TABLE drifts DROP COLUMN "{column}"')
+        connection.exec_driver_sql("UPDATE meta SET value = '4' WHERE key = 'schema_version'")
+    run.run.close()
+    catalog = Catalog(run.run.catalog.path)
+    assert any(drift.before is not None for drift in before)
+    assert catalog.drifts() == [replace(drift, before=None, after=None) for drift in before]
+    catalog.close()
 
 
 def test_settled_rows_were_seen_by_no_side(tmp_path: Path) -> None:
