@@ -26,11 +26,19 @@ from tidemill.judging import gate
 from tidemill.judging.drift import drifts
 from tidemill.judging.gate import Candidate
 from tidemill.judging.kept import kept
-from tidemill.judging.look import ModelJudge, ModelLook
+from tidemill.judging.look import ModelJudge, ModelLook, recorded
 from tidemill.judging.loss_file import LossFile
 from tidemill.judging.rows import BatchRows, RowReader
 from tidemill.pipeline import Column
-from tidemill.run.catalog import Cell, ComparisonRecord, DriftRecord, Evidence, GateDecision, Judging
+from tidemill.run.catalog import (
+    Cell,
+    ComparisonRecord,
+    DriftRecord,
+    Evidence,
+    GateDecision,
+    GenerationRef,
+    Judging,
+)
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
 from tidemill.run.progress.status import MOST_CAUGHT_UP
@@ -41,7 +49,7 @@ from tidemill.texts import shorten
 DRIFT_ROWS = 10_000  # of each side
 ID_SHARE = 0.9
 
-References = dict[str, int]  # "champion", "previous", "first" -> the number of that generation
+References = dict[str, GenerationRef]  # "champion", "previous", "first", "serving" -> that generation
 
 
 @dataclass
@@ -127,8 +135,8 @@ class Judge:
         challenging: list[Candidate] = []
         for name, model in self._models.items():
             with self._noting_errors(findings, name, batch):
-                readable = model.readable(kept(published, batch, self._serving(name)), findings.errors)
-                if published[-1] not in readable:
+                readable = model.readable(self._kept(name, published, batch), findings.errors)
+                if GenerationRef(published[-1]) not in readable:
                     continue
                 look = ModelLook(model, rows, None, readable)
                 self._compare(findings, look, published[-1], published, "settled")
@@ -146,8 +154,9 @@ class Judge:
         for name, model in self._models.items():
             with self._noting_errors(findings, name, generation):
                 references = self._references(name, generation, published, held=True)
-                readable = model.readable(sorted({generation, *references.values()}), findings.errors)
-                if generation not in readable:
+                wanted = sorted({GenerationRef(generation), *references.values()})
+                readable = model.readable(wanted, findings.errors)
+                if GenerationRef(generation) not in readable:
                     continue
                 look = ModelLook(model, rows, rows.held_rows, readable)
                 if len(rows.held_rows):
@@ -188,27 +197,29 @@ class Judge:
             self._read_decisions = decision.number
         return self._histories[model]
 
-    def champion(self, model: str) -> int | None:
+    def champion(self, model: str) -> GenerationRef | None:
         """The generation of a model that serves; None where nothing was decided."""
         history = self.history(model)
-        return history[-1].champion if history else None
+        return history[-1].serves if history else None
 
-    def _serving(self, model: str) -> set[int]:
-        """The champion and the one that it replaced."""
+    def _kept(self, model: str, published: Sequence[int], batch: int) -> list[GenerationRef]:
+        """The generations that are scored on a batch: the champion and the one that it replaced are among them."""
         change = gate.last_change(self.history(model))
-        return {number for number in (change and change.champion, change and change.former) if number}
+        serving = {ref for ref in (change and change.serves, change and change.served) if ref and ref.number < batch}
+        own = kept(published, batch, {ref.number for ref in serving if not ref.line})
+        return [*map(GenerationRef, own), *sorted(ref for ref in serving if ref.line)]
 
-    def rival(self, model: str, generation: int) -> int | None:
+    def rival(self, model: str, generation: int) -> GenerationRef | None:
         """The champion that a generation is compared with: the one that served when it was published."""
-        history = self.history(model)
-        for decision in history:
-            if decision.generation == generation:
-                return decision.former
-        champion = history[-1].champion if history else None
-        return champion if champion != generation else None
+        for decision in self.history(model):
+            if decision.about == GenerationRef(generation):
+                return decision.served
+        champion = self.champion(model)
+        return champion if champion != GenerationRef(generation) else None
 
     def _references(self, model: str, generation: int, published: Sequence[int], held: bool) -> References:
-        """The generations that a generation is compared with.
+        """The generations that a generation is compared with. The one that serves now is among them where it is not
+        the one that served when this one was published, as after a person's choice.
 
         Args:
             held: whether it is on held-out rows, which a later champion has not seen either; else only generations
@@ -218,9 +229,17 @@ class Judge:
         if not before:
             return {}
         rival = self.rival(model, generation)
-        if rival is None or not (held or rival in published):
-            rival = before[-1]
-        return {"champion": rival, "previous": before[-1], "first": before[0]}
+        if rival is None or not (held or rival.number in published):
+            rival = GenerationRef(before[-1])
+        references = {"champion": rival, "previous": GenerationRef(before[-1]), "first": GenerationRef(before[0])}
+        serving = self.champion(model)
+        if (
+            serving is None
+            or serving in (rival, GenerationRef(generation))
+            or not (held or serving.number in published)
+        ):
+            return references
+        return references | {"serving": serving}
 
     # --- the gate -------------------------------------------------------------------------------------------------
 
@@ -231,10 +250,10 @@ class Judge:
         if not settings.rollback or settings.policy == "manual" or not gate.is_on_trial(history):
             return
         assert change is not None
-        if change.former is None or not {change.champion, change.former} <= set(look.generations):
+        if change.served is None or not {change.serves, change.served} <= set(look.generations):
             return  # it was trained on this batch, nothing served before, or one can't be read
-        comparison = look.compare(change.champion, change.former)
-        yield Candidate(name, settings, change.champion, change.former, comparison)
+        comparison = look.compare(change.serves, change.served)
+        yield Candidate(name, settings, change.champion, change.served, comparison)
 
     def _challenging(self, look: ModelLook, published: Sequence[int]) -> Iterator[Candidate]:
         """The held generations against the champion, on settled evidence."""
@@ -243,16 +262,19 @@ class Judge:
         if settings.policy not in ("not-worse", "better") or champion is None:
             return
         for number in gate.shadows(self.history(name), published, champion):
-            if number in look.generations and champion in look.generations:
-                yield Candidate(name, settings, number, champion, look.compare(number, champion))
+            ref = GenerationRef(number)
+            if ref in look.generations and champion in look.generations:
+                yield Candidate(name, settings, number, champion, look.compare(ref, champion))
 
     def _challenger(self, look: ModelLook, generation: int) -> Iterator[Candidate]:
         """A new generation against the champion, unless it serves by its publication or is older than the champion."""
         name, champion = look.model.name, self.champion(look.model.name)
         settings = self.run.pipeline.gate_of(name)
-        if champion is None or champion >= generation or settings.policy == "report":
+        if champion is None or champion.number >= generation or settings.policy == "report":
             return
-        comparison = look.compare(generation, champion) if len(look.table) and champion in look.generations else None
+        comparison = None
+        if len(look.table) and champion in look.generations:
+            comparison = look.compare(GenerationRef(generation), champion)
         yield Candidate(name, settings, generation, champion, comparison)
 
     def _decide_settled(
@@ -286,23 +308,22 @@ class Judge:
 
     def _drifted(self, rows: BatchRows, published: Sequence[int]) -> Iterator[DriftRecord]:
         """How far the batch's columns, and the champions' predictions, are from the champions' training rows."""
-        champions = {name: self.champion(name) or published[-1] for name in self._models}
-        champions = {name: number if number < rows.batch.batch else published[-1] for name, number in champions.items()}
-        by_reference: dict[int, list[str]] = {}
-        for name, number in champions.items():
-            by_reference.setdefault(number, []).append(name)
+        newest = GenerationRef(published[-1])
+        champions = {name: self.champion(name) or newest for name in self._models}
+        champions = {name: ref if ref.number < rows.batch.batch else newest for name, ref in champions.items()}
+        by_reference: dict[GenerationRef, list[str]] = {}
+        for name, ref in champions.items():
+            by_reference.setdefault(ref, []).append(name)
         default = next(iter(champions.values()))
         compared: set[str] = set()  # a column that models share is compared once, with the champion of the first one
-        for number, models in by_reference.items():
-            generation = self.catalog.generation(number)
-            assert generation is not None
-            before = self.rows.training_sample(generation.batches, DRIFT_ROWS)
-            columns = [name for name in self._columns_of(models, number == default, before) if name not in compared]
+        for ref, models in by_reference.items():
+            before = self.rows.training_sample(recorded(self.run, ref).batches, DRIFT_ROWS)
+            columns = [name for name in self._columns_of(models, ref == default, before) if name not in compared]
             compared.update(columns)
             now = rows.table
             sides = [{name: side[name] for name in columns} for side in (before, now)]
             for name in models:
-                scorer = self._models[name].scorer(number)
+                scorer = self._models[name].scorer(ref)
                 if isinstance(scorer, RowScorer):
                     sides = [
                         side | {f"{name}: prediction": scorer.column(table)}
@@ -313,7 +334,7 @@ class Judge:
                 yield DriftRecord(
                     batch=rows.batch.batch,
                     column=drift.column,
-                    reference=number,
+                    reference=ref.number,
                     test=drift.test,
                     effect=drift.effect,
                     p=drift.p,

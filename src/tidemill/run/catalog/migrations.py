@@ -31,24 +31,38 @@ damaged and the message names a table in bytes that are not UTF-8.
 """
 
 
-MIGRATIONS: dict[int, tuple[str, ...]] = {
+MIGRATIONS: dict[int, tuple[tuple[str, str], ...]] = {
     2: (
-        "ALTER TABLE run ADD COLUMN secret VARCHAR",
-        "ALTER TABLE run ADD COLUMN given JSON",
-        "ALTER TABLE ended ADD COLUMN rows BIGINT",
-        "ALTER TABLE ended ADD COLUMN digest VARCHAR",
-        "ALTER TABLE batches ADD COLUMN digest VARCHAR",
+        ("run", "secret VARCHAR"),
+        ("run", "given JSON"),
+        ("ended", "rows BIGINT"),
+        ("ended", "digest VARCHAR"),
+        ("batches", "digest VARCHAR"),
     ),
     3: (),
+    4: (
+        ("line_models", "estimator VARCHAR NOT NULL DEFAULT ''"),
+        ("line_models", "metrics JSON NOT NULL DEFAULT '{}'"),
+        ("line_models", "parity JSON NOT NULL DEFAULT '{}'"),
+        ("line_models", "rows JSON NOT NULL DEFAULT '{}'"),
+        ("line_models", "profile JSON"),
+        ("comparisons", "reference_line VARCHAR NOT NULL DEFAULT ''"),
+        ("decisions", "line VARCHAR NOT NULL DEFAULT ''"),
+        ("decisions", "former_line VARCHAR NOT NULL DEFAULT ''"),
+    ),
 }
-"""For each older version, the statements that lead to the next one. New tables need none: they are always created."""
+"""For each older version, the columns that the next one adds: the table, and the column. Tables that a version adds are
+created as the current version has them.
+"""
 
 
 def migrate(connection: sa.Connection, version: int) -> None:
     """Migrate a catalog of an older version to the current one, in the transaction of ``connection``."""
+    there = set(sa.inspect(connection).get_table_names())
     for older in range(version, SCHEMA_VERSION):
-        for statement in MIGRATIONS[older]:
-            connection.exec_driver_sql(statement)
+        for table, column in MIGRATIONS[older]:
+            if table in there:
+                connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
     metadata.create_all(connection)
     failpoint("catalog.migrating")
     update = sa.update(meta).where(meta.c.key == "schema_version")

@@ -7,7 +7,7 @@ import zlib
 import sqlalchemy as sa
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Table
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 class Compressed(sa.TypeDecorator[bytes]):
@@ -154,6 +154,11 @@ line_models = Table(
     Column("generation", Integer, primary_key=True, autoincrement=False),
     Column("model", String, primary_key=True),
     Column("batches", JSON, nullable=False),
+    Column("estimator", String, nullable=False, server_default=""),  # these five: of older replays they are not known
+    Column("metrics", JSON, nullable=False, server_default="{}"),
+    Column("parity", JSON, nullable=False, server_default="{}"),
+    Column("rows", JSON, nullable=False, server_default="{}"),
+    Column("profile", JSON),
     Column("fit_seconds", Float, nullable=False),
     Column("scorer_path", String, nullable=False),
     Column("sha256", String, nullable=False),
@@ -206,6 +211,7 @@ comparisons = Table(
     Column("loss_name", String, primary_key=True),
     Column("decides", Boolean, nullable=False),
     Column("reference", Integer),
+    Column("reference_line", String, nullable=False, server_default=""),
     Column("batch", Integer, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("loss", Float),
@@ -240,7 +246,9 @@ decisions = Table(
     Column("action", String, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("champion", Integer, nullable=False),
+    Column("line", String, nullable=False, server_default=""),  # of the champion
     Column("former", Integer),
+    Column("former_line", String, nullable=False, server_default=""),
     Column("by", String, nullable=False),
     Column("because", String, nullable=False),
     Column("batch", Integer),
