@@ -20,6 +20,7 @@ from tidemill.errors import InputError
 from tidemill.judging.schemes import scheme_bodies
 from tidemill.judging.verdict import VerdictReader
 from tidemill.process.replay import Line, Replay, refuse
+from tidemill.run.catalog import GenerationRef
 from tidemill.run.failpoints import Crash
 from tidemill.run.folder import Run
 from tidemill.schemas.verdicts import Against
@@ -173,7 +174,7 @@ def test_replay_prefers_the_scheme_that_forgets(spark: SparkSession, tmp_path: P
     assert body.interval is not None
     assert body.gain is not None
     assert body.interval[0] < body.gain < body.interval[1]
-    assert run.catalog.champions() == {MODEL: 6}
+    assert run.catalog.champions() == {MODEL: GenerationRef(6)}
     with pytest.raises(InputError, match="own scheme"):
         refuse(run, [Line("cumulative")], run.catalog.batches())
     assert np.isfinite(body.interval).all()

@@ -115,7 +115,7 @@ class JudgedRun:
         return rows.filter(pa.array(~held))
 
     def champion(self) -> int:
-        return self.run.catalog.champions()[MODEL]
+        return self.run.catalog.champions()[MODEL].number
 
     def words(self, against: str = "previous") -> dict[tuple[int, Any], str]:
         """The word of each generation, by its number and the evidence."""

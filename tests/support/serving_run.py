@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -26,7 +26,7 @@ from tests.support import wait_for
 from tidemill.api.server import run_server
 from tidemill.collector.batch_file import Draft
 from tidemill.pipeline import Raw, arrow_schema, override, parse
-from tidemill.run.catalog import Decision, GateDecision, Span, TrainedModel
+from tidemill.run.catalog import Decision, GateDecision, GenerationRef, Span, TrainedModel
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.locks import locked
@@ -208,9 +208,15 @@ def publish(
     models = [trained_model(run, generation, name) for name in run.pipeline.models]
     if damage:
         damage(scorer_path(run, generation, "size"))
-    champions = run.catalog.champions()
+    champions = numbers(run.catalog.champions())
     decided = [decision(model, generation, champions.get(model)) for model in champion_of]
     run.catalog.publish_generation(generation, models, decided)
+
+
+def numbers(champions: Mapping[str, GenerationRef]) -> dict[str, int]:
+    """The champions by their numbers; all are the run's own."""
+    assert not any(ref.line for ref in champions.values())
+    return {model: ref.number for model, ref in champions.items()}
 
 
 def decision(model: str, champion: int, former: int | None = None) -> GateDecision:

@@ -8,6 +8,7 @@ evidence and rollbacks have a third each.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tidemill.judging.comparisons import Comparison, interval_at, p_value, word
@@ -114,10 +115,8 @@ def at_publication(
         former = champion or GenerationRef(newest)
         if number <= former.number:
             return []
-        decided = GateDecision(
-            model, "newest", number, number, former.number, BY_GATE, because, former_line=former.line
-        )
-        return [decided]
+        decided = GateDecision(model, "newest", number, number, former.number, BY_GATE, because)
+        return [replace(decided, former_line=former.line)]
     if champion is None:
         because = "it served when there was no gate yet"
         return [GateDecision(model, "first", newest, newest, None, BY_GATE, because)]

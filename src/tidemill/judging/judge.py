@@ -26,7 +26,7 @@ from tidemill.judging import gate
 from tidemill.judging.drift import drifts
 from tidemill.judging.gate import Candidate
 from tidemill.judging.kept import kept
-from tidemill.judging.look import ModelJudge, ModelLook, recorded
+from tidemill.judging.look import ModelJudge, ModelLook
 from tidemill.judging.loss_file import LossFile
 from tidemill.judging.rows import BatchRows, RowReader
 from tidemill.pipeline import Column
@@ -317,7 +317,7 @@ class Judge:
         default = next(iter(champions.values()))
         compared: set[str] = set()  # a column that models share is compared once, with the champion of the first one
         for ref, models in by_reference.items():
-            before = self.rows.training_sample(recorded(self.run, ref).batches, DRIFT_ROWS)
+            before = self.rows.training_sample(self.catalog.trained(ref).batches, DRIFT_ROWS)
             columns = [name for name in self._columns_of(models, ref == default, before) if name not in compared]
             compared.update(columns)
             now = rows.table

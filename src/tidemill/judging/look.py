@@ -21,7 +21,7 @@ from tidemill.judging.measures import Measure, measures_of
 from tidemill.judging.overlap import overlap_at_10
 from tidemill.judging.rows import BatchRows, RowReader
 from tidemill.judging.seeds import seed_noise
-from tidemill.run.catalog import Cell, ComparisonRecord, Evidence, Generation, GenerationRef
+from tidemill.run.catalog import Cell, ComparisonRecord, Evidence, GenerationRef
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer
 from tidemill.scoring.clusters import ClusterScorer
@@ -52,7 +52,7 @@ class ModelJudge:
             CatalogError: its file is missing or damaged, or the replay was removed.
         """
         if ref not in self._scorers:
-            generation = recorded(self.run, ref)
+            generation = self.run.catalog.trained(ref)
             trained = generation.models[self.name]
             self._batches[ref] = generation.batches
             self._scorers[ref] = scoring.load(self.run.folder / trained.scorer_path, trained.sha256)
@@ -298,18 +298,6 @@ class ModelLook:
                 rows=overlap.queries,
                 checks={"overlap_at_10": overlap.share},
             )
-
-
-def recorded(run: Run, ref: GenerationRef) -> Generation:
-    """The catalog's record of a generation.
-
-    Raises:
-        CatalogError: there is none, as its replay was removed.
-    """
-    generation = run.catalog.line_generation(ref) if ref.line else run.catalog.generation(ref.number)
-    if generation is None:
-        raise CatalogError(f"the run has no generation {ref}", "its replay was removed: replay the scheme again")
-    return generation
 
 
 def keys_of(table: pa.Table, run: Run) -> Indices | None:

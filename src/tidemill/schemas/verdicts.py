@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tidemill.schemas.base import Shape, omitted_if_none
 
-Against = Literal["champion", "previous", "first", "trivial"]
+Against = Literal["champion", "previous", "first", "serving", "trivial"]
 EvidenceName = Literal["provisional", "settled"]
 Word = Literal["no difference", "paid", "cost", "can't tell"]
 
@@ -14,12 +14,14 @@ Word = Literal["no difference", "paid", "cost", "can't tell"]
 class ComparisonBody(Shape):
     """A generation compared with a reference on the same rows.
 
-    ``reference`` is a generation; None for the trivial model. ``gain``: the loss of the reference minus that of the
-    generation, with its 95 % ``interval``. ``rows_needed``: about how many rows would tell, where ``rows`` can't.
-    ``checks``: further figures, none of which decides. Without a ``word`` there is no verdict.
+    ``reference`` is a generation, of the replay ``line`` where that is given; None for the trivial model. ``gain``: the
+    loss of the reference minus that of the generation, with its 95 % ``interval``. ``rows_needed``: about how many rows
+    would tell, where ``rows`` can't. ``checks``: further figures, none of which decides. Without a ``word`` there is no
+    verdict.
     """
 
     reference: int | None
+    line: str | None = omitted_if_none()
     evidence: EvidenceName
     batches: list[int]
     rows: int
@@ -37,8 +39,9 @@ class ComparisonBody(Shape):
 class GenerationVerdict(Shape):
     """How one generation of a model was judged.
 
-    ``decision``: whether it serves and why, in words. ``against``: the newest evidence. ``beside``: by losses that do
-    not decide.
+    ``decision``: whether it serves and why, in words. ``against``: the newest evidence; ``serving`` is the generation
+    that serves now, where that is not the champion at the time of the judged one's publication. ``beside``: by losses
+    that do not decide.
     """
 
     generation: int
@@ -66,16 +69,23 @@ class ScheduleBody(Shape):
 class ModelVerdict(Shape):
     """The verdict on a model: ``sentence`` for everybody, ``figures`` behind it.
 
-    ``generation``: the one that both are about. ``champion``: the one that serves.
+    ``generation``: the one that both are about. ``champion``: the one that serves, which the replay ``line`` trained
+    where it is not one of the run's own.
     """
 
     champion: int | None
+    line: str | None = omitted_if_none()
     policy: Literal["report", "not-worse", "better", "manual"]
     generation: int | None
     sentence: str
     figures: str
     schedule: ScheduleBody | None
     generations: list[GenerationVerdict]
+
+    @property
+    def own_champion(self) -> int | None:
+        """The generation that serves, if it is one of the run's own."""
+        return None if self.line else self.champion
 
 
 class DriftBody(Shape):
@@ -92,14 +102,17 @@ class DriftBody(Shape):
 
 
 class DecisionBody(Shape):
-    """A decision about which generation of a model serves."""
+    """A decision about which generation of a model serves. ``line``, ``former_line``: the replay that trained the
+    champion, or the former one, where it is not one of the run's own."""
 
     number: int
     model: str
     action: Literal["first", "newest", "promoted", "held", "rolled back", "chosen"]
     generation: int
     champion: int
+    line: str | None = omitted_if_none()
     former: int | None
+    former_line: str | None = omitted_if_none()
     by: str
     because: str
     batch: int | None
@@ -177,8 +190,9 @@ class MatrixBody(Shape):
 
 
 class Promotion(Shape):
-    """The body of a request that chooses the generation that serves."""
+    """The body of a request that chooses the generation that serves; ``line``: the replay that trained it."""
 
     generation: int
     because: str
     by: str | None = omitted_if_none()
+    line: str | None = omitted_if_none()

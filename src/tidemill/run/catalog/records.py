@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from tidemill.texts import generation_name
+
 GenerationState = Literal["training", "published", "failed"]
 
 
@@ -16,7 +18,7 @@ class GenerationRef(NamedTuple):
     line: str = ""
 
     def __str__(self) -> str:
-        return f"{self.number} of {self.line}" if self.line else str(self.number)
+        return generation_name(self.number, self.line)
 
 
 @dataclass(frozen=True)
