@@ -26,7 +26,7 @@ from tests.support import wait_for
 from tidemill.api.server import run_server
 from tidemill.collector.batch_file import Draft
 from tidemill.pipeline import Raw, arrow_schema, override, parse
-from tidemill.run.catalog import Decision, GateDecision, GenerationRef, Span, TrainedModel
+from tidemill.run.catalog import Decision, GateDecision, GenerationRef, LineModel, Span, TrainedModel
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.locks import locked
@@ -228,12 +228,32 @@ def choose(run: Run, model: str, champion: int) -> None:
     run.catalog.decide_champion(decision(model, champion))
 
 
+def replay(run: Run, ref: GenerationRef, like: int, batches: Sequence[int]) -> None:
+    """Record a generation of a replay, whose answers are those of the generation ``like``."""
+    run.catalog.begin_line(ref.line, ref.line.partition("-")[0], None)
+    paths = {name: run.judgings / ref.line / f"{ref.number:05}" / f"{name}.npz" for name in run.pipeline.models}
+    for name, path in paths.items():
+        write_scorer(path, name, like)
+    run.catalog.save_line_generation(
+        [
+            LineModel(
+                **vars(trained_model(run, like, name, path))
+                | {"line": ref.line, "generation": ref.number, "batches": tuple(batches)}
+            )
+            for name, path in paths.items()
+        ]
+    )
+
+
 def write_generation(run: Run, generation: int) -> None:
     for name in run.pipeline.models:
-        path = scorer_path(run, generation, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text, arrays = scorer_parts(name, float(generation))
-        write(path, TEXT | text, {key: np.array(values) for key, values in arrays.items()})
+        write_scorer(scorer_path(run, generation, name), name, generation)
+
+
+def write_scorer(path: Path, model: str, generation: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text, arrays = scorer_parts(model, float(generation))
+    write(path, TEXT | text, {key: np.array(values) for key, values in arrays.items()})
 
 
 def scorer_parts(model: str, generation: float) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -257,8 +277,8 @@ def scorer_path(run: Run, generation: int, model: str) -> Path:
     return run.generations / f"{generation:05}" / "scorers" / f"{model}.npz"
 
 
-def trained_model(run: Run, generation: int, model: str) -> TrainedModel:
-    path = scorer_path(run, generation, model)
+def trained_model(run: Run, generation: int, model: str, path: Path | None = None) -> TrainedModel:
+    path = path or scorer_path(run, generation, model)
     return TrainedModel(
         model=model,
         estimator=run.pipeline.models[model].estimator,

@@ -154,14 +154,14 @@ line_models = Table(
     Column("generation", Integer, primary_key=True, autoincrement=False),
     Column("model", String, primary_key=True),
     Column("batches", JSON, nullable=False),
+    Column("fit_seconds", Float, nullable=False),
+    Column("scorer_path", String, nullable=False),
+    Column("sha256", String, nullable=False),
     Column("estimator", String, nullable=False, server_default=""),  # these five: of older replays they are not known
     Column("metrics", JSON, nullable=False, server_default="{}"),
     Column("parity", JSON, nullable=False, server_default="{}"),
     Column("rows", JSON, nullable=False, server_default="{}"),
     Column("profile", JSON),
-    Column("fit_seconds", Float, nullable=False),
-    Column("scorer_path", String, nullable=False),
-    Column("sha256", String, nullable=False),
 )
 
 judgings = Table(
@@ -211,7 +211,6 @@ comparisons = Table(
     Column("loss_name", String, primary_key=True),
     Column("decides", Boolean, nullable=False),
     Column("reference", Integer),
-    Column("reference_line", String, nullable=False, server_default=""),
     Column("batch", Integer, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("loss", Float),
@@ -223,6 +222,7 @@ comparisons = Table(
     Column("word", String),
     Column("rows_needed", BigInteger),
     Column("checks", JSON, nullable=False),
+    Column("reference_line", String, nullable=False, server_default=""),
 )
 
 drifts = Table(
@@ -246,15 +246,15 @@ decisions = Table(
     Column("action", String, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("champion", Integer, nullable=False),
-    Column("line", String, nullable=False, server_default=""),  # of the champion
     Column("former", Integer),
-    Column("former_line", String, nullable=False, server_default=""),
     Column("by", String, nullable=False),
     Column("because", String, nullable=False),
     Column("batch", Integer),
     Column("evidence", String),
     Column("figures", JSON),
     Column("decided_at", String, nullable=False),
+    Column("line", String, nullable=False, server_default=""),  # of the champion
+    Column("former_line", String, nullable=False, server_default=""),
 )
 sa.Index("decisions_of_model", decisions.c.model, decisions.c.number)
 sa.Index("decisions_of_generation", decisions.c.model, decisions.c.generation)
