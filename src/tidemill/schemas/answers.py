@@ -34,9 +34,10 @@ class Predicted(Protocol):
 
 def answer_document(model: str, generation: int, line: str, predicted: Predicted) -> dict[str, Any]:
     """An ``Answered`` as plain values: ten thousand rows a request are too many to build and check as models."""
-    answer: dict[str, Any] = {"model": model, "generation": generation, "prediction": predicted.prediction}
+    answer: dict[str, Any] = {"model": model, "generation": generation}
     if line:
         answer["line"] = line
+    answer["prediction"] = predicted.prediction
     if predicted.probability is not None:
         answer["probability"] = predicted.probability
     if predicted.label is not None:
