@@ -67,3 +67,8 @@ def did_you_mean(given: str, known: Sequence[str]) -> str:
     if not known:
         return ""
     return f"known: {listed(known, limit=2 * MOST_CHARACTERS)}"
+
+
+def generation_name(number: int | None, line: str | None = None) -> str:
+    """A generation's number, with the replay that trained it; that of one of the run's own stands alone."""
+    return f"{number} of {line}" if line else str(number)

@@ -16,10 +16,13 @@ from tests.support.failpoint_run import arm
 from tests.support.judged_run import DOCUMENT, MODEL, planted
 from tests.support.training_run import quiet_stage, run_of, seal_tables
 from tidemill import schemas
+from tidemill.api.models.registry import ModelRegistry
 from tidemill.errors import InputError
+from tidemill.judging.promotion import promote
 from tidemill.judging.schemes import scheme_bodies
 from tidemill.judging.verdict import VerdictReader
 from tidemill.process.replay import Line, Replay, refuse
+from tidemill.run.catalog import GenerationRef
 from tidemill.run.failpoints import Crash
 from tidemill.run.folder import Run
 from tidemill.schemas.verdicts import Against
@@ -175,7 +178,14 @@ def test_replay_prefers_the_scheme_that_forgets(spark: SparkSession, tmp_path: P
     assert body.interval is not None
     assert body.gain is not None
     assert body.interval[0] < body.gain < body.interval[1]
-    assert run.catalog.champions() == {MODEL: 6}
+    assert run.catalog.champions() == {MODEL: GenerationRef(6)}
+    promote(run, MODEL, GenerationRef(5, "windowed"), "it forgets", "ada")
+    registry = ModelRegistry(run)
+    registry.refresh()
+    champion = registry.snapshot.champion(MODEL)
+    assert champion is not None
+    assert (champion.ref, champion.record.batches, champion.record.rows) == (GenerationRef(5, "windowed"), (5,), 400)
+    assert champion.record.models[MODEL].metrics["r2"] is not None
     with pytest.raises(InputError, match="own scheme"):
         refuse(run, [Line("cumulative")], run.catalog.batches())
     assert np.isfinite(body.interval).all()

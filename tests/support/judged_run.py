@@ -20,7 +20,7 @@ from tidemill.judging.holdout import held_out
 from tidemill.judging.judge import Judge
 from tidemill.pipeline import Raw, arrow_schema, override, parse
 from tidemill.run.batch_tables import read_batch
-from tidemill.run.catalog import Decision, Span, TrainedModel
+from tidemill.run.catalog import Decision, GenerationRef, LineModel, Span, TrainedModel
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.scoring.storage import Array, write
@@ -86,12 +86,22 @@ class JudgedRun:
         batches = list(batches_of(scheme.scheme, number, scheme.window))
         rows = self.training(batches)
         self.run.catalog.begin_generation(number, batches, rows=len(rows))
-        trained = [self.trained(name, number, rows, spoil) for name in self.run.pipeline.models]
+        folder = self.run.generations / f"{number:05}"
+        trained = [self.trained(name, folder, rows, spoil) for name in self.run.pipeline.models]
         self.run.catalog.publish_generation(number, trained, self.judge.at_publication(number))
 
-    def trained(self, model: str, number: int, rows: pa.Table, spoil: float) -> TrainedModel:
+    def replay(self, line: str, number: int, batches: Sequence[int], spoil: float = 0.0) -> GenerationRef:
+        """Train a generation of a replay from these batches."""
+        rows, folder = self.training(batches), self.run.judgings / line / f"{number:05}"
+        of_line: dict[str, Any] = {"line": line, "generation": number, "batches": tuple(batches)}
+        trained = [vars(self.trained(name, folder, rows, spoil)) | of_line for name in self.run.pipeline.models]
+        self.run.catalog.begin_line(line, line.partition("-")[0], None)
+        self.run.catalog.save_line_generation([LineModel(**values) for values in trained])
+        return GenerationRef(number, line)
+
+    def trained(self, model: str, folder: Path, rows: pa.Table, spoil: float) -> TrainedModel:
         """A model of a generation, with its scorer file."""
-        path = self.run.generations / f"{number:05}" / "scorers" / f"{model}.npz"
+        path = folder / "scorers" / f"{model}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_linear(path, *least_squares(rows, spoil))
         return TrainedModel(
@@ -115,7 +125,7 @@ class JudgedRun:
         return rows.filter(pa.array(~held))
 
     def champion(self) -> int:
-        return self.run.catalog.champions()[MODEL]
+        return self.run.catalog.champions()[MODEL].number
 
     def words(self, against: str = "previous") -> dict[tuple[int, Any], str]:
         """The word of each generation, by its number and the evidence."""

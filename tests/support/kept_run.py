@@ -82,6 +82,8 @@ def keep(run_folder: Path) -> Path:
     shutil.copytree(run_folder / "batches", kept / "batches")
     for generation in sorted((run_folder / "generations").glob("[0-9]*")):
         shutil.copytree(generation / "scorers", kept / "generations" / generation.name / "scorers")
+    if (run_folder / "judgings").exists():
+        shutil.copytree(run_folder / "judgings", kept / "judgings")
     with tempfile.TemporaryDirectory() as folder:
         run = existing_run(load("smart-home"), copy_of(version, Path(folder) / "run"))
         text = orjson.dumps(predictions_of(run), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

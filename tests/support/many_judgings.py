@@ -100,7 +100,18 @@ def comparison_rows(models: Sequence[str], batch: int, evidence: Evidence) -> It
             word = WORDS[newest % len(WORDS)] if against == "previous" else "paid"
             yield (
                 *("", model, newest, against, evidence, loss_name, 1, number, batch, ROWS[evidence]),
-                *(loss, reference_loss, gain, gain - 0.004, gain + 0.005, 0.01 * reference_loss, word, None, checks),
+                *(
+                    loss,
+                    reference_loss,
+                    gain,
+                    gain - 0.004,
+                    gain + 0.005,
+                    0.01 * reference_loss,
+                    word,
+                    None,
+                    checks,
+                    "",
+                ),
             )
 
 
@@ -118,4 +129,4 @@ def decision_rows(models: Sequence[str], generations: int) -> Iterator[Row]:
         because = "the policy is report: the newest generation serves" if former else "it is the first generation"
         for model in models:
             about = (next(numbers), model, action, generation, generation, former, "gate", because)
-            yield *about, None, None, "null", AT
+            yield *about, None, None, "null", AT, "", ""

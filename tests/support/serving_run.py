@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -26,7 +26,7 @@ from tests.support import wait_for
 from tidemill.api.server import run_server
 from tidemill.collector.batch_file import Draft
 from tidemill.pipeline import Raw, arrow_schema, override, parse
-from tidemill.run.catalog import Decision, GateDecision, Span, TrainedModel
+from tidemill.run.catalog import Decision, GateDecision, GenerationRef, LineModel, Span, TrainedModel
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.locks import locked
@@ -208,9 +208,15 @@ def publish(
     models = [trained_model(run, generation, name) for name in run.pipeline.models]
     if damage:
         damage(scorer_path(run, generation, "size"))
-    champions = run.catalog.champions()
+    champions = numbers(run.catalog.champions())
     decided = [decision(model, generation, champions.get(model)) for model in champion_of]
     run.catalog.publish_generation(generation, models, decided)
+
+
+def numbers(champions: Mapping[str, GenerationRef]) -> dict[str, int]:
+    """The champions by their numbers; all are the run's own."""
+    assert not any(ref.line for ref in champions.values())
+    return {model: ref.number for model, ref in champions.items()}
 
 
 def decision(model: str, champion: int, former: int | None = None) -> GateDecision:
@@ -222,12 +228,32 @@ def choose(run: Run, model: str, champion: int) -> None:
     run.catalog.decide_champion(decision(model, champion))
 
 
+def replay(run: Run, ref: GenerationRef, like: int, batches: Sequence[int]) -> None:
+    """Record a generation of a replay, whose answers are those of the generation ``like``."""
+    run.catalog.begin_line(ref.line, ref.line.partition("-")[0], None)
+    paths = {name: run.judgings / ref.line / f"{ref.number:05}" / f"{name}.npz" for name in run.pipeline.models}
+    for name, path in paths.items():
+        write_scorer(path, name, like)
+    run.catalog.save_line_generation(
+        [
+            LineModel(
+                **vars(trained_model(run, like, name, path))
+                | {"line": ref.line, "generation": ref.number, "batches": tuple(batches)}
+            )
+            for name, path in paths.items()
+        ]
+    )
+
+
 def write_generation(run: Run, generation: int) -> None:
     for name in run.pipeline.models:
-        path = scorer_path(run, generation, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text, arrays = scorer_parts(name, float(generation))
-        write(path, TEXT | text, {key: np.array(values) for key, values in arrays.items()})
+        write_scorer(scorer_path(run, generation, name), name, generation)
+
+
+def write_scorer(path: Path, model: str, generation: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text, arrays = scorer_parts(model, float(generation))
+    write(path, TEXT | text, {key: np.array(values) for key, values in arrays.items()})
 
 
 def scorer_parts(model: str, generation: float) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -251,8 +277,8 @@ def scorer_path(run: Run, generation: int, model: str) -> Path:
     return run.generations / f"{generation:05}" / "scorers" / f"{model}.npz"
 
 
-def trained_model(run: Run, generation: int, model: str) -> TrainedModel:
-    path = scorer_path(run, generation, model)
+def trained_model(run: Run, generation: int, model: str, path: Path | None = None) -> TrainedModel:
+    path = path or scorer_path(run, generation, model)
     return TrainedModel(
         model=model,
         estimator=run.pipeline.models[model].estimator,

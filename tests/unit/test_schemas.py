@@ -35,7 +35,7 @@ def test_the_kinds_of_models_are_those_of_the_scorers() -> None:
 )
 def test_an_answer_is_as_its_schema_has_it(prediction: Prediction) -> None:
     """The plain values that predictions are answered with are what the schema would give."""
-    answer = schemas.answer_document("size", 3, prediction)
+    answer = schemas.answer_document("size", 3, "", prediction)
     body = schemas.Answered.model_validate(answer)
     assert body.document() == answer
     assert type(body.prediction) is type(prediction.prediction)
@@ -52,7 +52,7 @@ def test_a_profile_is_as_its_schema_has_it() -> None:
         to_centres={},
     )
     stored = {"clusters": [cluster.document()], "renumbered": {"0": 0}, "matched_to": None}
-    document = schemas.profile_document("group", 3, stored)
+    document = schemas.profile_document("group", {"generation": 3}, stored)
     assert schemas.Profile.model_validate(document).document() == document
 
 

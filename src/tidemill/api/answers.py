@@ -10,11 +10,12 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from tidemill.pipeline import Constant
+from tidemill.run.catalog import GenerationRef
 from tidemill.schemas import answer_document
 from tidemill.scoring import Prediction
 from tidemill.scoring.base import class_name
 
-Answer = Callable[[str, int, Prediction], Any]
+Answer = Callable[[str, GenerationRef, Prediction], Any]
 """Makes an answer of a model's name, a generation and a prediction."""
 
 OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC | orjson.OPT_SERIALIZE_NUMPY  # SQL's plain timestamps are in UTC
@@ -54,9 +55,15 @@ PARTS: dict[str, Answer] = {
     "centre": lambda model, generation, predicted: predicted.centre,
     "distance": lambda model, generation, predicted: predicted.distance,
     "unseen": lambda model, generation, predicted: predicted.unseen,
-    "generation": lambda model, generation, predicted: generation,
+    "generation": lambda model, generation, predicted: generation.number,
+    "line": lambda model, generation, predicted: generation.line or None,
     "model": lambda model, generation, predicted: model,
 }
+
+
+def standard(model: str, generation: GenerationRef, predicted: Prediction) -> dict[str, Any]:
+    """The answer of every model's own endpoint."""
+    return answer_document(model, generation.number, generation.line, predicted)
 
 
 def answer_maker(declared: Any) -> Answer:
@@ -64,7 +71,7 @@ def answer_maker(declared: Any) -> Answer:
     keys.
     """
     if declared is None:
-        return answer_document
+        return standard
     if isinstance(declared, str):
         return PARTS[declared]
     parts = [(key, part_maker(part)) for key, part in declared.items()]

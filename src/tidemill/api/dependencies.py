@@ -12,6 +12,7 @@ from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.models.snapshot import Snapshot, require_published
 from tidemill.api.values import json_object, shown
 from tidemill.errors import BodyTooLarge, FeatureError
+from tidemill.run.catalog import Generation, GenerationRef
 from tidemill.texts import did_you_mean
 
 MAX_BODY_BYTES = 1 << 20
@@ -30,14 +31,27 @@ Key = Annotated[str, Path(min_length=1, description="The value of the stream's k
 
 
 class RequestedGeneration(NamedTuple):
-    """The published generation that answers a request, and the snapshot it is of."""
+    """The generation that answers a request, and the snapshot it is of."""
 
     snapshot: Snapshot
-    number: int
+    ref: GenerationRef
+
+    @property
+    def record(self) -> Generation:
+        """
+        Raises:
+            CatalogError: it can't be read.
+        """
+        return self.snapshot.record(self.ref)
+
+
+def naming(ref: GenerationRef) -> dict[str, Any]:
+    """The keys of a body that name a generation."""
+    return {"generation": ref.number} | ({"line": ref.line} if ref.line else {})
 
 
 def resolve_generation(registry: ModelRegistry, number: int | None, model: str | None = None) -> RequestedGeneration:
-    """The generation of this number; for None the champion of ``model``, or without a model the newest generation.
+    """The run's own generation of this number; for None the champion of ``model``, or without a model the newest.
 
     It is that of the snapshot of this moment: each endpoint calls it once, after it has the request's body.
 
@@ -47,11 +61,11 @@ def resolve_generation(registry: ModelRegistry, number: int | None, model: str |
     """
     snapshot = registry.snapshot
     if number is not None:
-        require_published(snapshot, number)
-        return RequestedGeneration(snapshot, number)
+        require_published(snapshot, GenerationRef(number))
+        return RequestedGeneration(snapshot, GenerationRef(number))
     if snapshot.newest is None:
         raise not_ready(snapshot)
-    return RequestedGeneration(snapshot, snapshot.newest.number if model is None else snapshot.champions[model])
+    return RequestedGeneration(snapshot, snapshot.newest.ref if model is None else snapshot.champions[model])
 
 
 # --- the body -----------------------------------------------------------------------------------------------------

@@ -78,7 +78,8 @@ def health_body(run: Run, snapshot: Snapshot) -> schemas.Health:
         generation=snapshot.newest.number,
         generations=len(snapshot.published),
         models=list(snapshot.newest.scorers),
-        champions=dict(snapshot.champions),
+        champions={model: ref.number for model, ref in snapshot.champions.items()},
+        lines={model: ref.line for model, ref in snapshot.champions.items() if ref.line} or None,
         published_at=snapshot.newest.record.published_at,
         problems=list(problems(snapshot)),
     )
@@ -181,11 +182,12 @@ def model_body(
     model = run.pipeline.models[name]
     columns = {column.name: column for column in run.pipeline.source.schema_}
     seen, scale = trained_features(snapshot, name), rating_scale(snapshot, name)
-    example = examples.of(snapshot, name)
+    example, champion = examples.of(snapshot, name), snapshot.champions.get(name)
     return schemas.ModelBody(
         model=name,
         estimator=model.estimator,
-        champion=snapshot.champions.get(name),
+        champion=champion and champion.number,
+        line=(champion and champion.line) or None,
         label=model.label,
         user=model.user,
         item=model.item,

@@ -67,8 +67,9 @@ class RunCollector(Collector):
         champions = GaugeMetricFamily(
             "tidemill_champion", "The generation that answers for each model.", labels=["model"]
         )
-        for model, number in snapshot.champions.items():
-            champions.add_metric([model], number)
+        for model, (number, line) in snapshot.champions.items():
+            labels = {"model": model} | ({"line": line} if line else {})
+            champions.add_sample("tidemill_champion", labels, number)
         yield champions
         yield self._rows()
         yield from self._verdicts()

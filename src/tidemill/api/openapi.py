@@ -53,6 +53,7 @@ PART_SCHEMAS: dict[str, dict[str, Any]] = {
     "probabilities": either(NUMBERS, NULL),
     "label": either(STRING, NULL),
     "generation": {"type": "integer"},
+    "line": either(STRING, NULL),
     "model": {"type": "string"},
     "centre": either(NUMBERS, NULL),
     "distance": either(NUMBER, NULL),

@@ -114,8 +114,8 @@ class ProgressLines:
 def describe_decision(decision: GateDecision) -> str:
     """A decision about which generation of a model serves, with its reason."""
     done = {"held": "is held", "rolled back": "is taken back", "promoted": "is promoted", "chosen": "is chosen"}
-    about = f"{decision.model}: generation {decision.generation} {done.get(decision.action, decision.action)}"
-    return f"{about}, generation {decision.champion} serves: {decision.because}"
+    about = f"{decision.model}: generation {decision.about} {done.get(decision.action, decision.action)}"
+    return f"{about}, generation {decision.serves} serves: {decision.because}"
 
 
 def describe_batch(batch: Batch) -> str:

@@ -22,7 +22,7 @@ from tidemill.cli.options import Json, Master, Name, RunDir, Set, utf_8
 from tidemill.cli.output import print_json
 from tidemill.cli.view_commands import look_at
 from tidemill.errors import InputError, TidemillError
-from tidemill.texts import did_you_mean, shorten
+from tidemill.texts import did_you_mean, generation_name, shorten
 from tidemill.training.schemes import Scheme
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ PIPED_WIDTH, WIDE = 120, 96  # columns
 MOST_GENERATIONS = 20  # in the table of one model
 Because = Annotated[
     str, typer.Option("--because", metavar="TEXT", callback=utf_8, help="Why; it is kept with the decision.")
+]
+Replayed = Annotated[
+    str,
+    typer.Option(
+        "--line", metavar="NAME", callback=utf_8, help="The replay that trained it, such as sliding-2; see `replay`."
+    ),
 ]
 
 
@@ -82,7 +88,7 @@ def show_model(console: Console, model: str, judged: schemas.ModelVerdict) -> No
     for generation, body in compared:
         if body.gain is None or body.interval is None:
             continue
-        number = f"{generation.generation} against {body.reference}"
+        number = f"{generation.generation} against {generation_name(body.reference, body.line)}"
         gain, low, high = (as_share(value, body.reference_loss) for value in (body.gain, *body.interval))
         serves = "; serves" if generation.champion else ""
         interval = f"{gain} ({low} to {high})"
@@ -104,23 +110,27 @@ def promote(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name in the pipeline file.")],
     generation: Annotated[int, typer.Argument(metavar="GENERATION", min=1, help="The number of a generation.")],
     because: Because,
+    line: Replayed = "",
     run_dir: RunDir = None,
     assignments: Set = None,
     json: Json = False,
 ) -> None:
     """Let a generation of a model serve: it becomes the champion, from now on."""
-    from tidemill import schemas
     from tidemill.judging.promotion import objection
     from tidemill.judging.promotion import promote as choose
-    from tidemill.judging.verdict import policies_in_force
+    from tidemill.judging.verdict import decision_body, policies_in_force
+    from tidemill.run.catalog import GenerationRef
 
     run = look_at(name, run_dir, assignments)
-    decision = choose(run, model, generation, because, user_name())
+    decision, uncompared = choose(run, model, GenerationRef(generation, line), because, user_name())
     if json:
-        print_json(schemas.DecisionBody.of(decision).document())
+        print_json(decision_body(decision).document())
         return
-    typer.echo(f"generation {generation} of {model} serves from now on, in place of generation {decision.former}")
-    if against := objection(run, decision):
+    replaced = f", in place of generation {decision.served}"
+    typer.echo(f"{model}: generation {decision.serves} serves from now on{replaced}")
+    if uncompared:
+        typer.echo(f"note: the two were not compared: {uncompared}")
+    if against := objection(decision):
         typer.echo(f"note: {against}")
     if policies_in_force(run)[model] == "report":
         typer.echo('note: the policy is "report": the next generation that is published takes over')

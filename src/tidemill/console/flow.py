@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from tidemill.console.formatting import NONE, counted, number, rate, size
+from tidemill.console.formatting import NONE, counted, generation_name, number, rate, size
 from tidemill.schemas import Home, ModelVerdict, StatusBody
 
 State = Literal["waiting", "at work", "done", "failed"]
@@ -142,20 +142,22 @@ def training(status: StatusBody) -> str:
 
 def champion(models: Mapping[str, ModelVerdict]) -> Step:
     """The generation that serves: of each model, where they differ."""
-    serving = {name: verdict.champion for name, verdict in models.items() if verdict.champion}
-    numbers = sorted(set(serving.values()))
+    serving = {
+        name: generation_name(verdict.champion, verdict.line) for name, verdict in models.items() if verdict.champion
+    }
+    numbers = list(dict.fromkeys(serving.values()))
     if not numbers:
         return Step("Champion", NONE, "no generation serves yet", "waiting")
     if len(numbers) == 1:
         of = (
             "the only model" if len(models) == 1 else f"all {len(models)} models" if len(serving) == len(models) else ""
         )
-        return Step("Champion", number(numbers[0]), f"is the generation that serves {of}".strip(), "done")
-    shown = [f"{name} {number(serving[name])}" for name in serving][:4]
+        return Step("Champion", numbers[0], f"is the generation that serves {of}".strip(), "done")
+    shown = [f"{name} {serving[name]}" for name in serving][:4]
     more = f" and {len(serving) - 4} more" if len(serving) > 4 else ""
     return Step(
         "Champions",
-        ", ".join(map(number, numbers[:3])) + (", …" if len(numbers) > 3 else ""),
+        ", ".join(numbers[:3]) + (", …" if len(numbers) > 3 else ""),
         ", ".join(shown) + more,
         "done",
     )

@@ -15,6 +15,11 @@ SHA_DIGITS = 12
 # --- numbers ------------------------------------------------------------------------------------------------------
 
 
+def generation_name(generation: int | None, line: str | None = None) -> str:
+    """A generation's number, with the replay that trained it; that of one of the run's own stands alone."""
+    return f"{number(generation)} of {plain(line)}" if line else number(generation)
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A number with commas between thousands; a fraction has at most ``digits`` significant digits."""
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -12,7 +12,7 @@ from tidemill.judging.drift import Drift, drifts
 from tidemill.judging.look import ModelJudge
 from tidemill.judging.rows import BatchRows
 from tidemill.pipeline import Column, Pipeline
-from tidemill.run.catalog import DriftRecord
+from tidemill.run.catalog import DriftRecord, GenerationRef
 from tidemill.run.folder import Run
 from tidemill.scoring import RowScorer
 
@@ -21,7 +21,7 @@ ID_SHARE = 0.9
 
 
 def batch_drifts(
-    run: Run, judges: Mapping[str, ModelJudge], champions: Mapping[str, int], rows: BatchRows, newest: int
+    run: Run, judges: Mapping[str, ModelJudge], champions: Mapping[str, GenerationRef], rows: BatchRows, newest: int
 ) -> Iterator[DriftRecord]:
     """How far the batch's columns, and the champions' predictions, are from the champions' training rows.
 
@@ -31,27 +31,25 @@ def batch_drifts(
         champions: by model; one that was trained on the batch counts as ``newest``.
         newest: the newest generation before the batch.
     """
-    by_reference: dict[int, list[str]] = {}
-    for name, number in champions.items():
-        by_reference.setdefault(number if number < rows.batch.batch else newest, []).append(name)
+    by_reference: dict[GenerationRef, list[str]] = {}
+    for name, ref in champions.items():
+        by_reference.setdefault(ref if ref.number < rows.batch.batch else GenerationRef(newest), []).append(name)
     default = next(iter(by_reference))
     compared: set[str] = set()
-    for number, models in by_reference.items():
-        generation = run.catalog.generation(number)
-        assert generation is not None
-        before = judges[models[0]].rows.training_sample(generation.batches, DRIFT_ROWS)
-        columns = [name for name in columns_of(run.pipeline, models, number == default, before) if name not in compared]
+    for ref, models in by_reference.items():
+        before = judges[models[0]].rows.training_sample(run.catalog.trained(ref).batches, DRIFT_ROWS)
+        columns = [name for name in columns_of(run.pipeline, models, ref == default, before) if name not in compared]
         compared.update(columns)
         sides = [{name: side[name] for name in columns} for side in (before, rows.table)]
         for name in models:
-            scorer = judges[name].scorer(number)
+            scorer = judges[name].scorer(ref)
             if isinstance(scorer, RowScorer):
                 predicted = f"{name}: prediction"
                 sides = [
                     side | {predicted: scorer.column(table)}
                     for side, table in zip(sides, (before, rows.table), strict=True)
                 ]
-        yield from (record_of(drift, rows.batch.batch, number) for drift in drifts(*sides))
+        yield from (record_of(drift, rows.batch.batch, ref.number) for drift in drifts(*sides))
 
 
 def record_of(drift: Drift, batch: int, reference: int) -> DriftRecord:

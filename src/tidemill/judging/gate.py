@@ -8,12 +8,13 @@ evidence and rollbacks have a third each.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tidemill.judging.comparisons import Comparison, interval_at, p_value, word
 from tidemill.judging.looks import alpha_at, holm_levels
 from tidemill.pipeline import Gate
-from tidemill.run.catalog import Evidence, GateDecision
+from tidemill.run.catalog import Evidence, GateDecision, GenerationRef
 
 BY_GATE = "gate"
 ALPHA = 0.05
@@ -21,13 +22,13 @@ QUESTIONS = 3  # promote on provisional evidence, promote on settled evidence, r
 
 
 class Candidate(NamedTuple):
-    """A generation that is tested against another: one that may become the champion against the one that is, or the
-    champion against the one that it replaced."""
+    """A generation of the run's own that is tested against another: one that may become the champion against the one
+    that is, or the champion against the one that it replaced."""
 
     model: str
     gate: Gate
     generation: int
-    reference: int
+    reference: GenerationRef
     comparison: Comparison | None
 
 
@@ -46,7 +47,7 @@ class Tested(NamedTuple):
         comparison = self.candidate.comparison
         assert comparison is not None
         return {
-            "reference": self.candidate.reference,
+            **reference_figures(self.candidate.reference),
             "rows": comparison.rows,
             "loss": comparison.loss,
             "reference_loss": comparison.reference_loss,
@@ -56,6 +57,11 @@ class Tested(NamedTuple):
             "margin": comparison.margin,
             "word": self.word,
         }
+
+
+def reference_figures(reference: GenerationRef) -> dict[str, Any]:
+    """The keys that name a reference."""
+    return {"reference": reference.number} | ({"line": reference.line} if reference.line else {})
 
 
 def level_at(look: int) -> float:
@@ -91,7 +97,9 @@ def two_sided(candidate: Candidate, comparison: Comparison, taking_back: bool) -
 # --- decisions ----------------------------------------------------------------------------------------------------
 
 
-def at_publication(gate: Gate, model: str, number: int, champion: int | None, newest: int) -> list[GateDecision]:
+def at_publication(
+    gate: Gate, model: str, number: int, champion: GenerationRef | None, newest: int
+) -> list[GateDecision]:
     """The decisions that the publication of a generation brings by itself; none where it waits for evidence, or for a
     person.
 
@@ -104,8 +112,11 @@ def at_publication(gate: Gate, model: str, number: int, champion: int | None, ne
         return [GateDecision(model, "first", number, number, None, BY_GATE, "it is the first generation")]
     if gate.policy == "report":
         because = "the policy is report: the newest generation serves"
-        former = champion or newest
-        return [GateDecision(model, "newest", number, number, former, BY_GATE, because)] if number > former else []
+        former = champion or GenerationRef(newest)
+        if number <= former.number:
+            return []
+        decided = GateDecision(model, "newest", number, number, former.number, BY_GATE, because)
+        return [replace(decided, former_line=former.line)]
     if champion is None:
         because = "it served when there was no gate yet"
         return [GateDecision(model, "first", newest, newest, None, BY_GATE, because)]
@@ -137,12 +148,13 @@ def promotion(test: Tested, batch: int, evidence: Evidence) -> GateDecision:
         "promoted",
         candidate.generation,
         candidate.generation,
-        candidate.reference,
+        candidate.reference.number,
         BY_GATE,
         because,
         batch,
         evidence,
         test.figures,
+        former_line=candidate.reference.line,
     )
 
 
@@ -152,13 +164,15 @@ def holding(candidate: Candidate, batch: int, evidence: Evidence, because: str, 
         candidate.model,
         "held",
         candidate.generation,
-        candidate.reference,
-        candidate.reference,
+        candidate.reference.number,
+        candidate.reference.number,
         BY_GATE,
         because,
         batch,
         evidence,
         test.figures if test else None,
+        line=candidate.reference.line,
+        former_line=candidate.reference.line,
     )
 
 
@@ -196,13 +210,14 @@ def taking_back(test: Tested, batch: int) -> GateDecision | None:
         candidate.model,
         "rolled back",
         candidate.generation,
-        candidate.reference,
+        candidate.reference.number,
         candidate.generation,
         BY_GATE,
         reason(test),
         batch,
         "settled",
         test.figures,
+        line=candidate.reference.line,
     )
 
 
@@ -213,14 +228,14 @@ def is_on_trial(history: Sequence[GateDecision]) -> bool:
     return change is not None and change.action in ("newest", "promoted")
 
 
-def shadows(history: Sequence[GateDecision], published: Sequence[int], champion: int) -> list[int]:
+def shadows(history: Sequence[GateDecision], published: Sequence[int], champion: GenerationRef) -> list[int]:
     """The generations that may still be promoted: newer than the champion, held, and never taken back. A person who
     chooses decides about all that were there: only those that came later may still be."""
     chosen = [place for place, decision in enumerate(history) if decision.action == "chosen"]
     later = history[chosen[-1] + 1 :] if chosen else history
     taken_back = {decision.generation for decision in history if decision.action == "rolled back"}
     held = {decision.generation for decision in later if decision.action == "held"}
-    return [number for number in published if number > champion and number in held - taken_back]
+    return [number for number in published if number > champion.number and number in held - taken_back]
 
 
 def last_change(history: Sequence[GateDecision]) -> GateDecision | None:

@@ -28,14 +28,22 @@ from tidemill.judging.look import ModelJudge, ModelLook
 from tidemill.judging.loss_file import LossFile, sweep
 from tidemill.judging.losses import Indices
 from tidemill.judging.rows import BatchRows, RowReader
-from tidemill.run.catalog import Cell, ComparisonRecord, DriftRecord, Evidence, GateDecision, Judging
+from tidemill.run.catalog import (
+    Cell,
+    ComparisonRecord,
+    DriftRecord,
+    Evidence,
+    GateDecision,
+    GenerationRef,
+    Judging,
+)
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
 from tidemill.run.progress.status import MOST_CAUGHT_UP
 from tidemill.run.stage import covers_stop
 from tidemill.texts import shorten
 
-References = dict[str, int]  # "champion", "previous", "first" -> the number of that generation
+References = dict[str, GenerationRef]  # "champion", "previous", "first", "serving" -> that generation
 
 
 @dataclass
@@ -137,11 +145,11 @@ class Judge:
             findings.on_trial += self._on_trial(look)
             findings.challenging += self._challenging(look, published)
 
-        wanted = {name: kept(published, batch, self._serving(name)) for name in self._models}
+        wanted = {name: self._kept(name, published, batch) for name in self._models}
         self._judge_models(findings, rows, None, published, wanted, ask)
         findings.decided = self._decide_settled(findings.on_trial, findings.challenging, batch)
         with self._noting_errors(findings, "drift", batch):
-            champions = {name: self.champion(name) or published[-1] for name in self._models}
+            champions = {name: self.champion(name) or GenerationRef(published[-1]) for name in self._models}
             findings.drifted = list(batch_drifts(self.run, self._models, champions, rows, published[-1]))
 
     def _provisional(self, generation: int, findings: Findings) -> None:
@@ -152,7 +160,7 @@ class Judge:
             findings.challenging += self._challenger(look, generation)
 
         references = {name: self._references(name, generation, published, held=True) for name in self._models}
-        wanted = {name: sorted({generation, *numbers.values()}) for name, numbers in references.items()}
+        wanted = {name: sorted({GenerationRef(generation), *refs.values()}) for name, refs in references.items()}
         self._judge_models(findings, rows, rows.held_rows, published, wanted, ask)
         findings.decided = self._decide_provisional(findings.challenging, generation)
 
@@ -162,7 +170,7 @@ class Judge:
         rows: BatchRows,
         chosen: Indices | None,
         published: Sequence[int],
-        wanted: Mapping[str, Sequence[int]],
+        wanted: Mapping[str, Sequence[GenerationRef]],
         ask: Callable[[ModelLook], None],
     ) -> None:
         """Judge the newest of the ``published`` generations of each model.
@@ -177,7 +185,7 @@ class Judge:
         for name, model in self._models.items():
             with self._noting_errors(findings, name, rows.batch.batch):
                 readable = model.readable(wanted[name], findings.errors)
-                if newest not in readable:
+                if GenerationRef(newest) not in readable:
                     continue
                 look = ModelLook(model, rows, chosen, readable)
                 if len(look.table):
@@ -224,27 +232,29 @@ class Judge:
         """All decisions about a model up to the start of this look, in order."""
         return self._histories[model]
 
-    def champion(self, model: str) -> int | None:
+    def champion(self, model: str) -> GenerationRef | None:
         """The generation of a model that serves; None where nothing was decided."""
         history = self.history(model)
-        return history[-1].champion if history else None
+        return history[-1].serves if history else None
 
-    def _serving(self, model: str) -> set[int]:
-        """The champion and the one that it replaced."""
+    def _kept(self, model: str, published: Sequence[int], batch: int) -> list[GenerationRef]:
+        """The generations that are scored on a batch: the champion and the one that it replaced are among them."""
         change = gate.last_change(self.history(model))
-        return {number for number in (change and change.champion, change and change.former) if number}
+        serving = {ref for ref in (change and change.serves, change and change.served) if ref and ref.number < batch}
+        own = kept(published, batch, {ref.number for ref in serving if not ref.line})
+        return [*map(GenerationRef, own), *sorted(ref for ref in serving if ref.line)]
 
-    def rival(self, model: str, generation: int) -> int | None:
+    def rival(self, model: str, generation: int) -> GenerationRef | None:
         """The champion that a generation is compared with: the one that served when it was published."""
-        history = self.history(model)
-        for decision in history:
-            if decision.generation == generation:
-                return decision.former
-        champion = history[-1].champion if history else None
-        return champion if champion != generation else None
+        for decision in self.history(model):
+            if decision.about == GenerationRef(generation):
+                return decision.served
+        champion = self.champion(model)
+        return champion if champion != GenerationRef(generation) else None
 
     def _references(self, model: str, generation: int, published: Sequence[int], held: bool) -> References:
-        """The generations that a generation is compared with.
+        """The generations that a generation is compared with. The one that serves now is among them where it is not
+        the one that served when this one was published, as after a person's choice.
 
         Args:
             held: whether it is on held-out rows, which a later champion has not seen either; else only generations
@@ -254,9 +264,17 @@ class Judge:
         if not before:
             return {}
         rival = self.rival(model, generation)
-        if rival is None or not (held or rival in published):
-            rival = before[-1]
-        return {"champion": rival, "previous": before[-1], "first": before[0]}
+        if rival is None or not (held or rival.number in published):
+            rival = GenerationRef(before[-1])
+        references = {"champion": rival, "previous": GenerationRef(before[-1]), "first": GenerationRef(before[0])}
+        serving = self.champion(model)
+        if (
+            serving is None
+            or serving in (rival, GenerationRef(generation))
+            or not (held or serving.number in published)
+        ):
+            return references
+        return references | {"serving": serving}
 
     # --- the gate -------------------------------------------------------------------------------------------------
 
@@ -267,10 +285,10 @@ class Judge:
         if not settings.rollback or settings.policy == "manual" or not gate.is_on_trial(history):
             return
         assert change is not None
-        if change.former is None or not {change.champion, change.former} <= set(look.generations):
+        if change.served is None or not {change.serves, change.served} <= set(look.generations):
             return  # it was trained on this batch, nothing served before, or one can't be read
-        comparison = look.compare(change.champion, change.former)
-        yield Candidate(name, settings, change.champion, change.former, comparison)
+        comparison = look.compare(change.serves, change.served)
+        yield Candidate(name, settings, change.champion, change.served, comparison)
 
     def _challenging(self, look: ModelLook, published: Sequence[int]) -> Iterator[Candidate]:
         """The held generations against the champion, on settled evidence."""
@@ -279,16 +297,19 @@ class Judge:
         if settings.policy not in ("not-worse", "better") or champion is None:
             return
         for number in gate.shadows(self.history(name), published, champion):
-            if number in look.generations and champion in look.generations:
-                yield Candidate(name, settings, number, champion, look.compare(number, champion))
+            ref = GenerationRef(number)
+            if ref in look.generations and champion in look.generations:
+                yield Candidate(name, settings, number, champion, look.compare(ref, champion))
 
     def _challenger(self, look: ModelLook, generation: int) -> Iterator[Candidate]:
         """A new generation against the champion, unless it serves by its publication or is older than the champion."""
         name, champion = look.model.name, self.champion(look.model.name)
         settings = self.run.pipeline.gate_of(name)
-        if champion is None or champion >= generation or settings.policy == "report":
+        if champion is None or champion.number >= generation or settings.policy == "report":
             return
-        comparison = look.compare(generation, champion) if len(look.table) and champion in look.generations else None
+        comparison = None
+        if len(look.table) and champion in look.generations:
+            comparison = look.compare(GenerationRef(generation), champion)
         yield Candidate(name, settings, generation, champion, comparison)
 
     def _decide_settled(

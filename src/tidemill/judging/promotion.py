@@ -1,23 +1,40 @@
-"""A person chooses which generation of a model serves."""
+"""A person chooses which generation of a model serves: one of the run's own, or one of a replay."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 from tidemill import scoring
-from tidemill.errors import CatalogError, NotFound, ParameterError, PromotionRefused
-from tidemill.judging.gate import BY_GATE
-from tidemill.run.catalog import GateDecision
+from tidemill.errors import CatalogError, NotFound, ParameterError, PromotionRefused, TidemillError
+from tidemill.judging.comparisons import Comparison
+from tidemill.judging.gate import BY_GATE, reference_figures
+from tidemill.judging.look import ModelJudge, ModelLook
+from tidemill.judging.rows import RowReader
+from tidemill.run.catalog import ComparisonRecord, Evidence, GateDecision, Generation, GenerationRef
 from tidemill.run.folder import Run
 from tidemill.texts import did_you_mean, shorten
 
 MOST_TEXT = 500  # characters of a reason or a name
 
 
-def promote(run: Run, model: str, generation: int, because: str, by: str) -> GateDecision:
+class Promoted(NamedTuple):
+    """A choice, as recorded. ``uncompared``: why the chosen generation was not compared with the one that it replaces;
+    None where it was, and the decision has the figures."""
+
+    decision: GateDecision
+    uncompared: str | None
+
+
+def promote(run: Run, model: str, chosen: GenerationRef, because: str, by: str) -> Promoted:
     """Make a generation the champion of a model, under every policy, until a later one takes over: under ``report`` the
     next that is published, under ``not-worse`` and ``better`` the next that passes the gate.
 
+    It is compared with the generation that it replaces, and the run's newest with it, on the newest rows that none of
+    the three was trained on. What that says does not bind the person.
+
     Raises:
-        NotFound: the pipeline has no such model, or there is no such generation.
+        NotFound: the pipeline has no such model, or there is no such generation or replay.
         ParameterError: there is no reason or no name, or it is too long.
         PromotionRefused: the generation failed, is still being trained, or its files are gone; or it serves already.
     """
@@ -29,48 +46,129 @@ def promote(run: Run, model: str, generation: int, because: str, by: str) -> Gat
             raise ParameterError(f"{name} is {found}", f"give it in 1 to {MOST_TEXT} characters")
     if by.strip() == BY_GATE:
         raise ParameterError(f"by is {BY_GATE}, which signs its own decisions", "give the name of a person")
-    refuse_unusable(run, model, generation)
-    champion = run.catalog.champions().get(model) or run.catalog.newest_generation()
-    if champion == generation:
-        raise PromotionRefused(f"generation {generation} of {model} serves already", "nothing was changed")
-    chosen = GateDecision(model, "chosen", generation, generation, champion, by.strip(), because.strip())
-    return run.catalog.decide_champion(chosen)
+    refuse_unusable(run, model, chosen)
+    newest = GenerationRef(run.catalog.newest_generation())
+    served = run.catalog.champions().get(model) or newest
+    if served == chosen:
+        raise PromotionRefused(f"generation {chosen} of {model} serves already", "nothing was changed")
+    looked = look_at(run, model, chosen, served, newest)
+    decision = GateDecision(
+        model,
+        "chosen",
+        chosen.number,
+        chosen.number,
+        served.number,
+        by.strip(),
+        because.strip(),
+        looked.batch,
+        looked.evidence,
+        looked.figures,
+        line=chosen.line,
+        former_line=served.line,
+    )
+    return Promoted(run.catalog.decide_champion(decision, looked.of_newest), looked.uncompared)
 
 
-def objection(run: Run, decision: GateDecision) -> str | None:
-    """What a verdict says against a choice: that its generation has a greater loss than the one that it replaces."""
-    pair = {number for number in (decision.champion, decision.former) if number is not None}
-    records = [
-        record
-        for number in pair
-        for record in run.catalog.comparisons(decision.model, range(number, number + 1))
-        if record.reference in pair - {number} and record.decides and record.word in ("paid", "cost")
-    ]
-    for record in sorted(records, key=lambda record: record.evidence == "settled", reverse=True):
-        worse = record.reference if record.word == "paid" else record.generation
-        if worse == decision.champion:
-            other = record.generation if record.word == "paid" else record.reference
-            return (
-                f"on {record.rows:,} rows of batch {record.batch} generation {other} had less {record.loss_name} than "
-                f"generation {worse}: a gain of {abs(record.gain or 0):.4g}, with margin {record.margin:.4g}"
-            )
-    return None
+# --- what the rows say about it -----------------------------------------------------------------------------------
 
 
-def refuse_unusable(run: Run, model: str, generation: int) -> None:
-    """Raise unless the generation is published and its scorer can be read."""
-    record = run.catalog.generation(generation)
-    published = run.catalog.generation_numbers("published")
-    known = f"published: {published[0]} to {published[-1]}" if published else "no generation is published yet"
-    if record is None:
-        raise NotFound(f"there is no generation {generation}", known)
-    if record.state == "failed":
-        raise PromotionRefused(f"generation {generation} failed: {run.without_path(record.error or '')}", known)
-    if record.state != "published":
-        raise PromotionRefused(f"generation {generation} is still being trained", known)
+class ChoiceLook(NamedTuple):
+    """What a choice brings. ``figures``: of the chosen generation against the one that it replaces. ``of_newest``: the
+    run's newest generation against the chosen one."""
+
+    batch: int | None = None
+    evidence: Evidence | None = None
+    figures: dict[str, Any] | None = None
+    of_newest: Sequence[ComparisonRecord] = ()
+    uncompared: str | None = None
+
+
+def look_at(run: Run, model: str, chosen: GenerationRef, served: GenerationRef, newest: GenerationRef) -> ChoiceLook:
+    """Compare on the newest batch: on all its rows where the generations are older, else on its held-out rows."""
+    batch, refs = run.catalog.totals()["batches"], sorted({chosen, served, newest})
+    evidence: Evidence = "settled" if batch > max(ref.number for ref in refs) else "provisional"
+    reader, errors = RowReader(run), list[str]()
+    try:
+        rows = reader.of(batch)
+        judge = ModelJudge(run, reader, model)
+        readable = judge.readable(refs, errors)
+        look = ModelLook(judge, rows, None if evidence == "settled" else rows.held_rows, readable)
+        if not len(look.table):
+            return ChoiceLook(uncompared=f"no row of batch {batch} was held out, and no batch follows")
+        both = newest != chosen and newest in readable
+        of_newest = list(look.against(newest.number, {"serving": chosen}, evidence)) if both else []
+        compared = look.compare(chosen, served) if served in readable else None
+    except TidemillError as error:  # a person's choice does not wait for rows that can't be read
+        return ChoiceLook(uncompared=run.without_path(error.message))
+    if compared is None:
+        return ChoiceLook(batch, evidence, None, of_newest, "; ".join(errors) or "there is no truth to compare by")
+    return ChoiceLook(batch, evidence, figures_of(compared, served), of_newest)
+
+
+def figures_of(compared: Comparison, reference: GenerationRef) -> dict[str, Any]:
+    """The figures behind a choice, for the catalog: with a plain 95 % interval."""
+    return {
+        **reference_figures(reference),
+        "rows": compared.rows,
+        "loss": compared.loss,
+        "reference_loss": compared.reference_loss,
+        "gain": compared.gain,
+        "interval": [compared.low, compared.high],
+        "margin": compared.margin,
+        "word": compared.word,
+    }
+
+
+def objection(decision: GateDecision) -> str | None:
+    """What the rows say against a choice: that its generation has a greater loss than the one that it replaces."""
+    figures = decision.figures
+    if not figures or figures["word"] != "cost":
+        return None
+    kind = "rows" if decision.evidence == "settled" else "held-out rows"
+    return (
+        f"on {figures['rows']:,} {kind} of batch {decision.batch} generation {decision.serves} has a loss of "
+        f"{figures['loss']:.4g}, generation {decision.served} one of {figures['reference_loss']:.4g} "
+        f"(gain {figures['gain']:+.4g}, margin {figures['margin']:.4g})"
+    )
+
+
+# --- what can't serve ---------------------------------------------------------------------------------------------
+
+
+def refuse_unusable(run: Run, model: str, chosen: GenerationRef) -> None:
+    """Raise unless the generation is published, or of a replay, and its scorer can be read."""
+    record = of_replay(run, chosen) if chosen.line else published(run, chosen.number)
     trained = record.models[model]
     try:
         scoring.load(run.folder / trained.scorer_path, trained.sha256)
     except CatalogError as error:
         reason = run.without_path(error.message)
-        raise PromotionRefused(f"generation {generation} can't be served: {reason}", error.hint) from error
+        raise PromotionRefused(f"generation {chosen} can't be served: {reason}", error.hint) from error
+
+
+def published(run: Run, number: int) -> Generation:
+    """A published generation of the run's own."""
+    record = run.catalog.generation(number)
+    numbers = run.catalog.generation_numbers("published")
+    known = f"published: {numbers[0]} to {numbers[-1]}" if numbers else "no generation is published yet"
+    if record is None:
+        raise NotFound(f"there is no generation {number}", known)
+    if record.state == "failed":
+        raise PromotionRefused(f"generation {number} failed: {run.without_path(record.error or '')}", known)
+    if record.state != "published":
+        raise PromotionRefused(f"generation {number} is still being trained", known)
+    return record
+
+
+def of_replay(run: Run, chosen: GenerationRef) -> Generation:
+    """A generation of a replay."""
+    lines = list(run.catalog.lines())
+    if chosen.line not in lines:
+        hint = did_you_mean(chosen.line, lines) if lines else "no scheme was replayed yet: see `tidemill replay`"
+        raise NotFound(f"there is no replay {shorten(chosen.line)}", hint)
+    record = run.catalog.line_generation(chosen)
+    if record is None:
+        numbers = sorted(run.catalog.line_models(chosen.line))
+        known = f"it has generations {numbers[0]} to {numbers[-1]}" if numbers else "it has no generation yet"
+        raise NotFound(f"the replay {chosen.line} has no generation {chosen.number}", known)
+    return record

@@ -151,8 +151,8 @@ def model_part(reader: VerdictReader, name: str) -> ModelPart:
             verdict.generations, len({number for number, _ in run.catalog.words(name, "previous")})
         ),
         gains_of(verdict.generations, loss_name, f"{name}-gains"),
-        losses_of(cells, loss_name, f"{name}-losses", verdict.champion),
-        example(run, name, verdict.champion, api_address(run)) if verdict.champion else None,
+        losses_of(cells, loss_name, f"{name}-losses", verdict.own_champion),
+        example(run, name, champion, api_address(run)) if (champion := reader.champion(name)) else None,
     )
 
 

@@ -13,6 +13,7 @@ import orjson
 from tidemill import schemas, scoring
 from tidemill.errors import FeatureError, TidemillError
 from tidemill.run.batch_tables import batch_dataset
+from tidemill.run.catalog import GenerationRef
 from tidemill.run.folder import Run
 from tidemill.scoring import ROW_KINDS, Scorer, kind_of
 from tidemill.scoring.als import AlsScorer
@@ -32,7 +33,7 @@ class Example:
     note: str = ""
 
 
-def example(run: Run, model: str, generation: int, address: str) -> Example:
+def example(run: Run, model: str, ref: GenerationRef, address: str) -> Example:
     """A request to a model with the answer of a generation, which serves.
 
     A model that predicts gets a row of the newest batch, a recommender its first user.
@@ -45,10 +46,10 @@ def example(run: Run, model: str, generation: int, address: str) -> Example:
     if kind not in (*ROW_KINDS, "recommendation"):
         return Example(model, note="Its answers come from an index that the running API makes of a generation's rows.")
     try:
-        scorer = load(run, model, generation)
+        scorer = load(run, model, ref)
         if isinstance(scorer, AlsScorer):
-            return recommendation(scorer, model, generation, address)
-        return prediction(run, model, scorer, generation, address)
+            return recommendation(scorer, model, ref, address)
+        return prediction(run, model, scorer, ref, address)
     except TidemillError as error:
         return Example(model, note=f"No answer: {error.message}.")
 
@@ -60,21 +61,21 @@ def api_address(run: Run) -> str:
     return (status.endpoint if status else None) or f"http://{host}:{serve.port}"
 
 
-def load(run: Run, model: str, generation: int) -> Scorer:
+def load(run: Run, model: str, ref: GenerationRef) -> Scorer:
     """The scorer of a model of a generation.
 
     Raises:
         FeatureError: the generation has no such model.
-        CatalogError: its file is missing or damaged.
+        CatalogError: it is not recorded, or its file is missing or damaged.
     """
-    record = run.catalog.generation(generation)
-    if record is None or model not in record.models:
-        raise FeatureError(f"generation {generation} has no model {model}", "choose another generation")
+    record = run.catalog.trained(ref)
+    if model not in record.models:
+        raise FeatureError(f"generation {ref} has no model {model}", "choose another generation")
     trained = record.models[model]
     return scoring.load(run.folder / trained.scorer_path, trained.sha256)
 
 
-def prediction(run: Run, model: str, scorer: Scorer, generation: int, address: str) -> Example:
+def prediction(run: Run, model: str, scorer: Scorer, ref: GenerationRef, address: str) -> Example:
     """
     Raises:
         FeatureError: there is no row with all features, or the model has no answer for it.
@@ -85,16 +86,16 @@ def prediction(run: Run, model: str, scorer: Scorer, generation: int, address: s
     return Example(
         model,
         curl(f"{address}/models/{model}/predict", row),
-        pretty(schemas.answer_document(model, generation, predicted)),
+        pretty(schemas.answer_document(model, ref.number, ref.line, predicted)),
     )
 
 
-def recommendation(scorer: AlsScorer, model: str, generation: int, address: str) -> Example:
+def recommendation(scorer: AlsScorer, model: str, ref: GenerationRef, address: str) -> Example:
     if not scorer.users:
         return Example(model, note="It knows no user.")
     user = next(iter(scorer.users))
-    answer = {"model": model, "generation": generation, "user": user, "items": scorer.for_user(user, TOP)}
-    body = schemas.UserRecommendations.model_validate(answer)
+    answer = {"model": model, "generation": ref.number, "line": ref.line or None, "user": user}
+    body = schemas.UserRecommendations.model_validate(answer | {"items": scorer.for_user(user, TOP)})
     return Example(model, curl(f"{address}/models/{model}/recommend/{quote(user)}?top={TOP}"), pretty(body.document()))
 
 

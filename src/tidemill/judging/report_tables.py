@@ -10,10 +10,10 @@ from typing import Any
 
 from tidemill import schemas
 from tidemill.pipeline import Batches, Pipeline
-from tidemill.run.catalog import Batch, Generation
+from tidemill.run.catalog import Batch, Generation, GenerationRef
 from tidemill.run.folder import Run
 from tidemill.scoring import kind_of
-from tidemill.texts import shorten_text
+from tidemill.texts import generation_name, shorten_text
 
 MOST = 50  # rows of a table about the run
 MOST_COLUMNS = 200
@@ -30,6 +30,7 @@ SCHEMES = {
 }
 REFERENCES = {
     "champion": "the generation that served",
+    "serving": "the generation that serves now",
     "previous": "the generation before",
     "first": "the first generation",
     "trivial": "the trivial model",
@@ -217,9 +218,11 @@ def batch_row(batch: Batch) -> tuple[str, ...]:
 def generation_table(run: Run) -> Table:
     """The newest generations, and which models each of them serves."""
     numbers = sorted(run.catalog.generation_states())
-    champions = run.catalog.champions()
+    serves: dict[GenerationRef, list[str]] = {}
+    for name, ref in run.catalog.champions().items():
+        serves.setdefault(ref, []).append(name)
     rows = [
-        generation_row(generation, [name for name, champion in champions.items() if champion == generation.generation])
+        generation_row(generation, serves.get(GenerationRef(generation.generation), []))
         for generation in run.catalog.generations_among(numbers[-MOST:])
     ]
     head = ("generation", "state", "batches", "rows", "fit", "parity", "difference", "serves", "published (UTC)")
@@ -295,7 +298,8 @@ def reference_table(judged: schemas.GenerationVerdict) -> Table:
 
 def name_of(against: str, body: schemas.ComparisonBody) -> str:
     """A reference in words, with its number."""
-    return REFERENCES[against] + (f" ({body.reference})" if body.reference is not None else "")
+    number = f" ({generation_name(body.reference, body.line)})" if body.reference is not None else ""
+    return REFERENCES[against] + number
 
 
 def checks_of(checks: Mapping[str, Any]) -> str:
@@ -364,7 +368,7 @@ def decision_table(decisions: Sequence[schemas.DecisionBody]) -> Table:
             decision.model,
             decision.action,
             str(decision.generation),
-            str(decision.champion),
+            generation_name(decision.champion, decision.line),
             decision.by,
             shorten_text(decision.because, MOST_TEXT),
             decision.evidence or NONE,

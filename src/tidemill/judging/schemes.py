@@ -16,7 +16,7 @@ from tidemill.judging.loss_file import loss_table
 from tidemill.judging.losses import Losses
 from tidemill.judging.resampling import MAX_BLOCKS, BlockSums, block_residuals, interval
 from tidemill.judging.rows import BatchRows
-from tidemill.run.catalog import Cell, LineModel, PairedBlocks
+from tidemill.run.catalog import Cell, GenerationRef, LineModel, PairedBlocks
 from tidemill.run.folder import Run
 from tidemill.scoring import ROW_KINDS, Kind, kind_of
 
@@ -52,19 +52,19 @@ def line_look(judge: ModelJudge, rows: BatchRows, trained: LineModel) -> LineLoo
         cell = cell_of(trained.model, trained.generation, batch, "settled", losses)
         found.cells.append(replace(cell, line=trained.line))
         found.tables.append(loss_table(trained.model, trained.generation, False, losses))
-        for number, own_losses in zip(own, others, strict=True):
+        for ref, own_losses in zip(own, others, strict=True):
             if not np.array_equal(own_losses.units, losses.units):
-                found.paired.append(pair(trained, batch, number, own_losses, losses))
+                found.paired.append(pair(trained, batch, ref.number, own_losses, losses))
     return found
 
 
-def own_generation(run: Run, model: str, batch: int) -> list[int]:
+def own_generation(run: Run, model: str, batch: int) -> list[GenerationRef]:
     """The generation of the run's own that a scheme is compared with on a batch: the newest that was judged on all its
     rows; before that look, the newest that there is. Empty where there is none."""
     judged = run.catalog.cells(model, range(batch, batch + 1), evidence="settled")
     number = max((cell.generation for cell in judged if not cell.trivial), default=0)
     number = number or run.catalog.newest_generation(before=batch)
-    return [number] if number else []
+    return [GenerationRef(number)] if number else []
 
 
 def pair(trained: LineModel, batch: int, own: int, own_losses: Losses, losses: Losses) -> PairedBlocks:

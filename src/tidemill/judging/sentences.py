@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tidemill.run.catalog import ComparisonRecord
+from tidemill.run.catalog import ComparisonRecord, GenerationRef
 
 Compared = dict[str, ComparisonRecord]
 
@@ -17,10 +17,13 @@ SEED_SLACK = 0.1  # of the adjusted Rand index
 KINDS = {"provisional": "held-out rows", "settled": "rows"}
 
 
-def sentence(champion: int | None, generation: int | None, compared: Compared, awaited: str | None, kind: str) -> str:
+def sentence(
+    champion: GenerationRef | None, generation: int | None, compared: Compared, awaited: str | None, kind: str
+) -> str:
     """The verdict on a model.
 
     Args:
+        champion: the one that serves; None before there is one.
         generation: the newest judged one; None where none was.
         compared: its comparisons by the loss that decides, by what it was compared with.
         awaited: what is awaited for the next verdict, as in "batch 2 is sealed"; None where nothing follows.
@@ -38,22 +41,25 @@ def sentence(champion: int | None, generation: int | None, compared: Compared, a
     clauses = [against_previous(generation, previous)]
     if first is not None and first.word is not None and first.reference != previous.reference:
         clauses.append(against_first(first))
+    if (serves := compared.get("serving")) is not None and serves.word is not None:
+        clauses.append(against_serving(serves))
     changed = f". {clusters}" if (clusters := cluster_clause(previous, trivial)) else ""
     return f"{serving(champion, generation)}{'; '.join([*clauses, learnt])}{changed}."
 
 
-def serving(champion: int | None, generation: int) -> str:
+def serving(champion: GenerationRef | None, generation: int) -> str:
     """Which generation serves, where it is another than the judged one."""
-    if champion is None or champion == generation:
+    if champion is None or champion == GenerationRef(generation):
         return ""
-    return f"Generation {champion} serves{', which is not judged yet' if champion > generation else ''}. "
+    unjudged = not champion.line and champion.number > generation
+    return f"Generation {champion} serves{', which is not judged yet' if unjudged else ''}. "
 
 
 def against_previous(generation: int, record: ComparisonRecord) -> str:
     """What the newest retraining brought, as a clause that starts a sentence."""
     assert record.gain is not None
     assert record.low is not None
-    was = f"generation {record.reference}"
+    was = f"generation {record.compared_with}"
     basis = f", so far on {record.rows:,} held-out rows" if record.evidence == "provisional" else ""
     if record.word == "paid":
         return f"The newest retraining paid{basis}: {has(generation, record, 'less')} than {was}"
@@ -78,6 +84,17 @@ def against_first(record: ComparisonRecord) -> str:
     if record.word == "no difference":
         return f"over the run it made no difference against {first}"
     return f"whether it paid over the run, against {first}, can't be told"
+
+
+def against_serving(record: ComparisonRecord) -> str:
+    """The newest generation against the one that serves, as a clause."""
+    generation, serves = f"generation {record.generation}", f"generation {record.compared_with}, which serves"
+    if record.word in ("paid", "cost"):
+        less = "less" if record.word == "paid" else "more"
+        return f"{generation} has {share(record)} {less} {record.loss_name} than {serves}"
+    if record.word == "no difference":
+        return f"{generation} is as good as {serves}"
+    return f"can't tell whether {generation} is better than {serves}"
 
 
 def against_trivial(generation: int, record: ComparisonRecord, kind: str) -> str:
@@ -133,7 +150,7 @@ def figures(compared: Compared) -> str:
     record = next((compared[name] for name in ("previous", "trivial") if has_word(compared.get(name))), None)
     if record is None:
         return ""
-    reference = f"generation {record.reference}" if record.reference else "the trivial model"
+    reference = f"generation {record.compared_with}" if record.reference else "the trivial model"
     return (
         f"{record.loss_name} {number(record.loss)} against {number(record.reference_loss)} of {reference}: "
         f"gain {number(record.gain, '+')}, 95 % interval {number(record.low, '+')} to {number(record.high, '+')}, "

@@ -13,7 +13,7 @@ from tidemill.judging import sentences
 from tidemill.judging.schedule import Schedule, best_schedule
 from tidemill.judging.schemes import scheme_bodies
 from tidemill.pipeline import Policy
-from tidemill.run.catalog import Catalog, Cell, ComparisonRecord, DriftRecord, GateDecision
+from tidemill.run.catalog import Catalog, Cell, ComparisonRecord, DriftRecord, GateDecision, GenerationRef
 from tidemill.run.folder import Run
 from tidemill.scoring import kind_of
 
@@ -29,14 +29,14 @@ class Serving(NamedTuple):
     verdict, as in "batch 2 is sealed"; None where nothing follows. ``policies``: that of each model's gate in force.
     """
 
-    champions: dict[str, int]
+    champions: dict[str, GenerationRef]
     newest: int
     awaited: str | None
     policies: dict[str, Policy]
 
-    def champion(self, model: str) -> int | None:
+    def champion(self, model: str) -> GenerationRef | None:
         """The generation of a model that serves; the newest where nothing was decided, None before there is one."""
-        return self.champions.get(model) or self.newest or None
+        return self.champions.get(model) or (GenerationRef(self.newest) if self.newest else None)
 
 
 class VerdictReader:
@@ -103,7 +103,7 @@ class VerdictReader:
         failed = self.catalog.judging_errors(range(max(1, newest - NEWEST_BATCHES + 1), newest + 1))
         return [f"batch {batch} ({evidence}): {error}" for batch, evidence, error in failed]
 
-    def champion(self, name: str) -> int | None:
+    def champion(self, name: str) -> GenerationRef | None:
         """The generation of a model that serves; None before there is one."""
         return self.serving().champion(name)
 
@@ -125,13 +125,14 @@ class VerdictReader:
         """The verdict on a model, with its newest judged ``generations``, or with all for None."""
         champion, last = serving.champion(name), self.catalog.newest_judged(name)
         shown = None if generations is None else range(max(1, last - generations + 1), last + 1)
-        newest, compared = last, deciding(self.catalog.comparisons(name, range(last, last + 1)))
+        newest, compared = last, self._deciding(name, last, champion)
         if newest and not any(record.word for record in compared.values()):  # nothing was held out
-            earlier = deciding(self.catalog.comparisons(name, range(newest - 1, newest)))
+            earlier = self._deciding(name, newest - 1, champion)
             newest, compared = (newest - 1, earlier) if earlier else (newest, compared)
         kind = kind_of(self.run.pipeline.models[name].estimator)
         return schemas.ModelVerdict(
-            champion=champion,
+            champion=champion and champion.number,
+            line=(champion and champion.line) or None,
             policy=serving.policies[name],
             generation=newest or None,
             sentence=sentences.sentence(champion, newest or None, compared, serving.awaited, kind),
@@ -140,18 +141,22 @@ class VerdictReader:
             generations=self._generations(name, shown, champion),
         )
 
+    def _deciding(self, name: str, generation: int, champion: GenerationRef | None) -> dict[str, ComparisonRecord]:
+        """What decides about one generation of a model, by what it was compared with."""
+        return deciding(standing(self.catalog.comparisons(name, range(generation, generation + 1)), champion))
+
     def _generations(
-        self, name: str, generations: range | None, champion: int | None
+        self, name: str, generations: range | None, champion: GenerationRef | None
     ) -> list[schemas.GenerationVerdict]:
         by_generation: dict[int, list[ComparisonRecord]] = {}
-        for record in self.catalog.comparisons(name, generations):
+        for record in standing(self.catalog.comparisons(name, generations), champion):
             by_generation.setdefault(record.generation, []).append(record)
-        about = {decision.generation: decision for decision in self.catalog.decisions(name, generations)}
+        about = {decision.about: decision for decision in self.catalog.decisions(name, generations)}
         return [
             schemas.GenerationVerdict(
                 generation=number,
-                champion=number == champion,
-                decision=decision_text(about.get(number)),
+                champion=GenerationRef(number) == champion,
+                decision=decision_text(about.get(GenerationRef(number))),
                 against=comparison_bodies(record for record in records if record.decides or record.word is None),
                 beside=comparison_bodies(record for record in records if not record.decides and record.word),
             )
@@ -208,6 +213,11 @@ def policies_in_force(run: Run) -> dict[str, Policy]:
     return {name: recorded[name]["policy"] if name in recorded else policy for name, policy in own.items()}
 
 
+def standing(records: Iterable[ComparisonRecord], champion: GenerationRef | None) -> list[ComparisonRecord]:
+    """The comparisons without those with a generation that served at some time, and does no longer."""
+    return [record for record in records if record.against != "serving" or record.compared_with == champion]
+
+
 def deciding(records: Iterable[ComparisonRecord]) -> dict[str, ComparisonRecord]:
     """By what it was compared with, the newest evidence: the settled, else the provisional."""
     chosen: dict[str, ComparisonRecord] = {}
@@ -240,6 +250,7 @@ def comparison_body(record: ComparisonRecord) -> schemas.ComparisonBody:
     return schemas.ComparisonBody.model_validate(
         {
             "reference": record.reference,
+            "line": record.reference_line or None,
             "evidence": record.evidence,
             "batches": [record.batch],
             "rows": record.rows,
@@ -283,7 +294,12 @@ def drift_bodies(records: Iterable[DriftRecord]) -> list[schemas.DriftBody]:
 
 
 def decision_bodies(records: Sequence[GateDecision]) -> list[schemas.DecisionBody]:
-    return [schemas.DecisionBody.of(record) for record in records]
+    return [decision_body(record) for record in records]
+
+
+def decision_body(record: GateDecision) -> schemas.DecisionBody:
+    lines = {"line": record.line or None, "former_line": record.former_line or None}
+    return schemas.DecisionBody.model_validate(vars(record) | lines)
 
 
 def decision_text(decision: GateDecision | None) -> str | None:

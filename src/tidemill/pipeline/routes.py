@@ -35,7 +35,7 @@ class Action(NamedTuple):
     features: bool = False
 
 
-COMMON = ("generation", "model")
+COMMON = ("generation", "line", "model")
 PREDICTION = ("prediction", "probability", "probabilities", "label", "centre", "distance", "unseen")
 ACTIONS: dict[str, Action] = {
     "predict": Action("POST", ("row",), (*PREDICTION, *COMMON), features=True),

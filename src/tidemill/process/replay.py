@@ -1,7 +1,7 @@
 """Replays a run's sealed batches under other schemes: trains further lines of generations, and judges them.
 
 A line's generation k is trained on the batches that its scheme gives it, and judged on batch k + 1, as the run's own
-are. Nothing of a line is served. A replay that was interrupted continues where it stopped.
+are. Nothing of a line serves unless a person promotes it. A replay that was interrupted continues where it stopped.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tidemill.errors import InputError, TrainingFailed
 from tidemill.judging.look import ModelJudge
@@ -131,7 +132,7 @@ class Replay:
             (folder / "scorers").mkdir(parents=True)
         models = self.fit(batches, GenerationFiles(folder, self.run.relative(final), self.earlier(number)), number)
         with disk_errors(f"the generation {final}"):
-            shutil.rmtree(folder / "spark", ignore_errors=True)  # a line is judged by its scorers alone
+            shutil.rmtree(folder / "spark", ignore_errors=True)
             files.publish(folder, final)
         self.run.catalog.save_line_generation(models)
         self.trained[number] = {model.model: model for model in models}
@@ -149,11 +150,13 @@ class Replay:
         finally:
             with suppress(*SPARK_ERRORS):  # a Spark that has ended holds no rows
                 rows.unpersist()
-        numbers = tuple(batch.batch for batch in batches)
-        return [
-            LineModel(self.line.name, number, model.model, numbers, model.fit_seconds, model.scorer_path, model.sha256)
-            for model in trained
-        ]
+        of_line: dict[str, Any] = {
+            "line": self.line.name,
+            "generation": number,
+            "batches": tuple(batch.batch for batch in batches),
+            "spark_path": "",  # a line is judged, and served, by its scorers alone
+        }
+        return [LineModel(**asdict(model) | of_line) for model in trained]
 
     def earlier(self, number: int) -> dict[str, EarlierScorer]:
         """The scorers of the line's generation before, whose clusters keep their numbers."""

@@ -6,15 +6,13 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from tidemill.schemas.base import Shape, omitted_if_none
+from tidemill.schemas.base import OfGeneration, Shape, omitted_if_none
 
 
-class Answered(Shape):
+class Answered(OfGeneration):
     """A prediction. ``probability`` has every class, where the model gives it; ``label`` is the name of the class,
     where it has one; ``unseen`` has the row's categories that training has not seen, each by its feature."""
 
-    model: str
-    generation: int
     prediction: int | float | bool | str
     probability: dict[str, float] | None = omitted_if_none()
     label: str | None = omitted_if_none()
@@ -34,9 +32,12 @@ class Predicted(Protocol):
     def unseen(self) -> dict[str, str] | None: ...
 
 
-def answer_document(model: str, generation: int, predicted: Predicted) -> dict[str, Any]:
+def answer_document(model: str, generation: int, line: str, predicted: Predicted) -> dict[str, Any]:
     """An ``Answered`` as plain values: ten thousand rows a request are too many to build and check as models."""
-    answer: dict[str, Any] = {"model": model, "generation": generation, "prediction": predicted.prediction}
+    answer: dict[str, Any] = {"model": model, "generation": generation}
+    if line:
+        answer["line"] = line
+    answer["prediction"] = predicted.prediction
     if predicted.probability is not None:
         answer["probability"] = predicted.probability
     if predicted.label is not None:
@@ -58,11 +59,9 @@ class FoundRow(Shape):
     reason: str | None = omitted_if_none()
 
 
-class FoundRows(Shape):
+class FoundRows(OfGeneration):
     """The rows with a key, the newest first."""
 
-    model: str
-    generation: int
     key: str
     rows: list[FoundRow]
 
@@ -95,11 +94,9 @@ class TitledItem(BaseModel):
     item: int | str
 
 
-class Items(Shape):
+class Items(OfGeneration):
     """Items, the best match first; ``more``: whether there are others."""
 
-    model: str
-    generation: int
     items: list[TitledItem]
     more: bool
 
@@ -118,31 +115,25 @@ class SimilarItem(TitledItem):
     similarity: float
 
 
-class Recommendations(Shape):
+class Recommendations(OfGeneration):
     """Items, the best first; ``unknown``: the request's items that were not trained on; ``outside``: those rated
     outside the scale of the generation's rows."""
 
-    model: str
-    generation: int
     items: list[ScoredItem]
     unknown: list[str]
     outside: list[str] | None = omitted_if_none()
 
 
-class UserRecommendations(Shape):
+class UserRecommendations(OfGeneration):
     """Items that the user has not rated, the best first."""
 
-    model: str
-    generation: int
     user: str
     items: list[ScoredItem]
 
 
-class SimilarItems(Shape):
+class SimilarItems(OfGeneration):
     """Items, the most similar first."""
 
-    model: str
-    generation: int
     item: str
     items: list[SimilarItem]
 
@@ -154,12 +145,10 @@ class NearRow(Shape):
     row: dict[str, Any]
 
 
-class NearRows(Shape):
+class NearRows(OfGeneration):
     """Rows, the nearest first. ``unknown``: the given row's categories that training has not seen. ``probe``: whether
     only rows that share a bucket with it were searched (single), or others too because these were too few (multi)."""
 
-    model: str
-    generation: int
     items: list[NearRow]
     unknown: list[str]
     probe: Literal["single", "multi"]
@@ -173,11 +162,9 @@ class AlikeRow(Shape):
     row: dict[str, Any]
 
 
-class AlikeRows(Shape):
+class AlikeRows(OfGeneration):
     """Rows, the most similar first. ``unknown``: the given words that training has not seen."""
 
-    model: str
-    generation: int
     items: list[AlikeRow]
     unknown: list[str]
     key: str | None = omitted_if_none()

@@ -29,6 +29,15 @@ def omitted_if_none() -> Any:
     return Field(default=None, exclude_if=lambda value: value is None)
 
 
+class OfGeneration(Shape):
+    """The base of what a generation of a model answers. ``line``: the replay that trained the generation, where it is
+    not one of the run's own."""
+
+    model: str
+    generation: int
+    line: str | None = omitted_if_none()
+
+
 class Problem(Shape):
     code: str
     message: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tidemill.schemas.base import Number, Shape, omitted_if_none
+from tidemill.schemas.base import Number, OfGeneration, Shape, omitted_if_none
 
 
 class Trained(Shape):
@@ -74,12 +74,14 @@ class RatingScale(Shape):
 
 class ModelBody(Shape):
     """A model; ``user``, ``item`` and ``rating`` are the columns of a recommender, ``ratings`` the scale of an explicit
-    one once there is a generation. ``champion`` is the generation that answers requests without one; ``ratings``,
-    ``inputs`` and ``examples`` are those of its training."""
+    one once there is a generation. ``champion`` is the generation that answers requests without one, which the
+    replay ``line`` trained where it is not one of the run's own; ``ratings``, ``inputs`` and ``examples`` are those of
+    its training."""
 
     model: str
     estimator: str
     champion: int | None
+    line: str | None = omitted_if_none()
     label: str | None
     user: str | None
     item: str | None
@@ -139,20 +141,22 @@ class Cluster(Shape):
     to_centres: dict[str, float]
 
 
-class Profile(Shape):
+class Profile(OfGeneration):
     """The clusters of a model. ``renumbered`` maps Spark's number of each cluster to the number here; ``matched_to`` is
     the generation whose clusters these were matched with."""
 
-    model: str
-    generation: int
     clusters: list[Cluster]
     renumbered: dict[str, int]
     matched_to: int | None
 
 
-def profile_document(model: str, generation: int, profile: Mapping[str, Any]) -> dict[str, Any]:
-    """A ``Profile`` as plain values, from the profile that the catalog holds; an older version may have written it."""
-    return {"model": model, "generation": generation, **profile}
+def profile_document(model: str, generation: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``Profile`` as plain values, from the profile that the catalog holds; an older version may have written it.
+
+    Args:
+        generation: the keys that name it.
+    """
+    return {"model": model, **generation, **profile}
 
 
 class PointColumns(Shape):
@@ -166,13 +170,11 @@ class PointCentre(Shape):
     y: float
 
 
-class Points(Shape):
+class Points(OfGeneration):
     """Some of a generation's ``rows``, evenly spread, by two of their columns; rows that lack a value are left out.
     Point i is at ``columns.x[i]``, ``columns.y[i]`` and in ``cluster[i]``. There are centres only where both columns
     are features."""
 
-    model: str
-    generation: int
     x: str
     y: str
     rows: int

@@ -12,8 +12,8 @@ Scheme = Literal["windowed", "cumulative", "sliding"]
 
 
 class Health(Shape):
-    """There is a generation to answer from; ``champions`` has the one that answers for each model. ``problems`` lists
-    faults that exist nevertheless."""
+    """There is a generation to answer from; ``champions`` has the one that answers for each model, ``lines`` the replay
+    that trained it, where it is not one of the run's own. ``problems`` lists faults that exist nevertheless."""
 
     status: Literal["ready"]
     pipeline: str
@@ -21,6 +21,7 @@ class Health(Shape):
     generations: int
     models: list[str]
     champions: dict[str, int]
+    lines: dict[str, str] | None = omitted_if_none()
     published_at: str | None
     problems: list[str]
 

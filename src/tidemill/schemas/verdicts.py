@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tidemill.schemas.base import Shape, omitted_if_none
 
-Against = Literal["champion", "previous", "first", "trivial"]
+Against = Literal["champion", "previous", "first", "serving", "trivial"]
 EvidenceName = Literal["provisional", "settled"]
 Word = Literal["no difference", "paid", "cost", "can't tell"]
 EFFECTS = {"ks": "KS, D", "chi-square": "chi-square, V"}
@@ -15,12 +15,14 @@ EFFECTS = {"ks": "KS, D", "chi-square": "chi-square, V"}
 class ComparisonBody(Shape):
     """A generation compared with a reference on the same rows.
 
-    ``reference`` is a generation; None for the trivial model. ``gain``: the loss of the reference minus that of the
-    generation, with its 95 % ``interval``. ``rows_needed``: about how many rows would tell, where ``rows`` can't.
-    ``checks``: further figures, none of which decides. Without a ``word`` there is no verdict.
+    ``reference`` is a generation, of the replay ``line`` where that is given; None for the trivial model. ``gain``: the
+    loss of the reference minus that of the generation, with its 95 % ``interval``. ``rows_needed``: about how many rows
+    would tell, where ``rows`` can't. ``checks``: further figures, none of which decides. Without a ``word`` there is no
+    verdict.
     """
 
     reference: int | None
+    line: str | None = omitted_if_none()
     evidence: EvidenceName
     batches: list[int]
     rows: int
@@ -38,8 +40,9 @@ class ComparisonBody(Shape):
 class GenerationVerdict(Shape):
     """How one generation of a model was judged.
 
-    ``decision``: whether it serves and why, in words. ``against``: the newest evidence. ``beside``: by losses that do
-    not decide.
+    ``decision``: whether it serves and why, in words. ``against``: the newest evidence; ``serving`` is the generation
+    that serves now, where that is not the champion at the time of the judged one's publication. ``beside``: by losses
+    that do not decide.
     """
 
     generation: int
@@ -67,16 +70,23 @@ class ScheduleBody(Shape):
 class ModelVerdict(Shape):
     """The verdict on a model: ``sentence`` for everybody, ``figures`` behind it.
 
-    ``generation``: the one that both are about. ``champion``: the one that serves.
+    ``generation``: the one that both are about. ``champion``: the one that serves, which the replay ``line`` trained
+    where it is not one of the run's own.
     """
 
     champion: int | None
+    line: str | None = omitted_if_none()
     policy: Literal["report", "not-worse", "better", "manual"]
     generation: int | None
     sentence: str
     figures: str
     schedule: ScheduleBody | None
     generations: list[GenerationVerdict]
+
+    @property
+    def own_champion(self) -> int | None:
+        """The generation that serves, if it is one of the run's own."""
+        return None if self.line else self.champion
 
 
 class DriftBody(Shape):
@@ -116,14 +126,17 @@ class DriftBody(Shape):
 
 
 class DecisionBody(Shape):
-    """A decision about which generation of a model serves."""
+    """A decision about which generation of a model serves. ``line``, ``former_line``: the replay that trained the
+    champion, or the former one, where it is not one of the run's own."""
 
     number: int
     model: str
     action: Literal["first", "newest", "promoted", "held", "rolled back", "chosen"]
     generation: int
     champion: int
+    line: str | None = omitted_if_none()
     former: int | None
+    former_line: str | None = omitted_if_none()
     by: str
     because: str
     batch: int | None
@@ -204,11 +217,12 @@ class MatrixBody(Shape):
 
 
 class Promotion(Shape):
-    """The body of a request that chooses the generation that serves."""
+    """The body of a request that chooses the generation that serves; ``line``: the replay that trained it."""
 
     generation: int
     because: str
     by: str | None = omitted_if_none()
+    line: str | None = omitted_if_none()
 
 
 def in_short(value: float, is_share: bool) -> str:

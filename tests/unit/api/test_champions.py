@@ -22,6 +22,7 @@ from tests.support.serving_run import (
     choose,
     json_of,
     new_run,
+    numbers,
     publish,
     routes_document,
     scorer_path,
@@ -35,7 +36,7 @@ from tidemill.api.models.catalog_reader import CatalogReader
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.models.snapshot import LoadedGeneration
 from tidemill.pipeline import load
-from tidemill.run.catalog import GenerationState, TrainedModel
+from tidemill.run.catalog import GenerationRef, GenerationState, TrainedModel
 from tidemill.run.folder import Run, existing_run
 from tidemill.scoring import Scorer, row_scorer
 
@@ -192,7 +193,7 @@ def test_a_run_of_an_older_version_is_served_by_its_newest_generation(version: i
     run = existing_run(load("smart-home"), copy_of(version, tmp_path / "run"))
     registry = refreshed(run)
     assert run.catalog.champions() == {}
-    assert registry.snapshot.champions == dict.fromkeys(run.pipeline.models, registry.snapshot.published[-1])
+    assert numbers(registry.snapshot.champions) == dict.fromkeys(run.pipeline.models, registry.snapshot.published[-1])
     run.close()
 
 
@@ -217,7 +218,7 @@ def test_a_generation_and_its_decision_are_seen_together(run: Run, monkeypatch: 
     for _ in range(2):
         registry.refresh()
         assert registry.snapshot.newest is not None
-        seen.append((registry.snapshot.newest.number, dict(registry.snapshot.champions)))
+        seen.append((registry.snapshot.newest.number, numbers(registry.snapshot.champions)))
         assert problems(registry) == ""
     assert seen == [(1, {"size": 1, "good": 1, "group": 1}), (2, {"size": 2, "good": 1, "group": 2})]
 
@@ -245,7 +246,7 @@ def test_a_champion_is_kept_in_memory(run: Run, monkeypatch: pytest.MonkeyPatch)
         if number == 1:
             choose(run, "size", 1)
         registry.refresh()
-    assert sorted(registry.snapshot.serving) == [1, 3]
+    assert sorted(ref.number for ref in registry.snapshot.serving) == [1, 3]
     assert (len(read), built) == (9, [1, 2, 3])
     for number in (1, 2, 3):
         for model in run.pipeline.models:
@@ -253,10 +254,10 @@ def test_a_champion_is_kept_in_memory(run: Run, monkeypatch: pytest.MonkeyPatch)
     for champion, serving in ((2, [2, 3]), (1, [1, 3]), (3, [3]), (2, [2, 3])):
         choose(run, "size", champion)
         registry.refresh()
-        assert sorted(registry.snapshot.serving) == serving
+        assert sorted(ref.number for ref in registry.snapshot.serving) == serving
         assert row_scorer(champion_scorer(registry)).predict([ROW])[0].prediction == size_of(champion, ROW)
         for number in (1, 2, 3):
-            assert anyio.run(registry.index, registry.snapshot, number, "rows") == f"of {number}"
+            assert anyio.run(registry.index, registry.snapshot, GenerationRef(number), "rows") == f"of {number}"
     assert (len(read), built) == (9, [1, 2, 3])
     assert problems(registry) == ""
 
@@ -272,9 +273,9 @@ def test_a_request_in_flight_has_its_generation_to_the_end(run: Run) -> None:
     registry.refresh()
     scorer_path(run, 1, "size").unlink()
     for snapshot in (taken, registry.snapshot):
-        assert anyio.run(registry.scorer, snapshot, 1, "size").estimator == "LinearRegression"
-        assert registry.scorer_in_memory(snapshot, 1, "size") is not None
-    assert (taken.champions["size"], registry.snapshot.champions["size"]) == (1, 2)
+        assert anyio.run(registry.scorer, snapshot, GenerationRef(1), "size").estimator == "LinearRegression"
+        assert registry.scorer_in_memory(snapshot, GenerationRef(1), "size") is not None
+    assert (taken.champions["size"].number, registry.snapshot.champions["size"].number) == (1, 2)
 
 
 def test_a_generation_is_cached_before_it_is_replaced(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +289,7 @@ def test_a_generation_is_cached_before_it_is_replaced(run: Run, monkeypatch: pyt
     whole = ModelRegistry._retire
 
     def watched(registry: ModelRegistry, loaded: LoadedGeneration) -> None:
-        in_use.append(registry.snapshot.champions["size"])
+        in_use.append(registry.snapshot.champions["size"].number)
         whole(registry, loaded)
 
     monkeypatch.setattr(ModelRegistry, "_retire", watched)
@@ -387,15 +388,15 @@ def test_a_damaged_champion_does_not_answer(run: Run, clock: Clock) -> None:
     choose(run, "good", 2)
     for _ in range(2):
         registry.refresh()
-        assert registry.snapshot.champions == {"size": 2, "good": 2, "group": 3}
+        assert numbers(registry.snapshot.champions) == {"size": 2, "good": 2, "group": 3}
         assert "generation 1 is published but can't be loaded" in problems(registry)
         assert row_scorer(champion_scorer(registry)).predict([ROW])[0].prediction == size_of(2, ROW)
     path.write_bytes(kept)
     registry.refresh()
-    assert registry.snapshot.champions["size"] == 2
+    assert registry.snapshot.champions["size"].number == 2
     clock.now += LATER
     registry.refresh()
-    assert registry.snapshot.champions == {"size": 1, "good": 2, "group": 3}
+    assert numbers(registry.snapshot.champions) == {"size": 1, "good": 2, "group": 3}
     assert problems(registry) == ""
 
 
@@ -410,15 +411,15 @@ def test_a_start_with_a_damaged_champion(run: Run, clock: Clock, damaged: list[i
     for number in damaged:
         scorer_path(run, number, "good").write_bytes(b"gone bad")
     registry = refreshed(run)
-    assert registry.snapshot.champions == {"size": instead, "good": 4, "group": 4}
+    assert numbers(registry.snapshot.champions) == {"size": instead, "good": 4, "group": 4}
     assert "generation 3 is published but can't be loaded" in problems(registry)
     registry.refresh()
-    assert registry.snapshot.champions["size"] == instead
+    assert registry.snapshot.champions["size"].number == instead
     for number, content in kept.items():
         scorer_path(run, number, "good").write_bytes(content)
     clock.now += LATER
     registry.refresh()
-    assert registry.snapshot.champions["size"] == 3
+    assert registry.snapshot.champions["size"].number == 3
     assert problems(registry) == ""
 
 
@@ -430,7 +431,7 @@ def test_a_champion_that_was_loaded_needs_no_file(run: Run, clock: Clock) -> Non
     scorer_path(run, 1, "size").write_bytes(b"gone bad")
     publish(run, 3, damage=lambda path: path.unlink(), champion_of=["good"])
     registry.refresh()
-    assert registry.snapshot.champions == {"size": 1, "good": 2, "group": 2}
+    assert numbers(registry.snapshot.champions) == {"size": 1, "good": 2, "group": 2}
     assert row_scorer(champion_scorer(registry)).predict([ROW])[0].prediction == size_of(1, ROW)
     assert "generation 3 is published but can't be loaded" in problems(registry)
 
@@ -456,4 +457,4 @@ def test_every_serving_generation_gets_its_index_once_that_is_possible(run: Run,
     clock.now += LATER
     registry.refresh()
     assert problems(registry) == "generation 2 is served without rows: 'no rows'"
-    assert anyio.run(registry.index, registry.snapshot, 1, "rows") == "of 1"
+    assert anyio.run(registry.index, registry.snapshot, GenerationRef(1), "rows") == "of 1"

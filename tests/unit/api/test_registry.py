@@ -20,6 +20,7 @@ from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.models.snapshot import LoadedGeneration, unpublished_reason
 from tidemill.api.rows.generation_rows import GenerationRows
 from tidemill.errors import CatalogError, NotReady
+from tidemill.run.catalog import GenerationRef
 from tidemill.run.folder import Run
 
 
@@ -45,7 +46,7 @@ def problems(registry: ModelRegistry) -> str:
 
 def refused(registry: ModelRegistry, number: int) -> NotReady:
     with pytest.raises(NotReady) as caught:
-        anyio.run(registry.index, registry.snapshot, number, "rows")
+        anyio.run(registry.index, registry.snapshot, GenerationRef(number), "rows")
     assert str(registry.run.folder) not in caught.value.message
     return caught.value
 
@@ -69,7 +70,7 @@ def test_one_build_for_all_that_ask(run: Run) -> None:
         answers: list[str] = []
 
         async def ask() -> None:
-            answers.append(await registry.index(registry.snapshot, 1, "rows"))
+            answers.append(await registry.index(registry.snapshot, GenerationRef(1), "rows"))
 
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
@@ -77,7 +78,7 @@ def test_one_build_for_all_that_ask(run: Run) -> None:
                     tasks.start_soon(ask)
                 while 1 not in built:
                     await anyio.sleep(0.001)
-                assert await registry.index(registry.snapshot, 3, "rows") == "of 3"
+                assert await registry.index(registry.snapshot, GenerationRef(3), "rows") == "of 3"
                 assert await to_thread.run_sync(lambda: "free") == "free"
                 assert to_thread.current_default_thread_limiter().borrowed_tokens == 0
                 assert answers == []
@@ -101,9 +102,9 @@ def test_who_hangs_up_takes_nothing_from_the_others(run: Run) -> None:
 
     async def give_up_then_ask() -> int:
         with anyio.move_on_after(0.05):
-            await registry.index(registry.snapshot, 1, "rows")
+            await registry.index(registry.snapshot, GenerationRef(1), "rows")
         go.set()
-        found: int = await registry.index(registry.snapshot, 1, "rows")
+        found: int = await registry.index(registry.snapshot, GenerationRef(1), "rows")
         return found
 
     assert anyio.run(give_up_then_ask) == 1
@@ -117,8 +118,8 @@ def test_a_replaced_generation_stays_in_memory(run: Run) -> None:
     publish(run, 4, [1, 2, 3])
     registry.refresh()
     scorer_path(run, 3, "size").unlink()
-    assert anyio.run(registry.scorer, registry.snapshot, 3, "size").estimator == "LinearRegression"
-    anyio.run(registry.index, registry.snapshot, 3, "rows")
+    assert anyio.run(registry.scorer, registry.snapshot, GenerationRef(3), "size").estimator == "LinearRegression"
+    anyio.run(registry.index, registry.snapshot, GenerationRef(3), "rows")
     assert built == [3, 4]
 
 
@@ -137,7 +138,7 @@ def test_any_failure_of_an_older_one_is_not_ready(run: Run, monkeypatch: pytest.
     refused(registry, 1)
     assert tries == [3, 1]
     monkeypatch.setattr(registry_module, "time", Later())
-    assert anyio.run(registry.index, registry.snapshot, 1, "rows") == "made"
+    assert anyio.run(registry.index, registry.snapshot, GenerationRef(1), "rows") == "made"
 
 
 class Later:
@@ -173,7 +174,7 @@ def test_a_builder_that_fails_keeps_no_scorer_back(
     broken.clear()
     registry.refresh()
     assert problems(registry) == ""
-    assert anyio.run(registry.index, registry.snapshot, 3, "rows") == "made"
+    assert anyio.run(registry.index, registry.snapshot, GenerationRef(3), "rows") == "made"
 
 
 def test_a_failed_generation_tells_no_place(run: Run) -> None:

@@ -515,7 +515,7 @@ def test_any_text_is_a_value_or_refused(kind: str, text: str) -> None:
         (
             {"model": "size", "answer": "unseen"},
             'routes[0].answer: found "unseen", which no answer of size would have; expected one of prediction, '
-            "generation, model; none of its features is a string",
+            "generation, line, model; none of its features is a string",
         ),
         ({"model": "group", "does": "row", "answer": "label"}, 'routes[0].answer: found "label", which no answer'),
         (

@@ -30,6 +30,7 @@ from tests.support.serving_run import (
 from tidemill.api.app import create_app
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.errors import InputError, PortInUse
+from tidemill.run.catalog import GenerationRef
 from tidemill.run.folder import Run
 from tidemill.scoring import row_scorer
 from tidemill.web.server import bound, endpoint_of
@@ -96,7 +97,7 @@ def test_many_generations_at_once_are_followed(run: Run) -> None:
     assert registry.snapshot.newest is not None
     assert registry.snapshot.newest.number == 100
     assert registry.snapshot.published == list(range(1, 101))
-    scorer = anyio.run(registry.scorer, registry.snapshot, 37, "size")
+    scorer = anyio.run(registry.scorer, registry.snapshot, GenerationRef(37), "size")
     assert row_scorer(scorer).predict([ROW])[0].prediction == size_of(37, ROW)
 
 

@@ -235,7 +235,7 @@ def test_decisions_mark_the_one_in_force() -> None:
         decision(4, "held", 3, 2, because="it may cost"),
         decision(5, "newest", 3, 3, model="good"),
     ]
-    rows = tables.decisions(bodies, {"size": 2, "good": 3})
+    rows = tables.decisions(bodies, {"size": model_verdict(champion=2), "good": model_verdict(champion=3)})
     assert [row["decision"] for row in rows] == [
         "generation 3 serves as the newest",
         "generation 3 held",

@@ -161,8 +161,8 @@ class ClusteredRun(JudgedRun):
         models = {"group": {"estimator": "KMeans", "features": ["a", "b"], "params": {"k": 2}}}
         super().__init__(folder, document={**DOCUMENT, "models": models})
 
-    def trained(self, model: str, number: int, rows: pa.Table, spoil: float) -> TrainedModel:
-        path = self.run.generations / f"{number:05}" / "scorers" / f"{model}.npz"
+    def trained(self, model: str, folder: Path, rows: pa.Table, spoil: float) -> TrainedModel:
+        number, path = int(folder.name), folder / "scorers" / f"{model}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         text: dict[str, Any] = {"model": model, "estimator": "KMeans", "labels": {}, "classes": None}
         scaling = np.array([[0.0, 0.0], [float(number)] * 2, [0.0, 0.0]])

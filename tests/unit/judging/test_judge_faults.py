@@ -14,7 +14,7 @@ from tests.support.judged_run import MODEL, JudgedRun, actions, fed, planted, tu
 from tidemill.errors import PromotionRefused
 from tidemill.judging.promotion import promote
 from tidemill.judging.verdict import VerdictReader
-from tidemill.run.catalog import Catalog, GateDecision
+from tidemill.run.catalog import Catalog, GateDecision, GenerationRef
 from tidemill.run.failpoints import FAILPOINTS, Crash
 from tidemill.run.progress.status import judged
 from tidemill.run.stage import Stopped
@@ -34,7 +34,7 @@ def test_a_crash_while_a_person_chooses(tmp_path: Path, failpoint: str, champion
     run = fed(tmp_path, batches=2)
     arm(f"{failpoint}=error")
     with pytest.raises(Crash):
-        promote(run.run, MODEL, 1, "why", "ada")
+        promote(run.run, MODEL, GenerationRef(1), "why", "ada")
     assert run.champion() == champion
     assert [decision.action for decision in run.run.catalog.decisions()].count("chosen") == 2 - champion
 
@@ -135,7 +135,7 @@ def test_no_error_names_the_run_folder(tmp_path: Path) -> None:
     told = VerdictReader(run.run).errors()
     for generation in (1, 3):
         with pytest.raises(PromotionRefused) as refused:
-            promote(run.run, MODEL, generation, "why", "ada")
+            promote(run.run, MODEL, GenerationRef(generation), "why", "ada")
         told.append(refused.value.message)
     assert len(told) == 3
     assert all("generations/0000" in text and str(tmp_path) not in text for text in told)
@@ -236,7 +236,7 @@ def test_a_run_of_an_older_version_is_judged_when_it_is_continued(tmp_path: Path
     assert run.run.catalog.champions() == {}
     run.new_judge().catch_up([1, 2, 3])
     assert (3, "provisional") in run.words()
-    assert VerdictReader(run.run).champion(MODEL) == 3
+    assert VerdictReader(run.run).champion(MODEL) == GenerationRef(3)
     run.step(turned(4, 0))
     assert actions(run) == [("newest", 4, 4)]
 
@@ -264,7 +264,7 @@ def test_settled_rows_were_seen_by_no_side(tmp_path: Path) -> None:
         run.seal(turned(batch, 0))
         run.judge.at_publication = no_decisions  # type: ignore[method-assign]  # as before there was a gate
         run.publish(batch)
-    promote(run.run, MODEL, 3, "why", "ada")
+    promote(run.run, MODEL, GenerationRef(3), "why", "ada")
     run.new_judge().catch_up([1, 2, 3, 4])
     settled = [record for record in run.run.catalog.comparisons() if record.evidence == "settled"]
     assert {record.generation for record in settled} == {1, 2, 3}
@@ -298,7 +298,7 @@ def test_a_failed_generation_of_an_older_version_is_trained_again(tmp_path: Path
     run.publish(2)
     run.judge.provide(2)
     assert actions(run) == []
-    assert VerdictReader(run.run).champion(MODEL) == 3
+    assert VerdictReader(run.run).champion(MODEL) == GenerationRef(3)
 
 
 def test_decisions_of_two_writers_are_in_order(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_choice_while_a_generation_is_judged_stands(
     record = run.run.catalog.save_judging
 
     def after_a_choice(*judging: Any) -> list[GateDecision]:
-        promote(run.run, MODEL, 3, "why not", "ada")
+        promote(run.run, MODEL, GenerationRef(3), "why not", "ada")
         return record(*judging)
 
     monkeypatch.setattr(run.run.catalog, "save_judging", after_a_choice)

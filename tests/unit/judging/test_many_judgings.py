@@ -15,7 +15,7 @@ from tidemill.judging.comparisons import Margin
 from tidemill.judging.resampling import BlockSums
 from tidemill.judging.schemes import MOST_BLOCKS, compare_blocks, merged
 from tidemill.judging.verdict import VerdictReader
-from tidemill.run.catalog import Cell, Evidence
+from tidemill.run.catalog import Cell, Evidence, GenerationRef
 
 
 def long_run(folder: Path, generations: int) -> JudgedRun:
@@ -78,7 +78,7 @@ def test_the_sums_of_trivial_models_are_carried_on(tmp_path: Path) -> None:
     batches, total = model._totals[0]
     assert batches == (1, 2, 3, 4)
     assert not model._sums
-    scorer = model.scorer(4)
+    scorer = model.scorer(GenerationRef(4))
     afresh = run.new_judge()._models[MODEL]._total(0, scorer, (1, 2, 3, 4))
     assert (total.count, total.means.tolist()) == (afresh.count, afresh.means.tolist())
     assert afresh is not total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +14,7 @@ from tests.support.judged_run import JudgedRun
 from tests.support.serving_run import SETTINGS
 from tidemill.judging.schemes import scheme_bodies, unpaired
 from tidemill.process.replay import Line, Replay
-from tidemill.run.catalog import LineModel, TrainedModel
+from tidemill.run.catalog import TrainedModel
 from tidemill.run.files import sha256
 from tidemill.scoring.als import packed
 from tidemill.scoring.storage import write
@@ -67,10 +66,10 @@ class RatedRun(JudgedRun):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "generations.scheme=windowed", document=DOCUMENT)
 
-    def trained(self, model: str, number: int, rows: pa.Table, spoil: float) -> TrainedModel:
-        path = self.run.generations / f"{number:05}" / "scorers" / f"{model}.npz"
+    def trained(self, model: str, folder: Path, rows: pa.Table, spoil: float) -> TrainedModel:
+        path = folder / "scorers" / f"{model}.npz"
         if model == "taste":
-            write_factors(path, rows, 0.5)
+            write_factors(path, rows, 0.5 + spoil)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             text: dict[str, Any] = {
@@ -85,40 +84,29 @@ class RatedRun(JudgedRun):
         estimator = DOCUMENT["models"][model]["estimator"]
         return TrainedModel(model, estimator, {}, 0.5, {"rows": 3, "worst": 0.0}, counts, where, sha256(path), "none")
 
-    def replayed(self, rows: Mapping[int, pa.Table], error: float = 0.0) -> Replay:
-        """A replay whose generations know the users of these rows, by generation; not judged yet."""
-        self.run.catalog.begin_line("cumulative", "cumulative", None)
-        for number, known in rows.items():
-            path = self.run.judgings / "cumulative" / f"{number:05}" / "scorers" / "taste.npz"
-            write_factors(path, known, error)
-            where = self.run.relative(path)
-            self.run.catalog.save_line_generation(
-                [LineModel("cumulative", number, "taste", (number,), 0.5, where, sha256(path))]
-            )
-        return self.replay()
+    def replayed(self, generations: int, error: float = 0.0) -> Replay:
+        """A replay of so many cumulative generations, whose predictions have this error; not judged yet."""
+        for number in range(1, generations + 1):
+            self.replay("cumulative", number, range(1, number + 1), spoil=error - 0.5)
+        return self.new_replay()
 
-    def replay(self) -> Replay:
+    def new_replay(self) -> Replay:
         nothing_to_train = cast(GenerationTrainer, None)
         return Replay(self.run, Line("cumulative"), nothing_to_train, lambda _: None)
 
 
-def fed(folder: Path, batches: int = 4) -> tuple[RatedRun, list[pa.Table]]:
-    run, tables = RatedRun(folder), [ratings(batch) for batch in range(1, batches + 1)]
-    for table in tables:
-        run.step(table)
-    return run, tables
-
-
-def upto(tables: Sequence[pa.Table]) -> dict[int, pa.Table]:
-    """The rows of a cumulative scheme, by generation."""
-    return {number: pa.concat_tables(tables[:number]) for number in range(1, len(tables))}
+def fed(folder: Path, batches: int = 4) -> RatedRun:
+    run = RatedRun(folder)
+    for batch in range(1, batches + 1):
+        run.step(ratings(batch))
+    return run
 
 
 def test_schemes_are_paired_row_by_row(tmp_path: Path) -> None:
     """Where the schemes know different users, they are compared on the rows that both can answer, and the sentence says
     how many of how many; the gain is that of a plain computation on the files of the rows' losses."""
-    run, tables = fed(tmp_path)
-    run.replayed(upto(tables)).work(run.run.catalog.batches())
+    run = fed(tmp_path)
+    run.replayed(3).work(run.run.catalog.batches())
     taste, near = scheme_bodies(run.run)
     plain_own, plain_other, answerable = [], [], 0
     for batch in (2, 3, 4):
@@ -151,8 +139,8 @@ def test_schemes_are_paired_row_by_row(tmp_path: Path) -> None:
 
 def test_equal_schemes_are_no_different_on_some_rows(tmp_path: Path) -> None:
     """A sentence without a winner has the rows, too."""
-    run, tables = fed(tmp_path)
-    run.replayed(upto(tables), error=0.5).work(run.run.catalog.batches())
+    run = fed(tmp_path)
+    run.replayed(3, error=0.5).work(run.run.catalog.batches())
     taste = scheme_bodies(run.run)[0]
     assert taste.sentence == (
         f"cumulative and windowed: no difference, on {taste.rows:,} of {taste.answerable:,} rows, those that both can "
@@ -160,11 +148,12 @@ def test_equal_schemes_are_no_different_on_some_rows(tmp_path: Path) -> None:
     )
 
 
-def test_without_a_row_that_both_can_answer(tmp_path: Path) -> None:
+def test_without_a_row_that_both_can_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the schemes share no user, the body says so; before the replay was judged it says that."""
-    run, tables = fed(tmp_path, batches=2)
-    strangers = tables[0].set_column(1, "who", pa.array(["u99"] * ROWS))
-    replay = run.replayed({1: strangers})
+    run = fed(tmp_path, batches=2)
+    strangers = ratings(1).set_column(1, "who", pa.array(["u99"] * ROWS))
+    monkeypatch.setattr(run, "training", lambda batches: strangers)
+    replay = run.replayed(1)
     taste = scheme_bodies(run.run)[0]
     assert (taste.word, taste.rows, taste.interval) == (None, 0, None)
     assert taste.sentence == "cumulative and windowed can't be compared: no batch was judged under both yet"
@@ -176,8 +165,8 @@ def test_without_a_row_that_both_can_answer(tmp_path: Path) -> None:
 def test_the_same_replay_again_pairs_what_was_not(tmp_path: Path) -> None:
     """A replay of an older version was not paired: until it is repeated the sentence says so, and then it judges these
     batches again without training."""
-    run, tables = fed(tmp_path)
-    run.replayed(upto(tables)).work(run.run.catalog.batches())
+    run = fed(tmp_path)
+    run.replayed(3).work(run.run.catalog.batches())
     paired = scheme_bodies(run.run)
     with run.run.catalog.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM paired_blocks")
@@ -192,17 +181,17 @@ def test_the_same_replay_again_pairs_what_was_not(tmp_path: Path) -> None:
     )
     with run.run.catalog.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM judgings WHERE line = 'cumulative' AND batch = 2")
-    again = run.replay()
+    again = run.new_replay()
     assert again.judged == set()
     again.work(run.run.catalog.batches())
     assert scheme_bodies(run.run) == paired
-    assert run.replay().judged == {2, 3, 4}
+    assert run.new_replay().judged == {2, 3, 4}
 
 
 def test_a_replay_s_files_are_named_by_its_records(tmp_path: Path) -> None:
     """Each look of a replay has its file of losses; one that no record names is removed by the next replay."""
-    run, tables = fed(tmp_path, batches=2)
-    replay = run.replayed(upto(tables))
+    run = fed(tmp_path, batches=2)
+    replay = run.replayed(1)
     folder = run.run.judgings / "cumulative"
     (folder / "00009-settled-ab12.parquet").write_text("x")
     replay.work(run.run.catalog.batches())

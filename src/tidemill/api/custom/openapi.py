@@ -212,7 +212,8 @@ class ExampleWriter:
         """An example of a value that is not a feature."""
         name, generic = parameter.name, EXAMPLES[parameter.kind]
         if name == GENERATION and route.model is not None:
-            return snapshot.champions.get(route.model, 1)
+            champion = snapshot.champions.get(route.model)
+            return champion.number if champion else 1
         if name == GENERATION:
             return snapshot.newest.number if snapshot.newest else 1
         if route.model is None:

@@ -14,7 +14,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from tidemill.api.answers import PARTS, Json, answer_maker, compose
 from tidemill.api.context import RouteContext
 from tidemill.api.custom.params import Location, Parameter, Parameters
-from tidemill.api.dependencies import DEFAULT_TOP, MAX_TOP, RequestedGeneration, resolve_generation
+from tidemill.api.dependencies import DEFAULT_TOP, MAX_TOP, RequestedGeneration, naming, resolve_generation
 from tidemill.api.inputs import ModelInputs
 from tidemill.api.routers.models import found_row, predict_row, profile_document
 from tidemill.api.routers.recommend import Recommender
@@ -22,7 +22,6 @@ from tidemill.api.rows.lookup import KeyedRow
 from tidemill.api.values import from_json
 from tidemill.errors import FeatureError
 from tidemill.pipeline import ACTIONS, GENERATION, Input, Route, placeholders
-from tidemill.run.catalog import Generation
 from tidemill.scoring import Kind, Prediction, Scorer, kind_of, row_scorer
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
@@ -171,8 +170,8 @@ class PredictRoute(ModelRoute):
 
     async def answer(self, generation: RequestedGeneration, values: Mapping[str, Any]) -> Any:
         row = self.row(values)
-        scorer = await self.registry.scorer(generation.snapshot, generation.number, self.model)
-        return self._answer(self.model, generation.number, row_scorer(scorer).predict([row])[0])
+        scorer = await self.registry.scorer(*generation, self.model)
+        return self._answer(self.model, generation.ref, row_scorer(scorer).predict([row])[0])
 
 
 class RowRoute(ModelRoute):
@@ -183,29 +182,29 @@ class RowRoute(ModelRoute):
         self._lookup = context.lookup
 
     async def answer(self, generation: RequestedGeneration, values: Mapping[str, Any]) -> Any:
-        snapshot, number = generation
-        scorer = await self.registry.scorer(snapshot, number, self.model)
-        record = await to_thread.run_sync(snapshot.generations.__getitem__, number)
-        rows = await to_thread.run_sync(self._rows, record, scorer, values["key"], values["limit"])
+        ref, scorer = generation.ref, await self.registry.scorer(*generation, self.model)
+        rows = await to_thread.run_sync(self._rows, generation, scorer, values["key"], values["limit"])
         newest, predicted = rows[0]
-        fixed = {"model": self.model, "generation": number, "key": values["key"], "row": newest.values}
+        fixed = {"model": self.model, "line": None, **naming(ref), "key": values["key"], "row": newest.values}
 
         def part(name: str) -> Any:
             if name == "rows":
                 return [self.declared_item(found_row(row, answer).document()) for row, answer in rows]
             if name in fixed:
                 return fixed[name]
-            return None if isinstance(predicted, FeatureError) else PARTS[name](self.model, number, predicted)
+            return None if isinstance(predicted, FeatureError) else PARTS[name](self.model, ref, predicted)
 
         if self.route.answer is not None:
             return compose(self.route.answer, part)
-        return {name: part(name) for name in ("model", "generation", "key", "rows")}
+        return {name: part(name) for name in ("model", *naming(ref), "key", "rows")}
 
     def _rows(
-        self, record: Generation, scorer: Scorer, key: str, limit: int
+        self, generation: RequestedGeneration, scorer: Scorer, key: str, limit: int
     ) -> list[tuple[KeyedRow, Prediction | FeatureError]]:
         """The rows with this key, the newest first, each with its prediction or the error that says why it has none."""
-        return [(row, predict_row(self.inputs, row, scorer)) for row in self._lookup.find(record, key, limit)]
+        return [
+            (row, predict_row(self.inputs, row, scorer)) for row in self._lookup.find(generation.record, key, limit)
+        ]
 
 
 class DocumentRoute(ModelRoute):

@@ -38,6 +38,7 @@ from tidemill.api.values import from_json
 from tidemill.errors import Busy, NotFound, PipelineInvalid, QueryError, TidemillError
 from tidemill.pipeline import GENERATION, Param, Route
 from tidemill.pipeline.routes import MOST_BYTES
+from tidemill.run.catalog import GenerationRef
 from tidemill.run.folder import Run
 from tidemill.run.integrity import side_table
 
@@ -147,7 +148,7 @@ class SqlRoute:
         self._limiter = limiter
         parameters = [sql_parameter(route, name, param) for name, param in route.params.items()]
         self.parameters = Parameters([*generation_parameter(route), *parameters], route.body)
-        self._pending: dict[int, asyncio.Task[Any]] = {}  # databases, by generation
+        self._pending: dict[GenerationRef, asyncio.Task[Any]] = {}  # databases, by generation
 
     async def respond(self, request: Request) -> Json:
         """The answer, unless the time limit ends or the client hangs up first.
@@ -182,22 +183,22 @@ class SqlRoute:
 
         def work(cursor: Cursor) -> bytes:
             result = cursor.fetch(self.sql, bindings, self.limits.row_limit)
-            return encoded(shaped(self.route.answer, result, generation.number))
+            return encoded(shaped(self.route.answer, result, generation.ref.number))
 
         return await query.run(database, work)
 
     async def _database(self, generation: RequestedGeneration) -> Database:
         """The database of a generation. Concurrent requests share one build, which no request's end cancels."""
-        snapshot, number = generation
-        pending = self._pending.get(number)
+        ref = generation.ref
+        pending = self._pending.get(ref)
         if pending is None:
-            pending = asyncio.create_task(self.registry.index(snapshot, number, SQL_INDEX))
-            self._pending[number] = pending
-            pending.add_done_callback(partial(self._built, number))
+            pending = asyncio.create_task(self.registry.index(*generation, SQL_INDEX))
+            self._pending[ref] = pending
+            pending.add_done_callback(partial(self._built, ref))
         return cast(Database, await asyncio.shield(pending))
 
-    def _built(self, number: int, pending: asyncio.Task[Any]) -> None:
-        del self._pending[number]
+    def _built(self, ref: GenerationRef, pending: asyncio.Task[Any]) -> None:
+        del self._pending[ref]
         if not pending.cancelled():
             pending.exception()  # marks it as retrieved: the requests that still waited have raised it
 

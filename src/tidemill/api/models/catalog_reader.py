@@ -20,7 +20,7 @@ from tidemill.api.models.snapshot import (
     without_profiles,
 )
 from tidemill.errors import TidemillError
-from tidemill.run.catalog import Generation, StageState, StageStatus, TrainedModel
+from tidemill.run.catalog import Generation, GenerationRef, StageState, StageStatus, TrainedModel
 from tidemill.run.folder import Run
 from tidemill.run.progress.rates import Rates
 from tidemill.run.progress.status import counts, in_order
@@ -28,7 +28,7 @@ from tidemill.run.stage import state_of
 from tidemill.scoring import Scorer
 from tidemill.texts import shorten
 
-Obtain = Callable[[int], LoadedGeneration | None]
+Obtain = Callable[[GenerationRef], LoadedGeneration | None]
 """Gives a generation loaded, or None where it can't be loaded."""
 
 RETRY_SECONDS = 5.0  # between attempts to load a damaged generation, or to build an index that failed
@@ -48,15 +48,15 @@ class CatalogReader:
         self,
         run: Run,
         builders: Mapping[str, IndexBuilder],
-        older_scorers: SharedCache[tuple[int, str], Scorer],
-        older_indexes: Mapping[str, SharedCache[int, Any]],
+        older_scorers: SharedCache[tuple[GenerationRef, str], Scorer],
+        older_indexes: Mapping[str, SharedCache[GenerationRef, Any]],
         log: Any,
     ) -> None:
         """
         Args:
             builders: what builds each index; it may be filled until the first ``read``.
             older_scorers, older_indexes: caches of generations that do not serve; nothing in them is read or built
-                again for a generation that comes to serve. By number and model, and by index and number.
+                again for a generation that comes to serve. By generation and model, and by index and generation.
         """
         self.run = run
         self.log = log
@@ -64,11 +64,11 @@ class CatalogReader:
         self._older_scorers = older_scorers
         self._older_indexes = older_indexes
         self._pulse: object = None
-        self._decided: Mapping[str, int] = {}  # the champion of each model that something was decided about
+        self._decided: Mapping[str, GenerationRef] = {}  # the champion of each model that something was decided about
         self._rates = Rates()
         self._cache = generation_cache()
-        self._retry_at: dict[int, float] = {}
-        self._rebuild_at: dict[int, float] = {}
+        self._retry_at: dict[GenerationRef, float] = {}
+        self._rebuild_at: dict[GenerationRef, float] = {}
 
     def read(self, before: Snapshot) -> Snapshot:
         """The snapshot that follows ``before``.
@@ -87,13 +87,13 @@ class CatalogReader:
             # Read after the generations: where one is published in between, its decision names a generation that is not
             # among them, and waits for the next read, so that newest and champion change together.
             self._decided = catalog.champions()
-        serving, damaged = dict[int, LoadedGeneration](), dict[int, str]()
+        serving, damaged = dict[GenerationRef, LoadedGeneration](), dict[GenerationRef, str]()
         obtain = partial(self._obtain, before, serving, damaged)
         newest = self._newest(before, generations, obtain)
-        champions: dict[str, int] = {}
+        champions: dict[str, GenerationRef] = {}
         if newest is not None:
             for model in self.run.pipeline.models:
-                champions[model] = self._champion(model, before, generations, newest, obtain).number
+                champions[model] = self._champion(model, before, generations, newest, obtain).ref
         self._pulse = pulse
         return Snapshot(
             newest=newest,
@@ -107,19 +107,18 @@ class CatalogReader:
             serving=MappingProxyType(serving),
         )
 
-    def load(self, number: int) -> LoadedGeneration:
-        """A published generation with all scorers, and no index yet. Reads only what no cache holds.
+    def load(self, ref: GenerationRef) -> LoadedGeneration:
+        """A published generation, or a replay's, with all scorers, and no index yet. Reads only what no cache holds.
 
         Raises:
-            CatalogError: a file is missing or damaged.
+            CatalogError: a file is missing or damaged, or the replay was removed.
         """
-        record = self.run.catalog.generation(number)
-        assert record is not None, "the number is from the catalog"
-        scorers = {name: self._scorer(number, trained) for name, trained in record.models.items()}
-        return LoadedGeneration(number, record, MappingProxyType(scorers))
+        record = self.run.catalog.trained(ref)
+        scorers = {name: self._scorer(ref, trained) for name, trained in record.models.items()}
+        return LoadedGeneration(ref, record, MappingProxyType(scorers))
 
-    def _scorer(self, number: int, trained: TrainedModel) -> Scorer:
-        cached = self._older_scorers.peek((number, trained.model))
+    def _scorer(self, ref: GenerationRef, trained: TrainedModel) -> Scorer:
+        cached = self._older_scorers.peek((ref, trained.model))
         return self.read_scorer(trained) if cached is None else cached
 
     def read_scorer(self, trained: TrainedModel) -> Scorer:
@@ -171,7 +170,7 @@ class CatalogReader:
         current = before.newest.number if before.newest else 0
         newer = [number for number, state in generations.states.items() if number > current and state == "published"]
         newest = newest_obtained(newer, obtain)
-        return obtain(current) if newest is None and before.newest else newest
+        return obtain(before.newest.ref) if newest is None and before.newest else newest
 
     def _champion(
         self, model: str, before: Snapshot, generations: GenerationRecords, newest: LoadedGeneration, obtain: Obtain
@@ -184,41 +183,48 @@ class CatalogReader:
         decided = self._decided.get(model)
         if decided is None:
             return newest
-        champion = obtain(decided) if generations.states.get(decided) == "published" else None
+        known = decided.line or generations.states.get(decided.number) == "published"
+        champion = obtain(decided) if known else None
         if champion is None and model in before.champions:
             return obtain(before.champions[model]) or newest
         if champion is None:
             older = [
-                number for number, state in generations.states.items() if number < decided and state == "published"
+                number
+                for number, state in generations.states.items()
+                if number < decided.number and state == "published"
             ]
             champion = newest_obtained(older, obtain)
         return champion or newest
 
     def _obtain(
-        self, before: Snapshot, serving: dict[int, LoadedGeneration], damaged: dict[int, str], number: int
+        self,
+        before: Snapshot,
+        serving: dict[GenerationRef, LoadedGeneration],
+        damaged: dict[GenerationRef, str],
+        ref: GenerationRef,
     ) -> LoadedGeneration | None:
-        """A published generation with its indexes, put into ``serving``; None if it can't be loaded, with the reason in
+        """A generation with its indexes, put into ``serving``; None if it can't be loaded, with the reason in
         ``damaged``. A damaged generation is tried again every few seconds."""
-        if number in serving or number in damaged:
-            return serving.get(number)
-        if number in before.serving:
-            serving[number] = self._retry_indexes(before.serving[number])
-            return serving[number]
-        if number in before.damaged and time.monotonic() < self._retry_at[number]:
-            damaged[number] = before.damaged[number]
+        if ref in serving or ref in damaged:
+            return serving.get(ref)
+        if ref in before.serving:
+            serving[ref] = self._retry_indexes(before.serving[ref])
+            return serving[ref]
+        if ref in before.damaged and time.monotonic() < self._retry_at[ref]:
+            damaged[ref] = before.damaged[ref]
             return None
         try:
-            serving[number] = self._with_indexes(self.load(number))
+            serving[ref] = self._with_indexes(self.load(ref))
         except Exception as error:
-            damaged[number] = public_reason(self.run, error)
-            self._retry_at[number] = time.monotonic() + RETRY_SECONDS
-            if before.damaged.get(number) != damaged[number]:
-                self.log.exception("a generation can't be loaded; those that serve stay", generation=number)
-        return serving.get(number)
+            damaged[ref] = public_reason(self.run, error)
+            self._retry_at[ref] = time.monotonic() + RETRY_SECONDS
+            if before.damaged.get(ref) != damaged[ref]:
+                self.log.exception("a generation can't be loaded; those that serve stay", generation=str(ref))
+        return serving.get(ref)
 
     def _retry_indexes(self, loaded: LoadedGeneration) -> LoadedGeneration:
         """The same generation; every few seconds its failed indexes are tried again."""
-        if not loaded.index_errors or time.monotonic() < self._rebuild_at[loaded.number]:
+        if not loaded.index_errors or time.monotonic() < self._rebuild_at[loaded.ref]:
             return loaded
         return self._with_indexes(loaded)
 
@@ -226,17 +232,19 @@ class CatalogReader:
         """The same generation with its missing indexes built, or with the reasons why one can't be."""
         indexes, errors = dict(loaded.indexes), dict[str, str]()
         for name in [name for name in self._builders if name not in indexes]:
-            cached = self._older_indexes[name].peek(loaded.number)
+            cached = self._older_indexes[name].peek(loaded.ref)
             try:
                 indexes[name] = self._builders[name](loaded) if cached is None else cached
             except Exception as error:
                 errors[name] = public_reason(self.run, error)
                 if loaded.index_errors.get(name) != errors[name]:
-                    self.log.exception("a generation is served without an index", generation=loaded.number, index=name)
-        self._rebuild_at[loaded.number] = time.monotonic() + RETRY_SECONDS
+                    self.log.exception(
+                        "a generation is served without an index", generation=str(loaded.ref), index=name
+                    )
+        self._rebuild_at[loaded.ref] = time.monotonic() + RETRY_SECONDS
         return replace(loaded, indexes=MappingProxyType(indexes), index_errors=MappingProxyType(errors))
 
 
 def newest_obtained(numbers: Sequence[int], obtain: Obtain) -> LoadedGeneration | None:
-    """The last of these generations that can be loaded; None if none can."""
-    return next(filter(None, map(obtain, reversed(numbers))), None)
+    """The last of these published generations that can be loaded; None if none can."""
+    return next(filter(None, map(obtain, map(GenerationRef, reversed(numbers)))), None)

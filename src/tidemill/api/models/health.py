@@ -41,14 +41,14 @@ def failures(snapshot: Snapshot, dispensable: bool = False) -> Iterator[str]:
 
 
 def damaged_generations(snapshot: Snapshot) -> Iterator[str]:
-    for number, reason in snapshot.damaged.items():
-        yield f"generation {number} is published but can't be loaded: {reason}"
+    for ref, reason in snapshot.damaged.items():
+        yield f"generation {ref} is published but can't be loaded: {reason}"
 
 
 def missing_indexes(snapshot: Snapshot) -> Iterator[str]:
     for loaded in snapshot.serving.values():
         for name, reason in loaded.index_errors.items():
-            yield f"generation {loaded.number} is served without {name}: {reason}"
+            yield f"generation {loaded.ref} is served without {name}: {reason}"
 
 
 def progress(snapshot: Snapshot) -> str:

@@ -22,7 +22,7 @@ from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.catalog_reader import CatalogReader, public_reason
 from tidemill.api.models.snapshot import IndexBuilder, LoadedGeneration, Snapshot, require_published
 from tidemill.errors import CatalogError, NotFound, NotReady, TidemillError
-from tidemill.run.catalog import TrainedModel
+from tidemill.run.catalog import GenerationRef, TrainedModel
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer
 from tidemill.texts import did_you_mean, shorten
@@ -58,14 +58,14 @@ class ModelRegistry:
         self.snapshot = Snapshot()
         self._builders: dict[str, IndexBuilder] = {}
         self._has_snapshot = False
-        self._older_scorers: SharedCache[tuple[int, str], Scorer]
+        self._older_scorers: SharedCache[tuple[GenerationRef, str], Scorer]
         self._older_scorers = SharedCache(MAX_OLDER_SCORERS, MAX_SCORER_BYTES, lambda scorer: scorer.bytes)
-        self._older_indexes: dict[str, SharedCache[int, Any]] = {}
+        self._older_indexes: dict[str, SharedCache[GenerationRef, Any]] = {}
         self._reader = CatalogReader(run, self._builders, self._older_scorers, self._older_indexes, self.log)
         self._build_limiter = CapacityLimiter(MAX_BUILDS)
         # Only the event loop's thread uses these two.
-        self._builds: dict[tuple[int, str], asyncio.Task[Any]] = {}
-        self._failed_builds: dict[tuple[int, str], FailedBuild] = {}
+        self._builds: dict[tuple[GenerationRef, str], asyncio.Task[Any]] = {}
+        self._failed_builds: dict[tuple[GenerationRef, str], FailedBuild] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="model-registry", daemon=True)
 
@@ -115,8 +115,8 @@ class ModelRegistry:
         """
         self._has_snapshot = True
         before, after = self.snapshot, self._reader.read(self.snapshot)
-        for number, loaded in before.serving.items():
-            if number not in after.serving:
+        for ref, loaded in before.serving.items():
+            if ref not in after.serving:
                 self._retire(loaded)  # before the swap: at each moment one of the two places has its scorers
         self.snapshot = after
         self._log_changes(before, after)
@@ -126,21 +126,22 @@ class ModelRegistry:
         if newest is not None and (before.newest is None or newest.number != before.newest.number):
             self.log.info("a generation is served", generation=newest.number)
         if after.champions != before.champions:
-            self.log.info("the champions are served", champions=dict(after.champions))
+            champions = {model: str(ref) for model, ref in after.champions.items()}
+            self.log.info("the champions are served", champions=champions)
 
     def _retire(self, loaded: LoadedGeneration) -> None:
         """Cache the scorers and indexes of a generation that serves no longer."""
         for model, scorer in loaded.scorers.items():
-            self._older_scorers[loaded.number, model] = scorer
+            self._older_scorers[loaded.ref, model] = scorer
         for name, index in loaded.indexes.items():
-            self._older_indexes[name][loaded.number] = index
+            self._older_indexes[name][loaded.ref] = index
 
-    def scorer_in_memory(self, snapshot: Snapshot, number: int, model: str) -> Scorer | None:
+    def scorer_in_memory(self, snapshot: Snapshot, ref: GenerationRef, model: str) -> Scorer | None:
         """A scorer that is in memory, or None; this does not count as a use of the cache. Safe in any thread."""
-        loaded = snapshot.serving.get(number)
+        loaded = snapshot.serving.get(ref)
         if loaded and model in loaded.scorers:
             return loaded.scorers[model]
-        return self._older_scorers.peek((number, model))
+        return self._older_scorers.peek((ref, model))
 
     def read_scorer(self, trained: TrainedModel) -> Scorer:
         """A model's scorer, read from its file.
@@ -150,44 +151,45 @@ class ModelRegistry:
         """
         return self._reader.read_scorer(trained)
 
-    def trained_model(self, snapshot: Snapshot, number: int, model: str) -> TrainedModel:
-        """The catalog's record of a model of a published generation.
+    def trained_model(self, snapshot: Snapshot, ref: GenerationRef, model: str) -> TrainedModel:
+        """The catalog's record of a model of a published generation, or of a replay's that serves.
 
         Raises:
             NotFound: there is no such generation, or it is not published, or has no such model.
         """
-        require_published(snapshot, number)
-        models = snapshot.generations[number].models
+        require_published(snapshot, ref)
+        models = snapshot.record(ref).models
         if model not in models:
-            message = f'generation {number} has no model "{shorten(model)[1:-1]}"'
+            message = f'generation {ref} has no model "{shorten(model)[1:-1]}"'
             raise NotFound(message, did_you_mean(model, list(models)))
         return models[model]
 
-    async def scorer(self, snapshot: Snapshot, number: int, model: str) -> Scorer:
-        """The scorer of a model of a published generation. Only the event loop's thread may call this.
+    async def scorer(self, snapshot: Snapshot, ref: GenerationRef, model: str) -> Scorer:
+        """The scorer of a model of a published generation, or of a replay's that serves. Only the event loop's thread
+        may call this.
 
         Raises:
             NotFound: there is no such generation, or it is not published.
             NotReady: its file is damaged.
         """
-        loaded = snapshot.serving.get(number)
+        loaded = snapshot.serving.get(ref)
         if loaded and model in loaded.scorers:
             return loaded.scorers[model]
-        require_published(snapshot, number)
-        key = (number, model)
+        require_published(snapshot, ref)
+        key = (ref, model)
         try:
             return self._older_scorers[key]
         except KeyError:
             pass  # not cached
-        trained = await to_thread.run_sync(self.trained_model, snapshot, number, model)
+        trained = await to_thread.run_sync(self.trained_model, snapshot, ref, model)
         try:
             self._older_scorers[key] = scorer = await to_thread.run_sync(self.read_scorer, trained)
         except CatalogError as error:
-            raise not_served(number, public_reason(self.run, error), error.hint) from error
+            raise not_served(ref, public_reason(self.run, error), error.hint) from error
         return scorer
 
-    async def index(self, snapshot: Snapshot, number: int, name: str) -> Any:
-        """The index of that name of a published generation; an older generation's is built on request.
+    async def index(self, snapshot: Snapshot, ref: GenerationRef, name: str) -> Any:
+        """The index of that name of a generation; that of one that does not serve is built on request.
 
         However many requests ask for it, it is built once. Only the event loop's thread may call this.
 
@@ -195,38 +197,38 @@ class ModelRegistry:
             NotFound: there is no such generation, or it is not published.
             NotReady: it can't be built: a file is damaged, or the builder failed.
         """
-        loaded = snapshot.serving.get(number)
+        loaded = snapshot.serving.get(ref)
         if loaded:
             if name in loaded.indexes:
                 return loaded.indexes[name]
             if name in loaded.index_errors:
-                raise not_served(number, loaded.index_errors[name], HEALTH_HINT)
-        require_published(snapshot, number)
+                raise not_served(ref, loaded.index_errors[name], HEALTH_HINT)
+        require_published(snapshot, ref)
         try:
-            return self._older_indexes[name][number]
+            return self._older_indexes[name][ref]
         except KeyError:
-            return await asyncio.shield(self._build_task(number, name))  # a client that hangs up cancels no build
+            return await asyncio.shield(self._build_task(ref, name))  # a client that hangs up cancels no build
 
-    def _build_task(self, number: int, name: str) -> asyncio.Task[Any]:
+    def _build_task(self, ref: GenerationRef, name: str) -> asyncio.Task[Any]:
         """The running build of an older generation's index, or a new one.
 
         Raises:
             NotReady: it failed a moment ago.
         """
-        key = (number, name)
+        key = (ref, name)
         failed = self._failed_builds.get(key)
         if failed and time.monotonic() < failed.until:
-            raise not_served(number, failed.reason, failed.hint)
+            raise not_served(ref, failed.reason, failed.hint)
         if key not in self._builds:
-            self._builds[key] = task = asyncio.create_task(self._build(number, name))
+            self._builds[key] = task = asyncio.create_task(self._build(ref, name))
             task.add_done_callback(lambda _: self._builds.pop(key, None))
         return self._builds[key]
 
-    async def _build(self, number: int, name: str) -> Any:
-        key = (number, name)
+    async def _build(self, ref: GenerationRef, name: str) -> Any:
+        key = (ref, name)
         try:
             index = await to_thread.run_sync(
-                lambda: self._builders[name](self._reader.load(number)),
+                lambda: self._builders[name](self._reader.load(ref)),
                 limiter=self._build_limiter,
                 abandon_on_cancel=True,
             )
@@ -236,12 +238,12 @@ class ModelRegistry:
             failed = FailedBuild(public_reason(self.run, error), hint, until)
             self._failed_builds[key] = failed
             if not isinstance(error, TidemillError):
-                self.log.exception("an older generation's index can't be built", generation=number, index=name)
-            raise not_served(number, failed.reason, failed.hint) from error
+                self.log.exception("an older generation's index can't be built", generation=str(ref), index=name)
+            raise not_served(ref, failed.reason, failed.hint) from error
         self._failed_builds.pop(key, None)
-        self._older_indexes[name][number] = index
+        self._older_indexes[name][ref] = index
         return index
 
 
-def not_served(number: int, reason: str, hint: str) -> NotReady:
-    return NotReady(f"generation {number} can't be served: {reason}", hint)
+def not_served(ref: GenerationRef, reason: str, hint: str) -> NotReady:
+    return NotReady(f"generation {ref} can't be served: {reason}", hint)

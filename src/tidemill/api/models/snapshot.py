@@ -8,7 +8,7 @@ from typing import Any
 
 from tidemill.api.models.cache import SharedCache
 from tidemill.errors import NotFound
-from tidemill.run.catalog import Catalog, Generation, GenerationState, StageState, StageStatus
+from tidemill.run.catalog import Catalog, Generation, GenerationRef, GenerationState, StageState, StageStatus
 from tidemill.run.progress.status import Counts
 from tidemill.scoring import Scorer
 
@@ -23,11 +23,15 @@ class LoadedGeneration:
     ``index_errors`` says why an index could not be built; only requests that need that index are refused.
     """
 
-    number: int
+    ref: GenerationRef
     record: Generation
     scorers: Mapping[str, Scorer]
     indexes: Mapping[str, Any] = field(default_factory=dict)
     index_errors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def number(self) -> int:
+        return self.ref.number
 
 
 IndexBuilder = Callable[[LoadedGeneration], Any]
@@ -102,22 +106,22 @@ class Snapshot:
     """Everything that a request needs to know about the run, as it was at one moment.
 
     ``newest`` is the newest published generation that could be loaded. ``champions`` has for each model of the pipeline
-    the generation that answers requests without one; it is empty until there is a generation. ``serving`` holds the
-    champions and the newest, loaded. ``stages`` are in the data's order, and ``states`` holds the state of each at that
-    moment. ``damaged`` says why a published generation could not be loaded, ``unreadable`` why the last read of the
-    catalog failed. No text contains the run folder's path on this machine.
+    the generation that answers requests without one, which may be a replay's; it is empty until there is a generation.
+    ``serving`` holds the champions and the newest, loaded. ``stages`` are in the data's order, and ``states`` holds the
+    state of each at that moment. ``damaged`` says why a published generation could not be loaded, ``unreadable`` why
+    the last read of the catalog failed. No text contains the run folder's path on this machine.
     """
 
     newest: LoadedGeneration | None = None
     generations: GenerationRecords = field(default_factory=GenerationRecords)
     stages: Mapping[str, StageStatus] = field(default_factory=dict)
     states: Mapping[str, StageState] = field(default_factory=dict)
-    damaged: Mapping[int, str] = field(default_factory=dict)
+    damaged: Mapping[GenerationRef, str] = field(default_factory=dict)
     unreadable: str | None = None
     counts: Counts = field(default_factory=Counts)
     rates: Mapping[str, float | None] = field(default_factory=dict)
-    champions: Mapping[str, int] = field(default_factory=dict)
-    serving: Mapping[int, LoadedGeneration] = field(default_factory=dict)
+    champions: Mapping[str, GenerationRef] = field(default_factory=dict)
+    serving: Mapping[GenerationRef, LoadedGeneration] = field(default_factory=dict)
 
     def champion(self, model: str) -> LoadedGeneration | None:
         """The generation that answers for a model; None until there is one."""
@@ -128,19 +132,30 @@ class Snapshot:
         champion = self.champion(model)
         return champion.scorers.get(model) if champion else None
 
+    def record(self, ref: GenerationRef) -> Generation:
+        """The record of a generation that serves, or of a published one.
+
+        Raises:
+            KeyError: there is no such generation.
+            CatalogError: it can't be read.
+        """
+        return self.serving[ref].record if ref.line else self.generations[ref.number]
+
     @property
     def published(self) -> list[int]:
         """The numbers of the published generations, in order."""
         return [number for number, state in self.generations.states.items() if state == "published"]
 
 
-def require_published(snapshot: Snapshot, number: int) -> None:
+def require_published(snapshot: Snapshot, ref: GenerationRef) -> None:
     """
     Raises:
-        NotFound: there is no such generation, or it is not published.
+        NotFound: there is no such generation, or it is not published; or it is a replay's and does not serve.
     """
-    if snapshot.generations.states.get(number) != "published":
-        raise NotFound(unpublished_reason(snapshot, number), published_hint(snapshot))
+    if ref.line and ref not in snapshot.serving:
+        raise NotFound(f"generation {ref} does not serve", "only the run's own generations have an address each")
+    if not ref.line and snapshot.generations.states.get(ref.number) != "published":
+        raise NotFound(unpublished_reason(snapshot, ref.number), published_hint(snapshot))
 
 
 def unpublished_reason(snapshot: Snapshot, number: int) -> str:

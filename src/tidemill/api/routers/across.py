@@ -19,6 +19,7 @@ from tidemill.api.models.catalog_reader import public_reason
 from tidemill.api.models.registry import MAX_SCORER_BYTES, ModelRegistry
 from tidemill.api.models.snapshot import Snapshot
 from tidemill.errors import FeatureError, TidemillError
+from tidemill.run.catalog import GenerationRef
 from tidemill.scoring import ROW_KINDS, Scorer, row_scorer
 
 MAX_GENERATIONS = 100  # in one answer
@@ -95,7 +96,8 @@ class AcrossPredictor:
         )
 
     def _scorer(self, snapshot: Snapshot, number: int) -> Scorer:
-        scorer = self.registry.scorer_in_memory(snapshot, number, self.model)
+        ref = GenerationRef(number)
+        scorer = self.registry.scorer_in_memory(snapshot, ref, self.model)
         if scorer is not None:
             return scorer
         key = (number, self.model)
@@ -103,7 +105,7 @@ class AcrossPredictor:
             return self._cache[key]
         except KeyError:
             pass  # not cached
-        trained = self.registry.trained_model(snapshot, number, self.model)
+        trained = self.registry.trained_model(snapshot, ref, self.model)
         self._cache[key] = loaded = self.registry.read_scorer(trained)
         return loaded
 

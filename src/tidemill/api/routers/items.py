@@ -18,8 +18,9 @@ from tidemill import schemas
 from tidemill.api import openapi
 from tidemill.api.answers import Json
 from tidemill.api.context import RouteContext
-from tidemill.api.dependencies import resolve_generation
+from tidemill.api.dependencies import naming, resolve_generation
 from tidemill.api.models.registry import ModelRegistry
+from tidemill.run.catalog import GenerationRef
 from tidemill.scoring.als import AlsScorer, als_scorer
 
 ItemText = Annotated[
@@ -100,21 +101,21 @@ class ItemEndpoints:
         self.registry = registry
         self.model = model
         self._limiter = limiter
-        self._built: tuple[int, ItemSearch] | None = None
+        self._built: tuple[GenerationRef, ItemSearch] | None = None
         self._building = threading.Lock()
 
     async def items(self, q: ItemText = "", limit: ItemLimit = 20) -> Json:
-        snapshot, number = resolve_generation(self.registry, None, self.model)
-        scorer = als_scorer(await self.registry.scorer(snapshot, number, self.model))
-        return Json(await to_thread.run_sync(self._search, number, scorer, q, limit, limiter=self._limiter))
+        snapshot, ref = resolve_generation(self.registry, None, self.model)
+        scorer = als_scorer(await self.registry.scorer(snapshot, ref, self.model))
+        return Json(await to_thread.run_sync(self._search, ref, scorer, q, limit, limiter=self._limiter))
 
-    def _search(self, number: int, scorer: AlsScorer, text: str, limit: int) -> schemas.Items:
-        search = self._item_search(number, scorer)
+    def _search(self, ref: GenerationRef, scorer: AlsScorer, text: str, limit: int) -> schemas.Items:
+        search = self._item_search(ref, scorer)
         items, more = search.search(text, limit)
-        return schemas.Items.model_validate({"model": self.model, "generation": number, "items": items, "more": more})
+        return schemas.Items.model_validate({"model": self.model, **naming(ref), "items": items, "more": more})
 
-    def _item_search(self, number: int, scorer: AlsScorer) -> ItemSearch:
+    def _item_search(self, ref: GenerationRef, scorer: AlsScorer) -> ItemSearch:
         with self._building:
-            if self._built is None or self._built[0] != number:
-                self._built = (number, ItemSearch(scorer))
+            if self._built is None or self._built[0] != ref:
+                self._built = (ref, ItemSearch(scorer))
             return self._built[1]

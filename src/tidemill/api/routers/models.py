@@ -11,14 +11,20 @@ from tidemill import schemas
 from tidemill.api import documents
 from tidemill.api.answers import Json
 from tidemill.api.context import RouteContext
-from tidemill.api.dependencies import Key, ListLimit, OptionalGeneration, RequestedGeneration, resolve_generation
+from tidemill.api.dependencies import (
+    Key,
+    ListLimit,
+    OptionalGeneration,
+    RequestedGeneration,
+    naming,
+    resolve_generation,
+)
 from tidemill.api.inputs import ModelInputs
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.openapi import Responses, giving
 from tidemill.api.routers.run import AfterGeneration
 from tidemill.api.rows.lookup import KeyedRow
 from tidemill.errors import FeatureError, NotFound
-from tidemill.run.catalog import Generation
 from tidemill.scoring import ROW_KINDS, Prediction, Scorer, row_scorer
 
 PointCount = Annotated[int, Query(ge=10, le=1000, description="At most this many points.")]
@@ -74,16 +80,15 @@ class ModelEndpoints:
         return Json(profile_document(self.registry, requested, self.model))
 
     async def rows(self, key: Key, generation: OptionalGeneration = None, limit: ListLimit = 100) -> Json:
-        snapshot, number = resolve_generation(self.registry, generation, self.model)
-        scorer = await self.registry.scorer(snapshot, number, self.model)
-        record = await to_thread.run_sync(snapshot.generations.__getitem__, number)
-        return Json(await to_thread.run_sync(self._rows, record, scorer, key, limit))
+        requested = resolve_generation(self.registry, generation, self.model)
+        scorer = await self.registry.scorer(*requested, self.model)
+        return Json(await to_thread.run_sync(self._rows, requested, scorer, key, limit))
 
-    def _rows(self, record: Generation, scorer: Scorer, key: str, limit: int) -> schemas.FoundRows:
-        rows = self.lookup.find(record, key, limit)
+    def _rows(self, requested: RequestedGeneration, scorer: Scorer, key: str, limit: int) -> schemas.FoundRows:
+        rows = self.lookup.find(requested.record, key, limit)
         return schemas.FoundRows(
             model=self.model,
-            generation=record.generation,
+            **naming(requested.ref),
             key=key,
             rows=[found_row(row, predict_row(self.inputs, row, scorer)) for row in rows],
         )
@@ -96,13 +101,11 @@ def profile_document(registry: ModelRegistry, generation: RequestedGeneration, m
         NotFound: the generation has no such model, or the model has no clusters.
         CatalogError: the catalog can't be read.
     """
-    snapshot, number = generation
-    trained = registry.trained_model(snapshot, number, model)
-    record = registry.run.catalog.generation(number)
-    profile = record.models[model].profile if record else None
+    trained = registry.trained_model(*generation, model)
+    profile = registry.run.catalog.trained(generation.ref).models[model].profile
     if profile is None:
         raise NotFound(f"{model} has no clusters: it is a {trained.estimator}", "ask for a model that clusters")
-    return schemas.profile_document(model, number, profile)
+    return schemas.profile_document(model, naming(generation.ref), profile)
 
 
 def predict_row(inputs: ModelInputs, row: KeyedRow, scorer: Scorer) -> Prediction | FeatureError:

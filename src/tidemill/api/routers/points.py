@@ -15,7 +15,7 @@ from tidemill import schemas
 from tidemill.api import openapi
 from tidemill.api.answers import Json, encode
 from tidemill.api.context import RouteContext
-from tidemill.api.dependencies import OptionalGeneration, resolve_generation
+from tidemill.api.dependencies import OptionalGeneration, RequestedGeneration, naming, resolve_generation
 from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.rows.batch_rows import spread
@@ -23,7 +23,7 @@ from tidemill.api.values import shown
 from tidemill.errors import ParameterError
 from tidemill.pipeline import arrow_schema
 from tidemill.run.batch_tables import evenly
-from tidemill.run.catalog import Generation
+from tidemill.run.catalog import Generation, GenerationRef
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer
 from tidemill.scoring.clusters import ClusterScorer, cluster_scorer
@@ -62,25 +62,24 @@ class PointEndpoints:
         self.registry = registry
         self.model = model
         self._limiter = limiter
-        self._answers: SharedCache[tuple[int, str, str, int], bytes] = SharedCache(MAX_CACHED)
-        self._samples: SharedCache[tuple[int, str, str], pa.Table] = SharedCache(MAX_CACHED)
+        self._answers: SharedCache[tuple[GenerationRef, str, str, int], bytes] = SharedCache(MAX_CACHED)
+        self._samples: SharedCache[tuple[GenerationRef, str, str], pa.Table] = SharedCache(MAX_CACHED)
         self._sampling = threading.Lock()
         self._numeric = numeric_columns(registry.run, model)
 
     async def points(
         self, generation: OptionalGeneration = None, x: X = None, y: Y = None, limit: PointLimit = 1500
     ) -> Json:
-        snapshot, number = resolve_generation(self.registry, generation, self.model)
+        requested = resolve_generation(self.registry, generation, self.model)
         x_name, y_name = self._column("x", x, 0), self._column("y", y, 1)
-        scorer = await self.registry.scorer(snapshot, number, self.model)
-        key = (number, x_name, y_name, limit)
+        scorer = await self.registry.scorer(*requested, self.model)
+        key = (requested.ref, x_name, y_name, limit)
         try:
             return Json(self._answers[key])
         except KeyError:
             pass  # not cached
-        record = await to_thread.run_sync(snapshot.generations.__getitem__, number)
         self._answers[key] = answer = await to_thread.run_sync(
-            self._answer, record, scorer, x_name, y_name, limit, limiter=self._limiter
+            self._answer, requested, scorer, x_name, y_name, limit, limiter=self._limiter
         )
         return Json(answer)
 
@@ -97,17 +96,17 @@ class PointEndpoints:
             raise ParameterError(f"{axis} is {shown(name)}, not a numeric column", hint)
         return name
 
-    def _answer(self, record: Generation, scorer: Scorer, x: str, y: str, limit: int) -> bytes:
+    def _answer(self, requested: RequestedGeneration, scorer: Scorer, x: str, y: str, limit: int) -> bytes:
         clusters = cluster_scorer(scorer)
-        points = self._sample(record, clusters, x, y)
+        points = self._sample(requested, clusters, x, y)
         points = points.take(pa.array(evenly(limit, len(points))))
         return encode(
             schemas.Points(
                 model=self.model,
-                generation=record.generation,
+                **naming(requested.ref),
                 x=x,
                 y=y,
-                rows=record.rows,
+                rows=requested.record.rows,
                 sampled=len(points),
                 columns=schemas.PointColumns(x=points["x"].to_pylist(), y=points["y"].to_pylist()),
                 cluster=points["cluster"].to_pylist(),
@@ -115,16 +114,16 @@ class PointEndpoints:
             )
         )
 
-    def _sample(self, record: Generation, scorer: ClusterScorer, x: str, y: str) -> pa.Table:
+    def _sample(self, requested: RequestedGeneration, scorer: ClusterScorer, x: str, y: str) -> pa.Table:
         """At most ``MAX_POINTS`` of a generation's points: ``x``, ``y`` and ``cluster``."""
-        key = (record.generation, x, y)
+        key = (requested.ref, x, y)
         with self._sampling:
             try:
                 return self._samples[key]
             except KeyError:
                 pass  # not cached
             columns = dict.fromkeys([x, y, *(feature.name for feature in scorer.features)])
-            table = sample(self.registry.run, record, list(columns), MAX_POINTS)
+            table = sample(self.registry.run, requested.record, list(columns), MAX_POINTS)
             points = pa.table({"x": table[x], "y": table[y], "cluster": scorer.column(table)}).drop_null()
             self._samples[key] = points
             return points

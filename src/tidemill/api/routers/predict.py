@@ -13,6 +13,7 @@ from tidemill.api.context import RouteContext
 from tidemill.api.dependencies import GenerationNumber, read_body, resolve_generation
 from tidemill.api.inputs import ModelInputs
 from tidemill.api.models.registry import ModelRegistry
+from tidemill.run.catalog import GenerationRef
 from tidemill.scoring import ROW_KINDS, Scorer, row_scorer
 
 INLINE_BYTES = 16 << 10  # larger bodies are answered in a thread, which leaves the event loop to other requests
@@ -69,16 +70,16 @@ class Predictor:
             NotFound, NotReady: there is no such generation, it has no such model, or its file is damaged.
         """
         body = await read_body(request)  # not as a FastAPI dependency, which would add to the time of each prediction
-        snapshot, number = resolve_generation(self.registry, generation, self.model)
-        scorer = await self.registry.scorer(snapshot, number, self.model)
+        snapshot, ref = resolve_generation(self.registry, generation, self.model)
+        scorer = await self.registry.scorer(snapshot, ref, self.model)
         if len(body) <= INLINE_BYTES:
-            return Json(self._predict(body, number, scorer))
-        return Json(await to_thread.run_sync(self._predict, body, number, scorer))
+            return Json(self._predict(body, ref, scorer))
+        return Json(await to_thread.run_sync(self._predict, body, ref, scorer))
 
-    def _predict(self, body: bytes, number: int, scorer: Scorer) -> bytes:
+    def _predict(self, body: bytes, ref: GenerationRef, scorer: Scorer) -> bytes:
         rows, many = self.inputs.read(body)
         if not rows:
             return b"[]"
         predictions = row_scorer(scorer).predict(rows)
-        answers = [self._answer(self.model, number, prediction) for prediction in predictions]
+        answers = [self._answer(self.model, ref, prediction) for prediction in predictions]
         return encode(answers if many else answers[0])

@@ -20,6 +20,7 @@ from tidemill.api.dependencies import (
     RequestBody,
     RequestedGeneration,
     checked_top,
+    naming,
     read_object,
     resolve_generation,
 )
@@ -83,7 +84,7 @@ class Recommender:
         count = checked_top(top)
         if user not in scorer.users:
             hint = f"a user is known by a training row; for others POST ratings to /models/{self.model}/recommend"
-            raise NotFound(f"{self.model} knows no user {shown(user)} in generation {generation.number}", hint)
+            raise NotFound(f"{self.model} knows no user {shown(user)} in generation {generation.ref}", hint)
         items = await self._run(scorer, lambda: scorer.for_user(user, count))
         return schemas.UserRecommendations.model_validate(self._common(generation) | {"user": user, "items": items})
 
@@ -98,18 +99,18 @@ class Recommender:
         count = checked_top(top)
         if item not in scorer.items:
             hint = "an item is known once a row of it was trained on"
-            raise NotFound(f"{self.model} knows no item {shown(item)} in generation {generation.number}", hint)
+            raise NotFound(f"{self.model} knows no item {shown(item)} in generation {generation.ref}", hint)
         items = await self._run(scorer, lambda: scorer.similar(item, count))
         return schemas.SimilarItems.model_validate(self._common(generation) | {"item": item, "items": items})
 
     async def _scorer(self, generation: RequestedGeneration) -> AlsScorer:
-        return als_scorer(await self.registry.scorer(generation.snapshot, generation.number, self.model))
+        return als_scorer(await self.registry.scorer(*generation, self.model))
 
     async def _run(self, scorer: AlsScorer, work: Callable[[], T]) -> T:
         return work() if scorer.item_factors.size <= INLINE_NUMBERS else await to_thread.run_sync(work)
 
     def _common(self, generation: RequestedGeneration) -> dict[str, Any]:
-        return {"model": self.model, "generation": generation.number}
+        return {"model": self.model, **naming(generation.ref)}
 
 
 class RecommendEndpoints:

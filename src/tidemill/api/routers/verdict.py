@@ -16,7 +16,8 @@ from tidemill.api.dependencies import MAX_NUMBER, RequestBody, read_object
 from tidemill.api.openapi import Responses, giving
 from tidemill.errors import FeatureError, ParameterError
 from tidemill.judging.promotion import promote
-from tidemill.judging.verdict import VerdictReader
+from tidemill.judging.verdict import VerdictReader, decision_body
+from tidemill.run.catalog import GenerationRef
 
 BeforeJudged = Annotated[
     int | None,
@@ -26,7 +27,7 @@ BeforeBatch = Annotated[int | None, Query(ge=1, le=MAX_NUMBER, description="Only
 VerdictLimit = Annotated[int, Query(ge=1, le=200, description="At most this many generations.")]
 MatrixLimit = Annotated[int, Query(ge=1, le=200, description="At most this many batches.")]
 SERVED_LOOKS, SERVED_SECONDS = 100, 0.02
-CHOICE = ("generation", "because", "by")
+CHOICE = ("generation", "because", "by", "line")
 CHOICE_HINT = 'send {"generation": 2, "because": "why"}'
 
 
@@ -80,20 +81,21 @@ class VerdictEndpoints:
     async def choose(self, request: Request, body: RequestBody) -> Json:
         require_json(request)
         choice = read_object(body, CHOICE, CHOICE_HINT)
-        generation, because = choice["generation"], choice.get("because")
+        generation, because, line = choice["generation"], choice.get("because"), choice.get("line", "")
         if not isinstance(generation, int) or isinstance(generation, bool) or not 1 <= generation <= MAX_NUMBER:
             raise FeatureError("generation is not the number of a generation", CHOICE_HINT)
-        if not isinstance(because, str) or not isinstance(choice.get("by", ""), str):
-            raise FeatureError("because is missing, or by or because is not a text", CHOICE_HINT)
+        if not isinstance(because, str) or not isinstance(choice.get("by", ""), str) or not isinstance(line, str):
+            raise FeatureError("because is missing, or because, by or line is not a text", CHOICE_HINT)
         by = choice.get("by") or f"a client at {request.client.host if request.client else 'an unknown address'}"
-        decision = await to_thread.run_sync(promote, self.run, self.model, generation, because, by)
-        await self._until_served(generation)
-        return Json(schemas.DecisionBody.of(decision))
+        chosen = GenerationRef(generation, line)
+        promoted = await to_thread.run_sync(promote, self.run, self.model, chosen, because, by)
+        await self._until_served(chosen)
+        return Json(decision_body(promoted.decision))
 
-    async def _until_served(self, generation: int) -> None:
+    async def _until_served(self, chosen: GenerationRef) -> None:
         """Wait until this API answers by the new champion; not for long, as another choice may follow."""
         for _ in range(SERVED_LOOKS):
-            if self.registry.snapshot.champions.get(self.model) == generation:
+            if self.registry.snapshot.champions.get(self.model) == chosen:
                 return
             await asyncio.sleep(SERVED_SECONDS)
 

@@ -14,7 +14,7 @@ from anyio import to_thread
 from numpy.typing import NDArray
 
 from tidemill import schemas
-from tidemill.api.dependencies import RequestedGeneration, checked_top
+from tidemill.api.dependencies import RequestedGeneration, checked_top, naming
 from tidemill.api.inputs import ModelInputs
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.models.snapshot import LoadedGeneration
@@ -22,6 +22,7 @@ from tidemill.api.rows.generation_rows import GenerationRows
 from tidemill.api.values import key_value, shown
 from tidemill.errors import FeatureError, NotFound
 from tidemill.pipeline import Column, Pipeline
+from tidemill.run.catalog import GenerationRef
 from tidemill.scoring import Kind
 from tidemill.scoring.neighbours import Neighbours, NeighboursScorer
 from tidemill.scoring.storage import Array
@@ -138,7 +139,7 @@ class SimilarRows:
         """
         checked = self.inputs.row(row)
         index = await self._index(requested)
-        return await to_thread.run_sync(self._search, requested.number, index, checked, checked_top(top))
+        return await to_thread.run_sync(self._search, requested.ref, index, checked, checked_top(top))
 
     async def by_text(self, requested: RequestedGeneration, text: str, top: int) -> SimilarBody:
         """The rows whose text is most similar to this one.
@@ -151,7 +152,7 @@ class SimilarRows:
         if not isinstance(index, TextIndex):
             raise FeatureError(f"{self.model} does not compare texts", "give a row, or the key of one")
         row = {index.scorer.column: text}
-        return await to_thread.run_sync(self._search, requested.number, index, row, checked_top(top))
+        return await to_thread.run_sync(self._search, requested.ref, index, row, checked_top(top))
 
     async def by_key(self, requested: RequestedGeneration, key: str, top: int) -> SimilarBody:
         """The rows most like the newest row with this key, without that row; the answer has the key too.
@@ -162,25 +163,24 @@ class SimilarRows:
             NotFound, NotReady: there is no such row, the generation has no such model, or its index can't be built.
         """
         index = await self._index(requested)
-        return await to_thread.run_sync(self._search_by_key, requested.number, index, key, checked_top(top))
+        return await to_thread.run_sync(self._search_by_key, requested.ref, index, key, checked_top(top))
 
     async def _index(self, requested: RequestedGeneration) -> RowIndex:
-        snapshot, number = requested
-        await to_thread.run_sync(self.registry.trained_model, snapshot, number, self.model)
-        index: RowIndex = await self.registry.index(snapshot, number, self.index_name)
+        await to_thread.run_sync(self.registry.trained_model, *requested, self.model)
+        index: RowIndex = await self.registry.index(*requested, self.index_name)
         return index
 
-    def _search(self, number: int, index: RowIndex, row: Row, top: int) -> SimilarBody:
-        return self._body(number, index, index.search(row, top))
+    def _search(self, ref: GenerationRef, index: RowIndex, row: Row, top: int) -> SimilarBody:
+        return self._body(ref, index, index.search(row, top))
 
-    def _search_by_key(self, number: int, index: RowIndex, key: str, top: int) -> SimilarBody:
-        row = self._row_index(number, index, key)
+    def _search_by_key(self, ref: GenerationRef, index: RowIndex, key: str, top: int) -> SimilarBody:
+        row = self._row_index(ref, index, key)
         matches = index.search(row_at(index.table, row), top + 1)
         others = np.flatnonzero(matches.indices != row)[:top]
         matches = matches._replace(indices=matches.indices[others], values=matches.values[others])
-        return self._body(number, index, matches, key)
+        return self._body(ref, index, matches, key)
 
-    def _row_index(self, number: int, index: RowIndex, key: str) -> int:
+    def _row_index(self, ref: GenerationRef, index: RowIndex, key: str) -> int:
         """The index of the newest row with this key."""
         if self.key is None:
             raise NotFound("the rows of this stream have no key", "declare one in the pipeline file: [stream] key")
@@ -188,16 +188,16 @@ class SimilarRows:
         rows = pc.indices_nonzero(pc.equal(column, pa.scalar(key_value(self.key, key), column.type)))
         if not len(rows):
             hint = "the row was not streamed by then, or is in another generation"
-            raise NotFound(f"no row with {self.key.name} {shown(key)} in generation {number}", hint)
+            raise NotFound(f"no row with {self.key.name} {shown(key)} in generation {ref}", hint)
         row = int(rows[-1].as_py())
         if not np.isin(row, index.indices):
             message = f"the newest row with {self.key.name} {shown(key)} lacks a value that {self.model} looks at"
             raise NotFound(message, f"POST a row to /models/{self.model}/similar")
         return row
 
-    def _body(self, number: int, index: RowIndex, matches: Matches, key: str | None = None) -> SimilarBody:
+    def _body(self, ref: GenerationRef, index: RowIndex, matches: Matches, key: str | None = None) -> SimilarBody:
         rows = zip(matches.values.tolist(), index.table.take(matches.indices).to_pylist(), strict=True)
-        common = {"model": self.model, "generation": number, "unknown": matches.unknown, "key": key}
+        common = {"model": self.model, **naming(ref), "unknown": matches.unknown, "key": key}
         if isinstance(index, TextIndex):
             items = [schemas.AlikeRow(similarity=value, row=row) for value, row in rows]
             return schemas.AlikeRows.model_validate(common | {"items": items})

@@ -38,8 +38,7 @@ def live() -> None:
 
 
 def decisions(verdict: VerdictBody) -> None:
-    champions = {name: model.champion for name, model in verdict.models.items()}
-    rows = tables.decisions(verdict.decisions, champions)[:SHOWN_DECISIONS]
+    rows = tables.decisions(verdict.decisions, verdict.models)[:SHOWN_DECISIONS]
     if rows:
         st.table(rows, hide_index=True)
     else:

@@ -9,7 +9,7 @@ import streamlit as st
 from httpx import codes
 
 from tidemill.console.client import ApiError
-from tidemill.console.formatting import plain
+from tidemill.console.formatting import generation_name, plain
 from tidemill.console.forms import route_fields, widgets
 from tidemill.console.forms.route_fields import Operation, RouteRequest
 from tidemill.console.pages import try_recommender, try_rows, try_similar
@@ -43,7 +43,7 @@ def page() -> None:
 def try_model(pipeline: Home) -> None:
     name = st.selectbox("Model", list(pipeline.models), key="model", bind="query-params")
     model = api().get(f"/models/{name}", ModelBody, limit=1)
-    st.caption(f"{model.estimator}, generation {model.champion} serves")
+    st.caption(f"{model.estimator}, generation {generation_name(model.champion, model.line)} serves")
     BY_KIND.get(pipeline.models[name].kind, try_rows.show)(pipeline, model)
 
 

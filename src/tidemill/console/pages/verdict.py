@@ -8,7 +8,7 @@ from contextlib import suppress
 import streamlit as st
 
 from tidemill.console.client import ApiError, ApiKeyRequired, ApiUnavailable
-from tidemill.console.formatting import batch_ranges, counted, number, plain
+from tidemill.console.formatting import batch_ranges, counted, generation_name, plain
 from tidemill.console.forms import widgets
 from tidemill.console.paging import Page, select_newest_first
 from tidemill.console.shell import EVERY, api, render_api_errors, rerender_if_changed
@@ -97,7 +97,8 @@ def headline(verdict: ModelVerdictBody) -> None:
     """The sentence for everybody, the figures behind it, and who serves."""
     with st.container(key="sentence"):
         st.markdown(plain(verdict.sentence).replace(" %", f"{NO_BREAK}%"))
-    champion = f"Generation {number(verdict.champion)} serves. " if verdict.champion else ""
+    name = generation_name(verdict.champion, verdict.line)
+    champion = f"Generation {name} serves. " if verdict.champion else ""
     serving = f"{champion}Policy {verdict.policy}: {POLICIES[verdict.policy]}."
     st.caption("  \n".join(filter(None, [plain(verdict.figures), serving])))
 
@@ -155,7 +156,7 @@ def matrix(verdict: ModelVerdictBody, cells: Sequence[CellBody], loss: str) -> N
         return
     lines, batches = len({row["line"] for row in rows}), len({row["batch"] for row in rows})
     summary = f"Mean {loss} of {counted(lines, 'line')} on {counted(batches, 'batch', 'batches')}."
-    st.altair_chart(plots.heat_map(rows, verdict.champion), width="stretch", key="matrix", alt=summary)
+    st.altair_chart(plots.heat_map(rows, verdict.own_champion), width="stretch", key="matrix", alt=summary)
     older = tables.left_out(cells, rows, loss)
     note = f" {counted(older, 'older generation')} left out." if older else ""
     st.caption(
@@ -167,15 +168,16 @@ def matrix(verdict: ModelVerdictBody, cells: Sequence[CellBody], loss: str) -> N
 
 def same_rows(verdict: ModelVerdictBody, cells: Sequence[CellBody], loss: str) -> None:
     st.subheader("Loss on the same rows", anchor=False)
-    rows = tables.curves(cells, loss, verdict.champion)
+    rows = tables.curves(cells, loss, verdict.own_champion)
     if not rows:
         st.caption(NO_ANSWERS if tables.answers_nothing(cells, loss) else NOT_SETTLED)
         return
     st.altair_chart(
         plots.curves(rows), width="stretch", key="curves", alt=f"Mean {loss} by batch, all on the same rows."
     )
-    line = tables.champion_line(verdict.champion)
-    notes = "" if any(row["line"] == line for row in rows) else NO_CHAMPION.format(verdict.champion)
+    line = tables.champion_line(verdict.own_champion)
+    named = generation_name(verdict.champion, verdict.line)
+    notes = "" if any(row["line"] == line for row in rows) else NO_CHAMPION.format(named)
     notes += KNOWN_ROWS if tables.on_other_rows(rows) else ""
     st.caption(
         f"Mean {plain(loss)} on all rows of each batch, with its 95 % interval: of the newest generation before "
@@ -235,7 +237,7 @@ def drift_table(run: VerdictBody, model: str, models: Sequence[str]) -> None:
 
 def decisions(verdict: ModelVerdictBody) -> None:
     st.subheader("Decisions", anchor=False)
-    rows = tables.decisions(verdict.decisions, {verdict.model: verdict.champion})
+    rows = tables.decisions(verdict.decisions, {verdict.model: verdict})
     if rows:
         st.table([{key: row[key] for key in row if key != "model"} for row in rows], hide_index=True)
         st.caption(f"The newest {len(rows)}, the newest first. :material/trophy: marks the decision in force.")

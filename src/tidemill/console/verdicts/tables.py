@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tidemill.console import formatting
-from tidemill.console.formatting import NONE, counted, number, plain
+from tidemill.console.formatting import NONE, counted, generation_name, number, plain
 from tidemill.console.metrics import described
 from tidemill.schemas import CellBody, ComparisonBody, DecisionBody, DriftBody, GenerationVerdict, ModelVerdict
 from tidemill.schemas.verdicts import Against, EvidenceName
@@ -19,6 +19,7 @@ Row = dict[str, Any]
 REFERENCES: Mapping[Against, str] = {
     "previous": "generation before",
     "champion": "champion of its time",
+    "serving": "champion now",
     "first": "first generation",
     "trivial": "trivial model",
 }
@@ -34,7 +35,9 @@ def evidence(name: EvidenceName, batches: Sequence[int]) -> str:
 
 
 def reference_name(comparison: ComparisonBody) -> str:
-    return "the trivial model" if comparison.reference is None else f"generation {number(comparison.reference)}"
+    if comparison.reference is None:
+        return "the trivial model"
+    return f"generation {generation_name(comparison.reference, comparison.line)}"
 
 
 def shown_figures(figures: Mapping[str, Any]) -> str:
@@ -323,26 +326,28 @@ def overlaps(verdicts: Iterable[GenerationVerdict]) -> list[Row]:
 # --- decisions ------------------------------------------------------------------------------------------------------
 
 
-def decisions(bodies: Iterable[DecisionBody], champions: Mapping[str, int | None]) -> list[dict[str, str]]:
+def decisions(bodies: Iterable[DecisionBody], models: Mapping[str, ModelVerdict]) -> list[dict[str, str]]:
     """Decisions, the newest first; the one that made the present champion is marked."""
     ordered = sorted(bodies, key=lambda body: -body.number)
-    made = {model: deciding(ordered, model, champion) for model, champion in champions.items()}
+    made = {model: deciding(ordered, model, verdict) for model, verdict in models.items()}
     return [decision_row(body, body.number == made.get(body.model)) for body in ordered]
 
 
-def deciding(ordered: Iterable[DecisionBody], model: str, champion: int | None) -> int | None:
-    """The number of the newest decision that changed a model's champion to this one."""
+def deciding(ordered: Iterable[DecisionBody], model: str, verdict: ModelVerdict) -> int | None:
+    """The number of the newest decision that changed a model's champion to the present one."""
     changes = (body for body in ordered if body.model == model and body.action != "held")
     newest = next(changes, None)
-    return newest.number if newest is not None and newest.champion == champion else None
+    is_present = newest is not None and (newest.champion, newest.line) == (verdict.champion, verdict.line)
+    return newest.number if newest is not None and is_present else None
 
 
 def decision_row(body: DecisionBody, made_champion: bool) -> dict[str, str]:
-    serves = f"generation {number(body.champion)}"
+    serves = f"generation {generation_name(body.champion, body.line)}"
+    about = generation_name(body.generation, body.line if body.action == "chosen" else None)
     return {
         "when": formatting.moment(body.decided_at),
         "model": plain(body.model),
-        "decision": f"generation {number(body.generation)} {ACTIONS[body.action]}",
+        "decision": f"generation {about} {ACTIONS[body.action]}",
         "champion": f"{serves} :material/trophy:" if made_champion else serves,
         "by": plain(body.by),
         "why": plain(body.because),

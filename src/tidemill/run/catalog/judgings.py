@@ -20,11 +20,14 @@ from tidemill.run.catalog.records import (
     DriftRecord,
     Evidence,
     GateDecision,
+    Generation,
+    GenerationRef,
     Judging,
     LineModel,
     PairedBlocks,
 )
 from tidemill.run.catalog.schema import (
+    batches,
     cells,
     comparisons,
     decisions,
@@ -226,24 +229,29 @@ class JudgingStore(database.CatalogFile):
 
     # --- decisions ------------------------------------------------------------------------------------------------
 
-    def decide_champion(self, decision: GateDecision) -> GateDecision:
-        """Record a decision; from here on its champion serves. ``former`` is what the catalog says."""
+    def decide_champion(self, decision: GateDecision, compared: Iterable[ComparisonRecord] = ()) -> GateDecision:
+        """Record a decision; from here on its champion serves. The former champion is what the catalog says.
+
+        Args:
+            compared: the comparisons that the choice brings, with the champion that is chosen.
+        """
         with self.engine.begin() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             current = connection.execute(newest_decision(decision.model)).first()
-            former = current.champion if current else decision.former
-            values = row_of(decision) | {"former": former}
-            connection.execute(sa.insert(decisions), values)
+            served = GenerationRef(current.champion, current.line) if current else decision.served
+            connection.execute(sa.insert(decisions), row_of(replaces(decision, served)))
+            replace(connection, comparisons, map(asdict, compared))
             number = connection.execute(newest_decision(decision.model)).one().number
             failpoint("champion.choosing")
         failpoint("champion.chosen")
         return self.decisions(decision.model, from_number=number, limit=1)[0]
 
-    def champions(self) -> dict[str, int]:
+    def champions(self) -> dict[str, GenerationRef]:
         """The generation that serves, by model; without the models that nothing was decided about."""
         newest = sa.select(sa.func.max(decisions.c.number)).group_by(decisions.c.model)
-        query = sa.select(decisions.c.model, decisions.c.champion).where(decisions.c.number.in_(newest))
-        return {row["model"]: row["champion"] for row in self._all(query)}
+        columns = (decisions.c.model, decisions.c.champion, decisions.c.line)
+        query = sa.select(*columns).where(decisions.c.number.in_(newest))
+        return {row["model"]: GenerationRef(row["champion"], row["line"]) for row in self._all(query)}
 
     def decisions_pulse(self) -> int:
         """A number that grows with each decision. Cheap, for polling."""
@@ -286,16 +294,18 @@ class JudgingStore(database.CatalogFile):
     def save_line_generation(self, trained: Sequence[LineModel]) -> None:
         """The commit point of a replay's generation."""
         with self.engine.begin() as connection:
-            insert(connection, line_models, map(asdict, trained))
+            insert(connection, line_models, map(row_of_model, trained))
             failpoint("replay.recording")
         failpoint("replay.recorded")
 
-    def line_models(self, line: str) -> dict[int, dict[str, LineModel]]:
-        """The models of a replay, by generation and name."""
+    def line_models(self, line: str, generation: int | None = None) -> dict[int, dict[str, LineModel]]:
+        """The models of a replay, or of one of its generations, by generation and name."""
         trained: dict[int, dict[str, LineModel]] = {}
-        query = sa.select(line_models).where(line_models.c.line == line).order_by(line_models.c.generation)
-        for row in self._all(query):
-            model = LineModel(**{**row, "batches": tuple(row["batches"])})
+        query = sa.select(line_models).where(line_models.c.line == line)
+        if generation is not None:
+            query = query.where(line_models.c.generation == generation)
+        for row in self._all(query.order_by(line_models.c.generation)):
+            model = LineModel(**{**row, "batches": tuple(row["batches"])}, spark_path="")
             trained.setdefault(model.generation, {})[model.model] = model
         return trained
 
@@ -305,6 +315,16 @@ class JudgingStore(database.CatalogFile):
         of_model = (columns.line == line, columns.model == model, columns.loss_name == loss_name)
         rows = self._all(sa.select(paired_blocks).where(*of_model).order_by(columns.batch))
         return {row["batch"]: PairedBlocks(**row) for row in rows}
+
+    def line_generation(self, ref: GenerationRef) -> Generation | None:
+        """A generation of a replay; None where the replay has none of this number."""
+        models = self.line_models(ref.line, ref.number).get(ref.number)
+        if models is None:
+            return None
+        numbers = next(iter(models.values())).batches
+        counted = sa.select(sa.func.sum(batches.c.rows).label("rows")).where(batches.c.batch.in_(numbers))
+        rows = self._all(counted)[0]["rows"] or 0
+        return Generation(ref.number, "published", numbers, rows, models=dict(models))
 
 
 def same_rows(table: sa.Table, judging: Judging) -> tuple[sa.ColumnElement[bool], ...]:
@@ -353,24 +373,39 @@ def add_decisions(connection: sa.Connection, decided: Iterable[GateDecision]) ->
     recorded = []
     for decision in decided:
         current = connection.execute(newest_decision(decision.model)).first()
-        standing = decision if current is None else after_choice(decision, current.champion)
+        standing = decision
+        if current is not None:
+            standing = after_choice(decision, GenerationRef(current.champion, current.line))
         connection.execute(sa.insert(decisions), row_of(standing))
         recorded.append(standing)
     return recorded
 
 
-def after_choice(decision: GateDecision, champion: int) -> GateDecision:
+def row_of_model(trained: LineModel) -> dict[str, Any]:
+    row = asdict(trained)
+    del row["spark_path"]  # a replay keeps none
+    return row
+
+
+def replaces(decision: GateDecision, served: GenerationRef | None) -> GateDecision:
+    """The decision, with ``served`` as the former champion."""
+    number, line = served or (None, "")
+    return dataclasses.replace(decision, former=number, former_line=line)
+
+
+def after_choice(decision: GateDecision, champion: GenerationRef) -> GateDecision:
     """A decision of the gate where ``champion`` serves now, which a person may have chosen while it was computed.
 
     That choice stands: evidence against another generation says nothing of the chosen one. Only under the policy
     ``report`` a newer generation takes over.
     """
-    if champion == decision.former:
+    if champion == decision.served:
         return decision
-    if decision.action == "newest" and decision.champion > champion:
-        return dataclasses.replace(decision, former=champion)
+    if decision.action == "newest" and decision.champion > champion.number:
+        return replaces(decision, champion)
     because = f"generation {champion} was chosen in the meantime; {decision.because}"
-    return dataclasses.replace(decision, action="held", champion=champion, former=champion, because=because)
+    standing = dataclasses.replace(decision, action="held", champion=champion.number, line=champion.line)
+    return dataclasses.replace(replaces(standing, champion), because=because)
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:

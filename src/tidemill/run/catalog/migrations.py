@@ -43,6 +43,14 @@ MIGRATIONS: dict[int, tuple[tuple[str, str], ...]] = {
     4: (
         ("drifts", '"before" FLOAT'),
         ("drifts", '"after" FLOAT'),
+        ("line_models", "estimator VARCHAR NOT NULL DEFAULT ''"),
+        ("line_models", "metrics JSON NOT NULL DEFAULT '{}'"),
+        ("line_models", "parity JSON NOT NULL DEFAULT '{}'"),
+        ("line_models", "rows JSON NOT NULL DEFAULT '{}'"),
+        ("line_models", "profile JSON"),
+        ("comparisons", "reference_line VARCHAR NOT NULL DEFAULT ''"),
+        ("decisions", "line VARCHAR NOT NULL DEFAULT ''"),
+        ("decisions", "former_line VARCHAR NOT NULL DEFAULT ''"),
     ),
 }
 """For each older version, the columns that the next one adds: the table, and the column. Tables that a version adds are

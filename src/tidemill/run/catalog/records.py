@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+
+from tidemill.texts import generation_name
 
 GenerationState = Literal["training", "published", "failed"]
+
+
+class GenerationRef(NamedTuple):
+    """Names a generation: ``line`` is "" for the run's own, else the name of the replay that trained it."""
+
+    number: int
+    line: str = ""
+
+    def __str__(self) -> str:
+        return generation_name(self.number, self.line)
 
 
 @dataclass(frozen=True)
@@ -219,6 +231,12 @@ class ComparisonRecord:
     rows_needed: int | None = None
     checks: dict[str, Any] = field(default_factory=dict)
     line: str = ""
+    reference_line: str = ""
+
+    @property
+    def compared_with(self) -> GenerationRef | None:
+        """The reference; None for the trivial model."""
+        return None if self.reference is None else GenerationRef(self.reference, self.reference_line)
 
 
 @dataclass(frozen=True)
@@ -248,6 +266,7 @@ class GateDecision:
         generation: the one that it is about.
         champion: the one that serves from then on.
         former: the one that served before; None where there was none.
+        line, former_line: the replay that trained the champion, and the former one; "" for the run's own generations.
         by: "gate", or the person.
         batch, evidence: the rows that it rests on, where it rests on any.
         figures: the comparison behind it, at the level of the gate.
@@ -265,19 +284,32 @@ class GateDecision:
     figures: dict[str, Any] | None = None
     number: int = 0
     decided_at: str = ""
+    line: str = ""
+    former_line: str = ""
+
+    @property
+    def about(self) -> GenerationRef:
+        """The generation that it is about: a replay's only where a person chose it."""
+        return self.serves if self.action == "chosen" else GenerationRef(self.generation)
+
+    @property
+    def serves(self) -> GenerationRef:
+        """The champion."""
+        return GenerationRef(self.champion, self.line)
+
+    @property
+    def served(self) -> GenerationRef | None:
+        """The former champion."""
+        return None if self.former is None else GenerationRef(self.former, self.former_line)
 
 
-@dataclass(frozen=True)
-class LineModel:
-    """A model of a generation that a replay trained."""
+@dataclass(frozen=True, kw_only=True)
+class LineModel(TrainedModel):
+    """A model of a generation that a replay trained. It has no Spark model."""
 
     line: str
     generation: int
-    model: str
     batches: tuple[int, ...]
-    fit_seconds: float
-    scorer_path: str
-    sha256: str
 
 
 @dataclass(frozen=True)

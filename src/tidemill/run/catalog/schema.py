@@ -157,6 +157,11 @@ line_models = Table(
     Column("fit_seconds", Float, nullable=False),
     Column("scorer_path", String, nullable=False),
     Column("sha256", String, nullable=False),
+    Column("estimator", String, nullable=False, server_default=""),  # these five: of older replays they are not known
+    Column("metrics", JSON, nullable=False, server_default="{}"),
+    Column("parity", JSON, nullable=False, server_default="{}"),
+    Column("rows", JSON, nullable=False, server_default="{}"),
+    Column("profile", JSON),
 )
 
 judgings = Table(
@@ -217,6 +222,7 @@ comparisons = Table(
     Column("word", String),
     Column("rows_needed", BigInteger),
     Column("checks", JSON, nullable=False),
+    Column("reference_line", String, nullable=False, server_default=""),
 )
 
 paired_blocks = Table(
@@ -264,6 +270,8 @@ decisions = Table(
     Column("evidence", String),
     Column("figures", JSON),
     Column("decided_at", String, nullable=False),
+    Column("line", String, nullable=False, server_default=""),  # of the champion
+    Column("former_line", String, nullable=False, server_default=""),
 )
 sa.Index("decisions_of_model", decisions.c.model, decisions.c.number)
 sa.Index("decisions_of_generation", decisions.c.model, decisions.c.generation)

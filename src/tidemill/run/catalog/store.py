@@ -14,7 +14,14 @@ from tidemill.run.catalog import database
 from tidemill.run.catalog.batches import BatchStore
 from tidemill.run.catalog.generations import GenerationStore
 from tidemill.run.catalog.judgings import JudgingStore
-from tidemill.run.catalog.records import RecordedFiles, RunRecord, SideTableRecord, SourceState
+from tidemill.run.catalog.records import (
+    Generation,
+    GenerationRef,
+    RecordedFiles,
+    RunRecord,
+    SideTableRecord,
+    SourceState,
+)
 from tidemill.run.catalog.schema import batches, generations, run, side_tables, source, stages
 from tidemill.run.catalog.stages import StageStatus, progress_of
 from tidemill.run.failpoints import failpoint
@@ -61,6 +68,19 @@ class Catalog(BatchStore, GenerationStore, JudgingStore):
             published=published,
             started=frozenset(number for number, _ in states) - published,
         )
+
+    def trained(self, ref: GenerationRef) -> Generation:
+        """The record of a generation of the run's own, or of a replay's.
+
+        Raises:
+            CatalogError: there is none: its replay was removed.
+        """
+        generation = self.line_generation(ref) if ref.line else self.generation(ref.number)
+        if generation is None:
+            raise CatalogError(
+                f"there is no generation {ref}", "replay its scheme again, or promote another generation"
+            )
+        return generation
 
     # --- the source, by the producer ------------------------------------------------------------------------------
 
