@@ -252,8 +252,11 @@ class Judge:
         settings = self.run.pipeline.gate_of(name)
         if champion is None or champion >= generation or settings.policy == "report":
             return
-        comparison = look.compare(generation, champion) if len(look.table) and champion in look.generations else None
-        yield Candidate(name, settings, generation, champion, comparison)
+        obstacle = "" if look.model.measures else gate.NO_TRUTH
+        if champion not in look.generations:
+            obstacle = gate.unreadable(champion)
+        comparison = None if obstacle or not len(look.table) else look.compare(generation, champion)
+        yield Candidate(name, settings, generation, champion, comparison, obstacle)
 
     def _decide_settled(
         self, on_trial: Sequence[Candidate], challenging: Sequence[Candidate], batch: int

@@ -45,7 +45,7 @@ def scheme_bodies(run: Run) -> list[schemas.SchemeBody]:
 def scheme_body(run: Run, line: str, model: str) -> schemas.SchemeBody | None:
     """A scheme against the run's own; None where no batch was judged under both.
 
-    On each batch the newest generation before it is compared, under either scheme.
+    On each batch the newest generation before it is compared, under either scheme, by the margin of the gate in force.
     """
     loss_name = run.catalog.deciding_loss(model)
     if loss_name is None:
@@ -55,7 +55,7 @@ def scheme_body(run: Run, line: str, model: str) -> schemas.SchemeBody | None:
     pairs = [(ours, theirs) for ours, theirs in both if ours.counts == theirs.counts]  # blocks of the same rows
     if not pairs:
         return None
-    margin = Margin.parse(run.pipeline.gate_of(model).margin)
+    margin = Margin.parse(run.gates_in_force()[model].margin)
     compared = compare_blocks(joined([ours for ours, _ in pairs]), joined([theirs for _, theirs in pairs]), margin)
     scheme = run.pipeline.generations.scheme
     return schemas.SchemeBody(

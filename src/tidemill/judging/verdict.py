@@ -117,7 +117,8 @@ class VerdictReader:
 
     def schemes(self) -> list[schemas.SchemeBody]:
         """The schemes that were replayed, compared with the run's own."""
-        return self._schemes(self.catalog.judgings_pulse())
+        margins = tuple((name, gate.margin) for name, gate in self.run.gates_in_force().items())
+        return self._schemes((self.catalog.judgings_pulse(), margins))
 
     # --- one model ------------------------------------------------------------------------------------------------
 
@@ -125,11 +126,12 @@ class VerdictReader:
         """The verdict on a model, with its newest judged ``generations``, or with all for None."""
         champion, last = serving.champion(name), self.catalog.newest_judged(name)
         shown = None if generations is None else range(max(1, last - generations + 1), last + 1)
+        kind = kind_of(self.run.pipeline.models[name].estimator)
         newest, compared = last, deciding(self.catalog.comparisons(name, range(last, last + 1)))
-        if newest and not any(record.word for record in compared.values()):  # nothing was held out
+        has_truth = kind not in sentences.WITHOUT_TRUTH
+        if newest and has_truth and not any(record.word for record in compared.values()):  # nothing was held out
             earlier = deciding(self.catalog.comparisons(name, range(newest - 1, newest)))
             newest, compared = (newest - 1, earlier) if earlier else (newest, compared)
-        kind = kind_of(self.run.pipeline.models[name].estimator)
         return schemas.ModelVerdict(
             champion=champion,
             policy=serving.policies[name],
@@ -164,7 +166,7 @@ class VerdictReader:
         """The cheapest retraining in hindsight; None before a retraining was judged."""
         return self._schedule(name, self.catalog.judgings_pulse())
 
-    def _computed_schemes(self, judged: object) -> list[schemas.SchemeBody]:
+    def _computed_schemes(self, changed: object) -> list[schemas.SchemeBody]:
         return scheme_bodies(self.run)
 
     def _computed_schedule(self, name: str, judged: object) -> schemas.ScheduleBody | None:
@@ -203,9 +205,7 @@ class VerdictReader:
 
 def policies_in_force(run: Run) -> dict[str, Policy]:
     """The policy of each model's gate, as the trainer that started last has it; before one did, as the pipeline has."""
-    recorded = run.catalog.gates()
-    own = {name: run.pipeline.gate_of(name).policy for name in run.pipeline.models}
-    return {name: recorded[name]["policy"] if name in recorded else policy for name, policy in own.items()}
+    return {name: gate.policy for name, gate in run.gates_in_force().items()}
 
 
 def deciding(records: Iterable[ComparisonRecord]) -> dict[str, ComparisonRecord]:

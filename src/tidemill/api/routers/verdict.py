@@ -14,7 +14,7 @@ from tidemill.api.answers import Json
 from tidemill.api.context import RouteContext
 from tidemill.api.dependencies import MAX_NUMBER, RequestBody, read_object
 from tidemill.api.openapi import Responses, giving
-from tidemill.errors import FeatureError, ParameterError
+from tidemill.errors import ParameterError
 from tidemill.judging.promotion import promote
 from tidemill.judging.verdict import VerdictReader
 
@@ -79,12 +79,12 @@ class VerdictEndpoints:
 
     async def choose(self, request: Request, body: RequestBody) -> Json:
         require_json(request)
-        choice = read_object(body, CHOICE, CHOICE_HINT)
+        choice = read_object(body, CHOICE, CHOICE_HINT, ParameterError)
         generation, because = choice["generation"], choice.get("because")
         if not isinstance(generation, int) or isinstance(generation, bool) or not 1 <= generation <= MAX_NUMBER:
-            raise FeatureError("generation is not the number of a generation", CHOICE_HINT)
+            raise ParameterError("generation is not the number of a generation", CHOICE_HINT)
         if not isinstance(because, str) or not isinstance(choice.get("by", ""), str):
-            raise FeatureError("because is missing, or by or because is not a text", CHOICE_HINT)
+            raise ParameterError("because is missing, or by or because is not a text", CHOICE_HINT)
         by = choice.get("by") or f"a client at {request.client.host if request.client else 'an unknown address'}"
         decision = await to_thread.run_sync(promote, self.run, self.model, generation, because, by)
         await self._until_served(generation)
