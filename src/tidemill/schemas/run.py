@@ -185,7 +185,8 @@ class CommandStage(Shape):
 
 
 class CommandStatus(Shape):
-    """The output of ``tidemill status --json``. ``generations``: how many are published."""
+    """The output of ``tidemill status --json``. ``generations``: how many are published. ``champions``: by model, the
+    generation that serves; empty before there is one."""
 
     pipeline: str
     run_dir: str
@@ -195,3 +196,4 @@ class CommandStatus(Shape):
     rows: RowCounts
     batches: int
     generations: int
+    champions: dict[str, int]

@@ -69,9 +69,10 @@ class JudgingStore(database.CatalogFile):
         failpoint("judging.recorded")
         return recorded
 
-    def judgings(self, line: str = "") -> list[Judging]:
-        """The judgings of a line, in the order of their batches; a batch is settled before it is provisional."""
-        query = sa.select(judgings).where(judgings.c.line == line)
+    def judgings(self, line: str = "", first: int = 1) -> list[Judging]:
+        """The judgings of a line, from batch ``first`` on, in the order of their batches; a batch is settled before it
+        is provisional."""
+        query = sa.select(judgings).where(judgings.c.line == line, judgings.c.batch >= first)
         rows = self._all(query.order_by(judgings.c.batch, judgings.c.evidence.desc()))
         return [Judging(**{name: row[name] for name in row if name != "judged_at"}) for row in rows]
 

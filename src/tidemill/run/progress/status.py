@@ -51,7 +51,7 @@ class StageSummary:
 @dataclass(frozen=True)
 class RunSummary:
     """The progress of a run. ``api`` and ``console`` are base URLs; None while they are not served. ``generations``:
-    how many are published.
+    how many are published. ``champions``: by model, the generation that serves.
     """
 
     pipeline: str
@@ -62,6 +62,7 @@ class RunSummary:
     rows: Counts
     batches: int
     generations: int
+    champions: Mapping[str, int]
 
 
 def status(run: Run) -> RunSummary:
@@ -80,7 +81,15 @@ def status(run: Run) -> RunSummary:
         rows=reached,
         batches=reached.batches,
         generations=run.catalog.generations_by_state().get("published", 0),
+        champions=champions(run),
     )
+
+
+def champions(run: Run) -> dict[str, int]:
+    """The generation of each model that serves: its champion, or the newest where nothing was decided; empty before
+    there is a generation."""
+    newest, chosen = run.catalog.newest_generation(), run.catalog.champions()
+    return {model: chosen.get(model, newest) for model in run.pipeline.models} if newest else {}
 
 
 def endpoint(run: Run, status: StageStatus | None) -> str | None:
