@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -270,6 +270,14 @@ class JudgingStore(database.CatalogFile):
         """The scheme and the window of each replay, by its name."""
         rows = self._all(sa.select(lines).order_by(lines.c.began_at))
         return {row["line"]: (row["scheme"], row["window"]) for row in rows}
+
+    def forget_lines(self, names: Collection[str]) -> None:
+        """Delete all that is recorded of these replays, in one transaction."""
+        with self.engine.begin() as connection:
+            for table in (cells, comparisons, judgings, line_models, lines):
+                connection.execute(sa.delete(table).where(table.c.line.in_(names)))
+            failpoint("replay.removing")
+        failpoint("replay.forgotten")
 
     def save_line_generation(self, trained: Sequence[LineModel]) -> None:
         """The commit point of a replay's generation."""
