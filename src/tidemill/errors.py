@@ -269,7 +269,7 @@ class FeatureError(RequestError):
 
 
 class ParameterError(RequestError):
-    """A parameter in the path or the query is invalid."""
+    """A parameter in the path, the query or the body is invalid."""
 
     code = "parameter"
     status = 422

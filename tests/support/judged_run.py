@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tidemill.judging.holdout import held_out
 from tidemill.judging.judge import Judge
 from tidemill.pipeline import Raw, arrow_schema, override, parse
 from tidemill.run.batch_tables import read_batch
-from tidemill.run.catalog import Decision, GenerationRef, LineModel, Span, TrainedModel
+from tidemill.run.catalog import Decision, GenerationRef, Judging, LineModel, Span, TrainedModel
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.scoring.storage import Array, write
@@ -34,6 +35,13 @@ DOCUMENT: dict[str, Any] = {
     "batches": {"rows": 1000},
     "models": {MODEL: {"estimator": "LinearRegression", "features": ["a", "b"], "label": "y"}},
 }
+PIPELINE_FILE = """
+name = "planted"
+source = { path = "rows.csv", columns = { id = "int", a = "float", b = "float", y = "float" } }
+stream = { topic = "planted" }
+batches = { rows = 1000 }
+models.value = { estimator = "LinearRegression", features = ["a", "b"], label = "y" }
+"""  # as DOCUMENT
 FEATURE = {"kind": "float", "categories": None, "minimum": -9.0, "maximum": 9.0, "example": 0.5}
 
 
@@ -155,6 +163,24 @@ def least_squares(rows: pa.Table, spoil: float) -> tuple[Array, float]:
     a, b, y = (rows[name].to_numpy() for name in ("a", "b", "y"))
     solution = np.linalg.lstsq(np.stack([a, b, np.ones(len(a))], axis=1), y + spoil * a)[0]
     return solution[:2], float(solution[2])
+
+
+def replayed(run: JudgedRun, line: str, batch: int, factor: float = 0.5) -> None:
+    """Record a replay of generation ``batch - 1`` with a file, judged on ``batch`` with ``factor`` times the losses of
+    the run's own."""
+    catalog = run.run.catalog
+    path = run.run.judgings / line / f"{batch - 1:05d}" / "scorers" / f"{MODEL}.npz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    scheme, _, window = line.partition("-")
+    catalog.begin_line(line, scheme, int(window) if window else None)
+    trained = catalog.trained(GenerationRef(batch - 1)).models[MODEL]
+    files = {"scorer_path": run.run.relative(path), "sha256": sha256(path)}
+    of_line: dict[str, Any] = {"line": line, "generation": batch - 1, "batches": (batch - 1,)}
+    catalog.save_line_generation([LineModel(**vars(trained) | files | of_line)])
+    own = catalog.newest_cells(MODEL, "absolute error", "")[batch]
+    sums = (factor * np.frombuffer(own.sums)).tobytes()
+    catalog.save_judging(Judging(line, batch, "settled", 0.0), [replace(own, line=line, sums=sums)])
 
 
 def write_linear(path: Path, weights: Array, intercept: float) -> None:

@@ -92,6 +92,7 @@ def test_the_commands_status_is_as_its_schema_has_it(tmp_path: Path) -> None:
         "rows": {"source": None, "produced": 0, "collected": 0, "sealed": 0, "rejected": 0},
         "batches": 0,
         "generations": 0,
+        "champions": {},
     }
     run.close()
 

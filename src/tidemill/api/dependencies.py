@@ -11,7 +11,7 @@ from tidemill.api.models.health import not_ready
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.models.snapshot import Snapshot, require_published
 from tidemill.api.values import json_object, shown
-from tidemill.errors import BodyTooLarge, FeatureError
+from tidemill.errors import BodyTooLarge, FeatureError, ParameterError
 from tidemill.run.catalog import Generation, GenerationRef
 from tidemill.texts import did_you_mean
 
@@ -89,19 +89,21 @@ RequestBody = Annotated[bytes, Depends(read_body)]
 """An endpoint has it before it resolves the generation, so a slow upload is answered by the champion at its end."""
 
 
-def read_object(body: bytes, keys: Sequence[str], hint: str) -> dict[str, Any]:
+def read_object(
+    body: bytes, keys: Sequence[str], hint: str, refusal: type[FeatureError] | type[ParameterError] = FeatureError
+) -> dict[str, Any]:
     """A request's body: an object that has the first of ``keys``, and none but these.
 
     Raises:
         BadJson: it is not JSON.
-        FeatureError: it has another form.
+        FeatureError, ParameterError: it has another form; ``refusal`` says which of them.
     """
-    document = json_object(body, lambda: hint, FeatureError)
+    document = json_object(body, lambda: hint, refusal)
     for key in document:
         if key not in keys:
-            raise FeatureError(f"{shown(key)} is not a key of this request", did_you_mean(key, keys))
+            raise refusal(f"{shown(key)} is not a key of this request", did_you_mean(key, keys))
     if keys[0] not in document:
-        raise FeatureError(f"{keys[0]} is missing", hint)
+        raise refusal(f"{keys[0]} is missing", hint)
     return document
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
+from tidemill.cli.verdict_lines import BY_ITSELF, VerdictLines, describe_decision, who
 from tidemill.process.supervisor import Supervisor
-from tidemill.run.catalog import Batch, BrokerProgress, GateDecision, Generation, TrainedModel, progress_in
+from tidemill.run.catalog import Batch, BrokerProgress, Generation, StageStatus, TrainedModel, progress_in
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import rows
-from tidemill.run.progress.status import RunSummary, StageSummary, status, stream_ended, trained
+from tidemill.run.progress.status import counts, endpoint, status, stream_ended, trained
 
 SHOWN_METRICS = (
     *("accuracy", "f1", "auc", "rmse", "mae", "r2"),
@@ -34,6 +35,7 @@ class ProgressLines:
         self._endpoints: set[tuple[str, str]] = set()
         self._failed: set[int] = set()
         self._restarts = 0
+        self._verdicts = VerdictLines(run)
         self._said_download = self._said_end = self._said_trained = False
 
     def begin(self) -> None:
@@ -43,12 +45,12 @@ class ProgressLines:
         self.say("folder", str(self._run.folder))
 
     def show(self, supervisor: Supervisor) -> None:
-        now = status(self._run)
-        if not self._said_download and self._is_downloading():
+        stages = self._run.catalog.stages()
+        if not self._said_download and is_downloading(stages):
             self._said_download = True
             self.say("kafka", "downloading it, once for each user; this takes about a minute")
         for name, key in (("broker", "kafka"), ("api", "api"), ("console", "console")):
-            self._endpoint(key, now.stages.get(name))
+            self._endpoint(key, endpoint(self._run, stages.get(name)))
         for batch in self._run.catalog.batches(after=self._batch):
             self._batch = batch.batch
             self.say(f"batch {batch.batch}", describe_batch(batch))
@@ -63,12 +65,14 @@ class ProgressLines:
                 self._say_generation(retrained)
         for decision in self._run.catalog.decisions(from_number=self._decision + 1):
             self._decision = decision.number
-            if decision.action not in ("first", "newest"):
-                self.say("gate" if decision.by == "gate" else "champion", describe_decision(decision))
+            if decision.action not in BY_ITSELF:
+                self.say(who(decision), describe_decision(decision))
+        for verdict in self._verdicts.new():
+            self.say("verdict", verdict)
         for restart in supervisor.restarts[self._restarts :]:
             self.say("restart", restart)
         self._restarts = len(supervisor.restarts)
-        self._say_milestones(now)
+        self._say_milestones(stages)
 
     def end(self) -> None:
         """Do nothing: lines need no cleaning up."""
@@ -86,10 +90,10 @@ class ProgressLines:
         for label, text in describe_generation(generation):
             self.say(label, text)
 
-    def _say_milestones(self, now: RunSummary) -> None:
+    def _say_milestones(self, stages: Mapping[str, StageStatus]) -> None:
         if not self._said_end and stream_ended(self._run):
             self._said_end = True
-            say_rejected(self._run, self._console, now.rows.rejected)
+            say_rejected(self._run, self._console, counts(self._run, stages).rejected)
         if self._said_end and not self._said_trained and trained(self._run):
             states = self._run.catalog.generations_by_state()
             if states == {"published": self._generation}:  # and each of them was printed
@@ -98,32 +102,25 @@ class ProgressLines:
                 which = "the only generation" if self._generation == 1 else f"all {self._generation:,} generations"
                 self.say("trained", f"{which}{stays}")
 
-    def _endpoint(self, key: str, stage: StageSummary | None) -> None:
-        address = stage.endpoint if stage else None
+    def _endpoint(self, key: str, address: str | None) -> None:
         if address and (key, address) not in self._endpoints:
             self._endpoints.add((key, address))
             self.say(key, f"{address}{'  (try it: /docs)' if key == 'api' else ''}")
 
-    def _is_downloading(self) -> bool:
-        """Whether the broker is downloading Kafka, which it does once for each user."""
-        stages = self._run.catalog.stages()
-        downloading = progress_in(stages, BrokerProgress).jars_steps is not None
-        return downloading and stages["broker"].state == "starting"
 
-
-def describe_decision(decision: GateDecision) -> str:
-    """A decision about which generation of a model serves, with its reason."""
-    done = {"held": "is held", "rolled back": "is taken back", "promoted": "is promoted", "chosen": "is chosen"}
-    about = f"{decision.model}: generation {decision.about} {done.get(decision.action, decision.action)}"
-    return f"{about}, generation {decision.serves} serves: {decision.because}"
+def is_downloading(stages: Mapping[str, StageStatus]) -> bool:
+    """Whether the broker is downloading Kafka, which it does once for each user."""
+    downloading = progress_in(stages, BrokerProgress).jars_steps is not None
+    return downloading and stages["broker"].state == "starting"
 
 
 def describe_batch(batch: Batch) -> str:
     return f"{batch.rows:,} rows, {batch.bytes:,} bytes, cut by {batch.cut}, sha256 {batch.sha256[:12]}…"
 
 
-def describe_generation(generation: Generation) -> list[tuple[str, str]]:
-    """The lines of a generation, each with its label: one for the generation, and one for each model."""
+def describe_generation(generation: Generation, serves: str = "") -> list[tuple[str, str]]:
+    """The lines of a generation, each with its label: one for the generation, which says what it ``serves``, and one
+    for each model."""
     label = f"generation {generation.generation}"
     if generation.state == "failed":
         return [(label, f"FAILED: {generation.error}")]
@@ -131,7 +128,7 @@ def describe_generation(generation: Generation) -> list[tuple[str, str]]:
     batches = f"batch {first}" if len(generation.batches) == 1 else f"batches {first}-{last}"
     state = ", in training" if generation.state == "training" else ""
     models = (("", f"{name}: {describe_model(model)}") for name, model in generation.models.items())
-    return [(label, f"{rows(generation.rows)} of {batches}{state}"), *models]
+    return [(label, f"{rows(generation.rows)} of {batches}{state}{serves}"), *models]
 
 
 def describe_model(model: TrainedModel) -> str:
@@ -148,8 +145,8 @@ def headline(generation: Generation) -> str:
     if generation.state == "training":
         return f"{rows(generation.rows)}, in training"
     first_metrics = ((name, next(metrics_of(model), "")) for name, model in generation.models.items())
-    models = (f"{name} {metric}" for name, metric in first_metrics if metric)
-    return f"{rows(generation.rows)}; {', '.join(models)}"
+    models = ", ".join(f"{name} {metric}" for name, metric in first_metrics if metric)
+    return f"{rows(generation.rows)}{f'; {models}' if models else ''}"
 
 
 def metrics_of(model: TrainedModel) -> Iterator[str]:

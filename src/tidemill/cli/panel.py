@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tidemill.cli.lines import describe_batch, headline, say, shown_path, sum_up
+from tidemill.cli.verdict_lines import NewestVerdicts
 from tidemill.process.supervisor import Supervisor
 from tidemill.run.catalog import Batch, Generation, StageStatus
 from tidemill.run.folder import Run
@@ -25,7 +26,8 @@ from tidemill.run.stage import Stop, state_of
 
 EVERY_SECONDS = 0.25
 MOST_KEPT = 20  # batches, and generations
-FIXED_LINES = 7  # the frame, the sentence, and the blank lines between blocks
+FIXED_LINES = 3  # the frame and the sentence
+LEAST_MADE = 2  # lines about generations and batches
 BAR_WIDTH = 24
 LOOKS = {"running": "green", "starting": "yellow", "failed": "bold red", "done": "cyan", "stopped": "dim"}
 STOPPING = "Stopping all stages; Ctrl-C once more kills them."
@@ -41,6 +43,7 @@ class ProgressPanel:
         self._rates = Rates()
         self._batches: deque[Batch] = deque(maxlen=MOST_KEPT)
         self._generations: deque[Generation] = deque(maxlen=MOST_KEPT)
+        self._verdicts = NewestVerdicts(run)
         self._restarts = 0
         self._drawn_at = 0.0
         self._live = Live(console=console, auto_refresh=False)
@@ -74,10 +77,10 @@ class ProgressPanel:
         stages = self._stages(facts)
         rows = rows_table(counts, self._rates.per_second())
         room = self._console.size.height - FIXED_LINES - stages.row_count - rows.row_count
-        made = lines_table(self._made(max(room, 2)))
+        title = Text(sentence, style="bold", no_wrap=True, overflow="ellipsis")
         pipeline = self._run.pipeline
         return Panel(
-            Group(Text(sentence, style="bold", no_wrap=True, overflow="ellipsis"), "", stages, "", rows, "", made),
+            Group(*self._blocks([title, stages, rows], room)),
             title=f"[bold]{escape(pipeline.title or pipeline.name)}[/bold]",
             subtitle=f"{escape(str(shown_path(self._run.folder)))} · Ctrl-C stops",
             title_align="left",
@@ -123,6 +126,20 @@ class ProgressPanel:
             return Text(f"{text} at {address}")
         docs = "; try /docs" if status.stage == "api" else ""
         return Text.assemble((address, f"underline link {address}"), f"  {text}{docs}")
+
+    def _blocks(self, fixed: list[RenderableType], room: int) -> list[RenderableType]:
+        """The blocks ``fixed``, and in the ``room`` lines below them the newest verdicts, generations and batches.
+
+        Blank lines separate the blocks where they leave enough room.
+        """
+        verdicts = self._verdicts.lines(room - len(fixed) - 1 - LEAST_MADE)
+        gaps = len(fixed) + bool(verdicts)
+        gaps = gaps if room - gaps - len(verdicts) >= LEAST_MADE else 0
+        made = lines_table(self._made(max(room - gaps - len(verdicts), LEAST_MADE)))
+        blocks = [*fixed, *([lines_table(iter(verdicts))] if verdicts else []), made]
+        if not gaps:
+            return blocks
+        return [part for block in blocks for part in ("", block)][1:]
 
     def _made(self, room: int) -> Iterator[tuple[str, str]]:
         """The newest generations and batches, newest first: as many lines of both as there is room for."""

@@ -48,7 +48,9 @@ def verdict(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
     """Say whether retraining paid: for each model one sentence, and the figures behind it."""
     from tidemill.judging.verdict import VerdictReader
 
-    reader = VerdictReader(look_at(name, run_dir, assignments))
+    run = look_at(name, run_dir, assignments)
+    note_of_margins(run, assignments or [])
+    reader = VerdictReader(run)
     body = reader.whole(None if json else MOST_GENERATIONS)
     if json:
         print_json(body.document())
@@ -65,6 +67,24 @@ def verdict(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
         console.print("drift: none in any column")
     for scheme in body.schemes:
         console.print(f"{scheme.model}: {scheme.sentence}")
+
+
+def note_of_margins(run: Run, assignments: Sequence[str]) -> None:
+    """Note on standard error that options which change a gate change no word."""
+    if not any("gate" in assignment.partition("=")[0].split(".") for assignment in assignments):
+        return
+    in_force = run.gates_in_force()
+    changed = [model for model, gate in in_force.items() if gate != run.pipeline.gate_of(model)]
+    if not changed:
+        return
+    margins = {model: in_force[model].margin for model in changed}
+    told = {f"{margin}" for margin in margins.values()}
+    which = told.pop() if len(told) == 1 else ", ".join(f"{model} {margin}" for model, margin in margins.items())
+    typer.echo(
+        f"note: --set changes no verdict: verdicts keep the margin that was in force when they were made ({which}); "
+        "`tidemill up` with the new gate judges the next generations by it",
+        err=True,
+    )
 
 
 def show_model(console: Console, model: str, judged: schemas.ModelVerdict) -> None:
@@ -156,25 +176,46 @@ def replay(
     run_dir: RunDir = None,
     assignments: Set = None,
     master: Master = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--remove", metavar="LINE", callback=utf_8, help="Remove a replayed line instead, such as sliding-2."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Try other schemes on the sealed batches of a run, and say which of them is better on the batch after."""
     from tidemill.judging.schemes import scheme_bodies
-    from tidemill.process.replay import replay as replay_run
 
+    if remove and (scheme or window or master):
+        raise InputError("--remove trains nothing", "leave out --scheme, --window and --spark-master, or --remove")
     run = look_at(name, run_dir, assignments)
-    logging.basicConfig(handlers=[logging.NullHandler()])  # else py4j prints the traceback of a Ctrl-C
-    try:
-        replay_run(run, lines_of(scheme or [], window, run.pipeline), master, lambda text: typer.echo(text, err=json))
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command continues", err=True)
-        raise
+    note_of_margins(run, assignments or [])
+    if remove:
+        from tidemill.process.replayed_lines import remove_lines
+
+        for text in remove_lines(run, remove):
+            typer.echo(text, err=json)
+    else:
+        train_lines(run, lines_of(scheme or [], window, run.pipeline), master, json)
     bodies = scheme_bodies(run)
     if json:
         print_json([body.document() for body in bodies])
         return
     for body in bodies:
         typer.echo(f"{body.model}: {body.sentence}")
+
+
+def train_lines(run: Run, lines: Sequence[Line], master: str | None, json: bool) -> None:
+    """Replay, and say what was done."""
+    from tidemill.process.replay import replay as replay_run
+
+    logging.basicConfig(handlers=[logging.NullHandler()])  # else py4j prints the traceback of a Ctrl-C
+    try:
+        replay_run(run, lines, master, lambda text: typer.echo(text, err=json))
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command continues", err=True)
+        raise
 
 
 def lines_of(schemes: Sequence[str], window: int | None, pipeline: Pipeline) -> list[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,9 +79,11 @@ def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = N
 def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """Show the progress of a run, and which of its stages are running."""
     from tidemill import schemas
-    from tidemill.run.progress.status import status
+    from tidemill.run.progress.sentences import serving
+    from tidemill.run.progress.status import champions, status
 
-    body = schemas.CommandStatus.of(status(look_at(name, run_dir, assignments)))
+    run = look_at(name, run_dir, assignments)
+    body = schemas.CommandStatus.of(status(run))
     if json:
         print_json(body.document())
         return
@@ -94,6 +97,7 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
     counts = ", ".join(f"{key} {'?' if value is None else f'{value:,}'}" for key, value in body.rows.document().items())
     totals = f"batches {body.batches}; generations {body.generations}"
     console.print(f"rows: {counts}; {totals}", soft_wrap=True)
+    console.print(f"serves: {serving(champions(run)) or 'no generation yet'}", soft_wrap=True, markup=False)
 
 
 def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
@@ -112,20 +116,38 @@ def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
 
 
 def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
-    """List the generations of a run, with their models and metrics."""
+    """List the generations of a run, with their models and metrics, and say which of them serve."""
     from tidemill import schemas
     from tidemill.cli.lines import describe_generation, say
+    from tidemill.run.catalog import GenerationRef
+    from tidemill.run.progress.status import champions
 
-    of_run = look_at(name, run_dir, assignments).catalog.generations()
+    run = look_at(name, run_dir, assignments)
+    of_run, chosen = run.catalog.generations(), champions(run)
+    serves = {
+        generation.generation: [model for model, ref in chosen.items() if ref == GenerationRef(generation.generation)]
+        for generation in of_run
+    }
     if json:
-        print_json([schemas.GenerationBody.of(generation).document() for generation in of_run])
+        bodies = [schemas.GenerationBody.of(generation) for generation in of_run]
+        of_command = [schemas.CommandGeneration(**body.document(), serves=serves[body.generation]) for body in bodies]
+        print_json([body.document() for body in of_command])
         return
     console = Console()
     for generation in of_run:
-        for label, text in describe_generation(generation):
+        for label, text in describe_generation(generation, serves_for(serves[generation.generation], len(chosen))):
             say(console, label, text)
     if not of_run:
         console.print("no generation yet")
+
+
+def serves_for(models: Sequence[str], all_models: int) -> str:
+    """What a generation serves, for the end of its line; empty where it does not serve."""
+    from tidemill.run.progress.sentences import both
+
+    if not models:
+        return ""
+    return "; serves" if len(models) == all_models else f"; serves for {both(models)}"
 
 
 def sample(

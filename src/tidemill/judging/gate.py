@@ -7,12 +7,14 @@ evidence and rollbacks have a third each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from tidemill.judging.comparisons import Comparison, interval_at, p_value, word
+from tidemill.judging.comparisons import MIN_UNITS, Comparison, interval_at, p_value, word
 from tidemill.judging.looks import alpha_at, holm_levels
+from tidemill.judging.sentences import number
 from tidemill.pipeline import Gate
 from tidemill.run.catalog import Evidence, GateDecision, GenerationRef
 
@@ -23,13 +25,17 @@ QUESTIONS = 3  # promote on provisional evidence, promote on settled evidence, r
 
 class Candidate(NamedTuple):
     """A generation of the run's own that is tested against another: one that may become the champion against the one
-    that is, or the champion against the one that it replaced."""
+    that is, or the champion against the one that it replaced.
+
+    ``obstacle``: why the two can't be compared, on this batch or on any later one; empty where they can.
+    """
 
     model: str
     gate: Gate
     generation: int
     reference: GenerationRef
     comparison: Comparison | None
+    obstacle: str = ""
 
 
 class Tested(NamedTuple):
@@ -180,6 +186,8 @@ def why_held(candidate: Candidate, test: Tested | None, evidence: Evidence, batc
     """Why a candidate does not serve for now."""
     if candidate.gate.policy == "manual":
         return "the policy is manual: a person decides, with `tidemill promote`"
+    if candidate.obstacle:
+        return candidate.obstacle
     if candidate.gate.evidence == "settled" and evidence == "provisional":
         return f"the evidence is settled once batch {batch + 1} is sealed"
     if test is None or candidate.comparison is None:
@@ -189,14 +197,33 @@ def why_held(candidate: Candidate, test: Tested | None, evidence: Evidence, batc
     return f"{reason(test)}; the policy is {candidate.gate.policy}"
 
 
+def unreadable(champion: GenerationRef) -> str:
+    """The obstacle that the champion's scorer can't be read."""
+    return (
+        f"the champion, generation {champion}, can't be read, so nothing can be compared with it: put its file back, "
+        "or choose another champion with `tidemill promote`"
+    )
+
+
+NO_TRUTH = "there is no truth to judge this model by: a person decides, with `tidemill promote`"
+
+
 def reason(test: Tested) -> str:
-    """The comparison behind a decision, in one clause."""
+    """The comparison behind a decision, in one clause.
+
+    Each question of the gate is one-sided (above 0, above minus the margin, below 0), so its level is half of that of
+    the interval beside it.
+    """
     candidate, comparison = test.candidate, test.candidate.comparison
     assert comparison is not None
+    if math.isinf(test.high):
+        interval = f"no interval of fewer than {MIN_UNITS} rows"
+    else:
+        interval = f"interval {number(test.low, '+')} to {number(test.high, '+')}"
     return (
-        f"against generation {candidate.reference} the loss changes by {-comparison.gain:+.4g} "
-        f"({-test.high:+.4g} to {-test.low:+.4g}) on {comparison.rows:,} rows, margin {comparison.margin:.4g}: "
-        f"{test.word}"
+        f"against generation {candidate.reference}: gain {number(comparison.gain, '+')}, {interval} "
+        f"(one-sided test at level {test.level / 2:.2g}), margin {number(comparison.margin)}, "
+        f"on {comparison.rows:,} rows: {test.word}"
     )
 
 

@@ -240,9 +240,14 @@ class Judge:
     def _kept(self, model: str, published: Sequence[int], batch: int) -> list[GenerationRef]:
         """The generations that are scored on a batch: the champion and the one that it replaced are among them."""
         change = gate.last_change(self.history(model))
-        serving = {ref for ref in (change and change.serves, change and change.served) if ref and ref.number < batch}
+        pair = (change and change.serves, change and change.served)
+        serving = {ref for ref in pair if ref and ref.number < batch and self._is_there(ref)}
         own = kept(published, batch, {ref.number for ref in serving if not ref.line})
         return [*map(GenerationRef, own), *sorted(ref for ref in serving if ref.line)]
+
+    def _is_there(self, ref: GenerationRef) -> bool:
+        """Whether a generation is recorded: a replay that serves no longer may have been removed."""
+        return not ref.line or ref.line in self.catalog.lines()
 
     def rival(self, model: str, generation: int) -> GenerationRef | None:
         """The champion that a generation is compared with: the one that served when it was published."""
@@ -264,7 +269,7 @@ class Judge:
         if not before:
             return {}
         rival = self.rival(model, generation)
-        if rival is None or not (held or rival.number in published):
+        if rival is None or not (held or rival.number in published) or not self._is_there(rival):
             rival = GenerationRef(before[-1])
         references = {"champion": rival, "previous": GenerationRef(before[-1]), "first": GenerationRef(before[0])}
         serving = self.champion(model)
@@ -307,10 +312,13 @@ class Judge:
         settings = self.run.pipeline.gate_of(name)
         if champion is None or champion.number >= generation or settings.policy == "report":
             return
+        obstacle = "" if look.model.measures else gate.NO_TRUTH
+        if champion not in look.generations:
+            obstacle = gate.unreadable(champion)
         comparison = None
-        if len(look.table) and champion in look.generations:
+        if not obstacle and len(look.table):
             comparison = look.compare(GenerationRef(generation), champion)
-        yield Candidate(name, settings, generation, champion, comparison)
+        yield Candidate(name, settings, generation, champion, comparison, obstacle)
 
     def _decide_settled(
         self, on_trial: Sequence[Candidate], challenging: Sequence[Candidate], batch: int

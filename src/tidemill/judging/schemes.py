@@ -135,7 +135,7 @@ def scheme_bodies(run: Run) -> list[schemas.SchemeBody]:
 
 
 def scheme_body(run: Run, line: str, model: str) -> schemas.SchemeBody:
-    """A scheme against the run's own."""
+    """A scheme against the run's own, by the margin of the gate in force."""
     loss_name, scheme = run.catalog.deciding_loss(model), run.pipeline.generations.scheme
     shared = shared_batches(run, line, model, loss_name) if loss_name else []
     pairs = [(each.own, each.other) for each in shared if each.own and each.other]
@@ -143,7 +143,7 @@ def scheme_body(run: Run, line: str, model: str) -> schemas.SchemeBody:
     if not own.n:
         reason = why_not(run, line, model, shared)
         return without_comparison(line, model, f"{line} and {scheme} can't be compared: {reason}")
-    compared = compare_blocks(own, other, Margin.parse(run.pipeline.gate_of(model).margin))
+    compared = compare_blocks(own, other, Margin.parse(run.gates_in_force()[model].margin))
     answerable = sum(each.answerable for each in shared)
     sentence = scheme_sentence(line, scheme, compared, answerable)
     return schemas.SchemeBody(

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tidemill.run.catalog import ComparisonRecord, GenerationRef
+from tidemill.texts import listed
 
 Compared = dict[str, ComparisonRecord]
 
 NOTHING_YET = "Nothing to judge on until {awaited}."
 NOTHING = "Nothing to judge on: no row was held out, and no batch follows."
 UNSEEN = "whether retraining pays can't be told: no batch follows"
+AGAINST_GUESSING = {
+    "paid": "better than guessing",
+    "cost": "worse than guessing",
+    "no difference": "nothing to learn",
+    "can't tell": "can't tell",
+}
+NOT_LEARNT = ("nothing to learn", "worse than guessing")
+WORDS = ("paid", "cost", "no difference", "can't tell", "better than guessing", *NOT_LEARNT)
+MOST_MODELS = 5  # in a line about many
 MOST_NUMBERS = 8  # of batches in a sentence
 LARGE = 10_000  # from here on numbers have no decimals
 SEED_SLACK = 0.1  # of the adjusted Rand index
+WITHOUT_TRUTH = ("neighbours", "text")  # kinds of models
 KINDS = {"provisional": "held-out rows", "settled": "rows"}
 
 
@@ -29,7 +40,7 @@ def sentence(
         awaited: what is awaited for the next verdict, as in "batch 2 is sealed"; None where nothing follows.
         kind: the model's kind.
     """
-    if kind in ("neighbours", "text"):
+    if kind in WITHOUT_TRUTH:
         return no_truth(compared)
     trivial, previous, first = compared.get("trivial"), compared.get("previous"), compared.get("first")
     if generation is None or trivial is None or trivial.word is None:
@@ -143,6 +154,44 @@ def no_truth(compared: Compared) -> str:
     kept = 10 * previous.checks["overlap_at_10"]
     before, after = previous.reference, previous.generation
     return f"{text}; of the 10 most similar rows {kept:.1f} stay the same from generation {before} to {after}."
+
+
+def brief(compared: Compared, kind: str) -> str:
+    """The verdict on a model in a few words, such as ``3 against 2: can't tell (+11 %, 374 held-out rows)``."""
+    if kind in WITHOUT_TRUTH:
+        return "no verdict: there is no truth to judge it by"
+    record = next((compared[name] for name in ("previous", "trivial") if has_word(compared.get(name))), None)
+    if record is None:
+        return "nothing to judge on yet"
+    assert record.gain is not None
+    of_reference = record.gain / abs(record.reference_loss) if record.reference_loss else None
+    gain = number(record.gain, "+") if of_reference is None else f"{percent(of_reference, '+')} %"
+    pair = f"{record.generation} against {record.reference}" if record.reference else f"generation {record.generation}"
+    return f"{pair}: {word_of(record)} ({gain}, {record.rows:,} {KINDS[record.evidence]})"
+
+
+def word_of(record: ComparisonRecord) -> str:
+    """The word of a comparison; against the trivial model in words that say so."""
+    assert record.word is not None
+    return AGAINST_GUESSING[record.word] if record.against == "trivial" else record.word
+
+
+def by_word(records: Iterable[ComparisonRecord]) -> str:
+    """The verdicts of one look at many models, by their words: ``paid for a and b; no difference for c``.
+
+    Each model's word is that against the generation before, else that against its trivial model. For which models
+    there is nothing to learn is said in either case.
+    """
+    models: dict[str, list[str]] = {word: [] for word in WORDS}
+    compared: dict[str, Compared] = {}
+    for record in records:
+        if record.decides and record.word is not None:
+            compared.setdefault(record.model, {})[record.against] = record
+    for model, of_model in compared.items():
+        words = [word_of(of_model[against]) for against in ("previous", "trivial") if against in of_model]
+        for word in {*words[:1], *(word for word in words if word in NOT_LEARNT)}:
+            models[word].append(model)
+    return "; ".join(f"{word} for {listed(names, MOST_MODELS)}" for word, names in models.items() if names)
 
 
 def figures(compared: Compared) -> str:

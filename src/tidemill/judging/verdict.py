@@ -117,7 +117,8 @@ class VerdictReader:
 
     def schemes(self) -> list[schemas.SchemeBody]:
         """The schemes that were replayed, compared with the run's own."""
-        return self._schemes(self.catalog.judgings_pulse())
+        margins = tuple((name, gate.margin) for name, gate in self.run.gates_in_force().items())
+        return self._schemes((self.catalog.judgings_pulse(), margins))
 
     # --- one model ------------------------------------------------------------------------------------------------
 
@@ -125,11 +126,12 @@ class VerdictReader:
         """The verdict on a model, with its newest judged ``generations``, or with all for None."""
         champion, last = serving.champion(name), self.catalog.newest_judged(name)
         shown = None if generations is None else range(max(1, last - generations + 1), last + 1)
+        kind = kind_of(self.run.pipeline.models[name].estimator)
         newest, compared = last, self._deciding(name, last, champion)
-        if newest and not any(record.word for record in compared.values()):  # nothing was held out
+        has_truth = kind not in sentences.WITHOUT_TRUTH
+        if newest and has_truth and not any(record.word for record in compared.values()):  # nothing was held out
             earlier = self._deciding(name, newest - 1, champion)
             newest, compared = (newest - 1, earlier) if earlier else (newest, compared)
-        kind = kind_of(self.run.pipeline.models[name].estimator)
         return schemas.ModelVerdict(
             champion=champion and champion.number,
             line=(champion and champion.line) or None,
@@ -169,7 +171,7 @@ class VerdictReader:
         """The cheapest retraining in hindsight; None before a retraining was judged."""
         return self._schedule(name, self.catalog.judgings_pulse())
 
-    def _computed_schemes(self, judged: object) -> list[schemas.SchemeBody]:
+    def _computed_schemes(self, changed: object) -> list[schemas.SchemeBody]:
         return scheme_bodies(self.run)
 
     def _computed_schedule(self, name: str, judged: object) -> schemas.ScheduleBody | None:
@@ -208,9 +210,7 @@ class VerdictReader:
 
 def policies_in_force(run: Run) -> dict[str, Policy]:
     """The policy of each model's gate, as the trainer that started last has it; before one did, as the pipeline has."""
-    recorded = run.catalog.gates()
-    own = {name: run.pipeline.gate_of(name).policy for name in run.pipeline.models}
-    return {name: recorded[name]["policy"] if name in recorded else policy for name, policy in own.items()}
+    return {name: gate.policy for name, gate in run.gates_in_force().items()}
 
 
 def standing(records: Iterable[ComparisonRecord], champion: GenerationRef | None) -> list[ComparisonRecord]:
@@ -230,8 +230,11 @@ def deciding(records: Iterable[ComparisonRecord]) -> dict[str, ComparisonRecord]
 def newest_comparisons(catalog: Catalog, models: Iterable[str]) -> list[ComparisonRecord]:
     """The comparisons that decide about the newest judged generation of each of these models, one for each reference,
     if they have a word. Cheap, for polling."""
-    newest = [(model, catalog.newest_judged(model)) for model in models]
-    by_model = [deciding(catalog.comparisons(model, range(last, last + 1))) for model, last in newest]
+    newest, champions = [(model, catalog.newest_judged(model)) for model in models], catalog.champions()
+    by_model = [
+        deciding(standing(catalog.comparisons(model, range(last, last + 1)), champions.get(model)))
+        for model, last in newest
+    ]
     return [record for records in by_model for record in records.values() if record.word is not None]
 
 

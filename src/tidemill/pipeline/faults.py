@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from tidemill.errors import Fault
 from tidemill.pipeline.kafka_settings import client_faults
-from tidemill.pipeline.model import Pipeline, bare
+from tidemill.pipeline.model import Model, Pipeline, bare
 from tidemill.pipeline.part import table
 from tidemill.pipeline.route_faults import routes_faults
 from tidemill.pipeline.timestamps import format_fault
@@ -40,11 +40,16 @@ EXPECTED = {
     "string_too_long": "at most {max_length} character",
     "value_error": "{error}",
 }
+PARTS = {"gate", "params", "labels"}  # of a model, which say nothing without its other keys
 
 
-def fault_of(error: Any) -> Fault:
-    """A pydantic error as a fault of the pipeline file."""
+def fault_of(error: Any, raw: Mapping[str, Any]) -> Fault:
+    """A pydantic error as a fault of the pipeline file, whose values are ``raw``."""
     where = tuple(part for part in error["loc"] if part != "[key]")
+    if error["type"] == "missing" and where[0] == "models" and where[2:] == ("estimator",):
+        misnamed = misnamed_model(str(where[1]), table(raw, "models"))
+        if misnamed:
+            return misnamed
     path = dotted(where)
     expected = EXPECTED.get(error["type"], error["msg"]).format_map(error.get("ctx", {}))
     found = "nothing" if error["type"] == "missing" else shorten(error["input"])
@@ -55,6 +60,20 @@ def fault_of(error: Any) -> Fault:
     elif error["type"] == "literal_error" and isinstance(error["input"], str):
         hint = did_you_mean(error["input"], re.findall(r"'([^']*)'", expected))
     return Fault(path, found, expected, hint)
+
+
+def misnamed_model(name: str, models: Mapping[str, Any]) -> Fault | None:
+    """The fault of a model's part that belongs to no model, as ``[models.effciency.gate]`` with a typo in the name, or
+    ``[models.gate]`` without a name; None for any other model."""
+    parts, others = list(table(models, name)), [other for other in models if table(models, other).get("estimator")]
+    if name in Model.model_fields:
+        hint = f"for one model write [models.NAME.{name}]"
+        hint += f", for all of them [{name}]" if name in Pipeline.model_fields else ""
+        return Fault(f"models.{name}", "a model without an estimator", "the name of a model", hint)
+    if parts and others and set(parts) <= PARTS:
+        found = f"a table with nothing but {' and '.join(parts)}"
+        return Fault(f"models.{name}", found, "the name of a model, or its estimator too", did_you_mean(name, others))
+    return None
 
 
 def dotted(where: Sequence[int | str]) -> str:

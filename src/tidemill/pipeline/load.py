@@ -125,7 +125,7 @@ def parse(raw: Raw, more: Sequence[Fault] = ()) -> Loaded:
     try:
         pipeline = Pipeline.model_validate(raw.values)
     except ValidationError as error:
-        faults = [fault_of(detail) for detail in error.errors(include_url=False)] + faults
+        faults = [fault_of(detail, raw.values) for detail in error.errors(include_url=False)] + faults
         raise PipelineInvalid(raw.name, unique(faults)) from error
     if faults:
         raise PipelineInvalid(raw.name, unique(faults))

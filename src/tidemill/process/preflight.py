@@ -8,9 +8,25 @@ from typing import Any
 
 from tidemill.api.custom.checks import route_faults
 from tidemill.errors import Fault, PipelineInvalid, SourceError
-from tidemill.pipeline import Batches, Data, Generations, Loaded, Model, Raw, SideTable, Source, parse, prepare, table
+from tidemill.judging.sentences import WITHOUT_TRUTH
+from tidemill.pipeline import (
+    Batches,
+    Data,
+    Generations,
+    Loaded,
+    Model,
+    Pipeline,
+    Raw,
+    SideTable,
+    Source,
+    parse,
+    prepare,
+    table,
+)
+from tidemill.scoring import kind_of
 from tidemill.sources.preview import Preview, nothing_fits, read_preview
 from tidemill.sources.source import open_any
+from tidemill.texts import listed
 from tidemill.training.estimators.checks import model_faults
 from tidemill.training.preflight import PreflightReport, SampleScope, check_sample
 
@@ -115,6 +131,8 @@ def check(
                 unreadable.append(error)
                 faults.append(fault)
     sampled = foreseen(raw.values, faults, tried)
+    if loaded:
+        notes += gate_notes(loaded.pipeline, tried.get("source"))
     return CheckReport(raw.name, loaded, (*faults, *sampled.faults), (*notes, *sampled.notes), tried, tuple(unreadable))
 
 
@@ -161,6 +179,56 @@ def are_together(raw: Mapping[str, Any], faults: Sequence[Fault], preview: Previ
     by_time = batches.every is not None or batches.idle is not None
     by_count = batches.parts not in (None, 1) or (batches.rows is not None and batches.rows < len(preview.rows))
     return not (by_time or by_count or generations.holdout.share)
+
+
+def gate_notes(pipeline: Pipeline, preview: Preview | None) -> Iterator[Fault]:
+    """Gates that would never decide."""
+    gates = {name: pipeline.gate_of(name) for name in pipeline.models}
+    waiting = [name for name, gate in gates.items() if gate.policy in ("not-worse", "better")]
+    without_truth = [name for name in waiting if kind_of(pipeline.models[name].estimator) in WITHOUT_TRUTH]
+    for name in without_truth:
+        found = f'"{gates[name].policy}", which needs a verdict, and there is no truth to judge this model by'
+        yield Fault(f"models.{name}.gate.policy", found, '"report", or "manual" to choose yourself')
+    most = most_rows(pipeline.batches, preview)
+    if most is None:
+        return
+    by_rows: dict[int, list[str]] = {}
+    for name in waiting:
+        if gates[name].evidence == "provisional" and name not in without_truth:
+            by_rows.setdefault(gates[name].min_rows, []).append(name)
+    for min_rows, models in by_rows.items():
+        yield from too_few_held_out(pipeline, min_rows, models, most)
+
+
+def too_few_held_out(pipeline: Pipeline, min_rows: int, models: Sequence[str], most: int) -> Iterator[Fault]:
+    """Gates that wait for provisional evidence on more rows than are held out of a batch of ``most`` rows."""
+    share = pipeline.generations.holdout.share
+    held = round(share * most)
+    if held >= min_rows:
+        return
+    own = len(models) == 1 and pipeline.models[models[0]].gate.min_rows is not None
+    batch = f"about {held:,} held-out rows ({100 * share:g} % of at most {most:,})" if share else "no held-out row"
+    yield Fault(
+        f"models.{models[0]}.gate.min_rows" if own else "gate.min_rows",
+        f"{min_rows:,} for {listed(models)}, while a batch has {batch}, so that the gate never decides",
+        f"{held:,} or less" if held else "rows to decide on",
+        "or take larger batches or a larger generations.holdout.share, "
+        'or evidence = "settled", which rests on all rows of the next batch',
+    )
+
+
+def most_rows(batches: Batches, preview: Preview | None) -> int | None:
+    """The greatest number of rows that a batch can have; None where nothing limits it, or that is unknown."""
+    total = known_rows(preview) if preview else None
+    parts = total - total // batches.parts * (batches.parts - 1) if total and batches.parts else None  # the last one
+    return min((limit for limit in (batches.rows, parts, total) if limit), default=None)
+
+
+def known_rows(preview: Preview) -> int | None:
+    """About how many rows the source has; None where they were not counted."""
+    if preview.untried is None:
+        return len(preview.rows)
+    return None if preview.untried.rows is None else len(preview) + preview.untried.rows
 
 
 def has_fault(key: str, faults: Sequence[Fault]) -> bool:

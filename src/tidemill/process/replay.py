@@ -19,6 +19,7 @@ from tidemill.judging.look import ModelJudge
 from tidemill.judging.loss_file import LossFile, sweep
 from tidemill.judging.rows import RowReader
 from tidemill.judging.schemes import line_look, unpaired
+from tidemill.process.replayed_lines import BUSY, remove_leftovers
 from tidemill.run import files
 from tidemill.run.catalog import Batch, Cell, Judging, LineModel, PairedBlocks
 from tidemill.run.files import disk_errors
@@ -59,7 +60,8 @@ def replay(run: Run, lines: Sequence[Line], master: str | None, show: Callable[[
     batches = run.catalog.batches()
     refuse(run, lines, batches)
     show(f"starting Spark, for {' and '.join(line.name for line in lines)}")
-    with locked(run.stage_lock("replay"), busy="a replay of this run is under way"):
+    with locked(run.stage_lock("replay"), busy=BUSY):
+        remove_leftovers(run)
         scratch = run.judgings / ".spark"
         with disk_errors(f"the folder {run.judgings}"):
             files.make_folder(run.judgings)

@@ -75,6 +75,9 @@ Failpoint = Literal[
     # a replay records a generation of its own
     "replay.recording",
     "replay.recorded",
+    # lines of replays are removed
+    "replay.removing",  # in the transaction that forgets them
+    "replay.forgotten",  # their files are still there
     # a backup is made and restored
     "backup.catalog",  # the copy of the catalog is complete
     "backup.copied",  # a file of the run is copied

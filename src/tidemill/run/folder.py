@@ -23,7 +23,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from tidemill.errors import CatalogError, NoRun, RunFolderError, TidemillError
-from tidemill.pipeline import Loaded, Options, Pipeline
+from tidemill.pipeline import Gate, Loaded, Options, Pipeline
 from tidemill.run.catalog import (
     DAMAGED,
     FILE_NAME,
@@ -97,6 +97,12 @@ class Run:
     @property
     def broker(self) -> Path:
         return self.folder / "broker"
+
+    def gates_in_force(self) -> dict[str, Gate]:
+        """The gate of each model, as the trainer that started last has it; before one did, as the pipeline has it."""
+        recorded = self.catalog.gates()
+        own = {name: self.pipeline.gate_of(name) for name in self.pipeline.models}
+        return {name: gate.model_copy(update=recorded.get(name, {})) for name, gate in own.items()}
 
     def marks(self, topic_id: str) -> Marks:
         """The marks of this run in the topic with that id."""

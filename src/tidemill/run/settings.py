@@ -143,7 +143,7 @@ def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
     try:
         return Pipeline.recorded(document)
     except ValidationError as error:
-        faults = [str(fault_of(detail)) for detail in error.errors(include_url=False)]
+        faults = [str(fault_of(detail, document)) for detail in error.errors(include_url=False)]
         raise RunFolderError(
             f"{folder} holds a run of {today.name} with settings that this Tidemill does not know: "
             f"{', '.join(faults[:MOST_EXAMPLES])}",

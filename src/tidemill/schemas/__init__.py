@@ -39,6 +39,7 @@ from tidemill.schemas.batches import (
 )
 from tidemill.schemas.models import (
     Cluster,
+    CommandGeneration,
     ExampleBody,
     GenerationBody,
     History,
@@ -101,6 +102,7 @@ __all__ = [
     "CellBody",
     "Cluster",
     "ColumnBody",
+    "CommandGeneration",
     "CommandStage",
     "CommandStatus",
     "ComparisonBody",

@@ -33,6 +33,12 @@ class GenerationBody(Shape):
     error: str | None = omitted_if_none()
 
 
+class CommandGeneration(GenerationBody):
+    """A generation, as ``tidemill generations --json`` has it. ``serves``: the models that it serves for."""
+
+    serves: list[str]
+
+
 class InputBody(Shape):
     """A feature, with its values in training once there is a generation."""
 

@@ -186,7 +186,9 @@ class CommandStage(Shape):
 
 
 class CommandStatus(Shape):
-    """The output of ``tidemill status --json``. ``generations``: how many are published."""
+    """The output of ``tidemill status --json``. ``generations``: how many are published. ``champions``: by model, the
+    generation that serves; empty before there is one. ``lines``: the replay that trained it, where it is not one of the
+    run's own."""
 
     pipeline: str
     run_dir: str
@@ -196,3 +198,5 @@ class CommandStatus(Shape):
     rows: RowCounts
     batches: int
     generations: int
+    champions: dict[str, int]
+    lines: dict[str, str] | None = omitted_if_none()

@@ -223,6 +223,23 @@ def test_a_generation_and_its_decision_are_seen_together(run: Run, monkeypatch: 
     assert seen == [(1, {"size": 1, "good": 1, "group": 1}), (2, {"size": 2, "good": 1, "group": 2})]
 
 
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ([], "the body is [], not a JSON object"),
+        ({}, "generation is missing"),
+        ({"generation": "2", "because": "why"}, "generation is not the number of a generation"),
+        ({"generation": 2}, "because is missing"),
+        ({"generation": 2, "becuse": "why"}, '"becuse" is not a key of this request'),
+    ],
+)
+def test_a_choice_of_the_wrong_form(api: httpx.Client, body: object, text: str) -> None:
+    """Each fault of the body that chooses a champion is one of a parameter."""
+    answer = api.post("/models/size/champion", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "parameter")
+    assert text in answer.json()["error"]["message"]
+
+
 def test_a_champion_is_kept_in_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A champion stays loaded while newer generations come; one that is replaced is cached, and comes back from there:
     each file is read once, each index built once."""

@@ -300,3 +300,48 @@ def test_notes_are_told(tmp_path: Path) -> None:
         assert lines[0].startswith("source: all 20 rows: 19 fit, 1 rejected")
         assert lines[1].startswith(note)
     assert not (tmp_path / "run").exists()
+
+
+GATED = ("gate.policy=better", "batches={ rows = 1000 }")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (("gate.min_rows=200",), ""),
+        (("gate.min_rows=201",), "about 200 held-out rows (20 % of at most 1,000)"),
+        (("gate.min_rows=201", "gate.evidence=settled"), ""),
+        (("gate.min_rows=201", "gate.policy=report"), ""),
+        (("gate.min_rows=201", "gate.policy=manual"), ""),
+        (("gate.min_rows=201", "batches={ every = '1h' }"), ""),  # 2,500 rows may be one batch
+        (("gate.min_rows=501", "batches={ every = '1h' }"), "about 500 held-out rows (20 % of at most 2,5"),
+        (("gate.min_rows=201", "batches={ parts = 5 }"), "about 100 held-out rows (20 % of at most 50"),
+        (("gate.min_rows=101", "batches={ parts = 5, rows = 400 }"), "about 80 held-out rows (20 % of at most 400)"),
+        (("generations.holdout.share=0",), "no held-out row"),
+        (("models.kind.gate.policy=not-worse", "gate.policy=report"), "about 200 held-out rows"),
+    ],
+)
+def test_a_gate_that_would_never_decide(tmp_path: Path, changes: tuple[str, ...], told: str) -> None:
+    """A gate that waits for provisional evidence on more rows than a batch holds out is a note, with the ways out."""
+    notes = look(pipeline(tmp_path, rows(2_501)), *GATED, *changes).notes
+    assert [note.path for note in notes] == (["gate.min_rows"] if told else [])
+    if told:
+        assert told in notes[0].found
+        assert "for kind" in notes[0].found
+        assert 'evidence = "settled"' in notes[0].hint
+
+
+def test_the_gate_of_one_model(tmp_path: Path) -> None:
+    """Where a model has its own min_rows, the note is about that key; rows that nobody counted give none."""
+    changes = ("models.kind.gate={ policy = 'better', min_rows = 900 }",)
+    path = pipeline(tmp_path, rows(2_501))
+    assert [note.path for note in look(path, *changes).notes] == ["models.kind.gate.min_rows"]
+    assert check(str(path), [*changes, "batches={ parts = 1 }"], count_untried=False).notes == ()
+
+
+def test_a_gate_of_a_model_without_truth(tmp_path: Path) -> None:
+    """A gate that needs a verdict is a note for a model that none is given about."""
+    near = '[models.near]\nestimator = "BucketedRandomProjectionLSH"\nfeatures = ["size"]\nparams.bucketLength = 1.0\n'
+    path = pipeline(tmp_path, rows(20), f"{near}[models.near.gate]\npolicy = 'better'\n")
+    (note,) = look(path).notes
+    assert (note.path, "no truth" in note.found) == ("models.near.gate.policy", True)

@@ -203,7 +203,7 @@ def test_generations_fit_a_narrow_terminal(tmp_path: Path) -> None:
     run.close()
     done = run_command("generations", "smart-home", "--run-dir", str(tmp_path / "run"))
     assert [line.split(maxsplit=2) for line in done.stdout.splitlines()] == [
-        ["generation", "1", "10 rows of batch 1"],
+        ["generation", "1", "10 rows of batch 1; serves"],
         ["segment:", "cost", "1; fitted in 0.5 s"],
         ["generation", "2", "10 rows of batch 2, in training"],
     ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tests.support.judged_run import DOCUMENT, MODEL, JudgedRun, turned
 from tests.support.terminal import printed_lines, publish_generation, run_in_training
 from tidemill.cli.lines import ProgressLines
 from tidemill.process.supervisor import Supervisor
@@ -55,3 +57,36 @@ def test_a_generation_that_failed_is_told_again_once_it_is_trained(tmp_path: Pat
     assert [line for line in printed_lines(console) if line.startswith("generation 1")] == [
         "generation 1 10 rows of batch 1"
     ]
+
+
+def test_verdicts_are_told_as_they_come(tmp_path: Path) -> None:
+    """Each look at a generation is one line however many models there are, printed once; the gate's decisions too."""
+    document = deepcopy(DOCUMENT)
+    document["models"] |= {f"m{number}": {**DOCUMENT["models"][MODEL]} for number in range(6)}
+    run = JudgedRun(tmp_path, "models.m3.gate.policy=better", document=document)
+    console = Console(file=io.StringIO(), width=80)
+    lines, supervisor = ProgressLines(run.run, console), Supervisor(run.run, [])
+    for batch in range(1, 4):
+        run.step(turned(batch, 0))
+    for _ in range(2):
+        lines.show(supervisor)
+    printed = printed_lines(console)
+    assert [line for line in printed if line.startswith("verdict")] == [
+        "verdict generation 1, on its held-out rows: better than guessing for value, m0, m1, m2, m3 and 2 more",
+        "verdict generation 1, on the next batch: better than guessing for value, m0, m1, m2, m3 and 2 more",
+        "verdict generation 2 against 1, on its held-out rows: can't tell for value, m0, m1, m2, m3 and 2 more",
+        "verdict generation 2 against 1, on the next batch: no difference for value, m0, m1, m2, m3 and 2 more",
+        "verdict generation 3 against 2, on its held-out rows: can't tell for value, m0, m1, m2, m3 and 2 more",
+    ]
+    assert [line.split(":")[1] for line in printed if line.startswith("gate")] == [
+        " generation 2 is held, generation 1 serves",
+        " generation 3 is held, generation 1 serves",
+    ]
+    for number in (2, 3):
+        (run.run.generations / f"{number:05d}" / "scorers" / "m1.npz").unlink()
+    run.new_judge()
+    run.step(turned(4, 0))
+    lines.show(supervisor)
+    failed = [line for line in printed_lines(console) if "could not be judged" in line]
+    assert len(failed) == 2
+    assert failed[0].startswith("verdict batch 4 could not be judged in part: m1, generation ")

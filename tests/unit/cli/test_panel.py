@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import io
 import os
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
+from tests.support.judged_run import DOCUMENT, MODEL, JudgedRun, fed, turned
 from tests.support.terminal import lines_of_run, panel_lines, publish_generation, run_in_training, terminal
 from tidemill.cli.panel import ProgressPanel, rate_text, rows_table
+from tidemill.cli.verdict_lines import NewestVerdicts
+from tidemill.judging.promotion import promote
 from tidemill.pipeline import load
 from tidemill.process.supervisor import Supervisor
-from tidemill.run.catalog import Decision, Sealed, SourceState, Span, StageStatus, TrainerProgress
+from tidemill.run.catalog import (
+    ComparisonRecord,
+    Decision,
+    GenerationRef,
+    Sealed,
+    SourceState,
+    Span,
+    StageStatus,
+    TrainerProgress,
+)
 from tidemill.run.folder import open_run
 from tidemill.run.locks import locked
 from tidemill.run.progress.status import Counts
@@ -125,3 +138,68 @@ def test_a_generation_that_failed_and_was_trained_anew(tmp_path: Path) -> None:
     panel.show(Supervisor(run, []))
     panel.end()
     assert "generation 1 10 rows; segment cost 1" in panel_lines(console)
+
+
+STAGES = ("broker", "producer", "collector", "trainer", "api", "console")
+
+
+def judged_run(folder: Path, models: int, *assignments: str) -> JudgedRun:
+    """A judged run of as many models, with all stages."""
+    document = deepcopy(DOCUMENT)
+    document["models"] |= {f"m{number}": {**DOCUMENT["models"][MODEL]} for number in range(1, models)}
+    run = JudgedRun(folder, *assignments, document=document)
+    for batch in range(1, 5):
+        run.step(turned(batch, 0))
+    for stage in STAGES:
+        run.run.catalog.save_stage(StageStatus(stage, "done", 1))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("models", "room"), [(1, {18: False, 24: True}), (3, {18: False, 24: True}), (10, {18: False, 24: False, 40: True})]
+)
+def test_the_newest_verdicts_and_decision_are_shown(tmp_path: Path, models: int, room: dict[int, bool]) -> None:
+    """Within 18 lines of 80 columns the panel has the newest verdicts, for each model where there is room, and the
+    newest decision; batches and generations keep their place below."""
+    run = judged_run(tmp_path, models, "gate.policy=better")
+    for height, for_each in room.items():
+        lines = lines_of_run(run.run, terminal(height, 80))
+        assert len(lines) <= height
+        each = [line for line in lines if line.endswith("4 against 3: paid (+86 %, 405 held-out rows)")]
+        together = [line for line in lines if line.startswith("verdict paid for value")]
+        assert (len(each), len(together)) == ((models, 0) if for_each else (0, 1))
+        (decision,) = [line for line in lines if line.startswith("gate ")]
+        subject = "all models" if models > 1 else MODEL
+        assert decision.startswith(f"gate {subject}: generation 4 is promoted")
+        assert sum(line.startswith(("generation ", "batch ")) for line in lines) >= 2
+
+
+def test_what_serves_is_shown_where_no_verdict_decides(tmp_path: Path) -> None:
+    """Under ``report`` the panel says which generation serves; a person's choice is shown as such, with its reason, and
+    beside the verdict stands that another one serves."""
+    run = fed(tmp_path, batches=2)
+    console = terminal(24, 80)
+    assert "serves generation 2" in lines_of_run(run.run, console)
+    promote(run.run, MODEL, GenerationRef(1), "two saw a broken sensor", "ada")
+    lines = lines_of_run(run.run, console)
+    assert "champion value: generation 1 is chosen: two saw a broken sensor" in lines
+    assert any(line.startswith("value 1 serves; 2 against 1: can't tell (+0.7") for line in lines)
+
+
+def test_the_catalog_is_read_again_only_for_news(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times a second verdicts are read from the catalog only where something was judged or decided since."""
+    run = fed(tmp_path, batches=2)
+    newest, read = NewestVerdicts(run.run), list[int]()
+    whole = run.run.catalog.comparisons
+
+    def watched(model: str, generations: range) -> list[ComparisonRecord]:
+        read.append(1)
+        return whole(model, generations)
+
+    monkeypatch.setattr(run.run.catalog, "comparisons", watched)
+    for _ in range(3):
+        newest.lines(9)
+    assert len(read) == 1
+    run.step(turned(3, 0))
+    assert newest.lines(9)[0][1].startswith("3 against 2: ")
+    assert len(read) == 2

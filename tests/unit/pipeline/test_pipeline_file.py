@@ -78,6 +78,11 @@ def test_pauses(assignment: str, pause: tuple[float, float]) -> None:
         ("colour='red'", 'colour: found an unknown key; expected no such key; known: name, title'),
         ("stream.topc='x'", 'stream.topc: found an unknown key; expected no such key; did you mean "topic"?'),
         ("models.line.scal='none'", 'models.line.scal: found an unknown key; expected no such key; did you mean'),
+        ("models.lin.gate.policy='better'", 'models.lin: found a table with nothing but gate; expected the name of a '
+         'model, or its estimator too; did you mean "line"?'),
+        ("models.gate={}", "models.gate: found a model without an estimator; expected the name of a model; for one "
+         "model write [models.NAME.gate], for all of them [gate]"),
+        ("models.line.gate.polcy='better'", 'models.line.gate.polcy: found an unknown key; expected no such key; did'),
         ("batches.rows='many'", "batches.rows: found 'many'; expected a whole number"),
         ("batches.rows=0", "batches.rows: found 0; expected above 0"),
         ("batches.every='soon'", "batches.every: found 'soon'; expected a duration such as"),

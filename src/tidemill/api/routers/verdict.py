@@ -14,7 +14,7 @@ from tidemill.api.answers import Json
 from tidemill.api.context import RouteContext
 from tidemill.api.dependencies import MAX_NUMBER, RequestBody, read_object
 from tidemill.api.openapi import Responses, giving
-from tidemill.errors import FeatureError, ParameterError
+from tidemill.errors import ParameterError
 from tidemill.judging.promotion import promote
 from tidemill.judging.verdict import VerdictReader, decision_body
 from tidemill.run.catalog import GenerationRef
@@ -80,12 +80,12 @@ class VerdictEndpoints:
 
     async def choose(self, request: Request, body: RequestBody) -> Json:
         require_json(request)
-        choice = read_object(body, CHOICE, CHOICE_HINT)
+        choice = read_object(body, CHOICE, CHOICE_HINT, ParameterError)
         generation, because, line = choice["generation"], choice.get("because"), choice.get("line", "")
         if not isinstance(generation, int) or isinstance(generation, bool) or not 1 <= generation <= MAX_NUMBER:
-            raise FeatureError("generation is not the number of a generation", CHOICE_HINT)
+            raise ParameterError("generation is not the number of a generation", CHOICE_HINT)
         if not isinstance(because, str) or not isinstance(choice.get("by", ""), str) or not isinstance(line, str):
-            raise FeatureError("because is missing, or because, by or line is not a text", CHOICE_HINT)
+            raise ParameterError("because is missing, or because, by or line is not a text", CHOICE_HINT)
         by = choice.get("by") or f"a client at {request.client.host if request.client else 'an unknown address'}"
         chosen = GenerationRef(generation, line)
         promoted = await to_thread.run_sync(promote, self.run, self.model, chosen, because, by)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
 import sqlalchemy as sa
 
+from tidemill.errors import PromotionRefused
 from tidemill.run.catalog import database
 from tidemill.run.catalog.records import (
     Cell,
@@ -76,9 +77,10 @@ class JudgingStore(database.CatalogFile):
         failpoint("judging.recorded")
         return recorded
 
-    def judgings(self, line: str = "") -> list[Judging]:
-        """The judgings of a line, in the order of their batches; a batch is settled before it is provisional."""
-        query = sa.select(judgings).where(judgings.c.line == line)
+    def judgings(self, line: str = "", first: int = 1) -> list[Judging]:
+        """The judgings of a line, from batch ``first`` on, in the order of their batches; a batch is settled before it
+        is provisional."""
+        query = sa.select(judgings).where(judgings.c.line == line, judgings.c.batch >= first)
         rows = self._all(query.order_by(judgings.c.batch, judgings.c.evidence.desc()))
         return [Judging(**{name: row[name] for name in row if name != "judged_at"}) for row in rows]
 
@@ -234,9 +236,15 @@ class JudgingStore(database.CatalogFile):
 
         Args:
             compared: the comparisons that the choice brings, with the champion that is chosen.
+
+        Raises:
+            PromotionRefused: the replay that trained the champion was removed.
         """
         with self.engine.begin() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+            there = sa.select(lines.c.line).where(lines.c.line == decision.line)
+            if decision.line and connection.execute(there).first() is None:
+                raise PromotionRefused(f"the replay {decision.line} was removed", "replay its scheme again")
             current = connection.execute(newest_decision(decision.model)).first()
             served = GenerationRef(current.champion, current.line) if current else decision.served
             connection.execute(sa.insert(decisions), row_of(replaces(decision, served)))
@@ -290,6 +298,26 @@ class JudgingStore(database.CatalogFile):
         """The scheme and the window of each replay, by its name."""
         rows = self._all(sa.select(lines).order_by(lines.c.began_at))
         return {row["line"]: (row["scheme"], row["window"]) for row in rows}
+
+    def forget_lines(self, names: Collection[str]) -> None:
+        """Delete all that is recorded of these replays, in one transaction.
+
+        Raises:
+            PromotionRefused: a generation of one of them serves; nothing is deleted.
+        """
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # so that nobody chooses one of them in between
+            newest = sa.select(sa.func.max(decisions.c.number)).group_by(decisions.c.model)
+            serving = sa.select(decisions.c.line, decisions.c.model).where(
+                decisions.c.number.in_(newest), decisions.c.line.in_(names)
+            )
+            for line, model in connection.execute(serving):
+                hint = f"promote another generation of {model} first"
+                raise PromotionRefused(f"a generation of {line} serves for {model}", hint)
+            for table in (cells, comparisons, judgings, paired_blocks, line_models, lines):
+                connection.execute(sa.delete(table).where(table.c.line.in_(names)))
+            failpoint("replay.removing")
+        failpoint("replay.forgotten")
 
     def save_line_generation(self, trained: Sequence[LineModel]) -> None:
         """The commit point of a replay's generation."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill.run.catalog import (
     BrokerProgress,
     CollectorProgress,
+    GenerationRef,
     ProducerProgress,
     StageState,
     StageStatus,
@@ -160,6 +161,25 @@ def describe_api(state: StageState, facts: Facts) -> str:
 
 def describe_console(state: StageState, facts: Facts) -> str:
     return {"starting": "opening its port", "running": "shows the run"}.get(state, "stopped")
+
+
+def serving(champions: Mapping[str, GenerationRef]) -> str:
+    """Which generation serves for which models: ``generation 3``, or ``generation 3 for a and b, generation 1 for c``;
+    empty where none does. The newest generation comes first."""
+    by_generation: dict[GenerationRef, list[str]] = {}
+    for model, generation in champions.items():
+        by_generation.setdefault(generation, []).append(model)
+    if len(by_generation) == 1:
+        return f"generation {next(iter(by_generation))}"
+    return ", ".join(
+        f"generation {generation} for {both(by_generation[generation])}"
+        for generation in sorted(by_generation, reverse=True)
+    )
+
+
+def both(names: Sequence[str]) -> str:
+    """Names as in ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), names[-1]])
 
 
 DESCRIPTIONS: Mapping[str, Callable[[StageState, Facts], str]] = {

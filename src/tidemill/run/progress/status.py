@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.run.catalog import CollectorProgress, ProducerProgress, StageState, StageStatus, progress_in
+from tidemill.run.catalog import (
+    CollectorProgress,
+    GenerationRef,
+    ProducerProgress,
+    StageState,
+    StageStatus,
+    progress_in,
+)
 from tidemill.run.folder import Run
 from tidemill.run.stage import state_of
 
@@ -51,7 +58,8 @@ class StageSummary:
 @dataclass(frozen=True)
 class RunSummary:
     """The progress of a run. ``api`` and ``console`` are base URLs; None while they are not served. ``generations``:
-    how many are published.
+    how many are published. ``champions``: by model, the generation that serves; ``lines``: the replay that trained it,
+    where it is not one of the run's own.
     """
 
     pipeline: str
@@ -62,12 +70,14 @@ class RunSummary:
     rows: Counts
     batches: int
     generations: int
+    champions: Mapping[str, int]
+    lines: Mapping[str, str] | None
 
 
 def status(run: Run) -> RunSummary:
     """The progress of a run, by its catalog."""
     stages = run.catalog.stages()
-    reached = counts(run, stages)
+    reached, serving = counts(run, stages), champions(run)
     return RunSummary(
         pipeline=run.pipeline.name,
         run_dir=str(run.folder),
@@ -80,7 +90,16 @@ def status(run: Run) -> RunSummary:
         rows=reached,
         batches=reached.batches,
         generations=run.catalog.generations_by_state().get("published", 0),
+        champions={model: ref.number for model, ref in serving.items()},
+        lines={model: ref.line for model, ref in serving.items() if ref.line} or None,
     )
+
+
+def champions(run: Run) -> dict[str, GenerationRef]:
+    """The generation of each model that serves: its champion, or the newest where nothing was decided; empty before
+    there is a generation."""
+    newest, chosen = GenerationRef(run.catalog.newest_generation()), run.catalog.champions()
+    return {model: chosen.get(model, newest) for model in run.pipeline.models} if newest.number else {}
 
 
 def endpoint(run: Run, status: StageStatus | None) -> str | None:
