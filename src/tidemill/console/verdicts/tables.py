@@ -6,12 +6,21 @@ A comparison without a word is no verdict and has no point.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tidemill.console import formatting
 from tidemill.console.formatting import NONE, counted, number, plain
 from tidemill.console.metrics import described
-from tidemill.schemas import CellBody, ComparisonBody, DecisionBody, DriftBody, GenerationVerdict, ModelVerdict
+from tidemill.judging.gain_scale import DrawnGain, Gain, gain_scale, outside_text
+from tidemill.schemas import (
+    CellBody,
+    ComparisonBody,
+    DecisionBody,
+    DriftBody,
+    GenerationVerdict,
+    ModelVerdict,
+    ModelVerdictBody,
+)
 from tidemill.schemas.verdicts import Against, EvidenceName
 
 Row = dict[str, Any]
@@ -25,6 +34,18 @@ REFERENCES: Mapping[Against, str] = {
 WORDS = ("paid", "no difference", "can't tell", "cost")
 TRIVIAL = "trivial"
 MOST_GENERATIONS = 30  # rows of the heat map
+POLICIES: Mapping[str, str] = {
+    "report": "the newest generation serves",
+    "not-worse": "a generation serves unless it may cost more than the margin",
+    "better": "a generation serves once it paid",
+    "manual": "a person chooses",
+}
+TAKING_OVER: Mapping[str, str] = {  # what ends a choice of a person, and a rollback
+    "report": "the next published generation takes over",
+    "not-worse": "a later generation takes over once it passes the gate",
+    "better": "a later generation takes over once it passes the gate",
+    "manual": "another one serves once a person chooses it",
+}
 ROWS_OF: Mapping[EvidenceName, str] = {"settled": "all rows", "provisional": "held-out rows"}
 
 
@@ -59,30 +80,63 @@ def sentences(models: Mapping[str, ModelVerdict]) -> str:
 # --- gains ----------------------------------------------------------------------------------------------------------
 
 
-def gains(verdicts: Iterable[GenerationVerdict], against: Against, loss_name: str) -> list[Row]:
+class GainRows(NamedTuple):
+    """The points of the gains, and their axis: of ``shares`` of the reference's loss or of the loss itself.
+
+    ``outside``: what lies beyond its ``ends``, in words. Where a point is drawn, its row says in ``drawn_gain``,
+    ``drawn_low``, ``drawn_high`` and ``drawn_margin``.
+    """
+
+    rows: list[Row]
+    loss_name: str
+    shares: bool
+    ends: tuple[float, float]
+    outside: str
+
+
+def gains(verdicts: Iterable[GenerationVerdict], against: Against, loss_name: str) -> GainRows:
     """A point for each generation that has a word against the reference by this loss, by generation."""
-    return [
-        gain_row(verdict.generation, comparison)
+    judged = [
+        (verdict.generation, comparison)
         for verdict in sorted(verdicts, key=lambda verdict: verdict.generation)
         for comparison in (verdict.against.get(against), verdict.beside.get(against))
         if comparison is not None and comparison.word is not None and comparison.loss_name == loss_name
     ]
+    measured = [(number, comparison, gain) for number, comparison in judged if (gain := gain_of(comparison))]
+    scale = gain_scale([gain for _, _, gain in measured])
+    rows = [
+        gain_row(number, comparison, gain) | drawn_at(place)
+        for (number, comparison, gain), place in zip(measured, scale.drawn, strict=True)
+    ]
+    outside = outside_text([number for number, _, _ in measured], scale)
+    return GainRows(rows, loss_name, scale.shares, scale.ends, outside)
 
 
-def gain_row(generation: int, comparison: ComparisonBody) -> Row:
-    low, high = comparison.interval or (None, None)
+def gain_of(comparison: ComparisonBody) -> Gain | None:
+    """The gain of a comparison with a word, which has an interval too, or the gain alone where it has too few rows."""
+    if comparison.gain is None:
+        return None
+    low, high = comparison.interval or (comparison.gain, comparison.gain)
+    return Gain(comparison.gain, low, high, comparison.margin or 0.0, comparison.reference_loss)
+
+
+def drawn_at(place: DrawnGain) -> Row:
+    shown = {f"drawn_{name}": getattr(place, name) for name in ("gain", "low", "high", "margin")}
+    return shown | {"outside": place.outside, "cut": place.cut, "text": place.text, "whole": place.whole}
+
+
+def gain_row(generation: int, comparison: ComparisonBody, gain: Gain) -> Row:
     return {
         "generation": generation,
         "reference": reference_name(comparison),
-        "gain": comparison.gain,
-        "low": low,
-        "high": high,
-        "margin": comparison.margin,
+        "gain": gain.gain,
+        "low": gain.low,
+        "high": gain.high,
+        "margin": gain.margin,
         "word": comparison.word,
         "rows": comparison.rows,
         "needed": NONE if comparison.rows_needed is None else f"about {number(comparison.rows_needed)}",
         "evidence": evidence(comparison.evidence, comparison.batches),
-        "loss_name": comparison.loss_name,
         "loss": comparison.loss,
         "reference_loss": comparison.reference_loss,
         "checks": shown_figures(comparison.checks) or NONE,
@@ -331,14 +385,26 @@ def decisions(bodies: Iterable[DecisionBody], champions: Mapping[str, int | None
     """Decisions, the newest first; the one that made the present champion is marked."""
     ordered = sorted(bodies, key=lambda body: -body.number)
     made = {model: deciding(ordered, model, champion) for model, champion in champions.items()}
-    return [decision_row(body, body.number == made.get(body.model)) for body in ordered]
+    return [decision_row(body, body is made.get(body.model)) for body in ordered]
 
 
-def deciding(ordered: Iterable[DecisionBody], model: str, champion: int | None) -> int | None:
-    """The number of the newest decision that changed a model's champion to this one."""
+def deciding(ordered: Iterable[DecisionBody], model: str, champion: int | None) -> DecisionBody | None:
+    """The newest decision that changed a model's champion to this one; None where it is not among these."""
     changes = (body for body in ordered if body.model == model and body.action != "held")
     newest = next(changes, None)
-    return newest.number if newest is not None and newest.champion == champion else None
+    return newest if newest is not None and newest.champion == champion else None
+
+
+def serving(verdict: ModelVerdictBody) -> str:
+    """Which generation serves: by the policy, or as a person chose it, or as the last one was taken back."""
+    champion = "" if verdict.champion is None else f"Generation {number(verdict.champion)} serves"
+    ordered = sorted(verdict.decisions, key=lambda body: -body.number)
+    decision = deciding(ordered, verdict.model, verdict.champion)
+    if decision is not None and decision.action == "chosen":
+        return f"{champion}: {plain(decision.by)} chose it; {TAKING_OVER[verdict.policy]}."
+    if decision is not None and decision.action == "rolled back":
+        return f"{champion}: generation {number(decision.generation)} was taken back; {TAKING_OVER[verdict.policy]}."
+    return f"{f'{champion}. ' if champion else ''}Policy {verdict.policy}: {POLICIES[verdict.policy]}."
 
 
 def decision_row(body: DecisionBody, made_champion: bool) -> dict[str, str]:
