@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tidemill.texts import percent
 
 USUAL = 0.75  # the axis fits the gain that this share of all does not exceed
-STRETCH = 5  # so many times as far as that gain does the axis reach at most
+STRETCH = 5  # the axis reaches at most so many times as far as that gain
 PADDING = 0.06
 SHARE_LABELS = "(datum.value ? format(100 * datum.value, '+,.3~r') : '0') + ' %'"  # of an axis of shares, for Vega
 FALLBACK = 0.01
@@ -71,15 +71,16 @@ def in_shares(gain: Gain) -> Gain:
 
 
 def axis_ends(gains: Sequence[Gain]) -> tuple[float, float]:
-    """The ends of the axis. Both sides have 0 and, within their reach, the margins."""
+    """The ends of the axis: it has 0, the margins, and each value that is not many times as far from 0 as the usual."""
     reaches = sorted(max(abs(gain.gain), abs(gain.low), abs(gain.high)) for gain in gains)
     margin = max((gain.margin for gain in gains), default=0.0)
     usual = reaches[int(USUAL * (len(reaches) - 1))] if reaches else 0.0
     most = STRETCH * (usual or margin or FALLBACK)
-    below = max([margin, *(-min(gain.gain, gain.low) for gain in gains)])
-    above = max([margin, *(max(gain.gain, gain.high) for gain in gains)])
-    room = PADDING * (min(below, most) + min(above, most)) or FALLBACK
-    return -min(below + room, most), min(above + room, most)
+    least = min(margin, most)
+    fitting = [value for gain in gains for value in (gain.gain, gain.low, gain.high) if abs(value) <= most]
+    low, high = min([-least, *fitting]), max([least, *fitting])
+    room = PADDING * (high - low) or FALLBACK
+    return low - room, high + room
 
 
 def drawn(gain: Gain, ends: tuple[float, float], shares: bool) -> DrawnGain:

@@ -74,7 +74,7 @@ def gain_picture(gains: Sequence[JudgedGain], scale: GainScale, loss_name: str, 
     )
     shapes = alt.Shape("word:N", title=None, scale=alt.Scale(domain=words, range=[WORDS[word][1] for word in words]))
     axis = alt.Axis(labelExpr=SHARE_LABELS) if scale.shares else alt.Axis()
-    title = f"less {loss_name}{', in % of the loss of the one before' if scale.shares else ''}"
+    title = f"less {loss_name}{' (%)' if scale.shares else ''}"
     y = alt.Y("low:Q", title=title, axis=axis, scale=alt.Scale(domain=list(scale.ends), nice=False))
     dashes = alt.condition("datum.cut", alt.value([4, 4]), alt.value([]))
     interval = base.mark_rule(strokeWidth=2).encode(y=y, y2=alt.Y2("high:Q"), color=colours, strokeDash=dashes)

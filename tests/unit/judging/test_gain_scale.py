@@ -33,8 +33,8 @@ def test_without_a_loss_of_the_reference_all_gains_keep_their_unit(loss: float |
 def test_one_huge_gain_flattens_no_other() -> None:
     """The axis fits the usual gains; a huge one stands at its end and is said in words, with its interval."""
     scale = gain_scale([gain(0.02 * number) for number in range(1, 6)] + [gain(-300.0)])
-    assert scale.ends[0] == pytest.approx(-5 * 0.045, abs=0.01)
-    assert scale.ends[1] < 0.1
+    assert -0.02 < scale.ends[0] < -0.01
+    assert 0.055 < scale.ends[1] < 0.06
     assert [place.outside for place in scale.drawn] == [False] * 5 + [True]
     assert scale.drawn[-1].gain == scale.ends[0]
     told = outside_text([1, 2, 3, 4, 5, 6], scale)
