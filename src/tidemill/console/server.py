@@ -48,9 +48,6 @@ PAGE_HEADERS = {
 # Streamlit's page first looks for its server below its own path (/data/_stcore), and the browser's log shows each miss
 # as an error. This sets the right place.
 BACKEND = "<script>window.__streamlit = { BACKEND_BASE_URL: window.location.origin + '/' }</script>"
-# The elements that nearly all pages have, as Streamlit names their scripts; ``embed`` draws the charts.
-ELEMENTS = ("PageLink", "Html", "Selectbox", "ButtonGroup", "Table", "ArrowVegaLiteChart", "embed", "vega-interpreter")
-IMPORTED = re.compile(r"""\bimport(?:[^"'`;()]*?\bfrom)?["']\./([\w\-.]+\.js)["']""")
 # Streamlit contacts no other machine: it sends no usage statistics, and does not look up this machine's public address
 # to check origins. OwnPages checks those.
 SETTINGS = {
@@ -117,29 +114,9 @@ def listening(host: str, port: int, only_that_port: bool) -> socket.socket:
 
 @lru_cache(maxsize=1)
 def page_html() -> str:
-    """Streamlit's own HTML page, with the address of its server, and with the scripts that all pages need."""
-    static = Path(st.__file__).parent / "static"
-    html = (static / "index.html").read_text(encoding="utf-8").replace("<head>", f"<head>{BACKEND}", 1)
-    names = [name for name in element_scripts(static) if name not in html]
-    links = (f'<link rel="modulepreload" crossorigin href="./static/js/{name}">' for name in names)
-    return html.replace("</head>", f"{''.join(links)}</head>", 1)
-
-
-def element_scripts(static: Path) -> list[str]:
-    """The names of the scripts of :data:`ELEMENTS`, and of those that they import.
-
-    Streamlit's page asks for the script of an element when it is to draw the first one, and then for its imports, so
-    without these links the first chart waits for several rounds.
-    """
-    folder = static / "static" / "js"
-    waiting = [path.name for element in ELEMENTS for path in folder.glob(f"{element}.*.js")]
-    found: dict[str, None] = {}
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found[name] = None
-            waiting += IMPORTED.findall((folder / name).read_text(encoding="utf-8"))
-    return list(found)
+    """Streamlit's own HTML page, with the address of its server."""
+    index = Path(st.__file__).parent / "static" / "index.html"
+    return index.read_text(encoding="utf-8").replace("<head>", f"<head>{BACKEND}", 1)
 
 
 def page_routes() -> list[Route]:

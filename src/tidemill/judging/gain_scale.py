@@ -112,5 +112,9 @@ def outside_text(generations: Sequence[int], scale: GainScale, most: int = 5) ->
     ]
     more = f"; and {len(named) - most:,} more" if len(named) > most else ""
     parts = [f"Beyond the axis: {'; '.join(named[:most])}{more}."] if named else []
-    parts += ["A dashed interval goes on beyond the axis."] if any(gain.cut for gain in scale.drawn) else []
+    parts += (
+        ["A dashed interval goes on beyond the axis."]
+        if any(gain.cut and gain.low < gain.high for gain in scale.drawn)
+        else []
+    )
     return " ".join(parts)

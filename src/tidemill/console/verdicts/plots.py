@@ -30,6 +30,7 @@ LEGEND: Spec = {
     "symbolOpacity": 1,
     "labelLimit": 300,
 }
+UNREAD: Spec = {"aria": False}  # a screen reader reads each value once, from the points or cells
 FIGURES = ".4~g"
 AMOUNTS = ",.4~r"  # on an axis
 
@@ -102,9 +103,9 @@ def gain(gains: GainRows) -> Spec:
     band = {"x": x, "y": quantity("drawn_margin", **y), "y2": {"field": "least"}, "tooltip": tips}
     return layered(
         rows,
-        layer("rect", band, color="gray", opacity=0.22, clip=True),
-        {"data": {"values": [{}]}} | layer("rule", {"y": {"datum": 0}}, color="gray"),
-        layer("rule", interval | {"strokeDash": dashes}, strokeWidth=2),
+        layer("rect", band, color="gray", opacity=0.22, clip=True, **UNREAD),
+        {"data": {"values": [{}]}} | layer("rule", {"y": {"datum": 0}}, color="gray", **UNREAD),
+        layer("rule", interval | {"strokeDash": dashes}, strokeWidth=2, **UNREAD),
         layer(
             "point",
             {"x": x, "y": point, "color": color, "shape": shape, "tooltip": tips},
@@ -148,7 +149,7 @@ def outside(gains: GainRows, encoding: Spec) -> list[Spec]:
     sides = [("datum.outside && datum.drawn_gain > 0", 18), ("datum.outside && datum.drawn_gain < 0", -18)]
     text = {"text": {"field": "text", "type": "nominal"}}
     return [
-        layer("text", encoding | text, {"filter": side}, fontSize=11, fontWeight="bold", dy=shift)
+        layer("text", encoding | text, {"filter": side}, fontSize=11, fontWeight="bold", dy=shift, **UNREAD)
         for side, shift in sides
         if any(row["outside"] and (row["drawn_gain"] > 0) == (shift > 0) for row in gains.rows)
     ]
@@ -206,7 +207,7 @@ def marks(batches: int, domain: Sequence[float]) -> list[Spec]:
     figure = "format(datum.mean, '.3~g') + (datum.mark == 'provisional' ? ' \\u25cb' : '')"
     text = color | {"text": {"field": "figure", "type": "nominal"}}
     return [
-        layer("text", text, {"filter": wide}, {"calculate": figure, "as": "figure"}, fontSize=11),
+        layer("text", text, {"filter": wide}, {"calculate": figure, "as": "figure"}, fontSize=11, **UNREAD),
         layer(
             "point",
             color,
@@ -215,6 +216,7 @@ def marks(batches: int, domain: Sequence[float]) -> list[Spec]:
             size=40,
             strokeWidth=1.5,
             filled=False,
+            **UNREAD,
         ),
     ]
 
@@ -234,8 +236,8 @@ def curves(rows: Sequence[Row]) -> Spec:
     }
     return layered(
         rows,
-        layer("line", mean, opacity=0.5),
-        layer("rule", {"y": quantity("low", **y), "y2": {"field": "high"}}, strokeWidth=2),
+        layer("line", mean, opacity=0.5, **UNREAD),
+        layer("rule", {"y": quantity("low", **y), "y2": {"field": "high"}}, strokeWidth=2, **UNREAD),
         layer("point", mean | shape | {"tooltip": cell_tooltip("line", of="loss of")}, filled=True, size=45, opacity=1),
         encoding=shared,
         height=HEIGHT,
