@@ -10,6 +10,7 @@ import pytest
 from tests.support.console_answers import cell, changed, comparison, decision, drift, judged, model_verdict
 from tidemill.console.formatting import NONE
 from tidemill.console.verdicts import plots, tables
+from tidemill.console.verdicts.decisions import decision_rows, serving
 from tidemill.schemas import ModelVerdictBody
 
 JUDGED = [
@@ -257,7 +258,7 @@ def test_decisions_mark_the_one_in_force() -> None:
         decision(4, "held", 3, 2, because="it may cost"),
         decision(5, "newest", 3, 3, model="good"),
     ]
-    rows = tables.decisions(bodies, {"size": 2, "good": 3})
+    rows = decision_rows(bodies, {"size": 2, "good": 3})
     assert [row["decision"] for row in rows] == [
         "generation 3 serves as the newest",
         "generation 3 held",
@@ -284,13 +285,13 @@ def test_who_serves_is_told_with_the_decision_in_force(policy: Any, action: Any,
     verdict = ModelVerdictBody(
         **model_verdict(policy=policy).model_dump(), model="size", drift=[], decisions=made[::-1]
     )
-    assert tables.serving(verdict).startswith(told.replace("*anna", r"\*anna"))
+    assert serving(verdict).startswith(told.replace("*anna", r"\*anna"))
 
 
 def test_before_a_generation_serves_the_policy_is_told() -> None:
     """Without a champion there is the policy alone."""
     verdict = ModelVerdictBody(**model_verdict(champion=None).model_dump(), model="size", drift=[], decisions=[])
-    assert tables.serving(verdict) == "Policy report: the newest generation serves."
+    assert serving(verdict) == "Policy report: the newest generation serves."
 
 
 def test_the_sentences_of_all_models() -> None:

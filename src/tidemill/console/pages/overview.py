@@ -7,6 +7,7 @@ import streamlit as st
 from tidemill.console import flow, shell
 from tidemill.console.formatting import plain
 from tidemill.console.verdicts import tables
+from tidemill.console.verdicts.decisions import decision_rows
 from tidemill.schemas import Home, StatusBody, VerdictBody
 
 SHOWN_DECISIONS = 5
@@ -39,7 +40,7 @@ def live() -> None:
 
 def decisions(verdict: VerdictBody) -> None:
     champions = {name: model.champion for name, model in verdict.models.items()}
-    rows = tables.decisions(verdict.decisions, champions)[:SHOWN_DECISIONS]
+    rows = decision_rows(verdict.decisions, champions)[:SHOWN_DECISIONS]
     if rows:
         st.table(rows, hide_index=True)
     else:

@@ -13,6 +13,7 @@ from tidemill.console.forms import widgets
 from tidemill.console.paging import Page, select_newest_first
 from tidemill.console.shell import EVERY, api, render_api_errors, rerender_if_changed
 from tidemill.console.verdicts import plots, tables
+from tidemill.console.verdicts.decisions import decision_rows, serving
 from tidemill.schemas import (
     CellBody,
     GenerationVerdict,
@@ -96,7 +97,7 @@ def headline(verdict: ModelVerdictBody) -> None:
     """The sentence for everybody, the figures behind it, and who serves."""
     with st.container(key="sentence"):
         st.markdown(plain(verdict.sentence).replace(" %", f"{NO_BREAK}%"))
-    st.caption("  \n".join(filter(None, [plain(verdict.figures), tables.serving(verdict)])))
+    st.caption("  \n".join(filter(None, [plain(verdict.figures), serving(verdict)])))
 
 
 # --- the evidence ---------------------------------------------------------------------------------------------------
@@ -231,7 +232,7 @@ def drift_table(run: VerdictBody, model: str, models: Sequence[str]) -> None:
 
 def decisions(verdict: ModelVerdictBody) -> None:
     st.subheader("Decisions", anchor=False)
-    rows = tables.decisions(verdict.decisions, {verdict.model: verdict.champion})[:SHOWN_DECISIONS]
+    rows = decision_rows(verdict.decisions, {verdict.model: verdict.champion})[:SHOWN_DECISIONS]
     if rows:
         st.table([{key: row[key] for key in row if key != "model"} for row in rows], hide_index=True)
         st.caption(f"The newest {len(rows)}, the newest first. :material/trophy: marks the decision in force.")

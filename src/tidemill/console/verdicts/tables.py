@@ -15,11 +15,9 @@ from tidemill.judging.gain_scale import DrawnGain, Gain, gain_scale, outside_tex
 from tidemill.schemas import (
     CellBody,
     ComparisonBody,
-    DecisionBody,
     DriftBody,
     GenerationVerdict,
     ModelVerdict,
-    ModelVerdictBody,
 )
 from tidemill.schemas.verdicts import Against, EvidenceName
 
@@ -34,18 +32,6 @@ REFERENCES: Mapping[Against, str] = {
 WORDS = ("paid", "no difference", "can't tell", "cost")
 TRIVIAL = "trivial"
 MOST_GENERATIONS = 30  # rows of the heat map
-POLICIES: Mapping[str, str] = {
-    "report": "the newest generation serves",
-    "not-worse": "a generation serves unless it may cost more than the margin",
-    "better": "a generation serves once it paid",
-    "manual": "a person chooses",
-}
-TAKING_OVER: Mapping[str, str] = {  # what ends a choice of a person, and a rollback
-    "report": "the next published generation takes over",
-    "not-worse": "a later generation takes over once it passes the gate",
-    "better": "a later generation takes over once it passes the gate",
-    "manual": "another one serves once a person chooses it",
-}
 ROWS_OF: Mapping[EvidenceName, str] = {"settled": "all rows", "provisional": "held-out rows"}
 
 
@@ -376,54 +362,3 @@ def overlaps(verdicts: Iterable[GenerationVerdict]) -> list[Row]:
                 }
             )
     return rows
-
-
-# --- decisions ------------------------------------------------------------------------------------------------------
-
-
-def decisions(bodies: Iterable[DecisionBody], champions: Mapping[str, int | None]) -> list[dict[str, str]]:
-    """Decisions, the newest first; the one that made the present champion is marked."""
-    ordered = sorted(bodies, key=lambda body: -body.number)
-    made = {model: deciding(ordered, model, champion) for model, champion in champions.items()}
-    return [decision_row(body, body is made.get(body.model)) for body in ordered]
-
-
-def deciding(ordered: Iterable[DecisionBody], model: str, champion: int | None) -> DecisionBody | None:
-    """The newest decision that changed a model's champion to this one; None where it is not among these."""
-    changes = (body for body in ordered if body.model == model and body.action != "held")
-    newest = next(changes, None)
-    return newest if newest is not None and newest.champion == champion else None
-
-
-def serving(verdict: ModelVerdictBody) -> str:
-    """Which generation serves: by the policy, or as a person chose it, or as the last one was taken back."""
-    champion = "" if verdict.champion is None else f"Generation {number(verdict.champion)} serves"
-    ordered = sorted(verdict.decisions, key=lambda body: -body.number)
-    decision = deciding(ordered, verdict.model, verdict.champion)
-    if decision is not None and decision.action == "chosen":
-        return f"{champion}: {plain(decision.by)} chose it; {TAKING_OVER[verdict.policy]}."
-    if decision is not None and decision.action == "rolled back":
-        return f"{champion}: generation {number(decision.generation)} was taken back; {TAKING_OVER[verdict.policy]}."
-    return f"{f'{champion}. ' if champion else ''}Policy {verdict.policy}: {POLICIES[verdict.policy]}."
-
-
-def decision_row(body: DecisionBody, made_champion: bool) -> dict[str, str]:
-    serves = f"generation {number(body.champion)}"
-    return {
-        "when": formatting.moment(body.decided_at),
-        "model": plain(body.model),
-        "decision": f"generation {number(body.generation)} {ACTIONS[body.action]}",
-        "champion": f"{serves} :material/trophy:" if made_champion else serves,
-        "by": plain(body.by),
-        "why": plain(body.because),
-    }
-
-
-ACTIONS: Mapping[str, str] = {
-    "first": "serves as the first",
-    "newest": "serves as the newest",
-    "promoted": "promoted",
-    "held": "held",
-    "rolled back": "rolled back",
-    "chosen": "chosen",
-}
