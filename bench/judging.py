@@ -1,8 +1,8 @@
 """What judging costs beside training, and what it costs the requests that are served meanwhile.
 
 Runs the smart-home pipeline with real Kafka and Spark on the rows of the given file, repeated with a little noise to
-four batches of each size. Then the run's API answers single predictions, first alone, then while another process judges
-the run's batches again and again, as the trainer does.
+four batches of each size. Then the run's API answers single predictions: alone, while another process judges the run's
+batches again and again as the trainer does, with low priority, and while one does so with the same priority.
 
     python bench/judging.py ../shared/data/smart-home/smart_home_device_usage_data.csv
 """
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -29,14 +30,18 @@ import polars as pl
 import structlog
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the trainer
 
 from smart_home import DEVICE, free_port
 from tidemill.judging.judge import Judge
+from tidemill.judging.low_priority import with_low_priority
 from tidemill.pipeline import load
-from tidemill.run.folder import open_run
+from tidemill.run.folder import existing_run
+from tidemill.run.stage import Stage
 
 BATCHES = 4
-REQUESTS = 2000
+REQUESTS, ROUNDS = 2000, 3
+PRIORITIES = ("low", "equal")
 JUDGINGS = ("judgings", "cells", "comparisons", "drifts")
 NOISY = ("UsageHoursPerDay", "EnergyConsumption")
 
@@ -61,9 +66,13 @@ def repeated(data: Path, rows: int, folder: Path) -> Path:
     return path
 
 
+def settings(rows: int) -> list[str]:
+    return [f"source.rows={rows}", f"batches.parts={BATCHES}", "stream.pause=0"]
+
+
 def train(data: Path, rows: int, folder: Path) -> None:
     """Run the pipeline to its end."""
-    sets = [f"source.rows={rows}", f"batches.parts={BATCHES}", "stream.pause=0"]
+    sets = settings(rows)
     line = [sys.executable, "-m", "tidemill", "up", "smart-home", "--data", str(data), "--run-dir", str(folder)]
     line += ["--port", str(free_port()), "--exit-when-trained"]
     subprocess.run(
@@ -93,6 +102,8 @@ def process(*words: str) -> Iterator[None]:
     with subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
         try:
             yield
+            if started.poll() is not None:
+                raise SystemExit(f"{' '.join(words)} ended by itself")
         finally:
             started.terminate()
 
@@ -107,17 +118,21 @@ def latencies(client: httpx.Client) -> list[float]:
     return times
 
 
-def serve_and_judge(folder: Path) -> dict[str, list[float]]:
-    """The latencies of predictions alone, and while the run is judged."""
+def serve_and_judge(folder: Path, rows: int) -> dict[str, list[float]]:
+    """The latencies of predictions alone, and while the run is judged; in turn, as the machine may do more and less."""
     port = free_port()
     serve = ("-m", "tidemill", "serve", "smart-home", "--run-dir", str(folder), "--port", str(port))
     with process(*serve), httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         wait_for(client)
         latencies(client)  # warm up
-        alone = latencies(client)
-        with process(__file__, "--judge", str(folder)):
-            time.sleep(3)  # it imports
-            return {"alone": alone, "while a judge works": latencies(client)}
+        served: defaultdict[str, list[float]] = defaultdict(list)
+        for _ in range(ROUNDS):
+            served["alone"] += latencies(client)
+            for name in PRIORITIES:
+                with process(__file__, "--judge", str(folder), "--rows", str(rows), "--priority", name):
+                    time.sleep(5)  # it imports
+                    served[f"beside a judge of {name} priority"] += latencies(client)
+        return dict(served)
 
 
 def wait_for(client: httpx.Client) -> None:
@@ -131,9 +146,9 @@ def wait_for(client: httpx.Client) -> None:
     raise SystemExit("the API did not start")
 
 
-def judge_again_and_again(folder: Path) -> None:
+def judge_again_and_again(folder: Path, rows: int) -> None:
     """Judge all batches of the run, forget it, and start over."""
-    run = open_run(load("smart-home"), folder)
+    run = existing_run(load("smart-home", settings(rows)), folder)
     while True:
         with closing(sqlite3.connect(run.catalog.path, timeout=30)) as catalog, catalog:
             for table in JUDGINGS:
@@ -163,14 +178,18 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--rows", type=int, nargs="+", default=[1_800, 100_000], help="of a batch")
     parser.add_argument("--judge", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--priority", choices=PRIORITIES, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.judge and given.priority == "low":
+        stage = Stage(existing_run(load("smart-home", settings(BATCHES * given.rows[0])), given.judge), "trainer")
+        with_low_priority(stage, lambda: judge_again_and_again(given.judge, BATCHES * given.rows[0]))
     if given.judge:
-        judge_again_and_again(given.judge)
+        judge_again_and_again(given.judge, BATCHES * given.rows[0])
     for rows in given.rows:
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
             train(repeated(given.data, BATCHES * rows, Path(folder)), BATCHES * rows, run)
-            show(rows, costs(run), serve_and_judge(run))
+            show(rows, costs(run), serve_and_judge(run, rows))
 
 
 if __name__ == "__main__":

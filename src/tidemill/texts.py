@@ -1,4 +1,4 @@
-"""Texts of messages: shortened, listed, printable, and the known name that was meant."""
+"""Texts of messages: shortened, listed, printable, shares in percent, and the known name that was meant."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def shorten(value: object, limit: int = MOST_CHARACTERS) -> str:
 
 def shorten_text(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def percent(value: float, sign: str = "") -> str:
+    """A share in percent: two digits, and whole numbers from 100 on."""
+    return f"{100 * value:{sign},.0f}" if abs(value) >= 0.995 else f"{100 * value:{sign}.2g}"
 
 
 def listed(items: Sequence[str], most: int = MOST_NAMES, separator: str = ", ", limit: int | None = None) -> str:

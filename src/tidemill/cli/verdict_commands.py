@@ -22,7 +22,7 @@ from tidemill.cli.options import Json, Master, Name, RunDir, Set, utf_8
 from tidemill.cli.output import print_json
 from tidemill.cli.view_commands import look_at
 from tidemill.errors import InputError, TidemillError
-from tidemill.texts import did_you_mean, generation_name, shorten
+from tidemill.texts import did_you_mean, generation_name, percent, shorten
 from tidemill.training.schemes import Scheme
 
 if TYPE_CHECKING:
@@ -120,8 +120,6 @@ def show_model(console: Console, model: str, judged: schemas.ModelVerdict) -> No
 
 def as_share(value: float, reference_loss: float | None) -> str:
     """A gain as a share of the reference's loss."""
-    from tidemill.judging.sentences import percent
-
     return f"{percent(value / abs(reference_loss), '+')} %" if reference_loss else f"{value:+.2g}"
 
 

@@ -65,7 +65,7 @@ class Findings:
 
 
 class Judge:
-    """Judges the generations of one run. Only one thread of one process may use it: the trainer."""
+    """Judges the generations of one run. Only one process may use it, the trainer, and one thread at a time."""
 
     def __init__(self, run: Run, log: Any) -> None:
         self.run = run

@@ -18,7 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tidemill import schemas
 from tidemill.errors import DiskError, InputError
 from tidemill.judging import report_tables as tables
-from tidemill.judging.report_charts import Gain, Loss, gain_picture, loss_picture
+from tidemill.judging.gain_scale import Gain, gain_scale, outside_text
+from tidemill.judging.report_charts import JudgedGain, Loss, gain_picture, loss_picture
 from tidemill.judging.report_examples import Example, api_address, example
 from tidemill.judging.report_settings import setting_table
 from tidemill.judging.report_tables import MOST, Table
@@ -36,7 +37,8 @@ class ModelPart:
     """The report on one model.
 
     ``judged``: its newest judged generation, with the comparisons in ``references``. ``loss_name``: of the loss that
-    decides; empty where none does. The pictures are SVG elements, empty where there is nothing to draw.
+    decides; empty where none does. The pictures are SVG elements, empty where there is nothing to draw. ``beyond``:
+    what lies beyond the axis of the gains.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ModelPart:
     beside: str
     retrainings: Table
     gains: str
+    beyond: str
     losses: str
     example: Example | None
 
@@ -126,7 +129,7 @@ def verdict_facts(run: Run) -> dict[str, Any]:
         "parts": [model_part(reader, name) for name in run.pipeline.models],
         "drift": tables.drift_table([drift for drift in drifts if drift.flagged]),
         "drift_looks": len(drifts),
-        "decisions": tables.decision_table(decision_bodies(run.catalog.decisions())),
+        "decisions": tables.decision_table(decision_bodies(run.catalog.decisions())[::-1]),
         "schemes": tables.scheme_table(reader.summary().schemes),
     }
 
@@ -150,7 +153,7 @@ def model_part(reader: VerdictReader, name: str) -> ModelPart:
         tables.retraining_table(
             verdict.generations, len({number for number, _ in run.catalog.words(name, "previous")})
         ),
-        gains_of(verdict.generations, loss_name, f"{name}-gains"),
+        *gains_of(verdict.generations, loss_name, f"{name}-gains"),
         losses_of(cells, loss_name, f"{name}-losses", verdict.own_champion),
         example(run, name, champion, api_address(run)) if (champion := reader.champion(name)) else None,
     )
@@ -176,15 +179,20 @@ def shown_beside(cells: Mapping[tuple[int, int], schemas.CellBody], generation: 
     return f"batch {cell.batch}, {cell.n:,} rows: {', '.join(figures)}" if figures else ""
 
 
-def gains_of(judged: Sequence[schemas.GenerationVerdict], loss_name: str, key: str) -> str:
-    """The picture of the gains over the generation before."""
+def gains_of(judged: Sequence[schemas.GenerationVerdict], loss_name: str, key: str) -> tuple[str, str]:
+    """The picture of the gains over the generation before, and what lies beyond its axis."""
     compared = ((each.generation, each.against.get("previous")) for each in judged)
     gains = [
-        Gain(generation, body.gain, body.interval[0], body.interval[1], body.margin or 0.0, body.word)
+        JudgedGain(generation, Gain(body.gain, low, high, body.margin or 0.0, body.reference_loss), body.word)
         for generation, body in compared
         if body and body.gain is not None and body.interval and body.word
+        for low, high in [body.interval]
     ]
-    return gain_picture(gains, loss_name, key) if gains else ""
+    if not gains:
+        return "", ""
+    scale = gain_scale([each.gain for each in gains])
+    beyond = outside_text([each.generation for each in gains], scale)
+    return gain_picture(gains, scale, loss_name, key), beyond
 
 
 def losses_of(cells: Mapping[tuple[int, int], schemas.CellBody], loss_name: str, key: str, champion: int | None) -> str:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
+from tidemill.judging.gain_scale import SHARE_LABELS, Gain, GainScale
+
 INK = "currentColor"
 WORDS = {  # each with a colour that shows on white and on dark, and a shape for those who see no colours
     "paid": ("#2e9e5b", "triangle-up"),
@@ -28,14 +30,11 @@ SPARSE: dict[str, Any] = {"labelOverlap": "greedy", "labelSeparation": 8}  # fon
 LABELLED_BATCHES = 10  # the figures are written into the cells of this many batches at most
 
 
-class Gain(NamedTuple):
-    """The gain of a generation over the one before, with its interval, its margin and its word."""
+class JudgedGain(NamedTuple):
+    """The gain of a generation over the one before, with its word."""
 
     generation: int
-    gain: float
-    low: float
-    high: float
-    margin: float
+    gain: Gain
     word: str
 
 
@@ -48,13 +47,19 @@ class Loss(NamedTuple):
     held_out: bool
 
 
-def gain_picture(gains: Sequence[Gain], loss_name: str, key: str) -> str:
+def gain_picture(gains: Sequence[JudgedGain], scale: GainScale, loss_name: str, key: str) -> str:
     """The gain of each generation as a point, its interval as a line, and the margin as a band around zero.
 
+    A gain beyond the axis stands at its end with its figure; an interval that goes on beyond it is dashed.
+
     Args:
+        scale: of these gains.
         key: what the picture's ids begin with: a name that no other picture of the page has.
     """
-    rows = [gain._asdict() | {"least": -gain.margin} for gain in gains]
+    rows = [
+        place._asdict() | {"least": -place.margin, "generation": judged.generation, "word": judged.word}
+        for judged, place in zip(gains, scale.drawn, strict=True)
+    ]
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("generation:O", title="generation", axis=alt.Axis(labelAngle=0, **SPARSE))
     )
@@ -68,11 +73,20 @@ def gain_picture(gains: Sequence[Gain], loss_name: str, key: str) -> str:
         legend=alt.Legend(orient="top", columnPadding=28),
     )
     shapes = alt.Shape("word:N", title=None, scale=alt.Scale(domain=words, range=[WORDS[word][1] for word in words]))
-    title = f"less {loss_name}"
-    interval = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q"), color=colours)
+    axis = alt.Axis(labelExpr=SHARE_LABELS) if scale.shares else alt.Axis()
+    title = f"less {loss_name}{' (%)' if scale.shares else ''}"
+    y = alt.Y("low:Q", title=title, axis=axis, scale=alt.Scale(domain=list(scale.ends), nice=False))
+    dashes = alt.condition("datum.cut", alt.value([4, 4]), alt.value([]))
+    interval = base.mark_rule(strokeWidth=2).encode(y=y, y2=alt.Y2("high:Q"), color=colours, strokeDash=dashes)
     point = base.mark_point(filled=True, size=70, opacity=1).encode(y=alt.Y("gain:Q"), color=colours, shape=shapes)
+    figures = [
+        base.transform_filter(f"datum.outside && datum.gain {side} 0")
+        .mark_text(fontSize=10, fontWeight="bold", dy=shift)
+        .encode(y=alt.Y("gain:Q"), color=colours, text="text:N")
+        for side, shift in ((">", 16), ("<", -16))
+    ]
     width = min(max(GAIN_WIDTH * len(gains), WIDTHS[0]), WIDTHS[1])
-    chart = alt.layer(band, zero, interval, point).properties(width=width, height=HEIGHT)
+    chart = alt.layer(band, zero, interval, point, *figures).properties(width=width, height=HEIGHT)
     label = f"Gain in {loss_name} over the generation before, by generation, with 95 % intervals"
     return svg(chart, label, key)
 

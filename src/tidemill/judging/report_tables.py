@@ -362,6 +362,7 @@ def drift_details(details: Mapping[str, Any]) -> str:
 
 
 def decision_table(decisions: Sequence[schemas.DecisionBody]) -> Table:
+    """The newest of these decisions, which come the newest first."""
     rows = [
         (
             moment(decision.decided_at),
@@ -373,7 +374,7 @@ def decision_table(decisions: Sequence[schemas.DecisionBody]) -> Table:
             shorten_text(decision.because, MOST_TEXT),
             decision.evidence or NONE,
         )
-        for decision in decisions[-MOST:]
+        for decision in decisions[:MOST]
     ]
     head = ("when (UTC)", "model", "action", "generation", "serves from then on", "by", "why", "evidence")
     return newest_of(head, rows, len(decisions), "decisions")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tidemill.run.catalog import ComparisonRecord, GenerationRef
-from tidemill.texts import listed
+from tidemill.texts import listed, percent
 
 Compared = dict[str, ComparisonRecord]
 
@@ -231,11 +231,6 @@ def share(record: ComparisonRecord) -> str:
     if not record.reference_loss:
         return f"{abs(record.gain):.3g}"
     return f"{percent(abs(record.gain / record.reference_loss))} %"
-
-
-def percent(value: float, sign: str = "") -> str:
-    """A share in percent: two digits, and whole numbers from 100 on."""
-    return f"{100 * value:{sign},.0f}" if abs(value) >= 0.995 else f"{100 * value:{sign}.2g}"
 
 
 def number(value: float | None, sign: str = "") -> str:

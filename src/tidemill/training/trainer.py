@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from tidemill.errors import SparkDied, TrainingFailed
 from tidemill.judging.judge import Judge
+from tidemill.judging.low_priority import with_low_priority
 from tidemill.run import files
 from tidemill.run.catalog import Batch, TrainedModel, TrainerProgress
 from tidemill.run.failpoints import Steps, failpoint
@@ -52,8 +53,8 @@ def catch_up(stage: Stage, judge: Judge) -> None:
     """Judge what an earlier trainer left unjudged, from here on with the gates of this one."""
     pipeline, catalog = stage.run.pipeline, stage.run.catalog
     catalog.save_gates({name: pipeline.gate_of(name).model_dump() for name in pipeline.models})
-    with stage.interruptible():
-        judge.catch_up(catalog.generation_numbers("published"))
+    published = catalog.generation_numbers("published")
+    with_low_priority(stage, lambda: judge.catch_up(published))
 
 
 def work(stage: Stage, spark: SparkSession) -> None:
@@ -135,11 +136,9 @@ class Trainer:
         due = sorted(set(self.batches) - self.done)
         if not due:
             return False
-        with self.stage.interruptible():
-            self.judge.settle(due[0])
+        with_low_priority(self.stage, lambda: self.judge.settle(due[0]))
         if self.generation(due[0]):
-            with self.stage.interruptible():
-                self.judge.provide(due[0])
+            with_low_priority(self.stage, lambda: self.judge.provide(due[0]))
         self.done.add(due[0])
         self.finished = due[0]
         self.stage.report(TrainerProgress(self.finished, published=self.published))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import altair as alt
 import pytest
 
 from tests.support.console_answers import cell, changed, comparison, decision, drift, judged, model_verdict
 from tidemill.console.formatting import NONE
 from tidemill.console.verdicts import plots, tables
+from tidemill.console.verdicts.decisions import decision_rows, serving
+from tidemill.schemas import ModelVerdictBody
 
 JUDGED = [
     judged(
@@ -38,7 +41,7 @@ CELLS = [
 
 def test_a_gain_is_shown_only_with_its_verdict() -> None:
     """Generations are in their order, with the figures behind the word; a comparison without a word has no point."""
-    rows = tables.gains(JUDGED, "previous", "log loss")
+    rows = tables.gains(JUDGED, "previous", "log loss").rows
     assert [(row["generation"], row["word"], row["reference"]) for row in rows] == [
         (2, "cost", "generation 1"),
         (3, "can't tell", "generation 2"),
@@ -46,22 +49,58 @@ def test_a_gain_is_shown_only_with_its_verdict() -> None:
     assert rows[1]["evidence"] == "provisional: held-out rows of batch 3"
     assert (rows[1]["rows"], rows[1]["needed"]) == (352, "about 9,600")
     assert (rows[0]["low"], rows[0]["high"], rows[0]["margin"]) == pytest.approx((-0.03, -0.01, 0.004))
-    assert [row["generation"] for row in tables.gains(JUDGED, "trivial", "log loss")] == [1, 3]
-    assert tables.gains(JUDGED, "champion", "log loss") == []
+    assert [row["generation"] for row in tables.gains(JUDGED, "trivial", "log loss").rows] == [1, 3]
+    assert tables.gains(JUDGED, "champion", "log loss").rows == []
     assert tables.word_counts(rows) == "1 can't tell, 1 cost"
 
 
 def test_a_gain_has_the_colour_of_its_word_and_the_margin_around_0() -> None:
     """The legend has the words that occur, in fixed colours; the band goes from minus to plus the margin."""
-    chart = plots.gain(tables.gains(JUDGED, "previous", "log loss")).to_dict()
+    chart = plots.gain(tables.gains(JUDGED, "previous", "log loss"))
     band, _, interval, point = chart["layer"]
-    assert band["encoding"]["y"]["field"] == "margin"
-    assert band["transform"] == [{"as": "least", "calculate": "-datum.margin"}]
-    assert (interval["encoding"]["y"]["field"], interval["encoding"]["y2"]["field"]) == ("low", "high")
+    assert (band["encoding"]["y"]["field"], band["encoding"]["y2"]["field"]) == ("drawn_margin", "least")
+    assert [row["least"] for row in chart["data"]["values"]] == pytest.approx([-0.01, -0.01])
+    assert (interval["encoding"]["y"]["field"], interval["encoding"]["y2"]["field"]) == ("drawn_low", "drawn_high")
     scale = point["encoding"]["color"]["scale"]
     assert scale["domain"] == ["can't tell", "cost"]
     assert scale["range"] == list(plots.WORD_COLOURS[2:])
     assert {"rows", "evidence"} <= {tooltip["field"] for tooltip in point["encoding"]["tooltip"]}
+
+
+def test_a_huge_gain_is_said_beside_the_axis() -> None:
+    """Gains are shares of the reference's loss. One beyond the axis, which fits the others, has its figure on the chart
+    and in words."""
+    many = [judged(number, previous=comparison(0.002 * number, "can't tell")) for number in range(2, 8)]
+    huge = judged(8, previous=comparison(-40.0, "cost"))
+    points = tables.gains([*many, huge], "previous", "log loss")
+    assert points.outside.startswith("Beyond the axis: generation 8, -10,000 % (-10,002 % to -9,998 %).")
+    chart = plots.gain(points)
+    assert chart["layer"][3]["encoding"]["y"]["axis"]["title"] == "gain in % of the reference's log loss"
+    assert chart["layer"][4]["encoding"]["text"]["field"] == "text"
+    assert [row["text"] for row in points.rows if row["outside"]] == ["-10,000 %"]
+    assert len(plots.gain(tables.gains(many, "previous", "log loss"))["layer"]) == 4
+
+
+def test_without_a_loss_of_the_reference_gains_have_its_unit() -> None:
+    """Of a reference without a loss, or with a loss of 0, a gain is no share."""
+    perfect = judged(2, previous=changed(comparison(-0.1, "cost"), reference_loss=0.0))
+    chart = plots.gain(tables.gains([perfect], "previous", "log loss"))
+    assert chart["layer"][3]["encoding"]["y"]["axis"]["title"] == "gain in log loss"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        plots.gain(tables.gains([*JUDGED, judged(4, previous=comparison(9.0, "paid"))], "previous", "log loss")),
+        plots.heat_map(tables.matrix(CELLS, "log loss"), champion=2),
+        plots.curves(tables.curves(CELLS, "log loss", champion=2)),
+        plots.overlap([{"generation": 2, "reference": "generation 1", "overlap": 0.9, "rows": 50, "evidence": ""}]),
+    ],
+    ids=["gain", "heat map", "curves", "overlap"],
+)
+def test_the_charts_are_vega_lite(spec: plots.Spec) -> None:
+    """Each specification is valid by the schema of Vega-Lite."""
+    alt.Chart.from_dict(spec)
 
 
 def test_the_matrix_has_one_cell_for_a_generation_and_a_batch() -> None:
@@ -89,8 +128,8 @@ def test_another_loss_has_its_own_gains() -> None:
     assert tables.loss_names(JUDGED, CELLS) == ["log loss", "0/1 error"]
     assert tables.loss_names([], CELLS) == ["0/1 error", "log loss"]
     assert tables.loss_names(JUDGED, []) == []
-    assert [row["gain"] for row in tables.gains([both], "previous", "0/1 error")] == [-0.1]
-    assert [row["gain"] for row in tables.gains([both], "previous", "log loss")] == [0.001]
+    assert [row["gain"] for row in tables.gains([both], "previous", "0/1 error").rows] == [-0.1]
+    assert [row["gain"] for row in tables.gains([both], "previous", "log loss").rows] == [0.001]
 
 
 def test_a_recommender_may_know_nobody_of_a_later_batch() -> None:
@@ -114,8 +153,8 @@ def test_a_long_matrix_keeps_the_first_and_the_newest() -> None:
 
 def test_the_colours_of_the_matrix_start_at_0() -> None:
     """A difference in the third digit is no other colour; the champion has a star, the trivial line is the last."""
-    chart = plots.heat_map(tables.matrix(CELLS, "log loss"), champion=2).to_dict()
-    encoding = chart["layer"][0]["encoding"]
+    chart = plots.heat_map(tables.matrix(CELLS, "log loss"), champion=2)
+    encoding = chart["encoding"] | chart["layer"][0]["encoding"]
     assert encoding["color"]["scale"]["domain"] == [0.0, 0.69]
     assert encoding["y"]["sort"] == ["2", "1", "trivial"]
     assert "'2'" in encoding["y"]["axis"]["labelExpr"]
@@ -136,8 +175,8 @@ def test_the_curve_is_of_the_same_rows() -> None:
     ]
     assert not tables.on_other_rows(rows)
     assert tables.on_other_rows([*rows, rows[0] | {"n": 1800}])
-    chart = plots.curves(rows).to_dict()
-    assert chart["layer"][2]["encoding"]["color"]["scale"]["domain"] == [
+    chart = plots.curves(rows)
+    assert chart["encoding"]["color"]["scale"]["domain"] == [
         "newest before",
         "first generation",
         "champion (2)",
@@ -220,10 +259,10 @@ def test_clusters_are_seen_against_chance() -> None:
 def test_without_truth_there_is_only_an_overlap() -> None:
     """A model of similar rows has no word and no gain: only which share of the rows stayed."""
     alike = judged(2, previous=comparison(None, None, rows=50, checks={"overlap_at_10": 0.87}))
-    assert tables.gains([alike], "previous", "none") == []
+    assert tables.gains([alike], "previous", "none").rows == []
     rows = tables.overlaps([alike, judged(1)])
     assert [(row["generation"], row["overlap"], row["rows"]) for row in rows] == [(2, 0.87, 50)]
-    assert plots.overlap(rows).to_dict()["encoding"]["y"]["scale"]["domain"] == [0, 1]
+    assert plots.overlap(rows)["encoding"]["y"]["scale"]["domain"] == [0, 1]
 
 
 def test_decisions_mark_the_one_in_force() -> None:
@@ -235,7 +274,7 @@ def test_decisions_mark_the_one_in_force() -> None:
         decision(4, "held", 3, 2, because="it may cost"),
         decision(5, "newest", 3, 3, model="good"),
     ]
-    rows = tables.decisions(bodies, {"size": model_verdict(champion=2), "good": model_verdict(champion=3)})
+    rows = decision_rows(bodies, {"size": model_verdict(champion=2), "good": model_verdict(champion=3)})
     assert [row["decision"] for row in rows] == [
         "generation 3 serves as the newest",
         "generation 3 held",
@@ -244,6 +283,31 @@ def test_decisions_mark_the_one_in_force() -> None:
     ]
     assert [":material/trophy:" in row["champion"] for row in rows] == [True, False, True, False]
     assert (rows[2]["by"], rows[2]["why"]) == ("anna", r"it \*paid\*")
+
+
+@pytest.mark.parametrize(
+    ("policy", "action", "told"),
+    [
+        ("report", "newest", "Generation 2 serves. Policy report: the newest generation serves."),
+        ("report", "chosen", r"Generation 2 serves: *anna\* chose it; the next published generation takes over."),
+        ("better", "chosen", r"Generation 2 serves: *anna\* chose it; a later generation takes over once it passes"),
+        ("report", "rolled back", "Generation 2 serves: generation 3 was taken back; the next published generation"),
+    ],
+)
+def test_who_serves_is_told_with_the_decision_in_force(policy: Any, action: Any, told: str) -> None:
+    """A choice of a person, or a rollback, is said in place of a policy that it goes against."""
+    generation = 3 if action == "rolled back" else 2
+    made = [decision(1, "newest", 3, 3), decision(2, action, generation, 2, by="*anna*"), decision(3, "held", 4, 2)]
+    verdict = ModelVerdictBody(
+        **model_verdict(policy=policy).model_dump(), model="size", drift=[], decisions=made[::-1]
+    )
+    assert serving(verdict).startswith(told.replace("*anna", r"\*anna"))
+
+
+def test_before_a_generation_serves_the_policy_is_told() -> None:
+    """Without a champion there is the policy alone."""
+    verdict = ModelVerdictBody(**model_verdict(champion=None).model_dump(), model="size", drift=[], decisions=[])
+    assert serving(verdict) == "Policy report: the newest generation serves."
 
 
 def test_the_sentences_of_all_models() -> None:

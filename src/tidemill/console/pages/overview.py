@@ -7,6 +7,7 @@ import streamlit as st
 from tidemill.console import flow, shell
 from tidemill.console.formatting import plain
 from tidemill.console.verdicts import tables
+from tidemill.console.verdicts.decisions import decision_rows
 from tidemill.schemas import Home, StatusBody, VerdictBody
 
 SHOWN_DECISIONS = 5
@@ -38,7 +39,7 @@ def live() -> None:
 
 
 def decisions(verdict: VerdictBody) -> None:
-    rows = tables.decisions(verdict.decisions, verdict.models)[:SHOWN_DECISIONS]
+    rows = decision_rows(verdict.decisions, verdict.models)[:SHOWN_DECISIONS]
     if rows:
         st.table(rows, hide_index=True)
     else:

@@ -13,6 +13,7 @@ from tidemill.console.forms import widgets
 from tidemill.console.paging import Page, select_newest_first
 from tidemill.console.shell import EVERY, api, render_api_errors, rerender_if_changed
 from tidemill.console.verdicts import plots, tables
+from tidemill.console.verdicts.decisions import decision_rows, serving
 from tidemill.schemas import (
     CellBody,
     GenerationVerdict,
@@ -25,12 +26,7 @@ from tidemill.schemas import (
 )
 from tidemill.schemas.verdicts import Against
 
-POLICIES = {
-    "report": "the newest generation serves",
-    "not-worse": "a generation serves unless it may cost more than the margin",
-    "better": "a generation serves once it paid",
-    "manual": "a person chooses",
-}
+SHOWN_DECISIONS = 10
 URL_PATH, ICON = "verdict", ":material/balance:"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 WITHOUT_TRUTH = ("neighbours", "text")
@@ -55,7 +51,6 @@ def page() -> None:
     name = st.selectbox("Model", list(pipeline.models), key="model", bind="query-params")
     watch(name)
     verdict = newest_verdict(name)
-    run = api().get("/verdict", VerdictBody)
     headline(verdict)
     status = api().get("/status", StatusBody)
     chosen = select_newest_first(min(status.batches, pipeline.generation + 1), "page")
@@ -65,6 +60,7 @@ def page() -> None:
     else:
         with render_api_errors():
             evidence(verdict, judged, chosen)
+    run = api().get("/verdict", VerdictBody)
     drift(verdict, run, judged, list(pipeline.models))
     decisions(verdict)
     if pipeline.models[name].kind not in WITHOUT_TRUTH:
@@ -93,14 +89,15 @@ def judged_generations(name: str, page: Page) -> list[GenerationVerdict]:
     return api().get(f"/models/{name}/verdicts", VerdictsBody, before=before, limit=page.limit).items
 
 
+def chart(spec: plots.Spec, key: str, summary: str) -> None:
+    st.vega_lite_chart(spec=spec, width="stretch", key=key, alt=summary)
+
+
 def headline(verdict: ModelVerdictBody) -> None:
     """The sentence for everybody, the figures behind it, and who serves."""
     with st.container(key="sentence"):
         st.markdown(plain(verdict.sentence).replace(" %", f"{NO_BREAK}%"))
-    name = generation_name(verdict.champion, verdict.line)
-    champion = f"Generation {name} serves. " if verdict.champion else ""
-    serving = f"{champion}Policy {verdict.policy}: {POLICIES[verdict.policy]}."
-    st.caption("  \n".join(filter(None, [plain(verdict.figures), serving])))
+    st.caption("  \n".join(filter(None, [plain(verdict.figures), serving(verdict)])))
 
 
 # --- the evidence ---------------------------------------------------------------------------------------------------
@@ -136,15 +133,16 @@ def gains(judged: Sequence[GenerationVerdict], loss: str) -> None:
         key="against",
         bind="query-params",
     )
-    rows = tables.gains(judged, against, loss)
-    if not rows:
+    points = tables.gains(judged, against, loss)
+    if not points.rows:
         st.caption(f"No generation here has a verdict against the {tables.REFERENCES[against]}.")
         return
-    summary = f"Against the {tables.REFERENCES[against]}: {tables.word_counts(rows)}."
-    st.altair_chart(plots.gain(rows), width="stretch", key="gain", alt=summary)
+    summary = f"Against the {tables.REFERENCES[against]}: {tables.word_counts(points.rows)}. {points.outside}".strip()
+    chart(plots.gain(points), "gain", summary)
     st.caption(
-        f"{summary} The gain is the loss of the reference minus that of the generation, on the same rows; above 0 the "
-        f"generation has less loss. Within the gray band a gain does not matter. {INTERVALS}"
+        f"{summary} The gain is the loss of the reference minus that of the generation, on the same rows"
+        f"{', as a share of the loss of the reference' if points.shares else ''}; above 0 the generation has less "
+        f"loss. Within the gray band a gain does not matter. {INTERVALS}"
     )
 
 
@@ -156,7 +154,7 @@ def matrix(verdict: ModelVerdictBody, cells: Sequence[CellBody], loss: str) -> N
         return
     lines, batches = len({row["line"] for row in rows}), len({row["batch"] for row in rows})
     summary = f"Mean {loss} of {counted(lines, 'line')} on {counted(batches, 'batch', 'batches')}."
-    st.altair_chart(plots.heat_map(rows, verdict.own_champion), width="stretch", key="matrix", alt=summary)
+    chart(plots.heat_map(rows, verdict.own_champion), "matrix", summary)
     older = tables.left_out(cells, rows, loss)
     note = f" {counted(older, 'older generation')} left out." if older else ""
     st.caption(
@@ -172,9 +170,7 @@ def same_rows(verdict: ModelVerdictBody, cells: Sequence[CellBody], loss: str) -
     if not rows:
         st.caption(NO_ANSWERS if tables.answers_nothing(cells, loss) else NOT_SETTLED)
         return
-    st.altair_chart(
-        plots.curves(rows), width="stretch", key="curves", alt=f"Mean {loss} by batch, all on the same rows."
-    )
+    chart(plots.curves(rows), "curves", f"Mean {loss} by batch, all on the same rows.")
     line = tables.champion_line(verdict.own_champion)
     named = generation_name(verdict.champion, verdict.line)
     notes = "" if any(row["line"] == line for row in rows) else NO_CHAMPION.format(named)
@@ -190,7 +186,7 @@ def overlaps(judged: Sequence[GenerationVerdict]) -> None:
     st.subheader("How much stays the same", anchor=False)
     rows = tables.overlaps(judged)
     if rows:
-        st.altair_chart(plots.overlap(rows), width="stretch", key="overlap")
+        chart(plots.overlap(rows), "overlap", "The share of similar rows that stayed, by generation.")
     st.caption(
         "There is no truth about which rows are similar, so there is no loss and no verdict. The curve says only which "
         "share of the ten most similar rows stayed the same from the generation before."
@@ -237,7 +233,7 @@ def drift_table(run: VerdictBody, model: str, models: Sequence[str]) -> None:
 
 def decisions(verdict: ModelVerdictBody) -> None:
     st.subheader("Decisions", anchor=False)
-    rows = tables.decisions(verdict.decisions, {verdict.model: verdict})
+    rows = decision_rows(verdict.decisions, {verdict.model: verdict})[:SHOWN_DECISIONS]
     if rows:
         st.table([{key: row[key] for key in row if key != "model"} for row in rows], hide_index=True)
         st.caption(f"The newest {len(rows)}, the newest first. :material/trophy: marks the decision in force.")

@@ -6,12 +6,19 @@ A comparison without a word is no verdict and has no point.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tidemill.console import formatting
 from tidemill.console.formatting import NONE, counted, generation_name, number, plain
 from tidemill.console.metrics import described
-from tidemill.schemas import CellBody, ComparisonBody, DecisionBody, DriftBody, GenerationVerdict, ModelVerdict
+from tidemill.judging.gain_scale import DrawnGain, Gain, gain_scale, outside_text
+from tidemill.schemas import (
+    CellBody,
+    ComparisonBody,
+    DriftBody,
+    GenerationVerdict,
+    ModelVerdict,
+)
 from tidemill.schemas.verdicts import Against, EvidenceName
 
 Row = dict[str, Any]
@@ -62,30 +69,63 @@ def sentences(models: Mapping[str, ModelVerdict]) -> str:
 # --- gains ----------------------------------------------------------------------------------------------------------
 
 
-def gains(verdicts: Iterable[GenerationVerdict], against: Against, loss_name: str) -> list[Row]:
+class GainRows(NamedTuple):
+    """The points of the gains, and their axis: of ``shares`` of the reference's loss or of the loss itself.
+
+    ``outside``: what lies beyond its ``ends``, in words. Where a point is drawn, its row says in ``drawn_gain``,
+    ``drawn_low``, ``drawn_high`` and ``drawn_margin``.
+    """
+
+    rows: list[Row]
+    loss_name: str
+    shares: bool
+    ends: tuple[float, float]
+    outside: str
+
+
+def gains(verdicts: Iterable[GenerationVerdict], against: Against, loss_name: str) -> GainRows:
     """A point for each generation that has a word against the reference by this loss, by generation."""
-    return [
-        gain_row(verdict.generation, comparison)
+    judged = [
+        (verdict.generation, comparison)
         for verdict in sorted(verdicts, key=lambda verdict: verdict.generation)
         for comparison in (verdict.against.get(against), verdict.beside.get(against))
         if comparison is not None and comparison.word is not None and comparison.loss_name == loss_name
     ]
+    measured = [(number, comparison, gain) for number, comparison in judged if (gain := gain_of(comparison))]
+    scale = gain_scale([gain for _, _, gain in measured])
+    rows = [
+        gain_row(number, comparison, gain) | drawn_at(place)
+        for (number, comparison, gain), place in zip(measured, scale.drawn, strict=True)
+    ]
+    outside = outside_text([number for number, _, _ in measured], scale)
+    return GainRows(rows, loss_name, scale.shares, scale.ends, outside)
 
 
-def gain_row(generation: int, comparison: ComparisonBody) -> Row:
-    low, high = comparison.interval or (None, None)
+def gain_of(comparison: ComparisonBody) -> Gain | None:
+    """The gain of a comparison with a word, which has an interval too, or the gain alone where it has too few rows."""
+    if comparison.gain is None:
+        return None
+    low, high = comparison.interval or (comparison.gain, comparison.gain)
+    return Gain(comparison.gain, low, high, comparison.margin or 0.0, comparison.reference_loss)
+
+
+def drawn_at(place: DrawnGain) -> Row:
+    shown = {f"drawn_{name}": getattr(place, name) for name in ("gain", "low", "high", "margin")}
+    return shown | {"outside": place.outside, "cut": place.cut, "text": place.text, "whole": place.whole}
+
+
+def gain_row(generation: int, comparison: ComparisonBody, gain: Gain) -> Row:
     return {
         "generation": generation,
         "reference": reference_name(comparison),
-        "gain": comparison.gain,
-        "low": low,
-        "high": high,
-        "margin": comparison.margin,
+        "gain": gain.gain,
+        "low": gain.low,
+        "high": gain.high,
+        "margin": gain.margin,
         "word": comparison.word,
         "rows": comparison.rows,
         "needed": NONE if comparison.rows_needed is None else f"about {number(comparison.rows_needed)}",
         "evidence": evidence(comparison.evidence, comparison.batches),
-        "loss_name": comparison.loss_name,
         "loss": comparison.loss,
         "reference_loss": comparison.reference_loss,
         "checks": shown_figures(comparison.checks) or NONE,
@@ -321,44 +361,3 @@ def overlaps(verdicts: Iterable[GenerationVerdict]) -> list[Row]:
                 }
             )
     return rows
-
-
-# --- decisions ------------------------------------------------------------------------------------------------------
-
-
-def decisions(bodies: Iterable[DecisionBody], models: Mapping[str, ModelVerdict]) -> list[dict[str, str]]:
-    """Decisions, the newest first; the one that made the present champion is marked."""
-    ordered = sorted(bodies, key=lambda body: -body.number)
-    made = {model: deciding(ordered, model, verdict) for model, verdict in models.items()}
-    return [decision_row(body, body.number == made.get(body.model)) for body in ordered]
-
-
-def deciding(ordered: Iterable[DecisionBody], model: str, verdict: ModelVerdict) -> int | None:
-    """The number of the newest decision that changed a model's champion to the present one."""
-    changes = (body for body in ordered if body.model == model and body.action != "held")
-    newest = next(changes, None)
-    is_present = newest is not None and (newest.champion, newest.line) == (verdict.champion, verdict.line)
-    return newest.number if newest is not None and is_present else None
-
-
-def decision_row(body: DecisionBody, made_champion: bool) -> dict[str, str]:
-    serves = f"generation {generation_name(body.champion, body.line)}"
-    about = generation_name(body.generation, body.line if body.action == "chosen" else None)
-    return {
-        "when": formatting.moment(body.decided_at),
-        "model": plain(body.model),
-        "decision": f"generation {about} {ACTIONS[body.action]}",
-        "champion": f"{serves} :material/trophy:" if made_champion else serves,
-        "by": plain(body.by),
-        "why": plain(body.because),
-    }
-
-
-ACTIONS: Mapping[str, str] = {
-    "first": "serves as the first",
-    "newest": "serves as the newest",
-    "promoted": "promoted",
-    "held": "held",
-    "rolled back": "rolled back",
-    "chosen": "chosen",
-}
