@@ -97,6 +97,12 @@ def test_rows_are_those_of_its_batches(api: httpx.Client) -> None:
     assert json_of(api.get("/models/size/rows/1?generation=2"))["generation"] == 2
 
 
+def test_similar_rows_are_those_of_its_batches(api: httpx.Client) -> None:
+    """The replay's generation and the run's own of the same number search their own rows each."""
+    both = [json_of(api.get(f"/models/near/similar/2{query}")) for query in ("", "?generation=2")]
+    assert [sorted(item["row"]["id"] for item in one["items"]) for one in both] == [[20], [1, 10, 20]]
+
+
 def test_a_declared_route_may_name_the_replay(api: httpx.Client) -> None:
     """The part ``line`` is the replay's name, and null for one of the run's own."""
     assert json_of(api.post("/size_of", json=ROW)) == {"g": 2, "l": LINE, "size": size_of(LIKE, ROW)}
