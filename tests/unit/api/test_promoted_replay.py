@@ -94,6 +94,7 @@ def test_rows_are_those_of_its_batches(api: httpx.Client) -> None:
     assert json_of(api.get("/models/size/rows/20"))["rows"][0]["batch"] == 2
     missing = api.get("/models/size/rows/1")
     assert missing.status_code == 404
+    assert missing.json()["error"]["message"] == f'no row with id "1" in generation 2 of {LINE}'
     assert json_of(api.get("/models/size/rows/1?generation=2"))["generation"] == 2
 
 
@@ -126,6 +127,8 @@ def test_the_champion_is_told(api: httpx.Client) -> None:
         ({"generation": 2, "line": "windowed"}, 404, "no replay 'windowed'"),
         ({"generation": 3, "line": LINE}, 404, f"the replay {LINE} has no generation 3"),
         ({"generation": 2, "line": 3}, 422, "line is not a text"),
+        ({"generation": 2, "line": False}, 422, "line is not a text"),
+        ({"generation": 9, "line": None, "by": None}, 404, "there is no generation 9"),
         (PROMOTED, 409, f"generation 2 of {LINE} of size serves already"),
     ],
 )
@@ -157,3 +160,16 @@ def test_the_own_generation_takes_over(served: Run, api: httpx.Client) -> None:
     wait_for_champion(api, "good", 1)
     assert "line" not in json_of(api.post("/models/good/predict", json=ROW))
     assert "good" not in json_of(api.get("/health"))["lines"]
+
+
+def test_a_replay_without_profiles(served: Run, api: httpx.Client) -> None:
+    """Of a replay that an older Tidemill trained the clusters' profile is not known, and the answer says so."""
+    old = GenerationRef(2, "windowed")
+    replay(served, old, LIKE, [2])
+    with served.catalog.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE line_models SET profile = NULL, estimator = '' WHERE line = 'windowed'")
+    choice = {"generation": 2, "line": "windowed", "because": "a test"}
+    assert json_of(api.post("/models/group/champion", json=choice))["line"] == "windowed"
+    answer = api.get("/models/group/profile")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"] == "the profile of group in generation 2 of windowed is not known"

@@ -304,7 +304,7 @@ class JudgingStore(database.CatalogFile):
         numbers = next(iter(models.values())).batches
         counted = sa.select(sa.func.sum(batches.c.rows).label("rows")).where(batches.c.batch.in_(numbers))
         rows = self._all(counted)[0]["rows"] or 0
-        return Generation(ref.number, "published", numbers, rows, models=dict(models))
+        return Generation(ref.number, "published", numbers, rows, models=dict(models), line=ref.line)
 
 
 def same_rows(table: sa.Table, judging: Judging) -> tuple[sa.ColumnElement[bool], ...]:
