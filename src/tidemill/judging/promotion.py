@@ -30,8 +30,8 @@ def promote(run: Run, model: str, chosen: GenerationRef, because: str, by: str) 
     """Make a generation the champion of a model, under every policy, until a later one takes over: under ``report`` the
     next that is published, under ``not-worse`` and ``better`` the next that passes the gate.
 
-    It is compared with the generation that it replaces, and the run's newest with it, on the newest rows that none of
-    the three was trained on. What that says does not bind the person.
+    It is compared with the generation that it replaces, and the newest judged one with it, on the newest rows that none
+    of the three was trained on. What that says does not bind the person.
 
     Raises:
         NotFound: the pipeline has no such model, or there is no such generation or replay.
@@ -47,26 +47,37 @@ def promote(run: Run, model: str, chosen: GenerationRef, because: str, by: str) 
     if by.strip() == BY_GATE:
         raise ParameterError(f"by is {BY_GATE}, which signs its own decisions", "give the name of a person")
     refuse_unusable(run, model, chosen)
-    newest = GenerationRef(run.catalog.newest_generation())
-    served = run.catalog.champions().get(model) or newest
+    while (promoted := chosen_now(run, model, chosen, because.strip(), by.strip())) is None:
+        pass  # another one came to serve meanwhile: the figures must be against that one
+    return promoted
+
+
+def chosen_now(run: Run, model: str, chosen: GenerationRef, because: str, by: str) -> Promoted | None:
+    """Compare the generation with the one that serves, and let it serve; None where that one serves no longer by then.
+
+    Raises:
+        PromotionRefused: it serves already.
+    """
+    served = run.catalog.champions().get(model) or GenerationRef(run.catalog.newest_generation())
     if served == chosen:
         raise PromotionRefused(f"generation {chosen} of {model} serves already", "nothing was changed")
-    looked = look_at(run, model, chosen, served, newest)
+    looked = look_at(run, model, chosen, served, GenerationRef(run.catalog.newest_judged(model)))
     decision = GateDecision(
         model,
         "chosen",
         chosen.number,
         chosen.number,
         served.number,
-        by.strip(),
-        because.strip(),
+        by,
+        because,
         looked.batch,
         looked.evidence,
         looked.figures,
         line=chosen.line,
         former_line=served.line,
     )
-    return Promoted(run.catalog.decide_champion(decision, looked.of_newest), looked.uncompared)
+    recorded = run.catalog.decide_champion(decision, looked.of_newest, in_place_of=served)
+    return recorded and Promoted(recorded, looked.uncompared)
 
 
 # --- what the rows say about it -----------------------------------------------------------------------------------
@@ -74,7 +85,7 @@ def promote(run: Run, model: str, chosen: GenerationRef, because: str, by: str) 
 
 class ChoiceLook(NamedTuple):
     """What a choice brings. ``figures``: of the chosen generation against the one that it replaces. ``of_newest``: the
-    run's newest generation against the chosen one."""
+    run's newest judged generation against the chosen one."""
 
     batch: int | None = None
     evidence: Evidence | None = None
@@ -84,8 +95,12 @@ class ChoiceLook(NamedTuple):
 
 
 def look_at(run: Run, model: str, chosen: GenerationRef, served: GenerationRef, newest: GenerationRef) -> ChoiceLook:
-    """Compare on the newest batch: on all its rows where the generations are older, else on its held-out rows."""
-    batch, refs = run.catalog.totals()["batches"], sorted({chosen, served, newest})
+    """Compare on the newest batch: on all its rows where the generations are older, else on its held-out rows.
+
+    Args:
+        newest: the newest judged one, which the verdict is about; its number is 0 where there is none.
+    """
+    batch, refs = run.catalog.totals()["batches"], sorted(ref for ref in {chosen, served, newest} if ref.number)
     evidence: Evidence = "settled" if batch > max(ref.number for ref in refs) else "provisional"
     reader, errors = RowReader(run), list[str]()
     try:

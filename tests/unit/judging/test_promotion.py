@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.judged_run import MODEL, JudgedRun, fed, planted, turned
 from tidemill.errors import CatalogError, NotFound, PromotionRefused, TidemillError
-from tidemill.judging.promotion import objection, promote
+from tidemill.judging import promotion
+from tidemill.judging.promotion import look_at, objection, promote
 from tidemill.judging.verdict import VerdictReader
 from tidemill.run.catalog import ComparisonRecord, GenerationRef
 
@@ -97,6 +99,29 @@ def test_a_replay_is_no_part_of_the_matrix(tmp_path: Path) -> None:
     assert [cell.generation for cell in cells if not cell.trivial] == [1, 2, 4, 5]
 
 
+def test_a_replay_ahead_of_a_failed_generation_is_compared(tmp_path: Path) -> None:
+    """The replay's generation is the champion that later ones are compared with, though the run's own of its number
+    failed."""
+    run = fed(tmp_path, batches=3)
+    run.seal(turned(4, 0))
+    run.judge.settle(4)
+    run.run.catalog.begin_generation(4, [4], 10)
+    run.run.catalog.fail_generation(4, "a test")
+    run.seal(turned(5, 0))
+    run.judge.settle(5)
+    chosen = run.replay("cumulative", 4, [1, 2, 3, 4])
+    promote(run.run, MODEL, chosen, "why", "ada")
+    run.publish(5)
+    run.judge.provide(5)
+    run.judge.settle(run.seal(turned(6, 0)))
+    compared = {
+        record.evidence: record.compared_with
+        for record in run.run.catalog.comparisons(MODEL, range(5, 6))
+        if record.against == "champion" and record.decides
+    }
+    assert compared == {"provisional": chosen, "settled": chosen}
+
+
 @pytest.mark.parametrize(
     ("ref", "error", "text"),
     [
@@ -178,6 +203,47 @@ def test_a_former_champion_is_no_reference(tmp_path: Path) -> None:
     body = VerdictReader(run.run).model(MODEL, 1)
     assert "serving" not in body.generations[-1].against
     assert "which serves" not in body.sentence
+
+
+def test_two_choices_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures of a choice are against the generation that it replaced, though another was chosen meanwhile; what
+    came to serve meanwhile is refused."""
+    run = fed(tmp_path, batches=5)
+    others = [GenerationRef(3), GenerationRef(1)]
+
+    def slow(*asked: Any) -> promotion.ChoiceLook:
+        looked = look_at(*asked)
+        if others:
+            promote(run.run, MODEL, others.pop(), "why not", "bob")
+        return looked
+
+    monkeypatch.setattr(promotion, "look_at", slow)
+    decision = promote(run.run, MODEL, GenerationRef(4), "why", "ada").decision
+    assert (decision.former, decision.figures and decision.figures["reference"]) == (1, 1)
+    others[:] = [GenerationRef(2)]
+    with pytest.raises(PromotionRefused, match="serves already"):
+        promote(run.run, MODEL, GenerationRef(2), "why", "ada")
+
+
+def test_metrics_leave_out_who_serves_no_longer(tmp_path: Path) -> None:
+    """What is polled about the newest generation compares it with the one that serves now, with no former one."""
+    run = fed(tmp_path, batches=4)
+    promote(run.run, MODEL, GenerationRef(2), "why", "ada")
+    assert "serving" in {record.against for record in run.run.catalog.newest_comparisons([MODEL])}
+    promote(run.run, MODEL, GenerationRef(4), "why not", "ada")
+    assert "serving" not in {record.against for record in run.run.catalog.newest_comparisons([MODEL])}
+
+
+def test_a_choice_before_the_newest_is_judged(tmp_path: Path) -> None:
+    """Until the newest generation is judged the verdict is about the one before it, after a choice too."""
+    run = fed(tmp_path, batches=4)
+    run.seal(turned(5, 0))
+    run.judge.settle(5)
+    run.publish(5)
+    promote(run.run, MODEL, GenerationRef(2), "why", "ada")
+    body = VerdictReader(run.run).model(MODEL, 10)
+    assert body.generation == 4
+    assert "generation 2, which serves" in body.sentence
 
 
 def test_a_choice_without_rows(tmp_path: Path) -> None:

@@ -121,13 +121,16 @@ class JudgingStore(database.CatalogFile):
 
     def newest_comparisons(self, models: Iterable[str]) -> list[ComparisonRecord]:
         """The comparisons that decide about the newest judged generation of each of these models, one for each
-        reference: on settled rows where there are any. Cheap, for polling."""
+        reference: on settled rows where there are any; of those with a generation that serves, with the one that does
+        now. Cheap, for polling."""
         chosen: dict[tuple[str, str], ComparisonRecord] = {}
+        champions = self.champions()
         for model in models:
             newest = self.newest_judged(model)
             records = self.comparisons(model, range(newest, newest + 1))
             for record in sorted(records, key=lambda record: record.evidence):  # "provisional" before "settled"
-                if record.decides and record.word is not None:
+                served = record.against == "serving" and record.compared_with != champions.get(model)
+                if record.decides and record.word is not None and not served:
                     chosen[model, record.against] = record
         return list(chosen.values())
 
@@ -216,16 +219,24 @@ class JudgingStore(database.CatalogFile):
 
     # --- decisions ------------------------------------------------------------------------------------------------
 
-    def decide_champion(self, decision: GateDecision, compared: Iterable[ComparisonRecord] = ()) -> GateDecision:
+    def decide_champion(
+        self,
+        decision: GateDecision,
+        compared: Iterable[ComparisonRecord] = (),
+        in_place_of: GenerationRef | None = None,
+    ) -> GateDecision | None:
         """Record a decision; from here on its champion serves. The former champion is what the catalog says.
 
         Args:
             compared: the comparisons that the choice brings, with the champion that is chosen.
+            in_place_of: where it is given, nothing is recorded, and None returned, if another one serves by now.
         """
         with self.engine.begin() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             current = connection.execute(newest_decision(decision.model)).first()
             served = GenerationRef(current.champion, current.line) if current else decision.served
+            if in_place_of is not None and served != in_place_of:
+                return None
             connection.execute(sa.insert(decisions), row_of(replaces(decision, served)))
             replace(connection, comparisons, map(asdict, compared))
             number = connection.execute(newest_decision(decision.model)).one().number
