@@ -60,7 +60,7 @@ def verdict(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
         console.print(f"not judged: {error}", style="red", soft_wrap=True, markup=False)
     flagged = [drift for drift in body.drift if drift.flagged]
     for drift in flagged[-10:]:
-        against = f"against the training rows of generation {drift.reference}"
+        against = f"against the training rows of generation {generation_name(drift.reference, drift.line)}"
         found = f"drift: {drift.column} in batch {drift.batch} {against} ({drift.test}, {drift.effect:.2f})"
         console.print(found, soft_wrap=True, markup=False)
     if body.drift and not flagged:

@@ -348,6 +348,7 @@ class Judge:
                     p=drift.p,
                     flagged=drift.flagged,
                     details=details,
+                    reference_line=ref.line,
                 )
 
     def _columns_of(self, models: Sequence[str], others: bool, before: pa.Table) -> list[str]:

@@ -77,7 +77,7 @@ def chosen_now(run: Run, model: str, chosen: GenerationRef, because: str, by: st
         former_line=served.line,
     )
     recorded = run.catalog.decide_champion(decision, looked.of_newest, in_place_of=served)
-    return recorded and Promoted(recorded, looked.uncompared)
+    return None if recorded is None else Promoted(recorded, looked.uncompared)
 
 
 # --- what the rows say about it -----------------------------------------------------------------------------------

@@ -89,7 +89,8 @@ class ModelVerdict(Shape):
 
 
 class DriftBody(Shape):
-    """How far a column of a batch is from the training rows of the generation ``reference``."""
+    """How far a column of a batch is from the training rows of the generation ``reference``, of the replay ``line``
+    where that is given."""
 
     batch: int
     column: str
@@ -98,6 +99,7 @@ class DriftBody(Shape):
     p: float
     flagged: bool
     reference: int
+    line: str | None = omitted_if_none()
     details: dict[str, Any]
 
 

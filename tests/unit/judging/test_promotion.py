@@ -86,7 +86,8 @@ def test_the_gate_compares_with_a_replay(tmp_path: Path) -> None:
     settled = [record for record in run.run.catalog.comparisons(MODEL, range(6, 7)) if record.evidence == "settled"]
     assert {record.against: record.compared_with for record in settled}["champion"] == chosen
     drifts = run.run.catalog.drifts(range(7, 8))
-    assert {drift.reference for drift in drifts} == {4}
+    assert {(drift.reference, drift.reference_line) for drift in drifts} == {(4, "windowed")}
+    assert {drift.line for drift in VerdictReader(run.run).whole().drift if drift.batch == 7} == {"windowed"}
 
 
 def test_a_replay_is_no_part_of_the_matrix(tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ class VerdictEndpoints:
     async def choose(self, request: Request, body: RequestBody) -> Json:
         require_json(request)
         choice = read_object(body, CHOICE, CHOICE_HINT)
-        generation, because = choice["generation"], choice.get("because")
+        generation = choice["generation"]
+        because: Any = choice.get("because")
         by, line = ("" if choice.get(name) is None else choice[name] for name in ("by", "line"))
         if not isinstance(generation, int) or isinstance(generation, bool) or not 1 <= generation <= MAX_NUMBER:
             raise FeatureError("generation is not the number of a generation", CHOICE_HINT)

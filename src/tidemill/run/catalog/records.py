@@ -257,6 +257,7 @@ class DriftRecord:
     p: float
     flagged: bool
     details: dict[str, Any]
+    reference_line: str = ""
 
 
 @dataclass(frozen=True)

@@ -236,6 +236,7 @@ drifts = Table(
     Column("p", Float, nullable=False),
     Column("flagged", Boolean, nullable=False),
     Column("details", JSON, nullable=False),
+    Column("reference_line", String, nullable=False, server_default=""),
 )
 
 decisions = Table(
