@@ -124,7 +124,7 @@ class Judge:
         self._done.add((batch, evidence))
         for decision in decided:
             if decision.action != "held":
-                self.log.info(decision.action, model=decision.model, champion=decision.champion)
+                self.log.info(decision.action, model=decision.model, champion=str(decision.serves))
 
     def _settled(self, batch: int, findings: Findings) -> None:
         published = [number for number in self.catalog.generation_numbers("published") if number < batch]

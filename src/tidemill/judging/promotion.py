@@ -16,6 +16,7 @@ from tidemill.run.folder import Run
 from tidemill.texts import did_you_mean, shorten
 
 MOST_TEXT = 500  # characters of a reason or a name
+MOST_NUMBER = 2**63 - 1  # of what SQLite can compare
 
 
 class Promoted(NamedTuple):
@@ -46,7 +47,7 @@ def promote(run: Run, model: str, chosen: GenerationRef, because: str, by: str) 
             raise ParameterError(f"{name} is {found}", f"give it in 1 to {MOST_TEXT} characters")
     if by.strip() == BY_GATE:
         raise ParameterError(f"by is {BY_GATE}, which signs its own decisions", "give the name of a person")
-    refuse_unusable(run, model, chosen)
+    refuse_unusable(run, chosen)
     while (promoted := chosen_now(run, model, chosen, because.strip(), by.strip())) is None:
         pass  # another one came to serve meanwhile: the figures must be against that one
     return promoted
@@ -150,12 +151,15 @@ def objection(decision: GateDecision) -> str | None:
 # --- what can't serve ---------------------------------------------------------------------------------------------
 
 
-def refuse_unusable(run: Run, model: str, chosen: GenerationRef) -> None:
-    """Raise unless the generation is published, or of a replay, and its scorer can be read."""
+def refuse_unusable(run: Run, chosen: GenerationRef) -> None:
+    """Raise unless the generation is published, or of a replay, and its scorers can be read: the API loads all of them,
+    or none."""
+    if chosen.number > MOST_NUMBER:
+        raise NotFound(f"there is no generation {shorten(str(chosen.number))}", "generations are numbered from 1 on")
     record = of_replay(run, chosen) if chosen.line else published(run, chosen.number)
-    trained = record.models[model]
     try:
-        scoring.load(run.folder / trained.scorer_path, trained.sha256)
+        for trained in record.models.values():
+            scoring.load(run.folder / trained.scorer_path, trained.sha256)
     except CatalogError as error:
         reason = run.without_path(error.message)
         raise PromotionRefused(f"generation {chosen} can't be served: {reason}", error.hint) from error

@@ -139,6 +139,15 @@ def test_a_choice_that_is_refused(api: httpx.Client, choice: dict[str, Any], sta
     assert text in answer.json()["error"]["message"]
 
 
+def test_a_replay_that_can_not_be_loaded_is_refused(served: Run, api: httpx.Client) -> None:
+    """A generation is loaded whole: where the file of another of its models is damaged, it can't be chosen."""
+    replay(served, GenerationRef(1, LINE), LIKE, [1])
+    (served.judgings / LINE / "00001" / "good.npz").write_bytes(b"")
+    answer = api.post("/models/size/champion", json={"generation": 1, "line": LINE, "because": "a test"})
+    assert answer.status_code == 409
+    assert f"generation 1 of {LINE} can't be served" in answer.json()["error"]["message"]
+
+
 def test_a_damaged_replay_does_not_answer(served: Run) -> None:
     """An API that starts without the replay's file answers by an older generation of the run's own, and says so."""
     path = served.judgings / LINE / "00002" / "size.npz"

@@ -128,6 +128,7 @@ def test_a_replay_ahead_of_a_failed_generation_is_compared(tmp_path: Path) -> No
     [
         (GenerationRef(1, "sliding-2"), NotFound, "no replay 'sliding-2'"),
         (GenerationRef(9, "windowed"), NotFound, "windowed has no generation 9"),
+        (GenerationRef(10**20, "windowed"), NotFound, "no generation '100000000000000000000'"),
         (GenerationRef(3, "windowed"), PromotionRefused, "generation 3 of windowed can't be served"),
     ],
 )
