@@ -63,7 +63,7 @@ def test_a_restored_run_is_the_run(complete: Path, tmp_path: Path) -> None:
         assert was == now
     assert not (again / RESTORING).exists()
     assert {path.stat().st_mode & 0o777 for path in (saved, again)} == {0o700}
-    assert {path.name for path in saved.iterdir()} == {MANIFEST, FILE_NAME, "batches", "generations"}
+    assert {path.name for path in saved.iterdir()} == {MANIFEST, FILE_NAME, "batches", "generations", "judgings"}
 
 
 @pytest.mark.parametrize("where", ["backup.catalog", "backup.copied=kill:2", "backup.manifest"])
