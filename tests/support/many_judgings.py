@@ -118,7 +118,7 @@ def comparison_rows(models: Sequence[str], batch: int, evidence: Evidence) -> It
 def drift_rows(batch: int) -> Iterator[Row]:
     details = json.dumps({"distance": 0.07, "new": [], "missing": [0.0, 0.0], "measure": "mean"})
     for column in ("kind", "hours", "count", "on", "good", "size", "size: prediction", "good: prediction"):
-        yield batch, column, batch - 1, "ks", 0.05, 0.8, int(batch % 100 == 0), details, 1.5, 1.6
+        yield batch, column, batch - 1, "ks", 0.05, 0.8, int(batch % 100 == 0), details, 1.5, 1.6, ""
 
 
 def decision_rows(models: Sequence[str], generations: int) -> Iterator[Row]:

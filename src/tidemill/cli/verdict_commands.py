@@ -151,7 +151,8 @@ def promote(
     if against := objection(decision):
         typer.echo(f"note: {against}")
     if policies_in_force(run)[model] == "report":
-        typer.echo('note: the policy is "report": the next generation that is published takes over')
+        following = max(run.catalog.newest_generation(), generation) + 1
+        typer.echo(f'note: the policy is "report": generation {following} takes over once it is published')
 
 
 def user_name() -> str:

@@ -49,10 +49,10 @@ def batch_drifts(
                     side | {predicted: scorer.column(table)}
                     for side, table in zip(sides, (before, rows.table), strict=True)
                 ]
-        yield from (record_of(drift, rows.batch.batch, ref.number) for drift in drifts(*sides))
+        yield from (record_of(drift, rows.batch.batch, ref) for drift in drifts(*sides))
 
 
-def record_of(drift: Drift, batch: int, reference: int) -> DriftRecord:
+def record_of(drift: Drift, batch: int, reference: GenerationRef) -> DriftRecord:
     details = {
         "distance": drift.distance,
         "new": list(drift.new),
@@ -62,7 +62,7 @@ def record_of(drift: Drift, batch: int, reference: int) -> DriftRecord:
     return DriftRecord(
         batch=batch,
         column=drift.column,
-        reference=reference,
+        reference=reference.number,
         test=drift.test,
         effect=drift.effect,
         p=drift.p,
@@ -70,6 +70,7 @@ def record_of(drift: Drift, batch: int, reference: int) -> DriftRecord:
         details=details,
         before=drift.before,
         after=drift.after,
+        reference_line=reference.line,
     )
 
 

@@ -133,7 +133,7 @@ class Judge:
         self._done.add((batch, evidence))
         for decision in decided:
             if decision.action != "held":
-                self.log.info(decision.action, model=decision.model, champion=decision.champion)
+                self.log.info(decision.action, model=decision.model, champion=str(decision.serves))
 
     def _settled(self, batch: int, findings: Findings) -> None:
         published = [number for number in self.catalog.generation_numbers("published") if number < batch]
@@ -159,7 +159,7 @@ class Judge:
         def ask(look: ModelLook) -> None:
             findings.challenging += self._challenger(look, generation)
 
-        references = {name: self._references(name, generation, published, held=True) for name in self._models}
+        references = {name: self._references(name, generation, published, None) for name in self._models}
         wanted = {name: sorted({GenerationRef(generation), *refs.values()}) for name, refs in references.items()}
         self._judge_models(findings, rows, rows.held_rows, published, wanted, ask)
         findings.decided = self._decide_provisional(findings.challenging, generation)
@@ -215,7 +215,8 @@ class Judge:
         self, findings: Findings, look: ModelLook, generation: int, published: Sequence[int], evidence: Evidence
     ) -> None:
         """Add a model's cells, and the comparisons of one generation."""
-        references = self._references(look.model.name, generation, published, evidence == "provisional")
+        unseen = look.rows.batch.batch if evidence == "settled" else None
+        references = self._references(look.model.name, generation, published, unseen)
         references = {name: number for name, number in references.items() if number in look.generations}
         findings.cells += look.cells(generation, evidence)
         findings.compared += look.comparisons(generation, references, evidence)
@@ -257,27 +258,23 @@ class Judge:
         champion = self.champion(model)
         return champion if champion != GenerationRef(generation) else None
 
-    def _references(self, model: str, generation: int, published: Sequence[int], held: bool) -> References:
+    def _references(self, model: str, generation: int, published: Sequence[int], unseen: int | None) -> References:
         """The generations that a generation is compared with. The one that serves now is among them where it is not
         the one that served when this one was published, as after a person's choice.
 
         Args:
-            held: whether it is on held-out rows, which a later champion has not seen either; else only generations
-                among ``published`` have not seen the rows.
+            unseen: the batch whose rows they are compared on, which only older generations have not seen; None for
+                held-out rows, which none has.
         """
         before = [number for number in published if number < generation]
         if not before:
             return {}
         rival = self.rival(model, generation)
-        if rival is None or not (held or rival.number in published) or not self._is_there(rival):
+        if rival is None or not is_new_to(rival, unseen) or not self._is_there(rival):
             rival = GenerationRef(before[-1])
         references = {"champion": rival, "previous": GenerationRef(before[-1]), "first": GenerationRef(before[0])}
         serving = self.champion(model)
-        if (
-            serving is None
-            or serving in (rival, GenerationRef(generation))
-            or not (held or serving.number in published)
-        ):
+        if serving is None or serving in (rival, GenerationRef(generation)) or not is_new_to(serving, unseen):
             return references
         return references | {"serving": serving}
 
@@ -303,14 +300,25 @@ class Judge:
             return
         for number in gate.shadows(self.history(name), published, champion):
             ref = GenerationRef(number)
-            if ref in look.generations and champion in look.generations:
+            if ref in look.generations and champion in look.generations and not self._was_passed_over(name, number):
                 yield Candidate(name, settings, number, champion, look.compare(ref, champion))
 
+    def _was_passed_over(self, model: str, generation: int) -> bool:
+        """Whether a person chose another generation when this one was there, as while the gate was at work."""
+        times = [decision.decided_at for decision in self.history(model) if decision.action == "chosen"]
+        if not times:
+            return False
+        published_at = self.catalog.trained(GenerationRef(generation)).published_at
+        return published_at is not None and published_at < times[-1]
+
     def _challenger(self, look: ModelLook, generation: int) -> Iterator[Candidate]:
-        """A new generation against the champion, unless it serves by its publication or is older than the champion."""
+        """A new generation against the champion, unless it serves by its publication or is older than the champion, or
+        a person passed it over."""
         name, champion = look.model.name, self.champion(look.model.name)
         settings = self.run.pipeline.gate_of(name)
         if champion is None or champion.number >= generation or settings.policy == "report":
+            return
+        if self._was_passed_over(name, generation):
             return
         obstacle = "" if look.model.measures else gate.NO_TRUTH
         if champion not in look.generations:
@@ -346,3 +354,8 @@ class Judge:
                 why = gate.why_held(candidate, test, "provisional", generation)
                 decided.append(gate.holding(candidate, generation, "provisional", why, test))
         return decided
+
+
+def is_new_to(ref: GenerationRef, batch: int | None) -> bool:
+    """Whether a generation was trained on no row of a batch; on none that is held out for None."""
+    return batch is None or ref.number < batch

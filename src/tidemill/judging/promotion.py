@@ -16,6 +16,7 @@ from tidemill.run.folder import Run
 from tidemill.texts import did_you_mean, shorten
 
 MOST_TEXT = 500  # characters of a reason or a name
+MOST_NUMBER = 2**63 - 1  # of what SQLite can compare
 
 
 class Promoted(NamedTuple):
@@ -30,8 +31,8 @@ def promote(run: Run, model: str, chosen: GenerationRef, because: str, by: str) 
     """Make a generation the champion of a model, under every policy, until a later one takes over: under ``report`` the
     next that is published, under ``not-worse`` and ``better`` the next that passes the gate.
 
-    It is compared with the generation that it replaces, and the run's newest with it, on the newest rows that none of
-    the three was trained on. What that says does not bind the person.
+    It is compared with the generation that it replaces, and the newest judged one with it, on the newest rows that none
+    of the three was trained on. What that says does not bind the person.
 
     Raises:
         NotFound: the pipeline has no such model, or there is no such generation or replay.
@@ -46,27 +47,38 @@ def promote(run: Run, model: str, chosen: GenerationRef, because: str, by: str) 
             raise ParameterError(f"{name} is {found}", f"give it in 1 to {MOST_TEXT} characters")
     if by.strip() == BY_GATE:
         raise ParameterError(f"by is {BY_GATE}, which signs its own decisions", "give the name of a person")
-    refuse_unusable(run, model, chosen)
-    newest = GenerationRef(run.catalog.newest_generation())
-    served = run.catalog.champions().get(model) or newest
+    refuse_unusable(run, chosen)
+    while (promoted := chosen_now(run, model, chosen, because.strip(), by.strip())) is None:
+        pass  # another one came to serve meanwhile: the figures must be against that one
+    return promoted
+
+
+def chosen_now(run: Run, model: str, chosen: GenerationRef, because: str, by: str) -> Promoted | None:
+    """Compare the generation with the one that serves, and let it serve; None where that one serves no longer by then.
+
+    Raises:
+        PromotionRefused: it serves already.
+    """
+    served = run.catalog.champions().get(model) or GenerationRef(run.catalog.newest_generation())
     if served == chosen:
         raise PromotionRefused(f"generation {chosen} of {model} serves already", "nothing was changed")
-    looked = look_at(run, model, chosen, served, newest)
+    looked = look_at(run, model, chosen, served, GenerationRef(run.catalog.newest_judged(model)))
     decision = GateDecision(
         model,
         "chosen",
         chosen.number,
         chosen.number,
         served.number,
-        by.strip(),
-        because.strip(),
+        by,
+        because,
         looked.batch,
         looked.evidence,
         looked.figures,
         line=chosen.line,
         former_line=served.line,
     )
-    return Promoted(run.catalog.decide_champion(decision, looked.of_newest), looked.uncompared)
+    recorded = run.catalog.decide_champion(decision, looked.of_newest, in_place_of=served)
+    return None if recorded is None else Promoted(recorded, looked.uncompared)
 
 
 # --- what the rows say about it -----------------------------------------------------------------------------------
@@ -74,7 +86,7 @@ def promote(run: Run, model: str, chosen: GenerationRef, because: str, by: str) 
 
 class ChoiceLook(NamedTuple):
     """What a choice brings. ``figures``: of the chosen generation against the one that it replaces. ``of_newest``: the
-    run's newest generation against the chosen one."""
+    run's newest judged generation against the chosen one."""
 
     batch: int | None = None
     evidence: Evidence | None = None
@@ -84,8 +96,12 @@ class ChoiceLook(NamedTuple):
 
 
 def look_at(run: Run, model: str, chosen: GenerationRef, served: GenerationRef, newest: GenerationRef) -> ChoiceLook:
-    """Compare on the newest batch: on all its rows where the generations are older, else on its held-out rows."""
-    batch, refs = run.catalog.totals()["batches"], sorted({chosen, served, newest})
+    """Compare on the newest batch: on all its rows where the generations are older, else on its held-out rows.
+
+    Args:
+        newest: the newest judged one, which the verdict is about; its number is 0 where there is none.
+    """
+    batch, refs = run.catalog.totals()["batches"], sorted(ref for ref in {chosen, served, newest} if ref.number)
     evidence: Evidence = "settled" if batch > max(ref.number for ref in refs) else "provisional"
     reader, errors = RowReader(run), list[str]()
     try:
@@ -135,12 +151,15 @@ def objection(decision: GateDecision) -> str | None:
 # --- what can't serve ---------------------------------------------------------------------------------------------
 
 
-def refuse_unusable(run: Run, model: str, chosen: GenerationRef) -> None:
-    """Raise unless the generation is published, or of a replay, and its scorer can be read."""
+def refuse_unusable(run: Run, chosen: GenerationRef) -> None:
+    """Raise unless the generation is published, or of a replay, and its scorers can be read: the API loads all of them,
+    or none."""
+    if chosen.number > MOST_NUMBER:
+        raise NotFound(f"there is no generation {shorten(str(chosen.number))}", "generations are numbered from 1 on")
     record = of_replay(run, chosen) if chosen.line else published(run, chosen.number)
-    trained = record.models[model]
     try:
-        scoring.load(run.folder / trained.scorer_path, trained.sha256)
+        for trained in record.models.values():
+            scoring.load(run.folder / trained.scorer_path, trained.sha256)
     except CatalogError as error:
         reason = run.without_path(error.message)
         raise PromotionRefused(f"generation {chosen} can't be served: {reason}", error.hint) from error

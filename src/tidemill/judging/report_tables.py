@@ -337,7 +337,7 @@ def drift_table(drifted: Sequence[schemas.DriftBody]) -> Table:
             str(drift.batch),
             drift.column,
             drift.change or NONE,
-            str(drift.reference),
+            generation_name(drift.reference, drift.line),
             drift.test,
             number(drift.effect),
             f"{drift.p:.2g}",

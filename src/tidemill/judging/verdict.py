@@ -293,7 +293,12 @@ def cell_body(cell: Cell) -> schemas.CellBody:
 
 
 def drift_bodies(records: Iterable[DriftRecord]) -> list[schemas.DriftBody]:
-    return [schemas.DriftBody.of(record) for record in records]
+    return [drift_body(record) for record in records]
+
+
+def drift_body(record: DriftRecord) -> schemas.DriftBody:
+    known = {name: value for name, value in vars(record).items() if name != "reference_line"}
+    return schemas.DriftBody.model_validate(known | {"line": record.reference_line or None})
 
 
 def decision_bodies(records: Sequence[GateDecision]) -> list[schemas.DecisionBody]:

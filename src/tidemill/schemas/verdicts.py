@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tidemill.schemas.base import Shape, omitted_if_none
+from tidemill.texts import generation_name
 
 Against = Literal["champion", "previous", "first", "serving", "trivial"]
 EvidenceName = Literal["provisional", "settled"]
@@ -90,7 +91,8 @@ class ModelVerdict(Shape):
 
 
 class DriftBody(Shape):
-    """How far a column of a batch is from the training rows of the generation ``reference``.
+    """How far a column of a batch is from the training rows of the generation ``reference``, of the replay ``line``
+    where that is given.
 
     ``before`` and ``after``: what ``details["measure"]``, such as ``mean`` or ``share of 'A'``, is of those rows and of
     the batch; None where it is unknown. A share is from 0 to 1.
@@ -103,6 +105,7 @@ class DriftBody(Shape):
     p: float
     flagged: bool
     reference: int
+    line: str | None = omitted_if_none()
     details: dict[str, Any]
     before: float | None
     after: float | None
@@ -121,7 +124,7 @@ class DriftBody(Shape):
         """The column, its change, and how it was found."""
         change = f": {self.change}" if self.change else ""
         found = f"{EFFECTS.get(self.test, self.test)} = {self.effect:.2f}"
-        against = f"against the training rows of generation {self.reference:,}"
+        against = f"against the training rows of generation {generation_name(self.reference, self.line)}"
         return f"{self.column} in batch {self.batch:,}{change} ({found}), {against}"
 
 

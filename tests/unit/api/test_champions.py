@@ -35,6 +35,7 @@ from tidemill.api.models import catalog_reader, health
 from tidemill.api.models.catalog_reader import CatalogReader
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.models.snapshot import LoadedGeneration
+from tidemill.judging.promotion import promote
 from tidemill.pipeline import load
 from tidemill.run.catalog import GenerationRef, GenerationState, TrainedModel
 from tidemill.run.folder import Run, existing_run
@@ -189,11 +190,22 @@ def test_nothing_is_a_champion_before_there_is_a_generation(run: Run) -> None:
 
 @pytest.mark.parametrize("version", [version for version in versions() if version < 4])  # the first with decisions
 def test_a_run_of_an_older_version_is_served_by_its_newest_generation(version: int, tmp_path: Path) -> None:
-    """A catalog without any decision leaves every model to the newest generation."""
+    """A catalog without any decision, as before schema 4, leaves every model to the newest generation; with decisions
+    the same one serves."""
     run = existing_run(load("smart-home"), copy_of(version, tmp_path / "run"))
     registry = refreshed(run)
-    assert run.catalog.champions() == {}
+    assert bool(run.catalog.champions()) == (version >= 4)
     assert numbers(registry.snapshot.champions) == dict.fromkeys(run.pipeline.models, registry.snapshot.published[-1])
+    run.close()
+
+
+def test_a_replay_of_an_older_version_serves(tmp_path: Path) -> None:
+    """A replay that was trained before replays could be promoted can be, and is compared and loaded."""
+    run = existing_run(load("smart-home"), copy_of(4, tmp_path / "run"))
+    old = GenerationRef(2, "windowed")
+    promoted = promote(run, "segment", old, "why", "ada")
+    assert promoted.uncompared is None
+    assert refreshed(run).snapshot.champions["segment"] == old
     run.close()
 
 

@@ -94,7 +94,14 @@ def test_rows_are_those_of_its_batches(api: httpx.Client) -> None:
     assert json_of(api.get("/models/size/rows/20"))["rows"][0]["batch"] == 2
     missing = api.get("/models/size/rows/1")
     assert missing.status_code == 404
+    assert missing.json()["error"]["message"] == f'no row with id "1" in generation 2 of {LINE}'
     assert json_of(api.get("/models/size/rows/1?generation=2"))["generation"] == 2
+
+
+def test_similar_rows_are_those_of_its_batches(api: httpx.Client) -> None:
+    """The replay's generation and the run's own of the same number search their own rows each."""
+    both = [json_of(api.get(f"/models/near/similar/2{query}")) for query in ("", "?generation=2")]
+    assert [sorted(item["row"]["id"] for item in one["items"]) for one in both] == [[20], [1, 10, 20]]
 
 
 def test_a_declared_route_may_name_the_replay(api: httpx.Client) -> None:
@@ -120,6 +127,8 @@ def test_the_champion_is_told(api: httpx.Client) -> None:
         ({"generation": 2, "line": "windowed"}, 404, "no replay 'windowed'"),
         ({"generation": 3, "line": LINE}, 404, f"the replay {LINE} has no generation 3"),
         ({"generation": 2, "line": 3}, 422, "line is not a text"),
+        ({"generation": 2, "line": False}, 422, "line is not a text"),
+        ({"generation": 9, "line": None, "by": None}, 404, "there is no generation 9"),
         (PROMOTED, 409, f"generation 2 of {LINE} of size serves already"),
     ],
 )
@@ -128,6 +137,15 @@ def test_a_choice_that_is_refused(api: httpx.Client, choice: dict[str, Any], sta
     answer = api.post("/models/size/champion", json=choice | {"because": "why"})
     assert answer.status_code == status
     assert text in answer.json()["error"]["message"]
+
+
+def test_a_replay_that_can_not_be_loaded_is_refused(served: Run, api: httpx.Client) -> None:
+    """A generation is loaded whole: where the file of another of its models is damaged, it can't be chosen."""
+    replay(served, GenerationRef(1, LINE), LIKE, [1])
+    (served.judgings / LINE / "00001" / "good.npz").write_bytes(b"")
+    answer = api.post("/models/size/champion", json={"generation": 1, "line": LINE, "because": "a test"})
+    assert answer.status_code == 409
+    assert f"generation 1 of {LINE} can't be served" in answer.json()["error"]["message"]
 
 
 def test_a_damaged_replay_does_not_answer(served: Run) -> None:
@@ -151,3 +169,16 @@ def test_the_own_generation_takes_over(served: Run, api: httpx.Client) -> None:
     wait_for_champion(api, "good", 1)
     assert "line" not in json_of(api.post("/models/good/predict", json=ROW))
     assert "good" not in json_of(api.get("/health"))["lines"]
+
+
+def test_a_replay_without_profiles(served: Run, api: httpx.Client) -> None:
+    """Of a replay that an older Tidemill trained the clusters' profile is not known, and the answer says so."""
+    old = GenerationRef(2, "windowed")
+    replay(served, old, LIKE, [2])
+    with served.catalog.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE line_models SET profile = NULL, estimator = '' WHERE line = 'windowed'")
+    choice = {"generation": 2, "line": "windowed", "because": "a test"}
+    assert json_of(api.post("/models/group/champion", json=choice))["line"] == "windowed"
+    answer = api.get("/models/group/profile")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"] == "the profile of group in generation 2 of windowed is not known"

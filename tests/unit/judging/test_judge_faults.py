@@ -328,3 +328,21 @@ def test_a_choice_while_a_generation_is_judged_stands(
     assert run.champion() == 3
     assert actions(run)[-2:] == [("chosen", 3, 3), ("held", 5, 3)]
     assert "generation 3 was chosen in the meantime" in run.run.catalog.decisions()[-1].because
+    monkeypatch.undo()
+    run.judge.settle(run.seal(turned(6, 0)))
+    assert run.champion() == 3
+
+
+def test_a_choice_before_a_generation_was_judged_stands(tmp_path: Path) -> None:
+    """A trainer that starts again judges what a crash left unjudged, and leaves it where a person passed it over."""
+    run = fed(tmp_path, "gate.policy=not-worse", "gate.margin=20%", batches=3)
+    run.judge.settle(run.seal(turned(4, 0)))
+    run.publish(4)
+    promote(run.run, MODEL, GenerationRef(2), "why not", "ada")
+    run.new_judge().catch_up([1, 2, 3, 4])
+    assert (4, "provisional") in run.words()
+    run.judge.settle(run.seal(turned(5, 0)))
+    assert run.champion() == 2
+    run.publish(5)
+    run.judge.provide(5)
+    assert run.champion() == 5

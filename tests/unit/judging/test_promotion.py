@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.judged_run import MODEL, JudgedRun, fed, planted, turned
 from tidemill.errors import CatalogError, NotFound, PromotionRefused, TidemillError
-from tidemill.judging.promotion import objection, promote
-from tidemill.judging.verdict import VerdictReader
+from tidemill.judging import promotion
+from tidemill.judging.promotion import look_at, objection, promote
+from tidemill.judging.verdict import VerdictReader, newest_comparisons
 from tidemill.run.catalog import ComparisonRecord, GenerationRef
 
 
@@ -84,7 +86,8 @@ def test_the_gate_compares_with_a_replay(tmp_path: Path) -> None:
     settled = [record for record in run.run.catalog.comparisons(MODEL, range(6, 7)) if record.evidence == "settled"]
     assert {record.against: record.compared_with for record in settled}["champion"] == chosen
     drifts = run.run.catalog.drifts(range(7, 8))
-    assert {drift.reference for drift in drifts} == {4}
+    assert {(drift.reference, drift.reference_line) for drift in drifts} == {(4, "windowed")}
+    assert {drift.line for drift in VerdictReader(run.run).whole().drift if drift.batch == 7} == {"windowed"}
 
 
 def test_a_replay_is_no_part_of_the_matrix(tmp_path: Path) -> None:
@@ -97,11 +100,35 @@ def test_a_replay_is_no_part_of_the_matrix(tmp_path: Path) -> None:
     assert [cell.generation for cell in cells if not cell.trivial] == [1, 2, 4, 5]
 
 
+def test_a_replay_ahead_of_a_failed_generation_is_compared(tmp_path: Path) -> None:
+    """The replay's generation is the champion that later ones are compared with, though the run's own of its number
+    failed."""
+    run = fed(tmp_path, batches=3)
+    run.seal(turned(4, 0))
+    run.judge.settle(4)
+    run.run.catalog.begin_generation(4, [4], 10)
+    run.run.catalog.fail_generation(4, "a test")
+    run.seal(turned(5, 0))
+    run.judge.settle(5)
+    chosen = run.replay("cumulative", 4, [1, 2, 3, 4])
+    promote(run.run, MODEL, chosen, "why", "ada")
+    run.publish(5)
+    run.judge.provide(5)
+    run.judge.settle(run.seal(turned(6, 0)))
+    compared = {
+        record.evidence: record.compared_with
+        for record in run.run.catalog.comparisons(MODEL, range(5, 6))
+        if record.against == "champion" and record.decides
+    }
+    assert compared == {"provisional": chosen, "settled": chosen}
+
+
 @pytest.mark.parametrize(
     ("ref", "error", "text"),
     [
         (GenerationRef(1, "sliding-2"), NotFound, "no replay 'sliding-2'"),
         (GenerationRef(9, "windowed"), NotFound, "windowed has no generation 9"),
+        (GenerationRef(10**20, "windowed"), NotFound, "no generation '100000000000000000000'"),
         (GenerationRef(3, "windowed"), PromotionRefused, "generation 3 of windowed can't be served"),
     ],
 )
@@ -178,6 +205,47 @@ def test_a_former_champion_is_no_reference(tmp_path: Path) -> None:
     body = VerdictReader(run.run).model(MODEL, 1)
     assert "serving" not in body.generations[-1].against
     assert "which serves" not in body.sentence
+
+
+def test_two_choices_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures of a choice are against the generation that it replaced, though another was chosen meanwhile; what
+    came to serve meanwhile is refused."""
+    run = fed(tmp_path, batches=5)
+    others = [GenerationRef(3), GenerationRef(1)]
+
+    def slow(*asked: Any) -> promotion.ChoiceLook:
+        looked = look_at(*asked)
+        if others:
+            promote(run.run, MODEL, others.pop(), "why not", "bob")
+        return looked
+
+    monkeypatch.setattr(promotion, "look_at", slow)
+    decision = promote(run.run, MODEL, GenerationRef(4), "why", "ada").decision
+    assert (decision.former, decision.figures and decision.figures["reference"]) == (1, 1)
+    others[:] = [GenerationRef(2)]
+    with pytest.raises(PromotionRefused, match="serves already"):
+        promote(run.run, MODEL, GenerationRef(2), "why", "ada")
+
+
+def test_metrics_leave_out_who_serves_no_longer(tmp_path: Path) -> None:
+    """What is polled about the newest generation compares it with the one that serves now, with no former one."""
+    run = fed(tmp_path, batches=4)
+    promote(run.run, MODEL, GenerationRef(2), "why", "ada")
+    assert "serving" in {record.against for record in newest_comparisons(run.run.catalog, [MODEL])}
+    promote(run.run, MODEL, GenerationRef(4), "why not", "ada")
+    assert "serving" not in {record.against for record in newest_comparisons(run.run.catalog, [MODEL])}
+
+
+def test_a_choice_before_the_newest_is_judged(tmp_path: Path) -> None:
+    """Until the newest generation is judged the verdict is about the one before it, after a choice too."""
+    run = fed(tmp_path, batches=4)
+    run.seal(turned(5, 0))
+    run.judge.settle(5)
+    run.publish(5)
+    promote(run.run, MODEL, GenerationRef(2), "why", "ada")
+    body = VerdictReader(run.run).model(MODEL, 10)
+    assert body.generation == 4
+    assert "generation 2, which serves" in body.sentence
 
 
 def test_a_choice_without_rows(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tidemill.api.openapi import Responses, giving
 from tidemill.api.routers.run import AfterGeneration
 from tidemill.api.rows.lookup import KeyedRow
 from tidemill.errors import FeatureError, NotFound
-from tidemill.scoring import ROW_KINDS, Prediction, Scorer, row_scorer
+from tidemill.scoring import ROW_KINDS, Prediction, Scorer, kind_of, row_scorer
 
 PointCount = Annotated[int, Query(ge=10, le=1000, description="At most this many points.")]
 
@@ -101,10 +101,14 @@ def profile_document(registry: ModelRegistry, generation: RequestedGeneration, m
         NotFound: the generation has no such model, or the model has no clusters.
         CatalogError: the catalog can't be read.
     """
-    trained = registry.trained_model(*generation, model)
+    registry.trained_model(*generation, model)
     profile = registry.run.catalog.trained(generation.ref).models[model].profile
+    estimator = registry.run.pipeline.models[model].estimator
+    if profile is None and kind_of(estimator) == "clustering":
+        hint = "an older Tidemill trained this replay, which kept no profiles: ask for one of the run's own generations"
+        raise NotFound(f"the profile of {model} in generation {generation.ref} is not known", hint)
     if profile is None:
-        raise NotFound(f"{model} has no clusters: it is a {trained.estimator}", "ask for a model that clusters")
+        raise NotFound(f"{model} has no clusters: it is a {estimator}", "ask for a model that clusters")
     return schemas.profile_document(model, naming(generation.ref), profile)
 
 

@@ -81,12 +81,14 @@ class VerdictEndpoints:
     async def choose(self, request: Request, body: RequestBody) -> Json:
         require_json(request)
         choice = read_object(body, CHOICE, CHOICE_HINT, ParameterError)
-        generation, because, line = choice["generation"], choice.get("because"), choice.get("line", "")
+        generation = choice["generation"]
+        because: Any = choice.get("because")
+        by, line = ("" if choice.get(name) is None else choice[name] for name in ("by", "line"))
         if not isinstance(generation, int) or isinstance(generation, bool) or not 1 <= generation <= MAX_NUMBER:
             raise ParameterError("generation is not the number of a generation", CHOICE_HINT)
-        if not isinstance(because, str) or not isinstance(choice.get("by", ""), str) or not isinstance(line, str):
+        if not all(isinstance(text, str) for text in (because, by, line)):
             raise ParameterError("because is missing, or because, by or line is not a text", CHOICE_HINT)
-        by = choice.get("by") or f"a client at {request.client.host if request.client else 'an unknown address'}"
+        by = by or f"a client at {request.client.host if request.client else 'an unknown address'}"
         chosen = GenerationRef(generation, line)
         promoted = await to_thread.run_sync(promote, self.run, self.model, chosen, because, by)
         await self._until_served(chosen)

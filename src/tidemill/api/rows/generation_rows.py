@@ -14,6 +14,8 @@ from tidemill.run.folder import Run
 
 MAX_TABLES = 2
 
+Numbers = tuple[int, ...]
+
 
 class GenerationRows:
     """The tables of the generations requested last. Safe to share between threads.
@@ -24,8 +26,9 @@ class GenerationRows:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._tables: OrderedDict[int, pa.Table] = OrderedDict()
-        self._batches_of: dict[int, dict[int, pa.Table]] = {}  # by generation, then by batch
+        # By the numbers of the batches: a generation of a replay has the number of one of the run's own.
+        self._tables: OrderedDict[Numbers, pa.Table] = OrderedDict()
+        self._batches_of: dict[Numbers, dict[int, pa.Table]] = {}  # then by batch
         self._reading: dict[int, threading.Lock] = {}  # by batch
         self._batches: dict[int, pa.Table] = {}  # of cached generations, and of those being read
         self._lock = threading.Lock()  # guards the four above; never held while a file is read
@@ -36,14 +39,14 @@ class GenerationRows:
         Raises:
             CatalogError: a batch file is missing or damaged.
         """
-        number = generation.generation
+        numbers = generation.batches
         with self._lock:
-            if number in self._tables:
-                self._tables.move_to_end(number)
-                return self._tables[number]
+            if numbers in self._tables:
+                self._tables.move_to_end(numbers)
+                return self._tables[numbers]
         batches = {batch.batch: self._batch(batch) for batch in self._sealed(generation)}
         empty = arrow_schema(self.run.pipeline.source.schema_).empty_table()
-        return self._keep(number, pa.concat_tables([empty, *batches.values()]), batches)
+        return self._keep(numbers, pa.concat_tables([empty, *batches.values()]), batches)
 
     def _sealed(self, generation: Generation) -> list[Batch]:
         numbers = set(generation.batches)
@@ -61,13 +64,13 @@ class GenerationRows:
                     self._batches[batch.batch] = table
             return table
 
-    def _keep(self, number: int, table: pa.Table, batches: dict[int, pa.Table]) -> pa.Table:
+    def _keep(self, numbers: Numbers, table: pa.Table, batches: dict[int, pa.Table]) -> pa.Table:
         """Cache a generation's table, unless another thread has done so meanwhile; drop the oldest. Returns the cached
         table."""
         with self._lock:
-            self._batches_of.setdefault(number, batches)
-            cached = self._tables.setdefault(number, table)
-            self._tables.move_to_end(number)
+            self._batches_of.setdefault(numbers, batches)
+            cached = self._tables.setdefault(numbers, table)
+            self._tables.move_to_end(numbers)
             while len(self._tables) > MAX_TABLES:
                 del self._batches_of[self._tables.popitem(last=False)[0]]
             self._batches = {batch: rows for tables in self._batches_of.values() for batch, rows in tables.items()}

@@ -104,7 +104,7 @@ class Lookup:
                 break
         if not rows:
             raise NotFound(
-                f"no row with {self._key.name} {shown(text)} in generation {generation.generation}",
+                f"no row with {self._key.name} {shown(text)} in generation {generation.ref}",
                 self._whereabouts(generation, value),
             )
         return rows[:limit]

@@ -276,7 +276,7 @@ def drift_row(body: DriftBody) -> Row:
         "test": test_name(body.test),
         "effect": body.effect,
         "p": f"{body.p:.2g}" if body.p >= 1e-300 else "< 1e-300",
-        "training rows of": f"generation {number(body.reference)}",
+        "training rows of": f"generation {generation_name(body.reference, body.line)}",
         "details": drift_details(body.details) or NONE,
     }
 

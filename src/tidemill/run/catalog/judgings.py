@@ -231,11 +231,17 @@ class JudgingStore(database.CatalogFile):
 
     # --- decisions ------------------------------------------------------------------------------------------------
 
-    def decide_champion(self, decision: GateDecision, compared: Iterable[ComparisonRecord] = ()) -> GateDecision:
+    def decide_champion(
+        self,
+        decision: GateDecision,
+        compared: Iterable[ComparisonRecord] = (),
+        in_place_of: GenerationRef | None = None,
+    ) -> GateDecision | None:
         """Record a decision; from here on its champion serves. The former champion is what the catalog says.
 
         Args:
             compared: the comparisons that the choice brings, with the champion that is chosen.
+            in_place_of: where it is given, nothing is recorded, and None returned, if another one serves by now.
 
         Raises:
             PromotionRefused: the replay that trained the champion was removed.
@@ -247,6 +253,8 @@ class JudgingStore(database.CatalogFile):
                 raise PromotionRefused(f"the replay {decision.line} was removed", "replay its scheme again")
             current = connection.execute(newest_decision(decision.model)).first()
             served = GenerationRef(current.champion, current.line) if current else decision.served
+            if in_place_of is not None and served != in_place_of:
+                return None
             connection.execute(sa.insert(decisions), row_of(replaces(decision, served)))
             replace(connection, comparisons, map(asdict, compared))
             number = connection.execute(newest_decision(decision.model)).one().number
@@ -352,7 +360,7 @@ class JudgingStore(database.CatalogFile):
         numbers = next(iter(models.values())).batches
         counted = sa.select(sa.func.sum(batches.c.rows).label("rows")).where(batches.c.batch.in_(numbers))
         rows = self._all(counted)[0]["rows"] or 0
-        return Generation(ref.number, "published", numbers, rows, models=dict(models))
+        return Generation(ref.number, "published", numbers, rows, models=dict(models), line=ref.line)
 
 
 def same_rows(table: sa.Table, judging: Judging) -> tuple[sa.ColumnElement[bool], ...]:

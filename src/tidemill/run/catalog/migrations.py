@@ -49,6 +49,7 @@ MIGRATIONS: dict[int, tuple[tuple[str, str], ...]] = {
         ("line_models", "rows JSON NOT NULL DEFAULT '{}'"),
         ("line_models", "profile JSON"),
         ("comparisons", "reference_line VARCHAR NOT NULL DEFAULT ''"),
+        ("drifts", "reference_line VARCHAR NOT NULL DEFAULT ''"),
         ("decisions", "line VARCHAR NOT NULL DEFAULT ''"),
         ("decisions", "former_line VARCHAR NOT NULL DEFAULT ''"),
     ),

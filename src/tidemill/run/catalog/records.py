@@ -144,7 +144,8 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation: the batches that it is trained on, their rows, and its models once it is published."""
+    """One generation: the batches that it is trained on, their rows, and its models once it is published. ``line``: the
+    replay that trained it; "" for one of the run's own."""
 
     generation: int
     state: GenerationState
@@ -154,6 +155,11 @@ class Generation:
     began_at: str = ""
     published_at: str | None = None
     models: dict[str, TrainedModel] = field(default_factory=dict)
+    line: str = ""
+
+    @property
+    def ref(self) -> GenerationRef:
+        return GenerationRef(self.generation, self.line)
 
 
 Evidence = Literal["provisional", "settled"]
@@ -256,6 +262,7 @@ class DriftRecord:
     details: dict[str, Any]
     before: float | None = None
     after: float | None = None
+    reference_line: str = ""
 
 
 @dataclass(frozen=True)

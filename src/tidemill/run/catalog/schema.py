@@ -253,6 +253,7 @@ drifts = Table(
     Column("details", JSON, nullable=False),
     Column("before", Float),  # NULL in a look of an older version
     Column("after", Float),
+    Column("reference_line", String, nullable=False, server_default=""),
 )
 
 decisions = Table(
