@@ -8,12 +8,15 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from tidemill.run.stage import Stage, Stopped
 
 NICE = 10  # about a tenth of the processor time of a thread that wants it too
 LOOK_SECONDS = 0.2
 AGAIN_SECONDS = 5.0
+
+Ended = SimpleQueue[BaseException | None]  # gets the error that the work ended with, or None
 
 
 def with_low_priority(stage: Stage, work: Callable[[], None]) -> None:
@@ -25,29 +28,40 @@ def with_low_priority(stage: Stage, work: Callable[[], None]) -> None:
     Raises:
         Stopped: the stage was asked to stop, and the work has ended.
     """
-    errors: list[BaseException] = []
-    thread = threading.Thread(target=_do, args=(work, errors), name="low priority", daemon=True)
+    ended: Ended = SimpleQueue()
+    thread = threading.Thread(target=_do, args=(work, ended), name="low priority", daemon=True)
     thread.start()
     try:
         with stage.interruptible():
-            while thread.is_alive():
-                thread.join(LOOK_SECONDS)  # in steps, as the signal may be delivered to another thread
+            error = wait_for(ended)
     except Stopped:
         while thread.is_alive():
             raise_in(thread, Stopped)
             thread.join(AGAIN_SECONDS)  # a library may swallow it, as in a callback
         raise
-    if errors:
-        raise errors[0]
+    thread.join()
+    if error:
+        raise error
 
 
-def _do(work: Callable[[], None], errors: list[BaseException]) -> None:
+def wait_for(ended: Ended) -> BaseException | None:
+    """What the work ended with. Not by ``Thread.join`` or ``is_alive``: where a signal handler raises in them, Python
+    before 3.13 takes the thread as ended while it goes on."""
+    while True:
+        with suppress(Empty):
+            return ended.get(timeout=LOOK_SECONDS)  # in steps, as the signal may be delivered to another thread
+
+
+def _do(work: Callable[[], None], ended: Ended) -> None:
+    error: BaseException | None = None
     with suppress(Stopped):  # that comes as the work ends
         try:
             lower_priority()
             work()
-        except BaseException as error:  # noqa: BLE001  # the caller raises it
-            errors.append(error)
+        except BaseException as caught:  # noqa: BLE001  # the caller raises it
+            error = caught
+        finally:
+            ended.put(error)
 
 
 def lower_priority() -> None:

@@ -67,6 +67,25 @@ def test_a_request_to_stop_ends_the_work_at_once(stage: Stage) -> None:
     assert "low priority" not in [thread.name for thread in threading.enumerate()]
 
 
+def test_a_request_to_stop_ends_the_work_that_is_waited_for(stage: Stage) -> None:
+    """Also where the signal interrupts the thread that waits for the work."""
+    ended: list[type[BaseException] | None] = []
+
+    def endless() -> None:
+        try:
+            while not stage._interrupt:
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            while True:
+                time.sleep(0.001)
+        finally:
+            ended.append(sys.exc_info()[0])
+
+    with pytest.raises(Stopped):
+        with_low_priority(stage, endless)
+    assert ended == [Stopped]
+
+
 def test_after_a_request_to_stop_no_work_goes_on(stage: Stage) -> None:
     """A stage that was asked to stop while it did something else begins nothing that lasts."""
     stage.stop.set()
