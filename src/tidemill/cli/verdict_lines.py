@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tidemill.judging.sentences import brief, by_word
-from tidemill.run.catalog import ComparisonRecord, Evidence, GateDecision, GenerationRef
+from tidemill.run.catalog import BY_GATE, ComparisonRecord, Evidence, GateDecision, GenerationRef
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import serving
-from tidemill.run.progress.status import champions
+from tidemill.run.progress.status import MOST_CAUGHT_UP, champions
 from tidemill.texts import listed
 
 BASIS = {"provisional": "on its held-out rows", "settled": "on the next batch"}
@@ -21,12 +21,13 @@ MOST_DECISIONS = 50  # that are searched for the newest
 
 
 class VerdictLines:
-    """A line about each look at a generation, once it was judged; at the start about those at the newest batches."""
+    """A line about each look at a generation, once it was judged; at the start about those at the newest batches, and
+    about those that ended with an error, which a trainer repeats."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._pulse: object = None
-        self._told: set[tuple[int, Evidence, bool]] = set()  # batch, evidence, and whether it failed
+        self._told: dict[tuple[int, Evidence], str | None] = {}  # by batch and evidence, the error
 
     def new(self) -> Iterator[str]:
         """The lines about the looks since the last call."""
@@ -36,11 +37,13 @@ class VerdictLines:
         self._pulse = pulse
         published = self._run.catalog.generation_numbers("published")
         newest = self._run.catalog.newest_batch_judged()
-        for look in self._run.catalog.judgings(first=newest - RECENT + 1):
-            key = (look.batch, look.evidence, look.error is not None)
-            if key in self._told:
+        for look in self._run.catalog.judgings(first=newest - MOST_CAUGHT_UP + 1):
+            key = (look.batch, look.evidence)
+            if self._told.get(key, look) == look.error:
                 continue
-            self._told.add(key)
+            if look.batch <= newest - RECENT and not look.error and key not in self._told:
+                continue
+            self._told[key] = look.error
             if look.error:
                 yield f"batch {look.batch} could not be judged in part: {look.error}"
             judged = [number for number in published if number < look.batch + (look.evidence == "provisional")]
@@ -64,7 +67,7 @@ def pair_of(generation: int, records: list[ComparisonRecord]) -> str:
 
 
 class NewestVerdicts:
-    """The newest verdict on each model and the newest decision, each in a line with a label."""
+    """The newest verdict on each model, the newest decision and what could not be judged, each in a labelled line."""
 
     def __init__(self, run: Run) -> None:
         from tidemill.scoring import kind_of  # here: it loads scipy, which the commands that only list need not
@@ -76,8 +79,8 @@ class NewestVerdicts:
         self._long: list[tuple[str, str]] = []
 
     def lines(self, most: int) -> list[tuple[str, str]]:
-        """A line for each model, or one for all where these would be more than ``most``, and one for the decision;
-        nothing before a generation was judged."""
+        """A line for each model, or one for all where these would be more than ``most``, one for the decision, and one
+        for looks that ended with an error; nothing before a generation was judged."""
         catalog = self._run.catalog
         pulse = (catalog.judgings_pulse(), catalog.decisions_pulse())
         if pulse != self._pulse:
@@ -90,8 +93,18 @@ class NewestVerdicts:
 
         records = newest_comparisons(self._run.catalog, self._run.pipeline.models)
         decided = list(self._decision()) if self._run.catalog.newest_batch_judged() else []
-        self._short = [("verdict", by_word(records)), *decided] if records else decided
-        self._long = [*self._models(records), *decided] if records else decided
+        others = [*decided, *self._errors()]
+        self._short = [("verdict", by_word(records)), *others] if records else others
+        self._long = [*self._models(records), *others] if records else others
+
+    def _errors(self) -> Iterator[tuple[str, str]]:
+        """How many looks the next trainer repeats, and the newest of them."""
+        newest = self._run.catalog.newest_batch_judged()
+        failed = self._run.catalog.judging_errors(range(max(1, newest - MOST_CAUGHT_UP + 1), newest + 1))
+        if failed:
+            batch, evidence, error = failed[-1]
+            many = f"{len(failed):,} looks, the newest at " if len(failed) > 1 else ""
+            yield "not judged", f"{many}batch {batch} ({evidence}): {error}"
 
     def _models(self, records: list[ComparisonRecord]) -> Iterator[tuple[str, str]]:
         serve = champions(self._run)
@@ -103,24 +116,41 @@ class NewestVerdicts:
             yield model, f"{other}{brief(compared, kind)}"
 
     def _decision(self) -> Iterator[tuple[str, str]]:
-        """The newest decision that rests on a verdict or on a person; where there is none, what serves.
+        """The newest decision that rests on a verdict or on a person and still stands; where there is none, what
+        serves.
 
         Of the decisions of one look a change comes before a hold, and those that are alike are one line.
         """
-        newest = self._run.catalog.decisions(limit=MOST_DECISIONS, newest_first=True)
-        made = [decision for decision in newest if decision.action not in BY_ITSELF]
+        made = still_standing(self._run.catalog.decisions(limit=MOST_DECISIONS, newest_first=True))
         if not made:
             yield "serves", serving(champions(self._run))
             return
-        of_look = [each for each in made if (each.batch, each.evidence) == (made[0].batch, made[0].evidence)]
+        of_look = [each for each in made if look_of(each) == look_of(made[0])] if made[0].by == BY_GATE else made[:1]
         decision = next((each for each in of_look if each.action != "held"), made[0])
         alike = [each for each in of_look[::-1] if outcome(each) == outcome(decision)]
         yield who(decision), describe_decisions(alike, len(self._kinds))
 
 
+def still_standing(newest_first: Sequence[GateDecision]) -> list[GateDecision]:
+    """The decisions that rest on a verdict or on a person, without those about models of which a newer generation took
+    over by itself."""
+    standing, taken_over = list[GateDecision](), set[str]()
+    for decision in newest_first:
+        if decision.action in BY_ITSELF:
+            taken_over.add(decision.model)
+        elif decision.model not in taken_over:
+            standing.append(decision)
+    return standing
+
+
+def look_of(decision: GateDecision) -> tuple[str, int | None, Evidence | None]:
+    """Who decided, and on which rows."""
+    return decision.by, decision.batch, decision.evidence
+
+
 def who(decision: GateDecision) -> str:
     """The label of a line about a decision."""
-    return "gate" if decision.by == "gate" else "champion"
+    return "gate" if decision.by == BY_GATE else "champion"
 
 
 def describe_decision(decision: GateDecision) -> str:

@@ -16,9 +16,8 @@ from tidemill.judging.comparisons import MIN_UNITS, Comparison, interval_at, p_v
 from tidemill.judging.looks import alpha_at, holm_levels
 from tidemill.judging.sentences import number
 from tidemill.pipeline import Gate
-from tidemill.run.catalog import Evidence, GateDecision, GenerationRef
+from tidemill.run.catalog import BY_GATE, Evidence, GateDecision, GenerationRef
 
-BY_GATE = "gate"
 ALPHA = 0.05
 QUESTIONS = 3  # promote on provisional evidence, promote on settled evidence, roll back
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from tidemill import scoring
 from tidemill.errors import CatalogError, NotFound, ParameterError, PromotionRefused, TidemillError
 from tidemill.judging.comparisons import Comparison
-from tidemill.judging.gate import BY_GATE, reference_figures
+from tidemill.judging.gate import reference_figures
 from tidemill.judging.look import ModelJudge, ModelLook
 from tidemill.judging.rows import RowReader
-from tidemill.run.catalog import ComparisonRecord, Evidence, GateDecision, Generation, GenerationRef
+from tidemill.run.catalog import BY_GATE, ComparisonRecord, Evidence, GateDecision, Generation, GenerationRef
 from tidemill.run.folder import Run
 from tidemill.texts import did_you_mean, shorten
 

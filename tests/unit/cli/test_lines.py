@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.support.judged_run import DOCUMENT, MODEL, JudgedRun, turned
+from tests.support.judged_run import DOCUMENT, MODEL, JudgedRun, planted, turned
 from tests.support.terminal import printed_lines, publish_generation, run_in_training
 from tidemill.cli.lines import ProgressLines
+from tidemill.cli.verdict_lines import RECENT, VerdictLines
 from tidemill.process.supervisor import Supervisor
 
 
@@ -90,3 +91,26 @@ def test_verdicts_are_told_as_they_come(tmp_path: Path) -> None:
     failed = [line for line in printed_lines(console) if "could not be judged" in line]
     assert len(failed) == 2
     assert failed[0].startswith("verdict batch 4 could not be judged in part: m1, generation ")
+
+
+def test_each_look_that_a_trainer_repeats_is_told(tmp_path: Path) -> None:
+    """However old a look is that ended with an error, it is told with its error at the start, and again once it was
+    repeated; other old looks are not."""
+    run = JudgedRun(tmp_path)
+    for batch in range(1, RECENT + 3):
+        run.step(planted(60, batch))
+
+    def set_error(error: str | None) -> None:
+        with run.run.catalog.engine.begin() as connection:
+            values = (error, f"9{error}")
+            connection.exec_driver_sql("UPDATE judgings SET error = ?, judged_at = ? WHERE batch = 2", values)
+
+    set_error("value: gone")
+    lines = VerdictLines(run.run)
+    told = [line.partition(":")[0] for line in lines.new()]
+    looks = ["generation 1, on the next batch", "generation 2 against 1, on its held-out rows"]
+    error = "batch 2 could not be judged in part"
+    assert told[:5] == [error, looks[0], error, looks[1], "generation 2 against 1, on the next batch"]
+    assert list(lines.new()) == []
+    set_error(None)
+    assert [line.partition(":")[0] for line in lines.new()] == looks

@@ -186,6 +186,28 @@ def test_what_serves_is_shown_where_no_verdict_decides(tmp_path: Path) -> None:
     assert any(line.startswith("value 1 serves; 2 against 1: can't tell (+0.7") for line in lines)
 
 
+def test_a_choice_is_shown_as_long_as_it_stands(tmp_path: Path) -> None:
+    """A choice is about its own model alone, however often it was made; once a newer generation took over by itself the
+    panel says what serves."""
+    run = judged_run(tmp_path, 2)
+    for chosen in (1, 2, 1):
+        promote(run.run, "m1", GenerationRef(chosen), "a sensor broke", "ada")
+    assert "champion m1: generation 1 is chosen: a sensor broke" in lines_of_run(run.run, terminal(24, 80))
+    run.step(turned(5, 0))
+    lines = lines_of_run(run.run, terminal(24, 80))
+    assert "serves generation 5" in lines
+    assert not any(line.startswith("champion") for line in lines)
+
+
+def test_what_could_not_be_judged_is_shown(tmp_path: Path) -> None:
+    """The panel says how many looks the next trainer repeats, and has the newest error."""
+    run = fed(tmp_path, batches=2)
+    with run.run.catalog.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE judgings SET error = 'value: gone' WHERE evidence = 'settled'")
+    errors = [line for line in lines_of_run(run.run, terminal(24, 80)) if line.startswith("not judged")]
+    assert errors == ["not judged 2 looks, the newest at batch 2 (settled): value: gone"]
+
+
 def test_the_catalog_is_read_again_only_for_news(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four times a second verdicts are read from the catalog only where something was judged or decided since."""
     run = fed(tmp_path, batches=2)

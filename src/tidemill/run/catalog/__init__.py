@@ -9,6 +9,7 @@ to the run folder.
 
 from tidemill.run.catalog.migrations import DAMAGED, MIGRATIONS, UNUSABLE, recorded_version
 from tidemill.run.catalog.records import (
+    BY_GATE,
     Action,
     Batch,
     Cell,
@@ -46,6 +47,7 @@ from tidemill.run.catalog.stages import (
 from tidemill.run.catalog.store import FILE_NAME, Catalog
 
 __all__ = [
+    "BY_GATE",
     "DAMAGED",
     "FILE_NAME",
     "MIGRATIONS",

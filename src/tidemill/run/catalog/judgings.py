@@ -144,7 +144,8 @@ class JudgingStore(database.CatalogFile):
         query = sa.select(judgings.c.batch, judgings.c.evidence, judgings.c.error).where(
             judgings.c.error.is_not(None), judgings.c.batch >= batches.start, judgings.c.batch < batches.stop
         )
-        return [(row["batch"], row["evidence"], row["error"]) for row in self._all(query.order_by(judgings.c.batch))]
+        ordered = query.order_by(judgings.c.batch, judgings.c.evidence.desc())
+        return [(row["batch"], row["evidence"], row["error"]) for row in self._all(ordered)]
 
     def all_judged(self, after: int) -> bool:
         """Whether each published generation of the run's own after number ``after`` was judged on the held-out rows of

@@ -164,6 +164,7 @@ class Generation:
 
 Evidence = Literal["provisional", "settled"]
 Action = Literal["first", "newest", "promoted", "held", "rolled back", "chosen"]
+BY_GATE = "gate"  # signs the decisions that no person made
 
 
 @dataclass(frozen=True)
