@@ -23,6 +23,7 @@ from tidemill.pipeline import (
     prepare,
     table,
 )
+from tidemill.run.catalog import Evidence
 from tidemill.scoring import kind_of
 from tidemill.sources.preview import Preview, nothing_fits, read_preview
 from tidemill.sources.source import open_any
@@ -182,7 +183,7 @@ def are_together(raw: Mapping[str, Any], faults: Sequence[Fault], preview: Previ
 
 
 def gate_notes(pipeline: Pipeline, preview: Preview | None) -> Iterator[Fault]:
-    """Gates that would never decide."""
+    """Gates that would never decide, or not on the evidence that they wait for."""
     gates = {name: pipeline.gate_of(name) for name in pipeline.models}
     waiting = [name for name, gate in gates.items() if gate.policy in ("not-worse", "better")]
     without_truth = [name for name in waiting if kind_of(pipeline.models[name].estimator) in WITHOUT_TRUTH]
@@ -192,28 +193,39 @@ def gate_notes(pipeline: Pipeline, preview: Preview | None) -> Iterator[Fault]:
     most = most_rows(pipeline.batches, preview)
     if most is None:
         return
-    by_rows: dict[int, list[str]] = {}
+    alike: dict[tuple[Evidence, int], list[str]] = {}
     for name in waiting:
-        if gates[name].evidence == "provisional" and name not in without_truth:
-            by_rows.setdefault(gates[name].min_rows, []).append(name)
-    for min_rows, models in by_rows.items():
-        yield from too_few_held_out(pipeline, min_rows, models, most)
+        if name not in without_truth:
+            alike.setdefault((gates[name].evidence, gates[name].min_rows), []).append(name)
+    for (evidence, min_rows), models in alike.items():
+        yield from too_few_rows(pipeline, evidence, min_rows, models, most)
 
 
-def too_few_held_out(pipeline: Pipeline, min_rows: int, models: Sequence[str], most: int) -> Iterator[Fault]:
-    """Gates that wait for provisional evidence on more rows than are held out of a batch of ``most`` rows."""
+def too_few_rows(
+    pipeline: Pipeline, evidence: Evidence, min_rows: int, models: Sequence[str], most: int
+) -> Iterator[Fault]:
+    """Gates that ask for more rows than a batch of ``most`` rows has, so that they never decide, or than are held out
+    of it, so that provisional evidence never decides."""
     share = pipeline.generations.holdout.share
     held = round(share * most)
-    if held >= min_rows:
+    if most < min_rows:
+        found, enough = f"a batch has at most {most:,} rows, so that the gate never decides", most
+        hint = "or take larger batches"
+    elif evidence == "provisional" and held < min_rows:
+        batch = f"about {held:,} held-out rows ({100 * share:g} % of at most {most:,})" if share else "no held-out row"
+        found, enough = f"a batch has {batch}, so that the gate decides one batch later, on all rows of that one", held
+        hint = (
+            "or take larger batches or a larger generations.holdout.share, "
+            'or evidence = "settled", which waits for the next batch anyway'
+        )
+    else:
         return
     own = len(models) == 1 and pipeline.models[models[0]].gate.min_rows is not None
-    batch = f"about {held:,} held-out rows ({100 * share:g} % of at most {most:,})" if share else "no held-out row"
     yield Fault(
         f"models.{models[0]}.gate.min_rows" if own else "gate.min_rows",
-        f"{min_rows:,} for {listed(models)}, while a batch has {batch}, so that the gate never decides",
-        f"{held:,} or less" if held else "rows to decide on",
-        "or take larger batches or a larger generations.holdout.share, "
-        'or evidence = "settled", which rests on all rows of the next batch',
+        f"{min_rows:,} for {listed(models)}, while {found}",
+        f"{enough:,} or less" if enough else "rows to decide on",
+        hint,
     )
 
 

@@ -321,14 +321,29 @@ GATED = ("gate.policy=better", "batches={ rows = 1000 }")
         (("models.kind.gate.policy=not-worse", "gate.policy=report"), "about 200 held-out rows"),
     ],
 )
-def test_a_gate_that_would_never_decide(tmp_path: Path, changes: tuple[str, ...], told: str) -> None:
-    """A gate that waits for provisional evidence on more rows than a batch holds out is a note, with the ways out."""
+def test_a_gate_that_waits_for_too_many_held_out_rows(tmp_path: Path, changes: tuple[str, ...], told: str) -> None:
+    """A gate that waits for provisional evidence on more rows than a batch holds out is a note, with the ways out: only
+    settled evidence lets it decide."""
     notes = look(pipeline(tmp_path, rows(2_501)), *GATED, *changes).notes
     assert [note.path for note in notes] == (["gate.min_rows"] if told else [])
     if told:
         assert told in notes[0].found
+        assert "so that the gate decides one batch later" in notes[0].found
         assert "for kind" in notes[0].found
         assert 'evidence = "settled"' in notes[0].hint
+
+
+@pytest.mark.parametrize("evidence", ["provisional", "settled"])
+@pytest.mark.parametrize("min_rows", [1_000, 1_001])
+def test_a_gate_that_would_never_decide(tmp_path: Path, evidence: str, min_rows: int) -> None:
+    """A gate that asks for more rows than any batch has is a note, whatever evidence it waits for."""
+    changes = (*GATED, f"gate.min_rows={min_rows}", f"gate.evidence={evidence}")
+    notes = look(pipeline(tmp_path, rows(2_501)), *changes).notes
+    assert [note.found for note in notes if "never decides" in note.found] == (
+        ["1,001 for kind, while a batch has at most 1,000 rows, so that the gate never decides"]
+        if min_rows > 1_000
+        else []
+    )
 
 
 def test_the_gate_of_one_model(tmp_path: Path) -> None:
