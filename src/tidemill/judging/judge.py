@@ -247,8 +247,8 @@ class Judge:
         return [*map(GenerationRef, own), *sorted(ref for ref in serving if ref.line)]
 
     def _is_there(self, ref: GenerationRef) -> bool:
-        """Whether a generation is recorded: a replay that serves no longer may have been removed."""
-        return not ref.line or ref.line in self.catalog.lines()
+        """Whether a generation is recorded: a replay that serves no longer may have been removed, and begun again."""
+        return not ref.line or self.catalog.line_generation(ref) is not None
 
     def rival(self, model: str, generation: int) -> GenerationRef | None:
         """The champion that a generation is compared with: the one that served when it was published."""

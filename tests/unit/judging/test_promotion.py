@@ -51,6 +51,19 @@ def test_a_generation_of_a_replay_serves(tmp_path: Path) -> None:
     assert "chosen" not in body.generations[3].decision
 
 
+@pytest.mark.parametrize("begun_again", [False, True])
+def test_a_replay_that_served_and_was_removed_is_no_error(tmp_path: Path, begun_again: bool) -> None:
+    """Generations are judged without it, also while it is replayed again and that generation is not trained yet."""
+    run = fed(tmp_path, batches=3)
+    promote(run.run, MODEL, run.replay("sliding-2", 3, [2, 3]), "to try it", "ada")
+    promote(run.run, MODEL, GenerationRef(3), "back again", "ada")
+    run.run.catalog.forget_lines(["sliding-2"])
+    if begun_again:
+        run.replay("sliding-2", 1, [1])
+    run.step(turned(4, 0))
+    assert [look.error for look in run.run.catalog.judgings(first=4)] == [None, None]
+
+
 def test_the_newest_takes_over_from_a_replay(tmp_path: Path) -> None:
     """Under ``report`` the next generation serves, is compared with the replay's, and taken back to it if it costs."""
     run = turned_twice(tmp_path)
