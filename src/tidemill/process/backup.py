@@ -127,7 +127,11 @@ def copy_all(run: Run, catalog: Catalog, folder: Path) -> Manifest:
     for name, digest in named_files(run, catalog).items():
         if digest is None and is_live(name) and not (run.folder / name).exists():
             continue  # a producer that has just started rewrites it
-        files.append(copy_run_file(run, folder, name, digest))
+        try:
+            files.append(copy_run_file(run, folder, name, digest))
+        except BackupError as error:
+            refuse_removed(run, catalog, name, error)
+            raise
         failpoint("backup.copied")
     log = log_state(run, catalog)
     if log == "copied":
@@ -182,6 +186,17 @@ def judging_files(catalog: Catalog) -> dict[str, str | None]:
         for models in catalog.line_models(line).values():
             files |= {model.scorer_path: model.sha256 for model in models.values()}
     return files
+
+
+def refuse_removed(run: Run, copied: Catalog, name: str, error: BackupError) -> None:
+    """Raise if the run's catalog does not name a file of a judging any more, which the ``copied`` one names: a line of
+    replays was removed, or a look was repeated, after the catalog was copied.
+
+    Raises:
+        BackupError: it does not.
+    """
+    if name in judging_files(copied) and name not in judging_files(run.catalog):
+        raise BackupError(f"{name} was removed while the backup was made", "make the backup again") from error
 
 
 def is_live(name: str) -> bool:

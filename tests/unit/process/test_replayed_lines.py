@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 
 from tests.support.failpoint_run import arm
 from tests.support.judged_run import MODEL, JudgedRun, fed, replayed, turned
-from tidemill.errors import InputError, PromotionRefused
+from tidemill.errors import BackupError, InputError, PromotionRefused
 from tidemill.judging.promotion import promote
+from tidemill.process import backup
 from tidemill.process.replayed_lines import remove_leftovers, remove_lines
 from tidemill.run.failpoints import Crash
+from tidemill.run.folder import Run
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +97,31 @@ def test_a_line_that_served_may_go(tmp_path: Path) -> None:
     run.step(turned(5, 0))
     assert run.run.catalog.judging_errors(range(1, 6)) == []
     assert run.champion() == 5
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_line_that_is_removed_while_a_backup_is_made(
+    run: JudgedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: bool
+) -> None:
+    """The backup does not call its files damaged, as it does those that are missing for no reason; the next one is
+    whole."""
+    copy_catalog = backup.snapshot
+
+    def and_then(of: Run, folder: Path) -> None:
+        copy_catalog(of, folder)
+        if removed:
+            remove_lines(of, ["sliding-2"])
+        else:
+            shutil.rmtree(of.judgings / "sliding-2")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backup, "snapshot", and_then)
+        with pytest.raises(BackupError, match="was removed while" if removed else "can't be read") as refused:
+            backup.back_up(run.run, tmp_path / "backup")
+    if removed:
+        assert refused.value.hint == "make the backup again"
+        names = [file.path for file in backup.back_up(run.run, tmp_path / "backup").files]
+        assert not any("sliding-2" in name for name in names)
 
 
 def test_a_run_without_lines(tmp_path: Path) -> None:
