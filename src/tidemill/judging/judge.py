@@ -255,8 +255,14 @@ class Judge:
         for decision in self.history(model):
             if decision.about == GenerationRef(generation):
                 return decision.served
-        champion = self.champion(model)
+        champion = self._champion_before(model, generation)
         return champion if champion != GenerationRef(generation) else None
+
+    def _champion_before(self, model: str, generation: int) -> GenerationRef | None:
+        """The champion when a generation was published: a look that is repeated knows of later ones."""
+        at = self.catalog.trained(GenerationRef(generation)).published_at
+        known = [decision for decision in self.history(model) if at is None or decision.decided_at <= at]
+        return known[-1].serves if known else None
 
     def _references(self, model: str, generation: int, published: Sequence[int], unseen: int | None) -> References:
         """The generations that a generation is compared with. The one that serves now is among them where it is not

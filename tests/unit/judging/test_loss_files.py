@@ -162,6 +162,32 @@ def test_an_error_of_settled_evidence_alone_is_repeated(tmp_path: Path) -> None:
     assert not judged(run.run)
 
 
+def test_a_repeated_look_compares_with_the_champion_of_then(tmp_path: Path) -> None:
+    """Where the gate has decided nothing about a generation, as its look ended with an error, it is compared with the
+    one that served when it was published, not with a champion of later."""
+    run = fed(tmp_path, "gate.policy=better", batches=2)
+    run.judge.settle(run.seal(turned(3, 0)))
+    run.publish(3)
+    scorer = run.run.generations / "00003" / "scorers" / f"{MODEL}.npz"
+    saved = scorer.read_bytes()
+    scorer.unlink()
+    run.judge.provide(3)
+    scorer.write_bytes(saved)
+    run.new_judge()
+    for batch in (4, 5):
+        run.step(turned(batch, 0))
+    assert run.champion() == 4
+    run.new_judge().catch_up(range(1, 6))
+    assert look_of(run, 3, "provisional").error is None
+    compared = {
+        (record.against, record.evidence): record.reference
+        for record in run.run.catalog.comparisons(MODEL, range(3, 4))
+        if record.decides
+    }
+    assert compared["champion", "provisional"] == compared["champion", "settled"] == 1
+    assert compared["serving", "provisional"] == 4
+
+
 def test_a_trainer_that_only_judges_starts_no_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The trainer of a run that is done repeats the looks that ended with an error, without Spark."""
     run, put_back = judged_without(tmp_path)
