@@ -260,9 +260,9 @@ class Judge:
 
     def _champion_before(self, model: str, generation: int) -> GenerationRef | None:
         """The champion when a generation was published: a look that is repeated knows of later ones."""
-        at = self.catalog.trained(GenerationRef(generation)).published_at
-        known = [decision for decision in self.history(model) if at is None or decision.decided_at <= at]
-        return known[-1].serves if known else None
+        at = self.catalog.published_at(generation)
+        known = (decision for decision in reversed(self.history(model)) if at is None or decision.decided_at <= at)
+        return next((decision.serves for decision in known), None)
 
     def _references(self, model: str, generation: int, published: Sequence[int], unseen: int | None) -> References:
         """The generations that a generation is compared with. The one that serves now is among them where it is not
@@ -314,7 +314,7 @@ class Judge:
         times = [decision.decided_at for decision in self.history(model) if decision.action == "chosen"]
         if not times:
             return False
-        published_at = self.catalog.trained(GenerationRef(generation)).published_at
+        published_at = self.catalog.published_at(generation)
         return published_at is not None and published_at < times[-1]
 
     def _challenger(self, look: ModelLook, generation: int) -> Iterator[Candidate]:

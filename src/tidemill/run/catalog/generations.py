@@ -131,6 +131,11 @@ class GenerationStore(database.CatalogFile):
         with self._readable(), self.engine.connect() as connection:
             return list(connection.execute(query.order_by(generations.c.generation)).scalars())
 
+    def published_at(self, number: int) -> str | None:
+        """When a generation was published; None where it is not."""
+        row = self._one(sa.select(generations.c.published_at).where(generations.c.generation == number))
+        return row["published_at"] if row else None
+
     def fit_seconds(self, model: str) -> dict[int, float]:
         """How long each published generation of a model was fitted, by its number."""
         query = sa.select(models.c.generation, models.c.fit_seconds).where(models.c.model == model)
