@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -38,6 +39,7 @@ def with_low_priority(stage: Stage, work: Callable[[], None]) -> None:
         while thread.is_alive():
             raise_in(thread, Stopped)
             thread.join(AGAIN_SECONDS)  # a library may swallow it, as in a callback
+        let_go(ended)
         raise
     thread.join()
     if error:
@@ -52,16 +54,25 @@ def wait_for(ended: Ended) -> BaseException | None:
             return ended.get(timeout=LOOK_SECONDS)  # in steps, as the signal may be delivered to another thread
 
 
+def let_go(ended: Ended) -> None:
+    """Drop what the stopped work held: the frames of its error keep its connection to the catalog alive, and with that
+    the lock of a transaction that was under way."""
+    with suppress(Empty):
+        error = ended.get_nowait()
+        while error is not None:
+            traceback.clear_frames(error.__traceback__)
+            error = error.__context__
+
+
 def _do(work: Callable[[], None], ended: Ended) -> None:
-    error: BaseException | None = None
     with suppress(Stopped):  # that comes as the work ends
         try:
             lower_priority()
             work()
-        except BaseException as caught:  # noqa: BLE001  # the caller raises it
-            error = caught
-        finally:
+        except BaseException as error:  # noqa: BLE001  # the caller raises it
             ended.put(error)
+        else:
+            ended.put(None)
 
 
 def lower_priority() -> None:

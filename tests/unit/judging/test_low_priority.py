@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from tests.support.serving_run import new_run
 from tidemill.judging.low_priority import NICE, with_low_priority
 from tidemill.run.failpoints import Crash
-from tidemill.run.stage import Stage, Stopped
+from tidemill.run.stage import Stage, Stop, Stopped
 
 
 @pytest.fixture
@@ -84,6 +85,26 @@ def test_a_request_to_stop_ends_the_work_that_is_waited_for(stage: Stage) -> Non
     with pytest.raises(Stopped):
         with_low_priority(stage, endless)
     assert ended == [Stopped]
+
+
+def test_what_the_stopped_work_held_is_let_go(stage: Stage) -> None:
+    """As a connection to the catalog, whose transaction would keep all others waiting until the stage ends."""
+    held: list[weakref.ref[Stop]] = []
+
+    def endless() -> None:
+        connection = Stop()
+        held.append(weakref.ref(connection))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        try:
+            while True:
+                connection.wait(0.001)
+        except Stopped as error:
+            raise RuntimeError("closing failed") from error
+
+    with pytest.raises(Stopped) as stopped:
+        with_low_priority(stage, endless)
+    assert stopped.value is not None
+    assert [reference() for reference in held] == [None]
 
 
 def test_after_a_request_to_stop_no_work_goes_on(stage: Stage) -> None:
