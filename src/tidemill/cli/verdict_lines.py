@@ -110,7 +110,8 @@ class NewestVerdicts:
         newest = self._run.catalog.decisions(limit=MOST_DECISIONS, newest_first=True)
         made = [decision for decision in newest if decision.action not in BY_ITSELF]
         if not made:
-            yield "serves", serving(champions(self._run))
+            if serve := champions(self._run):
+                yield "serves", serving(serve)
             return
         of_look = [each for each in made if (each.batch, each.evidence) == (made[0].batch, made[0].evidence)]
         decision = next((each for each in of_look if each.action != "held"), made[0])
