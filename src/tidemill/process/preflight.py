@@ -182,7 +182,7 @@ def are_together(raw: Mapping[str, Any], faults: Sequence[Fault], preview: Previ
 
 
 def gate_notes(pipeline: Pipeline, preview: Preview | None) -> Iterator[Fault]:
-    """Gates that would never decide."""
+    """Gates that would never decide, or not when their evidence is due."""
     gates = {name: pipeline.gate_of(name) for name in pipeline.models}
     waiting = [name for name, gate in gates.items() if gate.policy in ("not-worse", "better")]
     without_truth = [name for name in waiting if kind_of(pipeline.models[name].estimator) in WITHOUT_TRUTH]
@@ -194,26 +194,31 @@ def gate_notes(pipeline: Pipeline, preview: Preview | None) -> Iterator[Fault]:
         return
     by_rows: dict[int, list[str]] = {}
     for name in waiting:
-        if gates[name].evidence == "provisional" and name not in without_truth:
-            by_rows.setdefault(gates[name].min_rows, []).append(name)
+        min_rows, settled = gates[name].min_rows, gates[name].evidence == "settled"
+        if name not in without_truth and not (settled and min_rows <= most):
+            by_rows.setdefault(min_rows, []).append(name)
     for min_rows, models in by_rows.items():
-        yield from too_few_held_out(pipeline, min_rows, models, most)
+        yield from too_few_rows(pipeline, min_rows, models, most)
 
 
-def too_few_held_out(pipeline: Pipeline, min_rows: int, models: Sequence[str], most: int) -> Iterator[Fault]:
-    """Gates that wait for provisional evidence on more rows than are held out of a batch of ``most`` rows."""
+def too_few_rows(pipeline: Pipeline, min_rows: int, models: Sequence[str], most: int) -> Iterator[Fault]:
+    """Gates that need more rows than are held out of a batch of ``most`` rows, or than it has."""
     share = pipeline.generations.holdout.share
     held = round(share * most)
     if held >= min_rows:
         return
     own = len(models) == 1 and pipeline.models[models[0]].gate.min_rows is not None
+    path, needed = f"models.{models[0]}.gate.min_rows" if own else "gate.min_rows", f"{min_rows:,} for {listed(models)}"
+    if most < min_rows:
+        found = f"{needed}, while a batch has at most {most:,} rows, so that the gate never decides"
+        yield Fault(path, found, f"{most:,} or less", "or take larger batches")
+        return
     batch = f"about {held:,} held-out rows ({100 * share:g} % of at most {most:,})" if share else "no held-out row"
     yield Fault(
-        f"models.{models[0]}.gate.min_rows" if own else "gate.min_rows",
-        f"{min_rows:,} for {listed(models)}, while a batch has {batch}, so that the gate never decides",
-        f"{held:,} or less" if held else "rows to decide on",
-        "or take larger batches or a larger generations.holdout.share, "
-        'or evidence = "settled", which rests on all rows of the next batch',
+        path,
+        f"{needed}, while a batch has {batch}, so that the gate decides one batch later, on all rows of the next batch",
+        f"{held:,} or less" if held else "rows to decide on at once",
+        'or take larger batches or a larger generations.holdout.share, or evidence = "settled", which decides then',
     )
 
 

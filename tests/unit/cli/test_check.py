@@ -311,6 +311,8 @@ GATED = ("gate.policy=better", "batches={ rows = 1000 }")
         (("gate.min_rows=200",), ""),
         (("gate.min_rows=201",), "about 200 held-out rows (20 % of at most 1,000)"),
         (("gate.min_rows=201", "gate.evidence=settled"), ""),
+        (("gate.min_rows=1001",), "at most 1,000 rows, so that the gate never decides"),
+        (("gate.min_rows=1001", "gate.evidence=settled"), "at most 1,000 rows, so that the gate never decides"),
         (("gate.min_rows=201", "gate.policy=report"), ""),
         (("gate.min_rows=201", "gate.policy=manual"), ""),
         (("gate.min_rows=201", "batches={ every = '1h' }"), ""),  # 2,500 rows may be one batch
@@ -321,14 +323,15 @@ GATED = ("gate.policy=better", "batches={ rows = 1000 }")
         (("models.kind.gate.policy=not-worse", "gate.policy=report"), "about 200 held-out rows"),
     ],
 )
-def test_a_gate_that_would_never_decide(tmp_path: Path, changes: tuple[str, ...], told: str) -> None:
-    """A gate that waits for provisional evidence on more rows than a batch holds out is a note, with the ways out."""
+def test_a_gate_that_decides_late_or_never(tmp_path: Path, changes: tuple[str, ...], told: str) -> None:
+    """A gate that needs more rows than a batch holds out, or than it has, is a note, with the ways out."""
     notes = look(pipeline(tmp_path, rows(2_501)), *GATED, *changes).notes
     assert [note.path for note in notes] == (["gate.min_rows"] if told else [])
     if told:
         assert told in notes[0].found
         assert "for kind" in notes[0].found
-        assert 'evidence = "settled"' in notes[0].hint
+        assert ('evidence = "settled"' in notes[0].hint) is ("never" not in told)
+        assert "larger batches" in notes[0].hint
 
 
 def test_the_gate_of_one_model(tmp_path: Path) -> None:
