@@ -211,7 +211,7 @@ def figures(compared: Compared) -> str:
         f"gain {number(record.gain, '+')}, 95 % interval {number(record.low, '+')} to {number(record.high, '+')}, "
         f"margin {number(record.margin)}; "
         f"{record.rows:,} {KINDS[record.evidence]} of batch {record.batch} ({record.evidence}): "
-        f"{record.word}{cluster_figures(compared)}"
+        f"{word_of(record)}{cluster_figures(compared)}"
     )
 
 
