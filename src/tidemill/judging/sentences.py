@@ -55,9 +55,11 @@ def sentence(
     clauses = [against_previous(generation, previous)]
     if first is not None and first.word is not None and first.reference != previous.reference:
         clauses.append(against_first(first))
-    serves = compared.get("serving")
-    if serves is not None and serves.word is not None and serves.compared_with != previous.compared_with:
-        clauses.append(against_serving(serves))
+    told = {record.compared_with for record in (previous, first) if record is not None}
+    for serves in (compared.get("serving"), compared.get("champion")):
+        if serves is not None and serves.word is not None and serves.compared_with in {champion} - told:
+            clauses.append(against_serving(serves))
+            break
     if trivial.word == "no difference" and "paid" in (previous.word, first.word if first else None):
         learnt = f"but there is {learnt}"
     changed = f". {clusters}" if (clusters := cluster_clause(previous, trivial)) else ""

@@ -165,3 +165,17 @@ def test_generations_that_share_no_row_are_the_reason() -> None:
         GenerationRef(3), 3, {"previous": unshared, "trivial": TRIVIAL}, "batch 4 is sealed", "recommendation"
     )
     assert text.endswith("can't be told: generations 2 and 3 can both answer no row of batch 3.")
+
+
+def test_what_serves_is_compared_with_where_it_is_neither_before_nor_first() -> None:
+    """Where a gate or a person keeps a generation in between, the sentence says what the newest one has against it."""
+    compared = {
+        "previous": replace(RECORD, generation=5, reference=4, word="no difference"),
+        "first": replace(RECORD, generation=5, reference=1, against="first"),
+        "champion": replace(RECORD, generation=5, reference=2, against="champion"),
+        "trivial": replace(TRIVIAL, generation=5),
+    }
+    told = "generation 5 has 20 % less log loss than generation 2, which serves"
+    assert told in sentence(GenerationRef(2), 5, compared, None, "regression")
+    for serves in (1, 3, 4, 5):
+        assert "which serves" not in sentence(GenerationRef(serves), 5, compared, None, "regression")
