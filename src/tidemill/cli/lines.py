@@ -167,7 +167,8 @@ def say_verdicts(run: Run, console: Console) -> None:
     from tidemill.judging.verdict import VerdictReader  # here: it loads scipy, which takes longer than the rest
 
     for model, verdict in VerdictReader(run).summary().models.items():
-        say(console, "verdict", f"{model}: {verdict.sentence}")
+        text = f"[bold]{'verdict':<13}[/bold] {escape(f'{model}: {verdict.sentence}')}"
+        console.print(text, soft_wrap=not console.is_terminal, highlight=False)  # a terminal breaks lines within words
 
 
 def say_rejected(run: Run, console: Console, rejected: int) -> None:

@@ -62,11 +62,11 @@ def verdict(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
         console.print(f"not judged: {error}", style="red", soft_wrap=True, markup=False)
     flagged = [drift for drift in body.drift if drift.flagged]
     for drift in flagged[-10:]:
-        console.print(f"drift: {drift.sentence}", soft_wrap=True, markup=False)
+        console.print(f"drift: {drift.sentence}", soft_wrap=not console.is_terminal, markup=False)
     if body.drift and not flagged:
         console.print("drift: none in any column")
     for scheme in body.schemes:
-        console.print(f"{scheme.model}: {scheme.sentence}")
+        console.print(f"replay: {scheme.model}: {scheme.sentence}", soft_wrap=not console.is_terminal, markup=False)
 
 
 def note_of_margins(run: Run, assignments: Sequence[str]) -> None:
@@ -89,11 +89,12 @@ def note_of_margins(run: Run, assignments: Sequence[str]) -> None:
 
 def show_model(console: Console, model: str, judged: schemas.ModelVerdict) -> None:
     """A model's verdict, and a table of its newest generations against the one before."""
-    console.print(f"[bold]{model}[/bold]: {judged.sentence}", soft_wrap=True)
+    in_one_line = not console.is_terminal  # which would break it within a word
+    console.print(f"[bold]{model}[/bold]: {judged.sentence}", soft_wrap=in_one_line)
     if judged.figures:
-        console.print(f"  {judged.figures}", soft_wrap=True, markup=False)
+        console.print(f"  {judged.figures}", soft_wrap=in_one_line, markup=False)
     if judged.schedule:
-        console.print(f"  {judged.schedule.sentence}", soft_wrap=True, markup=False)
+        console.print(f"  {judged.schedule.sentence}", soft_wrap=in_one_line, markup=False)
     compared = [
         (generation, generation.against["previous"])
         for generation in judged.generations[-MOST_GENERATIONS:]

@@ -123,7 +123,8 @@ class NewestVerdicts:
         """
         made = still_standing(self._run.catalog.decisions(limit=MOST_DECISIONS, newest_first=True))
         if not made:
-            yield "serves", serving(champions(self._run))
+            if serve := champions(self._run):
+                yield "serves", serving(serve)
             return
         of_look = [each for each in made if look_of(each) == look_of(made[0])] if made[0].by == BY_GATE else made[:1]
         decision = next((each for each in of_look if each.action != "held"), made[0])

@@ -153,11 +153,12 @@ def champion(models: Mapping[str, ModelVerdict]) -> Step:
             "the only model" if len(models) == 1 else f"all {len(models)} models" if len(serving) == len(models) else ""
         )
         return Step("Champion", numbers[0], f"is the generation that serves {of}".strip(), "done")
+    replayed = any(verdict.line for verdict in models.values())  # whose names are too long for the large print
     shown = [f"{name} {serving[name]}" for name in serving][:4]
     more = f" and {len(serving) - 4} more" if len(serving) > 4 else ""
     return Step(
         "Champions",
-        ", ".join(numbers[:3]) + (", …" if len(numbers) > 3 else ""),
+        "by model" if replayed else ", ".join(numbers[:3]) + (", …" if len(numbers) > 3 else ""),
         ", ".join(shown) + more,
         "done",
     )

@@ -46,10 +46,16 @@ def batch_drifts(
             if isinstance(scorer, RowScorer):
                 predicted = f"{name}: prediction"
                 sides = [
-                    side | {predicted: scorer.column(table)}
+                    side | {predicted: predictions(scorer, table)}
                     for side, table in zip(sides, (before, rows.table), strict=True)
                 ]
         yield from (record_of(drift, rows.batch.batch, ref) for drift in drifts(*sides))
+
+
+def predictions(scorer: RowScorer, table: pa.Table) -> pa.Array:
+    """The model's answers; the numbers of clusters as strings, as they are names: they have no mean and no order."""
+    answers = scorer.column(table)
+    return answers.cast(pa.string()) if scorer.kind == "clustering" else answers
 
 
 def record_of(drift: Drift, batch: int, reference: GenerationRef) -> DriftRecord:

@@ -93,8 +93,13 @@ def gain_picture(gains: Sequence[JudgedGain], scale: GainScale, loss_name: str, 
 
 def loss_picture(losses: Sequence[Loss], loss_name: str, key: str) -> str:
     """The losses as a heat map: a row for each generation, a column for each batch. A dashed edge marks a cell whose
-    rows are the held-out ones. ``key`` as for :func:`gain_picture`."""
-    batches = len({loss.batch for loss in losses})
+    rows are the held-out ones. The colours start at 0, so that noise has no colour of its own.
+
+    Args:
+        key: as for :func:`gain_picture`.
+    """
+    batches, means = len({loss.batch for loss in losses}), [loss.mean for loss in losses]
+    domain = [min(0.0, *means), max(0.0, *means)]
     labelled = batches <= LABELLED_BATCHES
     base = alt.Chart(alt.InlineData(values=[loss._asdict() for loss in losses])).encode(
         x=alt.X("batch:O", title="batch", axis=alt.Axis(labelAngle=0, **SPARSE)),
@@ -103,7 +108,7 @@ def loss_picture(losses: Sequence[Loss], loss_name: str, key: str) -> str:
     colours = alt.Color(
         "mean:Q",
         title="loss",
-        scale=alt.Scale(scheme="cividis", reverse=True),
+        scale=alt.Scale(scheme="cividis", reverse=True, domain=domain),
         legend=alt.Legend(orient="right", gradientLength=120, format=".3~g"),
     )
     cells = base.mark_rect(strokeWidth=1.5, strokeDash=[3, 2]).encode(
@@ -112,8 +117,7 @@ def loss_picture(losses: Sequence[Loss], loss_name: str, key: str) -> str:
     )
     layers: list[alt.Chart] = [cells]
     if labelled:
-        means = [loss.mean for loss in losses]
-        middle = (min(means) + max(means)) / 2
+        middle = sum(domain) / 2
         light = alt.condition(alt.datum.mean > middle, alt.value("#ffffff"), alt.value("#000000"))
         layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("mean:Q", format=".4~g"), color=light))
     step = alt.Step(56 if labelled else 20)

@@ -368,7 +368,7 @@ def decision_table(decisions: Sequence[schemas.DecisionBody]) -> Table:
             moment(decision.decided_at),
             decision.model,
             decision.action,
-            str(decision.generation),
+            generation_name(decision.generation, decision.line if decision.action == "chosen" else None),
             generation_name(decision.champion, decision.line),
             decision.by,
             shorten_text(decision.because, MOST_TEXT),

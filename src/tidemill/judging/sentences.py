@@ -12,6 +12,7 @@ Compared = dict[str, ComparisonRecord]
 NOTHING_YET = "Nothing to judge on until {awaited}."
 NOTHING = "Nothing to judge on: no row was held out, and no batch follows."
 UNSEEN = "whether retraining pays can't be told: no batch follows"
+UNSHARED = "whether retraining pays can't be told: generations {} and {} can both answer no row of batch {}"
 AGAINST_GUESSING = {
     "paid": "better than guessing",
     "cost": "worse than guessing",
@@ -48,12 +49,19 @@ def sentence(
     learnt = against_trivial(generation, trivial, kind)
     if previous is None or previous.word is None:
         pays = f"whether retraining pays shows once {awaited}" if awaited else UNSEEN
+        if previous is not None and not previous.rows:
+            pays = UNSHARED.format(previous.compared_with, generation, previous.batch)
         return f"{serving(champion, generation)}{capital(learnt)}; {pays}."
     clauses = [against_previous(generation, previous)]
     if first is not None and first.word is not None and first.reference != previous.reference:
         clauses.append(against_first(first))
-    if (serves := compared.get("serving")) is not None and serves.word is not None:
-        clauses.append(against_serving(serves))
+    told = {record.compared_with for record in (previous, first) if record is not None}
+    for serves in (compared.get("serving"), compared.get("champion")):
+        if serves is not None and serves.word is not None and serves.compared_with in {champion} - told:
+            clauses.append(against_serving(serves))
+            break
+    if trivial.word == "no difference" and "paid" in (previous.word, first.word if first else None):
+        learnt = f"but there is {learnt}"
     changed = f". {clusters}" if (clusters := cluster_clause(previous, trivial)) else ""
     return f"{serving(champion, generation)}{'; '.join([*clauses, learnt])}{changed}."
 
@@ -78,7 +86,7 @@ def against_previous(generation: int, record: ComparisonRecord) -> str:
         return f"The newest retraining cost{basis}: {has(generation, record, 'more')} than {was}"
     if record.word == "no difference":
         return f"The newest retraining made no difference: generation {generation} is as good as {was}"
-    needed = f": if the measured difference is the true one, about {record.rows_needed:,} rows tell; there are"
+    needed = f": if the measured difference is the true one, about {record.rows_needed:,} rows would tell; there are"
     end = f"{needed} {record.rows:,}" if record.rows_needed else f" on {record.rows:,} rows"
     if record.low > 0:
         return f"Generation {generation} is better than {was}, but can't tell whether by enough to matter{end}"
@@ -205,7 +213,7 @@ def figures(compared: Compared) -> str:
         f"gain {number(record.gain, '+')}, 95 % interval {number(record.low, '+')} to {number(record.high, '+')}, "
         f"margin {number(record.margin)}; "
         f"{record.rows:,} {KINDS[record.evidence]} of batch {record.batch} ({record.evidence}): "
-        f"{record.word}{cluster_figures(compared)}"
+        f"{word_of(record)}{cluster_figures(compared)}"
     )
 
 

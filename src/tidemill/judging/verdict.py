@@ -180,7 +180,7 @@ class VerdictReader:
         if not by_generation:
             return None
         paid = sum(word == "paid" for word in by_generation.values())
-        best = self._best(name, self.catalog.judgings_pulse("settled"))
+        best = self._best(name, self.catalog.judgings_pulse("settled")) if paid else None  # else it rests on noise
         batches = list(best.best) if best else None
         gain, cost = (best.gain_share, best.cost_share) if best else (None, None)
         return schemas.ScheduleBody(

@@ -15,7 +15,7 @@ from tidemill.run.catalog import Catalog
 from tidemill.run.files import disk_errors
 from tidemill.run.folder import Run
 from tidemill.run.locks import locked
-from tidemill.texts import did_you_mean, listed, shorten
+from tidemill.texts import did_you_mean, shorten
 from tidemill.training.schemes import Scheme
 
 BUSY = "a replay of this run is under way"
@@ -47,9 +47,8 @@ def require_known(catalog: Catalog, name: str) -> None:
     """
     lines = list(catalog.lines())
     if name not in lines:
-        known = f"its lines are {listed(lines)}" if lines else "nothing was replayed in it"
-        hint = did_you_mean(name, lines) if lines else "see `tidemill replay --help`"
-        raise InputError(f"the run has no line {shorten(name)}; {known}", hint)
+        hint = did_you_mean(name, lines) if lines else "nothing was replayed in this run; see `tidemill replay --help`"
+        raise InputError(f"there is no replay {shorten(name)}", hint)
 
 
 def generations(catalog: Catalog, name: str) -> str:

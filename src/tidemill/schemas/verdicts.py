@@ -10,6 +10,7 @@ from tidemill.texts import generation_name
 Against = Literal["champion", "previous", "first", "serving", "trivial"]
 EvidenceName = Literal["provisional", "settled"]
 Word = Literal["no difference", "paid", "cost", "can't tell"]
+MOST_DIGITS = 6  # of what a column was and is
 EFFECTS = {"ks": "KS, D", "chi-square": "chi-square, V"}
 
 
@@ -112,11 +113,16 @@ class DriftBody(Shape):
 
     @property
     def change(self) -> str:
-        """What the column was and is: ``mean 0.3 -> 82``; empty where it is unknown."""
+        """What the column was and is: ``mean 0.3 -> 82``, with more digits where three show no change; empty where it
+        is unknown."""
         measure = self.details.get("measure")
         if measure is None or self.before is None or self.after is None:
             return ""
-        before, after = (in_short(value, measure.startswith("share")) for value in (self.before, self.after))
+        is_share = measure.startswith("share")
+        for digits in range(3, MOST_DIGITS + 1):
+            before, after = (in_short(value, is_share, digits) for value in (self.before, self.after))
+            if before != after:
+                break
         return f"{measure} {before} -> {after}"
 
     @property
@@ -228,8 +234,8 @@ class Promotion(Shape):
     line: str | None = omitted_if_none()
 
 
-def in_short(value: float, is_share: bool) -> str:
-    """A number with three digits, a large one without decimals; a share in percent."""
+def in_short(value: float, is_share: bool, digits: int) -> str:
+    """A number with so many digits, a large one without decimals; a share in percent."""
     if is_share:
-        return f"{100 * value:.3g} %"
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
+        return f"{100 * value:.{digits}g} %"
+    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e15 else f"{value:,.{digits}g}"

@@ -208,6 +208,13 @@ def test_what_could_not_be_judged_is_shown(tmp_path: Path) -> None:
     assert errors == ["not judged 2 looks, the newest at batch 2 (settled): value: gone"]
 
 
+def test_before_the_first_generation_nothing_serves(tmp_path: Path) -> None:
+    """A batch that is sealed before any generation is published makes no empty line about what serves."""
+    run = fed(tmp_path, batches=0)
+    run.judge.settle(run.seal(turned(1, 0)))
+    assert not any(line.startswith("serves") for line in lines_of_run(run.run, terminal(24, 80)))
+
+
 def test_the_catalog_is_read_again_only_for_news(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four times a second verdicts are read from the catalog only where something was judged or decided since."""
     run = fed(tmp_path, batches=2)

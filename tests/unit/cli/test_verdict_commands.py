@@ -74,8 +74,8 @@ def test_a_line_is_removed(judged: JudgedRun) -> None:
 @pytest.mark.parametrize(
     ("options", "message", "hint"),
     [
-        (("--remove", "sliding-3"), "no line 'sliding-3'; its lines are sliding-2", 'did you mean "sliding-2"?'),
-        (("--remove", "sliding-2", "--remove", "x"), "no line 'x'", "known: sliding-2"),
+        (("--remove", "sliding-3"), "no replay 'sliding-3'", 'did you mean "sliding-2"?'),
+        (("--remove", "sliding-2", "--remove", "x"), "no replay 'x'", "known: sliding-2"),
         (("--remove", "sliding-2", "--scheme", "windowed"), "--remove trains nothing", "leave out --scheme"),
     ],
 )

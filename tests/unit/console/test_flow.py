@@ -53,6 +53,13 @@ def test_models_may_have_different_champions() -> None:
     assert (step.name, step.value, step.note) == ("Champions", "2, 3", "size 2, good 3")
 
 
+def test_a_replay_that_serves_is_named_below() -> None:
+    """Where a replay's generation serves beside others, the large print says so in short."""
+    models = {"size": model_verdict(champion=2, line="windowed"), "good": model_verdict(champion=3)}
+    step = flow.champion(models)
+    assert (step.value, step.note) == ("by model", "size 2 of windowed, good 3")
+
+
 def test_the_picture_is_only_text_and_boxes() -> None:
     """What the texts contain is no HTML."""
     picture = flow.picture([flow.Step("<b>", "1 & 2", "<img src=x>", "failed", 0.5)])

@@ -51,7 +51,7 @@ def test_a_gain_is_shown_only_with_its_verdict() -> None:
     assert (rows[0]["low"], rows[0]["high"], rows[0]["margin"]) == pytest.approx((-0.03, -0.01, 0.004))
     assert [row["generation"] for row in tables.gains(JUDGED, "trivial", "log loss").rows] == [1, 3]
     assert tables.gains(JUDGED, "champion", "log loss").rows == []
-    assert tables.word_counts(rows) == "1 can't tell, 1 cost"
+    assert tables.word_counts(rows) == "can't tell for 1 generation, cost for 1 generation"
 
 
 def test_a_gain_has_the_colour_of_its_word_and_the_margin_around_0() -> None:

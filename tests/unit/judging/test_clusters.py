@@ -230,3 +230,13 @@ def test_without_their_space_clusters_are_not_measured(tmp_path: Path) -> None:
     look = run.run.catalog.judgings()[-1]
     assert "generation 1, by whose features the clusters of group are measured, can't be read" in str(look.error)
     assert not [key for key in run.losses() if key[1] == 3]
+
+
+def test_clusters_drift_as_categories(tmp_path: Path) -> None:
+    """The number of a cluster is a name: batches are compared by the share of each cluster, not by a mean number."""
+    run = ClusteredRun(tmp_path)
+    for batch in (1, 2):
+        run.step(planted(400, batch))
+    (drift,) = [drift for drift in run.run.catalog.drifts() if drift.column == "group: prediction"]
+    assert drift.test == "chi-square"
+    assert str(drift.details["measure"]).startswith("share of '")

@@ -253,6 +253,33 @@ def test_drifts_of_an_older_version(tmp_path: Path) -> None:
     catalog.close()
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "change"),
+    [
+        (0.3, 82.0, "mean 0.3 -> 82"),
+        (-104.974, -104.962, "mean -104.97 -> -104.96"),
+        (1234.2, 1234.6, "mean 1,234 -> 1,235"),
+        (1234.1, 1234.2, "mean 1,234.1 -> 1,234.2"),
+        (7.0, 7.0, "mean 7 -> 7"),
+    ],
+)
+def test_what_changed_shows(before: float, after: float, change: str) -> None:
+    """A mean that changed in a later digit is shown with that digit."""
+    body = schemas.DriftBody(
+        batch=2,
+        column="x",
+        test="ks",
+        effect=0.2,
+        p=0.01,
+        flagged=True,
+        reference=1,
+        details={"measure": "mean"},
+        before=before,
+        after=after,
+    )
+    assert body.change == change
+
+
 def test_settled_rows_were_seen_by_no_side(tmp_path: Path) -> None:
     """On all rows of a batch no generation is compared with a champion that was trained on them, as one that a person
     chose before the earlier ones were judged."""

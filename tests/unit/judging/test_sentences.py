@@ -11,7 +11,7 @@ import pytest
 from tests.support.judged_run import DOCUMENT, MODEL, JudgedRun, fed, turned
 from tidemill.judging import gate
 from tidemill.judging.comparisons import Comparison, p_value
-from tidemill.judging.sentences import brief, by_word
+from tidemill.judging.sentences import brief, by_word, sentence
 from tidemill.judging.verdict import VerdictReader
 from tidemill.pipeline import Gate
 from tidemill.run.catalog import ComparisonRecord, GateDecision, GenerationRef, Judging
@@ -129,3 +129,53 @@ def test_many_models_in_one_line() -> None:
         "cost for b; can't tell for m0, m1, m2, m3, m4 and 4 more; better than guessing for a; nothing to learn for b"
     )
     assert by_word([]) == ""
+
+
+def test_what_paid_without_anything_to_learn_is_said_with_a_but() -> None:
+    """Retraining that paid and still is no better than the trivial model does not read as a success."""
+    same = replace(RECORD, word="no difference")
+    compared = {
+        "previous": same,
+        "first": replace(RECORD, against="first", reference=1),
+        "trivial": replace(TRIVIAL, word="no difference"),
+    }
+    text = sentence(GenerationRef(3), 3, compared, None, "regression")
+    assert text.endswith("; but there is nothing to learn: generation 3 is not better than always saying the mean.")
+    compared["first"] = replace(same, against="first", reference=1)
+    assert "; nothing to learn: " in sentence(GenerationRef(3), 3, compared, None, "regression")
+
+
+def test_a_champion_that_is_the_generation_before_is_compared_once() -> None:
+    """Where the generation before serves by a person's choice, the sentence compares with it once."""
+    compared = {"previous": RECORD, "trivial": TRIVIAL, "serving": replace(RECORD, against="serving")}
+    text = sentence(GenerationRef(2), 3, compared, None, "regression")
+    assert text.startswith("Generation 2 serves. ")
+    assert "which serves" not in text
+    compared["serving"] = replace(RECORD, against="serving", reference_line="windowed")
+    assert "than generation 2 of windowed, which serves" in sentence(
+        GenerationRef(2, "windowed"), 3, compared, None, "regression"
+    )
+
+
+def test_generations_that_share_no_row_are_the_reason() -> None:
+    """Where the two generations can answer no row in common, as recommenders of different users, the sentence says so,
+    and promises nothing of the next batch."""
+    unshared = replace(RECORD, rows=0, word=None, gain=None, low=None, high=None)
+    text = sentence(
+        GenerationRef(3), 3, {"previous": unshared, "trivial": TRIVIAL}, "batch 4 is sealed", "recommendation"
+    )
+    assert text.endswith("can't be told: generations 2 and 3 can both answer no row of batch 3.")
+
+
+def test_what_serves_is_compared_with_where_it_is_neither_before_nor_first() -> None:
+    """Where a gate or a person keeps a generation in between, the sentence says what the newest one has against it."""
+    compared = {
+        "previous": replace(RECORD, generation=5, reference=4, word="no difference"),
+        "first": replace(RECORD, generation=5, reference=1, against="first"),
+        "champion": replace(RECORD, generation=5, reference=2, against="champion"),
+        "trivial": replace(TRIVIAL, generation=5),
+    }
+    told = "generation 5 has 20 % less log loss than generation 2, which serves"
+    assert told in sentence(GenerationRef(2), 5, compared, None, "regression")
+    for serves in (1, 3, 4, 5):
+        assert "which serves" not in sentence(GenerationRef(serves), 5, compared, None, "regression")

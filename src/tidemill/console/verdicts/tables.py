@@ -133,9 +133,9 @@ def gain_row(generation: int, comparison: ComparisonBody, gain: Gain) -> Row:
 
 
 def word_counts(rows: Sequence[Row]) -> str:
-    """How many of the verdicts have each word: ``2 paid, 1 can't tell``."""
+    """How many of the verdicts have each word: ``paid for 2 generations, can't tell for 1 generation``."""
     words = [row["word"] for row in rows]
-    return ", ".join(f"{number(words.count(word))} {word}" for word in WORDS if word in words)
+    return ", ".join(f"{word} for {counted(words.count(word), 'generation')}" for word in WORDS if word in words)
 
 
 def loss_names(verdicts: Iterable[GenerationVerdict], cells: Iterable[CellBody]) -> list[str]:
