@@ -76,4 +76,4 @@ def did_you_mean(given: str, known: Sequence[str]) -> str:
 
 def generation_name(number: int | None, line: str | None = None) -> str:
     """A generation's number, with the replay that trained it; that of one of the run's own stands alone."""
-    return f"{number} of {line}" if line else str(number)
+    return f"{number} of the replay {line}" if line else str(number)

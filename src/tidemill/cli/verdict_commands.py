@@ -137,7 +137,7 @@ def promote(
     """Let a generation of a model serve: it becomes the champion, from now on."""
     from tidemill.judging.promotion import objection
     from tidemill.judging.promotion import promote as choose
-    from tidemill.judging.verdict import decision_body, policies_in_force
+    from tidemill.judging.verdict import VerdictReader, decision_body
     from tidemill.run.catalog import GenerationRef
 
     run = look_at(name, run_dir, assignments)
@@ -151,7 +151,8 @@ def promote(
         typer.echo(f"note: the two were not compared: {uncompared}")
     if against := objection(decision):
         typer.echo(f"note: {against}")
-    if policies_in_force(run)[model] == "report":
+    serving = VerdictReader(run).serving()
+    if serving.policies[model] == "report" and serving.awaited:
         following = max(run.catalog.newest_generation(), generation) + 1
         typer.echo(f'note: the policy is "report": generation {following} takes over once it is published')
 

@@ -17,7 +17,7 @@ SHA_DIGITS = 12
 
 def generation_name(generation: int | None, line: str | None = None) -> str:
     """A generation's number, with the replay that trained it; that of one of the run's own stands alone."""
-    return f"{number(generation)} of {plain(line)}" if line else number(generation)
+    return f"{number(generation)} of the replay {plain(line)}" if line else number(generation)
 
 
 def number(value: float | None, digits: int = 4) -> str:

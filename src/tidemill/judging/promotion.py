@@ -61,7 +61,7 @@ def chosen_now(run: Run, model: str, chosen: GenerationRef, because: str, by: st
     """
     served = run.catalog.champions().get(model) or GenerationRef(run.catalog.newest_generation())
     if served == chosen:
-        raise PromotionRefused(f"generation {chosen} of {model} serves already", "nothing was changed")
+        raise PromotionRefused(f"generation {chosen} serves already", "nothing was changed")
     looked = look_at(run, model, chosen, served, GenerationRef(run.catalog.newest_judged(model)))
     decision = GateDecision(
         model,

@@ -86,8 +86,9 @@ def against_previous(generation: int, record: ComparisonRecord) -> str:
         return f"The newest retraining cost{basis}: {has(generation, record, 'more')} than {was}"
     if record.word == "no difference":
         return f"The newest retraining made no difference: generation {generation} is as good as {was}"
-    needed = f": if the measured difference is the true one, about {record.rows_needed:,} rows would tell; there are"
-    end = f"{needed} {record.rows:,}" if record.rows_needed else f" on {record.rows:,} rows"
+    end = f" on {record.rows:,} rows"
+    if record.rows_needed:
+        end = f" (about {record.rows_needed:,} rows would tell, there are {record.rows:,})"
     if record.low > 0:
         return f"Generation {generation} is better than {was}, but can't tell whether by enough to matter{end}"
     return f"Can't tell whether generation {generation} is better than {was}{end}"
@@ -202,18 +203,31 @@ def by_word(records: Iterable[ComparisonRecord]) -> str:
     return "; ".join(f"{word} for {listed(names, MOST_MODELS)}" for word, names in models.items() if names)
 
 
-def figures(compared: Compared) -> str:
-    """The figures behind the sentence: against the generation before, else against the trivial model."""
-    record = next((compared[name] for name in ("previous", "trivial") if has_word(compared.get(name))), None)
-    if record is None:
-        return ""
+def figures(compared: Compared, beside: Compared) -> str:
+    """The figures behind the sentence: against the generation before, else against the trivial model.
+
+    Where the loss that decides has no word, as that of a recommender asked about users and items that it does not know,
+    the figures are those of a loss ``beside`` it, which is said.
+    """
+    if (record := newest_word(compared)) is not None:
+        return f"{figures_of(record)}{cluster_figures(compared)}"
+    other = newest_word(beside)
+    return f"Beside it, deciding nothing: {figures_of(other)}" if other is not None else ""
+
+
+def newest_word(compared: Compared) -> ComparisonRecord | None:
+    """The comparison with the generation before that has a word, else the one with the trivial model."""
+    return next((compared[name] for name in ("previous", "trivial") if has_word(compared.get(name))), None)
+
+
+def figures_of(record: ComparisonRecord) -> str:
     reference = f"generation {record.compared_with}" if record.reference else "the trivial model"
+    kind = "users" if record.loss_name.endswith("NDCG@10") else KINDS[record.evidence]
     return (
         f"{record.loss_name} {number(record.loss)} against {number(record.reference_loss)} of {reference}: "
         f"gain {number(record.gain, '+')}, 95 % interval {number(record.low, '+')} to {number(record.high, '+')}, "
         f"margin {number(record.margin)}; "
-        f"{record.rows:,} {KINDS[record.evidence]} of batch {record.batch} ({record.evidence}): "
-        f"{word_of(record)}{cluster_figures(compared)}"
+        f"{record.rows:,} {kind} of batch {record.batch} ({record.evidence}): {word_of(record)}"
     )
 
 

@@ -127,25 +127,29 @@ class VerdictReader:
         champion, last = serving.champion(name), self.catalog.newest_judged(name)
         shown = None if generations is None else range(max(1, last - generations + 1), last + 1)
         kind = kind_of(self.run.pipeline.models[name].estimator)
-        newest, compared = last, self._deciding(name, last, champion)
+        newest, (compared, beside) = last, self._compared(name, last, champion)
         has_truth = kind not in sentences.WITHOUT_TRUTH
         if newest and has_truth and not any(record.word for record in compared.values()):  # nothing was held out
-            earlier = self._deciding(name, newest - 1, champion)
-            newest, compared = (newest - 1, earlier) if earlier else (newest, compared)
+            earlier = self._compared(name, newest - 1, champion)
+            newest, (compared, beside) = (newest - 1, earlier) if earlier[0] else (newest, (compared, beside))
         return schemas.ModelVerdict(
             champion=champion and champion.number,
             line=(champion and champion.line) or None,
             policy=serving.policies[name],
             generation=newest or None,
             sentence=sentences.sentence(champion, newest or None, compared, serving.awaited, kind),
-            figures=sentences.figures(compared),
+            figures=sentences.figures(compared, beside),
             schedule=self.schedule(name),
             generations=self._generations(name, shown, champion),
         )
 
-    def _deciding(self, name: str, generation: int, champion: GenerationRef | None) -> dict[str, ComparisonRecord]:
-        """What decides about one generation of a model, by what it was compared with."""
-        return deciding(standing(self.catalog.comparisons(name, range(generation, generation + 1)), champion))
+    def _compared(
+        self, name: str, generation: int, champion: GenerationRef | None
+    ) -> tuple[dict[str, ComparisonRecord], dict[str, ComparisonRecord]]:
+        """What decides about one generation of a model, by what it was compared with; and what stands beside it."""
+        records = standing(self.catalog.comparisons(name, range(generation, generation + 1)), champion)
+        beside = {record.against: record for record in by_evidence(records) if not record.decides and record.word}
+        return deciding(records), beside
 
     def _generations(
         self, name: str, generations: range | None, champion: GenerationRef | None

@@ -85,9 +85,10 @@ def refuse(run: Run, lines: Sequence[Line], batches: Sequence[Batch]) -> None:
         )
     own = run.pipeline.generations
     for line in lines:
-        if line.window and line.window >= len(batches):
+        if line.window and line.window >= len(batches) - 1:
             raise InputError(
-                f"a window of {line.window} is cumulative: the run has {len(batches)} batches",
+                f"a window of {line.window} is cumulative, as a replay of {len(batches)} batches trains on the others "
+                "than the last",
                 "give a smaller --window, or --scheme cumulative",
             )
         if line.scheme == own.scheme and (line.window or None) == own.window:

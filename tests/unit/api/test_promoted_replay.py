@@ -94,7 +94,7 @@ def test_rows_are_those_of_its_batches(api: httpx.Client) -> None:
     assert json_of(api.get("/models/size/rows/20"))["rows"][0]["batch"] == 2
     missing = api.get("/models/size/rows/1")
     assert missing.status_code == 404
-    assert missing.json()["error"]["message"] == f'no row with id "1" in generation 2 of {LINE}'
+    assert missing.json()["error"]["message"] == f'no row with id "1" in generation 2 of the replay {LINE}'
     assert json_of(api.get("/models/size/rows/1?generation=2"))["generation"] == 2
 
 
@@ -129,7 +129,7 @@ def test_the_champion_is_told(api: httpx.Client) -> None:
         ({"generation": 2, "line": 3}, 422, "line is not a text"),
         ({"generation": 2, "line": False}, 422, "line is not a text"),
         ({"generation": 9, "line": None, "by": None}, 404, "there is no generation 9"),
-        (PROMOTED, 409, f"generation 2 of {LINE} of size serves already"),
+        (PROMOTED, 409, f"generation 2 of the replay {LINE} serves already"),
     ],
 )
 def test_a_choice_that_is_refused(api: httpx.Client, choice: dict[str, Any], status: int, text: str) -> None:
@@ -145,7 +145,7 @@ def test_a_replay_that_can_not_be_loaded_is_refused(served: Run, api: httpx.Clie
     (served.judgings / LINE / "00001" / "good.npz").write_bytes(b"")
     answer = api.post("/models/size/champion", json={"generation": 1, "line": LINE, "because": "a test"})
     assert answer.status_code == 409
-    assert f"generation 1 of {LINE} can't be served" in answer.json()["error"]["message"]
+    assert f"generation 1 of the replay {LINE} can't be served" in answer.json()["error"]["message"]
 
 
 def test_a_damaged_replay_does_not_answer(served: Run) -> None:
@@ -158,7 +158,7 @@ def test_a_damaged_replay_does_not_answer(served: Run) -> None:
             answer = json_of(client.post("/models/size/predict", json=ROW))
             assert answer == {"model": "size", "generation": 1, "prediction": size_of(1, ROW)}
             (problem,) = json_of(client.get("/health"))["problems"]
-            assert problem.startswith(f"generation 2 of {LINE} is published but can't be loaded")
+            assert problem.startswith(f"generation 2 of the replay {LINE} is published but can't be loaded")
     finally:
         path.write_bytes(content)
 
@@ -181,4 +181,6 @@ def test_a_replay_without_profiles(served: Run, api: httpx.Client) -> None:
     assert json_of(api.post("/models/group/champion", json=choice))["line"] == "windowed"
     answer = api.get("/models/group/profile")
     assert answer.status_code == 404
-    assert answer.json()["error"]["message"] == "the profile of group in generation 2 of windowed is not known"
+    assert (
+        answer.json()["error"]["message"] == "the profile of group in generation 2 of the replay windowed is not known"
+    )

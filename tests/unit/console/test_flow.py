@@ -57,7 +57,7 @@ def test_a_replay_that_serves_is_named_below() -> None:
     """Where a replay's generation serves beside others, the large print says so in short."""
     models = {"size": model_verdict(champion=2, line="windowed"), "good": model_verdict(champion=3)}
     step = flow.champion(models)
-    assert (step.value, step.note) == ("by model", "size 2 of windowed, good 3")
+    assert (step.value, step.note) == ("by model", "size 2 of the replay windowed, good 3")
 
 
 def test_the_picture_is_only_text_and_boxes() -> None:

@@ -41,8 +41,8 @@ def test_a_generation_of_a_replay_serves(tmp_path: Path) -> None:
     assert objection(decision) is None
     body = VerdictReader(run.run).model(MODEL, 10)
     assert (body.champion, body.line, body.own_champion) == (4, "windowed", None)
-    assert body.sentence.startswith("Generation 4 of windowed serves. ")
-    assert "more absolute error than generation 4 of windowed, which serves" in body.sentence
+    assert body.sentence.startswith("Generation 4 of the replay windowed serves. ")
+    assert "more absolute error than generation 4 of the replay windowed, which serves" in body.sentence
     newest = body.generations[-1]
     assert (newest.against["serving"].reference, newest.against["serving"].line) == (4, "windowed")
     assert not any(generation.champion for generation in body.generations)
@@ -93,7 +93,7 @@ def test_the_gate_compares_with_a_replay(tmp_path: Path) -> None:
     assert (held.action, held.generation, held.serves, held.served) == ("held", 6, chosen, chosen)
     assert held.figures is not None
     assert (held.figures["reference"], held.figures["line"]) == (4, "windowed")
-    assert "of windowed" in held.because
+    assert "of the replay windowed" in held.because
     run.judge.settle(run.seal(turned(7, 0)))
     assert run.run.catalog.champions() == {MODEL: chosen}
     settled = [record for record in run.run.catalog.comparisons(MODEL, range(6, 7)) if record.evidence == "settled"]
@@ -142,7 +142,7 @@ def test_a_replay_ahead_of_a_failed_generation_is_compared(tmp_path: Path) -> No
         (GenerationRef(1, "sliding-2"), NotFound, "no replay 'sliding-2'"),
         (GenerationRef(9, "windowed"), NotFound, "windowed has no generation 9"),
         (GenerationRef(10**20, "windowed"), NotFound, "no generation '100000000000000000000'"),
-        (GenerationRef(3, "windowed"), PromotionRefused, "generation 3 of windowed can't be served"),
+        (GenerationRef(3, "windowed"), PromotionRefused, "generation 3 of the replay windowed can't be served"),
     ],
 )
 def test_a_replay_that_is_refused(tmp_path: Path, ref: GenerationRef, error: type[TidemillError], text: str) -> None:
@@ -163,7 +163,7 @@ def test_a_replay_serves_once(tmp_path: Path) -> None:
     run = fed(tmp_path, batches=3)
     chosen = run.replay("windowed", 2, [2])
     promote(run.run, MODEL, chosen, "why", "ada")
-    with pytest.raises(PromotionRefused, match="generation 2 of windowed of value serves already"):
+    with pytest.raises(PromotionRefused, match="generation 2 of the replay windowed serves already"):
         promote(run.run, MODEL, chosen, "why", "ada")
     promote(run.run, MODEL, GenerationRef(2), "why", "ada")
     assert run.run.catalog.champions() == {MODEL: GenerationRef(2)}
@@ -278,5 +278,5 @@ def test_a_choice_without_rows(tmp_path: Path) -> None:
 def test_a_generation_without_record(tmp_path: Path) -> None:
     """A generation that the catalog does not have can't be read, and the error says how to go on."""
     run = fed(tmp_path, batches=1)
-    with pytest.raises(CatalogError, match="there is no generation 2 of windowed"):
+    with pytest.raises(CatalogError, match="there is no generation 2 of the replay windowed"):
         run.run.catalog.trained(GenerationRef(2, "windowed"))

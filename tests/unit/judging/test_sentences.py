@@ -11,7 +11,7 @@ import pytest
 from tests.support.judged_run import DOCUMENT, MODEL, JudgedRun, fed, turned
 from tidemill.judging import gate
 from tidemill.judging.comparisons import Comparison, p_value
-from tidemill.judging.sentences import brief, by_word, sentence
+from tidemill.judging.sentences import brief, by_word, figures, sentence
 from tidemill.judging.verdict import VerdictReader
 from tidemill.pipeline import Gate
 from tidemill.run.catalog import ComparisonRecord, GateDecision, GenerationRef, Judging
@@ -152,7 +152,7 @@ def test_a_champion_that_is_the_generation_before_is_compared_once() -> None:
     assert text.startswith("Generation 2 serves. ")
     assert "which serves" not in text
     compared["serving"] = replace(RECORD, against="serving", reference_line="windowed")
-    assert "than generation 2 of windowed, which serves" in sentence(
+    assert "than generation 2 of the replay windowed, which serves" in sentence(
         GenerationRef(2, "windowed"), 3, compared, None, "regression"
     )
 
@@ -179,3 +179,14 @@ def test_what_serves_is_compared_with_where_it_is_neither_before_nor_first() -> 
     assert told in sentence(GenerationRef(2), 5, compared, None, "regression")
     for serves in (1, 3, 4, 5):
         assert "which serves" not in sentence(GenerationRef(serves), 5, compared, None, "regression")
+
+
+def test_a_loss_beside_gives_the_figures_where_none_decides() -> None:
+    """Where the loss that decides has no word, the figures are those of the loss beside it, said to decide nothing, and
+    those of a ranking count users."""
+    ranking = replace(RECORD, loss_name="1 - NDCG@10", decides=False, rows=150, evidence="settled", word="cost")
+    text = figures({"previous": replace(RECORD, rows=0, word=None)}, {"previous": ranking})
+    assert text.startswith("Beside it, deciding nothing: 1 - NDCG@10 ")
+    assert text.endswith(f"150 users of batch {RECORD.batch} (settled): cost")
+    assert figures({"previous": RECORD}, {"previous": ranking}).startswith(RECORD.loss_name)
+    assert figures({}, {}) == ""
