@@ -70,6 +70,7 @@ def without_java(tmp_path: Path) -> dict[str, str]:
     return env | {"PATH": str(bin_folder)}
 
 
+@pytest.mark.nightly
 def test_without_java_the_sample_is_streamed_trained_and_done(ups: list[Up], tmp_path: Path) -> None:
     """With no Java on the machine, `up --exit-when-trained --json` does everything on the sample, prints one JSON
     document, and leaves no process behind."""
@@ -99,6 +100,7 @@ def test_without_java_the_sample_is_streamed_trained_and_done(ups: list[Up], tmp
     assert "Setting default log level" not in err
 
 
+@pytest.mark.nightly
 def test_a_run_lives_through_kills_answers_and_is_resumed(ups: list[Up], tmp_path: Path) -> None:
     """On the real file: every stage is killed once while rows stream in; every row is in exactly one batch, in order;
     the routes answer; Ctrl-C stops everything; the run is resumed with its answers; and a killed `up` takes all with
