@@ -74,6 +74,6 @@ def did_you_mean(given: str, known: Sequence[str]) -> str:
     return f"known: {listed(known, limit=2 * MOST_CHARACTERS)}"
 
 
-def generation_name(number: int | None, line: str | None = None) -> str:
+def generation_name(number: int | str | None, line: str | None = None) -> str:
     """A generation's number, with the replay that trained it; that of one of the run's own stands alone."""
     return f"{number} of the replay {line}" if line else str(number)

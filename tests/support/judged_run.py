@@ -6,7 +6,7 @@ Its batch files, its catalog, its scorer files and its judge are real ones. A ro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -181,6 +181,17 @@ def replayed(run: JudgedRun, line: str, batch: int, factor: float = 0.5) -> None
     own = catalog.newest_cells(MODEL, "absolute error", "")[batch]
     sums = (factor * np.frombuffer(own.sums)).tobytes()
     catalog.save_judging(Judging(line, batch, "settled", 0.0), [replace(own, line=line, sums=sums)])
+
+
+def judged_without(folder: Path) -> tuple[JudgedRun, Callable[[], object]]:
+    """A run whose looks at batch 4 ended with an error, as a scorer file was gone; and what puts the file back."""
+    run = fed(folder, batches=3)
+    scorer = run.run.generations / "00001" / "scorers" / f"{MODEL}.npz"
+    saved = scorer.read_bytes()
+    scorer.unlink()
+    run.new_judge()
+    run.step(turned(4, 0))
+    return run, lambda: scorer.write_bytes(saved)
 
 
 def write_linear(path: Path, weights: Array, intercept: float) -> None:

@@ -228,6 +228,13 @@ def choose(run: Run, model: str, champion: int) -> None:
     run.catalog.decide_champion(decision(model, champion))
 
 
+def publish_three(run: Run) -> None:
+    """Publish three generations, each of one batch more than the one before; batch n has the keys n and 10 n."""
+    for number in (1, 2, 3):
+        seal(run, number, [{"id": number}, {"id": 10 * number, "hours": 20.0}])
+        publish(run, number, list(range(1, number + 1)))
+
+
 def replay(run: Run, ref: GenerationRef, like: int, batches: Sequence[int]) -> None:
     """Record a generation of a replay, whose answers are those of the generation ``like``."""
     run.catalog.begin_line(ref.line, ref.line.partition("-")[0], None)

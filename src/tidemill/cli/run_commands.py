@@ -213,9 +213,8 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
     ) -> None:
         raw = prepare(name, *options_of_run(name, given_options(assignments, data, rows), run_dir))
         if work is train:  # its models are checked with pyspark, which takes a second to load
-            os.environ.setdefault(
-                "OPENBLAS_NUM_THREADS", "1"
-            )  # before numpy loads: its idle threads spin beside the judge
+            # Before numpy loads: its idle threads spin beside the judge.
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
             from tidemill.process.preflight import judged
 
             loaded = judged(raw)

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 import humanize
 
+from tidemill import texts
+
 NONE = "\N{EN DASH}"
 SHA_DIGITS = 12
 
@@ -16,8 +18,8 @@ SHA_DIGITS = 12
 
 
 def generation_name(generation: int | None, line: str | None = None) -> str:
-    """A generation's number, with the replay that trained it; that of one of the run's own stands alone."""
-    return f"{number(generation)} of the replay {plain(line)}" if line else number(generation)
+    """A generation's number as the console writes numbers, with the replay that trained it."""
+    return texts.generation_name(number(generation), line and plain(line))
 
 
 def number(value: float | None, digits: int = 4) -> str:

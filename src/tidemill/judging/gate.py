@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tidemill.judging.comparisons import MIN_UNITS, Comparison, interval_at, p_value, word
@@ -51,22 +50,23 @@ class Tested(NamedTuple):
         """The figures behind a decision, for the catalog."""
         comparison = self.candidate.comparison
         assert comparison is not None
-        return {
-            **reference_figures(self.candidate.reference),
-            "rows": comparison.rows,
-            "loss": comparison.loss,
-            "reference_loss": comparison.reference_loss,
-            "gain": comparison.gain,
-            "interval": [self.low, self.high],
-            "level": self.level,
-            "margin": comparison.margin,
-            "word": self.word,
-        }
+        own = {"interval": [self.low, self.high], "level": self.level, "word": self.word}
+        return figures_of(comparison, self.candidate.reference) | own
 
 
-def reference_figures(reference: GenerationRef) -> dict[str, Any]:
-    """The keys that name a reference."""
-    return {"reference": reference.number} | ({"line": reference.line} if reference.line else {})
+def figures_of(comparison: Comparison, reference: GenerationRef) -> dict[str, Any]:
+    """The figures of a comparison, for the catalog: with its plain 95 % interval."""
+    return {
+        "reference": reference.number,
+        **({"line": reference.line} if reference.line else {}),
+        "rows": comparison.rows,
+        "loss": comparison.loss,
+        "reference_loss": comparison.reference_loss,
+        "gain": comparison.gain,
+        "interval": [comparison.low, comparison.high],
+        "margin": comparison.margin,
+        "word": comparison.word,
+    }
 
 
 def level_at(look: int) -> float:
@@ -120,8 +120,8 @@ def at_publication(
         former = champion or GenerationRef(newest)
         if number <= former.number:
             return []
-        decided = GateDecision(model, "newest", number, number, former.number, BY_GATE, because)
-        return [replace(decided, former_line=former.line)]
+        line = former.line
+        return [GateDecision(model, "newest", number, number, former.number, BY_GATE, because, former_line=line)]
     if champion is None:
         because = "it served when there was no gate yet"
         return [GateDecision(model, "first", newest, newest, None, BY_GATE, because)]

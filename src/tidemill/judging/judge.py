@@ -14,7 +14,7 @@ batch files alone, so a repeated look says the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,6 @@ from tidemill.judging.gate import Candidate
 from tidemill.judging.kept import kept
 from tidemill.judging.look import ModelJudge, ModelLook
 from tidemill.judging.loss_file import LossFile, sweep
-from tidemill.judging.losses import Indices
 from tidemill.judging.rows import BatchRows, RowReader
 from tidemill.run.catalog import (
     Cell,
@@ -145,8 +144,7 @@ class Judge:
             findings.on_trial += self._on_trial(look)
             findings.challenging += self._challenging(look, published)
 
-        wanted = {name: self._kept(name, published, batch) for name in self._models}
-        self._judge_models(findings, rows, None, published, wanted, ask)
+        self._judge_models(findings, rows, "settled", published, ask)
         findings.decided = self._decide_settled(findings.on_trial, findings.challenging, batch)
         with self._noting_errors(findings, "drift", batch):
             champions = {name: self.champion(name) or GenerationRef(published[-1]) for name in self._models}
@@ -159,37 +157,40 @@ class Judge:
         def ask(look: ModelLook) -> None:
             findings.challenging += self._challenger(look, generation)
 
-        references = {name: self._references(name, generation, published, None) for name in self._models}
-        wanted = {name: sorted({GenerationRef(generation), *refs.values()}) for name, refs in references.items()}
-        self._judge_models(findings, rows, rows.held_rows, published, wanted, ask)
+        self._judge_models(findings, rows, "provisional", published, ask)
         findings.decided = self._decide_provisional(findings.challenging, generation)
 
     def _judge_models(
         self,
         findings: Findings,
         rows: BatchRows,
-        chosen: Indices | None,
+        evidence: Evidence,
         published: Sequence[int],
-        wanted: Mapping[str, Sequence[GenerationRef]],
         ask: Callable[[ModelLook], None],
     ) -> None:
         """Judge the newest of the ``published`` generations of each model.
 
         Args:
-            chosen: the indices of the rows that are looked at, the held-out ones; all for None.
-            wanted: the generations that are scored, by model.
+            evidence: settled on all rows, provisional on the held-out ones.
             ask: adds what the gate asks of the look at a model to the findings.
         """
-        newest = published[-1]
-        evidence: Evidence = "settled" if chosen is None else "provisional"
+        newest, batch = published[-1], rows.batch.batch
+        unseen, chosen = (batch, None) if evidence == "settled" else (None, rows.held_rows)
         for name, model in self._models.items():
-            with self._noting_errors(findings, name, rows.batch.batch):
-                readable = model.readable(wanted[name], findings.errors)
+            with self._noting_errors(findings, name, batch):
+                references = self._references(name, newest, published, unseen)
+                if evidence == "settled":
+                    wanted = self._kept(name, published, batch)
+                else:
+                    wanted = sorted({GenerationRef(newest), *references.values()})
+                readable = model.readable(wanted, findings.errors)
                 if GenerationRef(newest) not in readable:
                     continue
                 look = ModelLook(model, rows, chosen, readable)
                 if len(look.table):
-                    self._compare(findings, look, newest, published, evidence)
+                    there = {against: ref for against, ref in references.items() if ref in readable}
+                    findings.cells += look.cells(newest, evidence)
+                    findings.compared += look.comparisons(newest, there, evidence)
                 ask(look)
                 if len(look.table):
                     findings.losses.add(look.loss_tables(newest))
@@ -210,16 +211,6 @@ class Judge:
             findings.errors.append(f"{subject}: {shorten(self.run.without_path(str(error)), 200)}")
             for found, count in zip(findings.of_models(), before, strict=True):
                 del found[count:]
-
-    def _compare(
-        self, findings: Findings, look: ModelLook, generation: int, published: Sequence[int], evidence: Evidence
-    ) -> None:
-        """Add a model's cells, and the comparisons of one generation."""
-        unseen = look.rows.batch.batch if evidence == "settled" else None
-        references = self._references(look.model.name, generation, published, unseen)
-        references = {name: number for name, number in references.items() if number in look.generations}
-        findings.cells += look.cells(generation, evidence)
-        findings.compared += look.comparisons(generation, references, evidence)
 
     # --- champions ------------------------------------------------------------------------------------------------
 

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from tidemill import scoring
 from tidemill.errors import CatalogError, NotFound, ParameterError, PromotionRefused, TidemillError
-from tidemill.judging.comparisons import Comparison
-from tidemill.judging.gate import reference_figures
+from tidemill.judging.gate import figures_of
 from tidemill.judging.look import ModelJudge, ModelLook
 from tidemill.judging.rows import RowReader
 from tidemill.run.catalog import BY_GATE, ComparisonRecord, Evidence, GateDecision, Generation, GenerationRef
 from tidemill.run.folder import Run
+from tidemill.run.progress.status import champions
 from tidemill.texts import did_you_mean, shorten
 
 MOST_TEXT = 500  # characters of a reason or a name
@@ -59,7 +59,7 @@ def chosen_now(run: Run, model: str, chosen: GenerationRef, because: str, by: st
     Raises:
         PromotionRefused: it serves already.
     """
-    served = run.catalog.champions().get(model) or GenerationRef(run.catalog.newest_generation())
+    served = champions(run)[model]
     if served == chosen:
         raise PromotionRefused(f"generation {chosen} serves already", "nothing was changed")
     looked = look_at(run, model, chosen, served, GenerationRef(run.catalog.newest_judged(model)))
@@ -119,20 +119,6 @@ def look_at(run: Run, model: str, chosen: GenerationRef, served: GenerationRef, 
     if compared is None:
         return ChoiceLook(batch, evidence, None, of_newest, "; ".join(errors) or "there is no truth to compare by")
     return ChoiceLook(batch, evidence, figures_of(compared, served), of_newest)
-
-
-def figures_of(compared: Comparison, reference: GenerationRef) -> dict[str, Any]:
-    """The figures behind a choice, for the catalog: with a plain 95 % interval."""
-    return {
-        **reference_figures(reference),
-        "rows": compared.rows,
-        "loss": compared.loss,
-        "reference_loss": compared.reference_loss,
-        "gain": compared.gain,
-        "interval": [compared.low, compared.high],
-        "margin": compared.margin,
-        "word": compared.word,
-    }
 
 
 def objection(decision: GateDecision) -> str | None:

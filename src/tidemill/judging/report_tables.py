@@ -222,19 +222,19 @@ def generation_table(run: Run) -> Table:
     for name, ref in run.catalog.champions().items():
         serves.setdefault(ref, []).append(name)
     rows = [
-        generation_row(generation, serves.get(GenerationRef(generation.generation), []))
+        generation_row(generation, serves.get(generation.ref, []))
         for generation in run.catalog.generations_among(numbers[-MOST:])
     ]
-    replayed = [generation_row(run.catalog.trained(ref), names, ref.line) for ref, names in serves.items() if ref.line]
+    replayed = [generation_row(run.catalog.trained(ref), names) for ref, names in serves.items() if ref.line]
     head = ("generation", "state", "batches", "rows", "fit", "parity", "difference", "serves", "published (UTC)")
     return newest_of(head, [*rows, *replayed], len(numbers) + len(replayed), "generations")
 
 
-def generation_row(generation: Generation, serves: Sequence[str], line: str = "") -> tuple[str, ...]:
+def generation_row(generation: Generation, serves: Sequence[str]) -> tuple[str, ...]:
     models = generation.models.values()
     state = f"{generation.state}: {shorten_text(generation.error, MOST_TEXT)}" if generation.error else generation.state
     return (
-        generation_name(generation.generation, line),
+        str(generation.ref),
         state,
         ranges(generation.batches),
         f"{generation.rows:,}",

@@ -15,6 +15,7 @@ from tidemill.judging.schemes import scheme_bodies
 from tidemill.pipeline import Policy
 from tidemill.run.catalog import Catalog, Cell, ComparisonRecord, DriftRecord, GateDecision, GenerationRef
 from tidemill.run.folder import Run
+from tidemill.run.progress.status import champions
 from tidemill.scoring import kind_of
 
 NEWEST_DECISIONS = 20
@@ -25,18 +26,17 @@ NORMAL_95 = 1.959964  # half of a 95 % interval, in standard errors
 class Serving(NamedTuple):
     """Which generation of each model serves.
 
-    ``newest``: the number of the newest generation, 0 before there is one. ``awaited``: what is awaited for the next
-    verdict, as in "batch 2 is sealed"; None where nothing follows. ``policies``: that of each model's gate in force.
+    ``champions``: empty before there is a generation. ``awaited``: what is awaited for the next verdict, as in "batch 2
+    is sealed"; None where nothing follows. ``policies``: that of each model's gate in force.
     """
 
     champions: dict[str, GenerationRef]
-    newest: int
     awaited: str | None
     policies: dict[str, Policy]
 
     def champion(self, model: str) -> GenerationRef | None:
-        """The generation of a model that serves; the newest where nothing was decided, None before there is one."""
-        return self.champions.get(model) or (GenerationRef(self.newest) if self.newest else None)
+        """The generation of a model that serves; None before there is one."""
+        return self.champions.get(model)
 
 
 class VerdictReader:
@@ -113,7 +113,7 @@ class VerdictReader:
         awaited = None if self.catalog.ended() else f"batch {newest + 1} is sealed"
         if sealed > max(newest, 1) or (sealed and not newest):
             awaited = f"generation {newest + 1} is trained"
-        return Serving(self.catalog.champions(), newest, awaited, policies_in_force(self.run))
+        return Serving(champions(self.run), awaited, policies_in_force(self.run))
 
     def schemes(self) -> list[schemas.SchemeBody]:
         """The schemes that were replayed, compared with the run's own."""

@@ -24,9 +24,9 @@ from tests.support.serving_run import (
     new_run,
     numbers,
     publish,
+    publish_three,
     routes_document,
     scorer_path,
-    seal,
     size_of,
     wait_for_champion,
     wait_for_generation,
@@ -60,9 +60,7 @@ LATER = 10.0  # seconds, longer than what is damaged waits for the next attempt
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Three generations, each of one batch more than the one before; batch n has the keys n and 10 n."""
     run = new_run(tmp_path_factory.mktemp("champions"), document=routes_document(*ROUTES))
-    for number in (1, 2, 3):
-        seal(run, number, [{"id": number}, {"id": 10 * number, "hours": 20.0}])
-        publish(run, number, list(range(1, number + 1)))
+    publish_three(run)
     for model, champion in CHAMPIONS.items():
         choose(run, model, champion)
     yield run

@@ -14,10 +14,9 @@ from tests.support.serving_run import (
     choose,
     json_of,
     new_run,
-    publish,
+    publish_three,
     replay,
     routes_document,
-    seal,
     size_of,
     wait_for_champion,
 )
@@ -39,9 +38,7 @@ ROUTES: tuple[dict[str, Any], ...] = (
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Three generations, and one of a replay from batch 2 alone; batch n has the keys n and 10 n."""
     run = new_run(tmp_path_factory.mktemp("promoted"), document=routes_document(*ROUTES))
-    for number in (1, 2, 3):
-        seal(run, number, [{"id": number}, {"id": 10 * number, "hours": 20.0}])
-        publish(run, number, list(range(1, number + 1)))
+    publish_three(run)
     replay(run, GenerationRef(2, LINE), LIKE, [2])
     yield run
     run.close()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.failpoint_run import arm
-from tests.support.judged_run import MODEL, JudgedRun, actions, fed, planted, turned
+from tests.support.judged_run import MODEL, JudgedRun, actions, fed, judged_without, planted, turned
 from tests.support.kept_run import copy_of
 from tidemill import schemas
 from tidemill.errors import PromotionRefused
@@ -107,12 +107,7 @@ def test_a_crash_leaves_the_same_verdicts(
 
 def test_a_generation_that_can_not_be_read(tmp_path: Path) -> None:
     """A scorer file that is gone is noted, and the other generations are judged; the next trainer repeats the look."""
-    run = fed(tmp_path, batches=3)
-    scorer = run.run.generations / "00001" / "scorers" / f"{MODEL}.npz"
-    saved = scorer.read_bytes()
-    scorer.unlink()
-    run.new_judge()
-    run.step(turned(4, 0))
+    run, put_back = judged_without(tmp_path)
     looks = {(look.batch, look.evidence): look.error or "" for look in run.run.catalog.judgings()}
     assert looks[3, "provisional"] == ""
     for evidence in ("settled", "provisional"):
@@ -120,7 +115,7 @@ def test_a_generation_that_can_not_be_read(tmp_path: Path) -> None:
         assert "can't be read" in looks[4, evidence]
     assert run.words()[4, "provisional"] == "paid"
     assert (4, "provisional") not in run.words("first")
-    scorer.write_bytes(saved)
+    put_back()
     run.new_judge().catch_up([1, 2, 3, 4])
     assert all(look.error is None for look in run.run.catalog.judgings())
     assert run.words("first")[4, "provisional"] == "paid"

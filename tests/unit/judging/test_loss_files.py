@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from tests.support.failpoint_run import arm
-from tests.support.judged_run import MODEL, JudgedRun, fed, turned
+from tests.support.judged_run import MODEL, JudgedRun, fed, judged_without, turned
 from tests.support.training_run import quiet_stage
 from tidemill.errors import DiskError
 from tidemill.judging.loss_file import LossFile, sweep
@@ -28,17 +28,6 @@ from tidemill.training import session, trainer
 def no_failpoints() -> Iterator[None]:
     yield
     arm("")
-
-
-def judged_without(folder: Path) -> tuple[JudgedRun, Callable[[], object]]:
-    """A run whose looks at batch 4 ended with an error, as a scorer file was gone; and what puts the file back."""
-    run = fed(folder, batches=3)
-    scorer = run.run.generations / "00001" / "scorers" / f"{MODEL}.npz"
-    saved = scorer.read_bytes()
-    scorer.unlink()
-    run.new_judge()
-    run.step(turned(4, 0))
-    return run, lambda: scorer.write_bytes(saved)
 
 
 def look_of(run: JudgedRun, batch: int, evidence: str) -> Judging:

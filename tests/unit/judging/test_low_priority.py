@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,12 +50,14 @@ def test_what_the_work_raises_is_raised(stage: Stage, error: type[BaseException]
         with_low_priority(stage, fail)
 
 
-def test_a_request_to_stop_ends_the_work_at_once(stage: Stage) -> None:
-    """A signal that arrives in the midst of it is raised in the work and then to its caller; nothing of it goes on."""
+def ended_by_signal(stage: Stage, is_due: Callable[[], bool]) -> list[type[BaseException] | None]:
+    """What ends endless work that signals its own process once that is due."""
     ended: list[type[BaseException] | None] = []
 
     def endless() -> None:
         try:
+            while not is_due():
+                time.sleep(0.001)
             os.kill(os.getpid(), signal.SIGUSR1)
             while True:
                 time.sleep(0.001)
@@ -64,27 +66,18 @@ def test_a_request_to_stop_ends_the_work_at_once(stage: Stage) -> None:
 
     with pytest.raises(Stopped):
         with_low_priority(stage, endless)
-    assert ended == [Stopped]
+    return ended
+
+
+def test_a_request_to_stop_ends_the_work_at_once(stage: Stage) -> None:
+    """A signal that arrives in the midst of it is raised in the work and then to its caller; nothing of it goes on."""
+    assert ended_by_signal(stage, lambda: True) == [Stopped]
     assert "low priority" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_a_request_to_stop_ends_the_work_that_is_waited_for(stage: Stage) -> None:
     """Also where the signal interrupts the thread that waits for the work."""
-    ended: list[type[BaseException] | None] = []
-
-    def endless() -> None:
-        try:
-            while not stage._interrupt:
-                time.sleep(0.001)
-            os.kill(os.getpid(), signal.SIGUSR1)
-            while True:
-                time.sleep(0.001)
-        finally:
-            ended.append(sys.exc_info()[0])
-
-    with pytest.raises(Stopped):
-        with_low_priority(stage, endless)
-    assert ended == [Stopped]
+    assert ended_by_signal(stage, lambda: bool(stage._interrupt)) == [Stopped]
 
 
 def test_what_the_stopped_work_held_is_let_go(stage: Stage) -> None:

@@ -115,7 +115,7 @@ class CatalogReader:
         """
         record = self.run.catalog.trained(ref)
         scorers = {name: self._scorer(ref, trained) for name, trained in record.models.items()}
-        return LoadedGeneration(ref, record, MappingProxyType(scorers))
+        return LoadedGeneration(record, MappingProxyType(scorers))
 
     def _scorer(self, ref: GenerationRef, trained: TrainedModel) -> Scorer:
         cached = self._older_scorers.peek((ref, trained.model))

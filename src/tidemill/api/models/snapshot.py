@@ -23,15 +23,18 @@ class LoadedGeneration:
     ``index_errors`` says why an index could not be built; only requests that need that index are refused.
     """
 
-    ref: GenerationRef
     record: Generation
     scorers: Mapping[str, Scorer]
     indexes: Mapping[str, Any] = field(default_factory=dict)
     index_errors: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def ref(self) -> GenerationRef:
+        return self.record.ref
+
+    @property
     def number(self) -> int:
-        return self.ref.number
+        return self.record.generation
 
 
 IndexBuilder = Callable[[LoadedGeneration], Any]
