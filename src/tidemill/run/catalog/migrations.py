@@ -53,6 +53,7 @@ MIGRATIONS: dict[int, tuple[tuple[str, str], ...]] = {
         ("decisions", "line VARCHAR NOT NULL DEFAULT ''"),
         ("decisions", "former_line VARCHAR NOT NULL DEFAULT ''"),
     ),
+    5: (),
 }
 """For each older version, the columns that the next one adds: the table, and the column. Tables that a version adds are
 created as the current version has them.

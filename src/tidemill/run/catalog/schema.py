@@ -7,7 +7,7 @@ import zlib
 import sqlalchemy as sa
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Table
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 class Compressed(sa.TypeDecorator[bytes]):
