@@ -30,7 +30,8 @@ class Cleaning(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A declared column. ``optional``: values may be missing (``"int?"``). ``unit`` and ``title`` are for people."""
+    """A declared column. ``optional``: values may be missing (``"int?"``). ``unit`` and ``title`` are for people.
+    ``given_name``: its name in the data; None where it is ``name``."""
 
     name: str
     kind: ColumnKind
@@ -38,6 +39,11 @@ class Column(NamedTuple):
     cleaning: Cleaning = Cleaning()
     unit: str | None = None
     title: str | None = None
+    given_name: str | None = None
+
+    @property
+    def name_in_data(self) -> str:
+        return self.given_name or self.name
 
     @property
     def may_lack(self) -> bool:

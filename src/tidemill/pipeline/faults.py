@@ -92,7 +92,9 @@ def known_keys(where: Sequence[int | str]) -> list[str]:
         else:
             kind = get_args(kind)[-1 if get_origin(kind) is dict else 0]
         kind = bare(kind)
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return []
+    return [field.alias or name for name, field in kind.model_fields.items()]
 
 
 def unique(faults: Sequence[Fault]) -> list[Fault]:

@@ -70,9 +70,11 @@ TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
 class DeclaredColumn(Part):
-    """A column's type, how its values are cleaned, and its title and unit for people."""
+    """A column's type, its name in the data where that differs (``from``), how its values are cleaned, and its title
+    and unit for people."""
 
     type: DeclaredType
+    from_: Text | None = Field(default=None, alias="from")
     strip: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     missing: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
     format: Text | None = None
@@ -99,7 +101,7 @@ class Data(Part):
 def column_of(name: str, declared: DeclaredColumn) -> Column:
     kind: ColumnKind = declared.type.removesuffix("?")  # type: ignore[assignment]  # checked by column_type
     cleaning = Cleaning(declared.strip, declared.missing, declared.format, declared.default)
-    return Column(name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title)
+    return Column(name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title, declared.from_)
 
 
 class Source(Data):

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 class Part(BaseModel):
     """A table of the pipeline file. It is immutable, and unknown keys are faults."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
 
 
 def plain(value: object) -> object:

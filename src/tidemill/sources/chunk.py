@@ -85,16 +85,16 @@ def refuse_missing(label: str, names_there: Sequence[str], columns: Sequence[Col
     Raises:
         SourceError: the error names the missing columns.
     """
-    lacking = [column for column in columns if column.name not in names_there]
-    declared = {column.name for column in columns}
+    lacking = [column for column in columns if column.name_in_data not in names_there]
+    declared = {column.name_in_data for column in columns}
     spare = [name for name in names_there if name not in declared]
     meant = {bare_name(name): name for name in spare}
-    refused = [column for column in lacking if not column.may_lack or bare_name(column.name) in meant]
+    refused = [column for column in lacking if not column.may_lack or bare_name(column.name_in_data) in meant]
     if len(lacking) == len(columns):
         refused = lacking
     if refused:
-        first = refused[0].name
-        names = listed([column.name for column in refused], MOST_EXAMPLES)
+        first = refused[0].name_in_data
+        names = listed([column.name_in_data for column in refused], MOST_EXAMPLES)
         likely = meant.get(bare_name(first))
         instead = f'did you mean "{likely}"?' if likely is not None else did_you_mean(first, spare or names_there)
         raise SourceError(f"{label} has no column {names}", hint or f"in place of {first}, {instead}")

@@ -32,7 +32,7 @@ def keys(model: type[BaseModel]) -> set[str]:
     """Every key of a model, such as the pipeline file, with those of the models below."""
     found: set[str] = set()
     for name, field in model.model_fields.items():
-        found.add(name)
+        found.add(field.alias or name)
         for kind in [field.annotation, *getattr(bare(field.annotation), "__args__", ())]:
             inner = bare(kind)
             if isinstance(inner, type) and issubclass(inner, BaseModel):

@@ -102,10 +102,12 @@ class CsvFile:
     def _by_name(self, names: list[str]) -> Layout:
         refuse_missing(self.file.label, names, self.columns, self._delimiter_hint(names))
         for column in self.columns:
-            if names.count(column.name) > 1:
-                raise SourceError(f"{self.file.label} has more than one column {column.name}", "rename all but one")
+            if names.count(column.name_in_data) > 1:
+                raise SourceError(
+                    f"{self.file.label} has more than one column {column.name_in_data}", "rename all but one"
+                )
         indices = {name: index for index, name in enumerate(names)}
-        return Layout(True, len(names), tuple(indices.get(column.name) for column in self.columns))
+        return Layout(True, len(names), tuple(indices.get(column.name_in_data) for column in self.columns))
 
     def _delimiter_hint(self, names: list[str]) -> str:
         """A hint where the first record has a single field; empty otherwise."""
@@ -190,7 +192,7 @@ def is_text(field: str) -> bool:
 def has_names(fields: list[str], columns: Sequence[Column]) -> bool:
     """Whether at least half of the declared columns' names are among the fields, ignoring case."""
     names = {field.casefold() for field in fields}
-    return 2 * sum(column.name.casefold() in names for column in columns) >= len(columns)
+    return 2 * sum(column.name_in_data.casefold() in names for column in columns) >= len(columns)
 
 
 def fields_text(count: int) -> str:
