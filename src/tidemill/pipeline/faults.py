@@ -40,7 +40,8 @@ EXPECTED = {
     "string_too_long": "at most {max_length} character",
     "value_error": "{error}",
 }
-PARTS = {"gate", "params", "labels"}  # of a model, which say nothing without its other keys
+ROLES = ("label", "user", "item", "rating")
+PARTS = {"gate", "params", "labels", "left_out"}  # of a model, which say nothing without its other keys
 
 
 def fault_of(error: Any, raw: Mapping[str, Any]) -> Fault:
@@ -199,7 +200,8 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
             yield Fault(where, f'"{feature}", a {kind}', "a column of numbers, strings or booleans")
         elif features.index(feature) != index:
             yield Fault(where, f'"{feature}" again', "each feature once")
-    for role in ("label", "user", "item", "rating"):
+    yield from left_out_faults(f"{path}.left_out", model, columns)
+    for role in ROLES:
         name = model.get(role)
         if isinstance(name, str) and columns and name not in columns:
             yield unknown_column(f"{path}.{role}", name, columns)
@@ -208,6 +210,17 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
     titles = model.get("titles")
     if isinstance(titles, str) and titles not in tables:
         yield Fault(f"{path}.titles", f'"{titles}"', "a table: [tables.NAME]", did_you_mean(titles, list(tables)))
+
+
+def left_out_faults(path: str, model: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Fault]:
+    """Columns that are said to be left out, and are not declared, or are used."""
+    features = model.get("features")
+    used = [*(features if isinstance(features, list) else []), *(model.get(role) for role in ROLES)]
+    for name in table(model, "left_out"):
+        if columns and name not in columns:
+            yield unknown_column(f"{path}.{name}", name, columns)
+        elif name in used:
+            yield Fault(f"{path}.{name}", f'"{name}", which the model uses', "a column that it leaves out")
 
 
 def unknown_column(path: str, name: str, columns: Mapping[str, str]) -> Fault:

@@ -70,8 +70,8 @@ TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
 class DeclaredColumn(Part):
-    """A column's type, its name in the data where that differs (``from``), how its values are cleaned, and its title
-    and unit for people."""
+    """A column's type, its name in the data where that differs (``from``), how its values are cleaned, and for people
+    its title, its unit and a note."""
 
     type: DeclaredType
     from_: Text | None = Field(default=None, alias="from")
@@ -81,16 +81,18 @@ class DeclaredColumn(Part):
     default: Plain = None
     unit: Text | None = None
     title: Text | None = None
+    note: Text | None = None
 
 
 class Data(Part):
-    """Data read in order: a built-in sample, or files (a path or a glob)."""
+    """Data read in order: a built-in sample, or files (a path or a glob). ``note`` is for people."""
 
     columns: dict[str, Annotated[DeclaredColumn, BeforeValidator(column_table)]]
     sample: str | None = None
     path: str | None = None
     header: bool | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    note: Text | None = None
 
     @property
     def schema_(self) -> tuple[Column, ...]:
@@ -101,7 +103,9 @@ class Data(Part):
 def column_of(name: str, declared: DeclaredColumn) -> Column:
     kind: ColumnKind = declared.type.removesuffix("?")  # type: ignore[assignment]  # checked by column_type
     cleaning = Cleaning(declared.strip, declared.missing, declared.format, declared.default)
-    return Column(name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title, declared.from_)
+    return Column(
+        name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title, declared.from_, declared.note
+    )
 
 
 class Source(Data):
@@ -231,7 +235,8 @@ class ModelGate(Part):
 
 class Model(Part):
     """A Spark estimator. A recommender has the columns ``user``, ``item`` and ``rating`` in place of features, and
-    ``titles``: a side table that describes the items."""
+    ``titles``: a side table that describes the items. ``left_out``: columns that it does not use, with the reasons, for
+    people."""
 
     estimator: str
     features: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -243,6 +248,7 @@ class Model(Part):
     params: dict[str, Any] = Field(default_factory=dict)
     scale: Literal["none", "standard", "minmax"] = "none"
     labels: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[str, Text] = Field(default_factory=dict)
     gate: ModelGate = ModelGate()
 
 

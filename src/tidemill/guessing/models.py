@@ -1,0 +1,286 @@
+"""The models that fit the columns of a file, and the columns that they leave out, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from tidemill.errors import InputError
+from tidemill.guessing.columns import ColumnGuess
+from tidemill.guessing.leaks import gives_away
+from tidemill.guessing.words import ID_WORDS, ITEM_WORDS, LABEL_WORDS, RATING_WORDS, USER_WORDS, is_named, parts
+from tidemill.texts import did_you_mean, listed
+
+FEW_CLASSES = 10  # so many whole numbers at the most are classes, not a quantity
+MOST_CLASSES = 50  # different texts in a label; more are no classes
+MOST_CATEGORIES = 100  # different texts in a feature
+MOSTLY_MISSING = 0.5  # columns that lack more values than this share are left out
+LEAST_USABLE = 0.5  # the share of rows that should have all features
+TEXT_WORDS = 3  # words in a free text, on average
+TEXT_LENGTH = 15  # characters in a free text, on average
+TEXT_VARIED = 0.5  # the share of different values in a column of free text
+MOST_CLUSTERS = 8
+
+
+@dataclass(frozen=True)
+class ModelProposal:
+    """A model of the pipeline file.
+
+    Attributes:
+        name, estimator: as in the file.
+        question: what it answers, in a sentence.
+        values: its other keys.
+        left_out: columns that it does not use, with the reasons.
+        why: why this estimator and these parameters, by key.
+    """
+
+    name: str
+    estimator: str
+    question: str
+    values: Mapping[str, Any]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    why: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_label(label: str, columns: Sequence[ColumnGuess]) -> ColumnGuess:
+    """The column that ``--label`` names.
+
+    Raises:
+        InputError: there is no such column, or it holds nothing that can be predicted.
+    """
+    column = next((column for column in columns if column.name == label), None)
+    if column is None:
+        names = [column.name for column in columns]
+        raise InputError(f'the file has no column "{label}" for --label', did_you_mean(label, names))
+    if column.distinct < 2:
+        raise InputError(
+            f'the label "{label}" has {column.distinct or "no"} value in the rows that were looked at',
+            "give a column whose values differ",
+        )
+    if column.kind == "timestamp":
+        raise InputError(f'the label "{label}" is a timestamp', "give a column of numbers, texts or true and false")
+    if column.kind == "string" and column.distinct > MOST_CLASSES:
+        raise InputError(
+            f'the label "{label}" has {column.distinct:,} different texts in {len(column.values):,} rows, too many for classes',
+            "give a column with few different values, or one of numbers",
+        )
+    return column
+
+
+def is_class(label: ColumnGuess) -> bool:
+    """Whether a label holds classes: texts, booleans or few whole numbers; any other holds a quantity."""
+    if label.kind in ("string", "bool"):
+        return True
+    whole = bool((label.present == label.present.cast(pl.Int64, strict=False)).all())
+    return whole and label.distinct <= FEW_CLASSES
+
+
+def as_class_column(label: ColumnGuess) -> ColumnGuess:
+    """The label as a classifier takes it: whole numbers that are not 0, 1, 2, ... are declared as texts."""
+    if label.kind not in ("int", "float"):
+        return label
+    classes = sorted(label.present.unique().to_list())
+    if classes == list(range(len(classes))):
+        return label
+    shown = listed([f"{value:g}" for value in classes])
+    reason = f"{label.reason}; declared as a text, as the classes {shown} are not counted from 0"
+    values = label.values.cast(pl.String)
+    return ColumnGuess(label.name, "string", label.optional, reason, values, label.settings)
+
+
+def propose_models(columns: Sequence[ColumnGuess], label: ColumnGuess | None, rows: int) -> list[ModelProposal]:
+    """The models for a file of about ``rows`` rows.
+
+    Raises:
+        InputError: no column is of use to a model.
+    """
+    taste = recommender(columns)
+    proposals = [taste] if taste else []
+    if label is not None:
+        proposals.insert(0, supervised(columns, label))
+    elif not taste:
+        proposals += clusters(columns, rows)
+    proposals += similar_texts(columns)
+    if not proposals:
+        raise InputError(
+            f"no model fits these columns: {listed([f'{name}: {why}' for name, why in unfit(columns).items()], separator='; ')}",
+            "give a file with numbers, categories or texts; or name what is to be predicted with --label",
+        )
+    return proposals
+
+
+def unfit(columns: Sequence[ColumnGuess], label: ColumnGuess | None = None) -> dict[str, str]:
+    """The columns that no model of rows takes as a feature, with the reasons."""
+    reasons = ((column.name, reason_against(column, label)) for column in columns if column is not label)
+    return {name: reason for name, reason in reasons if reason}
+
+
+def reason_against(column: ColumnGuess, label: ColumnGuess | None) -> str:
+    """Why a column is no feature; empty where it is one."""
+    count = len(column.present)
+    if not count:
+        return "no value is there"
+    if column.distinct == 1:
+        return "always the same"
+    if column.missing_share > MOSTLY_MISSING:
+        return f"{100 * column.missing_share:.0f} % of its values are missing"
+    if column.kind == "timestamp":
+        return "a point in time, not a quantity"
+    if is_free_text(column):
+        return "free text"
+    if column.kind == "string" and column.distinct == count and count > 20:
+        return "a value of its own in every row"
+    if column.kind in ("int", "string") and is_identifier(column):
+        return "an identifier by its name and its values"
+    if column.kind == "string" and column.distinct > MOST_CATEGORIES:
+        return f"{column.distinct:,} different texts, too many for categories"
+    if column.kind == "string" and count > 20 and column.distinct > count / 2:
+        return f"{column.distinct:,} different texts in {count:,} rows, too many for categories"
+    return gives_away(column, label) if label is not None else ""
+
+
+def is_identifier(column: ColumnGuess) -> bool:
+    """Whether whole numbers or texts only name something: a name such as ``user_id``, or the numbers of the rows."""
+    if is_named(column.name, ID_WORDS) and column.distinct > 20:
+        return True
+    if column.kind != "int" or column.distinct < len(column.present):
+        return False
+    steps = column.present.diff().drop_nulls()
+    return len(steps) > 20 and bool((steps == 1).mean() > 0.9)
+
+
+def is_free_text(column: ColumnGuess) -> bool:
+    """Whether a column holds sentences or titles: several words, and mostly different values."""
+    if column.kind != "string" or column.distinct < 3 or not len(column.present):
+        return False
+    words = column.present.str.count_matches(r"\S+").mean()
+    length = column.present.str.len_chars().mean()
+    varied = column.distinct / len(column.present) >= TEXT_VARIED
+    return bool(words >= TEXT_WORDS and length >= TEXT_LENGTH and varied)
+
+
+def features(columns: Sequence[ColumnGuess], label: ColumnGuess | None) -> tuple[list[ColumnGuess], dict[str, str]]:
+    """The features for a model of rows, and the columns that are left out, with the reasons.
+
+    While fewer than half of the rows have all features, the one that lacks the most values is left out.
+    """
+    left_out = unfit(columns, label)
+    chosen = [column for column in columns if column.name not in left_out and column is not label]
+    while len(chosen) > 1 and usable_share(chosen) < LEAST_USABLE:
+        sparsest = max(chosen, key=lambda column: column.missing_share)
+        left_out[sparsest.name] = (
+            f"{100 * sparsest.missing_share:.0f} % of its values are missing, and a row that lacks a feature is not used"
+        )
+        chosen.remove(sparsest)
+    return chosen, left_out
+
+
+def usable_share(columns: Sequence[ColumnGuess]) -> float:
+    """The share of rows that have a value in all columns."""
+    there = pl.select(pl.all_horizontal([pl.lit(column.values.is_not_null()) for column in columns])).to_series()
+    return float(there.mean() or 0.0)  # type: ignore[arg-type]  # the mean of booleans is a number
+
+
+def supervised(columns: Sequence[ColumnGuess], label: ColumnGuess) -> ModelProposal:
+    """A classifier or a regression for the label.
+
+    Raises:
+        InputError: no column is left to predict it from.
+    """
+    chosen, left_out = features(columns, label)
+    if not chosen:
+        reasons = listed([f"{name}: {why}" for name, why in left_out.items()], separator="; ")
+        raise InputError(f'no column is left to predict "{label.name}" from: {reasons}', "give another label")
+    values = {"features": [column.name for column in chosen], "label": label.name, "scale": "standard"}
+    if is_class(label):
+        count = label.distinct
+        estimator, question = "LogisticRegression", f"Which {label.name} does a row have?"
+        why = {"estimator": f"{label.name} has {count} different values, which are taken as classes"}
+    else:
+        estimator, question = "LinearRegression", f"How much is {label.name}?"
+        why = {"estimator": f"{label.name} has {label.distinct:,} different numbers, which are taken as a quantity"}
+    why["scale"] = "numbers of different sizes then weigh alike"
+    why["params"] = "keeps the weights small, so that few rows or features that say the same do no harm"
+    return ModelProposal(
+        model_name(label.name), estimator, question, {**values, "params": {"regParam": 0.01}}, left_out, why
+    )
+
+
+def model_name(column: str) -> str:
+    """A model's name after a column: letters, digits, ``_`` and ``-``."""
+    plain = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "_-") else "_" for sign in column).strip("_")
+    return f"predict_{plain}"[:64] if plain else "predict_label"
+
+
+def clusters(columns: Sequence[ColumnGuess], rows: int) -> Iterator[ModelProposal]:
+    """k-means over the numbers; over the categories where there is no number."""
+    chosen, left_out = features(columns, None)
+    numbers = [column for column in chosen if column.kind in ("int", "float")]
+    used = numbers or chosen
+    if not used:
+        return
+    for column in chosen:
+        if column not in used:
+            left_out[column.name] = "clusters are made of the numbers; add it to the features to use it"
+    k = min(MOST_CLUSTERS, max(2, len(str(rows))))
+    why = {
+        "scale": "numbers of different sizes then weigh alike",
+        "params": f"k: as many clusters as the number of rows, about {rows:,}, has digits; try others",
+    }
+    values = {"features": [column.name for column in used], "scale": "standard", "params": {"k": k, "seed": 42}}
+    yield ModelProposal("segments", "KMeans", "Which rows are alike, and in what?", values, left_out, why)
+
+
+def recommender(columns: Sequence[ColumnGuess]) -> ModelProposal | None:
+    """ALS, where columns look like users, items and ratings: by their names, and by values that repeat."""
+    user = next((column for column in columns if is_role(column, USER_WORDS)), None)
+    item = next((column for column in columns if is_role(column, ITEM_WORDS) and column is not user), None)
+    if user is None or item is None:
+        return None
+    rating = next(
+        (column for column in columns if column.kind in ("int", "float") and is_named(column.name, RATING_WORDS)), None
+    )
+    why = {
+        "estimator": f"{user.name} has {user.distinct:,} values and {item.name} {item.distinct:,}, which repeat, as users and items do"
+    }
+    values: dict[str, Any] = {"user": user.name, "item": item.name}
+    if rating is not None:
+        values |= {"rating": rating.name, "params": {"rank": 10, "regParam": 0.1, "coldStartStrategy": "drop"}}
+    else:
+        values["params"] = {"rank": 10, "implicitPrefs": True}
+    return ModelProposal("taste", "ALS", f"Which {item.name} suits a {user.name}?", values, {}, why)
+
+
+def is_role(column: ColumnGuess, words: set[str]) -> bool:
+    """Whether a column names users or items: by its name, and as its values repeat."""
+    named = bool(parts(column.name) & words) and column.kind in ("int", "string")
+    return named and not is_free_text(column) and 1 < column.distinct < len(column.present) and not column.optional
+
+
+def similar_texts(columns: Sequence[ColumnGuess]) -> list[ModelProposal]:
+    """Text similarity over the first column of free text."""
+    texts = [column for column in columns if is_free_text(column) and column.missing_share <= MOSTLY_MISSING]
+    if not texts:
+        return []
+    others = {column.name: "one column of text makes one model; copy this table for it" for column in texts[1:]}
+    why = {"estimator": "the words of the texts are compared: those that few rows have weigh most"}
+    question = f"Which rows have a {texts[0].name} like this one?"
+    return [ModelProposal("similar", "IDF", question, {"features": [texts[0].name]}, others, why)]
+
+
+def looks_like_label(columns: Sequence[ColumnGuess]) -> str | None:
+    """The column that its name says to be what is predicted; None where there is none."""
+    named = [column.name for column in columns if column.name.strip().lower() in LABEL_WORDS and column.distinct > 1]
+    return named[0] if named else None
+
+
+def key_of(columns: Sequence[ColumnGuess]) -> ColumnGuess | None:
+    """The column by which rows can be looked up: an identifier with a value of its own in every row."""
+    for column in columns:
+        own = column.distinct == len(column.values) and column.kind in ("int", "string") and not column.optional
+        if own and len(column.values) > 1 and (is_named(column.name, ID_WORDS) or is_identifier(column)):
+            return column
+    return None
