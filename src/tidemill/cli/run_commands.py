@@ -120,7 +120,7 @@ def up(
 
 
 def pipeline_of(name: str, json: bool) -> str:
-    """The pipeline that ``up`` is to run: the given one; for a data file the one that is written for it, or was before."""
+    """The pipeline that ``up`` is to run: the given one; for data the one that is written for them, or was before."""
     from tidemill.process.initiation import is_data
 
     if not is_data(name):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import polars as pl
 
-from tidemill.guessing.dates import DateGuess, epoch_of, format_of
-from tidemill.guessing.numbers import FileNumbers, NumberGuess, number_of
+from tidemill.guessing.dates import epoch_of, format_of
+from tidemill.guessing.numbers import FileNumbers, NumberGuess, ends, number_of
 from tidemill.guessing.words import CODE_WORDS, MISSING_WORDS, NEVER_TEXT, TRUE_AND_FALSE, is_named
 from tidemill.pipeline import Column
 from tidemill.pipeline.model import DeclaredColumn, column_of
@@ -18,12 +18,16 @@ from tidemill.sources.text_values import typed_column
 from tidemill.texts import listed, shorten
 from tidemill.types import ColumnKind
 
-EVIDENT = 0.99  # the share of values that must fit a type where a few others are no known word for a missing value
-FEWEST = 200  # of so many values at the least
+EVIDENT = 0.99  # the share of values that must fit a type where a few others are no known word for a missing value,
+FEWEST = 200  # of so many values at the least,
+MOST_STRANGE = 2  # and none of the others more often than this: then it would be a value too
 MOST_WORDS = 4  # how many different words may stand for a missing value in one column
 LEADING_ZERO = r"^0[0-9]+$"
 DIGITS = r"^[0-9]+$"
 LONG = r"^[+-]?[0-9]{19,}$"
+MOST_SHOWN = 30  # characters of an example
+
+Missing = str | int | float
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class ColumnGuess:
         name: its name in the pipeline.
         kind, optional: its declared type.
         reason: what in the values the type and the settings rest on.
-        settings: the keys of its table beside ``type``.
         values: those that were looked at, typed; null where one is missing or does not fit.
+        settings: the keys of its table beside ``type``.
         unclear: what was not decided, and the setting that decides it; empty where all is clear.
     """
 
@@ -50,6 +54,10 @@ class ColumnGuess:
     @property
     def type(self) -> str:
         return f"{self.kind}?" if self.optional else self.kind
+
+    @property
+    def note(self) -> str:
+        return f"{self.reason}; {self.unclear}" if self.unclear else self.reason
 
     @cached_property
     def present(self) -> pl.Series:
@@ -66,8 +74,8 @@ class ColumnGuess:
 
 
 class Texts:
-    """The texts of one column: ``bare`` without blanks around them, ``distinct`` of those that are not empty, the
-    commonest first, with ``counts``."""
+    """The texts of one column: ``bare`` without blanks around them; the ``distinct`` ones that are not empty, the
+    commonest first, with their ``counts``."""
 
     def __init__(self, name: str, texts: pl.Series) -> None:
         self.name = name
@@ -94,7 +102,7 @@ class Texts:
     @cached_property
     def missing_words(self) -> list[str]:
         """The known words for a missing value among the texts."""
-        return [text for text in self.distinct.filter(self.distinct.is_in(MISSING_WORDS)).to_list()]
+        return list(self.distinct.filter(self.distinct.is_in(MISSING_WORDS)).to_list())
 
 
 def guess_column(texts: Texts, numbers: FileNumbers, words: Sequence[str]) -> ColumnGuess:
@@ -118,26 +126,23 @@ def guessed(
     kind: ColumnKind,
     reason: str,
     settings: Mapping[str, Any] | None = None,
-    missing: Sequence[str | int | float] = (),
+    missing: Sequence[Missing] = (),
     unclear: str = "",
 ) -> ColumnGuess:
     """The guess, with its values read as the source will read them."""
     settings = dict(settings or {}) | ({"missing": list(missing)} if missing else {})
-    optional = bool(texts.empty or missing)
-    column = declared(texts.name, f"{kind}?", settings)
-    array, misfits = typed_column(texts.texts, column)
-    values = pl.Series(texts.name, pl.from_arrow(array))
+    array, misfits = typed_column(texts.texts, declared(texts.name, f"{kind}?", settings))
+    rows = len(texts.bare)
     told = [reason]
     if texts.empty and texts.filled:
-        told.append(f"{texts.empty:,} of {len(texts.bare):,} are blank")
+        told.append(f"{texts.empty:,} of {rows:,} are blank")
     if missing:
         told.append(missing_told(texts, missing))
     if misfits:
-        unfit = next(iter(misfits))
-        told.append(
-            f"{len(misfits):,} of {len(texts.bare):,} do not fit, such as {shorten(texts.bare[unfit], 30)}, and are rejects"
-        )
-    return ColumnGuess(texts.name, kind, optional, "; ".join(told), values, settings, unclear)
+        example = shorten(texts.bare[next(iter(misfits))], MOST_SHOWN)
+        told.append(f"{len(misfits):,} of {rows:,} do not fit, such as {example}, and make their rows rejects")
+    values = pl.Series(texts.name, pl.from_arrow(array))
+    return ColumnGuess(texts.name, kind, bool(texts.empty or missing), "; ".join(told), values, settings, unclear)
 
 
 def declared(name: str, kind: str, settings: Mapping[str, Any]) -> Column:
@@ -145,42 +150,38 @@ def declared(name: str, kind: str, settings: Mapping[str, Any]) -> Column:
     return column_of(name, DeclaredColumn.model_validate({"type": kind, **settings}))
 
 
-def missing_told(texts: Texts, missing: Sequence[str | int | float]) -> str:
-    words = [str(word) for word in missing]
-    count = texts.count(words)
-    return f"{listed([shorten(word, 20) if isinstance(word, str) else f'{word:g}' for word in missing])} in {count:,} of {len(texts.bare):,} stands for a missing value"
+def missing_told(texts: Texts, missing: Sequence[Missing]) -> str:
+    shown = [shorten(word, 20) if isinstance(word, str) else f"{word:g}" for word in missing]
+    words = [word for word in missing if isinstance(word, str)]
+    count = f" in {texts.count(words):,} of {len(texts.bare):,}" if len(words) == len(missing) else ""
+    return f"{listed(shown)}{count} stands for a missing value"
 
 
 class Fitting:
-    """Which of a column's texts a pattern fits: all but words for a missing value, or nearly all."""
+    """Whether a pattern fits a column's texts: all but ``words`` for a missing value, or nearly all."""
 
     def __init__(self, texts: Texts, fits: Callable[[pl.Series], pl.Series]) -> None:
         others = texts.distinct.filter(~fits(texts.distinct)).to_list()
         self.words = [text for text in others if text in MISSING_WORDS]
-        strange = texts.count([text for text in others if text not in MISSING_WORDS])
-        there = texts.filled - texts.count(self.words)
-        nearly = there >= FEWEST and there - strange >= EVIDENT * there
+        strange = [text for text in others if text not in MISSING_WORDS]
+        there, count = texts.filled - texts.count(self.words), texts.count(strange)
+        rare = all(texts.count([text]) <= MOST_STRANGE for text in strange[:1])  # the commonest comes first
+        nearly = there >= FEWEST and there - count >= EVIDENT * there and rare
         self.ok = there > 0 and len(self.words) <= MOST_WORDS and (not strange or nearly)
-        self.strange = strange
 
 
 def as_bool(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
     """Two words for true and false, both of which occur."""
     words = texts.missing_words
-    there = texts.but(words)
-    lower = set(there.str.to_lowercase().to_list())
-    for true, false, known in TRUE_AND_FALSE:
+    there = sorted(texts.but(words).to_list())
+    lower = {text.lower() for text in there}
+    for true, false, is_known in TRUE_AND_FALSE:
         if lower == {true, false}:
-            shown = sorted(there.to_list())
-            settings = (
-                {}
-                if known
-                else {
-                    side: [text for text in shown if text.lower() == word]
-                    for side, word in (("true", true), ("false", false))
-                }
-            )
-            return guessed(texts, "bool", f"only the words {' and '.join(shown)} occur", settings, words)
+            lists = {
+                side: [text for text in there if text.lower() == word]
+                for side, word in (("true", true), ("false", false))
+            }
+            return guessed(texts, "bool", f"only {listed(there)} occur", {} if is_known else lists, words)
     return None
 
 
@@ -189,22 +190,20 @@ def as_code(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
     there = texts.but(texts.missing_words)
     if not len(there) or not there.str.contains(DIGITS).all():
         return None
-    zeros = texts.count(there.filter(there.str.contains(LEADING_ZERO)).to_list())
+    zeros = there.filter(there.str.contains(LEADING_ZERO)).to_list()
     if zeros:
-        example = there.filter(there.str.contains(LEADING_ZERO))[0]
-        return text_guess(
-            texts,
-            f"a text, as {zeros:,} of {len(texts.bare):,} begin with a zero that a number would lose, such as {example}",
-        )
+        count = f"{texts.count(zeros):,} of {len(texts.bare):,}"
+        return code(texts, f"{count} begin with a zero that a number would lose, such as {zeros[0]}")
     if there.str.contains(LONG).any():
-        return text_guess(texts, "a text, as its digits are too many for a number of 64 bits")
+        return code(texts, "the digits are too many for a number of 64 bits")
     if is_named(texts.name, CODE_WORDS):
-        return text_guess(texts, "a text, as its name says that the digits are a code, not a quantity")
+        return code(texts, "by its name the digits are a code, not a quantity")
     return None
 
 
-def text_guess(texts: Texts, reason: str) -> ColumnGuess:
-    return guessed(texts, "string", reason, missing=[word for word in texts.missing_words if word in NEVER_TEXT])
+def code(texts: Texts, why: str) -> ColumnGuess:
+    missing = [word for word in texts.missing_words if word in NEVER_TEXT]
+    return guessed(texts, "string", f"a text, as {why}", missing=missing)
 
 
 def as_number(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
@@ -216,47 +215,47 @@ def as_number(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
         return None
     if guess.unclear:
         return guessed(texts, "string", guess.reason, unclear=guess.unclear)
-    epoch = epoch_of(texts.name, texts.distinct) if guess.kind == "int" and not guess.settings else None
+    epoch = epoch_of(texts.name, texts.but(fitting.words)) if guess.kind == "int" and not guess.settings else None
     if epoch is not None:
         return guessed(texts, "timestamp", epoch.reason, epoch.settings, fitting.words)
-    settings = guess.settings
-    plain = guessed(texts, guess.kind, "", settings, fitting.words)
+    plain = guessed(texts, guess.kind, "", guess.settings, fitting.words)
     sentinels = numbers.sentinels_in(plain.present)
-    return guessed(texts, guess.kind, number_reason(guess, plain, sentinels), settings, [*fitting.words, *sentinels])
+    reason = number_reason(guess, plain.present, sentinels)
+    return guessed(texts, guess.kind, reason, guess.settings, [*fitting.words, *sentinels])
 
 
-def number_reason(guess: NumberGuess, plain: ColumnGuess, sentinels: Sequence[int | float]) -> str:
-    values = plain.present.filter(~plain.present.is_in(sentinels)) if sentinels else plain.present
-    ends = (
-        f"{guess.reason} from {values.min():,} to {values.max():,}"
-        if guess.kind == "int"
-        else f"{guess.reason} from {values.min():g} to {values.max():g}"
-    )
+def number_reason(guess: NumberGuess, values: pl.Series, sentinels: Sequence[int | float]) -> str:
+    others = values.filter(~values.is_in(sentinels)) if sentinels else values
+    reason = f"{guess.reason} {range_of(others)}"
     if sentinels:
-        count = int(plain.present.is_in(sentinels).sum())
-        ends += f"; {listed([f'{value:g}' for value in sentinels])} ({count:,} times) is far from all others"
-    return ends
+        shown = listed([f"{value:g}" for value in sentinels])
+        reason += f"; {shown}, {len(values) - len(others):,} times, is far from all others"
+    return reason
+
+
+def range_of(values: pl.Series) -> str:
+    """The least and the greatest number, in words."""
+    least, most = ends(values)
+    if least == most:
+        return f"that are always {least:g}"
+    return f"from {least:,} to {most:,}" if values.dtype == pl.Int64 else f"from {least:g} to {most:g}"
 
 
 def as_date(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
-    guess: DateGuess | None = format_of(texts.name, texts.but(texts.missing_words), texts.bare)
+    guess = format_of(texts.but(texts.missing_words), texts.bare)
     if guess is None:
         return None
-    if guess.unclear:
-        return guessed(texts, "string", guess.reason, missing=texts.missing_words, unclear=guess.unclear)
-    return guessed(texts, "timestamp", guess.reason, guess.settings, texts.missing_words)
+    kind: ColumnKind = "string" if guess.unclear else "timestamp"
+    return guessed(texts, kind, guess.reason, guess.settings, texts.missing_words, guess.unclear)
 
 
 def as_text(texts: Texts, words: Sequence[str]) -> ColumnGuess:
-    """Any text. A word counts as missing where it is never a value, or is missing in other columns of the file and of
+    """Any text. A word counts as missing where it is never a value, or where it does in other columns of the file and has
     no letters."""
     missing = [word for word in texts.missing_words if word in NEVER_TEXT or (word in words and not word.isalpha())]
-    count = len(texts.distinct)
-    example = shorten(texts.distinct[0], 30)
-    reason = f"{count:,} different texts, such as {example}" if count > 1 else f"always {example}"
+    there = texts.but(missing)
+    if not len(there):
+        return guessed(texts, "string", "no value is there", missing=missing)
+    example = shorten(there[0], MOST_SHOWN)
+    reason = f"{len(there):,} different texts, such as {example}" if len(there) > 1 else f"always {example}"
     return guessed(texts, "string", reason, missing=missing)
-
-
-def each_text(columns: Mapping[str, pl.Series]) -> Iterator[Texts]:
-    for name, values in columns.items():
-        yield Texts(name, values)

@@ -75,9 +75,9 @@ def layout_of(label: str, text: str) -> CsvLayout:
     if not good:
         found = max(tried, key=lambda fit: (fit.layout.width > 1, fit.share)).layout
         raise SourceError(
-            f"can't tell how {label} is laid out: with {NAMES[found.delimiter]} its records have different numbers of fields",
-            "give a file whose records all have the same fields, or write the pipeline file yourself: source.delimiter, "
-            "skip, comment and escape say how it is laid out",
+            f"can't tell how {label} is laid out: by {NAMES[found.delimiter]} its records have different numbers of fields",
+            "give a file whose records all have the same fields, or write the pipeline file yourself: delimiter, skip, "
+            "comment and escape in [source] say how it is laid out",
         )
     chosen = good[0]
     return with_header(chosen.layout, chosen.records)
@@ -132,9 +132,8 @@ def fit_of(lines: Sequence[str], delimiter: str, escape: str) -> Fit:
 
 
 def reasons_of(layout: CsvLayout, lines: Sequence[str], above: int, comment: str, fitting: int) -> dict[str, str]:
-    reasons = {
-        "delimiter": f"{NAMES.get(layout.delimiter, repr(layout.delimiter))} stand between the fields of {fitting:,} records"
-    }
+    between = NAMES.get(layout.delimiter, repr(layout.delimiter))
+    reasons = {"delimiter": f"{between} stand between the fields of {fitting:,} records"}
     if above:
         reasons["skip"] = (
             f"the first {'line is' if above == 1 else f'{above} lines are'} no record: {shorten(lines[0].strip(), 40)}"
@@ -179,11 +178,11 @@ def split(lines: Sequence[str], layout: CsvLayout) -> Iterator[tuple[int, list[s
     while True:
         number = reader.line_num + 1
         try:
-            fields = next(reader, None)
+            fields = next(reader)
+        except StopIteration:
+            return
         except csv.Error:
             continue
-        if fields is None:
-            return
         if fields:
             yield number, [field.strip() for field in fields] if layout.trim else fields
 

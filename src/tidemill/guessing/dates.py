@@ -14,7 +14,8 @@ from tidemill.sources.moments import timestamp
 from tidemill.texts import shorten
 
 DATES = ("%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y",
-         "%d-%m-%y", "%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%y", "%d %b %y", "%Y.%m.%d")  # fmt: skip
+         "%d-%m-%y", "%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%y", "%d %b %y",
+         "%Y.%m.%d")  # fmt: skip
 TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %H.%M", " %H.%M.%S")
 OTHERS = ("%a %b %d %H:%M:%S %z %Y", "%d/%b/%Y:%H:%M:%S %z", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %I:%M %p",
           "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S", "%Y-%m-%d %H:%M:%S %z", "%Y%m%dT%H%M%S")  # fmt: skip
@@ -52,7 +53,7 @@ def epoch_of(name: str, distinct: pl.Series) -> DateGuess | None:
     return None
 
 
-def format_of(name: str, distinct: pl.Series, in_order: pl.Series) -> DateGuess | None:
+def format_of(distinct: pl.Series, in_order: pl.Series) -> DateGuess | None:
     """The format of dates; None where they are none. ``in_order``: all texts of the column in the file's order."""
     if not len(distinct) or not all(map(may_be_date, distinct.head(3).to_list())):
         return None
@@ -65,7 +66,7 @@ def format_of(name: str, distinct: pl.Series, in_order: pl.Series) -> DateGuess 
         return None
     read = [distinct.to_frame().select(timestamp(pl.col(distinct.name), form)).to_series() for form in fitting]
     if all(values.equals(read[0]) for values in read[1:]):
-        return DateGuess(f'dates such as {distinct[0]}, all of the form "{fitting[0]}"', {"format": fitting[0]})
+        return DateGuess(f"dates such as {distinct[0]}", {"format": fitting[0]})
     ascending = [form for form in fitting if ascends(in_order, form)]
     if len(ascending) == 1:
         reason = f'dates such as {distinct[0]}: read as "{ascending[0]}" they ascend in the file, otherwise not'

@@ -23,6 +23,8 @@ TEXT_WORDS = 3  # words in a free text, on average
 TEXT_LENGTH = 15  # characters in a free text, on average
 TEXT_VARIED = 0.5  # the share of different values in a column of free text
 MOST_CLUSTERS = 8
+FEW_ROWS = 20  # in fewer, values may all differ by chance
+NUMBERED = 0.9  # the share of rows that follow the one before by 1 where a column numbers them
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def find_label(label: str, columns: Sequence[ColumnGuess]) -> ColumnGuess:
         raise InputError(f'the label "{label}" is a timestamp', "give a column of numbers, texts or true and false")
     if column.kind == "string" and column.distinct > MOST_CLASSES:
         raise InputError(
-            f'the label "{label}" has {column.distinct:,} different texts in {len(column.values):,} rows, too many for classes',
+            f'the label "{label}" has {column.distinct:,} different texts, too many for classes',
             "give a column with few different values, or one of numbers",
         )
     return column
@@ -105,8 +107,9 @@ def propose_models(columns: Sequence[ColumnGuess], label: ColumnGuess | None, ro
         proposals += clusters(columns, rows)
     proposals += similar_texts(columns)
     if not proposals:
+        reasons = listed([f"{name}: {why}" for name, why in unfit(columns).items()], separator="; ")
         raise InputError(
-            f"no model fits these columns: {listed([f'{name}: {why}' for name, why in unfit(columns).items()], separator='; ')}",
+            f"no model fits these columns: {reasons}",
             "give a file with numbers, categories or texts; or name what is to be predicted with --label",
         )
     return proposals
@@ -131,35 +134,36 @@ def reason_against(column: ColumnGuess, label: ColumnGuess | None) -> str:
         return "a point in time, not a quantity"
     if is_free_text(column):
         return "free text"
-    if column.kind == "string" and column.distinct == count and count > 20:
+    if column.kind == "string" and column.distinct == count and count > FEW_ROWS:
         return "a value of its own in every row"
-    if column.kind in ("int", "string") and is_identifier(column):
-        return "an identifier by its name and its values"
-    if column.kind == "string" and column.distinct > MOST_CATEGORIES:
-        return f"{column.distinct:,} different texts, too many for categories"
-    if column.kind == "string" and count > 20 and column.distinct > count / 2:
+    if is_identifier(column):
+        return "an identifier, not a quantity" + (
+            '; declare it "string" to use it as a category' if column.distinct <= MOST_CATEGORIES else ""
+        )
+    if column.kind == "string" and (column.distinct > MOST_CATEGORIES or column.distinct > max(FEW_ROWS, count) / 2):
         return f"{column.distinct:,} different texts in {count:,} rows, too many for categories"
     return gives_away(column, label) if label is not None else ""
 
 
 def is_identifier(column: ColumnGuess) -> bool:
-    """Whether whole numbers or texts only name something: a name such as ``user_id``, or the numbers of the rows."""
-    if is_named(column.name, ID_WORDS) and column.distinct > 20:
-        return True
-    if column.kind != "int" or column.distinct < len(column.present):
+    """Whether whole numbers only name something: by a name such as ``user_id``, or as they number the rows."""
+    if column.kind != "int":
         return False
+    if is_named(column.name, ID_WORDS):
+        return True
     steps = column.present.diff().drop_nulls()
-    return len(steps) > 20 and bool((steps == 1).mean() > 0.9)
+    return len(steps) > FEW_ROWS and int((steps == 1).sum()) > NUMBERED * len(steps)
 
 
 def is_free_text(column: ColumnGuess) -> bool:
     """Whether a column holds sentences or titles: several words, and mostly different values."""
     if column.kind != "string" or column.distinct < 3 or not len(column.present):
         return False
-    words = column.present.str.count_matches(r"\S+").mean()
-    length = column.present.str.len_chars().mean()
-    varied = column.distinct / len(column.present) >= TEXT_VARIED
-    return bool(words >= TEXT_WORDS and length >= TEXT_LENGTH and varied)
+    words = int(column.present.str.count_matches(r"\S+").sum())
+    letters = int(column.present.str.len_chars().sum())
+    count = len(column.present)
+    varied = column.distinct >= TEXT_VARIED * count
+    return words >= TEXT_WORDS * count and letters >= TEXT_LENGTH * count and varied
 
 
 def features(columns: Sequence[ColumnGuess], label: ColumnGuess | None) -> tuple[list[ColumnGuess], dict[str, str]]:
@@ -172,7 +176,7 @@ def features(columns: Sequence[ColumnGuess], label: ColumnGuess | None) -> tuple
     while len(chosen) > 1 and usable_share(chosen) < LEAST_USABLE:
         sparsest = max(chosen, key=lambda column: column.missing_share)
         left_out[sparsest.name] = (
-            f"{100 * sparsest.missing_share:.0f} % of its values are missing, and a row that lacks a feature is not used"
+            f"{100 * sparsest.missing_share:.0f} % are missing, and a row that lacks a feature is not used"
         )
         chosen.remove(sparsest)
     return chosen, left_out
@@ -180,8 +184,8 @@ def features(columns: Sequence[ColumnGuess], label: ColumnGuess | None) -> tuple
 
 def usable_share(columns: Sequence[ColumnGuess]) -> float:
     """The share of rows that have a value in all columns."""
-    there = pl.select(pl.all_horizontal([pl.lit(column.values.is_not_null()) for column in columns])).to_series()
-    return float(there.mean() or 0.0)  # type: ignore[arg-type]  # the mean of booleans is a number
+    there = pl.DataFrame([column.values.is_not_null().alias(column.name) for column in columns])
+    return int(there.select(pl.all_horizontal(pl.all())).to_series().sum()) / len(there)
 
 
 def supervised(columns: Sequence[ColumnGuess], label: ColumnGuess) -> ModelProposal:
@@ -243,9 +247,8 @@ def recommender(columns: Sequence[ColumnGuess]) -> ModelProposal | None:
     rating = next(
         (column for column in columns if column.kind in ("int", "float") and is_named(column.name, RATING_WORDS)), None
     )
-    why = {
-        "estimator": f"{user.name} has {user.distinct:,} values and {item.name} {item.distinct:,}, which repeat, as users and items do"
-    }
+    repeat = f"{user.name} has {user.distinct:,} values and {item.name} {item.distinct:,}, which repeat"
+    why = {"estimator": f"{repeat}, as users and items do"}
     values: dict[str, Any] = {"user": user.name, "item": item.name}
     if rating is not None:
         values |= {"rating": rating.name, "params": {"rank": 10, "regParam": 0.1, "coldStartStrategy": "drop"}}
@@ -272,15 +275,18 @@ def similar_texts(columns: Sequence[ColumnGuess]) -> list[ModelProposal]:
 
 
 def looks_like_label(columns: Sequence[ColumnGuess]) -> str | None:
-    """The column that its name says to be what is predicted; None where there is none."""
-    named = [column.name for column in columns if column.name.strip().lower() in LABEL_WORDS and column.distinct > 1]
+    """The column that its name says to be what is predicted; None where there is none. A y beside an x is a place."""
+    names = {column.name.strip().lower() for column in columns}
+    words = LABEL_WORDS - {"y"} if "x" in names else LABEL_WORDS
+    named = [column.name for column in columns if column.name.strip().lower() in words and column.distinct > 1]
     return named[0] if named else None
 
 
 def key_of(columns: Sequence[ColumnGuess]) -> ColumnGuess | None:
-    """The column by which rows can be looked up: an identifier with a value of its own in every row."""
+    """The column by which rows can be looked up: named as an identifier, with a value of its own in every row."""
     for column in columns:
-        own = column.distinct == len(column.values) and column.kind in ("int", "string") and not column.optional
-        if own and len(column.values) > 1 and (is_named(column.name, ID_WORDS) or is_identifier(column)):
+        own = column.distinct == len(column.values) and not column.optional
+        names = column.kind == "string" and is_named(column.name, ID_WORDS)
+        if own and len(column.values) > 1 and (names or is_identifier(column)):
             return column
     return None

@@ -1,4 +1,4 @@
-"""How numbers are written in the texts of a column: decimal comma, thousands separators, signs for money and percent."""
+"""How numbers are written in the texts of a column: decimal comma, signs between thousands, money and percent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ PLAIN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
 DECIMAL_COMMA = r"^[+-]?([0-9]+,?[0-9]*|,[0-9]+)([eE][+-]?[0-9]{1,3})?$"
 GROUPS_BY_COMMAS = r"^[+-]?([0-9]+|[1-9][0-9]{0,2}(,[0-9]{3})+)(\.[0-9]+)?$"
 GROUPS_BY_POINTS = r"^[+-]?([0-9]+|[1-9][0-9]{0,2}(\.[0-9]{3})+)(,[0-9]+)?$"
-GROUPS_BY_BLANKS = r"^[+-]?([0-9]+|[1-9][0-9]{0,2}([ \u00a0\u202f'’][0-9]{3})+)([.,][0-9]+)?$"
 ONE_GROUP_BY_COMMA = r"^[+-]?[1-9][0-9]{0,2},[0-9]{3}$"
 ONE_GROUP_BY_POINT = r"^[+-]?[1-9][0-9]{0,2}\.[0-9]{3}$"
 FOUR_DIGITS = r"^[+-]?[0-9]{4,}"
@@ -24,6 +23,7 @@ SIGNS = re.compile(
 )
 FAR = 3  # a number that stands for a missing value is this many times the range of all others away from them,
 FEWEST = 3  # occurs so often,
+MOSTLY = 0.9  # the share of texts that tell the notation; what the others are is judged afterwards
 VARIED = 10  # and so many others differ
 
 NumberKind = Literal["int", "float"]
@@ -44,35 +44,40 @@ class NumberGuess(NamedTuple):
 
 
 class FileNumbers(NamedTuple):
-    """What the columns of a file say together. ``commas``, ``points``: the names of columns that are numbers with a decimal
-    comma or a decimal point beyond doubt. ``sentinels``: numbers that stand for a missing value in some column."""
+    """What the columns of a file say together. ``commas``, ``points``: the names of columns that are beyond doubt numbers
+    with a decimal comma or a decimal point. ``sentinels``: numbers that stand for a missing value in some column."""
 
     commas: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
     sentinels: tuple[int | float, ...] = ()
 
     def sentinels_in(self, values: pl.Series) -> list[int | float]:
-        """The numbers that stand for a missing value in this column: evident by itself, or in another column of the file
-        and outside the range of all others here."""
+        """The numbers that stand for a missing value in this column: evident by itself, or in another column of the
+        file, and outside the range of all others here."""
         own = sentinel_of(values)
         if own is not None:
             return [own]
         for value in self.sentinels:
             others = values.filter(values != value)
-            if 0 < len(others) < len(values) and (value < others.min() or value > others.max()):
+            if 0 < len(others) < len(values) and not ends(others)[0] <= value <= ends(others)[1]:
                 return [value]
         return []
 
 
-def sentinel_of(values: pl.Series) -> int | float | None:
+def ends(values: pl.Series) -> tuple[Any, Any]:
+    """The least and the greatest number."""
+    return values.min(), values.max()
+
+
+def sentinel_of(values: pl.Series) -> int | None:
     """The least or the greatest number if it is whole, occurs several times and is far from all others."""
     if values.n_unique() <= VARIED:
         return None
-    for end in (values.min(), values.max()):
+    for end in ends(values):
         others = values.filter(values != end)
-        spread = others.max() - others.min()
-        gap = min(abs(end - others.max()), abs(end - others.min()))
-        if len(values) - len(others) >= FEWEST and float(end).is_integer() and gap > FAR * spread > 0:
+        least, most = ends(others)
+        gap = min(abs(end - most), abs(end - least))
+        if len(values) - len(others) >= FEWEST and float(end).is_integer() and gap > FAR * (most - least) > 0:
             return int(end)
     return None
 
@@ -109,7 +114,7 @@ def notation_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGues
     """The notation of most texts."""
 
     def all_but_strange(pattern: str) -> bool:
-        return bool(texts.str.contains(pattern).mean() >= 0.9)
+        return int(texts.str.contains(pattern).sum()) >= MOSTLY * len(texts)
 
     if all_but_strange(WHOLE):
         return (

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tidemill.errors import InputError
 from tidemill.guessing.columns import ColumnGuess
-from tidemill.guessing.files import FileGuess, guess_files
+from tidemill.guessing.files import guess_files
+from tidemill.guessing.guess import FileGuess
 from tidemill.guessing.models import (
     ModelProposal,
     as_class_column,
@@ -134,7 +134,7 @@ def pipeline_name(path: str) -> str:
 
 
 def path_from(path: str, folder: Path) -> str:
-    """The data's path as the pipeline file in ``folder`` says it: relative where they are in one place, else absolute."""
+    """The data's path as the pipeline file in ``folder`` says it: relative where they are below it, else absolute."""
     whole = Path(os.path.expanduser(path)).absolute()
     relative = os.path.relpath(whole, folder)
     return str(whole) if relative.startswith("..") else relative

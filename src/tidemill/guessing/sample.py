@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidemill.errors import SourceError
-from tidemill.sources.readers.opening import COMPRESSIONS, SourceFile, open_bytes, read_errors, stamp_of
+from tidemill.sources.readers.opening import COMPRESSIONS, FORMATS, SourceFile, open_bytes, read_errors, stamp_of
 from tidemill.texts import printable
 
 HEAD = 2**20  # bytes of the head; files up to this size are looked at as a whole
@@ -17,7 +17,7 @@ MAGIC = (
     (b"PK\x03\x04", "a zip archive", "unpack it, and give the file in it"),
     (b"\xd0\xcf\x11\xe0", "an Excel or other Office file (.xls)", "save it as CSV (UTF-8) and give that file"),
     (b"%PDF", "a PDF document", "give the table behind it, as CSV, JSON Lines or Parquet"),
-    (b"SQLite format 3", "an SQLite database", 'export the table: sqlite3 -header -csv FILE "select * from NAME" > NAME.csv'),
+    (b"SQLite format 3", "an SQLite database", "export a table: sqlite3 -header -csv FILE 'select * from NAME'"),
     (b"Obj\x01", "an Avro file", "convert it to Parquet or JSON Lines"),
     (b"ORC", "an ORC file", "convert it to Parquet"),
     (b"ARROW1", "an Arrow (Feather) file", "convert it to Parquet"),
@@ -112,3 +112,9 @@ def refuse_other_kinds(sample: FileSample) -> None:
     for magic, what, hint in MARKUP:
         if start.startswith(magic):
             raise SourceError(f"{label} is {what}", hint)
+
+
+def known_format(path: Path) -> str | None:
+    """The format that the ending of a file's name says; None where it says none."""
+    bare = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
+    return FORMATS.get(bare.suffix.lower())

@@ -36,15 +36,15 @@ TRUE_AND_FALSE = (
 
 PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 ID_WORDS = {"id", "ids", "uuid", "guid", "key", "pk", "nr", "index", "idx", "rowid", "objectid", "code"}
-CODE_WORDS = {"zip", "zipcode", "postcode", "postal", "plz", "phone", "tel", "telephone", "mobile", "fax", "iban", "isbn",
-              "ean", "upc", "fips", "barcode"}  # fmt: skip
-TIME_WORDS = {"time", "timestamp", "date", "datetime", "ts", "at", "epoch", "created", "updated", "when", "unix", "datum",
-              "zeit", "tijd", "posted", "utc"}  # fmt: skip
-USER_WORDS = {"user", "users", "userid", "customer", "customerid", "reviewer", "reviewerid", "member", "visitor", "client",
-              "account", "person", "reader", "viewer", "listener", "uid"}  # fmt: skip
-ITEM_WORDS = {"item", "itemid", "movie", "movieid", "product", "productid", "book", "song", "track", "artist", "article",
-              "isbn", "asin", "recipe", "anime", "film", "game", "restaurant", "business", "joke", "beer", "iid",
-              "sku", "stockcode"}  # fmt: skip
+CODE_WORDS = {"zip", "zipcode", "postcode", "postal", "plz", "phone", "tel", "telephone", "mobile", "fax", "iban",
+              "isbn", "ean", "upc", "fips", "barcode"}  # fmt: skip
+TIME_WORDS = {"time", "timestamp", "date", "datetime", "ts", "at", "epoch", "created", "updated", "when", "unix",
+              "datum", "zeit", "tijd", "posted", "utc"}  # fmt: skip
+USER_WORDS = {"user", "users", "userid", "customer", "customerid", "reviewer", "reviewerid", "member", "visitor",
+              "client", "account", "person", "reader", "viewer", "listener", "uid"}  # fmt: skip
+ITEM_WORDS = {"item", "itemid", "movie", "movieid", "product", "productid", "book", "song", "track", "artist",
+              "article", "isbn", "asin", "recipe", "anime", "film", "game", "restaurant", "business", "joke", "beer",
+              "iid", "sku", "stockcode"}  # fmt: skip
 RATING_WORDS = {"rating", "ratings", "score", "stars", "overall", "rate", "plays", "playcount", "weight", "votes"}
 LABEL_WORDS = {"label", "target", "class", "y", "outcome", "labels", "classification"}
 

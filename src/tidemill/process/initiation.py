@@ -1,4 +1,4 @@
-"""``tidemill init``: a pipeline file for a data file, checked before it is written; and ``tidemill up`` on a data file."""
+"""``tidemill init``: a pipeline file for data, checked before it is written; and ``tidemill up`` on a data file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tidemill.process.preflight import CheckReport, check_raw
 
 @dataclass(frozen=True)
 class Initiated:
-    """A pipeline file that fits its data. ``report``: the check that it passed. ``is_new``: whether it was written now."""
+    """A pipeline file that fits its data, and the report of the check that it passed."""
 
     path: Path
     text: str
@@ -27,7 +27,7 @@ class Initiated:
 
 
 def initiate(path: str, label: str | None = None, name: str | None = None, out: Path | None = None) -> Initiated:
-    """A pipeline for the data at ``path``; a model that the check refuses is left out, with the reason. Nothing is written.
+    """A pipeline for the data at ``path``, not written yet. A model that the check refuses is left out, with the reason.
 
     Raises:
         SourceError: there are no such data, or they hold no table that can be read.
@@ -89,8 +89,8 @@ def is_data(name: str) -> bool:
 
 
 def pipeline_for(data: str) -> tuple[Path, Initiated | None]:
-    """The pipeline file for data: the one in the current folder that was written for them before, perhaps changed since, or
-    a new one.
+    """The pipeline file for data: the one in the current folder that was written for them before, and perhaps changed
+    since, or a new one.
 
     Returns:
         Its path, and what was guessed; None where the file was there.
