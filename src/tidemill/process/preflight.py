@@ -125,6 +125,7 @@ def check_raw(raw: Raw, count_untried: bool = True) -> CheckReport:
     for key, data_set in data_sets(raw.values, faults):
         try:
             reader = open_any(key, data_set, raw.folder)
+            notes += reader.notes
             tried[key] = read_preview(reader, count_untried)
             if not len(tried[key].rows):
                 raise nothing_fits(reader, tried[key])

@@ -149,15 +149,16 @@ class Converted:
 
     def _missing(self, values: pa.Array) -> pa.Array:
         """Which values are null or count as missing."""
-        if not self.column.cleaning.missing:
+        if not self.column.cleaning.all_missing:
             return values.is_null()
         if COLUMN_TYPES[self.column.kind].json_text:
-            words = [text for text in self.column.cleaning.missing if isinstance(text, str)]
+            words = [text for text in self.column.cleaning.all_missing if isinstance(text, str)]
             plain = self.column._replace(cleaning=Cleaning(format=self.column.cleaning.format))
             moments, _ = typed_column(pl.Series(words, dtype=pl.String), plain)
             return pc.or_(values.is_null(), pc.is_in(self.values, moments.drop_null()))
         notation = pl.Series("value", values.cast(pa.string()))
-        return notation.to_frame().select(is_missing(pl.col("value"), self.column)).to_series().to_arrow()
+        plain = self.column._replace(cleaning=self.column.cleaning.typed())
+        return notation.to_frame().select(is_missing(pl.col("value"), plain)).to_series().to_arrow()
 
     def _one_by_one(self, values: pa.Array) -> pa.Array:
         return pa.concat_arrays([self._single(values.slice(index, 1)) for index in range(len(values))])

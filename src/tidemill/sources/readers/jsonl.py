@@ -13,23 +13,26 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
-from tidemill.errors import SourceError
+from tidemill.errors import Fault, SourceError
 from tidemill.kafka.codec import checked, decode, row_of
-from tidemill.pipeline import Column, arrow_schema
+from tidemill.pipeline import Cleaning, Column, arrow_schema
 from tidemill.sources.chunk import (
     CHUNK_CHARACTERS,
     MOST_TEXT,
     RECORD_CHARACTERS,
     TOO_LONG,
+    Beginning,
     Chunk,
     Reject,
+    absent_notes,
     cut,
     join_reasons,
     refuse_missing,
 )
 from tidemill.sources.cleaning import has_cleaning, is_missing
 from tidemill.sources.conversions import CONVERSIONS
-from tidemill.sources.readers.opening import SourceFile, open_bytes
+from tidemill.sources.readers.decoding import open_utf_8
+from tidemill.sources.readers.opening import SourceFile
 from tidemill.sources.text_values import misfit, typed_column
 from tidemill.types import COLUMN_TYPES
 
@@ -91,19 +94,21 @@ class JsonLinesFile:
             column._replace(kind="string") if COLUMN_TYPES[column.kind].json_text else column for column in strict
         ]
 
-    def check(self) -> bool:
-        with open_bytes(self.file) as file:
+    def check(self) -> Beginning:
+        with open_utf_8(self.file) as file:
             block = LineReader(file).take(LOOKED_AT)
         if block.lines and block.lines[0].startswith(b"["):
             raise SourceError(f"{self.file.label} is a JSON array", "write it as JSON Lines: one object a line")
         records = [record for record in map(record_of, block.lines) if record is not None]
+        notes: list[Fault] = []
         if records:
             names = list(dict.fromkeys(name for record in records for name in record))
             refuse_missing(self.file.label, names, self.columns)
-        return bool(block)
+            notes = absent_notes(f"the beginning of {self.file.label}", names, self.columns, self.file.key)
+        return Beginning(bool(block), notes)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
-        with open_bytes(self.file) as file:
+        with open_utf_8(self.file) as file:
             lines = LineReader(file)
             while block := lines.take(min(size, limit)):
                 limit -= len(block)
@@ -195,7 +200,7 @@ def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[i
     others = [index for index, value in enumerate(values) if value is not None and not isinstance(value, str)]
     if not others:
         return texts, unfit
-    plain = column._replace(cleaning=column.cleaning._replace(strip=()))
+    plain = column._replace(cleaning=column.cleaning.typed())
     notations = pl.Series("value", [orjson.dumps(values[index]).decode() for index in others], pl.String)
     typed, other_misfits = typed_column(notations, plain)
     missing = notations.to_frame().select(is_missing(pl.col("value"), plain)).to_series()
@@ -232,7 +237,7 @@ def fault(record: dict[str, Any], column: Column) -> str:
 
 def text_as(kind: str, text: pl.Expr) -> pl.Expr:
     """A column's texts as values of a type; null where a text does not fit."""
-    return CONVERSIONS[kind].read_text(text.str.strip_chars(), None)
+    return CONVERSIONS[kind].read_text(text.str.strip_chars(), Cleaning())
 
 
 def is_text_of(kind: str, text: str) -> bool:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tidemill.errors import SourceError
 from tidemill.pipeline import Column
 from tidemill.sources.arrow_values import convert, refuse_types
-from tidemill.sources.chunk import Chunk, refuse_missing
+from tidemill.sources.chunk import Beginning, Chunk, absent_notes, refuse_missing
 from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
 from tidemill.texts import shorten
 
@@ -25,12 +25,13 @@ class ParquetFile:
         self.columns = columns
         self.key = key
 
-    def check(self) -> bool:
+    def check(self) -> Beginning:
         with self._open() as file:
             schema = file.schema_arrow
             refuse_missing(self.file.label, schema.names, self.columns)
             refuse_types(self.file.label, schema, self.columns, self.key)
-            return bool(file.metadata.num_rows)
+            notes = absent_notes(self.file.label, schema.names, self.columns, self.key)
+            return Beginning(bool(file.metadata.num_rows), notes)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         row = 1
