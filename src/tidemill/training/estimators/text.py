@@ -23,7 +23,7 @@ from tidemill.texts import shorten
 from tidemill.training.estimators.rules import least
 from tidemill.training.estimators.search import SearchMethod, parity_failure, train_search
 from tidemill.training.export import vector_values
-from tidemill.training.features import FEATURES, Stage, column
+from tidemill.training.features import FEATURES, Stage, column, spark_name
 from tidemill.training.probes import UNSEEN, Probes, spread
 from tidemill.training.registry import EstimatorSpec, Metrics, Outcome, TrainingInputs, TrainingJob
 from tidemill.training.sampling import PROBE
@@ -41,7 +41,7 @@ def column_faults(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator
 def text_stages(inputs: TrainingInputs, empty_strings: bool) -> list[Stage]:
     """The words of a text, in lower case, without plural endings, counted and weighted. An empty text has none."""
     return [
-        RegexTokenizer(inputCol=inputs.model.features[0], outputCol=WORDS, gaps=False, pattern=SPARK_WORD),
+        RegexTokenizer(inputCol=spark_name(inputs.model.features[0]), outputCol=WORDS, gaps=False, pattern=SPARK_WORD),
         SQLTransformer(statement=f"select *, {fold(WORDS)} as {FOLDED} from __THIS__"),
         CountVectorizer(inputCol=FOLDED, outputCol=COUNTS),
         IDF(inputCol=COUNTS, outputCol=FEATURES, **inputs.model.params),
