@@ -20,6 +20,7 @@ from tidemill.scoring import RowScorer, storage
 from tidemill.scoring.base import RowScores
 from tidemill.scoring.features import Encoded
 from tidemill.scoring.trees import LEAF, TreeValueScorer
+from tidemill.training.features import spark_name
 from tidemill.training.probes import probes
 from tidemill.training.sampling import SAMPLE, sample
 
@@ -136,7 +137,7 @@ def test_the_sample_is_of_the_content_alone(rows: DataFrame) -> None:
     """The same rows in another order and more partitions give the same sample, of which each third has its share."""
     found = sample(rows, FEATURES, COUNT)
     assert len(found) == SAMPLE
-    assert found.equals(sample(rows.repartition(7).orderBy("sort"), FEATURES, COUNT))
+    assert found.equals(sample(rows.repartition(7).orderBy(spark_name("sort")), FEATURES, COUNT))
     thirds = np.bincount((np.array(found["x"]) // (COUNT / 3)).astype(int))
     assert (thirds > SAMPLE / 3 * 0.8).all()
 

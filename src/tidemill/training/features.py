@@ -3,6 +3,8 @@
 A model's feature vector is its numeric features in their order (scaled, if the pipeline says so), then one block for
 each string feature in their order. A block has one position for every category seen in training, the most frequent
 first; a category that was not seen is a block of zeros. Booleans count as 0 and 1.
+
+Inside Spark every column of the data has its :func:`spark_name`; everything outside has the declared names.
 """
 
 from __future__ import annotations
@@ -40,9 +42,20 @@ HOLDOUT_PARTS = 1_000_000
 TYPES: dict[str, T.DataType] = {kind: getattr(T, column_type.spark)() for kind, column_type in COLUMN_TYPES.items()}
 
 
+def spark_name(name: str) -> str:
+    """The name that the declared column ``name`` has inside Spark.
+
+    It starts with ``c_``, as no column of Tidemill or of pyspark.ml does. Lower-case letters of ASCII and digits stay;
+    every other byte of the UTF-8 text becomes ``_`` and its two hexadecimal digits. So no sign has a meaning to Spark,
+    and two names never become one, not even where Spark ignores upper and lower case.
+    """
+    plain = b"abcdefghijklmnopqrstuvwxyz0123456789"
+    return "c_" + "".join(chr(byte) if byte in plain else f"_{byte:02x}" for byte in name.encode())
+
+
 def column(name: str) -> Column:
-    """The column ``name``, which may have any characters."""
-    return F.col("`" + name.replace("`", "``") + "`")
+    """The declared column ``name``."""
+    return F.col(spark_name(name))
 
 
 def has_all(names: Sequence[str]) -> Column:
@@ -51,16 +64,25 @@ def has_all(names: Sequence[str]) -> Column:
 
 
 def read(spark: SparkSession, paths: Sequence[Path], file_format: str, columns: Sequence[pipeline.Column]) -> DataFrame:
-    """The rows of batch files, with the declared columns. Spark infers no types."""
+    """The rows of batch files, with the declared columns under their :func:`spark_name`. Spark infers no types.
+
+    Parquet's columns are matched by their declared names, upper and lower case apart (see :mod:`session`); those of CSV
+    by their order.
+    """
     schema = T.StructType([T.StructField(declared.name, TYPES[declared.kind]) for declared in columns])
     reader = spark.read.schema(schema)
     files = [local_pattern(path) for path in paths]
     if file_format == "parquet":
-        return reader.parquet(*files)
+        return renamed(reader.parquet(*files), columns)
     # Spark reads an empty unquoted field as missing. As no row has this null value, a quoted empty string stays one.
-    return reader.csv(
+    rows = reader.csv(
         files, header=True, multiLine=True, quote='"', escape='"', nullValue="\0", mode="FAILFAST", encoding="UTF-8"
     )
+    return renamed(rows, columns)
+
+
+def renamed(rows: DataFrame, columns: Sequence[pipeline.Column]) -> DataFrame:
+    return rows.toDF(*[spark_name(declared.name) for declared in columns])
 
 
 def held_out(columns: Sequence[pipeline.Column], holdout: Holdout) -> Column:
@@ -96,8 +118,8 @@ def stages(inputs: TrainingInputs, empty_strings: bool = False) -> list[Stage]:
     """
     made: list[Stage] = []
     if inputs.label_kind == "string":
-        made.append(StringIndexer(inputCol=inputs.model.label, outputCol=LABEL, stringOrderType="alphabetAsc"))
-    numbers, strings = inputs.numbers, inputs.strings
+        made.append(StringIndexer(inputCol=spark_name(str(inputs.model.label)), outputCol=LABEL, stringOrderType="alphabetAsc"))
+    numbers, strings = ([spark_name(name) for name in names] for names in (inputs.numbers, inputs.strings))
     blocks = []
     if numbers:
         made += number_stages(numbers, inputs.model.scale, alone=not strings)
@@ -117,7 +139,7 @@ def stages(inputs: TrainingInputs, empty_strings: bool = False) -> list[Stage]:
 
 def fill(strings: Sequence[str], filled: Sequence[str]) -> SQLTransformer:
     """The stage that prefixes each string feature with ``FILLED``."""
-    prefixed = [f"concat('{FILLED}', `{name}`) as `{output}`" for name, output in zip(strings, filled, strict=True)]
+    prefixed = [f"concat('{FILLED}', {name}) as {output}" for name, output in zip(strings, filled, strict=True)]
     return SQLTransformer(statement=f"select *, {', '.join(prefixed)} from __THIS__")
 
 

@@ -31,7 +31,7 @@ from tidemill.scoring.storage import Array, Stored
 from tidemill.texts import shorten
 from tidemill.training import evaluate
 from tidemill.training.export import label_indexer, scorer_content
-from tidemill.training.features import FEATURES, LABEL, stages, with_label
+from tidemill.training.features import FEATURES, LABEL, spark_name, stages, with_label
 from tidemill.training.probes import probes
 from tidemill.training.registry import (
     SEED,
@@ -176,8 +176,8 @@ def fit(inputs: TrainingInputs, training: DataFrame, empty_strings: bool) -> Pip
 
 def outputs(scored: DataFrame, inputs: TrainingInputs) -> DataFrame:
     """The columns of the scored rows that parity and metrics need."""
-    wanted = [*inputs.model.features, LABEL, FEATURES, *OUTPUTS, PROBE]
-    return scored.select(*[F.col(f"`{name}`") for name in wanted if name in scored.columns])
+    wanted = [*map(spark_name, inputs.model.features), LABEL, FEATURES, *OUTPUTS, PROBE]
+    return scored.select(*[name for name in wanted if name in scored.columns])
 
 
 def parity_of(
@@ -225,7 +225,7 @@ def transformed(fitted: PipelineModel, rows: DataFrame) -> DataFrame:
 def answers(scored: DataFrame, inputs: TrainingInputs) -> tuple[list[dict[str, Any]], RowScores, NDArray[np.bool_]]:
     """The scored rows as plain rows, Spark's scores of them, and which of them are probes."""
     collected = scored.collect()
-    rows = [{name: row[name] for name in inputs.model.features} for row in collected]
+    rows = [{name: row[spark_name(name)] for name in inputs.model.features} for row in collected]
     prediction = np.array([row["prediction"] for row in collected], dtype=np.float64)
     columns = scored.columns
     scores = RowScores(

@@ -29,6 +29,7 @@ SEED = 42  # where the pipeline gives none: pyspark's own default differs from p
 HELD = "__held"  # the boolean column that marks held-out rows
 SUPERVISED: tuple[Kind, ...] = ("classification", "regression")
 MOST_CLASSES = 100  # Spark's own limit for a label without metadata
+AS_NAMES = 'numbers count classes from 0; declare the column "string" to have its values as the names of classes'
 
 Metrics = dict[str, float | None]
 Profile = dict[str, Any]
@@ -137,11 +138,11 @@ class TrainingStats:
         low, high, fractional = self.label
         if low < 0 or fractional:
             values = f"{low:g}" if low < 0 else f"{fractional} fractional values"
-            raise TrainingFailed(f"{label} holds {values}; a class is a whole number from 0 on")
+            raise TrainingFailed(f"{label} holds {values}; a class is a whole number from 0 on", AS_NAMES)
         if high >= MOST_CLASSES:
-            raise TrainingFailed(f"{label} holds {high:g}; at most {MOST_CLASSES} classes")
+            raise TrainingFailed(f"{label} holds {high:g}; at most {MOST_CLASSES} classes", AS_NAMES)
         if inputs.spec.two_classes_only and high > 1:
-            raise TrainingFailed(f"{label} holds {high:g}; {two_classes_only(inputs)}")
+            raise TrainingFailed(f"{label} holds {high:g}; {two_classes_only(inputs)}", AS_NAMES)
         if inputs.spec.needs_both_classes and high < 1:
             raise TrainingFailed(f"{label} holds nothing but 0; {inputs.model.estimator} needs both classes")
 

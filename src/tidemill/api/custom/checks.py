@@ -175,19 +175,26 @@ def predictions(raw: Mapping[str, Any]) -> dict[str, pa.DataType]:
 def name_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
     """Names that SQL can't distinguish, as it ignores case."""
     taken = {BATCH: f"the number of a row's batch in {ROWS}"}
-    columns = [(f"source.columns.{name}", name, "a column") for name in raw_kinds(table(raw, "source"))]
-    columns += [(f"models.{name}", name, "the column of a model's predictions") for name in predictions(raw)]
+    columns = [
+        (f"source.columns.{name}", name, f"the column {name}", f'NAME = {{ from = "{name}", ... }} gives it another name')
+        for name in raw_kinds(table(raw, "source"))
+    ]
+    columns += [
+        (f"models.{name}", name, f"the column of the predictions of {name}", "rename the model")
+        for name in predictions(raw)
+    ]
     yield from clashes(columns, taken)
-    yield from clashes(
-        [(f"tables.{name}", name, "a table") for name in table(raw, "tables")], {ROWS: "the stream's rows"}
-    )
+    names = [(f"tables.{name}", name, f"the table {name}", "rename the table") for name in table(raw, "tables")]
+    yield from clashes(names, {ROWS: "the stream's rows"})
 
 
-def clashes(names: list[tuple[str, str, str]], taken: dict[str, str]) -> Iterator[Fault]:
-    """``names``: each path in the pipeline, name, and meaning in SQL; ``taken``: the meaning of each used name."""
-    for path, name, meaning in names:
+def clashes(names: list[tuple[str, str, str, str]], taken: dict[str, str]) -> Iterator[Fault]:
+    """``names``: each path in the pipeline, name, meaning in SQL, and way out; ``taken``: the meaning of each used
+    name."""
+    for path, name, meaning, hint in names:
         if name.lower() in taken:
-            yield Fault(path, f'"{name}"', f"another name: in SQL routes it is {taken[name.lower()]} already")
+            expected = f"another name: in SQL routes, which ignore case, it is {taken[name.lower()]} already"
+            yield Fault(path, f'"{name}"', expected, hint)
         else:
             taken[name.lower()] = meaning
 

@@ -26,9 +26,7 @@ PYSPARK_MODULES = {
     "feature": "feature transformation",
 }
 ROLES = ("label", "user", "item", "rating", "titles")
-OWN_COLUMNS = ("prediction", "probability", "rawPrediction")
 ITEM_KEYS = ("item", "score", "similarity")
-INTERNAL_PREFIX = "__"
 CONVERTERS = {
     "toInt": "a whole number",
     "toFloat": "a number",
@@ -67,7 +65,6 @@ def title_faults(path: str, model: Model, side: Mapping[str, Any]) -> Iterator[F
 
 def faults_of(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator[Fault]:
     """The faults of the model at ``path``. ``kinds`` are the declared columns with their types."""
-    yield from column_faults(path, model)
     spec = registry().get(model.estimator)
     if spec is None:
         yield estimator_fault(path, model.estimator)
@@ -100,17 +97,6 @@ def pyspark_estimators() -> dict[str, str]:
             if public and value.__module__ == f"pyspark.ml.{module}" and not value.__abstractmethods__:
                 kinds[name] = registry()[name].kind if name in registry() else kind
     return kinds
-
-
-def column_faults(path: str, model: Model) -> Iterator[Fault]:
-    """Column names that Spark's feature stages would misread, or that the model's own columns have."""
-    columns = [(f"{path}.features[{index}]", name) for index, name in enumerate(model.features)]
-    columns += [(f"{path}.{role}", getattr(model, role) or role) for role in ("label", "user", "item", "rating")]
-    for where, name in columns:
-        if "." in name or "`" in name:
-            yield Fault(where, f'"{name}"', "a column without . or ` in its name", "Spark reads those as its own signs")
-        elif name in OWN_COLUMNS or name.startswith(INTERNAL_PREFIX):
-            yield Fault(where, f'"{name}"', "a column with another name", "the model's own columns have this name")
 
 
 def role_faults(path: str, model: Model, spec: EstimatorSpec) -> Iterator[Fault]:

@@ -36,7 +36,7 @@ def cosine_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> It
     """Rows whose features are all zero, which have no cosine distance to any other."""
     if inputs.model.params.get("distanceMeasure") != "cosine" or inputs.model.scale != "none" or inputs.strings:
         return
-    zeros = usable.select(pl.all_horizontal(pl.col(inputs.numbers).cast(pl.Float64) == 0)).to_series()
+    zeros = np.all([usable[name].cast(pl.Float64).to_numpy() == 0 for name in inputs.numbers], axis=0)
     if zeros.any():
         hint = "leave such rows out with missing = [0] in their columns, or set scale"
         rows = f"{zeros.sum():,} rows in which all of them are 0"

@@ -20,7 +20,7 @@ from tidemill.scoring.storage import Array
 from tidemill.training.estimators.rules import above, least
 from tidemill.training.estimators.search import ROW, SearchMethod, parity_failure, probes_in, train_search
 from tidemill.training.export import matrix_values, scorer_content
-from tidemill.training.features import FEATURES, Stage, column, stages
+from tidemill.training.features import FEATURES, Stage, spark_name, stages
 from tidemill.training.probes import Probes, probes
 from tidemill.training.registry import SEED, EstimatorSpec, Exported, Metrics, Outcome, TrainingInputs, TrainingJob
 from tidemill.training.sampling import PROBE
@@ -58,9 +58,10 @@ def compare_neighbours(
     Raises:
         ParityFailed: a hash, a neighbour or a distance differs.
     """
-    wanted = [*inputs.model.features, HASHES, ROW, PROBE]
-    table = scored.select(*[column(name) for name in wanted if name in scored.columns]).toArrow()
-    encoded, _ = scorer.encoder.table(table)
+    names = inputs.model.features
+    wanted = [*map(spark_name, names), HASHES, ROW, PROBE]
+    table = scored.select(*[name for name in wanted if name in scored.columns]).toArrow()
+    encoded, _ = scorer.encoder.table(table.select(range(len(names))).rename_columns(list(names)))
     hashes = hashes_of(table)
     equal = same_buckets(scorer.projections(encoded), hashes)
     rows = table[ROW].to_numpy()
