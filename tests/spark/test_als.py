@@ -30,8 +30,8 @@ from tidemill.scoring.storage import Stored
 from tidemill.training.estimators.checks import model_faults
 from tidemill.training.estimators.recommendation import scale_of, titled
 from tidemill.training.estimators.recommendation_quality import Ratings, compare_factors
-from tidemill.training.fitting import GenerationFiles, train
 from tidemill.training.features import spark_name
+from tidemill.training.fitting import GenerationFiles, train
 from tidemill.training.registry import HELD, TrainingInputs
 from tidemill.training.stats import collect_stats
 

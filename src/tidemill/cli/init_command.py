@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tidemill.cli.options import Json, utf_8
 from tidemill.cli.output import print_json
 
 if TYPE_CHECKING:
+    from tidemill.guessing.models import ModelProposal
     from tidemill.process.initiation import Initiated
 
 
@@ -54,52 +56,83 @@ def shown(path: Path) -> str:
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
-def document(initiated: Initiated) -> object:
+def document(initiated: Initiated) -> dict[str, Any]:
+    """The guesses as ``--json`` prints them."""
     from tidemill import schemas
 
-    return schemas.InitBody.of(initiated)
+    proposal = initiated.proposal
+    columns = [
+        schemas.GuessedColumn(
+            name=column.name,
+            type=column.type,
+            settings=dict(column.settings),
+            why=column.reason,
+            unclear=column.unclear,
+        )
+        for column in proposal.columns
+    ]
+    models = [
+        schemas.ProposedModel(
+            name=model.name,
+            estimator=model.estimator,
+            settings=dict(model.values),
+            why=dict(model.why),
+            left_out=dict(model.left_out),
+        )
+        for model in proposal.models
+    ]
+    return schemas.InitBody(
+        pipeline=proposal.name,
+        file=str(initiated.path),
+        looked_at=proposal.guess.looked_at,
+        rows=proposal.guess.rows,
+        source=dict(proposal.settings),
+        why=proposal.source_note,
+        columns=columns,
+        undeclared=dict(proposal.guess.undeclared),
+        models=models,
+        refused=dict(proposal.refused),
+        label=proposal.label_hint,
+        notes=initiated.report.remarks(),
+    ).document()
 
 
 def tell(console: Console, initiated: Initiated) -> None:
     """What was looked at and guessed: a table on a terminal, plain lines otherwise."""
-    proposal, report = initiated.proposal, initiated.report
-    lines = [f"{shown(initiated.path)}: written after {proposal.looked_at_text}"]
-    lines += [
-        f"source.{key} = {value}: {proposal.guess.reasons.get(key, '')}"
-        for key, value in proposal.guess.settings.items()
-    ]
-    for text in lines:
+
+    def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
-    rows = [
-        (column.name, column.type, f"{column.reason}; {column.unclear}".rstrip("; ")) for column in proposal.columns
-    ]
+
+    proposal = initiated.proposal
+    say(f"{shown(initiated.path)} is written, after {proposal.looked_at_text}")
+    for text in proposal.source_note[1:]:
+        say(f"source: {text}")
+    rows = [(column.name, column.type, column.note) for column in proposal.columns]
     if console.is_terminal:
         table = Table("column", "type", "why")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         console.print(table)
     else:
         for name, kind, why in rows:
-            console.print(f"column {name}: {kind}: {why}", markup=False, soft_wrap=True)
-    tell_models(console, initiated)
-    for note in [*proposal.guess.notes, *report.remarks()]:
-        console.print(f"note: {note.removeprefix('note: ')}", markup=False, soft_wrap=True)
-
-
-def tell_models(console: Console, initiated: Initiated) -> None:
-    proposal = initiated.proposal
+            say(f"column {name}: {kind}: {why}")
+    for name, why in proposal.guess.undeclared.items():
+        say(f"not declared: {name}: {why}")
     for model in proposal.models:
-        roles = [model.values[role] for role in ("user", "item", "rating") if role in model.values]
-        of = ", ".join(model.values.get("features", roles))
-        label = f" for {model.values['label']}" if "label" in model.values else ""
-        console.print(f"model {model.name}: {model.estimator}{label} from {of}", markup=False, soft_wrap=True)
+        say(model_line(model))
         for column, why in model.left_out.items():
-            console.print(f"  left out: {column}: {why}", markup=False, soft_wrap=True)
+            say(f"  left out: {column}: {why}")
     for name, why in proposal.refused.items():
-        console.print(f"left out: the model {name}: {why}", markup=False, soft_wrap=True)
+        say(f"left out: the model {name}: {why}")
+    for remark in initiated.report.remarks():
+        say(remark)
     if proposal.label_hint:
-        console.print(
-            f"note: {proposal.label_hint} looks like something to predict: --label {shlex.quote(proposal.label_hint)} makes a model of it",
-            markup=False,
-            soft_wrap=True,
-        )
+        option = f"--label {shlex.quote(proposal.label_hint)}"
+        say(f"note: {proposal.label_hint} looks like something to predict: {option} makes a model of it")
+
+
+def model_line(model: ModelProposal) -> str:
+    """A model, its label and the columns that it uses."""
+    roles = [model.values[role] for role in ("user", "item", "rating") if role in model.values]
+    label = f" of {model.values['label']}" if "label" in model.values else ""
+    return f"model {model.name}: {model.estimator}{label} from {', '.join(model.values.get('features', roles))}"

@@ -13,7 +13,7 @@ from tidemill.guessing.dates import epoch_of, format_of
 from tidemill.guessing.numbers import FileNumbers, NumberGuess, ends, number_of
 from tidemill.guessing.words import CODE_WORDS, MISSING_WORDS, NEVER_TEXT, TRUE_AND_FALSE, is_named
 from tidemill.pipeline import Column
-from tidemill.pipeline.model import DeclaredColumn, column_of
+from tidemill.pipeline.model import DeclaredColumn, TextSettings, column_of
 from tidemill.sources.text_values import typed_column
 from tidemill.texts import listed, shorten
 from tidemill.types import ColumnKind
@@ -147,7 +147,7 @@ def guessed(
 
 def declared(name: str, kind: str, settings: Mapping[str, Any]) -> Column:
     """The column as the source reads it by these settings."""
-    return column_of(name, DeclaredColumn.model_validate({"type": kind, **settings}))
+    return column_of(name, DeclaredColumn.model_validate({"type": kind, **settings}), TextSettings())
 
 
 def missing_told(texts: Texts, missing: Sequence[Missing]) -> str:
@@ -250,8 +250,8 @@ def as_date(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
 
 
 def as_text(texts: Texts, words: Sequence[str]) -> ColumnGuess:
-    """Any text. A word counts as missing where it is never a value, or where it does in other columns of the file and has
-    no letters."""
+    """Any text. A word counts as missing where it is never a value, or where it has no letters and is missing in other
+    columns of the file."""
     missing = [word for word in texts.missing_words if word in NEVER_TEXT or (word in words and not word.isalpha())]
     there = texts.but(missing)
     if not len(there):

@@ -43,6 +43,7 @@ def guess_csv(files: Sequence[Path], sample: FileSample) -> FileGuess:
         undeclared=undeclared,
         looked_at=len(rows),
         rows=rows_of_size(sample, len(records[0].rows)) if len(files) == 1 else None,
+        exact=sample.whole,
         whole=sample.whole and len(rows) == len(records[0].rows) and len(files) == 1,
         notes=tuple(notes_of(records, layout)),
     )
@@ -85,7 +86,8 @@ def records_of_other(file: Path, first: Path, encoding: Encoding, layout: CsvLay
 def names_of(head: str, layout: CsvLayout) -> tuple[list[str | None], dict[str, str]]:
     """The name of each field's column, None where it can't be declared; and those with the reason."""
     if not layout.header:
-        return [f"column_{index}" for index in range(1, layout.width + 1)], {}
+        named = layout.width - layout.trailing
+        return [*(f"column_{index}" for index in range(1, named + 1)), *[None] * layout.trailing], {}
     plain = layout._replace(header=False)
     header = [name.strip().removeprefix("\ufeff") for name in records_of(head, plain, True).rows[0]]
     counts = Counter(header)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 import tempfile
@@ -13,13 +12,16 @@ from typing import NamedTuple
 
 from tidemill.errors import SourceError
 from tidemill.guessing.words import MISSING_WORDS
+from tidemill.pipeline import BLANKS
+from tidemill.sources.readers.csv_records import Dialect, RecordBlock, Records, TextLines
 from tidemill.texts import shorten
 
 LOOKED_AT = 400  # records that the layout is judged by
-BLANKS = "blanks"
+SNIFFED = 2**18  # characters
+MOST_RECORDS = 50_000  # of a piece of the file
+COMMENT = "#"
 DELIMITERS = (",", ";", "\t", "|", BLANKS)
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", BLANKS: "blanks"}
-FIELD_BETWEEN_BLANKS = re.compile(r'"((?:[^"]|"")*)"|(\S+)')
 EXCELS_OWN = re.compile(r'\ufeff?"?sep=(.)"?\s*', re.IGNORECASE)
 LOOKS_LIKE_VALUE = re.compile(
     r"[-+(]?[$€£¥₹]?[\d.,:/TZ+\- ]*\d[\d.,:/TZ+\- ]*([eE][+-]?\d+)?\s?([%$€£]|[ap]m)?\)?", re.IGNORECASE
@@ -39,6 +41,7 @@ class CsvLayout(NamedTuple):
         trim: whether blanks stand around the values.
         header: whether the first record names the columns.
         width: how many fields a record has.
+        trailing: 1 where each row of a file without a header ends with a delimiter, else 0.
         reasons: by setting, why.
     """
 
@@ -49,6 +52,7 @@ class CsvLayout(NamedTuple):
     trim: bool = False
     header: bool = True
     width: int = 1
+    trailing: int = 0
     reasons: dict[str, str] = {}  # noqa: RUF012  # a default that is never changed
 
 
@@ -65,17 +69,17 @@ def layout_of(label: str, text: str) -> CsvLayout:
     Raises:
         SourceError: no delimiter makes records of one length of it.
     """
-    lines = io.StringIO(text, newline="").readlines()
-    named = EXCELS_OWN.fullmatch(lines[0])
-    candidates = [named[1]] if named else sniffed(text)
-    tried = [fit for delimiter in dict.fromkeys([*candidates, *DELIMITERS]) for fit in fits(lines, delimiter)]
+    named = EXCELS_OWN.fullmatch(text.partition("\n")[0])
+    candidates = [named[1]] if named else [*sniffed(text), *DELIMITERS]
+    tried = [fit for delimiter in dict.fromkeys(candidates) for fit in fits(text, delimiter, int(bool(named)))]
     good = [fit for fit in tried if fit.share >= FITTING and fit.layout.width > 1]
-    if not good and all(len(line.split(",")) == 1 for line in lines[:LOOKED_AT]):
-        good = [fit for fit in tried if fit.layout.delimiter == ","]  # a single column
+    if not good and "," not in text[:SNIFFED]:
+        good = [fit for fit in tried if fit.layout.delimiter == "," and fit.records]  # a single column
     if not good:
-        found = max(tried, key=lambda fit: (fit.layout.width > 1, fit.share)).layout
+        found = max(tried, key=lambda fit: (fit.layout.width > 1, fit.share)).layout.delimiter
+        by = NAMES.get(found, found)
         raise SourceError(
-            f"can't tell how {label} is laid out: by {NAMES[found.delimiter]} its records have different numbers of fields",
+            f"can't tell how {label} is laid out: between {by} its records have different numbers of fields",
             "give a file whose records all have the same fields, or write the pipeline file yourself: delimiter, skip, "
             "comment and escape in [source] say how it is laid out",
         )
@@ -97,105 +101,89 @@ def sniffed(text: str) -> list[str]:
 
     with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
         path = Path(folder, "head.csv")
-        path.write_text(text[: 2**18], encoding="utf-8", errors="replace", newline="")
+        path.write_text(text[:SNIFFED], encoding="utf-8", errors="replace", newline="")
         try:
             row = duckdb.execute("select delimiter from sniff_csv(?)", [str(path)]).fetchone()
         except duckdb.Error:
             return []
-    return [row[0]] if row and len(row[0]) == 1 and row[0] in DELIMITERS else []
+    return [row[0]] if row and row[0] in DELIMITERS else []
 
 
-def fits(lines: Sequence[str], delimiter: str) -> Iterator[Fit]:
-    """The layouts with this delimiter: with doubled quotes, and with a backslash before them where there is one."""
-    escapes = ["", "\\"] if any('\\"' in line or "\\" + delimiter in line for line in lines[:LOOKED_AT]) else [""]
-    fitted = [fit_of(lines, delimiter, escape) for escape in escapes]
+def fits(text: str, delimiter: str, begins: int) -> Iterator[Fit]:
+    """The layouts with this delimiter: with doubled quotes, and with a backslash before quotes where there is one."""
+    escaped = delimiter != BLANKS and '\\"' in text[:SNIFFED]
+    fitted = [fit_of(text, CsvLayout(delimiter, escape, begins)) for escape in (("", "\\") if escaped else ("",))]
     yield from sorted(fitted, key=lambda fit: -fit.share)  # stable: doubled quotes where both fit
 
 
-def fit_of(lines: Sequence[str], delimiter: str, escape: str) -> Fit:
-    spaced = starts_with_blank(lines, delimiter)
-    layout = CsvLayout(delimiter, escape, trim=spaced)
-    records = list(split(lines[: 4 * LOOKED_AT], layout))[:LOOKED_AT]
-    widths = Counter(len(record) for _, record in records)
+def fit_of(text: str, layout: CsvLayout) -> Fit:
+    """The layout with its width, and what stands above and between the records."""
+    layout = layout._replace(trim=is_spaced(text, layout.delimiter))
+    block = block_of(text, layout, LOOKED_AT)
+    widths = Counter(map(len, block.fields))
     width = max(widths, key=lambda width: (widths[width], width), default=1)
-    first = next((index for index, (_, record) in enumerate(records) if len(record) == width), 0)
-    above = records[first][0] - 1 if records else 0
-    below = [record for _, record in records[first:]]
-    comment = comment_of([record for record in below if len(record) != width], below)
-    kept = [record for record in below if not (comment and record[0].startswith(comment))]
-    share = sum(len(record) == width for record in kept) / len(kept) if kept else 0.0
-    reasons = reasons_of(layout, lines, above, comment, widths[width])
-    if above and first and all(record[0].startswith("#") for _, record in records[:first]):
-        above, comment = 0, "#"
-    layout = layout._replace(skip=above, comment=comment, width=width, reasons=reasons)
-    return Fit(layout, [record for record in kept if len(record) == width], share)
+    first = next((index for index, record in enumerate(block.fields) if len(record) == width), 0)
+    above, below = block.fields[:first], block.fields[first:]
+    comment = COMMENT if has_comments([*above, *(record for record in below if len(record) != width)], below) else ""
+    skip = block.starts[first] - 1 if block.starts and not (comment and are_comments(above)) else layout.skip
+    skip = 0 if skip == 1 and EXCELS_OWN.fullmatch(text.partition("\n")[0]) else skip  # the reader knows that line
+    kept = [record for record in below if not (comment and are_comments([record]))]
+    fitting = [record for record in kept if len(record) == width]
+    layout = layout._replace(skip=skip, comment=comment, width=width)
+    layout = layout._replace(reasons=reasons_of(layout, text, len(fitting)))
+    return Fit(layout, fitting, len(fitting) / (len(kept) + len(block.broken)) if fitting else 0.0)
 
 
-def reasons_of(layout: CsvLayout, lines: Sequence[str], above: int, comment: str, fitting: int) -> dict[str, str]:
+def reasons_of(layout: CsvLayout, text: str, fitting: int) -> dict[str, str]:
     between = NAMES.get(layout.delimiter, repr(layout.delimiter))
     reasons = {"delimiter": f"{between} stand between the fields of {fitting:,} records"}
-    if above:
-        reasons["skip"] = (
-            f"the first {'line is' if above == 1 else f'{above} lines are'} no record: {shorten(lines[0].strip(), 40)}"
-        )
-    if comment:
-        reasons["comment"] = f"lines that begin with {comment} are no records"
+    if layout.skip:
+        lines = "the first line is" if layout.skip == 1 else f"the first {layout.skip} lines are"
+        reasons["skip"] = f"{lines} no record: {shorten(text.partition(chr(10))[0].strip(), 40)}"
+    if layout.comment:
+        reasons["comment"] = f"lines that begin with {layout.comment} are no records"
     if layout.escape:
-        reasons["escape"] = r"a quote inside a value has a \ before it"
+        reasons["escape"] = "a quote inside a value has a backslash before it"
     if layout.trim:
         reasons["trim"] = "a blank stands after each delimiter"
     return reasons
 
 
-def starts_with_blank(lines: Sequence[str], delimiter: str) -> bool:
+def is_spaced(text: str, delimiter: str) -> bool:
     """Whether a blank follows nearly every delimiter."""
-    if delimiter == BLANKS:
-        return False
-    text = "".join(lines[:LOOKED_AT])
-    return text.count(delimiter) > 0 and text.count(f"{delimiter} ") >= FITTING * text.count(delimiter)
+    head = text[:SNIFFED]
+    count = 0 if delimiter == BLANKS else head.count(delimiter)
+    return count > 0 and head.count(f"{delimiter} ") >= FITTING * count
 
 
-def comment_of(ragged: Sequence[list[str]], records: Sequence[list[str]]) -> str:
-    """What lines that are no records begin with; empty where they have nothing in common."""
-    marked = [record for record in ragged if record and record[0].startswith("#")]
-    return "#" if marked and not any(record[0].startswith("#") for record in records[:1]) else ""
+def has_comments(others: Sequence[Sequence[str]], records: Sequence[Sequence[str]]) -> bool:
+    """Whether some of the lines that are no records are comments, and no record begins as those do."""
+    marked = [record for record in others if are_comments([record])]
+    return bool(marked) and not are_comments(records[:1])
 
 
-def split(lines: Sequence[str], layout: CsvLayout) -> Iterator[tuple[int, list[str]]]:
-    """The records of lines, each with the number of its first line, from 1. Blank lines are left out."""
-    if layout.delimiter == BLANKS:
-        for number, line in enumerate(lines, start=1):
-            if fields := [quoted or bare for quoted, bare in FIELD_BETWEEN_BLANKS.findall(line)]:
-                yield number, fields
-        return
-    reader = csv.reader(
-        iter(lines),
-        delimiter=layout.delimiter,
-        escapechar=layout.escape or None,
-        doublequote=not layout.escape,
-        skipinitialspace=layout.trim,
-    )
-    while True:
-        number = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            continue
-        if fields:
-            yield number, [field.strip() for field in fields] if layout.trim else fields
+def are_comments(records: Sequence[Sequence[str]]) -> bool:
+    return all(record[0].startswith(COMMENT) for record in records)
+
+
+def block_of(text: str, layout: CsvLayout, most: int) -> RecordBlock:
+    """The first records, as the source will read them."""
+    lines = TextLines(io.StringIO(text, newline=""))
+    lines.skip(layout.skip)
+    dialect = Dialect(layout.delimiter, layout.escape or None, layout.trim, layout.comment or None)
+    block = Records(lines, dialect).take(most)
+    if layout.trim:
+        block.fields = [[field.strip() for field in record] for record in block.fields]
+    return block
 
 
 def records_of(text: str, layout: CsvLayout, is_head: bool) -> CsvRecords:
     """The records of a piece of the file, without its header."""
-    lines = io.StringIO(text, newline="").readlines()
-    records = [record for _, record in split(lines[layout.skip if is_head else 0 :], layout)]
-    if layout.comment:
-        records = [record for record in records if not record[0].startswith(layout.comment)]
-    records = records[1:] if is_head and layout.header else records
+    begins = int(is_head and not layout.skip and bool(EXCELS_OWN.fullmatch(text.partition("\n")[0])))
+    block = block_of(text, layout._replace(skip=layout.skip + begins if is_head else 0), MOST_RECORDS)
+    records = block.fields[1:] if is_head and layout.header else block.fields
     rows = [record for record in records if len(record) == layout.width]
-    return CsvRecords(rows, len(records) - len(rows))
+    return CsvRecords(rows, len(records) - len(rows) + len(block.broken))
 
 
 # --- the header ---------------------------------------------------------------------------------------------------
@@ -203,7 +191,8 @@ def records_of(text: str, layout: CsvLayout, is_head: bool) -> CsvRecords:
 
 def with_header(layout: CsvLayout, records: Sequence[list[str]]) -> CsvLayout:
     header, reason = has_header(records)
-    return layout._replace(header=header, reasons=layout.reasons | {"header": reason})
+    trailing = int(not header and layout.width > 1 and not any(record[-1].strip() for record in records))
+    return layout._replace(header=header, trailing=trailing, reasons=layout.reasons | {"header": reason})
 
 
 def has_header(records: Sequence[list[str]]) -> tuple[bool, str]:

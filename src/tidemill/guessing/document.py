@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tidemill.guessing.columns import ColumnGuess
@@ -13,6 +14,9 @@ from tidemill.guessing.models import ModelProposal
 from tidemill.guessing.proposal import Proposal
 
 BARE = re.compile(r"[A-Za-z0-9_-]+")
+WITHOUT_HEADER = (
+    "The file has no header: the names are placeholders, in the order of its fields. Rename them here and below."
+)
 COMMENTS_AT = 34  # the column at which comments begin
 WIDTH = 118
 
@@ -59,10 +63,15 @@ def line(key: str, value: object, why: str = "") -> str:
     """``key = value  # why``; a long list takes several lines."""
     text = f"{key_text(key)} = {toml(value)}"
     if isinstance(value, list) and len(text) > WIDTH:
-        return "\n".join([f"{key_text(key)} = [", *(f"  {toml(item)}," for item in value), "]"]) + (
-            f"  # {plain(why)}" if why else ""
-        )
-    return f"{text:<{COMMENTS_AT}} # {plain(why)}" if why else text
+        text = "\n".join([f"{key_text(key)} = [", *(f"    {toml(item)}," for item in value), "]"])
+    whole = f"{text:<{COMMENTS_AT}} # {plain(why)}" if why else text
+    return whole if len(whole) <= WIDTH or not why else "\n".join([*comment(why), text])
+
+
+def multi_line(lines: Sequence[str]) -> str:
+    """Lines as a TOML string over several lines."""
+    inner = [toml(text)[1:-1].replace('\\"', '"') for text in lines]
+    return "\n".join(['"""', *inner, '"""'])
 
 
 def plain(text: str) -> str:
@@ -93,23 +102,23 @@ def head(proposal: Proposal) -> list[str]:
 
 
 def source(proposal: Proposal) -> list[str]:
-    guess = proposal.guess
-    yields = [
-        "# Where the rows come from, and how the file is laid out.",
+    return [
+        "# Where the rows come from, how the file is laid out, and why that is thought. All rows are read; rows = 1000 would",
+        "# read only the first 1,000.",
         "[source]",
-        line("path", proposal.path, 'relative to this file; a glob such as "*.csv" reads several files'),
-        *(line(key, value, guess.reasons.get(key, "")) for key, value in guess.settings.items()),
+        line("path", proposal.path),
+        *(line(key, value) for key, value in proposal.settings.items()),
+        f"note = {multi_line(proposal.source_note)}",
     ]
-    for note in guess.notes:
-        yields += comment(f"Note: {note}.")
-    yields.append("# rows = 1000                     # all rows are read; with this only the first 1,000")
-    return yields
 
 
 def columns(proposal: Proposal) -> list[str]:
     block = [
-        '# The columns: name = type (int, float, string, bool, timestamp; "?" where a value may be missing), or a table that says',
-        "# how the values are read. Without a header they stand in the file's order.",
+        *comment(
+            "The columns, each with its type (int, float, string, bool, timestamp; with ? where a value may be missing), how "
+            'its values are read, and why. A type alone is enough: name = "int".'
+        ),
+        *([] if proposal.guess.settings.get("header", True) else comment(WITHOUT_HEADER)),
         "[source.columns]",
         *(column(each) for each in proposal.columns),
     ]
@@ -119,11 +128,7 @@ def columns(proposal: Proposal) -> list[str]:
 
 
 def column(guess: ColumnGuess) -> str:
-    """One column: its type with the reason as a comment, or a table with the reason as its note."""
-    note = f"{guess.reason}; {guess.unclear}" if guess.unclear else guess.reason
-    if guess.settings or guess.unclear:
-        return f"{key_text(guess.name)} = {toml({'type': guess.type, **guess.settings, 'note': note})}"
-    return line(guess.name, guess.type, note)
+    return f"{key_text(guess.name)} = {toml({'type': guess.type, **guess.settings, 'note': guess.note})}"
 
 
 def stream(proposal: Proposal) -> list[str]:
@@ -176,7 +181,7 @@ def other_models(proposal: Proposal) -> list[str]:
     if proposal.label_hint:
         block += comment(
             f"The column {proposal.label_hint} looks like something to predict. For a model of it: "
-            f"tidemill init FILE --label {json.dumps(proposal.label_hint, ensure_ascii=False)} --force"
+            f"tidemill init {shlex.quote(proposal.data)} --label {shlex.quote(proposal.label_hint)} --force"
         )
     return block
 
@@ -210,8 +215,12 @@ def curls(proposal: ModelProposal, guesses: Iterable[ColumnGuess]) -> list[str]:
     if proposal.estimator == "IDF":
         return [f'{address}/similar -H \'Content-Type: application/json\' -d \'{{"text": "some words", "top": 3}}\'']
     row = {name: example(by_name[name]) for name in proposal.values["features"]}
-    body = json.dumps(row, ensure_ascii=False).replace("'", "'\\''")
-    return [f"{address}/predict -H 'Content-Type: application/json' -d '{plain(body)}'"]
+    return [f"{address}/predict -H 'Content-Type: application/json' -d '{body(row)}'"]
+
+
+def body(values: Mapping[str, Any]) -> str:
+    """A JSON body within the single quotes of a shell."""
+    return plain(json.dumps(values, ensure_ascii=False)).replace("'", "'\\''")
 
 
 def example(guess: ColumnGuess) -> Any:

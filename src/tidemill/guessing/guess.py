@@ -28,6 +28,7 @@ class FileGuess:
         undeclared: the others by what the file calls them, with the reason.
         looked_at: how many rows.
         rows: how many there are; where not all were looked at, about; None where that is unknown.
+        exact: whether ``rows`` were counted.
         whole: whether all rows were looked at.
         notes: what else was seen, in sentences.
     """
@@ -39,6 +40,7 @@ class FileGuess:
     undeclared: Mapping[str, str]
     looked_at: int
     rows: int | None
+    exact: bool
     whole: bool
     notes: tuple[str, ...] = ()
 

@@ -44,7 +44,7 @@ class NumberGuess(NamedTuple):
 
 
 class FileNumbers(NamedTuple):
-    """What the columns of a file say together. ``commas``, ``points``: the names of columns that are beyond doubt numbers
+    """What the columns of a file say together. ``commas``, ``points``: the names of those that are beyond doubt numbers
     with a decimal comma or a decimal point. ``sentinels``: numbers that stand for a missing value in some column."""
 
     commas: tuple[str, ...] = ()

@@ -45,6 +45,7 @@ def guess_parquet(files: Sequence[Path], sample: FileSample) -> FileGuess:
         undeclared=undeclared,
         looked_at=looked_at,
         rows=rows if len(files) == 1 else None,
+        exact=True,
         whole=looked_at == rows and len(files) == 1,
     )
 

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tidemill.guessing.columns import ColumnGuess
 from tidemill.guessing.files import guess_files
@@ -21,6 +22,7 @@ from tidemill.guessing.models import (
     looks_like_label,
     propose_models,
 )
+from tidemill.guessing.shared_settings import shared_settings
 
 PARTS = 3
 FEWEST_FOR_PARTS = 30  # rows; fewer make one batch
@@ -35,7 +37,9 @@ class Proposal:
     Attributes:
         name, title: the pipeline's.
         file_name: of the pipeline file.
-        path: of the data, as the pipeline file will say it.
+        data: the path as it was given.
+        path: the same as the pipeline file will say it.
+        settings: the other keys of ``[source]``, without the columns.
         guess: what the data are like.
         columns: those that are declared.
         models: those that are proposed.
@@ -46,7 +50,9 @@ class Proposal:
     name: str
     title: str
     file_name: str
+    data: str
     path: str
+    settings: Mapping[str, Any]
     guess: FileGuess
     columns: tuple[ColumnGuess, ...]
     models: tuple[ModelProposal, ...]
@@ -83,8 +89,18 @@ class Proposal:
         what = f"{len(guess.files)} files" if len(guess.files) > 1 else guess.files[0].name
         if guess.whole:
             return f"a look at all {guess.looked_at:,} rows of {what}"
-        of = f" of about {guess.rows:,}" if guess.rows else ""
-        return f"a look at {guess.looked_at:,}{of} rows of {what}, from its head, middle and end"
+        of = f" of {'' if guess.exact else 'about '}{guess.rows:,}" if guess.rows else ""
+        return f"a look at {guess.looked_at:,}{of} rows of {what}"
+
+    @property
+    def source_note(self) -> list[str]:
+        """What the settings of ``[source]`` rest on, line by line."""
+        reasons = {key: why for key, why in self.guess.reasons.items() if key in self.settings}
+        return [
+            f"Guessed by tidemill init after {self.looked_at_text}.",
+            *(f"{key}: {why}" for key, why in reasons.items()),
+            *self.guess.notes,
+        ]
 
 
 def propose(path: str, out: Path | None = None, name: str | None = None, label: str | None = None) -> Proposal:
@@ -110,13 +126,16 @@ def propose(path: str, out: Path | None = None, name: str | None = None, label: 
             columns[columns.index(to_predict)] = as_class
             to_predict = as_class
     rows = guess.rows or guess.looked_at
+    shared = shared_settings(columns)
     return Proposal(
         name=chosen,
         title=Path(path).name,
         file_name=target.name,
+        data=path,
         path=path_from(path, target.parent),
+        settings={**guess.settings, **shared.settings},
         guess=guess,
-        columns=tuple(columns),
+        columns=tuple(shared.columns),
         models=tuple(propose_models(columns, to_predict, rows)),
         key=key_of(columns),
         label_hint=looks_like_label(columns) if label is None else None,

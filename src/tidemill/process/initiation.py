@@ -27,7 +27,7 @@ class Initiated:
 
 
 def initiate(path: str, label: str | None = None, name: str | None = None, out: Path | None = None) -> Initiated:
-    """A pipeline for the data at ``path``, not written yet. A model that the check refuses is left out, with the reason.
+    """A pipeline for the data at ``path``, not written yet. A model that the check refuses is left out, with why.
 
     Raises:
         SourceError: there are no such data, or they hold no table that can be read.

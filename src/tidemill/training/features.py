@@ -118,7 +118,9 @@ def stages(inputs: TrainingInputs, empty_strings: bool = False) -> list[Stage]:
     """
     made: list[Stage] = []
     if inputs.label_kind == "string":
-        made.append(StringIndexer(inputCol=spark_name(str(inputs.model.label)), outputCol=LABEL, stringOrderType="alphabetAsc"))
+        made.append(
+            StringIndexer(inputCol=spark_name(str(inputs.model.label)), outputCol=LABEL, stringOrderType="alphabetAsc")
+        )
     numbers, strings = ([spark_name(name) for name in names] for names in (inputs.numbers, inputs.strings))
     blocks = []
     if numbers:

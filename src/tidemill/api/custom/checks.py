@@ -176,7 +176,12 @@ def name_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
     """Names that SQL can't distinguish, as it ignores case."""
     taken = {BATCH: f"the number of a row's batch in {ROWS}"}
     columns = [
-        (f"source.columns.{name}", name, f"the column {name}", f'NAME = {{ from = "{name}", ... }} gives it another name')
+        (
+            f"source.columns.{name}",
+            name,
+            f"the column {name}",
+            f'NAME = {{ from = "{name}", ... }} gives it another name',
+        )
         for name in raw_kinds(table(raw, "source"))
     ]
     columns += [
