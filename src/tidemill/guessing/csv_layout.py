@@ -84,7 +84,15 @@ def layout_of(label: str, text: str) -> CsvLayout:
             "comment and escape in [source] say how it is laid out",
         )
     chosen = good[0]
+    if chosen.layout.delimiter == "\t" and is_aligned(text):
+        chosen = max((fit for fit in good if fit.layout.delimiter in ("\t", BLANKS)), key=lambda fit: fit.layout.width)
     return with_header(chosen.layout, chosen.records)
+
+
+def is_aligned(text: str) -> bool:
+    """Whether nearly every line has several blanks in a row, as where columns are aligned by them."""
+    lines = [line for line in text[:SNIFFED].split("\n") if line.strip()]
+    return sum("  " in line.strip() for line in lines) >= FITTING * len(lines)
 
 
 class Fit(NamedTuple):

@@ -70,7 +70,7 @@ def line(key: str, value: object, why: str = "") -> str:
 
 def multi_line(lines: Sequence[str]) -> str:
     """Lines as a TOML string over several lines."""
-    inner = [toml(text)[1:-1].replace('\\"', '"') for text in lines]
+    inner = [toml(text)[1:-1] if '""' in text else toml(text)[1:-1].replace('\\"', '"') for text in lines]
     return "\n".join(['"""', *inner, '"""'])
 
 
@@ -213,7 +213,8 @@ def curls(proposal: ModelProposal, guesses: Iterable[ColumnGuess]) -> list[str]:
         user = example(by_name[proposal.values["user"]])
         return [f"{address}/recommend/{user}"] if re.fullmatch(r"\w+", str(user)) else []
     if proposal.estimator == "IDF":
-        return [f'{address}/similar -H \'Content-Type: application/json\' -d \'{{"text": "some words", "top": 3}}\'']
+        words = " ".join(str(by_name[proposal.values["features"][0]].present[0]).split()[:4])
+        return [f"{address}/similar -H 'Content-Type: application/json' -d '{body({'text': words, 'top': 3})}'"]
     row = {name: example(by_name[name]) for name in proposal.values["features"]}
     return [f"{address}/predict -H 'Content-Type: application/json' -d '{body(row)}'"]
 

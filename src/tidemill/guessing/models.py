@@ -13,6 +13,7 @@ from tidemill.guessing.columns import ColumnGuess
 from tidemill.guessing.leaks import gives_away
 from tidemill.guessing.words import ID_WORDS, ITEM_WORDS, LABEL_WORDS, RATING_WORDS, USER_WORDS, is_named, parts
 from tidemill.texts import did_you_mean, listed
+from tidemill.types import ColumnKind
 
 FEW_CLASSES = 10  # so many whole numbers at the most are classes, not a quantity
 MOST_CLASSES = 50  # different texts in a label; more are no classes
@@ -100,12 +101,13 @@ def propose_models(columns: Sequence[ColumnGuess], label: ColumnGuess | None, ro
         InputError: no column is of use to a model.
     """
     taste = recommender(columns)
-    proposals = [taste] if taste else []
-    if label is not None:
-        proposals.insert(0, supervised(columns, label))
-    elif not taste:
-        proposals += clusters(columns, rows)
+    proposals = [supervised(columns, label)] if label is not None else []
+    proposals += [taste] if taste is not None else []
+    if not proposals:
+        proposals += clusters(columns, rows, ("int", "float"))
     proposals += similar_texts(columns)
+    if not proposals:
+        proposals += clusters(columns, rows, ("string", "bool"))
     if not proposals:
         reasons = listed([f"{name}: {why}" for name, why in unfit(columns).items()], separator="; ")
         raise InputError(
@@ -219,22 +221,22 @@ def model_name(column: str) -> str:
     return f"predict_{plain}"[:64] if plain else "predict_label"
 
 
-def clusters(columns: Sequence[ColumnGuess], rows: int) -> Iterator[ModelProposal]:
-    """k-means over the numbers; over the categories where there is no number."""
-    chosen, left_out = features(columns, None)
-    numbers = [column for column in chosen if column.kind in ("int", "float")]
-    used = numbers or chosen
-    if not used:
+def clusters(columns: Sequence[ColumnGuess], rows: int, kinds: Sequence[ColumnKind]) -> Iterator[ModelProposal]:
+    """k-means over the columns of these kinds."""
+    chosen, left_out = features([column for column in columns if column.kind in kinds], None)
+    if not chosen:
         return
-    for column in chosen:
-        if column not in used:
-            left_out[column.name] = "clusters are made of the numbers; add it to the features to use it"
+    left_out |= {column.name: reason_against(column, None) for column in columns if column.kind not in kinds}
+    left_out = {
+        name: why or "clusters are made of the numbers; add it to the features to use it"
+        for name, why in left_out.items()
+    }
     k = min(MOST_CLUSTERS, max(2, len(str(rows))))
     why = {
         "scale": "numbers of different sizes then weigh alike",
         "params": f"k: as many clusters as the number of rows, about {rows:,}, has digits; try others",
     }
-    values = {"features": [column.name for column in used], "scale": "standard", "params": {"k": k, "seed": 42}}
+    values = {"features": [column.name for column in chosen], "scale": "standard", "params": {"k": k, "seed": 42}}
     yield ModelProposal("segments", "KMeans", "Which rows are alike, and in what?", values, left_out, why)
 
 
@@ -251,7 +253,7 @@ def recommender(columns: Sequence[ColumnGuess]) -> ModelProposal | None:
     why = {"estimator": f"{repeat}, as users and items do"}
     values: dict[str, Any] = {"user": user.name, "item": item.name}
     if rating is not None:
-        values |= {"rating": rating.name, "params": {"rank": 10, "regParam": 0.1, "coldStartStrategy": "drop"}}
+        values |= {"rating": rating.name, "params": {"rank": 10, "regParam": 0.1}}
     else:
         values["params"] = {"rank": 10, "implicitPrefs": True}
     return ModelProposal("taste", "ALS", f"Which {item.name} suits a {user.name}?", values, {}, why)

@@ -134,7 +134,7 @@ def notation_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGues
         return NumberGuess(
             "float" if with_comma else "int",
             "numbers with points between thousands" + (" and a decimal comma" if with_comma else ""),
-            {"thousands": "."} | ({"decimal": ","} if with_comma else {}),
+            {"thousands": ".", "decimal": ","},
             GROUPS_BY_POINTS,
         )
     return None
@@ -154,7 +154,7 @@ def points_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGuess:
     others = [other for other in numbers.commas if other != name]
     if alike and others:
         reason = f"numbers with points between thousands, as the file's decimal sign is the comma ({others[0]}),"
-        return NumberGuess("int", reason, {"thousands": "."}, GROUPS_BY_POINTS)
+        return NumberGuess("int", reason, {"thousands": ".", "decimal": ","}, GROUPS_BY_POINTS)
     return plain_number()
 
 

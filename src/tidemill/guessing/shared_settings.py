@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import polars as pl
+
 from tidemill.guessing.columns import ColumnGuess
 
 FEWEST = 3  # columns that share a setting
@@ -19,8 +21,8 @@ class Shared(NamedTuple):
 
 
 def shared_settings(columns: Sequence[ColumnGuess]) -> Shared:
-    """The decimal comma and the values for a missing one that at least three columns have, and that mean the same in all
-    others."""
+    """The decimal comma and the values for a missing one that at least three columns have, where they mean the same in
+    all others."""
     settings: dict[str, Any] = {}
     floats = [column for column in columns if column.kind == "float"]
     if len(floats) >= FEWEST and all(column.settings.get("decimal") == "," for column in floats):
@@ -35,7 +37,8 @@ def shared_settings(columns: Sequence[ColumnGuess]) -> Shared:
 def is_value(column: ColumnGuess, missing: Sequence[Any]) -> bool:
     """Whether one of these is a value of the column."""
     kinds = str if column.kind == "string" else (int, float) if column.kind in ("int", "float") else ()
-    return bool(column.present.is_in([value for value in missing if isinstance(value, kinds)]).any())
+    values = pl.Series([value for value in missing if isinstance(value, kinds)], dtype=column.present.dtype)
+    return bool(column.present.is_in(values).any())
 
 
 def without(column: ColumnGuess, settings: Mapping[str, Any]) -> ColumnGuess:
