@@ -25,7 +25,7 @@ from tidemill.pipeline import (
 )
 from tidemill.run.catalog import Evidence
 from tidemill.scoring import kind_of
-from tidemill.sources.preview import Preview, nothing_fits, read_preview
+from tidemill.sources.preview import Preview, nothing_fits, preview_notes, read_preview
 from tidemill.sources.source import open_any
 from tidemill.texts import listed
 from tidemill.training.estimators.checks import model_faults
@@ -127,6 +127,7 @@ def check_raw(raw: Raw, count_untried: bool = True) -> CheckReport:
             reader = open_any(key, data_set, raw.folder)
             notes += reader.notes
             tried[key] = read_preview(reader, count_untried)
+            notes += preview_notes(reader, tried[key])
             if not len(tried[key].rows):
                 raise nothing_fits(reader, tried[key])
         except SourceError as error:

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidemill.errors import SourceError
-from tidemill.pipeline import Cleaning, Column, arrow_schema
+from tidemill.pipeline import EPOCHS, Cleaning, Column, arrow_schema
 from tidemill.sources.chunk import RECORD_CHARACTERS, TOO_LONG, BadRecord, Chunk, Reject, cut, join_reasons
 from tidemill.sources.cleaning import default_value, has_cleaning, is_missing, missing_reason
-from tidemill.sources.conversions import CONVERSIONS, is_string
+from tidemill.sources.conversions import CONVERSIONS, is_moment, is_string
 from tidemill.sources.text_values import typed_column, wanted
 from tidemill.texts import MOST_EXAMPLES
 from tidemill.types import COLUMN_TYPES
@@ -47,7 +47,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 def can_become(kind: pa.DataType, column: Column) -> bool:
     """Whether values of an Arrow type can be converted to the declared one, though perhaps not all of them."""
-    as_text = has_cleaning(column) and is_string(kind)
+    as_text = is_read_as_text(kind, column)
     accepted = CONVERSIONS[column.kind].accepts(kind)
     return accepted or as_text or (column.may_lack and bool(pa.types.is_null(kind)))
 
@@ -60,6 +60,16 @@ def type_hint(kind: pa.DataType, column: Column, key: str) -> str:
         as_text = f'{{ type = "{column.kind}", missing = [""] }}'
         return f'declare it as {column.name} = "string", or as {column.name} = {as_text} to have its text read'
     return f'declare it as {column.name} = "{best}"' if best else f"leave {column.name} out of [{key}.columns]"
+
+
+def is_read_as_text(kind: pa.DataType, column: Column) -> bool:
+    """Whether the column's cleaning says how values of an Arrow type are read: strings, whole numbers since 1970, and
+    timestamps and dates that are local in a zone."""
+    cleaning = column.cleaning
+    if column.kind == "timestamp" and not is_string(kind):
+        local = is_moment(kind) and getattr(kind, "tz", None) is None
+        return bool(pa.types.is_integer(kind)) if cleaning.format in EPOCHS else bool(cleaning.timezone) and local
+    return has_cleaning(column) and is_string(kind)
 
 
 def natural_kind(kind: pa.DataType) -> str:
@@ -117,8 +127,8 @@ class Converted:
     def __init__(self, values: pa.Array, column: Column) -> None:
         self.column = column
         self.misfits: dict[int, str] = {}
-        if has_cleaning(column) and is_string(values.type):
-            self._read(values)
+        if is_read_as_text(values.type, column):
+            self._read(values if is_string(values.type) else values.cast(pa.string()))
         else:
             self._cast(values)
 

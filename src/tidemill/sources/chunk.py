@@ -17,6 +17,7 @@ MOST_TEXT = 500
 CHUNK_CHARACTERS = 32 * 2**20  # a chunk of long records ends early, which bounds memory
 RECORD_CHARACTERS = 2**20  # of a CSV record's fields, a JSON line, a Parquet row's strings; bounded by a message's size
 TOO_LONG = "longer than 1 MiB"
+NOT_VALID = "its bytes are not valid"
 
 
 @dataclass(frozen=True)

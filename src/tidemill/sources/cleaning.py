@@ -12,7 +12,7 @@ import polars as pl
 from tidemill.errors import Fault
 from tidemill.pipeline import Cleaning, Column
 from tidemill.sources.conversions import plain_number
-from tidemill.texts import shorten
+from tidemill.texts import MOST_EXAMPLES, listed, shorten
 from tidemill.types import COLUMN_TYPES
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -48,6 +48,22 @@ def strip_notes(texts: Mapping[Column, Sequence[str]], key: str) -> Iterator[Fau
             found = f'takes the "{match[1]}" out of {shorten(match[0])}, which becomes {number}'
             hint = f'decimal = "{match[1]}" in place of it, if that is the decimal sign' if match[1] == "," else ""
             yield Fault(f"{key}.columns.{column.name}.strip", found, "", hint)
+
+
+def trim_notes(texts: Mapping[Column, Sequence[str]], key: str) -> Iterator[Fault]:
+    """A note where all texts of some string columns begin with a blank, which is then part of each value.
+
+    ``texts`` and ``key``: as for :func:`strip_notes`.
+    """
+    columns = [
+        column
+        for column, values in texts.items()
+        if column.kind == "string" and len(values) > 1 and all(value.startswith(" ") for value in values)
+    ]
+    if columns:
+        names = listed([column.name for column in columns], MOST_EXAMPLES)
+        found = f"every value of {names} begins with a blank, such as {shorten(texts[columns[0]][0], 40)}"
+        yield Fault(f"{key}.trim", found, "", "trim = true removes it, and reads a quote after it as a quote")
 
 
 def is_missing(text: pl.Expr, column: Column) -> pl.Expr:

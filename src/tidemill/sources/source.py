@@ -46,6 +46,7 @@ class SourceReader:
         older: the fingerprint that earlier versions recorded for the same data; it covered the files' names too.
         files: the files of ``parts``.
         list_files: lists the files again.
+        columns: the declared columns.
         notes: what the beginning of the data shows that may not be meant so; one of each setting.
     """
 
@@ -57,6 +58,7 @@ class SourceReader:
     older: str = ""
     files: tuple[SourceFile, ...] = ()
     list_files: Callable[[], list[Path]] = list
+    columns: tuple[Column, ...] = ()
     notes: tuple[Fault, ...] = ()
 
     def chunks(self, size: int = 10_000) -> Iterator[Chunk]:
@@ -211,7 +213,9 @@ def open_sample(data: Data, key: str) -> SourceReader:
     part = SampleRows(sample, data.schema_, key)
     notes = part.check().notes
     digest = hashlib.sha256(f"{sample.name} {sample.version} {rows}".encode()).hexdigest()
-    return SourceReader(f"the sample {sample.name}", key, digest, (part,), rows, notes=tuple(notes))
+    return SourceReader(
+        f"the sample {sample.name}", key, digest, (part,), rows, columns=data.schema_, notes=tuple(notes)
+    )
 
 
 def most_rows(data: Data) -> int | None:
@@ -228,9 +232,8 @@ def open_files(data: Data, folder: Path, key: str) -> SourceReader:
     now, older = fingerprints(files)
     again = partial(list_files, data.path or "", folder)
     notes = unique([note for beginning in beginnings for note in beginning.notes])
-    return SourceReader(
-        title, key, now, parts, most_rows(data) or sys.maxsize, older, tuple(files), again, tuple(notes)
-    )
+    most = most_rows(data) or sys.maxsize
+    return SourceReader(title, key, now, parts, most, older, tuple(files), again, data.schema_, tuple(notes))
 
 
 READERS: dict[Format, Callable[[SourceFile, Data, str], Readable]] = {

@@ -14,6 +14,7 @@ import pyarrow as pa
 from tidemill.errors import Fault, SourceError
 from tidemill.pipeline import BLANKS, DEFAULT_DELIMITER, Data, arrow_schema
 from tidemill.sources.chunk import (
+    NOT_VALID,
     RECORD_CHARACTERS,
     TOO_LONG,
     BadRecord,
@@ -26,7 +27,7 @@ from tidemill.sources.chunk import (
     nfc,
     refuse_missing,
 )
-from tidemill.sources.cleaning import strip_notes
+from tidemill.sources.cleaning import strip_notes, trim_notes
 from tidemill.sources.readers.csv_header import (
     encoding_meant,
     has_names,
@@ -43,7 +44,6 @@ from tidemill.texts import shorten
 DELIMITERS = {";": '";"', "\t": r'"\t"', "|": '"|"', ",": '","'}
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # Excel's own first line
 LOOKED_AT = 200
-NOT_VALID = "its bytes are not valid {}"
 
 
 class Layout(NamedTuple):
@@ -78,9 +78,10 @@ class CsvFile:
         texts = {
             column: [row[index] for row in rows if len(row) > index]
             for column, index in zip(self.columns, layout.indices, strict=True)
-            if index is not None and column.cleaning.strip
+            if index is not None
         }
-        return Beginning(not layout.header or bool(later), [*notes, *strip_notes(texts, self.key)])
+        notes += [*strip_notes(texts, self.key), *(() if self.data.trim else trim_notes(texts, self.key))]
+        return Beginning(not layout.header or bool(later), notes)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         with self._open() as records:
@@ -178,8 +179,7 @@ class CsvFile:
             guess = guessed_encoding(self.file)
             raise SourceError(
                 f"the bytes of {self.file.label}, line {line}, are not valid {self.file.encoding.upper()}",
-                f"say in which encoding it is: {self.key}.encoding = "
-                + (f'"{guess}" by its first lines' if guess else '"windows-1252", for example'),
+                f"say in which encoding it is: {self.key}.encoding = " + (guess or '"windows-1252", for example'),
             )
 
     def _layout_notes(self, first: RecordBlock, later: RecordBlock, layout: Layout) -> Iterator[Fault]:
@@ -283,7 +283,7 @@ def drop_undecodable(block: RecordBlock, layout: Layout, encoding: str) -> dict[
     """Remove the records with bytes in declared columns that do not fit the encoding. Returns lines and reasons."""
     indices = [index for index in layout.indices if index is not None]
     fits = [all(is_text(fields[index]) for index in indices) for fields in block.fields]
-    reason = NOT_VALID.format(encoding.upper())
+    reason = f"{NOT_VALID} {encoding.upper()}"
     dropped = {start: reason for start, fit in zip(block.starts, fits, strict=True) if not fit}
     block.keep(fits)
     return dropped
