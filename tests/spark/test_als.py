@@ -23,15 +23,15 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 from tests.support import DATA
 from tidemill import scoring
 from tidemill.errors import ParityFailed
-from tidemill.pipeline import ColumnKind, Model
+from tidemill.pipeline import Column, ColumnKind, Model
 from tidemill.run.catalog import TrainedModel
 from tidemill.scoring.als import AlsScorer, Scale, Settings, als_scorer, fold_in, gram, least_nonnegative, packed
 from tidemill.scoring.storage import Stored
 from tidemill.training.estimators.checks import model_faults
 from tidemill.training.estimators.recommendation import scale_of, titled
 from tidemill.training.estimators.recommendation_quality import Ratings, compare_factors
-from tidemill.training.fitting import GenerationFiles, train
 from tidemill.training.features import spark_name
+from tidemill.training.fitting import GenerationFiles, train
 from tidemill.training.registry import HELD, TrainingInputs
 from tidemill.training.stats import collect_stats
 
@@ -64,7 +64,8 @@ def train_recommender(
 ) -> TrainedRecommender:
     """Train a recommender on rows of user, item, rating and whether they are held out."""
     model = Model(estimator="ALS", user="user", item="item", rating=rating, params=params)
-    inputs = TrainingInputs("taste", model, {"user": kind, "item": kind, "rating": "float"}, frozenset())
+    kinds: dict[str, Kind] = {"user": kind, "item": kind, "rating": "float"}
+    inputs = TrainingInputs("taste", model, {name: Column(name, given, False) for name, given in kinds.items()})
     (folder / "scorers").mkdir(parents=True)
     stats = collect_stats(rows, [inputs], holds_out=True)["taste"]
     trained = train(inputs, rows, stats, GenerationFiles(folder, "final"))

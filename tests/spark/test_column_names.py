@@ -20,7 +20,9 @@ from tidemill.training.trainer import work
 NUMBERS = ["Id", "id", "ID", "a.b", "`q`", "prediction", "Prediction", "features", "rawPrediction", "__held", "c0"]
 STRINGS = ["probability", "PROBABILITY", "größe/m² [x] \"y\" 'z'", " ", "*", "^a$", "user", "__item", "c_user", "text"]
 COLUMNS = (
-    dict.fromkeys(NUMBERS, "float") | dict.fromkeys(STRINGS, "string") | {"label": "int", "Label": "string", "Item": "int"}
+    dict.fromkeys(NUMBERS, "float")
+    | dict.fromkeys(STRINGS, "string")
+    | {"label": "int", "Label": "string", "Item": "int"}
 )
 MODELS: dict[str, dict[str, Any]] = {
     "sort": {"estimator": "LogisticRegression", "features": [*STRINGS, *NUMBERS], "label": "label", "scale": "minmax"},
@@ -65,9 +67,7 @@ def run_of_names(folder: Path, batch_format: str, key: str = "a.b") -> Run:
 
 
 @pytest.mark.parametrize("batch_format", ["parquet", pytest.param("csv", marks=pytest.mark.nightly)])
-def test_every_model_trains_and_answers_under_any_names(
-    spark: SparkSession, tmp_path: Path, batch_format: str
-) -> None:
+def test_every_model_trains_and_answers_under_any_names(spark: SparkSession, tmp_path: Path, batch_format: str) -> None:
     """Names that Spark, SQL or Tidemill use themselves, and names that differ in nothing but case: each model is
     trained, scores as in Spark, and answers under the declared names; the rows held out are those of the hash."""
     run = run_of_names(tmp_path, batch_format)
@@ -91,7 +91,9 @@ def test_every_model_trains_and_answers_under_any_names(
         for name in ("sort", "named", "value", "group"):
             answer = client.post(f"/models/{name}/predict", json=rows[0])
             assert answer.status_code == 200, answer.text
-            wanted = scoring.row_scorer(scoring.load(run.folder / generation.models[name].scorer_path)).predict(rows[:1])
+            wanted = scoring.row_scorer(scoring.load(run.folder / generation.models[name].scorer_path)).predict(
+                rows[:1]
+            )
             assert answer.json()["prediction"] == wanted[0].prediction
         found = client.get(f"/models/value/rows/{rows[7]['a.b']!r}")
         assert found.status_code == 200, found.text

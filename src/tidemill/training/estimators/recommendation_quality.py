@@ -13,7 +13,6 @@ from pyspark.ml import PipelineModel
 from pyspark.ml.evaluation import RankingEvaluator
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
-from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tidemill.errors import ParityFailed
 from tidemill.scoring.als import AlsScorer, Places
