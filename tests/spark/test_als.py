@@ -23,7 +23,7 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 from tests.support import DATA
 from tidemill import scoring
 from tidemill.errors import ParityFailed
-from tidemill.pipeline import ColumnKind, Model
+from tidemill.pipeline import Column, ColumnKind, Model
 from tidemill.run.catalog import TrainedModel
 from tidemill.scoring.als import AlsScorer, Scale, Settings, als_scorer, fold_in, gram, least_nonnegative, packed
 from tidemill.scoring.storage import Stored
@@ -64,7 +64,8 @@ def train_recommender(
 ) -> TrainedRecommender:
     """Train a recommender on rows of user, item, rating and whether they are held out."""
     model = Model(estimator="ALS", user="user", item="item", rating=rating, params=params)
-    inputs = TrainingInputs("taste", model, {"user": kind, "item": kind, "rating": "float"}, frozenset())
+    kinds: dict[str, Kind] = {"user": kind, "item": kind, "rating": "float"}
+    inputs = TrainingInputs("taste", model, {name: Column(name, given, False) for name, given in kinds.items()})
     (folder / "scorers").mkdir(parents=True)
     stats = collect_stats(rows, [inputs], holds_out=True)["taste"]
     trained = train(inputs, rows, stats, GenerationFiles(folder, "final"))

@@ -16,7 +16,28 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-WORDS = "wet dry slow quick old new red blue loud calm round flat warm cold light heavy thin broad soft hard".split()
+WORDS = [
+    "wet",
+    "dry",
+    "slow",
+    "quick",
+    "old",
+    "new",
+    "red",
+    "blue",
+    "loud",
+    "calm",
+    "round",
+    "flat",
+    "warm",
+    "cold",
+    "light",
+    "heavy",
+    "thin",
+    "broad",
+    "soft",
+    "hard",
+]
 
 
 @dataclass(frozen=True)

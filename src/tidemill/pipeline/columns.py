@@ -71,6 +71,11 @@ class Column(NamedTuple):
         return self.given_name or self.name
 
     @property
+    def zone(self) -> str:
+        """The time zone of the calendar of a timestamp: UTC."""
+        return "UTC"
+
+    @property
     def may_lack(self) -> bool:
         """Whether the data may lack this column."""
         return self.optional or self.cleaning.default is not None

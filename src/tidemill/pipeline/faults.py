@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
 from tidemill.errors import Fault
+from tidemill.pipeline.derived import CALL, CATEGORIES, TAKES, feature_source
 from tidemill.pipeline.kafka_settings import client_faults
 from tidemill.pipeline.model import Model, Pipeline, bare
 from tidemill.pipeline.part import table
@@ -197,33 +198,51 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
         where = f"{path}.features[{index}]"
         if not isinstance(feature, str) or not columns:
             continue
-        if feature not in columns:
-            yield unknown_column(where, feature, columns)
-        elif not may_be_feature(kind := columns[feature].removesuffix("?")):
-            yield Fault(where, f'"{feature}", a {kind}', "a column of numbers, strings or booleans")
+        if (fault := feature_fault(where, feature, columns)) is not None:
+            yield fault
         elif features.index(feature) != index:
             yield Fault(where, f'"{feature}" again', "each feature once")
-    yield from left_out_faults(f"{path}.left_out", model, columns)
+    used = [feature_source(feature, columns).column for feature in features if isinstance(feature, str)]
+    if columns:
+        in_use = {*used, *(str(model.get(role)) for role in ROLES)}
+        yield from left_out_faults(f"{path}.left_out", table(model, "left_out"), in_use, columns)
     for role in ROLES:
         name = model.get(role)
         if isinstance(name, str) and columns and name not in columns:
             yield unknown_column(f"{path}.{role}", name, columns)
-        elif isinstance(name, str) and name in features:
+        elif isinstance(name, str) and name in used:
             yield Fault(f"{path}.{role}", f'"{name}", also a feature', "a column that is not among the features")
     titles = model.get("titles")
     if isinstance(titles, str) and titles not in tables:
         yield Fault(f"{path}.titles", f'"{titles}"', "a table: [tables.NAME]", did_you_mean(titles, list(tables)))
 
 
-def left_out_faults(path: str, model: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Fault]:
+def left_out_faults(
+    path: str, left_out: Iterable[str], used: Container[str], columns: Mapping[str, str]
+) -> Iterator[Fault]:
     """Columns that are said to be left out, and are not declared, or are used."""
-    features = model.get("features")
-    used = [*(features if isinstance(features, list) else []), *(model.get(role) for role in ROLES)]
-    for name in table(model, "left_out"):
-        if columns and name not in columns:
-            yield unknown_column(f"{path}.{name}", name, columns)
+    for name in left_out:
+        if name not in columns:
+            yield unknown_column(f"{path}.{name}", name, list(columns))
         elif name in used:
             yield Fault(f"{path}.{name}", f'"{name}", which the model uses', "a column that it leaves out")
+
+
+def feature_fault(where: str, feature: str, columns: Mapping[str, str]) -> Fault | None:
+    """The fault of a feature that is no declared column, or of a type that no model takes as it is."""
+    source = feature_source(feature, columns)
+    if source.column not in columns:
+        if source.function is None and (call := CALL.fullmatch(feature)) and call[2] in columns:
+            return Fault(where, f'"{feature}"', f"one of {', '.join(TAKES)}", did_you_mean(call[1], list(TAKES)))
+        return unknown_column(where, source.column, columns)
+    kind = columns[source.column].removesuffix("?")
+    if source.function is None:
+        ways = " and ".join(f"{part}({feature})" for part in CATEGORIES)
+        hint = f"its parts are features: {ways}" if kind == "timestamp" else ""
+        expected = "a column of numbers, strings or booleans"
+        return None if may_be_feature(kind) else Fault(where, f'"{feature}", a {kind}', expected, hint)
+    wanted = TAKES[source.function]
+    return None if kind == wanted else Fault(where, f'{source.function} of "{source.column}", a {kind}', f"a {wanted}")
 
 
 def unknown_column(path: str, name: str, columns: Mapping[str, str]) -> Fault:

@@ -146,8 +146,7 @@ class RowScorer(Scorer, ABC):
             if count == 1:
                 return np.full(1, np.nan)
         half = count // 2
-        before = Encoded(encoded.numbers[:half], [codes[:half] for codes in encoded.codes])
-        after = Encoded(encoded.numbers[half:], [codes[half:] for codes in encoded.codes])
+        before, after = encoded.take(slice(half)), encoded.take(slice(half, None))
         return np.concatenate([self._predicted(before, half), self._predicted(after, count - half)])
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tidemill.errors import Fault, TrainingFailed
 from tidemill.pipeline import Column, Model
+from tidemill.scoring import calendar
 from tidemill.texts import listed, shorten
 from tidemill.training.registry import MOST_CLASSES, SampleFault, TrainingInputs, TrainingStats
 
@@ -46,12 +47,11 @@ def check_sample(
     Only a certain failure is a fault: a row that training would refuse may be held out, or be in another generation. A
     model that uses an undeclared column is skipped: parsing the pipeline file reports that.
     """
-    kinds = {column.name: column.kind for column in columns}
-    optional = frozenset(column.name for column in columns if column.optional)
+    by_name = {column.name: column for column in columns}
     report = PreflightReport([], [])
     for name, model in models.items():
-        inputs = TrainingInputs(name, model, kinds, optional)
-        if set(inputs.used) <= set(kinds):
+        inputs = TrainingInputs(name, model, by_name)
+        if set(inputs.used) <= set(by_name):
             sample_faults = list(faults_in(inputs, rows))
             for sample_fault in sample_faults:
                 (report.faults if is_certain(sample_fault, scope) else report.notes).append(sample_fault.fault)
@@ -78,9 +78,13 @@ def faults_in(inputs: TrainingInputs, rows: pa.Table) -> Iterator[SampleFault]:
 
 
 def usable_rows(inputs: TrainingInputs, rows: pa.Table) -> pl.DataFrame:
-    """The columns that the model uses, of the rows that have all of them."""
-    table = pl.DataFrame(pl.from_arrow(rows.select(list(dict.fromkeys(inputs.used))).drop_null()))
-    return table
+    """The columns that the model uses, of the rows that have all of them, and its features that are numbers."""
+    table = rows.select(inputs.used).drop_null()
+    for source in inputs.derived:
+        if source.name in inputs.numbers:
+            parts = calendar.parts(str(source.function), inputs.columns[source.column].zone, table[source.column])
+            table = table.append_column(source.name, parts)
+    return pl.DataFrame(pl.from_arrow(table))
 
 
 def label_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
@@ -95,8 +99,8 @@ def label_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> Ite
 
 
 def class_names(inputs: TrainingInputs, usable: pl.DataFrame) -> str:
-    """The few whole numbers that a label holds, for a message; empty where it holds others, or where the estimator takes
-    no such number of classes. As strings they are classes that can be trained."""
+    """The few whole numbers that a label holds, for a message: as strings they are classes that can be trained. Empty
+    where it holds others, or where the estimator takes no such number of classes."""
     if inputs.label_kind not in ("int", "float"):
         return ""
     values = usable[str(inputs.model.label)].unique().sort()

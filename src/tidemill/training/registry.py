@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -21,7 +21,7 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 
 from tidemill import scoring
 from tidemill.errors import Fault, TrainingFailed
-from tidemill.pipeline import ColumnKind, Model, Pipeline
+from tidemill.pipeline import Column, ColumnKind, FeatureSource, Model, Pipeline, feature_source
 from tidemill.scoring import Kind, Scorer
 from tidemill.scoring.storage import Array
 
@@ -55,26 +55,49 @@ class SampleFault(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """A model with the kinds of its columns. Features keep the order of the pipeline file."""
+    """A model with the columns of the source. Features keep the order of the pipeline file."""
 
     name: str
     model: Model
-    kinds: dict[str, ColumnKind]
-    optional: frozenset[str]
+    columns: Mapping[str, Column]
 
     @property
     def spec(self) -> EstimatorSpec:
         return spec_of(self.model.estimator)
 
+    @cached_property
+    def kinds(self) -> dict[str, ColumnKind]:
+        """The types of the columns."""
+        return {name: column.kind for name, column in self.columns.items()}
+
+    @cached_property
+    def features(self) -> list[FeatureSource]:
+        return [feature_source(name, self.columns) for name in self.model.features]
+
+    @property
+    def derived(self) -> list[FeatureSource]:
+        """The features that are functions of columns."""
+        return [source for source in self.features if source.function]
+
     @property
     def numbers(self) -> list[str]:
         """The numeric features, booleans among them."""
-        return [name for name in self.model.features if self.kinds[name] != "string"]
+        return [source.name for source in self.features if source.kind(self.kinds) not in ("string", "text")]
 
     @property
     def strings(self) -> list[str]:
-        """The string features."""
-        return [name for name in self.model.features if self.kinds[name] == "string"]
+        """The features that are categories."""
+        return [source.name for source in self.features if source.kind(self.kinds) == "string"]
+
+    @property
+    def texts(self) -> list[str]:
+        """The features that are the weights of a text's terms."""
+        return [source.name for source in self.features if source.kind(self.kinds) == "text"]
+
+    @property
+    def rows(self) -> list[str]:
+        """The columns that a row to score has, each once."""
+        return list(dict.fromkeys(source.column for source in self.features))
 
     @property
     def label_kind(self) -> ColumnKind | None:
@@ -82,22 +105,21 @@ class TrainingInputs:
 
     @property
     def used(self) -> list[str]:
-        """All columns that the model uses."""
+        """All columns that the model uses, each once."""
         model = self.model
-        return [*model.features, *(name for name in (model.label, model.user, model.item, model.rating) if name)]
+        roles = [name for name in (model.label, model.user, model.item, model.rating) if name]
+        return list(dict.fromkeys([*self.rows, *roles]))
 
     @property
     def nullable(self) -> tuple[str, ...]:
         """The used columns that may be missing. A row without one of them is skipped by this model."""
-        return tuple(name for name in self.used if name in self.optional)
+        return tuple(name for name in self.used if self.columns[name].optional)
 
 
 def inputs_of(pipeline: Pipeline) -> list[TrainingInputs]:
     """The models of a pipeline, in its order."""
-    columns = pipeline.source.schema_
-    kinds = {column.name: column.kind for column in columns}
-    optional = frozenset(column.name for column in columns if column.optional)
-    return [TrainingInputs(name, model, kinds, optional) for name, model in pipeline.models.items()]
+    columns = {column.name: column for column in pipeline.source.schema_}
+    return [TrainingInputs(name, model, columns) for name, model in pipeline.models.items()]
 
 
 @dataclass(frozen=True)
@@ -211,6 +233,10 @@ def accept_fitted(inputs: TrainingInputs, stats: TrainingStats, model: Any) -> N
     """Every fitted model is usable."""
 
 
+def no_texts(model: Model) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class EstimatorSpec:
     """Everything that Tidemill knows about one estimator.
@@ -229,6 +255,7 @@ class EstimatorSpec:
         required_params: parameters without a default, and their meaning.
         required_roles, optional_roles: the model's columns beside its features. A supervised model has a label.
         has_features, can_scale: whether the model takes features, and a scale for them.
+        takes_texts: whether a model of these parameters takes ``tfidf(COLUMN)``.
         model_faults: further faults of a model of this estimator: ``(path, model, kinds of the columns)``.
 
     Checks of the data:
@@ -249,6 +276,7 @@ class EstimatorSpec:
     optional_roles: tuple[str, ...] = ()
     has_features: bool = True
     can_scale: bool = True
+    takes_texts: Callable[[Model], bool] = lambda model: True
     model_faults: Callable[[str, Model, Mapping[str, str]], Iterator[Fault]] = no_model_faults
     two_classes_only: bool = False
     needs_both_classes: bool = False

@@ -62,7 +62,7 @@ def scored(fitted: dict[str, Fitted], spark: SparkSession) -> dict[str, DataFram
     tables = {}
     for name, model in fitted.items():
         label, kind = LABELS[name], MIXED_COLUMNS.get(LABELS[name] or "")
-        labelled = rows if kind in (None, "string") else rows.withColumn(LABEL, column(label).cast("double"))
+        labelled = rows if kind in (None, "string") else rows.withColumn(LABEL, column(str(label)).cast("double"))
         tables[name] = model.spark.transform(labelled).cache()
     return tables
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tidemill.api.custom.sql import BATCH, ROWS, Cursor, Database, bound, message_of, prediction_type
 from tidemill.api.values import EXAMPLES, from_json
 from tidemill.errors import Fault
-from tidemill.pipeline import ACTIONS, Route, raw_kinds, table
+from tidemill.pipeline import ACTIONS, Route, feature_source, input_columns, raw_kinds, table
 from tidemill.scoring import ROW_KINDS, SCORERS, Kind
 from tidemill.texts import did_you_mean
 from tidemill.types import COLUMN_TYPES
@@ -97,8 +97,8 @@ def action_faults(
     yield from empty_part_faults(where, route, model, parts)
     yield from item_faults(where, route, kind, columns, parts)
     if route.does == "similar":
-        features = model.get("features") if kind == "neighbours" else ()
-        allowed = ("generation", *SIMILAR_INPUTS[kind], *(features if isinstance(features, list | tuple) else ()))
+        features = input_columns(model, kinds) if kind == "neighbours" else []
+        allowed = ("generation", *SIMILAR_INPUTS[kind], *features)
         for name in route.inputs:
             if name not in allowed:
                 yield Fault(f"{where}.inputs.{name}", f"an input for {estimator}", f"one of {', '.join(allowed)}")
@@ -120,7 +120,9 @@ def optional_parts(model: Mapping[str, Any], kinds: Mapping[str, str]) -> set[st
     if scorer.has_probability:
         parts |= {"probability", "probabilities"}
     features = model.get("features")
-    if isinstance(features, list | tuple) and any(kinds.get(str(name), "").startswith("string") for name in features):
+    names = [str(name) for name in (features if isinstance(features, list | tuple) else ())]
+    sources = [source for source in (feature_source(name, kinds) for name in names) if source.column in kinds]
+    if any(source.kind(kinds).startswith("string") for source in sources):
         parts.add("unseen")
     return parts | ({"label"} if kind == "classification" and model.get("labels") else set())
 
@@ -176,12 +178,7 @@ def name_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
     """Names that SQL can't distinguish, as it ignores case."""
     taken = {BATCH: f"the number of a row's batch in {ROWS}"}
     columns = [
-        (
-            f"source.columns.{name}",
-            name,
-            f"the column {name}",
-            f'NAME = {{ from = "{name}", ... }} gives it another name',
-        )
+        (f"source.columns.{name}", name, f"the column {name}", f'NAME = {{ from = "{name}", ... }} renames it')
         for name in raw_kinds(table(raw, "source"))
     ]
     columns += [

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tidemill.errors import Fault
-from tidemill.pipeline import Model, raw_kinds, table
+from tidemill.pipeline import TFIDF, Model, feature_source, raw_kinds, table
 from tidemill.texts import did_you_mean, shorten
 from tidemill.training.estimators.rules import SHARED_RULES
 from tidemill.training.registry import EstimatorSpec, registry
@@ -71,6 +71,7 @@ def faults_of(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator[Fau
         return
     yield from role_faults(path, model, spec)
     yield from label_faults(path, model, spec, kinds)
+    yield from text_faults(path, model, spec, kinds)
     yield from params_faults(path, model, spec)
     yield from spec.model_faults(path, model, kinds)
 
@@ -127,6 +128,14 @@ def label_faults(path: str, model: Model, spec: EstimatorSpec, kinds: Mapping[st
         yield Fault(f"{path}.label", f'"{model.label}", a {column}', expected)
     if spec.kind == "classification":
         yield from class_name_faults(path, model, column)
+
+
+def text_faults(path: str, model: Model, spec: EstimatorSpec, kinds: Mapping[str, str]) -> Iterator[Fault]:
+    """Terms of a text as features of an estimator that they are too many for, or that takes other numbers."""
+    for index, name in enumerate(model.features):
+        if feature_source(name, kinds).function == TFIDF and not spec.takes_texts(model):
+            expected = "features of another kind: this estimator takes no terms of texts with these parameters"
+            yield Fault(f"{path}.features[{index}]", f'"{name}"', expected)
 
 
 def class_name_faults(path: str, model: Model, column: str | None) -> Iterator[Fault]:

@@ -18,7 +18,8 @@ from tidemill.errors import Fault, TrainingFailed
 from tidemill.pipeline import Model
 from tidemill.scoring.parity import TOLERANCE, counted
 from tidemill.scoring.storage import Stored
-from tidemill.scoring.text import TOKENS, TextScorer
+from tidemill.scoring.terms import TOKENS
+from tidemill.scoring.text import TextScorer
 from tidemill.texts import shorten
 from tidemill.training.estimators.rules import least
 from tidemill.training.estimators.search import SearchMethod, parity_failure, train_search
@@ -35,7 +36,7 @@ MOST_WORDS = 600  # that probes are made of
 
 def column_faults(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator[Fault]:
     """Features other than one string column."""
-    if len(model.features) != 1 or kinds.get(model.features[0], "string") != "string":
+    if len(model.features) != 1 or kinds.get(model.features[0]) != "string":
         yield Fault(f"{path}.features", shorten(list(model.features)), "one string column")
 
 
@@ -111,8 +112,8 @@ def reordered(vectors: Sequence[Any], positions: NDArray[np.intp]) -> sparse.csr
 
 
 def text_metrics(scorer: TextScorer, rows: pa.Table) -> Metrics:
-    words = [word for text in rows[scorer.column].to_pylist() for word in scorer.tokenizer.words(text)]
-    return {"known_words": sum(map(scorer.knows, words)) / len(words) if words else None}
+    words = [word for text in rows[scorer.column].to_pylist() for word in scorer.vocabulary.tokenizer.words(text)]
+    return {"known_words": sum(map(scorer.vocabulary.knows, words)) / len(words) if words else None}
 
 
 TEXT = SearchMethod(text_stages, text_content, text_probes, compare_text, text_metrics)
