@@ -52,6 +52,7 @@ class PublicLike:
         columns: keys of columns' tables that reading them takes.
         label: what can be predicted from the others; None where nothing can.
         models: the estimators that are proposed.
+        noted: the paths in the pipeline file of the notes of the check.
     """
 
     name: str
@@ -61,6 +62,7 @@ class PublicLike:
     settings: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     label: str | None = None
+    noted: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> Path:
         path = folder / self.name
@@ -108,6 +110,7 @@ def air_quality() -> PublicLike:
         ("KMeans",),
         {"delimiter": ";", "decimal": ",", "header": True},
         {"Date": {"format": "%d/%m/%Y"}, "CO(GT)": {"missing": [-200]}, "NOx(GT)": {"missing": [-200]}},
+        noted=("source.columns",),  # the last field of each record has no name
     )
 
 
@@ -435,8 +438,9 @@ def sms_spam() -> PublicLike:
         "SMSSpamCollection",
         ("\n".join(lines) + "\n").encode(),
         {"column_1": "string", "column_2": "string"},
-        ("IDF",),
+        ("LogisticRegression", "IDF"),
         {"format": "csv", "delimiter": "\t", "header": False},
+        label="column_1",
     )
 
 

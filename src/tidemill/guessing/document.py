@@ -12,6 +12,7 @@ from typing import Any
 from tidemill.guessing.columns import ColumnGuess
 from tidemill.guessing.models import ModelProposal
 from tidemill.guessing.proposal import Proposal
+from tidemill.pipeline import input_columns
 
 BARE = re.compile(r"[A-Za-z0-9_-]+")
 WITHOUT_HEADER = (
@@ -103,8 +104,10 @@ def head(proposal: Proposal) -> list[str]:
 
 def source(proposal: Proposal) -> list[str]:
     return [
-        "# Where the rows come from, how the file is laid out, and why that is thought. All rows are read; rows = 1000 would",
-        "# read only the first 1,000.",
+        *comment(
+            "Where the rows come from, how the file is laid out, and why that is thought. All rows are read; rows = 1000 "
+            "would read only the first 1,000."
+        ),
         "[source]",
         line("path", proposal.path),
         *(line(key, value) for key, value in proposal.settings.items()),
@@ -215,7 +218,7 @@ def curls(proposal: ModelProposal, guesses: Iterable[ColumnGuess]) -> list[str]:
     if proposal.estimator == "IDF":
         words = " ".join(str(by_name[proposal.values["features"][0]].present[0]).split()[:4])
         return [f"{address}/similar -H 'Content-Type: application/json' -d '{body({'text': words, 'top': 3})}'"]
-    row = {name: example(by_name[name]) for name in proposal.values["features"]}
+    row = {name: example(by_name[name]) for name in input_columns(proposal.values, by_name)}
     return [f"{address}/predict -H 'Content-Type: application/json' -d '{body(row)}'"]
 
 
@@ -229,4 +232,6 @@ def example(guess: ColumnGuess) -> Any:
     present = guess.present
     if guess.kind in ("int", "float"):
         return present.sort()[len(present) // 2]
+    if guess.kind == "timestamp":
+        return f"{present[0]:%Y-%m-%dT%H:%M:%SZ}"
     return present.mode().sort()[0]

@@ -29,6 +29,7 @@ CANDIDATES = [
     "koi8_r",
     "mac_roman",
 ]
+COMMON = "cp1252"  # Windows' own in western Europe, which files are in where nothing speaks against it
 MOST_BYTES = 20_000  # of lines with other than ASCII letters, which say what the encoding is
 
 
@@ -89,12 +90,20 @@ def guessed(label: str, data: bytes) -> tuple[str, str]:
     best = from_bytes(odd, cp_isolation=CANDIDATES, preemptive_behaviour=False).best()
     if best is None:
         raise SourceError(f"{label} is no text in a known encoding", "save it as UTF-8")
-    name = str(best.encoding)
-    name = "cp1252" if name == "latin_1" else name
-    example = next(
-        word for line in str(best).split("\n") for word in line.replace(",", " ").split() if not word.isascii()
-    )
-    return codecs.lookup(name).name, f"it is not UTF-8; in this encoding its words read like {example!r}"
+    name = codecs.lookup(str(best.encoding)).name
+    if decodes_alike(odd, name, COMMON):
+        name = COMMON  # they differ in bytes that do not occur
+    words = odd.decode(name, "replace").replace(",", " ").replace(";", " ").split()
+    example = next((word for word in words if not word.isascii()), "")
+    return name, f"it is not UTF-8; in this encoding its words read like {example!r}"
+
+
+def decodes_alike(data: bytes, name: str, other: str) -> bool:
+    """Whether two encodings give the same text."""
+    try:
+        return data.decode(name) == data.decode(other)
+    except UnicodeDecodeError:
+        return False
 
 
 def text_of(piece: bytes, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -24,6 +25,7 @@ TEXT_WORDS = 3  # words in a free text, on average
 TEXT_LENGTH = 15  # characters in a free text, on average
 TEXT_VARIED = 0.5  # the share of different values in a column of free text
 MOST_CLUSTERS = 8
+RECURRING = 5  # words of a text, each in so many rows, that make it worth using
 FEW_ROWS = 20  # in fewer, values may all differ by chance
 NUMBERED = 0.9  # the share of rows that follow the one before by 1 where a column numbers them
 
@@ -133,9 +135,9 @@ def reason_against(column: ColumnGuess, label: ColumnGuess | None) -> str:
     if column.missing_share > MOSTLY_MISSING:
         return f"{100 * column.missing_share:.0f} % of its values are missing"
     if column.kind == "timestamp":
-        return "a point in time, not a quantity"
+        return f"a point in time; its parts can be features, such as hour({column.name})"
     if is_free_text(column):
-        return "free text"
+        return f"free text; its words can be features: tfidf({column.name})"
     if column.kind == "string" and column.distinct == count and count > FEW_ROWS:
         return "a value of its own in every row"
     if is_identifier(column):
@@ -169,19 +171,49 @@ def is_free_text(column: ColumnGuess) -> bool:
 
 
 def features(columns: Sequence[ColumnGuess], label: ColumnGuess | None) -> tuple[list[ColumnGuess], dict[str, str]]:
-    """The features for a model of rows, and the columns that are left out, with the reasons.
+    """The columns for a model of rows, and those that are left out, with the reasons.
 
-    While fewer than half of the rows have all features, the one that lacks the most values is left out.
+    While fewer than half of the rows have all of them, the one that lacks the most values is left out.
     """
     left_out = unfit(columns, label)
     chosen = [column for column in columns if column.name not in left_out and column is not label]
+    return complete(chosen, left_out), left_out
+
+
+def complete(chosen: list[ColumnGuess], left_out: dict[str, str]) -> list[ColumnGuess]:
+    """The columns without those that too many rows lack; the reasons are added to ``left_out``."""
+    chosen = list(chosen)
     while len(chosen) > 1 and usable_share(chosen) < LEAST_USABLE:
         sparsest = max(chosen, key=lambda column: column.missing_share)
-        left_out[sparsest.name] = (
-            f"{100 * sparsest.missing_share:.0f} % are missing, and a row that lacks a feature is not used"
-        )
+        share = f"{100 * sparsest.missing_share:.0f} % are missing"
+        left_out[sparsest.name] = f"{share}, and a row that lacks a feature is not used"
         chosen.remove(sparsest)
-    return chosen, left_out
+    return chosen
+
+
+def derived(columns: Sequence[ColumnGuess]) -> dict[str, list[str]]:
+    """What can be made of the first timestamp and the first free text, for a model with a label, by column."""
+    usable = [column for column in columns if column.missing_share <= MOSTLY_MISSING and column.distinct > 1]
+    moments = ((column.name, calendar_parts(column)) for column in usable if column.kind == "timestamp")
+    texts = ((column.name, [f"tfidf({column.name})"]) for column in usable if is_free_text(column) and recurs(column))
+    return dict([*islice(((name, made) for name, made in moments if made), 1), *islice(texts, 1)])
+
+
+def calendar_parts(column: ColumnGuess) -> list[str]:
+    """The parts of a timestamp that differ between the rows."""
+    parts = {
+        "hour": column.present.dt.hour(),
+        "weekday": column.present.dt.weekday(),
+        "month": column.present.dt.month(),
+    }
+    return [f"{part}({column.name})" for part, values in parts.items() if values.n_unique() > 1]
+
+
+def recurs(column: ColumnGuess) -> bool:
+    """Whether some words of a free text occur in several rows, so that they can say something about others."""
+    words = column.present.str.to_lowercase().str.extract_all(r"\w+").list.unique().explode().drop_nulls()
+    counts = words.value_counts()["count"]
+    return int((counts >= max(RECURRING, len(column.present) // 100)).sum()) >= RECURRING
 
 
 def usable_share(columns: Sequence[ColumnGuess]) -> float:
@@ -196,11 +228,18 @@ def supervised(columns: Sequence[ColumnGuess], label: ColumnGuess) -> ModelPropo
     Raises:
         InputError: no column is left to predict it from.
     """
-    chosen, left_out = features(columns, label)
-    if not chosen:
+    left_out = unfit(columns, label)
+    made = {name: parts for name, parts in derived(columns).items() if name != label.name}
+    used = [
+        column for column in columns if column is not label and (column.name not in left_out or column.name in made)
+    ]
+    used = complete(used, left_out)
+    if not used:
         reasons = listed([f"{name}: {why}" for name, why in left_out.items()], separator="; ")
         raise InputError(f'no column is left to predict "{label.name}" from: {reasons}', "give another label")
-    values = {"features": [column.name for column in chosen], "label": label.name, "scale": "standard"}
+    chosen = [feature for column in used for feature in made.get(column.name, [column.name])]
+    left_out = {name: why for name, why in left_out.items() if name not in {column.name for column in used}}
+    values = {"features": chosen, "label": label.name, "scale": "standard"}
     if is_class(label):
         count = label.distinct
         estimator, question = "LogisticRegression", f"Which {label.name} does a row have?"
@@ -209,6 +248,10 @@ def supervised(columns: Sequence[ColumnGuess], label: ColumnGuess) -> ModelPropo
         estimator, question = "LinearRegression", f"How much is {label.name}?"
         why = {"estimator": f"{label.name} has {label.distinct:,} different numbers, which are taken as a quantity"}
     why["scale"] = "numbers of different sizes then weigh alike"
+    if made:
+        why["features"] = (
+            "hour, weekday and month of a timestamp, and the words of a text (tfidf), are made of the column"
+        )
     why["params"] = "keeps the weights small, so that few rows or features that say the same do no harm"
     return ModelProposal(
         model_name(label.name), estimator, question, {**values, "params": {"regParam": 0.01}}, left_out, why

@@ -223,7 +223,7 @@ def left_out_faults(
     """Columns that are said to be left out, and are not declared, or are used."""
     for name in left_out:
         if name not in columns:
-            yield unknown_column(f"{path}.{name}", name, list(columns))
+            yield unknown_column(f"{path}.{name}", name, columns)
         elif name in used:
             yield Fault(f"{path}.{name}", f'"{name}", which the model uses', "a column that it leaves out")
 

@@ -81,8 +81,8 @@ class CutsBody(Shape):
 
 
 class Home(Shape):
-    """The pipeline, its models, its own routes, and links to the other endpoints. ``source_note``: what the pipeline file
-    says about the source."""
+    """The pipeline, its models, its own routes, and links to the other endpoints. ``source_note``: what the pipeline
+    file says about the source."""
 
     pipeline: str
     title: str

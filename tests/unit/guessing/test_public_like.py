@@ -30,4 +30,4 @@ def test_each_kind_is_read_as_it_is_meant(kind: Callable[[], PublicLike], tmp_pa
     assert {name: table for name, table in tables.items() if table} == public.columns
     assert tuple(model.estimator for model in initiated.proposal.models) == public.models
     assert not initiated.report.rejected
-    assert not initiated.report.notes
+    assert tuple(note.path for note in initiated.report.notes) == public.noted
