@@ -142,8 +142,10 @@ def ratings() -> PublicLike:
     random = Random(3)
     rows: list[list[Any]] = [["userId", "movieId", "rating", "timestamp"]]
     for user in range(1, 41):
-        for movie in random.sample(range(1, 200), 20):
-            rows.append([user, movie, random.randint(1, 10) / 2, 964982703 + random.randint(0, 10**8)])
+        rows += [
+            [user, movie, random.randint(1, 10) / 2, 964982703 + random.randint(0, 10**8)]
+            for movie in random.sample(range(1, 200), 20)
+        ]
     return PublicLike(
         "ratings.csv",
         text_of(rows, line_end="\r\n").encode(),
@@ -462,6 +464,6 @@ def sensors() -> PublicLike:
 
 
 KINDS: tuple[Callable[[], PublicLike], ...] = (
-    air_quality, adult, ratings, price_paid, energy, excel_text, mysql_dump, tweets, json_array, parquet, auto_mpg, titled,
-    titanic, sms_spam, sensors,
+    air_quality, adult, ratings, price_paid, energy, excel_text, mysql_dump, tweets, json_array, parquet, auto_mpg,
+    titled, titanic, sms_spam, sensors,
 )  # fmt: skip

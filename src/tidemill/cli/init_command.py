@@ -47,6 +47,8 @@ def init(
         return
     console = Console(highlight=False)
     tell(console, initiated)
+    for remark in initiated.report.remarks():
+        console.print(remark, markup=False, soft_wrap=True)
     console.print(f"next: tidemill up {shown(initiated.path)}", markup=False, soft_wrap=True)
 
 
@@ -124,8 +126,6 @@ def tell(console: Console, initiated: Initiated) -> None:
             say(f"  left out: {column}: {why}")
     for name, why in proposal.refused.items():
         say(f"left out: the model {name}: {why}")
-    for remark in initiated.report.remarks():
-        say(remark)
     if proposal.label_hint:
         option = f"--label {shlex.quote(proposal.label_hint)}"
         say(f"note: {proposal.label_hint} looks like something to predict: {option} makes a model of it")

@@ -136,8 +136,10 @@ def guessed(
     told = [reason]
     if texts.empty and texts.filled:
         told.append(f"{texts.empty:,} of {rows:,} are blank")
-    if missing:
-        told.append(missing_told(texts, missing))
+    words = [word for word in missing if isinstance(word, str)]
+    if words:
+        shown = listed([shorten(word, 20) for word in words])
+        told.append(f"{shown}, {texts.count(words):,} times, stands for a missing value")
     if misfits:
         example = shorten(texts.bare[next(iter(misfits))], MOST_SHOWN)
         told.append(f"{len(misfits):,} of {rows:,} do not fit, such as {example}, and make their rows rejects")
@@ -148,13 +150,6 @@ def guessed(
 def declared(name: str, kind: str, settings: Mapping[str, Any]) -> Column:
     """The column as the source reads it by these settings."""
     return column_of(name, DeclaredColumn.model_validate({"type": kind, **settings}), TextSettings())
-
-
-def missing_told(texts: Texts, missing: Sequence[Missing]) -> str:
-    shown = [shorten(word, 20) if isinstance(word, str) else f"{word:g}" for word in missing]
-    words = [word for word in missing if isinstance(word, str)]
-    count = f" in {texts.count(words):,} of {len(texts.bare):,}" if len(words) == len(missing) else ""
-    return f"{listed(shown)}{count} stands for a missing value"
 
 
 class Fitting:
@@ -229,7 +224,8 @@ def number_reason(guess: NumberGuess, values: pl.Series, sentinels: Sequence[int
     reason = f"{guess.reason} {range_of(others)}"
     if sentinels:
         shown = listed([f"{value:g}" for value in sentinels])
-        reason += f"; {shown}, {len(values) - len(others):,} times, is far from all others"
+        count = f"{len(values) - len(others):,} times"
+        reason += f"; {shown}, {count}, is far from all others and stands for a missing value"
     return reason
 
 

@@ -72,7 +72,7 @@ def line(key: str, value: object, why: str = "") -> str:
 def multi_line(lines: Sequence[str]) -> str:
     """Lines as a TOML string over several lines."""
     inner = [toml(text)[1:-1] if '""' in text else toml(text)[1:-1].replace('\\"', '"') for text in lines]
-    return "\n".join(['"""', *inner, '"""'])
+    return '"""\n' + "\n".join(inner) + '"""'
 
 
 def plain(text: str) -> str:
@@ -105,8 +105,8 @@ def head(proposal: Proposal) -> list[str]:
 def source(proposal: Proposal) -> list[str]:
     return [
         *comment(
-            "Where the rows come from, how the file is laid out, and why that is thought. All rows are read; rows = 1000 "
-            "would read only the first 1,000."
+            "Where the rows come from, how the file is laid out, and why that is thought. All rows are read; with "
+            "rows = 1000 only the first 1,000."
         ),
         "[source]",
         line("path", proposal.path),
@@ -118,8 +118,8 @@ def source(proposal: Proposal) -> list[str]:
 def columns(proposal: Proposal) -> list[str]:
     block = [
         *comment(
-            "The columns, each with its type (int, float, string, bool, timestamp; with ? where a value may be missing), how "
-            'its values are read, and why. A type alone is enough: name = "int".'
+            "The columns, each with its type (int, float, string, bool, timestamp; with ? where a value may be missing), "
+            'how its values are read, and why. A type alone is enough: name = "int".'
         ),
         *([] if proposal.guess.settings.get("header", True) else comment(WITHOUT_HEADER)),
         "[source.columns]",

@@ -277,7 +277,7 @@ def clusters(columns: Sequence[ColumnGuess], rows: int, kinds: Sequence[ColumnKi
     k = min(MOST_CLUSTERS, max(2, len(str(rows))))
     why = {
         "scale": "numbers of different sizes then weigh alike",
-        "params": f"k: as many clusters as the number of rows, about {rows:,}, has digits; try others",
+        "params": f"k: as many clusters as the number of rows, {rows:,}, has digits; try others",
     }
     values = {"features": [column.name for column in chosen], "scale": "standard", "params": {"k": k, "seed": 42}}
     yield ModelProposal("segments", "KMeans", "Which rows are alike, and in what?", values, left_out, why)

@@ -31,8 +31,8 @@ class ProposedModel(Shape):
 
 class InitBody(Shape):
     """A pipeline file that was written. ``looked_at``: how many rows were; ``rows``: about how many there are, null
-    where that is unknown; ``source``: the settings of the source, with ``why``; ``undeclared``: what the file has that no
-    column holds; ``refused``: models that a check refused; ``label``: a column that looks like one to predict."""
+    where that is unknown; ``source``: the settings of the source, with ``why``; ``undeclared``: what the file has that
+    no column holds; ``refused``: models that a check refused; ``label``: a column that looks like one to predict."""
 
     pipeline: str
     file: str
