@@ -25,11 +25,11 @@ def guess_csv(files: Sequence[Path], sample: FileSample) -> FileGuess:
     encoding = decoded(label, sample.pieces, sample.whole)
     layout = layout_of(label, encoding.pieces[0])
     records = [records_of(piece, layout, index == 0) for index, piece in enumerate(encoding.pieces)]
-    more = [part for file in other_files(files) for part in records_of_other(file, files[0], encoding, layout)]
+    names, undeclared = names_of(encoding.pieces[0], layout)
+    more = [records_of_other(file, files[0], names, layout) for file in other_files(files)]
     rows = shared_out([part.rows for part in (*records, *more)], most_rows(layout.width))
     if not rows:
         raise SourceError(f"{label} has no rows", "give a file with at least one row of data")
-    names, undeclared = names_of(encoding.pieces[0], layout)
     columns = {
         name: pl.Series(name, [row[index] for row in rows], pl.String)
         for index, name in enumerate(names)
@@ -64,8 +64,9 @@ def settings_of(sample: FileSample, encoding: Encoding, layout: CsvLayout) -> di
     return given | {"header": layout.header}
 
 
-def records_of_other(file: Path, first: Path, encoding: Encoding, layout: CsvLayout) -> Iterator[CsvRecords]:
-    """The rows at the head of another file of the same layout, with the columns in the order of the first file.
+def records_of_other(file: Path, first: Path, names: Sequence[str | None], layout: CsvLayout) -> CsvRecords:
+    """The rows at the head of another file of the same layout, with the columns in the order of the first file; what it
+    lacks is blank.
 
     Raises:
         SourceError: its layout is another.
@@ -73,14 +74,16 @@ def records_of_other(file: Path, first: Path, encoding: Encoding, layout: CsvLay
     sample = read_sample(file)
     text = decoded(sample.file.label, sample.pieces[:1], sample.whole).pieces[0]
     own = layout_of(sample.file.label, text)
-    if (own.delimiter, own.header) != (layout.delimiter, layout.header) or (
-        not own.header and own.width != layout.width
-    ):
+    if own.delimiter != layout.delimiter or own.header != layout.header:
         raise SourceError(
             f"{sample.file.label} is laid out in another way than {first.name}",
             "give files of one layout; a glob may leave others out",
         )
-    yield records_of(text, own, True)
+    own_names, _ = names_of(text, own)
+    places = [own_names.index(name) if name in own_names else None for name in names]
+    records = records_of(text, own, True)
+    rows = [["" if place is None else row[place] for place in places] for row in records.rows]
+    return records._replace(rows=rows)
 
 
 def names_of(head: str, layout: CsvLayout) -> tuple[list[str | None], dict[str, str]]:

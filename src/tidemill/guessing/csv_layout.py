@@ -26,6 +26,7 @@ EXCELS_OWN = re.compile(r'\ufeff?"?sep=(.)"?\s*', re.IGNORECASE)
 LOOKS_LIKE_VALUE = re.compile(
     r"[-+(]?[$€£¥₹]?[\d.,:/TZ+\- ]*\d[\d.,:/TZ+\- ]*([eE][+-]?\d+)?\s?([%$€£]|[ap]m)?\)?", re.IGNORECASE
 )
+YEAR = re.compile("(19|20)[0-9]{2}")
 MOST_NAME = 64  # characters of a column's name; a longer first field is a value
 FITTING = 0.9  # the share of records that must have the same number of fields
 
@@ -215,6 +216,9 @@ def has_header(records: Sequence[list[str]]) -> tuple[bool, str]:
     if above:
         index = above[0]
         return True, f"the first record has {shorten(first[index], 30)} where the records below have numbers or dates"
+    years = [int(first[index]) for index in values if YEAR.fullmatch(first[index].strip())]
+    if len(years) == len(values) > 1 and years == list(range(years[0], years[0] + len(years))):
+        return True, f"the first record has the years {years[0]} to {years[-1]} above the numbers"
     if values:
         index = values[0]
         return False, f"the first record has {shorten(first[index].strip(), 30)}, a value as in the records below it"

@@ -118,8 +118,8 @@ def source(proposal: Proposal) -> list[str]:
 def columns(proposal: Proposal) -> list[str]:
     block = [
         *comment(
-            "The columns, each with its type (int, float, string, bool, timestamp; with ? where a value may be missing), "
-            'how its values are read, and why. A type alone is enough: name = "int".'
+            "The columns, each with its type (int, float, string, bool, timestamp; ? where one may be missing), how "
+            'its values are read, and why. A type alone is enough: name = "int".'
         ),
         *([] if proposal.guess.settings.get("header", True) else comment(WITHOUT_HEADER)),
         "[source.columns]",

@@ -30,6 +30,7 @@ CANDIDATES = [
     "mac_roman",
 ]
 COMMON = "cp1252"  # Windows' own in western Europe, which files are in where nothing speaks against it
+NOISE = (0.2, 0.5)  # how much of a text may look like no language; more where nothing looks like one
 MOST_BYTES = 20_000  # of lines with other than ASCII letters, which say what the encoding is
 
 
@@ -87,7 +88,8 @@ def guessed(label: str, data: bytes) -> tuple[str, str]:
 
     lines = [line for line in data.splitlines() if not line.isascii()]
     odd = b"\n".join(lines)[:MOST_BYTES]
-    best = from_bytes(odd, cp_isolation=CANDIDATES, preemptive_behaviour=False).best()
+    tries = (from_bytes(odd, cp_isolation=CANDIDATES, threshold=noise, preemptive_behaviour=False) for noise in NOISE)
+    best = next((matches.best() for matches in tries if matches), None)
     if best is None:
         raise SourceError(f"{label} is no text in a known encoding", "save it as UTF-8")
     name = codecs.lookup(str(best.encoding)).name
