@@ -231,7 +231,8 @@ class ModelGate(Part):
 
 class Model(Part):
     """A Spark estimator. A recommender has the columns ``user``, ``item`` and ``rating`` in place of features, and
-    ``titles``: a side table that describes the items."""
+    ``titles``: a side table that describes the items. ``newest_of_key``: whether a search finds only the newest row of
+    each key of the stream."""
 
     estimator: str
     features: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -243,6 +244,7 @@ class Model(Part):
     params: dict[str, Any] = Field(default_factory=dict)
     scale: Literal["none", "standard", "minmax"] = "none"
     labels: dict[str, str] = Field(default_factory=dict)
+    newest_of_key: bool = False
     gate: ModelGate = ModelGate()
 
 
