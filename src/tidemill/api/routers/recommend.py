@@ -34,8 +34,8 @@ from tidemill.texts import MOST_EXAMPLES
 INLINE_NUMBERS = 1_000_000  # a search over more of the items' numbers, about a millisecond, runs in a thread
 
 Top = Annotated[int, Query(ge=1, le=MAX_TOP, description="At most this many items.")]
-User = Annotated[str, Path(min_length=1, description="A user of the training rows.")]
-ItemId = Annotated[str, Path(min_length=1, description="An item of the training rows.")]
+User = Annotated[str, Path(description="A user of the training rows.")]
+ItemId = Annotated[str, Path(description="An item of the training rows.")]
 Ratings = Mapping[str, Any] | Sequence[Any]
 T = TypeVar("T")
 
