@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from tidemill.pipeline import Column
+from tidemill.pipeline import Column, timestamp_pattern
 from tidemill.sources.chunk import NOT_VALID, Reject
 from tidemill.sources.text_values import typed_column
 
@@ -76,6 +76,8 @@ def layout_remedies(reject: Reject) -> Iterator[Setting]:
     """The settings of the layout that would split a record otherwise, or decode it."""
     if NOT_VALID in reject.reason:
         yield Setting("encoding", quoted("windows-1252"))
+    elif reject.text.startswith(("#", "//", "--")):
+        yield Setting("comment", quoted(reject.text[: 1 if reject.text[0] == "#" else 2]))
     elif reject.reason.startswith("1 field "):
         counts = {sign: reject.text.count(sign) for sign in DELIMITERS}
         likely = max(counts, key=lambda sign: counts[sign])
@@ -87,8 +89,6 @@ def layout_remedies(reject: Reject) -> Iterator[Setting]:
         yield Setting("escape", r'"\\"')
     elif re.search(r'[,;|\t] +"', reject.text):
         yield Setting("trim", "true")
-    elif reject.text.startswith(("#", "//", "--")):
-        yield Setting("comment", quoted(reject.text[: 1 if reject.text[0] == "#" else 2]))
 
 
 def value_remedies(column: Column, value: str) -> Iterator[Setting]:
@@ -136,7 +136,9 @@ def word_remedies(column: Column, value: str) -> Iterator[Setting]:
 def format_remedies(column: Column, value: str) -> Iterator[Setting]:
     """The formats of which a text may be."""
     epoch = EPOCH_OF_DIGITS.get(len(value)) if re.fullmatch("[0-9]+", value) else None
-    for form in [epoch] if epoch else [date + time for time in TIMES for date in DATES]:
+    forms = [date + time for time in TIMES for date in DATES]
+    fitting = [form for form in forms if re.fullmatch(timestamp_pattern(form), value, re.IGNORECASE)]
+    for form in [epoch] if epoch else fitting:
         becomes = reading(column._replace(cleaning=column.cleaning._replace(format=form)), value)
         if becomes:
             yield Setting("format", quoted(form), column.name, becomes)
