@@ -25,6 +25,7 @@ MOST_WORDS = 4  # how many different words may stand for a missing value in one 
 LEADING_ZERO = r"^0[0-9]+$"
 DIGITS = r"^[0-9]+$"
 LONG = r"^[+-]?[0-9]{19,}$"
+MYSQL = "\\N"
 MOST_SHOWN = 30  # characters of an example
 
 Missing = str | int | float
@@ -197,8 +198,7 @@ def as_code(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
 
 
 def code(texts: Texts, why: str) -> ColumnGuess:
-    missing = [word for word in texts.missing_words if word in NEVER_TEXT]
-    return guessed(texts, "string", f"a text, as {why}", missing=missing)
+    return guessed(texts, "string", f"a text, as {why}", missing=missing_texts(texts, ()))
 
 
 def as_number(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
@@ -246,12 +246,23 @@ def as_date(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
 
 
 def as_text(texts: Texts, words: Sequence[str]) -> ColumnGuess:
-    """Any text. A word counts as missing where it is never a value, or where it has no letters and is missing in other
-    columns of the file."""
-    missing = [word for word in texts.missing_words if word in NEVER_TEXT or (word in words and not word.isalpha())]
+    """Any text."""
+    missing = missing_texts(texts, words)
     there = texts.but(missing)
     if not len(there):
         return guessed(texts, "string", "no value is there", missing=missing)
     example = shorten(there[0], MOST_SHOWN)
     reason = f"{len(there):,} different texts, such as {example}" if len(there) > 1 else f"always {example}"
     return guessed(texts, "string", reason, missing=missing)
+
+
+def missing_texts(texts: Texts, words: Sequence[str]) -> list[str]:
+    """The words among texts that stand for a missing value: MySQL's own; those that are hardly a value and occur twice,
+    or in other columns of the file; and those of no letters that are missing in other columns."""
+
+    def is_missing(word: str) -> bool:
+        if word in NEVER_TEXT:
+            return word == MYSQL or word in words or texts.count([word]) > 1
+        return word in words and not word.isalpha()
+
+    return [word for word in texts.missing_words if is_missing(word)]

@@ -19,14 +19,15 @@ from tidemill.guessing.typed_columns import guess_plain
 from tidemill.texts import listed
 
 Record = dict[str, Any]
+JSON = ("json", "jsonl")
 BETWEEN = re.compile(r"[\s,\[]*")
 DECODER = json.JSONDecoder()
 
 
 def looks_like_json(sample: FileSample) -> bool:
-    """Whether a file begins as an object or an array of objects does."""
-    start = sample.pieces[0].removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").removeprefix(b"\xff\xfe").lstrip()
-    return bool(re.match(rb'\{\s*("|\}|$)|\[\s*(\{|$)', start))
+    """Whether a file is JSON by its name, or begins as an object or an array of objects does."""
+    start = sample.pieces[0].removeprefix(b"\xef\xbb\xbf").removeprefix(b"\xff\xfe").replace(b"\0", b"").lstrip()
+    return known_format(sample.file.path) in JSON or bool(re.match(rb'\{\s*("|\}|$)|\[\s*(\{|$)', start))
 
 
 def guess_json(files: Sequence[Path], sample: FileSample) -> FileGuess:
@@ -66,7 +67,7 @@ def samples(files: Sequence[Path]) -> Iterator[tuple[Path, FileSample]]:
 
 
 def settings_of(sample: FileSample, encoding: Encoding, lines: bool) -> dict[str, Any]:
-    known = known_format(sample.file.path) == "json"
+    known = known_format(sample.file.path) in JSON
     given: dict[str, Any] = {} if known else {"format": "jsonl" if lines else "json"}
     return given | ({} if encoding.name == "utf-8" else {"encoding": encoding.name})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -18,6 +19,8 @@ READ_AS_TEXT = {"missing": [""]}  # a cleaning, with which a string is read as t
 
 def guess_plain(name: str, values: Sequence[Any]) -> ColumnGuess | None:
     """The type of a column of plain JSON values; None where they are of several types that no column can hold."""
+    if any(value != value for value in values):  # NaN alone differs from itself
+        return with_nan(name, values)
     kinds = {type(value) for value in values if value is not None}
     if not kinds:
         return ColumnGuess(name, "string", True, "no value is there", pl.Series(name, values, pl.String))
@@ -32,6 +35,13 @@ def guess_plain(name: str, values: Sequence[Any]) -> ColumnGuess | None:
     if kinds == {str}:
         return guess_strings(name, pl.Series(name, values, pl.String))
     return None
+
+
+def with_nan(name: str, values: Sequence[Any]) -> ColumnGuess | None:
+    """The same for values with NaN, which stands for a missing one."""
+    guess = guess_plain(name, [None if value != value else value for value in values])
+    settings = {"missing": ["NaN"]}
+    return guess and replace(guess, optional=True, settings=settings, reason=f"{guess.reason}; NaN is a missing value")
 
 
 def guess_whole(name: str, values: pl.Series) -> ColumnGuess:
