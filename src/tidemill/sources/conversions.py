@@ -2,7 +2,7 @@
 
 | type | texts that it accepts |
 |---|---|
-| int | decimal digits with an optional sign, within 64 bits; never by way of a float, so "5.0" and "1e3" are refused |
+| int | decimal digits with an optional sign, within 64 bits; zeros may follow a point ("5.0"), but no exponent ("1e3") |
 | float | decimal or exponent notation, to the nearest float64; no infinity, no NaN |
 | bool | true/false, t/f, yes/no, y/n, 1/0, in upper or lower case |
 | timestamp | its column's format, else ISO 8601: a date or date-time (``T`` or a space), to microseconds at the most |
@@ -23,6 +23,7 @@ from tidemill.types import COLUMN_TYPES
 
 TRUE = ["true", "t", "yes", "y", "1"]
 FALSE = ["false", "f", "no", "n", "0"]
+WHOLE = r"^(?P<number>[+-]?[0-9]+)\.0+$"
 EXACT_DIGITS = 15  # every decimal of so many digits has a float64 of its own (DBL_DIG in C)
 
 
@@ -62,7 +63,8 @@ def is_exact_decimal(kind: pa.DataType) -> bool:
 
 
 def read_int(text: pl.Expr, form: str | None) -> pl.Expr:
-    return text.cast(pl.Int64, strict=False)
+    """Never by way of a float, so that all digits count."""
+    return text.str.replace(WHOLE, "${number}").cast(pl.Int64, strict=False)
 
 
 def read_float(text: pl.Expr, form: str | None) -> pl.Expr:

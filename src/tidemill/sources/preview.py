@@ -62,7 +62,7 @@ class Preview:
     def examples(self) -> list[str]:
         """The first rejects, each with its line and its reason."""
         return [
-            f"{f'{reject.file}, ' if self.several_files else ''}line {reject.line}: {reason_of(reject)}"
+            f"{f'{reject.file}, ' if self.several_files else ''}{reject.place}: {reason_of(reject)}"
             for reject in self.rejects[:MOST_EXAMPLES]
         ]
 
@@ -76,7 +76,7 @@ class Preview:
 
     def document(self) -> dict[str, Any]:
         examples = [
-            {"file": reject.file, "line": reject.line, "reason": reason_of(reject)}
+            {name: value for name, value in reject.document().items() if name != "text"} | {"reason": reason_of(reject)}
             for reject in self.rejects[:MOST_EXAMPLES]
         ]
         return {"rows": len(self), "fit": len(self.rows), "rejected": len(self.rejects), "examples": examples}
@@ -87,7 +87,7 @@ class Preview:
         kind, count = kinds.most_common(1)[0]
         example = next(reject for reject in self.rejects if kind_of(reject) == kind)
         which = "all" if count == len(self.rejects) else f"{count:,} of them"
-        return f"{which} as line {example.line}: {reason_of(example)}"
+        return f"{which} as {example.place}: {reason_of(example)}"
 
 
 def reason_of(reject: Reject) -> str:

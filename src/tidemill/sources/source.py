@@ -20,7 +20,7 @@ from tidemill.samples import Sample, find_sample
 from tidemill.sources.arrow_values import convert, refuse_types
 from tidemill.sources.chunk import Chunk, Readable, Reject, refuse_missing
 from tidemill.sources.readers.csv import CsvFile
-from tidemill.sources.readers.jsonl import JsonLinesFile
+from tidemill.sources.readers.jsonl import JsonFile
 from tidemill.sources.readers.opening import Format, SourceFile, read_errors, refuse_changed, source_file
 from tidemill.sources.readers.parquet import ParquetFile
 from tidemill.texts import did_you_mean, shorten
@@ -230,7 +230,7 @@ def open_files(data: Data, folder: Path, key: str) -> SourceReader:
 
 READERS: dict[Format, Callable[[SourceFile, Data, str], Readable]] = {
     "csv": CsvFile,
-    "json": lambda file, data, key: JsonLinesFile(file, data.schema_),
+    "json": lambda file, data, key: JsonFile(file, data.schema_),
     "parquet": lambda file, data, key: ParquetFile(file, data.schema_, key),
 }
 

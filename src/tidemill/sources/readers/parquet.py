@@ -12,6 +12,7 @@ from tidemill.errors import SourceError
 from tidemill.pipeline import Column
 from tidemill.sources.arrow_values import convert, refuse_types
 from tidemill.sources.chunk import Chunk, refuse_missing
+from tidemill.sources.paths import declared_table, schema_names, type_at
 from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
 from tidemill.texts import shorten
 
@@ -28,18 +29,20 @@ class ParquetFile:
     def check(self) -> bool:
         with self._open() as file:
             schema = file.schema_arrow
-            refuse_missing(self.file.label, schema.names, self.columns)
-            refuse_types(self.file.label, schema, self.columns, self.key)
+            types = {column.name: type_at(schema, column.name_in_data) for column in self.columns}
+            there = {column.name_in_data: None for column in self.columns if types[column.name] is not None}
+            refuse_missing(self.file.label, list(there | dict.fromkeys(schema_names(schema))), self.columns)
+            declared = pa.schema([(name, kind) for name, kind in types.items() if kind is not None])
+            refuse_types(self.file.label, declared, self.columns, self.key)
             return bool(file.metadata.num_rows)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         row = 1
         with self._open() as file:
-            there = set(file.schema_arrow.names)
-            names = [column.name for column in self.columns if column.name in there]
+            names = selected(file.schema_arrow.names, self.columns)
             for batch in file.iter_batches(size, columns=names, use_threads=False):
                 wanted = pa.Table.from_batches([batch.slice(0, limit + 1 - row)])
-                yield convert(wanted, self.columns, self.file.label, row)
+                yield convert(declared_table(wanted, self.columns), self.columns, self.file.label, row)
                 row += len(wanted)
                 if row > limit:
                     return
@@ -49,9 +52,18 @@ class ParquetFile:
         with read_errors(self.file):
             try:
                 # opened here, as Arrow opens only paths that are UTF-8
-                with self.file.path.open("rb") as opened, pq.ParquetFile(opened, buffer_size=BUFFER) as file:
+                with self.file.path.open("rb") as opened, pq.ParquetFile(
+                    opened, buffer_size=BUFFER, coerce_int96_timestamp_unit="us"
+                ) as file:
                     yield file
             except pa.ArrowInvalid as error:
                 raise SourceError(
                     f"can't read {self.file.label}: {shorten(str(error))}", "check that it is complete"
                 ) from error
+
+
+def selected(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
+    """The file's columns in which the declared ones are, or start."""
+    wanted = {column.name_in_data for column in columns}
+    wanted |= {name.partition(".")[0] for name in wanted}
+    return [name for name in names if name in wanted]
