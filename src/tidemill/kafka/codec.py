@@ -15,9 +15,7 @@ import pyarrow.json as pj
 
 from tidemill.pipeline import Column, arrow_schema
 from tidemill.texts import shorten
-from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, MOST_EXACT, arrow_type
-
-ANY_WHOLE = ("decimal128", 38, 0)  # Arrow's JSON reader takes 3.0 and 3e2 as whole decimals, but not as integers
+from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, MOST_EXACT
 
 
 class BadMessage(NamedTuple):
@@ -106,30 +104,26 @@ def _read_json(joined: bytes, schema: pa.Schema) -> pa.Table | None:
 
 
 def _read_whole(joined: bytes, schema: pa.Schema) -> pa.Table | None:
-    """As :func:`_read_json`, with whole numbers in any notation.
+    """As :func:`_read_json`, also with whole numbers written as 3.0 or 3e2, which Arrow's JSON reader takes as floats
+    only.
 
-    None where a number is beyond ``MOST_EXACT``: only :func:`row_of` tells whether its notation is a whole number's.
+    None where one is beyond ``MOST_EXACT``, and so may have been rounded.
     """
     names = [field.name for field in schema if pa.types.is_integer(field.type)]
-    if not names:
-        return None
-    decimals = pa.schema(
-        [pa.field(field.name, arrow_type(ANY_WHOLE) if field.name in names else field.type) for field in schema]
-    )
-    table = _read_json(joined, decimals)
+    floats = pa.schema([field.with_type(pa.float64()) if field.name in names else field for field in schema])
+    table = _read_json(joined, floats) if names else None
     if table is None:
         return None
     try:
         table = table.select(schema.names).cast(schema)
     except pa.ArrowInvalid:
         return None
-    exact = all(within_exact(table[name]) for name in names)
-    return table if exact else None
+    return table if all(within_exact(table[name]) for name in names) else None
 
 
 def within_exact(values: pa.ChunkedArray) -> bool:
-    ends = pc.min_max(values)
-    return bool(ends["min"].as_py() is None or -MOST_EXACT <= ends["min"].as_py() <= ends["max"].as_py() <= MOST_EXACT)
+    ends = pc.min_max(values).as_py()
+    return ends["min"] is None or (ends["min"] >= -MOST_EXACT and ends["max"] <= MOST_EXACT)
 
 
 def is_utf8(value: bytes) -> bool:
@@ -199,17 +193,20 @@ def checked(value: Any, column: Column) -> Any:
 
 
 def notation(value: Any) -> str:
-    return "NaN" if is_nan(value) else shorten(value, 40)
+    """A JSON value for messages; NaN and infinities as Python's json writes them."""
+    return json.dumps(value) if is_infinite(value) else shorten(value, 40)
 
 
-def is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def is_infinite(value: Any) -> bool:
+    """Whether it is a float that JSON has no notation for."""
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def way_out(value: Any, column: Column) -> str:
     """How a value that does not fit ``column`` could be read, in brackets; empty where nothing general is known."""
-    if is_nan(value):
-        return ' (JSON has no NaN; missing = ["NaN"] reads it as missing)'
+    if is_infinite(value):
+        name = json.dumps(value)
+        return f' (JSON has no {name}; missing = ["{name}"] reads it as missing)'
     if isinstance(value, float) and column.kind == "int" and value.is_integer():
         return f" (written as a fraction, it is exact only up to {MOST_EXACT})"
     keys = list(value)[:1] if isinstance(value, dict) else [0] if isinstance(value, list) else []

@@ -28,7 +28,7 @@ def value_at(record: Mapping[str, Any], path: str) -> Any:
     value: Any = record
     seen, rest = "", path
     while rest:
-        if isinstance(value, Mapping) and rest in value:
+        if isinstance(value, dict) and rest in value:
             return value[rest]
         head, _, rest = rest.partition(".")
         value = part_of(value, head, seen)
@@ -40,7 +40,7 @@ def value_at(record: Mapping[str, Any], path: str) -> Any:
 
 def part_of(value: Any, head: str, seen: str) -> Any:
     """The part ``head`` of a value, which stands at the path ``seen``; None where it is lacking."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return value.get(head)
     if not isinstance(value, list):
         raise ValueError(f"{seen} is {shorten(value, 40)}, which has no {head}")
@@ -69,7 +69,7 @@ def names_in(records: Sequence[Mapping[str, Any]], columns: Sequence[Column]) ->
 def nested_names(record: Mapping[str, Any], before: str = "") -> Iterator[str]:
     """The paths of the keys within a record's objects."""
     for name, value in record.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             for key in value:
                 yield f"{before}{name}.{key}"
             yield from nested_names(value, f"{before}{name}.")
@@ -83,12 +83,12 @@ def is_met(record: Mapping[str, Any], path: str) -> bool:
         return True
 
 
-def array_at(table: pa.Table, path: str) -> pa.Array | None:
-    """The values of a table at a path; None where its schema has no such path."""
-    if path in table.column_names:
-        return table[path].combine_chunks()
+def array_at(columns: Mapping[str, pa.ChunkedArray], path: str) -> pa.Array | None:
+    """The values of a table's columns at a path; None where there is no such path."""
+    if path in columns:
+        return columns[path].combine_chunks()
     head, dot, rest = path.partition(".")
-    return within(table[head].combine_chunks(), rest) if dot and head in table.column_names else None
+    return within(columns[head].combine_chunks(), rest) if dot and head in columns else None
 
 
 def within(values: pa.Array, path: str) -> pa.Array | None:
@@ -121,12 +121,6 @@ def element(lists: pa.Array, position: int) -> pa.Array:
     return lists.values.take(pa.array(places, mask=lengths <= position))
 
 
-def type_at(schema: pa.Schema, path: str) -> pa.DataType | None:
-    """The type of the values at a path; None where there is no such path."""
-    values = array_at(schema.empty_table(), path)
-    return None if values is None else values.type
-
-
 def schema_names(fields: Sequence[pa.Field], before: str = "") -> Iterator[str]:
     """The names of a schema, and the paths of those within its structs."""
     for field in fields:
@@ -137,5 +131,6 @@ def schema_names(fields: Sequence[pa.Field], before: str = "") -> Iterator[str]:
 
 def declared_table(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
     """The declared columns that a table has, under their own names."""
-    arrays = {column.name: array_at(table, column.name_in_data) for column in columns}
+    there = dict(zip(table.column_names, table.columns, strict=True))
+    arrays = {column.name: array_at(there, column.name_in_data) for column in columns}
     return pa.table({name: values for name, values in arrays.items() if values is not None})

@@ -174,9 +174,11 @@ def reject_row(reject: RejectBody) -> dict[str, str]:
 
 
 def reject_position(reject: RejectBody) -> str:
-    """The line of a file, or the partition and offset of the stream."""
+    """The line or element of a file, or the partition and offset of the stream."""
+    if reject.element is not None:
+        return f"element {number(reject.element)}"
     if reject.line is not None:
-        return f"element {number(reject.element)}" if reject.element is not None else f"line {number(reject.line)}"
+        return f"line {number(reject.line)}"
     if reject.offset is not None:
         return f"partition {reject.partition}, offset {number(reject.offset)}"
     return NONE

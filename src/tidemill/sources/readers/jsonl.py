@@ -6,7 +6,6 @@ Values are strictly typed. In a column with a cleaning a string is also read as 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
-from tidemill.kafka.codec import checked, decode, loads, notation, row_of, way_out
+from tidemill.kafka.codec import checked, decode, is_infinite, loads, notation, row_of, way_out
 from tidemill.pipeline import Column, arrow_schema
 from tidemill.sources.chunk import MOST_TEXT, TOO_LONG, Chunk, Reject, cut, join_reasons, refuse_missing
 from tidemill.sources.cleaning import has_cleaning, is_missing
@@ -166,7 +165,7 @@ def values_of(record: Mapping[str, Any], columns: Sequence[Column]) -> tuple[dic
 
 def dumped(values: Mapping[str, Any]) -> bytes:
     """A record as JSON that :func:`~tidemill.kafka.codec.loads` reads; orjson writes NaN and infinities as null."""
-    if any(isinstance(value, float) and not math.isfinite(value) for value in values.values()):
+    if any(map(is_infinite, values.values())):
         return json.dumps(values, ensure_ascii=False).encode()
     return orjson.dumps(values)
 

@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 
 from tidemill.errors import SourceError
 from tidemill.pipeline import Column
-from tidemill.sources.arrow_values import convert, refuse_types
-from tidemill.sources.chunk import Chunk, refuse_missing
-from tidemill.sources.paths import declared_table, schema_names, type_at
+from tidemill.sources.arrow_values import check_schema, convert
+from tidemill.sources.chunk import Chunk
 from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
 from tidemill.texts import shorten
 
@@ -28,12 +27,7 @@ class ParquetFile:
 
     def check(self) -> bool:
         with self._open() as file:
-            schema = file.schema_arrow
-            types = {column.name: type_at(schema, column.name_in_data) for column in self.columns}
-            there = {column.name_in_data: None for column in self.columns if types[column.name] is not None}
-            refuse_missing(self.file.label, list(there | dict.fromkeys(schema_names(schema))), self.columns)
-            declared = pa.schema([(name, kind) for name, kind in types.items() if kind is not None])
-            refuse_types(self.file.label, declared, self.columns, self.key)
+            check_schema(self.file.label, file.schema_arrow, self.columns, self.key)
             return bool(file.metadata.num_rows)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
@@ -42,7 +36,7 @@ class ParquetFile:
             names = selected(file.schema_arrow.names, self.columns)
             for batch in file.iter_batches(size, columns=names, use_threads=False):
                 wanted = pa.Table.from_batches([batch.slice(0, limit + 1 - row)])
-                yield convert(declared_table(wanted, self.columns), self.columns, self.file.label, row)
+                yield convert(wanted, self.columns, self.file.label, row)
                 row += len(wanted)
                 if row > limit:
                     return
@@ -52,9 +46,10 @@ class ParquetFile:
         with read_errors(self.file):
             try:
                 # opened here, as Arrow opens only paths that are UTF-8
-                with self.file.path.open("rb") as opened, pq.ParquetFile(
-                    opened, buffer_size=BUFFER, coerce_int96_timestamp_unit="us"
-                ) as file:
+                with (
+                    self.file.path.open("rb") as opened,
+                    pq.ParquetFile(opened, buffer_size=BUFFER, coerce_int96_timestamp_unit="us") as file,
+                ):
                     yield file
             except pa.ArrowInvalid as error:
                 raise SourceError(
