@@ -147,6 +147,7 @@ def test_any_model_scores_as_in_spark(name: str, data: st.DataObject, spark: Spa
     assert report["probes_equal"] == report["probes"] > 0
 
 
+@pytest.mark.nightly
 def test_tiny_variances_keep_every_bit_of_a_gaussian_model(spark: SparkSession, tmp_path: Path) -> None:
     """Where variances are tiny and logarithms as large as 1e12, the scorer has Spark's own bits: of a row that all
     classes lie far from, the last ones decide the probabilities."""

@@ -177,6 +177,7 @@ GOOD = [
     ("float?", "", None),
     ("string", "", ""),
     ("string?", "", None),
+    *[("int", text, int(text.partition(".")[0])) for text in ("5.0", "-0.0", "+7.00", "9007199254740993.0")],
     ("string?", " ", " "),
     ("string", "NULL", "NULL"),
     ("string", "1e3", "1e3"),
