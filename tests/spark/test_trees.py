@@ -238,7 +238,7 @@ def test_gaussian_distances_are_added_in_sparks_order() -> None:
     """However large they are, the sums have the bits of a plain loop over the positions, whichever rows are asked for
     together; a category that every row of a class has, and so next to no variance, leaves the others exact."""
     dice = np.random.default_rng(7)
-    mean, variance = dice.random((6, 3)), 10.0 ** dice.integers(-14, 2, (6, 3))
+    mean, variance = dice.random((6, 3)), (10.0 ** dice.integers(-14, 2, (6, 3))).astype(np.float64)
     feature = {"name": "x", "kind": "float", "categories": None}
     word = {"name": "w", "kind": "string", "categories": ["a", "b", "c"]}
     features = [feature, feature | {"name": "y"}, word, feature | {"name": "z"}]

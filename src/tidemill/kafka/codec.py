@@ -17,6 +17,8 @@ from tidemill.pipeline import Column, arrow_schema
 from tidemill.texts import shorten
 from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, MOST_EXACT
 
+LENIENT = json.JSONDecoder(parse_int=orjson.loads)  # big numbers are floats, as orjson reads them
+
 
 class BadMessage(NamedTuple):
     """A message that is not a row: its position among the given messages, and the reason."""
@@ -169,7 +171,7 @@ def loads(value: bytes) -> Any:
         if b"NaN" not in value and b"Infinity" not in value:
             raise
         try:
-            document = json.loads(value.decode(), parse_int=orjson.loads)
+            document = LENIENT.decode(value.decode())
             orjson.dumps(document)  # Python's reader takes lone surrogates, which are no text
         except (ValueError, TypeError, RecursionError):
             raise error from None
