@@ -104,8 +104,8 @@ def refuse_missing(label: str, names_there: Sequence[str], columns: Sequence[Col
     Raises:
         SourceError: the error names the missing columns.
     """
-    there = {nfc(name) for name in names_there}
-    lacking = [column for column in columns if nfc(column.name_in_data) not in there]
+    there = set(names_there)
+    lacking = [column for column in columns if column.name_in_data not in there]
     meant = names_meant(names_there, lacking)
     refused = [column for column in lacking if not column.may_lack or column.name_in_data in meant]
     if len(lacking) == len(columns):
@@ -145,8 +145,8 @@ def absent_notes(label: str, names_there: Sequence[str], columns: Sequence[Colum
         names_there: the names of the data's columns.
         key: the path of the data in the pipeline file.
     """
-    there = {nfc(name) for name in names_there}
-    spare = sorted(set(names_there) - {column.name_in_data for column in columns})
+    there = set(names_there)
+    spare = sorted(there - {column.name_in_data for column in columns})
     return [
         Fault(
             f"{key}.columns.{column.name}",
@@ -156,13 +156,8 @@ def absent_notes(label: str, names_there: Sequence[str], columns: Sequence[Colum
             did_you_mean(column.name_in_data, spare),
         )
         for column in columns
-        if nfc(column.name_in_data) not in there
+        if column.name_in_data not in there
     ]
-
-
-def nfc(name: str) -> str:
-    """A name with its letters composed, as names are compared: "e" with an accent is one character."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def nearly(name: str) -> str:

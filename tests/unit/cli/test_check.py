@@ -300,7 +300,8 @@ def test_notes_are_told(tmp_path: Path) -> None:
         assert isinstance(done.exception, InputError)
         lines = getattr(done, told).splitlines()
         assert lines[0].startswith("source: all 20 rows: 19 fit, 1 rejected")
-        assert lines[1].startswith(note)
+        assert lines[1].startswith("note: source.columns.size")
+        assert lines[2].startswith(note)
     assert not (tmp_path / "run").exists()
 
 
