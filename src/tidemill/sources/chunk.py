@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -22,12 +22,22 @@ NOT_VALID = "its bytes are not valid"
 
 @dataclass(frozen=True)
 class Reject:
-    """A record that does not fit. ``line`` is its first physical line, in Parquet its row, from 1."""
+    """A record that does not fit. ``line`` is its first physical line, in Parquet its row, from 1; ``element`` its
+    number among the values of a JSON file that is not read line by line."""
 
     file: str
     line: int
     reason: str
     text: str
+    element: int | None = None
+
+    @property
+    def place(self) -> str:
+        return f"line {self.line}" if self.element is None else f"element {self.element}"
+
+    def document(self) -> dict[str, Any]:
+        """The reject as the file of rejects has it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class Chunk:
 
     def first_reason(self) -> str:
         """The first reject, as the end of a sentence; empty where there is none."""
-        return next((f"; the first, line {reject.line}: {reject.reason}" for reject in self.rejects), "")
+        return next((f"; the first, {reject.place}: {reject.reason}" for reject in self.rejects), "")
 
 
 class Beginning(NamedTuple):
@@ -94,8 +104,8 @@ def refuse_missing(label: str, names_there: Sequence[str], columns: Sequence[Col
     Raises:
         SourceError: the error names the missing columns.
     """
-    there = {nfc(name) for name in names_there}
-    lacking = [column for column in columns if nfc(column.name_in_data) not in there]
+    there = set(names_there)
+    lacking = [column for column in columns if column.name_in_data not in there]
     meant = names_meant(names_there, lacking)
     refused = [column for column in lacking if not column.may_lack or column.name_in_data in meant]
     if len(lacking) == len(columns):
@@ -135,8 +145,8 @@ def absent_notes(label: str, names_there: Sequence[str], columns: Sequence[Colum
         names_there: the names of the data's columns.
         key: the path of the data in the pipeline file.
     """
-    there = {nfc(name) for name in names_there}
-    spare = sorted(set(names_there) - {column.name_in_data for column in columns})
+    there = set(names_there)
+    spare = sorted(there - {column.name_in_data for column in columns})
     return [
         Fault(
             f"{key}.columns.{column.name}",
@@ -146,13 +156,8 @@ def absent_notes(label: str, names_there: Sequence[str], columns: Sequence[Colum
             did_you_mean(column.name_in_data, spare),
         )
         for column in columns
-        if nfc(column.name_in_data) not in there
+        if column.name_in_data not in there
     ]
-
-
-def nfc(name: str) -> str:
-    """A name with its letters composed, as names are compared: "e" with an accent is one character."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def nearly(name: str) -> str:

@@ -17,10 +17,10 @@ from pathlib import Path
 from tidemill.errors import Fault, InputError, SourceError
 from tidemill.pipeline import Column, Data, Format, Pipeline, SideTable, Source, arrow_schema, unique
 from tidemill.samples import Sample, find_sample
-from tidemill.sources.arrow_values import convert, refuse_types
-from tidemill.sources.chunk import Beginning, Chunk, Readable, Reject, absent_notes, refuse_missing
+from tidemill.sources.arrow_values import check_schema, convert
+from tidemill.sources.chunk import Beginning, Chunk, Readable, Reject
 from tidemill.sources.readers.csv import CsvFile
-from tidemill.sources.readers.jsonl import JsonLinesFile
+from tidemill.sources.readers.jsonl import JsonFile
 from tidemill.sources.readers.opening import SourceFile, read_errors, refuse_changed, source_file
 from tidemill.sources.readers.parquet import ParquetFile
 from tidemill.texts import did_you_mean, shorten
@@ -117,10 +117,8 @@ class SampleRows:
     key: str
 
     def check(self) -> Beginning:
-        label, names = f"the sample {self.sample.name}", [column.name for column in self.sample.columns]
-        refuse_missing(label, names, self.columns)
-        refuse_types(label, arrow_schema(self.sample.columns), self.columns, self.key)
-        return Beginning(True, absent_notes(label, names, self.columns, self.key))
+        label = f"the sample {self.sample.name}"
+        return Beginning(True, check_schema(label, arrow_schema(self.sample.columns), self.columns, self.key))
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         first = 1
@@ -238,8 +236,8 @@ def open_files(data: Data, folder: Path, key: str) -> SourceReader:
 
 READERS: dict[Format, Callable[[SourceFile, Data, str], Readable]] = {
     "csv": CsvFile,
-    "jsonl": lambda file, data, key: JsonLinesFile(file, data.schema_),
-    "json": lambda file, data, key: JsonLinesFile(file, data.schema_),
+    "jsonl": lambda file, data, key: JsonFile(file, data.schema_),
+    "json": lambda file, data, key: JsonFile(file, data.schema_),
     "parquet": lambda file, data, key: ParquetFile(file, data.schema_, key),
 }
 

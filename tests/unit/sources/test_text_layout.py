@@ -172,6 +172,13 @@ def test_names_in_any_form_and_order(
         assert rows == [("two", "one")], names
 
 
+def test_a_key_of_json_with_decomposed_letters(tmp_path: Path) -> None:
+    """A key that differs in the form of its letters alone is a fault with that key, not a column without values."""
+    path = written(tmp_path, f'{{"id": 1, "pr{E_AND_ACUTE}nom": "x"}}\n', "data.jsonl")
+    error = refused(path, {"id": "int", f"pr{E_ACUTE}nom": "string?"})
+    assert f'did you mean "pr{E_AND_ACUTE}nom"?' in error.hint
+
+
 @pytest.mark.parametrize(
     ("data", "columns", "settings", "message", "hint"),
     [

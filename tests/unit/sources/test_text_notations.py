@@ -142,6 +142,15 @@ def test_json_strings_are_in_the_notation_and_json_values_are_not(tmp_path: Path
     assert read(path, JSON_COLUMNS, **SETTINGS) == ([(2.5, True, NOON, 0.0)] * 2, [])
 
 
+def test_epochs_and_arrays_of_json_in_any_encoding(tmp_path: Path) -> None:
+    """A JSON number is read by the epoch's unit, a text too; an array in UTF-16 is read as any other."""
+    text = json.dumps([{"at": 1_751_364_000}, {"at": "1751364000.5"}, {"at": 1_751_364_000.25}, {"at": True}], indent=1)
+    path = written(tmp_path, text.encode("utf-16"), "data.json")
+    rows, rejects = read(path, {"at": {"type": "timestamp", "format": "epoch"}}, encoding="utf-16")
+    assert [moment.microsecond for (moment,) in rows] == [0, 500_000, 250_000]
+    assert [(reject.element, "seconds since 1970" in reject.reason) for reject in rejects] == [(4, True)]
+
+
 def test_parquet_strings_zones_and_epochs(tmp_path: Path) -> None:
     """In Parquet texts are read by the settings; timestamps and dates without a zone are local in the declared one."""
     path = tmp_path / "data.parquet"

@@ -24,15 +24,16 @@ from tidemill.sources.chunk import (
     absent_notes,
     cut,
     join_reasons,
-    nfc,
     refuse_missing,
 )
 from tidemill.sources.cleaning import strip_notes, trim_notes
 from tidemill.sources.readers.csv_header import (
+    composed,
     encoding_meant,
     has_names,
     header_note,
     may_be_header,
+    nfc,
     refuse_unlike,
 )
 from tidemill.sources.readers.csv_records import Dialect, RecordBlock, Records, TextLines
@@ -64,7 +65,7 @@ class CsvFile:
         self.file = file
         self.key = key
         self.data = data
-        self.columns = data.schema_
+        self.columns = composed(data.schema_)
 
     def check(self) -> Beginning:
         with self._open() as records:
@@ -153,14 +154,14 @@ class CsvFile:
 
     def _by_name(self, names: list[str], trailing: bool, first: RecordBlock) -> Layout:
         label = self.file.label
-        if any(nfc(column.name_in_data) not in names for column in self.columns):
+        if any(column.name_in_data not in names for column in self.columns):
             self._refuse_undecodable(first)
         meant = encoding_meant(names, self.columns, self.file.encoding)
         hint = f'its names are as declared in another encoding: set {self.key}.encoding = "{meant}"' if meant else ""
         refuse_missing(label, names, self.columns, self._delimiter_hint(names) or hint)
         counts = Counter(names)
         for column in self.columns:
-            name = nfc(column.name_in_data)
+            name = column.name_in_data
             if counts[name] > 1:
                 positions = [number for number, other in enumerate(names, start=1) if other == name]
                 raise SourceError(
@@ -169,7 +170,7 @@ class CsvFile:
                     "and declare every column, in the file's order",
                 )
         indices = {name: index for index, name in enumerate(names)}
-        columns = tuple(indices.get(nfc(column.name_in_data)) for column in self.columns)
+        columns = tuple(indices.get(column.name_in_data) for column in self.columns)
         return Layout(True, len(names) - trailing, columns, trailing)
 
     def _refuse_undecodable(self, first: RecordBlock) -> None:
@@ -190,7 +191,7 @@ class CsvFile:
         """
         label, line, fields = self.file.label, first.starts[0], first.fields[0]
         if layout.header:
-            yield from absent_notes(label, [name.strip() for name in fields], self.columns, self.key)
+            yield from absent_notes(label, [nfc(name.strip()) for name in fields], self.columns, self.key)
         elif self.data.header is None and later.fields:
             second = later.fields[0]
             if len(second) >= layout.width:

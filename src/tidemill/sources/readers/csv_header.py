@@ -13,13 +13,14 @@ The setting ``header`` precedes all of this.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import polars as pl
 
 from tidemill.errors import Fault, SourceError
 from tidemill.pipeline import Column, is_encoding
-from tidemill.sources.chunk import nearly, nfc
+from tidemill.sources.chunk import nearly
 from tidemill.sources.text_values import typed_column
 from tidemill.texts import MOST_EXAMPLES, listed, shorten
 
@@ -29,11 +30,21 @@ LOOKS_LIKE_NAME = re.compile(r"[^\W\d][\w .:/()%#-]*")
 CONFUSED = ("utf-8", "cp1252", "cp1251", "koi8-r", "mac-roman", "cp437", "cp850", "cp1250", "shift-jis")
 
 
+def nfc(name: str) -> str:
+    """A name with its letters composed, as names are compared: "e" with an accent is one character."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def composed(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The columns, their names in the data with composed letters."""
+    return tuple(column._replace(given_name=nfc(column.name_in_data)) for column in columns)
+
+
 def has_names(fields: Sequence[str], columns: Sequence[Column], encoding: str) -> bool:
     """Whether at least half of the declared names, or names like them, are among the fields."""
     names = {nearly(field) for field in fields}
     readings = {name for field in fields if not field.isascii() for name in other_readings(field, encoding)}
-    found = sum(nearly(column.name_in_data) in names or nfc(column.name_in_data) in readings for column in columns)
+    found = sum(nearly(column.name_in_data) in names or column.name_in_data in readings for column in columns)
     return 2 * found >= len(columns)
 
 
@@ -56,7 +67,7 @@ def other_readings(field: str, encoding: str) -> dict[str, str]:
 
 def encoding_meant(fields: Sequence[str], columns: Sequence[Column], encoding: str) -> str | None:
     """The encoding in which a field is a declared name that the fields lack; None where there is none."""
-    lacking = {nfc(column.name_in_data) for column in columns}.difference(fields)
+    lacking = {column.name_in_data for column in columns}.difference(fields)
     for field in fields:
         for text, other in {} if field.isascii() else other_readings(field, encoding).items():
             if text in lacking:
