@@ -8,9 +8,10 @@ from typing import Any
 
 import polars as pl
 
-from tidemill.guessing.columns import ColumnGuess, Texts, guess_column, range_of
+from tidemill.guessing.columns import ColumnGuess, Texts, guess_column, guessed, range_of
 from tidemill.guessing.dates import epoch_of
 from tidemill.guessing.numbers import FileNumbers
+from tidemill.guessing.words import ID_WORDS, is_named
 from tidemill.texts import shorten
 from tidemill.types import ColumnKind
 
@@ -55,11 +56,14 @@ def guess_whole(name: str, values: pl.Series) -> ColumnGuess:
 
 
 def guess_strings(name: str, values: pl.Series) -> ColumnGuess:
-    """Strings, which may hold numbers or dates as text."""
-    guess = guess_column(Texts(name, values), FileNumbers(), ())
+    """Strings, which may hold numbers or dates as text; an identifier that the file has as a string stays one."""
+    texts = Texts(name, values)
+    guess = guess_column(texts, FileNumbers(), ())
+    if guess.kind == "int" and is_named(name, ID_WORDS):
+        return guessed(texts, "string", "an identifier, which the file has as a text")
     if guess.kind == "string" or (guess.kind == "timestamp" and not guess.settings):
         return guess
-    settings = {**READ_AS_TEXT, **guess.settings}
+    settings = guess.settings or READ_AS_TEXT
     reason = f"{guess.reason}; the file has them as texts"
     return ColumnGuess(name, guess.kind, guess.optional, reason, guess.values, settings, guess.unclear)
 
