@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -122,6 +122,27 @@ def guess_column(texts: Texts, numbers: FileNumbers, words: Sequence[str]) -> Co
     return as_text(texts, words)
 
 
+class Read(NamedTuple):
+    """A column's values as the source will read them, and the positions of those that do not fit."""
+
+    values: pl.Series
+    misfits: Sequence[int]
+
+
+def read(texts: Texts, kind: ColumnKind, settings: Mapping[str, Any], missing: Sequence[Missing]) -> Read:
+    array, misfits = typed_column(texts.texts, declared(texts.name, f"{kind}?", with_missing(settings, missing)))
+    return Read(pl.Series(texts.name, pl.from_arrow(array)), list(misfits))
+
+
+def with_missing(settings: Mapping[str, Any] | None, missing: Sequence[Missing]) -> dict[str, Any]:
+    return dict(settings or {}) | ({"missing": list(missing)} if missing else {})
+
+
+def declared(name: str, kind: str, settings: Mapping[str, Any]) -> Column:
+    """The column as the source reads it by these settings."""
+    return column_of(name, DeclaredColumn.model_validate({"type": kind, **settings}), TextSettings())
+
+
 def guessed(
     texts: Texts,
     kind: ColumnKind,
@@ -129,28 +150,23 @@ def guessed(
     settings: Mapping[str, Any] | None = None,
     missing: Sequence[Missing] = (),
     unclear: str = "",
+    known: Read | None = None,
 ) -> ColumnGuess:
-    """The guess, with its values read as the source will read them."""
-    settings = dict(settings or {}) | ({"missing": list(missing)} if missing else {})
-    array, misfits = typed_column(texts.texts, declared(texts.name, f"{kind}?", settings))
+    """The guess, with its values. ``known``: these, where they were read before."""
+    values, misfits = known or read(texts, kind, settings or {}, missing)
     rows = len(texts.bare)
     told = [reason]
     if texts.empty and texts.filled:
-        told.append(f"{texts.empty:,} of {rows:,} are blank")
+        told.append(f"blank in {texts.empty:,} of {rows:,}")
     words = [word for word in missing if isinstance(word, str)]
     if words:
         shown = listed([shorten(word, 20) for word in words])
         told.append(f"{shown}, {texts.count(words):,} times, stands for a missing value")
     if misfits:
-        example = shorten(texts.bare[next(iter(misfits))], MOST_SHOWN)
+        example = shorten(texts.bare[misfits[0]], MOST_SHOWN)
         told.append(f"{len(misfits):,} of {rows:,} do not fit, such as {example}, and make their rows rejects")
-    values = pl.Series(texts.name, pl.from_arrow(array))
-    return ColumnGuess(texts.name, kind, bool(texts.empty or missing), "; ".join(told), values, settings, unclear)
-
-
-def declared(name: str, kind: str, settings: Mapping[str, Any]) -> Column:
-    """The column as the source reads it by these settings."""
-    return column_of(name, DeclaredColumn.model_validate({"type": kind, **settings}), TextSettings())
+    optional, keys = bool(texts.empty or missing), with_missing(settings, missing)
+    return ColumnGuess(texts.name, kind, optional, "; ".join(told), values, keys, unclear)
 
 
 class Fitting:
@@ -213,10 +229,11 @@ def as_number(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
     epoch = epoch_of(texts.name, texts.but(fitting.words)) if guess.kind == "int" and not guess.settings else None
     if epoch is not None:
         return guessed(texts, "timestamp", epoch.reason, epoch.settings, fitting.words)
-    plain = guessed(texts, guess.kind, "", guess.settings, fitting.words)
-    sentinels = numbers.sentinels_in(plain.present)
-    reason = number_reason(guess, plain.present, sentinels)
-    return guessed(texts, guess.kind, reason, guess.settings, [*fitting.words, *sentinels])
+    plain = read(texts, guess.kind, guess.settings, fitting.words)
+    present = plain.values.drop_nulls()
+    sentinels = numbers.sentinels_in(present)
+    reason, missing = number_reason(guess, present, sentinels), [*fitting.words, *sentinels]
+    return guessed(texts, guess.kind, reason, guess.settings, missing, known=None if sentinels else plain)
 
 
 def number_reason(guess: NumberGuess, values: pl.Series, sentinels: Sequence[int | float]) -> str:

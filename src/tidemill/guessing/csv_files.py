@@ -114,7 +114,8 @@ def guess_columns(columns: Mapping[str, pl.Series]) -> list[ColumnGuess]:
     """The guess of each column of texts, in the light of what all of them say together."""
     texts = [Texts(name, values) for name, values in columns.items()]
     numbers = file_numbers([(each.name, each.distinct) for each in texts])
-    words = [word for each in texts if number_of(each.distinct, each.name, numbers) for word in each.missing_words]
+    with_words = [each for each in texts if each.missing_words and number_of(each.distinct, each.name, numbers)]
+    words = [word for each in with_words for word in each.missing_words]
     guesses = [guess_column(each, numbers, words) for each in texts]
     missing = [value for guess in guesses for value in guess.settings.get("missing", ())]
     sentinels = tuple(dict.fromkeys(value for value in missing if not isinstance(value, str)))

@@ -202,14 +202,14 @@ def requests(proposal: Proposal) -> list[str]:
     """Requests to try while it runs."""
     block = ["# While it runs, in another terminal:"]
     for each in proposal.models:
-        block += [f"#   {text}" for text in curls(each, proposal.columns)]
+        block += [f"#   {text}" for text in curls(each, proposal.columns, proposal.key)]
     block.append("#   curl -s http://127.0.0.1:8000/generations")
     block.append("# http://127.0.0.1:8000/docs has every endpoint; http://127.0.0.1:8501 is the console.")
     return block
 
 
-def curls(proposal: ModelProposal, guesses: Iterable[ColumnGuess]) -> list[str]:
-    """An example of a request to a model."""
+def curls(proposal: ModelProposal, guesses: Iterable[ColumnGuess], key: ColumnGuess | None) -> list[str]:
+    """Examples of requests to a model."""
     by_name = {guess.name: guess for guess in guesses}
     address = f"curl -s http://127.0.0.1:8000/models/{proposal.name}"
     if proposal.estimator == "ALS":
@@ -219,7 +219,10 @@ def curls(proposal: ModelProposal, guesses: Iterable[ColumnGuess]) -> list[str]:
         words = " ".join(str(by_name[proposal.values["features"][0]].present[0]).split()[:4])
         return [f"{address}/similar -H 'Content-Type: application/json' -d '{body({'text': words, 'top': 3})}'"]
     row = {name: example(by_name[name]) for name in input_columns(proposal.values, by_name)}
-    return [f"{address}/predict -H 'Content-Type: application/json' -d '{body(row)}'"]
+    by_key = (
+        [f"{address}/rows/{key.present[0]}"] if key is not None and re.fullmatch(r"\w+", str(key.present[0])) else []
+    )
+    return [f"{address}/predict -H 'Content-Type: application/json' -d '{body(row)}'", *by_key]
 
 
 def body(values: Mapping[str, Any]) -> str:

@@ -12,8 +12,11 @@ from pathlib import Path
 from tidemill.errors import Fault, InputError, PipelineInvalid
 from tidemill.guessing.document import pipeline_text
 from tidemill.guessing.proposal import Proposal, pipeline_name, propose
+from tidemill.guessing.sample import known_format
 from tidemill.pipeline import Raw, find, read, ready_pipelines, table
 from tidemill.process.preflight import CheckReport, check_raw
+
+MOST_BYTES = 2**20  # of a file that may be a pipeline file without the ending .toml
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ def is_data(name: str) -> bool:
     path = Path(os.path.expanduser(name))
     if not path.is_file():
         return glob.has_magic(name) and not path.exists()
+    if known_format(path) or path.stat().st_size > MOST_BYTES:
+        return True
     try:
         return "source" not in read(path)
     except PipelineInvalid:
