@@ -8,7 +8,7 @@ import polars as pl
 from tidemill.guessing.columns import ColumnGuess
 
 FEWEST = 20  # rows; in fewer, two columns may agree by chance
-REPEATED = 5  # how often a value occurs on average where it can be said to decide another
+REPEATED = 5  # how often a value occurs where it can be said to decide another
 ALIKE = 0.99999  # the correlation from which a column is the label on another scale
 
 
@@ -20,9 +20,10 @@ def gives_away(column: ColumnGuess, label: ColumnGuess) -> str:
     if same(both):
         return f"a copy of {label.name}"
     pairs, columns, labels = both.unique().height, both["column"].n_unique(), both["label"].n_unique()
-    if pairs == labels and len(both) >= REPEATED * labels:
+    rarest = int(both["label"].value_counts()["count"].min())  # type: ignore[arg-type]  # a count
+    if pairs == labels and rarest >= REPEATED:
         return f"each {label.name} has one value of it: it gives the label away"
-    if pairs == columns and len(both) >= REPEATED * columns:
+    if pairs == columns and len(both) >= REPEATED * columns and (rarest >= REPEATED or label.kind == "float"):
         return f"each value of it has one {label.name}: it gives the label away"
     if column.kind in ("int", "float") and label.kind in ("int", "float"):
         return alike(both, label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -116,7 +116,13 @@ def propose_models(columns: Sequence[ColumnGuess], label: ColumnGuess | None, ro
             f"no model fits these columns: {reasons}",
             "give a file with numbers, categories or texts; or name what is to be predicted with --label",
         )
-    return proposals
+    return [unlike_columns(proposal, columns) for proposal in proposals]
+
+
+def unlike_columns(proposal: ModelProposal, columns: Sequence[ColumnGuess]) -> ModelProposal:
+    """The proposal under a name that no column has, as SQL would take one for the other, in any case of letters."""
+    taken = {column.name.casefold() for column in columns}
+    return replace(proposal, name=f"{proposal.name}_model") if proposal.name.casefold() in taken else proposal
 
 
 def unfit(columns: Sequence[ColumnGuess], label: ColumnGuess | None = None) -> dict[str, str]:
