@@ -1,4 +1,4 @@
-"""Features that are made of columns, the parts of timestamps and the terms of texts: as in Spark, and served by them."""
+"""Features made of columns, parts of timestamps and terms of texts: scored as in Spark, served by their columns."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_model_of_derived_features_is_served_by_its_columns(spark: SparkSessio
         assert answer.json()["probability"] == scorer.predict([{**body, "at": moment}])[0].probability
         wrong = client.post("/models/logistic/predict", json=body | {"at": "yesterday"})
         assert wrong.json()["error"]["message"] == 'at is "yesterday", not a timestamp (ISO 8601)'
-        assert client.get(f"/models/logistic/rows/{rows[3]['x']!r}").status_code == 200
+        assert client.get(f"/models/logistic/rows/{rows[150]['x']!r}").status_code == 200
         inputs = {column["name"]: column for column in client.get("/models/logistic").json()["inputs"]}
         assert list(inputs) == ["at", "x", "text", "note", "hour(x)"]
         assert (inputs["at"]["kind"], inputs["at"]["features"]) == ("timestamp", PARTS)
