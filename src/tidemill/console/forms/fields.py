@@ -18,8 +18,8 @@ PLAIN: dict[str, Any] = {"int": 1, "float": 1.0, "string": "", "bool": True, "ti
 class Field:
     """A value to fill in.
 
-    ``kind``: int, float, string, timestamp or bool; for a route's parameter also json, any JSON value. ``choices``: the usual
-    values. ``step``: how far a number's buttons move it.
+    ``kind``: int, float, string, timestamp or bool; for a route's parameter also json, any JSON value. ``choices``: the
+    usual values. ``step``: how far a number's buttons move it.
     """
 
     name: str
