@@ -425,6 +425,7 @@ def test_texts_without_any_word_fail_the_generation(spark: SparkSession, tmp_pat
         (NEAR | {"params": {"bucketLength": 1.0, "numHashTables": 0}}, "params.numHashTables"),
         (NEAR | {"params": {"bucketLength": 1.0, "inputCol": "price"}}, "params.inputCol"),
         (NEAR | {"label": "price"}, "label"),
+        (NEAR | {"newest_of_key": True}, "newest_of_key"),
         (ALIKE | {"features": ["town"], "params": {"minDocFreq": -1}}, "params.minDocFreq"),
         (ALIKE | {"features": ["town", "type"]}, "features"),
         (ALIKE | {"features": ["price"]}, "features"),
