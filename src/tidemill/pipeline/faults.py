@@ -19,6 +19,7 @@ from tidemill.pipeline.timestamps import format_fault
 from tidemill.texts import did_you_mean, shorten
 from tidemill.types import may_be_feature, toml_fits
 
+ARROW_NAMES = ("__filename", "__fragment_index", "__batch_index", "__last_in_fragment")  # of its data sets
 EXPECTED = {
     "missing": "this key to be given",
     "extra_forbidden": "no such key",
@@ -142,6 +143,9 @@ def data_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(f"{path}.columns", "no column", 'at least one, such as UserID = "int"')
     yield from layout_faults(path, data)
     for name, column in table(data, "columns").items():
+        if name in ARROW_NAMES:
+            hint = f'NAME = {{ from = "{name}", ... }} renames it'
+            yield Fault(f"{path}.columns.{name}", f'"{name}"', "another name: Arrow has this one for itself", hint)
         if isinstance(column, Mapping):
             yield from column_faults(f"{path}.columns.{name}", column)
 
