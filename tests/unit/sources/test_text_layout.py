@@ -81,6 +81,7 @@ LAYOUTS: list[tuple[str, dict[str, Any], list[Any]]] = [
     ('a b\n"x y"  "say ""hi"""\n', {"delimiter": "blanks"}, [("x y", 'say "hi"')]),
     ("  1 x\n 10 y\n100 z\n", {"delimiter": "blanks"}, [("1", "x"), ("10", "y"), ("100", "z")]),
     ('a, b\n1, "x, y"\n2 ,  z \n', {"trim": True}, [("1", "x, y"), ("2", "z")]),
+    ('a, b\n"1" , "x "" , y" \n2, z\n', {"trim": True}, [("1", 'x " , y'), ("2", "z")]),
     ("a;b\n 1;\t2\t\n   \n3;4\n", {"trim": True, "delimiter": ";"}, [("1", "2"), ("3", "4")]),
     ('a,b\n1,x\\,y\n2,"q\\"q"\n', {"escape": "\\"}, [("1", "x,y"), ("2", 'q"q')]),
     (
