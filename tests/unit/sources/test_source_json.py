@@ -154,6 +154,15 @@ def test_a_path_through_a_value_without_parts_is_a_reject(tmp_path: Path) -> Non
     assert json.loads(rejects[0].text) == lines[0]
 
 
+def test_a_deep_value_is_a_reject(tmp_path: Path) -> None:
+    """A value that is nested deeper than it can be written again is a reject like any other object or list."""
+    line = f'{{"id": 1, "user": {"[" * 400}{"]" * 400}}}'
+    rows, (reject,) = read(
+        written(tmp_path, line, "data.jsonl"), {"id": "int", "tag": {"type": "string", "from": "user"}}
+    )
+    assert (rows, reject.reason.startswith("tag is ")) == ([], True)
+
+
 def test_a_path_that_no_record_has_is_found_up_front(tmp_path: Path) -> None:
     """A required path that is nowhere is refused, and the names that are there, nested ones too, help out."""
     path = written(tmp_path, json.dumps(NESTED), "data.jsonl")

@@ -181,7 +181,12 @@ def dumped(values: Mapping[str, Any]) -> bytes:
     """A record as JSON that :func:`~tidemill.kafka.codec.loads` reads; orjson writes NaN and infinities as null."""
     if any(map(is_infinite, values.values())):
         return json.dumps(values, ensure_ascii=False).encode()
-    return orjson.dumps(values)
+    try:
+        return orjson.dumps(values)
+    except TypeError:  # orjson reads deeper values than it writes; objects and lists fit no column, however deep
+        return orjson.dumps(
+            {name: type(value)() if isinstance(value, dict | list) else value for name, value in values.items()}
+        )
 
 
 def filtered(table: pa.Table, fits: Sequence[bool]) -> pa.Table:
