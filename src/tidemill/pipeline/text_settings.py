@@ -19,6 +19,14 @@ DEFAULT_DELIMITER = ","
 DEFAULT_ENCODING = "utf-8"
 TRUE = ("true", "t", "yes", "y", "1")
 FALSE = ("false", "f", "no", "n", "0")
+KINDS_OF_SETTING = {  # the column types that a setting of a column's table is for
+    "decimal": ("int", "float"),
+    "thousands": ("int", "float"),
+    "true": ("bool",),
+    "false": ("bool",),
+    "timezone": ("timestamp",),
+    "ambiguous": ("timestamp",),
+}
 EPOCHS: Mapping[str, int] = {"epoch": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}  # the microseconds of one unit
 
 # Codecs that decode text but are no encoding of files, or that cannot read one from its beginning.
@@ -123,22 +131,12 @@ def layout_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(f"{path}.delimiter", "a blank, which trim takes away", f'delimiter = "{BLANKS}"')
     if data.get("escape") and data.get("escape") == data.get("delimiter"):
         yield Fault(f"{path}.escape", "the delimiter", "another character")
-    yield from text_faults(path, data)
+    faults = list(text_faults(path, data))
+    yield from faults
     for name, column in table(data, "columns").items():
-        if isinstance(column, Mapping):
-            own = {key: column[key] for key in TEXT_SETTINGS if key in column}
+        if isinstance(column, Mapping) and not faults:
+            own = {key: column[key] for key in KINDS_OF_SETTING if key in column}
             yield from text_faults(f"{path}.columns.{name}", {**data, **own}) if own else ()
-
-
-TEXT_SETTINGS = ("decimal", "thousands", "true", "false", "timezone", "ambiguous")
-KINDS_OF_SETTING = {  # the column types that a setting of a column's table is for
-    "decimal": ("int", "float"),
-    "thousands": ("int", "float"),
-    "true": ("bool",),
-    "false": ("bool",),
-    "timezone": ("timestamp",),
-    "ambiguous": ("timestamp",),
-}
 
 
 def text_faults(path: str, settings: Mapping[str, Any]) -> Iterator[Fault]:

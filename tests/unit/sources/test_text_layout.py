@@ -81,6 +81,7 @@ LAYOUTS: list[tuple[str, dict[str, Any], list[Any]]] = [
     ('a b\n"x y"  "say ""hi"""\n', {"delimiter": "blanks"}, [("x y", 'say "hi"')]),
     ("  1 x\n 10 y\n100 z\n", {"delimiter": "blanks"}, [("1", "x"), ("10", "y"), ("100", "z")]),
     ('a, b\n1, "x, y"\n2 ,  z \n', {"trim": True}, [("1", "x, y"), ("2", "z")]),
+    ('a, b\n"1" , "x "" , y" \n2, z\n', {"trim": True}, [("1", 'x " , y'), ("2", "z")]),
     ("a;b\n 1;\t2\t\n   \n3;4\n", {"trim": True, "delimiter": ";"}, [("1", "2"), ("3", "4")]),
     ('a,b\n1,x\\,y\n2,"q\\"q"\n', {"escape": "\\"}, [("1", "x,y"), ("2", 'q"q')]),
     (
@@ -189,6 +190,8 @@ def test_a_key_of_json_with_decomposed_letters(tmp_path: Path) -> None:
          "the bytes of data.csv, line 1, are not valid UTF-8", 'source.encoding = "cp12'),
         ("pr\u00e9nom,\u00e2ge\na,b\n", {"pr\u00e9nom": "string", "\u00e2ge": "string"}, {"encoding": "cp1252"},
          "no column pr\u00e9nom, \u00e2ge", 'source.encoding = "utf-8"'),
+        ("id,\u00e2ge\n1,2\n", {"id": "int", "\u00e2ge": "int?"}, {"encoding": "cp1252"},
+         "under a name in another encoding", 'source.encoding = "utf-8"'),
         ("Имя,Город\na,b\n".encode("koi8-r"), {"Имя": "string", "Город": "string"}, {"encoding": "cp1251"},
          "no column Имя, Город", 'source.encoding = "koi8-r"'),
         ("prenom,age\nx,3\n", {"name": "string", "years": "int"}, {}, "'age' where years, int, is declared", "from"),

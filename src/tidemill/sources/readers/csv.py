@@ -159,6 +159,8 @@ class CsvFile:
         meant = encoding_meant(names, self.columns, self.file.encoding)
         hint = f'its names are as declared in another encoding: set {self.key}.encoding = "{meant}"' if meant else ""
         refuse_missing(label, names, self.columns, self._delimiter_hint(names) or hint)
+        if meant:
+            raise SourceError(f"{label} has a declared column under a name in another encoding", hint)
         counts = Counter(names)
         for column in self.columns:
             name = column.name_in_data

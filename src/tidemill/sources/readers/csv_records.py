@@ -208,10 +208,12 @@ class Records:
             try:
                 fields = next(reader, None)
             except csv.Error as error:
-                block.broken[start] = broken_reason(str(error))
-                self._lose_only(start, block)
                 reader = self._reader(self._records_of(block))
-                continue
+                fields = self._without_blanks_after_quotes(start, block)
+                if not fields:
+                    block.broken[start] = broken_reason(str(error))
+                    self._lose_only(start, block)
+                    continue
             if fields is None:
                 break
             if not fields:
@@ -227,6 +229,20 @@ class Records:
         for line in self._lines.each(block.lines):
             between = self._lines.number == self._start
             yield "\n" if between and self._is_skipped(line) else line
+
+    def _without_blanks_after_quotes(self, start: int, block: RecordBlock) -> list[str]:
+        """The fields of a record that is broken but for blanks between its quotes and delimiters; else none.
+
+        Only a record on one line is looked at; blanks within quotes stay, as the record is no CSV without this.
+        """
+        if not self._dialect.trim or self._dialect.delimiter == BLANKS or self._lines.number != start:
+            return []
+        delimiter = re.escape(self._dialect.delimiter)
+        quoted = rf'((?:^|{delimiter}) *"(?:[^"]|"")*")[ \t]+(?={delimiter}|[\r\n]|$)'
+        try:
+            return next(self._reader(iter([re.sub(quoted, r"\1", block.lines[-1])])), [])
+        except csv.Error:
+            return []
 
     def _lose_only(self, line: int, block: RecordBlock) -> None:
         """Continue after ``line``: a quote that is never closed must not swallow the records after it."""
