@@ -218,6 +218,10 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
             from tidemill.process.preflight import judged
 
             loaded = judged(raw)
+        elif work is score:
+            from tidemill.outputs.checks import kind_faults
+
+            loaded = parse(raw, list(kind_faults(raw.values)))
         else:
             loaded = parse(raw)
         refuse_not_utf_8(loaded, run_dir)
@@ -268,6 +272,13 @@ def train(stage: Stage, master: str | None, **_: Any) -> None:
     run_trainer(stage, master)
 
 
+def score(stage: Stage, bootstrap: str | None, **_: Any) -> None:
+    """Run only the outputs: each row of the stream with its prediction, into the topics of the pipeline's outputs."""
+    from tidemill.outputs.stage import run_outputs
+
+    run_outputs(stage, bootstrap)
+
+
 def serve(stage: Stage, host: str | None, port: int | None, key_file: Path | None, **_: Any) -> None:
     """Run only the API, which serves every published generation."""
     from tidemill.api.server import run_server
@@ -290,6 +301,7 @@ STAGES: dict[str, Callable[..., None]] = {
     "producer": produce,
     "collector": collect,
     "trainer": train,
+    "outputs": score,
     "api": serve,
     "console": console,
 }
