@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import pytest
@@ -123,7 +123,7 @@ def write_to_end(run: Run, kafka: str) -> None:
 
 
 def assert_each_row_once(stream: Stream, topic: str, generations: set[int]) -> None:
-    """Every row is there once, in the order of its partition, with its key, its time, its columns, and the answer of the
+    """Every row is there once, in the order of its partition, with its key, time and columns, and the answer of the
     generation that the message names."""
     sources = {(source.partition(), source.offset()): source for source in stream.rows}
     last: dict[tuple[int, int], int] = {}

@@ -17,5 +17,5 @@ def kind_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
         model = table(table(raw, "models"), str(table({"": output}, "").get("model")))
         estimator = model.get("estimator")
         if estimator in SCORERS and kind_of(estimator) not in ROW_KINDS:
-            found = f'"{output["model"]}", a {estimator}, which has no prediction for a row'
+            found = f'"{output["model"]}", whose estimator {estimator} has no prediction for a row'
             yield Fault(f"outputs[{index}].model", found, "a classifier, a regression or a clustering")
