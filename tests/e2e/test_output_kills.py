@@ -43,7 +43,7 @@ def has_written(up: UpProcess, share: float) -> bool:
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_each_prediction_is_written_once_whatever_is_killed(up: UpProcess) -> None:
-    """Every row is in the topic once, in order, answered by generations that only grow."""
+    """Every row is in the topic once, in order, each with an answer of a generation of its time."""
     for share, stage in PLAN:
         wait_for(partial(has_written, up, share), "further progress", 300)
         assert up.at_work(stage), f"the {stage} was done before it could be killed"
@@ -57,5 +57,5 @@ def test_each_prediction_is_written_once_whatever_is_killed(up: UpProcess) -> No
     values = [orjson.loads(message.value()) for message in committed(connection, topic, {0: 0})]
     assert [value["id"] for value in values] == list(range(up.job.rows))
     assert all(before["offset"] < after["offset"] for before, after in pairwise(values))
-    assert all(before["generation"] <= after["generation"] for before, after in pairwise(values))
+    assert {value["generation"] for value in values} <= set(up.catalog.generation_numbers("published"))
     assert all(abs(value["prediction"] - 3 * up.job.source()["x"][value["id"]] - 1) < 0.1 for value in values[::1000])

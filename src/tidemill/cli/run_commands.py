@@ -100,7 +100,8 @@ def up(
     refuse_other_data(run, data)
     shared = SharedOptions(data, rows, run.folder, bootstrap, master, host, port, console_port, key_file)
     arguments = stage_arguments(name, shared, assignments)
-    unwanted = ({"broker"} if kafka else set()) | ({"console"} if no_console else set())
+    wanted = {"broker": not kafka, "console": not no_console, "outputs": bool(run.pipeline.outputs)}
+    unwanted = {stage for stage, is_wanted in wanted.items() if not is_wanted}
     screen = Console(stderr=json)
     with stop_on_signals() as stop:
         on_terminal = screen.is_terminal and not screen.is_dumb_terminal

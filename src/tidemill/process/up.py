@@ -46,7 +46,8 @@ def up(
 
     Args:
         arguments: the arguments of every stage's command.
-        unwanted: stages that are not started: the broker if the user has a Kafka, the console if none is wanted.
+        unwanted: stages that are not started: the broker if the user has a Kafka, the console if none is wanted, the
+            outputs if the pipeline has none.
         show: called ten times a second.
 
     Raises:
