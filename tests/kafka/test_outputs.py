@@ -186,6 +186,12 @@ def write_some(stream: Stream, run: Run) -> None:
     assert 0 < status(run).outputs[0].rows < ROWS
 
 
+def write_on(writer: OutputWriter, champions: Champions) -> None:
+    """Write until the rows end, or an error."""
+    while not writer.ended:
+        writer.step(champions["size"])
+
+
 def test_a_second_writer_shuts_the_first_one_out(stream: Stream) -> None:
     """A writer that stood still while another took its place commits nothing any more."""
     output = sized()
@@ -195,7 +201,7 @@ def test_a_second_writer_shuts_the_first_one_out(stream: Stream) -> None:
         with writing(stream, run) as (second, _):
             second.step(champions["size"])
             with pytest.raises(StreamFailed, match="can't write predictions"):
-                first.commit()
+                write_on(first, champions)
     write_to_end(run, stream.kafka)
     assert_each_row_once(stream, output["topic"], {1})
     run.close()
@@ -259,11 +265,11 @@ def test_a_topic_that_can_not_be_written_any_more_is_named(
     output = sized()
     run = stream.run(output)
     with writing(stream, run) as (writer, champions):
-        writer.step(champions["size"])
-        writer.commit()
+        while not status(run).outputs[0].rows:
+            writer.step(champions["size"])
         spoil(stream, output["topic"])
         with pytest.raises(TopicError, match=message):
-            writer.step(champions["size"])
+            write_on(writer, champions)
     with pytest.raises(TopicError, match=message):
         run_outputs(Stage(run, "outputs"), stream.kafka)
     run.close()

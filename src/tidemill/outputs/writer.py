@@ -93,10 +93,10 @@ class OutputWriter:
             self._take(messages, champion)
         waited = time.monotonic() - self._committed_at
         if self._begun and (waited >= COMMIT_SECONDS or self._open >= COMMIT_ROWS):
-            self.commit()
+            self._commit()
         elif waited >= KEEP_SECONDS:
             self._begin()
-            self.commit()
+            self._commit()
         elif not self._begun:
             self._save()  # Kafka may have told meanwhile that there are more messages, or no more
 
@@ -179,7 +179,7 @@ class OutputWriter:
                 self._producer.begin_transaction()
             self._begun = True
 
-    def commit(self) -> None:
+    def _commit(self) -> None:
         """Commit everything sent, and how far the rows are read."""
         self._flush()
         failpoint("output.sent")
