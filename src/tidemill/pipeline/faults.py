@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from tidemill.errors import Fault
 from tidemill.pipeline.kafka_settings import client_faults
 from tidemill.pipeline.model import Model, Pipeline, bare
+from tidemill.pipeline.output_faults import outputs_faults
 from tidemill.pipeline.part import table
 from tidemill.pipeline.route_faults import routes_faults
 from tidemill.pipeline.timestamps import format_fault
@@ -123,6 +124,8 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
         yield from model_faults(f"models.{name}", model, columns, tables)
     routes = raw.get("routes")
     yield from routes_faults(routes if isinstance(routes, list) else [], models, columns, stream.get("key"))
+    outputs = raw.get("outputs")
+    yield from outputs_faults(outputs if isinstance(outputs, list) else [], models, columns, stream.get("topic"))
 
 
 def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:

@@ -248,6 +248,14 @@ class Model(Part):
     gate: ModelGate = ModelGate()
 
 
+class Output(Part):
+    """A topic into which each row of the stream is written with the answer of ``model``, and the row's ``columns``."""
+
+    model: str
+    topic: TopicName
+    columns: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+
 ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://([^*/?#@\s:\[\]]+|\[[0-9a-f:.]+\])(:[0-9]+)?")
 
 
@@ -283,6 +291,7 @@ class Pipeline(Part):
     models: dict[Name, Model]
     serve: Serve = Serve()
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
+    outputs: Annotated[tuple[Output, ...], Field(strict=False)] = ()
 
     def gate_of(self, model: str) -> Gate:
         """The gate of a model: the pipeline's, with the model's own settings."""

@@ -9,6 +9,7 @@ from typing import Any
 from tidemill.api.custom.checks import route_faults
 from tidemill.errors import Fault, PipelineInvalid, SourceError
 from tidemill.judging.sentences import WITHOUT_TRUTH
+from tidemill.outputs.checks import kind_faults
 from tidemill.pipeline import (
     Batches,
     Data,
@@ -143,7 +144,7 @@ def judged(raw: Raw) -> Loaded:
     Raises:
         PipelineInvalid: with every fault.
     """
-    return parse(raw, [*model_faults(raw.values), *route_faults(raw.values)])
+    return parse(raw, [*model_faults(raw.values), *route_faults(raw.values), *kind_faults(raw.values)])
 
 
 def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple[str, Data]]:
