@@ -28,9 +28,10 @@ from tests.support.failpoint_run import (
 from tidemill.errors import InputError, PipelineInvalid, TopicError
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import KafkaConnection
+from tidemill.kafka.messages import messages, partition_of
 from tidemill.pipeline import load
 from tidemill.producer.log import Log
-from tidemill.producer.producer import messages, partition_of, run_producer
+from tidemill.producer.producer import run_producer
 from tidemill.run import failpoints
 from tidemill.run.catalog import SourceState
 from tidemill.run.failpoints import FAILPOINTS, VARIABLE, Crash, Trigger, failpoint, parse

@@ -93,6 +93,11 @@ class Data(Part):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
 
     @property
+    def has_data(self) -> bool:
+        """Whether there is a sample or a file; a source that stays open may have neither."""
+        return self.sample is not None or self.path is not None
+
+    @property
     def schema_(self) -> tuple[Column, ...]:
         """The declared columns, in the file's order."""
         return tuple(column_of(name, declared) for name, declared in self.columns.items())
@@ -105,9 +110,11 @@ def column_of(name: str, declared: DeclaredColumn) -> Column:
 
 
 class Source(Data):
-    """Where the stream's rows come from. ``rows``: how many are read at most."""
+    """Where the stream's rows come from. ``rows``: how many are read at most. ``open``: whether the stream stays open
+    after them and takes rows by HTTP."""
 
     rows: Count | None = None
+    open: bool = False
 
 
 class SideTable(Data):
@@ -247,13 +254,15 @@ class Model(Part):
 
 
 class Serve(Part):
-    """Where the API listens. ``row_limit`` and ``time_limit`` apply to every SQL route."""
+    """Where the API listens. ``row_limit`` and ``time_limit`` apply to every SQL route. ``rows``: whether it takes rows
+    for a stream that stays open."""
 
     host: str = "127.0.0.1"
     port: Port = 8000
     console_port: Port = 8501
     row_limit: Annotated[int, Field(gt=0, le=100_000)] = 1_000
     time_limit: Duration = 5.0
+    rows: bool = True
 
 
 class Pipeline(Part):
