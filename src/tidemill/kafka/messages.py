@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from tidemill.kafka.codec import encode
+from tidemill.kafka.intake import RowMessage
+from tidemill.pipeline import Column
+from tidemill.types import COLUMN_TYPES
 
 Messages = list[dict[str, Any]]
 """Messages as Kafka's client takes them: each with ``value``, ``key`` and ``partition``."""
@@ -26,6 +29,15 @@ def messages(rows: pa.Table, key: str | None, partitions: int, together: bool) -
     if together:
         return iter([batch] if batch else [])
     return ([message] for message in batch)
+
+
+def message_of(row: Mapping[str, Any], key: Column | None, partitions: int) -> RowMessage:
+    """A row of :func:`tidemill.kafka.codec.row_in` as a message. With a key, it has the partition of the source's rows
+    with that key."""
+    value = orjson.dumps(row)
+    own = None if key is None or row[key.name] is None else COLUMN_TYPES[key.kind].from_json(row[key.name])
+    own_key = wire_key(own)
+    return RowMessage(partition_of(value if own_key is None else own_key, partitions), own_key, value)
 
 
 def wire_key(value: object) -> bytes | None:

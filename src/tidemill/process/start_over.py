@@ -6,7 +6,14 @@ import logging
 from pathlib import Path
 
 from tidemill.errors import CatalogError
-from tidemill.kafka.client import KafkaConnection, client_settings, connect_admin, delete_topic, describe_topic
+from tidemill.kafka.client import (
+    KafkaConnection,
+    client_settings,
+    connect_admin,
+    delete_topic,
+    describe_topic,
+    requests_topic,
+)
 from tidemill.pipeline import Loaded
 from tidemill.run.catalog import FILE_NAME, Catalog
 from tidemill.run.folder import default_folder
@@ -32,7 +39,7 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
 
 
 def delete_run_topic(path: Path, cluster: KafkaConnection) -> None:
-    """Delete the topic that the run of this catalog created. A topic that existed before the run is kept."""
+    """Delete the topics that the run of this catalog created. A topic that existed before the run is kept."""
     try:
         catalog = Catalog(path)
         run, source = catalog.run(), catalog.source()
@@ -40,8 +47,11 @@ def delete_run_topic(path: Path, cluster: KafkaConnection) -> None:
     except CatalogError:
         log.warning("the catalog can't be read, so the run's topic is not deleted")
         return
-    if run and source and source.topic_created and source.topic_id:
-        admin = connect_admin(cluster)
-        topic = describe_topic(admin, run.document["stream"]["topic"])
-        if topic and topic.id == source.topic_id:
-            delete_topic(admin, topic)
+    if not run or not source or not source.topic_id:
+        return
+    admin, name = connect_admin(cluster), run.document["stream"]["topic"]
+    topic = describe_topic(admin, name)
+    if topic and topic.id == source.topic_id and source.topic_created:
+        delete_topic(admin, topic)
+    if requests := describe_topic(admin, requests_topic(name, run.id)):
+        delete_topic(admin, requests)

@@ -19,6 +19,7 @@ from tidemill.kafka.messages import Messages
 from tidemill.producer.log_reader import (
     CALL_SECONDS,
     PATIENCE_SECONDS,
+    START_OVER,
     Checkpoint,
     Held,
     Mark,
@@ -38,7 +39,6 @@ COMMIT_BYTES = 32 * 2**20
 AGAIN_SECONDS = 0.1
 CLAIMS_WITHIN = 100  # messages from the start of the log
 OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
-START_OVER = "the sealed batches are whole; start over with --fresh to stream the rest"
 
 
 class Log:

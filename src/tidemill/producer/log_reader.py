@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from tidemill.errors import StreamFailed
+from tidemill.errors import LogLost, StreamFailed
 from tidemill.kafka.client import TRANSIENT, KafkaConnection, Topic, reason
 from tidemill.run.catalog.account import Account
 from tidemill.run.marks import CLAIM, END, POSITION, ROW, SOURCE_END, Marks, headers_of, unverified
@@ -19,6 +19,7 @@ UNDECIDED_SECONDS = 0.5
 PATIENCE_SECONDS = 120.0
 MESSAGES_AT_ONCE = 10_000
 HELD_AT_ONCE = 4096
+START_OVER = "the sealed batches are whole; start over with --fresh to stream the rest"
 
 
 class Checkpoint(NamedTuple):
@@ -184,6 +185,23 @@ def watermarks(connection: KafkaConnection, topic: Topic) -> dict[int, tuple[int
         raise StreamFailed(f"Kafka can't say which offsets {topic.name} has: {reason(error)}") from error
     finally:
         consumer.close()
+
+
+def refuse_lost(topic: Topic, sealed: dict[int, int], ends: dict[int, int]) -> None:
+    """Refuse a log that ends before the sealed rows: it lost rows, for example to a power cut.
+
+    New rows would get offsets that the catalog has as sealed.
+
+    Raises:
+        LogLost: a partition ends before its sealed rows.
+    """
+    for partition, offset in sealed.items():
+        if ends.get(partition, 0) < offset:
+            raise LogLost(
+                f"partition {partition} of {topic.name} ends at offset {ends.get(partition, 0)}, but rows up to "
+                f"{offset - 1} are sealed",
+                START_OVER,
+            )
 
 
 def reader_of(connection: KafkaConnection) -> Consumer:

@@ -28,8 +28,8 @@ from tidemill.kafka.client import (
 )
 from tidemill.kafka.messages import messages
 from tidemill.pipeline import Stream
-from tidemill.producer.log import COMMIT_SECONDS, START_OVER, Log
-from tidemill.producer.log_reader import Checkpoint
+from tidemill.producer.log import COMMIT_SECONDS, Log
+from tidemill.producer.log_reader import START_OVER, Checkpoint, refuse_lost
 from tidemill.run.catalog import ProducerProgress, SourceState
 from tidemill.run.catalog.account import Account
 from tidemill.run.failpoints import failpoint
@@ -151,23 +151,6 @@ def topic_of(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[Sour
             f"--set stream.partitions={topic.partitions}, or another --set stream.topic=NAME",
         )
     return replace(state, topic_id=topic.id), topic
-
-
-def refuse_lost(topic: Topic, sealed: dict[int, int], ends: dict[int, int]) -> None:
-    """Refuse a log that ends before the sealed rows: it lost rows, for example to a power cut.
-
-    New rows would get offsets that the catalog has as sealed.
-
-    Raises:
-        LogLost: a partition ends before its sealed rows.
-    """
-    for partition, offset in sealed.items():
-        if ends.get(partition, 0) < offset:
-            raise LogLost(
-                f"partition {partition} of {topic.name} ends at offset {ends.get(partition, 0)}, but rows up to "
-                f"{offset - 1} are sealed",
-                START_OVER,
-            )
 
 
 def refuse_fewer(topic: Topic, accounts: Mapping[int, Account], checkpoint: Checkpoint) -> None:

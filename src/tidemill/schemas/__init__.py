@@ -57,6 +57,10 @@ from tidemill.schemas.models import (
     Trained,
     profile_document,
 )
+from tidemill.schemas.posting import (
+    PostedRows,
+    RejectedRow,
+)
 from tidemill.schemas.run import (
     ColumnBody,
     CommandStage,
@@ -137,6 +141,7 @@ __all__ = [
     "PointCentre",
     "PointColumns",
     "Points",
+    "PostedRows",
     "Problem",
     "Profile",
     "Promotion",
@@ -146,6 +151,7 @@ __all__ = [
     "RejectBody",
     "RejectPlace",
     "RejectPlaces",
+    "RejectedRow",
     "RejectsBody",
     "RowCounts",
     "RowRates",
