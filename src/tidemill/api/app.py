@@ -44,7 +44,7 @@ def create_app(
     Raises:
         PipelineInvalid: the SQL of a route has a fault.
     """
-    metrics = metrics or Metrics(registry)
+    metrics = metrics or Metrics(registry, intake)
     app = FastAPI(
         title=run.pipeline.title or run.pipeline.name,
         version=__version__,

@@ -96,6 +96,11 @@ class RowWriter:
             pending.end(unreachable("the API stops"))
 
     @property
+    def hindrance(self) -> str | None:
+        """Why rows can't be written now; None where they can."""
+        return self._hindrance
+
+    @property
     def counts(self) -> IntakeCounts:
         with self._changed:
             return self._counts._replace(waiting=len(self._waiting))
