@@ -151,6 +151,10 @@ class RowLog:
         Raises:
             StreamFailed: Kafka did not take one of them.
         """
+        failpoint("posts.sent")
+        self._flush(deliveries)
+
+    def _flush(self, deliveries: Iterable[Delivery]) -> None:
         end = time.monotonic() + PATIENCE_SECONDS
         while self._producer.flush(AGAIN_SECONDS):
             if time.monotonic() > end or self._give_up():
@@ -168,7 +172,7 @@ class RowLog:
         """
         value, delivery = record.encode(), Delivery()
         self._produce(self._requests.name, 0, None, value, self._request_marks.sign_value(REQUESTS, 0, value), delivery)
-        self.flush([delivery])
+        self._flush([delivery])
         failpoint("posts.committing")
         if time.monotonic() - self._confirmed_at >= CONFIRM_SECONDS:
             verify_topic(self._admin, self._topic.name, self._topic.id, CALL_SECONDS)

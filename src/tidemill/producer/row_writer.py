@@ -106,24 +106,36 @@ class RowWriter:
             return self._counts._replace(waiting=len(self._waiting))
 
     def accept(self, request: RowRequest) -> Future[Outcome]:
-        """Write the request's rows; see :class:`RowIntake`."""
-        with self._changed:
-            known = self._known(request) if request.key is not None else None
-            if known is not None:
+        """Write the request's rows; see :class:`tidemill.kafka.intake.RowIntake`."""
+        queued = False
+        try:
+            with self._changed:
+                if known := self._known(request):
+                    return known
+                self._refuse_if_full()
+                queued = True
+                return self._queue(request)
+        finally:
+            if not queued:
                 request.messages.close()
-                return known
-            self._refuse_if_full()
-            pending = Pending(request)
-            if request.key is not None:
-                self._by_key[request.key] = pending
-            self._waiting.append(pending)
-            self._waiting_bytes += request.messages.bytes
-            self._changed.notify()
-            return pending.future
+
+    def _queue(self, request: RowRequest) -> Future[Outcome]:
+        pending = Pending(request)
+        if request.key is not None:
+            self._by_key[request.key] = pending
+        self._waiting.append(pending)
+        self._waiting_bytes += request.messages.bytes
+        self._changed.notify()
+        return pending.future
 
     def _known(self, request: RowRequest) -> Future[Outcome] | None:
-        """The outcome of an earlier request with the same key, if there is one."""
-        assert request.key is not None
+        """The outcome of an earlier request with the same key, if there is one.
+
+        Raises:
+            KeyReused: its body is another.
+        """
+        if request.key is None:
+            return None
         if answer := self._answered.get(request.key, self._clock()):
             future: Future[Outcome] = Future()
             future.set_result(replace(answer.for_digest(request.digest), repeated=True))
@@ -140,7 +152,7 @@ class RowWriter:
             raise RowsBusy("too many requests with rows wait to be written", "send fewer at a time, or try again soon")
 
     def withdraw(self, future: Future[Outcome]) -> bool:
-        """Give up a request whose writing has not begun; see :class:`RowIntake`."""
+        """Give up a request whose writing has not begun; see :class:`tidemill.kafka.intake.RowIntake`."""
         with self._changed:
             pending = next((pending for pending in self._waiting if pending.future is future), None)
             if pending is None:

@@ -99,6 +99,11 @@ class RowsEndpoint:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind in NDJSON:
             return await self._bodies.ndjson(request.stream(), key)
+        if kind != "application/json":  # so that no form of another site can send rows
+            raise ParameterError(
+                "content-type is neither application/json nor application/x-ndjson",
+                "send the header content-type: application/json",
+            )
         body = await read_body(request)
         if len(body) <= INLINE_BYTES:
             return self._bodies.json(body, key)
