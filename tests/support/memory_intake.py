@@ -29,11 +29,11 @@ class MemoryIntake:
         return [orjson.loads(message.value) for message in self.messages]
 
     def accept(self, request: RowRequest) -> Future[Outcome]:
+        new = list(request.messages)
+        request.messages.close()
         if self.refusal is not None:
             raise self.refusal
         future: Future[Outcome] = Future()
-        new = list(request.messages)
-        request.messages.close()
         if not self.silent:
             first = len(self.messages)
             self.messages += new

@@ -47,8 +47,9 @@ class RowBodies:
             FeatureError: it has another form.
             BodyTooLarge: it has more than ``MAX_ROWS`` rows.
         """
+        rows = self._rows_in(body)
         checked = CheckedRows(self._folder)
-        for number, row in enumerate(self._rows_in(body), start=1):
+        for number, row in enumerate(rows, start=1):
             try:
                 checked.spool.add(message_of(row_in(row, self.columns), self._key, self._partitions))
             except (ValueError, AttributeError):  # another notation, which only Arrow reads, or no row

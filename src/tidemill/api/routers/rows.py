@@ -84,16 +84,12 @@ class RowsEndpoint:
     async def post(self, request: Request, strict: Strict = False) -> Json:
         """Write the request's rows that fit, all in one transaction; answer once it is committed in all replicas."""
         rows = await self._read(request, idempotency_key(request))
-        try:
-            if rows.rejected and (strict or not rows.messages.count):
-                raise unfit(rows)
-            if not rows.messages.count:
-                return answer(Outcome(0))
-            future = self._intake.accept(rows)
-        except BaseException:
+        if not rows.messages.count or (strict and rows.rejected):
             rows.messages.close()
-            raise
-        return answer(await self._outcome(future))
+            if rows.rejected:
+                raise unfit(rows)
+            return answer(Outcome(0))
+        return answer(await self._outcome(self._intake.accept(rows)))
 
     async def _read(self, request: Request, key: str | None) -> RowRequest:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
