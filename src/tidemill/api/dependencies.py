@@ -24,7 +24,7 @@ OptionalGeneration = Annotated[
     int | None, Query(ge=1, le=MAX_NUMBER, description="The generation's number; the model's champion if left out.")
 ]
 ListLimit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
-Key = Annotated[str, Path(min_length=1, description="The value of the stream's key column.")]
+Key = Annotated[str, Path(description="The value of the stream's key column.")]
 
 
 # --- the generation -----------------------------------------------------------------------------------------------

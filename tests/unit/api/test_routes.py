@@ -256,7 +256,7 @@ def test_similar_rows(api: httpx.Client) -> None:
     assert answer["recommendations"][0]["distCol"] == pytest.approx(0.5)
     one = api.post("/recommend", json={"property_features": {"hours": 1, "count": 1}, "num_recommendations": 1})
     assert len(one.json()["recommendations"]) == 1
-    assert [one["row"]["id"] for one in api.get("/like/5").json()] == [1]
+    assert [one["row"]["id"] for one in api.get("/like/5").json()] == [1, 1]
     assert api.get("/search?name=lamp").json()["items"] == []
     assert error_of(api.get("/like/77"))[0] == 404
 

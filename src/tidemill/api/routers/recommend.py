@@ -25,6 +25,7 @@ from tidemill.api.dependencies import (
     resolve_generation,
 )
 from tidemill.api.models.registry import ModelRegistry
+from tidemill.api.paths import rest
 from tidemill.api.values import shown
 from tidemill.errors import FeatureError, NotFound
 from tidemill.scoring.als import MOST_RATING, AlsScorer, Recommended, als_scorer
@@ -33,8 +34,8 @@ from tidemill.texts import MOST_EXAMPLES
 INLINE_NUMBERS = 1_000_000  # a search over more of the items' numbers, about a millisecond, runs in a thread
 
 Top = Annotated[int, Query(ge=1, le=MAX_TOP, description="At most this many items.")]
-User = Annotated[str, Path(min_length=1, description="A user of the training rows.")]
-ItemId = Annotated[str, Path(min_length=1, description="An item of the training rows.")]
+User = Annotated[str, Path(description="A user of the training rows.")]
+ItemId = Annotated[str, Path(description="An item of the training rows.")]
 Ratings = Mapping[str, Any] | Sequence[Any]
 T = TypeVar("T")
 
@@ -205,14 +206,14 @@ def add_recommendations(app: FastAPI, registry: ModelRegistry, model: str) -> No
         **common,
     )
     app.add_api_route(
-        f"{base}/recommend/{{user:path}}",
+        f"{base}/recommend/{rest('user')}",
         endpoints.for_user,
         summary="The best items for a trained user, without those that the user rated",
         responses=openapi.giving(schemas.UserRecommendations, 404, 422, 503),
         **common,
     )
     app.add_api_route(
-        f"{base}/similar/{{item:path}}",
+        f"{base}/similar/{rest('item')}",
         endpoints.similar,
         summary="The items most like this one",
         responses=openapi.giving(schemas.SimilarItems, 404, 422, 503),

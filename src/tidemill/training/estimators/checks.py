@@ -54,8 +54,20 @@ def model_faults(raw: Mapping[str, Any]) -> list[Fault]:
         except ValidationError:
             continue
         faults += faults_of(f"models.{name}", model, kinds)
+        faults += newest_faults(f"models.{name}.newest_of_key", model, table(raw, "stream").get("key"))
         faults += title_faults(f"models.{name}.titles", model, table(table(raw, "tables"), model.titles or ""))
     return faults
+
+
+def newest_faults(path: str, model: Model, key: Any) -> Iterator[Fault]:
+    """``newest_of_key`` where no rows are searched, or where they have no key."""
+    spec = registry().get(model.estimator)
+    if not model.newest_of_key or spec is None:
+        return
+    if spec.kind not in ("neighbours", "text"):
+        yield Fault(path, "true", f"nothing: {spec.name} is {spec.kind}, and searches no rows")
+    elif key is None:
+        yield Fault(path, "true", "nothing, as the rows have no key", "declare one: [stream] key")
 
 
 def title_faults(path: str, model: Model, side: Mapping[str, Any]) -> Iterator[Fault]:
