@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 from tests.support import wait_for
 from tests.support.open_stream import IN_TIME, collecting, open_stream, row_request, row_writer, sealed_numbers
@@ -19,7 +19,7 @@ from tests.support.source_run import topic_of
 from tidemill.errors import KeyReused, RowsRefused, StreamFailed
 from tidemill.kafka.client import KafkaConnection
 from tidemill.kafka.embedded.broker import EmbeddedBroker
-from tidemill.kafka.intake import Outcome
+from tidemill.kafka.intake import Outcome, RowMessage
 from tidemill.producer import row_log
 from tidemill.producer.log_reader import committed
 from tidemill.producer.producer import run_producer
@@ -107,6 +107,29 @@ def test_a_commit_in_doubt_is_settled(
         with_key, without = writer.accept(row_request(run, 1, key="a")), writer.accept(row_request(run, 2))
         assert with_key.result(IN_TIME).accepted == without.result(IN_TIME).accepted == 1
     assert in_log(run, kafka) == [1, 2]
+
+
+def test_a_request_that_kafka_does_not_take_holds_up_no_other(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with an error after some attempts; those that were in its transaction are written without it."""
+    run = open_stream(tmp_path / "run", kafka)
+    original = row_log.RowLog.send
+
+    def too_large(self: row_log.RowLog, messages: Iterable[RowMessage]) -> row_log.Delivery:
+        delivery = original(self, messages)
+        if any(message.key == b"13" for message in messages):
+            delivery.error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+        return delivery
+
+    monkeypatch.setattr(row_log.RowLog, "send", too_large)
+    with row_writer(run, kafka) as writer:
+        ready(writer)
+        futures = [writer.accept(row_request(run, number)) for number in (12, 13, 14)]
+        with pytest.raises(RowsRefused):
+            futures[1].result(IN_TIME)
+        assert [futures[place].result(IN_TIME).accepted for place in (0, 2)] == [1, 1]
+    assert in_log(run, kafka) == [12, 14]
 
 
 def test_a_request_that_waits_for_kafka_can_be_withdrawn(

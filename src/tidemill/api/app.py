@@ -28,7 +28,7 @@ from tidemill.web.api_key import ApiKey
 from tidemill.web.server import LoopbackNames
 
 CORS_METHODS = ("GET", "HEAD", "POST", "DELETE")
-CORS_HEADERS = ("Authorization", "X-API-Key", "Content-Type")
+CORS_HEADERS = ("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key")
 
 
 def create_app(

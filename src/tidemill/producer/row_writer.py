@@ -5,7 +5,8 @@ transaction also has a record of its requests' answers, so that after any crash 
 
 Where a commit fails, it is not known whether it happened. The log is then opened again, which makes Kafka end that
 transaction one way or the other, and the records that are read then tell which. Requests that were not written are
-written then, as their clients still wait.
+written then, as their clients still wait: each in a transaction of its own, so that a request that Kafka does not take
+holds up no other, and at most ``MOST_ATTEMPTS`` times.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tidemill.run.stage import Stage
 MOST_WAITING = 2_000  # requests
 MOST_WAITING_BYTES = 256 * 2**20
 MOST_REQUESTS = 256  # in a transaction, whose record must fit into a message
+MOST_ATTEMPTS = 3
 TRANSACTION_ROWS = 50_000  # no further request joins a transaction that has so many
 LOOK_SECONDS = 0.5
 AGAIN_SECONDS = 0.5
@@ -37,12 +39,14 @@ LEAVE_SECONDS = 3.0
 
 @dataclass(eq=False)
 class Pending:
-    """A request whose outcome is not known yet. ``transaction``: the one that its rows are in, once it has begun."""
+    """A request whose outcome is not known yet. ``transaction``: the last one that its rows were in; ``attempts``: how
+    many failed."""
 
     request: RowRequest
     future: Future[Outcome] = field(default_factory=Future)
     transaction: str | None = None
     outcome: Outcome | None = None
+    attempts: int = 0
 
     def end(self, outcome: Outcome | TidemillError) -> None:
         """Answer all who wait for it."""
@@ -71,6 +75,7 @@ class RowWriter:
         self._counts = IntakeCounts()
         self._stop_by: float | None = None  # once it is to stop: when, on the monotonic clock
         self._failed = True  # the log was not opened since the last error
+        self._reason = ""  # of the last error
         self._doubtful: list[Pending] = []  # of the thread alone
         self._thread = threading.Thread(target=self._write_all, name="row-writer", daemon=True)
 
@@ -187,6 +192,7 @@ class RowWriter:
     def _fail(self, error: TidemillError) -> None:
         """After a failure requests still wait for the log to open again; after a second one they are refused."""
         with self._changed:
+            self._reason = error.message
             again, self._failed = self._failed, True
             if again and self._hindrance == error.message:
                 return
@@ -230,14 +236,22 @@ class RowWriter:
                 log.refuse_moved()
 
     def _settle(self, committed: set[str]) -> None:
-        """End the requests whose transaction was committed; those of one that was not are written next."""
+        """End the requests whose transaction was committed, or that failed too often; the others are written next."""
         doubtful, self._doubtful = self._doubtful, []
+        failed = [pending for pending in doubtful if pending.transaction not in committed]
         self._end([pending for pending in doubtful if pending.transaction in committed])
+        for pending in failed:
+            pending.attempts += 1
         with self._changed:
-            for pending in reversed([pending for pending in doubtful if pending.transaction not in committed]):
-                pending.transaction = None
-                self._waiting.appendleft(pending)
+            given_up = [pending for pending in failed if pending.attempts >= MOST_ATTEMPTS]
+            for pending in reversed(failed):
                 self._waiting_bytes += pending.request.messages.bytes
+                if pending in given_up:
+                    self._forget(pending)
+                else:
+                    self._waiting.appendleft(pending)
+        for pending in given_up:
+            pending.end(unreachable(self._reason))
 
     def _take(self) -> list[Pending]:
         """The next requests; none after ``LOOK_SECONDS`` without any."""
@@ -247,6 +261,8 @@ class RowWriter:
             batch: list[Pending] = []
             rows = 0
             while self._waiting and len(batch) < MOST_REQUESTS and rows < TRANSACTION_ROWS:
+                if batch and (batch[0].attempts or self._waiting[0].attempts):
+                    break
                 pending = self._waiting.popleft()
                 self._waiting_bytes -= pending.request.messages.bytes
                 rows += pending.request.messages.count
