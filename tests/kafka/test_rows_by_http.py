@@ -184,6 +184,7 @@ def test_an_api_that_dies_at_any_boundary_answers_a_repeated_request_rightly(kaf
         assert in_log(posting.run, kafka) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.nightly  # the test under load kills a broker too
 def test_a_broker_that_dies_in_a_commit_loses_and_doubles_nothing(
     jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

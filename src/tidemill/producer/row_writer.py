@@ -221,11 +221,12 @@ class RowWriter:
 
     def _write(self, log: RowLog) -> None:
         """Settle what is in doubt, then write transaction after transaction."""
-        now = self._clock()
         answered = AnsweredRequests()
-        self._settle(log.read_answered(answered, now))
+        committed = log.read_answered(answered, self._clock())
         with self._changed:
-            self._answered, self._failed = answered, False
+            self._answered, self._failed = answered, False  # before a key that it has is no longer under way
+        self._settle(committed)
+        with self._changed:
             self._hindrance = None if self._stop_by is None else self._hindrance
         self._stage.log.info("takes rows", known_keys=len(answered))
         while self._stop_by is None:
@@ -284,13 +285,13 @@ class RowWriter:
         self._doubtful = []
         with self._changed:
             self._answered.add(answers_of(batch), self._clock())
-            rows = self._counts.rows + sum(pending.request.messages.count for pending in batch)
-            self._counts = IntakeCounts(rows, self._counts.transactions + 1)
         self._end(batch)
 
     def _end(self, batch: Sequence[Pending]) -> None:
-        """Answer these requests, which are written."""
+        """Answer these requests, which are written, all in one transaction."""
         with self._changed:
+            rows = self._counts.rows + sum(pending.request.messages.count for pending in batch)
+            self._counts = IntakeCounts(rows, self._counts.transactions + bool(batch))
             for pending in batch:
                 if pending.request.key is not None:
                     self._by_key.pop(pending.request.key, None)
