@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, Producer
 
 from tests.support import wait_for
 from tests.support.open_stream import IN_TIME, collecting, open_stream, row_request, row_writer, sealed_numbers
-from tests.support.posting import Client, assert_each_once, posting_run
+from tests.support.posting import Client, PostingRun, assert_each_once, posting_run
 from tests.support.source_run import topic_of
 from tidemill.errors import KeyReused, RowsRefused, StreamFailed
 from tidemill.kafka.client import KafkaConnection
@@ -225,14 +225,22 @@ def test_accepted_rows_are_in_batches_once_whatever_is_killed(tmp_path: Path, ro
         for client in clients:
             client.start()
         for stage in ("api", "collector", "broker") * rounds:
-            before = [len(client.accepted) for client in clients]
-            wait_for(lambda: all(len(c.accepted) > b for c, b in zip(clients, before, strict=True)), "rows")  # noqa: B023
+            await_rows(posting, clients)
             posting.kill(stage)
-            posting.start(stage)
-        before = [len(client.accepted) for client in clients]
-        wait_for(lambda: all(len(c.accepted) > b for c, b in zip(clients, before, strict=True)), "rows")
+        await_rows(posting, clients)
         for client in clients:
             client.stop()
         for client in clients:
             client.join(IN_TIME)
-        assert_each_once(posting.run, clients)
+        assert_each_once(posting, clients)
+
+
+def await_rows(posting: PostingRun, clients: list[Client]) -> None:
+    """Wait until each client had another request accepted."""
+    before = [len(client.accepted) for client in clients]
+
+    def advanced() -> bool:
+        posting.supervise()
+        return all(len(client.accepted) > count for client, count in zip(clients, before, strict=True))
+
+    wait_for(advanced, "rows of each client", 120)

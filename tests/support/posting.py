@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import threading
 import uuid
@@ -70,8 +69,16 @@ class PostingRun:
         assert self._processes["producer"].wait(60) == 0
 
     def kill(self, stage: str) -> None:
+        """Kill a stage, and start it again."""
         self._processes[stage].kill()
-        assert self.died(stage) == -signal.SIGKILL
+        self.died(stage)
+        self.start(stage)
+
+    def supervise(self) -> None:
+        """Start each stage again that ended by itself, as ``up`` does: the collector when Kafka has moved."""
+        for stage, process in list(self._processes.items()):
+            if stage != "producer" and process.poll() is not None:
+                self.start(stage)
 
     def died(self, stage: str) -> int:
         """The exit code of a stage that ends."""
@@ -162,12 +169,18 @@ class Client(threading.Thread):
         self._over.set()
 
 
-def assert_each_once(run: Run, clients: list[Client]) -> None:
+def assert_each_once(posting: PostingRun, clients: list[Client]) -> None:
     """Every row that was answered as accepted is in a sealed batch, once; of the others none is there twice, and the
     rows of one request are there together or not at all."""
     assert [fault for client in clients for fault in client.faults] == []
     accepted = [number for client in clients for number in client.accepted]
-    wait_for(lambda: set(accepted) <= set(sealed_numbers(run)), "all accepted rows")
+    run = posting.run
+
+    def all_sealed() -> bool:
+        posting.supervise()
+        return set(accepted) <= set(sealed_numbers(run))
+
+    wait_for(all_sealed, "all accepted rows", 120)
     sealed = Counter(sealed_numbers(run))
     assert max(sealed.values()) == 1
     for client in clients:

@@ -89,7 +89,7 @@ class AnsweredRequests:
         return len(self._answers)
 
     def add(self, answers: Mapping[str, Answer], at: float) -> None:
-        """Keep answers that were given ``at`` (seconds since 1970), after all those before."""
+        """Keep answers that were given ``at`` (seconds from any origin), after all those before."""
         for key, answer in answers.items():
             self._answers[key] = (at, answer)
             self._answers.move_to_end(key)

@@ -24,7 +24,7 @@ from tidemill.kafka.client import (
     verify_topic,
 )
 from tidemill.kafka.intake import RowMessage
-from tidemill.producer.answered import KEPT_SECONDS, RETENTION, AnsweredRequests, Record
+from tidemill.producer.answered import RETENTION, AnsweredRequests, Record
 from tidemill.producer.log_reader import CALL_SECONDS, PATIENCE_SECONDS, committed, refuse_lost
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
@@ -98,7 +98,8 @@ class RowLog:
         return topic
 
     def read_answered(self, answered: AnsweredRequests, now: float) -> set[str]:
-        """Add the answers of all committed transactions to ``answered``. Returns the ids of those transactions.
+        """Add the answers of all committed transactions to ``answered``, as given ``now``: their age is not known by a
+        clock that can't step. Returns the ids of those transactions.
 
         Raises:
             StreamFailed: the end of the topic can't be read.
@@ -106,12 +107,10 @@ class RowLog:
         transactions = set()
         ends = self._stable_ends()
         for message in committed(self._connection, self._requests, {0: 0}, ends):
-            value, at = message.value(), message.timestamp()[1] / 1000
-            if value is None or at < now - KEPT_SECONDS:
-                continue
-            if self._request_marks.signs_value(message, REQUESTS, value):
+            value = message.value()
+            if value is not None and self._request_marks.signs_value(message, REQUESTS, value):
                 record = Record.decode(value)
-                answered.add(record.answers, at)
+                answered.add(record.answers, now)
                 transactions.add(record.transaction)
         return transactions
 

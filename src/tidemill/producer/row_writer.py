@@ -60,8 +60,8 @@ class Pending:
 class RowWriter:
     """A :class:`tidemill.kafka.intake.RowIntake` that writes to Kafka, within its context."""
 
-    def __init__(self, stage: Stage, bootstrap: str | None, clock: Callable[[], float] = time.time) -> None:
-        """``clock``: seconds since 1970."""
+    def __init__(self, stage: Stage, bootstrap: str | None, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock``: seconds from any origin."""
         self._stage = stage
         self._run = stage.run
         self._bootstrap = bootstrap
