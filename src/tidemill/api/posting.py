@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from tidemill.api.values import EXAMPLES, EXPECTED, JSON_TYPES, shown
 from tidemill.errors import BadJson, BodyTooLarge, FeatureError
-from tidemill.kafka.codec import decode, row_in
+from tidemill.kafka.codec import decode, loads, row_in
 from tidemill.kafka.intake import MessageSpool, Rejected, RowMessage, RowRequest
 from tidemill.kafka.messages import message_of, messages
 from tidemill.pipeline import Pipeline
@@ -53,13 +53,21 @@ class RowBodies:
             try:
                 checked.spool.add(message_of(row_in(row, self.columns), self._key, self._partitions))
             except (ValueError, AttributeError):  # another notation, which only Arrow reads, or no row
-                self._check([(number, orjson.dumps(row))], checked)
+                self._check_alone(number, row, checked)
         return checked.request(key, sha256(b"json\n" + body).hexdigest())
+
+    def _check_alone(self, number: int, row: Any, checked: CheckedRows) -> None:
+        try:
+            value = orjson.dumps(row)
+        except TypeError:  # orjson reads deeper values than it writes
+            checked.reject(number, "it has a deeply nested value")
+        else:
+            self._check([(number, value)], checked)
 
     def _rows_in(self, body: bytes) -> Sequence[Any]:
         try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
+            document = loads(body)
+        except ValueError as error:
             raise BadJson(
                 f"the body is not JSON: {error}" if body.strip() else "the body is empty", self.hint()
             ) from None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from confluent_kafka.admin import AdminClient
 
@@ -215,7 +215,7 @@ def send_rows(
     pacer = Pacer(spec, time.monotonic)
     seen, example = 0, ""
     for chunk in reader.chunks():
-        rejects.extend([asdict(reject) for reject in chunk.rejects])
+        rejects.extend([reject.document() for reject in chunk.rejects])
         example = example or chunk.first_reason()
         skipped = min(max(checkpoint.rows - seen, 0), len(chunk.rows))
         seen += len(chunk.rows)
