@@ -148,6 +148,7 @@ def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER
 
 
 KEEP_ALL = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+KEEP_AS_KAFKA = {"cleanup.policy": "delete"}
 
 
 def make_topic(admin: AdminClient, name: str, partitions: int, retention: Mapping[str, str] = KEEP_ALL) -> bool:

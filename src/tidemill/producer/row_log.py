@@ -24,13 +24,13 @@ from tidemill.kafka.client import (
     verify_topic,
 )
 from tidemill.kafka.intake import RowMessage
+from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, PATIENCE_SECONDS
 from tidemill.producer.answered import RETENTION, AnsweredRequests, Record
-from tidemill.producer.log_reader import CALL_SECONDS, PATIENCE_SECONDS, committed, refuse_lost
+from tidemill.producer.log_reader import committed, refuse_lost
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
 from tidemill.run.marks import REQUESTS, ROW
 
-AGAIN_SECONDS = 0.1
 CONFIRM_SECONDS = 0.25
 OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
 
