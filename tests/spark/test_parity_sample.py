@@ -145,7 +145,7 @@ def test_the_sample_is_of_the_content_alone(rows: DataFrame) -> None:
 @pytest.mark.parametrize("different", [3, 2_500])
 def test_rows_that_are_equal_are_compared_once(spark: SparkSession, different: int) -> None:
     """Of many equal rows one is in the sample: a few rows repeated a thousand times leave room for all others."""
-    table = spark.range(200_000).selectExpr(f"id % {different} as x")
+    table = spark.range(200_000).selectExpr(f"id % {different} as c_x")
     found = sample(table, ["x"], 200_000)["x"].to_pylist()
     assert len(found) == len(set(found)) == min(SAMPLE, different)
 

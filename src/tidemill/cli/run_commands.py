@@ -31,6 +31,7 @@ from tidemill.cli.options import (
     options_of_run,
 )
 from tidemill.cli.output import print_json
+from tidemill.errors import UsageError
 from tidemill.pipeline import Loaded, parse, prepare
 from tidemill.run.folder import (
     Run,
@@ -84,6 +85,7 @@ def up(
     options = options if fresh else options_of_run(name, options, run_dir)
     loaded = accept(check(name, *options, count_untried=False), run_dir, fresh, json)
     refuse_not_utf_8(loaded, run_dir)
+    refuse_endless(loaded, exit_when_trained)
     serve_on, ports = loaded.pipeline.serve, {}
     serve_host = serve_on.host if host is None else host
     check_access(serve_host, key_file)
@@ -101,7 +103,8 @@ def up(
     refuse_other_data(run, data)
     shared = SharedOptions(data, rows, run.folder, bootstrap, master, host, port, console_port, key_file)
     arguments = stage_arguments(name, shared, assignments)
-    unwanted = ({"broker"} if kafka else set()) | ({"console"} if no_console else set())
+    wanted = {"broker": not kafka, "console": not no_console, "outputs": bool(run.pipeline.outputs)}
+    unwanted = {stage for stage, is_wanted in wanted.items() if not is_wanted}
     screen = Console(stderr=json)
     with stop_on_signals() as stop:
         on_terminal = screen.is_terminal and not screen.is_dumb_terminal
@@ -145,6 +148,18 @@ def accept(report: CheckReport, run_dir: Path | None, fresh: bool, json: bool) -
     for remark in report.remarks():
         typer.secho(remark, fg="yellow", err=json)
     return loaded
+
+
+def refuse_endless(loaded: Loaded, exit_when_trained: bool) -> None:
+    """
+    Raises:
+        UsageError: the run is to exit after its last generation, and its stream stays open.
+    """
+    if exit_when_trained and loaded.pipeline.source.open:
+        raise UsageError(
+            "--exit-when-trained: the stream stays open (source.open), so there is no last generation",
+            "leave the option out and stop the run with Ctrl-C",
+        )
 
 
 def refuse_other_data(run: Run, data: str | None) -> None:
@@ -237,6 +252,10 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
             from tidemill.process.preflight import judged
 
             loaded = judged(raw)
+        elif work is score:
+            from tidemill.outputs.checks import kind_faults
+
+            loaded = parse(raw, list(kind_faults(raw.values)))
         else:
             loaded = parse(raw)
         refuse_not_utf_8(loaded, run_dir)
@@ -287,12 +306,28 @@ def train(stage: Stage, master: str | None, **_: Any) -> None:
     run_trainer(stage, master)
 
 
-def serve(stage: Stage, host: str | None, port: int | None, key_file: Path | None, **_: Any) -> None:
+def score(stage: Stage, bootstrap: str | None, **_: Any) -> None:
+    """Run only the outputs: each row of the stream with its prediction, into the topics of the pipeline's outputs."""
+    from tidemill.outputs.stage import run_outputs
+
+    run_outputs(stage, bootstrap)
+
+
+def serve(
+    stage: Stage, bootstrap: str | None, host: str | None, port: int | None, key_file: Path | None, **_: Any
+) -> None:
     """Run only the API, which serves every published generation."""
     from tidemill.api.server import run_server
 
     spec = stage.run.pipeline.serve
-    run_server(stage, spec.host if host is None else host, spec.port if port is None else port, key_file)
+    host, port = spec.host if host is None else host, spec.port if port is None else port
+    if not (stage.run.pipeline.source.open and spec.rows):
+        run_server(stage, host, port, key_file)
+        return
+    from tidemill.producer.row_writer import RowWriter
+
+    with RowWriter(stage, bootstrap) as intake:
+        run_server(stage, host, port, key_file, intake=intake)
 
 
 def console(stage: Stage, host: str | None, console_port: int | None, key_file: Path | None, **_: Any) -> None:
@@ -309,6 +344,7 @@ STAGES: dict[str, Callable[..., None]] = {
     "producer": produce,
     "collector": collect,
     "trainer": train,
+    "outputs": score,
     "api": serve,
     "console": console,
 }

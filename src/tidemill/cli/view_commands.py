@@ -68,7 +68,9 @@ def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = N
     if report.rejected:
         outcome = f"the pipeline has no fault, but rows were rejected ({report.rejected:,} of {report.rows:,} tried)"
     tables = "".join(f"; table {key}: {preview.title}" for key, preview in report.tables.items())
-    typer.echo(f"{loaded.pipeline.name}: {outcome}; source: {report.tried['source'].title}{tables}")
+    source = report.tried.get("source")
+    title = source.title if source else "rows by HTTP"
+    typer.echo(f"{loaded.pipeline.name}: {outcome}; source: {title}{tables}")
     for key, preview in report.tried.items():
         untried = f"; {preview.untried}" if preview.untried else ""
         typer.echo(f"{key}: {preview.sentence()}{untried}")
@@ -98,6 +100,11 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
     totals = f"batches {body.batches}; generations {body.generations}"
     console.print(f"rows: {counts}; {totals}", soft_wrap=True)
     console.print(f"serves: {serving(champions(run)) or 'no generation yet'}", soft_wrap=True, markup=False)
+    for output in body.outputs:
+        to_go = "" if output.lag is None else f"; {output.lag:,} messages to go"
+        console.print(
+            f"output: {output.rows:,} rows of {output.model} in {output.topic}{to_go}", soft_wrap=True, markup=False
+        )
 
 
 def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:

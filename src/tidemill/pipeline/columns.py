@@ -72,8 +72,8 @@ class Column(NamedTuple):
 
     @property
     def zone(self) -> str:
-        """The time zone of the calendar of a timestamp: UTC."""
-        return "UTC"
+        """The time zone of a timestamp's calendar, in which its hour and weekday count."""
+        return self.cleaning.timezone or "UTC"
 
     @property
     def may_lack(self) -> bool:

@@ -131,6 +131,11 @@ class Data(TextSettings):
     note: Text | None = None
 
     @property
+    def has_data(self) -> bool:
+        """Whether there is a sample or a file; a source that stays open may have neither."""
+        return self.sample is not None or self.path is not None
+
+    @property
     def schema_(self) -> tuple[Column, ...]:
         """The declared columns, in the file's order."""
         return tuple(column_of(name, declared, self) for name, declared in self.columns.items())
@@ -156,9 +161,11 @@ def column_of(name: str, declared: DeclaredColumn, source: TextSettings) -> Colu
 
 
 class Source(Data):
-    """Where the stream's rows come from. ``rows``: how many are read at most."""
+    """Where the stream's rows come from. ``rows``: how many are read at most. ``open``: whether the stream stays open
+    after them and takes rows by HTTP."""
 
     rows: Count | None = None
+    open: bool = False
 
 
 class SideTable(Data):
@@ -309,6 +316,14 @@ class Model(Part):
     gate: ModelGate = ModelGate()
 
 
+class Output(Part):
+    """A topic into which each row of the stream is written with the answer of ``model``, and the row's ``columns``."""
+
+    model: str
+    topic: TopicName
+    columns: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+
 ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://([^*/?#@\s:\[\]]+|\[[0-9a-f:.]+\])(:[0-9]+)?")
 
 
@@ -321,7 +336,7 @@ def origin(value: str) -> str:
 
 class Serve(Part):
     """Where the API listens. ``row_limit`` and ``time_limit`` apply to every SQL route. ``cors``: the origins
-    whose pages may read the answers in a browser."""
+    whose pages may read the answers in a browser. ``rows``: whether it takes rows for a stream that stays open."""
 
     host: str = "127.0.0.1"
     port: Port = 8000
@@ -329,6 +344,7 @@ class Serve(Part):
     row_limit: Annotated[int, Field(gt=0, le=100_000)] = 1_000
     time_limit: Duration = 5.0
     cors: Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], Field(strict=False)] = ()
+    rows: bool = True
 
 
 class Pipeline(Part):
@@ -344,6 +360,7 @@ class Pipeline(Part):
     models: dict[Name, Model]
     serve: Serve = Serve()
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
+    outputs: Annotated[tuple[Output, ...], Field(strict=False)] = ()
 
     def features(self, model: str) -> list[FeatureSource]:
         """What the features of a model are made of, in their order."""

@@ -9,6 +9,7 @@ from typing import Any
 from tidemill.api.custom.checks import route_faults
 from tidemill.errors import Fault, PipelineInvalid, SourceError
 from tidemill.judging.sentences import WITHOUT_TRUTH
+from tidemill.outputs.checks import kind_faults
 from tidemill.pipeline import (
     Batches,
     Data,
@@ -149,7 +150,7 @@ def judged(raw: Raw) -> Loaded:
     Raises:
         PipelineInvalid: with every fault.
     """
-    return parse(raw, [*model_faults(raw.values), *route_faults(raw.values)])
+    return parse(raw, [*model_faults(raw.values), *route_faults(raw.values), *kind_faults(raw.values)])
 
 
 def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple[str, Data]]:
@@ -157,8 +158,8 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
     kinds: dict[str, type[Data]] = {"source": Source} | {f"tables.{name}": SideTable for name in table(raw, "tables")}
     for key, kind in kinds.items():
         values = raw.get("source") if key == "source" else table(raw, "tables")[key.removeprefix("tables.")]
-        if not has_fault(key, faults):
-            yield key, kind.model_validate(values)
+        if not has_fault(key, faults) and (data := kind.model_validate(values)).has_data:
+            yield key, data
 
 
 def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Preview]) -> PreflightReport:

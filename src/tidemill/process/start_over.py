@@ -6,7 +6,14 @@ import logging
 from pathlib import Path
 
 from tidemill.errors import CatalogError
-from tidemill.kafka.client import KafkaConnection, client_settings, connect_admin, delete_topic, describe_topic
+from tidemill.kafka.client import (
+    KafkaConnection,
+    client_settings,
+    connect_admin,
+    delete_topic,
+    describe_topic,
+    requests_topic,
+)
 from tidemill.pipeline import Loaded
 from tidemill.run.catalog import FILE_NAME, Catalog
 from tidemill.run.folder import default_folder
@@ -28,20 +35,29 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
     with for_removal(folder):
         if own_kafka and (folder / FILE_NAME).exists():
             client = client_settings(loaded.pipeline, loaded.folder)
-            delete_run_topic(folder / FILE_NAME, KafkaConnection(own_kafka, client))
+            delete_run_topics(folder / FILE_NAME, KafkaConnection(own_kafka, client))
 
 
-def delete_run_topic(path: Path, cluster: KafkaConnection) -> None:
-    """Delete the topic that the run of this catalog created. A topic that existed before the run is kept."""
+def delete_run_topics(path: Path, cluster: KafkaConnection) -> None:
+    """Delete the topics that the run of this catalog created: its own, and those of its outputs. A topic that existed
+    before the run is kept."""
     try:
         catalog = Catalog(path)
-        run, source = catalog.run(), catalog.source()
+        run, source, outputs = catalog.run(), catalog.source(), catalog.outputs()
         catalog.close()
     except CatalogError:
-        log.warning("the catalog can't be read, so the run's topic is not deleted")
+        log.warning("the catalog can't be read, so the run's topics are not deleted")
         return
-    if run and source and source.topic_created and source.topic_id:
-        admin = connect_admin(cluster)
-        topic = describe_topic(admin, run.document["stream"]["topic"])
-        if topic and topic.id == source.topic_id:
+    created = {state.topic: state.topic_id for state in outputs.values() if state.topic_created}
+    if not run or not source or not source.topic_id:
+        return
+    name = run.document["stream"]["topic"]
+    if source.topic_created:
+        created[name] = source.topic_id
+    admin = connect_admin(cluster)
+    for made, id in created.items():
+        topic = describe_topic(admin, made)
+        if topic and topic.id == id:
             delete_topic(admin, topic)
+    if requests := describe_topic(admin, requests_topic(name, run.id)):
+        delete_topic(admin, requests)

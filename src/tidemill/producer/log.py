@@ -4,20 +4,21 @@ log has."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from itertools import islice
 from types import TracebackType
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from tidemill.errors import KafkaAway, LogLost, StreamFailed, TopicError
+from tidemill.errors import LogLost, StreamFailed, TopicError
 from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, end_offsets, reason, verify_topic
+from tidemill.kafka.messages import Messages
+from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, PATIENCE_SECONDS, until_confirmed, until_done
 from tidemill.producer.log_reader import (
-    CALL_SECONDS,
-    PATIENCE_SECONDS,
+    START_OVER,
     Checkpoint,
     Held,
     Mark,
@@ -29,17 +30,13 @@ from tidemill.producer.log_reader import (
 )
 from tidemill.run.catalog.account import Account, total_digest
 from tidemill.run.failpoints import Failpoint, failpoint
-from tidemill.run.marks import CLAIM, END, POSITION, Kind, Marks
+from tidemill.run.marks import CLAIM, END, POSITION, SOURCE_END, Kind, Marks
 
 COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues at most 100,000 messages
 COMMIT_BYTES = 32 * 2**20
-AGAIN_SECONDS = 0.1
 CLAIMS_WITHIN = 100  # messages from the start of the log
 OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
-START_OVER = "the sealed batches are whole; start over with --fresh to stream the rest"
-
-Messages = list[dict[str, Any]]
 
 
 class Log:
@@ -191,7 +188,7 @@ class Log:
             LogLost: rows are sealed, but the log has no mark.
         """
         alone = self.topic.partitions == 1 and sealed
-        held = Held(self.topic.partitions)
+        held = Held(self.topic.partitions, self._marks)
         whole = dict.fromkeys(range(self.topic.partitions), 0)
         marks = (self._marks_from(sealed) if alone else []) or self._marks_from(whole, held)
         if sealed and not marks:
@@ -294,15 +291,17 @@ class Log:
         self._open_rows = self._open_bytes = 0
         self._committed_at = time.monotonic()
 
-    def end(self) -> None:
+    def end(self, stays_open: bool = False) -> None:
         """Close the stream with a marker, a message without a value, in each partition. The marker has the number and
-        digest of the rows sent to its partition and to all partitions.
+        digest of the source's rows sent to its partition and to all partitions. In a stream that stays open it ends
+        only the source.
         """
+        kind = SOURCE_END if stays_open else END
         self._confirmed_at = 0.0  # the run ends with this, so the topic is verified in any case
         self._producer.begin_transaction()
         for partition, account in self.accounts.items():
             fields = {"sent": account.rows, "digest": account.digest, "rows": self.position, "total": self.digest}
-            self._produce(None, None, partition, END, **fields)
+            self._produce(None, None, partition, kind, **fields)
         self._commit("close the stream", "end.committing")
         failpoint("end.committed")
 
@@ -321,17 +320,8 @@ class Log:
             KafkaAway: Kafka does not answer within ``patience`` seconds.
             StreamFailed: Kafka refuses to answer.
         """
-        end = time.monotonic() + patience
-        while True:
-            try:
-                verify_topic(self._admin, self.topic.name, self.topic.id, CALL_SECONDS)
-            except KafkaAway:
-                if time.monotonic() >= end:
-                    raise
-                time.sleep(AGAIN_SECONDS)
-            else:
-                self._confirmed_at = time.monotonic()
-                return
+        until_confirmed(lambda: verify_topic(self._admin, self.topic.name, self.topic.id, CALL_SECONDS), patience)
+        self._confirmed_at = time.monotonic()
 
     def _queue(self, messages: Messages) -> None:
         if messages and self._producer.produce_batch(self.topic.name, messages) != len(messages):
@@ -345,25 +335,19 @@ class Log:
         except KafkaException as error:  # for example after a broker's error, when the transaction can't continue
             raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
 
-    def _until_done(self, call: object, action: str) -> None:
+    def _until_done(self, call: Callable[[float], object], action: str) -> None:
         """Repeat a call until it succeeds: it may fail while Kafka is away for a moment.
 
         Raises:
             TopicError: it fails because the topic was deleted, or deleted and created again.
             StreamFailed: it fails for another reason.
         """
-        end = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                call(CALL_SECONDS)  # type: ignore[operator]  # a method of the C extension
-                return
-            except KafkaException as error:
-                with suppress(StreamFailed):  # the error raised below matters more
-                    self._confirm(patience=0)
-                first = error.args[0]
-                again = isinstance(first, KafkaError) and first.retriable() and time.monotonic() < end
-                if not again:
-                    raise StreamFailed(f"can't {action}: {reason(error)}", "see Kafka's log") from error
+
+        def explain() -> None:
+            with suppress(StreamFailed):  # the error itself matters more
+                self._confirm(patience=0)
+
+        until_done(lambda: call(CALL_SECONDS), action, explain)
 
 
 def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:

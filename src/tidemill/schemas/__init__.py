@@ -58,6 +58,10 @@ from tidemill.schemas.models import (
     Trained,
     profile_document,
 )
+from tidemill.schemas.posting import (
+    PostedRows,
+    RejectedRow,
+)
 from tidemill.schemas.run import (
     ColumnBody,
     CommandStage,
@@ -70,6 +74,7 @@ from tidemill.schemas.run import (
     HomeRoute,
     Kind,
     OpenBatchBody,
+    OutputBody,
     RowCounts,
     RowRates,
     StageBody,
@@ -137,9 +142,11 @@ __all__ = [
     "NearRow",
     "NearRows",
     "OpenBatchBody",
+    "OutputBody",
     "PointCentre",
     "PointColumns",
     "Points",
+    "PostedRows",
     "Problem",
     "Profile",
     "Promotion",
@@ -150,6 +157,7 @@ __all__ = [
     "RejectBody",
     "RejectPlace",
     "RejectPlaces",
+    "RejectedRow",
     "RejectsBody",
     "RowCounts",
     "RowRates",

@@ -155,6 +155,17 @@ class TrainingBody(Shape):
     began_at: str
 
 
+class OutputBody(Shape):
+    """A topic of predictions: how many rows were written to it, and how many messages of the stream are still to come,
+    as Kafka counts them (``lag``; null before the first one was read). ``ended``: whether no more will come."""
+
+    model: str
+    topic: str
+    rows: int
+    lag: int | None
+    ended: bool
+
+
 class StatusBody(Shape):
     """How far the run is. ``lag``: rows produced and not yet collected; ``bytes``: of all sealed batches; ``waiting``:
     what the run as a whole is doing or waits for; ``trained``: whether the stream has ended and every generation is
@@ -180,6 +191,7 @@ class StatusBody(Shape):
     problems: list[str]
     stream_ended: bool
     trained: bool
+    outputs: list[OutputBody]
 
 
 class CommandStage(Shape):
@@ -206,3 +218,4 @@ class CommandStatus(Shape):
     generations: int
     champions: dict[str, int]
     lines: dict[str, str] | None = omitted_if_none()
+    outputs: list[OutputBody]

@@ -113,9 +113,17 @@ def unseen_changes(encoder: Encoder) -> list[Change]:
 
 
 def moment_changes(encoder: Encoder) -> list[Change]:
-    """Each timestamp at midnights, ends of months and years, changes to and from summer time, and before 1970."""
-    columns = dict.fromkeys(feature.column for feature in encoder.features if feature.is_calendar)
-    return [{name: moment} for name in columns for moment in MOMENTS]
+    """Each timestamp at midnights, ends of months and years, changes to and from summer time, and before 1970.
+
+    In a named zone none before 1970 and after 2037: Java and Python may have other rules for it then.
+    """
+    zones = {feature.column: feature.zone for feature in encoder.features if feature.is_calendar}
+    return [
+        {name: moment}
+        for name, zone in zones.items()
+        for moment in MOMENTS
+        if zone == "UTC" or 1970 < moment.year < 2037
+    ]
 
 
 def term_changes(encoder: Encoder) -> Iterator[Change]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import zlib
 
 import sqlalchemy as sa
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Table
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Table, text
+
+from tidemill.run.catalog.account import EMPTY_CHAIN
 
 SCHEMA_VERSION = 6
 
@@ -108,6 +110,10 @@ accounts = Table(
     Column("chain", LargeBinary, nullable=False),
     Column("pending", LargeBinary, nullable=False),
     Column("newest", BigInteger),
+    Column("posted_rows", BigInteger, nullable=False, server_default="0"),
+    Column("posted_chain", LargeBinary, nullable=False, server_default=text(f"X'{EMPTY_CHAIN.hex()}'")),
+    Column("posted_pending", LargeBinary, nullable=False, server_default=text("X''")),
+    Column("sent", BigInteger),
 )
 
 generations = Table(
@@ -276,6 +282,20 @@ decisions = Table(
 )
 sa.Index("decisions_of_model", decisions.c.model, decisions.c.number)
 sa.Index("decisions_of_generation", decisions.c.model, decisions.c.generation)
+
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("topic", String, primary_key=True),
+    Column("model", String, nullable=False),
+    Column("topic_id", String, nullable=False),
+    Column("topic_created", Boolean, nullable=False),
+    Column("partitions", Integer, nullable=False),
+    Column("offsets", JSON, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("lag", BigInteger, nullable=False),
+    Column("ended", Boolean, nullable=False),
+)
 
 stages = Table(
     "stages",
