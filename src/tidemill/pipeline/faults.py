@@ -217,7 +217,7 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
             yield Fault(where, f'"{feature}" again', "each feature once")
     used = [feature_source(feature, columns).column for feature in features if isinstance(feature, str)]
     if columns:
-        in_use = {*used, *(str(model.get(role)) for role in ROLES)}
+        in_use = {*used, *(name for role in ROLES if isinstance(name := model.get(role), str))}
         yield from left_out_faults(f"{path}.left_out", table(model, "left_out"), in_use, columns)
     for role in ROLES:
         name = model.get(role)

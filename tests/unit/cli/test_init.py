@@ -13,8 +13,10 @@ from tests.support.public_like import titanic
 from tests.support.reading import written
 from tidemill import schemas
 from tidemill.cli.main import app
-from tidemill.errors import InputError
+from tidemill.errors import InputError, PipelineInvalid
+from tidemill.pipeline import load
 from tidemill.process.initiation import initiate, is_data, pipeline_for
+from tidemill.run.folder import open_run
 
 ROWS = "".join(f"{number},{number / 3:.2f},{'ab'[number % 2]}\n" for number in range(60))
 
@@ -149,11 +151,17 @@ def test_up_takes_the_file_that_it_wrote_before(here: Path) -> None:
 
 def test_notes_may_change_while_a_run_lives(here: Path) -> None:
     """A note and what is left out are for people: changing them is not another pipeline."""
-    from tidemill.pipeline import load
-    from tidemill.run.folder import open_run
-
     path, _ = pipeline_for("things.csv")
     open_run(load(str(path)), here / "run")
     document: Any = path.read_text()
     path.write_text(document.replace("numbers from 0 to 19.67", "sizes in cm").replace("an identifier", "a number"))
     assert open_run(load(str(path)), here / "run").pipeline.source.columns["size"].note == "sizes in cm"
+
+
+def test_what_is_left_out_is_declared_and_not_used(here: Path) -> None:
+    """A column that is left out under a wrong name, or that is a feature too, is a fault."""
+    path, _ = pipeline_for("things.csv")
+    left_out = "models.segments.left_out"
+    with pytest.raises(PipelineInvalid) as caught:
+        load(str(path), [f'{left_out}={{ size = "a quantity", idd = "b" }}'])
+    assert {fault.path for fault in caught.value.faults} == {f"{left_out}.size", f"{left_out}.idd"}
