@@ -37,6 +37,7 @@ from tidemill.schemas.batches import (
     RejectsBody,
     SpanBody,
 )
+from tidemill.schemas.initiation import GuessedColumn, InitBody, ProposedModel
 from tidemill.schemas.models import (
     Cluster,
     CommandGeneration,
@@ -122,12 +123,14 @@ __all__ = [
     "GenerationBody",
     "GenerationCounts",
     "GenerationVerdict",
+    "GuessedColumn",
     "Health",
     "History",
     "HistoryPoint",
     "Home",
     "HomeModel",
     "HomeRoute",
+    "InitBody",
     "InputBody",
     "Items",
     "Kind",
@@ -147,6 +150,7 @@ __all__ = [
     "Problem",
     "Profile",
     "Promotion",
+    "ProposedModel",
     "RatingScale",
     "ReasonCount",
     "Recommendations",
