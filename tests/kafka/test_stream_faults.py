@@ -166,9 +166,9 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
     messages = poisons()
     with at_work(run, kafka) as (producer, collector):
         wait_for(lambda: len(run.catalog.batches()) >= 1, "a batch")
-        write(kafka, run.pipeline.stream.topic, messages[::2])
+        write(kafka, run.pipeline.topic, messages[::2])
         producer.stop()
-        write(kafka, run.pipeline.stream.topic, messages[1::2])
+        write(kafka, run.pipeline.topic, messages[1::2])
         assert Work(run, "producer", kafka).end() is None
         assert collector.end() is None
     rejects = rejects_of(run)
@@ -188,8 +188,8 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
 def test_a_claim_that_is_none(kafka: str, tmp_path: Path, value: bytes | None) -> None:
     """A topic whose first message has a claim's header with something else in it is another writer's: refused."""
     run = smart_home_run(tmp_path)
-    new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic, 1)
-    write(kafka, run.pipeline.stream.topic, [Poison(None, "", **{CLAIM: value})])
+    new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.topic, 1)
+    write(kafka, run.pipeline.topic, [Poison(None, "", **{CLAIM: value})])
     with pytest.raises(TopicError, match="holds another run's data"):
         run_producer(Stage(run, "producer"), kafka)
 
@@ -328,7 +328,7 @@ def test_rows_wait_for_a_kafka_that_is_away(
 def expire(run: Run, kafka: str, before: int) -> None:
     """Remove what stands before that offset, as retention does."""
     admin = kafka_module.connect_admin(KafkaConnection(kafka))
-    place = TopicPartition(run.pipeline.stream.topic, 0, before)
+    place = TopicPartition(run.pipeline.topic, 0, before)
     admin.delete_records([place])[TopicPartition(place.topic, 0)].result(10)
 
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tidemill.collector.reader import POLL_SECONDS, End
+from tidemill.collector.feed import End, OwnStream
+from tidemill.collector.reader import POLL_SECONDS
 from tidemill.errors import LogLost
+from tidemill.kafka.codec import OwnRows
 from tidemill.pipeline import Loaded, Raw, parse
+from tidemill.run.folder import Run
 
 CREATE_TIME = 1  # Kafka's kind of timestamp: the producer's
 
@@ -59,6 +62,9 @@ class MemoryMessage:
 
     def timestamp(self) -> tuple[int, int]:
         return self.kind, self.stamp
+
+    def key(self) -> bytes | None:
+        return None
 
     def value(self) -> bytes | None:
         return self.content
@@ -123,6 +129,17 @@ class MemoryReader:
         return self._drained
 
     @property
+    def positions(self) -> Mapping[int, int]:
+        return self._next
+
+    @property
+    def behind(self) -> Mapping[int, int]:
+        return {partition: len(self.log.logs[partition]) - offset for partition, offset in self._next.items()}
+
+    def first_offset(self, partition: int) -> int:
+        return 0
+
+    @property
     def unread(self) -> set[int]:
         """The partitions that hold messages which were not read."""
         return {partition for partition, offset in self._next.items() if self.log.messages(partition, offset)}
@@ -161,8 +178,16 @@ class MemoryReader:
     def silent(self) -> bool:
         return not self.unread
 
-    def confirm(self, seconds: float) -> None:
-        """Does nothing: the log in memory is always the run's own."""
+    def confirm(self, seconds: float) -> int:
+        """The log in memory is always the run's own."""
+        return self.partitions
+
+    def show_progress(self, offsets: Mapping[int, int]) -> None:
+        self.shown |= offsets
+
+
+class MemoryMarks:
+    """The marks of a :class:`MemoryMessage`."""
 
     def end_of(self, message: MemoryMessage) -> End | None:
         return message.end if message.mark == "end" else None
@@ -170,5 +195,7 @@ class MemoryReader:
     def is_claim(self, message: MemoryMessage) -> bool:
         return message.mark == "claim"
 
-    def show_progress(self, offsets: Mapping[int, int]) -> None:
-        self.shown |= offsets
+
+def own_stream(run: Run, reader: MemoryReader) -> OwnStream[MemoryMessage]:
+    """The run's own stream in a log in memory."""
+    return OwnStream(run.pipeline.topic, reader, OwnRows(run.pipeline.source.schema_), MemoryMarks())

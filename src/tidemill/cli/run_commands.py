@@ -31,6 +31,7 @@ from tidemill.cli.options import (
     options_of_run,
 )
 from tidemill.cli.output import print_json
+from tidemill.errors import UsageError
 from tidemill.pipeline import Loaded, parse, prepare
 from tidemill.run.folder import (
     Run,
@@ -72,6 +73,7 @@ def up(
     from tidemill import schemas
     from tidemill.cli.lines import ProgressLines
     from tidemill.cli.panel import ProgressPanel
+    from tidemill.kafka.client import refuse_without_address
     from tidemill.process.preflight import check
     from tidemill.process.up import refuse_second_up, stage_at_work
     from tidemill.process.up import up as run_up
@@ -94,6 +96,7 @@ def up(
         ports["--console-port"] = console_port
     refuse_taken_ports(serve_host, ports)
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
+    refuse_without_address(loaded.pipeline, kafka)
     if fresh:
         start_over(loaded, run_dir, kafka)
     run = open_run(loaded, run_dir)
@@ -101,6 +104,7 @@ def up(
     shared = SharedOptions(data, rows, run.folder, bootstrap, master, host, port, console_port, key_file)
     arguments = stage_arguments(name, shared, assignments)
     unwanted = ({"broker"} if kafka else set()) | ({"console"} if no_console else set())
+    unwanted |= {"producer"} if loaded.pipeline.source.topic else set()
     screen = Console(stderr=json)
     with stop_on_signals() as stop:
         on_terminal = screen.is_terminal and not screen.is_dumb_terminal
@@ -221,7 +225,8 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
         else:
             loaded = parse(raw)
         refuse_not_utf_8(loaded, run_dir)
-        may_start_run = work in (broker, produce) or LIFELINE in os.environ
+        first = collect if loaded.pipeline.source.topic else produce
+        may_start_run = work in (broker, first) or LIFELINE in os.environ
         run = (open_run if may_start_run else join_run)(loaded, run_dir)
         if LIFELINE not in os.environ:  # `up` has checked it
             refuse_other_data(run, data)
@@ -251,6 +256,8 @@ def produce(stage: Stage, bootstrap: str | None, **_: Any) -> None:
     """Run only the producer: from the source into Kafka."""
     from tidemill.producer.producer import run_producer
 
+    if topic := stage.run.pipeline.source.topic:
+        raise UsageError(f"others write the topic {topic}: there is nothing to produce", "run `tidemill collect`")
     run_producer(stage, bootstrap)
 
 

@@ -126,6 +126,11 @@ def describe_topic(admin: AdminClient, name: str, seconds: float = ANSWER_SECOND
     return Topic(name, str(description.topic_id), len(description.partitions))
 
 
+def topic_names(admin: AdminClient) -> list[str]:
+    """The names of all topics that the user may see, but for Kafka's own."""
+    return sorted(name for name in admin.list_topics(timeout=ANSWER_SECONDS).topics if not name.startswith("__"))
+
+
 def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER_SECONDS) -> Topic:
     """Check that the topic of that name still has that id, and return it.
 
@@ -192,16 +197,40 @@ def end_offsets(admin: AdminClient, topic: Topic, stable: bool = False) -> dict[
     Raises:
         StreamFailed: Kafka does not answer. A partition without a leader, as after a start, is waited for.
     """
-    latest = {TopicPartition(topic.name, partition): OffsetSpec.latest() for partition in range(topic.partitions)}
     isolation = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
+    return list_offsets(admin, topic, OffsetSpec.latest(), isolation)
+
+
+def first_offsets(admin: AdminClient, topic: Topic) -> dict[int, int]:
+    """The first offset that each partition still holds; raises as :func:`end_offsets`."""
+    return list_offsets(admin, topic, OffsetSpec.earliest())
+
+
+def offsets_at(admin: AdminClient, topic: Topic, milliseconds: int) -> dict[int, int]:
+    """The first offset of each partition with that timestamp or a later one; where there is none, its end. Raises as
+    :func:`end_offsets`."""
+    ends = end_offsets(admin, topic)
+    found = list_offsets(admin, topic, OffsetSpec.for_timestamp(milliseconds))
+    return {partition: ends[partition] if offset < 0 else offset for partition, offset in found.items()}
+
+
+def list_offsets(
+    admin: AdminClient,
+    topic: Topic,
+    which: OffsetSpec,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> dict[int, int]:
+    """An offset of each partition."""
+    asked = {TopicPartition(topic.name, partition): which for partition in range(topic.partitions)}
     end = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
-            offsets = admin.list_offsets(latest, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
+            offsets = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
             return {where.partition: future.result().offset for where, future in offsets.items()}
         except KafkaException as error:
             if error.args[0].code() not in TRANSIENT or time.monotonic() > end:
-                raise StreamFailed(f"Kafka can't say where {topic.name} ends: {reason(error)}") from error
+                message = f"Kafka can't say which offsets {topic.name} has: {reason(error)}"
+                raise StreamFailed(message, "see Kafka's log") from error
             time.sleep(0.05)
 
 
@@ -226,6 +255,8 @@ def connect_cluster(run: Run, given: str | None, stop: Stop) -> tuple[KafkaConne
         StreamFailed: the embedded one does not answer, or ``stop`` was set first.
     """
     chosen = given or run.pipeline.stream.bootstrap_servers
+    if run.pipeline.source.topic:
+        refuse_without_address(run.pipeline, chosen)
     connection = KafkaConnection(chosen or await_embedded(run, stop), client_settings(run.pipeline, run.base))
     source = run.catalog.source()
     known = chosen is None or (source is not None and source.topic_id is not None)
@@ -235,6 +266,19 @@ def connect_cluster(run: Run, given: str | None, stop: Stop) -> tuple[KafkaConne
         if not known:
             raise
         raise StreamFailed(error.message, "this run has worked with it before: check that it runs again") from error
+
+
+def refuse_without_address(pipeline: Pipeline, address: str | None) -> None:
+    """Refuse to read a topic of others where it is not known in which Kafka it is.
+
+    Raises:
+        BootstrapError: there is no ``address``.
+    """
+    if pipeline.source.topic and not address:
+        raise BootstrapError(
+            f"the topic {pipeline.source.topic} is read from a Kafka of yours, whose address is not given",
+            'set stream.bootstrap_servers = "HOST:PORT" in the pipeline file, or give --bootstrap-servers HOST:PORT',
+        )
 
 
 def broker_moved(run: Run, address: str) -> bool:

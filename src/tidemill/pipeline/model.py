@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, mod
 from tidemill.pipeline.columns import Cleaning, Column, DeclaredType, column_table
 from tidemill.pipeline.part import Part, Plain
 from tidemill.pipeline.routes import Route
-from tidemill.types import ColumnKind
+from tidemill.types import ColumnKind, is_moment, utc_moment
 
 RECORDED = {"recorded": True}  # the validation context for documents that `Pipeline.document` made
 
@@ -104,10 +104,40 @@ def column_of(name: str, declared: DeclaredColumn) -> Column:
     return Column(name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title, declared.from_)
 
 
+def offset_time(value: object, info: ValidationInfo) -> str | None:
+    """A word that the key allows, or a moment as ISO 8601 in UTC; None only for a key that may be left out."""
+    words = {"from_": ("earliest", "latest"), "until": ("now", None)}[str(info.field_name)]
+    if value is None and None in words:
+        return None
+    if isinstance(value, str) and value in words:
+        return value
+    if isinstance(value, str) and is_moment(value):
+        return utc_moment(value).isoformat().replace("+00:00", "Z")
+    quoted = " or ".join(f'"{word}"' for word in words if word)
+    raise ValueError(f'{quoted}, or a time such as "2026-01-31T00:00:00Z"')
+
+
+OffsetTime = Annotated[Any, BeforeValidator(offset_time)]
+
+
 class Source(Data):
-    """Where the stream's rows come from. ``rows``: how many are read at most."""
+    """Where the stream's rows come from: a sample, files, or a topic that others write.
+
+    ``rows``: how many are read at most of a sample or of files. Of a topic: ``from`` and ``until`` say which part of it
+    is read; ``value`` how its messages are encoded, and ``unwrap`` in which envelope; ``timestamp`` is the column whose
+    value counts as a row's time, in place of Kafka's; ``key_column`` the column that the message's key holds;
+    ``on_gap`` whether the run stops where retention removed messages before they were sealed, or records that.
+    """
 
     rows: Count | None = None
+    topic: TopicName | None = None
+    from_: OffsetTime = Field(default="earliest", alias="from")
+    until: OffsetTime = None
+    value: Literal["json"] = "json"
+    unwrap: Literal["debezium"] | None = None
+    timestamp: str | None = None
+    key_column: str | None = None
+    on_gap: Literal["stop", "record"] = "stop"
 
 
 class SideTable(Data):
@@ -149,12 +179,13 @@ def client_setting(value: object, info: ValidationInfo) -> str | Secret:
 
 
 class Stream(Part):
-    """The Kafka topic, and how fast rows are sent to it: at full speed without ``pause`` and ``rate``.
+    """The run's own Kafka topic, and how fast rows are sent to it: at full speed without ``pause`` and ``rate``. With
+    ``source.topic`` only the settings of the connection apply.
 
     ``kafka``: settings of the Kafka client by librdkafka's names; secrets only from the environment or from files.
     """
 
-    topic: TopicName
+    topic: TopicName | None = None
     key: str | None = None
     pause: Pause = (0.0, 0.0)
     rate: Annotated[float, Field(gt=0)] | None = None
@@ -262,13 +293,25 @@ class Pipeline(Part):
     description: str = ""
     source: Source
     tables: dict[Name, SideTable] = Field(default_factory=dict)
-    stream: Stream
+    stream: Stream = Stream()
     batches: Batches
     generations: Generations = Generations()
     gate: Gate = Gate()
     models: dict[Name, Model]
     serve: Serve = Serve()
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
+
+    @property
+    def topic(self) -> str:
+        """The topic that the batches are cut from: the run's own, or the one that others write."""
+        topic = self.source.topic or self.stream.topic
+        assert topic is not None  # the file would have a fault
+        return topic
+
+    @property
+    def key(self) -> str | None:
+        """The column whose value is the key of the messages."""
+        return self.source.key_column or self.stream.key
 
     def gate_of(self, model: str) -> Gate:
         """The gate of a model: the pipeline's, with the model's own settings."""

@@ -152,12 +152,14 @@ def copy_all(run: Run, catalog: Catalog, folder: Path) -> Manifest:
 def source_of(catalog: Catalog) -> str:
     recorded = catalog.run()
     source = recorded.document["source"] if recorded else {}
+    if source.get("topic"):
+        return f"the topic {source['topic']}"
     return str(source.get("path") or f"the sample {source.get('sample')}")
 
 
 def log_state(run: Run, catalog: Catalog) -> LogState:
     source = catalog.source()
-    if source and source.complete and catalog.ended():
+    if source and catalog.ended() and (source.complete or run.pipeline.source.topic):
         return "ended"
     return "copied" if (run.broker / "data").is_dir() else "elsewhere"
 

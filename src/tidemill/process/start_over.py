@@ -40,8 +40,9 @@ def delete_run_topic(path: Path, cluster: KafkaConnection) -> None:
     except CatalogError:
         log.warning("the catalog can't be read, so the run's topic is not deleted")
         return
-    if run and source and source.topic_created and source.topic_id:
+    name = run.document["stream"]["topic"] if run else None  # none in a run that reads a topic of others
+    if name and source and source.topic_created and source.topic_id:
         admin = connect_admin(cluster)
-        topic = describe_topic(admin, run.document["stream"]["topic"])
+        topic = describe_topic(admin, name)
         if topic and topic.id == source.topic_id:
             delete_topic(admin, topic)

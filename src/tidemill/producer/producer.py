@@ -127,20 +127,20 @@ def topic_of(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[Sour
     Raises:
         TopicError: it is not the topic that the run started with, or has another number of partitions.
     """
-    catalog, spec = stage.run.catalog, stage.run.pipeline.stream
+    catalog, spec, name = stage.run.catalog, stage.run.pipeline.stream, stage.run.pipeline.topic
     if state.topic_id is not None:
-        return state, verify_topic(admin, spec.topic, state.topic_id)
-    topic = describe_topic(admin, spec.topic)
+        return state, verify_topic(admin, name, state.topic_id)
+    topic = describe_topic(admin, name)
     if topic is None:
         state = replace(state, topic_created=True)
         catalog.save_source(state)  # recorded first: a crash in between must not leave a topic that no run owns
         try:
-            state = replace(state, topic_created=make_topic(admin, spec.topic, spec.partitions))
+            state = replace(state, topic_created=make_topic(admin, name, spec.partitions))
         except TidemillError:
             catalog.save_source(replace(state, topic_created=False))  # a topic that appears later may be another's
             raise
         failpoint("topic.created")
-        topic = await_topic(admin, spec.topic)
+        topic = await_topic(admin, name)
     if topic.partitions != spec.partitions:
         raise TopicError(
             f"the topic {topic.name} has {topic.partitions} partitions, the pipeline says {spec.partitions}",

@@ -207,7 +207,7 @@ class SimilarRows:
 
 def key_column(pipeline: Pipeline) -> Column | None:
     """The column that the stream is keyed by."""
-    return next((column for column in pipeline.source.schema_ if column.name == pipeline.stream.key), None)
+    return next((column for column in pipeline.source.schema_ if column.name == pipeline.key), None)
 
 
 def row_at(table: pa.Table, index: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tidemill.run.catalog import (
     CollectorProgress,
+    Gap,
     GenerationRef,
     ProducerProgress,
     StageState,
@@ -32,6 +33,9 @@ class Counts:
         source_rejected: those of ``rejected`` that the producer did not send.
         batches, bytes: the number of sealed batches, and their size.
         ended: whether every row of the stream is in a sealed batch.
+        lag: for each partition of a topic that others write, how many messages follow those that were read; None for
+            the run's own topic.
+        gaps: what retention removed of such a topic before it was sealed.
     """
 
     source: int | None = None
@@ -43,6 +47,8 @@ class Counts:
     batches: int = 0
     bytes: int = 0
     ended: bool = False
+    lag: Mapping[str, int] | None = None
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class StageSummary:
 class RunSummary:
     """The progress of a run. ``api`` and ``console`` are base URLs; None while they are not served. ``generations``:
     how many are published. ``champions``: by model, the generation that serves; ``lines``: the replay that trained it,
-    where it is not one of the run's own.
+    where it is not one of the run's own. ``lag`` and ``gaps`` as in :class:`Counts`; None where there are none.
     """
 
     pipeline: str
@@ -72,6 +78,8 @@ class RunSummary:
     generations: int
     champions: Mapping[str, int]
     lines: Mapping[str, str] | None
+    lag: Mapping[str, int] | None = None
+    gaps: tuple[Gap, ...] | None = None
 
 
 def status(run: Run) -> RunSummary:
@@ -92,6 +100,8 @@ def status(run: Run) -> RunSummary:
         generations=run.catalog.generations_by_state().get("published", 0),
         champions={model: ref.number for model, ref in serving.items()},
         lines={model: ref.line for model, ref in serving.items() if ref.line} or None,
+        lag=reached.lag,
+        gaps=reached.gaps or None,
     )
 
 
@@ -112,16 +122,21 @@ def counts(run: Run, stages: Mapping[str, StageStatus]) -> Counts:
     producer, collector = progress_in(stages, ProducerProgress), progress_in(stages, CollectorProgress)
     complete = source is not None and source.complete
     rejected = source.rejected if source and complete else producer.rejected
+    collected = max(collector.collected, totals["rows"])
+    produced = source.produced if source and complete else producer.produced
+    of_others = run.pipeline.source.topic is not None
     return Counts(
         source=source.rows if source else None,
-        produced=source.produced if source and complete else producer.produced,
-        collected=max(collector.collected, totals["rows"]),
+        produced=collected if of_others else produced,
+        collected=collected,
         sealed=totals["rows"],
         rejected=rejected + totals["rejected"],
         source_rejected=rejected,
         batches=totals["batches"],
         bytes=totals["bytes"],
         ended=stream_ended(run),
+        lag=collector.lag,
+        gaps=tuple(run.catalog.gaps()) if of_others else (),
     )
 
 
@@ -133,7 +148,7 @@ def in_order(stages: Mapping[str, StageStatus]) -> dict[str, StageStatus]:
 
 def stream_ended(run: Run) -> bool:
     """Whether every row of the stream is in a sealed batch."""
-    return len(run.catalog.ended()) == run.pipeline.stream.partitions
+    return bool(run.catalog.ended())
 
 
 def judged(run: Run) -> bool:

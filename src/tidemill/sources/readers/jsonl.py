@@ -85,11 +85,7 @@ class JsonLinesFile:
     def __init__(self, file: SourceFile, columns: Sequence[Column]) -> None:
         self.file = file
         self.columns = columns
-        self.cleaned = [column for column in columns if has_cleaning(column)]
-        strict = [column for column in columns if not has_cleaning(column)]
-        self.loose = [
-            column._replace(kind="string") if COLUMN_TYPES[column.kind].json_text else column for column in strict
-        ]
+        self.objects = JsonObjects(columns)
 
     def check(self) -> bool:
         with open_bytes(self.file) as file:
@@ -110,17 +106,37 @@ class JsonLinesFile:
                 yield self._chunk(block)
 
     def _chunk(self, block: LineBlock) -> Chunk:
-        cleaned, reasons = self._cleaned(block.lines)
-        indices = [index for index in range(len(block.lines)) if index not in reasons]
-        strict, unfit = self._strict([block.lines[index] for index in indices])
-        cleaned = filtered(cleaned, [index not in unfit for index in range(len(indices))])
-        reasons |= {indices[index]: reason for index, reason in unfit.items()}
+        rows, reasons = self.objects.read(block.lines)
         rejects = [self._reject(number, TOO_LONG, line) for number, line in block.broken.items()]
         rejects += [self._reject(block.numbers[index], why, block.lines[index]) for index, why in reasons.items()]
+        return Chunk(rows, tuple(sorted(rejects, key=lambda reject: reject.line)))
+
+    def _reject(self, number: int, reason: str, line: bytes) -> Reject:
+        return Reject(self.file.label, number, reason, cut(line[: 4 * MOST_TEXT].decode("utf-8", "surrogateescape")))
+
+
+class JsonObjects:
+    """Reads texts of one JSON object each as rows of the declared columns."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = columns
+        self.cleaned = [column for column in columns if has_cleaning(column)]
+        strict = [column for column in columns if not has_cleaning(column)]
+        self.loose = [
+            column._replace(kind="string") if COLUMN_TYPES[column.kind].json_text else column for column in strict
+        ]
+
+    def read(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
+        """The rows among the texts, in order, and for each other text its position and the reason."""
+        cleaned, reasons = self._cleaned(lines)
+        indices = [index for index in range(len(lines)) if index not in reasons]
+        strict, unfit = self._strict([lines[index] for index in indices])
+        cleaned = filtered(cleaned, [index not in unfit for index in range(len(indices))])
+        reasons |= {indices[index]: reason for index, reason in unfit.items()}
         rows = pa.table(
             {column.name: (cleaned if has_cleaning(column) else strict)[column.name] for column in self.columns}
         )
-        return Chunk(rows.cast(arrow_schema(self.columns)), tuple(sorted(rejects, key=lambda reject: reject.line)))
+        return rows.cast(arrow_schema(self.columns)), reasons
 
     def _cleaned(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         """The columns with a cleaning, of the lines in which these fit, and the reasons for the other lines."""
@@ -176,9 +192,6 @@ class JsonLinesFile:
             for column in self.columns
         ]
         return join_reasons([reason for reason in reasons if reason])
-
-    def _reject(self, number: int, reason: str, line: bytes) -> Reject:
-        return Reject(self.file.label, number, reason, cut(line[: 4 * MOST_TEXT].decode("utf-8", "surrogateescape")))
 
 
 def filtered(table: pa.Table, fits: Sequence[bool]) -> pa.Table:

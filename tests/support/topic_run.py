@@ -1,0 +1,150 @@
+"""Runs that read a topic of others: a pipeline file for it, a plain client that writes it, and what the run sealed."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.support import wait_for
+from tidemill.collector.collector import run_collector
+from tidemill.kafka.client import KafkaConnection, Topic, await_topic, connect_admin
+from tidemill.pipeline import Raw, load, parse
+from tidemill.run.folder import Run, open_run
+from tidemill.run.stage import Stage
+
+__all__ = ["OthersTopic", "collecting", "rejects_of", "sealed_ns", "topic_run", "write_pipeline"]
+
+IN_TIME = 30.0
+PIPELINE: dict[str, Any] = {
+    "name": "others",
+    "batches": {"rows": 100},
+    "models": {"groups": {"estimator": "KMeans", "features": ["n"]}},
+}
+
+
+class OthersTopic:
+    """A topic of a plain client, and that client."""
+
+    def __init__(self, kafka: str, partitions: int = 1, **config: str) -> None:
+        self.kafka = kafka
+        self.name = f"others-{uuid.uuid4().hex}"
+        self.admin: AdminClient = connect_admin(KafkaConnection(kafka))
+        named = {key.replace("_", "."): value for key, value in config.items()}
+        self.admin.create_topics([NewTopic(self.name, partitions, config=named)])[self.name].result(10)
+        self.topic: Topic = await_topic(self.admin, self.name)
+        self.producer = Producer({"bootstrap.servers": kafka, "linger.ms": 5})
+
+    def put(self, value: object, key: str | bytes | None = None, partition: int = 0, stamp: int = 0) -> None:
+        """Queue a message; ``value`` is bytes, None, or what is written as JSON."""
+        text = value if value is None or isinstance(value, bytes) else orjson.dumps(value)
+        self.producer.produce(self.name, value=text, key=key, partition=partition, timestamp=stamp)
+
+    def write(self, ns: Iterable[int], partitions: int = 1, **more: Any) -> None:
+        """Write rows with these numbers, the number modulo ``partitions`` in each partition, and wait for Kafka."""
+        for n in ns:
+            self.put({"n": n} | more, partition=n % partitions)
+        self.flush()
+
+    def flush(self) -> None:
+        assert self.producer.flush(10) == 0
+
+
+def topic_run(folder: Path, topic: OthersTopic, *columns: tuple[str, Any], **settings: Any) -> Run:
+    """A run of that topic. ``columns``: beside ``n``; ``settings``: those of [source], or of [batches] as a dict."""
+    batches = settings.pop("batches", PIPELINE["batches"])
+    source = {"topic": topic.name, "columns": {"n": "int", **dict(columns)}, **settings}
+    source["from"] = source.pop("from_", "earliest")
+    stream = {"bootstrap_servers": topic.kafka}
+    raw = Raw("others", folder.parent, PIPELINE | {"source": source, "stream": stream, "batches": batches})
+    return open_run(parse(raw), folder)
+
+
+def write_pipeline(path: Path, topic: OthersTopic, until: str = 'until = "now"') -> Path:
+    """The same pipeline as a file."""
+    path.write_text(
+        f"""
+name = "others"
+[source]
+topic = "{topic.name}"
+{until}
+[source.columns]
+n = "int"
+[stream]
+bootstrap_servers = "{topic.kafka}"
+[batches]
+rows = 100
+[models.groups]
+estimator = "KMeans"
+features = ["n"]
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def collect(run: Run) -> None:
+    """Collect a stream with an end."""
+    stage = Stage(run, "collector")
+    bound = threading.Timer(IN_TIME, stage.stop.set)
+    bound.start()
+    try:
+        run_collector(stage, None)
+    finally:
+        bound.cancel()
+    assert run.catalog.ended(), "the end of the stream was not reached"
+
+
+@contextmanager
+def collecting(run: Run) -> Iterator[Stage]:
+    """Collect in a thread of its own until the block ends; an error of the collector is raised there."""
+    stage = Stage(run, "collector")
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run_collector(stage, None)
+        except BaseException as error:  # noqa: BLE001  # it is raised in the test's own thread
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield stage
+    finally:
+        stage.stop.set()
+        thread.join(IN_TIME)
+    if errors:
+        raise errors[0]
+
+
+def sealed_rows(run: Run) -> list[dict[str, Any]]:
+    paths = [run.folder / batch.path for batch in run.catalog.batches()]
+    return [row for path in paths for row in pq.read_table(path).to_pylist()]
+
+
+def sealed_ns(run: Run) -> list[int]:
+    return [row["n"] for row in sealed_rows(run)]
+
+
+def await_batches(run: Run, count: int) -> None:
+    wait_for(lambda: len(run.catalog.batches()) >= count, f"{count} batches", IN_TIME)
+
+
+def rejects_of(run: Run) -> list[tuple[int, int, str]]:
+    """Partition, offset and reason of each rejected message."""
+    lines = [orjson.loads(line) for path in run.rejects.iterdir() for line in path.read_bytes().splitlines()]
+    return sorted((line["partition"], line["offset"], line["reason"]) for line in lines)
+
+
+def reloaded(run: Run, *assignments: str) -> Run:
+    """The run opened again, as its next start does."""
+    return open_run(load(str(run.base / "others.toml"), assignments), run.folder)
