@@ -83,7 +83,7 @@ def up(
 
     options = given_options(assignments, data, rows)
     options = options if fresh else options_of_run(name, options, run_dir)
-    loaded = accept(check(name, *options, count_untried=False), run_dir, fresh, json)
+    loaded = accept(check(name, *options, count_untried=False, bootstrap=bootstrap), run_dir, fresh, json)
     refuse_not_utf_8(loaded, run_dir)
     serve_on, ports = loaded.pipeline.serve, {}
     serve_host = serve_on.host if host is None else host

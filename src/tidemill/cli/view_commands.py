@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tidemill.cli.options import Data, Json, Name, Rows, RunDir, Set, given_options, options_of_run
+from tidemill.cli.options import Bootstrap, Data, Json, Name, Rows, RunDir, Set, given_options, options_of_run
 from tidemill.cli.output import print_json
 from tidemill.errors import InputError, PipelineInvalid
 from tidemill.pipeline import Pipeline, load, ready_pipelines
@@ -53,11 +53,18 @@ def pipeline_document(name: str, pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = None, json: Json = False) -> None:
+def check(
+    name: Name,
+    data: Data = None,
+    rows: Rows = None,
+    assignments: Set = None,
+    bootstrap: Bootstrap = None,
+    json: Json = False,
+) -> None:
     """Find every fault of a pipeline, its source and its tables, and try their first rows, without running it."""
     from tidemill.process.preflight import check as check_pipeline
 
-    report = check_pipeline(name, assignments or (), data, rows)
+    report = check_pipeline(name, assignments or (), data, rows, bootstrap=bootstrap)
     if json:
         print_json(report.document())
         if report.faults:
@@ -68,7 +75,8 @@ def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = N
     if report.rejected:
         outcome = f"the pipeline has no fault, but rows were rejected ({report.rejected:,} of {report.rows:,} tried)"
     tables = "".join(f"; table {key}: {preview.title}" for key, preview in report.tables.items())
-    typer.echo(f"{loaded.pipeline.name}: {outcome}; source: {report.tried['source'].title}{tables}")
+    source = report.tried["source"].title if "source" in report.tried else f"the topic {loaded.pipeline.topic}"
+    typer.echo(f"{loaded.pipeline.name}: {outcome}; source: {source}{tables}")
     for key, preview in report.tried.items():
         untried = f"; {preview.untried}" if preview.untried else ""
         typer.echo(f"{key}: {preview.sentence()}{untried}")

@@ -20,14 +20,13 @@ from confluent_kafka.admin import AdminClient
 from tidemill.collector.feed import End
 from tidemill.collector.open_batch import Decoded
 from tidemill.collector.reader import M, Reader
-from tidemill.errors import LogLost, SourceError, TopicError
+from tidemill.errors import LogLost, SourceError
 from tidemill.kafka.client import (
     Topic,
-    describe_topic,
     end_offsets,
+    existing_topic,
     first_offsets,
     offsets_at,
-    topic_names,
     verify_topic,
 )
 from tidemill.kafka.codec import ValueDecoder
@@ -35,7 +34,7 @@ from tidemill.pipeline import Source
 from tidemill.run.catalog import CollectorProgress, Gap, SourceState, TopicPartition
 from tidemill.run.folder import Run
 from tidemill.run.stage import Stage
-from tidemill.texts import did_you_mean, listed
+from tidemill.texts import listed
 from tidemill.types import utc_moment
 
 FINGERPRINT = "a topic that others write"
@@ -55,10 +54,7 @@ def take_topic(run: Run, admin: AdminClient) -> Topic:
     assert spec.topic is not None
     if state is not None and state.topic_id is not None:
         return verify_topic(admin, spec.topic, state.topic_id)
-    topic = describe_topic(admin, spec.topic)
-    if topic is None:
-        meant = did_you_mean(spec.topic, topic_names(admin))
-        raise TopicError(f"there is no topic {spec.topic}", meant or "check its name, and the address of the Kafka")
+    topic = existing_topic(admin, spec.topic)
     run.catalog.begin_topic(SourceState(FINGERPRINT, topic_id=topic.id), bounds(admin, topic, spec))
     return topic
 

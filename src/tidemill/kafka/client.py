@@ -17,6 +17,7 @@ from tidemill.errors import BootstrapError, KafkaAway, NoRun, StreamFailed, Topi
 from tidemill.pipeline import Pipeline, Secret
 from tidemill.run.folder import Run
 from tidemill.run.stage import Stop
+from tidemill.texts import did_you_mean
 
 ANSWER_SECONDS = 10.0
 SPREAD_SECONDS = 1.0  # after this time every broker knows a new topic
@@ -124,6 +125,20 @@ def describe_topic(admin: AdminClient, name: str, seconds: float = ANSWER_SECOND
         kind = KafkaAway if code in TRANSIENT else StreamFailed
         raise kind(f"Kafka can't describe the topic {name}: {reason(error)}", "see Kafka's log") from error
     return Topic(name, str(description.topic_id), len(description.partitions))
+
+
+def existing_topic(admin: AdminClient, name: str) -> Topic:
+    """The topic of that name.
+
+    Raises:
+        TopicError: there is none.
+        KafkaAway, StreamFailed: as for :func:`describe_topic`.
+    """
+    topic = describe_topic(admin, name)
+    if topic is None:
+        meant = did_you_mean(name, topic_names(admin))
+        raise TopicError(f"there is no topic {name}", meant or "check its name, and the address of the Kafka")
+    return topic
 
 
 def topic_names(admin: AdminClient) -> list[str]:

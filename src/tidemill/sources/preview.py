@@ -61,10 +61,15 @@ class Preview:
 
     def examples(self) -> list[str]:
         """The first rejects, each with its line and its reason."""
-        return [
-            f"{f'{reject.file}, ' if self.several_files else ''}line {reject.line}: {reason_of(reject)}"
-            for reject in self.rejects[:MOST_EXAMPLES]
-        ]
+        return [f"{self.place(reject)}: {reason_of(reject)}" for reject in self.rejects[:MOST_EXAMPLES]]
+
+    def place(self, reject: Reject) -> str:
+        """Where a reject is."""
+        return f"{f'{reject.file}, ' if self.several_files else ''}line {reject.line}"
+
+    def example(self, reject: Reject) -> dict[str, Any]:
+        """A reject as a JSON document."""
+        return {"file": reject.file, "line": reject.line, "reason": reason_of(reject)}
 
     def sentence(self) -> str:
         """The result: ``first 1,000 rows: 998 fit, 2 rejected: line 17: id is 'abc', not a whole number; ...``."""
@@ -75,10 +80,7 @@ class Preview:
         return f"{self.which}: {len(self.rows):,} fit, {len(self.rejects):,} rejected: {examples}"
 
     def document(self) -> dict[str, Any]:
-        examples = [
-            {"file": reject.file, "line": reject.line, "reason": reason_of(reject)}
-            for reject in self.rejects[:MOST_EXAMPLES]
-        ]
+        examples = [self.example(reject) for reject in self.rejects[:MOST_EXAMPLES]]
         return {"rows": len(self), "fit": len(self.rows), "rejected": len(self.rejects), "examples": examples}
 
     def commonest(self) -> str:
@@ -87,7 +89,8 @@ class Preview:
         kind, count = kinds.most_common(1)[0]
         example = next(reject for reject in self.rejects if kind_of(reject) == kind)
         which = "all" if count == len(self.rejects) else f"{count:,} of them"
-        return f"{which} as line {example.line}: {reason_of(example)}"
+        where = f"line {example.line}" if not self.several_files else self.place(example)
+        return f"{which} as {where}: {reason_of(example)}"
 
 
 def reason_of(reject: Reject) -> str:
