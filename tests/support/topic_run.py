@@ -11,17 +11,15 @@ from typing import Any
 
 import orjson
 import pyarrow.parquet as pq
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from tests.support import wait_for
 from tidemill.collector.collector import run_collector
 from tidemill.kafka.client import KafkaConnection, Topic, await_topic, connect_admin
-from tidemill.pipeline import Raw, load, parse
+from tidemill.pipeline import Loaded, Raw, parse
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
-
-__all__ = ["OthersTopic", "collecting", "rejects_of", "sealed_ns", "topic_run", "write_pipeline"]
 
 IN_TIME = 30.0
 PIPELINE: dict[str, Any] = {
@@ -38,50 +36,74 @@ class OthersTopic:
         self.kafka = kafka
         self.name = f"others-{uuid.uuid4().hex}"
         self.admin: AdminClient = connect_admin(KafkaConnection(kafka))
+        self.topic: Topic = self.create(partitions, **config)
+        self.producer = self.client()
+
+    def create(self, partitions: int, **config: str) -> Topic:
         named = {key.replace("_", "."): value for key, value in config.items()}
         self.admin.create_topics([NewTopic(self.name, partitions, config=named)])[self.name].result(10)
-        self.topic: Topic = await_topic(self.admin, self.name)
-        self.producer = Producer({"bootstrap.servers": kafka, "linger.ms": 5})
+        return await_topic(self.admin, self.name)
+
+    def client(self) -> Producer:
+        return Producer({"bootstrap.servers": self.kafka, "linger.ms": 5})
+
+    def add_partitions(self, total: int) -> None:
+        """Add partitions to the topic, and know them."""
+        self.admin.create_partitions([NewPartitions(self.name, total)])[self.name].result(10)
+        wait_for(lambda: await_topic(self.admin, self.name).partitions == total, "the new partitions")
+        self.producer = self.client()
 
     def put(self, value: object, key: str | bytes | None = None, partition: int = 0, stamp: int = 0) -> None:
         """Queue a message; ``value`` is bytes, None, or what is written as JSON."""
         text = value if value is None or isinstance(value, bytes) else orjson.dumps(value)
         self.producer.produce(self.name, value=text, key=key, partition=partition, timestamp=stamp)
 
-    def write(self, ns: Iterable[int], partitions: int = 1, **more: Any) -> None:
-        """Write rows with these numbers, the number modulo ``partitions`` in each partition, and wait for Kafka."""
+    def write(self, ns: Iterable[int], partitions: int = 1) -> None:
+        """Write rows with these numbers, each to the partition that is its number modulo ``partitions``, and wait for
+        Kafka."""
         for n in ns:
-            self.put({"n": n} | more, partition=n % partitions)
+            self.put({"n": n}, partition=n % partitions)
         self.flush()
+
+    def expire(self, partition: int, before: int) -> None:
+        """Remove the messages before an offset, as retention does."""
+        where = TopicPartition(self.name, partition, before)
+        self.admin.delete_records([where])[where].result(10)
 
     def flush(self) -> None:
         assert self.producer.flush(10) == 0
 
 
-def topic_run(folder: Path, topic: OthersTopic, *columns: tuple[str, Any], **settings: Any) -> Run:
-    """A run of that topic. ``columns``: beside ``n``; ``settings``: those of [source], or of [batches] as a dict."""
-    batches = settings.pop("batches", PIPELINE["batches"])
-    source = {"topic": topic.name, "columns": {"n": "int", **dict(columns)}, **settings}
-    source["from"] = source.pop("from_", "earliest")
+def topic_pipeline(topic: OthersTopic, **settings: Any) -> Loaded:
+    """A pipeline that reads the topic. ``settings``: keys of [source], with ``from_`` for ``from``; ``batches``; and
+    ``columns``, those beside ``n``."""
+    batches, columns = settings.pop("batches", PIPELINE["batches"]), settings.pop("columns", {})
+    start = settings.pop("from_", "earliest")
+    source = {"topic": topic.name, "columns": {"n": "int", **columns}, "from": start, **settings}
     stream = {"bootstrap_servers": topic.kafka}
-    raw = Raw("others", folder.parent, PIPELINE | {"source": source, "stream": stream, "batches": batches})
-    return open_run(parse(raw), folder)
+    return parse(Raw("others", Path(), PIPELINE | {"source": source, "stream": stream, "batches": batches}))
 
 
-def write_pipeline(path: Path, topic: OthersTopic, until: str = 'until = "now"') -> Path:
-    """The same pipeline as a file."""
+def topic_run(folder: Path, topic: OthersTopic, **settings: Any) -> Run:
+    """A run of :func:`topic_pipeline`, new or resumed."""
+    return open_run(topic_pipeline(topic, **settings), folder)
+
+
+def write_pipeline(path: Path, topic: OthersTopic, *keys: str, rows: int = 100) -> Path:
+    """The same pipeline as a file; ``keys`` are lines of [source]."""
+    lines = "\n".join(keys)
     path.write_text(
         f"""
 name = "others"
 [source]
 topic = "{topic.name}"
-{until}
+{lines}
 [source.columns]
 n = "int"
 [stream]
 bootstrap_servers = "{topic.kafka}"
 [batches]
-rows = 100
+rows = {rows}
 [models.groups]
 estimator = "KMeans"
 features = ["n"]
@@ -122,8 +144,8 @@ def collecting(run: Run) -> Iterator[Stage]:
     finally:
         stage.stop.set()
         thread.join(IN_TIME)
-    if errors:
-        raise errors[0]
+        if errors:
+            raise errors[0]
 
 
 def sealed_rows(run: Run) -> list[dict[str, Any]]:
@@ -143,8 +165,3 @@ def rejects_of(run: Run) -> list[tuple[int, int, str]]:
     """Partition, offset and reason of each rejected message."""
     lines = [orjson.loads(line) for path in run.rejects.iterdir() for line in path.read_bytes().splitlines()]
     return sorted((line["partition"], line["offset"], line["reason"]) for line in lines)
-
-
-def reloaded(run: Run, *assignments: str) -> Run:
-    """The run opened again, as its next start does."""
-    return open_run(load(str(run.base / "others.toml"), assignments), run.folder)

@@ -87,11 +87,12 @@ def check(
 def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """Show the progress of a run, and which of its stages are running."""
     from tidemill import schemas
-    from tidemill.run.progress.sentences import serving
+    from tidemill.run.progress.sentences import describe_gap, serving
     from tidemill.run.progress.status import champions, status
 
     run = look_at(name, run_dir, assignments)
-    body = schemas.CommandStatus.of(status(run))
+    summary = status(run)
+    body = schemas.CommandStatus.of(summary)
     if json:
         print_json(body.document())
         return
@@ -105,12 +106,18 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
     counts = ", ".join(f"{key} {'?' if value is None else f'{value:,}'}" for key, value in body.rows.document().items())
     totals = f"batches {body.batches}; generations {body.generations}"
     console.print(f"rows: {counts}; {totals}", soft_wrap=True)
+    if body.lag is not None:
+        lags = ", ".join(f"partition {partition} {behind:,}" for partition, behind in body.lag.items())
+        console.print(f"messages behind: {lags}", soft_wrap=True)
+    for gap in summary.gaps or ():
+        console.print(f"gap: {describe_gap(gap)}", soft_wrap=True)
     console.print(f"serves: {serving(champions(run)) or 'no generation yet'}", soft_wrap=True, markup=False)
 
 
 def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """List the sealed batches of a run."""
     from tidemill import schemas
+    from tidemill.run.progress.sentences import describe_gap
 
     sealed = look_at(name, run_dir, assignments).catalog.batches()
     if json:
@@ -120,7 +127,10 @@ def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
     for batch in sealed:
         counts = (str(batch.batch), f"{batch.rows:,}", f"{batch.bytes:,}")
         table.add_row(*counts, batch.cut, batch.sha256[:12], batch.path)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for gap in (gap for batch in sealed for gap in batch.gaps):
+        console.print(f"gap: {describe_gap(gap)}", soft_wrap=True)
 
 
 def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:

@@ -272,6 +272,7 @@ class Collector(Generic[M]):
                 open_since=self._open.since,
                 open_until=iso(self._cutter.until),
                 lag=self._feed.lag,
+                waiting=self._feed.waiting,
             )
         )
 

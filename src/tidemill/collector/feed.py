@@ -48,6 +48,10 @@ class Feed(Protocol[M]):
         own."""
 
     @property
+    def waiting(self) -> str | None:
+        """Why nothing can be read though the stream has not ended; None where nothing is known."""
+
+    @property
     def records(self) -> Iterable[TopicPartition]:
         """What the catalog is to know of the partitions; nothing of the run's own topic."""
 
@@ -124,6 +128,7 @@ class OwnStream(Generic[M]):
     endings: dict[int, End] = field(default_factory=dict)
     records: tuple[TopicPartition, ...] = ()
     lag: None = None
+    waiting: None = None
 
     @property
     def partitions(self) -> range:

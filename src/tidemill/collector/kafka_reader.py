@@ -90,6 +90,7 @@ class KafkaReader:
             LogLost: a partition ends before its offset.
             StreamFailed: Kafka does not answer.
         """
+        self._learn_partitions()
         for partition, offset in offsets.items():
             _, high = self._ends(partition)
             if high < offset:
@@ -103,6 +104,14 @@ class KafkaReader:
         self._consumer.assign(
             [TopicPartition(self.topic.name, *topic_partition) for topic_partition in sorted(offsets.items())]
         )
+
+    def _learn_partitions(self) -> None:
+        """Have the client ask which partitions there are: it knows none that was added a moment ago."""
+        try:
+            self._consumer.list_topics(self.topic.name, timeout=ANSWER_SECONDS)
+        except KafkaException as error:
+            message = f"Kafka can't say which partitions {self.topic.name} has: {reason(error)}"
+            raise StreamFailed(message, "see Kafka's log") from error
 
     def first_offset(self, partition: int) -> int:
         """The first offset that the partition still holds."""

@@ -8,7 +8,6 @@ sealed: there the log's first offset has moved past the next one to be read.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -106,7 +105,6 @@ class TopicFeed(Generic[M]):
 
     def __post_init__(self) -> None:
         self._known = self.run.catalog.topic_partitions()
-        self._note_ends()
 
     @property
     def partitions(self) -> Collection[int]:
@@ -145,7 +143,7 @@ class TopicFeed(Generic[M]):
             positions = dict(self.reader.positions)
             self.reader.seek(self._over_gaps(positions, batch))
             messages = []
-        self._tell_open_transaction(bool(messages))
+        self._note_waiting(bool(messages))
         return messages
 
     def _over_gaps(self, offsets: Mapping[int, int], batch: int) -> dict[int, int]:
@@ -159,12 +157,12 @@ class TopicFeed(Generic[M]):
         if lost and self.run.pipeline.source.on_gap == "stop":
             raise LogLost(
                 f"the topic {self.run.pipeline.topic} has lost messages before they were sealed: "
-                f"{listed([described(gap) for gap in lost])}; its retention removed them",
+                f"{listed([str(gap) for gap in lost])}; its retention removed them",
                 "start the run again with --set source.on_gap=record to go on after them, and keep the messages longer "
                 "(retention.ms)",
             )
         for gap in lost:
-            log.warning("retention removed %s before they were sealed", described(gap))
+            log.warning("retention removed %s before they were sealed", gap)
             self.run.catalog.save_gap(gap)
         return {number: max(offset, firsts[number]) for number, offset in offsets.items()}
 
@@ -213,21 +211,21 @@ class TopicFeed(Generic[M]):
         if newer:
             self.run.catalog.save_read_to(newer)
 
-    def _tell_open_transaction(self, heard: bool) -> None:
-        """Warn once where the end of the stream can't be reached because a transaction before it is still open."""
-        if heard or not self.finite or not self.reader.drained >= self._known.keys() - self.ends.keys():
+    @property
+    def waiting(self) -> str | None:
+        since = self._waiting_since
+        if since is None or time.monotonic() - since < OPEN_SECONDS:
+            return None
+        left = [str(number) for number in sorted(self._known.keys() - self.ends.keys())]
+        return f"waits for an open transaction of another writer, in partition {listed(left)}"
+
+    def _note_waiting(self, heard: bool) -> None:
+        """Note since when nothing comes though the stream has not ended: a transaction before its end is open."""
+        left = self._known.keys() - self.ends.keys()
+        if heard or not (self.finite and left <= self.reader.drained):
             self._waiting_since = None
         elif self._waiting_since is None:
             self._waiting_since = time.monotonic()
-        elif time.monotonic() - self._waiting_since > OPEN_SECONDS:
-            waiting = sorted(self._known.keys() - self.ends.keys())
-            log.warning("waiting for an open transaction of another writer in partitions %s", waiting)
-            self._waiting_since = math.inf
-
-
-def described(gap: Gap) -> str:
-    """A gap in words."""
-    return f"offsets {gap.first_offset:,} to {gap.last_offset:,} of partition {gap.partition}"
 
 
 def rows_of_parts(stage: Stage, reader: Reader[M], decoder: ValueDecoder) -> int | None:

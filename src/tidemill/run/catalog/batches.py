@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from tidemill.errors import CatalogError
 from tidemill.run.catalog import database
 from tidemill.run.catalog.account import Account
-from tidemill.run.catalog.records import Batch, ClosingAccount, Decision, Ending, Sealed, Span, TopicPartition
-from tidemill.run.catalog.schema import accounts, batch_partitions, batches, ended, topic_partitions
+from tidemill.run.catalog.records import Batch, ClosingAccount, Decision, Ending, Gap, Sealed, Span, TopicPartition
+from tidemill.run.catalog.schema import accounts, batch_partitions, batches, ended, gaps, topic_partitions
 from tidemill.run.catalog.topics import save_partitions
 from tidemill.run.failpoints import failpoint
 
@@ -117,9 +117,13 @@ class BatchStore(database.CatalogFile):
         ):
             if row["batch"] in spans:
                 spans[row["batch"]].append(Span(row["partition"], row["first_offset"], row["last_offset"]))
+        lost: dict[int, list[Gap]] = {}
+        for row in self._all(sa.select(gaps).where(gaps.c.batch.in_(list(spans))).order_by(*gaps.primary_key)):
+            lost.setdefault(row["batch"], []).append(Gap(**row))
         return [
             Batch(
                 partitions=tuple(spans[row["batch"]]),
+                gaps=tuple(lost.get(row["batch"], ())),
                 **{name: row[name] for name in row if name not in ("decided_at", "digest")},
             )
             for row in rows

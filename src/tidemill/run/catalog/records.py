@@ -104,6 +104,9 @@ class Gap:
     batch: int
     found_at: str = ""
 
+    def __str__(self) -> str:
+        return f"offsets {self.first_offset:,} to {self.last_offset:,} of partition {self.partition}"
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -134,12 +137,13 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Batch(Sealed):
-    """A sealed batch."""
+    """A sealed batch. ``gaps``: what retention removed of the topic while it was open."""
 
     batch: int = 0
     cut: str = ""
     sealed_at: str = ""
     partitions: tuple[Span, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)

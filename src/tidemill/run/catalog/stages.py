@@ -56,6 +56,7 @@ class CollectorProgress(StageProgress):
         open_since: the timestamp of its first row, ISO 8601.
         open_until: the timestamp at which its window ends, ISO 8601.
         counted: rows counted so far in a topic of others that is cut into equal parts; None where none are counted.
+        waiting: why nothing can be read though the stream has not ended.
         lag: for each partition of such a topic, how many messages follow those that were read; None for the run's own.
     """
 
@@ -68,6 +69,7 @@ class CollectorProgress(StageProgress):
     open_until: str | None = None
     counted: int | None = None
     lag: dict[str, int] | None = None
+    waiting: str | None = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Counts:
         source_rejected: those of ``rejected`` that the producer did not send.
         batches, bytes: the number of sealed batches, and their size.
         ended: whether every row of the stream is in a sealed batch.
+        of_others: whether others write the topic, so that nothing is produced.
         lag: for each partition of a topic that others write, how many messages follow those that were read; None for
             the run's own topic.
         gaps: what retention removed of such a topic before it was sealed.
@@ -47,6 +48,7 @@ class Counts:
     batches: int = 0
     bytes: int = 0
     ended: bool = False
+    of_others: bool = False
     lag: Mapping[str, int] | None = None
     gaps: tuple[Gap, ...] = ()
 
@@ -135,6 +137,7 @@ def counts(run: Run, stages: Mapping[str, StageStatus]) -> Counts:
         batches=totals["batches"],
         bytes=totals["bytes"],
         ended=stream_ended(run),
+        of_others=of_others,
         lag=collector.lag,
         gaps=tuple(run.catalog.gaps()) if of_others else (),
     )
