@@ -45,7 +45,7 @@ class OthersTopic:
         return await_topic(self.admin, self.name)
 
     def client(self) -> Producer:
-        return Producer({"bootstrap.servers": self.kafka, "linger.ms": 5})
+        return Producer({"bootstrap.servers": self.kafka, "linger.ms": 5, "enable.idempotence": True})
 
     def add_partitions(self, total: int) -> None:
         """Add partitions to the topic, and know them."""

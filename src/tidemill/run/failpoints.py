@@ -41,8 +41,8 @@ Failpoint = Literal[
     "batch.sealed",
     "batch.shown",  # the consumer group's offsets are written
     # the collector takes up a topic that others write
-    "topic.opening",  # in the transaction that records where the run begins and ends in it
-    "topic.opened",
+    "bounds.recording",  # in the transaction that records where the run begins and ends in it
+    "bounds.recorded",
     "gap.recording",  # in the transaction that records what retention removed
     "stream.ending",  # in the transaction that records the end of the stream
     "stream.ended",

@@ -31,8 +31,8 @@ class TopicStore(database.CatalogFile):
             connection.execute(sa.delete(source))
             connection.execute(sa.insert(source), asdict(state) | {"one": 1})
             save_partitions(connection, partitions)
-            failpoint("topic.opening")
-        failpoint("topic.opened")
+            failpoint("bounds.recording")
+        failpoint("bounds.recorded")
 
     def topic_partitions(self) -> dict[int, TopicPartition]:
         """The partitions by number; none where the run's own topic is read."""
