@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import wait_for
-from tests.support.commands import COMMAND
+from tests.support.commands import COMMAND, free_port
 from tests.support.failpoint_run import KILLED, described, exit_code, file_names
 from tests.support.topic_run import (
     OthersTopic,
@@ -180,19 +180,38 @@ class Collector:
         return run.catalog.totals()["rows"] >= rows
 
 
+class OwnKafka:
+    """A Kafka of the test's own, at one address for as long as the test takes."""
+
+    def __init__(self, folder: Path, jars: Path) -> None:
+        self.folder, self.jars = folder, jars
+        self.port = free_port()
+        self.start()
+
+    def start(self) -> None:
+        self.broker = EmbeddedBroker(self.folder / "broker", self.folder / "kafka.log", self.port, self.jars)
+        self.broker.start()
+
+    def kill(self) -> None:
+        """SIGKILL, then start it again."""
+        os.kill(self.broker.pid, signal.SIGKILL)
+        wait_for(lambda: not self.broker.alive(), "Kafka to be dead", 5)
+        self.broker.stop()
+        self.start()
+
+
 @pytest.fixture
-def own_broker(jars: Path, tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    broker = EmbeddedBroker(tmp_path / "broker", tmp_path / "kafka.log", jars=jars)
-    broker.start()
-    yield broker
-    broker.stop()
+def own_kafka(jars: Path, tmp_path: Path) -> Iterator[OwnKafka]:
+    kafka = OwnKafka(tmp_path, jars)
+    yield kafka
+    kafka.broker.stop()
 
 
 @pytest.mark.parametrize(("rows", "kills"), [(3_000, 1), pytest.param(100_000, 8, marks=pytest.mark.nightly)])
-def test_no_row_is_lost_or_doubled(own_broker: EmbeddedBroker, tmp_path: Path, rows: int, kills: int) -> None:
+def test_no_row_is_lost_or_doubled(own_kafka: OwnKafka, tmp_path: Path, rows: int, kills: int) -> None:
     """While a plain client writes on, collector and broker are killed in turn: each row is sealed once, in the order of
     its partition, and no sealed file changes."""
-    topic = OthersTopic(own_broker.bootstrap, 4)
+    topic = OthersTopic(own_kafka.broker.bootstrap, 4)
     stage = TopicStage(tmp_path / "files", topic)
     run = stage.open()
     writer = Writer(topic, rows, pause=0.05)
@@ -204,8 +223,7 @@ def test_no_row_is_lost_or_doubled(own_broker: EmbeddedBroker, tmp_path: Path, r
         wait_for(partial(collector.has_sealed, run, share), f"{share} sealed rows", 60)
         seen |= {batch.path: batch.sha256 for batch in run.catalog.batches()}
         if kill % 2:
-            os.kill(own_broker.pid, signal.SIGKILL)
-            own_broker.start()
+            own_kafka.kill()
         else:
             collector.process.kill()
     try:

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from tidemill.errors import BootstrapError, KafkaAway, NoRun, StreamFailed, TopicError
 from tidemill.pipeline import Pipeline, Secret
 from tidemill.run.folder import Run
 from tidemill.run.stage import Stop
 from tidemill.texts import did_you_mean
+
+log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 10.0
 SPREAD_SECONDS = 1.0  # after this time every broker knows a new topic
@@ -38,6 +40,20 @@ TRANSIENT = {
 
 # A row has at most 1 MiB in its source, and JSON may write one character as six.
 MOST_BYTES = 8_000_000
+
+
+class TopicSettings(NamedTuple):
+    """The settings of a topic that can keep a run's rows out of it, or take them away again.
+
+    Attributes:
+        compacted: whether Kafka keeps only the newest message of each key.
+        max_bytes: of a batch of messages that Kafka accepts.
+        expiring: the settings by which Kafka removes messages, such as ``retention.ms=3600000``.
+    """
+
+    compacted: bool
+    max_bytes: int
+    expiring: tuple[str, ...]
 
 
 class Topic(NamedTuple):
@@ -186,6 +202,23 @@ def make_topic(admin: AdminClient, name: str, partitions: int) -> bool:
             raise TopicError(f"the topic {name} can't be created: {reason(error)}", "see Kafka's own log") from error
         return False
     return True
+
+
+def topic_settings(admin: AdminClient, name: str) -> TopicSettings | None:
+    """The topic's settings; None where Kafka does not tell them to this user."""
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+    try:
+        entries = admin.describe_configs([resource], request_timeout=ANSWER_SECONDS)[resource].result()
+    except KafkaException as error:
+        log.warning("the settings of the topic %s are not known: %s", name, reason(error))
+        return None
+    values = {key: entry.value for key, entry in entries.items()}
+    limits = {key: values.get(key, "-1") for key in ("retention.ms", "retention.bytes")}
+    return TopicSettings(
+        compacted="compact" in values.get("cleanup.policy", "delete").split(","),
+        max_bytes=int(values.get("max.message.bytes", MOST_BYTES)),
+        expiring=tuple(f"{key}={value}" for key, value in limits.items() if value != "-1"),
+    )
 
 
 def await_topic(admin: AdminClient, name: str) -> Topic:

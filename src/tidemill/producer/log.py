@@ -34,6 +34,8 @@ from tidemill.run.marks import CLAIM, END, POSITION, Kind, Marks
 COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues at most 100,000 messages
 COMMIT_BYTES = 32 * 2**20
+BATCH_BYTES = 1_000_000  # librdkafka's default
+WITHIN_LIMIT = 0.9
 AGAIN_SECONDS = 0.1
 CLAIMS_WITHIN = 100  # messages from the start of the log
 OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
@@ -49,8 +51,10 @@ class Log:
     the same rows by partition.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: Topic, marks: Marks) -> None:
+    def __init__(self, connection: KafkaConnection, topic: Topic, marks: Marks, most_bytes: int = MOST_BYTES) -> None:
+        """``most_bytes``: of a batch of messages that the topic accepts (its ``max.message.bytes``)."""
         self.topic = topic
+        self._most_bytes = most_bytes
         self.position = 0
         self.accounts = dict.fromkeys(range(topic.partitions), Account())
         self._marks = marks
@@ -62,6 +66,7 @@ class Log:
                 acks="all",
                 compression_type="lz4",
                 message_max_bytes=MOST_BYTES,
+                batch_size=batch_size(connection, most_bytes),
                 linger_ms=5,
             )
         )
@@ -345,6 +350,17 @@ class Log:
         except KafkaException as error:  # for example after a broker's error, when the transaction can't continue
             raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
 
+    def _refuse_too_large(self, error: object) -> None:
+        """
+        Raises:
+            TopicError: Kafka refused a row because of its size.
+        """
+        if isinstance(error, KafkaError) and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            raise TopicError(
+                f"a row is too large for the topic {self.topic.name}, whose max.message.bytes is {self._most_bytes:,}",
+                "raise max.message.bytes on the topic, or use another topic (--set stream.topic=NAME)",
+            )
+
     def _until_done(self, call: object, action: str) -> None:
         """Repeat a call until it succeeds: it may fail while Kafka is away for a moment.
 
@@ -361,9 +377,17 @@ class Log:
                 with suppress(StreamFailed):  # the error raised below matters more
                     self._confirm(patience=0)
                 first = error.args[0]
+                self._refuse_too_large(first)
                 again = isinstance(first, KafkaError) and first.retriable() and time.monotonic() < end
                 if not again:
                     raise StreamFailed(f"can't {action}: {reason(error)}", "see Kafka's log") from error
+
+
+def batch_size(connection: KafkaConnection, most_bytes: int) -> int:
+    """The size at which the client sends a batch, so that Kafka accepts it: less than the topic's limit, as compression
+    may add a little, and no more than the user's own setting."""
+    own = connection.client.get("batch.size", str(BATCH_BYTES))
+    return max(1, min(int(own), int(most_bytes * WITHIN_LIMIT)))
 
 
 def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:
