@@ -142,7 +142,7 @@ def data_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
     kinds = ("sample", "path", "topic") if path == "source" else ("sample", "path")
     given = [kind for kind in kinds if kind in data]
     if len(given) != 1:
-        found = " and ".join(given) or f"none of {', '.join(kinds)}"
+        found = f"both {' and '.join(given)}" if given else f"neither {' nor '.join(kinds)}"
         yield Fault(path, found, "one of them", 'for example path = "data.csv"')
     if data.get("columns") == {}:
         yield Fault(f"{path}.columns", "no column", 'at least one, such as UserID = "int"')
