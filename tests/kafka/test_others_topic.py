@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.support import wait_for
+from tests.support.commands import run_command
 from tests.support.topic_run import (
     OthersTopic,
     await_batches,
@@ -19,6 +20,7 @@ from tests.support.topic_run import (
     sealed_ns,
     sealed_rows,
     topic_run,
+    write_pipeline,
 )
 from tidemill.collector import collector as collector_module
 from tidemill.errors import BootstrapError, LogLost, SourceError, TopicError
@@ -345,3 +347,57 @@ def progress_of(stage: Stage) -> CollectorProgress:
     """What the collector reported last."""
     progress = stage._status.progress
     return progress if isinstance(progress, CollectorProgress) else CollectorProgress()
+
+
+@pytest.mark.nightly
+def test_a_compacted_topic(kafka: str, tmp_path: Path) -> None:
+    """Compaction leaves offsets without messages: they are no gap, and every message that is left is sealed once."""
+    topic = OthersTopic(
+        kafka,
+        cleanup_policy="compact",
+        max_compaction_lag_ms="100",
+        segment_ms="100",
+        min_cleanable_dirty_ratio="0.01",
+    )
+    for n in range(300):
+        topic.put({"n": n}, key=str(n % 10))
+    topic.flush()
+    wait_for(lambda: compacted(topic), "Kafka to compact the topic", 120)
+    run = topic_run(tmp_path / "run", topic, until="now")
+    collect(run)
+    numbers = sealed_ns(run)
+    assert set(range(290, 300)) <= set(numbers)
+    assert len(numbers) == len(set(numbers)) < 300
+    assert run.catalog.gaps() == []
+
+
+def compacted(topic: OthersTopic) -> bool:
+    """Whether fewer messages are left than were written. A further message closes the segment that is written."""
+    topic.put({"n": 300}, key="last")
+    topic.flush()
+    consumer = Consumer({"bootstrap.servers": topic.kafka, "group.id": topic.name, "enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic.name, 0, 0)])
+    left = 0
+    while (message := consumer.poll(10)) is not None and message.error() is None:
+        left += 1
+    consumer.close()
+    return left < 250
+
+
+@pytest.mark.nightly
+def test_the_commands_of_the_readme(kafka: str, tmp_path: Path) -> None:
+    """Three commands make generations of a topic: check tries its messages, up trains, status says what is left."""
+    topic = OthersTopic(kafka, 2)
+    topic.write(range(250), 2)
+    file = write_pipeline(tmp_path / "orders.toml", topic, 'until = "now"')
+    checked = run_command("check", file)
+    assert "first 250 messages: all fit" in checked.stdout
+    options = ("--run-dir", tmp_path / "run")
+    up = run_command("up", file, *options, "--port", "0", "--no-console", "--exit-when-trained")
+    assert up.returncode == 0, up.stderr
+    assert "all 3 generations" in up.stdout
+    status_now = run_command("status", file, *options)
+    assert "messages behind: partition 0 0, partition 1 0" in status_now.stdout
+    again = run_command("up", file, *options, "--port", "0", "--no-console", "--exit-when-trained", "--fresh")
+    assert again.returncode == 0, again.stderr
+    assert sum(end_offsets(topic.admin, topic.topic).values()) == 250

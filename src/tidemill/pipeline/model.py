@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import types
+from datetime import date
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
@@ -109,6 +110,8 @@ def offset_time(value: object, info: ValidationInfo) -> str | None:
     words = {"from_": ("earliest", "latest"), "until": ("now", None)}[str(info.field_name)]
     if value is None and None in words:
         return None
+    if isinstance(value, date):  # TOML has times of its own
+        value = value.isoformat()
     if isinstance(value, str) and value in words:
         return value
     if isinstance(value, str) and is_moment(value):
