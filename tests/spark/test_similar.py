@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.ml import PipelineModel
 from pyspark.ml.common import _py2java
-from pyspark.ml.feature import RegexTokenizer
 from pyspark.ml.linalg import Vector
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
@@ -35,11 +32,12 @@ from tidemill.scoring.features import Encoded
 from tidemill.scoring.linear import LinearScorer, LogisticScorer
 from tidemill.scoring.neighbours import NeighboursScorer
 from tidemill.scoring.storage import Stored
-from tidemill.scoring.text import SPARK_WORD, TextScorer, folded, words_of
+from tidemill.scoring.text import TextScorer
+from tidemill.scoring.words import terms
 from tidemill.training.estimators.checks import model_faults
 from tidemill.training.estimators.neighbours import compare_neighbours
 from tidemill.training.estimators.search import ROW
-from tidemill.training.estimators.text import compare_text, fold
+from tidemill.training.estimators.text import compare_text
 from tidemill.training.features import FEATURES, TYPES
 from tidemill.training.registry import inputs_of
 from tidemill.training.trainer import Trainer
@@ -308,7 +306,7 @@ def test_laptop_finds_laptops_sleeves_and_stands(named: SearchModel, text: str) 
     """By words, in any case, singular or plural: the first ten all name a laptop, stands and sleeves among them."""
     found = names(named, text, 10)
     assert len(found) == 10
-    assert all("laptop" in [folded(word) for word in words_of(name)] for name in found)
+    assert all("laptop" in terms(name) for name in found)
     assert any("Stand" in name for name in found)
     assert any("Sleeve" in name for name in found)
 
@@ -320,7 +318,7 @@ def test_a_sleeve_for_a_laptop_comes_before_other_laptop_things(named: SearchMod
 
 def test_usb_cable_ranks_cables_first(named: SearchModel) -> None:
     """The first twenty are USB cables, though hundreds of names have one of the words."""
-    assert all({"usb", "cable"} <= {folded(word) for word in words_of(name)} for name in names(named, "USB cable", 20))
+    assert all({"usb", "cable"} <= set(terms(name)) for name in names(named, "USB cable", 20))
 
 
 def test_a_name_finds_itself_first(named: SearchModel) -> None:
@@ -353,63 +351,31 @@ def test_the_ranking_is_the_exhaustive_one(named: SearchModel) -> None:
 def test_unknown_words_are_named(named: SearchModel) -> None:
     """A word that training has not seen changes nothing; nothing but such words finds nothing."""
     index, _ = named.scorer.index(named.table)
-    items = index.similar("Laptop qwertz qwertz _ß_", 5)
-    assert items.unknown == ["qwertz", "_ß_"]
+    items = index.similar("Laptop qwertz qwertz _é_", 5)
+    assert items.unknown == ["qwertz", "_é_"]
     assert items.places.tolist() == index.similar("laptop", 5).places.tolist()
     nothing = index.similar("qwertz ... !!!", 5)
     assert (nothing.places.tolist(), nothing.unknown) == ([], ["qwertz"])
     assert index.similar("", 5).places.tolist() == []
 
 
-def test_words_are_sparks_own_for_every_character(spark: SparkSession) -> None:
-    """Beside every character that Python's Unicode and Java's have, Spark's words end and are lowered as Python's."""
-    every = [chr(one) for one in range(sys.maxunicode + 1)]
-    known = [one for one in every if unicodedata.category(one) not in ("Cn", "Cs", "Co")]
-    texts = spark.createDataFrame([("".join(known),)], "text string")
-    new = RegexTokenizer(inputCol="text", outputCol="words", gaps=False, pattern=r"\p{Cn}", toLowercase=False)
-    unknown = set(new.transform(texts).collect()[0]["words"])
-    both = [character for character in known if character not in unknown]
-    assert len(both) > 135_000
-    lines = [" ".join(f"A{one}z" for one in both[start : start + 64]) for start in range(0, len(both), 64)]
-    tokenizer = RegexTokenizer(inputCol="text", outputCol="words", gaps=False, pattern=SPARK_WORD)
-    rows = tokenizer.transform(spark.createDataFrame([(line,) for line in lines], "text string")).collect()
-    assert [row["words"] for row in rows] == [words_of(line) for line in lines]
+def test_texts_of_every_script_are_trained_and_found(spark: SparkSession, tmp_path: Path) -> None:
+    """Spark counts the same terms as requests do: words with vowel signs are whole, composed letters and decomposed
+    ones are the same, Japanese is found by pairs of characters."""
+    texts = ["Cafe\u0301 noir", "हिन्दी किताबें", "हि", "東京タワー", "Straße"]
+    rows = [(text, f"{text} {number}") for text in texts for number in range(4)]  # equal rows are held out together
+    table = pa.table({"name": [name for _, name in rows]})
+    one = train_search_model(spark, tmp_path, {"name": "string"}, {"estimator": "IDF", "features": ["name"]}, table)
+    index, _ = one.scorer.index(one.table)
 
+    def found(text: str) -> set[str]:
+        return {rows[int(place)][0] for place in index.similar(text, 20).places}
 
-LETTERS = st.text(alphabet="aeiouysbtß5_", min_size=1, max_size=6)
-
-
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    words=st.lists(
-        LETTERS.flatmap(lambda head: st.sampled_from([head, f"{head}s", f"{head}ies", f"{head}es"])), min_size=30
-    )
-)
-def test_plurals_are_folded_by_the_same_rule_in_spark(spark: SparkSession, words: list[str]) -> None:
-    """Spark's SQL and Python fold any words alike."""
-    row = spark.createDataFrame([(words,)], "words array<string>").select(F.expr(fold("words"))).collect()[0]
-    assert row[0] == [folded(word) for word in words]
-
-
-@pytest.mark.parametrize(
-    ("plural", "singular"),
-    [
-        ("laptops", "laptop"),
-        ("batteries", "battery"),
-        ("cables", "cable"),
-        ("shoes", "shoe"),
-        ("glass", "glass"),
-        ("bus", "bus"),
-        ("zombaies", "zombaie"),
-        ("tvs", "tv"),
-        ("is", "is"),
-        ("s", "s"),
-        ("ies", "ie"),
-    ],
-)
-def test_the_s_stemmer(plural: str, singular: str) -> None:
-    """Harman's rules, on words of three characters and more."""
-    assert folded(plural) == singular
+    assert found("CAF\u00c9") == {texts[0]}
+    assert found("हिन्दी") == {texts[1]}
+    assert found("हि") == {texts[2]}
+    assert found("タワー") == {texts[3]}
+    assert found("STRASSE") == {texts[4]}
 
 
 def test_a_planted_fault_in_the_weights_fails_parity(named: SearchModel, spark: SparkSession) -> None:
@@ -459,6 +425,7 @@ def test_texts_without_any_word_fail_the_generation(spark: SparkSession, tmp_pat
         (NEAR | {"params": {"bucketLength": 1.0, "numHashTables": 0}}, "params.numHashTables"),
         (NEAR | {"params": {"bucketLength": 1.0, "inputCol": "price"}}, "params.inputCol"),
         (NEAR | {"label": "price"}, "label"),
+        (NEAR | {"newest_of_key": True}, "newest_of_key"),
         (ALIKE | {"features": ["town"], "params": {"minDocFreq": -1}}, "params.minDocFreq"),
         (ALIKE | {"features": ["town", "type"]}, "features"),
         (ALIKE | {"features": ["price"]}, "features"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from anyio import to_thread
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 
 from tidemill import __version__
@@ -22,6 +25,9 @@ from tidemill.api.routers.run import add_home, add_metrics
 from tidemill.run.folder import Run
 from tidemill.web.api_key import ApiKey
 from tidemill.web.server import LoopbackNames
+
+CORS_METHODS = ("GET", "HEAD", "POST", "DELETE")
+CORS_HEADERS = ("Authorization", "X-API-Key", "Content-Type")
 
 
 def create_app(
@@ -51,6 +57,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         middleware=[
+            *cross_origin(run.pipeline.serve.cors),
             Middleware(RequestMiddleware, metrics=metrics, log=registry.log, key=key),
             *([Middleware(LoopbackNames, refusal=foreign_host)] if own_names else []),
         ],
@@ -69,6 +76,17 @@ def create_app(
     custom_routes.add_templated(app)
     add_error_handlers(app, registry)
     return app
+
+
+def cross_origin(origins: Sequence[str]) -> list[Middleware]:
+    """Lets pages of these origins read the answers (CORS); without any, no header is sent.
+
+    It is the outermost middleware: a preflight, which browsers send without the key, is answered before the key is
+    checked, and errors have the header too. Cookies and a browser's own password are not allowed.
+    """
+    if not origins:
+        return []
+    return [Middleware(CORSMiddleware, allow_origins=origins, allow_methods=CORS_METHODS, allow_headers=CORS_HEADERS)]
 
 
 def add_docs(app: FastAPI, context: RouteContext, custom_routes: CustomRoutes, keyed: bool) -> None:

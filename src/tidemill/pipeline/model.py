@@ -265,7 +265,8 @@ class ModelGate(Part):
 
 class Model(Part):
     """A Spark estimator. A recommender has the columns ``user``, ``item`` and ``rating`` in place of features, and
-    ``titles``: a side table that describes the items."""
+    ``titles``: a side table that describes the items. ``newest_of_key``: whether a search finds only the newest row of
+    each key of the stream."""
 
     estimator: str
     features: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -277,17 +278,30 @@ class Model(Part):
     params: dict[str, Any] = Field(default_factory=dict)
     scale: Literal["none", "standard", "minmax"] = "none"
     labels: dict[str, str] = Field(default_factory=dict)
+    newest_of_key: bool = False
     gate: ModelGate = ModelGate()
 
 
+ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://([^*/?#@\s:\[\]]+|\[[0-9a-f:.]+\])(:[0-9]+)?")
+
+
+def origin(value: str) -> str:
+    """An origin as browsers send it, or ``*`` for any."""
+    if ORIGIN.fullmatch(value) is None:
+        raise ValueError('an origin such as "https://example.org" or "http://localhost:3000", or "*" for any')
+    return value
+
+
 class Serve(Part):
-    """Where the API listens. ``row_limit`` and ``time_limit`` apply to every SQL route."""
+    """Where the API listens. ``row_limit`` and ``time_limit`` apply to every SQL route. ``cors``: the origins
+    whose pages may read the answers in a browser."""
 
     host: str = "127.0.0.1"
     port: Port = 8000
     console_port: Port = 8501
     row_limit: Annotated[int, Field(gt=0, le=100_000)] = 1_000
     time_limit: Duration = 5.0
+    cors: Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], Field(strict=False)] = ()
 
 
 class Pipeline(Part):

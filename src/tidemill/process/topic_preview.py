@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -21,25 +20,29 @@ from tidemill.kafka.client import (
 )
 from tidemill.pipeline import Loaded
 from tidemill.sources.chunk import MOST_TEXT, Reject, cut
-from tidemill.sources.preview import PREVIEW_BYTES, PREVIEW_ROWS, Preview, Untried, reason_of
+from tidemill.sources.preview import PREVIEW_BYTES, PREVIEW_ROWS, Preview, Untried
 from tidemill.sources.topic import decoder_of
 
 ANSWER_SECONDS = 5.0  # for the messages, once Kafka has answered
 
 
-@dataclass(frozen=True)
+class MessageReject(Reject):
+    """A message that is no row. Its ``file`` is its partition, and its ``line`` its offset."""
+
+    @property
+    def place(self) -> str:
+        return f"partition {self.file}, offset {self.line}"
+
+    def document(self) -> dict[str, Any]:
+        return {"partition": int(self.file), "offset": self.line, "reason": self.reason, "text": self.text}
+
+
 class TopicPreview(Preview):
-    """The first messages of a topic. A reject's ``file`` is its partition, and its ``line`` its offset."""
+    """The first messages of a topic."""
 
     @property
     def which(self) -> str:
         return f"first {len(self):,} messages"
-
-    def place(self, reject: Reject) -> str:
-        return f"partition {reject.file}, offset {reject.line}"
-
-    def example(self, reject: Reject) -> dict[str, Any]:
-        return {"partition": int(reject.file), "offset": reject.line, "reason": reason_of(reject)}
 
 
 def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
@@ -71,7 +74,9 @@ def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
             if reader.drained >= reader.positions.keys():
                 break
     untried = Untried(None, exact=False)
-    return TopicPreview(f"the topic {topic.name}", pa.concat_tables(parts), tuple(rejects), untried, several_files=True)
+    return TopicPreview(
+        f"the topic {topic.name}", pa.concat_tables(parts), tuple(rejects), untried, several_files=False
+    )
 
 
 def rejects_in(decoded: Decoded) -> list[Reject]:
@@ -79,6 +84,6 @@ def rejects_in(decoded: Decoded) -> list[Reject]:
     return [reject_of(decoded.messages[index], reason) for index, reason in sorted(decoded.reasons.items())]
 
 
-def reject_of(message: Message, reason: str) -> Reject:
+def reject_of(message: Message, reason: str) -> MessageReject:
     text = (message.value() or b"")[: 4 * MOST_TEXT].decode("utf-8", "surrogateescape")
-    return Reject(str(message.partition()), message.offset(), reason, cut(text))
+    return MessageReject(str(message.partition()), message.offset(), reason, cut(text))

@@ -25,7 +25,7 @@ FREE_TO_CHANGE = {"title", "description", "gate", "serve", "routes"}
 FREE_IN_DATA = {"path"}  # the digest of the data says whether they are the same
 FREE_IN_SOURCE = {"on_gap"}
 FREE_IN_COLUMN = {"unit", "title"}
-FREE_IN_MODEL = {"gate"}
+FREE_IN_MODEL = {"gate", "newest_of_key"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
 
 OPTIONS = "options"  # key of the start options in the given settings of the catalog
@@ -136,7 +136,7 @@ def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
     document["stream"] = {**table(document, "stream"), **{key: now["stream"][key] for key in FREE_IN_STREAM}}
     models = table(document, "models")
     document["models"] = {
-        name: {**table(models, name), "gate": table(table(now["models"], name), "gate")} for name in models
+        name: {**table(models, name), **only(table(now["models"], name), FREE_IN_MODEL)} for name in models
     }
     free = {key: now["source"][key] for key in FREE_IN_SOURCE}
     document["source"] = {**plain_columns(table(document, "source")), **free}
@@ -194,6 +194,10 @@ def plain_columns(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def without(document: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key not in keys}
+
+
+def only(document: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key in keys}
 
 
 def differences(before: Any, now: Any) -> list[Difference]:

@@ -1,9 +1,12 @@
-"""Similar texts: words weighted by Spark's TF-IDF, texts compared by the cosine of their angle."""
+"""Similar texts: words weighted by Spark's TF-IDF, texts compared by the cosine of their angle.
+
+The words are those of :mod:`tidemill.scoring.words`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,31 +14,41 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse  # type: ignore[import-untyped]  # scipy has no types
 
+from tidemill.scoring import words
 from tidemill.scoring.base import Scorer, lowest, scorer_of
 from tidemill.scoring.features import Feature
 from tidemill.scoring.storage import Array, Stored
 
-# Letters, numbers and the underscore: the same characters as those of SPARK_WORD, a pattern of Java.
-WORD = re.compile(r"\w+")
-SPARK_WORD = r"[\p{L}\p{N}_]+"
-# Harman's S stemmer, for words of three characters and more: the first pattern that matches is replaced, both in Python
-# and in Spark. (D. Harman: How effective is suffixing? JASIS 42(1), 1991.)
-PLURALS = ((r"(?<=.)(?<![ae])ies$", "y"), (r"(?<=..)(?<![us])s$", ""))
-FOLDS = [(re.compile(pattern), singular) for pattern, singular in PLURALS]
+# The first tokenizer, of kept models: words end at combining marks, letters count as they are composed, and words of
+# every script lose a plural ending.
+EARLIER_WORD = re.compile(r"\w+")
+EARLIER_PLURALS = (
+    (re.compile(r"(?<=.)(?<![ae])ies$"), "y"),
+    (re.compile(r"(?<=..)(?<![us])s$"), ""),
+)
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a text in their order, in lower case, as Spark's ``RegexTokenizer`` finds them."""
-    return WORD.findall(text.lower())
+class Tokenizer(NamedTuple):
+    """How texts are cut. ``words``: of a text, in their order; ``stem``: the term that a word is counted as."""
+
+    words: Callable[[str], list[str]]
+    stem: Callable[[str], str]
 
 
-def folded(word: str) -> str:
-    """A lower-case word without its plural ending: laptop for laptops, battery for batteries; glass and bus stay."""
-    for pattern, singular in FOLDS:
+def earlier_words(text: str) -> list[str]:
+    return EARLIER_WORD.findall(text.lower())
+
+
+def earlier_stem(word: str) -> str:
+    for pattern, singular in EARLIER_PLURALS:
         replaced, count = pattern.subn(singular, word)
         if count:
             return replaced
     return word
+
+
+TOKENS = 2  # the tokenizer of new models; a scorer file without a number has the first
+TOKENIZERS = {1: Tokenizer(earlier_words, earlier_stem), TOKENS: Tokenizer(words.words, words.stem)}
 
 
 class Similar(NamedTuple):
@@ -51,7 +64,8 @@ class Similar(NamedTuple):
 
 @scorer_of("IDF")
 class TextScorer(Scorer):
-    """Words and their inverse document frequencies. Text: vocabulary, the words. Array: idf (words,)."""
+    """Words and their inverse document frequencies. Text: vocabulary, the terms; tokens, the number of the
+    tokenizer. Array: idf (terms,)."""
 
     kind = "text"
 
@@ -60,20 +74,21 @@ class TextScorer(Scorer):
         self.features = tuple(Feature(**document) for document in stored.text["features"])
         self.column = self.features[0].name
         self.idf = stored.arrays["idf"]
+        self.tokenizer = TOKENIZERS[stored.text.get("tokens", 1)]
         self.places = {word: position for position, word in enumerate(stored.text["vocabulary"])}
         if self.idf.shape != (len(self.places),):
             raise ValueError(f"idf has shape {self.idf.shape} for {len(self.places)} words")
 
     def weights(self, texts: Iterable[str]) -> sparse.csr_array:
         """(n, words): the count of each known word in each text, times its idf: the vectors of Spark's ``IDFModel``."""
-        seen: dict[str, int] = {}  # so that each word is folded and looked up only once
+        seen: dict[str, int] = {}  # so that each word is stemmed and looked up only once
         positions: list[int] = []
         ends = [0]
         for text in texts:
-            for word in words_of(text):
+            for word in self.tokenizer.words(text):
                 position = seen.get(word)
                 if position is None:
-                    position = seen[word] = self.places.get(folded(word), -1)
+                    position = seen[word] = self.places.get(self.tokenizer.stem(word), -1)
                 if position >= 0:
                     positions.append(position)
             ends.append(len(positions))
@@ -85,8 +100,12 @@ class TextScorer(Scorer):
         return weights
 
     def unknown(self, text: str) -> list[str]:
-        """The words of a text that were not seen in training, each once, not folded."""
-        return [word for word in dict.fromkeys(words_of(text)) if folded(word) not in self.places]
+        """The words of a text that were not seen in training, each once, with their endings."""
+        return [word for word in dict.fromkeys(self.tokenizer.words(text)) if not self.knows(word)]
+
+    def knows(self, word: str) -> bool:
+        """Whether training saw this word."""
+        return self.tokenizer.stem(word) in self.places
 
     def index(self, table: pa.Table) -> tuple[Texts, NDArray[np.bool_]]:
         """An index of the table's rows that have a text, and which of its rows (n,) these are."""

@@ -7,10 +7,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
@@ -114,6 +116,7 @@ def session(master: str | None, folder: Path, logs: Path, little: bool = False) 
             gateway = launch_gateway(conf, quiet)
             context = SparkContext(conf=conf, gateway=gateway)
             context.setCheckpointDir(local(folder / "checkpoints"))  # without one, 50 iterations of ALS kill the JVM
+            ignore_closed_connections(context)
             return SparkSession(context)
     except (PySparkException, Py4JError, OSError) as error:
         raise TrainingFailed(f"Spark did not start: {shorten(str(error))}", where) from error
@@ -206,6 +209,12 @@ def end(spark: SparkSession) -> None:
     SparkSession._instantiatedSession = None
 
 
+def ignore_closed_connections(context: SparkContext) -> None:
+    """Drop pyspark's traceback about its server of accumulators, of which Tidemill has none, once the JVM is gone."""
+    server: Any = context._accumulatorServer
+    server.handle_error = lambda request, address: None
+
+
 def is_no_shutdown_noise(record: logging.LogRecord) -> bool:
     """A log filter that drops py4j's shutdown noise: errors about commands that Spark's end interrupted."""
     return not str(record.msg).startswith("Exception while sending command")
@@ -233,14 +242,16 @@ def is_dead(spark: SparkSession, patience: float = 1.0) -> bool:
 def launch_environment(java: Mapping[str, str], conf: Path | None) -> Iterator[None]:
     """Set the environment variables for Spark's launcher, and restore them afterwards.
 
-    Without ``conf`` Spark reads the user's own configuration folder, as a cluster may need it.
+    Without ``conf`` Spark reads the user's own configuration folder, and runs the Python of PYSPARK_PYTHON in its
+    workers, as a cluster may need it. By default workers run the Python of this process.
     """
     before = dict(os.environ)
     os.environ.update(java)
     for name in FOREIGN:
         os.environ.pop(name, None)
     if conf is not None:
-        os.environ |= {"SPARK_CONF_DIR": str(conf), "SPARK_LOCAL_IP": "127.0.0.1"}
+        os.environ |= {"PYSPARK_PYTHON": sys.executable, "SPARK_CONF_DIR": str(conf), "SPARK_LOCAL_IP": "127.0.0.1"}
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ["SPARK_LAUNCHER_OPTS"] = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
     try:
         yield

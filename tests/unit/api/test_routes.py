@@ -115,8 +115,8 @@ def test_rows_of_a_chosen_generation(api: httpx.Client) -> None:
         (
             "POST",
             "/2",
-            {"data": {"usage_hours": "1", "n": "1.0"}},
-            (422, "feature", 'n is "1.0", not a whole number of 64 bits'),
+            {"data": {"usage_hours": "1", "n": "1.5"}},
+            (422, "feature", 'n is "1.5", not a whole number of 64 bits'),
         ),
         (
             "POST",
@@ -256,7 +256,7 @@ def test_similar_rows(api: httpx.Client) -> None:
     assert answer["recommendations"][0]["distCol"] == pytest.approx(0.5)
     one = api.post("/recommend", json={"property_features": {"hours": 1, "count": 1}, "num_recommendations": 1})
     assert len(one.json()["recommendations"]) == 1
-    assert [one["row"]["id"] for one in api.get("/like/5").json()] == [1]
+    assert [one["row"]["id"] for one in api.get("/like/5").json()] == [1, 1]
     assert api.get("/search?name=lamp").json()["items"] == []
     assert error_of(api.get("/like/77"))[0] == 404
 

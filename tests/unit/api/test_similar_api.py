@@ -1,4 +1,4 @@
-"""Similar rows over real HTTP: by features, by words, by key; of any generation; each key once."""
+"""Similar rows over real HTTP: by features, by words, by key; of any generation; every row, or each key once."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ MODELS = {
         "estimator": "BucketedRandomProjectionLSH",
         "features": ["price", "kind"],
         "params": {"bucketLength": 10.0},
+        "newest_of_key": True,
     },
-    "alike": {"estimator": "IDF", "features": ["name"]},
+    "alike": {"estimator": "IDF", "features": ["name"], "newest_of_key": True},
 }
+EVERY_ROW = {name: {**model, "newest_of_key": False} for name, model in MODELS.items()}
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ROW: dict[str, Any] = {"name": "thing", "price": 1.0, "kind": "bag", "at": AT}
 FIRST: list[dict[str, Any]] = [
@@ -227,7 +229,7 @@ def test_what_is_not_there(api: httpx.Client, path: str, params: dict[str, Any],
         ("near", {}, "row is missing"),
         ("near", {"row": {"price": 1.0, "kind": "bag"}, "top": 0}, "top is 0"),
         ("near", {"row": {"price": 1.0, "kind": "bag"}, "top": 1001}, "top is 1001"),
-        ("near", {"row": {"price": 1.0, "kind": "bag"}, "top": 2.0}, "top is 2.0"),
+        ("near", {"row": {"price": 1.0, "kind": "bag"}, "top": 2.5}, "top is 2.5"),
         ("near", {"row": {"price": 1.0, "kind": "bag"}, "top": True}, "top is true"),
         ("alike", {"text": 5}, "text is 5, not a string"),
         ("alike", {"top": 5}, "text is missing"),
@@ -264,9 +266,24 @@ def test_the_openapi_document_has_both(api: httpx.Client) -> None:
     assert [feature["name"] for feature in api.get("/models/alike").json()["inputs"]] == ["name"]
 
 
+def test_every_row_is_searched(tmp_path: Path) -> None:
+    """Without ``newest_of_key`` older rows of a key are found too, equal ones each: by features, words, key."""
+    run = two_generations(tmp_path, models=EVERY_ROW)
+    seal_rows(run, 3, [SECOND[0], SECOND[0]])
+    publish_searches(run, 3, [1, 2, 3])
+    with api_of(run) as client:
+        wait_for_generation(client, 3)
+        answer = near(client, {"price": 700.0, "kind": "bag"}, top=4)
+        assert items(answer, "distance") == [("a", 0.0), ("a", 0.0), ("a", 0.0), ("c", 200.0)]
+        answer = client.get("/models/alike/similar", params={"text": "laptop apple"})
+        assert [sku for sku, _ in items(answer, "similarity")] == ["a", "b", "c", "a", "é/ü", "a", "a"]
+        answer = client.get("/models/near/similar/a", params={"top": 3})
+        assert items(answer, "distance") == [("a", 0.0), ("a", 0.0), ("c", 200.0)]
+
+
 def test_a_stream_without_a_key(tmp_path: Path) -> None:
-    """Every row counts, and none can be asked for by a key."""
-    run = similar_run(tmp_path, key=None)
+    """None of its rows can be asked for by a key."""
+    run = similar_run(tmp_path, key=None, models=EVERY_ROW)
     seal_rows(run, 1, [FIRST[0], FIRST[0], FIRST[1]])
     publish_searches(run, 1, [1])
     with api_of(run) as client:

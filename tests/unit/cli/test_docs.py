@@ -65,7 +65,7 @@ def test_every_endpoint(tmp_path: Path) -> None:
     general = {
         re.sub(r"^/models/(efficiency|malfunction|segment)", "/models/{model}", path) for path in served - declared
     }
-    shown = {path.replace(":path", "") for path in general if not path.startswith("/docs/")}
+    shown = {path.replace(":rest", "") for path in general if not path.startswith("/docs/")}
     assert {path for path in shown if f"{path}`" not in REFERENCE} == set()
 
 

@@ -24,6 +24,7 @@ from tidemill.api.custom.sql_routes import MAX_QUERIES, SQL_INDEX, DatabaseBuild
 from tidemill.api.inputs import ModelInputs
 from tidemill.api.models.snapshot import IndexBuilder
 from tidemill.api.openapi import RouteDescription
+from tidemill.api.paths import SegmentedRoute
 from tidemill.api.routers.predict import Predictor
 from tidemill.api.routers.run import CustomRoot, Endpoint
 from tidemill.pipeline import GENERATION, Route, placeholders
@@ -64,13 +65,23 @@ class CustomRoutes:
         templated = [route for route in self._routes if placeholders(route.path)]
         for route in sorted(
             templated,
-            key=lambda candidate: (len(placeholders(candidate.path)), router_path(candidate) == candidate.path),
+            key=lambda candidate: (
+                len(names := placeholders(candidate.path)),
+                client_name(candidate, GENERATION) not in names,
+            ),
         ):
             self._add(app, route)
 
     def _add(self, app: FastAPI, route: Route) -> None:
         endpoint, description = self._endpoint(route)
-        app.add_api_route(router_path(route), endpoint, methods=[route.verb], response_class=Json, **description)
+        app.router.add_api_route(
+            router_path(route),
+            endpoint,
+            methods=[route.verb],
+            response_class=Json,
+            route_class_override=SegmentedRoute,
+            **description,
+        )
 
     def _endpoint(self, route: Route) -> tuple[Endpoint, RouteDescription]:
         """The handler of a route, and the route's description for the OpenAPI document."""

@@ -9,7 +9,6 @@ from typing import Any
 from anyio import to_thread
 from fastapi import Request
 from pydantic import BaseModel
-from starlette.convertors import Convertor, register_url_convertor
 
 from tidemill.api.answers import PARTS, Json, answer_maker, compose
 from tidemill.api.context import RouteContext
@@ -22,24 +21,10 @@ from tidemill.api.rows.lookup import KeyedRow
 from tidemill.api.values import from_json
 from tidemill.errors import FeatureError
 from tidemill.pipeline import ACTIONS, GENERATION, Input, Route, placeholders
+from tidemill.pipeline.routes import PLACEHOLDER
 from tidemill.scoring import Kind, Prediction, Scorer, kind_of, row_scorer
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
-
-
-class GenerationConvertor(Convertor[int]):
-    """Matches whole numbers of the size of a generation's; any other text is another address."""
-
-    regex = "[0-9]{1,9}"
-
-    def convert(self, value: str) -> int:
-        return int(value)
-
-    def to_string(self, value: int) -> str:
-        return str(value)
-
-
-register_url_convertor("generation", GenerationConvertor())
 
 
 # --- parameters of a route ----------------------------------------------------------------------------------------
@@ -50,9 +35,11 @@ def client_name(route: Route, name: str) -> str:
 
 
 def router_path(route: Route) -> str:
-    """The path in the router's syntax, in which a generation is a number."""
-    name = client_name(route, GENERATION)
-    return route.path.replace(f"{{{name}}}", f"{{{name}:generation}}")
+    """The path in the router's syntax, with the convertor of each value: see :mod:`tidemill.api.paths`."""
+    generation = client_name(route, GENERATION)
+    return PLACEHOLDER.sub(
+        lambda value: f"{{{value[1]}:{'generation' if value[1] == generation else 'text'}}}", route.path
+    )
 
 
 def location_of(route: Route, name: str) -> Location:

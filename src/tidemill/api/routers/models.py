@@ -22,6 +22,7 @@ from tidemill.api.dependencies import (
 from tidemill.api.inputs import ModelInputs
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.openapi import Responses, giving
+from tidemill.api.paths import rest
 from tidemill.api.routers.run import AfterGeneration
 from tidemill.api.rows.lookup import KeyedRow
 from tidemill.errors import FeatureError, NotFound
@@ -50,7 +51,7 @@ def add_routes(app: FastAPI, context: RouteContext) -> None:
             profile, rows = giving(schemas.Profile, 404, 422, 503), giving(schemas.FoundRows, 404, 422, 503)
             get(f"{base}/profile", endpoints.profile, "The clusters", name, profile)
             summary = "Predictions for rows of the stream, by their key"
-            get(f"{base}/rows/{{key:path}}", endpoints.rows, summary, name, rows)
+            get(f"{base}/rows/{rest('key')}", endpoints.rows, summary, name, rows)
 
 
 class ModelEndpoints:

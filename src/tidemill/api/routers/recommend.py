@@ -25,16 +25,18 @@ from tidemill.api.dependencies import (
     resolve_generation,
 )
 from tidemill.api.models.registry import ModelRegistry
+from tidemill.api.paths import rest
 from tidemill.api.values import shown
 from tidemill.errors import FeatureError, NotFound
 from tidemill.scoring.als import MOST_RATING, AlsScorer, Recommended, als_scorer
 from tidemill.texts import MOST_EXAMPLES
+from tidemill.types import whole
 
 INLINE_NUMBERS = 1_000_000  # a search over more of the items' numbers, about a millisecond, runs in a thread
 
 Top = Annotated[int, Query(ge=1, le=MAX_TOP, description="At most this many items.")]
-User = Annotated[str, Path(min_length=1, description="A user of the training rows.")]
-ItemId = Annotated[str, Path(min_length=1, description="An item of the training rows.")]
+User = Annotated[str, Path(description="A user of the training rows.")]
+ItemId = Annotated[str, Path(description="An item of the training rows.")]
 Ratings = Mapping[str, Any] | Sequence[Any]
 T = TypeVar("T")
 
@@ -81,7 +83,7 @@ class Recommender:
             NotFound, NotReady: the user is not known, the generation has no such model, or its file is damaged.
         """
         scorer = await self._scorer(generation)
-        count = checked_top(top)
+        user, count = scorer.user_id(user), checked_top(top)
         if user not in scorer.users:
             hint = f"a user is known by a training row; for others POST ratings to /models/{self.model}/recommend"
             raise NotFound(f"{self.model} knows no user {shown(user)} in generation {generation.ref}", hint)
@@ -96,7 +98,7 @@ class Recommender:
             NotFound, NotReady: the item is not known, the generation has no such model, or its file is damaged.
         """
         scorer = await self._scorer(generation)
-        count = checked_top(top)
+        item, count = scorer.item_id(item), checked_top(top)
         if item not in scorer.items:
             hint = "an item is known once a row of it was trained on"
             raise NotFound(f"{self.model} knows no item {shown(item)} in generation {generation.ref}", hint)
@@ -163,10 +165,11 @@ def checked_ratings(ratings: Any, scorer: AlsScorer) -> dict[str, float]:
         checked: dict[str, float] = RATINGS.validate_python(dict(ratings))
     except ValidationError as error:
         raise FeatureError("; ".join(complaints(error)), "give each rating as a finite number") from None
-    return checked
+    return {scorer.item_id(item): rating for item, rating in checked.items()}
 
 
 def item_id(item: Any) -> str:
+    item = whole(item)
     if isinstance(item, bool) or not isinstance(item, str | int):
         raise FeatureError(f"ratings has {shown(item)}, which is not an item", "give each item by its id")
     return str(item)
@@ -205,14 +208,14 @@ def add_recommendations(app: FastAPI, registry: ModelRegistry, model: str) -> No
         **common,
     )
     app.add_api_route(
-        f"{base}/recommend/{{user:path}}",
+        f"{base}/recommend/{rest('user')}",
         endpoints.for_user,
         summary="The best items for a trained user, without those that the user rated",
         responses=openapi.giving(schemas.UserRecommendations, 404, 422, 503),
         **common,
     )
     app.add_api_route(
-        f"{base}/similar/{{item:path}}",
+        f"{base}/similar/{rest('item')}",
         endpoints.similar,
         summary="The items most like this one",
         responses=openapi.giving(schemas.SimilarItems, 404, 422, 503),

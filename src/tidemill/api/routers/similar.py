@@ -20,6 +20,7 @@ from tidemill.api.dependencies import (
     read_object,
     resolve_generation,
 )
+from tidemill.api.paths import rest
 from tidemill.api.rows.similar import SEARCHED_KINDS, SimilarRows
 from tidemill.api.values import shown
 from tidemill.errors import FeatureError
@@ -89,7 +90,7 @@ def add_similar(app: FastAPI, similar: SimilarRows, kind: Kind) -> None:
         app.add_api_route(base, endpoints.by_text_of_query, summary=summary, responses=responses, **common)
     if similar.key is not None:
         summary = "The rows most like the newest one with this key"
-        app.add_api_route(f"{base}/{{key:path}}", endpoints.by_key, summary=summary, responses=responses, **common)
+        app.add_api_route(f"{base}/{rest('key')}", endpoints.by_key, summary=summary, responses=responses, **common)
 
 
 def similar_body(model: str, kind: Kind) -> dict[str, Any]:

@@ -90,12 +90,13 @@ class TextIndex:
 RowIndex = NeighbourIndex | TextIndex
 
 
-def build_index(scorer: NeighboursScorer | TextScorer, table: pa.Table, key: str | None) -> RowIndex:
-    """An index of a generation's rows: of rows with the same key only the newest, and none that lacks a feature.
+def build_index(scorer: NeighboursScorer | TextScorer, table: pa.Table, newest_of: str | None) -> RowIndex:
+    """An index of a generation's rows without those that lack a feature.
 
-    The rows stay in ``table``; the index holds only the data that the search needs beside them.
+    With ``newest_of``, a column, only the newest of the rows with the same value in it can be found. The rows stay in
+    ``table``; the index holds only the data that the search needs beside them.
     """
-    indices = last_of_each_key(table[key]) if key else np.arange(len(table))
+    indices = last_of_each_key(table[newest_of]) if newest_of else np.arange(len(table))
     columns = table.select([feature.name for feature in scorer.features])
     columns = columns if len(indices) == len(table) else columns.take(indices)
     if isinstance(scorer, TextScorer):
@@ -119,7 +120,9 @@ class SimilarRows:
         self.model = model
         self.inputs = inputs
         self.rows = rows
-        self.key = key_column(registry.run.pipeline)
+        pipeline = registry.run.pipeline
+        self.key = key_column(pipeline)
+        self.newest_of = pipeline.key if pipeline.models[model].newest_of_key else None
         self.index_name = f"similar rows of {model}"
 
     def build_index(self, loaded: LoadedGeneration) -> RowIndex | None:
@@ -128,7 +131,7 @@ class SimilarRows:
         if scorer is None:
             return None
         assert isinstance(scorer, NeighboursScorer | TextScorer)
-        return build_index(scorer, self.rows.of(loaded.record), self.key.name if self.key else None)
+        return build_index(scorer, self.rows.of(loaded.record), self.newest_of)
 
     async def by_row(self, requested: RequestedGeneration, row: Row, top: int) -> SimilarBody:
         """The rows most like this one, given by its features.

@@ -1,4 +1,4 @@
-"""Similar texts: IDF over the words of a text, which are in lower case and without their plural's ending."""
+"""Similar texts: IDF over the terms of a text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.ml import PipelineModel
-from pyspark.ml.feature import IDF, CountVectorizer, RegexTokenizer, SQLTransformer
+from pyspark.ml.feature import IDF, CountVectorizer
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 from scipy import sparse  # type: ignore[import-untyped]  # scipy has no types
@@ -18,7 +18,7 @@ from tidemill.errors import Fault, TrainingFailed
 from tidemill.pipeline import Model
 from tidemill.scoring.parity import TOLERANCE, counted
 from tidemill.scoring.storage import Stored
-from tidemill.scoring.text import PLURALS, SPARK_WORD, TextScorer, words_of
+from tidemill.scoring.text import TOKENS, TextScorer
 from tidemill.texts import shorten
 from tidemill.training.estimators.rules import least
 from tidemill.training.estimators.search import SearchMethod, parity_failure, train_search
@@ -27,8 +27,9 @@ from tidemill.training.features import FEATURES, Stage, column
 from tidemill.training.probes import UNSEEN, Probes, spread
 from tidemill.training.registry import EstimatorSpec, Metrics, Outcome, TrainingInputs, TrainingJob
 from tidemill.training.sampling import PROBE
+from tidemill.training.words import terms_of
 
-WORDS, FOLDED, COUNTS = "__words", "__folded", "__counts"
+TERMS, COUNTS = "__terms", "__counts"
 MOST_WORDS = 600  # that probes are made of
 
 
@@ -39,21 +40,12 @@ def column_faults(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator
 
 
 def text_stages(inputs: TrainingInputs, empty_strings: bool) -> list[Stage]:
-    """The words of a text, in lower case, without plural endings, counted and weighted. An empty text has none."""
+    """The terms of a text, counted and weighted. An empty text has none."""
     return [
-        RegexTokenizer(inputCol=inputs.model.features[0], outputCol=WORDS, gaps=False, pattern=SPARK_WORD),
-        SQLTransformer(statement=f"select *, {fold(WORDS)} as {FOLDED} from __THIS__"),
-        CountVectorizer(inputCol=FOLDED, outputCol=COUNTS),
+        terms_of(inputs.model.features[0], TERMS),
+        CountVectorizer(inputCol=TERMS, outputCol=COUNTS),
         IDF(inputCol=COUNTS, outputCol=FEATURES, **inputs.model.params),
     ]
-
-
-def fold(words: str) -> str:
-    """Spark's SQL for a column of words without their plural endings, by the rules of :mod:`tidemill.scoring.text`."""
-    folded = "word"
-    for pattern, singular in PLURALS:
-        folded = f"regexp_replace({folded}, '{pattern}', '{singular}')"
-    return f"transform({words}, word -> {folded})"
 
 
 def text_content(inputs: TrainingInputs, fitted: PipelineModel, seen: Mapping[str, Any]) -> Stored:
@@ -71,6 +63,7 @@ def text_content(inputs: TrainingInputs, fitted: PipelineModel, seen: Mapping[st
         "model": inputs.name,
         "estimator": inputs.model.estimator,
         "features": [{"name": name, "kind": "string", **seen[name]}],
+        "tokens": TOKENS,
         "vocabulary": [words[index] for index in order],
     }
     return Stored(document, {"idf": vector_values(fitted.stages[-1].idf)[order]})
@@ -118,9 +111,8 @@ def reordered(vectors: Sequence[Any], positions: NDArray[np.intp]) -> sparse.csr
 
 
 def text_metrics(scorer: TextScorer, rows: pa.Table) -> Metrics:
-    words = [word for text in rows[scorer.column].to_pylist() for word in words_of(text)]
-    unknown = sum(len(scorer.unknown(word)) for word in words)
-    return {"known_words": 1.0 - unknown / len(words) if words else None}
+    words = [word for text in rows[scorer.column].to_pylist() for word in scorer.tokenizer.words(text)]
+    return {"known_words": sum(map(scorer.knows, words)) / len(words) if words else None}
 
 
 TEXT = SearchMethod(text_stages, text_content, text_probes, compare_text, text_metrics)
