@@ -18,13 +18,13 @@ from typing import Generic
 from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.cutter import Cut, Cutter, Rules
-from tidemill.collector.feed import End, Feed, KafkaMarks, OwnStream
+from tidemill.collector.feed import Feed, KafkaMarks, OwnStream, balance
 from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.collector.merge import Merge
 from tidemill.collector.open_batch import Decoded, OpenBatch, iso
 from tidemill.collector.reader import POLL_SECONDS, M
 from tidemill.collector.topic_feed import TopicFeed, rows_of_parts, take_topic
-from tidemill.errors import AccountError, KafkaAway, StreamFailed
+from tidemill.errors import KafkaAway, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, KafkaConnection, broker_moved, connect_cluster, verify_topic
 from tidemill.kafka.codec import OwnRows
 from tidemill.run.catalog import CollectorProgress, Decision, SourceState
@@ -337,28 +337,6 @@ def newest_of(accounts: Mapping[int, Account] | None) -> dict[int, int]:
     """The newest timestamp of each partition that has one."""
     known = {partition: account.newest for partition, account in (accounts or {}).items()}
     return {partition: newest for partition, newest in known.items() if newest is not None}
-
-
-def balance(topic: str, endings: Mapping[int, End], accounts: Mapping[int, Account] | None) -> None:
-    """Compare the rows that were read with those that were sent, by the end markers.
-
-    Runs that started before accounts were kept have nothing to compare.
-
-    Raises:
-        AccountError: a partition has more, fewer or other rows.
-    """
-    if accounts is None:
-        return
-    for partition, end in sorted(endings.items()):
-        account = accounts.get(partition, Account())
-        if end.sent is not None and (end.sent, end.digest) != (account.rows, account.digest):
-            counted = f"{account.rows:,} were read" if account.rows != end.sent else "as many different rows were read"
-            raise AccountError(
-                f"the stream is not closed: {end.sent:,} rows were sent to partition {partition} of {topic}, "
-                f"but {counted}",
-                "rows of another writer are among them, or rows were lost; the sealed batches are unchanged; "
-                "start over with --fresh, on a topic that only this run writes to (--set stream.topic=NAME)",
-            )
 
 
 def take_up(

@@ -38,6 +38,9 @@ TRANSIENT = {
     KafkaError.FENCED_LEADER_EPOCH,
 }
 
+BATCH_BYTES = 1_000_000  # librdkafka's default
+WITHIN_LIMIT = 0.9
+
 # A row has at most 1 MiB in its source, and JSON may write one character as six.
 MOST_BYTES = 8_000_000
 
@@ -80,6 +83,12 @@ class KafkaConnection:
         }
         fixed = {"bootstrap.servers": self.address, "logger": logging.getLogger("librdkafka")}
         return common | dict(self.client) | fixed | {name.replace("_", "."): value for name, value in more.items()}
+
+    def batch_size(self, most_bytes: int) -> int:
+        """The size at which a producer sends a batch, so that a topic that accepts ``most_bytes`` takes it: a little
+        less, as compression may add something, and no more than the user's own setting."""
+        own = int(self.client.get("batch.size", BATCH_BYTES))
+        return max(1, min(own, int(most_bytes * WITHIN_LIMIT)))
 
 
 def client_settings(pipeline: Pipeline, folder: Path) -> dict[str, str]:

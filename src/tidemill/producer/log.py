@@ -34,8 +34,6 @@ from tidemill.run.marks import CLAIM, END, POSITION, Kind, Marks
 COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues at most 100,000 messages
 COMMIT_BYTES = 32 * 2**20
-BATCH_BYTES = 1_000_000  # librdkafka's default
-WITHIN_LIMIT = 0.9
 AGAIN_SECONDS = 0.1
 CLAIMS_WITHIN = 100  # messages from the start of the log
 OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
@@ -66,7 +64,7 @@ class Log:
                 acks="all",
                 compression_type="lz4",
                 message_max_bytes=MOST_BYTES,
-                batch_size=batch_size(connection, most_bytes),
+                batch_size=connection.batch_size(most_bytes),
                 linger_ms=5,
             )
         )
@@ -381,13 +379,6 @@ class Log:
                 again = isinstance(first, KafkaError) and first.retriable() and time.monotonic() < end
                 if not again:
                     raise StreamFailed(f"can't {action}: {reason(error)}", "see Kafka's log") from error
-
-
-def batch_size(connection: KafkaConnection, most_bytes: int) -> int:
-    """The size at which the client sends a batch, so that Kafka accepts it: less than the topic's limit, as compression
-    may add a little, and no more than the user's own setting."""
-    own = connection.client.get("batch.size", str(BATCH_BYTES))
-    return max(1, min(int(own), int(most_bytes * WITHIN_LIMIT)))
 
 
 def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:
