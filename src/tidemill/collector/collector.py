@@ -15,21 +15,19 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Generic
 
-from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.cutter import Cut, Cutter, Rules
-from tidemill.collector.feed import Feed, OwnStream, balance
+from tidemill.collector.feed import Feed, balance, own_stream
 from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.collector.merge import Merge
 from tidemill.collector.open_batch import Decoded, OpenBatch, iso
-from tidemill.collector.origins import Origins
-from tidemill.collector.own_marks import End, KafkaMarks
+from tidemill.collector.origins import ended_by
+from tidemill.collector.own_marks import End
 from tidemill.collector.reader import POLL_SECONDS, M
 from tidemill.collector.topic_feed import TopicFeed, rows_of_parts, take_topic
 from tidemill.errors import KafkaAway, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, KafkaConnection, broker_moved, connect_cluster, verify_topic
-from tidemill.kafka.codec import OwnRows
 from tidemill.run.catalog import CollectorProgress, Decision, SourceState
 from tidemill.run.catalog.account import Account
 from tidemill.run.failpoints import failpoint
@@ -74,10 +72,7 @@ def collect_own(stage: Stage, connection: KafkaConnection, admin: AdminClient, e
         return
     topic = verify_topic(admin, run.pipeline.topic, source.topic_id)
     with KafkaReader(connection, topic, group_of(run)) as reader:
-        rows = OwnRows(run.pipeline.source.schema_)
-        marks = KafkaMarks(run.marks(topic.id))
-        writers: Origins[Message] = Origins(marks, range(topic.partitions), run.pipeline.source, run.catalog.accounts())
-        feed = OwnStream(topic.name, reader, rows, marks, writers)
+        feed = own_stream(run, reader, ended_by(run.catalog.accounts()))
         take_up(stage, feed, Rules.of(run.pipeline.batches, source.rows), embedded).collect()
 
 
@@ -91,7 +86,7 @@ def collect_topic(stage: Stage, connection: KafkaConnection, admin: AdminClient)
         rows = rows_of_parts(stage, reader, decoder)
         if stage.stop.is_set():
             return
-        feed = TopicFeed(run, reader, decoder)
+        feed = TopicFeed(run, reader, decoder, run.catalog.save_gap)
         feed.grow(topic.partitions, run.catalog.totals()["batches"] + 1)
         take_up(stage, feed, Rules.of(run.pipeline.batches, rows)).collect()
 
