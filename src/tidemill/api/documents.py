@@ -15,6 +15,7 @@ from tidemill.pipeline import Column, Model, Pipeline, Route
 from tidemill.run.catalog import CollectorProgress, Generation, StageStatus, TrainedModel
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
+from tidemill.run.progress.status import Counts
 from tidemill.scoring import Feature, kind_of
 from tidemill.scoring.als import AlsScorer, Scale
 
@@ -103,6 +104,13 @@ def unready_body(run: Run, snapshot: Snapshot, error: NotReady) -> schemas.Unrea
     )
 
 
+def lag(counts: Counts) -> int:
+    """How many rows are produced and not yet collected; of a topic that others write, how many messages follow."""
+    if counts.lag is not None:
+        return sum(counts.lag.values())
+    return max(0, counts.produced + (counts.posted or 0) - counts.collected)
+
+
 def status_body(run: Run, snapshot: Snapshot) -> schemas.StatusBody:
     """How far the run is. Reads neither the catalog nor any file."""
     counts, facts = snapshot.counts, facts_of(snapshot)
@@ -116,7 +124,7 @@ def status_body(run: Run, snapshot: Snapshot) -> schemas.StatusBody:
         stages={name: stage_body(status, facts) for name, status in snapshot.stages.items()},
         rows=schemas.RowCounts.of(counts),
         rates=schemas.RowRates.model_validate({name: snapshot.rates.get(name) for name in RATED}),
-        lag=max(0, counts.produced - counts.collected) if counts.lag is None else sum(counts.lag.values()),
+        lag=lag(counts),
         partition_lag=None if counts.lag is None else dict(counts.lag),
         gaps=[schemas.GapBody.of(gap) for gap in counts.gaps] or None,
         open_batch=open_batch_body(facts),

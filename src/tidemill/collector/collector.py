@@ -29,7 +29,7 @@ from tidemill.collector.topic_feed import TopicFeed, rows_of_parts, take_topic
 from tidemill.errors import KafkaAway, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, KafkaConnection, broker_moved, connect_cluster, verify_topic
 from tidemill.run.catalog import CollectorProgress, Decision, SourceState
-from tidemill.run.catalog.account import Account
+from tidemill.run.catalog.account import Account, posted_rows
 from tidemill.run.failpoints import failpoint
 from tidemill.run.files import disk_errors
 from tidemill.run.folder import Run
@@ -267,6 +267,7 @@ class Collector(Generic[M]):
         self._stage.report(
             CollectorProgress(
                 collected=self._sealed_rows + self._open.rows,
+                posted=posted_rows(self._open.accounts) if self._run.pipeline.source.open else None,
                 open_batch=self._open.batch,
                 open_rows=self._open.rows,
                 open_target=self._cutter.target,

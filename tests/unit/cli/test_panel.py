@@ -123,6 +123,20 @@ def test_rates() -> None:
     assert "━" not in console.file.getvalue()
 
 
+def test_rows_by_http_are_told_apart() -> None:
+    """In a stream that stays open the panel counts the rows of requests apart, and no bar is fuller than full."""
+    counts, console = Counts(source=5, produced=5, posted=3, collected=8, sealed=8), terminal()
+    console.print(rows_table(counts, {}))
+    assert isinstance(console.file, io.StringIO)
+    shown = [line.replace("━", "").split() for line in console.file.getvalue().splitlines()]
+    assert [line for line in shown if line][:4] == [
+        ["produced", "5", "of", "5"],
+        ["by", "HTTP", "3"],
+        ["collected", "8"],
+        ["sealed", "8"],
+    ]
+
+
 def test_a_generation_that_failed_and_was_trained_anew(tmp_path: Path) -> None:
     """The panel shows a failed generation with its reason, and as it is once it is trained anew."""
     run = run_in_training(tmp_path / "run")
