@@ -114,7 +114,7 @@ class StageBody(Shape):
 
 class RowCounts(Shape):
     """Rows of the source (null until known), and how many of them are produced, collected, sealed and rejected.
-    ``posted``: how many of the collected rows came by HTTP, in a stream that takes them; these are not produced ones."""
+    ``posted``: how many of the collected rows came by HTTP, not from the source, in a stream that takes them."""
 
     source: int | None
     produced: int

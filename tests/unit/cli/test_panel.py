@@ -125,7 +125,10 @@ def test_rates() -> None:
 
 def test_rows_by_http_are_told_apart() -> None:
     """In a stream that stays open the panel counts the rows of requests apart, and no bar is fuller than full."""
-    counts, console = Counts(source=5, produced=5, posted=3, collected=8, sealed=8), terminal()
+    counts, console = (
+        Counts(source=5, produced=5, posted=3, collected=8, sealed=8),
+        Console(file=io.StringIO(), width=99),
+    )
     console.print(rows_table(counts, {}))
     assert isinstance(console.file, io.StringIO)
     shown = [line.replace("━", "").split() for line in console.file.getvalue().splitlines()]

@@ -53,7 +53,7 @@ class Counts:
 
     Attributes:
         source: how many rows the source has; None until that is known.
-        posted: how many of the collected rows came by HTTP, and so are not produced ones; None where the stream takes none.
+        posted: how many of the collected rows came by HTTP, not from the source; None where the stream takes none.
         rejected: all rejected rows and messages.
         source_rejected: those of ``rejected`` that the producer did not send.
         batches, bytes: the number of sealed batches, and their size.
