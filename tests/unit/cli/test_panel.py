@@ -8,6 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tests.support.judged_run import DOCUMENT, MODEL, JudgedRun, fed, turned
 from tests.support.terminal import lines_of_run, panel_lines, publish_generation, run_in_training, terminal
