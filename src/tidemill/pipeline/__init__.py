@@ -38,6 +38,7 @@ from tidemill.pipeline.text_settings import (
     is_encoding,
 )
 from tidemill.pipeline.timestamps import MONTHS, directives, timestamp_pattern
+from tidemill.pipeline.toml import key_text, toml
 from tidemill.types import COLUMN_KINDS, ColumnKind
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "directives",
     "find",
     "is_encoding",
+    "key_text",
     "load",
     "override",
     "parse",
@@ -94,6 +96,7 @@ __all__ = [
     "ready_pipelines",
     "table",
     "timestamp_pattern",
+    "toml",
     "unique",
     "unknown_column",
 ]
