@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from tidemill.pipeline.columns import Cleaning, Column, DeclaredType, column_table
+from tidemill.pipeline.derived import FeatureSource, feature_source
 from tidemill.pipeline.part import Part, Plain
 from tidemill.pipeline.routes import Route
 from tidemill.pipeline.text_settings import (
@@ -127,6 +128,11 @@ class Data(TextSettings):
     comment: Text | None = None
 
     @property
+    def has_data(self) -> bool:
+        """Whether there is a sample or a file; a source that stays open may have neither."""
+        return self.sample is not None or self.path is not None
+
+    @property
     def schema_(self) -> tuple[Column, ...]:
         """The declared columns, in the file's order."""
         return tuple(column_of(name, declared, self) for name, declared in self.columns.items())
@@ -150,9 +156,11 @@ def column_of(name: str, declared: DeclaredColumn, source: TextSettings) -> Colu
 
 
 class Source(Data):
-    """Where the stream's rows come from. ``rows``: how many are read at most."""
+    """Where the stream's rows come from. ``rows``: how many are read at most. ``open``: whether the stream stays open
+    after them and takes rows by HTTP."""
 
     rows: Count | None = None
+    open: bool = False
 
 
 class SideTable(Data):
@@ -274,6 +282,14 @@ class ModelGate(Part):
     rollback: bool | None = None
 
 
+class Tfidf(Part):
+    """The vocabulary of each ``tfidf(COLUMN)`` of a model: at most ``terms`` terms, those of the most rows, each of at
+    least ``min_rows`` rows."""
+
+    terms: Annotated[int, Field(gt=0, le=100_000)] = 2_000
+    min_rows: Count = 2
+
+
 class Model(Part):
     """A Spark estimator. A recommender has the columns ``user``, ``item`` and ``rating`` in place of features, and
     ``titles``: a side table that describes the items. ``newest_of_key``: whether a search finds only the newest row of
@@ -289,6 +305,7 @@ class Model(Part):
     params: dict[str, Any] = Field(default_factory=dict)
     scale: Literal["none", "standard", "minmax"] = "none"
     labels: dict[str, str] = Field(default_factory=dict)
+    tfidf: Tfidf = Tfidf()
     newest_of_key: bool = False
     gate: ModelGate = ModelGate()
 
@@ -313,7 +330,7 @@ def origin(value: str) -> str:
 
 class Serve(Part):
     """Where the API listens. ``row_limit`` and ``time_limit`` apply to every SQL route. ``cors``: the origins
-    whose pages may read the answers in a browser."""
+    whose pages may read the answers in a browser. ``rows``: whether it takes rows for a stream that stays open."""
 
     host: str = "127.0.0.1"
     port: Port = 8000
@@ -321,6 +338,7 @@ class Serve(Part):
     row_limit: Annotated[int, Field(gt=0, le=100_000)] = 1_000
     time_limit: Duration = 5.0
     cors: Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], Field(strict=False)] = ()
+    rows: bool = True
 
 
 class Pipeline(Part):
@@ -337,6 +355,15 @@ class Pipeline(Part):
     serve: Serve = Serve()
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
     outputs: Annotated[tuple[Output, ...], Field(strict=False)] = ()
+
+    def features(self, model: str) -> list[FeatureSource]:
+        """What the features of a model are made of, in their order."""
+        return [feature_source(name, self.source.columns) for name in self.models[model].features]
+
+    def inputs(self, model: str) -> list[Column]:
+        """The columns that the features of a model are made of, each once, in the order of the features."""
+        columns = {column.name: column for column in self.source.schema_}
+        return [columns[name] for name in dict.fromkeys(source.column for source in self.features(model))]
 
     def gate_of(self, model: str) -> Gate:
         """The gate of a model: the pipeline's, with the model's own settings."""

@@ -60,6 +60,10 @@ from tidemill.schemas.models import (
     Trained,
     profile_document,
 )
+from tidemill.schemas.posting import (
+    PostedRows,
+    RejectedRow,
+)
 from tidemill.schemas.run import (
     ColumnBody,
     CommandStage,
@@ -142,6 +146,7 @@ __all__ = [
     "PointCentre",
     "PointColumns",
     "Points",
+    "PostedRows",
     "Problem",
     "Profile",
     "Promotion",
@@ -154,6 +159,7 @@ __all__ = [
     "RejectPlace",
     "RejectPlaces",
     "RejectSetting",
+    "RejectedRow",
     "RejectsBody",
     "RowCounts",
     "RowRates",
