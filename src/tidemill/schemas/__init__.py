@@ -40,6 +40,7 @@ from tidemill.schemas.batches import (
     RejectSetting,
     SpanBody,
 )
+from tidemill.schemas.initiation import GuessedColumn, InitBody, ProposedModel
 from tidemill.schemas.models import (
     Cluster,
     CommandGeneration,
@@ -125,12 +126,14 @@ __all__ = [
     "GenerationBody",
     "GenerationCounts",
     "GenerationVerdict",
+    "GuessedColumn",
     "Health",
     "History",
     "HistoryPoint",
     "Home",
     "HomeModel",
     "HomeRoute",
+    "InitBody",
     "InputBody",
     "Items",
     "Kind",
@@ -150,6 +153,7 @@ __all__ = [
     "Problem",
     "Profile",
     "Promotion",
+    "ProposedModel",
     "RatingScale",
     "ReasonCount",
     "Recommendations",
