@@ -11,7 +11,7 @@ from tidemill.api.models.health import failures, not_ready, problems
 from tidemill.api.models.snapshot import Snapshot
 from tidemill.api.rows.examples import Examples
 from tidemill.errors import NotReady
-from tidemill.pipeline import Column, Model, Pipeline, Route
+from tidemill.pipeline import Column, Data, Model, Pipeline, Route, TextSettings, toml
 from tidemill.run.catalog import CollectorProgress, Generation, StageStatus, TrainedModel
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
@@ -30,6 +30,9 @@ LINKS = {
     "openapi": "/openapi.json",
 }
 VERBS = {"recommendation": "recommend", "neighbours": "similar", "text": "similar"}  # of other kinds: predict
+LAYOUT = {"format", "encoding", "header", "delimiter", "escape", "trim", "skip", "comment"}
+CLEANING = {"from_", "strip", "format", "default"}
+READING = LAYOUT | CLEANING | set(TextSettings.model_fields)  # what says how values are read, of a source or a column
 RATED = ("produced", "collected", "sealed")
 GENERATION_STATES = ("published", "training", "failed")
 
@@ -49,11 +52,24 @@ def home_body(run: Run, snapshot: Snapshot) -> schemas.Home:
         routes=[route_body(route) for route in pipeline.routes],
         links=LINKS,
         source_note=pipeline.source.note,
-        columns=[schemas.ColumnBody.of(column) for column in pipeline.source.schema_],
+        source_settings=settings_text(pipeline.source, "\n"),
+        rows="/rows" if pipeline.source.open and pipeline.serve.rows else None,
+        columns=[column_body(pipeline.source, column) for column in pipeline.source.schema_],
         key=pipeline.stream.key,
         batches=schemas.CutsBody.of(pipeline.batches),
         scheme=pipeline.generations.scheme,
     )
+
+
+def column_body(source: Data, column: Column) -> schemas.ColumnBody:
+    settings = settings_text(source.columns[column.name], ", ")
+    return schemas.ColumnBody.of(column).model_copy(update={"settings": settings})
+
+
+def settings_text(part: TextSettings, separator: str) -> str | None:
+    """The keys of a table of the pipeline file that say how values are read, in TOML; None where it has none."""
+    settings = part.model_dump(by_alias=True, exclude_unset=True, include=READING)
+    return separator.join(f"{key} = {toml(value)}" for key, value in settings.items()) or None
 
 
 def home_model(name: str, model: Model) -> schemas.HomeModel:

@@ -24,6 +24,7 @@ from tidemill.pipeline.model import (
     SideTable,
     Source,
     Stream,
+    TextSettings,
     Tfidf,
     bare,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "SideTable",
     "Source",
     "Stream",
+    "TextSettings",
     "Tfidf",
     "arrow_schema",
     "bare",

@@ -57,14 +57,15 @@ class HomeRoute(Shape):
 
 
 class ColumnBody(Shape):
-    """A declared column; the value of an ``optional`` column may be missing. ``note``: why it is declared so, as the
-    pipeline file says."""
+    """A declared column; the value of an ``optional`` column may be missing. ``settings``: the other keys of its
+    table that say how values are read, in TOML; ``note``: why it is declared so, as the pipeline file says."""
 
     name: str
     kind: ColumnKind
     optional: bool
     unit: str | None
     title: str | None
+    settings: str | None = omitted_if_none()
     note: str | None = omitted_if_none()
 
 
@@ -82,7 +83,8 @@ class CutsBody(Shape):
 
 class Home(Shape):
     """The pipeline, its models, its own routes, and links to the other endpoints. ``source_note``: what the pipeline
-    file says about the source."""
+    file says about the source; ``source_settings``: how it says that the data are laid out, in TOML; ``rows``: the
+    address that takes rows, where it does."""
 
     pipeline: str
     title: str
@@ -92,6 +94,8 @@ class Home(Shape):
     routes: list[HomeRoute]
     links: dict[str, str]
     source_note: str | None = omitted_if_none()
+    source_settings: str | None = omitted_if_none()
+    rows: str | None = omitted_if_none()
     columns: list[ColumnBody]
     key: str | None
     batches: CutsBody

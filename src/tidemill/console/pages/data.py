@@ -1,4 +1,5 @@
-"""The page Data: sealed batches and their rows, rejected rows, and the batches that a generation was trained on."""
+"""The page Your data: how the data are read, the sealed batches and their rows, the rejected rows by
+reason and by place, and the batches that a generation was trained on."""
 
 from __future__ import annotations
 
@@ -11,33 +12,31 @@ from tidemill.console import shell
 from tidemill.console.formatting import NONE, batch_ranges, counted, cut, moment, number, plain, short_sha
 from tidemill.console.forms import widgets
 from tidemill.console.forms.fields import column_labels
+from tidemill.console.pages import reading, rejects
 from tidemill.console.paging import PAGE, select_newest_first, select_oldest_first
 from tidemill.schemas import (
     BatchBody,
     BatchRows,
     GenerationBody,
-    RejectBody,
-    RejectPlaces,
-    RejectsBody,
     SpanBody,
     StatusBody,
     Trained,
 )
 
 PREVIEW = 10
-REJECTS = 25
 
 
 def page() -> None:
+    with shell.render_api_errors():
+        reading.section()
     sealed()
     status = shell.api().get("/status", StatusBody)
     if status.batches:
         st.subheader("One batch", anchor=False)
         with shell.render_api_errors():
             one_batch(status.batches)
-    st.subheader("Rejects", anchor=False)
     with shell.render_api_errors():
-        rejects()
+        rejects.section()
     if status.newest:
         st.subheader("Batches of a generation", anchor=False)
         with shell.render_api_errors():
@@ -140,48 +139,6 @@ def preview_caption(rows: BatchRows) -> str:
     if not rows.items:
         return "This batch has no rows."
     return f"Rows {number(rows.offset + 1)} to {number(rows.offset + len(rows.items))} of {number(rows.rows)}."
-
-
-# --- rejects ------------------------------------------------------------------------------------------------------
-
-
-def rejects() -> None:
-    places = shell.api().get("/rejects", RejectPlaces)
-    if not places.places:
-        st.success("No row was rejected.", icon=":material/check:")
-        return
-    st.markdown(f"{counted(places.rejected, 'row was', 'rows were')} rejected.")
-    counts = {place.place: place.rejected for place in places.places}
-    left, right = st.columns(2)
-    chosen = left.selectbox(
-        "Where",
-        list(counts),
-        format_func=lambda place: f"{place}: {counted(counts[place], 'row')}",
-        key="rejects",
-        bind="query-params",
-    )
-    with right:
-        page = select_oldest_first(counts[chosen], REJECTS, "Page of rejects", "rejects page")
-    rejected = shell.api().get(f"/rejects/{chosen}", RejectsBody, offset=page.after, limit=REJECTS)
-    reasons = [{"reason": plain(reason.reason), "rows": number(reason.count)} for reason in rejected.reasons]
-    st.table(reasons[:PAGE], hide_index=True)
-    st.caption(f"The reasons of {counted(rejected.counted, 'reject')}.")
-    st.table([reject_row(reject) for reject in rejected.items], hide_index=True)
-
-
-def reject_row(reject: RejectBody) -> dict[str, str]:
-    return {"where": reject_position(reject), "reason": plain(reject.reason), "message": plain(reject.text)}
-
-
-def reject_position(reject: RejectBody) -> str:
-    """The line or element of a file, or the partition and offset of the stream."""
-    if reject.element is not None:
-        return f"element {number(reject.element)}"
-    if reject.line is not None:
-        return f"line {number(reject.line)}"
-    if reject.offset is not None:
-        return f"partition {reject.partition}, offset {number(reject.offset)}"
-    return NONE
 
 
 # --- lineage ------------------------------------------------------------------------------------------------------
