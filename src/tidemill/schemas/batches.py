@@ -69,9 +69,10 @@ class RejectBody(Shape):
 
 
 class RejectSetting(Shape):
-    """A setting that would read rejects: ``toml``, lines for the pipeline file. It reads ``reads`` of those examined;
-    ``becomes``: the value that it makes of the first of them, where it has one."""
+    """A setting that would read rejects, and ``toml``, the lines with it for the pipeline file. It reads ``reads`` of those
+    examined; ``becomes``: the value that it makes of the first of them, where it has one."""
 
+    setting: str
     toml: str
     reads: int
     becomes: str | None

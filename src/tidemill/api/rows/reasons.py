@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
@@ -124,12 +124,25 @@ def setting_bodies(kind: Kind) -> list[schemas.RejectSetting]:
         for setting in remedies(Reject("", 0, fault, text), data.schema_):
             found.setdefault((setting.column, group_of(setting)), []).append(setting)
     most_first = sorted(found.values(), key=len, reverse=True)
-    return [
-        schemas.RejectSetting(
-            toml=toml_of(settings, key, data), reads=len(settings), becomes=settings[0].becomes or None
-        )
-        for settings in most_first
-    ]
+    return [setting_body(settings, key, data) for settings in most_first]
+
+
+def setting_body(settings: Sequence[Setting], key: str, data: Data) -> schemas.RejectSetting:
+    """One body of settings with one name, whose lists are joined.
+
+    Args:
+        key: the path of ``data`` in the pipeline file.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        for name, value in tomllib.loads(f"keys = {{ {setting} }}")["keys"].items():
+            values[name] = joined(values.get(name), value)
+    return schemas.RejectSetting(
+        setting=", ".join(f"{name} = {toml(value)}" for name, value in values.items()),
+        toml=toml_of(values, settings[0].column, key, data),
+        reads=len(settings),
+        becomes=settings[0].becomes or None,
+    )
 
 
 def group_of(setting: Setting) -> str:
@@ -137,21 +150,14 @@ def group_of(setting: Setting) -> str:
     return setting.name if setting.value.startswith("[") else str(setting)
 
 
-def toml_of(settings: Sequence[Setting], key: str, data: Data) -> str:
-    """The lines of the pipeline file with these settings, which have one name; those that the column has already stay.
-
-    Args:
-        key: the path of ``data`` in the pipeline file.
-    """
-    column = settings[0].column
+def toml_of(values: Mapping[str, Any], column: str | None, key: str, data: Data) -> str:
+    """The lines of the pipeline file with these values; a column keeps the settings that it has already."""
     if column is None:
-        return f"[{key}]\n{settings[0]}"
+        return "\n".join([f"[{key}]", *(f"{name} = {toml(value)}" for name, value in values.items())])
     table = data.columns[column]
     declared = {"type": table.type} | table.model_dump(by_alias=True, exclude_unset=True)
-    for setting in settings:
-        for name, value in tomllib.loads(f"keys = {{ {setting} }}")["keys"].items():
-            declared[name] = joined(declared.get(name), value)
-    if settings[0].name == "missing" and "default" not in declared:
+    declared |= {name: joined(declared.get(name), value) for name, value in values.items()}
+    if "missing" in values and "default" not in declared:
         declared["type"] = f"{declared['type'].removesuffix('?')}?"  # else the row lacks a value that it needs
     return f"[{key}.columns]\n{key_text(column)} = {toml(declared)}"
 

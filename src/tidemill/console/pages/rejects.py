@@ -56,13 +56,8 @@ def kind_row(kind: RejectKind) -> dict[str, str]:
         "rows": number(kind.count),
         "newest": f"{kind.place}, {reject_position(kind.example)}",
         "message": plain(text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"),
-        "setting that would read it": " or ".join(plain(in_short(setting)) for setting in kind.settings) or NONE,
+        "setting that would read it": " or ".join(plain(setting.setting) for setting in kind.settings) or NONE,
     }
-
-
-def in_short(setting: RejectSetting) -> str:
-    """The line of a setting, without the table that it stands in."""
-    return setting.toml.splitlines()[-1]
 
 
 def remedies(kind: RejectKind) -> None:
