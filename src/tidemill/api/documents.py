@@ -15,6 +15,7 @@ from tidemill.pipeline import Column, Data, Model, Pipeline, Route, TextSettings
 from tidemill.run.catalog import CollectorProgress, Generation, StageStatus, TrainedModel
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
+from tidemill.run.progress.status import Counts
 from tidemill.scoring import Feature, kind_of
 from tidemill.scoring.als import AlsScorer, Scale
 
@@ -53,7 +54,6 @@ def home_body(run: Run, snapshot: Snapshot) -> schemas.Home:
         links=LINKS,
         source_note=pipeline.source.note,
         source_settings=settings_text(pipeline.source, "\n"),
-        rows="/rows" if pipeline.source.open and pipeline.serve.rows else None,
         columns=[column_body(pipeline.source, column) for column in pipeline.source.schema_],
         key=pipeline.key,
         batches=schemas.CutsBody.of(pipeline.batches),
@@ -117,6 +117,45 @@ def unready_body(run: Run, snapshot: Snapshot, error: NotReady) -> schemas.Unrea
         pipeline=run.pipeline.name,
         problems=list(problems(snapshot)),
     )
+
+
+def stream_body(run: Run, snapshot: Snapshot, posted: int | None) -> schemas.StreamBody:
+    """The stream's topic and its partitions, by the catalog.
+
+    Args:
+        posted: how many rows this API wrote into it; None where it takes none.
+    """
+    source, counts = run.pipeline.source, snapshot.counts
+    return schemas.StreamBody(
+        topic=run.pipeline.topic,
+        of_others=counts.of_others,
+        since=str(source.from_) if counts.of_others else None,
+        until=None if source.until is None else str(source.until),
+        ends=not source.open and (not counts.of_others or source.until is not None),
+        partitions=partition_bodies(run, counts),
+        gaps=[schemas.GapBody.of(gap) for gap in counts.gaps],
+        rows=None if posted is None else "/rows",
+        posted=posted,
+    )
+
+
+def partition_bodies(run: Run, counts: Counts) -> list[schemas.PartitionBody]:
+    sealed, known, lag = run.catalog.next_offsets(), run.catalog.topic_partitions(), counts.lag or {}
+    removed = Counter[int]()
+    for gap in counts.gaps:
+        removed[gap.partition] += gap.last_offset - gap.first_offset + 1
+    numbers = known.keys() | sealed.keys() | (set() if counts.of_others else set(range(run.pipeline.stream.partitions)))
+    return [
+        schemas.PartitionBody(
+            partition=number,
+            first_offset=known[number].first_offset if number in known else 0,
+            next_offset=sealed.get(number),
+            end_offset=known[number].end_offset if number in known else None,
+            lag=lag.get(str(number)),
+            removed=removed[number],
+        )
+        for number in sorted(numbers)
+    ]
 
 
 def status_body(run: Run, snapshot: Snapshot) -> schemas.StatusBody:

@@ -73,8 +73,8 @@ class RejectBody(Shape):
 
 
 class RejectSetting(Shape):
-    """A setting that would read rejects, and ``toml``, the lines with it for the pipeline file. It reads ``reads`` of those
-    examined; ``becomes``: the value that it makes of the first of them, where it has one."""
+    """A setting that would read rejects, and the lines with it for the pipeline file (``toml``). It reads ``reads`` of
+    those examined; ``becomes``: the value that it makes of the first of them, where it has one."""
 
     setting: str
     toml: str

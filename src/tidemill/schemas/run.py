@@ -83,8 +83,7 @@ class CutsBody(Shape):
 
 class Home(Shape):
     """The pipeline, its models, its own routes, and links to the other endpoints. ``source_note``: what the pipeline
-    file says about the source; ``source_settings``: how it says that the data are laid out, in TOML; ``rows``: the
-    address that takes rows, where it does."""
+    file says about the source; ``source_settings``: how it says that the data are laid out, in TOML."""
 
     pipeline: str
     title: str
@@ -95,7 +94,6 @@ class Home(Shape):
     links: dict[str, str]
     source_note: str | None = omitted_if_none()
     source_settings: str | None = omitted_if_none()
-    rows: str | None = omitted_if_none()
     columns: list[ColumnBody]
     key: str | None
     batches: CutsBody
@@ -154,6 +152,37 @@ class GapBody(Shape):
     last_offset: int
     batch: int
     found_at: str
+
+
+class PartitionBody(Shape):
+    """A partition of the stream's topic. The run begins at ``first_offset`` (0 in a topic of its own); ``next_offset``:
+    the first one after the sealed rows, null where none are; ``end_offset``: the one before which the run's part of the
+    topic ends, null where it does not, or where a marker ends it; ``lag``: how many messages follow those that were
+    read, null where that is unknown; ``removed``: how many offsets retention removed before they were sealed."""
+
+    partition: int
+    first_offset: int
+    next_offset: int | None
+    end_offset: int | None
+    lag: int | None
+    removed: int
+
+
+class StreamBody(Shape):
+    """The topic of the stream. ``of_others``: whether others write it; ``since`` and ``until``: the part of such a
+    topic that the run reads, as the pipeline file says; ``ends``: whether the stream, and so the run, ends by
+    itself; ``rows``: the address that takes rows, where it does; ``posted``: how many rows this API wrote since it
+    started."""
+
+    topic: str
+    of_others: bool
+    since: str | None
+    until: str | None
+    ends: bool
+    partitions: list[PartitionBody]
+    gaps: list[GapBody]
+    rows: str | None
+    posted: int | None
 
 
 class GenerationCounts(Shape):

@@ -227,6 +227,7 @@ SHAPES: dict[str, Any] = {
     "/": schemas.Home,
     "/health": schemas.Health,
     "/status": schemas.StatusBody,
+    "/stream": schemas.StreamBody,
     "/pipeline": schemas.Home,
     "/batches": list[schemas.BatchBody],
     "/batches/{batch}": schemas.BatchBody,
@@ -281,6 +282,7 @@ def test_every_endpoint_is_in_the_document(document: dict[str, Any]) -> None:
     paths += [
         "/models/group/points",
         "/status",
+        "/stream",
         "/verdict",
         "/pipeline",
         "/batches",

@@ -24,10 +24,11 @@ MAX_FILES = 200  # of batches, the newest
 
 class Origin(NamedTuple):
     """Where rejects come from. ``key``: the path of their data in the pipeline file; empty where no setting of it reads
-    them, as those of messages."""
+    them, as messages of strangers in the run's own topic. ``has_layout``: whether they are from files."""
 
     key: str
     data: Data
+    has_layout: bool = True
 
 
 @dataclass
@@ -72,7 +73,8 @@ def grouped(run: Run, files: Sequence[RejectsFile]) -> Iterator[tuple[Origin, li
     tables = [file for file in files if file.name.startswith(TABLE)]
     yield Origin("source", run.pipeline.source), [file for file in files if file.name == SOURCE]
     of_stream = [file for file in files if file.name != SOURCE and file not in tables]
-    yield Origin("", run.pipeline.source), newest_first(of_stream)[:MAX_FILES]
+    of_messages = Origin("source" if run.pipeline.source.topic else "", run.pipeline.source, has_layout=False)
+    yield of_messages, newest_first(of_stream)[:MAX_FILES]
     for file in tables:
         name = file.name.removeprefix(TABLE)
         yield Origin(f"tables.{key_text(name)}", run.pipeline.tables[name]), [file]
@@ -116,12 +118,13 @@ def kind_body(kind: Kind) -> schemas.RejectKind:
 
 def setting_bodies(kind: Kind) -> list[schemas.RejectSetting]:
     """The settings that would read the examined rejects, with how many of them each one reads; the most first."""
-    key, data = kind.origin
+    key, data, has_layout = kind.origin
     if not key:
         return []
     found: dict[tuple[str | None, str], list[Setting]] = {}
     for fault, text in kind.examined.items():
-        for setting in remedies(Reject("", 0, fault, text), data.schema_):
+        settings = remedies(Reject("", 0, fault, text), data.schema_)
+        for setting in settings if has_layout else [setting for setting in settings if setting.column]:
             found.setdefault((setting.column, group_of(setting)), []).append(setting)
     most_first = sorted(found.values(), key=len, reverse=True)
     return [setting_body(settings, key, data) for settings in most_first]

@@ -11,7 +11,7 @@ import streamlit as st
 from tidemill.console import shell
 from tidemill.console.formatting import NONE, batch_ranges, counted, cut, moment, number, plain, short_sha
 from tidemill.console.forms import widgets
-from tidemill.console.forms.fields import column_labels
+from tidemill.console.forms.fields import distinct_labels
 from tidemill.console.pages import reading, rejects
 from tidemill.console.paging import PAGE, select_newest_first, select_oldest_first
 from tidemill.schemas import (
@@ -24,6 +24,7 @@ from tidemill.schemas import (
 )
 
 PREVIEW = 10
+PREVIEW_COLUMNS = 50
 
 
 def page() -> None:
@@ -100,7 +101,8 @@ def one_batch(count: int) -> None:
         page = select_oldest_first(batch.rows, PREVIEW, "Page of rows", "rows")
     st.table([{"property": name, "value": text} for name, text in batch_facts(batch)], hide_index=True)
     rows = shell.api().get(f"/batches/{batch.batch}/rows", BatchRows, offset=page.after, limit=PREVIEW)
-    st.table(preview(rows), hide_index=True)
+    across = select_oldest_first(len(rows.columns), PREVIEW_COLUMNS, "Page of columns", "preview columns")
+    st.table(preview(rows, across.after, across.after + across.limit), hide_index=True)
     st.caption(preview_caption(rows))
 
 
@@ -118,9 +120,9 @@ def batch_facts(batch: BatchBody) -> list[tuple[str, str]]:
     return [(name, text if text.startswith("`") else plain(text)) for name, text in facts]
 
 
-def preview(rows: BatchRows) -> list[dict[str, str]]:
-    """Rows of a batch, numbered from 1, under the columns' labels."""
-    labels = {name: plain(label) for name, label in column_labels(rows.columns).items()}
+def preview(rows: BatchRows, first: int = 0, end: int = PREVIEW_COLUMNS) -> list[dict[str, str]]:
+    """Rows of a batch, numbered from 1, under the labels of the columns from ``first`` to before ``end``."""
+    labels = {name: plain(text) for name, text in distinct_labels(rows.columns[first:end], ("row",)).items()}
     return [
         {"row": number(index)} | {label: cell(row.get(name)) for name, label in labels.items()}
         for index, row in enumerate(rows.items, start=rows.offset + 1)

@@ -1,4 +1,5 @@
-"""The page Stream: the rows that have passed each stage and the stages' activities, refreshed each second."""
+"""The page Stream: the rows that have passed each stage, the stages' activities, the stream's topic by partition, and
+the topics of predictions, refreshed each second."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from tidemill.console.formatting import (
     age,
     counted,
     elapsed,
+    moment,
     number,
     plain,
     rate,
@@ -23,7 +25,20 @@ from tidemill.console.formatting import (
     size,
     whole_seconds,
 )
-from tidemill.schemas import BatchBody, StageBody, StatusBody, TrainingBody
+from tidemill.console.forms import widgets
+from tidemill.console.forms.fields import example_row
+from tidemill.console.paging import PAGE
+from tidemill.schemas import (
+    BatchBody,
+    GapBody,
+    Home,
+    OutputBody,
+    PartitionBody,
+    StageBody,
+    StatusBody,
+    StreamBody,
+    TrainingBody,
+)
 
 STAGES = ("broker", "producer", "collector", "trainer", "outputs", "api", "console")
 SHOWN_BATCHES = 5
@@ -32,6 +47,8 @@ STEADY_SECONDS = 10.0  # a running stage updates its status more often than this
 
 def page() -> None:
     live()
+    with shell.render_api_errors():
+        posting()
 
 
 @st.fragment(run_every=shell.EVERY)
@@ -47,6 +64,8 @@ def live() -> None:
         st.subheader("Stages", anchor=False)
         st.table(stage_rows(status.stages, datetime.now(UTC)), hide_index=True)
         st.markdown(problems(status.problems))
+        topic(shell.api().get("/stream", StreamBody), status)
+        outputs(status.outputs)
         st.subheader("Newest batches", anchor=False)
         if batches:
             st.table(batch_rows(batches, datetime.now(UTC)), hide_index=True)
@@ -137,6 +156,92 @@ def state_since(stage: StageBody, now: datetime) -> str:
 
 def problems(problems: Sequence[str]) -> str:
     return f"**Problems:** {'; '.join(map(plain, problems)) if problems else 'none'}"
+
+
+# --- the topic ----------------------------------------------------------------------------------------------------
+
+
+def topic(stream: StreamBody, status: StatusBody) -> None:
+    st.subheader(f"Topic {plain(stream.topic)}", anchor=False)
+    st.markdown(extent(stream, status.stream_ended))
+    st.table([partition_row(partition, stream.of_others) for partition in stream.partitions[:PAGE]], hide_index=True)
+    if len(stream.partitions) > PAGE:
+        st.caption(f"The first {PAGE} of {number(len(stream.partitions))} partitions.")
+    if stream.gaps:
+        st.markdown("Retention removed these messages before they were sealed; they are in no batch.")
+        st.table([gap_row(gap) for gap in stream.gaps[-PAGE:]], hide_index=True)
+
+
+def extent(stream: StreamBody, ended: bool) -> str:
+    """Which part of the topic the run reads, and whether it ends by itself."""
+    if not stream.of_others:
+        whole = "The run writes this topic itself, and reads all of it."
+        if ended:
+            return f"{whole} The stream has ended."
+        if stream.ends:
+            return f"{whole} The stream ends with the data."
+        posted = "" if stream.posted is None else f" {counted(stream.posted, 'row')} came so since the API started."
+        return f"{whole} It stays open for rows by HTTP: only Ctrl-C ends the run.{posted}"
+    until = "without an end" if stream.until is None else f'until "{plain(stream.until)}"'
+    part = f'Others write this topic. The run reads it from "{plain(stream.since)}" {until}'
+    if ended:
+        return f"{part}, and has read all of that."
+    return f"{part}. It ends by itself." if stream.ends else f"{part}: only Ctrl-C ends the run."
+
+
+def partition_row(partition: PartitionBody, of_others: bool) -> dict[str, str]:
+    """A partition. In the run's own topic it begins at 0 and ends with a marker, and nothing is removed unread."""
+    row = {"partition": str(partition.partition), "sealed before offset": number(partition.next_offset)}
+    if not of_others:
+        return row
+    return row | {
+        "begins at": number(partition.first_offset),
+        "ends before": number(partition.end_offset),
+        "lag": number(partition.lag),
+        "removed": number(partition.removed),
+    }
+
+
+def gap_row(gap: GapBody) -> dict[str, str]:
+    return {
+        "partition": str(gap.partition),
+        "offsets": f"{number(gap.first_offset)} to {number(gap.last_offset)}",
+        "while this batch was open": number(gap.batch),
+        "found": moment(gap.found_at),
+    }
+
+
+def posting() -> None:
+    """How rows get into a stream that stays open."""
+    stream = shell.api().get("/stream", StreamBody)
+    if stream.rows is None:
+        return
+    st.subheader("Rows by HTTP", anchor=False)
+    st.markdown("The stream is open: rows that are sent to this address go into it.")
+    columns = shell.api().get("/pipeline", Home).columns
+    widgets.show_curl("POST", stream.rows, document=example_row(columns))
+
+
+# --- the topics of predictions ------------------------------------------------------------------------------------
+
+
+def outputs(outputs: Sequence[OutputBody]) -> None:
+    if outputs:
+        st.subheader("Predictions", anchor=False)
+        st.table([output_row(output) for output in outputs], hide_index=True)
+
+
+def output_row(output: OutputBody) -> dict[str, str]:
+    return {
+        "topic": plain(output.topic),
+        "model": plain(output.model),
+        "rows written": number(output.rows),
+        "lag": number(output.lag),
+        "state": "ended" if output.ended else "follows the stream",
+    }
+
+
+# --- batches ------------------------------------------------------------------------------------------------------
 
 
 def batch_rows(batches: Sequence[BatchBody], now: datetime) -> list[dict[str, str]]:
