@@ -316,6 +316,13 @@ class ForeignHost(RequestError):
     status = 403
 
 
+class ReadOnly(RequestError):
+    """The request would write, and the run's stream is not open to requests."""
+
+    code = "read-only"
+    status = 403
+
+
 class NotFound(RequestError):
     code = "not-found"
     status = 404

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.api.custom.checks import route_faults
+from tidemill.api.oryx.checks import oryx_faults
 from tidemill.errors import Fault, PipelineInvalid, SourceError
 from tidemill.judging.sentences import WITHOUT_TRUTH
 from tidemill.pipeline import (
@@ -143,7 +144,7 @@ def judged(raw: Raw) -> Loaded:
     Raises:
         PipelineInvalid: with every fault.
     """
-    return parse(raw, [*model_faults(raw.values), *route_faults(raw.values)])
+    return parse(raw, [*model_faults(raw.values), *route_faults(raw.values), *oryx_faults(raw.values)])
 
 
 def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple[str, Data]]:

@@ -115,6 +115,11 @@ class AlsScorer(Scorer):
         """(items,): how many of the generation's ratings each item has."""
         return np.bincount(self._rated, minlength=len(self.items)).astype(np.intp)
 
+    def rated_counts(self) -> Places:
+        """(users,): how many items each user has rated."""
+        counts: Places = np.diff(self._offsets).astype(np.intp)
+        return counts
+
     def rated_pairs(self) -> tuple[Places, Places]:
         """(n,), (n,): the indices of the user and of the item of each of the generation's ratings."""
         users = np.repeat(np.arange(len(self.users), dtype=np.intp), np.diff(self._offsets))
@@ -190,17 +195,28 @@ def fold_in(factors: Factors, ratings: Array, settings: Settings, gram: Array | 
     ``gram`` is Y'Y over all items. With ``nonnegative`` the x >= 0 that minimises the same quadratic form.
     Ratings are rounded to 32 bits before, and the factor after, as Spark stores both in 32 bits.
     """
+    matrix, right = normal_equations(factors, ratings, settings)
+    return solution(matrix if gram is None else matrix + gram, right, settings)
+
+
+def normal_equations(factors: Factors, ratings: Array, settings: Settings) -> tuple[Array, Array]:
+    """The matrix (rank, rank) and the right side (rank,) that these ratings add to a user's equations; for implicit
+    ratings without Y'Y."""
     a = factors.astype(np.float64)
     r = ratings.astype(np.float32).astype(np.float64)
     if settings.implicit:
-        assert gram is not None
         confidence = settings.alpha * np.abs(r)
-        matrix = gram + a.T @ (confidence[:, None] * a)
+        matrix = a.T @ (confidence[:, None] * a)
         right = a.T @ np.where(r > 0, 1.0 + confidence, 0.0)
         counted = int(np.count_nonzero(r > 0))
     else:
         matrix, right, counted = a.T @ a, a.T @ r, len(r)
     matrix[np.diag_indices_from(matrix)] += settings.regularisation * counted
+    return matrix, right
+
+
+def solution(matrix: Array, right: Array, settings: Settings) -> Factors:
+    """The factor (rank,) of these equations, with ``nonnegative`` the nearest one without a negative component."""
     x = least_nonnegative(matrix, right) if settings.nonnegative else solve(matrix, right)
     with np.errstate(over="ignore"):
         return x.astype(np.float32)
