@@ -142,7 +142,7 @@ class AlsScorer(Scorer):
         if not (np.isfinite(factor).all() and np.isfinite(scores).all()):
             raise ValueError("the ratings lead to no finite scores")
         outside = [item for item in indices if self.scale and not self.scale.has(ratings[item])]
-        return Recommended(self._documents(best, scores, SCORE), unknown, outside)
+        return Recommended(self.documents(best, scores, SCORE), unknown, outside)
 
     def for_user(self, user: str, top: int) -> list[Item]:
         """The ``top`` items for a trained user, without the items they rated.
@@ -152,7 +152,7 @@ class AlsScorer(Scorer):
         """
         index = self.users[user]
         best, scores = self.best(self.user_factors[index], self.rated(index), top)
-        return self._documents(best, scores, SCORE)
+        return self.documents(best, scores, SCORE)
 
     def similar(self, item: str, top: int) -> list[Item]:
         """The ``top`` items whose factors have the smallest angle to this item's, without the item itself. An item
@@ -167,7 +167,7 @@ class AlsScorer(Scorer):
         usable = usable[usable != index]
         cosines = (self.item_factors[usable] @ self.item_factors[index]) / lengths[usable]
         best = lowest(-cosines.astype(np.float64), top)
-        return self._documents(usable[best], np.clip(cosines[best], -1.0, 1.0), SIMILARITY)
+        return self.documents(usable[best], np.clip(cosines[best], -1.0, 1.0), SIMILARITY)
 
     def best(self, factor: Factors, without: Places, top: int) -> tuple[Places, Factors]:
         """The indices of the ``top`` items for a user of this factor, and their scores, the best first.
@@ -181,7 +181,7 @@ class AlsScorer(Scorer):
         chosen = indices[lowest(-scores[indices].astype(np.float64), top)]
         return chosen, scores[chosen]
 
-    def _documents(self, items: Places, values: NDArray[Any], name: str) -> list[Item]:
+    def documents(self, items: Places, values: NDArray[Any], name: str) -> list[Item]:
         """The documents of the items at these indices: id, the value under ``name``, titles."""
         rows = self.titles.take(pa.array(items)).to_pylist()
         return [{ITEM: row.pop(ITEM), name: value} | row for row, value in zip(rows, values.tolist(), strict=True)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.scoring.base import ClassScorer, RowScores, Scorer, ValueScorer, choose, scorer_of
+from tidemill.scoring.base import SCORERS, ClassScorer, RowScores, Scorer, ValueScorer, choose, scorer_of
 from tidemill.scoring.features import Encoded, Encoder
 from tidemill.scoring.storage import Array, Stored
 
@@ -159,10 +159,17 @@ class TreeValueScorer(ValueScorer):
         return RowScores(summed if self.weights is not None else summed / len(self.forest.roots))
 
 
+TREES = (TreeClassScorer, BoostedClassScorer, TreeValueScorer)
+
+
+def is_of_trees(estimator: str) -> bool:
+    return issubclass(SCORERS[estimator], TREES)
+
+
 def importances_of(scorer: Scorer) -> dict[str, float] | None:
     """Spark's importance of each feature, in the model's order; they sum up to 1, or are all 0 where no tree has a
     split. None for a model that is not made of trees, or whose file is of an earlier version."""
-    if not isinstance(scorer, TreeClassScorer | BoostedClassScorer | TreeValueScorer) or scorer.importances is None:
+    if not isinstance(scorer, TREES) or scorer.importances is None:
         return None
     blocks = scorer.encoder.split(scorer.importances[:, None])
     numbers = dict(zip(scorer.encoder.numbers, blocks.numbers[:, 0].tolist(), strict=True))

@@ -109,6 +109,45 @@ def test_ratings_of_the_request(api: httpx.Client) -> None:
     assert "i0" not in after
 
 
+def test_our_own_names(api: httpx.Client) -> None:
+    """The same answers by our own endpoints, with the titles of items, the generation, and what is not known."""
+
+    def own(path: str, body: dict[str, Any] | None = None) -> Any:
+        answer = api.get(path) if body is None else api.post(path, json=body)
+        assert answer.status_code == 200, answer.text
+        assert (answer.json()["model"], answer.json()["generation"]) == ("taste", 1)
+        return answer.json()
+
+    assert own("/models/taste/popular?top=1")["items"] == [{"item": "i,2", "users": 2}]
+    assert own("/models/taste/users?top=2")["users"] == [{"user": "cy,d", "items": 3}, {"user": "ann", "items": 2}]
+    assert own("/models/taste/rated/cy%2Cd?top=1")["items"] == [{"item": "i3", "score": -1.0}]
+    group = own("/models/taste/recommend-to-group", {"users": ["ann", "b/b"], "top": 1})
+    assert group["items"] == [{"item": "i/1", "score": 1.0}]
+    because = own("/models/taste/because", {"user": "ann", "item": "i/1", "top": 1})["items"]
+    assert because == [{"item": "i,2", "similarity": pytest.approx(0.8)}]
+    estimates = own("/models/taste/estimate", {"user": "ann", "items": ["i,2", "none"]})
+    assert (estimates["items"], estimates["unknown"]) == ([{"item": "i,2", "score": 3.0}], ["none"])
+    rated = own("/models/taste/estimate", {"ratings": {"i0": 5, "i/1": 1}, "items": ["i,2"]})["items"][0]["score"]
+    assert rated == pytest.approx(float(api.get("/estimateForAnonymous/i,2/i0=5/i%2F1").text), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("recommend-to-group", {"users": ["nobody"]}, 404),
+        ("recommend-to-group", {"users": []}, 422),
+        ("estimate", {"items": ["i0"]}, 422),
+        ("estimate", {"items": ["i0"], "user": "ann", "ratings": {"i0": 1}}, 422),
+        ("estimate", {"items": ["i0"], "ratings": {"none": 1}}, 422),
+        ("because", {"user": "ann"}, 422),
+        ("because", {"user": "ann", "item": "none"}, 404),
+    ],
+)
+def test_our_own_refusals(api: httpx.Client, path: str, body: dict[str, Any], status: int) -> None:
+    """Who or what is unknown is 404; a body that asks for nothing, or for two things, is 422."""
+    assert api.post(f"/models/taste/{path}", json=body).status_code == status
+
+
 def test_both_forms(api: httpx.Client) -> None:
     """JSON where Accept prefers it, with ids and values; else CSV, of the type that was asked for."""
     assert api.get("/recommend/ann?howMany=1", headers=JSON).json() == [{"id": "i/1", "value": 0.0}]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tidemill.api.oryx.answers import Answer, IdValue
+from tidemill.api.routers.importance import IMPORTANCE_HINT
 from tidemill.api.values import shown
 from tidemill.errors import NotFound, RequestError
 from tidemill.scoring import Prediction, RowScorer
@@ -55,9 +56,6 @@ def importance(scorer: RowScorer, number: str | None) -> Answer:
     if not number.isdecimal() or int(number) >= len(values):
         raise RequestError(f"there is no feature {shown(number)}", f"give a number from 0 to {len(values) - 1}")
     return values[int(number)]
-
-
-IMPORTANCE_HINT = "trees and forests have them, from the generations on that this version trains"
 
 
 def text_of(value: Class) -> str:

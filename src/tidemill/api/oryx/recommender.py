@@ -11,8 +11,9 @@ from starlette.requests import Request
 
 from tidemill.api.oryx.answers import Answer, IdCount, IdValue
 from tidemill.api.oryx.questions import considers_known, path_parts, rated_parts, window
+from tidemill.api.routers.ratings import item_at, user_at
 from tidemill.api.values import shown
-from tidemill.errors import NotFound, RequestError
+from tidemill.errors import RequestError
 from tidemill.scoring import als_questions
 from tidemill.scoring.als import AlsScorer, Factors, Places
 from tidemill.scoring.als_questions import Ranked
@@ -154,20 +155,6 @@ def parts_of(request: Request, least: int, most: int | None) -> list[str]:
     if len(parts) < least or (most is not None and len(parts) > most):
         raise RequestError(f"the path has {len(parts)} values", "see GET /docs; encode a slash in a value as %2F")
     return parts
-
-
-def user_at(scorer: AlsScorer, user: str) -> int:
-    if user not in scorer.users:
-        raise NotFound(f"{scorer.model} knows no user {shown(user)}", "a user is known by a training row")
-    return scorer.users[user]
-
-
-def item_at(scorer: AlsScorer, item: str) -> int:
-    if item not in scorer.items:
-        raise NotFound(
-            f"{scorer.model} knows no item {shown(item)}", "an item is known once a row of it was trained on"
-        )
-    return scorer.items[item]
 
 
 def known_ratings(scorer: AlsScorer, ratings: dict[str, float]) -> tuple[Places, Any]:

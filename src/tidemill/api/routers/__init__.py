@@ -10,7 +10,20 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from tidemill.api.context import RouteContext
-from tidemill.api.routers import across, batches, items, models, points, predict, recommend, run, similar, verdict
+from tidemill.api.routers import (
+    across,
+    batches,
+    importance,
+    items,
+    models,
+    points,
+    predict,
+    ratings,
+    recommend,
+    run,
+    similar,
+    verdict,
+)
 
 ROUTERS: tuple[Callable[[FastAPI, RouteContext], None], ...] = (
     predict.add_routes,  # first, since routes are tried in order and most requests are predictions
@@ -19,8 +32,10 @@ ROUTERS: tuple[Callable[[FastAPI, RouteContext], None], ...] = (
     batches.add_routes,
     models.add_routes,
     points.add_routes,
+    ratings.add_routes,
     recommend.add_routes,
     items.add_routes,
     similar.add_routes,
     verdict.add_routes,
+    importance.add_routes,
 )
