@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from tests.support.fitting import Row, fit_one, frame
 from tidemill.errors import TrainingFailed
+from tidemill.scoring.bayes import NaiveBayesScorer
 
 COLUMNS = {
     "size": "float",
@@ -143,3 +145,22 @@ def test_any_model_scores_as_in_spark(name: str, data: st.DataObject, spark: Spa
     assert report["equal"] == report["rows"] == len(rows) + 300
     report = fitted.whole_parity(frame(spark, COLUMNS, rows))
     assert report["probes_equal"] == report["probes"] > 0
+
+
+@pytest.mark.nightly
+def test_tiny_variances_keep_every_bit_of_a_gaussian_model(spark: SparkSession, tmp_path: Path) -> None:
+    """Where variances are tiny and logarithms as large as 1e12, the scorer has Spark's own bits: of a row that all
+    classes lie far from, the last ones decide the probabilities."""
+    estimator, label, features, _ = ESTIMATORS["gaussian"]
+    dice = random.Random(187)
+    rows = rows_of(dice, 31, 4)
+    model = {"estimator": estimator, "label": label, "features": features, "scale": "minmax"}
+    fitted = fit_one(tmp_path, COLUMNS, frame(spark, COLUMNS, rows), model | {"params": {"modelType": "gaussian"}})
+    scored = [*rows, *rows_of(dice, 300, 4, unseen=True)]
+    spark_raw = fitted.spark.transform(frame(spark, COLUMNS, scored)).select("rawPrediction").collect()
+    scorer = fitted.scorer
+    assert isinstance(scorer, NaiveBayesScorer)
+    raw = scorer.raw(scorer.encoder.encode(scored))
+    assert raw.tolist() == [row[0].toArray().tolist() for row in spark_raw]
+    assert np.abs(raw).max() > 1e12
+    assert fitted.parity(frame(spark, COLUMNS, scored))["equal"] == 331

@@ -13,7 +13,7 @@ import random
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import orjson
 import pyarrow as pa
@@ -228,7 +228,7 @@ def send_rows(
     pacer = Pacer(spec, time.monotonic)
     seen, example = 0, ""
     for chunk in reader.chunks():
-        rejects.extend([asdict(reject) for reject in chunk.rejects])
+        rejects.extend([reject.document() for reject in chunk.rejects])
         example = example or chunk.first_reason()
         skipped = min(max(checkpoint.rows - seen, 0), len(chunk.rows))
         seen += len(chunk.rows)

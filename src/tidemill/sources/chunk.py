@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -20,12 +20,22 @@ TOO_LONG = "longer than 1 MiB"
 
 @dataclass(frozen=True)
 class Reject:
-    """A record that does not fit. ``line`` is its first physical line, in Parquet its row, from 1."""
+    """A record that does not fit. ``line`` is its first physical line, in Parquet its row, from 1; ``element`` its
+    number among the values of a JSON file that is not read line by line."""
 
     file: str
     line: int
     reason: str
     text: str
+    element: int | None = None
+
+    @property
+    def place(self) -> str:
+        return f"line {self.line}" if self.element is None else f"element {self.element}"
+
+    def document(self) -> dict[str, Any]:
+        """The reject as the file of rejects has it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Chunk:
 
     def first_reason(self) -> str:
         """The first reject, as the end of a sentence; empty where there is none."""
-        return next((f"; the first, line {reject.line}: {reject.reason}" for reject in self.rejects), "")
+        return next((f"; the first, {reject.place}: {reject.reason}" for reject in self.rejects), "")
 
 
 class Readable(Protocol):

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from tidemill.errors import SourceError
 from tidemill.sources.chunk import Reject
-from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
+from tidemill.sources.readers.json_records import layout_of
+from tidemill.sources.readers.opening import BUFFER, SourceFile, open_bytes, read_errors
 from tidemill.sources.source import SourceReader
 from tidemill.texts import MOST_EXAMPLES
 
@@ -62,7 +63,7 @@ class Preview:
     def examples(self) -> list[str]:
         """The first rejects, each with its line and its reason."""
         return [
-            f"{f'{reject.file}, ' if self.several_files else ''}line {reject.line}: {reason_of(reject)}"
+            f"{f'{reject.file}, ' if self.several_files else ''}{reject.place}: {reason_of(reject)}"
             for reject in self.rejects[:MOST_EXAMPLES]
         ]
 
@@ -76,7 +77,7 @@ class Preview:
 
     def document(self) -> dict[str, Any]:
         examples = [
-            {"file": reject.file, "line": reject.line, "reason": reason_of(reject)}
+            {name: value for name, value in reject.document().items() if name != "text"} | {"reason": reason_of(reject)}
             for reject in self.rejects[:MOST_EXAMPLES]
         ]
         return {"rows": len(self), "fit": len(self.rows), "rejected": len(self.rejects), "examples": examples}
@@ -87,7 +88,7 @@ class Preview:
         kind, count = kinds.most_common(1)[0]
         example = next(reject for reject in self.rejects if kind_of(reject) == kind)
         which = "all" if count == len(self.rejects) else f"{count:,} of them"
-        return f"{which} as line {example.line}: {reason_of(example)}"
+        return f"{which} as {example.place}: {reason_of(example)}"
 
 
 def reason_of(reject: Reject) -> str:
@@ -135,12 +136,20 @@ def rows_after(reader: SourceReader, seen: int) -> Untried | None:
     exact = all(file.format == "parquet" for file in reader.files)
     plain = [file for file in reader.files if file.format != "parquet"]
     size = sum(file.path.stat().st_size for file in plain)
-    if any(file.compression for file in plain) or size > MOST_COUNTED:
+    if any(file.compression for file in plain) or size > MOST_COUNTED or not all(map(one_a_line, plain)):
         return Untried(None, exact=False)
     count = min(sum(count_records(file) for file in reader.files), reader.limit) - seen
     if exact:
         return Untried(count, exact) if count > 0 else None
     return Untried(count if count > len(plain) else None, exact)  # each file may have a header
+
+
+def one_a_line(file: SourceFile) -> bool:
+    """Whether a text file has about as many lines as records."""
+    if file.format != "json":
+        return True
+    with open_bytes(file) as opened:
+        return layout_of(opened) == "lines"
 
 
 def count_records(file: SourceFile) -> int:

@@ -17,10 +17,10 @@ from pathlib import Path
 from tidemill.errors import InputError, SourceError
 from tidemill.pipeline import Column, Data, Pipeline, SideTable, Source, arrow_schema
 from tidemill.samples import Sample, find_sample
-from tidemill.sources.arrow_values import convert, refuse_types
-from tidemill.sources.chunk import Chunk, Readable, Reject, refuse_missing
+from tidemill.sources.arrow_values import check_schema, convert
+from tidemill.sources.chunk import Chunk, Readable, Reject
 from tidemill.sources.readers.csv import CsvFile
-from tidemill.sources.readers.jsonl import JsonLinesFile
+from tidemill.sources.readers.jsonl import JsonFile
 from tidemill.sources.readers.opening import Format, SourceFile, read_errors, refuse_changed, source_file
 from tidemill.sources.readers.parquet import ParquetFile
 from tidemill.texts import did_you_mean, shorten
@@ -113,9 +113,7 @@ class SampleRows:
     key: str
 
     def check(self) -> bool:
-        label = f"the sample {self.sample.name}"
-        refuse_missing(label, [column.name for column in self.sample.columns], self.columns)
-        refuse_types(label, arrow_schema(self.sample.columns), self.columns, self.key)
+        check_schema(f"the sample {self.sample.name}", arrow_schema(self.sample.columns), self.columns, self.key)
         return True
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
@@ -230,7 +228,7 @@ def open_files(data: Data, folder: Path, key: str) -> SourceReader:
 
 READERS: dict[Format, Callable[[SourceFile, Data, str], Readable]] = {
     "csv": CsvFile,
-    "json": lambda file, data, key: JsonLinesFile(file, data.schema_),
+    "json": lambda file, data, key: JsonFile(file, data.schema_),
     "parquet": lambda file, data, key: ParquetFile(file, data.schema_, key),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -24,7 +26,7 @@ def scorer_of(settings: Settings, ratings: list[float]) -> AlsScorer:
         "rating": "r",
         "settings": {name: getattr(settings, name) for name in Settings.__slots__},
     }
-    arrays = {
+    arrays: dict[str, Any] = {
         "user_factors": factor[None],
         "item_factors": ITEMS,
         "users": packed(pa.table({"user": ["ann"]})),
