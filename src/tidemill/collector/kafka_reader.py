@@ -22,12 +22,13 @@ log = logging.getLogger(__name__)
 class KafkaReader:
     """The committed messages of the topic: a :class:`Reader`."""
 
-    def __init__(self, connection: KafkaConnection, topic: Topic, marks: Marks) -> None:
+    def __init__(self, connection: KafkaConnection, topic: Topic, marks: Marks, group: str | None = None) -> None:
+        """``group``: the consumer group; the run's own where it is None."""
         self.topic = topic
         self._marks = marks
         self._consumer = Consumer(
             connection.settings(
-                group_id=f"tidemill-{marks.run_id}",
+                group_id=group or f"tidemill-{marks.run_id}",
                 isolation_level="read_committed",
                 enable_auto_commit=False,
                 enable_auto_offset_store=False,

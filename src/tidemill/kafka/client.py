@@ -147,16 +147,16 @@ def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER
     return topic
 
 
-def make_topic(admin: AdminClient, name: str, partitions: int) -> bool:
-    """Create the topic with unlimited retention, as a run is resumed from the log. False if another process has created
-    it meanwhile.
+def make_topic(admin: AdminClient, name: str, partitions: int, keep_all: bool = True) -> bool:
+    """Create the topic, with unlimited retention if ``keep_all``, as a run is resumed from the log, else with Kafka's
+    own. False if another process has created it meanwhile.
 
     Raises:
         TopicError: Kafka refuses.
         StreamFailed: Kafka can't create it now.
     """
-    keep_all = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
-    config = keep_all | {"max.message.bytes": str(MOST_BYTES + 100_000)}  # a little more than the client's, for headers
+    config = {"cleanup.policy": "delete"} | ({"retention.ms": "-1", "retention.bytes": "-1"} if keep_all else {})
+    config["max.message.bytes"] = str(MOST_BYTES + 100_000)  # a little more than the client's, for headers
     try:
         admin.create_topics([NewTopic(name, partitions, config=config)])[name].result(ANSWER_SECONDS)
     except KafkaException as error:

@@ -11,8 +11,10 @@ from pydantic import BaseModel
 from tidemill.errors import Fault
 from tidemill.pipeline.kafka_settings import client_faults
 from tidemill.pipeline.model import Model, Pipeline, bare
+from tidemill.pipeline.output_faults import outputs_faults
 from tidemill.pipeline.part import table
 from tidemill.pipeline.route_faults import routes_faults
+from tidemill.pipeline.text_settings import column_setting_faults, layout_faults
 from tidemill.pipeline.timestamps import format_fault
 from tidemill.texts import did_you_mean, shorten
 from tidemill.types import may_be_feature, toml_fits
@@ -53,7 +55,7 @@ def fault_of(error: Any, raw: Mapping[str, Any]) -> Fault:
     path = dotted(where)
     expected = EXPECTED.get(error["type"], error["msg"]).format_map(error.get("ctx", {}))
     found = "nothing" if error["type"] == "missing" else shorten(error["input"])
-    hint = ""
+    hint = getattr(error.get("ctx", {}).get("error"), "hint", "")
     if error["type"] == "extra_forbidden":
         found = "an unknown key"
         hint = did_you_mean(str(where[-1]), known_keys(where[:-1]))
@@ -123,6 +125,8 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
         yield from model_faults(f"models.{name}", model, columns, tables)
     routes = raw.get("routes")
     yield from routes_faults(routes if isinstance(routes, list) else [], models, columns, stream.get("key"))
+    outputs = raw.get("outputs")
+    yield from outputs_faults(outputs if isinstance(outputs, list) else [], models, columns, stream.get("topic"))
 
 
 def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:
@@ -137,6 +141,7 @@ def data_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(path, found, "one of them", 'for example path = "data.csv"')
     if data.get("columns") == {}:
         yield Fault(f"{path}.columns", "no column", 'at least one, such as UserID = "int"')
+    yield from layout_faults(path, data)
     for name, column in table(data, "columns").items():
         if isinstance(column, Mapping):
             yield from column_faults(f"{path}.columns.{name}", column)
@@ -150,6 +155,7 @@ def column_faults(path: str, column: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(f"{path}.default", shorten(default), f'none with type = "{declared}"', f'or type = "{kind}"')
     elif default is not None and not toml_fits(default, kind):
         yield Fault(f"{path}.default", shorten(default), f"a value of the type {kind}")
+    yield from column_setting_faults(path, column, kind)
     if "format" in column and kind != "timestamp":
         yield Fault(f"{path}.format", shorten(column["format"]), f"none: the column is {kind}, not a timestamp")
     elif isinstance(column.get("format"), str) and (expected := format_fault(column["format"])):

@@ -149,6 +149,17 @@ class TrainingBody(Shape):
     began_at: str
 
 
+class OutputBody(Shape):
+    """A topic of predictions: how many rows were written to it, and how many messages of the stream are still to come,
+    as Kafka counts them (``lag``; null before the first one was read). ``ended``: whether no more will come."""
+
+    model: str
+    topic: str
+    rows: int
+    lag: int | None
+    ended: bool
+
+
 class StatusBody(Shape):
     """How far the run is. ``lag``: rows produced and not yet collected; ``bytes``: of all sealed batches; ``waiting``:
     what the run as a whole is doing or waits for; ``trained``: whether the stream has ended and every generation is
@@ -174,6 +185,7 @@ class StatusBody(Shape):
     problems: list[str]
     stream_ended: bool
     trained: bool
+    outputs: list[OutputBody]
 
 
 class CommandStage(Shape):
@@ -200,3 +212,4 @@ class CommandStatus(Shape):
     generations: int
     champions: dict[str, int]
     lines: dict[str, str] | None = omitted_if_none()
+    outputs: list[OutputBody]

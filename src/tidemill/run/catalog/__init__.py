@@ -3,8 +3,8 @@
 SQLAlchemy Core over SQLite (WAL, ``synchronous=FULL``). Every table has one writer: ``run`` the command that starts the
 run, ``source`` and ``side_tables`` the producer, ``batches``, ``batch_partitions``, ``accounts`` and ``ended`` the
 collector, ``generations``, ``models`` and what judging writes the trainer
-(but for the decisions of people); in ``stages`` each stage writes its own row. Paths are relative
-to the run folder.
+(but for the decisions of people), ``outputs`` the stage of that name; in ``stages`` each stage writes its own row.
+Paths are relative to the run folder.
 """
 
 from tidemill.run.catalog.migrations import DAMAGED, MIGRATIONS, UNUSABLE, recorded_version
@@ -24,6 +24,7 @@ from tidemill.run.catalog.records import (
     GenerationState,
     Judging,
     LineModel,
+    OutputState,
     PairedBlocks,
     RecordedFiles,
     RunRecord,
@@ -70,6 +71,7 @@ __all__ = [
     "GenerationState",
     "Judging",
     "LineModel",
+    "OutputState",
     "PairedBlocks",
     "ProducerProgress",
     "RecordedFiles",
