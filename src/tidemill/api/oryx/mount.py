@@ -16,11 +16,12 @@ from tidemill.api.dependencies import resolve_generation
 from tidemill.api.oryx import points, recommender
 from tidemill.api.oryx.answers import CSV_TYPES, JSON_TYPE, Answer, render
 from tidemill.api.oryx.bodies import lines_of
+from tidemill.api.oryx.checks import oryx_faults
 from tidemill.api.oryx.points import PointRead
 from tidemill.api.oryx.questions import DEFAULT_HOW_MANY, MOST, DataPoints, path_parts
 from tidemill.api.oryx.recommender import Read
 from tidemill.api.paths import SegmentedRoute
-from tidemill.errors import ReadOnly, RequestError
+from tidemill.errors import PipelineInvalid, ReadOnly, RequestError
 from tidemill.scoring import Scorer, row_scorer
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -40,7 +41,14 @@ PLACEHOLDER = re.compile(r"\{(\w+)(:rest)?\}")
 
 
 def add_routes(app: FastAPI, context: RouteContext) -> None:
-    """The paths for each named model, by its kind, and ``/ready``."""
+    """The paths for each named model, by its kind, and ``/ready``.
+
+    Raises:
+        PipelineInvalid: a name is no model, or none with paths of its own.
+    """
+    faults = list(oryx_faults(context.pipeline.document()))
+    if faults:
+        raise PipelineInvalid(context.pipeline.name, faults)
     for name in context.pipeline.serve.oryx:
         mounted, kind = MountedModel(app, context, name), context.kinds[name]
         if kind == "recommendation":
