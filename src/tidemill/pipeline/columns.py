@@ -70,6 +70,11 @@ class Column(NamedTuple):
         return self.given_name or self.name
 
     @property
+    def zone(self) -> str:
+        """The time zone of a timestamp's calendar, in which its hour and weekday count."""
+        return self.cleaning.timezone or "UTC"
+
+    @property
     def may_lack(self) -> bool:
         """Whether the data may lack this column."""
         return self.optional or self.cleaning.default is not None

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from tidemill.errors import Fault
+from tidemill.pipeline.derived import CALL, CATEGORIES, TAKES, feature_source
 from tidemill.pipeline.kafka_settings import client_faults
 from tidemill.pipeline.model import Model, Pipeline, bare
 from tidemill.pipeline.output_faults import outputs_faults
@@ -19,6 +20,7 @@ from tidemill.pipeline.timestamps import format_fault
 from tidemill.texts import did_you_mean, shorten
 from tidemill.types import may_be_feature, toml_fits
 
+ARROW_NAMES = ("__filename", "__fragment_index", "__batch_index", "__last_in_fragment")  # of its data sets
 EXPECTED = {
     "missing": "this key to be given",
     "extra_forbidden": "no such key",
@@ -143,6 +145,9 @@ def data_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(f"{path}.columns", "no column", 'at least one, such as UserID = "int"')
     yield from layout_faults(path, data)
     for name, column in table(data, "columns").items():
+        if name in ARROW_NAMES:
+            hint = f'NAME = {{ from = "{name}", ... }} renames it'
+            yield Fault(f"{path}.columns.{name}", f'"{name}"', "another name: Arrow has this one for itself", hint)
         if isinstance(column, Mapping):
             yield from column_faults(f"{path}.columns.{name}", column)
 
@@ -199,21 +204,37 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
         where = f"{path}.features[{index}]"
         if not isinstance(feature, str) or not columns:
             continue
-        if feature not in columns:
-            yield unknown_column(where, feature, columns)
-        elif not may_be_feature(kind := columns[feature].removesuffix("?")):
-            yield Fault(where, f'"{feature}", a {kind}', "a column of numbers, strings or booleans")
+        if (fault := feature_fault(where, feature, columns)) is not None:
+            yield fault
         elif features.index(feature) != index:
             yield Fault(where, f'"{feature}" again', "each feature once")
+    used = [feature_source(feature, columns).column for feature in features if isinstance(feature, str)]
     for role in ("label", "user", "item", "rating"):
         name = model.get(role)
         if isinstance(name, str) and columns and name not in columns:
             yield unknown_column(f"{path}.{role}", name, columns)
-        elif isinstance(name, str) and name in features:
+        elif isinstance(name, str) and name in used:
             yield Fault(f"{path}.{role}", f'"{name}", also a feature', "a column that is not among the features")
     titles = model.get("titles")
     if isinstance(titles, str) and titles not in tables:
         yield Fault(f"{path}.titles", f'"{titles}"', "a table: [tables.NAME]", did_you_mean(titles, list(tables)))
+
+
+def feature_fault(where: str, feature: str, columns: Mapping[str, str]) -> Fault | None:
+    """The fault of a feature that is no declared column, or of a type that no model takes as it is."""
+    source = feature_source(feature, columns)
+    if source.column not in columns:
+        if source.function is None and (call := CALL.fullmatch(feature)) and call[2] in columns:
+            return Fault(where, f'"{feature}"', f"one of {', '.join(TAKES)}", did_you_mean(call[1], list(TAKES)))
+        return unknown_column(where, source.column, columns)
+    kind = columns[source.column].removesuffix("?")
+    if source.function is None:
+        ways = " and ".join(f"{part}({feature})" for part in CATEGORIES)
+        hint = f"its parts are features: {ways}" if kind == "timestamp" else ""
+        expected = "a column of numbers, strings or booleans"
+        return None if may_be_feature(kind) else Fault(where, f'"{feature}", a {kind}', expected, hint)
+    wanted = TAKES[source.function]
+    return None if kind == wanted else Fault(where, f'{source.function} of "{source.column}", a {kind}', f"a {wanted}")
 
 
 def unknown_column(path: str, name: str, columns: Mapping[str, str]) -> Fault:

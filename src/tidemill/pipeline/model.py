@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from tidemill.pipeline.columns import Cleaning, Column, DeclaredType, column_table
+from tidemill.pipeline.derived import FeatureSource, feature_source
 from tidemill.pipeline.part import Part, Plain
 from tidemill.pipeline.routes import Route
 from tidemill.pipeline.text_settings import (
@@ -274,6 +275,14 @@ class ModelGate(Part):
     rollback: bool | None = None
 
 
+class Tfidf(Part):
+    """The vocabulary of each ``tfidf(COLUMN)`` of a model: at most ``terms`` terms, those of the most rows, each of at
+    least ``min_rows`` rows."""
+
+    terms: Annotated[int, Field(gt=0, le=100_000)] = 2_000
+    min_rows: Count = 2
+
+
 class Model(Part):
     """A Spark estimator. A recommender has the columns ``user``, ``item`` and ``rating`` in place of features, and
     ``titles``: a side table that describes the items. ``newest_of_key``: whether a search finds only the newest row of
@@ -289,6 +298,7 @@ class Model(Part):
     params: dict[str, Any] = Field(default_factory=dict)
     scale: Literal["none", "standard", "minmax"] = "none"
     labels: dict[str, str] = Field(default_factory=dict)
+    tfidf: Tfidf = Tfidf()
     newest_of_key: bool = False
     gate: ModelGate = ModelGate()
 
@@ -343,6 +353,15 @@ class Pipeline(Part):
     serve: Serve = Serve()
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
     outputs: Annotated[tuple[Output, ...], Field(strict=False)] = ()
+
+    def features(self, model: str) -> list[FeatureSource]:
+        """What the features of a model are made of, in their order."""
+        return [feature_source(name, self.source.columns) for name in self.models[model].features]
+
+    def inputs(self, model: str) -> list[Column]:
+        """The columns that the features of a model are made of, each once, in the order of the features."""
+        columns = {column.name: column for column in self.source.schema_}
+        return [columns[name] for name in dict.fromkeys(source.column for source in self.features(model))]
 
     def gate_of(self, model: str) -> Gate:
         """The gate of a model: the pipeline's, with the model's own settings."""
