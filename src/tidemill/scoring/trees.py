@@ -182,11 +182,14 @@ def importances_of(scorer: Scorer) -> dict[str, float] | None:
     split. None for a model that is not made of trees, or whose file is of an earlier version."""
     if not isinstance(scorer, TREES) or scorer.importances is None:
         return None
-    blocks = scorer.encoder.split(scorer.importances[:, None])
-    numbers = dict(zip(scorer.encoder.numbers, blocks.numbers[:, 0].tolist(), strict=True))
-    names = [feature.name for feature in scorer.encoder.strings]
-    strings = {name: float(table.sum()) for name, table in zip(names, blocks.tables, strict=True)}
-    return {feature.name: (numbers | strings)[feature.name] for feature in scorer.features}
+    encoder = scorer.encoder
+    blocks = encoder.split(scorer.importances[:, None])
+    ends = np.cumsum([len(known.places) for known in encoder.vocabularies])[:-1]
+    texts = np.split(blocks.terms, ends) if encoder.texts else []
+    named = [*encoder.numeric, *encoder.strings, *encoder.texts]
+    parts = [*blocks.numbers, *blocks.tables, *texts]
+    importance = {feature.name: float(part.sum()) for feature, part in zip(named, parts, strict=True)}
+    return {feature.name: importance[feature.name] for feature in scorer.features}
 
 
 def total(leaves: Array, weights: Array | None = None) -> Array:

@@ -72,9 +72,7 @@ class MountedModel:
         self._app = app
         self._registry = context.registry
         self._model = model
-        columns = {column.name: column for column in context.pipeline.source.schema_}
-        features = [columns[name] for name in context.pipeline.models[model].features]
-        self._points = DataPoints(features, context.pipeline.source.schema_)
+        self._points = DataPoints(context.pipeline.inputs(model), context.pipeline.source.schema_)
 
     def add_reads(self, reads: Sequence[Read]) -> None:
         for read in reads:

@@ -81,8 +81,8 @@ def rated_part(part: str) -> tuple[str, float]:
 
 
 class DataPoints:
-    """Reads data points of a model, each a line of CSV: the model's features in their order, or a whole row of the
-    stream, of which only the features are looked at."""
+    """Reads data points of a model, each a line of CSV: the columns that its features are made of, in the order of the
+    features, or a whole row of the stream, of which only these are looked at."""
 
     def __init__(self, features: Sequence[Column], columns: Sequence[Column]) -> None:
         self._features = features
