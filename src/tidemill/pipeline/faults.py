@@ -114,7 +114,7 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     yield from stream_faults(stream, columns)
     if isinstance(raw.get("batches"), Mapping) and not {"rows", "every", "parts"} & set(batches):
         yield Fault("batches", "none of rows, every, parts", "at least one of them", "for example rows = 5000")
-    if batches and batches.get("parts") and not (source.get("sample") or source.get("path")):
+    if batches and batches.get("parts") and (source.get("open") is True or not has_data(source)):
         yield Fault("batches.parts", "a source without an end", "a finite source", "cut by rows or every instead")
     yield from generation_faults(table(raw, "generations"))
     tables = table(raw, "tables")
@@ -138,9 +138,11 @@ def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def data_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
-    if ("sample" in data) == ("path" in data):
-        found = "both sample and path" if "sample" in data else "neither sample nor path"
-        yield Fault(path, found, "one of them", 'for example path = "data.csv"')
+    if "sample" in data and "path" in data:
+        yield Fault(path, "both sample and path", "one of them", 'for example path = "data.csv"')
+    elif not has_data(data) and data.get("open") is not True:
+        hint = 'for example path = "data.csv"' + ("; or open = true for rows by HTTP" if path == "source" else "")
+        yield Fault(path, "neither sample nor path", "one of them", hint)
     if data.get("columns") == {}:
         yield Fault(f"{path}.columns", "no column", 'at least one, such as UserID = "int"')
     yield from layout_faults(path, data)
@@ -150,6 +152,10 @@ def data_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(f"{path}.columns.{name}", f'"{name}"', "another name: Arrow has this one for itself", hint)
         if isinstance(column, Mapping):
             yield from column_faults(f"{path}.columns.{name}", column)
+
+
+def has_data(data: Mapping[str, Any]) -> bool:
+    return "sample" in data or "path" in data
 
 
 def column_faults(path: str, column: Mapping[str, Any]) -> Iterator[Fault]:

@@ -128,6 +128,11 @@ class Data(TextSettings):
     comment: Text | None = None
 
     @property
+    def has_data(self) -> bool:
+        """Whether there is a sample or a file; a source that stays open may have neither."""
+        return self.sample is not None or self.path is not None
+
+    @property
     def schema_(self) -> tuple[Column, ...]:
         """The declared columns, in the file's order."""
         return tuple(column_of(name, declared, self) for name, declared in self.columns.items())
@@ -151,9 +156,11 @@ def column_of(name: str, declared: DeclaredColumn, source: TextSettings) -> Colu
 
 
 class Source(Data):
-    """Where the stream's rows come from. ``rows``: how many are read at most."""
+    """Where the stream's rows come from. ``rows``: how many are read at most. ``open``: whether the stream stays open
+    after them and takes rows by HTTP."""
 
     rows: Count | None = None
+    open: bool = False
 
 
 class SideTable(Data):
@@ -328,7 +335,8 @@ def one_or_more(value: object) -> object:
 
 class Serve(Part):
     """Where the API listens. ``row_limit`` and ``time_limit`` apply to every SQL route. ``cors``: the origins
-    whose pages may read the answers in a browser. ``oryx``: the models that answer at the paths of Oryx 2 too."""
+    whose pages may read the answers in a browser. ``oryx``: the models that answer at the paths of Oryx 2 too.
+    ``rows``: whether it takes rows for a stream that stays open."""
 
     host: str = "127.0.0.1"
     port: Port = 8000
@@ -337,6 +345,7 @@ class Serve(Part):
     time_limit: Duration = 5.0
     cors: Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], Field(strict=False)] = ()
     oryx: Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(strict=False)] = ()
+    rows: bool = True
 
 
 class Pipeline(Part):

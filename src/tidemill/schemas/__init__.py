@@ -66,6 +66,10 @@ from tidemill.schemas.models import (
     Trained,
     profile_document,
 )
+from tidemill.schemas.posting import (
+    PostedRows,
+    RejectedRow,
+)
 from tidemill.schemas.run import (
     ColumnBody,
     CommandStage,
@@ -156,6 +160,7 @@ __all__ = [
     "PointColumns",
     "Points",
     "PopularItems",
+    "PostedRows",
     "Problem",
     "Profile",
     "Promotion",
@@ -166,6 +171,7 @@ __all__ = [
     "RejectBody",
     "RejectPlace",
     "RejectPlaces",
+    "RejectedRow",
     "RejectsBody",
     "RowCounts",
     "RowRates",

@@ -20,6 +20,7 @@ from tidemill.api.routers import (
     predict,
     ratings,
     recommend,
+    rows,
     run,
     similar,
     verdict,
@@ -28,6 +29,7 @@ from tidemill.api.routers import (
 ROUTERS: tuple[Callable[[FastAPI, RouteContext], None], ...] = (
     predict.add_routes,  # first, since routes are tried in order and most requests are predictions
     across.add_routes,
+    rows.add_routes,
     run.add_routes,
     batches.add_routes,
     models.add_routes,
