@@ -318,7 +318,7 @@ class ForeignHost(RequestError):
 
 
 class ReadOnly(RequestError):
-    """The request would write, and the run's stream is not open to requests."""
+    """The request would write, which it may not; the message says why."""
 
     code = "read-only"
     status = 403

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from tests.support import serving_run
+from tests.support.memory_intake import MemoryIntake
 from tests.support.serving_run import api_of, chance_of_good, message_of, new_run, publish, routes_document, seal
 from tidemill.api.oryx.checks import oryx_faults
 from tidemill.scoring.als import packed
@@ -191,6 +192,80 @@ def test_writes_are_refused(api: httpx.Client, method: str, path: str) -> None:
     """As by Oryx's serving layer where it is read-only."""
     answer = api.request(method, path, content=b"" if method == "POST" else None)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "read-only")
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, MemoryIntake]]:
+    """A run of a stream of ratings that takes rows from requests, and what is written into it."""
+    document = routes_document() | {"serve": {"oryx": ["taste", "group"], "cors": ["https://example.org"]}}
+    columns = {"kind": "string", "count": "int", "hours": "float", "seen": "timestamp", "note": "string?"}
+    document["source"] = {"open": True, "columns": columns}
+    document["stream"] = {"topic": "ratings"}
+    document["models"] = {name: document["models"][name] for name in ("taste", "group")}
+    intake = MemoryIntake()
+    with api_of(new_run(tmp_path_factory.mktemp("open"), document=document), intake=intake) as client:
+        yield client, intake
+
+
+def test_ratings_are_written(opened: tuple[httpx.Client, MemoryIntake]) -> None:
+    """A rating becomes a row with the time of now, or of the line; a request's lines are written together."""
+    client, intake = opened
+    intake.messages.clear()
+    assert client.post("/pref/a%2Fb/7", content=b"4.5\n").status_code == 204
+    assert client.post("/pref/ann/8").status_code == 204
+    body = gzip.compress(b'ann,1\n"b,c",2,3.5\nd,3,-1,1700000000000\n')
+    assert client.post("/ingest", content=body, headers={"Content-Encoding": "gzip"}).status_code == 204
+    rows = [(row["kind"], row["count"], row["hours"]) for row in intake.rows]
+    assert rows == [("a/b", 7, 4.5), ("ann", 8, 1.0), ("ann", 1, 1.0), ("b,c", 2, 3.5), ("d", 3, -1.0)]
+    assert str(intake.rows[-1]["seen"]).startswith("2023-11-14T22:13:20")
+    assert all(row["seen"] for row in intake.rows)
+
+
+def test_data_points_are_written(opened: tuple[httpx.Client, MemoryIntake]) -> None:
+    """A whole row of the stream a line; what may be missing may be empty."""
+    client, intake = opened
+    intake.messages.clear()
+    assert client.post("/add/ann,1,2.5,2026-01-02T03:04:05Z,").status_code == 204
+    assert client.post("/add", content=b"bo,2,3,2026-01-02T03:04:05Z,hi\n").status_code == 204
+    assert [(row["kind"], row["hours"], row.get("note")) for row in intake.rows] == [
+        ("ann", 2.5, None),
+        ("bo", 3.0, "hi"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/pref/ann/8", b"many", 400),
+        ("POST", "/pref/ann/x", b"", 400),
+        ("DELETE", "/pref/ann/8", None, 403),
+        ("POST", "/ingest", b"ann,1\nann,1,\n", 400),
+        ("POST", "/ingest", b"ann,1\nann\n", 400),
+        ("POST", "/ingest", b"ann,1,2,soon\n", 400),
+        ("POST", "/add/1", b"", 400),
+        ("POST", "/add", b"ann,1,x,2026-01-02T03:04:05Z,\n", 400),
+    ],
+)
+def test_what_can_not_be_written(
+    opened: tuple[httpx.Client, MemoryIntake], method: str, path: str, body: bytes | None, status: int
+) -> None:
+    """Nothing of the request is written; a rating can't be taken back."""
+    client, intake = opened
+    intake.messages.clear()
+    answer = client.request(method, path, content=body)
+    assert (answer.status_code, intake.messages) == (status, []), answer.text
+
+
+def test_pages_of_other_sites_may_not_write(opened: tuple[httpx.Client, MemoryIntake]) -> None:
+    """A browser sends text without asking first, so a page's origin must be the API's own or a named one."""
+    client, intake = opened
+    intake.messages.clear()
+    statuses = [
+        client.post("/pref/ann/8", headers={"Origin": origin}).status_code
+        for origin in ("https://evil.example", "null", "https://example.org", str(client.base_url).rstrip("/"))
+    ]
+    assert statuses == [403, 403, 204, 204]
+    assert len(intake.messages) == 2
 
 
 def zipped(text: bytes) -> bytes:

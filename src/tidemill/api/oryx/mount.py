@@ -20,22 +20,24 @@ from tidemill.api.oryx.checks import oryx_faults
 from tidemill.api.oryx.points import PointRead
 from tidemill.api.oryx.questions import DEFAULT_HOW_MANY, MOST, DataPoints, path_parts
 from tidemill.api.oryx.recommender import Read
+from tidemill.api.oryx.writes import PointLines, RatingLines, StreamWriter
 from tidemill.api.paths import SegmentedRoute
 from tidemill.errors import PipelineInvalid, ReadOnly, RequestError
 from tidemill.scoring import Scorer, row_scorer
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-# The paths that write to the stream, by the kind of model.
-WRITES: dict[str, Sequence[tuple[str, str]]] = {
-    "recommendation": (("POST", "/pref/{user}/{item}"), ("DELETE", "/pref/{user}/{item}"), ("POST", "/ingest")),
-    "clustering": (("POST", "/add"), ("POST", "/add/{datum}")),
-    "prediction": (("POST", "/train"), ("POST", "/train/{datum}")),
-}
 QUERY: dict[str, dict[str, Any]] = {
     "howMany": {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_HOW_MANY},
     "offset": {"type": "integer", "minimum": 0, "maximum": MOST, "default": 0},
     "considerKnownItems": {"type": "boolean", "default": False},
+}
+CLOSED = "this run's stream takes no rows from requests"
+PREF = "/pref/{user}/{item}"
+WRITTEN_PATHS = ("/pref/", "/ingest", "/add", "/train")
+WRITING: openapi.Responses = {
+    204: {"description": "Written, in all replicas."},
+    **openapi.failing(400, 403, 413, 422, 503),
 }
 PLACEHOLDER = re.compile(r"\{(\w+)(:rest)?\}")
 
@@ -53,14 +55,14 @@ def add_routes(app: FastAPI, context: RouteContext) -> None:
         mounted, kind = MountedModel(app, context, name), context.kinds[name]
         if kind == "recommendation":
             mounted.add_reads(recommender.READS)
-            mounted.add_writes("recommendation")
+            mounted.add_ratings()
         elif kind == "clustering":
             mounted.add_points(points.CLUSTERING)
-            mounted.add_writes("clustering")
+            mounted.add_training("add")
         else:
             mounted.add_points(points.PREDICTION)
             mounted.add_importance()
-            mounted.add_writes("prediction")
+            mounted.add_training("train")
     if context.pipeline.serve.oryx:
         add_ready(app, context)
 
@@ -70,6 +72,7 @@ class MountedModel:
 
     def __init__(self, app: FastAPI, context: RouteContext, model: str) -> None:
         self._app = app
+        self._context = context
         self._registry = context.registry
         self._model = model
         self._points = DataPoints(context.pipeline.inputs(model), context.pipeline.source.schema_)
@@ -94,9 +97,29 @@ class MountedModel:
         self._add("GET", "/feature/importance", self._reading(all_features), "How important each feature is")
         self._add("GET", "/feature/importance/{number}", self._reading(one_feature), "How important a feature is")
 
-    def add_writes(self, kind: str) -> None:
-        for method, path in WRITES[kind]:
-            self._add(method, path, refuse_write, "Refused: rows come from the stream only")
+    def add_ratings(self) -> None:
+        """The paths that write a user's rating of an item; none can be taken back."""
+        pipeline, lines = self._context.pipeline, None
+        if self._context.intake is not None:
+            lines = RatingLines(pipeline.models[self._model], pipeline.source.schema_)
+        if lines is None or lines.missing:
+            reason = CLOSED if lines is None else f"a row also needs {', '.join(lines.missing)}"
+            rating = ingest = refusing(reason)
+        else:
+            writer = StreamWriter(self._context, lines.row)
+            rating, ingest = writer.rating, writer.lines
+        self._add("POST", PREF, rating, "Write a user's rating of an item", body=True)
+        self._add("DELETE", PREF, refusing("a rating can't be taken back: a stream only grows"), "Refused")
+        self._add("POST", "/ingest", ingest, "Write ratings, one a line", body=True)
+
+    def add_training(self, word: str) -> None:
+        """The paths that write data points."""
+        one = many = refusing(CLOSED)
+        if self._context.intake is not None:
+            writer = StreamWriter(self._context, PointLines(self._context.pipeline).row)
+            one, many = writer.one_line, writer.lines
+        self._add("POST", f"/{word}", many, "Write data points, one a line", body=True)
+        self._add("POST", f"/{word}/{{datum:rest}}", one, "Write a data point")
 
     def _reading(self, answer: Callable[[Any, Request], Answer]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
@@ -135,6 +158,7 @@ class MountedModel:
     def _add(
         self, method: str, path: str, endpoint: Endpoint, summary: str, query: Sequence[str] = (), body: bool = False
     ) -> None:
+        writes = path.startswith(WRITTEN_PATHS)
         self._app.router.add_api_route(
             PLACEHOLDER.sub(lambda match: match[0] if match[2] else f"{{{match[1]}:text}}", path),
             endpoint,
@@ -142,14 +166,20 @@ class MountedModel:
             summary=summary,
             tags=[f"Oryx: {self._model}"],
             response_class=Response,
-            responses=answering(endpoint is refuse_write),
+            responses=WRITING if writes else answering(),
+            status_code=204 if writes else 200,
             openapi_extra=described(path, query, body),
             route_class_override=SegmentedRoute,
         )
 
 
-async def refuse_write(request: Request) -> Response:
-    raise ReadOnly("this run's stream takes no rows from requests", "send rows to where the stream's source has them")
+def refusing(reason: str) -> Endpoint:
+    """An endpoint that writes nothing, and says why."""
+
+    async def refuse(request: Request) -> Response:
+        raise ReadOnly(reason, "see [source] open and POST /rows in the reference")
+
+    return refuse
 
 
 def add_ready(app: FastAPI, context: RouteContext) -> None:
@@ -167,10 +197,8 @@ def add_ready(app: FastAPI, context: RouteContext) -> None:
     )
 
 
-def answering(refused: bool) -> openapi.Responses:
-    """The answers of a path: CSV or JSON, or errors."""
-    if refused:
-        return openapi.failing(403)
+def answering() -> openapi.Responses:
+    """The answers of a path that is read: CSV or JSON, or errors."""
     text = {"schema": {"type": "string"}}
     content = {**dict.fromkeys(CSV_TYPES, text), JSON_TYPE: {"schema": {}}}
     return {
