@@ -172,6 +172,7 @@ def test_both_forms(api: httpx.Client) -> None:
         ("/recommendToMany/", 400, "the path has 0 values"),
         ("/assign/x", 400, 'hours is "x", not a finite number'),
         ("/predict/1,2", 400, "the data point has 2 values"),
+        ("/predict/%22a", 400, "is no line of CSV"),
         ("/feature/importance", 404, "has no feature importances"),
     ],
 )
@@ -243,6 +244,7 @@ def test_data_points_are_written(opened: tuple[httpx.Client, MemoryIntake]) -> N
         ("POST", "/ingest", b"ann,1\nann\n", 400),
         ("POST", "/ingest", b"ann,1,2,soon\n", 400),
         ("POST", "/add/1", b"", 400),
+        ("POST", "/add", b'"\n', 400),
         ("POST", "/add", b"ann,1,x,2026-01-02T03:04:05Z,\n", 400),
     ],
 )

@@ -13,6 +13,7 @@ from email.policy import HTTP
 from starlette.requests import Request
 
 from tidemill.api.dependencies import read_body
+from tidemill.api.inputs import MAX_ROWS
 from tidemill.errors import BodyTooLarge, RequestError
 
 MOST_BYTES = 16 << 20  # of a body that is decompressed
@@ -36,9 +37,13 @@ async def lines_of(request: Request) -> list[str]:
     content_type = request.headers.get("content-type", "")
     texts = parts_in(body, content_type) if content_type.lower().startswith("multipart/form-data") else iter([body])
     try:
-        return [line for text in texts for line in text.decode().splitlines() if line.strip()]
+        lines = [line.removesuffix("\r") for text in texts for line in text.decode().split("\n")]
     except UnicodeDecodeError as error:
         raise RequestError("the body is not text in UTF-8", "send lines of CSV") from error
+    wanted = [line for line in lines if line.strip()]
+    if len(wanted) > MAX_ROWS:
+        raise BodyTooLarge(f"{len(wanted)} lines in one request; at most {MAX_ROWS}", "send them in several requests")
+    return wanted
 
 
 def parts_in(body: bytes, content_type: str) -> Iterator[bytes]:

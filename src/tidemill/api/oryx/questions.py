@@ -80,6 +80,18 @@ def rated_part(part: str) -> tuple[str, float]:
         raise RequestError(message, "give item=rating, or the item alone for 1") from None
 
 
+def values_of(line: str) -> list[str]:
+    """The values of a line of CSV.
+
+    Raises:
+        RequestError: it is no CSV.
+    """
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error as error:
+        raise RequestError(f"{shown(line)} is no line of CSV: {error}", "quote a value with commas or quotes") from None
+
+
 class DataPoints:
     """Reads data points of a model, each a line of CSV: the columns that its features are made of, in the order of the
     features, or a whole row of the stream, of which only these are looked at."""
@@ -94,7 +106,7 @@ class DataPoints:
         Raises:
             RequestError: it has another number of values, or one of another type.
         """
-        values = next(csv.reader([datum], strict=True), [])
+        values = values_of(datum)
         if len(values) == len(self._columns):
             given = dict(zip((column.name for column in self._columns), values, strict=True))
         elif len(values) == len(self._features):

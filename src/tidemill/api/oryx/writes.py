@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +13,7 @@ from starlette.responses import Response
 
 from tidemill.api.context import RouteContext
 from tidemill.api.oryx.bodies import lines_of
-from tidemill.api.oryx.questions import path_parts
+from tidemill.api.oryx.questions import path_parts, values_of
 from tidemill.api.posting import RowBodies
 from tidemill.api.routers.rows import RowsEndpoint, idempotency_key
 from tidemill.api.values import EXPECTED, from_text, shown
@@ -39,23 +38,22 @@ class StreamWriter:
 
     async def one_line(self, request: Request) -> Response:
         """The line is the value in the path."""
-        return await self.write(request, ["/".join(path_parts(request))])
+        return await self._write_lines(request, ["/".join(path_parts(request))])
 
     async def lines(self, request: Request) -> Response:
         """The lines are those of the body."""
-        return await self.write(request, await lines_of(request))
+        return await self._write_lines(request, await lines_of(request))
 
     async def rating(self, request: Request) -> Response:
         """User and item are in the path, the strength is the first line of the body; 1 without one."""
         user, item = two_parts(request)
         first = next(iter(await lines_of(request)), "1")
-        return await self._write(request, [self._to_row([user, item, first.strip()])])
+        return await self._write_rows(request, [self._to_row([user, item, first.strip()])])
 
-    async def write(self, request: Request, lines: Sequence[str]) -> Response:
-        rows = [self._to_row(next(csv.reader([line], strict=True), [])) for line in lines]
-        return await self._write(request, rows)
+    async def _write_lines(self, request: Request, lines: Sequence[str]) -> Response:
+        return await self._write_rows(request, [self._to_row(values_of(line)) for line in lines])
 
-    async def _write(self, request: Request, rows: Sequence[Row]) -> Response:
+    async def _write_rows(self, request: Request, rows: Sequence[Row]) -> Response:
         refuse_other_sites(request, self._origins)
         if rows:
             body = orjson.dumps(rows, option=orjson.OPT_UTC_Z)
