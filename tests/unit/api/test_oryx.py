@@ -7,6 +7,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.support import serving_run
 from tests.support.memory_intake import MemoryIntake
 from tests.support.serving_run import api_of, chance_of_good, message_of, new_run, publish, routes_document, seal
 from tidemill.api.oryx.checks import oryx_faults
+from tidemill.kafka.intake import Outcome, RowRequest
 from tidemill.scoring.als import packed
 
 JSON = {"Accept": "application/json"}
@@ -220,6 +222,25 @@ def test_ratings_are_written(opened: tuple[httpx.Client, MemoryIntake]) -> None:
     assert rows == [("a/b", 7, 4.5), ("ann", 8, 1.0), ("ann", 1, 1.0), ("b,c", 2, 3.5), ("d", 3, -1.0)]
     assert str(intake.rows[-1]["seen"]).startswith("2023-11-14T22:13:20")
     assert all(row["seen"] for row in intake.rows)
+
+
+def test_a_repeated_rating_is_the_same_request(
+    opened: tuple[httpx.Client, MemoryIntake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an Idempotency-Key it has the same digest, whatever the time is."""
+    client, intake = opened
+    requests: list[RowRequest] = []
+    accept = intake.accept
+
+    def noting(request: RowRequest) -> Future[Outcome]:
+        requests.append(request)
+        return accept(request)
+
+    monkeypatch.setattr(intake, "accept", noting)
+    for body in (b"4.5", b"4.5", b"3"):
+        assert client.post("/pref/ann/7", content=body, headers={"Idempotency-Key": "k"}).status_code == 204
+    assert {request.key for request in requests} == {"k"}
+    assert [request.digest == requests[0].digest for request in requests] == [True, True, False]
 
 
 def test_data_points_are_written(opened: tuple[httpx.Client, MemoryIntake]) -> None:

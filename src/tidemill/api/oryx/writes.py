@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,16 +50,20 @@ class StreamWriter:
         """User and item are in the path, the strength is the first line of the body; 1 without one."""
         user, item = two_parts(request)
         first = next(iter(await lines_of(request)), "1")
-        return await self._write_rows(request, [self._to_row([user, item, first.strip()])])
+        return await self._write(request, [[user, item, first.strip()]])
 
     async def _write_lines(self, request: Request, lines: Sequence[str]) -> Response:
-        return await self._write_rows(request, [self._to_row(values_of(line)) for line in lines])
+        return await self._write(request, list(map(values_of, lines)))
 
-    async def _write_rows(self, request: Request, rows: Sequence[Row]) -> Response:
+    async def _write(self, request: Request, lines: Sequence[Sequence[str]]) -> Response:
+        """``lines``: the values of each. Of these the request's digest is made, which a repeated request has too; its
+        rows may have another time."""
         refuse_other_sites(request, self._origins)
-        if rows:
-            body = orjson.dumps(rows, option=orjson.OPT_UTC_Z)
-            await self._rows.write(self._bodies.json(body, idempotency_key(request)), strict=True)
+        rows = orjson.dumps(list(map(self._to_row, lines)), option=orjson.OPT_UTC_Z)
+        if lines:
+            checked = self._bodies.json(rows, idempotency_key(request))
+            digest = sha256(b"oryx\n" + orjson.dumps(lines)).hexdigest()
+            await self._rows.write(replace(checked, digest=digest), strict=True)
         return Response(status_code=WRITTEN)
 
 
@@ -135,7 +141,8 @@ def value(column: Column, text: str) -> Any:
     try:
         return from_text(column.kind, text)
     except ValueError:
-        raise RequestError(f"{column.name} is {shown(text)}, not {EXPECTED[column.kind]}", LINE_HINT) from None
+        message = f"{column.name} is {shown(text)}, not {EXPECTED[column.kind]}"
+        raise RequestError(message, "nothing of the request was written") from None
 
 
 def number(text: str) -> float:
