@@ -80,6 +80,7 @@ def up(
     from tidemill.web.api_key import check_access
     from tidemill.web.server import refuse_taken_ports
 
+    name = pipeline_of(name, json)
     options = given_options(assignments, data, rows)
     options = options if fresh else options_of_run(name, options, run_dir)
     loaded = accept(check(name, *options, count_untried=False), run_dir, fresh, json)
@@ -119,6 +120,24 @@ def up(
         print_json(schemas.CommandStatus.of(status(run)).document())
     if exit_when_trained and stop.is_set():
         raise typer.Exit(INTERRUPTED)
+
+
+def pipeline_of(name: str, json: bool) -> str:
+    """The pipeline that ``up`` is to run: the given one; for data the one that is written for them, or was before."""
+    from tidemill.process.initiation import is_data
+
+    if not is_data(name):
+        return name
+    from tidemill.cli.init_command import shown, tell
+    from tidemill.process.initiation import pipeline_for
+
+    path, initiated = pipeline_for(name)
+    console = Console(stderr=json, highlight=False)
+    if initiated is None:
+        console.print(f"{shown(path)} is there, and is used as it stands", markup=False, soft_wrap=True)
+    else:
+        tell(console, initiated)
+    return str(path)
 
 
 def accept(report: CheckReport, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -44,7 +44,8 @@ EXPECTED = {
     "string_too_long": "at most {max_length} character",
     "value_error": "{error}",
 }
-PARTS = {"gate", "params", "labels"}  # of a model, which say nothing without its other keys
+ROLES = ("label", "user", "item", "rating")
+PARTS = {"gate", "params", "labels", "left_out"}  # of a model, which say nothing without its other keys
 
 
 def fault_of(error: Any, raw: Mapping[str, Any]) -> Fault:
@@ -215,7 +216,10 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
         elif features.index(feature) != index:
             yield Fault(where, f'"{feature}" again', "each feature once")
     used = [feature_source(feature, columns).column for feature in features if isinstance(feature, str)]
-    for role in ("label", "user", "item", "rating"):
+    if columns:
+        in_use = {*used, *(name for role in ROLES if isinstance(name := model.get(role), str))}
+        yield from left_out_faults(f"{path}.left_out", table(model, "left_out"), in_use, columns)
+    for role in ROLES:
         name = model.get(role)
         if isinstance(name, str) and columns and name not in columns:
             yield unknown_column(f"{path}.{role}", name, columns)
@@ -224,6 +228,17 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
     titles = model.get("titles")
     if isinstance(titles, str) and titles not in tables:
         yield Fault(f"{path}.titles", f'"{titles}"', "a table: [tables.NAME]", did_you_mean(titles, list(tables)))
+
+
+def left_out_faults(
+    path: str, left_out: Iterable[str], used: Container[str], columns: Mapping[str, str]
+) -> Iterator[Fault]:
+    """Columns that are said to be left out, and are not declared, or are used."""
+    for name in left_out:
+        if name not in columns:
+            yield unknown_column(f"{path}.{name}", name, columns)
+        elif name in used:
+            yield Fault(f"{path}.{name}", f'"{name}", which the model uses', "a column that it leaves out")
 
 
 def feature_fault(where: str, feature: str, columns: Mapping[str, str]) -> Fault | None:

@@ -96,8 +96,8 @@ class TextSettings(Part):
 
 
 class DeclaredColumn(TextSettings):
-    """A column's type, its name in the data where that differs (``from``), how its values are cleaned, and its title
-    and unit for people."""
+    """A column's type, its name in the data where that differs (``from``), how its values are cleaned, and for people
+    its title, its unit and a note."""
 
     type: DeclaredType
     from_: Text | None = Field(default=None, alias="from")
@@ -106,13 +106,15 @@ class DeclaredColumn(TextSettings):
     default: Plain = None
     unit: Text | None = None
     title: Text | None = None
+    note: Text | None = None
 
 
 class Data(TextSettings):
     """Data read in order: a built-in sample, or files (a path or a glob), and how these are laid out.
 
     ``format``: that of files whose ending does not tell it. ``delimiter``: None is a comma, unless the file has a line
-    ``sep=`` at its beginning. ``skip``: how many lines precede the header or the first row.
+    ``sep=`` at its beginning. ``skip``: how many lines precede the header or the first row. ``note`` is
+    for people.
     """
 
     columns: dict[str, Annotated[DeclaredColumn, BeforeValidator(column_table)]]
@@ -126,6 +128,7 @@ class Data(TextSettings):
     trim: bool = False
     skip: Annotated[int, Field(ge=0)] = 0
     comment: Text | None = None
+    note: Text | None = None
 
     @property
     def has_data(self) -> bool:
@@ -152,7 +155,9 @@ def column_of(name: str, declared: DeclaredColumn, source: TextSettings) -> Colu
             if kind in kinds
         },
     )
-    return Column(name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title, declared.from_)
+    return Column(
+        name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title, declared.from_, declared.note
+    )
 
 
 class Source(Data):
@@ -293,7 +298,7 @@ class Tfidf(Part):
 class Model(Part):
     """A Spark estimator. A recommender has the columns ``user``, ``item`` and ``rating`` in place of features, and
     ``titles``: a side table that describes the items. ``newest_of_key``: whether a search finds only the newest row of
-    each key of the stream."""
+    each key of the stream. ``left_out``: columns that it does not use, with the reasons, for people."""
 
     estimator: str
     features: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -305,6 +310,7 @@ class Model(Part):
     params: dict[str, Any] = Field(default_factory=dict)
     scale: Literal["none", "standard", "minmax"] = "none"
     labels: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[str, Text] = Field(default_factory=dict)
     tfidf: Tfidf = Tfidf()
     newest_of_key: bool = False
     gate: ModelGate = ModelGate()

@@ -110,7 +110,11 @@ def check(
     Raises:
         InputError: there is no such pipeline, or its file is not TOML.
     """
-    raw = prepare(name, assignments, data, rows)
+    return check_raw(prepare(name, assignments, data, rows), count_untried)
+
+
+def check_raw(raw: Raw, count_untried: bool = True) -> CheckReport:
+    """The same for a pipeline file that was read."""
     loaded: Loaded | None = None
     faults: list[Fault] = []
     try:

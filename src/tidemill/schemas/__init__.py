@@ -46,6 +46,7 @@ from tidemill.schemas.batches import (
     RejectsBody,
     SpanBody,
 )
+from tidemill.schemas.initiation import GuessedColumn, InitBody, ProposedModel
 from tidemill.schemas.models import (
     Cluster,
     CommandGeneration,
@@ -137,6 +138,7 @@ __all__ = [
     "GenerationCounts",
     "GenerationVerdict",
     "GroupRecommendations",
+    "GuessedColumn",
     "Health",
     "History",
     "HistoryPoint",
@@ -144,6 +146,7 @@ __all__ = [
     "HomeModel",
     "HomeRoute",
     "Importances",
+    "InitBody",
     "InputBody",
     "Items",
     "Kind",
@@ -164,6 +167,7 @@ __all__ = [
     "Problem",
     "Profile",
     "Promotion",
+    "ProposedModel",
     "RatedItems",
     "RatingScale",
     "ReasonCount",
