@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import types
+from datetime import date
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
@@ -25,7 +26,7 @@ from tidemill.pipeline.text_settings import (
     Word,
     Zone,
 )
-from tidemill.types import ColumnKind
+from tidemill.types import ColumnKind, is_moment, utc_moment
 
 RECORDED = {"recorded": True}  # the validation context for documents that `Pipeline.document` made
 
@@ -160,12 +161,44 @@ def column_of(name: str, declared: DeclaredColumn, source: TextSettings) -> Colu
     )
 
 
+def offset_time(value: object, info: ValidationInfo) -> str | None:
+    """A word that the key allows, or a moment as ISO 8601 in UTC; None only for a key that may be left out."""
+    words = {"from_": ("earliest", "latest"), "until": ("now", None)}[str(info.field_name)]
+    if value is None and None in words:
+        return None
+    if isinstance(value, date):  # TOML has times of its own
+        value = value.isoformat()
+    if isinstance(value, str) and value in words:
+        return value
+    if isinstance(value, str) and is_moment(value):
+        return utc_moment(value).isoformat().replace("+00:00", "Z")
+    quoted = " or ".join(f'"{word}"' for word in words if word)
+    raise ValueError(f'{quoted}, or a time such as "2026-01-31T00:00:00Z"')
+
+
+OffsetTime = Annotated[Any, BeforeValidator(offset_time)]
+
+
 class Source(Data):
-    """Where the stream's rows come from. ``rows``: how many are read at most. ``open``: whether the stream stays open
-    after them and takes rows by HTTP."""
+    """Where the stream's rows come from: a sample, files, or a topic that others write.
+
+    ``rows``: how many are read at most of a sample or of files. ``open``: whether the stream stays open after them, or
+    without any, and takes rows by HTTP. Of a topic: ``from`` and ``until`` say which part of it is read; ``value`` how
+    its messages are encoded, and ``unwrap`` in which envelope; ``timestamp`` is the column whose value counts as a
+    row's time, in place of Kafka's; ``key_column`` the column that the message's key holds; ``on_gap`` whether the run
+    stops where retention removed messages before they were sealed, or records that.
+    """
 
     rows: Count | None = None
     open: bool = False
+    topic: TopicName | None = None
+    from_: OffsetTime = Field(default="earliest", alias="from")
+    until: OffsetTime = None
+    value: Literal["json"] = "json"
+    unwrap: Literal["debezium"] | None = None
+    timestamp: str | None = None
+    key_column: str | None = None
+    on_gap: Literal["stop", "record"] = "stop"
 
 
 class SideTable(Data):
@@ -207,12 +240,13 @@ def client_setting(value: object, info: ValidationInfo) -> str | Secret:
 
 
 class Stream(Part):
-    """The Kafka topic, and how fast rows are sent to it: at full speed without ``pause`` and ``rate``.
+    """The run's own Kafka topic, and how fast rows are sent to it: at full speed without ``pause`` and ``rate``. With
+    ``source.topic`` only the settings of the connection apply.
 
     ``kafka``: settings of the Kafka client by librdkafka's names; secrets only from the environment or from files.
     """
 
-    topic: TopicName
+    topic: TopicName | None = None
     key: str | None = None
     pause: Pause = (0.0, 0.0)
     rate: Annotated[float, Field(gt=0)] | None = None
@@ -360,7 +394,7 @@ class Pipeline(Part):
     description: str = ""
     source: Source
     tables: dict[Name, SideTable] = Field(default_factory=dict)
-    stream: Stream
+    stream: Stream = Stream()
     batches: Batches
     generations: Generations = Generations()
     gate: Gate = Gate()
@@ -377,6 +411,18 @@ class Pipeline(Part):
         """The columns that the features of a model are made of, each once, in the order of the features."""
         columns = {column.name: column for column in self.source.schema_}
         return [columns[name] for name in dict.fromkeys(source.column for source in self.features(model))]
+
+    @property
+    def topic(self) -> str:
+        """The topic that the batches are cut from: the run's own, or the one that others write."""
+        topic = self.source.topic or self.stream.topic
+        assert topic is not None  # the file would have a fault
+        return topic
+
+    @property
+    def key(self) -> str | None:
+        """The column whose value is the key of the messages."""
+        return self.source.key_column or self.stream.key
 
     def gate_of(self, model: str) -> Gate:
         """The gate of a model: the pipeline's, with the model's own settings."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from tidemill.schemas.base import Shape, omitted_if_none
-from tidemill.schemas.run import ColumnBody
+from tidemill.schemas.run import ColumnBody, GapBody
 
 
 class SpanBody(Shape):
@@ -17,7 +19,8 @@ class SpanBody(Shape):
 
 
 class BatchBody(Shape):
-    """A sealed batch. ``cut``: why it was cut; the paths are relative to the run folder."""
+    """A sealed batch. ``cut``: why it was cut; the paths are relative to the run folder. ``gaps``: what retention
+    removed of a topic that others write while the batch was open."""
 
     batch: int
     path: str
@@ -31,6 +34,7 @@ class BatchBody(Shape):
     last_timestamp: str | None
     sealed_at: str
     partitions: list[SpanBody]
+    gaps: list[GapBody] = Field(default=[], exclude_if=lambda value: not value)
 
 
 class BatchRows(Shape):

@@ -141,6 +141,17 @@ class OpenBatchBody(Shape):
     until: str | None
 
 
+class GapBody(Shape):
+    """Offsets of a partition, both ends included, that retention removed before they were sealed. ``batch``: the one
+    that was open then."""
+
+    partition: int
+    first_offset: int
+    last_offset: int
+    batch: int
+    found_at: str
+
+
 class GenerationCounts(Shape):
     published: int
     training: int
@@ -167,9 +178,10 @@ class OutputBody(Shape):
 
 
 class StatusBody(Shape):
-    """How far the run is. ``lag``: rows produced and not yet collected; ``bytes``: of all sealed batches; ``waiting``:
-    what the run as a whole is doing or waits for; ``trained``: whether the stream has ended and every generation is
-    published, or failed for good."""
+    """How far the run is. ``lag``: rows produced and not yet collected, or, of a topic that others write, messages that
+    follow those that were read (``partition_lag`` has them by partition); ``gaps``: what retention removed of such a
+    topic before it was sealed; ``bytes``: of all sealed batches; ``waiting``: what the run as a whole is doing or waits
+    for; ``trained``: whether the stream has ended and every generation is published, or failed for good."""
 
     pipeline: str
     title: str
@@ -181,6 +193,8 @@ class StatusBody(Shape):
     rows: RowCounts
     rates: RowRates
     lag: int
+    partition_lag: dict[str, int] | None = omitted_if_none()
+    gaps: list[GapBody] | None = omitted_if_none()
     open_batch: OpenBatchBody | None
     batches: int
     bytes: int
@@ -206,7 +220,8 @@ class CommandStage(Shape):
 class CommandStatus(Shape):
     """The output of ``tidemill status --json``. ``generations``: how many are published. ``champions``: by model, the
     generation that serves; empty before there is one. ``lines``: the replay that trained it, where it is not one of the
-    run's own."""
+    run's own. ``lag``: for each partition of a topic that others write, how many messages follow those that were read;
+    ``gaps``: what retention removed of it before it was sealed."""
 
     pipeline: str
     run_dir: str
@@ -219,3 +234,5 @@ class CommandStatus(Shape):
     champions: dict[str, int]
     lines: dict[str, str] | None = omitted_if_none()
     outputs: list[OutputBody]
+    lag: dict[str, int] | None = omitted_if_none()
+    gaps: list[GapBody] | None = omitted_if_none()
