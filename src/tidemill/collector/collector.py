@@ -17,6 +17,7 @@ from typing import Generic
 
 from tidemill.collector.cutter import Cut, Cutter, Rules
 from tidemill.collector.kafka_reader import KafkaReader
+from tidemill.collector.log_cut import LogCutter
 from tidemill.collector.merge import Merge
 from tidemill.collector.open_batch import Decoded, OpenBatch, iso
 from tidemill.collector.reader import POLL_SECONDS, End, M, Reader
@@ -55,7 +56,10 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
     topic = verify_topic(admin, run.pipeline.stream.topic, source.topic_id)
     embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else connection.address
     with KafkaReader(connection, topic, run.marks(topic.id)) as reader:
-        take_up(stage, reader, Rules.of(run.pipeline.batches, source.rows), embedded).collect()
+        collector = take_up(stage, reader, Rules.of(run.pipeline.batches, source.rows), embedded)
+        if embedded and not run.pipeline.keep.all:
+            collector.upkeep = LogCutter(run, admin, topic).cut
+        collector.collect()
 
 
 def recover(run: Run) -> None:
@@ -69,6 +73,8 @@ def recover(run: Run) -> None:
     """
     inventory = take_inventory(run.folder, run.catalog)
     for batch in run.catalog.batches():
+        if batch.removed_at:
+            continue
         check_batch(run, batch, content=False)  # readers check the content
         if batch.rejects_path and not (run.folder / batch.rejects_path).exists():
             log.warning("%s of batch %d is missing; the batch's rows are complete", batch.rejects_path, batch.batch)
@@ -88,6 +94,10 @@ def await_source(stage: Stage) -> SourceState | None:
     return None
 
 
+def nothing() -> None:
+    """No upkeep."""
+
+
 class Collector(Generic[M]):
     """Reads on from the last sealed offset and seals batches.
 
@@ -103,7 +113,8 @@ class Collector(Generic[M]):
         clock: Clock = time.monotonic,
     ) -> None:
         """``embedded``: the address of the embedded Kafka, if that is the one that is read. ``clock``: seconds from any
-        origin."""
+        origin. ``upkeep`` is called every :data:`CONFIRM_SECONDS`."""
+        self.upkeep: Callable[[], None] = nothing
         self._stage = stage
         self._run = stage.run
         self._reader = reader
@@ -185,6 +196,7 @@ class Collector(Generic[M]):
         if self._clock() - self._confirmed_at > CONFIRM_SECONDS:
             with suppress(KafkaAway):
                 self._reader.confirm(CONFIRM_WITHIN)
+            self.upkeep()
             self._confirmed_at = self._clock()
 
     def _confirm(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping
-from typing import NamedTuple
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -47,16 +49,28 @@ class Mark(NamedTuple):
     ends: int | None
 
 
+NOTHING: Mapping[int, Any] = MappingProxyType({})
+
+
 class Held:
     """Counts what each partition of a log holds."""
 
-    def __init__(self, partitions: int) -> None:
-        self._accounts = dict.fromkeys(range(partitions), Account())
+    def __init__(
+        self, partitions: int, sealed: Mapping[int, Account] = NOTHING, first: Mapping[int, int] = NOTHING
+    ) -> None:
+        """
+        Args:
+            sealed: the accounts of rows that count already.
+            first: for each partition the first offset after those.
+        """
+        before = {partition: replace(account, newest=None) for partition, account in sealed.items()}
+        self._accounts = dict.fromkeys(range(partitions), Account()) | before
+        self._first = first
         self._waiting: dict[int, list[bytes]] = {partition: [] for partition in range(partitions)}
 
     def add(self, message: Message) -> None:
         value = message.value()
-        if value is not None:
+        if value is not None and message.offset() >= self._first.get(message.partition(), 0):
             waiting = self._waiting[message.partition()]
             waiting.append(value)
             if len(waiting) >= HELD_AT_ONCE:

@@ -51,16 +51,18 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
     if stage.stop.is_set() or (state.complete and run.catalog.ended()):
         return
     connection, admin = connect_cluster(run, bootstrap, stage.stop)
+    known = state.topic_id is not None
     state, topic = topic_of(stage, admin, state)
     with Log(connection, topic, run.marks(topic.id)) as log:
         ends = end_offsets(admin, topic)
-        log.claim(empty=not any(ends.values()))
+        if not (known and run.catalog.removed_batches()):  # else the log was cut, and its claim is no longer needed
+            log.claim(empty=not any(ends.values()))
         run.catalog.save_source(state)
         sealed, accounts = run.catalog.next_offsets(), run.catalog.accounts()
         refuse_lost(topic, sealed, ends)
         log.end_forgotten()
         log.refuse_unreadable(sealed)
-        checkpoint = log.checkpoint(sealed)
+        checkpoint = log.checkpoint(sealed, accounts)
         refuse_fewer(topic, accounts or {}, checkpoint)
         if state.complete and checkpoint.ended:
             return  # it ended before; otherwise a power cut took the end of a complete log

@@ -17,7 +17,8 @@ class SpanBody(Shape):
 
 
 class BatchBody(Shape):
-    """A sealed batch. ``cut``: why it was cut; the paths are relative to the run folder."""
+    """A sealed batch. ``cut``: why it was cut; the paths are relative to the run folder. ``removed_at``: when its files
+    were removed, if they were."""
 
     batch: int
     path: str
@@ -30,6 +31,7 @@ class BatchBody(Shape):
     first_timestamp: str | None
     last_timestamp: str | None
     sealed_at: str
+    removed_at: str | None = omitted_if_none()
     partitions: list[SpanBody]
 
 

@@ -53,7 +53,7 @@ MIGRATIONS: dict[int, tuple[tuple[str, str], ...]] = {
         ("decisions", "line VARCHAR NOT NULL DEFAULT ''"),
         ("decisions", "former_line VARCHAR NOT NULL DEFAULT ''"),
     ),
-    5: (),
+    5: (("batches", "removed_at VARCHAR"), ("generations", "removed_at VARCHAR")),
 }
 """For each older version, the columns that the next one adds: the table, and the column. Tables that a version adds are
 created as the current version has them.
