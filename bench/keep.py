@@ -9,6 +9,7 @@ fitting is replaced by the exact least squares of numpy, as it takes most of the
 from __future__ import annotations
 
 import argparse
+import logging
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pyarrow as pa
+import structlog
 
 from tidemill.collector.batch_file import Draft
 from tidemill.pipeline import Raw, arrow_schema, parse
@@ -59,7 +61,13 @@ class Line(Trainer):
         slope, intercept = np.polyfit(rows[feature].to_numpy(), rows["y"].to_numpy(), 1)
         kind = "float" if feature == "x" else "int"
         about = {"name": feature, "kind": kind, "categories": None, "minimum": 0.0, "maximum": 1.0, "example": 0.5}
-        text: dict[str, Any] = {"model": name, "estimator": "LinearRegression", "labels": {}, "classes": None, "features": [about]}
+        text: dict[str, Any] = {
+            "model": name,
+            "estimator": "LinearRegression",
+            "labels": {},
+            "classes": None,
+            "features": [about],
+        }
         path = folder / "scorers" / f"{name}.npz"
         arrays = {"coefficients": np.array([[slope]]), "intercept": np.array([intercept])}
         storage.write(path, text, arrays)
@@ -105,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--generations", type=int, default=2000)
     parser.add_argument("--keep-all", action="store_true", help="for comparison: without [keep]")
     options = parser.parse_args(arguments)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     document = {key: value for key, value in DOCUMENT.items() if key != "keep" or not options.keep_all}
     chance = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as name:
