@@ -48,7 +48,7 @@ def refuse_removed_batch(run: Run, number: int) -> None:
     """
     batch = run.catalog.batch(number)
     if batch is not None and batch.removed_at:
-        raise gone(run, f"the rows of batch {number}", batch.removed_at)
+        raise gone(run, f"batch {number}", batch.removed_at)
 
 
 def refuse_removed_generation(run: Run, ref: GenerationRef) -> None:
@@ -65,7 +65,7 @@ def refuse_removed_generation(run: Run, ref: GenerationRef) -> None:
 def gone(run: Run, what: str, removed_at: str) -> Gone:
     """The error for what was removed."""
     return Gone(
-        f"{what} is gone: removed at {removed_at}, as this run keeps only so much ({run.pipeline.keep})",
+        f"{what} is gone: its files were removed at {removed_at}, as this run keeps only so much ({run.pipeline.keep})",
         "ask for a newer one; the record of it is in the catalog",
     )
 

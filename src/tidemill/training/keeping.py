@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tidemill.pipeline import Keep
 from tidemill.run import files
-from tidemill.run.catalog import GenerationRef
+from tidemill.run.catalog import GenerationRef, KeptFiles
 from tidemill.run.failpoints import failpoint
 from tidemill.run.files import disk_errors
 from tidemill.run.folder import Run
@@ -38,18 +38,22 @@ class Kind:
     needed: Set[int]
     count: int | None
 
-    def removable(self, age: float | None, now: datetime, unwanted: Set[int] = frozenset()) -> list[int]:
-        """The numbers to remove, in order: those beyond ``count``, older than ``age`` (seconds), or ``unwanted``.
+    def removable(self, before: str, unwanted: Set[int] = frozenset()) -> list[int]:
+        """The numbers to remove, in order: those beyond ``count``, from times before ``before``, or ``unwanted``.
         Pure."""
         numbers = sorted(self.there)
         beyond = set(numbers[: -self.count]) if self.count is not None else set()
-        before = "" if age is None else iso(now - timedelta(seconds=age))
         old = {number for number in numbers if self.there[number] < before}
         return sorted((beyond | old | unwanted) & set(numbers) - self.needed)
 
 
-def iso(moment: datetime) -> str:
-    """A moment as the catalog writes it."""
+def oldest_kept(age: float | None, there: KeptFiles) -> str:
+    """The oldest time that is kept, as the catalog writes times: ``age`` seconds before the newest batch or generation,
+    so that a run that stands still loses nothing. Pure."""
+    times = [*there.batches.values(), *there.generations.values()]
+    if age is None or not times:
+        return ""
+    moment = datetime.fromisoformat(max(times)) - timedelta(seconds=age)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -71,8 +75,8 @@ class Keeper:
         for name in take_inventory(self.run.folder, self.catalog).removed:
             self._unlink(self.run.folder / name)
 
-    def tidy(self, now: datetime | None = None) -> None:
-        """Remove what is no longer kept by now.
+    def tidy(self) -> None:
+        """Remove what is no longer kept.
 
         Raises:
             DiskError: a file can't be removed.
@@ -80,16 +84,13 @@ class Keeper:
         keep = self.run.pipeline.keep
         if keep.all:
             return
-        there, moment = self.catalog.kept_files(), now or datetime.now(UTC)
+        there = self.catalog.kept_files()
+        before, published = oldest_kept(keep.age, there), set(there.generations)
+        never = published - self.catalog.ever_champions() if keep.models == "champion" else set()
         needed = self.needed_generations(there.generations)
-        served = self.catalog.ever_champions() if keep.models == "champion" else set(there.generations)
-        generations = Kind(there.generations, needed, keep.generations).removable(
-            keep.age, moment, set(there.generations) - served
-        )
-        kept = set(there.generations) - set(generations)
-        batches = Kind(there.batches, self.needed_batches(there.batches, kept), keep.batches).removable(
-            keep.age, moment
-        )
+        generations = Kind(there.generations, needed, keep.generations).removable(before, never)
+        needed = self.needed_batches(there.batches, published - set(generations))
+        batches = Kind(there.batches, needed, keep.batches).removable(before)
         if batches or generations:
             self._remove(batches, generations, keep)
 
@@ -103,14 +104,16 @@ class Keeper:
 
     def needed_batches(self, there: Mapping[int, str], generations: Set[int]) -> set[int]:
         """The batches that stay in any case: those of generations that are still to be trained, all of them where each
-        generation is trained on all; those of the champions, whose rows tell what drifted; and those of the newest."""
+        generation is trained on all; those of the champions and of those that they replaced, whose rows tell what
+        drifted; and those of the newest."""
         scheme = self.run.pipeline.generations
         published = set(self.catalog.generation_numbers("published"))
         waiting = {number for number in there if number not in published} | {max(there, default=0) + 1}
         needed = {batch for number in waiting for batch in batches_of(scheme.scheme, number, scheme.window)}
         newest = {GenerationRef(number) for number in sorted(generations)[-COMPARED:]}
-        for ref in {*champions(self.run).values(), *newest}:
-            needed |= set(self.catalog.trained(ref).batches)
+        for ref in {*champions(self.run).values(), *self.catalog.champions_and_before(), *newest}:
+            generation = self.catalog.line_generation(ref) if ref.line else self.catalog.generation(ref.number)
+            needed |= set(generation.batches if generation else ())  # a replay that serves no longer may be removed
         return needed
 
     def _remove(self, batches: list[int], generations: list[int], keep: Keep) -> None:

@@ -153,9 +153,16 @@ class Trainer:
             with_low_priority(self.stage, lambda: self.judge.provide(due[0]))
         self.done.add(due[0])
         self.finished = due[0]
-        self.keeper.tidy()
+        self.tidy()
         self.stage.report(TrainerProgress(self.finished, published=self.published))
         return True
+
+    def tidy(self) -> None:
+        """Remove the files that are no longer kept, and forget their batches."""
+        self.keeper.tidy()
+        if not self.run.pipeline.keep.all:
+            kept = self.catalog.kept_files().batches
+            self.batches = {number: batch for number, batch in self.batches.items() if number in kept}
 
     def generation(self, number: int) -> bool:
         """Train a generation and publish it. If a model fails, record why, publish none of its models, return False."""

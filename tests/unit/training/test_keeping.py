@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,13 @@ from tidemill.judging.promotion import promote
 from tidemill.pipeline import Keep, load
 from tidemill.process.backup import named_files
 from tidemill.process.replay import Line, refuse
-from tidemill.run.catalog import Cell, GenerationRef, Judging, KeptOffsets, OutputState
+from tidemill.run.catalog import Cell, GenerationRef, Judging, KeptFiles, KeptOffsets, OutputState
 from tidemill.run.failpoints import FAILPOINTS, Crash
 from tidemill.run.folder import Run
 from tidemill.run.inventory import take_inventory
 from tidemill.run.stage import Stage
-from tidemill.training.keeping import Keeper, Kind
+from tidemill.training.keeping import Keeper, Kind, oldest_kept
 
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DAYS = {number: f"2026-02-{number:02}T00:00:00.000Z" for number in range(1, 11)}
 GENERATIONS = 8
 
@@ -38,8 +36,8 @@ GENERATIONS = 8
         (3, None, set(), set(), [1, 2, 3, 4, 5, 6, 7]),
         (3, None, set(), {1, 6}, [2, 3, 4, 5, 7]),
         (30, None, set(), set(), []),
-        (None, 22 * 86400, set(), set(), [1, 2, 3, 4, 5, 6]),
-        (8, 26 * 86400, set(), {2}, [1]),
+        (None, 3 * 86400, set(), set(), [1, 2, 3, 4, 5, 6]),
+        (8, 7 * 86400, set(), {2}, [1]),
         (None, None, {4, 9}, {9}, [4]),
     ],
 )
@@ -47,7 +45,8 @@ def test_what_is_removed(
     count: int | None, age: float | None, unwanted: set[int], needed: set[int], removed: list[int]
 ) -> None:
     """What is beyond the newest, or too old, or not wanted goes; what is needed stays."""
-    assert Kind(DAYS, needed, count).removable(age, NOW, unwanted) == removed
+    before = oldest_kept(age, KeptFiles({}, DAYS))
+    assert Kind(DAYS, needed, count).removable(before, unwanted) == removed
 
 
 def kept_run(folder: Path, keep: str, *assignments: str) -> Run:
@@ -102,7 +101,7 @@ def test_the_newest_and_what_is_needed_stay(tmp_path: Path) -> None:
 def test_without_keep_all_stays(tmp_path: Path) -> None:
     """A pipeline that does not say otherwise keeps everything."""
     run = kept_run(tmp_path, "{}")
-    keeper(run).tidy(NOW + timedelta(days=10_000))
+    keeper(run).tidy()
     assert_removed(run, list(range(1, 9)), list(range(1, 9)))
 
 
@@ -120,7 +119,13 @@ def test_what_waits_for_training_stays(tmp_path: Path) -> None:
 def test_all_batches_stay_where_each_generation_needs_them(tmp_path: Path) -> None:
     """With cumulative, an age removes generations alone."""
     run = kept_run(tmp_path, '{age="1d"}', 'generations={scheme="cumulative"}')
-    keeper(run).tidy(datetime.now(UTC) + timedelta(days=2))
+    keeper(run).tidy()
+    assert_removed(run, list(range(1, 9)), list(range(1, 9)))
+    for table, at in (("batches", "sealed_at"), ("generations", "published_at")):
+        number = table.removesuffix("es" if table == "batches" else "s")
+        with run.catalog.engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE {table} SET {at} = '2026-01-01T00:00:00.000Z' WHERE {number} < 8")
+    keeper(run).tidy()
     assert_removed(run, list(range(1, 9)), [1, 7, 8])
 
 
