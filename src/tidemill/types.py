@@ -24,8 +24,9 @@ COLUMN_KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
 
 JSON_TIMESTAMP = "%Y-%m-%dT%H:%M:%S%.6fZ"  # how Tidemill writes a timestamp in JSON, for Polars' strftime
 LEAST_INT, MOST_INT = -(2**63), 2**63 - 1
+MOST_EXACT = 2**53 - 1  # up to here no two whole numbers have the same float64; beyond, a float may be a rounded one
 
-WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
+WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,19})(\.0+)?")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
@@ -46,7 +47,7 @@ class ColumnType:
         from_text: the same for a text of a path, a query or a form.
         json_schema: the type in JSON Schema.
         example: a JSON value of the type.
-        strict: pydantic's strict check of a model's feature; None where no feature has this type.
+        strict: pydantic's strict check of an input of a model.
         duckdb: the name of its constant in ``duckdb.sqltypes``.
         spark: the name of its class in ``pyspark.sql.types``.
     """
@@ -62,7 +63,7 @@ class ColumnType:
     from_text: Callable[[str], Any]
     json_schema: Mapping[str, Any]
     example: Any
-    strict: core_schema.CoreSchema | None
+    strict: core_schema.CoreSchema
     duckdb: str
     spark: str
     json_factory: tuple[str, ...] | None = None
@@ -98,6 +99,19 @@ def utc_moment(text: str) -> datetime:
         raise ValueError("beyond the calendar") from None
 
 
+def as_moment(value: object) -> datetime:
+    """The moment that an input of a model stands for: an ISO 8601 timestamp, or a moment itself.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    return utc_moment(value)
+
+
 def is_moment(text: object) -> bool:
     """Whether :func:`utc_moment` reads it."""
     try:
@@ -128,7 +142,15 @@ def is_timestamp(text: object) -> bool:
 
 
 def is_int(value: object) -> bool:
+    """Whether it is a whole number of 64 bits. A float such as 3.0 is one, up to ``MOST_EXACT``."""
+    if isinstance(value, float):
+        return value.is_integer() and -MOST_EXACT <= value <= MOST_EXACT
     return isinstance(value, int) and not isinstance(value, bool) and LEAST_INT <= value <= MOST_INT
+
+
+def whole(value: object) -> object:
+    """A float that is a whole number (see :func:`is_int`) as an int; any other value itself."""
+    return int(value) if isinstance(value, float) and is_int(value) else value
 
 
 def is_float(value: object) -> bool:
@@ -158,9 +180,15 @@ def value_if(fits: Callable[[object], bool], convert: Callable[[Any], Any]) -> C
 
 
 def int_from_text(text: str) -> int:
-    if not WHOLE_NUMBER.fullmatch(text) or not is_int(int(text)):
+    """The whole number that a text such as ``3`` or ``3.0`` stands for.
+
+    Raises:
+        ValueError: it stands for none of 64 bits.
+    """
+    notation = WHOLE_NUMBER.fullmatch(text)
+    if not notation or not is_int(int(notation[1])):
         raise ValueError("not a whole number of 64 bits")
-    return int(text)
+    return int(notation[1])
 
 
 def float_from_text(text: str) -> float:
@@ -188,7 +216,9 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
         from_text=int_from_text,
         json_schema={"type": "integer", "minimum": LEAST_INT, "maximum": MOST_INT},
         example=1,
-        strict=core_schema.int_schema(strict=True, ge=LEAST_INT, le=MOST_INT),
+        strict=core_schema.no_info_before_validator_function(
+            whole, core_schema.int_schema(strict=True, ge=LEAST_INT, le=MOST_INT)
+        ),
         duckdb="BIGINT",
         spark="LongType",
     ),
@@ -252,7 +282,7 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
         from_text=utc_moment,
         json_schema={"type": "string", "format": "date-time"},
         example="2026-01-31T12:00:00Z",
-        strict=None,
+        strict=core_schema.no_info_plain_validator_function(as_moment),
         duckdb="TIMESTAMP_TZ",
         spark="TimestampType",
     ),
@@ -260,8 +290,8 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
 
 
 def may_be_feature(kind: str) -> bool:
-    """Whether a model may take a column of the type ``kind``; also so for a type that does not exist."""
-    return kind not in COLUMN_TYPES or COLUMN_TYPES[kind].strict is not None
+    """Whether a model may take a column of the type ``kind`` as it is; also so for a type that does not exist."""
+    return kind != "timestamp"
 
 
 def toml_fits(value: object, kind: str) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
@@ -13,8 +15,10 @@ from pyspark.sql import SparkSession
 
 from tests.support.fitting import Row, fit_one, frame
 from tidemill.errors import TrainingFailed
+from tidemill.scoring.bayes import NaiveBayesScorer
 
 COLUMNS = {
+    "at": "timestamp",
     "size": "float",
     "steps": "int",
     "same": "float",
@@ -28,6 +32,7 @@ COLUMNS = {
 }
 WORDS = ["", "a", "b", " ", "naïve", "x\ny"]
 TIED = [-2.0, -0.5, 0.0, 0.5, 1.0, 1.5, 3.0]  # few values: they lie on thresholds, or half way between them
+FIRST, YEARS = datetime(1969, 1, 1, tzinfo=UTC), 60 * 366 * 86_400
 Chosen = dict[str, Any]
 
 
@@ -43,6 +48,7 @@ def rows_of(dice: random.Random, count: int, classes: int, unseen: bool = False)
         value = size + steps * (2 if on else 1) + len(word)
         rows.append(
             {
+                "at": FIRST + timedelta(seconds=dice.randrange(YEARS if unseen else YEARS // 4)),
                 "size": size,
                 "steps": steps,
                 "same": 4.5,
@@ -83,8 +89,10 @@ def together(*parts: st.SearchStrategy[Chosen]) -> st.SearchStrategy[Chosen]:
     return st.tuples(*parts).map(lambda chosen: {key: value for part in chosen for key, value in part.items()})
 
 
-ALL = ["size", "word", "steps", "same", "on", "sort"]
-COUNTS = ["steps", "on", "word"]
+DENSE = ["size", "word", "steps", "same", "on", "sort", "weekday(at)", "year(at)"]
+ALL = [*DENSE, "hour(at)", "tfidf(word)"]
+BITS = ["on", "word", "month(at)"]
+COUNTS = ["steps", "on", "word", "hour(at)", "tfidf(word)"]
 ESTIMATORS: dict[str, tuple[str, str, list[str], st.SearchStrategy[Chosen]]] = {
     "tree": ("DecisionTreeClassifier", "class", ALL, together(depths, gini)),
     "forest": ("RandomForestClassifier", "class", ALL, together(depths, gini, several)),
@@ -94,8 +102,13 @@ ESTIMATORS: dict[str, tuple[str, str, list[str], st.SearchStrategy[Chosen]]] = {
     "boosted value": ("GBTRegressor", "value", ALL, together(depths, rounds)),
     "multinomial": ("NaiveBayes", "class", COUNTS, st.just({})),
     "complement": ("NaiveBayes", "class", COUNTS, st.just({"modelType": "complement"})),
-    "bernoulli": ("NaiveBayes", "class", ["on", "word"], st.just({"modelType": "bernoulli", "smoothing": 0.1})),
-    "gaussian": ("NaiveBayes", "class", ALL, st.just({"modelType": "gaussian"})),
+    "bernoulli": (
+        "NaiveBayes",
+        "class",
+        ["on", "word", "month(at)"],
+        st.just({"modelType": "bernoulli", "smoothing": 0.1}),
+    ),
+    "gaussian": ("NaiveBayes", "class", DENSE, st.just({"modelType": "gaussian"})),
     "margin": ("LinearSVC", "two", ALL, st.fixed_dictionaries({"threshold": st.floats(-1, 1)})),
     "links": ("GeneralizedLinearRegression", "much", ["steps", "on", "word"], links),
     "yes or no": ("GeneralizedLinearRegression", "two", ["steps", "on", "word"], yes_or_no),
@@ -143,3 +156,22 @@ def test_any_model_scores_as_in_spark(name: str, data: st.DataObject, spark: Spa
     assert report["equal"] == report["rows"] == len(rows) + 300
     report = fitted.whole_parity(frame(spark, COLUMNS, rows))
     assert report["probes_equal"] == report["probes"] > 0
+
+
+@pytest.mark.nightly
+def test_tiny_variances_keep_every_bit_of_a_gaussian_model(spark: SparkSession, tmp_path: Path) -> None:
+    """Where variances are tiny and logarithms as large as 1e12, the scorer has Spark's own bits: of a row that all
+    classes lie far from, the last ones decide the probabilities."""
+    estimator, label, features, _ = ESTIMATORS["gaussian"]
+    dice = random.Random(187)
+    rows = rows_of(dice, 31, 4)
+    model = {"estimator": estimator, "label": label, "features": features, "scale": "minmax"}
+    fitted = fit_one(tmp_path, COLUMNS, frame(spark, COLUMNS, rows), model | {"params": {"modelType": "gaussian"}})
+    scored = [*rows, *rows_of(dice, 300, 4, unseen=True)]
+    spark_raw = fitted.spark.transform(frame(spark, COLUMNS, scored)).select("rawPrediction").collect()
+    scorer = fitted.scorer
+    assert isinstance(scorer, NaiveBayesScorer)
+    raw = scorer.raw(scorer.encoder.encode(scored))
+    assert raw.tolist() == [row[0].toArray().tolist() for row in spark_raw]
+    assert np.abs(raw).max() > 1e12
+    assert fitted.parity(frame(spark, COLUMNS, scored))["equal"] == 331

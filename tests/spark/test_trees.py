@@ -14,7 +14,6 @@ from tests.support.fitting import Fitted, Model, Row, fit_one, frame, train_one
 from tidemill import scoring
 from tidemill.errors import CatalogError, FeatureError, ParityFailed, TrainingFailed
 from tidemill.scoring import storage
-from tidemill.scoring.bayes import one_hot_distances
 from tidemill.scoring.trees import Forest, TreeClassScorer
 
 COLUMNS = {"step": "int", "level": "float", "sort": "string", "kind": "int", "name": "string", "price": "float"}
@@ -230,15 +229,6 @@ def test_bayes_refuses_what_it_cannot_count(
     scorer = fit_one(tmp_path, columns, frame(spark, columns, rows), model).scorer
     with pytest.raises(FeatureError, match=words):
         scorer.predict([rows[0], rows[1] | {feature: value}])
-
-
-def test_categories_keep_their_distance_where_one_always_occurs() -> None:
-    """A category that every row of a class has, and so next to no variance, leaves the other categories' sums exact."""
-    mean, variance = np.array([[1.0], [0.0], [0.0]]), np.array([[1e-12], [0.3], [0.2]])
-    distances = one_hot_distances(mean, variance)[:, 0]
-    expected = [0.0, 1e12 + 1 / 0.3, 1e12 + 1 / 0.2, 1e12]
-    assert distances.tolist() == pytest.approx(expected, abs=0)
-    assert distances[0] == 0.0
 
 
 def test_a_power_link_without_a_value_is_an_error(spark: SparkSession, tmp_path: Path) -> None:

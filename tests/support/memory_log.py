@@ -12,6 +12,7 @@ from tidemill.collector.reader import POLL_SECONDS, End
 from tidemill.errors import LogLost
 from tidemill.pipeline import Loaded, Raw, parse
 
+Mark = Literal["claim", "end", "source-end", "row"]
 CREATE_TIME = 1  # Kafka's kind of timestamp: the producer's
 
 
@@ -47,7 +48,7 @@ class MemoryMessage:
     place: tuple[int, int]
     stamp: int
     content: bytes | None
-    mark: Literal["claim", "end"] | None = None
+    mark: Mark | None = None
     kind: int = CREATE_TIME
     end: End = field(default_factory=End)
 
@@ -75,7 +76,7 @@ class MemoryLog:
         partition: int,
         value: bytes | None,
         stamp: int,
-        mark: Literal["claim", "end"] | None = None,
+        mark: Mark | None = None,
         *,
         kind: int = CREATE_TIME,
         end: End | None = None,
@@ -166,6 +167,12 @@ class MemoryReader:
 
     def end_of(self, message: MemoryMessage) -> End | None:
         return message.end if message.mark == "end" else None
+
+    def source_end_of(self, message: MemoryMessage) -> End | None:
+        return message.end if message.mark == "source-end" else None
+
+    def is_posted(self, message: MemoryMessage) -> bool:
+        return message.mark == "row"
 
     def is_claim(self, message: MemoryMessage) -> bool:
         return message.mark == "claim"

@@ -14,6 +14,7 @@ from tidemill.api.values import json_object, shown
 from tidemill.errors import BodyTooLarge, FeatureError, ParameterError
 from tidemill.run.catalog import Generation, GenerationRef
 from tidemill.texts import did_you_mean
+from tidemill.types import is_int
 
 MAX_BODY_BYTES = 1 << 20
 MAX_NUMBER = 2**31 - 1  # of generations, batches and rows in parameters
@@ -113,6 +114,6 @@ def checked_top(top: Any) -> int:
     Raises:
         FeatureError: it is not a whole number from 1 to ``MAX_TOP``.
     """
-    if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= MAX_TOP:
+    if not is_int(top) or not 1 <= top <= MAX_TOP:
         raise FeatureError(f"top is {shown(top)}, not a whole number from 1 to {MAX_TOP}", "leave it out for 10")
-    return top
+    return int(top)

@@ -13,7 +13,7 @@ import orjson
 
 from tidemill.errors import BadJson, FeatureError, ParameterError
 from tidemill.pipeline import Column
-from tidemill.types import COLUMN_TYPES
+from tidemill.types import COLUMN_TYPES, whole
 
 MAX_SHOWN = 60  # characters of a value in a message
 
@@ -58,7 +58,7 @@ def from_json(kind: str, value: Any) -> Any:
     if kind == "json" or (kind == "object" and isinstance(value, dict)) or (kind == "text" and isinstance(value, str)):
         return value
     if kind == "text" and isinstance(value, int | float):
-        return orjson.dumps(value).decode()
+        return orjson.dumps(whole(value)).decode()
     raise ValueError(f"no {kind}")
 
 

@@ -31,6 +31,7 @@ from tidemill.cli.options import (
     options_of_run,
 )
 from tidemill.cli.output import print_json
+from tidemill.errors import UsageError
 from tidemill.pipeline import Loaded, parse, prepare
 from tidemill.run.folder import (
     Run,
@@ -83,6 +84,7 @@ def up(
     options = options if fresh else options_of_run(name, options, run_dir)
     loaded = accept(check(name, *options, count_untried=False), run_dir, fresh, json)
     refuse_not_utf_8(loaded, run_dir)
+    refuse_endless(loaded, exit_when_trained)
     serve_on, ports = loaded.pipeline.serve, {}
     serve_host = serve_on.host if host is None else host
     check_access(serve_host, key_file)
@@ -127,6 +129,18 @@ def accept(report: CheckReport, run_dir: Path | None, fresh: bool, json: bool) -
     for remark in report.remarks():
         typer.secho(remark, fg="yellow", err=json)
     return loaded
+
+
+def refuse_endless(loaded: Loaded, exit_when_trained: bool) -> None:
+    """
+    Raises:
+        UsageError: the run is to exit after its last generation, and its stream stays open.
+    """
+    if exit_when_trained and loaded.pipeline.source.open:
+        raise UsageError(
+            "--exit-when-trained: the stream stays open (source.open), so there is no last generation",
+            "leave the option out and stop the run with Ctrl-C",
+        )
 
 
 def refuse_other_data(run: Run, data: str | None) -> None:
@@ -280,12 +294,21 @@ def score(stage: Stage, bootstrap: str | None, **_: Any) -> None:
     run_outputs(stage, bootstrap)
 
 
-def serve(stage: Stage, host: str | None, port: int | None, key_file: Path | None, **_: Any) -> None:
+def serve(
+    stage: Stage, bootstrap: str | None, host: str | None, port: int | None, key_file: Path | None, **_: Any
+) -> None:
     """Run only the API, which serves every published generation."""
     from tidemill.api.server import run_server
 
     spec = stage.run.pipeline.serve
-    run_server(stage, spec.host if host is None else host, spec.port if port is None else port, key_file)
+    host, port = spec.host if host is None else host, spec.port if port is None else port
+    if not (stage.run.pipeline.source.open and spec.rows):
+        run_server(stage, host, port, key_file)
+        return
+    from tidemill.producer.row_writer import RowWriter
+
+    with RowWriter(stage, bootstrap) as intake:
+        run_server(stage, host, port, key_file, intake=intake)
 
 
 def console(stage: Stage, host: str | None, console_port: int | None, key_file: Path | None, **_: Any) -> None:

@@ -68,7 +68,9 @@ def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = N
     if report.rejected:
         outcome = f"the pipeline has no fault, but rows were rejected ({report.rejected:,} of {report.rows:,} tried)"
     tables = "".join(f"; table {key}: {preview.title}" for key, preview in report.tables.items())
-    typer.echo(f"{loaded.pipeline.name}: {outcome}; source: {report.tried['source'].title}{tables}")
+    source = report.tried.get("source")
+    title = source.title if source else "rows by HTTP"
+    typer.echo(f"{loaded.pipeline.name}: {outcome}; source: {title}{tables}")
     for key, preview in report.tried.items():
         untried = f"; {preview.untried}" if preview.untried else ""
         typer.echo(f"{key}: {preview.sentence()}{untried}")

@@ -20,6 +20,7 @@ from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.collector.log_cut import LogCutter
 from tidemill.collector.merge import Merge
 from tidemill.collector.open_batch import Decoded, OpenBatch, iso
+from tidemill.collector.origins import Origins
 from tidemill.collector.reader import POLL_SECONDS, End, M, Reader
 from tidemill.errors import AccountError, KafkaAway, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, broker_moved, connect_cluster, verify_topic
@@ -124,6 +125,8 @@ class Collector(Generic[M]):
         self._cutter = Cutter(rules, self._sealed_rows)
         accounts = self._run.catalog.accounts()
         self._open = OpenBatch(self._run, totals["batches"] + 1, accounts)
+        self._origins = Origins(reader, self._run.pipeline.source, accounts)
+        self._unbalanced: dict[int, End] = {}  # the source's ends whose partition's rows are not all counted yet
         self._ends: dict[int, int] = {}
         self._endings: dict[int, End] = {}
         self._silent = 0.0
@@ -240,11 +243,26 @@ class Collector(Generic[M]):
             if end := self._reader.end_of(message):
                 self._endings[message.partition()] = end
                 self._ends[message.partition()] = message.offset()
+            elif source_end := self._origins.source_end(message):
+                self._open.note_source_end(message.partition(), source_end.sent)
+                self._unbalanced[message.partition()] = source_end
             elif not self._reader.is_claim(message):
                 rows.append(message)
         if self._merge is not None:
             rows = self._merged(self._merge, rows)
-        self._take_rows(Decoded(rows, self._open.columns))
+        self._take_rows(Decoded(rows, self._open.columns, self._origins.of(rows)))
+        self._balance_source()
+
+    def _balance_source(self) -> None:
+        """Compare the rows of an open stream's source, where all of a partition were read, with those sent to it.
+
+        Raises:
+            AccountError: they differ.
+        """
+        counted = {p: end for p, end in self._unbalanced.items() if self._merge is None or not self._merge.waits(p)}
+        if counted:
+            balance(self._run.pipeline.stream.topic, counted, self._open.accounts)
+            self._unbalanced = {p: end for p, end in self._unbalanced.items() if p not in counted}
 
     def _merged(self, merge: Merge[M], rows: list[M]) -> list[M]:
         """The next messages in time order, out of these and those that wait."""
@@ -358,6 +376,7 @@ def remade(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> Ope
     """
     accounts, done = run.catalog.accounts(), run.catalog.next_offsets()
     batch = OpenBatch(run, decision.batch, accounts)
+    origins = Origins(reader, run.pipeline.source, accounts)
     last = {span.partition: span.last_offset for span in decision.spans}
     merge: Merge[M] = Merge(last, newest_of(accounts))
     reader.seek({partition: done.get(partition, 0) for partition in last})
@@ -367,7 +386,13 @@ def remade(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> Ope
             raise StreamFailed(f"the rows of batch {decision.batch} can't be read again", "see Kafka's log")
         messages = reader.read()
         within = [message for message in messages if message.offset() <= last.get(message.partition(), -1)]
-        merge.add((message for message in within if not reader.is_claim(message)), 0)
+        rows = []
+        for message in within:
+            if source_end := origins.source_end(message):
+                batch.note_source_end(message.partition(), source_end.sent)
+            elif not reader.is_claim(message):
+                rows.append(message)
+        merge.add(rows, 0)
         for message in messages:
             end = clock() + REPLAY_SECONDS
             partition, offset = message.partition(), message.offset()
@@ -375,7 +400,8 @@ def remade(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> Ope
             if offset == last.get(partition):
                 merge.end(partition)
                 del last[partition]
-        batch.put_all(Decoded(merge.take(set(), 0), batch.columns))
+        taken = merge.take(set(), 0)
+        batch.put_all(Decoded(taken, batch.columns, origins.of(taken)))
         waiting = not messages and last.keys() <= reader.drained
         at_end_since = min(at_end_since, clock()) if waiting else math.inf
         other |= clock() - at_end_since >= GONE_SECONDS

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from tidemill.collector.reader import POLL_SECONDS, End
 from tidemill.errors import LogLost, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, TRANSIENT, KafkaConnection, Topic, reason, verify_topic
-from tidemill.run.marks import CLAIM, END, Marks
+from tidemill.run.marks import CLAIM, END, ROW, SOURCE_END, Kind, Marks
 
 CHUNK = 10_000
 
@@ -144,8 +144,19 @@ class KafkaReader:
 
     def end_of(self, message: Message) -> End | None:
         """The content of this run's end-of-stream marker; None where the message is no such marker."""
-        content = self._marks.read(message, END) if message.value() is None else None
+        return self._marker(message, END)
+
+    def source_end_of(self, message: Message) -> End | None:
+        """The content of this run's marker of the source's end; None where the message is no such marker."""
+        return self._marker(message, SOURCE_END)
+
+    def _marker(self, message: Message, kind: Kind) -> End | None:
+        content = self._marks.read(message, kind) if message.value() is None else None
         return None if content is None else End(content.get("sent"), content.get("digest"))
+
+    def is_posted(self, message: Message) -> bool:
+        """Whether the message is a row that came by HTTP."""
+        return self._marks.signs_value(message, ROW, message.value())
 
     def is_claim(self, message: Message) -> bool:
         """Whether this message is this run's claim of the topic."""

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from tidemill.kafka.client import ANSWER_SECONDS, Topic, reason
 from tidemill.run.catalog import KeptOffsets, OutputState
 from tidemill.run.folder import Run
+from tidemill.run.progress.status import source_sealed
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ class LogCutter:
         """Cut what can be cut by now. An error is logged, and the next call tries again."""
         if not self._run.catalog.removed_batches():
             return
+        if self._run.pipeline.source.open and not source_sealed(self._run):
+            return  # rows by HTTP may follow the producer's newest mark, which it needs until the source is sealed
         written = self._run.catalog.outputs()
         outputs = [written.get(output.topic) for output in self._run.pipeline.outputs]
         first = first_needed(self._run.catalog.kept_offsets(), outputs)

@@ -87,6 +87,13 @@ class Reader(Protocol[M]):
     def end_of(self, message: M) -> End | None:
         """The content of this run's end-of-stream marker; None where the message is no such marker."""
 
+    def source_end_of(self, message: M) -> End | None:
+        """The content of this run's marker after the source's last row in a partition of a stream that stays open; None
+        where the message is no such marker."""
+
+    def is_posted(self, message: M) -> bool:
+        """Whether the message is a row that came by HTTP."""
+
     def is_claim(self, message: M) -> bool:
         """Whether this message is this run's claim of the topic."""
 

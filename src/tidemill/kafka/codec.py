@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,7 +15,9 @@ import pyarrow.json as pj
 
 from tidemill.pipeline import Column, arrow_schema
 from tidemill.texts import shorten
-from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP
+from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, MOST_EXACT
+
+LENIENT = json.JSONDecoder(parse_int=orjson.loads)  # big numbers are floats, as orjson reads them
 
 
 class BadMessage(NamedTuple):
@@ -73,16 +77,10 @@ def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa
     if joined.count(b"\n") != len(values) - 1 or not is_utf8(joined):
         return None
     read_as = pa.schema([(column.name, COLUMN_TYPES[column.kind].json_arrow) for column in columns])
-    options = pj.ParseOptions(explicit_schema=read_as, unexpected_field_behavior="ignore")
-    try:
-        table = pj.read_json(
-            pa.BufferReader(joined),
-            read_options=pj.ReadOptions(use_threads=False, block_size=len(joined) + 1),
-            parse_options=options,
-        )
-    except pa.ArrowInvalid:
-        return None
-    if len(table) != len(values):
+    table = _read_json(joined, read_as)
+    if table is None:
+        table = _read_whole(joined, read_as)
+    if table is None or len(table) != len(values):
         return None
     table = table.select(schema.names).combine_chunks()
     missing = any(table[column.name].null_count for column in columns if not column.optional)
@@ -93,6 +91,41 @@ def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa
         return table.cast(schema)
     except pa.ArrowInvalid:
         return None
+
+
+def _read_json(joined: bytes, schema: pa.Schema) -> pa.Table | None:
+    """The objects as a table; None where one does not fit."""
+    try:
+        return pj.read_json(
+            pa.BufferReader(joined),
+            read_options=pj.ReadOptions(use_threads=False, block_size=len(joined) + 1),
+            parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except pa.ArrowInvalid:
+        return None
+
+
+def _read_whole(joined: bytes, schema: pa.Schema) -> pa.Table | None:
+    """As :func:`_read_json`, also with whole numbers written as 3.0 or 3e2, which Arrow's JSON reader takes as floats
+    only.
+
+    None where one is beyond ``MOST_EXACT``, and so may have been rounded.
+    """
+    names = [field.name for field in schema if pa.types.is_integer(field.type)]
+    floats = pa.schema([field.with_type(pa.float64()) if field.name in names else field for field in schema])
+    table = _read_json(joined, floats) if names else None
+    if table is None:
+        return None
+    try:
+        table = table.select(schema.names).cast(schema)
+    except pa.ArrowInvalid:
+        return None
+    return table if all(within_exact(table[name]) for name in names) else None
+
+
+def within_exact(values: pa.ChunkedArray) -> bool:
+    ends = pc.min_max(values).as_py()
+    return ends["min"] is None or (ends["min"] >= -MOST_EXACT and ends["max"] <= MOST_EXACT)
 
 
 def is_utf8(value: bytes) -> bool:
@@ -118,12 +151,40 @@ def row_of(value: bytes | None, columns: Sequence[Column]) -> dict[str, Any]:
     if not value:
         raise ValueError("an empty message")
     try:
-        document = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
+        document = loads(value)
+    except ValueError as error:
         raise ValueError(f"not JSON: {error}") from None
     if not isinstance(document, dict):
         raise ValueError(f"not a JSON object but {shorten(document, 40)}")
+    return row_in(document, columns)
+
+
+def row_in(document: Mapping[str, Any], columns: Sequence[Column]) -> dict[str, Any]:
+    """The declared columns of a row, in the one notation of messages.
+
+    Raises:
+        ValueError: a value does not fit; the text names its column.
+    """
     return {column.name: checked(document.get(column.name), column) for column in columns}
+
+
+def loads(value: bytes) -> Any:
+    """A JSON document, also one with NaN and infinities: JSON has none, but Python's json writes them.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" not in value and b"Infinity" not in value:
+            raise
+        try:
+            document = LENIENT.decode(value.decode())
+            orjson.dumps(document)  # Python's reader takes lone surrogates, which are no text
+        except (ValueError, TypeError, RecursionError):
+            raise error from None
+        return document
 
 
 def checked(value: Any, column: Column) -> Any:
@@ -138,5 +199,26 @@ def checked(value: Any, column: Column) -> Any:
         return None
     column_type = COLUMN_TYPES[column.kind]
     if not column_type.is_json(value):
-        raise ValueError(f"{column.name} is {shorten(value, 40)}, not {column_type.description}")
+        raise ValueError(f"{column.name} is {notation(value)}, not {column_type.description}{way_out(value, column)}")
     return column_type.to_message(value)
+
+
+def notation(value: Any) -> str:
+    """A JSON value for messages; NaN and infinities as Python's json writes them."""
+    return json.dumps(value) if is_infinite(value) else shorten(value, 40)
+
+
+def is_infinite(value: Any) -> bool:
+    """Whether it is a float that JSON has no notation for."""
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def way_out(value: Any, column: Column) -> str:
+    """How a value that does not fit ``column`` could be read, in brackets; empty where nothing general is known."""
+    if is_infinite(value):
+        name = json.dumps(value)
+        return f' (JSON has no {name}; missing = ["{name}"] reads it as missing)'
+    if isinstance(value, float) and column.kind == "int" and value.is_integer():
+        return f" (written as a fraction, it is exact only up to {MOST_EXACT})"
+    keys = list(value)[:1] if isinstance(value, dict) else [0] if isinstance(value, list) else []
+    return "".join(f' (from = "{column.name_in_data}.{key}" reads a part of it)' for key in keys)

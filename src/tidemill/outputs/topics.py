@@ -13,6 +13,7 @@ from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.errors import LogLost, StreamFailed, TopicError
 from tidemill.kafka.client import (
     ANSWER_SECONDS,
+    KEEP_AS_KAFKA,
     KafkaConnection,
     Topic,
     await_topic,
@@ -59,7 +60,7 @@ def output_topic(run: Run, admin: AdminClient, output: Output, partitions: int) 
     if state is None:
         topic, created = describe_topic(admin, output.topic), False
         if topic is None:
-            created = make_topic(admin, output.topic, partitions, keep_all=False)
+            created = make_topic(admin, output.topic, partitions, KEEP_AS_KAFKA)
             topic = await_topic(admin, output.topic)
         state = OutputState(topic.name, output.model, topic.id, created, topic.partitions)
         run.catalog.save_output(state)

@@ -5,6 +5,7 @@ Start with ``load``. Checks that need pyspark or DuckDB (estimators and their pa
 """
 
 from tidemill.pipeline.columns import Cleaning, Column, arrow_schema
+from tidemill.pipeline.derived import CATEGORIES, TFIDF, FeatureSource, feature_source, input_columns
 from tidemill.pipeline.faults import raw_kinds, unique, unknown_column
 from tidemill.pipeline.load import Loaded, Options, Raw, find, load, override, parse, prepare, read, ready_pipelines
 from tidemill.pipeline.model import (
@@ -24,26 +25,47 @@ from tidemill.pipeline.model import (
     SideTable,
     Source,
     Stream,
+    Tfidf,
     bare,
 )
 from tidemill.pipeline.part import Part, table
 from tidemill.pipeline.routes import ACTIONS, GENERATION, Action, Constant, Input, Param, Route, placeholders
+from tidemill.pipeline.text_settings import (
+    BLANKS,
+    DEFAULT_DELIMITER,
+    EPOCHS,
+    FALSE,
+    TRUE,
+    Ambiguous,
+    Format,
+    is_encoding,
+)
 from tidemill.pipeline.timestamps import MONTHS, directives, timestamp_pattern
 from tidemill.types import COLUMN_KINDS, ColumnKind
 
 __all__ = [
     "ACTIONS",
+    "BLANKS",
+    "CATEGORIES",
     "COLUMN_KINDS",
+    "DEFAULT_DELIMITER",
+    "EPOCHS",
+    "FALSE",
     "GENERATION",
     "MONTHS",
     "SECONDS",
+    "TFIDF",
+    "TRUE",
     "Action",
+    "Ambiguous",
     "Batches",
     "Cleaning",
     "Column",
     "ColumnKind",
     "Constant",
     "Data",
+    "FeatureSource",
+    "Format",
     "Gate",
     "Generations",
     "Holdout",
@@ -64,10 +86,14 @@ __all__ = [
     "SideTable",
     "Source",
     "Stream",
+    "Tfidf",
     "arrow_schema",
     "bare",
     "directives",
+    "feature_source",
     "find",
+    "input_columns",
+    "is_encoding",
     "load",
     "override",
     "parse",

@@ -9,15 +9,18 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from tidemill.errors import Fault
+from tidemill.pipeline.derived import CALL, CATEGORIES, TAKES, feature_source
 from tidemill.pipeline.kafka_settings import client_faults
 from tidemill.pipeline.model import Model, Pipeline, bare
 from tidemill.pipeline.output_faults import outputs_faults
 from tidemill.pipeline.part import table
 from tidemill.pipeline.route_faults import routes_faults
+from tidemill.pipeline.text_settings import column_setting_faults, layout_faults
 from tidemill.pipeline.timestamps import format_fault
 from tidemill.texts import did_you_mean, shorten
 from tidemill.types import may_be_feature, toml_fits
 
+ARROW_NAMES = ("__filename", "__fragment_index", "__batch_index", "__last_in_fragment")  # of its data sets
 EXPECTED = {
     "missing": "this key to be given",
     "extra_forbidden": "no such key",
@@ -54,7 +57,7 @@ def fault_of(error: Any, raw: Mapping[str, Any]) -> Fault:
     path = dotted(where)
     expected = EXPECTED.get(error["type"], error["msg"]).format_map(error.get("ctx", {}))
     found = "nothing" if error["type"] == "missing" else shorten(error["input"])
-    hint = ""
+    hint = getattr(error.get("ctx", {}).get("error"), "hint", "")
     if error["type"] == "extra_forbidden":
         found = "an unknown key"
         hint = did_you_mean(str(where[-1]), known_keys(where[:-1]))
@@ -111,7 +114,7 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     yield from stream_faults(stream, columns)
     if isinstance(raw.get("batches"), Mapping) and not {"rows", "every", "parts"} & set(batches):
         yield Fault("batches", "none of rows, every, parts", "at least one of them", "for example rows = 5000")
-    if batches and batches.get("parts") and not (source.get("sample") or source.get("path")):
+    if batches and batches.get("parts") and (source.get("open") is True or not has_data(source)):
         yield Fault("batches.parts", "a source without an end", "a finite source", "cut by rows or every instead")
     yield from generation_faults(table(raw, "generations"))
     yield from keep_faults(table(raw, "keep"), table(raw, "generations"))
@@ -136,14 +139,24 @@ def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def data_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
-    if ("sample" in data) == ("path" in data):
-        found = "both sample and path" if "sample" in data else "neither sample nor path"
-        yield Fault(path, found, "one of them", 'for example path = "data.csv"')
+    if "sample" in data and "path" in data:
+        yield Fault(path, "both sample and path", "one of them", 'for example path = "data.csv"')
+    elif not has_data(data) and data.get("open") is not True:
+        hint = 'for example path = "data.csv"' + ("; or open = true for rows by HTTP" if path == "source" else "")
+        yield Fault(path, "neither sample nor path", "one of them", hint)
     if data.get("columns") == {}:
         yield Fault(f"{path}.columns", "no column", 'at least one, such as UserID = "int"')
+    yield from layout_faults(path, data)
     for name, column in table(data, "columns").items():
+        if name in ARROW_NAMES:
+            hint = f'NAME = {{ from = "{name}", ... }} renames it'
+            yield Fault(f"{path}.columns.{name}", f'"{name}"', "another name: Arrow has this one for itself", hint)
         if isinstance(column, Mapping):
             yield from column_faults(f"{path}.columns.{name}", column)
+
+
+def has_data(data: Mapping[str, Any]) -> bool:
+    return "sample" in data or "path" in data
 
 
 def column_faults(path: str, column: Mapping[str, Any]) -> Iterator[Fault]:
@@ -154,6 +167,7 @@ def column_faults(path: str, column: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(f"{path}.default", shorten(default), f'none with type = "{declared}"', f'or type = "{kind}"')
     elif default is not None and not toml_fits(default, kind):
         yield Fault(f"{path}.default", shorten(default), f"a value of the type {kind}")
+    yield from column_setting_faults(path, column, kind)
     if "format" in column and kind != "timestamp":
         yield Fault(f"{path}.format", shorten(column["format"]), f"none: the column is {kind}, not a timestamp")
     elif isinstance(column.get("format"), str) and (expected := format_fault(column["format"])):
@@ -207,21 +221,37 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
         where = f"{path}.features[{index}]"
         if not isinstance(feature, str) or not columns:
             continue
-        if feature not in columns:
-            yield unknown_column(where, feature, columns)
-        elif not may_be_feature(kind := columns[feature].removesuffix("?")):
-            yield Fault(where, f'"{feature}", a {kind}', "a column of numbers, strings or booleans")
+        if (fault := feature_fault(where, feature, columns)) is not None:
+            yield fault
         elif features.index(feature) != index:
             yield Fault(where, f'"{feature}" again', "each feature once")
+    used = [feature_source(feature, columns).column for feature in features if isinstance(feature, str)]
     for role in ("label", "user", "item", "rating"):
         name = model.get(role)
         if isinstance(name, str) and columns and name not in columns:
             yield unknown_column(f"{path}.{role}", name, columns)
-        elif isinstance(name, str) and name in features:
+        elif isinstance(name, str) and name in used:
             yield Fault(f"{path}.{role}", f'"{name}", also a feature', "a column that is not among the features")
     titles = model.get("titles")
     if isinstance(titles, str) and titles not in tables:
         yield Fault(f"{path}.titles", f'"{titles}"', "a table: [tables.NAME]", did_you_mean(titles, list(tables)))
+
+
+def feature_fault(where: str, feature: str, columns: Mapping[str, str]) -> Fault | None:
+    """The fault of a feature that is no declared column, or of a type that no model takes as it is."""
+    source = feature_source(feature, columns)
+    if source.column not in columns:
+        if source.function is None and (call := CALL.fullmatch(feature)) and call[2] in columns:
+            return Fault(where, f'"{feature}"', f"one of {', '.join(TAKES)}", did_you_mean(call[1], list(TAKES)))
+        return unknown_column(where, source.column, columns)
+    kind = columns[source.column].removesuffix("?")
+    if source.function is None:
+        ways = " and ".join(f"{part}({feature})" for part in CATEGORIES)
+        hint = f"its parts are features: {ways}" if kind == "timestamp" else ""
+        expected = "a column of numbers, strings or booleans"
+        return None if may_be_feature(kind) else Fault(where, f'"{feature}", a {kind}', expected, hint)
+    wanted = TAKES[source.function]
+    return None if kind == wanted else Fault(where, f'{source.function} of "{source.column}", a {kind}', f"a {wanted}")
 
 
 def unknown_column(path: str, name: str, columns: Mapping[str, str]) -> Fault:

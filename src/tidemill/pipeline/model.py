@@ -9,8 +9,22 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from tidemill.pipeline.columns import Cleaning, Column, DeclaredType, column_table
+from tidemill.pipeline.derived import FeatureSource, feature_source
 from tidemill.pipeline.part import Part, Plain
 from tidemill.pipeline.routes import Route
+from tidemill.pipeline.text_settings import (
+    DEFAULT_ENCODING,
+    KINDS_OF_SETTING,
+    Ambiguous,
+    Decimal,
+    Delimiter,
+    Encoding,
+    Escape,
+    Format,
+    Thousands,
+    Word,
+    Zone,
+)
 from tidemill.types import ColumnKind
 
 RECORDED = {"recorded": True}  # the validation context for documents that `Pipeline.document` made
@@ -69,45 +83,84 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
-class DeclaredColumn(Part):
+class TextSettings(Part):
+    """How values are written as text, in a source or a column; a column's settings precede the source's."""
+
+    missing: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
+    decimal: Decimal | None = None
+    thousands: Thousands | None = None
+    true: Annotated[tuple[Word, ...], Field(strict=False, min_length=1)] | None = None
+    false: Annotated[tuple[Word, ...], Field(strict=False, min_length=1)] | None = None
+    timezone: Zone | None = None
+    ambiguous: Ambiguous | None = None
+
+
+class DeclaredColumn(TextSettings):
     """A column's type, its name in the data where that differs (``from``), how its values are cleaned, and its title
     and unit for people."""
 
     type: DeclaredType
     from_: Text | None = Field(default=None, alias="from")
     strip: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    missing: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
     format: Text | None = None
     default: Plain = None
     unit: Text | None = None
     title: Text | None = None
 
 
-class Data(Part):
-    """Data read in order: a built-in sample, or files (a path or a glob)."""
+class Data(TextSettings):
+    """Data read in order: a built-in sample, or files (a path or a glob), and how these are laid out.
+
+    ``format``: that of files whose ending does not tell it. ``delimiter``: None is a comma, unless the file has a line
+    ``sep=`` at its beginning. ``skip``: how many lines precede the header or the first row.
+    """
 
     columns: dict[str, Annotated[DeclaredColumn, BeforeValidator(column_table)]]
     sample: str | None = None
     path: str | None = None
+    format: Format | None = None
+    encoding: Encoding = DEFAULT_ENCODING
     header: bool | None = None
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    delimiter: Delimiter | None = None
+    escape: Escape | None = None
+    trim: bool = False
+    skip: Annotated[int, Field(ge=0)] = 0
+    comment: Text | None = None
+
+    @property
+    def has_data(self) -> bool:
+        """Whether there is a sample or a file; a source that stays open may have neither."""
+        return self.sample is not None or self.path is not None
 
     @property
     def schema_(self) -> tuple[Column, ...]:
         """The declared columns, in the file's order."""
-        return tuple(column_of(name, declared) for name, declared in self.columns.items())
+        return tuple(column_of(name, declared, self) for name, declared in self.columns.items())
 
 
-def column_of(name: str, declared: DeclaredColumn) -> Column:
+def column_of(name: str, declared: DeclaredColumn, source: TextSettings) -> Column:
     kind: ColumnKind = declared.type.removesuffix("?")  # type: ignore[assignment]  # checked by column_type
-    cleaning = Cleaning(declared.strip, declared.missing, declared.format, declared.default)
+    cleaning = Cleaning(
+        declared.strip,
+        declared.missing,
+        declared.format,
+        declared.default,
+        source.missing,
+        **{
+            key: getattr(source, key) if (own := getattr(declared, key)) is None else own
+            for key, kinds in KINDS_OF_SETTING.items()
+            if kind in kinds
+        },
+    )
     return Column(name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title, declared.from_)
 
 
 class Source(Data):
-    """Where the stream's rows come from. ``rows``: how many are read at most."""
+    """Where the stream's rows come from. ``rows``: how many are read at most. ``open``: whether the stream stays open
+    after them and takes rows by HTTP."""
 
     rows: Count | None = None
+    open: bool = False
 
 
 class SideTable(Data):
@@ -229,6 +282,14 @@ class ModelGate(Part):
     rollback: bool | None = None
 
 
+class Tfidf(Part):
+    """The vocabulary of each ``tfidf(COLUMN)`` of a model: at most ``terms`` terms, those of the most rows, each of at
+    least ``min_rows`` rows."""
+
+    terms: Annotated[int, Field(gt=0, le=100_000)] = 2_000
+    min_rows: Count = 2
+
+
 class Model(Part):
     """A Spark estimator. A recommender has the columns ``user``, ``item`` and ``rating`` in place of features, and
     ``titles``: a side table that describes the items. ``newest_of_key``: whether a search finds only the newest row of
@@ -244,6 +305,7 @@ class Model(Part):
     params: dict[str, Any] = Field(default_factory=dict)
     scale: Literal["none", "standard", "minmax"] = "none"
     labels: dict[str, str] = Field(default_factory=dict)
+    tfidf: Tfidf = Tfidf()
     newest_of_key: bool = False
     gate: ModelGate = ModelGate()
 
@@ -294,7 +356,7 @@ def origin(value: str) -> str:
 
 class Serve(Part):
     """Where the API listens. ``row_limit`` and ``time_limit`` apply to every SQL route. ``cors``: the origins
-    whose pages may read the answers in a browser."""
+    whose pages may read the answers in a browser. ``rows``: whether it takes rows for a stream that stays open."""
 
     host: str = "127.0.0.1"
     port: Port = 8000
@@ -302,6 +364,7 @@ class Serve(Part):
     row_limit: Annotated[int, Field(gt=0, le=100_000)] = 1_000
     time_limit: Duration = 5.0
     cors: Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], Field(strict=False)] = ()
+    rows: bool = True
 
 
 class Pipeline(Part):
@@ -319,6 +382,15 @@ class Pipeline(Part):
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
     outputs: Annotated[tuple[Output, ...], Field(strict=False)] = ()
     keep: Keep = Keep()
+
+    def features(self, model: str) -> list[FeatureSource]:
+        """What the features of a model are made of, in their order."""
+        return [feature_source(name, self.source.columns) for name in self.models[model].features]
+
+    def inputs(self, model: str) -> list[Column]:
+        """The columns that the features of a model are made of, each once, in the order of the features."""
+        columns = {column.name: column for column in self.source.schema_}
+        return [columns[name] for name in dict.fromkeys(source.column for source in self.features(model))]
 
     def gate_of(self, model: str) -> Gate:
         """The gate of a model: the pipeline's, with the model's own settings."""

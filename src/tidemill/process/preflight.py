@@ -26,7 +26,7 @@ from tidemill.pipeline import (
 )
 from tidemill.run.catalog import Evidence
 from tidemill.scoring import kind_of
-from tidemill.sources.preview import Preview, nothing_fits, read_preview
+from tidemill.sources.preview import Preview, nothing_fits, preview_notes, read_preview
 from tidemill.sources.source import open_any
 from tidemill.texts import listed
 from tidemill.training.estimators.checks import model_faults
@@ -122,7 +122,9 @@ def check(
     for key, data_set in data_sets(raw.values, faults):
         try:
             reader = open_any(key, data_set, raw.folder)
+            notes += reader.notes
             tried[key] = read_preview(reader, count_untried)
+            notes += preview_notes(reader, tried[key])
             if not len(tried[key].rows):
                 raise nothing_fits(reader, tried[key])
         except SourceError as error:
@@ -152,8 +154,8 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
     kinds: dict[str, type[Data]] = {"source": Source} | {f"tables.{name}": SideTable for name in table(raw, "tables")}
     for key, kind in kinds.items():
         values = raw.get("source") if key == "source" else table(raw, "tables")[key.removeprefix("tables.")]
-        if not has_fault(key, faults):
-            yield key, kind.model_validate(values)
+        if not has_fault(key, faults) and (data := kind.model_validate(values)).has_data:
+            yield key, data
 
 
 def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Preview]) -> PreflightReport:

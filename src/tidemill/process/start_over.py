@@ -6,7 +6,14 @@ import logging
 from pathlib import Path
 
 from tidemill.errors import CatalogError
-from tidemill.kafka.client import KafkaConnection, client_settings, connect_admin, delete_topic, describe_topic
+from tidemill.kafka.client import (
+    KafkaConnection,
+    client_settings,
+    connect_admin,
+    delete_topic,
+    describe_topic,
+    requests_topic,
+)
 from tidemill.pipeline import Loaded
 from tidemill.run.catalog import FILE_NAME, Catalog
 from tidemill.run.folder import default_folder
@@ -42,12 +49,15 @@ def delete_run_topics(path: Path, cluster: KafkaConnection) -> None:
         log.warning("the catalog can't be read, so the run's topics are not deleted")
         return
     created = {state.topic: state.topic_id for state in outputs.values() if state.topic_created}
-    if run and source and source.topic_created and source.topic_id:
-        created[run.document["stream"]["topic"]] = source.topic_id
-    if not created:
+    if not run or not source or not source.topic_id:
         return
+    name = run.document["stream"]["topic"]
+    if source.topic_created:
+        created[name] = source.topic_id
     admin = connect_admin(cluster)
-    for name, id in created.items():
-        topic = describe_topic(admin, name)
+    for made, id in created.items():
+        topic = describe_topic(admin, made)
         if topic and topic.id == id:
             delete_topic(admin, topic)
+    if requests := describe_topic(admin, requests_topic(name, run.id)):
+        delete_topic(admin, requests)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from tidemill.errors import RunFolderError
-from tidemill.pipeline import Loaded, Options, Pipeline, table
+from tidemill.pipeline import DEFAULT_DELIMITER, Loaded, Options, Pipeline, table
 from tidemill.pipeline.faults import fault_of
 from tidemill.run.catalog import RunRecord
 from tidemill.texts import MOST_EXAMPLES, shorten
@@ -181,7 +181,8 @@ def fixed(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def fixed_data(data: Mapping[str, Any]) -> dict[str, Any]:
-    return plain_columns(without(data, FREE_IN_DATA))
+    """The part of a source or table that must stay the same; older versions recorded a delimiter that was not given."""
+    return plain_columns(without(data, FREE_IN_DATA)) | {"delimiter": data.get("delimiter") or DEFAULT_DELIMITER}
 
 
 def plain_columns(data: Mapping[str, Any]) -> dict[str, Any]:

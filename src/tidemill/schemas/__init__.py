@@ -57,6 +57,10 @@ from tidemill.schemas.models import (
     Trained,
     profile_document,
 )
+from tidemill.schemas.posting import (
+    PostedRows,
+    RejectedRow,
+)
 from tidemill.schemas.run import (
     ColumnBody,
     CommandStage,
@@ -139,6 +143,7 @@ __all__ = [
     "PointCentre",
     "PointColumns",
     "Points",
+    "PostedRows",
     "Problem",
     "Profile",
     "Promotion",
@@ -148,6 +153,7 @@ __all__ = [
     "RejectBody",
     "RejectPlace",
     "RejectPlaces",
+    "RejectedRow",
     "RejectsBody",
     "RowCounts",
     "RowRates",

@@ -58,11 +58,13 @@ class RejectPlaces(Shape):
 
 
 class RejectBody(Shape):
-    """A rejected row: of a file its line, of the stream its partition and offset. ``text`` is its beginning."""
+    """A rejected row: of a file its line, of the stream its partition and offset. ``element`` is its number among the
+    values of a JSON file that is not read line by line. ``text`` is its beginning."""
 
     reason: str
     file: str | None = omitted_if_none()
     line: int | None = omitted_if_none()
+    element: int | None = omitted_if_none()
     partition: int | None = omitted_if_none()
     offset: int | None = omitted_if_none()
     text: str

@@ -23,6 +23,7 @@ from scipy.optimize import nnls  # type: ignore[import-untyped]  # scipy has no 
 
 from tidemill.scoring.base import Scorer, lowest, scorer_of
 from tidemill.scoring.storage import Array, Stored
+from tidemill.types import int_from_text
 
 Factors = NDArray[np.float32]  # (n, rank), or (rank,) for one, as Spark has them
 Places = NDArray[np.intp]
@@ -87,9 +88,10 @@ class AlsScorer(Scorer):
         arrays: Mapping[str, Any] = stored.arrays
         self.user_factors: Factors = arrays["user_factors"]
         self.item_factors: Factors = arrays["item_factors"]
-        self.users = indices_by_text(unpacked(arrays["users"])[0])
+        users = unpacked(arrays["users"])[0]
         self.titles = unpacked(arrays["items"])
-        self.items = indices_by_text(self.titles[0])
+        self.users, self.items = indices_by_text(users), indices_by_text(self.titles[0])
+        self._whole_users, self._whole_items = (pa.types.is_integer(ids.type) for ids in (users, self.titles[0]))
         self._offsets, self._rated = arrays["rated_offsets"], arrays["rated_items"]
         shapes = (len(self.users), len(self.items), len(self.users) + 1)
         if (len(self.user_factors), len(self.item_factors), len(self._offsets)) != shapes:
@@ -101,6 +103,14 @@ class AlsScorer(Scorer):
         """(n,): the score of each pair of a user's and an item's index; NaN where either is -1, that is unknown."""
         scores = np.einsum("nk,nk->n", self.user_factors[users], self.item_factors[items])
         return np.where((users >= 0) & (items >= 0), scores, np.float32(np.nan))
+
+    def user_id(self, text: str) -> str:
+        """A user's id as ``users`` has it: among whole numbers 3.0 is 3."""
+        return whole_text(text) if self._whole_users else text
+
+    def item_id(self, text: str) -> str:
+        """An item's id as ``items`` has it: among whole numbers 3.0 is 3."""
+        return whole_text(text) if self._whole_items else text
 
     def fold_in(self, items: Places, ratings: Array) -> Factors:
         """The factor (rank,) of a user who gave these ratings to the items at these indices (n,)."""
@@ -237,6 +247,14 @@ def least_nonnegative(matrix: Array, right: Array) -> Array:
 def indices_by_text(ids: pa.ChunkedArray) -> dict[str, int]:
     """The index of each id, by the id as text."""
     return {text: index for index, text in enumerate(ids.cast(pa.string()).to_pylist())}
+
+
+def whole_text(text: str) -> str:
+    """The plain notation of a whole number such as 3.0; any other text itself."""
+    try:
+        return str(int_from_text(text))
+    except ValueError:
+        return text
 
 
 def packed(table: pa.Table) -> NDArray[np.uint8]:

@@ -11,6 +11,8 @@ from tidemill.scoring.features import Encoded, product
 from tidemill.scoring.linear import softmax
 from tidemill.scoring.storage import Array, Stored
 
+MOST_TERMS = 2**20  # numbers held at once for the distances of some rows
+
 
 @scorer_of("NaiveBayes")
 class NaiveBayesScorer(ClassScorer):
@@ -40,12 +42,11 @@ class NaiveBayesScorer(ClassScorer):
         self.theta = self.encoder.split(theta)
 
     def _set_gaussian(self, mean: Array, variance: Array) -> None:
-        self.prior = self.prior - np.log(variance).sum(axis=0) / 2
+        self.log_variances = sum_in_order(np.log(variance))
         self.mean, self.variance = self.encoder.split(mean), self.encoder.split(variance)
-        self.tables = [
-            one_hot_distances(mean[:-1], variance[:-1])
-            for mean, variance in zip(self.mean.tables, self.variance.tables, strict=True)
-        ]
+        tables = list(zip(self.mean.tables, self.variance.tables, strict=True))
+        self.zeros = [mean[:-1] ** 2 / variance[:-1] for mean, variance in tables]
+        self.ones = [(1.0 - mean[:-1]) ** 2 / variance[:-1] for mean, variance in tables]
 
     def scores(self, encoded: Encoded) -> RowScores:
         raw = self.raw(encoded)
@@ -58,18 +59,31 @@ class NaiveBayesScorer(ClassScorer):
             FeatureError: this type of model does not take a number; the message names it.
         """
         if self.model_type == "gaussian":
-            return self.prior - self.distances(encoded) / 2
+            return self.prior - (self.distances(encoded) + self.log_variances) / 2
         self.check(encoded.numbers)
         raw = product(encoded, self.theta) + self.prior
         return raw - log_sum_exp(raw) if self.model_type == "complement" else raw
 
     def distances(self, encoded: Encoded) -> Array:
-        """(n, classes): a row's squared distances to the means, in the standard deviations of each position."""
-        gaps = encoded.numbers[:, :, None] - self.mean.numbers
-        total: Array = (gaps * gaps / self.variance.numbers).sum(axis=1)
-        for codes, table in zip(encoded.codes, self.tables, strict=True):
-            total = total + table[codes]
-        return total
+        """(n, classes): a row's squared distances to the means, in the standard deviations of each position.
+
+        They are added in Spark's order, position by position. Where a variance is tiny the sum is huge: rounded
+        otherwise, one of 1e9 moves the logarithms that the probabilities come from by 1e-7.
+        """
+        positions = len(self.mean.numbers) + sum(map(len, self.zeros))
+        size = max(1, MOST_TERMS // (positions * len(self.prior)))
+        starts = range(0, max(1, len(encoded.numbers)), size)
+        return np.concatenate([self._distances(encoded.take(slice(start, start + size))) for start in starts])
+
+    def _distances(self, encoded: Encoded) -> Array:
+        gaps = encoded.numbers.T[:, :, None] - self.mean.numbers[:, None, :]
+        terms = [gaps * gaps / self.variance.numbers[:, None, :]]
+        for codes, zeros, ones in zip(encoded.codes, self.zeros, self.ones, strict=True):
+            block = np.repeat(zeros[:, None, :], len(codes), axis=1)
+            known = np.flatnonzero(codes < len(ones))
+            block[codes[known], known] = ones[codes[known]]
+            terms.append(block)
+        return sum_in_order(np.concatenate(terms))
 
     def check(self, numbers: Array) -> None:
         """Raise FeatureError where Spark refuses a number: below 0, and for the Bernoulli type other than 0 and 1."""
@@ -82,18 +96,10 @@ class NaiveBayesScorer(ClassScorer):
             raise FeatureError(message, f"a NaiveBayes of the {self.model_type} type takes no other")
 
 
-def one_hot_distances(mean: Array, variance: Array) -> Array:
-    """(categories + 1, classes): for each category, and for none, the sum over the block's positions of the squared
-    distance to the mean, divided by the variance.
-
-    The positions of the other categories are summed from both ends, as subtracting from the total could lose them to
-    rounding.
-    """
-    zeros, ones = mean**2 / variance, (1.0 - mean) ** 2 / variance
-    before, after = zeros.cumsum(axis=0), zeros[::-1].cumsum(axis=0)[::-1]
-    none = np.zeros((1, mean.shape[1]))
-    others = np.concatenate([none, before[:-1]]) + np.concatenate([after[1:], none])
-    return np.concatenate([ones + others, zeros.sum(axis=0, keepdims=True)])
+def sum_in_order(terms: Array) -> Array:
+    """The sum over the first axis, term by term; numpy's own sum may add in another order."""
+    total: Array = terms.cumsum(axis=0)[-1]
+    return total
 
 
 def log_sum_exp(raw: Array) -> Array:

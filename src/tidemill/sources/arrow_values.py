@@ -14,14 +14,44 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidemill.errors import SourceError
-from tidemill.pipeline import Cleaning, Column, arrow_schema
-from tidemill.sources.chunk import RECORD_CHARACTERS, TOO_LONG, BadRecord, Chunk, Reject, cut, join_reasons
+from tidemill.errors import Fault, SourceError
+from tidemill.pipeline import EPOCHS, Cleaning, Column, arrow_schema
+from tidemill.sources.chunk import (
+    RECORD_CHARACTERS,
+    TOO_LONG,
+    BadRecord,
+    Chunk,
+    Reject,
+    absent_notes,
+    cut,
+    join_reasons,
+    refuse_missing,
+)
 from tidemill.sources.cleaning import default_value, has_cleaning, is_missing, missing_reason
-from tidemill.sources.conversions import CONVERSIONS, is_string
+from tidemill.sources.conversions import CONVERSIONS, is_moment, is_string
+from tidemill.sources.paths import declared_table, is_list, schema_names
 from tidemill.sources.text_values import typed_column, wanted
 from tidemill.texts import MOST_EXAMPLES
 from tidemill.types import COLUMN_TYPES
+
+
+def check_schema(label: str, schema: pa.Schema, columns: Sequence[Column], key: str) -> list[Fault]:
+    """Refuse data that lack a declared column, or have it in a type that can't be converted to the declared one.
+    Returns notes about those that may be missing, and that the data lack.
+
+    Args:
+        key: the path of these data in the pipeline file.
+
+    Raises:
+        SourceError: the error names each such column.
+    """
+    declared = declared_table(schema.empty_table(), columns).schema
+    found = set(declared.names)
+    paths = [column.name_in_data for column in columns if column.name in found]
+    names = list(dict.fromkeys([*schema_names(schema), *paths]))
+    refuse_missing(label, names, columns)
+    refuse_types(label, declared, columns, key)
+    return absent_notes(label, names, columns, key)
 
 
 def refuse_types(label: str, schema: pa.Schema, columns: Sequence[Column], key: str) -> None:
@@ -33,7 +63,8 @@ def refuse_types(label: str, schema: pa.Schema, columns: Sequence[Column], key: 
     Raises:
         SourceError: the error names each such column.
     """
-    kinds = {column: plain_type(schema.field(column.name).type) for column in columns if column.name in schema.names}
+    types = dict(zip(schema.names, schema.types, strict=True))
+    kinds = {column: plain_type(types[column.name]) for column in columns if column.name in types}
     wrong = {column: kind for column, kind in kinds.items() if not can_become(kind, column)}
     if wrong:
         differing = [f"{column.name} is {kind}, declared {column.kind}" for column, kind in wrong.items()]
@@ -42,24 +73,41 @@ def refuse_types(label: str, schema: pa.Schema, columns: Sequence[Column], key: 
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    """The type of a dictionary's values; any other type itself."""
+    return plain_type(kind.value_type) if pa.types.is_dictionary(kind) else kind
 
 
 def can_become(kind: pa.DataType, column: Column) -> bool:
     """Whether values of an Arrow type can be converted to the declared one, though perhaps not all of them."""
-    as_text = has_cleaning(column) and is_string(kind)
+    as_text = is_read_as_text(kind, column)
     accepted = CONVERSIONS[column.kind].accepts(kind)
     return accepted or as_text or (column.may_lack and bool(pa.types.is_null(kind)))
 
 
 def type_hint(kind: pa.DataType, column: Column, key: str) -> str:
-    if pa.types.is_decimal(kind):
-        return f'declare it as {column.name} = "string": a float would round it'
     best = natural_kind(kind)
-    if best == "string":
+    if parts := part_names(kind):
+        path = f"{column.name_in_data}.{parts}"
+        return f'read a part of it, as {column.name} = {{ type = "{column.kind}", from = "{path}" }}'
+    if is_string(kind):
         as_text = f'{{ type = "{column.kind}", missing = [""] }}'
         return f'declare it as {column.name} = "string", or as {column.name} = {as_text} to have its text read'
     return f'declare it as {column.name} = "{best}"' if best else f"leave {column.name} out of [{key}.columns]"
+
+
+def is_read_as_text(kind: pa.DataType, column: Column) -> bool:
+    """Whether the column's cleaning says how values of an Arrow type are read: strings, whole numbers since 1970, and
+    timestamps and dates that are local in a zone."""
+    cleaning = column.cleaning
+    if column.kind == "timestamp" and not is_string(kind):
+        local = is_moment(kind) and getattr(kind, "tz", None) is None
+        return bool(pa.types.is_integer(kind)) if cleaning.format in EPOCHS else bool(cleaning.timezone) and local
+    return has_cleaning(column) and is_string(kind)
+
+
+def part_names(kind: pa.DataType) -> str:
+    """The first part that a path may lead to within values of a type; empty where they have none."""
+    return "0" if is_list(kind) else kind[0].name if pa.types.is_struct(kind) and kind.num_fields else ""
 
 
 def natural_kind(kind: pa.DataType) -> str:
@@ -69,6 +117,7 @@ def natural_kind(kind: pa.DataType) -> str:
 
 def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) -> Chunk:
     """The rows of ``table`` in the declared types; those that don't fit become rejects, numbered from ``first``."""
+    table = declared_table(table, columns)
     taken = [Converted(values_of(table, column), column) for column in columns]
     too_long = long_rows(taken)
     unfit = {index for converted in taken for index in converted.misfits}.union(too_long)
@@ -92,9 +141,10 @@ def convert(table: pa.Table, columns: Sequence[Column], label: str, first: int) 
 
 def values_of(table: pa.Table, column: Column) -> pa.Array:
     """The column's values in the table's type; nulls where the table lacks the column."""
-    if column.name not in table.column_names:
+    index = table.schema.get_field_index(column.name)
+    if index < 0:
         return pa.nulls(len(table), COLUMN_TYPES[column.kind].arrow)
-    values = table[column.name]
+    values = table.column(index)
     return values.cast(plain_type(values.type)).combine_chunks()
 
 
@@ -117,8 +167,8 @@ class Converted:
     def __init__(self, values: pa.Array, column: Column) -> None:
         self.column = column
         self.misfits: dict[int, str] = {}
-        if has_cleaning(column) and is_string(values.type):
-            self._read(values)
+        if is_read_as_text(values.type, column):
+            self._read(values if is_string(values.type) else values.cast(pa.string()))
         else:
             self._cast(values)
 
@@ -149,15 +199,16 @@ class Converted:
 
     def _missing(self, values: pa.Array) -> pa.Array:
         """Which values are null or count as missing."""
-        if not self.column.cleaning.missing:
+        if not self.column.cleaning.all_missing:
             return values.is_null()
         if COLUMN_TYPES[self.column.kind].json_text:
-            words = [text for text in self.column.cleaning.missing if isinstance(text, str)]
+            words = [text for text in self.column.cleaning.all_missing if isinstance(text, str)]
             plain = self.column._replace(cleaning=Cleaning(format=self.column.cleaning.format))
             moments, _ = typed_column(pl.Series(words, dtype=pl.String), plain)
             return pc.or_(values.is_null(), pc.is_in(self.values, moments.drop_null()))
         notation = pl.Series("value", values.cast(pa.string()))
-        return notation.to_frame().select(is_missing(pl.col("value"), self.column)).to_series().to_arrow()
+        plain = self.column._replace(cleaning=self.column.cleaning.typed())
+        return notation.to_frame().select(is_missing(pl.col("value"), plain)).to_series().to_arrow()
 
     def _one_by_one(self, values: pa.Array) -> pa.Array:
         return pa.concat_arrays([self._single(values.slice(index, 1)) for index in range(len(values))])
@@ -169,6 +220,8 @@ class Converted:
             return pa.nulls(1, COLUMN_TYPES[self.column.kind].arrow)
 
     def _misfit(self, value: pa.Scalar) -> str:
+        if self.column.kind == "float" and pa.types.is_decimal(value.type):
+            return f'{self.column.name} is {shown(value)}, which a float would round (a "string" holds it)'
         return f"{self.column.name} is {shown(value)}, which is not {wanted(self.column)}"
 
 
@@ -191,7 +244,8 @@ def is_text(value: pa.Scalar) -> bool:
 
 
 def row_text(table: pa.Table, index: int, columns: Sequence[Column]) -> str:
-    values = {column.name: shown(table[column.name][index]) for column in columns if column.name in table.column_names}
+    there = set(table.column_names)
+    values = {column.name: shown(table[column.name][index]) for column in columns if column.name in there}
     return cut(json.dumps(values, ensure_ascii=False))
 
 

@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tidemill.errors import SourceError
-from tidemill.sources.chunk import Reject
+from tidemill.errors import Fault, SourceError
+from tidemill.sources.chunk import NOT_VALID, Reject
+from tidemill.sources.readers.decoding import guessed_encoding, open_utf_8
+from tidemill.sources.readers.json_records import layout_of
 from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
+from tidemill.sources.remedies import hint_of, remedies
 from tidemill.sources.source import SourceReader
 from tidemill.texts import MOST_EXAMPLES
 
@@ -62,7 +65,7 @@ class Preview:
     def examples(self) -> list[str]:
         """The first rejects, each with its line and its reason."""
         return [
-            f"{f'{reject.file}, ' if self.several_files else ''}line {reject.line}: {reason_of(reject)}"
+            f"{f'{reject.file}, ' if self.several_files else ''}{reject.place}: {reason_of(reject)}"
             for reject in self.rejects[:MOST_EXAMPLES]
         ]
 
@@ -76,18 +79,22 @@ class Preview:
 
     def document(self) -> dict[str, Any]:
         examples = [
-            {"file": reject.file, "line": reject.line, "reason": reason_of(reject)}
+            {name: value for name, value in reject.document().items() if name != "text"} | {"reason": reason_of(reject)}
             for reject in self.rejects[:MOST_EXAMPLES]
         ]
         return {"rows": len(self), "fit": len(self.rows), "rejected": len(self.rejects), "examples": examples}
 
+    def kinds(self) -> list[tuple[Reject, int]]:
+        """The first reject of each kind, and how many are of it; the most frequent kind first."""
+        counts = Counter(kind_of(reject) for reject in self.rejects)
+        first = {kind_of(reject): reject for reject in reversed(self.rejects)}
+        return [(first[kind], count) for kind, count in counts.most_common()]
+
     def commonest(self) -> str:
         """The most frequent reason of the rejects, with its first example."""
-        kinds = Counter(kind_of(reject) for reject in self.rejects)
-        kind, count = kinds.most_common(1)[0]
-        example = next(reject for reject in self.rejects if kind_of(reject) == kind)
+        example, count = self.kinds()[0]
         which = "all" if count == len(self.rejects) else f"{count:,} of them"
-        return f"{which} as line {example.line}: {reason_of(example)}"
+        return f"{which} as {example.place}: {reason_of(example)}"
 
 
 def reason_of(reject: Reject) -> str:
@@ -135,12 +142,20 @@ def rows_after(reader: SourceReader, seen: int) -> Untried | None:
     exact = all(file.format == "parquet" for file in reader.files)
     plain = [file for file in reader.files if file.format != "parquet"]
     size = sum(file.path.stat().st_size for file in plain)
-    if any(file.compression for file in plain) or size > MOST_COUNTED:
+    if any(file.compression for file in plain) or size > MOST_COUNTED or not all(map(one_a_line, plain)):
         return Untried(None, exact=False)
     count = min(sum(count_records(file) for file in reader.files), reader.limit) - seen
     if exact:
         return Untried(count, exact) if count > 0 else None
     return Untried(count if count > len(plain) else None, exact)  # each file may have a header
+
+
+def one_a_line(file: SourceFile) -> bool:
+    """Whether a text file has about as many lines as records."""
+    if file.format == "csv":
+        return True
+    with open_utf_8(file) as opened:
+        return layout_of(opened) == "lines"
 
 
 def count_records(file: SourceFile) -> int:
@@ -152,10 +167,40 @@ def count_records(file: SourceFile) -> int:
 
 
 def nothing_fits(reader: SourceReader, preview: Preview) -> SourceError:
-    """The error for a preview in which no row fits, with the commonest reason and a hint."""
+    """The error for a preview in which no row fits, with the commonest reason, and the setting that would read it."""
+    remedy = hint_of(remedies(preview.kinds()[0][0], reader.columns), reader.key)
     which = preview.which.removeprefix("all ")
     return SourceError(
         f"none of the {which} of {preview.title} fits the declared columns, {preview.commonest()}",
-        f"see [{reader.key}.columns]: another type, ? for what may be missing, or strip, missing, format and default "
+        (f"{remedy}; or " if remedy else "")
+        + f"see [{reader.key}.columns]: another type, ? for what may be missing, or strip, missing, format and default "
         f"to clean it; {reader.key}.header and delimiter say how the file is laid out",
     )
+
+
+def preview_notes(reader: SourceReader, preview: Preview) -> list[Fault]:
+    """The settings that would read what is rejected, for the most frequent reasons, where other rows fit.
+
+    A missing value has none: whether every row needs one is for the pipeline file to say.
+    """
+    notes = encoding_notes(reader, preview)
+    for reject, count in preview.kinds()[:MOST_EXAMPLES] if len(preview.rows) else ():
+        settings = () if NOT_VALID in reject.reason else remedies(reject, reader.columns)
+        column = settings[0].column if settings else None
+        if settings and not reject.reason.startswith(f"{column} is missing"):
+            path = f"{reader.key}.columns.{column}" if column else f"{reader.key}.{settings[0].name}"
+            rows = reject.place if count == 1 else f"{count:,} rows, the first in {reject.place},"
+            notes.append(Fault(path, f"{rows} rejected: {reason_of(reject)}", "", hint_of(settings, reader.key)))
+    return notes
+
+
+def encoding_notes(reader: SourceReader, preview: Preview) -> list[Fault]:
+    """A note where bytes do not fit the encoding, with the encoding that they may be in."""
+    undecodable = [reject for reject in preview.rejects if NOT_VALID in reject.reason]
+    if not undecodable:
+        return []
+    first = undecodable[0]
+    file = next(file for file in reader.files if file.label == first.file)
+    found = f"the bytes of {first.file}, {first.place}, are not valid {file.encoding.upper()}"
+    guess = guessed_encoding(file)
+    return [Fault(f"{reader.key}.encoding", found, "", f"{guess}, perhaps" if guess else "say in which encoding it is")]

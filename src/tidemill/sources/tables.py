@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import polars as pl
 import pyarrow as pa
@@ -61,7 +60,7 @@ def fitting_rows(stage: Stage, name: str, reader: SourceReader, rejects: Rejects
     """
     chunks, example = [], ""
     for chunk in reader.chunks():
-        rejects.extend([asdict(reject) for reject in chunk.rejects])
+        rejects.extend([reject.document() for reject in chunk.rejects])
         example = example or chunk.first_reason()
         chunks.append(chunk.rows)
         if stage.stop.is_set():

@@ -115,8 +115,8 @@ def test_rows_of_a_chosen_generation(api: httpx.Client) -> None:
         (
             "POST",
             "/2",
-            {"data": {"usage_hours": "1", "n": "1.0"}},
-            (422, "feature", 'n is "1.0", not a whole number of 64 bits'),
+            {"data": {"usage_hours": "1", "n": "1.5"}},
+            (422, "feature", 'n is "1.5", not a whole number of 64 bits'),
         ),
         (
             "POST",

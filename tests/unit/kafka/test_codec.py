@@ -76,7 +76,15 @@ GOOD = b'{"id":1,"name":"a"}'
         (b'{"name":"a"}', "id is missing"),
         (b'{"id":null,"name":"a"}', "id is missing"),
         (b'{"id":1.5,"name":"a"}', "id is 1.5, not a whole number of 64 bits"),
+        (
+            b'{"id":9007199254740993.0,"name":"a"}',
+            "id is 9007199254740992.0, not a whole number of 64 bits (written as",
+        ),
         (b'{"id":true,"name":"a"}', "id is True, not a whole number"),
+        (b'{"id":1,"name":"a","size":NaN}', "size is NaN, not a finite number (JSON has no NaN; missing"),
+        (b'{"id":-Infinity,"name":"a"}', "id is -Infinity, not a whole number of 64 bits (JSON has no -Infinity"),
+        (b'{"id":1,"name":"\\ud800","size":NaN}', "not JSON"),
+        (b'{"id":1,"name":{"first":"a"}}', "name is {'first': 'a'}, not a string (from = \"name.first\" reads a part"),
         (b'{"id":"1","name":"a"}', "id is '1', not a whole number"),
         (b'{"id":9223372036854775808,"name":"a"}', "id is 9223372036854775808, not a whole number of 64 bits"),
         (b'{"id":1,"name":7}', "name is 7, not a string"),
@@ -98,6 +106,16 @@ def test_two_bad_messages_that_make_up_for_each_other_are_both_found() -> None:
     table, bad = decode([b'{"id":1,"name":"a"}{"id":2,"name":"b"}', b" ", GOOD], COLUMNS)
     assert [one.position for one in bad] == [0, 1]
     assert table["id"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize("text", ["3.0", "3", "30e-1", "0.3E1"])
+def test_a_whole_number_means_the_same_in_any_notation(text: str) -> None:
+    """A whole number in an int column is that number, in the fast way and in the slow one, beside a large one too."""
+    value, large = b'{"id":%s,"name":"a"}' % text.encode(), b'{"id":-9007199254740993,"name":"a"}'
+    for values in ([value], [value, large], [value, b"no", large]):
+        table, bad = decode(values, COLUMNS)
+        assert len(bad) == values.count(b"no")
+        assert table["id"].to_pylist() == [3, -9007199254740993][: len(table)]
 
 
 def test_an_integer_is_a_fine_float() -> None:

@@ -250,11 +250,11 @@ def test_a_json_number_is_judged_too(tmp_path: Path) -> None:
     }
     good = ['{"id": 1, "price": -1.5, "n": 2, "s": "x"}', '{"id": 2, "price": "1.5", "s": 0}']
     bad = {
-        '{"id": 3, "price": 0.0, "n": 5.0, "s": 7}': "price is missing (0.0 counts as missing); n is 5.0, not a whole "
+        '{"id": 3, "price": 0.0, "n": 5.5, "s": 7}': "price is missing (0.0 counts as missing); n is 5.5, not a whole "
         "number of 64 bits; s is 7, not a string",
         '{"id": "4", "price": true}': "id is '4', not a whole number of 64 bits; price is True, not a finite number",
-        '{"price": [1], "n": "x"}': "id is missing; price is [1], not a finite number; n is 'x', not a whole number "
-        "of 64 bits",
+        '{"price": [1], "n": "x"}': "id is missing; price is [1], not a finite number (from = "
+        "\"price.0\" reads a part of it); n is 'x', not a whole number of 64 bits",
         '{"id": "5", "price": 1}': "id is '5', not a whole number of 64 bits",
         "[1]": "not a JSON object but [1]",
         "{": "not JSON: ",

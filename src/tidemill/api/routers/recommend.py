@@ -30,6 +30,7 @@ from tidemill.api.values import shown
 from tidemill.errors import FeatureError, NotFound
 from tidemill.scoring.als import MOST_RATING, AlsScorer, Recommended, als_scorer
 from tidemill.texts import MOST_EXAMPLES
+from tidemill.types import whole
 
 INLINE_NUMBERS = 1_000_000  # a search over more of the items' numbers, about a millisecond, runs in a thread
 
@@ -82,7 +83,7 @@ class Recommender:
             NotFound, NotReady: the user is not known, the generation has no such model, or its file is damaged.
         """
         scorer = await self._scorer(generation)
-        count = checked_top(top)
+        user, count = scorer.user_id(user), checked_top(top)
         if user not in scorer.users:
             hint = f"a user is known by a training row; for others POST ratings to /models/{self.model}/recommend"
             raise NotFound(f"{self.model} knows no user {shown(user)} in generation {generation.ref}", hint)
@@ -97,7 +98,7 @@ class Recommender:
             NotFound, NotReady: the item is not known, the generation has no such model, or its file is damaged.
         """
         scorer = await self._scorer(generation)
-        count = checked_top(top)
+        item, count = scorer.item_id(item), checked_top(top)
         if item not in scorer.items:
             hint = "an item is known once a row of it was trained on"
             raise NotFound(f"{self.model} knows no item {shown(item)} in generation {generation.ref}", hint)
@@ -164,10 +165,11 @@ def checked_ratings(ratings: Any, scorer: AlsScorer) -> dict[str, float]:
         checked: dict[str, float] = RATINGS.validate_python(dict(ratings))
     except ValidationError as error:
         raise FeatureError("; ".join(complaints(error)), "give each rating as a finite number") from None
-    return checked
+    return {scorer.item_id(item): rating for item, rating in checked.items()}
 
 
 def item_id(item: Any) -> str:
+    item = whole(item)
     if isinstance(item, bool) or not isinstance(item, str | int):
         raise FeatureError(f"ratings has {shown(item)}, which is not an item", "give each item by its id")
     return str(item)

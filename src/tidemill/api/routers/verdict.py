@@ -18,6 +18,7 @@ from tidemill.errors import ParameterError
 from tidemill.judging.promotion import promote
 from tidemill.judging.verdict import VerdictReader, decision_body
 from tidemill.run.catalog import GenerationRef
+from tidemill.types import is_int
 
 BeforeJudged = Annotated[
     int | None,
@@ -84,12 +85,12 @@ class VerdictEndpoints:
         generation = choice["generation"]
         because: Any = choice.get("because")
         by, line = ("" if choice.get(name) is None else choice[name] for name in ("by", "line"))
-        if not isinstance(generation, int) or isinstance(generation, bool) or not 1 <= generation <= MAX_NUMBER:
+        if not is_int(generation) or not 1 <= generation <= MAX_NUMBER:
             raise ParameterError("generation is not the number of a generation", CHOICE_HINT)
         if not all(isinstance(text, str) for text in (because, by, line)):
             raise ParameterError("because is missing, or because, by or line is not a text", CHOICE_HINT)
         by = by or f"a client at {request.client.host if request.client else 'an unknown address'}"
-        chosen = GenerationRef(generation, line)
+        chosen = GenerationRef(int(generation), line)
         promoted = await to_thread.run_sync(promote, self.run, self.model, chosen, because, by)
         await self._until_served(chosen)
         return Json(decision_body(promoted.decision))

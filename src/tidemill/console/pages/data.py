@@ -174,7 +174,9 @@ def reject_row(reject: RejectBody) -> dict[str, str]:
 
 
 def reject_position(reject: RejectBody) -> str:
-    """The line of a file, or the partition and offset of the stream."""
+    """The line or element of a file, or the partition and offset of the stream."""
+    if reject.element is not None:
+        return f"element {number(reject.element)}"
     if reject.line is not None:
         return f"line {number(reject.line)}"
     if reject.offset is not None:

@@ -1,141 +1,123 @@
-"""JSON Lines: one object a line; an absent key and null are both missing.
+"""JSON Lines, or objects in an array or one after the other; an absent key and null are both missing.
 
 Values are strictly typed. In a column with a cleaning a string is also read as text, for any type of the column.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 import orjson
 import polars as pl
 import pyarrow as pa
 
-from tidemill.errors import SourceError
-from tidemill.kafka.codec import checked, decode, row_of
-from tidemill.pipeline import Column, arrow_schema
+from tidemill.errors import Fault
+from tidemill.kafka.codec import checked, decode, is_infinite, loads, notation, row_of, way_out
+from tidemill.pipeline import EPOCHS, Cleaning, Column, arrow_schema
 from tidemill.sources.chunk import (
-    CHUNK_CHARACTERS,
     MOST_TEXT,
-    RECORD_CHARACTERS,
     TOO_LONG,
+    Beginning,
     Chunk,
     Reject,
+    absent_notes,
     cut,
     join_reasons,
     refuse_missing,
 )
-from tidemill.sources.cleaning import has_cleaning, is_missing
+from tidemill.sources.cleaning import has_cleaning, is_missing, is_number
 from tidemill.sources.conversions import CONVERSIONS
-from tidemill.sources.readers.opening import SourceFile, open_bytes
-from tidemill.sources.text_values import misfit, typed_column
+from tidemill.sources.paths import names_in, value_at
+from tidemill.sources.readers.json_records import JsonBlock, open_records
+from tidemill.sources.readers.opening import SourceFile
+from tidemill.sources.text_values import misfit, typed_column, wanted
 from tidemill.types import COLUMN_TYPES
 
-LINE_BYTES = RECORD_CHARACTERS + 1  # including the line end
-BOM = b"\xef\xbb\xbf"
+Misfits = dict[int, dict[str, str]]  # the reason for each column that does not fit, by the record's place
+
 LOOKED_AT = 100
 
 
-@dataclass
-class LineBlock:
-    """Some lines in order, with their numbers. ``broken`` has the beginning of each line that is too long."""
-
-    lines: list[bytes] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-    broken: dict[int, bytes] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.lines) + len(self.broken)
-
-
-class LineReader:
-    """The lines of a file that are not blank, in blocks."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._number = 0
-
-    def take(self, most: int) -> LineBlock:
-        """The next lines, at most ``most``; none at the end."""
-        block, characters = LineBlock(), 0
-        while len(block) < most and characters < CHUNK_CHARACTERS and (line := self._file.readline(LINE_BYTES)):
-            self._number += 1
-            if len(line) == LINE_BYTES and not line.endswith(b"\n"):
-                block.broken[self._number] = line[: 4 * MOST_TEXT]
-                characters += len(line)
-                self._skip_rest()
-                continue
-            line = (line.removeprefix(BOM) if self._number == 1 else line).strip()
-            if line:  # blank lines are skipped: a block of them must not look like the end
-                characters += len(line)
-                block.lines.append(line)
-                block.numbers.append(self._number)
-        return block
-
-    def _skip_rest(self) -> None:
-        while (rest := self._file.readline(LINE_BYTES)) and not rest.endswith(b"\n"):
-            pass
-
-
-class JsonLinesFile:
-    """A file of JSON Lines."""
+class JsonFile:
+    """A file of JSON objects. The declared columns are read as an object of its own a record, ``flat``."""
 
     def __init__(self, file: SourceFile, columns: Sequence[Column]) -> None:
         self.file = file
         self.columns = columns
+        self.has_paths = any(column.name_in_data != column.name or "." in column.name for column in columns)
         self.cleaned = [column for column in columns if has_cleaning(column)]
         strict = [column for column in columns if not has_cleaning(column)]
         self.loose = [
             column._replace(kind="string") if COLUMN_TYPES[column.kind].json_text else column for column in strict
         ]
 
-    def check(self) -> bool:
-        with open_bytes(self.file) as file:
-            block = LineReader(file).take(LOOKED_AT)
-        if block.lines and block.lines[0].startswith(b"["):
-            raise SourceError(f"{self.file.label} is a JSON array", "write it as JSON Lines: one object a line")
-        records = [record for record in map(record_of, block.lines) if record is not None]
-        if records:
-            names = list(dict.fromkeys(name for record in records for name in record))
+    def check(self) -> Beginning:
+        with open_records(self.file) as records:
+            block = records.take(LOOKED_AT)
+        documents = [record for record in map(record_of, block.texts) if record is not None]
+        notes: list[Fault] = []
+        if documents:
+            names = names_in(documents, self.columns)
             refuse_missing(self.file.label, names, self.columns)
-        return bool(block)
+            notes = absent_notes(f"the beginning of {self.file.label}", names, self.columns, self.file.key)
+        return Beginning(bool(block), notes)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
-        with open_bytes(self.file) as file:
-            lines = LineReader(file)
-            while block := lines.take(min(size, limit)):
+        with open_records(self.file) as records:
+            while block := records.take(min(size, limit)):
                 limit -= len(block)
                 yield self._chunk(block)
 
-    def _chunk(self, block: LineBlock) -> Chunk:
-        cleaned, reasons = self._cleaned(block.lines)
-        indices = [index for index in range(len(block.lines)) if index not in reasons]
-        strict, unfit = self._strict([block.lines[index] for index in indices])
-        cleaned = filtered(cleaned, [index not in unfit for index in range(len(indices))])
-        reasons |= {indices[index]: reason for index, reason in unfit.items()}
-        rejects = [self._reject(number, TOO_LONG, line) for number, line in block.broken.items()]
-        rejects += [self._reject(block.numbers[index], why, block.lines[index]) for index, why in reasons.items()]
+    def _chunk(self, block: JsonBlock) -> Chunk:
+        texts, unfit = self._flat(block.texts)
+        cleaned, reasons = self._cleaned(texts, unfit)
+        indices = [index for index in range(len(texts)) if index not in reasons]
+        strict, refused = self._strict([texts[index] for index in indices])
+        cleaned = filtered(cleaned, [index not in refused for index in range(len(indices))])
+        reasons |= {indices[index]: reason for index, reason in refused.items()}
+        reasons |= dict.fromkeys(block.broken, TOO_LONG)
         rows = pa.table(
             {column.name: (cleaned if has_cleaning(column) else strict)[column.name] for column in self.columns}
         )
-        return Chunk(rows.cast(arrow_schema(self.columns)), tuple(sorted(rejects, key=lambda reject: reject.line)))
+        rejects = tuple(self._reject(block, index, reasons[index]) for index in sorted(reasons))
+        return Chunk(rows.cast(arrow_schema(self.columns)), rejects)
 
-    def _cleaned(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
-        """The columns with a cleaning, of the lines in which these fit, and the reasons for the other lines."""
-        if not self.cleaned:
+    def _flat(self, texts: Sequence[bytes]) -> tuple[Sequence[bytes], Misfits]:
+        """Each record with the declared columns as its keys, and the misfits of the paths that lead nowhere."""
+        if not self.has_paths:
+            return texts, {}
+        flat: list[bytes] = []
+        misfits: Misfits = {}
+        for index, text in enumerate(texts):
+            record = record_of(text)
+            if record is None:
+                flat.append(text)
+                continue
+            values, faults = values_of(record, self.columns)
+            flat.append(dumped(values))
+            if faults:
+                misfits[index] = faults
+        return flat, misfits
+
+    def _cleaned(self, texts: Sequence[bytes], unfit: Misfits) -> tuple[pa.Table, dict[int, str]]:
+        """The columns with a cleaning, of the records in which these fit, and the reasons for the other records.
+
+        ``unfit``: the misfits that are known already.
+        """
+        if not self.cleaned and not unfit:
             return pa.table({}), {}
-        records = [record_of(line) for line in lines]
-        unfit: dict[int, dict[str, str]] = {index: {} for index, record in enumerate(records) if record is None}
+        records = [record_of(text) for text in texts]
+        unfit |= {index: {} for index, record in enumerate(records) if record is None}
         taken: dict[str, pa.Array] = {}
         for column in self.cleaned:
             values = [record.get(column.name) if record else None for record in records]
             taken[column.name], misfits = read_values(values, column)
             for index, reason in misfits.items():
-                unfit.setdefault(index, {})[column.name] = reason
-        reasons = {index: self._all_reasons(lines[index], misfits) for index, misfits in unfit.items()}
-        return filtered(pa.table(taken), [index not in reasons for index in range(len(lines))]), reasons
+                unfit.setdefault(index, {}).setdefault(column.name, reason)
+        reasons = {index: self._all_reasons(texts[index], misfits) for index, misfits in unfit.items()}
+        return filtered(pa.table(taken), [index not in reasons for index in range(len(texts))]), reasons
 
     def _strict(self, lines: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         """The columns without a cleaning, of the lines in which these fit, and the reasons for the other lines."""
@@ -165,20 +147,46 @@ class JsonLinesFile:
         return table.filter((~unfit).to_arrow()), unfit.arg_true().to_list()
 
     def _all_reasons(self, line: bytes, known: Mapping[str, str] | None = None) -> str:
-        """All reasons for rejecting a line. ``known``: those of the columns with a cleaning."""
+        """All reasons for rejecting a record. ``known``: those of the columns with a cleaning, and of paths."""
         try:
             row_of(line, ())
         except ValueError as error:
             return str(error)
-        record = orjson.loads(line)
+        record, known = loads(line), known or {}
         reasons = [
-            (known or {}).get(column.name, "") if has_cleaning(column) else fault(record, column)
+            known.get(column.name, "") if has_cleaning(column) or column.name in known else fault(record, column)
             for column in self.columns
         ]
         return join_reasons([reason for reason in reasons if reason])
 
-    def _reject(self, number: int, reason: str, line: bytes) -> Reject:
-        return Reject(self.file.label, number, reason, cut(line[: 4 * MOST_TEXT].decode("utf-8", "surrogateescape")))
+    def _reject(self, block: JsonBlock, index: int, reason: str) -> Reject:
+        text = block.broken.get(index, block.texts[index])[: 4 * MOST_TEXT].decode("utf-8", "surrogateescape")
+        element = block.elements[index] if block.elements else None
+        return Reject(self.file.label, block.lines[index], reason, cut(text), element)
+
+
+def values_of(record: Mapping[str, Any], columns: Sequence[Column]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The columns' values in a record, and the reasons for those whose paths meet a value without parts."""
+    values: dict[str, Any] = {}
+    faults: dict[str, str] = {}
+    for column in columns:
+        try:
+            values[column.name] = value_at(record, column.name_in_data)
+        except ValueError as error:
+            faults[column.name] = str(error)
+    return values, faults
+
+
+def dumped(values: Mapping[str, Any]) -> bytes:
+    """A record as JSON that :func:`~tidemill.kafka.codec.loads` reads; orjson writes NaN and infinities as null."""
+    if any(map(is_infinite, values.values())):
+        return json.dumps(values, ensure_ascii=False).encode()
+    try:
+        return orjson.dumps(values)
+    except TypeError:  # orjson reads deeper values than it writes; objects and lists fit no column, however deep
+        return orjson.dumps(
+            {name: type(value)() if isinstance(value, dict | list) else value for name, value in values.items()}
+        )
 
 
 def filtered(table: pa.Table, fits: Sequence[bool]) -> pa.Table:
@@ -195,13 +203,15 @@ def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[i
     others = [index for index, value in enumerate(values) if value is not None and not isinstance(value, str)]
     if not others:
         return texts, unfit
-    plain = column._replace(cleaning=column.cleaning._replace(strip=()))
-    notations = pl.Series("value", [orjson.dumps(values[index]).decode() for index in others], pl.String)
+    plain = column._replace(cleaning=column.cleaning.typed())
+    notations = pl.Series("value", [text_of(values[index]) for index in others], pl.String)
     typed, other_misfits = typed_column(notations, plain)
     missing = notations.to_frame().select(is_missing(pl.col("value"), plain)).to_series()
     for index, is_none in enumerate(missing):
-        if not is_none and not COLUMN_TYPES[column.kind].is_json(values[others[index]]):
-            other_misfits[index] = misfit(column, values[others[index]])
+        value = values[others[index]]
+        since_1970 = column.cleaning.format in EPOCHS and is_number(value)
+        if not is_none and not since_1970 and not COLUMN_TYPES[column.kind].is_json(value):
+            other_misfits[index] = f"{column.name} is {notation(value)}, not {wanted(column)}{way_out(value, column)}"
     apart = dict(zip(others, range(len(others)), strict=True))
     both = pa.concat_arrays([texts, typed])
     taken = both.take([len(texts) + apart[index] if index in apart else index for index in range(len(values))])
@@ -209,11 +219,16 @@ def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[i
     return taken, why | {others[index]: reason for index, reason in other_misfits.items()}
 
 
-def record_of(line: bytes) -> dict[str, Any] | None:
-    """The line's JSON object; None where it is not an object."""
+def text_of(value: Any) -> str:
+    """A JSON value's notation, to compare with the values that count as missing; also that of NaN."""
+    return json.dumps(value) if isinstance(value, float) else orjson.dumps(value).decode()
+
+
+def record_of(text: bytes) -> dict[str, Any] | None:
+    """The record's JSON object; None where it is not an object."""
     try:
-        document = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        document = loads(text)
+    except ValueError:
         return None
     return document if isinstance(document, dict) else None
 
@@ -232,7 +247,7 @@ def fault(record: dict[str, Any], column: Column) -> str:
 
 def text_as(kind: str, text: pl.Expr) -> pl.Expr:
     """A column's texts as values of a type; null where a text does not fit."""
-    return CONVERSIONS[kind].read_text(text.str.strip_chars(), None)
+    return CONVERSIONS[kind].read_text(text.str.strip_chars(), Cleaning())
 
 
 def is_text_of(kind: str, text: str) -> bool:

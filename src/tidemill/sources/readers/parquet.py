@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from tidemill.errors import SourceError
 from tidemill.pipeline import Column
-from tidemill.sources.arrow_values import convert, refuse_types
-from tidemill.sources.chunk import Chunk, refuse_missing
+from tidemill.sources.arrow_values import check_schema, convert
+from tidemill.sources.chunk import Beginning, Chunk
 from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
 from tidemill.texts import shorten
 
@@ -25,18 +25,15 @@ class ParquetFile:
         self.columns = columns
         self.key = key
 
-    def check(self) -> bool:
+    def check(self) -> Beginning:
         with self._open() as file:
-            schema = file.schema_arrow
-            refuse_missing(self.file.label, schema.names, self.columns)
-            refuse_types(self.file.label, schema, self.columns, self.key)
-            return bool(file.metadata.num_rows)
+            notes = check_schema(self.file.label, file.schema_arrow, self.columns, self.key)
+            return Beginning(bool(file.metadata.num_rows), notes)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         row = 1
         with self._open() as file:
-            there = set(file.schema_arrow.names)
-            names = [column.name for column in self.columns if column.name in there]
+            names = selected(file.schema_arrow.names, self.columns)
             for batch in file.iter_batches(size, columns=names, use_threads=False):
                 wanted = pa.Table.from_batches([batch.slice(0, limit + 1 - row)])
                 yield convert(wanted, self.columns, self.file.label, row)
@@ -49,9 +46,19 @@ class ParquetFile:
         with read_errors(self.file):
             try:
                 # opened here, as Arrow opens only paths that are UTF-8
-                with self.file.path.open("rb") as opened, pq.ParquetFile(opened, buffer_size=BUFFER) as file:
+                with (
+                    self.file.path.open("rb") as opened,
+                    pq.ParquetFile(opened, buffer_size=BUFFER, coerce_int96_timestamp_unit="us") as file,
+                ):
                     yield file
             except pa.ArrowInvalid as error:
                 raise SourceError(
                     f"can't read {self.file.label}: {shorten(str(error))}", "check that it is complete"
                 ) from error
+
+
+def selected(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
+    """The file's columns in which the declared ones are, or start."""
+    wanted = {column.name_in_data for column in columns}
+    wanted |= {name.partition(".")[0] for name in wanted}
+    return [name for name in names if name in wanted]
