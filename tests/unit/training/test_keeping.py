@@ -16,10 +16,12 @@ from tidemill.collector.log_cut import first_needed
 from tidemill.errors import Gone, PipelineInvalid
 from tidemill.judging.promotion import promote
 from tidemill.pipeline import Keep, load
-from tidemill.process.backup import named_files
+from tidemill.process.backup import back_up, named_files
 from tidemill.process.replay import Line, refuse
-from tidemill.run.catalog import Cell, GenerationRef, Judging, KeptFiles, KeptOffsets, OutputState
+from tidemill.process.restore import restore
+from tidemill.run.catalog import FILE_NAME, Catalog, Cell, GenerationRef, Judging, KeptFiles, KeptOffsets, OutputState
 from tidemill.run.failpoints import FAILPOINTS, Crash
+from tidemill.run.files import sha256
 from tidemill.run.folder import Run
 from tidemill.run.inventory import take_inventory
 from tidemill.run.stage import Stage
@@ -58,7 +60,7 @@ def kept_run(folder: Path, keep: str, *assignments: str) -> Run:
         losses = run.judgings / f"{number:05}-settled-{'a' * 16}.parquet"
         losses.parent.mkdir(exist_ok=True)
         losses.write_bytes(b"losses")
-        judging = Judging("", number, "settled", 0.1, run.relative(losses), "a" * 64)
+        judging = Judging("", number, "settled", 0.1, run.relative(losses), sha256(losses))
         cell = Cell("size", number, number, "settled", "absolute error", 3, 1.0, 1.0, b"", b"", {})
         run.catalog.save_judging(judging, [cell])
     return run
@@ -279,3 +281,17 @@ def test_the_log_is_cut_where_nobody_needs_it() -> None:
     assert first_needed(kept, [half]) == {0: 40, 1: 70}
     assert first_needed(kept, [OutputState("scored", "m", "id", True, 2, {0: 40}, ended=True)]) == {0: 50, 1: 70}
     assert first_needed(kept, [None]) == {}
+
+
+def test_a_backup_has_what_is_kept(tmp_path: Path) -> None:
+    """A run restored from a backup says of each batch and generation what the original says."""
+    run = kept_run(tmp_path / "original", "{batches=2, generations=3}")
+    keeper(run).tidy()
+    back_up(run, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "restored")
+    assert names(tmp_path / "restored" / "batches") == names(run.batches)
+    assert names(tmp_path / "restored" / "generations") == names(run.generations)
+    catalog = Catalog(tmp_path / "restored" / FILE_NAME)
+    take_inventory(tmp_path / "restored", catalog)
+    assert catalog.kept_files() == run.catalog.kept_files()
+    catalog.close()
