@@ -39,7 +39,7 @@ def write(kafka: str, run: Run, values: Sequence[bytes], partition: int = 0, sta
     """Write to the run's topic as any client may."""
     producer = Producer(KafkaConnection(kafka).settings())
     for value in values:
-        producer.produce(run.pipeline.stream.topic, value=value, partition=partition, timestamp=stamp)
+        producer.produce(run.pipeline.topic, value=value, partition=partition, timestamp=stamp)
     assert producer.flush(20) == 0
 
 

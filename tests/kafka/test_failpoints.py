@@ -85,7 +85,7 @@ class Written:
 
     def _write(self, run: Run) -> None:
         spec = run.pipeline.stream
-        topic = new_topic(kafka_module.connect_admin(KafkaConnection(self.kafka)), spec.topic, 2)
+        topic = new_topic(kafka_module.connect_admin(KafkaConnection(self.kafka)), run.pipeline.topic, 2)
         chunks = [chunk.rows for chunk in open_source(run.pipeline, run.base).chunks()]
         rows = [one for chunk in chunks for many in messages(chunk, spec.key, 2, together=True) for one in many]
         with Log(KafkaConnection(self.kafka), topic, run.marks(topic.id)) as log:
@@ -93,7 +93,7 @@ class Written:
             for start in range(0, len(rows), 1000):
                 log.send(rows[start : start + 1000])
                 log.commit()
-                self._write_junk(spec.topic)
+                self._write_junk(topic.name)
             log.end()
         state = SourceState("by hand", rows=len(rows), produced=len(rows), complete=True, topic_id=topic.id)
         run.catalog.save_source(state)
@@ -205,7 +205,7 @@ def test_a_topic_that_others_wrote_to_is_not_claimed(kafka: str, tmp_path: Path)
     nor one from which they were removed."""
     run = open_run(smart_home_stages().loaded, tmp_path / "run")
     admin = kafka_module.connect_admin(KafkaConnection(kafka))
-    topic = new_topic(admin, run.pipeline.stream.topic, 1)
+    topic = new_topic(admin, run.pipeline.topic, 1)
     producer = Producer({"bootstrap.servers": kafka})
     producer.produce(topic.name, value=b"theirs")
     assert producer.flush(10) == 0
@@ -230,11 +230,13 @@ def test_a_stage_is_killed_at_every_failpoint() -> None:
 
     Those of judging and of choosing a champion are in tests/unit/judging, those of a replay in
     tests/spark/test_verdicts.py, those of an output in test_outputs.py, those of rows by HTTP in test_rows_by_http.py,
-    those of what is kept in tests/unit/training.
+    those of a topic that others write in test_topic_failpoints.py, those of what is kept in
+    tests/unit/training.
     """
-    prefixes = ("judging.", "champion.", "replay.", "output.", "posts.", "keep.")
-    elsewhere = {name for name in FAILPOINTS if name.startswith(prefixes)}
-    assert {*COLLECTOR, *dict(PRODUCER), *TRAINER_FAILPOINTS, *CATALOG, *BACKUP} == set(FAILPOINTS) - elsewhere
+    elsewhere = ("judging.", "champion.", "replay.", "output.", "posts.", "bounds.", "gap.", "keep.")
+    assert {*COLLECTOR, *dict(PRODUCER), *TRAINER_FAILPOINTS, *CATALOG, *BACKUP} == {
+        name for name in FAILPOINTS if not name.startswith(elsewhere)
+    }
 
 
 def test_every_failpoint_stands_in_one_place_of_the_program() -> None:

@@ -200,7 +200,7 @@ def test_a_claim_in_the_runs_name(kafka: str, tmp_path: Path, mac: str | None) -
     path = tmp_path / "data.csv"
     write_source(path, lines(rows=10))
     run = run_of_source(tmp_path / "run", path)
-    topic = new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic, 1)
+    topic = new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.topic, 1)
     stranger = Stranger(kafka, topic)
     stranger.write(0, None, [(CLAIM, json.dumps({"run": run.id, "mac": mac}).encode())])
     with pytest.raises(TopicError, match="holds another run's data"):

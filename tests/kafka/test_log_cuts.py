@@ -152,7 +152,7 @@ class Streamed:
         self.sealed = described(self.run.catalog.batches())
 
     def cut(self, data: Path) -> None:
-        path = file_of(data, self.run.pipeline.stream.topic)
+        path = file_of(data, self.run.pipeline.topic)
         size = self.case.cut(record_batches(path), self.run.catalog.next_offsets().get(0, 0))
         os.truncate(path, size)
         os.truncate(path, size + self.case.zeros)
@@ -267,7 +267,7 @@ def test_a_log_that_was_filled_by_another_writer_is_refused(
 ) -> None:
     """Where another writer's messages stand in the place of rows that are sealed, these are not sent again."""
     streamed = cut_off.streamed[name]
-    topic, bootstrap = streamed.run.pipeline.stream.topic, cut_off.broker.bootstrap
+    topic, bootstrap = streamed.run.pipeline.topic, cut_off.broker.bootstrap
     end = streamed.run.catalog.next_offsets()[0]
     stranger = Producer({"bootstrap.servers": bootstrap})
     for _ in range(end + 5):
@@ -287,7 +287,7 @@ def test_a_source_that_was_edited_since_is_not_sent_again(cut_off: AfterCut, tmp
     produce(run, bootstrap, 3 * CHUNK, stop)
 
     def cut(data: Path) -> None:
-        file = file_of(data, run.pipeline.stream.topic)
+        file = file_of(data, run.pipeline.topic)
         os.truncate(file, in_the_last_committed(record_batches(file), 0))
 
     cut_off.cut_again(cut)

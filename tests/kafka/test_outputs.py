@@ -170,7 +170,7 @@ def test_a_writer_that_dies_there_leaves_each_row_once(stream: Stream, name: str
 def writing(stream: Stream, run: Run) -> Iterator[tuple[OutputWriter, Champions]]:
     """A writer of the output, and the champions of the run."""
     connection = KafkaConnection(stream.kafka)
-    source = describe_topic(stream.admin, run.pipeline.stream.topic)
+    source = describe_topic(stream.admin, run.pipeline.topic)
     champions = Champions(run, ["size"], Stage(run, "outputs").log)
     assert source
     assert champions.look()

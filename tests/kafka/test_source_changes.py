@@ -303,7 +303,7 @@ def test_a_run_that_began_before_marks_were_signed(kafka: str, tmp_path: Path, p
     run = run_of_source(tmp_path / "run", path, f"stream.partitions={partitions}")
     with sqlite3.connect(run.folder / FILE_NAME) as connection:
         connection.execute("UPDATE run SET secret = NULL")
-    topic = new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic, partitions)
+    topic = new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.topic, partitions)
     reader = open_source(run.pipeline, run.base)
     rows = pa.concat_tables([chunk.rows for chunk in reader.chunks()]).slice(0, sent)
     old_marks = b'{"run":"%s"%s}'

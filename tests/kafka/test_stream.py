@@ -280,7 +280,7 @@ def test_messages_that_are_no_rows_are_kept_with_their_reason(kafka: str, tmp_pa
     assert source
     other = smart_home_run(tmp_path / "other", "batches={rows=100}")
     produce(other, kafka)
-    write_messages(kafka, other.pipeline.stream.topic, junk)
+    write_messages(kafka, other.pipeline.topic, junk)
     collect(other, kafka)
     assert other.catalog.totals()["rows"] == 5403
     collect(run, kafka)
@@ -334,7 +334,7 @@ def test_an_idle_stream_ends_its_batch(kafka: str, tmp_path: Path, stage_process
     run = open_run(load("smart-home", settings, data=str(SMART_HOME)), tmp_path)
     state_before_end = run.catalog
     admin = kafka_module.connect_admin(kafka_module.KafkaConnection(kafka))
-    topic = new_topic(admin, run.pipeline.stream.topic, 1)
+    topic = new_topic(admin, run.pipeline.topic, 1)
     state_before_end.save_source(SourceState("by hand", topic_id=topic.id))
     process = stage_process("collect", run, kafka, settings)
     values = [orjson.dumps(row | {"UserID": int(row["UserID"])}) for row in as_rows(source_rows()[:10])]
@@ -393,7 +393,7 @@ def test_a_claim_that_can_not_be_read_yet_is_waited_for(
 ) -> None:
     """Kafka answers a commit before its messages can be read: a producer that looks too soon looks again."""
     run = smart_home_run(tmp_path)
-    made = new_topic(kafka_module.connect_admin(kafka_module.KafkaConnection(kafka)), run.pipeline.stream.topic, 1)
+    made = new_topic(kafka_module.connect_admin(kafka_module.KafkaConnection(kafka)), run.pipeline.topic, 1)
     too_soon = [nothing(), nothing()]
     monkeypatch.setattr(log_module, "committed", lambda *given: too_soon.pop() if too_soon else committed(*given))
     with Log(kafka_module.KafkaConnection(kafka), made, run.marks(made.id)) as log:
@@ -457,7 +457,7 @@ def test_a_topic_made_anew_is_refused(kafka: str, tmp_path: Path) -> None:
     source = run.catalog.source()
     assert source
     admin = kafka_module.connect_admin(kafka_module.KafkaConnection(kafka))
-    topic = kafka_module.describe_topic(admin, run.pipeline.stream.topic)
+    topic = kafka_module.describe_topic(admin, run.pipeline.topic)
     assert topic
     kafka_module.delete_topic(admin, topic)
     wait_for(lambda: kafka_module.describe_topic(admin, topic.name) is None, "the deletion")

@@ -19,11 +19,12 @@ import orjson
 import psutil
 import pytest
 from confluent_kafka import OFFSET_END, Message, Producer, TopicPartition
+from confluent_kafka.admin import NewTopic
 
 from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
 from tests.support.commands import COMMAND, wait_until_stopped
 from tests.support.failpoint_run import sealed_user_ids, user_ids
-from tests.support.source_run import smart_home_run, topic_of
+from tests.support.source_run import run_of_source, smart_home_run, topic_of
 from tidemill.collector import kafka_reader
 from tidemill.collector.collector import run_collector
 from tidemill.errors import KafkaAway, LogLost, TidemillError, TopicError
@@ -166,9 +167,9 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
     messages = poisons()
     with at_work(run, kafka) as (producer, collector):
         wait_for(lambda: len(run.catalog.batches()) >= 1, "a batch")
-        write(kafka, run.pipeline.stream.topic, messages[::2])
+        write(kafka, run.pipeline.topic, messages[::2])
         producer.stop()
-        write(kafka, run.pipeline.stream.topic, messages[1::2])
+        write(kafka, run.pipeline.topic, messages[1::2])
         assert Work(run, "producer", kafka).end() is None
         assert collector.end() is None
     rejects = rejects_of(run)
@@ -188,8 +189,8 @@ def test_poison_while_a_run_is_at_work(kafka: str, tmp_path: Path, partitions: i
 def test_a_claim_that_is_none(kafka: str, tmp_path: Path, value: bytes | None) -> None:
     """A topic whose first message has a claim's header with something else in it is another writer's: refused."""
     run = smart_home_run(tmp_path)
-    new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic, 1)
-    write(kafka, run.pipeline.stream.topic, [Poison(None, "", **{CLAIM: value})])
+    new_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.topic, 1)
+    write(kafka, run.pipeline.topic, [Poison(None, "", **{CLAIM: value})])
     with pytest.raises(TopicError, match="holds another run's data"):
         run_producer(Stage(run, "producer"), kafka)
 
@@ -328,7 +329,7 @@ def test_rows_wait_for_a_kafka_that_is_away(
 def expire(run: Run, kafka: str, before: int) -> None:
     """Remove what stands before that offset, as retention does."""
     admin = kafka_module.connect_admin(KafkaConnection(kafka))
-    place = TopicPartition(run.pipeline.stream.topic, 0, before)
+    place = TopicPartition(run.pipeline.topic, 0, before)
     admin.delete_records([place])[TopicPartition(place.topic, 0)].result(10)
 
 
@@ -388,3 +389,46 @@ def test_retention_at_work(kafka: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert "retention.ms=-1" in caught.value.hint
     assert run.catalog.batches() == sealed
     assert [sha256(run.folder / batch.path) for batch in sealed] == [batch.sha256 for batch in sealed]
+
+
+# --- settings of a topic that the user made ---------------------------------------------------------------------------
+
+
+def topic_with(kafka: str, **settings: str) -> str:
+    """The name of a new topic with these settings, ``_`` for ``.``."""
+    name, admin = f"test-{uuid.uuid4().hex}", kafka_module.connect_admin(KafkaConnection(kafka))
+    config = {key.replace("_", "."): value for key, value in settings.items()}
+    admin.create_topics([NewTopic(name, 1, config=config)])[name].result(10)
+    kafka_module.await_topic(admin, name)
+    return name
+
+
+@pytest.mark.parametrize("policy", ["compact", "compact,delete"])
+def test_a_compacted_topic_is_refused(kafka: str, tmp_path: Path, policy: str) -> None:
+    """A topic that would drop rows is refused before anything is written to it, with the setting that it needs."""
+    run = smart_home_run(tmp_path, topic=topic_with(kafka, cleanup_policy=policy))
+    with pytest.raises(TopicError, match="is compacted") as refused:
+        run_producer(Stage(run, "producer"), kafka)
+    assert "cleanup.policy=delete" in refused.value.hint
+    assert set(
+        kafka_module.end_offsets(kafka_module.connect_admin(KafkaConnection(kafka)), topic_of(run, kafka)).values()
+    ) == {0}
+
+
+def test_a_topic_with_a_small_limit_gets_all_rows(kafka: str, tmp_path: Path) -> None:
+    """The limit of a topic is of a batch of messages: the rows go in smaller batches."""
+    data = tmp_path / "rows.csv"
+    data.write_text("id,name\n" + "".join(f"{n},{os.urandom(60).hex()}\n" for n in range(300)), encoding="utf-8")
+    run = run_of_source(tmp_path / "run", data, f"stream.topic={topic_with(kafka, max_message_bytes='4096')}")
+    run_producer(Stage(run, "producer"), kafka)
+    run_collector(Stage(run, "collector"), kafka)
+    assert run.catalog.totals()["rows"] == 300
+
+
+def test_a_row_beyond_the_topics_limit_is_told(kafka: str, tmp_path: Path) -> None:
+    """A row that the topic can't hold stops the run with the limit's name, as a restart would not help."""
+    data = tmp_path / "long.csv"
+    data.write_text("id,name\n" + "".join(f"{n},{os.urandom(4000).hex()}\n" for n in range(3)), encoding="utf-8")
+    run = run_of_source(tmp_path / "run", data, f"stream.topic={topic_with(kafka, max_message_bytes='2000')}")
+    with pytest.raises(TopicError, match=r"max\.message\.bytes is 2,000"):
+        run_producer(Stage(run, "producer"), kafka)

@@ -20,7 +20,7 @@ A_TITLE = re.compile(r"\w+ \(\d{4}\)")  # as "Amber Kiln (1959)"
 
 def same(run: Run) -> tuple[str, ...]:
     """The options with which the run was begun, for its other stages."""
-    return ("--set", f"stream.topic={run.pipeline.stream.topic}", "--set", "stream.pause=0")
+    return ("--set", f"stream.topic={run.pipeline.topic}", "--set", "stream.pause=0")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from tests.support.commands import digests
 from tests.support.failpoint_run import described
-from tests.support.memory_log import HandClock, MemoryLog, MemoryReader, one_column
+from tests.support.memory_log import HandClock, MemoryLog, MemoryReader, one_column, own_stream
 from tests.support.power import MODES, Cuts, PowerDisk, at_failpoints, watched
 from tests.support.training_run import SMALL, quiet_stage, seal_tables, table_of
 from tidemill.collector.collector import recover, take_up
@@ -127,7 +127,7 @@ def written_log() -> MemoryLog:
 def collect(run: Run, log: MemoryLog) -> None:
     recover(run)
     clock = HandClock()
-    take_up(Stage(run, "collector"), MemoryReader(log, clock), Rules(rows=5), clock=clock).collect()
+    take_up(Stage(run, "collector"), own_stream(run, MemoryReader(log, clock)), Rules(rows=5), clock=clock).collect()
 
 
 def rows_of(run: Run) -> list[int]:

@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tidemill.collector.reader import POLL_SECONDS, End
+from tidemill.collector.feed import OwnStream
+from tidemill.collector.origins import Origins
+from tidemill.collector.own_marks import End
+from tidemill.collector.reader import POLL_SECONDS
 from tidemill.errors import LogLost
+from tidemill.kafka.codec import OwnRows
 from tidemill.pipeline import Loaded, Raw, parse
+from tidemill.run.folder import Run
 
 Mark = Literal["claim", "end", "source-end", "row"]
 CREATE_TIME = 1  # Kafka's kind of timestamp: the producer's
@@ -60,6 +65,9 @@ class MemoryMessage:
 
     def timestamp(self) -> tuple[int, int]:
         return self.kind, self.stamp
+
+    def key(self) -> bytes | None:
+        return None
 
     def value(self) -> bytes | None:
         return self.content
@@ -124,6 +132,17 @@ class MemoryReader:
         return self._drained
 
     @property
+    def positions(self) -> Mapping[int, int]:
+        return self._next
+
+    @property
+    def behind(self) -> Mapping[int, int]:
+        return {partition: len(self.log.logs[partition]) - offset for partition, offset in self._next.items()}
+
+    def first_offset(self, partition: int) -> int:
+        return 0
+
+    @property
     def unread(self) -> set[int]:
         """The partitions that hold messages which were not read."""
         return {partition for partition, offset in self._next.items() if self.log.messages(partition, offset)}
@@ -162,8 +181,16 @@ class MemoryReader:
     def silent(self) -> bool:
         return not self.unread
 
-    def confirm(self, seconds: float) -> None:
-        """Does nothing: the log in memory is always the run's own."""
+    def confirm(self, seconds: float) -> int:
+        """The log in memory is always the run's own."""
+        return self.partitions
+
+    def show_progress(self, offsets: Mapping[int, int]) -> None:
+        self.shown |= offsets
+
+
+class MemoryMarks:
+    """The marks of a :class:`MemoryMessage`."""
 
     def end_of(self, message: MemoryMessage) -> End | None:
         return message.end if message.mark == "end" else None
@@ -177,5 +204,9 @@ class MemoryReader:
     def is_claim(self, message: MemoryMessage) -> bool:
         return message.mark == "claim"
 
-    def show_progress(self, offsets: Mapping[int, int]) -> None:
-        self.shown |= offsets
+
+def own_stream(run: Run, reader: MemoryReader) -> OwnStream[MemoryMessage]:
+    """The run's own stream in a log in memory."""
+    source, marks = run.pipeline.source, MemoryMarks()
+    writers = Origins(marks, range(reader.partitions), source, run.catalog.accounts())
+    return OwnStream(run.pipeline.topic, reader, OwnRows(source.schema_), marks, writers)

@@ -95,7 +95,7 @@ def ids_of(path: Path) -> list[int]:
 
 
 def topic_of(run: Run, kafka: str) -> Topic:
-    topic = kafka_module.describe_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.stream.topic)
+    topic = kafka_module.describe_topic(kafka_module.connect_admin(KafkaConnection(kafka)), run.pipeline.topic)
     assert topic
     return topic
 

@@ -11,7 +11,7 @@ from tidemill.api.models.health import failures, not_ready, problems
 from tidemill.api.models.snapshot import Snapshot
 from tidemill.api.rows.examples import Examples
 from tidemill.errors import NotReady
-from tidemill.pipeline import Column, Pipeline, Route
+from tidemill.pipeline import Column, Model, Pipeline, Route
 from tidemill.run.catalog import CollectorProgress, Generation, StageStatus, TrainedModel
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
@@ -45,20 +45,28 @@ def home_body(run: Run, snapshot: Snapshot) -> schemas.Home:
         title=pipeline.title,
         generation=snapshot.newest.number if snapshot.newest else None,
         generations=len(snapshot.published),
-        models={name: home_model(name, model.estimator) for name, model in pipeline.models.items()},
+        models={name: home_model(name, model) for name, model in pipeline.models.items()},
         routes=[route_body(route) for route in pipeline.routes],
         links=LINKS,
+        source_note=pipeline.source.note,
         columns=[schemas.ColumnBody.of(column) for column in pipeline.source.schema_],
-        key=pipeline.stream.key,
+        key=pipeline.key,
         batches=schemas.CutsBody.of(pipeline.batches),
         scheme=pipeline.generations.scheme,
     )
 
 
-def home_model(name: str, estimator: str) -> schemas.HomeModel:
-    kind = kind_of(estimator)
+def home_model(name: str, model: Model) -> schemas.HomeModel:
+    kind = kind_of(model.estimator)
     verb = VERBS.get(kind, "predict")
-    return schemas.HomeModel.model_validate({"estimator": estimator, "kind": kind, verb: f"/models/{name}/{verb}"})
+    return schemas.HomeModel.model_validate(
+        {
+            "estimator": model.estimator,
+            "kind": kind,
+            "left_out": model.left_out or None,
+            verb: f"/models/{name}/{verb}",
+        }
+    )
 
 
 def route_body(route: Route) -> schemas.HomeRoute:
@@ -108,7 +116,9 @@ def status_body(run: Run, snapshot: Snapshot) -> schemas.StatusBody:
         stages={name: stage_body(status, facts) for name, status in snapshot.stages.items()},
         rows=schemas.RowCounts.of(counts),
         rates=schemas.RowRates.model_validate({name: snapshot.rates.get(name) for name in RATED}),
-        lag=max(0, counts.produced - counts.collected),
+        lag=max(0, counts.produced - counts.collected) if counts.lag is None else sum(counts.lag.values()),
+        partition_lag=None if counts.lag is None else dict(counts.lag),
+        gaps=[schemas.GapBody.of(gap) for gap in counts.gaps] or None,
         open_batch=open_batch_body(facts),
         batches=counts.batches,
         bytes=counts.bytes,

@@ -108,7 +108,8 @@ class RunCollector(Collector):
         except CatalogError:
             return rows
         open_rows = progress_in(self._registry.snapshot.stages, CollectorProgress).open_rows
-        rows.add_metric(["produced"], source.produced if source else 0)
+        if not self._registry.run.pipeline.source.topic:  # others produce it
+            rows.add_metric(["produced"], source.produced if source else 0)
         rows.add_metric(["collected"], totals["rows"] + open_rows)
         rows.add_metric(["sealed"], totals["rows"])
         rows.add_metric(["rejected"], totals["rejected"] + (source.rejected if source else 0))

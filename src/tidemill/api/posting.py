@@ -35,7 +35,7 @@ class RowBodies:
     def __init__(self, pipeline: Pipeline, folder: Path) -> None:
         """``folder``: where the rows of large requests wait, in a file without a name."""
         self.columns = pipeline.source.schema_
-        self._key = next((column for column in self.columns if column.name == pipeline.stream.key), None)
+        self._key = next((column for column in self.columns if column.name == pipeline.key), None)
         self._partitions = pipeline.stream.partitions
         self._folder = folder
 

@@ -10,9 +10,9 @@ from rich.markup import escape
 
 from tidemill.cli.verdict_lines import BY_ITSELF, VerdictLines, describe_decision, who
 from tidemill.process.supervisor import Supervisor
-from tidemill.run.catalog import Batch, BrokerProgress, Generation, StageStatus, TrainedModel, progress_in
+from tidemill.run.catalog import Batch, BrokerProgress, Gap, Generation, StageStatus, TrainedModel, progress_in
 from tidemill.run.folder import Run
-from tidemill.run.progress.sentences import rows
+from tidemill.run.progress.sentences import describe_gap, rows
 from tidemill.run.progress.status import counts, endpoint, output_counts, status, stream_ended, trained
 
 SHOWN_METRICS = (
@@ -32,6 +32,7 @@ class ProgressLines:
         self._batch = 0
         self._generation = 0
         self._decision = 0
+        self._gaps: set[Gap] = set()
         self._endpoints: set[tuple[str, str]] = set()
         self._failed: set[int] = set()
         self._restarts = 0
@@ -52,6 +53,10 @@ class ProgressLines:
             self.say("kafka", "downloading it, once for each user; this takes about a minute")
         for name, key in (("broker", "kafka"), ("api", "api"), ("console", "console")):
             self._endpoint(key, endpoint(self._run, stages.get(name)))
+        for gap in self._run.catalog.gaps():
+            if gap not in self._gaps:
+                self._gaps.add(gap)
+                self.say("gap", describe_gap(gap))
         for batch in self._run.catalog.batches(after=self._batch):
             self._batch = batch.batch
             self.say(f"batch {batch.batch}", describe_batch(batch))

@@ -20,7 +20,7 @@ from tidemill.process.supervisor import Supervisor
 from tidemill.run.catalog import Batch, Generation, StageStatus
 from tidemill.run.folder import Run
 from tidemill.run.progress.rates import Rates
-from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
+from tidemill.run.progress.sentences import Facts, describe_gap, describe_run, describe_stage
 from tidemill.run.progress.status import Counts, counts, endpoint, in_order
 from tidemill.run.stage import Stop, state_of
 
@@ -154,11 +154,13 @@ def rows_table(counts: Counts, rates: dict[str, float | None]) -> Table:
     """How many rows reached each stage: each count with its rate, and with a bar if the total is known."""
     table = grid(4)
     total = counts.source
-    for name in ("produced", "collected", "sealed"):
+    for name in ("collected", "sealed") if counts.of_others else ("produced", "collected", "sealed"):
         count = getattr(counts, name)
         bar: RenderableType = ProgressBar(total=total or 1, completed=count, width=BAR_WIDTH) if total else ""
         text = f"{count:,} of {total:,}" if total else f"{count:,}"
         table.add_row(name, bar, text, rate_text(rates.get(name)))
+    if counts.gaps:
+        table.add_row("lost", "", Text(describe_gap(counts.gaps[-1]), style="bold red"), "")
     table.add_row("rejected", "", Text(f"{counts.rejected:,}", style="yellow" if counts.rejected else ""), "")
     return table
 

@@ -73,6 +73,7 @@ def up(
     from tidemill import schemas
     from tidemill.cli.lines import ProgressLines
     from tidemill.cli.panel import ProgressPanel
+    from tidemill.kafka.client import refuse_without_address
     from tidemill.process.preflight import check
     from tidemill.process.up import refuse_second_up, stage_at_work
     from tidemill.process.up import up as run_up
@@ -80,9 +81,10 @@ def up(
     from tidemill.web.api_key import check_access
     from tidemill.web.server import refuse_taken_ports
 
+    name = pipeline_of(name, json)
     options = given_options(assignments, data, rows)
     options = options if fresh else options_of_run(name, options, run_dir)
-    loaded = accept(check(name, *options, count_untried=False), run_dir, fresh, json)
+    loaded = accept(check(name, *options, count_untried=False, bootstrap=bootstrap), run_dir, fresh, json)
     refuse_not_utf_8(loaded, run_dir)
     refuse_endless(loaded, exit_when_trained)
     serve_on, ports = loaded.pipeline.serve, {}
@@ -96,13 +98,19 @@ def up(
         ports["--console-port"] = console_port
     refuse_taken_ports(serve_host, ports)
     kafka = bootstrap or loaded.pipeline.stream.bootstrap_servers
+    refuse_without_address(loaded.pipeline, kafka)
     if fresh:
         start_over(loaded, run_dir, kafka)
     run = open_run(loaded, run_dir)
     refuse_other_data(run, data)
     shared = SharedOptions(data, rows, run.folder, bootstrap, master, host, port, console_port, key_file)
     arguments = stage_arguments(name, shared, assignments)
-    wanted = {"broker": not kafka, "console": not no_console, "outputs": bool(run.pipeline.outputs)}
+    wanted = {
+        "broker": not kafka,
+        "producer": not run.pipeline.source.topic,
+        "console": not no_console,
+        "outputs": bool(run.pipeline.outputs),
+    }
     unwanted = {stage for stage, is_wanted in wanted.items() if not is_wanted}
     screen = Console(stderr=json)
     with stop_on_signals() as stop:
@@ -119,6 +127,24 @@ def up(
         print_json(schemas.CommandStatus.of(status(run)).document())
     if exit_when_trained and stop.is_set():
         raise typer.Exit(INTERRUPTED)
+
+
+def pipeline_of(name: str, json: bool) -> str:
+    """The pipeline that ``up`` is to run: the given one; for data the one that is written for them, or was before."""
+    from tidemill.process.initiation import is_data
+
+    if not is_data(name):
+        return name
+    from tidemill.cli.init_command import shown, tell
+    from tidemill.process.initiation import pipeline_for
+
+    path, initiated = pipeline_for(name)
+    console = Console(stderr=json, highlight=False)
+    if initiated is None:
+        console.print(f"{shown(path)} is there, and is used as it stands", markup=False, soft_wrap=True)
+    else:
+        tell(console, initiated)
+    return str(path)
 
 
 def accept(report: CheckReport, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:
@@ -240,7 +266,8 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
         else:
             loaded = parse(raw)
         refuse_not_utf_8(loaded, run_dir)
-        may_start_run = work in (broker, produce) or LIFELINE in os.environ
+        first = collect if loaded.pipeline.source.topic else produce
+        may_start_run = work in (broker, first) or LIFELINE in os.environ
         run = (open_run if may_start_run else join_run)(loaded, run_dir)
         if LIFELINE not in os.environ:  # `up` has checked it
             refuse_other_data(run, data)
@@ -270,6 +297,8 @@ def produce(stage: Stage, bootstrap: str | None, **_: Any) -> None:
     """Run only the producer: from the source into Kafka."""
     from tidemill.producer.producer import run_producer
 
+    if topic := stage.run.pipeline.source.topic:
+        raise UsageError(f"others write the topic {topic}: there is nothing to produce", "run `tidemill collect`")
     run_producer(stage, bootstrap)
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tidemill.cli.options import Data, Json, Name, Rows, RunDir, Set, given_options, options_of_run
+from tidemill.cli.options import Bootstrap, Data, Json, Name, Rows, RunDir, Set, given_options, options_of_run
 from tidemill.cli.output import print_json
 from tidemill.errors import InputError, PipelineInvalid
 from tidemill.pipeline import Pipeline, load, ready_pipelines
@@ -53,11 +53,18 @@ def pipeline_document(name: str, pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = None, json: Json = False) -> None:
+def check(
+    name: Name,
+    data: Data = None,
+    rows: Rows = None,
+    assignments: Set = None,
+    bootstrap: Bootstrap = None,
+    json: Json = False,
+) -> None:
     """Find every fault of a pipeline, its source and its tables, and try their first rows, without running it."""
     from tidemill.process.preflight import check as check_pipeline
 
-    report = check_pipeline(name, assignments or (), data, rows)
+    report = check_pipeline(name, assignments or (), data, rows, bootstrap=bootstrap)
     if json:
         print_json(report.document())
         if report.faults:
@@ -69,8 +76,8 @@ def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = N
         outcome = f"the pipeline has no fault, but rows were rejected ({report.rejected:,} of {report.rows:,} tried)"
     tables = "".join(f"; table {key}: {preview.title}" for key, preview in report.tables.items())
     source = report.tried.get("source")
-    title = source.title if source else "rows by HTTP"
-    typer.echo(f"{loaded.pipeline.name}: {outcome}; source: {title}{tables}")
+    untried = f"the topic {loaded.pipeline.source.topic}" if loaded.pipeline.source.topic else "rows by HTTP"
+    typer.echo(f"{loaded.pipeline.name}: {outcome}; source: {source.title if source else untried}{tables}")
     for key, preview in report.tried.items():
         untried = f"; {preview.untried}" if preview.untried else ""
         typer.echo(f"{key}: {preview.sentence()}{untried}")
@@ -81,11 +88,12 @@ def check(name: Name, data: Data = None, rows: Rows = None, assignments: Set = N
 def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """Show the progress of a run, and which of its stages are running."""
     from tidemill import schemas
-    from tidemill.run.progress.sentences import serving
+    from tidemill.run.progress.sentences import describe_gap, serving
     from tidemill.run.progress.status import champions, status
 
     run = look_at(name, run_dir, assignments)
-    body = schemas.CommandStatus.of(status(run))
+    summary = status(run)
+    body = schemas.CommandStatus.of(summary)
     if json:
         print_json(body.document())
         return
@@ -99,6 +107,11 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
     counts = ", ".join(f"{key} {'?' if value is None else f'{value:,}'}" for key, value in body.rows.document().items())
     totals = f"batches {body.batches}; generations {body.generations}"
     console.print(f"rows: {counts}; {totals}", soft_wrap=True)
+    if body.lag is not None:
+        lags = ", ".join(f"partition {partition} {behind:,}" for partition, behind in body.lag.items())
+        console.print(f"messages behind: {lags}", soft_wrap=True)
+    for gap in summary.gaps or ():
+        console.print(f"gap: {describe_gap(gap)}", soft_wrap=True)
     console.print(f"serves: {serving(champions(run)) or 'no generation yet'}", soft_wrap=True, markup=False)
     for output in body.outputs:
         to_go = "" if output.lag is None else f"; {output.lag:,} messages to go"
@@ -110,6 +123,7 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
 def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """List the sealed batches of a run."""
     from tidemill import schemas
+    from tidemill.run.progress.sentences import describe_gap
 
     sealed = look_at(name, run_dir, assignments).catalog.batches()
     if json:
@@ -119,7 +133,10 @@ def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
     for batch in sealed:
         counts = (str(batch.batch), f"{batch.rows:,}", f"{batch.bytes:,}")
         table.add_row(*counts, batch.cut, batch.sha256[:12], batch.path)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for gap in (gap for batch in sealed for gap in batch.gaps):
+        console.print(f"gap: {describe_gap(gap)}", soft_wrap=True)
 
 
 def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:

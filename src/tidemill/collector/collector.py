@@ -15,15 +15,22 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Generic
 
+from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient
+
 from tidemill.collector.cutter import Cut, Cutter, Rules
+from tidemill.collector.feed import Feed, OwnStream, balance
 from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.collector.log_cut import LogCutter
 from tidemill.collector.merge import Merge
 from tidemill.collector.open_batch import Decoded, OpenBatch, iso
 from tidemill.collector.origins import Origins
-from tidemill.collector.reader import POLL_SECONDS, End, M, Reader
-from tidemill.errors import AccountError, KafkaAway, StreamFailed
-from tidemill.kafka.client import ANSWER_SECONDS, broker_moved, connect_cluster, verify_topic
+from tidemill.collector.own_marks import End, KafkaMarks
+from tidemill.collector.reader import POLL_SECONDS, M
+from tidemill.collector.topic_feed import TopicFeed, rows_of_parts, take_topic
+from tidemill.errors import KafkaAway, StreamFailed
+from tidemill.kafka.client import ANSWER_SECONDS, KafkaConnection, broker_moved, connect_cluster, verify_topic
+from tidemill.kafka.codec import OwnRows
 from tidemill.run.catalog import CollectorProgress, Decision, SourceState
 from tidemill.run.catalog.account import Account
 from tidemill.run.failpoints import failpoint
@@ -32,6 +39,9 @@ from tidemill.run.folder import Run
 from tidemill.run.integrity import check_batch
 from tidemill.run.inventory import take_inventory
 from tidemill.run.stage import Stage, Stopped
+from tidemill.sources.source import open_tables
+from tidemill.sources.tables import read_tables
+from tidemill.sources.topic import decoder_of
 
 REPLAY_SECONDS = 60.0
 GONE_SECONDS = 5.0  # how long a log that was read to its end may still hide messages
@@ -51,16 +61,47 @@ def run_collector(stage: Stage, bootstrap: str | None) -> None:
     if run.catalog.ended():
         return
     connection, admin = connect_cluster(run, bootstrap, stage.stop)
-    source = await_source(stage)
+    if run.pipeline.source.topic:
+        collect_topic(stage, connection, admin)
+    else:
+        embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else connection.address
+        collect_own(stage, connection, admin, embedded)
+
+
+def collect_own(stage: Stage, connection: KafkaConnection, admin: AdminClient, embedded: str | None) -> None:
+    """Collect the run's own topic, once the producer has claimed it."""
+    run, source = stage.run, await_source(stage)
     if source is None or source.topic_id is None:
         return
-    topic = verify_topic(admin, run.pipeline.stream.topic, source.topic_id)
-    embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else connection.address
-    with KafkaReader(connection, topic, run.marks(topic.id)) as reader:
-        collector = take_up(stage, reader, Rules.of(run.pipeline.batches, source.rows), embedded)
+    topic = verify_topic(admin, run.pipeline.topic, source.topic_id)
+    with KafkaReader(connection, topic, group_of(run)) as reader:
+        rows = OwnRows(run.pipeline.source.schema_)
+        marks = KafkaMarks(run.marks(topic.id))
+        writers: Origins[Message] = Origins(marks, range(topic.partitions), run.pipeline.source, run.catalog.accounts())
+        feed = OwnStream(topic.name, reader, rows, marks, writers)
+        collector = take_up(stage, feed, Rules.of(run.pipeline.batches, source.rows), embedded)
         if embedded and not run.pipeline.keep.all:
             collector.upkeep = LogCutter(run, admin, topic).cut
         collector.collect()
+
+
+def collect_topic(stage: Stage, connection: KafkaConnection, admin: AdminClient) -> None:
+    """Collect a topic that others write. There is no producer, so the side tables are read here."""
+    run = stage.run
+    read_tables(stage, open_tables(run.pipeline, run.base))
+    topic = take_topic(run, admin)
+    with KafkaReader(connection, topic, group_of(run)) as reader:
+        decoder = decoder_of(run.pipeline.source)
+        rows = rows_of_parts(stage, reader, decoder)
+        if stage.stop.is_set():
+            return
+        feed = TopicFeed(run, reader, decoder)
+        feed.grow(topic.partitions, run.catalog.totals()["batches"] + 1)
+        take_up(stage, feed, Rules.of(run.pipeline.batches, rows)).collect()
+
+
+def group_of(run: Run) -> str:
+    return f"tidemill-{run.id}"
 
 
 def recover(run: Run) -> None:
@@ -108,7 +149,7 @@ class Collector(Generic[M]):
     def __init__(
         self,
         stage: Stage,
-        reader: Reader[M],
+        feed: Feed[M],
         rules: Rules,
         embedded: str | None = None,
         clock: Clock = time.monotonic,
@@ -118,22 +159,20 @@ class Collector(Generic[M]):
         self.upkeep: Callable[[], None] = nothing
         self._stage = stage
         self._run = stage.run
-        self._reader = reader
+        self._feed = feed
+        self._reader = feed.reader
         self._clock = clock
         totals = self._run.catalog.totals()
         self._sealed_rows = totals["rows"]
         self._cutter = Cutter(rules, self._sealed_rows)
         accounts = self._run.catalog.accounts()
         self._open = OpenBatch(self._run, totals["batches"] + 1, accounts)
-        self._origins = Origins(reader, self._run.pipeline.source, accounts)
         self._unbalanced: dict[int, End] = {}  # the source's ends whose partition's rows are not all counted yet
-        self._ends: dict[int, int] = {}
-        self._endings: dict[int, End] = {}
         self._silent = 0.0
         self._idle_after = rules.idle_seconds
         self._embedded = embedded
-        several = reader.partitions > 1
-        self._merge: Merge[M] | None = Merge(range(reader.partitions), newest_of(accounts)) if several else None
+        several = len(feed.partitions) > 1
+        self._merge: Merge[M] | None = Merge(feed.partitions, newest_of(accounts)) if several else None
         self._asked_at = clock()
         self._confirmed_at = clock()
 
@@ -151,8 +190,7 @@ class Collector(Generic[M]):
 
     def begin(self) -> None:
         """Seek to the first offset that no sealed batch has."""
-        done = self._run.catalog.next_offsets()
-        self._reader.seek({partition: done.get(partition, 0) for partition in range(self._reader.partitions)})
+        self._reader.seek(self._feed.begin(self._run.catalog.next_offsets(), self._open.batch))
         self._stage.ready()
 
     def step(self) -> None:
@@ -161,14 +199,14 @@ class Collector(Generic[M]):
         self._refuse_moved()
         self._refuse_gone()
         began = self._clock()
-        messages = self._reader.read()
+        messages = self._feed.read(self._open.batch)
         self._take(messages)
         self._listen(bool(messages), self._clock() - began)
 
     @property
     def over(self) -> bool:
-        """Whether every partition was read to its end marker."""
-        return len(self._ends) == self._reader.partitions and not self._merge
+        """Whether every partition was read to its end."""
+        return len(self._feed.ends) == len(self._feed.partitions) and not self._merge
 
     def finish(self) -> None:
         """Compare the rows read with the rows sent, seal the last batch, and record the end of the stream.
@@ -176,13 +214,14 @@ class Collector(Generic[M]):
         Raises:
             AccountError: they differ. The last batch is not sealed then.
         """
-        balance(self._run.pipeline.stream.topic, self._endings, self._open.accounts)
+        balance(self._run.pipeline.topic, self._feed.endings, self._open.accounts)
         cut = self._cutter.end()
         if cut:
             self._seal(cut)
         self._confirm()
         self._open.draft.rejects.publish(self._run.rejects / "tail.jsonl")
-        self._run.catalog.end_stream(self._ends, self._open.rejected, self._endings, self._open.accounts)
+        ends, endings = self._feed.ends, self._feed.endings
+        self._run.catalog.end_stream(ends, self._open.rejected, endings, self._open.accounts)
 
     def _refuse_moved(self) -> None:
         """Fail, to be restarted, if the embedded Kafka is now at another address."""
@@ -192,15 +231,33 @@ class Collector(Generic[M]):
                 raise StreamFailed("Kafka is at another address now")
 
     def _refuse_gone(self) -> None:
-        """Refuse a deleted topic. Consumers get no error when a topic is deleted, so ask for its id.
+        """Refuse a deleted topic, and read partitions that were added. Consumers get no error when a topic is deleted,
+        so ask for its id.
 
         If Kafka does not answer now, the next check asks again.
         """
         if self._clock() - self._confirmed_at > CONFIRM_SECONDS:
             with suppress(KafkaAway):
-                self._reader.confirm(CONFIRM_WITHIN)
+                self._grow(self._reader.confirm(CONFIRM_WITHIN))
+                self._note_read()
             self.upkeep()
             self._confirmed_at = self._clock()
+
+    def _grow(self, partitions: int) -> None:
+        """Read the partitions that were added to the log, which has so many now, from their beginning."""
+        new = self._feed.grow(partitions, self._open.batch)
+        if not new:
+            return
+        if self._merge is None:
+            self._merge = Merge(self._reader.positions, newest_of(self._open.accounts))
+        for partition in new:
+            self._merge.open(partition)
+        self._reader.seek({**self._reader.positions, **new})
+
+    def _note_read(self) -> None:
+        """Note how far the log was read, where no message of it is missing in the sealed batches."""
+        if not self._open.spans and not self._merge:
+            self._feed.note_read(self._reader.positions)
 
     def _confirm(self) -> None:
         """Check that all messages read came from the run's own topic. Wait for a Kafka that does not answer.
@@ -213,7 +270,7 @@ class Collector(Generic[M]):
         warned = False
         while True:
             try:
-                self._reader.confirm(CONFIRM_WITHIN)
+                self._grow(self._reader.confirm(CONFIRM_WITHIN))
                 return
             except KafkaAway as error:
                 if not warned:
@@ -232,25 +289,22 @@ class Collector(Generic[M]):
                 open_target=self._cutter.target,
                 open_since=self._open.since,
                 open_until=iso(self._cutter.until),
+                lag=self._feed.lag,
+                waiting=self._feed.waiting,
             )
         )
 
     def _take(self, messages: list[M]) -> None:
         rows = []
-        for message in messages:
-            if message.partition() in self._ends:
-                continue  # messages of others after the end marker are not part of the stream
-            if end := self._reader.end_of(message):
-                self._endings[message.partition()] = end
-                self._ends[message.partition()] = message.offset()
-            elif source_end := self._origins.source_end(message):
+        for message in self._feed.sift(messages):
+            if source_end := self._feed.source_end(message):
                 self._open.note_source_end(message.partition(), source_end.sent)
                 self._unbalanced[message.partition()] = source_end
-            elif not self._reader.is_claim(message):
+            else:
                 rows.append(message)
         if self._merge is not None:
             rows = self._merged(self._merge, rows)
-        self._take_rows(Decoded(rows, self._open.columns, self._origins.of(rows)))
+        self._take_rows(Decoded(rows, self._feed.decoder, self._feed.origins(rows)))
         self._balance_source()
 
     def _balance_source(self) -> None:
@@ -261,14 +315,14 @@ class Collector(Generic[M]):
         """
         counted = {p: end for p, end in self._unbalanced.items() if self._merge is None or not self._merge.waits(p)}
         if counted:
-            balance(self._run.pipeline.stream.topic, counted, self._open.accounts)
+            balance(self._run.pipeline.topic, counted, self._open.accounts)
             self._unbalanced = {p: end for p, end in self._unbalanced.items() if p not in counted}
 
     def _merged(self, merge: Merge[M], rows: list[M]) -> list[M]:
         """The next messages in time order, out of these and those that wait."""
         now = self._clock()
         merge.add(rows, now)
-        for partition in self._ends:
+        for partition in self._feed.ends:
             merge.end(partition)
         taken = merge.take(self._reader.drained, now)
         self._reader.hold(merge.crowded)
@@ -293,7 +347,8 @@ class Collector(Generic[M]):
         Only time in which the log is known to be drained counts, so neither an unreachable Kafka nor a suspended
         process makes a stream idle.
         """
-        quiet = len(self._reader.drained) == self._reader.partitions and not heard and not self._merge
+        drained = self._reader.drained >= self._reader.positions.keys()
+        quiet = drained and not heard and not self._merge
         self._silent = self._silent + min(seconds, 2 * POLL_SECONDS) if quiet else 0.0
         if self._idle_after is None or self._silent < self._idle_after:
             return
@@ -305,10 +360,10 @@ class Collector(Generic[M]):
     def _seal(self, cut: Cut) -> None:
         batch = self._open
         self._confirm()
-        batch.cut(cut)
+        batch.cut(cut, self._feed.records)
         self._stage.log.info("sealed", batch=batch.batch, rows=batch.rows, cut=cut)
         self._sealed_rows += batch.rows
-        self._reader.show_progress({span.partition: span.last_offset + 1 for span in batch.spans})
+        self._feed.show_progress({span.partition: span.last_offset + 1 for span in batch.spans})
         failpoint("batch.shown")
         self._open = OpenBatch(self._run, batch.batch + 1, batch.accounts)
         self._silent = 0.0
@@ -320,30 +375,8 @@ def newest_of(accounts: Mapping[int, Account] | None) -> dict[int, int]:
     return {partition: newest for partition, newest in known.items() if newest is not None}
 
 
-def balance(topic: str, endings: Mapping[int, End], accounts: Mapping[int, Account] | None) -> None:
-    """Compare the rows that were read with those that were sent, by the end markers.
-
-    Runs that started before accounts were kept have nothing to compare.
-
-    Raises:
-        AccountError: a partition has more, fewer or other rows.
-    """
-    if accounts is None:
-        return
-    for partition, end in sorted(endings.items()):
-        account = accounts.get(partition, Account())
-        if end.sent is not None and (end.sent, end.digest) != (account.rows, account.digest):
-            counted = f"{account.rows:,} were read" if account.rows != end.sent else "as many different rows were read"
-            raise AccountError(
-                f"the stream is not closed: {end.sent:,} rows were sent to partition {partition} of {topic}, "
-                f"but {counted}",
-                "rows of another writer are among them, or rows were lost; the sealed batches are unchanged; "
-                "start over with --fresh, on a topic that only this run writes to (--set stream.topic=NAME)",
-            )
-
-
 def take_up(
-    stage: Stage, reader: Reader[M], rules: Rules, embedded: str | None = None, clock: Clock = time.monotonic
+    stage: Stage, feed: Feed[M], rules: Rules, embedded: str | None = None, clock: Clock = time.monotonic
 ) -> Collector[M]:
     """A collector that continues where an earlier one stopped. A batch that was cut but not sealed is made and sealed.
 
@@ -356,16 +389,16 @@ def take_up(
     run = stage.run
     pending = run.catalog.undecided()
     if pending:
-        batch = remade(run, reader, pending, clock)
+        batch = remade(run, feed, pending, clock)
         if batch is None:
             log.warning("the log no longer holds batch %d as it was cut; it is cut again", pending.batch)
             run.catalog.forget(pending.batch)
         else:
-            batch.seal()
-    return Collector(stage, reader, rules, embedded, clock)
+            batch.seal(feed.records)
+    return Collector(stage, feed, rules, embedded, clock)
 
 
-def remade(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> OpenBatch | None:
+def remade(run: Run, feed: Feed[M], decision: Decision, clock: Clock) -> OpenBatch | None:
     """The batch of a recorded cut, made again from the same offsets, and closed.
 
     None where the log has other rows there, or ends before. Files already published for the batch are then put aside.
@@ -374,34 +407,34 @@ def remade(run: Run, reader: Reader[M], decision: Decision, clock: Clock) -> Ope
         StreamFailed: the offsets can't be read.
         TopicError: the topic was deleted, or deleted and created again.
     """
-    accounts, done = run.catalog.accounts(), run.catalog.next_offsets()
+    accounts, reader = run.catalog.accounts(), feed.reader
     batch = OpenBatch(run, decision.batch, accounts)
-    origins = Origins(reader, run.pipeline.source, accounts)
     last = {span.partition: span.last_offset for span in decision.spans}
     merge: Merge[M] = Merge(last, newest_of(accounts))
-    reader.seek({partition: done.get(partition, 0) for partition in last})
+    offsets = feed.begin(run.catalog.next_offsets(), decision.batch)
+    reader.seek({partition: offset for partition, offset in offsets.items() if partition in last})
     end, at_end_since, other = clock() + REPLAY_SECONDS, math.inf, False
     while last and not other:
         if clock() > end:
             raise StreamFailed(f"the rows of batch {decision.batch} can't be read again", "see Kafka's log")
-        messages = reader.read()
+        messages = feed.read(decision.batch)
         within = [message for message in messages if message.offset() <= last.get(message.partition(), -1)]
         rows = []
         for message in within:
-            if source_end := origins.source_end(message):
+            if source_end := feed.source_end(message):
                 batch.note_source_end(message.partition(), source_end.sent)
-            elif not reader.is_claim(message):
+            elif not feed.is_claim(message):
                 rows.append(message)
         merge.add(rows, 0)
         for message in messages:
             end = clock() + REPLAY_SECONDS
             partition, offset = message.partition(), message.offset()
-            other |= offset > last.get(partition, offset) or bool(partition in last and reader.end_of(message))
+            other |= offset > last.get(partition, offset) or bool(partition in last and feed.end_of(message))
             if offset == last.get(partition):
                 merge.end(partition)
                 del last[partition]
         taken = merge.take(set(), 0)
-        batch.put_all(Decoded(taken, batch.columns, origins.of(taken)))
+        batch.put_all(Decoded(taken, feed.decoder, feed.origins(taken)))
         waiting = not messages and last.keys() <= reader.drained
         at_end_since = min(at_end_since, clock()) if waiting else math.inf
         other |= clock() - at_end_since >= GONE_SECONDS

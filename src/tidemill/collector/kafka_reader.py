@@ -1,18 +1,16 @@
-"""The collector's view of the topic: committed messages only, from given offsets."""
+"""The collector's view of a topic: committed messages only, from given offsets."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Set
-from typing import NoReturn
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tidemill.collector.reader import POLL_SECONDS, End
-from tidemill.errors import LogLost, StreamFailed
+from tidemill.collector.reader import POLL_SECONDS
+from tidemill.errors import LogLost, StreamFailed, TidemillError
 from tidemill.kafka.client import ANSWER_SECONDS, TRANSIENT, KafkaConnection, Topic, reason, verify_topic
-from tidemill.run.marks import CLAIM, END, ROW, SOURCE_END, Kind, Marks
 
 CHUNK = 10_000
 
@@ -20,20 +18,23 @@ log = logging.getLogger(__name__)
 
 
 class KafkaReader:
-    """The committed messages of the topic: a :class:`Reader`."""
+    """The committed messages of a topic: a :class:`Reader`.
 
-    def __init__(self, connection: KafkaConnection, topic: Topic, marks: Marks, group: str | None = None) -> None:
-        """``group``: the consumer group; the run's own where it is None."""
+    It joins no consumer group: it assigns partitions to itself, and ``group`` only names what :meth:`show_progress`
+    commits.
+    """
+
+    def __init__(self, connection: KafkaConnection, topic: Topic, group: str) -> None:
         self.topic = topic
-        self._marks = marks
         self._consumer = Consumer(
             connection.settings(
-                group_id=group or f"tidemill-{marks.run_id}",
+                group_id=group,
                 isolation_level="read_committed",
                 enable_auto_commit=False,
                 enable_auto_offset_store=False,
                 enable_partition_eof=True,
                 auto_offset_reset="error",
+                allow_auto_create_topics=False,
                 fetch_wait_max_ms=100,
                 queued_max_messages_kbytes=65_536,
             )
@@ -41,6 +42,8 @@ class KafkaReader:
         self._admin = AdminClient(connection.settings())
         self._drained: set[int] = set()
         self._held: set[int] = set()
+        self._positions: dict[int, int] = {}
+        self._fault: TidemillError | None = None
 
     def __enter__(self) -> KafkaReader:
         return self
@@ -57,6 +60,21 @@ class KafkaReader:
         """The partitions that were read to their end."""
         return self._drained
 
+    @property
+    def positions(self) -> Mapping[int, int]:
+        return self._positions
+
+    @property
+    def behind(self) -> Mapping[int, int]:
+        return {partition: self._behind(partition, offset) for partition, offset in self._positions.items()}
+
+    def _behind(self, partition: int, offset: int) -> int:
+        """How many offsets follow, by Kafka's last answer."""
+        if partition in self._drained:
+            return 0
+        _, high = self._consumer.get_watermark_offsets(TopicPartition(self.topic.name, partition), cached=True)
+        return max(0, int(high) - offset)
+
     def hold(self, partitions: set[int]) -> None:
         """Pause these partitions, and resume all others."""
         if more := partitions - self._held:
@@ -69,31 +87,35 @@ class KafkaReader:
         """Read these partitions from these offsets on.
 
         Raises:
-            LogLost: the log does not have an offset, or has lost it.
+            LogLost: a partition ends before its offset.
             StreamFailed: Kafka does not answer.
         """
+        self._learn_partitions()
         for partition, offset in offsets.items():
-            self._refuse_expired(partition, offset)
             _, high = self._ends(partition)
             if high < offset:
                 raise LogLost(
                     f"partition {partition} of {self.topic.name} ends at offset {high}; {offset} is needed next",
                     "the log lost rows that are sealed; the batches are whole; start over with --fresh for the rest",
                 )
+        self.hold(set())
         self._drained.clear()
+        self._positions = dict(offsets)
         self._consumer.assign(
             [TopicPartition(self.topic.name, *topic_partition) for topic_partition in sorted(offsets.items())]
         )
 
-    def _refuse_expired(self, partition: int, offset: int) -> None:
-        """Refuse a log from which retention has removed the next row."""
-        low, _ = self._ends(partition)
-        if low > offset:
-            raise LogLost(
-                f"partition {partition} of {self.topic.name} begins at offset {low}; {offset} is needed next",
-                "rows were removed by the topic's retention before they were sealed; start over with --fresh and "
-                "set retention.ms=-1 on the topic",
-            )
+    def _learn_partitions(self) -> None:
+        """Have the client ask which partitions there are: it knows none that was added a moment ago."""
+        try:
+            self._consumer.list_topics(self.topic.name, timeout=ANSWER_SECONDS)
+        except KafkaException as error:
+            message = f"Kafka can't say which partitions {self.topic.name} has: {reason(error)}"
+            raise StreamFailed(message, "see Kafka's log") from error
+
+    def first_offset(self, partition: int) -> int:
+        """The first offset that the partition still holds."""
+        return self._ends(partition)[0]
 
     def _ends(self, partition: int) -> tuple[int, int]:
         """The first offset that a partition holds, and the offset after its last one."""
@@ -108,69 +130,67 @@ class KafkaReader:
     def read(self, most: int = CHUNK, seconds: float = POLL_SECONDS) -> list[Message]:
         """The messages that arrive within ``seconds``. Returns sooner once there are ``most`` of them.
 
+        An error is raised by the call after the one that gave the messages before it.
+
         Raises:
             LogLost: retention removed the next ones before they were read.
             TopicError: the topic was deleted, or deleted and created again.
             StreamFailed: Kafka reports an error that does not pass.
         """
+        messages: list[Message] = [] if self._fault else self._consume(most, seconds)
+        fault = self._fault
+        if fault and not messages:
+            self._fault = None
+            raise fault
+        return messages
+
+    def _consume(self, most: int, seconds: float) -> list[Message]:
+        """The next messages; the first error among them is kept."""
         messages = []
         for message in self._consumer.consume(most, timeout=seconds):
             error = message.error()
             if error is None:
                 self._drained.discard(message.partition())
+                self._positions[message.partition()] = message.offset() + 1
                 messages.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._drained.add(message.partition())
-            elif error.code() not in TRANSIENT:
-                self._refuse(message, error)
+                self._positions[message.partition()] = max(message.offset(), self._positions[message.partition()])
+            elif error.code() not in TRANSIENT and self._fault is None:
+                self._fault = self._explained(message, error)
         return messages
 
-    def _refuse(self, message: Message, error: KafkaError) -> NoReturn:
-        """Raise Kafka's error as one of Tidemill's own."""
-        self.confirm(ANSWER_SECONDS)
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            self._refuse_expired(message.partition(), message.offset())
-        raise StreamFailed(f"can't read the topic {self.topic.name}: {error.str()}", "see Kafka's log")
+    def _explained(self, message: Message, error: KafkaError) -> TidemillError:
+        """Kafka's error as one of Tidemill's own."""
+        try:
+            self.confirm(ANSWER_SECONDS)
+            partition = message.partition()
+            if error.code() == KafkaError._AUTO_OFFSET_RESET and self.first_offset(partition) > message.offset():
+                return removed(self.topic.name, partition, self.first_offset(partition), message.offset())
+        except TidemillError as fault:
+            return fault
+        return StreamFailed(f"can't read the topic {self.topic.name}: {error.str()}", "see Kafka's log")
 
-    def confirm(self, seconds: float) -> None:
-        """Check that everything read so far came from the run's own topic, not from a new one of the same name.
+    def confirm(self, seconds: float) -> int:
+        """Check that everything read so far came from the same topic, not from a new one of its name. Returns how many
+        partitions it has now.
 
         Raises:
             TopicError: the topic was deleted, or deleted and created again.
             KafkaAway: Kafka does not answer within ``seconds``.
             StreamFailed: Kafka refuses to answer.
         """
-        verify_topic(self._admin, self.topic.name, self.topic.id, seconds)
-
-    def end_of(self, message: Message) -> End | None:
-        """The content of this run's end-of-stream marker; None where the message is no such marker."""
-        return self._marker(message, END)
-
-    def source_end_of(self, message: Message) -> End | None:
-        """The content of this run's marker of the source's end; None where the message is no such marker."""
-        return self._marker(message, SOURCE_END)
-
-    def _marker(self, message: Message, kind: Kind) -> End | None:
-        content = self._marks.read(message, kind) if message.value() is None else None
-        return None if content is None else End(content.get("sent"), content.get("digest"))
-
-    def is_posted(self, message: Message) -> bool:
-        """Whether the message is a row that came by HTTP."""
-        return self._marks.signs_value(message, ROW, message.value())
-
-    def is_claim(self, message: Message) -> bool:
-        """Whether this message is this run's claim of the topic."""
-        return message.value() is None and self._marks.read(message, CLAIM) is not None
+        return verify_topic(self._admin, self.topic.name, self.topic.id, seconds).partitions
 
     def silent(self) -> bool:
         """Ask Kafka whether every message was read."""
         try:
-            for partition in range(self.partitions):
+            for partition in self._positions:
                 topic_partition = TopicPartition(self.topic.name, partition)
                 self._consumer.get_watermark_offsets(topic_partition, timeout=1.0)
         except KafkaException:
             return False
-        return len(self._drained) == self.partitions
+        return self._drained >= self._positions.keys()
 
     def show_progress(self, offsets: Mapping[int, int]) -> None:
         """Commit the group's offsets. Tidemill never reads them: they are for monitoring."""
@@ -181,3 +201,12 @@ class KafkaReader:
             self._consumer.commit(offsets=offsets_to_commit, asynchronous=True)
         except KafkaException as error:
             log.warning("the group's offsets can't be committed: %s", reason(error))
+
+
+def removed(topic: str, partition: int, first: int, needed: int) -> LogLost:
+    """The error for a run's own topic from which retention has removed the next row."""
+    return LogLost(
+        f"partition {partition} of {topic} begins at offset {first}; {needed} is needed next",
+        "rows were removed by the topic's retention before they were sealed; start over with --fresh and "
+        "set retention.ms=-1 on the topic",
+    )

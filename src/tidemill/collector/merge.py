@@ -80,6 +80,11 @@ class Merge(Generic[M]):
             self._count[partition] += 1
             heapq.heappush(self._waiting, (newest, partition, self._number, now, message))
 
+    def open(self, partition: int) -> None:
+        """Merge this partition too, from now on."""
+        self._open.add(partition)
+        self._newest.setdefault(partition, -math.inf)
+
     def end(self, partition: int) -> None:
         """Record that this partition delivers no more messages."""
         self._open.discard(partition)

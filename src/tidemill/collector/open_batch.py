@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from tidemill.collector.batch_file import Draft
 from tidemill.collector.origins import Origin
-from tidemill.collector.reader import LAST_MILLISECOND, NO_STAMP, Message, stamp_fault
-from tidemill.kafka.codec import decode
-from tidemill.pipeline import Column, arrow_schema
-from tidemill.run.catalog import Decision, Span
+from tidemill.collector.reader import FIRST_MILLISECOND, LAST_MILLISECOND, NO_STAMP, Message, stamp_fault
+from tidemill.kafka.codec import ValueDecoder
+from tidemill.pipeline import arrow_schema
+from tidemill.run.catalog import Decision, Span, TopicPartition
 from tidemill.run.catalog.account import Account, whole_digest
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
@@ -32,12 +32,12 @@ Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 class Decoded:
     """Messages, those of one partition in order, and the rows decoded from them.
 
-    Row ``i`` of ``table`` is that of message ``indices[i]``, with the timestamp ``stamps[i]`` (milliseconds);
-    ``reasons`` says for every other message why it is not a row.
+    Row ``i`` of ``table`` is that of message ``indices[i]``, with the timestamp ``stamps[i]`` (milliseconds): Kafka's,
+    or that of the decoder's column; ``reasons`` says for every other message why it is not a row.
     """
 
     def __init__(
-        self, messages: Sequence[Message], columns: Sequence[Column], origins: Sequence[Origin] | None = None
+        self, messages: Sequence[Message], decoder: ValueDecoder, origins: Sequence[Origin] | None = None
     ) -> None:
         """``origins``: who wrote each message; None where all are the source's."""
         self.messages = messages
@@ -46,32 +46,28 @@ class Decoded:
         self.partitions = np.array([message.partition() for message in messages], dtype=np.int64)
         self._timestamps = np.array([message.timestamp() for message in messages], dtype=np.int64).reshape(-1, 2)
         foreign = [index for index, origin in enumerate(origins or ()) if origin is Origin.FOREIGN]
-        table, bad = decode(self._own_values(foreign), columns)
-        self.reasons = {message.position: message.reason for message in bad} | dict.fromkeys(foreign, FOREIGN)
+        others = set(foreign)
+        own = [index for index in range(len(messages)) if index not in others]
+        table, bad = decoder.decode([messages[index] for index in own])
+        self.reasons = {own[message.position]: message.reason for message in bad} | dict.fromkeys(foreign, FOREIGN)
         self._no_rows = set(self.reasons)
         fitting = np.array([index for index in range(len(messages)) if index not in self.reasons], dtype=np.int64)
         self._possible = possible_stamps(self._timestamps)
-        in_time = self._possible[fitting]
+        in_time = self._possible[fitting] if decoder.timestamp is None else np.ones(len(fitting), dtype=np.bool_)
         for index in fitting[~in_time].tolist():
             fault = stamp_fault(*self._timestamps[index].tolist())
             assert fault
             self.reasons[index] = fault
         self.table: pa.Table = table if in_time.all() else table.filter(pa.array(in_time))
         self.indices = fitting[in_time]
-        self.stamps: Stamps = self._timestamps[self.indices, 1]
+        column = decoder.timestamp
+        self.stamps: Stamps = self._timestamps[self.indices, 1] if column is None else milliseconds(table[column])
 
     def by_partition(self, messages: slice) -> Iterator[tuple[int, Indices]]:
         """For each partition of these messages, their indices in order."""
         partitions = self.partitions[messages]
         for partition in np.unique(partitions).tolist():
             yield partition, np.flatnonzero(partitions == partition) + messages.start
-
-    def _own_values(self, foreign: Sequence[int]) -> list[bytes | None]:
-        """The values, without those of other writers."""
-        values = list(self.values)
-        for index in foreign:
-            values[index] = None
-        return values
 
     def row_values(self, indices: Indices, origin: Origin = Origin.SOURCE) -> list[bytes]:
         """The values of those messages of this origin that fit the declared columns, whether or not their timestamps
@@ -97,8 +93,7 @@ class OpenBatch:
 
     def __init__(self, run: Run, batch: int, accounts: Mapping[int, Account] | None) -> None:
         self.batch = batch
-        self.columns = run.pipeline.source.schema_
-        self.draft = Draft(run, batch, arrow_schema(self.columns))
+        self.draft = Draft(run, batch, arrow_schema(run.pipeline.source.schema_))
         self.rejected: Counter[int] = Counter()
         self.accounts = None if accounts is None else dict(accounts)
         self._run = run
@@ -143,18 +138,22 @@ class OpenBatch:
     def put_all(self, decoded: Decoded) -> None:
         self.put(decoded, slice(0, len(decoded.table)), slice(0, len(decoded.messages)))
 
-    def seal(self) -> None:
-        """Publish the closed draft and commit it to the catalog. The batch is sealed when this returns."""
-        sealed = self.draft.publish(iso(self._first), iso(self._last))
-        self._run.catalog.seal(self.batch, sealed, self.accounts)
+    def seal(self, partitions: Iterable[TopicPartition] = ()) -> None:
+        """Publish the closed draft and commit it to the catalog. The batch is sealed when this returns.
 
-    def cut(self, cut: str) -> None:
+        Args:
+            partitions: those of a topic of others.
+        """
+        sealed = self.draft.publish(iso(self._first), iso(self._last))
+        self._run.catalog.seal(self.batch, sealed, self.accounts, partitions)
+
+    def cut(self, cut: str, partitions: Iterable[TopicPartition] = ()) -> None:
         """Close the batch, record the cut and its offsets, and seal it."""
         failpoint("batch.cut")
         self.draft.close()
         failpoint("batch.written")
         self._run.catalog.decide(Decision(self.batch, cut, self.spans, self.digest))
-        self.seal()
+        self.seal(partitions)
 
     def _cover(self, partition: int, first: int, last: int) -> None:
         self._spans[partition] = (self._spans.get(partition, (first, last))[0], last)
@@ -185,6 +184,12 @@ class OpenBatch:
         )
 
 
+def milliseconds(moments: pa.ChunkedArray) -> Stamps:
+    """Timestamps in microseconds as milliseconds, rounded down."""
+    microseconds: Stamps = moments.cast(pa.int64()).to_numpy()
+    return microseconds // 1000
+
+
 def possible_stamps(timestamps: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Which of these timestamps, each a kind and milliseconds, are possible: :func:`stamp_fault` for whole arrays."""
     kinds, stamps = timestamps[:, 0], timestamps[:, 1]
@@ -195,8 +200,8 @@ def possible_stamps(timestamps: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarr
 
 
 def iso(milliseconds: int | None) -> str | None:
-    """A Kafka timestamp as ISO 8601 in UTC; one outside the calendar becomes the nearest one within it."""
+    """A timestamp as ISO 8601 in UTC; one outside the calendar becomes the nearest one within it."""
     if milliseconds is None:
         return None
-    moment = EPOCH + timedelta(milliseconds=min(max(milliseconds, 0), LAST_MILLISECOND))
+    moment = EPOCH + timedelta(milliseconds=min(max(milliseconds, FIRST_MILLISECOND), LAST_MILLISECOND))
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
 from typing import Generic
 
-from tidemill.collector.reader import End, M, Reader
+from tidemill.collector.own_marks import End, StreamMarks
+from tidemill.collector.reader import M
 from tidemill.pipeline import Source
 from tidemill.run.catalog.account import Account
 
@@ -27,20 +28,26 @@ class Origins(Generic[M]):
     behind it, and where there is no source, it is somebody else's.
     """
 
-    def __init__(self, reader: Reader[M], source: Source, accounts: Mapping[int, Account] | None) -> None:
+    def __init__(
+        self,
+        marks: StreamMarks[M],
+        partitions: Collection[int],
+        source: Source,
+        accounts: Mapping[int, Account] | None,
+    ) -> None:
         """``accounts``: those of the partitions up to the first offsets that are read."""
-        self._reader = reader
+        self._marks = marks
         self._open = source.open
         ended = (
             {partition for partition, account in (accounts or {}).items() if account.sent == account.rows}
             if source.has_data
-            else set(range(reader.partitions))
+            else set(partitions)
         )
         self._source_ends = dict.fromkeys(ended, BEFORE_ALL)
 
     def source_end(self, message: M) -> End | None:
         """The content of the marker of the source's end in a partition, which is noted; None for another message."""
-        end = self._reader.source_end_of(message) if self._open else None
+        end = self._marks.source_end_of(message) if self._open else None
         if end is not None:
             self._source_ends.setdefault(message.partition(), message.offset())
         return end
@@ -50,7 +57,7 @@ class Origins(Generic[M]):
         return [self._of(message) for message in messages] if self._open else None
 
     def _of(self, message: M) -> Origin:
-        if self._reader.is_posted(message):
+        if self._marks.is_posted(message):
             return Origin.POSTED
         end = self._source_ends.get(message.partition())
         return Origin.SOURCE if end is None or message.offset() < end else Origin.FOREIGN

@@ -97,7 +97,7 @@ def columns_of(pipeline: Pipeline, models: Sequence[str], others: bool, before: 
         column.name
         for column in pipeline.source.schema_
         if column.kind != "timestamp"
-        and column.name not in ids | {pipeline.stream.key}
+        and column.name not in ids | {pipeline.key}
         and (column.name in of_models or (others and column.name not in of_all and not is_id(before, column)))
     ]
 

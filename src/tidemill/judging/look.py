@@ -317,7 +317,7 @@ class ModelLook:
 
 def keys_of(table: pa.Table, run: Run) -> Indices | None:
     """(rows,): a number for each key of the stream, -1 where it is missing; None where the stream has none."""
-    key = run.pipeline.stream.key
+    key = run.pipeline.key
     if key is None:
         return None
     codes = table[key].combine_chunks().dictionary_encode().indices

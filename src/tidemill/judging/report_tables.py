@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill import schemas
-from tidemill.pipeline import Batches, Pipeline
+from tidemill.pipeline import Batches, Pipeline, Source
 from tidemill.run.catalog import Batch, Generation, GenerationRef
 from tidemill.run.folder import Run
 from tidemill.scoring import kind_of
@@ -100,14 +100,21 @@ def pipeline_facts(run: Run) -> list[tuple[str, str]]:
     rows = f", at most {source.rows:,} records" if source.rows else ""
     holdout = generations.holdout
     facts = {
-        "Source": (f"the built-in sample {source.sample}" if source.sample else str(source.path)) + rows,
-        "Kafka topic": pipeline.stream.topic,
-        "Key": pipeline.stream.key or "none",
+        "Source": source_text(source) + rows,
+        "Kafka topic": pipeline.topic,
+        "Key": pipeline.key or "none",
         "Batches are cut": cut_rules(pipeline.batches),
         "Scheme": f"{generations.scheme}: {SCHEMES[generations.scheme].format(window=generations.window)}",
         "Held out": f"{100 * holdout.share:g} % of the rows, chosen by their content; no generation is trained on them",
     }
     return list(facts.items())
+
+
+def source_text(source: Source) -> str:
+    if source.topic:
+        until = f' until "{source.until}"' if source.until else ""
+        return f'the topic {source.topic}, which others write, from "{source.from_}"{until}'
+    return f"the built-in sample {source.sample}" if source.sample else str(source.path)
 
 
 def cut_rules(batches: Batches) -> str:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from tidemill.errors import BootstrapError, KafkaAway, NoRun, StreamFailed, TopicError
 from tidemill.pipeline import Pipeline, Secret
 from tidemill.run.folder import Run
 from tidemill.run.stage import Stop
+from tidemill.texts import did_you_mean
+
+log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 10.0
 SPREAD_SECONDS = 1.0  # after this time every broker knows a new topic
@@ -35,8 +38,25 @@ TRANSIENT = {
     KafkaError.FENCED_LEADER_EPOCH,
 }
 
+BATCH_BYTES = 1_000_000  # librdkafka's default
+WITHIN_LIMIT = 0.9
+
 # A row has at most 1 MiB in its source, and JSON may write one character as six.
 MOST_BYTES = 8_000_000
+
+
+class TopicSettings(NamedTuple):
+    """The settings of a topic that can keep a run's rows out of it, or take them away again.
+
+    Attributes:
+        compacted: whether Kafka keeps only the newest message of each key.
+        max_bytes: of a batch of messages that Kafka accepts.
+        expiring: the settings by which Kafka removes messages, such as ``retention.ms=3600000``.
+    """
+
+    compacted: bool
+    max_bytes: int
+    expiring: tuple[str, ...]
 
 
 class Topic(NamedTuple):
@@ -63,6 +83,12 @@ class KafkaConnection:
         }
         fixed = {"bootstrap.servers": self.address, "logger": logging.getLogger("librdkafka")}
         return common | dict(self.client) | fixed | {name.replace("_", "."): value for name, value in more.items()}
+
+    def batch_size(self, most_bytes: int) -> int:
+        """The size at which a producer sends a batch, so that a topic that accepts ``most_bytes`` takes it: a little
+        less, as compression may add something, and no more than the user's own setting."""
+        own = int(self.client.get("batch.size", BATCH_BYTES))
+        return max(1, min(own, int(most_bytes * WITHIN_LIMIT)))
 
 
 def client_settings(pipeline: Pipeline, folder: Path) -> dict[str, str]:
@@ -126,6 +152,25 @@ def describe_topic(admin: AdminClient, name: str, seconds: float = ANSWER_SECOND
     return Topic(name, str(description.topic_id), len(description.partitions))
 
 
+def existing_topic(admin: AdminClient, name: str) -> Topic:
+    """The topic of that name.
+
+    Raises:
+        TopicError: there is none.
+        KafkaAway, StreamFailed: as for :func:`describe_topic`.
+    """
+    topic = describe_topic(admin, name)
+    if topic is None:
+        meant = did_you_mean(name, topic_names(admin))
+        raise TopicError(f"there is no topic {name}", meant or "check its name, and the address of the Kafka")
+    return topic
+
+
+def topic_names(admin: AdminClient) -> list[str]:
+    """The names of all topics that the user may see, but for Kafka's own."""
+    return sorted(name for name in admin.list_topics(timeout=ANSWER_SECONDS).topics if not name.startswith("__"))
+
+
 def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER_SECONDS) -> Topic:
     """Check that the topic of that name still has that id, and return it.
 
@@ -177,6 +222,23 @@ def requests_topic(topic: str, run_id: str) -> str:
     return f"{topic[:200]}-requests-{run_id}"
 
 
+def topic_settings(admin: AdminClient, name: str) -> TopicSettings | None:
+    """The topic's settings; None where Kafka does not tell them to this user."""
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+    try:
+        entries = admin.describe_configs([resource], request_timeout=ANSWER_SECONDS)[resource].result()
+    except KafkaException as error:
+        log.warning("the settings of the topic %s are not known: %s", name, reason(error))
+        return None
+    values = {key: entry.value for key, entry in entries.items()}
+    limits = {key: values.get(key, "-1") for key in ("retention.ms", "retention.bytes")}
+    return TopicSettings(
+        compacted="compact" in values.get("cleanup.policy", "delete").split(","),
+        max_bytes=int(values.get("max.message.bytes", MOST_BYTES)),
+        expiring=tuple(f"{key}={value}" for key, value in limits.items() if value != "-1"),
+    )
+
+
 def await_topic(admin: AdminClient, name: str) -> Topic:
     """The topic, once Kafka lists it with its partitions.
 
@@ -201,16 +263,40 @@ def end_offsets(admin: AdminClient, topic: Topic, stable: bool = False) -> dict[
     Raises:
         StreamFailed: Kafka does not answer. A partition without a leader, as after a start, is waited for.
     """
-    latest = {TopicPartition(topic.name, partition): OffsetSpec.latest() for partition in range(topic.partitions)}
     isolation = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
+    return list_offsets(admin, topic, OffsetSpec.latest(), isolation)
+
+
+def first_offsets(admin: AdminClient, topic: Topic) -> dict[int, int]:
+    """The first offset that each partition still holds; raises as :func:`end_offsets`."""
+    return list_offsets(admin, topic, OffsetSpec.earliest())
+
+
+def offsets_at(admin: AdminClient, topic: Topic, milliseconds: int) -> dict[int, int]:
+    """The first offset of each partition with that timestamp or a later one; where there is none, its end. Raises as
+    :func:`end_offsets`."""
+    ends = end_offsets(admin, topic)
+    found = list_offsets(admin, topic, OffsetSpec.for_timestamp(milliseconds))
+    return {partition: ends[partition] if offset < 0 else offset for partition, offset in found.items()}
+
+
+def list_offsets(
+    admin: AdminClient,
+    topic: Topic,
+    which: OffsetSpec,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> dict[int, int]:
+    """An offset of each partition."""
+    asked = {TopicPartition(topic.name, partition): which for partition in range(topic.partitions)}
     end = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
-            offsets = admin.list_offsets(latest, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
+            offsets = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
             return {where.partition: future.result().offset for where, future in offsets.items()}
         except KafkaException as error:
             if error.args[0].code() not in TRANSIENT or time.monotonic() > end:
-                raise StreamFailed(f"Kafka can't say where {topic.name} ends: {reason(error)}") from error
+                message = f"Kafka can't say which offsets {topic.name} has: {reason(error)}"
+                raise StreamFailed(message, "see Kafka's log") from error
             time.sleep(0.05)
 
 
@@ -235,6 +321,8 @@ def connect_cluster(run: Run, given: str | None, stop: Stop) -> tuple[KafkaConne
         StreamFailed: the embedded one does not answer, or ``stop`` was set first.
     """
     chosen = given or run.pipeline.stream.bootstrap_servers
+    if run.pipeline.source.topic:
+        refuse_without_address(run.pipeline, chosen)
     connection = KafkaConnection(chosen or await_embedded(run, stop), client_settings(run.pipeline, run.base))
     source = run.catalog.source()
     known = chosen is None or (source is not None and source.topic_id is not None)
@@ -244,6 +332,19 @@ def connect_cluster(run: Run, given: str | None, stop: Stop) -> tuple[KafkaConne
         if not known:
             raise
         raise StreamFailed(error.message, "this run has worked with it before: check that it runs again") from error
+
+
+def refuse_without_address(pipeline: Pipeline, address: str | None) -> None:
+    """Refuse to read a topic of others where it is not known in which Kafka it is.
+
+    Raises:
+        BootstrapError: there is no ``address``.
+    """
+    if pipeline.source.topic and not address:
+        raise BootstrapError(
+            f"the topic {pipeline.source.topic} is read from a Kafka of yours, whose address is not given",
+            'set stream.bootstrap_servers = "HOST:PORT" in the pipeline file, or give --bootstrap-servers HOST:PORT',
+        )
 
 
 def broker_moved(run: Run, address: str) -> bool:

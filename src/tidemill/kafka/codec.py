@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 import polars as pl
@@ -25,6 +26,35 @@ class BadMessage(NamedTuple):
 
     position: int
     reason: str
+
+
+class Keyed(Protocol):
+    """The part of a Kafka message that holds a row."""
+
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+
+
+class ValueDecoder(Protocol):
+    """Decodes messages to rows of the declared columns."""
+
+    @property
+    def timestamp(self) -> str | None:
+        """The column whose value is a row's time; None where Kafka's timestamp is."""
+
+    def decode(self, messages: Sequence[Keyed]) -> tuple[pa.Table, list[BadMessage]]:
+        """The rows of the messages, in order, and the messages that are not rows, in order."""
+
+
+@dataclass(frozen=True)
+class OwnRows:
+    """Decodes the messages that :func:`encode` made."""
+
+    columns: Sequence[Column]
+    timestamp: None = None
+
+    def decode(self, messages: Sequence[Keyed]) -> tuple[pa.Table, list[BadMessage]]:
+        return decode([message.value() for message in messages], self.columns)
 
 
 def encode(table: pa.Table) -> list[bytes]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from tidemill.collector.collector import await_source
-from tidemill.collector.kafka_reader import KafkaReader
+from tidemill.collector.kafka_reader import KafkaReader, removed
+from tidemill.collector.own_marks import End, KafkaMarks
 from tidemill.errors import LogLost, StreamFailed, TopicError
 from tidemill.kafka.client import (
     ANSWER_SECONDS,
@@ -46,7 +47,7 @@ def source_topic(stage: Stage, admin: AdminClient) -> Topic | None:
     source = await_source(stage)
     if source is None or source.topic_id is None:
         return None
-    return verify_topic(admin, stage.run.pipeline.stream.topic, source.topic_id)
+    return verify_topic(admin, stage.run.pipeline.topic, source.topic_id)
 
 
 def output_topic(run: Run, admin: AdminClient, output: Output, partitions: int) -> OutputState:
@@ -103,7 +104,12 @@ class OutputReader(KafkaReader):
 
     def __init__(self, connection: KafkaConnection, topic: Topic, run: Run, output: str) -> None:
         """``output``: the topic that the predictions go to."""
-        super().__init__(connection, topic, run.marks(topic.id), f"tidemill-{run.id}-{output}")
+        super().__init__(connection, topic, f"tidemill-{run.id}-{output}")
+        self._marks = KafkaMarks(run.marks(topic.id))
+
+    def end_of(self, message: Message) -> End | None:
+        """The content of this run's end-of-stream marker; None where the message is no such marker."""
+        return self._marks.end_of(message)
 
     @property
     def group(self) -> object:
@@ -129,6 +135,9 @@ class OutputReader(KafkaReader):
                 )
         begin = {partition: Position(self._ends(partition)[0], 0) for partition in range(self.partitions)}
         positions = begin | written
+        for partition, position in positions.items():
+            if begin[partition].offset > position.offset:
+                raise removed(self.topic.name, partition, begin[partition].offset, position.offset)
         self.seek({partition: position.offset for partition, position in positions.items()})
         return positions
 

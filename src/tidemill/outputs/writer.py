@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 from tidemill.collector.open_batch import Decoded
 from tidemill.errors import StreamFailed
 from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, reason
+from tidemill.kafka.codec import OwnRows
 from tidemill.kafka.messages import partition_of
 from tidemill.kafka.transactions import CALL_SECONDS, PATIENCE_SECONDS, until_confirmed, until_done
 from tidemill.outputs.champions import Champion
@@ -41,8 +42,8 @@ class OutputWriter:
         self._run = run
         self._output = output
         self._admin = admin
-        self._columns = run.pipeline.source.schema_
-        self._key = run.pipeline.stream.key
+        self._decoder = OwnRows(run.pipeline.source.schema_)
+        self._key = run.pipeline.key
         self._state = output_topic(run, admin, output, source.partitions)
         self._reader = OutputReader(connection, source, run, output.topic)
         self._producer = Producer(
@@ -103,7 +104,7 @@ class OutputWriter:
     def _take(self, messages: Sequence[Message], champion: Champion) -> None:
         """Send the predictions of the rows among these messages, and count all of them as read."""
         rows, read = self._without_marks(messages)
-        decoded = Decoded(rows, self._columns)
+        decoded = Decoded(rows, self._decoder)
         self._begin()
         if len(decoded.table):
             self._send(decoded, champion)

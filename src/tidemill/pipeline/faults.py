@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -44,7 +44,8 @@ EXPECTED = {
     "string_too_long": "at most {max_length} character",
     "value_error": "{error}",
 }
-PARTS = {"gate", "params", "labels"}  # of a model, which say nothing without its other keys
+ROLES = ("label", "user", "item", "rating")
+PARTS = {"gate", "params", "labels", "left_out"}  # of a model, which say nothing without its other keys
 
 
 def fault_of(error: Any, raw: Mapping[str, Any]) -> Fault:
@@ -111,10 +112,18 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     source, stream, batches = table(raw, "source"), table(raw, "stream"), table(raw, "batches")
     columns = raw_kinds(source)
     yield from data_faults("source", source)
+    yield from topic_faults(source, stream, columns)
     yield from stream_faults(stream, columns)
     if isinstance(raw.get("batches"), Mapping) and not {"rows", "every", "parts"} & set(batches):
         yield Fault("batches", "none of rows, every, parts", "at least one of them", "for example rows = 5000")
-    if batches and batches.get("parts") and (source.get("open") is True or not has_data(source)):
+    if batches.get("parts") and "topic" in source and "until" not in source:
+        yield Fault(
+            "batches.parts",
+            "a topic without an end",
+            "a finite source",
+            'cut by rows or every, or set source.until = "now"',
+        )
+    elif batches.get("parts") and "topic" not in source and (source.get("open") is True or not has_data(source)):
         yield Fault("batches.parts", "a source without an end", "a finite source", "cut by rows or every instead")
     yield from generation_faults(table(raw, "generations"))
     yield from keep_faults(table(raw, "keep"), table(raw, "generations"))
@@ -127,9 +136,12 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     for name, model in models.items():
         yield from model_faults(f"models.{name}", model, columns, tables)
     routes = raw.get("routes")
-    yield from routes_faults(routes if isinstance(routes, list) else [], models, columns, stream.get("key"))
+    key = source.get("key_column") or stream.get("key")
+    yield from routes_faults(routes if isinstance(routes, list) else [], models, columns, key)
     outputs = raw.get("outputs")
     yield from outputs_faults(outputs if isinstance(outputs, list) else [], models, columns, stream.get("topic"))
+    if outputs and "topic" in source:
+        yield Fault("outputs", "predictions of a topic that others write", "none with source.topic")
 
 
 def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:
@@ -139,11 +151,15 @@ def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def data_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
-    if "sample" in data and "path" in data:
-        yield Fault(path, "both sample and path", "one of them", 'for example path = "data.csv"')
-    elif not has_data(data) and data.get("open") is not True:
+    kinds = ("sample", "path", "topic") if path == "source" else ("sample", "path")
+    given = [kind for kind in kinds if kind in data]
+    if len(given) > 1:
+        yield Fault(path, f"both {' and '.join(given)}", "one of them", 'for example path = "data.csv"')
+    elif not given and data.get("open") is not True:
         hint = 'for example path = "data.csv"' + ("; or open = true for rows by HTTP" if path == "source" else "")
-        yield Fault(path, "neither sample nor path", "one of them", hint)
+        yield Fault(path, f"neither {' nor '.join(kinds)}", "one of them", hint)
+    if data.get("open") is True and "topic" in data:
+        yield Fault(f"{path}.open", "true", "false with a topic that others write", "write the rows to that topic")
     if data.get("columns") == {}:
         yield Fault(f"{path}.columns", "no column", 'at least one, such as UserID = "int"')
     yield from layout_faults(path, data)
@@ -181,6 +197,45 @@ def table_faults(path: str, side: Mapping[str, Any]) -> Iterator[Fault]:
         yield unknown_column(f"{path}.key", key, columns)
     elif isinstance(key, str) and columns and columns[key].endswith("?"):
         yield Fault(f"{path}.key", f'"{key}", which may be missing', "a column that every row has")
+
+
+OF_TOPIC = ("from", "until", "value", "unwrap", "timestamp", "key_column", "on_gap")
+OF_FILES = ("rows", "format", "encoding", "header", "delimiter", "escape", "trim", "skip", "comment")
+OF_OWN_STREAM = ("topic", "key", "pause", "rate", "seed", "partitions")
+
+
+def topic_faults(source: Mapping[str, Any], stream: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Fault]:
+    """The faults of keys that belong to another kind of source, and of the columns that a topic of others names."""
+    if "topic" not in source:
+        for key in OF_TOPIC:
+            if key in source:
+                yield Fault(f"source.{key}", "a key of a topic that is read", "source.topic beside it")
+        if "topic" not in stream:
+            yield Fault("stream.topic", "nothing", EXPECTED["missing"])
+        return
+    for key in OF_FILES:
+        if key in source:
+            yield Fault(f"source.{key}", "a key of files", "none with source.topic")
+    for key in OF_OWN_STREAM:
+        if key in stream:
+            hint = "for the messages' key name its column: source.key_column" if key == "key" else ""
+            yield Fault(f"stream.{key}", "a key of the run's own topic", "none with source.topic", hint)
+    for key in ("timestamp", "key_column"):
+        name = source.get(key)
+        if isinstance(name, str) and columns and name not in columns:
+            yield unknown_column(f"source.{key}", name, columns)
+    yield from event_time_faults(source.get("timestamp"), source.get("key_column"), columns)
+
+
+def event_time_faults(timestamp: object, key: object, columns: Mapping[str, str]) -> Iterator[Fault]:
+    """The faults of the column of the rows' time."""
+    if not isinstance(timestamp, str) or timestamp not in columns:
+        return
+    if columns[timestamp] != "timestamp":
+        found = f'"{timestamp}", a {columns[timestamp]}'
+        yield Fault("source.timestamp", found, 'a column of the type "timestamp" that every row has')
+    elif timestamp == key:
+        yield Fault("source.timestamp", f'"{timestamp}", the column of the key', "a column of the message's value")
 
 
 def stream_faults(stream: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Fault]:
@@ -226,7 +281,10 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
         elif features.index(feature) != index:
             yield Fault(where, f'"{feature}" again', "each feature once")
     used = [feature_source(feature, columns).column for feature in features if isinstance(feature, str)]
-    for role in ("label", "user", "item", "rating"):
+    if columns:
+        in_use = {*used, *(name for role in ROLES if isinstance(name := model.get(role), str))}
+        yield from left_out_faults(f"{path}.left_out", table(model, "left_out"), in_use, columns)
+    for role in ROLES:
         name = model.get(role)
         if isinstance(name, str) and columns and name not in columns:
             yield unknown_column(f"{path}.{role}", name, columns)
@@ -235,6 +293,17 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
     titles = model.get("titles")
     if isinstance(titles, str) and titles not in tables:
         yield Fault(f"{path}.titles", f'"{titles}"', "a table: [tables.NAME]", did_you_mean(titles, list(tables)))
+
+
+def left_out_faults(
+    path: str, left_out: Iterable[str], used: Container[str], columns: Mapping[str, str]
+) -> Iterator[Fault]:
+    """Columns that are said to be left out, and are not declared, or are used."""
+    for name in left_out:
+        if name not in columns:
+            yield unknown_column(f"{path}.{name}", name, columns)
+        elif name in used:
+            yield Fault(f"{path}.{name}", f'"{name}", which the model uses', "a column that it leaves out")
 
 
 def feature_fault(where: str, feature: str, columns: Mapping[str, str]) -> Fault | None:

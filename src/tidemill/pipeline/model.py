@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import types
+from datetime import date
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
@@ -25,7 +26,7 @@ from tidemill.pipeline.text_settings import (
     Word,
     Zone,
 )
-from tidemill.types import ColumnKind
+from tidemill.types import ColumnKind, is_moment, utc_moment
 
 RECORDED = {"recorded": True}  # the validation context for documents that `Pipeline.document` made
 
@@ -96,8 +97,8 @@ class TextSettings(Part):
 
 
 class DeclaredColumn(TextSettings):
-    """A column's type, its name in the data where that differs (``from``), how its values are cleaned, and its title
-    and unit for people."""
+    """A column's type, its name in the data where that differs (``from``), how its values are cleaned, and for people
+    its title, its unit and a note."""
 
     type: DeclaredType
     from_: Text | None = Field(default=None, alias="from")
@@ -106,13 +107,15 @@ class DeclaredColumn(TextSettings):
     default: Plain = None
     unit: Text | None = None
     title: Text | None = None
+    note: Text | None = None
 
 
 class Data(TextSettings):
     """Data read in order: a built-in sample, or files (a path or a glob), and how these are laid out.
 
     ``format``: that of files whose ending does not tell it. ``delimiter``: None is a comma, unless the file has a line
-    ``sep=`` at its beginning. ``skip``: how many lines precede the header or the first row.
+    ``sep=`` at its beginning. ``skip``: how many lines precede the header or the first row. ``note`` is
+    for people.
     """
 
     columns: dict[str, Annotated[DeclaredColumn, BeforeValidator(column_table)]]
@@ -126,6 +129,7 @@ class Data(TextSettings):
     trim: bool = False
     skip: Annotated[int, Field(ge=0)] = 0
     comment: Text | None = None
+    note: Text | None = None
 
     @property
     def has_data(self) -> bool:
@@ -152,15 +156,49 @@ def column_of(name: str, declared: DeclaredColumn, source: TextSettings) -> Colu
             if kind in kinds
         },
     )
-    return Column(name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title, declared.from_)
+    return Column(
+        name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title, declared.from_, declared.note
+    )
+
+
+def offset_time(value: object, info: ValidationInfo) -> str | None:
+    """A word that the key allows, or a moment as ISO 8601 in UTC; None only for a key that may be left out."""
+    words = {"from_": ("earliest", "latest"), "until": ("now", None)}[str(info.field_name)]
+    if value is None and None in words:
+        return None
+    if isinstance(value, date):  # TOML has times of its own
+        value = value.isoformat()
+    if isinstance(value, str) and value in words:
+        return value
+    if isinstance(value, str) and is_moment(value):
+        return utc_moment(value).isoformat().replace("+00:00", "Z")
+    quoted = " or ".join(f'"{word}"' for word in words if word)
+    raise ValueError(f'{quoted}, or a time such as "2026-01-31T00:00:00Z"')
+
+
+OffsetTime = Annotated[Any, BeforeValidator(offset_time)]
 
 
 class Source(Data):
-    """Where the stream's rows come from. ``rows``: how many are read at most. ``open``: whether the stream stays open
-    after them and takes rows by HTTP."""
+    """Where the stream's rows come from: a sample, files, or a topic that others write.
+
+    ``rows``: how many are read at most of a sample or of files. ``open``: whether the stream stays open after them, or
+    without any, and takes rows by HTTP. Of a topic: ``from`` and ``until`` say which part of it is read; ``value`` how
+    its messages are encoded, and ``unwrap`` in which envelope; ``timestamp`` is the column whose value counts as a
+    row's time, in place of Kafka's; ``key_column`` the column that the message's key holds; ``on_gap`` whether the run
+    stops where retention removed messages before they were sealed, or records that.
+    """
 
     rows: Count | None = None
     open: bool = False
+    topic: TopicName | None = None
+    from_: OffsetTime = Field(default="earliest", alias="from")
+    until: OffsetTime = None
+    value: Literal["json"] = "json"
+    unwrap: Literal["debezium"] | None = None
+    timestamp: str | None = None
+    key_column: str | None = None
+    on_gap: Literal["stop", "record"] = "stop"
 
 
 class SideTable(Data):
@@ -202,12 +240,13 @@ def client_setting(value: object, info: ValidationInfo) -> str | Secret:
 
 
 class Stream(Part):
-    """The Kafka topic, and how fast rows are sent to it: at full speed without ``pause`` and ``rate``.
+    """The run's own Kafka topic, and how fast rows are sent to it: at full speed without ``pause`` and ``rate``. With
+    ``source.topic`` only the settings of the connection apply.
 
     ``kafka``: settings of the Kafka client by librdkafka's names; secrets only from the environment or from files.
     """
 
-    topic: TopicName
+    topic: TopicName | None = None
     key: str | None = None
     pause: Pause = (0.0, 0.0)
     rate: Annotated[float, Field(gt=0)] | None = None
@@ -293,7 +332,7 @@ class Tfidf(Part):
 class Model(Part):
     """A Spark estimator. A recommender has the columns ``user``, ``item`` and ``rating`` in place of features, and
     ``titles``: a side table that describes the items. ``newest_of_key``: whether a search finds only the newest row of
-    each key of the stream."""
+    each key of the stream. ``left_out``: columns that it does not use, with the reasons, for people."""
 
     estimator: str
     features: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -305,6 +344,7 @@ class Model(Part):
     params: dict[str, Any] = Field(default_factory=dict)
     scale: Literal["none", "standard", "minmax"] = "none"
     labels: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[str, Text] = Field(default_factory=dict)
     tfidf: Tfidf = Tfidf()
     newest_of_key: bool = False
     gate: ModelGate = ModelGate()
@@ -373,7 +413,7 @@ class Pipeline(Part):
     description: str = ""
     source: Source
     tables: dict[Name, SideTable] = Field(default_factory=dict)
-    stream: Stream
+    stream: Stream = Stream()
     batches: Batches
     generations: Generations = Generations()
     gate: Gate = Gate()
@@ -391,6 +431,18 @@ class Pipeline(Part):
         """The columns that the features of a model are made of, each once, in the order of the features."""
         columns = {column.name: column for column in self.source.schema_}
         return [columns[name] for name in dict.fromkeys(source.column for source in self.features(model))]
+
+    @property
+    def topic(self) -> str:
+        """The topic that the batches are cut from: the run's own, or the one that others write."""
+        topic = self.source.topic or self.stream.topic
+        assert topic is not None  # the file would have a fault
+        return topic
+
+    @property
+    def key(self) -> str | None:
+        """The column whose value is the key of the messages."""
+        return self.source.key_column or self.stream.key
 
     def gate_of(self, model: str) -> Gate:
         """The gate of a model: the pipeline's, with the model's own settings."""

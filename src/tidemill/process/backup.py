@@ -153,6 +153,8 @@ def copy_all(run: Run, catalog: Catalog, folder: Path) -> Manifest:
 def source_of(catalog: Catalog) -> str:
     recorded = catalog.run()
     source = recorded.document["source"] if recorded else {}
+    if source.get("topic"):
+        return f"the topic {source['topic']}"
     return str(source.get("path") or f"the sample {source.get('sample')}")
 
 
@@ -160,7 +162,8 @@ def log_state(run: Run, catalog: Catalog) -> LogState:
     source, outputs = catalog.source(), catalog.outputs().values()
     embedded = (run.broker / "data").is_dir()
     written = not outputs if embedded else all(output.ended for output in outputs)
-    if source and source.complete and catalog.ended() and written:
+    complete = source is not None and (source.complete or run.pipeline.source.topic is not None)
+    if complete and catalog.ended() and written:
         return "ended"
     return "copied" if embedded else "elsewhere"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.api.custom.checks import route_faults
-from tidemill.errors import Fault, PipelineInvalid, SourceError
+from tidemill.errors import BootstrapError, Fault, PipelineInvalid, SourceError, StreamFailed, TopicError
 from tidemill.judging.sentences import WITHOUT_TRUTH
 from tidemill.outputs.checks import kind_faults
 from tidemill.pipeline import (
@@ -24,6 +24,7 @@ from tidemill.pipeline import (
     prepare,
     table,
 )
+from tidemill.process.topic_preview import preview_topic
 from tidemill.run.catalog import Evidence
 from tidemill.scoring import kind_of
 from tidemill.sources.preview import Preview, nothing_fits, preview_notes, read_preview
@@ -100,16 +101,22 @@ def check(
     data: str | None = None,
     rows: int | None = None,
     count_untried: bool = True,
+    bootstrap: str | None = None,
 ) -> CheckReport:
     """Check a pipeline with the command line's changes, its data, and whether training accepts their first rows.
 
     Checks that depend on a faulty part are skipped; all others are still made. ``count_untried``: whether the report
-    says how many rows were not tried, for which text files are read to their end.
+    says how many rows were not tried, for which text files are read to their end. ``bootstrap``: the Kafka of a topic
+    that others write, if it is not the pipeline file's.
 
     Raises:
         InputError: there is no such pipeline, or its file is not TOML.
     """
-    raw = prepare(name, assignments, data, rows)
+    return check_raw(prepare(name, assignments, data, rows), count_untried, bootstrap)
+
+
+def check_raw(raw: Raw, count_untried: bool = True, bootstrap: str | None = None) -> CheckReport:
+    """The same for a pipeline file that was read."""
     loaded: Loaded | None = None
     faults: list[Fault] = []
     try:
@@ -120,6 +127,10 @@ def check(
     tried: dict[str, Preview] = {}
     unreadable: list[SourceError] = []
     for key, data_set in data_sets(raw.values, faults):
+        if isinstance(data_set, Source) and data_set.topic:
+            if loaded:
+                try_topic(loaded, bootstrap, tried, faults, notes)
+            continue
         try:
             reader = open_any(key, data_set, raw.folder)
             notes += reader.notes
@@ -138,6 +149,25 @@ def check(
     if loaded:
         notes += gate_notes(loaded.pipeline, tried.get("source"))
     return CheckReport(raw.name, loaded, (*faults, *sampled.faults), (*notes, *sampled.notes), tried, tuple(unreadable))
+
+
+def try_topic(
+    loaded: Loaded, bootstrap: str | None, tried: dict[str, Preview], faults: list[Fault], notes: list[Fault]
+) -> None:
+    """Read the first messages of a topic that others write. Without an answer of its Kafka, a note says so."""
+    try:
+        preview = preview_topic(loaded, bootstrap)
+    except TopicError as error:
+        faults.append(Fault("source.topic", error.message, "", error.hint))
+    except (BootstrapError, StreamFailed) as error:
+        notes.append(Fault("source.topic", f"its messages were not tried: {error.message}", "", error.hint))
+    else:
+        tried["source"] = preview
+        if not len(preview):
+            notes.append(Fault("source.topic", f"{preview.title} has no message yet, so none was tried", ""))
+        elif not len(preview.rows):
+            found = f"none of the {preview.which} of {preview.title} fits the declared columns, {preview.commonest()}"
+            notes.append(Fault("source.topic", found, "", "see [source.columns], source.value and source.unwrap"))
 
 
 def judged(raw: Raw) -> Loaded:

@@ -48,16 +48,17 @@ def delete_run_topics(path: Path, cluster: KafkaConnection) -> None:
     except CatalogError:
         log.warning("the catalog can't be read, so the run's topics are not deleted")
         return
-    created = {state.topic: state.topic_id for state in outputs.values() if state.topic_created}
-    if not run or not source or not source.topic_id:
+    names = {state.topic: state.topic_id for state in outputs.values() if state.topic_created}
+    own = run.document["stream"]["topic"] if run else None  # none in a run that reads a topic of others
+    if own and source and source.topic_created and source.topic_id:
+        names[own] = source.topic_id
+    requests = requests_topic(own, run.id) if run and own and source and source.topic_id else None
+    if not names and not requests:
         return
-    name = run.document["stream"]["topic"]
-    if source.topic_created:
-        created[name] = source.topic_id
     admin = connect_admin(cluster)
-    for made, id in created.items():
-        topic = describe_topic(admin, made)
+    for name, id in names.items():
+        topic = describe_topic(admin, name)
         if topic and topic.id == id:
             delete_topic(admin, topic)
-    if requests := describe_topic(admin, requests_topic(name, run.id)):
-        delete_topic(admin, requests)
+    if requests and (topic := describe_topic(admin, requests)):
+        delete_topic(admin, topic)

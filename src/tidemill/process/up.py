@@ -8,7 +8,7 @@ the API. So any stage may die and be restarted at any time without the others no
 stage         entry point                        result
 ============  =================================  ================================================
 broker        ``kafka/embedded/broker.py``       an embedded Apache Kafka, unless the user has one
-producer      ``producer/producer.py``           the rows in the topic, then the end marker
+producer      ``producer/producer.py``           the rows in the topic, then the end marker; not where others write it
 collector     ``collector/collector.py``         sealed batches
 trainer       ``training/trainer.py``            published generations
 outputs       ``outputs/stage.py``               predictions of all rows in topics, if the pipeline has outputs
@@ -46,8 +46,8 @@ def up(
 
     Args:
         arguments: the arguments of every stage's command.
-        unwanted: stages that are not started: the broker if the user has a Kafka, the console if none is wanted, the
-            outputs if the pipeline has none.
+        unwanted: stages that are not started: the broker if the user has a Kafka, the producer if others write the
+            topic, the console if none is wanted, the outputs if the pipeline has none.
         show: called ten times a second.
 
     Raises:

@@ -10,7 +10,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import LogLost, StreamFailed, TopicError
@@ -46,8 +46,10 @@ class Log:
     the same rows by partition.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: Topic, marks: Marks) -> None:
+    def __init__(self, connection: KafkaConnection, topic: Topic, marks: Marks, most_bytes: int = MOST_BYTES) -> None:
+        """``most_bytes``: of a batch of messages that the topic accepts (its ``max.message.bytes``)."""
         self.topic = topic
+        self._most_bytes = most_bytes
         self.position = 0
         self.accounts = dict.fromkeys(range(topic.partitions), Account())
         self._marks = marks
@@ -59,6 +61,7 @@ class Log:
                 acks="all",
                 compression_type="lz4",
                 message_max_bytes=MOST_BYTES,
+                batch_size=connection.batch_size(most_bytes),
                 linger_ms=5,
             )
         )
@@ -338,6 +341,17 @@ class Log:
         except KafkaException as error:  # for example after a broker's error, when the transaction can't continue
             raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
 
+    def _refuse_too_large(self, error: object) -> None:
+        """
+        Raises:
+            TopicError: Kafka refused a row because of its size.
+        """
+        if isinstance(error, KafkaError) and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            raise TopicError(
+                f"a row is too large for the topic {self.topic.name}, whose max.message.bytes is {self._most_bytes:,}",
+                "raise max.message.bytes on the topic, or use another topic (--set stream.topic=NAME)",
+            )
+
     def _until_done(self, call: Callable[[float], object], action: str) -> None:
         """Repeat a call until it succeeds: it may fail while Kafka is away for a moment.
 
@@ -350,7 +364,14 @@ class Log:
             with suppress(StreamFailed):  # the error itself matters more
                 self._confirm(patience=0)
 
-        until_done(lambda: call(CALL_SECONDS), action, explain)
+        def attempt() -> None:
+            try:
+                call(CALL_SECONDS)
+            except KafkaException as error:
+                self._refuse_too_large(error.args[0])
+                raise
+
+        until_done(attempt, action, explain)
 
 
 def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:

@@ -9,6 +9,7 @@ log are sent again first, unless a batch holds them.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -18,12 +19,14 @@ from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import LogLost, SourceError, TidemillError, TopicError
 from tidemill.kafka.client import (
+    MOST_BYTES,
     Topic,
     await_topic,
     connect_cluster,
     describe_topic,
     end_offsets,
     make_topic,
+    topic_settings,
     verify_topic,
 )
 from tidemill.kafka.messages import messages
@@ -39,6 +42,8 @@ from tidemill.run.stage import Stage
 from tidemill.sources.source import SourceReader, open_source, open_tables
 from tidemill.sources.tables import read_tables
 
+logger = logging.getLogger(__name__)
+
 
 def run_producer(stage: Stage, bootstrap: str | None) -> None:
     """Run the stage: read the side tables, claim the topic, find the checkpoint, send the other rows, mark the end."""
@@ -51,7 +56,8 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
     connection, admin = connect_cluster(run, bootstrap, stage.stop)
     known = state.topic_id is not None
     state, topic = topic_of(stage, admin, state)
-    with Log(connection, topic, run.marks(topic.id)) as log:
+    most_bytes = accepted_bytes(admin, topic)
+    with Log(connection, topic, run.marks(topic.id), most_bytes) as log:
         ends = end_offsets(admin, topic)
         if not (known and run.catalog.removed_batches()):  # else the log was cut, and its claim is no longer needed
             log.claim(empty=not any(ends.values()))
@@ -127,26 +133,50 @@ def topic_of(stage: Stage, admin: AdminClient, state: SourceState) -> tuple[Sour
     Raises:
         TopicError: it is not the topic that the run started with, or has another number of partitions.
     """
-    catalog, spec = stage.run.catalog, stage.run.pipeline.stream
+    catalog, spec, name = stage.run.catalog, stage.run.pipeline.stream, stage.run.pipeline.topic
     if state.topic_id is not None:
-        return state, verify_topic(admin, spec.topic, state.topic_id)
-    topic = describe_topic(admin, spec.topic)
+        return state, verify_topic(admin, name, state.topic_id)
+    topic = describe_topic(admin, name)
     if topic is None:
         state = replace(state, topic_created=True)
         catalog.save_source(state)  # recorded first: a crash in between must not leave a topic that no run owns
         try:
-            state = replace(state, topic_created=make_topic(admin, spec.topic, spec.partitions))
+            state = replace(state, topic_created=make_topic(admin, name, spec.partitions))
         except TidemillError:
             catalog.save_source(replace(state, topic_created=False))  # a topic that appears later may be another's
             raise
         failpoint("topic.created")
-        topic = await_topic(admin, spec.topic)
+        topic = await_topic(admin, name)
     if topic.partitions != spec.partitions:
         raise TopicError(
             f"the topic {topic.name} has {topic.partitions} partitions, the pipeline says {spec.partitions}",
             f"--set stream.partitions={topic.partitions}, or another --set stream.topic=NAME",
         )
     return replace(state, topic_id=topic.id), topic
+
+
+def accepted_bytes(admin: AdminClient, topic: Topic) -> int:
+    """How many bytes a batch of messages may have in the topic, whose settings are the user's.
+
+    Raises:
+        TopicError: the topic would lose rows.
+    """
+    settings = topic_settings(admin, topic.name)
+    if settings is None:
+        return MOST_BYTES
+    if settings.compacted:
+        raise TopicError(
+            f"the topic {topic.name} is compacted (cleanup.policy), so that Kafka would drop rows with an older key",
+            "set cleanup.policy=delete on it, or use another topic (--set stream.topic=NAME)",
+        )
+    if settings.expiring:
+        logger.warning(
+            "the topic %s removes messages (%s): rows that are not sealed by then are lost, and the run stops; set "
+            "retention.ms=-1 and retention.bytes=-1 on it",
+            topic.name,
+            ", ".join(settings.expiring),
+        )
+    return min(settings.max_bytes, MOST_BYTES)
 
 
 def refuse_fewer(topic: Topic, accounts: Mapping[int, Account], checkpoint: Checkpoint) -> None:

@@ -210,7 +210,7 @@ class RowWriter:
         source, spec = self._run.catalog.source(), self._run.pipeline.stream
         if source is None or source.topic_id is None:
             raise StreamFailed("the producer has not claimed the topic yet")
-        topic = verify_topic(admin, spec.topic, source.topic_id)
+        topic = verify_topic(admin, self._run.pipeline.topic, source.topic_id)
         embedded = None if self._bootstrap or spec.bootstrap_servers else connection.address
         return RowLog(self._run, connection, admin, topic, partial(self._gives_up, embedded))
 

@@ -40,6 +40,10 @@ Failpoint = Literal[
     "batch.sealing",  # in the transaction that seals it
     "batch.sealed",
     "batch.shown",  # the consumer group's offsets are written
+    # the collector takes up a topic that others write
+    "bounds.recording",  # in the transaction that records where the run begins and ends in it
+    "bounds.recorded",
+    "gap.recording",  # in the transaction that records what retention removed
     "stream.ending",  # in the transaction that records the end of the stream
     "stream.ended",
     # the producer takes its topic, sends, and ends it

@@ -22,9 +22,10 @@ from tidemill.texts import MOST_EXAMPLES, shorten
 # The settings that may differ between one start of a run and the next. All other settings shaped the data and the
 # models.
 FREE_TO_CHANGE = {"title", "description", "gate", "serve", "routes", "outputs", "keep"}
-FREE_IN_DATA = {"path"}  # the digest of the data says whether they are the same
-FREE_IN_COLUMN = {"unit", "title"}
-FREE_IN_MODEL = {"gate", "newest_of_key"}
+FREE_IN_DATA = {"path", "note"}  # of the path: the digest of the data says whether they are the same
+FREE_IN_SOURCE = {"on_gap"}
+FREE_IN_COLUMN = {"unit", "title", "note"}
+FREE_IN_MODEL = {"gate", "left_out", "newest_of_key"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
 
 OPTIONS = "options"  # key of the start options in the given settings of the catalog
@@ -137,7 +138,8 @@ def as_recorded(recorded: RunRecord, today: Pipeline, folder: Path) -> Pipeline:
     document["models"] = {
         name: {**table(models, name), **only(table(now["models"], name), FREE_IN_MODEL)} for name in models
     }
-    document["source"] = plain_columns(table(document, "source"))
+    free = {key: now["source"][key] for key in FREE_IN_SOURCE}
+    document["source"] = {**plain_columns(table(document, "source")), **free}
     tables = table(document, "tables")
     document["tables"] = {name: plain_columns(table(tables, name)) for name in tables}
     try:
@@ -173,7 +175,7 @@ def fixed(document: dict[str, Any]) -> dict[str, Any]:
     models = {name: without(model, FREE_IN_MODEL) for name, model in document["models"].items()}
     kept = without(document, FREE_TO_CHANGE)
     return kept | {
-        "source": fixed_data(document["source"]),
+        "source": fixed_data(without(document["source"], FREE_IN_SOURCE)),
         "tables": tables,
         "stream": stream,
         "models": models,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from tidemill.schemas.base import Shape, omitted_if_none
-from tidemill.schemas.run import ColumnBody
+from tidemill.schemas.run import ColumnBody, GapBody
 
 
 class SpanBody(Shape):
@@ -18,7 +20,8 @@ class SpanBody(Shape):
 
 class BatchBody(Shape):
     """A sealed batch. ``cut``: why it was cut; the paths are relative to the run folder. ``removed_at``: when its files
-    were removed, if they were."""
+    were removed, if they were; ``gaps``: what retention removed of a topic that others write while the batch was open.
+    """
 
     batch: int
     path: str
@@ -33,6 +36,7 @@ class BatchBody(Shape):
     sealed_at: str
     removed_at: str | None = omitted_if_none()
     partitions: list[SpanBody]
+    gaps: list[GapBody] = Field(default=[], exclude_if=lambda value: not value)
 
 
 class BatchRows(Shape):

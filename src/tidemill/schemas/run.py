@@ -36,10 +36,12 @@ class Unready(ErrorBody):
 
 
 class HomeModel(Shape):
-    """A model, and the address to which its requests are posted."""
+    """A model, and the address to which its requests are posted. ``left_out``: columns that are not among its features,
+    with the reasons that the pipeline file gives."""
 
     estimator: str
     kind: Kind
+    left_out: dict[str, str] | None = omitted_if_none()
     predict: str | None = omitted_if_none()
     recommend: str | None = omitted_if_none()
     similar: str | None = omitted_if_none()
@@ -55,13 +57,15 @@ class HomeRoute(Shape):
 
 
 class ColumnBody(Shape):
-    """A declared column; the value of an ``optional`` column may be missing."""
+    """A declared column; the value of an ``optional`` column may be missing. ``note``: why it is declared so, as the
+    pipeline file says."""
 
     name: str
     kind: ColumnKind
     optional: bool
     unit: str | None
     title: str | None
+    note: str | None = omitted_if_none()
 
 
 class CutsBody(Shape):
@@ -77,7 +81,8 @@ class CutsBody(Shape):
 
 
 class Home(Shape):
-    """The pipeline, its models, its own routes, and links to the other endpoints."""
+    """The pipeline, its models, its own routes, and links to the other endpoints. ``source_note``: what the pipeline
+    file says about the source."""
 
     pipeline: str
     title: str
@@ -86,6 +91,7 @@ class Home(Shape):
     models: dict[str, HomeModel]
     routes: list[HomeRoute]
     links: dict[str, str]
+    source_note: str | None = omitted_if_none()
     columns: list[ColumnBody]
     key: str | None
     batches: CutsBody
@@ -135,6 +141,17 @@ class OpenBatchBody(Shape):
     until: str | None
 
 
+class GapBody(Shape):
+    """Offsets of a partition, both ends included, that retention removed before they were sealed. ``batch``: the one
+    that was open then."""
+
+    partition: int
+    first_offset: int
+    last_offset: int
+    batch: int
+    found_at: str
+
+
 class GenerationCounts(Shape):
     published: int
     training: int
@@ -161,9 +178,10 @@ class OutputBody(Shape):
 
 
 class StatusBody(Shape):
-    """How far the run is. ``lag``: rows produced and not yet collected; ``bytes``: of all sealed batches; ``waiting``:
-    what the run as a whole is doing or waits for; ``trained``: whether the stream has ended and every generation is
-    published, or failed for good."""
+    """How far the run is. ``lag``: rows produced and not yet collected, or, of a topic that others write, messages that
+    follow those that were read (``partition_lag`` has them by partition); ``gaps``: what retention removed of such a
+    topic before it was sealed; ``bytes``: of all sealed batches; ``waiting``: what the run as a whole is doing or waits
+    for; ``trained``: whether the stream has ended and every generation is published, or failed for good."""
 
     pipeline: str
     title: str
@@ -175,6 +193,8 @@ class StatusBody(Shape):
     rows: RowCounts
     rates: RowRates
     lag: int
+    partition_lag: dict[str, int] | None = omitted_if_none()
+    gaps: list[GapBody] | None = omitted_if_none()
     open_batch: OpenBatchBody | None
     batches: int
     bytes: int
@@ -200,7 +220,8 @@ class CommandStage(Shape):
 class CommandStatus(Shape):
     """The output of ``tidemill status --json``. ``generations``: how many are published. ``champions``: by model, the
     generation that serves; empty before there is one. ``lines``: the replay that trained it, where it is not one of the
-    run's own."""
+    run's own. ``lag``: for each partition of a topic that others write, how many messages follow those that were read;
+    ``gaps``: what retention removed of it before it was sealed."""
 
     pipeline: str
     run_dir: str
@@ -213,3 +234,5 @@ class CommandStatus(Shape):
     champions: dict[str, int]
     lines: dict[str, str] | None = omitted_if_none()
     outputs: list[OutputBody]
+    lag: dict[str, int] | None = omitted_if_none()
+    gaps: list[GapBody] | None = omitted_if_none()

@@ -24,7 +24,6 @@ from pyspark.ml import PipelineModel
 from pyspark.ml.stat import Summarizer
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]  # scipy has no types
 
 from tidemill import scoring
 from tidemill.errors import TrainingFailed
@@ -109,6 +108,9 @@ def assign(matrix: Array, numbers: Numbers) -> Numbers:
     As many as possible take an earlier one's number (``numbers`` (j,)), in the assignment whose distances have the
     least sum. The others take, in order, the lowest numbers that no earlier cluster has.
     """
+    # Imported here: it takes longer to load than the rest of the checks of a pipeline, which need it for nothing.
+    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]  # scipy has no types
+
     ours, theirs = linear_sum_assignment(matrix)
     assigned = np.full(len(matrix), -1, dtype=np.int64)
     assigned[ours] = numbers[theirs]

@@ -95,6 +95,8 @@ def started(stage: Stage, master: str | None) -> Iterator[SparkSession]:
 def is_little(run: Run) -> bool:
     """Whether the source is so small that starting Spark takes longer than training; False if its size is unknown."""
     source = run.pipeline.source
+    if source.topic is not None:
+        return False
     if source.path is None:
         return (source.rows or LITTLE_ROWS) <= LITTLE_ROWS
     sizes = [Path(path).stat().st_size for path in glob.glob(str(run.base / source.path))]
@@ -134,7 +136,7 @@ class Trainer:
 
     def is_done(self) -> bool:
         """Whether the stream has ended and each of its batches has its generation."""
-        ended = len(self.catalog.ended()) == self.run.pipeline.stream.partitions
+        ended = bool(self.catalog.ended())
         self.look()  # after the stream's end, so that no batch comes later
         return ended and self.done >= set(self.batches)
 

@@ -31,11 +31,20 @@ from hypothesis.stateful import (
 
 from tests.support import assert_account_closed
 from tests.support.failpoint_run import arm
-from tests.support.memory_log import CREATE_TIME, HandClock, MemoryLog, MemoryMessage, MemoryReader, one_column
+from tests.support.memory_log import (
+    CREATE_TIME,
+    HandClock,
+    MemoryLog,
+    MemoryMessage,
+    MemoryReader,
+    one_column,
+    own_stream,
+)
 from tidemill.collector import batch_file, merge
 from tidemill.collector.collector import Collector, recover, take_up
 from tidemill.collector.cutter import Rules, part_boundaries
-from tidemill.collector.reader import NO_STAMP, End
+from tidemill.collector.own_marks import End
+from tidemill.collector.reader import NO_STAMP
 from tidemill.run.catalog import Batch
 from tidemill.run.catalog.account import Account
 from tidemill.run.failpoints import FAILPOINTS, Crash
@@ -236,7 +245,9 @@ class CollectorMachine(RuleBasedStateMachine):
         if pending := self.run.catalog.undecided():
             self.made_again.add(pending.batch)
         if not self.run.catalog.ended():
-            self.collector = take_up(Stage(self.run, "collector"), self.reader, self.cutting, clock=self.clock)
+            self.collector = take_up(
+                Stage(self.run, "collector"), own_stream(self.run, self.reader), self.cutting, clock=self.clock
+            )
             self.collector.begin()
 
     def step(self) -> None:
@@ -409,7 +420,7 @@ def test_what_others_write_after_the_end_is_no_part_of_the_stream(tmp_path: Path
     log.append(0, b'{"n": 2}', 3)
     reader = MemoryReader(log, clock)
     reader.most = most
-    take_up(Stage(run, "collector"), reader, Rules(rows=10), clock=clock).collect()
+    take_up(Stage(run, "collector"), own_stream(run, reader), Rules(rows=10), clock=clock).collect()
     assert [(batch.rows, batch.cut) for batch in run.catalog.batches()] == [(1, "end")]
     run.close()
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.failpoint_run import arm
-from tests.support.memory_log import HandClock, MemoryLog, MemoryReader, one_column
+from tests.support.memory_log import HandClock, MemoryLog, MemoryReader, one_column, own_stream
 from tidemill.collector.collector import recover, take_up
 from tidemill.collector.cutter import Rules
 from tidemill.run.catalog.account import Account
@@ -49,7 +49,9 @@ def collect(run: Run, log: MemoryLog, faults: str = "") -> None:
     clock = HandClock()
     arm(faults)
     recover(run)
-    collector = take_up(Stage(run, "collector"), MemoryReader(log, clock), Rules(rows=ROWS), clock=clock)
+    collector = take_up(
+        Stage(run, "collector"), own_stream(run, MemoryReader(log, clock)), Rules(rows=ROWS), clock=clock
+    )
     if not faults:
         collector.collect()
         return
@@ -97,7 +99,9 @@ def test_a_log_that_ends_before_the_cut_is_read_from_what_is_sealed(run: Run) ->
     collect(run, log, "batch.decided=error:2")
     log.logs[0] = log.logs[0][:4]
     arm("")
-    collector = take_up(Stage(run, "collector"), MemoryReader(log, clock), Rules(rows=ROWS), clock=clock)
+    collector = take_up(
+        Stage(run, "collector"), own_stream(run, MemoryReader(log, clock)), Rules(rows=ROWS), clock=clock
+    )
     assert run.catalog.undecided() is None
     send(log, range(4, 7))
     end(log)
@@ -142,12 +146,12 @@ def test_a_sealed_file_that_an_older_catalog_does_not_know_is_kept(run: Run) -> 
     assert pending
     for number in (1, 2):
         arm("")
-        take_up(Stage(run, "collector"), MemoryReader(log, clock), Rules(rows=ROWS), clock=clock)
+        take_up(Stage(run, "collector"), own_stream(run, MemoryReader(log, clock)), Rules(rows=ROWS), clock=clock)
         content = (run.folder / run.catalog.batches()[1].path).read_bytes()
         unseal(run, 2)
         cut_off = MemoryLog(1)
         send(cut_off, range(4))
-        take_up(Stage(run, "collector"), MemoryReader(cut_off, clock), Rules(rows=ROWS), clock=clock)
+        take_up(Stage(run, "collector"), own_stream(run, MemoryReader(cut_off, clock)), Rules(rows=ROWS), clock=clock)
         assert sealed(run) == [[0, 1, 2]]
         assert (run.aside / f"batch-00002.parquet.{number}").read_bytes() == content
         run.catalog.decide(pending)
@@ -203,7 +207,7 @@ def test_a_batch_that_is_there_as_it_was_cut_is_made_again(run: Run) -> None:
     arm("batch.decided=error:1")
     idle = Rules(rows=ROWS, idle_seconds=1.0)
     with pytest.raises(Crash):
-        take_up(Stage(run, "collector"), MemoryReader(log, clock), idle, clock=clock).collect()
+        take_up(Stage(run, "collector"), own_stream(run, MemoryReader(log, clock)), idle, clock=clock).collect()
     send(log, range(2, 4))
     end(log)
     collect(run, log)

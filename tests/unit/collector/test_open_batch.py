@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemill.collector.open_batch import iso, possible_stamps
-from tidemill.collector.reader import LAST_MILLISECOND, NO_STAMP, stamp_fault
+from tidemill.collector.reader import FIRST_MILLISECOND, LAST_MILLISECOND, NO_STAMP, stamp_fault
 
 KINDS = st.sampled_from([NO_STAMP, 1, 2])
 STAMPS = st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 2) | st.integers(LAST_MILLISECOND - 2, LAST_MILLISECOND + 2)
@@ -26,12 +26,17 @@ def test_any_timestamp_can_be_written(milliseconds: int) -> None:
     """No number of milliseconds is refused; one that the calendar doesn't have is the nearest that it has."""
     text = iso(milliseconds)
     assert text
-    assert "1970-01-01T00:00:00.000Z" <= text <= "9999-12-31T23:59:59.999Z"
+    assert "0001-01-01T00:00:00.000Z" <= text <= "9999-12-31T23:59:59.999Z"
 
 
 @pytest.mark.parametrize(
     ("milliseconds", "text"),
-    [(0, "1970-01-01T00:00:00.000Z"), (LAST_MILLISECOND, "9999-12-31T23:59:59.999Z"), (None, None)],
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (FIRST_MILLISECOND, "0001-01-01T00:00:00.000Z"),
+        (LAST_MILLISECOND, "9999-12-31T23:59:59.999Z"),
+        (None, None),
+    ],
 )
 def test_a_timestamp_is_exact(milliseconds: int | None, text: str | None) -> None:
     """The calendar's ends are written to the millisecond."""

@@ -9,11 +9,11 @@ import orjson
 import pytest
 
 from tests.support.failpoint_run import arm
-from tests.support.memory_log import HandClock, Mark, MemoryLog, MemoryReader
+from tests.support.memory_log import HandClock, Mark, MemoryLog, MemoryReader, own_stream
 from tests.support.open_stream import open_pipeline, sealed_numbers
 from tidemill.collector.collector import recover, take_up
 from tidemill.collector.cutter import Rules
-from tidemill.collector.reader import End
+from tidemill.collector.own_marks import End
 from tidemill.errors import AccountError
 from tidemill.run.catalog.account import Account, total_digest, whole_digest
 from tidemill.run.failpoints import Crash
@@ -57,7 +57,7 @@ def collect(run: Run, log: MemoryLog) -> None:
     clock = HandClock()
     reader = MemoryReader(log, clock)
     recover(run)
-    collector = take_up(Stage(run, "collector"), reader, Rules(rows=2), clock=clock)
+    collector = take_up(Stage(run, "collector"), own_stream(run, reader), Rules(rows=2), clock=clock)
     collector.begin()
     while reader.unread:
         collector.step()

@@ -212,7 +212,7 @@ def test_a_missing_table_is_named() -> None:
     """A table that must be there is asked for by its name."""
     raw = with_changes()
     del raw["stream"]
-    with pytest.raises(PipelineInvalid, match="stream: found nothing; expected this key to be given"):
+    with pytest.raises(PipelineInvalid, match=r"stream\.topic: found nothing; expected this key to be given"):
         parse(Raw("tiny.toml", Path(), raw))
 
 

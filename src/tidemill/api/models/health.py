@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tidemill.api.models.snapshot import Snapshot
 from tidemill.errors import NotReady
 from tidemill.run.catalog import CollectorProgress, progress_in
+from tidemill.run.progress.sentences import describe_gap
 from tidemill.run.progress.status import DISPENSABLE
 
 RETRY_HINT = "ask again soon: GET /health answers 200 once a generation is published"
@@ -21,11 +22,13 @@ def not_ready(snapshot: Snapshot) -> NotReady:
 
 
 def problems(snapshot: Snapshot) -> Iterator[str]:
-    """The problems that exist even if the API can answer: failed stages, damaged files, an unreadable catalog."""
+    """The problems that exist even if the API can answer: failed stages, damaged files, lost messages, an unreadable
+    catalog."""
     yield from failures(snapshot)
     yield from failures(snapshot, dispensable=True)
     yield from damaged_generations(snapshot)
     yield from missing_indexes(snapshot)
+    yield from map(describe_gap, snapshot.counts.gaps)
     for generation in snapshot.generations.in_state("failed"):
         yield f"generation {generation.generation} failed: {generation.error}"
     if snapshot.unreadable:

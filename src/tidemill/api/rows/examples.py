@@ -45,7 +45,7 @@ class Examples:
     def key(self, snapshot: Snapshot, model: str | None = None) -> Any:
         """A key of the rows of a model's champion, or of the newest generation; None if the stream has no key, or no
         row can be read."""
-        return self.row(snapshot, model).get(self.run.pipeline.stream.key or "")
+        return self.row(snapshot, model).get(self.run.pipeline.key or "")
 
     def row(self, snapshot: Snapshot, model: str | None = None) -> dict[str, Any]:
         """A row of a model's champion, or of the newest generation, preferably one without missing values; empty if

@@ -83,7 +83,7 @@ class Lookup:
     def __init__(self, run: Run) -> None:
         self.run = run
         columns = run.pipeline.source.schema_
-        self._key = next((column for column in columns if column.name == run.pipeline.stream.key), None)
+        self._key = next((column for column in columns if column.name == run.pipeline.key), None)
         self._schema = arrow_schema(columns)
         self._hashes = KeyHashes(run, self._schema.field(self._key.name)) if self._key else None
 

@@ -122,7 +122,7 @@ class SimilarRows:
         self.rows = rows
         pipeline = registry.run.pipeline
         self.key = key_column(pipeline)
-        self.newest_of = pipeline.stream.key if pipeline.models[model].newest_of_key else None
+        self.newest_of = pipeline.key if pipeline.models[model].newest_of_key else None
         self.index_name = f"similar rows of {model}"
 
     def build_index(self, loaded: LoadedGeneration) -> RowIndex | None:
@@ -210,7 +210,7 @@ class SimilarRows:
 
 def key_column(pipeline: Pipeline) -> Column | None:
     """The column that the stream is keyed by."""
-    return next((column for column in pipeline.source.schema_ if column.name == pipeline.stream.key), None)
+    return next((column for column in pipeline.source.schema_ if column.name == pipeline.key), None)
 
 
 def row_at(table: pa.Table, index: int) -> dict[str, Any]:

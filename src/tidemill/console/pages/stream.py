@@ -70,12 +70,14 @@ def row_counts(status: StatusBody) -> list[tuple[str, str, str]]:
     rows, rates = status.rows, status.rates
     read = rows.produced + rows.rejected
     of_source = "" if rows.source is None else f", of {counted(rows.source, 'row')}"
+    of_others = status.partition_lag is not None
+    produced = (f"Produced{of_source}", number(rows.produced), rate(rates.produced))
     return [
-        (f"Produced{of_source}", number(rows.produced), rate(rates.produced)),
+        *([] if of_others else [produced]),
         ("Collected", number(rows.collected), rate(rates.collected)),
         ("Sealed", number(rows.sealed), rate(rates.sealed)),
         ("Rejected", number(rows.rejected), f"{share(rows.rejected / read if read else 0.0)} of all"),
-        ("Lag", number(status.lag), "produced, not collected"),
+        ("Lag", number(status.lag), "messages to be read" if of_others else "produced, not collected"),
     ]
 
 

@@ -1,10 +1,10 @@
 """The run's database: the only place that says what has been sealed, trained and published.
 
-SQLAlchemy Core over SQLite (WAL, ``synchronous=FULL``). Every table has one writer: ``run`` the command that starts the
-run, ``source`` and ``side_tables`` the producer, ``batches``, ``batch_partitions``, ``accounts`` and ``ended`` the
-collector, ``generations``, ``models`` and what judging writes the trainer
-(but for the decisions of people), ``outputs`` the stage of that name; in ``stages`` each stage writes its own row.
-Paths are relative to the run folder.
+SQLAlchemy Core over SQLite (WAL, ``synchronous=FULL``). Every table has one writer: ``run`` the command that starts
+the run, ``source`` and ``side_tables`` the producer (the collector, where it reads a topic of others), ``batches``,
+``batch_partitions``, ``accounts``, ``ended``, ``topic_partitions`` and ``gaps`` the collector, ``generations``,
+``models`` and what judging writes the trainer (but for the decisions of people), ``outputs`` the stage of that name; in
+``stages`` each stage writes its own row. Paths are relative to the run folder.
 """
 
 from tidemill.run.catalog.migrations import DAMAGED, MIGRATIONS, UNUSABLE, recorded_version
@@ -18,6 +18,7 @@ from tidemill.run.catalog.records import (
     Decision,
     DriftRecord,
     Evidence,
+    Gap,
     GateDecision,
     Generation,
     GenerationRef,
@@ -34,6 +35,7 @@ from tidemill.run.catalog.records import (
     SideTableRecord,
     SourceState,
     Span,
+    TopicPartition,
     TrainedModel,
 )
 from tidemill.run.catalog.schema import SCHEMA_VERSION
@@ -67,6 +69,7 @@ __all__ = [
     "Decision",
     "DriftRecord",
     "Evidence",
+    "Gap",
     "GateDecision",
     "Generation",
     "GenerationRef",
@@ -87,6 +90,7 @@ __all__ = [
     "StageProgress",
     "StageState",
     "StageStatus",
+    "TopicPartition",
     "TrainedModel",
     "TrainerProgress",
     "progress_in",

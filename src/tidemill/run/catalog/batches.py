@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from tidemill.errors import CatalogError
 from tidemill.run.catalog import database
 from tidemill.run.catalog.account import Account
-from tidemill.run.catalog.records import Batch, ClosingAccount, Decision, Ending, Sealed, Span
-from tidemill.run.catalog.schema import accounts, batch_partitions, batches, ended
+from tidemill.run.catalog.records import Batch, ClosingAccount, Decision, Ending, Gap, Sealed, Span, TopicPartition
+from tidemill.run.catalog.schema import accounts, batch_partitions, batches, ended, gaps, topic_partitions
+from tidemill.run.catalog.topics import save_partitions
 from tidemill.run.failpoints import failpoint
 
 
@@ -46,11 +47,18 @@ class BatchStore(database.CatalogFile):
             connection.execute(sa.delete(batch_partitions).where(batch_partitions.c.batch.in_(unsealed)))
             connection.execute(sa.delete(batches).where(batches.c.batch.in_(unsealed)))
 
-    def seal(self, batch: int, sealed: Sealed, accounts: Mapping[int, Account] | None = None) -> None:
+    def seal(
+        self,
+        batch: int,
+        sealed: Sealed,
+        accounts: Mapping[int, Account] | None = None,
+        partitions: Iterable[TopicPartition] = (),
+    ) -> None:
         """The commit point of a batch: from here on it is sealed and its offsets are consumed.
 
         Args:
             accounts: the accounts of all partitions up to the batch's last message; None where none are kept.
+            partitions: those of a topic of others; the ones that were added during the run are recorded with the batch.
 
         Raises:
             CatalogError: the batch has no recorded cut, or is sealed already.
@@ -61,6 +69,7 @@ class BatchStore(database.CatalogFile):
             if changed.rowcount != 1:
                 raise CatalogError(f"batch {batch} is not waiting to be sealed", "is a second collector running?")
             save_accounts(connection, accounts or {})
+            save_partitions(connection, partitions)
             failpoint("batch.sealing")
         failpoint("batch.sealed")
 
@@ -109,9 +118,13 @@ class BatchStore(database.CatalogFile):
         ):
             if row["batch"] in spans:
                 spans[row["batch"]].append(Span(row["partition"], row["first_offset"], row["last_offset"]))
+        lost: dict[int, list[Gap]] = {}
+        for row in self._all(sa.select(gaps).where(gaps.c.batch.in_(list(spans))).order_by(*gaps.primary_key)):
+            lost.setdefault(row["batch"], []).append(Gap(**row))
         return [
             Batch(
                 partitions=tuple(spans[row["batch"]]),
+                gaps=tuple(lost.get(row["batch"], ())),
                 **{name: row[name] for name in row if name not in ("decided_at", "digest")},
             )
             for row in rows
@@ -128,14 +141,18 @@ class BatchStore(database.CatalogFile):
         return tuple(Span(row["partition"], row["first_offset"], row["last_offset"]) for row in rows)
 
     def next_offsets(self) -> dict[int, int]:
-        """The first offset after the sealed ones, for each partition that has sealed rows."""
+        """The first offset after the sealed ones, for each partition that has sealed rows or was read without any."""
         query = (
             sa.select(batch_partitions.c.partition, sa.func.max(batch_partitions.c.last_offset).label("last"))
             .join(batches, batches.c.batch == batch_partitions.c.batch)
             .where(batches.c.sealed_at.is_not(None))
             .group_by(batch_partitions.c.partition)
         )
-        return {row["partition"]: row["last"] + 1 for row in self._all(query)}
+        sealed = {row["partition"]: row["last"] + 1 for row in self._all(query)}
+        read = sa.select(topic_partitions.c.partition, topic_partitions.c.read_to)
+        for row in self._all(read.where(topic_partitions.c.read_to.is_not(None))):
+            sealed[row["partition"]] = max(row["read_to"], sealed.get(row["partition"], 0))
+        return sealed
 
     def totals(self) -> dict[str, int]:
         """The totals of all sealed batches: ``{"batches", "rows", "rejected", "bytes"}``; the bytes are of those whose

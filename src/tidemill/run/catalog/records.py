@@ -76,6 +76,39 @@ class Span:
 
 
 @dataclass(frozen=True)
+class TopicPartition:
+    """A partition of a topic that others write.
+
+    Attributes:
+        first_offset: where the run begins to read it.
+        end_offset: the offset before which the run's stream ends; None in a run without an end.
+        since_batch: the first batch that could have rows of it: 1, or a later one where it was added during the run.
+        read_to: every message before this offset is in a sealed batch; None where only the batches say.
+    """
+
+    partition: int
+    first_offset: int
+    end_offset: int | None = None
+    since_batch: int = 1
+    read_to: int | None = None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Offsets of a partition, both ends included, that retention removed before they were sealed. ``batch``: the batch
+    that was open then."""
+
+    partition: int
+    first_offset: int
+    last_offset: int
+    batch: int
+    found_at: str = ""
+
+    def __str__(self) -> str:
+        return f"offsets {self.first_offset:,} to {self.last_offset:,} of partition {self.partition}"
+
+
+@dataclass(frozen=True)
 class Decision:
     """A cut that was decided: which offsets the batch holds and why it was cut there.
 
@@ -104,13 +137,15 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Batch(Sealed):
-    """A sealed batch. ``removed_at``: when its files were removed; None while they are there."""
+    """A sealed batch. ``gaps``: what retention removed of the topic while it was open. ``removed_at``: when its files
+    were removed; None while they are there."""
 
     batch: int = 0
     cut: str = ""
     sealed_at: str = ""
     removed_at: str | None = None
     partitions: tuple[Span, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,26 @@ side_tables = Table(
     Column("fingerprint", String, nullable=False),
 )
 
+topic_partitions = Table(
+    "topic_partitions",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("first_offset", BigInteger, nullable=False),
+    Column("end_offset", BigInteger),
+    Column("read_to", BigInteger),
+    Column("since_batch", Integer, nullable=False),
+)
+
+gaps = Table(
+    "gaps",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("first_offset", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_offset", BigInteger, nullable=False),
+    Column("batch", Integer, nullable=False),
+    Column("found_at", String, nullable=False),
+)
+
 batches = Table(
     "batches",
     metadata,

@@ -55,6 +55,9 @@ class CollectorProgress(StageProgress):
         open_target: at how many rows it is cut; None where no count cuts it.
         open_since: the timestamp of its first row, ISO 8601.
         open_until: the timestamp at which its window ends, ISO 8601.
+        counted: rows counted so far in a topic of others that is cut into equal parts; None where none are counted.
+        waiting: why nothing can be read though the stream has not ended.
+        lag: for each partition of such a topic, how many messages follow those that were read; None for the run's own.
     """
 
     stage = "collector"
@@ -64,6 +67,9 @@ class CollectorProgress(StageProgress):
     open_target: int | None = None
     open_since: str | None = None
     open_until: str | None = None
+    counted: int | None = None
+    lag: dict[str, int] | None = None
+    waiting: str | None = None
 
 
 @dataclass(frozen=True)

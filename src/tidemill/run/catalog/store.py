@@ -1,4 +1,5 @@
-"""The catalog of a run: the run, its source, side tables and stages; batches, generations, judgings by inheritance."""
+"""The catalog of a run: the run, its source, side tables and stages; batches, topics, generations, judgings by
+inheritance."""
 
 from __future__ import annotations
 
@@ -26,13 +27,14 @@ from tidemill.run.catalog.records import (
 from tidemill.run.catalog.removals import RemovalStore
 from tidemill.run.catalog.schema import batches, generations, outputs, run, side_tables, source, stages
 from tidemill.run.catalog.stages import StageStatus, progress_of
+from tidemill.run.catalog.topics import TopicStore
 from tidemill.run.failpoints import failpoint
 
 FILE_NAME = "catalog.sqlite"
 SECRET_BYTES = 32
 
 
-class Catalog(BatchStore, GenerationStore, JudgingStore, RemovalStore):
+class Catalog(BatchStore, TopicStore, GenerationStore, JudgingStore, RemovalStore):
     """The catalog of one run. Safe to use from several threads and processes at once."""
 
     # --- the run --------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tidemill.run.catalog import (
     BrokerProgress,
     CollectorProgress,
+    Gap,
     GenerationRef,
     ProducerProgress,
     StageState,
@@ -123,10 +124,13 @@ def describe_producer(state: StageState, facts: Facts) -> str:
 
 def describe_collector(state: StageState, facts: Facts) -> str:
     sealed = f"{rows(facts.counts.sealed)} in {counted(facts.counts.batches, 'batch', 'batches')}"
+    progress = facts.progress(CollectorProgress)
+    if state == "starting" and progress.counted is not None:
+        return f"counts the rows of the topic: {rows(progress.counted)} so far"
     if state == "starting":
-        return "waits for Kafka and the producer"
+        return "waits for Kafka" if facts.counts.of_others else "waits for Kafka and the producer"
     if state == "running":
-        return open_batch(facts)
+        return progress.waiting or f"{open_batch(facts)}{behind(facts.counts.lag)}"
     return f"sealed all {sealed}" if state == "done" else f"stopped; {sealed} are sealed"
 
 
@@ -136,6 +140,17 @@ def open_batch(facts: Facts) -> str:
     if batch is None or not count:
         return f"batch {batch or facts.counts.batches + 1} waits for its first row"
     return f"batch {batch} has {number(count)} of {rows(target)}" if target else f"batch {batch} has {rows(count)}"
+
+
+def behind(lag: Mapping[str, int] | None) -> str:
+    """How much of a topic is still to be read, as the end of a sentence."""
+    messages = sum((lag or {}).values())
+    return f"; {counted(messages, 'message')} behind" if messages else ""
+
+
+def describe_gap(gap: Gap) -> str:
+    """What was lost, for a list of problems."""
+    return f"{gap} were removed by the topic's retention before they were sealed, while batch {gap.batch} was open"
 
 
 def describe_trainer(state: StageState, facts: Facts) -> str:

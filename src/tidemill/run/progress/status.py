@@ -9,6 +9,7 @@ from typing import Any
 from tidemill.pipeline import Output
 from tidemill.run.catalog import (
     CollectorProgress,
+    Gap,
     GenerationRef,
     ProducerProgress,
     StageState,
@@ -54,6 +55,10 @@ class Counts:
         batches, bytes: the number of sealed batches, and their size.
         ended: whether every row of the stream is in a sealed batch.
         outputs: how far each output is.
+        of_others: whether others write the topic, so that nothing is produced.
+        lag: for each partition of a topic that others write, how many messages follow those that were read; None for
+            the run's own topic.
+        gaps: what retention removed of such a topic before it was sealed.
     """
 
     source: int | None = None
@@ -65,6 +70,9 @@ class Counts:
     batches: int = 0
     bytes: int = 0
     ended: bool = False
+    of_others: bool = False
+    lag: Mapping[str, int] | None = None
+    gaps: tuple[Gap, ...] = ()
     outputs: tuple[OutputCounts, ...] = ()
 
 
@@ -82,7 +90,7 @@ class StageSummary:
 class RunSummary:
     """The progress of a run. ``api`` and ``console`` are base URLs; None while they are not served. ``generations``:
     how many are published. ``champions``: by model, the generation that serves; ``lines``: the replay that trained it,
-    where it is not one of the run's own.
+    where it is not one of the run's own. ``lag`` and ``gaps`` as in :class:`Counts`; None where there are none.
     """
 
     pipeline: str
@@ -96,6 +104,8 @@ class RunSummary:
     champions: Mapping[str, int]
     lines: Mapping[str, str] | None
     outputs: tuple[OutputCounts, ...]
+    lag: Mapping[str, int] | None = None
+    gaps: tuple[Gap, ...] | None = None
 
 
 def status(run: Run) -> RunSummary:
@@ -117,6 +127,8 @@ def status(run: Run) -> RunSummary:
         champions={model: ref.number for model, ref in serving.items()},
         lines={model: ref.line for model, ref in serving.items() if ref.line} or None,
         outputs=reached.outputs,
+        lag=reached.lag,
+        gaps=reached.gaps or None,
     )
 
 
@@ -137,16 +149,22 @@ def counts(run: Run, stages: Mapping[str, StageStatus]) -> Counts:
     producer, collector = progress_in(stages, ProducerProgress), progress_in(stages, CollectorProgress)
     complete = source is not None and source.complete
     rejected = source.rejected if source and complete else producer.rejected
+    collected = max(collector.collected, totals["rows"])
+    produced = source.produced if source and complete else producer.produced
+    of_others = run.pipeline.source.topic is not None
     return Counts(
         source=source.rows if source else None,
-        produced=source.produced if source and complete else producer.produced,
-        collected=max(collector.collected, totals["rows"]),
+        produced=collected if of_others else produced,
+        collected=collected,
         sealed=totals["rows"],
         rejected=rejected + totals["rejected"],
         source_rejected=rejected,
         batches=totals["batches"],
         bytes=totals["bytes"],
         ended=stream_ended(run),
+        of_others=of_others,
+        lag=collector.lag,
+        gaps=tuple(run.catalog.gaps()) if of_others else (),
         outputs=output_counts(run),
     )
 
@@ -176,7 +194,7 @@ def in_order(stages: Mapping[str, StageStatus]) -> dict[str, StageStatus]:
 
 def stream_ended(run: Run) -> bool:
     """Whether every row of the stream is in a sealed batch."""
-    return len(run.catalog.ended()) == run.pipeline.stream.partitions
+    return bool(run.catalog.ended())
 
 
 def source_sealed(run: Run) -> bool:

@@ -41,17 +41,12 @@ LOOKED_AT = 100
 
 
 class JsonFile:
-    """A file of JSON objects. The declared columns are read as an object of its own a record, ``flat``."""
+    """A file of JSON objects."""
 
     def __init__(self, file: SourceFile, columns: Sequence[Column]) -> None:
         self.file = file
         self.columns = columns
-        self.has_paths = any(column.name_in_data != column.name or "." in column.name for column in columns)
-        self.cleaned = [column for column in columns if has_cleaning(column)]
-        strict = [column for column in columns if not has_cleaning(column)]
-        self.loose = [
-            column._replace(kind="string") if COLUMN_TYPES[column.kind].json_text else column for column in strict
-        ]
+        self.objects = JsonObjects(columns)
 
     def check(self) -> Beginning:
         with open_records(self.file) as records:
@@ -71,18 +66,40 @@ class JsonFile:
                 yield self._chunk(block)
 
     def _chunk(self, block: JsonBlock) -> Chunk:
-        texts, unfit = self._flat(block.texts)
+        rows, reasons = self.objects.read(block.texts)
+        reasons |= dict.fromkeys(block.broken, TOO_LONG)
+        return Chunk(rows, tuple(self._reject(block, index, reasons[index]) for index in sorted(reasons)))
+
+    def _reject(self, block: JsonBlock, index: int, reason: str) -> Reject:
+        text = block.broken.get(index, block.texts[index])[: 4 * MOST_TEXT].decode("utf-8", "surrogateescape")
+        element = block.elements[index] if block.elements else None
+        return Reject(self.file.label, block.lines[index], reason, cut(text), element)
+
+
+class JsonObjects:
+    """Reads texts of one JSON object each as rows of the declared columns, from an object of these alone, ``flat``."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = columns
+        self.has_paths = any(column.name_in_data != column.name or "." in column.name for column in columns)
+        self.cleaned = [column for column in columns if has_cleaning(column)]
+        strict = [column for column in columns if not has_cleaning(column)]
+        self.loose = [
+            column._replace(kind="string") if COLUMN_TYPES[column.kind].json_text else column for column in strict
+        ]
+
+    def read(self, texts: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
+        """The rows among the texts, in order, and the reason for each position of a text that is none."""
+        texts, unfit = self._flat(texts)
         cleaned, reasons = self._cleaned(texts, unfit)
         indices = [index for index in range(len(texts)) if index not in reasons]
         strict, refused = self._strict([texts[index] for index in indices])
         cleaned = filtered(cleaned, [index not in refused for index in range(len(indices))])
         reasons |= {indices[index]: reason for index, reason in refused.items()}
-        reasons |= dict.fromkeys(block.broken, TOO_LONG)
         rows = pa.table(
             {column.name: (cleaned if has_cleaning(column) else strict)[column.name] for column in self.columns}
         )
-        rejects = tuple(self._reject(block, index, reasons[index]) for index in sorted(reasons))
-        return Chunk(rows.cast(arrow_schema(self.columns)), rejects)
+        return rows.cast(arrow_schema(self.columns)), reasons
 
     def _flat(self, texts: Sequence[bytes]) -> tuple[Sequence[bytes], Misfits]:
         """Each record with the declared columns as its keys, and the misfits of the paths that lead nowhere."""
@@ -158,11 +175,6 @@ class JsonFile:
             for column in self.columns
         ]
         return join_reasons([reason for reason in reasons if reason])
-
-    def _reject(self, block: JsonBlock, index: int, reason: str) -> Reject:
-        text = block.broken.get(index, block.texts[index])[: 4 * MOST_TEXT].decode("utf-8", "surrogateescape")
-        element = block.elements[index] if block.elements else None
-        return Reject(self.file.label, block.lines[index], reason, cut(text), element)
 
 
 def values_of(record: Mapping[str, Any], columns: Sequence[Column]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -46,13 +46,14 @@ def model_faults(raw: Mapping[str, Any]) -> list[Fault]:
     declared = raw_kinds(table(raw, "source"))
     kinds = {name: kind.removesuffix("?") for name, kind in declared.items()}
     faults: list[Fault] = []
+    key = table(raw, "source").get("key_column") or table(raw, "stream").get("key")
     for name, values in table(raw, "models").items():
         try:
             model = Model.model_validate(values)
         except ValidationError:
             continue
         faults += faults_of(f"models.{name}", model, kinds)
-        faults += newest_faults(f"models.{name}.newest_of_key", model, table(raw, "stream").get("key"))
+        faults += newest_faults(f"models.{name}.newest_of_key", model, key)
         faults += title_faults(f"models.{name}.titles", model, table(table(raw, "tables"), model.titles or ""))
     return faults
 
@@ -65,7 +66,12 @@ def newest_faults(path: str, model: Model, key: Any) -> Iterator[Fault]:
     if spec.kind not in ("neighbours", "text"):
         yield Fault(path, "true", f"nothing: {spec.name} is {spec.kind}, and searches no rows")
     elif key is None:
-        yield Fault(path, "true", "nothing, as the rows have no key", "declare one: [stream] key")
+        yield Fault(
+            path,
+            "true",
+            "nothing, as the rows have no key",
+            "declare one: [stream] key, or of a topic of others [source] key_column",
+        )
 
 
 def title_faults(path: str, model: Model, side: Mapping[str, Any]) -> Iterator[Fault]:

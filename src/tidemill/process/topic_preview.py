@@ -1,0 +1,89 @@
+"""Reads the first messages of a topic that others write, to see whether they fit the declared columns."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pyarrow as pa
+
+from tidemill.collector.kafka_reader import KafkaReader
+from tidemill.collector.open_batch import Decoded
+from tidemill.collector.reader import Message
+from tidemill.kafka.client import (
+    KafkaConnection,
+    client_settings,
+    connect_admin,
+    existing_topic,
+    first_offsets,
+    refuse_without_address,
+)
+from tidemill.pipeline import Loaded
+from tidemill.sources.chunk import MOST_TEXT, Reject, cut
+from tidemill.sources.preview import PREVIEW_BYTES, PREVIEW_ROWS, Preview, Untried
+from tidemill.sources.topic import decoder_of
+
+ANSWER_SECONDS = 5.0  # for the messages, once Kafka has answered
+
+
+class MessageReject(Reject):
+    """A message that is no row. Its ``file`` is its partition, and its ``line`` its offset."""
+
+    @property
+    def place(self) -> str:
+        return f"partition {self.file}, offset {self.line}"
+
+    def document(self) -> dict[str, Any]:
+        return {"partition": int(self.file), "offset": self.line, "reason": self.reason, "text": self.text}
+
+
+class TopicPreview(Preview):
+    """The first messages of a topic."""
+
+    @property
+    def which(self) -> str:
+        return f"first {len(self):,} messages"
+
+
+def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
+    """The first messages that the topic holds. Nothing is written to Kafka.
+
+    Raises:
+        BootstrapError: no address is known, or no Kafka answers there.
+        TopicError: there is no such topic.
+        StreamFailed: it can't be read.
+    """
+    source, address = loaded.pipeline.source, bootstrap or loaded.pipeline.stream.bootstrap_servers
+    refuse_without_address(loaded.pipeline, address)
+    assert address is not None
+    connection = KafkaConnection(address, client_settings(loaded.pipeline, loaded.folder))
+    admin = connect_admin(connection)
+    topic = existing_topic(admin, loaded.pipeline.topic)
+    with KafkaReader(connection, topic, "tidemill-check") as reader:
+        reader.seek(first_offsets(admin, topic))
+        decoder = decoder_of(source)
+        parts: list[pa.Table] = [Decoded([], decoder).table]
+        rejects: list[Reject] = []
+        end, seen, size = time.monotonic() + ANSWER_SECONDS, 0, 0
+        while seen < PREVIEW_ROWS and size < PREVIEW_BYTES and time.monotonic() < end:
+            decoded = Decoded(reader.read(PREVIEW_ROWS - seen), decoder)
+            seen += len(decoded.messages)
+            size += sum(len(value or b"") for value in decoded.values)
+            parts.append(decoded.table)
+            rejects += rejects_in(decoded)
+            if reader.drained >= reader.positions.keys():
+                break
+    untried = Untried(None, exact=False)
+    return TopicPreview(
+        f"the topic {topic.name}", pa.concat_tables(parts), tuple(rejects), untried, several_files=False
+    )
+
+
+def rejects_in(decoded: Decoded) -> list[Reject]:
+    """The messages that are no rows."""
+    return [reject_of(decoded.messages[index], reason) for index, reason in sorted(decoded.reasons.items())]
+
+
+def reject_of(message: Message, reason: str) -> MessageReject:
+    text = (message.value() or b"")[: 4 * MOST_TEXT].decode("utf-8", "surrogateescape")
+    return MessageReject(str(message.partition()), message.offset(), reason, cut(text))

@@ -1,0 +1,77 @@
+"""A topic of others in the pipeline file: its keys, and what must not stand beside them."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidemill.errors import PipelineInvalid, RunFolderError
+from tidemill.pipeline import Loaded, Pipeline, Raw, override, parse
+from tidemill.run.folder import open_run
+
+BASE: dict[str, Any] = {
+    "name": "others",
+    "source": {"topic": "orders", "columns": {"n": "int", "at": "timestamp", "id": "string", "late": "timestamp?"}},
+    "batches": {"rows": 10},
+    "models": {"groups": {"estimator": "KMeans", "features": ["n"]}},
+}
+
+
+def loaded(*assignments: str) -> Loaded:
+    raw = copy.deepcopy(BASE)
+    assert override(raw, assignments) == []
+    return parse(Raw("others.toml", Path(), raw))
+
+
+def test_defaults_and_keys() -> None:
+    """A topic needs no [stream]; its bounds are words or times, which are kept in UTC."""
+    plain = loaded().pipeline
+    assert (plain.topic, plain.key, plain.source.from_, plain.source.until) == ("orders", None, "earliest", None)
+    bounds = loaded("source.from=2026-01-01T01:00:00+01:00", "source.until=now", "source.key_column=id").pipeline
+    assert (bounds.source.from_, bounds.source.until, bounds.key) == ("2026-01-01T00:00:00Z", "now", "id")
+    assert Pipeline.recorded(bounds.document()) == bounds
+
+
+@pytest.mark.parametrize(
+    ("assignments", "fault"),
+    [
+        (["source.path=x.csv"], "source: found both path and topic; expected one of them"),
+        (["source.rows=5"], "source.rows: found a key of files; expected none with source.topic"),
+        (["stream.topic=x"], "stream.topic: found a key of the run's own topic; expected none with source.topic"),
+        (["stream.key=id"], "for the messages' key name its column: source.key_column"),
+        (["stream.partitions=2"], "stream.partitions: found a key of the run's own topic"),
+        (["source.key_column=ids"], 'source.key_column: found "ids"; expected a declared column; did you mean "id"?'),
+        (["source.timestamp=n"], 'source.timestamp: found "n", a int; expected a column of the type "timestamp"'),
+        (["source.timestamp=late"], 'source.timestamp: found "late", a timestamp?; expected a column'),
+        (["source.timestamp=at", "source.key_column=at"], '"at", the column of the key; expected a column of'),
+        (["source.from=first"], 'source.from: found \'first\'; expected "earliest" or "latest", or a time such as'),
+        (["source.until=later"], "source.until: found 'later'; expected \"now\", or a time such as"),
+        (["source.value=xml"], "source.value: found"),
+        (["batches={parts=3}"], "batches.parts: found a topic without an end; expected a finite source"),
+    ],
+)
+def test_faults(assignments: list[str], fault: str) -> None:
+    """What belongs to another kind of source is a fault, and so is a column that can't be the time or the key."""
+    with pytest.raises(PipelineInvalid) as caught:
+        loaded(*assignments)
+    assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["from=earliest", "until=now", "unwrap=debezium", "on_gap=record", "key_column=id"])
+def test_keys_of_a_topic_need_one(key: str) -> None:
+    """The keys of a topic beside a file are faults."""
+    with pytest.raises(PipelineInvalid, match=r"a key of a topic that is read; expected source\.topic beside it"):
+        loaded("source={path='x.csv', columns={id='string', n='int'}}", "stream.topic=own", f"source.{key}")
+
+
+def test_only_what_happens_at_a_gap_may_change(tmp_path: Path) -> None:
+    """A run may be told to go on over a gap; its bounds and how its messages are read stay as they were."""
+    open_run(loaded("source.until=now"), tmp_path).close()
+    again = open_run(loaded("source.until=now", "source.on_gap=record"), tmp_path)
+    assert again.pipeline.source.on_gap == "record"
+    again.close()
+    with pytest.raises(RunFolderError, match=r"source\.until was 'now', now not set"):
+        open_run(loaded(), tmp_path)
