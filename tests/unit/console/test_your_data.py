@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.console_answers import column, home
+from tests.support.console_answers import BATCH, changed, column, generation, home
 from tidemill import schemas
 from tidemill.console import answers
 from tidemill.console.clusters import tables
-from tidemill.console.formatting import NONE
+from tidemill.console.formatting import NONE, plain
 from tidemill.console.forms.fields import column_labels, distinct_labels, example_row
-from tidemill.console.pages import data, reading, rejects, stream
+from tidemill.console.pages import data, generations, reading, rejects, stream
 
 EXAMPLE = schemas.RejectBody(
     reason="v is '2,6', not a finite number", file="a.csv", line=1234, text="1;2,6" + "x" * 200
@@ -87,6 +87,23 @@ def test_a_pipeline_without_reasons_has_no_section() -> None:
     assert not reading.has_reasons(plain)
     assert reading.has_reasons(noted)
     assert reading.has_reasons(plain.model_copy(update={"source_note": "Guessed."}))
+
+
+# --- what is no longer kept -----------------------------------------------------------------------------------------
+
+REMOVED_AT = "2026-01-02T03:04:05Z"
+REMOVED = "removed 2026-01-02 03:04:05 UTC"
+
+
+def test_what_is_no_longer_kept_says_so() -> None:
+    """A batch and a generation whose files were removed say when; others do not speak of it."""
+    facts = dict(data.batch_facts(changed(BATCH, removed_at=REMOVED_AT)))
+    assert facts["files"] == plain(REMOVED)
+    assert "files" not in dict(data.batch_facts(BATCH))
+    gone = generation(1, 0.5, removed_at=REMOVED_AT)
+    assert generations.published(gone) == f"2026-01-02 03:04:05 UTC; files {REMOVED}"
+    assert "removed" not in generations.published(generation(1, 0.5))
+    assert data.made_from(gone).endswith(plain(f"Its files were {REMOVED}."))
 
 
 # --- columns whose names are those of the tables ------------------------------------------------------------------

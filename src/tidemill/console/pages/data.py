@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from tidemill.console import shell
-from tidemill.console.formatting import NONE, batch_ranges, counted, cut, moment, number, plain, short_sha
+from tidemill.console.formatting import NONE, batch_ranges, counted, cut, files, moment, number, plain, short_sha
 from tidemill.console.forms import widgets
 from tidemill.console.forms.fields import distinct_labels
 from tidemill.console.pages import reading, rejects
@@ -67,6 +67,8 @@ def sealed() -> None:
 def batch_table(batches: Sequence[BatchBody], key: str) -> None:
     """The batches, the newest first until the visitor sorts them."""
     rows = [batch_row(batch) for batch in reversed(batches)]
+    if any(batch.removed_at for batch in batches):
+        rows = [row | {"files": files(batch.removed_at)} for row, batch in zip(rows, reversed(batches), strict=True)]
     columns = widgets.number_columns(rows, {name: name for name in ("batch", "rows", "bytes", "rejected")})
     widgets.table(rows, columns, key=key, height="content")
 
@@ -97,9 +99,12 @@ def one_batch(count: int) -> None:
         "Batch", min_value=1, max_value=count, value=None, placeholder="the newest", key="batch", bind="query-params"
     )
     batch = shell.api().get(f"/batches/{chosen or count}", BatchBody)
+    st.table([{"property": name, "value": text} for name, text in batch_facts(batch)], hide_index=True)
+    if batch.removed_at:
+        st.info("Its rows are no longer kept; its record stays.", icon=":material/delete:")
+        return
     with right:
         page = select_oldest_first(batch.rows, PREVIEW, "Page of rows", "rows")
-    st.table([{"property": name, "value": text} for name, text in batch_facts(batch)], hide_index=True)
     rows = shell.api().get(f"/batches/{batch.batch}/rows", BatchRows, offset=page.after, limit=PREVIEW)
     across = select_oldest_first(len(rows.columns), PREVIEW_COLUMNS, "Page of columns", "preview columns")
     st.table(preview(rows, across.after, across.after + across.limit), hide_index=True)
@@ -116,6 +121,7 @@ def batch_facts(batch: BatchBody) -> list[tuple[str, str]]:
         ("cut by", cut(batch.cut)),
         ("first and last row", f"{moment(batch.first_timestamp)}, {moment(batch.last_timestamp)}"),
         ("sealed", moment(batch.sealed_at)),
+        *([("files", files(batch.removed_at))] if batch.removed_at else []),
     ]
     return [(name, text if text.startswith("`") else plain(text)) for name, text in facts]
 
@@ -176,6 +182,7 @@ def made_from(generation: GenerationBody) -> str:
     state = f"published {moment(generation.published_at)}" if published else generation.state
     return plain(
         f"Generation {generation.generation} was made from {batches}: {counted(generation.rows, 'row')}, {state}."
+        + (f" Its files were {files(generation.removed_at)}." if generation.removed_at else "")
     )
 
 

@@ -37,6 +37,7 @@ def by_reason(rejects: RejectKinds) -> None:
     remedied = [kind for kind in kinds if kind.settings]
     if remedied:
         with st.expander("Settings that would read them, as lines for the pipeline file", expanded=True):
+            st.caption("A line takes the place of the column's own; where a column has several, join their keys.")
             for kind in remedied:
                 remedies(kind)
 

@@ -58,13 +58,14 @@ def live() -> None:
         status = shell.api().get("/status", StatusBody)
         after = max(0, status.batches - SHOWN_BATCHES)
         batches = shell.api().get("/batches", list[BatchBody], after=after, limit=SHOWN_BATCHES)
-        counts(status)
+        stream = shell.api().get("/stream", StreamBody)
+        counts(status, stream.of_others)
         filled, text = filling(status)
         st.progress(filled, text)
         st.subheader("Stages", anchor=False)
         st.table(stage_rows(status.stages, datetime.now(UTC)), hide_index=True)
         st.markdown(problems(status.problems))
-        topic(shell.api().get("/stream", StreamBody), status)
+        topic(stream, status.stream_ended)
         outputs(status.outputs)
         st.subheader("Newest batches", anchor=False)
         if batches:
@@ -73,9 +74,9 @@ def live() -> None:
             st.caption("No batch is sealed yet.")
 
 
-def counts(status: StatusBody) -> None:
+def counts(status: StatusBody, of_others: bool) -> None:
     with st.container(key="counts"):
-        metrics(row_counts(status))
+        metrics(row_counts(status, of_others))
         metrics(run_counts(status))
 
 
@@ -84,12 +85,11 @@ def metrics(tiles: Sequence[tuple[str, str, str]]) -> None:
         column.metric(label, value, note, delta_color="off", delta_arrow="off", border=True)
 
 
-def row_counts(status: StatusBody) -> list[tuple[str, str, str]]:
-    """The counts of rows, each as a label, a value and a note below it."""
+def row_counts(status: StatusBody, of_others: bool = False) -> list[tuple[str, str, str]]:
+    """The counts of rows, each as a label, a value and a note below it; nothing is produced to a topic of others."""
     rows, rates = status.rows, status.rates
     read = rows.produced + rows.rejected
     of_source = "" if rows.source is None else f", of {counted(rows.source, 'row')}"
-    of_others = status.partition_lag is not None
     produced = (f"Produced{of_source}", number(rows.produced), rate(rates.produced))
     return [
         *([] if of_others else [produced]),
@@ -161,9 +161,9 @@ def problems(problems: Sequence[str]) -> str:
 # --- the topic ----------------------------------------------------------------------------------------------------
 
 
-def topic(stream: StreamBody, status: StatusBody) -> None:
+def topic(stream: StreamBody, ended: bool) -> None:
     st.subheader(f"Topic {plain(stream.topic)}", anchor=False)
-    st.markdown(extent(stream, status.stream_ended))
+    st.markdown(extent(stream, ended))
     st.table([partition_row(partition, stream.of_others) for partition in stream.partitions[:PAGE]], hide_index=True)
     if len(stream.partitions) > PAGE:
         st.caption(f"The first {PAGE} of {number(len(stream.partitions))} partitions.")
@@ -191,11 +191,13 @@ def extent(stream: StreamBody, ended: bool) -> str:
 
 def partition_row(partition: PartitionBody, of_others: bool) -> dict[str, str]:
     """A partition. In the run's own topic it begins at 0 and ends with a marker, and nothing is removed unread."""
-    row = {"partition": str(partition.partition), "sealed before offset": number(partition.next_offset)}
+    name, sealed = str(partition.partition), number(partition.next_offset)
     if not of_others:
-        return row
-    return row | {
+        return {"partition": name, "sealed before offset": sealed}
+    return {
+        "partition": name,
         "begins at": number(partition.first_offset),
+        "sealed before offset": sealed,
         "ends before": number(partition.end_offset),
         "lag": number(partition.lag),
         "removed": number(partition.removed),
