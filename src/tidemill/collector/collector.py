@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Generic
 
 from confluent_kafka.admin import AdminClient
@@ -24,7 +25,7 @@ from tidemill.collector.merge import Merge
 from tidemill.collector.open_batch import Decoded, OpenBatch, iso
 from tidemill.collector.reader import POLL_SECONDS, M
 from tidemill.collector.topic_feed import TopicFeed, rows_of_parts, take_topic
-from tidemill.errors import AccountError, KafkaAway, StreamFailed
+from tidemill.errors import AccountError, KafkaAway, RegistryAway, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, KafkaConnection, broker_moved, connect_cluster, verify_topic
 from tidemill.kafka.codec import OwnRows
 from tidemill.run.catalog import CollectorProgress, Decision, SourceState
@@ -42,6 +43,8 @@ from tidemill.sources.topic import decoder_of
 REPLAY_SECONDS = 60.0
 GONE_SECONDS = 5.0  # how long a log that was read to its end may still hide messages
 MOVED_SECONDS = 1.0
+REGISTRY_SECONDS = 1.0
+TELL_SECONDS = 60.0
 CONFIRM_SECONDS = 5.0
 CONFIRM_WITHIN = 2.0  # then the topic is verified again, unless the stage stops
 
@@ -82,13 +85,35 @@ def collect_topic(stage: Stage, connection: KafkaConnection, admin: AdminClient)
     read_tables(stage, open_tables(run.pipeline, run.base))
     topic = take_topic(run, admin)
     with KafkaReader(connection, topic, group_of(run)) as reader:
-        decoder = decoder_of(run.pipeline.source)
+        decoder = decoder_of(run.pipeline.source, run.base, RegistryPatience(stage))
         rows = rows_of_parts(stage, reader, decoder)
         if stage.stop.is_set():
             return
         feed = TopicFeed(run, reader, decoder)
         feed.grow(topic.partitions, run.catalog.totals()["batches"] + 1)
         take_up(stage, feed, Rules.of(run.pipeline.batches, rows)).collect()
+
+
+@dataclass
+class RegistryPatience:
+    """Waits for a schema registry that does not answer, and tells so; messages are never rejected for that."""
+
+    stage: Stage
+    _told: float = -math.inf
+
+    def __call__(self, error: RegistryAway) -> None:
+        """
+        Raises:
+            Stopped: the stage was asked to stop meanwhile.
+        """
+        stage, now = self.stage, time.monotonic()
+        if now - self._told > TELL_SECONDS:
+            stage.log.warning("waiting for the schema registry", reason=error.message)
+            self._told = now
+        progress = stage.progress if isinstance(stage.progress, CollectorProgress) else CollectorProgress()
+        stage.report(replace(progress, waiting=f"waits for its schemas: {error.message}"))
+        if stage.stop.wait(REGISTRY_SECONDS):
+            raise Stopped
 
 
 def group_of(run: Run) -> str:

@@ -17,6 +17,7 @@ from tidemill.pipeline.model import (
     Model,
     Pipeline,
     Policy,
+    Registry,
     Secret,
     Serve,
     SideTable,
@@ -26,6 +27,7 @@ from tidemill.pipeline.model import (
 )
 from tidemill.pipeline.part import Part, table
 from tidemill.pipeline.routes import ACTIONS, GENERATION, Action, Constant, Input, Param, Route, placeholders
+from tidemill.pipeline.secrets import secret_value
 from tidemill.pipeline.timestamps import MONTHS, directives, timestamp_pattern
 from tidemill.types import COLUMN_KINDS, ColumnKind
 
@@ -54,6 +56,7 @@ __all__ = [
     "Pipeline",
     "Policy",
     "Raw",
+    "Registry",
     "Route",
     "Secret",
     "Serve",
@@ -72,6 +75,7 @@ __all__ = [
     "raw_kinds",
     "read",
     "ready_pipelines",
+    "secret_value",
     "table",
     "timestamp_pattern",
     "unique",

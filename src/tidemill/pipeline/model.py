@@ -123,36 +123,6 @@ def offset_time(value: object, info: ValidationInfo) -> str | None:
 OffsetTime = Annotated[Any, BeforeValidator(offset_time)]
 
 
-class Source(Data):
-    """Where the stream's rows come from: a sample, files, or a topic that others write.
-
-    ``rows``: how many are read at most of a sample or of files. Of a topic: ``from`` and ``until`` say which part of it
-    is read; ``value`` how its messages are encoded, and ``unwrap`` in which envelope; ``timestamp`` is the column whose
-    value counts as a row's time, in place of Kafka's; ``key_column`` the column that the message's key holds;
-    ``on_gap`` whether the run stops where retention removed messages before they were sealed, or records that.
-    """
-
-    rows: Count | None = None
-    topic: TopicName | None = None
-    from_: OffsetTime = Field(default="earliest", alias="from")
-    until: OffsetTime = None
-    value: Literal["json"] = "json"
-    unwrap: Literal["debezium"] | None = None
-    timestamp: str | None = None
-    key_column: str | None = None
-    on_gap: Literal["stop", "record"] = "stop"
-
-
-class SideTable(Data):
-    """A second data set, whose rows are looked up by ``key``. Of rows with the same key the first one counts.
-
-    With ``--data``, a table of a sample is read from the file ``beside`` in the data's folder.
-    """
-
-    key: str
-    beside: str | None = None
-
-
 class Secret(Part):
     """A value from an environment variable or a file."""
 
@@ -179,6 +149,60 @@ def client_setting(value: object, info: ValidationInfo) -> str | Secret:
     if isinstance(value, (str, int, float)):
         return str(value)
     raise ValueError('a text, a number, or { env = "NAME" } or { file = "PATH" } for a secret')
+
+
+def optional_setting(value: object, info: ValidationInfo) -> str | Secret | None:
+    """As :func:`client_setting`; None for a key that is left out."""
+    return None if value is None else client_setting(value, info)
+
+
+Setting = Annotated[Any, AfterValidator(optional_setting)]
+
+
+class Registry(Part):
+    """A schema registry with Confluent's REST API: its address, and who asks.
+
+    ``username`` with ``password``, or ``token``: secrets only from the environment or from files. ``ca``: a file of
+    the certificates that its own is signed by.
+    """
+
+    url: Text
+    username: Setting = None
+    password: Setting = None
+    token: Setting = None
+    ca: Text | None = None
+
+
+class Source(Data):
+    """Where the stream's rows come from: a sample, files, or a topic that others write.
+
+    ``rows``: how many are read at most of a sample or of files. Of a topic: ``from`` and ``until`` say which part of it
+    is read; ``value`` how its messages are encoded, with the ``registry`` that has their schemas, and ``unwrap`` in
+    which envelope; ``timestamp`` is the column whose
+    value counts as a row's time, in place of Kafka's; ``key_column`` the column that the message's key holds;
+    ``on_gap`` whether the run stops where retention removed messages before they were sealed, or records that.
+    """
+
+    rows: Count | None = None
+    topic: TopicName | None = None
+    from_: OffsetTime = Field(default="earliest", alias="from")
+    until: OffsetTime = None
+    value: Literal["json", "avro", "protobuf"] = "json"
+    registry: Registry | None = None
+    unwrap: Literal["debezium"] | None = None
+    timestamp: str | None = None
+    key_column: str | None = None
+    on_gap: Literal["stop", "record"] = "stop"
+
+
+class SideTable(Data):
+    """A second data set, whose rows are looked up by ``key``. Of rows with the same key the first one counts.
+
+    With ``--data``, a table of a sample is read from the file ``beside`` in the data's folder.
+    """
+
+    key: str
+    beside: str | None = None
 
 
 class Stream(Part):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.api.custom.checks import route_faults
-from tidemill.errors import BootstrapError, Fault, PipelineInvalid, SourceError, StreamFailed, TopicError
+from tidemill.errors import BootstrapError, Fault, PipelineInvalid, RegistryError, SourceError, StreamFailed, TopicError
 from tidemill.judging.sentences import WITHOUT_TRUTH
 from tidemill.pipeline import (
     Batches,
@@ -152,6 +152,8 @@ def try_topic(
         preview = preview_topic(loaded, bootstrap)
     except TopicError as error:
         faults.append(Fault("source.topic", error.message, "", error.hint))
+    except (RegistryError, SourceError) as error:
+        faults.append(Fault("source.value", error.message, "", error.hint))
     except (BootstrapError, StreamFailed) as error:
         notes.append(Fault("source.topic", f"its messages were not tried: {error.message}", "", error.hint))
     else:
