@@ -73,7 +73,7 @@ class Stage:
         self._interrupt = False
 
     @property
-    def progress(self) -> StageProgress | None:
+    def progress(self) -> StageProgress:
         """What was reported last."""
         return self._status.progress
 

@@ -234,7 +234,8 @@ def plain(value: Any, field: FieldDescriptor) -> Any:
         return value if named is None else named.name
     if field.message_type is None:
         return value
-    return WELL_KNOWN.get(field.message_type.full_name, record_of)(value)
+    convert: Callable[[Any], Any] = WELL_KNOWN.get(field.message_type.full_name, record_of)
+    return convert(value)
 
 
 def moment(value: Any) -> object:
