@@ -228,9 +228,10 @@ def test_a_stage_is_killed_at_every_failpoint() -> None:
     """None is left out here, and so each is known to be passed through: no kill, no green test.
 
     Those of judging and of choosing a champion are in tests/unit/judging, those of a replay in
-    tests/spark/test_verdicts.py, those of a topic that others write in test_topic_failpoints.py.
+    tests/spark/test_verdicts.py, those of an output in test_outputs.py, those of a topic that others write in
+    test_topic_failpoints.py.
     """
-    elsewhere = ("judging.", "champion.", "replay.", "bounds.", "gap.")
+    elsewhere = ("judging.", "champion.", "replay.", "output.", "bounds.", "gap.")
     assert {*COLLECTOR, *dict(PRODUCER), *TRAINER_FAILPOINTS, *CATALOG, *BACKUP} == {
         name for name in FAILPOINTS if not name.startswith(elsewhere)
     }

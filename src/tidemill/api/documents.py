@@ -123,6 +123,7 @@ def status_body(run: Run, snapshot: Snapshot) -> schemas.StatusBody:
         problems=list(problems(snapshot)),
         stream_ended=counts.ended,
         trained=facts.trained,
+        outputs=[schemas.OutputBody.of(output) for output in counts.outputs],
     )
 
 

@@ -72,6 +72,7 @@ class RunCollector(Collector):
             champions.add_sample("tidemill_champion", labels, number)
         yield champions
         yield self._rows()
+        yield from self._outputs()
         yield from self._verdicts()
         scores = GaugeMetricFamily(
             "tidemill_model_metric", "Metrics of the newest generation's models.", labels=["model", "metric"]
@@ -91,11 +92,27 @@ class RunCollector(Collector):
         except CatalogError:
             return rows
         open_rows = progress_in(self._registry.snapshot.stages, CollectorProgress).open_rows
-        rows.add_metric(["produced"], source.produced if source else 0)
+        if not self._registry.run.pipeline.source.topic:  # others produce it
+            rows.add_metric(["produced"], source.produced if source else 0)
         rows.add_metric(["collected"], totals["rows"] + open_rows)
         rows.add_metric(["sealed"], totals["rows"])
         rows.add_metric(["rejected"], totals["rejected"] + (source.rejected if source else 0))
         return rows
+
+    def _outputs(self) -> Iterator[GaugeMetricFamily]:
+        """How far each output is."""
+        written = GaugeMetricFamily(
+            "tidemill_output_rows", "Rows written with their predictions.", labels=["model", "topic"]
+        )
+        lag = GaugeMetricFamily(
+            "tidemill_output_lag", "Messages of the stream that are still to come.", labels=["model", "topic"]
+        )
+        for output in self._registry.snapshot.counts.outputs:
+            written.add_metric([output.model, output.topic], output.rows)
+            if output.lag is not None:
+                lag.add_metric([output.model, output.topic], output.lag)
+        yield written
+        yield lag
 
     def _verdicts(self) -> Iterator[GaugeMetricFamily]:
         """How the newest judged generations compare; empty while the catalog can't be read."""

@@ -13,7 +13,7 @@ from tidemill.process.supervisor import Supervisor
 from tidemill.run.catalog import Batch, BrokerProgress, Gap, Generation, StageStatus, TrainedModel, progress_in
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import describe_gap, rows
-from tidemill.run.progress.status import counts, endpoint, status, stream_ended, trained
+from tidemill.run.progress.status import counts, endpoint, output_counts, status, stream_ended, trained
 
 SHOWN_METRICS = (
     *("accuracy", "f1", "auc", "rmse", "mae", "r2"),
@@ -38,6 +38,7 @@ class ProgressLines:
         self._restarts = 0
         self._verdicts = VerdictLines(run)
         self._said_download = self._said_end = self._said_trained = False
+        self._said_outputs: set[str] = set()
 
     def begin(self) -> None:
         pipeline = self._run.pipeline
@@ -96,6 +97,10 @@ class ProgressLines:
             self.say(label, text)
 
     def _say_milestones(self, stages: Mapping[str, StageStatus]) -> None:
+        for output in output_counts(self._run):
+            if output.ended and output.topic not in self._said_outputs:
+                self._said_outputs.add(output.topic)
+                self.say("output", f"{rows(output.rows)} with their predictions of {output.model} in {output.topic}")
         if not self._said_end and stream_ended(self._run):
             self._said_end = True
             say_rejected(self._run, self._console, counts(self._run, stages).rejected)

@@ -103,8 +103,13 @@ def up(
     refuse_other_data(run, data)
     shared = SharedOptions(data, rows, run.folder, bootstrap, master, host, port, console_port, key_file)
     arguments = stage_arguments(name, shared, assignments)
-    unwanted = ({"broker"} if kafka else set()) | ({"console"} if no_console else set())
-    unwanted |= {"producer"} if loaded.pipeline.source.topic else set()
+    wanted = {
+        "broker": not kafka,
+        "producer": not run.pipeline.source.topic,
+        "console": not no_console,
+        "outputs": bool(run.pipeline.outputs),
+    }
+    unwanted = {stage for stage, is_wanted in wanted.items() if not is_wanted}
     screen = Console(stderr=json)
     with stop_on_signals() as stop:
         on_terminal = screen.is_terminal and not screen.is_dumb_terminal
@@ -222,6 +227,10 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
             from tidemill.process.preflight import judged
 
             loaded = judged(raw)
+        elif work is score:
+            from tidemill.outputs.checks import kind_faults
+
+            loaded = parse(raw, list(kind_faults(raw.values)))
         else:
             loaded = parse(raw)
         refuse_not_utf_8(loaded, run_dir)
@@ -275,6 +284,13 @@ def train(stage: Stage, master: str | None, **_: Any) -> None:
     run_trainer(stage, master)
 
 
+def score(stage: Stage, bootstrap: str | None, **_: Any) -> None:
+    """Run only the outputs: each row of the stream with its prediction, into the topics of the pipeline's outputs."""
+    from tidemill.outputs.stage import run_outputs
+
+    run_outputs(stage, bootstrap)
+
+
 def serve(stage: Stage, host: str | None, port: int | None, key_file: Path | None, **_: Any) -> None:
     """Run only the API, which serves every published generation."""
     from tidemill.api.server import run_server
@@ -297,6 +313,7 @@ STAGES: dict[str, Callable[..., None]] = {
     "producer": produce,
     "collector": collect,
     "trainer": train,
+    "outputs": score,
     "api": serve,
     "console": console,
 }

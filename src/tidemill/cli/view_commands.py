@@ -112,6 +112,11 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
     for gap in summary.gaps or ():
         console.print(f"gap: {describe_gap(gap)}", soft_wrap=True)
     console.print(f"serves: {serving(champions(run)) or 'no generation yet'}", soft_wrap=True, markup=False)
+    for output in body.outputs:
+        to_go = "" if output.lag is None else f"; {output.lag:,} messages to go"
+        console.print(
+            f"output: {output.rows:,} rows of {output.model} in {output.topic}{to_go}", soft_wrap=True, markup=False
+        )
 
 
 def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:

@@ -13,19 +13,18 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Generic
 
 from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.cutter import Cut, Cutter, Rules
-from tidemill.collector.feed import End, Feed, KafkaMarks, OwnStream
+from tidemill.collector.feed import Feed, KafkaMarks, OwnStream, balance
 from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.collector.merge import Merge
 from tidemill.collector.open_batch import Decoded, OpenBatch, iso
 from tidemill.collector.reader import POLL_SECONDS, M
-from tidemill.collector.topic_feed import TopicFeed, rows_of_parts, take_topic
-from tidemill.errors import AccountError, KafkaAway, RegistryAway, StreamFailed
+from tidemill.collector.topic_feed import RegistryPatience, TopicFeed, rows_of_parts, take_topic
+from tidemill.errors import KafkaAway, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, KafkaConnection, broker_moved, connect_cluster, verify_topic
 from tidemill.kafka.codec import OwnRows
 from tidemill.run.catalog import CollectorProgress, Decision, SourceState
@@ -43,8 +42,6 @@ from tidemill.sources.topic import decoder_of
 REPLAY_SECONDS = 60.0
 GONE_SECONDS = 5.0  # how long a log that was read to its end may still hide messages
 MOVED_SECONDS = 1.0
-REGISTRY_SECONDS = 1.0
-TELL_SECONDS = 60.0
 CONFIRM_SECONDS = 5.0
 CONFIRM_WITHIN = 2.0  # then the topic is verified again, unless the stage stops
 
@@ -92,28 +89,6 @@ def collect_topic(stage: Stage, connection: KafkaConnection, admin: AdminClient)
         feed = TopicFeed(run, reader, decoder)
         feed.grow(topic.partitions, run.catalog.totals()["batches"] + 1)
         take_up(stage, feed, Rules.of(run.pipeline.batches, rows)).collect()
-
-
-@dataclass
-class RegistryPatience:
-    """Waits for a schema registry that does not answer, and tells so; messages are never rejected for that."""
-
-    stage: Stage
-    _told: float = -math.inf
-
-    def __call__(self, error: RegistryAway) -> None:
-        """
-        Raises:
-            Stopped: the stage was asked to stop meanwhile.
-        """
-        stage, now = self.stage, time.monotonic()
-        if now - self._told > TELL_SECONDS:
-            stage.log.warning("waiting for the schema registry", reason=error.message)
-            self._told = now
-        progress = stage.progress if isinstance(stage.progress, CollectorProgress) else CollectorProgress()
-        stage.report(replace(progress, waiting=f"waits for its schemas: {error.message}"))
-        if stage.stop.wait(REGISTRY_SECONDS):
-            raise Stopped
 
 
 def group_of(run: Run) -> str:
@@ -364,28 +339,6 @@ def newest_of(accounts: Mapping[int, Account] | None) -> dict[int, int]:
     return {partition: newest for partition, newest in known.items() if newest is not None}
 
 
-def balance(topic: str, endings: Mapping[int, End], accounts: Mapping[int, Account] | None) -> None:
-    """Compare the rows that were read with those that were sent, by the end markers.
-
-    Runs that started before accounts were kept have nothing to compare.
-
-    Raises:
-        AccountError: a partition has more, fewer or other rows.
-    """
-    if accounts is None:
-        return
-    for partition, end in sorted(endings.items()):
-        account = accounts.get(partition, Account())
-        if end.sent is not None and (end.sent, end.digest) != (account.rows, account.digest):
-            counted = f"{account.rows:,} were read" if account.rows != end.sent else "as many different rows were read"
-            raise AccountError(
-                f"the stream is not closed: {end.sent:,} rows were sent to partition {partition} of {topic}, "
-                f"but {counted}",
-                "rows of another writer are among them, or rows were lost; the sealed batches are unchanged; "
-                "start over with --fresh, on a topic that only this run writes to (--set stream.topic=NAME)",
-            )
-
-
 def take_up(
     stage: Stage, feed: Feed[M], rules: Rules, embedded: str | None = None, clock: Clock = time.monotonic
 ) -> Collector[M]:
@@ -432,13 +385,13 @@ def remade(run: Run, feed: Feed[M], decision: Decision, clock: Clock) -> OpenBat
         within = [message for message in messages if message.offset() <= last.get(message.partition(), -1)]
         merge.add((message for message in within if not feed.is_claim(message)), 0)
         for message in messages:
-            end = clock() + REPLAY_SECONDS
             partition, offset = message.partition(), message.offset()
             other |= offset > last.get(partition, offset) or bool(partition in last and feed.end_of(message))
             if offset == last.get(partition):
                 merge.end(partition)
                 del last[partition]
         batch.put_all(Decoded(merge.take(set(), 0), feed.decoder))
+        end = clock() + REPLAY_SECONDS if messages else end  # after the decoder, which may wait for a registry
         waiting = not messages and last.keys() <= reader.drained
         at_end_since = min(at_end_since, clock()) if waiting else math.inf
         other |= clock() - at_end_since >= GONE_SECONDS

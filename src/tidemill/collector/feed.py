@@ -12,8 +12,10 @@ from typing import Generic, Protocol, TypeVar
 
 from tidemill.collector.kafka_reader import removed
 from tidemill.collector.reader import M, Reader
+from tidemill.errors import AccountError
 from tidemill.kafka.codec import ValueDecoder
 from tidemill.run.catalog import TopicPartition
+from tidemill.run.catalog.account import Account
 from tidemill.run.marks import CLAIM, END, Marked, Marks
 
 
@@ -170,3 +172,25 @@ class OwnStream(Generic[M]):
 
     def note_read(self, offsets: Mapping[int, int]) -> None:
         """Do nothing: the batches say it, and retention is unlimited."""
+
+
+def balance(topic: str, endings: Mapping[int, End], accounts: Mapping[int, Account] | None) -> None:
+    """Compare the rows that were read with those that were sent, by the end markers.
+
+    Runs that started before accounts were kept have nothing to compare.
+
+    Raises:
+        AccountError: a partition has more, fewer or other rows.
+    """
+    if accounts is None:
+        return
+    for partition, end in sorted(endings.items()):
+        account = accounts.get(partition, Account())
+        if end.sent is not None and (end.sent, end.digest) != (account.rows, account.digest):
+            counted = f"{account.rows:,} were read" if account.rows != end.sent else "as many different rows were read"
+            raise AccountError(
+                f"the stream is not closed: {end.sent:,} rows were sent to partition {partition} of {topic}, "
+                f"but {counted}",
+                "rows of another writer are among them, or rows were lost; the sealed batches are unchanged; "
+                "start over with --fresh, on a topic that only this run writes to (--set stream.topic=NAME)",
+            )

@@ -38,6 +38,9 @@ TRANSIENT = {
     KafkaError.FENCED_LEADER_EPOCH,
 }
 
+BATCH_BYTES = 1_000_000  # librdkafka's default
+WITHIN_LIMIT = 0.9
+
 # A row has at most 1 MiB in its source, and JSON may write one character as six.
 MOST_BYTES = 8_000_000
 
@@ -80,6 +83,12 @@ class KafkaConnection:
         }
         fixed = {"bootstrap.servers": self.address, "logger": logging.getLogger("librdkafka")}
         return common | dict(self.client) | fixed | {name.replace("_", "."): value for name, value in more.items()}
+
+    def batch_size(self, most_bytes: int) -> int:
+        """The size at which a producer sends a batch, so that a topic that accepts ``most_bytes`` takes it: a little
+        less, as compression may add something, and no more than the user's own setting."""
+        own = int(self.client.get("batch.size", BATCH_BYTES))
+        return max(1, min(own, int(most_bytes * WITHIN_LIMIT)))
 
 
 def client_settings(pipeline: Pipeline, folder: Path) -> dict[str, str]:
@@ -177,16 +186,16 @@ def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER
     return topic
 
 
-def make_topic(admin: AdminClient, name: str, partitions: int) -> bool:
-    """Create the topic with unlimited retention, as a run is resumed from the log. False if another process has created
-    it meanwhile.
+def make_topic(admin: AdminClient, name: str, partitions: int, keep_all: bool = True) -> bool:
+    """Create the topic, with unlimited retention if ``keep_all``, as a run is resumed from the log, else with Kafka's
+    own. False if another process has created it meanwhile.
 
     Raises:
         TopicError: Kafka refuses.
         StreamFailed: Kafka can't create it now.
     """
-    keep_all = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
-    config = keep_all | {"max.message.bytes": str(MOST_BYTES + 100_000)}  # a little more than the client's, for headers
+    config = {"cleanup.policy": "delete"} | ({"retention.ms": "-1", "retention.bytes": "-1"} if keep_all else {})
+    config["max.message.bytes"] = str(MOST_BYTES + 100_000)  # a little more than the client's, for headers
     try:
         admin.create_topics([NewTopic(name, partitions, config=config)])[name].result(ANSWER_SECONDS)
     except KafkaException as error:

@@ -15,6 +15,7 @@ from tidemill.pipeline.model import (
     Generations,
     Holdout,
     Model,
+    Output,
     Pipeline,
     Policy,
     Registry,
@@ -28,22 +29,39 @@ from tidemill.pipeline.model import (
 from tidemill.pipeline.part import Part, table
 from tidemill.pipeline.routes import ACTIONS, GENERATION, Action, Constant, Input, Param, Route, placeholders
 from tidemill.pipeline.secrets import secret_value
+from tidemill.pipeline.text_settings import (
+    BLANKS,
+    DEFAULT_DELIMITER,
+    EPOCHS,
+    FALSE,
+    TRUE,
+    Ambiguous,
+    Format,
+    is_encoding,
+)
 from tidemill.pipeline.timestamps import MONTHS, directives, timestamp_pattern
 from tidemill.types import COLUMN_KINDS, ColumnKind
 
 __all__ = [
     "ACTIONS",
+    "BLANKS",
     "COLUMN_KINDS",
+    "DEFAULT_DELIMITER",
+    "EPOCHS",
+    "FALSE",
     "GENERATION",
     "MONTHS",
     "SECONDS",
+    "TRUE",
     "Action",
+    "Ambiguous",
     "Batches",
     "Cleaning",
     "Column",
     "ColumnKind",
     "Constant",
     "Data",
+    "Format",
     "Gate",
     "Generations",
     "Holdout",
@@ -51,6 +69,7 @@ __all__ = [
     "Loaded",
     "Model",
     "Options",
+    "Output",
     "Param",
     "Part",
     "Pipeline",
@@ -67,6 +86,7 @@ __all__ = [
     "bare",
     "directives",
     "find",
+    "is_encoding",
     "load",
     "override",
     "parse",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import AfterValidator
 
+from tidemill.pipeline.text_settings import Ambiguous
 from tidemill.types import COLUMN_KINDS, COLUMN_TYPES, ColumnKind
 
 if TYPE_CHECKING:
@@ -21,12 +22,35 @@ class Cleaning(NamedTuple):
         missing: values that count as missing: exact texts, or numbers in any notation.
         format: the format of a timestamp.
         default: the value in place of a missing one.
+        missing_in_source: those that count as missing in every column of the source.
+        decimal: the decimal sign of numbers; None is a point.
+        thousands: the sign between groups of three digits; None where there is none. A blank stands for any blank.
+        true: the words for true, in upper or lower case; None are the usual ones. ``false``: those for false.
+        timezone: the zone of timestamps without one; None is UTC.
+        ambiguous: which of two moments a local time is that occurs twice; None where it does not fit.
     """
 
     strip: tuple[str, ...] = ()
     missing: tuple[str | int | float, ...] = ()
     format: str | None = None
     default: str | int | float | bool | None = None
+    missing_in_source: tuple[str | int | float, ...] = ()
+    decimal: str | None = None
+    thousands: str | None = None
+    true: tuple[str, ...] | None = None
+    false: tuple[str, ...] | None = None
+    timezone: str | None = None
+    ambiguous: Ambiguous | None = None
+
+    @property
+    def all_missing(self) -> tuple[str | int | float, ...]:
+        return (*self.missing, *self.missing_in_source)
+
+    def typed(self) -> Cleaning:
+        """The part that applies to values that have a type already, not to how text is written."""
+        return Cleaning(
+            missing=self.missing, default=self.default, missing_in_source=self.missing_in_source, format=self.format
+        )
 
 
 class Column(NamedTuple):

@@ -12,8 +12,10 @@ from pydantic import BaseModel
 from tidemill.errors import Fault
 from tidemill.pipeline.kafka_settings import client_faults
 from tidemill.pipeline.model import Model, Pipeline, bare
+from tidemill.pipeline.output_faults import outputs_faults
 from tidemill.pipeline.part import table
 from tidemill.pipeline.route_faults import routes_faults
+from tidemill.pipeline.text_settings import column_setting_faults, layout_faults
 from tidemill.pipeline.timestamps import format_fault
 from tidemill.texts import did_you_mean, shorten
 from tidemill.types import may_be_feature, toml_fits
@@ -54,7 +56,7 @@ def fault_of(error: Any, raw: Mapping[str, Any]) -> Fault:
     path = dotted(where)
     expected = EXPECTED.get(error["type"], error["msg"]).format_map(error.get("ctx", {}))
     found = "nothing" if error["type"] == "missing" else shorten(error["input"])
-    hint = ""
+    hint = getattr(error.get("ctx", {}).get("error"), "hint", "")
     if error["type"] == "extra_forbidden":
         found = "an unknown key"
         hint = did_you_mean(str(where[-1]), known_keys(where[:-1]))
@@ -131,6 +133,10 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     routes = raw.get("routes")
     key = source.get("key_column") or stream.get("key")
     yield from routes_faults(routes if isinstance(routes, list) else [], models, columns, key)
+    outputs = raw.get("outputs")
+    yield from outputs_faults(outputs if isinstance(outputs, list) else [], models, columns, stream.get("topic"))
+    if outputs and "topic" in source:
+        yield Fault("outputs", "predictions of a topic that others write", "none with source.topic")
 
 
 def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:
@@ -147,6 +153,7 @@ def data_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(path, found, "one of them", 'for example path = "data.csv"')
     if data.get("columns") == {}:
         yield Fault(f"{path}.columns", "no column", 'at least one, such as UserID = "int"')
+    yield from layout_faults(path, data)
     for name, column in table(data, "columns").items():
         if isinstance(column, Mapping):
             yield from column_faults(f"{path}.columns.{name}", column)
@@ -160,6 +167,7 @@ def column_faults(path: str, column: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(f"{path}.default", shorten(default), f'none with type = "{declared}"', f'or type = "{kind}"')
     elif default is not None and not toml_fits(default, kind):
         yield Fault(f"{path}.default", shorten(default), f"a value of the type {kind}")
+    yield from column_setting_faults(path, column, kind)
     if "format" in column and kind != "timestamp":
         yield Fault(f"{path}.format", shorten(column["format"]), f"none: the column is {kind}, not a timestamp")
     elif isinstance(column.get("format"), str) and (expected := format_fault(column["format"])):
@@ -176,7 +184,7 @@ def table_faults(path: str, side: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 OF_TOPIC = ("from", "until", "value", "registry", "unwrap", "timestamp", "key_column", "on_gap")
-OF_FILES = ("rows", "header", "delimiter")
+OF_FILES = ("rows", "format", "encoding", "header", "delimiter", "escape", "trim", "skip", "comment")
 OF_OWN_STREAM = ("topic", "key", "pause", "rate", "seed", "partitions")
 
 

@@ -12,6 +12,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, mod
 from tidemill.pipeline.columns import Cleaning, Column, DeclaredType, column_table
 from tidemill.pipeline.part import Part, Plain
 from tidemill.pipeline.routes import Route
+from tidemill.pipeline.text_settings import (
+    DEFAULT_ENCODING,
+    KINDS_OF_SETTING,
+    Ambiguous,
+    Decimal,
+    Delimiter,
+    Encoding,
+    Escape,
+    Format,
+    Thousands,
+    Word,
+    Zone,
+)
 from tidemill.types import ColumnKind, is_moment, utc_moment
 
 RECORDED = {"recorded": True}  # the validation context for documents that `Pipeline.document` made
@@ -70,38 +83,70 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
-class DeclaredColumn(Part):
+class TextSettings(Part):
+    """How values are written as text, in a source or a column; a column's settings precede the source's."""
+
+    missing: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
+    decimal: Decimal | None = None
+    thousands: Thousands | None = None
+    true: Annotated[tuple[Word, ...], Field(strict=False, min_length=1)] | None = None
+    false: Annotated[tuple[Word, ...], Field(strict=False, min_length=1)] | None = None
+    timezone: Zone | None = None
+    ambiguous: Ambiguous | None = None
+
+
+class DeclaredColumn(TextSettings):
     """A column's type, its name in the data where that differs (``from``), how its values are cleaned, and its title
     and unit for people."""
 
     type: DeclaredType
     from_: Text | None = Field(default=None, alias="from")
     strip: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    missing: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
     format: Text | None = None
     default: Plain = None
     unit: Text | None = None
     title: Text | None = None
 
 
-class Data(Part):
-    """Data read in order: a built-in sample, or files (a path or a glob)."""
+class Data(TextSettings):
+    """Data read in order: a built-in sample, or files (a path or a glob), and how these are laid out.
+
+    ``format``: that of files whose ending does not tell it. ``delimiter``: None is a comma, unless the file has a line
+    ``sep=`` at its beginning. ``skip``: how many lines precede the header or the first row.
+    """
 
     columns: dict[str, Annotated[DeclaredColumn, BeforeValidator(column_table)]]
     sample: str | None = None
     path: str | None = None
+    format: Format | None = None
+    encoding: Encoding = DEFAULT_ENCODING
     header: bool | None = None
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    delimiter: Delimiter | None = None
+    escape: Escape | None = None
+    trim: bool = False
+    skip: Annotated[int, Field(ge=0)] = 0
+    comment: Text | None = None
 
     @property
     def schema_(self) -> tuple[Column, ...]:
         """The declared columns, in the file's order."""
-        return tuple(column_of(name, declared) for name, declared in self.columns.items())
+        return tuple(column_of(name, declared, self) for name, declared in self.columns.items())
 
 
-def column_of(name: str, declared: DeclaredColumn) -> Column:
+def column_of(name: str, declared: DeclaredColumn, source: TextSettings) -> Column:
     kind: ColumnKind = declared.type.removesuffix("?")  # type: ignore[assignment]  # checked by column_type
-    cleaning = Cleaning(declared.strip, declared.missing, declared.format, declared.default)
+    cleaning = Cleaning(
+        declared.strip,
+        declared.missing,
+        declared.format,
+        declared.default,
+        source.missing,
+        **{
+            key: getattr(source, key) if (own := getattr(declared, key)) is None else own
+            for key, kinds in KINDS_OF_SETTING.items()
+            if kind in kinds
+        },
+    )
     return Column(name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title, declared.from_)
 
 
@@ -306,6 +351,14 @@ class Model(Part):
     gate: ModelGate = ModelGate()
 
 
+class Output(Part):
+    """A topic into which each row of the stream is written with the answer of ``model``, and the row's ``columns``."""
+
+    model: str
+    topic: TopicName
+    columns: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+
 ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://([^*/?#@\s:\[\]]+|\[[0-9a-f:.]+\])(:[0-9]+)?")
 
 
@@ -341,6 +394,7 @@ class Pipeline(Part):
     models: dict[Name, Model]
     serve: Serve = Serve()
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
+    outputs: Annotated[tuple[Output, ...], Field(strict=False)] = ()
 
     @property
     def topic(self) -> str:

@@ -1,8 +1,11 @@
-"""The ``format`` of a timestamp column: the directives of Python's ``strptime``, independent of the locale."""
+"""The ``format`` of a timestamp column: the directives of Python's ``strptime``, independent of the locale, or the
+unit of a number since 1970."""
 
 from __future__ import annotations
 
 import re
+
+from tidemill.pipeline.text_settings import EPOCHS
 
 MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
           "november", "december")  # fmt: skip
@@ -52,6 +55,8 @@ def piece_pattern(match: re.Match[str]) -> str:
 
 def format_fault(form: str) -> str:
     """The requirement that a format does not meet, for the error; empty for a valid format."""
+    if form in EPOCHS:
+        return ""
     used = directives(form)
     unknown = [name for name in used if name not in DIRECTIVES]
     twice = [name for name in used if used.count(name) > 1]
@@ -63,5 +68,5 @@ def format_fault(form: str) -> str:
         if len(set(names).intersection(used)) > 1:
             return " or ".join(f"%{name}" for name in names) + ", not both"
     if not {"Y", "y"}.intersection(used):
-        return 'a year, as in "%Y-%m-%d %H:%M"'
+        return 'a year, as in "%Y-%m-%d %H:%M"; or ' + ", ".join(f'"{name}"' for name in EPOCHS)
     return "%I and %p together, or %H" if ("I" in used) != ("p" in used) else ""

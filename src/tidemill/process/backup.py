@@ -1,8 +1,8 @@
 """Backing up a run, which may be active.
 
 A backup is a folder: a consistent copy of the catalog, every file that the catalog names, the embedded Kafka's log if
-the stream has not ended, and, written last, ``manifest.json`` with the size and sha256 of each file. The log is copied
-after the catalog, so that it has at least the rows that the catalog calls sealed.
+the stream has not ended or predictions are in it, and, written last, ``manifest.json`` with the size and sha256 of each
+file. The log is copied after the catalog, so that it has at least the rows that the catalog calls sealed.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def snapshot(run: Run, folder: Path) -> None:
     """Copy the catalog consistently, though stages may write to it.
 
     The copy has no status of stages, whose processes are not the restored run's. It also says that the run did not
-    create its topic: ``--fresh`` on the restored run must not delete the topic of the original.
+    create its topics: ``--fresh`` on the restored run must not delete those of the original.
     """
     path = folder / FILE_NAME
     for old in folder.glob(f"{FILE_NAME}*"):
@@ -112,6 +112,7 @@ def snapshot(run: Run, folder: Path) -> None:
             catalog.backup(copied)
             copied.execute("DELETE FROM stages")
             copied.execute("UPDATE source SET topic_created = 0")
+            copied.execute("UPDATE outputs SET topic_created = 0")
             copied.commit()
     except UNUSABLE as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
@@ -158,10 +159,13 @@ def source_of(catalog: Catalog) -> str:
 
 
 def log_state(run: Run, catalog: Catalog) -> LogState:
-    source = catalog.source()
-    if source and catalog.ended() and (source.complete or run.pipeline.source.topic):
+    source, outputs = catalog.source(), catalog.outputs().values()
+    embedded = (run.broker / "data").is_dir()
+    written = not outputs if embedded else all(output.ended for output in outputs)
+    complete = source is not None and (source.complete or run.pipeline.source.topic is not None)
+    if complete and catalog.ended() and written:
         return "ended"
-    return "copied" if (run.broker / "data").is_dir() else "elsewhere"
+    return "copied" if embedded else "elsewhere"
 
 
 def named_files(run: Run, catalog: Catalog) -> dict[str, str | None]:

@@ -9,6 +9,7 @@ from typing import Any
 from tidemill.api.custom.checks import route_faults
 from tidemill.errors import BootstrapError, Fault, PipelineInvalid, RegistryError, SourceError, StreamFailed, TopicError
 from tidemill.judging.sentences import WITHOUT_TRUTH
+from tidemill.outputs.checks import kind_faults
 from tidemill.pipeline import (
     Batches,
     Data,
@@ -26,7 +27,7 @@ from tidemill.pipeline import (
 from tidemill.process.topic_preview import preview_topic
 from tidemill.run.catalog import Evidence
 from tidemill.scoring import kind_of
-from tidemill.sources.preview import Preview, nothing_fits, read_preview
+from tidemill.sources.preview import Preview, nothing_fits, preview_notes, read_preview
 from tidemill.sources.source import open_any
 from tidemill.texts import listed
 from tidemill.training.estimators.checks import model_faults
@@ -128,7 +129,9 @@ def check(
             continue
         try:
             reader = open_any(key, data_set, raw.folder)
+            notes += reader.notes
             tried[key] = read_preview(reader, count_untried)
+            notes += preview_notes(reader, tried[key])
             if not len(tried[key].rows):
                 raise nothing_fits(reader, tried[key])
         except SourceError as error:
@@ -171,7 +174,7 @@ def judged(raw: Raw) -> Loaded:
     Raises:
         PipelineInvalid: with every fault.
     """
-    return parse(raw, [*model_faults(raw.values), *route_faults(raw.values)])
+    return parse(raw, [*model_faults(raw.values), *route_faults(raw.values), *kind_faults(raw.values)])
 
 
 def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple[str, Data]]:

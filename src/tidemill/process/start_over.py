@@ -28,21 +28,27 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
     with for_removal(folder):
         if own_kafka and (folder / FILE_NAME).exists():
             client = client_settings(loaded.pipeline, loaded.folder)
-            delete_run_topic(folder / FILE_NAME, KafkaConnection(own_kafka, client))
+            delete_run_topics(folder / FILE_NAME, KafkaConnection(own_kafka, client))
 
 
-def delete_run_topic(path: Path, cluster: KafkaConnection) -> None:
-    """Delete the topic that the run of this catalog created. A topic that existed before the run is kept."""
+def delete_run_topics(path: Path, cluster: KafkaConnection) -> None:
+    """Delete the topics that the run of this catalog created: its own, and those of its outputs. A topic that existed
+    before the run is kept."""
     try:
         catalog = Catalog(path)
-        run, source = catalog.run(), catalog.source()
+        run, source, outputs = catalog.run(), catalog.source(), catalog.outputs()
         catalog.close()
     except CatalogError:
-        log.warning("the catalog can't be read, so the run's topic is not deleted")
+        log.warning("the catalog can't be read, so the run's topics are not deleted")
         return
-    name = run.document["stream"]["topic"] if run else None  # none in a run that reads a topic of others
-    if name and source and source.topic_created and source.topic_id:
-        admin = connect_admin(cluster)
+    created = {state.topic: state.topic_id for state in outputs.values() if state.topic_created}
+    own = run.document["stream"]["topic"] if run else None  # none in a run that reads a topic of others
+    if own and source and source.topic_created and source.topic_id:
+        created[own] = source.topic_id
+    if not created:
+        return
+    admin = connect_admin(cluster)
+    for name, id in created.items():
         topic = describe_topic(admin, name)
-        if topic and topic.id == source.topic_id:
+        if topic and topic.id == id:
             delete_topic(admin, topic)

@@ -23,6 +23,7 @@ COMMANDS = {
     "producer": "produce",
     "collector": "collect",
     "trainer": "train",
+    "outputs": "score",
     "api": "serve",
     "console": "console",
 }
@@ -43,6 +44,7 @@ class StageProcess:
     """A stage's process, when it was started lately, and how it failed.
 
     ``due`` is when it is started again. ``failure`` is its last reason, with how far the run had come by then.
+    ``given_up`` is why the run continues without it.
     """
 
     name: str
@@ -51,7 +53,7 @@ class StageProcess:
     due: float | None = None
     failure: tuple[str, object] | None = None
     same_failures: int = 0
-    given_up: bool = False
+    given_up: TidemillError | None = None
 
 
 class Supervisor:
@@ -81,10 +83,15 @@ class Supervisor:
             self._children[name] = StageProcess(name, self._spawn(name))
             self._children[name].starts.append(time.monotonic())
 
-    def done(self, name: str) -> bool:
-        """Whether the stage ended well or was not needed."""
+    def over(self, name: str) -> bool:
+        """Whether the stage ended well, was given up, or was not needed."""
         child = self._children.get(name)
-        return child is None or self._ended_well(child)
+        return child is None or child.given_up is not None or self._ended_well(child)
+
+    def given_up(self, name: str) -> TidemillError | None:
+        """Why the run continued without the stage; None where it did not."""
+        child = self._children.get(name)
+        return child.given_up if child else None
 
     def watch(self) -> None:
         """Check the stages once, and restart those that died.
@@ -140,7 +147,7 @@ class Supervisor:
         except (StageFailed, StageRefused) as error:
             if child.name not in DISPENSABLE:
                 raise
-            child.given_up = True
+            child.given_up = error
             self.restarts.append(f"{error.message}; the run continues without it")
 
     def _judge(self, child: StageProcess, code: int) -> float:

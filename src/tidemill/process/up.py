@@ -11,6 +11,7 @@ broker        ``kafka/embedded/broker.py``       an embedded Apache Kafka, unles
 producer      ``producer/producer.py``           the rows in the topic, then the end marker; not where others write it
 collector     ``collector/collector.py``         sealed batches
 trainer       ``training/trainer.py``            published generations
+outputs       ``outputs/stage.py``               predictions of all rows in topics, if the pipeline has outputs
 api           ``api/server.py``                  answers over HTTP
 console       ``console/server.py``              pages made from the API's answers
 ============  =================================  ================================================
@@ -27,7 +28,7 @@ from tidemill.process.supervisor import Supervisor
 from tidemill.run.folder import Run, stage_lock
 from tidemill.run.inventory import take_inventory
 from tidemill.run.locks import lock_holder, locked
-from tidemill.run.progress.status import judged, stream_ended, trained
+from tidemill.run.progress.status import judged, open_outputs, stream_ended, trained
 from tidemill.run.stage import Stop
 
 LOOK_SECONDS = 0.1
@@ -46,7 +47,7 @@ def up(
     Args:
         arguments: the arguments of every stage's command.
         unwanted: stages that are not started: the broker if the user has a Kafka, the producer if others write the
-            topic, the console if none is wanted.
+            topic, the console if none is wanted, the outputs if the pipeline has none.
         show: called ten times a second.
 
     Raises:
@@ -62,12 +63,15 @@ def up(
             while not stop.wait(LOOK_SECONDS):
                 supervisor.watch()
                 show(supervisor)
-                if exit_when_trained and trained(run) and supervisor.done("trainer"):
+                if exit_when_trained and trained(run) and supervisor.over("trainer") and supervisor.over("outputs"):
                     break
             show(supervisor)
         show(supervisor)
+        lost = supervisor.given_up("outputs")
     if exit_when_trained:
         refuse_failed(run)
+        if lost:
+            raise lost
 
 
 def refuse_second_up(folder: Path) -> None:
@@ -104,6 +108,10 @@ def stages_needed(run: Run, unwanted: Set[str]) -> list[str]:
     names = [] if done else ["trainer"]
     if not stream_ended(run):
         names = ["broker", *names, "producer", "collector"]
+    elif run.pipeline.outputs:
+        names = ["broker", *names]  # others read its topics of predictions
+    if open_outputs(run):
+        names.append("outputs")
     return [name for name in (*names, "api", "console") if name not in unwanted]
 
 

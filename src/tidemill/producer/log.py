@@ -4,7 +4,7 @@ log has."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from itertools import islice
 from types import TracebackType
@@ -13,11 +13,10 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from tidemill.errors import KafkaAway, LogLost, StreamFailed, TopicError
+from tidemill.errors import LogLost, StreamFailed, TopicError
 from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, end_offsets, reason, verify_topic
+from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, PATIENCE_SECONDS, until_confirmed, until_done
 from tidemill.producer.log_reader import (
-    CALL_SECONDS,
-    PATIENCE_SECONDS,
     Checkpoint,
     Held,
     Mark,
@@ -34,9 +33,6 @@ from tidemill.run.marks import CLAIM, END, POSITION, Kind, Marks
 COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues at most 100,000 messages
 COMMIT_BYTES = 32 * 2**20
-BATCH_BYTES = 1_000_000  # librdkafka's default
-WITHIN_LIMIT = 0.9
-AGAIN_SECONDS = 0.1
 CLAIMS_WITHIN = 100  # messages from the start of the log
 OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
 START_OVER = "the sealed batches are whole; start over with --fresh to stream the rest"
@@ -66,7 +62,7 @@ class Log:
                 acks="all",
                 compression_type="lz4",
                 message_max_bytes=MOST_BYTES,
-                batch_size=batch_size(connection, most_bytes),
+                batch_size=connection.batch_size(most_bytes),
                 linger_ms=5,
             )
         )
@@ -326,17 +322,8 @@ class Log:
             KafkaAway: Kafka does not answer within ``patience`` seconds.
             StreamFailed: Kafka refuses to answer.
         """
-        end = time.monotonic() + patience
-        while True:
-            try:
-                verify_topic(self._admin, self.topic.name, self.topic.id, CALL_SECONDS)
-            except KafkaAway:
-                if time.monotonic() >= end:
-                    raise
-                time.sleep(AGAIN_SECONDS)
-            else:
-                self._confirmed_at = time.monotonic()
-                return
+        until_confirmed(lambda: verify_topic(self._admin, self.topic.name, self.topic.id, CALL_SECONDS), patience)
+        self._confirmed_at = time.monotonic()
 
     def _queue(self, messages: Messages) -> None:
         if messages and self._producer.produce_batch(self.topic.name, messages) != len(messages):
@@ -361,33 +348,26 @@ class Log:
                 "raise max.message.bytes on the topic, or use another topic (--set stream.topic=NAME)",
             )
 
-    def _until_done(self, call: object, action: str) -> None:
+    def _until_done(self, call: Callable[[float], object], action: str) -> None:
         """Repeat a call until it succeeds: it may fail while Kafka is away for a moment.
 
         Raises:
             TopicError: it fails because the topic was deleted, or deleted and created again.
             StreamFailed: it fails for another reason.
         """
-        end = time.monotonic() + PATIENCE_SECONDS
-        while True:
+
+        def explain() -> None:
+            with suppress(StreamFailed):  # the error itself matters more
+                self._confirm(patience=0)
+
+        def attempt() -> None:
             try:
-                call(CALL_SECONDS)  # type: ignore[operator]  # a method of the C extension
-                return
+                call(CALL_SECONDS)
             except KafkaException as error:
-                with suppress(StreamFailed):  # the error raised below matters more
-                    self._confirm(patience=0)
-                first = error.args[0]
-                self._refuse_too_large(first)
-                again = isinstance(first, KafkaError) and first.retriable() and time.monotonic() < end
-                if not again:
-                    raise StreamFailed(f"can't {action}: {reason(error)}", "see Kafka's log") from error
+                self._refuse_too_large(error.args[0])
+                raise
 
-
-def batch_size(connection: KafkaConnection, most_bytes: int) -> int:
-    """The size at which the client sends a batch, so that Kafka accepts it: less than the topic's limit, as compression
-    may add a little, and no more than the user's own setting."""
-    own = connection.client.get("batch.size", str(BATCH_BYTES))
-    return max(1, min(int(own), int(most_bytes * WITHIN_LIMIT)))
+        until_done(attempt, action, explain)
 
 
 def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:

@@ -10,13 +10,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from tidemill.errors import StreamFailed
 from tidemill.kafka.client import TRANSIENT, KafkaConnection, Topic, reason
+from tidemill.kafka.transactions import CALL_SECONDS, PATIENCE_SECONDS
 from tidemill.run.catalog.account import Account
 from tidemill.run.marks import CLAIM, END, POSITION, Marks, headers_of, unverified
 
-CALL_SECONDS = 10.0
 POLL_SECONDS = 0.1
 UNDECIDED_SECONDS = 0.5
-PATIENCE_SECONDS = 120.0
 MESSAGES_AT_ONCE = 10_000
 HELD_AT_ONCE = 4096
 

@@ -57,6 +57,11 @@ Failpoint = Literal[
     "rows.committed",
     "end.committing",  # the end markers are in the log, not committed
     "end.committed",
+    # predictions are written to a topic
+    "output.scored",  # nothing of the rows is sent yet
+    "output.sent",  # their predictions are in the topic, not committed
+    "output.committing",  # the offsets are in the transaction too, which is not committed
+    "output.committed",
     # the trainer publishes a generation
     "generation.beginning",  # in the transaction that records its start
     "generation.begun",

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from tidemill.errors import RunFolderError
-from tidemill.pipeline import Loaded, Options, Pipeline, table
+from tidemill.pipeline import DEFAULT_DELIMITER, Loaded, Options, Pipeline, table
 from tidemill.pipeline.faults import fault_of
 from tidemill.run.catalog import RunRecord
 from tidemill.texts import MOST_EXAMPLES, shorten
 
 # The settings that may differ between one start of a run and the next. All other settings shaped the data and the
 # models.
-FREE_TO_CHANGE = {"title", "description", "gate", "serve", "routes"}
+FREE_TO_CHANGE = {"title", "description", "gate", "serve", "routes", "outputs"}
 FREE_IN_DATA = {"path"}  # the digest of the data says whether they are the same
 FREE_IN_SOURCE = {"on_gap", "registry"}
 FREE_IN_COLUMN = {"unit", "title"}
@@ -183,7 +183,8 @@ def fixed(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def fixed_data(data: Mapping[str, Any]) -> dict[str, Any]:
-    return plain_columns(without(data, FREE_IN_DATA))
+    """The part of a source or table that must stay the same; older versions recorded a delimiter that was not given."""
+    return plain_columns(without(data, FREE_IN_DATA)) | {"delimiter": data.get("delimiter") or DEFAULT_DELIMITER}
 
 
 def plain_columns(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -160,6 +160,17 @@ class TrainingBody(Shape):
     began_at: str
 
 
+class OutputBody(Shape):
+    """A topic of predictions: how many rows were written to it, and how many messages of the stream are still to come,
+    as Kafka counts them (``lag``; null before the first one was read). ``ended``: whether no more will come."""
+
+    model: str
+    topic: str
+    rows: int
+    lag: int | None
+    ended: bool
+
+
 class StatusBody(Shape):
     """How far the run is. ``lag``: rows produced and not yet collected, or, of a topic that others write, messages that
     follow those that were read (``partition_lag`` has them by partition); ``gaps``: what retention removed of such a
@@ -188,6 +199,7 @@ class StatusBody(Shape):
     problems: list[str]
     stream_ended: bool
     trained: bool
+    outputs: list[OutputBody]
 
 
 class CommandStage(Shape):
@@ -215,5 +227,6 @@ class CommandStatus(Shape):
     generations: int
     champions: dict[str, int]
     lines: dict[str, str] | None = omitted_if_none()
+    outputs: list[OutputBody]
     lag: dict[str, int] | None = omitted_if_none()
     gaps: list[GapBody] | None = omitted_if_none()

@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +52,20 @@ class RowScores:
     raw: Array | None = None
     probability: Array | None = None
     margin: Array | None = None
+
+
+class TableScores(NamedTuple):
+    """The scores of the n rows of a table.
+
+    ``answers``: (n,), null where a feature is missing or the model has no answer. ``scored``: the indices of the rows
+    that have all features; ``probability``: for each of these, if the model says one, NaN where it has no answer.
+    ``encoded``: the same rows.
+    """
+
+    answers: pa.Array
+    scored: NDArray[np.intp]
+    probability: Array | None
+    encoded: Encoded
 
 
 class Scorer:
@@ -129,26 +143,40 @@ class RowScorer(Scorer, ABC):
     def column(self, table: pa.Table) -> pa.Array:
         """The answer for each row of a table that has the features' columns; null where a feature is missing, or where
         the model has no answer."""
-        encoded, complete = self.encoder.table(table)
-        predicted = self._predicted(encoded, int(complete.sum()))
-        answered = ~np.isnan(predicted)
-        complete[complete] = answered
-        answers = self.values(predicted[answered]) if answered.any() else pa.nulls(0, pa.float64())
-        return answers.take(pa.array(np.cumsum(complete) - 1, mask=~complete))
+        return self.table_scores(table).answers
 
-    def _predicted(self, encoded: Encoded, count: int) -> Array:
-        """Spark's predictions (count,); NaN for a row that the model refuses, found by halving the rows."""
+    def table_scores(self, table: pa.Table) -> TableScores:
+        """The scores of a table that has the features' columns."""
+        encoded, complete = self.encoder.table(table)
+        scored = np.flatnonzero(complete)
+        scores = self._scores(encoded, len(scored))
+        answered = ~np.isnan(scores.prediction)
+        complete[complete] = answered
+        answers = self.values(scores.prediction[answered]) if answered.any() else pa.nulls(0, pa.float64())
+        in_table = answers.take(pa.array(np.cumsum(complete) - 1, mask=~complete))
+        return TableScores(in_table, scored, scores.probability, encoded)
+
+    @property
+    def probability_names(self) -> tuple[list[str], list[int]]:
+        """The classes or clusters that a probability is for, as JSON names them, and the column of each in the scores.
+        Only of a scorer with ``has_probability``."""
+        names = [class_name(value) for value in self.classes or ()]
+        return names, list(range(len(names)))
+
+    def _scores(self, encoded: Encoded, count: int) -> RowScores:
+        """The predictions (count,) and probabilities of encoded rows; NaN for a row that the model refuses, found by
+        halving the rows."""
         if not count:
-            return np.zeros(0)
+            return RowScores(np.zeros(0))
         try:
-            return self.scores(encoded).prediction
+            return self.scores(encoded)
         except FeatureError:
             if count == 1:
-                return np.full(1, np.nan)
+                return RowScores(np.full(1, np.nan))
         half = count // 2
         before = Encoded(encoded.numbers[:half], [codes[:half] for codes in encoded.codes])
         after = Encoded(encoded.numbers[half:], [codes[half:] for codes in encoded.codes])
-        return np.concatenate([self._predicted(before, half), self._predicted(after, count - half)])
+        return joined([self._scores(before, half), self._scores(after, count - half)])
 
 
 class ClassScorer(RowScorer):
@@ -197,6 +225,25 @@ class ValueScorer(RowScorer):
 def class_name(value: Class) -> str:
     """A class as JSON writes it, a string without its quotes."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def joined(parts: Sequence[RowScores]) -> RowScores:
+    """The predictions, probabilities and margins of several parts of the rows as one."""
+    counts = [len(part.prediction) for part in parts]
+    return RowScores(
+        np.concatenate([part.prediction for part in parts]),
+        probability=stacked([part.probability for part in parts], counts),
+        margin=stacked([part.margin for part in parts], counts),
+    )
+
+
+def stacked(parts: Sequence[Array | None], counts: Sequence[int]) -> Array | None:
+    """Matrices of so many rows as one; a missing one is NaN beside others, None where all are missing."""
+    width = next((part.shape[1] for part in parts if part is not None), None)
+    if width is None:
+        return None
+    gaps = (np.full((count, width), np.nan) for count in counts)
+    return np.concatenate([gap if part is None else part for part, gap in zip(parts, gaps, strict=True)])
 
 
 def first_highest(margin: Array) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tidemill.errors import FeatureError
-from tidemill.scoring.base import Prediction, RowScorer, RowScores, Scorer, first_highest, scorer_of
+from tidemill.scoring.base import Prediction, RowScorer, RowScores, Scorer, first_highest, joined, scorer_of
 from tidemill.scoring.features import Codes, Encoded, Encoder, product
 from tidemill.scoring.storage import Array, Stored
 
@@ -140,9 +140,13 @@ class ClusterScorer(RowScorer):
         """For each row the probability of each cluster, by its number in ascending order; None if there is none."""
         if scored.probability is None:
             return [None] * len(scored.prediction)
-        order = np.argsort(self.numbers)
-        names = [str(number) for number in self.numbers[order].tolist()]
+        names, order = self.probability_names
         return [dict(zip(names, row, strict=True)) for row in scored.probability[:, order].tolist()]
+
+    @property
+    def probability_names(self) -> tuple[list[str], list[int]]:
+        order = np.argsort(self.numbers)
+        return [str(number) for number in self.numbers[order].tolist()], order.tolist()
 
     def units(self) -> Units:
         """The clusters' centres in the features' own units; the mean of its rows where a centre is only a direction."""
@@ -287,16 +291,6 @@ def slices(encoded: Encoded, centres: int) -> Iterator[Encoded]:
     for start in range(0, len(encoded.numbers), at_once):
         part = slice(start, start + at_once)
         yield Encoded(encoded.numbers[part], [codes[part] for codes in encoded.codes])
-
-
-def joined(parts: Sequence[RowScores]) -> RowScores:
-    """The scores of several slices as one. A clustering has no raw scores."""
-    probability = [part.probability for part in parts if part.probability is not None]
-    return RowScores(
-        np.concatenate([part.prediction for part in parts]),
-        probability=np.concatenate(probability) if probability else None,
-        margin=np.concatenate([part.margin for part in parts if part.margin is not None]),
-    )
 
 
 def columns(values: Sequence[Array], count: int) -> Array:

@@ -14,28 +14,30 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidemill.errors import SourceError
-from tidemill.pipeline import Cleaning, Column, arrow_schema
+from tidemill.errors import Fault, SourceError
+from tidemill.pipeline import EPOCHS, Cleaning, Column, arrow_schema
 from tidemill.sources.chunk import (
     RECORD_CHARACTERS,
     TOO_LONG,
     BadRecord,
     Chunk,
     Reject,
+    absent_notes,
     cut,
     join_reasons,
     refuse_missing,
 )
 from tidemill.sources.cleaning import default_value, has_cleaning, is_missing, missing_reason
-from tidemill.sources.conversions import CONVERSIONS, is_string
+from tidemill.sources.conversions import CONVERSIONS, is_moment, is_string
 from tidemill.sources.paths import declared_table, is_list, schema_names
 from tidemill.sources.text_values import typed_column, wanted
 from tidemill.texts import MOST_EXAMPLES
 from tidemill.types import COLUMN_TYPES
 
 
-def check_schema(label: str, schema: pa.Schema, columns: Sequence[Column], key: str) -> None:
+def check_schema(label: str, schema: pa.Schema, columns: Sequence[Column], key: str) -> list[Fault]:
     """Refuse data that lack a declared column, or have it in a type that can't be converted to the declared one.
+    Returns notes about those that may be missing, and that the data lack.
 
     Args:
         key: the path of these data in the pipeline file.
@@ -46,8 +48,10 @@ def check_schema(label: str, schema: pa.Schema, columns: Sequence[Column], key: 
     declared = declared_table(schema.empty_table(), columns).schema
     found = set(declared.names)
     paths = [column.name_in_data for column in columns if column.name in found]
-    refuse_missing(label, list(dict.fromkeys([*schema_names(schema), *paths])), columns)
+    names = list(dict.fromkeys([*schema_names(schema), *paths]))
+    refuse_missing(label, names, columns)
     refuse_types(label, declared, columns, key)
+    return absent_notes(label, names, columns, key)
 
 
 def refuse_types(label: str, schema: pa.Schema, columns: Sequence[Column], key: str) -> None:
@@ -75,7 +79,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 def can_become(kind: pa.DataType, column: Column) -> bool:
     """Whether values of an Arrow type can be converted to the declared one, though perhaps not all of them."""
-    as_text = has_cleaning(column) and is_string(kind)
+    as_text = is_read_as_text(kind, column)
     accepted = CONVERSIONS[column.kind].accepts(kind)
     return accepted or as_text or (column.may_lack and bool(pa.types.is_null(kind)))
 
@@ -89,6 +93,16 @@ def type_hint(kind: pa.DataType, column: Column, key: str) -> str:
         as_text = f'{{ type = "{column.kind}", missing = [""] }}'
         return f'declare it as {column.name} = "string", or as {column.name} = {as_text} to have its text read'
     return f'declare it as {column.name} = "{best}"' if best else f"leave {column.name} out of [{key}.columns]"
+
+
+def is_read_as_text(kind: pa.DataType, column: Column) -> bool:
+    """Whether the column's cleaning says how values of an Arrow type are read: strings, whole numbers since 1970, and
+    timestamps and dates that are local in a zone."""
+    cleaning = column.cleaning
+    if column.kind == "timestamp" and not is_string(kind):
+        local = is_moment(kind) and getattr(kind, "tz", None) is None
+        return bool(pa.types.is_integer(kind)) if cleaning.format in EPOCHS else bool(cleaning.timezone) and local
+    return has_cleaning(column) and is_string(kind)
 
 
 def part_names(kind: pa.DataType) -> str:
@@ -153,8 +167,8 @@ class Converted:
     def __init__(self, values: pa.Array, column: Column) -> None:
         self.column = column
         self.misfits: dict[int, str] = {}
-        if has_cleaning(column) and is_string(values.type):
-            self._read(values)
+        if is_read_as_text(values.type, column):
+            self._read(values if is_string(values.type) else values.cast(pa.string()))
         else:
             self._cast(values)
 
@@ -185,15 +199,16 @@ class Converted:
 
     def _missing(self, values: pa.Array) -> pa.Array:
         """Which values are null or count as missing."""
-        if not self.column.cleaning.missing:
+        if not self.column.cleaning.all_missing:
             return values.is_null()
         if COLUMN_TYPES[self.column.kind].json_text:
-            words = [text for text in self.column.cleaning.missing if isinstance(text, str)]
+            words = [text for text in self.column.cleaning.all_missing if isinstance(text, str)]
             plain = self.column._replace(cleaning=Cleaning(format=self.column.cleaning.format))
             moments, _ = typed_column(pl.Series(words, dtype=pl.String), plain)
             return pc.or_(values.is_null(), pc.is_in(self.values, moments.drop_null()))
         notation = pl.Series("value", values.cast(pa.string()))
-        return notation.to_frame().select(is_missing(pl.col("value"), self.column)).to_series().to_arrow()
+        plain = self.column._replace(cleaning=self.column.cleaning.typed())
+        return notation.to_frame().select(is_missing(pl.col("value"), plain)).to_series().to_arrow()
 
     def _one_by_one(self, values: pa.Array) -> pa.Array:
         return pa.concat_arrays([self._single(values.slice(index, 1)) for index in range(len(values))])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from tidemill.errors import SourceError
+from tidemill.errors import Fault, SourceError
 from tidemill.pipeline import Column
 from tidemill.texts import MOST_EXAMPLES, did_you_mean, listed
 
@@ -16,6 +17,7 @@ MOST_TEXT = 500
 CHUNK_CHARACTERS = 32 * 2**20  # a chunk of long records ends early, which bounds memory
 RECORD_CHARACTERS = 2**20  # of a CSV record's fields, a JSON line, a Parquet row's strings; bounded by a message's size
 TOO_LONG = "longer than 1 MiB"
+NOT_VALID = "its bytes are not valid"
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,18 @@ class Chunk:
         return next((f"; the first, {reject.place}: {reject.reason}" for reject in self.rejects), "")
 
 
+class Beginning(NamedTuple):
+    """The beginning of data: whether there are any records, and notes on what may not be meant so."""
+
+    has_records: bool
+    notes: Sequence[Fault] = ()
+
+
 class Readable(Protocol):
     """A file or a sample. Every call of ``read`` starts from the first record."""
 
-    def check(self) -> bool:
-        """Check the beginning of the data. Returns whether there are any records.
+    def check(self) -> Beginning:
+        """Check the beginning of the data.
 
         Raises:
             SourceError: it can't be read, or lacks a declared column.
@@ -95,21 +104,63 @@ def refuse_missing(label: str, names_there: Sequence[str], columns: Sequence[Col
     Raises:
         SourceError: the error names the missing columns.
     """
-    lacking = [column for column in columns if column.name_in_data not in names_there]
-    declared = {column.name_in_data for column in columns}
-    spare = [name for name in names_there if name not in declared]
-    meant = {bare_name(name): name for name in spare}
-    refused = [column for column in lacking if not column.may_lack or bare_name(column.name_in_data) in meant]
+    there = set(names_there)
+    lacking = [column for column in columns if column.name_in_data not in there]
+    meant = names_meant(names_there, lacking)
+    refused = [column for column in lacking if not column.may_lack or column.name_in_data in meant]
     if len(lacking) == len(columns):
         refused = lacking
     if refused:
-        first = refused[0].name_in_data
         names = listed([column.name_in_data for column in refused], MOST_EXAMPLES)
-        likely = meant.get(bare_name(first))
-        instead = f'did you mean "{likely}"?' if likely is not None else did_you_mean(first, spare or names_there)
-        raise SourceError(f"{label} has no column {names}", hint or f"in place of {first}, {instead}")
+        raise SourceError(f"{label} has no column {names}", hint or missing_hint(refused, names_there, meant))
 
 
-def bare_name(name: str) -> str:
-    """A name in lower case, without blanks and underscores."""
-    return "".join(name.casefold().replace("_", "").split())
+def names_meant(names_there: Sequence[str], lacking: Sequence[Column]) -> dict[str, str]:
+    """The name in the data that is nearly that of a column which the data lack, by the column's name in the data."""
+    if not lacking:
+        return {}
+    near = {nearly(name): name for name in names_there}
+    return {
+        column.name_in_data: near[nearly(column.name_in_data)]
+        for column in lacking
+        if nearly(column.name_in_data) in near
+    }
+
+
+def missing_hint(refused: Sequence[Column], names_there: Sequence[str], meant: dict[str, str]) -> str:
+    """The names that may be meant: those that are nearly the declared ones, else the nearest of the first column."""
+    names = [column.name_in_data for column in refused]
+    pairs = [f'in place of {name}, did you mean "{meant[name]}"?' for name in names if name in meant]
+    if pairs:
+        one = next(meant[name] for name in names if name in meant)
+        return f'{listed(pairs, MOST_EXAMPLES, " ")} then say from = "{one}" in the table of the column'
+    spare = [name for name in names_there if name not in names]
+    return f"in place of {names[0]}, {did_you_mean(names[0], spare or names_there)}"
+
+
+def absent_notes(label: str, names_there: Sequence[str], columns: Sequence[Column], key: str) -> list[Fault]:
+    """A note for each column that may be missing and that the data lack altogether.
+
+    Args:
+        names_there: the names of the data's columns.
+        key: the path of the data in the pipeline file.
+    """
+    there = set(names_there)
+    spare = sorted(there - {column.name_in_data for column in columns})
+    return [
+        Fault(
+            f"{key}.columns.{column.name}",
+            f"{label} has no column {column.name_in_data}: every value is "
+            + ("missing" if column.optional else f"the default, {column.cleaning.default!r}"),
+            "",
+            did_you_mean(column.name_in_data, spare),
+        )
+        for column in columns
+        if column.name_in_data not in there
+    ]
+
+
+def nearly(name: str) -> str:
+    """What names that are nearly the same have in common: letters in any form and case, without blanks and
+    underscores."""
+    return "".join(unicodedata.normalize("NFKC", name).casefold().replace("_", "").split())

@@ -4,14 +4,17 @@
 |---|---|
 | int | decimal digits with an optional sign, within 64 bits; zeros after a point ("5.0"), but no exponent ("1e3") |
 | float | decimal or exponent notation, to the nearest float64; no infinity, no NaN |
-| bool | true/false, t/f, yes/no, y/n, 1/0, in upper or lower case |
+| bool | true/false, t/f, yes/no, y/n, 1/0, or the column's own words, in upper or lower case |
 | timestamp | its column's format, else ISO 8601: a date or date-time (``T`` or a space), to microseconds at the most |
 | string | anything, unchanged |
+
+Numbers are in the column's decimal sign and groups of digits; ``plain_number`` writes them as above.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -20,11 +23,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tidemill.pipeline import FALSE, TRUE, Cleaning
 from tidemill.sources.moments import timestamp
 from tidemill.types import COLUMN_TYPES
 
-TRUE = ["true", "t", "yes", "y", "1"]
-FALSE = ["false", "f", "no", "n", "0"]
+BLANK = " \u00a0\u2007\u2009\u202f"  # what may stand between groups of digits where that is a blank
 WHOLE = r"^(?P<number>[+-]?[0-9]+)\.0+$"
 FIRST_MOMENT, LAST_MOMENT = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))
 EXACT_DIGITS = 15  # every decimal of so many digits has a float64 of its own (DBL_DIG in C)
@@ -34,7 +37,7 @@ class Conversion(NamedTuple):
     """The conversion of columns to one type.
 
     Attributes:
-        read_text: the values of texts without blanks around them, by the column's ``format``; null where a text does
+        read_text: the values of texts without blanks around them, by the column's cleaning; null where a text does
             not fit.
         accepts: whether values of an Arrow type can be converted, though perhaps not all of them.
         resembles: whether an Arrow type is the natural counterpart of this one.
@@ -42,7 +45,7 @@ class Conversion(NamedTuple):
             finite. Raises pyarrow.ArrowInvalid where a value would change.
     """
 
-    read_text: Callable[[pl.Expr, str | None], pl.Expr]
+    read_text: Callable[[pl.Expr, Cleaning], pl.Expr]
     accepts: Callable[[pa.DataType], bool]
     resembles: Callable[[pa.DataType], bool]
     cast: Callable[[pa.Array], pa.Array]
@@ -88,19 +91,50 @@ def is_textual(kind: pa.DataType) -> bool:
     return bool(many or is_string(kind) or is_bytes(kind) or pa.types.is_time(kind))
 
 
-def read_int(text: pl.Expr, form: str | None) -> pl.Expr:
+def plain_number(text: pl.Expr, cleaning: Cleaning) -> pl.Expr:
+    """A number in the column's notation, with a decimal point and without groups; null where it is not in it.
+
+    Groups are of three digits, but the first, which has one to three; there may be none.
+    """
+    if cleaning.decimal in (None, ".") and cleaning.thousands is None:
+        return text
+    decimal, between = cleaning.decimal or ".", separators(cleaning.thousands)
+    whole = rf"(?:[0-9]{{1,3}}(?:{between}[0-9]{{3}})+|[0-9]+)" if between else "[0-9]+"
+    point = re.escape(decimal)
+    fits = text.str.contains(rf"^[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?$")
+    bare = text.str.replace_all(between, "") if between else text
+    return pl.when(fits).then(bare.str.replace(decimal, ".", literal=True))
+
+
+def separators(thousands: str | None) -> str:
+    """A regular expression for the sign between groups of digits; empty where there is none."""
+    if thousands is None:
+        return ""
+    return f"[{BLANK}]" if thousands == " " else re.escape(thousands)
+
+
+def read_int(text: pl.Expr, cleaning: Cleaning) -> pl.Expr:
     """Never by way of a float, so that all digits count."""
-    return text.str.replace(WHOLE, "${number}").cast(pl.Int64, strict=False)
+    return plain_number(text, cleaning).str.replace(WHOLE, "${number}").cast(pl.Int64, strict=False)
 
 
-def read_float(text: pl.Expr, form: str | None) -> pl.Expr:
-    number = text.cast(pl.Float64, strict=False)
+def read_float(text: pl.Expr, cleaning: Cleaning) -> pl.Expr:
+    number = plain_number(text, cleaning).cast(pl.Float64, strict=False)
     return pl.when(number.is_finite()).then(number)
 
 
-def read_bool(text: pl.Expr, form: str | None) -> pl.Expr:
+def read_bool(text: pl.Expr, cleaning: Cleaning) -> pl.Expr:
     lower = text.str.to_lowercase()
-    return pl.when(lower.is_in(TRUE)).then(True).when(lower.is_in(FALSE)).then(False)
+    true, false = lower_words(cleaning.true or TRUE), lower_words(cleaning.false or FALSE)
+    return pl.when(lower.is_in(true)).then(True).when(lower.is_in(false)).then(False)
+
+
+def lower_words(words: Sequence[str]) -> list[str]:
+    return pl.Series(words).str.to_lowercase().to_list()  # in lower case as the values are
+
+
+def read_timestamp(text: pl.Expr, cleaning: Cleaning) -> pl.Expr:
+    return timestamp(text, cleaning.format, cleaning.timezone, cleaning.ambiguous)
 
 
 def cast_plainly(kind: str) -> Callable[[pa.Array], pa.Array]:
@@ -148,7 +182,9 @@ def cast_to_timestamp(values: pa.Array) -> pa.Array:
 CONVERSIONS: Mapping[str, Conversion] = {
     "int": Conversion(read_int, lambda kind: is_number(kind) or is_whole(kind), is_whole, cast_plainly("int")),
     "float": Conversion(read_float, lambda kind: is_number(kind) or pa.types.is_decimal(kind), is_float, cast_to_float),
-    "string": Conversion(lambda text, form: text, has_text, is_textual, cast_to_string),
+    "string": Conversion(lambda text, cleaning: text, has_text, is_textual, cast_to_string),
     "bool": Conversion(read_bool, pa.types.is_boolean, pa.types.is_boolean, cast_plainly("bool")),
-    "timestamp": Conversion(timestamp, lambda kind: is_moment(kind) or is_string(kind), is_moment, cast_to_timestamp),
+    "timestamp": Conversion(
+        read_timestamp, lambda kind: is_moment(kind) or is_string(kind), is_moment, cast_to_timestamp
+    ),
 }

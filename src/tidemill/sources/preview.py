@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tidemill.errors import SourceError
-from tidemill.sources.chunk import Reject
+from tidemill.errors import Fault, SourceError
+from tidemill.sources.chunk import NOT_VALID, Reject
+from tidemill.sources.readers.decoding import guessed_encoding, open_utf_8
 from tidemill.sources.readers.json_records import layout_of
-from tidemill.sources.readers.opening import BUFFER, SourceFile, open_bytes, read_errors
+from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
+from tidemill.sources.remedies import hint_of, remedies
 from tidemill.sources.source import SourceReader
 from tidemill.texts import MOST_EXAMPLES
 
@@ -82,11 +84,15 @@ class Preview:
         ]
         return {"rows": len(self), "fit": len(self.rows), "rejected": len(self.rejects), "examples": examples}
 
+    def kinds(self) -> list[tuple[Reject, int]]:
+        """The first reject of each kind, and how many are of it; the most frequent kind first."""
+        counts = Counter(kind_of(reject) for reject in self.rejects)
+        first = {kind_of(reject): reject for reject in reversed(self.rejects)}
+        return [(first[kind], count) for kind, count in counts.most_common()]
+
     def commonest(self) -> str:
         """The most frequent reason of the rejects, with its first example."""
-        kinds = Counter(kind_of(reject) for reject in self.rejects)
-        kind, count = kinds.most_common(1)[0]
-        example = next(reject for reject in self.rejects if kind_of(reject) == kind)
+        example, count = self.kinds()[0]
         which = "all" if count == len(self.rejects) else f"{count:,} of them"
         return f"{which} as {example.place}: {reason_of(example)}"
 
@@ -146,9 +152,9 @@ def rows_after(reader: SourceReader, seen: int) -> Untried | None:
 
 def one_a_line(file: SourceFile) -> bool:
     """Whether a text file has about as many lines as records."""
-    if file.format != "json":
+    if file.format == "csv":
         return True
-    with open_bytes(file) as opened:
+    with open_utf_8(file) as opened:
         return layout_of(opened) == "lines"
 
 
@@ -161,10 +167,40 @@ def count_records(file: SourceFile) -> int:
 
 
 def nothing_fits(reader: SourceReader, preview: Preview) -> SourceError:
-    """The error for a preview in which no row fits, with the commonest reason and a hint."""
+    """The error for a preview in which no row fits, with the commonest reason, and the setting that would read it."""
+    remedy = hint_of(remedies(preview.kinds()[0][0], reader.columns), reader.key)
     which = preview.which.removeprefix("all ")
     return SourceError(
         f"none of the {which} of {preview.title} fits the declared columns, {preview.commonest()}",
-        f"see [{reader.key}.columns]: another type, ? for what may be missing, or strip, missing, format and default "
+        (f"{remedy}; or " if remedy else "")
+        + f"see [{reader.key}.columns]: another type, ? for what may be missing, or strip, missing, format and default "
         f"to clean it; {reader.key}.header and delimiter say how the file is laid out",
     )
+
+
+def preview_notes(reader: SourceReader, preview: Preview) -> list[Fault]:
+    """The settings that would read what is rejected, for the most frequent reasons, where other rows fit.
+
+    A missing value has none: whether every row needs one is for the pipeline file to say.
+    """
+    notes = encoding_notes(reader, preview)
+    for reject, count in preview.kinds()[:MOST_EXAMPLES] if len(preview.rows) else ():
+        settings = () if NOT_VALID in reject.reason else remedies(reject, reader.columns)
+        column = settings[0].column if settings else None
+        if settings and not reject.reason.startswith(f"{column} is missing"):
+            path = f"{reader.key}.columns.{column}" if column else f"{reader.key}.{settings[0].name}"
+            rows = reject.place if count == 1 else f"{count:,} rows, the first in {reject.place},"
+            notes.append(Fault(path, f"{rows} rejected: {reason_of(reject)}", "", hint_of(settings, reader.key)))
+    return notes
+
+
+def encoding_notes(reader: SourceReader, preview: Preview) -> list[Fault]:
+    """A note where bytes do not fit the encoding, with the encoding that they may be in."""
+    undecodable = [reject for reject in preview.rejects if NOT_VALID in reject.reason]
+    if not undecodable:
+        return []
+    first = undecodable[0]
+    file = next(file for file in reader.files if file.label == first.file)
+    found = f"the bytes of {first.file}, {first.place}, are not valid {file.encoding.upper()}"
+    guess = guessed_encoding(file)
+    return [Fault(f"{reader.key}.encoding", found, "", f"{guess}, perhaps" if guess else "say in which encoding it is")]

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tidemill.errors import InputError, SourceError
-from tidemill.pipeline import Column, Data, Pipeline, SideTable, Source, arrow_schema
+from tidemill.errors import Fault, InputError, SourceError
+from tidemill.pipeline import Column, Data, Format, Pipeline, SideTable, Source, arrow_schema, unique
 from tidemill.samples import Sample, find_sample
 from tidemill.sources.arrow_values import check_schema, convert
-from tidemill.sources.chunk import Chunk, Readable, Reject
+from tidemill.sources.chunk import Beginning, Chunk, Readable, Reject
 from tidemill.sources.readers.csv import CsvFile
 from tidemill.sources.readers.jsonl import JsonFile
-from tidemill.sources.readers.opening import Format, SourceFile, read_errors, refuse_changed, source_file
+from tidemill.sources.readers.opening import SourceFile, read_errors, refuse_changed, source_file
 from tidemill.sources.readers.parquet import ParquetFile
 from tidemill.texts import did_you_mean, shorten
 
@@ -46,6 +46,8 @@ class SourceReader:
         older: the fingerprint that earlier versions recorded for the same data; it covered the files' names too.
         files: the files of ``parts``.
         list_files: lists the files again.
+        columns: the declared columns.
+        notes: what the beginning of the data shows that may not be meant so; one of each setting.
     """
 
     title: str
@@ -56,6 +58,8 @@ class SourceReader:
     older: str = ""
     files: tuple[SourceFile, ...] = ()
     list_files: Callable[[], list[Path]] = list
+    columns: tuple[Column, ...] = ()
+    notes: tuple[Fault, ...] = ()
 
     def chunks(self, size: int = 10_000) -> Iterator[Chunk]:
         """All records in order, at most ``size`` per chunk. Every call starts from the first record.
@@ -112,9 +116,9 @@ class SampleRows:
     columns: Sequence[Column]
     key: str
 
-    def check(self) -> bool:
-        check_schema(f"the sample {self.sample.name}", arrow_schema(self.sample.columns), self.columns, self.key)
-        return True
+    def check(self) -> Beginning:
+        label = f"the sample {self.sample.name}"
+        return Beginning(True, check_schema(label, arrow_schema(self.sample.columns), self.columns, self.key))
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         first = 1
@@ -130,7 +134,7 @@ class WatchedFile:
     file: SourceFile
     content: Readable
 
-    def check(self) -> bool:
+    def check(self) -> Beginning:
         with self._watched():
             return self.content.check()
 
@@ -205,9 +209,11 @@ def open_sample(data: Data, key: str) -> SourceReader:
         raise SourceError(error.message, error.hint) from error
     rows = most_rows(data) or sample.default_rows
     part = SampleRows(sample, data.schema_, key)
-    part.check()
+    notes = part.check().notes
     digest = hashlib.sha256(f"{sample.name} {sample.version} {rows}".encode()).hexdigest()
-    return SourceReader(f"the sample {sample.name}", key, digest, (part,), rows)
+    return SourceReader(
+        f"the sample {sample.name}", key, digest, (part,), rows, columns=data.schema_, notes=tuple(notes)
+    )
 
 
 def most_rows(data: Data) -> int | None:
@@ -215,29 +221,32 @@ def most_rows(data: Data) -> int | None:
 
 
 def open_files(data: Data, folder: Path, key: str) -> SourceReader:
-    files = find_files(data.path or "", folder)
+    files = find_files(data, folder, key)
     parts = tuple(WatchedFile(file, READERS[file.format](file, data, key)) for file in files)
-    filled = [part.check() for part in parts]
+    beginnings = [part.check() for part in parts]
     title = files[0].label if len(files) == 1 else f"{data.path} ({len(files)} files)"
-    if not any(filled):
+    if not any(beginning.has_records for beginning in beginnings):
         raise SourceError(f"{title} has no rows", "give a file with at least one row of data")
     now, older = fingerprints(files)
     again = partial(list_files, data.path or "", folder)
-    return SourceReader(title, key, now, parts, most_rows(data) or sys.maxsize, older, tuple(files), again)
+    notes = unique([note for beginning in beginnings for note in beginning.notes])
+    most = most_rows(data) or sys.maxsize
+    return SourceReader(title, key, now, parts, most, older, tuple(files), again, data.schema_, tuple(notes))
 
 
 READERS: dict[Format, Callable[[SourceFile, Data, str], Readable]] = {
     "csv": CsvFile,
+    "jsonl": lambda file, data, key: JsonFile(file, data.schema_),
     "json": lambda file, data, key: JsonFile(file, data.schema_),
     "parquet": lambda file, data, key: ParquetFile(file, data.schema_, key),
 }
 
 
-def find_files(path: str, folder: Path) -> list[SourceFile]:
-    """The files of a path or glob, each with its format and its name relative to the files' common folder."""
-    paths = list_files(path, folder)
+def find_files(data: Data, folder: Path, key: str) -> list[SourceFile]:
+    """The files of ``data``, each with its format and its name relative to the files' common folder."""
+    paths = list_files(data.path or "", folder)
     top = os.path.commonpath([file.parent for file in paths])
-    return [source_file(file, file.relative_to(top).as_posix()) for file in paths]
+    return [source_file(file, file.relative_to(top).as_posix(), data, key) for file in paths]
 
 
 def list_files(path: str, folder: Path) -> list[Path]:

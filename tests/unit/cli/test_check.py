@@ -89,10 +89,12 @@ def test_rejected_rows_are_told_with_examples(tmp_path: Path) -> None:
 def test_a_short_source_is_tried_whole(tmp_path: Path) -> None:
     """What is said of all rows is said so; of the files of a glob each example names its own."""
     assert look(pipeline(tmp_path, rows(5, row3="?"))).remarks() == [
-        "source: all 5 rows: 4 fit, 1 rejected: line 5: size is '?', not a finite number"
+        "source: all 5 rows: 4 fit, 1 rejected: line 5: size is '?', not a finite number",
+        "note: source.columns.size: line 5 rejected: size is '?', not a finite number; "
+        'missing = ["?"] in source.columns.size would read it',
     ]
     written(tmp_path, rows(3, row0="!"), "later.csv")
-    [told] = look(tmp_path / "p.toml", "source.path=*.csv").remarks()
+    told, _ = look(tmp_path / "p.toml", "source.path=*.csv").remarks()
     assert told == (
         "source: all 8 rows: 6 fit, 2 rejected: data.csv, line 5: size is '?', not a finite number; "
         "later.csv, line 2: size is '!', not a finite number"
@@ -290,7 +292,7 @@ def test_notes_are_told(tmp_path: Path) -> None:
     assert "no fault found" not in done.stdout
     assert note in done.stdout
     code, document = asked(str(path))
-    assert (code, [one["path"] for one in document["notes"]]) == (0, ["models.kind.label"])
+    assert (code, [one["path"] for one in document["notes"]]) == (0, ["source.columns.size", "models.kind.label"])
     assert document["pipeline"]["name"] == "p"
     refused = ["up", str(path), "--run-dir", str(tmp_path / "run"), "--host", "0.0.0.0"]  # which needs a key
     for json_too, told in (([], "stdout"), (["--json"], "stderr")):
@@ -298,7 +300,8 @@ def test_notes_are_told(tmp_path: Path) -> None:
         assert isinstance(done.exception, InputError)
         lines = getattr(done, told).splitlines()
         assert lines[0].startswith("source: all 20 rows: 19 fit, 1 rejected")
-        assert lines[1].startswith(note)
+        assert lines[1].startswith("note: source.columns.size")
+        assert lines[2].startswith(note)
     assert not (tmp_path / "run").exists()
 
 

@@ -14,10 +14,11 @@ from tests.support import wait_for
 from tests.support.serving_run import api_of, new_run
 from tidemill.pipeline import load
 from tidemill.process.supervisor import Supervisor
-from tidemill.process.up import forget_unwanted
-from tidemill.run.catalog import StageStatus
+from tidemill.process.up import forget_unwanted, stages_needed
+from tidemill.run.catalog import OutputState, StageStatus
 from tidemill.run.folder import Run, open_run
 from tidemill.run.locks import locked
+from tidemill.run.progress.status import status
 
 
 def arguments_of(run: Run, *options: str) -> list[str]:
@@ -41,6 +42,23 @@ def test_a_console_that_is_refused_ends_nothing(tmp_path: Path) -> None:
     assert re.search(rf"port {port} is in use by \S+ \(process {os.getpid()}\)", text)
     assert text.endswith("the run continues without it")
     assert len(supervisor.restarts) == 1
+    lost = supervisor.given_up("console")
+    assert lost
+    assert text.startswith(lost.message)
+    assert supervisor.over("console")
+    assert supervisor.given_up("outputs") is None
+
+
+def test_the_stages_of_a_run_with_outputs(tmp_path: Path) -> None:
+    """Predictions are written to the end though all else is done; then the broker alone stays, for their readers."""
+    run = new_run(tmp_path, 'outputs=[{model="size", topic="scored"}]')
+    run.catalog.end_stream({0: 0}, {})
+    assert stages_needed(run, {"console"}) == ["broker", "outputs", "api"]
+    assert stages_needed(run, {"console", "broker"}) == ["outputs", "api"]
+    run.catalog.save_output(OutputState("scored", "size", "id", True, 1, {0: 7}, rows=6, ended=True))
+    assert stages_needed(run, {"console"}) == ["broker", "api"]
+    (counts,) = status(run).outputs
+    assert (counts.rows, counts.ended, counts.lag) == (6, True, 0)
 
 
 def test_a_second_ctrl_c_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

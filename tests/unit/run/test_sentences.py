@@ -9,9 +9,10 @@ import pytest
 from tidemill.run.catalog import StageState, StageStatus
 from tidemill.run.catalog.stages import progress_of
 from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
-from tidemill.run.progress.status import Counts
+from tidemill.run.progress.status import Counts, OutputCounts
 
 OPEN = {"open_batch": 2, "open_rows": 812, "open_target": 1801}
+OUTPUTS = (OutputCounts("m", "one", 800, 9), OutputCounts("m", "two", 12))
 SOME = {
     "source": 5403,
     "produced": 812,
@@ -53,6 +54,10 @@ def facts(
         ("producer", "running", {}, {"source": None}, "sending rows: 812 so far"),
         ("producer", "done", {}, {"produced": 5403}, "sent all 5,403 rows"),
         ("producer", "stopped", {}, {"produced": 1}, "stopped after 1 row"),
+        ("outputs", "starting", {}, {}, "waits for the first generation"),
+        ("outputs", "running", {}, {"outputs": OUTPUTS}, "wrote 812 rows to 2 topics; 9 messages to go"),
+        ("outputs", "done", {}, {"outputs": OUTPUTS[:1]}, "wrote all 800 rows to 1 topic"),
+        ("outputs", "stopped", {}, {"outputs": OUTPUTS[:1]}, "stopped; wrote 800 rows to 1 topic"),
         ("collector", "starting", {}, {}, "waits for Kafka and the producer"),
         ("collector", "running", OPEN, {}, "batch 2 has 812 of 1,801 rows"),
         ("collector", "running", {"open_batch": 2, "open_rows": 1, "open_target": None}, {}, "batch 2 has 1 row"),

@@ -98,6 +98,21 @@ def test_a_default_of_a_run_that_did_not_record_what_was_given(tmp_path: Path) -
     open_run(load("smart-home", ["batches.format=csv"]), tmp_path).close()
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_a_delimiter_that_older_versions_recorded(tmp_path: Path, given: bool) -> None:
+    """A run that recorded the comma that nobody gave goes on where it is left out, and where it is said."""
+    begun(tmp_path)
+    recorded(tmp_path, document=lambda document: document["source"].update(delimiter=","))
+    if not given:
+        with closing(sqlite3.connect(tmp_path / FILE_NAME)) as catalog:
+            catalog.execute("UPDATE run SET given = NULL")
+            catalog.commit()
+    for assignments in ([], ["source.delimiter=','"]):
+        open_run(load("smart-home", assignments), tmp_path).close()
+    with pytest.raises(RunFolderError, match=r"source\.delimiter was ',', now ';'"):
+        open_run(load("smart-home", ["source.delimiter=';'"]), tmp_path)
+
+
 def test_a_setting_that_is_no_more(tmp_path: Path) -> None:
     """What the run has and this version has not, or can't read, is named with its key."""
     begun(tmp_path)

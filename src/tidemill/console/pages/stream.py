@@ -25,7 +25,7 @@ from tidemill.console.formatting import (
 )
 from tidemill.schemas import BatchBody, StageBody, StatusBody, TrainingBody
 
-STAGES = ("broker", "producer", "collector", "trainer", "api", "console")
+STAGES = ("broker", "producer", "collector", "trainer", "outputs", "api", "console")
 SHOWN_BATCHES = 5
 STEADY_SECONDS = 10.0  # a running stage updates its status more often than this
 
@@ -111,8 +111,8 @@ def filling(status: StatusBody) -> tuple[float, str]:
 
 
 def stage_rows(stages: Mapping[str, StageBody], now: datetime) -> list[dict[str, str]]:
-    """A row for each stage of a run, including those that have not started."""
-    return [stage_row(name, stages.get(name), now) for name in STAGES]
+    """A row for each stage of a run, including those that have not started. Few runs have outputs."""
+    return [stage_row(name, stages.get(name), now) for name in STAGES if name in stages or name != "outputs"]
 
 
 def stage_row(name: str, stage: StageBody | None, now: datetime) -> dict[str, str]:

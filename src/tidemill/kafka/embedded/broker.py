@@ -66,6 +66,7 @@ broker.heartbeat.interval.ms=500
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=1
 offsets.topic.replication.factor=1
+offsets.retention.minutes=2147483647
 transaction.state.log.num.partitions=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1

@@ -378,6 +378,30 @@ class PairedBlocks:
 
 
 @dataclass(frozen=True)
+class OutputState:
+    """How far the rows have been written, each with a prediction, into the topic ``topic``.
+
+    Attributes:
+        topic_id, topic_created: Kafka's id of that topic, and whether the run created it.
+        partitions: of that topic, when the run began to write to it.
+        offsets: for each partition of the stream the offset of the next row; Kafka's own record of it may be ahead.
+        rows: how many were written.
+        lag: how many messages of the stream are still to come, as Kafka counts them.
+        ended: whether all rows of a stream that has ended were written.
+    """
+
+    topic: str
+    model: str
+    topic_id: str
+    topic_created: bool
+    partitions: int
+    offsets: Mapping[int, int] = field(default_factory=dict)
+    rows: int = 0
+    lag: int = 0
+    ended: bool = False
+
+
+@dataclass(frozen=True)
 class ClosingAccount:
     """The rows sent to a partition, by its end marker, and the rows read from it up to the last sealed message.
 

@@ -297,6 +297,20 @@ decisions = Table(
 sa.Index("decisions_of_model", decisions.c.model, decisions.c.number)
 sa.Index("decisions_of_generation", decisions.c.model, decisions.c.generation)
 
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("topic", String, primary_key=True),
+    Column("model", String, nullable=False),
+    Column("topic_id", String, nullable=False),
+    Column("topic_created", Boolean, nullable=False),
+    Column("partitions", Integer, nullable=False),
+    Column("offsets", JSON, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("lag", BigInteger, nullable=False),
+    Column("ended", Boolean, nullable=False),
+)
+
 stages = Table(
     "stages",
     metadata,

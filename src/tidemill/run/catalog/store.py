@@ -18,12 +18,13 @@ from tidemill.run.catalog.judgings import JudgingStore
 from tidemill.run.catalog.records import (
     Generation,
     GenerationRef,
+    OutputState,
     RecordedFiles,
     RunRecord,
     SideTableRecord,
     SourceState,
 )
-from tidemill.run.catalog.schema import batches, generations, run, side_tables, source, stages
+from tidemill.run.catalog.schema import batches, generations, outputs, run, side_tables, source, stages
 from tidemill.run.catalog.stages import StageStatus, progress_of
 from tidemill.run.catalog.topics import TopicStore
 from tidemill.run.failpoints import failpoint
@@ -114,6 +115,22 @@ class Catalog(BatchStore, TopicStore, GenerationStore, JudgingStore):
         except sa.exc.IntegrityError as error:
             message = f"the table {table.name} is recorded already"
             raise CatalogError(message, "is a second producer running?") from error
+
+    # --- outputs, by the stage that writes them ---------------------------------------------------------------------
+
+    def outputs(self) -> dict[str, OutputState]:
+        """The topics of predictions that the run has written to, by name."""
+        rows = self._all(sa.select(outputs).order_by(outputs.c.topic))
+        return {
+            row["topic"]: OutputState(**row | {"offsets": {int(at): next for at, next in row["offsets"].items()}})
+            for row in rows
+        }
+
+    def save_output(self, state: OutputState) -> None:
+        values = asdict(state) | {"offsets": {str(at): next for at, next in state.offsets.items()}}
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(outputs).where(outputs.c.topic == state.topic))
+            connection.execute(sa.insert(outputs), values)
 
     # --- stages, each its own row ---------------------------------------------------------------------------------
 

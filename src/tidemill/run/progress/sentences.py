@@ -168,6 +168,17 @@ def describe_trainer(state: StageState, facts: Facts) -> str:
     return f"starting generation {batch}" if facts.counts.batches >= batch else f"waits for batch {batch}"
 
 
+def describe_outputs(state: StageState, facts: Facts) -> str:
+    outputs = facts.counts.outputs
+    written = f"{rows(sum(output.rows for output in outputs))} to {counted(len(outputs), 'topic')}"
+    if state == "starting":
+        return "waits for Kafka" if facts.newest else "waits for the first generation"
+    if state != "running":
+        return f"wrote all {written}" if state == "done" else f"stopped; wrote {written}"
+    lag = max((output.lag or 0 for output in outputs), default=0)
+    return f"wrote {written}; {counted(lag, 'message')} to go" if lag else f"wrote {written}"
+
+
 def describe_api(state: StageState, facts: Facts) -> str:
     if state != "running":
         return "opening its port" if state == "starting" else "stopped"
@@ -202,6 +213,7 @@ DESCRIPTIONS: Mapping[str, Callable[[StageState, Facts], str]] = {
     "producer": describe_producer,
     "collector": describe_collector,
     "trainer": describe_trainer,
+    "outputs": describe_outputs,
     "api": describe_api,
     "console": describe_console,
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tidemill.pipeline import Output
 from tidemill.run.catalog import (
     CollectorProgress,
     Gap,
@@ -18,9 +19,29 @@ from tidemill.run.catalog import (
 from tidemill.run.folder import Run
 from tidemill.run.stage import state_of
 
-ORDER = ("broker", "producer", "collector", "trainer", "api", "console")  # the order in which the data passes them
+ORDER = (
+    "broker",
+    "producer",
+    "collector",
+    "trainer",
+    "outputs",
+    "api",
+    "console",
+)  # the order in which the data passes them
 MOST_CAUGHT_UP = 50  # generations that a trainer judges afterwards, of a run that began before they were judged
-DISPENSABLE = frozenset({"console"})  # a run continues without these stages
+DISPENSABLE = frozenset({"outputs", "console"})  # a run continues without these stages
+
+
+@dataclass(frozen=True)
+class OutputCounts:
+    """How far an output is: how many rows were written to ``topic``, and how many messages of the stream are to come,
+    as Kafka counts them; None before the first one was read. ``ended``: whether no more will come."""
+
+    model: str
+    topic: str
+    rows: int = 0
+    lag: int | None = None
+    ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,6 +54,7 @@ class Counts:
         source_rejected: those of ``rejected`` that the producer did not send.
         batches, bytes: the number of sealed batches, and their size.
         ended: whether every row of the stream is in a sealed batch.
+        outputs: how far each output is.
         of_others: whether others write the topic, so that nothing is produced.
         lag: for each partition of a topic that others write, how many messages follow those that were read; None for
             the run's own topic.
@@ -51,6 +73,7 @@ class Counts:
     of_others: bool = False
     lag: Mapping[str, int] | None = None
     gaps: tuple[Gap, ...] = ()
+    outputs: tuple[OutputCounts, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +103,7 @@ class RunSummary:
     generations: int
     champions: Mapping[str, int]
     lines: Mapping[str, str] | None
+    outputs: tuple[OutputCounts, ...]
     lag: Mapping[str, int] | None = None
     gaps: tuple[Gap, ...] | None = None
 
@@ -102,6 +126,7 @@ def status(run: Run) -> RunSummary:
         generations=run.catalog.generations_by_state().get("published", 0),
         champions={model: ref.number for model, ref in serving.items()},
         lines={model: ref.line for model, ref in serving.items() if ref.line} or None,
+        outputs=reached.outputs,
         lag=reached.lag,
         gaps=reached.gaps or None,
     )
@@ -140,6 +165,24 @@ def counts(run: Run, stages: Mapping[str, StageStatus]) -> Counts:
         of_others=of_others,
         lag=collector.lag,
         gaps=tuple(run.catalog.gaps()) if of_others else (),
+        outputs=output_counts(run),
+    )
+
+
+def open_outputs(run: Run) -> list[Output]:
+    """The outputs of the pipeline to which rows are still to be written."""
+    written = run.catalog.outputs()
+    return [output for output in run.pipeline.outputs if output.topic not in written or not written[output.topic].ended]
+
+
+def output_counts(run: Run) -> tuple[OutputCounts, ...]:
+    """How far each output of the pipeline is."""
+    written = run.catalog.outputs()
+    return tuple(
+        OutputCounts(output.model, output.topic, state.rows, state.lag, state.ended)
+        if (state := written.get(output.topic))
+        else OutputCounts(output.model, output.topic)
+        for output in run.pipeline.outputs
     )
 
 

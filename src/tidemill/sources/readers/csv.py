@@ -2,65 +2,87 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
 
-from tidemill.errors import SourceError
-from tidemill.pipeline import Column, Data, arrow_schema
+from tidemill.errors import Fault, SourceError
+from tidemill.pipeline import BLANKS, DEFAULT_DELIMITER, Data, arrow_schema
 from tidemill.sources.chunk import (
+    NOT_VALID,
     RECORD_CHARACTERS,
     TOO_LONG,
     BadRecord,
+    Beginning,
     Chunk,
     Reject,
+    absent_notes,
     cut,
     join_reasons,
     refuse_missing,
 )
-from tidemill.sources.readers.csv_records import RecordBlock, Records
-from tidemill.sources.readers.opening import SourceFile, open_bytes
+from tidemill.sources.cleaning import strip_notes, trim_notes
+from tidemill.sources.readers.csv_header import (
+    composed,
+    encoding_meant,
+    has_names,
+    header_note,
+    may_be_header,
+    nfc,
+    refuse_unlike,
+)
+from tidemill.sources.readers.csv_records import Dialect, RecordBlock, Records, TextLines
+from tidemill.sources.readers.decoding import BYTE_ORDER_MARK, guessed_encoding, is_text, open_text
+from tidemill.sources.readers.opening import SourceFile
 from tidemill.sources.text_values import typed
 from tidemill.texts import shorten
 
 DELIMITERS = {";": '";"', "\t": r'"\t"', "|": '"|"', ",": '","'}
-UTF_16_BEGINS = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order mark, as surrogateescape decodes it
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # Excel's own first line
+LOOKED_AT = 200
 
 
 class Layout(NamedTuple):
     """The layout of a file: the number of fields in a record, and the index of each declared column; None where the
-    file lacks it."""
+    file lacks it. ``trailing``: whether a further field without a name, which is ignored, may follow."""
 
     header: bool
     width: int
     indices: tuple[int | None, ...]
+    trailing: bool
 
 
 class CsvFile:
     """A CSV file, with or without a header. Without the setting ``header``, the first record decides."""
 
     def __init__(self, file: SourceFile, data: Data, key: str) -> None:
-        """A file of ``data``; ``key`` is the path of these data in the pipeline file.
-
-        Raises:
-            SourceError: the delimiter is a quote or a line end.
-        """
-        if data.delimiter in '"\r\n':
-            raise SourceError(f"{key}.delimiter is {data.delimiter!r}", 'give another, such as "," or ";"')
+        """A file of ``data``; ``key`` is the path of these data in the pipeline file."""
         self.file = file
         self.key = key
-        self.columns = data.schema_
-        self.header = data.header
-        self.delimiter = data.delimiter
+        self.data = data
+        self.columns = composed(data.schema_)
 
-    def check(self) -> bool:
+    def check(self) -> Beginning:
         with self._open() as records:
             first = records.take(1)
-            return bool(first) and (not self._layout(first).header or bool(records.take(1)))
+            if not first:
+                return Beginning(False)
+            layout = self._layout(first)
+            later = records.take(LOOKED_AT)
+        notes = list(self._layout_notes(first, later, layout))
+        rows = later.fields if layout.header else [*first.fields, *later.fields]
+        texts = {
+            column: [row[index] for row in rows if len(row) > index]
+            for column, index in zip(self.columns, layout.indices, strict=True)
+            if index is not None
+        }
+        notes += [*strip_notes(texts, self.key), *(() if self.data.trim else trim_notes(texts, self.key))]
+        return Beginning(not layout.header or bool(later), notes)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         with self._open() as records:
@@ -76,20 +98,51 @@ class CsvFile:
 
     @contextmanager
     def _open(self) -> Iterator[Records]:
-        with open_bytes(self.file) as file:
-            text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-            yield Records(text, self.delimiter)
+        with open_text(self.file) as text:
+            lines = TextLines(text)
+            delimiter = self._delimiter(lines)
+            lines.skip(self.data.skip)
+            yield Records(lines, Dialect(delimiter, self.data.escape, self.data.trim, self.data.comment))
+
+    def _delimiter(self, lines: TextLines) -> str:
+        """The delimiter; a first line that names it is skipped.
+
+        Raises:
+            SourceError: the file names another delimiter than the pipeline.
+        """
+        declared = self.data.delimiter
+        for line in lines.take(1):
+            match = SEPARATOR_LINE.fullmatch(line.removeprefix(BYTE_ORDER_MARK))
+            if match is None or self.data.skip:
+                lines.repeat([line.removeprefix(BYTE_ORDER_MARK)])
+            elif declared not in (None, match[1]):
+                raise SourceError(
+                    f"line 1 of {self.file.label} says {line.strip()}, while {self.key}.delimiter is {declared!r}",
+                    f"leave {self.key}.delimiter out, or set {self.key}.skip = 1 to ignore that line",
+                )
+            else:
+                return match[1]
+        return declared or DEFAULT_DELIMITER
 
     def _layout(self, first: RecordBlock) -> Layout:
+        """The layout of the file.
+
+        Raises:
+            SourceError: the first record is neither a header with the declared columns nor a row of them.
+        """
         label = self.file.label
         for line, reason in first.broken.items():
             raise SourceError(f"{label}, line {line}: {reason}", "check that it is a CSV file")
-        names = [name.strip() for name in first.fields[0]]
-        if names[0].startswith(UTF_16_BEGINS):
-            raise SourceError(f"{label} is UTF-16", "save it as UTF-8")
-        if self.header or (self.header is None and has_names(names, self.columns)):
-            return self._by_name(names)
-        if len(names) != len(self.columns):
+        names = [nfc(name.strip()) for name in first.fields[0]]
+        trailing = len(names) > 1 and not names[-1]
+        header = self.data.header
+        if header is None and not has_names(names, self.columns, self.file.encoding):
+            self._refuse_undecodable(first)
+            header = False
+        if header is not False:
+            return self._by_name(names, trailing, first)
+        trailing = trailing and len(names) == len(self.columns) + 1
+        if len(names) - trailing != len(self.columns):
             declared = [column.name for column in self.columns]
             raise SourceError(
                 f"the first row of {label} has {fields_text(len(names))} {shorten(names)} "
@@ -97,31 +150,79 @@ class CsvFile:
                 self._delimiter_hint(names)
                 or "declare every column, in the file's order; header = true where it names them",
             )
-        return Layout(False, len(names), tuple(range(len(names))))
+        return Layout(False, len(self.columns), tuple(range(len(self.columns))), trailing)
 
-    def _by_name(self, names: list[str]) -> Layout:
-        refuse_missing(self.file.label, names, self.columns, self._delimiter_hint(names))
+    def _by_name(self, names: list[str], trailing: bool, first: RecordBlock) -> Layout:
+        label = self.file.label
+        if any(column.name_in_data not in names for column in self.columns):
+            self._refuse_undecodable(first)
+        meant = encoding_meant(names, self.columns, self.file.encoding)
+        hint = f'its names are as declared in another encoding: set {self.key}.encoding = "{meant}"' if meant else ""
+        refuse_missing(label, names, self.columns, self._delimiter_hint(names) or hint)
+        if meant:
+            raise SourceError(f"{label} has a declared column under a name in another encoding", hint)
+        counts = Counter(names)
         for column in self.columns:
-            if names.count(column.name_in_data) > 1:
+            name = column.name_in_data
+            if counts[name] > 1:
+                positions = [number for number, other in enumerate(names, start=1) if other == name]
                 raise SourceError(
-                    f"{self.file.label} has more than one column {column.name_in_data}", "rename all but one"
+                    f"{label} has more than one column {name}: fields {', '.join(map(str, positions))}",
+                    f"rename all but one; or set {self.key}.header = false and {self.key}.skip = {first.starts[0]}, "
+                    "and declare every column, in the file's order",
                 )
         indices = {name: index for index, name in enumerate(names)}
-        return Layout(True, len(names), tuple(indices.get(column.name_in_data) for column in self.columns))
+        columns = tuple(indices.get(column.name_in_data) for column in self.columns)
+        return Layout(True, len(names) - trailing, columns, trailing)
+
+    def _refuse_undecodable(self, first: RecordBlock) -> None:
+        """Refuse a first record that may be a header, and whose bytes do not fit the encoding."""
+        line, fields = first.starts[0], first.fields[0]
+        if not all(map(is_text, fields)):
+            guess = guessed_encoding(self.file)
+            raise SourceError(
+                f"the bytes of {self.file.label}, line {line}, are not valid {self.file.encoding.upper()}",
+                f"say in which encoding it is: {self.key}.encoding = " + (guess or '"windows-1252", for example'),
+            )
+
+    def _layout_notes(self, first: RecordBlock, later: RecordBlock, layout: Layout) -> Iterator[Fault]:
+        """What the pipeline file does not say about the layout, and may be meant otherwise.
+
+        Raises:
+            SourceError: the first record is a header rather than a row.
+        """
+        label, line, fields = self.file.label, first.starts[0], first.fields[0]
+        if layout.header:
+            yield from absent_notes(label, [nfc(name.strip()) for name in fields], self.columns, self.key)
+        elif self.data.header is None and later.fields:
+            second = later.fields[0]
+            if len(second) >= layout.width:
+                refuse_unlike(fields, second, self.columns, label, line)
+            if may_be_header(fields, later.fields, self.columns):
+                yield header_note(fields, label, self.key, line)
+        if layout.trailing:
+            found = f"the last field of each record of {label} has no name and is ignored"
+            yield Fault(f"{self.key}.columns", found, "")
 
     def _delimiter_hint(self, names: list[str]) -> str:
         """A hint where the first record has a single field; empty otherwise."""
-        notation = next(
-            (shown for delimiter, shown in DELIMITERS.items() if len(names) == 1 and delimiter in names[0]), ""
-        )
-        return f"are its fields separated by {notation}? then set {self.key}.delimiter = {notation}" if notation else ""
+        if len(names) != 1:
+            return ""
+        notations = [shown for delimiter, shown in DELIMITERS.items() if delimiter in names[0]]
+        if not notations and len(names[0].split()) == len(self.columns):
+            notations = [f'"{BLANKS}"']
+        if not notations:
+            return ""
+        return f"are its fields separated by {notations[0]}? then set {self.key}.delimiter = {notations[0]}"
 
     def _chunk(self, block: RecordBlock, layout: Layout) -> Chunk:
+        if layout.trailing:
+            drop_trailing(block, layout)
         rejected = dict(block.broken) | drop_long(block) | drop_ragged(block, layout)
         try:
             rows, bad = self._typed(block, layout)
         except UnicodeEncodeError:
-            rejected |= drop_undecodable(block, layout)
+            rejected |= drop_undecodable(block, layout, self.file.encoding)
             rows, bad = self._typed(block, layout)
         rejected |= {block.starts[record.position]: join_reasons(record.reasons) for record in bad}
         if not rejected:
@@ -140,7 +241,17 @@ class CsvFile:
         texts = [
             pl.Series(column.name, nothing if index is None else values[index], pl.String) for column, index in named
         ]
+        if self.data.trim:
+            texts = [text.str.strip_chars() for text in texts]
         return typed(pl.DataFrame(texts), self.columns)
+
+
+def drop_trailing(block: RecordBlock, layout: Layout) -> None:
+    """Remove the last field of each record that has one more than those with names; without a header, an empty one."""
+    block.fields = [
+        fields[:-1] if len(fields) == layout.width + 1 and (layout.header or not fields[-1].strip()) else fields
+        for fields in block.fields
+    ]
 
 
 def drop_long(block: RecordBlock) -> dict[int, str]:
@@ -171,28 +282,14 @@ def drop_ragged(block: RecordBlock, layout: Layout) -> dict[int, str]:
     return dropped
 
 
-def drop_undecodable(block: RecordBlock, layout: Layout) -> dict[int, str]:
-    """Remove the records with invalid UTF-8 in declared columns from ``block``. Returns their lines and reasons."""
+def drop_undecodable(block: RecordBlock, layout: Layout, encoding: str) -> dict[int, str]:
+    """Remove the records with bytes in declared columns that do not fit the encoding. Returns lines and reasons."""
     indices = [index for index in layout.indices if index is not None]
     fits = [all(is_text(fields[index]) for index in indices) for fields in block.fields]
-    dropped = {start: "its bytes are not valid UTF-8" for start, fit in zip(block.starts, fits, strict=True) if not fit}
+    reason = f"{NOT_VALID} {encoding.upper()}"
+    dropped = {start: reason for start, fit in zip(block.starts, fits, strict=True) if not fit}
     block.keep(fits)
     return dropped
-
-
-def is_text(field: str) -> bool:
-    """Whether a field was valid UTF-8: other bytes were read as lone surrogates."""
-    try:
-        field.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def has_names(fields: list[str], columns: Sequence[Column]) -> bool:
-    """Whether at least half of the declared columns' names are among the fields, ignoring case."""
-    names = {field.casefold() for field in fields}
-    return 2 * sum(column.name_in_data.casefold() in names for column in columns) >= len(columns)
 
 
 def fields_text(count: int) -> str:

@@ -1,22 +1,38 @@
 """The records of a CSV file in blocks, each with its line number and raw text, in bounded memory.
 
-Quotes follow RFC 4180 strictly: a record in which a quote leaves the end of a field unclear is broken.
+Quotes follow RFC 4180 strictly: a record in which a quote leaves the end of a field unclear is broken. With blanks as
+delimiter, each line is a record.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
+from tidemill.pipeline import BLANKS
 from tidemill.sources.chunk import CHUNK_CHARACTERS, MOST_TEXT, RECORD_CHARACTERS, TOO_LONG
 
 LINE_CHARACTERS = 16 * 2**20  # quotes and delimiters included
 PAGE_CHARACTERS = 2**20
+ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "0": "\0"}  # as MySQL's LOAD DATA reads them
+UNQUOTED_FIELD = re.compile(r"[^ \t\r\n]+")
+BLANK_FIELD = re.compile(r'[ \t\r\n]*(?:"((?:[^"]|"")*)"(?=[ \t\r\n]|$)|([^ \t\r\n"][^ \t\r\n]*))')
+
+
+class Dialect(NamedTuple):
+    """How a line is split into fields; the settings of the pipeline file of the same names."""
+
+    delimiter: str = ","
+    escape: str | None = None
+    trim: bool = False
+    comment: str | None = None
 
 
 @dataclass
@@ -29,6 +45,7 @@ class RecordBlock:
         starts: the first line of each record.
         broken: the reason for each record that can't be split into fields, by its first line.
         lines: the physical lines of all these records.
+        skipped: the lines between them: blank ones and comments.
     """
 
     first: int
@@ -36,13 +53,14 @@ class RecordBlock:
     starts: list[int] = field(default_factory=list)
     broken: dict[int, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.fields) + len(self.broken)
 
     def texts(self, wanted: Collection[int]) -> dict[int, str]:
         """The raw text of the records that start at the lines ``wanted``. All other records are still in the block."""
-        starts = sorted({*self.starts, *wanted})
+        starts = sorted({*self.starts, *self.skipped, *wanted})
         ends = [*starts[1:], self.first + len(self.lines)]
         spans = [(start, end) for start, end in zip(starts, ends, strict=True) if start in wanted]
         return {
@@ -72,6 +90,11 @@ class TextLines:
         lines = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
         self.number += len(lines)
         return lines
+
+    def skip(self, count: int) -> None:
+        """Skip the next ``count`` lines, or as many as there are."""
+        while count and (lines := self.take(count)):
+            count -= len(lines)
 
     def each(self, given: list[str]) -> Iterator[str]:
         """The next lines one by one; each is also added to ``given``."""
@@ -118,13 +141,15 @@ class TextLines:
 class Records:
     """The records of a CSV file."""
 
-    def __init__(self, file: TextIO, delimiter: str) -> None:
+    def __init__(self, lines: TextLines, dialect: Dialect) -> None:
         csv.field_size_limit(RECORD_CHARACTERS)  # a global setting of the csv module; it has no other
-        self._lines = TextLines(file)
-        self._delimiter = delimiter
+        self._lines = lines
+        self._dialect = dialect
+        self._start = 1  # the first line of the record that is read
+        self._escape = re.compile(f"{re.escape(dialect.escape)}(.)", re.DOTALL) if dialect.escape else None
 
     def take(self, most: int) -> RecordBlock:
-        """The next records, at most ``most``; none at the end. Blank lines are skipped."""
+        """The next records, at most ``most``; none at the end. Blank lines and comments are skipped."""
         while lines := self._lines.take(most):
             fields = self._one_a_line(lines)
             if fields is None:
@@ -133,6 +158,7 @@ class Records:
             first = self._lines.number - len(lines) + 1
             block = RecordBlock(first, fields, list(range(first, first + len(lines))), lines=lines)
             if not all(fields):
+                block.skipped = [start for start, values in zip(block.starts, fields, strict=True) if not values]
                 block.keep([bool(values) for values in fields])
             if block:
                 return block
@@ -143,10 +169,29 @@ class Records:
         self._lines.repeat(block.lines)
 
     def _reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
-        return csv.reader(lines, delimiter=self._delimiter, strict=True)
+        dialect = self._dialect
+        if dialect.delimiter == BLANKS:
+            return map(blank_fields, lines)
+        if self._escape:
+            lines = map(partial(self._escape.sub, escaped), lines)
+        return csv.reader(
+            lines,
+            delimiter=dialect.delimiter,
+            escapechar=dialect.escape,
+            skipinitialspace=dialect.trim,
+            strict=True,
+        )
+
+    def _is_skipped(self, line: str) -> bool:
+        """Whether a line between two records is a comment, or blank where blanks around fields go."""
+        comment = self._dialect.comment is not None and line.startswith(self._dialect.comment)
+        return comment or (self._dialect.trim and line.isspace())
 
     def _one_a_line(self, lines: list[str]) -> list[list[str]] | None:
-        """The fields of each line; None where a record is broken or has several lines."""
+        """The fields of each line, none of blank lines and comments; None where a record is broken or has several
+        lines."""
+        if self._dialect.comment is not None or self._dialect.trim:
+            lines = ["\n" if self._is_skipped(line) else line for line in lines]
         try:
             fields = list(self._reader(iter(lines)))
         except csv.Error:
@@ -156,24 +201,48 @@ class Records:
     def _one_by_one(self, most: int) -> RecordBlock:
         """The next records, where some are broken or have several lines."""
         block = RecordBlock(self._lines.number + 1)
-        reader = self._reader(self._lines.each(block.lines))
+        reader = self._reader(self._records_of(block))
         characters = 0
         while len(block) < most and characters < CHUNK_CHARACTERS:
-            start = self._lines.number + 1
+            self._start = start = self._lines.number + 1
             try:
                 fields = next(reader, None)
             except csv.Error as error:
-                block.broken[start] = broken_reason(str(error))
-                self._lose_only(start, block)
-                reader = self._reader(self._lines.each(block.lines))
-                continue
+                reader = self._reader(self._records_of(block))
+                fields = self._without_blanks_after_quotes(start, block)
+                if not fields:
+                    block.broken[start] = broken_reason(str(error))
+                    self._lose_only(start, block)
+                    continue
             if fields is None:
                 break
-            if fields:
-                block.fields.append(fields)
-                block.starts.append(start)
-                characters += sum(map(len, fields))
+            if not fields:
+                block.skipped.append(start)
+                continue
+            block.fields.append(fields)
+            block.starts.append(start)
+            characters += sum(map(len, fields))
         return block
+
+    def _records_of(self, block: RecordBlock) -> Iterator[str]:
+        """The next lines, each added to ``block``; one that is skipped between two records is given as a blank one."""
+        for line in self._lines.each(block.lines):
+            between = self._lines.number == self._start
+            yield "\n" if between and self._is_skipped(line) else line
+
+    def _without_blanks_after_quotes(self, start: int, block: RecordBlock) -> list[str]:
+        """The fields of a record that is broken but for blanks between its quotes and delimiters; else none.
+
+        Only a record on one line is looked at; blanks within quotes stay, as the record is no CSV without this.
+        """
+        if not self._dialect.trim or self._dialect.delimiter == BLANKS or self._lines.number != start:
+            return []
+        delimiter = re.escape(self._dialect.delimiter)
+        quoted = rf'((?:^|{delimiter}) *"(?:[^"]|"")*")[ \t]+(?={delimiter}|[\r\n]|$)'
+        try:
+            return next(self._reader(iter([re.sub(quoted, r"\1", block.lines[-1])])), [])
+        except csv.Error:
+            return []
 
     def _lose_only(self, line: int, block: RecordBlock) -> None:
         """Continue after ``line``: a quote that is never closed must not swallow the records after it."""
@@ -181,6 +250,30 @@ class Records:
         if count:
             self._lines.repeat(block.lines[-count:])
             del block.lines[-count:]
+
+
+def escaped(match: re.Match[str]) -> str:
+    """An escaped character for the standard library's reader, which takes it as it is; ``\\N`` stays ``\\N``."""
+    escape, name = match[0][0], match[1]
+    return f"{escape}{escape}N" if name == "N" else escape + ESCAPED.get(name, name)
+
+
+def blank_fields(line: str) -> list[str]:
+    """The fields of a line between blanks or tabs.
+
+    Raises:
+        csv.Error: a quote is not closed on the line, or not followed by a blank.
+    """
+    if '"' not in line:
+        return UNQUOTED_FIELD.findall(line)
+    line, fields, position = line.rstrip(), [], 0
+    while position < len(line):
+        match = BLANK_FIELD.match(line, position)
+        if match is None:
+            raise csv.Error("unexpected end of data")
+        fields.append(match[2] if match[1] is None else match[1].replace('""', '"'))
+        position = match.end()
+    return fields
 
 
 def broken_reason(error: str) -> str:

@@ -15,7 +15,8 @@ from typing import IO, Literal, Protocol
 
 from tidemill.errors import SourceError
 from tidemill.sources.chunk import CHUNK_CHARACTERS, MOST_TEXT, RECORD_CHARACTERS
-from tidemill.sources.readers.opening import SourceFile, open_bytes
+from tidemill.sources.readers.decoding import open_utf_8
+from tidemill.sources.readers.opening import SourceFile
 
 JsonLayout = Literal["lines", "array", "values"]
 
@@ -227,7 +228,7 @@ def open_records(file: SourceFile) -> Iterator[JsonReader]:
     Raises:
         SourceError: it can't be read.
     """
-    with open_bytes(file) as beginning:
+    with open_utf_8(file) as beginning:
         layout = layout_of(beginning)
-    with open_bytes(file) as opened:
+    with open_utf_8(file) as opened:
         yield LineReader(opened) if layout == "lines" else ValueReader(opened, file.label, layout == "array")

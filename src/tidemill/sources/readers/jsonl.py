@@ -13,10 +13,21 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
+from tidemill.errors import Fault
 from tidemill.kafka.codec import checked, decode, is_infinite, loads, notation, row_of, way_out
-from tidemill.pipeline import Column, arrow_schema
-from tidemill.sources.chunk import MOST_TEXT, TOO_LONG, Chunk, Reject, cut, join_reasons, refuse_missing
-from tidemill.sources.cleaning import has_cleaning, is_missing
+from tidemill.pipeline import EPOCHS, Cleaning, Column, arrow_schema
+from tidemill.sources.chunk import (
+    MOST_TEXT,
+    TOO_LONG,
+    Beginning,
+    Chunk,
+    Reject,
+    absent_notes,
+    cut,
+    join_reasons,
+    refuse_missing,
+)
+from tidemill.sources.cleaning import has_cleaning, is_missing, is_number
 from tidemill.sources.conversions import CONVERSIONS
 from tidemill.sources.paths import names_in, value_at
 from tidemill.sources.readers.json_records import JsonBlock, open_records
@@ -37,13 +48,16 @@ class JsonFile:
         self.columns = columns
         self.objects = JsonObjects(columns)
 
-    def check(self) -> bool:
+    def check(self) -> Beginning:
         with open_records(self.file) as records:
             block = records.take(LOOKED_AT)
         documents = [record for record in map(record_of, block.texts) if record is not None]
+        notes: list[Fault] = []
         if documents:
-            refuse_missing(self.file.label, names_in(documents, self.columns), self.columns)
-        return bool(block)
+            names = names_in(documents, self.columns)
+            refuse_missing(self.file.label, names, self.columns)
+            notes = absent_notes(f"the beginning of {self.file.label}", names, self.columns, self.file.key)
+        return Beginning(bool(block), notes)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         with open_records(self.file) as records:
@@ -201,13 +215,14 @@ def read_values(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[i
     others = [index for index, value in enumerate(values) if value is not None and not isinstance(value, str)]
     if not others:
         return texts, unfit
-    plain = column._replace(cleaning=column.cleaning._replace(strip=()))
+    plain = column._replace(cleaning=column.cleaning.typed())
     notations = pl.Series("value", [text_of(values[index]) for index in others], pl.String)
     typed, other_misfits = typed_column(notations, plain)
     missing = notations.to_frame().select(is_missing(pl.col("value"), plain)).to_series()
     for index, is_none in enumerate(missing):
         value = values[others[index]]
-        if not is_none and not COLUMN_TYPES[column.kind].is_json(value):
+        since_1970 = column.cleaning.format in EPOCHS and is_number(value)
+        if not is_none and not since_1970 and not COLUMN_TYPES[column.kind].is_json(value):
             other_misfits[index] = f"{column.name} is {notation(value)}, not {wanted(column)}{way_out(value, column)}"
     apart = dict(zip(others, range(len(others)), strict=True))
     both = pa.concat_arrays([texts, typed])
@@ -244,7 +259,7 @@ def fault(record: dict[str, Any], column: Column) -> str:
 
 def text_as(kind: str, text: pl.Expr) -> pl.Expr:
     """A column's texts as values of a type; null where a text does not fit."""
-    return CONVERSIONS[kind].read_text(text.str.strip_chars(), None)
+    return CONVERSIONS[kind].read_text(text.str.strip_chars(), Cleaning())
 
 
 def is_text_of(kind: str, text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Source files: their format by the ending of their name, and opening them, compressed or not."""
+"""Source files: their format, which the ending of their name tells where none is given, and opening them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import IO, NamedTuple, get_args
 
 import pyarrow as pa
 
 from tidemill.errors import SourceError
+from tidemill.pipeline import Data, Format
 from tidemill.texts import printable
 
-Format = Literal["csv", "json", "parquet"]
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "csv",
-    ".jsonl": "json",
-    ".ndjson": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
     ".json": "json",
     ".parquet": "parquet",
 }
@@ -39,7 +39,8 @@ class Stamp(NamedTuple):
 class SourceFile(NamedTuple):
     """A file of the source.
 
-    ``label`` is its name in messages and rejects; ``stamp`` its properties when it was found, None if unreadable.
+    ``label`` is its name in messages and rejects; ``stamp`` its properties when it was found, None if unreadable;
+    ``encoding`` that of its text; ``key`` the path of its data in the pipeline file.
     """
 
     path: Path
@@ -47,6 +48,8 @@ class SourceFile(NamedTuple):
     format: Format
     compression: str | None
     stamp: Stamp | None = None
+    encoding: str = "utf-8"
+    key: str = "source"
 
 
 def stamp_of(path: Path) -> Stamp | None:
@@ -83,20 +86,22 @@ def change(before: Stamp, now: Stamp | None) -> str:
     return "was written to"
 
 
-def source_file(path: Path, label: str) -> SourceFile:
-    """The source file at ``path``.
+def source_file(path: Path, label: str, data: Data, key: str) -> SourceFile:
+    """The file of ``data`` at ``path``; ``key`` is the path of these data in the pipeline file.
 
     Raises:
-        SourceError: the ending of its name is not that of a known format.
+        SourceError: no format is given, and the ending of its name is not that of a known one.
     """
     compression = COMPRESSIONS.get(path.suffix.lower())
     ending = (path.with_suffix("") if compression else path).suffix.lower()
-    if ending not in FORMATS or (compression and FORMATS[ending] == "parquet"):
+    form = data.format or FORMATS.get(ending)
+    if form is None or (compression and form == "parquet"):
         raise SourceError(
-            f"can't tell the format of {label} from its ending",
-            f"known: {', '.join(FORMATS)}; those of text also with .gz or .zst",
+            f"can't tell the format of {label} from its ending" if form is None else f"{label} is compressed Parquet",
+            f"set {key}.format to one of {', '.join(get_args(Format))}, or give a file whose name ends in one of "
+            f"{', '.join(FORMATS)}; those of text also with .gz or .zst",
         )
-    return SourceFile(path, printable(label), FORMATS[ending], compression, stamp_of(path))
+    return SourceFile(path, printable(label), form, compression, stamp_of(path), data.encoding, key)
 
 
 @contextmanager

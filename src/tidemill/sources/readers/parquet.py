@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tidemill.errors import SourceError
 from tidemill.pipeline import Column
 from tidemill.sources.arrow_values import check_schema, convert
-from tidemill.sources.chunk import Chunk
+from tidemill.sources.chunk import Beginning, Chunk
 from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
 from tidemill.texts import shorten
 
@@ -25,10 +25,10 @@ class ParquetFile:
         self.columns = columns
         self.key = key
 
-    def check(self) -> bool:
+    def check(self) -> Beginning:
         with self._open() as file:
-            check_schema(self.file.label, file.schema_arrow, self.columns, self.key)
-            return bool(file.metadata.num_rows)
+            notes = check_schema(self.file.label, file.schema_arrow, self.columns, self.key)
+            return Beginning(bool(file.metadata.num_rows), notes)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         row = 1

@@ -1,0 +1,56 @@
+"""What all transactional producers share: their patience with a Kafka that is away for a moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError, KafkaException
+
+from tidemill.errors import KafkaAway, StreamFailed
+from tidemill.kafka.client import reason
+
+CALL_SECONDS = 10.0
+PATIENCE_SECONDS = 120.0
+AGAIN_SECONDS = 0.1
+
+
+def until_done(call: Callable[[], object], action: str, explain: Callable[[], None]) -> None:
+    """Repeat a call of a producer until it succeeds: it may fail while Kafka is away for a moment.
+
+    Args:
+        explain: raises the cause of an error, where it finds one.
+
+    Raises:
+        TidemillError: what ``explain`` raises.
+        StreamFailed: it fails for another reason.
+    """
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            call()
+            return
+        except KafkaException as error:
+            explain()
+            first = error.args[0]
+            again = isinstance(first, KafkaError) and first.retriable() and time.monotonic() < end
+            if not again:
+                raise StreamFailed(f"can't {action}: {reason(error)}", "see Kafka's log") from error
+
+
+def until_confirmed(confirm: Callable[[], object], patience: float) -> None:
+    """Call ``confirm`` until Kafka answers it.
+
+    Raises:
+        KafkaAway: Kafka does not answer within ``patience`` seconds.
+        TidemillError: what ``confirm`` raises.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            confirm()
+            return
+        except KafkaAway:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(AGAIN_SECONDS)
