@@ -17,7 +17,6 @@ from google.protobuf.message_factory import GetMessageClass
 
 from tests.support import wait_for
 from tests.support.apicurio import apicurio
-from tests.support.commands import run_command
 from tests.support.registry import LittleRegistry, avro, framed, record
 from tests.support.topic_run import (
     OthersTopic,
@@ -32,6 +31,7 @@ from tests.support.topic_run import (
 )
 from tidemill.collector import topic_feed
 from tidemill.errors import RegistryError
+from tidemill.process.preflight import check
 from tidemill.run.catalog import CollectorProgress
 from tidemill.sources.topic.protobuf import compiled
 from tidemill.sources.topic.registry import RegisteredSchema
@@ -91,7 +91,8 @@ def test_a_registry_that_refuses_ends_the_run(kafka: str, tmp_path: Path, regist
 
 
 def test_check_reads_the_first_messages(kafka: str, tmp_path: Path, registry: LittleRegistry) -> None:
-    """`check` reads the topic by the registry: what fits, what does not and why, and a registry that refuses or is away."""
+    """A check reads the topic by the registry: what fits, what does not and why; a registry that refuses is a fault, one
+    that is away a note."""
     topic = OthersTopic(kafka)
     id = registry.add(ROW)
     topic.put(avro(id, ROW, {"n": 1}))
@@ -99,15 +100,15 @@ def test_check_reads_the_first_messages(kafka: str, tmp_path: Path, registry: Li
     topic.flush()
     table = f'registry = {{ url = "{registry.url}" }}'
     file = write_pipeline(tmp_path / "others.toml", topic, 'value = "avro"', table)
-    tried = json.loads(run_command("check", str(file), "--json").output)["tried"]
+    tried = check(str(file)).document()["tried"]
     assert (tried["rows"], tried["rejected"]) == (2, 1)
     assert tried["examples"][0]["reason"].startswith("not a value of its Avro schema")
     registry.failing = 403
-    faults = json.loads(run_command("check", str(file), "--json").output)["faults"]
-    assert [fault["path"] for fault in faults] == ["source.value"]
+    assert [fault.path for fault in check(str(file)).faults] == ["source.value"]
     registry.failing = 500
-    notes = json.loads(run_command("check", str(file), "--json").output)["notes"]
-    assert f"the schema registry {registry.url} answers 500" in notes[0]["found"]
+    report = check(str(file))
+    assert not report.faults
+    assert f"the schema registry {registry.url} answers 500" in report.notes[0].found
 
 
 PROTO = """
@@ -123,8 +124,8 @@ COMMON = 'syntax = "proto3"; package shop; message Common { string city = 1; }'
 
 @pytest.mark.nightly
 def test_a_real_registry(kafka: str, tmp_path: Path) -> None:
-    """With a real registry, Avro and Protobuf are read exactly once into batches: logical types, schemas that change and
-    that refer to others; what it does not know is rejected."""
+    """With a real registry, Avro and Protobuf are read exactly once into batches: logical types, schemas that change
+    and that refer to others; what it does not know is rejected."""
     with apicurio(tmp_path) as real:
         avro_is_read(kafka, tmp_path / "avro", real)
         protobuf_is_read(kafka, tmp_path / "protobuf", real)
