@@ -91,8 +91,8 @@ def test_a_registry_that_refuses_ends_the_run(kafka: str, tmp_path: Path, regist
 
 
 def test_check_reads_the_first_messages(kafka: str, tmp_path: Path, registry: LittleRegistry) -> None:
-    """A check reads the topic by the registry: what fits, what does not and why; a registry that refuses is a fault, one
-    that is away a note."""
+    """A check reads the topic by the registry: what fits, what does not and why; a registry that refuses is a fault,
+    one that is away a note."""
     topic = OthersTopic(kafka)
     id = registry.add(ROW)
     topic.put(avro(id, ROW, {"n": 1}))

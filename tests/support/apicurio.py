@@ -70,7 +70,8 @@ class Apicurio:
 
     def __init__(self, port: int) -> None:
         self.url = f"http://{HOST}:{port}/apis/ccompat/v7"
-        self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
+        unkept = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=30, limits=unkept)
 
     def answers(self) -> bool:
         try:

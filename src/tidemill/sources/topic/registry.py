@@ -166,6 +166,7 @@ def client_of(registry: Registry, folder: Path) -> httpx.Client:
         auth=httpx.BasicAuth(username, password or "") if username is not None else None,
         verify=trust_of(registry.ca, folder),
         timeout=ANSWER_SECONDS,
+        limits=httpx.Limits(max_keepalive_connections=0),  # the next question may be hours away
         trust_env=urlsplit(registry.url).hostname not in LOOPBACK,
     )
 
