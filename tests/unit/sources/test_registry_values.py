@@ -155,6 +155,7 @@ WRONG = "not a whole number of 64 bits"
         ({"type": "map", "values": DECIMAL}, {"a": Decimal(5)}, "string", '(from = "x.a" reads a part of it)'),
         ({"type": "array", "items": "int"}, [4, 5], {"type": "int", "from": "x.1"}, 5),
         ({"type": "array", "items": "int"}, [4, 5], "int", '(from = "x.0" reads a part of it)'),
+        ("long", 1769860800123, {"type": "timestamp", "format": "epoch_ms"}, NOON.replace(microsecond=123000)),
         ("int", 4, {"type": "int", "from": "x.y"}, "x is 4, which has no y"),
     ],
 )  # fmt: skip
