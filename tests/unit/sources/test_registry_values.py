@@ -122,6 +122,7 @@ WRONG = "not a whole number of 64 bits"
         ("string", "1", "int", f"x is '1', {WRONG}"),
         ("string", "1,5", {"type": "float", "strip": [","]}, 15.0),
         ("string", "2026-01-31T12:00:00.123456Z", "timestamp", NOON),
+        (["null", "string"], None, "timestamp", "x is missing"),
         ("string", "noon", "timestamp", "x is 'noon', not a timestamp (ISO 8601)"),
         (["null", "long"], None, "int?", None),
         (["null", "long"], None, "int", "x is missing"),

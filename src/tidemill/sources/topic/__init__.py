@@ -38,8 +38,7 @@ class Reading:
     def unwrap(self) -> Unwrap | None:
         return debezium_row if self.source.unwrap == "debezium" else None
 
-    @property
-    def registry(self) -> SchemaRegistry:
+    def open_registry(self) -> SchemaRegistry:
         assert self.source.registry is not None  # the file would have a fault
         return SchemaRegistry(self.source.registry, self.folder, self.patience)
 
@@ -47,13 +46,13 @@ class Reading:
 def avro_values(reading: Reading) -> ValueReader:
     from tidemill.sources.topic.avro import KIND, avro_decoder
 
-    return FramedValues(reading.columns, reading.registry, KIND, avro_decoder, reading.unwrap)
+    return FramedValues(reading.columns, reading.open_registry(), KIND, avro_decoder, reading.unwrap)
 
 
 def protobuf_values(reading: Reading) -> ValueReader:
     from tidemill.sources.topic.protobuf import KIND, protobuf_decoder
 
-    return FramedValues(reading.columns, reading.registry, KIND, protobuf_decoder, reading.unwrap)
+    return FramedValues(reading.columns, reading.open_registry(), KIND, protobuf_decoder, reading.unwrap)
 
 
 READERS: Mapping[str, Callable[[Reading], ValueReader]] = {

@@ -25,6 +25,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from tidemill.errors import StreamFailed
+from tidemill.run.files import disk_errors
 from tidemill.sources.topic.framed_values import Decode
 from tidemill.sources.topic.registry import RegisteredSchema
 from tidemill.texts import shorten_text
@@ -149,9 +151,11 @@ def compiled(schema: RegisteredSchema) -> FileDescriptorSet:
 
     Raises:
         ValueError: it can't be compiled.
+        StreamFailed, DiskError: the compiler can't work now.
     """
     texts = {**KNOWN, **schema.references, ROOT: schema.text}
-    with tempfile.TemporaryDirectory(prefix="tidemill-proto-") as scratch:
+    where = "the folder for temporary files"
+    with disk_errors(where), tempfile.TemporaryDirectory(prefix="tidemill-proto-") as scratch:
         folder = Path(scratch)
         known = FileDescriptorSet()
         for name, text in texts.items():
@@ -187,13 +191,20 @@ def write_proto(folder: Path, name: str, text: str) -> None:
 
 
 def run_compiler(folder: Path) -> FileDescriptorSet:
-    """Compile :data:`ROOT` from the folder ``proto`` and the descriptors in ``known``."""
-    command = [sys.executable, "-I", "-m", "grpc_tools.protoc", "-Iproto", "--descriptor_set_in=known"]
+    """Compile :data:`ROOT` from the folder ``proto`` and the descriptors in ``known``.
+
+    Raises:
+        ValueError: the compiler refuses.
+        StreamFailed: it does not end, or was killed: that is no fault of the schema.
+    """
+    command = [sys.executable, "-P", "-m", "grpc_tools.protoc", "-Iproto", "--descriptor_set_in=known"]
     command += ["--include_imports", "--descriptor_set_out=out", ROOT]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, timeout=COMPILE_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise ValueError(f"its compiler took more than {COMPILE_SECONDS:g} s") from None
+        raise StreamFailed(f"Protobuf's compiler did not end within {COMPILE_SECONDS:g} s") from None
+    if done.returncode < 0:
+        raise StreamFailed(f"Protobuf's compiler was killed (signal {-done.returncode})")
     if done.returncode != 0:
         text = done.stderr.decode(errors="replace").replace(ROOT, "the schema").strip()
         raise ValueError(f"it can't be compiled: {shorten_text(' '.join(text.split()), 300)}")

@@ -16,11 +16,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tidemill.kafka.codec import checked
 from tidemill.pipeline import Column, arrow_schema
 from tidemill.sources.chunk import join_reasons
-from tidemill.sources.cleaning import has_cleaning
+from tidemill.sources.cleaning import has_cleaning, missing_reason
 from tidemill.sources.paths import value_at
-from tidemill.sources.readers.jsonl import fault, read_values, text_as
+from tidemill.sources.readers.jsonl import read_values, text_as
+from tidemill.sources.text_values import misfit
 from tidemill.texts import shorten
 from tidemill.types import COLUMN_TYPES
 
@@ -98,18 +100,30 @@ def own_array(values: Sequence[Any], column: Column) -> pa.Array | None:
 
 def strict_array(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[int, str]]:
     """JSON values by the rules of JSON."""
+    if COLUMN_TYPES[column.kind].json_text:
+        return text_array(values, column)
+    made: list[Any] = []
     misfits: dict[int, str] = {}
-    fitting: list[Any] = []
     for index, value in enumerate(values):
-        if reason := fault({column.name: value}, column):
-            misfits[index] = reason
-        fitting.append(None if reason else value)
-    column_type = COLUMN_TYPES[column.kind]
-    if not column_type.json_text:
-        made = [None if value is None else column_type.to_message(value) for value in fitting]
-        return pa.array(made, column_type.arrow), misfits
-    texts = pl.DataFrame({"text": pl.Series(fitting, dtype=pl.String)})
-    return texts.select(text_as(column.kind, pl.col("text"))).to_series().to_arrow().cast(column_type.arrow), misfits
+        try:
+            made.append(checked(value, column))
+        except ValueError as error:
+            made.append(None)
+            misfits[index] = str(error)
+    return pa.array(made, COLUMN_TYPES[column.kind].arrow), misfits
+
+
+def text_array(values: Sequence[Any], column: Column) -> tuple[pa.Array, dict[int, str]]:
+    """The same for a type that JSON writes as texts."""
+    texts = pl.DataFrame({"text": [value if isinstance(value, str) else None for value in values]}, {"text": pl.String})
+    typed = texts.select(text_as(column.kind, pl.col("text"))).to_series()
+    misfits: dict[int, str] = {}
+    for index in typed.is_null().arg_true().to_list():
+        if values[index] is not None:
+            misfits[index] = misfit(column, values[index])
+        elif not column.optional:
+            misfits[index] = missing_reason(column, None)
+    return typed.to_arrow().cast(COLUMN_TYPES[column.kind].arrow), misfits
 
 
 def json_value(value: Any, column: Column) -> Any:
