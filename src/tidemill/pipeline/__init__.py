@@ -19,7 +19,6 @@ from tidemill.pipeline.model import (
     Pipeline,
     Policy,
     Registry,
-    Secret,
     Serve,
     SideTable,
     Source,
@@ -28,7 +27,7 @@ from tidemill.pipeline.model import (
 )
 from tidemill.pipeline.part import Part, table
 from tidemill.pipeline.routes import ACTIONS, GENERATION, Action, Constant, Input, Param, Route, placeholders
-from tidemill.pipeline.secrets import secret_value
+from tidemill.pipeline.secrets import Secret, secret_value
 from tidemill.pipeline.text_settings import (
     BLANKS,
     DEFAULT_DELIMITER,

@@ -38,7 +38,8 @@ def avro_decoder(schema: RegisteredSchema) -> Decode:
         try:
             value = schemaless_reader(stream, parsed, None)
         except BROKEN as error:
-            raise ValueError(f"not a value of its Avro schema, or truncated: {error or type(error).__name__}") from None
+            reason = "it ends early" if isinstance(error, EOFError | IndexError) else str(error)
+            raise ValueError(f"not a value of its Avro schema, or truncated: {reason}") from None
         if left := len(payload) - stream.tell():
             raise ValueError(f"not a value of its Avro schema: {left} bytes are left behind it")
         return value
