@@ -66,7 +66,7 @@ def streamed(folder: Path, address: str, rows: int, number: int) -> Run:
 
 
 def source_of(run: Run, address: str) -> Topic:
-    return await_topic(connect_admin(KafkaConnection(address)), run.pipeline.stream.topic)
+    return await_topic(connect_admin(KafkaConnection(address)), run.pipeline.topic)
 
 
 def scored(run: Run, address: str) -> float:

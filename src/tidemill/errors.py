@@ -38,6 +38,7 @@ class TidemillError(Exception):
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     passing: ClassVar[bool] = False  # a retry may succeed
+    retry_after: ClassVar[int | None] = None  # seconds after which a client may repeat its request
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -336,6 +337,43 @@ class PromotionRefused(RequestError):
 
     code = "promotion"
     status = 409
+
+
+class KeyReused(RequestError):
+    """The Idempotency-Key of a request was used with another body."""
+
+    code = "key-reused"
+    status = 422
+
+
+class RowsUnfit(RequestError):
+    """None of a request's rows fits the stream, or with ``strict`` one does not; the message names the first ones."""
+
+    code = "rows-unfit"
+    status = 422
+
+
+class RowsRefused(RequestError):
+    """Rows can't be written into the stream now; none of the request's was."""
+
+    code = "rows-refused"
+    status = 503
+    retry_after = 2
+
+
+class RowsBusy(RowsRefused):
+    """Too many requests with rows wait to be written; none of this one's was."""
+
+    code = "rows-busy"
+    retry_after = 1
+
+
+class RowsUnknown(RequestError):
+    """It is not known yet whether the request's rows were written."""
+
+    code = "rows-unknown"
+    status = 503
+    retry_after = 2
 
 
 class MethodNotAllowed(RequestError):

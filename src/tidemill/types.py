@@ -47,7 +47,7 @@ class ColumnType:
         from_text: the same for a text of a path, a query or a form.
         json_schema: the type in JSON Schema.
         example: a JSON value of the type.
-        strict: pydantic's strict check of a model's feature; None where no feature has this type.
+        strict: pydantic's strict check of an input of a model.
         duckdb: the name of its constant in ``duckdb.sqltypes``.
         spark: the name of its class in ``pyspark.sql.types``.
     """
@@ -63,7 +63,7 @@ class ColumnType:
     from_text: Callable[[str], Any]
     json_schema: Mapping[str, Any]
     example: Any
-    strict: core_schema.CoreSchema | None
+    strict: core_schema.CoreSchema
     duckdb: str
     spark: str
     json_factory: tuple[str, ...] | None = None
@@ -97,6 +97,19 @@ def utc_moment(text: str) -> datetime:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except OverflowError:
         raise ValueError("beyond the calendar") from None
+
+
+def as_moment(value: object) -> datetime:
+    """The moment that an input of a model stands for: an ISO 8601 timestamp, or a moment itself.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    return utc_moment(value)
 
 
 def is_moment(text: object) -> bool:
@@ -269,7 +282,7 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
         from_text=utc_moment,
         json_schema={"type": "string", "format": "date-time"},
         example="2026-01-31T12:00:00Z",
-        strict=None,
+        strict=core_schema.no_info_plain_validator_function(as_moment),
         duckdb="TIMESTAMP_TZ",
         spark="TimestampType",
     ),
@@ -277,8 +290,8 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
 
 
 def may_be_feature(kind: str) -> bool:
-    """Whether a model may take a column of the type ``kind``; also so for a type that does not exist."""
-    return kind not in COLUMN_TYPES or COLUMN_TYPES[kind].strict is not None
+    """Whether a model may take a column of the type ``kind`` as it is; also so for a type that does not exist."""
+    return kind != "timestamp"
 
 
 def toml_fits(value: object, kind: str) -> bool:

@@ -28,9 +28,10 @@ from tests.support.failpoint_run import (
 from tidemill.errors import InputError, PipelineInvalid, TopicError
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import KafkaConnection
+from tidemill.kafka.messages import messages, partition_of
 from tidemill.pipeline import load
 from tidemill.producer.log import Log
-from tidemill.producer.producer import messages, partition_of, run_producer
+from tidemill.producer.producer import run_producer
 from tidemill.run import failpoints
 from tidemill.run.catalog import SourceState
 from tidemill.run.failpoints import FAILPOINTS, VARIABLE, Crash, Trigger, failpoint, parse
@@ -228,10 +229,10 @@ def test_a_stage_is_killed_at_every_failpoint() -> None:
     """None is left out here, and so each is known to be passed through: no kill, no green test.
 
     Those of judging and of choosing a champion are in tests/unit/judging, those of a replay in
-    tests/spark/test_verdicts.py, those of an output in test_outputs.py, those of a topic that others write in
-    test_topic_failpoints.py.
+    tests/spark/test_verdicts.py, those of an output in test_outputs.py, those of rows by HTTP in test_rows_by_http.py,
+    those of a topic that others write in test_topic_failpoints.py.
     """
-    elsewhere = ("judging.", "champion.", "replay.", "output.", "bounds.", "gap.")
+    elsewhere = ("judging.", "champion.", "replay.", "output.", "posts.", "bounds.", "gap.")
     assert {*COLLECTOR, *dict(PRODUCER), *TRAINER_FAILPOINTS, *CATALOG, *BACKUP} == {
         name for name in FAILPOINTS if not name.startswith(elsewhere)
     }

@@ -28,8 +28,9 @@ from tests.support.source_run import ROWS as SOURCE_ROWS
 from tidemill.collector.collector import run_collector
 from tidemill.errors import LogLost, SourceError
 from tidemill.kafka.embedded.broker import EmbeddedBroker
+from tidemill.kafka.messages import partition_of
 from tidemill.producer import log as log_module
-from tidemill.producer.producer import partition_of, run_producer
+from tidemill.producer.producer import run_producer
 from tidemill.run import failpoints
 from tidemill.run.failpoints import Crash, parse
 from tidemill.run.folder import Run, open_run

@@ -21,12 +21,12 @@ from tests.support.serving_run import DOCUMENT, choose, new_run, publish, size_o
 from tests.support.source_run import produce
 from tidemill.errors import LogLost, StreamFailed, TopicError
 from tidemill.kafka.client import KafkaConnection, connect_admin, delete_topic, describe_topic
+from tidemill.kafka.messages import partition_of
 from tidemill.outputs import writer as output_writer
 from tidemill.outputs.champions import Champions
 from tidemill.outputs.stage import run_outputs
 from tidemill.outputs.writer import OutputWriter
 from tidemill.producer.log_reader import committed
-from tidemill.producer.producer import partition_of
 from tidemill.run.failpoints import FAILPOINTS, Crash
 from tidemill.run.folder import Run
 from tidemill.run.progress.status import status

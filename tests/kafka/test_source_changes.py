@@ -33,7 +33,7 @@ from tests.support.source_run import (
 from tidemill.errors import SourceError
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import KafkaConnection
-from tidemill.producer.producer import messages
+from tidemill.kafka.messages import messages
 from tidemill.run import failpoints
 from tidemill.run.catalog import FILE_NAME, SourceState
 from tidemill.run.failpoints import Crash, parse

@@ -24,8 +24,9 @@ from tidemill.collector.collector import run_collector
 from tidemill.errors import RunBusy
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import KafkaConnection
+from tidemill.kafka.messages import messages
 from tidemill.pipeline import load
-from tidemill.producer.producer import messages, run_producer
+from tidemill.producer.producer import run_producer
 from tidemill.run.catalog import FILE_NAME, SCHEMA_VERSION, Catalog, recorded_version
 from tidemill.run.failpoints import VARIABLE
 from tidemill.run.folder import existing_run, open_run

@@ -68,12 +68,12 @@ def fitted(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 def on_a_line(spark: SparkSession, folder: Path, values: Sequence[float], model: dict[str, Any]) -> Fitted:
     """A model of one number, fitted on these."""
-    rows = spark.createDataFrame([(float(value),) for value in values], "x double")
+    rows = spark.createDataFrame([(float(value),) for value in values], "c_x double")
     return fit_all(folder, {"x": "float"}, rows, {"line": {"features": ["x"], **model}})["line"]
 
 
 def by_spark(one: Fitted, spark: SparkSession, values: Iterable[float]) -> list[int]:
-    rows = spark.createDataFrame([(float(value),) for value in values], "x double")
+    rows = spark.createDataFrame([(float(value),) for value in values], "c_x double")
     return [row.prediction for row in one.spark.transform(rows).collect()]
 
 

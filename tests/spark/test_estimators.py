@@ -146,8 +146,6 @@ LINKED = {"estimator": "GeneralizedLinearRegression", "label": "price"}
         ({"estimator": "LogisticRegression", "label": "at"}, "label", "a timestamp"),
         ({**LOGISTIC, "labels": {"yes": "Yes"}}, "labels.yes", "the classes of an int label"),
         ({"estimator": "LogisticRegression", "label": "good", "labels": {"1": "Yes"}}, "labels.1", "true or false"),
-        ({**KMEANS, "features": ["a.b"]}, "features[0]", "without . or `"),
-        ({**KMEANS, "features": ["size", "prediction"]}, "features[1]", "another name"),
     ],
 )
 def test_a_fault_is_named_with_its_path_and_a_way_out(model: dict[str, Any], path: str, words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tidemill.errors import TrainingFailed
 from tidemill.scoring.bayes import NaiveBayesScorer
 
 COLUMNS = {
+    "at": "timestamp",
     "size": "float",
     "steps": "int",
     "same": "float",
@@ -30,6 +32,7 @@ COLUMNS = {
 }
 WORDS = ["", "a", "b", " ", "naïve", "x\ny"]
 TIED = [-2.0, -0.5, 0.0, 0.5, 1.0, 1.5, 3.0]  # few values: they lie on thresholds, or half way between them
+FIRST, YEARS = datetime(1969, 1, 1, tzinfo=UTC), 60 * 366 * 86_400
 Chosen = dict[str, Any]
 
 
@@ -45,6 +48,7 @@ def rows_of(dice: random.Random, count: int, classes: int, unseen: bool = False)
         value = size + steps * (2 if on else 1) + len(word)
         rows.append(
             {
+                "at": FIRST + timedelta(seconds=dice.randrange(YEARS if unseen else YEARS // 4)),
                 "size": size,
                 "steps": steps,
                 "same": 4.5,
@@ -85,8 +89,10 @@ def together(*parts: st.SearchStrategy[Chosen]) -> st.SearchStrategy[Chosen]:
     return st.tuples(*parts).map(lambda chosen: {key: value for part in chosen for key, value in part.items()})
 
 
-ALL = ["size", "word", "steps", "same", "on", "sort"]
-COUNTS = ["steps", "on", "word"]
+DENSE = ["size", "word", "steps", "same", "on", "sort", "weekday(at)", "year(at)"]
+ALL = [*DENSE, "hour(at)", "tfidf(word)"]
+BITS = ["on", "word", "month(at)"]
+COUNTS = ["steps", "on", "word", "hour(at)", "tfidf(word)"]
 ESTIMATORS: dict[str, tuple[str, str, list[str], st.SearchStrategy[Chosen]]] = {
     "tree": ("DecisionTreeClassifier", "class", ALL, together(depths, gini)),
     "forest": ("RandomForestClassifier", "class", ALL, together(depths, gini, several)),
@@ -96,8 +102,13 @@ ESTIMATORS: dict[str, tuple[str, str, list[str], st.SearchStrategy[Chosen]]] = {
     "boosted value": ("GBTRegressor", "value", ALL, together(depths, rounds)),
     "multinomial": ("NaiveBayes", "class", COUNTS, st.just({})),
     "complement": ("NaiveBayes", "class", COUNTS, st.just({"modelType": "complement"})),
-    "bernoulli": ("NaiveBayes", "class", ["on", "word"], st.just({"modelType": "bernoulli", "smoothing": 0.1})),
-    "gaussian": ("NaiveBayes", "class", ALL, st.just({"modelType": "gaussian"})),
+    "bernoulli": (
+        "NaiveBayes",
+        "class",
+        ["on", "word", "month(at)"],
+        st.just({"modelType": "bernoulli", "smoothing": 0.1}),
+    ),
+    "gaussian": ("NaiveBayes", "class", DENSE, st.just({"modelType": "gaussian"})),
     "margin": ("LinearSVC", "two", ALL, st.fixed_dictionaries({"threshold": st.floats(-1, 1)})),
     "links": ("GeneralizedLinearRegression", "much", ["steps", "on", "word"], links),
     "yes or no": ("GeneralizedLinearRegression", "two", ["steps", "on", "word"], yes_or_no),

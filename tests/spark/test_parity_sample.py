@@ -20,6 +20,7 @@ from tidemill.scoring import RowScorer, storage
 from tidemill.scoring.base import RowScores
 from tidemill.scoring.features import Encoded
 from tidemill.scoring.trees import LEAF, TreeValueScorer
+from tidemill.training.features import spark_name
 from tidemill.training.probes import probes
 from tidemill.training.sampling import SAMPLE, sample
 
@@ -136,7 +137,7 @@ def test_the_sample_is_of_the_content_alone(rows: DataFrame) -> None:
     """The same rows in another order and more partitions give the same sample, of which each third has its share."""
     found = sample(rows, FEATURES, COUNT)
     assert len(found) == SAMPLE
-    assert found.equals(sample(rows.repartition(7).orderBy("sort"), FEATURES, COUNT))
+    assert found.equals(sample(rows.repartition(7).orderBy(spark_name("sort")), FEATURES, COUNT))
     thirds = np.bincount((np.array(found["x"]) // (COUNT / 3)).astype(int))
     assert (thirds > SAMPLE / 3 * 0.8).all()
 
@@ -144,7 +145,7 @@ def test_the_sample_is_of_the_content_alone(rows: DataFrame) -> None:
 @pytest.mark.parametrize("different", [3, 2_500])
 def test_rows_that_are_equal_are_compared_once(spark: SparkSession, different: int) -> None:
     """Of many equal rows one is in the sample: a few rows repeated a thousand times leave room for all others."""
-    table = spark.range(200_000).selectExpr(f"id % {different} as x")
+    table = spark.range(200_000).selectExpr(f"id % {different} as c_x")
     found = sample(table, ["x"], 200_000)["x"].to_pylist()
     assert len(found) == len(set(found)) == min(SAMPLE, different)
 

@@ -222,3 +222,32 @@ def test_each_model_is_judged_by_itself() -> None:
     recommender = {"estimator": "ALS", "user": "x", "item": "z", "rating": "y"}
     report = foreseen(columns, rows, SampleScope.WHOLE, one=bad, two=good, three=bad, four=lost, five=recommender)
     assert [fault.path for fault in report.faults] == ["models.one.label", "models.three.label"]
+
+
+def test_classes_that_do_not_count_from_zero_are_names() -> None:
+    """Classes 1 and 2, which an estimator of two classes refuses, and classes with gaps, of which Spark trains unused
+    ones, are told with the way out: the label as a string, with which there is no fault and no note."""
+    columns = {"x": "float", "z": "float", "y": "int"}
+
+    def report(estimator: str, classes: list[int], kind: str = "int") -> list[str]:
+        values = [str(value) if kind == "string" else value for value in classes * 5]
+        rows = [{"x": float(index), "z": 1.0, "y": value} for index, value in enumerate(values)]
+        model = {"estimator": estimator, "features": FEATURES, "label": "y"}
+        faults, notes = foreseen(columns | {"y": kind}, rows, SampleScope.TOGETHER, tried=model)
+        return [f"fault {fault}" for fault in faults] + [f"note {note}" for note in notes]
+
+    way_out = 'declare y = "string": its values are the names of classes then'
+    path = "models.tried.label: found y with the classes"
+    zero = "expected classes numbered from 0: 0, 1, ..."
+    assert report("GBTClassifier", [1, 2]) == [f"fault {path} 1, 2; {zero}; {way_out}"]
+    assert report("LinearSVC", [-1, 1]) == [f"fault {path} -1, 1; {zero}; {way_out}"]
+    tried = "in the rows that were tried; " + zero
+    assert report("LogisticRegression", [1, 2, 3]) == [
+        f"note {path} 1, 2, 3 {tried}; Spark also trains a class that no row has; {way_out}"
+    ]
+    assert report("DecisionTreeClassifier", [0, 2, 9]) == [
+        f"note {path} 0, 2, 9 {tried}; Spark also trains 7 classes that no row has; {way_out}"
+    ]
+    assert report("LogisticRegression", [0, 1, 2]) == []
+    for estimator, classes in (("GBTClassifier", [1, 2]), ("LinearSVC", [-1, 1]), ("LogisticRegression", [0, 9])):
+        assert report(estimator, classes, "string") == []

@@ -38,7 +38,7 @@ from tidemill.training.estimators.checks import model_faults
 from tidemill.training.estimators.neighbours import compare_neighbours
 from tidemill.training.estimators.search import ROW
 from tidemill.training.estimators.text import compare_text
-from tidemill.training.features import FEATURES, TYPES
+from tidemill.training.features import FEATURES, TYPES, spark_name
 from tidemill.training.registry import inputs_of
 from tidemill.training.trainer import Trainer
 
@@ -89,7 +89,7 @@ def train_search_model(
 def transformed(spark: SparkSession, one: SearchModel) -> DataFrame:
     """All rows of the generation, as Spark's model transforms them, each with its place."""
     columns = one.run.pipeline.source.schema_
-    schema = ", ".join(f"`{column.name}` {TYPES[column.kind].simpleString()}" for column in columns)
+    schema = ", ".join(f"{spark_name(column.name)} {TYPES[column.kind].simpleString()}" for column in columns)
     rows = [(*row.values(), place) for place, row in enumerate(one.table.to_pylist())]
     return one.spark.transform(spark.createDataFrame(rows, f"{schema}, `{ROW}` bigint")).cache()
 

@@ -189,7 +189,7 @@ def test_a_label_first_met_in_the_holdout_counts_as_wrong(spark: SparkSession, t
     held = read(spark, [run.batches / "batch-00001.parquet"], "parquet", holdout).filter(
         held_out(holdout, run.pipeline.generations.holdout)
     )
-    strange = {row.x for row in held.collect()}
+    strange = {row.c_x for row in held.collect()}
     again = tried(tmp_path / "again", {"sort": {"estimator": "LogisticRegression", "features": ["x"], "label": "name"}})
     rows = [row | ({"name": "zelkova"} if row["x"] in strange else {}) for row in table.to_pylist()]
     seal_tables(again, [table_of(again, rows)])
@@ -388,7 +388,7 @@ def test_a_saved_model_needs_nothing_but_pyspark(spark: SparkSession, tmp_path: 
     scorer = scorer_of(run, "sort")
     loaded = PipelineModel.load(str(run.folder / model_of(run, "sort").spark_path))
     plain = [{"word": word, "x": x} for word in ("", "even", "never seen") for x in (1.0, 50.0)]
-    table = spark.createDataFrame([(row["word"], row["x"]) for row in plain], "word string, x double")
+    table = spark.createDataFrame([(row["word"], row["x"]) for row in plain], "c_word string, c_x double")
     expected = [(scorer.classes or ())[int(row.prediction)] for row in loaded.transform(table).collect()]
     assert [prediction.prediction for prediction in scorer.predict(plain)] == expected
     assert "" in (scorer.features[0].categories or ())

@@ -18,7 +18,7 @@ from tidemill.run.catalog import TrainedModel
 from tidemill.scoring import RowScorer, storage
 from tidemill.scoring.parity import compare
 from tidemill.training.export import scorer_content
-from tidemill.training.features import TYPES, with_label
+from tidemill.training.features import TYPES, spark_name, with_derived, with_label
 from tidemill.training.fitting import GenerationFiles, answers, fit, outputs, parity_of, spark_errors, train
 from tidemill.training.registry import HELD, TrainingInputs, TrainingStats, inputs_of
 from tidemill.training.stats import collect_stats
@@ -41,7 +41,7 @@ class Fitted:
 
     def parity(self, rows: DataFrame, scorer: RowScorer | None = None) -> dict[str, Any]:
         """The scorer, or another one, against Spark on these rows; raises ParityFailed where they differ."""
-        scored = outputs(self.spark.transform(rows), self.inputs)
+        scored = outputs(self.spark.transform(with_derived(rows, self.inputs)), self.inputs)
         return compare(scorer or self.scorer, *answers(scored, self.inputs))
 
     def whole_parity(self, rows: DataFrame, scorer: RowScorer | None = None) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Fitted:
 
 def frame(spark: SparkSession, columns: Mapping[str, str], rows: Sequence[Row]) -> DataFrame:
     """The rows as Spark reads them from a batch."""
-    schema = ", ".join(f"`{name}` {TYPES[kind].simpleString()}" for name, kind in columns.items())
+    schema = ", ".join(f"{spark_name(name)} {TYPES[kind].simpleString()}" for name, kind in columns.items())
     return spark.createDataFrame([tuple(row[name] for name in columns) for row in rows], schema)
 
 

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tidemill.collector.feed import End, OwnStream
+from tidemill.collector.feed import OwnStream
+from tidemill.collector.origins import Origins
+from tidemill.collector.own_marks import End
 from tidemill.collector.reader import POLL_SECONDS
 from tidemill.errors import LogLost
 from tidemill.kafka.codec import OwnRows
 from tidemill.pipeline import Loaded, Raw, parse
 from tidemill.run.folder import Run
 
+Mark = Literal["claim", "end", "source-end", "row"]
 CREATE_TIME = 1  # Kafka's kind of timestamp: the producer's
 
 
@@ -50,7 +53,7 @@ class MemoryMessage:
     place: tuple[int, int]
     stamp: int
     content: bytes | None
-    mark: Literal["claim", "end"] | None = None
+    mark: Mark | None = None
     kind: int = CREATE_TIME
     end: End = field(default_factory=End)
 
@@ -81,7 +84,7 @@ class MemoryLog:
         partition: int,
         value: bytes | None,
         stamp: int,
-        mark: Literal["claim", "end"] | None = None,
+        mark: Mark | None = None,
         *,
         kind: int = CREATE_TIME,
         end: End | None = None,
@@ -192,10 +195,18 @@ class MemoryMarks:
     def end_of(self, message: MemoryMessage) -> End | None:
         return message.end if message.mark == "end" else None
 
+    def source_end_of(self, message: MemoryMessage) -> End | None:
+        return message.end if message.mark == "source-end" else None
+
+    def is_posted(self, message: MemoryMessage) -> bool:
+        return message.mark == "row"
+
     def is_claim(self, message: MemoryMessage) -> bool:
         return message.mark == "claim"
 
 
 def own_stream(run: Run, reader: MemoryReader) -> OwnStream[MemoryMessage]:
     """The run's own stream in a log in memory."""
-    return OwnStream(run.pipeline.topic, reader, OwnRows(run.pipeline.source.schema_), MemoryMarks())
+    source, marks = run.pipeline.source, MemoryMarks()
+    writers = Origins(marks, range(reader.partitions), source, run.catalog.accounts())
+    return OwnStream(run.pipeline.topic, reader, OwnRows(source.schema_), marks, writers)

@@ -25,6 +25,7 @@ import pyarrow as pa
 from tests.support import wait_for
 from tidemill.api.server import run_server
 from tidemill.collector.batch_file import Draft
+from tidemill.kafka.intake import RowIntake
 from tidemill.pipeline import Raw, arrow_schema, override, parse
 from tidemill.run.catalog import Decision, GateDecision, GenerationRef, LineModel, Span, TrainedModel
 from tidemill.run.files import sha256
@@ -307,6 +308,7 @@ def api_of(
     key_file: Path | None = None,
     limits: Limits = LIMITS,
     name: str = "serve",
+    intake: RowIntake | None = None,
 ) -> Iterator[httpx.Client]:
     """Serve the run's API on a free port, as the stage does, and yield a client of it.
 
@@ -318,7 +320,7 @@ def api_of(
     def serve() -> None:
         try:
             with locked(run.stage_lock(name)):
-                run_server(stage, host, 0, key_file, limits)
+                run_server(stage, host, 0, key_file, limits, intake)
         except BaseException as error:
             failures.append(error)
             raise

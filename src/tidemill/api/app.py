@@ -22,12 +22,13 @@ from tidemill.api.openapi import OpenApiDocument
 from tidemill.api.pages import DocsPages
 from tidemill.api.routers import ROUTERS
 from tidemill.api.routers.run import add_home, add_metrics
+from tidemill.kafka.intake import RowIntake
 from tidemill.run.folder import Run
 from tidemill.web.api_key import ApiKey
 from tidemill.web.server import LoopbackNames
 
 CORS_METHODS = ("GET", "HEAD", "POST", "DELETE")
-CORS_HEADERS = ("Authorization", "X-API-Key", "Content-Type")
+CORS_HEADERS = ("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key")
 
 
 def create_app(
@@ -36,6 +37,7 @@ def create_app(
     key: ApiKey | None = None,
     own_names: bool = False,
     metrics: Metrics | None = None,
+    intake: RowIntake | None = None,
 ) -> FastAPI:
     """The API of ``run``, which answers from ``registry``. Registers the indexes that its routes search.
 
@@ -43,11 +45,12 @@ def create_app(
         registry: must not have been started yet.
         key: the key that requests must have; None if they need none.
         own_names: whether to answer only requests that name this machine by a loopback name.
+        intake: takes the rows of ``POST /rows``; None where there is no such endpoint.
 
     Raises:
         PipelineInvalid: the SQL of a route has a fault.
     """
-    metrics = metrics or Metrics(registry)
+    metrics = metrics or Metrics(registry, intake)
     app = FastAPI(
         title=run.pipeline.title or run.pipeline.name,
         version=__version__,
@@ -62,7 +65,7 @@ def create_app(
             *([Middleware(LoopbackNames, refusal=foreign_host)] if own_names else []),
         ],
     )
-    context = route_context(registry)
+    context = route_context(registry, intake)
     custom_routes = CustomRoutes(context)
     for name, build in (context.index_builders | custom_routes.index_builders).items():
         registry.register_index(name, build)

@@ -14,6 +14,7 @@ from tidemill.api.rows.examples import Examples
 from tidemill.api.rows.generation_rows import GenerationRows
 from tidemill.api.rows.lookup import Lookup
 from tidemill.api.rows.similar import SEARCHED_KINDS, SimilarRows
+from tidemill.kafka.intake import RowIntake
 from tidemill.pipeline import Pipeline
 from tidemill.scoring import Kind, kind_of
 
@@ -31,6 +32,8 @@ class RouteContext:
     rows: GenerationRows
     similar: Mapping[str, SimilarRows]
     examples: Examples
+    intake: RowIntake | None
+    """Takes rows into the stream; None where it does not stay open, or the pipeline has ``serve.rows = false``."""
     file_limiter: CapacityLimiter
     """Limits the requests that read files at the same time, so that they leave threads to the others."""
 
@@ -48,7 +51,7 @@ class RouteContext:
         return [name for name, kind in self.kinds.items() if kind in kinds]
 
 
-def route_context(registry: ModelRegistry) -> RouteContext:
+def route_context(registry: ModelRegistry, intake: RowIntake | None = None) -> RouteContext:
     run = registry.run
     kinds = {name: kind_of(model.estimator) for name, model in run.pipeline.models.items()}
     inputs = {name: model_inputs(run.pipeline, name) for name in run.pipeline.models}
@@ -64,5 +67,6 @@ def route_context(registry: ModelRegistry) -> RouteContext:
         rows=rows,
         similar=similar,
         examples=Examples(run),
+        intake=intake,
         file_limiter=CapacityLimiter(MAX_FILE_READS),
     )

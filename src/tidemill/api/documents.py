@@ -11,7 +11,7 @@ from tidemill.api.models.health import failures, not_ready, problems
 from tidemill.api.models.snapshot import Snapshot
 from tidemill.api.rows.examples import Examples
 from tidemill.errors import NotReady
-from tidemill.pipeline import Column, Route
+from tidemill.pipeline import Column, Model, Pipeline, Route
 from tidemill.run.catalog import CollectorProgress, Generation, StageStatus, TrainedModel
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
@@ -45,9 +45,10 @@ def home_body(run: Run, snapshot: Snapshot) -> schemas.Home:
         title=pipeline.title,
         generation=snapshot.newest.number if snapshot.newest else None,
         generations=len(snapshot.published),
-        models={name: home_model(name, model.estimator) for name, model in pipeline.models.items()},
+        models={name: home_model(name, model) for name, model in pipeline.models.items()},
         routes=[route_body(route) for route in pipeline.routes],
         links=LINKS,
+        source_note=pipeline.source.note,
         columns=[schemas.ColumnBody.of(column) for column in pipeline.source.schema_],
         key=pipeline.key,
         batches=schemas.CutsBody.of(pipeline.batches),
@@ -55,10 +56,17 @@ def home_body(run: Run, snapshot: Snapshot) -> schemas.Home:
     )
 
 
-def home_model(name: str, estimator: str) -> schemas.HomeModel:
-    kind = kind_of(estimator)
+def home_model(name: str, model: Model) -> schemas.HomeModel:
+    kind = kind_of(model.estimator)
     verb = VERBS.get(kind, "predict")
-    return schemas.HomeModel.model_validate({"estimator": estimator, "kind": kind, verb: f"/models/{name}/{verb}"})
+    return schemas.HomeModel.model_validate(
+        {
+            "estimator": model.estimator,
+            "kind": kind,
+            "left_out": model.left_out or None,
+            verb: f"/models/{name}/{verb}",
+        }
+    )
 
 
 def route_body(route: Route) -> schemas.HomeRoute:
@@ -183,8 +191,8 @@ def model_body(
 ) -> schemas.ModelBody:
     """A model's inputs and settings, values that it can answer, and its metrics in each of ``generations``."""
     model = run.pipeline.models[name]
-    columns = {column.name: column for column in run.pipeline.source.schema_}
     seen, scale = trained_features(snapshot, name), rating_scale(snapshot, name)
+    derived = derived_features(run.pipeline, name)
     example, champion = examples.of(snapshot, name), snapshot.champions.get(name)
     return schemas.ModelBody(
         model=name,
@@ -199,7 +207,9 @@ def model_body(
         labels=model.labels,
         params=model.params,
         scale=model.scale,
-        inputs=[input_body(columns[feature], seen.get(feature)) for feature in model.features],
+        inputs=[
+            input_body(column, seen.get(column.name), derived[column.name]) for column in run.pipeline.inputs(name)
+        ],
         examples=schemas.ExampleBody(**example) if example else None,
         generations=[
             scores_body(generation, generation.models[name]) for generation in generations if name in generation.models
@@ -208,9 +218,22 @@ def model_body(
 
 
 def trained_features(snapshot: Snapshot, model: str) -> Mapping[str, Feature]:
-    """A model's features with their values in the champion's training; empty before there is a generation."""
+    """By the columns of a model's features their values in the champion's training; empty before there is a generation.
+    A column of which functions alone are features has an example."""
     scorer = snapshot.champion_scorer(model)
-    return {feature.name: feature for feature in scorer.features} if scorer else {}
+    inputs: dict[str, Feature] = {}
+    for feature in sorted(scorer.features, key=lambda feature: feature.function is not None) if scorer else ():
+        plain = feature if feature.function is None else Feature(feature.column, "string", example=feature.example)
+        inputs.setdefault(feature.column, plain)
+    return inputs
+
+
+def derived_features(pipeline: Pipeline, model: str) -> Mapping[str, list[str]]:
+    """By the columns of a model's features those that are functions of it, in their order."""
+    derived: dict[str, list[str]] = {}
+    for source in pipeline.features(model):
+        derived.setdefault(source.column, []).extend([source.name] if source.function else [])
+    return derived
 
 
 def rating_scale(snapshot: Snapshot, model: str) -> Scale | None:
@@ -219,7 +242,7 @@ def rating_scale(snapshot: Snapshot, model: str) -> Scale | None:
     return scorer.scale if isinstance(scorer, AlsScorer) else None
 
 
-def input_body(column: Column, seen: Feature | None) -> schemas.InputBody:
+def input_body(column: Column, seen: Feature | None, features: list[str]) -> schemas.InputBody:
     return schemas.InputBody.model_validate(
         {
             "name": column.name,
@@ -230,6 +253,7 @@ def input_body(column: Column, seen: Feature | None) -> schemas.InputBody:
             "minimum": seen.minimum if seen else None,
             "maximum": seen.maximum if seen else None,
             "example": seen.example if seen else None,
+            "features": features or None,
         }
     )
 

@@ -1,4 +1,4 @@
-"""The inputs of a model: its features with their declared types, checked strictly, and as JSON Schema."""
+"""The inputs of a model: the columns of its features, with their types, checked strictly, and as JSON Schema."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Rows(NamedTuple):
 
 
 class ModelInputs:
-    """The features of one model. Built once; checking a row takes a few microseconds."""
+    """The columns that the features of one model are made of. Built once; checking a row takes a few microseconds."""
 
     def __init__(self, kinds: Mapping[str, str], titles: Mapping[str, str] | None = None) -> None:
-        """``kinds``: the declared type of each feature, in the model's order; ``titles``: the titles that some features
-        have for people.
+        """``kinds``: the declared type of each column, in the model's order; ``titles``: the titles that some have for
+        people.
         """
         self.kinds = dict(kinds)
         self.titles = dict(titles or {})
@@ -107,7 +107,7 @@ class ModelInputs:
         return f'send one row as a JSON object, or {{"rows": [...]}} with a list of them; a row has {features}{more}'
 
     def schema(self, seen: Mapping[str, Feature]) -> dict[str, Any]:
-        """JSON Schema of one row; ``seen``: the values of each feature in training."""
+        """JSON Schema of one row; ``seen``: the values of each column in training."""
         example = {name: feature_example(kind, seen.get(name)) for name, kind in self.kinds.items()}
         return {
             "type": "object",
@@ -122,17 +122,14 @@ class ModelInputs:
 
 
 def model_inputs(pipeline: Pipeline, model: str) -> ModelInputs:
-    columns = {column.name: column for column in pipeline.source.schema_}
-    features = [columns[feature] for feature in pipeline.models[model].features]
-    titles = {column.name: title for column in features if (title := column_title(column))}
-    return ModelInputs({column.name: column.kind for column in features}, titles)
+    columns = pipeline.inputs(model)
+    titles = {column.name: title for column in columns if (title := column_title(column))}
+    return ModelInputs({column.name: column.kind for column in columns}, titles)
 
 
 def strict_schema(kind: str) -> core_schema.CoreSchema:
-    """Pydantic's strict check of a feature of this type."""
-    schema = COLUMN_TYPES[kind].strict
-    assert schema is not None, "the pipeline's checks allow no other feature"
-    return schema
+    """Pydantic's strict check of an input of this type."""
+    return COLUMN_TYPES[kind].strict
 
 
 def column_title(column: Column) -> str:

@@ -7,12 +7,13 @@ from contextlib import suppress
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.errors import CatalogError
 from tidemill.judging.verdict import newest_comparisons
+from tidemill.kafka.intake import RowIntake
 from tidemill.run.catalog import CollectorProgress, progress_in
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
@@ -22,7 +23,7 @@ BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 class Metrics:
     """The metrics of one API process, in a Prometheus registry of their own."""
 
-    def __init__(self, registry: ModelRegistry) -> None:
+    def __init__(self, registry: ModelRegistry, intake: RowIntake | None = None) -> None:
         self._collectors = CollectorRegistry()
         requests = Counter(
             "tidemill_http_requests", "Requests answered.", ["route", "method", "status"], registry=self._collectors
@@ -38,6 +39,8 @@ class Metrics:
         self._requests = lru_cache(maxsize=4096)(requests.labels)
         self._seconds = lru_cache(maxsize=4096)(seconds.labels)
         self._collectors.register(RunCollector(registry))
+        if intake is not None:
+            self._collectors.register(IntakeCollector(intake))
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered after so many seconds."""
@@ -50,6 +53,19 @@ class Metrics:
 
     def text(self) -> bytes:
         return generate_latest(self._collectors)
+
+
+class IntakeCollector(Collector):
+    """How many rows this API wrote into the stream."""
+
+    def __init__(self, intake: RowIntake) -> None:
+        self._intake = intake
+
+    def collect(self) -> Iterator[Metric]:
+        rows, transactions, waiting = self._intake.counts
+        yield CounterMetricFamily("tidemill_posted_rows", "Rows written into the stream by this API.", rows)
+        yield CounterMetricFamily("tidemill_posted_transactions", "Transactions that they were in.", transactions)
+        yield GaugeMetricFamily("tidemill_posted_waiting", "Requests with rows that wait to be written.", waiting)
 
 
 class RunCollector(Collector):

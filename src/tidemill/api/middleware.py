@@ -81,6 +81,8 @@ class RequestMiddleware:
 
 
 def error_response(error: TidemillError, headers: Any = None, status: int | None = None) -> Json:
+    if error.retry_after is not None:
+        headers = {**(headers or {}), "Retry-After": str(error.retry_after)}
     return Json(error.document(), status_code=status or error.status, headers=headers)
 
 

@@ -7,14 +7,25 @@ from pathlib import Path
 from tidemill.api.app import create_app
 from tidemill.api.metrics import Metrics
 from tidemill.api.models.registry import ModelRegistry
+from tidemill.kafka.intake import RowIntake
 from tidemill.run.stage import Stage
 from tidemill.web.api_key import api_key, require_key
 from tidemill.web.limits import Limits
 from tidemill.web.server import LIMITS, bound, is_loopback, serve
 
 
-def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None, limits: Limits = LIMITS) -> None:
+def run_server(
+    stage: Stage,
+    host: str,
+    port: int,
+    key_file: Path | None = None,
+    limits: Limits = LIMITS,
+    intake: RowIntake | None = None,
+) -> None:
     """Serve the run's API until the stage is asked to stop.
+
+    Args:
+        intake: takes the rows of ``POST /rows``; None where there is no such endpoint.
 
     Raises:
         PortInUse: another program has the port.
@@ -26,8 +37,9 @@ def run_server(stage: Stage, host: str, port: int, key_file: Path | None = None,
     with bound(host, port) as listener:
         require_key(listener.getsockname()[0], key)
         registry = ModelRegistry(stage.run, stage.log)
-        metrics = Metrics(registry)
-        app = create_app(stage.run, registry, key, own_names=key is None and is_loopback(listener), metrics=metrics)
+        metrics = Metrics(registry, intake)
+        own_names = key is None and is_loopback(listener)
+        app = create_app(stage.run, registry, key, own_names, metrics, intake)
         registry.start()
         try:
             serve(stage, app, listener, limits, metrics.count_refused, ws="none", lifespan="off")

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from tidemill import __version__
 from tidemill.cli.backup_commands import backup, restore
+from tidemill.cli.init_command import init
 from tidemill.cli.output import drop_output, open_closed_streams, print_json
 from tidemill.cli.run_commands import INTERRUPTED, STAGES, stage_command, up
 from tidemill.cli.verdict_commands import promote, replay, report, verdict
@@ -72,6 +73,7 @@ def common(
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "init": init,
     "up": up,
     **{work.__name__: stage_command(stage_name, work) for stage_name, work in STAGES.items()},
     "pipelines": pipelines,

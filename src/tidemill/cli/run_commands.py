@@ -81,10 +81,12 @@ def up(
     from tidemill.web.api_key import check_access
     from tidemill.web.server import refuse_taken_ports
 
+    name = pipeline_of(name, json)
     options = given_options(assignments, data, rows)
     options = options if fresh else options_of_run(name, options, run_dir)
     loaded = accept(check(name, *options, count_untried=False, bootstrap=bootstrap), run_dir, fresh, json)
     refuse_not_utf_8(loaded, run_dir)
+    refuse_endless(loaded, exit_when_trained)
     serve_on, ports = loaded.pipeline.serve, {}
     serve_host = serve_on.host if host is None else host
     check_access(serve_host, key_file)
@@ -127,6 +129,24 @@ def up(
         raise typer.Exit(INTERRUPTED)
 
 
+def pipeline_of(name: str, json: bool) -> str:
+    """The pipeline that ``up`` is to run: the given one; for data the one that is written for them, or was before."""
+    from tidemill.process.initiation import is_data
+
+    if not is_data(name):
+        return name
+    from tidemill.cli.init_command import shown, tell
+    from tidemill.process.initiation import pipeline_for
+
+    path, initiated = pipeline_for(name)
+    console = Console(stderr=json, highlight=False)
+    if initiated is None:
+        console.print(f"{shown(path)} is there, and is used as it stands", markup=False, soft_wrap=True)
+    else:
+        tell(console, initiated)
+    return str(path)
+
+
 def accept(report: CheckReport, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:
     """The pipeline, if its data can be used. The data of a run that is under way are not checked again."""
     if report.loaded and not fresh and is_under_way(report.loaded, run_dir):
@@ -135,6 +155,18 @@ def accept(report: CheckReport, run_dir: Path | None, fresh: bool, json: bool) -
     for remark in report.remarks():
         typer.secho(remark, fg="yellow", err=json)
     return loaded
+
+
+def refuse_endless(loaded: Loaded, exit_when_trained: bool) -> None:
+    """
+    Raises:
+        UsageError: the run is to exit after its last generation, and its stream stays open.
+    """
+    if exit_when_trained and loaded.pipeline.source.open:
+        raise UsageError(
+            "--exit-when-trained: the stream stays open (source.open), so there is no last generation",
+            "leave the option out and stop the run with Ctrl-C",
+        )
 
 
 def refuse_other_data(run: Run, data: str | None) -> None:
@@ -291,12 +323,21 @@ def score(stage: Stage, bootstrap: str | None, **_: Any) -> None:
     run_outputs(stage, bootstrap)
 
 
-def serve(stage: Stage, host: str | None, port: int | None, key_file: Path | None, **_: Any) -> None:
+def serve(
+    stage: Stage, bootstrap: str | None, host: str | None, port: int | None, key_file: Path | None, **_: Any
+) -> None:
     """Run only the API, which serves every published generation."""
     from tidemill.api.server import run_server
 
     spec = stage.run.pipeline.serve
-    run_server(stage, spec.host if host is None else host, spec.port if port is None else port, key_file)
+    host, port = spec.host if host is None else host, spec.port if port is None else port
+    if not (stage.run.pipeline.source.open and spec.rows):
+        run_server(stage, host, port, key_file)
+        return
+    from tidemill.producer.row_writer import RowWriter
+
+    with RowWriter(stage, bootstrap) as intake:
+        run_server(stage, host, port, key_file, intake=intake)
 
 
 def console(stage: Stage, host: str | None, console_port: int | None, key_file: Path | None, **_: Any) -> None:

@@ -75,8 +75,9 @@ def check(
     if report.rejected:
         outcome = f"the pipeline has no fault, but rows were rejected ({report.rejected:,} of {report.rows:,} tried)"
     tables = "".join(f"; table {key}: {preview.title}" for key, preview in report.tables.items())
-    source = report.tried["source"].title if "source" in report.tried else f"the topic {loaded.pipeline.topic}"
-    typer.echo(f"{loaded.pipeline.name}: {outcome}; source: {source}{tables}")
+    source = report.tried.get("source")
+    untried = f"the topic {loaded.pipeline.source.topic}" if loaded.pipeline.source.topic else "rows by HTTP"
+    typer.echo(f"{loaded.pipeline.name}: {outcome}; source: {source.title if source else untried}{tables}")
     for key, preview in report.tried.items():
         untried = f"; {preview.untried}" if preview.untried else ""
         typer.echo(f"{key}: {preview.sentence()}{untried}")

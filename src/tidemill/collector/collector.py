@@ -15,13 +15,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Generic
 
+from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.cutter import Cut, Cutter, Rules
-from tidemill.collector.feed import Feed, KafkaMarks, OwnStream, balance
+from tidemill.collector.feed import Feed, OwnStream, balance
 from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.collector.merge import Merge
 from tidemill.collector.open_batch import Decoded, OpenBatch, iso
+from tidemill.collector.origins import Origins
+from tidemill.collector.own_marks import End, KafkaMarks
 from tidemill.collector.reader import POLL_SECONDS, M
 from tidemill.collector.topic_feed import RegistryPatience, TopicFeed, rows_of_parts, take_topic
 from tidemill.errors import KafkaAway, StreamFailed
@@ -72,7 +75,9 @@ def collect_own(stage: Stage, connection: KafkaConnection, admin: AdminClient, e
     topic = verify_topic(admin, run.pipeline.topic, source.topic_id)
     with KafkaReader(connection, topic, group_of(run)) as reader:
         rows = OwnRows(run.pipeline.source.schema_)
-        feed = OwnStream(topic.name, reader, rows, KafkaMarks(run.marks(topic.id)))
+        marks = KafkaMarks(run.marks(topic.id))
+        writers: Origins[Message] = Origins(marks, range(topic.partitions), run.pipeline.source, run.catalog.accounts())
+        feed = OwnStream(topic.name, reader, rows, marks, writers)
         take_up(stage, feed, Rules.of(run.pipeline.batches, source.rows), embedded).collect()
 
 
@@ -151,6 +156,7 @@ class Collector(Generic[M]):
         self._cutter = Cutter(rules, self._sealed_rows)
         accounts = self._run.catalog.accounts()
         self._open = OpenBatch(self._run, totals["batches"] + 1, accounts)
+        self._unbalanced: dict[int, End] = {}  # the source's ends whose partition's rows are not all counted yet
         self._silent = 0.0
         self._idle_after = rules.idle_seconds
         self._embedded = embedded
@@ -277,10 +283,28 @@ class Collector(Generic[M]):
         )
 
     def _take(self, messages: list[M]) -> None:
-        rows = self._feed.sift(messages)
+        rows = []
+        for message in self._feed.sift(messages):
+            if source_end := self._feed.source_end(message):
+                self._open.note_source_end(message.partition(), source_end.sent)
+                self._unbalanced[message.partition()] = source_end
+            else:
+                rows.append(message)
         if self._merge is not None:
             rows = self._merged(self._merge, rows)
-        self._take_rows(Decoded(rows, self._feed.decoder))
+        self._take_rows(Decoded(rows, self._feed.decoder, self._feed.origins(rows)))
+        self._balance_source()
+
+    def _balance_source(self) -> None:
+        """Compare the rows of an open stream's source, where all of a partition were read, with those sent to it.
+
+        Raises:
+            AccountError: they differ.
+        """
+        counted = {p: end for p, end in self._unbalanced.items() if self._merge is None or not self._merge.waits(p)}
+        if counted:
+            balance(self._run.pipeline.topic, counted, self._open.accounts)
+            self._unbalanced = {p: end for p, end in self._unbalanced.items() if p not in counted}
 
     def _merged(self, merge: Merge[M], rows: list[M]) -> list[M]:
         """The next messages in time order, out of these and those that wait."""
@@ -383,14 +407,21 @@ def remade(run: Run, feed: Feed[M], decision: Decision, clock: Clock) -> OpenBat
             raise StreamFailed(f"the rows of batch {decision.batch} can't be read again", "see Kafka's log")
         messages = feed.read(decision.batch)
         within = [message for message in messages if message.offset() <= last.get(message.partition(), -1)]
-        merge.add((message for message in within if not feed.is_claim(message)), 0)
+        rows = []
+        for message in within:
+            if source_end := feed.source_end(message):
+                batch.note_source_end(message.partition(), source_end.sent)
+            elif not feed.is_claim(message):
+                rows.append(message)
+        merge.add(rows, 0)
         for message in messages:
             partition, offset = message.partition(), message.offset()
             other |= offset > last.get(partition, offset) or bool(partition in last and feed.end_of(message))
             if offset == last.get(partition):
                 merge.end(partition)
                 del last[partition]
-        batch.put_all(Decoded(merge.take(set(), 0), feed.decoder))
+        taken = merge.take(set(), 0)
+        batch.put_all(Decoded(taken, feed.decoder, feed.origins(taken)))
         end = clock() + REPLAY_SECONDS if messages else end  # after the decoder, which may wait for a registry
         waiting = not messages and last.keys() <= reader.drained
         at_end_since = min(at_end_since, clock()) if waiting else math.inf

@@ -6,28 +6,18 @@ There are two: the run's own topic (:class:`OwnStream`), and a topic that others
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol
 
 from tidemill.collector.kafka_reader import removed
+from tidemill.collector.origins import Origin, Origins
+from tidemill.collector.own_marks import End, StreamMarks
 from tidemill.collector.reader import M, Reader
 from tidemill.errors import AccountError
 from tidemill.kafka.codec import ValueDecoder
 from tidemill.run.catalog import TopicPartition
 from tidemill.run.catalog.account import Account
-from tidemill.run.marks import CLAIM, END, Marked, Marks
-
-
-@dataclass(frozen=True)
-class End:
-    """The end of a partition's stream: how many rows were sent to it, and their account's digest.
-
-    Both are None in a run that started before end markers had them, and in a topic that others write.
-    """
-
-    sent: int | None = None
-    digest: str | None = None
 
 
 class Feed(Protocol[M]):
@@ -72,7 +62,14 @@ class Feed(Protocol[M]):
         """As :meth:`Reader.read`; ``batch`` as above."""
 
     def sift(self, messages: Iterable[M]) -> list[M]:
-        """The rows among messages just read, and messages that should be rows. Notes which partitions end with them."""
+        """The rows among messages just read, and messages that should be rows, with the markers of the source's end.
+        Notes which partitions end with them."""
+
+    def source_end(self, message: M) -> End | None:
+        """The content of the marker of the source's end in a partition, which is noted; None for another message."""
+
+    def origins(self, rows: Sequence[M]) -> list[Origin] | None:
+        """Who wrote each row; None where that makes no difference."""
 
     def is_claim(self, message: M) -> bool:
         """Whether this message is this run's claim of the topic."""
@@ -90,34 +87,6 @@ class Feed(Protocol[M]):
         """Everything before these offsets is in a sealed batch, or is no message of the stream."""
 
 
-Marking = TypeVar("Marking", contravariant=True)
-
-
-class StreamMarks(Protocol[Marking]):
-    """Recognizes the messages of a log that the run wrote beside its rows."""
-
-    def is_claim(self, message: Marking) -> bool: ...
-    def end_of(self, message: Marking) -> End | None: ...
-
-
-class Valued(Marked, Protocol):
-    def value(self) -> bytes | None: ...
-
-
-@dataclass(frozen=True)
-class KafkaMarks:
-    """The marks in Kafka's messages: both stand in messages without a value."""
-
-    marks: Marks
-
-    def is_claim(self, message: Valued) -> bool:
-        return message.value() is None and self.marks.read(message, CLAIM) is not None
-
-    def end_of(self, message: Valued) -> End | None:
-        content = self.marks.read(message, END) if message.value() is None else None
-        return None if content is None else End(content.get("sent"), content.get("digest"))
-
-
 @dataclass
 class OwnStream(Generic[M]):
     """The run's own topic: it begins at offset 0, and a marker ends each partition."""
@@ -126,6 +95,7 @@ class OwnStream(Generic[M]):
     reader: Reader[M]
     decoder: ValueDecoder
     marks: StreamMarks[M]
+    writers: Origins[M]
     ends: dict[int, int] = field(default_factory=dict)
     endings: dict[int, End] = field(default_factory=dict)
     records: tuple[TopicPartition, ...] = ()
@@ -157,6 +127,12 @@ class OwnStream(Generic[M]):
             elif not self.is_claim(message):
                 rows.append(message)
         return rows
+
+    def source_end(self, message: M) -> End | None:
+        return self.writers.source_end(message)
+
+    def origins(self, rows: Sequence[M]) -> list[Origin] | None:
+        return self.writers.of(rows)
 
     def is_claim(self, message: M) -> bool:
         return self.marks.is_claim(message)

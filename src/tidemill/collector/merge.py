@@ -57,6 +57,10 @@ class Merge(Generic[M]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def waits(self, partition: int) -> bool:
+        """Whether messages of this partition wait."""
+        return self._count[partition] > 0
+
     @property
     def crowded(self) -> set[int]:
         """The partitions with so many waiting messages that they should be paused."""

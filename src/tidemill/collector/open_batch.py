@@ -12,15 +12,17 @@ import numpy as np
 import pyarrow as pa
 
 from tidemill.collector.batch_file import Draft
+from tidemill.collector.origins import Origin
 from tidemill.collector.reader import FIRST_MILLISECOND, LAST_MILLISECOND, NO_STAMP, Message, stamp_fault
 from tidemill.kafka.codec import ValueDecoder
 from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Decision, Span, TopicPartition
-from tidemill.run.catalog.account import Account, total_digest
+from tidemill.run.catalog.account import Account, whole_digest
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
 
 SHOWN_BYTES = 500
+FOREIGN = "it was not sent by this run"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Stamps = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -34,13 +36,20 @@ class Decoded:
     or that of the decoder's column; ``reasons`` says for every other message why it is not a row.
     """
 
-    def __init__(self, messages: Sequence[Message], decoder: ValueDecoder) -> None:
+    def __init__(
+        self, messages: Sequence[Message], decoder: ValueDecoder, origins: Sequence[Origin] | None = None
+    ) -> None:
+        """``origins``: who wrote each message; None where all are the source's."""
         self.messages = messages
+        self._origins = origins
         self.values = [message.value() for message in messages]
         self.partitions = np.array([message.partition() for message in messages], dtype=np.int64)
         self._timestamps = np.array([message.timestamp() for message in messages], dtype=np.int64).reshape(-1, 2)
-        table, bad = decoder.decode(messages)
-        self.reasons = {message.position: message.reason for message in bad}
+        foreign = [index for index, origin in enumerate(origins or ()) if origin is Origin.FOREIGN]
+        others = set(foreign)
+        own = [index for index in range(len(messages)) if index not in others]
+        table, bad = decoder.decode([messages[index] for index in own])
+        self.reasons = {own[message.position]: message.reason for message in bad} | dict.fromkeys(foreign, FOREIGN)
         self._no_rows = set(self.reasons)
         fitting = np.array([index for index in range(len(messages)) if index not in self.reasons], dtype=np.int64)
         self._possible = possible_stamps(self._timestamps)
@@ -60,10 +69,14 @@ class Decoded:
         for partition in np.unique(partitions).tolist():
             yield partition, np.flatnonzero(partitions == partition) + messages.start
 
-    def row_values(self, indices: Indices) -> list[bytes]:
-        """The values of those messages that fit the declared columns, whether or not their timestamps are possible."""
-        fitting = (self.values[index] for index in indices.tolist() if index not in self._no_rows)
-        return [value for value in fitting if value is not None]
+    def row_values(self, indices: Indices, origin: Origin = Origin.SOURCE) -> list[bytes]:
+        """The values of those messages of this origin that fit the declared columns, whether or not their timestamps
+        are possible."""
+        if self._origins is None and origin is not Origin.SOURCE:
+            return []
+        fitting = (index for index in indices.tolist() if index not in self._no_rows)
+        values = (self.values[index] for index in fitting if self._origins is None or self._origins[index] is origin)
+        return [value for value in values if value is not None]
 
     def newest(self, indices: Indices) -> int | None:
         """The newest possible timestamp among these messages, in milliseconds."""
@@ -104,7 +117,7 @@ class OpenBatch:
     @property
     def digest(self) -> str | None:
         """The digest over its accounts; None where none are kept."""
-        return None if self.accounts is None else total_digest(self.accounts)
+        return None if self.accounts is None else whole_digest(self.accounts)
 
     def put(self, decoded: Decoded, rows: slice, messages: slice) -> None:
         """Add these rows, and the messages that they came from, with the rejects among them."""
@@ -116,6 +129,11 @@ class OpenBatch:
         for index in range(messages.start, messages.stop):
             if index in decoded.reasons:
                 self._reject(decoded.messages[index], decoded.reasons[index])
+
+    def note_source_end(self, partition: int, sent: int | None) -> None:
+        """Record in the partition's account that its source has ended, after so many rows."""
+        if self.accounts is not None:
+            self.accounts[partition] = replace(self.accounts.get(partition, Account()), sent=sent)
 
     def put_all(self, decoded: Decoded) -> None:
         self.put(decoded, slice(0, len(decoded.table)), slice(0, len(decoded.messages)))
@@ -145,6 +163,7 @@ class OpenBatch:
         if self.accounts is None:
             return
         account = self.accounts.get(partition, Account()).add(decoded.row_values(indices))
+        account = account.add_posted(decoded.row_values(indices, Origin.POSTED))
         stamps = [stamp for stamp in (account.newest, decoded.newest(indices)) if stamp is not None]
         self.accounts[partition] = replace(account, newest=max(stamps, default=None))
 

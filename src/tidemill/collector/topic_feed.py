@@ -10,15 +10,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Generic
 
 from confluent_kafka.admin import AdminClient
 
-from tidemill.collector.feed import End
 from tidemill.collector.open_batch import Decoded
+from tidemill.collector.origins import Origin
+from tidemill.collector.own_marks import End
 from tidemill.collector.reader import M, Reader
 from tidemill.errors import LogLost, RegistryAway, SourceError
 from tidemill.kafka.client import (
@@ -187,6 +188,12 @@ class TopicFeed(Generic[M]):
             if one.end_offset is not None and self.reader.positions.get(number, one.first_offset) >= one.end_offset:
                 self.ends.setdefault(number, one.end_offset)
                 self.endings.setdefault(number, End())
+
+    def source_end(self, message: M) -> End | None:
+        return None
+
+    def origins(self, rows: Sequence[M]) -> list[Origin] | None:
+        return None
 
     def is_claim(self, message: M) -> bool:
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -86,7 +85,7 @@ def columns_of(pipeline: Pipeline, models: Sequence[str], others: bool, before: 
     Not the key, no timestamp, which changes with time itself, and no id: a whole number that no model uses and that
     nearly each row has for itself.
     """
-    used_by = {name: set(columns_used(model)) for name, model in pipeline.models.items()}
+    used_by = {name: set(columns_used(pipeline, name)) for name in pipeline.models}
     of_models = set().union(*(used_by[name] for name in models))
     of_all = set().union(*used_by.values())
     ids = {name for model in pipeline.models.values() for name in (model.user, model.item) if name}
@@ -104,7 +103,8 @@ def is_id(table: pa.Table, column: Column) -> bool:
     return column.kind == "int" and pc.count_distinct(table[column.name]).as_py() > ID_SHARE * len(table)
 
 
-def columns_used(model: Any) -> Iterator[str]:
+def columns_used(pipeline: Pipeline, name: str) -> Iterator[str]:
     """The columns of a model that can drift."""
-    yield from model.features
+    model = pipeline.models[name]
+    yield from (source.column for source in pipeline.features(name))
     yield from (name for name in (model.label, model.rating) if name)

@@ -14,7 +14,6 @@ import pyarrow as pa
 from tidemill.run.batch_tables import evenly
 from tidemill.scoring.als import Places
 from tidemill.scoring.base import Scorer
-from tidemill.scoring.features import Encoded
 from tidemill.scoring.neighbours import NeighboursScorer
 from tidemill.scoring.text import TextScorer
 
@@ -44,7 +43,7 @@ def overlap_at_10(now: Scorer, before: Scorer, table: pa.Table) -> Overlap:
     Raises:
         TypeError: a model does not search rows.
     """
-    names = list(dict.fromkeys(feature.name for scorer in (now, before) for feature in scorer.features))
+    names = list(dict.fromkeys(feature.column for scorer in (now, before) for feature in scorer.features))
     rows = table.select(names).take(evenly(MOST_ROWS, len(table))).drop_null()
     searches = [search_of(scorer, rows) for scorer in (now, before)]
     shares = [share_of(*(search(row) for search in searches)) for row in evenly(MOST_QUERIES, len(rows)).tolist()]
@@ -80,7 +79,7 @@ def neighbour_search(scorer: NeighboursScorer, rows: pa.Table) -> Search:
 
     def search(row: int) -> Places:
         own = slice(row, row + 1)
-        query = Encoded(encoded.numbers[own], [codes[own] for codes in encoded.codes])
+        query = encoded.take(own)
         with np.errstate(over="ignore", invalid="ignore"):  # enormous numbers
             nearest = index.nearest(query, hashes[own], TOP + 1)
         return without(nearest.places[np.isfinite(nearest.distances)], row)

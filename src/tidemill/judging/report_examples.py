@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +80,7 @@ def prediction(run: Run, model: str, scorer: Scorer, ref: GenerationRef, address
         FeatureError: there is no row with all features, or the model has no answer for it.
         CatalogError: the newest batch's file is missing or damaged.
     """
-    row = complete_row(run, tuple(dict.fromkeys(run.pipeline.models[model].features)))
+    row = complete_row(run, [column.name for column in run.pipeline.inputs(model)])
     predicted = scoring.row_scorer(scorer).predict([row])[0]
     return Example(
         model,
@@ -99,8 +98,8 @@ def recommendation(scorer: AlsScorer, model: str, ref: GenerationRef, address: s
     return Example(model, curl(f"{address}/models/{model}/recommend/{quote(user)}?top={TOP}"), pretty(body.document()))
 
 
-def complete_row(run: Run, features: tuple[str, ...]) -> dict[str, Any]:
-    """The first row of the newest batch, of the first few, that has all features.
+def complete_row(run: Run, columns: list[str]) -> dict[str, Any]:
+    """The first row of the newest batch, of the first few, that has all of these columns.
 
     Raises:
         FeatureError: there is none.
@@ -108,7 +107,7 @@ def complete_row(run: Run, features: tuple[str, ...]) -> dict[str, Any]:
     """
     count = run.catalog.totals()["batches"]
     batch = run.catalog.batch(count)
-    rows = batch_dataset(run, batch).head(MOST_READ, columns=list(features)).to_pylist() if batch else []
+    rows = batch_dataset(run, batch).head(MOST_READ, columns=columns).to_pylist() if batch else []
     for row in rows:
         if None not in row.values():
             return dict(row)
@@ -120,7 +119,7 @@ def curl(url: str, body: dict[str, Any] | None = None) -> str:
     command = f"curl -sS {'-X POST ' if body is not None else ''}{shlex.quote(url)}"
     if body is None:
         return command
-    text = json.dumps(body, ensure_ascii=False)
+    text = orjson.dumps(body, option=orjson.OPT_UTC_Z).decode()
     return BREAK.join([command, "-H 'Content-Type: application/json'", f"-d {shlex.quote(text)}"])
 
 

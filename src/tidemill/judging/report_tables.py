@@ -199,7 +199,7 @@ def column_table(pipeline: Pipeline) -> Table:
 def uses(column: str, pipeline: Pipeline) -> Iterable[str]:
     """What a column is used for."""
     for name, model in pipeline.models.items():
-        if column in (*model.features, model.user, model.item):
+        if column in (*(source.column for source in pipeline.features(name)), model.user, model.item):
             yield name
         if column in (model.label, model.rating):
             yield f"{name} (its label)"

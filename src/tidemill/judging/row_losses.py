@@ -23,7 +23,7 @@ from tidemill.judging.losses import (
 )
 from tidemill.scoring import RowScorer
 from tidemill.scoring.base import Class, ClassScorer, RowScores, ValueScorer
-from tidemill.scoring.clusters import ClusterScorer, MixtureScorer, PointSet, cluster_scorer, slices
+from tidemill.scoring.clusters import ClusterScorer, MixtureScorer, PointSet, cluster_scorer, slices, squares_of
 from tidemill.scoring.features import Encoded, Encoder
 from tidemill.scoring.linear import GeneralizedLinearScorer
 from tidemill.scoring.storage import Array
@@ -33,7 +33,7 @@ from tidemill.scoring.storage import Array
 class ScoredRows:
     """The n rows of a table that a model has an answer for.
 
-    ``units``: (n,), their indices in the table, ascending. ``rows``: the features' columns, and the label's.
+    ``units``: (n,), their indices in the table, ascending. ``rows``: the columns of the features, and the label's.
     """
 
     units: Indices
@@ -49,7 +49,7 @@ class ScoredRows:
             self.scores.prediction[kept],
             *(None if part is None else part[kept] for part in (self.scores.raw, self.scores.probability)),
         )
-        return ScoredRows(self.units[kept], self.rows.filter(pa.array(kept)), encoded_where(self.encoded, kept), scores)
+        return ScoredRows(self.units[kept], self.rows.filter(pa.array(kept)), self.encoded.take(kept), scores)
 
 
 def row_losses(scorer: RowScorer, table: pa.Table, label: str | None, common: ClusterScorer | None = None) -> Losses:
@@ -93,7 +93,7 @@ def needed(scorer: RowScorer, label: str | None) -> str:
 
 def usable_rows(scorer: RowScorer, table: pa.Table, label: str | None) -> tuple[Indices, pa.Table]:
     """The indices of the rows that have all features and the label, ascending, and these rows' columns of them."""
-    names = [*dict.fromkeys([*(feature.name for feature in scorer.features), *([] if label is None else [label])])]
+    names = [*dict.fromkeys([*scorer.encoder.columns, *([] if label is None else [label])])]
     usable = np.ones(len(table), dtype=bool)
     for name in names:
         usable &= table[name].is_valid().to_numpy()
@@ -110,15 +110,11 @@ def scored_rows(scorer: RowScorer, table: pa.Table, label: str | None) -> Scored
             scores = scorer.scores(encoded)
         except FeatureError:  # the model refuses some rows
             answered = scorer.column(rows).is_valid().to_numpy(zero_copy_only=False)
-            units, rows, encoded = units[answered], rows.filter(pa.array(answered)), encoded_where(encoded, answered)
+            units, rows, encoded = units[answered], rows.filter(pa.array(answered)), encoded.take(answered)
             scores = scorer.scores(encoded)
     scored = ScoredRows(units, rows, encoded, scores)
     finite = np.isfinite(scores.prediction)
     return scored.where(finite if scores.probability is None else finite & np.isfinite(scores.probability).all(axis=1))
-
-
-def encoded_where(encoded: Encoded, kept: Mask) -> Encoded:
-    return Encoded(encoded.numbers[kept], [codes[kept] for codes in encoded.codes])
 
 
 def numbers_of(labels: pa.ChunkedArray) -> Array:
@@ -193,7 +189,7 @@ def cosine_costs(points: PointSet, encoded: Encoded, indices: Indices) -> Array:
     costs = np.full(len(indices), np.nan)
     kept = squared_lengths(points, encoded) > 0
     with np.errstate(divide="ignore", invalid="ignore"):  # a point of zeros: 0 / 0
-        costs[kept] = np.nan_to_num(points.distances(encoded_where(encoded, kept), indices[kept]), nan=1.0)
+        costs[kept] = np.nan_to_num(points.distances(encoded.take(kept), indices[kept]), nan=1.0)
     return costs
 
 
@@ -202,6 +198,8 @@ def squared_lengths(points: PointSet, encoded: Encoded) -> Array:
     lengths: Array = np.einsum("np,np->n", encoded.numbers, encoded.numbers)
     for codes, table in zip(encoded.codes, points.split.tables, strict=True):
         lengths = lengths + (codes < len(table) - 1)
+    if encoded.terms is not None:
+        lengths = lengths + squares_of(encoded.terms)
     return lengths
 
 

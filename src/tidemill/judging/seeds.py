@@ -34,12 +34,13 @@ class SeedNoise:
 
 
 def seed_noise(scorer: Scorer, training: pa.Table, table: pa.Table) -> SeedNoise | None:
-    """The noise of a k-means model, on the rows of a table; None for other models, and where rows are too few.
+    """The noise of a k-means model, on the rows of a table; None for other models and where rows are too few. None for
+    models of texts too: with thousands of terms a second model takes too long.
 
     The second model is trained on ``training`` in the scorer's own feature space, by Lloyd's algorithm from centres
     that k-means++ chooses (Arthur and Vassilvitskii 2007, "k-means++: The Advantages of Careful Seeding").
     """
-    if not isinstance(scorer, KMeansScorer) or scorer.centres.cosine:
+    if not isinstance(scorer, KMeansScorer) or scorer.centres.cosine or scorer.encoder.texts:
         return None
     count = len(scorer.numbers)
     points, rows = matrix(scorer.encoder.table(training)[0], scorer), scorer.encoder.table(table)[0]

@@ -135,12 +135,15 @@ def point_sums(common: ClusterScorer, rows: pa.Table, cosine: bool) -> TrivialSu
     blocks: list[Array] = [encoded.numbers.T @ weights]
     for codes, known in zip(encoded.codes, common.encoder.codes, strict=True):
         blocks.append(np.bincount(codes, weights=weights, minlength=len(known) + 1)[:-1].astype(np.float64))
+    if encoded.terms is not None:
+        blocks.append(encoded.terms.T @ weights)
     point = np.concatenate(blocks) / max(1, len(rows))
     return TrivialSums(len(rows), tuple(range(len(point))), point)
 
 
 def moments(encoder: Encoder, rows: pa.Table) -> TrivialSums:
     """The means and products of the numbers in original units, and of every category that the rows have."""
+    rows = pa.table({feature.name: feature.values(rows) for feature in (*encoder.numeric, *encoder.strings)})
     categories = {feature.name: rows[feature.name].unique().sort() for feature in encoder.strings}
     names = [(name, None) for name in encoder.numbers]
     names += [(name, category) for name, values in categories.items() for category in values.to_pylist()]

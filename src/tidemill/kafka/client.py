@@ -186,16 +186,20 @@ def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER
     return topic
 
 
-def make_topic(admin: AdminClient, name: str, partitions: int, keep_all: bool = True) -> bool:
-    """Create the topic, with unlimited retention if ``keep_all``, as a run is resumed from the log, else with Kafka's
-    own. False if another process has created it meanwhile.
+KEEP_ALL = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+KEEP_AS_KAFKA = {"cleanup.policy": "delete"}
+
+
+def make_topic(admin: AdminClient, name: str, partitions: int, retention: Mapping[str, str] = KEEP_ALL) -> bool:
+    """Create the topic, with unlimited retention unless told otherwise, as a run is resumed from the log. False if
+    another process has created it meanwhile.
 
     Raises:
         TopicError: Kafka refuses.
         StreamFailed: Kafka can't create it now.
     """
-    config = {"cleanup.policy": "delete"} | ({"retention.ms": "-1", "retention.bytes": "-1"} if keep_all else {})
-    config["max.message.bytes"] = str(MOST_BYTES + 100_000)  # a little more than the client's, for headers
+    most_bytes = MOST_BYTES + 100_000  # a little more than the client's, for headers
+    config = {**retention, "max.message.bytes": str(most_bytes)}
     try:
         admin.create_topics([NewTopic(name, partitions, config=config)])[name].result(ANSWER_SECONDS)
     except KafkaException as error:
@@ -205,6 +209,11 @@ def make_topic(admin: AdminClient, name: str, partitions: int, keep_all: bool = 
             raise TopicError(f"the topic {name} can't be created: {reason(error)}", "see Kafka's own log") from error
         return False
     return True
+
+
+def requests_topic(topic: str, run_id: str) -> str:
+    """The name of the topic that has the answered requests of a run, beside its own ``topic``."""
+    return f"{topic[:200]}-requests-{run_id}"
 
 
 def topic_settings(admin: AdminClient, name: str) -> TopicSettings | None:

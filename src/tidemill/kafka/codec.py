@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -186,6 +186,15 @@ def row_of(value: bytes | None, columns: Sequence[Column]) -> dict[str, Any]:
         raise ValueError(f"not JSON: {error}") from None
     if not isinstance(document, dict):
         raise ValueError(f"not a JSON object but {shorten(document, 40)}")
+    return row_in(document, columns)
+
+
+def row_in(document: Mapping[str, Any], columns: Sequence[Column]) -> dict[str, Any]:
+    """The declared columns of a row, in the one notation of messages.
+
+    Raises:
+        ValueError: a value does not fit; the text names its column.
+    """
     return {column.name: checked(document.get(column.name), column) for column in columns}
 
 

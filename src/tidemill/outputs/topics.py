@@ -9,11 +9,12 @@ from confluent_kafka import KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from tidemill.collector.collector import await_source
-from tidemill.collector.feed import End, KafkaMarks
 from tidemill.collector.kafka_reader import KafkaReader, removed
+from tidemill.collector.own_marks import End, KafkaMarks
 from tidemill.errors import LogLost, StreamFailed, TopicError
 from tidemill.kafka.client import (
     ANSWER_SECONDS,
+    KEEP_AS_KAFKA,
     KafkaConnection,
     Topic,
     await_topic,
@@ -60,7 +61,7 @@ def output_topic(run: Run, admin: AdminClient, output: Output, partitions: int) 
     if state is None:
         topic, created = describe_topic(admin, output.topic), False
         if topic is None:
-            created = make_topic(admin, output.topic, partitions, keep_all=False)
+            created = make_topic(admin, output.topic, partitions, KEEP_AS_KAFKA)
             topic = await_topic(admin, output.topic)
         state = OutputState(topic.name, output.model, topic.id, created, topic.partitions)
         run.catalog.save_output(state)

@@ -16,12 +16,12 @@ from tidemill.collector.open_batch import Decoded
 from tidemill.errors import StreamFailed
 from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, reason
 from tidemill.kafka.codec import OwnRows
+from tidemill.kafka.messages import partition_of
 from tidemill.kafka.transactions import CALL_SECONDS, PATIENCE_SECONDS, until_confirmed, until_done
 from tidemill.outputs.champions import Champion
 from tidemill.outputs.predictions import Indices, OutputRows, predictions
 from tidemill.outputs.topics import OutputReader, Position, output_topic, verify_output
 from tidemill.pipeline import Output
-from tidemill.producer.producer import partition_of
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
 

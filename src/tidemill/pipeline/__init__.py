@@ -5,6 +5,7 @@ Start with ``load``. Checks that need pyspark or DuckDB (estimators and their pa
 """
 
 from tidemill.pipeline.columns import Cleaning, Column, arrow_schema
+from tidemill.pipeline.derived import CATEGORIES, TFIDF, FeatureSource, feature_source, input_columns
 from tidemill.pipeline.faults import raw_kinds, unique, unknown_column
 from tidemill.pipeline.load import Loaded, Options, Raw, find, load, override, parse, prepare, read, ready_pipelines
 from tidemill.pipeline.model import (
@@ -23,6 +24,7 @@ from tidemill.pipeline.model import (
     SideTable,
     Source,
     Stream,
+    Tfidf,
     bare,
 )
 from tidemill.pipeline.part import Part, table
@@ -44,6 +46,7 @@ from tidemill.types import COLUMN_KINDS, ColumnKind
 __all__ = [
     "ACTIONS",
     "BLANKS",
+    "CATEGORIES",
     "COLUMN_KINDS",
     "DEFAULT_DELIMITER",
     "EPOCHS",
@@ -51,6 +54,7 @@ __all__ = [
     "GENERATION",
     "MONTHS",
     "SECONDS",
+    "TFIDF",
     "TRUE",
     "Action",
     "Ambiguous",
@@ -60,6 +64,7 @@ __all__ = [
     "ColumnKind",
     "Constant",
     "Data",
+    "FeatureSource",
     "Format",
     "Gate",
     "Generations",
@@ -81,10 +86,13 @@ __all__ = [
     "SideTable",
     "Source",
     "Stream",
+    "Tfidf",
     "arrow_schema",
     "bare",
     "directives",
+    "feature_source",
     "find",
+    "input_columns",
     "is_encoding",
     "load",
     "override",

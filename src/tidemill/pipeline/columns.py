@@ -54,8 +54,8 @@ class Cleaning(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A declared column. ``optional``: values may be missing (``"int?"``). ``unit`` and ``title`` are for people.
-    ``given_name``: its name in the data; None where it is ``name``."""
+    """A declared column. ``optional``: values may be missing (``"int?"``). ``unit``, ``title`` and ``note`` are for
+    people. ``given_name``: its name in the data; None where it is ``name``."""
 
     name: str
     kind: ColumnKind
@@ -64,10 +64,16 @@ class Column(NamedTuple):
     unit: str | None = None
     title: str | None = None
     given_name: str | None = None
+    note: str | None = None
 
     @property
     def name_in_data(self) -> str:
         return self.given_name or self.name
+
+    @property
+    def zone(self) -> str:
+        """The time zone of a timestamp's calendar, in which its hour and weekday count."""
+        return self.cleaning.timezone or "UTC"
 
     @property
     def may_lack(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
 from tidemill.errors import Fault
+from tidemill.pipeline.derived import CALL, CATEGORIES, TAKES, feature_source
 from tidemill.pipeline.kafka_settings import client_faults
 from tidemill.pipeline.model import Model, Pipeline, bare
 from tidemill.pipeline.output_faults import outputs_faults
@@ -20,6 +21,7 @@ from tidemill.pipeline.timestamps import format_fault
 from tidemill.texts import did_you_mean, shorten
 from tidemill.types import may_be_feature, toml_fits
 
+ARROW_NAMES = ("__filename", "__fragment_index", "__batch_index", "__last_in_fragment")  # of its data sets
 EXPECTED = {
     "missing": "this key to be given",
     "extra_forbidden": "no such key",
@@ -43,7 +45,8 @@ EXPECTED = {
     "string_too_long": "at most {max_length} character",
     "value_error": "{error}",
 }
-PARTS = {"gate", "params", "labels"}  # of a model, which say nothing without its other keys
+ROLES = ("label", "user", "item", "rating")
+PARTS = {"gate", "params", "labels", "left_out"}  # of a model, which say nothing without its other keys
 
 
 def fault_of(error: Any, raw: Mapping[str, Any]) -> Fault:
@@ -121,6 +124,8 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
             "a finite source",
             'cut by rows or every, or set source.until = "now"',
         )
+    elif batches.get("parts") and "topic" not in source and (source.get("open") is True or not has_data(source)):
+        yield Fault("batches.parts", "a source without an end", "a finite source", "cut by rows or every instead")
     yield from generation_faults(table(raw, "generations"))
     tables = table(raw, "tables")
     for name in tables:
@@ -148,15 +153,26 @@ def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:
 def data_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
     kinds = ("sample", "path", "topic") if path == "source" else ("sample", "path")
     given = [kind for kind in kinds if kind in data]
-    if len(given) != 1:
-        found = f"both {' and '.join(given)}" if given else f"neither {' nor '.join(kinds)}"
-        yield Fault(path, found, "one of them", 'for example path = "data.csv"')
+    if len(given) > 1:
+        yield Fault(path, f"both {' and '.join(given)}", "one of them", 'for example path = "data.csv"')
+    elif not given and data.get("open") is not True:
+        hint = 'for example path = "data.csv"' + ("; or open = true for rows by HTTP" if path == "source" else "")
+        yield Fault(path, f"neither {' nor '.join(kinds)}", "one of them", hint)
+    if data.get("open") is True and "topic" in data:
+        yield Fault(f"{path}.open", "true", "false with a topic that others write", "write the rows to that topic")
     if data.get("columns") == {}:
         yield Fault(f"{path}.columns", "no column", 'at least one, such as UserID = "int"')
     yield from layout_faults(path, data)
     for name, column in table(data, "columns").items():
+        if name in ARROW_NAMES:
+            hint = f'NAME = {{ from = "{name}", ... }} renames it'
+            yield Fault(f"{path}.columns.{name}", f'"{name}"', "another name: Arrow has this one for itself", hint)
         if isinstance(column, Mapping):
             yield from column_faults(f"{path}.columns.{name}", column)
+
+
+def has_data(data: Mapping[str, Any]) -> bool:
+    return "sample" in data or "path" in data
 
 
 def column_faults(path: str, column: Mapping[str, Any]) -> Iterator[Fault]:
@@ -251,21 +267,51 @@ def model_faults(path: str, model: object, columns: Mapping[str, str], tables: M
         where = f"{path}.features[{index}]"
         if not isinstance(feature, str) or not columns:
             continue
-        if feature not in columns:
-            yield unknown_column(where, feature, columns)
-        elif not may_be_feature(kind := columns[feature].removesuffix("?")):
-            yield Fault(where, f'"{feature}", a {kind}', "a column of numbers, strings or booleans")
+        if (fault := feature_fault(where, feature, columns)) is not None:
+            yield fault
         elif features.index(feature) != index:
             yield Fault(where, f'"{feature}" again', "each feature once")
-    for role in ("label", "user", "item", "rating"):
+    used = [feature_source(feature, columns).column for feature in features if isinstance(feature, str)]
+    if columns:
+        in_use = {*used, *(name for role in ROLES if isinstance(name := model.get(role), str))}
+        yield from left_out_faults(f"{path}.left_out", table(model, "left_out"), in_use, columns)
+    for role in ROLES:
         name = model.get(role)
         if isinstance(name, str) and columns and name not in columns:
             yield unknown_column(f"{path}.{role}", name, columns)
-        elif isinstance(name, str) and name in features:
+        elif isinstance(name, str) and name in used:
             yield Fault(f"{path}.{role}", f'"{name}", also a feature', "a column that is not among the features")
     titles = model.get("titles")
     if isinstance(titles, str) and titles not in tables:
         yield Fault(f"{path}.titles", f'"{titles}"', "a table: [tables.NAME]", did_you_mean(titles, list(tables)))
+
+
+def left_out_faults(
+    path: str, left_out: Iterable[str], used: Container[str], columns: Mapping[str, str]
+) -> Iterator[Fault]:
+    """Columns that are said to be left out, and are not declared, or are used."""
+    for name in left_out:
+        if name not in columns:
+            yield unknown_column(f"{path}.{name}", name, columns)
+        elif name in used:
+            yield Fault(f"{path}.{name}", f'"{name}", which the model uses', "a column that it leaves out")
+
+
+def feature_fault(where: str, feature: str, columns: Mapping[str, str]) -> Fault | None:
+    """The fault of a feature that is no declared column, or of a type that no model takes as it is."""
+    source = feature_source(feature, columns)
+    if source.column not in columns:
+        if source.function is None and (call := CALL.fullmatch(feature)) and call[2] in columns:
+            return Fault(where, f'"{feature}"', f"one of {', '.join(TAKES)}", did_you_mean(call[1], list(TAKES)))
+        return unknown_column(where, source.column, columns)
+    kind = columns[source.column].removesuffix("?")
+    if source.function is None:
+        ways = " and ".join(f"{part}({feature})" for part in CATEGORIES)
+        hint = f"its parts are features: {ways}" if kind == "timestamp" else ""
+        expected = "a column of numbers, strings or booleans"
+        return None if may_be_feature(kind) else Fault(where, f'"{feature}", a {kind}', expected, hint)
+    wanted = TAKES[source.function]
+    return None if kind == wanted else Fault(where, f'{source.function} of "{source.column}", a {kind}', f"a {wanted}")
 
 
 def unknown_column(path: str, name: str, columns: Mapping[str, str]) -> Fault:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from tidemill.pipeline.columns import Cleaning, Column, DeclaredType, column_table
+from tidemill.pipeline.derived import FeatureSource, feature_source
 from tidemill.pipeline.part import RECORDED, Part, Plain, is_recorded
 from tidemill.pipeline.routes import Route
 from tidemill.pipeline.secrets import OptionalSetting, Setting
@@ -91,8 +92,8 @@ class TextSettings(Part):
 
 
 class DeclaredColumn(TextSettings):
-    """A column's type, its name in the data where that differs (``from``), how its values are cleaned, and its title
-    and unit for people."""
+    """A column's type, its name in the data where that differs (``from``), how its values are cleaned, and for people
+    its title, its unit and a note."""
 
     type: DeclaredType
     from_: Text | None = Field(default=None, alias="from")
@@ -101,13 +102,15 @@ class DeclaredColumn(TextSettings):
     default: Plain = None
     unit: Text | None = None
     title: Text | None = None
+    note: Text | None = None
 
 
 class Data(TextSettings):
     """Data read in order: a built-in sample, or files (a path or a glob), and how these are laid out.
 
     ``format``: that of files whose ending does not tell it. ``delimiter``: None is a comma, unless the file has a line
-    ``sep=`` at its beginning. ``skip``: how many lines precede the header or the first row.
+    ``sep=`` at its beginning. ``skip``: how many lines precede the header or the first row. ``note`` is
+    for people.
     """
 
     columns: dict[str, Annotated[DeclaredColumn, BeforeValidator(column_table)]]
@@ -121,6 +124,12 @@ class Data(TextSettings):
     trim: bool = False
     skip: Annotated[int, Field(ge=0)] = 0
     comment: Text | None = None
+    note: Text | None = None
+
+    @property
+    def has_data(self) -> bool:
+        """Whether there is a sample or a file; a source that stays open may have neither."""
+        return self.sample is not None or self.path is not None
 
     @property
     def schema_(self) -> tuple[Column, ...]:
@@ -142,7 +151,9 @@ def column_of(name: str, declared: DeclaredColumn, source: TextSettings) -> Colu
             if kind in kinds
         },
     )
-    return Column(name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title, declared.from_)
+    return Column(
+        name, kind, declared.type.endswith("?"), cleaning, declared.unit, declared.title, declared.from_, declared.note
+    )
 
 
 def offset_time(value: object, info: ValidationInfo) -> str | None:
@@ -180,14 +191,16 @@ class Registry(Part):
 class Source(Data):
     """Where the stream's rows come from: a sample, files, or a topic that others write.
 
-    ``rows``: how many are read at most of a sample or of files. Of a topic: ``from`` and ``until`` say which part of it
-    is read; ``value`` how its messages are encoded, with the ``registry`` that has their schemas, and ``unwrap`` in
-    which envelope; ``timestamp`` is the column whose value counts as a row's time, in place of Kafka's; ``key_column``
-    the column that the message's key holds; ``on_gap`` whether the run stops where retention removed messages before
-    they were sealed, or records that.
+    ``rows``: how many are read at most of a sample or of files. ``open``: whether the stream stays open after them, or
+    without any, and takes rows by HTTP. Of a topic: ``from`` and ``until`` say which part of it is read; ``value`` how
+    its messages are encoded, with the ``registry`` that has their schemas, and ``unwrap`` in which envelope;
+    ``timestamp`` is the column whose value counts as a row's time, in place of Kafka's; ``key_column`` the column that
+    the message's key holds; ``on_gap`` whether the run stops where retention removed messages before they were sealed,
+    or records that.
     """
 
     rows: Count | None = None
+    open: bool = False
     topic: TopicName | None = None
     from_: OffsetTime = Field(default="earliest", alias="from")
     until: OffsetTime = None
@@ -291,10 +304,18 @@ class ModelGate(Part):
     rollback: bool | None = None
 
 
+class Tfidf(Part):
+    """The vocabulary of each ``tfidf(COLUMN)`` of a model: at most ``terms`` terms, those of the most rows, each of at
+    least ``min_rows`` rows."""
+
+    terms: Annotated[int, Field(gt=0, le=100_000)] = 2_000
+    min_rows: Count = 2
+
+
 class Model(Part):
     """A Spark estimator. A recommender has the columns ``user``, ``item`` and ``rating`` in place of features, and
     ``titles``: a side table that describes the items. ``newest_of_key``: whether a search finds only the newest row of
-    each key of the stream."""
+    each key of the stream. ``left_out``: columns that it does not use, with the reasons, for people."""
 
     estimator: str
     features: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -306,6 +327,8 @@ class Model(Part):
     params: dict[str, Any] = Field(default_factory=dict)
     scale: Literal["none", "standard", "minmax"] = "none"
     labels: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[str, Text] = Field(default_factory=dict)
+    tfidf: Tfidf = Tfidf()
     newest_of_key: bool = False
     gate: ModelGate = ModelGate()
 
@@ -330,7 +353,7 @@ def origin(value: str) -> str:
 
 class Serve(Part):
     """Where the API listens. ``row_limit`` and ``time_limit`` apply to every SQL route. ``cors``: the origins
-    whose pages may read the answers in a browser."""
+    whose pages may read the answers in a browser. ``rows``: whether it takes rows for a stream that stays open."""
 
     host: str = "127.0.0.1"
     port: Port = 8000
@@ -338,6 +361,7 @@ class Serve(Part):
     row_limit: Annotated[int, Field(gt=0, le=100_000)] = 1_000
     time_limit: Duration = 5.0
     cors: Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], Field(strict=False)] = ()
+    rows: bool = True
 
 
 class Pipeline(Part):
@@ -354,6 +378,15 @@ class Pipeline(Part):
     serve: Serve = Serve()
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
     outputs: Annotated[tuple[Output, ...], Field(strict=False)] = ()
+
+    def features(self, model: str) -> list[FeatureSource]:
+        """What the features of a model are made of, in their order."""
+        return [feature_source(name, self.source.columns) for name in self.models[model].features]
+
+    def inputs(self, model: str) -> list[Column]:
+        """The columns that the features of a model are made of, each once, in the order of the features."""
+        columns = {column.name: column for column in self.source.schema_}
+        return [columns[name] for name in dict.fromkeys(source.column for source in self.features(model))]
 
     @property
     def topic(self) -> str:

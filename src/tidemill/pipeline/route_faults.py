@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tidemill.errors import Fault
+from tidemill.pipeline.derived import input_columns
 from tidemill.pipeline.part import table
 from tidemill.pipeline.routes import ACTIONS, GENERATION, MOST_BYTES, PLACEHOLDER, SQL_PARTS, placeholders
 from tidemill.texts import did_you_mean, shorten
@@ -18,6 +19,10 @@ def routes_faults(
 ) -> Iterator[Fault]:
     """The faults of the routes. ``key``: the stream's key column, by which rows are looked up; None without one."""
     taken: set[object] = set()
+    models = {
+        name: {**model, "features": input_columns(model, columns)} if isinstance(model, Mapping) else model
+        for name, model in models.items()
+    }  # a route takes the columns of a model's features
     for index, route in enumerate(routes):
         if isinstance(route, Mapping):
             where = f"routes[{index}]"

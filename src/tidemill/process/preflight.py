@@ -112,7 +112,11 @@ def check(
     Raises:
         InputError: there is no such pipeline, or its file is not TOML.
     """
-    raw = prepare(name, assignments, data, rows)
+    return check_raw(prepare(name, assignments, data, rows), count_untried, bootstrap)
+
+
+def check_raw(raw: Raw, count_untried: bool = True, bootstrap: str | None = None) -> CheckReport:
+    """The same for a pipeline file that was read."""
     loaded: Loaded | None = None
     faults: list[Fault] = []
     try:
@@ -182,8 +186,8 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
     kinds: dict[str, type[Data]] = {"source": Source} | {f"tables.{name}": SideTable for name in table(raw, "tables")}
     for key, kind in kinds.items():
         values = raw.get("source") if key == "source" else table(raw, "tables")[key.removeprefix("tables.")]
-        if not has_fault(key, faults):
-            yield key, kind.model_validate(values)
+        if not has_fault(key, faults) and (data := kind.model_validate(values)).has_data:
+            yield key, data
 
 
 def foreseen(raw: Mapping[str, Any], faults: Sequence[Fault], tried: Mapping[str, Preview]) -> PreflightReport:

@@ -6,7 +6,14 @@ import logging
 from pathlib import Path
 
 from tidemill.errors import CatalogError
-from tidemill.kafka.client import KafkaConnection, client_settings, connect_admin, delete_topic, describe_topic
+from tidemill.kafka.client import (
+    KafkaConnection,
+    client_settings,
+    connect_admin,
+    delete_topic,
+    describe_topic,
+    requests_topic,
+)
 from tidemill.pipeline import Loaded
 from tidemill.run.catalog import FILE_NAME, Catalog
 from tidemill.run.folder import default_folder
@@ -41,14 +48,17 @@ def delete_run_topics(path: Path, cluster: KafkaConnection) -> None:
     except CatalogError:
         log.warning("the catalog can't be read, so the run's topics are not deleted")
         return
-    created = {state.topic: state.topic_id for state in outputs.values() if state.topic_created}
+    names = {state.topic: state.topic_id for state in outputs.values() if state.topic_created}
     own = run.document["stream"]["topic"] if run else None  # none in a run that reads a topic of others
     if own and source and source.topic_created and source.topic_id:
-        created[own] = source.topic_id
-    if not created:
+        names[own] = source.topic_id
+    requests = requests_topic(own, run.id) if run and own and source and source.topic_id else None
+    if not names and not requests:
         return
     admin = connect_admin(cluster)
-    for name, id in created.items():
+    for name, id in names.items():
         topic = describe_topic(admin, name)
         if topic and topic.id == id:
             delete_topic(admin, topic)
+    if requests and (topic := describe_topic(admin, requests)):
+        delete_topic(admin, topic)

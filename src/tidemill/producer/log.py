@@ -15,8 +15,10 @@ from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import LogLost, StreamFailed, TopicError
 from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, end_offsets, reason, verify_topic
+from tidemill.kafka.messages import Messages
 from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, PATIENCE_SECONDS, until_confirmed, until_done
 from tidemill.producer.log_reader import (
+    START_OVER,
     Checkpoint,
     Held,
     Mark,
@@ -28,16 +30,13 @@ from tidemill.producer.log_reader import (
 )
 from tidemill.run.catalog.account import Account, total_digest
 from tidemill.run.failpoints import Failpoint, failpoint
-from tidemill.run.marks import CLAIM, END, POSITION, Kind, Marks
+from tidemill.run.marks import CLAIM, END, POSITION, SOURCE_END, Kind, Marks
 
 COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues at most 100,000 messages
 COMMIT_BYTES = 32 * 2**20
 CLAIMS_WITHIN = 100  # messages from the start of the log
 OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
-START_OVER = "the sealed batches are whole; start over with --fresh to stream the rest"
-
-Messages = list[dict[str, Any]]
 
 
 class Log:
@@ -192,7 +191,7 @@ class Log:
             LogLost: rows are sealed, but the log has no mark.
         """
         alone = self.topic.partitions == 1 and sealed
-        held = Held(self.topic.partitions)
+        held = Held(self.topic.partitions, self._marks)
         whole = dict.fromkeys(range(self.topic.partitions), 0)
         marks = (self._marks_from(sealed) if alone else []) or self._marks_from(whole, held)
         if sealed and not marks:
@@ -295,15 +294,17 @@ class Log:
         self._open_rows = self._open_bytes = 0
         self._committed_at = time.monotonic()
 
-    def end(self) -> None:
+    def end(self, stays_open: bool = False) -> None:
         """Close the stream with a marker, a message without a value, in each partition. The marker has the number and
-        digest of the rows sent to its partition and to all partitions.
+        digest of the source's rows sent to its partition and to all partitions. In a stream that stays open it ends
+        only the source.
         """
+        kind = SOURCE_END if stays_open else END
         self._confirmed_at = 0.0  # the run ends with this, so the topic is verified in any case
         self._producer.begin_transaction()
         for partition, account in self.accounts.items():
             fields = {"sent": account.rows, "digest": account.digest, "rows": self.position, "total": self.digest}
-            self._produce(None, None, partition, END, **fields)
+            self._produce(None, None, partition, kind, **fields)
         self._commit("close the stream", "end.committing")
         failpoint("end.committed")
 

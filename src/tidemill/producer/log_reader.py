@@ -8,16 +8,17 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from tidemill.errors import StreamFailed
+from tidemill.errors import LogLost, StreamFailed
 from tidemill.kafka.client import TRANSIENT, KafkaConnection, Topic, reason
 from tidemill.kafka.transactions import CALL_SECONDS, PATIENCE_SECONDS
 from tidemill.run.catalog.account import Account
-from tidemill.run.marks import CLAIM, END, POSITION, Marks, headers_of, unverified
+from tidemill.run.marks import CLAIM, END, POSITION, ROW, SOURCE_END, Marks, headers_of, unverified
 
 POLL_SECONDS = 0.1
 UNDECIDED_SECONDS = 0.5
 MESSAGES_AT_ONCE = 10_000
 HELD_AT_ONCE = 4096
+START_OVER = "the sealed batches are whole; start over with --fresh to stream the rest"
 
 
 class Checkpoint(NamedTuple):
@@ -25,7 +26,7 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         rows: how many of the source's rows it has.
-        ended: whether every partition has its end marker.
+        ended: whether every partition has its end marker, or in an open stream that of the source.
         digest: the digest over the accounts of those rows; None in an empty log, and where an older version wrote the
             marks.
         held: the account of what each partition holds, if there are several and the log has its start. A power cut may
@@ -48,15 +49,16 @@ class Mark(NamedTuple):
 
 
 class Held:
-    """Counts what each partition of a log holds."""
+    """Counts the source's rows that each partition of a log holds."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, marks: Marks) -> None:
+        self._marks = marks
         self._accounts = dict.fromkeys(range(partitions), Account())
         self._waiting: dict[int, list[bytes]] = {partition: [] for partition in range(partitions)}
 
     def add(self, message: Message) -> None:
         value = message.value()
-        if value is not None:
+        if value is not None and not self._marks.signs_value(message, ROW, value):
             waiting = self._waiting[message.partition()]
             waiting.append(value)
             if len(waiting) >= HELD_AT_ONCE:
@@ -80,21 +82,27 @@ def is_claim(message: Message) -> bool:
 def genuine_marks(
     connection: KafkaConnection, topic: Topic, marks: Marks, offsets: dict[int, int], held: Held | None = None
 ) -> list[Mark]:
-    """The genuine marks of this run in the log from ``offsets`` on; the rows found there are added to ``held``."""
+    """The genuine marks of the producer in the log from ``offsets`` on; the rows found there are added to ``held``.
+
+    The log is read to where it ends now: rows by HTTP may follow without a pause.
+    """
     genuine = []
-    for message in committed(connection, topic, offsets):
+    for message in committed(connection, topic, offsets, last_offsets(connection, topic)):
         if held is not None:
             held.add(message)
-        for kind in (POSITION, END) if headers_of(message) else ():
+        for kind in (POSITION, END, SOURCE_END) if headers_of(message) else ():
             fields = marks.read(message, kind)
             if fields is not None and isinstance(fields.get("rows"), int):
-                ends, digest = (message.partition(), "total") if kind == END else (None, "digest")
+                ends, digest = (None, "digest") if kind == POSITION else (message.partition(), "total")
                 genuine.append(Mark(fields["rows"], fields.get(digest), ends))
     return genuine
 
 
-def committed(connection: KafkaConnection, topic: Topic, offsets: dict[int, int]) -> Generator[Message, None, None]:
-    """The committed messages of the partitions in ``offsets``, from these offsets to the end. Close it after use.
+def committed(
+    connection: KafkaConnection, topic: Topic, offsets: dict[int, int], until: Mapping[int, int] | None = None
+) -> Generator[Message, None, None]:
+    """The committed messages of the partitions in ``offsets``, from these offsets to the end, or to the offsets
+    ``until``, which are not included. Close it after use.
 
     Kafka answers a commit before its messages can be read, so messages behind the last readable one are waited for, at
     most :data:`UNDECIDED_SECONDS`: another writer may keep its transaction open.
@@ -113,7 +121,9 @@ def committed(connection: KafkaConnection, topic: Topic, offsets: dict[int, int]
             end = time.monotonic() + PATIENCE_SECONDS if messages else end
             for message in messages:
                 error, partition = message.error(), message.partition()
-                if error is None:
+                if error is None and until is not None and message.offset() >= until[partition]:
+                    left.discard(partition)
+                elif error is None:
                     undecided.pop(partition, None)
                     yield message
                 elif error.code() == KafkaError._PARTITION_EOF:
@@ -151,16 +161,46 @@ def first_offsets(connection: KafkaConnection, topic: Topic) -> dict[int, int]:
     Raises:
         StreamFailed: Kafka does not answer.
     """
+    return {partition: low for partition, (low, _) in watermarks(connection, topic).items()}
+
+
+def last_offsets(connection: KafkaConnection, topic: Topic) -> dict[int, int]:
+    """The offset after the last message of each partition, committed or not.
+
+    Raises:
+        StreamFailed: Kafka does not answer.
+    """
+    return {partition: high for partition, (_, high) in watermarks(connection, topic).items()}
+
+
+def watermarks(connection: KafkaConnection, topic: Topic) -> dict[int, tuple[int, int]]:
     consumer = reader_of(connection)
     try:
         return {
-            partition: consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=CALL_SECONDS)[0]
+            partition: consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=CALL_SECONDS)
             for partition in range(topic.partitions)
         }
     except KafkaException as error:
-        raise StreamFailed(f"Kafka can't say where {topic.name} begins: {reason(error)}") from error
+        raise StreamFailed(f"Kafka can't say which offsets {topic.name} has: {reason(error)}") from error
     finally:
         consumer.close()
+
+
+def refuse_lost(topic: Topic, sealed: dict[int, int], ends: dict[int, int]) -> None:
+    """Refuse a log that ends before the sealed rows: it lost rows, for example to a power cut.
+
+    New rows would get offsets that the catalog has as sealed.
+
+    Raises:
+        LogLost: a partition ends before its sealed rows.
+    """
+    for partition, offset in sealed.items():
+        if ends.get(partition, 0) < offset:
+            raise LogLost(
+                f"partition {partition} of {topic.name} ends at offset {ends.get(partition, 0)}, but rows up to "
+                f"{offset - 1} are sealed",
+                START_OVER,
+            )
 
 
 def reader_of(connection: KafkaConnection) -> Consumer:

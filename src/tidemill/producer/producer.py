@@ -12,12 +12,9 @@ from __future__ import annotations
 import logging
 import random
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import orjson
-import pyarrow as pa
 from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import LogLost, SourceError, TidemillError, TopicError
@@ -32,13 +29,14 @@ from tidemill.kafka.client import (
     topic_settings,
     verify_topic,
 )
-from tidemill.kafka.codec import encode
+from tidemill.kafka.messages import messages
 from tidemill.pipeline import Stream
-from tidemill.producer.log import COMMIT_SECONDS, START_OVER, Log, Messages
-from tidemill.producer.log_reader import Checkpoint
+from tidemill.producer.log import COMMIT_SECONDS, Log
+from tidemill.producer.log_reader import START_OVER, Checkpoint, refuse_lost
 from tidemill.run.catalog import ProducerProgress, SourceState
 from tidemill.run.catalog.account import Account
 from tidemill.run.failpoints import failpoint
+from tidemill.run.folder import Run
 from tidemill.run.rejects import Rejects
 from tidemill.run.stage import Stage
 from tidemill.sources.source import SourceReader, open_source, open_tables
@@ -53,7 +51,7 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
     reader = open_source(run.pipeline, run.base)
     read_tables(stage, open_tables(run.pipeline, run.base))
     state = plan(stage, reader)
-    if stage.stop.is_set() or (state.complete and run.catalog.ended()):
+    if stage.stop.is_set() or (state.complete and (run.catalog.ended() or all_sealed(run, state))):
         return
     connection, admin = connect_cluster(run, bootstrap, stage.stop)
     state, topic = topic_of(stage, admin, state)
@@ -77,7 +75,7 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
             return
         reader.refuse_changed()
         if not checkpoint.ended:
-            log.end()
+            log.end(stays_open=run.pipeline.source.open)
     done = replace(state, rows=rows, rejected=rejected, produced=rows, complete=True)
     run.catalog.save_source(done)
 
@@ -107,6 +105,12 @@ def plan(stage: Stage, reader: SourceReader) -> SourceState:
         state = replace(state, rows=rows)
         catalog.save_source(state)
     return state
+
+
+def all_sealed(run: Run, state: SourceState) -> bool:
+    """Whether sealed batches hold all rows of the source, in a stream that stays open."""
+    sealed = sum(account.rows for account in (run.catalog.accounts() or {}).values())
+    return run.pipeline.source.open and sealed == state.produced
 
 
 def count_rows(stage: Stage, reader: SourceReader) -> int:
@@ -177,23 +181,6 @@ def accepted_bytes(admin: AdminClient, topic: Topic) -> int:
             ", ".join(settings.expiring),
         )
     return min(settings.max_bytes, MOST_BYTES)
-
-
-def refuse_lost(topic: Topic, sealed: dict[int, int], ends: dict[int, int]) -> None:
-    """Refuse a log that ends before the sealed rows: it lost rows, for example to a power cut.
-
-    New rows would get offsets that the catalog has as sealed.
-
-    Raises:
-        LogLost: a partition ends before its sealed rows.
-    """
-    for partition, offset in sealed.items():
-        if ends.get(partition, 0) < offset:
-            raise LogLost(
-                f"partition {partition} of {topic.name} ends at offset {ends.get(partition, 0)}, but rows up to "
-                f"{offset - 1} are sealed",
-                START_OVER,
-            )
 
 
 def refuse_fewer(topic: Topic, accounts: Mapping[int, Account], checkpoint: Checkpoint) -> None:
@@ -280,7 +267,7 @@ def send_rows(
             break
     log.commit()
     stage.report(ProducerProgress(all_rows, max(log.position, checkpoint.rows), rejects.count))
-    if not seen and not stage.stop.is_set():
+    if reader.parts and not seen and not stage.stop.is_set():
         raise reader.nothing_fits(example)
     return seen
 
@@ -315,32 +302,6 @@ def refuse_other_rows(reader: SourceReader, log: Log, checkpoint: Checkpoint) ->
             "differ from those in the topic",
             "put the old one back, give another --run-dir, or --fresh to start over",
         )
-
-
-def messages(rows: pa.Table, key: str | None, partitions: int, together: bool) -> Iterator[Messages]:
-    """The rows as messages for their partitions: in one list (``together``), or one list per row."""
-    values = encode(rows)
-    keys = [None] * len(values) if key is None else [wire_key(value) for value in rows[key].to_pylist()]
-    batch: Messages = [
-        {"value": value, "key": own_key, "partition": partition_of(value if own_key is None else own_key, partitions)}
-        for value, own_key in zip(values, keys, strict=True)
-    ]
-    if together:
-        return iter([batch] if batch else [])
-    return ([message] for message in batch)
-
-
-def wire_key(value: object) -> bytes | None:
-    """A message's key: a string as it is, anything else as JSON."""
-    if value is None:
-        return None
-    return value.encode() if isinstance(value, str) else orjson.dumps(value, default=str)
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a row, by the CRC-32 of its key (of the whole row where it has none), as librdkafka's
-    ``consistent`` partitioner chooses it."""
-    return zlib.crc32(key) % partitions
 
 
 class Pacer:

@@ -57,6 +57,10 @@ Failpoint = Literal[
     "rows.committed",
     "end.committing",  # the end markers are in the log, not committed
     "end.committed",
+    # the API writes rows by HTTP
+    "posts.sent",  # the rows of a transaction are in the client's queue
+    "posts.committing",  # they are in the log with their answers, not committed
+    "posts.committed",  # they are committed, and nobody was answered
     # predictions are written to a topic
     "output.scored",  # nothing of the rows is sent yet
     "output.sent",  # their predictions are in the topic, not committed

@@ -1,24 +1,31 @@
-"""The marks that a run writes into its topic as headers: its claim, its position, the stream's end.
+"""The marks that a run writes into its topics as headers: its claim, its position, the stream's end, its HTTP rows.
 
 Each mark is signed (HMAC-SHA256) with the run's secret, which only the catalog holds. The signature covers the mark's
-content and kind, the topic's id and the partition, so no other writer can forge a mark or reuse one elsewhere. Only the
-last row of each partition in a transaction, and messages without a value, carry a mark: one on every row would halve
-the rate.
+content and kind, the topic's id and the partition, so no other writer can forge a mark or reuse one elsewhere. Of the
+source's rows only the last one of each partition in a transaction carries a mark: one on every row would halve the
+rate. Every row that came by HTTP carries one, with a digest of the row, so that it is told from the source's rows and
+from those of other writers.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 from collections.abc import Iterator, Sequence
 from operator import methodcaller
 from typing import Any, Literal, Protocol
 
-Kind = Literal["tidemill-claim", "tidemill-position", "tidemill-end"]
+Kind = Literal[
+    "tidemill-claim", "tidemill-position", "tidemill-end", "tidemill-source-end", "tidemill-row", "tidemill-requests"
+]
 
 CLAIM: Kind = "tidemill-claim"
 POSITION: Kind = "tidemill-position"
 END: Kind = "tidemill-end"
+SOURCE_END: Kind = "tidemill-source-end"  # of an open stream: after the source's last row
+ROW: Kind = "tidemill-row"  # of a row that came by HTTP
+REQUESTS: Kind = "tidemill-requests"  # of a record of answered requests, in a topic of their own
 
 SIGNATURE = "mac"
 MOST_BYTES = 1024  # of a mark: a longer header is another writer's, and is not parsed
@@ -53,6 +60,15 @@ class Marks:
         ours = (content for content in unverified(message, kind) if content.get("run") == self.run_id)
         return next((content for content in ours if self._is_genuine(kind, message.partition(), content)), None)
 
+    def sign_value(self, kind: Kind, partition: int, value: bytes) -> tuple[str, bytes]:
+        """The header of a mark that holds for a message of this partition with this value alone."""
+        return self.write(kind, partition, value=digest_of(value))
+
+    def signs_value(self, message: Marked, kind: Kind, value: bytes | None) -> bool:
+        """Whether the message, which has this value, carries this run's mark of that kind for it."""
+        content = self.read(message, kind) if value is not None and headers_of(message) else None
+        return content is not None and value is not None and content.get("value") == digest_of(value)
+
     def _is_genuine(self, kind: Kind, partition: int, content: dict[str, Any]) -> bool:
         """Whether this run signed the mark for this partition. Removes the signature from ``content``."""
         signature = content.pop(SIGNATURE, None)
@@ -67,6 +83,10 @@ class Marks:
         assert self._secret is not None
         text = json.dumps([kind, self._topic_id, partition, content], sort_keys=True, separators=(",", ":"))
         return hmac.digest(self._secret, text.encode("utf-8", "surrogatepass"), "sha256").hex()
+
+
+def digest_of(value: bytes) -> str:
+    return hashlib.sha256(value).hexdigest()
 
 
 ask_headers = methodcaller("headers")  # never specialized

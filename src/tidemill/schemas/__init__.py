@@ -37,6 +37,7 @@ from tidemill.schemas.batches import (
     RejectsBody,
     SpanBody,
 )
+from tidemill.schemas.initiation import GuessedColumn, InitBody, ProposedModel
 from tidemill.schemas.models import (
     Cluster,
     CommandGeneration,
@@ -56,6 +57,10 @@ from tidemill.schemas.models import (
     Spread,
     Trained,
     profile_document,
+)
+from tidemill.schemas.posting import (
+    PostedRows,
+    RejectedRow,
 )
 from tidemill.schemas.run import (
     ColumnBody,
@@ -120,12 +125,14 @@ __all__ = [
     "GenerationBody",
     "GenerationCounts",
     "GenerationVerdict",
+    "GuessedColumn",
     "Health",
     "History",
     "HistoryPoint",
     "Home",
     "HomeModel",
     "HomeRoute",
+    "InitBody",
     "InputBody",
     "Items",
     "Kind",
@@ -141,15 +148,18 @@ __all__ = [
     "PointCentre",
     "PointColumns",
     "Points",
+    "PostedRows",
     "Problem",
     "Profile",
     "Promotion",
+    "ProposedModel",
     "RatingScale",
     "ReasonCount",
     "Recommendations",
     "RejectBody",
     "RejectPlace",
     "RejectPlaces",
+    "RejectedRow",
     "RejectsBody",
     "RowCounts",
     "RowRates",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tidemill.schemas.base import Number, OfGeneration, Shape, omitted_if_none
+from tidemill.types import ColumnKind
 
 
 class Trained(Shape):
@@ -40,16 +41,18 @@ class CommandGeneration(GenerationBody):
 
 
 class InputBody(Shape):
-    """A feature, with its values in training once there is a generation."""
+    """A column of a model's features, with its values in training once there is a generation. ``features``: those that
+    are functions of it."""
 
     name: str
-    kind: Literal["int", "float", "string", "bool"]
+    kind: ColumnKind
     unit: str | None
     title: str | None
     categories: list[str] | None
     minimum: Number | None
     maximum: Number | None
     example: Any
+    features: list[str] | None = omitted_if_none()
 
 
 class Scores(Shape):
@@ -143,6 +146,7 @@ class Cluster(Shape):
     size: int
     centre: dict[str, float]
     shares: dict[str, dict[str, float]]
+    terms: dict[str, dict[str, float]] | None = omitted_if_none()
     distance: Spread
     to_centres: dict[str, float]
 

@@ -36,10 +36,12 @@ class Unready(ErrorBody):
 
 
 class HomeModel(Shape):
-    """A model, and the address to which its requests are posted."""
+    """A model, and the address to which its requests are posted. ``left_out``: columns that are not among its features,
+    with the reasons that the pipeline file gives."""
 
     estimator: str
     kind: Kind
+    left_out: dict[str, str] | None = omitted_if_none()
     predict: str | None = omitted_if_none()
     recommend: str | None = omitted_if_none()
     similar: str | None = omitted_if_none()
@@ -55,13 +57,15 @@ class HomeRoute(Shape):
 
 
 class ColumnBody(Shape):
-    """A declared column; the value of an ``optional`` column may be missing."""
+    """A declared column; the value of an ``optional`` column may be missing. ``note``: why it is declared so, as the
+    pipeline file says."""
 
     name: str
     kind: ColumnKind
     optional: bool
     unit: str | None
     title: str | None
+    note: str | None = omitted_if_none()
 
 
 class CutsBody(Shape):
@@ -77,7 +81,8 @@ class CutsBody(Shape):
 
 
 class Home(Shape):
-    """The pipeline, its models, its own routes, and links to the other endpoints."""
+    """The pipeline, its models, its own routes, and links to the other endpoints. ``source_note``: what the pipeline
+    file says about the source."""
 
     pipeline: str
     title: str
@@ -86,6 +91,7 @@ class Home(Shape):
     models: dict[str, HomeModel]
     routes: list[HomeRoute]
     links: dict[str, str]
+    source_note: str | None = omitted_if_none()
     columns: list[ColumnBody]
     key: str | None
     batches: CutsBody

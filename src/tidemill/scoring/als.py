@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]  # scipy has no types
-from scipy.optimize import nnls  # type: ignore[import-untyped]  # scipy has no types
 
 from tidemill.scoring.base import Scorer, lowest, scorer_of
 from tidemill.scoring.storage import Array, Stored
@@ -240,6 +239,9 @@ def least_nonnegative(matrix: Array, right: Array) -> Array:
         return np.zeros(len(right))
     roots = np.sqrt(values[kept])
     rotation = vectors[:, kept].T
+    # Imported here: it takes longer to load than the rest of the checks of a pipeline, which need it for nothing.
+    from scipy.optimize import nnls  # type: ignore[import-untyped]  # scipy has no types
+
     x: Array = nnls(roots[:, None] * rotation, (rotation @ right) / roots, maxiter=NNLS_STEPS * len(right))[0]
     return x
 

@@ -174,8 +174,7 @@ class RowScorer(Scorer, ABC):
             if count == 1:
                 return RowScores(np.full(1, np.nan))
         half = count // 2
-        before = Encoded(encoded.numbers[:half], [codes[:half] for codes in encoded.codes])
-        after = Encoded(encoded.numbers[half:], [codes[half:] for codes in encoded.codes])
+        before, after = encoded.take(slice(half)), encoded.take(slice(half, None))
         return joined([self._scores(before, half), self._scores(after, count - half)])
 
 

@@ -73,7 +73,7 @@ class NaiveBayesScorer(ClassScorer):
         positions = len(self.mean.numbers) + sum(map(len, self.zeros))
         size = max(1, MOST_TERMS // (positions * len(self.prior)))
         starts = range(0, max(1, len(encoded.numbers)), size)
-        return np.concatenate([self._distances(part(encoded, slice(start, start + size))) for start in starts])
+        return np.concatenate([self._distances(encoded.take(slice(start, start + size))) for start in starts])
 
     def _distances(self, encoded: Encoded) -> Array:
         gaps = encoded.numbers.T[:, :, None] - self.mean.numbers[:, None, :]
@@ -94,10 +94,6 @@ class NaiveBayesScorer(ClassScorer):
             expected = "0 or 1" if bernoulli else "0 or more"
             message = f"{self.encoder.numbers[column]} is {numbers[row, column]:g}, not {expected}"
             raise FeatureError(message, f"a NaiveBayes of the {self.model_type} type takes no other")
-
-
-def part(encoded: Encoded, rows: slice) -> Encoded:
-    return Encoded(encoded.numbers[rows], [codes[rows] for codes in encoded.codes])
 
 
 def sum_in_order(terms: Array) -> Array:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy import sparse  # type: ignore[import-untyped]  # scipy has no types
 
 from tidemill.errors import FeatureError
 from tidemill.scoring.base import Prediction, RowScorer, RowScores, Scorer, first_highest, joined, scorer_of
@@ -28,11 +29,13 @@ class Units:
     """``count`` points in the features' own units, independent of a model's scaling and its order of categories.
 
     ``numbers``: ``{feature: (count,)}``. ``shares``: ``{feature: {category: (count,)}}``, from 0 to 1 in means of rows.
+    ``terms``: ``{feature: {term: (count,)}}``, how often a text has a term.
     """
 
     count: int
     numbers: dict[str, Array]
     shares: dict[str, dict[str, Array]]
+    terms: dict[str, dict[str, Array]]
 
 
 class PointSet:
@@ -44,6 +47,7 @@ class PointSet:
         self.split = encoder.split(matrix.T)
         self.tables = [one_hot_distances(table) for table in self.split.tables]
         self.norms = np.linalg.norm(matrix, axis=1)
+        self.term_squares = np.sum(self.split.terms**2, axis=0)
 
     def costs(self, encoded: Encoded) -> Array:
         """(n, m): the distances that Spark compares: squared Euclidean ones, or cosine ones.
@@ -54,12 +58,21 @@ class PointSet:
         return self.cosine_distances(encoded) if self.cosine else self.squares(encoded)
 
     def squares(self, encoded: Encoded) -> Array:
-        """(n, m): squared Euclidean distances, summed position by position so that nothing cancels out."""
+        """(n, m): squared Euclidean distances, summed position by position so that nothing cancels out, but for terms:
+        their squares are |row|^2 - 2 row x point + |point|^2, as Spark computes all of them."""
         gaps = encoded.numbers[:, :, None] - self.split.numbers
         total: Array = np.einsum("npm,npm->nm", gaps, gaps)
         for codes, table in zip(encoded.codes, self.tables, strict=True):
             total = total + table[codes]
+        if encoded.terms is not None:
+            total = total + self.term_distances(encoded.terms)
         return total
+
+    def term_distances(self, terms: sparse.csr_array) -> Array:
+        """(n, m): the squared distances in the positions of terms."""
+        between = squares_of(terms)[:, None] - 2.0 * (terms @ self.split.terms) + self.term_squares
+        distances: Array = np.maximum(between, 0.0)
+        return distances
 
     def cosine_distances(self, encoded: Encoded) -> Array:
         """(n, m): 1 minus the cosine of the angle between row and point, in Spark's order of operations."""
@@ -70,6 +83,8 @@ class PointSet:
         squares = np.einsum("np,np->n", encoded.numbers, encoded.numbers)
         for codes, table in zip(encoded.codes, self.tables, strict=True):
             squares = squares + (codes < len(table) - 1)
+        if encoded.terms is not None:
+            squares = squares + squares_of(encoded.terms)
         if not squares.all():
             raise FeatureError("every feature is zero: the cosine distance is not defined", "give one that is not zero")
         lengths: Array = np.sqrt(squares)
@@ -77,17 +92,21 @@ class PointSet:
 
     def distances(self, encoded: Encoded, indices: Codes) -> Array:
         """(n,): the Euclidean or cosine distance of each row to one point, whose index is in ``indices`` (n,)."""
-        numbers = self.split.numbers.T[indices]
+        numbers, rows = self.split.numbers.T[indices], np.arange(len(indices))
         if self.cosine:
             products = np.einsum("np,np->n", encoded.numbers, numbers)
             for codes, table in zip(encoded.codes, self.split.tables, strict=True):
                 products = products + table[codes, indices]
+            if encoded.terms is not None:
+                products = products + (encoded.terms @ self.split.terms)[rows, indices]
             cosine: Array = 1.0 - products / self.norms[indices] / self.lengths(encoded)
             return cosine
         gaps = encoded.numbers - numbers
         squares = np.einsum("np,np->n", gaps, gaps)
         for codes, table in zip(encoded.codes, self.tables, strict=True):
             squares = squares + table[codes, indices]
+        if encoded.terms is not None:
+            squares = squares + self.term_distances(encoded.terms)[rows, indices]
         euclidean: Array = np.sqrt(np.maximum(squares, 0.0))
         return euclidean
 
@@ -156,18 +175,22 @@ class ClusterScorer(RowScorer):
             feature.name: dict(zip(feature.categories or (), table[:-1], strict=True))
             for feature, table in zip(self.encoder.strings, split.tables, strict=True)
         }
-        return Units(len(self.middles), dict(zip(self.encoder.numbers, numbers, strict=True)), shares)
+        terms = self.encoder.by_term(split.terms)
+        return Units(len(self.middles), dict(zip(self.encoder.numbers, numbers, strict=True)), shares, terms)
 
     def points(self, units: Units) -> Array:
         """(k, positions): points in the features' own units, moved into this model's feature space.
 
-        A category that this model does not know is dropped; one that only this model knows has a share of 0.
+        A category or a term that this model does not know is dropped; one that only this model knows counts 0.
         """
         zeros = np.zeros(units.count)
         blocks = [self.encoder.scale(columns([units.numbers[name] for name in self.encoder.numbers], units.count))]
         for feature in self.encoder.strings:
             shares = units.shares[feature.name]
             blocks.append(columns([shares.get(name, zeros) for name in feature.categories or ()], units.count))
+        for feature, known in zip(self.encoder.texts, self.encoder.vocabularies, strict=True):
+            counts = units.terms[feature.name]
+            blocks.append(columns([counts.get(term, zeros) for term in known.places], units.count) * known.idf)
         return np.concatenate(blocks, axis=1)
 
 
@@ -289,8 +312,7 @@ def slices(encoded: Encoded, centres: int) -> Iterator[Encoded]:
         yield encoded
         return
     for start in range(0, len(encoded.numbers), at_once):
-        part = slice(start, start + at_once)
-        yield Encoded(encoded.numbers[part], [codes[part] for codes in encoded.codes])
+        yield encoded.take(slice(start, start + at_once))
 
 
 def columns(values: Sequence[Array], count: int) -> Array:
@@ -303,6 +325,12 @@ def one_hot_distances(table: Array) -> Array:
     distances: Array = np.sum(table**2, axis=0) + 1.0 - 2.0 * table
     distances[-1] -= 1.0
     return distances
+
+
+def squares_of(terms: sparse.csr_array) -> Array:
+    """(n,): the squared length of each row's weights."""
+    squares: Array = np.asarray(terms.multiply(terms).sum(axis=1)).ravel()
+    return squares
 
 
 def cluster_scorer(scorer: Scorer) -> ClusterScorer:

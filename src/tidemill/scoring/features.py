@@ -1,8 +1,11 @@
 """The feature stages without Spark: plain rows in, a scaled numeric block and category codes out.
 
-The vector of Spark's stages is [numeric block, one-hot block of each string feature]. A one-hot block has at most a
-single 1, so nothing is multiplied by it: a model's numbers for a block are looked up by the category's code. The code
-after the last stands for a category that was not seen in training (in Spark a block of zeros).
+The vector of Spark's stages is [numeric block, one-hot block of each string feature, TF-IDF block of each text]. A
+one-hot block has at most a single 1, so nothing is multiplied by it: a model's numbers for a block are looked up by the
+category's code. The code after the last stands for a category that was not seen in training (in Spark a block of
+zeros). The TF-IDF blocks are one sparse matrix.
+
+A feature may be a function of a column, such as ``hour(ordered_at)``: rows and tables have the column.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
@@ -17,63 +21,131 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy import sparse  # type: ignore[import-untyped]  # scipy has no types
 
 from tidemill.errors import FeatureError
+from tidemill.scoring import calendar
 from tidemill.scoring.storage import Array, Stored
+from tidemill.scoring.terms import Vocabulary, unpacked
 from tidemill.texts import shorten
 
 Codes = NDArray[np.intp]
 Row = Mapping[str, Any]
 
-WANTED = {"int": "a whole number", "float": "a number", "string": "a string", "bool": "true or false"}
+Kind = Literal["int", "float", "string", "bool", "text"]
+
+WANTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "a string",
+    "bool": "true or false",
+    "timestamp": "a timestamp",
+}
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One input of a model.
+    """One feature of a model.
 
-    ``categories``: of a string feature, those seen in training, the most frequent first. ``minimum``, ``maximum`` and
-    ``example`` are from the training rows too.
+    ``kind``: ``string`` for categories, ``text`` for the weights of terms. ``categories``: those seen in training, the
+    most frequent first. ``minimum`` and ``maximum`` are from the training rows too, as is ``example``, a value of the
+    feature's column. ``function``: what makes the feature of the column ``of``, with the clock of ``zone``; without one
+    the feature is the column of its name.
     """
 
     name: str
-    kind: Literal["int", "float", "string", "bool"]
+    kind: Kind
     categories: tuple[str, ...] | None = None
     minimum: float | None = None
     maximum: float | None = None
     example: Any = None
+    function: str | None = None
+    of: str | None = None
+    zone: str = "UTC"
+
+    @property
+    def column(self) -> str:
+        """The column that rows and tables have."""
+        return self.of or self.name
+
+    @property
+    def is_calendar(self) -> bool:
+        return self.function in calendar.PARTS
+
+    @property
+    def input_kind(self) -> str:
+        """The type of the column's values."""
+        return "timestamp" if self.is_calendar else "string" if self.kind == "text" else self.kind
+
+    def reader(self) -> Callable[[Any], Any]:
+        """The function from a value of the column to that of the feature; TypeError where it has another type."""
+        if not self.is_calendar:
+            return text if self.kind in ("string", "text") else same
+        part = calendar.part(str(self.function), calendar.zone_of(self.zone))
+        return (lambda moment: str(part(moment))) if self.kind == "string" else part
+
+    def values(self, table: pa.Table) -> pa.ChunkedArray:
+        """The feature's values in the rows of a table; null where the column's value is missing."""
+        column = table[self.column]
+        if not self.is_calendar:
+            return column
+        parts = calendar.parts(str(self.function), self.zone, column)
+        return parts.cast(pa.string()) if self.kind == "string" else parts
+
+
+def feature_of(document: Mapping[str, Any]) -> Feature:
+    """The feature of a scorer file's document."""
+    known = document.get("categories")
+    return Feature(**{**document, "categories": None if known is None else tuple(known)})
 
 
 class Encoded(NamedTuple):
-    """n encoded rows. ``numbers``: (n, numeric features), scaled. ``codes``: for each string feature (n,)."""
+    """n encoded rows. ``numbers``: (n, numeric features), scaled. ``codes``: for each string feature (n,). ``terms``:
+    (n, terms of all texts), their weights; None for a model without texts."""
 
     numbers: Array
     codes: list[Codes]
+    terms: sparse.csr_array | None = None
+
+    def take(self, rows: Any) -> Encoded:
+        """Some of the rows: by a slice, a mask or indices."""
+        terms = None if self.terms is None else self.terms[rows]
+        return Encoded(self.numbers[rows], [codes[rows] for codes in self.codes], terms)
 
 
 class Split(NamedTuple):
-    """A model's matrix over the feature vector, split by blocks: (numeric features, m), and for each string feature
-    (categories + 1, m), whose last row is for unseen categories."""
+    """A model's matrix over the feature vector, split by blocks: (numeric features, m); for each string feature
+    (categories + 1, m), whose last row is for unseen categories; and (terms of all texts, m)."""
 
     numbers: Array
     tables: list[Array]
+    terms: Array
 
 
 class Encoder:
-    """The feature stages of one model."""
+    """The feature stages of one model.
+
+    Arrays of the n-th text feature: terms_n and term_ends_n, its vocabulary; idf_n (terms,).
+    """
 
     def __init__(self, stored: Stored) -> None:
-        self.features = tuple(
-            Feature(**{**document, "categories": None if (known := document["categories"]) is None else tuple(known)})
-            for document in stored.text["features"]
-        )
-        self.numbers = [feature.name for feature in self.features if feature.kind != "string"]
+        self.features = tuple(map(feature_of, stored.text["features"]))
+        self.numeric = [feature for feature in self.features if feature.kind not in ("string", "text")]
+        self.numbers = [feature.name for feature in self.numeric]
         self.strings = [feature for feature in self.features if feature.kind == "string"]
-        self.pick = picker(self.numbers)
+        self.texts = [feature for feature in self.features if feature.kind == "text"]
+        self.pick = picker(self.numeric)
         self.codes = [{name: code for code, name in enumerate(feature.categories or ())} for feature in self.strings]
+        self.readers = [feature.reader() for feature in self.strings]
+        self.vocabularies = [vocabulary(stored, index) for index in range(len(self.texts))]
         self.scaling: Array | None = stored.arrays.get("scaling")
         if self.scaling is not None and self.scaling.shape != (3, len(self.numbers)):
             raise ValueError(f"scaling has shape {self.scaling.shape}")
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that a row needs, each once."""
+        return list(dict.fromkeys(feature.column for feature in self.features))
 
     def encode(self, rows: Sequence[Row]) -> Encoded:
         """The rows encoded.
@@ -84,37 +156,59 @@ class Encoder:
         try:
             numbers = np.array([self.pick(row) for row in rows])
             codes = [
-                np.array([known.get(text(row[feature.name]), len(known)) for row in rows], dtype=np.intp)
-                for feature, known in zip(self.strings, self.codes, strict=True)
+                np.array([known.get(read(row[feature.column]), len(known)) for row in rows], dtype=np.intp)
+                for feature, known, read in zip(self.strings, self.codes, self.readers, strict=True)
             ]
+            terms = self.weights([[text(row[feature.column]) for row in rows] for feature in self.texts])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self.fault(rows) from error
         if numbers.dtype.kind not in "fiub" or not np.isfinite(numbers).all():
             raise self.fault(rows)
-        return Encoded(self.scale(numbers.reshape(len(rows), -1).astype(np.float64, copy=False)), codes)
+        return Encoded(self.scale(numbers.reshape(len(rows), -1).astype(np.float64, copy=False)), codes, terms)
+
+    def weights(self, texts: Sequence[Sequence[str]]) -> sparse.csr_array | None:
+        """(n, terms): the weights of the n values of each text feature; None without such a feature."""
+        blocks = [known.weights(values) for known, values in zip(self.vocabularies, texts, strict=True)]
+        if len(blocks) > 1:
+            return sparse.csr_array(sparse.hstack(blocks))
+        return blocks[0] if blocks else None
 
     def unseen(self, rows: Sequence[Row], encoded: Encoded) -> dict[int, dict[str, str]]:
         """By the index of each row with unseen categories: ``{feature: category}``."""
         unseen: dict[int, dict[str, str]] = {}
-        for feature, known, codes in zip(self.strings, self.codes, encoded.codes, strict=True):
+        for feature, known, read, codes in zip(self.strings, self.codes, self.readers, encoded.codes, strict=True):
             if len(known) in (coded := codes.tolist()):  # for a single row faster than numpy
                 for index in (index for index, code in enumerate(coded) if code == len(known)):
-                    unseen.setdefault(index, {})[feature.name] = rows[index][feature.name]
+                    unseen.setdefault(index, {})[feature.name] = read(rows[index][feature.column])
         return unseen
 
     def table(self, table: pa.Table) -> tuple[Encoded, NDArray[np.bool_]]:
         """The rows of a table that have all features, encoded, and which of the table's rows (n,) these are."""
         complete = np.ones(len(table), dtype=bool)
-        for feature in self.features:
-            complete &= table[feature.name].is_valid().to_numpy()
+        for name in self.columns:
+            complete &= table[name].is_valid().to_numpy()
         rows = table if complete.all() else table.filter(pa.array(complete))
-        numbers = [rows[name].cast(pa.float64(), safe=False).to_numpy() for name in self.numbers]
+        numbers = [feature.values(rows).cast(pa.float64(), safe=False).to_numpy() for feature in self.numeric]
         block = np.stack(numbers, axis=1) if numbers else np.zeros((len(rows), 0))
         codes = [
-            pc.fill_null(pc.index_in(rows[feature.name], pa.array(feature.categories, pa.string())), len(known))
+            pc.fill_null(pc.index_in(feature.values(rows), pa.array(feature.categories, pa.string())), len(known))
             for feature, known in zip(self.strings, self.codes, strict=True)
         ]
-        return Encoded(self.scale(block), [column.to_numpy().astype(np.intp) for column in codes]), complete
+        terms = self.weights([rows[feature.column].to_pylist() for feature in self.texts])
+        return Encoded(self.scale(block), [column.to_numpy().astype(np.intp) for column in codes], terms), complete
+
+    def by_term(self, weights: Array) -> dict[str, dict[str, Array]]:
+        """How often points have each term of each text feature, ``{feature: {term: (m,)}}``.
+
+        Args:
+            weights: (terms of all texts, m), those of the points.
+        """
+        ends = np.cumsum([len(known.places) for known in self.vocabularies])
+        blocks = np.split(weights, ends[:-1]) if self.texts else []
+        return {
+            feature.name: dict(zip(known.places, counts_of(block, known.idf), strict=True))
+            for feature, known, block in zip(self.texts, self.vocabularies, blocks, strict=True)
+        }
 
     def scale(self, numbers: Array) -> Array:
         """(x - shift) * factor + offset, in Spark's own order of operations."""
@@ -140,22 +234,28 @@ class Encoder:
             ValueError: it has not as many rows as the vector has positions.
         """
         ends = np.cumsum([len(self.numbers), *(len(known) for known in self.codes)])
-        if len(matrix) != ends[-1]:
-            raise ValueError(f"the model has {len(matrix)} coefficients for {ends[-1]} places")
-        numbers, *blocks = np.split(matrix, ends[:-1])
+        positions = ends[-1] + self.term_count
+        if len(matrix) != positions:
+            raise ValueError(f"the model has {len(matrix)} coefficients for {positions} places")
+        numbers, *blocks, terms = np.split(matrix, ends)
         zeros = np.zeros((1, matrix.shape[1]))
-        return Split(numbers, [np.concatenate([block, zeros]) for block in blocks])
+        return Split(numbers, [np.concatenate([block, zeros]) for block in blocks], terms)
+
+    @property
+    def term_count(self) -> int:
+        """The number of terms of all texts."""
+        return sum(len(known.places) for known in self.vocabularies)
 
     def fault(self, rows: Sequence[Row]) -> FeatureError:
         """The error for the first bad value in rows that can't be encoded."""
         for row in rows:
             for feature in self.features:
-                if feature.name not in row or row[feature.name] is None:
-                    return FeatureError(f"{feature.name} is missing", f"give it as {WANTED[feature.kind]}")
-                value = row[feature.name]
-                if not fits(value, feature.kind):
-                    message = f"{feature.name} is {shorten(value, 40)}, not {WANTED[feature.kind]}"
-                    return FeatureError(message, "correct that value")
+                name, wanted = feature.column, WANTED[feature.input_kind]
+                if name not in row or row[name] is None:
+                    return FeatureError(f"{name} is missing", f"give it as {wanted}")
+                value = row[name]
+                if not fits(value, feature.input_kind):
+                    return FeatureError(f"{name} is {shorten(value, 40)}, not {wanted}", "correct that value")
         return FeatureError("the rows can't be scored", "give every feature, of its declared type")
 
 
@@ -165,14 +265,37 @@ def product(encoded: Encoded, split: Split) -> Array:
         total: Array = encoded.numbers @ split.numbers
         for codes, table in zip(encoded.codes, split.tables, strict=True):
             total = total + table[codes]
+        if encoded.terms is not None:
+            total = total + encoded.terms @ split.terms
     return total
 
 
-def picker(names: Sequence[str]) -> Callable[[Row], tuple[Any, ...]]:
-    """A fast function from a row to its values under ``names``, always a tuple."""
+def counts_of(weights: Array, idf: Array) -> Array:
+    """(terms, m): weights (terms, m) without the terms' idf; 0 for a term that every text of training has."""
+    counts: Array = np.divide(weights, idf[:, None], out=np.zeros_like(weights), where=idf[:, None] > 0)
+    return counts
+
+
+def vocabulary(stored: Stored, index: int) -> Vocabulary:
+    """The vocabulary of the text feature at ``index``."""
+    arrays: Mapping[str, Any] = stored.arrays
+    terms = unpacked(arrays[f"terms_{index}"], arrays[f"term_ends_{index}"])
+    return Vocabulary(terms, arrays[f"idf_{index}"], tokens=stored.text["tokens"])
+
+
+def picker(features: Sequence[Feature]) -> Callable[[Row], tuple[Any, ...]]:
+    """A fast function from a row to the values of numeric features, always a tuple."""
+    names = [feature.column for feature in features]
+    if any(feature.is_calendar for feature in features):
+        readers = [feature.reader() for feature in features]
+        return lambda row: tuple(read(row[name]) for name, read in zip(names, readers, strict=True))
     if len(names) > 1:
         return itemgetter(*names)
     return lambda row: tuple(row[name] for name in names)
+
+
+def same(value: Any) -> Any:
+    return value
 
 
 def text(value: Any) -> str:
@@ -186,6 +309,8 @@ def fits(value: Any, kind: str) -> bool:
     """Whether a value has a feature's type, and is finite."""
     if kind == "string":
         return isinstance(value, str)
+    if kind == "timestamp":
+        return isinstance(value, datetime) and value.tzinfo is not None
     try:
         return isinstance(value, (int, float, np.number, np.bool_)) and math.isfinite(value)
     except OverflowError:  # an int that no float can hold

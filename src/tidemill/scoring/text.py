@@ -5,8 +5,7 @@ The words are those of :mod:`tidemill.scoring.words`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,41 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse  # type: ignore[import-untyped]  # scipy has no types
 
-from tidemill.scoring import words
 from tidemill.scoring.base import Scorer, lowest, scorer_of
 from tidemill.scoring.features import Feature
 from tidemill.scoring.storage import Array, Stored
-
-# The first tokenizer, of kept models: words end at combining marks, letters count as they are composed, and words of
-# every script lose a plural ending.
-EARLIER_WORD = re.compile(r"\w+")
-EARLIER_PLURALS = (
-    (re.compile(r"(?<=.)(?<![ae])ies$"), "y"),
-    (re.compile(r"(?<=..)(?<![us])s$"), ""),
-)
-
-
-class Tokenizer(NamedTuple):
-    """How texts are cut. ``words``: of a text, in their order; ``stem``: the term that a word is counted as."""
-
-    words: Callable[[str], list[str]]
-    stem: Callable[[str], str]
-
-
-def earlier_words(text: str) -> list[str]:
-    return EARLIER_WORD.findall(text.lower())
-
-
-def earlier_stem(word: str) -> str:
-    for pattern, singular in EARLIER_PLURALS:
-        replaced, count = pattern.subn(singular, word)
-        if count:
-            return replaced
-    return word
-
-
-TOKENS = 2  # the tokenizer of new models; a scorer file without a number has the first
-TOKENIZERS = {1: Tokenizer(earlier_words, earlier_stem), TOKENS: Tokenizer(words.words, words.stem)}
+from tidemill.scoring.terms import Vocabulary
 
 
 class Similar(NamedTuple):
@@ -73,39 +41,22 @@ class TextScorer(Scorer):
         super().__init__(stored)
         self.features = tuple(Feature(**document) for document in stored.text["features"])
         self.column = self.features[0].name
-        self.idf = stored.arrays["idf"]
-        self.tokenizer = TOKENIZERS[stored.text.get("tokens", 1)]
-        self.places = {word: position for position, word in enumerate(stored.text["vocabulary"])}
-        if self.idf.shape != (len(self.places),):
-            raise ValueError(f"idf has shape {self.idf.shape} for {len(self.places)} words")
+        self.vocabulary = Vocabulary(
+            stored.text["vocabulary"], stored.arrays["idf"], tokens=stored.text.get("tokens", 1)
+        )
+
+    @property
+    def places(self) -> dict[str, int]:
+        """The position of each word."""
+        return self.vocabulary.places
 
     def weights(self, texts: Iterable[str]) -> sparse.csr_array:
-        """(n, words): the count of each known word in each text, times its idf: the vectors of Spark's ``IDFModel``."""
-        seen: dict[str, int] = {}  # so that each word is stemmed and looked up only once
-        positions: list[int] = []
-        ends = [0]
-        for text in texts:
-            for word in self.tokenizer.words(text):
-                position = seen.get(word)
-                if position is None:
-                    position = seen[word] = self.places.get(self.tokenizer.stem(word), -1)
-                if position >= 0:
-                    positions.append(position)
-            ends.append(len(positions))
-        shape = (len(ends) - 1, len(self.places))
-        counts = (np.ones(len(positions)), np.array(positions, dtype=np.int64), np.array(ends))
-        weights = sparse.csr_array(counts, shape)
-        weights.sum_duplicates()
-        weights.data *= self.idf[weights.indices]
-        return weights
+        """(n, words): see :meth:`Vocabulary.weights`."""
+        return self.vocabulary.weights(texts)
 
     def unknown(self, text: str) -> list[str]:
         """The words of a text that were not seen in training, each once, with their endings."""
-        return [word for word in dict.fromkeys(self.tokenizer.words(text)) if not self.knows(word)]
-
-    def knows(self, word: str) -> bool:
-        """Whether training saw this word."""
-        return self.tokenizer.stem(word) in self.places
+        return self.vocabulary.unknown(text)
 
     def index(self, table: pa.Table) -> tuple[Texts, NDArray[np.bool_]]:
         """An index of the table's rows that have a text, and which of its rows (n,) these are."""

@@ -36,7 +36,9 @@ class Forest:
         check(children[~leaf], nodes[~leaf], roots, len(places))
         children[leaf] = nodes[leaf, None]  # a row stays at its leaf
         self.children = children.ravel()
-        self.columns, self.above, self.up_to = node_tests(places, arrays["threshold"], encoder)
+        codes_end = len(encoder.numbers) + sum(len(known) for known in encoder.codes)
+        self.tested = np.unique(places[places >= codes_end]) - codes_end  # terms
+        self.columns, self.above, self.up_to = node_tests(places, arrays["threshold"], encoder, self.tested)
         self.roots, self.depth = roots, depth(children, roots, leaf)
         self.leaves: Array = arrays["leaves"]
         self.leaf_of = np.cumsum(leaf) - 1
@@ -45,11 +47,18 @@ class Forest:
 
     def outputs(self, encoded: Encoded, combine: Callable[[Array], Array]) -> Array:
         """(n, ...): ``combine`` of the leaves (rows, trees, outputs) that the rows reach."""
-        matrix = np.column_stack([encoded.numbers, *encoded.codes])
-        at_once = max(1, AT_ONCE // (len(self.roots) * self.leaves.shape[1]))
-        parts = range(0, max(len(matrix), 1), at_once)
-        made = [combine(self.leaves[self.reached(matrix[part : part + at_once])]) for part in parts]
+        at_once = max(1, AT_ONCE // max(len(self.roots) * self.leaves.shape[1], len(self.tested)))
+        parts = range(0, max(len(encoded.numbers), 1), at_once)
+        made = [combine(self.leaves[self.reached(self.matrix(encoded, part, part + at_once))]) for part in parts]
         return made[0] if len(made) == 1 else np.concatenate(made)
+
+    def matrix(self, encoded: Encoded, start: int, stop: int) -> Array:
+        """(rows, columns): some of the rows' numbers, codes, and weights of the terms that nodes test."""
+        rows = slice(start, stop)
+        blocks = [encoded.numbers[rows], *(codes[rows] for codes in encoded.codes)]
+        if encoded.terms is not None:
+            blocks.append(encoded.terms[rows][:, self.tested].toarray())
+        return np.column_stack(blocks)
 
     def reached(self, matrix: Array) -> Indices:
         """(rows, trees): the leaf that each row reaches in each tree."""
@@ -71,16 +80,18 @@ def check(children: Indices, parents: Indices, roots: Indices, nodes: int) -> No
         raise ValueError("a root is not a node")
 
 
-def node_tests(places: Indices, thresholds: Array, encoder: Encoder) -> tuple[Indices, Array, Array]:
-    """For each node the column that it tests, a row's numbers then its codes, and the bounds between which a row goes
-    right."""
+def node_tests(places: Indices, thresholds: Array, encoder: Encoder, tested: Indices) -> tuple[Indices, Array, Array]:
+    """For each node the column that it tests, among a row's numbers, codes and ``tested`` terms, and the bounds between
+    which a row goes right."""
     sizes = [len(known) for known in encoder.codes]
     starts = len(encoder.numbers) + np.cumsum([0, *sizes])
-    if len(places) and places.max() >= starts[-1]:
-        raise ValueError(f"the trees test position {places.max()} of {starts[-1]}")
+    if len(places) and places.max() >= starts[-1] + encoder.term_count:
+        raise ValueError(f"the trees test position {places.max()} of {starts[-1] + encoder.term_count}")
     block = np.searchsorted(starts, places, side="right") - 1
-    coded, leaf = block >= 0, places == LEAF
+    term, leaf = places >= starts[-1], places == LEAF
+    coded = (block >= 0) & ~term
     columns = np.where(leaf, 0, np.where(coded, len(encoder.numbers) + block, places))
+    columns = np.where(term, len(encoder.numbers) + len(sizes) + np.searchsorted(tested, places - starts[-1]), columns)
     code = places - starts[block]
     above = np.where(leaf, np.inf, np.where(coded, code - 0.5, thresholds))
     return columns, above, np.where(coded, code + 0.5, np.inf)

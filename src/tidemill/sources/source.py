@@ -28,6 +28,7 @@ from tidemill.texts import did_you_mean, shorten
 __all__ = ["Chunk", "Reject", "SourceReader", "open_any", "open_source", "open_tables"]
 
 FORM = "content:"  # prefix of fingerprints that do not cover file names
+NO_DATA = "none"  # the fingerprint of a source that only takes rows by HTTP
 ENDS = 2**20  # how many bytes at each end of a file its fingerprint covers
 
 
@@ -199,6 +200,8 @@ def open_table(name: str, table: SideTable, folder: Path) -> SourceReader:
 
 
 def open_data(data: Data, folder: Path, key: str) -> SourceReader:
+    if not data.has_data:
+        return SourceReader("the source, which has no data", key, NO_DATA, (), 0)
     return open_sample(data, key) if data.sample is not None else open_files(data, folder, key)
 
 

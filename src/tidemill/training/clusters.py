@@ -4,10 +4,11 @@ Spark numbers clusters in the random order of its start. So that "cluster 2" kee
 number of the nearest earlier one, in the assignment whose distances have the least sum.
 
 A profile is ``{"clusters": [...], "renumbered": {Spark's number: number}, "matched_to": generation or None}``; each
-cluster ``{"cluster", "size", "centre": {feature: value}, "shares": {feature: {category: share}}, "distance": {"mean",
-"max"}, "to_centres": {number: distance}}``, in the order of their numbers. Sizes, shares and distances are of training
-rows. Centres are in the features' own units, distances in the feature space: Euclidean, or cosine where the model
-measures by the cosine. Such a model's centre is only a direction, so the mean of the cluster's rows stands for it.
+cluster ``{"cluster", "size", "centre": {feature: value}, "shares": {feature: {category: share}}, "terms"?: {feature:
+{term: weight}}, "distance": {"mean", "max"}, "to_centres": {number: distance}}``, in the order of their numbers. Sizes,
+shares and distances are of training rows. Centres are in the features' own units, distances in the feature space:
+Euclidean, or cosine where the model measures by the cosine. Such a model's centre is only a direction, so the mean of
+the cluster's rows stands for it.
 """
 
 from __future__ import annotations
@@ -20,20 +21,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pyspark.ml import PipelineModel
+from pyspark.ml.stat import Summarizer
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]  # scipy has no types
 
 from tidemill import scoring
 from tidemill.errors import TrainingFailed
-from tidemill.scoring.clusters import ClusterScorer, Units, cluster_scorer
+from tidemill.scoring.clusters import ClusterScorer, cluster_scorer
 from tidemill.scoring.storage import Array, Stored
 from tidemill.training.evaluate import to_centre
-from tidemill.training.features import column
+from tidemill.training.export import vector_values
+from tidemill.training.features import FEATURES, column
 from tidemill.training.registry import Profile, TrainingInputs, TrainingJob
 
 Numbers = NDArray[np.int64]
 DISTANCE, KEY = "__distance", "__key"
+TOP_TERMS = 10  # of each text, in a cluster's profile
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def profile_clusters(job: TrainingJob, fitted: PipelineModel, content: Stored) -
     scorer = scorer_from(content)
     clusters = cluster_stats(fitted.transform(job.training), job.inputs, scorer)
     if scorer.centres.cosine:
-        content = Stored(content.text, content.arrays | {"middles": middles(scorer, clusters)})
+        content = Stored(content.text, content.arrays | {"middles": middles(fitted.transform(job.training), scorer)})
         scorer = scorer_from(content)
     numbers = scorer.numbers
     if job.earlier is not None:
@@ -105,6 +108,9 @@ def assign(matrix: Array, numbers: Numbers) -> Numbers:
     As many as possible take an earlier one's number (``numbers`` (j,)), in the assignment whose distances have the
     least sum. The others take, in order, the lowest numbers that no earlier cluster has.
     """
+    # Imported here: it takes longer to load than the rest of the checks of a pipeline, which need it for nothing.
+    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]  # scipy has no types
+
     ours, theirs = linear_sum_assignment(matrix)
     assigned = np.full(len(matrix), -1, dtype=np.int64)
     assigned[ours] = numbers[theirs]
@@ -164,26 +170,15 @@ def stats_of(rows: Sequence[Row], inputs: TrainingInputs) -> ClusterStats:
     return ClusterStats(total["size"], tuple(total["means"]), {"mean": total["mean"], "max": total["max"]}, sizes)
 
 
-def middles(scorer: ClusterScorer, clusters: Sequence[ClusterStats]) -> Array:
-    """(k, positions): the mean of each cluster's rows in the feature space; its centre where it has no rows."""
-    filled = [cluster for cluster in clusters if cluster.size]
-    shares = [cluster.shares() for cluster in filled]
-    units = Units(
-        len(filled),
-        {
-            name: np.array([cluster.means[index] for cluster in filled])
-            for index, name in enumerate(scorer.encoder.numbers)
-        },
-        {
-            feature.name: {
-                category: np.array([share[feature.name].get(category, 0.0) for share in shares])
-                for category in feature.categories or ()
-            }
-            for feature in scorer.encoder.strings
-        },
-    )
+def middles(trained: DataFrame, scorer: ClusterScorer) -> Array:
+    """(k, positions): the mean of each cluster's rows in the feature space; its centre where it has no rows.
+
+    Args:
+        trained: the training rows with Spark's predictions.
+    """
     means = scorer.centres.matrix.copy()
-    means[[cluster.size > 0 for cluster in clusters]] = scorer.points(units)
+    for row in trained.groupBy("prediction").agg(Summarizer.mean(F.col(FEATURES)).alias("mean")).collect():
+        means[row["prediction"]] = vector_values(row["mean"])
     return means
 
 
@@ -196,11 +191,23 @@ def documents(scorer: ClusterScorer, clusters: Sequence[ClusterStats]) -> list[d
             "size": clusters[index].size,
             "centre": scorer.in_units[index],
             "shares": clusters[index].shares(),
+            **({"terms": top_terms(scorer, index)} if scorer.encoder.texts else {}),
             "distance": clusters[index].distance,
             "to_centres": to_others(between[index], scorer.numbers, index),
         }
         for index in np.argsort(scorer.numbers).tolist()
     ]
+
+
+def top_terms(scorer: ClusterScorer, index: int) -> dict[str, dict[str, float]]:
+    """By text feature the terms of the greatest weight at a cluster's centre, the greatest first."""
+    ends = np.cumsum([len(known.places) for known in scorer.encoder.vocabularies])
+    blocks = np.split(scorer.centres.split.terms[:, index], ends[:-1])
+    tops = {}
+    for feature, known, weights in zip(scorer.encoder.texts, scorer.encoder.vocabularies, blocks, strict=True):
+        terms, best = list(known.places), np.argsort(-weights, kind="stable")[:TOP_TERMS]
+        tops[feature.name] = {terms[place]: float(weights[place]) for place in best.tolist() if weights[place] > 0}
+    return tops
 
 
 def to_others(row: Array, numbers: Numbers, own: int) -> dict[str, float]:

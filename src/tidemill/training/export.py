@@ -8,10 +8,19 @@ from typing import Any, TypeVar
 import numpy as np
 from pyspark.ml import Model, PipelineModel
 from pyspark.ml.base import Transformer
-from pyspark.ml.feature import MinMaxScalerModel, SQLTransformer, StandardScalerModel, StringIndexerModel
+from pyspark.ml.feature import (
+    CountVectorizerModel,
+    IDFModel,
+    MinMaxScalerModel,
+    SQLTransformer,
+    StandardScalerModel,
+    StringIndexerModel,
+)
 from pyspark.ml.linalg import Matrix, Vector
 
+from tidemill.pipeline import FeatureSource
 from tidemill.scoring.storage import Array, Stored
+from tidemill.scoring.terms import TOKENS, packed
 from tidemill.training.features import FILLED, LABEL
 from tidemill.training.registry import TrainingInputs
 
@@ -33,9 +42,20 @@ def scorer_content(inputs: TrainingInputs, fitted: PipelineModel, seen: Mapping[
         "features": features_of(inputs, fitted, seen),
         "classes": classes_of(inputs, fitted),
         "labels": inputs.model.labels,
+        **({"tokens": TOKENS} if inputs.texts else {}),
         **text,
     }
-    return Stored(document, {**({} if scaling is None else {"scaling": scaling}), **arrays})
+    return Stored(document, {**({} if scaling is None else {"scaling": scaling}), **vocabularies(fitted), **arrays})
+
+
+def vocabularies(fitted: PipelineModel) -> dict[str, Array]:
+    """The arrays of each text feature's vocabulary, see :class:`tidemill.scoring.features.Encoder`."""
+    arrays: dict[str, Any] = {}
+    counters, weights = stages_of(fitted, CountVectorizerModel), stages_of(fitted, IDFModel)
+    for index, (counter, idf) in enumerate(zip(counters, weights, strict=True)):
+        arrays[f"terms_{index}"], arrays[f"term_ends_{index}"] = packed(counter.vocabulary)
+        arrays[f"idf_{index}"] = vector_values(idf.idf)
+    return arrays
 
 
 def features_of(inputs: TrainingInputs, fitted: PipelineModel, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -48,9 +68,15 @@ def features_of(inputs: TrainingInputs, fitted: PipelineModel, seen: Mapping[str
         for name, labels in zip(inputs.strings, indexer.labelsArray, strict=True)
     }
     return [
-        {"name": name, "kind": inputs.kinds[name], "categories": categories.get(name), **seen[name]}
-        for name in inputs.model.features
+        {"name": source.name, "kind": source.kind(inputs.kinds), "categories": categories.get(source.name)}
+        | seen[source.name]
+        | (made_of(source, inputs) if source.function else {})
+        for source in inputs.features
     ]
+
+
+def made_of(source: FeatureSource, inputs: TrainingInputs) -> dict[str, str]:
+    return {"function": str(source.function), "of": source.column, "zone": inputs.columns[source.column].zone}
 
 
 def classes_of(inputs: TrainingInputs, fitted: PipelineModel) -> list[Any] | None:

@@ -1,13 +1,16 @@
 """Builds the rows of a model from batch files, and the model's feature stages.
 
 A model's feature vector is its numeric features in their order (scaled, if the pipeline says so), then one block for
-each string feature in their order. A block has one position for every category seen in training, the most frequent
-first; a category that was not seen is a block of zeros. Booleans count as 0 and 1.
+each string feature in their order, then one for each text. The block of a string has one position for every category
+seen in training, the most frequent first; a category that was not seen is a block of zeros. That of a text has one for
+every term of its vocabulary: the term's count times its inverse document frequency. Booleans count as 0 and 1.
+
+Inside Spark every column of the data has its :func:`spark_name`; everything outside has the declared names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import and_
 from pathlib import Path
@@ -15,6 +18,8 @@ from typing import TypeAlias
 
 from pyspark.ml.base import Estimator, Transformer
 from pyspark.ml.feature import (
+    IDF,
+    CountVectorizerModel,
     MinMaxScaler,
     OneHotEncoder,
     SQLTransformer,
@@ -27,22 +32,34 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 from pyspark.sql import types as T  # noqa: N812  # likewise
 
 from tidemill import pipeline
-from tidemill.pipeline import Holdout
+from tidemill.pipeline import FeatureSource, Holdout, Tfidf
 from tidemill.training.registry import HELD, TrainingInputs
 from tidemill.training.session import local_pattern
+from tidemill.training.words import terms_of
 from tidemill.types import COLUMN_TYPES
 
 Stage: TypeAlias = Estimator | Transformer
 
-NUMBERS, SCALED, FEATURES, LABEL = "__numbers", "__scaled", "__features", "__label"
+NUMBERS, SCALED, FEATURES, LABEL, WEIGHTS = "__numbers", "__scaled", "__features", "__label", "__weights"
 FILLED = "="
 HOLDOUT_PARTS = 1_000_000
 TYPES: dict[str, T.DataType] = {kind: getattr(T, column_type.spark)() for kind, column_type in COLUMN_TYPES.items()}
 
 
+def spark_name(name: str) -> str:
+    """The name that the declared column ``name`` has inside Spark.
+
+    It starts with ``c_``, as no column of Tidemill or of pyspark.ml does. Lower-case letters of ASCII and digits stay;
+    every other byte of the UTF-8 text becomes ``_`` and its two hexadecimal digits. So no sign has a meaning to Spark,
+    and two names never become one, not even where Spark ignores upper and lower case.
+    """
+    plain = b"abcdefghijklmnopqrstuvwxyz0123456789"
+    return "c_" + "".join(chr(byte) if byte in plain else f"_{byte:02x}" for byte in name.encode())
+
+
 def column(name: str) -> Column:
-    """The column ``name``, which may have any characters."""
-    return F.col("`" + name.replace("`", "``") + "`")
+    """The declared column ``name``."""
+    return F.col(spark_name(name))
 
 
 def has_all(names: Sequence[str]) -> Column:
@@ -51,16 +68,25 @@ def has_all(names: Sequence[str]) -> Column:
 
 
 def read(spark: SparkSession, paths: Sequence[Path], file_format: str, columns: Sequence[pipeline.Column]) -> DataFrame:
-    """The rows of batch files, with the declared columns. Spark infers no types."""
+    """The rows of batch files, with the declared columns under their :func:`spark_name`. Spark infers no types.
+
+    Parquet's columns are matched by their declared names, upper and lower case apart (see :mod:`session`); those of CSV
+    by their order.
+    """
     schema = T.StructType([T.StructField(declared.name, TYPES[declared.kind]) for declared in columns])
     reader = spark.read.schema(schema)
     files = [local_pattern(path) for path in paths]
     if file_format == "parquet":
-        return reader.parquet(*files)
+        return renamed(reader.parquet(*files), columns)
     # Spark reads an empty unquoted field as missing. As no row has this null value, a quoted empty string stays one.
-    return reader.csv(
+    rows = reader.csv(
         files, header=True, multiLine=True, quote='"', escape='"', nullValue="\0", mode="FAILFAST", encoding="UTF-8"
     )
+    return renamed(rows, columns)
+
+
+def renamed(rows: DataFrame, columns: Sequence[pipeline.Column]) -> DataFrame:
+    return rows.toDF(*[spark_name(declared.name) for declared in columns])
 
 
 def held_out(columns: Sequence[pipeline.Column], holdout: Holdout) -> Column:
@@ -82,25 +108,78 @@ def with_label(rows: DataFrame, inputs: TrainingInputs) -> DataFrame:
     A string label is indexed by a stage of its own.
     """
     complete = rows.filter(has_all(inputs.nullable)) if inputs.nullable else rows
-    usable = complete.select(*[column(name) for name in inputs.used], HELD)
+    usable = with_derived(complete.select(*[column(name) for name in inputs.used], HELD), inputs)
     if inputs.model.label is None or inputs.label_kind == "string":
         return usable
     return usable.withColumn(LABEL, column(inputs.model.label).cast("double"))
 
 
-def stages(inputs: TrainingInputs, empty_strings: bool = False) -> list[Stage]:
+def with_derived(rows: DataFrame, inputs: TrainingInputs) -> DataFrame:
+    """The rows with the features that are functions of columns: parts of timestamps, and the terms of texts."""
+    parts = {
+        spark_name(source.name): value_of(source, column(source.column), inputs)
+        for source in inputs.derived
+        if source.name not in inputs.texts
+    }
+    with_terms = rows.withColumns(parts) if parts else rows
+    for source in inputs.derived:
+        if source.name in inputs.texts:
+            with_terms = terms_of(spark_name(source.column), spark_name(source.name)).transform(with_terms)
+    return with_terms
+
+
+PARTS: dict[str, Callable[[Column], Column]] = {
+    "hour": F.hour,
+    "weekday": lambda moment: F.weekday(moment) + 1,
+    "month": F.month,
+    "year": F.year,
+    "day": F.dayofmonth,
+    "dayofyear": F.dayofyear,
+}  # as those of scoring.calendar
+
+
+def value_of(source: FeatureSource, value: Column, inputs: TrainingInputs) -> Column:
+    """The feature, no text, that a column's ``value`` gives."""
+    if source.function is None:
+        return value
+    part = PARTS[source.function](F.from_utc_timestamp(value, inputs.columns[source.column].zone))
+    return part.cast("string" if source.name in inputs.strings else "bigint")
+
+
+def vocabulary(training: DataFrame, name: str, tfidf: Tfidf) -> list[str]:
+    """The terms of a text feature, sorted: those of the most rows, each of at least ``min_rows`` rows."""
+    terms = training.select(F.explode(F.array_distinct(column(name))).alias("term"))
+    counted = terms.groupBy("term").agg(F.count(F.lit(1)).alias("rows")).filter(F.col("rows") >= tfidf.min_rows)
+    most = counted.orderBy(F.desc("rows"), "term").limit(tfidf.terms).collect()
+    return sorted(row["term"] for row in most)
+
+
+def text_stages(name: str, index: int, terms: Sequence[str]) -> list[Stage]:
+    """The stages that weight the terms of the text feature at ``index``."""
+    counts = f"__counts_{index}"
+    counter = CountVectorizerModel.from_vocabulary(list(terms), spark_name(name), counts)
+    return [counter, IDF(inputCol=counts, outputCol=f"{WEIGHTS}_{index}")]
+
+
+def stages(
+    inputs: TrainingInputs, empty_strings: bool = False, vocabularies: Sequence[Sequence[str]] = ()
+) -> list[Stage]:
     """The unfitted stages that make ``FEATURES`` out of plain rows, and ``LABEL`` where it is a string.
 
     With ``empty_strings`` every category gets the prefix ``FILLED`` before it is encoded, as Spark's encoder refuses an
     empty one.
+
+    Args:
+        vocabularies: of each text feature.
     """
     made: list[Stage] = []
     if inputs.label_kind == "string":
-        made.append(StringIndexer(inputCol=inputs.model.label, outputCol=LABEL, stringOrderType="alphabetAsc"))
-    numbers, strings = inputs.numbers, inputs.strings
+        label = spark_name(str(inputs.model.label))
+        made.append(StringIndexer(inputCol=label, outputCol=LABEL, stringOrderType="alphabetAsc"))
+    numbers, strings = ([spark_name(name) for name in names] for names in (inputs.numbers, inputs.strings))
     blocks = []
     if numbers:
-        made += number_stages(numbers, inputs.model.scale, alone=not strings)
+        made += number_stages(numbers, inputs.model.scale, alone=not (strings or vocabularies))
         blocks.append(NUMBERS if inputs.model.scale == "none" else SCALED)
     if strings:
         filled, indexed, encoded = (
@@ -111,13 +190,18 @@ def stages(inputs: TrainingInputs, empty_strings: bool = False) -> list[Stage]:
         categories = filled if empty_strings else strings
         made.append(StringIndexer(inputCols=categories, outputCols=indexed, handleInvalid="keep"))
         made.append(OneHotEncoder(inputCols=indexed, outputCols=encoded))
-        made.append(VectorAssembler(inputCols=[*blocks, *encoded], outputCol=FEATURES))
+        blocks += encoded
+    for index, (name, terms) in enumerate(zip(inputs.texts, vocabularies, strict=True)):
+        made += text_stages(name, index, terms)
+        blocks.append(f"{WEIGHTS}_{index}")
+    if strings or vocabularies:
+        made.append(VectorAssembler(inputCols=blocks, outputCol=FEATURES))
     return made
 
 
 def fill(strings: Sequence[str], filled: Sequence[str]) -> SQLTransformer:
     """The stage that prefixes each string feature with ``FILLED``."""
-    prefixed = [f"concat('{FILLED}', `{name}`) as `{output}`" for name, output in zip(strings, filled, strict=True)]
+    prefixed = [f"concat('{FILLED}', {name}) as {output}" for name, output in zip(strings, filled, strict=True)]
     return SQLTransformer(statement=f"select *, {', '.join(prefixed)} from __THIS__")
 
 

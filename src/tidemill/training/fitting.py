@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has 
 from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.functions import vector_to_array
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tidemill import scoring
@@ -31,7 +32,16 @@ from tidemill.scoring.storage import Array, Stored
 from tidemill.texts import shorten
 from tidemill.training import evaluate
 from tidemill.training.export import label_indexer, scorer_content
-from tidemill.training.features import FEATURES, LABEL, stages, with_label
+from tidemill.training.features import (
+    FEATURES,
+    LABEL,
+    column,
+    spark_name,
+    stages,
+    vocabulary,
+    with_derived,
+    with_label,
+)
 from tidemill.training.probes import probes
 from tidemill.training.registry import (
     SEED,
@@ -46,7 +56,9 @@ from tidemill.training.registry import (
 from tidemill.training.sampling import PROBE, sample, with_probes
 from tidemill.training.session import local
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SPARK_ERRORS = (PySparkException, Py4JError, ConnectionError)  # the last two also when its JVM is gone
+FEWER_ROWS = "set tfidf = { min_rows = 1 } in the model, or leave the text out"
 OUTPUTS = ("prediction", "rawPrediction", "probability")
 
 Describe = Callable[[TrainingJob, PipelineModel, Stored], tuple[Stored, Profile | None]]
@@ -91,8 +103,7 @@ def train(
     stats.check(inputs)
     scorer_path = where.folder / where.scorer(inputs.name)
     spark_path = where.folder / where.spark(inputs.name)
-    with spark_errors(inputs.name):
-        usable = with_label(rows, inputs)
+    with spark_errors(inputs.name), usable_rows(rows, inputs) as usable:
         job = TrainingJob(inputs, usable, stats, spark_path, scorer_path, where.earlier.get(inputs.name), titles)
         outcome = inputs.spec.train(job)
     return TrainedModel(
@@ -107,6 +118,21 @@ def train(
         spark_path=f"{where.final}/{where.spark(inputs.name)}",
         profile=outcome.profile,
     )
+
+
+@contextmanager
+def usable_rows(rows: DataFrame, inputs: TrainingInputs) -> Iterator[DataFrame]:
+    """The rows that the model can use. Those with texts are kept while it is trained, so that each text is cut into its
+    terms only once."""
+    usable = with_label(rows, inputs)
+    if not inputs.texts:
+        yield usable
+        return
+    usable.cache()
+    try:
+        yield usable
+    finally:
+        usable.unpersist()
 
 
 @contextmanager
@@ -167,7 +193,11 @@ def fit(inputs: TrainingInputs, training: DataFrame, empty_strings: bool) -> Pip
         estimator.set(estimator.getParam(name), value)
     if estimator.hasParam("seed") and not estimator.isSet("seed"):
         estimator.set(estimator.seed, SEED)
-    fitted: PipelineModel = Pipeline(stages=[*stages(inputs, empty_strings), estimator]).fit(training)
+    vocabularies = [vocabulary(training, name, inputs.model.tfidf) for name in inputs.texts]
+    if any(not terms for terms in vocabularies):
+        name = inputs.texts[vocabularies.index([])]
+        raise TrainingFailed(f"{inputs.name}: no term of {name} is in {inputs.model.tfidf.min_rows} rows", FEWER_ROWS)
+    fitted: PipelineModel = Pipeline(stages=[*stages(inputs, empty_strings, vocabularies), estimator]).fit(training)
     label = label_indexer(fitted)
     if label is not None:
         label.setHandleInvalid("keep")
@@ -176,8 +206,16 @@ def fit(inputs: TrainingInputs, training: DataFrame, empty_strings: bool) -> Pip
 
 def outputs(scored: DataFrame, inputs: TrainingInputs) -> DataFrame:
     """The columns of the scored rows that parity and metrics need."""
-    wanted = [*inputs.model.features, LABEL, FEATURES, *OUTPUTS, PROBE]
-    return scored.select(*[F.col(f"`{name}`") for name in wanted if name in scored.columns])
+    rows = [plain(name, inputs) for name in inputs.rows]
+    wanted = [LABEL, FEATURES, *OUTPUTS, PROBE]
+    return scored.select(*rows, *[name for name in wanted if name in scored.columns])
+
+
+def plain(name: str, inputs: TrainingInputs) -> Column:
+    """A column as it is collected. A timestamp is its microseconds since 1970 in UTC: pyspark would give the local time
+    of this process."""
+    is_moment = inputs.kinds[name] == "timestamp"
+    return F.unix_micros(column(name)).alias(spark_name(name)) if is_moment else column(name)
 
 
 def parity_of(
@@ -199,12 +237,13 @@ def parity_of(
     Raises:
         ParityFailed: Spark and scorer differ.
     """
-    real = sample(usable, inputs.model.features, count)
+    real = sample(usable, inputs.rows, count)
     any_number = inputs.spec.takes_any_number(fitted.stages[-1])
     made, probed = probes(scorer.encoder, arrays, real.to_pylist(), any_number)
-    scored = transformed(fitted, usable.sparkSession.createDataFrame(with_probes(real, made)))
-    rows, spark, is_probe = answers(outputs(scored, inputs), inputs)
-    return compare(scorer, rows, spark, is_probe) | {"probed": probed}
+    rows = with_derived(usable.sparkSession.createDataFrame(with_probes(real, made)), inputs)
+    scored = transformed(fitted, rows)
+    scorable, spark, is_probe = answers(outputs(scored, inputs), inputs)
+    return compare(scorer, scorable, spark, is_probe) | {"probed": probed}
 
 
 def transformed(fitted: PipelineModel, rows: DataFrame) -> DataFrame:
@@ -225,7 +264,10 @@ def transformed(fitted: PipelineModel, rows: DataFrame) -> DataFrame:
 def answers(scored: DataFrame, inputs: TrainingInputs) -> tuple[list[dict[str, Any]], RowScores, NDArray[np.bool_]]:
     """The scored rows as plain rows, Spark's scores of them, and which of them are probes."""
     collected = scored.collect()
-    rows = [{name: row[name] for name in inputs.model.features} for row in collected]
+    moments = [name for name in inputs.rows if inputs.kinds[name] == "timestamp"]
+    rows = [{name: row[spark_name(name)] for name in inputs.rows} for row in collected]
+    for row in rows:
+        row |= {name: EPOCH + timedelta(microseconds=row[name]) for name in moments}
     prediction = np.array([row["prediction"] for row in collected], dtype=np.float64)
     columns = scored.columns
     scores = RowScores(

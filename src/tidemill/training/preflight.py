@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from tidemill.errors import Fault, TrainingFailed
 from tidemill.pipeline import Column, Model
-from tidemill.texts import shorten
+from tidemill.scoring import calendar
+from tidemill.texts import listed, shorten
 from tidemill.training.registry import MOST_CLASSES, SampleFault, TrainingInputs, TrainingStats
 
 Array = NDArray[np.float64]
+FROM_ZERO = "classes numbered from 0: 0, 1, ..."
+MOST_NAMED = 20  # classes; more different numbers may be a quantity
 HINT = "check that the column holds classes; a quantity is for a regression, such as LinearRegression"
 
 
@@ -44,16 +47,15 @@ def check_sample(
     Only a certain failure is a fault: a row that training would refuse may be held out, or be in another generation. A
     model that uses an undeclared column is skipped: parsing the pipeline file reports that.
     """
-    kinds = {column.name: column.kind for column in columns}
-    optional = frozenset(column.name for column in columns if column.optional)
+    by_name = {column.name: column for column in columns}
     report = PreflightReport([], [])
     for name, model in models.items():
-        inputs = TrainingInputs(name, model, kinds, optional)
-        if set(inputs.used) <= set(kinds):
+        inputs = TrainingInputs(name, model, by_name)
+        if set(inputs.used) <= set(by_name):
             sample_faults = list(faults_in(inputs, rows))
             for sample_fault in sample_faults:
                 (report.faults if is_certain(sample_fault, scope) else report.notes).append(sample_fault.fault)
-            report.notes.extend(one_class(inputs, rows) if not sample_faults else ())
+            report.notes.extend(label_notes(inputs, rows) if not sample_faults else ())
     return report
 
 
@@ -76,9 +78,13 @@ def faults_in(inputs: TrainingInputs, rows: pa.Table) -> Iterator[SampleFault]:
 
 
 def usable_rows(inputs: TrainingInputs, rows: pa.Table) -> pl.DataFrame:
-    """The columns that the model uses, of the rows that have all of them."""
-    table = pl.DataFrame(pl.from_arrow(rows.select(list(dict.fromkeys(inputs.used)))))
-    return table.drop_nulls(list(inputs.nullable)) if inputs.nullable else table
+    """The columns that the model uses, of the rows that have all of them, and its features that are numbers."""
+    table = rows.select(inputs.used).drop_null()
+    for source in inputs.derived:
+        if source.name in inputs.numbers:
+            parts = calendar.parts(str(source.function), inputs.columns[source.column].zone, table[source.column])
+            table = table.append_column(source.name, parts)
+    return pl.DataFrame(pl.from_arrow(table))
 
 
 def label_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
@@ -86,7 +92,27 @@ def label_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> Ite
     refusal = refusal_of(inputs, label_stats(inputs, usable))
     if refusal:
         at_best = refusal_of(inputs, label_stats_of_best_part(inputs, usable))
-        yield SampleFault(Fault(path, refusal, "", HINT), in_any_part=bool(at_best))
+        names = class_names(inputs, usable)
+        found, expected = (f"{inputs.model.label} with the classes {names}", FROM_ZERO) if names else (refusal, "")
+        hint = as_names(inputs) if names else HINT
+        yield SampleFault(Fault(path, found, expected, hint), in_any_part=bool(at_best))
+
+
+def class_names(inputs: TrainingInputs, usable: pl.DataFrame) -> str:
+    """The few whole numbers that a label holds, for a message: as strings they are classes that can be trained. Empty
+    where it holds others, or where the estimator takes no such number of classes."""
+    if inputs.label_kind not in ("int", "float"):
+        return ""
+    values = usable[str(inputs.model.label)].unique().sort()
+    numbers = as_numbers(values)
+    whole = bool((numbers == np.floor(numbers)).all())
+    most = 2 if inputs.spec.two_classes_only else MOST_NAMED
+    return listed([f"{number:g}" for number in numbers], MOST_NAMED) if whole and 2 <= len(numbers) <= most else ""
+
+
+def as_names(inputs: TrainingInputs) -> str:
+    """The way out for classes that are not numbered from 0."""
+    return f'declare {inputs.model.label} = "string": its values are the names of classes then'
 
 
 def class_count_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
@@ -127,7 +153,7 @@ def label_stats_of_best_part(inputs: TrainingInputs, usable: pl.DataFrame) -> Tr
     if inputs.label_kind == "string":
         stats = label_stats(inputs, usable)
         return replace(stats, classes=stats.classes and min(stats.classes, 2))
-    label = pl.col(str(inputs.model.label)).cast(pl.Float64)
+    label = usable[str(inputs.model.label)].cast(pl.Float64)
     is_class = label.is_between(0, 2 if two_only else MOST_CLASSES, closed="left") & (label == label.floor())
     return label_stats(inputs, usable.filter(is_class))
 
@@ -141,10 +167,19 @@ def refusal_of(inputs: TrainingInputs, stats: TrainingStats) -> str:
     return ""
 
 
-def one_class(inputs: TrainingInputs, rows: pa.Table) -> Iterator[Fault]:
-    """A classifier's label that is always the same: Spark trains on it but learns nothing."""
-    if inputs.spec.kind == "classification":
-        values = usable_rows(inputs, rows)[str(inputs.model.label)]
-        if values.n_unique() == 1:
-            label = f'"{inputs.model.label}", which is {shorten(values[0], 40)} in every row that was tried'
-            yield Fault(f"models.{inputs.name}.label", label, "two classes or more to tell apart")
+def label_notes(inputs: TrainingInputs, rows: pa.Table) -> Iterator[Fault]:
+    """A classifier's label that is always the same, so that Spark learns nothing; or whole numbers with gaps, for each
+    of which Spark trains a class that no row has."""
+    if inputs.spec.kind != "classification":
+        return
+    usable, path = usable_rows(inputs, rows), f"models.{inputs.name}.label"
+    values = usable[str(inputs.model.label)]
+    if values.n_unique() == 1:
+        label = f'"{inputs.model.label}", which is {shorten(values[0], 40)} in every row that was tried'
+        yield Fault(path, label, "two classes or more to tell apart")
+        return
+    names = class_names(inputs, usable)
+    if names and (unused := int(as_numbers(values).max()) + 1 - values.n_unique()):
+        found = f"{inputs.model.label} with the classes {names} in the rows that were tried"
+        classes = "a class" if unused == 1 else f"{unused} classes"
+        yield Fault(path, found, f"{FROM_ZERO}; Spark also trains {classes} that no row has", as_names(inputs))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -25,7 +26,17 @@ MOST_CATEGORIES = 600
 MOST_NUMBERS = 400
 MOST_THRESHOLDS = 500
 LEAST_INT, MOST_INT = -(2**63), 2**63 - 1
+MOST_TERMS = 300
 UNSEEN = "never seen"
+FIRST_HOURS = datetime(2024, 2, 29, tzinfo=UTC)
+EDGES = [
+    *(FIRST_HOURS + timedelta(hours=hour) for hour in range(24)),
+    *(datetime(2025, month, 1, tzinfo=UTC) for month in range(1, 13)),  # and, a microsecond before, a month's end
+    *(datetime(2023, month, day, 1, tzinfo=UTC) for month, day in ((3, 26), (10, 29), (3, 12), (11, 5))),
+    *(datetime(year, 1, 1, tzinfo=UTC) for year in (1582, 1800, 1900, 1969, 1970, 2000, 2038, 2101)),
+    *(datetime(2026, 11, day, 12, tzinfo=UTC) for day in range(23, 30)),
+]
+MOMENTS = [moment - step for moment in EDGES for step in (timedelta(), timedelta(microseconds=1))]
 
 
 class Probes(NamedTuple):
@@ -45,7 +56,7 @@ def probes(encoder: Encoder, arrays: Mapping[str, Any], sample: Sequence[Row], a
     """
     if not sample:
         return Probes([], {})
-    categories = [category_changes(feature) for feature in encoder.strings]
+    categories = [category_changes(feature) for feature in encoder.strings if not feature.is_calendar]
     most = MOST_CATEGORIES // max(1, len(categories))
     numbers = list(number_changes(encoder, any_number))
     kinds: dict[str, tuple[list[Change], int]] = {}
@@ -54,6 +65,10 @@ def probes(encoder: Encoder, arrays: Mapping[str, Any], sample: Sequence[Row], a
         kinds["categories"] = ([*changes, *unseen_changes(encoder)], sum(map(len, categories)) + 1)
     if numbers:
         kinds["numbers"] = (spread(numbers, MOST_NUMBERS), len(numbers))
+    if moments := moment_changes(encoder):
+        kinds["moments"] = (moments, len(moments))
+    if encoder.texts:
+        kinds["terms"] = (list(term_changes(encoder)), encoder.term_count)
     made = [dict(base(sample, index)) | change for index, change in enumerate(flat(kinds))]
     probed = {kind: [len(changes), total] for kind, (changes, total) in kinds.items()}
     if "leaves" in arrays:  # those of a ``Forest``; ``roots`` would not do, as a mixture has them too
@@ -94,12 +109,34 @@ def category_changes(feature: Feature) -> list[Change]:
 
 def unseen_changes(encoder: Encoder) -> list[Change]:
     """All string features with an unseen category at once."""
-    return [{feature.name: unseen(feature) for feature in encoder.strings}]
+    return [{feature.name: unseen(feature) for feature in encoder.strings if not feature.is_calendar}]
+
+
+def moment_changes(encoder: Encoder) -> list[Change]:
+    """Each timestamp at midnights, ends of months and years, changes to and from summer time, and before 1970.
+
+    In a named zone none before 1970 and after 2037: Java and Python may have other rules for it then.
+    """
+    zones = {feature.column: feature.zone for feature in encoder.features if feature.is_calendar}
+    return [
+        {name: moment}
+        for name, zone in zones.items()
+        for moment in MOMENTS
+        if zone == "UTC" or 1970 < moment.year < 2037
+    ]
+
+
+def term_changes(encoder: Encoder) -> Iterator[Change]:
+    """Texts of a single term, of several, of an unseen one, and of none."""
+    for feature, known in zip(encoder.texts, encoder.vocabularies, strict=True):
+        terms = spread(list(known.places), MOST_TERMS)
+        texts = [*terms, " ".join(terms), f"{terms[0]} {UNSEEN} {terms[-1]} {terms[0]}", UNSEEN, ""]
+        yield from ({feature.column: text} for text in texts)
 
 
 def number_changes(encoder: Encoder, any_number: bool) -> Iterator[Change]:
     """The ends of each numeric feature; then all features at their minimum, and all at their maximum."""
-    numeric = [feature for feature in encoder.features if feature.kind != "string" and feature.minimum is not None]
+    numeric = [feature for feature in encoder.numeric if feature.minimum is not None and not feature.is_calendar]
     for feature in numeric:
         yield from ({feature.name: value} for value in ends(feature, any_number))
     if len(numeric) > 1:
@@ -151,6 +188,7 @@ class Trees:
         self.parent = np.full(len(self.position), LEAF)
         self.parent[self.left[inner]] = self.parent[self.right[inner]] = inner
         self.inner: list[int] = inner.tolist()
+        self.fixed = {feature.name for feature in encoder.features if feature.is_calendar}
         self.starts = len(encoder.numbers) + np.cumsum([0, *(len(known) for known in encoder.codes)])
 
     def beside(self, node: int, row: Row) -> Iterator[dict[str, Any]]:
@@ -159,6 +197,8 @@ class Trees:
         constraints = self.constraints(node)
         reaching = dict(row) | self.fitting_numbers(constraints, row) | self.fitting_categories(constraints, row)
         position, threshold = int(self.position[node]), float(self.threshold[node])
+        if self.is_fixed(position):
+            return
         if position < len(self.encoder.numbers):
             yield from (reaching | {self.encoder.numbers[position]: value} for value in self.sides(position, threshold))
             return
@@ -167,10 +207,18 @@ class Trees:
         constraints.not_codes.setdefault(block, set()).add(code)
         yield reaching | self.fitting_categories(constraints, row)
 
+    def is_fixed(self, position: int) -> bool:
+        """Whether no value of a column is made for this position: terms, and parts of timestamps, have probes of their
+        own."""
+        block, _ = self.category(position)
+        if block >= len(self.encoder.strings):
+            return True
+        return (self.encoder.numbers[position] if block < 0 else self.encoder.strings[block].name) in self.fixed
+
     def category(self, position: int) -> tuple[int, int]:
         """The index of the string feature whose block has this position of the feature vector, and the category's code.
 
-        The index is -1 for a position in the numeric block.
+        The index is -1 for a position in the numeric block, and the number of string features for one of a term.
         """
         block = int(np.searchsorted(self.starts, position, side="right")) - 1
         return block, position - int(self.starts[block])
@@ -179,19 +227,23 @@ class Trees:
         """The values that a row needs to reach the node."""
         constraints = PathConstraints()
         while (parent := int(self.parent[node])) != LEAF:
-            position, threshold = int(self.position[parent]), float(self.threshold[parent])
-            left = self.left[parent] == node
-            block, code = self.category(position)
-            if block >= 0 and left:
-                constraints.not_codes.setdefault(block, set()).add(code)
-            elif block >= 0:
-                constraints.codes[block] = code
-            elif left:
-                constraints.up_to[position] = min(constraints.up_to.get(position, math.inf), threshold)
-            else:
-                constraints.above[position] = max(constraints.above.get(position, -math.inf), threshold)
+            if not self.is_fixed(int(self.position[parent])):
+                self.constrain(constraints, parent, left=bool(self.left[parent] == node))
             node = parent
         return constraints
+
+    def constrain(self, constraints: PathConstraints, node: int, left: bool) -> None:
+        """Add what a row needs to go left, or right, at a node."""
+        position, threshold = int(self.position[node]), float(self.threshold[node])
+        block, code = self.category(position)
+        if block >= 0 and left:
+            constraints.not_codes.setdefault(block, set()).add(code)
+        elif block >= 0:
+            constraints.codes[block] = code
+        elif left:
+            constraints.up_to[position] = min(constraints.up_to.get(position, math.inf), threshold)
+        else:
+            constraints.above[position] = max(constraints.above.get(position, -math.inf), threshold)
 
     def fitting_numbers(self, constraints: PathConstraints, row: Row) -> Change:
         """The numeric features that have constraints, with values that fit; as they are where no value is found."""

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -21,7 +21,7 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 
 from tidemill import scoring
 from tidemill.errors import Fault, TrainingFailed
-from tidemill.pipeline import ColumnKind, Model, Pipeline
+from tidemill.pipeline import Column, ColumnKind, FeatureSource, Model, Pipeline, feature_source
 from tidemill.scoring import Kind, Scorer
 from tidemill.scoring.storage import Array
 
@@ -29,6 +29,7 @@ SEED = 42  # where the pipeline gives none: pyspark's own default differs from p
 HELD = "__held"  # the boolean column that marks held-out rows
 SUPERVISED: tuple[Kind, ...] = ("classification", "regression")
 MOST_CLASSES = 100  # Spark's own limit for a label without metadata
+AS_NAMES = 'numbers count classes from 0; declare the column "string" to have its values as the names of classes'
 
 Metrics = dict[str, float | None]
 Profile = dict[str, Any]
@@ -54,26 +55,49 @@ class SampleFault(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """A model with the kinds of its columns. Features keep the order of the pipeline file."""
+    """A model with the columns of the source. Features keep the order of the pipeline file."""
 
     name: str
     model: Model
-    kinds: dict[str, ColumnKind]
-    optional: frozenset[str]
+    columns: Mapping[str, Column]
 
     @property
     def spec(self) -> EstimatorSpec:
         return spec_of(self.model.estimator)
 
+    @cached_property
+    def kinds(self) -> dict[str, ColumnKind]:
+        """The types of the columns."""
+        return {name: column.kind for name, column in self.columns.items()}
+
+    @cached_property
+    def features(self) -> list[FeatureSource]:
+        return [feature_source(name, self.columns) for name in self.model.features]
+
+    @property
+    def derived(self) -> list[FeatureSource]:
+        """The features that are functions of columns."""
+        return [source for source in self.features if source.function]
+
     @property
     def numbers(self) -> list[str]:
         """The numeric features, booleans among them."""
-        return [name for name in self.model.features if self.kinds[name] != "string"]
+        return [source.name for source in self.features if source.kind(self.kinds) not in ("string", "text")]
 
     @property
     def strings(self) -> list[str]:
-        """The string features."""
-        return [name for name in self.model.features if self.kinds[name] == "string"]
+        """The features that are categories."""
+        return [source.name for source in self.features if source.kind(self.kinds) == "string"]
+
+    @property
+    def texts(self) -> list[str]:
+        """The features that are the weights of a text's terms."""
+        return [source.name for source in self.features if source.kind(self.kinds) == "text"]
+
+    @property
+    def rows(self) -> list[str]:
+        """The columns that a row to score has, each once."""
+        return list(dict.fromkeys(source.column for source in self.features))
 
     @property
     def label_kind(self) -> ColumnKind | None:
@@ -81,22 +105,21 @@ class TrainingInputs:
 
     @property
     def used(self) -> list[str]:
-        """All columns that the model uses."""
+        """All columns that the model uses, each once."""
         model = self.model
-        return [*model.features, *(name for name in (model.label, model.user, model.item, model.rating) if name)]
+        roles = [name for name in (model.label, model.user, model.item, model.rating) if name]
+        return list(dict.fromkeys([*self.rows, *roles]))
 
     @property
     def nullable(self) -> tuple[str, ...]:
         """The used columns that may be missing. A row without one of them is skipped by this model."""
-        return tuple(name for name in self.used if name in self.optional)
+        return tuple(name for name in self.used if self.columns[name].optional)
 
 
 def inputs_of(pipeline: Pipeline) -> list[TrainingInputs]:
     """The models of a pipeline, in its order."""
-    columns = pipeline.source.schema_
-    kinds = {column.name: column.kind for column in columns}
-    optional = frozenset(column.name for column in columns if column.optional)
-    return [TrainingInputs(name, model, kinds, optional) for name, model in pipeline.models.items()]
+    columns = {column.name: column for column in pipeline.source.schema_}
+    return [TrainingInputs(name, model, columns) for name, model in pipeline.models.items()]
 
 
 @dataclass(frozen=True)
@@ -137,11 +160,11 @@ class TrainingStats:
         low, high, fractional = self.label
         if low < 0 or fractional:
             values = f"{low:g}" if low < 0 else f"{fractional} fractional values"
-            raise TrainingFailed(f"{label} holds {values}; a class is a whole number from 0 on")
+            raise TrainingFailed(f"{label} holds {values}; a class is a whole number from 0 on", AS_NAMES)
         if high >= MOST_CLASSES:
-            raise TrainingFailed(f"{label} holds {high:g}; at most {MOST_CLASSES} classes")
+            raise TrainingFailed(f"{label} holds {high:g}; at most {MOST_CLASSES} classes", AS_NAMES)
         if inputs.spec.two_classes_only and high > 1:
-            raise TrainingFailed(f"{label} holds {high:g}; {two_classes_only(inputs)}")
+            raise TrainingFailed(f"{label} holds {high:g}; {two_classes_only(inputs)}", AS_NAMES)
         if inputs.spec.needs_both_classes and high < 1:
             raise TrainingFailed(f"{label} holds nothing but 0; {inputs.model.estimator} needs both classes")
 
@@ -210,6 +233,10 @@ def accept_fitted(inputs: TrainingInputs, stats: TrainingStats, model: Any) -> N
     """Every fitted model is usable."""
 
 
+def no_texts(model: Model) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class EstimatorSpec:
     """Everything that Tidemill knows about one estimator.
@@ -228,6 +255,7 @@ class EstimatorSpec:
         required_params: parameters without a default, and their meaning.
         required_roles, optional_roles: the model's columns beside its features. A supervised model has a label.
         has_features, can_scale: whether the model takes features, and a scale for them.
+        takes_texts: whether a model of these parameters takes ``tfidf(COLUMN)``.
         model_faults: further faults of a model of this estimator: ``(path, model, kinds of the columns)``.
 
     Checks of the data:
@@ -248,6 +276,7 @@ class EstimatorSpec:
     optional_roles: tuple[str, ...] = ()
     has_features: bool = True
     can_scale: bool = True
+    takes_texts: Callable[[Model], bool] = lambda model: True
     model_faults: Callable[[str, Model, Mapping[str, str]], Iterator[Fault]] = no_model_faults
     two_classes_only: bool = False
     needs_both_classes: bool = False

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill.training.features import column
+from tidemill.training.features import column, spark_name
 
 SAMPLE = 1_000
 MARGIN = 2  # candidates for each row wanted, as the number of rows below a hash varies
@@ -19,7 +19,8 @@ HASH, PROBE = "__hash", "__probe"
 
 
 def sample(rows: DataFrame, names: Sequence[str], count: int, most: int = SAMPLE) -> pa.Table:
-    """Up to ``most`` rows that differ in the columns ``names``: those of the lowest hashes (Spark's ``xxhash64``).
+    """Up to ``most`` rows that differ in the declared columns ``names``: those of the lowest hashes (Spark's
+    ``xxhash64``), as a table of these columns.
 
     The same rows give the same sample in any order, and every row has the same chance. Rows above a certain hash are
     dropped before duplicates are: Spark shuffles and sorts only a few thousand rows, unless most are equal.
@@ -34,7 +35,7 @@ def sample(rows: DataFrame, names: Sequence[str], count: int, most: int = SAMPLE
         lowest = distinct.withColumn(HASH, content_hash(names)).orderBy(HASH).limit(most)
         table: pa.Table = lowest.drop(HASH).toArrow()
         if len(table) == most or share >= 1:
-            return table
+            return table.rename_columns(list(names))
         share *= WIDEN
 
 
@@ -48,7 +49,9 @@ def is_below(names: Sequence[str], share: float) -> Column:
 
 
 def with_probes(real: pa.Table, made: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Real rows, then probes with the same columns; the column ``PROBE`` marks the probes."""
+    """Real rows, then probes with the same columns, all under their names in Spark; the column ``PROBE`` marks the
+    probes."""
     probes = pa.Table.from_pylist([dict(row) for row in made], schema=real.schema)
     flags = pa.array([False] * len(real) + [True] * len(made), pa.bool_())
-    return pa.concat_tables([real, probes]).append_column(PROBE, flags)
+    rows = pa.concat_tables([real, probes])
+    return rows.rename_columns([spark_name(name) for name in rows.column_names]).append_column(PROBE, flags)

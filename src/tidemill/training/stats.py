@@ -8,8 +8,10 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill.training.features import column, has_all
+from tidemill.training.features import column, has_all, value_of
 from tidemill.training.registry import HELD, TrainingInputs, TrainingStats
+
+ISO = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'"  # of the session's time zone, UTC
 
 Key = tuple[str, ...]  # the statistic, its column ("" for none), then the columns that a counted row must have
 
@@ -38,14 +40,16 @@ def statistics_of(inputs: TrainingInputs) -> dict[Key, Column]:
         ("train", "", *needed): F.count_if(training),
         ("holdout", "", *needed): F.count_if(holdout),
     }
-    for name in inputs.model.features:
-        value = F.when(training, column(name))
-        wanted["example", name, *needed] = F.first(value, ignorenulls=True)
-        if inputs.kinds[name] == "string":
-            wanted["empty", name, *needed] = F.count_if(value == "")
-        else:
-            wanted["low", name, *needed] = F.min(value.cast("double"))
-            wanted["high", name, *needed] = F.max(value.cast("double"))
+    for source in inputs.features:
+        name, value = source.name, F.when(training, column(source.column))
+        written = F.date_format(value, ISO) if inputs.kinds[source.column] == "timestamp" else value
+        wanted["example", name, *needed] = F.first(written, ignorenulls=True)
+        if name in inputs.strings:
+            wanted["empty", name, *needed] = F.count_if(value_of(source, value, inputs) == "")
+        elif name in inputs.numbers:
+            number = value_of(source, value, inputs).cast("double")
+            wanted["low", name, *needed] = F.min(number)
+            wanted["high", name, *needed] = F.max(number)
     label = inputs.model.label
     if label and inputs.label_kind == "string" and inputs.spec.two_classes_only:
         wanted["classes", label, *needed] = F.count_distinct(F.when(training, column(label)))

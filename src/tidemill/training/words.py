@@ -13,7 +13,6 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 from pyspark.sql import types as T  # noqa: N812  # likewise
 
 from tidemill.scoring import words
-from tidemill.training.features import column
 
 # Spark's Python workers get the functions themselves, so that they need not import Tidemill, nor have it installed.
 cloudpickle.register_pickle_by_value(words)
@@ -24,7 +23,7 @@ class Terms(Transformer, HasInputCol, HasOutputCol, DefaultParamsReadable[Any], 
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         terms = F.udf(words.terms, T.ArrayType(T.StringType(), containsNull=False), useArrow=False)
-        return dataset.withColumn(self.getOutputCol(), terms(column(self.getInputCol())))
+        return dataset.withColumn(self.getOutputCol(), terms(F.col(self.getInputCol())))
 
 
 def terms_of(text: str, terms: str) -> Terms:

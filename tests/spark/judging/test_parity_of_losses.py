@@ -24,7 +24,7 @@ from tidemill.judging.row_losses import log_scale, row_losses
 from tidemill.scoring.clusters import MixtureScorer, cluster_scorer
 from tidemill.scoring.parity import TOLERANCE
 from tidemill.training.evaluate import cost, log_likelihood
-from tidemill.training.features import LABEL
+from tidemill.training.features import LABEL, column
 
 ROWS = 400
 FEW = {"maxIter": 3}
@@ -62,7 +62,7 @@ def scored(fitted: dict[str, Fitted], spark: SparkSession) -> dict[str, DataFram
     tables = {}
     for name, model in fitted.items():
         label, kind = LABELS[name], MIXED_COLUMNS.get(LABELS[name] or "")
-        labelled = rows if kind in (None, "string") else rows.withColumn(LABEL, F.col(label).cast("double"))
+        labelled = rows if kind in (None, "string") else rows.withColumn(LABEL, column(str(label)).cast("double"))
         tables[name] = model.spark.transform(labelled).cache()
     return tables
 
@@ -107,7 +107,7 @@ def by_losses(model: Fitted, losses: Losses) -> Mapping[str, float | None]:
 
 def cells_of(model: Fitted, scored: DataFrame, start: int, stop: int) -> int:
     """Compare the figures of a slice of rows; how many they were."""
-    expected = by_spark(model, scored.filter(F.col("row").between(start, stop - 1)))
+    expected = by_spark(model, scored.filter(column("row").between(start, stop - 1)))
     losses = row_losses(model.scorer, TABLE.slice(start, stop - start), model.inputs.model.label)
     assert len(losses.units) == stop - start
     figures = by_losses(model, losses)

@@ -43,7 +43,7 @@ from tests.support.memory_log import (
 from tidemill.collector import batch_file, merge
 from tidemill.collector.collector import Collector, recover, take_up
 from tidemill.collector.cutter import Rules, part_boundaries
-from tidemill.collector.feed import End
+from tidemill.collector.own_marks import End
 from tidemill.collector.reader import NO_STAMP
 from tidemill.run.catalog import Batch
 from tidemill.run.catalog.account import Account

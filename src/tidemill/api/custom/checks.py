@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tidemill.api.custom.sql import BATCH, ROWS, Cursor, Database, bound, message_of, prediction_type
 from tidemill.api.values import EXAMPLES, from_json
 from tidemill.errors import Fault
-from tidemill.pipeline import ACTIONS, Route, raw_kinds, table
+from tidemill.pipeline import ACTIONS, Route, feature_source, input_columns, raw_kinds, table
 from tidemill.scoring import ROW_KINDS, SCORERS, Kind
 from tidemill.texts import did_you_mean
 from tidemill.types import COLUMN_TYPES
@@ -97,8 +97,8 @@ def action_faults(
     yield from empty_part_faults(where, route, model, parts)
     yield from item_faults(where, route, kind, columns, parts)
     if route.does == "similar":
-        features = model.get("features") if kind == "neighbours" else ()
-        allowed = ("generation", *SIMILAR_INPUTS[kind], *(features if isinstance(features, list | tuple) else ()))
+        features = input_columns(model, kinds) if kind == "neighbours" else []
+        allowed = ("generation", *SIMILAR_INPUTS[kind], *features)
         for name in route.inputs:
             if name not in allowed:
                 yield Fault(f"{where}.inputs.{name}", f"an input for {estimator}", f"one of {', '.join(allowed)}")
@@ -120,7 +120,9 @@ def optional_parts(model: Mapping[str, Any], kinds: Mapping[str, str]) -> set[st
     if scorer.has_probability:
         parts |= {"probability", "probabilities"}
     features = model.get("features")
-    if isinstance(features, list | tuple) and any(kinds.get(str(name), "").startswith("string") for name in features):
+    names = [str(name) for name in (features if isinstance(features, list | tuple) else ())]
+    sources = [source for source in (feature_source(name, kinds) for name in names) if source.column in kinds]
+    if any(source.kind(kinds).startswith("string") for source in sources):
         parts.add("unseen")
     return parts | ({"label"} if kind == "classification" and model.get("labels") else set())
 
@@ -175,19 +177,26 @@ def predictions(raw: Mapping[str, Any]) -> dict[str, pa.DataType]:
 def name_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
     """Names that SQL can't distinguish, as it ignores case."""
     taken = {BATCH: f"the number of a row's batch in {ROWS}"}
-    columns = [(f"source.columns.{name}", name, "a column") for name in raw_kinds(table(raw, "source"))]
-    columns += [(f"models.{name}", name, "the column of a model's predictions") for name in predictions(raw)]
+    columns = [
+        (f"source.columns.{name}", name, f"the column {name}", f'NAME = {{ from = "{name}", ... }} renames it')
+        for name in raw_kinds(table(raw, "source"))
+    ]
+    columns += [
+        (f"models.{name}", name, f"the column of the predictions of {name}", "rename the model")
+        for name in predictions(raw)
+    ]
     yield from clashes(columns, taken)
-    yield from clashes(
-        [(f"tables.{name}", name, "a table") for name in table(raw, "tables")], {ROWS: "the stream's rows"}
-    )
+    names = [(f"tables.{name}", name, f"the table {name}", "rename the table") for name in table(raw, "tables")]
+    yield from clashes(names, {ROWS: "the stream's rows"})
 
 
-def clashes(names: list[tuple[str, str, str]], taken: dict[str, str]) -> Iterator[Fault]:
-    """``names``: each path in the pipeline, name, and meaning in SQL; ``taken``: the meaning of each used name."""
-    for path, name, meaning in names:
+def clashes(names: list[tuple[str, str, str, str]], taken: dict[str, str]) -> Iterator[Fault]:
+    """``names``: each path in the pipeline, name, meaning in SQL, and way out; ``taken``: the meaning of each used
+    name."""
+    for path, name, meaning, hint in names:
         if name.lower() in taken:
-            yield Fault(path, f'"{name}"', f"another name: in SQL routes it is {taken[name.lower()]} already")
+            expected = f"another name: in SQL routes, which ignore case, it is {taken[name.lower()]} already"
+            yield Fault(path, f'"{name}"', expected, hint)
         else:
             taken[name.lower()] = meaning
 

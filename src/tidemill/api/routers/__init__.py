@@ -10,11 +10,24 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from tidemill.api.context import RouteContext
-from tidemill.api.routers import across, batches, items, models, points, predict, recommend, run, similar, verdict
+from tidemill.api.routers import (
+    across,
+    batches,
+    items,
+    models,
+    points,
+    predict,
+    recommend,
+    rows,
+    run,
+    similar,
+    verdict,
+)
 
 ROUTERS: tuple[Callable[[FastAPI, RouteContext], None], ...] = (
     predict.add_routes,  # first, since routes are tried in order and most requests are predictions
     across.add_routes,
+    rows.add_routes,
     run.add_routes,
     batches.add_routes,
     models.add_routes,

@@ -113,7 +113,7 @@ class AcrossPredictor:
 def unseen(scorer: Scorer, row: Mapping[str, Any]) -> dict[str, str]:
     """The row's categories that the scorer's training has not seen, each by its feature."""
     return {
-        feature.name: row[feature.name]
+        feature.name: value
         for feature in scorer.features
-        if feature.categories is not None and row[feature.name] not in feature.categories
+        if feature.categories is not None and (value := feature.reader()(row[feature.column])) not in feature.categories
     }

@@ -122,7 +122,7 @@ class PointEndpoints:
                 return self._samples[key]
             except KeyError:
                 pass  # not cached
-            columns = dict.fromkeys([x, y, *(feature.name for feature in scorer.features)])
+            columns = dict.fromkeys([x, y, *scorer.encoder.columns])
             table = sample(self.registry.run, requested.record, list(columns), MAX_POINTS)
             points = pa.table({"x": table[x], "y": table[y], "cluster": scorer.column(table)}).drop_null()
             self._samples[key] = points

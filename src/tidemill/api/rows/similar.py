@@ -97,7 +97,7 @@ def build_index(scorer: NeighboursScorer | TextScorer, table: pa.Table, newest_o
     ``table``; the index holds only the data that the search needs beside them.
     """
     indices = last_of_each_key(table[newest_of]) if newest_of else np.arange(len(table))
-    columns = table.select([feature.name for feature in scorer.features])
+    columns = table.select(list(dict.fromkeys(feature.column for feature in scorer.features)))
     columns = columns if len(indices) == len(table) else columns.take(indices)
     if isinstance(scorer, TextScorer):
         texts, complete = scorer.index(columns)

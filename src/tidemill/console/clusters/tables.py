@@ -53,6 +53,15 @@ def share_of(cluster: Cluster, feature: str, category: str) -> float:
     return cluster.shares.get(feature, {}).get(category, 0.0)
 
 
+def terms(clusters: Sequence[Cluster]) -> list[Row]:
+    """A row for each cluster and text, with the terms of the greatest weight at the centre, the greatest first."""
+    return [
+        {"cluster": cluster.cluster, "feature": feature, "terms": ", ".join(weights)}
+        for cluster in clusters
+        for feature, weights in (cluster.terms or {}).items()
+    ]
+
+
 def cluster_title(cluster: Cluster) -> str:
     return f"cluster {cluster.cluster}"
 

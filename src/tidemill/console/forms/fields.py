@@ -11,15 +11,15 @@ from tidemill.schemas import ColumnBody, InputBody, ModelBody, RatingScale
 
 MOST_CHOICES = 500  # categories; more are typed in a text field
 MOST_WHOLE = 2**53 - 1  # the largest whole number that a browser holds exactly
-PLAIN: dict[str, Any] = {"int": 1, "float": 1.0, "string": "", "bool": True}
+PLAIN: dict[str, Any] = {"int": 1, "float": 1.0, "string": "", "bool": True, "timestamp": "2026-01-31T12:00:00Z"}
 
 
 @dataclass(frozen=True)
 class Field:
     """A value to fill in.
 
-    ``kind``: int, float, string or bool; for a route's parameter also json, any JSON value. ``choices``: the usual
-    values. ``step``: how far a number's buttons move it.
+    ``kind``: int, float, string, timestamp or bool; for a route's parameter also json, any JSON value. ``choices``: the
+    usual values. ``step``: how far a number's buttons move it.
     """
 
     name: str
@@ -91,7 +91,10 @@ def round_step(size: float) -> float:
 
 
 def seen(column: InputBody) -> str:
-    """The values of an input in training: ``Seen: 0.5 to 24 hours/day.``"""
+    """The values of an input in training, ``Seen: 0.5 to 24 hours/day.``, or the features that are made of it."""
+    if column.features:
+        form = "An ISO 8601 timestamp. " if column.kind == "timestamp" else ""
+        return f"{form}The model takes {', '.join(column.features)}."
     if column.categories:
         count = len(column.categories)
         return f"Seen: {count:,} different values. You can type another." if count > 1 else "Seen: only this value."

@@ -72,6 +72,10 @@ def sizes(profile: Profile, inputs: describe.Columns) -> None:
     if categories:
         with st.expander("Categories in each cluster"):
             widgets.table(categories, widgets.share_columns(map(tables.cluster_title, clusters)), key="categories")
+    terms = tables.terms(clusters)
+    if terms:
+        with st.expander("Terms of each cluster"):
+            widgets.table(terms, {}, key="terms")
 
 
 def titles_of(row: Mapping[str, Any], inputs: describe.Columns) -> dict[str, str]:

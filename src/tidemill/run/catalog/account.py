@@ -8,7 +8,7 @@ block of bytes, so it can be stored and resumed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 BLOCK_BYTES = 2048
@@ -17,35 +17,72 @@ EMPTY_CHAIN = bytes(32)
 
 @dataclass(frozen=True)
 class Account:
-    """The rows of one partition, from its first on.
+    """The rows of one partition, from its first on: those of the source, and apart those that came by HTTP.
 
-    ``chain`` is the hash of all whole blocks, ``pending`` the bytes after them. ``newest`` is the newest timestamp of
-    the messages (milliseconds since 1970; None before the first); the digest does not cover it.
+    ``chain`` is the hash of all whole blocks, ``pending`` the bytes after them; ``posted_rows``, ``posted_chain`` and
+    ``posted_pending`` are the same of the rows by HTTP. ``newest`` is the newest timestamp of the messages
+    (milliseconds since 1970; None before the first); the digests do not cover it. ``sent``: how many rows the source
+    has in this partition, once its last one was read in a stream that stays open.
     """
 
     rows: int = 0
     chain: bytes = EMPTY_CHAIN
     pending: bytes = b""
     newest: int | None = None
+    posted_rows: int = 0
+    posted_chain: bytes = EMPTY_CHAIN
+    posted_pending: bytes = b""
+    sent: int | None = None
 
     def add(self, values: Sequence[bytes]) -> Account:
-        """The account after these rows, each in its wire format."""
-        if not values:
-            return self
-        text = b"\n".join([self.pending + values[0], *values[1:], b""])
-        whole = len(text) // BLOCK_BYTES * BLOCK_BYTES
-        chain, view = self.chain, memoryview(text)
-        for start in range(0, whole, BLOCK_BYTES):
-            chain = sha256(chain + view[start : start + BLOCK_BYTES]).digest()
-        return Account(self.rows + len(values), chain, text[whole:], self.newest)
+        """The account after these rows of the source, each in its wire format."""
+        chain, pending = chained(self.chain, self.pending, values)
+        return replace(self, rows=self.rows + len(values), chain=chain, pending=pending)
+
+    def add_posted(self, values: Sequence[bytes]) -> Account:
+        """The account after these rows by HTTP, each in its wire format."""
+        chain, pending = chained(self.posted_chain, self.posted_pending, values)
+        rows = self.posted_rows + len(values)
+        return replace(self, posted_rows=rows, posted_chain=chain, posted_pending=pending)
 
     @property
     def digest(self) -> str:
-        """The digest of all rows, in hexadecimal."""
-        return sha256(self.chain + self.pending + self.rows.to_bytes(8, "big")).hexdigest()
+        """The digest of the source's rows, in hexadecimal."""
+        return digest(self.chain, self.pending, self.rows)
+
+    @property
+    def whole_digest(self) -> str:
+        """The digest of all rows, in hexadecimal; :attr:`digest` where none came by HTTP."""
+        if not self.posted_rows:
+            return self.digest
+        return f"{self.digest} {digest(self.posted_chain, self.posted_pending, self.posted_rows)}"
+
+
+def chained(chain: bytes, pending: bytes, values: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The hash of all whole blocks and the bytes after them, once these values are added."""
+    if not values:
+        return chain, pending
+    text = b"\n".join([pending + values[0], *values[1:], b""])
+    whole, view = len(text) // BLOCK_BYTES * BLOCK_BYTES, memoryview(text)
+    for start in range(0, whole, BLOCK_BYTES):
+        chain = sha256(chain + view[start : start + BLOCK_BYTES]).digest()
+    return chain, text[whole:]
+
+
+def digest(chain: bytes, pending: bytes, rows: int) -> str:
+    return sha256(chain + pending + rows.to_bytes(8, "big")).hexdigest()
 
 
 def total_digest(accounts: Mapping[int, Account]) -> str:
-    """One digest, in hexadecimal, over the accounts of all partitions."""
-    lines = [f"{partition} {account.digest}\n" for partition, account in sorted(accounts.items())]
+    """One digest, in hexadecimal, over the source's rows of all partitions."""
+    return digest_over({partition: account.digest for partition, account in accounts.items()})
+
+
+def whole_digest(accounts: Mapping[int, Account]) -> str:
+    """One digest, in hexadecimal, over all rows of all partitions."""
+    return digest_over({partition: account.whole_digest for partition, account in accounts.items()})
+
+
+def digest_over(digests: Mapping[int, str]) -> str:
+    lines = [f"{partition} {one_digest}\n" for partition, one_digest in sorted(digests.items())]
     return sha256("".join(lines).encode()).hexdigest()

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.errors import CatalogError
+from tidemill.run.catalog.account import EMPTY_CHAIN
 from tidemill.run.catalog.schema import SCHEMA_VERSION, meta, metadata
 from tidemill.run.failpoints import failpoint
 
@@ -53,7 +54,12 @@ MIGRATIONS: dict[int, tuple[tuple[str, str], ...]] = {
         ("decisions", "line VARCHAR NOT NULL DEFAULT ''"),
         ("decisions", "former_line VARCHAR NOT NULL DEFAULT ''"),
     ),
-    5: (),
+    5: (
+        ("accounts", "posted_rows BIGINT NOT NULL DEFAULT '0'"),
+        ("accounts", f"posted_chain BLOB NOT NULL DEFAULT X'{EMPTY_CHAIN.hex()}'"),
+        ("accounts", "posted_pending BLOB NOT NULL DEFAULT X''"),
+        ("accounts", "sent BIGINT"),
+    ),
 }
 """For each older version, the columns that the next one adds: the table, and the column. Tables that a version adds are
 created as the current version has them.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import zlib
 
 import sqlalchemy as sa
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Table
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Table, text
+
+from tidemill.run.catalog.account import EMPTY_CHAIN
 
 SCHEMA_VERSION = 6
 
@@ -128,6 +130,10 @@ accounts = Table(
     Column("chain", LargeBinary, nullable=False),
     Column("pending", LargeBinary, nullable=False),
     Column("newest", BigInteger),
+    Column("posted_rows", BigInteger, nullable=False, server_default="0"),
+    Column("posted_chain", LargeBinary, nullable=False, server_default=text(f"X'{EMPTY_CHAIN.hex()}'")),
+    Column("posted_pending", LargeBinary, nullable=False, server_default=text("X''")),
+    Column("sent", BigInteger),
 )
 
 generations = Table(

@@ -93,6 +93,7 @@ ESTIMATORS = (
             "smoothing": least(0),
         },
         model_faults=scale_faults,
+        takes_texts=lambda model: model_type_of(model) in ("multinomial", "complement"),
         sample_faults=sample_faults,
         check_fitted=check_fitted,
         takes_any_number=lambda model: model.getModelType() == "gaussian",

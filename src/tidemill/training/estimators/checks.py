@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tidemill.errors import Fault
-from tidemill.pipeline import Model, raw_kinds, table
+from tidemill.pipeline import TFIDF, Model, feature_source, raw_kinds, table
 from tidemill.texts import did_you_mean, shorten
 from tidemill.training.estimators.rules import SHARED_RULES
 from tidemill.training.registry import EstimatorSpec, registry
@@ -26,9 +26,7 @@ PYSPARK_MODULES = {
     "feature": "feature transformation",
 }
 ROLES = ("label", "user", "item", "rating", "titles")
-OWN_COLUMNS = ("prediction", "probability", "rawPrediction")
 ITEM_KEYS = ("item", "score", "similarity")
-INTERNAL_PREFIX = "__"
 CONVERTERS = {
     "toInt": "a whole number",
     "toFloat": "a number",
@@ -85,13 +83,13 @@ def title_faults(path: str, model: Model, side: Mapping[str, Any]) -> Iterator[F
 
 def faults_of(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator[Fault]:
     """The faults of the model at ``path``. ``kinds`` are the declared columns with their types."""
-    yield from column_faults(path, model)
     spec = registry().get(model.estimator)
     if spec is None:
         yield estimator_fault(path, model.estimator)
         return
     yield from role_faults(path, model, spec)
     yield from label_faults(path, model, spec, kinds)
+    yield from text_faults(path, model, spec, kinds)
     yield from params_faults(path, model, spec)
     yield from spec.model_faults(path, model, kinds)
 
@@ -118,17 +116,6 @@ def pyspark_estimators() -> dict[str, str]:
             if public and value.__module__ == f"pyspark.ml.{module}" and not value.__abstractmethods__:
                 kinds[name] = registry()[name].kind if name in registry() else kind
     return kinds
-
-
-def column_faults(path: str, model: Model) -> Iterator[Fault]:
-    """Column names that Spark's feature stages would misread, or that the model's own columns have."""
-    columns = [(f"{path}.features[{index}]", name) for index, name in enumerate(model.features)]
-    columns += [(f"{path}.{role}", getattr(model, role) or role) for role in ("label", "user", "item", "rating")]
-    for where, name in columns:
-        if "." in name or "`" in name:
-            yield Fault(where, f'"{name}"', "a column without . or ` in its name", "Spark reads those as its own signs")
-        elif name in OWN_COLUMNS or name.startswith(INTERNAL_PREFIX):
-            yield Fault(where, f'"{name}"', "a column with another name", "the model's own columns have this name")
 
 
 def role_faults(path: str, model: Model, spec: EstimatorSpec) -> Iterator[Fault]:
@@ -159,6 +146,14 @@ def label_faults(path: str, model: Model, spec: EstimatorSpec, kinds: Mapping[st
         yield Fault(f"{path}.label", f'"{model.label}", a {column}', expected)
     if spec.kind == "classification":
         yield from class_name_faults(path, model, column)
+
+
+def text_faults(path: str, model: Model, spec: EstimatorSpec, kinds: Mapping[str, str]) -> Iterator[Fault]:
+    """Terms of a text as features of an estimator that they are too many for, or that takes other numbers."""
+    for index, name in enumerate(model.features):
+        if feature_source(name, kinds).function == TFIDF and not spec.takes_texts(model):
+            expected = "features of another kind: this estimator takes no terms of texts with these parameters"
+            yield Fault(f"{path}.features[{index}]", f'"{name}"', expected)
 
 
 def class_name_faults(path: str, model: Model, column: str | None) -> Iterator[Fault]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pyspark import SparkContext
 from pyspark.ml.clustering import (
     BisectingKMeans,
@@ -24,7 +25,15 @@ from tidemill.training.clusters import profile_clusters
 from tidemill.training.estimators.rules import above, least, one_of
 from tidemill.training.export import matrix_values, vector_values
 from tidemill.training.fitting import train_row_model
-from tidemill.training.registry import EstimatorSpec, Exported, Outcome, SampleFault, TrainingInputs, TrainingJob
+from tidemill.training.registry import (
+    EstimatorSpec,
+    Exported,
+    Outcome,
+    SampleFault,
+    TrainingInputs,
+    TrainingJob,
+    no_texts,
+)
 
 JavaObject = Any  # an object of the JVM, by its py4j reference
 
@@ -34,9 +43,12 @@ DISTANCE_RULES = CLUSTER_RULES | {"distanceMeasure": one_of("euclidean", "cosine
 
 def cosine_faults(path: str, inputs: TrainingInputs, usable: pl.DataFrame) -> Iterator[SampleFault]:
     """Rows whose features are all zero, which have no cosine distance to any other."""
-    if inputs.model.params.get("distanceMeasure") != "cosine" or inputs.model.scale != "none" or inputs.strings:
+    if inputs.model.params.get("distanceMeasure") != "cosine" or inputs.model.scale != "none":
         return
-    zeros = usable.select(pl.all_horizontal(pl.col(inputs.numbers).cast(pl.Float64) == 0)).to_series()
+    if inputs.strings or inputs.texts:
+        return
+    values = [usable[name].cast(pl.Float64).to_numpy() for name in inputs.numbers]
+    zeros: NDArray[np.bool_] = np.all(np.equal(values, 0), axis=0)
     if zeros.any():
         hint = "leave such rows out with missing = [0] in their columns, or set scale"
         rows = f"{zeros.sum():,} rows in which all of them are 0"
@@ -141,6 +153,7 @@ ESTIMATORS = (
         train=train_clusters,
         export=export_gaussian_mixture,
         metrics=("silhouette", "mean_log_likelihood"),
+        takes_texts=no_texts,
         rules=CLUSTER_RULES,
     ),
 )

@@ -13,16 +13,24 @@ from pyspark.ml.feature import BucketedRandomProjectionLSH, BucketedRandomProjec
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill.scoring.features import Encoded
 from tidemill.scoring.neighbours import Nearest, NeighboursScorer
 from tidemill.scoring.parity import TOLERANCE, counted, difference
 from tidemill.scoring.storage import Array
 from tidemill.training.estimators.rules import above, least
 from tidemill.training.estimators.search import ROW, SearchMethod, parity_failure, probes_in, train_search
 from tidemill.training.export import matrix_values, scorer_content
-from tidemill.training.features import FEATURES, Stage, column, stages
+from tidemill.training.features import FEATURES, Stage, spark_name, stages
 from tidemill.training.probes import Probes, probes
-from tidemill.training.registry import SEED, EstimatorSpec, Exported, Metrics, Outcome, TrainingInputs, TrainingJob
+from tidemill.training.registry import (
+    SEED,
+    EstimatorSpec,
+    Exported,
+    Metrics,
+    Outcome,
+    TrainingInputs,
+    TrainingJob,
+    no_texts,
+)
 from tidemill.training.sampling import PROBE
 
 HASHES, DISTANCE = "__hashes", "__distance"
@@ -58,9 +66,10 @@ def compare_neighbours(
     Raises:
         ParityFailed: a hash, a neighbour or a distance differs.
     """
-    wanted = [*inputs.model.features, HASHES, ROW, PROBE]
-    table = scored.select(*[column(name) for name in wanted if name in scored.columns]).toArrow()
-    encoded, _ = scorer.encoder.table(table)
+    names = inputs.rows
+    wanted = [*map(spark_name, names), HASHES, ROW, PROBE]
+    table = scored.select(*[name for name in wanted if name in scored.columns]).toArrow()
+    encoded, _ = scorer.encoder.table(table.select(range(len(names))).rename_columns(list(names)))
     hashes = hashes_of(table)
     equal = same_buckets(scorer.projections(encoded), hashes)
     rows = table[ROW].to_numpy()
@@ -68,7 +77,7 @@ def compare_neighbours(
     differences = []
     for row, spark in sharing(fitted.stages[-1], scored, rows[:QUERIES]).items():
         index = int(np.flatnonzero(rows == row)[0])
-        query = Encoded(encoded.numbers[[index]], [codes[[index]] for codes in encoded.codes])
+        query = encoded.take([index])
         ours = searched.nearest(query, hashes[[index]], max(1, len(spark)))
         differences.append(distance_difference(rows[ours.places], ours, spark))
     report = counted(equal, max(differences, default=0.0), probes_in(table))
@@ -139,6 +148,7 @@ ESTIMATORS = (
         train=train_neighbours,
         export=export_projections,
         rules={"bucketLength": above(0), "numHashTables": least(1)},
+        takes_texts=no_texts,
         required_params={"bucketLength": "how wide a bucket is, in the unit of the scaled features"},
     ),
 )

@@ -28,9 +28,10 @@ from tidemill.training.estimators.recommendation_quality import (
     compare_factors,
     metrics_of,
     parity_of,
+    rating_column,
 )
 from tidemill.training.estimators.rules import least, no_such_key, one_of
-from tidemill.training.features import column
+from tidemill.training.features import column, spark_name
 from tidemill.training.registry import HELD, SEED, EstimatorSpec, Outcome, Rule, TrainingInputs, TrainingJob
 from tidemill.training.session import local
 from tidemill.types import COLUMN_TYPES
@@ -112,15 +113,14 @@ def fit(inputs: TrainingInputs, rows: DataFrame) -> PipelineModel:
     if indexed:
         stages.append(
             StringIndexer(
-                inputCols=[columns[role] for role in indexed],
+                inputCols=[spark_name(columns[role]) for role in indexed],
                 outputCols=[INDEX[role] for role in indexed],
                 handleInvalid="keep",  # a held-out row may have an id that training does not have: it has no factor
                 stringOrderType="alphabetAsc",
             )
         )
-    taken = {f"{role}Col": INDEX[role] if role in indexed else name for role, name in columns.items()}
-    rating = inputs.model.rating or RATING
-    als = ALS(**taken, ratingCol=rating, **({"seed": SEED} | inputs.model.params))
+    taken = {f"{role}Col": INDEX[role] if role in indexed else spark_name(name) for role, name in columns.items()}
+    als = ALS(**taken, ratingCol=rating_column(inputs), **({"seed": SEED} | inputs.model.params))
     fitted: PipelineModel = Pipeline(stages=[*stages, als]).fit(rows.filter(~F.col(HELD)))
     return fitted
 
@@ -171,9 +171,9 @@ def ratings_of(
     model: ALSModel = fitted.stages[-1]
     numbered = PipelineModel(fitted.stages[:-1]).transform(rows)
     wanted = [
-        column(model.getUserCol()).cast("int").alias("user"),
-        column(model.getItemCol()).cast("int").alias("item"),
-        column(inputs.model.rating or RATING).cast("float").alias("rating"),
+        F.col(model.getUserCol()).cast("int").alias("user"),
+        F.col(model.getItemCol()).cast("int").alias("item"),
+        F.col(rating_column(inputs)).cast("float").alias("rating"),
         F.col(HELD).alias("held"),
     ]
     table = numbered.select(*wanted).toArrow()

@@ -18,7 +18,7 @@ from tidemill.errors import ParityFailed
 from tidemill.scoring.als import AlsScorer, Places
 from tidemill.scoring.parity import REPORT_IT, counted
 from tidemill.training import evaluate
-from tidemill.training.features import LABEL, column
+from tidemill.training.features import LABEL, column, spark_name
 from tidemill.training.probes import UNSEEN, Probes, spread
 from tidemill.training.registry import Metrics, TrainingInputs, TrainingStats
 from tidemill.training.sampling import PROBE, sample, with_probes
@@ -52,6 +52,11 @@ class Ratings(NamedTuple):
     def of(self, user: int) -> Ratings:
         """The ratings of one user."""
         return self.take(slice(*np.searchsorted(self.users, (user, user + 1))))
+
+
+def rating_column(inputs: TrainingInputs) -> str:
+    """The name in Spark of the column of ratings."""
+    return spark_name(inputs.model.rating) if inputs.model.rating else RATING
 
 
 # --- parity ----------------------------------------------------------------------------------------------------------
@@ -101,7 +106,7 @@ def compare(scorer: AlsScorer, scored: pa.Table, names: Sequence[str]) -> dict[s
     """
     users, items = (
         np.array([known.get(value, -1) for value in scored[name].cast(pa.string()).to_pylist()], dtype=np.intp)
-        for name, known in zip(names, (scorer.users, scorer.items), strict=True)
+        for name, known in zip(map(spark_name, names), (scorer.users, scorer.items), strict=True)
     )
     spark = scored["prediction"].to_numpy().astype(np.float64)
     ours = scorer.predict(users, items).astype(np.float64)
@@ -176,7 +181,7 @@ def metrics_of(
         metrics = ranking(scorer, ratings, ratings.take(warm), scored)
     else:
         known = scored.filter(~F.isnan("prediction"))
-        metrics = evaluate.regression(known.withColumn(LABEL, column(inputs.model.rating or RATING).cast("double")))
+        metrics = evaluate.regression(known.withColumn(LABEL, F.col(rating_column(inputs)).cast("double")))
     if on_training:
         return {f"training_{name}": value for name, value in metrics.items()}
     return metrics | {"cold_rows": cold}

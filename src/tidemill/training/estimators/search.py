@@ -18,7 +18,7 @@ from tidemill.errors import ParityFailed
 from tidemill.scoring import Scorer, storage
 from tidemill.scoring.parity import REPORT_IT
 from tidemill.scoring.storage import Stored
-from tidemill.training.features import Stage
+from tidemill.training.features import Stage, with_derived
 from tidemill.training.probes import Probes
 from tidemill.training.registry import Metrics, Outcome, TrainingInputs, TrainingJob, TrainingStats
 from tidemill.training.sampling import PROBE, sample, with_probes
@@ -62,15 +62,15 @@ def train_search(job: TrainingJob, method: SearchMethod) -> Outcome:
     parity = parity_of(job, method, scorer, fitted)
     part = "holdout" if stats.rows["holdout"] else "train"
     judged = job.holdout if part == "holdout" else job.training
-    metrics = method.metrics(scorer, sample(judged, inputs.model.features, stats.rows[part]))
+    metrics = method.metrics(scorer, sample(judged, inputs.rows, stats.rows[part]))
     return Outcome(named_metrics(metrics, stats), seconds, parity)
 
 
 def parity_of(job: TrainingJob, method: SearchMethod, scorer: Scorer, fitted: PipelineModel) -> dict[str, Any]:
     """The report on a sample of all rows, held out or not, and on probes: see ``fitting.parity_of``."""
-    real = sample(job.rows, job.inputs.model.features, job.stats.usable)
+    real = sample(job.rows, job.inputs.rows, job.stats.usable)
     made, probed = method.probes(scorer, real)
-    rows = job.rows.sparkSession.createDataFrame(with_probes(real, made))
+    rows = with_derived(job.rows.sparkSession.createDataFrame(with_probes(real, made)), job.inputs)
     scored = fitted.transform(rows.withColumn(ROW, F.monotonically_increasing_id())).cache()
     try:
         return method.compare(scorer, job.inputs, fitted, scored) | {"probed": probed}

@@ -18,12 +18,13 @@ from tidemill.errors import Fault, TrainingFailed
 from tidemill.pipeline import Model
 from tidemill.scoring.parity import TOLERANCE, counted
 from tidemill.scoring.storage import Stored
-from tidemill.scoring.text import TOKENS, TextScorer
+from tidemill.scoring.terms import TOKENS
+from tidemill.scoring.text import TextScorer
 from tidemill.texts import shorten
 from tidemill.training.estimators.rules import least
 from tidemill.training.estimators.search import SearchMethod, parity_failure, train_search
 from tidemill.training.export import vector_values
-from tidemill.training.features import FEATURES, Stage, column
+from tidemill.training.features import FEATURES, Stage, column, spark_name
 from tidemill.training.probes import UNSEEN, Probes, spread
 from tidemill.training.registry import EstimatorSpec, Metrics, Outcome, TrainingInputs, TrainingJob
 from tidemill.training.sampling import PROBE
@@ -35,14 +36,14 @@ MOST_WORDS = 600  # that probes are made of
 
 def column_faults(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator[Fault]:
     """Features other than one string column."""
-    if len(model.features) != 1 or kinds.get(model.features[0], "string") != "string":
+    if len(model.features) != 1 or kinds.get(model.features[0]) != "string":
         yield Fault(f"{path}.features", shorten(list(model.features)), "one string column")
 
 
 def text_stages(inputs: TrainingInputs, empty_strings: bool) -> list[Stage]:
     """The terms of a text, counted and weighted. An empty text has none."""
     return [
-        terms_of(inputs.model.features[0], TERMS),
+        terms_of(spark_name(inputs.model.features[0]), TERMS),
         CountVectorizer(inputCol=TERMS, outputCol=COUNTS),
         IDF(inputCol=COUNTS, outputCol=FEATURES, **inputs.model.params),
     ]
@@ -111,8 +112,8 @@ def reordered(vectors: Sequence[Any], positions: NDArray[np.intp]) -> sparse.csr
 
 
 def text_metrics(scorer: TextScorer, rows: pa.Table) -> Metrics:
-    words = [word for text in rows[scorer.column].to_pylist() for word in scorer.tokenizer.words(text)]
-    return {"known_words": sum(map(scorer.knows, words)) / len(words) if words else None}
+    words = [word for text in rows[scorer.column].to_pylist() for word in scorer.vocabulary.tokenizer.words(text)]
+    return {"known_words": sum(map(scorer.vocabulary.knows, words)) / len(words) if words else None}
 
 
 TEXT = SearchMethod(text_stages, text_content, text_probes, compare_text, text_metrics)

@@ -1,0 +1,198 @@
+"""How numbers are written in the texts of a column: decimal comma, signs between thousands, money and percent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import polars as pl
+
+from tidemill.texts import listed
+
+WHOLE = r"^[+-]?[0-9]{1,18}$"
+PLAIN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
+DECIMAL_COMMA = r"^[+-]?([0-9]+,?[0-9]*|,[0-9]+)([eE][+-]?[0-9]{1,3})?$"
+GROUPS_BY_COMMAS = r"^[+-]?([0-9]+|[1-9][0-9]{0,2}(,[0-9]{3})+)(\.[0-9]+)?$"
+GROUPS_BY_POINTS = r"^[+-]?([0-9]+|[1-9][0-9]{0,2}(\.[0-9]{3})+)(,[0-9]+)?$"
+ONE_GROUP_BY_COMMA = r"^[+-]?[1-9][0-9]{0,2},[0-9]{3}$"
+ONE_GROUP_BY_POINT = r"^[+-]?[1-9][0-9]{0,2}\.[0-9]{3}$"
+FOUR_DIGITS = r"^[+-]?[0-9]{4,}"
+SIGNS = re.compile(
+    r"^\s*(?P<before>[$€£¥₹]|USD|EUR|GBP|Rs\.?)?\s*[+-]?[\d.,]*\d\s*(?P<after>[$€£¥₹%]|USD|EUR|GBP|kr\.?|zł)?\s*$"
+)
+FAR = 3  # a number that stands for a missing value is this many times the range of all others away from them,
+FEWEST = 3  # occurs so often,
+MOSTLY = 0.9  # the share of texts that tell the notation; what the others are is judged afterwards
+VARIED = 10  # and so many others differ
+
+NumberKind = Literal["int", "float"]
+
+
+class NumberGuess(NamedTuple):
+    """How a column's numbers are written. ``pattern`` fits each of them, after the signs in ``strip`` are removed.
+    ``unclear``: two readings fit, and the setting that decides."""
+
+    kind: NumberKind
+    reason: str
+    settings: Mapping[str, Any]
+    pattern: str
+    unclear: str = ""
+
+    def fits(self, texts: pl.Series) -> pl.Series:
+        return without(texts, self.settings.get("strip", ())).str.contains(self.pattern)
+
+
+class FileNumbers(NamedTuple):
+    """What the columns of a file say together. ``commas``, ``points``: the names of those that are beyond doubt numbers
+    with a decimal comma or a decimal point. ``sentinels``: numbers that stand for a missing value in some column."""
+
+    commas: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    sentinels: tuple[int | float, ...] = ()
+
+    def sentinels_in(self, values: pl.Series) -> list[int | float]:
+        """The numbers that stand for a missing value in this column: evident by itself, or in another column of the
+        file, and outside the range of all others here."""
+        own = sentinel_of(values)
+        if own is not None:
+            return [own]
+        for value in self.sentinels:
+            others = values.filter(values != value)
+            if 0 < len(others) < len(values) and not ends(others)[0] <= value <= ends(others)[1]:
+                return [value]
+        return []
+
+
+def ends(values: pl.Series) -> tuple[Any, Any]:
+    """The least and the greatest number."""
+    return values.min(), values.max()
+
+
+def sentinel_of(values: pl.Series) -> int | None:
+    """The least or the greatest number if it is whole, occurs several times and is far from all others."""
+    if values.n_unique() <= VARIED:
+        return None
+    for end in ends(values):
+        others = values.filter(values != end)
+        least, most = ends(others)
+        gap = min(abs(end - most), abs(end - least))
+        if len(values) - len(others) >= FEWEST and float(end).is_integer() and gap > FAR * (most - least) > 0:
+            return int(end)
+    return None
+
+
+def file_numbers(columns: Iterable[tuple[str, pl.Series]]) -> FileNumbers:
+    """What the distinct texts of each column say about how the file writes numbers."""
+    commas, points = [], []
+    for name, texts in columns:
+        numbers = texts.filter(texts.str.contains(r"^[+-]?[0-9.,]*[0-9][0-9.,]*$"))
+        if len(numbers) < max(2, len(texts) // 2):
+            continue
+        if numbers.str.contains(DECIMAL_COMMA).all() and not numbers.str.contains(GROUPS_BY_COMMAS).all():
+            commas.append(name)
+        elif numbers.str.contains(PLAIN).all() and not numbers.str.contains(GROUPS_BY_POINTS).all():
+            points.append(name)
+    return FileNumbers(tuple(commas), tuple(points))
+
+
+def number_of(distinct: pl.Series, name: str, numbers: FileNumbers) -> NumberGuess | None:
+    """How the numbers among these texts are written; None where they are no numbers."""
+    strip = signs_in(distinct)
+    texts = without(distinct, strip)
+    texts = texts.filter(texts.str.contains(r"^[+-]?[0-9.,]*[0-9]")) if len(texts) else texts
+    if not len(texts):
+        return None
+    guess = notation_of(texts, name, numbers)
+    if guess is None or not strip:
+        return guess
+    reason = f"{guess.reason} with {listed([*strip])}, which is removed,"
+    return guess._replace(reason=reason, settings={"strip": list(strip), **guess.settings})
+
+
+def notation_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGuess | None:
+    """The notation of most texts."""
+
+    def all_but_strange(pattern: str) -> bool:
+        return int(texts.str.contains(pattern).sum()) >= MOSTLY * len(texts)
+
+    if all_but_strange(WHOLE):
+        return (
+            NumberGuess("int", "whole numbers", {}, WHOLE)
+            if texts.filter(texts.str.contains(PLAIN)).str.contains(WHOLE).all()
+            else plain_number()
+        )
+    if all_but_strange(PLAIN):
+        return points_of(texts, name, numbers)
+    if all_but_strange(DECIMAL_COMMA):
+        return commas_of(texts, name, numbers)
+    if all_but_strange(GROUPS_BY_COMMAS):
+        kind: NumberKind = "float" if texts.str.contains(".", literal=True).any() else "int"
+        return NumberGuess(kind, "numbers with commas between thousands", {"thousands": ","}, GROUPS_BY_COMMAS)
+    if all_but_strange(GROUPS_BY_POINTS):
+        with_comma = texts.str.contains(",", literal=True).any()
+        return NumberGuess(
+            "float" if with_comma else "int",
+            "numbers with points between thousands" + (" and a decimal comma" if with_comma else ""),
+            {"thousands": ".", "decimal": ","},
+            GROUPS_BY_POINTS,
+        )
+    return None
+
+
+def plain_number() -> NumberGuess:
+    return NumberGuess("float", "numbers", {}, PLAIN)
+
+
+def points_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGuess:
+    """Numbers with points, which may stand between thousands."""
+    pointed = texts.filter(texts.str.contains(".", literal=True))
+    alike = (
+        pointed.str.contains(ONE_GROUP_BY_POINT).all()
+        and not texts.filter(~texts.is_in(pointed)).str.contains(FOUR_DIGITS).any()
+    )
+    others = [other for other in numbers.commas if other != name]
+    if alike and others:
+        reason = f"numbers with points between thousands, as the file's decimal sign is the comma ({others[0]}),"
+        return NumberGuess("int", reason, {"thousands": ".", "decimal": ","}, GROUPS_BY_POINTS)
+    return plain_number()
+
+
+def commas_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGuess:
+    """Numbers with commas, which are decimal ones or stand between thousands."""
+    with_comma = texts.filter(texts.str.contains(",", literal=True))
+    plain = texts.filter(~texts.is_in(with_comma))
+    decimal = NumberGuess("float", "numbers with a decimal comma", {"decimal": ","}, DECIMAL_COMMA)
+    if not with_comma.str.contains(ONE_GROUP_BY_COMMA).all() or plain.str.contains(FOUR_DIGITS).any():
+        return decimal
+    others = [other for other in numbers.commas if other != name]
+    if others:
+        return decimal._replace(reason=f"numbers with a decimal comma, as in {others[0]},")
+    if numbers.points:
+        reason = (
+            f"numbers with commas between thousands, as the file's decimal sign is the point ({numbers.points[0]}),"
+        )
+        return NumberGuess("int", reason, {"thousands": ","}, GROUPS_BY_COMMAS)
+    example = with_comma[0]
+    unclear = (
+        f"{example} may be {example.replace(',', '')} or {example.replace(',', '.')}: "
+        'declare it "int" with thousands = ",", or "float" with decimal = ","'
+    )
+    return NumberGuess("float", "a text until you decide", {}, DECIMAL_COMMA, unclear)
+
+
+def signs_in(texts: pl.Series) -> tuple[str, ...]:
+    """The signs of money or percent that stand before or after the numbers, where nearly all have the same ones."""
+    found: dict[str, int] = {}
+    for text in texts.head(200).to_list():
+        match = SIGNS.match(text)
+        for sign in match.groups() if match else ():
+            if sign:
+                found[sign] = found.get(sign, 0) + 1
+    return tuple(sign for sign, count in found.items() if 2 * count > len(texts.head(200)))
+
+
+def without(texts: pl.Series, strip: Sequence[str]) -> pl.Series:
+    for sign in strip:
+        texts = texts.str.replace_all(sign, "", literal=True)
+    return texts.str.strip_chars()

@@ -1,0 +1,229 @@
+"""The run's topic, open for rows by HTTP: transactions of rows, each with a record of the requests that it answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
+
+from tidemill.errors import LogLost, StreamFailed
+from tidemill.kafka.client import (
+    MOST_BYTES,
+    KafkaConnection,
+    Topic,
+    await_topic,
+    describe_topic,
+    end_offsets,
+    make_topic,
+    reason,
+    requests_topic,
+    verify_topic,
+)
+from tidemill.kafka.intake import RowMessage
+from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, PATIENCE_SECONDS
+from tidemill.producer.answered import RETENTION, AnsweredRequests, Record
+from tidemill.producer.log_reader import committed, refuse_lost
+from tidemill.run.failpoints import failpoint
+from tidemill.run.folder import Run
+from tidemill.run.marks import REQUESTS, ROW
+
+CONFIRM_SECONDS = 0.25
+OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
+
+
+@dataclass
+class Delivery:
+    """What Kafka said of the rows of one request: their offsets, by partition the first and the last, and an error."""
+
+    offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
+    error: KafkaError | None = None
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        """Kafka's report on one row; those of a partition come in order."""
+        if error is not None:
+            self.error = self.error or error
+            return
+        partition, offset = message.partition(), message.offset()
+        self.offsets[partition] = (self.offsets.get(partition, (offset, offset))[0], offset)
+
+
+class RowLog:
+    """The topics, open for writing by one API. Opening them fences off any other, and ends its last transaction."""
+
+    def __init__(
+        self, run: Run, connection: KafkaConnection, admin: AdminClient, topic: Topic, give_up: Callable[[], bool]
+    ) -> None:
+        """``give_up``: whether to stop waiting for a Kafka that does not answer."""
+        self._run = run
+        self._connection = connection
+        self._admin = admin
+        self._topic = topic
+        self._give_up = give_up
+        self._marks = run.marks(topic.id)
+        self._confirmed_at = 0.0
+        self._producer = Producer(
+            connection.settings(
+                transactional_id=f"tidemill-{run.id}-rows",
+                enable_idempotence=True,
+                acks="all",
+                compression_type="lz4",
+                message_max_bytes=MOST_BYTES,
+                linger_ms=1,
+            )
+        )
+
+    def __enter__(self) -> RowLog:
+        self._until_done(self._producer.init_transactions, "open the log")
+        refuse_lost(self._topic, self._run.catalog.next_offsets(), end_offsets(self._admin, self._topic))
+        self._requests = self._requests_topic()
+        self._request_marks = self._run.marks(self._requests.id)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._producer.purge()
+        self._producer.poll(0)
+
+    def _requests_topic(self) -> Topic:
+        name = requests_topic(self._topic.name, self._run.id)
+        topic = describe_topic(self._admin, name)
+        if topic is None:
+            make_topic(self._admin, name, 1, RETENTION)
+            topic = await_topic(self._admin, name)
+        return topic
+
+    def read_answered(self, answered: AnsweredRequests, now: float) -> set[str]:
+        """Add the answers of all committed transactions to ``answered``, as given ``now``: their age is not known by a
+        clock that can't step. Returns the ids of those transactions.
+
+        Raises:
+            StreamFailed: the end of the topic can't be read.
+        """
+        transactions = set()
+        ends = self._stable_ends()
+        for message in committed(self._connection, self._requests, {0: 0}, ends):
+            value = message.value()
+            if value is not None and self._request_marks.signs_value(message, REQUESTS, value):
+                record = Record.decode(value)
+                answered.add(record.answers, now)
+                transactions.add(record.transaction)
+        return transactions
+
+    def _stable_ends(self) -> dict[int, int]:
+        """Where the topic of requests ends, once every transaction before that has ended.
+
+        Raises:
+            LogLost: one does not end.
+        """
+        ends = end_offsets(self._admin, self._requests)
+        limit = time.monotonic() + OPEN_SECONDS
+        while end_offsets(self._admin, self._requests, stable=True)[0] < ends[0]:
+            if time.monotonic() > limit:
+                raise LogLost(
+                    f"a transaction in {self._requests.name} does not end",
+                    "end it with Kafka's kafka-transactions.sh",
+                )
+            time.sleep(AGAIN_SECONDS)
+        return ends
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._call(self._producer.begin_transaction)
+
+    def send(self, messages: Iterable[RowMessage]) -> Delivery:
+        """Queue the rows of one request. After :meth:`flush`, the result has their offsets."""
+        delivery = Delivery()
+        for partition, key, value in messages:
+            self._produce(
+                self._topic.name, partition, key, value, self._marks.sign_value(ROW, partition, value), delivery
+            )
+        return delivery
+
+    def flush(self, deliveries: Iterable[Delivery]) -> None:
+        """Wait until the rows of these requests are in the log, in all replicas, but not committed.
+
+        Raises:
+            StreamFailed: Kafka did not take one of them.
+        """
+        failpoint("posts.sent")
+        self._flush(deliveries)
+
+    def _flush(self, deliveries: Iterable[Delivery]) -> None:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while self._producer.flush(AGAIN_SECONDS):
+            if time.monotonic() > end or self._give_up():
+                raise StreamFailed("Kafka does not take the rows", "see Kafka's log")
+        error = next((delivery.error for delivery in deliveries if delivery.error is not None), None)
+        if error is not None:
+            raise StreamFailed(f"Kafka does not take the rows: {error.str()}", "see Kafka's log")
+
+    def commit(self, record: Record) -> None:
+        """Commit the rows together with the record of their requests.
+
+        Raises:
+            StreamFailed: it is not known whether they were committed. The next :class:`RowLog` settles that.
+            TopicError: the topic was deleted, or deleted and created again.
+        """
+        value, delivery = record.encode(), Delivery()
+        self._produce(self._requests.name, 0, None, value, self._request_marks.sign_value(REQUESTS, 0, value), delivery)
+        self._flush([delivery])
+        failpoint("posts.committing")
+        if time.monotonic() - self._confirmed_at >= CONFIRM_SECONDS:
+            verify_topic(self._admin, self._topic.name, self._topic.id, CALL_SECONDS)
+            self._confirmed_at = time.monotonic()
+        self._until_done(self._producer.commit_transaction, "commit rows")
+        failpoint("posts.committed")
+
+    def refuse_moved(self) -> None:
+        """Let Kafka's client report what it has to, and fail if Kafka is at another address.
+
+        Raises:
+            StreamFailed: it is.
+        """
+        self._producer.poll(0)
+        if self._give_up():
+            raise StreamFailed("Kafka is at another address now")
+
+    def _produce(
+        self, topic: str, partition: int, key: bytes | None, value: bytes, mark: tuple[str, bytes], delivery: Delivery
+    ) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    topic, value=value, key=key, partition=partition, headers=[mark], on_delivery=delivery
+                )
+                return
+            except BufferError:  # its queue is full
+                if self._give_up():
+                    raise StreamFailed("Kafka does not take the rows", "see Kafka's log") from None
+                self._producer.poll(AGAIN_SECONDS)
+            except KafkaException as error:
+                raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
+
+    def _call(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except KafkaException as error:
+            raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
+
+    def _until_done(self, call: Callable[[float], object], action: str) -> None:
+        """Repeat a call until it succeeds: it may fail while Kafka is away for a moment.
+
+        Raises:
+            StreamFailed: it fails for good, or Kafka stays away.
+        """
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                call(1.0)
+                return
+            except KafkaException as error:
+                first = error.args[0]
+                again = isinstance(first, KafkaError) and first.retriable() and time.monotonic() < end
+                if not again or self._give_up():
+                    raise StreamFailed(f"can't {action}: {reason(error)}", "see Kafka's log") from error
