@@ -327,6 +327,13 @@ class ForeignHost(RequestError):
     status = 403
 
 
+class ReadOnly(RequestError):
+    """The request would write, which it may not; the message says why."""
+
+    code = "read-only"
+    status = 403
+
+
 class NotFound(RequestError):
     code = "not-found"
     status = 404

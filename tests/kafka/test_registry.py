@@ -100,7 +100,10 @@ def test_check_reads_the_first_messages(kafka: str, tmp_path: Path, registry: Li
     topic.flush()
     table = f'registry = {{ url = "{registry.url}" }}'
     file = write_pipeline(tmp_path / "others.toml", topic, 'value = "avro"', table)
-    tried = check(str(file)).document()["tried"]
+    report = check(str(file))
+    assert not report.faults
+    assert not report.notes
+    tried = report.document()["tried"]
     assert (tried["rows"], tried["rejected"]) == (2, 1)
     assert tried["examples"][0]["reason"].startswith("not a value of its Avro schema")
     registry.failing = 403

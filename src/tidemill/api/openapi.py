@@ -25,6 +25,7 @@ RouteDescription = dict[str, Any]  # keyword arguments of FastAPI's add_api_rout
 MEANINGS = {
     400: "The body can't be parsed.",
     401: "The API requires a key, and the request has none or a wrong one.",
+    403: "The request would write, which it may not; the message says why.",
     404: "The requested resource does not exist, or not yet.",
     405: "The address takes other methods.",
     409: "The request contradicts the state of the run; the message says how.",

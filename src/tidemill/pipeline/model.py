@@ -351,9 +351,15 @@ def origin(value: str) -> str:
     return value
 
 
+def one_or_more(value: object) -> object:
+    """A list, of which a single text is the only element."""
+    return [value] if isinstance(value, str) else value
+
+
 class Serve(Part):
     """Where the API listens. ``row_limit`` and ``time_limit`` apply to every SQL route. ``cors``: the origins
-    whose pages may read the answers in a browser. ``rows``: whether it takes rows for a stream that stays open."""
+    whose pages may read the answers in a browser. ``oryx``: the models that answer at the paths of Oryx 2 too.
+    ``rows``: whether it takes rows for a stream that stays open."""
 
     host: str = "127.0.0.1"
     port: Port = 8000
@@ -361,6 +367,7 @@ class Serve(Part):
     row_limit: Annotated[int, Field(gt=0, le=100_000)] = 1_000
     time_limit: Duration = 5.0
     cors: Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], Field(strict=False)] = ()
+    oryx: Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(strict=False)] = ()
     rows: bool = True
 
 
