@@ -339,6 +339,13 @@ class NotFound(RequestError):
     status = 404
 
 
+class Gone(RequestError):
+    """The files of a batch or generation were removed, as the run keeps only so many."""
+
+    code = "gone"
+    status = 410
+
+
 class PromotionRefused(RequestError):
     """A generation can't become the champion: it failed, is still being trained, or its files are gone."""
 

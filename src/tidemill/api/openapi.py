@@ -29,6 +29,7 @@ MEANINGS = {
     404: "The requested resource does not exist, or not yet.",
     405: "The address takes other methods.",
     409: "The request contradicts the state of the run; the message says how.",
+    410: "The requested batch or generation is no longer kept.",
     413: "The body is over 1 MiB, or has too many rows.",
     422: "A feature or a parameter is missing or of the wrong type (the message names it), or out of bounds.",
     500: "Something went wrong inside the API.",
@@ -76,10 +77,12 @@ RATED_ITEMS: dict[str, Any] = {"type": "array", "items": either(STRING, {"type":
 
 
 def failing(*statuses: int) -> Responses:
-    """The errors that an endpoint can answer: these, and those of every endpoint (405 and 500)."""
+    """The errors that an endpoint can answer: these, and those of every endpoint (405 and 500). What may not be there
+    yet (404) may be no longer kept (410)."""
+    gone = {410} if 404 in statuses else set()
     return {
         status: {"model": schemas.ErrorBody, "description": MEANINGS[status]}
-        for status in sorted({*statuses, 405, 500})
+        for status in sorted({*statuses, *gone, 405, 500})
     }
 
 

@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 from tidemill.collector.cutter import Cut, Cutter, Rules
 from tidemill.collector.feed import Feed, OwnStream, balance
 from tidemill.collector.kafka_reader import KafkaReader
+from tidemill.collector.log_cut import LogCutter
 from tidemill.collector.merge import Merge
 from tidemill.collector.open_batch import Decoded, OpenBatch, iso
 from tidemill.collector.origins import Origins
@@ -78,7 +79,10 @@ def collect_own(stage: Stage, connection: KafkaConnection, admin: AdminClient, e
         marks = KafkaMarks(run.marks(topic.id))
         writers: Origins[Message] = Origins(marks, range(topic.partitions), run.pipeline.source, run.catalog.accounts())
         feed = OwnStream(topic.name, reader, rows, marks, writers)
-        take_up(stage, feed, Rules.of(run.pipeline.batches, source.rows), embedded).collect()
+        collector = take_up(stage, feed, Rules.of(run.pipeline.batches, source.rows), embedded)
+        if embedded and not run.pipeline.keep.all:
+            collector.upkeep = LogCutter(run, admin, topic).cut
+        collector.collect()
 
 
 def collect_topic(stage: Stage, connection: KafkaConnection, admin: AdminClient) -> None:
@@ -111,6 +115,8 @@ def recover(run: Run) -> None:
     """
     inventory = take_inventory(run.folder, run.catalog)
     for batch in run.catalog.batches():
+        if batch.removed_at:
+            continue
         check_batch(run, batch, content=False)  # readers check the content
         if batch.rejects_path and not (run.folder / batch.rejects_path).exists():
             log.warning("%s of batch %d is missing; the batch's rows are complete", batch.rejects_path, batch.batch)
@@ -130,6 +136,10 @@ def await_source(stage: Stage) -> SourceState | None:
     return None
 
 
+def nothing() -> None:
+    """No upkeep."""
+
+
 class Collector(Generic[M]):
     """Reads on from the last sealed offset and seals batches.
 
@@ -145,7 +155,8 @@ class Collector(Generic[M]):
         clock: Clock = time.monotonic,
     ) -> None:
         """``embedded``: the address of the embedded Kafka, if that is the one that is read. ``clock``: seconds from any
-        origin."""
+        origin. ``upkeep`` is called every :data:`CONFIRM_SECONDS`."""
+        self.upkeep: Callable[[], None] = nothing
         self._stage = stage
         self._run = stage.run
         self._feed = feed
@@ -229,6 +240,7 @@ class Collector(Generic[M]):
             with suppress(KafkaAway):
                 self._grow(self._reader.confirm(CONFIRM_WITHIN))
                 self._note_read()
+            self.upkeep()
             self._confirmed_at = self._clock()
 
     def _grow(self, partitions: int) -> None:

@@ -127,6 +127,7 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     elif batches.get("parts") and "topic" not in source and (source.get("open") is True or not has_data(source)):
         yield Fault("batches.parts", "a source without an end", "a finite source", "cut by rows or every instead")
     yield from generation_faults(table(raw, "generations"))
+    yield from keep_faults(table(raw, "keep"), table(raw, "generations"))
     tables = table(raw, "tables")
     for name in tables:
         yield from table_faults(f"tables.{name}", table(tables, name))
@@ -254,6 +255,16 @@ def generation_faults(generations: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("generations.window", "nothing", "how many batches the window has", "for example window = 3")
     if scheme in ("windowed", "cumulative") and "window" in generations:
         yield Fault("generations.window", "a window", f'none with scheme = "{scheme}"', 'did you mean "sliding"?')
+
+
+def keep_faults(keep: Mapping[str, Any], generations: Mapping[str, Any]) -> Iterator[Fault]:
+    """The faults of what is kept, against what the scheme needs."""
+    count, scheme, window = keep.get("batches"), generations.get("scheme"), generations.get("window")
+    if scheme == "cumulative" and count is not None:
+        expected = 'none with scheme = "cumulative", whose generations are each trained on all batches'
+        yield Fault("keep.batches", shorten(count), expected, 'or scheme = "sliding"')
+    elif scheme == "sliding" and isinstance(count, int) and isinstance(window, int) and count < window:
+        yield Fault("keep.batches", str(count), f"{window} or more", "the window of a generation is as large")
 
 
 def model_faults(path: str, model: object, columns: Mapping[str, str], tables: Mapping[str, Any]) -> Iterator[Fault]:

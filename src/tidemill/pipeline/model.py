@@ -333,6 +333,32 @@ class Model(Part):
     gate: ModelGate = ModelGate()
 
 
+class Keep(Part):
+    """Which files stay: those of the newest ``batches`` and ``generations``, and none older than ``age``. With
+    ``models`` = "champion" the files of a generation go that has never served and is not the newest one. What is still
+    needed stays in any case.
+    """
+
+    batches: Count | None = None
+    generations: Count | None = None
+    age: Duration | None = None
+    models: Literal["all", "champion"] = "all"
+
+    @property
+    def all(self) -> bool:
+        """Whether every file stays."""
+        return self == Keep()
+
+    def __str__(self) -> str:
+        """The settings that are given, as the pipeline file has them."""
+        parts = [f"{name} = {count}" for name in ("batches", "generations") if (count := getattr(self, name))]
+        if self.age is not None:
+            parts.append(f"age = {self.age / SECONDS['d']:g} days")
+        if self.models != "all":
+            parts.append(f'models = "{self.models}"')
+        return f"[keep] {', '.join(parts)}" if parts else "[keep], as it was then"
+
+
 class Output(Part):
     """A topic into which each row of the stream is written with the answer of ``model``, and the row's ``columns``."""
 
@@ -385,6 +411,7 @@ class Pipeline(Part):
     serve: Serve = Serve()
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
     outputs: Annotated[tuple[Output, ...], Field(strict=False)] = ()
+    keep: Keep = Keep()
 
     def features(self, model: str) -> list[FeatureSource]:
         """What the features of a model are made of, in their order."""

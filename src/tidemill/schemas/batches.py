@@ -19,8 +19,9 @@ class SpanBody(Shape):
 
 
 class BatchBody(Shape):
-    """A sealed batch. ``cut``: why it was cut; the paths are relative to the run folder. ``gaps``: what retention
-    removed of a topic that others write while the batch was open."""
+    """A sealed batch. ``cut``: why it was cut; the paths are relative to the run folder. ``removed_at``: when its files
+    were removed, if they were; ``gaps``: what retention removed of a topic that others write while the batch was open.
+    """
 
     batch: int
     path: str
@@ -33,6 +34,7 @@ class BatchBody(Shape):
     first_timestamp: str | None
     last_timestamp: str | None
     sealed_at: str
+    removed_at: str | None = omitted_if_none()
     partitions: list[SpanBody]
     gaps: list[GapBody] = Field(default=[], exclude_if=lambda value: not value)
 

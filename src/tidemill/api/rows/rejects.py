@@ -15,6 +15,7 @@ from tidemill.api.rows.reject_lines import RejectLines
 from tidemill.api.values import shown
 from tidemill.errors import CatalogError, NotFound
 from tidemill.run.folder import Run
+from tidemill.run.integrity import refuse_removed_batch
 from tidemill.texts import did_you_mean
 
 MAX_BATCHES = 1000  # listed, the newest
@@ -73,6 +74,7 @@ def find(run: Run, snapshot: Snapshot, name: str) -> RejectsFile:
 
     Raises:
         NotFound: there is no such place.
+        Gone: its batch's files were removed.
     """
     known = {file.name: file for file in fixed_files(run, snapshot)}
     if name in known:
@@ -81,6 +83,8 @@ def find(run: Run, snapshot: Snapshot, name: str) -> RejectsFile:
     batch = run.catalog.batch(int(match[1])) if match else None
     if batch is None:
         raise NotFound(f"there are no rejects of {shown(name)}", did_you_mean(name, [*known, "batch-00001"]))
+    if batch.removed_at:
+        refuse_removed_batch(run, batch.batch)
     return batch_file(run, batch.batch, batch.rejected, batch.rejects_path)
 
 
