@@ -20,7 +20,7 @@ from tidemill.pipeline.model import (
     Output,
     Pipeline,
     Policy,
-    Secret,
+    Registry,
     Serve,
     SideTable,
     Source,
@@ -30,6 +30,7 @@ from tidemill.pipeline.model import (
 )
 from tidemill.pipeline.part import Part, table
 from tidemill.pipeline.routes import ACTIONS, GENERATION, Action, Constant, Input, Param, Route, placeholders
+from tidemill.pipeline.secrets import Secret, secret_value
 from tidemill.pipeline.text_settings import (
     BLANKS,
     DEFAULT_DELIMITER,
@@ -80,6 +81,7 @@ __all__ = [
     "Pipeline",
     "Policy",
     "Raw",
+    "Registry",
     "Route",
     "Secret",
     "Serve",
@@ -102,6 +104,7 @@ __all__ = [
     "raw_kinds",
     "read",
     "ready_pipelines",
+    "secret_value",
     "table",
     "timestamp_pattern",
     "unique",
