@@ -27,7 +27,7 @@ from tidemill.collector.open_batch import Decoded, OpenBatch, iso
 from tidemill.collector.origins import Origins
 from tidemill.collector.own_marks import End, KafkaMarks
 from tidemill.collector.reader import POLL_SECONDS, M
-from tidemill.collector.topic_feed import TopicFeed, rows_of_parts, take_topic
+from tidemill.collector.topic_feed import RegistryPatience, TopicFeed, rows_of_parts, take_topic
 from tidemill.errors import KafkaAway, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, KafkaConnection, broker_moved, connect_cluster, verify_topic
 from tidemill.kafka.codec import OwnRows
@@ -91,7 +91,7 @@ def collect_topic(stage: Stage, connection: KafkaConnection, admin: AdminClient)
     read_tables(stage, open_tables(run.pipeline, run.base))
     topic = take_topic(run, admin)
     with KafkaReader(connection, topic, group_of(run)) as reader:
-        decoder = decoder_of(run.pipeline.source)
+        decoder = decoder_of(run.pipeline.source, run.base, RegistryPatience(stage))
         rows = rows_of_parts(stage, reader, decoder)
         if stage.stop.is_set():
             return
@@ -427,7 +427,6 @@ def remade(run: Run, feed: Feed[M], decision: Decision, clock: Clock) -> OpenBat
                 rows.append(message)
         merge.add(rows, 0)
         for message in messages:
-            end = clock() + REPLAY_SECONDS
             partition, offset = message.partition(), message.offset()
             other |= offset > last.get(partition, offset) or bool(partition in last and feed.end_of(message))
             if offset == last.get(partition):
@@ -435,6 +434,7 @@ def remade(run: Run, feed: Feed[M], decision: Decision, clock: Clock) -> OpenBat
                 del last[partition]
         taken = merge.take(set(), 0)
         batch.put_all(Decoded(taken, feed.decoder, feed.origins(taken)))
+        end = clock() + REPLAY_SECONDS if messages else end  # after the decoder, which may wait for a registry
         waiting = not messages and last.keys() <= reader.drained
         at_end_since = min(at_end_since, clock()) if waiting else math.inf
         other |= clock() - at_end_since >= GONE_SECONDS

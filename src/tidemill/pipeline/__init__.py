@@ -20,7 +20,7 @@ from tidemill.pipeline.model import (
     Output,
     Pipeline,
     Policy,
-    Secret,
+    Registry,
     Serve,
     SideTable,
     Source,
@@ -31,6 +31,7 @@ from tidemill.pipeline.model import (
 )
 from tidemill.pipeline.part import Part, table
 from tidemill.pipeline.routes import ACTIONS, GENERATION, Action, Constant, Input, Param, Route, placeholders
+from tidemill.pipeline.secrets import Secret, secret_value
 from tidemill.pipeline.text_settings import (
     BLANKS,
     DEFAULT_DELIMITER,
@@ -82,6 +83,7 @@ __all__ = [
     "Pipeline",
     "Policy",
     "Raw",
+    "Registry",
     "Route",
     "Secret",
     "Serve",
@@ -106,6 +108,7 @@ __all__ = [
     "raw_kinds",
     "read",
     "ready_pipelines",
+    "secret_value",
     "table",
     "timestamp_pattern",
     "toml",

@@ -14,6 +14,7 @@ from tidemill.pipeline.kafka_settings import client_faults
 from tidemill.pipeline.model import Model, Pipeline, bare
 from tidemill.pipeline.output_faults import outputs_faults
 from tidemill.pipeline.part import table
+from tidemill.pipeline.registry_faults import registry_faults
 from tidemill.pipeline.route_faults import routes_faults
 from tidemill.pipeline.text_settings import column_setting_faults, layout_faults
 from tidemill.pipeline.timestamps import format_fault
@@ -199,7 +200,7 @@ def table_faults(path: str, side: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(f"{path}.key", f'"{key}", which may be missing', "a column that every row has")
 
 
-OF_TOPIC = ("from", "until", "value", "unwrap", "timestamp", "key_column", "on_gap")
+OF_TOPIC = ("from", "until", "value", "registry", "unwrap", "timestamp", "key_column", "on_gap")
 OF_FILES = ("rows", "format", "encoding", "header", "delimiter", "escape", "trim", "skip", "comment")
 OF_OWN_STREAM = ("topic", "key", "pause", "rate", "seed", "partitions")
 
@@ -225,6 +226,7 @@ def topic_faults(source: Mapping[str, Any], stream: Mapping[str, Any], columns: 
         if isinstance(name, str) and columns and name not in columns:
             yield unknown_column(f"source.{key}", name, columns)
     yield from event_time_faults(source.get("timestamp"), source.get("key_column"), columns)
+    yield from registry_faults(source)
 
 
 def event_time_faults(timestamp: object, key: object, columns: Mapping[str, str]) -> Iterator[Fault]:
