@@ -119,10 +119,11 @@ def unready_body(run: Run, snapshot: Snapshot, error: NotReady) -> schemas.Unrea
     )
 
 
-def stream_body(run: Run, snapshot: Snapshot, posted: int | None) -> schemas.StreamBody:
+def stream_body(run: Run, snapshot: Snapshot, sealed: Mapping[int, int], posted: int | None) -> schemas.StreamBody:
     """The stream's topic and its partitions, by the catalog.
 
     Args:
+        sealed: by partition, the first offset after the sealed rows.
         posted: how many rows this API wrote into it; None where it takes none.
     """
     source, counts = run.pipeline.source, snapshot.counts
@@ -132,15 +133,15 @@ def stream_body(run: Run, snapshot: Snapshot, posted: int | None) -> schemas.Str
         since=str(source.from_) if counts.of_others else None,
         until=None if source.until is None else str(source.until),
         ends=not source.open and (not counts.of_others or source.until is not None),
-        partitions=partition_bodies(run, counts),
+        partitions=partition_bodies(run, counts, sealed),
         gaps=[schemas.GapBody.of(gap) for gap in counts.gaps],
         rows=None if posted is None else "/rows",
         posted=posted,
     )
 
 
-def partition_bodies(run: Run, counts: Counts) -> list[schemas.PartitionBody]:
-    sealed, known, lag = run.catalog.next_offsets(), run.catalog.topic_partitions(), counts.lag or {}
+def partition_bodies(run: Run, counts: Counts, sealed: Mapping[int, int]) -> list[schemas.PartitionBody]:
+    known, lag = run.catalog.topic_partitions(), counts.lag or {}
     removed = Counter[int]()
     for gap in counts.gaps:
         removed[gap.partition] += gap.last_offset - gap.first_offset + 1

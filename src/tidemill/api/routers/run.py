@@ -19,6 +19,8 @@ from tidemill.api.models.snapshot import published_hint, unpublished_reason
 from tidemill.api.openapi import giving
 from tidemill.api.pages import PAGE_HEADERS, home_page
 from tidemill.errors import NotFound, NotReady
+from tidemill.run.folder import Run
+from tidemill.run.progress.status import Counts
 
 AfterGeneration = Annotated[int, Query(ge=0, le=MAX_NUMBER, description="Only the generations above this number.")]
 
@@ -87,6 +89,7 @@ class RunEndpoints:
     def __init__(self, context: RouteContext) -> None:
         self.registry = context.registry
         self._intake = context.intake
+        self._next_offsets: tuple[tuple[int, bool], dict[int, int]] | None = None
 
     def pipeline(self) -> Json:
         return Json(documents.home_body(self.registry.run, self.registry.snapshot))
@@ -102,8 +105,17 @@ class RunEndpoints:
         return Json(documents.status_body(self.registry.run, self.registry.snapshot))
 
     def stream(self) -> Json:
+        run, snapshot = self.registry.run, self.registry.snapshot
         posted = self._intake.counts.rows if self._intake else None
-        return Json(documents.stream_body(self.registry.run, self.registry.snapshot, posted))
+        return Json(documents.stream_body(run, snapshot, self._sealed(run, snapshot.counts), posted))
+
+    def _sealed(self, run: Run, counts: Counts) -> dict[int, int]:
+        """The next offsets, queried once for each batch: the query reads the offsets of all batches."""
+        state = (counts.batches, counts.ended)
+        cached = self._next_offsets
+        if cached is None or cached[0] != state:
+            self._next_offsets = cached = (state, run.catalog.next_offsets())
+        return cached[1]
 
     def generations(self, after: AfterGeneration = 0, limit: ListLimit = 1000) -> Json:
         generations = self.registry.snapshot.generations
