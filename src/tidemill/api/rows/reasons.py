@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tidemill import schemas
 from tidemill.api.models.snapshot import Snapshot
 from tidemill.api.rows.reject_lines import MAX_COUNTED
-from tidemill.api.rows.rejects import SOURCE, TABLE, RejectsFile, files_with_rejects, newest_rejects, reject_body
+from tidemill.api.rows.rejects import SOURCE, TABLE, TAIL, RejectsFile, files_with_rejects, newest_rejects, reject_body
 from tidemill.pipeline import Data, key_text, toml
 from tidemill.run.folder import Run
 from tidemill.sources.chunk import Reject
@@ -81,8 +81,8 @@ def grouped(run: Run, files: Sequence[RejectsFile]) -> Iterator[tuple[Origin, li
 
 
 def newest_first(files: Sequence[RejectsFile]) -> list[RejectsFile]:
-    """The tail, then the batches from the newest on."""
-    return sorted(files, key=lambda file: file.name, reverse=True)
+    """The tail, then the batches from the newest on, of the tail and the batches in order."""
+    return [file for file in files if file.name == TAIL] + [file for file in reversed(files) if file.name != TAIL]
 
 
 def rejects_of(files: Iterable[RejectsFile]) -> Iterator[tuple[str, dict[str, Any]]]:
