@@ -25,6 +25,7 @@ from tidemill.pipeline.model import (
     SideTable,
     Source,
     Stream,
+    TextSettings,
     Tfidf,
     bare,
 )
@@ -42,6 +43,7 @@ from tidemill.pipeline.text_settings import (
     is_encoding,
 )
 from tidemill.pipeline.timestamps import MONTHS, directives, timestamp_pattern
+from tidemill.pipeline.toml import key_text, toml
 from tidemill.types import COLUMN_KINDS, ColumnKind
 
 __all__ = [
@@ -88,6 +90,7 @@ __all__ = [
     "SideTable",
     "Source",
     "Stream",
+    "TextSettings",
     "Tfidf",
     "arrow_schema",
     "bare",
@@ -96,6 +99,7 @@ __all__ = [
     "find",
     "input_columns",
     "is_encoding",
+    "key_text",
     "load",
     "override",
     "parse",
@@ -107,6 +111,7 @@ __all__ = [
     "secret_value",
     "table",
     "timestamp_pattern",
+    "toml",
     "unique",
     "unknown_column",
 ]
