@@ -29,7 +29,7 @@ from tidemill.pipeline import Output
 from tidemill.run.catalog import Gap, OutputState
 from tidemill.run.folder import Run
 from tidemill.run.stage import Stage
-from tidemill.sources.topic import decoder_of
+from tidemill.sources.topic import Patience, decoder_of
 
 BATCH = 0  # of a gap: the batches are the collector's
 ANOTHER = "give the output another topic, which is filled from the first row on"
@@ -163,9 +163,10 @@ class OutputReader(KafkaReader):
 
 
 def output_feed(
-    run: Run, reader: OutputReader, written: Mapping[int, Position], keep_gap: Callable[[Gap], None]
+    run: Run, reader: OutputReader, written: Mapping[int, Position], keep_gap: Callable[[Gap], None], patience: Patience
 ) -> Feed[Message]:
-    """The stream for an output, to be read on from what is ``written``; the rest is read from its start.
+    """The stream for an output, to be read on from what is ``written``; the rest is read from its start. ``patience``:
+    what to do where a schema registry does not answer.
 
     Raises:
         LogLost: retention removed rows that are not written yet, and ``on_gap`` does not say to go on.
@@ -177,7 +178,7 @@ def output_feed(
         feed = own_stream(run, reader, [partition for partition, at in written.items() if at.source_ended])
         done = {partition: reader.first_offset(partition) for partition in feed.partitions} | done
     else:
-        feed = TopicFeed(run, reader, decoder_of(source), keep_gap, "scored")
+        feed = TopicFeed(run, reader, decoder_of(source, run.base, patience), keep_gap, "scored")
         feed.grow(reader.partitions, BATCH)
     reader.seek(feed.begin(done, BATCH))
     return feed

@@ -28,6 +28,7 @@ from tidemill.pipeline import Output
 from tidemill.run.catalog import Gap
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
+from tidemill.sources.topic import Patience, impatient
 
 ROWS_AT_ONCE = 10_000
 COMMIT_SECONDS = 0.25
@@ -41,9 +42,17 @@ class OutputWriter:
     writer of the same output, and aborts what that had not committed."""
 
     def __init__(
-        self, run: Run, output: Output, connection: KafkaConnection, admin: AdminClient, source: Topic
+        self,
+        run: Run,
+        output: Output,
+        connection: KafkaConnection,
+        admin: AdminClient,
+        source: Topic,
+        patience: Patience = impatient,
     ) -> None:
+        """``patience``: what to do where the schema registry of a topic of others does not answer."""
         self._run = run
+        self._patience = patience
         self._output = output
         self._admin = admin
         self._key = run.pipeline.key
@@ -86,7 +95,7 @@ class OutputWriter:
         self._rows.update({partition: position.rows for partition, position in written.items()})
         self._missed.update({partition: position.missed for partition, position in written.items()})
         self._source_ended.update(partition for partition, position in written.items() if position.source_ended)
-        self._feed = output_feed(self._run, self._reader, written, self._note_missed)
+        self._feed = output_feed(self._run, self._reader, written, self._note_missed, self._patience)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
