@@ -233,6 +233,6 @@ def test_the_rows_of_a_stream_that_stays_open(kafka: str, tmp_path: Path, number
     post(run, kafka, 13)
     with scoring(run, kafka):
         await_rows(run, len(numbers) + 4)
+        wait_for(lambda: output_of(run).lag == 0, "no message to go")
     assert sorted(numbers_of(scored(run, kafka))) == [*numbers, 10, 11, 12, 13]
-    wait_for(lambda: output_of(run).lag == 0, "no message to go")
     assert not output_of(run).ended
