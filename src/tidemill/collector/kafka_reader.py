@@ -24,8 +24,10 @@ class KafkaReader:
     commits.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: Topic, group: str) -> None:
+    def __init__(self, connection: KafkaConnection, topic: Topic, group: str, most: int = CHUNK) -> None:
+        """``most``: how many messages :meth:`read` gives at once, unless it is told."""
         self.topic = topic
+        self._most = most
         self._consumer = Consumer(
             connection.settings(
                 group_id=group,
@@ -127,8 +129,8 @@ class KafkaReader:
             raise StreamFailed(message, "see Kafka's log") from error
         return low, high
 
-    def read(self, most: int = CHUNK, seconds: float = POLL_SECONDS) -> list[Message]:
-        """The messages that arrive within ``seconds``. Returns sooner once there are ``most`` of them.
+    def read(self, most: int | None = None) -> list[Message]:
+        """The messages that arrive within ``POLL_SECONDS``. Returns sooner once there are ``most`` of them.
 
         An error is raised by the call after the one that gave the messages before it.
 
@@ -137,17 +139,17 @@ class KafkaReader:
             TopicError: the topic was deleted, or deleted and created again.
             StreamFailed: Kafka reports an error that does not pass.
         """
-        messages: list[Message] = [] if self._fault else self._consume(most, seconds)
+        messages: list[Message] = [] if self._fault else self._consume(most or self._most)
         fault = self._fault
         if fault and not messages:
             self._fault = None
             raise fault
         return messages
 
-    def _consume(self, most: int, seconds: float) -> list[Message]:
+    def _consume(self, most: int) -> list[Message]:
         """The next messages; the first error among them is kept."""
         messages = []
-        for message in self._consumer.consume(most, timeout=seconds):
+        for message in self._consumer.consume(most, timeout=POLL_SECONDS):
             error = message.error()
             if error is None:
                 self._drained.discard(message.partition())
