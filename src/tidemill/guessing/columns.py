@@ -83,8 +83,8 @@ class Texts:
         self.texts = texts
         self.bare = texts.str.strip_chars().fill_null("")
         filled = self.bare.filter(self.bare != "")
-        table = filled.value_counts(sort=True, name="count")
-        self.distinct = table[table.columns[0]]
+        table = filled.alias("text").value_counts(sort=True, name="count")  # the column's own name may be "count"
+        self.distinct = table["text"]
         self.counts = table["count"]
         self.filled = len(filled)
 

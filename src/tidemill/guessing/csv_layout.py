@@ -18,7 +18,7 @@ from tidemill.texts import shorten
 
 LOOKED_AT = 400  # records that the layout is judged by
 SNIFFED = 2**18  # characters
-MOST_RECORDS = 50_000  # of a piece of the file
+MOST_RECORDS = 200_000  # of a piece of the file
 COMMENT = "#"
 DELIMITERS = (",", ";", "\t", "|", BLANKS)
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", BLANKS: "blanks"}

@@ -56,9 +56,10 @@ def guess_json(files: Sequence[Path], sample: FileSample) -> FileGuess:
         columns=tuple(columns),
         undeclared=undeclared,
         looked_at=len(records),
-        rows=rows_of_size(sample, len(parts[0])) if len(files) == 1 else None,
+        rows=rows_of_size(sample, len(parts[0]), len(records)) if len(files) == 1 else None,
         exact=sample.whole,
         whole=sample.whole and len(files) == 1 and len(records) == len(parts[0]),
+        notes=encoding.notes,
     )
 
 
