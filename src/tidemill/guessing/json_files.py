@@ -118,7 +118,9 @@ def refuse_single(sample: FileSample, records: Sequence[Record]) -> None:
     label = sample.file.label
     if not records:
         raise SourceError(
-            f"{label} has no JSON object at its beginning", "give one object a line, or an array of objects"
+            f"{label} has no JSON object that ends in the part that was looked at",
+            "give one object a line, or an array of objects; where the rows are in a list NAME of one large object, "
+            f"jq -c '.NAME[]' {label} > NAME.jsonl writes them one a line",
         )
     lists = [
         name for name, value in records[0].items() if isinstance(value, list) and value and isinstance(value[0], dict)

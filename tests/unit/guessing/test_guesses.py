@@ -63,6 +63,10 @@ def told(texts: Sequence[str], name: str = "c", **others: Sequence[str]) -> tupl
         (["31/01/2024", "01/02/2024"], "timestamp", {"format": "%d/%m/%Y"}),
         (["1/31/2024 3:40:00 AM", "2/1/2024 11:00:00 PM"], "timestamp", {"format": "%m/%d/%Y %I:%M:%S %p"}),
         (["Jan 5, 2024", "Feb 17, 2024"], "timestamp", {"format": "%b %d, %Y"}),
+        (["Jan 5 2024", "Feb 17 2024"], "timestamp", {"format": "%b %d %Y"}),
+        (["2014-7-1", "2014-12-31"], "timestamp", {"format": "%Y-%m-%d"}),
+        (["May-2015", "Jun-2015"], "timestamp", {"format": "%b-%Y"}),
+        (["May-2015", "September-2015"], "timestamp", {"format": "%B-%Y"}),
         (["18.00.00", "19.00.00"], "string", {}),
         (["10:30", "11:45"], "string", {}),
         (["1.2.3", "1.2.4"], "string", {}),
@@ -106,6 +110,8 @@ def test_seconds_since_1970_are_a_time_where_the_name_says_so() -> None:
     assert told(seconds, "price") == ("int", {})
     assert told([f"{second}123" for second in seconds], "ts") == ("timestamp", {"format": "epoch_ms"})
     assert told(["20240131", "20231201"], "OrderDate") == ("timestamp", {"format": "%Y%m%d"})
+    assert told(["10142018", "12312018"], "Date") == ("timestamp", {"format": "%m%d%Y"})
+    assert told(["10102018", "11122018"], "Date") == ("int", {})  # day and month may be either
 
 
 def test_a_number_far_from_all_others_is_a_missing_one() -> None:
@@ -322,6 +328,13 @@ def told_encoding(folder: Path, content: bytes) -> tuple[str, str]:
     """The encoding of a file, and what is noted of it."""
     guess = guess_files(str(written(folder, content)))
     return guess.settings.get("encoding", "utf-8"), "".join(guess.notes)
+
+
+def test_texts_that_repeat_below_another_make_it_a_header(tmp_path: Path) -> None:
+    """Of a table of texts the first record is a header where a column repeats other texts, however long its names are."""
+    question = "How would you describe the part of the country in which you live at the moment?"
+    answers = "".join(f"{place},because {number}\n" for number in range(4) for place in ("town", "village"))
+    assert guess_files(str(written(tmp_path, f"{question},Why?\n{answers}"))).settings["header"] is True
 
 
 @pytest.mark.parametrize("name", ["count", "text", "len", "index"])
