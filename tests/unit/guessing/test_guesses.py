@@ -94,6 +94,14 @@ def test_what_two_readings_fit_is_not_guessed() -> None:
     assert '"%d/%m/%Y" or format = "%m/%d/%Y"' in day.unclear
 
 
+def test_a_word_for_a_missing_value_that_is_read_as_a_text_is_told() -> None:
+    """NA among texts may be Namibia: it stays, and the note has the setting that makes it a missing value."""
+    country = column(["NA", "DE", "NA"])
+    assert country.type == "string"
+    assert "NA, 2 times, is read as a text" in country.unclear.replace("'", "")
+    assert 'missing = ["NA"]' in country.unclear
+
+
 def test_other_columns_decide_what_two_readings_fit() -> None:
     """A file has one decimal sign: another column tells which; and dates that ascend tell day from month."""
     assert told(["1,234", "2,345"], other=["0,5", "1,75"]) == ("float", {"decimal": ","})
@@ -331,7 +339,7 @@ def told_encoding(folder: Path, content: bytes) -> tuple[str, str]:
 
 
 def test_texts_that_repeat_below_another_make_it_a_header(tmp_path: Path) -> None:
-    """Of a table of texts the first record is a header where a column repeats other texts, however long its names are."""
+    """Of a table of texts the first record is a header where a column repeats others, however long its names."""
     question = "How would you describe the part of the country in which you live at the moment?"
     answers = "".join(f"{place},because {number}\n" for number in range(4) for place in ("town", "village"))
     assert guess_files(str(written(tmp_path, f"{question},Why?\n{answers}"))).settings["header"] is True
