@@ -163,6 +163,7 @@ def try_topic(
         notes.append(Fault("source.topic", f"its messages were not tried: {error.message}", "", error.hint))
     else:
         tried["source"] = preview
+        notes += preview.notes
         if not len(preview):
             notes.append(Fault("source.topic", f"{preview.title} has no message yet, so none was tried", ""))
         elif not len(preview.rows):
