@@ -26,6 +26,7 @@ from tests.support.topic_run import (
 from tidemill.collector import collector as collector_module
 from tidemill.errors import BootstrapError, LogLost, SourceError, TopicError
 from tidemill.kafka.client import end_offsets
+from tidemill.process.initiation import initiate_topic
 from tidemill.process.topic_preview import preview_topic
 from tidemill.run.catalog import CollectorProgress
 from tidemill.run.folder import Run
@@ -366,6 +367,26 @@ def test_an_idle_topic_is_cut(kafka: str, tmp_path: Path) -> None:
     with collecting(run):
         await_batches(run, 1)
     assert [(batch.rows, batch.cut) for batch in run.catalog.batches()] == [(10, "idle")]
+
+
+def test_init_looks_at_a_topic(kafka: str, tmp_path: Path) -> None:
+    """The pipeline that ``init`` writes after a look at the first and the last messages passes its check; the topic's
+    end and the groups stay as they were."""
+    topic = OthersTopic(kafka, 3)
+    for n in range(6_000):
+        topic.put({"n": n, "late": "x"} if n > 5_900 else {"n": n}, key=f"k{n}", partition=n % 3)
+    topic.flush()
+    groups = {group.group_id for group in topic.admin.list_consumer_groups().result(10).valid}
+    initiated = initiate_topic(topic.name, kafka, out=tmp_path / "orders.toml")
+    assert initiated.report.tried["source"].rejects == ()
+    assert {column.name: column.type for column in initiated.proposal.columns} == {
+        "n": "int",
+        "late": "string?",
+        "key": "string",
+    }
+    assert initiated.proposal.cut[:2] == ("rows", 2_000)
+    assert sum(end_offsets(topic.admin, topic.topic).values()) == 6_000
+    assert {group.group_id for group in topic.admin.list_consumer_groups().result(10).valid} == groups
 
 
 @pytest.mark.parametrize("unwrap", [None, "debezium"])

@@ -194,7 +194,9 @@ def tell_other_address(run: Run, bootstrap: str | None, json: bool) -> None:
     before = start_options(record.given if record else None).bootstrap
     if before and bootstrap != before:
         now = bootstrap or run.pipeline.stream.bootstrap_servers
-        typer.secho(f"note: the run was started with the Kafka at {before}, and goes on at {now}", fg="yellow", err=json)
+        typer.secho(
+            f"note: the run was started with the Kafka at {before}, and goes on at {now}", fg="yellow", err=json
+        )
 
 
 def start_over(loaded: Loaded, folder: Path | None, kafka: str | None) -> None:

@@ -17,8 +17,8 @@ from tidemill.texts import did_you_mean, shorten
 
 
 class Options(NamedTuple):
-    """The command line's changes to a pipeline file, ``--set``, ``--data`` and ``--rows``, and the address of its Kafka,
-    ``--bootstrap-servers``."""
+    """The command line's changes to a pipeline file, ``--set``, ``--data`` and ``--rows``, and the address of its
+    Kafka, ``--bootstrap-servers``."""
 
     assignments: tuple[str, ...] = ()
     data: str | None = None

@@ -52,7 +52,9 @@ def given_settings(loaded: Loaded) -> dict[str, Any]:
 def start_options(given: Mapping[str, Any] | None) -> Options:
     """The options of a run's start, from :func:`given_settings`; none where an older version recorded none."""
     recorded = table(given or {}, OPTIONS)
-    return Options(tuple(recorded.get("assignments", ())), recorded.get("data"), recorded.get("rows"), recorded.get("bootstrap"))
+    return Options(
+        tuple(recorded.get("assignments", ())), recorded.get("data"), recorded.get("rows"), recorded.get("bootstrap")
+    )
 
 
 def merge_options(start: Options, now: Options) -> Options:
