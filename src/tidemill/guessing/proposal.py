@@ -79,7 +79,7 @@ class Proposal:
         if self.bootstrap is not None:
             return (
                 "rows",
-                max(1, self.rows // self.parts),
+                max(1, -(-self.rows // self.parts)),
                 f"about {self.parts} of what is there now, and of what comes",
             )
         if self.parts > 1:

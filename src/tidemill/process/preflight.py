@@ -185,7 +185,10 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
     kinds: dict[str, type[Data]] = {"source": Source} | {f"tables.{name}": SideTable for name in table(raw, "tables")}
     for key, kind in kinds.items():
         values = raw.get("source") if key == "source" else table(raw, "tables")[key.removeprefix("tables.")]
-        if not has_fault(key, faults) and (data := kind.model_validate(values)).has_data:
+        if has_fault(key, faults):
+            continue
+        data = kind.model_validate(values)
+        if data.has_data or (isinstance(data, Source) and data.topic):
             yield key, data
 
 

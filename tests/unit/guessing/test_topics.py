@@ -84,7 +84,7 @@ def test_keys_are_a_column(keys: list[bytes | None], type_: str, why: str) -> No
 @pytest.mark.parametrize(
     ("keys", "note"),
     [
-        ([b"%d" % row["n"] for row in ROWS], "say the same as n"),
+        ([str(row["n"]).encode() for row in ROWS], "say the same as n"),
         ([b"\xff\x00"] * 60, "no text in UTF-8"),
         ([b'{"id": 1}'] * 60, "are JSON objects"),
     ],
