@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -11,8 +11,7 @@ import pyarrow as pa
 from tidemill.pipeline import Column
 from tidemill.sources.paths import names_in
 from tidemill.sources.readers.jsonl import JsonObjects, record_of
-
-Unwrap = Callable[[object], object]
+from tidemill.sources.topic.envelopes import Unwrap
 
 
 class JsonValues:
