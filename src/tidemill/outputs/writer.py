@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.open_batch import Decoded
 from tidemill.errors import StreamFailed
-from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, reason
+from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, batch_limit, reason
 from tidemill.kafka.codec import OwnRows
 from tidemill.kafka.messages import partition_of
 from tidemill.kafka.transactions import CALL_SECONDS, PATIENCE_SECONDS, until_confirmed, until_done
@@ -53,6 +53,7 @@ class OutputWriter:
                 acks="all",
                 compression_type="lz4",
                 message_max_bytes=MOST_BYTES,
+                batch_size=connection.batch_size(batch_limit(admin, output.topic)),
                 linger_ms=5,
             )
         )

@@ -16,6 +16,7 @@ from tidemill.kafka.client import (
     KafkaConnection,
     Topic,
     await_topic,
+    batch_limit,
     describe_topic,
     end_offsets,
     make_topic,
@@ -72,6 +73,7 @@ class RowLog:
                 acks="all",
                 compression_type="lz4",
                 message_max_bytes=MOST_BYTES,
+                batch_size=connection.batch_size(batch_limit(admin, topic.name)),
                 linger_ms=1,
             )
         )
@@ -155,9 +157,12 @@ class RowLog:
 
     def _flush(self, deliveries: Iterable[Delivery]) -> None:
         end = time.monotonic() + PATIENCE_SECONDS
-        while self._producer.flush(AGAIN_SECONDS):
-            if time.monotonic() > end or self._give_up():
-                raise StreamFailed("Kafka does not take the rows", "see Kafka's log")
+        try:
+            while self._producer.flush(AGAIN_SECONDS):
+                if time.monotonic() > end or self._give_up():
+                    raise StreamFailed("Kafka does not take the rows", "see Kafka's log")
+        except KafkaException as error:  # for example, another API has taken over
+            raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
         error = next((delivery.error for delivery in deliveries if delivery.error is not None), None)
         if error is not None:
             raise StreamFailed(f"Kafka does not take the rows: {error.str()}", "see Kafka's log")
