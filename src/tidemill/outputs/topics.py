@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence, Set
-from typing import NamedTuple
 
 from confluent_kafka import KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from tidemill.collector.collector import await_source
 from tidemill.collector.kafka_reader import KafkaReader, removed
 from tidemill.collector.own_marks import End, KafkaMarks
-from tidemill.errors import LogLost, StreamFailed, TopicError
+from tidemill.errors import StreamFailed, TopicError
 from tidemill.kafka.client import (
     ANSWER_SECONDS,
     KEEP_AS_KAFKA,
@@ -23,19 +23,16 @@ from tidemill.kafka.client import (
     reason,
     verify_topic,
 )
+from tidemill.outputs.recovery import Position, recovered
 from tidemill.pipeline import Output
 from tidemill.run.catalog import OutputState
 from tidemill.run.folder import Run
+from tidemill.run.marks import Marks
 from tidemill.run.stage import Stage
 
+log = logging.getLogger(__name__)
+
 ANOTHER = "give the output another topic, which is filled from the first row on"
-
-
-class Position(NamedTuple):
-    """The next row of a partition, and how many of its rows were written by then."""
-
-    offset: int
-    rows: int
 
 
 def source_topic(stage: Stage, admin: AdminClient) -> Topic | None:
@@ -105,6 +102,7 @@ class OutputReader(KafkaReader):
     def __init__(self, connection: KafkaConnection, topic: Topic, run: Run, output: str) -> None:
         """``output``: the topic that the predictions go to."""
         super().__init__(connection, topic, f"tidemill-{run.id}-{output}")
+        self._connection = connection
         self._marks = KafkaMarks(run.marks(topic.id))
 
     def end_of(self, message: Message) -> End | None:
@@ -116,23 +114,21 @@ class OutputReader(KafkaReader):
         """What a transaction needs to know of the consumer group."""
         return self._consumer.consumer_group_metadata()
 
-    def start(self, state: OutputState) -> dict[int, Position]:
+    def start(self, state: OutputState, marks: Marks) -> dict[int, Position]:
         """Read on from what is written, and return that for each partition. Partitions of which nothing is written are
         read from their start.
 
+        Args:
+            marks: those in the topic of the predictions.
+
         Raises:
-            LogLost: Kafka has lost the record of how far the rows are written, or rows that are not written yet.
+            LogLost: Kafka has lost rows that are not written yet.
             StreamFailed: Kafka does not answer.
         """
         written = self._written()
-        for partition, offset in state.offsets.items():
-            if partition not in written or written[partition].offset < offset:
-                found = f"offset {written[partition].offset}" if partition in written else "nothing"
-                raise LogLost(
-                    f"the rows of partition {partition} of {self.topic.name} are written to {state.topic} up to offset "
-                    f"{offset}, but Kafka's record of it says {found}: going on would write rows twice",
-                    ANOTHER,
-                )
+        if any(at not in written or written[at].offset < offset for at, offset in state.offsets.items()):
+            log.warning("Kafka's record of the rows written to %s is lost: its messages are read instead", state.topic)
+            written = recovered(self._connection, self._admin, marks, state, written)
         begin = {partition: Position(self._ends(partition)[0], 0) for partition in range(self.partitions)}
         positions = begin | written
         for partition, position in positions.items():

@@ -20,7 +20,8 @@ from tidemill.kafka.messages import partition_of
 from tidemill.kafka.transactions import CALL_SECONDS, PATIENCE_SECONDS, until_confirmed, until_done
 from tidemill.outputs.champions import Champion
 from tidemill.outputs.predictions import Indices, OutputRows, predictions
-from tidemill.outputs.topics import OutputReader, Position, output_topic, verify_output
+from tidemill.outputs.recovery import Position, mark_of
+from tidemill.outputs.topics import OutputReader, output_topic, verify_output
 from tidemill.pipeline import Output
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
@@ -45,6 +46,7 @@ class OutputWriter:
         self._decoder = OwnRows(run.pipeline.source.schema_)
         self._key = run.pipeline.key
         self._state = output_topic(run, admin, output, source.partitions)
+        self._marks = run.marks(self._state.topic_id)
         self._reader = OutputReader(connection, source, run, output.topic)
         self._producer = Producer(
             connection.settings(
@@ -67,7 +69,7 @@ class OutputWriter:
         with ExitStack() as opening:
             opening.push(self)
             self._until_done(lambda: self._producer.init_transactions(CALL_SECONDS), "open the topic")
-            self._positions = self._reader.start(self._state)
+            self._positions = self._reader.start(self._state, self._marks)
             opening.pop_all()
         return self
 
@@ -140,16 +142,27 @@ class OutputWriter:
         values = predictions(self._output, champion, found, self._key)
         failpoint("output.scored")
         topic, produce = self._state.topic, self._producer.produce
-        where = self._partitions(rows, found)
+        where, stamps = self._partitions(rows, found), decoded.stamps.tolist()
+        headers = self._headers(found, where)
         with self._sending():
-            for row, value, partition, stamp in zip(rows, values, where, decoded.stamps.tolist(), strict=True):
+            for row, value, partition, stamp, header in zip(rows, values, where, stamps, headers, strict=True):
                 try:
-                    produce(topic, value, row.key(), partition, timestamp=stamp)
+                    produce(topic, value, row.key(), partition, timestamp=stamp, headers=header)
                 except BufferError:  # the user has set a smaller queue
                     self._producer.flush(CALL_SECONDS)
-                    produce(topic, value, row.key(), partition, timestamp=stamp)
+                    produce(topic, value, row.key(), partition, timestamp=stamp, headers=header)
             self._producer.poll(0)
         self._open += len(values)
+
+    def _headers(self, found: OutputRows, where: Sequence[int]) -> list[list[tuple[str, bytes]] | None]:
+        """The headers of each row's message: the last one of each partition says how far that is written then."""
+        headers: list[list[tuple[str, bytes]] | None] = [None] * len(where)
+        for source in np.unique(found.partitions).tolist():
+            indices = np.flatnonzero(found.partitions == source)
+            last = int(indices[-1])
+            position = Position(int(found.offsets[last]) + 1, self._positions[source].rows + len(indices))
+            headers[last] = [mark_of(self._marks, where[last], source, position)]
+        return headers
 
     @contextmanager
     def _sending(self) -> Iterator[None]:

@@ -163,9 +163,9 @@ class RowLog:
                     raise StreamFailed("Kafka does not take the rows", "see Kafka's log")
         except KafkaException as error:  # for example, another API has taken over
             raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
-        error = next((delivery.error for delivery in deliveries if delivery.error is not None), None)
-        if error is not None:
-            raise StreamFailed(f"Kafka does not take the rows: {error.str()}", "see Kafka's log")
+        failed = next((delivery.error for delivery in deliveries if delivery.error is not None), None)
+        if failed is not None:
+            raise StreamFailed(f"Kafka does not take the rows: {failed.str()}", "see Kafka's log")
 
     def commit(self, record: Record) -> None:
         """Commit the rows together with the record of their requests.
