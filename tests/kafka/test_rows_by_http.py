@@ -113,6 +113,25 @@ def test_a_topic_with_a_small_limit_takes_many_rows(kafka: str, tmp_path: Path) 
         assert write(writer, run, *range(3000)).accepted == 3000
 
 
+@pytest.mark.nightly
+def test_a_request_may_take_longer_than_a_usual_transaction(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that get into the log more slowly than Kafka lets a transaction last by default are written, at once."""
+    run = open_stream(tmp_path / "run", kafka)
+    flush = row_log.RowLog.flush
+
+    def late(self: row_log.RowLog, deliveries: Iterable[row_log.Delivery]) -> None:
+        flush(self, deliveries)
+        threading.Event().wait(75)  # a default of 60 s, and up to 10 s until Kafka looks
+
+    monkeypatch.setattr(row_log.RowLog, "flush", late)
+    with row_writer(run, kafka) as writer:
+        ready(writer)
+        assert writer.accept(row_request(run, 1)).result(120).accepted == 1
+    assert in_log(run, kafka) == [1]
+
+
 @pytest.mark.parametrize("committed_first", [True, False])
 def test_a_commit_in_doubt_is_settled(
     kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed_first: bool

@@ -25,7 +25,7 @@ from tidemill.kafka.client import (
     verify_topic,
 )
 from tidemill.kafka.intake import RowMessage
-from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, PATIENCE_SECONDS
+from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, OPEN_SECONDS, PATIENCE_SECONDS, REQUEST_SECONDS
 from tidemill.producer.answered import RETENTION, AnsweredRequests, Record
 from tidemill.producer.log_reader import committed, refuse_lost
 from tidemill.run.failpoints import failpoint
@@ -33,7 +33,6 @@ from tidemill.run.folder import Run
 from tidemill.run.marks import REQUESTS, ROW
 
 CONFIRM_SECONDS = 0.25
-OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
 
 
 @dataclass
@@ -74,6 +73,7 @@ class RowLog:
                 compression_type="lz4",
                 message_max_bytes=MOST_BYTES,
                 batch_size=connection.batch_size(batch_limit(admin, topic.name)),
+                transaction_timeout_ms=int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000)),
                 linger_ms=1,
             )
         )
