@@ -121,6 +121,12 @@ class BootstrapError(InputError):
     code = "bootstrap"
 
 
+class RegistryError(InputError):
+    """The schema registry refuses to answer, or something else is at its address."""
+
+    code = "registry"
+
+
 class PortInUse(InputError):
     code = "port-in-use"
 
@@ -158,6 +164,10 @@ class StreamFailed(TidemillError):
 
 class KafkaAway(StreamFailed):
     """Kafka does not answer now; it may answer a retry."""
+
+
+class RegistryAway(StreamFailed):
+    """The schema registry does not answer now; it may answer a retry."""
 
 
 class LogLost(TidemillError):
@@ -317,9 +327,23 @@ class ForeignHost(RequestError):
     status = 403
 
 
+class ReadOnly(RequestError):
+    """The request would write, which it may not; the message says why."""
+
+    code = "read-only"
+    status = 403
+
+
 class NotFound(RequestError):
     code = "not-found"
     status = 404
+
+
+class Gone(RequestError):
+    """The files of a batch or generation were removed, as the run keeps only so many."""
+
+    code = "gone"
+    status = 410
 
 
 class PromotionRefused(RequestError):

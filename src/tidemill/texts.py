@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from itertools import accumulate
 
@@ -77,3 +77,14 @@ def did_you_mean(given: str, known: Sequence[str]) -> str:
 def generation_name(number: int | str | None, line: str | None = None) -> str:
     """A generation's number, with the replay that trained it; that of one of the run's own stands alone."""
     return f"{number} of the replay {line}" if line else str(number)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers, with consecutive ones as a range: ``1-3, 7``."""
+    spans: list[list[int]] = []
+    for value in sorted(numbers):
+        if spans and value == spans[-1][1] + 1:
+            spans[-1][1] = value
+        else:
+            spans.append([value, value])
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)

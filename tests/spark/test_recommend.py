@@ -142,7 +142,7 @@ def test_as_many_as_asked_for(client: httpx.Client) -> None:
         ({"ratings": {"1": 1.0}, "tpo": 5}, 422, 'did you mean "top"?'),
         ({"ratings": {"1": 1.0}, "top": 0}, 422, "top is 0, not a whole number from 1 to 1000"),
         ({"ratings": {"1": 1.0}, "top": 1001}, 422, "top is 1001"),
-        ({"ratings": {"1": 1.0}, "top": 5.0}, 422, "top is 5.0"),
+        ({"ratings": {"1": 1.0}, "top": 5.5}, 422, "top is 5.5"),
         ({"ratings": {"1": 1.0}, "top": True}, 422, "top is true"),
     ],
 )

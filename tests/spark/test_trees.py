@@ -14,7 +14,8 @@ from tests.support.fitting import Fitted, Model, Row, fit_one, frame, train_one
 from tidemill import scoring
 from tidemill.errors import CatalogError, FeatureError, ParityFailed, TrainingFailed
 from tidemill.scoring import storage
-from tidemill.scoring.trees import Forest, TreeClassScorer
+from tidemill.scoring.storage import Stored
+from tidemill.scoring.trees import Forest, TreeClassScorer, importances_of
 
 COLUMNS = {"step": "int", "level": "float", "sort": "string", "kind": "int", "name": "string", "price": "float"}
 BOTH = ["step", "sort"]
@@ -88,6 +89,20 @@ def test_a_category_is_split_off_by_its_code(tree: Fitted, spark: SparkSession, 
     swapped = changed(tree, tmp_path, left=np.where(inner, right, left), right=np.where(inner, left, right))
     with pytest.raises(ParityFailed):
         tree.parity(frame(spark, COLUMNS, odd), scoring.row_scorer(scoring.load(swapped)))
+
+
+def test_importances_are_sparks_summed_over_categories(tree: Fitted) -> None:
+    """Each feature's is the sum over its places in the feature vector; a file without them, of an earlier version, has
+    none."""
+    found = importances_of(tree.scorer)
+    spark = tree.spark.stages[-1].featureImportances.toArray()
+    assert found is not None
+    assert list(found) == BOTH
+    np.testing.assert_allclose(list(found.values()), [spark[0], spark[1:].sum()])
+    assert sum(found.values()) == pytest.approx(1.0)
+    stored = storage.read(tree.path)
+    earlier = {name: values for name, values in stored.arrays.items() if name != "importances"}
+    assert importances_of(scoring.make_scorer(Stored(stored.text, earlier))) is None
 
 
 def test_rows_score_alike_alone_and_together(spark: SparkSession, tmp_path: Path, monkeypatch: Any) -> None:

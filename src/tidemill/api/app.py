@@ -19,6 +19,7 @@ from tidemill.api.metrics import Metrics
 from tidemill.api.middleware import RequestMiddleware, add_error_handlers, foreign_host
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.openapi import OpenApiDocument
+from tidemill.api.oryx import mount as oryx
 from tidemill.api.pages import DocsPages
 from tidemill.api.routers import ROUTERS
 from tidemill.api.routers.run import add_home, add_metrics
@@ -71,7 +72,7 @@ def create_app(
         registry.register_index(name, build)
 
     custom_routes.add_fixed(app)
-    for add_routes in ROUTERS:
+    for add_routes in (*ROUTERS, oryx.add_routes):
         add_routes(app, context)
     add_home(app, registry, custom_routes.root)
     add_metrics(app, metrics)

@@ -25,9 +25,11 @@ RouteDescription = dict[str, Any]  # keyword arguments of FastAPI's add_api_rout
 MEANINGS = {
     400: "The body can't be parsed.",
     401: "The API requires a key, and the request has none or a wrong one.",
+    403: "The request would write, which it may not; the message says why.",
     404: "The requested resource does not exist, or not yet.",
     405: "The address takes other methods.",
     409: "The request contradicts the state of the run; the message says how.",
+    410: "The requested batch or generation is no longer kept.",
     413: "The body is over 1 MiB, or has too many rows.",
     422: "A feature or a parameter is missing or of the wrong type (the message names it), or out of bounds.",
     500: "Something went wrong inside the API.",
@@ -75,10 +77,12 @@ RATED_ITEMS: dict[str, Any] = {"type": "array", "items": either(STRING, {"type":
 
 
 def failing(*statuses: int) -> Responses:
-    """The errors that an endpoint can answer: these, and those of every endpoint (405 and 500)."""
+    """The errors that an endpoint can answer: these, and those of every endpoint (405 and 500). What may not be there
+    yet (404) may be no longer kept (410)."""
+    gone = {410} if 404 in statuses else set()
     return {
         status: {"model": schemas.ErrorBody, "description": MEANINGS[status]}
-        for status in sorted({*statuses, 405, 500})
+        for status in sorted({*statuses, *gone, 405, 500})
     }
 
 

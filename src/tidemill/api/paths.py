@@ -71,5 +71,10 @@ def with_marked_slashes(scope: Scope) -> Scope:
     raw = scope.get("raw_path") or b""
     if b"%2f" not in raw.lower():
         return scope
-    segments = raw.decode("ascii").split("/")
-    return {**scope, "path": "/".join(unquote(segment).replace("/", SLASH) for segment in segments)}
+    return {**scope, "path": "/".join(segment.replace("/", SLASH) for segment in segments(scope))}
+
+
+def segments(scope: Scope) -> list[str]:
+    """The parts of a request's path between its slashes, decoded after it was cut, so that they may have slashes."""
+    raw: bytes = scope["raw_path"]
+    return [unquote(segment) for segment in raw.decode("ascii").split("/")]

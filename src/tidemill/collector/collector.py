@@ -21,12 +21,13 @@ from confluent_kafka.admin import AdminClient
 from tidemill.collector.cutter import Cut, Cutter, Rules
 from tidemill.collector.feed import Feed, OwnStream, balance
 from tidemill.collector.kafka_reader import KafkaReader
+from tidemill.collector.log_cut import LogCutter
 from tidemill.collector.merge import Merge
 from tidemill.collector.open_batch import Decoded, OpenBatch, iso
 from tidemill.collector.origins import Origins
 from tidemill.collector.own_marks import End, KafkaMarks
 from tidemill.collector.reader import POLL_SECONDS, M
-from tidemill.collector.topic_feed import TopicFeed, rows_of_parts, take_topic
+from tidemill.collector.topic_feed import RegistryPatience, TopicFeed, rows_of_parts, take_topic
 from tidemill.errors import KafkaAway, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, KafkaConnection, broker_moved, connect_cluster, verify_topic
 from tidemill.kafka.codec import OwnRows
@@ -78,7 +79,10 @@ def collect_own(stage: Stage, connection: KafkaConnection, admin: AdminClient, e
         marks = KafkaMarks(run.marks(topic.id))
         writers: Origins[Message] = Origins(marks, range(topic.partitions), run.pipeline.source, run.catalog.accounts())
         feed = OwnStream(topic.name, reader, rows, marks, writers)
-        take_up(stage, feed, Rules.of(run.pipeline.batches, source.rows), embedded).collect()
+        collector = take_up(stage, feed, Rules.of(run.pipeline.batches, source.rows), embedded)
+        if embedded and not run.pipeline.keep.all:
+            collector.upkeep = LogCutter(run, admin, topic).cut
+        collector.collect()
 
 
 def collect_topic(stage: Stage, connection: KafkaConnection, admin: AdminClient) -> None:
@@ -87,7 +91,7 @@ def collect_topic(stage: Stage, connection: KafkaConnection, admin: AdminClient)
     read_tables(stage, open_tables(run.pipeline, run.base))
     topic = take_topic(run, admin)
     with KafkaReader(connection, topic, group_of(run)) as reader:
-        decoder = decoder_of(run.pipeline.source)
+        decoder = decoder_of(run.pipeline.source, run.base, RegistryPatience(stage))
         rows = rows_of_parts(stage, reader, decoder)
         if stage.stop.is_set():
             return
@@ -111,6 +115,8 @@ def recover(run: Run) -> None:
     """
     inventory = take_inventory(run.folder, run.catalog)
     for batch in run.catalog.batches():
+        if batch.removed_at:
+            continue
         check_batch(run, batch, content=False)  # readers check the content
         if batch.rejects_path and not (run.folder / batch.rejects_path).exists():
             log.warning("%s of batch %d is missing; the batch's rows are complete", batch.rejects_path, batch.batch)
@@ -130,6 +136,10 @@ def await_source(stage: Stage) -> SourceState | None:
     return None
 
 
+def nothing() -> None:
+    """No upkeep."""
+
+
 class Collector(Generic[M]):
     """Reads on from the last sealed offset and seals batches.
 
@@ -145,7 +155,8 @@ class Collector(Generic[M]):
         clock: Clock = time.monotonic,
     ) -> None:
         """``embedded``: the address of the embedded Kafka, if that is the one that is read. ``clock``: seconds from any
-        origin."""
+        origin. ``upkeep`` is called every :data:`CONFIRM_SECONDS`."""
+        self.upkeep: Callable[[], None] = nothing
         self._stage = stage
         self._run = stage.run
         self._feed = feed
@@ -229,6 +240,7 @@ class Collector(Generic[M]):
             with suppress(KafkaAway):
                 self._grow(self._reader.confirm(CONFIRM_WITHIN))
                 self._note_read()
+            self.upkeep()
             self._confirmed_at = self._clock()
 
     def _grow(self, partitions: int) -> None:
@@ -415,7 +427,6 @@ def remade(run: Run, feed: Feed[M], decision: Decision, clock: Clock) -> OpenBat
                 rows.append(message)
         merge.add(rows, 0)
         for message in messages:
-            end = clock() + REPLAY_SECONDS
             partition, offset = message.partition(), message.offset()
             other |= offset > last.get(partition, offset) or bool(partition in last and feed.end_of(message))
             if offset == last.get(partition):
@@ -423,6 +434,7 @@ def remade(run: Run, feed: Feed[M], decision: Decision, clock: Clock) -> OpenBat
                 del last[partition]
         taken = merge.take(set(), 0)
         batch.put_all(Decoded(taken, feed.decoder, feed.origins(taken)))
+        end = clock() + REPLAY_SECONDS if messages else end  # after the decoder, which may wait for a registry
         waiting = not messages and last.keys() <= reader.drained
         at_end_since = min(at_end_since, clock()) if waiting else math.inf
         other |= clock() - at_end_since >= GONE_SECONDS

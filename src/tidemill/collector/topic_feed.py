@@ -8,6 +8,7 @@ sealed: there the log's first offset has moved past the next one to be read.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from tidemill.collector.open_batch import Decoded
 from tidemill.collector.origins import Origin
 from tidemill.collector.own_marks import End
 from tidemill.collector.reader import M, Reader
-from tidemill.errors import LogLost, SourceError
+from tidemill.errors import LogLost, RegistryAway, SourceError
 from tidemill.kafka.client import (
     Topic,
     end_offsets,
@@ -33,11 +34,13 @@ from tidemill.kafka.codec import ValueDecoder
 from tidemill.pipeline import Source
 from tidemill.run.catalog import CollectorProgress, Gap, SourceState, TopicPartition
 from tidemill.run.folder import Run
-from tidemill.run.stage import Stage
+from tidemill.run.stage import Stage, Stopped
 from tidemill.texts import listed
 from tidemill.types import utc_moment
 
 FINGERPRINT = "a topic that others write"
+REGISTRY_SECONDS = 1.0  # between two questions to a registry that does not answer
+TELL_SECONDS = 60.0  # between two lines of the log about it
 OPEN_SECONDS = 5.0  # after this time an open transaction of others is told
 
 log = logging.getLogger(__name__)
@@ -233,6 +236,28 @@ class TopicFeed(Generic[M]):
             self._waiting_since = None
         elif self._waiting_since is None:
             self._waiting_since = time.monotonic()
+
+
+@dataclass
+class RegistryPatience:
+    """Waits for a schema registry that does not answer, and tells so; messages are never rejected for that."""
+
+    stage: Stage
+    _told: float = -math.inf
+
+    def __call__(self, error: RegistryAway) -> None:
+        """
+        Raises:
+            Stopped: the stage was asked to stop meanwhile.
+        """
+        stage, now = self.stage, time.monotonic()
+        if now - self._told > TELL_SECONDS:
+            stage.log.warning("waiting for the schema registry", reason=error.message)
+            self._told = now
+        progress = stage.progress if isinstance(stage.progress, CollectorProgress) else CollectorProgress()
+        stage.report(replace(progress, waiting=f"waits for its schemas: {error.message}"))
+        if stage.stop.wait(REGISTRY_SECONDS):
+            raise Stopped
 
 
 def rows_of_parts(stage: Stage, reader: Reader[M], decoder: ValueDecoder) -> int | None:

@@ -12,9 +12,8 @@ from typing import Any
 from tidemill.guessing.columns import ColumnGuess
 from tidemill.guessing.models import ModelProposal
 from tidemill.guessing.proposal import Proposal
-from tidemill.pipeline import input_columns
+from tidemill.pipeline import input_columns, key_text, toml
 
-BARE = re.compile(r"[A-Za-z0-9_-]+")
 WITHOUT_HEADER = (
     "The file has no header: the names are placeholders, in the order of its fields. Rename them here and below."
 )
@@ -40,24 +39,6 @@ def pipeline_text(proposal: Proposal) -> str:
 
 
 # --- TOML ---------------------------------------------------------------------------------------------------------
-
-
-def toml(value: object) -> str:
-    """A value in TOML's notation. A JSON string is a TOML basic string too, but for DEL."""
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key_text(key)} = {toml(inner)}" for key, inner in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    return repr(value)
-
-
-def key_text(name: str) -> str:
-    """A key, quoted where TOML wants it."""
-    return name if BARE.fullmatch(name) else toml(name)
 
 
 def line(key: str, value: object, why: str = "") -> str:

@@ -35,8 +35,12 @@ def batch_drifts(
         by_reference.setdefault(ref if ref.number < rows.batch.batch else GenerationRef(newest), []).append(name)
     default = next(iter(by_reference))
     compared: set[str] = set()
+    removed = run.catalog.removed_batches()
     for ref, models in by_reference.items():
-        before = judges[models[0]].rows.training_sample(run.catalog.trained(ref).batches, DRIFT_ROWS)
+        trained_on = run.catalog.trained(ref).batches
+        if removed & set(trained_on):
+            continue  # a person promoted a generation whose rows are no longer kept
+        before = judges[models[0]].rows.training_sample(trained_on, DRIFT_ROWS)
         columns = [name for name in columns_of(run.pipeline, models, ref == default, before) if name not in compared]
         compared.update(columns)
         sides = [{name: side[name] for name in columns} for side in (before, rows.table)]

@@ -81,8 +81,9 @@ class Judge:
         before generations were judged, the newest ``MOST_CAUGHT_UP`` are. Repeat the looks that ended with an error."""
         if swept := sweep(self.run):
             self.log.info("removed files of losses that no look names", names=swept)
-        newest = max(published, default=0)
-        for number in range(max(1, newest - MOST_CAUGHT_UP + 1), newest + 1):
+        newest, removed = max(published, default=0), self.catalog.removed_batches()
+        numbers = range(max(1, newest - MOST_CAUGHT_UP + 1), newest + 1)
+        for number in [number for number in numbers if number not in removed]:
             self.settle(number)
             if number in published:
                 self.provide(number)
@@ -135,7 +136,7 @@ class Judge:
                 self.log.info(decision.action, model=decision.model, champion=str(decision.serves))
 
     def _settled(self, batch: int, findings: Findings) -> None:
-        published = [number for number in self.catalog.generation_numbers("published") if number < batch]
+        published = [number for number in self.catalog.kept_files().generations if number < batch]
         if not published:
             return
         rows = self.rows.of(batch)
@@ -152,7 +153,7 @@ class Judge:
 
     def _provisional(self, generation: int, findings: Findings) -> None:
         rows = self.rows.of(generation)
-        published = [number for number in self.catalog.generation_numbers("published") if number <= generation]
+        published = [number for number in self.catalog.kept_files().generations if number <= generation]
 
         def ask(look: ModelLook) -> None:
             findings.challenging += self._challenger(look, generation)
@@ -238,8 +239,12 @@ class Judge:
         return [*map(GenerationRef, own), *sorted(ref for ref in serving if ref.line)]
 
     def _is_there(self, ref: GenerationRef) -> bool:
-        """Whether a generation is recorded: a replay that serves no longer may have been removed, and begun again."""
-        return not ref.line or self.catalog.line_generation(ref) is not None
+        """Whether a generation's files are there: they may be no longer kept; a replay that serves no longer may have
+        been removed, and begun again."""
+        if ref.line:
+            return self.catalog.line_generation(ref) is not None
+        generation = self.catalog.generation(ref.number)
+        return generation is None or not generation.removed_at
 
     def rival(self, model: str, generation: int) -> GenerationRef | None:
         """The champion that a generation is compared with: the one that served when it was published."""

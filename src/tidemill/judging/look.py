@@ -74,7 +74,7 @@ class ModelJudge:
     def _measured_by(self) -> Scorer:
         """The scorer that says how the model is judged: of clusters that of the generation in whose feature space all
         looks measure them, so that their cells compare; else that of any of the first generations."""
-        published = self.run.catalog.generation_numbers("published")[:FIRST_TRIED]
+        published = list(self.run.catalog.kept_files().generations)[:FIRST_TRIED]
         refs = map(GenerationRef, published)
         readable = next((ref for ref in refs if self.readable([ref], [])), None)
         if readable is None:

@@ -12,6 +12,7 @@ from tidemill.judging.look import ModelJudge, ModelLook
 from tidemill.judging.rows import RowReader
 from tidemill.run.catalog import BY_GATE, ComparisonRecord, Evidence, GateDecision, Generation, GenerationRef
 from tidemill.run.folder import Run
+from tidemill.run.integrity import refuse_removed_generation
 from tidemill.run.progress.status import champions
 from tidemill.texts import did_you_mean, shorten
 
@@ -158,6 +159,7 @@ def published(run: Run, number: int) -> Generation:
     known = f"published: {numbers[0]} to {numbers[-1]}" if numbers else "no generation is published yet"
     if record is None:
         raise NotFound(f"there is no generation {number}", known)
+    refuse_removed_generation(run, GenerationRef(number))
     if record.state == "failed":
         raise PromotionRefused(f"generation {number} failed: {run.without_path(record.error or '')}", known)
     if record.state != "published":

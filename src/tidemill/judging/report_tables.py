@@ -13,7 +13,7 @@ from tidemill.pipeline import Batches, Pipeline, Source
 from tidemill.run.catalog import Batch, Generation, GenerationRef
 from tidemill.run.folder import Run
 from tidemill.scoring import kind_of
-from tidemill.texts import generation_name, shorten_text
+from tidemill.texts import generation_name, ranges, shorten_text
 
 MOST = 50  # rows of a table about the run
 MOST_COLUMNS = 200
@@ -83,17 +83,6 @@ def number(value: float | None, sign: bool = False) -> str:
 def moment(stamp: str | None) -> str:
     """A timestamp of the catalog, which is in UTC, to the second."""
     return stamp[:19].replace("T", " ") if stamp else NONE
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Numbers, with consecutive ones as a range: ``1-3, 7``."""
-    spans: list[list[int]] = []
-    for value in sorted(numbers):
-        if spans and value == spans[-1][1] + 1:
-            spans[-1][1] = value
-        else:
-            spans.append([value, value])
-    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans) or NONE
 
 
 def plain(value: Any) -> str:
@@ -243,7 +232,7 @@ def generation_row(generation: Generation, serves: Sequence[str]) -> tuple[str, 
     return (
         str(generation.ref),
         state,
-        ranges(generation.batches),
+        ranges(generation.batches) or NONE,
         f"{generation.rows:,}",
         f"{sum(trained.fit_seconds for trained in models):.1f} s" if models else NONE,
         *parity([trained.parity for trained in models]),
@@ -279,7 +268,7 @@ def comparison_cells(body: schemas.ComparisonBody) -> tuple[str, ...]:
         interval(body.interval),
         number(body.margin),
         f"{body.rows:,}",
-        ranges(body.batches),
+        ranges(body.batches) or NONE,
         body.evidence,
         verdict(body),
     )
@@ -398,7 +387,7 @@ def scheme_table(bodies: Sequence[schemas.SchemeBody]) -> Table:
             interval(body.interval),
             number(body.margin),
             f"{body.rows:,}",
-            ranges(body.batches),
+            ranges(body.batches) or NONE,
             body.word or "no verdict",
         )
         for body in bodies

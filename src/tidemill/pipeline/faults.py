@@ -14,6 +14,7 @@ from tidemill.pipeline.kafka_settings import client_faults
 from tidemill.pipeline.model import Model, Pipeline, bare
 from tidemill.pipeline.output_faults import outputs_faults
 from tidemill.pipeline.part import table
+from tidemill.pipeline.registry_faults import registry_faults
 from tidemill.pipeline.route_faults import routes_faults
 from tidemill.pipeline.text_settings import column_setting_faults, layout_faults
 from tidemill.pipeline.timestamps import format_fault
@@ -126,6 +127,7 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     elif batches.get("parts") and "topic" not in source and (source.get("open") is True or not has_data(source)):
         yield Fault("batches.parts", "a source without an end", "a finite source", "cut by rows or every instead")
     yield from generation_faults(table(raw, "generations"))
+    yield from keep_faults(table(raw, "keep"), table(raw, "generations"))
     tables = table(raw, "tables")
     for name in tables:
         yield from table_faults(f"tables.{name}", table(tables, name))
@@ -198,7 +200,7 @@ def table_faults(path: str, side: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(f"{path}.key", f'"{key}", which may be missing', "a column that every row has")
 
 
-OF_TOPIC = ("from", "until", "value", "unwrap", "timestamp", "key_column", "on_gap")
+OF_TOPIC = ("from", "until", "value", "registry", "unwrap", "timestamp", "key_column", "on_gap")
 OF_FILES = ("rows", "format", "encoding", "header", "delimiter", "escape", "trim", "skip", "comment")
 OF_OWN_STREAM = ("topic", "key", "pause", "rate", "seed", "partitions")
 
@@ -224,6 +226,7 @@ def topic_faults(source: Mapping[str, Any], stream: Mapping[str, Any], columns: 
         if isinstance(name, str) and columns and name not in columns:
             yield unknown_column(f"source.{key}", name, columns)
     yield from event_time_faults(source.get("timestamp"), source.get("key_column"), columns)
+    yield from registry_faults(source)
 
 
 def event_time_faults(timestamp: object, key: object, columns: Mapping[str, str]) -> Iterator[Fault]:
@@ -252,6 +255,16 @@ def generation_faults(generations: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("generations.window", "nothing", "how many batches the window has", "for example window = 3")
     if scheme in ("windowed", "cumulative") and "window" in generations:
         yield Fault("generations.window", "a window", f'none with scheme = "{scheme}"', 'did you mean "sliding"?')
+
+
+def keep_faults(keep: Mapping[str, Any], generations: Mapping[str, Any]) -> Iterator[Fault]:
+    """The faults of what is kept, against what the scheme needs."""
+    count, scheme, window = keep.get("batches"), generations.get("scheme"), generations.get("window")
+    if scheme == "cumulative" and count is not None:
+        expected = 'none with scheme = "cumulative", whose generations are each trained on all batches'
+        yield Fault("keep.batches", shorten(count), expected, 'or scheme = "sliding"')
+    elif scheme == "sliding" and isinstance(count, int) and isinstance(window, int) and count < window:
+        yield Fault("keep.batches", str(count), f"{window} or more", "the window of a generation is as large")
 
 
 def model_faults(path: str, model: object, columns: Mapping[str, str], tables: Mapping[str, Any]) -> Iterator[Fault]:

@@ -172,12 +172,16 @@ def named_files(run: Run, catalog: Catalog) -> dict[str, str | None]:
     """Each file of the run that the catalog knows, with its sha256 if the catalog has it."""
     files: dict[str, str | None] = {table.path: table.sha256 for table in catalog.side_tables().values()}
     for batch in catalog.batches():
+        if batch.removed_at:
+            continue
         files[batch.path] = batch.sha256
         if batch.rejects_path:
             files[batch.rejects_path] = None
     others = (run.relative(path) for path in sorted(run.rejects.glob("*.jsonl")))
     files |= {name: None for name in others if is_live(name)}
     for generation in catalog.generations(state="published"):
+        if generation.removed_at:
+            continue
         base = run.generations / f"{generation.generation:05}"
         files |= {run.relative(path): None for path in sorted(base.rglob("*")) if path.is_file()}
         files |= {model.scorer_path: model.sha256 for model in generation.models.values()}
@@ -195,13 +199,13 @@ def judging_files(catalog: Catalog) -> dict[str, str | None]:
 
 
 def refuse_removed(run: Run, copied: Catalog, name: str, error: BackupError) -> None:
-    """Raise if the run's catalog does not name a file of a judging any more, which the ``copied`` one names: a line of
-    replays was removed, or a look was repeated, after the catalog was copied.
+    """Raise if the run's catalog does not name a file any more, which the ``copied`` one names: it is no longer kept, a
+    line of replays was removed, or a look was repeated, after the catalog was copied.
 
     Raises:
         BackupError: it does not.
     """
-    if name in judging_files(copied) and name not in judging_files(run.catalog):
+    if name in named_files(run, copied) and name not in named_files(run, run.catalog):
         raise BackupError(f"{name} was removed while the backup was made", "make the backup again") from error
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.api.custom.checks import route_faults
-from tidemill.errors import BootstrapError, Fault, PipelineInvalid, SourceError, StreamFailed, TopicError
+from tidemill.api.oryx.checks import oryx_faults
+from tidemill.errors import BootstrapError, Fault, PipelineInvalid, RegistryError, SourceError, StreamFailed, TopicError
 from tidemill.judging.sentences import WITHOUT_TRUTH
 from tidemill.outputs.checks import kind_faults
 from tidemill.pipeline import (
@@ -159,6 +160,8 @@ def try_topic(
         preview = preview_topic(loaded, bootstrap)
     except TopicError as error:
         faults.append(Fault("source.topic", error.message, "", error.hint))
+    except (RegistryError, SourceError) as error:
+        faults.append(Fault("source.value", error.message, "", error.hint))
     except (BootstrapError, StreamFailed) as error:
         notes.append(Fault("source.topic", f"its messages were not tried: {error.message}", "", error.hint))
     else:
@@ -176,7 +179,8 @@ def judged(raw: Raw) -> Loaded:
     Raises:
         PipelineInvalid: with every fault.
     """
-    return parse(raw, [*model_faults(raw.values), *route_faults(raw.values), *kind_faults(raw.values)])
+    faults = (model_faults, route_faults, oryx_faults, kind_faults)
+    return parse(raw, [fault for of in faults for fault in of(raw.values)])
 
 
 def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple[str, Data]]:
@@ -184,7 +188,10 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
     kinds: dict[str, type[Data]] = {"source": Source} | {f"tables.{name}": SideTable for name in table(raw, "tables")}
     for key, kind in kinds.items():
         values = raw.get("source") if key == "source" else table(raw, "tables")[key.removeprefix("tables.")]
-        if not has_fault(key, faults) and (data := kind.model_validate(values)).has_data:
+        if has_fault(key, faults):
+            continue
+        data = kind.model_validate(values)
+        if data.has_data or (isinstance(data, Source) and data.topic):
             yield key, data
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tidemill.errors import InputError, TrainingFailed
+from tidemill.errors import Gone, InputError, TrainingFailed
 from tidemill.judging.look import ModelJudge
 from tidemill.judging.loss_file import LossFile, sweep
 from tidemill.judging.rows import RowReader
@@ -26,6 +26,7 @@ from tidemill.run.files import disk_errors
 from tidemill.run.folder import Run
 from tidemill.run.integrity import check_batch
 from tidemill.run.locks import locked
+from tidemill.texts import ranges
 from tidemill.training import session as sparks
 from tidemill.training.fitting import SPARK_ERRORS, GenerationFiles, spark_errors
 from tidemill.training.generation import GenerationTrainer
@@ -54,6 +55,7 @@ def replay(run: Run, lines: Sequence[Line], master: str | None, show: Callable[[
 
     Raises:
         InputError: there is nothing to replay, or a line is the run's own scheme.
+        Gone: a batch is no longer kept.
         RunBusy: a replay of this run is under way.
         TrainingFailed: a model can't be trained on these batches.
     """
@@ -82,6 +84,11 @@ def refuse(run: Run, lines: Sequence[Line], batches: Sequence[Batch]) -> None:
         raise InputError(
             f"the run in {run.folder} has {found} and {run.catalog.newest_generation()} generations",
             "a scheme is judged on the batch after the one it was trained on: wait for batch 2 and generation 1",
+        )
+    if removed := run.catalog.removed_batches():
+        raise Gone(
+            f"a replay trains on all batches, of which {ranges(removed)} are no longer kept ({run.pipeline.keep})",
+            "replay runs without [keep], or a backup of this one that was made before",
         )
     own = run.pipeline.generations
     for line in lines:

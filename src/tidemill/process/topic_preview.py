@@ -51,9 +51,12 @@ def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
     Raises:
         BootstrapError: no address is known, or no Kafka answers there.
         TopicError: there is no such topic.
-        StreamFailed: it can't be read.
+        StreamFailed: it can't be read, or the registry of its schemas does not answer.
+        SourceError: the packages that read its values are not installed.
+        RegistryError: the registry refuses.
     """
-    source, address = loaded.pipeline.source, bootstrap or loaded.pipeline.stream.bootstrap_servers
+    decoder = decoder_of(loaded.pipeline.source, loaded.folder)
+    address = bootstrap or loaded.pipeline.stream.bootstrap_servers
     refuse_without_address(loaded.pipeline, address)
     assert address is not None
     connection = KafkaConnection(address, client_settings(loaded.pipeline, loaded.folder))
@@ -61,7 +64,6 @@ def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
     topic = existing_topic(admin, loaded.pipeline.topic)
     with KafkaReader(connection, topic, "tidemill-check") as reader:
         reader.seek(first_offsets(admin, topic))
-        decoder = decoder_of(source)
         parts: list[pa.Table] = [Decoded([], decoder).table]
         rejects: list[Reject] = []
         end, seen, size = time.monotonic() + ANSWER_SECONDS, 0, 0

@@ -186,18 +186,20 @@ class Log:
         """Whether retention removed the message at that offset from the start of the log."""
         return first_offsets(self._connection, self.topic)[partition] > offset
 
-    def checkpoint(self, sealed: dict[int, int]) -> Checkpoint:
+    def checkpoint(self, sealed: dict[int, int], accounts: Mapping[int, Account] | None = None) -> Checkpoint:
         """The producer's checkpoint, as the newest mark of the log records it.
 
         Args:
             sealed: for each partition the first offset that is not in a sealed batch. A log of one partition is read
                 from there. With several, the newest mark may be in a partition that was sealed further.
+            accounts: those of the sealed rows, which count for a log that was cut; None where none are kept.
 
         Raises:
             LogLost: rows are sealed, but the log has no mark.
         """
         alone = self.topic.partitions == 1 and sealed
-        held = Held(self.topic.partitions, self._marks)
+        cut = self.topic.partitions > 1 and begins_later(self._connection, self.topic)
+        held = Held(self.topic.partitions, self._marks, (accounts or {}) if cut else {}, sealed if cut else {})
         whole = dict.fromkeys(range(self.topic.partitions), 0)
         marks = (self._marks_from(sealed) if alone else []) or self._marks_from(whole, held)
         if sealed and not marks:
@@ -209,9 +211,10 @@ class Log:
         ended = {mark.ends for mark in marks} - {
             None
         }  # per partition: a stranger's copy of a marker ends only the partition that it was made for
-        several = self.topic.partitions > 1 and not begins_later(self._connection, self.topic)
-        accounts = held.accounts() if several else {}
-        return Checkpoint(newest.rows, len(ended) == self.topic.partitions, newest.digest, accounts)
+        counted = self.topic.partitions > 1 and (not cut or accounts is not None)
+        return Checkpoint(
+            newest.rows, len(ended) == self.topic.partitions, newest.digest, held.accounts() if counted else {}
+        )
 
     def _marks_from(self, offsets: dict[int, int], held: Held | None = None) -> list[Mark]:
         return genuine_marks(self._connection, self.topic, self._marks, offsets, held)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -48,17 +49,31 @@ class Mark(NamedTuple):
     ends: int | None
 
 
+NOTHING: Mapping[int, Any] = MappingProxyType({})
+
+
 class Held:
     """Counts the source's rows that each partition of a log holds."""
 
-    def __init__(self, partitions: int, marks: Marks) -> None:
+    def __init__(
+        self, partitions: int, marks: Marks, sealed: Mapping[int, Account] = NOTHING, first: Mapping[int, int] = NOTHING
+    ) -> None:
+        """
+        Args:
+            sealed: the accounts of rows that count already.
+            first: for each partition the first offset after those.
+        """
+        before = {number: Account(account.rows, account.chain, account.pending) for number, account in sealed.items()}
         self._marks = marks
-        self._accounts = dict.fromkeys(range(partitions), Account())
+        self._accounts = dict.fromkeys(range(partitions), Account()) | before
+        self._first = first
         self._waiting: dict[int, list[bytes]] = {partition: [] for partition in range(partitions)}
 
     def add(self, message: Message) -> None:
         value = message.value()
-        if value is not None and not self._marks.signs_value(message, ROW, value):
+        if value is None or message.offset() < self._first.get(message.partition(), 0):
+            return
+        if not self._marks.signs_value(message, ROW, value):
             waiting = self._waiting[message.partition()]
             waiting.append(value)
             if len(waiting) >= HELD_AT_ONCE:

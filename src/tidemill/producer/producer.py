@@ -36,7 +36,7 @@ from tidemill.producer.log_reader import START_OVER, Checkpoint, refuse_lost
 from tidemill.run.catalog import ProducerProgress, SourceState
 from tidemill.run.catalog.account import Account
 from tidemill.run.failpoints import failpoint
-from tidemill.run.folder import Run
+from tidemill.run.progress.status import source_sealed
 from tidemill.run.rejects import Rejects
 from tidemill.run.stage import Stage
 from tidemill.sources.source import SourceReader, open_source, open_tables
@@ -51,20 +51,22 @@ def run_producer(stage: Stage, bootstrap: str | None) -> None:
     reader = open_source(run.pipeline, run.base)
     read_tables(stage, open_tables(run.pipeline, run.base))
     state = plan(stage, reader)
-    if stage.stop.is_set() or (state.complete and (run.catalog.ended() or all_sealed(run, state))):
+    if stage.stop.is_set() or (state.complete and (run.catalog.ended() or source_sealed(run))):
         return
     connection, admin = connect_cluster(run, bootstrap, stage.stop)
+    known = state.topic_id is not None
     state, topic = topic_of(stage, admin, state)
     most_bytes = accepted_bytes(admin, topic)
     with Log(connection, topic, run.marks(topic.id), most_bytes) as log:
         ends = end_offsets(admin, topic)
-        log.claim(empty=not any(ends.values()))
+        if not (known and run.catalog.removed_batches()):  # else the log was cut, and its claim is no longer needed
+            log.claim(empty=not any(ends.values()))
         run.catalog.save_source(state)
         sealed, accounts = run.catalog.next_offsets(), run.catalog.accounts()
         refuse_lost(topic, sealed, ends)
         log.end_forgotten()
         log.refuse_unreadable(sealed)
-        checkpoint = log.checkpoint(sealed)
+        checkpoint = log.checkpoint(sealed, accounts)
         refuse_fewer(topic, accounts or {}, checkpoint)
         if state.complete and checkpoint.ended:
             return  # it ended before; otherwise a power cut took the end of a complete log
@@ -105,12 +107,6 @@ def plan(stage: Stage, reader: SourceReader) -> SourceState:
         state = replace(state, rows=rows)
         catalog.save_source(state)
     return state
-
-
-def all_sealed(run: Run, state: SourceState) -> bool:
-    """Whether sealed batches hold all rows of the source, in a stream that stays open."""
-    sealed = sum(account.rows for account in (run.catalog.accounts() or {}).values())
-    return run.pipeline.source.open and sealed == state.produced
 
 
 def count_rows(stage: Stage, reader: SourceReader) -> int:

@@ -12,7 +12,7 @@ from tidemill.errors import CatalogError
 from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Batch
 from tidemill.run.folder import Run
-from tidemill.run.integrity import check_batch
+from tidemill.run.integrity import check_batch, refuse_removed_batch
 
 
 def evenly(count: int, total: int) -> NDArray[np.int64]:
@@ -32,7 +32,7 @@ def read_batch(run: Run, batch: Batch) -> pa.Table:
     try:
         return data.to_table(use_threads=False)
     except (OSError, pa.ArrowInvalid) as error:
-        raise unreadable(batch) from error
+        raise unreadable(run, batch) from error
 
 
 def batch_dataset(run: Run, batch: Batch) -> ds.Dataset:
@@ -47,10 +47,16 @@ def batch_dataset(run: Run, batch: Batch) -> ds.Dataset:
     try:
         return ds.dataset(run.folder / batch.path, schema=schema, format=kind)
     except (OSError, pa.ArrowInvalid) as error:
-        raise unreadable(batch) from error
+        raise unreadable(run, batch) from error
 
 
-def unreadable(batch: Batch) -> CatalogError:
+def unreadable(run: Run, batch: Batch) -> CatalogError:
+    """The error for a file that can't be read after all.
+
+    Raises:
+        Gone: it was removed in between.
+    """
+    refuse_removed_batch(run, batch.batch)
     return CatalogError(
         f"batch {batch.batch} can't be read: {batch.path} is missing or damaged", "put the file back as it was"
     )

@@ -82,6 +82,10 @@ Failpoint = Literal[
     "judging.placed",
     "judging.recording",  # in the transaction that records the judging and its decisions
     "judging.recorded",
+    # files that are not kept are removed
+    "keep.removing",  # in the transaction that records it
+    "keep.removed",  # the files are still there
+    "keep.unlinked",  # some of the files are gone
     # a person chooses the champion
     "champion.choosing",  # in the transaction that records it
     "champion.chosen",

@@ -6,8 +6,8 @@ import hashlib
 import io
 from typing import TYPE_CHECKING
 
-from tidemill.errors import CatalogError
-from tidemill.run.catalog import Batch, SideTableRecord
+from tidemill.errors import CatalogError, Gone
+from tidemill.run.catalog import Batch, GenerationRef, SideTableRecord
 from tidemill.run.files import sha256
 from tidemill.run.folder import AT_ONCE, Run
 
@@ -24,17 +24,50 @@ def check_batch(run: Run, batch: Batch, content: bool = True) -> None:
         content: whether to check the sha256 too.
 
     Raises:
+        Gone: the file was removed, as the run keeps only so many.
         CatalogError: the file is not what the catalog says; the error names it.
     """
     try:
         fault = difference(run, batch, content)
     except OSError as error:
         fault = f"can't be read: {error.strerror}"
+    if fault or batch.removed_at:
+        refuse_removed_batch(run, batch.batch)
     if fault:
         raise CatalogError(
             f"the file of sealed batch {batch.batch}, {batch.path}, {fault}",
             "put the file back as it was, or start over with --fresh",
         )
+
+
+def refuse_removed_batch(run: Run, number: int) -> None:
+    """Raise if the batch's files were removed, by the catalog as it is now.
+
+    Raises:
+        Gone: they were.
+    """
+    batch = run.catalog.batch(number)
+    if batch is not None and batch.removed_at:
+        raise gone(run, f"batch {number}", batch.removed_at)
+
+
+def refuse_removed_generation(run: Run, ref: GenerationRef) -> None:
+    """Raise if the files of the generation were removed, by the catalog as it is now. Those of a replay never are.
+
+    Raises:
+        Gone: they were.
+    """
+    generation = None if ref.line else run.catalog.generation(ref.number)
+    if generation is not None and generation.removed_at:
+        raise gone(run, f"generation {ref}", generation.removed_at)
+
+
+def gone(run: Run, what: str, removed_at: str) -> Gone:
+    """The error for what was removed."""
+    return Gone(
+        f"{what} is gone: its files were removed at {removed_at}, as this run keeps only so much ({run.pipeline.keep})",
+        "ask for a newer one; the record of it is in the catalog",
+    )
 
 
 def difference(run: Run, batch: Batch, content: bool) -> str | None:

@@ -53,12 +53,14 @@ class Inventory:
         missing: a sentence for each file that should be there.
         batch_leftovers: files of a batch that a crash left; only the collector may remove it.
         generation_leftovers: files of a generation that a crash left; only the trainer may remove it.
+        removed: entries of batches and generations that are no longer kept; only the trainer may remove them.
     """
 
     unknown: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     batch_leftovers: tuple[str, ...] = ()
     generation_leftovers: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
 
 def take_inventory(folder: Path, catalog: Catalog) -> Inventory:
@@ -67,9 +69,9 @@ def take_inventory(folder: Path, catalog: Catalog) -> Inventory:
     Raises:
         CatalogError: the two do not belong together; the error names up to five files.
     """
-    before = names_in(folder)
-    recorded = catalog.recorded()
-    inventory = judge(before, recorded, names_in(folder))
+    inventory = look(folder, catalog)
+    if inventory.missing:
+        inventory = look(folder, catalog)  # files that are not kept may have been removed between the two readings
     if inventory.unknown:
         raise CatalogError(
             f"the catalog {catalog.path} does not know {listed(inventory.unknown, MOST_EXAMPLES)}: it is older than "
@@ -83,6 +85,12 @@ def take_inventory(folder: Path, catalog: Catalog) -> Inventory:
             "--fresh",
         )
     return inventory
+
+
+def look(folder: Path, catalog: Catalog) -> Inventory:
+    before = names_in(folder)
+    recorded = catalog.recorded()
+    return judge(before, recorded, names_in(folder))
 
 
 def refuse_backup(folder: Path) -> None:
@@ -159,19 +167,29 @@ def judge(before: Set[str], recorded: RecordedFiles, after: Set[str]) -> Invento
         before: the names in the folder before ``recorded`` was read from the catalog.
         after: the names in the folder after that.
     """
-    last = max(recorded.sealed, default=0)
-    unknown, batches, generations = [], [], []
+    last = max([*recorded.sealed, *recorded.removed_batches], default=0)
+    unknown, batches, generations, removed = [], [], [], []
     for name in sorted(before & after - expected(recorded).keys()):
         entry = own(name)
         if entry is None:
             continue
-        if not is_explained(entry, recorded, last):
+        if not entry.temporary and is_removed(entry, recorded):
+            removed.append(name)
+        elif not is_explained(entry, recorded, last):
             unknown.append(name)
         elif entry.folder != "generations":
             batches += [name] if entry.temporary else []
         elif entry.temporary or entry.number in recorded.started:
             generations.append(name)
-    return Inventory(tuple(unknown), tuple(missing(recorded, after)), tuple(batches), tuple(generations))
+    return Inventory(
+        tuple(unknown), tuple(missing(recorded, after)), tuple(batches), tuple(generations), tuple(removed)
+    )
+
+
+def is_removed(entry: Entry, recorded: RecordedFiles) -> bool:
+    """Whether the catalog says that the entry's batch or generation is no longer kept."""
+    of_generation = entry.folder == "generations"
+    return entry.number in (recorded.removed_generations if of_generation else recorded.removed_batches)
 
 
 def own(name: str) -> Entry | None:
@@ -188,7 +206,8 @@ def own(name: str) -> Entry | None:
 def is_explained(entry: Entry, recorded: RecordedFiles, last: int) -> bool:
     """Whether the catalog, or a crash in its present state, explains the entry; ``last``: the newest sealed batch."""
     if entry.folder == "generations":
-        return entry.number in recorded.published or entry.number in recorded.started
+        known = recorded.published | recorded.started | recorded.removed_generations
+        return entry.number in known
     if entry.temporary:
         return entry.number <= last + 1
     return entry.number in recorded.sealed or entry.number == recorded.decided

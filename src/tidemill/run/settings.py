@@ -21,9 +21,9 @@ from tidemill.texts import MOST_EXAMPLES, shorten
 
 # The settings that may differ between one start of a run and the next. All other settings shaped the data and the
 # models.
-FREE_TO_CHANGE = {"title", "description", "gate", "serve", "routes", "outputs"}
+FREE_TO_CHANGE = {"title", "description", "gate", "serve", "routes", "outputs", "keep"}
 FREE_IN_DATA = {"path", "note"}  # of the path: the digest of the data says whether they are the same
-FREE_IN_SOURCE = {"on_gap"}
+FREE_IN_SOURCE = {"on_gap", "registry"}
 FREE_IN_COLUMN = {"unit", "title", "note"}
 FREE_IN_MODEL = {"gate", "left_out", "newest_of_key"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}

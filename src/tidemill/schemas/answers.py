@@ -138,6 +138,66 @@ class SimilarItems(OfGeneration):
     items: list[SimilarItem]
 
 
+class GroupRecommendations(OfGeneration):
+    """Items that none of the users has rated, the best for all of them together first."""
+
+    users: list[str]
+    items: list[ScoredItem]
+
+
+class Estimates(OfGeneration):
+    """The scores of the items that were asked for, in their order; ``unknown``: those that were not trained on."""
+
+    items: list[ScoredItem]
+    unknown: list[str]
+
+
+class RatedItems(OfGeneration):
+    """The items that a user has rated, with the scores that the model gives them, the lowest, most surprising first."""
+
+    user: str
+    items: list[ScoredItem]
+
+
+class Explanation(OfGeneration):
+    """The items that a user has rated and that are most like a recommended one."""
+
+    user: str
+    item: str
+    items: list[SimilarItem]
+
+
+class CountedItem(TitledItem):
+    """``users``: how many have rated the item."""
+
+    users: int
+
+
+class PopularItems(OfGeneration):
+    """Items, those that most users have rated first."""
+
+    items: list[CountedItem]
+
+
+class ActiveUser(Shape):
+    """``items``: how many the user has rated."""
+
+    user: str
+    items: int
+
+
+class ActiveUsers(OfGeneration):
+    """Users, those who have rated most items first."""
+
+    users: list[ActiveUser]
+
+
+class Importances(OfGeneration):
+    """How important each feature is to a model of trees, as Spark measures it: together 1."""
+
+    importances: dict[str, float]
+
+
 class NearRow(Shape):
     """A row of the stream; ``distance`` is Euclidean, in feature space."""
 

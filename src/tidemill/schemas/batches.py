@@ -19,8 +19,9 @@ class SpanBody(Shape):
 
 
 class BatchBody(Shape):
-    """A sealed batch. ``cut``: why it was cut; the paths are relative to the run folder. ``gaps``: what retention
-    removed of a topic that others write while the batch was open."""
+    """A sealed batch. ``cut``: why it was cut; the paths are relative to the run folder. ``removed_at``: when its files
+    were removed, if they were; ``gaps``: what retention removed of a topic that others write while the batch was open.
+    """
 
     batch: int
     path: str
@@ -33,6 +34,7 @@ class BatchBody(Shape):
     first_timestamp: str | None
     last_timestamp: str | None
     sealed_at: str
+    removed_at: str | None = omitted_if_none()
     partitions: list[SpanBody]
     gaps: list[GapBody] = Field(default=[], exclude_if=lambda value: not value)
 
@@ -70,6 +72,38 @@ class RejectBody(Shape):
     partition: int | None = omitted_if_none()
     offset: int | None = omitted_if_none()
     text: str
+
+
+class RejectSetting(Shape):
+    """A setting that would read rejects, and the lines with it for the pipeline file (``toml``). It reads ``reads`` of
+    those examined; ``becomes``: the value that it makes of the first of them, where it has one."""
+
+    setting: str
+    toml: str
+    reads: int
+    becomes: str | None
+
+
+class RejectKind(Shape):
+    """The rejects with one kind of fault: the fault without its value (``reason``), how many they are, the newest one
+    and its place. ``settings``: those that would read some of them, found by looking at ``examined`` different ones. A
+    row with several faults is of several kinds."""
+
+    reason: str
+    count: int
+    place: str
+    example: RejectBody
+    examined: int
+    settings: list[RejectSetting]
+
+
+class RejectKinds(Shape):
+    """The kinds of the newest rejects. ``counted``: over how many of the ``rejected`` rows; ``more``: further kinds."""
+
+    rejected: int
+    counted: int
+    kinds: list[RejectKind]
+    more: int
 
 
 class ReasonCount(Shape):

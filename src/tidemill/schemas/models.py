@@ -22,7 +22,8 @@ class Trained(Shape):
 
 
 class GenerationBody(Shape):
-    """A generation; ``rows`` counts all rows of its batches."""
+    """A generation; ``rows`` counts all rows of its batches. ``removed_at``: when its files were removed, if they
+    were."""
 
     generation: int
     state: Literal["training", "published", "failed"]
@@ -31,6 +32,7 @@ class GenerationBody(Shape):
     models: dict[str, Trained]
     began_at: str
     published_at: str | None
+    removed_at: str | None = omitted_if_none()
     error: str | None = omitted_if_none()
 
 

@@ -124,6 +124,11 @@ class AlsScorer(Scorer):
         """(items,): how many of the generation's ratings each item has."""
         return np.bincount(self._rated, minlength=len(self.items)).astype(np.intp)
 
+    def rated_counts(self) -> Places:
+        """(users,): how many items each user has rated."""
+        counts: Places = np.diff(self._offsets).astype(np.intp)
+        return counts
+
     def rated_pairs(self) -> tuple[Places, Places]:
         """(n,), (n,): the indices of the user and of the item of each of the generation's ratings."""
         users = np.repeat(np.arange(len(self.users), dtype=np.intp), np.diff(self._offsets))
@@ -146,7 +151,7 @@ class AlsScorer(Scorer):
         if not (np.isfinite(factor).all() and np.isfinite(scores).all()):
             raise ValueError("the ratings lead to no finite scores")
         outside = [item for item in indices if self.scale and not self.scale.has(ratings[item])]
-        return Recommended(self._documents(best, scores, SCORE), unknown, outside)
+        return Recommended(self.documents(best, scores, SCORE), unknown, outside)
 
     def for_user(self, user: str, top: int) -> list[Item]:
         """The ``top`` items for a trained user, without the items they rated.
@@ -156,7 +161,7 @@ class AlsScorer(Scorer):
         """
         index = self.users[user]
         best, scores = self.best(self.user_factors[index], self.rated(index), top)
-        return self._documents(best, scores, SCORE)
+        return self.documents(best, scores, SCORE)
 
     def similar(self, item: str, top: int) -> list[Item]:
         """The ``top`` items whose factors have the smallest angle to this item's, without the item itself. An item
@@ -171,7 +176,7 @@ class AlsScorer(Scorer):
         usable = usable[usable != index]
         cosines = (self.item_factors[usable] @ self.item_factors[index]) / lengths[usable]
         best = lowest(-cosines.astype(np.float64), top)
-        return self._documents(usable[best], np.clip(cosines[best], -1.0, 1.0), SIMILARITY)
+        return self.documents(usable[best], np.clip(cosines[best], -1.0, 1.0), SIMILARITY)
 
     def best(self, factor: Factors, without: Places, top: int) -> tuple[Places, Factors]:
         """The indices of the ``top`` items for a user of this factor, and their scores, the best first.
@@ -185,7 +190,7 @@ class AlsScorer(Scorer):
         chosen = indices[lowest(-scores[indices].astype(np.float64), top)]
         return chosen, scores[chosen]
 
-    def _documents(self, items: Places, values: NDArray[Any], name: str) -> list[Item]:
+    def documents(self, items: Places, values: NDArray[Any], name: str) -> list[Item]:
         """The documents of the items at these indices: id, the value under ``name``, titles."""
         rows = self.titles.take(pa.array(items)).to_pylist()
         return [{ITEM: row.pop(ITEM), name: value} | row for row, value in zip(rows, values.tolist(), strict=True)]
@@ -199,17 +204,28 @@ def fold_in(factors: Factors, ratings: Array, settings: Settings, gram: Array | 
     ``gram`` is Y'Y over all items. With ``nonnegative`` the x >= 0 that minimises the same quadratic form.
     Ratings are rounded to 32 bits before, and the factor after, as Spark stores both in 32 bits.
     """
+    matrix, right = normal_equations(factors, ratings, settings)
+    return solution(matrix if gram is None else matrix + gram, right, settings)
+
+
+def normal_equations(factors: Factors, ratings: Array, settings: Settings) -> tuple[Array, Array]:
+    """The matrix (rank, rank) and the right side (rank,) that these ratings add to a user's equations; for implicit
+    ratings without Y'Y."""
     a = factors.astype(np.float64)
     r = ratings.astype(np.float32).astype(np.float64)
     if settings.implicit:
-        assert gram is not None
         confidence = settings.alpha * np.abs(r)
-        matrix = gram + a.T @ (confidence[:, None] * a)
+        matrix = a.T @ (confidence[:, None] * a)
         right = a.T @ np.where(r > 0, 1.0 + confidence, 0.0)
         counted = int(np.count_nonzero(r > 0))
     else:
         matrix, right, counted = a.T @ a, a.T @ r, len(r)
     matrix[np.diag_indices_from(matrix)] += settings.regularisation * counted
+    return matrix, right
+
+
+def solution(matrix: Array, right: Array, settings: Settings) -> Factors:
+    """The factor (rank,) of these equations, with ``nonnegative`` the nearest one without a negative component."""
     x = least_nonnegative(matrix, right) if settings.nonnegative else solve(matrix, right)
     with np.errstate(over="ignore"):
         return x.astype(np.float32)

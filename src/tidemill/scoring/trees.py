@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.scoring.base import ClassScorer, RowScores, ValueScorer, choose, scorer_of
+from tidemill.scoring.base import SCORERS, ClassScorer, RowScores, Scorer, ValueScorer, choose, scorer_of
 from tidemill.scoring.features import Encoded, Encoder
 from tidemill.scoring.storage import Array, Stored
 
@@ -117,6 +117,7 @@ class TreeClassScorer(ClassScorer):
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)
         self.forest = Forest(stored.arrays, self.encoder)
+        self.importances = stored.arrays.get("importances")
         self.thresholds = stored.arrays.get("thresholds")
         if self.forest.leaves.shape[1:] != (len(self.names),):
             raise ValueError(f"leaves with {len(self.names)} classes are expected")
@@ -139,6 +140,7 @@ class BoostedClassScorer(ClassScorer):
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)
         self.forest = Forest(stored.arrays, self.encoder)
+        self.importances = stored.arrays.get("importances")
         self.weights = stored.arrays["weights"]
         self.thresholds = stored.arrays.get("thresholds")
 
@@ -160,11 +162,34 @@ class TreeValueScorer(ValueScorer):
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored)
         self.forest = Forest(stored.arrays, self.encoder)
+        self.importances = stored.arrays.get("importances")
         self.weights = stored.arrays.get("weights")
 
     def scores(self, encoded: Encoded) -> RowScores:
         summed = self.forest.outputs(encoded, lambda leaves: total(leaves, self.weights))[:, 0]
         return RowScores(summed if self.weights is not None else summed / len(self.forest.roots))
+
+
+TREES = (TreeClassScorer, BoostedClassScorer, TreeValueScorer)
+
+
+def is_of_trees(estimator: str) -> bool:
+    return issubclass(SCORERS[estimator], TREES)
+
+
+def importances_of(scorer: Scorer) -> dict[str, float] | None:
+    """Spark's importance of each feature, in the model's order; they sum up to 1, or are all 0 where no tree has a
+    split. None for a model that is not made of trees, or whose file is of an earlier version."""
+    if not isinstance(scorer, TREES) or scorer.importances is None:
+        return None
+    encoder = scorer.encoder
+    blocks = encoder.split(scorer.importances[:, None])
+    ends = np.cumsum([len(known.places) for known in encoder.vocabularies])[:-1]
+    texts = np.split(blocks.terms, ends) if encoder.texts else []
+    named = [*encoder.numeric, *encoder.strings, *encoder.texts]
+    parts = [*blocks.numbers, *blocks.tables, *texts]
+    importance = {feature.name: float(part.sum()) for feature, part in zip(named, parts, strict=True)}
+    return {feature.name: importance[feature.name] for feature in scorer.features}
 
 
 def total(leaves: Array, weights: Array | None = None) -> Array:

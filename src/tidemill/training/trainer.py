@@ -25,6 +25,7 @@ from tidemill.run.stage import Stage
 from tidemill.training import session as sparks
 from tidemill.training.fitting import SPARK_ERRORS, GenerationFiles, spark_errors
 from tidemill.training.generation import GenerationTrainer
+from tidemill.training.keeping import Keeper
 from tidemill.training.registry import EarlierScorer
 from tidemill.training.schemes import batches_of
 
@@ -44,6 +45,7 @@ def run_trainer(stage: Stage, master: str | None) -> None:
     if is_trained(stage.run) and not stage.run.catalog.first_failure():
         stage.ready()  # an earlier trainer ended before it had judged: that needs no Spark
         catch_up(stage, Judge(stage.run, stage.log))
+        tidy(stage)
         return
     with started(stage, master) as spark:
         work(stage, spark)
@@ -57,12 +59,20 @@ def catch_up(stage: Stage, judge: Judge) -> None:
     with_low_priority(stage, lambda: judge.catch_up(published))
 
 
+def tidy(stage: Stage) -> None:
+    """Remove what an earlier trainer left of files that are no longer kept, and what is no longer kept by now."""
+    keeper = Keeper(stage.run, stage.log)
+    keeper.finish()
+    keeper.tidy()
+
+
 def work(stage: Stage, spark: SparkSession) -> None:
     """Clean up after an earlier trainer, then train until the last generation is done or the stage is to stop."""
     trainer = Trainer(stage, spark)
     trainer.take_up()
     stage.ready()
     catch_up(stage, trainer.judge)
+    tidy(stage)
     while not trainer.is_done() and not stage.stop.is_set():
         if not trainer.step():
             stage.stop.wait(POLL_SECONDS)
@@ -103,6 +113,7 @@ class Trainer:
         self.spark = spark
         self.models = GenerationTrainer(self.run, spark)
         self.judge = Judge(self.run, stage.log)
+        self.keeper = Keeper(self.run, stage.log)
         self.batches: dict[int, Batch] = {}
         self.done: set[int] = set()
         self.published = 0
@@ -131,7 +142,8 @@ class Trainer:
 
     def look(self) -> None:
         """Load the batches sealed since the last look."""
-        self.batches |= {batch.batch: batch for batch in self.catalog.batches(after=max(self.batches, default=0))}
+        last = max(self.batches, default=0)
+        self.batches |= {batch.batch: batch for batch in self.catalog.batches(after=last) if not batch.removed_at}
 
     def step(self) -> bool:
         """Train the next generation that is due, and judge it and those before it; False where none is due."""
@@ -143,8 +155,16 @@ class Trainer:
             with_low_priority(self.stage, lambda: self.judge.provide(due[0]))
         self.done.add(due[0])
         self.finished = due[0]
+        self.tidy()
         self.stage.report(TrainerProgress(self.finished, published=self.published))
         return True
+
+    def tidy(self) -> None:
+        """Remove the files that are no longer kept, and forget their batches."""
+        self.keeper.tidy()
+        if not self.run.pipeline.keep.all:
+            kept = self.catalog.kept_files().batches
+            self.batches = {number: batch for number, batch in self.batches.items() if number in kept}
 
     def generation(self, number: int) -> bool:
         """Train a generation and publish it. If a model fails, record why, publish none of its models, return False."""
@@ -175,8 +195,9 @@ class Trainer:
             return self.models.train(rows, where)
 
     def earlier(self, number: int) -> dict[str, EarlierScorer]:
-        """By model, its scorer in the published generation of the highest number below ``number``."""
-        before = self.catalog.newest_generation(before=number)
+        """By model, its scorer in the kept generation of the highest number below ``number``."""
+        kept = self.catalog.kept_files().generations
+        before = max((other for other in kept if other < number), default=0)
         generation = self.catalog.generation(before) if before else None
         return {
             name: EarlierScorer(before, self.run.folder / model.scorer_path, model.sha256)

@@ -156,7 +156,8 @@ class CatalogReader:
         records = [self._public_record(record) for record in catalog.generations_among(open_numbers)]
         states |= {record.generation: record.state for record in records}
         unsettled = {record.generation: record for record in records if record.state != "published"}
-        return GenerationRecords(catalog, MappingProxyType(states), MappingProxyType(unsettled), self._cache)
+        removed = catalog.removed_generations()
+        return GenerationRecords(catalog, MappingProxyType(states), MappingProxyType(unsettled), self._cache, removed)
 
     def _public_record(self, generation: Generation) -> Generation:
         """The generation as every client may see it."""
@@ -168,7 +169,7 @@ class CatalogReader:
     def _newest(self, before: Snapshot, generations: GenerationRecords, obtain: Obtain) -> LoadedGeneration | None:
         """The newest generation that can be loaded."""
         current = before.newest.number if before.newest else 0
-        newer = [number for number, state in generations.states.items() if number > current and state == "published"]
+        newer = [number for number in there(generations) if number > current]
         newest = newest_obtained(newer, obtain)
         return obtain(before.newest.ref) if newest is None and before.newest else newest
 
@@ -188,11 +189,7 @@ class CatalogReader:
         if champion is None and model in before.champions:
             return obtain(before.champions[model]) or newest
         if champion is None:
-            older = [
-                number
-                for number, state in generations.states.items()
-                if number < decided.number and state == "published"
-            ]
+            older = [number for number in there(generations) if number < decided.number]
             champion = newest_obtained(older, obtain)
         return champion or newest
 
@@ -243,6 +240,12 @@ class CatalogReader:
                     )
         self._rebuild_at[loaded.ref] = time.monotonic() + RETRY_SECONDS
         return replace(loaded, indexes=MappingProxyType(indexes), index_errors=MappingProxyType(errors))
+
+
+def there(generations: GenerationRecords) -> list[int]:
+    """The numbers of the published generations whose files are kept, in order."""
+    states, removed = generations.states, generations.removed
+    return [number for number, state in states.items() if state == "published" and number not in removed]
 
 
 def newest_obtained(numbers: Sequence[int], obtain: Obtain) -> LoadedGeneration | None:

@@ -21,9 +21,10 @@ from tidemill.api.models import catalog_reader
 from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.catalog_reader import CatalogReader, public_reason
 from tidemill.api.models.snapshot import IndexBuilder, LoadedGeneration, Snapshot, require_published
-from tidemill.errors import CatalogError, NotFound, NotReady, TidemillError
+from tidemill.errors import CatalogError, Gone, NotFound, NotReady, TidemillError
 from tidemill.run.catalog import GenerationRef, TrainedModel
 from tidemill.run.folder import Run
+from tidemill.run.integrity import refuse_removed_generation
 from tidemill.scoring import Scorer
 from tidemill.texts import did_you_mean, shorten
 
@@ -170,6 +171,7 @@ class ModelRegistry:
 
         Raises:
             NotFound: there is no such generation, or it is not published.
+            Gone: its files were removed.
             NotReady: its file is damaged.
         """
         loaded = snapshot.serving.get(ref)
@@ -185,6 +187,7 @@ class ModelRegistry:
         try:
             self._older_scorers[key] = scorer = await to_thread.run_sync(self.read_scorer, trained)
         except CatalogError as error:
+            await to_thread.run_sync(refuse_removed_generation, self.run, ref)
             raise not_served(ref, public_reason(self.run, error), error.hint) from error
         return scorer
 
@@ -232,6 +235,8 @@ class ModelRegistry:
                 limiter=self._build_limiter,
                 abandon_on_cancel=True,
             )
+        except Gone:
+            raise
         except Exception as error:
             hint = error.hint if isinstance(error, TidemillError) else LOG_HINT
             until = time.monotonic() + catalog_reader.RETRY_SECONDS

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tidemill.api.models.cache import SharedCache
-from tidemill.errors import NotFound
+from tidemill.errors import Gone, NotFound
 from tidemill.run.catalog import Catalog, Generation, GenerationRef, GenerationState, StageState, StageStatus
 from tidemill.run.progress.status import Counts
 from tidemill.scoring import Scorer
+from tidemill.texts import ranges
 
 MAX_CACHED_GENERATIONS = 2048
 MAX_CACHED_BATCHES = 10**6  # in all cached generations: in a long cumulative run each generation has thousands
@@ -68,10 +69,13 @@ class GenerationRecords(Mapping[int, Generation]):
         states: Mapping[int, GenerationState] | None = None,
         unsettled: Mapping[int, Generation] | None = None,
         cache: SharedCache[int, Generation] | None = None,
+        removed: frozenset[int] = frozenset(),
     ) -> None:
+        """``removed``: the generations whose files were removed."""
         self._catalog = catalog
         self.states: Mapping[int, GenerationState] = states or {}
         self.unsettled: Mapping[int, Generation] = unsettled or {}
+        self.removed = removed
         self._cache = cache or generation_cache()
 
     def __getitem__(self, number: int) -> Generation:
@@ -90,7 +94,7 @@ class GenerationRecords(Mapping[int, Generation]):
 
     def of(self, numbers: Sequence[int]) -> list[Generation]:
         """These generations; those that are not in memory are read in one query."""
-        generations = {number: self.unsettled.get(number) or self._cache.peek(number) for number in numbers}
+        generations = {number: self.unsettled.get(number) or self._cached(number) for number in numbers}
         missing = [number for number, generation in generations.items() if generation is None]
         if missing:
             assert self._catalog is not None, "only generations from a catalog have states"
@@ -98,6 +102,11 @@ class GenerationRecords(Mapping[int, Generation]):
                 number = generation.generation
                 generations[number] = self._cache[number] = without_profiles(generation)
         return [generation for generation in generations.values() if generation is not None]
+
+    def _cached(self, number: int) -> Generation | None:
+        """The record in the cache; None where that is older than the removal of the generation's files."""
+        cached = self._cache.peek(number)
+        return None if cached and number in self.removed and not cached.removed_at else cached
 
     def in_state(self, state: GenerationState) -> list[Generation]:
         """The unpublished generations in this state, in order."""
@@ -149,16 +158,29 @@ class Snapshot:
         """The numbers of the published generations, in order."""
         return [number for number, state in self.generations.states.items() if state == "published"]
 
+    @property
+    def kept(self) -> list[int]:
+        """The numbers of the published generations whose files are there, in order."""
+        return [number for number in self.published if number not in self.generations.removed]
+
 
 def require_published(snapshot: Snapshot, ref: GenerationRef) -> None:
     """
     Raises:
         NotFound: there is no such generation, or it is not published; or it is a replay's and does not serve.
+        Gone: its files were removed.
     """
     if ref.line and ref not in snapshot.serving:
         raise NotFound(f"generation {ref} does not serve", "only the run's own generations have an address each")
     if not ref.line and snapshot.generations.states.get(ref.number) != "published":
         raise NotFound(unpublished_reason(snapshot, ref.number), published_hint(snapshot))
+    if not ref.line and ref.number in snapshot.generations.removed:
+        raise Gone(f"generation {ref} is gone: this run keeps only so much, see [keep]", kept_hint(snapshot))
+
+
+def kept_hint(snapshot: Snapshot) -> str:
+    """Which generations are there."""
+    return f"kept: {ranges(snapshot.kept)}"
 
 
 def unpublished_reason(snapshot: Snapshot, number: int) -> str:

@@ -13,10 +13,12 @@ from tidemill.api.context import RouteContext
 from tidemill.api.routers import (
     across,
     batches,
+    importance,
     items,
     models,
     points,
     predict,
+    ratings,
     recommend,
     rows,
     run,
@@ -32,8 +34,10 @@ ROUTERS: tuple[Callable[[FastAPI, RouteContext], None], ...] = (
     batches.add_routes,
     models.add_routes,
     points.add_routes,
+    ratings.add_routes,
     recommend.add_routes,
     items.add_routes,
     similar.add_routes,
     verdict.add_routes,
+    importance.add_routes,
 )

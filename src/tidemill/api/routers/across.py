@@ -63,7 +63,7 @@ class AcrossPredictor:
     async def respond(self, body: RequestBody, before: Before = None, limit: AcrossLimit = 50) -> Json:
         snapshot, _ = resolve_generation(self.registry, None)
         row = self._row(body)
-        numbers = [number for number in snapshot.published if before is None or number < before][::-1]
+        numbers = [number for number in snapshot.kept if before is None or number < before][::-1]
         return Json(await to_thread.run_sync(self._answer, snapshot, row, numbers, limit))
 
     def _row(self, body: bytes) -> Row:

@@ -22,6 +22,7 @@ from tidemill.api.dependencies import naming, resolve_generation
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.run.catalog import GenerationRef
 from tidemill.scoring.als import AlsScorer, als_scorer
+from tidemill.scoring.words import word_pattern
 
 ItemText = Annotated[
     str, Query(max_length=200, description="How the item's id begins, or words of its titles; nothing for all items.")
@@ -86,12 +87,11 @@ class ItemSearch:
 
 
 def normalized(text: str) -> str:
-    """A text's words without case, accents and punctuation, separated by one space."""
-    if not text.isascii():
-        text = "".join(
-            char for char in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(char)
-        )
-    return re.sub(r"[\W_]+", " ", text.lower()).strip()
+    """A text's words without case, accents and punctuation, separated by one space. Vowel signs belong to words."""
+    if text.isascii():
+        return re.sub(r"[\W_]+", " ", text.lower()).strip()
+    letters = (char for char in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(char))
+    return " ".join(match[0] for match in word_pattern().finditer("".join(letters).replace("_", " ")))
 
 
 class ItemEndpoints:

@@ -83,13 +83,21 @@ class RowsEndpoint:
 
     async def post(self, request: Request, strict: Strict = False) -> Json:
         """Write the request's rows that fit, all in one transaction; answer once it is committed in all replicas."""
-        rows = await self._read(request, idempotency_key(request))
+        return answer(await self.write(await self._read(request, idempotency_key(request)), strict))
+
+    async def write(self, rows: RowRequest, strict: bool) -> Outcome:
+        """Write the rows that fit; with ``strict`` none if one does not.
+
+        Raises:
+            RowsUnfit: no row fits, or with ``strict`` one does not.
+            KeyReused, RowsRefused, RowsUnknown: as :class:`RowIntake` says.
+        """
         if not rows.messages.count or (strict and rows.rejected):
             rows.messages.close()
             if rows.rejected:
                 raise unfit(rows)
-            return answer(Outcome(0))
-        return answer(await self._outcome(self._intake.accept(rows)))
+            return Outcome(0)
+        return await self._outcome(self._intake.accept(rows))
 
     async def _read(self, request: Request, key: str | None) -> RowRequest:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

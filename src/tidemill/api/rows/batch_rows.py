@@ -78,7 +78,7 @@ def opened(run: Run, batch: Batch) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(run.folder / batch.path) as file:
             yield file
     except (OSError, pa.ArrowInvalid) as error:
-        raise unreadable(batch) from error
+        raise unreadable(run, batch) from error
 
 
 def csv_rows_at(run: Run, batch: Batch, indices: Indices, columns: Sequence[str]) -> pa.Table:
@@ -99,7 +99,7 @@ def csv_rows_at(run: Run, batch: Batch, indices: Indices, columns: Sequence[str]
                 if start > indices[-1]:
                     break
     except (OSError, pa.ArrowInvalid) as error:
-        raise unreadable(batch) from error
+        raise unreadable(run, batch) from error
     return pa.concat_tables(tables)
 
 

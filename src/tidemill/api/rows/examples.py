@@ -10,7 +10,7 @@ import numpy as np
 from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.snapshot import Snapshot
 from tidemill.api.rows.batch_rows import page
-from tidemill.errors import CatalogError
+from tidemill.errors import CatalogError, Gone
 from tidemill.run.folder import Run
 from tidemill.scoring import Scorer
 from tidemill.scoring.als import AlsScorer
@@ -70,7 +70,7 @@ class Examples:
             if batch is None:
                 return None
             rows: list[dict[str, Any]] = page(self.run, batch, 0, MAX_READ).to_pylist()
-        except CatalogError:
+        except (CatalogError, Gone):
             return None  # it must not fail a request for other data; requests for the batch's rows report it
         return next((row for row in rows if None not in row.values()), rows[0] if rows else {})
 

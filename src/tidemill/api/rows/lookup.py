@@ -65,7 +65,7 @@ class KeyHashes:
         try:
             table = batch_dataset(self._run, batch).to_table(columns=[self._key.name], use_threads=False)
         except (OSError, pa.ArrowInvalid) as error:
-            raise unreadable(batch) from error
+            raise unreadable(self._run, batch) from error
         return np.unique(hashed(table.column(0).combine_chunks()))
 
 
@@ -112,7 +112,7 @@ class Lookup:
     def _whereabouts(self, generation: Generation, value: pa.Scalar) -> str:
         """The place of a row that this generation's batches lack."""
         own = set(generation.batches)
-        others = (batch for batch in self.run.catalog.batches() if batch.batch not in own)
+        others = (batch for batch in self.run.catalog.batches() if batch.batch not in own and not batch.removed_at)
         having = {batch.batch for batch in others if self._has(batch, value)}
         if not having:
             return "it was never streamed: neither its batches nor any other sealed batch has it"
@@ -130,7 +130,7 @@ class Lookup:
         try:
             count: int = batch_dataset(self.run, batch).count_rows(filter=ds.field(self._key.name) == value)
         except (OSError, pa.ArrowInvalid) as error:
-            raise unreadable(batch) from error
+            raise unreadable(self.run, batch) from error
         return count > 0
 
     def _newest_first(self, generation: Generation) -> Iterator[Batch]:
@@ -146,7 +146,7 @@ class Lookup:
         try:
             table = batch_dataset(self.run, batch).to_table(filter=ds.field(self._key.name) == value, use_threads=False)
         except (OSError, pa.ArrowInvalid) as error:
-            raise unreadable(batch) from error
+            raise unreadable(self.run, batch) from error
         rows: list[dict[str, Any]] = table.to_pylist()
         return rows[::-1]
 

@@ -97,10 +97,11 @@ class BatchStore(database.CatalogFile):
         return self._batches(query, lambda last: (batch_partitions.c.batch.in_(numbers),))
 
     def batches_with_rejects(self, most: int) -> list[tuple[int, int, str | None]]:
-        """The newest sealed batches that have rejects, at most ``most``, in order: each batch's number, the number of
-        its rejects, and their file."""
+        """The newest sealed batches that have rejects and whose files are there, at most ``most``, in order: each
+        batch's number, the number of its rejects, and their file."""
         query = sa.select(batches.c.batch, batches.c.rejected, batches.c.rejects_path)
-        having = query.where(batches.c.rejected > 0, batches.c.sealed_at.is_not(None))
+        there = batches.c.sealed_at.is_not(None), batches.c.removed_at.is_(None)
+        having = query.where(batches.c.rejected > 0, *there)
         newest = self._all(having.order_by(batches.c.batch.desc()).limit(most))
         return [(row["batch"], row["rejected"], row["rejects_path"]) for row in reversed(newest)]
 
@@ -154,12 +155,13 @@ class BatchStore(database.CatalogFile):
         return sealed
 
     def totals(self) -> dict[str, int]:
-        """The totals of all sealed batches: ``{"batches", "rows", "rejected", "bytes"}``."""
+        """The totals of all sealed batches: ``{"batches", "rows", "rejected", "bytes"}``; the bytes are of those whose
+        files are there."""
         query = sa.select(
             sa.func.count().label("batches"),
             sa.func.coalesce(sa.func.sum(batches.c.rows), 0).label("rows"),
             sa.func.coalesce(sa.func.sum(batches.c.rejected), 0).label("rejected"),
-            sa.func.coalesce(sa.func.sum(batches.c.bytes), 0).label("bytes"),
+            sa.func.coalesce(sa.func.sum(sa.case((batches.c.removed_at.is_(None), batches.c.bytes))), 0).label("bytes"),
         ).where(batches.c.sealed_at.is_not(None))
         totals = self._all(query)[0]
         return totals | {"rejected": totals["rejected"] + self.rejected_after_last()}

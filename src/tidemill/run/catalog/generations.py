@@ -107,13 +107,14 @@ class GenerationStore(database.CatalogFile):
         ]
 
     def generations_pulse(self) -> tuple[object, ...]:
-        """A value that changes whenever a generation is started, published or fails. Cheap, for polling.
+        """A value that changes whenever a generation is started, published, removed or fails. Cheap, for polling.
 
         It has the start time of every generation that is not published, so that one that failed and was started again
         changes it. The newest of these times alone would not do: the clock may step back.
         """
         state = generations.c.state
         counts = sa.select(state, sa.func.count(), sa.func.max(generations.c.generation)).group_by(state)
+        counts = counts.add_columns(sa.func.count(generations.c.removed_at))
         unsettled = sa.select(generations.c.generation, generations.c.began_at).where(state != "published")
         with self.engine.connect() as connection:
             counted = connection.execute(counts.order_by(state)).all()

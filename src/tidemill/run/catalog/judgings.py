@@ -27,6 +27,7 @@ from tidemill.run.catalog.records import (
     LineModel,
     PairedBlocks,
 )
+from tidemill.run.catalog.removals import SPACES
 from tidemill.run.catalog.schema import (
     batches,
     cells,
@@ -149,12 +150,16 @@ class JudgingStore(database.CatalogFile):
 
     def all_judged(self, after: int) -> bool:
         """Whether each published generation of the run's own after number ``after`` was judged on the held-out rows of
-        its newest batch, and no look at the batches after that number ended with an error."""
+        its newest batch, and no look at the batches after that number ended with an error. Removed ones can't be."""
         own = judgings.c.line == "", judgings.c.batch > after
         looks = sa.select(judgings.c.batch).where(*own, judgings.c.evidence == "provisional")
         published = sa.select(generations.c.generation).where(generations.c.state == "published")
-        unjudged = published.where(generations.c.generation > after, generations.c.generation.not_in(looks))
-        failed = sa.select(judgings.c.batch).where(*own, judgings.c.error.is_not(None))
+        there = generations.c.removed_at.is_(None)
+        unjudged = published.where(there, generations.c.generation > after, generations.c.generation.not_in(looks))
+        removed = sa.select(batches.c.batch).where(batches.c.removed_at.is_not(None))
+        failed = sa.select(judgings.c.batch).where(
+            *own, judgings.c.error.is_not(None), judgings.c.batch.not_in(removed)
+        )
         return self._one(unjudged.limit(1)) is None and self._one(failed.limit(1)) is None
 
     def newest_batch_judged(self, evidence: Evidence | None = None) -> int:
@@ -202,7 +207,7 @@ class JudgingStore(database.CatalogFile):
             first: the oldest published generation. The first call settles on it, or, in a run of an older version, on
                 the oldest that was measured.
         """
-        key = f"cluster space of {model}"
+        key = f"{SPACES}{model}"
         with self.engine.begin() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # a replay may ask at the same time
             recorded = connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar()

@@ -55,6 +55,8 @@ MIGRATIONS: dict[int, tuple[tuple[str, str], ...]] = {
         ("decisions", "former_line VARCHAR NOT NULL DEFAULT ''"),
     ),
     5: (
+        ("batches", "removed_at VARCHAR"),
+        ("generations", "removed_at VARCHAR"),
         ("accounts", "posted_rows BIGINT NOT NULL DEFAULT '0'"),
         ("accounts", f"posted_chain BLOB NOT NULL DEFAULT X'{EMPTY_CHAIN.hex()}'"),
         ("accounts", "posted_pending BLOB NOT NULL DEFAULT X''"),

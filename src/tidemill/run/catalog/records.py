@@ -137,11 +137,13 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Batch(Sealed):
-    """A sealed batch. ``gaps``: what retention removed of the topic while it was open."""
+    """A sealed batch. ``gaps``: what retention removed of the topic while it was open. ``removed_at``: when its files
+    were removed; None while they are there."""
 
     batch: int = 0
     cut: str = ""
     sealed_at: str = ""
+    removed_at: str | None = None
     partitions: tuple[Span, ...] = ()
     gaps: tuple[Gap, ...] = ()
 
@@ -149,12 +151,15 @@ class Batch(Sealed):
 @dataclass(frozen=True)
 class RecordedFiles:
     """Which files the catalog knows: each sealed batch's path, the batch that is cut but not sealed, the published
-    generations, and those that were started but not published."""
+    generations, and those that were started but not published; and the batches and generations whose files were
+    removed, or are being removed."""
 
     sealed: Mapping[int, str]
     decided: int | None
     published: frozenset[int]
     started: frozenset[int]
+    removed_batches: frozenset[int] = frozenset()
+    removed_generations: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ class TrainedModel:
 @dataclass(frozen=True)
 class Generation:
     """One generation: the batches that it is trained on, their rows, and its models once it is published. ``line``: the
-    replay that trained it; "" for one of the run's own."""
+    replay that trained it; "" for one of the run's own. ``removed_at``: when its files were removed."""
 
     generation: int
     state: GenerationState
@@ -190,10 +195,27 @@ class Generation:
     published_at: str | None = None
     models: dict[str, TrainedModel] = field(default_factory=dict)
     line: str = ""
+    removed_at: str | None = None
 
     @property
     def ref(self) -> GenerationRef:
         return GenerationRef(self.generation, self.line)
+
+
+class KeptOffsets(NamedTuple):
+    """Of one partition, the first offset of the batches whose files are there, and the last that is sealed. Where those
+    have nothing of it, ``first`` is that one too."""
+
+    first: int
+    last_sealed: int
+
+
+@dataclass(frozen=True)
+class KeptFiles:
+    """The batches and published generations whose files are there: by number, when it was sealed or published."""
+
+    batches: Mapping[int, str]
+    generations: Mapping[int, str]
 
 
 Evidence = Literal["provisional", "settled"]

@@ -101,6 +101,7 @@ batches = Table(
     Column("first_timestamp", String),
     Column("last_timestamp", String),
     Column("sealed_at", String),
+    Column("removed_at", String),  # by the trainer; the files are removed after that
 )
 
 batch_partitions = Table(
@@ -146,6 +147,7 @@ generations = Table(
     Column("error", String),
     Column("began_at", String, nullable=False),
     Column("published_at", String),
+    Column("removed_at", String),
 )
 
 models = Table(

@@ -24,6 +24,7 @@ from tidemill.run.catalog.records import (
     SideTableRecord,
     SourceState,
 )
+from tidemill.run.catalog.removals import RemovalStore
 from tidemill.run.catalog.schema import batches, generations, outputs, run, side_tables, source, stages
 from tidemill.run.catalog.stages import StageStatus, progress_of
 from tidemill.run.catalog.topics import TopicStore
@@ -33,7 +34,7 @@ FILE_NAME = "catalog.sqlite"
 SECRET_BYTES = 32
 
 
-class Catalog(BatchStore, TopicStore, GenerationStore, JudgingStore):
+class Catalog(BatchStore, TopicStore, GenerationStore, JudgingStore, RemovalStore):
     """The catalog of one run. Safe to use from several threads and processes at once."""
 
     # --- the run --------------------------------------------------------------------------------------------------
@@ -60,16 +61,20 @@ class Catalog(BatchStore, TopicStore, GenerationStore, JudgingStore):
 
     def recorded(self) -> RecordedFiles:
         """The files of batches and generations that the catalog knows."""
-        of_batches = sa.select(batches.c.batch, batches.c.path, batches.c.sealed_at).order_by(batches.c.batch)
+        columns = (batches.c.batch, batches.c.path, batches.c.sealed_at, batches.c.removed_at)
+        of_generations = sa.select(generations.c.generation, generations.c.state, generations.c.removed_at)
         with self._readable(), self.engine.connect() as connection:
-            cuts = connection.execute(of_batches).all()
-            states = connection.execute(sa.select(generations.c.generation, generations.c.state)).all()
-        published = frozenset(number for number, state in states if state == "published")
+            cuts = connection.execute(sa.select(*columns).order_by(batches.c.batch)).all()
+            states = connection.execute(of_generations).all()
+        removed = frozenset(number for number, _, removed_at in states if removed_at)
+        published = frozenset(number for number, state, _ in states if state == "published")
         return RecordedFiles(
-            sealed={number: path for number, path, sealed_at in cuts if sealed_at},
-            decided=next((number for number, _, sealed_at in cuts if not sealed_at), None),
-            published=published,
-            started=frozenset(number for number, _ in states) - published,
+            sealed={number: path for number, path, sealed_at, removed_at in cuts if sealed_at and not removed_at},
+            decided=next((number for number, _, sealed_at, _ in cuts if not sealed_at), None),
+            published=published - removed,
+            started=frozenset(number for number, _, _ in states) - published,
+            removed_batches=frozenset(number for number, _, _, removed_at in cuts if removed_at),
+            removed_generations=removed,
         )
 
     def trained(self, ref: GenerationRef) -> Generation:

@@ -197,6 +197,14 @@ def stream_ended(run: Run) -> bool:
     return bool(run.catalog.ended())
 
 
+def source_sealed(run: Run) -> bool:
+    """Whether sealed batches hold all rows of the source, in a stream that stays open."""
+    source = run.catalog.source()
+    if not run.pipeline.source.open or source is None or not source.complete:
+        return False
+    return sum(account.rows for account in (run.catalog.accounts() or {}).values()) == source.produced
+
+
 def judged(run: Run) -> bool:
     """Whether each of the ``MOST_CAUGHT_UP`` newest published generations was judged, without an error: a look that
     ended with one is repeated by the next trainer. A generation that failed and was trained again may be older than

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import orjson
 import pyarrow as pa
 
 from tidemill.pipeline import Column
 from tidemill.sources.readers.jsonl import JsonObjects
-
-Unwrap = Callable[[object], object]
+from tidemill.sources.topic.envelopes import Unwrap
 
 
 class JsonValues:

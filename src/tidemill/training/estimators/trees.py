@@ -20,7 +20,7 @@ from tidemill.errors import TrainingFailed
 from tidemill.scoring.storage import Array
 from tidemill.scoring.trees import LEAF
 from tidemill.training.estimators.rules import least, one_of_any_case
-from tidemill.training.export import thresholds
+from tidemill.training.export import thresholds, vector_values
 from tidemill.training.fitting import train_row_model
 from tidemill.training.registry import EstimatorSpec, Exported, Rule
 
@@ -55,20 +55,26 @@ VALUE_RULES = TREE_RULES | {"impurity": one_of_any_case("variance")}
 
 
 def export_classifier(model: Any) -> Exported:
-    return {}, flat(nodes_of(model), class_counts) | thresholds(model)
+    return {}, flat(nodes_of(model), class_counts) | thresholds(model) | importances(model)
 
 
 def export_boosted_classifier(model: Any) -> Exported:
     weights = np.array(model.treeWeights, dtype=np.float64)
-    return {}, flat(nodes_of(model), value) | {"weights": weights} | thresholds(model)
+    return {}, flat(nodes_of(model), value) | {"weights": weights} | thresholds(model) | importances(model)
 
 
 def export_regressor(model: Any) -> Exported:
-    return {}, flat(nodes_of(model), value)
+    return {}, flat(nodes_of(model), value) | importances(model)
 
 
 def export_boosted_regressor(model: Any) -> Exported:
-    return {}, flat(nodes_of(model), value) | {"weights": np.array(model.treeWeights, dtype=np.float64)}
+    weights = np.array(model.treeWeights, dtype=np.float64)
+    return {}, flat(nodes_of(model), value) | {"weights": weights} | importances(model)
+
+
+def importances(model: Any) -> dict[str, Array]:
+    """Spark's importance of each position of the feature vector."""
+    return {"importances": vector_values(model.featureImportances)}
 
 
 def class_counts(leaf: Node) -> list[float]:
