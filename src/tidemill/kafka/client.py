@@ -233,6 +233,12 @@ def topic_settings(admin: AdminClient, name: str) -> TopicSettings | None:
     )
 
 
+def batch_limit(admin: AdminClient, name: str) -> int:
+    """How many bytes a batch of messages may have in the topic; where Kafka does not tell, as many as in a new one."""
+    settings = topic_settings(admin, name)
+    return MOST_BYTES if settings is None else min(settings.max_bytes, MOST_BYTES)
+
+
 def await_topic(admin: AdminClient, name: str) -> Topic:
     """The topic, once Kafka lists it with its partitions.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
-import orjson
 from confluent_kafka import KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
@@ -13,7 +12,7 @@ from tidemill.collector.collector import await_source
 from tidemill.collector.feed import Feed, own_stream
 from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.collector.topic_feed import TopicFeed
-from tidemill.errors import LogLost, StreamFailed, TopicError
+from tidemill.errors import StreamFailed, TopicError
 from tidemill.kafka.client import (
     ANSWER_SECONDS,
     KEEP_AS_KAFKA,
@@ -25,40 +24,18 @@ from tidemill.kafka.client import (
     reason,
     verify_topic,
 )
+from tidemill.outputs.recovery import Position, recovered
 from tidemill.pipeline import Output
 from tidemill.run.catalog import Gap, OutputState
 from tidemill.run.folder import Run
+from tidemill.run.marks import Marks
 from tidemill.run.stage import Stage
 from tidemill.sources.topic import Patience, decoder_of
 
+log = logging.getLogger(__name__)
+
 BATCH = 0  # of a gap: the batches are the collector's
 ANOTHER = "give the output another topic, which is filled from the first row on"
-
-
-class Position(NamedTuple):
-    """How far a partition of the stream is read.
-
-    Attributes:
-        offset: of the next message.
-        rows: how many rows were written by then.
-        missed: how many offsets retention removed before they were read.
-        source_ended: whether the source of a stream that stays open has ended before.
-    """
-
-    offset: int
-    rows: int = 0
-    missed: int = 0
-    source_ended: bool = False
-
-    @classmethod
-    def of(cls, record: TopicPartition) -> Position:
-        """The position that Kafka has on record."""
-        return cls(record.offset, **orjson.loads(record.metadata or "{}"))
-
-    def record(self, topic: str, partition: int) -> TopicPartition:
-        """This position as Kafka records it."""
-        more = {key: value for key, value in self._asdict().items() if key != "offset"}
-        return TopicPartition(topic, partition, self.offset, metadata=orjson.dumps(more).decode())
 
 
 def source_topic(stage: Stage, admin: AdminClient) -> Topic | None:
@@ -128,17 +105,20 @@ class OutputReader(KafkaReader):
     def __init__(self, connection: KafkaConnection, topic: Topic, run: Run, output: str, most: int) -> None:
         """``output``: the topic that the predictions go to. ``most``: how many messages are read at once."""
         super().__init__(connection, topic, f"tidemill-{run.id}-{output}", most)
+        self._connection = connection
 
     @property
     def group(self) -> object:
         """What a transaction needs to know of the consumer group."""
         return self._consumer.consumer_group_metadata()
 
-    def written(self, state: OutputState) -> dict[int, Position]:
-        """What Kafka has on record, for each partition of which it has something.
+    def written(self, state: OutputState, marks: Marks) -> dict[int, Position]:
+        """How far the rows are written, for each partition of which some are.
+
+        Args:
+            marks: those in the topic of the predictions.
 
         Raises:
-            LogLost: Kafka has lost the record of how far the rows are written.
             StreamFailed: Kafka does not answer.
         """
         asked = [TopicPartition(self.topic.name, partition) for partition in range(self.partitions)]
@@ -147,14 +127,9 @@ class OutputReader(KafkaReader):
         except KafkaException as error:
             raise StreamFailed(f"Kafka can't say how far the rows are written: {reason(error)}") from error
         written = {record.partition: Position.of(record) for record in known if record.offset >= 0}
-        for partition, offset in state.offsets.items():
-            if partition not in written or written[partition].offset < offset:
-                found = f"offset {written[partition].offset}" if partition in written else "nothing"
-                raise LogLost(
-                    f"the rows of partition {partition} of {self.topic.name} are written to {state.topic} up to offset "
-                    f"{offset}, but Kafka's record of it says {found}: going on would write rows twice",
-                    ANOTHER,
-                )
+        if any(at not in written or written[at].offset < offset for at, offset in state.offsets.items()):
+            log.warning("Kafka's record of the rows written to %s is lost: its messages are read instead", state.topic)
+            written = recovered(self._connection, self._admin, marks, state, written)
         return written
 
     def record(self, positions: Mapping[int, Position]) -> Sequence[TopicPartition]:

@@ -18,12 +18,13 @@ from tidemill.collector.feed import Feed
 from tidemill.collector.open_batch import Decoded
 from tidemill.collector.reader import stamp_fault
 from tidemill.errors import KafkaAway, StreamFailed
-from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, reason
+from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, batch_limit, reason
 from tidemill.kafka.messages import partition_of
 from tidemill.kafka.transactions import CALL_SECONDS, PATIENCE_SECONDS, until_confirmed, until_done
 from tidemill.outputs.champions import Champion
 from tidemill.outputs.predictions import Indices, OutputRows, predictions
-from tidemill.outputs.topics import BATCH, OutputReader, Position, output_feed, output_topic, verify_output
+from tidemill.outputs.recovery import Position, mark_of
+from tidemill.outputs.topics import BATCH, OutputReader, output_feed, output_topic, verify_output
 from tidemill.pipeline import Output
 from tidemill.run.catalog import Gap
 from tidemill.run.failpoints import failpoint
@@ -57,6 +58,7 @@ class OutputWriter:
         self._admin = admin
         self._key = run.pipeline.key
         self._state = output_topic(run, admin, output, source.partitions)
+        self._marks = run.marks(self._state.topic_id)
         self._reader = OutputReader(connection, source, run, output.topic, ROWS_AT_ONCE)
         self._producer = Producer(
             connection.settings(
@@ -65,6 +67,7 @@ class OutputWriter:
                 acks="all",
                 compression_type="lz4",
                 message_max_bytes=MOST_BYTES,
+                batch_size=connection.batch_size(batch_limit(admin, output.topic)),
                 linger_ms=5,
             )
         )
@@ -89,9 +92,9 @@ class OutputWriter:
         """Read on from what is written.
 
         Raises:
-            LogLost: Kafka has lost the record of how far the rows are written, or rows that are not written yet.
+            LogLost: Kafka has lost rows that are not written yet.
         """
-        self._committed = written = self._reader.written(self._state)
+        self._committed = written = self._reader.written(self._state, self._marks)
         self._rows.update({partition: position.rows for partition, position in written.items()})
         self._missed.update({partition: position.missed for partition, position in written.items()})
         self._source_ended.update(partition for partition, position in written.items() if position.source_ended)
@@ -178,16 +181,32 @@ class OutputWriter:
         failpoint("output.scored")
         topic, produce = self._state.topic, self._producer.produce
         where = self._partitions(rows, found)
+        headers = self._headers(found, where)
         with self._sending():
-            for row, value, partition in zip(rows, values, where, strict=True):
+            for row, value, partition, header in zip(rows, values, where, headers, strict=True):
                 stamp = sent_at(row)
                 try:
-                    produce(topic, value, row.key(), partition, timestamp=stamp)
+                    produce(topic, value, row.key(), partition, timestamp=stamp, headers=header)
                 except BufferError:  # the user has set a smaller queue
                     self._producer.flush(CALL_SECONDS)
-                    produce(topic, value, row.key(), partition, timestamp=stamp)
+                    produce(topic, value, row.key(), partition, timestamp=stamp, headers=header)
             self._producer.poll(0)
         self._open += len(values)
+
+    def _headers(self, found: OutputRows, where: Sequence[int]) -> list[list[tuple[str, bytes]] | None]:
+        """The headers of each row's message: the last one of each partition says how far that is written then."""
+        headers: list[list[tuple[str, bytes]] | None] = [None] * len(where)
+        for source in np.unique(found.partitions).tolist():
+            indices = np.flatnonzero(found.partitions == source)
+            last = int(indices[-1])
+            position = Position(
+                int(found.offsets[last]) + 1,
+                self._rows[source] + len(indices),
+                self._missed[source],
+                source in self._source_ended,
+            )
+            headers[last] = [mark_of(self._marks, where[last], source, position)]
+        return headers
 
     @contextmanager
     def _sending(self) -> Iterator[None]:
