@@ -118,7 +118,7 @@ def poisons() -> list[Poison]:
     return [
         Poison(b"no json", "not JSON: "),
         Poison(b'{"UserID": 1', "not JSON: "),
-        Poison(b'{"UserID": NaN}', "not JSON: "),
+        Poison(b'{"UserID": NaN}', "UserID is NaN, not a whole number"),
         Poison(b'{"UserID": "\xff\xfe"}', "not JSON: "),
         Poison(b"x" * 2 * MIB, "not JSON: "),
         Poison(large, "UserID is 'xxx"),

@@ -119,6 +119,13 @@ def unready_body(run: Run, snapshot: Snapshot, error: NotReady) -> schemas.Unrea
     )
 
 
+def lag(counts: Counts) -> int:
+    """How many rows are produced and not yet collected; of a topic that others write, how many messages follow."""
+    if counts.lag is not None:
+        return sum(counts.lag.values())
+    return max(0, counts.produced + (counts.posted or 0) - counts.collected)
+
+
 def stream_body(run: Run, snapshot: Snapshot, sealed: Mapping[int, int], posted: int | None) -> schemas.StreamBody:
     """The stream's topic and its partitions, by the catalog.
 
@@ -172,7 +179,7 @@ def status_body(run: Run, snapshot: Snapshot) -> schemas.StatusBody:
         stages={name: stage_body(status, facts) for name, status in snapshot.stages.items()},
         rows=schemas.RowCounts.of(counts),
         rates=schemas.RowRates.model_validate({name: snapshot.rates.get(name) for name in RATED}),
-        lag=max(0, counts.produced - counts.collected) if counts.lag is None else sum(counts.lag.values()),
+        lag=lag(counts),
         partition_lag=None if counts.lag is None else dict(counts.lag),
         gaps=[schemas.GapBody.of(gap) for gap in counts.gaps] or None,
         open_batch=open_batch_body(facts),

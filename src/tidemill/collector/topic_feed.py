@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Generic
@@ -97,11 +97,18 @@ def offsets_of(admin: AdminClient, topic: Topic, when: str) -> dict[int, int]:
 
 @dataclass
 class TopicFeed(Generic[M]):
-    """The messages of a topic between recorded offsets, and those of partitions that are added to it."""
+    """The messages of a topic between recorded offsets, and those of partitions that are added to it.
+
+    Attributes:
+        keep_gap: notes what retention removed before it was read.
+        task: what is done with the messages, for the texts about gaps.
+    """
 
     run: Run
     reader: Reader[M]
     decoder: ValueDecoder
+    keep_gap: Callable[[Gap], None]
+    task: str = "sealed"
     ends: dict[int, int] = field(default_factory=dict)
     endings: dict[int, End] = field(default_factory=dict)
     _known: dict[int, TopicPartition] = field(default_factory=dict)
@@ -160,14 +167,14 @@ class TopicFeed(Generic[M]):
         ]
         if lost and self.run.pipeline.source.on_gap == "stop":
             raise LogLost(
-                f"the topic {self.run.pipeline.topic} has lost messages before they were sealed: "
+                f"the topic {self.run.pipeline.topic} has lost messages before they were {self.task}: "
                 f"{listed([str(gap) for gap in lost])}; its retention removed them",
                 "start the run again with --set source.on_gap=record to go on after them, and keep the messages longer "
                 "(retention.ms)",
             )
         for gap in lost:
-            log.warning("retention removed %s before they were sealed", gap)
-            self.run.catalog.save_gap(gap)
+            log.warning("retention removed %s before they were %s", gap, self.task)
+            self.keep_gap(gap)
         return {number: max(offset, firsts[number]) for number, offset in offsets.items()}
 
     def _within(self, number: int, first: int) -> int:
@@ -226,13 +233,17 @@ class TopicFeed(Generic[M]):
         since = self._waiting_since
         if since is None or time.monotonic() - since < OPEN_SECONDS:
             return None
-        left = [str(number) for number in sorted(self._known.keys() - self.ends.keys())]
-        return f"waits for an open transaction of another writer, in partition {listed(left)}"
+        return f"waits for an open transaction of another writer, in partition {listed(self._held_back)}"
+
+    @property
+    def _held_back(self) -> list[str]:
+        """The partitions of which nothing more can be read though messages of the stream follow."""
+        lag = self.lag
+        return [str(number) for number in sorted(self.reader.drained) if lag.get(str(number))]
 
     def _note_waiting(self, heard: bool) -> None:
-        """Note since when nothing comes though the stream has not ended: a transaction before its end is open."""
-        left = self._known.keys() - self.ends.keys()
-        if heard or not (self.finite and left <= self.reader.drained):
+        """Note since when nothing comes though messages follow: a transaction before them is open."""
+        if heard or not self._held_back:
             self._waiting_since = None
         elif self._waiting_since is None:
             self._waiting_since = time.monotonic()
@@ -271,7 +282,7 @@ def rows_of_parts(stage: Stage, reader: Reader[M], decoder: ValueDecoder) -> int
     state = run.catalog.source()
     if parts is None or state is None or state.rows is not None:
         return state.rows if state else None
-    rows = count_rows(stage, TopicFeed(run, reader, decoder))
+    rows = count_rows(stage, TopicFeed(run, reader, decoder, run.catalog.save_gap))
     if stage.stop.is_set():
         return None
     if rows < parts:

@@ -22,7 +22,7 @@ class FileGuess:
     """What a file is like, or several of one layout.
 
     Attributes:
-        files: in the order in which they will be read.
+        files: in the order in which they will be read; none where a topic is.
         settings: the keys of ``[source]`` that are to be written, without ``path`` and ``columns``.
         reasons: why, by setting.
         columns: those that are declared, in the file's order.
@@ -32,6 +32,7 @@ class FileGuess:
         exact: whether ``rows`` were counted.
         whole: whether all rows were looked at.
         notes: what else was seen, in sentences.
+        title: what the data are called in sentences, where that is not the files' names.
     """
 
     files: tuple[Path, ...]
@@ -44,6 +45,12 @@ class FileGuess:
     exact: bool
     whole: bool
     notes: tuple[str, ...] = ()
+    title: str = ""
+
+    @property
+    def called(self) -> str:
+        """What the data are called in sentences."""
+        return self.title or (f"{len(self.files)} files" if len(self.files) > 1 else self.files[0].name)
 
 
 def most_rows(width: int) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import orjson
 from confluent_kafka import KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from tidemill.collector.collector import await_source
-from tidemill.collector.kafka_reader import KafkaReader, removed
-from tidemill.collector.own_marks import End, KafkaMarks
+from tidemill.collector.feed import Feed, own_stream
+from tidemill.collector.kafka_reader import KafkaReader
+from tidemill.collector.topic_feed import TopicFeed
 from tidemill.errors import LogLost, StreamFailed, TopicError
 from tidemill.kafka.client import (
     ANSWER_SECONDS,
@@ -24,18 +26,39 @@ from tidemill.kafka.client import (
     verify_topic,
 )
 from tidemill.pipeline import Output
-from tidemill.run.catalog import OutputState
+from tidemill.run.catalog import Gap, OutputState
 from tidemill.run.folder import Run
 from tidemill.run.stage import Stage
+from tidemill.sources.topic import Patience, decoder_of
 
+BATCH = 0  # of a gap: the batches are the collector's
 ANOTHER = "give the output another topic, which is filled from the first row on"
 
 
 class Position(NamedTuple):
-    """The next row of a partition, and how many of its rows were written by then."""
+    """How far a partition of the stream is read.
+
+    Attributes:
+        offset: of the next message.
+        rows: how many rows were written by then.
+        missed: how many offsets retention removed before they were read.
+        source_ended: whether the source of a stream that stays open has ended before.
+    """
 
     offset: int
-    rows: int
+    rows: int = 0
+    missed: int = 0
+    source_ended: bool = False
+
+    @classmethod
+    def of(cls, record: TopicPartition) -> Position:
+        """The position that Kafka has on record."""
+        return cls(record.offset, **orjson.loads(record.metadata or "{}"))
+
+    def record(self, topic: str, partition: int) -> TopicPartition:
+        """This position as Kafka records it."""
+        more = {key: value for key, value in self._asdict().items() if key != "offset"}
+        return TopicPartition(topic, partition, self.offset, metadata=orjson.dumps(more).decode())
 
 
 def source_topic(stage: Stage, admin: AdminClient) -> Topic | None:
@@ -99,32 +122,31 @@ def cleanup_policy(admin: AdminClient, name: str, seconds: float) -> str:
 
 
 class OutputReader(KafkaReader):
-    """The rows of the stream for one output. How far they are written is recorded in Kafka, by a consumer group of the
-    output's own, in the transactions that have the predictions."""
+    """The messages of the stream for one output. How far they are read is recorded in Kafka, by a consumer group of the
+    output's own, in the transactions that have the predictions. Nothing joins that group."""
 
-    def __init__(self, connection: KafkaConnection, topic: Topic, run: Run, output: str) -> None:
-        """``output``: the topic that the predictions go to."""
-        super().__init__(connection, topic, f"tidemill-{run.id}-{output}")
-        self._marks = KafkaMarks(run.marks(topic.id))
-
-    def end_of(self, message: Message) -> End | None:
-        """The content of this run's end-of-stream marker; None where the message is no such marker."""
-        return self._marks.end_of(message)
+    def __init__(self, connection: KafkaConnection, topic: Topic, run: Run, output: str, most: int) -> None:
+        """``output``: the topic that the predictions go to. ``most``: how many messages are read at once."""
+        super().__init__(connection, topic, f"tidemill-{run.id}-{output}", most)
 
     @property
     def group(self) -> object:
         """What a transaction needs to know of the consumer group."""
         return self._consumer.consumer_group_metadata()
 
-    def start(self, state: OutputState) -> dict[int, Position]:
-        """Read on from what is written, and return that for each partition. Partitions of which nothing is written are
-        read from their start.
+    def written(self, state: OutputState) -> dict[int, Position]:
+        """What Kafka has on record, for each partition of which it has something.
 
         Raises:
-            LogLost: Kafka has lost the record of how far the rows are written, or rows that are not written yet.
+            LogLost: Kafka has lost the record of how far the rows are written.
             StreamFailed: Kafka does not answer.
         """
-        written = self._written()
+        asked = [TopicPartition(self.topic.name, partition) for partition in range(self.partitions)]
+        try:
+            known = self._consumer.committed(asked, timeout=ANSWER_SECONDS)
+        except KafkaException as error:
+            raise StreamFailed(f"Kafka can't say how far the rows are written: {reason(error)}") from error
+        written = {record.partition: Position.of(record) for record in known if record.offset >= 0}
         for partition, offset in state.offsets.items():
             if partition not in written or written[partition].offset < offset:
                 found = f"offset {written[partition].offset}" if partition in written else "nothing"
@@ -133,35 +155,30 @@ class OutputReader(KafkaReader):
                     f"{offset}, but Kafka's record of it says {found}: going on would write rows twice",
                     ANOTHER,
                 )
-        begin = {partition: Position(self._ends(partition)[0], 0) for partition in range(self.partitions)}
-        positions = begin | written
-        for partition, position in positions.items():
-            if begin[partition].offset > position.offset:
-                raise removed(self.topic.name, partition, begin[partition].offset, position.offset)
-        self.seek({partition: position.offset for partition, position in positions.items()})
-        return positions
-
-    def _written(self) -> dict[int, Position]:
-        """What Kafka has on record, for each partition of which it has something."""
-        asked = [TopicPartition(self.topic.name, partition) for partition in range(self.partitions)]
-        try:
-            known = self._consumer.committed(asked, timeout=ANSWER_SECONDS)
-        except KafkaException as error:
-            raise StreamFailed(f"Kafka can't say how far the rows are written: {reason(error)}") from error
-        return {at.partition: Position(at.offset, int(at.metadata or 0)) for at in known if at.offset >= 0}
+        return written
 
     def record(self, positions: Mapping[int, Position]) -> Sequence[TopicPartition]:
         """These positions as Kafka records them."""
-        return [
-            TopicPartition(self.topic.name, partition, position.offset, metadata=str(position.rows))
-            for partition, position in positions.items()
-        ]
+        return [position.record(self.topic.name, partition) for partition, position in positions.items()]
 
-    def lag(self, positions: Mapping[int, Position], ended: Set[int]) -> int:
-        """How many messages come after these positions in partitions that have not ended, as far as Kafka has told."""
-        behind = (partition for partition in positions if partition not in self._drained | ended)
-        return sum(max(0, self._known_end(partition) - positions[partition].offset) for partition in behind)
 
-    def _known_end(self, partition: int) -> int:
-        end: int = self._consumer.get_watermark_offsets(TopicPartition(self.topic.name, partition), cached=True)[1]
-        return end
+def output_feed(
+    run: Run, reader: OutputReader, written: Mapping[int, Position], keep_gap: Callable[[Gap], None], patience: Patience
+) -> Feed[Message]:
+    """The stream for an output, to be read on from what is ``written``; the rest is read from its start. ``patience``:
+    what to do where a schema registry does not answer.
+
+    Raises:
+        LogLost: retention removed rows that are not written yet, and ``on_gap`` does not say to go on.
+    """
+    source = run.pipeline.source
+    done = {partition: position.offset for partition, position in written.items()}
+    feed: Feed[Message]
+    if source.topic is None:
+        feed = own_stream(run, reader, [partition for partition, at in written.items() if at.source_ended])
+        done = {partition: reader.first_offset(partition) for partition in feed.partitions} | done
+    else:
+        feed = TopicFeed(run, reader, decoder_of(source, run.base, patience), keep_gap, "scored")
+        feed.grow(reader.partitions, BATCH)
+    reader.seek(feed.begin(done, BATCH))
+    return feed

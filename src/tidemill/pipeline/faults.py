@@ -140,9 +140,8 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     key = source.get("key_column") or stream.get("key")
     yield from routes_faults(routes if isinstance(routes, list) else [], models, columns, key)
     outputs = raw.get("outputs")
-    yield from outputs_faults(outputs if isinstance(outputs, list) else [], models, columns, stream.get("topic"))
-    if outputs and "topic" in source:
-        yield Fault("outputs", "predictions of a topic that others write", "none with source.topic")
+    read = source.get("topic", stream.get("topic"))
+    yield from outputs_faults(outputs if isinstance(outputs, list) else [], models, columns, read)
 
 
 def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:

@@ -115,10 +115,12 @@ class StageBody(Shape):
 
 
 class RowCounts(Shape):
-    """Rows of the source (null until known), and how many of them are produced, collected, sealed and rejected."""
+    """Rows of the source (null until known), and how many of them are produced, collected, sealed and rejected.
+    ``posted``: how many of the collected rows came by HTTP, not from the source, in a stream that takes them."""
 
     source: int | None
     produced: int
+    posted: int | None = omitted_if_none()
     collected: int
     sealed: int
     rejected: int
@@ -201,13 +203,15 @@ class TrainingBody(Shape):
 
 class OutputBody(Shape):
     """A topic of predictions: how many rows were written to it, and how many messages of the stream are still to come,
-    as Kafka counts them (``lag``; null before the first one was read). ``ended``: whether no more will come."""
+    as Kafka counts them (``lag``; null before the first one was read). ``ended``: whether no more will come.
+    ``missed``: how many offsets of a topic of others retention removed before they were scored."""
 
     model: str
     topic: str
     rows: int
     lag: int | None
     ended: bool
+    missed: int
 
 
 class StatusBody(Shape):

@@ -241,6 +241,12 @@ def test_a_stage_that_failed_says_why_and_what_helps() -> None:
     assert rows[3]["state"] == "not started"
 
 
+def test_a_run_that_reads_a_topic_of_others_has_fewer_stages() -> None:
+    """It has neither Kafka nor a producer, so its table does not list them."""
+    rows = stream.stage_rows({}, NOW, of_others=True)
+    assert [row["stage"] for row in rows] == ["collector", "trainer", "api", "console"]
+
+
 @pytest.mark.parametrize(
     ("state", "updated_at", "text"),
     [

@@ -199,7 +199,7 @@ def test_a_partition_in_a_table() -> None:
 
 def test_an_output_in_a_table() -> None:
     """A topic of predictions has its rows and its lag, which is unknown before the first message."""
-    output = schemas.OutputBody(model="m", topic="scored", rows=1801, lag=None, ended=False)
+    output = schemas.OutputBody(model="m", topic="scored", rows=1801, lag=None, ended=False, missed=0)
     assert stream.output_row(output) == {
         "topic": "scored",
         "model": "m",

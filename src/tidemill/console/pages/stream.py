@@ -63,7 +63,7 @@ def live() -> None:
         filled, text = filling(status)
         st.progress(filled, text)
         st.subheader("Stages", anchor=False)
-        st.table(stage_rows(status.stages, datetime.now(UTC)), hide_index=True)
+        st.table(stage_rows(status.stages, datetime.now(UTC), status.partition_lag is not None), hide_index=True)
         st.markdown(problems(status.problems))
         topic(stream, status.stream_ended)
         outputs(status.outputs)
@@ -88,11 +88,12 @@ def metrics(tiles: Sequence[tuple[str, str, str]]) -> None:
 def row_counts(status: StatusBody, of_others: bool = False) -> list[tuple[str, str, str]]:
     """The counts of rows, each as a label, a value and a note below it; nothing is produced to a topic of others."""
     rows, rates = status.rows, status.rates
-    read = rows.produced + rows.rejected
+    read = rows.produced + (rows.posted or 0) + rows.rejected
     of_source = "" if rows.source is None else f", of {counted(rows.source, 'row')}"
     produced = (f"Produced{of_source}", number(rows.produced), rate(rates.produced))
     return [
         *([] if of_others else [produced]),
+        *([] if rows.posted is None else [("By HTTP", number(rows.posted), "rows of requests, collected")]),
         ("Collected", number(rows.collected), rate(rates.collected)),
         ("Sealed", number(rows.sealed), rate(rates.sealed)),
         ("Rejected", number(rows.rejected), f"{share(rows.rejected / read if read else 0.0)} of all"),
@@ -129,9 +130,11 @@ def filling(status: StatusBody) -> tuple[float, str]:
     return filled, f"Batch {batch.batch} has {number(batch.rows)} of {counted(batch.target, 'row')}."
 
 
-def stage_rows(stages: Mapping[str, StageBody], now: datetime) -> list[dict[str, str]]:
-    """A row for each stage of a run, including those that have not started. Few runs have outputs."""
-    return [stage_row(name, stages.get(name), now) for name in STAGES if name in stages or name != "outputs"]
+def stage_rows(stages: Mapping[str, StageBody], now: datetime, of_others: bool = False) -> list[dict[str, str]]:
+    """A row for each stage of a run, including those that have not started. Few runs have outputs, and one that reads a
+    topic ``of_others`` has neither Kafka nor a producer."""
+    rare = {"outputs", "broker", "producer"} if of_others else {"outputs"}
+    return [stage_row(name, stages.get(name), now) for name in STAGES if name in stages or name not in rare]
 
 
 def stage_row(name: str, stage: StageBody | None, now: datetime) -> dict[str, str]:

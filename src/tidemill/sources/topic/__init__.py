@@ -18,7 +18,7 @@ from tidemill.sources.topic.json_values import JsonValues
 from tidemill.sources.topic.registry import Patience, SchemaRegistry, impatient
 from tidemill.sources.topic.rows import TopicRows, ValueReader
 
-__all__ = ["READERS", "Patience", "TopicRows", "ValueReader", "decoder_of"]
+__all__ = ["READERS", "Patience", "TopicRows", "ValueReader", "decoder_of", "impatient"]
 
 PACKAGES = {"avro": ("fastavro",), "protobuf": ("google.protobuf", "grpc_tools")}
 """What the optional dependencies ``registry`` bring, by ``source.value``."""
