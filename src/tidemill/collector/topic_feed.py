@@ -233,13 +233,17 @@ class TopicFeed(Generic[M]):
         since = self._waiting_since
         if since is None or time.monotonic() - since < OPEN_SECONDS:
             return None
-        left = [str(number) for number in sorted(self._known.keys() - self.ends.keys())]
-        return f"waits for an open transaction of another writer, in partition {listed(left)}"
+        return f"waits for an open transaction of another writer, in partition {listed(self._held_back)}"
+
+    @property
+    def _held_back(self) -> list[str]:
+        """The partitions of which nothing more can be read though messages of the stream follow."""
+        lag = self.lag
+        return [str(number) for number in sorted(self.reader.drained) if lag.get(str(number))]
 
     def _note_waiting(self, heard: bool) -> None:
-        """Note since when nothing comes though the stream has not ended: a transaction before its end is open."""
-        left = self._known.keys() - self.ends.keys()
-        if heard or not (self.finite and left <= self.reader.drained):
+        """Note since when nothing comes though messages follow: a transaction before them is open."""
+        if heard or not self._held_back:
             self._waiting_since = None
         elif self._waiting_since is None:
             self._waiting_since = time.monotonic()

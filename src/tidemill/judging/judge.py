@@ -81,12 +81,13 @@ class Judge:
         before generations were judged, the newest ``MOST_CAUGHT_UP`` are. Repeat the looks that ended with an error."""
         if swept := sweep(self.run):
             self.log.info("removed files of losses that no look names", names=swept)
-        newest, removed = max(published, default=0), self.catalog.removed_batches()
-        numbers = range(max(1, newest - MOST_CAUGHT_UP + 1), newest + 1)
-        for number in [number for number in numbers if number not in removed]:
-            self.settle(number)
-            if number in published:
-                self.provide(number)
+        newest, removed = max(published, default=0), self.catalog.removed_generations()
+        batches = {*range(max(1, newest - MOST_CAUGHT_UP + 1), newest + 1)} - self.catalog.removed_batches()
+        for batch in sorted(batches):
+            if batch - 1 not in removed:
+                self.settle(batch)
+            if batch in published and batch not in removed:
+                self.provide(batch)
 
     def settle(self, batch: int) -> None:
         """Judge the generations before a sealed batch on all its rows."""

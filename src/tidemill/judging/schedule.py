@@ -64,7 +64,12 @@ class Completed(NamedTuple):
     estimated: int
 
 
-def best_schedule(losses: Array, fit_seconds: Sequence[float], rows: Sequence[float] | None = None) -> Schedule | None:
+def best_schedule(
+    losses: Array,
+    fit_seconds: Sequence[float],
+    rows: Sequence[float] | None = None,
+    numbers: Sequence[int] | None = None,
+) -> Schedule | None:
     """The cheapest schedule in hindsight; None where fewer than two batches were judged.
 
     A batch is judged where the loss of any generation before it is known. A loss that is not known is estimated: by
@@ -76,6 +81,8 @@ def best_schedule(losses: Array, fit_seconds: Sequence[float], rows: Sequence[fl
             b; NaN where it is not known. Only batches after g count.
         fit_seconds: (generations,) what each generation cost; NaN of one that failed, which no schedule has.
         rows: (batches,) the batches' weights, such as their rows; by default all weigh the same.
+        numbers: (batches,) those of the batches, ascending, and the first of them those of the generations; from 1 on
+            by default. A run that keeps only some generations has gaps.
 
     Raises:
         ValueError: the shapes don't fit each other.
@@ -86,11 +93,12 @@ def best_schedule(losses: Array, fit_seconds: Sequence[float], rows: Sequence[fl
     if (seconds.size, weights.size) != losses.shape:
         expected = f"one number for each of {losses.shape[0]} generations and {losses.shape[1]} batches"
         raise ValueError(f"{seconds.size} fit times and {weights.size} weights; pass {expected}")
-    completed = complete(losses, ~np.isnan(seconds))
+    known = np.arange(1, weights.size + 1) if numbers is None else np.asarray(numbers)
+    completed = complete(losses, ~np.isnan(seconds), known)
     if len(completed.batches) < 2:
         return None
-    chosen, gain_share = cheapest(segment_costs(completed, weights[completed.batches - 1]))
-    spent = seconds[completed.candidates - 1]
+    chosen, gain_share = cheapest(segment_costs(completed, weights[np.searchsorted(known, completed.batches)]))
+    spent = seconds[np.searchsorted(known, completed.candidates)]
     return Schedule(
         best=tuple(completed.candidates[chosen].tolist()),
         gain_share=gain_share,
@@ -100,22 +108,22 @@ def best_schedule(losses: Array, fit_seconds: Sequence[float], rows: Sequence[fl
     )
 
 
-def complete(losses: Array, trained: NDArray[np.bool_]) -> Completed:
+def complete(losses: Array, trained: NDArray[np.bool_], numbers: NDArray[np.int64]) -> Completed:
     """The losses of the generations that can be chosen on the judged batches, with estimates in the gaps.
 
     Args:
-        losses: as in :func:`best_schedule`.
+        losses, numbers: as in :func:`best_schedule`.
         trained: (generations,) whether each generation didn't fail.
     """
-    generations, batches = np.arange(1, losses.shape[0] + 1), np.arange(1, losses.shape[1] + 1)
+    generations, batches = numbers[: len(losses)], numbers
     known = (~np.isnan(losses) & trained[:, np.newaxis] & (batches > generations[:, np.newaxis])).T
     judged = np.flatnonzero(known.any(axis=1))
-    candidates = np.flatnonzero(trained[: batches[judged[-1]] - 1]) if judged.size else judged
-    before = np.searchsorted(candidates, judged, side="left")  # candidate i has the number i + 1, batch j j + 1
+    candidates = np.flatnonzero(trained[: judged[-1]]) if judged.size else judged
+    before = np.searchsorted(candidates, judged, side="left")
     filled = np.zeros((judged.size, candidates.size))
     for row, (batch, count) in enumerate(zip(judged, before, strict=True)):
         given = np.flatnonzero(known[batch])
-        filled[row, :count] = np.interp(candidates[:count], given, losses[given, batch])
+        filled[row, :count] = np.interp(generations[candidates[:count]], generations[given], losses[given, batch])
     estimated = int(before.sum()) - int(np.count_nonzero(known))
     return Completed(filled, generations[candidates], batches[judged], estimated)
 

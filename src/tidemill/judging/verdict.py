@@ -200,16 +200,20 @@ class VerdictReader:
         loss_name = self.catalog.deciding_loss(name)
         if loss_name is None:
             return None
-        cells = self.catalog.means(name, loss_name)
-        seconds = self.catalog.fit_seconds(name)
+        kept = set(self.catalog.kept_files().generations)
+        cells = [cell for cell in self.catalog.means(name, loss_name) if cell[0] in kept]
         if not cells:
             return None
-        count = max(batch for _, batch, _, _ in cells)
-        losses, rows = np.full((count - 1, count), np.nan), np.zeros(count)
+        judged = {batch for _, batch, _, _ in cells}
+        numbers = sorted(judged | {number for number in kept if number < max(judged)})
+        place = {number: index for index, number in enumerate(numbers)}
+        losses, rows = np.full((len(numbers) - 1, len(numbers)), np.nan), np.zeros(len(numbers))
         for generation, batch, n, mean in cells:
-            losses[generation - 1, batch - 1] = mean
-            rows[batch - 1] = max(rows[batch - 1], n)
-        return best_schedule(losses, [seconds.get(number, np.nan) for number in range(1, count)], rows.tolist())
+            losses[place[generation], place[batch]] = mean
+            rows[place[batch]] = max(rows[place[batch]], n)
+        seconds = {number: taken for number, taken in self.catalog.fit_seconds(name).items() if number in kept}
+        fitted = [seconds.get(number, np.nan) for number in numbers[:-1]]
+        return best_schedule(losses, fitted, rows.tolist(), numbers)
 
 
 def policies_in_force(run: Run) -> dict[str, Policy]:

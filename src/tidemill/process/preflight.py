@@ -101,22 +101,22 @@ def check(
     assignments: Sequence[str] = (),
     data: str | None = None,
     rows: int | None = None,
-    count_untried: bool = True,
     bootstrap: str | None = None,
+    count_untried: bool = True,
 ) -> CheckReport:
     """Check a pipeline with the command line's changes, its data, and whether training accepts their first rows.
 
     Checks that depend on a faulty part are skipped; all others are still made. ``count_untried``: whether the report
-    says how many rows were not tried, for which text files are read to their end. ``bootstrap``: the Kafka of a topic
-    that others write, if it is not the pipeline file's.
+    says how many rows were not tried, for which text files are read to their end. ``bootstrap``: the address of the
+    Kafka, if it is not the pipeline file's.
 
     Raises:
         InputError: there is no such pipeline, or its file is not TOML.
     """
-    return check_raw(prepare(name, assignments, data, rows), count_untried, bootstrap)
+    return check_raw(prepare(name, assignments, data, rows, bootstrap), count_untried)
 
 
-def check_raw(raw: Raw, count_untried: bool = True, bootstrap: str | None = None) -> CheckReport:
+def check_raw(raw: Raw, count_untried: bool = True) -> CheckReport:
     """The same for a pipeline file that was read."""
     loaded: Loaded | None = None
     faults: list[Fault] = []
@@ -130,7 +130,7 @@ def check_raw(raw: Raw, count_untried: bool = True, bootstrap: str | None = None
     for key, data_set in data_sets(raw.values, faults):
         if isinstance(data_set, Source) and data_set.topic:
             if loaded:
-                try_topic(loaded, bootstrap, tried, faults, notes)
+                try_topic(loaded, raw.options.bootstrap, tried, faults, notes)
             continue
         try:
             reader = open_any(key, data_set, raw.folder)
@@ -166,6 +166,7 @@ def try_topic(
         notes.append(Fault("source.topic", f"its messages were not tried: {error.message}", "", error.hint))
     else:
         tried["source"] = preview
+        notes += preview.notes
         if not len(preview):
             notes.append(Fault("source.topic", f"{preview.title} has no message yet, so none was tried", ""))
         elif not len(preview.rows):

@@ -24,6 +24,7 @@ from tidemill.run.inventory import take_inventory
 from tidemill.run.progress.status import champions
 from tidemill.training.schemes import batches_of
 
+AT_ONCE = 1000  # batches and generations of a transaction; SQLite takes only so many numbers
 COMPARED = 2  # the newest generations: a look at the next batch compares them
 
 
@@ -91,8 +92,8 @@ class Keeper:
         generations = Kind(there.generations, needed, keep.generations).removable(before, never)
         needed = self.needed_batches(there.batches, published - set(generations))
         batches = Kind(there.batches, needed, keep.batches).removable(before)
-        if batches or generations:
-            self._remove(batches, generations, keep)
+        for first in range(0, max(len(batches), len(generations)), AT_ONCE):
+            self._remove(batches[first : first + AT_ONCE], generations[first : first + AT_ONCE], keep)
 
     def needed_generations(self, there: Mapping[int, str]) -> set[int]:
         """The generations of the run's own that stay in any case: the first and the newest, which others are compared
@@ -117,20 +118,18 @@ class Keeper:
         return needed
 
     def _remove(self, batches: list[int], generations: list[int], keep: Keep) -> None:
-        losses = [
-            self.run.folder / judging.path
-            for judging in self.catalog.judgings(first=min(generations, default=0))
-            if judging.path and judging.batch in set(generations)
-        ]
         of_batches = [
             self.run.folder / path
             for batch in self.catalog.batches_numbered(batches)
             for path in (batch.path, batch.rejects_path)
             if path
         ]
-        self.catalog.remove(batches, generations)
-        self.log.info("removed, as no more is kept", batches=batches, generations=generations, keep=str(keep))
-        for path in [*of_batches, *(self.run.generations / f"{number:05d}" for number in generations), *losses]:
+        looks = [judging for judging in self.catalog.judgings(first=min(generations, default=0)) if judging.path]
+        removed = self.catalog.remove(batches, generations)
+        self.log.info("removed, as no more is kept", batches=batches, generations=sorted(removed), keep=str(keep))
+        of_generations = [self.run.generations / f"{number:05d}" for number in sorted(removed)]
+        losses = [self.run.folder / str(judging.path) for judging in looks if judging.batch in removed]
+        for path in [*of_batches, *of_generations, *losses]:
             self._unlink(path)
 
     def _unlink(self, path: Path) -> None:

@@ -47,6 +47,25 @@ def kept_cells(batches: int) -> NDArray[np.bool_]:
     return kept
 
 
+def test_what_is_not_kept_is_no_candidate() -> None:
+    """Of a run that keeps some generations the schedule is that of all numbers, in which the others failed: the age of
+    a generation is its own, and no other cost counts."""
+    numbers = [1, 7, 20, 21, 22, 23]
+    dice = np.random.default_rng(3)
+    part = np.where(
+        np.arange(5)[:, np.newaxis] + dice.integers(1, 3, (5, 1)) > np.arange(6), dice.random((5, 6)), np.nan
+    )
+    part[0] = np.linspace(1, 2, 6)
+    whole, seconds = np.full((22, 23), np.nan), np.full(22, np.nan)
+    places = np.array(numbers) - 1
+    whole[np.ix_(places[:-1], places)] = part
+    seconds[places[:-1]] = [1.0, 2.0, 3.0, 4.0, 5.0]
+    schedule = best_schedule(part, [1.0, 2.0, 3.0, 4.0, 5.0], numbers=numbers)
+    assert schedule == best_schedule(whole, seconds.tolist())
+    assert schedule is not None
+    assert set(schedule.best) <= set(numbers)
+
+
 @pytest.mark.parametrize("seed", range(120))
 def test_it_is_the_best_of_all_schedules(seed: int) -> None:
     """On random matrices, with weights, failed generations and batches not judged, no schedule is better or shorter."""

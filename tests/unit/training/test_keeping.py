@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,32 @@ from tests.support.failpoint_run import arm
 from tests.support.serving_run import api_of, choose, message_of, new_run, publish, seal
 from tidemill.collector.collector import recover
 from tidemill.collector.log_cut import first_needed
-from tidemill.errors import Gone, PipelineInvalid
+from tidemill.errors import Gone, PipelineInvalid, PromotionRefused
+from tidemill.judging.judge import Judge
 from tidemill.judging.promotion import promote
 from tidemill.pipeline import Keep, load
 from tidemill.process.backup import back_up, named_files
 from tidemill.process.replay import Line, refuse
 from tidemill.process.restore import restore
-from tidemill.run.catalog import FILE_NAME, Catalog, Cell, GenerationRef, Judging, KeptFiles, KeptOffsets, OutputState
+from tidemill.run.catalog import (
+    FILE_NAME,
+    Catalog,
+    Cell,
+    Evidence,
+    GateDecision,
+    GenerationRef,
+    Judging,
+    KeptFiles,
+    KeptOffsets,
+    OutputState,
+)
 from tidemill.run.failpoints import FAILPOINTS, Crash
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run
 from tidemill.run.inventory import take_inventory
+from tidemill.run.progress.status import judged
 from tidemill.run.stage import Stage
+from tidemill.training import keeping
 from tidemill.training.keeping import Keeper, Kind, oldest_kept
 
 DAYS = {number: f"2026-02-{number:02}T00:00:00.000Z" for number in range(1, 11)}
@@ -162,6 +176,57 @@ def test_a_trainer_that_dies_while_it_removes(tmp_path: Path, name: str, passing
     assert names(run.batches) == ["batch-00007.parquet", "batch-00008.parquet"]
     assert names(run.generations) == ["00001", "00006", "00007", "00008"]
     take_inventory(run.folder, run.catalog)
+
+
+class Choosing(Catalog):
+    """A catalog in which a person chooses generation 3 just before anything is removed."""
+
+    def remove(self, of_batches: Collection[int], of_generations: Collection[int]) -> set[int]:
+        self.decide_champion(GateDecision("size", "chosen", 3, 3, 8, "ann", "of a test"))
+        return super().remove(of_batches, of_generations)
+
+
+def test_a_choice_in_the_moment_of_a_removal(tmp_path: Path) -> None:
+    """The generation that a person chooses while others are being removed stays, with its losses."""
+    run = kept_run(tmp_path, "{batches=2, generations=3}")
+    run.catalog = Choosing(run.catalog.path)
+    keeper(run).tidy()
+    assert names(run.generations) == ["00001", "00003", "00006", "00007", "00008"]
+    assert [int(name[:5]) for name in names(run.judgings)] == [1, 3, 6, 7, 8]
+    take_inventory(run.folder, run.catalog)
+
+
+def test_a_removal_in_the_moment_of_a_choice(tmp_path: Path) -> None:
+    """A choice that comes a moment too late is refused, and changes nothing."""
+    run = kept_run(tmp_path, "{batches=2, generations=3}")
+    keeper(run).tidy()
+    with pytest.raises(PromotionRefused, match="generation 3 was removed meanwhile"):
+        run.catalog.decide_champion(GateDecision("size", "chosen", 3, 3, 8, "ann", "of a test"))
+    assert run.catalog.champions()["size"] == GenerationRef(8)
+
+
+def test_more_is_removed_than_one_statement_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that kept all until now is tidied in parts."""
+    monkeypatch.setattr(keeping, "AT_ONCE", 2)
+    run = kept_run(tmp_path, "{batches=1, generations=3}")
+    keeper(run).tidy()
+    assert_removed(run, [7, 8], [1, 6, 7, 8])
+
+
+def test_a_failed_look_at_what_was_removed_is_over(tmp_path: Path) -> None:
+    """A look that ended with an error is not repeated once its generation is gone, though its batch is there: older
+    generations would be judged in its place. Such a run counts as judged."""
+    run = kept_run(tmp_path, "{generations=3}")
+    keeper(run).tidy()
+    for number in range(1, GENERATIONS + 1):
+        run.catalog.save_judging(Judging("", number, "provisional", 0.1))
+    looks: list[tuple[int, Evidence]] = [(4, "settled"), (4, "provisional"), (3, "provisional")]
+    for batch, evidence in looks:
+        run.catalog.save_judging(Judging("", batch, evidence, 0.1, error="of a test"))
+    assert judged(run)
+    before = run.catalog.judgings()
+    Judge(run, Stage(run, "trainer").log).catch_up(run.catalog.generation_numbers("published"))
+    assert run.catalog.judgings() == before
 
 
 # --- what the API, and other commands, say --------------------------------------------------------------------------

@@ -157,9 +157,10 @@ class JudgingStore(database.CatalogFile):
         there = generations.c.removed_at.is_(None)
         unjudged = published.where(there, generations.c.generation > after, generations.c.generation.not_in(looks))
         removed = sa.select(batches.c.batch).where(batches.c.removed_at.is_not(None))
-        failed = sa.select(judgings.c.batch).where(
-            *own, judgings.c.error.is_not(None), judgings.c.batch.not_in(removed)
-        )
+        gone = sa.select(generations.c.generation).where(generations.c.removed_at.is_not(None))
+        about = judgings.c.batch - sa.case((judgings.c.evidence == "settled", 1), else_=0)  # the generation
+        repeatable = judgings.c.batch.not_in(removed), about.not_in(gone)
+        failed = sa.select(judgings.c.batch).where(*own, judgings.c.error.is_not(None), *repeatable)
         return self._one(unjudged.limit(1)) is None and self._one(failed.limit(1)) is None
 
     def newest_batch_judged(self, evidence: Evidence | None = None) -> int:
@@ -250,10 +251,13 @@ class JudgingStore(database.CatalogFile):
             in_place_of: where it is given, nothing is recorded, and None returned, if another one serves by now.
 
         Raises:
-            PromotionRefused: the replay that trained the champion was removed.
+            PromotionRefused: the replay that trained the champion was removed, or the champion's files were.
         """
         with self.engine.begin() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+            removed = sa.select(generations.c.removed_at).where(generations.c.generation == decision.champion)
+            if not decision.line and connection.execute(removed).scalar():
+                raise PromotionRefused(f"generation {decision.champion} was removed meanwhile", "choose a newer one")
             there = sa.select(lines.c.line).where(lines.c.line == decision.line)
             if decision.line and connection.execute(there).first() is None:
                 raise PromotionRefused(f"the replay {decision.line} was removed", "replay its scheme again")

@@ -57,32 +57,47 @@ def without_profiles(rows: list[Row]) -> list[Row]:
     return [row | {"profile": None} for row in rows]
 
 
+def champions_and_before(connection: sa.Connection) -> set[GenerationRef]:
+    """As :meth:`RemovalStore.champions_and_before`."""
+    changes = sa.select(sa.func.max(decisions.c.number)).where(decisions.c.action != "held")
+    newest = changes.group_by(decisions.c.model)
+    rows = connection.execute(sa.select(decisions).where(decisions.c.number.in_(newest))).all()
+    refs = {GenerationRef(row.champion, row.line) for row in rows}
+    return refs | {GenerationRef(row.former, row.former_line) for row in rows if row.former is not None}
+
+
 class RemovalStore(database.CatalogFile):
     """The part of the catalog that says what was removed."""
 
-    def remove(self, of_batches: Collection[int], of_generations: Collection[int]) -> None:
+    def remove(self, of_batches: Collection[int], of_generations: Collection[int]) -> set[int]:
         """Record that the files of these batches and generations are removed, before they are.
 
         Their records stay, and of the generations the comparisons that decided, on the best evidence there is. What was
         found on the rows of their batches, or about single columns, is deleted.
+
+        Returns the generations that are removed: those without one that a person chose in the meantime.
         """
         of_line = cells.c.line == "", comparisons.c.line == "", judgings.c.line == ""
         with self.engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # so that nobody chooses a champion in between
+            chosen = {ref.number for ref in champions_and_before(connection) if not ref.line}
+            removed = set(of_generations) - chosen
             at = database.now()
             for table, column, numbers in (
                 (batches, batches.c.batch, of_batches),
-                (generations, generations.c.generation, of_generations),
+                (generations, generations.c.generation, removed),
             ):
                 connection.execute(sa.update(table).where(column.in_(numbers)).values(removed_at=at))
-            of_either = cells.c.generation.in_(of_generations) | cells.c.batch.in_(of_generations)
+            of_either = cells.c.generation.in_(removed) | cells.c.batch.in_(removed)
             connection.execute(sa.delete(cells).where(of_line[0], of_either))
-            connection.execute(sa.delete(drifts).where(drifts.c.batch.in_(of_generations)))
-            condense(connection, comparisons, (of_line[1], comparisons.c.generation.in_(of_generations)), decisive)
-            condense(connection, models, (models.c.generation.in_(of_generations),), without_profiles)
-            looks = sa.update(judgings).where(of_line[2], judgings.c.batch.in_(of_generations))
+            connection.execute(sa.delete(drifts).where(drifts.c.batch.in_(removed)))
+            condense(connection, comparisons, (of_line[1], comparisons.c.generation.in_(removed)), decisive)
+            condense(connection, models, (models.c.generation.in_(removed),), without_profiles)
+            looks = sa.update(judgings).where(of_line[2], judgings.c.batch.in_(removed))
             connection.execute(looks.values(path=None, sha256=None))
             failpoint("keep.removing")
         failpoint("keep.removed")
+        return removed
 
     def kept_files(self) -> KeptFiles:
         """The sealed batches and the published generations whose files are there, in order."""
@@ -124,11 +139,8 @@ class RemovalStore(database.CatalogFile):
 
     def champions_and_before(self) -> set[GenerationRef]:
         """The champion of each model that something was decided about, and the one that it replaced."""
-        changes = sa.select(sa.func.max(decisions.c.number)).where(decisions.c.action != "held")
-        newest = changes.group_by(decisions.c.model)
-        rows = self._all(sa.select(decisions).where(decisions.c.number.in_(newest)))
-        refs = {GenerationRef(row["champion"], row["line"]) for row in rows}
-        return refs | {GenerationRef(row["former"], row["former_line"]) for row in rows if row["former"] is not None}
+        with self._readable(), self.engine.connect() as connection:
+            return champions_and_before(connection)
 
     def ever_champions(self) -> set[int]:
         """The run's own generations that serve or have served, for any model."""

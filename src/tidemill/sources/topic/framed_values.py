@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from tidemill.pipeline import Column
+from tidemill.sources.paths import names_in
 from tidemill.sources.topic.envelopes import Unwrap
 from tidemill.sources.topic.registry import RegisteredSchema
 from tidemill.sources.topic.typed_values import typed_rows
@@ -55,17 +56,25 @@ class FramedValues:
         self._decoders: dict[int, Decode | str] = {}
 
     def read(self, values: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
+        records, reasons = self._records(values)
+        there = list(records)
+        table, unfit = typed_rows(list(records.values()), self._columns)
+        return table, reasons | {there[index]: reason for index, reason in unfit.items()}
+
+    def names_in(self, values: Sequence[bytes]) -> list[str]:
+        return names_in(list(self._records(values)[0].values()), self._columns)
+
+    def _records(self, values: Sequence[bytes]) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:
+        """The record of each value, by the value's place; and the reason for each value without one."""
         ids, reasons = ids_of(values)
         self._learn(set(ids.values()))
-        records, there = [], []
+        records = {}
         for index, id in ids.items():
             try:
-                records.append(self._record(id, values[index]))
-                there.append(index)
+                records[index] = self._record(id, values[index])
             except ValueError as error:
                 reasons[index] = str(error)
-        table, unfit = typed_rows(records, self._columns)
-        return table, reasons | {there[index]: reason for index, reason in unfit.items()}
+        return records, reasons
 
     def _learn(self, ids: Collection[int]) -> None:
         """Have a decoder, or the reason why there is none, for each id that the registry knows."""

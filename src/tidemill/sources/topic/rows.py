@@ -26,6 +26,9 @@ class ValueReader(Protocol):
     def read(self, values: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         """The rows, in order, and for each value that is no row its position and the reason."""
 
+    def names_in(self, values: Sequence[bytes]) -> list[str]:
+        """The names that the rows in some of these values have, those of nested values as paths."""
+
 
 @dataclass(frozen=True)
 class TopicRows:
