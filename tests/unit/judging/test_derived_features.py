@@ -40,13 +40,19 @@ class DerivedRun(JudgedRun):
         path = folder / "scorers" / f"{model}.npz"
         path.parent.mkdir(parents=True)
         kinds = [{**kind, "zone": "Europe/Amsterdam"} for kind in KINDS]
-        text = {"model": model, "estimator": "LinearRegression", "labels": {}, "classes": None, "features": kinds}
+        text: dict[str, Any] = {
+            "model": model,
+            "estimator": "LinearRegression",
+            "labels": {},
+            "classes": None,
+            "features": kinds,
+        }
         terms, ends = packed(["car", "red"])
         coefficients = np.array([[1.0], [10.0], [20.0], [3.0], [5.0]])
         words = {"terms_0": terms, "term_ends_0": ends, "idf_0": np.array([1.0, 2.0])}
-        made = {"coefficients": coefficients, "intercept": np.array([float(folder.name)]), **words}
+        made: dict[str, Any] = {"coefficients": coefficients, "intercept": np.array([float(folder.name)]), **words}
         write(path, {**text, "tokens": TOKENS}, made)
-        files = {"scorer_path": self.run.relative(path), "sha256": sha256(path), "spark_path": "none"}
+        files: dict[str, Any] = {"scorer_path": self.run.relative(path), "sha256": sha256(path), "spark_path": "none"}
         return TrainedModel(model, "LinearRegression", {}, 0.5, {"rows": 3}, {"train": len(rows)}, **files)
 
 
