@@ -40,7 +40,7 @@ class DerivedRun(JudgedRun):
         path = folder / "scorers" / f"{model}.npz"
         path.parent.mkdir(parents=True)
         kinds = [{**kind, "zone": "Europe/Amsterdam"} for kind in KINDS]
-        text: dict[str, object] = {
+        text: dict[str, Any] = {
             "model": model,
             "estimator": "LinearRegression",
             "labels": {},
