@@ -288,6 +288,16 @@ def test_what_is_kept_answers_as_before(api: httpx.Client) -> None:
     assert [answer["generation"] for answer in across["answers"]] == [8, 7, 6, 1]
 
 
+def test_a_key_that_no_kept_batch_has(api: httpx.Client) -> None:
+    """Nothing is claimed of the rows that are gone, and no generation is named whose files are."""
+    answer = api.get("/models/size/rows/3")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["hint"] == (
+        "no other batch that is kept has it; 1-6 may have had it, and are no longer kept"
+    )
+    assert api.get("/models/size/rows/7").json()["error"]["hint"] == "it was streamed: ask for generation 7"
+
+
 def test_a_generation_is_removed_while_the_api_answers(tmp_path: Path) -> None:
     """One that was answered a moment ago is gone then, in memory too."""
     run = kept_run(tmp_path, "{generations=3}")
