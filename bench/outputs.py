@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Producer, TopicPartition
 
+from tidemill.collector.own_marks import KafkaMarks
 from tidemill.kafka.client import KafkaConnection, Topic, await_topic, connect_admin, make_topic
 from tidemill.kafka.embedded.broker import EmbeddedBroker
 from tidemill.kafka.embedded.jars import kafka_jars
@@ -89,19 +90,19 @@ def plain(run: Run, address: str) -> float:
     settings = connection.settings(transactional_id=topic, compression_type="lz4", linger_ms=5)
     producer, ended = Producer(settings), False
     producer.init_transactions(10)
-    reader = OutputReader(connection, source, run, topic)
+    reader, marks = OutputReader(connection, source, run, topic, ROWS_AT_ONCE), KafkaMarks(run.marks(source.id))
     with reader:
         reader.seek({0: 0})
         began = committed_at = time.perf_counter()
         offset, count = 0, 0
         producer.begin_transaction()
         while not ended:
-            for message in reader.read(ROWS_AT_ONCE):
+            for message in reader.read():
                 if message.value() is not None:
                     producer.produce(topic, message.value(), message.key(), 0, timestamp=message.timestamp()[1])
                     count += 1
                 offset = message.offset() + 1
-                ended |= reader.end_of(message) is not None
+                ended |= marks.end_of(message) is not None
             producer.poll(0)
             if ended or count >= COMMIT_ROWS or time.perf_counter() - committed_at >= COMMIT_SECONDS:
                 producer.send_offsets_to_transaction([TopicPartition(source.name, 0, offset)], reader.group, 10)

@@ -121,6 +121,12 @@ class BootstrapError(InputError):
     code = "bootstrap"
 
 
+class RegistryError(InputError):
+    """The schema registry refuses to answer, or something else is at its address."""
+
+    code = "registry"
+
+
 class PortInUse(InputError):
     code = "port-in-use"
 
@@ -158,6 +164,10 @@ class StreamFailed(TidemillError):
 
 class KafkaAway(StreamFailed):
     """Kafka does not answer now; it may answer a retry."""
+
+
+class RegistryAway(StreamFailed):
+    """The schema registry does not answer now; it may answer a retry."""
 
 
 class LogLost(TidemillError):

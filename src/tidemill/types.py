@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -86,21 +86,41 @@ def arrow_type(factory: tuple[str, ...]) -> pa.DataType:
     return getattr(pa, name)(*arguments)
 
 
-def utc_moment(text: str) -> datetime:
-    """An ISO 8601 timestamp, converted to UTC; one without a zone is in UTC.
+def utc_moment(text: str, zone: tzinfo = UTC, ambiguous: str | None = None) -> datetime:
+    """An ISO 8601 timestamp, converted to UTC; one without a zone is in ``zone``.
+
+    Args:
+        ambiguous: ``earliest`` or ``latest``: which moment a local time is that occurs twice; None where it is none.
 
     Raises:
-        ValueError: it is not such a timestamp, or it falls outside the years 1 to 9999 in UTC.
+        ValueError: it is not such a timestamp, no single moment in the zone, or beyond the years 1 to 9999 in UTC.
     """
     moment = datetime.fromisoformat(text)
     try:
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if moment.tzinfo is None:
+            fault = local_time_fault(moment, zone)
+            if fault == NOT_THERE or (fault and ambiguous is None):
+                raise ValueError(fault)
+            moment = moment.replace(tzinfo=zone, fold=int(ambiguous == "latest"))
+        return moment.astimezone(UTC)
     except OverflowError:
         raise ValueError("beyond the calendar") from None
 
 
-def as_moment(value: object) -> datetime:
-    """The moment that an input of a model stands for: an ISO 8601 timestamp, or a moment itself.
+NOT_THERE, TWICE = "does not exist", "occurs twice"
+
+
+def local_time_fault(local: datetime, zone: tzinfo) -> str:
+    """Why a local time is not one moment in ``zone``; empty where it is one."""
+    first, second = (local.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if first.utcoffset() == second.utcoffset():
+        return ""
+    exists = first.astimezone(UTC).astimezone(zone).replace(tzinfo=None, fold=0) == local.replace(tzinfo=None)
+    return TWICE if exists else NOT_THERE
+
+
+def as_moment(value: object, zone: tzinfo = UTC, ambiguous: str | None = None) -> datetime:
+    """The moment that an input of a model stands for: an ISO 8601 timestamp, as in :func:`utc_moment`, or a moment.
 
     Raises:
         ValueError: it is neither.
@@ -109,7 +129,7 @@ def as_moment(value: object) -> datetime:
         return value
     if not isinstance(value, str):
         raise ValueError("not a text")
-    return utc_moment(value)
+    return utc_moment(value, zone, ambiguous)
 
 
 def is_moment(text: object) -> bool:

@@ -112,7 +112,7 @@ def test_pages_are_reached_by_the_menu(browser: Browser, trained: Addresses, wid
         page = visit.open("/")
         page.evaluate(MARK)
         for title, last in zip(
-            ("Stream", "Verdict", "Generations", "Try it", "Clusters", "Data", "Overview"),
+            ("Stream", "Verdict", "Generations", "Try it", "Clusters", "Your data", "Overview"),
             [*[*PAGES][1:], "/"],
             strict=True,
         ):

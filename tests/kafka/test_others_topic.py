@@ -19,12 +19,15 @@ from tests.support.topic_run import (
     rejects_of,
     sealed_ns,
     sealed_rows,
+    topic_pipeline,
     topic_run,
     write_pipeline,
 )
 from tidemill.collector import collector as collector_module
 from tidemill.errors import BootstrapError, LogLost, SourceError, TopicError
 from tidemill.kafka.client import end_offsets
+from tidemill.process.initiation import initiate_topic
+from tidemill.process.topic_preview import preview_topic
 from tidemill.run.catalog import CollectorProgress
 from tidemill.run.folder import Run
 from tidemill.run.progress.status import status
@@ -189,6 +192,29 @@ def test_transactions_of_others(kafka: str, tmp_path: Path) -> None:
     assert sealed_ns(run) == [*range(10), *range(20, 31)]
 
 
+def test_a_run_may_begin_behind_an_open_transaction(kafka: str, tmp_path: Path) -> None:
+    """From "latest", where a transaction of others is open, the run waits for its end, and then reads what came after
+    the run's start; meanwhile the status says for what it waits, and how many messages follow."""
+    topic = OthersTopic(kafka)
+    topic.write(range(5))
+    writer = Producer({"bootstrap.servers": kafka, "transactional.id": topic.name})
+    writer.init_transactions(10)
+    writer.begin_transaction()
+    writer.produce(topic.name, value=b'{"n": 5}')
+    writer.flush(10)
+    topic.write([6])
+    run = topic_run(tmp_path / "run", topic, from_="latest", batches={"rows": 3})
+    with pytest.MonkeyPatch.context() as patch, collecting(run) as stage:
+        patch.setattr("tidemill.collector.topic_feed.OPEN_SECONDS", 0.0)
+        wait_for(run.catalog.topic_partitions, "the recorded beginning")
+        topic.write(range(7, 10))
+        wait_for(lambda: "open transaction" in (progress_of(stage).waiting or ""), "it to be told")
+        assert progress_of(stage).lag == {"0": 3}
+        writer.commit_transaction(10)
+        await_batches(run, 1)
+    assert sealed_ns(run) == [7, 8, 9]
+
+
 def test_retention_that_overtakes(kafka: str, tmp_path: Path) -> None:
     """Where retention removed messages before they were sealed, the run stops with the range of each partition; told to
     record that, it goes on, and the gap is in the catalog, the status and the batch."""
@@ -341,6 +367,42 @@ def test_an_idle_topic_is_cut(kafka: str, tmp_path: Path) -> None:
     with collecting(run):
         await_batches(run, 1)
     assert [(batch.rows, batch.cut) for batch in run.catalog.batches()] == [(10, "idle")]
+
+
+def test_init_looks_at_a_topic(kafka: str, tmp_path: Path) -> None:
+    """The pipeline that ``init`` writes after a look at the first and the last messages passes its check; the topic's
+    end and the groups stay as they were."""
+    topic = OthersTopic(kafka, 3)
+    for n in range(6_000):
+        topic.put({"n": n, "late": "x"} if n > 5_900 else {"n": n}, key=f"k{n}", partition=n % 3)
+    topic.flush()
+    groups = {group.group_id for group in topic.admin.list_consumer_groups().result(10).valid}
+    initiated = initiate_topic(topic.name, kafka, out=tmp_path / "orders.toml")
+    assert initiated.report.tried["source"].rejects == ()
+    assert {column.name: column.type for column in initiated.proposal.columns} == {
+        "n": "int",
+        "late": "string?",
+        "key": "string",
+    }
+    assert initiated.proposal.cut[:2] == ("rows", 2_000)
+    assert sum(end_offsets(topic.admin, topic.topic).values()) == 6_000
+    assert {group.group_id for group in topic.admin.list_consumer_groups().result(10).valid} == groups
+
+
+@pytest.mark.parametrize("unwrap", [None, "debezium"])
+def test_a_column_that_no_message_has_is_told(kafka: str, unwrap: str | None) -> None:
+    """A check names each declared column that none of the tried messages has, with the name that may be meant."""
+    topic = OthersTopic(kafka)
+    row = {"n": 1, "client": {"city": "Delft"}, "amount": 2.5}
+    topic.put({"op": "c", "after": row} if unwrap else row, key="k")
+    topic.put(None)
+    topic.flush()
+    columns = {"id": "string", "amonut": "float?", "client.city": "string", "size": {"type": "int", "default": 1}}
+    loaded = topic_pipeline(topic, columns=columns, key_column="id", **({"unwrap": unwrap} if unwrap else {}))
+    notes = {note.path: str(note) for note in preview_topic(loaded, None).notes}
+    assert list(notes) == ["source.columns.amonut", "source.columns.size"]
+    assert "messages tried of the topic" in notes["source.columns.amonut"]
+    assert 'no amonut: every value is missing; did you mean "amount"' in notes["source.columns.amonut"]
 
 
 def progress_of(stage: Stage) -> CollectorProgress:

@@ -12,15 +12,15 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Message, Producer
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from tests.support import new_topic, wait_for
 from tests.support.failpoint_run import arm
 from tests.support.serving_run import DOCUMENT, choose, new_run, publish, size_of
 from tests.support.source_run import produce
-from tidemill.errors import LogLost, StreamFailed, TopicError
-from tidemill.kafka.client import KafkaConnection, connect_admin, delete_topic, describe_topic
+from tidemill.errors import StreamFailed, TopicError
+from tidemill.kafka.client import KafkaConnection, connect_admin, delete_topic, describe_topic, end_offsets
 from tidemill.kafka.messages import partition_of
 from tidemill.outputs import writer as output_writer
 from tidemill.outputs.champions import Champions
@@ -275,17 +275,54 @@ def test_a_topic_that_can_not_be_written_any_more_is_named(
     run.close()
 
 
-def test_a_kafka_that_lost_its_record_writes_no_row_twice(stream: Stream) -> None:
-    """Where Kafka has lost how far the rows are written, as after a week of silence, nothing more is written."""
+def forget(stream: Stream, run: Run, topic: str) -> None:
+    """Kafka forgets the group, as after a week of silence, while the catalog does not know of the last commit."""
+    arm("output.committed=error:2")
+    with pytest.raises(Crash):
+        run_outputs(Stage(run, "outputs"), stream.kafka)
+    group = f"tidemill-{run.id}-{topic}"
+    stream.admin.delete_consumer_groups([group])[group].result(10)
+
+
+def forget_all(stream: Stream, run: Run, topic: str) -> None:
+    """Kafka forgets the group, and its retention removes the predictions that were written."""
+    write_some(stream, run)
+    group = f"tidemill-{run.id}-{topic}"
+    stream.admin.delete_consumer_groups([group])[group].result(10)
+    described = describe_topic(stream.admin, topic)
+    assert described
+    ends = end_offsets(stream.admin, described).items()
+    found = stream.admin.delete_records([TopicPartition(topic, partition, end) for partition, end in ends])
+    assert all(future.result(10) for future in found.values())
+
+
+def lose_end(stream: Stream, run: Run, topic: str) -> None:
+    """Kafka's record is older than the catalog's, as after a power cut."""
+    write_some(stream, run)
+    consumer = Consumer({"bootstrap.servers": stream.kafka, "group.id": f"tidemill-{run.id}-{topic}"})
+    offsets = [TopicPartition(run.pipeline.topic, partition, 0) for partition in range(PARTITIONS)]
+    consumer.commit(offsets=offsets, asynchronous=False)
+    consumer.close()
+
+
+@pytest.mark.parametrize("lose", [forget, forget_all, lose_end])
+def test_a_kafka_that_lost_its_record_gets_each_row_once(
+    stream: Stream, lose: Callable[[Stream, Run, str], None]
+) -> None:
+    """Where Kafka has lost how far the rows are written, the predictions in the topic tell, and where these are gone
+    too, the catalog."""
     output = sized()
     run = stream.run(output)
-    write_some(stream, run)
-    before = len(stream.messages(output["topic"]))
-    group = f"tidemill-{run.id}-{output['topic']}"
-    stream.admin.delete_consumer_groups([group])[group].result(10)
-    with pytest.raises(LogLost, match="Kafka's record of it says nothing"):
-        run_outputs(Stage(run, "outputs"), stream.kafka)
-    assert len(stream.messages(output["topic"])) == before
+    lose(stream, run, output["topic"])
+    before = status(run).outputs[0].rows if lose is forget_all else 0
+    arm("")
+    write_to_end(run, stream.kafka)
+    (counts,) = status(run).outputs
+    assert (counts.rows, counts.ended) == (ROWS, True)
+    if before:
+        assert len(stream.messages(output["topic"])) == ROWS - before
+    else:
+        assert_each_row_once(stream, output["topic"], {1, 2})
     run.close()
 
 

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, Producer
 from tests.support import wait_for
 from tests.support.open_stream import IN_TIME, collecting, open_stream, row_request, row_writer, sealed_numbers
 from tests.support.posting import Client, PostingRun, assert_each_once, posting_run
-from tests.support.source_run import topic_of
+from tests.support.source_run import topic_of, topic_with
 from tidemill.errors import KeyReused, RowsRefused, StreamFailed
 from tidemill.kafka.client import KafkaConnection
 from tidemill.kafka.embedded.broker import EmbeddedBroker
@@ -84,6 +84,52 @@ def test_a_key_makes_a_repeated_request_harmless(kafka: str, tmp_path: Path) -> 
         ready(writer)
         assert write(writer, run, 1, 2, key="a").offsets == outcome.offsets
     assert in_log(run, kafka) == [1, 2]
+
+
+def test_a_key_that_another_api_used_meanwhile_is_known(kafka: str, tmp_path: Path) -> None:
+    """Where two APIs of a run take turns, a request that one has answered is not written by the other, which was shut
+    out meanwhile; another body is refused there too."""
+    run = open_stream(tmp_path / "run", kafka)
+    with row_writer(run, kafka) as first:
+        ready(first)
+        with row_writer(run, kafka) as second:
+            ready(second)
+            outcome = write(second, run, 1, 2, key="a")
+            write(second, run, 3, key="b")
+            futures = [first.accept(row_request(run, *rows, key=key)) for key, rows in (("a", (1, 2)), ("b", (4,)))]
+            again = futures[0].result(IN_TIME)
+            assert (again.repeated, again.offsets) == (True, outcome.offsets)
+            with pytest.raises(KeyReused):
+                futures[1].result(IN_TIME)
+            assert write(first, run, 5).accepted == write(second, run, 6).accepted == 1
+    assert in_log(run, kafka) == [1, 2, 3, 5, 6]
+
+
+def test_a_topic_with_a_small_limit_takes_many_rows(kafka: str, tmp_path: Path) -> None:
+    """Rows that each fit into a message of the user's topic are taken, however many a request has."""
+    run = open_stream(tmp_path / "run", kafka, topic=topic_with(kafka, max_message_bytes="10000"))
+    with row_writer(run, kafka) as writer:
+        ready(writer)
+        assert write(writer, run, *range(3000)).accepted == 3000
+
+
+@pytest.mark.nightly
+def test_a_request_may_take_longer_than_a_usual_transaction(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that get into the log more slowly than Kafka lets a transaction last by default are written, at once."""
+    run = open_stream(tmp_path / "run", kafka)
+    flush = row_log.RowLog.flush
+
+    def late(self: row_log.RowLog, deliveries: Iterable[row_log.Delivery]) -> None:
+        flush(self, deliveries)
+        threading.Event().wait(75)  # a default of 60 s, and up to 10 s until Kafka looks
+
+    monkeypatch.setattr(row_log.RowLog, "flush", late)
+    with row_writer(run, kafka) as writer:
+        ready(writer)
+        assert writer.accept(row_request(run, 1)).result(120).accepted == 1
+    assert in_log(run, kafka) == [1]
 
 
 @pytest.mark.parametrize("committed_first", [True, False])

@@ -19,12 +19,11 @@ import orjson
 import psutil
 import pytest
 from confluent_kafka import OFFSET_END, Message, Producer, TopicPartition
-from confluent_kafka.admin import NewTopic
 
 from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
 from tests.support.commands import COMMAND, wait_until_stopped
 from tests.support.failpoint_run import sealed_user_ids, user_ids
-from tests.support.source_run import run_of_source, smart_home_run, topic_of
+from tests.support.source_run import run_of_source, smart_home_run, topic_of, topic_with
 from tidemill.collector import kafka_reader
 from tidemill.collector.collector import run_collector
 from tidemill.errors import KafkaAway, LogLost, TidemillError, TopicError
@@ -118,7 +117,7 @@ def poisons() -> list[Poison]:
     return [
         Poison(b"no json", "not JSON: "),
         Poison(b'{"UserID": 1', "not JSON: "),
-        Poison(b'{"UserID": NaN}', "not JSON: "),
+        Poison(b'{"UserID": NaN}', "UserID is NaN, not a whole number"),
         Poison(b'{"UserID": "\xff\xfe"}', "not JSON: "),
         Poison(b"x" * 2 * MIB, "not JSON: "),
         Poison(large, "UserID is 'xxx"),
@@ -392,15 +391,6 @@ def test_retention_at_work(kafka: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 # --- settings of a topic that the user made ---------------------------------------------------------------------------
-
-
-def topic_with(kafka: str, **settings: str) -> str:
-    """The name of a new topic with these settings, ``_`` for ``.``."""
-    name, admin = f"test-{uuid.uuid4().hex}", kafka_module.connect_admin(KafkaConnection(kafka))
-    config = {key.replace("_", "."): value for key, value in settings.items()}
-    admin.create_topics([NewTopic(name, 1, config=config)])[name].result(10)
-    kafka_module.await_topic(admin, name)
-    return name
 
 
 @pytest.mark.parametrize("policy", ["compact", "compact,delete"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from tidemill.collector.feed import OwnStream
-from tidemill.collector.origins import Origins
+from tidemill.collector.origins import Origins, ended_by
 from tidemill.collector.own_marks import End
 from tidemill.collector.reader import POLL_SECONDS
 from tidemill.errors import LogLost
@@ -208,5 +208,5 @@ class MemoryMarks:
 def own_stream(run: Run, reader: MemoryReader) -> OwnStream[MemoryMessage]:
     """The run's own stream in a log in memory."""
     source, marks = run.pipeline.source, MemoryMarks()
-    writers = Origins(marks, range(reader.partitions), source, run.catalog.accounts())
+    writers = Origins(marks, range(reader.partitions), source, ended_by(run.catalog.accounts()))
     return OwnStream(run.pipeline.topic, reader, OwnRows(source.schema_), marks, writers)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from confluent_kafka.admin import NewTopic
 
 from tests.support import SMART_HOME
 from tidemill.collector.collector import run_collector
@@ -105,3 +106,12 @@ def state_of(run: Run, kafka: str) -> tuple[object, ...]:
     ends = kafka_module.end_offsets(kafka_module.connect_admin(KafkaConnection(kafka)), topic_of(run, kafka))
     files = {path.name: path.read_bytes() for path in run.rejects.iterdir()}
     return run.catalog.source(), ends, files
+
+
+def topic_with(kafka: str, **settings: str) -> str:
+    """The name of a new topic with these settings, ``_`` for ``.``."""
+    name, admin = f"test-{uuid.uuid4().hex}", kafka_module.connect_admin(KafkaConnection(kafka))
+    config = {key.replace("_", "."): value for key, value in settings.items()}
+    admin.create_topics([NewTopic(name, 1, config=config)])[name].result(10)
+    kafka_module.await_topic(admin, name)
+    return name

@@ -11,10 +11,11 @@ from tidemill.api.models.health import failures, not_ready, problems
 from tidemill.api.models.snapshot import Snapshot
 from tidemill.api.rows.examples import Examples
 from tidemill.errors import NotReady
-from tidemill.pipeline import Column, Model, Pipeline, Route
+from tidemill.pipeline import Column, Data, Model, Pipeline, Route, TextSettings, toml
 from tidemill.run.catalog import CollectorProgress, Generation, StageStatus, TrainedModel
 from tidemill.run.folder import Run
 from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
+from tidemill.run.progress.status import Counts
 from tidemill.scoring import Feature, kind_of
 from tidemill.scoring.als import AlsScorer, Scale
 
@@ -30,6 +31,9 @@ LINKS = {
     "openapi": "/openapi.json",
 }
 VERBS = {"recommendation": "recommend", "neighbours": "similar", "text": "similar"}  # of other kinds: predict
+LAYOUT = {"format", "encoding", "header", "delimiter", "escape", "trim", "skip", "comment"}
+CLEANING = {"from_", "strip", "format", "default"}
+READING = LAYOUT | CLEANING | set(TextSettings.model_fields)  # what says how values are read, of a source or a column
 RATED = ("produced", "collected", "sealed")
 GENERATION_STATES = ("published", "training", "failed")
 
@@ -49,11 +53,23 @@ def home_body(run: Run, snapshot: Snapshot) -> schemas.Home:
         routes=[route_body(route) for route in pipeline.routes],
         links=LINKS,
         source_note=pipeline.source.note,
-        columns=[schemas.ColumnBody.of(column) for column in pipeline.source.schema_],
+        source_settings=settings_text(pipeline.source, "\n"),
+        columns=[column_body(pipeline.source, column) for column in pipeline.source.schema_],
         key=pipeline.key,
         batches=schemas.CutsBody.of(pipeline.batches),
         scheme=pipeline.generations.scheme,
     )
+
+
+def column_body(source: Data, column: Column) -> schemas.ColumnBody:
+    settings = settings_text(source.columns[column.name], ", ")
+    return schemas.ColumnBody.of(column).model_copy(update={"settings": settings})
+
+
+def settings_text(part: TextSettings, separator: str) -> str | None:
+    """The keys of a table of the pipeline file that say how values are read, in TOML; None where it has none."""
+    settings = part.model_dump(by_alias=True, exclude_unset=True, include=READING)
+    return separator.join(f"{key} = {toml(value)}" for key, value in settings.items()) or None
 
 
 def home_model(name: str, model: Model) -> schemas.HomeModel:
@@ -103,6 +119,53 @@ def unready_body(run: Run, snapshot: Snapshot, error: NotReady) -> schemas.Unrea
     )
 
 
+def lag(counts: Counts) -> int:
+    """How many rows are produced and not yet collected; of a topic that others write, how many messages follow."""
+    if counts.lag is not None:
+        return sum(counts.lag.values())
+    return max(0, counts.produced + (counts.posted or 0) - counts.collected)
+
+
+def stream_body(run: Run, snapshot: Snapshot, sealed: Mapping[int, int], posted: int | None) -> schemas.StreamBody:
+    """The stream's topic and its partitions, by the catalog.
+
+    Args:
+        sealed: by partition, the first offset after the sealed rows.
+        posted: how many rows this API wrote into it; None where it takes none.
+    """
+    source, counts = run.pipeline.source, snapshot.counts
+    return schemas.StreamBody(
+        topic=run.pipeline.topic,
+        of_others=counts.of_others,
+        since=str(source.from_) if counts.of_others else None,
+        until=None if source.until is None else str(source.until),
+        ends=not source.open and (not counts.of_others or source.until is not None),
+        partitions=partition_bodies(run, counts, sealed),
+        gaps=[schemas.GapBody.of(gap) for gap in counts.gaps],
+        rows=None if posted is None else "/rows",
+        posted=posted,
+    )
+
+
+def partition_bodies(run: Run, counts: Counts, sealed: Mapping[int, int]) -> list[schemas.PartitionBody]:
+    known, lag = run.catalog.topic_partitions(), counts.lag or {}
+    removed = Counter[int]()
+    for gap in counts.gaps:
+        removed[gap.partition] += gap.last_offset - gap.first_offset + 1
+    numbers = known.keys() | sealed.keys() | (set() if counts.of_others else set(range(run.pipeline.stream.partitions)))
+    return [
+        schemas.PartitionBody(
+            partition=number,
+            first_offset=known[number].first_offset if number in known else 0,
+            next_offset=sealed.get(number),
+            end_offset=known[number].end_offset if number in known else None,
+            lag=lag.get(str(number)),
+            removed=removed[number],
+        )
+        for number in sorted(numbers)
+    ]
+
+
 def status_body(run: Run, snapshot: Snapshot) -> schemas.StatusBody:
     """How far the run is. Reads neither the catalog nor any file."""
     counts, facts = snapshot.counts, facts_of(snapshot)
@@ -116,7 +179,7 @@ def status_body(run: Run, snapshot: Snapshot) -> schemas.StatusBody:
         stages={name: stage_body(status, facts) for name, status in snapshot.stages.items()},
         rows=schemas.RowCounts.of(counts),
         rates=schemas.RowRates.model_validate({name: snapshot.rates.get(name) for name in RATED}),
-        lag=max(0, counts.produced - counts.collected) if counts.lag is None else sum(counts.lag.values()),
+        lag=lag(counts),
         partition_lag=None if counts.lag is None else dict(counts.lag),
         gaps=[schemas.GapBody.of(gap) for gap in counts.gaps] or None,
         open_batch=open_batch_body(facts),

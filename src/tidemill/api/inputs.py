@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic_core import SchemaValidator, ValidationError, core_schema
@@ -33,14 +33,13 @@ class Rows(NamedTuple):
 class ModelInputs:
     """The columns that the features of one model are made of. Built once; checking a row takes a few microseconds."""
 
-    def __init__(self, kinds: Mapping[str, str], titles: Mapping[str, str] | None = None) -> None:
-        """``kinds``: the declared type of each column, in the model's order; ``titles``: the titles that some have for
-        people.
-        """
-        self.kinds = dict(kinds)
-        self.titles = dict(titles or {})
+    def __init__(self, columns: Sequence[Column]) -> None:
+        """``columns``: in the model's order."""
+        self.columns = {column.name: column for column in columns}
+        self.kinds: dict[str, str] = {column.name: column.kind for column in columns}
+        self.titles = {column.name: title for column in columns if (title := column_title(column))}
         row = core_schema.typed_dict_schema(
-            {name: core_schema.typed_dict_field(strict_schema(kind)) for name, kind in kinds.items()},
+            {column.name: core_schema.typed_dict_field(strict_schema(column)) for column in columns},
             extra_behavior="ignore",
         )
         self._row = SchemaValidator(row)
@@ -122,14 +121,14 @@ class ModelInputs:
 
 
 def model_inputs(pipeline: Pipeline, model: str) -> ModelInputs:
-    columns = pipeline.inputs(model)
-    titles = {column.name: title for column in columns if (title := column_title(column))}
-    return ModelInputs({column.name: column.kind for column in columns}, titles)
+    return ModelInputs(pipeline.inputs(model))
 
 
-def strict_schema(kind: str) -> core_schema.CoreSchema:
-    """Pydantic's strict check of an input of this type."""
-    return COLUMN_TYPES[kind].strict
+def strict_schema(column: Column) -> core_schema.CoreSchema:
+    """Pydantic's strict check of a value of the column; a timestamp without a zone is in the column's."""
+    if column.kind == "timestamp":
+        return core_schema.no_info_plain_validator_function(column.moment)
+    return COLUMN_TYPES[column.kind].strict
 
 
 def column_title(column: Column) -> str:

@@ -87,7 +87,7 @@ def key_value(column: Column, text: str) -> Any:
         ParameterError: it stands for none.
     """
     try:
-        return from_text(column.kind, text)
+        return column.moment(text) if column.kind == "timestamp" else from_text(column.kind, text)
     except ValueError:
         message = f"the key {column.name} is {shown(text)}, not {EXPECTED[column.kind]}"
         raise ParameterError(message, "give a key as it was streamed") from None

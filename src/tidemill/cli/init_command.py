@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tidemill.cli.options import Json, utf_8
+from tidemill.cli.options import Bootstrap, Json, utf_8
 from tidemill.cli.output import print_json
+from tidemill.errors import UsageError
 
 if TYPE_CHECKING:
     from tidemill.guessing.models import ModelProposal
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 
 def init(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A data file, or a glob: CSV, JSON Lines, JSON, Parquet.")
-    ],
+        str | None, typer.Argument(metavar="[FILE]", help="A data file, or a glob: CSV, JSON Lines, JSON, Parquet.")
+    ] = None,
+    topic: Annotated[
+        str | None,
+        typer.Option("--topic", metavar="NAME", callback=utf_8, help="A topic of your Kafka, in place of a file."),
+    ] = None,
+    bootstrap: Bootstrap = None,
     label: Annotated[
         str | None,
         typer.Option("--label", metavar="COLUMN", callback=utf_8, help="The column that is to be predicted."),
@@ -37,10 +43,18 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a pipeline file that is there.")] = False,
     json: Json = False,
 ) -> None:
-    """Look at a data file, and write a pipeline file for it that runs as it stands."""
-    from tidemill.process.initiation import initiate, write
+    """Look at a data file, or at a topic's messages, and write a pipeline file for it that runs as it stands."""
+    from tidemill.process.initiation import initiate, initiate_topic, write
 
-    initiated = initiate(file, label, name, out)
+    if file is not None and topic is None:
+        initiated = initiate(file, label, name, out)
+    elif topic is not None and bootstrap is not None and file is None:
+        initiated = initiate_topic(topic, bootstrap, label, name, out)
+    else:
+        raise UsageError(
+            "give the data: a file, or --topic with --bootstrap-servers",
+            "tidemill init FILE, or tidemill init --topic NAME --bootstrap-servers HOST:PORT",
+        )
     write(initiated, force)
     if json:
         print_json(document(initiated))

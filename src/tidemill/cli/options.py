@@ -74,9 +74,14 @@ KeyFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
 
 
-def given_options(assignments: list[str] | None = None, data: str | None = None, rows: int | None = None) -> Options:
-    """The options of this command line that change the pipeline file."""
-    return Options(tuple(assignments or ()), data, rows)
+def given_options(
+    assignments: list[str] | None = None,
+    data: str | None = None,
+    rows: int | None = None,
+    bootstrap: str | None = None,
+) -> Options:
+    """The options of this command line that a run records at its start."""
+    return Options(tuple(assignments or ()), data, rows, bootstrap)
 
 
 def options_of_run(name: str, given: Options, run_dir: Path | None) -> Options:

@@ -153,12 +153,14 @@ class ProgressPanel:
 def rows_table(counts: Counts, rates: dict[str, float | None]) -> Table:
     """How many rows reached each stage: each count with its rate, and with a bar if the total is known."""
     table = grid(4)
-    total = counts.source
     for name in ("collected", "sealed") if counts.of_others else ("produced", "collected", "sealed"):
         count = getattr(counts, name)
+        total = counts.source if counts.posted is None or name == "produced" else None
         bar: RenderableType = ProgressBar(total=total or 1, completed=count, width=BAR_WIDTH) if total else ""
         text = f"{count:,} of {total:,}" if total else f"{count:,}"
         table.add_row(name, bar, text, rate_text(rates.get(name)))
+        if name == "produced" and counts.posted is not None:
+            table.add_row("by HTTP", "", f"{counts.posted:,}", "")
     if counts.gaps:
         table.add_row("lost", "", Text(describe_gap(counts.gaps[-1]), style="bold red"), "")
     table.add_row("rejected", "", Text(f"{counts.rejected:,}", style="yellow" if counts.rejected else ""), "")

@@ -82,9 +82,10 @@ def up(
     from tidemill.web.server import refuse_taken_ports
 
     name = pipeline_of(name, json)
-    options = given_options(assignments, data, rows)
+    options = given_options(assignments, data, rows, bootstrap)
     options = options if fresh else options_of_run(name, options, run_dir)
-    loaded = accept(check(name, *options, count_untried=False, bootstrap=bootstrap), run_dir, fresh, json)
+    bootstrap = options.bootstrap
+    loaded = accept(check(name, *options, count_untried=False), run_dir, fresh, json)
     refuse_not_utf_8(loaded, run_dir)
     refuse_endless(loaded, exit_when_trained)
     serve_on, ports = loaded.pipeline.serve, {}
@@ -103,6 +104,7 @@ def up(
         start_over(loaded, run_dir, kafka)
     run = open_run(loaded, run_dir)
     refuse_other_data(run, data)
+    tell_other_address(run, bootstrap, json)
     shared = SharedOptions(data, rows, run.folder, bootstrap, master, host, port, console_port, key_file)
     arguments = stage_arguments(name, shared, assignments)
     wanted = {
@@ -186,6 +188,17 @@ def refuse_other_data(run: Run, data: str | None) -> None:
     open_source(run.pipeline, run.base).refuse_other(source.fingerprint)
 
 
+def tell_other_address(run: Run, bootstrap: str | None, json: bool) -> None:
+    """Tell where the run was started with another address of its Kafka: that may have moved."""
+    record = run.catalog.run()
+    before = start_options(record.given if record else None).bootstrap
+    if before and bootstrap != before:
+        now = bootstrap or run.pipeline.stream.bootstrap_servers
+        typer.secho(
+            f"note: the run was started with the Kafka at {before}, and goes on at {now}", fg="yellow", err=json
+        )
+
+
 def start_over(loaded: Loaded, folder: Path | None, kafka: str | None) -> None:
     from tidemill.process.start_over import discard
 
@@ -252,7 +265,8 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
         console_port: ConsolePort = None,
         key_file: KeyFile = None,
     ) -> None:
-        raw = prepare(name, *options_of_run(name, given_options(assignments, data, rows), run_dir))
+        options = options_of_run(name, given_options(assignments, data, rows, bootstrap), run_dir)
+        raw = prepare(name, *options)
         if work is train:  # its models are checked with pyspark, which takes a second to load
             # Before numpy loads: its idle threads spin beside the judge.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -274,7 +288,7 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
         with stage(run, stage_name) as at_work:
             work(
                 at_work,
-                bootstrap=bootstrap,
+                bootstrap=options.bootstrap,
                 master=master,
                 host=host,
                 port=port,

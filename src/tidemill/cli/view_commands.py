@@ -107,7 +107,7 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
     counts = ", ".join(f"{key} {'?' if value is None else f'{value:,}'}" for key, value in body.rows.document().items())
     totals = f"batches {body.batches}; generations {body.generations}"
     console.print(f"rows: {counts}; {totals}", soft_wrap=True)
-    if body.lag is not None:
+    if body.lag:
         lags = ", ".join(f"partition {partition} {behind:,}" for partition, behind in body.lag.items())
         console.print(f"messages behind: {lags}", soft_wrap=True)
     for gap in summary.gaps or ():
@@ -115,8 +115,11 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
     console.print(f"serves: {serving(champions(run)) or 'no generation yet'}", soft_wrap=True, markup=False)
     for output in body.outputs:
         to_go = "" if output.lag is None else f"; {output.lag:,} messages to go"
+        missed = f"; {output.missed:,} offsets were removed before they were scored" if output.missed else ""
         console.print(
-            f"output: {output.rows:,} rows of {output.model} in {output.topic}{to_go}", soft_wrap=True, markup=False
+            f"output: {output.rows:,} rows of {output.model} in {output.topic}{to_go}{missed}",
+            soft_wrap=True,
+            markup=False,
         )
 
 

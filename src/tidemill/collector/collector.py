@@ -15,24 +15,22 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Generic
 
-from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.cutter import Cut, Cutter, Rules
-from tidemill.collector.feed import Feed, OwnStream, balance
+from tidemill.collector.feed import Feed, balance, own_stream
 from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.collector.log_cut import LogCutter
 from tidemill.collector.merge import Merge
 from tidemill.collector.open_batch import Decoded, OpenBatch, iso
-from tidemill.collector.origins import Origins
-from tidemill.collector.own_marks import End, KafkaMarks
+from tidemill.collector.origins import ended_by
+from tidemill.collector.own_marks import End
 from tidemill.collector.reader import POLL_SECONDS, M
-from tidemill.collector.topic_feed import TopicFeed, rows_of_parts, take_topic
+from tidemill.collector.topic_feed import RegistryPatience, TopicFeed, rows_of_parts, take_topic
 from tidemill.errors import KafkaAway, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, KafkaConnection, broker_moved, connect_cluster, verify_topic
-from tidemill.kafka.codec import OwnRows
 from tidemill.run.catalog import CollectorProgress, Decision, SourceState
-from tidemill.run.catalog.account import Account
+from tidemill.run.catalog.account import Account, posted_rows
 from tidemill.run.failpoints import failpoint
 from tidemill.run.files import disk_errors
 from tidemill.run.folder import Run
@@ -75,10 +73,7 @@ def collect_own(stage: Stage, connection: KafkaConnection, admin: AdminClient, e
         return
     topic = verify_topic(admin, run.pipeline.topic, source.topic_id)
     with KafkaReader(connection, topic, group_of(run)) as reader:
-        rows = OwnRows(run.pipeline.source.schema_)
-        marks = KafkaMarks(run.marks(topic.id))
-        writers: Origins[Message] = Origins(marks, range(topic.partitions), run.pipeline.source, run.catalog.accounts())
-        feed = OwnStream(topic.name, reader, rows, marks, writers)
+        feed = own_stream(run, reader, ended_by(run.catalog.accounts()))
         collector = take_up(stage, feed, Rules.of(run.pipeline.batches, source.rows), embedded)
         if embedded and not run.pipeline.keep.all:
             collector.upkeep = LogCutter(run, admin, topic).cut
@@ -91,11 +86,11 @@ def collect_topic(stage: Stage, connection: KafkaConnection, admin: AdminClient)
     read_tables(stage, open_tables(run.pipeline, run.base))
     topic = take_topic(run, admin)
     with KafkaReader(connection, topic, group_of(run)) as reader:
-        decoder = decoder_of(run.pipeline.source)
+        decoder = decoder_of(run.pipeline.source, run.base, RegistryPatience(stage))
         rows = rows_of_parts(stage, reader, decoder)
         if stage.stop.is_set():
             return
-        feed = TopicFeed(run, reader, decoder)
+        feed = TopicFeed(run, reader, decoder, run.catalog.save_gap)
         feed.grow(topic.partitions, run.catalog.totals()["batches"] + 1)
         take_up(stage, feed, Rules.of(run.pipeline.batches, rows)).collect()
 
@@ -284,6 +279,7 @@ class Collector(Generic[M]):
         self._stage.report(
             CollectorProgress(
                 collected=self._sealed_rows + self._open.rows,
+                posted=posted_rows(self._open.accounts) if self._run.pipeline.source.open else None,
                 open_batch=self._open.batch,
                 open_rows=self._open.rows,
                 open_target=self._cutter.target,
@@ -427,7 +423,6 @@ def remade(run: Run, feed: Feed[M], decision: Decision, clock: Clock) -> OpenBat
                 rows.append(message)
         merge.add(rows, 0)
         for message in messages:
-            end = clock() + REPLAY_SECONDS
             partition, offset = message.partition(), message.offset()
             other |= offset > last.get(partition, offset) or bool(partition in last and feed.end_of(message))
             if offset == last.get(partition):
@@ -435,6 +430,7 @@ def remade(run: Run, feed: Feed[M], decision: Decision, clock: Clock) -> OpenBat
                 del last[partition]
         taken = merge.take(set(), 0)
         batch.put_all(Decoded(taken, feed.decoder, feed.origins(taken)))
+        end = clock() + REPLAY_SECONDS if messages else end  # after the decoder, which may wait for a registry
         waiting = not messages and last.keys() <= reader.drained
         at_end_since = min(at_end_since, clock()) if waiting else math.inf
         other |= clock() - at_end_since >= GONE_SECONDS

@@ -10,14 +10,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol
 
-from tidemill.collector.kafka_reader import removed
+from confluent_kafka import Message
+
+from tidemill.collector.kafka_reader import KafkaReader, removed
 from tidemill.collector.origins import Origin, Origins
-from tidemill.collector.own_marks import End, StreamMarks
+from tidemill.collector.own_marks import End, KafkaMarks, StreamMarks
 from tidemill.collector.reader import M, Reader
 from tidemill.errors import AccountError
-from tidemill.kafka.codec import ValueDecoder
+from tidemill.kafka.codec import OwnRows, ValueDecoder
 from tidemill.run.catalog import TopicPartition
 from tidemill.run.catalog.account import Account
+from tidemill.run.folder import Run
 
 
 class Feed(Protocol[M]):
@@ -148,6 +151,14 @@ class OwnStream(Generic[M]):
 
     def note_read(self, offsets: Mapping[int, int]) -> None:
         """Do nothing: the batches say it, and retention is unlimited."""
+
+
+def own_stream(run: Run, reader: KafkaReader, ended: Iterable[int]) -> OwnStream[Message]:
+    """The run's own topic as a stream. ``ended``: the partitions in which an open stream's source ended before the
+    first offset that is read."""
+    marks, source = KafkaMarks(run.marks(reader.topic.id)), run.pipeline.source
+    writers: Origins[Message] = Origins(marks, range(reader.partitions), source, ended)
+    return OwnStream(reader.topic.name, reader, OwnRows(source.schema_), marks, writers)
 
 
 def balance(topic: str, endings: Mapping[int, End], accounts: Mapping[int, Account] | None) -> None:

@@ -10,7 +10,15 @@ from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.reader import POLL_SECONDS
 from tidemill.errors import LogLost, StreamFailed, TidemillError
-from tidemill.kafka.client import ANSWER_SECONDS, TRANSIENT, KafkaConnection, Topic, reason, verify_topic
+from tidemill.kafka.client import (
+    ANSWER_SECONDS,
+    TRANSIENT,
+    KafkaConnection,
+    Topic,
+    end_offsets,
+    reason,
+    verify_topic,
+)
 
 CHUNK = 10_000
 
@@ -24,8 +32,10 @@ class KafkaReader:
     commits.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: Topic, group: str) -> None:
+    def __init__(self, connection: KafkaConnection, topic: Topic, group: str, most: int = CHUNK) -> None:
+        """``most``: how many messages :meth:`read` gives at once, unless it is told."""
         self.topic = topic
+        self._most = most
         self._consumer = Consumer(
             connection.settings(
                 group_id=group,
@@ -57,7 +67,7 @@ class KafkaReader:
 
     @property
     def drained(self) -> Set[int]:
-        """The partitions that were read to their end."""
+        """The partitions that were read to the end of their committed messages."""
         return self._drained
 
     @property
@@ -69,9 +79,7 @@ class KafkaReader:
         return {partition: self._behind(partition, offset) for partition, offset in self._positions.items()}
 
     def _behind(self, partition: int, offset: int) -> int:
-        """How many offsets follow, by Kafka's last answer."""
-        if partition in self._drained:
-            return 0
+        """How many offsets follow, by Kafka's last answer: also those of transactions that are open."""
         _, high = self._consumer.get_watermark_offsets(TopicPartition(self.topic.name, partition), cached=True)
         return max(0, int(high) - offset)
 
@@ -91,15 +99,12 @@ class KafkaReader:
             StreamFailed: Kafka does not answer.
         """
         self._learn_partitions()
-        for partition, offset in offsets.items():
-            _, high = self._ends(partition)
-            if high < offset:
-                raise LogLost(
-                    f"partition {partition} of {self.topic.name} ends at offset {high}; {offset} is needed next",
-                    "the log lost rows that are sealed; the batches are whole; start over with --fresh for the rest",
-                )
+        committed = {partition: self._ends(partition)[1] for partition in offsets}
+        beyond = {partition for partition, offset in offsets.items() if committed[partition] < offset}
+        for partition in beyond:
+            self._refuse_lost(partition, offsets[partition])
         self.hold(set())
-        self._drained.clear()
+        self._drained = beyond
         self._positions = dict(offsets)
         self._consumer.assign(
             [TopicPartition(self.topic.name, *topic_partition) for topic_partition in sorted(offsets.items())]
@@ -117,8 +122,22 @@ class KafkaReader:
         """The first offset that the partition still holds."""
         return self._ends(partition)[0]
 
+    def _refuse_lost(self, partition: int, needed: int) -> None:
+        """Refuse a partition that ends before this offset. A transaction that is open may begin before it, so that the
+        committed messages end there.
+
+        Raises:
+            LogLost: it does.
+        """
+        end = end_offsets(self._admin, self.topic._replace(partitions=partition + 1))[partition]
+        if end < needed:
+            raise LogLost(
+                f"partition {partition} of {self.topic.name} ends at offset {end}; {needed} is needed next",
+                "the log lost rows that are sealed; the batches are whole; start over with --fresh for the rest",
+            )
+
     def _ends(self, partition: int) -> tuple[int, int]:
-        """The first offset that a partition holds, and the offset after its last one."""
+        """The first offset that a partition holds, and the offset after its last committed one."""
         topic_partition = TopicPartition(self.topic.name, partition)
         try:
             low, high = self._consumer.get_watermark_offsets(topic_partition, timeout=ANSWER_SECONDS)
@@ -127,8 +146,8 @@ class KafkaReader:
             raise StreamFailed(message, "see Kafka's log") from error
         return low, high
 
-    def read(self, most: int = CHUNK, seconds: float = POLL_SECONDS) -> list[Message]:
-        """The messages that arrive within ``seconds``. Returns sooner once there are ``most`` of them.
+    def read(self, most: int | None = None) -> list[Message]:
+        """The messages that arrive within ``POLL_SECONDS``. Returns sooner once there are ``most`` of them.
 
         An error is raised by the call after the one that gave the messages before it.
 
@@ -137,17 +156,17 @@ class KafkaReader:
             TopicError: the topic was deleted, or deleted and created again.
             StreamFailed: Kafka reports an error that does not pass.
         """
-        messages: list[Message] = [] if self._fault else self._consume(most, seconds)
+        messages: list[Message] = [] if self._fault else self._consume(most or self._most)
         fault = self._fault
         if fault and not messages:
             self._fault = None
             raise fault
         return messages
 
-    def _consume(self, most: int, seconds: float) -> list[Message]:
+    def _consume(self, most: int) -> list[Message]:
         """The next messages; the first error among them is kept."""
         messages = []
-        for message in self._consumer.consume(most, timeout=seconds):
+        for message in self._consumer.consume(most, timeout=POLL_SECONDS):
             error = message.error()
             if error is None:
                 self._drained.discard(message.partition())

@@ -25,6 +25,7 @@ from tidemill.collector.reader import stamp_fault
 
 GRACE_SECONDS = 0.5
 CROWDED = 50_000
+CROWDED_BYTES = 2**25
 
 Bound = tuple[float, int]  # a timestamp, then a partition
 NO_BOUND: Bound = (math.inf, 0)
@@ -35,6 +36,7 @@ class Stamped(Protocol):
 
     def partition(self) -> int: ...
     def timestamp(self) -> tuple[int, int]: ...
+    def value(self) -> bytes | None: ...
 
 
 M = TypeVar("M", bound=Stamped)
@@ -52,6 +54,7 @@ class Merge(Generic[M]):
         # by timestamp, then partition, then the order in its partition
         self._waiting: list[tuple[float, int, int, float, M]] = []
         self._count: Counter[int] = Counter()
+        self._bytes: Counter[int] = Counter()
         self._number = 0
 
     def __len__(self) -> int:
@@ -63,8 +66,9 @@ class Merge(Generic[M]):
 
     @property
     def crowded(self) -> set[int]:
-        """The partitions with so many waiting messages that they should be paused."""
-        return {partition for partition, count in self._count.items() if count > CROWDED}
+        """The partitions with so many waiting messages, or such large ones, that they should be paused."""
+        many = {partition for partition, count in self._count.items() if count > CROWDED}
+        return many | {partition for partition, size in self._bytes.items() if size > CROWDED_BYTES}
 
     def add(self, messages: Iterable[M], now: float) -> None:
         """Add messages, those of one partition in order.
@@ -78,6 +82,7 @@ class Merge(Generic[M]):
                 self._newest[partition] = newest = stamp
             self._number += 1
             self._count[partition] += 1
+            self._bytes[partition] += len(message.value() or b"")
             heapq.heappush(self._waiting, (newest, partition, self._number, now, message))
 
     def open(self, partition: int) -> None:
@@ -105,6 +110,7 @@ class Merge(Generic[M]):
                 break
             heapq.heappop(self._waiting)
             self._count[partition] -= 1
+            self._bytes[partition] -= len(message.value() or b"")
             taken.append(message)
         return taken
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Generic
 
@@ -20,6 +20,11 @@ class Origin(IntEnum):
     FOREIGN = 2
 
 
+def ended_by(accounts: Mapping[int, Account] | None) -> set[int]:
+    """The partitions of which these accounts have all rows of an open stream's source."""
+    return {partition for partition, account in (accounts or {}).items() if account.sent == account.rows}
+
+
 class Origins(Generic[M]):
     """Tells the rows of an open stream apart. In a stream that ends, all of them count as the source's, and the end
     markers show others.
@@ -33,17 +38,12 @@ class Origins(Generic[M]):
         marks: StreamMarks[M],
         partitions: Collection[int],
         source: Source,
-        accounts: Mapping[int, Account] | None,
+        ended: Iterable[int],
     ) -> None:
-        """``accounts``: those of the partitions up to the first offsets that are read."""
+        """``ended``: the partitions in which the source ended before the first offset that is read."""
         self._marks = marks
         self._open = source.open
-        ended = (
-            {partition for partition, account in (accounts or {}).items() if account.sent == account.rows}
-            if source.has_data
-            else set(partitions)
-        )
-        self._source_ends = dict.fromkeys(ended, BEFORE_ALL)
+        self._source_ends = dict.fromkeys(ended if source.has_data else partitions, BEFORE_ALL)
 
     def source_end(self, message: M) -> End | None:
         """The content of the marker of the source's end in a partition, which is noted; None for another message."""

@@ -8,8 +8,9 @@ sealed: there the log's first offset has moved past the next one to be read.
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Generic
@@ -20,7 +21,7 @@ from tidemill.collector.open_batch import Decoded
 from tidemill.collector.origins import Origin
 from tidemill.collector.own_marks import End
 from tidemill.collector.reader import M, Reader
-from tidemill.errors import LogLost, SourceError
+from tidemill.errors import LogLost, RegistryAway, SourceError
 from tidemill.kafka.client import (
     Topic,
     end_offsets,
@@ -33,11 +34,13 @@ from tidemill.kafka.codec import ValueDecoder
 from tidemill.pipeline import Source
 from tidemill.run.catalog import CollectorProgress, Gap, SourceState, TopicPartition
 from tidemill.run.folder import Run
-from tidemill.run.stage import Stage
+from tidemill.run.stage import Stage, Stopped
 from tidemill.texts import listed
 from tidemill.types import utc_moment
 
 FINGERPRINT = "a topic that others write"
+REGISTRY_SECONDS = 1.0  # between two questions to a registry that does not answer
+TELL_SECONDS = 60.0  # between two lines of the log about it
 OPEN_SECONDS = 5.0  # after this time an open transaction of others is told
 
 log = logging.getLogger(__name__)
@@ -94,11 +97,18 @@ def offsets_of(admin: AdminClient, topic: Topic, when: str) -> dict[int, int]:
 
 @dataclass
 class TopicFeed(Generic[M]):
-    """The messages of a topic between recorded offsets, and those of partitions that are added to it."""
+    """The messages of a topic between recorded offsets, and those of partitions that are added to it.
+
+    Attributes:
+        keep_gap: notes what retention removed before it was read.
+        task: what is done with the messages, for the texts about gaps.
+    """
 
     run: Run
     reader: Reader[M]
     decoder: ValueDecoder
+    keep_gap: Callable[[Gap], None]
+    task: str = "sealed"
     ends: dict[int, int] = field(default_factory=dict)
     endings: dict[int, End] = field(default_factory=dict)
     _known: dict[int, TopicPartition] = field(default_factory=dict)
@@ -157,14 +167,14 @@ class TopicFeed(Generic[M]):
         ]
         if lost and self.run.pipeline.source.on_gap == "stop":
             raise LogLost(
-                f"the topic {self.run.pipeline.topic} has lost messages before they were sealed: "
+                f"the topic {self.run.pipeline.topic} has lost messages before they were {self.task}: "
                 f"{listed([str(gap) for gap in lost])}; its retention removed them",
                 "start the run again with --set source.on_gap=record to go on after them, and keep the messages longer "
                 "(retention.ms)",
             )
         for gap in lost:
-            log.warning("retention removed %s before they were sealed", gap)
-            self.run.catalog.save_gap(gap)
+            log.warning("retention removed %s before they were %s", gap, self.task)
+            self.keep_gap(gap)
         return {number: max(offset, firsts[number]) for number, offset in offsets.items()}
 
     def _within(self, number: int, first: int) -> int:
@@ -223,16 +233,42 @@ class TopicFeed(Generic[M]):
         since = self._waiting_since
         if since is None or time.monotonic() - since < OPEN_SECONDS:
             return None
-        left = [str(number) for number in sorted(self._known.keys() - self.ends.keys())]
-        return f"waits for an open transaction of another writer, in partition {listed(left)}"
+        return f"waits for an open transaction of another writer, in partition {listed(self._held_back)}"
+
+    @property
+    def _held_back(self) -> list[str]:
+        """The partitions of which nothing more can be read though messages of the stream follow."""
+        lag = self.lag
+        return [str(number) for number in sorted(self.reader.drained) if lag.get(str(number))]
 
     def _note_waiting(self, heard: bool) -> None:
-        """Note since when nothing comes though the stream has not ended: a transaction before its end is open."""
-        left = self._known.keys() - self.ends.keys()
-        if heard or not (self.finite and left <= self.reader.drained):
+        """Note since when nothing comes though messages follow: a transaction before them is open."""
+        if heard or not self._held_back:
             self._waiting_since = None
         elif self._waiting_since is None:
             self._waiting_since = time.monotonic()
+
+
+@dataclass
+class RegistryPatience:
+    """Waits for a schema registry that does not answer, and tells so; messages are never rejected for that."""
+
+    stage: Stage
+    _told: float = -math.inf
+
+    def __call__(self, error: RegistryAway) -> None:
+        """
+        Raises:
+            Stopped: the stage was asked to stop meanwhile.
+        """
+        stage, now = self.stage, time.monotonic()
+        if now - self._told > TELL_SECONDS:
+            stage.log.warning("waiting for the schema registry", reason=error.message)
+            self._told = now
+        progress = stage.progress if isinstance(stage.progress, CollectorProgress) else CollectorProgress()
+        stage.report(replace(progress, waiting=f"waits for its schemas: {error.message}"))
+        if stage.stop.wait(REGISTRY_SECONDS):
+            raise Stopped
 
 
 def rows_of_parts(stage: Stage, reader: Reader[M], decoder: ValueDecoder) -> int | None:
@@ -246,7 +282,7 @@ def rows_of_parts(stage: Stage, reader: Reader[M], decoder: ValueDecoder) -> int
     state = run.catalog.source()
     if parts is None or state is None or state.rows is not None:
         return state.rows if state else None
-    rows = count_rows(stage, TopicFeed(run, reader, decoder))
+    rows = count_rows(stage, TopicFeed(run, reader, decoder, run.catalog.save_gap))
     if stage.stop.is_set():
         return None
     if rows < parts:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidemill.console import formatting
+from tidemill.console.forms.fields import column_key
 from tidemill.schemas import (
     AlikeRow,
     Answered,
@@ -18,6 +19,7 @@ from tidemill.schemas import (
     TitledItem,
 )
 
+FOUND = ("batch", "answer", "note")  # keys of a table of rows that were found, beside those of their columns
 AnyPrediction = Answered | GenerationAnswer | FoundRow
 
 
@@ -86,9 +88,10 @@ def found_rows(rows: Sequence[FoundRow], labels: Mapping[str, str]) -> list[dict
 
 def found_row(answer: FoundRow, labels: Mapping[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = {"batch": answer.batch}
+    columns = {column_key(name, FOUND): value for name, value in answer.row.items()}
     if answer.prediction is None:
-        return row | {"answer": None, "note": answer.reason} | answer.row
-    return row | {"answer": answer_cell(answer, labels)} | answer.row
+        return row | {"answer": None, "note": answer.reason} | columns
+    return row | {"answer": answer_cell(answer, labels)} | columns
 
 
 def answer_cell(answer: AnyPrediction, labels: Mapping[str, str]) -> Any:
@@ -129,7 +132,17 @@ def item_rows(items: Sequence[ScoredItem | SimilarItem], measure: str) -> list[d
 
 def similar_rows(rows: Sequence[NearRow | AlikeRow], measure: str) -> list[dict[str, Any]]:
     """Rows of the stream as rows of a table: rank, ``measure`` (distance or similarity), then their columns."""
-    return [{"rank": rank, measure: getattr(row, measure)} | row.row for rank, row in enumerate(rows, start=1)]
+    own = similar_keys(measure)
+    return [
+        dict(zip(own, (rank, getattr(row, measure)), strict=True))
+        | {column_key(name, own): value for name, value in row.row.items()}
+        for rank, row in enumerate(rows, start=1)
+    ]
+
+
+def similar_keys(measure: str) -> tuple[str, str]:
+    """The keys of a table of similar rows beside those of their columns."""
+    return "rank", measure
 
 
 def item_title(item: TitledItem) -> str:

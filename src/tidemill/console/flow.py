@@ -84,17 +84,8 @@ def steps(status: StatusBody, models: Mapping[str, ModelVerdict], answered: int 
         answered: how many requests for predictions were answered; None where that is not known.
     """
     rows, generations = status.rows, status.generations
-    read = rows.produced + rows.rejected
     return [
-        Step(
-            "Source",
-            number(read),
-            ("rows read" if rows.source is None else f"of {counted(rows.source, 'row')} read")
-            + (f", {number(rows.rejected)} rejected" if rows.rejected else ""),
-            state_of(status, "producer"),
-            None if not rows.source else min(1.0, read / rows.source),
-        ),
-        Step("Kafka", number(rows.produced), f"rows; {rate(status.rates.produced)}", state_of(status, "broker")),
+        *(sources(status) if status.partition_lag is None else [topic_of_others(status)]),
         open_batch(status),
         Step(
             "Sealed batches",
@@ -116,6 +107,35 @@ def steps(status: StatusBody, models: Mapping[str, ModelVerdict], answered: int 
             state_of(status, "api"),
         ),
     ]
+
+
+def sources(status: StatusBody) -> list[Step]:
+    """The run's own stream: its source, and the rows in Kafka."""
+    rows = status.rows
+    read = rows.produced + rows.rejected
+    source = Step(
+        "Source",
+        number(read),
+        ("rows read" if rows.source is None else f"of {counted(rows.source, 'row')} read") + rejected(status),
+        state_of(status, "producer"),
+        None if not rows.source else min(1.0, read / rows.source),
+    )
+    by_http = "" if rows.posted is None else f", {number(rows.posted)} by HTTP"
+    in_kafka = number(rows.produced + (rows.posted or 0))
+    return [
+        source,
+        Step("Kafka", in_kafka, f"rows{by_http}; {rate(status.rates.produced)}", state_of(status, "broker")),
+    ]
+
+
+def topic_of_others(status: StatusBody) -> Step:
+    read = status.rows.collected + status.rows.rejected
+    left = f"messages read{rejected(status)}; {number(status.lag)} to be read"
+    return Step("Topic of others", number(read), left, state_of(status, "collector"))
+
+
+def rejected(status: StatusBody) -> str:
+    return f", {number(status.rows.rejected)} rejected" if status.rows.rejected else ""
 
 
 def state_of(status: StatusBody, stage: str) -> State:

@@ -137,6 +137,11 @@ def cut(reason: str) -> str:
     return f"{reason}: {CUTS[reason]}" if reason in CUTS else reason
 
 
+def files(removed_at: str | None) -> str:
+    """Whether the files of a batch or a generation are there, or when ``[keep]`` had them removed."""
+    return f"removed {moment(removed_at)}" if removed_at else "there"
+
+
 # --- text from the data -------------------------------------------------------------------------------------------
 
 # Escapes only what Markdown acts on: screen readers read a label's backslashes aloud.

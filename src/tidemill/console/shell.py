@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import streamlit as st
+from httpx import codes
 
 from tidemill import schemas
 from tidemill.console.client import Api, ApiError, ApiKeyRequired, ApiUnavailable
@@ -74,7 +75,7 @@ def is_loopback(host: str | None) -> bool:
 
 @contextmanager
 def render_api_errors() -> Iterator[None]:
-    """Render API errors in place of the content that needs the answer."""
+    """Render API errors in place of the content that needs the answer; what is no longer kept is no error."""
     try:
         yield
     except ApiUnavailable as error:
@@ -84,7 +85,11 @@ def render_api_errors() -> Iterator[None]:
         rerender_later(error)
         st.error(KEY_REQUIRED, icon=":material/key:")
     except ApiError as error:
-        st.error(f"{plain(error.message)}\n\n{plain(error.hint)}", icon=":material/error:")
+        text = f"{plain(error.message)}\n\n{plain(error.hint)}"
+        if error.status == codes.GONE:
+            st.info(text, icon=":material/delete:")
+        else:
+            st.error(text, icon=":material/error:")
 
 
 def rerender_later(error: Exception) -> None:

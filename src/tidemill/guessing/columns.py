@@ -83,8 +83,8 @@ class Texts:
         self.texts = texts
         self.bare = texts.str.strip_chars().fill_null("")
         filled = self.bare.filter(self.bare != "")
-        table = filled.value_counts(sort=True, name="count")
-        self.distinct = table[table.columns[0]]
+        table = filled.alias("text").value_counts(sort=True, name="count")  # the column's own name may be "count"
+        self.distinct = table["text"]
         self.counts = table["count"]
         self.filled = len(filled)
 
@@ -270,7 +270,17 @@ def as_text(texts: Texts, words: Sequence[str]) -> ColumnGuess:
         return guessed(texts, "string", "no value is there", missing=missing)
     example = shorten(there[0], MOST_SHOWN)
     reason = f"{len(there):,} different texts, such as {example}" if len(there) > 1 else f"always {example}"
-    return guessed(texts, "string", reason, missing=missing)
+    return guessed(texts, "string", reason, missing=missing, unclear=unclear_words(texts, missing))
+
+
+def unclear_words(texts: Texts, missing: Sequence[str]) -> str:
+    """The known words for a missing value that are read as texts, and the setting that changes it; empty for none."""
+    kept = [word for word in texts.missing_words if word not in missing]
+    if not kept:
+        return ""
+    words = ", ".join(f'"{word}"' for word in kept)
+    count = f"{listed(kept)}, {texts.count(kept):,} times, is read as a text"
+    return f"{count}: missing = [{words}] reads it as a missing value"
 
 
 def missing_texts(texts: Texts, words: Sequence[str]) -> list[str]:

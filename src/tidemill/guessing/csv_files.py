@@ -42,10 +42,10 @@ def guess_csv(files: Sequence[Path], sample: FileSample) -> FileGuess:
         columns=tuple(guess_columns(columns)),
         undeclared=undeclared,
         looked_at=len(rows),
-        rows=rows_of_size(sample, len(records[0].rows)) if len(files) == 1 else None,
+        rows=rows_of_size(sample, len(records[0].rows), len(rows)) if len(files) == 1 else None,
         exact=sample.whole,
         whole=sample.whole and len(rows) == len(records[0].rows) and len(files) == 1,
-        notes=tuple(notes_of(records, layout)),
+        notes=(*encoding.notes, *notes_of(records, layout)),
     )
 
 

@@ -18,7 +18,7 @@ from tidemill.texts import shorten
 
 LOOKED_AT = 400  # records that the layout is judged by
 SNIFFED = 2**18  # characters
-MOST_RECORDS = 50_000  # of a piece of the file
+MOST_RECORDS = 200_000  # of a piece of the file
 COMMENT = "#"
 DELIMITERS = (",", ";", "\t", "|", BLANKS)
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", BLANKS: "blanks"}
@@ -28,6 +28,7 @@ LOOKS_LIKE_VALUE = re.compile(
 )
 YEAR = re.compile("(19|20)[0-9]{2}")
 MOST_NAME = 64  # characters of a column's name; a longer first field is a value
+REPEATED = 3  # how often the texts of a column occur, on average, where a text that none of them is names them
 FITTING = 0.9  # the share of records that must have the same number of fields
 
 
@@ -230,6 +231,12 @@ def has_header_of_texts(first: Sequence[str], columns: Sequence[Sequence[str]]) 
     for field, column in zip(first, columns, strict=True):
         if field.strip() and field.strip() in column:
             return False, f"{shorten(field.strip(), 30)} of the first record occurs in later ones too"
+    for index, column in enumerate(columns):
+        categories = set(column) - {""}
+        if 1 < len(categories) <= len(column) / REPEATED:
+            name = shorten(first[index].strip(), 30)
+            return True, f"the records below {name} of the first record repeat {len(categories)} other texts"
+    for field in first:
         if len(field) > MOST_NAME:
             return False, f"the first record has a value of {len(field)} characters, too long for a name"
     filled = [field.strip() for field in first if field.strip()]

@@ -15,14 +15,15 @@ from tidemill.texts import shorten
 
 DATES = ("%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y",
          "%d-%m-%y", "%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%y", "%d %b %y",
-         "%Y.%m.%d")  # fmt: skip
+         "%Y.%m.%d", "%Y-%m-%d", "%b %d %Y", "%B %d %Y")  # fmt: skip
 TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %H.%M", " %H.%M.%S")
 OTHERS = ("%a %b %d %H:%M:%S %z %Y", "%d/%b/%Y:%H:%M:%S %z", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %I:%M %p",
-          "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S", "%Y-%m-%d %H:%M:%S %z", "%Y%m%dT%H%M%S")  # fmt: skip
+          "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S", "%Y-%m-%d %H:%M:%S %z", "%Y%m%dT%H%M%S",
+          "%b-%Y", "%b %Y", "%B-%Y", "%B %Y")  # fmt: skip
 FORMATS = (*(date + time for date in DATES for time in TIMES), *OTHERS)
-COMPACT = "%Y%m%d"
+COMPACT = ("%Y%m%d", "%m%d%Y", "%d%m%Y")  # without separators; more than one may fit
 MAY_BE_DATE = re.compile(r"(?=.*\d)[\w/.,:+\- ]{6,40}")
-DATE_PART = re.compile(r"\d[/.\- :]\w|\w{3,} \d")
+DATE_PART = re.compile(r"\d[/.\- :]\w|\w{3,}[ \-]\d")
 UNITS = (("epoch", 1, "seconds"), ("epoch_ms", 10**3, "milliseconds"), ("epoch_us", 10**6, "microseconds"))
 FIRST_SECOND, LAST_SECOND = 631_152_000, 2_145_916_800  # of the years 1990 and 2038
 TRIED = 50  # how many different texts a format is tried on first
@@ -44,13 +45,17 @@ def epoch_of(name: str, distinct: pl.Series) -> DateGuess | None:
     for form, per_second, unit in UNITS:
         if len(numbers) and numbers.is_between(FIRST_SECOND * per_second, LAST_SECOND * per_second).all():
             return DateGuess(f"its name says a time, and {numbers[0]} is one in {unit} since 1970", {"format": form})
-    if (
-        len(numbers)
-        and numbers.is_between(19_000_101, 21_001_231).all()
-        and reads_all(numbers.cast(pl.String), COMPACT)
-    ):
-        return DateGuess(f"its name says a date, and {numbers[0]} is one without separators", {"format": COMPACT})
+    forms = [form for form in COMPACT if len(numbers) and is_compact(numbers, form)]
+    if len(forms) == 1:
+        return DateGuess(f"its name says a date, and {numbers[0]} is one without separators", {"format": forms[0]})
     return None
+
+
+def is_compact(numbers: pl.Series, form: str) -> bool:
+    """Whether all numbers are dates of the form in the years 1900 to 2100."""
+    texts = numbers.cast(pl.String)
+    years = texts.str.slice(0 if form.startswith("%Y") else 4, 4).cast(pl.Int64, strict=False)
+    return bool(texts.str.len_chars().eq(8).all() and years.is_between(1900, 2100).all() and reads_all(texts, form))
 
 
 def format_of(distinct: pl.Series, in_order: pl.Series) -> DateGuess | None:

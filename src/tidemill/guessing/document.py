@@ -12,11 +12,18 @@ from typing import Any
 from tidemill.guessing.columns import ColumnGuess
 from tidemill.guessing.models import ModelProposal
 from tidemill.guessing.proposal import Proposal
-from tidemill.pipeline import input_columns
+from tidemill.pipeline import input_columns, key_text, toml
 
-BARE = re.compile(r"[A-Za-z0-9_-]+")
 WITHOUT_HEADER = (
     "The file has no header: the names are placeholders, in the order of its fields. Rename them here and below."
+)
+OF_FILE = (
+    "Where the rows come from, how the file is laid out, and why that is thought. All rows are read; with rows = 1000 "
+    "only the first 1,000."
+)
+OF_TOPIC = (
+    "The topic that others write, from its first message on, how its messages are read, and why that is thought. "
+    "Nothing is ever written to it, and no consumer group is joined."
 )
 COMMENTS_AT = 34  # the column at which comments begin
 WIDTH = 118
@@ -40,24 +47,6 @@ def pipeline_text(proposal: Proposal) -> str:
 
 
 # --- TOML ---------------------------------------------------------------------------------------------------------
-
-
-def toml(value: object) -> str:
-    """A value in TOML's notation. A JSON string is a TOML basic string too, but for DEL."""
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key_text(key)} = {toml(inner)}" for key, inner in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    return repr(value)
-
-
-def key_text(name: str) -> str:
-    """A key, quoted where TOML wants it."""
-    return name if BARE.fullmatch(name) else toml(name)
 
 
 def line(key: str, value: object, why: str = "") -> str:
@@ -104,12 +93,9 @@ def head(proposal: Proposal) -> list[str]:
 
 def source(proposal: Proposal) -> list[str]:
     return [
-        *comment(
-            "Where the rows come from, how the file is laid out, and why that is thought. All rows are read; with "
-            "rows = 1000 only the first 1,000."
-        ),
+        *comment(OF_TOPIC if proposal.bootstrap is not None else OF_FILE),
         "[source]",
-        line("path", proposal.path),
+        *(line(key, value) for key, value in proposal.place.items()),
         *(line(key, value) for key, value in proposal.settings.items()),
         f"note = {multi_line(proposal.source_note)}",
     ]
@@ -135,6 +121,8 @@ def column(guess: ColumnGuess) -> str:
 
 
 def stream(proposal: Proposal) -> list[str]:
+    if proposal.bootstrap is not None:
+        return ["# The Kafka that has the topic.", "[stream]", line("bootstrap_servers", proposal.bootstrap)]
     block = ["# The Kafka topic that every row goes through. A Kafka is started for you.", "[stream]"]
     block.append(line("topic", proposal.name, "each run needs its own"))
     if proposal.key:
@@ -146,7 +134,7 @@ def batches(proposal: Proposal) -> list[str]:
     return [
         "# The stream is cut into sealed batches; each new one makes a new generation of every model.",
         "[batches]",
-        line("parts", proposal.parts, proposal.parts_reason),
+        line(*proposal.cut),
     ]
 
 
@@ -184,7 +172,7 @@ def other_models(proposal: Proposal) -> list[str]:
     if proposal.label_hint:
         block += comment(
             f"The column {proposal.label_hint} looks like something to predict. For a model of it: "
-            f"tidemill init {shlex.quote(proposal.data)} --label {shlex.quote(proposal.label_hint)} --force"
+            f"tidemill init {proposal.given} --label {shlex.quote(proposal.label_hint)} --force"
         )
     return block
 

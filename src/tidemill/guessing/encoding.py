@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tidemill.errors import SourceError
+from tidemill.sources.readers.encodings import guess_encoding
 
 BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -15,31 +16,16 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# The encodings that charset-normalizer chooses from: those that public files have been found in.
-CANDIDATES = [
-    "cp1252",
-    "cp1250",
-    "cp1251",
-    "cp1253",
-    "cp1254",
-    "shift_jis",
-    "gb18030",
-    "big5",
-    "euc_kr",
-    "koi8_r",
-    "mac_roman",
-]
-COMMON = "cp1252"  # Windows' own in western Europe, which files are in where nothing speaks against it
-NOISE = (0.2, 0.5)  # how much of a text may look like no language; more where nothing looks like one
-MOST_BYTES = 20_000  # of lines with other than ASCII letters, which say what the encoding is
 
 
 class Encoding(NamedTuple):
-    """An encoding, and why it is taken to be the file's. ``pieces``: the texts of the file's pieces, in whole lines."""
+    """An encoding, and why it is taken to be the file's. ``pieces``: the texts of the file's pieces, in whole lines.
+    ``notes``: that some bytes do not fit it, if so."""
 
     name: str
     reason: str
     pieces: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def decoded(label: str, pieces: Sequence[bytes], whole: bool) -> Encoding:
@@ -51,7 +37,7 @@ def decoded(label: str, pieces: Sequence[bytes], whole: bool) -> Encoding:
     for bom, name in BOMS:
         if pieces[0].startswith(bom):
             known = name if name == "utf-8" else f"{name}-{'le' if bom in LITTLE else 'be'}"
-            texts = [text_of(piece, known) for piece in pieces]
+            texts = [piece.removeprefix(bom).decode(known, "replace") for piece in pieces]
             return Encoding(name, "its first bytes say so (a byte order mark)", lines_of(texts, whole))
     data = b"".join(pieces)
     zeros = data.count(0)
@@ -60,8 +46,7 @@ def decoded(label: str, pieces: Sequence[bytes], whole: bool) -> Encoding:
     try:
         texts = [text_of(piece, "utf-8") for piece in pieces]
     except UnicodeDecodeError:
-        name, reason = guessed(label, data)
-        return Encoding(name, reason, lines_of([text_of(piece, name) for piece in pieces], whole))
+        return guessed(label, pieces, whole)
     reason = "all bytes that were looked at are valid UTF-8" if not data.isascii() else "all letters are ASCII"
     return Encoding("utf-8", reason, lines_of(texts, whole))
 
@@ -82,30 +67,21 @@ def without_bom(label: str, pieces: Sequence[bytes], whole: bool, zeros: int) ->
     )
 
 
-def guessed(label: str, data: bytes) -> tuple[str, str]:
-    """The encoding of bytes that are not UTF-8, by how much their text looks like a language."""
-    from charset_normalizer import from_bytes
+def guessed(label: str, pieces: Sequence[bytes], whole: bool) -> Encoding:
+    """The texts of pieces that are not UTF-8, in the encoding in which they look most like a language.
 
-    lines = [line for line in data.splitlines() if not line.isascii()]
-    odd = b"\n".join(lines)[:MOST_BYTES]
-    tries = (from_bytes(odd, cp_isolation=CANDIDATES, threshold=noise, preemptive_behaviour=False) for noise in NOISE)
-    best = next((matches.best() for matches in tries if matches), None)
-    if best is None:
+    Raises:
+        SourceError: they look like none.
+    """
+    guess = guess_encoding(pieces)
+    if guess is None:
         raise SourceError(f"{label} is no text in a known encoding", "save it as UTF-8")
-    name = codecs.lookup(str(best.encoding)).name
-    if decodes_alike(odd, name, COMMON):
-        name = COMMON  # they differ in bytes that do not occur
-    words = odd.decode(name, "replace").replace(",", " ").replace(";", " ").split()
-    example = next((word for word in words if not word.isascii()), "")
-    return name, f"it is not UTF-8; in this encoding its words read like {example!r}"
-
-
-def decodes_alike(data: bytes, name: str, other: str) -> bool:
-    """Whether two encodings give the same text."""
-    try:
-        return data.decode(name) == data.decode(other)
-    except UnicodeDecodeError:
-        return False
+    reason = f"it is not UTF-8; in this encoding its words read like {guess.word!r}"
+    count = f"{guess.misfits:,} of the bytes that were looked at"
+    notes = (f"{count} do not fit {guess.name.upper()}, and make their rows rejects",) if guess.misfits else ()
+    return Encoding(
+        guess.name, reason, lines_of([piece.decode(guess.name, "replace") for piece in pieces], whole), notes
+    )
 
 
 def text_of(piece: bytes, name: str) -> str:
@@ -114,8 +90,6 @@ def text_of(piece: bytes, name: str) -> str:
     Raises:
         UnicodeDecodeError: it is not in this encoding.
     """
-    bom = next((bom for bom, _ in BOMS if piece.startswith(bom)), b"")
-    piece = piece.removeprefix(bom)
     decoder = codecs.getincrementaldecoder(name)()
     for start in range(4):
         try:

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from tidemill.guessing.columns import ColumnGuess
 from tidemill.guessing.sample import FileSample
 
-MOST_VALUES = 300_000  # that are looked at, of all columns together
-MOST_ROWS = 5_000
+MOST_VALUES = 1_000_000  # that are looked at, of all columns together
+MOST_ROWS = 50_000
 FEWEST_ROWS = 200
+BLOCKS = 10  # in which rows are taken of a part that has more
 T = TypeVar("T")
 
 
@@ -21,7 +22,7 @@ class FileGuess:
     """What a file is like, or several of one layout.
 
     Attributes:
-        files: in the order in which they will be read.
+        files: in the order in which they will be read; none where a topic is.
         settings: the keys of ``[source]`` that are to be written, without ``path`` and ``columns``.
         reasons: why, by setting.
         columns: those that are declared, in the file's order.
@@ -31,6 +32,7 @@ class FileGuess:
         exact: whether ``rows`` were counted.
         whole: whether all rows were looked at.
         notes: what else was seen, in sentences.
+        title: what the data are called in sentences, where that is not the files' names.
     """
 
     files: tuple[Path, ...]
@@ -43,6 +45,12 @@ class FileGuess:
     exact: bool
     whole: bool
     notes: tuple[str, ...] = ()
+    title: str = ""
+
+    @property
+    def called(self) -> str:
+        """What the data are called in sentences."""
+        return self.title or (f"{len(self.files)} files" if len(self.files) > 1 else self.files[0].name)
 
 
 def most_rows(width: int) -> int:
@@ -56,17 +64,27 @@ def other_files(files: Sequence[Path]) -> list[Path]:
 
 
 def shared_out(parts: Sequence[Sequence[T]], most: int) -> list[T]:
-    """The rows to look at: the same number of each part after the first, and the first ones for the rest."""
+    """The rows to look at: the same number of each part after the first, and of the first one for the rest."""
     parts = [part for part in parts if part]
     if not parts:
         return []
     share = most // 2 // max(1, len(parts) - 1)
-    later = [row for part in parts[1:] for row in part[:share]]
-    return [*parts[0][: most - len(later)], *later]
+    later = [row for part in parts[1:] for row in spread(part, share)]
+    return [*spread(parts[0], most - len(later)), *later]
 
 
-def rows_of_size(sample: FileSample, in_head: int) -> int | None:
+def spread(rows: Sequence[T], most: int) -> list[T]:
+    """About ``most`` rows, in blocks of neighbours at equal distances: a file may be sorted by a column, whose later
+    values the first rows do not have."""
+    if len(rows) <= most:
+        return list(rows)
+    size = max(1, most // BLOCKS)
+    starts = [index * (len(rows) - size) // (BLOCKS - 1) for index in range(BLOCKS)]
+    return [row for start in starts for row in rows[start : start + size]]
+
+
+def rows_of_size(sample: FileSample, in_head: int, looked_at: int) -> int | None:
     """How many rows a file has by the number in its head; None where its size is unknown."""
     if sample.size is None or not in_head:
         return None
-    return in_head if sample.whole else round(sample.size * in_head / len(sample.pieces[0]))
+    return in_head if sample.whole else max(looked_at, round(sample.size * in_head / len(sample.pieces[0])))

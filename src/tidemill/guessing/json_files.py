@@ -56,9 +56,10 @@ def guess_json(files: Sequence[Path], sample: FileSample) -> FileGuess:
         columns=tuple(columns),
         undeclared=undeclared,
         looked_at=len(records),
-        rows=rows_of_size(sample, len(parts[0])) if len(files) == 1 else None,
+        rows=rows_of_size(sample, len(parts[0]), len(records)) if len(files) == 1 else None,
         exact=sample.whole,
         whole=sample.whole and len(files) == 1 and len(records) == len(parts[0]),
+        notes=encoding.notes,
     )
 
 
@@ -117,7 +118,9 @@ def refuse_single(sample: FileSample, records: Sequence[Record]) -> None:
     label = sample.file.label
     if not records:
         raise SourceError(
-            f"{label} has no JSON object at its beginning", "give one object a line, or an array of objects"
+            f"{label} has no JSON object that ends in the part that was looked at",
+            "give one object a line, or an array of objects; where the rows are in a list NAME of one large object, "
+            f"jq -c '.NAME[]' {label} > NAME.jsonl writes them one a line",
         )
     lists = [
         name for name, value in records[0].items() if isinstance(value, list) and value and isinstance(value[0], dict)

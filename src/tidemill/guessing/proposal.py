@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tidemill.guessing.models import (
     propose_models,
 )
 from tidemill.guessing.shared_settings import shared_settings
+from tidemill.guessing.topic_values import TopicSample, guess_topic
 
 PARTS = 3
 FEWEST_FOR_PARTS = 30  # rows; fewer make one batch
@@ -37,8 +39,9 @@ class Proposal:
     Attributes:
         name, title: the pipeline's.
         file_name: of the pipeline file.
-        data: the path as it was given.
-        path: the same as the pipeline file will say it.
+        given: the arguments of ``tidemill init`` that say where the data are, as typed in a shell.
+        place: the same as ``[source]`` says it.
+        bootstrap: the address of the Kafka of a topic.
         settings: the other keys of ``[source]``, without the columns.
         guess: what the data are like.
         columns: those that are declared.
@@ -50,8 +53,8 @@ class Proposal:
     name: str
     title: str
     file_name: str
-    data: str
-    path: str
+    given: str
+    place: Mapping[str, str]
     settings: Mapping[str, Any]
     guess: FileGuess
     columns: tuple[ColumnGuess, ...]
@@ -59,6 +62,7 @@ class Proposal:
     key: ColumnGuess | None
     refused: Mapping[str, str] = field(default_factory=dict)
     label_hint: str | None = None
+    bootstrap: str | None = None
 
     @property
     def rows(self) -> int:
@@ -70,10 +74,19 @@ class Proposal:
         return PARTS if self.rows >= FEWEST_FOR_PARTS else 1
 
     @property
-    def parts_reason(self) -> str:
+    def cut(self) -> tuple[str, int, str]:
+        """The key of ``[batches]`` that cuts the stream, its value, and why."""
+        if self.bootstrap is not None:
+            return (
+                "rows",
+                max(1, -(-self.rows // self.parts)),
+                f"about {self.parts} of what is there now, and of what comes",
+            )
         if self.parts > 1:
-            return "three equal batches, so that three generations can be compared; rows = 5000 cuts by rows"
-        return f"one batch, as the file has no more than {self.rows:,} rows"
+            why = "three equal batches, so that three generations can be compared; rows = 5000 cuts by rows"
+        else:
+            why = f"one batch, as the file has no more than {self.rows:,} rows"
+        return "parts", self.parts, why
 
     @property
     def holdout(self) -> float:
@@ -86,11 +99,10 @@ class Proposal:
     @property
     def looked_at_text(self) -> str:
         guess = self.guess
-        what = f"{len(guess.files)} files" if len(guess.files) > 1 else guess.files[0].name
         if guess.whole:
-            return f"a look at all {guess.looked_at:,} rows of {what}"
+            return f"a look at all {guess.looked_at:,} rows of {guess.called}"
         of = f" of {'' if guess.exact else 'about '}{guess.rows:,}" if guess.rows else ""
-        return f"a look at {guess.looked_at:,}{of} rows of {what}"
+        return f"a look at {guess.looked_at:,}{of} rows of {guess.called}"
 
     @property
     def source_note(self) -> list[str]:
@@ -115,9 +127,32 @@ def propose(path: str, out: Path | None = None, name: str | None = None, label: 
         SourceError: there is no such file, or it holds no table that can be read.
         InputError: there is no such label, or no column is of use to a model.
     """
-    guess = guess_files(path)
     chosen = name or pipeline_name(out.stem if out else path)
     target = (out or Path(f"{chosen}.toml")).absolute()
+    place = {"path": path_from(path, target.parent)}
+    return proposal_of(guess_files(path), place, shlex.quote(path), chosen, target.name, label)
+
+
+def propose_topic(
+    topic: str,
+    bootstrap: str,
+    sample: TopicSample,
+    out: Path | None = None,
+    name: str | None = None,
+    label: str | None = None,
+) -> Proposal:
+    """The same for a topic that others write, after a look at its messages."""
+    chosen = name or pipeline_name(out.stem if out else topic.replace(".", "-"))
+    file_name = out.name if out else f"{chosen}.toml"
+    given = f"--topic {shlex.quote(topic)} --bootstrap-servers {shlex.quote(bootstrap)}"
+    proposal = proposal_of(guess_topic(sample), {"topic": topic}, given, chosen, file_name, label)
+    return replace(proposal, bootstrap=bootstrap)
+
+
+def proposal_of(
+    guess: FileGuess, place: Mapping[str, str], given: str, name: str, file_name: str, label: str | None
+) -> Proposal:
+    """A pipeline for data that were looked at."""
     columns, to_predict = list(guess.columns), None
     if label is not None:
         to_predict = find_label(label, columns)
@@ -128,11 +163,11 @@ def propose(path: str, out: Path | None = None, name: str | None = None, label: 
     rows = guess.rows or guess.looked_at
     shared = shared_settings(columns)
     return Proposal(
-        name=chosen,
-        title=Path(path).name,
-        file_name=target.name,
-        data=path,
-        path=path_from(path, target.parent),
+        name=name,
+        title=Path(next(iter(place.values()))).name,
+        file_name=file_name,
+        given=given,
+        place=place,
         settings={**guess.settings, **shared.settings},
         guess=guess,
         columns=tuple(shared.columns),

@@ -14,7 +14,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from tidemill.errors import BootstrapError, KafkaAway, NoRun, StreamFailed, TopicError
-from tidemill.pipeline import Pipeline, Secret
+from tidemill.pipeline import Pipeline, Secret, secret_value
 from tidemill.run.folder import Run
 from tidemill.run.stage import Stop
 from tidemill.texts import did_you_mean
@@ -101,16 +101,10 @@ def client_settings(pipeline: Pipeline, folder: Path) -> dict[str, str]:
 
 
 def value_of(name: str, setting: str | Secret, folder: Path) -> str:
-    if isinstance(setting, str):
-        return setting
     try:
-        value = (
-            os.environ[setting.env] if setting.env else (folder / str(setting.file)).read_text(encoding="utf-8").strip()
-        )
-    except (KeyError, OSError, UnicodeDecodeError) as error:
-        missing = f"the environment has no {setting.env}" if setting.env else f"the file {setting.file} can't be read"
-        raise BootstrapError(f"stream.kafka, {name}: {missing}", "put the secret there") from error
-    return value
+        return secret_value(setting, folder)
+    except ValueError as error:
+        raise BootstrapError(f"stream.kafka, {name}: {error}", "put the secret there") from error
 
 
 def connect_admin(connection: KafkaConnection, seconds: float = ANSWER_SECONDS) -> AdminClient:
@@ -237,6 +231,12 @@ def topic_settings(admin: AdminClient, name: str) -> TopicSettings | None:
         max_bytes=int(values.get("max.message.bytes", MOST_BYTES)),
         expiring=tuple(f"{key}={value}" for key, value in limits.items() if value != "-1"),
     )
+
+
+def batch_limit(admin: AdminClient, name: str) -> int:
+    """How many bytes a batch of messages may have in the topic; where Kafka does not tell, as many as in a new one."""
+    settings = topic_settings(admin, name)
+    return MOST_BYTES if settings is None else min(settings.max_bytes, MOST_BYTES)
 
 
 def await_topic(admin: AdminClient, name: str) -> Topic:

@@ -16,7 +16,7 @@ import pyarrow.json as pj
 
 from tidemill.pipeline import Column, arrow_schema
 from tidemill.texts import shorten
-from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, MOST_EXACT
+from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, MOST_EXACT, is_instant
 
 LENIENT = json.JSONDecoder(parse_int=orjson.loads)  # big numbers are floats, as orjson reads them
 
@@ -106,7 +106,7 @@ def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa
     joined = b"\n".join(values)  # type: ignore[arg-type]  # checked above: none is None
     if joined.count(b"\n") != len(values) - 1 or not is_utf8(joined):
         return None
-    read_as = pa.schema([(column.name, COLUMN_TYPES[column.kind].json_arrow) for column in columns])
+    read_as = pa.schema([(column.name, json_type(column)) for column in columns])
     table = _read_json(joined, read_as)
     if table is None:
         table = _read_whole(joined, read_as)
@@ -121,6 +121,12 @@ def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa
         return table.cast(schema)
     except pa.ArrowInvalid:
         return None
+
+
+def json_type(column: Column) -> pa.DataType:
+    """The type as which Arrow's JSON reader reads a column. Its timestamps without a zone are in UTC: where the column
+    has another one, the text is cast, which refuses those."""
+    return pa.string() if column.cleaning.timezone else COLUMN_TYPES[column.kind].json_arrow
 
 
 def _read_json(joined: bytes, schema: pa.Schema) -> pa.Table | None:
@@ -230,7 +236,19 @@ def checked(value: Any, column: Column) -> Any:
     column_type = COLUMN_TYPES[column.kind]
     if not column_type.is_json(value):
         raise ValueError(f"{column.name} is {notation(value)}, not {column_type.description}{way_out(value, column)}")
-    return column_type.to_message(value)
+    return message_moment(value, column) if column.cleaning.timezone else column_type.to_message(value)
+
+
+def message_moment(text: str, column: Column) -> str:
+    """A timestamp in the notation of messages; one without a zone is in the column's.
+
+    Raises:
+        ValueError: it is no single moment there; the text names the column.
+    """
+    try:
+        return text if is_instant(text) else column.moment(text).isoformat()
+    except ValueError as error:
+        raise ValueError(f"{column.name} is {shorten(text, 40)}, which {error} in {column.zone}") from None
 
 
 def notation(value: Any) -> str:

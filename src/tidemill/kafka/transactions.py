@@ -13,6 +13,8 @@ from tidemill.kafka.client import reason
 CALL_SECONDS = 10.0
 PATIENCE_SECONDS = 120.0
 AGAIN_SECONDS = 0.1
+REQUEST_SECONDS = 300  # in which the rows of one HTTP request get into the log: the largest one takes about half of it
+OPEN_SECONDS = REQUEST_SECONDS + 15.0  # the transaction of a dead writer has ended then: Kafka looks every 10 s
 
 
 def until_done(call: Callable[[], object], action: str, explain: Callable[[], None]) -> None:

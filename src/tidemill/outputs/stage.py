@@ -10,14 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 
-from tidemill.errors import StageFailed, StreamFailed
+from tidemill.errors import RegistryAway, StageFailed, StreamFailed
 from tidemill.kafka.client import broker_moved, connect_cluster
 from tidemill.outputs.champions import Champions
 from tidemill.outputs.topics import source_topic
 from tidemill.outputs.writer import OutputWriter
 from tidemill.run.progress.status import open_outputs, trained
-from tidemill.run.stage import Stage
+from tidemill.run.stage import Stage, Stopped
 
 WAIT_SECONDS = 0.1
 MOVED_SECONDS = 1.0
@@ -42,9 +43,23 @@ def run_outputs(stage: Stage, bootstrap: str | None) -> None:
         return
     embedded = None if bootstrap or run.pipeline.stream.bootstrap_servers else connection.address
     with ExitStack() as opened:
-        writers = [opened.enter_context(OutputWriter(run, output, connection, admin, source)) for output in outputs]
+        writers = [
+            opened.enter_context(OutputWriter(run, output, connection, admin, source, partial(await_registry, stage)))
+            for output in outputs
+        ]
         stage.ready()
         write(stage, champions, writers, embedded)
+
+
+def await_registry(stage: Stage, error: RegistryAway) -> None:
+    """Wait a moment for the schema registry of a topic of others.
+
+    Raises:
+        Stopped: the stage was asked to stop meanwhile.
+    """
+    stage.log.warning("waiting for the schema registry", reason=error.message)
+    if stage.stop.wait(MOVED_SECONDS):
+        raise Stopped
 
 
 def await_champions(stage: Stage, champions: Champions) -> bool:

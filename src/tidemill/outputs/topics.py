@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from typing import NamedTuple
+import logging
+from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from tidemill.collector.collector import await_source
-from tidemill.collector.kafka_reader import KafkaReader, removed
-from tidemill.collector.own_marks import End, KafkaMarks
-from tidemill.errors import LogLost, StreamFailed, TopicError
+from tidemill.collector.feed import Feed, own_stream
+from tidemill.collector.kafka_reader import KafkaReader
+from tidemill.collector.topic_feed import TopicFeed
+from tidemill.errors import StreamFailed, TopicError
 from tidemill.kafka.client import (
     ANSWER_SECONDS,
     KEEP_AS_KAFKA,
@@ -23,19 +24,18 @@ from tidemill.kafka.client import (
     reason,
     verify_topic,
 )
+from tidemill.outputs.recovery import Position, recovered
 from tidemill.pipeline import Output
-from tidemill.run.catalog import OutputState
+from tidemill.run.catalog import Gap, OutputState
 from tidemill.run.folder import Run
+from tidemill.run.marks import Marks
 from tidemill.run.stage import Stage
+from tidemill.sources.topic import Patience, decoder_of
 
+log = logging.getLogger(__name__)
+
+BATCH = 0  # of a gap: the batches are the collector's
 ANOTHER = "give the output another topic, which is filled from the first row on"
-
-
-class Position(NamedTuple):
-    """The next row of a partition, and how many of its rows were written by then."""
-
-    offset: int
-    rows: int
 
 
 def source_topic(stage: Stage, admin: AdminClient) -> Topic | None:
@@ -99,69 +99,61 @@ def cleanup_policy(admin: AdminClient, name: str, seconds: float) -> str:
 
 
 class OutputReader(KafkaReader):
-    """The rows of the stream for one output. How far they are written is recorded in Kafka, by a consumer group of the
-    output's own, in the transactions that have the predictions."""
+    """The messages of the stream for one output. How far they are read is recorded in Kafka, by a consumer group of the
+    output's own, in the transactions that have the predictions. Nothing joins that group."""
 
-    def __init__(self, connection: KafkaConnection, topic: Topic, run: Run, output: str) -> None:
-        """``output``: the topic that the predictions go to."""
-        super().__init__(connection, topic, f"tidemill-{run.id}-{output}")
-        self._marks = KafkaMarks(run.marks(topic.id))
-
-    def end_of(self, message: Message) -> End | None:
-        """The content of this run's end-of-stream marker; None where the message is no such marker."""
-        return self._marks.end_of(message)
+    def __init__(self, connection: KafkaConnection, topic: Topic, run: Run, output: str, most: int) -> None:
+        """``output``: the topic that the predictions go to. ``most``: how many messages are read at once."""
+        super().__init__(connection, topic, f"tidemill-{run.id}-{output}", most)
+        self._connection = connection
 
     @property
     def group(self) -> object:
         """What a transaction needs to know of the consumer group."""
         return self._consumer.consumer_group_metadata()
 
-    def start(self, state: OutputState) -> dict[int, Position]:
-        """Read on from what is written, and return that for each partition. Partitions of which nothing is written are
-        read from their start.
+    def written(self, state: OutputState, marks: Marks) -> dict[int, Position]:
+        """How far the rows are written, for each partition of which some are.
+
+        Args:
+            marks: those in the topic of the predictions.
 
         Raises:
-            LogLost: Kafka has lost the record of how far the rows are written, or rows that are not written yet.
             StreamFailed: Kafka does not answer.
         """
-        written = self._written()
-        for partition, offset in state.offsets.items():
-            if partition not in written or written[partition].offset < offset:
-                found = f"offset {written[partition].offset}" if partition in written else "nothing"
-                raise LogLost(
-                    f"the rows of partition {partition} of {self.topic.name} are written to {state.topic} up to offset "
-                    f"{offset}, but Kafka's record of it says {found}: going on would write rows twice",
-                    ANOTHER,
-                )
-        begin = {partition: Position(self._ends(partition)[0], 0) for partition in range(self.partitions)}
-        positions = begin | written
-        for partition, position in positions.items():
-            if begin[partition].offset > position.offset:
-                raise removed(self.topic.name, partition, begin[partition].offset, position.offset)
-        self.seek({partition: position.offset for partition, position in positions.items()})
-        return positions
-
-    def _written(self) -> dict[int, Position]:
-        """What Kafka has on record, for each partition of which it has something."""
         asked = [TopicPartition(self.topic.name, partition) for partition in range(self.partitions)]
         try:
             known = self._consumer.committed(asked, timeout=ANSWER_SECONDS)
         except KafkaException as error:
             raise StreamFailed(f"Kafka can't say how far the rows are written: {reason(error)}") from error
-        return {at.partition: Position(at.offset, int(at.metadata or 0)) for at in known if at.offset >= 0}
+        written = {record.partition: Position.of(record) for record in known if record.offset >= 0}
+        if any(at not in written or written[at].offset < offset for at, offset in state.offsets.items()):
+            log.warning("Kafka's record of the rows written to %s is lost: its messages are read instead", state.topic)
+            written = recovered(self._connection, self._admin, marks, state, written)
+        return written
 
     def record(self, positions: Mapping[int, Position]) -> Sequence[TopicPartition]:
         """These positions as Kafka records them."""
-        return [
-            TopicPartition(self.topic.name, partition, position.offset, metadata=str(position.rows))
-            for partition, position in positions.items()
-        ]
+        return [position.record(self.topic.name, partition) for partition, position in positions.items()]
 
-    def lag(self, positions: Mapping[int, Position], ended: Set[int]) -> int:
-        """How many messages come after these positions in partitions that have not ended, as far as Kafka has told."""
-        behind = (partition for partition in positions if partition not in self._drained | ended)
-        return sum(max(0, self._known_end(partition) - positions[partition].offset) for partition in behind)
 
-    def _known_end(self, partition: int) -> int:
-        end: int = self._consumer.get_watermark_offsets(TopicPartition(self.topic.name, partition), cached=True)[1]
-        return end
+def output_feed(
+    run: Run, reader: OutputReader, written: Mapping[int, Position], keep_gap: Callable[[Gap], None], patience: Patience
+) -> Feed[Message]:
+    """The stream for an output, to be read on from what is ``written``; the rest is read from its start. ``patience``:
+    what to do where a schema registry does not answer.
+
+    Raises:
+        LogLost: retention removed rows that are not written yet, and ``on_gap`` does not say to go on.
+    """
+    source = run.pipeline.source
+    done = {partition: position.offset for partition, position in written.items()}
+    feed: Feed[Message]
+    if source.topic is None:
+        feed = own_stream(run, reader, [partition for partition, at in written.items() if at.source_ended])
+        done = {partition: reader.first_offset(partition) for partition in feed.partitions} | done
+    else:
+        feed = TopicFeed(run, reader, decoder_of(source, run.base, patience), keep_gap, "scored")
+        feed.grow(reader.partitions, BATCH)
+    reader.seek(feed.begin(done, BATCH))
+    return feed

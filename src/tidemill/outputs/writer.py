@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -12,18 +13,23 @@ import numpy as np
 from confluent_kafka import KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
+from tidemill.collector.collector import CONFIRM_SECONDS, CONFIRM_WITHIN
+from tidemill.collector.feed import Feed
 from tidemill.collector.open_batch import Decoded
-from tidemill.errors import StreamFailed
-from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, reason
-from tidemill.kafka.codec import OwnRows
+from tidemill.collector.reader import stamp_fault
+from tidemill.errors import KafkaAway, StreamFailed
+from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, batch_limit, reason
 from tidemill.kafka.messages import partition_of
 from tidemill.kafka.transactions import CALL_SECONDS, PATIENCE_SECONDS, until_confirmed, until_done
 from tidemill.outputs.champions import Champion
 from tidemill.outputs.predictions import Indices, OutputRows, predictions
-from tidemill.outputs.topics import OutputReader, Position, output_topic, verify_output
+from tidemill.outputs.recovery import Position, mark_of
+from tidemill.outputs.topics import BATCH, OutputReader, output_feed, output_topic, verify_output
 from tidemill.pipeline import Output
+from tidemill.run.catalog import Gap
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
+from tidemill.sources.topic import Patience, impatient
 
 ROWS_AT_ONCE = 10_000
 COMMIT_SECONDS = 0.25
@@ -37,15 +43,23 @@ class OutputWriter:
     writer of the same output, and aborts what that had not committed."""
 
     def __init__(
-        self, run: Run, output: Output, connection: KafkaConnection, admin: AdminClient, source: Topic
+        self,
+        run: Run,
+        output: Output,
+        connection: KafkaConnection,
+        admin: AdminClient,
+        source: Topic,
+        patience: Patience = impatient,
     ) -> None:
+        """``patience``: what to do where the schema registry of a topic of others does not answer."""
         self._run = run
+        self._patience = patience
         self._output = output
         self._admin = admin
-        self._decoder = OwnRows(run.pipeline.source.schema_)
         self._key = run.pipeline.key
         self._state = output_topic(run, admin, output, source.partitions)
-        self._reader = OutputReader(connection, source, run, output.topic)
+        self._marks = run.marks(self._state.topic_id)
+        self._reader = OutputReader(connection, source, run, output.topic, ROWS_AT_ONCE)
         self._producer = Producer(
             connection.settings(
                 transactional_id=f"tidemill-{run.id}-{output.topic}",
@@ -53,22 +67,38 @@ class OutputWriter:
                 acks="all",
                 compression_type="lz4",
                 message_max_bytes=MOST_BYTES,
+                batch_size=connection.batch_size(batch_limit(admin, output.topic)),
                 linger_ms=5,
             )
         )
-        self._positions: dict[int, Position] = {}
-        self._ended: set[int] = set()
+        self._feed: Feed[Message]
+        self._committed: dict[int, Position] = {}
+        self._rows: Counter[int] = Counter()  # by partition, as in its position
+        self._missed: Counter[int] = Counter()
+        self._source_ended: set[int] = set()
         self._begun = False
         self._open = 0  # rows that are sent and not committed
-        self._committed_at = time.monotonic()
+        self._committed_at = self._confirmed_at = time.monotonic()
 
     def __enter__(self) -> OutputWriter:
         with ExitStack() as opening:
             opening.push(self)
             self._until_done(lambda: self._producer.init_transactions(CALL_SECONDS), "open the topic")
-            self._positions = self._reader.start(self._state)
+            self._start()
             opening.pop_all()
         return self
+
+    def _start(self) -> None:
+        """Read on from what is written.
+
+        Raises:
+            LogLost: Kafka has lost rows that are not written yet.
+        """
+        self._committed = written = self._reader.written(self._state, self._marks)
+        self._rows.update({partition: position.rows for partition, position in written.items()})
+        self._missed.update({partition: position.missed for partition, position in written.items()})
+        self._source_ended.update(partition for partition, position in written.items() if position.source_ended)
+        self._feed = output_feed(self._run, self._reader, written, self._note_missed, self._patience)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -89,9 +119,10 @@ class OutputWriter:
 
     def step(self, champion: Champion) -> None:
         """Write the rows that arrive soon, and commit when that is due."""
-        messages = self._reader.read(ROWS_AT_ONCE)
-        if messages:
-            self._take(messages, champion)
+        self._confirm()
+        self._take(self._feed.read(BATCH), champion)
+        if self._positions() != self._committed:
+            self._begin()
         waited = time.monotonic() - self._committed_at
         if self._begun and (waited >= COMMIT_SECONDS or self._open >= COMMIT_ROWS):
             self._commit()
@@ -101,34 +132,44 @@ class OutputWriter:
         elif not self._begun:
             self._save()  # Kafka may have told meanwhile that there are more messages, or no more
 
-    def _take(self, messages: Sequence[Message], champion: Champion) -> None:
-        """Send the predictions of the rows among these messages, and count all of them as read."""
-        rows, read = self._without_marks(messages)
-        decoded = Decoded(rows, self._decoder)
-        self._begin()
-        if len(decoded.table):
-            self._send(decoded, champion)
-        sent = np.bincount(decoded.partitions[decoded.indices], minlength=self._reader.partitions).tolist()
-        for partition, offset in read.items():
-            self._positions[partition] = Position(offset, self._positions[partition].rows + sent[partition])
+    def _confirm(self) -> None:
+        """Refuse a stream whose topic was deleted, and read partitions that were added. If Kafka does not answer now,
+        the next check asks again."""
+        if time.monotonic() - self._confirmed_at > CONFIRM_SECONDS:
+            with suppress(KafkaAway):
+                new = self._feed.grow(self._reader.confirm(CONFIRM_WITHIN), BATCH)
+                if new:
+                    self._reader.seek({**self._reader.positions, **new})
+            self._confirmed_at = time.monotonic()
 
-    def _without_marks(self, messages: Sequence[Message]) -> tuple[list[Message], dict[int, int]]:
-        """The messages that may be rows, and the next offset of each partition. That of a partition that has ended is
-        its end marker's, so that the next writer meets the marker too."""
-        rows: list[Message] = []
-        read: dict[int, int] = {}
-        for message in messages:
-            partition = message.partition()
-            if partition in self._ended:
-                continue  # messages of others after the end marker are not part of the stream
-            if message.value() is None and self._reader.end_of(message):
-                self._ended.add(partition)
-                read[partition] = message.offset()
-                continue
-            read[partition] = message.offset() + 1
-            if message.value() is not None:
+    def _take(self, messages: Sequence[Message], champion: Champion) -> None:
+        """Send the predictions of the rows among these messages."""
+        rows = []
+        for message in self._feed.sift(messages):
+            if self._feed.source_end(message):
+                self._source_ended.add(message.partition())
+            else:
                 rows.append(message)
-        return rows, read
+        decoded = Decoded(rows, self._feed.decoder, self._feed.origins(rows))
+        if len(decoded.table):
+            self._begin()
+            self._send(decoded, champion)
+        self._rows.update(decoded.partitions[decoded.indices].tolist())
+
+    def _positions(self) -> dict[int, Position]:
+        """How far each partition is read. One that has ended stays at its end, which the next writer meets too."""
+        return {
+            partition: Position(
+                self._feed.ends.get(partition, offset),
+                self._rows[partition],
+                self._missed[partition],
+                partition in self._source_ended,
+            )
+            for partition, offset in self._reader.positions.items()
+        }
+
+    def _note_missed(self, gap: Gap) -> None:
+        self._missed[gap.partition] += gap.last_offset - gap.first_offset + 1
 
     def _send(self, decoded: Decoded, champion: Champion) -> None:
         """Send a message for each decoded row, in order."""
@@ -140,15 +181,32 @@ class OutputWriter:
         failpoint("output.scored")
         topic, produce = self._state.topic, self._producer.produce
         where = self._partitions(rows, found)
+        headers = self._headers(found, where)
         with self._sending():
-            for row, value, partition, stamp in zip(rows, values, where, decoded.stamps.tolist(), strict=True):
+            for row, value, partition, header in zip(rows, values, where, headers, strict=True):
+                stamp = sent_at(row)
                 try:
-                    produce(topic, value, row.key(), partition, timestamp=stamp)
+                    produce(topic, value, row.key(), partition, timestamp=stamp, headers=header)
                 except BufferError:  # the user has set a smaller queue
                     self._producer.flush(CALL_SECONDS)
-                    produce(topic, value, row.key(), partition, timestamp=stamp)
+                    produce(topic, value, row.key(), partition, timestamp=stamp, headers=header)
             self._producer.poll(0)
         self._open += len(values)
+
+    def _headers(self, found: OutputRows, where: Sequence[int]) -> list[list[tuple[str, bytes]] | None]:
+        """The headers of each row's message: the last one of each partition says how far that is written then."""
+        headers: list[list[tuple[str, bytes]] | None] = [None] * len(where)
+        for source in np.unique(found.partitions).tolist():
+            indices = np.flatnonzero(found.partitions == source)
+            last = int(indices[-1])
+            position = Position(
+                int(found.offsets[last]) + 1,
+                self._rows[source] + len(indices),
+                self._missed[source],
+                source in self._source_ended,
+            )
+            headers[last] = [mark_of(self._marks, where[last], source, position)]
+        return headers
 
     @contextmanager
     def _sending(self) -> Iterator[None]:
@@ -165,11 +223,11 @@ class OutputWriter:
             raise StreamFailed(f"can't write predictions: {reason(error)}", "see Kafka's log") from error
 
     def _partitions(self, rows: Sequence[Message], found: OutputRows) -> list[int]:
-        """The partition that each row's message goes to: the row's own, where the topic has as many as the stream;
-        else by the row's key, and without one by its own partition."""
+        """The partition that each row's message goes to: the row's own, where the topic has as many as the stream has
+        now; else by the row's key, and without one by its own partition."""
         own: list[int] = found.partitions.tolist()
         count = self._state.partitions
-        if count == self._reader.partitions:
+        if count == len(self._feed.partitions):
             return own
         keys = (row.key() for row in rows)
         return [part % count if key is None else partition_of(key, count) for part, key in zip(own, keys, strict=True)]
@@ -185,13 +243,15 @@ class OutputWriter:
         self._flush()
         failpoint("output.sent")
         until_confirmed(self._verify, PATIENCE_SECONDS)
-        record, group = self._reader.record(self._positions), self._reader.group
+        positions = self._positions()
+        record, group = self._reader.record(positions), self._reader.group
         self._until_done(
             lambda: self._producer.send_offsets_to_transaction(record, group, CALL_SECONDS), "write predictions"
         )
         failpoint("output.committing")
         self._until_done(lambda: self._producer.commit_transaction(CALL_SECONDS), "write predictions")
         failpoint("output.committed")
+        self._committed = positions
         self._open, self._begun, self._committed_at = 0, False, time.monotonic()
         self._save()
 
@@ -207,17 +267,26 @@ class OutputWriter:
         state = replace(
             self._state,
             model=self._output.model,
-            offsets={partition: position.offset for partition, position in self._positions.items()},
-            rows=sum(position.rows for position in self._positions.values()),
-            lag=self._reader.lag(self._positions, self._ended),
-            ended=len(self._ended) == self._reader.partitions,
+            offsets={partition: position.offset for partition, position in self._committed.items()},
+            rows=sum(position.rows for position in self._committed.values()),
+            missed=sum(position.missed for position in self._committed.values()),
+            lag=self._lag(),
+            ended=len(self._feed.ends) == len(self._feed.partitions),
         )
         if state != self._state:
             self._run.catalog.save_output(state)
             self._state = state
 
+    def _lag(self) -> int:
+        """How many messages of the stream follow, as far as Kafka has told."""
+        if self._feed.lag is not None:
+            return sum(self._feed.lag.values())
+        return sum(count for partition, count in self._reader.behind.items() if partition not in self._feed.ends)
+
     def _verify(self) -> None:
+        """Check that both topics are still those that were read and written."""
         verify_output(self._admin, self._state, CALL_SECONDS)
+        self._reader.confirm(CALL_SECONDS)
 
     def _explain(self) -> None:
         """Raise the cause of an error, if it is the topic.
@@ -230,3 +299,10 @@ class OutputWriter:
 
     def _until_done(self, call: Callable[[], object], action: str) -> None:
         until_done(call, action, self._explain)
+
+
+def sent_at(row: Message) -> int:
+    """The timestamp of a row's message, in milliseconds; 0, for which Kafka's client takes the present, where it has no
+    possible one."""
+    kind, stamp = row.timestamp()
+    return 0 if stamp_fault(kind, stamp) else stamp

@@ -20,16 +20,18 @@ from tidemill.pipeline.model import (
     Output,
     Pipeline,
     Policy,
-    Secret,
+    Registry,
     Serve,
     SideTable,
     Source,
     Stream,
+    TextSettings,
     Tfidf,
     bare,
 )
 from tidemill.pipeline.part import Part, table
 from tidemill.pipeline.routes import ACTIONS, GENERATION, Action, Constant, Input, Param, Route, placeholders
+from tidemill.pipeline.secrets import Secret, secret_value
 from tidemill.pipeline.text_settings import (
     BLANKS,
     DEFAULT_DELIMITER,
@@ -41,6 +43,7 @@ from tidemill.pipeline.text_settings import (
     is_encoding,
 )
 from tidemill.pipeline.timestamps import MONTHS, directives, timestamp_pattern
+from tidemill.pipeline.toml import key_text, toml
 from tidemill.types import COLUMN_KINDS, ColumnKind
 
 __all__ = [
@@ -80,12 +83,14 @@ __all__ = [
     "Pipeline",
     "Policy",
     "Raw",
+    "Registry",
     "Route",
     "Secret",
     "Serve",
     "SideTable",
     "Source",
     "Stream",
+    "TextSettings",
     "Tfidf",
     "arrow_schema",
     "bare",
@@ -94,6 +99,7 @@ __all__ = [
     "find",
     "input_columns",
     "is_encoding",
+    "key_text",
     "load",
     "override",
     "parse",
@@ -102,8 +108,10 @@ __all__ = [
     "raw_kinds",
     "read",
     "ready_pipelines",
+    "secret_value",
     "table",
     "timestamp_pattern",
+    "toml",
     "unique",
     "unknown_column",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NamedTuple
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator
 
 from tidemill.pipeline.text_settings import Ambiguous
-from tidemill.types import COLUMN_KINDS, COLUMN_TYPES, ColumnKind
+from tidemill.types import COLUMN_KINDS, COLUMN_TYPES, ColumnKind, as_moment
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,6 +76,14 @@ class Column(NamedTuple):
     def zone(self) -> str:
         """The time zone of a timestamp's calendar, in which its hour and weekday count."""
         return self.cleaning.timezone or "UTC"
+
+    def moment(self, value: object) -> datetime:
+        """The moment that a value of a request or a message stands for; a text without a zone is in the column's.
+
+        Raises:
+            ValueError: it stands for none.
+        """
+        return as_moment(value, UTC if self.cleaning.timezone is None else ZoneInfo(self.zone), self.cleaning.ambiguous)
 
     @property
     def may_lack(self) -> bool:

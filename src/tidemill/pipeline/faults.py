@@ -14,6 +14,7 @@ from tidemill.pipeline.kafka_settings import client_faults
 from tidemill.pipeline.model import Model, Pipeline, bare
 from tidemill.pipeline.output_faults import outputs_faults
 from tidemill.pipeline.part import table
+from tidemill.pipeline.registry_faults import registry_faults
 from tidemill.pipeline.route_faults import routes_faults
 from tidemill.pipeline.text_settings import column_setting_faults, layout_faults
 from tidemill.pipeline.timestamps import format_fault
@@ -139,9 +140,8 @@ def across(raw: Mapping[str, Any]) -> Iterator[Fault]:
     key = source.get("key_column") or stream.get("key")
     yield from routes_faults(routes if isinstance(routes, list) else [], models, columns, key)
     outputs = raw.get("outputs")
-    yield from outputs_faults(outputs if isinstance(outputs, list) else [], models, columns, stream.get("topic"))
-    if outputs and "topic" in source:
-        yield Fault("outputs", "predictions of a topic that others write", "none with source.topic")
+    read = source.get("topic", stream.get("topic"))
+    yield from outputs_faults(outputs if isinstance(outputs, list) else [], models, columns, read)
 
 
 def raw_kinds(data: Mapping[str, Any]) -> dict[str, str]:
@@ -199,7 +199,7 @@ def table_faults(path: str, side: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(f"{path}.key", f'"{key}", which may be missing', "a column that every row has")
 
 
-OF_TOPIC = ("from", "until", "value", "unwrap", "timestamp", "key_column", "on_gap")
+OF_TOPIC = ("from", "until", "value", "registry", "unwrap", "timestamp", "key_column", "on_gap")
 OF_FILES = ("rows", "format", "encoding", "header", "delimiter", "escape", "trim", "skip", "comment")
 OF_OWN_STREAM = ("topic", "key", "pause", "rate", "seed", "partitions")
 
@@ -225,6 +225,7 @@ def topic_faults(source: Mapping[str, Any], stream: Mapping[str, Any], columns: 
         if isinstance(name, str) and columns and name not in columns:
             yield unknown_column(f"source.{key}", name, columns)
     yield from event_time_faults(source.get("timestamp"), source.get("key_column"), columns)
+    yield from registry_faults(source)
 
 
 def event_time_faults(timestamp: object, key: object, columns: Mapping[str, str]) -> Iterator[Fault]:

@@ -17,11 +17,13 @@ from tidemill.texts import did_you_mean, shorten
 
 
 class Options(NamedTuple):
-    """The command line's changes to a pipeline file: ``--set``, ``--data`` and ``--rows``."""
+    """The command line's changes to a pipeline file, ``--set``, ``--data`` and ``--rows``, and the address of its
+    Kafka, ``--bootstrap-servers``."""
 
     assignments: tuple[str, ...] = ()
     data: str | None = None
     rows: int | None = None
+    bootstrap: str | None = None
 
 
 class Raw(NamedTuple):
@@ -132,17 +134,29 @@ def parse(raw: Raw, more: Sequence[Fault] = ()) -> Loaded:
     return Loaded(pipeline, raw.folder, raw.options)
 
 
-def load(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> Loaded:
+def load(
+    name: str,
+    assignments: Sequence[str] = (),
+    data: str | None = None,
+    rows: int | None = None,
+    bootstrap: str | None = None,
+) -> Loaded:
     """The pipeline of a ready name or a path.
 
     Raises:
         PipelineNotFound: there is no such pipeline.
         PipelineInvalid: as for :func:`parse`.
     """
-    return parse(prepare(name, assignments, data, rows))
+    return parse(prepare(name, assignments, data, rows, bootstrap))
 
 
-def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None, rows: int | None = None) -> Raw:
+def prepare(
+    name: str,
+    assignments: Sequence[str] = (),
+    data: str | None = None,
+    rows: int | None = None,
+    bootstrap: str | None = None,
+) -> Raw:
     """The pipeline file of a ready name or a path, with the command line's changes.
 
     Args:
@@ -150,6 +164,7 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
         data: another source file or glob, relative to the working folder; all of its rows unless ``rows`` or a
             set ``source.rows`` says less.
         rows: how many rows are read at most.
+        bootstrap: the address of the Kafka; it changes nothing in the file, and is kept with the other options.
 
     Raises:
         PipelineNotFound: there is no such pipeline.
@@ -173,7 +188,7 @@ def prepare(name: str, assignments: Sequence[str] = (), data: str | None = None,
             use_tables_beside(raw, Path(data).parent)
         if rows is not None:
             source["rows"] = rows
-    return Raw(path.name, path.parent, raw, tuple(faults), Options(tuple(assignments), data, rows))
+    return Raw(path.name, path.parent, raw, tuple(faults), Options(tuple(assignments), data, rows, bootstrap))
 
 
 def use_tables_beside(raw: dict[str, Any], folder: Path) -> None:

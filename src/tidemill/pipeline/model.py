@@ -7,12 +7,13 @@ import types
 from datetime import date
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from tidemill.pipeline.columns import Cleaning, Column, DeclaredType, column_table
 from tidemill.pipeline.derived import FeatureSource, feature_source
-from tidemill.pipeline.part import Part, Plain
+from tidemill.pipeline.part import RECORDED, Part, Plain, is_recorded
 from tidemill.pipeline.routes import Route
+from tidemill.pipeline.secrets import OptionalSetting, Setting
 from tidemill.pipeline.text_settings import (
     DEFAULT_ENCODING,
     KINDS_OF_SETTING,
@@ -28,14 +29,8 @@ from tidemill.pipeline.text_settings import (
 )
 from tidemill.types import ColumnKind, is_moment, utc_moment
 
-RECORDED = {"recorded": True}  # the validation context for documents that `Pipeline.document` made
-
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)")
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def is_recorded(info: ValidationInfo) -> bool:
-    return bool(info.context and info.context.get("recorded"))
 
 
 def duration(value: object, info: ValidationInfo) -> float:
@@ -179,14 +174,29 @@ def offset_time(value: object, info: ValidationInfo) -> str | None:
 OffsetTime = Annotated[Any, BeforeValidator(offset_time)]
 
 
+class Registry(Part):
+    """A schema registry with Confluent's REST API: its address, and who asks.
+
+    ``username`` with ``password``, or ``token``: secrets only from the environment or from files. ``ca``: a file of
+    the certificates that its own is signed by.
+    """
+
+    url: Text
+    username: OptionalSetting = None
+    password: OptionalSetting = None
+    token: OptionalSetting = None
+    ca: Text | None = None
+
+
 class Source(Data):
     """Where the stream's rows come from: a sample, files, or a topic that others write.
 
     ``rows``: how many are read at most of a sample or of files. ``open``: whether the stream stays open after them, or
     without any, and takes rows by HTTP. Of a topic: ``from`` and ``until`` say which part of it is read; ``value`` how
-    its messages are encoded, and ``unwrap`` in which envelope; ``timestamp`` is the column whose value counts as a
-    row's time, in place of Kafka's; ``key_column`` the column that the message's key holds; ``on_gap`` whether the run
-    stops where retention removed messages before they were sealed, or records that.
+    its messages are encoded, with the ``registry`` that has their schemas, and ``unwrap`` in which envelope;
+    ``timestamp`` is the column whose value counts as a row's time, in place of Kafka's; ``key_column`` the column that
+    the message's key holds; ``on_gap`` whether the run stops where retention removed messages before they were sealed,
+    or records that.
     """
 
     rows: Count | None = None
@@ -194,7 +204,8 @@ class Source(Data):
     topic: TopicName | None = None
     from_: OffsetTime = Field(default="earliest", alias="from")
     until: OffsetTime = None
-    value: Literal["json"] = "json"
+    value: Literal["json", "avro", "protobuf"] = "json"
+    registry: Registry | None = None
     unwrap: Literal["debezium"] | None = None
     timestamp: str | None = None
     key_column: str | None = None
@@ -211,34 +222,6 @@ class SideTable(Data):
     beside: str | None = None
 
 
-class Secret(Part):
-    """A value from an environment variable or a file."""
-
-    env: Text | None = None
-    file: Text | None = None
-
-    @model_validator(mode="after")
-    def one_place(self) -> Secret:
-        if (self.env is None) == (self.file is None):
-            raise ValueError('one of env and file, such as { env = "KAFKA_PASSWORD" }')
-        return self
-
-
-def client_setting(value: object, info: ValidationInfo) -> str | Secret:
-    """A setting of the Kafka client in librdkafka's form, or a secret."""
-    if isinstance(value, Secret):
-        return value
-    if isinstance(value, dict) and is_recorded(info):
-        value = {key: text for key, text in value.items() if text is not None}
-    if isinstance(value, dict) and set(value) in ({"env"}, {"file"}):
-        return Secret(**value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    raise ValueError('a text, a number, or { env = "NAME" } or { file = "PATH" } for a secret')
-
-
 class Stream(Part):
     """The run's own Kafka topic, and how fast rows are sent to it: at full speed without ``pause`` and ``rate``. With
     ``source.topic`` only the settings of the connection apply.
@@ -253,7 +236,7 @@ class Stream(Part):
     seed: int = 42
     partitions: Annotated[int, Field(gt=0, le=1000)] = 1
     bootstrap_servers: str | None = None
-    kafka: dict[str, Annotated[Any, AfterValidator(client_setting)]] = Field(default_factory=dict)
+    kafka: dict[str, Setting] = Field(default_factory=dict)
 
 
 class Batches(Part):

@@ -3,13 +3,19 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+
+RECORDED = {"recorded": True}  # the validation context for documents that `Pipeline.document` made
 
 
 class Part(BaseModel):
     """A table of the pipeline file. It is immutable, and unknown keys are faults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
+
+
+def is_recorded(info: ValidationInfo) -> bool:
+    return bool(info.context and info.context.get("recorded"))
 
 
 def plain(value: object) -> object:

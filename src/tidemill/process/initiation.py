@@ -11,10 +11,11 @@ from pathlib import Path
 
 from tidemill.errors import Fault, InputError, PipelineInvalid
 from tidemill.guessing.document import pipeline_text
-from tidemill.guessing.proposal import Proposal, pipeline_name, propose
+from tidemill.guessing.proposal import Proposal, pipeline_name, propose, propose_topic
 from tidemill.guessing.sample import known_format
 from tidemill.pipeline import Raw, find, read, ready_pipelines, table
 from tidemill.process.preflight import CheckReport, check_raw
+from tidemill.process.topic_sample import sample_topic
 
 MOST_BYTES = 2**20  # of a file that may be a pipeline file without the ending .toml
 
@@ -37,7 +38,28 @@ def initiate(path: str, label: str | None = None, name: str | None = None, out: 
         InputError: there is no such label, or no column is of use to a model.
         PipelineInvalid: the pipeline has faults that no guess avoids.
     """
-    proposal = propose(path, out, name, label)
+    return checked(propose(path, out, name, label), out)
+
+
+def initiate_topic(
+    topic: str, bootstrap: str, label: str | None = None, name: str | None = None, out: Path | None = None
+) -> Initiated:
+    """The same for a topic that others write.
+
+    Raises:
+        BootstrapError: no Kafka answers at ``bootstrap``.
+        TopicError: there is no such topic.
+        SourceError, InputError, PipelineInvalid: as for :func:`initiate`.
+    """
+    return checked(propose_topic(topic, bootstrap, sample_topic(topic, bootstrap), out, name, label), out)
+
+
+def checked(proposal: Proposal, out: Path | None) -> Initiated:
+    """The pipeline, without the models that a check refuses.
+
+    Raises:
+        PipelineInvalid: it has other faults.
+    """
     target = (out or Path(proposal.file_name)).absolute()
     while True:
         text = pipeline_text(proposal)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tidemill.api.custom.checks import route_faults
 from tidemill.api.oryx.checks import oryx_faults
-from tidemill.errors import BootstrapError, Fault, PipelineInvalid, SourceError, StreamFailed, TopicError
+from tidemill.errors import BootstrapError, Fault, PipelineInvalid, RegistryError, SourceError, StreamFailed, TopicError
 from tidemill.judging.sentences import WITHOUT_TRUTH
 from tidemill.outputs.checks import kind_faults
 from tidemill.pipeline import (
@@ -101,22 +101,22 @@ def check(
     assignments: Sequence[str] = (),
     data: str | None = None,
     rows: int | None = None,
-    count_untried: bool = True,
     bootstrap: str | None = None,
+    count_untried: bool = True,
 ) -> CheckReport:
     """Check a pipeline with the command line's changes, its data, and whether training accepts their first rows.
 
     Checks that depend on a faulty part are skipped; all others are still made. ``count_untried``: whether the report
-    says how many rows were not tried, for which text files are read to their end. ``bootstrap``: the Kafka of a topic
-    that others write, if it is not the pipeline file's.
+    says how many rows were not tried, for which text files are read to their end. ``bootstrap``: the address of the
+    Kafka, if it is not the pipeline file's.
 
     Raises:
         InputError: there is no such pipeline, or its file is not TOML.
     """
-    return check_raw(prepare(name, assignments, data, rows), count_untried, bootstrap)
+    return check_raw(prepare(name, assignments, data, rows, bootstrap), count_untried)
 
 
-def check_raw(raw: Raw, count_untried: bool = True, bootstrap: str | None = None) -> CheckReport:
+def check_raw(raw: Raw, count_untried: bool = True) -> CheckReport:
     """The same for a pipeline file that was read."""
     loaded: Loaded | None = None
     faults: list[Fault] = []
@@ -130,7 +130,7 @@ def check_raw(raw: Raw, count_untried: bool = True, bootstrap: str | None = None
     for key, data_set in data_sets(raw.values, faults):
         if isinstance(data_set, Source) and data_set.topic:
             if loaded:
-                try_topic(loaded, bootstrap, tried, faults, notes)
+                try_topic(loaded, raw.options.bootstrap, tried, faults, notes)
             continue
         try:
             reader = open_any(key, data_set, raw.folder)
@@ -160,10 +160,13 @@ def try_topic(
         preview = preview_topic(loaded, bootstrap)
     except TopicError as error:
         faults.append(Fault("source.topic", error.message, "", error.hint))
+    except (RegistryError, SourceError) as error:
+        faults.append(Fault("source.value", error.message, "", error.hint))
     except (BootstrapError, StreamFailed) as error:
         notes.append(Fault("source.topic", f"its messages were not tried: {error.message}", "", error.hint))
     else:
         tried["source"] = preview
+        notes += preview.notes
         if not len(preview):
             notes.append(Fault("source.topic", f"{preview.title} has no message yet, so none was tried", ""))
         elif not len(preview.rows):
@@ -186,7 +189,10 @@ def data_sets(raw: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple
     kinds: dict[str, type[Data]] = {"source": Source} | {f"tables.{name}": SideTable for name in table(raw, "tables")}
     for key, kind in kinds.items():
         values = raw.get("source") if key == "source" else table(raw, "tables")[key.removeprefix("tables.")]
-        if not has_fault(key, faults) and (data := kind.model_validate(values)).has_data:
+        if has_fault(key, faults):
+            continue
+        data = kind.model_validate(values)
+        if data.has_data or (isinstance(data, Source) and data.topic):
             yield key, data
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +12,7 @@ import pyarrow as pa
 from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.collector.open_batch import Decoded
 from tidemill.collector.reader import Message
+from tidemill.errors import Fault
 from tidemill.kafka.client import (
     KafkaConnection,
     client_settings,
@@ -18,8 +21,8 @@ from tidemill.kafka.client import (
     first_offsets,
     refuse_without_address,
 )
-from tidemill.pipeline import Loaded
-from tidemill.sources.chunk import MOST_TEXT, Reject, cut
+from tidemill.pipeline import Loaded, Source
+from tidemill.sources.chunk import MOST_TEXT, Reject, absent_notes, cut
 from tidemill.sources.preview import PREVIEW_BYTES, PREVIEW_ROWS, Preview, Untried
 from tidemill.sources.topic import decoder_of
 
@@ -37,8 +40,11 @@ class MessageReject(Reject):
         return {"partition": int(self.file), "offset": self.line, "reason": self.reason, "text": self.text}
 
 
+@dataclass(frozen=True)
 class TopicPreview(Preview):
-    """The first messages of a topic."""
+    """The first messages of a topic, with a note for each declared column that none of them has."""
+
+    notes: tuple[Fault, ...] = ()
 
     @property
     def which(self) -> str:
@@ -51,9 +57,12 @@ def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
     Raises:
         BootstrapError: no address is known, or no Kafka answers there.
         TopicError: there is no such topic.
-        StreamFailed: it can't be read.
+        StreamFailed: it can't be read, or the registry of its schemas does not answer.
+        SourceError: the packages that read its values are not installed.
+        RegistryError: the registry refuses.
     """
-    source, address = loaded.pipeline.source, bootstrap or loaded.pipeline.stream.bootstrap_servers
+    decoder = decoder_of(loaded.pipeline.source, loaded.folder)
+    address = bootstrap or loaded.pipeline.stream.bootstrap_servers
     refuse_without_address(loaded.pipeline, address)
     assert address is not None
     connection = KafkaConnection(address, client_settings(loaded.pipeline, loaded.folder))
@@ -61,8 +70,8 @@ def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
     topic = existing_topic(admin, loaded.pipeline.topic)
     with KafkaReader(connection, topic, "tidemill-check") as reader:
         reader.seek(first_offsets(admin, topic))
-        decoder = decoder_of(source)
         parts: list[pa.Table] = [Decoded([], decoder).table]
+        names: dict[str, None] = {}
         rejects: list[Reject] = []
         end, seen, size = time.monotonic() + ANSWER_SECONDS, 0, 0
         while seen < PREVIEW_ROWS and size < PREVIEW_BYTES and time.monotonic() < end:
@@ -70,13 +79,19 @@ def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
             seen += len(decoded.messages)
             size += sum(len(value or b"") for value in decoded.values)
             parts.append(decoded.table)
+            names |= dict.fromkeys(decoder.reader.names_in([value for value in decoded.values if value is not None]))
             rejects += rejects_in(decoded)
             if reader.drained >= reader.positions.keys():
                 break
-    untried = Untried(None, exact=False)
-    return TopicPreview(
-        f"the topic {topic.name}", pa.concat_tables(parts), tuple(rejects), untried, several_files=False
-    )
+    untried, title = Untried(None, exact=False), f"the topic {topic.name}"
+    notes = absent_from(f"the {seen:,} messages tried of {title}", list(names), loaded.pipeline.source) if names else ()
+    return TopicPreview(title, pa.concat_tables(parts), tuple(rejects), untried, several_files=False, notes=notes)
+
+
+def absent_from(label: str, names: Sequence[str], source: Source) -> tuple[Fault, ...]:
+    """A note for each column of the value that no message has."""
+    columns = [column for column in source.schema_ if column.name != source.key_column]
+    return tuple(absent_notes(label, names, columns, "source", "have no"))
 
 
 def rejects_in(decoded: Decoded) -> list[Reject]:

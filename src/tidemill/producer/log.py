@@ -16,7 +16,14 @@ from confluent_kafka.admin import AdminClient
 from tidemill.errors import LogLost, StreamFailed, TopicError
 from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, end_offsets, reason, verify_topic
 from tidemill.kafka.messages import Messages
-from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, PATIENCE_SECONDS, until_confirmed, until_done
+from tidemill.kafka.transactions import (
+    AGAIN_SECONDS,
+    CALL_SECONDS,
+    OPEN_SECONDS,
+    PATIENCE_SECONDS,
+    until_confirmed,
+    until_done,
+)
 from tidemill.producer.log_reader import (
     START_OVER,
     Checkpoint,
@@ -36,7 +43,6 @@ COMMIT_SECONDS = 0.25
 COMMIT_ROWS = 50_000  # librdkafka queues at most 100,000 messages
 COMMIT_BYTES = 32 * 2**20
 CLAIMS_WITHIN = 100  # messages from the start of the log
-OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
 
 
 class Log:

@@ -16,6 +16,7 @@ from tidemill.kafka.client import (
     KafkaConnection,
     Topic,
     await_topic,
+    batch_limit,
     describe_topic,
     end_offsets,
     make_topic,
@@ -24,7 +25,7 @@ from tidemill.kafka.client import (
     verify_topic,
 )
 from tidemill.kafka.intake import RowMessage
-from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, PATIENCE_SECONDS
+from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, OPEN_SECONDS, PATIENCE_SECONDS, REQUEST_SECONDS
 from tidemill.producer.answered import RETENTION, AnsweredRequests, Record
 from tidemill.producer.log_reader import committed, refuse_lost
 from tidemill.run.failpoints import failpoint
@@ -32,7 +33,6 @@ from tidemill.run.folder import Run
 from tidemill.run.marks import REQUESTS, ROW
 
 CONFIRM_SECONDS = 0.25
-OPEN_SECONDS = 75.0  # a transaction times out after 60 s by default, and Kafka checks every 10 s
 
 
 @dataclass
@@ -72,6 +72,8 @@ class RowLog:
                 acks="all",
                 compression_type="lz4",
                 message_max_bytes=MOST_BYTES,
+                batch_size=connection.batch_size(batch_limit(admin, topic.name)),
+                transaction_timeout_ms=int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000)),
                 linger_ms=1,
             )
         )
@@ -155,12 +157,15 @@ class RowLog:
 
     def _flush(self, deliveries: Iterable[Delivery]) -> None:
         end = time.monotonic() + PATIENCE_SECONDS
-        while self._producer.flush(AGAIN_SECONDS):
-            if time.monotonic() > end or self._give_up():
-                raise StreamFailed("Kafka does not take the rows", "see Kafka's log")
-        error = next((delivery.error for delivery in deliveries if delivery.error is not None), None)
-        if error is not None:
-            raise StreamFailed(f"Kafka does not take the rows: {error.str()}", "see Kafka's log")
+        try:
+            while self._producer.flush(AGAIN_SECONDS):
+                if time.monotonic() > end or self._give_up():
+                    raise StreamFailed("Kafka does not take the rows", "see Kafka's log")
+        except KafkaException as error:  # for example, another API has taken over
+            raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
+        failed = next((delivery.error for delivery in deliveries if delivery.error is not None), None)
+        if failed is not None:
+            raise StreamFailed(f"Kafka does not take the rows: {failed.str()}", "see Kafka's log")
 
     def commit(self, record: Record) -> None:
         """Commit the rows together with the record of their requests.

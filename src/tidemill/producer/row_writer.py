@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from tidemill.errors import RowsBusy, RowsRefused, StreamFailed, TidemillError
+from tidemill.errors import KeyReused, RowsBusy, RowsRefused, StreamFailed, TidemillError
 from tidemill.kafka.client import broker_moved, connect_cluster, verify_topic
 from tidemill.kafka.intake import IntakeCounts, Outcome, RowRequest
 from tidemill.producer.answered import Answer, AnsweredRequests, Record, key_reused
@@ -237,22 +237,33 @@ class RowWriter:
                 log.refuse_moved()
 
     def _settle(self, committed: set[str]) -> None:
-        """End the requests whose transaction was committed, or that failed too often; the others are written next."""
+        """End the requests whose transaction was committed, whose key another API has used meanwhile, or that failed
+        too often; the others are written next."""
         doubtful, self._doubtful = self._doubtful, []
         failed = [pending for pending in doubtful if pending.transaction not in committed]
         self._end([pending for pending in doubtful if pending.transaction in committed])
-        for pending in failed:
-            pending.attempts += 1
         with self._changed:
-            given_up = [pending for pending in failed if pending.attempts >= MOST_ATTEMPTS]
             for pending in reversed(failed):
+                pending.attempts += 1
                 self._waiting_bytes += pending.request.messages.bytes
-                if pending in given_up:
-                    self._forget(pending)
-                else:
-                    self._waiting.appendleft(pending)
-        for pending in given_up:
-            pending.end(unreachable(self._reason))
+                self._waiting.appendleft(pending)
+            settled = [(pending, known) for pending in self._waiting if (known := self._settled(pending))]
+            for pending, _ in settled:
+                self._waiting.remove(pending)
+                self._forget(pending)
+        for pending, known in settled:
+            pending.end(known)
+
+    def _settled(self, pending: Pending) -> Outcome | TidemillError | None:
+        """How a waiting request ends without being written; None where it is to be written."""
+        key = pending.request.key
+        answer = None if key is None else self._answered.get(key, self._clock())
+        if answer is None:
+            return unreachable(self._reason) if pending.attempts >= MOST_ATTEMPTS else None
+        try:
+            return replace(answer.for_digest(pending.request.digest), repeated=True)
+        except KeyReused as error:
+            return error
 
     def _take(self) -> list[Pending]:
         """The next requests; none after ``LOOK_SECONDS`` without any."""

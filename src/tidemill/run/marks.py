@@ -17,7 +17,13 @@ from operator import methodcaller
 from typing import Any, Literal, Protocol
 
 Kind = Literal[
-    "tidemill-claim", "tidemill-position", "tidemill-end", "tidemill-source-end", "tidemill-row", "tidemill-requests"
+    "tidemill-claim",
+    "tidemill-position",
+    "tidemill-end",
+    "tidemill-source-end",
+    "tidemill-row",
+    "tidemill-requests",
+    "tidemill-written",
 ]
 
 CLAIM: Kind = "tidemill-claim"
@@ -26,6 +32,7 @@ END: Kind = "tidemill-end"
 SOURCE_END: Kind = "tidemill-source-end"  # of an open stream: after the source's last row
 ROW: Kind = "tidemill-row"  # of a row that came by HTTP
 REQUESTS: Kind = "tidemill-requests"  # of a record of answered requests, in a topic of their own
+WRITTEN: Kind = "tidemill-written"  # of a message of predictions: up to which row they are written
 
 SIGNATURE = "mac"
 MOST_BYTES = 1024  # of a mark: a longer header is another writer's, and is not parsed

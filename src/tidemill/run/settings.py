@@ -23,7 +23,7 @@ from tidemill.texts import MOST_EXAMPLES, shorten
 # models.
 FREE_TO_CHANGE = {"title", "description", "gate", "serve", "routes", "outputs", "keep"}
 FREE_IN_DATA = {"path", "note"}  # of the path: the digest of the data says whether they are the same
-FREE_IN_SOURCE = {"on_gap"}
+FREE_IN_SOURCE = {"on_gap", "registry"}
 FREE_IN_COLUMN = {"unit", "title", "note"}
 FREE_IN_MODEL = {"gate", "left_out", "newest_of_key"}
 FREE_IN_STREAM = {"pause", "rate", "seed", "bootstrap_servers", "kafka"}
@@ -52,7 +52,9 @@ def given_settings(loaded: Loaded) -> dict[str, Any]:
 def start_options(given: Mapping[str, Any] | None) -> Options:
     """The options of a run's start, from :func:`given_settings`; none where an older version recorded none."""
     recorded = table(given or {}, OPTIONS)
-    return Options(tuple(recorded.get("assignments", ())), recorded.get("data"), recorded.get("rows"))
+    return Options(
+        tuple(recorded.get("assignments", ())), recorded.get("data"), recorded.get("rows"), recorded.get("bootstrap")
+    )
 
 
 def merge_options(start: Options, now: Options) -> Options:
@@ -60,10 +62,12 @@ def merge_options(start: Options, now: Options) -> Options:
     keys = {assignment.partition("=")[0].strip() for assignment in now.assignments}
     sets_data = keys & {"source", "source.path", "source.sample"}
     sets_rows = keys & {"source", "source.rows"}
+    sets_address = keys & {"stream", "stream.bootstrap_servers"}
     return Options(
         assignments=(*start.assignments, *now.assignments),
         data=now.data if now.data is not None or sets_data else start.data,
         rows=now.rows if now.rows is not None or sets_rows else start.rows,
+        bootstrap=now.bootstrap if now.bootstrap is not None or sets_address else start.bootstrap,
     )
 
 

@@ -72,6 +72,11 @@ class Stage:
         self._written = self._status
         self._interrupt = False
 
+    @property
+    def progress(self) -> StageProgress:
+        """What was reported last."""
+        return self._status.progress
+
     def report(self, progress: StageProgress) -> None:
         """Set the stage's progress, which the catalog shows within half a second."""
         with self._guard:

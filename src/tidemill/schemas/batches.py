@@ -74,6 +74,38 @@ class RejectBody(Shape):
     text: str
 
 
+class RejectSetting(Shape):
+    """A setting that would read rejects, and the lines with it for the pipeline file (``toml``). It reads ``reads`` of
+    those examined; ``becomes``: the value that it makes of the first of them, where it has one."""
+
+    setting: str
+    toml: str
+    reads: int
+    becomes: str | None
+
+
+class RejectKind(Shape):
+    """The rejects with one kind of fault: the fault without its value (``reason``), how many they are, the newest one
+    and its place. ``settings``: those that would read some of them, found by looking at ``examined`` different ones. A
+    row with several faults is of several kinds."""
+
+    reason: str
+    count: int
+    place: str
+    example: RejectBody
+    examined: int
+    settings: list[RejectSetting]
+
+
+class RejectKinds(Shape):
+    """The kinds of the newest rejects. ``counted``: over how many of the ``rejected`` rows; ``more``: further kinds."""
+
+    rejected: int
+    counted: int
+    kinds: list[RejectKind]
+    more: int
+
+
 class ReasonCount(Shape):
     reason: str
     count: int

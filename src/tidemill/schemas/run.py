@@ -57,14 +57,15 @@ class HomeRoute(Shape):
 
 
 class ColumnBody(Shape):
-    """A declared column; the value of an ``optional`` column may be missing. ``note``: why it is declared so, as the
-    pipeline file says."""
+    """A declared column; the value of an ``optional`` column may be missing. ``settings``: the other keys of its
+    table that say how values are read, in TOML; ``note``: why it is declared so, as the pipeline file says."""
 
     name: str
     kind: ColumnKind
     optional: bool
     unit: str | None
     title: str | None
+    settings: str | None = omitted_if_none()
     note: str | None = omitted_if_none()
 
 
@@ -82,7 +83,7 @@ class CutsBody(Shape):
 
 class Home(Shape):
     """The pipeline, its models, its own routes, and links to the other endpoints. ``source_note``: what the pipeline
-    file says about the source."""
+    file says about the source; ``source_settings``: how it says that the data are laid out, in TOML."""
 
     pipeline: str
     title: str
@@ -92,6 +93,7 @@ class Home(Shape):
     routes: list[HomeRoute]
     links: dict[str, str]
     source_note: str | None = omitted_if_none()
+    source_settings: str | None = omitted_if_none()
     columns: list[ColumnBody]
     key: str | None
     batches: CutsBody
@@ -113,10 +115,12 @@ class StageBody(Shape):
 
 
 class RowCounts(Shape):
-    """Rows of the source (null until known), and how many of them are produced, collected, sealed and rejected."""
+    """Rows of the source (null until known), and how many of them are produced, collected, sealed and rejected.
+    ``posted``: how many of the collected rows came by HTTP, not from the source, in a stream that takes them."""
 
     source: int | None
     produced: int
+    posted: int | None = omitted_if_none()
     collected: int
     sealed: int
     rejected: int
@@ -152,6 +156,37 @@ class GapBody(Shape):
     found_at: str
 
 
+class PartitionBody(Shape):
+    """A partition of the stream's topic. The run begins at ``first_offset`` (0 in a topic of its own); ``next_offset``:
+    the first one after the sealed rows, null where none are; ``end_offset``: the one before which the run's part of the
+    topic ends, null where it does not, or where a marker ends it; ``lag``: how many messages follow those that were
+    read, null where that is unknown; ``removed``: how many offsets retention removed before they were sealed."""
+
+    partition: int
+    first_offset: int
+    next_offset: int | None
+    end_offset: int | None
+    lag: int | None
+    removed: int
+
+
+class StreamBody(Shape):
+    """The topic of the stream. ``of_others``: whether others write it; ``since`` and ``until``: the part of such a
+    topic that the run reads, as the pipeline file says; ``ends``: whether the stream, and so the run, ends by
+    itself; ``rows``: the address that takes rows, where it does; ``posted``: how many rows this API wrote since it
+    started."""
+
+    topic: str
+    of_others: bool
+    since: str | None
+    until: str | None
+    ends: bool
+    partitions: list[PartitionBody]
+    gaps: list[GapBody]
+    rows: str | None
+    posted: int | None
+
+
 class GenerationCounts(Shape):
     published: int
     training: int
@@ -168,13 +203,15 @@ class TrainingBody(Shape):
 
 class OutputBody(Shape):
     """A topic of predictions: how many rows were written to it, and how many messages of the stream are still to come,
-    as Kafka counts them (``lag``; null before the first one was read). ``ended``: whether no more will come."""
+    as Kafka counts them (``lag``; null before the first one was read). ``ended``: whether no more will come.
+    ``missed``: how many offsets of a topic of others retention removed before they were scored."""
 
     model: str
     topic: str
     rows: int
     lag: int | None
     ended: bool
+    missed: int
 
 
 class StatusBody(Shape):

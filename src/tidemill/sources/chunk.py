@@ -138,8 +138,17 @@ def missing_hint(refused: Sequence[Column], names_there: Sequence[str], meant: d
     return f"in place of {names[0]}, {did_you_mean(names[0], spare or names_there)}"
 
 
-def absent_notes(label: str, names_there: Sequence[str], columns: Sequence[Column], key: str) -> list[Fault]:
-    """A note for each column that may be missing and that the data lack altogether.
+def without_column(column: Column) -> str:
+    """What it means that no record has the column."""
+    if not column.may_lack:
+        return "no row fits without it"
+    return "every value is " + ("missing" if column.optional else f"the default, {column.cleaning.default!r}")
+
+
+def absent_notes(
+    label: str, names_there: Sequence[str], columns: Sequence[Column], key: str, lacks: str = "has no column"
+) -> list[Fault]:
+    """A note for each column that the data lack altogether.
 
     Args:
         names_there: the names of the data's columns.
@@ -150,8 +159,7 @@ def absent_notes(label: str, names_there: Sequence[str], columns: Sequence[Colum
     return [
         Fault(
             f"{key}.columns.{column.name}",
-            f"{label} has no column {column.name_in_data}: every value is "
-            + ("missing" if column.optional else f"the default, {column.cleaning.default!r}"),
+            f"{label} {lacks} {column.name_in_data}: {without_column(column)}",
             "",
             did_you_mean(column.name_in_data, spare),
         )

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from tidemill.pipeline import EPOCHS, MONTHS, Ambiguous, directives, timestamp_pattern
+from tidemill.types import local_time_fault
 
 # Only zeros may follow the microseconds: other digits would be lost.
 ISO_8601 = (
@@ -63,17 +64,10 @@ def since_1970(text: pl.Expr, microseconds: int) -> pl.Expr:
 def local_time_faults(texts: pl.Series, form: str | None, zone: str) -> dict[int, str]:
     """The reason at each position where a text without a zone is a timestamp, but no moment in ``zone``, or two."""
     moments = texts.alias("text").to_frame().select(timestamp(pl.col("text"), form)).to_series()
-    faults = {index: local_time_fault(local, zone) for index, local in enumerate(moments) if local is not None}
-    return {index: fault for index, fault in faults.items() if fault}
-
-
-def local_time_fault(local: datetime, zone: str) -> str:
-    """Why a local time, written with the zone UTC, is not one moment in ``zone``; empty where it is one."""
-    first, second = (local.replace(tzinfo=ZoneInfo(zone), fold=fold) for fold in (0, 1))
-    if first.utcoffset() == second.utcoffset():
-        return ""
-    exists = first.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=UTC, fold=0) == local
-    return f"which {'occurs twice' if exists else 'does not exist'} in {zone}"
+    faults = {
+        index: local_time_fault(local, ZoneInfo(zone)) for index, local in enumerate(moments) if local is not None
+    }
+    return {index: f"which {fault} in {zone}" for index, fault in faults.items() if fault}
 
 
 def iso_8601(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:

@@ -14,7 +14,7 @@ from tidemill.sources.chunk import NOT_VALID, Reject
 from tidemill.sources.readers.decoding import guessed_encoding, open_utf_8
 from tidemill.sources.readers.json_records import layout_of
 from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
-from tidemill.sources.remedies import hint_of, remedies
+from tidemill.sources.remedies import hint_of, reason_kind, remedies
 from tidemill.sources.source import SourceReader
 from tidemill.texts import MOST_EXAMPLES
 
@@ -86,8 +86,8 @@ class Preview:
 
     def kinds(self) -> list[tuple[Reject, int]]:
         """The first reject of each kind, and how many are of it; the most frequent kind first."""
-        counts = Counter(kind_of(reject) for reject in self.rejects)
-        first = {kind_of(reject): reject for reject in reversed(self.rejects)}
+        counts = Counter(reason_kind(reject.reason) for reject in self.rejects)
+        first = {reason_kind(reject.reason): reject for reject in reversed(self.rejects)}
         return [(first[kind], count) for kind, count in counts.most_common()]
 
     def commonest(self) -> str:
@@ -100,12 +100,6 @@ class Preview:
 def reason_of(reject: Reject) -> str:
     text = reject.reason
     return text if len(text) <= MOST_REASON else f"{text[: MOST_REASON - 1]}…"
-
-
-def kind_of(reject: Reject) -> str:
-    """A reason without its value: ``id is 'abc', not a whole number`` is of the same kind as that of ``'x'``."""
-    column, _, rest = reject.reason.partition(" is ")
-    return f"{column} is {rest.rpartition(', not ')[2]}"
 
 
 def read_preview(reader: SourceReader, count_untried: bool = True) -> Preview:

@@ -29,6 +29,8 @@ SIGNS_AROUND = re.compile(r"(?P<before>[^\d+\-.,]*)(?P<number>[+-]?[\d.,'\s]*\d)
 DELIMITERS = {";": ";", "\t": r"\t", "|": "|", ",": ","}
 MOST_REMEDIES = 3
 MOST_SIGNS = 4  # characters of a unit or currency beside a number
+VALUE = re.compile(r" is (?:'.*?['…]|\".*?[\"…]|[^'\"].*?), (?=not |which )")
+POSITION = re.compile(r"\b(line|column|char|byte|position) \d+")
 
 
 class Setting(NamedTuple):
@@ -46,6 +48,26 @@ class Setting(NamedTuple):
         return f"{self.name} = {self.value}"
 
 
+def fault_pattern(columns: Sequence[Column]) -> re.Pattern[str]:
+    """The pattern of a value, and of what stands between two faults of a reason (``end``)."""
+    names = "|".join(re.escape(column.name) for column in columns)
+    return re.compile(rf"{VALUE.pattern}|(?P<end>; (?=(?:{names}) is )|; and \d+ more$)")
+
+
+def faults_in(reason: str, pattern: re.Pattern[str]) -> list[str]:
+    """The faults of a reason, each one a reason itself. ``pattern``: that of the columns' :func:`fault_pattern`."""
+    ends = [match.span() for match in pattern.finditer(reason) if match["end"]]
+    starts = [0, *(end for _, end in ends)]
+    stops = [*(start for start, _ in ends), len(reason)]
+    return [reason[start:stop] for start, stop in zip(starts, stops, strict=True) if start < stop]
+
+
+def reason_kind(reason: str) -> str:
+    """A reason's first fault without its value: ``id is …, not a whole number``, whichever value it was."""
+    without_value = VALUE.sub(" is …, ", reason, count=1)
+    return POSITION.sub(r"\1 …", without_value.partition("; ")[0])
+
+
 def remedies(reject: Reject, columns: Sequence[Column]) -> tuple[Setting, ...]:
     """The settings of which each would read the first fault of a record that was rejected; none where none is known."""
     named = [column for column in columns if reject.reason.startswith(f"{column.name} is ")]
@@ -53,7 +75,7 @@ def remedies(reject: Reject, columns: Sequence[Column]) -> tuple[Setting, ...]:
         return tuple(layout_remedies(reject))
     column = max(named, key=lambda column: len(column.name))
     rest = reject.reason.removeprefix(f"{column.name} is ")
-    if rest == "missing" or rest.startswith("missing;"):
+    if rest == "missing" or rest.startswith("missing ("):
         return (Setting("type", quoted(f"{column.kind}?"), column.name),)
     if "which occurs twice in" in rest:
         return (Setting("ambiguous", quoted("earliest"), column.name),)

@@ -232,9 +232,21 @@ def open_files(data: Data, folder: Path, key: str) -> SourceReader:
         raise SourceError(f"{title} has no rows", "give a file with at least one row of data")
     now, older = fingerprints(files)
     again = partial(list_files, data.path or "", folder)
-    notes = unique([note for beginning in beginnings for note in beginning.notes])
+    notes = unique([*unused_notes(data, files, key), *(note for beginning in beginnings for note in beginning.notes)])
     most = most_rows(data) or sys.maxsize
     return SourceReader(title, key, now, parts, most, older, tuple(files), again, data.schema_, tuple(notes))
+
+
+CSV_ALONE = ("header", "delimiter", "escape", "trim", "skip", "comment")
+
+
+def unused_notes(data: Data, files: Sequence[SourceFile], key: str) -> list[Fault]:
+    """The settings that no file makes use of: those of a layout that only CSV has, and the encoding of Parquet."""
+    formats = {file.format for file in files}
+    unused = [*(CSV_ALONE if "csv" not in formats else ()), *(["encoding"] if formats == {"parquet"} else ())]
+    given = [name for name in unused if name in data.model_fields_set]
+    what = "Parquet" if formats == {"parquet"} else "JSON"
+    return [Fault(f"{key}.{name}", f"has no effect: {files[0].label} is {what}", "", "leave it out") for name in given]
 
 
 READERS: dict[Format, Callable[[SourceFile, Data, str], Readable]] = {

@@ -15,9 +15,11 @@ import httpx
 import orjson
 import pytest
 
+from tests.support.memory_intake import MemoryIntake
+from tests.support.open_stream import open_pipeline
 from tests.support.routes_run import declared_routes, sql_routes_run
 from tests.support.serving_run import KEY, api_of, new_run, publish, seal, write_key
-from tidemill.run.folder import Run
+from tidemill.run.folder import Run, open_run
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
@@ -92,6 +94,22 @@ def keyed(tmp_path: Path) -> Iterator[httpx.Client]:
         client.headers.update(BEARER)
         yield client
     run.close()
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[httpx.Client]:
+    """A stream that takes rows by HTTP."""
+    run = open_run(open_pipeline(), tmp_path)
+    with api_of(run, intake=MemoryIntake()) as client:
+        yield client
+    run.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_rows_by_http_are_answered_as_documented(opened: httpx.Client, examples: int, tmp_path: Path) -> None:
+    """The same for ``POST /rows``. The document's examples of NDJSON are left out: schemathesis can't send it."""
+    fuzz(opened, tmp_path, examples, "--include-path", "/rows", phases="coverage,fuzzing")
 
 
 @pytest.mark.slow

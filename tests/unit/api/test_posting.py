@@ -62,6 +62,16 @@ def api(served: tuple[httpx.Client, MemoryIntake]) -> tuple[httpx.Client, Memory
     return client, intake
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+def test_a_number_that_json_does_not_have_is_never_missing(value: str) -> None:
+    """It is rejected, also in a column that may be missing; as JSON and as a line."""
+    body = b'{"n": 1, "x": %s}' % value.encode()
+    for request in (BODIES.json(body, None), anyio.run(BODIES.ndjson, pieces(body), None)):
+        assert request.messages.count == 0
+        assert f"JSON has no {value}" in request.examples[0].reason
+        request.messages.close()
+
+
 @given(st.lists(ROWS, max_size=4))
 def test_rows_are_judged_as_the_stream_judges_them(rows: list[dict[str, Any]]) -> None:
     """A row of a request is accepted if a message with it is one, becomes the same row, and gets the partition of the

@@ -49,6 +49,14 @@ def test_init_writes_a_file_and_tells_what_it_guessed(here: Path) -> None:
     assert CliRunner().invoke(app, ["check", "things.toml"]).exit_code == 0
 
 
+def test_init_wants_a_file_or_a_topic_of_a_kafka(here: Path) -> None:
+    """Neither, both, and a topic without an address are refused."""
+    for arguments in ([], ["--topic", "t"], ["things.csv", "--topic", "t", "--bootstrap-servers", "k:1"]):
+        code, message = init(*arguments)
+        assert code == 2
+        assert "--topic with --bootstrap-servers" in message
+
+
 def test_a_file_that_is_there_is_not_replaced(here: Path) -> None:
     """The same guess again is no error; another one needs --force, or another name."""
     assert init("things.csv")[0] == 0

@@ -8,6 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tests.support.judged_run import DOCUMENT, MODEL, JudgedRun, fed, turned
 from tests.support.terminal import lines_of_run, panel_lines, publish_generation, run_in_training, terminal
@@ -121,6 +122,23 @@ def test_rates() -> None:
     assert isinstance(console.file, io.StringIO)
     assert "100 rows/s" in console.file.getvalue()
     assert "━" not in console.file.getvalue()
+
+
+def test_rows_by_http_are_told_apart() -> None:
+    """In a stream that stays open the panel counts the rows of requests apart, and no bar is fuller than full."""
+    counts, console = (
+        Counts(source=5, produced=5, posted=3, collected=8, sealed=8),
+        Console(file=io.StringIO(), width=99),
+    )
+    console.print(rows_table(counts, {}))
+    assert isinstance(console.file, io.StringIO)
+    shown = [line.replace("━", "").split() for line in console.file.getvalue().splitlines()]
+    assert [line for line in shown if line][:4] == [
+        ["produced", "5", "of", "5"],
+        ["by", "HTTP", "3"],
+        ["collected", "8"],
+        ["sealed", "8"],
+    ]
 
 
 def test_a_generation_that_failed_and_was_trained_anew(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.collector.merge import CROWDED, GRACE_SECONDS, Merge
+from tidemill.collector.merge import CROWDED, CROWDED_BYTES, GRACE_SECONDS, Merge
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,16 @@ class TimedMessage:
     where: int
     stamp: int
     number: int = 0
+    text: bytes | None = None
 
     def partition(self) -> int:
         return self.where
 
     def timestamp(self) -> tuple[int, int]:
         return 1, self.stamp
+
+    def value(self) -> bytes | None:
+        return self.text
 
 
 def test_what_may_still_come_earlier_is_waited_for() -> None:
@@ -59,6 +63,16 @@ def test_crowding_is_told() -> None:
     """A partition that runs far ahead of the others is named, until it is taken from."""
     merge: Merge[TimedMessage] = Merge([0, 1])
     merge.add((TimedMessage(0, number) for number in range(CROWDED + 1)), now=0)
+    assert merge.crowded == {0}
+    merge.end(1)
+    merge.take(set(), now=0)
+    assert merge.crowded == set()
+
+
+def test_large_messages_crowd_a_partition_sooner() -> None:
+    """A partition is crowded by the bytes that wait too, so that large messages do not fill the memory."""
+    merge: Merge[TimedMessage] = Merge([0, 1])
+    merge.add((TimedMessage(0, number, text=bytes(CROWDED_BYTES // 10)) for number in range(11)), now=0)
     assert merge.crowded == {0}
     merge.end(1)
     merge.take(set(), now=0)

@@ -48,7 +48,7 @@ def run_of(folder: Path, on_gap: str, end: int | None = None) -> Run:
 
 
 def collector_of(run: Run, reader: MemoryReader, clock: HandClock) -> Collector[MemoryMessage]:
-    feed = TopicFeed(run, reader, decoder_of(run.pipeline.source))
+    feed = TopicFeed(run, reader, decoder_of(run.pipeline.source), run.catalog.save_gap)
     return take_up(Stage(run, "collector"), feed, Rules(rows=10), clock=clock)
 
 

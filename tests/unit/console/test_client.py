@@ -19,7 +19,7 @@ from tests.support.serving_run import ROW, api_of, new_run, publish, routes_docu
 from tidemill import schemas
 from tidemill.console import client
 from tidemill.console.client import Api, ApiError, ApiKeyRequired, ApiUnavailable
-from tidemill.console.pages.data import reject_row
+from tidemill.console.pages.rejects import reject_row
 from tidemill.errors import CatalogError
 from tidemill.pipeline import load
 from tidemill.run.catalog import SourceState

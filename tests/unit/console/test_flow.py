@@ -28,6 +28,17 @@ def test_each_step_has_its_count() -> None:
     assert steps[4].note == "generation 1 in training"
 
 
+def test_the_way_of_other_streams() -> None:
+    """A topic of others has one box in place of the source's and Kafka's; rows by HTTP are told beside the source's."""
+    rows = schemas.RowCounts(source=None, produced=5, collected=8, sealed=8, rejected=1, posted=3)
+    steps = flow.steps(changed(STATUS, rows=rows, partition_lag={"0": 4}, lag=4), {}, None)
+    assert [step.name for step in steps][:2] == ["Topic of others", "Open batch"]
+    assert (steps[0].value, steps[0].note) == ("9", "messages read, 1 rejected; 4 to be read")
+    steps = flow.steps(changed(STATUS, rows=rows), {}, None)
+    assert [(step.name, step.value) for step in steps][:2] == [("Source", "6"), ("Kafka", "8")]
+    assert steps[1].note.startswith("rows, 3 by HTTP; ")
+
+
 def test_before_anything_is_known() -> None:
     """The same boxes stand there, waiting."""
     nothing = changed(STATUS, rows=NO_ROWS, open_batch=None, batches=0, training=None, stages={}, generations=counts(0))

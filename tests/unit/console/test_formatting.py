@@ -11,7 +11,7 @@ from tests.support.console_answers import BATCH, STATUS, changed, column, genera
 from tidemill import schemas
 from tidemill.console import charts, formatting, metrics
 from tidemill.console.forms import widgets
-from tidemill.console.pages import data, generations, stream
+from tidemill.console.pages import data, generations, rejects, stream
 from tidemill.console.paging import Page, newest_first, oldest_first
 from tidemill.console.shell import seen_from
 
@@ -241,6 +241,12 @@ def test_a_stage_that_failed_says_why_and_what_helps() -> None:
     assert rows[3]["state"] == "not started"
 
 
+def test_a_run_that_reads_a_topic_of_others_has_fewer_stages() -> None:
+    """It has neither Kafka nor a producer, so its table does not list them."""
+    rows = stream.stage_rows({}, NOW, of_others=True)
+    assert [row["stage"] for row in rows] == ["collector", "trainer", "api", "console"]
+
+
 @pytest.mark.parametrize(
     ("state", "updated_at", "text"),
     [
@@ -297,10 +303,10 @@ def test_rejects_say_where_they_were() -> None:
     """A reject of the source has its line, one of the stream its offset; both have their text."""
     of_file = schemas.RejectBody(reason="x", file="a.csv", line=1234, text="{'a': 1}")
     of_stream = schemas.RejectBody(reason="x", partition=0, offset=7, text="")
-    assert data.reject_position(of_file) == "line 1,234"
-    assert data.reject_position(of_stream) == "partition 0, offset 7"
-    assert data.reject_position(schemas.RejectBody(reason="x", text="")) == formatting.NONE
-    assert data.reject_row(of_file)["message"] == r"\{'a'\: 1\}"
+    assert rejects.reject_position(of_file) == "line 1,234"
+    assert rejects.reject_position(of_stream) == "partition 0, offset 7"
+    assert rejects.reject_position(schemas.RejectBody(reason="x", text="")) == formatting.NONE
+    assert rejects.reject_row(of_file)["message"] == r"\{'a'\: 1\}"
 
 
 # --- generations ----------------------------------------------------------------------------------------------------

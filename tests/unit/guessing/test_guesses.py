@@ -63,6 +63,10 @@ def told(texts: Sequence[str], name: str = "c", **others: Sequence[str]) -> tupl
         (["31/01/2024", "01/02/2024"], "timestamp", {"format": "%d/%m/%Y"}),
         (["1/31/2024 3:40:00 AM", "2/1/2024 11:00:00 PM"], "timestamp", {"format": "%m/%d/%Y %I:%M:%S %p"}),
         (["Jan 5, 2024", "Feb 17, 2024"], "timestamp", {"format": "%b %d, %Y"}),
+        (["Jan 5 2024", "Feb 17 2024"], "timestamp", {"format": "%b %d %Y"}),
+        (["2014-7-1", "2014-12-31"], "timestamp", {"format": "%Y-%m-%d"}),
+        (["May-2015", "Jun-2015"], "timestamp", {"format": "%b-%Y"}),
+        (["May-2015", "September-2015"], "timestamp", {"format": "%B-%Y"}),
         (["18.00.00", "19.00.00"], "string", {}),
         (["10:30", "11:45"], "string", {}),
         (["1.2.3", "1.2.4"], "string", {}),
@@ -90,6 +94,14 @@ def test_what_two_readings_fit_is_not_guessed() -> None:
     assert '"%d/%m/%Y" or format = "%m/%d/%Y"' in day.unclear
 
 
+def test_a_word_for_a_missing_value_that_is_read_as_a_text_is_told() -> None:
+    """NA among texts may be Namibia: it stays, and the note has the setting that makes it a missing value."""
+    country = column(["NA", "DE", "NA"])
+    assert country.type == "string"
+    assert "NA, 2 times, is read as a text" in country.unclear.replace("'", "")
+    assert 'missing = ["NA"]' in country.unclear
+
+
 def test_other_columns_decide_what_two_readings_fit() -> None:
     """A file has one decimal sign: another column tells which; and dates that ascend tell day from month."""
     assert told(["1,234", "2,345"], other=["0,5", "1,75"]) == ("float", {"decimal": ","})
@@ -106,6 +118,8 @@ def test_seconds_since_1970_are_a_time_where_the_name_says_so() -> None:
     assert told(seconds, "price") == ("int", {})
     assert told([f"{second}123" for second in seconds], "ts") == ("timestamp", {"format": "epoch_ms"})
     assert told(["20240131", "20231201"], "OrderDate") == ("timestamp", {"format": "%Y%m%d"})
+    assert told(["10142018", "12312018"], "Date") == ("timestamp", {"format": "%m%d%Y"})
+    assert told(["10102018", "11122018"], "Date") == ("int", {})  # day and month may be either
 
 
 def test_a_number_far_from_all_others_is_a_missing_one() -> None:
@@ -258,7 +272,7 @@ def test_a_large_file_is_looked_at_in_its_middle_and_at_its_end(tmp_path: Path) 
     assert os.path.getsize(path) > 2 * HEAD
     guess = guess_files(str(path))
     assert guess.columns[0].kind == "float"
-    assert guess.looked_at < 10_000
+    assert guess.looked_at < (guess.rows or 0)
     assert not guess.exact
     assert guess.rows == pytest.approx(80_001, rel=0.05)
 
@@ -302,6 +316,47 @@ def test_bytes_of_other_encodings_are_read_as_they_are_meant(tmp_path: Path) -> 
         path.write_bytes(f"town,n\n{rows}".encode(encoding))
         guess = guess_files(str(path))
         assert guess.columns[0].values.to_list() == words.split(), encoding
+
+
+def test_an_encoding_is_one_that_all_bytes_fit_and_whose_words_are_of_one_script(tmp_path: Path) -> None:
+    """A few letters that several encodings read give the commonest one, letters of two scripts in a word give another;
+    bytes that do not fit are counted, and leave UTF-8 what it is."""
+    cafes = "name,n\n" + "".join(f"Café Señor {number},{number}\n" for number in range(3_000))
+    assert told_encoding(tmp_path, cafes.encode("cp1252"))[0] == "cp1252"
+    assert told_encoding(tmp_path, b"film,n\nusing the\xe6M'Kraan,1\nother,2\n")[0] == "cp1252"
+    accents = b"".join(b"Pen\xcc\xa9lope Cruz and S\xcc_nchez,1\n" for _ in range(30))
+    assert told_encoding(tmp_path, b"actor,n\n" + accents)[0] in ("cp1252", "mac-roman")
+    late = told_encoding(tmp_path, cafes.encode("cp1252") + b"\x81\x8d,1\n")
+    assert late == ("cp1252", "2 of the bytes that were looked at do not fit CP1252, and make their rows rejects")
+    damaged = told_encoding(tmp_path, cafes.encode() + b"broken \xe6,1\n")
+    assert damaged == ("utf-8", "1 of the bytes that were looked at do not fit UTF-8, and make their rows rejects")
+
+
+def told_encoding(folder: Path, content: bytes) -> tuple[str, str]:
+    """The encoding of a file, and what is noted of it."""
+    guess = guess_files(str(written(folder, content)))
+    return guess.settings.get("encoding", "utf-8"), "".join(guess.notes)
+
+
+def test_texts_that_repeat_below_another_make_it_a_header(tmp_path: Path) -> None:
+    """Of a table of texts the first record is a header where a column repeats others, however long its names."""
+    question = "How would you describe the part of the country in which you live at the moment?"
+    answers = "".join(f"{place},because {number}\n" for number in range(4) for place in ("town", "village"))
+    assert guess_files(str(written(tmp_path, f"{question},Why?\n{answers}"))).settings["header"] is True
+
+
+@pytest.mark.parametrize("name", ["count", "text", "len", "index"])
+def test_a_column_may_have_the_name_of_a_column_of_counts(name: str) -> None:
+    """A column called count is guessed as any other."""
+    assert told(["1", "2", "2"], name) == ("int", {})
+
+
+def test_a_file_that_is_sorted_by_a_column_shows_all_of_its_values(tmp_path: Path) -> None:
+    """Of a file with more rows than are looked at, values that only later rows have count too."""
+    rows = [f"{number},{'yellow' if number < 60_000 else 'green'}" for number in range(80_000)]
+    guess = guess_files(str(written(tmp_path, "n,color\n" + "\n".join(rows))))
+    assert guess.looked_at < 80_000
+    assert guess.columns[1].distinct == 2
 
 
 # --- the pipeline -------------------------------------------------------------------------------------------------

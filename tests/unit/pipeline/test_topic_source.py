@@ -50,6 +50,8 @@ def test_defaults_and_keys() -> None:
         (["source.from=first"], 'source.from: found \'first\'; expected "earliest" or "latest", or a time such as'),
         (["source.until=later"], "source.until: found 'later'; expected \"now\", or a time such as"),
         (["source.value=xml"], "source.value: found"),
+        (["source.value=avro"], "source.registry: found nothing; expected the registry of the schemas of value"),
+        (["source.registry={url='http://r'}"], 'source.registry: found a registry beside value = "json"'),
         (["batches={parts=3}"], "batches.parts: found a topic without an end; expected a finite source"),
     ],
 )
@@ -58,6 +60,32 @@ def test_faults(assignments: list[str], fault: str) -> None:
     with pytest.raises(PipelineInvalid) as caught:
         loaded(*assignments)
     assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        ("url='ftp://r'", "source.registry.url: found 'ftp://r'; expected an address such as http://127.0.0.1:8081"),
+        ("url='r:8081'", "source.registry.url: found 'r:8081'; expected an address"),
+        ("url='http://[x'", "source.registry.url: found 'http://[x'; expected an address"),
+        ("url='http://ann:secret@r'", "source.registry.url: found a user in the address; expected the address alone"),
+        ("url='http://r', token='secret'", 'source.registry.token: found a secret; expected { env = "NAME" }'),
+        ("url='http://r', username='ann'", "source.registry: found one of username and password; expected both"),
+        ("url='http://r', username='ann', password='secret'", "source.registry.password: found a secret; expected"),
+        (
+            "url='http://r', username='ann', password={env='P'}, token={env='T'}",
+            "source.registry: found username and token; expected one of them",
+        ),
+        ("url='http://r', user='ann'", "source.registry.user: found an unknown key; expected no such key; did you"),
+    ],
+)
+def test_faults_of_a_registry(keys: str, fault: str) -> None:
+    """A registry has an address, and either a user with a password or a token; no secret is in the file or is shown."""
+    with pytest.raises(PipelineInvalid) as caught:
+        loaded("source.value=avro", f"source.registry={{{keys}}}")
+    assert fault in str(caught.value)
+    assert "secret@" not in str(caught.value)
+    assert "'secret'" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["from=earliest", "until=now", "unwrap=debezium", "on_gap=record", "key_column=id"])
@@ -75,3 +103,14 @@ def test_only_what_happens_at_a_gap_may_change(tmp_path: Path) -> None:
     again.close()
     with pytest.raises(RunFolderError, match=r"source\.until was 'now', now not set"):
         open_run(loaded(), tmp_path)
+
+
+def test_a_registry_may_move(tmp_path: Path) -> None:
+    """The registry's address and who asks it may differ from start to start; a recorded one is read again."""
+    first = loaded("source.value=avro", "source.registry={url='http://r', username='ann', password={env='P'}}")
+    assert Pipeline.recorded(first.pipeline.document()) == first.pipeline
+    open_run(first, tmp_path).close()
+    again = open_run(loaded("source.value=avro", "source.registry={url='http://s', token={file='t'}}"), tmp_path)
+    assert again.pipeline.source.registry is not None
+    assert again.pipeline.source.registry.url == "http://s"
+    again.close()

@@ -194,6 +194,10 @@ def test_options_of_the_start_and_of_now() -> None:
     assert merge_options(start, Options()) == start
     assert merge_options(start, Options(("a.b=2",), "/other.csv", 6)) == Options(("a.b=1", "a.b=2"), "/other.csv", 6)
     assert merge_options(start, Options(("source.rows=6",))).rows is None
+    moved = Options(bootstrap="b:9092")
+    assert merge_options(moved, Options()).bootstrap == "b:9092"
+    assert merge_options(moved, Options(bootstrap="c:9092")).bootstrap == "c:9092"
+    assert merge_options(moved, Options(("stream.bootstrap_servers=d:9092",))).bootstrap is None
     assert merge_options(start, Options(("source.path=x",))).data is None
 
 

@@ -37,6 +37,7 @@ STORED: tuple[tuple[StageProgress, dict[str, Any]], ...] = (
             "counted": None,
             "lag": None,
             "waiting": None,
+            "posted": None,
         },
     ),
     (TrainerProgress(2, 3, 30, 2), {"generation": 2, "training": 3, "training_rows": 30, "published": 2}),

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.reading import TWO, opened, pipeline, read, refused, written
 from tidemill.sources.preview import encoding_notes, nothing_fits, preview_notes, read_preview
-from tidemill.sources.remedies import hint_of, remedies
+from tidemill.sources.remedies import fault_pattern, faults_in, hint_of, reason_kind, remedies
 
 NUMBERS = [
     ("float", "2,6", ['decimal = ","']),
@@ -61,6 +61,7 @@ def test_the_setting_that_reads_a_value(tmp_path: Path, kind: str, value: str, e
         ('id,name\n1,"say \\"hi\\""\n', TWO, {}, [r'escape = "\\"']),
         ("id,name\n#1\n", TWO, {}, ['comment = "#"']),
         ("id,name\n,a\n", TWO, {}, ['type = "int?"']),
+        ("id,v\n1,-200\n", {"id": "int", "v": {"type": "float", "missing": [-200]}}, {}, ['type = "float?"']),
         ("id,at\n1,2025-10-26 02:30\n", {"id": "int", "at": "timestamp"}, {"timezone": "Europe/Amsterdam"},
          ['ambiguous = "earliest"']),
         ("id,at\n1,2025-03-30 02:30\n", {"id": "int", "at": "timestamp"}, {"timezone": "Europe/Amsterdam"}, []),
@@ -75,6 +76,27 @@ def test_the_setting_that_reads_a_record(
     _, (reject,) = read(path, columns, header=True, **settings)
     found = remedies(reject, pipeline(columns, path="x").source.schema_)
     assert [str(setting) for setting in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "kinds"),
+    [
+        ("v is '2,6', not a finite number", ["v is …, not a finite number"]),
+        ("v is 'a; id is b', not a finite number", ["v is …, not a finite number"]),
+        ("v is \"it's\", not true or false", ["v is …, not true or false"]),
+        ("v is 'very lo…, not a finite number", ["v is …, not a finite number"]),
+        ("v is 2.5, not a whole number of 64 bits", ["v is …, not a whole number of 64 bits"]),
+        ("id is 'x', not a whole number; v is missing ('NA' counts as missing); and 3 more",
+         ["id is …, not a whole number", "v is missing ('NA' counts as missing)"]),
+        ("not JSON: unexpected content after document: line 1 column 17 (char 16)",
+         ["not JSON: unexpected content after document: line … column … (char …)"]),
+        ("2 fields where 3 were expected", ["2 fields where 3 were expected"]),
+    ],
+)  # fmt: skip
+def test_the_kinds_of_a_reason(reason: str, kinds: list[str]) -> None:
+    """A reason is of a kind for each of its faults, whatever the values are."""
+    pattern = fault_pattern(pipeline({"id": "int", "v": "float"}, path="x").source.schema_)
+    assert [reason_kind(fault) for fault in faults_in(reason, pattern)] == kinds
 
 
 def test_nothing_fits_names_the_setting(tmp_path: Path) -> None:

@@ -325,3 +325,13 @@ def test_all_columns_of_another_type_are_reported_together(tmp_path: Path) -> No
     with pytest.raises(SourceError, match="and 3 more") as caught:
         open_source(pipeline(dict.fromkeys(SMART_HOME_COLUMNS, "bool"), sample="smart-home"), Path())
     assert caught.value.hint.count("declare it as") == 5
+
+
+@pytest.mark.parametrize(("name", "unused"), [("a.jsonl", ["header", "skip"]), ("a.csv", [])])
+def test_settings_of_another_format_are_noted(tmp_path: Path, name: str, unused: list[str]) -> None:
+    """Settings that only CSV has are noted where the data are JSON."""
+    content = {"a.jsonl": '{"n": 1}\n', "a.csv": "title\nn\n1\n"}[name]
+    reader = open_source(
+        pipeline({"n": "int"}, path=str(written(tmp_path, content, name)), header=True, skip=1), tmp_path
+    )
+    assert [note.path for note in reader.notes] == [f"source.{setting}" for setting in unused]

@@ -104,6 +104,7 @@ def test_keys_and_values_that_do_not_fit() -> None:
         Sent({"n": 4}, b"\xff"),
         Sent({"n": "z"}, b"7"),
         Sent({"n": 5}, b"8"),
+        Sent({"n": 6}, b"\0\0\0\0\x07\x021"),
     ]
     rows, reasons = decoded(*sent, key_column="id", columns={"id": "int", "n": "int"})
     assert rows == [{"id": 1, "n": 1}, {"id": 5, "n": 3}, {"id": 8, "n": 5}]
@@ -114,4 +115,5 @@ def test_keys_and_values_that_do_not_fit() -> None:
         3: "a tombstone: the message has no value",
         5: "its key is not UTF-8",
         6: wrong.format("n", "z"),
+        8: "its key begins with the id of a schema: only keys that are texts are read",
     }

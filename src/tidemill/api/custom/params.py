@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -29,7 +30,8 @@ class Parameter:
     """One value that a route takes.
 
     ``name`` is the route's own name for it, ``client_name`` that of clients. A value left out is ``default`` unless it
-    is ``required``. ``minimum`` and ``maximum`` bound a whole number, ``max_bytes`` a text in UTF-8.
+    is ``required``. ``minimum`` and ``maximum`` bound a whole number, ``max_bytes`` a text in UTF-8. ``moment`` reads
+    a timestamp.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Parameter:
     minimum: int | None = None
     maximum: int | None = None
     max_bytes: int | None = None
+    moment: Callable[[object], datetime] | None = None
 
     def read(self, value: Any, as_text: bool) -> Any:
         """The typed value.
@@ -49,7 +52,7 @@ class Parameter:
         Raises:
             ValueError: it is of another type, or out of bounds.
         """
-        typed = (from_text if as_text else from_json)(self.kind, value)
+        typed: Any = self.moment(value) if self.moment else (from_text if as_text else from_json)(self.kind, value)
         if self.minimum is not None and self.maximum is not None and not self.minimum <= typed <= self.maximum:
             raise ValueError("out of bounds")
         if self.max_bytes is not None and len(typed.encode()) > self.max_bytes:

@@ -20,7 +20,7 @@ from tidemill.api.routers.recommend import Recommender
 from tidemill.api.rows.lookup import KeyedRow
 from tidemill.api.values import from_json
 from tidemill.errors import FeatureError
-from tidemill.pipeline import ACTIONS, GENERATION, Input, Route, placeholders
+from tidemill.pipeline import ACTIONS, GENERATION, Column, Input, Route, placeholders
 from tidemill.pipeline.routes import PLACEHOLDER
 from tidemill.scoring import Kind, Prediction, Scorer, kind_of, row_scorer
 
@@ -58,6 +58,12 @@ def model_parameter(route: Route, name: str, kind: str, default: Any = None, **m
     return Parameter(name, declared.name, location_of(route, declared.name), kind, required, value, **more)
 
 
+def column_parameter(route: Route, column: Column) -> Parameter:
+    """The parameter of a column of a model's features; a timestamp without a zone is in the column's."""
+    moment = column.moment if column.kind == "timestamp" else None
+    return model_parameter(route, column.name, column.kind, feature=True, moment=moment)
+
+
 def generation_parameter(route: Route) -> Iterator[Parameter]:
     """The generation, if the path or ``inputs`` names it; otherwise the champion of the route's model answers, or for
     SQL the newest generation."""
@@ -93,7 +99,7 @@ def parameters_of(route: Route, inputs: ModelInputs, kind: Kind) -> Parameters:
         else:
             parameters.append(model_parameter(route, name, INPUT_TYPES.get(name, "text")))
     if names[:1] in ((), ("",)) and ACTIONS[route.does].features:
-        parameters += [model_parameter(route, name, kind, feature=True) for name, kind in inputs.kinds.items()]
+        parameters += [column_parameter(route, column) for column in inputs.columns.values()]
     return Parameters(parameters, route.body)
 
 

@@ -13,7 +13,7 @@ from tidemill.api.context import RouteContext
 from tidemill.api.dependencies import MAX_NUMBER, ListLimit
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.api.openapi import Responses, giving
-from tidemill.api.rows import rejects
+from tidemill.api.rows import reasons, rejects
 from tidemill.api.rows.batch_rows import page
 from tidemill.api.rows.reject_lines import RejectLines
 from tidemill.errors import NotFound
@@ -39,6 +39,8 @@ def add_routes(app: FastAPI, context: RouteContext) -> None:
     get("/batches", endpoints.batches, "The sealed batches", giving(list[schemas.BatchBody], 422, 503))
     get("/batches/{batch}/rows", endpoints.rows, "Rows of a sealed batch, as they were streamed", rows)
     get("/rejects", endpoints.all_rejects, "Where rows were rejected", giving(schemas.RejectPlaces, 503))
+    kinds = giving(schemas.RejectKinds, 503)
+    get("/rejects/reasons", endpoints.by_reason, "The rejects by reason, and the settings that would read them", kinds)
     get("/rejects/{place}", endpoints.rejects, "The rejected rows of one place, and the reasons", lines)
     get("/batches/{batch}", endpoints.batch, "One sealed batch", giving(schemas.BatchBody, 404, 422, 503))
 
@@ -73,6 +75,10 @@ class BatchEndpoints:
 
     def all_rejects(self) -> Json:
         return Json(rejects.overview(self.registry.run, self.registry.snapshot))
+
+    async def by_reason(self) -> Json:
+        run, snapshot = self.registry.run, self.registry.snapshot
+        return Json(await to_thread.run_sync(reasons.by_reason, run, snapshot, limiter=self._limiter))
 
     async def rejects(self, place: RejectPlace, offset: RowOffset = 0, limit: RejectLimit = 50) -> Json:
         return Json(await to_thread.run_sync(self._rejects, place, offset, limit, limiter=self._limiter))

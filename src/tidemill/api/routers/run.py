@@ -19,6 +19,8 @@ from tidemill.api.models.snapshot import published_hint, unpublished_reason
 from tidemill.api.openapi import giving
 from tidemill.api.pages import PAGE_HEADERS, home_page
 from tidemill.errors import NotFound, NotReady
+from tidemill.run.folder import Run
+from tidemill.run.progress.status import Counts
 
 AfterGeneration = Annotated[int, Query(ge=0, le=MAX_NUMBER, description="Only the generations above this number.")]
 
@@ -28,7 +30,7 @@ CustomRoot = tuple[Endpoint, openapi.RouteDescription]
 
 
 def add_routes(app: FastAPI, context: RouteContext) -> None:
-    endpoints = RunEndpoints(context.registry)
+    endpoints = RunEndpoints(context)
     unready: openapi.Responses = {503: {"model": schemas.Unready, "description": openapi.MEANINGS[503]}}
 
     def get(path: str, endpoint: Any, summary: str, responses: openapi.Responses) -> None:
@@ -37,6 +39,7 @@ def add_routes(app: FastAPI, context: RouteContext) -> None:
     get("/pipeline", endpoints.pipeline, "The pipeline and its links", giving(schemas.Home))
     get("/health", endpoints.health, "Whether the API is ready, or what it waits for", giving(schemas.Health) | unready)
     get("/status", endpoints.status, "How far the run is, and what it waits for", giving(schemas.StatusBody))
+    get("/stream", endpoints.stream, "The topic of the stream, by partition", giving(schemas.StreamBody))
     get("/generations", endpoints.generations, "All generations", giving(list[schemas.GenerationBody], 422))
     one_generation = giving(schemas.GenerationBody, 404, 422)
     get("/generations/{generation}", endpoints.generation, "One generation", one_generation)
@@ -83,8 +86,10 @@ def add_metrics(app: FastAPI, metrics: Metrics) -> None:
 class RunEndpoints:
     """The endpoints about the run as a whole."""
 
-    def __init__(self, registry: ModelRegistry) -> None:
-        self.registry = registry
+    def __init__(self, context: RouteContext) -> None:
+        self.registry = context.registry
+        self._intake = context.intake
+        self._next_offsets: tuple[tuple[int, bool], dict[int, int]] | None = None
 
     def pipeline(self) -> Json:
         return Json(documents.home_body(self.registry.run, self.registry.snapshot))
@@ -98,6 +103,19 @@ class RunEndpoints:
 
     async def status(self) -> Json:
         return Json(documents.status_body(self.registry.run, self.registry.snapshot))
+
+    def stream(self) -> Json:
+        run, snapshot = self.registry.run, self.registry.snapshot
+        posted = self._intake.counts.rows if self._intake else None
+        return Json(documents.stream_body(run, snapshot, self._sealed(run, snapshot.counts), posted))
+
+    def _sealed(self, run: Run, counts: Counts) -> dict[int, int]:
+        """The next offsets, queried once for each batch: the query reads the offsets of all batches."""
+        state = (counts.batches, counts.ended)
+        cached = self._next_offsets
+        if cached is None or cached[0] != state:
+            self._next_offsets = cached = (state, run.catalog.next_offsets())
+        return cached[1]
 
     def generations(self, after: AfterGeneration = 0, limit: ListLimit = 1000) -> Json:
         generations = self.registry.snapshot.generations

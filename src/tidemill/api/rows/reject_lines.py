@@ -15,6 +15,7 @@ import orjson
 from tidemill.api.models.cache import SharedCache
 
 MAX_COUNTED = 10_000  # the reasons are counted over so many rejects, the first ones
+NEWEST_BYTES = 8 * 2**20  # of a file, its last ones, in which the newest rejects are looked for
 MAX_FILES = 16
 MARK_INTERVAL = 10_000  # lines from one mark to the next
 BLOCK = 2**20
@@ -77,6 +78,18 @@ def parsed(lines: Iterable[bytes]) -> list[dict[str, Any]]:
 def counted(file: BinaryIO) -> Counter[str]:
     file.seek(0)
     return Counter(str(reject.get("reason")) for reject in parsed(islice(file, MAX_COUNTED)))
+
+
+def newest(file: BinaryIO) -> list[dict[str, Any]]:
+    """At most ``MAX_COUNTED`` rejects of the file's last ``NEWEST_BYTES``, the last one first.
+
+    Raises:
+        ValueError, TypeError: a line is not JSON, or not an object.
+    """
+    start = max(0, file.seek(0, os.SEEK_END) - NEWEST_BYTES)
+    file.seek(start)
+    lines = file.readlines()[1 if start else 0 :]  # the first one is a part of a line
+    return parsed(lines[-MAX_COUNTED:])[::-1]
 
 
 def marks(file: BinaryIO) -> list[int]:

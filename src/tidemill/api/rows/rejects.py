@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tidemill import schemas
 from tidemill.api.models.snapshot import Snapshot
-from tidemill.api.rows.reject_lines import RejectLines
+from tidemill.api.rows.reject_lines import RejectLines, newest
 from tidemill.api.values import shown
 from tidemill.errors import CatalogError, NotFound
 from tidemill.run.folder import Run
@@ -107,19 +108,42 @@ def page(file: RejectsFile, lines: RejectLines, offset: int, limit: int) -> sche
     )
 
 
-def read(
-    file: RejectsFile, lines: RejectLines, offset: int, limit: int
-) -> tuple[list[schemas.RejectBody], Counter[str]]:
+def newest_rejects(file: RejectsFile) -> list[dict[str, Any]]:
+    """The newest rejects of a place, the last one first.
+
+    Raises:
+        CatalogError: the file is missing or damaged.
+    """
+    with reading(file) as opened:
+        return newest(opened) if opened else []
+
+
+@contextmanager
+def reading(file: RejectsFile) -> Iterator[BinaryIO | None]:
+    """Open a file of rejects; None where it isn't there and need not be.
+
+    Raises:
+        CatalogError: it is missing or damaged.
+    """
     try:
         with file.path.open("rb") as opened:
-            rejects = lines.page(opened, offset, limit) if offset < file.rejected else []
-            return [reject_body(reject) for reject in rejects], lines.reasons(opened)
+            yield opened
     except FileNotFoundError as error:
         if file.rejected and file.name != SOURCE:  # a producer that starts over writes the source's file again
             raise unreadable(file) from error
-        return [], Counter()
+        yield None
     except (OSError, ValueError, TypeError) as error:  # a line is not JSON, not an object, or not a reject
         raise unreadable(file) from error
+
+
+def read(
+    file: RejectsFile, lines: RejectLines, offset: int, limit: int
+) -> tuple[list[schemas.RejectBody], Counter[str]]:
+    with reading(file) as opened:
+        if opened is None:
+            return [], Counter()
+        rejects = lines.page(opened, offset, limit) if offset < file.rejected else []
+        return [reject_body(reject) for reject in rejects], lines.reasons(opened)
 
 
 def unreadable(file: RejectsFile) -> CatalogError:

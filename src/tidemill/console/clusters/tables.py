@@ -9,10 +9,11 @@ from typing import Any
 from tidemill.console import formatting
 from tidemill.console.clusters.describe import Columns, is_number
 from tidemill.console.clusters.geo import CoordinateColumns, kilometres
-from tidemill.console.forms.fields import input_range
+from tidemill.console.forms.fields import column_key, input_range
 from tidemill.schemas import Cluster
 
 Row = dict[str, Any]
+OWN = ("cluster", "size", "share", "moved")  # keys of these tables beside those of the features
 
 
 def shares(clusters: Sequence[Cluster]) -> dict[int, float | None]:
@@ -30,7 +31,8 @@ def centres(clusters: Sequence[Cluster]) -> list[Row]:
     """A row for each cluster: its number, size, share of all rows and centre. All figures are numbers."""
     of_all = shares(clusters)
     return [
-        {"cluster": cluster.cluster, "size": cluster.size, "share": of_all[cluster.cluster], **cluster.centre}
+        {"cluster": cluster.cluster, "size": cluster.size, "share": of_all[cluster.cluster]}
+        | {column_key(name, OWN): value for name, value in cluster.centre.items()}
         for cluster in clusters
     ]
 
@@ -80,7 +82,7 @@ def move(cluster: Cluster, before: Cluster | None, distance: float | None) -> Ro
     row["size"] = None if before is None else cluster.size - before.size
     for name, value in cluster.centre.items():
         was = None if before is None else before.centre.get(name)
-        row[name] = value - was if is_number(value) and is_number(was) else None
+        row[column_key(name, OWN)] = value - was if is_number(value) and is_number(was) else None
     return row
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ from tidemill.schemas import ColumnBody, InputBody, ModelBody, RatingScale
 
 MOST_CHOICES = 500  # categories; more are typed in a text field
 MOST_WHOLE = 2**53 - 1  # the largest whole number that a browser holds exactly
+MOST_EXAMPLE_COLUMNS = 20
+INDEX = "_index"  # what Streamlit calls the index of a table
 PLAIN: dict[str, Any] = {"int": 1, "float": 1.0, "string": "", "bool": True, "timestamp": "2026-01-31T12:00:00Z"}
 
 
@@ -140,9 +143,27 @@ def column_unit(columns: Sequence[ColumnBody], name: str | None) -> str | None:
     return next((column.unit for column in columns if column.name == name), None)
 
 
-def column_labels(columns: Sequence[ColumnBody]) -> dict[str, str]:
-    """The labels of the pipeline's columns by their names."""
-    return {column.name: label(column) for column in columns}
+def example_row(columns: Sequence[ColumnBody]) -> dict[str, Any]:
+    """A row that fits the columns; of many columns without those that may be missing."""
+    asked = [column for column in columns if not column.optional or len(columns) <= MOST_EXAMPLE_COLUMNS]
+    return {column.name: PLAIN[column.kind] for column in asked}
+
+
+def column_labels(columns: Sequence[ColumnBody], own: Collection[str] = ()) -> dict[str, str]:
+    """The labels of the pipeline's columns by their keys in a table that has the keys ``own`` too."""
+    return {column_key(column.name, own): label(column) for column in columns}
+
+
+def column_key(name: str, own: Collection[str]) -> str:
+    """The key of a pipeline's column in a table that has the keys ``own`` too; another one than Streamlit's own."""
+    return f"column {name}" if name in own or name == INDEX else name
+
+
+def distinct_labels(columns: Sequence[ColumnBody], own: Collection[str] = ()) -> dict[str, str]:
+    """The labels of the columns by their names; those that are equal, or one of ``own``, have the names in brackets."""
+    labels = {column.name: label(column) for column in columns}
+    counts = Counter(labels.values())
+    return {name: f"{text} [{name}]" if counts[text] > 1 or text in own else text for name, text in labels.items()}
 
 
 # --- ratings --------------------------------------------------------------------------------------------------------

@@ -79,7 +79,9 @@ def sizes(profile: Profile, inputs: describe.Columns) -> None:
 
 
 def titles_of(row: Mapping[str, Any], inputs: describe.Columns) -> dict[str, str]:
-    return {name: fields.label(inputs[name]) if name in inputs else name for name in row}
+    """The titles of a table's columns, some of which are features."""
+    features = {fields.column_key(name, tables.OWN): fields.label(column) for name, column in inputs.items()}
+    return {key: features.get(key, key) for key in row}
 
 
 def plot(pipeline: Home, profile: Profile, inputs: Mapping[str, InputBody]) -> None:

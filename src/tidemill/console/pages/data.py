@@ -1,4 +1,5 @@
-"""The page Data: sealed batches and their rows, rejected rows, and the batches that a generation was trained on."""
+"""The page Your data: how the data are read, the sealed batches and their rows, the rejected rows by
+reason and by place, and the batches that a generation was trained on."""
 
 from __future__ import annotations
 
@@ -8,36 +9,35 @@ from typing import Any
 import streamlit as st
 
 from tidemill.console import shell
-from tidemill.console.formatting import NONE, batch_ranges, counted, cut, moment, number, plain, short_sha
+from tidemill.console.formatting import NONE, batch_ranges, counted, cut, files, moment, number, plain, short_sha
 from tidemill.console.forms import widgets
-from tidemill.console.forms.fields import column_labels
+from tidemill.console.forms.fields import distinct_labels
+from tidemill.console.pages import reading, rejects
 from tidemill.console.paging import PAGE, select_newest_first, select_oldest_first
 from tidemill.schemas import (
     BatchBody,
     BatchRows,
     GenerationBody,
-    RejectBody,
-    RejectPlaces,
-    RejectsBody,
     SpanBody,
     StatusBody,
     Trained,
 )
 
 PREVIEW = 10
-REJECTS = 25
+PREVIEW_COLUMNS = 50
 
 
 def page() -> None:
+    with shell.render_api_errors():
+        reading.section()
     sealed()
     status = shell.api().get("/status", StatusBody)
     if status.batches:
         st.subheader("One batch", anchor=False)
         with shell.render_api_errors():
             one_batch(status.batches)
-    st.subheader("Rejects", anchor=False)
     with shell.render_api_errors():
-        rejects()
+        rejects.section()
     if status.newest:
         st.subheader("Batches of a generation", anchor=False)
         with shell.render_api_errors():
@@ -67,6 +67,8 @@ def sealed() -> None:
 def batch_table(batches: Sequence[BatchBody], key: str) -> None:
     """The batches, the newest first until the visitor sorts them."""
     rows = [batch_row(batch) for batch in reversed(batches)]
+    if any(batch.removed_at for batch in batches):
+        rows = [row | {"files": files(batch.removed_at)} for row, batch in zip(rows, reversed(batches), strict=True)]
     columns = widgets.number_columns(rows, {name: name for name in ("batch", "rows", "bytes", "rejected")})
     widgets.table(rows, columns, key=key, height="content")
 
@@ -97,11 +99,15 @@ def one_batch(count: int) -> None:
         "Batch", min_value=1, max_value=count, value=None, placeholder="the newest", key="batch", bind="query-params"
     )
     batch = shell.api().get(f"/batches/{chosen or count}", BatchBody)
+    st.table([{"property": name, "value": text} for name, text in batch_facts(batch)], hide_index=True)
+    if batch.removed_at:
+        st.info("Its rows are no longer kept; its record stays.", icon=":material/delete:")
+        return
     with right:
         page = select_oldest_first(batch.rows, PREVIEW, "Page of rows", "rows")
-    st.table([{"property": name, "value": text} for name, text in batch_facts(batch)], hide_index=True)
     rows = shell.api().get(f"/batches/{batch.batch}/rows", BatchRows, offset=page.after, limit=PREVIEW)
-    st.table(preview(rows), hide_index=True)
+    across = select_oldest_first(len(rows.columns), PREVIEW_COLUMNS, "Page of columns", "preview columns")
+    st.table(preview(rows, across.after, across.after + across.limit), hide_index=True)
     st.caption(preview_caption(rows))
 
 
@@ -115,13 +121,14 @@ def batch_facts(batch: BatchBody) -> list[tuple[str, str]]:
         ("cut by", cut(batch.cut)),
         ("first and last row", f"{moment(batch.first_timestamp)}, {moment(batch.last_timestamp)}"),
         ("sealed", moment(batch.sealed_at)),
+        *([("files", files(batch.removed_at))] if batch.removed_at else []),
     ]
     return [(name, text if text.startswith("`") else plain(text)) for name, text in facts]
 
 
-def preview(rows: BatchRows) -> list[dict[str, str]]:
-    """Rows of a batch, numbered from 1, under the columns' labels."""
-    labels = {name: plain(label) for name, label in column_labels(rows.columns).items()}
+def preview(rows: BatchRows, first: int = 0, end: int = PREVIEW_COLUMNS) -> list[dict[str, str]]:
+    """Rows of a batch, numbered from 1, under the labels of the columns from ``first`` to before ``end``."""
+    labels = {name: plain(text) for name, text in distinct_labels(rows.columns[first:end], ("row",)).items()}
     return [
         {"row": number(index)} | {label: cell(row.get(name)) for name, label in labels.items()}
         for index, row in enumerate(rows.items, start=rows.offset + 1)
@@ -140,48 +147,6 @@ def preview_caption(rows: BatchRows) -> str:
     if not rows.items:
         return "This batch has no rows."
     return f"Rows {number(rows.offset + 1)} to {number(rows.offset + len(rows.items))} of {number(rows.rows)}."
-
-
-# --- rejects ------------------------------------------------------------------------------------------------------
-
-
-def rejects() -> None:
-    places = shell.api().get("/rejects", RejectPlaces)
-    if not places.places:
-        st.success("No row was rejected.", icon=":material/check:")
-        return
-    st.markdown(f"{counted(places.rejected, 'row was', 'rows were')} rejected.")
-    counts = {place.place: place.rejected for place in places.places}
-    left, right = st.columns(2)
-    chosen = left.selectbox(
-        "Where",
-        list(counts),
-        format_func=lambda place: f"{place}: {counted(counts[place], 'row')}",
-        key="rejects",
-        bind="query-params",
-    )
-    with right:
-        page = select_oldest_first(counts[chosen], REJECTS, "Page of rejects", "rejects page")
-    rejected = shell.api().get(f"/rejects/{chosen}", RejectsBody, offset=page.after, limit=REJECTS)
-    reasons = [{"reason": plain(reason.reason), "rows": number(reason.count)} for reason in rejected.reasons]
-    st.table(reasons[:PAGE], hide_index=True)
-    st.caption(f"The reasons of {counted(rejected.counted, 'reject')}.")
-    st.table([reject_row(reject) for reject in rejected.items], hide_index=True)
-
-
-def reject_row(reject: RejectBody) -> dict[str, str]:
-    return {"where": reject_position(reject), "reason": plain(reject.reason), "message": plain(reject.text)}
-
-
-def reject_position(reject: RejectBody) -> str:
-    """The line or element of a file, or the partition and offset of the stream."""
-    if reject.element is not None:
-        return f"element {number(reject.element)}"
-    if reject.line is not None:
-        return f"line {number(reject.line)}"
-    if reject.offset is not None:
-        return f"partition {reject.partition}, offset {number(reject.offset)}"
-    return NONE
 
 
 # --- lineage ------------------------------------------------------------------------------------------------------
@@ -217,6 +182,7 @@ def made_from(generation: GenerationBody) -> str:
     state = f"published {moment(generation.published_at)}" if published else generation.state
     return plain(
         f"Generation {generation.generation} was made from {batches}: {counted(generation.rows, 'row')}, {state}."
+        + (f" Its files were {files(generation.removed_at)}." if generation.removed_at else "")
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from tidemill.console import charts, shell
-from tidemill.console.formatting import NONE, batch_ranges, counted, moment, number, plain, seconds
+from tidemill.console.formatting import NONE, batch_ranges, counted, files, moment, number, plain, seconds
 from tidemill.console.forms import widgets
 from tidemill.console.metrics import described, metric_title, parity, short_parity
 from tidemill.console.pages import verdict
@@ -88,7 +88,7 @@ def generation_row(generation: GenerationBody, model: str, metrics: Sequence[str
     trained = generation.models.get(model)
     row: dict[str, Any] = {
         "generation": generation.generation,
-        "published": moment(generation.published_at) if generation.state == "published" else unpublished(generation),
+        "published": published(generation),
         "batches": batch_ranges(generation.batches),
         "rows": generation.rows,
     }
@@ -97,7 +97,10 @@ def generation_row(generation: GenerationBody, model: str, metrics: Sequence[str
     return row | {"parity with Spark": short_parity(trained.parity if trained else None)}
 
 
-def unpublished(generation: GenerationBody) -> str:
+def published(generation: GenerationBody) -> str:
+    if generation.state == "published":
+        removed = f"; files {files(generation.removed_at)}" if generation.removed_at else ""
+        return f"{moment(generation.published_at)}{removed}"
     return f"{generation.state}: {generation.error}" if generation.error else generation.state
 
 

@@ -16,7 +16,7 @@ PAGES = [
     st.Page(generations.page, title="Generations", icon=":material/timeline:", url_path="generations"),
     st.Page(try_it.page, title="Try it", icon=":material/play_circle:", url_path="try"),
     st.Page(clusters.page, title="Clusters", icon=":material/bubble_chart:", url_path="clusters"),
-    st.Page(data.page, title="Data", icon=":material/table_rows:", url_path="data"),
+    st.Page(data.page, title="Your data", icon=":material/table_rows:", url_path="data"),
 ]
 
 ICON = Path(__file__).parents[1] / "icon.svg"  # the browser would fetch a named icon from another host

@@ -1,4 +1,5 @@
-"""The page Stream: the rows that have passed each stage and the stages' activities, refreshed each second."""
+"""The page Stream: the rows that have passed each stage, the stages' activities, the stream's topic by partition, and
+the topics of predictions, refreshed each second."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from tidemill.console.formatting import (
     age,
     counted,
     elapsed,
+    moment,
     number,
     plain,
     rate,
@@ -23,7 +25,20 @@ from tidemill.console.formatting import (
     size,
     whole_seconds,
 )
-from tidemill.schemas import BatchBody, StageBody, StatusBody, TrainingBody
+from tidemill.console.forms import widgets
+from tidemill.console.forms.fields import example_row
+from tidemill.console.paging import PAGE
+from tidemill.schemas import (
+    BatchBody,
+    GapBody,
+    Home,
+    OutputBody,
+    PartitionBody,
+    StageBody,
+    StatusBody,
+    StreamBody,
+    TrainingBody,
+)
 
 STAGES = ("broker", "producer", "collector", "trainer", "outputs", "api", "console")
 SHOWN_BATCHES = 5
@@ -32,6 +47,8 @@ STEADY_SECONDS = 10.0  # a running stage updates its status more often than this
 
 def page() -> None:
     live()
+    with shell.render_api_errors():
+        posting()
 
 
 @st.fragment(run_every=shell.EVERY)
@@ -41,12 +58,15 @@ def live() -> None:
         status = shell.api().get("/status", StatusBody)
         after = max(0, status.batches - SHOWN_BATCHES)
         batches = shell.api().get("/batches", list[BatchBody], after=after, limit=SHOWN_BATCHES)
-        counts(status)
+        stream = shell.api().get("/stream", StreamBody)
+        counts(status, stream.of_others)
         filled, text = filling(status)
         st.progress(filled, text)
         st.subheader("Stages", anchor=False)
-        st.table(stage_rows(status.stages, datetime.now(UTC)), hide_index=True)
+        st.table(stage_rows(status.stages, datetime.now(UTC), status.partition_lag is not None), hide_index=True)
         st.markdown(problems(status.problems))
+        topic(stream, status.stream_ended)
+        outputs(status.outputs)
         st.subheader("Newest batches", anchor=False)
         if batches:
             st.table(batch_rows(batches, datetime.now(UTC)), hide_index=True)
@@ -54,9 +74,9 @@ def live() -> None:
             st.caption("No batch is sealed yet.")
 
 
-def counts(status: StatusBody) -> None:
+def counts(status: StatusBody, of_others: bool) -> None:
     with st.container(key="counts"):
-        metrics(row_counts(status))
+        metrics(row_counts(status, of_others))
         metrics(run_counts(status))
 
 
@@ -65,15 +85,15 @@ def metrics(tiles: Sequence[tuple[str, str, str]]) -> None:
         column.metric(label, value, note, delta_color="off", delta_arrow="off", border=True)
 
 
-def row_counts(status: StatusBody) -> list[tuple[str, str, str]]:
-    """The counts of rows, each as a label, a value and a note below it."""
+def row_counts(status: StatusBody, of_others: bool = False) -> list[tuple[str, str, str]]:
+    """The counts of rows, each as a label, a value and a note below it; nothing is produced to a topic of others."""
     rows, rates = status.rows, status.rates
-    read = rows.produced + rows.rejected
+    read = rows.produced + (rows.posted or 0) + rows.rejected
     of_source = "" if rows.source is None else f", of {counted(rows.source, 'row')}"
-    of_others = status.partition_lag is not None
     produced = (f"Produced{of_source}", number(rows.produced), rate(rates.produced))
     return [
         *([] if of_others else [produced]),
+        *([] if rows.posted is None else [("By HTTP", number(rows.posted), "rows of requests, collected")]),
         ("Collected", number(rows.collected), rate(rates.collected)),
         ("Sealed", number(rows.sealed), rate(rates.sealed)),
         ("Rejected", number(rows.rejected), f"{share(rows.rejected / read if read else 0.0)} of all"),
@@ -110,9 +130,11 @@ def filling(status: StatusBody) -> tuple[float, str]:
     return filled, f"Batch {batch.batch} has {number(batch.rows)} of {counted(batch.target, 'row')}."
 
 
-def stage_rows(stages: Mapping[str, StageBody], now: datetime) -> list[dict[str, str]]:
-    """A row for each stage of a run, including those that have not started. Few runs have outputs."""
-    return [stage_row(name, stages.get(name), now) for name in STAGES if name in stages or name != "outputs"]
+def stage_rows(stages: Mapping[str, StageBody], now: datetime, of_others: bool = False) -> list[dict[str, str]]:
+    """A row for each stage of a run, including those that have not started. Few runs have outputs, and one that reads a
+    topic ``of_others`` has neither Kafka nor a producer."""
+    rare = {"outputs", "broker", "producer"} if of_others else {"outputs"}
+    return [stage_row(name, stages.get(name), now) for name in STAGES if name in stages or name not in rare]
 
 
 def stage_row(name: str, stage: StageBody | None, now: datetime) -> dict[str, str]:
@@ -137,6 +159,94 @@ def state_since(stage: StageBody, now: datetime) -> str:
 
 def problems(problems: Sequence[str]) -> str:
     return f"**Problems:** {'; '.join(map(plain, problems)) if problems else 'none'}"
+
+
+# --- the topic ----------------------------------------------------------------------------------------------------
+
+
+def topic(stream: StreamBody, ended: bool) -> None:
+    st.subheader(f"Topic {plain(stream.topic)}", anchor=False)
+    st.markdown(extent(stream, ended))
+    st.table([partition_row(partition, stream.of_others) for partition in stream.partitions[:PAGE]], hide_index=True)
+    if len(stream.partitions) > PAGE:
+        st.caption(f"The first {PAGE} of {number(len(stream.partitions))} partitions.")
+    if stream.gaps:
+        st.markdown("Retention removed these messages before they were sealed; they are in no batch.")
+        st.table([gap_row(gap) for gap in stream.gaps[-PAGE:]], hide_index=True)
+
+
+def extent(stream: StreamBody, ended: bool) -> str:
+    """Which part of the topic the run reads, and whether it ends by itself."""
+    if not stream.of_others:
+        whole = "The run writes this topic itself, and reads all of it."
+        if ended:
+            return f"{whole} The stream has ended."
+        if stream.ends:
+            return f"{whole} The stream ends with the data."
+        posted = "" if stream.posted is None else f" {counted(stream.posted, 'row')} came so since the API started."
+        return f"{whole} It stays open for rows by HTTP: only Ctrl-C ends the run.{posted}"
+    until = "without an end" if stream.until is None else f'until "{plain(stream.until)}"'
+    part = f'Others write this topic. The run reads it from "{plain(stream.since)}" {until}'
+    if ended:
+        return f"{part}, and has read all of that."
+    return f"{part}. It ends by itself." if stream.ends else f"{part}: only Ctrl-C ends the run."
+
+
+def partition_row(partition: PartitionBody, of_others: bool) -> dict[str, str]:
+    """A partition. In the run's own topic it begins at 0 and ends with a marker, and nothing is removed unread."""
+    name, sealed = str(partition.partition), number(partition.next_offset)
+    if not of_others:
+        return {"partition": name, "sealed before offset": sealed}
+    return {
+        "partition": name,
+        "begins at": number(partition.first_offset),
+        "sealed before offset": sealed,
+        "ends before": number(partition.end_offset),
+        "lag": number(partition.lag),
+        "removed": number(partition.removed),
+    }
+
+
+def gap_row(gap: GapBody) -> dict[str, str]:
+    return {
+        "partition": str(gap.partition),
+        "offsets": f"{number(gap.first_offset)} to {number(gap.last_offset)}",
+        "while this batch was open": number(gap.batch),
+        "found": moment(gap.found_at),
+    }
+
+
+def posting() -> None:
+    """How rows get into a stream that stays open."""
+    stream = shell.api().get("/stream", StreamBody)
+    if stream.rows is None:
+        return
+    st.subheader("Rows by HTTP", anchor=False)
+    st.markdown("The stream is open: rows that are sent to this address go into it.")
+    columns = shell.api().get("/pipeline", Home).columns
+    widgets.show_curl("POST", stream.rows, document=example_row(columns))
+
+
+# --- the topics of predictions ------------------------------------------------------------------------------------
+
+
+def outputs(outputs: Sequence[OutputBody]) -> None:
+    if outputs:
+        st.subheader("Predictions", anchor=False)
+        st.table([output_row(output) for output in outputs], hide_index=True)
+
+
+def output_row(output: OutputBody) -> dict[str, str]:
+    return {
+        "topic": plain(output.topic),
+        "model": plain(output.model),
+        "rows written": number(output.rows),
+        "lag": number(output.lag),
+        "state": "ended" if output.ended else "follows the stream",
+    }
+
+
+# --- batches ------------------------------------------------------------------------------------------------------
 
 
 def batch_rows(batches: Sequence[BatchBody], now: datetime) -> list[dict[str, str]]:

@@ -107,6 +107,8 @@ def by_key(pipeline: Home, key: str, model: ModelBody) -> None:
     path = f"/models/{name}/rows/{quote(value, safe='')}"
     with render_api_errors():
         rows = answers.found_rows(api().get(path, FoundRows, limit=FOUND).rows, model.labels)
-        columns = column_labels(pipeline.columns) | widgets.number_columns(rows, {"answer": "answer"}, digits=6)
+        columns = column_labels(pipeline.columns, answers.FOUND) | widgets.number_columns(
+            rows, {"answer": "answer"}, digits=6
+        )
         widgets.table(rows, columns, key=f"rows of {name}")
     widgets.show_curl("GET", path, query={"limit": FOUND})

@@ -52,7 +52,9 @@ def table(pipeline: Home, answer: NearRows | AlikeRows, key: str) -> None:
     else:
         measure, order = "similarity", "the most similar first"
     rows = answers.similar_rows(answer.items, measure)
-    columns = column_labels(pipeline.columns) | widgets.number_columns(rows, {measure: measure})
+    columns = column_labels(pipeline.columns, answers.similar_keys(measure)) | widgets.number_columns(
+        rows, {measure: measure}
+    )
     widgets.table(rows, columns, key=key)
     unknown = f" Not seen in training: {plain(', '.join(answer.unknown))}." if answer.unknown else ""
     st.caption(f"{counted(len(rows), 'row')} of generation {answer.generation}, {order}.{unknown}")

@@ -73,6 +73,11 @@ def digest(chain: bytes, pending: bytes, rows: int) -> str:
     return sha256(chain + pending + rows.to_bytes(8, "big")).hexdigest()
 
 
+def posted_rows(accounts: Mapping[int, Account] | None) -> int:
+    """How many rows by HTTP all partitions have; 0 where no accounts are kept."""
+    return sum(account.posted_rows for account in (accounts or {}).values())
+
+
 def total_digest(accounts: Mapping[int, Account]) -> str:
     """One digest, in hexadecimal, over the source's rows of all partitions."""
     return digest_over({partition: account.digest for partition, account in accounts.items()})

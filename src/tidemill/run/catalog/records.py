@@ -410,6 +410,7 @@ class OutputState:
         rows: how many were written.
         lag: how many messages of the stream are still to come, as Kafka counts them.
         ended: whether all rows of a stream that has ended were written.
+        missed: how many offsets of a topic of others retention removed before they were read.
     """
 
     topic: str
@@ -421,6 +422,7 @@ class OutputState:
     rows: int = 0
     lag: int = 0
     ended: bool = False
+    missed: int = 0
 
 
 @dataclass(frozen=True)

@@ -317,6 +317,7 @@ outputs = Table(
     Column("rows", BigInteger, nullable=False),
     Column("lag", BigInteger, nullable=False),
     Column("ended", Boolean, nullable=False),
+    Column("missed", BigInteger, nullable=False),
 )
 
 stages = Table(

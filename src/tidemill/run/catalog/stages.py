@@ -58,6 +58,7 @@ class CollectorProgress(StageProgress):
         counted: rows counted so far in a topic of others that is cut into equal parts; None where none are counted.
         waiting: why nothing can be read though the stream has not ended.
         lag: for each partition of such a topic, how many messages follow those that were read; None for the run's own.
+        posted: how many of the collected rows came by HTTP; None where the stream takes none.
     """
 
     stage = "collector"
@@ -70,6 +71,7 @@ class CollectorProgress(StageProgress):
     counted: int | None = None
     lag: dict[str, int] | None = None
     waiting: str | None = None
+    posted: int | None = None
 
 
 @dataclass(frozen=True)

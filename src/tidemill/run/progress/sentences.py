@@ -171,6 +171,8 @@ def describe_trainer(state: StageState, facts: Facts) -> str:
 def describe_outputs(state: StageState, facts: Facts) -> str:
     outputs = facts.counts.outputs
     written = f"{rows(sum(output.rows for output in outputs))} to {counted(len(outputs), 'topic')}"
+    if missed := sum(output.missed for output in outputs):
+        written += f" ({counted(missed, 'offset')} removed by retention before that)"
     if state == "starting":
         return "waits for Kafka" if facts.newest else "waits for the first generation"
     if state != "running":

@@ -16,6 +16,7 @@ from tidemill.run.catalog import (
     StageStatus,
     progress_in,
 )
+from tidemill.run.catalog.account import posted_rows
 from tidemill.run.folder import Run
 from tidemill.run.stage import state_of
 
@@ -35,13 +36,15 @@ DISPENSABLE = frozenset({"outputs", "console"})  # a run continues without these
 @dataclass(frozen=True)
 class OutputCounts:
     """How far an output is: how many rows were written to ``topic``, and how many messages of the stream are to come,
-    as Kafka counts them; None before the first one was read. ``ended``: whether no more will come."""
+    as Kafka counts them; None before the first one was read. ``ended``: whether no more will come. ``missed``: how many
+    offsets of a topic of others retention removed before they were scored."""
 
     model: str
     topic: str
     rows: int = 0
     lag: int | None = None
     ended: bool = False
+    missed: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,15 @@ class Counts:
 
     Attributes:
         source: how many rows the source has; None until that is known.
+        posted: how many of the collected rows came by HTTP, not from the source; None where the stream takes none.
         rejected: all rejected rows and messages.
         source_rejected: those of ``rejected`` that the producer did not send.
         batches, bytes: the number of sealed batches, and their size.
         ended: whether every row of the stream is in a sealed batch.
         outputs: how far each output is.
         of_others: whether others write the topic, so that nothing is produced.
-        lag: for each partition of a topic that others write, how many messages follow those that were read; None for
-            the run's own topic.
+        lag: for each partition of a topic that others write, how many messages follow those that were read; empty until
+            that is known; None for the run's own topic.
         gaps: what retention removed of such a topic before it was sealed.
     """
 
@@ -74,6 +78,7 @@ class Counts:
     lag: Mapping[str, int] | None = None
     gaps: tuple[Gap, ...] = ()
     outputs: tuple[OutputCounts, ...] = ()
+    posted: int | None = None
 
 
 @dataclass(frozen=True)
@@ -163,10 +168,16 @@ def counts(run: Run, stages: Mapping[str, StageStatus]) -> Counts:
         bytes=totals["bytes"],
         ended=stream_ended(run),
         of_others=of_others,
-        lag=collector.lag,
+        lag=(collector.lag or {}) if of_others else None,
         gaps=tuple(run.catalog.gaps()) if of_others else (),
         outputs=output_counts(run),
+        posted=posted(run, collector),
     )
+
+
+def posted(run: Run, collector: CollectorProgress) -> int | None:
+    """How many rows by HTTP were collected; None where the stream takes none."""
+    return max(collector.posted or 0, posted_rows(run.catalog.accounts())) if run.pipeline.source.open else None
 
 
 def open_outputs(run: Run) -> list[Output]:
@@ -179,7 +190,7 @@ def output_counts(run: Run) -> tuple[OutputCounts, ...]:
     """How far each output of the pipeline is."""
     written = run.catalog.outputs()
     return tuple(
-        OutputCounts(output.model, output.topic, state.rows, state.lag, state.ended)
+        OutputCounts(output.model, output.topic, state.rows, state.lag, state.ended, state.missed)
         if (state := written.get(output.topic))
         else OutputCounts(output.model, output.topic)
         for output in run.pipeline.outputs

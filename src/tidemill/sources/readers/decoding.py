@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import codecs
 import io
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TextIO
 
 from tidemill.errors import SourceError
 from tidemill.pipeline import is_encoding
+from tidemill.sources.readers.encodings import guess_encoding
 from tidemill.sources.readers.opening import BUFFER, SourceFile, open_bytes
 from tidemill.texts import shorten
 
@@ -23,9 +23,6 @@ WIDE_MARKS = {  # the longer ones first: the shorter ones are their beginnings
     codecs.BOM_UTF16_BE: "utf-16",
 }
 SAMPLED = 2**21  # bytes in which lines that are not ASCII are looked for
-MOST_GUESSED = 20_000  # bytes of them, which say what the encoding is
-# The encodings that a guess chooses from: those of public files.
-CANDIDATES = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "cp949", "gb18030", "big5", "koi8_r"]
 
 
 def escape_bytes(error: UnicodeError) -> tuple[str, int]:
@@ -116,15 +113,10 @@ def is_text(field: str) -> bool:
 
 
 def guessed_encoding(file: SourceFile) -> str:
-    """Which encoding the lines at the beginning of a file that are not ASCII may be in, with the first of their words
-    as it reads in it, so that a person can judge: ``"cp1252" (reads 'Köln')``; empty where nothing tells it."""
-    from charset_normalizer import from_bytes  # imported here, as it takes long and is rarely needed
-
+    """Which encoding the beginning of a file may be in rather than the declared one, with the first of its words as it
+    reads in it, so that a person can judge: ``"cp1252" (reads 'Köln')``; empty where nothing tells it."""
     with open_bytes(file) as raw:
-        sample = raw.read(SAMPLED)
-    lines = b"\n".join(line for line in sample.splitlines() if not line.isascii())
-    best = from_bytes(lines[:MOST_GUESSED], cp_isolation=CANDIDATES, preemptive_behaviour=False).best()
-    if best is None or not lines:
+        guess = guess_encoding([raw.read(SAMPLED)])
+    if guess is None or is_encoding(file.encoding, guess.name):
         return ""
-    word = next((word for word in re.split(r"[^\w]+", str(best)) if not word.isascii()), "")
-    return f'"{best.encoding.replace("_", "-")}"' + (f" (reads {shorten(word, 40)})" if word else "")
+    return f'"{guess.name}"' + (f" (reads {shorten(guess.word, 40)})" if guess.word else "")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tidemill.texts import shorten
+
+Unwrap = Callable[[object], object]
+"""Takes the row out of a value's envelope; raises ValueError where there is none."""
 
 WITH_ROW = {"c": "created", "u": "updated", "r": "read"}
 WITHOUT_ROW = {"d": "the row was deleted", "t": "the table was truncated", "m": "a message of the connector"}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from tidemill.pipeline import Column
-from tidemill.sources.readers.jsonl import JsonObjects
-
-Unwrap = Callable[[object], object]
+from tidemill.sources.paths import names_in
+from tidemill.sources.readers.jsonl import JsonObjects, record_of
+from tidemill.sources.topic.envelopes import Unwrap
 
 
 class JsonValues:
@@ -33,6 +34,16 @@ class JsonValues:
                 reasons[index] = str(error)
         table, unfit = self._objects.read(rows)
         return table, reasons | {there[index]: reason for index, reason in unfit.items()}
+
+    def names_in(self, values: Sequence[bytes]) -> list[str]:
+        return names_in([row for row in map(self._row, values) if row is not None], self._objects.columns)
+
+    def _row(self, value: bytes) -> dict[str, Any] | None:
+        """The row in a value; None where there is none."""
+        try:
+            return record_of(value if self._unwrap is None else unwrapped(value, self._unwrap))
+        except ValueError:
+            return None
 
 
 def unwrapped(value: bytes, unwrap: Unwrap) -> bytes:

@@ -13,9 +13,11 @@ from tidemill.kafka.codec import BadMessage, Keyed
 from tidemill.pipeline import Column, arrow_schema
 from tidemill.sources.chunk import join_reasons
 from tidemill.sources.text_values import typed_column
+from tidemill.sources.topic.framed_values import FRAME
 
 TOMBSTONE = "a tombstone: the message has no value"
 KEY_NOT_TEXT = "its key is not UTF-8"
+KEY_WITH_SCHEMA = "its key begins with the id of a schema: only keys that are texts are read"
 
 
 class ValueReader(Protocol):
@@ -23,6 +25,9 @@ class ValueReader(Protocol):
 
     def read(self, values: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         """The rows, in order, and for each value that is no row its position and the reason."""
+
+    def names_in(self, values: Sequence[bytes]) -> list[str]:
+        """The names that the rows in some of these values have, those of nested values as paths."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class TopicRows:
         column = next(column for column in self.columns if column.name == self.key_column)
         texts, broken = texts_of(keys)
         typed, misfits = typed_column(pl.Series(texts, dtype=pl.String), column)
-        misfits |= dict.fromkeys(broken, KEY_NOT_TEXT)
+        misfits |= broken
         for index, reason in misfits.items():
             reasons.setdefault(there[index], []).append(reason)
         read = [index for index in range(len(keys)) if index not in unread]
@@ -73,14 +78,27 @@ class TopicRows:
         return table.filter(pa.array([index not in misfits for index in read], pa.bool_())) if misfits else table
 
 
-def texts_of(keys: Sequence[bytes | None]) -> tuple[list[str | None], list[int]]:
-    """The keys as texts, None where there is none; and the positions of those that are not UTF-8."""
+def texts_of(keys: Sequence[bytes | None]) -> tuple[list[str | None], dict[int, str]]:
+    """The keys as texts, None where there is none; and the reasons for those that are no texts."""
     texts: list[str | None] = []
-    broken = []
+    broken: dict[int, str] = {}
     for index, key in enumerate(keys):
         try:
-            texts.append(None if key is None else key.decode())
-        except UnicodeDecodeError:
+            texts.append(None if key is None else text_of(key))
+        except ValueError as error:
             texts.append(None)
-            broken.append(index)
+            broken[index] = str(error)
     return texts, broken
+
+
+def text_of(key: bytes) -> str:
+    """
+    Raises:
+        ValueError: the key is no text.
+    """
+    if key.startswith(b"\0") and len(key) >= FRAME.size:
+        raise ValueError(KEY_WITH_SCHEMA)
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        raise ValueError(KEY_NOT_TEXT) from None

@@ -1,0 +1,164 @@
+"""Topics that others write: JSON values, with or without Debezium's envelope, and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+import polars as pl
+
+from tidemill.errors import SourceError
+from tidemill.guessing.columns import ColumnGuess, Texts, guess_column
+from tidemill.guessing.guess import FileGuess, most_rows
+from tidemill.guessing.json_files import Record, columns_of
+from tidemill.guessing.numbers import FileNumbers
+from tidemill.sources.topic.envelopes import debezium_row
+from tidemill.texts import shorten
+
+KEY = "key"
+WAY_OUT = 'declare the columns by hand, as "A topic of others" in docs/reference.md says'
+
+
+@dataclass(frozen=True)
+class TopicSample:
+    """Messages of a topic: the first ones of all partitions, and the last ones.
+
+    Attributes:
+        title: what the topic is called in sentences.
+        keys, values: of each message that was looked at; None where there is none.
+        messages: how many the topic holds; where not all were looked at, about.
+        whole: whether all were looked at.
+    """
+
+    title: str
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    messages: int
+    whole: bool
+
+
+def guess_topic(sample: TopicSample) -> FileGuess:
+    """What the messages of a topic are like.
+
+    Raises:
+        SourceError: there is none, or none is a JSON object.
+    """
+    documents = [None if value is None else loaded(value) for value in sample.values]
+    settings: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    events = sum(is_event(document) for document in documents)
+    records = [document if isinstance(document, dict) else None for document in documents]
+    if events and 2 * events > sum(record is not None for record in records):
+        settings["unwrap"] = "debezium"
+        reasons["unwrap"] = f"{events:,} of {len(documents):,} messages have op and the row after it, as Debezium's do"
+        records = [row_in(document) for document in documents]
+    refuse_without_rows(sample, records)
+    taken = [index for index, record in enumerate(records) if record is not None]
+    taken = taken[: most_rows(len(records[taken[0]] or ()))]
+    rows: list[Record] = [record for index in taken if (record := records[index]) is not None]
+    columns, undeclared = columns_of(rows)
+    key, why = key_column([sample.keys[index] for index in taken], columns, rows)
+    if key is not None:
+        settings["key_column"], reasons["key_column"] = key.name, why
+        columns.append(key)
+    moments = [column.name for column in columns if column.kind == "timestamp" and not column.optional]
+    if len(moments) == 1:
+        settings["timestamp"] = moments[0]
+        reasons["timestamp"] = "the only time that every row has; without this line Kafka's counts, when it was written"
+    settings["until"] = "now"
+    reasons["until"] = "the run ends at what is there at its start; without this line it follows the topic"
+    fitting = sum(record is not None for record in records)
+    others = len(documents) - fitting
+    notes = [f"{others:,} of {len(documents):,} messages hold no row, and will be rejects"] if others else []
+    return FileGuess(
+        files=(),
+        settings=settings,
+        reasons=reasons,
+        columns=tuple(columns),
+        undeclared=undeclared,
+        looked_at=len(rows),
+        rows=round(sample.messages * fitting / len(documents)),
+        exact=sample.whole,
+        whole=sample.whole and len(rows) == fitting,
+        notes=(*notes, *([why] if key is None and why else [])),
+        title=sample.title,
+    )
+
+
+def loaded(value: bytes) -> Any:
+    """The JSON value of a message; None where it is none."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def is_event(document: Any) -> bool:
+    """Whether it is a change as Debezium writes it."""
+    event = document.get("payload", document) if isinstance(document, dict) else None
+    return isinstance(event, dict) and "op" in event and ("after" in event or "before" in event)
+
+
+def row_in(document: Any) -> Record | None:
+    """The row after a change; None where there is none."""
+    try:
+        row = debezium_row(document)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def refuse_without_rows(sample: TopicSample, records: Sequence[Record | None]) -> None:
+    """
+    Raises:
+        SourceError: no message holds a row.
+    """
+    if not sample.values:
+        raise SourceError(f"{sample.title} has no message that can be read", f"write some first, or {WAY_OUT}")
+    if not any(records):
+        shown = next((value for value in sample.values if value), b"")
+        raise SourceError(
+            f"none of {len(records):,} messages of {sample.title} is a JSON object; one begins with "
+            f"{shorten(shown[:40].decode(errors='replace'), 40)}",
+            WAY_OUT,
+        )
+
+
+def key_column(
+    keys: Sequence[bytes | None], columns: Sequence[ColumnGuess], rows: Sequence[Record]
+) -> tuple[ColumnGuess | None, str]:
+    """The column of the messages' keys, and why; none, and why not, where no message has one, they are no text, or a
+    column of the values says the same."""
+    if not any(keys):
+        return None, ""
+    texts = [text_of(key) for key in keys]
+    if any(key is not None and text is None for key, text in zip(keys, texts, strict=True)):
+        return None, "the keys are no text in UTF-8, so that no column holds them"
+    twin = next((column.name for column in columns if is_twin(texts, column.name, rows)), None)
+    if twin is not None:
+        return None, f"the messages' keys say the same as {twin}, so that they have no column of their own"
+    if any(text and text.lstrip().startswith("{") for text in texts):
+        return None, "the keys are JSON objects; key_column would hold them as text"
+    names = {column.name for column in columns}
+    name = next(name for name in (KEY, "message_key", *(f"key_{n}" for n in range(2, 9_999))) if name not in names)
+    lacking = sum(text is None for text in texts)
+    series = pl.Series(name, texts, pl.String)
+    guess = guess_column(Texts(name, series), FileNumbers(), ())
+    if guess.kind != "int" or guess.settings:
+        guess = ColumnGuess(name, "string", False, f"{series.n_unique():,} different texts", series)
+    why = f"the messages' keys, {shorten(next(text for text in texts if text), 30)} for one"
+    return replace(guess, optional=guess.optional or bool(lacking)), f"{why}; {lacking:,} have none" if lacking else why
+
+
+def text_of(key: bytes | None) -> str | None:
+    try:
+        return None if key is None else key.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def is_twin(keys: Sequence[str | None], path: str, rows: Sequence[Record]) -> bool:
+    """Whether each row has its message's key as a value."""
+    return all(path in row and key is not None and str(row[path]) == key for key, row in zip(keys, rows, strict=True))

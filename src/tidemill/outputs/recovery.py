@@ -1,0 +1,99 @@
+"""How far the rows are written, by the topic of the predictions itself: for a Kafka that has lost its record of it.
+
+In each transaction the last message of each partition of the stream carries a mark with the position after its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from typing import NamedTuple
+
+import orjson
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tidemill.errors import StreamFailed
+from tidemill.kafka.client import KafkaConnection, Topic, end_offsets
+from tidemill.producer.log_reader import committed
+from tidemill.run.catalog import OutputState
+from tidemill.run.marks import WRITTEN, Marks
+
+
+class Position(NamedTuple):
+    """How far a partition of the stream is read.
+
+    Attributes:
+        offset: of the next message.
+        rows: how many rows were written by then.
+        missed: how many offsets retention removed before they were read.
+        source_ended: whether the source of a stream that stays open has ended before.
+    """
+
+    offset: int
+    rows: int = 0
+    missed: int = 0
+    source_ended: bool = False
+
+    @classmethod
+    def of(cls, record: TopicPartition) -> Position:
+        """The position that Kafka has on record."""
+        return cls(record.offset, **orjson.loads(record.metadata or "{}"))
+
+    def record(self, topic: str, partition: int) -> TopicPartition:
+        """This position as Kafka records it."""
+        more = {key: value for key, value in self._asdict().items() if key != "offset"}
+        return TopicPartition(topic, partition, self.offset, metadata=orjson.dumps(more).decode())
+
+    def or_later(self, other: Position) -> Position:
+        """The further of two positions of one partition."""
+        offset, rows, missed = (max(pair) for pair in zip(self[:3], other[:3], strict=True))
+        return Position(offset, rows, missed, self.source_ended or other.source_ended)
+
+
+def mark_of(marks: Marks, partition: int, source: int, position: Position) -> tuple[str, bytes]:
+    """The header of a message for ``partition``, by which the rows of the stream's partition ``source`` are written up
+    to ``position``."""
+    return marks.write(WRITTEN, partition, source=source, **position._asdict())
+
+
+def recovered(
+    connection: KafkaConnection, admin: AdminClient, marks: Marks, state: OutputState, recorded: Mapping[int, Position]
+) -> dict[int, Position]:
+    """How far the rows are written, where what Kafka has ``recorded`` does not say it: for some partitions nothing, as
+    after a week of silence, or less than the catalog knows, as after a power cut.
+
+    The predictions in the topic tell. Where Kafka's retention may have removed these too, the catalog does: the
+    writer, which recorded each commit there, was at most one behind.
+
+    Raises:
+        StreamFailed: the topic can't be read to its end now.
+    """
+    topic = Topic(state.topic, state.topic_id, state.partitions)
+    found = written_in(connection, admin, topic, marks)
+    forgotten = {at: Position(offset) for at, offset in state.offsets.items() if at not in recorded}
+    positions: dict[int, Position] = {}
+    for known in (recorded, found, forgotten):
+        for at, position in known.items():
+            positions[at] = position.or_later(positions.get(at, position))
+    if forgotten:  # the rows of its partitions may be known all together alone
+        first = min(forgotten)
+        missing = state.rows - sum(position.rows for position in positions.values())
+        positions[first] = positions[first]._replace(rows=positions[first].rows + max(0, missing))
+    return positions
+
+
+def written_in(connection: KafkaConnection, admin: AdminClient, topic: Topic, marks: Marks) -> dict[int, Position]:
+    """The last position of each partition of the stream that a mark in the topic has."""
+    ends = end_offsets(admin, topic)
+    if end_offsets(admin, topic, stable=True) != ends:
+        raise StreamFailed(f"another writer keeps a transaction open in {topic.name}", "it is read once that has ended")
+    positions: dict[int, Position] = {}
+    with closing(committed(connection, topic, dict.fromkeys(ends, 0))) as messages:
+        for message in messages:
+            mark = marks.read(message, WRITTEN)
+            if mark is not None:
+                source = mark["source"]
+                position = Position(*(mark[field] for field in Position._fields))
+                positions[source] = position.or_later(positions.get(source, position))
+    return positions
