@@ -17,6 +17,7 @@ from pathlib import Path
 import orjson
 
 from tidemill import __version__
+from tidemill.collector.log_cut import first_needed
 from tidemill.errors import BackupError, RunFolderError
 from tidemill.kafka.embedded.copy import copy_kafka
 from tidemill.process.manifest import (
@@ -137,6 +138,7 @@ def copy_all(run: Run, catalog: Catalog, folder: Path) -> Manifest:
     log = log_state(run, catalog)
     if log == "copied":
         files += [measured(folder, name) for name in copy_kafka(run, folder)]
+        refuse_cut(run, catalog)
     return Manifest(
         tidemill=__version__,
         schema_version=SCHEMA_VERSION,
@@ -207,6 +209,19 @@ def refuse_removed(run: Run, copied: Catalog, name: str, error: BackupError) -> 
     """
     if name in named_files(run, copied) and name not in named_files(run, run.catalog):
         raise BackupError(f"{name} was removed while the backup was made", "make the backup again") from error
+
+
+def refuse_cut(run: Run, copied: Catalog) -> None:
+    """Raise if the log may have been cut, before it was copied, behind the rows that the ``copied`` catalog calls
+    sealed: a restored run could not read on.
+
+    Raises:
+        BackupError: it may have been.
+    """
+    done = copied.next_offsets()
+    cut = first_needed(run.catalog.kept_offsets(), []) if run.catalog.removed_batches() else {}
+    if any(offset > done.get(partition, 0) for partition, offset in cut.items()):
+        raise BackupError("batches were sealed and removed while the backup was made", "make the backup again")
 
 
 def is_live(name: str) -> bool:

@@ -49,8 +49,8 @@ class DerivedRun(JudgedRun):
         }
         terms, ends = packed(["car", "red"])
         coefficients = np.array([[1.0], [10.0], [20.0], [3.0], [5.0]])
-        words = {"terms_0": terms, "term_ends_0": ends, "idf_0": np.array([1.0, 2.0])}
-        made: dict[str, Any] = {"coefficients": coefficients, "intercept": np.array([float(folder.name)]), **words}
+        words: dict[str, Any] = {"terms_0": terms, "term_ends_0": ends, "idf_0": np.array([1.0, 2.0])}
+        made = {"coefficients": coefficients, "intercept": np.array([float(folder.name)]), **words}
         write(path, {**text, "tokens": TOKENS}, made)
         files: dict[str, Any] = {"scorer_path": self.run.relative(path), "sha256": sha256(path), "spark_path": "none"}
         return TrainedModel(model, "LinearRegression", {}, 0.5, {"rows": 3}, {"train": len(rows)}, **files)
@@ -69,8 +69,13 @@ def test_a_model_of_derived_features_is_judged(tmp_path: Path) -> None:
     """Each generation's loss is that of the right answers; a row without a timestamp or text has none. The columns
     themselves are looked at for drift."""
     run = DerivedRun(tmp_path, document=DOCUMENT)
-    at, text, y = zip(*(ROWS * 4), strict=True)
-    rows = {"id": np.arange(len(at)), "at": pa.array(at, pa.timestamp("us", "UTC")), "text": text, "y": y}
+    many = ROWS * 4
+    rows = {
+        "id": np.arange(len(many)),
+        "at": pa.array([at for at, _, _ in many], pa.timestamp("us", "UTC")),
+        "text": [text for _, text, _ in many],
+        "y": [y for _, _, y in many],
+    }
     for _ in range(3):
         run.step(pa.table(rows))
     assert [judging.error for judging in run.run.catalog.judgings()] == [None] * 6

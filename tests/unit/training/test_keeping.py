@@ -13,11 +13,11 @@ from tests.support.failpoint_run import arm
 from tests.support.serving_run import api_of, choose, message_of, new_run, publish, seal
 from tidemill.collector.collector import recover
 from tidemill.collector.log_cut import first_needed
-from tidemill.errors import Gone, PipelineInvalid, PromotionRefused
+from tidemill.errors import BackupError, Gone, PipelineInvalid, PromotionRefused
 from tidemill.judging.judge import Judge
 from tidemill.judging.promotion import promote
 from tidemill.pipeline import Keep, load
-from tidemill.process.backup import back_up, named_files
+from tidemill.process.backup import back_up, named_files, refuse_cut, snapshot
 from tidemill.process.replay import Line, refuse
 from tidemill.process.restore import restore
 from tidemill.run.catalog import (
@@ -288,6 +288,16 @@ def test_what_is_kept_answers_as_before(api: httpx.Client) -> None:
     assert [answer["generation"] for answer in across["answers"]] == [8, 7, 6, 1]
 
 
+def test_a_key_that_no_kept_batch_has(api: httpx.Client) -> None:
+    """Nothing is claimed of the rows that are gone, and no generation is named whose files are."""
+    answer = api.get("/models/size/rows/3")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["hint"] == (
+        "no other batch that is kept has it; 1-6 may have had it, and are no longer kept"
+    )
+    assert api.get("/models/size/rows/7").json()["error"]["hint"] == "it was streamed: ask for generation 7"
+
+
 def test_a_generation_is_removed_while_the_api_answers(tmp_path: Path) -> None:
     """One that was answered a moment ago is gone then, in memory too."""
     run = kept_run(tmp_path, "{generations=3}")
@@ -360,3 +370,21 @@ def test_a_backup_has_what_is_kept(tmp_path: Path) -> None:
     take_inventory(tmp_path / "restored", catalog)
     assert catalog.kept_files() == run.catalog.kept_files()
     catalog.close()
+
+
+def test_a_backup_whose_log_was_cut_meanwhile_is_refused(tmp_path: Path) -> None:
+    """Where batches are sealed and removed while it is made, the log may lack what follows its catalog's last batch."""
+    run = kept_run(tmp_path / "run", "{batches=1, generations=3}")
+    keeper(run).tidy()
+    (tmp_path / "backup").mkdir()
+    snapshot(run, tmp_path / "backup")
+    copied = Catalog(tmp_path / "backup" / FILE_NAME)
+    refuse_cut(run, copied)
+    for number in range(GENERATIONS + 1, GENERATIONS + 5):
+        seal(run, number, [{"id": number}])
+        publish(run, number, [number], champion_of=["size", "good", "group"])
+    refuse_cut(run, copied)
+    keeper(run).tidy()
+    with pytest.raises(BackupError, match="sealed and removed while the backup was made"):
+        refuse_cut(run, copied)
+    copied.close()

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from tidemill.api.models.cache import SharedCache
 from tidemill.api.values import key_value, shown
-from tidemill.errors import NotFound
+from tidemill.errors import Gone, NotFound
 from tidemill.pipeline import arrow_schema
 from tidemill.run.batch_tables import batch_dataset, unreadable
 from tidemill.run.catalog import Batch, Generation
 from tidemill.run.folder import Run
+from tidemill.texts import ranges
 
 MAX_NAMED = 5  # generations in a hint
 MAX_BATCHES, MAX_BYTES = 100_000, 64 * 2**20  # of cached hashes: 8 million keys
@@ -111,24 +112,29 @@ class Lookup:
 
     def _whereabouts(self, generation: Generation, value: pa.Scalar) -> str:
         """The place of a row that this generation's batches lack."""
-        own = set(generation.batches)
-        others = (batch for batch in self.run.catalog.batches() if batch.batch not in own and not batch.removed_at)
+        own, batches = set(generation.batches), self.run.catalog.batches()
+        removed = [batch.batch for batch in batches if batch.removed_at]
+        others = (batch for batch in batches if batch.batch not in own and not batch.removed_at)
         having = {batch.batch for batch in others if self._has(batch, value)}
+        if not having and removed:
+            return f"no other batch that is kept has it; {ranges(removed)} may have had it, and are no longer kept"
         if not having:
             return "it was never streamed: neither its batches nor any other sealed batch has it"
         published = self.run.catalog.generations(state="published")
-        numbers = [record.generation for record in published if having & set(record.batches)]
+        numbers = [one.generation for one in published if having & set(one.batches) and not one.removed_at]
         if not numbers:
-            return f"batch {max(having)} has it, which no published generation was trained on"
+            return f"batch {max(having)} has it, which no generation that is there was trained on"
         return f"it was streamed: ask for {named_generations(numbers)}"
 
     def _has(self, batch: Batch, value: pa.Scalar) -> bool:
         assert self._key is not None
         assert self._hashes is not None
-        if not self._hashes.may_have(batch, value):
-            return False
         try:
+            if not self._hashes.may_have(batch, value):
+                return False
             count: int = batch_dataset(self.run, batch).count_rows(filter=ds.field(self._key.name) == value)
+        except Gone:  # it was removed a moment ago
+            return False
         except (OSError, pa.ArrowInvalid) as error:
             raise unreadable(self.run, batch) from error
         return count > 0
