@@ -160,6 +160,7 @@ def test_port_in_use(folder: Path) -> None:
         broker_in(folder, port).start()
 
 
+@pytest.mark.nightly
 def test_port_taken_between_choice_and_start(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A free port that another program takes just before Kafka does is replaced by another."""
     (stopped / "broker" / "port").unlink()

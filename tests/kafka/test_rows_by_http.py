@@ -257,7 +257,8 @@ def test_a_broker_that_dies_in_a_commit_loses_and_doubles_nothing(
         assert in_log(run, kafka) == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("rounds", [pytest.param(1, id="day"), pytest.param(5, marks=pytest.mark.nightly, id="night")])
+@pytest.mark.nightly  # by day, the test above kills the API at each boundary
+@pytest.mark.parametrize("rounds", [pytest.param(1, id="once"), pytest.param(5, id="often")])
 @pytest.mark.timeout(600)
 def test_accepted_rows_are_in_batches_once_whatever_is_killed(tmp_path: Path, rounds: int) -> None:
     """Under load with keys, while API, collector and broker are killed in turn: what was answered as accepted is in a

@@ -103,6 +103,7 @@ def test_a_collector_killed_there(
     assert run.catalog.ended() == undisturbed.catalog.ended()
 
 
+@pytest.mark.nightly  # by day, partitions are added without a kill
 def test_a_collector_killed_as_it_takes_up_a_partition(kafka: str, tmp_path: Path) -> None:
     """A partition that was added is read once though the collector dies in the transaction that records it, and again
     after the cut was recorded."""

@@ -388,12 +388,13 @@ def test_a_saved_model_needs_nothing_but_pyspark(spark: SparkSession, tmp_path: 
     scorer = scorer_of(run, "sort")
     loaded = PipelineModel.load(str(run.folder / model_of(run, "sort").spark_path))
     plain = [{"word": word, "x": x} for word in ("", "even", "never seen") for x in (1.0, 50.0)]
-    table = spark.createDataFrame([(row["word"], row["x"]) for row in plain], "c_word string, c_x double")
+    table = spark.createDataFrame([(row["word"], row["x"]) for row in plain], "word string, x double")
     expected = [(scorer.classes or ())[int(row.prediction)] for row in loaded.transform(table).collect()]
     assert [prediction.prediction for prediction in scorer.predict(plain)] == expected
     assert "" in (scorer.features[0].categories or ())
 
 
+@pytest.mark.nightly
 def test_two_runs_of_the_ready_pipeline_give_the_same_models(
     spark: SparkSession, tmp_path: Path, trained_run: Callable[[str, str], Run]
 ) -> None:

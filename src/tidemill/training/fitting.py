@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
 from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.feature import SQLTransformer
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
@@ -156,6 +158,20 @@ def reason(error: Exception) -> str:
 # --- models that predict for a row --------------------------------------------------------------------------------
 
 
+def by_plain_names(inputs: TrainingInputs, fitted: PipelineModel) -> PipelineModel:
+    """The fitted model for rows whose columns have their own names, as those of a batch file have.
+
+    Spark can't tell columns apart whose names differ in case alone: these need their :func:`spark_name`.
+    """
+    folded = Counter(name.casefold() for name in inputs.columns)
+    features = (name for name in (*inputs.numbers, *inputs.strings) if name in inputs.columns)
+    plain = [name for name in features if folded[name.casefold()] == 1]
+    renamed = [f"`{name.replace('`', '``')}` AS {spark_name(name)}" for name in plain]
+    return PipelineModel(
+        [SQLTransformer(statement=f"SELECT {', '.join(['*', *renamed])} FROM __THIS__"), *fitted.stages]
+    )
+
+
 def train_row_model(job: TrainingJob, describe: Describe | None = None) -> Outcome:
     """Train a classifier, a regression or a clustering.
 
@@ -169,7 +185,7 @@ def train_row_model(job: TrainingJob, describe: Describe | None = None) -> Outco
     fitted = fit(inputs, job.training, stats.empty_strings)
     seconds = time.perf_counter() - started
     inputs.spec.check_fitted(inputs, stats, fitted.stages[-1])
-    fitted.write().overwrite().save(local(job.spark_path))
+    by_plain_names(inputs, fitted).write().overwrite().save(local(job.spark_path))
     content, profile = scorer_content(inputs, fitted, stats.seen), None
     if describe is not None:
         content, profile = describe(job, fitted, content)

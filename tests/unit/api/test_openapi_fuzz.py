@@ -120,7 +120,7 @@ def test_every_pipeline_answers_as_documented(plain: httpx.Client, examples: int
     fuzz_known(plain, tmp_path, examples)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_declared_routes_answer_as_documented(declared: httpx.Client, examples: int, tmp_path: Path) -> None:
     """The same for a pipeline's own routes."""
