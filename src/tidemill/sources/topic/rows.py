@@ -13,11 +13,10 @@ from tidemill.kafka.codec import BadMessage, Keyed
 from tidemill.pipeline import Column, arrow_schema
 from tidemill.sources.chunk import join_reasons
 from tidemill.sources.text_values import typed_column
-from tidemill.sources.topic.framed_values import FRAME
 
 TOMBSTONE = "a tombstone: the message has no value"
 KEY_NOT_TEXT = "its key is not UTF-8"
-KEY_WITH_SCHEMA = "its key begins with the id of a schema: only keys that are texts are read"
+KEY_IS_BINARY = "its key has a byte 0, as a binary number or the id of a schema has: only keys that are texts are read"
 
 
 class ValueReader(Protocol):
@@ -96,8 +95,8 @@ def text_of(key: bytes) -> str:
     Raises:
         ValueError: the key is no text.
     """
-    if key.startswith(b"\0") and len(key) >= FRAME.size:
-        raise ValueError(KEY_WITH_SCHEMA)
+    if b"\0" in key:
+        raise ValueError(KEY_IS_BINARY)
     try:
         return key.decode()
     except UnicodeDecodeError:
