@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,9 +89,17 @@ def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
 
 
 def absent_from(label: str, names: Sequence[str], source: Source) -> tuple[Fault, ...]:
-    """A note for each column of the value that no message has."""
+    """A note for each column of the value that no message has, and one if the rows seem to be in an envelope."""
     columns = [column for column in source.schema_ if column.name != source.key_column]
-    return tuple(absent_notes(label, names, columns, "source", "have no"))
+    notes = tuple(absent_notes(label, names, columns, "source", "have no"))
+    return (*notes, *envelope_notes(names)) if notes and source.unwrap is None else notes
+
+
+def envelope_notes(names: Sequence[str]) -> Iterator[Fault]:
+    """A note where the messages have the keys of Debezium's events."""
+    if any({f"{before}op", f"{before}after"} <= set(names) for before in ("", "payload.")):
+        found = "nothing, while the messages look like changes of Debezium"
+        yield Fault("source.unwrap", found, '"debezium", which reads the row after each change')
 
 
 def rejects_in(decoded: Decoded) -> list[Reject]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -31,16 +31,19 @@ class JsonValues:
             table, unfit = self._objects.read(list(texts.values()))
             there = list(texts)
         else:
-            rows, reasons = attempted(self._row, values)
+            rows, reasons = self.records(values)
             table, unfit = self._objects.read_records(list(rows.values()))
             there = list(rows)
         return table, reasons | {there[index]: reason for index, reason in unfit.items()}
 
-    def names_in(self, values: Sequence[bytes]) -> list[str]:
-        rows, _ = attempted(self._row, values)
-        return names_in(list(rows.values()), self._objects.columns)
+    def records(self, values: Sequence[bytes]) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:
+        """The row of each value, by the value's place; and the reason for each value without one."""
+        return attempted(self._row, values)
 
-    def _row(self, value: bytes) -> dict[str, Any]:
+    def names_in(self, values: Sequence[bytes]) -> list[str]:
+        return names_in(list(self.records(values)[0].values()), self._objects.columns)
+
+    def _row(self, value: bytes) -> Mapping[str, Any]:
         """The row in a value.
 
         Raises:
