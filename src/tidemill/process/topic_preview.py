@@ -23,7 +23,7 @@ from tidemill.kafka.client import (
 )
 from tidemill.pipeline import Loaded, Source
 from tidemill.sources.chunk import MOST_TEXT, Reject, absent_notes, cut
-from tidemill.sources.preview import PREVIEW_BYTES, PREVIEW_ROWS, Preview, Untried
+from tidemill.sources.preview import MOST_EXAMPLES, PREVIEW_BYTES, PREVIEW_ROWS, Preview, Untried, reason_of
 from tidemill.sources.topic import decoder_of
 
 ANSWER_SECONDS = 5.0  # for the messages, once Kafka has answered
@@ -49,6 +49,19 @@ class TopicPreview(Preview):
     @property
     def which(self) -> str:
         return f"first {len(self):,} messages"
+
+    def sentence(self) -> str:
+        """The result, with the first message of each kind of reject: many alike are usual, such as tombstones."""
+        if not self.rejects:
+            return super().sentence()
+        kinds = self.kinds()
+        shown = [
+            f"{first.place}{f', and {count - 1:,} more' if count > 1 else ''}: {reason_of(first)}"
+            for first, count in kinds[:MOST_EXAMPLES]
+        ]
+        left = sum(count for _, count in kinds[MOST_EXAMPLES:])
+        others = [f"and {left:,} for other reasons"] if left else []
+        return f"{self.which}: {len(self.rows):,} fit, {len(self.rejects):,} rejected: {'; '.join([*shown, *others])}"
 
 
 def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
