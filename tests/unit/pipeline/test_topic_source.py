@@ -27,12 +27,13 @@ def loaded(*assignments: str) -> Loaded:
 
 
 def test_defaults_and_keys() -> None:
-    """A topic needs no [stream]; its bounds are words or times, which are kept in UTC."""
+    """A topic needs no [stream]; its bounds are words or times, in UTC; its key, or any column, finds rows again."""
     plain = loaded().pipeline
     assert (plain.topic, plain.key, plain.source.from_, plain.source.until) == ("orders", None, "earliest", None)
     bounds = loaded("source.from=2026-01-01T01:00:00+01:00", "source.until=now", "source.key_column=id").pipeline
     assert (bounds.source.from_, bounds.source.until, bounds.key) == ("2026-01-01T00:00:00Z", "now", "id")
     assert Pipeline.recorded(bounds.document()) == bounds
+    assert loaded("stream.key=n").pipeline.key == "n"
 
 
 @pytest.mark.parametrize(
