@@ -23,8 +23,9 @@ from tidemill.kafka.client import (
 )
 from tidemill.pipeline import Loaded, Source
 from tidemill.sources.chunk import MOST_TEXT, Reject, absent_notes, cut
-from tidemill.sources.preview import MOST_EXAMPLES, PREVIEW_BYTES, PREVIEW_ROWS, Preview, Untried, reason_of
+from tidemill.sources.preview import PREVIEW_BYTES, PREVIEW_ROWS, Preview, Untried, reason_of
 from tidemill.sources.topic import decoder_of
+from tidemill.texts import MOST_EXAMPLES
 
 ANSWER_SECONDS = 5.0  # for the messages, once Kafka has answered
 
