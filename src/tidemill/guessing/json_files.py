@@ -132,7 +132,7 @@ def refuse_single(sample: FileSample, records: Sequence[Record]) -> None:
         )
 
 
-def columns_of(records: Sequence[Record]) -> tuple[list[ColumnGuess], dict[str, str]]:
+def columns_of(records: Sequence[Mapping[str, Any]]) -> tuple[list[ColumnGuess], dict[str, str]]:
     """The columns of the records, nested ones by their paths, and the values that no column holds, with the reasons."""
     paths: dict[str, dict[int, Any]] = {}
     for index, record in enumerate(records):
@@ -147,7 +147,12 @@ def columns_of(records: Sequence[Record]) -> tuple[list[ColumnGuess], dict[str, 
         guess = guess_plain(path, values)
         if guess is None:
             kinds = sorted({type(value).__name__ for value in found.values() if value is not None})
-            undeclared[path] = f"values of several types ({listed(kinds)})"
+            several = (
+                "bytes that are no text in UTF-8"
+                if kinds == ["bytes"]
+                else f"values of several types ({listed(kinds)})"
+            )
+            undeclared[path] = several
         else:
             columns.append(guess)
     return columns, undeclared

@@ -14,11 +14,14 @@ from tidemill.errors import SourceError
 from tidemill.guessing.document import pipeline_text
 from tidemill.guessing.guess import FileGuess
 from tidemill.guessing.proposal import propose_topic
-from tidemill.guessing.topic_values import TopicSample, guess_topic
+from tidemill.guessing.topic_notation import TopicAccess, TopicSample
+from tidemill.guessing.topic_values import guess_topic
 from tidemill.pipeline import Raw, parse
 from tidemill.pipeline.load import Loaded
 
 ROWS = [{"n": n % 7, "size": n / 3, "at": f"2026-01-01T00:{n:02}:00Z", "who": {"id": f"c{n}"}} for n in range(60)]
+
+ACCESS = TopicAccess("eu.orders", "kafka:9092")
 
 
 def sample(values: Sequence[Any], keys: Sequence[bytes | None] | None = None) -> TopicSample:
@@ -28,12 +31,12 @@ def sample(values: Sequence[Any], keys: Sequence[bytes | None] | None = None) ->
 
 
 def guessed(*arguments: Any) -> FileGuess:
-    return guess_topic(sample(*arguments))
+    return guess_topic(sample(*arguments), ACCESS)
 
 
 def proposed(*arguments: Any) -> Loaded:
     """The pipeline that is written, as it is read again."""
-    text = pipeline_text(propose_topic("eu.orders", "kafka:9092", sample(*arguments)))
+    text = pipeline_text(propose_topic(ACCESS, sample(*arguments)))
     return parse(Raw("eu-orders", Path(), tomllib.loads(text)))
 
 

@@ -12,7 +12,6 @@ from fastavro.schema import SchemaParseException, UnknownType
 from tidemill.sources.topic.framed_values import Decode
 from tidemill.sources.topic.registry import RegisteredSchema
 
-KIND = "AVRO"
 # what fastavro raises where bytes are no value of the schema
 BROKEN = (ArithmeticError, EOFError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 
