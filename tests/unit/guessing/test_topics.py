@@ -88,7 +88,8 @@ def test_keys_are_a_column(keys: list[bytes | None], type_: str, why: str) -> No
     ("keys", "note"),
     [
         ([str(row["n"]).encode() for row in ROWS], "say the same as n"),
-        ([b"\xff\x00"] * 60, "no text in UTF-8"),
+        ([b"\xff\x00"] * 60, "60 of 60 are no texts (its key is not UTF-8)"),
+        ([b"\0\0\0\0\1\4ab"] * 60, "are no texts (its key begins with the id of a schema"),
         ([b'{"id": 1}'] * 60, "are JSON objects"),
     ],
 )
@@ -100,7 +101,8 @@ def test_keys_that_are_no_column_are_told(keys: list[bytes], note: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"), [([], "has no message"), ([b"\0\0\0\0\1x", None], "none of 2 messages .* is a JSON object")]
+    ("values", "message"),
+    [([], "has no message"), ([None], "1 messages have no values"), ([b"1;2", None], "none of 1 values .* '1;2'")],
 )
 def test_a_topic_without_rows_is_refused(values: list[Any], message: str) -> None:
     """An empty topic, and one whose messages are no JSON objects, are refused with the way out."""
