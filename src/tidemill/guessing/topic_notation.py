@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,6 +135,21 @@ def records_of(sample: TopicSample, value: str, access: TopicAccess) -> list[Rec
         raise without_records(sample, value, values, list(reasons.values()))
     by_message = {there[index]: record for index, record in records.items()}
     return [by_message.get(index) for index in range(len(sample.values))]
+
+
+def nullable_paths_of(sample: TopicSample, value: str, access: TopicAccess) -> frozenset[str]:
+    """The paths that may be null by the schemas of the values, of Avro alone."""
+    if value != "avro":
+        return frozenset()
+    from tidemill.sources.topic.avro import nullable_paths
+
+    ids = ids_of([text for text in sample.values if text is not None])[0]
+    schemas = SchemaRegistry(Registry.model_validate(access.registry), access.folder).schemas(set(ids.values()))
+    paths: set[str] = set()
+    for schema in schemas.values():
+        with suppress(ValueError):  # what has such a schema is not read either
+            paths |= set(nullable_paths(schema) if schema.kind == KINDS[value] else ())
+    return frozenset(paths)
 
 
 def without_records(sample: TopicSample, value: str, values: Sequence[bytes], reasons: Sequence[str]) -> SourceError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,14 @@ from tidemill.guessing.columns import ColumnGuess, Texts, guess_column
 from tidemill.guessing.guess import FileGuess, most_rows
 from tidemill.guessing.json_files import columns_of
 from tidemill.guessing.numbers import FileNumbers
-from tidemill.guessing.topic_notation import Record, TopicAccess, TopicSample, notation_of, records_of
+from tidemill.guessing.topic_notation import (
+    Record,
+    TopicAccess,
+    TopicSample,
+    notation_of,
+    nullable_paths_of,
+    records_of,
+)
 from tidemill.sources.topic.envelopes import debezium_row
 from tidemill.sources.topic.rows import texts_of
 from tidemill.texts import shorten
@@ -34,18 +41,18 @@ def guess_topic(sample: TopicSample, access: TopicAccess) -> FileGuess:
     notation = notation_of(sample, access)
     if notation.reason:
         settings["value"], reasons["value"] = notation
-    documents = records_of(sample, notation.value, access)
-    records = documents
-    events = sum(map(is_event, documents))
-    if events and 2 * events > sum(document is not None for document in documents):
+    records = records_of(sample, notation.value, access)
+    events = sum(map(is_event, records))
+    if 2 * events > sum(record is not None for record in records):
         settings["unwrap"] = "debezium"
-        reasons["unwrap"] = f"{events:,} of {len(documents):,} messages have op and the row after it, as Debezium's do"
-        records = [row_in(document) for document in documents]
-        refuse_without_rows(sample, records)
+        reasons["unwrap"] = f"{events:,} of {len(records):,} messages have op and the row after it, as Debezium's do"
+        records = rows_after(sample, records)
     taken = [index for index, record in enumerate(records) if record is not None]
     taken = taken[: most_rows(len(records[taken[0]] or ()))]
     rows: list[Record] = [record for index in taken if (record := records[index]) is not None]
     columns, undeclared = columns_of(rows)
+    nullable = nullable_paths_of(sample, notation.value, access)
+    columns = [optional_by_schema(column, nullable, "after." if "unwrap" in settings else "") for column in columns]
     key, why = key_column([sample.keys[index] for index in taken], columns, rows)
     if key is not None:
         settings["key_column"], reasons["key_column"] = key.name, why
@@ -57,8 +64,8 @@ def guess_topic(sample: TopicSample, access: TopicAccess) -> FileGuess:
     settings["until"] = "now"
     reasons["until"] = "the run ends at what is there at its start; without this line it follows the topic"
     fitting = sum(record is not None for record in records)
-    others = len(documents) - fitting
-    notes = [f"{others:,} of {len(documents):,} messages hold no row, and will be rejects"] if others else []
+    others = len(records) - fitting
+    notes = [f"{others:,} of {len(records):,} messages hold no row, and will be rejects"] if others else []
     return FileGuess(
         files=(),
         settings=settings,
@@ -66,7 +73,7 @@ def guess_topic(sample: TopicSample, access: TopicAccess) -> FileGuess:
         columns=tuple(columns),
         undeclared=undeclared,
         looked_at=len(rows),
-        rows=round(sample.messages * fitting / len(documents)),
+        rows=round(sample.messages * fitting / len(records)),
         exact=sample.whole,
         whole=sample.whole and len(rows) == fitting,
         notes=(*notes, *([why] if key is None and why else [])),
@@ -80,24 +87,31 @@ def is_event(document: Record | None) -> bool:
     return isinstance(event, dict) and "op" in event and ("after" in event or "before" in event)
 
 
-def row_in(document: Record | None) -> Record | None:
-    """The row after a change; None where there is none."""
-    try:
-        row = debezium_row(document)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) else None
+def rows_after(sample: TopicSample, changes: Sequence[Record | None]) -> list[Record | None]:
+    """The row after each change; None where there is none.
 
-
-def refuse_without_rows(sample: TopicSample, rows: Sequence[Record | None]) -> None:
-    """
     Raises:
-        SourceError: no change has a row after it.
+        SourceError: no change has one.
     """
+    rows: list[Record | None] = []
+    for change in changes:
+        try:
+            row = debezium_row(change)
+        except ValueError:
+            row = None
+        rows.append(row if isinstance(row, dict) else None)
     if not any(rows):
-        raise SourceError(
-            f"none of {len(rows):,} changes of {sample.title} has a row after it", "write some rows first"
-        )
+        raise SourceError(f"no change in {sample.title} has a row after it", "write some rows first")
+    return rows
+
+
+def optional_by_schema(column: ColumnGuess, nullable: Collection[str], before: str) -> ColumnGuess:
+    """The column, which may be missing where its schema says so. ``before``: where the row is in its envelope."""
+    path = f"{before}{column.name}"
+    ends = [index for index, sign in enumerate(path) if sign == "." and index >= len(before)]
+    if column.optional or not any(path[:end] in nullable for end in (*ends, len(path))):
+        return column
+    return replace(column, optional=True, reason=f"{column.reason}; by its schema it may be null")
 
 
 def key_column(

@@ -116,6 +116,25 @@ def test_debezium_in_avro_is_unwrapped(registry: LittleRegistry) -> None:
     assert read_again(source, values) == ROWS
 
 
+def test_columns_that_may_be_null_by_their_schema(registry: LittleRegistry) -> None:
+    """A column may be missing where the schema lets it be null, itself or the record that it is in, also in the row of
+    a change, whose own null is a deletion."""
+    inner = record(("city", "string"), ("zip", ["null", "string"]), name="shop.Address")
+    whole = record(("n", "int"), ("x", ["null", "double"]), ("a", inner), ("b", ["null", "shop.Address"]))
+    change = record(("after", ["null", whole]), ("op", "string"), name="Envelope")
+    address = {"city": "Delft", "zip": "1"}
+    rows = [{"n": n % 7, "x": n / 3, "a": address, "b": address} for n in range(60)]
+    types = {"n": "int", "x": "float?", "a.city": "string", "a.zip": "string?", "b.city": "string?", "b.zip": "string?"}
+    plain, enveloped = registry.add(whole), registry.add(change)
+    for values in (
+        [avro(plain, whole, row) for row in rows],
+        [avro(enveloped, change, {"after": row, "op": "c"}) for row in rows],
+    ):
+        source = source_of(values, access(registry))
+        assert {name: column.type for name, column in source.columns.items()} == types
+        assert "by its schema it may be null" in (source.columns["x"].note or "")
+
+
 DAY = {"type": "int", "logicalType": "date"}
 PRICE = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 2}
 

@@ -55,6 +55,19 @@ def test_a_topic_becomes_a_pipeline() -> None:
     }
 
 
+def test_objects_that_are_null_in_some_rows() -> None:
+    """An object that is null in some rows is no column beside those within it; one that is a plain value in some, and
+    what has no value at all, are not declared, with the reason."""
+    rows = [
+        {"n": n % 7, "to": {"city": "x"} if n % 2 else None, "or": {"a": n} if n else 1, "no": None} for n in range(60)
+    ]
+    guess = guessed(rows)
+    assert {column.name: column.type for column in guess.columns} == {"n": "int", "to.city": "string?", "or.a": "int?"}
+    assert guess.undeclared["or"] == "an object in some rows; the others, where it is none, will be rejects"
+    assert "its type is not known" in guess.undeclared["no"]
+    assert "to" not in guess.undeclared
+
+
 @pytest.mark.parametrize("enveloped", [False, True])
 def test_debezium_is_unwrapped(enveloped: bool) -> None:
     """Events of Debezium, with or without schema and payload, give the rows after the change; what holds none is
