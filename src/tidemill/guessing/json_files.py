@@ -159,12 +159,8 @@ def columns_of(records: Sequence[Mapping[str, Any]]) -> tuple[list[ColumnGuess],
         guess = guess_plain(path, values)
         if guess is None:
             kinds = sorted({type(value).__name__ for value in found.values() if value is not None})
-            several = (
-                "bytes that are no text in UTF-8"
-                if kinds == ["bytes"]
-                else f"values of several types ({listed(kinds)})"
-            )
-            undeclared[path] = several
+            several = f"values of several types ({listed(kinds)})"
+            undeclared[path] = "bytes that are no text in UTF-8" if kinds == ["bytes"] else several
         else:
             columns.append(guess)
     return columns, undeclared

@@ -40,7 +40,7 @@ def await_kafka(settings: Mapping[str, Any], address: str, seconds: float) -> No
         BootstrapError: it refuses the login or TLS, or does not answer within ``seconds``.
     """
     errors: list[KafkaError] = []
-    client = AdminClient({**settings, "error_cb": errors.append})  # it ends here: unasked, it would heap up its errors
+    client = AdminClient({**settings, "error_cb": errors.append})  # not kept: its errors would pile up unpolled
     end = time.monotonic() + seconds
     while True:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +13,9 @@ from tidemill.guessing.proposal import path_from
 from tidemill.guessing.topic_notation import TopicAccess
 from tidemill.pipeline import Registry
 from tidemill.pipeline.kafka_settings import SECRETS, client_faults
-from tidemill.pipeline.registry_faults import registry_faults
+from tidemill.pipeline.registry_faults import SECRET_KEYS, registry_faults
 from tidemill.texts import did_you_mean
 
-REGISTRY_SECRETS = re.compile("password|token")
 REGISTRY_KEYS = sorted(set(Registry.model_fields) - {"url"})
 
 
@@ -46,23 +45,16 @@ def topic_access(topic: str, bootstrap: str, options: TopicOptions, folder: Path
     Raises:
         UsageError: an option is wrong, or needs another one. No secret is shown.
     """
-    kafka = settings_of("--kafka", options.kafka, SECRETS, folder)
+    kafka = settings_of("--kafka", options.kafka, SECRETS.search, folder)
     kafka = {name: whole_path(name, value) for name, value in kafka.items()}
     refuse("--kafka", client_faults(kafka))
-    return TopicAccess(
-        topic,
-        bootstrap,
-        kafka,
-        options.value,
-        registry_of(options, folder),
-        folder,
-        tuple(options.typed()),
-    )
+    registry = registry_of(options, folder)
+    return TopicAccess(topic, bootstrap, kafka, options.value, registry, folder, tuple(options.typed()))
 
 
 def registry_of(options: TopicOptions, folder: Path) -> dict[str, Any]:
     """``[source.registry]``; empty without a registry."""
-    settings = settings_of("--registry-set", options.registry_settings, REGISTRY_SECRETS, folder)
+    settings = settings_of("--registry-set", options.registry_settings, SECRET_KEYS.__contains__, folder)
     if options.registry is None:
         if settings or options.value in ("avro", "protobuf"):
             raise UsageError("the registry of the schemas is not given", "add --registry http://HOST:8081")
@@ -77,7 +69,9 @@ def registry_of(options: TopicOptions, folder: Path) -> dict[str, Any]:
     return registry
 
 
-def settings_of(option: str, assignments: Sequence[str], secrets: re.Pattern[str], folder: Path) -> dict[str, Any]:
+def settings_of(
+    option: str, assignments: Sequence[str], is_secret: Callable[[str], object], folder: Path
+) -> dict[str, Any]:
     """The settings of a repeated option: each a text, or a table that says where a secret is.
 
     Raises:
@@ -89,7 +83,7 @@ def settings_of(option: str, assignments: Sequence[str], secrets: re.Pattern[str
         if not equals or not re.fullmatch(r"[\w.]+", name):
             raise UsageError(f"{option} is not of the form NAME=VALUE", f"{option} NAME=VALUE")
         settings[name] = setting_of(text, folder)
-        if secrets.search(name) and isinstance(settings[name], str):
+        if is_secret(name) and isinstance(settings[name], str):
             raise UsageError(
                 f"{option} {name}: a secret is neither typed here nor written into the pipeline file",
                 f"say where it is: {option} {name}=env:VARIABLE or {option} {name}=file:PATH",
