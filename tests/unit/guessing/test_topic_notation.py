@@ -21,6 +21,7 @@ from tidemill.guessing.proposal import propose_topic
 from tidemill.guessing.topic_notation import TopicAccess, TopicSample
 from tidemill.pipeline import Raw, Source, parse
 from tidemill.sources.topic import decoder_of
+from tidemill.sources.topic import registry as registry_module
 from tidemill.sources.topic.protobuf import ROOT, compiled
 from tidemill.sources.topic.registry import RegisteredSchema
 
@@ -41,7 +42,8 @@ message Row { int32 n = 1; double size = 2; google.protobuf.Timestamp at = 3; }
 
 
 @pytest.fixture
-def registry() -> Iterator[LittleRegistry]:
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[LittleRegistry]:
+    monkeypatch.setattr(registry_module, "UNKNOWN_PAUSES", (0.0, 0.01))
     with LittleRegistry() as little:
         yield little
 
