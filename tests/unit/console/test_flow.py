@@ -39,6 +39,27 @@ def test_the_way_of_other_streams() -> None:
     assert steps[1].note.startswith("rows, 3 by HTTP; ")
 
 
+def test_predictions_have_a_step() -> None:
+    """A run that writes predictions to topics has a box for them, with the lag of the topic that is furthest behind."""
+    outputs = [output("a", 5, 0), output("b", 3, 2), output("c", 0, None)]
+    step = flow.steps(changed(STATUS, outputs=outputs), {}, None)[-2]
+    assert (step.name, step.value, step.note) == ("Predictions", "8", "rows in 3 topics; 2 to be read")
+
+
+def output(topic: str, rows: int, lag: int | None) -> schemas.OutputBody:
+    return schemas.OutputBody(model="m", topic=topic, rows=rows, lag=lag, ended=False, missed=0)
+
+
+def test_one_champion_of_all_models() -> None:
+    """A generation that serves every model says how many these are."""
+    notes = [flow.champion({name: model_verdict(champion=2) for name in "abc"[:count]}).note for count in (1, 2, 3)]
+    assert [note.removeprefix("is the generation that serves ") for note in notes] == [
+        "the only model",
+        "both models",
+        "all 3 models",
+    ]
+
+
 def test_before_anything_is_known() -> None:
     """The same boxes stand there, waiting."""
     nothing = changed(STATUS, rows=NO_ROWS, open_batch=None, batches=0, training=None, stages={}, generations=counts(0))
