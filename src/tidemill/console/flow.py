@@ -131,7 +131,9 @@ def sources(status: StatusBody) -> list[Step]:
 
 def topic_of_others(status: StatusBody) -> Step:
     read = status.rows.collected + status.rows.rejected
-    left = f"messages read{rejected(status)}; {number(status.lag)} to be read"
+    gone = sum(gap.last_offset - gap.first_offset + 1 for gap in status.gaps or [])
+    removed = f"; {number(gone)} removed unread" if gone else ""
+    left = f"messages read{rejected(status)}; {number(status.lag)} to be read{removed}"
     return Step("Topic of others", number(read), left, state_of(status, "collector"))
 
 

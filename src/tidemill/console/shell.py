@@ -31,8 +31,8 @@ STYLE = """<style>
 [data-testid="stTable"] :is(td, th) > * {
   width: max-content !important; overflow-wrap: anywhere;
 }
-[data-testid="stTable"] td > :has(code) { max-width: none; }
-[data-testid="stMetricDelta"] > * { white-space: normal !important; }
+[data-testid="stTable"] td > :has(code) { max-width: none !important; }
+[data-testid="stMetricDelta"] * { white-space: normal !important; }
 [data-testid="stStatusWidget"] { display: none; }
 .st-key-sentence p { font-size: 1.4rem; font-weight: 600; line-height: 1.35; overflow-wrap: anywhere; }
 .stMainBlockContainer { padding-top: 1.5rem; }

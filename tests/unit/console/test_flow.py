@@ -34,6 +34,9 @@ def test_the_way_of_other_streams() -> None:
     steps = flow.steps(changed(STATUS, rows=rows, partition_lag={"0": 4}, lag=4), {}, None)
     assert [step.name for step in steps][:2] == ["Topic of others", "Open batch"]
     assert (steps[0].value, steps[0].note) == ("9", "messages read, 1 rejected; 4 to be read")
+    gap = schemas.GapBody(partition=0, first_offset=5, last_offset=1804, batch=2, found_at="2026-01-02T03:04:05Z")
+    gapped = flow.topic_of_others(changed(STATUS, rows=rows, partition_lag={}, gaps=[gap]))
+    assert gapped.note.endswith("to be read; 1,800 removed unread")
     steps = flow.steps(changed(STATUS, rows=rows), {}, None)
     assert [(step.name, step.value) for step in steps][:2] == [("Source", "6"), ("Kafka", "8")]
     assert steps[1].note.startswith("rows, 3 by HTTP; ")

@@ -211,4 +211,4 @@ def test_an_output_in_a_table() -> None:
     }
     assert stream.missed([output]) == ""
     gap = output.model_copy(update={"missed": 1200})
-    assert stream.missed([gap]) == "Retention removed messages of the stream: 1,200 before scored had them."
+    assert stream.missed([gap]) == "Retention removed messages before they were scored: 1,200 for scored."

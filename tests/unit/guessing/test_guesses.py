@@ -326,6 +326,7 @@ def test_bytes_of_other_encodings_are_read_as_they_are_meant(tmp_path: Path) -> 
     for encoding, words in {
         "cp1251": "Москва Новосибирск Екатеринбург Казань Самара Омск Челябинск Ростов Уфа Красноярск",
         "cp1250": "Łódź Kraków Gdańsk Szczecin Poznań Wrocław Częstochowa Bielsko Rzeszów Toruń",
+        "cp1252": f"Fläche(m²) {'Süd;Hafen ' * 200}",
         "shift_jis": "東京 大阪 横浜 名古屋 札幌 神戸 京都 福岡 川崎 広島",
         "utf-16-le": "Malmö Göteborg Ängelholm Åre Luleå Umeå Örebro Växjö Visby Lund",
     }.items():

@@ -44,7 +44,6 @@ from tidemill.schemas import (
 
 STAGES = ("broker", "producer", "collector", "trainer", "outputs", "api", "console")
 SHOWN_BATCHES = 5
-SEALED = "Each message before the offset in the table is in a sealed batch, or was rejected."
 STEADY_SECONDS = 10.0  # a running stage updates its status more often than this
 
 
@@ -169,7 +168,7 @@ def problems(problems: Sequence[str]) -> str:
 
 def topic(stream: StreamBody, ended: bool) -> None:
     st.subheader(f"Topic {plain(stream.topic)}", anchor=False)
-    st.markdown(f"{extent(stream, ended)} {SEALED}")
+    st.markdown(f"{extent(stream, ended)} {sealed(stream)}")
     st.table([partition_row(partition, stream.of_others) for partition in stream.partitions[:PAGE]], hide_index=True)
     if len(stream.partitions) > PAGE:
         st.caption(f"The first {PAGE} of {number(len(stream.partitions))} partitions.")
@@ -192,6 +191,12 @@ def extent(stream: StreamBody, ended: bool) -> str:
     if ended:
         return f"{part}, and has read all of that."
     return f"{part}. It ends by itself." if stream.ends else f"{part}: only Ctrl-C ends the run."
+
+
+def sealed(stream: StreamBody) -> str:
+    """The meaning of the offsets in the table of partitions."""
+    fates = "was rejected, or was removed by retention" if stream.gaps else "or was rejected"
+    return f"Each message before the offset in the table is in a sealed batch, {fates}."
 
 
 def partition_row(partition: PartitionBody, of_others: bool) -> dict[str, str]:
@@ -226,8 +231,9 @@ def posting() -> None:
         return
     st.subheader("Rows by HTTP", anchor=False)
     st.markdown(
-        "The stream is open: this command adds a row to it. The answer says how many rows were accepted, and of each "
-        "other row why it was not; rows that are not accepted are not kept."
+        "The stream is open: the command below adds a row to it. The answer says how many rows were accepted, and of "
+        "each other row why it was not; those are not kept. With a header `Idempotency-Key`, a request that is sent "
+        "again adds nothing."
     )
     widgets.show_curl("POST", stream.rows, "From a terminal:", document=row_to_send())
 
@@ -248,16 +254,15 @@ def outputs(outputs: Sequence[OutputBody]) -> None:
         st.subheader("Topics of predictions", anchor=False)
         st.markdown(
             "Each row of the stream is written to these topics once, with the answer of the model's champion. The lag "
-            "is the number of the stream's messages that are still to be read for them."
+            f"is the number of the stream's messages that are still to be read for them. {missed(outputs)}"
         )
         st.table([output_row(output) for output in outputs], hide_index=True)
-        st.markdown(missed(outputs))
 
 
 def missed(outputs: Sequence[OutputBody]) -> str:
     """What retention removed before it was scored, in a sentence; empty where it removed nothing."""
-    lost = [f"{number(output.missed)} before {plain(output.topic)} had them" for output in outputs if output.missed]
-    return f"Retention removed messages of the stream: {', '.join(lost)}." if lost else ""
+    lost = [f"{number(output.missed)} for {plain(output.topic)}" for output in outputs if output.missed]
+    return f"Retention removed messages before they were scored: {', '.join(lost)}." if lost else ""
 
 
 def output_row(output: OutputBody) -> dict[str, str]:
