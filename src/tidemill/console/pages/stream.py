@@ -95,7 +95,7 @@ def row_counts(status: StatusBody, of_others: bool = False) -> list[tuple[str, s
     produced = (f"Produced{of_source}", number(rows.produced), rate(rates.produced))
     return [
         *([] if of_others else [produced]),
-        *([] if rows.posted is None else [("By HTTP", number(rows.posted), "rows of requests")]),
+        *([] if rows.posted is None else [("By HTTP", number(rows.posted), "rows of requests, collected")]),
         ("Collected", number(rows.collected), rate(rates.collected)),
         ("Sealed", number(rows.sealed), rate(rates.sealed)),
         ("Rejected", number(rows.rejected), f"{share(rows.rejected / read if read else 0.0)} of all"),
