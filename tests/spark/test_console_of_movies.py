@@ -48,7 +48,7 @@ def test_titles_are_found_rated_and_recommended(
         page = visit.open("/try")
         page.get_by_label("Search titles").fill("the")
         page.keyboard.press("Enter")
-        expect(page.get_by_text(FOUND).first).to_be_visible()
+        expect(page.get_by_role("combobox", name="Title", exact=True)).to_have_value(FOUND)
         page.get_by_role("button", name="Add to my ratings").click()
         expect(page.get_by_role("slider")).to_be_visible()
         page.get_by_role("button", name="Recommend", exact=True).click()
