@@ -58,17 +58,16 @@ class FramedValues:
         self._decoders: dict[int, Decode | str] = {}
 
     def read(self, values: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
-        records, reasons = self._records(values)
+        records, reasons = self.records(values)
         there = list(records)
         table, unfit = typed_rows(list(records.values()), self._columns)
         return table, reasons | {there[index]: reason for index, reason in unfit.items()}
 
     def names_in(self, values: Sequence[bytes]) -> list[str]:
-        return names_in(list(self._records(values)[0].values()), self._columns)
+        return names_in(list(self.records(values)[0].values()), self._columns)
 
-    def _records(self, values: Sequence[bytes]) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:
-        """The record of each value, by the value's place; and the reason for each value without one."""
-        ids, reasons = attempted(id_of, values)
+    def records(self, values: Sequence[bytes]) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:
+        ids, reasons = ids_of(values)
         self._learn(set(ids.values()))
         records = {}
         for index, id in ids.items():
@@ -113,6 +112,11 @@ def attempted(read: Callable[[bytes], T], values: Sequence[bytes]) -> tuple[dict
         except ValueError as error:
             reasons[index] = str(error)
     return there, reasons
+
+
+def ids_of(values: Sequence[bytes]) -> tuple[dict[int, int], dict[int, str]]:
+    """The schema's id of each value, by the value's place; and the reason for each value without one."""
+    return attempted(id_of, values)
 
 
 def id_of(value: bytes) -> int:

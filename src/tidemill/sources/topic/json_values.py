@@ -37,7 +37,6 @@ class JsonValues:
         return table, reasons | {there[index]: reason for index, reason in unfit.items()}
 
     def records(self, values: Sequence[bytes]) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:
-        """The row of each value, by the value's place; and the reason for each value without one."""
         return attempted(self._row, values)
 
     def names_in(self, values: Sequence[bytes]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -24,6 +24,10 @@ class ValueReader(Protocol):
 
     def read(self, values: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         """The rows, in order, and for each value that is no row its position and the reason."""
+
+    def records(self, values: Sequence[bytes]) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:
+        """The record of each value, in which the columns are sought, by the value's position; and the reason for each
+        value without one."""
 
     def names_in(self, values: Sequence[bytes]) -> list[str]:
         """The names that the rows in some of these values have, those of nested values as paths."""
@@ -95,9 +99,12 @@ def text_of(key: bytes) -> str:
     Raises:
         ValueError: the key is no text.
     """
-    if b"\0" in key:
+    if key.startswith(b"\0"):
         raise ValueError(KEY_IS_BINARY)
     try:
-        return key.decode()
+        text = key.decode()
     except UnicodeDecodeError:
         raise ValueError(KEY_NOT_TEXT) from None
+    if "\0" in text:
+        raise ValueError(KEY_IS_BINARY)
+    return text
