@@ -300,6 +300,16 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
     return command
 
 
+def forget_keys(name: Name, run_dir: RunDir = None, assignments: Set = None) -> None:
+    """Take rows by HTTP again where the topic of answered requests was deleted."""
+    from tidemill.cli.view_commands import look_at
+
+    look_at(name, run_dir, assignments).catalog.save_requests_topic(None, created=False)
+    typer.echo(
+        "the keys of the requests that were answered before are forgotten: such a request, repeated, is written again"
+    )
+
+
 def broker(stage: Stage, **_: Any) -> None:
     """Run only the embedded Kafka."""
     from tidemill.kafka.embedded.broker import run_broker

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
@@ -22,17 +23,40 @@ from tidemill.kafka.client import (
     make_topic,
     reason,
     requests_topic,
+    topic_settings,
     verify_topic,
 )
 from tidemill.kafka.intake import RowMessage
 from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, OPEN_SECONDS, PATIENCE_SECONDS, REQUEST_SECONDS
 from tidemill.producer.answered import RETENTION, AnsweredRequests, Record
+from tidemill.producer.log import behind
 from tidemill.producer.log_reader import committed, refuse_lost
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
-from tidemill.run.marks import REQUESTS, ROW
+from tidemill.run.marks import CLAIM, REQUESTS, ROW
 
 CONFIRM_SECONDS = 0.25
+SIZE_SECONDS = 10.0  # how old what is known of the topic's settings may be
+FRAME_BYTES = 80  # at most, of a batch of one message beside its key, value and header (Kafka's message format 2)
+
+
+class MessageSizes(NamedTuple):
+    """``most``: how many bytes a batch of messages may have in the topic; ``own``: how many that of one row has beside
+    its key and value."""
+
+    most: int
+    own: int
+
+    def objection(self, message: RowMessage) -> str | None:
+        """Why the topic does not take the row; None where it does. What compression would save does not count, so that
+        it is the same for each row of a size."""
+        size = self.own + len(message.key or b"") + len(message.value)
+        if size <= self.most:
+            return None
+        return (
+            f"its message has {size:,} bytes, and the topic takes {self.most:,}: raise max.message.bytes on the topic, "
+            "or shorten the row"
+        )
 
 
 @dataclass
@@ -65,6 +89,9 @@ class RowLog:
         self._give_up = give_up
         self._marks = run.marks(topic.id)
         self._confirmed_at = 0.0
+        most_bytes = batch_limit(admin, topic.name)
+        self._sizes = MessageSizes(most_bytes, FRAME_BYTES + sum(map(len, self._marks.sign_value(ROW, 0, b""))))
+        self._sizes_at = time.monotonic()
         self._producer = Producer(
             connection.settings(
                 transactional_id=f"tidemill-{run.id}-rows",
@@ -72,7 +99,7 @@ class RowLog:
                 acks="all",
                 compression_type="lz4",
                 message_max_bytes=MOST_BYTES,
-                batch_size=connection.batch_size(batch_limit(admin, topic.name)),
+                batch_size=connection.batch_size(most_bytes),
                 transaction_timeout_ms=int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000)),
                 linger_ms=1,
             )
@@ -83,6 +110,7 @@ class RowLog:
         refuse_lost(self._topic, self._run.catalog.next_offsets(), end_offsets(self._admin, self._topic))
         self._requests = self._requests_topic()
         self._request_marks = self._run.marks(self._requests.id)
+        self._end_forgotten()
         return self
 
     def __exit__(
@@ -92,12 +120,62 @@ class RowLog:
         self._producer.poll(0)
 
     def _requests_topic(self) -> Topic:
-        name = requests_topic(self._topic.name, self._run.id)
+        """The topic of answered requests: the one that the run has on record, else the one of its name, which is made
+        where there is none.
+
+        Raises:
+            TopicError: the one on record was deleted.
+        """
+        name, catalog = requests_topic(self._topic.name, self._run.id), self._run.catalog
+        known = catalog.posting()
+        if known.topic_id is not None:
+            return self._verified(Topic(name, known.topic_id, 1))
         topic = describe_topic(self._admin, name)
+        created = known.topic_created
         if topic is None:
-            make_topic(self._admin, name, 1, RETENTION)
+            catalog.save_requests_topic(None, created=True)  # first, so that no crash leaves a topic that no run owns
+            created = make_topic(self._admin, name, 1, RETENTION)
             topic = await_topic(self._admin, name)
+        catalog.save_requests_topic(topic.id, created)
         return topic
+
+    def _verified(self, requests: Topic) -> Topic:
+        """The topic of answered requests, if it still has its id.
+
+        Raises:
+            TopicError: it was deleted, or deleted and created again.
+        """
+        loss = "the keys of answered requests were in it"
+        way_out = f"`tidemill forget-keys {self._run.pipeline.name}` lets rows be written without knowing these keys"
+        return verify_topic(self._admin, requests.name, requests.id, CALL_SECONDS, loss, way_out)
+
+    def _end_forgotten(self) -> None:
+        """Abort a transaction of an earlier API that Kafka believes ended, but that is still open in a partition; see
+        :meth:`tidemill.producer.log.Log.end_forgotten`. Another one's, which may be at work, is not touched, nor waited
+        for.
+        """
+        open_in = [
+            (topic.name, partition)
+            for topic in (self._topic, self._requests)
+            for partition in behind(end_offsets(self._admin, topic), end_offsets(self._admin, topic, stable=True))
+        ]
+        if not open_in:
+            return
+        delivery = Delivery()
+        self.begin()
+        for topic, partition in open_in:
+            self._produce(topic, partition, None, b"", self._marks.write(CLAIM, partition), delivery)
+        self._flush([delivery])
+        self._until_done(self._producer.abort_transaction, "abort an earlier API's transaction")
+
+    def sizes(self) -> MessageSizes:
+        """How large a message may be, as the topic's settings said a moment ago."""
+        if time.monotonic() - self._sizes_at >= SIZE_SECONDS:
+            settings = topic_settings(self._admin, self._topic.name)
+            if settings is not None:
+                self._sizes = self._sizes._replace(most=min(settings.max_bytes, MOST_BYTES))
+            self._sizes_at = time.monotonic()
+        return self._sizes
 
     def read_answered(self, answered: AnsweredRequests, now: float) -> set[str]:
         """Add the answers of all committed transactions to ``answered``, as given ``now``: their age is not known by a
@@ -172,7 +250,7 @@ class RowLog:
 
         Raises:
             StreamFailed: it is not known whether they were committed. The next :class:`RowLog` settles that.
-            TopicError: the topic was deleted, or deleted and created again.
+            TopicError: a topic was deleted, or deleted and created again.
         """
         value, delivery = record.encode(), Delivery()
         self._produce(self._requests.name, 0, None, value, self._request_marks.sign_value(REQUESTS, 0, value), delivery)
@@ -180,6 +258,7 @@ class RowLog:
         failpoint("posts.committing")
         if time.monotonic() - self._confirmed_at >= CONFIRM_SECONDS:
             verify_topic(self._admin, self._topic.name, self._topic.id, CALL_SECONDS)
+            self._verified(self._requests)
             self._confirmed_at = time.monotonic()
         self._until_done(self._producer.commit_transaction, "commit rows")
         failpoint("posts.committed")
