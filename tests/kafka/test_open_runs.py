@@ -37,6 +37,7 @@ from tidemill.kafka.intake import Outcome
 from tidemill.process.backup import back_up
 from tidemill.process.restore import restore
 from tidemill.process.start_over import delete_run_topics
+from tidemill.producer import row_log
 from tidemill.producer.row_writer import RowWriter
 from tidemill.run.catalog import FILE_NAME
 from tidemill.run.folder import Run, join_run
@@ -90,9 +91,12 @@ def test_a_row_that_the_topic_does_not_take_is_rejected(kafka: str, tmp_path: Pa
     run.close()
 
 
-def test_a_topic_of_keys_that_was_made_anew_is_told(kafka: str, tmp_path: Path) -> None:
+def test_a_topic_of_keys_that_was_made_anew_is_told(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the topic of answered requests was deleted and created again, rows are refused, and the reason says how to
     go on."""
+    monkeypatch.setattr(row_log, "CONFIRM_SECONDS", 0.0)
     run, admin = open_stream(tmp_path, kafka), connect_admin(KafkaConnection(kafka))
     name = requests_topic(run.pipeline.topic, run.id)
     with ready(run, kafka) as writer:
