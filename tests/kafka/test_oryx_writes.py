@@ -45,7 +45,8 @@ def ratings_run(folder: Path, kafka: str, topic: str, rows: int) -> Run:
 
 def sealed(run: Run) -> list[dict[str, Any]]:
     (batch,) = run.catalog.batches()
-    return pq.read_table(run.folder / batch.path).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(run.folder / batch.path).to_pylist()
+    return rows
 
 
 def write(client: httpx.Client, path: str, body: bytes = b"", key: str | None = None, **headers: str) -> httpx.Response:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import LogLost, StreamFailed
@@ -27,7 +27,14 @@ from tidemill.kafka.client import (
     verify_topic,
 )
 from tidemill.kafka.intake import RowMessage
-from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, OPEN_SECONDS, PATIENCE_SECONDS, REQUEST_SECONDS
+from tidemill.kafka.transactions import (
+    AGAIN_SECONDS,
+    CALL_SECONDS,
+    OPEN_SECONDS,
+    PATIENCE_SECONDS,
+    REQUEST_SECONDS,
+    transactional_producer,
+)
 from tidemill.producer.answered import RETENTION, AnsweredRequests, Record
 from tidemill.producer.log import behind
 from tidemill.producer.log_reader import committed, refuse_lost
@@ -92,17 +99,9 @@ class RowLog:
         most_bytes = batch_limit(admin, topic.name)
         self._sizes = MessageSizes(most_bytes, FRAME_BYTES + sum(map(len, self._marks.sign_value(ROW, 0, b""))))
         self._sizes_at = time.monotonic()
-        self._producer = Producer(
-            connection.settings(
-                transactional_id=f"tidemill-{run.id}-rows",
-                enable_idempotence=True,
-                acks="all",
-                compression_type="lz4",
-                message_max_bytes=MOST_BYTES,
-                batch_size=connection.batch_size(most_bytes),
-                transaction_timeout_ms=int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000)),
-                linger_ms=1,
-            )
+        timeout = int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000))
+        self._producer = transactional_producer(
+            connection, f"{run.id}-rows", most_bytes, linger_ms=1, transaction_timeout_ms=timeout
         )
 
     def __enter__(self) -> RowLog:
