@@ -31,7 +31,7 @@ from tidemill.cli.options import (
     options_of_run,
 )
 from tidemill.cli.output import print_json
-from tidemill.errors import UsageError
+from tidemill.errors import InputError, UsageError
 from tidemill.pipeline import Loaded, parse, prepare
 from tidemill.run.folder import (
     Run,
@@ -304,10 +304,11 @@ def forget_keys(name: Name, run_dir: RunDir = None, assignments: Set = None) -> 
     """Take rows by HTTP again where the topic of answered requests was deleted."""
     from tidemill.cli.view_commands import look_at
 
-    look_at(name, run_dir, assignments).catalog.save_requests_topic(None, created=False)
-    typer.echo(
-        "the keys of the requests that were answered before are forgotten: such a request, repeated, is written again"
-    )
+    run = look_at(name, run_dir, assignments)
+    if not run.pipeline.source.open:
+        raise InputError(f"the stream of {run.pipeline.name} takes no rows by HTTP", "see [source] open")
+    run.catalog.save_requests_topic(None, run.catalog.posting().topic_created)
+    typer.echo("rows are taken again; a request from before the deletion that is repeated is written again")
 
 
 def broker(stage: Stage, **_: Any) -> None:

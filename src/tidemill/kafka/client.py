@@ -178,6 +178,10 @@ def verify_topic(
     Clients know a topic by its name alone: they continue in a new topic of the same name without an error. So this
     confirms all that was read and written before.
 
+    Args:
+        loss: what was in the topic, for the error.
+        way_out: the error's hint.
+
     Raises:
         TopicError: the topic was deleted, or deleted and created again.
         KafkaAway: Kafka does not answer within ``seconds``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -168,12 +169,13 @@ class RowLog:
         self._until_done(self._producer.abort_transaction, "abort an earlier API's transaction")
 
     def sizes(self) -> MessageSizes:
-        """How large a message may be, as the topic's settings said a moment ago."""
+        """How large a message may be, as the topic's settings said a moment ago. Where Kafka does not tell them, it is
+        not asked again."""
         if time.monotonic() - self._sizes_at >= SIZE_SECONDS:
             settings = topic_settings(self._admin, self._topic.name)
             if settings is not None:
                 self._sizes = self._sizes._replace(most=min(settings.max_bytes, MOST_BYTES))
-            self._sizes_at = time.monotonic()
+            self._sizes_at = math.inf if settings is None else time.monotonic()
         return self._sizes
 
     def read_answered(self, answered: AnsweredRequests, now: float) -> set[str]:
