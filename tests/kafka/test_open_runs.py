@@ -33,7 +33,7 @@ from tidemill.kafka.client import (
     make_topic,
     requests_topic,
 )
-from tidemill.kafka.intake import Outcome
+from tidemill.kafka.intake import Outcome, RowMessage
 from tidemill.process.backup import back_up
 from tidemill.process.restore import restore
 from tidemill.process.start_over import delete_run_topics
@@ -70,8 +70,8 @@ def test_a_row_that_the_topic_does_not_take_is_rejected(kafka: str, tmp_path: Pa
     that the topic takes. Where no row fits, nothing is written."""
     run = open_stream(tmp_path, kafka, topic=topic_with(kafka, max_message_bytes=str(LIMIT)), rows=2)
     with ready(run, kafka) as writer, api_of(run, intake=writer) as client:
-        assert writer._sizes
-        largest = LIMIT - writer._sizes.own - 1  # its key has one byte
+        sizes = range(LIMIT, 0, -1)
+        largest = next(size for size in sizes if writer.objection(RowMessage(0, b"1", bytes(size))) is None)
         rows = [row_of_size(1, largest), row_of_size(2, largest + 1), {"n": 3}, {"n": "x"}]
         answer = client.post("/rows", json=rows).json()
         assert (answer["accepted"], [row["row"] for row in answer["rejected"]]) == (2, [2, 4])

@@ -44,27 +44,25 @@ from tidemill.run.folder import Run
 from tidemill.run.marks import CLAIM, REQUESTS, ROW
 
 CONFIRM_SECONDS = 0.25
-SIZE_SECONDS = 10.0  # how old what is known of the topic's settings may be
+LIMIT_SECONDS = 10.0  # how old what is known of the topic's settings may be
 FRAME_BYTES = 80  # at most, of a batch of one message beside its key, value and header (Kafka's message format 2)
 
 
-class MessageSizes(NamedTuple):
-    """``most``: how many bytes a batch of messages may have in the topic; ``own``: how many that of one row has beside
-    its key and value."""
+class MessageLimit(NamedTuple):
+    """``most_bytes``: of a batch of messages that the topic accepts; ``overhead``: how many bytes that of one row has
+    beside its key and value."""
 
-    most: int
-    own: int
+    most_bytes: int
+    overhead: int
 
     def objection(self, message: RowMessage) -> str | None:
         """Why the topic does not take the row; None where it does. What compression would save does not count, so that
         it is the same for each row of a size."""
-        size = self.own + len(message.key or b"") + len(message.value)
-        if size <= self.most:
+        size = self.overhead + len(message.key or b"") + len(message.value)
+        if size <= self.most_bytes:
             return None
-        return (
-            f"its message has {size:,} bytes, and the topic takes {self.most:,}: raise max.message.bytes on the topic, "
-            "or shorten the row"
-        )
+        way_out = "raise max.message.bytes on the topic, or shorten the row"
+        return f"its message has {size:,} bytes, and the topic takes {self.most_bytes:,}: {way_out}"
 
 
 @dataclass
@@ -98,8 +96,8 @@ class RowLog:
         self._marks = run.marks(topic.id)
         self._confirmed_at = 0.0
         most_bytes = batch_limit(admin, topic.name)
-        self._sizes = MessageSizes(most_bytes, FRAME_BYTES + sum(map(len, self._marks.sign_value(ROW, 0, b""))))
-        self._sizes_at = time.monotonic()
+        self._limit = MessageLimit(most_bytes, FRAME_BYTES + sum(map(len, self._marks.sign_value(ROW, 0, b""))))
+        self._limit_read_at = time.monotonic()
         timeout = int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000))
         self._producer = transactional_producer(
             connection, f"{run.id}-rows", most_bytes, linger_ms=1, transaction_timeout_ms=timeout
@@ -168,15 +166,15 @@ class RowLog:
         self._flush([delivery])
         self._until_done(self._producer.abort_transaction, "abort an earlier API's transaction")
 
-    def sizes(self) -> MessageSizes:
+    def limit(self) -> MessageLimit:
         """How large a message may be, as the topic's settings said a moment ago. Where Kafka does not tell them, it is
         not asked again."""
-        if time.monotonic() - self._sizes_at >= SIZE_SECONDS:
+        if time.monotonic() - self._limit_read_at >= LIMIT_SECONDS:
             settings = topic_settings(self._admin, self._topic.name)
             if settings is not None:
-                self._sizes = self._sizes._replace(most=min(settings.max_bytes, MOST_BYTES))
-            self._sizes_at = math.inf if settings is None else time.monotonic()
-        return self._sizes
+                self._limit = self._limit._replace(most_bytes=min(settings.max_bytes, MOST_BYTES))
+            self._limit_read_at = math.inf if settings is None else time.monotonic()
+        return self._limit
 
     def read_answered(self, answered: AnsweredRequests, now: float) -> set[str]:
         """Add the answers of all committed transactions to ``answered``, as given ``now``: their age is not known by a

@@ -24,7 +24,7 @@ from tidemill.errors import KeyReused, RowsBusy, RowsRefused, StreamFailed, Tide
 from tidemill.kafka.client import broker_moved, connect_cluster, verify_topic
 from tidemill.kafka.intake import IntakeCounts, Outcome, RowMessage, RowRequest
 from tidemill.producer.answered import Answer, AnsweredRequests, Record, key_reused
-from tidemill.producer.row_log import MessageSizes, RowLog
+from tidemill.producer.row_log import MessageLimit, RowLog
 from tidemill.run.stage import Stage
 
 MOST_WAITING = 2_000  # requests
@@ -74,7 +74,7 @@ class RowWriter:
         self._hindrance: str | None = "the API has not reached Kafka yet"
         self._counts = IntakeCounts()
         self._recorded = 0  # of the rejected rows
-        self._sizes: MessageSizes | None = None  # as the log that was open last
+        self._limit: MessageLimit | None = None  # as the log that was open last
         self._stop_by: float | None = None  # once it is to stop: when, on the monotonic clock
         self._failed = True  # the log was not opened since the last error
         self._reason = ""  # of the last error
@@ -114,7 +114,7 @@ class RowWriter:
             return self._counts._replace(waiting=len(self._waiting))
 
     def objection(self, message: RowMessage) -> str | None:
-        return None if self._sizes is None else self._sizes.objection(message)
+        return None if self._limit is None else self._limit.objection(message)
 
     def count_rejected(self, rows: int) -> None:
         with self._changed:
@@ -231,7 +231,7 @@ class RowWriter:
 
     def _write(self, log: RowLog) -> None:
         """Settle what is in doubt, then write transaction after transaction."""
-        self._sizes = log.sizes()
+        self._limit = log.limit()
         answered = AnsweredRequests()
         committed = log.read_answered(answered, self._clock())
         with self._changed:
@@ -247,7 +247,7 @@ class RowWriter:
             else:
                 log.refuse_moved()
             self._record_rejected()
-            self._sizes = log.sizes()
+            self._limit = log.limit()
 
     def _settle(self, committed: set[str]) -> None:
         """End the requests whose transaction was committed, whose key another API has used meanwhile, or that failed
