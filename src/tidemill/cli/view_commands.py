@@ -107,8 +107,8 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
         table.add_row(stage, facts.states[stage], str(status_of_stage.pid), stage_text(run, status_of_stage, facts))
     console.print(table)
     of_source = ("source", "produced") if summary.rows.of_others else ()  # others produce, and have no count
-    shown = {key: value for key, value in body.rows.document().items() if key not in of_source}
-    counts = ", ".join(f"{key} {'?' if value is None else f'{value:,}'}" for key, value in shown.items())
+    figures = {key: value for key, value in body.rows.document().items() if key not in of_source}.items()
+    counts = ", ".join(f"{key.replace('_', ' ')} {'?' if value is None else f'{value:,}'}" for key, value in figures)
     totals = f"batches {body.batches}; generations {body.generations}"
     console.print(f"rows: {counts}; {totals}", soft_wrap=True)
     if body.lag:
