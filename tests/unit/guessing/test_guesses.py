@@ -22,7 +22,7 @@ from tidemill.guessing.files import guess_files
 from tidemill.guessing.leaks import gives_away
 from tidemill.guessing.models import propose_models
 from tidemill.guessing.proposal import Proposal, pipeline_name, propose
-from tidemill.guessing.sample import HEAD
+from tidemill.guessing.sample import HEAD, PIECE, read_sample
 
 
 def column(texts: Sequence[str], name: str = "c", **others: Sequence[str]) -> ColumnGuess:
@@ -49,6 +49,16 @@ def told(texts: Sequence[str], name: str = "c", **others: Sequence[str]) -> tupl
         (["1,234.50", "12.00"], "float", {"thousands": ","}),
         (["1.234,50", "12,00"], "float", {"thousands": ".", "decimal": ","}),
         (["0,123", "0,456"], "float", {"decimal": ","}),
+        (["13,091", "950", "1,227,151", *["2,450"] * 9], "int", {"thousands": ","}),
+        (["13.091", "950", "1.227.151", *["2.450"] * 9], "int", {"thousands": ".", "decimal": ","}),
+        ([*map(str, range(300)), "1,500"], "string", {}),
+        ([*map(str, range(300)), "1,500", "12,250,000"], "int", {"thousands": ","}),
+        (["$950", "$1,227,151", *["$2,450"] * 9], "int", {"strip": ["$"], "thousands": ","}),
+        (["40 430", "1 200 300", "7"], "int", {"thousands": " "}),
+        (["1\u202f234,50", "12,5", "7"], "float", {"thousands": " ", "decimal": ","}),
+        (["1 234.50", "12.5"], "float", {"thousands": " "}),
+        (["€ 1 234", "€ 12"], "int", {"strip": ["€"], "thousands": " "}),
+        (["1'234.50", "12.00"], "float", {"thousands": "'"}),
         (["$5", "$1,200,000"], "int", {"strip": ["$"], "thousands": ","}),
         (["64%", "5%"], "int", {"strip": ["%"]}),
         (["true", "False"], "bool", {}),
@@ -108,6 +118,7 @@ def test_other_columns_decide_what_two_readings_fit() -> None:
     assert told(["1,234", "2,345"], other=["0.5", "1.75"]) == ("int", {"thousands": ","})
     assert told(["1.234", "2.345"], other=["0,5", "1,75"]) == ("int", {"thousands": ".", "decimal": ","})
     assert told(["1.234", "2.345"], other=["0.5", "1.75"]) == ("float", {})
+    assert told(["1,234", "2,345"], other=["1,234,567", "1,750"]) == ("int", {"thousands": ","})
     assert told(["03/04/2024", "04/04/2024", "01/05/2024"]) == ("timestamp", {"format": "%d/%m/%Y"})
 
 
@@ -221,6 +232,7 @@ def proposed(path: Path, **options: Any) -> Proposal:
         ("page.csv", b"\n<!DOCTYPE html><html>", "a web page"),
         ("feed.csv", b'<?xml version="1.0"?>', "an XML document"),
         ("data.csv", b"\x1f\x8b\x08\0\0", "packed with gzip"),
+        ("data.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:e9\nsize 164\n", "Git LFS"),
         ("data.csv", b"", "empty"),
         ("data.csv", b"  \n\n", "empty"),
         ("data.csv", bytes(range(256)) * 9, "no text"),
@@ -275,6 +287,18 @@ def test_a_large_file_is_looked_at_in_its_middle_and_at_its_end(tmp_path: Path) 
     assert guess.looked_at < (guess.rows or 0)
     assert not guess.exact
     assert guess.rows == pytest.approx(80_001, rel=0.05)
+
+
+@pytest.mark.parametrize("more", [0, 1, 2 * PIECE, 2 * PIECE + 3, HEAD + 2, 3 * HEAD + 5])
+def test_a_large_file_is_read_to_its_very_end_and_no_row_twice(tmp_path: Path, more: int) -> None:
+    """Whatever its size, the last piece ends with the file, and no piece has a line of another one."""
+    content = b"".join(b"%07d\n" % number for number in range((HEAD + more) // 8 + 1))[: HEAD + more]
+    (tmp_path / "big.csv").write_bytes(content)
+    sample = read_sample(tmp_path / "big.csv")
+    assert content.endswith(sample.pieces[-1])
+    lines = [line for piece in sample.pieces for line in piece.split()[1:-1]]
+    assert len(set(lines)) == len(lines)
+    assert sum(map(len, sample.pieces)) == min(len(content), HEAD + 2 * PIECE + len(content) % 4)
 
 
 @pytest.mark.parametrize(
