@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tidemill.errors import SourceError
 from tidemill.guessing.words import MISSING_WORDS
-from tidemill.pipeline import BLANKS
+from tidemill.pipeline import BLANKS, DEFAULT_QUOTE
 from tidemill.sources.readers.csv_records import Dialect, RecordBlock, Records, TextLines
 from tidemill.texts import shorten
 
@@ -20,6 +20,7 @@ LOOKED_AT = 400  # records that the layout is judged by
 SNIFFED = 2**18  # characters
 MOST_RECORDS = 200_000  # of a piece of the file
 COMMENT = "#"
+NO_QUOTES = "quotes are part of the values: taken as quotes, they leave fewer records with all fields"
 DELIMITERS = (",", ";", "\t", "|", BLANKS)
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", BLANKS: "blanks"}
 EXCELS_OWN = re.compile(r'\ufeff?"?sep=(.)"?\s*', re.IGNORECASE)
@@ -37,6 +38,7 @@ class CsvLayout(NamedTuple):
 
     Attributes:
         delimiter: one character, or ``"blanks"``.
+        quote: the sign around values that have a delimiter in them; empty where quotes are part of the values.
         escape: the character before a quote that belongs to a value; empty where such quotes are doubled.
         skip: how many lines stand above the header or the first row.
         comment: what a line that is no record begins with; empty for none.
@@ -48,6 +50,7 @@ class CsvLayout(NamedTuple):
     """
 
     delimiter: str
+    quote: str = DEFAULT_QUOTE
     escape: str = ""
     skip: int = 0
     comment: str = ""
@@ -82,8 +85,8 @@ def layout_of(label: str, text: str) -> CsvLayout:
         by = NAMES.get(found, found)
         raise SourceError(
             f"can't tell how {label} is laid out: between {by} its records have different numbers of fields",
-            "give a file whose records all have the same fields, or write the pipeline file yourself: delimiter, skip, "
-            "comment and escape in [source] say how it is laid out",
+            "give a file whose records all have the same fields, or write the pipeline file yourself: delimiter, "
+            "quote, skip, comment and escape in [source] say how it is laid out",
         )
     chosen = good[0]
     if chosen.layout.delimiter == "\t" and is_aligned(text):
@@ -120,10 +123,25 @@ def sniffed(text: str) -> list[str]:
 
 
 def fits(text: str, delimiter: str, begins: int) -> Iterator[Fit]:
-    """The layouts with this delimiter: with doubled quotes, and with a backslash before quotes where there is one."""
-    escaped = delimiter != BLANKS and '\\"' in text[:SNIFFED]
-    fitted = [fit_of(text, CsvLayout(delimiter, escape, begins)) for escape in (("", "\\") if escaped else ("",))]
-    yield from sorted(fitted, key=lambda fit: -fit.share)  # stable: doubled quotes where both fit
+    """The layouts with this delimiter, that with the greatest share first: quotes doubled, or with a backslash before
+    them, or no quotes, or other ones, each where there are such."""
+    head = text[:SNIFFED]
+    layouts = [CsvLayout(delimiter, skip=begins)]
+    if delimiter != BLANKS and '\\"' in head:
+        layouts.append(CsvLayout(delimiter, escape="\\", skip=begins))
+    if '"' in head and not is_quoted(head, delimiter, '"'):
+        layouts.append(CsvLayout(delimiter, quote="", skip=begins))
+    if is_quoted(head, delimiter, "'") and not is_quoted(head, delimiter, '"'):
+        layouts.insert(0, CsvLayout(delimiter, quote="'", skip=begins))
+    yield from sorted((fit_of(text, layout) for layout in layouts), key=lambda fit: -fit.share)  # stable
+
+
+def is_quoted(text: str, delimiter: str, quote: str) -> bool:
+    """Whether most of these quotes stand around whole fields."""
+    between = r"[ \t]" if delimiter == BLANKS else re.escape(delimiter)
+    whole = rf"(?:(?<={between})|^) *{quote}(?:[^{quote}\n]|{quote}{quote})*{quote} *(?={between}|\r?$)"
+    pairs = re.findall(whole, text, re.MULTILINE)
+    return bool(pairs) and 2 * sum(field.count(quote) for field in pairs) > text.count(quote)
 
 
 def fit_of(text: str, layout: CsvLayout) -> Fit:
@@ -152,6 +170,8 @@ def reasons_of(layout: CsvLayout, text: str, fitting: int) -> dict[str, str]:
         reasons["skip"] = f"{lines} no record: {shorten(text.partition(chr(10))[0].strip(), 40)}"
     if layout.comment:
         reasons["comment"] = f"lines that begin with {layout.comment} are no records"
+    if layout.quote != DEFAULT_QUOTE:
+        reasons["quote"] = f"{layout.quote} stands around values" if layout.quote else NO_QUOTES
     if layout.escape:
         reasons["escape"] = "a quote inside a value has a backslash before it"
     if layout.trim:
@@ -180,7 +200,7 @@ def block_of(text: str, layout: CsvLayout, most: int) -> RecordBlock:
     """The first records, as the source will read them."""
     lines = TextLines(io.StringIO(text, newline=""))
     lines.skip(layout.skip)
-    dialect = Dialect(layout.delimiter, layout.escape or None, layout.trim, layout.comment or None)
+    dialect = Dialect(layout.delimiter, layout.quote, layout.escape or None, layout.trim, layout.comment or None)
     block = Records(lines, dialect).take(most)
     if layout.trim:
         block.fields = [[field.strip() for field in record] for record in block.fields]

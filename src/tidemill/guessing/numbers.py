@@ -58,8 +58,9 @@ class NumberGuess(NamedTuple):
 
 
 class FileNumbers(NamedTuple):
-    """What the columns of a file say together. ``commas``, ``points``: the names of those whose numbers say beyond doubt
-    that the decimal sign is the comma or the point. ``sentinels``: numbers that stand for a missing value in some column."""
+    """What the columns of a file say together. ``commas``, ``points``: the names of those whose numbers say beyond
+    doubt that the decimal sign is the comma or the point. ``sentinels``: numbers that stand for a missing value in some
+    column."""
 
     commas: tuple[str, ...] = ()
     points: tuple[str, ...] = ()

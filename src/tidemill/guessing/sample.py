@@ -94,8 +94,8 @@ def plain_sample(file: SourceFile) -> FileSample:
 
 
 def later_pieces(size: int) -> list[tuple[int, int]]:
-    """Where the pieces after the head of a file of ``size`` bytes start and end. None overlap, and the last one ends with
-    the file."""
+    """Where the pieces after the head of a file of ``size`` bytes start and end. None overlap, and the last one ends
+    with the file."""
     if size <= HEAD + 2 * PIECE:
         return [(HEAD, size)] if size > HEAD else []
     middle, last = max(HEAD, size // 2 // 4 * 4), (size - PIECE) // 4 * 4  # UTF-32 has units of 4 bytes

@@ -317,6 +317,44 @@ def test_a_header_is_told_from_a_row(text: str, header: bool, tmp_path: Path) ->
     assert guess_files(str(written(tmp_path, text, "d.csv"))).settings["header"] is header
 
 
+def rows_of_quotes(values: Sequence[str], sep: str) -> str:
+    """A table of 200 rows with a header, one of the values in each."""
+    rows = [sep.join([str(number), values[number % len(values)], str(number / 2)]) for number in range(200)]
+    return "\n".join([sep.join(["id", "size", "price"]), *rows]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("values", "sep", "quote"),
+    [
+        (['12" pipe', '"Big" deal', '"open', "plain"], ",", ""),
+        (['5"', 'a"b', '"q'], "  ", ""),
+        (['"a, b"', '"c"', "d"], ",", None),
+        (['"one\ntwo"', '"c ""d"""', "e"], ";", None),
+        (["it's", "'tis"], ",", None),
+        (["'a, b'", "'c'"], ",", "'"),
+    ],
+)
+def test_quotes_that_are_part_of_the_values(values: list[str], sep: str, quote: str | None, tmp_path: Path) -> None:
+    """Where quotes break the records the file is read without them; where they hold fields together they are quotes."""
+    guess = guess_files(str(written(tmp_path, rows_of_quotes(values, sep), "d.csv")))
+    assert guess.settings.get("quote") == quote
+    assert (guess.looked_at, [each.name for each in guess.columns]) == (200, ["id", "size", "price"])
+    assert ("quote" in guess.reasons) == (quote is not None)
+
+
+def test_one_quote_in_a_later_row_is_found(tmp_path: Path) -> None:
+    """A single row, behind those that the layout is judged by, that a quote would reject or join to others is seen; one
+    broken row among many that are quoted is a reject."""
+    rows = [f"{number},{'bare' if number != 700 else chr(34) + 'oh'},{number}" for number in range(900)]
+    assert guess_files(str(written(tmp_path, "\n".join(["id,t,n", *rows]), "late.csv"))).settings["quote"] == ""
+    rows[720] = '720,no",720'
+    assert guess_files(str(written(tmp_path, "\n".join(["id,t,n", *rows]), "two.csv"))).looked_at == 900
+    quoted = [row.replace(",bare,", ',"ba, re",') for row in rows[:720]]
+    guess = guess_files(str(written(tmp_path, "\n".join(["id,t,n", *quoted]), "quoted.csv")))
+    assert "quote" not in guess.settings
+    assert "1 of the records" in guess.notes[0]
+
+
 def test_names_that_stand_twice_or_nowhere_are_said(tmp_path: Path) -> None:
     """Columns that no name tells apart are not declared; the file says which, and the way out."""
     path = written(tmp_path, ",a,b,a\n0,1,2,3\n1,4,5,6\n", "d.csv")
