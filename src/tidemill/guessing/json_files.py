@@ -20,6 +20,7 @@ from tidemill.texts import listed
 
 Record = dict[str, Any]
 JSON = ("json", "jsonl")
+CALLED = {int: "numbers", float: "numbers", str: "texts", bool: "true or false"}
 BETWEEN = re.compile(r"[\s,\[]*")
 DECODER = json.JSONDecoder()
 
@@ -139,24 +140,31 @@ def columns_of(records: Sequence[Record]) -> tuple[list[ColumnGuess], dict[str, 
         for path, value in leaves(record):
             paths.setdefault(path, {})[index] = value
     columns, undeclared = [], {}
+    mixed: tuple[str, ...] = ()  # the beginnings of the paths within what is an object in some rows alone
     for path, found in paths.items():
+        if any(isinstance(value, Mapping) for value in found.values()):
+            if any(value is not None and not isinstance(value, Mapping) for value in found.values()):
+                mixed = (*mixed, f"{path}.")
+                undeclared[path] = "an object in some rows, and a value in others"
+            continue
+        if path.startswith(mixed):
+            continue
         values = [found.get(index) for index in range(len(records))]
         if any(isinstance(value, list) for value in found.values()):
             undeclared[path] = f'a list; "{path}.0" is its first element'
             continue
         guess = guess_plain(path, values)
         if guess is None:
-            kinds = sorted({type(value).__name__ for value in found.values() if value is not None})
-            undeclared[path] = f"values of several types ({listed(kinds)})"
+            kinds = dict.fromkeys(CALLED[type(value)] for value in found.values() if value is not None)
+            undeclared[path] = f"values of several types ({listed([*kinds])})"
         else:
             columns.append(guess)
     return columns, undeclared
 
 
 def leaves(record: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """The plain values of a record, with their paths."""
+    """The values of a record with their paths, those within objects after the object."""
     for name, value in record.items():
-        if isinstance(value, Mapping) and value:
+        yield f"{before}{name}", value
+        if isinstance(value, Mapping):
             yield from leaves(value, f"{before}{name}.")
-        elif not isinstance(value, Mapping):
-            yield f"{before}{name}", value

@@ -50,13 +50,15 @@ class ModelProposal:
     why: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_label(label: str, columns: Sequence[ColumnGuess]) -> ColumnGuess:
-    """The column that ``--label`` names.
+def find_label(label: str, columns: Sequence[ColumnGuess], undeclared: Mapping[str, str]) -> ColumnGuess:
+    """The column that ``--label`` names; ``undeclared``: what is no column, with the reasons.
 
     Raises:
         InputError: there is no such column, or it holds nothing that can be predicted.
     """
     column = next((column for column in columns if column.name == label), None)
+    if column is None and label in undeclared:
+        raise InputError(f'the label "{label}" can\'t be a column: {undeclared[label]}', "give another column")
     if column is None:
         names = [column.name for column in columns]
         raise InputError(f'the file has no column "{label}" for --label', did_you_mean(label, names))
@@ -70,7 +72,7 @@ def find_label(label: str, columns: Sequence[ColumnGuess]) -> ColumnGuess:
     if column.kind == "string" and column.distinct > MOST_CLASSES:
         raise InputError(
             f'the label "{label}" has {column.distinct:,} different texts, too many for classes',
-            "give a column with few different values, or one of numbers",
+            column.unclear or "give a column with few different values, or one of numbers",
         )
     return column
 

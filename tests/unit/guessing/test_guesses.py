@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import tomllib
 from collections.abc import Sequence
@@ -13,12 +14,13 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tests.support.reading import written
+from tests.support.reading import opened, written
 from tidemill.errors import InputError, SourceError
 from tidemill.guessing.columns import ColumnGuess
 from tidemill.guessing.csv_files import guess_columns
 from tidemill.guessing.document import pipeline_text
 from tidemill.guessing.files import guess_files
+from tidemill.guessing.guess import FileGuess
 from tidemill.guessing.leaks import gives_away
 from tidemill.guessing.models import propose_models
 from tidemill.guessing.proposal import Proposal, pipeline_name, propose
@@ -419,6 +421,51 @@ def test_a_file_that_is_sorted_by_a_column_shows_all_of_its_values(tmp_path: Pat
     guess = guess_files(str(written(tmp_path, "n,color\n" + "\n".join(rows))))
     assert guess.looked_at < 80_000
     assert guess.columns[1].distinct == 2
+
+
+def of_json(values: Sequence[object], folder: Path) -> FileGuess:
+    """The guess of JSON Lines in which each value stands under v, beside a number n."""
+    lines = [json.dumps({"n": number, "v": value}) for number, value in enumerate(values)]
+    return guess_files(str(written(folder, "\n".join(lines), "v.jsonl")))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "settings"),
+    [
+        ([5, 5.5, "Not yet rated", 4], "float?", {"missing": ["Not yet rated"]}),
+        ([5, "N/A", None, 4, "-"], "int?", {"missing": ["N/A", "-"]}),
+        ([5, "6", 7], "int", {"missing": [""]}),
+        (["1.5", 2, "2.5"], "float", {"missing": [""]}),
+    ],
+)
+def test_numbers_and_texts_in_one_column_of_json(
+    values: list[object], kind: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """A few words among numbers stand for a missing value, which the note says; numbers as texts are numbers."""
+    column = of_json(values, tmp_path).columns[1]
+    assert (column.type, column.settings) == (kind, settings)
+    assert all(word in column.note for word in settings["missing"])
+    reader = opened(tmp_path / "v.jsonl", {"v": {"type": kind, **settings}})
+    assert [len(chunk.rejects) for chunk in reader.chunks(100)] == [0]
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (["a", {"id": 1}, {"id": 2}], "an object in some rows, and a value in others"),
+        ([{"id": {"x": 1}}, "a"], "an object in some rows, and a value in others"),
+        ([1, "a", "b", 2], "values of several types (numbers, texts)"),
+        ([True, 2], "values of several types (true or false, numbers)"),
+        ([[1], 2], "a list"),
+    ],
+)
+def test_values_of_json_that_no_column_holds_are_told(values: list[object], why: str, tmp_path: Path) -> None:
+    """What is an object here and a value there, or several types, is no column; a label of it says so."""
+    guess = of_json(values, tmp_path)
+    assert [column.name for column in guess.columns] == ["n"]
+    assert why in guess.undeclared["v"].replace("'", "")
+    with pytest.raises(InputError, match='the label "v" can\'t be a column: '):
+        proposed(tmp_path / "v.jsonl", label="v")
 
 
 # --- the pipeline -------------------------------------------------------------------------------------------------
