@@ -163,7 +163,7 @@ def points_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGuess:
     pointed = texts.filter(texts.str.contains(".", literal=True))
     alike = (
         pointed.str.contains(ONE_GROUP_BY_POINT).all()
-        and not texts.filter(~texts.is_in(pointed)).str.contains(FOUR_DIGITS).any()
+        and not texts.filter(~texts.is_in(pointed.implode())).str.contains(FOUR_DIGITS).any()
     )
     others = [other for other in numbers.commas if other != name]
     if alike and others:
@@ -175,7 +175,7 @@ def points_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGuess:
 def commas_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGuess:
     """Numbers with commas, which are decimal ones or stand between thousands."""
     with_comma = texts.filter(texts.str.contains(",", literal=True))
-    plain = texts.filter(~texts.is_in(with_comma))
+    plain = texts.filter(~texts.is_in(with_comma.implode()))
     decimal = NumberGuess("float", "numbers with a decimal comma", {"decimal": ","}, DECIMAL_COMMA)
     if not with_comma.str.contains(ONE_GROUP_BY_COMMA).all() or plain.str.contains(FOUR_DIGITS).any():
         return decimal

@@ -433,7 +433,7 @@ def of_json(values: Sequence[object], folder: Path) -> FileGuess:
     ("values", "kind", "settings"),
     [
         ([5, 5.5, "Not yet rated", 4], "float?", {"missing": ["Not yet rated"]}),
-        ([5, "N/A", None, 4, "-"], "int?", {"missing": ["N/A", "-"]}),
+        ([5, "N/A", None, 4, "-", 6], "int?", {"missing": ["N/A", "-"]}),
         ([5, "6", 7], "int", {"missing": [""]}),
         (["1.5", 2, "2.5"], "float", {"missing": [""]}),
     ],
