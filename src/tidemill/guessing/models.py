@@ -98,8 +98,10 @@ def as_class_column(label: ColumnGuess) -> ColumnGuess:
     return ColumnGuess(label.name, "string", label.optional, reason, values, label.settings)
 
 
-def propose_models(columns: Sequence[ColumnGuess], label: ColumnGuess | None, rows: int) -> list[ModelProposal]:
-    """The models for a file of about ``rows`` rows.
+def propose_models(
+    columns: Sequence[ColumnGuess], label: ColumnGuess | None, rows: int, undeclared: Mapping[str, str]
+) -> list[ModelProposal]:
+    """The models for a file of about ``rows`` rows. ``undeclared``: what is no column, with the reasons.
 
     Raises:
         InputError: no column is of use to a model.
@@ -113,12 +115,19 @@ def propose_models(columns: Sequence[ColumnGuess], label: ColumnGuess | None, ro
     if not proposals:
         proposals += clusters(columns, rows, ("string", "bool"))
     if not proposals:
-        reasons = listed([f"{name}: {why}" for name, why in unfit(columns).items()], separator="; ")
-        raise InputError(
-            f"no model fits these columns: {reasons}",
-            "give a file with numbers, categories or texts; or name what is to be predicted with --label",
-        )
+        raise no_model(columns, undeclared)
     return [unlike_columns(proposal, columns) for proposal in proposals]
+
+
+def no_model(columns: Sequence[ColumnGuess], undeclared: Mapping[str, str]) -> InputError:
+    """The error for data that no model fits: why none takes each column, and what would make one of use."""
+    unclear = {column.name: column.unclear for column in columns if column.unclear}
+    reasons = {**undeclared, **unfit(columns), **unclear}
+    return InputError(
+        f"no model fits these columns: {listed([f'{name}: {why}' for name, why in reasons.items()], separator='; ')}",
+        "give data with numbers, categories or texts, or name what is to be predicted with --label"
+        + ("; or write the pipeline file yourself, with the settings named above" if unclear else ""),
+    )
 
 
 def unlike_columns(proposal: ModelProposal, columns: Sequence[ColumnGuess]) -> ModelProposal:

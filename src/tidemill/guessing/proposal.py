@@ -171,7 +171,7 @@ def proposal_of(
         settings={**guess.settings, **shared.settings},
         guess=guess,
         columns=tuple(shared.columns),
-        models=tuple(propose_models(columns, to_predict, rows)),
+        models=tuple(propose_models(columns, to_predict, rows, guess.undeclared)),
         key=key_of(columns),
         label_hint=looks_like_label(columns) if label is None else None,
     )

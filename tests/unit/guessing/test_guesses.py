@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from tests.support.reading import opened, written
+from tests.support.reading import read as read_rows
 from tidemill.errors import InputError, SourceError
 from tidemill.guessing.columns import ColumnGuess
 from tidemill.guessing.csv_files import guess_columns
@@ -175,7 +176,7 @@ def test_columns_that_say_nothing_are_left_out_each_with_its_reason() -> None:
     }
     columns = guess_columns({name: pl.Series(name, list(map(str, texts)), pl.String) for name, texts in values.items()})
     label = next(each for each in columns if each.name == "grade")
-    (model,) = propose_models(columns, label, 100)
+    (model,) = propose_models(columns, label, 100, {})
     assert model.values["features"] == ["size"]
     assert {name: why.split(";")[0] for name, why in model.left_out.items()} == {
         "user_id": "an identifier, not a quantity",
@@ -212,7 +213,7 @@ def test_rows_that_lack_a_feature_are_not_wasted() -> None:
             "c": pl.Series("c", [str(row / 9) for row in rows]),
         }
     )
-    (model,) = propose_models(columns, None, 100)
+    (model,) = propose_models(columns, None, 100, {})
     assert model.values["features"] == ["a", "c"]
     assert "50 % are missing" in model.left_out["b"]
 
@@ -357,6 +358,26 @@ def test_one_quote_in_a_later_row_is_found(tmp_path: Path) -> None:
     assert "1 of the records" in guess.notes[0]
 
 
+def test_a_json_array_on_one_long_line_is_looked_at(tmp_path: Path) -> None:
+    """An array without line ends that is larger than what is looked at has rows too, and so has a file with those of
+    old Macintoshes."""
+    array = json.dumps([{"a": number, "b": number / 2, "text": "x" * 200} for number in range(6_000)])
+    assert guess_files(str(written(tmp_path, array, "a.json"))).looked_at > 1_000
+    lines = "".join(f"{number},{number / 2},{'x' * 200}\r" for number in range(6_000))
+    guess = guess_files(str(written(tmp_path, f"a,b,text\r{lines}", "mac.csv")))
+    assert (guess.columns[1].kind, guess.notes) == ("float", ())
+
+
+def test_data_that_no_model_fits_say_what_each_column_is(tmp_path: Path) -> None:
+    """Lists, identifiers and columns that wait for a decision are all named, with the settings that decide."""
+    rows = "\n".join(json.dumps({"id": number, "tags": [1], "day": "03/04/2024"}) for number in range(9))
+    with pytest.raises(
+        InputError, match=r'tags: a list; .*; id: an identifier.*; day: .* format = "%d/%m/%Y"'
+    ) as caught:
+        proposed(written(tmp_path, rows, "no.jsonl"))
+    assert "write the pipeline file yourself" in caught.value.hint
+
+
 def test_names_that_stand_twice_or_nowhere_are_said(tmp_path: Path) -> None:
     """Columns that no name tells apart are not declared; the file says which, and the way out."""
     path = written(tmp_path, ",a,b,a\n0,1,2,3\n1,4,5,6\n", "d.csv")
@@ -466,6 +487,25 @@ def test_values_of_json_that_no_column_holds_are_told(values: list[object], why:
     assert why in guess.undeclared["v"].replace("'", "")
     with pytest.raises(InputError, match='the label "v" can\'t be a column: '):
         proposed(tmp_path / "v.jsonl", label="v")
+
+
+def test_nan_and_bytes_in_parquet(tmp_path: Path) -> None:
+    """NaN and infinities are missing values, as the file that is written says; bytes are a text, digits or not, or no
+    column where they are none."""
+    import pyarrow.parquet as pq
+
+    numbers = [1.5, float("nan"), float("inf"), None, *range(6)]
+    columns = {"x": numbers, "half": pa.array([1, *[float("nan")] * 9], pa.float16()), "n": range(10)}
+    blobs = {"digits": [b"%d" % number for number in range(10)], "blob": [b"\xff"] * 10}
+    pq.write_table(pa.table(columns | blobs), tmp_path / "n.parquet")
+    guess = guess_files(str(tmp_path / "n.parquet"))
+    assert [each.type for each in guess.columns] == ["float?", "float?", "int", "string"]
+    assert "Invalid UTF8" in guess.undeclared["blob"]
+    assert guess.columns[0].settings == {"missing": ["NaN"]}
+    declared = {each.name: {"type": each.type, **each.settings} for each in guess.columns}
+    rows, rejects = read_rows(tmp_path / "n.parquet", declared)
+    assert not rejects
+    assert [row[0] for row in rows] == [1.5, None, None, None, *range(6)]
 
 
 # --- the pipeline -------------------------------------------------------------------------------------------------

@@ -83,6 +83,14 @@ def test_the_setting_that_reads_a_record(
     assert [str(setting) for setting in found] == expected
 
 
+def test_no_other_delimiter_beside_rows_that_fit(tmp_path: Path) -> None:
+    """A footer, as what follows the rows that fit, is no sign of another delimiter."""
+    reader = opened(written(tmp_path, "id,name\n1,a\n2,b\nSource: office\n"), TWO)
+    preview = read_preview(reader)
+    assert len(preview.rejects) == 1
+    assert preview_notes(reader, preview) == []
+
+
 @pytest.mark.parametrize(
     ("reason", "kinds"),
     [
