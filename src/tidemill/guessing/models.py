@@ -110,7 +110,7 @@ def propose_models(
     proposals = [supervised(columns, label)] if label is not None else []
     proposals += [taste] if taste is not None else []
     if not proposals:
-        proposals += clusters(columns, rows, ("int", "float"))
+        proposals += clusters(columns, rows, measured_kinds(columns))
     proposals += similar_texts(columns)
     if not proposals:
         proposals += clusters(columns, rows, ("string", "bool"))
@@ -281,6 +281,13 @@ def model_name(column: str) -> str:
     return f"predict_{plain}"[:64] if plain else "predict_label"
 
 
+def measured_kinds(columns: Sequence[ColumnGuess]) -> tuple[ColumnKind, ...]:
+    """The kinds of the columns that clusters are made of: numbers, and true and false where there are more of them."""
+    usable = [column.kind for column in columns if not reason_against(column, None)]
+    numbers = usable.count("int") + usable.count("float")
+    return ("int", "float", "bool") if 0 < numbers < usable.count("bool") else ("int", "float")
+
+
 def clusters(columns: Sequence[ColumnGuess], rows: int, kinds: Sequence[ColumnKind]) -> Iterator[ModelProposal]:
     """k-means over the columns of these kinds."""
     chosen, left_out = features([column for column in columns if column.kind in kinds], None)
@@ -294,6 +301,11 @@ def clusters(columns: Sequence[ColumnGuess], rows: int, kinds: Sequence[ColumnKi
     k = min(MOST_CLUSTERS, max(2, len(str(rows))))
     why = {
         "scale": "numbers of different sizes then weigh alike",
+        **(
+            {"features": "true and false too, as more columns have them than numbers"}
+            if {"int", "bool"} <= {*kinds}
+            else {}
+        ),
         "params": f"k: as many clusters as the number of rows, {rows:,}, has digits; try others",
     }
     values = {"features": [column.name for column in chosen], "scale": "standard", "params": {"k": k, "seed": 42}}

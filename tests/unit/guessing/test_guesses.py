@@ -189,6 +189,22 @@ def test_columns_that_say_nothing_are_left_out_each_with_its_reason() -> None:
     }
 
 
+def test_true_and_false_make_clusters_where_they_are_most() -> None:
+    """Of votes beside one number, and of votes alone, all are features; one vote beside two numbers is left out."""
+    votes = {f"v{n}": ["yny?"[(row + n) % 4] for row in range(60)] for n in range(3)}
+    numbers = {f"n{n}": [f"{row * 7 % (31 + n) / 2}" for row in range(60)] for n in range(2)}
+
+    def used(*names: str) -> list[str]:
+        every = votes | numbers
+        columns = guess_columns({name: pl.Series(name, every[name], pl.String) for name in names})
+        (model,) = propose_models(columns, None, 60, {})
+        return list(model.values["features"])
+
+    assert used("v0", "v1", "n0") == ["v0", "v1", "n0"]
+    assert used("v0", "v1") == ["v0", "v1"]
+    assert used("v0", "n0", "n1") == ["n0", "n1"]
+
+
 def test_a_column_on_another_scale_gives_a_quantity_away() -> None:
     """Fahrenheit gives Celsius away, and so does its rank; noise on it does not."""
     celsius = [number * 37 % 101 / 3 for number in range(60)]
