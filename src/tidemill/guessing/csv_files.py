@@ -120,6 +120,8 @@ def records_of_other(file: Path, first: Path, names: Sequence[str | None], layou
 
 def names_of(head: str, layout: CsvLayout) -> tuple[list[str | None], dict[str, str]]:
     """The name of each field's column, None where it can't be declared; and those with the reason."""
+    if layout.names:
+        return [*layout.names, *[None] * layout.trailing], {}
     if not layout.header:
         named = layout.width - layout.trailing
         return [*(f"column_{index}" for index in range(1, named + 1)), *[None] * layout.trailing], {}

@@ -44,6 +44,7 @@ class CsvLayout(NamedTuple):
         comment: what a line that is no record begins with; empty for none.
         trim: whether blanks stand around the values.
         header: whether the first record names the columns.
+        names: those of the columns where two records name them; they are among the lines that are skipped.
         width: how many fields a record has.
         trailing: 1 where each row of a file without a header ends with a delimiter, else 0.
         reasons: by setting, why.
@@ -56,6 +57,7 @@ class CsvLayout(NamedTuple):
     comment: str = ""
     trim: bool = False
     header: bool = True
+    names: tuple[str, ...] = ()
     width: int = 1
     trailing: int = 0
     reasons: dict[str, str] = {}  # noqa: RUF012  # a default that is never changed
@@ -91,7 +93,7 @@ def layout_of(label: str, text: str) -> CsvLayout:
     chosen = good[0]
     if chosen.layout.delimiter == "\t" and is_aligned(text):
         chosen = max((fit for fit in good if fit.layout.delimiter in ("\t", BLANKS)), key=lambda fit: fit.layout.width)
-    return with_header(chosen.layout, chosen.records)
+    return with_header(chosen)
 
 
 def is_aligned(text: str) -> bool:
@@ -101,10 +103,11 @@ def is_aligned(text: str) -> bool:
 
 
 class Fit(NamedTuple):
-    """A layout that was tried, the first records by it, and the share of them that have its width."""
+    """A layout that was tried, the first records by it with their lines, and the share of them that have its width."""
 
     layout: CsvLayout
     records: list[list[str]]
+    starts: list[int]
     share: float
 
 
@@ -155,11 +158,13 @@ def fit_of(text: str, layout: CsvLayout) -> Fit:
     comment = COMMENT if has_comments([*above, *(record for record in below if len(record) != width)], below) else ""
     skip = block.starts[first] - 1 if block.starts and not (comment and are_comments(above)) else layout.skip
     skip = 0 if skip == 1 and EXCELS_OWN.fullmatch(text.partition("\n")[0]) else skip  # the reader knows that line
-    kept = [record for record in below if not (comment and are_comments([record]))]
-    fitting = [record for record in kept if len(record) == width]
+    starts = block.starts[first:]
+    kept = [each for each in zip(starts, below, strict=True) if not (comment and are_comments([each[1]]))]
+    fitting = [each for each in kept if len(each[1]) == width]
     layout = layout._replace(skip=skip, comment=comment, width=width)
     layout = layout._replace(reasons=reasons_of(layout, text, len(fitting)))
-    return Fit(layout, fitting, len(fitting) / (len(kept) + len(block.broken)) if fitting else 0.0)
+    share = len(fitting) / (len(kept) + len(block.broken)) if fitting else 0.0
+    return Fit(layout, [record for _, record in fitting], [start for start, _ in fitting], share)
 
 
 def reasons_of(layout: CsvLayout, text: str, fitting: int) -> dict[str, str]:
@@ -219,10 +224,48 @@ def records_of(text: str, layout: CsvLayout, is_head: bool) -> CsvRecords:
 # --- the header ---------------------------------------------------------------------------------------------------
 
 
-def with_header(layout: CsvLayout, records: Sequence[list[str]]) -> CsvLayout:
+def with_header(fit: Fit) -> CsvLayout:
+    layout, records = fit.layout, fit.records
+    if are_names_below_names(records):
+        return with_two_headers(fit)
     header, reason = has_header(records)
     trailing = int(not header and layout.width > 1 and not any(record[-1].strip() for record in records))
     return layout._replace(header=header, trailing=trailing, reasons=layout.reasons | {"header": reason})
+
+
+def are_names_below_names(records: Sequence[list[str]]) -> bool:
+    """Whether the second record has names too, or units, as the first one has: above at least two columns of numbers or
+    dates, different ones, and no value."""
+    columns = list(zip(*records[2:], strict=True))
+    places = [index for index, column in enumerate(columns) if are_values([field.strip() for field in column])]
+    for record in records[:2]:
+        above = {record[index].strip() for index in places} - {""}
+        if len(above) < 2 or not all(map(is_name, above)):
+            return False
+    return bool(places)
+
+
+def with_two_headers(fit: Fit) -> CsvLayout:
+    """The layout with the names of two records, joined. Where the upper one has none, that before it holds on."""
+    upper, lower = ([field.strip().removeprefix("\ufeff") for field in record] for record in fit.records[:2])
+    names: list[str] = []
+    group = ""
+    for index, (above, below) in enumerate(zip(upper, lower, strict=True), start=1):
+        group = above or group
+        name = " ".join(filter(None, [group if below else above, below])) or f"column_{index}"
+        names.append(name if name not in names else f"{name} {index}")
+    trailing = int(not any(record[-1].strip() for record in fit.records))
+    reasons = {
+        "skip": "the lines above the first row are skipped",
+        "header": f"two records name the columns, {shorten(names[0], 30)} first: the columns go by their position",
+    }
+    return fit.layout._replace(
+        header=False,
+        names=tuple(names[:-1] if trailing else names),
+        skip=fit.starts[2] - 1,
+        trailing=trailing,
+        reasons=fit.layout.reasons | reasons,
+    )
 
 
 def has_header(records: Sequence[list[str]]) -> tuple[bool, str]:

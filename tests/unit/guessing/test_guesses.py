@@ -394,6 +394,33 @@ def test_data_that_no_model_fits_say_what_each_column_is(tmp_path: Path) -> None
     assert "write the pipeline file yourself" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("head", "names", "skip"),
+    [
+        ("time,speed,temp\ns,m/s,°C\n", ["time s", "speed m/s", "temp °C"], 2),
+        ("Report\n\nSales,,Costs\nNorth,South,North\n", ["Sales North", "Sales South", "Costs North"], 4),
+        ("# made today\na,b,\nx,y,\n", ["a x", "b y", "column_3"], 3),
+        ("x,x,t\nu,u,v\n", ["x u", "x u 2", "t v"], 2),
+    ],
+)
+def test_names_in_two_records(head: str, names: list[str], skip: int, tmp_path: Path) -> None:
+    """Units below the names, or names below those of groups, are joined to them; every row is read, by position."""
+    path = written(tmp_path, head + "".join(f"{n},{n / 2},{n * 2}\n" for n in range(60)), "two.csv")
+    guess = guess_files(str(path))
+    assert [each.name for each in guess.columns] == names
+    assert (guess.settings["skip"], guess.settings["header"], guess.looked_at) == (skip, False, 60)
+    declared = {each.name: each.type for each in guess.columns}
+    rows, rejects = read_rows(path, declared, **{key: guess.settings[key] for key in ("skip", "header")})
+    assert (len(rows), rejects) == (60, [])
+
+
+def test_one_odd_row_below_the_names_is_a_row(tmp_path: Path) -> None:
+    """A first row whose values are all missing, by a word of their own, or that is as those below it, is no header."""
+    for first in ("n.d.,n.d.,5", "A,1,2"):
+        text = f"k,x,y\n{first}\n" + "".join(f"B{n},{n / 2},{n * 2}\n" for n in range(60))
+        assert guess_files(str(written(tmp_path, text))).settings["header"] is True
+
+
 def test_names_that_stand_twice_or_nowhere_are_said(tmp_path: Path) -> None:
     """Columns that no name tells apart are not declared; the file says which, and the way out."""
     path = written(tmp_path, ",a,b,a\n0,1,2,3\n1,4,5,6\n", "d.csv")
