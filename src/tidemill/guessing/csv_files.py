@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ def read_pieces(pieces: Sequence[str], layout: CsvLayout) -> tuple[CsvLayout, li
     """The records of the file's pieces. Where only some later record has quotes that are part of its values, the layout
     is then without quotes."""
     records = [records_of(piece, layout, index == 0) for index, piece in enumerate(pieces)]
-    if layout.quote and any(map(may_lack_quotes, pieces, records)):
+    with_quotes = [layout.quote != "" and layout.quote in piece for piece in pieces]
+    if any(compress(map(is_uneven, pieces, records), with_quotes)):
         bare = layout._replace(quote="", reasons=layout.reasons | {"quote": NO_QUOTES})
         unquoted = [records_of(piece, bare, index == 0) for index, piece in enumerate(pieces)]
         if not is_quoted("\n".join(pieces), layout.delimiter, layout.quote) and fewer_ragged(unquoted, records):
@@ -68,9 +70,9 @@ def read_pieces(pieces: Sequence[str], layout: CsvLayout) -> tuple[CsvLayout, li
     return layout, records
 
 
-def may_lack_quotes(piece: str, records: CsvRecords) -> bool:
-    """Whether quotes may be part of the values: some records do not fit, or take several lines."""
-    return '"' in piece and (records.ragged > 0 or piece.count("\n") > len(records.rows) + 1)
+def is_uneven(piece: str, records: CsvRecords) -> bool:
+    """Whether some records do not fit, or take several lines."""
+    return records.ragged > 0 or piece.count("\n") > len(records.rows) + 1
 
 
 def fewer_ragged(records: Sequence[CsvRecords], others: Sequence[CsvRecords]) -> bool:

@@ -253,7 +253,9 @@ def with_two_headers(fit: Fit) -> CsvLayout:
     for index, (above, below) in enumerate(zip(upper, lower, strict=True), start=1):
         group = above or group
         name = " ".join(filter(None, [group if below else above, below])) or f"column_{index}"
-        names.append(name if name not in names else f"{name} {index}")
+        while name in names:
+            name = f"{name} {index}"
+        names.append(name)
     trailing = int(not any(record[-1].strip() for record in fit.records))
     reasons = {
         "skip": "the lines above the first row are skipped",

@@ -84,6 +84,11 @@ def remedies(reject: Reject, columns: Sequence[Column]) -> tuple[Setting, ...]:
     return () if value is None else tuple(value_remedies(column, value))[:MOST_REMEDIES]
 
 
+def remedies_beside_rows(reject: Reject, columns: Sequence[Column]) -> tuple[Setting, ...]:
+    """The same for a reject beside rows that fit: by another delimiter these would not."""
+    return tuple(setting for setting in remedies(reject, columns) if setting.name != "delimiter")
+
+
 def value_in(reason: str) -> str | None:
     """The value at the beginning of a reason, as in ``'2,6', not a finite number``; None where it is cut short."""
     for match in re.finditer(r", (?:not |which )", reason):
