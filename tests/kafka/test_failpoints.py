@@ -18,13 +18,13 @@ from tests.support.commands import wait_until_stopped
 from tests.support.failpoint_run import (
     TRAINER_FAILPOINTS,
     assert_files_match_catalog,
-    collect_to_end,
     described,
     exit_code,
     sealed_user_ids,
     smart_home_stages,
     user_ids,
 )
+from tests.support.stage_run import collect_to_end
 from tidemill.errors import InputError, PipelineInvalid, TopicError
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import KafkaConnection

@@ -17,7 +17,6 @@ from confluent_kafka import Producer
 from tests.support.failpoint_run import (
     StagePipeline,
     assert_files_match_catalog,
-    collect_to_end,
     described,
     sealed_user_ids,
     smart_home_stages,
@@ -25,6 +24,7 @@ from tests.support.failpoint_run import (
 )
 from tests.support.source_run import CHUNK, collect, lines, produce, run_of_source, sealed_ids, stop, write_source
 from tests.support.source_run import ROWS as SOURCE_ROWS
+from tests.support.stage_run import collect_to_end
 from tidemill.collector.collector import run_collector
 from tidemill.errors import LogLost, SourceError
 from tidemill.kafka.embedded.broker import EmbeddedBroker
