@@ -92,6 +92,7 @@ def listening(processes: list[psutil.Process]) -> list[Any]:
     ]
 
 
+@pytest.mark.nightly  # by day, the test of kills looks that nothing outlives a trainer
 def test_the_jvm_dies_with_its_trainer(run: Run, process: subprocess.Popen[bytes]) -> None:
     """After kill -9 of the trainer its JVM ends by itself."""
     wait_for(lambda: running(run), "the trainer")
