@@ -24,12 +24,14 @@ from tidemill.training import session as spark_session
 TESTS = Path(__file__).parent
 SERVICES = ("kafka", "spark", "browser")
 """Fixtures that start a real service; a test that uses one has its name as a marker."""
-GROUPS = ("spark", "console")
+SPARK = ("spark", "pipelines")
+"""Folders whose tests use Spark. They are two, each with a session of its own: one worker alone would end last."""
+GROUPS = (*SPARK, "console")
 """Folders whose tests run on one worker, as they share its Spark or its browser; others go by file."""
 MEMORY = Path("/dev/shm")
 ROOM = 4 * 2**30  # bytes: several times what the files of a whole run take
 BROKERS: list[SharedBroker] = []  # those that this worker uses
-FIRST = ("spark", "e2e", "kafka", "console")  # the folders that take longest, so that no worker waits at the end
+FIRST = ("spark", "e2e", "pipelines", "kafka", "console")  # what takes longest, so that no worker waits at the end
 
 hypothesis.settings.register_profile("random", deadline=None)  # how long an example takes is no promise
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -73,10 +75,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         used = [name for name in SERVICES if name in getattr(item, "fixturenames", ())]
-        if {"kafka", "spark"} & set(used) and folder not in ("kafka", "spark"):
-            raise pytest.UsageError(f"{item.nodeid} shares Kafka or Spark: it belongs into tests/kafka or tests/spark")
-        if "spark" in used and folder != "spark":
-            raise pytest.UsageError(f"{item.nodeid} shares Spark: it belongs into tests/spark")
+        if "kafka" in used and folder not in ("kafka", *SPARK):
+            raise pytest.UsageError(f"{item.nodeid} shares Kafka: it belongs into tests/kafka, or a folder of Spark's")
+        if "spark" in used and folder not in SPARK:
+            raise pytest.UsageError(f"{item.nodeid} shares Spark: it belongs into a folder of {SPARK}")
         for marker in [*used, *([folder] if folder in ("console", "e2e") else [])]:
             item.add_marker(marker)
     items.sort(key=rank)
@@ -110,7 +112,7 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """The one Spark session of the whole run, as the trainer starts it."""
+    """The one Spark session of this worker, as the trainer starts it."""
     folder = tmp_path_factory.mktemp("spark")
     session = spark_session.session(None, folder / "scratch", folder, little=True)
     yield session

@@ -222,7 +222,7 @@ def live_until_death(broker: EmbeddedBroker) -> None:
 def run(written: Path, folder: Path) -> Iterator[Run]:
     """A run that has a broker's folder."""
     opened = open_run(load("smart-home"), folder / "run")
-    shutil.copytree(written / "broker", opened.broker)
+    shutil.copytree(written / "broker", opened.broker, dirs_exist_ok=True)
     yield opened
     opened.close()
 

@@ -229,8 +229,8 @@ def test_a_stage_is_killed_at_every_failpoint() -> None:
     """None is left out here, and so each is known to be passed through: no kill, no green test.
 
     Those of judging and of choosing a champion are in tests/unit/judging, those of a replay in
-    tests/spark/test_verdicts.py, those of an output in test_outputs.py, those of rows by HTTP in test_rows_by_http.py,
-    those of a topic that others write in test_topic_failpoints.py, those of what is kept in
+    tests/pipelines/test_verdicts.py, those of an output in test_outputs.py, those of rows by HTTP in
+    test_rows_by_http.py, those of a topic that others write in test_topic_failpoints.py, those of what is kept in
     tests/unit/training.
     """
     elsewhere = ("judging.", "champion.", "replay.", "output.", "posts.", "bounds.", "gap.", "keep.")
