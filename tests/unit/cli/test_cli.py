@@ -97,7 +97,7 @@ def test_fewer_rows_than_parts_ends_the_run(tmp_path: Path) -> None:
     assert "batches.parts=2" in error["hint"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # by day: the test above, and the one of this name in test_stream.py
 def test_a_bootstrap_server_that_does_not_answer(tmp_path: Path) -> None:
     """No Kafka at --bootstrap-servers ends the run, with exit code 2, and leaves nobody waiting."""
     options = ["--port", "0", "--no-console", "--bootstrap-servers", "127.0.0.1:1"]
