@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -44,6 +45,9 @@ COLLECTOR: dict[str, int] = {
     **dict.fromkeys([name for name in FAILPOINTS if name.startswith(("batch.", "rejects."))], 2),
     **dict.fromkeys([name for name in FAILPOINTS if name.startswith("stream.")], 1),
 }
+# By day; others by day too, by the test that kills a collector again and again, and each of them within one process by
+# tests/unit/collector/test_collector_model.py.
+COLLECTOR_BY_DAY = ("batch.cut", "batch.written", "batch.placed", "batch.sealed", "rejects.renamed", "stream.ending")
 PRODUCER = [
     ("source.saving", 1),
     ("source.saving", 3),
@@ -61,8 +65,16 @@ PRODUCER = [
     ("source.saving", 4),
     ("source.saved", 4),
 ]
+PRODUCER_BY_NIGHT = [("source.saving", 1), ("source.saving", 4), *(("source.saved", passing) for passing in (1, 3, 4))]
+"""Further passings of failpoints at which the producer is killed by day."""
 CATALOG = ["catalog.migrating"]  # killed there in test_versions.py
 BACKUP = [name for name in FAILPOINTS if name.startswith(("backup.", "restore."))]  # killed there in test_backup.py
+
+
+def by_day(values: object, is_by_day: bool) -> Any:
+    """These values of a test's parameters, by day or in the night."""
+    all_values = values if isinstance(values, tuple) else (values,)
+    return pytest.param(*all_values, marks=() if is_by_day else pytest.mark.nightly)
 
 
 # --- the collector --------------------------------------------------------------------------------------------------
@@ -141,7 +153,7 @@ def test_what_an_undisturbed_collector_seals(written: Written) -> None:
     assert [batch.rows for batch in written.run.catalog.batches()] == [2000, 2000, 1403]
 
 
-@pytest.mark.parametrize("name", COLLECTOR)
+@pytest.mark.parametrize("name", [by_day(name, name in COLLECTOR_BY_DAY) for name in COLLECTOR])
 def test_a_collector_killed_there_seals_the_same_batches(written: Written, tmp_path: Path, name: str) -> None:
     """Wherever the collector dies, the next one seals the very batches of an undisturbed run, and no orphan stays."""
     run = written.copy(tmp_path / "run")
@@ -181,7 +193,7 @@ def test_a_collector_that_stood_still_goes_on(written: Written, tmp_path: Path) 
 # --- the producer ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "passing"), PRODUCER)
+@pytest.mark.parametrize(("name", "passing"), [by_day(kill, kill not in PRODUCER_BY_NIGHT) for kill in PRODUCER])
 def test_a_producer_killed_there_sends_each_row_once(kafka: str, tmp_path: Path, name: str, passing: int) -> None:
     """Wherever the producer dies, the next one sends what is missing: the batches are the source, once, in order."""
     pipeline = smart_home_stages(
