@@ -270,7 +270,8 @@ def test_stage_fails_with_kafka(run: Run) -> None:
 
 def kafka_below(run: Run) -> psutil.Process:
     """The Kafka of this run among our child processes."""
-    kafkas = [child for child in psutil.Process().children() if "kafka.Kafka" in child.cmdline()]
+    children = filter(is_running, psutil.Process().children())
+    kafkas = [child for child in children if "kafka.Kafka" in child.cmdline()]
     return next(one for one in kafkas if one.cwd() == str(run.broker))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import wait_for
-from tests.support.commands import COMMAND, free_port
+from tests.support.commands import COMMAND
 from tests.support.failpoint_run import KILLED, described, exit_code, file_names
 from tests.support.stage_run import collect_to_end
 from tests.support.topic_run import (
@@ -24,7 +24,7 @@ from tests.support.topic_run import (
     sealed_ns,
     write_pipeline,
 )
-from tidemill.kafka.embedded.broker import EmbeddedBroker
+from tidemill.kafka.embedded.broker import EmbeddedBroker, free_port
 from tidemill.pipeline import load
 from tidemill.run.failpoints import FAILPOINTS, VARIABLE
 from tidemill.run.files import sha256

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from io import BytesIO, TextIOWrapper
@@ -73,13 +72,6 @@ def printed(stream: TextIOWrapper) -> str:
 def wait_until_stopped(pid: int, failpoint: str) -> None:
     """Wait for the process to stand still at ``failpoint``, as its fault ``stop`` has it."""
     wait_for(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, f"process {pid} to stop at {failpoint}")
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nothing listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -22,7 +22,8 @@ import psutil
 import pyarrow.parquet as pq
 
 from tests.support import assert_account_closed, wait_for
-from tests.support.commands import COMMAND, catalog_of, free_port
+from tests.support.commands import COMMAND, catalog_of
+from tidemill.kafka.embedded.broker import free_port
 from tidemill.run.files import TEMPORARY, sha256
 
 STAGES = ("producer", "collector", "broker", "trainer")
