@@ -107,6 +107,11 @@ def utc_moment(text: str, zone: tzinfo = UTC, ambiguous: str | None = None) -> d
         raise ValueError("beyond the calendar") from None
 
 
+def iso(moment: datetime, timespec: str = "auto") -> str:
+    """A moment of UTC as ISO 8601, with ``Z`` for its zone; ``timespec`` as in :meth:`datetime.isoformat`."""
+    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
 NOT_THERE, TWICE = "does not exist", "occurs twice"
 
 

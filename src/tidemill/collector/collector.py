@@ -22,7 +22,7 @@ from tidemill.collector.feed import Feed, balance, own_stream
 from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.collector.log_cut import LogCutter
 from tidemill.collector.merge import Merge
-from tidemill.collector.open_batch import Decoded, OpenBatch, iso
+from tidemill.collector.open_batch import Decoded, OpenBatch, stamp_text
 from tidemill.collector.origins import ended_by
 from tidemill.collector.own_marks import End
 from tidemill.collector.reader import POLL_SECONDS, M
@@ -284,20 +284,17 @@ class Collector(Generic[M]):
                 open_rows=self._open.rows,
                 open_target=self._cutter.target,
                 open_since=self._open.since,
-                open_until=iso(self._cutter.until),
+                open_until=stamp_text(self._cutter.until),
                 lag=self._feed.lag,
                 waiting=self._feed.waiting,
             )
         )
 
     def _take(self, messages: list[M]) -> None:
-        rows = []
-        for message in self._feed.sift(messages):
-            if source_end := self._feed.source_end(message):
-                self._open.note_source_end(message.partition(), source_end.sent)
-                self._unbalanced[message.partition()] = source_end
-            else:
-                rows.append(message)
+        rows, source_ends = self._feed.sift(messages)
+        for partition, source_end in source_ends.items():
+            self._open.note_source_end(partition, source_end.sent)
+        self._unbalanced |= source_ends
         if self._merge is not None:
             rows = self._merged(self._merge, rows)
         self._take_rows(Decoded(rows, self._feed.decoder, self._feed.origins(rows)))

@@ -64,9 +64,9 @@ class Feed(Protocol[M]):
     def read(self, batch: int) -> list[M]:
         """As :meth:`Reader.read`; ``batch`` as above."""
 
-    def sift(self, messages: Iterable[M]) -> list[M]:
-        """The rows among messages just read, and messages that should be rows, with the markers of the source's end.
-        Notes which partitions end with them."""
+    def sift(self, messages: Iterable[M]) -> tuple[list[M], dict[int, End]]:
+        """The rows among messages just read, with messages that should be rows, and what the markers of the source's
+        end say of their partitions. Notes which partitions end with these messages."""
 
     def source_end(self, message: M) -> End | None:
         """The content of the marker of the source's end in a partition, which is noted; None for another message."""
@@ -119,17 +119,20 @@ class OwnStream(Generic[M]):
     def read(self, batch: int) -> list[M]:
         return self.reader.read()
 
-    def sift(self, messages: Iterable[M]) -> list[M]:
-        rows = []
+    def sift(self, messages: Iterable[M]) -> tuple[list[M], dict[int, End]]:
+        rows, source_ends = [], {}
         for message in messages:
-            if message.partition() in self.ends:
+            partition = message.partition()
+            if partition in self.ends:
                 continue  # messages of others after the end marker are not part of the stream
             if end := self.end_of(message):
-                self.endings[message.partition()] = end
-                self.ends[message.partition()] = message.offset()
+                self.endings[partition] = end
+                self.ends[partition] = message.offset()
+            elif source_end := self.source_end(message):
+                source_ends[partition] = source_end
             elif not self.is_claim(message):
                 rows.append(message)
-        return rows
+        return rows, source_ends
 
     def source_end(self, message: M) -> End | None:
         return self.writers.source_end(message)

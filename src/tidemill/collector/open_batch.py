@@ -20,6 +20,7 @@ from tidemill.run.catalog import Decision, Span, TopicPartition
 from tidemill.run.catalog.account import Account, whole_digest
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
+from tidemill.types import iso
 
 SHOWN_BYTES = 500
 FOREIGN = "it was not sent by this run"
@@ -45,10 +46,9 @@ class Decoded:
         self.values = [message.value() for message in messages]
         self.partitions = np.array([message.partition() for message in messages], dtype=np.int64)
         self._timestamps = np.array([message.timestamp() for message in messages], dtype=np.int64).reshape(-1, 2)
-        foreign = [index for index, origin in enumerate(origins or ()) if origin is Origin.FOREIGN]
-        others = set(foreign)
-        own = [index for index in range(len(messages)) if index not in others]
-        table, bad = decoder.decode([messages[index] for index in own])
+        foreign = {index for index, origin in enumerate(origins or ()) if origin is Origin.FOREIGN}
+        own = [index for index in range(len(messages)) if index not in foreign] if foreign else range(len(messages))
+        table, bad = decoder.decode([messages[index] for index in own] if foreign else messages)
         self.reasons = {own[message.position]: message.reason for message in bad} | dict.fromkeys(foreign, FOREIGN)
         self._no_rows = set(self.reasons)
         fitting = np.array([index for index in range(len(messages)) if index not in self.reasons], dtype=np.int64)
@@ -108,7 +108,7 @@ class OpenBatch:
     @property
     def since(self) -> str | None:
         """The timestamp of its first row; None while it has none."""
-        return iso(self._first)
+        return stamp_text(self._first)
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -144,7 +144,7 @@ class OpenBatch:
         Args:
             partitions: those of a topic of others.
         """
-        sealed = self.draft.publish(iso(self._first), iso(self._last))
+        sealed = self.draft.publish(stamp_text(self._first), stamp_text(self._last))
         self._run.catalog.seal(self.batch, sealed, self.accounts, partitions)
 
     def cut(self, cut: str, partitions: Iterable[TopicPartition] = ()) -> None:
@@ -199,9 +199,9 @@ def possible_stamps(timestamps: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarr
     return possible
 
 
-def iso(milliseconds: int | None) -> str | None:
+def stamp_text(milliseconds: int | None) -> str | None:
     """A timestamp as ISO 8601 in UTC; one outside the calendar becomes the nearest one within it."""
     if milliseconds is None:
         return None
     moment = EPOCH + timedelta(milliseconds=min(max(milliseconds, FIRST_MILLISECOND), LAST_MILLISECOND))
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso(moment, "milliseconds")

@@ -182,12 +182,13 @@ class TopicFeed(Generic[M]):
         end = self._known[number].end_offset
         return first if end is None else min(first, end)
 
-    def sift(self, messages: Iterable[M]) -> list[M]:
+    def sift(self, messages: Iterable[M]) -> tuple[list[M], dict[int, End]]:
         self._note_ends()
         bounds = {number: one.end_offset for number, one in self._known.items() if one.end_offset is not None}
-        return [
+        rows = [
             message for message in messages if message.offset() < bounds.get(message.partition(), message.offset() + 1)
         ]
+        return rows, {}
 
     def _note_ends(self) -> None:
         """Note the partitions that were read to the end of the stream, or have nothing of it."""
@@ -303,6 +304,7 @@ def count_rows(stage: Stage, feed: TopicFeed[M]) -> int:
     rows = 0
     feed.reader.seek(feed.begin({}, batch=1))
     while len(feed.ends) < len(feed.partitions) and not stage.stop.is_set():
-        rows += len(Decoded(feed.sift(feed.read(batch=1)), feed.decoder).table)
+        found, _ = feed.sift(feed.read(batch=1))
+        rows += len(Decoded(found, feed.decoder).table)
         stage.report(CollectorProgress(counted=rows))
     return rows

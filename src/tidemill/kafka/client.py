@@ -216,13 +216,16 @@ def requests_topic(topic: str, run_id: str) -> str:
     return f"{topic[:200]}-requests-{run_id}"
 
 
-def topic_settings(admin: AdminClient, name: str) -> TopicSettings | None:
-    """The topic's settings; None where Kafka does not tell them to this user."""
+def topic_settings(
+    admin: AdminClient, name: str, seconds: float = ANSWER_SECONDS, level: int = logging.WARNING
+) -> TopicSettings | None:
+    """The topic's settings; None where Kafka does not tell them to this user, or not within ``seconds``, which is
+    logged at ``level``."""
     resource = ConfigResource(ConfigResource.Type.TOPIC, name)
     try:
-        entries = admin.describe_configs([resource], request_timeout=ANSWER_SECONDS)[resource].result()
+        entries = admin.describe_configs([resource], request_timeout=seconds)[resource].result()
     except KafkaException as error:
-        log.warning("the settings of the topic %s are not known: %s", name, reason(error))
+        log.log(level, "the settings of the topic %s are not known: %s", name, reason(error))
         return None
     values = {key: entry.value for key, entry in entries.items()}
     limits = {key: values.get(key, "-1") for key in ("retention.ms", "retention.bytes")}

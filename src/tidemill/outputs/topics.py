@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.collector import await_source
 from tidemill.collector.feed import Feed, own_stream
@@ -22,6 +22,7 @@ from tidemill.kafka.client import (
     describe_topic,
     make_topic,
     reason,
+    topic_settings,
     verify_topic,
 )
 from tidemill.outputs.recovery import Position, recovered
@@ -81,21 +82,12 @@ def verify_output(admin: AdminClient, state: OutputState, seconds: float = ANSWE
         verify_topic(admin, state.topic, state.topic_id, seconds)
     except TopicError as error:
         raise TopicError(error.message.replace("this run's rows", "this run's predictions"), ANOTHER) from error
-    if "compact" in cleanup_policy(admin, state.topic, seconds):
+    settings = topic_settings(admin, state.topic, seconds, logging.DEBUG)  # asked again at each commit
+    if settings is not None and settings.compacted:
         raise TopicError(
             f"the topic {state.topic} is compacted: it keeps only the newest prediction of each key",
             f"set cleanup.policy=delete on it, or {ANOTHER}",
         )
-
-
-def cleanup_policy(admin: AdminClient, name: str, seconds: float) -> str:
-    """How Kafka cleans up the topic of that name; empty where it does not say, as to a user without that right."""
-    resource = ConfigResource(ResourceType.TOPIC, name)
-    try:
-        settings = admin.describe_configs([resource], request_timeout=seconds)[resource].result()
-    except KafkaException:
-        return ""
-    return str(settings["cleanup.policy"].value)
 
 
 class OutputReader(KafkaReader):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
-from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.collector import CONFIRM_SECONDS, CONFIRM_WITHIN
@@ -18,9 +18,15 @@ from tidemill.collector.feed import Feed
 from tidemill.collector.open_batch import Decoded
 from tidemill.collector.reader import stamp_fault
 from tidemill.errors import KafkaAway, StreamFailed
-from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, batch_limit, reason
+from tidemill.kafka.client import KafkaConnection, Topic, batch_limit, reason
 from tidemill.kafka.messages import partition_of
-from tidemill.kafka.transactions import CALL_SECONDS, PATIENCE_SECONDS, until_confirmed, until_done
+from tidemill.kafka.transactions import (
+    CALL_SECONDS,
+    PATIENCE_SECONDS,
+    transactional_producer,
+    until_confirmed,
+    until_done,
+)
 from tidemill.outputs.champions import Champion
 from tidemill.outputs.predictions import Indices, OutputRows, predictions
 from tidemill.outputs.recovery import Position, mark_of
@@ -60,16 +66,8 @@ class OutputWriter:
         self._state = output_topic(run, admin, output, source.partitions)
         self._marks = run.marks(self._state.topic_id)
         self._reader = OutputReader(connection, source, run, output.topic, ROWS_AT_ONCE)
-        self._producer = Producer(
-            connection.settings(
-                transactional_id=f"tidemill-{run.id}-{output.topic}",
-                enable_idempotence=True,
-                acks="all",
-                compression_type="lz4",
-                message_max_bytes=MOST_BYTES,
-                batch_size=connection.batch_size(batch_limit(admin, output.topic)),
-                linger_ms=5,
-            )
+        self._producer = transactional_producer(
+            connection, f"{run.id}-{output.topic}", batch_limit(admin, output.topic)
         )
         self._feed: Feed[Message]
         self._committed: dict[int, Position] = {}
@@ -144,12 +142,8 @@ class OutputWriter:
 
     def _take(self, messages: Sequence[Message], champion: Champion) -> None:
         """Send the predictions of the rows among these messages."""
-        rows = []
-        for message in self._feed.sift(messages):
-            if self._feed.source_end(message):
-                self._source_ended.add(message.partition())
-            else:
-                rows.append(message)
+        rows, source_ends = self._feed.sift(messages)
+        self._source_ended.update(source_ends)
         decoded = Decoded(rows, self._feed.decoder, self._feed.origins(rows))
         if len(decoded.table):
             self._begin()

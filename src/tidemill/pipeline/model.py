@@ -27,7 +27,7 @@ from tidemill.pipeline.text_settings import (
     Word,
     Zone,
 )
-from tidemill.types import ColumnKind, is_moment, utc_moment
+from tidemill.types import ColumnKind, is_moment, iso, utc_moment
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)")
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -166,7 +166,7 @@ def offset_time(value: object, info: ValidationInfo) -> str | None:
     if isinstance(value, str) and value in words:
         return value
     if isinstance(value, str) and is_moment(value):
-        return utc_moment(value).isoformat().replace("+00:00", "Z")
+        return iso(utc_moment(value))
     quoted = " or ".join(f'"{word}"' for word in words if word)
     raise ValueError(f'{quoted}, or a time such as "2026-01-31T00:00:00Z"')
 

@@ -10,7 +10,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import LogLost, StreamFailed, TopicError
@@ -21,6 +21,7 @@ from tidemill.kafka.transactions import (
     CALL_SECONDS,
     OPEN_SECONDS,
     PATIENCE_SECONDS,
+    transactional_producer,
     until_confirmed,
     until_done,
 )
@@ -60,17 +61,7 @@ class Log:
         self.accounts = dict.fromkeys(range(topic.partitions), Account())
         self._marks = marks
         self._connection = connection
-        self._producer = Producer(
-            connection.settings(
-                transactional_id=f"tidemill-{marks.run_id}",
-                enable_idempotence=True,
-                acks="all",
-                compression_type="lz4",
-                message_max_bytes=MOST_BYTES,
-                batch_size=connection.batch_size(most_bytes),
-                linger_ms=5,
-            )
-        )
+        self._producer = transactional_producer(connection, marks.run_id, most_bytes)
         self._admin = AdminClient(connection.settings())
         self._confirmed_at = 0.0
         self._held: dict[int, dict[str, Any]] = {}

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import LogLost, StreamFailed
 from tidemill.kafka.client import (
-    MOST_BYTES,
     KafkaConnection,
     Topic,
     await_topic,
@@ -25,7 +24,14 @@ from tidemill.kafka.client import (
     verify_topic,
 )
 from tidemill.kafka.intake import RowMessage
-from tidemill.kafka.transactions import AGAIN_SECONDS, CALL_SECONDS, OPEN_SECONDS, PATIENCE_SECONDS, REQUEST_SECONDS
+from tidemill.kafka.transactions import (
+    AGAIN_SECONDS,
+    CALL_SECONDS,
+    OPEN_SECONDS,
+    PATIENCE_SECONDS,
+    REQUEST_SECONDS,
+    transactional_producer,
+)
 from tidemill.producer.answered import RETENTION, AnsweredRequests, Record
 from tidemill.producer.log_reader import committed, refuse_lost
 from tidemill.run.failpoints import failpoint
@@ -65,17 +71,9 @@ class RowLog:
         self._give_up = give_up
         self._marks = run.marks(topic.id)
         self._confirmed_at = 0.0
-        self._producer = Producer(
-            connection.settings(
-                transactional_id=f"tidemill-{run.id}-rows",
-                enable_idempotence=True,
-                acks="all",
-                compression_type="lz4",
-                message_max_bytes=MOST_BYTES,
-                batch_size=connection.batch_size(batch_limit(admin, topic.name)),
-                transaction_timeout_ms=int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000)),
-                linger_ms=1,
-            )
+        timeout = int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000))
+        self._producer = transactional_producer(
+            connection, f"{run.id}-rows", batch_limit(admin, topic.name), linger_ms=1, transaction_timeout_ms=timeout
         )
 
     def __enter__(self) -> RowLog:

@@ -23,6 +23,7 @@ from tidemill.run.folder import Run
 from tidemill.run.inventory import take_inventory
 from tidemill.run.progress.status import champions
 from tidemill.training.schemes import batches_of
+from tidemill.types import iso
 
 AT_ONCE = 1000  # batches and generations of a transaction; SQLite takes only so many numbers
 COMPARED = 2  # the newest generations: a look at the next batch compares them
@@ -55,7 +56,7 @@ def oldest_kept(age: float | None, there: KeptFiles) -> str:
     if age is None or not times:
         return ""
     moment = datetime.fromisoformat(max(times)) - timedelta(seconds=age)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso(moment, "milliseconds")
 
 
 class Keeper:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.collector.open_batch import iso, possible_stamps
+from tidemill.collector.open_batch import possible_stamps, stamp_text
 from tidemill.collector.reader import FIRST_MILLISECOND, LAST_MILLISECOND, NO_STAMP, stamp_fault
 
 KINDS = st.sampled_from([NO_STAMP, 1, 2])
@@ -24,7 +24,7 @@ def test_many_timestamps_are_judged_as_one_is(timestamps: list[tuple[int, int]])
 @given(STAMPS)
 def test_any_timestamp_can_be_written(milliseconds: int) -> None:
     """No number of milliseconds is refused; one that the calendar doesn't have is the nearest that it has."""
-    text = iso(milliseconds)
+    text = stamp_text(milliseconds)
     assert text
     assert "0001-01-01T00:00:00.000Z" <= text <= "9999-12-31T23:59:59.999Z"
 
@@ -40,4 +40,4 @@ def test_any_timestamp_can_be_written(milliseconds: int) -> None:
 )
 def test_a_timestamp_is_exact(milliseconds: int | None, text: str | None) -> None:
     """The calendar's ends are written to the millisecond."""
-    assert iso(milliseconds) == text
+    assert stamp_text(milliseconds) == text

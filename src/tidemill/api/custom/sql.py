@@ -22,7 +22,7 @@ from tidemill.errors import QueryError, TidemillError, TimeLimit, TooManyRows
 from tidemill.run.catalog import Batch, Generation
 from tidemill.scoring import ROW_KINDS, SCORERS, RowScorer, Scorer
 from tidemill.texts import shorten
-from tidemill.types import COLUMN_TYPES
+from tidemill.types import COLUMN_TYPES, iso
 
 ROWS, BATCH = "rows", "batch"
 MEMORY = "1GB"  # for a query; the tables do not count
@@ -204,5 +204,5 @@ def plain_key(key: Any) -> str:
     if key is None or isinstance(key, bool):
         return {None: "null", True: "true", False: "false"}[key]
     if isinstance(key, datetime):
-        return key.isoformat().replace("+00:00", "Z")
+        return iso(key)
     return str(plain(key))

@@ -16,6 +16,7 @@ from tidemill.errors import CatalogError
 from tidemill.run.catalog import migrations
 from tidemill.run.catalog.migrations import DAMAGED, UNUSABLE, migrate, recorded_version, schema_version, unusable
 from tidemill.run.catalog.schema import SCHEMA_VERSION, meta, metadata
+from tidemill.types import iso
 
 LARGE = 32 * 2**20
 EXPLAINING = ("cells", "comparisons")  # the tables that no stage but the one that judges reads
@@ -23,7 +24,7 @@ EXPLAINING = ("cells", "comparisons")  # the tables that no stage but the one th
 
 def now() -> str:
     """The current time in UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso(datetime.now(UTC), "milliseconds")
 
 
 class CatalogFile:
