@@ -38,7 +38,7 @@ PLAN = [
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[UpProcess]:
-    job = Job(tmp_path, rows=100_000, batch=4_000, rate=1_500)
+    job = Job(tmp_path, rows=100_000, batch=4_000, rate=1_000)
     job.write()
     up = UpProcess(job)
     yield up
