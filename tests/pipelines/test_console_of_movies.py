@@ -17,6 +17,7 @@ from tidemill.run.folder import Run
 pytestmark = pytest.mark.timeout(900)  # with its part of the machine only
 
 A_TITLE = re.compile(r"\w+ \(\d{4}\)")  # as "Amber Kiln (1959)"
+FOUND = re.compile(r", The \(\d{4}\)")  # by the search for "the"
 
 
 def same(run: Run) -> tuple[str, ...]:
@@ -49,6 +50,7 @@ def test_titles_are_found_rated_and_recommended(
         page = visit.open("/try")
         page.get_by_label("Search titles").fill("the")
         page.keyboard.press("Enter")
+        expect(page.get_by_role("combobox", name="Title", exact=True)).to_have_value(FOUND)
         page.get_by_role("button", name="Add to my ratings").click()
         expect(page.get_by_role("slider")).to_be_visible()
         page.get_by_role("button", name="Recommend", exact=True).click()

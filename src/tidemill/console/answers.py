@@ -103,6 +103,13 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def missing_generations(answers: Sequence[GenerationAnswer]) -> list[int]:
+    """The generations between the first and the last of the answers that did not answer: those that failed, and those
+    whose files were removed."""
+    answered = {answer.generation for answer in answers}
+    return [number for number in range(min(answered), max(answered) + 1) if number not in answered] if answered else []
+
+
 def classes(answers: Sequence[GenerationAnswer], labels: Mapping[str, str]) -> list[str]:
     """The titles of the classes that have probabilities in any of the answers."""
     names = dict.fromkeys(name for answer in answers for name in answer.probability or {})

@@ -90,7 +90,7 @@ def steps(status: StatusBody, models: Mapping[str, ModelVerdict], answered: int 
         Step(
             "Sealed batches",
             number(status.batches),
-            f"{counted(rows.sealed, 'row')}, {size(status.bytes)}",
+            f"{counted(rows.sealed, 'row')}, {size(status.bytes)} on disk",
             "done" if status.batches else "waiting",
         ),
         Step(
@@ -100,6 +100,7 @@ def steps(status: StatusBody, models: Mapping[str, ModelVerdict], answered: int 
             "failed" if generations.failed else state_of(status, "trainer"),
         ),
         champion(models),
+        *([predictions(status)] if status.outputs else []),
         Step(
             "Requests",
             number(answered),
@@ -130,7 +131,9 @@ def sources(status: StatusBody) -> list[Step]:
 
 def topic_of_others(status: StatusBody) -> Step:
     read = status.rows.collected + status.rows.rejected
-    left = f"messages read{rejected(status)}; {number(status.lag)} to be read"
+    gone = sum(gap.last_offset - gap.first_offset + 1 for gap in status.gaps or [])
+    removed = f"; {number(gone)} removed unread" if gone else ""
+    left = f"messages read{rejected(status)}; {number(status.lag)} to be read{removed}"
     return Step("Topic of others", number(read), left, state_of(status, "collector"))
 
 
@@ -169,9 +172,7 @@ def champion(models: Mapping[str, ModelVerdict]) -> Step:
     if not numbers:
         return Step("Champion", NONE, "no generation serves yet", "waiting")
     if len(numbers) == 1:
-        of = (
-            "the only model" if len(models) == 1 else f"all {len(models)} models" if len(serving) == len(models) else ""
-        )
+        of = all_of(len(models)) if len(serving) == len(models) else ""
         return Step("Champion", numbers[0], f"is the generation that serves {of}".strip(), "done")
     replayed = any(verdict.line for verdict in models.values())  # whose names are too long for the large print
     shown = [f"{name} {serving[name]}" for name in serving][:4]
@@ -182,6 +183,19 @@ def champion(models: Mapping[str, ModelVerdict]) -> Step:
         ", ".join(shown) + more,
         "done",
     )
+
+
+def all_of(models: int) -> str:
+    return {1: "the only model", 2: "both models"}.get(models, f"all {models} models")
+
+
+def predictions(status: StatusBody) -> Step:
+    """The rows that were written to topics of predictions; the lag is that of the topic that is furthest behind."""
+    rows = sum(output.rows for output in status.outputs)
+    lags = [output.lag for output in status.outputs if output.lag is not None]
+    topics = counted(len(status.outputs), "topic")
+    note = f"rows in {topics}; {number(max(lags, default=None))} to be read"
+    return Step("Predictions", number(rows), note, state_of(status, "outputs"))
 
 
 def answered_requests(metrics: str, pipeline: Home) -> int:

@@ -116,6 +116,11 @@ def batch_ranges(numbers: Sequence[int]) -> str:
     return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in ranges) or NONE
 
 
+def numbered(noun: str, numbers: Sequence[int], plural: str = "") -> str:
+    """Numbers after their noun: ``batch 2``, ``batches 1-3, 7``."""
+    return f"{noun if len(numbers) == 1 else plural or f'{noun}s'} {batch_ranges(numbers)}"
+
+
 CUTS: Mapping[str, str] = {
     "rows": "row count reached",
     "every": "end of the time window",

@@ -23,13 +23,16 @@ KEY_REQUIRED = (
     "The API requires a key that this console does not have. Start the console with the API's `--api-key-file`."
 )
 # The head has a fixed height, so that the page below does not jump as its text changes. Tables scroll sideways rather
-# than break a number over two lines. Streamlit's running icon is hidden, as it would blink each second.
+# than break a number or a sha256 over two lines. The note below a figure is never cut off. Streamlit's running icon is
+# hidden, as it would blink each second.
 STYLE = """<style>
 .st-key-head { min-height: 4.5rem; }
 .st-key-head h3 { padding: 0; overflow-wrap: anywhere; }
 [data-testid="stTable"] :is(td, th) > * {
-  width: max-content !important; max-width: 36rem; overflow-wrap: anywhere;
+  width: max-content !important; overflow-wrap: anywhere;
 }
+[data-testid="stTable"] td > :has(code) { max-width: none !important; }
+[data-testid="stMetricDelta"] * { white-space: normal !important; }
 [data-testid="stStatusWidget"] { display: none; }
 .st-key-sentence p { font-size: 1.4rem; font-weight: 600; line-height: 1.35; overflow-wrap: anywhere; }
 .stMainBlockContainer { padding-top: 1.5rem; }

@@ -75,6 +75,8 @@ def layout_of(label: str, text: str) -> CsvLayout:
     candidates = [named[1]] if named else [*sniffed(text), *DELIMITERS]
     tried = [fit for delimiter in dict.fromkeys(candidates) for fit in fits(text, delimiter, int(bool(named)))]
     good = [fit for fit in tried if fit.share >= FITTING and fit.layout.width > 1]
+    if any(has_decimal_commas(fit) for fit in good):
+        good = [fit for fit in good if fit.layout.delimiter != ","]
     if not good and "," not in text[:SNIFFED]:
         good = [fit for fit in tried if fit.layout.delimiter == "," and fit.records]  # a single column
     if not good:
@@ -89,6 +91,14 @@ def layout_of(label: str, text: str) -> CsvLayout:
     if chosen.layout.delimiter == "\t" and is_aligned(text):
         chosen = max((fit for fit in good if fit.layout.delimiter in ("\t", BLANKS)), key=lambda fit: fit.layout.width)
     return with_header(chosen.layout, chosen.records)
+
+
+def has_decimal_commas(fit: Fit) -> bool:
+    """Whether another sign than the comma stands between the fields, and commas within numbers alone: records of
+    numbers such as ``1;2,5`` have the same number of fields between commas too."""
+    with_comma = [field for record in fit.records[1:] for field in record if "," in field]
+    alone = fit.layout.delimiter not in (",", BLANKS)  # a blank stands between a date and the next field too
+    return alone and bool(with_comma) and all(map(looks_like_value, with_comma))
 
 
 def is_aligned(text: str) -> bool:

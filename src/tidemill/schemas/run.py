@@ -217,8 +217,9 @@ class OutputBody(Shape):
 class StatusBody(Shape):
     """How far the run is. ``lag``: rows produced and not yet collected, or, of a topic that others write, messages that
     follow those that were read (``partition_lag`` has them by partition); ``gaps``: what retention removed of such a
-    topic before it was sealed; ``bytes``: of all sealed batches; ``waiting``: what the run as a whole is doing or waits
-    for; ``trained``: whether the stream has ended and every generation is published, or failed for good."""
+    topic before it was sealed; ``bytes``: of the sealed batches whose files are kept; ``waiting``: what the run as a
+    whole is doing or waits for; ``trained``: whether the stream has ended and every generation is published, or failed
+    for good."""
 
     pipeline: str
     title: str

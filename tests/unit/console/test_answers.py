@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.console_answers import answer
 from tidemill import schemas
-from tidemill.console import answers, charts
+from tidemill.console import answers, charts, formatting
 
 LABELS = {"0": "Inefficient", "1": "Efficient"}
 CLASSIFIED = answer(2, 1, label="Efficient", probability={"0": 0.25, "1": 0.75})
@@ -70,6 +70,16 @@ def test_every_generation_has_a_line_also_one_that_failed() -> None:
     assert answers.by_generation([GROUPED, VALUED], {}) == [
         {"generation": 3, "answer": 1, "distance": 0.53446789},
         {"generation": 1, "answer": 65002.7261},
+    ]
+
+
+def test_generations_that_do_not_answer_are_named() -> None:
+    """Between the first and the last of a page's answers those are missing that failed or are no longer kept."""
+    assert answers.missing_generations([answer(9, 1), answer(8, 1), answer(4, 0), answer(1, 0)]) == [2, 3, 5, 6, 7]
+    assert answers.missing_generations([]) == []
+    assert [formatting.numbered("batch", numbers, "batches") for numbers in ([2], [2, 3, 7])] == [
+        "batch 2",
+        "batches 2-3, 7",
     ]
 
 

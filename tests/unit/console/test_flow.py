@@ -34,9 +34,33 @@ def test_the_way_of_other_streams() -> None:
     steps = flow.steps(changed(STATUS, rows=rows, partition_lag={"0": 4}, lag=4), {}, None)
     assert [step.name for step in steps][:2] == ["Topic of others", "Open batch"]
     assert (steps[0].value, steps[0].note) == ("9", "messages read, 1 rejected; 4 to be read")
+    gap = schemas.GapBody(partition=0, first_offset=5, last_offset=1804, batch=2, found_at="2026-01-02T03:04:05Z")
+    gapped = flow.topic_of_others(changed(STATUS, rows=rows, partition_lag={}, gaps=[gap]))
+    assert gapped.note.endswith("to be read; 1,800 removed unread")
     steps = flow.steps(changed(STATUS, rows=rows), {}, None)
     assert [(step.name, step.value) for step in steps][:2] == [("Source", "6"), ("Kafka", "8")]
     assert steps[1].note.startswith("rows, 3 by HTTP; ")
+
+
+def test_predictions_have_a_step() -> None:
+    """A run that writes predictions to topics has a box for them, with the lag of the topic that is furthest behind."""
+    outputs = [output("a", 5, 0), output("b", 3, 2), output("c", 0, None)]
+    step = flow.steps(changed(STATUS, outputs=outputs), {}, None)[-2]
+    assert (step.name, step.value, step.note) == ("Predictions", "8", "rows in 3 topics; 2 to be read")
+
+
+def output(topic: str, rows: int, lag: int | None) -> schemas.OutputBody:
+    return schemas.OutputBody(model="m", topic=topic, rows=rows, lag=lag, ended=False, missed=0)
+
+
+def test_one_champion_of_all_models() -> None:
+    """A generation that serves every model says how many these are."""
+    notes = [flow.champion({name: model_verdict(champion=2) for name in "abc"[:count]}).note for count in (1, 2, 3)]
+    assert [note.removeprefix("is the generation that serves ") for note in notes] == [
+        "the only model",
+        "both models",
+        "all 3 models",
+    ]
 
 
 def test_before_anything_is_known() -> None:

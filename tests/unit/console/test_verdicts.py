@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.console_answers import cell, changed, comparison, decision, drift, judged, model_verdict
 from tidemill.console.formatting import NONE
+from tidemill.console.pages.verdict import no_longer_kept
 from tidemill.console.verdicts import plots, tables
 from tidemill.console.verdicts.decisions import decision_rows, serving
 from tidemill.schemas import ModelVerdictBody
@@ -186,12 +187,15 @@ def test_the_curve_is_of_the_same_rows() -> None:
 
 
 def test_a_batch_that_was_not_judged_is_named() -> None:
-    """A batch between judged ones without a settled cell is one whose judging failed."""
+    """A batch between judged ones without a settled cell is one whose judging failed, unless its losses are no longer
+    kept."""
     assert tables.unjudged(CELLS) == []
     assert tables.unjudged([body for body in CELLS if body.batch != 2]) == [2]
     assert tables.unjudged([body for body in CELLS if (body.batch, body.evidence) != (3, "settled")]) == [3]
     assert tables.unjudged([cell(2, 2, 0.4), cell(2, 3, 0.4)]) == []  # generation 1 failed
     assert tables.unjudged([]) == []
+    assert tables.unjudged([body for body in CELLS if body.batch != 2], removed=[2]) == []
+    assert no_longer_kept([2, 3, 4]).startswith("The losses of generations 2-4, and on the batches with")
 
 
 def test_drift_is_told_with_its_effect() -> None:

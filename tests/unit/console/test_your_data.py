@@ -33,8 +33,8 @@ def kind(*settings: schemas.RejectSetting, examined: int = 2) -> schemas.RejectK
 def test_a_reason_in_a_table() -> None:
     """A kind of reason stands with its rows, the place and the beginning of the newest one, and its settings."""
     assert rejects.kind_row(kind(DECIMAL, THOUSANDS)) == {
-        "reason": "v is …, not a finite number",
         "rows": "1,801",
+        "reason": "v is …, not a finite number",
         "newest": "source, line 1,234",
         "message": "1;2,6" + "x" * 115 + "…",
         "setting that would read it": 'decimal = "," or thousands = ","',
@@ -143,6 +143,7 @@ def test_equal_labels_do_not_hide_each_other() -> None:
         batch=1, rows=1, offset=0, columns=columns, items=[{"Id": 1, "id": 2, "row": 3, "x[0]": 4}]
     )
     assert [len(row) for row in data.preview(rows)] == [5]
+    assert [data.cell(value) for value in (None, True, 0.1 + 0.2)] == [NONE, "true", "0.3"]
     assert list(data.preview(rows, 1, 3)[0].values()) == ["1", "2", "3"]
 
 
@@ -170,7 +171,7 @@ OTHERS = OWN.model_copy(update={"of_others": True, "since": "earliest"})
         (
             OWN.model_copy(update={"ends": False, "rows": "/rows", "posted": 3}),
             False,
-            "only Ctrl-C ends the run. 3 rows came so since the API started.",
+            "It stays open for rows by HTTP: only Ctrl-C ends the run.",
         ),
         (OTHERS.model_copy(update={"ends": False}), False, 'from "earliest" without an end: only Ctrl-C ends the run.'),
         (OTHERS.model_copy(update={"until": "now"}), False, 'from "earliest" until "now". It ends by itself.'),
@@ -186,12 +187,13 @@ def test_a_partition_in_a_table() -> None:
     """A partition of a topic of others has its bounds and its lag; one of the run's own only how far it is sealed."""
     assert stream.partition_row(PARTITION, of_others=True) == {
         "partition": "1",
+        "lag": "7",
         "sealed before offset": "1,801",
         "begins at": "5",
-        "ends before": NONE,
-        "lag": "7",
         "removed": "0",
     }
+    until = PARTITION.model_copy(update={"end_offset": 2000})
+    assert stream.partition_row(until, of_others=True)["ends before"] == "2,000"
     assert stream.partition_row(PARTITION, of_others=False) == {"partition": "1", "sealed before offset": "1,801"}
     gap = schemas.GapBody(partition=0, first_offset=5, last_offset=1804, batch=2, found_at="2026-01-02T03:04:05Z")
     assert stream.gap_row(gap)["offsets"] == "5 to 1,804"
@@ -207,3 +209,6 @@ def test_an_output_in_a_table() -> None:
         "lag": NONE,
         "state": "follows the stream",
     }
+    assert stream.missed([output]) == ""
+    gap = output.model_copy(update={"missed": 1200})
+    assert stream.missed([gap]) == "Retention removed messages before they were scored: 1,200 for scored."

@@ -293,6 +293,24 @@ def test_a_header_is_told_from_a_row(text: str, header: bool, tmp_path: Path) ->
     assert guess_files(str(written(tmp_path, text, "d.csv"))).settings["header"] is header
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "delimiter"),
+    [
+        ("a;b", "1{0},5;2{0},25", ";"),
+        ("Länge, cm;Breite, cm;Art", "{0},5;{0},25;A", ";"),
+        ("a\tb", "1{0},5\t2{0},25", "\t"),
+        ("id,tags", "{0},x;y", ","),
+        ("at,n", "2024-01-31 10:{0},5", ","),
+    ],
+)
+def test_a_comma_within_numbers_stands_between_no_fields(header: str, row: str, delimiter: str, tmp_path: Path) -> None:
+    """Numbers with decimal commas do not make the comma the delimiter, also where every row has as many of them."""
+    text = "".join(f"{line}\n" for line in [header, *(row.format(10 + number) for number in range(40))])
+    guess = guess_files(str(written(tmp_path, text, "d.csv")))
+    assert guess.settings.get("delimiter", ",") == delimiter
+    assert [each.name for each in guess.columns] == header.split(delimiter)
+
+
 def test_names_that_stand_twice_or_nowhere_are_said(tmp_path: Path) -> None:
     """Columns that no name tells apart are not declared; the file says which, and the way out."""
     path = written(tmp_path, ",a,b,a\n0,1,2,3\n1,4,5,6\n", "d.csv")
@@ -308,6 +326,7 @@ def test_bytes_of_other_encodings_are_read_as_they_are_meant(tmp_path: Path) -> 
     for encoding, words in {
         "cp1251": "Москва Новосибирск Екатеринбург Казань Самара Омск Челябинск Ростов Уфа Красноярск",
         "cp1250": "Łódź Kraków Gdańsk Szczecin Poznań Wrocław Częstochowa Bielsko Rzeszów Toruń",
+        "cp1252": f"Fläche(m²) {'Süd;Hafen ' * 200}",
         "shift_jis": "東京 大阪 横浜 名古屋 札幌 神戸 京都 福岡 川崎 広島",
         "utf-16-le": "Malmö Göteborg Ängelholm Åre Luleå Umeå Örebro Växjö Visby Lund",
     }.items():

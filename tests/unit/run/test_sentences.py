@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tidemill.run.catalog import StageState, StageStatus
+from tidemill.pipeline import Output
+from tidemill.run.catalog import OutputState, StageState, StageStatus
 from tidemill.run.catalog.stages import progress_of
 from tidemill.run.progress.sentences import Facts, describe_run, describe_stage
-from tidemill.run.progress.status import Counts, OutputCounts
+from tidemill.run.progress.status import Counts, OutputCounts, output_count
 
 OPEN = {"open_batch": 2, "open_rows": 812, "open_target": 1801}
 OUTPUTS = (OutputCounts("m", "one", 800, 9), OutputCounts("m", "two", 12))
@@ -154,3 +156,11 @@ def test_a_run_says_what_it_waits_for() -> None:
         ),
     ]  # fmt: skip
     assert [describe_run(seen) for seen, _ in story] == [words for _, words in story]
+
+
+def test_the_lag_of_an_output_is_known_once_something_was_read_for_it() -> None:
+    """Before the first transaction the number of messages that are to come is not said to be 0."""
+    output, state = Output(model="m", topic="scored"), OutputState("scored", "m", "id", True, 1)
+    assert [output_count(output, found).lag for found in (None, state)] == [None, None]
+    assert output_count(output, replace(state, offsets={0: 5}, lag=3)).lag == 3
+    assert output_count(output, replace(state, ended=True)).lag == 0

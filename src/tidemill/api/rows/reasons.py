@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nlargest
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ class Kind:
 
 
 def by_reason(run: Run, snapshot: Snapshot) -> schemas.RejectKinds:
-    """The kinds of the newest rejects: first those of the source, then those of the stream, then the side tables'.
+    """The kinds of the newest rejects of the source, of the stream and of the side tables, the most frequent first.
 
     Of each of these at most ``MAX_COUNTED`` are read, so that the work is bounded.
 
@@ -63,7 +64,7 @@ def by_reason(run: Run, snapshot: Snapshot) -> schemas.RejectKinds:
     return schemas.RejectKinds(
         rejected=snapshot.counts.rejected + sum(file.rejected for file in files if file.name.startswith(TABLE)),
         counted=counted,
-        kinds=[kind_body(kind) for kind in islice(kinds.values(), MAX_KINDS)],
+        kinds=[kind_body(kind) for kind in nlargest(MAX_KINDS, kinds.values(), key=lambda kind: kind.count)],
         more=max(0, len(kinds) - MAX_KINDS),
     )
 

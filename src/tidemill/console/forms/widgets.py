@@ -75,9 +75,9 @@ def text_form(key: str, label: str, default: str, button: str) -> str:
     return str(last_submitted(key, pressed, text, ""))
 
 
-def show_curl(method: str, path: str, **parts: Any) -> None:
+def show_curl(method: str, path: str, caption: str = "The same from a terminal:", **parts: Any) -> None:
     """The curl command that sends the same request, ready to copy."""
-    st.caption("The same from a terminal:")
+    st.caption(caption)
     command = curl(method, api().address + path, keyed=api().keyed, **parts)
     st.code(command, language="bash", wrap_lines=True)
 

@@ -108,7 +108,9 @@ def plot(pipeline: Home, profile: Profile, inputs: Mapping[str, InputBody]) -> N
         chart = plots.scatter(points, numbers, (fields.label(numeric[x]), fields.label(numeric[y])))
     st.altair_chart(chart, width="stretch", key="points")
     centres = "" if points.centres else " Without centres, as the model does not use both columns."
-    st.caption(f"{points.sampled:,} of the {points.rows:,} rows of generation {number}, evenly chosen.{centres}")
+    every = points.sampled == points.rows
+    chosen = f"All {points.rows:,}" if every else f"{points.sampled:,} of the {points.rows:,}"
+    st.caption(f"{chosen} rows of generation {number}{'' if every else ', evenly chosen'}.{centres}")
 
 
 def axes(name: str, numeric: Mapping[str, ColumnBody], features: list[str]) -> tuple[str, str]:

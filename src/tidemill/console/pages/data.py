@@ -9,7 +9,8 @@ from typing import Any
 import streamlit as st
 
 from tidemill.console import shell
-from tidemill.console.formatting import NONE, batch_ranges, counted, cut, files, moment, number, plain, short_sha
+from tidemill.console.answers import class_name
+from tidemill.console.formatting import NONE, counted, cut, files, moment, number, numbered, plain, short_sha
 from tidemill.console.forms import widgets
 from tidemill.console.forms.fields import distinct_labels
 from tidemill.console.pages import reading, rejects
@@ -25,6 +26,11 @@ from tidemill.schemas import (
 
 PREVIEW = 10
 PREVIEW_COLUMNS = 50
+ABOUT_BATCHES = (
+    "Each row of the stream that fits is in one batch, whose file does not change. The offsets are the places of its "
+    "messages in the topic, by partition."
+)
+REMOVED = r" Files of older batches were removed, as \[keep\] in the pipeline file says; their records stay."
 
 
 def page() -> None:
@@ -61,6 +67,7 @@ def sealed() -> None:
             return
         page = select_newest_first(count, "page")
         batches = shell.api().get("/batches", list[BatchBody], after=page.after, limit=page.limit)
+        st.markdown(ABOUT_BATCHES + (REMOVED if any(batch.removed_at for batch in batches) else ""))
         batch_table(batches, "batches")
 
 
@@ -101,7 +108,7 @@ def one_batch(count: int) -> None:
     batch = shell.api().get(f"/batches/{chosen or count}", BatchBody)
     st.table([{"property": name, "value": text} for name, text in batch_facts(batch)], hide_index=True)
     if batch.removed_at:
-        st.info("Its rows are no longer kept; its record stays.", icon=":material/delete:")
+        st.info("Its rows are no longer kept, as `[keep]` in the pipeline file says.", icon=":material/delete:")
         return
     with right:
         page = select_oldest_first(batch.rows, PREVIEW, "Page of rows", "rows")
@@ -140,7 +147,7 @@ def cell(value: Any) -> str:
         return NONE
     if isinstance(value, float):
         return number(value, digits=6)
-    return plain(value)
+    return plain(class_name(value))
 
 
 def preview_caption(rows: BatchRows) -> str:
@@ -177,7 +184,7 @@ def lineage(newest: int) -> None:
 def made_from(generation: GenerationBody) -> str:
     """A generation's batches, rows and state in a sentence."""
     numbers = generation.batches
-    batches = f"batch {numbers[0]}" if len(numbers) == 1 else f"batches {batch_ranges(numbers)}"
+    batches = numbered("batch", numbers, "batches")
     published = generation.state == "published"
     state = f"published {moment(generation.published_at)}" if published else generation.state
     return plain(

@@ -15,6 +15,7 @@ from tidemill.console.pages import verdict
 from tidemill.console.paging import select_newest_first
 from tidemill.schemas import GenerationBody, History, HistoryPoint, Home, StatusBody, Trained
 
+KEPT = r"What is kept, \[keep\] in the pipeline file says."
 OTHER_ROWS = "Each generation was measured on rows of its own, so these figures do not say which one is better."
 
 
@@ -81,6 +82,8 @@ def table(started: int, model: str, metrics: Sequence[str]) -> None:
     titles = {name: name for name in ("generation", "rows", "fitted in (s)")}
     columns = widgets.number_columns(rows, titles | {name: described(name).short for name in metrics})
     widgets.table(rows, columns, key=f"generations of {model}", height="content")
+    if any(generation.removed_at for generation in generations):
+        st.caption(f"Generations whose files were removed answer no requests. {KEPT}")
 
 
 def generation_row(generation: GenerationBody, model: str, metrics: Sequence[str]) -> dict[str, Any]:

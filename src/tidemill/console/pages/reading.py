@@ -19,6 +19,7 @@ def section() -> None:
         return
     st.subheader("How the data are read", anchor=False)
     layout(home)
+    st.markdown("The columns, how their values are read, and why:")
     columns(home.columns)
     left_out(home)
 
@@ -70,5 +71,6 @@ def left_out(home: Home) -> None:
         for column, why in (model.left_out or {}).items()
     ]
     if rows:
+        st.markdown("Columns that a model does not use:")
         page = select_oldest_first(len(rows), PAGE, "Page of columns that are left out", "left out page")
         st.table(rows[page.after : page.after + page.limit], hide_index=True)

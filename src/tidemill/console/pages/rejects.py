@@ -7,7 +7,7 @@ import streamlit as st
 from tidemill.console import shell
 from tidemill.console.formatting import NONE, counted, number, plain
 from tidemill.console.paging import PAGE, select_oldest_first
-from tidemill.schemas import RejectBody, RejectKind, RejectKinds, RejectPlaces, RejectsBody, RejectSetting
+from tidemill.schemas import RejectBody, RejectKind, RejectKinds, RejectPlaces, RejectsBody, RejectSetting, StreamBody
 
 REJECTS = 25
 MOST_TEXT = 120  # characters of a rejected record in the table of reasons
@@ -16,6 +16,10 @@ MOST_TEXT = 120  # characters of a rejected record in the table of reasons
 def section() -> None:
     st.subheader("Rejects", anchor=False)
     places = shell.api().get("/rejects", RejectPlaces)
+    if shell.api().get("/stream", StreamBody).posted is not None:
+        st.caption(
+            "A row of a request that does not fit is no reject: it is in the answer to the request, and not kept."
+        )
     if not places.places:
         st.success("No row was rejected.", icon=":material/check:")
         return
@@ -53,8 +57,8 @@ def counted_text(rejects: RejectKinds) -> str:
 def kind_row(kind: RejectKind) -> dict[str, str]:
     text = kind.example.text
     return {
-        "reason": plain(kind.reason),
         "rows": number(kind.count),
+        "reason": plain(kind.reason),
         "newest": f"{kind.place}, {reject_position(kind.example)}",
         "message": plain(text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"),
         "setting that would read it": " or ".join(plain(setting.setting) for setting in kind.settings) or NONE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import streamlit as st
 
@@ -30,6 +31,7 @@ from tidemill.console.forms.fields import example_row
 from tidemill.console.paging import PAGE
 from tidemill.schemas import (
     BatchBody,
+    BatchRows,
     GapBody,
     Home,
     OutputBody,
@@ -97,14 +99,14 @@ def row_counts(status: StatusBody, of_others: bool = False) -> list[tuple[str, s
         ("Collected", number(rows.collected), rate(rates.collected)),
         ("Sealed", number(rows.sealed), rate(rates.sealed)),
         ("Rejected", number(rows.rejected), f"{share(rows.rejected / read if read else 0.0)} of all"),
-        ("Lag", number(status.lag), "messages to be read" if of_others else "produced, not collected"),
+        ("Lag", number(status.lag), "messages to be read" if of_others else "not collected yet"),
     ]
 
 
 def run_counts(status: StatusBody) -> list[tuple[str, str, str]]:
     generations = status.generations
     return [
-        ("Batches", number(status.batches), f"{size(status.bytes)} sealed"),
+        ("Batches", number(status.batches), f"{size(status.bytes)} on disk"),
         ("Generations", number(generations.published), f"newest: {number(status.newest)}"),
         ("In training", number(generations.training), in_training(status.training)),
         ("Failed", number(generations.failed), "generations"),
@@ -166,7 +168,7 @@ def problems(problems: Sequence[str]) -> str:
 
 def topic(stream: StreamBody, ended: bool) -> None:
     st.subheader(f"Topic {plain(stream.topic)}", anchor=False)
-    st.markdown(extent(stream, ended))
+    st.markdown(f"{extent(stream, ended)} {sealed(stream)}")
     st.table([partition_row(partition, stream.of_others) for partition in stream.partitions[:PAGE]], hide_index=True)
     if len(stream.partitions) > PAGE:
         st.caption(f"The first {PAGE} of {number(len(stream.partitions))} partitions.")
@@ -183,8 +185,7 @@ def extent(stream: StreamBody, ended: bool) -> str:
             return f"{whole} The stream has ended."
         if stream.ends:
             return f"{whole} The stream ends with the data."
-        posted = "" if stream.posted is None else f" {counted(stream.posted, 'row')} came so since the API started."
-        return f"{whole} It stays open for rows by HTTP: only Ctrl-C ends the run.{posted}"
+        return f"{whole} It stays open for rows by HTTP: only Ctrl-C ends the run."
     until = "without an end" if stream.until is None else f'until "{plain(stream.until)}"'
     part = f'Others write this topic. The run reads it from "{plain(stream.since)}" {until}'
     if ended:
@@ -192,17 +193,24 @@ def extent(stream: StreamBody, ended: bool) -> str:
     return f"{part}. It ends by itself." if stream.ends else f"{part}: only Ctrl-C ends the run."
 
 
+def sealed(stream: StreamBody) -> str:
+    """The meaning of the offsets in the table of partitions."""
+    fates = "was rejected, or was removed by retention" if stream.gaps else "or was rejected"
+    return f"Each message before the offset in the table is in a sealed batch, {fates}."
+
+
 def partition_row(partition: PartitionBody, of_others: bool) -> dict[str, str]:
     """A partition. In the run's own topic it begins at 0 and ends with a marker, and nothing is removed unread."""
     name, sealed = str(partition.partition), number(partition.next_offset)
     if not of_others:
         return {"partition": name, "sealed before offset": sealed}
+    end = {} if partition.end_offset is None else {"ends before": number(partition.end_offset)}
     return {
         "partition": name,
-        "begins at": number(partition.first_offset),
-        "sealed before offset": sealed,
-        "ends before": number(partition.end_offset),
         "lag": number(partition.lag),
+        "sealed before offset": sealed,
+        "begins at": number(partition.first_offset),
+        **end,
         "removed": number(partition.removed),
     }
 
@@ -222,9 +230,20 @@ def posting() -> None:
     if stream.rows is None:
         return
     st.subheader("Rows by HTTP", anchor=False)
-    st.markdown("The stream is open: rows that are sent to this address go into it.")
-    columns = shell.api().get("/pipeline", Home).columns
-    widgets.show_curl("POST", stream.rows, document=example_row(columns))
+    st.markdown(
+        "The stream is open: the command below adds a row to it. The answer says how many rows were accepted, and of "
+        "each other row why it was not; those are not kept. With a header `Idempotency-Key`, a request that is sent "
+        "again adds nothing."
+    )
+    widgets.show_curl("POST", stream.rows, "From a terminal:", document=row_to_send())
+
+
+def row_to_send() -> dict[str, Any]:
+    """The first row of the newest batch; before there is one, a row of each column's type."""
+    api = shell.api()
+    newest = api.get("/status", StatusBody).batches
+    rows = api.get(f"/batches/{newest}/rows", BatchRows, limit=1).items if newest else []
+    return rows[0] if rows else example_row(api.get("/pipeline", Home).columns)
 
 
 # --- the topics of predictions ------------------------------------------------------------------------------------
@@ -232,8 +251,18 @@ def posting() -> None:
 
 def outputs(outputs: Sequence[OutputBody]) -> None:
     if outputs:
-        st.subheader("Predictions", anchor=False)
+        st.subheader("Topics of predictions", anchor=False)
+        st.markdown(
+            "Each row of the stream is written to these topics once, with the answer of the model's champion. The lag "
+            f"is the number of the stream's messages that are still to be read for them. {missed(outputs)}"
+        )
         st.table([output_row(output) for output in outputs], hide_index=True)
+
+
+def missed(outputs: Sequence[OutputBody]) -> str:
+    """What retention removed before it was scored, in a sentence; empty where it removed nothing."""
+    lost = [f"{number(output.missed)} for {plain(output.topic)}" for output in outputs if output.missed]
+    return f"Retention removed messages before they were scored: {', '.join(lost)}." if lost else ""
 
 
 def output_row(output: OutputBody) -> dict[str, str]:
@@ -242,7 +271,7 @@ def output_row(output: OutputBody) -> dict[str, str]:
         "model": plain(output.model),
         "rows written": number(output.rows),
         "lag": number(output.lag),
-        "state": "ended" if output.ended else "follows the stream",
+        "state": "complete" if output.ended else "follows the stream",
     }
 
 

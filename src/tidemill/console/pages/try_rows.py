@@ -8,7 +8,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from tidemill.console import answers, charts
-from tidemill.console.formatting import plain
+from tidemill.console.formatting import numbered, plain
 from tidemill.console.forms import widgets
 from tidemill.console.forms.fields import column_labels, column_title, column_unit, example, model_fields
 from tidemill.console.forms.fields import row as row_of
@@ -71,6 +71,9 @@ def every_generation(pipeline: Home, model: ModelBody, row: dict[str, Any]) -> N
     columns = widgets.number_columns(rows, {"answer": title, "distance": "distance"}, digits=6)
     columns |= widgets.share_columns(answers.classes(page.answers, labels))
     widgets.table(rows, columns, key="answers of generations")
+    missing = answers.missing_generations(page.answers)
+    if missing:
+        st.caption(f"Without {numbered('generation', missing)}, which failed or whose files were removed.")
     older_and_newer(name, before, page)
 
 

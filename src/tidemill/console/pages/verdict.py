@@ -8,7 +8,7 @@ from contextlib import suppress
 import streamlit as st
 
 from tidemill.console.client import ApiError, ApiKeyRequired, ApiUnavailable
-from tidemill.console.formatting import batch_ranges, counted, generation_name, plain
+from tidemill.console.formatting import counted, generation_name, numbered, plain
 from tidemill.console.forms import widgets
 from tidemill.console.paging import Page, select_newest_first
 from tidemill.console.shell import EVERY, api, render_api_errors, rerender_if_changed
@@ -16,6 +16,7 @@ from tidemill.console.verdicts import plots, tables
 from tidemill.console.verdicts.decisions import decision_rows, serving
 from tidemill.schemas import (
     CellBody,
+    GenerationBody,
     GenerationVerdict,
     Home,
     MatrixBody,
@@ -108,18 +109,33 @@ def evidence(verdict: ModelVerdictBody, judged: Sequence[GenerationVerdict], pag
     before = page.after + page.limit + 1
     cells = api().get(f"/models/{verdict.model}/matrix", MatrixBody, before=before, limit=page.limit).cells
     names = tables.loss_names(judged, cells)
-    failed = tables.unjudged(cells)
+    removed = removed_generations(page)
+    failed = tables.unjudged(cells, removed)
     if failed:
         st.warning(
-            f"Not judged: batch {batch_ranges(failed)}. The log of the trainer says why.", icon=":material/error:"
+            f"Not judged: {numbered('batch', failed, 'batches')}. The log of the trainer says why.",
+            icon=":material/error:",
         )
+    if removed:
+        st.caption(no_longer_kept(removed))
     if not names:
-        st.caption("No generation is judged on these batches.")
+        st.caption("No generation has losses on these batches.")
         return
     loss = st.selectbox("Loss; the first one decides", names, key=f"loss of {verdict.model}") if names[1:] else names[0]
     gains(judged, loss)
     matrix(verdict, cells, loss)
     same_rows(verdict, cells, loss)
+
+
+def removed_generations(page: Page) -> list[int]:
+    """The generations with the numbers of the page's batches whose files, and losses, were removed."""
+    every = api().get("/generations", list[GenerationBody], after=page.after, limit=page.limit)
+    return [generation.generation for generation in every if generation.removed_at]
+
+
+def no_longer_kept(removed: Sequence[int]) -> str:
+    gone = numbered("generation", removed)
+    return rf"The losses of {gone}, and on the batches with these numbers, are no longer kept (\[keep\])."
 
 
 def gains(judged: Sequence[GenerationVerdict], loss: str) -> None:

@@ -5,7 +5,7 @@ A comparison without a word is no verdict and has no point.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tidemill.console import formatting
@@ -196,17 +196,24 @@ def left_out(cells: Iterable[CellBody], rows: Iterable[Row], loss_name: str) -> 
     return len(known - {row["generation"] for row in rows if row["line"] != TRIVIAL})
 
 
-def unjudged(cells: Sequence[CellBody]) -> list[int]:
+def unjudged(cells: Sequence[CellBody], removed: Collection[int] = ()) -> list[int]:
     """The batches between the first and the newest one with cells that have no settled one: their judging failed.
 
     Before the first generation there is nothing to settle. Each batch is settled before its own generation is judged.
+
+    Args:
+        removed: the generations whose files were removed, and with them the losses on the batches of their numbers.
     """
     if not cells:
         return []
     first = min(body.generation for body in cells) + 1
     batches = [body.batch for body in cells]
     settled = {body.batch for body in cells if body.evidence == "settled"}
-    return [batch for batch in range(max(first, min(batches)), max(batches) + 1) if batch not in settled]
+    return [
+        batch
+        for batch in range(max(first, min(batches)), max(batches) + 1)
+        if batch not in settled and batch not in removed
+    ]
 
 
 def curves(cells: Iterable[CellBody], loss_name: str, champion: int | None) -> list[Row]:

@@ -11,6 +11,7 @@ from tidemill.run.catalog import (
     CollectorProgress,
     Gap,
     GenerationRef,
+    OutputState,
     ProducerProgress,
     StageState,
     StageStatus,
@@ -56,7 +57,7 @@ class Counts:
         posted: how many of the collected rows came by HTTP, not from the source; None where the stream takes none.
         rejected: all rejected rows and messages.
         source_rejected: those of ``rejected`` that the producer did not send.
-        batches, bytes: the number of sealed batches, and their size.
+        batches, bytes: the number of sealed batches, and the size of those whose files are kept.
         ended: whether every row of the stream is in a sealed batch.
         outputs: how far each output is.
         of_others: whether others write the topic, so that nothing is produced.
@@ -189,12 +190,15 @@ def open_outputs(run: Run) -> list[Output]:
 def output_counts(run: Run) -> tuple[OutputCounts, ...]:
     """How far each output of the pipeline is."""
     written = run.catalog.outputs()
-    return tuple(
-        OutputCounts(output.model, output.topic, state.rows, state.lag, state.ended, state.missed)
-        if (state := written.get(output.topic))
-        else OutputCounts(output.model, output.topic)
-        for output in run.pipeline.outputs
-    )
+    return tuple(output_count(output, written.get(output.topic)) for output in run.pipeline.outputs)
+
+
+def output_count(output: Output, state: OutputState | None) -> OutputCounts:
+    """How far an output is. Its lag is not known before any of the stream is read for it."""
+    if state is None:
+        return OutputCounts(output.model, output.topic)
+    lag = state.lag if state.offsets or state.ended else None
+    return OutputCounts(output.model, output.topic, state.rows, lag, state.ended, state.missed)
 
 
 def in_order(stages: Mapping[str, StageStatus]) -> dict[str, StageStatus]:
