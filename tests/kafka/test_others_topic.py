@@ -25,6 +25,7 @@ from tests.support.topic_run import (
 )
 from tidemill.collector import collector as collector_module
 from tidemill.errors import BootstrapError, LogLost, SourceError, TopicError
+from tidemill.guessing.topic_notation import TopicAccess
 from tidemill.kafka.client import end_offsets
 from tidemill.process.initiation import initiate_topic
 from tidemill.process.topic_preview import preview_topic
@@ -377,7 +378,7 @@ def test_init_looks_at_a_topic(kafka: str, tmp_path: Path) -> None:
     for n in range(6_000):
         topic.put({"n": n, "late": "x"} if n > 5_900 else {"n": n}, key=f"k{n}", partition=n % 3)
     topic.flush()
-    initiated = initiate_topic(topic.name, kafka, out=tmp_path / "orders.toml")
+    initiated = initiate_topic(TopicAccess(topic.name, kafka), out=tmp_path / "orders.toml")
     assert initiated.report.tried["source"].rejects == ()
     assert {column.name: column.type for column in initiated.proposal.columns} == {
         "n": "int",

@@ -31,6 +31,8 @@ from tests.support.topic_run import (
 )
 from tidemill.collector import topic_feed
 from tidemill.errors import RegistryError
+from tidemill.guessing.topic_notation import TopicAccess
+from tidemill.process.initiation import initiate_topic
 from tidemill.process.preflight import check
 from tidemill.run.catalog import CollectorProgress
 from tidemill.sources.topic.protobuf import compiled
@@ -160,6 +162,12 @@ def avro_is_read(kafka: str, folder: Path, real: Any) -> None:
         {"n": n, "price": n / 4, "city": f"city {n}" if n >= 100 and n % 2 else None} for n in range(200)
     ]
     assert rejects_of(run) == [(0, 200, "the registry has no schema 999999")]
+    initiated = initiate_topic(TopicAccess(topic.name, kafka, registry={"url": real.url}), out=folder / "orders.toml")
+    assert {column.name: column.type for column in initiated.proposal.columns} == {
+        "n": "int",
+        "price": "float",
+        "to.city": "string?",
+    }
 
 
 def protobuf_is_read(kafka: str, folder: Path, real: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -29,6 +29,33 @@ def init(
         typer.Option("--topic", metavar="NAME", callback=utf_8, help="A topic of your Kafka, in place of a file."),
     ] = None,
     bootstrap: Bootstrap = None,
+    kafka: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kafka",
+            metavar="NAME=VALUE",
+            callback=utf_8,
+            help="A setting of the Kafka client, such as security.protocol=SASL_SSL; a secret is "
+            "sasl.password=env:VARIABLE or =file:PATH.",
+        ),
+    ] = None,
+    value: Annotated[
+        Literal["json", "avro", "protobuf"] | None,
+        typer.Option("--value", help="How the topic's values are written (default: as they look)."),
+    ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option("--registry", metavar="URL", callback=utf_8, help="The registry of the values' schemas."),
+    ] = None,
+    registry_set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--registry-set",
+            metavar="NAME=VALUE",
+            callback=utf_8,
+            help="A setting of the registry: username, password or token (=env:VARIABLE or =file:PATH), ca.",
+        ),
+    ] = None,
     label: Annotated[
         str | None,
         typer.Option("--label", metavar="COLUMN", callback=utf_8, help="The column that is to be predicted."),
@@ -45,14 +72,17 @@ def init(
 ) -> None:
     """Look at a data file, or at a topic's messages, and write a pipeline file for it that runs as it stands."""
     from tidemill.process.initiation import initiate, initiate_topic, write
+    from tidemill.process.topic_access import TopicOptions, topic_access
 
-    if file is not None and topic is None:
+    options = TopicOptions(kafka or (), value, registry, registry_set or ())
+    if file is not None and topic is None and not any((bootstrap, *options)):
         initiated = initiate(file, label, name, out)
     elif topic is not None and bootstrap is not None and file is None:
-        initiated = initiate_topic(topic, bootstrap, label, name, out)
+        folder = out.absolute().parent if out else Path.cwd()
+        initiated = initiate_topic(topic_access(topic, bootstrap, options, folder), label, name, out)
     else:
         raise UsageError(
-            "give the data: a file, or --topic with --bootstrap-servers",
+            "give the data: a file, or --topic with --bootstrap-servers; other options of a topic go with these",
             "tidemill init FILE, or tidemill init --topic NAME --bootstrap-servers HOST:PORT",
         )
     write(initiated, force)

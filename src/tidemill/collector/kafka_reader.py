@@ -19,8 +19,11 @@ from tidemill.kafka.client import (
     reason,
     verify_topic,
 )
+from tidemill.kafka.refusals import way_out
 
 CHUNK = 10_000
+# The client looks for the coordinator of its group, for which a user may lack the right. Nothing that is read needs it.
+PASSED_OVER = TRANSIENT | {KafkaError.GROUP_AUTHORIZATION_FAILED}
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +119,7 @@ class KafkaReader:
             self._consumer.list_topics(self.topic.name, timeout=ANSWER_SECONDS)
         except KafkaException as error:
             message = f"Kafka can't say which partitions {self.topic.name} has: {reason(error)}"
-            raise StreamFailed(message, "see Kafka's log") from error
+            raise StreamFailed(message, way_out(error.args[0])) from error
 
     def first_offset(self, partition: int) -> int:
         """The first offset that the partition still holds."""
@@ -143,7 +146,7 @@ class KafkaReader:
             low, high = self._consumer.get_watermark_offsets(topic_partition, timeout=ANSWER_SECONDS)
         except KafkaException as error:
             message = f"Kafka can't say which offsets {self.topic.name} holds: {reason(error)}"
-            raise StreamFailed(message, "see Kafka's log") from error
+            raise StreamFailed(message, way_out(error.args[0])) from error
         return low, high
 
     def read(self, most: int | None = None) -> list[Message]:
@@ -175,7 +178,7 @@ class KafkaReader:
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._drained.add(message.partition())
                 self._positions[message.partition()] = max(message.offset(), self._positions[message.partition()])
-            elif error.code() not in TRANSIENT and self._fault is None:
+            elif error.code() not in PASSED_OVER and self._fault is None:
                 self._fault = self._explained(message, error)
         return messages
 
@@ -188,7 +191,7 @@ class KafkaReader:
                 return removed(self.topic.name, partition, self.first_offset(partition), message.offset())
         except TidemillError as fault:
             return fault
-        return StreamFailed(f"can't read the topic {self.topic.name}: {error.str()}", "see Kafka's log")
+        return StreamFailed(f"can't read the topic {self.topic.name}: {error.str()}", way_out(error))
 
     def confirm(self, seconds: float) -> int:
         """Check that everything read so far came from the same topic, not from a new one of its name. Returns how many

@@ -25,6 +25,13 @@ OF_TOPIC = (
     "The topic that others write, from its first message on, how its messages are read, and why that is thought. "
     "Nothing is ever written to it, and no consumer group is joined."
 )
+OF_REGISTRY = (
+    "The registry of the values' schemas, as given. Each value is decoded with the schema that it was written with."
+)
+OF_CLIENT = (
+    "The settings of the Kafka client, as given, by librdkafka's names. docs/reference.md has all that are allowed."
+)
+SECRET = "read there at each start; never in this file"
 COMMENTS_AT = 34  # the column at which comments begin
 WIDTH = 118
 
@@ -34,8 +41,10 @@ def pipeline_text(proposal: Proposal) -> str:
     blocks = [
         head(proposal),
         source(proposal),
+        registry(proposal),
         columns(proposal),
         stream(proposal),
+        client(proposal),
         batches(proposal),
         generations(proposal),
         *(model(each) for each in proposal.models),
@@ -93,12 +102,28 @@ def head(proposal: Proposal) -> list[str]:
 
 def source(proposal: Proposal) -> list[str]:
     return [
-        *comment(OF_TOPIC if proposal.bootstrap is not None else OF_FILE),
+        *comment(OF_FILE if proposal.access is None else OF_TOPIC),
         "[source]",
         *(line(key, value) for key, value in proposal.place.items()),
         *(line(key, value) for key, value in proposal.settings.items()),
         f"note = {multi_line(proposal.source_note)}",
     ]
+
+
+def registry(proposal: Proposal) -> list[str]:
+    return settings_table("source.registry", OF_REGISTRY, proposal.access.registry if proposal.access else {})
+
+
+def client(proposal: Proposal) -> list[str]:
+    return settings_table("stream.kafka", OF_CLIENT, proposal.access.kafka if proposal.access else {})
+
+
+def settings_table(name: str, about: str, settings: Mapping[str, Any]) -> list[str]:
+    """A table of settings that the user gave; nothing where there is none."""
+    if not settings:
+        return []
+    lines = (line(key, value, SECRET if isinstance(value, Mapping) else "") for key, value in settings.items())
+    return [*comment(about), f"[{name}]", *lines]
 
 
 def columns(proposal: Proposal) -> list[str]:
@@ -121,8 +146,8 @@ def column(guess: ColumnGuess) -> str:
 
 
 def stream(proposal: Proposal) -> list[str]:
-    if proposal.bootstrap is not None:
-        return ["# The Kafka that has the topic.", "[stream]", line("bootstrap_servers", proposal.bootstrap)]
+    if proposal.access is not None:
+        return ["# The Kafka that has the topic.", "[stream]", line("bootstrap_servers", proposal.access.bootstrap)]
     block = ["# The Kafka topic that every row goes through. A Kafka is started for you.", "[stream]"]
     block.append(line("topic", proposal.name, "each run needs its own"))
     if proposal.key:

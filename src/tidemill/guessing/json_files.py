@@ -132,31 +132,43 @@ def refuse_single(sample: FileSample, records: Sequence[Record]) -> None:
         )
 
 
-def columns_of(records: Sequence[Record]) -> tuple[list[ColumnGuess], dict[str, str]]:
+def columns_of(records: Sequence[Mapping[str, Any]]) -> tuple[list[ColumnGuess], dict[str, str]]:
     """The columns of the records, nested ones by their paths, and the values that no column holds, with the reasons."""
     paths: dict[str, dict[int, Any]] = {}
+    objects: set[str] = set()
     for index, record in enumerate(records):
         for path, value in leaves(record):
-            paths.setdefault(path, {})[index] = value
+            if isinstance(value, Mapping):
+                objects.add(path)
+            else:
+                paths.setdefault(path, {})[index] = value
     columns, undeclared = [], {}
     for path, found in paths.items():
         values = [found.get(index) for index in range(len(records))]
+        there = any(value is not None for value in values)
+        if path in objects:  # where it is null, the columns within it are missing
+            if there:
+                undeclared[path] = "an object in some rows; the others, where it is none, will be rejects"
+            continue
+        if not there:
+            undeclared[path] = "no value is there, so that its type is not known"
+            continue
         if any(isinstance(value, list) for value in found.values()):
             undeclared[path] = f'a list; "{path}.0" is its first element'
             continue
         guess = guess_plain(path, values)
         if guess is None:
             kinds = sorted({type(value).__name__ for value in found.values() if value is not None})
-            undeclared[path] = f"values of several types ({listed(kinds)})"
+            several = f"values of several types ({listed(kinds)})"
+            undeclared[path] = "bytes that are no text in UTF-8" if kinds == ["bytes"] else several
         else:
             columns.append(guess)
     return columns, undeclared
 
 
 def leaves(record: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """The plain values of a record, with their paths."""
+    """The values of a record with their paths, each object before the values in it."""
     for name, value in record.items():
-        if isinstance(value, Mapping) and value:
+        yield f"{before}{name}", value
+        if isinstance(value, Mapping):
             yield from leaves(value, f"{before}{name}.")
-        elif not isinstance(value, Mapping):
-            yield f"{before}{name}", value

@@ -311,7 +311,7 @@ def recommender(columns: Sequence[ColumnGuess]) -> ModelProposal | None:
 def is_role(column: ColumnGuess, words: set[str]) -> bool:
     """Whether a column names users or items: by its name, and as its values repeat."""
     named = bool(parts(column.name) & words) and column.kind in ("int", "string")
-    return named and not is_free_text(column) and 1 < column.distinct < len(column.present) and not column.optional
+    return named and not is_free_text(column) and 1 < column.distinct < len(column.present) and not column.missing_share
 
 
 def similar_texts(columns: Sequence[ColumnGuess]) -> list[ModelProposal]:

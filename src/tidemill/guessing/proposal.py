@@ -24,7 +24,8 @@ from tidemill.guessing.models import (
     propose_models,
 )
 from tidemill.guessing.shared_settings import shared_settings
-from tidemill.guessing.topic_values import TopicSample, guess_topic
+from tidemill.guessing.topic_notation import TopicAccess, TopicSample
+from tidemill.guessing.topic_values import guess_topic
 
 PARTS = 3
 FEWEST_FOR_PARTS = 30  # rows; fewer make one batch
@@ -41,7 +42,7 @@ class Proposal:
         file_name: of the pipeline file.
         given: the arguments of ``tidemill init`` that say where the data are, as typed in a shell.
         place: the same as ``[source]`` says it.
-        bootstrap: the address of the Kafka of a topic.
+        access: how the topic is read; None for files.
         settings: the other keys of ``[source]``, without the columns.
         guess: what the data are like.
         columns: those that are declared.
@@ -62,7 +63,7 @@ class Proposal:
     key: ColumnGuess | None
     refused: Mapping[str, str] = field(default_factory=dict)
     label_hint: str | None = None
-    bootstrap: str | None = None
+    access: TopicAccess | None = None
 
     @property
     def rows(self) -> int:
@@ -76,7 +77,7 @@ class Proposal:
     @property
     def cut(self) -> tuple[str, int, str]:
         """The key of ``[batches]`` that cuts the stream, its value, and why."""
-        if self.bootstrap is not None:
+        if self.access is not None:
             return (
                 "rows",
                 max(1, -(-self.rows // self.parts)),
@@ -134,19 +135,18 @@ def propose(path: str, out: Path | None = None, name: str | None = None, label: 
 
 
 def propose_topic(
-    topic: str,
-    bootstrap: str,
+    access: TopicAccess,
     sample: TopicSample,
     out: Path | None = None,
     name: str | None = None,
     label: str | None = None,
 ) -> Proposal:
     """The same for a topic that others write, after a look at its messages."""
-    chosen = name or pipeline_name(out.stem if out else topic.replace(".", "-"))
+    chosen = name or pipeline_name(out.stem if out else access.topic.replace(".", "-"))
     file_name = out.name if out else f"{chosen}.toml"
-    given = f"--topic {shlex.quote(topic)} --bootstrap-servers {shlex.quote(bootstrap)}"
-    proposal = proposal_of(guess_topic(sample), {"topic": topic}, given, chosen, file_name, label)
-    return replace(proposal, bootstrap=bootstrap)
+    given = shlex.join(["--topic", access.topic, "--bootstrap-servers", access.bootstrap, *access.options])
+    proposal = proposal_of(guess_topic(sample, access), {"topic": access.topic}, given, chosen, file_name, label)
+    return replace(proposal, access=access)
 
 
 def proposal_of(

@@ -1,64 +1,58 @@
-"""Topics that others write: JSON values, with or without Debezium's envelope, and keys."""
+"""Topics that others write: the rows in their values, with or without Debezium's envelope, and keys."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
-import orjson
 import polars as pl
 
 from tidemill.errors import SourceError
 from tidemill.guessing.columns import ColumnGuess, Texts, guess_column
 from tidemill.guessing.guess import FileGuess, most_rows
-from tidemill.guessing.json_files import Record, columns_of
+from tidemill.guessing.json_files import columns_of
 from tidemill.guessing.numbers import FileNumbers
+from tidemill.guessing.topic_notation import (
+    Record,
+    TopicAccess,
+    TopicSample,
+    notation_of,
+    nullable_paths_of,
+    records_of,
+)
 from tidemill.sources.topic.envelopes import debezium_row
+from tidemill.sources.topic.rows import texts_of
 from tidemill.texts import shorten
 
 KEY = "key"
-WAY_OUT = 'declare the columns by hand, as "A topic of others" in docs/reference.md says'
 
 
-@dataclass(frozen=True)
-class TopicSample:
-    """Messages of a topic: the first ones of all partitions, and the last ones.
-
-    Attributes:
-        title: what the topic is called in sentences.
-        keys, values: of each message that was looked at; None where there is none.
-        messages: how many the topic holds; where not all were looked at, about.
-        whole: whether all were looked at.
-    """
-
-    title: str
-    keys: Sequence[bytes | None]
-    values: Sequence[bytes | None]
-    messages: int
-    whole: bool
-
-
-def guess_topic(sample: TopicSample) -> FileGuess:
+def guess_topic(sample: TopicSample, access: TopicAccess) -> FileGuess:
     """What the messages of a topic are like.
 
     Raises:
-        SourceError: there is none, or none is a JSON object.
+        SourceError: there is none, none holds a row, or it is not clear how the values are written.
+        RegistryError, RegistryAway: the registry of the schemas refuses, or does not answer.
     """
-    documents = [None if value is None else loaded(value) for value in sample.values]
     settings: dict[str, Any] = {}
     reasons: dict[str, str] = {}
-    events = sum(is_event(document) for document in documents)
-    records = [document if isinstance(document, dict) else None for document in documents]
-    if events and 2 * events > sum(record is not None for record in records):
+    notation = notation_of(sample, access)
+    if notation.reason:
+        settings["value"], reasons["value"] = notation
+    records = records_of(sample, notation.value, access)
+    events = sum(map(is_event, records))
+    if 2 * events > sum(record is not None for record in records):
         settings["unwrap"] = "debezium"
-        reasons["unwrap"] = f"{events:,} of {len(documents):,} messages have op and the row after it, as Debezium's do"
-        records = [row_in(document) for document in documents]
-    refuse_without_rows(sample, records)
+        reasons["unwrap"] = f"{events:,} of {len(records):,} messages have op and the row after it, as Debezium's do"
+        records = rows_after(sample, records)
     taken = [index for index, record in enumerate(records) if record is not None]
     taken = taken[: most_rows(len(records[taken[0]] or ()))]
     rows: list[Record] = [record for index in taken if (record := records[index]) is not None]
     columns, undeclared = columns_of(rows)
+    nullable = nullable_paths_of(sample, notation.value, access)
+    columns = [optional_by_schema(column, nullable, "after." if "unwrap" in settings else "") for column in columns]
     key, why = key_column([sample.keys[index] for index in taken], columns, rows)
     if key is not None:
         settings["key_column"], reasons["key_column"] = key.name, why
@@ -70,8 +64,8 @@ def guess_topic(sample: TopicSample) -> FileGuess:
     settings["until"] = "now"
     reasons["until"] = "the run ends at what is there at its start; without this line it follows the topic"
     fitting = sum(record is not None for record in records)
-    others = len(documents) - fitting
-    notes = [f"{others:,} of {len(documents):,} messages hold no row, and will be rejects"] if others else []
+    others = len(records) - fitting
+    notes = [f"{others:,} of {len(records):,} messages hold no row, and will be rejects"] if others else []
     return FileGuess(
         files=(),
         settings=settings,
@@ -79,7 +73,7 @@ def guess_topic(sample: TopicSample) -> FileGuess:
         columns=tuple(columns),
         undeclared=undeclared,
         looked_at=len(rows),
-        rows=round(sample.messages * fitting / len(documents)),
+        rows=round(sample.messages * fitting / len(records)),
         exact=sample.whole,
         whole=sample.whole and len(rows) == fitting,
         notes=(*notes, *([why] if key is None and why else [])),
@@ -87,43 +81,37 @@ def guess_topic(sample: TopicSample) -> FileGuess:
     )
 
 
-def loaded(value: bytes) -> Any:
-    """The JSON value of a message; None where it is none."""
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def is_event(document: Any) -> bool:
+def is_event(document: Record | None) -> bool:
     """Whether it is a change as Debezium writes it."""
-    event = document.get("payload", document) if isinstance(document, dict) else None
+    event = None if document is None else document.get("payload", document)
     return isinstance(event, dict) and "op" in event and ("after" in event or "before" in event)
 
 
-def row_in(document: Any) -> Record | None:
-    """The row after a change; None where there is none."""
-    try:
-        row = debezium_row(document)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) else None
+def rows_after(sample: TopicSample, changes: Sequence[Record | None]) -> list[Record | None]:
+    """The row after each change; None where there is none.
 
-
-def refuse_without_rows(sample: TopicSample, records: Sequence[Record | None]) -> None:
-    """
     Raises:
-        SourceError: no message holds a row.
+        SourceError: no change has one.
     """
-    if not sample.values:
-        raise SourceError(f"{sample.title} has no message that can be read", f"write some first, or {WAY_OUT}")
-    if not any(records):
-        shown = next((value for value in sample.values if value), b"")
-        raise SourceError(
-            f"none of {len(records):,} messages of {sample.title} is a JSON object; one begins with "
-            f"{shorten(shown[:40].decode(errors='replace'), 40)}",
-            WAY_OUT,
-        )
+    rows: list[Record | None] = []
+    for change in changes:
+        try:
+            row = debezium_row(change)
+        except ValueError:
+            row = None
+        rows.append(row if isinstance(row, dict) else None)
+    if not any(rows):
+        raise SourceError(f"no change in {sample.title} has a row after it", "write some rows first")
+    return rows
+
+
+def optional_by_schema(column: ColumnGuess, nullable: Collection[str], before: str) -> ColumnGuess:
+    """The column, which may be missing where its schema says so. ``before``: where the row is in its envelope."""
+    path = f"{before}{column.name}"
+    ends = [index for index, sign in enumerate(path) if sign == "." and index >= len(before)]
+    if column.optional or not any(path[:end] in nullable for end in (*ends, len(path))):
+        return column
+    return replace(column, optional=True, reason=f"{column.reason}; by its schema it may be null")
 
 
 def key_column(
@@ -133,9 +121,10 @@ def key_column(
     column of the values says the same."""
     if not any(keys):
         return None, ""
-    texts = [text_of(key) for key in keys]
-    if any(key is not None and text is None for key, text in zip(keys, texts, strict=True)):
-        return None, "the keys are no text in UTF-8, so that no column holds them"
+    texts, broken = texts_of(keys)
+    if broken:
+        reason = Counter(broken.values()).most_common(1)[0][0]
+        return None, f"the keys are in no column, as {len(broken):,} of {len(keys):,} are no texts ({reason})"
     twin = next((column.name for column in columns if is_twin(texts, column.name, rows)), None)
     if twin is not None:
         return None, f"the messages' keys say the same as {twin}, so that they have no column of their own"
@@ -150,13 +139,6 @@ def key_column(
         guess = ColumnGuess(name, "string", False, f"{series.n_unique():,} different texts", series)
     why = f"the messages' keys, {shorten(next(text for text in texts if text), 30)} for one"
     return replace(guess, optional=guess.optional or bool(lacking)), f"{why}; {lacking:,} have none" if lacking else why
-
-
-def text_of(key: bytes | None) -> str | None:
-    try:
-        return None if key is None else key.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def is_twin(keys: Sequence[str | None], path: str, rows: Sequence[Record]) -> bool:

@@ -1,10 +1,13 @@
-"""The types of columns whose values have one already: those of JSON and Parquet."""
+"""The types of columns whose values have one already: those of JSON, Parquet, Avro and Protobuf."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import polars as pl
 
@@ -15,11 +18,13 @@ from tidemill.guessing.words import ID_WORDS, is_named
 from tidemill.texts import shorten
 from tidemill.types import ColumnKind
 
+MOMENT = pl.Datetime("us", "UTC")
 READ_AS_TEXT = {"missing": [""]}  # a cleaning, with which a string is read as text
 
 
 def guess_plain(name: str, values: Sequence[Any]) -> ColumnGuess | None:
-    """The type of a column of plain JSON values; None where they are of several types that no column can hold."""
+    """The type of a column of plain values, as JSON or the decoder of a binary notation gives them; None where they are
+    of several types that no column can hold."""
     if any(value != value for value in values):  # NaN alone differs from itself
         return with_nan(name, values)
     kinds = {type(value) for value in values if value is not None}
@@ -35,7 +40,68 @@ def guess_plain(name: str, values: Sequence[Any]) -> ColumnGuess | None:
         )
     if kinds == {str}:
         return guess_strings(name, pl.Series(name, values, pl.String))
-    return None
+    guess = next((guess for types, guess in DECODED.items() if kinds <= types), None)
+    return guess(name, values) if guess else None
+
+
+def guess_moments(name: str, values: Sequence[datetime | None]) -> ColumnGuess:
+    """Moments; without a zone they are in UTC, as the stream reads them."""
+    moments = [value and (value if value.tzinfo else value.replace(tzinfo=UTC)) for value in values]
+    return typed(name, "timestamp", pl.Series(name, moments, MOMENT))
+
+
+def guess_days(name: str, values: Sequence[date | None]) -> ColumnGuess:
+    """Dates, which are timestamps at midnight."""
+    days = [value and datetime(value.year, value.month, value.day, tzinfo=UTC) for value in values]
+    guess = typed(name, "timestamp", pl.Series(name, days, MOMENT))
+    return replace(guess, reason=f"{guess.reason}; dates are timestamps at midnight")
+
+
+def guess_decimals(name: str, values: Sequence[Decimal | None]) -> ColumnGuess:
+    """Exact decimals: numbers, unless a float would round one of them."""
+    rounded = next((value for value in values if value is not None and Decimal(repr(float(value))) != value), None)
+    if rounded is None:
+        floats = [None if value is None else float(value) for value in values]
+        guess = typed(name, "float", pl.Series(name, floats, pl.Float64))
+        return replace(guess, reason=f"exact decimals: {guess.reason}")
+    guess = as_texts(name, [None if value is None else format(value, "f") for value in values])
+    return replace(guess, reason=f"exact decimals, as a float would round {rounded:f}; {guess.reason}")
+
+
+def guess_bytes(name: str, values: Sequence[bytes | None]) -> ColumnGuess | None:
+    """Bytes that are text in UTF-8; others are in no column."""
+    try:
+        return as_texts(name, [None if value is None else value.decode() for value in values])
+    except UnicodeDecodeError:
+        return None
+
+
+def guess_texts_of(name: str, values: Sequence[Any]) -> ColumnGuess:
+    """What a column holds as text: times of day, UUIDs, and moments of which some are finer than a microsecond."""
+    return as_texts(
+        name, [value.isoformat() if isinstance(value, time | datetime) else value and str(value) for value in values]
+    )
+
+
+def as_texts(name: str, texts: Sequence[str | None]) -> ColumnGuess:
+    """Texts that stay texts, whatever they look like."""
+    series = pl.Series(name, texts, pl.String)
+    example = shorten(series.drop_nulls()[0], 40)
+    count = series.null_count()
+    lacking = f"; {count:,} of {len(series):,} are missing" if count else ""
+    return ColumnGuess(name, "string", bool(count), f"texts such as {example}{lacking}", series)
+
+
+DECODED: Mapping[frozenset[type], Callable[[str, Any], ColumnGuess | None]] = {
+    frozenset({datetime}): guess_moments,
+    frozenset({date}): guess_days,
+    frozenset({Decimal}): guess_decimals,
+    frozenset({bytes}): guess_bytes,
+    frozenset({time}): guess_texts_of,
+    frozenset({UUID}): guess_texts_of,
+    frozenset({datetime, str}): guess_texts_of,
+}
+"""The guess for values of these types, which JSON does not have."""
 
 
 def with_nan(name: str, values: Sequence[Any]) -> ColumnGuess | None:

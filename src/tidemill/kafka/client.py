@@ -14,14 +14,18 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from tidemill.errors import BootstrapError, KafkaAway, NoRun, StreamFailed, TopicError
-from tidemill.pipeline import Pipeline, Secret, secret_value
+from tidemill.kafka.refusals import await_kafka, way_out
+from tidemill.pipeline import Pipeline, Secret, Stream, secret_value
 from tidemill.run.folder import Run
 from tidemill.run.stage import Stop
 from tidemill.texts import did_you_mean
 
 log = logging.getLogger(__name__)
+client_log = logging.getLogger("librdkafka")
+client_log.addHandler(logging.NullHandler())  # a command that writes no log shows the one error that matters
 
 ANSWER_SECONDS = 10.0
+AT_ONCE_SECONDS = 1.0  # within which a Kafka that is well answers
 SPREAD_SECONDS = 1.0  # after this time every broker knows a new topic
 
 # Errors that pass: the client, or a retry, recovers from them.
@@ -81,7 +85,7 @@ class KafkaConnection:
             "reconnect.backoff.max.ms": 1000,
             "topic.metadata.refresh.interval.ms": 10_000,
         }
-        fixed = {"bootstrap.servers": self.address, "logger": logging.getLogger("librdkafka")}
+        fixed = {"bootstrap.servers": self.address, "logger": client_log}
         return common | dict(self.client) | fixed | {name.replace("_", "."): value for name, value in more.items()}
 
     def batch_size(self, most_bytes: int) -> int:
@@ -91,13 +95,13 @@ class KafkaConnection:
         return max(1, min(own, int(most_bytes * WITHIN_LIMIT)))
 
 
-def client_settings(pipeline: Pipeline, folder: Path) -> dict[str, str]:
+def client_settings(stream: Stream, folder: Path) -> dict[str, str]:
     """The user's settings of the Kafka client, secrets resolved; relative paths start at ``folder``.
 
     Raises:
         BootstrapError: a secret's file or environment variable is missing.
     """
-    return {name: value_of(name, setting, folder) for name, setting in pipeline.stream.kafka.items()}
+    return {name: value_of(name, setting, folder) for name, setting in stream.kafka.items()}
 
 
 def value_of(name: str, setting: str | Secret, folder: Path) -> str:
@@ -111,20 +115,17 @@ def connect_admin(connection: KafkaConnection, seconds: float = ANSWER_SECONDS) 
     """An admin client, once Kafka has answered.
 
     Raises:
-        BootstrapError: Kafka does not answer within ``seconds``, or the client refuses the user's settings.
+        BootstrapError: Kafka does not answer within ``seconds``, or refuses the login or TLS; or the client refuses the
+            user's settings.
     """
     try:
         admin = AdminClient(connection.settings())
     except KafkaException as error:
         raise BootstrapError(f"the Kafka client refuses its settings: {reason(error)}", "see [stream.kafka]") from error
     try:
-        admin.list_topics(timeout=seconds)
-    except KafkaException as error:
-        raise BootstrapError(
-            f"no Kafka answers at {connection.address} within {seconds:g} s",
-            "check that it runs and that the address is right (--bootstrap-servers HOST:PORT), or leave the option out "
-            "for the embedded one",
-        ) from error
+        admin.list_topics(timeout=min(seconds, AT_ONCE_SECONDS))
+    except KafkaException:
+        await_kafka(connection.settings(), connection.address, seconds)
     return admin
 
 
@@ -142,7 +143,7 @@ def describe_topic(admin: AdminClient, name: str, seconds: float = ANSWER_SECOND
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return None
         kind = KafkaAway if code in TRANSIENT else StreamFailed
-        raise kind(f"Kafka can't describe the topic {name}: {reason(error)}", "see Kafka's log") from error
+        raise kind(f"Kafka can't describe the topic {name}: {reason(error)}", way_out(error.args[0])) from error
     return Topic(name, str(description.topic_id), len(description.partitions))
 
 
@@ -299,7 +300,7 @@ def list_offsets(
         except KafkaException as error:
             if error.args[0].code() not in TRANSIENT or time.monotonic() > end:
                 message = f"Kafka can't say which offsets {topic.name} has: {reason(error)}"
-                raise StreamFailed(message, "see Kafka's log") from error
+                raise StreamFailed(message, way_out(error.args[0])) from error
             time.sleep(0.05)
 
 
@@ -326,7 +327,7 @@ def connect_cluster(run: Run, given: str | None, stop: Stop) -> tuple[KafkaConne
     chosen = given or run.pipeline.stream.bootstrap_servers
     if run.pipeline.source.topic:
         refuse_without_address(run.pipeline, chosen)
-    connection = KafkaConnection(chosen or await_embedded(run, stop), client_settings(run.pipeline, run.base))
+    connection = KafkaConnection(chosen or await_embedded(run, stop), client_settings(run.pipeline.stream, run.base))
     source = run.catalog.source()
     known = chosen is None or (source is not None and source.topic_id is not None)
     try:

@@ -10,6 +10,8 @@ from tidemill.errors import Fault
 from tidemill.pipeline.part import table
 from tidemill.texts import shorten
 
+SECRET_KEYS = ("password", "token")
+
 
 def registry_faults(source: Mapping[str, Any]) -> Iterator[Fault]:
     """The faults between the keys of a schema registry, and between it and ``value``. No secret is shown."""
@@ -24,7 +26,7 @@ def registry_faults(source: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(f"{path}.url", "a user in the address", "the address alone", "see username, password and token")
     elif isinstance(url, str) and url and not is_http(url):
         yield Fault(f"{path}.url", shorten(url), "an address such as http://127.0.0.1:8081")
-    for key in ("password", "token"):
+    for key in SECRET_KEYS:
         if isinstance(registry.get(key), str):
             yield Fault(f"{path}.{key}", "a secret", '{ env = "NAME" } or { file = "PATH" }', "not in this file")
     if ("username" in registry) != ("password" in registry):

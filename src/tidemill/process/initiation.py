@@ -13,6 +13,7 @@ from tidemill.errors import Fault, InputError, PipelineInvalid
 from tidemill.guessing.document import pipeline_text
 from tidemill.guessing.proposal import Proposal, pipeline_name, propose, propose_topic
 from tidemill.guessing.sample import known_format
+from tidemill.guessing.topic_notation import TopicAccess
 from tidemill.pipeline import Raw, find, read, ready_pipelines, table
 from tidemill.process.preflight import CheckReport, check_raw
 from tidemill.process.topic_sample import sample_topic
@@ -42,16 +43,18 @@ def initiate(path: str, label: str | None = None, name: str | None = None, out: 
 
 
 def initiate_topic(
-    topic: str, bootstrap: str, label: str | None = None, name: str | None = None, out: Path | None = None
+    access: TopicAccess, label: str | None = None, name: str | None = None, out: Path | None = None
 ) -> Initiated:
     """The same for a topic that others write.
 
     Raises:
-        BootstrapError: no Kafka answers at ``bootstrap``.
+        BootstrapError: no Kafka answers there, it refuses the login, or a secret is missing.
         TopicError: there is no such topic.
+        StreamFailed: the topic can't be read.
+        RegistryError, RegistryAway: the registry of its schemas refuses, or does not answer.
         SourceError, InputError, PipelineInvalid: as for :func:`initiate`.
     """
-    return checked(propose_topic(topic, bootstrap, sample_topic(topic, bootstrap), out, name, label), out)
+    return checked(propose_topic(access, sample_topic(access), out, name, label), out)
 
 
 def checked(proposal: Proposal, out: Path | None) -> Initiated:

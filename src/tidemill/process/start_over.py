@@ -34,7 +34,7 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
     refuse_other_files(folder)
     with for_removal(folder):
         if own_kafka and (folder / FILE_NAME).exists():
-            client = client_settings(loaded.pipeline, loaded.folder)
+            client = client_settings(loaded.pipeline.stream, loaded.folder)
             delete_run_topics(folder / FILE_NAME, KafkaConnection(own_kafka, client))
 
 

@@ -65,7 +65,7 @@ def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
     address = bootstrap or loaded.pipeline.stream.bootstrap_servers
     refuse_without_address(loaded.pipeline, address)
     assert address is not None
-    connection = KafkaConnection(address, client_settings(loaded.pipeline, loaded.folder))
+    connection = KafkaConnection(address, client_settings(loaded.pipeline.stream, loaded.folder))
     admin = connect_admin(connection)
     topic = existing_topic(admin, loaded.pipeline.topic)
     with KafkaReader(connection, topic, "tidemill-check") as reader:

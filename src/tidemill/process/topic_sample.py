@@ -8,8 +8,16 @@ from collections.abc import Mapping
 from confluent_kafka import Message
 
 from tidemill.collector.kafka_reader import KafkaReader
-from tidemill.guessing.topic_values import TopicSample
-from tidemill.kafka.client import KafkaConnection, connect_admin, end_offsets, existing_topic, first_offsets
+from tidemill.guessing.topic_notation import TopicAccess, TopicSample
+from tidemill.kafka.client import (
+    KafkaConnection,
+    client_settings,
+    connect_admin,
+    end_offsets,
+    existing_topic,
+    first_offsets,
+)
+from tidemill.pipeline import Stream
 
 FIRST = 4_000  # messages from the beginning of all partitions together,
 LAST = 1_000  # and from their ends
@@ -17,20 +25,21 @@ MOST_BYTES = 2**23  # of each of the two
 SECONDS = 5.0
 
 
-def sample_topic(name: str, bootstrap: str) -> TopicSample:
+def sample_topic(access: TopicAccess) -> TopicSample:
     """The first and the last messages of a topic, in the order of their partitions and offsets.
 
     How many there are is estimated: aborted messages and the marks of transactions have offsets too.
 
     Raises:
-        BootstrapError: no Kafka answers there.
+        BootstrapError: no Kafka answers there, it refuses the login, or a secret is missing.
         TopicError: there is no such topic.
         StreamFailed: it can't be read.
         LogLost: retention removed messages while they were read.
     """
-    connection = KafkaConnection(bootstrap)
+    client = client_settings(Stream(kafka=dict(access.kafka)), access.folder)
+    connection = KafkaConnection(access.bootstrap, client)
     admin = connect_admin(connection)
-    topic = existing_topic(admin, name)
+    topic = existing_topic(admin, access.topic)
     firsts, ends = first_offsets(admin, topic), end_offsets(admin, topic, stable=True)
     share = max(1, LAST // topic.partitions)
     lasts = {partition: max(firsts[partition], end - share) for partition, end in ends.items()}
@@ -43,7 +52,7 @@ def sample_topic(name: str, bootstrap: str) -> TopicSample:
             messages |= read_from(reader, lasts, LAST)
     ordered = [message for _, message in sorted(messages.items(), key=lambda item: item[0])]
     return TopicSample(
-        title=f"the topic {name}",
+        title=f"the topic {access.topic}",
         keys=[message.key() for message in ordered],
         values=[message.value() for message in ordered],
         messages=count,

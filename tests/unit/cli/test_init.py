@@ -50,8 +50,9 @@ def test_init_writes_a_file_and_tells_what_it_guessed(here: Path) -> None:
 
 
 def test_init_wants_a_file_or_a_topic_of_a_kafka(here: Path) -> None:
-    """Neither, both, and a topic without an address are refused."""
-    for arguments in ([], ["--topic", "t"], ["things.csv", "--topic", "t", "--bootstrap-servers", "k:1"]):
+    """Neither, both, a topic without an address, and a file with an option of a topic are refused."""
+    both = ["things.csv", "--topic", "t", "--bootstrap-servers", "k:1"]
+    for arguments in ([], ["--topic", "t"], both, ["things.csv", "--kafka", "client.id=me"]):
         code, message = init(*arguments)
         assert code == 2
         assert "--topic with --bootstrap-servers" in message

@@ -14,11 +14,14 @@ from tidemill.errors import SourceError
 from tidemill.guessing.document import pipeline_text
 from tidemill.guessing.guess import FileGuess
 from tidemill.guessing.proposal import propose_topic
-from tidemill.guessing.topic_values import TopicSample, guess_topic
+from tidemill.guessing.topic_notation import TopicAccess, TopicSample
+from tidemill.guessing.topic_values import guess_topic
 from tidemill.pipeline import Raw, parse
 from tidemill.pipeline.load import Loaded
 
 ROWS = [{"n": n % 7, "size": n / 3, "at": f"2026-01-01T00:{n:02}:00Z", "who": {"id": f"c{n}"}} for n in range(60)]
+
+ACCESS = TopicAccess("eu.orders", "kafka:9092")
 
 
 def sample(values: Sequence[Any], keys: Sequence[bytes | None] | None = None) -> TopicSample:
@@ -28,12 +31,12 @@ def sample(values: Sequence[Any], keys: Sequence[bytes | None] | None = None) ->
 
 
 def guessed(*arguments: Any) -> FileGuess:
-    return guess_topic(sample(*arguments))
+    return guess_topic(sample(*arguments), ACCESS)
 
 
 def proposed(*arguments: Any) -> Loaded:
     """The pipeline that is written, as it is read again."""
-    text = pipeline_text(propose_topic("eu.orders", "kafka:9092", sample(*arguments)))
+    text = pipeline_text(propose_topic(ACCESS, sample(*arguments)))
     return parse(Raw("eu-orders", Path(), tomllib.loads(text)))
 
 
@@ -50,6 +53,19 @@ def test_a_topic_becomes_a_pipeline() -> None:
         "at": "timestamp",
         "who.id": "string",
     }
+
+
+def test_objects_that_are_null_in_some_rows() -> None:
+    """An object that is null in some rows is no column beside those within it; one that is a plain value in some, and
+    what has no value at all, are not declared, with the reason."""
+    rows = [
+        {"n": n % 7, "to": {"city": "x"} if n % 2 else None, "or": {"a": n} if n else 1, "no": None} for n in range(60)
+    ]
+    guess = guessed(rows)
+    assert {column.name: column.type for column in guess.columns} == {"n": "int", "to.city": "string?", "or.a": "int?"}
+    assert guess.undeclared["or"] == "an object in some rows; the others, where it is none, will be rejects"
+    assert "its type is not known" in guess.undeclared["no"]
+    assert "to" not in guess.undeclared
 
 
 @pytest.mark.parametrize("enveloped", [False, True])
@@ -85,7 +101,8 @@ def test_keys_are_a_column(keys: list[bytes | None], type_: str, why: str) -> No
     ("keys", "note"),
     [
         ([str(row["n"]).encode() for row in ROWS], "say the same as n"),
-        ([b"\xff\x00"] * 60, "no text in UTF-8"),
+        ([b"\xff\x00"] * 60, "60 of 60 are no texts (its key is not UTF-8)"),
+        ([b"\0\0\0\0\1\4ab"] * 60, "are no texts (its key begins with the id of a schema"),
         ([b'{"id": 1}'] * 60, "are JSON objects"),
     ],
 )
@@ -97,7 +114,8 @@ def test_keys_that_are_no_column_are_told(keys: list[bytes], note: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"), [([], "has no message"), ([b"\0\0\0\0\1x", None], "none of 2 messages .* is a JSON object")]
+    ("values", "message"),
+    [([], "has no message"), ([None], "1 messages have no values"), ([b"1;2", None], "none of 1 values .* '1;2'")],
 )
 def test_a_topic_without_rows_is_refused(values: list[Any], message: str) -> None:
     """An empty topic, and one whose messages are no JSON objects, are refused with the way out."""

@@ -21,6 +21,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.certificate import CERTIFICATE
 from tests.support.registry import LittleRegistry, avro, framed, record
 from tidemill.errors import RegistryAway, RegistryError, SourceError
 from tidemill.pipeline import Source
@@ -32,26 +33,6 @@ from tidemill.sources.topic.protobuf import ROOT, compiled, message_path
 from tidemill.sources.topic.registry import RegisteredSchema
 from tidemill.sources.topic.rows import TopicRows
 from tidemill.sources.topic.typed_values import decimal_value
-
-CERTIFICATE = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgm7f0fGAIuavnPfuR
-ehtDZ2qWIkSmMwNcOjGOPJ3v/imhRANCAAQ5Yx6+wQYCoGdOdiNQAA+MxHddBWhJ
-0xApwypnZKog1EBfDnW2UahXHMVo+FZZpzIpD3Q33+9E1MreDT2/xlDb
------END PRIVATE KEY-----
------BEGIN CERTIFICATE-----
-MIIBmTCCAT6gAwIBAgIUCiFY6YFTUiSSiqxNvf7gJCHDZGswCgYIKoZIzj0EAwIw
-GDEWMBQGA1UEAwwNcmVnaXN0cnkudGVzdDAgFw0yNjExMjkyMzA1MjBaGA8yMTI2
-MTEwNTIzMDUyMFowGDEWMBQGA1UEAwwNcmVnaXN0cnkudGVzdDBZMBMGByqGSM49
-AgEGCCqGSM49AwEHA0IABDljHr7BBgKgZ052I1AAD4zEd10FaEnTECnDKmdkqiDU
-QF8OdbZRqFccxWj4VlmnMikPdDff70TUyt4NPb/GUNujZDBiMB0GA1UdDgQWBBSi
-GVBHswNwtZOJZ73SgD5r9SzgfTAfBgNVHSMEGDAWgBSiGVBHswNwtZOJZ73SgD5r
-9SzgfTAPBgNVHRMBAf8EBTADAQH/MA8GA1UdEQQIMAaHBH8AAAEwCgYIKoZIzj0E
-AwIDSQAwRgIhAORmgdsBv2V6Aq7/0wKrS1xwOd/JKXAYd+am6HqqItijAiEAmwxj
-SoXlSG5CvzQIXARDqyqHY6e4x7r3JcVTq9jpImg=
------END CERTIFICATE-----
-"""
-"""Of a registry at 127.0.0.1, with its key: made for this test alone."""
 
 
 class Sent:

@@ -18,10 +18,12 @@ from tidemill.sources.topic.json_values import JsonValues
 from tidemill.sources.topic.registry import Patience, SchemaRegistry, impatient
 from tidemill.sources.topic.rows import TopicRows, ValueReader
 
-__all__ = ["READERS", "Patience", "TopicRows", "ValueReader", "decoder_of", "impatient"]
+__all__ = ["KINDS", "READERS", "Patience", "TopicRows", "ValueReader", "decoder_of", "impatient", "reader_of"]
 
 PACKAGES = {"avro": ("fastavro",), "protobuf": ("google.protobuf", "grpc_tools")}
 """What the optional dependencies ``registry`` bring, by ``source.value``."""
+KINDS = {"avro": "AVRO", "protobuf": "PROTOBUF"}
+"""The kinds of schemas, as a registry names them, by ``source.value``."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,15 @@ class Reading:
 
 
 def avro_values(reading: Reading) -> ValueReader:
-    from tidemill.sources.topic.avro import KIND, avro_decoder
+    from tidemill.sources.topic.avro import avro_decoder
 
-    return FramedValues(reading.columns, reading.open_registry(), KIND, avro_decoder, reading.unwrap)
+    return FramedValues(reading.columns, reading.open_registry(), KINDS["avro"], avro_decoder, reading.unwrap)
 
 
 def protobuf_values(reading: Reading) -> ValueReader:
-    from tidemill.sources.topic.protobuf import KIND, protobuf_decoder
+    from tidemill.sources.topic.protobuf import protobuf_decoder
 
-    return FramedValues(reading.columns, reading.open_registry(), KIND, protobuf_decoder, reading.unwrap)
+    return FramedValues(reading.columns, reading.open_registry(), KINDS["protobuf"], protobuf_decoder, reading.unwrap)
 
 
 READERS: Mapping[str, Callable[[Reading], ValueReader]] = {
@@ -64,7 +66,16 @@ READERS: Mapping[str, Callable[[Reading], ValueReader]] = {
 
 
 def decoder_of(source: Source, folder: Path = Path(), patience: Patience = impatient) -> TopicRows:
-    """The decoder of the messages of a topic that others write.
+    """The decoder of the messages of a topic that others write; arguments and errors as for :func:`reader_of`."""
+    columns = source.schema_
+    in_value = [column for column in columns if column.name != source.key_column]
+    return TopicRows(columns, reader_of(source, in_value, folder, patience), source.key_column, source.timestamp)
+
+
+def reader_of(
+    source: Source, columns: Sequence[Column], folder: Path = Path(), patience: Patience = impatient
+) -> ValueReader:
+    """The reader of the messages' values as rows of these columns.
 
     Args:
         folder: relative paths of the registry's secrets start there.
@@ -79,10 +90,7 @@ def decoder_of(source: Source, folder: Path = Path(), patience: Patience = impat
             f'source.value = "{source.value}" needs packages that are not installed',
             "pip install 'tidemill[registry]'",
         )
-    columns = source.schema_
-    in_value = [column for column in columns if column.name != source.key_column]
-    reader = READERS[source.value](Reading(in_value, source, folder, patience))
-    return TopicRows(columns, reader, source.key_column, source.timestamp)
+    return READERS[source.value](Reading(columns, source, folder, patience))
 
 
 def is_installed(package: str) -> bool:

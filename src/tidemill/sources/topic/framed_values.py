@@ -56,16 +56,15 @@ class FramedValues:
         self._decoders: dict[int, Decode | str] = {}
 
     def read(self, values: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
-        records, reasons = self._records(values)
+        records, reasons = self.records(values)
         there = list(records)
         table, unfit = typed_rows(list(records.values()), self._columns)
         return table, reasons | {there[index]: reason for index, reason in unfit.items()}
 
     def names_in(self, values: Sequence[bytes]) -> list[str]:
-        return names_in(list(self._records(values)[0].values()), self._columns)
+        return names_in(list(self.records(values)[0].values()), self._columns)
 
-    def _records(self, values: Sequence[bytes]) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:
-        """The record of each value, by the value's place; and the reason for each value without one."""
+    def records(self, values: Sequence[bytes]) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:
         ids, reasons = ids_of(values)
         self._learn(set(ids.values()))
         records = {}

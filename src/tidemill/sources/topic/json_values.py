@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -35,15 +35,23 @@ class JsonValues:
         table, unfit = self._objects.read(rows)
         return table, reasons | {there[index]: reason for index, reason in unfit.items()}
 
-    def names_in(self, values: Sequence[bytes]) -> list[str]:
-        return names_in([row for row in map(self._row, values) if row is not None], self._objects.columns)
+    def records(self, values: Sequence[bytes]) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:
+        records, reasons = {}, {}
+        for index, value in enumerate(values):
+            try:
+                records[index] = self._record(value)
+            except ValueError as error:
+                reasons[index] = str(error)
+        return records, reasons
 
-    def _row(self, value: bytes) -> dict[str, Any] | None:
-        """The row in a value; None where there is none."""
-        try:
-            return record_of(value if self._unwrap is None else unwrapped(value, self._unwrap))
-        except ValueError:
-            return None
+    def _record(self, value: bytes) -> Mapping[str, Any]:
+        record = record_of(value if self._unwrap is None else unwrapped(value, self._unwrap))
+        if record is None:
+            raise ValueError("no JSON object")
+        return record
+
+    def names_in(self, values: Sequence[bytes]) -> list[str]:
+        return names_in(list(self.records(values)[0].values()), self._objects.columns)
 
 
 def unwrapped(value: bytes, unwrap: Unwrap) -> bytes:

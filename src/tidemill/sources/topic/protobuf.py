@@ -31,7 +31,6 @@ from tidemill.sources.topic.framed_values import Decode
 from tidemill.sources.topic.registry import RegisteredSchema
 from tidemill.texts import shorten_text
 
-KIND = "PROTOBUF"
 ROOT = "the_schema_of_the_registry.proto"
 COMPILE_SECONDS = 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -25,6 +25,10 @@ class ValueReader(Protocol):
 
     def read(self, values: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         """The rows, in order, and for each value that is no row its position and the reason."""
+
+    def records(self, values: Sequence[bytes]) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:
+        """The record of each value, in which the columns are sought, by the value's position; and the reason for each
+        value without one."""
 
     def names_in(self, values: Sequence[bytes]) -> list[str]:
         """The names that the rows in some of these values have, those of nested values as paths."""
