@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka import Producer
 
+from tests.support import wait_for
 from tests.support.failpoint_run import (
     StagePipeline,
     assert_files_match_catalog,
@@ -22,15 +23,18 @@ from tests.support.failpoint_run import (
     smart_home_stages,
     user_ids,
 )
+from tests.support.open_stream import IN_TIME, collecting, open_stream, row_request, row_writer, sealed_numbers
 from tests.support.source_run import CHUNK, collect, lines, produce, run_of_source, sealed_ids, stop, write_source
 from tests.support.source_run import ROWS as SOURCE_ROWS
 from tests.support.stage_run import collect_to_end
 from tidemill.collector.collector import run_collector
 from tidemill.errors import LogLost, SourceError
+from tidemill.kafka.client import requests_topic
 from tidemill.kafka.embedded.broker import EmbeddedBroker
 from tidemill.kafka.messages import partition_of
 from tidemill.producer import log as log_module
 from tidemill.producer.producer import run_producer
+from tidemill.producer.row_writer import RowWriter
 from tidemill.run import failpoints
 from tidemill.run.failpoints import Crash, parse
 from tidemill.run.folder import Run, open_run
@@ -178,6 +182,7 @@ def pipeline_of(case: LogCut) -> StagePipeline:
 class AfterCut:
     broker: EmbeddedBroker
     streamed: Mapping[str, Streamed]
+    posted: Run
 
     def cut_again(self, damage: Callable[[Path], None]) -> None:
         os.kill(self.broker.pid, signal.SIGKILL)
@@ -200,16 +205,29 @@ def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Af
             name: Streamed(case, folder / f"run-{number}", broker.bootstrap)
             for number, (name, case) in enumerate(cases.items())
         }
-        after_cut = AfterCut(broker, streamed)
+        posted = open_stream(folder / "posted", broker.bootstrap)
+        with row_writer(posted, broker.bootstrap) as writer:
+            for number in (1, 2):
+                write_row(writer, posted, number)
+        after_cut = AfterCut(broker, streamed, posted)
 
         def cut_all(data: Path) -> None:
             for one in streamed.values():
                 one.cut(data)
+            for topic in (posted.pipeline.topic, requests_topic(posted.pipeline.topic, posted.id)):
+                path = file_of(data, topic)
+                os.truncate(path, before_the_last_end(record_batches(path), 0))
 
         after_cut.cut_again(cut_all)
         yield after_cut
         for one in streamed.values():
             one.run.close()
+        posted.close()
+
+
+def write_row(writer: RowWriter, run: Run, number: int) -> None:
+    wait_for(lambda: writer.hindrance is None, "the writer")
+    assert writer.accept(row_request(run, number)).result(IN_TIME).accepted == 1
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +320,19 @@ def test_a_source_that_was_edited_since_is_not_sent_again(cut_off: AfterCut, tmp
     collect(run, bootstrap)
     assert sorted(sealed_ids(run)) == list(range(SOURCE_ROWS))
     run.close()
+
+
+def test_rows_by_http_go_on_behind_a_transaction_without_its_end(cut_off: AfterCut) -> None:
+    """The next API ends a transaction of which the power cut took the end, in both of its topics: its rows are gone,
+    and those that follow are in a batch."""
+    run, bootstrap = cut_off.posted, cut_off.broker.bootstrap
+    with row_writer(run, bootstrap) as writer:
+        for number in range(3, 12):
+            write_row(writer, run, number)
+    run_producer(Stage(run, "producer"), bootstrap)
+    with collecting(run, bootstrap):
+        wait_for(run.catalog.batches, "a batch")
+    assert sealed_numbers(run) == [1, *range(3, 12)]
 
 
 def test_a_transaction_that_kafka_has_lost_is_told(cut_off: AfterCut) -> None:

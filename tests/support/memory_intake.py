@@ -19,18 +19,27 @@ class MemoryIntake:
         self.refusal: TidemillError | None = None
         self.silent = False
         self.begun = False  # whether the writing of silent requests has begun
+        self.rejected = 0
+        self.largest = 1 << 20  # bytes of a message's value
 
     @property
     def counts(self) -> IntakeCounts:
-        return IntakeCounts(len(self.messages), 0, 0)
+        return IntakeCounts(len(self.messages), rejected=self.rejected)
 
     @property
     def rows(self) -> list[dict[str, object]]:
         return [orjson.loads(message.value) for message in self.messages]
 
+    def objection(self, message: RowMessage) -> str | None:
+        return "it is too large" if len(message.value) > self.largest else None
+
+    def count_rejected(self, rows: int) -> None:
+        self.rejected += rows
+
     def accept(self, request: RowRequest) -> Future[Outcome]:
         new = list(request.messages)
         request.messages.close()
+        self.rejected += request.rejected
         if self.refusal is not None:
             raise self.refusal
         future: Future[Outcome] = Future()

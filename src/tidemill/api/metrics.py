@@ -56,15 +56,16 @@ class Metrics:
 
 
 class IntakeCollector(Collector):
-    """How many rows this API wrote into the stream."""
+    """How many rows this API wrote into the stream, and how many did not fit."""
 
     def __init__(self, intake: RowIntake) -> None:
         self._intake = intake
 
     def collect(self) -> Iterator[Metric]:
-        rows, transactions, waiting = self._intake.counts
+        rows, transactions, waiting, rejected = self._intake.counts
         yield CounterMetricFamily("tidemill_posted_rows", "Rows written into the stream by this API.", rows)
         yield CounterMetricFamily("tidemill_posted_transactions", "Transactions that they were in.", transactions)
+        yield CounterMetricFamily("tidemill_posted_rejected", "Rows of requests that did not fit.", rejected)
         yield GaugeMetricFamily("tidemill_posted_waiting", "Requests with rows that wait to be written.", waiting)
 
 

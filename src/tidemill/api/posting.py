@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,17 +27,20 @@ MOST_REJECTED = 100  # that an answer lists
 MOST_REASON = 200  # characters
 
 Row = dict[str, Any]
+Objection = Callable[[RowMessage], str | None]
+"""Why a topic does not take a message; None where it does."""
 
 
 class RowBodies:
     """Reads the bodies of requests with rows of the stream. Built once."""
 
-    def __init__(self, pipeline: Pipeline, folder: Path) -> None:
+    def __init__(self, pipeline: Pipeline, folder: Path, objection: Objection) -> None:
         """``folder``: where the rows of large requests wait, in a file without a name."""
         self.columns = pipeline.source.schema_
         self._key = next((column for column in self.columns if column.name == pipeline.key), None)
         self._partitions = pipeline.stream.partitions
         self._folder = folder
+        self._objection = objection
 
     def json(self, body: bytes, key: str | None) -> RowRequest:
         """The rows of a JSON body: one object, a list of them, or ``{"rows": [...]}``.
@@ -48,12 +51,14 @@ class RowBodies:
             BodyTooLarge: it has more than ``MAX_ROWS`` rows.
         """
         rows = self._rows_in(body)
-        checked = CheckedRows(self._folder)
+        checked = CheckedRows(self._folder, self._objection)
         for number, row in enumerate(rows, start=1):
             try:
-                checked.spool.add(message_of(row_in(row, self.columns), self._key, self._partitions))
+                message = message_of(row_in(row, self.columns), self._key, self._partitions)
             except (ValueError, AttributeError):  # another notation, which only Arrow reads, or no row
                 self._check_alone(number, row, checked)
+            else:
+                checked.add(number, message)
         return checked.request(key, sha256(b"json\n" + body).hexdigest())
 
     def _check_alone(self, number: int, row: Any, checked: CheckedRows) -> None:
@@ -87,7 +92,7 @@ class RowBodies:
         Raises:
             BodyTooLarge: it has more than ``MAX_STREAM_BYTES``.
         """
-        checked, lines, digest = CheckedRows(self._folder), Lines(), sha256(b"ndjson\n")
+        checked, lines, digest = CheckedRows(self._folder, self._objection), Lines(), sha256(b"ndjson\n")
         try:
             async for chunk in body:
                 digest.update(chunk)
@@ -106,12 +111,14 @@ class RowBodies:
 
     def _check(self, lines: Sequence[tuple[int, bytes]], checked: CheckedRows) -> None:
         table, bad = decode([line for _, line in lines], self.columns)
-        for position, reason in bad:
-            checked.reject(lines[position][0], reason)
-        key = None if self._key is None else self._key.name
-        for batch in messages(table, key, self._partitions, together=True):
-            for message in batch:
-                checked.spool.add(RowMessage(message["partition"], message["key"], message["value"]))
+        key, reasons = None if self._key is None else self._key.name, dict(bad)
+        fitting = (message for batch in messages(table, key, self._partitions, together=True) for message in batch)
+        for position, (number, _) in enumerate(lines):
+            if reason := reasons.get(position):
+                checked.reject(number, reason)
+            else:
+                message = next(fitting)
+                checked.add(number, RowMessage(message["partition"], message["key"], message["value"]))
 
     def hint(self) -> str:
         columns = ", ".join(f"{column.name} ({column.kind}{'?' * column.optional})" for column in self.columns[:12])
@@ -140,10 +147,18 @@ class RowBodies:
 class CheckedRows:
     """The rows of a request so far: those that fit, and how many do not, with the first ones."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, objection: Objection) -> None:
         self.spool = MessageSpool(folder)
+        self._objection = objection
         self.rejected = 0
         self.examples: list[Rejected] = []
+
+    def add(self, number: int, message: RowMessage) -> None:
+        """Add a row that fits the columns, if the topic takes it."""
+        if reason := self._objection(message):
+            self.reject(number, reason)
+        else:
+            self.spool.add(message)
 
     def reject(self, number: int, reason: str) -> None:
         self.rejected += 1

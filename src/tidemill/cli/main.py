@@ -20,7 +20,7 @@ from tidemill import __version__
 from tidemill.cli.backup_commands import backup, restore
 from tidemill.cli.init_command import init
 from tidemill.cli.output import drop_output, open_closed_streams, print_json
-from tidemill.cli.run_commands import INTERRUPTED, STAGES, stage_command, up
+from tidemill.cli.run_commands import INTERRUPTED, STAGES, forget_keys, stage_command, up
 from tidemill.cli.verdict_commands import promote, replay, report, verdict
 from tidemill.cli.view_commands import batches, check, doctor, generations, pipelines, sample, show_status
 from tidemill.errors import DiskError, InputError, TidemillError, UsageError
@@ -76,6 +76,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "init": init,
     "up": up,
     **{work.__name__: stage_command(stage_name, work) for stage_name, work in STAGES.items()},
+    "forget-keys": forget_keys,
     "pipelines": pipelines,
     "check": check,
     "status": show_status,

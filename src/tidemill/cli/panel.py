@@ -160,11 +160,15 @@ def rows_table(counts: Counts, rates: dict[str, float | None]) -> Table:
         text = f"{count:,} of {total:,}" if total else f"{count:,}"
         table.add_row(name, bar, text, rate_text(rates.get(name)))
         if name == "produced" and counts.posted is not None:
-            table.add_row("by HTTP", "", f"{counts.posted:,}", "")
+            table.add_row("by HTTP", "", f"{counts.posted:,}", refused_text(counts.posted_rejected))
     if counts.gaps:
         table.add_row("lost", "", Text(describe_gap(counts.gaps[-1]), style="bold red"), "")
     table.add_row("rejected", "", Text(f"{counts.rejected:,}", style="yellow" if counts.rejected else ""), "")
     return table
+
+
+def refused_text(rejected: int | None) -> str:
+    return f"{rejected:,} did not fit" if rejected else ""
 
 
 def rate_text(rate: float | None) -> str:

@@ -31,7 +31,7 @@ from tidemill.cli.options import (
     options_of_run,
 )
 from tidemill.cli.output import print_json
-from tidemill.errors import UsageError
+from tidemill.errors import InputError, UsageError
 from tidemill.pipeline import Loaded, parse, prepare
 from tidemill.run.folder import (
     Run,
@@ -298,6 +298,17 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
 
     command.__doc__ = work.__doc__
     return command
+
+
+def forget_keys(name: Name, run_dir: RunDir = None, assignments: Set = None) -> None:
+    """Take rows by HTTP again where the topic of answered requests was deleted."""
+    from tidemill.cli.view_commands import look_at
+
+    run = look_at(name, run_dir, assignments)
+    if not run.pipeline.source.open:
+        raise InputError(f"the stream of {run.pipeline.name} takes no rows by HTTP", "see [source] open")
+    run.catalog.save_requests_topic(None, run.catalog.posting().topic_created)
+    typer.echo("rows are taken again; a request from before the deletion that is repeated is written again")
 
 
 def broker(stage: Stage, **_: Any) -> None:

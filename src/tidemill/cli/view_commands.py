@@ -104,7 +104,8 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
         reason = stage.endpoint or (stage.error or {}).get("message", "")
         table.add_row(stage_name, stage.state, str(stage.pid), reason)
     console.print(table)
-    counts = ", ".join(f"{key} {'?' if value is None else f'{value:,}'}" for key, value in body.rows.document().items())
+    figures = body.rows.document().items()
+    counts = ", ".join(f"{key.replace('_', ' ')} {'?' if value is None else f'{value:,}'}" for key, value in figures)
     totals = f"batches {body.batches}; generations {body.generations}"
     console.print(f"rows: {counts}; {totals}", soft_wrap=True)
     if body.lag:

@@ -166,11 +166,22 @@ def topic_names(admin: AdminClient) -> list[str]:
     return sorted(name for name in admin.list_topics(timeout=ANSWER_SECONDS).topics if not name.startswith("__"))
 
 
-def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER_SECONDS) -> Topic:
+def verify_topic(
+    admin: AdminClient,
+    name: str,
+    id: str,
+    seconds: float = ANSWER_SECONDS,
+    loss: str = "this run's rows were in it",
+    way_out: str = "start over with --fresh",
+) -> Topic:
     """Check that the topic of that name still has that id, and return it.
 
     Clients know a topic by its name alone: they continue in a new topic of the same name without an error. So this
     confirms all that was read and written before.
+
+    Args:
+        loss: what was in the topic, for the error.
+        way_out: the error's hint.
 
     Raises:
         TopicError: the topic was deleted, or deleted and created again.
@@ -183,7 +194,7 @@ def verify_topic(admin: AdminClient, name: str, id: str, seconds: float = ANSWER
         topic = describe_topic(admin, name, seconds)
     if topic is None or topic.id != id:
         fate = "is gone" if topic is None else "was deleted and created again"
-        raise TopicError(f"the topic {name} {fate}: this run's rows were in it", "start over with --fresh")
+        raise TopicError(f"the topic {name} {fate}: {loss}", way_out)
     return topic
 
 

@@ -90,11 +90,13 @@ class Outcome:
 
 
 class IntakeCounts(NamedTuple):
-    """``rows`` were written in ``transactions``; ``waiting`` requests are not written yet."""
+    """``rows`` were written in ``transactions``; ``waiting`` requests are not written yet; ``rejected`` rows of those
+    that were answered did not fit."""
 
     rows: int = 0
     transactions: int = 0
     waiting: int = 0
+    rejected: int = 0
 
 
 class RowIntake(Protocol):
@@ -103,6 +105,12 @@ class RowIntake(Protocol):
     @property
     def counts(self) -> IntakeCounts:
         """The writer's counts since it started."""
+
+    def objection(self, message: RowMessage) -> str | None:
+        """Why the topic does not take this message; None where nothing is known against it."""
+
+    def count_rejected(self, rows: int) -> None:
+        """Count rows that do not fit, of a request of which nothing is written. The writer counts those of others."""
 
     def accept(self, request: RowRequest) -> Future[Outcome]:
         """Write the request's rows. The future ends once Kafka has committed them in all replicas.

@@ -114,6 +114,7 @@ def snapshot(run: Run, folder: Path) -> None:
             copied.execute("DELETE FROM stages")
             copied.execute("UPDATE source SET topic_created = 0")
             copied.execute("UPDATE outputs SET topic_created = 0")
+            copied.execute("UPDATE posting SET topic_created = 0")
             copied.commit()
     except UNUSABLE as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:

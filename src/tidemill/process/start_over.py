@@ -39,11 +39,11 @@ def discard(loaded: Loaded, folder: Path | None, own_kafka: str | None) -> None:
 
 
 def delete_run_topics(path: Path, cluster: KafkaConnection) -> None:
-    """Delete the topics that the run of this catalog created: its own, and those of its outputs. A topic that existed
-    before the run is kept."""
+    """Delete the topics that the run of this catalog created: its own, that of answered requests, and those of its
+    outputs. A topic that existed before the run is kept."""
     try:
         catalog = Catalog(path)
-        run, source, outputs = catalog.run(), catalog.source(), catalog.outputs()
+        run, source, outputs, posting = catalog.run(), catalog.source(), catalog.outputs(), catalog.posting()
         catalog.close()
     except CatalogError:
         log.warning("the catalog can't be read, so the run's topics are not deleted")
@@ -52,13 +52,12 @@ def delete_run_topics(path: Path, cluster: KafkaConnection) -> None:
     own = run.document["stream"]["topic"] if run else None  # none in a run that reads a topic of others
     if own and source and source.topic_created and source.topic_id:
         names[own] = source.topic_id
-    requests = requests_topic(own, run.id) if run and own and source and source.topic_id else None
-    if not names and not requests:
+    if run and own and posting.topic_created and posting.topic_id:
+        names[requests_topic(own, run.id)] = posting.topic_id
+    if not names:
         return
     admin = connect_admin(cluster)
     for name, id in names.items():
         topic = describe_topic(admin, name)
         if topic and topic.id == id:
             delete_topic(admin, topic)
-    if requests and (topic := describe_topic(admin, requests)):
-        delete_topic(admin, topic)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import LogLost, StreamFailed
 from tidemill.kafka.client import (
+    MOST_BYTES,
     KafkaConnection,
     Topic,
     await_topic,
@@ -21,6 +24,7 @@ from tidemill.kafka.client import (
     make_topic,
     reason,
     requests_topic,
+    topic_settings,
     verify_topic,
 )
 from tidemill.kafka.intake import RowMessage
@@ -33,12 +37,32 @@ from tidemill.kafka.transactions import (
     transactional_producer,
 )
 from tidemill.producer.answered import RETENTION, AnsweredRequests, Record
+from tidemill.producer.log import behind
 from tidemill.producer.log_reader import committed, refuse_lost
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
-from tidemill.run.marks import REQUESTS, ROW
+from tidemill.run.marks import CLAIM, REQUESTS, ROW
 
 CONFIRM_SECONDS = 0.25
+LIMIT_SECONDS = 10.0  # how old what is known of the topic's settings may be
+FRAME_BYTES = 80  # at most, of a batch of one message beside its key, value and header (Kafka's message format 2)
+
+
+class MessageLimit(NamedTuple):
+    """``most_bytes``: of a batch of messages that the topic accepts; ``overhead``: how many bytes that of one row has
+    beside its key and value."""
+
+    most_bytes: int
+    overhead: int
+
+    def objection(self, message: RowMessage) -> str | None:
+        """Why the topic does not take the row; None where it does. What compression would save does not count, so that
+        it is the same for each row of a size."""
+        size = self.overhead + len(message.key or b"") + len(message.value)
+        if size <= self.most_bytes:
+            return None
+        way_out = "raise max.message.bytes on the topic, or shorten the row"
+        return f"its message has {size:,} bytes, and the topic takes {self.most_bytes:,}: {way_out}"
 
 
 @dataclass
@@ -71,9 +95,12 @@ class RowLog:
         self._give_up = give_up
         self._marks = run.marks(topic.id)
         self._confirmed_at = 0.0
+        most_bytes = batch_limit(admin, topic.name)
+        self._limit = MessageLimit(most_bytes, FRAME_BYTES + sum(map(len, self._marks.sign_value(ROW, 0, b""))))
+        self._limit_read_at = time.monotonic()
         timeout = int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000))
         self._producer = transactional_producer(
-            connection, f"{run.id}-rows", batch_limit(admin, topic.name), linger_ms=1, transaction_timeout_ms=timeout
+            connection, f"{run.id}-rows", most_bytes, linger_ms=1, transaction_timeout_ms=timeout
         )
 
     def __enter__(self) -> RowLog:
@@ -81,6 +108,7 @@ class RowLog:
         refuse_lost(self._topic, self._run.catalog.next_offsets(), end_offsets(self._admin, self._topic))
         self._requests = self._requests_topic()
         self._request_marks = self._run.marks(self._requests.id)
+        self._end_forgotten()
         return self
 
     def __exit__(
@@ -90,12 +118,63 @@ class RowLog:
         self._producer.poll(0)
 
     def _requests_topic(self) -> Topic:
-        name = requests_topic(self._topic.name, self._run.id)
+        """The topic of answered requests: the one that the run has on record, else the one of its name, which is made
+        where there is none.
+
+        Raises:
+            TopicError: the one on record was deleted.
+        """
+        name, catalog = requests_topic(self._topic.name, self._run.id), self._run.catalog
+        known = catalog.posting()
+        if known.topic_id is not None:
+            return self._verified(Topic(name, known.topic_id, 1))
         topic = describe_topic(self._admin, name)
+        created = known.topic_created
         if topic is None:
-            make_topic(self._admin, name, 1, RETENTION)
+            catalog.save_requests_topic(None, created=True)  # first, so that no crash leaves a topic that no run owns
+            created = make_topic(self._admin, name, 1, RETENTION)
             topic = await_topic(self._admin, name)
+        catalog.save_requests_topic(topic.id, created)
         return topic
+
+    def _verified(self, requests: Topic) -> Topic:
+        """The topic of answered requests, if it still has its id.
+
+        Raises:
+            TopicError: it was deleted, or deleted and created again.
+        """
+        loss = "the keys of answered requests were in it"
+        way_out = f"`tidemill forget-keys {self._run.pipeline.name}` lets rows be written without knowing these keys"
+        return verify_topic(self._admin, requests.name, requests.id, CALL_SECONDS, loss, way_out)
+
+    def _end_forgotten(self) -> None:
+        """Abort a transaction of an earlier API that Kafka believes ended, but that is still open in a partition; see
+        :meth:`tidemill.producer.log.Log.end_forgotten`. Another one's, which may be at work, is not touched, nor waited
+        for.
+        """
+        open_in = [
+            (topic.name, partition)
+            for topic in (self._topic, self._requests)
+            for partition in behind(end_offsets(self._admin, topic), end_offsets(self._admin, topic, stable=True))
+        ]
+        if not open_in:
+            return
+        delivery = Delivery()
+        self.begin()
+        for topic, partition in open_in:
+            self._produce(topic, partition, None, b"", self._marks.write(CLAIM, partition), delivery)
+        self._flush([delivery])
+        self._until_done(self._producer.abort_transaction, "abort an earlier API's transaction")
+
+    def limit(self) -> MessageLimit:
+        """How large a message may be, as the topic's settings said a moment ago. Where Kafka does not tell them, it is
+        not asked again."""
+        if time.monotonic() - self._limit_read_at >= LIMIT_SECONDS:
+            settings = topic_settings(self._admin, self._topic.name)
+            if settings is not None:
+                self._limit = self._limit._replace(most_bytes=min(settings.max_bytes, MOST_BYTES))
+            self._limit_read_at = math.inf if settings is None else time.monotonic()
+        return self._limit
 
     def read_answered(self, answered: AnsweredRequests, now: float) -> set[str]:
         """Add the answers of all committed transactions to ``answered``, as given ``now``: their age is not known by a
@@ -170,7 +249,7 @@ class RowLog:
 
         Raises:
             StreamFailed: it is not known whether they were committed. The next :class:`RowLog` settles that.
-            TopicError: the topic was deleted, or deleted and created again.
+            TopicError: a topic was deleted, or deleted and created again.
         """
         value, delivery = record.encode(), Delivery()
         self._produce(self._requests.name, 0, None, value, self._request_marks.sign_value(REQUESTS, 0, value), delivery)
@@ -178,6 +257,7 @@ class RowLog:
         failpoint("posts.committing")
         if time.monotonic() - self._confirmed_at >= CONFIRM_SECONDS:
             verify_topic(self._admin, self._topic.name, self._topic.id, CALL_SECONDS)
+            self._verified(self._requests)
             self._confirmed_at = time.monotonic()
         self._until_done(self._producer.commit_transaction, "commit rows")
         failpoint("posts.committed")

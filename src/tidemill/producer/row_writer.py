@@ -22,9 +22,9 @@ from functools import partial
 
 from tidemill.errors import KeyReused, RowsBusy, RowsRefused, StreamFailed, TidemillError
 from tidemill.kafka.client import broker_moved, connect_cluster, verify_topic
-from tidemill.kafka.intake import IntakeCounts, Outcome, RowRequest
+from tidemill.kafka.intake import IntakeCounts, Outcome, RowMessage, RowRequest
 from tidemill.producer.answered import Answer, AnsweredRequests, Record, key_reused
-from tidemill.producer.row_log import RowLog
+from tidemill.producer.row_log import MessageLimit, RowLog
 from tidemill.run.stage import Stage
 
 MOST_WAITING = 2_000  # requests
@@ -73,6 +73,8 @@ class RowWriter:
         self._answered = AnsweredRequests()
         self._hindrance: str | None = "the API has not reached Kafka yet"
         self._counts = IntakeCounts()
+        self._recorded = 0  # of the rejected rows
+        self._limit: MessageLimit | None = None  # as the log that was open last
         self._stop_by: float | None = None  # once it is to stop: when, on the monotonic clock
         self._failed = True  # the log was not opened since the last error
         self._reason = ""  # of the last error
@@ -92,6 +94,7 @@ class RowWriter:
             self._hindrance = "the API stops"
             self._changed.notify()
         self._thread.join(LEAVE_SECONDS + AGAIN_SECONDS)
+        self._record_rejected()
         with self._changed:
             waiting = list(self._waiting)
             self._waiting.clear()
@@ -109,6 +112,13 @@ class RowWriter:
     def counts(self) -> IntakeCounts:
         with self._changed:
             return self._counts._replace(waiting=len(self._waiting))
+
+    def objection(self, message: RowMessage) -> str | None:
+        return None if self._limit is None else self._limit.objection(message)
+
+    def count_rejected(self, rows: int) -> None:
+        with self._changed:
+            self._counts = self._counts._replace(rejected=self._counts.rejected + rows)
 
     def accept(self, request: RowRequest) -> Future[Outcome]:
         """Write the request's rows; see :class:`tidemill.kafka.intake.RowIntake`."""
@@ -192,13 +202,13 @@ class RowWriter:
     def _fail(self, error: TidemillError) -> None:
         """After a failure requests still wait for the log to open again; after a second one they are refused."""
         with self._changed:
-            self._reason = error.message
+            self._reason = "; ".join(filter(None, (error.message, error.hint)))
             again, self._failed = self._failed, True
-            if again and self._hindrance == error.message:
+            if again and self._hindrance == self._reason:
                 return
             if again and self._stop_by is None:
-                self._hindrance = error.message
-        self._stage.log.warning("rows can't be written now", reason=error.message)
+                self._hindrance = self._reason
+        self._stage.log.warning("rows can't be written now", reason=error.message, hint=error.hint)
 
     def _opened(self) -> RowLog:
         """The log, which is not entered yet.
@@ -221,6 +231,7 @@ class RowWriter:
 
     def _write(self, log: RowLog) -> None:
         """Settle what is in doubt, then write transaction after transaction."""
+        self._limit = log.limit()
         answered = AnsweredRequests()
         committed = log.read_answered(answered, self._clock())
         with self._changed:
@@ -235,6 +246,8 @@ class RowWriter:
                 self._transact(log, batch)
             else:
                 log.refuse_moved()
+            self._record_rejected()
+            self._limit = log.limit()
 
     def _settle(self, committed: set[str]) -> None:
         """End the requests whose transaction was committed, whose key another API has used meanwhile, or that failed
@@ -298,11 +311,23 @@ class RowWriter:
             self._answered.add(answers_of(batch), self._clock())
         self._end(batch)
 
+    def _record_rejected(self) -> None:
+        """Add to the run's count what was rejected since the last call; where that fails, the next call does."""
+        rejected = self._counts.rejected
+        if rejected == self._recorded:
+            return
+        try:
+            self._run.catalog.add_posted_rejects(rejected - self._recorded)
+            self._recorded = rejected
+        except TidemillError as error:
+            self._stage.log.warning("rejected rows can't be counted now", reason=error.message)
+
     def _end(self, batch: Sequence[Pending]) -> None:
         """Answer these requests, which are written, all in one transaction."""
         with self._changed:
             rows = self._counts.rows + sum(pending.request.messages.count for pending in batch)
-            self._counts = IntakeCounts(rows, self._counts.transactions + bool(batch))
+            rejected = self._counts.rejected + sum(pending.request.rejected for pending in batch)
+            self._counts = IntakeCounts(rows, self._counts.transactions + bool(batch), rejected=rejected)
             for pending in batch:
                 if pending.request.key is not None:
                     self._by_key.pop(pending.request.key, None)

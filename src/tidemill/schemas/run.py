@@ -116,11 +116,13 @@ class StageBody(Shape):
 
 class RowCounts(Shape):
     """Rows of the source (null until known), and how many of them are produced, collected, sealed and rejected.
-    ``posted``: how many of the collected rows came by HTTP, not from the source, in a stream that takes them."""
+    ``posted``: how many of the collected rows came by HTTP, not from the source, in a stream that takes them;
+    ``posted_rejected``: how many rows of requests did not fit, as the answers said; they are not in ``rejected``."""
 
     source: int | None
     produced: int
     posted: int | None = omitted_if_none()
+    posted_rejected: int | None = omitted_if_none()
     collected: int
     sealed: int
     rejected: int

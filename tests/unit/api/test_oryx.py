@@ -249,9 +249,12 @@ def test_data_points_are_written(opened: tuple[httpx.Client, MemoryIntake]) -> N
     intake.messages.clear()
     assert client.post("/add/ann,1,2.5,2026-01-02T03:04:05Z,").status_code == 204
     assert client.post("/add", content=b"bo,2,3,2026-01-02T03:04:05Z,hi\n").status_code == 204
+    long = "x" * (1 << 18)  # twice as much as Python's csv module takes by default
+    assert client.post("/add", content=f"cy,3,1,2026-01-02T03:04:05Z,{long}\n".encode()).status_code == 204
     assert [(row["kind"], row["hours"], row.get("note")) for row in intake.rows] == [
         ("ann", 2.5, None),
         ("bo", 3.0, "hi"),
+        ("cy", 1.0, long),
     ]
 
 

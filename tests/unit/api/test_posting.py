@@ -38,7 +38,7 @@ VALUES = st.one_of(
     st.just([1]),
 )
 ROWS = st.dictionaries(st.sampled_from([*COLUMNS, "other"]), VALUES)
-BODIES = RowBodies(open_pipeline(columns=COLUMNS, partitions=8).pipeline, Path())
+BODIES = RowBodies(open_pipeline(columns=COLUMNS, partitions=8).pipeline, Path(), MemoryIntake().objection)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_a_body_of_json(api: tuple[httpx.Client, MemoryIntake], body: bytes, wri
 
 
 def test_rows_that_do_not_fit_are_told_and_not_written(api: tuple[httpx.Client, MemoryIntake]) -> None:
-    """The others are written; with strict none is."""
+    """The others are written; with strict none is. All of them are counted."""
     client, intake = api
     body = b'{"n": 1}\n\n{"n": "x"}\n{"n": 2'
     told = {"row": 3, "reason": "n is 'x', not a whole number of 64 bits"}
@@ -157,6 +157,22 @@ def test_rows_that_do_not_fit_are_told_and_not_written(api: tuple[httpx.Client, 
     assert answer.json()["rejected"][1]["reason"].startswith("not JSON")
     assert answer.json()["offsets"] == {"0": [0, 0]}
     assert answer.headers["Idempotent-Replayed"] == "true"
+    assert "tidemill_posted_rejected_total 4.0" in client.get("/metrics").text
+
+
+def test_a_row_that_is_too_large_is_told_in_its_place(api: tuple[httpx.Client, MemoryIntake]) -> None:
+    """Rows that the topic does not take are rejected in the order of the request, like those that do not fit."""
+    client, intake = api
+    intake.largest = 40
+    rows = [{"n": 1, "note": "x" * 40}, {"n": "x"}, {"n": 3}, {"n": 4, "note": "x" * 40}]
+    for body, headers in ((orjson.dumps(rows), JSON), (b"\n".join(map(orjson.dumps, rows)), NDJSON)):
+        rejected = client.post("/rows", content=body, headers=headers).json()["rejected"]
+        assert [(row["row"], row["reason"] == "it is too large") for row in rejected] == [
+            (1, True),
+            (2, False),
+            (4, True),
+        ]
+    assert [row["n"] for row in intake.rows] == [3, 3]
 
 
 @pytest.mark.parametrize(

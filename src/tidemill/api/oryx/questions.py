@@ -12,6 +12,7 @@ from tidemill.api.paths import segments
 from tidemill.api.values import EXPECTED, from_text, shown
 from tidemill.errors import RequestError
 from tidemill.pipeline import Column
+from tidemill.sources.chunk import RECORD_CHARACTERS
 
 MOST = 100_000  # of ``howMany`` and ``offset`` together
 DEFAULT_HOW_MANY = 10
@@ -86,6 +87,7 @@ def values_of(line: str) -> list[str]:
     Raises:
         RequestError: it is no CSV.
     """
+    csv.field_size_limit(RECORD_CHARACTERS)  # a global setting of the csv module; it has no other
     try:
         return next(csv.reader([line], strict=True), [])
     except csv.Error as error:

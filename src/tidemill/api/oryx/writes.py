@@ -19,7 +19,7 @@ from tidemill.api.oryx.questions import path_parts, values_of
 from tidemill.api.posting import RowBodies
 from tidemill.api.routers.rows import RowsEndpoint, idempotency_key
 from tidemill.api.values import EXPECTED, from_text, shown
-from tidemill.errors import ReadOnly, RequestError
+from tidemill.errors import ReadOnly, RequestError, RowsUnfit
 from tidemill.pipeline import Column, Model, Pipeline
 
 WRITTEN = 204
@@ -33,7 +33,7 @@ class StreamWriter:
 
     def __init__(self, context: RouteContext, to_row: ToRow) -> None:
         assert context.intake is not None
-        self._bodies = RowBodies(context.pipeline, context.registry.run.folder)
+        self._bodies = RowBodies(context.pipeline, context.registry.run.folder, context.intake.objection)
         self._rows = RowsEndpoint(self._bodies, context.intake)
         self._origins = context.pipeline.serve.cors
         self._to_row = to_row
@@ -63,7 +63,10 @@ class StreamWriter:
         if lines:
             checked = self._bodies.json(rows, idempotency_key(request))
             digest = sha256(b"oryx\n" + orjson.dumps(lines)).hexdigest()
-            await self._rows.write(replace(checked, digest=digest), strict=True)
+            try:
+                await self._rows.write(replace(checked, digest=digest), strict=True)
+            except RowsUnfit as error:
+                raise RequestError(error.message, error.hint) from error
         return Response(status_code=WRITTEN)
 
 

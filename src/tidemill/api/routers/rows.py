@@ -34,7 +34,7 @@ def add_routes(app: FastAPI, context: RouteContext) -> None:
     """The endpoint, where the stream stays open."""
     if context.intake is None:
         return
-    bodies = RowBodies(context.pipeline, context.registry.run.folder)
+    bodies = RowBodies(context.pipeline, context.registry.run.folder, context.intake.objection)
     app.add_api_route(
         "/rows",
         RowsEndpoint(bodies, context.intake).post,
@@ -95,6 +95,7 @@ class RowsEndpoint:
         if not rows.messages.count or (strict and rows.rejected):
             rows.messages.close()
             if rows.rejected:
+                self._intake.count_rejected(rows.rejected)
                 raise unfit(rows)
             return Outcome(0)
         return await self._outcome(self._intake.accept(rows))

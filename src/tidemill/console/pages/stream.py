@@ -95,12 +95,16 @@ def row_counts(status: StatusBody, of_others: bool = False) -> list[tuple[str, s
     produced = (f"Produced{of_source}", number(rows.produced), rate(rates.produced))
     return [
         *([] if of_others else [produced]),
-        *([] if rows.posted is None else [("By HTTP", number(rows.posted), "rows of requests, collected")]),
+        *([] if rows.posted is None else [("By HTTP", number(rows.posted), by_http(rows.posted_rejected))]),
         ("Collected", number(rows.collected), rate(rates.collected)),
         ("Sealed", number(rows.sealed), rate(rates.sealed)),
         ("Rejected", number(rows.rejected), f"{share(rows.rejected / read if read else 0.0)} of all"),
         ("Lag", number(status.lag), "messages to be read" if of_others else "not collected yet"),
     ]
+
+
+def by_http(rejected: int | None) -> str:
+    return f"collected; {number(rejected)} more did not fit" if rejected else "rows of requests, collected"
 
 
 def run_counts(status: StatusBody) -> list[tuple[str, str, str]]:

@@ -3,8 +3,8 @@
 SQLAlchemy Core over SQLite (WAL, ``synchronous=FULL``). Every table has one writer: ``run`` the command that starts
 the run, ``source`` and ``side_tables`` the producer (the collector, where it reads a topic of others), ``batches``,
 ``batch_partitions``, ``accounts``, ``ended``, ``topic_partitions`` and ``gaps`` the collector, ``generations``,
-``models`` and what judging writes the trainer (but for the decisions of people), ``outputs`` the stage of that name; in
-``stages`` each stage writes its own row. Paths are relative to the run folder.
+``models`` and what judging writes the trainer (but for the decisions of people), ``outputs`` the stage of that name,
+``posting`` the API; in ``stages`` each stage writes its own row. Paths are relative to the run folder.
 """
 
 from tidemill.run.catalog.migrations import DAMAGED, MIGRATIONS, UNUSABLE, recorded_version
@@ -29,6 +29,7 @@ from tidemill.run.catalog.records import (
     LineModel,
     OutputState,
     PairedBlocks,
+    PostingState,
     RecordedFiles,
     RunRecord,
     Sealed,
@@ -80,6 +81,7 @@ __all__ = [
     "LineModel",
     "OutputState",
     "PairedBlocks",
+    "PostingState",
     "ProducerProgress",
     "RecordedFiles",
     "RunRecord",

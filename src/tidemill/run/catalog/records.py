@@ -55,6 +55,17 @@ class SourceState:
 
 
 @dataclass(frozen=True)
+class PostingState:
+    """What the run knows of its rows by HTTP: the topic of answered requests, None until it is known, whether the run
+    created it, and how many rows of requests did not fit.
+    """
+
+    topic_id: str | None = None
+    topic_created: bool = False
+    rejected: int = 0
+
+
+@dataclass(frozen=True)
 class SideTableRecord:
     """A side table, stored in the file ``path``; ``fingerprint`` identifies the data that it was read from."""
 

@@ -65,6 +65,15 @@ side_tables = Table(
     Column("fingerprint", String, nullable=False),
 )
 
+posting = Table(
+    "posting",
+    metadata,
+    Column("one", Integer, primary_key=True),
+    Column("topic_id", String),
+    Column("topic_created", Boolean, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+)
+
 topic_partitions = Table(
     "topic_partitions",
     metadata,

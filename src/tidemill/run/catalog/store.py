@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from tidemill.errors import CatalogError
 from tidemill.run.catalog import database
@@ -19,13 +20,14 @@ from tidemill.run.catalog.records import (
     Generation,
     GenerationRef,
     OutputState,
+    PostingState,
     RecordedFiles,
     RunRecord,
     SideTableRecord,
     SourceState,
 )
 from tidemill.run.catalog.removals import RemovalStore
-from tidemill.run.catalog.schema import batches, generations, outputs, run, side_tables, source, stages
+from tidemill.run.catalog.schema import batches, generations, outputs, posting, run, side_tables, source, stages
 from tidemill.run.catalog.stages import StageStatus, progress_of
 from tidemill.run.catalog.topics import TopicStore
 from tidemill.run.failpoints import failpoint
@@ -120,6 +122,25 @@ class Catalog(BatchStore, TopicStore, GenerationStore, JudgingStore, RemovalStor
         except sa.exc.IntegrityError as error:
             message = f"the table {table.name} is recorded already"
             raise CatalogError(message, "is a second producer running?") from error
+
+    # --- rows by HTTP, by the API ---------------------------------------------------------------------------------
+
+    def posting(self) -> PostingState:
+        row = self._one(sa.select(posting))
+        return PostingState(**{name: row[name] for name in row if name != "one"}) if row else PostingState()
+
+    def save_requests_topic(self, topic_id: str | None, created: bool) -> None:
+        """Record the topic of answered requests; with None it is found, or made, anew."""
+        self._change_posting(topic_id=topic_id, topic_created=created)
+
+    def add_posted_rejects(self, rows: int) -> None:
+        """Count rows of requests that did not fit."""
+        self._change_posting(rejected=posting.c.rejected + rows)
+
+    def _change_posting(self, **changes: Any) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sqlite.insert(posting).values(one=1, **asdict(PostingState())).on_conflict_do_nothing())
+            connection.execute(sa.update(posting).values(**changes))
 
     # --- outputs, by the stage that writes them ---------------------------------------------------------------------
 

@@ -55,6 +55,8 @@ class Counts:
     Attributes:
         source: how many rows the source has; None until that is known.
         posted: how many of the collected rows came by HTTP, not from the source; None where the stream takes none.
+        posted_rejected: how many rows of requests did not fit, as their answers said; they are not in the stream, nor
+            among ``rejected``. None where the stream takes none.
         rejected: all rejected rows and messages.
         source_rejected: those of ``rejected`` that the producer did not send.
         batches, bytes: the number of sealed batches, and the size of those whose files are kept.
@@ -80,6 +82,7 @@ class Counts:
     gaps: tuple[Gap, ...] = ()
     outputs: tuple[OutputCounts, ...] = ()
     posted: int | None = None
+    posted_rejected: int | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,7 @@ def counts(run: Run, stages: Mapping[str, StageStatus]) -> Counts:
         gaps=tuple(run.catalog.gaps()) if of_others else (),
         outputs=output_counts(run),
         posted=posted(run, collector),
+        posted_rejected=run.catalog.posting().rejected if run.pipeline.source.open else None,
     )
 
 
