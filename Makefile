@@ -1,13 +1,15 @@
 # The commands that newcomers and CI run. `make` alone lists them.
 SHELL := /bin/sh
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
-LOCKED := --no-deps --require-hashes  # a lock file names all there is to install: there is nothing to resolve
+LOCKED := --no-deps --require-hashes --no-compile  # a lock file names all there is to install: there is nothing to resolve
+# In place of pip's own, which uses one core and compiles the packages' tests too. A file of another Python's syntax fails.
+COMPILE := .venv/bin/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 # The first Python that is new enough; `make PYTHON=...` chooses another.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := src tests bench
-# Three workers for two cores, as tests often wait for processes: all tests that share Spark run on one of them, the others
-# take file by file (tests/conftest.py).
+# Three workers for two cores, as tests often wait for processes. Folders that share Spark or a browser run whole on one of
+# them, other tests file by file (tests/conftest.py).
 PYTEST := .venv/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help demo test test-fast test-nightly soak fuzz screenshots fixture lint format lock clean
@@ -40,7 +42,7 @@ fuzz: .venv/.dev ## search for random examples that fail a property, new ones ea
 	  $(PYTEST) -q -m hypothesis --hypothesis-profile random $(ARGS) || exit 1; done
 
 screenshots: .venv/.dev ## take the console's pictures in docs/images again, with the tests of its pages
-	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/console/test_pages.py tests/spark/test_console_of_movies.py -k 'opens or titles or map' -m ''
+	TIDEMILL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/console/test_pages.py tests/pipelines/test_console_of_movies.py -k 'opens or titles or map' -m ''
 
 fixture: .venv/.dev ## make a small run of this version, which the tests of later versions open
 	.venv/bin/python -m tests.support.kept_run
@@ -80,10 +82,12 @@ clean: ## remove what was made here, but for runs
 
 .venv/.run: requirements.txt requirements-build.txt pyproject.toml | .venv/bin/python
 	$(PIP) install $(LOCKED) -r requirements.txt -r requirements-build.txt
+	@$(COMPILE)
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/.dev: requirements-dev.txt pyproject.toml | .venv/bin/python
 	$(PIP) install $(LOCKED) -r requirements-dev.txt
+	@$(COMPILE)
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch .venv/.run $@

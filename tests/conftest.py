@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
 import hypothesis
+import psutil
 import pytest
 from pyspark.sql import SparkSession
 from xdist.scheduler import LoadScopeScheduling
@@ -22,14 +24,33 @@ from tidemill.training import session as spark_session
 TESTS = Path(__file__).parent
 SERVICES = ("kafka", "spark", "browser")
 """Fixtures that start a real service; a test that uses one has its name as a marker."""
-GROUPS = ("spark", "console")
+SPARK = ("spark", "pipelines")
+"""Folders whose tests use Spark. They are two, each with a session of its own: one worker alone would end last."""
+GROUPS = (*SPARK, "console")
 """Folders whose tests run on one worker, as they share its Spark or its browser; others go by file."""
+MEMORY = Path("/dev/shm")
+ROOM = 4 * 2**30  # bytes: several times what the files of a whole run take
 BROKERS: list[SharedBroker] = []  # those that this worker uses
-FIRST = ("spark", "e2e", "kafka", "console")  # the folders that take longest, so that no worker waits at the end
+FIRST = ("spark", "e2e", "pipelines", "kafka", "console")  # what takes longest, so that no worker waits at the end
 
 hypothesis.settings.register_profile("random", deadline=None)  # how long an example takes is no promise
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")  # `make fuzz` looks for further examples
+
+
+def pytest_configure() -> None:
+    """Keep temporary files in memory where there is room. Most tests sync their files, which takes a disk milliseconds
+    and proves nothing: what a disk may lose is tested on a `PowerDisk`."""
+    if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and has_room(MEMORY):
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None  # it is looked up again
+
+
+def has_room(folder: Path) -> bool:
+    """Whether large files may be there, and executable ones, as Spark's libraries are. A container may forbid both."""
+    disk = os.statvfs(folder)
+    free = min(disk.f_bavail * disk.f_frsize, psutil.virtual_memory().available // 2)
+    return free >= ROOM and not disk.f_flag & os.ST_NOEXEC
 
 
 def group_of(path: PurePath) -> str:
@@ -54,10 +75,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         used = [name for name in SERVICES if name in getattr(item, "fixturenames", ())]
-        if {"kafka", "spark"} & set(used) and folder not in ("kafka", "spark"):
-            raise pytest.UsageError(f"{item.nodeid} shares Kafka or Spark: it belongs into tests/kafka or tests/spark")
-        if "spark" in used and folder != "spark":
-            raise pytest.UsageError(f"{item.nodeid} shares Spark: it belongs into tests/spark")
+        if "kafka" in used and folder not in ("kafka", *SPARK):
+            raise pytest.UsageError(f"{item.nodeid} shares Kafka: it belongs into tests/kafka, or a folder of Spark's")
+        if "spark" in used and folder not in SPARK:
+            raise pytest.UsageError(f"{item.nodeid} shares Spark: it belongs into a folder of {SPARK}")
         for marker in [*used, *([folder] if folder in ("console", "e2e") else [])]:
             item.add_marker(marker)
     items.sort(key=rank)
@@ -91,7 +112,7 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """The one Spark session of the whole run, as the trainer starts it."""
+    """The one Spark session of this worker, as the trainer starts it."""
     folder = tmp_path_factory.mktemp("spark")
     session = spark_session.session(None, folder / "scratch", folder, little=True)
     yield session

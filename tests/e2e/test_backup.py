@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from tests.support import wait_for
-from tests.support.commands import COMMAND, run_command, run_digests
+from tests.support.commands import COMMAND, call_command, run_command, run_digests
 from tests.support.disk import SmallDisk, ended
 from tests.support.failpoint_run import KILLED
 from tests.support.kept_run import copy_of, versions
@@ -30,7 +30,7 @@ from tidemill.run.locks import locked
 
 def done(*arguments: str | Path) -> Any:
     """What a command with ``--json`` prints."""
-    completed = run_command(*arguments, "--json")
+    completed = call_command(*arguments, "--json")
     assert completed.returncode == 0, completed.stderr + completed.stdout
     return json.loads(completed.stdout)
 
@@ -210,7 +210,7 @@ def test_a_backup_says_what_is_not_in_it(complete: Path, tmp_path: Path) -> None
     run = existing_run(load("smart-home"), complete)
     run.catalog.save_stage(StageStatus("api", "running", 1, "http://127.0.0.1:1"))
     run.close()
-    said = run_command("backup", "smart-home", tmp_path / "saved", "--run-dir", complete)
+    said = call_command("backup", "smart-home", tmp_path / "saved", "--run-dir", complete)
     assert said.returncode == 0, said.stderr
     assert "not in it are the source, the sample smart-home, and the pipeline file" in said.stdout
     assert done("restore", tmp_path / "saved", "--run-dir", tmp_path / "again")["source"] == "the sample smart-home"

@@ -1,6 +1,6 @@
 """The headline test, after Apache Kafka's own system test of transactions: kill everything, again and again, and count.
 
-100,000 rows go through in batches of 2,500. Each stage is stopped once (SIGSTOP) for longer than the session, request
+100,000 rows go through in batches of 4,000. Each stage is stopped once (SIGSTOP) for longer than the session, request
 and transaction timeouts, and goes on. Then every process is killed with SIGKILL three times, each time after further
 progress: producer, collector, broker, trainer, and the whole run. Then every row is looked for.
 """
@@ -38,7 +38,7 @@ PLAN = [
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[UpProcess]:
-    job = Job(tmp_path, rows=100_000, batch=2_500, rate=1_500)
+    job = Job(tmp_path, rows=100_000, batch=4_000, rate=1_000)
     job.write()
     up = UpProcess(job)
     yield up

@@ -91,11 +91,11 @@ def is_running(process: psutil.Process) -> bool:
         return False
 
 
-def test_data_and_port_outlive_a_stop(folder: Path) -> None:
+def test_data_and_port_outlive_a_stop(stopped: Path) -> None:
     """A stop leaves no process behind; the next start has what was written, at the same address."""
     before = set(psutil.Process().children())
-    with broker_in(folder) as broker:
-        write(broker.bootstrap, [b"one", b"two"])
+    with broker_in(stopped) as broker:
+        produce(broker.bootstrap, [b"two"])
         first, pid = broker.bootstrap, broker.pid
         ours = set(psutil.Process().children()) - before
         below = {process for one in ours for process in one.children(recursive=True)}
@@ -103,7 +103,7 @@ def test_data_and_port_outlive_a_stop(folder: Path) -> None:
         assert os.getsid(pid) == pid, "a Ctrl-C on our terminal would reach it"
         assert {where.laddr.ip for where in psutil.Process(pid).net_connections("tcp") if not where.raddr} <= LOOPBACK
     wait_for(lambda: not any(is_running(process) for process in ours | below), "the end of all of them", 5)
-    with broker_in(folder) as broker:
+    with broker_in(stopped) as broker:
         assert broker.bootstrap == first
         assert read(broker.bootstrap) == [b"one", b"two"]
 
@@ -219,8 +219,10 @@ def live_until_death(broker: EmbeddedBroker) -> None:
 
 
 @pytest.fixture
-def run(folder: Path) -> Iterator[Run]:
+def run(written: Path, folder: Path) -> Iterator[Run]:
+    """A run that has a broker's folder."""
     opened = open_run(load("smart-home"), folder / "run")
+    shutil.copytree(written / "broker", opened.broker, dirs_exist_ok=True)
     yield opened
     opened.close()
 
@@ -268,7 +270,8 @@ def test_stage_fails_with_kafka(run: Run) -> None:
 
 def kafka_below(run: Run) -> psutil.Process:
     """The Kafka of this run among our child processes."""
-    kafkas = [child for child in psutil.Process().children() if "kafka.Kafka" in child.cmdline()]
+    children = filter(is_running, psutil.Process().children())
+    kafkas = [child for child in children if "kafka.Kafka" in child.cmdline()]
     return next(one for one in kafkas if one.cwd() == str(run.broker))
 
 

@@ -12,6 +12,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,12 @@ from tests.support.disk import SmallDisk, ended, started
 from tidemill.collector.collector import recover
 from tidemill.errors import CatalogError, TidemillError
 from tidemill.pipeline import load
+from tidemill.producer.producer import run_producer
 from tidemill.run.catalog import FILE_NAME, Catalog, Decision, Sealed, Span, TrainedModel
 from tidemill.run.failpoints import VARIABLE
 from tidemill.run.files import sha256
 from tidemill.run.folder import join_run, open_run
+from tidemill.run.stage import Stage
 
 ROWS, BATCH = 60_000, 20_000
 HELD_SECONDS = 2.0
@@ -61,23 +64,57 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 class DiskPipeline:
-    """A pipeline of three batches, whose run is in a folder of ``disk``, or beside it where there is none."""
+    """A pipeline of three batches with a topic of its own."""
 
-    def __init__(self, folder: Path, kafka: str, disk: SmallDisk | None = None, format: str = "parquet") -> None:
-        self.pipeline = folder / "disk.toml"
-        self.folder = (disk.path if disk else folder) / "run"
-        self.seen = (disk.seen if disk else folder) / "run"
-        self._disk, self._kafka = disk, kafka
+    def __init__(self, folder: Path, kafka: str, format: str = "parquet") -> None:
+        self.file = folder / "disk.toml"
+        self.kafka = kafka
         numbers = np.random.default_rng(7)
         self.source = pl.DataFrame({"id": np.arange(ROWS), "x": numbers.normal(size=ROWS), "y": np.zeros(ROWS)})
         self.source.write_csv(folder / "rows.csv")
         text = PIPELINE.replace("TOPIC", uuid.uuid4().hex).replace("FORMAT", format)
-        self.pipeline.write_text(text, encoding="utf-8")
+        self.file.write_text(text, encoding="utf-8")
+
+    def produced(self, folder: Path) -> Path:
+        """The folder of a run whose rows are all in the topic."""
+        run = open_run(load(str(self.file)), folder / "run")
+        run_producer(Stage(run, "producer"), self.kafka)
+        run.close()
+        return run.folder
+
+
+Streamed = Callable[[str], tuple[DiskPipeline, Path]]
+
+
+@pytest.fixture(scope="module")
+def streamed(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Streamed:
+    """The pipeline with batches of a format, and the folder of a run whose rows are all in its topic: tests collect
+    copies of it."""
+
+    @cache
+    def made(format: str) -> tuple[DiskPipeline, Path]:
+        pipeline = DiskPipeline(tmp_path_factory.mktemp("streamed"), kafka, format)
+        return pipeline, pipeline.produced(pipeline.file.parent)
+
+    return made
+
+
+class DiskRun:
+    """A run of the pipeline in a folder of ``disk``, or beside it where there is none; at first a copy of ``begun``."""
+
+    def __init__(
+        self, pipeline: DiskPipeline, folder: Path, disk: SmallDisk | None = None, begun: Path | None = None
+    ) -> None:
+        self.folder = (disk.path if disk else folder) / "run"
+        self.seen = (disk.seen if disk else folder) / "run"
+        self._pipeline, self._disk = pipeline, disk
+        if begun:
+            shutil.copytree(begun, self.seen)
 
     def start(self, command: str, faults: str = "") -> subprocess.Popen[str]:
         where = ["--run-dir", str(self.folder)]
-        where += ["--bootstrap-servers", self._kafka] if command in ("produce", "collect") else []
-        line = [*COMMAND, command, str(self.pipeline), *where]
+        where += ["--bootstrap-servers", self._pipeline.kafka] if command in ("produce", "collect") else []
+        line = [*COMMAND, command, str(self._pipeline.file), *where]
         if self._disk:
             return self._disk.start(line, **{VARIABLE: faults})
         return started(line, **{VARIABLE: faults})
@@ -99,7 +136,7 @@ class DiskPipeline:
         catalog = Catalog(copy / FILE_NAME)
         batches = catalog.batches()
         read = pl.read_parquet if batches[0].path.endswith("parquet") else pl.read_csv
-        assert pl.concat([read(copy / batch.path) for batch in batches]).equals(self.source)
+        assert pl.concat([read(copy / batch.path) for batch in batches]).equals(self._pipeline.source)
         assert [(batch.rows, sha256(copy / batch.path)) for batch in batches] == [
             (BATCH, batch.sha256) for batch in batches
         ]
@@ -127,13 +164,13 @@ def assert_refused(said: tuple[int, str], *words: str, code: int = 1) -> None:
     ],
 )
 def test_full_at_every_turn(
-    disk: SmallDisk, tmp_path: Path, kafka: str, format: str, left: int, commits: list[str]
+    disk: SmallDisk, tmp_path: Path, streamed: Streamed, format: str, left: int, commits: list[str]
 ) -> None:
     """Full as the collector starts, while it writes a batch, while the catalog commits: each time it ends with the name
     of what it can't write, though it can't leave its last word there, and where there is space the same command goes
     on. Every row is once in a batch."""
-    job = DiskPipeline(tmp_path, kafka, disk, format)
-    job.done("produce")
+    pipeline, begun = streamed(format)
+    job = DiskRun(pipeline, tmp_path, disk, begun)
     with disk.full():
         assert_refused(ended(job.start("collect")), "/run/catalog.sqlite can't be used", "check that the disk has room")
     with disk.full(left):
@@ -151,7 +188,7 @@ def test_full_at_every_turn(
 
 def test_full_while_the_producer_begins(disk: SmallDisk, tmp_path: Path, kafka: str) -> None:
     """A producer that can't note what it does sends nothing, says why, and goes on where there is space."""
-    job = DiskPipeline(tmp_path, kafka, disk)
+    job = DiskRun(DiskPipeline(tmp_path, kafka), tmp_path, disk)
     with disk.full():
         assert_refused(ended(job.start("produce")), "can't write the lock file", "No space left on device")
     job.done("produce")
@@ -159,10 +196,10 @@ def test_full_while_the_producer_begins(disk: SmallDisk, tmp_path: Path, kafka: 
     job.assert_whole(tmp_path / "copy")
 
 
-def test_a_log_that_cannot_be_written(tmp_path: Path, kafka: str) -> None:
+def test_a_log_that_cannot_be_written(tmp_path: Path, streamed: Streamed) -> None:
     """A full disk under the logs alone stops no stage; standard error says once what is missing."""
-    job = DiskPipeline(tmp_path, kafka)
-    job.done("produce")
+    pipeline, begun = streamed("parquet")
+    job = DiskRun(pipeline, tmp_path, begun=begun)
     (job.folder / "logs" / "collector.log").symlink_to("/dev/full")
     code, said = ended(job.start("collect"))
     assert code == 0
@@ -171,10 +208,10 @@ def test_a_log_that_cannot_be_written(tmp_path: Path, kafka: str) -> None:
     job.assert_whole(tmp_path / "copy")
 
 
-def test_a_disk_that_is_read_only(disk: SmallDisk, tmp_path: Path, kafka: str) -> None:
+def test_a_disk_that_is_read_only(disk: SmallDisk, tmp_path: Path, streamed: Streamed) -> None:
     """Whatever is to be done on it, a read-only run folder is named; when it can be written to, the run goes on."""
-    job = DiskPipeline(tmp_path, kafka, disk)
-    job.done("produce")
+    pipeline, begun = streamed("parquet")
+    job = DiskRun(pipeline, tmp_path, disk, begun)
     disk.remount("ro")
     for command in ("up", "collect", "serve", "status"):
         assert_refused(ended(job.start(command)), f"{job.folder}", "Read-only file system", "--run-dir")
@@ -205,10 +242,10 @@ def held(catalog: Path) -> Iterator[None]:
         holder.kill()
 
 
-def test_a_catalog_that_another_process_holds_is_waited_for(tmp_path: Path, kafka: str) -> None:
+def test_a_catalog_that_another_process_holds_is_waited_for(tmp_path: Path, streamed: Streamed) -> None:
     """A collector whose commit finds the catalog locked waits and goes on. A second one is refused meanwhile."""
-    job = DiskPipeline(tmp_path, kafka)
-    job.done("produce")
+    pipeline, begun = streamed("parquet")
+    job = DiskRun(pipeline, tmp_path, begun=begun)
     process = job.stopped_at("batch.placed")
     busy = f"the collector of this run is already running (process {process.pid})"
     assert_refused(ended(job.start("collect")), busy, "stop it first", code=2)

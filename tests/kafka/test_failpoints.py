@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -18,13 +19,13 @@ from tests.support.commands import wait_until_stopped
 from tests.support.failpoint_run import (
     TRAINER_FAILPOINTS,
     assert_files_match_catalog,
-    collect_to_end,
     described,
     exit_code,
     sealed_user_ids,
     smart_home_stages,
     user_ids,
 )
+from tests.support.stage_run import collect_to_end
 from tidemill.errors import InputError, PipelineInvalid, TopicError
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import KafkaConnection
@@ -44,6 +45,9 @@ COLLECTOR: dict[str, int] = {
     **dict.fromkeys([name for name in FAILPOINTS if name.startswith(("batch.", "rejects."))], 2),
     **dict.fromkeys([name for name in FAILPOINTS if name.startswith("stream.")], 1),
 }
+# By day; others by day too, by the test that kills a collector again and again, and each of them within one process by
+# tests/unit/collector/test_collector_model.py.
+COLLECTOR_BY_DAY = ("batch.cut", "batch.written", "batch.placed", "batch.sealed", "rejects.renamed", "stream.ending")
 PRODUCER = [
     ("source.saving", 1),
     ("source.saving", 3),
@@ -61,8 +65,16 @@ PRODUCER = [
     ("source.saving", 4),
     ("source.saved", 4),
 ]
+PRODUCER_BY_NIGHT = [("source.saving", 1), ("source.saving", 4), *(("source.saved", passing) for passing in (1, 3, 4))]
+"""Further passings of failpoints at which the producer is killed by day."""
 CATALOG = ["catalog.migrating"]  # killed there in test_versions.py
 BACKUP = [name for name in FAILPOINTS if name.startswith(("backup.", "restore."))]  # killed there in test_backup.py
+
+
+def by_day(values: object, is_by_day: bool) -> Any:
+    """These values of a test's parameters, by day or in the night."""
+    all_values = values if isinstance(values, tuple) else (values,)
+    return pytest.param(*all_values, marks=() if is_by_day else pytest.mark.nightly)
 
 
 # --- the collector --------------------------------------------------------------------------------------------------
@@ -141,7 +153,7 @@ def test_what_an_undisturbed_collector_seals(written: Written) -> None:
     assert [batch.rows for batch in written.run.catalog.batches()] == [2000, 2000, 1403]
 
 
-@pytest.mark.parametrize("name", COLLECTOR)
+@pytest.mark.parametrize("name", [by_day(name, name in COLLECTOR_BY_DAY) for name in COLLECTOR])
 def test_a_collector_killed_there_seals_the_same_batches(written: Written, tmp_path: Path, name: str) -> None:
     """Wherever the collector dies, the next one seals the very batches of an undisturbed run, and no orphan stays."""
     run = written.copy(tmp_path / "run")
@@ -181,7 +193,7 @@ def test_a_collector_that_stood_still_goes_on(written: Written, tmp_path: Path) 
 # --- the producer ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "passing"), PRODUCER)
+@pytest.mark.parametrize(("name", "passing"), [by_day(kill, kill not in PRODUCER_BY_NIGHT) for kill in PRODUCER])
 def test_a_producer_killed_there_sends_each_row_once(kafka: str, tmp_path: Path, name: str, passing: int) -> None:
     """Wherever the producer dies, the next one sends what is missing: the batches are the source, once, in order."""
     pipeline = smart_home_stages(
@@ -229,8 +241,8 @@ def test_a_stage_is_killed_at_every_failpoint() -> None:
     """None is left out here, and so each is known to be passed through: no kill, no green test.
 
     Those of judging and of choosing a champion are in tests/unit/judging, those of a replay in
-    tests/spark/test_verdicts.py, those of an output in test_outputs.py, those of rows by HTTP in test_rows_by_http.py,
-    those of a topic that others write in test_topic_failpoints.py, those of what is kept in
+    tests/pipelines/test_verdicts.py, those of an output in test_outputs.py, those of rows by HTTP in
+    test_rows_by_http.py, those of a topic that others write in test_topic_failpoints.py, those of what is kept in
     tests/unit/training.
     """
     elsewhere = ("judging.", "champion.", "replay.", "output.", "posts.", "bounds.", "gap.", "keep.")

@@ -8,8 +8,9 @@ from threading import Thread
 import pytest
 
 from tests.support import wait_for
-from tests.support.failpoint_run import collect_to_end, sealed_user_ids, user_ids
+from tests.support.failpoint_run import sealed_user_ids, user_ids
 from tests.support.source_run import produce, smart_home_run, stop, topic_of
+from tests.support.stage_run import collect_to_end
 from tidemill.collector.collector import run_collector
 from tidemill.collector.log_cut import LogCutter
 from tidemill.kafka.client import KafkaConnection, connect_admin, end_offsets

@@ -18,7 +18,6 @@ from tests.support import wait_for
 from tests.support.failpoint_run import (
     StagePipeline,
     assert_files_match_catalog,
-    collect_to_end,
     described,
     sealed_user_ids,
     smart_home_stages,
@@ -27,6 +26,7 @@ from tests.support.failpoint_run import (
 from tests.support.open_stream import IN_TIME, collecting, open_stream, row_request, row_writer, sealed_numbers
 from tests.support.source_run import CHUNK, collect, lines, produce, run_of_source, sealed_ids, stop, write_source
 from tests.support.source_run import ROWS as SOURCE_ROWS
+from tests.support.stage_run import collect_to_end
 from tidemill.collector.collector import run_collector
 from tidemill.errors import LogLost, SourceError
 from tidemill.kafka.client import requests_topic

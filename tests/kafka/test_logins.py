@@ -9,7 +9,8 @@ import pytest
 from confluent_kafka.admin import AclOperation
 
 from tests.support.secured_broker import PASSWORD, SecuredBroker
-from tests.support.topic_run import OthersTopic, collect, sealed_ns
+from tests.support.stage_run import collect_to_end
+from tests.support.topic_run import OthersTopic, sealed_ns
 from tidemill.errors import BootstrapError, StreamFailed
 from tidemill.guessing.topic_notation import TopicAccess
 from tidemill.kafka.client import KafkaConnection, connect_admin
@@ -64,7 +65,7 @@ def test_a_topic_behind_a_login_and_tls(
     write(initiated, force=False)
     monkeypatch.chdir("/")  # the run may be started anywhere
     run = open_run(load(str(initiated.path)), tmp_path / "run")
-    collect(run)
+    collect_to_end(run)
     assert sealed_ns(run) == list(range(300))
 
 

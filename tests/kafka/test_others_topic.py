@@ -11,10 +11,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.support import wait_for
 from tests.support.commands import run_command
+from tests.support.stage_run import collect_to_end
 from tests.support.topic_run import (
     OthersTopic,
     await_batches,
-    collect,
     collecting,
     rejects_of,
     sealed_ns,
@@ -41,7 +41,7 @@ def test_what_is_there_is_sealed_once(kafka: str, tmp_path: Path, partitions: in
     topic = OthersTopic(kafka, partitions)
     topic.write(range(1050), partitions)
     run = topic_run(tmp_path / "run", topic, until="now")
-    collect(run)
+    collect_to_end(run)
     assert sorted(sealed_ns(run)) == list(range(1050))
     for partition in range(partitions):
         mine = [n for n in sealed_ns(run) if n % partitions == partition]
@@ -71,15 +71,16 @@ def test_nothing_is_written_and_no_group_is_joined(kafka: str, tmp_path: Path) -
     """A run leaves the topic's end where it was, other consumers' groups as they were, and makes none of its own."""
     topic = OthersTopic(kafka, 2)
     topic.write(range(100), 2)
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": f"theirs-{uuid.uuid4().hex}"})
+    theirs = f"theirs-{uuid.uuid4().hex}"
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": theirs})
     consumer.subscribe([topic.name])
     wait_for(lambda: consumer.assignment() or consumer.poll(0.1), "the other consumer")
-    groups = {group.group_id for group in topic.admin.list_consumer_groups().result(10).valid}
+    assert topic.groups() == {theirs}
     ends = end_offsets(topic.admin, topic.topic)
     run = topic_run(tmp_path / "run", topic, until="now")
-    collect(run)
+    collect_to_end(run)
     assert len(sealed_ns(run)) == 100
-    assert {group.group_id for group in topic.admin.list_consumer_groups().result(10).valid} == groups
+    assert topic.groups(run.id) == {theirs}
     assert end_offsets(topic.admin, topic.topic) == ends
     assert consumer.assignment()
     consumer.close()
@@ -94,7 +95,7 @@ def test_a_resumed_run_ends_where_it_was_to_end(kafka: str, tmp_path: Path) -> N
         patch.setattr(collector_module.Collector, "over", False)
         await_batches(run, 1)
     topic.write(range(150, 300))
-    collect(topic_run(tmp_path / "run", topic, until="now"))
+    collect_to_end(topic_run(tmp_path / "run", topic, until="now"))
     assert sealed_ns(run) == list(range(150))
 
 
@@ -106,7 +107,7 @@ def test_from_and_until_a_time(kafka: str, tmp_path: Path) -> None:
         topic.put({"n": n}, stamp=int((start + timedelta(hours=n)).timestamp() * 1000))
     topic.flush()
     run = topic_run(tmp_path / "run", topic, from_="2026-01-02T00:00:00Z", until="2026-01-03T01:00:00+01:00")
-    collect(run)
+    collect_to_end(run)
     assert sealed_ns(run) == list(range(24, 48))
 
 
@@ -127,17 +128,17 @@ def test_what_can_not_be_read_is_refused(kafka: str, tmp_path: Path) -> None:
     """No such topic, an end in the future, nothing between the bounds, and no address: each says the way out."""
     topic = OthersTopic(kafka)
     with pytest.raises(SourceError, match='no message from "earliest" until "now"'):
-        collect(topic_run(tmp_path / "empty", topic, until="now"))
+        collect_to_end(topic_run(tmp_path / "empty", topic, until="now"))
     with pytest.raises(SourceError, match="in the future"):
-        collect(topic_run(tmp_path / "future", topic, until="2999-01-01T00:00:00Z"))
+        collect_to_end(topic_run(tmp_path / "future", topic, until="2999-01-01T00:00:00Z"))
     misspelt = OthersTopic(kafka)
     misspelt.name = f"{topic.name[:-1]}x"
     with pytest.raises(TopicError, match="no topic") as refused:
-        collect(topic_run(tmp_path / "misspelt", misspelt))
+        collect_to_end(topic_run(tmp_path / "misspelt", misspelt))
     assert topic.name in refused.value.hint
     topic.kafka = ""
     with pytest.raises(BootstrapError, match="address is not given") as without:
-        collect(topic_run(tmp_path / "nowhere", topic))
+        collect_to_end(topic_run(tmp_path / "nowhere", topic))
     assert "--bootstrap-servers" in without.value.hint
 
 
@@ -155,7 +156,7 @@ def test_keys_tombstones_and_other_schemas(kafka: str, tmp_path: Path) -> None:
     topic.flush()
     columns = {"id": "string", "size": "float?"}
     run = topic_run(tmp_path / "run", topic, until="now", key_column="id", columns=columns)
-    collect(run)
+    collect_to_end(run)
     assert sealed_rows(run) == [
         {"n": 1, "id": "a1", "size": None},
         {"n": 2, "id": "a2", "size": 2.5},
@@ -227,7 +228,7 @@ def test_retention_that_overtakes(kafka: str, tmp_path: Path) -> None:
     topic.write(range(200, 400), 2)
     topic.expire(0, 150)
     with pytest.raises(LogLost, match="offsets 100 to 149 of partition 0") as stopped:
-        collect(run)
+        collect_to_end(run)
     assert "source.on_gap=record" in stopped.value.hint
     again = topic_run(tmp_path / "run", topic, on_gap="record")
     topic.write(range(400, 450), 2)
@@ -307,11 +308,11 @@ def test_a_topic_that_is_made_anew_is_refused(kafka: str, tmp_path: Path) -> Non
         await_batches(run, 1)
     topic.admin.delete_topics([topic.name])[topic.name].result(10)
     with pytest.raises(TopicError, match="is gone"):
-        collect(run)
+        collect_to_end(run)
     wait_for(lambda: recreated(topic), "the topic to be created again")
     topic.write(range(200))
     with pytest.raises(TopicError, match="deleted and created again"):
-        collect(run)
+        collect_to_end(run)
     assert sealed_ns(run) == list(range(100))
 
 
@@ -331,12 +332,12 @@ def test_exact_parts_of_a_topic(kafka: str, tmp_path: Path) -> None:
         topic.put(None if n % 3 else b"junk", partition=n % 2)
     topic.flush()
     run = topic_run(tmp_path / "run", topic, until="now", batches={"parts": 3})
-    collect(run)
+    collect_to_end(run)
     assert [(batch.rows, batch.cut) for batch in run.catalog.batches()] == [(33, "parts"), (33, "parts"), (34, "parts")]
     assert sorted(sealed_ns(run)) == list(range(100))
     few = topic_run(tmp_path / "few", topic, until="now", batches={"parts": 101})
     with pytest.raises(SourceError, match="100 rows, fewer than the 101 parts"):
-        collect(few)
+        collect_to_end(few)
 
 
 def test_windows_of_the_rows_own_time(kafka: str, tmp_path: Path) -> None:
@@ -349,7 +350,7 @@ def test_windows_of_the_rows_own_time(kafka: str, tmp_path: Path) -> None:
     topic.flush()
     columns = {"at": "timestamp"}
     run = topic_run(tmp_path / "run", topic, until="now", timestamp="at", columns=columns, batches={"every": "5m"})
-    collect(run)
+    collect_to_end(run)
     batches = run.catalog.batches()
     assert [batch.rows for batch in batches] == [3, 3, 3]
     assert sealed_ns(run) == list(range(9))
@@ -372,12 +373,11 @@ def test_an_idle_topic_is_cut(kafka: str, tmp_path: Path) -> None:
 
 def test_init_looks_at_a_topic(kafka: str, tmp_path: Path) -> None:
     """The pipeline that ``init`` writes after a look at the first and the last messages passes its check; the topic's
-    end and the groups stay as they were."""
+    end stays as it was, and no group is made."""
     topic = OthersTopic(kafka, 3)
     for n in range(6_000):
         topic.put({"n": n, "late": "x"} if n > 5_900 else {"n": n}, key=f"k{n}", partition=n % 3)
     topic.flush()
-    groups = {group.group_id for group in topic.admin.list_consumer_groups().result(10).valid}
     initiated = initiate_topic(TopicAccess(topic.name, kafka), out=tmp_path / "orders.toml")
     assert initiated.report.tried["source"].rejects == ()
     assert {column.name: column.type for column in initiated.proposal.columns} == {
@@ -387,7 +387,7 @@ def test_init_looks_at_a_topic(kafka: str, tmp_path: Path) -> None:
     }
     assert initiated.proposal.cut[:2] == ("rows", 2_000)
     assert sum(end_offsets(topic.admin, topic.topic).values()) == 6_000
-    assert {group.group_id for group in topic.admin.list_consumer_groups().result(10).valid} == groups
+    assert topic.groups("tidemill-init") == set()
 
 
 @pytest.mark.parametrize("unwrap", [None, "debezium"])
@@ -427,7 +427,7 @@ def test_a_compacted_topic(kafka: str, tmp_path: Path) -> None:
     topic.flush()
     wait_for(lambda: compacted(topic), "Kafka to compact the topic", 120)
     run = topic_run(tmp_path / "run", topic, until="now")
-    collect(run)
+    collect_to_end(run)
     numbers = [n for n in sealed_ns(run) if n != 300]  # the others were written to wait for it
     assert set(range(290, 300)) <= set(numbers)
     assert len(numbers) == len(set(numbers)) < 300

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from tests.support import new_topic, wait_for
 from tests.support.failpoint_run import arm
 from tests.support.serving_run import DOCUMENT, choose, new_run, publish, size_of
 from tests.support.source_run import produce
+from tests.support.stage_run import score_to_end
 from tidemill.errors import StreamFailed, TopicError
 from tidemill.kafka.client import KafkaConnection, connect_admin, delete_topic, describe_topic, end_offsets
 from tidemill.kafka.messages import partition_of
@@ -33,7 +33,6 @@ from tidemill.run.progress.status import status
 from tidemill.run.stage import Stage
 
 ROWS, PARTITIONS = 6000, 2
-IN_TIME = 30.0
 OUTPUT_FAILPOINTS = [name for name in FAILPOINTS if name.startswith("output.")]
 
 
@@ -111,17 +110,6 @@ def sized(**more: Any) -> dict[str, Any]:
     return {"model": "size", "topic": f"scored-{uuid.uuid4().hex}", "columns": ["note", "seen"], **more}
 
 
-def write_to_end(run: Run, kafka: str) -> None:
-    stage = Stage(run, "outputs")
-    bound = threading.Timer(IN_TIME, stage.stop.set)
-    bound.start()
-    try:
-        run_outputs(stage, kafka)
-    finally:
-        bound.cancel()
-    assert not stage.stop.is_set(), "the outputs did not end in time"
-
-
 def assert_each_row_once(stream: Stream, topic: str, generations: set[int]) -> None:
     """Every row is there once, in the order of its partition, with its key, time and columns, and the answer of the
     generation that the message names."""
@@ -157,7 +145,7 @@ def test_a_writer_that_dies_there_leaves_each_row_once(stream: Stream, name: str
         arm(f"{name}=error:{passing}")
         with pytest.raises(Crash):
             run_outputs(Stage(run, "outputs"), stream.kafka)
-    write_to_end(run, stream.kafka)
+    score_to_end(run, stream.kafka)
     assert_each_row_once(stream, output["topic"], {1})
     messages = stream.messages(output["topic"])
     assert all(message.partition() == orjson.loads(message.value())["partition"] for message in messages)
@@ -202,7 +190,7 @@ def test_a_second_writer_shuts_the_first_one_out(stream: Stream) -> None:
             second.step(champions["size"])
             with pytest.raises(StreamFailed, match="can't write predictions"):
                 write_on(first, champions)
-    write_to_end(run, stream.kafka)
+    score_to_end(run, stream.kafka)
     assert_each_row_once(stream, output["topic"], {1})
     run.close()
 
@@ -214,7 +202,7 @@ def test_rows_are_scored_by_the_champion_of_the_moment(stream: Stream) -> None:
     write_some(stream, run)
     publish(run, 2)
     choose(run, "size", 2)
-    write_to_end(run, stream.kafka)
+    score_to_end(run, stream.kafka)
     choose(run, "size", 1)
     assert_each_row_once(stream, output["topic"], {1, 2})
     named = [orjson.loads(message.value())["generation"] for message in stream.messages(output["topic"])]
@@ -228,7 +216,7 @@ def test_a_topic_with_other_partitions_keeps_the_order_of_each_key(stream: Strea
     output = sized()
     new_topic(stream.admin, output["topic"], 3)
     run = stream.run(output)
-    write_to_end(run, stream.kafka)
+    score_to_end(run, stream.kafka)
     assert_each_row_once(stream, output["topic"], {1, 2})
     messages = stream.messages(output["topic"])
     assert {message.partition() for message in messages} == {0, 1, 2}
@@ -316,7 +304,7 @@ def test_a_kafka_that_lost_its_record_gets_each_row_once(
     lose(stream, run, output["topic"])
     before = status(run).outputs[0].rows if lose is forget_all else 0
     arm("")
-    write_to_end(run, stream.kafka)
+    score_to_end(run, stream.kafka)
     (counts,) = status(run).outputs
     assert (counts.rows, counts.ended) == (ROWS, True)
     if before:
@@ -330,6 +318,6 @@ def test_a_finished_output_needs_no_kafka(stream: Stream) -> None:
     """Once all rows of a stream that has ended are written, the stage ends at once."""
     output = sized()
     run = stream.run(output)
-    write_to_end(run, stream.kafka)
+    score_to_end(run, stream.kafka)
     run_outputs(Stage(run, "outputs"), "127.0.0.1:1")
     run.close()

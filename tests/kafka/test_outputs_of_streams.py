@@ -17,6 +17,7 @@ from tests.support import wait_for
 from tests.support.failpoint_run import arm
 from tests.support.open_stream import row_writer
 from tests.support.serving_run import new_run, publish
+from tests.support.stage_run import score_to_end
 from tests.support.topic_run import OthersTopic
 from tidemill.collector.topic_feed import take_topic
 from tidemill.errors import LogLost
@@ -82,18 +83,6 @@ def write(topic: OthersTopic, numbers: Iterable[int], partitions: int) -> None:
     topic.flush()
 
 
-def score(run: Run, kafka: str) -> None:
-    """Write the output of a stream with an end."""
-    stage = Stage(run, "outputs")
-    bound = threading.Timer(IN_TIME, stage.stop.set)
-    bound.start()
-    try:
-        run_outputs(stage, kafka)
-    finally:
-        bound.cancel()
-    assert not stage.stop.is_set(), "the output did not end in time"
-
-
 @contextmanager
 def scoring(run: Run, kafka: str) -> Iterator[None]:
     """Write the output in a thread, within the context."""
@@ -131,10 +120,6 @@ def numbers_of(values: list[dict[str, Any]]) -> list[int]:
     return [value["count"] for value in values]
 
 
-def groups_of(topic: OthersTopic) -> set[str]:
-    return {group.group_id for group in topic.admin.list_consumer_groups().result(10).valid}
-
-
 def test_the_rows_of_a_topic_of_others(kafka: str, tmp_path: Path) -> None:
     """Each row up to the recorded end is scored once, in the order of its partition, though the stage dies on the way;
     the topic is left as it is, and of consumer groups only the output's own is added."""
@@ -143,13 +128,13 @@ def test_the_rows_of_a_topic_of_others(kafka: str, tmp_path: Path) -> None:
     topic.put(None, key="1")
     topic.put(b"junk", partition=1)
     topic.flush()
-    run, groups = run_of(tmp_path, topic, until="now"), groups_of(topic)
+    run = run_of(tmp_path, topic, until="now")
     write(topic, range(60, 80), 2)
     ends = end_offsets(topic.admin, topic.topic)
     arm("output.committing=error:2")
     with pytest.raises(Crash):
         run_outputs(Stage(run, "outputs"), kafka)
-    score(run, kafka)
+    score_to_end(run, kafka)
     values = scored(run, kafka)
     assert sorted(numbers_of(values)) == list(range(60))
     assert all((value["partition"], value["offset"]) == (value["count"] % 2, value["count"] // 2) for value in values)
@@ -158,7 +143,7 @@ def test_the_rows_of_a_topic_of_others(kafka: str, tmp_path: Path) -> None:
         assert mine == sorted(mine)
     assert (output_of(run).rows, output_of(run).lag, output_of(run).ended) == (60, 0, True)
     assert end_offsets(topic.admin, topic.topic) == ends
-    assert groups_of(topic) - groups == {f"tidemill-{run.id}-{output_of(run).topic}"}
+    assert topic.groups(run.id) == {f"tidemill-{run.id}-{output_of(run).topic}"}
 
 
 def test_a_topic_without_an_end_that_gains_partitions(kafka: str, tmp_path: Path) -> None:
@@ -188,7 +173,7 @@ def test_what_retention_took_before_it_was_scored(kafka: str, tmp_path: Path) ->
     with pytest.raises(LogLost, match=r"before they were scored: offsets 0 to 19 of partition 0"):
         run_outputs(Stage(run, "outputs"), kafka)
     again = run_of(tmp_path, topic, until="now", on_gap="record")
-    score(again, kafka)
+    score_to_end(again, kafka)
     assert numbers_of(scored(again, kafka)) == list(range(20, 50))
     assert (output_of(again).rows, output_of(again).missed, output_of(again).ended) == (30, 20, True)
     assert again.catalog.gaps() == []

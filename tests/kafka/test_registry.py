@@ -18,10 +18,10 @@ from google.protobuf.message_factory import GetMessageClass
 from tests.support import wait_for
 from tests.support.apicurio import apicurio
 from tests.support.registry import LittleRegistry, avro, framed, record
+from tests.support.stage_run import collect_to_end
 from tests.support.topic_run import (
     OthersTopic,
     await_batches,
-    collect,
     collecting,
     rejects_of,
     sealed_ns,
@@ -88,7 +88,7 @@ def test_a_registry_that_refuses_ends_the_run(kafka: str, tmp_path: Path, regist
     registry.failing = 401
     run = topic_run(tmp_path / "run", topic, value="avro", registry={"url": registry.url}, until="now")
     with pytest.raises(RegistryError, match="refuses the request"):
-        collect(run)
+        collect_to_end(run)
     assert run.catalog.batches() == []
 
 
@@ -157,7 +157,7 @@ def avro_is_read(kafka: str, folder: Path, real: Any) -> None:
     columns = {"price": "float", "city": {"type": "string?", "from": "to.city"}}
     settings = {"value": "avro", "registry": {"url": real.url}, "until": "now", "columns": columns}
     run = topic_run(folder, topic, **settings)
-    collect(run)
+    collect_to_end(run)
     assert sealed_rows(run) == [
         {"n": n, "price": n / 4, "city": f"city {n}" if n >= 100 and n % 2 else None} for n in range(200)
     ]
@@ -184,6 +184,6 @@ def protobuf_is_read(kafka: str, folder: Path, real: Any) -> None:
     topic.flush()
     columns = {"city": {"type": "string", "from": "common.city"}, "at": "timestamp?"}
     run = topic_run(folder, topic, value="protobuf", registry={"url": real.url}, until="now", columns=columns)
-    collect(run)
+    collect_to_end(run)
     assert sealed_rows(run) == [{"n": n, "city": f"city {n}", "at": None} for n in range(100)]
     assert rejects_of(run) == []

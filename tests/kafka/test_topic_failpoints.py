@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 
 from tests.support import wait_for
-from tests.support.commands import COMMAND, free_port
+from tests.support.commands import COMMAND
 from tests.support.failpoint_run import KILLED, described, exit_code, file_names
+from tests.support.stage_run import collect_to_end
 from tests.support.topic_run import (
     OthersTopic,
     await_batches,
-    collect,
     collecting,
     rejects_of,
     sealed_ns,
     write_pipeline,
 )
-from tidemill.kafka.embedded.broker import EmbeddedBroker
+from tidemill.kafka.embedded.broker import EmbeddedBroker, free_port
 from tidemill.pipeline import load
 from tidemill.run.failpoints import FAILPOINTS, VARIABLE
 from tidemill.run.files import sha256
@@ -84,7 +84,7 @@ def topic(kafka: str) -> OthersTopic:
 @pytest.fixture(scope="module")
 def undisturbed(topic: OthersTopic, tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = TopicStage(tmp_path_factory.mktemp("undisturbed"), topic, 'until = "now"').open()
-    collect(run)
+    collect_to_end(run)
     return run
 
 
@@ -96,7 +96,7 @@ def test_a_collector_killed_there(
     stage = TopicStage(tmp_path, topic, 'until = "now"')
     stage.killed(f"{name}=kill:{passing}")
     run = stage.open()
-    collect(run)
+    collect_to_end(run)
     assert_whole(run)
     assert described(run.catalog.batches()) == described(undisturbed.catalog.batches())
     assert rejects_of(run) == rejects_of(undisturbed)

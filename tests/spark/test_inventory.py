@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.support.commands import run_command, run_digests
+from tests.support.commands import call_command, run_command, run_digests
 from tests.support.serving_run import new_run, publish, seal
 from tests.support.training_run import quiet_stage, seal_tables, table_of
 from tidemill.collector.collector import recover
@@ -264,7 +264,7 @@ def test_no_command_removes_what_an_older_catalog_lacks(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
         assert run_digests(folder) == before
     for name in ("status", "generations"):
-        done = run_command(name, str(file), "--run-dir", str(folder), "--json")
+        done = call_command(name, str(file), "--run-dir", str(folder), "--json")
         assert done.returncode == 0, done.stderr
         assert run_digests(folder) == before
 
@@ -353,7 +353,7 @@ def test_a_catalog_that_has_lost_its_run(tmp_path: Path) -> None:
 def test_an_empty_catalog_with_nothing_beside_it(tmp_path: Path) -> None:
     """What a crash in the very first moment leaves is begun anew; looking at it says that there is no run."""
     (tmp_path / FILE_NAME).touch()
-    done = run_command("status", "smart-home", "--run-dir", str(tmp_path))
+    done = call_command("status", "smart-home", "--run-dir", str(tmp_path))
     assert done.returncode == 2
     assert "is empty" in done.stderr
     assert "Traceback" not in done.stderr

@@ -31,7 +31,6 @@ from tidemill.sources.tables import read_tables
 from tidemill.training.trainer import Trainer, work
 
 TWO_PARTITIONS = one_column(rows=5, partitions=2)
-IN_MEMORY = Path("/dev/shm")  # where there is one: what a disk does is seen by a PowerDisk, and need not be waited for
 WHERE = Path("runs", "cut")
 ROWS = 13
 SEALING = {name for name in FAILPOINTS if name.startswith(("batch.", "rejects.", "stream."))}
@@ -39,7 +38,7 @@ SEALING = {name for name in FAILPOINTS if name.startswith(("batch.", "rejects.",
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="tidemill-power-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as name:
+    with TemporaryDirectory(prefix="tidemill-power-") as name:
         yield Path(name)
 
 

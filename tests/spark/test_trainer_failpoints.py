@@ -43,14 +43,17 @@ with stage(join_run(load(sys.argv[1]), Path(sys.argv[2])), "trainer") as me:
 """
 
 
-class Small:
-    """A run whose batches are all sealed, two more than the trainer has failpoints."""
+BY_DAY = ["generation.begun", "generation.renamed", "generation.publishing", "generation.published"]
 
-    def __init__(self, folder: Path, spark: SparkSession) -> None:
+
+class Small:
+    """A run whose batches are all sealed, two more than a trainer is killed."""
+
+    def __init__(self, folder: Path, spark: SparkSession, kills: int) -> None:
         self.file = folder / "small.toml"
         self.file.write_text(SMALL)
         self.run = open_run(load(str(self.file)), folder / "run")
-        rows = [{"x": float(x), "y": 2.0 * x + x % 7} for x in range(40 * (len(TRAINER_FAILPOINTS) + 2))]
+        rows = [{"x": float(x), "y": 2.0 * x + x % 7} for x in range(40 * (kills + 2))]
         seal_tables(self.run, [table_of(self.run, rows[start : start + 40]) for start in range(0, len(rows), 40)])
         gateway = spark.sparkContext._gateway.gateway_parameters
         self._spark = {"PYSPARK_GATEWAY_PORT": str(gateway.port), "PYSPARK_GATEWAY_SECRET": gateway.auth_token}
@@ -71,13 +74,16 @@ def published(run: Run) -> dict[int, tuple[str | None, dict[str, str]]]:
 
 
 @pytest.mark.timeout(600)
-def test_a_trainer_killed_at_each_step_publishes_each_generation_once(spark: SparkSession, tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [BY_DAY, pytest.param(TRAINER_FAILPOINTS, marks=pytest.mark.nightly)], ids=len)
+def test_a_trainer_killed_at_each_step_publishes_each_generation_once(
+    spark: SparkSession, tmp_path: Path, names: list[str]
+) -> None:
     """Trainers that die at one step after the other publish every generation once, in order; none that stands is
     touched again, and nothing that is not in the catalog stays."""
-    small = Small(tmp_path, spark)
+    small = Small(tmp_path, spark, len(names))
     run = small.run
     before = published(run)
-    for name in TRAINER_FAILPOINTS:
+    for name in names:
         assert small.train(f"{name}=kill:2") == KILLED, f"not killed at {name}"
         after = published(run)
         assert {number: after[number] for number in before} == before

@@ -47,10 +47,14 @@ def assert_account_closed(catalog: Catalog) -> None:
 
 
 def wait_for(look: Callable[[], T], what: str, seconds: float = 60.0) -> T:
-    """The first true result of ``look``; fails with ``what`` after ``seconds``."""
-    end = time.monotonic() + seconds
+    """The first true result of ``look``; fails with ``what`` after ``seconds``.
+
+    The longer it waits, the less often it looks, as a look takes time from what is waited for.
+    """
+    start = time.monotonic()
     while not (result := look()):
-        if time.monotonic() > end:
+        waited = time.monotonic() - start
+        if waited > seconds:
             raise AssertionError(f"waited {seconds:g} s in vain for {what}")
-        time.sleep(0.02)
+        time.sleep(min(0.2, max(0.02, waited / 20)))
     return result

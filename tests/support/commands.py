@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.support import wait_for
+from tidemill.cli.main import main
 from tidemill.run.catalog import FILE_NAME, Catalog
 from tidemill.run.failpoints import VARIABLE
 from tidemill.run.files import sha256
@@ -39,16 +41,37 @@ def run_command(*arguments: str | Path, cwd: Path | None = None, faults: str = "
     return subprocess.run(line, capture_output=True, text=True, cwd=cwd, timeout=IN_TIME, check=False, env=environment)
 
 
+def call_command(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The same without failpoints, within this process, which takes no second to start: for a command that ends before
+    it is at work as a stage."""
+    line = ["tidemill", *map(str, arguments)]
+    with (
+        TextIOWrapper(BytesIO(), "utf-8") as out,
+        TextIOWrapper(BytesIO(), "utf-8") as err,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(sys, "argv", line)
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        if cwd:
+            patch.chdir(cwd)
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        return subprocess.CompletedProcess(line, code, printed(out), printed(err))
+
+
+def printed(stream: TextIOWrapper) -> str:
+    """What was written to a stream in memory."""
+    stream.seek(0)
+    return stream.read()
+
+
 def wait_until_stopped(pid: int, failpoint: str) -> None:
     """Wait for the process to stand still at ``failpoint``, as its fault ``stop`` has it."""
     wait_for(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, f"process {pid} to stop at {failpoint}")
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nothing listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def digests(folder: Path) -> dict[str, str]:

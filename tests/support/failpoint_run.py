@@ -6,7 +6,6 @@ import csv
 import os
 import signal
 import subprocess
-import threading
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,19 +16,16 @@ import pyarrow.parquet as pq
 from tests.support import SMART_HOME, assert_account_closed
 from tests.support.commands import COMMAND
 from tidemill import schemas
-from tidemill.collector.collector import run_collector
 from tidemill.pipeline import Loaded, load
 from tidemill.run import failpoints
 from tidemill.run.catalog import Batch
 from tidemill.run.failpoints import FAILPOINTS, VARIABLE, parse
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run
-from tidemill.run.stage import Stage
 
 KILLED = -signal.SIGKILL
 TRAINER_FAILPOINTS = [name for name in FAILPOINTS if name.startswith("generation.")]
 IN_TIME = 90.0
-COLLECT_IN_TIME = 30.0
 
 
 def arm(faults: str) -> None:
@@ -98,18 +94,6 @@ def assert_files_match_catalog(run: Run) -> None:
 
 def file_names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
-
-
-def collect_to_end(run: Run, kafka: str) -> None:
-    """Collect to the end of the stream; fails when that takes longer than ``COLLECT_IN_TIME``."""
-    stage = Stage(run, "collector")
-    bound = threading.Timer(COLLECT_IN_TIME, stage.stop.set)
-    bound.start()
-    try:
-        run_collector(stage, kafka)
-    finally:
-        bound.cancel()
-    assert run.catalog.ended(), "the end of the stream was not reached"
 
 
 def described(batches: Sequence[Batch]) -> list[dict[str, Any]]:

@@ -21,6 +21,9 @@ from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
 from tidemill.training.trainer import work
 
+SHORTER = {"movie-ratings": ("source.rows=30000", "batches.rows=10000")}
+"""Settings for the samples that are longer than is needed for three generations."""
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -65,8 +68,8 @@ def served(run: Run) -> Iterator[Ran]:
 
 def stream_pipeline(name: str, folder: Path, kafka: str, data: str | None = None) -> Run:
     """Stream the source of a ready pipeline through a topic of its own into sealed batches."""
-    topic = f"stream.topic={name}-{uuid.uuid4().hex}"
-    run = open_run(load(name, [topic, "stream.pause=0"], data), folder)
+    settings = [f"stream.topic={name}-{uuid.uuid4().hex}", "stream.pause=0", *(() if data else SHORTER.get(name, ()))]
+    run = open_run(load(name, settings, data), folder)
     run_producer(Stage(run, "producer"), kafka)
     run_collector(Stage(run, "collector"), kafka)
     assert_account_closed(run.catalog)

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pyarrow.parquet as pq
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from tests.support import wait_for
@@ -70,6 +70,26 @@ class OthersTopic:
         where = TopicPartition(self.name, partition, before)
         self.admin.delete_records([where])[where].result(10)
 
+    def groups(self, *names: str) -> set[str]:
+        """The consumer groups that hold an offset or a partition of this topic, or whose id contains one of ``names``.
+
+        The broker has groups of other tests too, which come and go meanwhile.
+        """
+        ids = [group.group_id for group in self.admin.list_consumer_groups().result(10).valid]
+        named = {id for id in ids if any(name in id for name in names)}
+        return named | {id for id in ids if self.name in self._offset_topics(id) | self._assigned_topics(id)}
+
+    def _offset_topics(self, group: str) -> set[str]:
+        """The topics of which a group holds offsets."""
+        (answer,) = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()
+        return {partition.topic for partition in answer.result(10).topic_partitions}
+
+    def _assigned_topics(self, group: str) -> set[str]:
+        """The topics that a group's members read; none if the group is gone."""
+        (answer,) = self.admin.describe_consumer_groups([group]).values()
+        members = answer.result(10).members if answer.exception(10) is None else []
+        return {partition.topic for member in members for partition in member.assignment.topic_partitions}
+
     def flush(self) -> None:
         assert self.producer.flush(10) == 0
 
@@ -111,18 +131,6 @@ features = ["n"]
         encoding="utf-8",
     )
     return path
-
-
-def collect(run: Run) -> None:
-    """Collect a stream with an end."""
-    stage = Stage(run, "collector")
-    bound = threading.Timer(IN_TIME, stage.stop.set)
-    bound.start()
-    try:
-        run_collector(stage, None)
-    finally:
-        bound.cancel()
-    assert run.catalog.ended(), "the end of the stream was not reached"
 
 
 @contextmanager

@@ -22,7 +22,8 @@ import psutil
 import pyarrow.parquet as pq
 
 from tests.support import assert_account_closed, wait_for
-from tests.support.commands import COMMAND, catalog_of, free_port
+from tests.support.commands import COMMAND, catalog_of
+from tidemill.kafka.embedded.broker import free_port
 from tidemill.run.files import TEMPORARY, sha256
 
 STAGES = ("producer", "collector", "broker", "trainer")
@@ -121,10 +122,12 @@ class UpProcess:
         return status.pid if status is not None and status.state == "running" and alive(status.pid) else None
 
     def kill(self, stage: str) -> None:
-        """SIGKILL, then wait until another has taken its place."""
+        """SIGKILL, then wait until another has taken its place, and the processes that it had started are gone."""
         pid = self.pid(stage)
+        below = psutil.Process(pid).children(recursive=True)
         os.kill(pid, signal.SIGKILL)
         wait_for(partial(self._replaced, stage, [pid]), f"another {stage}", RESTART_SECONDS)
+        wait_for(lambda: not any(alive(child.pid) for child in below), f"the end of what the {stage} had started")
 
     def kill_all(self) -> None:
         """SIGKILL to the supervisor and to every stage at once; then the same command again."""
@@ -184,7 +187,7 @@ class Asker(threading.Thread):
 
     def run(self) -> None:
         with httpx.Client(timeout=10) as client:
-            while not self.over.wait(0.05):
+            while not self.over.wait(0.1):
                 if self.expected.is_set():
                     self.ask(client)
 

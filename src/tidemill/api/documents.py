@@ -31,7 +31,7 @@ LINKS = {
     "openapi": "/openapi.json",
 }
 VERBS = {"recommendation": "recommend", "neighbours": "similar", "text": "similar"}  # of other kinds: predict
-LAYOUT = {"format", "encoding", "header", "delimiter", "escape", "trim", "skip", "comment"}
+LAYOUT = {"format", "encoding", "header", "delimiter", "quote", "escape", "trim", "skip", "comment"}
 CLEANING = {"from_", "strip", "format", "default"}
 READING = LAYOUT | CLEANING | set(TextSettings.model_fields)  # what says how values are read, of a source or a column
 RATED = ("produced", "collected", "sealed")

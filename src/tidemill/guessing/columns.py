@@ -237,7 +237,7 @@ def as_number(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
 
 
 def number_reason(guess: NumberGuess, values: pl.Series, sentinels: Sequence[int | float]) -> str:
-    others = values.filter(~values.is_in(pl.Series(sentinels, dtype=values.dtype)))
+    others = values.filter(~values.is_in(pl.Series(sentinels, dtype=values.dtype).implode()))
     reason = f"{guess.reason} {range_of(others)}"
     if sentinels:
         shown = listed([f"{value:g}" for value in sentinels])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,27 @@ import polars as pl
 
 from tidemill.errors import SourceError
 from tidemill.guessing.columns import ColumnGuess, Texts, guess_column
-from tidemill.guessing.csv_layout import CsvLayout, CsvRecords, layout_of, records_of
+from tidemill.guessing.csv_layout import NO_QUOTES, CsvLayout, CsvRecords, is_quoted, layout_of, records_of
 from tidemill.guessing.encoding import Encoding, decoded
 from tidemill.guessing.guess import FileGuess, most_rows, other_files, rows_of_size, shared_out
 from tidemill.guessing.numbers import file_numbers, number_of
 from tidemill.guessing.sample import FileSample, known_format, read_sample
 
-SAME_AS_READ = {"encoding": "utf-8", "delimiter": ",", "escape": "", "skip": 0, "comment": "", "trim": False}
+SAME_AS_READ = {
+    "encoding": "utf-8",
+    "delimiter": ",",
+    "quote": '"',
+    "escape": "",
+    "skip": 0,
+    "comment": "",
+    "trim": False,
+}
 
 
 def guess_csv(files: Sequence[Path], sample: FileSample) -> FileGuess:
     label = sample.file.label
     encoding = decoded(label, sample.pieces, sample.whole)
-    layout = layout_of(label, encoding.pieces[0])
-    records = [records_of(piece, layout, index == 0) for index, piece in enumerate(encoding.pieces)]
+    layout, records = read_pieces(encoding.pieces, layout_of(label, encoding.pieces[0]))
     names, undeclared = names_of(encoding.pieces[0], layout)
     more = [records_of_other(file, files[0], names, layout) for file in other_files(files)]
     rows = shared_out([part.rows for part in (*records, *more)], most_rows(layout.width))
@@ -49,11 +57,37 @@ def guess_csv(files: Sequence[Path], sample: FileSample) -> FileGuess:
     )
 
 
+def read_pieces(pieces: Sequence[str], layout: CsvLayout) -> tuple[CsvLayout, list[CsvRecords]]:
+    """The records of the file's pieces. Where only some later record has quotes that are part of its values, the layout
+    is then without quotes."""
+    records = [records_of(piece, layout, index == 0) for index, piece in enumerate(pieces)]
+    with_quotes = [layout.quote != "" and layout.quote in piece for piece in pieces]
+    if any(compress(map(is_uneven, pieces, records), with_quotes)):
+        bare = layout._replace(quote="", reasons=layout.reasons | {"quote": NO_QUOTES})
+        unquoted = [records_of(piece, bare, index == 0) for index, piece in enumerate(pieces)]
+        if not is_quoted("\n".join(pieces), layout.delimiter, layout.quote) and fewer_ragged(unquoted, records):
+            return bare, unquoted
+    return layout, records
+
+
+def is_uneven(piece: str, records: CsvRecords) -> bool:
+    """Whether some records do not fit, or take several lines."""
+    return records.ragged > 0 or piece.count("\n") > len(records.rows) + 1
+
+
+def fewer_ragged(records: Sequence[CsvRecords], others: Sequence[CsvRecords]) -> bool:
+    """Whether more records of a text fit than by another reading, and fewer or none do not."""
+    rows, other_rows = (sum(len(part.rows) for part in parts) for parts in (records, others))
+    ragged, other_ragged = (sum(part.ragged for part in parts) for parts in (records, others))
+    return rows > other_rows and (ragged < other_ragged or not ragged)
+
+
 def settings_of(sample: FileSample, encoding: Encoding, layout: CsvLayout) -> dict[str, Any]:
     """The keys of ``[source]``: those that say what the reader does not do by itself."""
     values = {
         "encoding": encoding.name,
         "delimiter": layout.delimiter,
+        "quote": layout.quote,
         "escape": layout.escape,
         "skip": layout.skip,
         "comment": layout.comment,
@@ -88,6 +122,8 @@ def records_of_other(file: Path, first: Path, names: Sequence[str | None], layou
 
 def names_of(head: str, layout: CsvLayout) -> tuple[list[str | None], dict[str, str]]:
     """The name of each field's column, None where it can't be declared; and those with the reason."""
+    if layout.names:
+        return [*layout.names, *[None] * layout.trailing], {}
     if not layout.header:
         named = layout.width - layout.trailing
         return [*(f"column_{index}" for index in range(1, named + 1)), *[None] * layout.trailing], {}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tidemill.errors import SourceError
 from tidemill.guessing.words import MISSING_WORDS
-from tidemill.pipeline import BLANKS
+from tidemill.pipeline import BLANKS, DEFAULT_QUOTE
 from tidemill.sources.readers.csv_records import Dialect, RecordBlock, Records, TextLines
 from tidemill.texts import shorten
 
@@ -20,6 +20,7 @@ LOOKED_AT = 400  # records that the layout is judged by
 SNIFFED = 2**18  # characters
 MOST_RECORDS = 200_000  # of a piece of the file
 COMMENT = "#"
+NO_QUOTES = "quotes are part of the values: taken as quotes, they leave fewer records with all fields"
 DELIMITERS = (",", ";", "\t", "|", BLANKS)
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", BLANKS: "blanks"}
 EXCELS_OWN = re.compile(r'\ufeff?"?sep=(.)"?\s*', re.IGNORECASE)
@@ -37,22 +38,26 @@ class CsvLayout(NamedTuple):
 
     Attributes:
         delimiter: one character, or ``"blanks"``.
+        quote: the sign around values that have a delimiter in them; empty where quotes are part of the values.
         escape: the character before a quote that belongs to a value; empty where such quotes are doubled.
         skip: how many lines stand above the header or the first row.
         comment: what a line that is no record begins with; empty for none.
         trim: whether blanks stand around the values.
         header: whether the first record names the columns.
+        names: those of the columns where two records name them; they are among the lines that are skipped.
         width: how many fields a record has.
         trailing: 1 where each row of a file without a header ends with a delimiter, else 0.
         reasons: by setting, why.
     """
 
     delimiter: str
+    quote: str = DEFAULT_QUOTE
     escape: str = ""
     skip: int = 0
     comment: str = ""
     trim: bool = False
     header: bool = True
+    names: tuple[str, ...] = ()
     width: int = 1
     trailing: int = 0
     reasons: dict[str, str] = {}  # noqa: RUF012  # a default that is never changed
@@ -84,13 +89,13 @@ def layout_of(label: str, text: str) -> CsvLayout:
         by = NAMES.get(found, found)
         raise SourceError(
             f"can't tell how {label} is laid out: between {by} its records have different numbers of fields",
-            "give a file whose records all have the same fields, or write the pipeline file yourself: delimiter, skip, "
-            "comment and escape in [source] say how it is laid out",
+            "give a file whose records all have the same fields, or write the pipeline file yourself: delimiter, "
+            "quote, skip, comment and escape in [source] say how it is laid out",
         )
     chosen = good[0]
     if chosen.layout.delimiter == "\t" and is_aligned(text):
         chosen = max((fit for fit in good if fit.layout.delimiter in ("\t", BLANKS)), key=lambda fit: fit.layout.width)
-    return with_header(chosen.layout, chosen.records)
+    return with_header(chosen)
 
 
 def has_decimal_commas(fit: Fit) -> bool:
@@ -108,10 +113,11 @@ def is_aligned(text: str) -> bool:
 
 
 class Fit(NamedTuple):
-    """A layout that was tried, the first records by it, and the share of them that have its width."""
+    """A layout that was tried, the first records by it with their lines, and the share of them that have its width."""
 
     layout: CsvLayout
     records: list[list[str]]
+    starts: list[int]
     share: float
 
 
@@ -130,10 +136,25 @@ def sniffed(text: str) -> list[str]:
 
 
 def fits(text: str, delimiter: str, begins: int) -> Iterator[Fit]:
-    """The layouts with this delimiter: with doubled quotes, and with a backslash before quotes where there is one."""
-    escaped = delimiter != BLANKS and '\\"' in text[:SNIFFED]
-    fitted = [fit_of(text, CsvLayout(delimiter, escape, begins)) for escape in (("", "\\") if escaped else ("",))]
-    yield from sorted(fitted, key=lambda fit: -fit.share)  # stable: doubled quotes where both fit
+    """The layouts with this delimiter, that with the greatest share first: quotes doubled, or with a backslash before
+    them, or no quotes, or other ones, each where there are such."""
+    head = text[:SNIFFED]
+    layouts = [CsvLayout(delimiter, skip=begins)]
+    if delimiter != BLANKS and '\\"' in head:
+        layouts.append(CsvLayout(delimiter, escape="\\", skip=begins))
+    if '"' in head and not is_quoted(head, delimiter, '"'):
+        layouts.append(CsvLayout(delimiter, quote="", skip=begins))
+    if is_quoted(head, delimiter, "'") and not is_quoted(head, delimiter, '"'):
+        layouts.insert(0, CsvLayout(delimiter, quote="'", skip=begins))
+    yield from sorted((fit_of(text, layout) for layout in layouts), key=lambda fit: -fit.share)  # stable
+
+
+def is_quoted(text: str, delimiter: str, quote: str) -> bool:
+    """Whether most of these quotes stand around whole fields."""
+    between = r"[ \t]" if delimiter == BLANKS else re.escape(delimiter)
+    whole = rf"(?:(?<={between})|^) *{quote}(?:[^{quote}\n]|{quote}{quote})*{quote} *(?={between}|\r?$)"
+    pairs = re.findall(whole, text, re.MULTILINE)
+    return bool(pairs) and 2 * sum(field.count(quote) for field in pairs) > text.count(quote)
 
 
 def fit_of(text: str, layout: CsvLayout) -> Fit:
@@ -147,11 +168,13 @@ def fit_of(text: str, layout: CsvLayout) -> Fit:
     comment = COMMENT if has_comments([*above, *(record for record in below if len(record) != width)], below) else ""
     skip = block.starts[first] - 1 if block.starts and not (comment and are_comments(above)) else layout.skip
     skip = 0 if skip == 1 and EXCELS_OWN.fullmatch(text.partition("\n")[0]) else skip  # the reader knows that line
-    kept = [record for record in below if not (comment and are_comments([record]))]
-    fitting = [record for record in kept if len(record) == width]
+    starts = block.starts[first:]
+    kept = [each for each in zip(starts, below, strict=True) if not (comment and are_comments([each[1]]))]
+    fitting = [each for each in kept if len(each[1]) == width]
     layout = layout._replace(skip=skip, comment=comment, width=width)
     layout = layout._replace(reasons=reasons_of(layout, text, len(fitting)))
-    return Fit(layout, fitting, len(fitting) / (len(kept) + len(block.broken)) if fitting else 0.0)
+    share = len(fitting) / (len(kept) + len(block.broken)) if fitting else 0.0
+    return Fit(layout, [record for _, record in fitting], [start for start, _ in fitting], share)
 
 
 def reasons_of(layout: CsvLayout, text: str, fitting: int) -> dict[str, str]:
@@ -162,6 +185,8 @@ def reasons_of(layout: CsvLayout, text: str, fitting: int) -> dict[str, str]:
         reasons["skip"] = f"{lines} no record: {shorten(text.partition(chr(10))[0].strip(), 40)}"
     if layout.comment:
         reasons["comment"] = f"lines that begin with {layout.comment} are no records"
+    if layout.quote != DEFAULT_QUOTE:
+        reasons["quote"] = f"{layout.quote} stands around values" if layout.quote else NO_QUOTES
     if layout.escape:
         reasons["escape"] = "a quote inside a value has a backslash before it"
     if layout.trim:
@@ -190,7 +215,7 @@ def block_of(text: str, layout: CsvLayout, most: int) -> RecordBlock:
     """The first records, as the source will read them."""
     lines = TextLines(io.StringIO(text, newline=""))
     lines.skip(layout.skip)
-    dialect = Dialect(layout.delimiter, layout.escape or None, layout.trim, layout.comment or None)
+    dialect = Dialect(layout.delimiter, layout.quote, layout.escape or None, layout.trim, layout.comment or None)
     block = Records(lines, dialect).take(most)
     if layout.trim:
         block.fields = [[field.strip() for field in record] for record in block.fields]
@@ -209,10 +234,50 @@ def records_of(text: str, layout: CsvLayout, is_head: bool) -> CsvRecords:
 # --- the header ---------------------------------------------------------------------------------------------------
 
 
-def with_header(layout: CsvLayout, records: Sequence[list[str]]) -> CsvLayout:
+def with_header(fit: Fit) -> CsvLayout:
+    layout, records = fit.layout, fit.records
+    if are_names_below_names(records):
+        return with_two_headers(fit)
     header, reason = has_header(records)
     trailing = int(not header and layout.width > 1 and not any(record[-1].strip() for record in records))
     return layout._replace(header=header, trailing=trailing, reasons=layout.reasons | {"header": reason})
+
+
+def are_names_below_names(records: Sequence[list[str]]) -> bool:
+    """Whether the second record has names too, or units, as the first one has: above at least two columns of numbers or
+    dates, different ones, and no value."""
+    columns = list(zip(*records[2:], strict=True))
+    places = [index for index, column in enumerate(columns) if are_values([field.strip() for field in column])]
+    for record in records[:2]:
+        above = {record[index].strip() for index in places} - {""}
+        if len(above) < 2 or not all(map(is_name, above)):
+            return False
+    return bool(places)
+
+
+def with_two_headers(fit: Fit) -> CsvLayout:
+    """The layout with the names of two records, joined. Where the upper one has none, that before it holds on."""
+    upper, lower = ([field.strip().removeprefix("\ufeff") for field in record] for record in fit.records[:2])
+    names: list[str] = []
+    group = ""
+    for index, (above, below) in enumerate(zip(upper, lower, strict=True), start=1):
+        group = above or group
+        name = " ".join(filter(None, [group if below else above, below])) or f"column_{index}"
+        while name in names:
+            name = f"{name} {index}"
+        names.append(name)
+    trailing = int(not any(record[-1].strip() for record in fit.records))
+    reasons = {
+        "skip": "the lines above the first row are skipped",
+        "header": f"two records name the columns, {shorten(names[0], 30)} first: the columns go by their position",
+    }
+    return fit.layout._replace(
+        header=False,
+        names=tuple(names[:-1] if trailing else names),
+        skip=fit.starts[2] - 1,
+        trailing=trailing,
+        reasons=fit.layout.reasons | reasons,
+    )
 
 
 def has_header(records: Sequence[list[str]]) -> tuple[bool, str]:

@@ -17,6 +17,7 @@ from tidemill.pipeline import input_columns, key_text, toml
 WITHOUT_HEADER = (
     "The file has no header: the names are placeholders, in the order of its fields. Rename them here and below."
 )
+PLACEHOLDER = re.compile("column_[0-9]+")
 OF_FILE = (
     "Where the rows come from, how the file is laid out, and why that is thought. All rows are read; with rows = 1000 "
     "only the first 1,000."
@@ -132,7 +133,7 @@ def columns(proposal: Proposal) -> list[str]:
             "The columns, each with its type (int, float, string, bool, timestamp; ? where one may be missing), how "
             'its values are read, and why. A type alone is enough: name = "int".'
         ),
-        *([] if proposal.guess.settings.get("header", True) else comment(WITHOUT_HEADER)),
+        *(comment(WITHOUT_HEADER) if any(PLACEHOLDER.fullmatch(each.name) for each in proposal.columns) else []),
         "[source.columns]",
         *(column(each) for each in proposal.columns),
     ]

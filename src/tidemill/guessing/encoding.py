@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+
+LINE_END = re.compile(r"\r?\n|\r")
 
 
 class Encoding(NamedTuple):
@@ -105,8 +109,17 @@ def lines_of(texts: Sequence[str], whole: bool) -> tuple[str, ...]:
     """The whole lines of each piece: the head's from its start, the end's to its end."""
     if whole:
         return (texts[0],)
-    pieces = [text if index == 0 else text[text.find("\n") + 1 :] for index, text in enumerate(texts)]
+    pieces = [from_line_start(text) if index else text for index, text in enumerate(texts)]
     last = len(pieces) - 1
-    return tuple(
-        piece if index == last and index else piece[: piece.rfind("\n") + 1] for index, piece in enumerate(pieces)
-    )
+    return tuple(piece if index == last and index else until_line_end(piece) for index, piece in enumerate(pieces))
+
+
+def from_line_start(text: str) -> str:
+    """The text without what stands before its first line end."""
+    first = LINE_END.search(text)
+    return text[first.end() :] if first else ""
+
+
+def until_line_end(text: str) -> str:
+    """The text without a last line that is cut off; all of it where it is one line, as a JSON array may be."""
+    return text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text

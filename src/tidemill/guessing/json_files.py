@@ -20,6 +20,7 @@ from tidemill.texts import listed
 
 Record = dict[str, Any]
 JSON = ("json", "jsonl")
+CALLED = {int: "numbers", float: "numbers", str: "texts", bool: "true or false"}
 BETWEEN = re.compile(r"[\s,\[]*")
 DECODER = json.JSONDecoder()
 
@@ -158,9 +159,10 @@ def columns_of(records: Sequence[Mapping[str, Any]]) -> tuple[list[ColumnGuess],
             continue
         guess = guess_plain(path, values)
         if guess is None:
-            kinds = sorted({type(value).__name__ for value in found.values() if value is not None})
-            several = f"values of several types ({listed(kinds)})"
-            undeclared[path] = "bytes that are no text in UTF-8" if kinds == ["bytes"] else several
+            kinds = dict.fromkeys(type(value) for value in found.values() if value is not None)
+            several = listed(list(dict.fromkeys(CALLED.get(kind, kind.__name__) for kind in kinds)))
+            no_text = list(kinds) == [bytes]
+            undeclared[path] = "bytes that are no text in UTF-8" if no_text else f"values of several types ({several})"
         else:
             columns.append(guess)
     return columns, undeclared

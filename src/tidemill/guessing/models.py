@@ -50,13 +50,15 @@ class ModelProposal:
     why: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_label(label: str, columns: Sequence[ColumnGuess]) -> ColumnGuess:
-    """The column that ``--label`` names.
+def find_label(label: str, columns: Sequence[ColumnGuess], undeclared: Mapping[str, str]) -> ColumnGuess:
+    """The column that ``--label`` names; ``undeclared``: what is no column, with the reasons.
 
     Raises:
         InputError: there is no such column, or it holds nothing that can be predicted.
     """
     column = next((column for column in columns if column.name == label), None)
+    if column is None and label in undeclared:
+        raise InputError(f'the label "{label}" can\'t be a column: {undeclared[label]}', "give another column")
     if column is None:
         names = [column.name for column in columns]
         raise InputError(f'the file has no column "{label}" for --label', did_you_mean(label, names))
@@ -70,7 +72,7 @@ def find_label(label: str, columns: Sequence[ColumnGuess]) -> ColumnGuess:
     if column.kind == "string" and column.distinct > MOST_CLASSES:
         raise InputError(
             f'the label "{label}" has {column.distinct:,} different texts, too many for classes',
-            "give a column with few different values, or one of numbers",
+            column.unclear or "give a column with few different values, or one of numbers",
         )
     return column
 
@@ -96,8 +98,10 @@ def as_class_column(label: ColumnGuess) -> ColumnGuess:
     return ColumnGuess(label.name, "string", label.optional, reason, values, label.settings)
 
 
-def propose_models(columns: Sequence[ColumnGuess], label: ColumnGuess | None, rows: int) -> list[ModelProposal]:
-    """The models for a file of about ``rows`` rows.
+def propose_models(
+    columns: Sequence[ColumnGuess], label: ColumnGuess | None, rows: int, undeclared: Mapping[str, str]
+) -> list[ModelProposal]:
+    """The models for a file of about ``rows`` rows. ``undeclared``: what is no column, with the reasons.
 
     Raises:
         InputError: no column is of use to a model.
@@ -106,17 +110,24 @@ def propose_models(columns: Sequence[ColumnGuess], label: ColumnGuess | None, ro
     proposals = [supervised(columns, label)] if label is not None else []
     proposals += [taste] if taste is not None else []
     if not proposals:
-        proposals += clusters(columns, rows, ("int", "float"))
+        proposals += clusters(columns, rows, measured_kinds(columns))
     proposals += similar_texts(columns)
     if not proposals:
         proposals += clusters(columns, rows, ("string", "bool"))
     if not proposals:
-        reasons = listed([f"{name}: {why}" for name, why in unfit(columns).items()], separator="; ")
-        raise InputError(
-            f"no model fits these columns: {reasons}",
-            "give a file with numbers, categories or texts; or name what is to be predicted with --label",
-        )
+        raise no_model(columns, undeclared)
     return [unlike_columns(proposal, columns) for proposal in proposals]
+
+
+def no_model(columns: Sequence[ColumnGuess], undeclared: Mapping[str, str]) -> InputError:
+    """The error for data that no model fits: why none takes each column, and what would make one of use."""
+    unclear = {column.name: column.unclear for column in columns if column.unclear}
+    reasons = {**undeclared, **unfit(columns), **unclear}
+    return InputError(
+        f"no model fits these columns: {listed([f'{name}: {why}' for name, why in reasons.items()], separator='; ')}",
+        "give data with numbers, categories or texts, or name what is to be predicted with --label"
+        + ("; or write the pipeline file yourself, with the settings named above" if unclear else ""),
+    )
 
 
 def unlike_columns(proposal: ModelProposal, columns: Sequence[ColumnGuess]) -> ModelProposal:
@@ -270,6 +281,13 @@ def model_name(column: str) -> str:
     return f"predict_{plain}"[:64] if plain else "predict_label"
 
 
+def measured_kinds(columns: Sequence[ColumnGuess]) -> tuple[ColumnKind, ...]:
+    """The kinds of the columns that clusters are made of: numbers, and true and false where there are more of them."""
+    usable = [column.kind for column in columns if not reason_against(column, None)]
+    numbers = usable.count("int") + usable.count("float")
+    return ("int", "float", "bool") if 0 < numbers < usable.count("bool") else ("int", "float")
+
+
 def clusters(columns: Sequence[ColumnGuess], rows: int, kinds: Sequence[ColumnKind]) -> Iterator[ModelProposal]:
     """k-means over the columns of these kinds."""
     chosen, left_out = features([column for column in columns if column.kind in kinds], None)
@@ -283,6 +301,11 @@ def clusters(columns: Sequence[ColumnGuess], rows: int, kinds: Sequence[ColumnKi
     k = min(MOST_CLUSTERS, max(2, len(str(rows))))
     why = {
         "scale": "numbers of different sizes then weigh alike",
+        **(
+            {"features": "true and false too, as more columns have them than numbers"}
+            if {"int", "bool"} <= {*kinds}
+            else {}
+        ),
         "params": f"k: as many clusters as the number of rows, {rows:,}, has digits; try others",
     }
     values = {"features": [column.name for column in chosen], "scale": "standard", "params": {"k": k, "seed": 42}}

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
+from tidemill.sources.conversions import BLANK
 from tidemill.texts import listed
 
 WHOLE = r"^[+-]?[0-9]{1,18}$"
@@ -15,11 +16,24 @@ PLAIN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
 DECIMAL_COMMA = r"^[+-]?([0-9]+,?[0-9]*|,[0-9]+)([eE][+-]?[0-9]{1,3})?$"
 GROUPS_BY_COMMAS = r"^[+-]?([0-9]+|[1-9][0-9]{0,2}(,[0-9]{3})+)(\.[0-9]+)?$"
 GROUPS_BY_POINTS = r"^[+-]?([0-9]+|[1-9][0-9]{0,2}(\.[0-9]{3})+)(,[0-9]+)?$"
+GROUPS_BY_BLANKS = rf"^[+-]?([0-9]+|[1-9][0-9]{{0,2}}([{BLANK}][0-9]{{3}})+)(\.[0-9]+)?$"
+GROUPS_BY_BLANKS_WITH_COMMA = GROUPS_BY_BLANKS.replace(r"\.", ",")
+GROUPS_BY_APOSTROPHES = r"^[+-]?([0-9]+|[1-9][0-9]{0,2}('[0-9]{3})+)(\.[0-9]+)?$"
+# The sign between thousands, what it is called, and the decimal sign beside it.
+GROUPS = {
+    GROUPS_BY_COMMAS: (",", "commas", "."),
+    GROUPS_BY_POINTS: (".", "points", ","),
+    GROUPS_BY_BLANKS: (" ", "blanks", "."),
+    GROUPS_BY_BLANKS_WITH_COMMA: (" ", "blanks", ","),
+    GROUPS_BY_APOSTROPHES: ("'", "apostrophes", "."),
+}
+NOTATIONS = (WHOLE, PLAIN, DECIMAL_COMMA, *GROUPS)
 ONE_GROUP_BY_COMMA = r"^[+-]?[1-9][0-9]{0,2},[0-9]{3}$"
 ONE_GROUP_BY_POINT = r"^[+-]?[1-9][0-9]{0,2}\.[0-9]{3}$"
 FOUR_DIGITS = r"^[+-]?[0-9]{4,}"
 SIGNS = re.compile(
-    r"^\s*(?P<before>[$€£¥₹]|USD|EUR|GBP|Rs\.?)?\s*[+-]?[\d.,]*\d\s*(?P<after>[$€£¥₹%]|USD|EUR|GBP|kr\.?|zł)?\s*$"
+    rf"^\s*(?P<before>[$€£¥₹]|USD|EUR|GBP|Rs\.?)?\s*[+-]?[\d.,'{BLANK}]*\d\s*"
+    r"(?P<after>[$€£¥₹%]|USD|EUR|GBP|kr\.?|zł)?\s*$"
 )
 FAR = 3  # a number that stands for a missing value is this many times the range of all others away from them,
 FEWEST = 3  # occurs so often,
@@ -44,8 +58,9 @@ class NumberGuess(NamedTuple):
 
 
 class FileNumbers(NamedTuple):
-    """What the columns of a file say together. ``commas``, ``points``: the names of those that are beyond doubt numbers
-    with a decimal comma or a decimal point. ``sentinels``: numbers that stand for a missing value in some column."""
+    """What the columns of a file say together. ``commas``, ``points``: the names of those whose numbers say beyond
+    doubt that the decimal sign is the comma or the point. ``sentinels``: numbers that stand for a missing value in some
+    column."""
 
     commas: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
@@ -89,9 +104,13 @@ def file_numbers(columns: Iterable[tuple[str, pl.Series]]) -> FileNumbers:
         numbers = texts.filter(texts.str.contains(r"^[+-]?[0-9.,]*[0-9][0-9.,]*$"))
         if len(numbers) < max(2, len(texts) // 2):
             continue
-        if numbers.str.contains(DECIMAL_COMMA).all() and not numbers.str.contains(GROUPS_BY_COMMAS).all():
+        by_comma, by_commas, by_point, by_points = (
+            bool(numbers.str.contains(pattern).all())
+            for pattern in (DECIMAL_COMMA, GROUPS_BY_COMMAS, PLAIN, GROUPS_BY_POINTS)
+        )
+        if (by_comma and not by_commas) or (by_points and not by_point):
             commas.append(name)
-        elif numbers.str.contains(PLAIN).all() and not numbers.str.contains(GROUPS_BY_POINTS).all():
+        elif (by_point and not by_points) or (by_commas and not by_comma):
             points.append(name)
     return FileNumbers(tuple(commas), tuple(points))
 
@@ -111,33 +130,28 @@ def number_of(distinct: pl.Series, name: str, numbers: FileNumbers) -> NumberGue
 
 
 def notation_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGuess | None:
-    """The notation of most texts."""
-
-    def all_but_strange(pattern: str) -> bool:
-        return int(texts.str.contains(pattern).sum()) >= MOSTLY * len(texts)
-
-    if all_but_strange(WHOLE):
-        return (
-            NumberGuess("int", "whole numbers", {}, WHOLE)
-            if texts.filter(texts.str.contains(PLAIN)).str.contains(WHOLE).all()
-            else plain_number()
-        )
-    if all_but_strange(PLAIN):
+    """The notation that reads the most texts; of several that read as many, the plainest, or what the columns say."""
+    counts = {pattern: int(texts.str.contains(pattern).sum()) for pattern in NOTATIONS}
+    best = max(counts, key=lambda pattern: counts[pattern])  # the first of those that read as many
+    if counts[best] < MOSTLY * len(texts):
+        return None
+    if best == WHOLE:
+        return NumberGuess("int", "whole numbers", {}, WHOLE)
+    if best == PLAIN:
         return points_of(texts, name, numbers)
-    if all_but_strange(DECIMAL_COMMA):
+    if best == DECIMAL_COMMA:
         return commas_of(texts, name, numbers)
-    if all_but_strange(GROUPS_BY_COMMAS):
-        kind: NumberKind = "float" if texts.str.contains(".", literal=True).any() else "int"
-        return NumberGuess(kind, "numbers with commas between thousands", {"thousands": ","}, GROUPS_BY_COMMAS)
-    if all_but_strange(GROUPS_BY_POINTS):
-        with_comma = texts.str.contains(",", literal=True).any()
-        return NumberGuess(
-            "float" if with_comma else "int",
-            "numbers with points between thousands" + (" and a decimal comma" if with_comma else ""),
-            {"thousands": ".", "decimal": ","},
-            GROUPS_BY_POINTS,
-        )
-    return None
+    return groups_of(texts, best)
+
+
+def groups_of(texts: pl.Series, pattern: str) -> NumberGuess:
+    """Numbers with signs between thousands, which are the only ones that read all of them."""
+    sign, called, decimal = GROUPS[pattern]
+    with_fraction = bool(texts.str.contains(decimal, literal=True).any())
+    comma = " and a decimal comma" if with_fraction and decimal == "," else ""
+    settings = {"thousands": sign} | ({"decimal": ","} if sign == "." or comma else {})
+    kind: NumberKind = "float" if with_fraction else "int"
+    return NumberGuess(kind, f"numbers with {called} between thousands{comma}", settings, pattern)
 
 
 def plain_number() -> NumberGuess:
@@ -149,7 +163,7 @@ def points_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGuess:
     pointed = texts.filter(texts.str.contains(".", literal=True))
     alike = (
         pointed.str.contains(ONE_GROUP_BY_POINT).all()
-        and not texts.filter(~texts.is_in(pointed)).str.contains(FOUR_DIGITS).any()
+        and not texts.filter(~texts.is_in(pointed.implode())).str.contains(FOUR_DIGITS).any()
     )
     others = [other for other in numbers.commas if other != name]
     if alike and others:
@@ -161,7 +175,7 @@ def points_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGuess:
 def commas_of(texts: pl.Series, name: str, numbers: FileNumbers) -> NumberGuess:
     """Numbers with commas, which are decimal ones or stand between thousands."""
     with_comma = texts.filter(texts.str.contains(",", literal=True))
-    plain = texts.filter(~texts.is_in(with_comma))
+    plain = texts.filter(~texts.is_in(with_comma.implode()))
     decimal = NumberGuess("float", "numbers with a decimal comma", {"decimal": ","}, DECIMAL_COMMA)
     if not with_comma.str.contains(ONE_GROUP_BY_COMMA).all() or plain.str.contains(FOUR_DIGITS).any():
         return decimal

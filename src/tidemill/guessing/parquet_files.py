@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidemill.errors import SourceError
@@ -16,7 +17,7 @@ from tidemill.guessing.guess import FileGuess, most_rows
 from tidemill.guessing.sample import FileSample, known_format
 from tidemill.guessing.typed_columns import described, guess_strings, guess_whole, typed
 from tidemill.sources.arrow_values import natural_kind, plain_type
-from tidemill.sources.conversions import CONVERSIONS
+from tidemill.sources.conversions import CONVERSIONS, is_bytes
 from tidemill.types import ColumnKind
 
 
@@ -58,13 +59,19 @@ def columns_of(file: pq.ParquetFile) -> tuple[list[ColumnGuess], dict[str, str],
         if not kind:
             undeclared[name] = f"its type {values.type} is none that a column can have"
             continue
-        guess = column_of(name, values, kind)  # type: ignore[arg-type]  # the name of a type
+        try:
+            guess = column_of(name, values, kind)  # type: ignore[arg-type]  # the name of a type
+        except pa.ArrowInvalid as error:  # bytes that are no text
+            undeclared[name] = f"its values can't be read as {kind} ({error})"
+            continue
         columns.append(replace(guess, optional=guess.optional or name in lacking))
     return columns, undeclared, len(table)
 
 
 def column_of(name: str, values: pa.ChunkedArray, kind: ColumnKind) -> ColumnGuess:
     array = values.combine_chunks()
+    if is_bytes(array.type):
+        return typed(name, kind, pl.Series(name, pl.from_arrow(CONVERSIONS[kind].cast(array))))
     if pa.types.is_dictionary(array.type):
         array = array.cast(plain_type(array.type))
     series = pl.Series(name, pl.from_arrow(CONVERSIONS[kind].cast(array)))
@@ -73,6 +80,9 @@ def column_of(name: str, values: pa.ChunkedArray, kind: ColumnKind) -> ColumnGue
     if kind == "int":
         return guess_whole(name, series)
     guess = typed(name, kind, series)
+    if kind == "float" and not pc.all(pc.is_finite(array.cast(pa.float64()))).as_py():
+        reason = f"{guess.reason}; NaN and infinities are missing values"
+        return replace(guess, optional=True, settings={"missing": ["NaN"]}, reason=reason)
     if kind == "float" and pa.types.is_decimal(array.type):
         return ColumnGuess(name, kind, guess.optional, f"{array.type}: {described(kind, guess.present)}", series)
     return guess

@@ -155,7 +155,7 @@ def proposal_of(
     """A pipeline for data that were looked at."""
     columns, to_predict = list(guess.columns), None
     if label is not None:
-        to_predict = find_label(label, columns)
+        to_predict = find_label(label, columns, guess.undeclared)
         if is_class(to_predict):
             as_class = as_class_column(to_predict)
             columns[columns.index(to_predict)] = as_class
@@ -171,7 +171,7 @@ def proposal_of(
         settings={**guess.settings, **shared.settings},
         guess=guess,
         columns=tuple(shared.columns),
-        models=tuple(propose_models(columns, to_predict, rows)),
+        models=tuple(propose_models(columns, to_predict, rows, guess.undeclared)),
         key=next((column for column in columns if column.name == guess.settings.get("key_column")), key_of(columns)),
         label_hint=looks_like_label(columns) if label is None else None,
     )

@@ -11,7 +11,7 @@ from tidemill.sources.readers.opening import COMPRESSIONS, FORMATS, SourceFile, 
 from tidemill.texts import printable
 
 HEAD = 2**20  # bytes of the head; files up to this size are looked at as a whole
-PIECE = 2**18  # bytes of the middle, and of the end; even, so that UTF-16 is not cut inside a unit
+PIECE = 2**18  # bytes of the middle, and about as many of the end
 # The first bytes of files that are no text, what such a file is, and the way out.
 MAGIC = (
     (b"PK\x03\x04", "a zip archive", "unpack it, and give the file in it"),
@@ -30,6 +30,7 @@ MAGIC = (
     (b"\xfd7zXZ", "packed with xz", "unpack it with unxz"),
     (b"7z\xbc\xaf", "a 7-Zip archive", "unpack it, and give the file in it"),
     (b"Rar!", "a RAR archive", "unpack it, and give the file in it"),
+    (b"version https://git-lfs", "a pointer of Git LFS, not the data", "fetch the file with: git lfs pull"),
 )  # fmt: skip
 MARKUP = (
     (b"<!doctype html", "a web page (HTML), not data", "give the address of the file itself to your download"),
@@ -86,12 +87,19 @@ def plain_sample(file: SourceFile) -> FileSample:
     with read_errors(file), file.path.open("rb") as opened:
         size = os.fstat(opened.fileno()).st_size
         pieces = [opened.read(HEAD)]
-        if size > HEAD:
-            offsets = [max(HEAD, size // 2 // 4 * 4), max(HEAD, (size - PIECE) // 4 * 4)]
-            for offset in dict.fromkeys(offsets):
-                opened.seek(offset)
-                pieces.append(opened.read(PIECE))
+        for start, end in later_pieces(size):
+            opened.seek(start)
+            pieces.append(opened.read(end - start))
     return FileSample(file, size, tuple(pieces))
+
+
+def later_pieces(size: int) -> list[tuple[int, int]]:
+    """Where the pieces after the head of a file of ``size`` bytes start and end. None overlap, and the last one ends
+    with the file."""
+    if size <= HEAD + 2 * PIECE:
+        return [(HEAD, size)] if size > HEAD else []
+    middle, last = max(HEAD, size // 2 // 4 * 4), (size - PIECE) // 4 * 4  # UTF-32 has units of 4 bytes
+    return [(middle, middle + PIECE), (last, size)]
 
 
 def refuse_other_kinds(sample: FileSample) -> None:

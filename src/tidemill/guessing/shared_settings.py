@@ -37,7 +37,7 @@ def shared_settings(columns: Sequence[ColumnGuess]) -> Shared:
 def is_value(column: ColumnGuess, missing: Sequence[Any]) -> bool:
     """Whether one of these is a value of the column."""
     kinds = str if column.kind == "string" else (int, float) if column.kind in ("int", "float") else ()
-    values = pl.Series([value for value in missing if isinstance(value, kinds)], dtype=column.present.dtype)
+    values = pl.Series([value for value in missing if isinstance(value, kinds)], dtype=column.present.dtype).implode()
     return bool(column.present.is_in(values).any())
 
 

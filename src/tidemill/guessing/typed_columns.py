@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
@@ -11,13 +13,14 @@ from uuid import UUID
 
 import polars as pl
 
-from tidemill.guessing.columns import ColumnGuess, Texts, guess_column, guessed, range_of
+from tidemill.guessing.columns import MOST_WORDS, ColumnGuess, Texts, guess_column, guessed, range_of
 from tidemill.guessing.dates import epoch_of
 from tidemill.guessing.numbers import FileNumbers
 from tidemill.guessing.words import ID_WORDS, is_named
-from tidemill.texts import shorten
+from tidemill.texts import listed, shorten
 from tidemill.types import ColumnKind
 
+DIGIT = "[0-9]"
 MOMENT = pl.Datetime("us", "UTC")
 READ_AS_TEXT = {"missing": [""]}  # a cleaning, with which a string is read as text
 
@@ -40,6 +43,8 @@ def guess_plain(name: str, values: Sequence[Any]) -> ColumnGuess | None:
         )
     if kinds == {str}:
         return guess_strings(name, pl.Series(name, values, pl.String))
+    if kinds <= {int, float, str}:
+        return guess_mixed(name, values)
     guess = next((guess for types, guess in DECODED.items() if kinds <= types), None)
     return guess(name, values) if guess else None
 
@@ -109,6 +114,24 @@ def with_nan(name: str, values: Sequence[Any]) -> ColumnGuess | None:
     guess = guess_plain(name, [None if value != value else value for value in values])
     settings = {"missing": ["NaN"]}
     return guess and replace(guess, optional=True, settings=settings, reason=f"{guess.reason}; NaN is a missing value")
+
+
+def guess_mixed(name: str, values: Sequence[Any]) -> ColumnGuess | None:
+    """Numbers, some of them as texts, and a few words among them, which then stand for a missing value; None where
+    there are too many."""
+    texts = pl.Series(name, [None if value is None else str(value) for value in values], pl.String)
+    counts = Counter(value for value in values if isinstance(value, str) and not re.search(DIGIT, value))
+    words = [word for word, _ in counts.most_common()]
+    if len(words) > MOST_WORDS or 2 * counts.total() >= len(texts.drop_nulls()):
+        return None
+    guess = guess_column(Texts(name, texts.replace(words, None)), FileNumbers(), ())
+    if guess.kind not in ("int", "float"):
+        return None
+    if not words:
+        return replace(guess, settings=guess.settings or READ_AS_TEXT, reason=f"{guess.reason}; some are texts")
+    reason = f"{guess.reason}; {listed(words)}, {counts.total():,} times, is a text among them, read as a missing value"
+    missing = [*guess.settings.get("missing", ()), *words]
+    return replace(guess, optional=True, settings={**guess.settings, "missing": missing}, reason=reason)
 
 
 def guess_whole(name: str, values: pl.Series) -> ColumnGuess:

@@ -35,6 +35,7 @@ from tidemill.pipeline.secrets import Secret, secret_value
 from tidemill.pipeline.text_settings import (
     BLANKS,
     DEFAULT_DELIMITER,
+    DEFAULT_QUOTE,
     EPOCHS,
     FALSE,
     TRUE,
@@ -52,6 +53,7 @@ __all__ = [
     "CATEGORIES",
     "COLUMN_KINDS",
     "DEFAULT_DELIMITER",
+    "DEFAULT_QUOTE",
     "EPOCHS",
     "FALSE",
     "GENERATION",

@@ -200,7 +200,7 @@ def table_faults(path: str, side: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 OF_TOPIC = ("from", "until", "value", "registry", "unwrap", "timestamp", "key_column", "on_gap")
-OF_FILES = ("rows", "format", "encoding", "header", "delimiter", "escape", "trim", "skip", "comment")
+OF_FILES = ("rows", "format", "encoding", "header", "delimiter", "quote", "escape", "trim", "skip", "comment")
 OF_OWN_STREAM = ("topic", "pause", "rate", "seed", "partitions")
 
 

@@ -16,6 +16,7 @@ from tidemill.pipeline.routes import Route
 from tidemill.pipeline.secrets import OptionalSetting, Setting
 from tidemill.pipeline.text_settings import (
     DEFAULT_ENCODING,
+    DEFAULT_QUOTE,
     KINDS_OF_SETTING,
     Ambiguous,
     Decimal,
@@ -23,6 +24,7 @@ from tidemill.pipeline.text_settings import (
     Encoding,
     Escape,
     Format,
+    Quote,
     Thousands,
     Word,
     Zone,
@@ -109,8 +111,8 @@ class Data(TextSettings):
     """Data read in order: a built-in sample, or files (a path or a glob), and how these are laid out.
 
     ``format``: that of files whose ending does not tell it. ``delimiter``: None is a comma, unless the file has a line
-    ``sep=`` at its beginning. ``skip``: how many lines precede the header or the first row. ``note`` is
-    for people.
+    ``sep=`` at its beginning. ``quote``: empty where quotes are part of the values. ``skip``: how many lines precede
+    the header or the first row. ``note`` is for people.
     """
 
     columns: dict[str, Annotated[DeclaredColumn, BeforeValidator(column_table)]]
@@ -120,6 +122,7 @@ class Data(TextSettings):
     encoding: Encoding = DEFAULT_ENCODING
     header: bool | None = None
     delimiter: Delimiter | None = None
+    quote: Quote = DEFAULT_QUOTE
     escape: Escape | None = None
     trim: bool = False
     skip: Annotated[int, Field(ge=0)] = 0

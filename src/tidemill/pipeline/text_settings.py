@@ -16,6 +16,7 @@ from tidemill.texts import did_you_mean, shorten
 
 BLANKS = "blanks"  # the delimiter that stands for one or more blanks or tabs
 DEFAULT_DELIMITER = ","
+DEFAULT_QUOTE = '"'
 DEFAULT_ENCODING = "utf-8"
 TRUE = ("true", "t", "yes", "y", "1")
 FALSE = ("false", "f", "no", "n", "0")
@@ -94,6 +95,13 @@ def escape(text: str) -> str:
     return text
 
 
+def quote(text: str) -> str:
+    """Raises ValueError: it is neither one sign nor empty."""
+    if text and (len(text) != 1 or text.isalnum() or text.isspace()):
+        raise ValueError('one sign, such as "\'", or "" where quotes are part of the values')
+    return text
+
+
 def zone(name: str) -> str:
     """Raises NotKnown: there is no such IANA time zone."""
     known = zoneinfo.available_timezones() - {"Factory", "localtime"}
@@ -112,6 +120,7 @@ def word(value: object) -> str:
 Encoding = Annotated[str, AfterValidator(encoding)]
 Delimiter = Annotated[str, AfterValidator(delimiter)]
 Escape = Annotated[str, AfterValidator(escape)]
+Quote = Annotated[str, AfterValidator(quote)]
 Zone = Annotated[str, AfterValidator(zone)]
 Word = Annotated[Any, AfterValidator(word)]
 
@@ -131,6 +140,9 @@ def layout_faults(path: str, data: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(f"{path}.delimiter", "a blank, which trim takes away", f'delimiter = "{BLANKS}"')
     if data.get("escape") and data.get("escape") == data.get("delimiter"):
         yield Fault(f"{path}.escape", "the delimiter", "another character")
+    for key, other in (("delimiter", data.get("delimiter", DEFAULT_DELIMITER)), ("escape", data.get("escape"))):
+        if data.get("quote") and data.get("quote") == other:
+            yield Fault(f"{path}.quote", f"the {key}", "another character")
     faults = list(text_faults(path, data))
     yield from faults
     for name, column in table(data, "columns").items():

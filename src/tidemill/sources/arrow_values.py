@@ -161,6 +161,9 @@ def long_rows(taken: Sequence[Converted]) -> list[int]:
     return indices
 
 
+NAN = "NaN"  # among the values of ``missing`` it names infinities too, as in JSON
+
+
 class Converted:
     """A column in its declared type. ``misfits`` has the reason for each position whose value does not fit."""
 
@@ -208,7 +211,10 @@ class Converted:
             return pc.or_(values.is_null(), pc.is_in(self.values, moments.drop_null()))
         notation = pl.Series("value", values.cast(pa.string()))
         plain = self.column._replace(cleaning=self.column.cleaning.typed())
-        return notation.to_frame().select(is_missing(pl.col("value"), plain)).to_series().to_arrow()
+        missing = notation.to_frame().select(is_missing(pl.col("value"), plain)).to_series().to_arrow()
+        if pa.types.is_floating(values.type) and NAN in self.column.cleaning.all_missing:
+            return pc.or_(missing, pc.invert(pc.fill_null(pc.is_finite(values.cast(pa.float64())), True)))
+        return missing
 
     def _one_by_one(self, values: pa.Array) -> pa.Array:
         return pa.concat_arrays([self._single(values.slice(index, 1)) for index in range(len(values))])

@@ -14,7 +14,7 @@ from tidemill.sources.chunk import NOT_VALID, Reject
 from tidemill.sources.readers.decoding import guessed_encoding, open_utf_8
 from tidemill.sources.readers.json_records import layout_of
 from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
-from tidemill.sources.remedies import hint_of, reason_kind, remedies
+from tidemill.sources.remedies import hint_of, reason_kind, remedies, remedies_beside_rows
 from tidemill.sources.source import SourceReader
 from tidemill.texts import MOST_EXAMPLES
 
@@ -179,7 +179,7 @@ def preview_notes(reader: SourceReader, preview: Preview) -> list[Fault]:
     """
     notes = encoding_notes(reader, preview)
     for reject, count in preview.kinds()[:MOST_EXAMPLES] if len(preview.rows) else ():
-        settings = () if NOT_VALID in reject.reason else remedies(reject, reader.columns)
+        settings = () if NOT_VALID in reject.reason else remedies_beside_rows(reject, reader.columns)
         column = settings[0].column if settings else None
         if settings and not reject.reason.startswith(f"{column} is missing"):
             path = f"{reader.key}.columns.{column}" if column else f"{reader.key}.{settings[0].name}"

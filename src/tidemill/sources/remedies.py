@@ -30,6 +30,7 @@ DELIMITERS = {";": ";", "\t": r"\t", "|": "|", ",": ","}
 MOST_REMEDIES = 3
 MOST_SIGNS = 4  # characters of a unit or currency beside a number
 VALUE = re.compile(r" is (?:'.*?['…]|\".*?[\"…]|[^'\"].*?), (?=not |which )")
+FIELDS_EXPECTED = re.compile(r"\d+ fields? where (\d+) were expected")
 POSITION = re.compile(r"\b(line|column|char|byte|position) \d+")
 
 
@@ -83,6 +84,11 @@ def remedies(reject: Reject, columns: Sequence[Column]) -> tuple[Setting, ...]:
     return () if value is None else tuple(value_remedies(column, value))[:MOST_REMEDIES]
 
 
+def remedies_beside_rows(reject: Reject, columns: Sequence[Column]) -> tuple[Setting, ...]:
+    """The same for a reject beside rows that fit: by another delimiter these would not."""
+    return tuple(setting for setting in remedies(reject, columns) if setting.name != "delimiter")
+
+
 def value_in(reason: str) -> str | None:
     """The value at the beginning of a reason, as in ``'2,6', not a finite number``; None where it is cut short."""
     for match in re.finditer(r", (?:not |which )", reason):
@@ -100,6 +106,8 @@ def layout_remedies(reject: Reject) -> Iterator[Setting]:
         yield Setting("encoding", quoted("windows-1252"))
     elif reject.text.startswith(("#", "//", "--")):
         yield Setting("comment", quoted(reject.text[: 1 if reject.text[0] == "#" else 2]))
+    elif joins_records(reject):
+        yield Setting("quote", '""')
     elif reject.reason.startswith("1 field "):
         counts = {sign: reject.text.count(sign) for sign in DELIMITERS}
         likely = max(counts, key=lambda sign: counts[sign])
@@ -111,6 +119,18 @@ def layout_remedies(reject: Reject) -> Iterator[Setting]:
         yield Setting("escape", r'"\\"')
     elif re.search(r'[,;|\t] +"', reject.text):
         yield Setting("trim", "true")
+    elif '"' in reject.text and "quote" in reject.reason:
+        yield Setting("quote", '""')
+
+
+def joins_records(reject: Reject) -> bool:
+    """Whether a record has several lines of which each has the expected number of fields if its quotes are text."""
+    match, lines = FIELDS_EXPECTED.fullmatch(reject.reason), reject.text.splitlines()
+    return (
+        match is not None
+        and len(lines) > 1
+        and any(all(line.count(sign) == int(match[1]) - 1 for line in lines) for sign in DELIMITERS)
+    )
 
 
 def value_remedies(column: Column, value: str) -> Iterator[Setting]:

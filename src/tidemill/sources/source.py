@@ -237,7 +237,7 @@ def open_files(data: Data, folder: Path, key: str) -> SourceReader:
     return SourceReader(title, key, now, parts, most, older, tuple(files), again, data.schema_, tuple(notes))
 
 
-CSV_ALONE = ("header", "delimiter", "escape", "trim", "skip", "comment")
+CSV_ALONE = ("header", "delimiter", "quote", "escape", "trim", "skip", "comment")
 
 
 def unused_notes(data: Data, files: Sequence[SourceFile], key: str) -> list[Fault]:

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support import SMART_HOME
-from tests.support.commands import COMMAND, run_command
+from tests.support.commands import COMMAND, call_command, run_command
 from tidemill.cli import main
 from tidemill.cli.main import app
 from tidemill.errors import InputError
@@ -27,11 +27,11 @@ from tidemill.run.locks import locked
 
 def test_pipelines_are_listed() -> None:
     """`pipelines --json` is one JSON document with each ready pipeline."""
-    done = run_command("pipelines", "--json")
+    done = call_command("pipelines", "--json")
     assert done.returncode == 0
     names = [one["name"] for one in json.loads(done.stdout)]
     assert "smart-home" in names
-    assert "smart-home" in run_command("pipelines").stdout
+    assert "smart-home" in call_command("pipelines").stdout
 
 
 def test_check_finds_nothing_in_a_good_pipeline() -> None:
@@ -44,7 +44,7 @@ def test_check_finds_nothing_in_a_good_pipeline() -> None:
 
 def test_check_reports_all_faults_in_json() -> None:
     """`check --json` lists the faults with path, found and expected, and exits with 2."""
-    done = run_command("check", "smart-home", "--json", "--set", "stream.topc=x", "--set", "batches.parts=0")
+    done = call_command("check", "smart-home", "--json", "--set", "stream.topc=x", "--set", "batches.parts=0")
     assert done.returncode == 2
     faults = json.loads(done.stdout)["faults"]
     assert {fault["path"] for fault in faults} == {"stream.topc", "batches.parts"}
@@ -68,7 +68,7 @@ def test_what_the_user_got_wrong_is_said_before_anything_starts(
     tmp_path: Path, arguments: tuple[str, ...], message: str, hint: str
 ) -> None:
     """Bad input ends `up` with exit code 2 and one clear message; no run folder is made."""
-    done = run_command("up", *arguments, cwd=tmp_path)
+    done = call_command("up", *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert hint in done.stderr
@@ -80,7 +80,7 @@ def test_what_the_user_got_wrong_is_said_before_anything_starts(
 def test_an_empty_source(tmp_path: Path) -> None:
     """A source without a row is refused before anything starts."""
     (tmp_path / "empty.csv").write_text(SMART_HOME.read_text().splitlines()[0] + "\n")
-    done = run_command("up", "smart-home", "--data", "empty.csv", cwd=tmp_path)
+    done = call_command("up", "smart-home", "--data", "empty.csv", cwd=tmp_path)
     assert done.returncode == 2
     assert "empty.csv" in done.stderr
     assert not (tmp_path / "runs").exists()
@@ -97,7 +97,7 @@ def test_fewer_rows_than_parts_ends_the_run(tmp_path: Path) -> None:
     assert "batches.parts=2" in error["hint"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # by day: the test above, and the one of this name in test_stream.py
 def test_a_bootstrap_server_that_does_not_answer(tmp_path: Path) -> None:
     """No Kafka at --bootstrap-servers ends the run, with exit code 2, and leaves nobody waiting."""
     options = ["--port", "0", "--no-console", "--bootstrap-servers", "127.0.0.1:1"]
@@ -109,7 +109,7 @@ def test_a_bootstrap_server_that_does_not_answer(tmp_path: Path) -> None:
 def test_another_pipelines_folder(tmp_path: Path) -> None:
     """A run folder of another pipeline is refused with exit code 2."""
     open_run(load("smart-home", ["name=other"]), tmp_path / "run").close()
-    done = run_command("up", "smart-home", "--run-dir", str(tmp_path / "run"), "--port", "0")
+    done = call_command("up", "smart-home", "--run-dir", str(tmp_path / "run"), "--port", "0")
     assert done.returncode == 2
     assert "holds a run of the pipeline other" in done.stderr
 
@@ -133,7 +133,7 @@ def test_up_tries_its_ports_before_it_makes_anything(tmp_path: Path, option: str
     is printed; the error names the process that has it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = run_command("up", "smart-home", "--port", "0", option, port, cwd=tmp_path)
+        done = call_command("up", "smart-home", "--port", "0", option, port, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"port {port} is in use by " in done.stderr
     assert f"(process {os.getpid()})" in done.stderr
@@ -157,7 +157,7 @@ def test_a_second_up_is_told_so(tmp_path: Path, fresh: list[str]) -> None:
     open_run(load("smart-home"), tmp_path / "run").close()
     with locked(tmp_path / "run" / "locks" / "up.lock"), socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = run_command("up", "smart-home", "--run-dir", str(tmp_path / "run"), "--port", port, *fresh)
+        done = call_command("up", "smart-home", "--run-dir", str(tmp_path / "run"), "--port", port, *fresh)
     assert done.returncode == 2
     assert f"the run in {tmp_path / 'run'} is up already (process {os.getpid()})" in done.stderr
 
@@ -165,7 +165,7 @@ def test_a_second_up_is_told_so(tmp_path: Path, fresh: list[str]) -> None:
 @pytest.mark.parametrize("command", ["status", "batches", "generations"])
 def test_looking_where_there_is_no_run(tmp_path: Path, command: str) -> None:
     """Looking at a run that is not there says so in JSON too, and makes nothing."""
-    done = run_command(command, "smart-home", "--json", cwd=tmp_path)
+    done = call_command(command, "smart-home", "--json", cwd=tmp_path)
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["code"] == "no-run"
     assert not any(tmp_path.iterdir())
@@ -181,12 +181,12 @@ def test_a_stage_by_hand_without_a_broker(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["serve", "collect", "train"])
 def test_a_stage_by_hand_joins_a_run(tmp_path: Path, command: str) -> None:
     """A stage that can only go on with a run refuses where there is none, making nothing, or one of other settings."""
-    done = run_command(command, "smart-home", cwd=tmp_path)
+    done = call_command(command, "smart-home", cwd=tmp_path)
     assert done.returncode == 2
     assert "no run of smart-home in" in done.stderr
     assert not any(tmp_path.iterdir())
     open_run(load("smart-home"), tmp_path / "run").close()
-    done = run_command(command, "smart-home", "--run-dir", str(tmp_path / "run"), "--set", "batches.parts=2")
+    done = call_command(command, "smart-home", "--run-dir", str(tmp_path / "run"), "--set", "batches.parts=2")
     assert done.returncode == 2
     assert "with other settings: batches.parts was 3, now 2" in done.stderr
 
@@ -201,7 +201,7 @@ def test_generations_fit_a_narrow_terminal(tmp_path: Path) -> None:
     )
     run.catalog.begin_generation(2, [2], 10)
     run.close()
-    done = run_command("generations", "smart-home", "--run-dir", str(tmp_path / "run"))
+    done = call_command("generations", "smart-home", "--run-dir", str(tmp_path / "run"))
     assert [line.split(maxsplit=2) for line in done.stdout.splitlines()] == [
         ["generation", "1", "10 rows of batch 1; serves"],
         ["segment:", "cost", "1; fitted in 0.5 s"],
@@ -212,20 +212,20 @@ def test_generations_fit_a_narrow_terminal(tmp_path: Path) -> None:
 def test_an_empty_run_is_shown(tmp_path: Path) -> None:
     """A run that has just begun can be looked at."""
     open_run(load("smart-home"), tmp_path / "run").close()
-    document = json.loads(run_command("status", "smart-home", "--run-dir", str(tmp_path / "run"), "--json").stdout)
+    document = json.loads(call_command("status", "smart-home", "--run-dir", str(tmp_path / "run"), "--json").stdout)
     assert document["rows"] == {"source": None, "produced": 0, "collected": 0, "sealed": 0, "rejected": 0}
     assert (document["api"], document["console"], document["stages"]) == (None, None, {})
     for command in ("batches", "generations"):
-        done = run_command(command, "smart-home", "--run-dir", str(tmp_path / "run"), "--json")
+        done = call_command(command, "smart-home", "--run-dir", str(tmp_path / "run"), "--json")
         assert json.loads(done.stdout) == []
 
 
 def test_a_sample_is_written(tmp_path: Path) -> None:
     """`sample` writes as many rows as asked for."""
-    done = run_command("sample", "smart-home", "--rows", "12", "--out", str(tmp_path / "s.csv"))
+    done = call_command("sample", "smart-home", "--rows", "12", "--out", str(tmp_path / "s.csv"))
     assert done.returncode == 0
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 13
-    assert run_command("sample", "smart-hom", "--out", str(tmp_path / "s.csv")).returncode == 2
+    assert call_command("sample", "smart-hom", "--out", str(tmp_path / "s.csv")).returncode == 2
 
 
 @pytest.mark.slow

@@ -55,7 +55,6 @@ from tidemill.run.stage import Stage
 IMPOSSIBLE = [(CREATE_TIME, -5), (CREATE_TIME, 2**62), (NO_STAMP, -1)]
 JUNK = [b"no json", None, b"[]", b'{"n": "x"}', b"{}"]
 POINTS = [name for name in FAILPOINTS if name.split(".")[0] in ("batch", "rejects", "stream")]
-IN_MEMORY = Path("/dev/shm")  # where there is one: an fsync that takes its time finds nothing here
 IN_TIME = 100  # reads after which a collector that is let work must have come to the end
 
 few = st.integers(1, 6)
@@ -106,7 +105,7 @@ class CollectorMachine(RuleBasedStateMachine):
     def begin(
         self, partitions: int, total: int, rows: int | None, every: int | None, idle: float | None, parts: int | None
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="tidemill-model-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
+        self.folder = Path(tempfile.mkdtemp(prefix="tidemill-model-"))
         self.run = open_run(one_column(), self.folder)
         self.cutting = Rules(rows, every, idle, part_boundaries(total, parts) if parts else ())
         self.total = total

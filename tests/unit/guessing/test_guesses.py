@@ -1,28 +1,24 @@
-"""What is guessed of single columns and layouts, and what is not guessed but said."""
+"""What is guessed of single columns and of models, and what is not guessed but said."""
 
 from __future__ import annotations
 
-import gzip
-import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pytest
 
 from tests.support.reading import written
-from tidemill.errors import InputError, SourceError
+from tests.unit.guessing.test_files import proposed
+from tidemill.errors import InputError
 from tidemill.guessing.columns import ColumnGuess
 from tidemill.guessing.csv_files import guess_columns
 from tidemill.guessing.document import pipeline_text
-from tidemill.guessing.files import guess_files
 from tidemill.guessing.leaks import gives_away
 from tidemill.guessing.models import propose_models
-from tidemill.guessing.proposal import Proposal, pipeline_name, propose
-from tidemill.guessing.sample import HEAD
+from tidemill.guessing.proposal import pipeline_name
 
 
 def column(texts: Sequence[str], name: str = "c", **others: Sequence[str]) -> ColumnGuess:
@@ -49,6 +45,16 @@ def told(texts: Sequence[str], name: str = "c", **others: Sequence[str]) -> tupl
         (["1,234.50", "12.00"], "float", {"thousands": ","}),
         (["1.234,50", "12,00"], "float", {"thousands": ".", "decimal": ","}),
         (["0,123", "0,456"], "float", {"decimal": ","}),
+        (["13,091", "950", "1,227,151", *["2,450"] * 9], "int", {"thousands": ","}),
+        (["13.091", "950", "1.227.151", *["2.450"] * 9], "int", {"thousands": ".", "decimal": ","}),
+        ([*map(str, range(300)), "1,500"], "string", {}),
+        ([*map(str, range(300)), "1,500", "12,250,000"], "int", {"thousands": ","}),
+        (["$950", "$1,227,151", *["$2,450"] * 9], "int", {"strip": ["$"], "thousands": ","}),
+        (["40 430", "1 200 300", "7"], "int", {"thousands": " "}),
+        (["1\u202f234,50", "12,5", "7"], "float", {"thousands": " ", "decimal": ","}),
+        (["1 234.50", "12.5"], "float", {"thousands": " "}),
+        (["€ 1 234", "€ 12"], "int", {"strip": ["€"], "thousands": " "}),
+        (["1'234.50", "12.00"], "float", {"thousands": "'"}),
         (["$5", "$1,200,000"], "int", {"strip": ["$"], "thousands": ","}),
         (["64%", "5%"], "int", {"strip": ["%"]}),
         (["true", "False"], "bool", {}),
@@ -108,6 +114,7 @@ def test_other_columns_decide_what_two_readings_fit() -> None:
     assert told(["1,234", "2,345"], other=["0.5", "1.75"]) == ("int", {"thousands": ","})
     assert told(["1.234", "2.345"], other=["0,5", "1,75"]) == ("int", {"thousands": ".", "decimal": ","})
     assert told(["1.234", "2.345"], other=["0.5", "1.75"]) == ("float", {})
+    assert told(["1,234", "2,345"], other=["1,234,567", "1,750"]) == ("int", {"thousands": ","})
     assert told(["03/04/2024", "04/04/2024", "01/05/2024"]) == ("timestamp", {"format": "%d/%m/%Y"})
 
 
@@ -143,6 +150,12 @@ def test_one_odd_text_among_numbers_is_said_and_a_repeated_one_is_a_value() -> N
     assert column([*numbers, "U", "U", "U"]).kind == "string"
 
 
+@pytest.mark.parametrize("name", ["count", "text", "len", "index"])
+def test_a_column_may_have_the_name_of_a_column_of_counts(name: str) -> None:
+    """A column called count is guessed as any other."""
+    assert told(["1", "2", "2"], name) == ("int", {})
+
+
 # --- features -----------------------------------------------------------------------------------------------------
 
 
@@ -162,7 +175,7 @@ def test_columns_that_say_nothing_are_left_out_each_with_its_reason() -> None:
     }
     columns = guess_columns({name: pl.Series(name, list(map(str, texts)), pl.String) for name, texts in values.items()})
     label = next(each for each in columns if each.name == "grade")
-    (model,) = propose_models(columns, label, 100)
+    (model,) = propose_models(columns, label, 100, {})
     assert model.values["features"] == ["size"]
     assert {name: why.split(";")[0] for name, why in model.left_out.items()} == {
         "user_id": "an identifier, not a quantity",
@@ -173,6 +186,22 @@ def test_columns_that_say_nothing_are_left_out_each_with_its_reason() -> None:
         "passed": "each grade has one value of it: it gives the label away",
         "twice": "each grade has one value of it: it gives the label away",
     }
+
+
+def test_true_and_false_make_clusters_where_they_are_most() -> None:
+    """Of votes beside one number, and of votes alone, all are features; one vote beside two numbers is left out."""
+    votes = {f"v{n}": ["yny?"[(row + n) % 4] for row in range(60)] for n in range(3)}
+    numbers = {f"n{n}": [f"{row * 7 % (31 + n) / 2}" for row in range(60)] for n in range(2)}
+
+    def used(*names: str) -> list[str]:
+        every = votes | numbers
+        columns = guess_columns({name: pl.Series(name, every[name], pl.String) for name in names})
+        (model,) = propose_models(columns, None, 60, {})
+        return list(model.values["features"])
+
+    assert used("v0", "v1", "n0") == ["v0", "v1", "n0"]
+    assert used("v0", "v1") == ["v0", "v1"]
+    assert used("v0", "n0", "n1") == ["n0", "n1"]
 
 
 def test_a_column_on_another_scale_gives_a_quantity_away() -> None:
@@ -199,183 +228,9 @@ def test_rows_that_lack_a_feature_are_not_wasted() -> None:
             "c": pl.Series("c", [str(row / 9) for row in rows]),
         }
     )
-    (model,) = propose_models(columns, None, 100)
+    (model,) = propose_models(columns, None, 100, {})
     assert model.values["features"] == ["a", "c"]
     assert "50 % are missing" in model.left_out["b"]
-
-
-# --- files --------------------------------------------------------------------------------------------------------
-
-
-def proposed(path: Path, **options: Any) -> Proposal:
-    return propose(str(path), path.parent / "p.toml", **options)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "what"),
-    [
-        ("book.xlsx", b"PK\x03\x04" + b"\0" * 40 + b"xl/workbook.xml", "an Excel workbook"),
-        ("data.csv", b"PK\x03\x04" + b"\0" * 40, "a zip archive"),
-        ("old.xls", b"\xd0\xcf\x11\xe0" + b"\0" * 40, "Office file"),
-        ("paper.csv", b"%PDF-1.7\n", "a PDF document"),
-        ("page.csv", b"\n<!DOCTYPE html><html>", "a web page"),
-        ("feed.csv", b'<?xml version="1.0"?>', "an XML document"),
-        ("data.csv", b"\x1f\x8b\x08\0\0", "packed with gzip"),
-        ("data.csv", b"", "empty"),
-        ("data.csv", b"  \n\n", "empty"),
-        ("data.csv", bytes(range(256)) * 9, "no text"),
-        ("data.csv", b"a,b\n", "no rows"),
-        ("one.json", b'{"data": [{"a": 1}, {"a": 2}]}', "one JSON object"),
-        ("prose.txt", b"To be, or not to be.\nThat is,\nperhaps, the, question\n\nwhether\n", "laid out"),
-    ],
-)
-def test_a_hopeless_file_says_what_it_is(name: str, content: bytes, what: str, tmp_path: Path) -> None:
-    """A file without a table of rows is refused with what it is, and the way out."""
-    path = tmp_path / name
-    path.write_bytes(content)
-    with pytest.raises(SourceError, match=what) as caught:
-        guess_files(str(path))
-    assert caught.value.hint
-
-
-def test_a_folder_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:
-    """A folder's hint is a glob in it, a missing file's the names that are there."""
-    written(tmp_path, "a,b\n1,2\n", "there.csv")
-    with pytest.raises(SourceError, match="is a folder"):
-        guess_files(str(tmp_path))
-    with pytest.raises(SourceError) as caught:
-        guess_files(str(tmp_path / "ther.csv"))
-    assert "there.csv" in caught.value.hint
-
-
-def test_packed_files_and_globs_are_looked_at(tmp_path: Path) -> None:
-    """A .gz is unpacked; of several files the columns go by name; files of another layout are refused."""
-    text = "a,b\n" + "".join(f"{number},{number / 2}\n" for number in range(40))
-    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(text.encode()))
-    guess = guess_files(str(tmp_path / "x.csv.gz"))
-    assert [(each.name, each.type) for each in guess.columns] == [("a", "int"), ("b", "float")]
-    assert guess.rows == 40
-    written(tmp_path, text, "part-1.csv")
-    written(tmp_path, "b,a\n0.5,7\n1.5,\n", "part-2.csv")
-    guess = guess_files(str(tmp_path / "part-*.csv"))
-    assert [(each.name, each.type) for each in guess.columns] == [("a", "int?"), ("b", "float")]
-    written(tmp_path, "a;b\n1;2\n3;4\n", "part-3.csv")
-    with pytest.raises(SourceError, match="laid out in another way"):
-        guess_files(str(tmp_path / "part-*.csv"))
-
-
-def test_a_large_file_is_looked_at_in_its_middle_and_at_its_end(tmp_path: Path) -> None:
-    """A value that stands only behind the first MiB is seen, and the number of rows is said to be about so many."""
-    line = "{},plain text that fills the line\n"
-    half = "".join(line.format(number) for number in range(40_000))
-    path = written(tmp_path, f"n,t\n{half}{'2.5,x' + chr(10)}{half.replace(',plain', '.5,plain')}", "big.csv")
-    assert os.path.getsize(path) > 2 * HEAD
-    guess = guess_files(str(path))
-    assert guess.columns[0].kind == "float"
-    assert guess.looked_at < (guess.rows or 0)
-    assert not guess.exact
-    assert guess.rows == pytest.approx(80_001, rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("text", "header"),
-    [
-        ("1,2\n3,4\n", False),
-        ("a,b\n3,4\n", True),
-        ("red,blue\nred,green\nblue,red\n", False),
-        ("query,label\nhello there,greeting\nbye now,parting\n", True),
-        ("country,2019,2020\nA,5,6\nB,7,8\n", True),
-        ("x,?\n1,2\n3,4\n", True),
-    ],
-)
-def test_a_header_is_told_from_a_row(text: str, header: bool, tmp_path: Path) -> None:
-    """Names above numbers are a header; values that occur again are not."""
-    assert guess_files(str(written(tmp_path, text, "d.csv"))).settings["header"] is header
-
-
-@pytest.mark.parametrize(
-    ("header", "row", "delimiter"),
-    [
-        ("a;b", "1{0},5;2{0},25", ";"),
-        ("Länge, cm;Breite, cm;Art", "{0},5;{0},25;A", ";"),
-        ("a\tb", "1{0},5\t2{0},25", "\t"),
-        ("id,tags", "{0},x;y", ","),
-        ("at,n", "2024-01-31 10:{0},5", ","),
-    ],
-)
-def test_a_comma_within_numbers_stands_between_no_fields(header: str, row: str, delimiter: str, tmp_path: Path) -> None:
-    """Numbers with decimal commas do not make the comma the delimiter, also where every row has as many of them."""
-    text = "".join(f"{line}\n" for line in [header, *(row.format(10 + number) for number in range(40))])
-    guess = guess_files(str(written(tmp_path, text, "d.csv")))
-    assert guess.settings.get("delimiter", ",") == delimiter
-    assert [each.name for each in guess.columns] == header.split(delimiter)
-
-
-def test_names_that_stand_twice_or_nowhere_are_said(tmp_path: Path) -> None:
-    """Columns that no name tells apart are not declared; the file says which, and the way out."""
-    path = written(tmp_path, ",a,b,a\n0,1,2,3\n1,4,5,6\n", "d.csv")
-    proposal = proposed(path)
-    assert [each.name for each in proposal.columns] == ["b"]
-    assert "twice" not in proposal.guess.undeclared
-    assert "2 times" in proposal.guess.undeclared["a"]
-    assert "no name" in proposal.guess.undeclared["field 1"]
-
-
-def test_bytes_of_other_encodings_are_read_as_they_are_meant(tmp_path: Path) -> None:
-    """Words of Cyrillic, Central European, Japanese and UTF-16 files are those that were written."""
-    for encoding, words in {
-        "cp1251": "Москва Новосибирск Екатеринбург Казань Самара Омск Челябинск Ростов Уфа Красноярск",
-        "cp1250": "Łódź Kraków Gdańsk Szczecin Poznań Wrocław Częstochowa Bielsko Rzeszów Toruń",
-        "cp1252": f"Fläche(m²) {'Süd;Hafen ' * 200}",
-        "shift_jis": "東京 大阪 横浜 名古屋 札幌 神戸 京都 福岡 川崎 広島",
-        "utf-16-le": "Malmö Göteborg Ängelholm Åre Luleå Umeå Örebro Växjö Visby Lund",
-    }.items():
-        rows = "".join(f"{word},{number}\n" for number, word in enumerate(words.split()))
-        path = tmp_path / "w.csv"
-        path.write_bytes(f"town,n\n{rows}".encode(encoding))
-        guess = guess_files(str(path))
-        assert guess.columns[0].values.to_list() == words.split(), encoding
-
-
-def test_an_encoding_is_one_that_all_bytes_fit_and_whose_words_are_of_one_script(tmp_path: Path) -> None:
-    """A few letters that several encodings read give the commonest one, letters of two scripts in a word give another;
-    bytes that do not fit are counted, and leave UTF-8 what it is."""
-    cafes = "name,n\n" + "".join(f"Café Señor {number},{number}\n" for number in range(3_000))
-    assert told_encoding(tmp_path, cafes.encode("cp1252"))[0] == "cp1252"
-    assert told_encoding(tmp_path, b"film,n\nusing the\xe6M'Kraan,1\nother,2\n")[0] == "cp1252"
-    accents = b"".join(b"Pen\xcc\xa9lope Cruz and S\xcc_nchez,1\n" for _ in range(30))
-    assert told_encoding(tmp_path, b"actor,n\n" + accents)[0] in ("cp1252", "mac-roman")
-    late = told_encoding(tmp_path, cafes.encode("cp1252") + b"\x81\x8d,1\n")
-    assert late == ("cp1252", "2 of the bytes that were looked at do not fit CP1252, and make their rows rejects")
-    damaged = told_encoding(tmp_path, cafes.encode() + b"broken \xe6,1\n")
-    assert damaged == ("utf-8", "1 of the bytes that were looked at do not fit UTF-8, and make their rows rejects")
-
-
-def told_encoding(folder: Path, content: bytes) -> tuple[str, str]:
-    """The encoding of a file, and what is noted of it."""
-    guess = guess_files(str(written(folder, content)))
-    return guess.settings.get("encoding", "utf-8"), "".join(guess.notes)
-
-
-def test_texts_that_repeat_below_another_make_it_a_header(tmp_path: Path) -> None:
-    """Of a table of texts the first record is a header where a column repeats others, however long its names."""
-    question = "How would you describe the part of the country in which you live at the moment?"
-    answers = "".join(f"{place},because {number}\n" for number in range(4) for place in ("town", "village"))
-    assert guess_files(str(written(tmp_path, f"{question},Why?\n{answers}"))).settings["header"] is True
-
-
-@pytest.mark.parametrize("name", ["count", "text", "len", "index"])
-def test_a_column_may_have_the_name_of_a_column_of_counts(name: str) -> None:
-    """A column called count is guessed as any other."""
-    assert told(["1", "2", "2"], name) == ("int", {})
-
-
-def test_a_file_that_is_sorted_by_a_column_shows_all_of_its_values(tmp_path: Path) -> None:
-    """Of a file with more rows than are looked at, values that only later rows have count too."""
-    rows = [f"{number},{'yellow' if number < 60_000 else 'green'}" for number in range(80_000)]
-    guess = guess_files(str(written(tmp_path, "n,color\n" + "\n".join(rows))))
-    assert guess.looked_at < 80_000
-    assert guess.columns[1].distinct == 2
 
 
 # --- the pipeline -------------------------------------------------------------------------------------------------
@@ -434,19 +289,3 @@ def test_odd_names_and_values_stay_what_they_are_in_the_file(tmp_path: Path) -> 
     document = tomllib.loads(pipeline_text(proposed(path)))
     assert list(document["source"]["columns"]) == names
     assert document["source"]["path"] == 'odd "name".csv'
-
-
-def test_nested_arrow_values_are_columns_by_their_paths(tmp_path: Path) -> None:
-    """A struct's fields are columns; lists and binary maps are said to be none."""
-    import pyarrow.parquet as pq
-
-    place = pa.array([{"city": "A", "at": {"x": 1.5}}, {"city": "B", "at": {"x": 2.5}}] * 30)
-    table = pa.table({"place": place, "tags": pa.array([["a"], ["b"]] * 30), "n": range(60)})
-    pq.write_table(table, tmp_path / "n.parquet")
-    guess = guess_files(str(tmp_path / "n.parquet"))
-    assert {each.name: each.kind for each in guess.columns} == {
-        "place.city": "string",
-        "place.at.x": "float",
-        "n": "int",
-    }
-    assert "tags" in guess.undeclared

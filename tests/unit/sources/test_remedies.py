@@ -60,6 +60,11 @@ def test_the_setting_that_reads_a_value(tmp_path: Path, kind: str, value: str, e
         ('id, name\n1, "a, b"\n', TWO, {}, ["trim = true"]),
         ('id,name\n1,"say \\"hi\\""\n', TWO, {}, [r'escape = "\\"']),
         ("id,name\n#1\n", TWO, {}, ['comment = "#"']),
+        ('id,name\n1,"12" pipe\n', TWO, {}, ['quote = ""']),
+        ('id,name\n1,"open\n', TWO, {}, ['quote = ""']),
+        ('id,name\n1,"a\n2,b",c\n', TWO, {}, []),
+        ('id,name,x\n1,"a,2\n3,b",x,y\n', {**TWO, "x": "string"}, {}, []),
+        ('id,name\n"1,a\n2,b"\n', TWO, {}, ['quote = ""']),
         ("id,name\n,a\n", TWO, {}, ['type = "int?"']),
         ("id,v\n1,-200\n", {"id": "int", "v": {"type": "float", "missing": [-200]}}, {}, ['type = "float?"']),
         ("id,at\n1,2025-10-26 02:30\n", {"id": "int", "at": "timestamp"}, {"timezone": "Europe/Amsterdam"},
@@ -76,6 +81,14 @@ def test_the_setting_that_reads_a_record(
     _, (reject,) = read(path, columns, header=True, **settings)
     found = remedies(reject, pipeline(columns, path="x").source.schema_)
     assert [str(setting) for setting in found] == expected
+
+
+def test_no_other_delimiter_beside_rows_that_fit(tmp_path: Path) -> None:
+    """A footer, as what follows the rows that fit, is no sign of another delimiter."""
+    reader = opened(written(tmp_path, "id,name\n1,a\n2,b\nSource: office\n"), TWO)
+    preview = read_preview(reader)
+    assert len(preview.rejects) == 1
+    assert preview_notes(reader, preview) == []
 
 
 @pytest.mark.parametrize(

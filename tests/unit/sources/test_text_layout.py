@@ -89,6 +89,22 @@ LAYOUTS: list[tuple[str, dict[str, Any], list[Any]]] = [
         {"escape": "\\", "delimiter": "\t"},
         [("1", "x\ty"), ("2", "\\N"), ("3", "x\\N")],
     ),
+    ('a,b\n1,"open\n2,12" pipe\n3,"x" y"\n', {"quote": ""}, [("1", '"open'), ("2", '12" pipe'), ("3", '"x" y"')]),
+    ('a\tb\n"1"\t"x\n\n2\t""\n', {"quote": "", "delimiter": "\t"}, [('"1"', '"x'), ("2", '""')]),
+    ('a b\n1  "x\n "2" y"\n', {"quote": "", "delimiter": "blanks"}, [("1", '"x'), ('"2"', 'y"')]),
+    (
+        '# "a\na; b\n1; "x"\n# "\n2 ; y" \n',
+        {"quote": "", "delimiter": ";", "trim": True, "comment": "#"},
+        [("1", '"x"'), ("2", 'y"')],
+    ),
+    (
+        'title "\na,b\n1,"x\\,y\n2,p\\nq"\\"\n',
+        {"quote": "", "escape": "\\", "skip": 1},
+        [("1", '"x,y'), ("2", 'p\nq""')],
+    ),
+    ("a,b\n'1','x, ''y'''\n2,z\n", {"quote": "'"}, [("1", "x, 'y'"), ("2", "z")]),
+    ("a b\n'1 2' 'x''y'\n", {"quote": "'", "delimiter": "blanks"}, [("1 2", "x'y")]),
+    ("a, b\n'1' , 'x, y' \n", {"quote": "'", "trim": True}, [("1", "x, y")]),
     ("a,b\n1,x\\ny\n2,p\\\nq\n3,z\n", {"escape": "\\"}, [("1", "x\ny"), ("2", "p\nq"), ("3", "z")]),
     ("Title\n\na,b\n1,2\n", {"skip": 2}, [("1", "2")]),
     ("1,2\n3,4\n", {"skip": 1, "header": False}, [("3", "4")]),
@@ -111,6 +127,15 @@ def test_layouts(tmp_path: Path, text: str, settings: dict[str, Any], expected: 
     rows, rejects = read(written(tmp_path, text), {"a": "string", "b": "string"}, size=size, **settings)
     assert rows == expected
     assert [reject.text for reject in rejects] == (["// z"] if "// z" in text else [])
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_text_without_quotes_in_any_encoding(tmp_path: Path, size: int) -> None:
+    """Quotes that are part of the values stay in them whatever the encoding; a line with too few fields is a reject."""
+    data = 'id,name\r\n1,"Zoë\r\n"2"\r\n3,ü"'.encode("utf-16")
+    rows, (reject,) = read(written(tmp_path, data), TWO, size=size, encoding="utf-16", quote="")
+    assert rows == [(1, '"Zoë'), (3, 'ü"')]
+    assert (reject.line, reject.text, reject.reason) == (3, '"2"', "1 field where 2 were expected")
 
 
 @pytest.mark.parametrize("size", [1, 2, 1000])

@@ -16,7 +16,7 @@ from tidemill.api.rows.rejects import SOURCE, TABLE, TAIL, RejectsFile, files_wi
 from tidemill.pipeline import Data, key_text, toml
 from tidemill.run.folder import Run
 from tidemill.sources.chunk import Reject
-from tidemill.sources.remedies import Setting, fault_pattern, faults_in, reason_kind, remedies
+from tidemill.sources.remedies import Setting, fault_pattern, faults_in, reason_kind, remedies_beside_rows
 
 MAX_KINDS = 50
 MAX_EXAMINED = 10  # different reasons of a kind whose settings are looked for
@@ -124,7 +124,7 @@ def setting_bodies(kind: Kind) -> list[schemas.RejectSetting]:
         return []
     found: dict[tuple[str | None, str], list[Setting]] = {}
     for fault, text in kind.examined.items():
-        settings = remedies(Reject("", 0, fault, text), data.schema_)
+        settings = remedies_beside_rows(Reject("", 0, fault, text), data.schema_)
         for setting in settings if has_layout else [setting for setting in settings if setting.column]:
             found.setdefault((setting.column, group_of(setting)), []).append(setting)
     most_first = sorted(found.values(), key=len, reverse=True)

@@ -102,7 +102,8 @@ class CsvFile:
             lines = TextLines(text)
             delimiter = self._delimiter(lines)
             lines.skip(self.data.skip)
-            yield Records(lines, Dialect(delimiter, self.data.escape, self.data.trim, self.data.comment))
+            data = self.data
+            yield Records(lines, Dialect(delimiter, data.quote, data.escape, data.trim, data.comment))
 
     def _delimiter(self, lines: TextLines) -> str:
         """The delimiter; a first line that names it is skipped.
@@ -132,7 +133,8 @@ class CsvFile:
         """
         label = self.file.label
         for line, reason in first.broken.items():
-            raise SourceError(f"{label}, line {line}: {reason}", "check that it is a CSV file")
+            hint = f'check that it is a CSV file; {self.key}.quote = "" takes quotes as part of the values'
+            raise SourceError(f"{label}, line {line}: {reason}", hint)
         names = [nfc(name.strip()) for name in first.fields[0]]
         trailing = len(names) > 1 and not names[-1]
         header = self.data.header

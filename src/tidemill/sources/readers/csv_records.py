@@ -1,7 +1,7 @@
 """The records of a CSV file in blocks, each with its line number and raw text, in bounded memory.
 
-Quotes follow RFC 4180 strictly: a record in which a quote leaves the end of a field unclear is broken. With blanks as
-delimiter, each line is a record.
+Quotes follow RFC 4180 strictly: a record in which a quote leaves the end of a field unclear is broken. Without a quote,
+and with blanks as delimiter, each line is a record.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import compress
 from typing import NamedTuple, TextIO
 
@@ -23,13 +23,16 @@ LINE_CHARACTERS = 16 * 2**20  # quotes and delimiters included
 PAGE_CHARACTERS = 2**20
 ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "0": "\0"}  # as MySQL's LOAD DATA reads them
 UNQUOTED_FIELD = re.compile(r"[^ \t\r\n]+")
-BLANK_FIELD = re.compile(r'[ \t\r\n]*(?:"((?:[^"]|"")*)"(?=[ \t\r\n]|$)|([^ \t\r\n"][^ \t\r\n]*))')
+BLANK_FIELD = (
+    r"[ \t\r\n]*(?:{quote}((?:[^{quote}]|{quote}{quote})*){quote}(?=[ \t\r\n]|$)|([^ \t\r\n{quote}][^ \t\r\n]*))"
+)
 
 
 class Dialect(NamedTuple):
     """How a line is split into fields; the settings of the pipeline file of the same names."""
 
     delimiter: str = ","
+    quote: str = '"'
     escape: str | None = None
     trim: bool = False
     comment: str | None = None
@@ -171,12 +174,14 @@ class Records:
     def _reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
         dialect = self._dialect
         if dialect.delimiter == BLANKS:
-            return map(blank_fields, lines)
+            return map(partial(blank_fields, quote=dialect.quote), lines)
         if self._escape:
             lines = map(partial(self._escape.sub, escaped), lines)
         return csv.reader(
             lines,
             delimiter=dialect.delimiter,
+            quotechar=dialect.quote or None,
+            quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
             escapechar=dialect.escape,
             skipinitialspace=dialect.trim,
             strict=True,
@@ -237,8 +242,8 @@ class Records:
         """
         if not self._dialect.trim or self._dialect.delimiter == BLANKS or self._lines.number != start:
             return []
-        delimiter = re.escape(self._dialect.delimiter)
-        quoted = rf'((?:^|{delimiter}) *"(?:[^"]|"")*")[ \t]+(?={delimiter}|[\r\n]|$)'
+        delimiter, quote = re.escape(self._dialect.delimiter), re.escape(self._dialect.quote)
+        quoted = rf"((?:^|{delimiter}) *{quote}(?:[^{quote}]|{quote}{quote})*{quote})[ \t]+(?={delimiter}|[\r\n]|$)"
         try:
             return next(self._reader(iter([re.sub(quoted, r"\1", block.lines[-1])])), [])
         except csv.Error:
@@ -258,20 +263,26 @@ def escaped(match: re.Match[str]) -> str:
     return f"{escape}{escape}N" if name == "N" else escape + ESCAPED.get(name, name)
 
 
-def blank_fields(line: str) -> list[str]:
+@lru_cache
+def blank_field(quote: str) -> re.Pattern[str]:
+    """The pattern of a field between blanks, quoted (its first group) or not (its second)."""
+    return re.compile(BLANK_FIELD.format(quote=re.escape(quote)))
+
+
+def blank_fields(line: str, quote: str) -> list[str]:
     """The fields of a line between blanks or tabs.
 
     Raises:
         csv.Error: a quote is not closed on the line, or not followed by a blank.
     """
-    if '"' not in line:
+    if not quote or quote not in line:
         return UNQUOTED_FIELD.findall(line)
     line, fields, position = line.rstrip(), [], 0
     while position < len(line):
-        match = BLANK_FIELD.match(line, position)
+        match = blank_field(quote).match(line, position)
         if match is None:
             raise csv.Error("unexpected end of data")
-        fields.append(match[2] if match[1] is None else match[1].replace('""', '"'))
+        fields.append(match[2] if match[1] is None else match[1].replace(2 * quote, quote))
         position = match.end()
     return fields
 
@@ -281,4 +292,6 @@ def broken_reason(error: str) -> str:
         return TOO_LONG
     if error.startswith("unexpected end"):
         return "a quote is opened and never closed"
+    if "expected after" in error:
+        return "text follows a closing quote"
     return f"not valid CSV: {error}"

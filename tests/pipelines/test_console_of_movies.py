@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support.browser import PHONE, WIDE, chromium, visiting
 from tests.support.console_run import Addresses, consoled
+from tests.support.pipeline_run import SHORTER
 from tidemill.run.folder import Run
 
 pytestmark = pytest.mark.timeout(900)  # with its part of the machine only
@@ -21,7 +22,8 @@ FOUND = re.compile(r", The \(\d{4}\)")  # by the search for "the"
 
 def same(run: Run) -> tuple[str, ...]:
     """The options with which the run was begun, for its other stages."""
-    return ("--set", f"stream.topic={run.pipeline.topic}", "--set", "stream.pause=0")
+    settings = (f"stream.topic={run.pipeline.topic}", "stream.pause=0", *SHORTER.get(run.pipeline.name, ()))
+    return tuple(text for setting in settings for text in ("--set", setting))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.spark.test_pipelines import AMAZON, DENVER, ELECTRICITY, NIGHTLY, PRICE_PAID, RATINGS
+from tests.pipelines.test_pipelines import AMAZON, DENVER, ELECTRICITY, NIGHTLY, PRICE_PAID, RATINGS
 from tests.support import SMART_HOME
 from tests.support.failpoint_run import arm
 from tests.support.judged_run import DOCUMENT, MODEL, planted
