@@ -53,6 +53,43 @@ def collect(run: Run, kafka: str) -> None:
     assert_account_closed(run.catalog)
 
 
+KEYLESS = """
+name = "keyless"
+[source]
+path = "rows.jsonl"
+columns = {{ n = "int", who = "{kind}" }}
+[stream]
+topic = "{topic}"
+partitions = 3
+{key}
+[batches]
+parts = 2
+[models.m]
+estimator = "KMeans"
+features = ["n"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [("", "string?"), ('key = "who"', "string"), ('key = "who"', "string?")],
+    ids=["no", "empty", "null"],
+)
+def test_rows_without_a_key_in_several_partitions(kafka: str, tmp_path: Path, key: str, kind: str) -> None:
+    """Rows without a key, and with an empty or a missing one, go to the partition that is counted for them."""
+    path = tmp_path / "keyless.toml"
+    path.write_text(KEYLESS.format(topic=f"keyless-{uuid.uuid4().hex}", key=key, kind=kind), encoding="utf-8")
+    lacking = None if kind == "string?" else ""
+    rows = [{"n": n, "who": lacking if n % 2 else f"user {n % 7}"} for n in range(90)]
+    (tmp_path / "rows.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    run = open_run(load(str(path)), tmp_path / "run")
+    run_producer(Stage(run, "producer"), kafka)
+    collect(run, kafka)
+    sealed = [row["n"] for batch in run.catalog.batches() for row in pq.read_table(run.folder / batch.path).to_pylist()]
+    assert sorted(sealed) == list(range(90))
+    assert len({span.partition for batch in run.catalog.batches() for span in batch.partitions}) == 3
+
+
 def source_rows(path: Path = SMART_HOME) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

@@ -33,6 +33,30 @@ LOOKS = {"running": "green", "starting": "yellow", "failed": "bold red", "done":
 STOPPING = "Stopping all stages; Ctrl-C once more kills them."
 
 
+def facts_of(run: Run) -> Facts:
+    """What a run's sentences are made from, by its catalog."""
+    stages = in_order(run.catalog.stages())
+    return Facts(
+        stages=stages,
+        states={name: state_of(run, status) for name, status in stages.items()},
+        counts=counts(run, stages),
+        generations=run.catalog.generations_by_state(),
+        newest=run.catalog.newest_generation(),
+    )
+
+
+def stage_text(run: Run, status: StageStatus, facts: Facts) -> Text:
+    """What a stage does, with its address while it has one."""
+    address = endpoint(run, status)
+    text = describe_stage(status.stage, facts)
+    if address is None:
+        return Text(text)
+    if not address.startswith("http"):
+        return Text(f"{text} at {address}")
+    docs = "; try /docs" if status.stage == "api" else ""
+    return Text.assemble((address, f"underline link {address}"), f"  {text}{docs}")
+
+
 class ProgressPanel:
     """Draws the panel again four times a second, within calls of :meth:`show`."""
 
@@ -68,7 +92,7 @@ class ProgressPanel:
         sum_up(self._run, self._console, stopped)
 
     def _draw(self, now: float) -> RenderableType:
-        facts = self._facts()
+        facts = facts_of(self._run)
         counts = facts.counts
         self._rates.add(now, produced=counts.produced, collected=counts.collected, sealed=counts.sealed)
         self._follow()
@@ -88,16 +112,6 @@ class ProgressPanel:
             border_style="cyan",
         )
 
-    def _facts(self) -> Facts:
-        stages = in_order(self._run.catalog.stages())
-        return Facts(
-            stages=stages,
-            states={name: state_of(self._run, status) for name, status in stages.items()},
-            counts=counts(self._run, stages),
-            generations=self._run.catalog.generations_by_state(),
-            newest=self._run.catalog.newest_generation(),
-        )
-
     def _follow(self) -> None:
         """Add the batches and generations that are new since the last call; a failed one may have been retrained."""
         for index, generation in enumerate(self._generations):
@@ -114,18 +128,8 @@ class ProgressPanel:
         table = grid(3)
         for name, status in facts.stages.items():
             state = facts.states[name]
-            table.add_row(name, Text(state, style=LOOKS[state]), self._stage_text(status, facts))
+            table.add_row(name, Text(state, style=LOOKS[state]), stage_text(self._run, status, facts))
         return table
-
-    def _stage_text(self, status: StageStatus, facts: Facts) -> Text:
-        address = endpoint(self._run, status)
-        text = describe_stage(status.stage, facts)
-        if address is None:
-            return Text(text)
-        if not address.startswith("http"):
-            return Text(f"{text} at {address}")
-        docs = "; try /docs" if status.stage == "api" else ""
-        return Text.assemble((address, f"underline link {address}"), f"  {text}{docs}")
 
     def _blocks(self, fixed: list[RenderableType], room: int) -> list[RenderableType]:
         """The blocks ``fixed``, and in the ``room`` lines below them the newest verdicts, generations and batches.

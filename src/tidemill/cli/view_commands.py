@@ -88,7 +88,8 @@ def check(
 def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """Show the progress of a run, and which of its stages are running."""
     from tidemill import schemas
-    from tidemill.run.progress.sentences import describe_gap, serving
+    from tidemill.cli.panel import facts_of, stage_text
+    from tidemill.run.progress.sentences import describe_gap, describe_lag, describe_run, serving
     from tidemill.run.progress.status import champions, status
 
     run = look_at(name, run_dir, assignments)
@@ -99,18 +100,19 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
         return
     console = Console(highlight=False)
     console.print(f"{body.pipeline} in {body.run_dir}", markup=False, soft_wrap=True)
-    table = Table("stage", "state", "process", "address or reason")
-    for stage_name, stage in body.stages.items():
-        reason = stage.endpoint or (stage.error or {}).get("message", "")
-        table.add_row(stage_name, stage.state, str(stage.pid), reason)
+    facts = facts_of(run)
+    console.print(describe_run(facts), soft_wrap=True, markup=False)
+    table = Table("stage", "state", "process", "what it does")
+    for stage, status_of_stage in facts.stages.items():
+        table.add_row(stage, facts.states[stage], str(status_of_stage.pid), stage_text(run, status_of_stage, facts))
     console.print(table)
-    figures = body.rows.document().items()
+    of_source = ("source", "produced") if summary.rows.of_others else ()  # others produce, and have no count
+    figures = {key: value for key, value in body.rows.document().items() if key not in of_source}.items()
     counts = ", ".join(f"{key.replace('_', ' ')} {'?' if value is None else f'{value:,}'}" for key, value in figures)
     totals = f"batches {body.batches}; generations {body.generations}"
     console.print(f"rows: {counts}; {totals}", soft_wrap=True)
     if body.lag:
-        lags = ", ".join(f"partition {partition} {behind:,}" for partition, behind in body.lag.items())
-        console.print(f"messages behind: {lags}", soft_wrap=True)
+        console.print(f"still to be read: {describe_lag(body.lag)}", soft_wrap=True)
     for gap in summary.gaps or ():
         console.print(f"gap: {describe_gap(gap)}", soft_wrap=True)
     console.print(f"serves: {serving(champions(run)) or 'no generation yet'}", soft_wrap=True, markup=False)

@@ -147,11 +147,13 @@ def column(guess: ColumnGuess) -> str:
 
 
 def stream(proposal: Proposal) -> list[str]:
-    if proposal.access is not None:
-        return ["# The Kafka that has the topic.", "[stream]", line("bootstrap_servers", proposal.access.bootstrap)]
-    block = ["# The Kafka topic that every row goes through. A Kafka is started for you.", "[stream]"]
-    block.append(line("topic", proposal.name, "each run needs its own"))
-    if proposal.key:
+    if proposal.access is None:
+        block = ["# The Kafka topic that every row goes through. A Kafka is started for you.", "[stream]"]
+        block.append(line("topic", proposal.name, "each run needs its own"))
+    else:
+        block = ["# The Kafka that has the topic.", "[stream]"]
+        block.append(line("bootstrap_servers", proposal.access.bootstrap))
+    if proposal.key and "key_column" not in proposal.settings:
         block.append(line("key", proposal.key.name, "a value of its own in every row: rows can be looked up by it"))
     return block
 

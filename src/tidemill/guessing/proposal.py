@@ -81,7 +81,7 @@ class Proposal:
             return (
                 "rows",
                 max(1, -(-self.rows // self.parts)),
-                f"about {self.parts} of what is there now, and of what comes",
+                f"about {self.parts} batches of what is there now, and more of what comes",
             )
         if self.parts > 1:
             why = "three equal batches, so that three generations can be compared; rows = 5000 cuts by rows"
@@ -172,7 +172,7 @@ def proposal_of(
         guess=guess,
         columns=tuple(shared.columns),
         models=tuple(propose_models(columns, to_predict, rows, guess.undeclared)),
-        key=key_of(columns),
+        key=next((column for column in columns if column.name == guess.settings.get("key_column")), key_of(columns)),
         label_hint=looks_like_label(columns) if label is None else None,
     )
 

@@ -13,6 +13,7 @@ from tidemill.errors import SourceError
 from tidemill.pipeline import Registry, Source
 from tidemill.sources.topic import KINDS, reader_of
 from tidemill.sources.topic.framed_values import ids_of
+from tidemill.sources.topic.json_values import JsonValues
 from tidemill.sources.topic.registry import SchemaRegistry
 from tidemill.texts import listed, shorten
 
@@ -83,6 +84,8 @@ def notation_of(sample: TopicSample, access: TopicAccess) -> Notation:
     ids = ids_of(values)[0]
     share = f"{len(ids):,} of {len(values):,} values of {sample.title} begin with the id of a schema"
     framed = 2 * len(ids) > len(values)
+    if framed and not access.registry and 2 * len(JsonValues([]).records(values)[0]) > len(values):
+        return Notation("json", f"{share}, with a JSON object behind it")
     if framed and access.registry:
         return registered(sample.title, list(ids.values()), share, access)
     if framed:

@@ -201,7 +201,7 @@ def table_faults(path: str, side: Mapping[str, Any]) -> Iterator[Fault]:
 
 OF_TOPIC = ("from", "until", "value", "registry", "unwrap", "timestamp", "key_column", "on_gap")
 OF_FILES = ("rows", "format", "encoding", "header", "delimiter", "quote", "escape", "trim", "skip", "comment")
-OF_OWN_STREAM = ("topic", "key", "pause", "rate", "seed", "partitions")
+OF_OWN_STREAM = ("topic", "pause", "rate", "seed", "partitions")
 
 
 def topic_faults(source: Mapping[str, Any], stream: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Fault]:
@@ -218,8 +218,9 @@ def topic_faults(source: Mapping[str, Any], stream: Mapping[str, Any], columns: 
             yield Fault(f"source.{key}", "a key of files", "none with source.topic")
     for key in OF_OWN_STREAM:
         if key in stream:
-            hint = "for the messages' key name its column: source.key_column" if key == "key" else ""
-            yield Fault(f"stream.{key}", "a key of the run's own topic", "none with source.topic", hint)
+            yield Fault(f"stream.{key}", "a key of the run's own topic", "none with source.topic")
+    if "key" in stream and "key_column" in source:
+        yield Fault("stream.key", "a key beside source.key_column", "one of them", "both find rows again")
     for key in ("timestamp", "key_column"):
         name = source.get(key)
         if isinstance(name, str) and columns and name not in columns:
@@ -233,7 +234,7 @@ def event_time_faults(timestamp: object, key: object, columns: Mapping[str, str]
     if not isinstance(timestamp, str) or timestamp not in columns:
         return
     if columns[timestamp] != "timestamp":
-        found = f'"{timestamp}", a {columns[timestamp]}'
+        found = f'"{timestamp}", of the type "{columns[timestamp]}"'
         yield Fault("source.timestamp", found, 'a column of the type "timestamp" that every row has')
     elif timestamp == key:
         yield Fault("source.timestamp", f'"{timestamp}", the column of the key', "a column of the message's value")

@@ -434,7 +434,7 @@ class Pipeline(Part):
 
     @property
     def key(self) -> str | None:
-        """The column whose value is the key of the messages."""
+        """The column that finds rows again: the key of the messages, or, of a topic of others, any that is named."""
         return self.source.key_column or self.stream.key
 
     def gate_of(self, model: str) -> Gate:

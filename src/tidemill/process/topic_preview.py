@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,9 @@ from tidemill.kafka.client import (
 )
 from tidemill.pipeline import Loaded, Source
 from tidemill.sources.chunk import MOST_TEXT, Reject, absent_notes, cut
-from tidemill.sources.preview import PREVIEW_BYTES, PREVIEW_ROWS, Preview, Untried
+from tidemill.sources.preview import PREVIEW_BYTES, PREVIEW_ROWS, Preview, Untried, reason_of
 from tidemill.sources.topic import decoder_of
+from tidemill.texts import MOST_EXAMPLES
 
 ANSWER_SECONDS = 5.0  # for the messages, once Kafka has answered
 
@@ -49,6 +50,19 @@ class TopicPreview(Preview):
     @property
     def which(self) -> str:
         return f"first {len(self):,} messages"
+
+    def sentence(self) -> str:
+        """The result, with the first message of each kind of reject: many alike are usual, such as tombstones."""
+        if not self.rejects:
+            return super().sentence()
+        kinds = self.kinds()
+        shown = [
+            f"{first.place}{f', and {count - 1:,} more' if count > 1 else ''}: {reason_of(first)}"
+            for first, count in kinds[:MOST_EXAMPLES]
+        ]
+        left = sum(count for _, count in kinds[MOST_EXAMPLES:])
+        others = [f"and {left:,} for other reasons"] if left else []
+        return f"{self.which}: {len(self.rows):,} fit, {len(self.rejects):,} rejected: {'; '.join([*shown, *others])}"
 
 
 def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
@@ -89,9 +103,17 @@ def preview_topic(loaded: Loaded, bootstrap: str | None) -> TopicPreview:
 
 
 def absent_from(label: str, names: Sequence[str], source: Source) -> tuple[Fault, ...]:
-    """A note for each column of the value that no message has."""
+    """A note for each column of the value that no message has, and one if the rows seem to be in an envelope."""
     columns = [column for column in source.schema_ if column.name != source.key_column]
-    return tuple(absent_notes(label, names, columns, "source", "have no"))
+    notes = tuple(absent_notes(label, names, columns, "source", "have no"))
+    return (*notes, *envelope_notes(names)) if notes and source.unwrap is None else notes
+
+
+def envelope_notes(names: Sequence[str]) -> Iterator[Fault]:
+    """A note where the messages have the keys of Debezium's events."""
+    if any({f"{before}op", f"{before}after"} <= set(names) for before in ("", "payload.")):
+        found = "nothing, while the messages look like changes of Debezium"
+        yield Fault("source.unwrap", found, '"debezium", which reads the row after each change')
 
 
 def rejects_in(decoded: Decoded) -> list[Reject]:

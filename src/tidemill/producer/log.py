@@ -327,8 +327,25 @@ class Log:
         self._confirmed_at = time.monotonic()
 
     def _queue(self, messages: Messages) -> None:
-        if messages and self._producer.produce_batch(self.topic.name, messages) != len(messages):
-            raise StreamFailed("Kafka's client would not take all rows", "the run continues from the last commit")
+        """Queue messages, each for its own partition.
+
+        The client's ``produce_batch`` ignores a message's partition (confluent-kafka 2.16), and its own choice agrees
+        only for rows with a key.
+
+        Raises:
+            StreamFailed: the client does not take them all.
+        """
+        topic = self.topic.name
+        try:
+            if self.topic.partitions > 1:
+                for message in messages:
+                    self._producer.produce(topic, **message)
+            elif messages and self._producer.produce_batch(topic, messages, partition=0) != len(messages):
+                raise BufferError("its queue is full")
+        except (BufferError, KafkaException) as error:
+            raise StreamFailed(
+                f"Kafka's client would not take all rows: {error}", "the run continues from the last commit"
+            ) from error
         self._producer.poll(0)
 
     def _produce(self, value: object, key: object, partition: int, kind: Kind, **fields: Any) -> None:

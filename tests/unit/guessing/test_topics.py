@@ -55,6 +55,26 @@ def test_a_topic_becomes_a_pipeline() -> None:
     }
 
 
+def test_rows_are_found_by_an_identifier_or_by_the_key() -> None:
+    """A column of identifiers finds rows again, or the messages' key where it has a column; a request shows it."""
+    by_id = pipeline_text(propose_topic(ACCESS, sample([{"id": n, "size": n / 3} for n in range(60)])))
+    assert parse(Raw("a", Path(), tomllib.loads(by_id))).pipeline.key == "id"
+    assert "/rows/0" in by_id
+    keyed = pipeline_text(
+        propose_topic(ACCESS, sample([{"size": n / 3} for n in range(60)], [b"k%d" % n for n in range(60)]))
+    )
+    assert parse(Raw("b", Path(), tomllib.loads(keyed))).pipeline.key == "key"
+    assert "/rows/k0" in keyed
+
+
+def test_json_behind_the_id_of_a_schema() -> None:
+    """Values of JSON Schema need no registry; the reason says what they begin with."""
+    guess = guessed([b"\0\0\0\0\7" + orjson.dumps(row) for row in ROWS])
+    assert guess.settings["value"] == "json"
+    assert "60 of 60 values" in guess.reasons["value"]
+    assert guess.columns[0].name == "n"
+
+
 def test_objects_that_are_null_in_some_rows() -> None:
     """An object that is null in some rows is no column beside those within it; one that is a plain value in some, and
     what has no value at all, are not declared, with the reason."""
@@ -102,7 +122,7 @@ def test_keys_are_a_column(keys: list[bytes | None], type_: str, why: str) -> No
     [
         ([str(row["n"]).encode() for row in ROWS], "say the same as n"),
         ([b"\xff\x00"] * 60, "60 of 60 are no texts (its key is not UTF-8)"),
-        ([b"\0\0\0\0\1\4ab"] * 60, "are no texts (its key begins with the id of a schema"),
+        ([b"\0\0\0\0\1\4ab"] * 60, "are no texts (its key has a byte 0, as a binary number or the id of a schema has"),
         ([b'{"id": 1}'] * 60, "are JSON objects"),
     ],
 )

@@ -27,12 +27,13 @@ def loaded(*assignments: str) -> Loaded:
 
 
 def test_defaults_and_keys() -> None:
-    """A topic needs no [stream]; its bounds are words or times, which are kept in UTC."""
+    """A topic needs no [stream]; its bounds are words or times, in UTC; its key, or any column, finds rows again."""
     plain = loaded().pipeline
     assert (plain.topic, plain.key, plain.source.from_, plain.source.until) == ("orders", None, "earliest", None)
     bounds = loaded("source.from=2026-01-01T01:00:00+01:00", "source.until=now", "source.key_column=id").pipeline
     assert (bounds.source.from_, bounds.source.until, bounds.key) == ("2026-01-01T00:00:00Z", "now", "id")
     assert Pipeline.recorded(bounds.document()) == bounds
+    assert loaded("stream.key=n").pipeline.key == "n"
 
 
 @pytest.mark.parametrize(
@@ -41,11 +42,15 @@ def test_defaults_and_keys() -> None:
         (["source.path=x.csv"], "source: found both path and topic; expected one of them"),
         (["source.rows=5"], "source.rows: found a key of files; expected none with source.topic"),
         (["stream.topic=x"], "stream.topic: found a key of the run's own topic; expected none with source.topic"),
-        (["stream.key=id"], "for the messages' key name its column: source.key_column"),
+        (["stream.key=n", "source.key_column=id"], "stream.key: found a key beside source.key_column; expected one"),
+        (["stream.key=nn"], 'stream.key: found "nn"; expected a declared column'),
         (["stream.partitions=2"], "stream.partitions: found a key of the run's own topic"),
         (["source.key_column=ids"], 'source.key_column: found "ids"; expected a declared column; did you mean "id"?'),
-        (["source.timestamp=n"], 'source.timestamp: found "n", a int; expected a column of the type "timestamp"'),
-        (["source.timestamp=late"], 'source.timestamp: found "late", a timestamp?; expected a column'),
+        (
+            ["source.timestamp=n"],
+            'source.timestamp: found "n", of the type "int"; expected a column of the type "timestamp"',
+        ),
+        (["source.timestamp=late"], 'source.timestamp: found "late", of the type "timestamp?"; expected a column'),
         (["source.timestamp=at", "source.key_column=at"], '"at", the column of the key; expected a column of'),
         (["source.from=first"], 'source.from: found \'first\'; expected "earliest" or "latest", or a time such as'),
         (["source.until=later"], "source.until: found 'later'; expected \"now\", or a time such as"),

@@ -9,6 +9,8 @@ import pytest
 
 from tidemill.pipeline import Source
 from tidemill.sources.topic import decoder_of
+from tidemill.sources.topic.json_values import FRAMED
+from tidemill.sources.topic.rows import KEY_IS_BINARY
 
 
 class Sent(NamedTuple):
@@ -93,6 +95,40 @@ def test_a_key_as_a_column(kind: str, key: bytes | None, expected: object) -> No
     assert (rows, reasons) == ([{"id": expected, "n": 1}], {})
 
 
+@pytest.mark.parametrize("key", [b"\0\0\0\x05", b"\0\0\0\0\0\0\0\x41", b"a\0"])
+def test_a_key_that_is_a_number_in_binary(key: bytes) -> None:
+    """Numbers as Kafka's serializers write them are no texts, though their bytes are UTF-8."""
+    assert decoded(Sent({"n": 1}, key), key_column="id", columns={"id": "string", "n": "int"}) == (
+        [],
+        {0: KEY_IS_BINARY},
+    )
+
+
+DEEP = b"[" * 600 + b"]" * 600  # orjson reads it, but does not write it
+
+
+@pytest.mark.parametrize("unwrap", [None, "debezium"])
+def test_rows_are_the_same_with_and_without_an_envelope(unwrap: str | None) -> None:
+    """Deep values, NaN, 3.0 and paths mean the same in a change of Debezium as in an object by itself."""
+    rows = [b'{"n": 3.0, "size": NaN, "at": {"city": "A"}}', b'{"n": 1, "at": {"city": "B"}, "deep": %b}' % DEEP]
+    columns = {
+        "n": "int",
+        "size": {"type": "float?", "missing": ["NaN"]},
+        "city": {"type": "string", "from": "at.city"},
+    }
+    sent = [Sent(b'{"op": "c", "after": %b}' % row if unwrap else row) for row in rows]
+    found, reasons = decoded(*sent, unwrap=unwrap, columns=columns)
+    assert found == [{"n": 3, "size": None, "city": "A"}, {"n": 1, "size": None, "city": "B"}]
+    assert reasons == {}
+
+
+def test_json_behind_the_id_of_a_schema() -> None:
+    """JSON as Confluent's serializer for JSON Schema writes it is read; other values with an id say what reads them."""
+    rows, reasons = decoded(Sent(b'\0\0\0\0\x07{"n": 1}'), Sent(b"\0\0\0\0\x07\x02\x04"), Sent({"n": 2}))
+    assert [row["n"] for row in rows] == [1, 2]
+    assert reasons == {1: FRAMED}
+
+
 def test_keys_and_values_that_do_not_fit() -> None:
     """Every fault of a message is told, of its value and of its key; rows keep their own keys."""
     sent = [
@@ -115,5 +151,5 @@ def test_keys_and_values_that_do_not_fit() -> None:
         3: "a tombstone: the message has no value",
         5: "its key is not UTF-8",
         6: wrong.format("n", "z"),
-        8: "its key begins with the id of a schema: only keys that are texts are read",
+        8: KEY_IS_BINARY,
     }

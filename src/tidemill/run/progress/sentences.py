@@ -148,6 +148,12 @@ def behind(lag: Mapping[str, int] | None) -> str:
     return f"; {counted(messages, 'message')} behind" if messages else ""
 
 
+def describe_lag(lag: Mapping[str, int]) -> str:
+    """How much of a topic is still to be read, by partition."""
+    left = [f"partition {partition}: {number(messages)}" for partition, messages in lag.items() if messages]
+    return f"{counted(sum(lag.values()), 'message')} ({', '.join(left)})" if left else "no message"
+
+
 def describe_gap(gap: Gap) -> str:
     """What was lost, for a list of problems."""
     return f"{gap} were removed by the topic's retention before they were sealed, while batch {gap.batch} was open"

@@ -90,7 +90,29 @@ class JsonObjects:
 
     def read(self, texts: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         """The rows among the texts, in order, and the reason for each position of a text that is none."""
-        texts, unfit = self._flat(texts)
+        return self._typed(texts, {}) if not self.has_paths else self._flat(texts, list(map(record_of, texts)))
+
+    def read_records(self, records: Sequence[Mapping[str, Any]]) -> tuple[pa.Table, dict[int, str]]:
+        """The same of objects that were parsed already."""
+        return self._flat([b""] * len(records), records)
+
+    def _flat(
+        self, texts: Sequence[bytes], records: Sequence[Mapping[str, Any] | None]
+    ) -> tuple[pa.Table, dict[int, str]]:
+        """The rows of records that may have other keys than the declared columns, and nested ones. ``texts``: what is
+        read where a record is None."""
+        flat: list[bytes] = []
+        misfits: Misfits = {}
+        for index, (text, record) in enumerate(zip(texts, records, strict=True)):
+            values, faults = ({}, {}) if record is None else values_of(record, self.columns)
+            flat.append(text if record is None else dumped(values))
+            if faults:
+                misfits[index] = faults
+        return self._typed(flat, misfits)
+
+    def _typed(self, texts: Sequence[bytes], unfit: Misfits) -> tuple[pa.Table, dict[int, str]]:
+        """The rows of texts with the declared columns as their keys. ``unfit``: the misfits of the paths that lead
+        nowhere."""
         cleaned, reasons = self._cleaned(texts, unfit)
         indices = [index for index in range(len(texts)) if index not in reasons]
         strict, refused = self._strict([texts[index] for index in indices])
@@ -100,23 +122,6 @@ class JsonObjects:
             {column.name: (cleaned if has_cleaning(column) else strict)[column.name] for column in self.columns}
         )
         return rows.cast(arrow_schema(self.columns)), reasons
-
-    def _flat(self, texts: Sequence[bytes]) -> tuple[Sequence[bytes], Misfits]:
-        """Each record with the declared columns as its keys, and the misfits of the paths that lead nowhere."""
-        if not self.has_paths:
-            return texts, {}
-        flat: list[bytes] = []
-        misfits: Misfits = {}
-        for index, text in enumerate(texts):
-            record = record_of(text)
-            if record is None:
-                flat.append(text)
-                continue
-            values, faults = values_of(record, self.columns)
-            flat.append(dumped(values))
-            if faults:
-                misfits[index] = faults
-        return flat, misfits
 
     def _cleaned(self, texts: Sequence[bytes], unfit: Misfits) -> tuple[pa.Table, dict[int, str]]:
         """The columns with a cleaning, of the records in which these fit, and the reasons for the other records.

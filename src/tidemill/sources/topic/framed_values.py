@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -17,6 +17,8 @@ from tidemill.sources.paths import names_in
 from tidemill.sources.topic.envelopes import Unwrap
 from tidemill.sources.topic.registry import RegisteredSchema
 from tidemill.sources.topic.typed_values import typed_rows
+
+T = TypeVar("T")
 
 FRAME = struct.Struct(">bI")
 UNUSABLE = "schema {} can't be used: {}"
@@ -101,15 +103,20 @@ class FramedValues:
         return record
 
 
-def ids_of(values: Sequence[bytes]) -> tuple[dict[int, int], dict[int, str]]:
-    """The schema's id of each value, by the value's place; and the reason for each value without one."""
-    ids, reasons = {}, {}
+def attempted(read: Callable[[bytes], T], values: Sequence[bytes]) -> tuple[dict[int, T], dict[int, str]]:
+    """What is read from each value, by the value's place; and the reason where ``read`` raises ValueError."""
+    there, reasons = {}, {}
     for index, value in enumerate(values):
         try:
-            ids[index] = id_of(value)
+            there[index] = read(value)
         except ValueError as error:
             reasons[index] = str(error)
-    return ids, reasons
+    return there, reasons
+
+
+def ids_of(values: Sequence[bytes]) -> tuple[dict[int, int], dict[int, str]]:
+    """The schema's id of each value, by the value's place; and the reason for each value without one."""
+    return attempted(id_of, values)
 
 
 def id_of(value: bytes) -> int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
+from tidemill.kafka.codec import loads
 from tidemill.pipeline import Column
 from tidemill.sources.paths import names_in
-from tidemill.sources.readers.jsonl import JsonObjects, record_of
+from tidemill.sources.readers.jsonl import JsonObjects
 from tidemill.sources.topic.envelopes import Unwrap
+from tidemill.sources.topic.framed_values import FRAME, attempted
+
+FRAMED = 'not JSON: it begins with the id of a schema (source.value = "avro" or "protobuf" reads those)'
 
 
 class JsonValues:
@@ -24,44 +27,49 @@ class JsonValues:
 
     def read(self, values: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         if self._unwrap is None:
-            return self._objects.read(values)
-        rows, there, reasons = [], [], {}
-        for index, value in enumerate(values):
-            try:
-                rows.append(unwrapped(value, self._unwrap))
-                there.append(index)
-            except ValueError as error:
-                reasons[index] = str(error)
-        table, unfit = self._objects.read(rows)
+            texts, reasons = attempted(json_in, values)
+            table, unfit = self._objects.read(list(texts.values()))
+            there = list(texts)
+        else:
+            rows, reasons = self.records(values)
+            table, unfit = self._objects.read_records(list(rows.values()))
+            there = list(rows)
         return table, reasons | {there[index]: reason for index, reason in unfit.items()}
 
     def records(self, values: Sequence[bytes]) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:
-        records, reasons = {}, {}
-        for index, value in enumerate(values):
-            try:
-                records[index] = self._record(value)
-            except ValueError as error:
-                reasons[index] = str(error)
-        return records, reasons
-
-    def _record(self, value: bytes) -> Mapping[str, Any]:
-        record = record_of(value if self._unwrap is None else unwrapped(value, self._unwrap))
-        if record is None:
-            raise ValueError("no JSON object")
-        return record
+        return attempted(self._row, values)
 
     def names_in(self, values: Sequence[bytes]) -> list[str]:
         return names_in(list(self.records(values)[0].values()), self._objects.columns)
 
+    def _row(self, value: bytes) -> Mapping[str, Any]:
+        """The row in a value.
 
-def unwrapped(value: bytes, unwrap: Unwrap) -> bytes:
-    """The row of a value, as JSON.
+        Raises:
+            ValueError: it has none.
+        """
+        text = json_in(value)
+        try:
+            document = loads(text)
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from None
+        row = document if self._unwrap is None else self._unwrap(document)
+        if not isinstance(row, dict):
+            raise ValueError("not a JSON object")
+        return row
+
+
+def json_in(value: bytes) -> bytes:
+    """A value's JSON, also behind the id of its schema, as Confluent's serializer for JSON Schema writes it.
+
+    JSON itself never begins with a byte 0.
 
     Raises:
-        ValueError: the value is not JSON, or has no row in it.
+        ValueError: what is behind the id is not a JSON object.
     """
-    try:
-        document = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from None
-    return orjson.dumps(unwrap(document))
+    if not value.startswith(b"\0"):
+        return value
+    text = value[FRAME.size :]
+    if not text.lstrip().startswith(b"{"):
+        raise ValueError(FRAMED)
+    return text

@@ -13,11 +13,10 @@ from tidemill.kafka.codec import BadMessage, Keyed
 from tidemill.pipeline import Column, arrow_schema
 from tidemill.sources.chunk import join_reasons
 from tidemill.sources.text_values import typed_column
-from tidemill.sources.topic.framed_values import FRAME
 
 TOMBSTONE = "a tombstone: the message has no value"
 KEY_NOT_TEXT = "its key is not UTF-8"
-KEY_WITH_SCHEMA = "its key begins with the id of a schema: only keys that are texts are read"
+KEY_IS_BINARY = "its key has a byte 0, as a binary number or the id of a schema has: only keys that are texts are read"
 
 
 class ValueReader(Protocol):
@@ -100,9 +99,12 @@ def text_of(key: bytes) -> str:
     Raises:
         ValueError: the key is no text.
     """
-    if key.startswith(b"\0") and len(key) >= FRAME.size:
-        raise ValueError(KEY_WITH_SCHEMA)
+    if key.startswith(b"\0"):
+        raise ValueError(KEY_IS_BINARY)
     try:
-        return key.decode()
+        text = key.decode()
     except UnicodeDecodeError:
         raise ValueError(KEY_NOT_TEXT) from None
+    if "\0" in text:
+        raise ValueError(KEY_IS_BINARY)
+    return text
