@@ -108,7 +108,8 @@ def records_of_other(file: Path, first: Path, names: Sequence[str | None], layou
     sample = read_sample(file)
     text = decoded(sample.file.label, sample.pieces[:1], sample.whole).pieces[0]
     own = layout_of(sample.file.label, text)
-    if own.delimiter != layout.delimiter or own.header != layout.header:
+    by_position = own.skip != layout.skip or (own.width, own.names) != (layout.width, layout.names)
+    if own.delimiter != layout.delimiter or own.header != layout.header or (not own.header and by_position):
         raise SourceError(
             f"{sample.file.label} is laid out in another way than {first.name}",
             "give files of one layout; a glob may leave others out",

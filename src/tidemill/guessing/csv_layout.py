@@ -80,8 +80,7 @@ def layout_of(label: str, text: str) -> CsvLayout:
     candidates = [named[1]] if named else [*sniffed(text), *DELIMITERS]
     tried = [fit for delimiter in dict.fromkeys(candidates) for fit in fits(text, delimiter, int(bool(named)))]
     good = [fit for fit in tried if fit.share >= FITTING and fit.layout.width > 1]
-    if any(has_decimal_commas(fit) for fit in good):
-        good = [fit for fit in good if fit.layout.delimiter != ","]
+    good = without_decimal_commas(good)
     if not good and "," not in text[:SNIFFED]:
         good = [fit for fit in tried if fit.layout.delimiter == "," and fit.records]  # a single column
     if not good:
@@ -96,6 +95,17 @@ def layout_of(label: str, text: str) -> CsvLayout:
     if chosen.layout.delimiter == "\t" and is_aligned(text):
         chosen = max((fit for fit in good if fit.layout.delimiter in ("\t", BLANKS)), key=lambda fit: fit.layout.width)
     return with_header(chosen)
+
+
+def without_decimal_commas(good: Sequence[Fit]) -> list[Fit]:
+    """The layouts without those that take decimal commas for delimiters; or that by commas alone, where only by it each
+    line is a record, the header too."""
+    decimal = [fit for fit in good if has_decimal_commas(fit)]
+    if not decimal:
+        return list(good)
+    skipped = min(fit.layout.skip for fit in decimal)
+    whole = [fit for fit in good if fit.layout.delimiter == "," and fit.layout.skip < skipped and fit.share == 1]
+    return whole or [fit for fit in good if fit.layout.delimiter != ","]
 
 
 def has_decimal_commas(fit: Fit) -> bool:
@@ -137,7 +147,7 @@ def sniffed(text: str) -> list[str]:
 
 def fits(text: str, delimiter: str, begins: int) -> Iterator[Fit]:
     """The layouts with this delimiter, that with the greatest share first: quotes doubled, or with a backslash before
-    them, or no quotes, or other ones, each where there are such."""
+    them, or no quotes, or other ones, each where there are such. Other quotes that are rare must gain records."""
     head = text[:SNIFFED]
     layouts = [CsvLayout(delimiter, skip=begins)]
     if delimiter != BLANKS and '\\"' in head:
@@ -145,16 +155,22 @@ def fits(text: str, delimiter: str, begins: int) -> Iterator[Fit]:
     if '"' in head and not is_quoted(head, delimiter, '"'):
         layouts.append(CsvLayout(delimiter, quote="", skip=begins))
     if is_quoted(head, delimiter, "'") and not is_quoted(head, delimiter, '"'):
-        layouts.insert(0, CsvLayout(delimiter, quote="'", skip=begins))
+        common = 2 * len(quoted_fields(head, delimiter, "'")) > head.count("\n")
+        layouts.insert(0 if common else len(layouts), CsvLayout(delimiter, quote="'", skip=begins))
     yield from sorted((fit_of(text, layout) for layout in layouts), key=lambda fit: -fit.share)  # stable
 
 
 def is_quoted(text: str, delimiter: str, quote: str) -> bool:
     """Whether most of these quotes stand around whole fields."""
+    fields = quoted_fields(text, delimiter, quote)
+    return bool(fields) and 2 * sum(field.count(quote) for field in fields) > text.count(quote)
+
+
+def quoted_fields(text: str, delimiter: str, quote: str) -> list[str]:
+    """The fields of one line that have a quote on either side."""
     between = r"[ \t]" if delimiter == BLANKS else re.escape(delimiter)
     whole = rf"(?:(?<={between})|^) *{quote}(?:[^{quote}\n]|{quote}{quote})*{quote} *(?={between}|\r?$)"
-    pairs = re.findall(whole, text, re.MULTILINE)
-    return bool(pairs) and 2 * sum(field.count(quote) for field in pairs) > text.count(quote)
+    return re.findall(whole, text, re.MULTILINE)
 
 
 def fit_of(text: str, layout: CsvLayout) -> Fit:
