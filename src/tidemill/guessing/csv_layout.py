@@ -238,13 +238,18 @@ def block_of(text: str, layout: CsvLayout, most: int) -> RecordBlock:
     return block
 
 
-def records_of(text: str, layout: CsvLayout, is_head: bool) -> CsvRecords:
-    """The records of a piece of the file, without its header."""
+def records_of(text: str, layout: CsvLayout, is_head: bool, is_end: bool = True) -> CsvRecords:
+    """The records of a piece of the file, without its header. Where the piece was cut out within a record of several
+    lines, the parts of that one are no records."""
     begins = int(is_head and not layout.skip and bool(EXCELS_OWN.fullmatch(text.partition("\n")[0])))
     block = block_of(text, layout._replace(skip=layout.skip + begins if is_head else 0), MOST_RECORDS)
-    records = block.fields[1:] if is_head and layout.header else block.fields
-    rows = [record for record in records if len(record) == layout.width]
-    return CsvRecords(rows, len(records) - len(rows) + len(block.broken))
+    named = int(is_head and layout.header)
+    by_start = dict(zip(block.starts[named:], block.fields[named:], strict=True))
+    rows = {start: record for start, record in by_start.items() if len(record) == layout.width}
+    unfit = [start for start in (*by_start, *block.broken) if start not in rows]
+    first = 0 if is_head else min(rows, default=0)
+    last = max(unfit, default=0) if is_end else max(rows, default=0)
+    return CsvRecords(list(rows.values()), sum(first <= start <= last for start in unfit))
 
 
 # --- the header ---------------------------------------------------------------------------------------------------

@@ -102,6 +102,13 @@ def test_a_large_file_is_looked_at_in_its_middle_and_at_its_end(tmp_path: Path) 
     assert guess.rows == pytest.approx(80_001, rel=0.05)
 
 
+def test_a_record_that_a_piece_begins_or_ends_within_is_no_reject(tmp_path: Path) -> None:
+    """Texts of several lines in a large file are not said to have another number of fields."""
+    rows = "".join(f'{number},"{"a, b" * 20}\nc\nd"\n' for number in range(20_000))
+    guess = guess_files(str(written(tmp_path, f"n,t\n{rows}", "texts.csv")))
+    assert (guess.whole, guess.notes) == (False, ())
+
+
 @pytest.mark.parametrize("more", [0, 2 * PIECE, HEAD + 2, HEAD + 5])
 def test_a_large_file_is_read_to_its_very_end_and_no_row_twice(tmp_path: Path, more: int) -> None:
     """Whatever its size, the last piece ends with the file, and no piece has a line of another one."""
