@@ -28,8 +28,8 @@ CLOSED = (
     "tidemill init takes --kafka NAME=VALUE",
 )
 CHECK = (
-    "check that it runs and that the address is right (--bootstrap-servers HOST:PORT), or leave the option out "
-    "for the embedded one"
+    "check that it runs and that the address is right (--bootstrap-servers HOST:PORT); a run that reads no topic of "
+    "others needs no address: it starts a Kafka of its own"
 )
 
 

@@ -116,8 +116,17 @@ def test_rows_by_http_are_answered_as_documented(opened: httpx.Client, examples:
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_every_pipeline_answers_as_documented(plain: httpx.Client, examples: int, tmp_path: Path) -> None:
     """Whatever is sent to the endpoints that every pipeline has, the answer is one that the document tells of."""
-    fuzz(plain, tmp_path, examples)
+    fuzz(plain, tmp_path, examples, "--exclude-path-regex", "[{]")
     fuzz_known(plain, tmp_path, examples)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_paths_that_name_nothing_are_answered_as_documented(
+    plain: httpx.Client, examples: int, tmp_path: Path
+) -> None:
+    """The same where a path has any text in place of what it names."""
+    fuzz(plain, tmp_path, examples, "--include-path-regex", "[{]")
 
 
 @pytest.mark.nightly
