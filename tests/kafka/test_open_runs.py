@@ -34,6 +34,7 @@ from tidemill.kafka.client import (
     requests_topic,
 )
 from tidemill.kafka.intake import Outcome, RowMessage
+from tidemill.kafka.transactions import transactional_producer
 from tidemill.process.backup import back_up
 from tidemill.process.restore import restore
 from tidemill.process.start_over import delete_run_topics
@@ -95,7 +96,7 @@ def test_a_topic_of_keys_that_was_made_anew_is_told(
     kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the topic of answered requests was deleted and created again, rows are refused, and the reason says how to
-    go on."""
+    go on. A topic whose id no crash let the run record is removed with the run."""
     monkeypatch.setattr(row_log, "CONFIRM_SECONDS", 0.0)
     run, admin = open_stream(tmp_path, kafka), connect_admin(KafkaConnection(kafka))
     name = requests_topic(run.pipeline.topic, run.id)
@@ -114,6 +115,22 @@ def test_a_topic_of_keys_that_was_made_anew_is_told(
         run.catalog.save_requests_topic(None, created=False)
         assert doubtful.result(IN_TIME).accepted == 1
         assert not write(writer, run, 1, key="a").repeated
+    run.catalog.save_requests_topic(None, created=True)
+    delete_run_topics(run.folder / FILE_NAME, KafkaConnection(kafka))
+    wait_for(lambda: describe_topic(admin, name) is None, "the deletion with the run")
+    run.close()
+
+
+def test_an_output_to_a_topic_named_rows(kafka: str, tmp_path: Path) -> None:
+    """Its producer has another name than that of the rows by HTTP, so that neither shuts the other out."""
+    run = open_stream(tmp_path, kafka)
+    with ready(run, kafka) as writer:
+        output = transactional_producer(KafkaConnection(kafka), f"{run.id}-rows", LIMIT)
+        output.init_transactions(IN_TIME)
+        output.begin_transaction()
+        output.produce(run.pipeline.topic, b"{}", partition=0)
+        assert write(writer, run, 1).accepted == 1
+        output.commit_transaction(IN_TIME)
     run.close()
 
 

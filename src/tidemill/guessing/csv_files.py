@@ -60,11 +60,12 @@ def guess_csv(files: Sequence[Path], sample: FileSample) -> FileGuess:
 def read_pieces(pieces: Sequence[str], layout: CsvLayout) -> tuple[CsvLayout, list[CsvRecords]]:
     """The records of the file's pieces. Where only some later record has quotes that are part of its values, the layout
     is then without quotes."""
-    records = [records_of(piece, layout, index == 0) for index, piece in enumerate(pieces)]
+    last = len(pieces) - 1
+    records = [records_of(piece, layout, index == 0, index == last) for index, piece in enumerate(pieces)]
     with_quotes = [layout.quote != "" and layout.quote in piece for piece in pieces]
     if any(compress(map(is_uneven, pieces, records), with_quotes)):
         bare = layout._replace(quote="", reasons=layout.reasons | {"quote": NO_QUOTES})
-        unquoted = [records_of(piece, bare, index == 0) for index, piece in enumerate(pieces)]
+        unquoted = [records_of(piece, bare, index == 0, index == last) for index, piece in enumerate(pieces)]
         if not is_quoted("\n".join(pieces), layout.delimiter, layout.quote) and fewer_ragged(unquoted, records):
             return bare, unquoted
     return layout, records
@@ -108,7 +109,8 @@ def records_of_other(file: Path, first: Path, names: Sequence[str | None], layou
     sample = read_sample(file)
     text = decoded(sample.file.label, sample.pieces[:1], sample.whole).pieces[0]
     own = layout_of(sample.file.label, text)
-    if own.delimiter != layout.delimiter or own.header != layout.header:
+    by_position = own.skip != layout.skip or (own.width, own.names) != (layout.width, layout.names)
+    if own.delimiter != layout.delimiter or own.header != layout.header or (not own.header and by_position):
         raise SourceError(
             f"{sample.file.label} is laid out in another way than {first.name}",
             "give files of one layout; a glob may leave others out",

@@ -80,8 +80,7 @@ def layout_of(label: str, text: str) -> CsvLayout:
     candidates = [named[1]] if named else [*sniffed(text), *DELIMITERS]
     tried = [fit for delimiter in dict.fromkeys(candidates) for fit in fits(text, delimiter, int(bool(named)))]
     good = [fit for fit in tried if fit.share >= FITTING and fit.layout.width > 1]
-    if any(has_decimal_commas(fit) for fit in good):
-        good = [fit for fit in good if fit.layout.delimiter != ","]
+    good = without_decimal_commas(good)
     if not good and "," not in text[:SNIFFED]:
         good = [fit for fit in tried if fit.layout.delimiter == "," and fit.records]  # a single column
     if not good:
@@ -96,6 +95,17 @@ def layout_of(label: str, text: str) -> CsvLayout:
     if chosen.layout.delimiter == "\t" and is_aligned(text):
         chosen = max((fit for fit in good if fit.layout.delimiter in ("\t", BLANKS)), key=lambda fit: fit.layout.width)
     return with_header(chosen)
+
+
+def without_decimal_commas(good: Sequence[Fit]) -> list[Fit]:
+    """The layouts without those that take decimal commas for delimiters; or that by commas alone, where only by it each
+    line is a record, the header too."""
+    decimal = [fit for fit in good if has_decimal_commas(fit)]
+    if not decimal:
+        return list(good)
+    skipped = min(fit.layout.skip for fit in decimal)
+    whole = [fit for fit in good if fit.layout.delimiter == "," and fit.layout.skip < skipped and fit.share == 1]
+    return whole or [fit for fit in good if fit.layout.delimiter != ","]
 
 
 def has_decimal_commas(fit: Fit) -> bool:
@@ -137,7 +147,7 @@ def sniffed(text: str) -> list[str]:
 
 def fits(text: str, delimiter: str, begins: int) -> Iterator[Fit]:
     """The layouts with this delimiter, that with the greatest share first: quotes doubled, or with a backslash before
-    them, or no quotes, or other ones, each where there are such."""
+    them, or no quotes, or other ones, each where there are such. Other quotes that are rare must gain records."""
     head = text[:SNIFFED]
     layouts = [CsvLayout(delimiter, skip=begins)]
     if delimiter != BLANKS and '\\"' in head:
@@ -145,16 +155,22 @@ def fits(text: str, delimiter: str, begins: int) -> Iterator[Fit]:
     if '"' in head and not is_quoted(head, delimiter, '"'):
         layouts.append(CsvLayout(delimiter, quote="", skip=begins))
     if is_quoted(head, delimiter, "'") and not is_quoted(head, delimiter, '"'):
-        layouts.insert(0, CsvLayout(delimiter, quote="'", skip=begins))
+        common = 2 * len(quoted_fields(head, delimiter, "'")) > head.count("\n")
+        layouts.insert(0 if common else len(layouts), CsvLayout(delimiter, quote="'", skip=begins))
     yield from sorted((fit_of(text, layout) for layout in layouts), key=lambda fit: -fit.share)  # stable
 
 
 def is_quoted(text: str, delimiter: str, quote: str) -> bool:
     """Whether most of these quotes stand around whole fields."""
+    fields = quoted_fields(text, delimiter, quote)
+    return bool(fields) and 2 * sum(field.count(quote) for field in fields) > text.count(quote)
+
+
+def quoted_fields(text: str, delimiter: str, quote: str) -> list[str]:
+    """The fields of one line that have a quote on either side."""
     between = r"[ \t]" if delimiter == BLANKS else re.escape(delimiter)
     whole = rf"(?:(?<={between})|^) *{quote}(?:[^{quote}\n]|{quote}{quote})*{quote} *(?={between}|\r?$)"
-    pairs = re.findall(whole, text, re.MULTILINE)
-    return bool(pairs) and 2 * sum(field.count(quote) for field in pairs) > text.count(quote)
+    return re.findall(whole, text, re.MULTILINE)
 
 
 def fit_of(text: str, layout: CsvLayout) -> Fit:
@@ -222,13 +238,18 @@ def block_of(text: str, layout: CsvLayout, most: int) -> RecordBlock:
     return block
 
 
-def records_of(text: str, layout: CsvLayout, is_head: bool) -> CsvRecords:
-    """The records of a piece of the file, without its header."""
+def records_of(text: str, layout: CsvLayout, is_head: bool, is_end: bool = True) -> CsvRecords:
+    """The records of a piece of the file, without its header. Where the piece was cut out within a record of several
+    lines, the parts of that one are no records."""
     begins = int(is_head and not layout.skip and bool(EXCELS_OWN.fullmatch(text.partition("\n")[0])))
     block = block_of(text, layout._replace(skip=layout.skip + begins if is_head else 0), MOST_RECORDS)
-    records = block.fields[1:] if is_head and layout.header else block.fields
-    rows = [record for record in records if len(record) == layout.width]
-    return CsvRecords(rows, len(records) - len(rows) + len(block.broken))
+    named = int(is_head and layout.header)
+    by_start = dict(zip(block.starts[named:], block.fields[named:], strict=True))
+    rows = {start: record for start, record in by_start.items() if len(record) == layout.width}
+    unfit = [start for start in (*by_start, *block.broken) if start not in rows]
+    first = 0 if is_head else min(rows, default=0)
+    last = max(unfit, default=0) if is_end else max(rows, default=0)
+    return CsvRecords(list(rows.values()), sum(first <= start <= last for start in unfit))
 
 
 # --- the header ---------------------------------------------------------------------------------------------------

@@ -38,7 +38,6 @@ MARKUP = (
     (b"<?xml", "an XML document", "convert it to JSON Lines or CSV"),
 )
 PARQUET = b"PAR1"
-UTF_16_OR_32 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 
 
 class FileSample(NamedTuple):

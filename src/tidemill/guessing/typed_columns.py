@@ -118,14 +118,14 @@ def with_nan(name: str, values: Sequence[Any]) -> ColumnGuess | None:
 
 def guess_mixed(name: str, values: Sequence[Any]) -> ColumnGuess | None:
     """Numbers, some of them as texts, and a few words among them, which then stand for a missing value; None where
-    there are too many."""
+    there are too many, or where the texts have a decimal comma, which the numbers of JSON have not."""
     texts = pl.Series(name, [None if value is None else str(value) for value in values], pl.String)
     counts = Counter(value for value in values if isinstance(value, str) and not re.search(DIGIT, value))
     words = [word for word, _ in counts.most_common()]
     if len(words) > MOST_WORDS or 2 * counts.total() >= len(texts.drop_nulls()):
         return None
     guess = guess_column(Texts(name, texts.replace(words, None)), FileNumbers(), ())
-    if guess.kind not in ("int", "float"):
+    if guess.kind not in ("int", "float") or "decimal" in guess.settings:
         return None
     if not words:
         return replace(guess, settings=guess.settings or READ_AS_TEXT, reason=f"{guess.reason}; some are texts")

@@ -172,7 +172,7 @@ def verify_topic(
     id: str,
     seconds: float = ANSWER_SECONDS,
     loss: str = "this run's rows were in it",
-    way_out: str = "start over with --fresh",
+    hint: str = "start over with --fresh",
 ) -> Topic:
     """Check that the topic of that name still has that id, and return it.
 
@@ -180,8 +180,7 @@ def verify_topic(
     confirms all that was read and written before.
 
     Args:
-        loss: what was in the topic, for the error.
-        way_out: the error's hint.
+        loss, hint: of the error: what was in the topic, and the way out.
 
     Raises:
         TopicError: the topic was deleted, or deleted and created again.
@@ -194,7 +193,7 @@ def verify_topic(
         topic = describe_topic(admin, name, seconds)
     if topic is None or topic.id != id:
         fate = "is gone" if topic is None else "was deleted and created again"
-        raise TopicError(f"the topic {name} {fate}: {loss}", way_out)
+        raise TopicError(f"the topic {name} {fate}: {loss}", hint)
     return topic
 
 

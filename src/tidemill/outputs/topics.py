@@ -78,10 +78,7 @@ def verify_output(admin: AdminClient, state: OutputState, seconds: float = ANSWE
         KafkaAway: Kafka does not answer within ``seconds``.
         StreamFailed: Kafka refuses to answer.
     """
-    try:
-        verify_topic(admin, state.topic, state.topic_id, seconds)
-    except TopicError as error:
-        raise TopicError(error.message.replace("this run's rows", "this run's predictions"), ANOTHER) from error
+    verify_topic(admin, state.topic, state.topic_id, seconds, "this run's predictions were in it", ANOTHER)
     settings = topic_settings(admin, state.topic, seconds, logging.DEBUG)  # asked again at each commit
     if settings is not None and settings.compacted:
         raise TopicError(

@@ -48,16 +48,16 @@ def delete_run_topics(path: Path, cluster: KafkaConnection) -> None:
     except CatalogError:
         log.warning("the catalog can't be read, so the run's topics are not deleted")
         return
-    names = {state.topic: state.topic_id for state in outputs.values() if state.topic_created}
+    names: dict[str, str | None] = {state.topic: state.topic_id for state in outputs.values() if state.topic_created}
     own = run.document["stream"]["topic"] if run else None  # none in a run that reads a topic of others
     if own and source and source.topic_created and source.topic_id:
         names[own] = source.topic_id
-    if run and own and posting.topic_created and posting.topic_id:
+    if run and own and posting.topic_created:  # a crash may have left it without its id, but the run's is in its name
         names[requests_topic(own, run.id)] = posting.topic_id
     if not names:
         return
     admin = connect_admin(cluster)
     for name, id in names.items():
         topic = describe_topic(admin, name)
-        if topic and topic.id == id:
+        if topic and id in (None, topic.id):
             delete_topic(admin, topic)

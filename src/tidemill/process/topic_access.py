@@ -55,14 +55,16 @@ def topic_access(topic: str, bootstrap: str, options: TopicOptions, folder: Path
 def registry_of(options: TopicOptions, folder: Path) -> dict[str, Any]:
     """``[source.registry]``; empty without a registry."""
     settings = settings_of("--registry-set", options.registry_settings, SECRET_KEYS.__contains__, folder)
-    if options.registry is None:
+    if not options.registry:
         if settings or options.value in ("avro", "protobuf"):
             raise UsageError("the registry of the schemas is not given", "add --registry http://HOST:8081")
         return {}
     for name in settings:
         if name not in REGISTRY_KEYS:
             raise UsageError(f"--registry-set {name}: no such setting", did_you_mean(name, REGISTRY_KEYS))
-    if isinstance(settings.get("ca"), str):
+    if "ca" in settings:
+        if not isinstance(settings["ca"], str):
+            raise UsageError("--registry-set ca: the place of a secret, not a file", "--registry-set ca=PATH")
         settings["ca"] = path_from(settings["ca"], folder)
     registry = {"url": options.registry, **settings}
     refuse("--registry", registry_faults({"value": options.value or "avro", "registry": registry}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -43,8 +43,10 @@ from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
 from tidemill.run.marks import CLAIM, REQUESTS, ROW
 
+ROWS = "/rows"  # in the producer's name; no topic's name has a slash, so that it is no output's
 CONFIRM_SECONDS = 0.25
 LIMIT_SECONDS = 10.0  # how old what is known of the topic's settings may be
+ASK_SECONDS = 1.0  # that rows wait while Kafka is asked for them
 FRAME_BYTES = 80  # at most, of a batch of one message beside its key, value and header (Kafka's message format 2)
 
 
@@ -100,7 +102,7 @@ class RowLog:
         self._limit_read_at = time.monotonic()
         timeout = int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000))
         self._producer = transactional_producer(
-            connection, f"{run.id}-rows", most_bytes, linger_ms=1, transaction_timeout_ms=timeout
+            connection, f"{run.id}{ROWS}", most_bytes, linger_ms=1, transaction_timeout_ms=timeout
         )
 
     def __enter__(self) -> RowLog:
@@ -167,13 +169,12 @@ class RowLog:
         self._until_done(self._producer.abort_transaction, "abort an earlier API's transaction")
 
     def limit(self) -> MessageLimit:
-        """How large a message may be, as the topic's settings said a moment ago. Where Kafka does not tell them, it is
-        not asked again."""
+        """How large a message may be, as the topic's settings said a moment ago, or when Kafka told them last."""
         if time.monotonic() - self._limit_read_at >= LIMIT_SECONDS:
-            settings = topic_settings(self._admin, self._topic.name)
+            settings = topic_settings(self._admin, self._topic.name, ASK_SECONDS, logging.DEBUG)
             if settings is not None:
                 self._limit = self._limit._replace(most_bytes=min(settings.max_bytes, MOST_BYTES))
-            self._limit_read_at = math.inf if settings is None else time.monotonic()
+            self._limit_read_at = time.monotonic()
         return self._limit
 
     def read_answered(self, answered: AnsweredRequests, now: float) -> set[str]:

@@ -122,9 +122,7 @@ def test_every_pipeline_answers_as_documented(plain: httpx.Client, examples: int
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("examples", EXAMPLES)
-def test_paths_that_name_nothing_are_answered_as_documented(
-    plain: httpx.Client, examples: int, tmp_path: Path
-) -> None:
+def test_paths_that_name_nothing_are_answered_as_documented(plain: httpx.Client, examples: int, tmp_path: Path) -> None:
     """The same where a path has any text in place of what it names."""
     fuzz(plain, tmp_path, examples, "--include-path-regex", "[{]")
 

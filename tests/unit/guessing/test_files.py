@@ -79,6 +79,16 @@ def test_packed_files_and_globs_are_looked_at(tmp_path: Path) -> None:
         guess_files(str(tmp_path / "part-*.csv"))
 
 
+@pytest.mark.parametrize("heads", [("t,v\n°C,m/s\n", "v,t\nm/s,°C\n"), ("Title\n", ""), ("t,v\nC,m\n", "")])
+def test_files_whose_columns_go_by_position_are_laid_out_alike(heads: tuple[str, str], tmp_path: Path) -> None:
+    """Names of two lines in another order, or another number of lines above the rows, would put values into other
+    columns, or lose rows: such files are refused."""
+    for number, head in enumerate(heads):
+        written(tmp_path, head + "".join(f"{row},{row / 2}\n" for row in range(40)), f"part-{number}.csv")
+    with pytest.raises(SourceError, match="laid out in another way"):
+        guess_files(str(tmp_path / "part-*.csv"))
+
+
 def test_a_large_file_is_looked_at_in_its_middle_and_at_its_end(tmp_path: Path) -> None:
     """A value that stands only behind the first MiB is seen, and the number of rows is said to be about so many."""
     line = "{},plain text that fills the line\n"
@@ -90,6 +100,13 @@ def test_a_large_file_is_looked_at_in_its_middle_and_at_its_end(tmp_path: Path) 
     assert guess.looked_at < (guess.rows or 0)
     assert not guess.exact
     assert guess.rows == pytest.approx(80_001, rel=0.05)
+
+
+def test_a_record_that_a_piece_begins_or_ends_within_is_no_reject(tmp_path: Path) -> None:
+    """Texts of several lines in a large file are not said to have another number of fields."""
+    rows = "".join(f'{number},"{"a, b" * 20}\nc\nd"\n' for number in range(20_000))
+    guess = guess_files(str(written(tmp_path, f"n,t\n{rows}", "texts.csv")))
+    assert (guess.whole, guess.notes) == (False, ())
 
 
 @pytest.mark.parametrize("more", [0, 2 * PIECE, HEAD + 2, HEAD + 5])
@@ -128,6 +145,8 @@ def test_a_header_is_told_from_a_row(text: str, header: bool, tmp_path: Path) ->
         ("a\tb", "1{0},5\t2{0},25", "\t"),
         ("id,tags", "{0},x;y", ","),
         ("at,n", "2024-01-31 10:{0},5", ","),
+        ("at,range,n", "2024-01-{0},1|2,5", ","),
+        ("a,b,c", "{0},2;5,7", ","),
     ],
 )
 def test_a_comma_within_numbers_stands_between_no_fields(header: str, row: str, delimiter: str, tmp_path: Path) -> None:
@@ -153,6 +172,8 @@ def rows_of_quotes(values: Sequence[str], sep: str) -> str:
         (['"one\ntwo"', '"c ""d"""', "e"], ";", None),
         (["it's", "'tis"], ",", None),
         (["'a, b'", "'c'"], ",", "'"),
+        (["'a'", "'c'"], ",", "'"),
+        ([*"abcdefg", "'h'"], ",", None),
     ],
 )
 def test_quotes_that_are_part_of_the_values(values: list[str], sep: str, quote: str | None, tmp_path: Path) -> None:
@@ -315,6 +336,7 @@ def test_numbers_and_texts_in_one_column_of_json(
     [
         ([1, "a", "b", 2], "values of several types (numbers, texts)"),
         ([True, 2], "values of several types (true or false, numbers)"),
+        ([1.125, "1.234.567", 2.125, "2.345.678"], "values of several types (numbers, texts)"),
         ([[1], 2], "a list"),
     ],
 )

@@ -51,6 +51,8 @@ def test_settings_and_the_places_of_secrets(tmp_path: Path, monkeypatch: pytest.
         (TopicOptions(registry_settings=["username=me"]), "registry of the schemas is not given"),
         (TopicOptions(value="json", registry="http://r:1"), 'a registry beside value = "json"'),
         (TopicOptions(registry="r:1"), "http://127.0.0.1:8081"),
+        (TopicOptions(value="avro", registry=""), "registry of the schemas is not given"),
+        (TopicOptions(registry="http://r:1", registry_settings=["ca=env:hunter2"]), "ca: the place of a secret"),
         (TopicOptions(registry="http://me:hunter2@r:1"), "a user in the address"),
         (TopicOptions(registry="http://r:1", registry_settings=["token=hunter2"]), "a secret is neither typed"),
         (TopicOptions(registry="http://r:1", registry_settings=["user=me"]), "user: no such setting"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.reading import TWO, opened, read, refused, written
+from tidemill.sources.chunk import RECORD_CHARACTERS, TOO_LONG
 
 WORDS = {"city": "string", "n": "int"}
 ENCODED = [
@@ -136,6 +137,13 @@ def test_text_without_quotes_in_any_encoding(tmp_path: Path, size: int) -> None:
     rows, (reject,) = read(written(tmp_path, data), TWO, size=size, encoding="utf-16", quote="")
     assert rows == [(1, '"Zoë'), (3, 'ü"')]
     assert (reject.line, reject.text, reject.reason) == (3, '"2"', "1 field where 2 were expected")
+
+
+def test_a_field_that_is_too_long_where_nothing_is_quoted(tmp_path: Path) -> None:
+    """It costs only its row, also where blanks around fields are removed."""
+    path = written(tmp_path, f"id, name\n1, a\n2, {'x' * (RECORD_CHARACTERS + 1)}\n3, c\n")
+    rows, (reject,) = read(path, TWO, quote="", trim=True)
+    assert (rows, reject.line, reject.reason) == ([(1, "a"), (3, "c")], 3, TOO_LONG)
 
 
 @pytest.mark.parametrize("size", [1, 2, 1000])

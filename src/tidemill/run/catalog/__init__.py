@@ -4,7 +4,8 @@ SQLAlchemy Core over SQLite (WAL, ``synchronous=FULL``). Every table has one wri
 the run, ``source`` and ``side_tables`` the producer (the collector, where it reads a topic of others), ``batches``,
 ``batch_partitions``, ``accounts``, ``ended``, ``topic_partitions`` and ``gaps`` the collector, ``generations``,
 ``models`` and what judging writes the trainer (but for the decisions of people), ``outputs`` the stage of that name,
-``posting`` the API; in ``stages`` each stage writes its own row. Paths are relative to the run folder.
+``posting`` the API (but for forgotten keys); in ``stages`` each stage writes its own row. Paths are relative to the run
+folder.
 """
 
 from tidemill.run.catalog.migrations import DAMAGED, MIGRATIONS, UNUSABLE, recorded_version

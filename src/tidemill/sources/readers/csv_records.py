@@ -240,9 +240,10 @@ class Records:
 
         Only a record on one line is looked at; blanks within quotes stay, as the record is no CSV without this.
         """
-        if not self._dialect.trim or self._dialect.delimiter == BLANKS or self._lines.number != start:
+        dialect = self._dialect
+        if not (dialect.trim and dialect.quote) or dialect.delimiter == BLANKS or self._lines.number != start:
             return []
-        delimiter, quote = re.escape(self._dialect.delimiter), re.escape(self._dialect.quote)
+        delimiter, quote = re.escape(dialect.delimiter), re.escape(dialect.quote)
         quoted = rf"((?:^|{delimiter}) *{quote}(?:[^{quote}]|{quote}{quote})*{quote})[ \t]+(?={delimiter}|[\r\n]|$)"
         try:
             return next(self._reader(iter([re.sub(quoted, r"\1", block.lines[-1])])), [])
