@@ -12,11 +12,13 @@ SOURCES := src tests bench
 # them, other tests file by file (tests/conftest.py).
 PYTEST := .venv/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help demo test test-fast test-nightly soak fuzz screenshots fixture lint format lock clean
+.PHONY: help install demo test test-fast test-nightly soak fuzz screenshots fixture lint format lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/.run ## set up, so that .venv/bin/tidemill is there
 
 demo: .venv/.run ## set up, and run the ready pipeline smart-home; ARGS="--exit-when-trained" ends by itself
 	.venv/bin/tidemill up smart-home $(ARGS)

@@ -14,11 +14,14 @@ MOST_CHARACTERS = 120
 def shorten(value: object, limit: int = MOST_CHARACTERS) -> str:
     """``repr(value)`` in about ``limit`` characters, so that an error stays readable.
 
-    A list ends after a whole item, with the number of the others: ``['a', 'b'] and 14 more``. Anything else is cut.
+    A list ends after a whole item, with the number of the others: ``['a', 'b'] and 14 more``. Anything else is cut; a
+    text keeps its closing quote.
     """
     text = repr(value)
     if len(text) <= limit:
         return text
+    if isinstance(value, (str, bytes)):
+        return shorten_text(text, limit - 1) + text[-1]
     if isinstance(value, (list, tuple)) and value:
         shown = within(list(map(repr, value)), limit)
         items = ", ".join(shorten_text(item, limit) for item in shown)
@@ -29,6 +32,10 @@ def shorten(value: object, limit: int = MOST_CHARACTERS) -> str:
 
 def shorten_text(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def percent(value: float, sign: str = "") -> str:

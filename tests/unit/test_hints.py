@@ -21,7 +21,7 @@ def test_a_list_ends_after_a_whole_name() -> None:
     assert listed(["a", "b", "c"], 3) == "a, b, c"
     assert shorten(["one", "two", "three"], 13) == "['one'] and 2 more"
     assert shorten(NAMES, 50) == f"['{NAMES[0]}', '{NAMES[1]}'] and 38 more"
-    assert shorten("x" * 200, 20) == "'xxxxxxxxxxxxxxxxxx…"
+    assert shorten("x" * 200, 20) == "'xxxxxxxxxxxxxxxxx…'"
 
 
 @given(st.lists(st.text("abc-_", min_size=1, max_size=60), min_size=1, max_size=60, unique=True))

@@ -134,4 +134,8 @@ def explain(error: HTTPException, request: Request, models: list[str]) -> Tidemi
     parts = path.split("/")
     if len(parts) > 2 and parts[1] == "models" and parts[2] not in models:
         return NotFound(f"there is no model {shown(parts[2])}", did_you_mean(parts[2], models))
+    if path == "/rows":
+        return NotFound(
+            "this stream takes no rows by HTTP", "one with open = true in [source] does; --fresh starts over"
+        )
     return NotFound(f"there is nothing at {shown(path)}", "GET / lists what there is; GET /docs shows each endpoint")

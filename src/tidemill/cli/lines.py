@@ -85,7 +85,7 @@ class ProgressLines:
 
     def sum_up(self, stopped: bool) -> None:
         """Print the last lines of a run that ended well or was ``stopped``."""
-        sum_up(self._run, self._console, stopped)
+        sum_up(self._run, self._console, stopped, rejects=not self._said_end)
 
     def say(self, label: str, text: str) -> None:
         say(self._console, label, text)
@@ -163,9 +163,10 @@ def metrics_of(model: TrainedModel) -> Iterator[str]:
     return (f"{key} {value:.4g}" for key in SHOWN_METRICS if (value := model.metrics.get(key)) is not None)
 
 
-def sum_up(run: Run, console: Console, stopped: bool) -> None:
-    """Print the last lines of a run that ended well or was ``stopped``."""
-    say_rejected(run, console, status(run).rows.rejected)
+def sum_up(run: Run, console: Console, stopped: bool, rejects: bool = True) -> None:
+    """Print the last lines of a run that ended well or was ``stopped``. ``rejects``: with the number of rejects."""
+    if rejects:
+        say_rejected(run, console, status(run).rows.rejected)
     if run.catalog.newest_batch_judged():
         say_verdicts(run, console)
     if stopped:

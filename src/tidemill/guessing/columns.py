@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from tidemill.guessing.words import CODE_WORDS, MISSING_WORDS, NEVER_TEXT, TRUE_
 from tidemill.pipeline import Column
 from tidemill.pipeline.model import DeclaredColumn, TextSettings, column_of
 from tidemill.sources.text_values import typed_column
-from tidemill.texts import listed, shorten
+from tidemill.texts import listed, shorten, times
 from tidemill.types import ColumnKind
 
 EVIDENT = 0.99  # the share of values that must fit a type where a few others are no known word for a missing value,
@@ -161,19 +161,23 @@ def guessed(
     words = [word for word in missing if isinstance(word, str)]
     if words:
         shown = listed([shorten(word, 20) for word in words])
-        told.append(f"{shown}, {texts.count(words):,} times, stands for a missing value")
+        told.append(f"{shown}, {times(texts.count(words))}, stands for a missing value")
     if misfits:
-        example = shorten(texts.bare[misfits[0]], MOST_SHOWN)
-        told.append(f"{len(misfits):,} of {rows:,} do not fit, such as {example}, and make their rows rejects")
+        example, count = shorten(texts.bare[misfits[0]], MOST_SHOWN), f"{len(misfits):,} of {rows:,}"
+        if len(misfits) == 1:
+            told.append(f"{count} does not fit, {example}, and makes its row a reject")
+        else:
+            told.append(f"{count} do not fit, such as {example}, and make their rows rejects")
     optional, keys = bool(texts.empty or missing), with_missing(settings, missing)
     return ColumnGuess(texts.name, kind, optional, "; ".join(told), values, keys, unclear)
 
 
 class Fitting:
-    """Whether a pattern fits a column's texts: all but ``words`` for a missing value, or nearly all."""
+    """Whether a column's texts fit a type: all but ``words`` for a missing value, or nearly all."""
 
-    def __init__(self, texts: Texts, fits: Callable[[pl.Series], pl.Series]) -> None:
-        others = texts.distinct.filter(~fits(texts.distinct)).to_list()
+    def __init__(self, texts: Texts, fits: pl.Series) -> None:
+        """``fits``: which of the distinct texts do."""
+        others = texts.distinct.filter(~fits).to_list()
         self.words = [text for text in others if text in MISSING_WORDS]
         strange = [text for text in others if text not in MISSING_WORDS]
         there, count = texts.filled - texts.count(self.words), texts.count(strange)
@@ -221,7 +225,7 @@ def as_number(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
     guess = number_of(texts.distinct, texts.name, numbers)
     if guess is None:
         return None
-    fitting = Fitting(texts, guess.fits)
+    fitting = Fitting(texts, guess.fits(texts.distinct))
     if not fitting.ok:
         return None
     if guess.unclear:
@@ -241,7 +245,7 @@ def number_reason(guess: NumberGuess, values: pl.Series, sentinels: Sequence[int
     reason = f"{guess.reason} {range_of(others)}"
     if sentinels:
         shown = listed([f"{value:g}" for value in sentinels])
-        count = f"{len(values) - len(others):,} times"
+        count = times(len(values) - len(others))
         reason += f"; {shown}, {count}, is far from all others and stands for a missing value"
     return reason
 
@@ -255,7 +259,10 @@ def range_of(values: pl.Series) -> str:
 
 
 def as_date(texts: Texts, numbers: FileNumbers) -> ColumnGuess | None:
-    guess = format_of(texts.but(texts.missing_words), texts.bare)
+    def nearly(dates: pl.Series) -> bool:
+        return Fitting(texts, texts.distinct.is_in(dates.implode())).ok
+
+    guess = format_of(texts.but(texts.missing_words), texts.bare, nearly)
     if guess is None:
         return None
     kind: ColumnKind = "string" if guess.unclear else "timestamp"
@@ -270,7 +277,21 @@ def as_text(texts: Texts, words: Sequence[str]) -> ColumnGuess:
         return guessed(texts, "string", "no value is there", missing=missing)
     example = shorten(there[0], MOST_SHOWN)
     reason = f"{len(there):,} different texts, such as {example}" if len(there) > 1 else f"always {example}"
-    return guessed(texts, "string", reason, missing=missing, unclear=unclear_words(texts, missing))
+    unclear = "; ".join(filter(None, (unclear_truth(texts), unclear_words(texts, missing))))
+    return guessed(texts, "string", reason, missing=missing, unclear=unclear)
+
+
+def unclear_truth(texts: Texts) -> str:
+    """The words for true and false that nearly all texts are, and the declaration that reads them; empty for none."""
+    lower = texts.distinct.str.to_lowercase()
+    for true, false, is_known in TRUE_AND_FALSE:
+        fits = lower.is_in([true, false])
+        words = sorted(texts.distinct.filter(fits).to_list())
+        if not fits.all() and lower.filter(fits).n_unique() == 2 and Fitting(texts, fits).ok:
+            count = f"all but {texts.filled - texts.count(words):,} of {texts.filled:,} are {listed(words)}"
+            how = "" if is_known else " with the keys true and false"
+            return f'{count}: declare it "bool"{how} to make the others rejects'
+    return ""
 
 
 def unclear_words(texts: Texts, missing: Sequence[str]) -> str:
@@ -279,7 +300,7 @@ def unclear_words(texts: Texts, missing: Sequence[str]) -> str:
     if not kept:
         return ""
     words = ", ".join(f'"{word}"' for word in kept)
-    count = f"{listed(kept)}, {texts.count(kept):,} times, is read as a text"
+    count = f"{listed(kept)}, {times(texts.count(kept))}, is read as a text"
     return f"{count}: missing = [{words}] reads it as a missing value"
 
 

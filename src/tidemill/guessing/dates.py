@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -58,29 +58,44 @@ def is_compact(numbers: pl.Series, form: str) -> bool:
     return bool(texts.str.len_chars().eq(8).all() and years.is_between(1900, 2100).all() and reads_all(texts, form))
 
 
-def format_of(distinct: pl.Series, in_order: pl.Series) -> DateGuess | None:
-    """The format of dates; None where they are none. ``in_order``: all texts of the column in the file's order."""
-    if not len(distinct) or not all(map(may_be_date, distinct.head(3).to_list())):
-        return None
-    if reads_all(distinct, None):
-        return DateGuess(f"dates in ISO 8601, such as {distinct[0]}", {})
-    examples = distinct.head(TRIED).to_list()
-    fitting = [form for form in FORMATS if all(re.fullmatch(timestamp_pattern(form), text, re.I) for text in examples)]
-    fitting = [form for form in fitting if reads_all(distinct, form)]
+def format_of(distinct: pl.Series, in_order: pl.Series, nearly: Callable[[pl.Series], bool]) -> DateGuess | None:
+    """The format of dates; None where they are none.
+
+    Args:
+        in_order: all texts of the column in the file's order.
+        nearly: whether a column in which only these texts are dates counts as one of dates.
+    """
+    fitting = fitting_forms(distinct, nearly)
     if not fitting:
         return None
-    read = [distinct.to_frame().select(timestamp(pl.col(distinct.name), form)).to_series() for form in fitting]
-    if all(values.equals(read[0]) for values in read[1:]):
-        return DateGuess(f"dates such as {distinct[0]}", {"format": fitting[0]})
-    ascending = [form for form in fitting if ascends(in_order, form)]
+    first, read = next(iter(fitting.values())), list(fitting.values())
+    example = distinct.filter(first.is_not_null())[0]
+    if None in fitting:
+        return DateGuess(f"dates in ISO 8601, such as {example}", {})
+    if all(values.equals(first) for values in read[1:]):
+        return DateGuess(f"dates such as {example}", {"format": next(iter(fitting))})
+    ascending = [form for form in fitting if moments(in_order, form).drop_nulls().is_sorted()]
     if len(ascending) == 1:
-        reason = f'dates such as {distinct[0]}: read as "{ascending[0]}" they ascend in the file, otherwise not'
+        reason = f'dates such as {example}: read as "{ascending[0]}" they ascend in the file, otherwise not'
         return DateGuess(reason, {"format": ascending[0]})
-    unclear = (
-        f'day and month of {shorten(str(distinct[0]), 30)} may be either: declare it "timestamp" with '
-        + " or ".join(f'format = "{form}"' for form in fitting)
+    unclear = f'day and month of {shorten(str(example), 30)} may be either: declare it "timestamp" with ' + " or ".join(
+        f'format = "{form}"' for form in fitting
     )
     return DateGuess("a text until you decide", {}, unclear)
+
+
+def fitting_forms(distinct: pl.Series, nearly: Callable[[pl.Series], bool]) -> dict[str | None, pl.Series]:
+    """The forms that read all texts, ISO 8601 (None) first, with the moments; where none does, those that read nearly
+    all, and of these the ones that read the most."""
+    examples = distinct.head(TRIED).to_list()
+    if 2 * sum(map(may_be_date, examples)) <= len(examples):
+        return {}
+    patterns = {form: re.compile(timestamp_pattern(form), re.I) for form in FORMATS}
+    usual = [form for form in FORMATS if 2 * sum(map(bool, map(patterns[form].fullmatch, examples))) > len(examples)]
+    read = {form: moments(distinct, form) for form in (None, *usual)}
+    least = min(values.null_count() for values in read.values())
+    most = {form: values for form, values in read.items() if values.null_count() == least}
+    return {form: values for form, values in most.items() if not least or nearly(distinct.filter(values.is_not_null()))}
 
 
 def may_be_date(text: str) -> bool:
@@ -88,10 +103,10 @@ def may_be_date(text: str) -> bool:
 
 
 def reads_all(distinct: pl.Series, form: str | None) -> bool:
-    """Whether each text is a timestamp of the form; of ISO 8601 without one."""
-    return not distinct.to_frame().select(timestamp(pl.col(distinct.name), form)).to_series().null_count()
+    """Whether each text is a timestamp of the form."""
+    return not moments(distinct, form).null_count()
 
 
-def ascends(texts: pl.Series, form: str) -> bool:
-    values = texts.to_frame().select(timestamp(pl.col(texts.name), form)).to_series().drop_nulls()
-    return bool(values.is_sorted())
+def moments(texts: pl.Series, form: str | None) -> pl.Series:
+    """What the texts are as timestamps of the form, of ISO 8601 without one; null for those that are none."""
+    return texts.to_frame().select(timestamp(pl.col(texts.name), form)).to_series()

@@ -17,7 +17,7 @@ from tidemill.guessing.columns import MOST_WORDS, ColumnGuess, Texts, guess_colu
 from tidemill.guessing.dates import epoch_of
 from tidemill.guessing.numbers import FileNumbers
 from tidemill.guessing.words import ID_WORDS, is_named
-from tidemill.texts import listed, shorten
+from tidemill.texts import listed, shorten, times
 from tidemill.types import ColumnKind
 
 DIGIT = "[0-9]"
@@ -129,7 +129,7 @@ def guess_mixed(name: str, values: Sequence[Any]) -> ColumnGuess | None:
         return None
     if not words:
         return replace(guess, settings=guess.settings or READ_AS_TEXT, reason=f"{guess.reason}; some are texts")
-    reason = f"{guess.reason}; {listed(words)}, {counts.total():,} times, is a text among them, read as a missing value"
+    reason = f"{guess.reason}; {listed(words)}, {times(counts.total())}, is a text among them, read as a missing value"
     missing = [*guess.settings.get("missing", ()), *words]
     return replace(guess, optional=True, settings={**guess.settings, "missing": missing}, reason=reason)
 

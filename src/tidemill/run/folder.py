@@ -274,14 +274,16 @@ def found_run(loaded: Loaded, folder: Path) -> tuple[Catalog, RunRecord]:
         refuse_without_catalog(folder)
         raise NoRun(
             f"no run of {loaded.pipeline.name} in {folder}",
-            f"start one with `tidemill up {loaded.pipeline.name}`, or name its folder with --run-dir",
+            "start one with `tidemill up` and the same pipeline, or name its folder with --run-dir",
         )
     with disk_errors(f"the run folder {folder}"):
         (folder / "locks").mkdir(exist_ok=True)
     with locked(folder / "locks" / "catalog.lock"):
         if recorded_version(folder / FILE_NAME) is None:
             refuse_without_catalog(folder)
-            raise NoRun(f"the catalog {folder / FILE_NAME} is empty", f"start it: `tidemill up {loaded.pipeline.name}`")
+            raise NoRun(
+                f"the catalog {folder / FILE_NAME} is empty", "start it with `tidemill up` and the same pipeline"
+            )
         catalog = open_catalog(folder)
     recorded = run_in(catalog)
     if recorded is None:

@@ -188,6 +188,7 @@ def test_a_request_has_at_most_ten_thousand_rows(api: httpx.Client) -> None:
     ("method", "path", "status", "message", "hint"),
     [
         ("GET", "/nothing", 404, 'there is nothing at "/nothing"', "GET / lists"),
+        ("POST", "/rows", 404, "this stream takes no rows by HTTP", "open = true"),
         ("GET", "/health/", 404, 'there is nothing at "/health/"', "GET / lists"),
         ("GET", "/models/goood", 404, 'there is no model "goood"', 'did you mean "good"?'),
         ("POST", "/models/x/predict", 404, 'there is no model "x"', "known: size, good, group"),

@@ -100,6 +100,26 @@ def test_what_two_readings_fit_is_not_guessed() -> None:
     assert '"%d/%m/%Y" or format = "%m/%d/%Y"' in day.unclear
 
 
+def test_a_date_that_is_none_makes_its_row_a_reject() -> None:
+    """One among hundreds: the others decide, also where day and month could be told from it alone."""
+    days = [f"{1 + number % 28:02}.{1 + number % 12:02}.2024" for number in range(400)]
+    guess = column([*days, "31.02.2024"])
+    assert (guess.type, dict(guess.settings)) == ("timestamp", {"format": "%d.%m.%Y"})
+    assert "1 of 401 does not fit, '31.02.2024', and makes its row a reject" in guess.reason
+    moments = [f"2024-01-{1 + number % 28:02}T10:00" for number in range(400)]
+    assert told(["today", *moments]) == ("timestamp", {})
+    assert column(["soon", "later", "today", *moments[:100]]).type == "string"
+
+
+def test_a_word_beside_yes_and_no_is_told() -> None:
+    """Where nearly all texts are true or false, the note says how to read them so; nothing is rejected unasked."""
+    garden = column([*["yes", "no"] * 200, "maybe"])
+    assert garden.type == "string"
+    assert garden.unclear == 'all but 1 of 401 are no, yes: declare it "bool" to make the others rejects'
+    assert "with the keys true and false" in column([*["ja", "nein"] * 200, "?!"]).unclear
+    assert column(["yes", "no", "maybe"] * 200).unclear == ""
+
+
 def test_a_word_for_a_missing_value_that_is_read_as_a_text_is_told() -> None:
     """NA among texts may be Namibia: it stays, and the note has the setting that makes it a missing value."""
     country = column(["NA", "DE", "NA"])
@@ -146,7 +166,7 @@ def test_one_odd_text_among_numbers_is_said_and_a_repeated_one_is_a_value() -> N
     numbers = [str(number) for number in range(300)]
     stray = column([*numbers, "|x"])
     assert stray.kind == "int"
-    assert "1 of 301 do not fit, such as '|x'" in stray.reason
+    assert "1 of 301 does not fit, '|x'" in stray.reason
     assert column([*numbers, "U", "U", "U"]).kind == "string"
 
 
