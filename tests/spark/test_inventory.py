@@ -258,7 +258,8 @@ def test_no_command_removes_what_an_older_catalog_lacks(tmp_path: Path) -> None:
     put_back(tmp_path / "older", folder)
     before = run_digests(folder)
     for name in ("up", "collect"):
-        done = run_command(name, str(file), "--run-dir", str(folder), "--bootstrap-servers", "127.0.0.1:9")
+        ports = ("--port", "0", "--console-port", "0") if name == "up" else ()
+        done = run_command(name, str(file), "--run-dir", str(folder), "--bootstrap-servers", "127.0.0.1:9", *ports)
         assert done.returncode == 1, done.stderr
         assert "does not know batches/batch-00002.parquet, batches/batch-00003.parquet" in done.stderr
         assert "Traceback" not in done.stderr

@@ -39,9 +39,13 @@ class Fitted:
     def scorer(self) -> RowScorer:
         return scoring.row_scorer(scoring.load(self.path))
 
+    def transformed(self, rows: DataFrame) -> DataFrame:
+        """What Spark makes of rows of the declared columns."""
+        return self.spark.transform(with_derived(rows, self.inputs))
+
     def parity(self, rows: DataFrame, scorer: RowScorer | None = None) -> dict[str, Any]:
         """The scorer, or another one, against Spark on these rows; raises ParityFailed where they differ."""
-        scored = outputs(self.spark.transform(with_derived(rows, self.inputs)), self.inputs)
+        scored = outputs(self.transformed(rows), self.inputs)
         return compare(scorer or self.scorer, *answers(scored, self.inputs))
 
     def whole_parity(self, rows: DataFrame, scorer: RowScorer | None = None) -> dict[str, Any]:
