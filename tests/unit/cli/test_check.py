@@ -72,7 +72,7 @@ def test_rejected_rows_are_told_with_examples(tmp_path: Path) -> None:
     bad = {f"row{number}": "x" * 500 for number in range(10, 17)}
     report = look(pipeline(tmp_path, rows(2_000, **bad)))
     [told] = report.remarks()
-    value = f"'{'x' * 38}…"
+    value = f"'{'x' * 37}…'"
     assert told.startswith(
         f"source: first 1,000 rows: 993 fit, 7 rejected: line 12: size is {value}, not a finite number; line 13"
     )

@@ -146,7 +146,7 @@ def test_looking_at_no_run(tmp_path: Path) -> None:
     """Looking where there is no run says how to start one, and makes nothing."""
     with pytest.raises(NoRun, match="no run of smart-home") as caught:
         existing_run(load("smart-home"), tmp_path / "none")
-    assert "tidemill up smart-home" in caught.value.hint
+    assert "`tidemill up` and the same pipeline" in caught.value.hint
     assert not (tmp_path / "none").exists()
 
 
