@@ -21,8 +21,8 @@ from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
 from tidemill.training.trainer import work
 
-SHORTER = {"movie-ratings": ("source.rows=20000", "batches.rows=10000")}
-"""Settings for the samples that are longer than is needed for two generations."""
+SHORTER = {"movie-ratings": ("source.rows=30000", "batches.rows=10000")}
+"""Settings for the samples that are longer than is needed for three generations."""
 
 
 @dataclass(frozen=True)
