@@ -23,10 +23,10 @@ from tests.support.failpoint_run import (
     smart_home_stages,
     user_ids,
 )
-from tests.support.open_stream import IN_TIME, collecting, open_stream, row_request, row_writer, sealed_numbers
+from tests.support.open_stream import IN_TIME, open_stream, row_request, row_writer, sealed_numbers
 from tests.support.source_run import CHUNK, collect, lines, produce, run_of_source, sealed_ids, stop, write_source
 from tests.support.source_run import ROWS as SOURCE_ROWS
-from tests.support.stage_run import collect_to_end
+from tests.support.stage_run import collect_to_end, collecting
 from tidemill.collector.collector import run_collector
 from tidemill.errors import LogLost, SourceError
 from tidemill.kafka.client import requests_topic

@@ -14,7 +14,6 @@ import pytest
 from tests.support import wait_for
 from tests.support.open_stream import (
     IN_TIME,
-    collecting,
     open_pipeline,
     open_stream,
     row_request,
@@ -23,6 +22,7 @@ from tests.support.open_stream import (
 )
 from tests.support.serving_run import api_of
 from tests.support.source_run import topic_with
+from tests.support.stage_run import collecting
 from tidemill.errors import RowsRefused
 from tidemill.kafka.client import (
     KafkaConnection,

@@ -11,9 +11,10 @@ import httpx
 import pyarrow.parquet as pq
 
 from tests.support import wait_for
-from tests.support.open_stream import collecting, row_writer
+from tests.support.open_stream import row_writer
 from tests.support.serving_run import api_of
 from tests.support.source_run import topic_with
+from tests.support.stage_run import collecting
 from tidemill.pipeline import Raw, parse
 from tidemill.producer.producer import run_producer
 from tidemill.run.folder import Run, open_run

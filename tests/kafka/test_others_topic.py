@@ -11,11 +11,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.support import wait_for
 from tests.support.commands import run_command
-from tests.support.stage_run import collect_to_end
+from tests.support.stage_run import collect_to_end, collecting
 from tests.support.topic_run import (
     OthersTopic,
     await_batches,
-    collecting,
     rejects_of,
     sealed_ns,
     sealed_rows,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from tests.support import wait_for
 from tests.support.failpoint_run import arm
 from tests.support.open_stream import row_writer
 from tests.support.serving_run import new_run, publish
-from tests.support.stage_run import score_to_end
+from tests.support.stage_run import score_to_end, scoring
 from tests.support.topic_run import OthersTopic
 from tidemill.collector.topic_feed import take_topic
 from tidemill.errors import LogLost
@@ -81,19 +79,6 @@ def write(topic: OthersTopic, numbers: Iterable[int], partitions: int) -> None:
     for number in numbers:
         topic.put(row(number), key=str(number), partition=number % partitions)
     topic.flush()
-
-
-@contextmanager
-def scoring(run: Run, kafka: str) -> Iterator[None]:
-    """Write the output in a thread, within the context."""
-    stage = Stage(run, "outputs")
-    thread = threading.Thread(target=run_outputs, args=(stage, kafka))
-    thread.start()
-    try:
-        yield
-    finally:
-        stage.stop.set()
-        thread.join(IN_TIME)
 
 
 def output_of(run: Run) -> OutputCounts:

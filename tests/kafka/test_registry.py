@@ -18,11 +18,10 @@ from google.protobuf.message_factory import GetMessageClass
 from tests.support import wait_for
 from tests.support.apicurio import apicurio
 from tests.support.registry import LittleRegistry, avro, framed, record
-from tests.support.stage_run import collect_to_end
+from tests.support.stage_run import collect_to_end, collecting
 from tests.support.topic_run import (
     OthersTopic,
     await_batches,
-    collecting,
     rejects_of,
     sealed_ns,
     sealed_rows,

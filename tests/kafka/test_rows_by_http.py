@@ -13,9 +13,10 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from tests.support import wait_for
-from tests.support.open_stream import IN_TIME, collecting, open_stream, row_request, row_writer, sealed_numbers
+from tests.support.open_stream import IN_TIME, open_stream, row_request, row_writer, sealed_numbers
 from tests.support.posting import Client, PostingRun, assert_each_once, posting_run
 from tests.support.source_run import topic_of, topic_with
+from tests.support.stage_run import collecting
 from tidemill.errors import KeyReused, RowsRefused, StreamFailed
 from tidemill.kafka.client import KafkaConnection
 from tidemill.kafka.embedded.broker import EmbeddedBroker

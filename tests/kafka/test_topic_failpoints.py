@@ -15,11 +15,10 @@ import pytest
 from tests.support import wait_for
 from tests.support.commands import COMMAND
 from tests.support.failpoint_run import KILLED, described, exit_code, file_names
-from tests.support.stage_run import collect_to_end
+from tests.support.stage_run import collect_to_end, collecting
 from tests.support.topic_run import (
     OthersTopic,
     await_batches,
-    collecting,
     rejects_of,
     sealed_ns,
     write_pipeline,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 
-from tidemill.collector.collector import run_collector
 from tidemill.kafka.intake import MessageSpool, RowRequest
 from tidemill.kafka.messages import message_of
 from tidemill.pipeline import Loaded, Raw, parse
@@ -58,19 +56,6 @@ def row_request(run: Run, *numbers: int, key: str | None = None, digest: str = "
 def row_writer(run: Run, kafka: str | None) -> Iterator[RowWriter]:
     with RowWriter(Stage(run, "api"), kafka) as writer:
         yield writer
-
-
-@contextmanager
-def collecting(run: Run, kafka: str) -> Iterator[Stage]:
-    """Collect in a thread, within the context."""
-    stage = Stage(run, "collector")
-    thread = threading.Thread(target=run_collector, args=(stage, kafka))
-    thread.start()
-    try:
-        yield stage
-    finally:
-        stage.stop.set()
-        thread.join(IN_TIME)
 
 
 def sealed_numbers(run: Run) -> list[int]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,9 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from tests.support import wait_for
-from tidemill.collector.collector import run_collector
 from tidemill.kafka.client import KafkaConnection, Topic, await_topic, connect_admin
 from tidemill.pipeline import Loaded, Raw, parse
 from tidemill.run.folder import Run, open_run
-from tidemill.run.stage import Stage
 
 IN_TIME = 30.0
 PIPELINE: dict[str, Any] = {
@@ -131,29 +127,6 @@ features = ["n"]
         encoding="utf-8",
     )
     return path
-
-
-@contextmanager
-def collecting(run: Run) -> Iterator[Stage]:
-    """Collect in a thread of its own until the block ends; an error of the collector is raised there."""
-    stage = Stage(run, "collector")
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            run_collector(stage, None)
-        except BaseException as error:  # noqa: BLE001  # it is raised in the test's own thread
-            errors.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield stage
-    finally:
-        stage.stop.set()
-        thread.join(IN_TIME)
-        if errors:
-            raise errors[0]
 
 
 def sealed_rows(run: Run) -> list[dict[str, Any]]:

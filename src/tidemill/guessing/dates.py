@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -88,14 +88,17 @@ def fitting_forms(distinct: pl.Series, nearly: Callable[[pl.Series], bool]) -> d
     """The forms that read all texts, ISO 8601 (None) first, with the moments; where none does, those that read nearly
     all, and of these the ones that read the most."""
     examples = distinct.head(TRIED).to_list()
-    if 2 * sum(map(may_be_date, examples)) <= len(examples):
+    if not most_fit(may_be_date, examples):
         return {}
-    patterns = {form: re.compile(timestamp_pattern(form), re.I) for form in FORMATS}
-    usual = [form for form in FORMATS if 2 * sum(map(bool, map(patterns[form].fullmatch, examples))) > len(examples)]
+    usual = [form for form in FORMATS if most_fit(re.compile(timestamp_pattern(form), re.I).fullmatch, examples)]
     read = {form: moments(distinct, form) for form in (None, *usual)}
     least = min(values.null_count() for values in read.values())
     most = {form: values for form, values in read.items() if values.null_count() == least}
     return {form: values for form, values in most.items() if not least or nearly(distinct.filter(values.is_not_null()))}
+
+
+def most_fit(fits: Callable[[str], object], texts: Sequence[str]) -> bool:
+    return 2 * sum(bool(fits(text)) for text in texts) > len(texts)
 
 
 def may_be_date(text: str) -> bool:
