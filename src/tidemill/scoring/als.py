@@ -88,7 +88,7 @@ class AlsScorer(Scorer):
         self.user_factors: Factors = arrays["user_factors"]
         self.item_factors: Factors = arrays["item_factors"]
         users = unpacked(arrays["users"])[0]
-        self.titles = unpacked(arrays["items"])
+        self.titles = unpacked(arrays["items"]).combine_chunks()  # ``take`` looks at each chunk
         self.users, self.items = indices_by_text(users), indices_by_text(self.titles[0])
         self._whole_users, self._whole_items = (pa.types.is_integer(ids.type) for ids in (users, self.titles[0]))
         self._offsets, self._rated = arrays["rated_offsets"], arrays["rated_items"]
@@ -172,11 +172,11 @@ class AlsScorer(Scorer):
         """
         index = self.items[item]
         lengths = self._norms * self._norms[index]
-        usable = np.flatnonzero(lengths > 0)
-        usable = usable[usable != index]
-        cosines = (self.item_factors[usable] @ self.item_factors[index]) / lengths[usable]
-        best = lowest(-cosines.astype(np.float64), top)
-        return self.documents(usable[best], np.clip(cosines[best], -1.0, 1.0), SIMILARITY)
+        with np.errstate(divide="ignore", invalid="ignore"):  # items without a length are left out
+            cosines = (self.item_factors @ self.item_factors[index]) / lengths
+        without = np.append(np.flatnonzero(~(lengths > 0)), index)
+        best = lowest(-cosines, top, without)
+        return self.documents(best, np.clip(cosines[best], -1.0, 1.0), SIMILARITY)
 
     def best(self, factor: Factors, without: Places, top: int) -> tuple[Places, Factors]:
         """The indices of the ``top`` items for a user of this factor, and their scores, the best first.
@@ -184,10 +184,7 @@ class AlsScorer(Scorer):
         The items ``without`` are left out. Ties are in the order of the ids.
         """
         scores = self.item_factors @ factor
-        allowed = np.ones(len(scores), dtype=bool)
-        allowed[without] = False
-        indices = np.flatnonzero(allowed)
-        chosen = indices[lowest(-scores[indices].astype(np.float64), top)]
+        chosen = lowest(-scores, top, without)
         return chosen, scores[chosen]
 
     def documents(self, items: Places, values: NDArray[Any], name: str) -> list[Item]:
