@@ -1,4 +1,4 @@
-"""How many recommendations for new users, and lists of similar items, a second: of 1,000,000 items with factors of rank 50.
+"""How many recommendations for new users, and lists of similar items, a second, of 1,000,000 items of rank 50.
 
 In process and over HTTP, with wrk (https://github.com/wg/wrk; Debian's package wrk), beside the bare product of the
 items' factors with one factor, which reads them all once. The three run in turn. Leave OPENBLAS_* unset.
@@ -119,6 +119,7 @@ def over_http(folder: Path, connections: int, seconds: int) -> dict[str, float]:
 @contextmanager
 def api(folder: Path) -> Iterator[str]:
     with (folder / "bench.out").open("ab") as out, closing(open_bench_run(folder)) as run:
+        run.catalog.forget_stage("serve")  # of an API that was ended before
         process = subprocess.Popen([sys.executable, __file__, "--serve", str(folder)], stdout=out, stderr=out)
         try:
             yield str(wait_for(lambda: endpoint(run), "the API", seconds=60))

@@ -13,7 +13,7 @@ from tidemill.process.supervisor import Supervisor
 from tidemill.run import files, stage
 from tidemill.run.files import roll
 from tidemill.run.folder import open_run
-from tidemill.run.stage import LogFile
+from tidemill.run.stage_log import LogFile
 from tidemill.training import session as sparks
 
 MOST = 4000

@@ -11,6 +11,7 @@ Feedback Datasets".
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ Item = dict[str, Any]
 ITEM, SCORE, SIMILARITY = "item", "score", "similarity"
 MOST_RATING = float(np.finfo(np.float32).max)  # Spark has ratings in 32 bits
 NNLS_STEPS = 100  # for each component of a factor; scipy's default is 3
+SCAN = threading.Lock()  # BLAS uses all cores for one product, and callers that wait for another's spin meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,12 @@ class AlsScorer(Scorer):
         scores = np.einsum("nk,nk->n", self.user_factors[users], self.item_factors[items])
         return np.where((users >= 0) & (items >= 0), scores, np.float32(np.nan))
 
+    def scores(self, factor: Factors) -> Factors:
+        """(items,): the product of each item's factor with this one (rank,)."""
+        with SCAN:
+            products: Factors = self.item_factors @ factor
+        return products
+
     def user_id(self, text: str) -> str:
         """A user's id as ``users`` has it: among whole numbers 3.0 is 3."""
         return whole_text(text) if self._whole_users else text
@@ -173,7 +181,7 @@ class AlsScorer(Scorer):
         index = self.items[item]
         lengths = self._norms * self._norms[index]
         with np.errstate(divide="ignore", invalid="ignore"):  # items without a length are left out
-            cosines = (self.item_factors @ self.item_factors[index]) / lengths
+            cosines = self.scores(self.item_factors[index]) / lengths
         without = np.append(np.flatnonzero(~(lengths > 0)), index)
         best = lowest(-cosines, top, without)
         return self.documents(best, np.clip(cosines[best], -1.0, 1.0), SIMILARITY)
@@ -183,7 +191,7 @@ class AlsScorer(Scorer):
 
         The items ``without`` are left out. Ties are in the order of the ids.
         """
-        scores = self.item_factors @ factor
+        scores = self.scores(factor)
         chosen = lowest(-scores, top, without)
         return chosen, scores[chosen]
 

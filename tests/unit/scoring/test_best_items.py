@@ -69,7 +69,7 @@ def scorer_of(items: Factors) -> AlsScorer:
 
 @dataclass(frozen=True)
 class Question:
-    """Items of few different factors, so that many tie; a user's factor, items to leave out, and how many are wanted."""
+    """Items of few different factors, so that many tie; a user's factor, items to leave out, how many are wanted."""
 
     scorer: AlsScorer
     factor: Factors
