@@ -111,8 +111,7 @@ def in_turn(work: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
 def over_http(folder: Path, connections: int, seconds: int) -> dict[str, float]:
     """Answers a second of one process that serves the run, by the name of the question."""
     with api(folder) as address:
-        for path in QUESTIONS.values():
-            wait_for(lambda path=path: ask(address + path).status_code == 200, path, seconds=60)
+        wait_for(lambda: all(answers(address + path) for path in QUESTIONS.values()), "the model", seconds=60)
         return {name: wrk(address + path, connections, seconds) for name, path in QUESTIONS.items()}
 
 
@@ -133,10 +132,13 @@ def serve(folder: Path) -> None:
         run_server(Stage(run, "serve"), "127.0.0.1", 0)
 
 
-def ask(address: str) -> httpx.Response:
-    if address.endswith("/recommend"):
-        return httpx.post(address, json={"ratings": RATINGS}, timeout=30)
-    return httpx.get(address, timeout=30)
+def answers(address: str) -> bool:
+    try:
+        if address.endswith("/recommend"):
+            return httpx.post(address, json={"ratings": RATINGS}, timeout=30).status_code == 200
+        return httpx.get(address, timeout=30).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def wrk(address: str, connections: int, seconds: int) -> float:

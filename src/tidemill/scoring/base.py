@@ -20,6 +20,7 @@ Kind = Literal["classification", "regression", "clustering", "recommendation", "
 Class = int | float | bool | str
 ScorerClass = TypeVar("ScorerClass", bound="Scorer")
 BLOCK = 256  # values in a block of ``upper_bound``
+NOTHING: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,21 +253,19 @@ def first_highest(margin: Array) -> NDArray[np.float64]:
     return indices
 
 
-def lowest(values: NDArray[Any], top: int, without: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
+def lowest(values: NDArray[Any], top: int, without: NDArray[np.intp] = NOTHING) -> NDArray[np.intp]:
     """The indices of the ``top`` lowest of ``values`` (n,), in ascending order of value; ties keep their order.
 
     The indices ``without`` are left out.
     """
-    excluded = without is not None and len(without) > 0
-    if excluded:
+    if len(without):
         values = values.copy()
         values[without] = np.inf
     bound = upper_bound(values, top)
     if bound < np.inf:  # not NaN either: at least ``top`` values are no higher, none of them excluded
         candidates = np.flatnonzero(values <= bound)
     else:
-        candidates = np.arange(len(values))
-        candidates = np.delete(candidates, without) if excluded else candidates
+        candidates = np.delete(np.arange(len(values)), without)
     if top < len(candidates):
         of_candidates = values[candidates]
         candidates = candidates[of_candidates <= np.partition(of_candidates, top - 1)[top - 1]]
