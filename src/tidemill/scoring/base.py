@@ -262,10 +262,8 @@ def lowest(values: NDArray[Any], top: int, without: NDArray[np.intp] = NOTHING) 
         values = values.copy()
         values[without] = np.inf
     bound = upper_bound(values, top)
-    if bound < np.inf:  # not NaN either: at least ``top`` values are no higher, none of them excluded
-        candidates = np.flatnonzero(values <= bound)
-    else:
-        candidates = np.delete(np.arange(len(values)), without)
+    enough = bound < np.inf  # nor NaN: at least ``top`` values are no higher, and none of them is left out
+    candidates = np.flatnonzero(values <= bound) if enough else np.delete(np.arange(len(values)), without)
     if top < len(candidates):
         of_candidates = values[candidates]
         candidates = candidates[of_candidates <= np.partition(of_candidates, top - 1)[top - 1]]
