@@ -180,25 +180,34 @@ class AlsScorer(Scorer):
         """
         index = self.items[item]
         lengths = self._norms * self._norms[index]
-        with np.errstate(divide="ignore", invalid="ignore"):  # items without a length are left out
-            cosines = self.scores(self.item_factors[index]) / lengths
         without = np.append(np.flatnonzero(~(lengths > 0)), index)
-        best = lowest(-cosines, top, without)
-        return self.documents(best, np.clip(cosines[best], -1.0, 1.0), SIMILARITY)
+        cosines = self.scores(self.item_factors[index])
+        with np.errstate(divide="ignore", invalid="ignore"):  # items without a length are left out
+            np.divide(cosines, lengths, out=cosines)
+        best, values = highest(cosines, top, without)
+        return self.documents(best, np.clip(values, -1.0, 1.0), SIMILARITY)
 
     def best(self, factor: Factors, without: Places, top: int) -> tuple[Places, Factors]:
         """The indices of the ``top`` items for a user of this factor, and their scores, the best first.
 
         The items ``without`` are left out. Ties are in the order of the ids.
         """
-        scores = self.scores(factor)
-        chosen = lowest(-scores, top, without)
-        return chosen, scores[chosen]
+        return highest(self.scores(factor), top, without)
 
     def documents(self, items: Places, values: NDArray[Any], name: str) -> list[Item]:
         """The documents of the items at these indices: id, the value under ``name``, titles."""
         rows = self.titles.take(pa.array(items)).to_pylist()
         return [{ITEM: row.pop(ITEM), name: value} | row for row, value in zip(rows, values.tolist(), strict=True)]
+
+
+def highest(values: Factors, top: int, without: Places) -> tuple[Places, Factors]:
+    """The indices of the ``top`` highest of ``values`` (n,), the highest first, and their values; ties keep order.
+
+    The indices ``without`` are left out. ``values`` is changed: another array of a million takes as long as the search.
+    """
+    np.negative(values, out=values)
+    chosen = lowest(values, top, without)
+    return chosen, -values[chosen]
 
 
 def fold_in(factors: Factors, ratings: Array, settings: Settings, gram: Array | None) -> Factors:
