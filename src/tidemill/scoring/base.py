@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tidemill.errors import FeatureError
+from tidemill.scoring.arithmetic import MOST_ROW_TERMS, RowFunction, RowScore
 from tidemill.scoring.features import Encoded, Encoder, Feature
 from tidemill.scoring.storage import Array, Stored
 
@@ -134,6 +136,42 @@ class RowScorer(Scorer, ABC):
             predictions[index] = replace(predictions[index], unseen=unseen)
         return predictions
 
+    def predict_one(self, row: Mapping[str, Any]) -> Prediction:
+        """The prediction for one row: bit for bit that of ``predict([row])``, without the cost of numpy's calls.
+
+        Raises:
+            FeatureError: as ``predict``.
+        """
+        if self.by_row is not None:
+            try:
+                numbers, codes = self.encoder.encode_one(row)
+            except (KeyError, TypeError, ValueError, OverflowError):
+                return self.predict([row])[0]  # it names the fault
+            score = self.by_row(numbers, codes)
+            if score is not None:
+                return self.row_prediction(score, numbers, codes, self.encoder.unseen_of(row, codes))
+        return self.predict([row])[0]
+
+    @cached_property
+    def by_row(self) -> RowFunction | None:
+        """Scores one row in plain floats; None for a model of texts, and where numpy is faster. Made on first use."""
+        return None if self.encoder.texts or self.row_terms > MOST_ROW_TERMS else self.row_function()
+
+    @property
+    def row_terms(self) -> int:
+        """About how many multiplications a row takes."""
+        return len(self.encoder.numbers) + len(self.encoder.codes)
+
+    def row_function(self) -> RowFunction | None:
+        """What :attr:`by_row` is where a row takes at most ``MOST_ROW_TERMS``."""
+        return None
+
+    @abstractmethod
+    def row_prediction(
+        self, score: RowScore, numbers: list[float], codes: list[int], unseen: dict[str, str] | None
+    ) -> Prediction:
+        """The prediction that a score of one row means."""
+
     @abstractmethod
     def predictions(self, encoded: Encoded) -> list[Prediction]:
         """A prediction for each of one or more rows whose features are encoded."""
@@ -196,6 +234,13 @@ class ClassScorer(RowScorer):
     def values(self, predicted: Array) -> pa.Array:
         return pa.array(self.classes).take(pa.array(predicted.astype(np.int64)))
 
+    def row_prediction(
+        self, score: RowScore, numbers: list[float], codes: list[int], unseen: dict[str, str] | None
+    ) -> Prediction:
+        answer, label = self.answers[int(score[0])]
+        probability = None if score[1] is None else dict(zip(self.names, score[1], strict=False))
+        return Prediction(answer, probability, label, unseen=unseen)
+
     def predictions(self, encoded: Encoded) -> list[Prediction]:
         scored = self.scores(encoded)
         answers = [self.answers[index] for index in scored.prediction.astype(np.intp).tolist()]
@@ -211,6 +256,11 @@ class ValueScorer(RowScorer):
     """A scorer that gives a value."""
 
     kind = "regression"
+
+    def row_prediction(
+        self, score: RowScore, numbers: list[float], codes: list[int], unseen: dict[str, str] | None
+    ) -> Prediction:
+        return Prediction(score[0], unseen=unseen)
 
     def predictions(self, encoded: Encoded) -> list[Prediction]:
         values = self.scores(encoded).prediction
