@@ -2,8 +2,8 @@
 
 A matrix product or a sum of numpy adds in an order that depends on the shapes and on the machine, and may round once
 for a multiplication and an addition. These functions add term by term, as Spark does. So a row's answer does not depend
-on the rows that are scored with it, and :data:`RowFunction` may answer a single row without numpy, whose calls cost more
-than the arithmetic of a row.
+on the rows that are scored with it, and a :data:`RowFunction` may answer a single row without numpy, whose calls cost
+more than the arithmetic of a row.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def over_positions(numbers: Array, matrix: Array, terms: Callable[[Array, Array]
 
 def row_product(numbers: Sequence[float], weights: Sequence[float]) -> float:
     """The sum of the products of one or more numbers. Python's own sum() compensates for rounding since 3.12."""
-    return reduce(add, map(mul, numbers, weights))
+    total: float = reduce(add, map(mul, numbers, weights))
+    return total
 
 
 def row_squares(numbers: Sequence[float], point: Sequence[float]) -> float:

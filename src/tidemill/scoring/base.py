@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -42,6 +42,59 @@ class Prediction:
     centre: Mapping[str, float] | None = None
     distance: float | None = None
     unseen: dict[str, str] | None = None
+
+
+class Option(NamedTuple):
+    """What all predictions of one class or cluster have in common: see :class:`Prediction`."""
+
+    prediction: Class
+    label: str | None = None
+    centre: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionColumns:
+    """The predictions of n rows, column by column: see :class:`Prediction`.
+
+    A prediction is one of the ``options``, whose indices are ``chosen`` (n,); or else a value, of ``values`` (n,).
+    ``probability``: (n, names) by the ``names`` of classes or clusters. ``distance``: (n,). ``unseen``: by the index of
+    each row that has such.
+    """
+
+    options: Sequence[Option] = ()
+    chosen: NDArray[np.intp] | None = None
+    values: Array | None = None
+    names: Sequence[str] = ()
+    probability: Array | None = None
+    distance: Array | None = None
+    unseen: Mapping[int, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        rows = self.chosen if self.values is None else self.values
+        return 0 if rows is None else len(rows)
+
+    def rows(self) -> list[Prediction]:
+        """A prediction for each row."""
+        if self.values is not None:
+            predictions = [Prediction(value) for value in self.values.tolist()]
+        else:
+            assert self.chosen is not None, "predictions are options or values"
+            missing = [None] * len(self.chosen)
+            probabilities = missing if self.probability is None else map(self._named, self.probability.tolist())
+            distances = missing if self.distance is None else self.distance.tolist()
+            options = [self.options[index] for index in self.chosen.tolist()]
+            predictions = [
+                Prediction(option.prediction, probability, option.label, option.centre, distance)
+                for option, probability, distance in zip(options, probabilities, distances, strict=True)
+            ]
+        for index, unseen in self.unseen.items():
+            predictions[index] = replace(predictions[index], unseen=unseen)
+        return predictions
+
+    def _named(self, shares: list[float]) -> dict[str, float]:
+        return dict(zip(self.names, shares, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +138,9 @@ class Scorer:
         self.bytes = sum(array.nbytes for array in stored.arrays.values())  # about the size of its file
         self.features: tuple[Feature, ...] = ()
 
+    def prepare(self) -> None:
+        """Make now what is else made on first use, before the scorer answers requests."""
+
 
 SCORERS: dict[str, type[Scorer]] = {}
 """The class that scores each estimator's models, by the estimator's name. Filled by :func:`scorer_of`."""
@@ -118,6 +174,9 @@ class RowScorer(Scorer, ABC):
         self.encoder = Encoder(stored)
         self.features = self.encoder.features
 
+    def prepare(self) -> None:
+        _ = self.by_row
+
     @abstractmethod
     def scores(self, encoded: Encoded) -> RowScores:
         """Score rows whose features are encoded."""
@@ -131,10 +190,18 @@ class RowScorer(Scorer, ABC):
         if not rows:
             return []
         encoded = self.encoder.encode(rows)
-        predictions = self.predictions(encoded)
-        for index, unseen in self.encoder.unseen(rows, encoded).items():
-            predictions[index] = replace(predictions[index], unseen=unseen)
-        return predictions
+        unseen = self.encoder.unseen(lambda name: [row[name] for row in rows], encoded)
+        return replace(self.predictions(encoded), unseen=unseen).rows()
+
+    def predict_columns(self, columns: Mapping[str, Sequence[Any]]) -> PredictionColumns:
+        """The predictions of one or more rows, which are given by their columns: those of ``predict``.
+
+        Raises:
+            FeatureError: the model has no answer for a row.
+            KeyError, TypeError, ValueError: a column is missing or has values of another type.
+        """
+        encoded = self.encoder.encode_columns(columns)
+        return replace(self.predictions(encoded), unseen=self.encoder.unseen(columns.__getitem__, encoded))
 
     def predict_one(self, row: Mapping[str, Any]) -> Prediction:
         """The prediction for one row: bit for bit that of ``predict([row])``, without the cost of numpy's calls.
@@ -173,8 +240,8 @@ class RowScorer(Scorer, ABC):
         """The prediction that a score of one row means."""
 
     @abstractmethod
-    def predictions(self, encoded: Encoded) -> list[Prediction]:
-        """A prediction for each of one or more rows whose features are encoded."""
+    def predictions(self, encoded: Encoded) -> PredictionColumns:
+        """The predictions of one or more rows whose features are encoded, without what is ``unseen``."""
 
     def values(self, predicted: Array) -> pa.Array:
         """The answers for Spark's predictions (n,): values, classes or cluster numbers."""
@@ -229,7 +296,7 @@ class ClassScorer(RowScorer):
         if self.classes is None:
             raise ValueError("a classifier without classes")
         self.names = [class_name(value) for value in self.classes]
-        self.answers = [(value, self.labels.get(class_name(value))) for value in self.classes]
+        self.options = [Option(value, self.labels.get(class_name(value))) for value in self.classes]
 
     def values(self, predicted: Array) -> pa.Array:
         return pa.array(self.classes).take(pa.array(predicted.astype(np.int64)))
@@ -237,19 +304,16 @@ class ClassScorer(RowScorer):
     def row_prediction(
         self, score: RowScore, numbers: list[float], codes: list[int], unseen: dict[str, str] | None
     ) -> Prediction:
-        answer, label = self.answers[int(score[0])]
+        option = self.options[int(score[0])]
         probability = None if score[1] is None else dict(zip(self.names, score[1], strict=False))
-        return Prediction(answer, probability, label, unseen=unseen)
+        return Prediction(option.prediction, probability, option.label, unseen=unseen)
 
-    def predictions(self, encoded: Encoded) -> list[Prediction]:
-        scored = self.scores(encoded)
-        answers = [self.answers[index] for index in scored.prediction.astype(np.intp).tolist()]
-        if scored.probability is None:
-            return [Prediction(answer, label=label) for answer, label in answers]
-        return [  # with one class in training, LogisticRegression still has two probabilities, 1 and 0
-            Prediction(answer, dict(zip(self.names, probability, strict=False)), label)
-            for (answer, label), probability in zip(answers, scored.probability.tolist(), strict=True)
-        ]
+    def predictions(self, encoded: Encoded) -> PredictionColumns:
+        scored, probability = self.scores(encoded), None
+        if scored.probability is not None:  # with one class in training, LogisticRegression still has two: 1 and 0
+            probability = scored.probability[:, : len(self.names)]
+        chosen = scored.prediction.astype(np.intp)
+        return PredictionColumns(self.options, chosen, names=self.names, probability=probability)
 
 
 class ValueScorer(RowScorer):
@@ -262,11 +326,11 @@ class ValueScorer(RowScorer):
     ) -> Prediction:
         return Prediction(score[0], unseen=unseen)
 
-    def predictions(self, encoded: Encoded) -> list[Prediction]:
+    def predictions(self, encoded: Encoded) -> PredictionColumns:
         values = self.scores(encoded).prediction
         if not np.isfinite(values).all():
             raise self.no_value()
-        return [Prediction(value) for value in values.tolist()]
+        return PredictionColumns(values=values)
 
     def no_value(self) -> FeatureError:
         """The error for a row without a finite value."""

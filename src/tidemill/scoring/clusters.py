@@ -31,7 +31,17 @@ from tidemill.scoring.arithmetic import (
     squared_distances,
     sum_in_order,
 )
-from tidemill.scoring.base import Prediction, RowScorer, RowScores, Scorer, first_highest, joined, scorer_of
+from tidemill.scoring.base import (
+    Option,
+    Prediction,
+    PredictionColumns,
+    RowScorer,
+    RowScores,
+    Scorer,
+    first_highest,
+    joined,
+    scorer_of,
+)
 from tidemill.scoring.features import Codes, Encoded, Encoder, product, row_products
 from tidemill.scoring.storage import Array, Stored
 
@@ -155,7 +165,8 @@ class PointSet:
                 summed += code < len(table) - 1
             if not (summed and norms[index]):
                 return nan
-            return 1.0 - product / norms[index] / sqrt(summed)
+            distance: float = 1.0 - product / norms[index] / sqrt(summed)
+            return distance
 
         return cosine
 
@@ -178,10 +189,12 @@ class ClusterScorer(RowScorer):
         self.numbers: NDArray[np.int64] = np.asarray(stored.arrays.get("numbers", np.arange(len(centres))), np.int64)
         if len(set(self.numbers.tolist())) != len(centres):
             raise ValueError(f"{len(centres)} clusters have the numbers {self.numbers.tolist()}")
-        self._row_numbers: list[int] = self.numbers.tolist()
         units = self.units()
         values = columns(list(units.numbers.values()), units.count)
         self.in_units = [dict(zip(units.numbers, row, strict=True)) for row in values.tolist()]
+        self.options = [
+            Option(number, centre=centre) for number, centre in zip(self.numbers.tolist(), self.in_units, strict=True)
+        ]
 
     def scores(self, encoded: Encoded) -> RowScores:
         parts = [self.score(part) for part in slices(encoded, len(self.numbers))]
@@ -210,29 +223,21 @@ class ClusterScorer(RowScorer):
             names, order = self.probability_names
             probability = dict(zip(names, [score[1][place] for place in order], strict=True))
         distance = self.row_distance(index, numbers, codes)
-        return Prediction(self._row_numbers[index], probability, None, self.in_units[index], distance, unseen)
+        option = self.options[index]
+        return Prediction(option.prediction, probability, None, option.centre, distance, unseen)
 
     @property
     def row_terms(self) -> int:
         return super().row_terms * len(self.numbers)
 
-    def predictions(self, encoded: Encoded) -> list[Prediction]:
+    def predictions(self, encoded: Encoded) -> PredictionColumns:
         scored = self.scores(encoded)
-        indices = scored.prediction.astype(np.intp)
-        distances = self.centres.distances(encoded, indices).tolist()
-        return [
-            Prediction(number, probability, None, self.in_units[index], distance)
-            for number, probability, index, distance in zip(
-                self.numbers[indices].tolist(), self.probabilities(scored), indices.tolist(), distances, strict=True
-            )
-        ]
-
-    def probabilities(self, scored: RowScores) -> list[dict[str, float] | None]:
-        """For each row the probability of each cluster, by its number in ascending order; None if there is none."""
+        chosen = scored.prediction.astype(np.intp)
+        distance = self.centres.distances(encoded, chosen)
         if scored.probability is None:
-            return [None] * len(scored.prediction)
-        names, order = self.probability_names
-        return [dict(zip(names, row, strict=True)) for row in scored.probability[:, order].tolist()]
+            return PredictionColumns(self.options, chosen, distance=distance)
+        names, order = self.probability_names  # by the clusters' numbers in ascending order
+        return PredictionColumns(self.options, chosen, None, names, scored.probability[:, order], distance)
 
     @cached_property
     def probability_names(self) -> tuple[list[str], list[int]]:

@@ -174,6 +174,26 @@ class Encoder:
             raise self.fault(rows)
         return Encoded(self.scale(numbers.reshape(len(rows), -1).astype(np.float64, copy=False)), codes, terms)
 
+    def encode_columns(self, columns: Mapping[str, Sequence[Any]]) -> Encoded:
+        """Rows encoded that are given by the values of each column, as :meth:`encode` does it.
+
+        Raises:
+            KeyError, TypeError, ValueError, OverflowError: a column is missing or has a value of another type.
+        """
+        count = len(columns[self.columns[0]])
+        numbers = np.empty((count, len(self.numeric)))
+        for place, feature in enumerate(self.numeric):
+            values = columns[feature.column]
+            numbers[:, place] = list(map(feature.reader(), values)) if feature.is_calendar else values
+        if not np.isfinite(numbers).all():
+            raise ValueError("not finite")
+        codes = [
+            np.array([known.get(value, size) for value in map(read, columns[column])], dtype=np.intp)
+            for column, read, known, size in self._coders
+        ]
+        terms = self.weights([list(map(text, columns[feature.column])) for feature in self.texts])
+        return Encoded(self.scale(numbers), codes, terms)
+
     def encode_one(self, row: Row) -> tuple[list[float], list[int]]:
         """The scaled numbers and the codes of one row without texts: those of ``encode([row])``.
 
@@ -206,13 +226,15 @@ class Encoder:
             return sparse.csr_array(sparse.hstack(blocks))
         return blocks[0] if blocks else None
 
-    def unseen(self, rows: Sequence[Row], encoded: Encoded) -> dict[int, dict[str, str]]:
-        """By the index of each row with unseen categories: ``{feature: category}``."""
+    def unseen(self, column: Callable[[str], Sequence[Any]], encoded: Encoded) -> dict[int, dict[str, str]]:
+        """By the index of each row with unseen categories: ``{feature: category}``. ``column`` gives the values of a
+        column by its name."""
         unseen: dict[int, dict[str, str]] = {}
         for feature, known, read, codes in zip(self.strings, self.codes, self.readers, encoded.codes, strict=True):
-            if len(known) in (coded := codes.tolist()):  # for a single row faster than numpy
-                for index in (index for index, code in enumerate(coded) if code == len(known)):
-                    unseen.setdefault(index, {})[feature.name] = read(rows[index][feature.column])
+            places = np.flatnonzero(codes == len(known)).tolist()
+            values = column(feature.column) if places else ()
+            for index in places:
+                unseen.setdefault(index, {})[feature.name] = read(values[index])
         return unseen
 
     def table(self, table: pa.Table) -> tuple[Encoded, NDArray[np.bool_]]:

@@ -233,10 +233,7 @@ class TreeValueScorer(ValueScorer):
 
         def score(numbers: list[float], codes: list[int]) -> RowScore | None:
             leaves = leaves_of(numbers, codes)
-            if weights is not None:
-                value = weighed_total(leaves, weights)
-            else:
-                value = row_total(leaves)[0] / trees
+            value = row_total(leaves)[0] / trees if weights is None else weighed_total(leaves, weights)
             return (value, None) if isfinite(value) else None
 
         return score
