@@ -80,14 +80,15 @@ async def read_body(request: Request) -> bytes:
     Raises:
         BodyTooLarge: it is over ``MAX_BODY_BYTES``, whatever its headers say.
     """
-    body, complete = await read_until(request, b"", MAX_BODY_BYTES)
-    if not complete:
-        raise too_large(MAX_BODY_BYTES)
-    return body
+    body, _ = await read_until(request, MAX_BODY_BYTES)
+    return within(MAX_BODY_BYTES, body)
 
 
-async def read_until(request: Request, begun: bytes, most: int) -> tuple[bytes, bool]:
-    """More of a body that has ``begun``, and whether it is complete; not so once it is over ``most`` bytes.
+async def read_until(request: Request, most: int, begun: bytes = b"") -> tuple[bytes, bool]:
+    """The request's body, or the first of it that is over ``most`` bytes, and whether more is to come.
+
+    Args:
+        begun: what is read of it already.
 
     Raises:
         ClientDisconnect: the client is gone.
@@ -100,11 +101,18 @@ async def read_until(request: Request, begun: bytes, most: int) -> tuple[bytes, 
         chunk, more = message.get("body", b""), message.get("more_body", False)
         chunks.append(chunk)
         size += len(chunk)
-    return b"".join(chunks), size <= most
+    return b"".join(chunks), more
 
 
-def too_large(most: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the body is over {most} bytes ({most >> 20} MiB)", "send the rows in several requests")
+def within(most: int, body: bytes) -> bytes:
+    """The body, of at most so many bytes.
+
+    Raises:
+        BodyTooLarge: it has more.
+    """
+    if len(body) > most:
+        raise BodyTooLarge(f"the body is over {most} bytes ({most >> 20} MiB)", "send the rows in several requests")
+    return body
 
 
 RequestBody = Annotated[bytes, Depends(read_body)]

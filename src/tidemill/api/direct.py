@@ -50,7 +50,7 @@ class DirectRoutes:
         self._with_values = [route for route in direct if route.param_convertors]
         self._fixed: dict[tuple[str, str], Target] = {}
         for route in direct:
-            for method in route.methods if not route.param_convertors else ():
+            for method in () if route.param_convertors else route.methods or ():
                 if target := self._resolve(method, route.path):
                     self._fixed[method, route.path] = target
         self._resolved = lru_cache(maxsize=MAX_PATHS)(self._resolve)
@@ -63,7 +63,7 @@ class DirectRoutes:
         if (target := self._fixed.get((method, path))) is not None:
             return target if not has_encoded_slash(scope) else None
         for route in self._with_values:
-            if method in route.methods and len(path) <= MAX_PATH_CHARACTERS and route.path_regex.match(path):
+            if method in (route.methods or ()) and len(path) <= MAX_PATH_CHARACTERS and route.path_regex.match(path):
                 return self._resolved(method, path) if not has_encoded_slash(scope) else None
         return None
 

@@ -417,7 +417,7 @@ class MixtureScorer(ClusterScorer):
 
     @property
     def row_terms(self) -> int:
-        return super().row_terms * self.offsets.shape[1]
+        return super().row_terms * len(self.offsets[0])
 
     def row_function(self) -> RowFunction:
         products, (count, places) = row_products(self.roots), self.offsets.shape

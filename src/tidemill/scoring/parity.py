@@ -32,7 +32,7 @@ def compare(
         made: (n,), which rows are probes; None where all are real.
 
     Raises:
-        ParityFailed: a row or probe differs, or a value differs by more than ``TOLERANCE``, or the scorer refuses one, or
+        ParityFailed: a row or probe differs, or a value differs by more than ``TOLERANCE``; the scorer refuses one, or
             scores it otherwise when it comes alone.
     """
     if not rows:

@@ -16,7 +16,7 @@ from tidemill.api.dependencies import (
     GenerationNumber,
     read_until,
     resolve_generation,
-    too_large,
+    within,
 )
 from tidemill.run.catalog import GenerationRef
 from tidemill.scoring import ROW_KINDS, Scorer, row_scorer
@@ -82,14 +82,13 @@ class Predictor:
             BadJson, FeatureError, BodyTooLarge: the body has no rows of this model's.
             NotFound, NotReady: there is no such generation, it has no such model, or its file is damaged.
         """
-        body, complete = await read_until(request, b"", MAX_BODY_BYTES)
-        if complete:
+        body, more = await read_until(request, MAX_BODY_BYTES)
+        if len(body) <= MAX_BODY_BYTES:
             return await self._respond_to(body, generation)
         async with self._large_limiter:
-            body, complete = await read_until(request, body, MAX_PREDICT_BYTES)
-            if not complete:
-                raise too_large(MAX_PREDICT_BYTES)
-            return await self._respond_to(body, generation)
+            if more:
+                body, _ = await read_until(request, MAX_PREDICT_BYTES, body)
+            return await self._respond_to(within(MAX_PREDICT_BYTES, body), generation)
 
     async def _respond_to(self, body: bytes, generation: int | None) -> Json:
         snapshot, ref = resolve_generation(self.registry, generation, self.model)
