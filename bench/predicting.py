@@ -260,9 +260,7 @@ def main() -> None:
         )
     for title, (served, bare) in seconds.items():
         ours, theirs = statistics.median(served), statistics.median(bare)
-        print(
-            f"{title:12} {ROWS} rows in {ours * 1e3:6.1f} ms   numpy {theirs * 1e3:6.1f} ms   {theirs / ours:5.2f} of its speed"
-        )
+        print(f"{title:12} {ROWS} rows in {ours * 1e3:6.1f} ms   numpy {theirs * 1e3:6.1f} ms   {theirs / ours:5.2f} x")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import unquote
 import anyio
 import orjson
 import pytest
+import structlog
 from starlette.types import Message, Scope
 
 from tests.support.serving_run import DOCUMENT, KEY, new_run, publish, seal
@@ -148,15 +150,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], R
         run.close()
 
 
-def application(run: Run, direct: bool, **settings: Any) -> Application:
-    registry = ModelRegistry(run)
+def application(run: Run, direct: bool, log: io.StringIO | None = None, **settings: Any) -> Application:
+    """The API, which logs into ``log``."""
+    lines = structlog.PrintLogger(log or io.StringIO())
+    registry = ModelRegistry(run, structlog.wrap_logger(lines, [structlog.processors.JSONRenderer()]))
     app = create_app(run, registry, direct=direct, **settings)
     registry.refresh()
     return app
 
 
-async def answer(app: Application, asked: Asked, hangs_up: bool = False) -> tuple[list[Message], str]:
-    """What the app sends, and the exception that leaves it."""
+async def answer(app: Application, asked: Asked, hangs_up: bool = False) -> list[Message]:
+    """What the app sends."""
     method, target, headers, chunks = asked
     raw_path, _, query = target.partition("?")
     scope: Scope = {
@@ -188,7 +192,7 @@ async def answer(app: Application, asked: Asked, hangs_up: bool = False) -> tupl
         sent.append(message)
 
     await app(scope, receive, send)
-    return sent, "nothing"
+    return sent
 
 
 def all_answers(app: Application, requests: Sequence[Asked]) -> list[Any]:
@@ -200,7 +204,7 @@ def all_answers(app: Application, requests: Sequence[Asked]) -> list[Any]:
 
 def counted(app: Application) -> list[str]:
     """How many requests the metrics have of each route, method and status."""
-    [(sent, _)] = all_answers(app, [("GET", "/metrics", {"x-api-key": KEY}, [b""])])
+    [sent] = all_answers(app, [("GET", "/metrics", {"x-api-key": KEY}, [b""])])
     text = sent[1]["body"].decode()
     return sorted(re.findall(r"tidemill_http_requests_total\{.*|tidemill_http_request_seconds_count\{.*", text))
 
@@ -239,12 +243,14 @@ def test_faults_are_alike(runs: Callable[[str], Run], monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(RowScorer, "predict_one", fail)
     run = runs(type(error).__name__)
-    answers = [
-        all_answers(application(run, way), [post("/is_good"), post("/models/good/predict")]) for way in (True, False)
-    ]
+    logs = [io.StringIO(), io.StringIO()]
+    asked = [post("/is_good"), post("/models/good/predict")]
+    answers = [all_answers(application(run, way, log), asked) for way, log in zip((True, False), logs, strict=True)]
     assert answers[0] == answers[1]
     assert "secret" not in str(answers)
-    assert answers[0][0][0][0]["status"] == (503 if isinstance(error, CatalogError) else 500)
+    words = "a file could not be read" if isinstance(error, CatalogError) else "a request failed"
+    assert [log.getvalue().count(words) for log in logs] == [2, 2]
+    assert answers[0][0][0]["status"] == (503 if isinstance(error, CatalogError) else 500)
 
 
 def test_a_client_that_is_gone_is_counted_alike(runs: Callable[[str], Run]) -> None:
@@ -252,8 +258,7 @@ def test_a_client_that_is_gone_is_counted_alike(runs: Callable[[str], Run]) -> N
     run = runs("gone")
     for direct in (True, False):
         app = application(run, direct)
-        sent, _ = anyio.run(answer, app, post("/is_good", b"{"), True)
-        assert sent == []
+        assert anyio.run(answer, app, post("/is_good", b"{"), True) == []
         assert any('route="/is_good",status="499"' in line for line in counted(app))
 
 
