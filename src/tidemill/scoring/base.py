@@ -18,6 +18,8 @@ from tidemill.scoring.arithmetic import MOST_ROW_TERMS, RowFunction, RowScore
 from tidemill.scoring.features import Encoded, Encoder, Feature
 from tidemill.scoring.storage import Array, Stored
 
+LIST_SIZE = 5  # how many times as much memory as an array a list of its numbers takes
+
 Kind = Literal["classification", "regression", "clustering", "recommendation", "neighbours", "text"]
 Class = int | float | bool | str
 ScorerClass = TypeVar("ScorerClass", bound="Scorer")
@@ -135,7 +137,7 @@ class Scorer:
     def __init__(self, stored: Stored) -> None:
         self.model: str = stored.text["model"]
         self.estimator: str = stored.text["estimator"]
-        self.bytes = sum(array.nbytes for array in stored.arrays.values())  # about the size of its file
+        self.bytes = sum(array.nbytes for array in stored.arrays.values())  # about what it takes in memory
         self.features: tuple[Feature, ...] = ()
 
     def prepare(self) -> None:
@@ -175,7 +177,8 @@ class RowScorer(Scorer, ABC):
         self.features = self.encoder.features
 
     def prepare(self) -> None:
-        _ = self.by_row
+        if self.by_row is not None:
+            self.bytes *= 1 + LIST_SIZE
 
     @abstractmethod
     def scores(self, encoded: Encoded) -> RowScores:
