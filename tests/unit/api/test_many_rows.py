@@ -42,7 +42,7 @@ GOOD = {
     "bool": st.booleans(),
     "at": st.datetimes(datetime(1970, 1, 1), datetime(2040, 1, 1)).map(datetime.isoformat),
 }
-ODD = st.sampled_from(
+ODD: st.SearchStrategy[Any] = st.sampled_from(
     [None, 3.0, 3.5, 2**53 + 0.0, 2**63, 2**64 - 1, "3", "", True, [], {}, "2024-03-31T02:30:00", 1e300]
 )
 

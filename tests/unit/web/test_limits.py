@@ -143,7 +143,7 @@ def test_the_limit_is_exact(api: httpx.Client) -> None:
 
 
 def test_a_chunked_body_is_counted(api: httpx.Client) -> None:
-    """A body without a length is refused once it is over the limit of its path; without the key it is not read at all."""
+    """A body without a length is refused once it is over its limit; without the key it is not read at all."""
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
     with closing(connected(api)) as one:
         one.sendall(CHUNKED + chunk * (MAX_PREDICT_BYTES // 65536 + 1))
