@@ -16,7 +16,7 @@ from tidemill.sources.chunk import (
     refuse_missing,
 )
 from tidemill.sources.cleaning import strip_notes, trim_notes
-from tidemill.sources.readers.csv_chunks import PIECE, CsvChunks, CsvText, Layout, fields_text
+from tidemill.sources.readers.csv_chunks import CsvChunks, CsvText, Layout, fields_text
 from tidemill.sources.readers.csv_header import (
     composed,
     encoding_meant,
@@ -29,6 +29,7 @@ from tidemill.sources.readers.csv_header import (
 from tidemill.sources.readers.csv_records import Dialect, RecordBlock, Records, TextLines
 from tidemill.sources.readers.decoding import BYTE_ORDER_MARK, guessed_encoding, is_text, open_pages
 from tidemill.sources.readers.opening import SourceFile
+from tidemill.sources.readers.pages import PIECE
 from tidemill.texts import shorten
 
 DELIMITERS = {";": '";"', "\t": r'"\t"', "|": '"|"', ",": '","'}

@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from tidemill.pipeline import BLANKS, Column
-from tidemill.sources.chunk import RECORD_CHARACTERS, BadRecord
+from tidemill.sources.chunk import BadRecord
 from tidemill.sources.cleaning import has_cleaning
 from tidemill.sources.readers.csv_records import Dialect
+from tidemill.sources.readers.pages import may_have_long_line
 from tidemill.sources.text_values import fitting_rows, typed_column
 from tidemill.types import COLUMN_TYPES
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # Arrow skips one at the beginning of a block
-WINDOW = RECORD_CHARACTERS // 2
 NUMBERS = {"int": pl.Int64, "float": pl.Float64}
 
 
@@ -163,7 +163,7 @@ class BlockReader:
         column = self._there[name]
         texts = pl.Series(table[name])
         values = texts.cast(NUMBERS[column.kind], strict=False)
-        fit = values.is_not_null() & (values.is_finite() if column.kind == "float" else pl.lit(True))
+        fit = values.is_finite().fill_null(False) if column.kind == "float" else values.is_not_null()
         return bool((fit | (texts == "") if column.optional else fit).all())
 
 
@@ -173,12 +173,6 @@ def can_read(dialect: Dialect, width: int) -> bool:
     if delimiter in (BLANKS, quote) or not (delimiter + quote).isascii():
         return False
     return not trim or (width > 1 and not delimiter.isspace())  # then no record is blank, and skipped as such
-
-
-def may_have_long_line(data: bytes) -> bool:
-    """Whether a line may be longer than ``RECORD_CHARACTERS``, which would have a whole window without a line end."""
-    starts = range(0, len(data) - WINDOW + 1, WINDOW)
-    return any(data.find(b"\n", start, start + WINDOW) < 0 for start in starts)
 
 
 def has_line_with(data: bytes, beginning: bytes) -> bool:

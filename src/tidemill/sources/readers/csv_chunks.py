@@ -12,13 +12,10 @@ from tidemill.pipeline import Column, arrow_schema
 from tidemill.sources.chunk import NOT_VALID, RECORD_CHARACTERS, TOO_LONG, BadRecord, Chunk, Reject, cut, join_reasons
 from tidemill.sources.readers.csv_blocks import BlockReader, CsvBlock, can_read
 from tidemill.sources.readers.csv_records import Dialect, RecordBlock, Records, TextLines
-from tidemill.sources.readers.decoding import Pages, is_text
+from tidemill.sources.readers.decoding import is_text
 from tidemill.sources.readers.opening import SourceFile
+from tidemill.sources.readers.pages import BLOCK, MOST_RECORDS, PIECE, Pages
 from tidemill.sources.text_values import typed
-
-BLOCK = 2**21  # bytes; the fastest here, and with some thousands of records
-PIECE = 2**16  # into pieces of so many bytes a block is cut that can't be read as a whole
-MOST_RECORDS = 10_000  # that are read one by one for a chunk
 
 
 class Layout(NamedTuple):

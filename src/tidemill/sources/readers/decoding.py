@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TextIO
 
@@ -12,9 +12,9 @@ from tidemill.errors import SourceError
 from tidemill.pipeline import is_encoding
 from tidemill.sources.readers.encodings import guess_encoding
 from tidemill.sources.readers.opening import BUFFER, SourceFile, open_bytes
+from tidemill.sources.readers.pages import ESCAPES, Pages
 from tidemill.texts import shorten
 
-ESCAPES = "tidemill.escapes"  # the name of the handler of bytes that do not fit
 BYTE_ORDER_MARK = "\ufeff"
 WIDE_MARKS = {  # the longer ones first: the shorter ones are their beginnings
     codecs.BOM_UTF32_LE: "utf-32",
@@ -23,15 +23,6 @@ WIDE_MARKS = {  # the longer ones first: the shorter ones are their beginnings
     codecs.BOM_UTF16_BE: "utf-16",
 }
 SAMPLED = 2**21  # bytes in which lines that are not ASCII are looked for
-
-
-def escape_bytes(error: UnicodeError) -> tuple[str, int]:
-    """Bytes that do not fit, as lone surrogates; as Python's ``surrogateescape``, but for any byte of any encoding."""
-    assert isinstance(error, UnicodeDecodeError)
-    return "".join(chr(0xDC00 + (byte | 0x80)) for byte in error.object[error.start : error.end]), error.end
-
-
-codecs.register_error(ESCAPES, escape_bytes)
 
 
 @contextmanager
@@ -45,67 +36,12 @@ def open_pages(file: SourceFile) -> Iterator[Pages]:
         head, content = peeked(raw)
         codec = codec_of(file, head)
         if is_encoding(codec, "utf-8-sig"):
-            pages = Pages(content.read, ESCAPES, "surrogateescape")
+            pages = Pages(content.read)
             pages.put_back(content.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8))
             yield pages
         else:
             text = io.TextIOWrapper(content, codec, errors=ESCAPES, newline="")
             yield Pages(lambda size: text.read(size).encode("utf-8", "surrogatepass"), "surrogatepass", "surrogatepass")
-
-
-class Pages:
-    """A file's text in blocks of UTF-8 that end with a line.
-
-    Bytes that don't fit the file's encoding make a block invalid as UTF-8; its text has lone surrogates for them.
-    """
-
-    def __init__(self, read: Callable[[int], bytes], decode_errors: str, encode_errors: str) -> None:
-        """``read`` gives at least one of the next bytes, about as many as asked for; none at the end. It splits a
-        character only where ``decode_errors`` allows it."""
-        self._read = read
-        self._decode_errors = decode_errors
-        self._encode_errors = encode_errors
-        self._decoder = codecs.getincrementaldecoder("utf-8")(decode_errors)
-        self._data = b""  # what was read and not yet taken
-        self._ended = False
-
-    def take(self, size: int) -> bytes:
-        """The next lines, about ``size`` bytes; part of a line where it is longer than that; nothing at the end."""
-        while len(self._data) < size and not self._ended:
-            more = self._read(size - len(self._data))
-            self._ended = not more
-            self._data += more
-        if self._ended and len(self._data) <= size:
-            block, self._data = self._data, b""
-            return block
-        end = self._data.rfind(b"\n", 0, size) + 1 or self._data.find(b"\n") + 1 or len(self._data)
-        block, self._data = self._data[:end], self._data[end:]
-        return block
-
-    def put_back(self, block: bytes) -> None:
-        """Have ``block``, the last bytes taken, taken again."""
-        self._data = block + self._data
-
-    def unread(self, text: str) -> None:
-        """Have ``text``, the end of what was read, taken again."""
-        cut_off, _ = self._decoder.getstate()
-        self._decoder.reset()
-        self._data = text.encode("utf-8", self._encode_errors) + cut_off + self._data
-
-    def text_of(self, lines: bytes) -> str:
-        """Some lines as text."""
-        return lines.decode("utf-8", self._decode_errors)
-
-    def read(self, size: int) -> str:
-        """As :meth:`take`, as text."""
-        text = ""
-        while not text and (block := self.take(size)):
-            text = self._decoder.decode(block)
-        return text or self._decoder.decode(b"", final=True)
-
-    def decode(self, block: bytes) -> str:
-        """The text of the last bytes taken; characters that are cut at its end are in the next text."""
-        return self._decoder.decode(block)
 
 
 @contextmanager

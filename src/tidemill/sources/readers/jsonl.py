@@ -5,6 +5,7 @@ Values are strictly typed. In a column with a cleaning a string is also read as 
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from tidemill.errors import Fault
-from tidemill.kafka.codec import checked, decode, is_infinite, loads, notation, row_of, way_out
+from tidemill.kafka.codec import checked, decode, decode_lines, is_infinite, loads, notation, row_of, way_out
 from tidemill.pipeline import EPOCHS, Cleaning, Column, arrow_schema
 from tidemill.sources.chunk import (
     MOST_TEXT,
@@ -30,8 +31,9 @@ from tidemill.sources.chunk import (
 from tidemill.sources.cleaning import has_cleaning, is_missing, is_number
 from tidemill.sources.conversions import CONVERSIONS
 from tidemill.sources.paths import names_in, value_at
-from tidemill.sources.readers.json_records import JsonBlock, open_records
+from tidemill.sources.readers.json_records import JsonBlock, JsonReader, LineBlocks, LineReader, open_records
 from tidemill.sources.readers.opening import SourceFile
+from tidemill.sources.readers.pages import BLOCK, MOST_RECORDS, PIECE, may_have_long_line
 from tidemill.sources.text_values import misfit, typed_column, wanted
 from tidemill.types import COLUMN_TYPES
 
@@ -50,7 +52,7 @@ class JsonFile:
 
     def check(self) -> Beginning:
         with open_records(self.file) as records:
-            block = records.take(LOOKED_AT)
+            block = (records.records() if isinstance(records, LineBlocks) else records).take(LOOKED_AT)
         documents = [record for record in map(record_of, block.texts) if record is not None]
         notes: list[Fault] = []
         if documents:
@@ -61,9 +63,34 @@ class JsonFile:
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         with open_records(self.file) as records:
-            while block := records.take(min(size, limit)):
-                limit -= len(block)
-                yield self._chunk(block)
+            if isinstance(records, LineBlocks):
+                yield from self._by_blocks(records, size, limit)
+            else:
+                yield from self._one_by_one(records, size, limit)
+
+    def _one_by_one(self, records: JsonReader, size: int, limit: int) -> Iterator[Chunk]:
+        while block := records.take(min(size, MOST_RECORDS, limit)):
+            limit -= len(block)
+            yield self._chunk(block)
+
+    def _by_blocks(self, blocks: LineBlocks, size: int, limit: int) -> Iterator[Chunk]:
+        number, odd = 0, 0
+        while limit and (data := blocks.take(PIECE if odd > 0 else BLOCK)):
+            lines = data.count(b"\n") + (not data.endswith(b"\n"))
+            table = self.objects.read_lines(data, lines)
+            if table is None and odd <= 0 and len(data) > PIECE and b"\n" in data:
+                odd = len(data)
+                blocks.put_back(data)
+                continue
+            odd -= len(data)
+            if table is not None:
+                chunks = chunks_of(table.slice(0, limit), size)
+            else:
+                chunks = self._one_by_one(LineReader(io.BytesIO(data), number), size, limit)
+            number += lines
+            for chunk in chunks:
+                limit -= len(chunk)
+                yield chunk
 
     def _chunk(self, block: JsonBlock) -> Chunk:
         rows, reasons = self.objects.read(block.texts)
@@ -91,6 +118,17 @@ class JsonObjects:
     def read(self, texts: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         """The rows among the texts, in order, and the reason for each position of a text that is none."""
         return self._typed(texts, {}) if not self.has_paths else self._flat(texts, list(map(record_of, texts)))
+
+    def read_lines(self, data: bytes, lines: int) -> pa.Table | None:
+        """The rows of so many lines; None where they must be read one by one, to the same rows or others."""
+        plain = not (self.has_paths or self.cleaned or may_have_long_line(data))
+        if not plain or not data.startswith(b"{") or data.count(b"\n{") != lines - 1:
+            return None
+        table = decode_lines(data, lines, self.loose)
+        if table is None:
+            return None
+        table, unfit = self._with_texts_read(table)
+        return None if unfit else table.cast(arrow_schema(self.columns))
 
     def read_records(self, records: Sequence[Mapping[str, Any]]) -> tuple[pa.Table, dict[int, str]]:
         """The same of objects that were parsed already."""
@@ -180,6 +218,10 @@ class JsonObjects:
             for column in self.columns
         ]
         return join_reasons([reason for reason in reasons if reason])
+
+
+def chunks_of(rows: pa.Table, size: int) -> Iterator[Chunk]:
+    return (Chunk(rows.slice(start, size)) for start in range(0, len(rows), size))
 
 
 def values_of(record: Mapping[str, Any], columns: Sequence[Column]) -> tuple[dict[str, Any], dict[str, str]]:
