@@ -31,7 +31,7 @@ from tidemill.samples import SAMPLES, find_sample, write_sample
 from tidemill.sources.source import SourceReader, open_source
 
 FORMATS = ("csv", "jsonl", "parquet")
-CLEANED = {
+CLEANED: dict[str, dict[str, Any]] = {
     "strip": {"UsageHoursPerDay": {"type": "float", "strip": ["kWh"]}},
     "missing": {"MalfunctionIncidents": {"type": "int?", "missing": [-1, "n/a"]}},
     "thousands": {"UserID": {"type": "int", "thousands": "_"}},
@@ -118,7 +118,7 @@ def main() -> None:
         with sample_file(form, given.rows) as path:
             show(form, *interleaved(both(path, given.turns), "Arrow"))
             for name, cleaned in CLEANED.items() if form == "csv" else ():
-                columns = SMART_HOME_COLUMNS | cleaned
+                columns = {**SMART_HOME_COLUMNS, **cleaned}
                 show(f"csv with {name}", *interleaved(both(path, given.turns, columns), "Arrow"))
     for name in SAMPLES if given.samples else ():
         show_sample(name, given.rows // 10, given.turns)

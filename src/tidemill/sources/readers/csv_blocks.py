@@ -20,7 +20,7 @@ from tidemill.pipeline import BLANKS, Column
 from tidemill.sources.chunk import BadRecord
 from tidemill.sources.cleaning import has_cleaning
 from tidemill.sources.readers.csv_records import Dialect
-from tidemill.sources.readers.pages import may_have_long_line
+from tidemill.sources.readers.pages import lines_in, may_have_long_line
 from tidemill.sources.text_values import fitting_rows, typed_column
 from tidemill.types import COLUMN_TYPES
 
@@ -84,7 +84,7 @@ class BlockReader:
         table = self._parsed(data) if self._typed else None
         if table is None or not self._is_sure(data, table):
             table = self._as_texts(data)
-        lines = data.count(b"\n") + (not data.endswith(b"\n"))
+        lines = lines_in(data)
         if table is None or len(table) != lines or not (not self._blank_last or is_blank(table[self._names[-1]])):
             return None
         return CsvBlock(data, table)

@@ -33,7 +33,7 @@ from tidemill.sources.conversions import CONVERSIONS
 from tidemill.sources.paths import names_in, value_at
 from tidemill.sources.readers.json_records import JsonBlock, JsonReader, LineBlocks, LineReader, open_records
 from tidemill.sources.readers.opening import SourceFile
-from tidemill.sources.readers.pages import BLOCK, MOST_RECORDS, PIECE, may_have_long_line
+from tidemill.sources.readers.pages import BLOCK, MOST_RECORDS, PIECE, lines_in, may_have_long_line
 from tidemill.sources.text_values import misfit, typed_column, wanted
 from tidemill.types import COLUMN_TYPES
 
@@ -76,7 +76,7 @@ class JsonFile:
     def _by_blocks(self, blocks: LineBlocks, size: int, limit: int) -> Iterator[Chunk]:
         number, odd = 0, 0
         while limit and (data := blocks.take(PIECE if odd > 0 else BLOCK)):
-            lines = data.count(b"\n") + (not data.endswith(b"\n"))
+            lines = lines_in(data)
             table = self.objects.read_lines(data, lines)
             if table is None and odd <= 0 and len(data) > PIECE and b"\n" in data:
                 odd = len(data)
@@ -122,7 +122,7 @@ class JsonObjects:
     def read_lines(self, data: bytes, lines: int) -> pa.Table | None:
         """The rows of so many lines; None where they must be read one by one, to the same rows or others."""
         plain = not (self.has_paths or self.cleaned or may_have_long_line(data))
-        if not plain or not data.startswith(b"{") or data.count(b"\n{") != lines - 1:
+        if not plain or lines_in(data, "{") != lines:
             return None
         table = decode_lines(data, lines, self.loose)
         if table is None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 
+import numpy as np
+
 from tidemill.sources.chunk import RECORD_CHARACTERS
 
 BLOCK = 2**21  # bytes that are read as a whole: some thousands of records, and little enough for the processor's cache
 PIECE = 2**16  # a block that can't be read as a whole is cut into pieces of so many bytes
 MOST_RECORDS = 10_000  # that are read one by one for a chunk
+LINE_FEED = ord("\n")
 WINDOW = RECORD_CHARACTERS // 2
 ESCAPES = "tidemill.escapes"  # the name of the handler of bytes that do not fit
 
@@ -46,6 +49,10 @@ class Pages:
         while len(self._data) < size and not self._ended:
             more = self._read(size - len(self._data))
             self._ended = not more
+            if end := more.rfind(b"\n") + 1:
+                block = b"".join((self._data, memoryview(more)[:end]))
+                self._data = more[end:]
+                return block
             self._data += more
         if self._ended and len(self._data) <= size:
             block, self._data = self._data, b""
@@ -78,6 +85,15 @@ class Pages:
     def decode(self, block: bytes) -> str:
         """The text of the last bytes taken; characters that are cut at its end are in the next text."""
         return self._decoder.decode(block)
+
+
+def lines_in(data: bytes, beginning: str | None = None) -> int:
+    """The number of lines, or of those that begin with a character of ASCII. Far faster than ``bytes.count``."""
+    signs = np.frombuffer(data, np.uint8)
+    if beginning is None:
+        return int(np.count_nonzero(signs == LINE_FEED)) + (not data.endswith(b"\n"))
+    begins = signs == ord(beginning)
+    return int(np.count_nonzero(begins[1:] & (signs[:-1] == LINE_FEED))) + int(begins[0])
 
 
 def may_have_long_line(data: bytes) -> bool:
