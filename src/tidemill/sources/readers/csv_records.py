@@ -137,7 +137,9 @@ class TextLines:
         return rest
 
     def _next_page(self) -> str:
-        page = self._held + self._text.read(self._page)
+        page, self._held = self._held, ""
+        while page in ("", "\r") and (more := self._text.read(self._page)):
+            page += more
         self._held = "\r" if page.endswith("\r") and len(page) > 1 else ""
         return page.removesuffix(self._held)
 
