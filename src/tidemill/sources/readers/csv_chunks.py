@@ -62,7 +62,7 @@ class CsvChunks:
             data = pages.take(PIECE if odd > 0 else BLOCK)
             if not data:
                 return
-            block = reader.read(data)
+            block = reader.read(data) if data.endswith(b"\n") or pages.ended else None
             if block is None and odd <= 0 and len(data) > PIECE:
                 odd = len(data)
                 pages.put_back(data)

@@ -30,6 +30,8 @@ class Pages:
     """A file's text in blocks of UTF-8 that end with a line.
 
     Bytes that don't fit the file's encoding make a block invalid as UTF-8; its text has lone surrogates for them.
+
+    ``ended``: whether the file was read to its end. Before, a block without a line end is a part of a line.
     """
 
     def __init__(
@@ -42,19 +44,19 @@ class Pages:
         self._encode_errors = encode_errors
         self._decoder = codecs.getincrementaldecoder("utf-8")(decode_errors)
         self._data = b""  # what was read and not yet taken
-        self._ended = False
+        self.ended = False
 
     def take(self, size: int) -> bytes:
         """The next lines, about ``size`` bytes; part of a line where it is longer than that; nothing at the end."""
-        while len(self._data) < size and not self._ended:
+        while len(self._data) < size and not self.ended:
             more = self._read(size - len(self._data))
-            self._ended = not more
+            self.ended = not more
             if end := more.rfind(b"\n") + 1:
                 block = b"".join((self._data, memoryview(more)[:end]))
                 self._data = more[end:]
                 return block
             self._data += more
-        if self._ended and len(self._data) <= size:
+        if self.ended and len(self._data) <= size:
             block, self._data = self._data, b""
             return block
         end = self._data.rfind(b"\n", 0, size) + 1 or self._data.find(b"\n") + 1 or len(self._data)
