@@ -51,7 +51,7 @@ class Pages:
         while len(self._data) < size and not self.ended:
             more = self._read(size - len(self._data))
             self.ended = not more
-            if end := more.rfind(b"\n") + 1:
+            if len(self._data) + len(more) >= size and (end := more.rfind(b"\n") + 1):
                 block = b"".join((self._data, memoryview(more)[:end]))
                 self._data = more[end:]
                 return block
