@@ -237,10 +237,11 @@ JSON_VALUES = st.sampled_from(
 
 
 @st.composite
-def json_lines(draw: st.DrawFn, names: list[str]) -> str:
-    """A line, mostly an object with the named keys."""
+def json_lines(draw: st.DrawFn, names: list[str], usual: list[list[str]]) -> str:
+    """A line, mostly an object with the named keys and usual values of each."""
     keys = [draw(st.sampled_from([name] * 12 + ["other", names[0], ""])) for name in names]
-    pairs = [f'"{key}": {draw(JSON_VALUES)}' for key in keys]
+    values = [draw(st.sampled_from(few) if draw(st.integers(0, 12)) else JSON_VALUES) for few in usual]
+    pairs = [f'"{key}": {value}' for key, value in zip(keys, values, strict=True)]
     line = "{" + ", ".join(pairs) + "}"
     odd = draw(st.integers(0, 30))
     strange = [line * 2, "", " ", "[1]", "5", "null", line[:-1], line + ",", " " + line, line + " \t", "\x0b" + line]
@@ -253,11 +254,15 @@ PLAIN_KINDS = st.sampled_from([kind for kind in COLUMNS if isinstance(kind, str)
 
 @st.composite
 def json_files(draw: st.DrawFn) -> tuple[bytes, dict[str, Any]]:
-    """A file of JSON Lines and its columns, mostly without a cleaning."""
-    kinds = draw(st.lists(PLAIN_KINDS if draw(st.integers(0, 3)) else st.sampled_from(COLUMNS), min_size=1, max_size=4))
+    """A file of JSON Lines and its columns, half of them without a cleaning."""
+    kinds = draw(st.lists(PLAIN_KINDS if draw(st.booleans()) else st.sampled_from(COLUMNS), min_size=1, max_size=4))
     names = [f"c{index}" for index in range(len(kinds))]
+    if draw(st.integers(0, 3)) == 0:
+        given_name = draw(st.sampled_from(["other", "c1", "a.b"]))
+        kinds[0] = {"from": given_name} | (kinds[0] if isinstance(kinds[0], dict) else {"type": kinds[0]})
     end = draw(st.sampled_from(["\n", "\n", "\n", "\r\n"]))
-    lines = draw(st.lists(json_lines(names), min_size=1, max_size=30))
+    usual = [draw(st.lists(JSON_VALUES | st.sampled_from(NUMBERS), min_size=1, max_size=3)) for _ in names]
+    lines = draw(st.lists(json_lines(names, usual), min_size=1, max_size=30))
     data = end.join([*lines, ""] if draw(st.booleans()) else lines).encode("utf-8", "replace")
     if draw(st.integers(0, 5)) == 0:
         place = draw(st.integers(0, len(data)))
@@ -364,5 +369,9 @@ def test_the_random_files_have_plain_blocks() -> None:
         assert sum(ways.plain) > 45
         assert ways.careful
     documents = "\n".join(json.dumps({"a": number, "b": None, "c": "c"}) for number in range(60))
-    ways = read_both_ways("data.jsonl", documents.encode(), {"a": "int", "b": "float?", "c": "string"}, 300, 30, 7)
-    assert sum(ways.plain) == 60
+    for kinds in [
+        {"a": "int", "b": "float?", "c": "string"},
+        {"a": {"type": "float?", "missing": [7]}, "text": {"type": "string", "from": "c", "strip": ["x"]}},
+    ]:
+        ways = read_both_ways("data.jsonl", documents.encode(), kinds, 300, 30, 7)
+        assert sum(ways.plain) == 60

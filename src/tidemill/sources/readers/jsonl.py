@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -34,12 +35,14 @@ from tidemill.sources.paths import names_in, value_at
 from tidemill.sources.readers.json_records import JsonBlock, JsonReader, LineBlocks, LineReader, open_records
 from tidemill.sources.readers.opening import SourceFile
 from tidemill.sources.readers.pages import BLOCK, MOST_RECORDS, PIECE, lines_in, may_have_long_line
-from tidemill.sources.text_values import misfit, typed_column, wanted
-from tidemill.types import COLUMN_TYPES
+from tidemill.sources.text_values import is_plain, misfit, typed_column, wanted
+from tidemill.sources.text_values import values_of as values_of_texts
+from tidemill.types import COLUMN_TYPES, MOST_EXACT, ColumnKind
 
 Misfits = dict[int, dict[str, str]]  # the reason for each column that does not fit, by the record's place
 
 LOOKED_AT = 100
+MINUS_ZERO = re.compile(rb"-0(?![.0-9eE])")  # a whole number, which has no sign; for Arrow it is a float's
 
 
 class JsonFile:
@@ -111,9 +114,7 @@ class JsonObjects:
         self.has_paths = any(column.name_in_data != column.name or "." in column.name for column in columns)
         self.cleaned = [column for column in columns if has_cleaning(column)]
         strict = [column for column in columns if not has_cleaning(column)]
-        self.loose = [
-            column._replace(kind="string") if COLUMN_TYPES[column.kind].json_text else column for column in strict
-        ]
+        self.loose = [column._replace(kind="string") if is_text(column) else column for column in strict]
 
     def read(self, texts: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         """The rows among the texts, in order, and the reason for each position of a text that is none."""
@@ -121,14 +122,40 @@ class JsonObjects:
 
     def read_lines(self, data: bytes, lines: int) -> pa.Table | None:
         """The rows of so many lines; None where they must be read one by one, to the same rows or others."""
-        plain = not (self.has_paths or self.cleaned or may_have_long_line(data))
-        if not plain or lines_in(data, "{") != lines:
+        if may_have_long_line(data) or lines_in(data, "{") != lines:
             return None
-        table = decode_lines(data, lines, self.loose)
+        as_read = self._as_read(data) if self.has_paths or self.cleaned else self.loose
+        if as_read is None:
+            return None
+        table = decode_lines(data, lines, as_read)
         if table is None:
             return None
-        table, unfit = self._with_texts_read(table)
+        table, unfit = self._with_texts_read(table.rename_columns([column.name for column in self.columns]))
+        for place, column in enumerate(self.columns):
+            if has_cleaning(column) and not unfit:
+                values, misfits = read_alike(pl.Series(table[column.name]), column)
+                table = table.set_column(place, column.name, values)
+                unfit = list(misfits)
         return None if unfit else table.cast(arrow_schema(self.columns))
+
+    def _as_read(self, data: bytes) -> list[Column] | None:
+        """The columns, with their names in the data, as Arrow is to read them: those with a cleaning as texts or
+        numbers, whichever the first record with a value has; None where lines must be read one by one."""
+        names = [column.name_in_data for column in self.columns]
+        if any("." in name for name in names) or len(set(names)) < len(names) or MINUS_ZERO.search(data):
+            return None
+        try:  # Arrow takes lines that are no JSON, and of these every record is rejected
+            records = orjson.loads(b"[" + data.rstrip(b"\r\n").replace(b"\n", b",") + b"]")
+        except orjson.JSONDecodeError:
+            return None
+        as_read: list[Column] = []
+        for column in self.columns:
+            cleaned = has_cleaning(column)
+            kind = kind_alike(records, column) if cleaned else "string" if is_text(column) else column.kind
+            if kind is None:
+                return None
+            as_read.append(Column(column.name_in_data, kind, column.optional or cleaned))
+        return as_read
 
     def read_records(self, records: Sequence[Mapping[str, Any]]) -> tuple[pa.Table, dict[int, str]]:
         """The same of objects that were parsed already."""
@@ -199,7 +226,7 @@ class JsonObjects:
             return table, []
         frame = pl.from_arrow(table.select(names))
         assert isinstance(frame, pl.DataFrame)
-        typed = frame.select([text_as(kinds[name], pl.col(name)).alias(name) for name in names])
+        typed = {name: values_of_texts(frame[name], Column(name, kinds[name], optional=False)) for name in names}
         unfit = pl.Series([False], dtype=pl.Boolean).new_from_index(0, len(table))
         for name in names:
             unfit |= typed[name].is_null() & frame[name].is_not_null()
@@ -302,6 +329,34 @@ def fault(record: dict[str, Any], column: Column) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def is_text(column: Column) -> bool:
+    """Whether JSON writes the column's values as texts, having none of their type."""
+    return COLUMN_TYPES[column.kind].json_text
+
+
+def kind_alike(records: Sequence[Mapping[str, Any]], column: Column) -> ColumnKind | None:
+    """The type as which a cleaned column may be read if all its values are alike: that of a text or number as the first
+    of them; None where a value must be looked at as it is written."""
+    values = (record.get(column.name_in_data) for record in records)
+    value = next((value for value in values if value is not None), "")
+    if isinstance(value, str):
+        return "string"
+    cleaning = column.cleaning.typed()
+    exact = all(isinstance(number, str) or abs(number) <= MOST_EXACT for number in cleaning.all_missing)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not exact or not is_plain(cleaning):
+        return None
+    if column.kind in ("int", "float"):
+        return column.kind
+    return "int" if cleaning.format in EPOCHS and isinstance(value, int) else None
+
+
+def read_alike(values: pl.Series, column: Column) -> tuple[pa.Array, dict[int, str]]:
+    """As :func:`read_values`, of values that are all texts, or all numbers."""
+    if values.dtype == pl.String:
+        return typed_column(values, column)
+    return typed_column(values.cast(pl.String), column._replace(cleaning=column.cleaning.typed()))
 
 
 def text_as(kind: str, text: pl.Expr) -> pl.Expr:
