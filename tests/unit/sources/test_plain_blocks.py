@@ -22,6 +22,7 @@ from tidemill.sources.readers import csv as csv_file
 from tidemill.sources.readers import csv_chunks, jsonl
 from tidemill.sources.readers.csv_blocks import BlockReader, CsvBlock
 from tidemill.sources.readers.jsonl import JsonObjects
+from tidemill.sources.readers.pages import PIECE
 from tidemill.sources.source import Reject
 from tidemill.sources.text_values import value_of, values_of
 
@@ -326,7 +327,7 @@ def test_only_the_piece_with_an_odd_line_is_read_with_care(
     (reject,) = (reject for chunk in chunks for reject in chunk.rejects)
     assert reject.line == 50_001
     assert len(ways.careful) == 2  # the block, and its piece with the line
-    assert ways.careful[1] <= csv_chunks.PIECE
+    assert ways.careful[1] <= PIECE
     assert sum(ways.plain) > ROWS - 2_000
 
 
@@ -369,9 +370,10 @@ def test_the_random_files_have_plain_blocks() -> None:
         assert sum(ways.plain) > 45
         assert ways.careful
     documents = "\n".join(json.dumps({"a": number, "b": None, "c": "c"}) for number in range(60))
-    for kinds in [
+    layouts: list[dict[str, Any]] = [
         {"a": "int", "b": "float?", "c": "string"},
         {"a": {"type": "float?", "missing": [7]}, "text": {"type": "string", "from": "c", "strip": ["x"]}},
-    ]:
+    ]
+    for kinds in layouts:
         ways = read_both_ways("data.jsonl", documents.encode(), kinds, 300, 30, 7)
         assert sum(ways.plain) == 60

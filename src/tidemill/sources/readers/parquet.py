@@ -62,8 +62,9 @@ def rows_within(metadata: pq.FileMetaData, names: Sequence[str], size: int) -> i
     """How many rows of the columns ``names`` have about ``size`` bytes, at least one."""
     groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
     parts = (group.column(index) for group in groups for index in range(group.num_columns))
-    total = sum(part.total_uncompressed_size for part in parts if is_part_of(part.path_in_schema, names))
-    return max(size * metadata.num_rows // max(total, 1), 1)
+    total: int = sum(part.total_uncompressed_size for part in parts if is_part_of(part.path_in_schema, names))
+    rows: int = metadata.num_rows
+    return max(size * rows // max(total, 1), 1)
 
 
 def is_part_of(path: str, names: Sequence[str]) -> bool:
