@@ -2,8 +2,8 @@
 
 From a run's own topic, and from one that a plain client wrote, with 1 and with 8 partitions; beside consuming the same
 messages and doing nothing with them, and beside Spark's Structured Streaming of them to Parquet, whose figure leaves
-out Spark's start. The rounds take turns. The client writes the partitions of its topic in turn (``mixed``), or one after
-the other (``sorted``), which is the worst case of merging them by time.
+out Spark's start. The rounds take turns. The client writes the partitions of its topic in turn (``mixed``), or one
+after the other (``sorted``), which is the worst case of merging them by time.
 
     python -m bench.collecting --rows 500000 --spark-jars FOLDER
 """
@@ -64,8 +64,8 @@ import sys, time
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import col, from_json
 servers, topic, folder, jars = sys.argv[1:]
-schema = ("UserID bigint, DeviceType string, UsageHoursPerDay double, EnergyConsumption double, UserPreferences bigint, "
-          "MalfunctionIncidents bigint, DeviceAgeMonths bigint, SmartHomeEfficiency bigint")
+schema = ("UserID bigint, DeviceType string, UsageHoursPerDay double, EnergyConsumption double, "
+          "UserPreferences bigint, MalfunctionIncidents bigint, DeviceAgeMonths bigint, SmartHomeEfficiency bigint")
 spark = SparkSession.builder.master("local[*]").config("spark.jars", jars).getOrCreate()
 began = time.perf_counter()
 messages = (spark.readStream.format("kafka").option("kafka.bootstrap.servers", servers).option("subscribe", topic)

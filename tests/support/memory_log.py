@@ -107,9 +107,10 @@ class MemoryLog:
 class MemoryReader:
     """A :class:`tidemill.collector.reader.Reader` of a :class:`MemoryLog`.
 
-    ``most`` is how many messages a read gives at the most (:attr:`more` says that the last one gave so many), and ``answering`` the partitions whose broker answers just
-    now: set them to be given much or little, of all partitions or some. A read that finds nothing lets the time pass
-    that a real one would wait. ``shown`` is what others were told of the progress.
+    ``most`` is how many messages a read gives at the most, and ``answering`` the partitions whose broker answers just
+    now: set them to be given much or little, of all partitions or some. ``more``: whether the last read gave as many
+    messages as it may. A read that finds nothing lets the time pass that a real one would wait. ``shown`` is what
+    others were told of the progress.
     """
 
     def __init__(self, log: MemoryLog, clock: HandClock) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from tidemill.kafka.codec import no_rows
 from tidemill.run.catalog import Sealed
 from tidemill.run.failpoints import Steps
 from tidemill.run.files import disk_errors, make_folder, publish, sha256, sync, temporary
@@ -141,7 +142,7 @@ class Draft:
     def _take_waiting(self) -> pa.Table:
         """The rows that are not written, or being written; none is waiting then."""
         waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
-        return pa.concat_tables([self._schema.empty_table(), *waiting])
+        return pa.concat_tables([no_rows(self._schema), *waiting])
 
     def _keep_waiting(self, table: pa.Table) -> None:
         self._waiting, self._waiting_rows = [table], len(table)

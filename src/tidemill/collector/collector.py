@@ -306,13 +306,15 @@ class Collector(Generic[M]):
         self._unbalanced |= source_ends
         if self._merge is not None:
             rows = self._merged(self._merge, rows)
-        for portion in portions(rows, self._feed.origins(rows)):
-            if self._reader.more and self._feed.decoder.native:
-                self._decoding.put(*portion)
+        ahead = self._reader.more and self._feed.decoder.native
+        if not ahead:
+            self._take_decoded()
+        for portion, origins in portions(rows, self._feed.origins(rows)):
+            if ahead:
+                self._decoding.put(portion, origins)
                 self._take_decoded(but=1)
             else:
-                self._take_decoded()
-                self._take_rows(Decoded(portion[0], self._feed.decoder, portion[1]))
+                self._take_rows(Decoded(portion, self._feed.decoder, origins))
         if not self._decoding:
             self._balance_source()
 

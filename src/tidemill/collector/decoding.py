@@ -43,7 +43,7 @@ class DecodingQueue:
 def portions(
     messages: Sequence[Message], origins: Sequence[Origin] | None
 ) -> Iterator[tuple[Sequence[Message], Sequence[Origin] | None]]:
-    """The messages in portions, with their origins; one portion where there is none."""
-    for start in range(0, max(len(messages), 1), PORTION):
+    """The messages in portions, with their origins."""
+    for start in range(0, len(messages), PORTION):
         part = slice(start, start + PORTION)
         yield messages[part], None if origins is None else origins[part]

@@ -187,7 +187,7 @@ class KafkaReader:
     def _consumed(self, most: int) -> list[Message]:
         """What the client gives at once, once there is something, up to so many messages and events."""
         consume = self._consumer.consume
-        found = consume(1, timeout=POLL_SECONDS)
+        found: list[Message] = consume(1, timeout=POLL_SECONDS)
         if found and most > 1:
             found += consume(most - 1, timeout=GATHER_SECONDS if sum(self.behind.values()) > most else 0)
         self._more = len(found) == most
