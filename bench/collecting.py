@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ from tidemill.run.stage import Stage
 from tidemill.samples import write_sample
 
 BATCHES = 4
+LOOK_SECONDS = 0.02
 PIPELINE = """
 name = "others"
 [source]
@@ -140,16 +141,25 @@ def collected(folder: Path, filled: Filled, rows: int) -> Figures:
 
 def measured(line: list[str], rows: int) -> Figures:
     """A process that does its work and ends well."""
-    began = time.perf_counter()
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(said.decode()[-2000:])
-    return Figures(rows / seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    with tempfile.TemporaryFile() as errors:
+        began, peak = time.perf_counter(), 0.0
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=errors)
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            peak = max(peak, peak_of(process.pid))
+            time.sleep(LOOK_SECONDS)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(ended[1])
+        if process.returncode:
+            errors.seek(0)
+            raise SystemExit(errors.read().decode()[-2000:])
+    return Figures(rows / seconds, ended[2].ru_utime + ended[2].ru_stime, peak)
+
+
+def peak_of(process: int) -> float:
+    """The peak RSS of a process, in MiB. What ``wait4`` says of it would count the memory of this process too."""
+    with suppress(OSError, StopIteration), open(f"/proc/{process}/status") as lines:
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+    return 0.0
 
 
 def consumed(kafka: str, filled: Filled, rows: int) -> float:
