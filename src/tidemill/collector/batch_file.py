@@ -45,7 +45,8 @@ def same_content(path: Path, other: Path) -> bool:
 
 
 class Draft:
-    """The files of the open batch and of its rejects. Memory is bounded by a row group.
+    """The files of the open batch and of its rejects. Memory is bounded by a row group, and by the rows that are added
+    while others are written.
 
     The same rows give the same bytes, in whatever portions they arrive.
     """
