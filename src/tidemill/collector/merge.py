@@ -69,14 +69,13 @@ class Waiting(Generic[M]):
     def bytes(self) -> int:
         return int(self.sizes.sum())
 
-    def add(self, messages: list[M], stamps: NDArray[np.float64], now: float) -> None:
-        """Add messages with these timestamps; one that is impossible is -inf."""
+    def add(self, messages: list[M], stamps: NDArray[np.float64], sizes: NDArray[np.int64], now: float) -> None:
+        """Add messages with these timestamps, of which an impossible one is -inf, and these sizes."""
         rising = np.maximum.accumulate(np.maximum(stamps, self.newest))
         self.newest = float(rising[-1])
         self.messages += messages
         self.stamps = np.concatenate([self.stamps, rising])
         self.arrivals = np.concatenate([self.arrivals, np.full(len(rising), now)])
-        sizes = np.fromiter((len(message.value() or b"") for message in messages), np.int64, len(messages))
         self.sizes = np.concatenate([self.sizes, sizes])
 
     def drop(self, count: int) -> None:
@@ -128,10 +127,12 @@ class Merge(Generic[M]):
         partitions = partitions_of(messages)
         timestamps = timestamps_of(messages)
         stamps = np.where(possible_stamps(timestamps), timestamps[:, 1], -np.inf)
+        values = [message.value() or b"" for message in messages]
+        sizes = np.fromiter(map(len, values), np.int64, len(values))
         for partition in np.unique(partitions).tolist():
             indices = np.flatnonzero(partitions == partition)
             own = messages if len(indices) == len(messages) else [messages[index] for index in indices.tolist()]
-            self._waiting[partition].add(own, stamps[indices], now)
+            self._waiting[partition].add(own, stamps[indices], sizes[indices], now)
 
     def open(self, partition: int) -> None:
         """Merge this partition too, from now on."""
