@@ -108,13 +108,15 @@ class MemoryReader:
     """A :class:`tidemill.collector.reader.Reader` of a :class:`MemoryLog`.
 
     ``most`` is how many messages a read gives at the most, and ``answering`` the partitions whose broker answers just
-    now: set them to be given much or little, of all partitions or some. A read that finds nothing lets the time pass
-    that a real one would wait. ``shown`` is what others were told of the progress.
+    now: set them to be given much or little, of all partitions or some. ``more``: whether the last read gave as many
+    messages as it may. A read that finds nothing lets the time pass that a real one would wait. ``shown`` is what
+    others were told of the progress.
     """
 
     def __init__(self, log: MemoryLog, clock: HandClock) -> None:
         self.log = log
         self.most = 10_000
+        self.more = False
         self.answering: Set[int] = set(range(self.partitions))
         self.shown: dict[int, int] = {}
         self._clock = clock
@@ -161,6 +163,7 @@ class MemoryReader:
         for partition in order[self._turn :] + order[: self._turn]:
             if partition in self.answering and partition not in self._held:
                 messages += self._fetch(partition, self.most - len(messages))
+        self.more = len(messages) == self.most
         if not messages:
             self._clock.advance(POLL_SECONDS)
         return messages

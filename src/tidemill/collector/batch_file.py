@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from tidemill.kafka.codec import no_rows
 from tidemill.run.catalog import Sealed
 from tidemill.run.failpoints import Steps
 from tidemill.run.files import disk_errors, make_folder, publish, sha256, sync, temporary
@@ -43,7 +45,8 @@ def same_content(path: Path, other: Path) -> bool:
 
 
 class Draft:
-    """The files of the open batch and of its rejects. Memory is bounded by a row group.
+    """The files of the open batch and of its rejects. Memory is bounded by a row group, and by the rows that are added
+    while others are written.
 
     The same rows give the same bytes, in whatever portions they arrive.
     """
@@ -56,18 +59,29 @@ class Draft:
         self._label = f"batch {batch}, {run.relative(self._final)}"
         self._schema = schema
         self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
         self._writer: TableWriter | None = None
+        self._thread = ThreadPoolExecutor(1, "write")  # starts with the first whole row group
+        self._writing: Future[None] | None = None
         self.rejects = Rejects(run.rejects / f"batch-{batch:05}.jsonl")
 
     def add(self, table: pa.Table) -> None:
+        """Add rows. Whole row groups are written in a thread; an error of it is raised by the next call."""
         self._waiting.append(table)
+        self._waiting_rows += len(table)
         self.rows += len(table)
-        if sum(map(len, self._waiting)) >= ROW_GROUP:
-            self._write(last=False)
+        whole = self._waiting_rows // ROW_GROUP * ROW_GROUP
+        if whole:
+            rows = self._take_waiting()
+            self._keep_waiting(rows.slice(whole))
+            self._await_writing()
+            self._writing = self._thread.submit(self._write, rows.slice(0, whole))
 
     def close(self) -> None:
         """Write the rows that are still in memory and finish the file, which keeps its temporary name."""
-        self._write(last=True)
+        self._await_writing()
+        self._thread.shutdown()
+        self._write(self._take_waiting())
         writer, self._writer = self._writer, None
         if writer:
             with disk_errors(self._label):
@@ -75,6 +89,8 @@ class Draft:
 
     def discard(self) -> None:
         """Remove the files written so far."""
+        self._thread.shutdown()
+        self._writing = None  # its error does not matter any more
         writer, self._writer = self._writer, None
         with disk_errors(self._label):
             try:
@@ -124,12 +140,29 @@ class Draft:
         sync(path.parent)
         log.warning("%s, which is not sealed, was put aside as %s", path.name, self._run.relative(aside))
 
-    def _write(self, last: bool) -> None:
-        table = pa.concat_tables([self._schema.empty_table(), *self._waiting]).combine_chunks()
-        whole = len(table) if last else len(table) // ROW_GROUP * ROW_GROUP
+    def _take_waiting(self) -> pa.Table:
+        """The rows that are not written, or being written; none is waiting then."""
+        waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
+        return pa.concat_tables([no_rows(self._schema), *waiting])
+
+    def _keep_waiting(self, table: pa.Table) -> None:
+        self._waiting, self._waiting_rows = [table], len(table)
+
+    def _await_writing(self) -> None:
+        """Wait until what is being written is written.
+
+        Raises:
+            DiskError: it can't be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, rows: pa.Table) -> None:
+        """Write rows as row groups: whole ones, but for the last one of the file."""
+        table = rows.combine_chunks()
         with disk_errors(self._label):
             if self._writer is None:
                 self._writer = writer_of(temporary(self._final), self._schema, self._run.pipeline.batches.format)
-            for start in range(0, whole, ROW_GROUP):
-                self._writer.write_table(table.slice(start, min(ROW_GROUP, whole - start)))
-        self._waiting = [table.slice(whole)]
+            for start in range(0, len(table), ROW_GROUP):
+                self._writer.write_table(table.slice(start, ROW_GROUP))

@@ -18,6 +18,7 @@ from typing import Generic
 from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.cutter import Cut, Cutter, Rules
+from tidemill.collector.decoding import DecodingQueue, portions
 from tidemill.collector.feed import Feed, balance, own_stream
 from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.collector.log_cut import LogCutter
@@ -162,6 +163,7 @@ class Collector(Generic[M]):
         self._cutter = Cutter(rules, self._sealed_rows)
         accounts = self._run.catalog.accounts()
         self._open = OpenBatch(self._run, totals["batches"] + 1, accounts)
+        self._decoding = DecodingQueue(feed.decoder)
         self._unbalanced: dict[int, End] = {}  # the source's ends whose partition's rows are not all counted yet
         self._silent = 0.0
         self._idle_after = rules.idle_seconds
@@ -180,6 +182,7 @@ class Collector(Generic[M]):
             if self.over:
                 self.finish()
         finally:
+            self._decoding.close()
             self._show()
             self._open.draft.discard()
 
@@ -189,7 +192,10 @@ class Collector(Generic[M]):
         self._stage.ready()
 
     def step(self) -> None:
-        """Read the next messages, if any arrive soon, and seal the batches that end with them or with silence."""
+        """Read the next messages, if any arrive soon, and seal the batches that end with them or with silence.
+
+        Where more messages are there already, the last ones are decoded while the next ones are read.
+        """
         self._show()
         self._refuse_moved()
         self._refuse_gone()
@@ -201,7 +207,7 @@ class Collector(Generic[M]):
     @property
     def over(self) -> bool:
         """Whether every partition was read to its end."""
-        return len(self._feed.ends) == len(self._feed.partitions) and not self._merge
+        return len(self._feed.ends) == len(self._feed.partitions) and not self._merge and not self._decoding
 
     def finish(self) -> None:
         """Compare the rows read with the rows sent, seal the last batch, and record the end of the stream.
@@ -232,6 +238,7 @@ class Collector(Generic[M]):
         If Kafka does not answer now, the next check asks again.
         """
         if self._clock() - self._confirmed_at > CONFIRM_SECONDS:
+            self._take_decoded()
             with suppress(KafkaAway):
                 self._grow(self._reader.confirm(CONFIRM_WITHIN))
                 self._note_read()
@@ -292,13 +299,29 @@ class Collector(Generic[M]):
 
     def _take(self, messages: list[M]) -> None:
         rows, source_ends = self._feed.sift(messages)
+        if source_ends:
+            self._take_decoded()
         for partition, source_end in source_ends.items():
             self._open.note_source_end(partition, source_end.sent)
         self._unbalanced |= source_ends
         if self._merge is not None:
             rows = self._merged(self._merge, rows)
-        self._take_rows(Decoded(rows, self._feed.decoder, self._feed.origins(rows)))
-        self._balance_source()
+        ahead = self._reader.more and self._feed.decoder.native
+        if not ahead:
+            self._take_decoded()
+        for portion, origins in portions(rows, self._feed.origins(rows)):
+            if ahead:
+                self._decoding.put(portion, origins)
+                self._take_decoded(but=1)
+            else:
+                self._take_rows(Decoded(portion, self._feed.decoder, origins))
+        if not self._decoding:
+            self._balance_source()
+
+    def _take_decoded(self, but: int = 0) -> None:
+        """Add the rows that are being decoded to the open batch and the batches after it, but for the last portions."""
+        while len(self._decoding) > but:
+            self._take_rows(self._decoding.take())
 
     def _balance_source(self) -> None:
         """Compare the rows of an open stream's source, where all of a partition were read, with those sent to it.

@@ -64,7 +64,7 @@ class Feed(Protocol[M]):
     def read(self, batch: int) -> list[M]:
         """As :meth:`Reader.read`; ``batch`` as above."""
 
-    def sift(self, messages: Iterable[M]) -> tuple[list[M], dict[int, End]]:
+    def sift(self, messages: Sequence[M]) -> tuple[list[M], dict[int, End]]:
         """The rows among messages just read, with messages that should be rows, and what the markers of the source's
         end say of their partitions. Notes which partitions end with these messages."""
 
@@ -119,7 +119,9 @@ class OwnStream(Generic[M]):
     def read(self, batch: int) -> list[M]:
         return self.reader.read()
 
-    def sift(self, messages: Iterable[M]) -> tuple[list[M], dict[int, End]]:
+    def sift(self, messages: Sequence[M]) -> tuple[list[M], dict[int, End]]:
+        if not self.ends and None not in [message.value() for message in messages]:
+            return list(messages), {}
         rows, source_ends = [], {}
         for message in messages:
             partition = message.partition()

@@ -22,6 +22,12 @@ from tidemill.kafka.client import (
 from tidemill.kafka.refusals import way_out
 
 CHUNK = 10_000
+CHUNK_BYTES = 2**25  # fewer messages are given at once where they are large
+SAMPLED = 32  # one of so many messages is measured
+QUEUED_MESSAGES = 200_000  # each takes some 300 bytes beside its content
+QUEUED_KBYTES = 65_536
+BACKOFF_MS = 10
+GATHER_SECONDS = 0.02  # how long to wait for more messages where many are there
 # The client looks for the coordinator of its group, for which a user may lack the right. Nothing that is read needs it.
 PASSED_OVER = TRANSIENT | {KafkaError.GROUP_AUTHORIZATION_FAILED}
 
@@ -49,13 +55,18 @@ class KafkaReader:
                 auto_offset_reset="error",
                 allow_auto_create_topics=False,
                 fetch_wait_max_ms=100,
-                queued_max_messages_kbytes=65_536,
+                # all partitions share this queue; past either bound the client fetches nothing for the time of backoff
+                queued_min_messages=QUEUED_MESSAGES,
+                queued_max_messages_kbytes=QUEUED_KBYTES,
+                fetch_queue_backoff_ms=BACKOFF_MS,
             )
         )
         self._admin = AdminClient(connection.settings())
         self._drained: set[int] = set()
         self._held: set[int] = set()
         self._positions: dict[int, int] = {}
+        self._message_bytes = 0.0  # of a value, on average, in the last read
+        self._more = False
         self._fault: TidemillError | None = None
 
     def __enter__(self) -> KafkaReader:
@@ -149,38 +160,63 @@ class KafkaReader:
             raise StreamFailed(message, way_out(error.args[0])) from error
         return low, high
 
-    def read(self, most: int | None = None) -> list[Message]:
-        """The messages that arrive within ``POLL_SECONDS``. Returns sooner once there are ``most`` of them.
+    @property
+    def more(self) -> bool:
+        return self._more
 
-        An error is raised by the call after the one that gave the messages before it.
+    def read(self, most: int | None = None) -> list[Message]:
+        """The next messages, at most ``most``; none where none arrives within ``POLL_SECONDS``.
+
+        An error is raised by a later call than the one that met it, which gave the messages before it.
 
         Raises:
             LogLost: retention removed the next ones before they were read.
             TopicError: the topic was deleted, or deleted and created again.
             StreamFailed: Kafka reports an error that does not pass.
         """
-        messages: list[Message] = [] if self._fault else self._consume(most or self._most)
-        fault = self._fault
-        if fault and not messages:
-            self._fault = None
+        if self._fault:
+            fault, self._fault = self._fault, None
             raise fault
+        most = most or self._most
+        room = most if self._message_bytes * most <= CHUNK_BYTES else max(1, int(CHUNK_BYTES / self._message_bytes))
+        messages = self._taken(self._consumed(min(most, room)))
+        if some := messages[::SAMPLED]:
+            self._message_bytes = sum(len(message.value() or b"") for message in some) / len(some)
         return messages
 
-    def _consume(self, most: int) -> list[Message]:
-        """The next messages; the first error among them is kept."""
-        messages = []
-        for message in self._consumer.consume(most, timeout=POLL_SECONDS):
-            error = message.error()
-            if error is None:
-                self._drained.discard(message.partition())
-                self._positions[message.partition()] = message.offset() + 1
-                messages.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._drained.add(message.partition())
-                self._positions[message.partition()] = max(message.offset(), self._positions[message.partition()])
-            elif error.code() not in PASSED_OVER and self._fault is None:
-                self._fault = self._explained(message, error)
-        return messages
+    def _consumed(self, most: int) -> list[Message]:
+        """What the client gives at once, once there is something, up to so many messages and events."""
+        consume = self._consumer.consume
+        found: list[Message] = consume(1, timeout=POLL_SECONDS)
+        if found and most > 1:
+            found += consume(most - 1, timeout=GATHER_SECONDS if sum(self.behind.values()) > most else 0)
+        self._more = len(found) == most
+        return found
+
+    def _taken(self, found: list[Message]) -> list[Message]:
+        """The messages among what the client has given. Notes how far each partition is read, and the first error."""
+        if not any(map(Message.error, found)):
+            partitions = list(map(Message.partition, found))
+            for partition in set(partitions):
+                last = len(found) - 1 - partitions[::-1].index(partition)
+                self._drained.discard(partition)
+                self._positions[partition] = found[last].offset() + 1
+            return found
+        return [message for message in found if self._is_message(message)]
+
+    def _is_message(self, found: Message) -> bool:
+        error, partition = found.error(), found.partition()
+        if error is None:
+            self._drained.discard(partition)
+            self._positions[partition] = found.offset() + 1
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._drained.add(partition)
+            self._positions[partition] = max(found.offset(), self._positions[partition])
+        elif error.code() not in PASSED_OVER and self._fault is None:
+            self._fault = self._explained(found, error)
+            self._more = False
+        return False
 
     def _explained(self, message: Message, error: KafkaError) -> TidemillError:
         """Kafka's error as one of Tidemill's own."""

@@ -11,17 +11,23 @@ That partition is never crowded, and more can be read from it.
 A partition that was read to its end delays the others by at most ``GRACE_SECONDS``. The rows of a transaction become
 visible in all partitions at once, so that is enough time to fetch them. A log that is complete gives the same order
 every time.
+
+The messages of a partition wait in the order of their timestamps. So those of it that can be released are its first
+ones, and whole arrays are searched and sorted instead of single messages.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Set
+from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
-from tidemill.collector.reader import stamp_fault
+import numpy as np
+from numpy.typing import NDArray
+
+from tidemill.collector.reader import partitions_of, possible_stamps, timestamps_of
 
 GRACE_SECONDS = 0.5
 CROWDED = 50_000
@@ -42,53 +48,97 @@ class Stamped(Protocol):
 M = TypeVar("M", bound=Stamped)
 
 
+class Waiting(Generic[M]):
+    """The messages of one partition that wait, in order.
+
+    ``stamps`` are their timestamps in the merge, which never fall; ``arrivals`` and ``sizes`` when they came and how
+    many bytes their values have. ``newest`` is the timestamp of the last message that ever came.
+    """
+
+    def __init__(self, newest: float) -> None:
+        self.newest = newest
+        self.messages: list[M] = []
+        self.stamps = np.empty(0)
+        self.arrivals = np.empty(0)
+        self.sizes = np.empty(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    @property
+    def bytes(self) -> int:
+        return int(self.sizes.sum())
+
+    def add(self, messages: list[M], stamps: NDArray[np.float64], sizes: NDArray[np.int64], now: float) -> None:
+        """Add messages with these timestamps, of which an impossible one is -inf, and these sizes."""
+        rising = np.maximum.accumulate(np.maximum(stamps, self.newest))
+        self.newest = float(rising[-1])
+        self.messages += messages
+        self.stamps = np.concatenate([self.stamps, rising])
+        self.arrivals = np.concatenate([self.arrivals, np.full(len(rising), now)])
+        self.sizes = np.concatenate([self.sizes, sizes])
+
+    def drop(self, count: int) -> None:
+        """Remove the first messages."""
+        del self.messages[:count]
+        self.stamps, self.arrivals, self.sizes = self.stamps[count:], self.arrivals[count:], self.sizes[count:]
+
+    def before(self, partition: int, bounds: tuple[Bound, Bound]) -> int:
+        """How many of these messages, which are those of ``partition``, precede all that others can still deliver."""
+        first, second = bounds
+        stamp, limit = second if partition == first[1] and first is not NO_BOUND else first
+        return int(np.searchsorted(self.stamps, stamp, "right" if partition < limit else "left"))
+
+
 class Merge(Generic[M]):
     """Merges the messages of ``partitions`` into one stream in the order of time."""
 
     def __init__(self, partitions: Iterable[int], newest: Mapping[int, int] | None = None) -> None:
         """``newest``: the newest timestamp of each partition among the messages of an earlier merge."""
         self._open = set(partitions)
-        self._newest: dict[int, float] = {
-            partition: (newest or {}).get(partition, -math.inf) for partition in self._open
+        self._waiting: dict[int, Waiting[M]] = {
+            partition: Waiting((newest or {}).get(partition, -math.inf)) for partition in sorted(self._open)
         }
-        # by timestamp, then partition, then the order in its partition
-        self._waiting: list[tuple[float, int, int, float, M]] = []
-        self._count: Counter[int] = Counter()
-        self._bytes: Counter[int] = Counter()
-        self._number = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return sum(map(len, self._waiting.values()))
 
     def waits(self, partition: int) -> bool:
         """Whether messages of this partition wait."""
-        return self._count[partition] > 0
+        return partition in self._waiting and len(self._waiting[partition]) > 0
 
     @property
     def crowded(self) -> set[int]:
         """The partitions with so many waiting messages, or such large ones, that they should be paused."""
-        many = {partition for partition, count in self._count.items() if count > CROWDED}
-        return many | {partition for partition, size in self._bytes.items() if size > CROWDED_BYTES}
+        return {
+            partition
+            for partition, waiting in self._waiting.items()
+            if len(waiting) > CROWDED or waiting.bytes > CROWDED_BYTES
+        }
 
     def add(self, messages: Iterable[M], now: float) -> None:
         """Add messages, those of one partition in order.
 
         A message that is older than the one before it, or whose timestamp is impossible, gets that one's timestamp.
         """
-        for message in messages:
-            partition, (kind, stamp) = message.partition(), message.timestamp()
-            newest = self._newest[partition]
-            if stamp > newest and stamp_fault(kind, stamp) is None:
-                self._newest[partition] = newest = stamp
-            self._number += 1
-            self._count[partition] += 1
-            self._bytes[partition] += len(message.value() or b"")
-            heapq.heappush(self._waiting, (newest, partition, self._number, now, message))
+        messages = list(messages)
+        if not messages:
+            return
+        partitions = partitions_of(messages)
+        timestamps = timestamps_of(messages)
+        stamps = np.where(possible_stamps(timestamps), timestamps[:, 1], -np.inf)
+        values = [message.value() or b"" for message in messages]
+        sizes = np.fromiter(map(len, values), np.int64, len(values))
+        for partition in np.unique(partitions).tolist():
+            indices = np.flatnonzero(partitions == partition)
+            own = messages if len(indices) == len(messages) else [messages[index] for index in indices.tolist()]
+            self._waiting[partition].add(own, stamps[indices], sizes[indices], now)
 
     def open(self, partition: int) -> None:
         """Merge this partition too, from now on."""
         self._open.add(partition)
-        self._newest.setdefault(partition, -math.inf)
+        self._waiting.setdefault(partition, Waiting(-math.inf))
+        self._waiting = dict(sorted(self._waiting.items()))
 
     def end(self, partition: int) -> None:
         """Record that this partition delivers no more messages."""
@@ -102,26 +152,41 @@ class Merge(Generic[M]):
             now: in seconds, on the clock of :meth:`add`.
         """
         surely, in_time = self._bounds(self._open), self._bounds(self._open - drained)
-        taken = []
-        while self._waiting:
-            stamp, partition, _, arrived, message = self._waiting[0]
-            position = (stamp, partition)
-            if not precedes(position, surely) and (not precedes(position, in_time) or now - arrived < GRACE_SECONDS):
-                break
-            heapq.heappop(self._waiting)
-            self._count[partition] -= 1
-            self._bytes[partition] -= len(message.value() or b"")
-            taken.append(message)
-        return taken
+        parts = []
+        for partition, waiting in self._waiting.items():
+            sure, possible = waiting.before(partition, surely), waiting.before(partition, in_time)
+            old_enough = now - waiting.arrivals[: max(sure, possible)] >= GRACE_SECONDS
+            old_enough[:sure] = True
+            if len(old_enough):
+                parts.append((waiting, old_enough))
+        return self._released(parts)
+
+    def _released(self, parts: list[tuple[Waiting[M], NDArray[np.bool_]]]) -> list[M]:
+        """The first of the messages of these partitions, in order, up to one that may not be released yet.
+
+        Args:
+            parts: in the order of their partitions, each with whether its first messages may be released.
+        """
+        if not parts:
+            return []
+        if len(parts) == 1:
+            waiting, may = parts[0]
+            count = len(may) if may.all() else int(may.argmin())
+            taken = waiting.messages[:count]
+            waiting.drop(count)
+            return taken
+        order = np.concatenate([waiting.stamps[: len(may)] for waiting, may in parts]).argsort(kind="stable")
+        may = np.concatenate([may for _, may in parts])[order]
+        order = order if may.all() else order[: int(may.argmin())]
+        candidates = list(chain.from_iterable(waiting.messages[: len(may)] for waiting, may in parts))
+        ends = np.cumsum([len(may) for _, may in parts])
+        counts = np.bincount(np.searchsorted(ends, order, "right"), minlength=len(parts))
+        for (waiting, _), count in zip(parts, counts.tolist(), strict=True):
+            waiting.drop(count)
+        return [candidates[index] for index in order.tolist()]
 
     def _bounds(self, partitions: Set[int]) -> tuple[Bound, Bound]:
         """The two least positions that these partitions can still deliver. The second bounds messages of the first."""
-        least = heapq.nsmallest(2, ((self._newest[partition], partition) for partition in partitions))
+        least = heapq.nsmallest(2, ((self._waiting[partition].newest, partition) for partition in partitions))
         first, second, *_ = [*least, NO_BOUND, NO_BOUND]
         return first, second
-
-
-def precedes(position: Bound, bounds: tuple[Bound, Bound]) -> bool:
-    """Whether a message at ``position`` precedes all that other partitions can still deliver."""
-    first, second = bounds
-    return position < (second if position[1] == first[1] and first is not NO_BOUND else first)

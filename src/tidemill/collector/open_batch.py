@@ -6,14 +6,21 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from tidemill.collector.batch_file import Draft
 from tidemill.collector.origins import Origin
-from tidemill.collector.reader import FIRST_MILLISECOND, LAST_MILLISECOND, NO_STAMP, Message, stamp_fault
+from tidemill.collector.reader import (
+    FIRST_MILLISECOND,
+    LAST_MILLISECOND,
+    Message,
+    partitions_of,
+    possible_stamps,
+    stamp_fault,
+    timestamps_of,
+)
 from tidemill.kafka.codec import ValueDecoder
 from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Decision, Span, TopicPartition
@@ -41,17 +48,18 @@ class Decoded:
         self, messages: Sequence[Message], decoder: ValueDecoder, origins: Sequence[Origin] | None = None
     ) -> None:
         """``origins``: who wrote each message; None where all are the source's."""
+        count = len(messages)
         self.messages = messages
         self._origins = origins
         self.values = [message.value() for message in messages]
-        self.partitions = np.array([message.partition() for message in messages], dtype=np.int64)
-        self._timestamps = np.array([message.timestamp() for message in messages], dtype=np.int64).reshape(-1, 2)
+        self.partitions = partitions_of(messages)
+        self._timestamps = timestamps_of(messages)
         foreign = {index for index, origin in enumerate(origins or ()) if origin is Origin.FOREIGN}
-        own = [index for index in range(len(messages)) if index not in foreign] if foreign else range(len(messages))
+        own = [index for index in range(count) if index not in foreign] if foreign else range(count)
         table, bad = decoder.decode([messages[index] for index in own] if foreign else messages)
         self.reasons = {own[message.position]: message.reason for message in bad} | dict.fromkeys(foreign, FOREIGN)
         self._no_rows = set(self.reasons)
-        fitting = np.array([index for index in range(len(messages)) if index not in self.reasons], dtype=np.int64)
+        fitting = np.delete(np.arange(count), np.fromiter(self.reasons, np.int64, len(self.reasons)))
         self._possible = possible_stamps(self._timestamps)
         in_time = self._possible[fitting] if decoder.timestamp is None else np.ones(len(fitting), dtype=np.bool_)
         for index in fitting[~in_time].tolist():
@@ -66,7 +74,8 @@ class Decoded:
     def by_partition(self, messages: slice) -> Iterator[tuple[int, Indices]]:
         """For each partition of these messages, their indices in order."""
         partitions = self.partitions[messages]
-        for partition in np.unique(partitions).tolist():
+        different = np.flatnonzero(np.bincount(partitions)) if len(partitions) else partitions
+        for partition in different.tolist():
             yield partition, np.flatnonzero(partitions == partition) + messages.start
 
     def row_values(self, indices: Indices, origin: Origin = Origin.SOURCE) -> list[bytes]:
@@ -74,9 +83,22 @@ class Decoded:
         are possible."""
         if self._origins is None and origin is not Origin.SOURCE:
             return []
-        fitting = (index for index in indices.tolist() if index not in self._no_rows)
-        values = (self.values[index] for index in fitting if self._origins is None or self._origins[index] is origin)
-        return [value for value in values if value is not None]
+        chosen = indices.tolist()
+        if self._no_rows:
+            chosen = [index for index in chosen if index not in self._no_rows]
+        if self._origins is not None:
+            chosen = [index for index in chosen if self._origins[index] is origin]
+        return [value for value in self._values_at(chosen) if value is not None]
+
+    def _values_at(self, indices: list[int]) -> list[bytes | None]:
+        """The values at these ascending indices."""
+        if indices and indices[-1] - indices[0] == len(indices) - 1:
+            return self.values[indices[0] : indices[-1] + 1]
+        return [self.values[index] for index in indices]
+
+    def rejected(self, messages: slice) -> list[int]:
+        """The indices of those of these messages that are not rows, in order."""
+        return sorted(index for index in self.reasons if messages.start <= index < messages.stop)
 
     def newest(self, indices: Indices) -> int | None:
         """The newest possible timestamp among these messages, in milliseconds."""
@@ -126,9 +148,8 @@ class OpenBatch:
         for partition, indices in decoded.by_partition(messages):
             self._cover(partition, decoded.messages[indices[0]].offset(), decoded.messages[indices[-1]].offset())
             self._account(partition, decoded, indices)
-        for index in range(messages.start, messages.stop):
-            if index in decoded.reasons:
-                self._reject(decoded.messages[index], decoded.reasons[index])
+        for index in decoded.rejected(messages):
+            self._reject(decoded.messages[index], decoded.reasons[index])
 
     def note_source_end(self, partition: int, sent: int | None) -> None:
         """Record in the partition's account that its source has ended, after so many rows."""
@@ -188,15 +209,6 @@ def milliseconds(moments: pa.ChunkedArray) -> Stamps:
     """Timestamps in microseconds as milliseconds, rounded down."""
     microseconds: Stamps = moments.cast(pa.int64()).to_numpy()
     return microseconds // 1000
-
-
-def possible_stamps(timestamps: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which of these timestamps, each a kind and milliseconds, are possible: :func:`stamp_fault` for whole arrays."""
-    kinds, stamps = timestamps[:, 0], timestamps[:, 1]
-    possible: np.ndarray[tuple[int], np.dtype[np.bool_]] = (
-        (kinds != NO_STAMP) & (stamps >= 0) & (stamps <= LAST_MILLISECOND)
-    )
-    return possible
 
 
 def stamp_text(milliseconds: int | None) -> str | None:

@@ -23,7 +23,8 @@ Marking = TypeVar("Marking", contravariant=True)
 
 
 class StreamMarks(Protocol[Marking]):
-    """Recognizes the messages of a log that the run wrote beside its rows."""
+    """Recognizes the messages of a log that the run wrote beside its rows, none of which has a value; and rows by
+    HTTP."""
 
     def is_claim(self, message: Marking) -> bool:
         """Whether this message is this run's claim of the topic."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from typing import Protocol, TypeVar
+from collections.abc import Mapping, Sequence, Set
+from itertools import chain
+from operator import methodcaller
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 POLL_SECONDS = 0.1
 
@@ -19,6 +23,37 @@ def stamp_fault(kind: int, stamp: int) -> str | None:
     if kind == NO_STAMP:
         return "its message has no Kafka timestamp"
     return f"its message's Kafka timestamp is {stamp}, {'before 1970' if stamp < 0 else 'after the year 9999'}"
+
+
+def possible_stamps(timestamps: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which of these timestamps, each a kind and milliseconds, are possible: :func:`stamp_fault` for whole arrays."""
+    kinds, stamps = timestamps[:, 0], timestamps[:, 1]
+    possible: np.ndarray[tuple[int], np.dtype[np.bool_]] = (
+        (kinds != NO_STAMP) & (stamps >= 0) & (stamps <= LAST_MILLISECOND)
+    )
+    return possible
+
+
+class Placed(Protocol):
+    """The part of a message that has its partition."""
+
+    def partition(self) -> int: ...
+
+
+class Timed(Protocol):
+    """The part of a message that has its timestamp, a kind and milliseconds since 1970."""
+
+    def timestamp(self) -> tuple[int, int]: ...
+
+
+def partitions_of(messages: Sequence[Placed]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.fromiter(map(methodcaller("partition"), messages), np.int64, len(messages))
+
+
+def timestamps_of(messages: Sequence[Timed]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The timestamps of messages, (n, 2): each a kind and milliseconds since 1970."""
+    kinds_and_stamps = chain.from_iterable(map(methodcaller("timestamp"), messages))
+    return np.fromiter(kinds_and_stamps, np.int64, 2 * len(messages)).reshape(-1, 2)
 
 
 class Message(Protocol):
@@ -50,6 +85,11 @@ class Reader(Protocol[M]):
         """For each partition that is read, the offset before which everything was given by :meth:`read`."""
 
     @property
+    def more(self) -> bool:
+        """Whether the last :meth:`read` gave as many messages as it may, so that others are probably there already, and
+        the next one raises no error of an earlier one."""
+
+    @property
     def behind(self) -> Mapping[int, int]:
         """For each partition that is read, how many offsets are known to follow its position."""
 
@@ -68,7 +108,9 @@ class Reader(Protocol[M]):
         """
 
     def read(self) -> list[M]:
-        """The messages that arrive within ``POLL_SECONDS``. Returns sooner once there are many.
+        """The next messages; none where none arrives within ``POLL_SECONDS``.
+
+        An error is raised by a later call than the one that met it, which gave the messages before it.
 
         Raises:
             LogLost: the next ones were removed. All messages before were given by earlier calls.

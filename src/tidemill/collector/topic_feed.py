@@ -182,9 +182,12 @@ class TopicFeed(Generic[M]):
         end = self._known[number].end_offset
         return first if end is None else min(first, end)
 
-    def sift(self, messages: Iterable[M]) -> tuple[list[M], dict[int, End]]:
+    def sift(self, messages: Sequence[M]) -> tuple[list[M], dict[int, End]]:
         self._note_ends()
         bounds = {number: one.end_offset for number, one in self._known.items() if one.end_offset is not None}
+        positions = self.reader.positions
+        if all(positions.get(number, 0) <= end for number, end in bounds.items()):
+            return list(messages), {}
         rows = [
             message for message in messages if message.offset() < bounds.get(message.partition(), message.offset() + 1)
         ]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import orjson
 import polars as pl
 import pyarrow as pa
@@ -18,6 +19,7 @@ from tidemill.pipeline import Column, arrow_schema
 from tidemill.texts import shorten
 from tidemill.types import COLUMN_TYPES, JSON_TIMESTAMP, MOST_EXACT, is_instant
 
+LINE_END, OBJECT = b"\n{"
 LENIENT = json.JSONDecoder(parse_int=orjson.loads)  # big numbers are floats, as orjson reads them
 
 
@@ -42,6 +44,11 @@ class ValueDecoder(Protocol):
     def timestamp(self) -> str | None:
         """The column whose value is a row's time; None where Kafka's timestamp is."""
 
+    @property
+    def native(self) -> bool:
+        """Whether it decodes outside Python's lock, for the most part, and asks nobody: then a thread may do it beside
+        other work."""
+
     def decode(self, messages: Sequence[Keyed]) -> tuple[pa.Table, list[BadMessage]]:
         """The rows of the messages, in order, and the messages that are not rows, in order."""
 
@@ -52,6 +59,7 @@ class OwnRows:
 
     columns: Sequence[Column]
     timestamp: None = None
+    native: bool = True
 
     def decode(self, messages: Sequence[Keyed]) -> tuple[pa.Table, list[BadMessage]]:
         return decode([message.value() for message in messages], self.columns)
@@ -93,20 +101,18 @@ def _decode_one(value: bytes | None, columns: Sequence[Column], position: int) -
         reason = "not readable as the declared columns"
     except ValueError as error:
         table, reason = None, str(error)
-    return (arrow_schema(columns).empty_table(), [BadMessage(position, reason)]) if table is None else (table, [])
+    return (no_rows(arrow_schema(columns)), [BadMessage(position, reason)]) if table is None else (table, [])
 
 
 def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa.Table | None:
     """All values at once; None where one of them must be decoded by itself."""
     schema = arrow_schema(columns)
     if not values:
-        return schema.empty_table()
-    if not all(value is not None and value.startswith(b"{") for value in values):
-        return None  # then each value has an object, so as many rows as values means one per value
-    joined = b"\n".join(values)  # type: ignore[arg-type]  # checked above: none is None
-    if joined.count(b"\n") != len(values) - 1:
+        return no_rows(schema)
+    if None in values:
         return None
-    return decode_lines(joined, len(values), columns)
+    joined = b"\n".join([*values, b""])  # type: ignore[list-item]  # checked above: none is None
+    return decode_lines(joined, len(values), columns) if is_one_object_a_line(joined, len(values)) else None
 
 
 def decode_lines(joined: bytes, lines: int, columns: Sequence[Column]) -> pa.Table | None:
@@ -129,6 +135,11 @@ def decode_lines(joined: bytes, lines: int, columns: Sequence[Column]) -> pa.Tab
         return table.cast(schema)
     except pa.ArrowInvalid:
         return None
+
+
+def no_rows(schema: pa.Schema) -> pa.Table:
+    """An empty table. pyarrow's own imports pandas, if that is installed, which takes half a second."""
+    return pa.Table.from_batches([], schema)
 
 
 def json_type(column: Column) -> pa.DataType:
@@ -172,8 +183,17 @@ def within_exact(values: pa.ChunkedArray) -> bool:
     return ends["min"] is None or (ends["min"] >= -MOST_EXACT and ends["max"] <= MOST_EXACT)
 
 
+def is_one_object_a_line(text: bytes, lines: int) -> bool:
+    """Whether it has so many lines, each of which begins an object. Then as many rows as lines means one per line."""
+    characters = np.frombuffer(text, dtype=np.uint8)
+    ends = np.flatnonzero(characters == LINE_END)
+    return len(ends) == lines and characters[0] == OBJECT and bool((characters[ends[:-1] + 1] == OBJECT).all())
+
+
 def is_utf8(value: bytes) -> bool:
     """Whether it is valid UTF-8. Arrow's JSON reader does not check."""
+    if value.isascii():
+        return True
     try:
         value.decode()
     except UnicodeDecodeError:

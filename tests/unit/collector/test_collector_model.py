@@ -154,7 +154,8 @@ class CollectorMachine(RuleBasedStateMachine):
         one. A row that is written only now, by a clock that stepped back, can't come before it any more."""
         assert self.collector is not None
         by_next_row = [batch.cut for batch in self.run.catalog.batches()][-1:] == ["every"]
-        count = self.collector._sealed_rows + max(self.collector._open.rows, by_next_row)
+        ahead = sum(len(portion.result().table) for portion in self.collector._decoding._portions)
+        count = self.collector._sealed_rows + max(self.collector._open.rows + ahead, by_next_row)
         return max(((row.turn, row.partition) for row in self.in_time()[:count]), default=(0, 0))
 
     def in_time(self) -> list[Row]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.heap_merge import HeapMerge
 from tidemill.collector.merge import CROWDED, CROWDED_BYTES, GRACE_SECONDS, Merge
+from tidemill.collector.reader import LAST_MILLISECOND, NO_STAMP
 
 
 @dataclass(frozen=True)
@@ -16,12 +18,13 @@ class TimedMessage:
     stamp: int
     number: int = 0
     text: bytes | None = None
+    kind: int = 1
 
     def partition(self) -> int:
         return self.where
 
     def timestamp(self) -> tuple[int, int]:
-        return 1, self.stamp
+        return self.kind, self.stamp
 
     def value(self) -> bytes | None:
         return self.text
@@ -143,7 +146,7 @@ def test_there_is_always_progress(data: st.DataObject) -> None:
 
 def waiting(merge: Merge[TimedMessage]) -> set[int]:
     """The partitions of which messages wait."""
-    return {message.where for *_, message in merge._waiting}
+    return {partition for partition in range(5) if merge.waits(partition)}
 
 
 def place(message: TimedMessage) -> tuple[int, int]:
@@ -158,7 +161,7 @@ def test_a_clock_that_steps_back_stops_nothing() -> None:
     crowded, taken = 100, 0
     for _ in range(1_000):
         for partition in (0, 1):
-            if merge._count[partition] <= crowded:
+            if len(merge._waiting[partition]) <= crowded:
                 merge.add(logs[partition][:100], now=0)
                 del logs[partition][:100]
         taken += len(merge.take(set(), now=0))
@@ -205,3 +208,38 @@ def test_an_impossible_time_moves_nothing() -> None:
     merge.end(0)
     merge.end(1)
     assert [message.stamp for message in merge.take(set(), now=0)] == [10, 2**62, 15, -7, 20, 30]
+
+
+STAMPS = st.integers(0, 12) | st.sampled_from([-5, LAST_MILLISECOND, LAST_MILLISECOND + 1, 2**62])
+
+
+@given(st.data())
+def test_the_merge_does_what_the_heap_does(data: st.DataObject) -> None:
+    """Whatever comes in whatever order, at whatever time, each step releases what the merge message by message
+    releases, and keeps the same waiting."""
+    count = data.draw(st.integers(1, 4))
+    newest = data.draw(st.dictionaries(st.integers(0, count - 1), st.integers(0, 12)))
+    merge: Merge[TimedMessage] = Merge(range(count), newest)
+    heap: HeapMerge[TimedMessage] = HeapMerge(range(count), newest)
+    opened, now = set(range(count)), 0.0
+    for number in range(data.draw(st.integers(1, 12))):
+        sent = data.draw(
+            st.lists(st.tuples(st.sampled_from(sorted(opened)), STAMPS, st.sampled_from([NO_STAMP, 1])), max_size=8)
+        )
+        messages = [TimedMessage(where, stamp, number, b"text", kind) for where, stamp, kind in sent]
+        ended = data.draw(st.frozensets(st.integers(0, count - 1), max_size=1))
+        added = data.draw(st.frozensets(st.integers(0, count + 1), max_size=1))
+        drained = data.draw(st.frozensets(st.integers(0, count + 1)))
+        now += data.draw(st.sampled_from([0.0, GRACE_SECONDS / 2, GRACE_SECONDS]))
+        opened |= added
+        for either in (merge, heap):
+            for partition in added:
+                either.open(partition)
+            either.add(messages, now)
+            for partition in ended:
+                either.end(partition)
+        assert merge.take(drained, now) == heap.take(drained, now)
+        assert len(merge) == len(heap)
+        assert bool(merge) == bool(heap)
+        assert [merge.waits(partition) for partition in range(6)] == [heap.waits(partition) for partition in range(6)]
+        assert merge.crowded == heap.crowded

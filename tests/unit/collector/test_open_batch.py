@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.collector.open_batch import possible_stamps, stamp_text
-from tidemill.collector.reader import FIRST_MILLISECOND, LAST_MILLISECOND, NO_STAMP, stamp_fault
+from tidemill.collector.open_batch import stamp_text
+from tidemill.collector.reader import (
+    FIRST_MILLISECOND,
+    LAST_MILLISECOND,
+    NO_STAMP,
+    possible_stamps,
+    stamp_fault,
+)
 
 KINDS = st.sampled_from([NO_STAMP, 1, 2])
 STAMPS = st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 2) | st.integers(LAST_MILLISECOND - 2, LAST_MILLISECOND + 2)

@@ -58,6 +58,10 @@ JUNK = [
     b'{"id": 1, "name": "a", "size": NaN}',
     b'{"id": 1, "name": "\xff"}',
     b'{"id": 1e3, "name": "a"}',
+    b'{"id": 1, "name": "line end behind"}\n',
+    b'{"id": 1, "name": "a"}\n{"id": 2, "name": "b"}',
+    b"\n",
+    b'\n{"id": 1, "name": "line end before"}',
 ]
 GOOD = b'{"id":1,"name":"a"}'
 

@@ -26,6 +26,10 @@ KINDS = {"avro": "AVRO", "protobuf": "PROTOBUF"}
 """The kinds of schemas, as a registry names them, by ``source.value``."""
 
 
+NATIVE = ("json",)
+"""What is read outside Python's lock, for the most part, without asking a registry, by ``source.value``."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What the readers of values have in common: the columns that are in values, the source's settings, the folder of
@@ -69,7 +73,8 @@ def decoder_of(source: Source, folder: Path = Path(), patience: Patience = impat
     """The decoder of the messages of a topic that others write; arguments and errors as for :func:`reader_of`."""
     columns = source.schema_
     in_value = [column for column in columns if column.name != source.key_column]
-    return TopicRows(columns, reader_of(source, in_value, folder, patience), source.key_column, source.timestamp)
+    reader = reader_of(source, in_value, folder, patience)
+    return TopicRows(columns, reader, source.key_column, source.timestamp, native=source.value in NATIVE)
 
 
 def reader_of(

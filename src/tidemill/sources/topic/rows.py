@@ -42,12 +42,14 @@ class TopicRows:
     Attributes:
         columns: all declared ones; ``reader`` reads all but ``key_column``, which is the text of the message's key.
         timestamp: the column that says a row's time; None where Kafka's timestamp does.
+        native: whether the reader works outside Python's lock, for the most part, and asks nobody.
     """
 
     columns: Sequence[Column]
     reader: ValueReader
     key_column: str | None = None
     timestamp: str | None = None
+    native: bool = False
 
     def decode(self, messages: Sequence[Keyed]) -> tuple[pa.Table, list[BadMessage]]:
         """The rows of the messages, in order, and the messages that are not rows, in order, with every reason."""
