@@ -41,12 +41,10 @@ class EncodedChunk:
         """The rows from ``first`` to ``last``, which is not included, in groups that are not empty."""
         start = 0
         for group in self.groups:
-            end = start + len(group)
-            if first <= start and end <= last:
-                yield group
-            elif first < end and start < last:
-                yield group[max(first - start, 0) : last - start]
-            start = end
+            least, most = max(first - start, 0), min(last - start, len(group))
+            if least < most:
+                yield group if most - least == len(group) else group[least:most]
+            start += len(group)
 
 
 def encoded_chunks(reader: SourceReader, spec: Stream) -> Generator[EncodedChunk, None, None]:
