@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
-from contextlib import closing
+import uuid
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.source_run import ROWS, lines, produce, run_of_source, stop, topic_of, write_source
+from tests.support.source_run import HEAD, ROWS, lines, produce, run_of_source, stop, topic_of, write_source
 from tidemill.errors import SourceError
 from tidemill.kafka.client import KafkaConnection
 from tidemill.kafka.messages import partition_of
 from tidemill.producer.log_reader import committed
-from tidemill.run.catalog import SourceState
+from tidemill.producer.producer import run_producer
+from tidemill.run.catalog import ProducerProgress
 from tidemill.run.folder import Run
 from tidemill.run.marks import POSITION, headers_of
-
-BROKEN_AT = 32_000
+from tidemill.run.stage import Stage
+from tidemill.sources.source import open_source
 
 
 def in_partitions(run: Run, kafka: str) -> dict[int, list[tuple[bytes | None, bytes]]]:
@@ -30,7 +33,7 @@ def in_partitions(run: Run, kafka: str) -> dict[int, list[tuple[bytes | None, by
         for message in messages:
             if (value := message.value()) is not None:
                 held[message.partition()].append((message.key(), value))
-                marked[message.partition()] = any(name == f"tidemill-{POSITION}" for name, _ in headers_of(message))
+                marked[message.partition()] = any(name == POSITION for name, _ in headers_of(message))
     assert all(marked.values())
     return held
 
@@ -41,8 +44,9 @@ def test_each_partition_has_its_rows_in_order(kafka: str, tmp_path: Path, partit
     over a stop in the middle."""
     path = tmp_path / "data.csv"
     write_source(path, lines())
-    keyed = f'{{topic="sent-{tmp_path.name}-{partitions}-{key}", partitions={partitions}, key="{key}"}}'
-    run = run_of_source(tmp_path / "run", path, f"stream={keyed if key else keyed.replace(', key="None"', '')}")
+    keyed = f', key="{key}"' if key else ""
+    stream = f'{{topic="sent-{uuid.uuid4().hex}", partitions={partitions}{keyed}}}'
+    run = run_of_source(tmp_path / "run", path, f"stream={stream}")
     produce(run, kafka, 12_000, stop)
     produce(run, kafka)
     wanted: dict[int, list[tuple[bytes | None, bytes]]] = {number: [] for number in range(partitions)}
@@ -54,17 +58,25 @@ def test_each_partition_has_its_rows_in_order(kafka: str, tmp_path: Path, partit
     run.close()
 
 
-def test_what_precedes_a_damaged_part_is_sent(kafka: str, tmp_path: Path) -> None:
-    """A source that can't be read to its end is sent up to there; nothing of what is read ahead stays behind."""
-    whole, path = tmp_path / "whole.csv", tmp_path / "data.csv"
-    write_source(whole, lines())
-    text = whole.read_bytes().splitlines(keepends=True)
-    text[BROKEN_AT] = b"\x00" * 2_000_000 + b"\n"
-    path.write_bytes(b"".join(text))
-    run = run_of_source(tmp_path / "run", path, "source.encoding=utf-16", "stream.key=id")
-    with pytest.raises(SourceError):
-        produce(run, kafka)
+def test_an_error_of_the_source_comes_after_the_rows_before_it(kafka: str, tmp_path: Path) -> None:
+    """A file that can't be read to its end is sent up to where it is damaged, and no thread goes on reading it."""
+    path = tmp_path / "data.csv.gz"
+    whole = gzip.compress("".join([HEAD, *lines()]).encode(), compresslevel=1)
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    run = run_of_source(tmp_path / "run", path)
+    stage = Stage(run, "producer")
+    with pytest.raises(SourceError, match=r"data\.csv\.gz"):
+        run_producer(stage, kafka)
     assert not [thread for thread in threading.enumerate() if thread.name == "read ahead"]
-    state = run.catalog.source()
-    assert state is None or isinstance(state, SourceState)
+    assert isinstance(stage.progress, ProducerProgress)
+    assert stage.progress.produced == readable_rows(run)
     run.close()
+
+
+def readable_rows(run: Run) -> int:
+    rows = 0
+    with suppress(SourceError):
+        for chunk in open_source(run.pipeline, run.base).chunks():
+            rows += len(chunk.rows)
+    assert 0 < rows < ROWS
+    return rows
