@@ -276,15 +276,18 @@ class Log:
 
     def _without_last(self, messages: Messages) -> Messages:
         """The messages held back before and these ones, except the newest of each partition, which is held back now."""
-        last = messages.last_positions()
-        ready = [self._held[partition] for partition in last if partition in self._held]
+        newest = messages.last_positions()
+        before = [self._held[partition] for partition in newest if partition in self._held]
         self._held |= {
             partition: RowMessage(partition, messages.keys[position], messages.values[position])
-            for partition, position in last.items()
+            for partition, position in newest.items()
         }
-        partitions, keys, values = zip(*ready, strict=True) if ready else ((), (), ())
-        rest = messages.without(last.values())
-        return Messages([*values, *rest.values], [*keys, *rest.keys], [*partitions, *rest.partitions])
+        rest = messages.without(newest.values())
+        return Messages(
+            [*(message.value for message in before), *rest.values],
+            [*(message.key for message in before), *rest.keys],
+            [*(message.partition for message in before), *rest.partitions],
+        )
 
     def commit_if_due(self) -> None:
         late = time.monotonic() - self._committed_at >= COMMIT_SECONDS
