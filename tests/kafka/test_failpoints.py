@@ -98,8 +98,8 @@ class Written:
     def _write(self, run: Run) -> None:
         spec = run.pipeline.stream
         topic = new_topic(kafka_module.connect_admin(KafkaConnection(self.kafka)), run.pipeline.topic, 2)
-        chunks = [chunk.rows for chunk in open_source(run.pipeline, run.base).chunks()]
-        rows = [one for chunk in chunks for many in messages(chunk, spec.key, 2, together=True) for one in many]
+        (chunk,) = open_source(run.pipeline, run.base).chunks()
+        rows = messages(chunk.rows, spec.key, 2)
         with Log(KafkaConnection(self.kafka), topic, run.marks(topic.id)) as log:
             log.claim(empty=True)
             for start in range(0, len(rows), 1000):

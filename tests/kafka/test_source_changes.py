@@ -310,10 +310,10 @@ def test_a_run_that_began_before_marks_were_signed(kafka: str, tmp_path: Path, p
     producer = Producer(KafkaConnection(kafka).settings(queue_buffering_max_messages=sent + 10))
     claim = old_marks % (run.id.encode(), b"")
     producer.produce(topic.name, partition=0, headers=[("tidemill-claim", claim)])
-    (batch,) = messages(rows, "id", partitions, together=True)
-    for number, message in enumerate(batch, 1):
+    for number, message in enumerate(messages(rows, "id", partitions), 1):
         position = old_marks % (run.id.encode(), b',"rows":%d' % number)
-        producer.produce(topic.name, **message, headers=[("tidemill-position", position)] if number % 5000 == 0 else [])
+        headers = [("tidemill-position", position)] if number % 5000 == 0 else []
+        producer.produce(topic.name, **message._asdict(), headers=headers)
     assert producer.flush(20) == 0
     run.catalog.save_source(SourceState(reader.older, topic_id=topic.id, topic_created=True))
     produce(run, kafka)

@@ -24,6 +24,7 @@ from tidemill.collector.collector import run_collector
 from tidemill.errors import RunBusy
 from tidemill.kafka import client as kafka_module
 from tidemill.kafka.client import KafkaConnection
+from tidemill.kafka.intake import RowMessage
 from tidemill.kafka.messages import messages
 from tidemill.pipeline import load
 from tidemill.producer.producer import run_producer
@@ -113,7 +114,7 @@ def unfinished(folder: Path, topic: str, topic_id: str) -> str:
     return str(run_id)
 
 
-def written_by_schema_2(kafka: str, topic: str, run_id: str, rows: list[dict[str, Any]]) -> None:
+def written_by_schema_2(kafka: str, topic: str, run_id: str, rows: list[RowMessage]) -> None:
     """The rows as a producer of that version sent them: its claim, then transactions whose last row bears a mark."""
     producer = Producer({"bootstrap.servers": kafka, "transactional.id": f"tidemill-{run_id}"})
     producer.init_transactions(10)
@@ -124,8 +125,8 @@ def written_by_schema_2(kafka: str, topic: str, run_id: str, rows: list[dict[str
         part = rows[start : start + 40]
         producer.begin_transaction()
         for row in part[:-1]:
-            producer.produce(topic, **row)
-        producer.produce(topic, **part[-1], headers=[mark("position", run_id, rows=start + len(part))])
+            producer.produce(topic, **row._asdict())
+        producer.produce(topic, **part[-1]._asdict(), headers=[mark("position", run_id, rows=start + len(part))])
         producer.commit_transaction(10)
 
 
@@ -143,7 +144,7 @@ def test_an_unfinished_run_of_schema_2_is_finished(kafka: str, tmp_path: Path) -
     run_id = unfinished(folder, name, topic.id)
     loaded = load("smart-home", [*ROWS, f"stream.topic={name}", "stream.pause=0"])
     chunks = [chunk.rows for chunk in open_source(loaded.pipeline, loaded.folder).chunks()]
-    rows = [row for rows in chunks for sent in messages(rows, loaded.pipeline.stream.key, 1, True) for row in sent]
+    rows = [row for rows in chunks for row in messages(rows, loaded.pipeline.stream.key, 1)]
     written_by_schema_2(kafka, name, run_id, rows[:60])
     run = open_run(loaded, folder)
     run_producer(Stage(run, "producer"), kafka)

@@ -112,13 +112,12 @@ class RowBodies:
     def _check(self, lines: Sequence[tuple[int, bytes]], checked: CheckedRows) -> None:
         table, bad = decode([line for _, line in lines], self.columns)
         key, reasons = None if self._key is None else self._key.name, dict(bad)
-        fitting = (message for batch in messages(table, key, self._partitions, together=True) for message in batch)
+        fitting = iter(messages(table, key, self._partitions))
         for position, (number, _) in enumerate(lines):
             if reason := reasons.get(position):
                 checked.reject(number, reason)
             else:
-                message = next(fitting)
-                checked.add(number, RowMessage(message["partition"], message["key"], message["value"]))
+                checked.add(number, next(fitting))
 
     def hint(self) -> str:
         columns = ", ".join(f"{column.name} ({column.kind}{'?' * column.optional})" for column in self.columns[:12])

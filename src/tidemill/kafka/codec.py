@@ -70,8 +70,11 @@ def encode(table: pa.Table) -> list[bytes]:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     stamps = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
-    text = frame.with_columns(pl.col(stamps).dt.strftime(JSON_TIMESTAMP)).write_ndjson()
-    return text.encode().splitlines() if text.isascii() else text.encode().split(b"\n")[: len(table)]
+    objects = frame.with_columns(pl.col(stamps).dt.strftime(JSON_TIMESTAMP)).select(
+        pl.struct(pl.all()).struct.json_encode().cast(pl.Binary)
+    )
+    values: list[bytes] = objects.to_series().to_list()
+    return values
 
 
 def decode(values: Sequence[bytes | None], columns: Sequence[Column]) -> tuple[pa.Table, list[BadMessage]]:

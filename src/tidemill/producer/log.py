@@ -4,9 +4,10 @@ log has."""
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from itertools import islice
+from itertools import islice, repeat
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import LogLost, StreamFailed, TopicError
 from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, end_offsets, reason, verify_topic
+from tidemill.kafka.intake import RowMessage
 from tidemill.kafka.messages import Messages
 from tidemill.kafka.transactions import (
     AGAIN_SECONDS,
@@ -41,8 +43,12 @@ from tidemill.run.failpoints import Failpoint, failpoint
 from tidemill.run.marks import CLAIM, END, POSITION, SOURCE_END, Kind, Marks
 
 COMMIT_SECONDS = 0.25
-COMMIT_ROWS = 50_000  # librdkafka queues at most 100,000 messages
+COMMIT_ROWS = 150_000
 COMMIT_BYTES = 32 * 2**20
+QUEUED_ROWS = 2 * COMMIT_ROWS  # that the client takes, unless the user sets another number
+# A commit sends what waits, and readers see no row before it, so that batches have the time to fill. With a short time
+# the client's thread polls without a pause whenever a batch is due that can't be sent yet.
+LINGER_MS = 100
 CLAIMS_WITHIN = 100  # messages from the start of the log
 
 
@@ -61,10 +67,14 @@ class Log:
         self.accounts = dict.fromkeys(range(topic.partitions), Account())
         self._marks = marks
         self._connection = connection
-        self._producer = transactional_producer(connection, marks.run_id, most_bytes)
+        queued = int(connection.client.get("queue.buffering.max.messages", QUEUED_ROWS))
+        self._commit_rows = min(COMMIT_ROWS, queued // 2)
+        self._producer = transactional_producer(
+            connection, marks.run_id, most_bytes, LINGER_MS, queue_buffering_max_messages=queued
+        )
         self._admin = AdminClient(connection.settings())
         self._confirmed_at = 0.0
-        self._held: dict[int, dict[str, Any]] = {}
+        self._held: dict[int, RowMessage] = {}
         self._open_rows = 0
         self._open_bytes = 0
         self._committed_at = time.monotonic()
@@ -223,7 +233,7 @@ class Log:
     def skip(self, messages: Messages) -> None:
         """Count messages, in order, that are already in the log."""
         self.position += len(messages)
-        for partition, values in values_by_partition(messages, self.topic.partitions).items():
+        for partition, values in messages.values_by_partition().items():
             self.accounts[partition] = self.accounts[partition].add(values)
 
     def restore(self, messages: Messages, held: Mapping[int, Account]) -> None:
@@ -235,15 +245,14 @@ class Log:
         Raises:
             LogLost: a partition does not hold the first rows that were sent to it.
         """
-        there: Messages = []
-        lost: Messages = []
+        there: list[int] = []
+        lost: list[int] = []
         rows = {partition: account.rows for partition, account in self.accounts.items()}
-        for message in messages:
-            partition = message["partition"]
-            (there if rows[partition] < held[partition].rows else lost).append(message)
+        for position, partition in enumerate(messages.partitions):
+            (there if rows[partition] < held[partition].rows else lost).append(position)
             rows[partition] += 1
-        self.skip(there)
-        for partition in {message["partition"] for message in lost}:
+        self.skip(messages.select(there))
+        for partition in {messages.partitions[position] for position in lost}:
             account = self.accounts[partition]
             if account.rows == held[partition].rows and account.digest != held[partition].digest:
                 raise LogLost(
@@ -251,7 +260,7 @@ class Log:
                     START_OVER,
                 )
         if lost:
-            self.send(lost)
+            self.send(messages.select(lost))
             self.commit_if_due()
 
     def send(self, messages: Messages) -> None:
@@ -261,25 +270,28 @@ class Log:
             self._producer.begin_transaction()
         self._queue(self._without_last(messages))
         self._open_rows += len(messages)
-        self._open_bytes += sum(size_of(message) for message in messages)
+        self._open_bytes += messages.value_bytes
         self.skip(messages)
         failpoint("rows.sent")
 
     def _without_last(self, messages: Messages) -> Messages:
         """The messages held back before and these ones, except the newest of each partition, which is held back now."""
-        last: dict[int, int] = {}
-        for index in range(len(messages) - 1, -1, -1):
-            last.setdefault(messages[index]["partition"], index)
-            if len(last) == self.topic.partitions:
-                break
-        ready = [self._held[partition] for partition in last if partition in self._held]
-        self._held |= {partition: messages[index] for partition, index in last.items()}
-        indices = set(last.values())
-        return ready + [message for index, message in enumerate(messages) if index not in indices]
+        newest = messages.last_positions()
+        before = [self._held[partition] for partition in newest if partition in self._held]
+        self._held |= {
+            partition: RowMessage(partition, messages.keys[position], messages.values[position])
+            for partition, position in newest.items()
+        }
+        rest = messages.without(newest.values())
+        return Messages(
+            [*(message.value for message in before), *rest.values],
+            [*(message.key for message in before), *rest.keys],
+            [*(message.partition for message in before), *rest.partitions],
+        )
 
     def commit_if_due(self) -> None:
         late = time.monotonic() - self._committed_at >= COMMIT_SECONDS
-        if late or self._open_rows >= COMMIT_ROWS or self._open_bytes >= COMMIT_BYTES:
+        if late or self._open_rows >= self._commit_rows or self._open_bytes >= COMMIT_BYTES:
             self.commit()
 
     def commit(self) -> None:
@@ -287,7 +299,7 @@ class Log:
         if self._held:
             fields = {"rows": self.position, "digest": self.digest}
             for partition, held in self._held.items():
-                self._produce(held["value"], held["key"], partition, POSITION, **fields)
+                self._produce(held.value, held.key, partition, POSITION, **fields)
             self._held.clear()
             self._commit("commit rows", "rows.committing")
             failpoint("rows.committed")
@@ -327,21 +339,14 @@ class Log:
         self._confirmed_at = time.monotonic()
 
     def _queue(self, messages: Messages) -> None:
-        """Queue messages, each for its own partition.
-
-        The client's ``produce_batch`` ignores a message's partition (confluent-kafka 2.16), and its own choice agrees
-        only for rows with a key.
+        """Queue messages, in order.
 
         Raises:
             StreamFailed: the client does not take them all.
         """
-        topic = self.topic.name
+        produce, topic = self._producer.produce, repeat(self.topic.name)
         try:
-            if self.topic.partitions > 1:
-                for message in messages:
-                    self._producer.produce(topic, **message)
-            elif messages and self._producer.produce_batch(topic, messages, partition=0) != len(messages):
-                raise BufferError("its queue is full")
+            deque(map(produce, topic, messages.values, messages.keys, messages.partitions), maxlen=0)
         except (BufferError, KafkaException) as error:
             raise StreamFailed(
                 f"Kafka's client would not take all rows: {error}", "the run continues from the last commit"
@@ -391,17 +396,3 @@ class Log:
 def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:
     """The end offset of each partition that has an open transaction before it."""
     return {partition: end for partition, end in ends.items() if stable[partition] < end}
-
-
-def size_of(message: dict[str, Any]) -> int:
-    return len(message["value"])
-
-
-def values_by_partition(messages: Messages, partitions: int) -> dict[int, list[bytes]]:
-    """The messages' values in order, by the partition that they go to."""
-    if partitions == 1:
-        return {0: [message["value"] for message in messages]}
-    values: dict[int, list[bytes]] = {}
-    for message in messages:
-        values.setdefault(message["partition"], []).append(message["value"])
-    return values

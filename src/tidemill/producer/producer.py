@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from confluent_kafka.admin import AdminClient
@@ -29,10 +29,11 @@ from tidemill.kafka.client import (
     topic_settings,
     verify_topic,
 )
-from tidemill.kafka.messages import messages
+from tidemill.kafka.messages import Messages
 from tidemill.pipeline import Stream
 from tidemill.producer.log import COMMIT_SECONDS, Log
 from tidemill.producer.log_reader import START_OVER, Checkpoint, refuse_lost
+from tidemill.producer.read_ahead import EncodedChunk, ReadAhead, encoded_chunks
 from tidemill.run.catalog import ProducerProgress, SourceState
 from tidemill.run.catalog.account import Account
 from tidemill.run.failpoints import failpoint
@@ -237,30 +238,30 @@ def send(stage: Stage, reader: SourceReader, log: Log, checkpoint: Checkpoint, a
 def send_rows(
     stage: Stage, reader: SourceReader, log: Log, checkpoint: Checkpoint, all_rows: int | None, rejects: Rejects
 ) -> int:
-    spec = stage.run.pipeline.stream
-    pacer = Pacer(spec, time.monotonic)
+    pacer = Pacer(stage.run.pipeline.stream, time.monotonic)
     seen, example = 0, ""
-    for chunk in reader.chunks():
-        rejects.extend([reject.document() for reject in chunk.rejects])
-        example = example or chunk.first_reason()
-        skipped = min(max(checkpoint.rows - seen, 0), len(chunk.rows))
-        seen += len(chunk.rows)
-        for part in messages(chunk.rows.slice(0, skipped), spec.key, spec.partitions, together=True):
-            log.skip(part)
-            refuse_other_rows(reader, log, checkpoint)
-            if log.position == checkpoint.rows and checkpoint.held and log.accounts != checkpoint.held:
-                send_again(stage, reader, log, checkpoint)
-        if seen >= checkpoint.rows:
-            rejects.show()
-        if all_rows is not None and seen > all_rows:
-            raise other_length(reader, f"more than {all_rows}", all_rows)
-        for part in messages(chunk.rows.slice(skipped), spec.key, spec.partitions, together=pacer.full_speed):
-            if not pace(stage, log, pacer):
+    with read_ahead(stage, reader) as chunks:
+        for chunk in chunks:
+            rejects.extend([reject.document() for reject in chunk.rejects])
+            example = example or chunk.first_reason
+            skipped = min(max(checkpoint.rows - seen, 0), len(chunk))
+            seen += len(chunk)
+            for part in chunk.part(0, skipped):
+                log.skip(part)
+                refuse_other_rows(reader, log, checkpoint)
+                if log.position == checkpoint.rows and checkpoint.held and log.accounts != checkpoint.held:
+                    send_again(stage, reader, log, checkpoint)
+            if seen >= checkpoint.rows:
+                rejects.show()
+            if all_rows is not None and seen > all_rows:
+                raise other_length(reader, f"more than {all_rows}", all_rows)
+            for part in paced_parts(chunk.part(skipped, len(chunk)), pacer):
+                if not pace(stage, log, pacer):
+                    break
+                log.send(part)
+                stage.report(ProducerProgress(all_rows, log.position, rejects.count))
+            if stage.stop.is_set():
                 break
-            log.send(part)
-            stage.report(ProducerProgress(all_rows, log.position, rejects.count))
-        if stage.stop.is_set():
-            break
     log.commit()
     stage.report(ProducerProgress(all_rows, max(log.position, checkpoint.rows), rejects.count))
     if reader.parts and not seen and not stage.stop.is_set():
@@ -268,21 +269,31 @@ def send_rows(
     return seen
 
 
+def read_ahead(stage: Stage, reader: SourceReader) -> ReadAhead[EncodedChunk]:
+    """The source's chunks from its first row on, read and encoded ahead."""
+    spec = stage.run.pipeline.stream
+    return ReadAhead(lambda: encoded_chunks(reader, spec), lambda chunk: chunk.value_bytes)
+
+
+def paced_parts(parts: Iterator[Messages], pacer: Pacer) -> Iterator[Messages]:
+    """The parts as they are sent: whole at full speed, else row by row."""
+    return parts if pacer.full_speed else (message for part in parts for message in part.each())
+
+
 def send_again(stage: Stage, reader: SourceReader, log: Log, checkpoint: Checkpoint) -> None:
     """Send the rows before ``checkpoint`` that a partition has lost, reading the source from its start again.
 
     The digest of the rows in the log has just shown that they came from this source.
     """
-    spec = stage.run.pipeline.stream
     log.rewind()
-    for chunk in reader.chunks():
-        first = chunk.rows.slice(0, checkpoint.rows - log.position)
-        for part in messages(first, spec.key, spec.partitions, together=True):
-            log.restore(part, checkpoint.held)
-        if stage.stop.is_set():
-            return
-        if log.position == checkpoint.rows:
-            break
+    with read_ahead(stage, reader) as chunks:
+        for chunk in chunks:
+            for part in chunk.part(0, checkpoint.rows - log.position):
+                log.restore(part, checkpoint.held)
+            if stage.stop.is_set():
+                return
+            if log.position == checkpoint.rows:
+                break
     refuse_other_rows(reader, log, checkpoint)
 
 

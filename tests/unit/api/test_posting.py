@@ -78,7 +78,7 @@ def test_rows_are_judged_as_the_stream_judges_them(rows: list[dict[str, Any]]) -
     source's rows with its key; as JSON and as a line."""
     values = [orjson.dumps(row) for row in rows if is_json(row)]
     table, bad = decode(values, BODIES.columns)
-    of_source = [(m["key"], m["partition"]) for part in messages(table, "n", 8, together=True) for m in part]
+    of_source = [(message.key, message.partition) for message in messages(table, "n", 8)]
     for request in (
         BODIES.json(b"[%s]" % b",".join(values), None),
         anyio.run(BODIES.ndjson, pieces(b"\n".join(values)), None),

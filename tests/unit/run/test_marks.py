@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
@@ -52,6 +53,18 @@ def test_grouping_does_not_matter(rows: list[bytes], cuts: list[int]) -> None:
         account = account.add(rows[first:last])
     assert account == Account().add(rows)
     assert len(account.pending) < BLOCK_BYTES
+
+
+@given(values)
+def test_the_digest_is_as_defined(rows: list[bytes]) -> None:
+    """The rows, each with a line feed, in blocks that are hashed together with the hash before them. Old runs hold such
+    digests."""
+    text, chain = b"".join(row + b"\n" for row in rows), bytes(32)
+    while len(text) >= BLOCK_BYTES:
+        chain, text = sha256(chain + text[:BLOCK_BYTES]).digest(), text[BLOCK_BYTES:]
+    account = Account().add(rows)
+    assert (account.chain, account.pending) == (chain, text)
+    assert account.digest == sha256(chain + text + len(rows).to_bytes(8, "big")).hexdigest()
 
 
 @given(values, st.data())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 BLOCK_BYTES = 2048
+AT_ONCE_BYTES = 2016  # hashlib releases the interpreter's lock for 2048 bytes or more, and then has to wait for it
 EMPTY_CHAIN = bytes(32)
 
 
@@ -63,9 +64,12 @@ def chained(chain: bytes, pending: bytes, values: Sequence[bytes]) -> tuple[byte
     if not values:
         return chain, pending
     text = b"\n".join([pending + values[0], *values[1:], b""])
-    whole, view = len(text) // BLOCK_BYTES * BLOCK_BYTES, memoryview(text)
+    whole = len(text) // BLOCK_BYTES * BLOCK_BYTES
     for start in range(0, whole, BLOCK_BYTES):
-        chain = sha256(chain + view[start : start + BLOCK_BYTES]).digest()
+        block = sha256(chain)
+        block.update(text[start : start + AT_ONCE_BYTES])
+        block.update(text[start + AT_ONCE_BYTES : start + BLOCK_BYTES])
+        chain = block.digest()
     return chain, text[whole:]
 
 
