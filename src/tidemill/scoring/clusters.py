@@ -304,6 +304,10 @@ class MixtureScorer(ClusterScorer):
         densities: Array = EPSILON + self.weights * density
         return densities
 
+    def density(self, encoded: Encoded) -> Array:
+        """(n,): the sum of each row's densities."""
+        return np.concatenate([self.densities(part).sum(axis=1) for part in slices(encoded, len(self.numbers))])
+
 
 def slices(encoded: Encoded, centres: int) -> Iterator[Encoded]:
     """The rows in slices that fit into memory, for so many centres."""

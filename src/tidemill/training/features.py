@@ -33,7 +33,7 @@ from pyspark.sql import types as T  # noqa: N812  # likewise
 
 from tidemill import pipeline
 from tidemill.pipeline import FeatureSource, Holdout, Tfidf
-from tidemill.training.registry import HELD, TrainingInputs
+from tidemill.training.registry import TrainingInputs
 from tidemill.training.session import local_pattern
 from tidemill.training.words import terms_of
 from tidemill.types import COLUMN_TYPES
@@ -108,7 +108,7 @@ def with_label(rows: DataFrame, inputs: TrainingInputs) -> DataFrame:
     A string label is indexed by a stage of its own.
     """
     complete = rows.filter(has_all(inputs.nullable)) if inputs.nullable else rows
-    usable = with_derived(complete.select(*[column(name) for name in inputs.used], HELD), inputs)
+    usable = with_derived(complete.select(*[column(name) for name in inputs.used]), inputs)
     if inputs.model.label is None or inputs.label_kind == "string":
         return usable
     return usable.withColumn(LABEL, column(inputs.model.label).cast("double"))
