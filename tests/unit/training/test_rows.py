@@ -27,7 +27,7 @@ COLUMNS = {
     "on": "bool",
     "at": "timestamp",
     "y": "float",
-    "spare": "string",
+    "z": "string",
 }
 MODELS = {
     "line": {"estimator": "LinearRegression", "features": ["x", "word", "hour(at)"], "label": "y"},
