@@ -17,7 +17,7 @@ from tests.support.spark_metrics import metrics_by_spark
 from tidemill.errors import TrainingFailed
 from tidemill.scoring.als import AlsScorer
 from tidemill.training.estimators.recommendation_quality import Ratings, ranking
-from tidemill.training.evaluate import NAMES, RocCurve, ValueSums, metrics_of
+from tidemill.training.evaluate import NAMES, metrics_of
 from tidemill.training.features import LABEL, column
 
 COLUMNS = {**MIXED_COLUMNS, "note": "string"}
@@ -108,30 +108,6 @@ def test_a_row_that_a_model_refuses_fails_its_generation(fitted: dict[str, Fitte
     zero = pa.table({"age": pa.array([shift]), "note": ["unseen"]})
     with pytest.raises(TrainingFailed, match="every feature is zero"):
         metrics_of(scorer, lambda: [zero], None)
-
-
-def test_a_long_curve_is_thinned_out() -> None:
-    """With few points for many scores the area changes by less than one part in the points."""
-    random = np.random.default_rng(1)
-    scores, positive = random.random(20_000), random.random(20_000) < 0.3
-    scores[positive] += 0.2
-    exact, thin = RocCurve(), RocCurve(most=1_000)
-    exact.add(scores, positive)
-    for start in range(0, len(scores), 700):
-        thin.add(scores[start : start + 700], positive[start : start + 700])
-    assert len(thin.parts[0].scores) <= 2_000
-    assert thin.area() == pytest.approx(exact.area(), rel=1e-3)
-    assert thin.area() != exact.area()
-
-
-def test_r2_of_labels_far_from_zero() -> None:
-    """The spread of labels is not lost to rounding."""
-    labels = 1e9 + np.arange(1_000.0) / 1_000
-    sums = ValueSums()
-    for start in range(0, 1_000, 130):
-        sums.add(labels[start : start + 130], labels[start : start + 130] + 0.1)
-    spread = np.var(np.arange(1_000.0) / 1_000)
-    assert sums.metrics()["r2"] == pytest.approx(1 - 0.01 / spread, rel=1e-5)
 
 
 def test_rankings_are_those_of_pysparks_evaluator(spark: SparkSession) -> None:

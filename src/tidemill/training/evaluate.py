@@ -190,7 +190,9 @@ class ValueSums:
             mean, before = float(moved.mean()), self.count
             self.count += len(labels)
             between = mean - self.mean
-            self.deviations += float(((moved - mean) ** 2).sum()) + between**2 * before * len(labels) / self.count
+            self.deviations += (
+                float(((moved - mean) ** 2).sum()) + between * between * before * len(labels) / self.count
+            )
             self.mean += between * len(labels) / self.count
 
     def metrics(self) -> Metrics:
