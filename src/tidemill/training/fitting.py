@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -187,14 +188,24 @@ def train_row_model(job: TrainingJob, describe: Describe | None = None) -> Outco
     fitted = fit(inputs, job.training, stats.empty_strings)
     seconds = time.perf_counter() - started
     inputs.spec.check_fitted(inputs, stats, fitted.stages[-1])
-    by_plain_names(inputs, fitted).write().overwrite().save(local(job.spark_path))
-    content, profile = scorer_content(inputs, fitted, stats.seen), None
-    if describe is not None:
-        content, profile = describe(job, fitted, content)
-    storage.write(job.scorer_path, content.text, content.arrays)
-    scorer = row_scorer(scoring.load(job.scorer_path))
-    parity = parity_of(job, fitted, scorer, content.arrays)
-    return Outcome(metrics_of(job, fitted, scorer), seconds, parity, profile)
+    with saving(by_plain_names(inputs, fitted), job.spark_path):
+        content, profile = scorer_content(inputs, fitted, stats.seen), None
+        if describe is not None:
+            content, profile = describe(job, fitted, content)
+        storage.write(job.scorer_path, content.text, content.arrays)
+        scorer = row_scorer(scoring.load(job.scorer_path))
+        parity = parity_of(job, fitted, scorer, content.arrays)
+        return Outcome(metrics_of(job, fitted, scorer), seconds, parity, profile)
+
+
+@contextmanager
+def saving(model: PipelineModel, path: Path) -> Iterator[None]:
+    """Save Spark's model while the context is at work: Spark starts two small jobs for each stage, one after the
+    other. The model is saved when the context is left."""
+    with ThreadPoolExecutor(1, thread_name_prefix="save") as pool:
+        saved = pool.submit(lambda: model.write().overwrite().save(local(path)))
+        yield
+        saved.result()
 
 
 def fit(inputs: TrainingInputs, training: DataFrame, empty_strings: bool) -> PipelineModel:

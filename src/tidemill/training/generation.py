@@ -109,7 +109,7 @@ def write_training(rows: Rows, columns: Sequence[Column], path: Path) -> None:
     schema = arrow_schema(columns)
     renamed = pa.schema([field.with_name(spark_name(field.name)) for field in schema])
     waiting: list[pa.Table] = []
-    with pq.ParquetWriter(path, renamed, compression="none") as file:
+    with path.open("wb") as sink, pq.ParquetWriter(sink, renamed, compression="none") as file:
 
         def flush() -> None:
             file.write_table(pa.concat_tables(waiting).cast(schema).rename_columns(renamed.names))
