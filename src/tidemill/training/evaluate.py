@@ -21,7 +21,7 @@ from pyspark.ml.clustering import BisectingKMeansModel, GaussianMixtureModel, KM
 from tidemill.errors import FeatureError, TrainingFailed
 from tidemill.scoring import RowScorer
 from tidemill.scoring.base import ClassScorer
-from tidemill.scoring.clusters import ClusterScorer, MixtureScorer, cluster_scorer
+from tidemill.scoring.clusters import ClusterScorer, MixtureScorer
 from tidemill.scoring.features import Codes, Encoded
 from tidemill.scoring.storage import Array
 from tidemill.training.registry import EstimatorSpec, Metrics
@@ -50,23 +50,25 @@ def metrics_of(scorer: RowScorer, tables: Tables, label: str | None) -> Metrics:
         TrainingFailed: the model refuses a row.
     """
     try:
-        if scorer.kind == "clustering":
-            return clustering(cluster_scorer(scorer), tables)
-        sums = ClassSums(scorer) if isinstance(scorer, ClassScorer) else ValueSums()
-        for table in tables():
-            scores = scorer.scores(scorer.encoder.table(table)[0])
-            labels = table[str(label)]
-            if isinstance(sums, ClassSums):
-                ranked = scores.raw if scores.probability is None else scores.probability
-                sums.add(sums.numbers(labels), scores.prediction, ranked)
-            else:
-                sums.add(labels.cast(pa.float64(), safe=False).to_numpy(), scores.prediction)
-        return sums.metrics()
+        if isinstance(scorer, ClusterScorer):
+            return clustering(scorer, tables)
+        if isinstance(scorer, ClassScorer):
+            return classification(scorer, tables, str(label))
+        return regression(scorer, tables, str(label))
     except FeatureError as error:
         raise TrainingFailed(f"{scorer.model}: {error.message}", error.hint) from error
 
 
 # --- classification -----------------------------------------------------------------------------------------------
+
+
+def classification(scorer: ClassScorer, tables: Tables, label: str) -> Metrics:
+    sums = ClassSums(scorer)
+    for table in tables():
+        scores = scorer.scores(scorer.encoder.table(table)[0])
+        ranked = scores.raw if scores.probability is None else scores.probability
+        sums.add(sums.numbers(table[label]), scores.prediction, ranked)
+    return sums.metrics()
 
 
 class ClassSums:
@@ -166,6 +168,14 @@ class RocCurve:
 
 
 # --- regression ---------------------------------------------------------------------------------------------------
+
+
+def regression(scorer: RowScorer, tables: Tables, label: str) -> Metrics:
+    sums = ValueSums()
+    for table in tables():
+        scores = scorer.scores(scorer.encoder.table(table)[0])
+        sums.add(table[label].cast(pa.float64(), safe=False).to_numpy(), scores.prediction)
+    return sums.metrics()
 
 
 class ValueSums:
