@@ -104,13 +104,21 @@ def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa
     if not all(value is not None and value.startswith(b"{") for value in values):
         return None  # then each value has an object, so as many rows as values means one per value
     joined = b"\n".join(values)  # type: ignore[arg-type]  # checked above: none is None
-    if joined.count(b"\n") != len(values) - 1 or not is_utf8(joined):
+    if joined.count(b"\n") != len(values) - 1:
+        return None
+    return decode_lines(joined, len(values), columns)
+
+
+def decode_lines(joined: bytes, lines: int, columns: Sequence[Column]) -> pa.Table | None:
+    """The rows of a text of so many lines, each of which begins an object; None where one must be decoded by itself."""
+    schema = arrow_schema(columns)
+    if not is_utf8(joined):
         return None
     read_as = pa.schema([(column.name, json_type(column)) for column in columns])
     table = _read_json(joined, read_as)
     if table is None:
         table = _read_whole(joined, read_as)
-    if table is None or len(table) != len(values):
+    if table is None or len(table) != lines:
         return None
     table = table.select(schema.names).combine_chunks()
     missing = any(table[column.name].null_count for column in columns if not column.optional)

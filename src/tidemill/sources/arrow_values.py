@@ -183,10 +183,7 @@ class Converted:
 
     def _cast(self, values: pa.Array) -> None:
         """Cast the values from their own type."""
-        try:
-            self.values = CONVERSIONS[self.column.kind].cast(values)
-        except pa.ArrowInvalid:
-            self.values = self._one_by_one(values)
+        self.values = self._cast_fitting(values)
         missing = self._missing(values)
         self.values = pc.if_else(missing, None, self.values)
         unfit = self.values.is_null()
@@ -216,14 +213,15 @@ class Converted:
             return pc.or_(missing, pc.invert(pc.fill_null(pc.is_finite(values.cast(pa.float64())), True)))
         return missing
 
-    def _one_by_one(self, values: pa.Array) -> pa.Array:
-        return pa.concat_arrays([self._single(values.slice(index, 1)) for index in range(len(values))])
-
-    def _single(self, value: pa.Array) -> pa.Array:
+    def _cast_fitting(self, values: pa.Array) -> pa.Array:
+        """The values cast, null in place of those that don't fit, which are found by bisection."""
         try:
-            return CONVERSIONS[self.column.kind].cast(value)
+            return CONVERSIONS[self.column.kind].cast(values)
         except pa.ArrowInvalid:
-            return pa.nulls(1, COLUMN_TYPES[self.column.kind].arrow)
+            if len(values) == 1:
+                return pa.nulls(1, COLUMN_TYPES[self.column.kind].arrow)
+        half = len(values) // 2
+        return pa.concat_arrays([self._cast_fitting(values[:half]), self._cast_fitting(values[half:])])
 
     def _misfit(self, value: pa.Scalar) -> str:
         if self.column.kind == "float" and pa.types.is_decimal(value.type):

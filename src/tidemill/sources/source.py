@@ -62,7 +62,7 @@ class SourceReader:
     columns: tuple[Column, ...] = ()
     notes: tuple[Fault, ...] = ()
 
-    def chunks(self, size: int = 10_000) -> Iterator[Chunk]:
+    def chunks(self, size: int = 50_000) -> Iterator[Chunk]:
         """All records in order, at most ``size`` per chunk. Every call starts from the first record.
 
         Raises:

@@ -6,38 +6,114 @@ Blanks around a value matter only in strings. Empty text is a missing value; in 
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tidemill.pipeline import EPOCHS, FALSE, TRUE, Column, arrow_schema
+from tidemill.pipeline import EPOCHS, FALSE, TRUE, Cleaning, Column, arrow_schema
 from tidemill.sources.chunk import BadRecord
-from tidemill.sources.cleaning import default_value, is_missing, missing_reason, stripped
+from tidemill.sources.cleaning import default_value, is_missing, is_number, missing_reason, stripped
 from tidemill.sources.conversions import CONVERSIONS
-from tidemill.sources.moments import local_time_faults
+from tidemill.sources.moments import in_calendar, local_time_faults
 from tidemill.texts import listed, shorten
-from tidemill.types import COLUMN_TYPES
+from tidemill.types import COLUMN_TYPES, LEAST_INT, MOST_INT
 
 UNITS = {"epoch": "seconds", "epoch_ms": "milliseconds", "epoch_us": "microseconds"}
 
 
 def typed(texts: pl.DataFrame, columns: Sequence[Column]) -> tuple[pa.Table, list[BadRecord]]:
     """The rows of ``texts`` that fit, typed, and the others. ``texts`` has a string column for each declared one."""
-    values = texts.select([value_of(column) for column in columns])
-    unfit = [reasons(texts[column.name], values[column.name], column) for column in columns]
+    read = [typed_column(texts[column.name], column) for column in columns]
+    return fitting_rows([values for values, _ in read], [unfit for _, unfit in read], columns)
+
+
+def fitting_rows(
+    values: Sequence[pa.Array], unfit: Sequence[Mapping[int, str]], columns: Sequence[Column]
+) -> tuple[pa.Table, list[BadRecord]]:
+    """The rows in which each column's value fits, and the others. ``unfit``: the misfits of each column."""
     bad = merged(unfit)
+    rows = pa.Table.from_arrays(list(values), schema=arrow_schema(columns))
     if bad:
-        fits = pl.Series([True]).new_from_index(0, len(values)).scatter([record.position for record in bad], False)
-        values = values.filter(fits)
-    return values.to_arrow().cast(arrow_schema(columns)), bad
+        fits = np.ones(len(rows), np.bool_)
+        fits[[record.position for record in bad]] = False
+        rows = rows.filter(pa.array(fits))
+    return rows, bad
 
 
 def typed_column(texts: pl.Series, column: Column) -> tuple[pa.Array, dict[int, str]]:
     """One column's texts, typed, null where they don't fit; and the reason at each position where they don't."""
     texts = texts.alias(column.name)
-    values = texts.to_frame().select(value_of(column)).to_series()
+    values = values_of(texts, column)
     return values.to_arrow().cast(COLUMN_TYPES[column.kind].arrow), reasons(texts, values, column)
+
+
+def values_of(texts: pl.Series, column: Column) -> pl.Series:
+    """The typed values by :func:`value_of`, which reads only those that :func:`read_quickly` leaves open."""
+    quick = read_quickly(texts, column)
+    if quick is None:
+        return texts.to_frame().select(value_of(column)).to_series()
+    if not quick.null_count():
+        return quick
+    places = quick.is_null().arg_true()
+    others = texts.gather(places).to_frame().select(value_of(column)).to_series()
+    return quick if others.null_count() == len(others) else quick.scatter(places, others)
+
+
+def read_quickly(texts: pl.Series, column: Column) -> pl.Series | None:
+    """Values as :func:`value_of` gives them, read by cheaper means; null where these can't tell, or there is no value.
+    None where there are no such means."""
+    cleaning = column.cleaning
+    if column.kind == "timestamp" and not (cleaning.format or cleaning.timezone or cleaning.all_missing):
+        return moments_quickly(texts.to_frame().select(stripped(pl.col(texts.name), column)).to_series())
+    if column.kind not in ("int", "float") or not is_plain(cleaning):
+        return None
+    value = stripped(pl.col(texts.name), column).cast(pl.Int64 if column.kind == "int" else pl.Float64, strict=False)
+    sure = value.is_finite() if column.kind == "float" else pl.lit(True)
+    numbers = [number for number in cleaning.all_missing if is_number(number)]
+    same: Sequence[float]
+    if column.kind == "int":
+        same = [int(number) for number in numbers if LEAST_INT <= number <= MOST_INT and int(number) == number]
+    else:
+        same = [float(number) for number in numbers if abs(number) <= sys.float_info.max]
+    if same:
+        sure &= ~value.is_in(same)
+    return texts.to_frame().select(pl.when(sure).then(value)).to_series()
+
+
+def is_plain(cleaning: Cleaning) -> bool:
+    """Whether a text that Polars casts to a number stands for it, unless that number counts as missing."""
+    words = [word for word in cleaning.all_missing if isinstance(word, str)]
+    return cleaning.decimal in (None, ".") and cleaning.thousands != "." and not any(map(may_be_number, words))
+
+
+def may_be_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def moments_quickly(texts: pl.Series) -> pl.Series | None:
+    """The moments of texts in ISO 8601 as Arrow reads them; None where it refuses one.
+
+    Arrow also takes an hour without minutes, and a zone after a date, which :data:`~tidemill.sources.moments.ISO_8601`
+    does not.
+    """
+    text = pl.col(texts.name)
+    plain = (text.str.len_bytes() == 10) | (text.str.slice(13, 1) == ":")
+    candidates = texts.to_frame().select(pl.when(plain).then(text)).to_series().to_arrow()
+    target = COLUMN_TYPES["timestamp"].arrow
+    for kind in (pa.timestamp("us"), target):
+        try:
+            moments = pl.Series(texts.name, candidates.cast(kind).cast(target))
+        except pa.ArrowInvalid:
+            continue
+        return moments.to_frame().select(in_calendar(pl.col(texts.name))).to_series()
+    return None
 
 
 def merged(unfit: Sequence[Mapping[int, str]]) -> list[BadRecord]:

@@ -1,4 +1,4 @@
-"""Reads CSV in constant memory: records by the standard library's reader, typed in chunks."""
+"""A CSV file: how it is laid out, and whether that is as declared; ``csv_chunks.py`` reads it."""
 
 from __future__ import annotations
 
@@ -6,27 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
-
-import polars as pl
-import pyarrow as pa
 
 from tidemill.errors import Fault, SourceError
-from tidemill.pipeline import BLANKS, DEFAULT_DELIMITER, Data, arrow_schema
+from tidemill.pipeline import BLANKS, DEFAULT_DELIMITER, Data
 from tidemill.sources.chunk import (
-    NOT_VALID,
-    RECORD_CHARACTERS,
-    TOO_LONG,
-    BadRecord,
     Beginning,
     Chunk,
-    Reject,
     absent_notes,
-    cut,
-    join_reasons,
     refuse_missing,
 )
 from tidemill.sources.cleaning import strip_notes, trim_notes
+from tidemill.sources.readers.csv_chunks import CsvChunks, CsvText, Layout, fields_text
 from tidemill.sources.readers.csv_header import (
     composed,
     encoding_meant,
@@ -37,24 +27,14 @@ from tidemill.sources.readers.csv_header import (
     refuse_unlike,
 )
 from tidemill.sources.readers.csv_records import Dialect, RecordBlock, Records, TextLines
-from tidemill.sources.readers.decoding import BYTE_ORDER_MARK, guessed_encoding, is_text, open_text
+from tidemill.sources.readers.decoding import BYTE_ORDER_MARK, guessed_encoding, is_text, open_pages
 from tidemill.sources.readers.opening import SourceFile
-from tidemill.sources.text_values import typed
+from tidemill.sources.readers.pages import PIECE
 from tidemill.texts import shorten
 
 DELIMITERS = {";": '";"', "\t": r'"\t"', "|": '"|"', ",": '","'}
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # Excel's own first line
 LOOKED_AT = 200
-
-
-class Layout(NamedTuple):
-    """The layout of a file: the number of fields in a record, and the index of each declared column; None where the
-    file lacks it. ``trailing``: whether a further field without a name, which is ignored, may follow."""
-
-    header: bool
-    width: int
-    indices: tuple[int | None, ...]
-    trailing: bool
 
 
 class CsvFile:
@@ -68,12 +48,12 @@ class CsvFile:
         self.columns = composed(data.schema_)
 
     def check(self) -> Beginning:
-        with self._open() as records:
-            first = records.take(1)
+        with self._open() as text:
+            first = text.records.take(1)
             if not first:
                 return Beginning(False)
             layout = self._layout(first)
-            later = records.take(LOOKED_AT)
+            later = text.records.take(LOOKED_AT)
         notes = list(self._layout_notes(first, later, layout))
         rows = later.fields if layout.header else [*first.fields, *later.fields]
         texts = {
@@ -85,25 +65,24 @@ class CsvFile:
         return Beginning(not layout.header or bool(later), notes)
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
-        with self._open() as records:
-            first = records.take(1)
+        with self._open() as text:
+            first = text.records.take(1)
             if not first:
                 return
             layout = self._layout(first)
             if not layout.header:
-                records.put_back(first)
-            while block := records.take(min(size, limit)):
-                limit -= len(block)
-                yield self._chunk(block, layout)
+                text.records.put_back(first)
+            yield from CsvChunks(self.file, self.columns, text, layout).read(size, limit)
 
     @contextmanager
-    def _open(self) -> Iterator[Records]:
-        with open_text(self.file) as text:
-            lines = TextLines(text)
+    def _open(self) -> Iterator[CsvText]:
+        with open_pages(self.file) as pages:
+            lines = TextLines(pages, PIECE)
             delimiter = self._delimiter(lines)
             lines.skip(self.data.skip)
             data = self.data
-            yield Records(lines, Dialect(delimiter, data.quote, data.escape, data.trim, data.comment))
+            dialect = Dialect(delimiter, data.quote, data.escape, data.trim, data.comment)
+            yield CsvText(pages, lines, Records(lines, dialect), dialect)
 
     def _delimiter(self, lines: TextLines) -> str:
         """The delimiter; a first line that names it is skipped.
@@ -216,83 +195,3 @@ class CsvFile:
         if not notations:
             return ""
         return f"are its fields separated by {notations[0]}? then set {self.key}.delimiter = {notations[0]}"
-
-    def _chunk(self, block: RecordBlock, layout: Layout) -> Chunk:
-        if layout.trailing:
-            drop_trailing(block, layout)
-        rejected = dict(block.broken) | drop_long(block) | drop_ragged(block, layout)
-        try:
-            rows, bad = self._typed(block, layout)
-        except UnicodeEncodeError:
-            rejected |= drop_undecodable(block, layout, self.file.encoding)
-            rows, bad = self._typed(block, layout)
-        rejected |= {block.starts[record.position]: join_reasons(record.reasons) for record in bad}
-        if not rejected:
-            return Chunk(rows)
-        texts = block.texts(rejected)
-        return Chunk(
-            rows, tuple(Reject(self.file.label, line, rejected[line], cut(texts[line])) for line in sorted(rejected))
-        )
-
-    def _typed(self, block: RecordBlock, layout: Layout) -> tuple[pa.Table, list[BadRecord]]:
-        if not block.fields:
-            return arrow_schema(self.columns).empty_table(), []
-        values = list(zip(*block.fields, strict=True))
-        nothing = (None,) * len(block.fields)
-        named = zip(self.columns, layout.indices, strict=True)
-        texts = [
-            pl.Series(column.name, nothing if index is None else values[index], pl.String) for column, index in named
-        ]
-        if self.data.trim:
-            texts = [text.str.strip_chars() for text in texts]
-        return typed(pl.DataFrame(texts), self.columns)
-
-
-def drop_trailing(block: RecordBlock, layout: Layout) -> None:
-    """Remove the last field of each record that has one more than those with names; without a header, an empty one."""
-    block.fields = [
-        fields[:-1] if len(fields) == layout.width + 1 and (layout.header or not fields[-1].strip()) else fields
-        for fields in block.fields
-    ]
-
-
-def drop_long(block: RecordBlock) -> dict[int, str]:
-    """Remove the records that are too long from ``block``. Return their lines and reasons."""
-    one_a_line = len(block.lines) == len(block.fields)
-    if (
-        one_a_line and max(map(len, block.lines), default=0) <= RECORD_CHARACTERS
-    ):  # far cheaper than adding up the fields
-        return {}
-    fits = [sum(map(len, fields)) <= RECORD_CHARACTERS for fields in block.fields]
-    dropped = {start: TOO_LONG for start, fit in zip(block.starts, fits, strict=True) if not fit}
-    block.keep(fits)
-    return dropped
-
-
-def drop_ragged(block: RecordBlock, layout: Layout) -> dict[int, str]:
-    """Remove the records with too few or too many fields from ``block``. Return their lines and reasons."""
-    fits = [len(fields) == layout.width for fields in block.fields]
-    if all(fits):
-        return {}
-    records = zip(block.starts, block.fields, fits, strict=True)
-    dropped = {
-        start: f"{fields_text(len(fields))} where {layout.width} were expected"
-        for start, fields, fit in records
-        if not fit
-    }
-    block.keep(fits)
-    return dropped
-
-
-def drop_undecodable(block: RecordBlock, layout: Layout, encoding: str) -> dict[int, str]:
-    """Remove the records with bytes in declared columns that do not fit the encoding. Returns lines and reasons."""
-    indices = [index for index in layout.indices if index is not None]
-    fits = [all(is_text(fields[index]) for index in indices) for fields in block.fields]
-    reason = f"{NOT_VALID} {encoding.upper()}"
-    dropped = {start: reason for start, fit in zip(block.starts, fits, strict=True) if not fit}
-    block.keep(fits)
-    return dropped
-
-
-def fields_text(count: int) -> str:
-    return f"{count} field{'s' if count != 1 else ''}"

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import compress
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, Protocol
 
 from tidemill.pipeline import BLANKS
 from tidemill.sources.chunk import CHUNK_CHARACTERS, MOST_TEXT, RECORD_CHARACTERS, TOO_LONG
@@ -22,6 +22,7 @@ from tidemill.sources.chunk import CHUNK_CHARACTERS, MOST_TEXT, RECORD_CHARACTER
 LINE_CHARACTERS = 16 * 2**20  # quotes and delimiters included
 PAGE_CHARACTERS = 2**20
 ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "0": "\0"}  # as MySQL's LOAD DATA reads them
+LINE_END = re.compile(r"\r\n?|\n")
 UNQUOTED_FIELD = re.compile(r"[^ \t\r\n]+")
 BLANK_FIELD = (
     r"[ \t\r\n]*(?:{quote}((?:[^{quote}]|{quote}{quote})*){quote}(?=[ \t\r\n]|$)|([^ \t\r\n{quote}][^ \t\r\n]*))"
@@ -76,14 +77,24 @@ class RecordBlock:
         self.starts = list(compress(self.starts, kept))
 
 
-class TextLines:
-    """The physical lines of a text file, bounded in length. ``number`` is that of the last line given, from 1."""
+class Text(Protocol):
+    """A text that is read in order."""
 
-    def __init__(self, file: TextIO) -> None:
+    def read(self, size: int, /) -> str:
+        """The next characters, about ``size``; none at the end."""
+
+
+class TextLines:
+    """The physical lines of a text, bounded in length. ``number`` is that of the last line given, from 1."""
+
+    def __init__(self, text: Text, page: int = PAGE_CHARACTERS) -> None:
+        """``page``: about how many characters are read at once."""
         self.number = 0
-        self._file = file
+        self._text = text
+        self._page = page
         self._ready: deque[str] = deque()
         self._part = ""  # the start of a line whose end has not been read yet
+        self._held = ""  # a carriage return, which the text's next character may make one line end with
 
     def take(self, most: int) -> list[str]:
         """The next lines, at most ``most``; none at the end."""
@@ -112,13 +123,31 @@ class TextLines:
         self._ready.extendleft(reversed(lines))
         self.number -= len(lines)
 
+    def fill(self) -> int:
+        """Read ahead. Returns how many lines are ready then; 0 at the end."""
+        if not self._ready:
+            self._read_page()
+        return len(self._ready)
+
+    def without_unread(self) -> str:
+        """The rest of what was read of the text, which is not given then."""
+        rest = "".join(self._ready) + self._part + self._held
+        self._ready.clear()
+        self._part = self._held = ""
+        return rest
+
+    def _next_page(self) -> str:
+        page, self._held = self._held, ""
+        while page in ("", "\r") and (more := self._text.read(self._page)):
+            page += more
+        self._held = "\r" if page.endswith("\r") and len(page) > 1 else ""
+        return page.removesuffix(self._held)
+
     def _read_page(self) -> int:
-        """Read until there is another line. Returns the number of characters read; 0 at the end of the file."""
+        """Read until there is another line. Returns the number of characters read; 0 at the end of the text."""
         total = 0
-        while page := self._file.read(PAGE_CHARACTERS):
+        while page := self._next_page():
             total += len(page)
-            if page.endswith("\r"):
-                page += self._file.read(1)  # it may be the second half of a line end
             lines = io.StringIO(self._part + page, newline="").readlines()
             self._part = "" if lines[-1].endswith(("\n", "\r")) else lines.pop()
             if len(self._part) >= LINE_CHARACTERS:
@@ -127,17 +156,18 @@ class TextLines:
                 self._ready.extend(lines)
                 return total
         if self._part:
-            self._ready.append(self._part)
+            self._ready.extend(io.StringIO(self._part, newline="").readlines())
             self._part = ""
             return max(total, 1)
         return 0
 
     def _without_rest(self) -> str:
         """The current line, which is too long, as a single field that every reader rejects; its rest is skipped."""
-        head, rest = self._part[:MOST_TEXT], self._part
-        while rest and not rest.endswith(("\n", "\r")):
-            rest = self._file.readline(LINE_CHARACTERS)
-        self._part = ""
+        head, self._part = self._part[:MOST_TEXT], ""
+        while page := self._next_page():
+            if end := LINE_END.search(page):
+                self._part = page[end.end() :]
+                break
         return head.replace('"', "'").ljust(RECORD_CHARACTERS + MOST_TEXT, "…") + "\n"
 
 

@@ -12,9 +12,9 @@ from tidemill.errors import SourceError
 from tidemill.pipeline import is_encoding
 from tidemill.sources.readers.encodings import guess_encoding
 from tidemill.sources.readers.opening import BUFFER, SourceFile, open_bytes
+from tidemill.sources.readers.pages import ESCAPES, Pages
 from tidemill.texts import shorten
 
-ESCAPES = "tidemill.escapes"  # the name of the handler of bytes that do not fit
 BYTE_ORDER_MARK = "\ufeff"
 WIDE_MARKS = {  # the longer ones first: the shorter ones are their beginnings
     codecs.BOM_UTF32_LE: "utf-32",
@@ -25,25 +25,23 @@ WIDE_MARKS = {  # the longer ones first: the shorter ones are their beginnings
 SAMPLED = 2**21  # bytes in which lines that are not ASCII are looked for
 
 
-def escape_bytes(error: UnicodeError) -> tuple[str, int]:
-    """Bytes that do not fit, as lone surrogates; as Python's ``surrogateescape``, but for any byte of any encoding."""
-    assert isinstance(error, UnicodeDecodeError)
-    return "".join(chr(0xDC00 + (byte | 0x80)) for byte in error.object[error.start : error.end]), error.end
-
-
-codecs.register_error(ESCAPES, escape_bytes)
-
-
 @contextmanager
-def open_text(file: SourceFile) -> Iterator[TextIO]:
+def open_pages(file: SourceFile) -> Iterator[Pages]:
     """The file's text, without a byte order mark in UTF-8 and UTF-16; line ends are kept.
 
     Raises:
         SourceError: it is UTF-16 or UTF-32, but declared as UTF-8; or it can't be read.
     """
     with open_bytes(file) as raw:
-        head, text = peeked(raw)
-        yield io.TextIOWrapper(text, codec_of(file, head), errors=ESCAPES, newline="")
+        head, content = peeked(raw)
+        codec = codec_of(file, head)
+        if is_encoding(codec, "utf-8-sig"):
+            pages = Pages(content.read)
+            pages.put_back(content.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8))
+            yield pages
+        else:
+            text = io.TextIOWrapper(content, codec, errors=ESCAPES, newline="")
+            yield Pages(lambda size: text.read(size).encode("utf-8", "surrogatepass"), "surrogatepass", "surrogatepass")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from tidemill.errors import SourceError
 from tidemill.sources.chunk import CHUNK_CHARACTERS, MOST_TEXT, RECORD_CHARACTERS
 from tidemill.sources.readers.decoding import open_utf_8
 from tidemill.sources.readers.opening import SourceFile
+from tidemill.sources.readers.pages import Pages
 
 JsonLayout = Literal["lines", "array", "values"]
 
@@ -60,9 +61,10 @@ class JsonReader(Protocol):
 class LineReader:
     """The lines of a file that are not blank."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], before: int = 0) -> None:
+        """``before``: how many lines precede those of ``file``."""
         self._file = file
-        self._number = 0
+        self._number = before
 
     def take(self, most: int) -> JsonBlock:
         block, characters = JsonBlock(), 0
@@ -222,7 +224,7 @@ def layout_of(file: IO[bytes]) -> JsonLayout:
 
 
 @contextmanager
-def open_records(file: SourceFile) -> Iterator[JsonReader]:
+def open_records(file: SourceFile) -> Iterator[JsonReader | LineBlocks]:
     """The file's records, from the first.
 
     Raises:
@@ -231,4 +233,33 @@ def open_records(file: SourceFile) -> Iterator[JsonReader]:
     with open_utf_8(file) as beginning:
         layout = layout_of(beginning)
     with open_utf_8(file) as opened:
-        yield LineReader(opened) if layout == "lines" else ValueReader(opened, file.label, layout == "array")
+        yield LineBlocks(opened) if layout == "lines" else ValueReader(opened, file.label, layout == "array")
+
+
+class LineBlocks:
+    """The lines of a file in blocks of bytes, each of whole lines."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._pages = Pages(file.read)
+
+    def records(self) -> LineReader:
+        """All lines of the file, none of which was taken before."""
+        return LineReader(self._file)
+
+    def take(self, size: int) -> bytes:
+        """The next lines, about ``size`` bytes; the beginning of a line where it is too long; nothing at the end."""
+        block = self._pages.take(size)
+        if block.endswith(b"\n"):
+            return block
+        while more := self._pages.take(size):
+            end = more.find(b"\n") + 1
+            self._pages.put_back(more[end or len(more) :])
+            block = (block + more[: end or len(more)])[:LINE_BYTES]
+            if end:
+                break
+        return block
+
+    def put_back(self, block: bytes) -> None:
+        """Have ``block``, the last lines taken, taken again."""
+        self._pages.put_back(block)

@@ -5,7 +5,9 @@ Values are strictly typed. In a column with a cleaning a string is also read as 
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from tidemill.errors import Fault
-from tidemill.kafka.codec import checked, decode, is_infinite, loads, notation, row_of, way_out
+from tidemill.kafka.codec import checked, decode, decode_lines, is_infinite, loads, notation, row_of, way_out
 from tidemill.pipeline import EPOCHS, Cleaning, Column, arrow_schema
 from tidemill.sources.chunk import (
     MOST_TEXT,
@@ -30,14 +32,17 @@ from tidemill.sources.chunk import (
 from tidemill.sources.cleaning import has_cleaning, is_missing, is_number
 from tidemill.sources.conversions import CONVERSIONS
 from tidemill.sources.paths import names_in, value_at
-from tidemill.sources.readers.json_records import JsonBlock, open_records
+from tidemill.sources.readers.json_records import JsonBlock, JsonReader, LineBlocks, LineReader, open_records
 from tidemill.sources.readers.opening import SourceFile
-from tidemill.sources.text_values import misfit, typed_column, wanted
-from tidemill.types import COLUMN_TYPES
+from tidemill.sources.readers.pages import BLOCK, MOST_RECORDS, PIECE, lines_in, may_have_long_line
+from tidemill.sources.text_values import is_plain, misfit, typed_column, wanted
+from tidemill.sources.text_values import values_of as values_of_texts
+from tidemill.types import COLUMN_TYPES, MOST_EXACT, ColumnKind
 
 Misfits = dict[int, dict[str, str]]  # the reason for each column that does not fit, by the record's place
 
 LOOKED_AT = 100
+MINUS_ZERO = re.compile(rb"-0(?![.0-9eE])")  # a whole number, which has no sign; for Arrow it is a float's
 
 
 class JsonFile:
@@ -50,7 +55,7 @@ class JsonFile:
 
     def check(self) -> Beginning:
         with open_records(self.file) as records:
-            block = records.take(LOOKED_AT)
+            block = (records.records() if isinstance(records, LineBlocks) else records).take(LOOKED_AT)
         documents = [record for record in map(record_of, block.texts) if record is not None]
         notes: list[Fault] = []
         if documents:
@@ -61,9 +66,34 @@ class JsonFile:
 
     def read(self, size: int, limit: int) -> Iterator[Chunk]:
         with open_records(self.file) as records:
-            while block := records.take(min(size, limit)):
-                limit -= len(block)
-                yield self._chunk(block)
+            if isinstance(records, LineBlocks):
+                yield from self._by_blocks(records, size, limit)
+            else:
+                yield from self._one_by_one(records, size, limit)
+
+    def _one_by_one(self, records: JsonReader, size: int, limit: int) -> Iterator[Chunk]:
+        while block := records.take(min(size, MOST_RECORDS, limit)):
+            limit -= len(block)
+            yield self._chunk(block)
+
+    def _by_blocks(self, blocks: LineBlocks, size: int, limit: int) -> Iterator[Chunk]:
+        number, odd = 0, 0
+        while limit and (data := blocks.take(PIECE if odd > 0 else BLOCK)):
+            lines = lines_in(data)
+            table = self.objects.read_lines(data, lines)
+            if table is None and odd <= 0 and len(data) > PIECE and b"\n" in data:
+                odd = len(data)
+                blocks.put_back(data)
+                continue
+            odd -= len(data)
+            if table is not None:
+                chunks = chunks_of(table.slice(0, limit), size)
+            else:
+                chunks = self._one_by_one(LineReader(io.BytesIO(data), number), size, limit)
+            number += lines
+            for chunk in chunks:
+                limit -= len(chunk)
+                yield chunk
 
     def _chunk(self, block: JsonBlock) -> Chunk:
         rows, reasons = self.objects.read(block.texts)
@@ -84,13 +114,48 @@ class JsonObjects:
         self.has_paths = any(column.name_in_data != column.name or "." in column.name for column in columns)
         self.cleaned = [column for column in columns if has_cleaning(column)]
         strict = [column for column in columns if not has_cleaning(column)]
-        self.loose = [
-            column._replace(kind="string") if COLUMN_TYPES[column.kind].json_text else column for column in strict
-        ]
+        self.loose = [column._replace(kind="string") if is_text(column) else column for column in strict]
 
     def read(self, texts: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
         """The rows among the texts, in order, and the reason for each position of a text that is none."""
         return self._typed(texts, {}) if not self.has_paths else self._flat(texts, list(map(record_of, texts)))
+
+    def read_lines(self, data: bytes, lines: int) -> pa.Table | None:
+        """The rows of so many lines; None where they must be read one by one, to the same rows or others."""
+        if may_have_long_line(data) or lines_in(data, "{") != lines:
+            return None
+        as_read = self._as_read(data) if self.has_paths or self.cleaned else self.loose
+        if as_read is None:
+            return None
+        table = decode_lines(data, lines, as_read)
+        if table is None:
+            return None
+        table, unfit = self._with_texts_read(table.rename_columns([column.name for column in self.columns]))
+        for place, column in enumerate(self.columns):
+            if has_cleaning(column) and not unfit:
+                values, misfits = read_alike(pl.Series(table[column.name]), column)
+                table = table.set_column(place, column.name, values)
+                unfit = list(misfits)
+        return None if unfit else table.cast(arrow_schema(self.columns))
+
+    def _as_read(self, data: bytes) -> list[Column] | None:
+        """The columns, with their names in the data, as Arrow is to read them: those with a cleaning as texts or
+        numbers, whichever the first record with a value has; None where lines must be read one by one."""
+        names = [column.name_in_data for column in self.columns]
+        if any("." in name for name in names) or len(set(names)) < len(names) or MINUS_ZERO.search(data):
+            return None
+        try:  # Arrow takes lines that are no JSON, and of these every record is rejected
+            records = orjson.loads(b"[" + data.rstrip(b"\r\n").replace(b"\n", b",") + b"]")
+        except orjson.JSONDecodeError:
+            return None
+        as_read: list[Column] = []
+        for column in self.columns:
+            cleaned = has_cleaning(column)
+            kind = kind_alike(records, column) if cleaned else "string" if is_text(column) else column.kind
+            if kind is None:
+                return None
+            as_read.append(Column(column.name_in_data, kind, column.optional or cleaned))
+        return as_read
 
     def read_records(self, records: Sequence[Mapping[str, Any]]) -> tuple[pa.Table, dict[int, str]]:
         """The same of objects that were parsed already."""
@@ -161,7 +226,7 @@ class JsonObjects:
             return table, []
         frame = pl.from_arrow(table.select(names))
         assert isinstance(frame, pl.DataFrame)
-        typed = frame.select([text_as(kinds[name], pl.col(name)).alias(name) for name in names])
+        typed = {name: values_of_texts(frame[name], Column(name, kinds[name], optional=False)) for name in names}
         unfit = pl.Series([False], dtype=pl.Boolean).new_from_index(0, len(table))
         for name in names:
             unfit |= typed[name].is_null() & frame[name].is_not_null()
@@ -180,6 +245,10 @@ class JsonObjects:
             for column in self.columns
         ]
         return join_reasons([reason for reason in reasons if reason])
+
+
+def chunks_of(rows: pa.Table, size: int) -> Iterator[Chunk]:
+    return (Chunk(rows.slice(start, size)) for start in range(0, len(rows), size))
 
 
 def values_of(record: Mapping[str, Any], columns: Sequence[Column]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -260,6 +329,34 @@ def fault(record: dict[str, Any], column: Column) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def is_text(column: Column) -> bool:
+    """Whether JSON writes the column's values as texts, having none of their type."""
+    return COLUMN_TYPES[column.kind].json_text
+
+
+def kind_alike(records: Sequence[Mapping[str, Any]], column: Column) -> ColumnKind | None:
+    """The type as which a cleaned column may be read if all its values are alike: that of a text or number as the first
+    of them; None where a value must be looked at as it is written."""
+    values = (record.get(column.name_in_data) for record in records)
+    value = next((value for value in values if value is not None), "")
+    if isinstance(value, str):
+        return "string"
+    cleaning = column.cleaning.typed()
+    exact = all(isinstance(number, str) or abs(number) <= MOST_EXACT for number in cleaning.all_missing)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not exact or not is_plain(cleaning):
+        return None
+    if column.kind in ("int", "float"):
+        return column.kind
+    return "int" if cleaning.format in EPOCHS and isinstance(value, int) else None
+
+
+def read_alike(values: pl.Series, column: Column) -> tuple[pa.Array, dict[int, str]]:
+    """As :func:`read_values`, of values that are all texts, or all numbers."""
+    if values.dtype == pl.String:
+        return typed_column(values, column)
+    return typed_column(values.cast(pl.String), column._replace(cleaning=column.cleaning.typed()))
 
 
 def text_as(kind: str, text: pl.Expr) -> pl.Expr:

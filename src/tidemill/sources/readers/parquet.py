@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tidemill.errors import SourceError
 from tidemill.pipeline import Column
 from tidemill.sources.arrow_values import check_schema, convert
-from tidemill.sources.chunk import Beginning, Chunk
+from tidemill.sources.chunk import CHUNK_CHARACTERS, Beginning, Chunk
 from tidemill.sources.readers.opening import BUFFER, SourceFile, read_errors
 from tidemill.texts import shorten
 
@@ -34,6 +34,7 @@ class ParquetFile:
         row = 1
         with self._open() as file:
             names = selected(file.schema_arrow.names, self.columns)
+            size = min(size, rows_within(file.metadata, names, CHUNK_CHARACTERS))
             for batch in file.iter_batches(size, columns=names, use_threads=False):
                 wanted = pa.Table.from_batches([batch.slice(0, limit + 1 - row)])
                 yield convert(wanted, self.columns, self.file.label, row)
@@ -55,6 +56,19 @@ class ParquetFile:
                 raise SourceError(
                     f"can't read {self.file.label}: {shorten(str(error))}", "check that it is complete"
                 ) from error
+
+
+def rows_within(metadata: pq.FileMetaData, names: Sequence[str], size: int) -> int:
+    """How many rows of the columns ``names`` have about ``size`` bytes, at least one."""
+    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+    parts = (group.column(index) for group in groups for index in range(group.num_columns))
+    total: int = sum(part.total_uncompressed_size for part in parts if is_part_of(part.path_in_schema, names))
+    rows: int = metadata.num_rows
+    return max(size * rows // max(total, 1), 1)
+
+
+def is_part_of(path: str, names: Sequence[str]) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in names)
 
 
 def selected(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
