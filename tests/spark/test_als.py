@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tests.support import DATA
+from tests.support.fitting import outside_spark
 from tidemill import scoring
 from tidemill.errors import ParityFailed
 from tidemill.pipeline import Column, ColumnKind, Model
@@ -32,9 +33,10 @@ from tidemill.training.estimators.recommendation import scale_of, titled
 from tidemill.training.estimators.recommendation_quality import Ratings, compare_factors
 from tidemill.training.features import spark_name
 from tidemill.training.fitting import GenerationFiles, train
-from tidemill.training.registry import HELD, TrainingInputs
+from tidemill.training.registry import TrainingInputs
 from tidemill.training.stats import collect_stats
 
+HELD = "held"
 SEED = 7
 LEFT_OUT = 50
 BLOCKS = {"numUserBlocks": 2, "numItemBlocks": 2}  # Spark's default of 10 each pays on more cores
@@ -67,8 +69,9 @@ def train_recommender(
     kinds: dict[str, Kind] = {"user": kind, "item": kind, "rating": "float"}
     inputs = TrainingInputs("taste", model, {name: Column(name, given, False) for name, given in kinds.items()})
     (folder / "scorers").mkdir(parents=True)
-    stats = collect_stats(rows, [inputs], holds_out=True)["taste"]
-    trained = train(inputs, rows, stats, GenerationFiles(folder, "final"))
+    tables = outside_spark(rows, inputs, [row[HELD] for row in rows.select(HELD).collect()])
+    stats = collect_stats(tables, [inputs], holds_out=True)["taste"]
+    trained = train(inputs, rows.filter(~F.col(HELD)), tables, stats, GenerationFiles(folder, "final"))
     scorer = als_scorer(scoring.load(folder / "scorers" / "taste.npz"))
     return TrainedRecommender(trained, scorer, PipelineModel.load(f"file://{folder}/spark/taste"))
 
@@ -429,7 +432,7 @@ def test_unknown_items_are_named_and_all_unknown_is_an_error() -> None:
 
 def test_the_scale_of_ratings_is_that_of_32_bits() -> None:
     """A rating is within the scale if it is one that training had, though no number of 32 bits is just 0.1 or 4.9."""
-    values = np.array([4.9, 0.1, 3.0], dtype=np.float32)
+    values = np.array([4.9, 0.1, 3.0])
     places = np.zeros(3, dtype=np.intp)
     scale = Scale(*scale_of(Ratings(places, places, values, np.array([False, True, False]))))
     assert scale == (0.1, 4.9)

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.ml import PipelineModel
 from pyspark.ml.clustering import GaussianMixtureModel
-from pyspark.ml.evaluation import ClusteringEvaluator
 from pyspark.sql import SparkSession
 from scipy.stats import multivariate_normal  # type: ignore[import-untyped]  # scipy has no types
 
@@ -33,7 +32,6 @@ from tidemill.scoring.storage import Array
 from tidemill.training import trainer
 from tidemill.training.clusters import assign, distances, lasting_numbers
 from tidemill.training.estimators.checks import model_faults
-from tidemill.training.features import FEATURES
 from tidemill.training.trainer import work
 
 TREE: dict[str, Any] = {
@@ -508,17 +506,6 @@ def log_densities(model: GaussianMixtureModel, rows: Sequence[Mapping[str, Any]]
 
 def spark_model(run: Run, model: TrainedModel) -> GaussianMixtureModel:
     return PipelineModel.load(str(run.folder / model.spark_path)).stages[-1]
-
-
-def test_a_mixtures_silhouette_is_sparks(spark: SparkSession, fitted: dict[str, Fitted]) -> None:
-    """The features that a model is judged in are those it was trained in."""
-    from tidemill.training.evaluate import clustering
-
-    fitted_model = fitted["mixture"]
-    scored = fitted_model.spark.transform(frame(spark, MIXED_COLUMNS, mixed_rows(100, seed=9)))
-    metrics = clustering(scored, cluster_scorer(fitted_model.scorer))
-    assert metrics["silhouette"] == ClusteringEvaluator(featuresCol=FEATURES).evaluate(scored)
-    assert metrics["mean_log_likelihood"] is not None
 
 
 def test_a_row_that_has_no_direction_is_null_in_a_column(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tests.support.fitting import Fitted, Row, fit_one, frame
 from tidemill import scoring
 from tidemill.errors import FeatureError, ParityFailed
+from tidemill.pipeline import Column, ColumnKind
 from tidemill.scoring import RowScorer, storage
 from tidemill.scoring.base import RowScores
 from tidemill.scoring.features import Encoded
@@ -24,7 +26,7 @@ from tidemill.training.features import spark_name
 from tidemill.training.probes import probes
 from tidemill.training.sampling import SAMPLE, sample
 
-COLUMNS = {"x": "float", "steps": "int", "on": "bool", "sort": "string", "y": "float"}
+COLUMNS: dict[str, ColumnKind] = {"x": "float", "steps": "int", "on": "bool", "sort": "string", "y": "float"}
 FEATURES = ["x", "steps", "on", "sort"]
 COUNT = 3_000
 LINE: dict[str, Any] = {"estimator": "LinearRegression", "label": "y", "features": FEATURES, "scale": "minmax"}
@@ -133,20 +135,34 @@ def test_a_fault_at_a_threshold_is_found(fitted: dict[str, Fitted], rows: DataFr
 # --- the sample ---------------------------------------------------------------------------------------------------
 
 
-def test_the_sample_is_of_the_content_alone(rows: DataFrame) -> None:
-    """The same rows in another order and more partitions give the same sample, of which each third has its share."""
-    found = sample(rows, FEATURES, COUNT)
+NAMES = [spark_name(name) for name in FEATURES]
+
+
+def declared(rows: DataFrame) -> pa.Table:
+    return rows.select(*NAMES).toArrow().rename_columns(FEATURES)
+
+
+def test_the_sample_is_that_of_sparks_own_hash(rows: DataFrame) -> None:
+    """The rows of the lowest ``xxhash64``, in its order, whatever parts and order the rows come in; each third of the
+    rows has its share."""
+    columns = [Column(name, COLUMNS[name], False) for name in FEATURES]
+    table = declared(rows)
+    found = sample([table], columns)
+    lowest = rows.select(*NAMES).distinct().orderBy(F.xxhash64(*NAMES)).limit(SAMPLE)
+    assert found.equals(declared(lowest).combine_chunks())
     assert len(found) == SAMPLE
-    assert found.equals(sample(rows.repartition(7).orderBy(spark_name("sort")), FEATURES, COUNT))
+    shuffled = table.take(np.random.default_rng(1).permutation(len(table)))
+    parts = [shuffled.slice(start, 777) for start in range(0, len(shuffled), 777)]
+    assert found.equals(sample(parts, columns))
     thirds = np.bincount((np.array(found["x"]) // (COUNT / 3)).astype(int))
     assert (thirds > SAMPLE / 3 * 0.8).all()
 
 
 @pytest.mark.parametrize("different", [3, 2_500])
-def test_rows_that_are_equal_are_compared_once(spark: SparkSession, different: int) -> None:
+def test_rows_that_are_equal_are_compared_once(different: int) -> None:
     """Of many equal rows one is in the sample: a few rows repeated a thousand times leave room for all others."""
-    table = spark.range(200_000).selectExpr(f"id % {different} as c_x")
-    found = sample(table, ["x"], 200_000)["x"].to_pylist()
+    table = pa.table({"x": np.arange(200_000) % different})
+    found = sample([table.slice(0, 70_000), table.slice(70_000)], [Column("x", "int", False)])["x"].to_pylist()
     assert len(found) == len(set(found)) == min(SAMPLE, different)
 
 

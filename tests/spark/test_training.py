@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
@@ -27,11 +28,11 @@ from tests.support.training_run import (
 )
 from tidemill import scoring
 from tidemill.errors import CatalogError, ParityFailed
+from tidemill.judging.holdout import held_out
 from tidemill.run.catalog import TrainedModel
 from tidemill.run.folder import Run
 from tidemill.training import generation as generations
 from tidemill.training import trainer
-from tidemill.training.features import held_out, read
 from tidemill.training.registry import registry, spec_of
 from tidemill.training.trainer import work
 
@@ -185,11 +186,8 @@ def test_a_label_first_met_in_the_holdout_counts_as_wrong(spark: SparkSession, t
     table = table_of(run, rows_of(100, name="ash")[:50] + rows_of(100, start=50, name="birch"))
     seal_tables(run, [table])
     train_all(run, spark)
-    holdout = run.pipeline.source.schema_
-    held = read(spark, [run.batches / "batch-00001.parquet"], "parquet", holdout).filter(
-        held_out(holdout, run.pipeline.generations.holdout)
-    )
-    strange = {row.c_x for row in held.collect()}
+    held = held_out(table, run.pipeline.source.schema_, run.pipeline.generations.holdout)
+    strange = set(table.filter(pa.array(held))["x"].to_pylist())
     again = tried(tmp_path / "again", {"sort": {"estimator": "LogisticRegression", "features": ["x"], "label": "name"}})
     rows = [row | ({"name": "zelkova"} if row["x"] in strange else {}) for row in table.to_pylist()]
     seal_tables(again, [table_of(again, rows)])

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tidemill import scoring
 from tidemill.pipeline import Raw, parse
@@ -18,9 +18,10 @@ from tidemill.run.catalog import TrainedModel
 from tidemill.scoring import RowScorer, storage
 from tidemill.scoring.parity import compare
 from tidemill.training.export import scorer_content
-from tidemill.training.features import TYPES, spark_name, with_derived, with_label
+from tidemill.training.features import TYPES, column, spark_name, with_derived, with_label
 from tidemill.training.fitting import GenerationFiles, answers, fit, outputs, parity_of, spark_errors, train
-from tidemill.training.registry import HELD, TrainingInputs, TrainingStats, inputs_of
+from tidemill.training.registry import TrainingInputs, TrainingJob, TrainingStats, inputs_of
+from tidemill.training.rows import Part, Rows
 from tidemill.training.stats import collect_stats
 
 Row = dict[str, Any]
@@ -51,13 +52,22 @@ class Fitted:
     def whole_parity(self, rows: DataFrame, scorer: RowScorer | None = None) -> dict[str, Any]:
         """The report that the trainer would publish of a generation of these rows: on its own sample, and on probes."""
         arrays = storage.read(self.path).arrays
-        return parity_of(self.inputs, self.spark, scorer or self.scorer, rows, rows.count(), arrays)
+        tables = outside_spark(rows, self.inputs)
+        stats = collect_stats(tables, [self.inputs], holds_out=False)[self.inputs.name]
+        job = TrainingJob(self.inputs, rows, tables, stats, self.path, self.path)
+        return parity_of(job, self.spark, scorer or self.scorer, arrays)
 
 
 def frame(spark: SparkSession, columns: Mapping[str, str], rows: Sequence[Row]) -> DataFrame:
     """The rows as Spark reads them from a batch."""
     schema = ", ".join(f"{spark_name(name)} {TYPES[kind].simpleString()}" for name, kind in columns.items())
     return spark.createDataFrame([tuple(row[name] for name in columns) for row in rows], schema)
+
+
+def outside_spark(rows: DataFrame, inputs: TrainingInputs, held: Sequence[bool] | None = None) -> Rows:
+    """The rows as the trainer has them beside Spark; by default none is held out."""
+    table = rows.select(*[column(name) for name in inputs.columns]).toArrow().rename_columns(list(inputs.columns))
+    return Rows([[Part(table, np.zeros(len(table), bool) if held is None else np.array(held))]])
 
 
 def inputs_for(folder: Path, columns: Mapping[str, str], models: Mapping[str, Model]) -> list[TrainingInputs]:
@@ -78,11 +88,10 @@ def fit_one(folder: Path, columns: Mapping[str, str], rows: DataFrame, model: Mo
         TrainingFailed: it can't be fitted on them.
     """
     [inputs] = inputs_for(folder, columns, {"tried": model})
-    table = rows.withColumn(HELD, F.lit(False))
-    stats = collect_stats(table, [inputs], holds_out=False)["tried"]
+    stats = collect_stats(outside_spark(rows, inputs), [inputs], holds_out=False)["tried"]
     stats.check(inputs)
     with spark_errors("tried"):
-        fitted = fit(inputs, with_label(table, inputs), stats.empty_strings)
+        fitted = fit(inputs, with_label(rows, inputs), stats.empty_strings)
     inputs.spec.check_fitted(inputs, stats, fitted.stages[-1])
     return export(folder, inputs, fitted, stats)
 
@@ -92,8 +101,8 @@ def fit_all(
 ) -> dict[str, Fitted]:
     """Fit each model on all of these rows and export it; the result is by the models' names."""
     all_inputs = inputs_for(folder, columns, models)
-    table = rows.withColumn(HELD, F.lit(False)).cache()
-    stats = collect_stats(table, all_inputs, holds_out=False)
+    table = rows.cache()
+    stats = collect_stats(outside_spark(rows, all_inputs[0]), all_inputs, holds_out=False)
     fitted = {}
     for inputs in all_inputs:
         model = fit(inputs, with_label(table, inputs), stats[inputs.name].empty_strings)
@@ -115,8 +124,7 @@ def train_one(folder: Path, columns: Mapping[str, str], rows: DataFrame, model: 
         TrainingFailed, ParityFailed: as ``fitting.train``.
     """
     [inputs] = inputs_for(folder, columns, {"tried": model})
-    table = rows.withColumn(HELD, F.lit(False))
+    tables = outside_spark(rows, inputs)
     (folder / "scorers").mkdir(parents=True, exist_ok=True)
-    return train(
-        inputs, table, collect_stats(table, [inputs], holds_out=False)["tried"], GenerationFiles(folder, "generation")
-    )
+    stats = collect_stats(tables, [inputs], holds_out=False)["tried"]
+    return train(inputs, rows, tables, stats, GenerationFiles(folder, "generation"))

@@ -1,4 +1,7 @@
-"""Which rows of a batch are held out, without Spark: the same rows as ``training/features.py`` chooses.
+"""Which rows of a batch are held out: a pure function of their values, so the same in every generation.
+
+A row is held out if Spark's ``xxhash64`` of all declared columns in their order, and then of the seed as a 64-bit
+integer, taken modulo 1,000,000 (``pmod``), is below the share of 1,000,000. Equal rows are held out together.
 
 The hash is XXH64 (Yann Collet, 2012, xxHash fast digest algorithm, specification of XXH64) as Spark's ``xxhash64``
 applies it to a row (``XxHash64Function`` and ``XXH64`` of Spark's Catalyst): it starts with the seed 42, the hash of a
@@ -22,7 +25,7 @@ Hashes = NDArray[np.uint64]
 Offsets = NDArray[np.int64]
 
 FIRST_SEED = 42
-HOLDOUT_PARTS = 1_000_000  # as in training/features.py, which a test compares
+HOLDOUT_PARTS = 1_000_000
 STRIPE = 32  # bytes that XXH64 reads at once, as four words of 64 bits
 
 PRIME_1 = 0x9E3779B185EBCA87
@@ -34,7 +37,7 @@ LANES = np.array([(PRIME_1 + PRIME_2) % 2**64, PRIME_2, 0, 2**64 - PRIME_1], np.
 
 
 def held_out(table: pa.Table, columns: Sequence[Column], holdout: Holdout) -> NDArray[np.bool_]:
-    """Whether each row is held out: (n,), the same rows as Spark's ``held_out`` of ``training/features.py``.
+    """Whether each row is held out: (n,).
 
     Args:
         table: the n rows; it has all of ``columns``, and may have others.

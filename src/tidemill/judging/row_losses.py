@@ -23,7 +23,7 @@ from tidemill.judging.losses import (
 )
 from tidemill.scoring import RowScorer
 from tidemill.scoring.base import Class, ClassScorer, RowScores, ValueScorer
-from tidemill.scoring.clusters import ClusterScorer, MixtureScorer, PointSet, cluster_scorer, slices, squares_of
+from tidemill.scoring.clusters import ClusterScorer, MixtureScorer, PointSet, cluster_scorer, squares_of
 from tidemill.scoring.features import Encoded, Encoder
 from tidemill.scoring.linear import GeneralizedLinearScorer
 from tidemill.scoring.storage import Array
@@ -208,9 +208,8 @@ def mixture_losses(scorer: MixtureScorer, scored: ScoredRows) -> Losses:
 
     Spark adds ``EPSILON`` to each density in the scaled space, so no row is infinitely unlikely.
     """
-    parts = [scorer.densities(part).sum(axis=1) for part in slices(scored.encoded, len(scorer.numbers))]
     answers = scorer.numbers[scored.scores.prediction.astype(np.intp)]
-    return density_losses(scorer, scored.units, np.concatenate(parts), answers)
+    return density_losses(scorer, scored.units, scorer.density(scored.encoded), answers)
 
 
 def density_losses(scorer: MixtureScorer, units: Indices, density: Array, answers: Indices) -> Losses:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ from tidemill.run.integrity import check_batch
 from tidemill.run.locks import locked
 from tidemill.texts import ranges
 from tidemill.training import session as sparks
-from tidemill.training.fitting import SPARK_ERRORS, GenerationFiles, spark_errors
+from tidemill.training.fitting import GenerationFiles
 from tidemill.training.generation import GenerationTrainer
 from tidemill.training.registry import EarlierScorer
 from tidemill.training.schemes import Scheme, batches_of
@@ -151,15 +150,10 @@ class Replay:
 
     def fit(self, batches: Sequence[Batch], where: GenerationFiles, number: int) -> list[LineModel]:
         """The trained models, whose files are in the temporary folder."""
-        with spark_errors("reading the batches"):
-            rows = self.trainer.rows(batches).cache()
         try:
-            trained = self.trainer.train(rows, where)
+            trained = self.trainer.train(batches, where)
         except TrainingFailed as error:
             raise TrainingFailed(f"{self.line.name}, generation {number}: {error.message}", error.hint) from error
-        finally:
-            with suppress(*SPARK_ERRORS):  # a Spark that has ended holds no rows
-                rows.unpersist()
         of_line: dict[str, Any] = {
             "line": self.line.name,
             "generation": number,

@@ -415,6 +415,10 @@ class MixtureScorer(ClusterScorer):
         densities: Array = EPSILON + self.weights * density
         return densities
 
+    def density(self, encoded: Encoded) -> Array:
+        """(n,): the sum of each row's densities."""
+        return np.concatenate([self.densities(part).sum(axis=1) for part in slices(encoded, len(self.numbers))])
+
     @property
     def row_terms(self) -> int:
         return super().row_terms * len(self.offsets[0])

@@ -13,46 +13,28 @@ the cluster's rows stands for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
 from itertools import count
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.ml import PipelineModel
-from pyspark.ml.stat import Summarizer
-from pyspark.sql import Column, DataFrame, Row
-from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tidemill import scoring
 from tidemill.errors import TrainingFailed
+from tidemill.pipeline import FeatureSource
 from tidemill.scoring.clusters import ClusterScorer, cluster_scorer
+from tidemill.scoring.features import Codes
 from tidemill.scoring.storage import Array, Stored
-from tidemill.training.evaluate import to_centre
-from tidemill.training.export import vector_values
-from tidemill.training.features import FEATURES, column
+from tidemill.training.evaluate import answered
 from tidemill.training.registry import Profile, TrainingInputs, TrainingJob
+from tidemill.training.silhouette import sums_by_cluster
+from tidemill.training.stats import values_of
 
 Numbers = NDArray[np.int64]
-DISTANCE, KEY = "__distance", "__key"
 TOP_TERMS = 10  # of each text, in a cluster's profile
-
-
-@dataclass(frozen=True)
-class ClusterStats:
-    """The training rows of one cluster: the means of their numeric features, and how many have each category."""
-
-    size: int
-    means: tuple[float, ...]
-    distance: dict[str, float | None]
-    counts: dict[str, dict[str, int]]
-
-    def shares(self) -> dict[str, dict[str, float]]:
-        return {
-            name: {category: size / self.size for category, size in counts.items()}
-            for name, counts in self.counts.items()
-        }
 
 
 def profile_clusters(job: TrainingJob, fitted: PipelineModel, content: Stored) -> tuple[Stored, Profile]:
@@ -63,9 +45,11 @@ def profile_clusters(job: TrainingJob, fitted: PipelineModel, content: Stored) -
         TrainingFailed: the clusters can't be matched with the earlier ones.
     """
     scorer = scorer_from(content)
-    clusters = cluster_stats(fitted.transform(job.training), job.inputs, scorer)
+    clusters = ClusterRows(job.inputs, scorer)
+    for table in job.rows.judged(job.inputs.nullable, held=False):
+        clusters.add(table)
     if scorer.centres.cosine:
-        content = Stored(content.text, content.arrays | {"middles": middles(fitted.transform(job.training), scorer)})
+        content = Stored(content.text, content.arrays | {"middles": clusters.means()})
         scorer = scorer_from(content)
     numbers = scorer.numbers
     if job.earlier is not None:
@@ -136,63 +120,77 @@ def distances(ours: Array, theirs: Array, cosine: bool) -> Array:
 # --- the profile --------------------------------------------------------------------------------------------------
 
 
-def cluster_stats(trained: DataFrame, inputs: TrainingInputs, scorer: ClusterScorer) -> list[ClusterStats]:
-    """The clusters in the order of Spark's numbers, computed in one job. A cluster without rows has no means.
+class ClusterRows:
+    """The training rows of each cluster, in the order of Spark's numbers: how many, how far from the centre, and which
+    categories they have. They add up over tables."""
 
-    Args:
-        trained: the training rows with Spark's predictions.
-    """
-    counted = counts(trained, inputs, to_centre(scorer.centres.matrix, scorer.centres.cosine))
-    by_cluster: dict[int, list[Row]] = {}
-    for row in sorted(counted, key=lambda row: (-row["size"], row["category"] or "")):
-        by_cluster.setdefault(row["cluster"], []).append(row)
-    return [stats_of(by_cluster.get(index, []), inputs) for index in range(len(scorer.numbers))]
+    def __init__(self, inputs: TrainingInputs, scorer: ClusterScorer) -> None:
+        self.inputs = inputs
+        self.scorer = scorer
+        count = len(scorer.numbers)
+        self.sizes = np.zeros(count, np.int64)
+        self.distances, self.furthest = np.zeros(count), np.full(count, -np.inf)
+        self.totals = np.zeros_like(scorer.centres.matrix)
+        self.categories: list[dict[str, Counter[str]]] = [
+            {name: Counter() for name in inputs.strings} for _ in range(count)
+        ]
+
+    def add(self, table: pa.Table) -> None:
+        """Add rows that the model can use."""
+        encoded, clusters = answered(self.scorer, table)
+        count = len(self.sizes)
+        distances = self.scorer.centres.distances(encoded, clusters)
+        self.sizes += np.bincount(clusters, minlength=count)
+        self.distances += np.bincount(clusters, distances, count)
+        np.maximum.at(self.furthest, clusters, distances)
+        self.totals += sums_by_cluster(self.scorer.encoder, encoded, clusters, np.ones(len(clusters)), count)
+        for source in self.inputs.features:
+            if source.name in self.inputs.strings:
+                self._add_categories(source, table, clusters)
+
+    def _add_categories(self, source: FeatureSource, table: pa.Table, clusters: Codes) -> None:
+        values = values_of(source, table, self.inputs).combine_chunks().dictionary_encode()
+        names, codes = values.dictionary.to_pylist(), values.indices.to_numpy()
+        pairs, counts = np.unique(clusters * len(names) + codes, return_counts=True)
+        for pair, rows in zip(pairs.tolist(), counts.tolist(), strict=True):
+            cluster, code = divmod(pair, len(names))
+            self.categories[cluster][source.name][names[code]] += rows
+
+    def means(self) -> Array:
+        """(k, positions): the mean of each cluster's rows in the feature space; its centre where it has no rows."""
+        sizes = self.sizes[:, None]
+        means: Array = np.divide(self.totals, sizes, out=self.scorer.centres.matrix.copy(), where=sizes > 0)
+        return means
+
+    def distance(self, index: int) -> dict[str, float | None]:
+        """The mean and the greatest distance of a cluster's rows to its centre; None where it has no rows."""
+        size = int(self.sizes[index])
+        if not size:
+            return {"mean": None, "max": None}
+        return {"mean": float(self.distances[index]) / size, "max": float(self.furthest[index])}
+
+    def shares(self, index: int) -> dict[str, dict[str, float]]:
+        """By string feature the share of each category that a cluster's rows have, the most frequent first."""
+        size = int(self.sizes[index])
+        return {
+            name: {
+                category: rows / size for category, rows in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+            }
+            for name, counts in self.categories[index].items()
+        }
 
 
-def counts(trained: DataFrame, inputs: TrainingInputs, distance: Column) -> list[Row]:
-    """For each cluster a row of its size, means and distances, and a row for each category that it has."""
-    keys = [F.struct(F.lit(None).cast("string").alias("feature"), F.lit(None).cast("string").alias("category"))]
-    keys += [F.struct(F.lit(name).alias("feature"), column(name).alias("category")) for name in inputs.strings]
-    means = F.array(*[F.avg(column(name).cast("double")) for name in inputs.numbers])
-    exploded = trained.withColumn(DISTANCE, distance).withColumn(KEY, F.explode(F.array(*keys)))
-    grouped = exploded.groupBy(F.col("prediction").alias("cluster"), f"{KEY}.feature", f"{KEY}.category")
-    aggregates = (F.count(F.lit(1)).alias("size"), means.alias("means"), F.avg(DISTANCE).alias("mean"))
-    counted: list[Row] = grouped.agg(*aggregates, F.max(DISTANCE).alias("max")).collect()
-    return counted
-
-
-def stats_of(rows: Sequence[Row], inputs: TrainingInputs) -> ClusterStats:
-    """One cluster's statistics out of its rows of :func:`counts`."""
-    total = next((row for row in rows if row["feature"] is None), None)
-    sizes = {name: {row["category"]: row["size"] for row in rows if row["feature"] == name} for name in inputs.strings}
-    if total is None:
-        return ClusterStats(0, (), {"mean": None, "max": None}, sizes)
-    return ClusterStats(total["size"], tuple(total["means"]), {"mean": total["mean"], "max": total["max"]}, sizes)
-
-
-def middles(trained: DataFrame, scorer: ClusterScorer) -> Array:
-    """(k, positions): the mean of each cluster's rows in the feature space; its centre where it has no rows.
-
-    Args:
-        trained: the training rows with Spark's predictions.
-    """
-    means = scorer.centres.matrix.copy()
-    for row in trained.groupBy("prediction").agg(Summarizer.mean(F.col(FEATURES)).alias("mean")).collect():
-        means[row["prediction"]] = vector_values(row["mean"])
-    return means
-
-
-def documents(scorer: ClusterScorer, clusters: Sequence[ClusterStats]) -> list[dict[str, Any]]:
+def documents(scorer: ClusterScorer, clusters: ClusterRows) -> list[dict[str, Any]]:
     """The document of each cluster, in the order of their numbers."""
     between = distances(scorer.centres.matrix, scorer.centres.matrix, scorer.centres.cosine)
     return [
         {
             "cluster": int(scorer.numbers[index]),
-            "size": clusters[index].size,
+            "size": int(clusters.sizes[index]),
             "centre": scorer.in_units[index],
-            "shares": clusters[index].shares(),
+            "shares": clusters.shares(index),
             **({"terms": top_terms(scorer, index)} if scorer.encoder.texts else {}),
-            "distance": clusters[index].distance,
+            "distance": clusters.distance(index),
             "to_centres": to_others(between[index], scorer.numbers, index),
         }
         for index in np.argsort(scorer.numbers).tolist()

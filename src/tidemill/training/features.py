@@ -1,4 +1,4 @@
-"""Builds the rows of a model from batch files, and the model's feature stages.
+"""Builds the rows of a model in Spark, and the model's feature stages.
 
 A model's feature vector is its numeric features in their order (scaled, if the pipeline says so), then one block for
 each string feature in their order, then one for each text. The block of a string has one position for every category
@@ -32,8 +32,8 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 from pyspark.sql import types as T  # noqa: N812  # likewise
 
 from tidemill import pipeline
-from tidemill.pipeline import FeatureSource, Holdout, Tfidf
-from tidemill.training.registry import HELD, TrainingInputs
+from tidemill.pipeline import FeatureSource, Tfidf
+from tidemill.training.registry import TrainingInputs
 from tidemill.training.session import local_pattern
 from tidemill.training.words import terms_of
 from tidemill.types import COLUMN_TYPES
@@ -42,7 +42,6 @@ Stage: TypeAlias = Estimator | Transformer
 
 NUMBERS, SCALED, FEATURES, LABEL, WEIGHTS = "__numbers", "__scaled", "__features", "__label", "__weights"
 FILLED = "="
-HOLDOUT_PARTS = 1_000_000
 TYPES: dict[str, T.DataType] = {kind: getattr(T, column_type.spark)() for kind, column_type in COLUMN_TYPES.items()}
 
 
@@ -67,39 +66,11 @@ def has_all(names: Sequence[str]) -> Column:
     return reduce(and_, (column(name).isNotNull() for name in names), F.lit(True))
 
 
-def read(spark: SparkSession, paths: Sequence[Path], file_format: str, columns: Sequence[pipeline.Column]) -> DataFrame:
-    """The rows of batch files, with the declared columns under their :func:`spark_name`. Spark infers no types.
-
-    Parquet's columns are matched by their declared names, upper and lower case apart (see :mod:`session`); those of CSV
-    by their order.
-    """
-    schema = T.StructType([T.StructField(declared.name, TYPES[declared.kind]) for declared in columns])
-    reader = spark.read.schema(schema)
-    files = [local_pattern(path) for path in paths]
-    if file_format == "parquet":
-        return renamed(reader.parquet(*files), columns)
-    # Spark reads an empty unquoted field as missing. As no row has this null value, a quoted empty string stays one.
-    rows = reader.csv(
-        files, header=True, multiLine=True, quote='"', escape='"', nullValue="\0", mode="FAILFAST", encoding="UTF-8"
-    )
-    return renamed(rows, columns)
-
-
-def renamed(rows: DataFrame, columns: Sequence[pipeline.Column]) -> DataFrame:
-    return rows.toDF(*[spark_name(declared.name) for declared in columns])
-
-
-def held_out(columns: Sequence[pipeline.Column], holdout: Holdout) -> Column:
-    """Whether a row is held out: a pure function of its values, so the same in every generation.
-
-    A row is held out if Spark's ``xxhash64`` of all declared columns in their order, and then of the seed as a 64-bit
-    integer, taken modulo 1,000,000 (``pmod``), is below the share of 1,000,000. Equal rows are held out together.
-    """
-    if holdout.share == 0:
-        return F.lit(False)
-    values = [column(declared.name) for declared in columns]
-    bucket = F.pmod(F.xxhash64(*values, F.lit(holdout.seed).cast("bigint")), F.lit(HOLDOUT_PARTS))
-    return bucket < F.lit(round(holdout.share * HOLDOUT_PARTS))
+def read(spark: SparkSession, path: Path, columns: Sequence[pipeline.Column]) -> DataFrame:
+    """The rows of a Parquet file whose columns have their :func:`spark_name`. Spark infers no types."""
+    schema = T.StructType([T.StructField(spark_name(declared.name), TYPES[declared.kind]) for declared in columns])
+    rows: DataFrame = spark.read.schema(schema).parquet(local_pattern(path))
+    return rows
 
 
 def with_label(rows: DataFrame, inputs: TrainingInputs) -> DataFrame:
@@ -108,7 +79,7 @@ def with_label(rows: DataFrame, inputs: TrainingInputs) -> DataFrame:
     A string label is indexed by a stage of its own.
     """
     complete = rows.filter(has_all(inputs.nullable)) if inputs.nullable else rows
-    usable = with_derived(complete.select(*[column(name) for name in inputs.used], HELD), inputs)
+    usable = with_derived(complete.select(*[column(name) for name in inputs.used]), inputs)
     if inputs.model.label is None or inputs.label_kind == "string":
         return usable
     return usable.withColumn(LABEL, column(inputs.model.label).cast("double"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,6 @@ from tidemill.run import files
 from tidemill.run.catalog import TrainedModel
 from tidemill.scoring import RowScorer, row_scorer, storage
 from tidemill.scoring.base import RowScores
-from tidemill.scoring.clusters import cluster_scorer
 from tidemill.scoring.parity import compare
 from tidemill.scoring.storage import Array, Stored
 from tidemill.texts import shorten
@@ -55,6 +55,7 @@ from tidemill.training.registry import (
     TrainingJob,
     TrainingStats,
 )
+from tidemill.training.rows import Rows
 from tidemill.training.sampling import PROBE, sample, with_probes
 from tidemill.training.session import local
 
@@ -86,7 +87,8 @@ class GenerationFiles:
 
 def train(
     inputs: TrainingInputs,
-    rows: DataFrame,
+    training: DataFrame,
+    rows: Rows,
     stats: TrainingStats,
     where: GenerationFiles,
     titles: pa.Table | None = None,
@@ -94,7 +96,8 @@ def train(
     """Train one model on the rows of a generation that are not held out, and write its files.
 
     Args:
-        rows: all rows of the generation, with ``HELD``.
+        training: the rows of the generation that are not held out.
+        rows: all rows of the generation.
         titles: the side table that describes a recommender's items, its key first.
 
     Raises:
@@ -105,8 +108,8 @@ def train(
     stats.check(inputs)
     scorer_path = where.folder / where.scorer(inputs.name)
     spark_path = where.folder / where.spark(inputs.name)
-    with spark_errors(inputs.name), usable_rows(rows, inputs) as usable:
-        job = TrainingJob(inputs, usable, stats, spark_path, scorer_path, where.earlier.get(inputs.name), titles)
+    with spark_errors(inputs.name), usable_rows(training, inputs) as usable:
+        job = TrainingJob(inputs, usable, rows, stats, spark_path, scorer_path, where.earlier.get(inputs.name), titles)
         outcome = inputs.spec.train(job)
     return TrainedModel(
         model=inputs.name,
@@ -185,20 +188,24 @@ def train_row_model(job: TrainingJob, describe: Describe | None = None) -> Outco
     fitted = fit(inputs, job.training, stats.empty_strings)
     seconds = time.perf_counter() - started
     inputs.spec.check_fitted(inputs, stats, fitted.stages[-1])
-    by_plain_names(inputs, fitted).write().overwrite().save(local(job.spark_path))
-    content, profile = scorer_content(inputs, fitted, stats.seen), None
-    if describe is not None:
-        content, profile = describe(job, fitted, content)
-    storage.write(job.scorer_path, content.text, content.arrays)
-    scorer = row_scorer(scoring.load(job.scorer_path))
-    parity = parity_of(inputs, fitted, scorer, job.rows, stats.usable, content.arrays)
-    judged = job.holdout if stats.rows["holdout"] else job.training
-    scored = outputs(fitted.transform(judged), inputs).cache()
-    try:
-        metrics = metrics_of(inputs, fitted, scorer, scored, stats)
-    finally:
-        scored.unpersist()
-    return Outcome(metrics, seconds, parity, profile)
+    with saving(by_plain_names(inputs, fitted), job.spark_path):
+        content, profile = scorer_content(inputs, fitted, stats.seen), None
+        if describe is not None:
+            content, profile = describe(job, fitted, content)
+        storage.write(job.scorer_path, content.text, content.arrays)
+        scorer = row_scorer(scoring.load(job.scorer_path))
+        parity = parity_of(job, fitted, scorer, content.arrays)
+        return Outcome(metrics_of(job, fitted, scorer), seconds, parity, profile)
+
+
+@contextmanager
+def saving(model: PipelineModel, path: Path) -> Iterator[None]:
+    """Save Spark's model while the context is at work: Spark starts two small jobs for each stage, one after the
+    other. The model is saved when the context is left."""
+    with ThreadPoolExecutor(1, thread_name_prefix="save") as pool:
+        saved = pool.submit(lambda: model.write().overwrite().save(local(path)))
+        yield
+        saved.result()
 
 
 def fit(inputs: TrainingInputs, training: DataFrame, empty_strings: bool) -> PipelineModel:
@@ -221,9 +228,9 @@ def fit(inputs: TrainingInputs, training: DataFrame, empty_strings: bool) -> Pip
 
 
 def outputs(scored: DataFrame, inputs: TrainingInputs) -> DataFrame:
-    """The columns of the scored rows that parity and metrics need."""
+    """The columns of the scored rows that parity needs."""
     rows = [plain(name, inputs) for name in inputs.rows]
-    wanted = [LABEL, FEATURES, *OUTPUTS, PROBE]
+    wanted = [*OUTPUTS, PROBE]
     return scored.select(*rows, *[name for name in wanted if name in scored.columns])
 
 
@@ -235,28 +242,23 @@ def plain(name: str, inputs: TrainingInputs) -> Column:
 
 
 def parity_of(
-    inputs: TrainingInputs,
-    fitted: PipelineModel,
-    scorer: RowScorer,
-    usable: DataFrame,
-    count: int,
-    arrays: Mapping[str, Array],
+    job: TrainingJob, fitted: PipelineModel, scorer: RowScorer, arrays: Mapping[str, Array]
 ) -> dict[str, Any]:
     """The report of ``parity.compare`` on a sample of all rows, held out or not, and on probes made from it.
 
     ``probed`` adds how many probes of each kind were tried, and how many there are.
 
     Args:
-        count: how many ``usable`` rows there are.
         arrays: those of the scorer.
 
     Raises:
         ParityFailed: Spark and scorer differ.
     """
-    real = sample(usable, inputs.rows, count)
+    inputs = job.inputs
+    real = sample(job.usable(), inputs.row_columns)
     any_number = inputs.spec.takes_any_number(fitted.stages[-1])
     made, probed = probes(scorer.encoder, arrays, real.to_pylist(), any_number)
-    rows = with_derived(usable.sparkSession.createDataFrame(with_probes(real, made)), inputs)
+    rows = with_derived(job.training.sparkSession.createDataFrame(with_probes(real, made)), inputs)
     scored = transformed(fitted, rows)
     scorable, spark, is_probe = answers(outputs(scored, inputs), inputs)
     return compare(scorer, scorable, spark, is_probe) | {"probed": probed}
@@ -299,23 +301,16 @@ def vectors(rows: list[Row], name: str) -> Array:
     return np.array([row[name].toArray() for row in rows], dtype=np.float64)
 
 
-def metrics_of(
-    inputs: TrainingInputs, fitted: PipelineModel, scorer: RowScorer, scored: DataFrame, stats: TrainingStats
-) -> Metrics:
+def metrics_of(job: TrainingJob, fitted: PipelineModel, scorer: RowScorer) -> Metrics:
     """The metrics on the held-out rows; without a holdout those on the training rows, each named ``training_...``.
 
     All are None where the pipeline has a holdout but none of these rows is in it.
     """
-    spec, model = inputs.spec, fitted.stages[-1]
-    fit_metrics = evaluate.cluster_fit(model) if spec.kind == "clustering" else {}
+    spec, stats = job.inputs.spec, job.stats
+    fit_metrics = evaluate.cluster_fit(fitted.stages[-1]) if spec.kind == "clustering" else {}
     if stats.holds_out and not stats.rows["holdout"]:
         return evaluate.no_metrics(spec) | fit_metrics
-    if spec.kind == "classification":
-        metrics = evaluate.classification(scored, model.numClasses)
-    elif spec.kind == "regression":
-        metrics = evaluate.regression(scored)
-    else:
-        metrics = evaluate.clustering(scored, cluster_scorer(scorer))
+    metrics = evaluate.metrics_of(scorer, job.judged, job.inputs.model.label)
     if not stats.rows["holdout"]:
         metrics = {f"training_{name}": value for name, value in metrics.items()}
     return metrics | fit_metrics

@@ -17,16 +17,15 @@ from typing import Any, NamedTuple, get_args
 import polars as pl
 import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tidemill import scoring
 from tidemill.errors import Fault, TrainingFailed
 from tidemill.pipeline import Column, ColumnKind, FeatureSource, Model, Pipeline, feature_source
 from tidemill.scoring import Kind, Scorer
 from tidemill.scoring.storage import Array
+from tidemill.training.rows import Rows
 
 SEED = 42  # where the pipeline gives none: pyspark's own default differs from process to process
-HELD = "__held"  # the boolean column that marks held-out rows
 SUPERVISED: tuple[Kind, ...] = ("classification", "regression")
 MOST_CLASSES = 100  # Spark's own limit for a label without metadata
 AS_NAMES = 'numbers count classes from 0; declare the column "string" to have its values as the names of classes'
@@ -98,6 +97,11 @@ class TrainingInputs:
     def rows(self) -> list[str]:
         """The columns that a row to score has, each once."""
         return list(dict.fromkeys(source.column for source in self.features))
+
+    @property
+    def row_columns(self) -> list[Column]:
+        """The columns of ``rows`` as the pipeline declares them."""
+        return [self.columns[name] for name in self.rows]
 
     @property
     def label_kind(self) -> ColumnKind | None:
@@ -190,26 +194,29 @@ class EarlierScorer:
 class TrainingJob:
     """One model to train in one generation.
 
-    ``rows`` are those that the model can use, with ``HELD`` and, for a label that is not a string, ``features.LABEL``.
-    Spark's model is saved to ``spark_path``, the exported one to ``scorer_path``. ``titles`` is the side table that
-    describes a recommender's items, its key first.
+    ``training`` are the rows to fit on: those that have all columns the model uses, with a label that is not a string
+    in ``features.LABEL``. ``rows`` are all rows of the generation, held out or not, outside Spark. Spark's model is
+    saved to ``spark_path``, the exported one to ``scorer_path``. ``titles`` is the side table that describes a
+    recommender's items, its key first.
     """
 
     inputs: TrainingInputs
-    rows: DataFrame
+    training: DataFrame
+    rows: Rows
     stats: TrainingStats
     spark_path: Path
     scorer_path: Path
     earlier: EarlierScorer | None = None
     titles: pa.Table | None = None
 
-    @property
-    def training(self) -> DataFrame:
-        return self.rows.filter(~F.col(HELD))
+    def usable(self) -> Iterator[pa.Table]:
+        """Tables of the rows that the model can use, held out or not."""
+        return self.rows.usable(self.inputs.nullable)
 
-    @property
-    def holdout(self) -> DataFrame:
-        return self.rows.filter(F.col(HELD))
+    def judged(self) -> Iterator[pa.Table]:
+        """Tables of the rows that the model is measured on: those held out, or those of training if none is. None of
+        the tables is empty."""
+        return self.rows.judged(self.inputs.nullable, held=bool(self.stats.rows["holdout"]))
 
 
 class Outcome(NamedTuple):

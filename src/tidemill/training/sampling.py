@@ -2,50 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill.training.features import column, spark_name
+from tidemill.judging.holdout import row_hashes
+from tidemill.pipeline import Column
+from tidemill.training.features import spark_name
 
 SAMPLE = 1_000
-MARGIN = 2  # candidates for each row wanted, as the number of rows below a hash varies
-WIDEN = 64  # factor of the share, where there were too few candidates
-LEAST_HASH, HASHES = -(2**63), 2**64
-HASH, PROBE = "__hash", "__probe"
+PROBE = "__probe"
 
 
-def sample(rows: DataFrame, names: Sequence[str], count: int, most: int = SAMPLE) -> pa.Table:
-    """Up to ``most`` rows that differ in the declared columns ``names``: those of the lowest hashes (Spark's
-    ``xxhash64``), as a table of these columns.
+def sample(tables: Iterable[pa.Table], columns: Sequence[Column], most: int = SAMPLE) -> pa.Table:
+    """Up to ``most`` rows that differ in these columns: those of the lowest hashes (Spark's ``xxhash64``), in the order
+    of their hashes, as a table of the columns.
 
-    The same rows give the same sample in any order, and every row has the same chance. Rows above a certain hash are
-    dropped before duplicates are: Spark shuffles and sorts only a few thousand rows, unless most are equal.
+    The same rows give the same sample in any order, and every row has the same chance.
 
     Args:
-        count: how many rows there are.
+        tables: all rows; they have these columns, and may have others.
     """
-    content = rows.select(*[column(name) for name in names])
-    share = MARGIN * most / max(1, count)
-    while True:
-        distinct = content.filter(is_below(names, share)).distinct()
-        lowest = distinct.withColumn(HASH, content_hash(names)).orderBy(HASH).limit(most)
-        table: pa.Table = lowest.drop(HASH).toArrow()
-        if len(table) == most or share >= 1:
-            return table.rename_columns(list(names))
-        share *= WIDEN
-
-
-def content_hash(names: Sequence[str]) -> Column:
-    return F.xxhash64(*[column(name) for name in names])
-
-
-def is_below(names: Sequence[str], share: float) -> Column:
-    """Whether a row's hash is in the lowest ``share`` of all possible hashes."""
-    return F.lit(True) if share >= 1 else content_hash(names) < F.lit(LEAST_HASH + int(share * HASHES))
+    names = [column.name for column in columns]
+    lowest: pa.Table | None = None
+    hashes = np.zeros(0, np.int64)
+    for table in tables:
+        rows, own = table.select(names), row_hashes(table, columns).view(np.int64)
+        if len(hashes) == most:
+            below = np.flatnonzero(own < hashes[-1])
+            rows, own = rows.take(pa.array(below)), own[below]
+        every = rows if lowest is None else pa.concat_tables([lowest, rows])
+        hashes, first = np.unique(np.concatenate([hashes, own]), return_index=True)  # equal rows have equal hashes
+        hashes, lowest = hashes[:most], every.take(pa.array(first[:most])).combine_chunks()
+    assert lowest is not None, "a model is trained on at least one row"
+    return lowest
 
 
 def with_probes(real: pa.Table, made: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import glob
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from tidemill.errors import SparkDied, TrainingFailed
 from tidemill.judging.judge import Judge
@@ -23,7 +23,7 @@ from tidemill.run.inventory import take_inventory
 from tidemill.run.progress.status import trained as is_trained
 from tidemill.run.stage import Stage
 from tidemill.training import session as sparks
-from tidemill.training.fitting import SPARK_ERRORS, GenerationFiles, spark_errors
+from tidemill.training.fitting import GenerationFiles
 from tidemill.training.generation import GenerationTrainer
 from tidemill.training.keeping import Keeper
 from tidemill.training.registry import EarlierScorer
@@ -191,8 +191,8 @@ class Trainer:
             shutil.rmtree(folder, ignore_errors=True)
             (folder / "scorers").mkdir(parents=True)
         where = GenerationFiles(folder, self.run.relative(final), self.earlier(int(final.name)))
-        with self.stage.interruptible(), self.cached(batches) as rows:
-            return self.models.train(rows, where)
+        with self.stage.interruptible():
+            return self.models.train(batches, where)
 
     def earlier(self, number: int) -> dict[str, EarlierScorer]:
         """By model, its scorer in the kept generation of the highest number below ``number``."""
@@ -203,18 +203,6 @@ class Trainer:
             name: EarlierScorer(before, self.run.folder / model.scorer_path, model.sha256)
             for name, model in (generation.models if generation else {}).items()
         }
-
-    @contextmanager
-    def cached(self, batches: list[Batch]) -> Iterator[DataFrame]:
-        """The rows of the batches, cached by Spark until the context is left."""
-        with spark_errors("reading the batches"):
-            rows = self.models.rows(batches).cache()
-        try:
-            yield rows
-        finally:
-            if not self.stage.stop.is_set():
-                with suppress(*SPARK_ERRORS):  # a Spark that has ended holds no rows
-                    rows.unpersist()
 
     def publish(self, number: int, final: Path, trained: list[TrainedModel]) -> None:
         """Move the files to their final name, then record them in the catalog: its transaction is the commit point."""

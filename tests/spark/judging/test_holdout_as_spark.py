@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill.judging.holdout import held_out, row_hashes
+from tidemill.judging.holdout import HOLDOUT_PARTS, held_out, row_hashes
 from tidemill.pipeline import Column, Holdout, arrow_schema
-from tidemill.training import features
 
 COLUMNS = (
     Column("count", "int", True),
@@ -64,15 +64,24 @@ def random_table(seed: int) -> pa.Table:
     return pa.Table.from_pylist(rows, arrow_schema(COLUMNS))
 
 
+def values() -> list[SparkColumn]:
+    return [F.col(f"`{column.name.replace('`', '``')}`") for column in COLUMNS]
+
+
+def held_out_by_spark(holdout: Holdout) -> SparkColumn:
+    bucket = F.pmod(F.xxhash64(*values(), F.lit(holdout.seed).cast("bigint")), F.lit(HOLDOUT_PARTS))
+    return bucket < F.lit(round(holdout.share * HOLDOUT_PARTS))
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_same_rows_are_held_out_as_by_spark(spark: SparkSession, tmp_path: Path, seed: int) -> None:
     """On random rows of all types, with missing and extreme values, each hash and each choice is Spark's own."""
     table, path = random_table(seed), tmp_path / "batch.parquet"
     pq.write_table(table, path)
-    rows = features.read(spark, [path], "parquet", COLUMNS)
+    rows = spark.read.parquet(str(path))
     holdouts = [Holdout(share=share, seed=key) for share in (0.0, 0.013, 0.2, 0.9) for key in (42, 0, -7, 2**62)]
-    hashes = F.xxhash64(*[features.column(column.name) for column in COLUMNS])
-    answers = rows.select(hashes, *[features.held_out(COLUMNS, holdout) for holdout in holdouts]).toArrow()
+    hashes = F.xxhash64(*values())
+    answers = rows.select(hashes, *map(held_out_by_spark, holdouts)).toArrow()
     assert answers.num_rows == ROWS
     assert np.array_equal(answers.column(0).to_numpy().view(np.uint64), row_hashes(table, COLUMNS))
     for index, holdout in enumerate(holdouts):

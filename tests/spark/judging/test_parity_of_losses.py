@@ -19,11 +19,11 @@ from pyspark.sql import functions as F  # noqa: N812  # the name that every Spar
 
 from tests.support.fitting import Fitted, fit_all, frame
 from tests.support.mixed_rows import MIXED_COLUMNS, MIXED_FEATURES, mixed_rows
+from tests.support.spark_metrics import cost, log_likelihood
 from tidemill.judging.losses import LEAST_PROBABILITY, Losses
 from tidemill.judging.row_losses import log_scale, row_losses
 from tidemill.scoring.clusters import MixtureScorer, cluster_scorer
 from tidemill.scoring.parity import TOLERANCE
-from tidemill.training.evaluate import cost, log_likelihood
 from tidemill.training.features import LABEL, column
 
 ROWS = 400

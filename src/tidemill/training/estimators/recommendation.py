@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from tidemill import scoring
 from tidemill.errors import Fault, TrainingFailed
 from tidemill.pipeline import Model
 from tidemill.scoring import storage
-from tidemill.scoring.als import ITEM, Factors, Places, als_scorer, packed
+from tidemill.scoring.als import ITEM, Factors, als_scorer, packed
 from tidemill.scoring.storage import Stored
 from tidemill.training.estimators.recommendation_quality import (
     RATING,
@@ -31,8 +31,9 @@ from tidemill.training.estimators.recommendation_quality import (
     rating_column,
 )
 from tidemill.training.estimators.rules import least, no_such_key, one_of
-from tidemill.training.features import column, spark_name
-from tidemill.training.registry import HELD, SEED, EstimatorSpec, Outcome, Rule, TrainingInputs, TrainingJob
+from tidemill.training.features import spark_name
+from tidemill.training.registry import SEED, EstimatorSpec, Outcome, Rule, TrainingInputs, TrainingJob
+from tidemill.training.rows import Rows
 from tidemill.training.session import local
 from tidemill.types import COLUMN_TYPES
 
@@ -61,19 +62,11 @@ def model_faults(path: str, model: Model, kinds: Mapping[str, str]) -> Iterator[
 class FactorTable(NamedTuple):
     """The users or the items that have a factor, in ascending order of their ids.
 
-    ``ids`` are in the column's own type; ``numbers`` (n,) are Spark's; ``factors`` are (n, rank).
+    ``ids`` are in the column's own type; ``factors`` are (n, rank).
     """
 
     ids: pa.Array
-    numbers: NDArray[np.int64]
     factors: Factors
-
-    def indices(self, numbers: NDArray[Any]) -> Places:
-        """(m,): the index of each of Spark's numbers (m,); -1 for one without a factor."""
-        order = np.argsort(self.numbers)
-        nearest = np.minimum(np.searchsorted(self.numbers, numbers, sorter=order), len(order) - 1)
-        indices = order[nearest]
-        return np.where(self.numbers[indices] == numbers, indices, -1)
 
 
 def train_recommender(job: TrainingJob) -> Outcome:
@@ -84,31 +77,29 @@ def train_recommender(job: TrainingJob) -> Outcome:
         ParityFailed: the scorer does not give Spark's scores, or its fold-in does not give Spark's factors.
     """
     inputs, stats = job.inputs, job.stats
-    rows = job.rows if inputs.model.rating else job.rows.withColumn(RATING, F.lit(1.0))
+    training = job.training if inputs.model.rating else job.training.withColumn(RATING, F.lit(1.0))
     started = time.perf_counter()
-    fitted = fit(inputs, rows)
+    fitted = fit(inputs, training, job.usable())
     seconds = time.perf_counter() - started
     fitted.write().overwrite().save(local(job.spark_path))
     users, items = (factor_table(inputs, fitted, role) for role in ("user", "item"))
-    ratings = ratings_of(inputs, fitted, rows, users, items)
+    ratings = ratings_of(inputs, job.rows, users, items)
     content = scorer_content(inputs, users, items, ratings, job.titles)
     storage.write(job.scorer_path, content.text, content.arrays)
     scorer = als_scorer(scoring.load(job.scorer_path))
-    parity = parity_of(inputs, scorer, fitted, rows, stats) | compare_factors(scorer, ratings)
-    on_training = not stats.rows["holdout"]
-    scored = fitted.transform(rows.filter(F.col(HELD) != on_training)).cache()
-    try:
-        metrics = metrics_of(inputs, scorer, scored, ratings, stats)
-    finally:
-        scored.unpersist()
-    return Outcome(metrics, seconds, parity)
+    parity = parity_of(job, scorer, fitted) | compare_factors(scorer, ratings)
+    return Outcome(metrics_of(inputs, scorer, ratings, stats), seconds, parity)
 
 
-def fit(inputs: TrainingInputs, rows: DataFrame) -> PipelineModel:
-    """ALS, after a stage that numbers ids which Spark's ALS does not take: strings, and integers of over 32 bits."""
+def fit(inputs: TrainingInputs, training: DataFrame, tables: Iterable[pa.Table]) -> PipelineModel:
+    """ALS, after a stage that numbers ids which Spark's ALS does not take: strings, and integers of over 32 bits.
+
+    Args:
+        tables: all rows that the model can use, held out or not.
+    """
     columns = {"user": str(inputs.model.user), "item": str(inputs.model.item)}
     indexed = [role for role in columns if inputs.kinds[columns[role]] == "string"]
-    indexed += too_wide(rows, {role: name for role, name in columns.items() if role not in indexed})
+    indexed += too_wide(tables, {role: name for role, name in columns.items() if role not in indexed})
     stages: list[Any] = []
     if indexed:
         stages.append(
@@ -121,17 +112,19 @@ def fit(inputs: TrainingInputs, rows: DataFrame) -> PipelineModel:
         )
     taken = {f"{role}Col": INDEX[role] if role in indexed else spark_name(name) for role, name in columns.items()}
     als = ALS(**taken, ratingCol=rating_column(inputs), **({"seed": SEED} | inputs.model.params))
-    fitted: PipelineModel = Pipeline(stages=[*stages, als]).fit(rows.filter(~F.col(HELD)))
+    fitted: PipelineModel = Pipeline(stages=[*stages, als]).fit(training)
     return fitted
 
 
-def too_wide(rows: DataFrame, columns: dict[str, str]) -> list[str]:
+def too_wide(tables: Iterable[pa.Table], columns: Mapping[str, str]) -> list[str]:
     """The roles whose integer column holds an id of more than 32 bits."""
-    if not columns:
-        return []
-    outside = [F.count_if(~column(name).between(LEAST_ID, MOST_ID)).alias(role) for role, name in columns.items()]
-    counted = rows.agg(*outside).collect()[0]
-    return [role for role in columns if counted[role]]
+    wide: set[str] = set()
+    for table in tables if columns else ():
+        for role, name in columns.items():
+            ends = pc.min_max(table[name]).as_py()
+            if len(table) and not LEAST_ID <= ends["min"] <= ends["max"] <= MOST_ID:
+                wide.add(role)
+    return [role for role in columns if role in wide]
 
 
 def factor_table(inputs: TrainingInputs, fitted: PipelineModel, role: str) -> FactorTable:
@@ -153,7 +146,7 @@ def factor_table(inputs: TrainingInputs, fitted: PipelineModel, role: str) -> Fa
         values = [int(value) for value in values]
     order = sorted(range(len(values)), key=values.__getitem__)
     ids = pa.array([values[index] for index in order], COLUMN_TYPES[inputs.kinds[str(name)]].arrow)
-    return FactorTable(ids, numbers[order], np.ascontiguousarray(factors[order], dtype=np.float32))
+    return FactorTable(ids, np.ascontiguousarray(factors[order], dtype=np.float32))
 
 
 def labels_of(fitted: PipelineModel, output: str) -> list[str] | None:
@@ -164,26 +157,26 @@ def labels_of(fitted: PipelineModel, output: str) -> list[str] | None:
     return None
 
 
-def ratings_of(
-    inputs: TrainingInputs, fitted: PipelineModel, rows: DataFrame, users: FactorTable, items: FactorTable
-) -> Ratings:
+def ratings_of(inputs: TrainingInputs, rows: Rows, users: FactorTable, items: FactorTable) -> Ratings:
     """The ratings of all rows of the generation."""
-    model: ALSModel = fitted.stages[-1]
-    numbered = PipelineModel(fitted.stages[:-1]).transform(rows)
-    wanted = [
-        F.col(model.getUserCol()).cast("int").alias("user"),
-        F.col(model.getItemCol()).cast("int").alias("item"),
-        F.col(rating_column(inputs)).cast("float").alias("rating"),
-        F.col(HELD).alias("held"),
-    ]
-    table = numbered.select(*wanted).toArrow()
-    ratings = Ratings(
-        users.indices(table["user"].to_numpy()),
-        items.indices(table["item"].to_numpy()),
-        table["rating"].to_numpy(),
-        table["held"].to_numpy(),
-    )
+    taken = []
+    for part in rows:
+        table, held = part.usable(inputs.nullable)
+        places = (
+            pc.fill_null(pc.index_in(table[str(name)], known.ids), -1).to_numpy().astype(np.intp)
+            for name, known in ((inputs.model.user, users), (inputs.model.item, items))
+        )
+        taken.append((*places, values_of(inputs, table), held))
+    ratings = Ratings(*(np.concatenate(values) for values in zip(*taken, strict=True)))
     return ratings.take(np.argsort(ratings.users, kind="stable"))
+
+
+def values_of(inputs: TrainingInputs, table: pa.Table) -> NDArray[np.float64]:
+    """(n,): the ratings of the rows of a table, 1 without a column of ratings."""
+    if inputs.model.rating is None:
+        return np.ones(len(table))
+    values: NDArray[np.float64] = table[inputs.model.rating].cast(pa.float64(), safe=False).to_numpy()
+    return values
 
 
 def scorer_content(
@@ -218,7 +211,7 @@ def scorer_content(
 def scale_of(ratings: Ratings) -> list[float]:
     """The minimum and the maximum rating of a generation, held out or not, each as the shortest number that is the same
     in 32 bits."""
-    return [float(str(end)) for end in (ratings.values.min(), ratings.values.max())]
+    return [float(str(np.float32(end))) for end in (ratings.values.min(), ratings.values.max())]
 
 
 def rated_items(ratings: Ratings, users: int, items: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

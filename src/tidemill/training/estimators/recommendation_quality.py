@@ -10,17 +10,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.ml import PipelineModel
-from pyspark.ml.evaluation import RankingEvaluator
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
 from tidemill.errors import ParityFailed
 from tidemill.scoring.als import AlsScorer, Places
 from tidemill.scoring.parity import REPORT_IT, counted
 from tidemill.training import evaluate
-from tidemill.training.features import LABEL, column, spark_name
+from tidemill.training.features import column, spark_name
 from tidemill.training.probes import UNSEEN, Probes, spread
-from tidemill.training.registry import Metrics, TrainingInputs, TrainingStats
+from tidemill.training.registry import Metrics, TrainingInputs, TrainingJob, TrainingStats
+from tidemill.training.rows import AT_ONCE
 from tidemill.training.sampling import PROBE, sample, with_probes
 
 RATING = "__rating"  # the column of ratings, 1 in every row, of a model without ratings
@@ -29,6 +27,7 @@ MOST_IDS = 600  # users, and items, that probes are made of
 FOLDED_USERS = 50  # trained users whose factor is folded in for comparison
 RANKED_USERS = 1_000
 RANKED = 10
+GAINS = 1.0 / np.log(np.arange(RANKED) + 2.0)  # of a wanted item at each place
 SCORE_TOLERANCE = 1e-5  # relative to max(1, |score|): Spark's are of 32 bits
 FACTOR_TOLERANCE = 1e-4  # relative to the factor's length
 
@@ -42,7 +41,7 @@ class Ratings(NamedTuple):
 
     users: Places
     items: Places
-    values: NDArray[np.float32]
+    values: NDArray[np.float64]
     held: NDArray[np.bool_]
 
     def take(self, rows: Any) -> Ratings:
@@ -62,19 +61,18 @@ def rating_column(inputs: TrainingInputs) -> str:
 # --- parity ----------------------------------------------------------------------------------------------------------
 
 
-def parity_of(
-    inputs: TrainingInputs, scorer: AlsScorer, fitted: PipelineModel, rows: DataFrame, stats: TrainingStats
-) -> dict[str, Any]:
+def parity_of(job: TrainingJob, scorer: AlsScorer, fitted: PipelineModel) -> dict[str, Any]:
     """The report on a sample of all pairs, their rows held out or not, and on probes of users and items.
 
     Raises:
         ParityFailed: Spark's score of a pair and the scorer's differ by more than ``SCORE_TOLERANCE``, relative to
             max(1, |Spark's|).
     """
+    inputs = job.inputs
     names = [str(inputs.model.user), str(inputs.model.item)]
-    real = sample(rows, names, stats.usable)
+    real = sample(job.usable(), [inputs.columns[name] for name in names])
     made, probed = pair_probes(inputs, scorer)
-    scored = fitted.transform(rows.sparkSession.createDataFrame(with_probes(real, made)))
+    scored = fitted.transform(job.training.sparkSession.createDataFrame(with_probes(real, made)))
     table = scored.select(*[column(name) for name in names], "prediction", PROBE).toArrow()
     return compare(scorer, table, names) | {"probed": probed}
 
@@ -159,9 +157,7 @@ def parity_failure(model: str, part: str, spark: object, scorer: object) -> Pari
 # --- metrics ------------------------------------------------------------------------------------------------------
 
 
-def metrics_of(
-    inputs: TrainingInputs, scorer: AlsScorer, scored: DataFrame, ratings: Ratings, stats: TrainingStats
-) -> Metrics:
+def metrics_of(inputs: TrainingInputs, scorer: AlsScorer, ratings: Ratings, stats: TrainingStats) -> Metrics:
     """The metrics on held-out rows whose user and item were trained; ``cold_rows`` counts the other held-out rows.
 
     Explicit ratings: RMSE, MAE and R² (``RegressionEvaluator``). Implicit ones, whose scores are preferences: how many
@@ -177,34 +173,37 @@ def metrics_of(
     cold = stats.rows["train" if on_training else "holdout"] - int(warm.sum())
     if not warm.any():
         metrics: Metrics = dict.fromkeys(names)
-    elif implicit:
-        metrics = ranking(scorer, ratings, ratings.take(warm), scored)
     else:
-        known = scored.filter(~F.isnan("prediction"))
-        metrics = evaluate.regression(known.withColumn(LABEL, F.col(rating_column(inputs)).cast("double")))
+        metrics = (ranking if implicit else errors)(scorer, ratings.take(warm), ratings)
     if on_training:
         return {f"training_{name}": value for name, value in metrics.items()}
     return metrics | {"cold_rows": cold}
 
 
-def ranking(scorer: AlsScorer, ratings: Ratings, wanted: Ratings, scored: DataFrame) -> Metrics:
+def errors(scorer: AlsScorer, wanted: Ratings, ratings: Ratings) -> Metrics:
+    """RMSE, MAE and R² of the ``wanted`` ratings."""
+    sums = evaluate.ValueSums()
+    for start in range(0, len(wanted.users), AT_ONCE):
+        part = wanted.take(slice(start, start + AT_ONCE))
+        sums.add(part.values, scorer.predict(part.users, part.items).astype(np.float64))
+    return sums.metrics()
+
+
+def ranking(scorer: AlsScorer, wanted: Ratings, ratings: Ratings) -> Metrics:
     """NDCG and precision of the first ten items, over up to ``RANKED_USERS`` users.
 
     A user's training items are neither recommended nor wanted, unless ``wanted`` are the training rows.
     """
     training = ratings.take((ratings.users >= 0) & ~ratings.held)
     liked = wanted.take(wanted.values > 0)
-    users = np.unique(liked.users)
-    predicted, labels = [], []
-    for user in spread(users.tolist(), RANKED_USERS):
+    gains, precisions = [], []
+    for user in spread(np.unique(liked.users).tolist(), RANKED_USERS):
         known = training.of(user).items if wanted.held.any() else np.zeros(0, dtype=np.intp)
         own = np.setdiff1d(liked.of(user).items, known)
         if len(own):
-            predicted.append(scorer.best(scorer.user_factors[user], known, RANKED)[0].astype(np.float64))
-            labels.append(own.astype(np.float64))
-    if not labels:
+            hits = np.isin(scorer.best(scorer.user_factors[user], known, RANKED)[0], own)
+            gains.append(float(GAINS[: len(hits)][hits].sum() / GAINS[: len(own)].sum()))
+            precisions.append(int(hits.sum()) / RANKED)
+    if not gains:
         return dict.fromkeys(IMPLICIT_METRICS)
-    table = pa.table({"prediction": predicted, "label": labels})
-    rows = scored.sparkSession.createDataFrame(table).cache()
-    measures = zip(IMPLICIT_METRICS, ("ndcgAtK", "precisionAtK"), strict=True)
-    return {name: RankingEvaluator(metricName=measure, k=RANKED).evaluate(rows) for name, measure in measures}
+    return dict(zip(IMPLICIT_METRICS, (float(np.mean(gains)), float(np.mean(precisions))), strict=True))

@@ -60,17 +60,15 @@ def train_search(job: TrainingJob, method: SearchMethod) -> Outcome:
     fitted.write().overwrite().save(local(job.spark_path))
     scorer = scoring.load(job.scorer_path)
     parity = parity_of(job, method, scorer, fitted)
-    part = "holdout" if stats.rows["holdout"] else "train"
-    judged = job.holdout if part == "holdout" else job.training
-    metrics = method.metrics(scorer, sample(judged, inputs.rows, stats.rows[part]))
+    metrics = method.metrics(scorer, sample(job.judged(), inputs.row_columns))
     return Outcome(named_metrics(metrics, stats), seconds, parity)
 
 
 def parity_of(job: TrainingJob, method: SearchMethod, scorer: Scorer, fitted: PipelineModel) -> dict[str, Any]:
     """The report on a sample of all rows, held out or not, and on probes: see ``fitting.parity_of``."""
-    real = sample(job.rows, job.inputs.rows, job.stats.usable)
+    real = sample(job.usable(), job.inputs.row_columns)
     made, probed = method.probes(scorer, real)
-    rows = with_derived(job.rows.sparkSession.createDataFrame(with_probes(real, made)), job.inputs)
+    rows = with_derived(job.training.sparkSession.createDataFrame(with_probes(real, made)), job.inputs)
     scored = fitted.transform(rows.withColumn(ROW, F.monotonically_increasing_id())).cache()
     try:
         return method.compare(scorer, job.inputs, fitted, scored) | {"probed": probed}
