@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyspark
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
-from tidemill.errors import TrainingFailed
-from tidemill.java import environment, find_java
+from tidemill.class_archives import ClassArchive, archives_folder, class_path_of
+from tidemill.errors import TidemillError, TrainingFailed
+from tidemill.java import Java, environment, find_java
 from tidemill.run.files import ROLLED_BYTES, ROLLED_KEPT, roll
 from tidemill.texts import shorten
 
@@ -53,10 +55,14 @@ JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xss4m", "-Djava.net.preferIPv4Stack=true")
 QUICK_JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m")
 QUICK = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
+HEAP = "1g"
+# The options on which a class-data archive depends.
+ARCHIVED_FLAGS = ("-XX:+UseSerialGC", f"-Xmx{HEAP}")
+
 SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    "spark.driver.memory": "1g",
+    "spark.driver.memory": HEAP,
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.caseSensitive": "true",  # a batch may have the columns Id and id
     "spark.sql.shuffle.partitions": "2",
@@ -101,28 +107,64 @@ def session(master: str | None, folder: Path, logs: Path, little: bool = False) 
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    java = environment(find_java())
-    conf = SparkConf(loadDefaults=False).setAll(list(settings(master, folder, logs, little).items()))
+    java = find_java()
+    archive = None if master else archive_of(java)
     where = f"see {logs / 'spark.out'} and {logs / 'spark.log'}"
     try:
         roll(logs / "spark.out")
-        with (
-            launch_environment(java, None if master else folder),
-            keep_signals(),
-            kill_children_on_error(),
-            (logs / "spark.out").open("ab") as out,
-        ):
-            quiet = {"stdout": out, "stderr": subprocess.STDOUT, "start_new_session": True}
-            gateway = launch_gateway(conf, quiet)
-            context = SparkContext(conf=conf, gateway=gateway)
-            context.setCheckpointDir(local(folder / "checkpoints"))  # without one, 50 iterations of ALS kill the JVM
-            ignore_closed_connections(context)
-            return SparkSession(context)
+        try:
+            return launched(java, master, folder, logs, little, archive)
+        except (PySparkException, Py4JError):
+            if archive is None:
+                raise
+            archive.give_up()
+            SparkContext._gateway = SparkContext._jvm = None
+            return launched(java, master, folder, logs, little, None)
     except (PySparkException, Py4JError, OSError) as error:
         raise TrainingFailed(f"Spark did not start: {shorten(str(error))}", where) from error
 
 
-def settings(master: str | None, folder: Path, logs: Path, little: bool) -> dict[str, str]:
+def launched(
+    java: Java, master: str | None, folder: Path, logs: Path, little: bool, archive: ClassArchive | None
+) -> SparkSession:
+    """A session on a new JVM, which uses the class-data archive or lists the classes for it."""
+    conf = SparkConf(loadDefaults=False).setAll(list(settings(master, folder, logs, little, archive).items()))
+    with (
+        launch_environment(environment(java), None if master else conf_folder(folder, archive)),
+        keep_signals(),
+        kill_children_on_error(),
+        (logs / "spark.out").open("ab") as out,
+    ):
+        quiet = {"stdout": out, "stderr": subprocess.STDOUT, "start_new_session": True}
+        gateway = launch_gateway(conf, quiet)
+        gateway.archive = archive
+        if archive is not None:
+            archive.check_use(gateway.proc.pid)
+        context = SparkContext(conf=conf, gateway=gateway)
+        context.setCheckpointDir(local(folder / "checkpoints"))  # without one, 50 iterations of ALS kill the JVM
+        ignore_closed_connections(context)
+        return SparkSession(context)
+
+
+def archive_of(java: Java) -> ClassArchive | None:
+    """The class-data archive of Spark's jars for this Java."""
+    return ClassArchive.of("spark", java, Path(pyspark.__file__).parent / "jars", ARCHIVED_FLAGS)
+
+
+def conf_folder(folder: Path, archive: ClassArchive | None) -> Path:
+    """Spark's configuration folder, which has no file of Spark's. It is the first of the class path, so with an archive
+    it is always the same, and empty."""
+    if archive is not None:
+        with suppress(OSError, TidemillError):
+            empty = archives_folder() / "no-conf"
+            empty.mkdir(exist_ok=True)
+            return empty
+    return folder
+
+
+def settings(
+    master: str | None, folder: Path, logs: Path, little: bool, archive: ClassArchive | None = None
+) -> dict[str, str]:
     """Spark's settings. Writes its log's configuration into ``folder``.
 
     Settings that a cluster asks its driver for, such as a secret, come from the user's own Spark configuration.
@@ -130,7 +172,8 @@ def settings(master: str | None, folder: Path, logs: Path, little: bool) -> dict
     log4j = folder / "log4j2.properties"
     log4j.write_text(logging_to(logs / "spark.log"), encoding="utf-8")
     jvm = (*JVM_OPTIONS, *QUICK_JVM_OPTIONS) if little else JVM_OPTIONS
-    options = [*jvm, f'-Dlog4j2.configurationFile="{log4j.as_uri()}"', f'-Djava.io.tmpdir="{folder}"']
+    archived = [f'"{option}"' for option in archive.options()] if archive else []
+    options = [*jvm, *archived, f'-Dlog4j2.configurationFile="{log4j.as_uri()}"', f'-Djava.io.tmpdir="{folder}"']
     return {
         **SETTINGS,
         **(OWN_MACHINE if is_own_machine(master) else {}),
@@ -189,12 +232,18 @@ def local_pattern(path: Path) -> str:
     return text.translate({ord(sign): f"\\{sign}" for sign in GLOB_SIGNS})
 
 
-def end(spark: SparkSession) -> None:
-    """End Spark within about two seconds, even during a job, by closing the pipe whose end stops its JVM."""
+def end(spark: SparkSession, worked: bool = False) -> None:
+    """End Spark within about two seconds, even during a job, by closing the pipe whose end stops its JVM.
+
+    Args:
+        worked: it has trained a generation, so that the classes that it has loaded are worth an archive.
+    """
     process = jvm(spark)
     if process is None:
         spark.stop()
         return
+    archive: ClassArchive | None = getattr(spark.sparkContext._gateway, "archive", None)
+    class_path = class_path_of(process.pid) if worked else None
     spark.sparkContext._gateway._gateway_client.is_connected = False  # so py4j sends nothing when objects are freed
     logging.getLogger().addFilter(is_no_shutdown_noise)
     assert process.stdin is not None
@@ -204,6 +253,8 @@ def end(spark: SparkSession) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    if archive is not None:
+        archive.end(process.returncode, class_path)
     SparkContext._active_spark_context = None
     SparkContext._gateway = SparkContext._jvm = None
     SparkSession._instantiatedSession = None

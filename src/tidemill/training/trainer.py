@@ -85,10 +85,12 @@ def started(stage: Stage, master: str | None) -> Iterator[SparkSession]:
     with stage.interruptible():
         little = master is None and is_little(run)
         spark = sparks.session(master, run.generations / ".spark", run.logs, little)
+    before, worked = run.catalog.generation_numbers("published"), False
     try:
         yield spark
+        worked = run.catalog.generation_numbers("published") != before
     finally:
-        sparks.end(spark)
+        sparks.end(spark, worked)
         shutil.rmtree(run.generations / ".spark", ignore_errors=True)
 
 
