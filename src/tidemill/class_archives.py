@@ -199,11 +199,14 @@ def class_path_of(pid: int) -> str | None:
 
 
 def make_later(archive: ClassArchive, class_path: str) -> None:
-    """Start the process that makes the archive. It is independent of this one, which may end."""
+    """Start the process that makes the archive. The shell leaves it to the system, so this process may end before."""
     command = [sys.executable, "-m", "tidemill.class_archives", json.dumps([asdict(archive), class_path])]
     quiet = subprocess.DEVNULL
     with suppress(OSError):
-        subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, cwd="/", start_new_session=True)
+        subprocess.run(
+            ["/bin/sh", "-c", '"$@" &', "sh", *command],
+            stdin=quiet, stdout=quiet, stderr=quiet, cwd="/", start_new_session=True,
+        )  # fmt: skip
 
 
 def make(archive: ClassArchive, class_path: str) -> bool:
