@@ -22,6 +22,7 @@ import psutil
 from tidemill.class_archives import ClassArchive, archives_folder, class_path_of
 from tidemill.errors import TidemillError, TrainingFailed
 from tidemill.java import Java, environment, find_java
+from tidemill.pipeline import Pipeline
 from tidemill.run.files import ROLLED_BYTES, ROLLED_KEPT, roll
 from tidemill.run.folder import Run
 from tidemill.run.progress.status import trained
@@ -166,14 +167,36 @@ def scratch_of(run: Run) -> Path:
 
 
 def is_little(run: Run) -> bool:
-    """Whether the source is so small that starting Spark takes longer than training; False if its size is unknown."""
+    """Whether there is so little to train that starting Spark takes longer; False if that is unknown.
+
+    What counts are the rows of all generations together: a cumulative one trains on the rows of all before it again.
+    """
+    rows = source_rows(run)
+    return rows is not None and rows * times_trained(run.pipeline, rows) <= LITTLE_ROWS
+
+
+def source_rows(run: Run) -> int | None:
+    """About how many rows the source has; None if that is unknown. Rows in files are taken to have 84 bytes."""
     source = run.pipeline.source
     if source.topic is not None:
-        return False
+        return None
     if source.path is None:
-        return (source.rows or LITTLE_ROWS) <= LITTLE_ROWS
-    sizes = [Path(path).stat().st_size for path in glob.glob(str(run.base / source.path))]
-    return 0 < sum(sizes) <= LITTLE_BYTES
+        return LITTLE_ROWS if source.rows is None else source.rows
+    size = sum(Path(path).stat().st_size for path in glob.glob(str(run.base / source.path)))
+    rows = -(-size * LITTLE_ROWS // LITTLE_BYTES)
+    return min(rows, source.rows or rows) or None
+
+
+def times_trained(pipeline: Pipeline, rows: int) -> float:
+    """How many generations a row is trained in, on average."""
+    batches, generations = pipeline.batches, pipeline.generations
+    counts = [batches.parts or 1, -(-rows // batches.rows) if batches.rows else 1]
+    count = max(counts)
+    if generations.scheme == "windowed":
+        return 1
+    if generations.scheme == "sliding":
+        return min(generations.window or count, count)
+    return (count + 1) / 2
 
 
 def start(master: str | None, folder: Path, logs: Path, little: bool = False, archived: bool = True) -> Driver:
