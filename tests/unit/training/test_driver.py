@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,13 @@ def test_a_jvm_that_no_session_takes_is_ended(tmp_path: Path) -> None:
 def test_a_spark_that_cannot_be_run_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing launcher of Spark is reported as Spark's, and leaves no folder."""
     made: list[Path] = []
-    make = drivers.tempfile.mkdtemp
+    make = tempfile.mkdtemp
 
     def mkdtemp(*given: Any) -> str:
         made.append(Path(make(*given)))
         return str(made[-1])
 
-    monkeypatch.setattr(drivers.tempfile, "mkdtemp", mkdtemp)
+    monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
     monkeypatch.setattr(drivers, "spark_home", lambda: tmp_path)
     (tmp_path / "jars").mkdir()
     (tmp_path / "logs").mkdir()
