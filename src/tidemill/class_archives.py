@@ -205,7 +205,7 @@ def make_later(archive: ClassArchive, class_path: str) -> None:
     with suppress(OSError):
         subprocess.run(
             ["/bin/sh", "-c", '"$@" &', "sh", *command],
-            stdin=quiet, stdout=quiet, stderr=quiet, cwd="/", start_new_session=True,
+            stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True,
         )  # fmt: skip
 
 
