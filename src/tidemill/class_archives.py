@@ -184,9 +184,10 @@ def new_list(path: Path) -> Path:
 def is_mapped(path: str, pid: int) -> bool:
     """Whether the process has the archive in its memory; True where the system does not tell."""
     try:
-        return path in Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape")
+        maps = Path(f"/proc/{pid}/maps").read_bytes()
     except OSError:
         return True
+    return os.fsencode(os.path.realpath(path)) in maps
 
 
 def class_path_of(pid: int) -> str | None:

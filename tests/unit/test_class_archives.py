@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tidemill import class_archives
-from tidemill.class_archives import VARIABLE, ClassArchive, make, size_file
+from tidemill.class_archives import VARIABLE, ClassArchive, is_mapped, make, size_file
 from tidemill.java import Java, find_java
 from tidemill.kafka.embedded.jars import ivy_jar
 from tidemill.run.files import CACHE_VARIABLE
@@ -135,6 +136,16 @@ def test_refused(archive: Callable[[], ClassArchive | None]) -> None:
     mark = Path(there.path).with_suffix(".refused")
     os.utime(mark, (1, 1))
     assert found(archive).listed
+
+
+def test_mapped(tmp_path: Path) -> None:
+    """A file that a process maps is found by any of its names."""
+    file, link = tmp_path / "fîle", tmp_path / "link"
+    file.write_bytes(b"x")
+    link.symlink_to(file)
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ):
+        assert is_mapped(str(link), os.getpid())
+    assert not is_mapped(str(link), os.getpid())
 
 
 @pytest.mark.parametrize(("code", "stays"), [(-signal.SIGSEGV, False), (-signal.SIGKILL, True), (1, True), (0, True)])
