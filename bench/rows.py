@@ -62,7 +62,7 @@ def serve_api(folder: Path, kafka: str, port: int, most_requests: int) -> None:
         registry = ModelRegistry(run)
         with row_writer.RowWriter(at_work, kafka) as intake:
             app = create_app(run, registry, own_names=True, intake=intake)
-            add_empty(app)
+            add_empty(app.fastapi)
             registry.start()
             serve(at_work, app, listener, ws="none", lifespan="off")
             registry.stop()

@@ -10,10 +10,10 @@ from pyspark.sql import SparkSession
 
 from tidemill.pipeline import load
 from tidemill.process.supervisor import Supervisor
-from tidemill.run import files, stage
+from tidemill.run import files, stage_log
 from tidemill.run.files import roll
 from tidemill.run.folder import open_run
-from tidemill.run.stage import LogFile
+from tidemill.run.stage_log import LogFile
 from tidemill.training import driver
 
 MOST = 4000
@@ -31,7 +31,7 @@ def assert_bounded(log: Path, last: str) -> None:
 
 def test_a_stages_log_rotates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage that logs for long leaves four bounded files, of which the first has the newest lines."""
-    monkeypatch.setattr(stage, "ROLLED_BYTES", MOST)
+    monkeypatch.setattr(stage_log, "ROLLED_BYTES", MOST)
     handler = LogFile(tmp_path / "trainer.log")
     for number in range(LINES):
         handler.emit(logging.makeLogRecord({"msg": f"line {number}"}))
@@ -71,7 +71,7 @@ def test_a_log_that_cannot_rotate_is_no_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A log that can't be rotated stops no stage: standard error says so, once."""
-    monkeypatch.setattr(stage, "ROLLED_BYTES", MOST)
+    monkeypatch.setattr(stage_log, "ROLLED_BYTES", MOST)
     for number in (2, 3):
         (tmp_path / f"x.log.{number}").mkdir()
     handler = LogFile(tmp_path / "x.log")

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.support import wait_for
-from tidemill.cli.main import main
+from tidemill.cli import main
 from tidemill.run.catalog import FILE_NAME, Catalog
 from tidemill.run.failpoints import VARIABLE
 from tidemill.run.files import sha256
@@ -56,7 +56,7 @@ def call_command(*arguments: str | Path, cwd: Path | None = None) -> subprocess.
         if cwd:
             patch.chdir(cwd)
         try:
-            main()
+            main.run_command()
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1

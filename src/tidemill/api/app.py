@@ -15,6 +15,7 @@ from tidemill.api.answers import Json
 from tidemill.api.context import RouteContext, route_context
 from tidemill.api.custom.mount import CustomRoutes
 from tidemill.api.custom.openapi import ExampleWriter
+from tidemill.api.direct import Application, DirectRoutes
 from tidemill.api.metrics import Metrics
 from tidemill.api.middleware import RequestMiddleware, add_error_handlers, foreign_host
 from tidemill.api.models.registry import ModelRegistry
@@ -39,7 +40,8 @@ def create_app(
     own_names: bool = False,
     metrics: Metrics | None = None,
     intake: RowIntake | None = None,
-) -> FastAPI:
+    direct: bool = True,
+) -> Application:
     """The API of ``run``, which answers from ``registry``. Registers the indexes that its routes search.
 
     Args:
@@ -47,11 +49,17 @@ def create_app(
         key: the key that requests must have; None if they need none.
         own_names: whether to answer only requests that name this machine by a loopback name.
         intake: takes the rows of ``POST /rows``; None where there is no such endpoint.
+        direct: whether predictions are answered without FastAPI, which is faster and otherwise the same.
 
     Raises:
         PipelineInvalid: the SQL of a route has a fault.
     """
     metrics = metrics or Metrics(registry, intake)
+    middleware = [
+        *cross_origin(run.pipeline.serve.cors),
+        Middleware(RequestMiddleware, metrics=metrics, log=registry.log, key=key),
+        *([Middleware(LoopbackNames, refusal=foreign_host)] if own_names else []),
+    ]
     app = FastAPI(
         title=run.pipeline.title or run.pipeline.name,
         version=__version__,
@@ -60,11 +68,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[
-            *cross_origin(run.pipeline.serve.cors),
-            Middleware(RequestMiddleware, metrics=metrics, log=registry.log, key=key),
-            *([Middleware(LoopbackNames, refusal=foreign_host)] if own_names else []),
-        ],
+        middleware=middleware,
     )
     context = route_context(registry, intake)
     custom_routes = CustomRoutes(context)
@@ -79,7 +83,7 @@ def create_app(
     add_docs(app, context, custom_routes, keyed=key is not None)
     custom_routes.add_templated(app)
     add_error_handlers(app, registry)
-    return app
+    return Application(app, DirectRoutes(app.routes, context.direct if direct else {}), middleware, registry)
 
 
 def cross_origin(origins: Sequence[str]) -> list[Middleware]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from anyio import CapacityLimiter
+from starlette.requests import Request
+from starlette.responses import Response
 
 from tidemill.api.inputs import ModelInputs, model_inputs
 from tidemill.api.models.registry import ModelRegistry
@@ -19,6 +22,9 @@ from tidemill.pipeline import Pipeline
 from tidemill.scoring import Kind, kind_of
 
 MAX_FILE_READS = 4
+MAX_LARGE_BODIES = 4
+
+DirectEndpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,11 @@ class RouteContext:
     """Takes rows into the stream; None where it does not stay open, or the pipeline has ``serve.rows = false``."""
     file_limiter: CapacityLimiter
     """Limits the requests that read files at the same time, so that they leave threads to the others."""
+    large_limiter: CapacityLimiter
+    """Limits the requests with large bodies that are in memory at the same time; the others wait, half read."""
+    direct: dict[Callable[..., Any], DirectEndpoint] = field(default_factory=dict)
+    """The endpoints that need no more than the request, each with the function that answers it, by the endpoint as
+    FastAPI has it: see :mod:`tidemill.api.direct`."""
 
     @property
     def pipeline(self) -> Pipeline:
@@ -69,4 +80,5 @@ def route_context(registry: ModelRegistry, intake: RowIntake | None = None) -> R
         examples=Examples(run),
         intake=intake,
         file_limiter=CapacityLimiter(MAX_FILE_READS),
+        large_limiter=CapacityLimiter(MAX_LARGE_BODIES),
     )

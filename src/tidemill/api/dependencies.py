@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Path, Query, Request
+from starlette.requests import ClientDisconnect
 
 from tidemill.api.models.health import not_ready
 from tidemill.api.models.registry import ModelRegistry
@@ -17,6 +18,7 @@ from tidemill.texts import did_you_mean
 from tidemill.types import is_int
 
 MAX_BODY_BYTES = 1 << 20
+MAX_PREDICT_BYTES = 8 << 20  # of rows to predict for: 10,000 of 800 bytes
 MAX_NUMBER = 2**31 - 1  # of generations, batches and rows in parameters
 DEFAULT_TOP, MAX_TOP = 10, 1_000
 
@@ -78,12 +80,39 @@ async def read_body(request: Request) -> bytes:
     Raises:
         BodyTooLarge: it is over ``MAX_BODY_BYTES``, whatever its headers say.
     """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLarge(f"the body is over {MAX_BODY_BYTES} bytes (1 MiB)", "send the rows in several requests")
-    return bytes(body)
+    body, _ = await read_until(request, MAX_BODY_BYTES)
+    return within(MAX_BODY_BYTES, body)
+
+
+async def read_until(request: Request, most: int, begun: bytes = b"") -> tuple[bytes, bool]:
+    """The request's body, or the first of it that is over ``most`` bytes, and whether more is to come.
+
+    Args:
+        begun: what is read of it already.
+
+    Raises:
+        ClientDisconnect: the client is gone.
+    """
+    chunks, size, more = [begun], len(begun), True
+    while more and size <= most:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        chunks.append(chunk)
+        size += len(chunk)
+    return b"".join(chunks), more
+
+
+def within(most: int, body: bytes) -> bytes:
+    """The body, of at most so many bytes.
+
+    Raises:
+        BodyTooLarge: it has more.
+    """
+    if len(body) > most:
+        raise BodyTooLarge(f"the body is over {most} bytes ({most >> 20} MiB)", "send the rows in several requests")
+    return body
 
 
 RequestBody = Annotated[bytes, Depends(read_body)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from pydantic_core import SchemaValidator, ValidationError, core_schema
@@ -13,7 +14,7 @@ from tidemill.errors import BodyTooLarge, FeatureError
 from tidemill.pipeline import Column, Pipeline
 from tidemill.scoring import Feature
 from tidemill.texts import MOST_EXAMPLES
-from tidemill.types import COLUMN_TYPES
+from tidemill.types import COLUMN_TYPES, LEAST_INT, MOST_INT
 
 MAX_ROWS = 10_000
 MAX_HINT_FEATURES = 12
@@ -23,11 +24,22 @@ Row = dict[str, Any]
 MARKUP = re.compile(r"([\\`*_\[\]<>!|~&])")  # of Markdown and HTML
 
 
-class Rows(NamedTuple):
-    """The rows of a request; ``many`` if they are a list, whose answer is a list too."""
+Columns = dict[str, list[Any]]  # by name the value of each row
 
-    rows: list[Row]
-    many: bool
+PLAIN_TYPES: dict[str, set[type]] = {"int": {int}, "float": {int, float}, "string": {str}, "bool": {bool}}
+"""The types of JSON values that a column takes as they are; others are looked at one by one."""
+
+
+class Rows(NamedTuple):
+    """The rows of a request: a single ``row``; or rows by their ``columns``, whose answer is a list."""
+
+    row: Row | None
+    columns: Columns
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no row."""
+        return self.row is None and not any(self.columns.values())
 
 
 class ModelInputs:
@@ -56,13 +68,40 @@ class ModelInputs:
         document = json_object(body, self._hint, FeatureError)
         rows = document.get("rows")
         if not isinstance(rows, list):
-            return Rows([self._only_row(document)], many=False)
+            return Rows(self._only_row(document), {})
         if len(rows) > MAX_ROWS:
             raise BodyTooLarge(f"{len(rows)} rows in one request; at most {MAX_ROWS}", "send them in several requests")
+        return Rows(None, self._plain_columns(rows) or self._checked_columns(rows))
+
+    def _plain_columns(self, rows: list[Any]) -> Columns | None:
+        """The columns of rows, where each is seen to be good as a whole; None where rows must be looked at one by one.
+        Without an object for each row that is several times faster."""
+        if set(map(type, rows)) != {dict}:
+            return None
         try:
-            return Rows(self._rows.validate_python(rows), many=True)
+            columns = {name: list(map(itemgetter(name), rows)) for name in self.columns}
+        except KeyError:
+            return None
+        for name, values in columns.items():
+            if self.kinds[name] == "timestamp":
+                try:
+                    columns[name] = list(map(self.columns[name].moment, values))
+                except ValueError:
+                    return None
+            elif not is_plain(self.kinds[name], values):
+                return None
+        return columns
+
+    def _checked_columns(self, rows: list[Any]) -> Columns:
+        """
+        Raises:
+            FeatureError: a feature is missing or of the wrong type; each such is named.
+        """
+        try:
+            checked = self._rows.validate_python(rows)
         except ValidationError as error:
             raise self._feature_error(error) from None
+        return {name: [row[name] for row in checked] for name in self.columns}
 
     def row(self, values: Mapping[str, Any]) -> Row:
         """The features of one row.
@@ -118,6 +157,13 @@ class ModelInputs:
             "description": "Keys that are not features are ignored, so a whole row of the stream may be sent.",
             "examples": [example],
         }
+
+
+def is_plain(kind: str, values: Sequence[Any]) -> bool:
+    """Whether the values of one or more rows are all of this type as they are."""
+    if not set(map(type, values)) <= PLAIN_TYPES[kind]:
+        return False
+    return kind != "int" or LEAST_INT <= min(values) <= max(values) <= MOST_INT
 
 
 def model_inputs(pipeline: Pipeline, model: str) -> ModelInputs:

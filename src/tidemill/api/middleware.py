@@ -98,15 +98,19 @@ async def foreign_host(scope: Scope, receive: Receive, send: Send) -> None:
     await error_response(error)(scope, receive, send)
 
 
+def own_error_response(registry: ModelRegistry, request: Request, error: TidemillError) -> Json:
+    """The answer for an error of Tidemill's own."""
+    if isinstance(error, CatalogError):
+        registry.log.error("the catalog or a file could not be read", path=request.url.path, reason=error.message)
+        return error_response(CatalogError(public_reason(registry.run, error), error.hint), status=NotReady.status)
+    return error_response(error)
+
+
 def add_error_handlers(app: FastAPI, registry: ModelRegistry) -> None:
     """Answer every error as ``schemas.ErrorBody``: Tidemill's own, wrong parameters, and the framework's."""
-    run, log = registry.run, registry.log
 
     async def own_error(request: Request, error: TidemillError) -> Json:
-        if isinstance(error, CatalogError):
-            log.error("the catalog or a file could not be read", path=request.url.path, reason=error.message)
-            return error_response(CatalogError(public_reason(run, error), error.hint), status=NotReady.status)
-        return error_response(error)
+        return own_error_response(registry, request, error)
 
     async def parameter_error(request: Request, error: RequestValidationError) -> Json:
         details = [
@@ -115,7 +119,7 @@ def add_error_handlers(app: FastAPI, registry: ModelRegistry) -> None:
         return error_response(ParameterError("; ".join(details), "GET /docs shows what each endpoint takes"))
 
     async def framework_error(request: Request, error: HTTPException) -> Json:
-        explained = explain(error, request, list(run.pipeline.models))
+        explained = explain(error, request, list(registry.run.pipeline.models))
         return error_response(explained, error.headers, error.status_code)
 
     app.add_exception_handler(TidemillError, own_error)  # type: ignore[arg-type]  # starlette's type takes any Exception

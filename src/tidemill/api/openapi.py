@@ -30,7 +30,7 @@ MEANINGS = {
     405: "The address takes other methods.",
     409: "The request contradicts the state of the run; the message says how.",
     410: "The requested batch or generation is no longer kept.",
-    413: "The body is over 1 MiB, or has too many rows.",
+    413: "The body is over 1 MiB (8 MiB of rows to predict for), or has too many rows.",
     422: "A feature or a parameter is missing or of the wrong type (the message names it), or out of bounds.",
     500: "Something went wrong inside the API.",
     503: "Nothing to answer from: no generation is published yet, a file can't be read, or time is up.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,6 @@ import typer
 
 from tidemill.cli.options import Json, Name, RunDir, Set
 from tidemill.cli.output import print_json
-from tidemill.cli.view_commands import look_at
 
 
 def backup(
@@ -21,6 +21,7 @@ def backup(
     json: Json = False,
 ) -> None:
     """Copy a run into a folder from which it can be restored."""
+    from tidemill.cli.run_options import look_at
     from tidemill.process.backup import back_up
     from tidemill.process.manifest import described
 
@@ -55,3 +56,6 @@ def restore(
         f"resume it: tidemill up {manifest.pipeline} --run-dir {shlex.quote(str(target))}; give the pipeline file "
         "that the run was started with, and --data if the source is in another place now"
     )
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"backup": backup, "restore": restore}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from tidemill.cli.options import Bootstrap, Json, utf_8
 from tidemill.cli.output import print_json
 from tidemill.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from tidemill.guessing.models import ModelProposal
     from tidemill.process.initiation import Initiated
 
@@ -71,6 +71,8 @@ def init(
     json: Json = False,
 ) -> None:
     """Look at a data file, or at a topic's messages, and write a pipeline file for it that runs as it stands."""
+    from rich.console import Console
+
     from tidemill.process.initiation import initiate, initiate_topic, write
     from tidemill.process.topic_access import TopicOptions, topic_access
 
@@ -145,6 +147,8 @@ def document(initiated: Initiated) -> dict[str, Any]:
 
 def tell(console: Console, initiated: Initiated) -> None:
     """What was looked at and guessed: a table on a terminal, plain lines otherwise."""
+    from rich.table import Table
+    from rich.text import Text
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
@@ -180,3 +184,6 @@ def model_line(model: ModelProposal) -> str:
     roles = [model.values[role] for role in ("user", "item", "rating") if role in model.values]
     label = f" of {model.values['label']}" if "label" in model.values else ""
     return f"model {model.name}: {model.estimator}{label} from {', '.join(model.values.get('features', roles))}"
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"init": init}

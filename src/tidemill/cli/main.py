@@ -3,35 +3,104 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
+from importlib import import_module
 from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
-from tidemill import __version__
-from tidemill.cli.backup_commands import backup, restore
-from tidemill.cli.init_command import init
+from tidemill.cli.options import INTERRUPTED
 from tidemill.cli.output import drop_output, open_closed_streams, print_json
-from tidemill.cli.run_commands import INTERRUPTED, STAGES, forget_keys, stage_command, up
-from tidemill.cli.verdict_commands import promote, replay, report, verdict
-from tidemill.cli.view_commands import batches, check, doctor, generations, pipelines, sample, show_status
 from tidemill.errors import DiskError, InputError, TidemillError, UsageError
 from tidemill.texts import shorten
 
 # click's error of a wrong command line. It is looked up here because some versions of typer have their own click.
 UsageFault: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
+MODULES = {
+    "init": "init_command",
+    "up": "run_commands",
+    "broker": "run_commands",
+    "produce": "run_commands",
+    "collect": "run_commands",
+    "train": "run_commands",
+    "score": "run_commands",
+    "serve": "run_commands",
+    "console": "run_commands",
+    "forget-keys": "run_commands",
+    "pipelines": "view_commands",
+    "check": "view_commands",
+    "status": "view_commands",
+    "batches": "view_commands",
+    "generations": "view_commands",
+    "verdict": "verdict_commands",
+    "promote": "verdict_commands",
+    "report": "verdict_commands",
+    "replay": "verdict_commands",
+    "backup": "backup_commands",
+    "restore": "backup_commands",
+    "sample": "view_commands",
+    "doctor": "view_commands",
+}
+"""The commands in the order of ``--help``, and the module that has each in its ``COMMANDS``.
+
+Such a module is loaded only for its commands and for ``--help``. It defines their arguments; what they need beside
+these they import when they are called.
+"""
+READING = {"pipelines", "status", "batches", "generations", "verdict"}
+"""The commands that are done in a moment: a search for garbage would take longer than what it gains."""
+
+
+class Commands(MutableMapping[str, Any]):
+    """The commands by their names, each made when it is asked for."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            module = import_module(f"tidemill.cli.{MODULES[name]}")
+            of_one = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+            of_one.command(name)(module.COMMANDS[name])
+            self._made[name] = typer.main.get_command(of_one)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(MODULES)
+
+    def __len__(self) -> int:
+        return len(MODULES)
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._made[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"{name} is one of the fixed commands")
+
 
 class CommandGroup(TyperGroup):
     """All commands. With ``--json`` a wrong command line is a JSON document too, and Ctrl-C ends quietly."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = Commands()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name not in READING:
+            gc.enable()
+        return name, command, rest
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         try:
@@ -59,6 +128,8 @@ app = typer.Typer(
 
 def show_version(value: bool) -> None:
     if value:
+        from tidemill import __version__
+
         typer.echo(f"tidemill {__version__}")
         raise typer.Exit
 
@@ -72,30 +143,17 @@ def common(
     pass
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "init": init,
-    "up": up,
-    **{work.__name__: stage_command(stage_name, work) for stage_name, work in STAGES.items()},
-    "forget-keys": forget_keys,
-    "pipelines": pipelines,
-    "check": check,
-    "status": show_status,
-    "batches": batches,
-    "generations": generations,
-    "verdict": verdict,
-    "promote": promote,
-    "report": report,
-    "replay": replay,
-    "backup": backup,
-    "restore": restore,
-    "sample": sample,
-    "doctor": doctor,
-}
-for name, command in COMMANDS.items():
-    app.command(name)(command)
-
-
 def main() -> None:
+    """Run the command in a process of its own. Garbage is collected only if it may run for long."""
+    gc.disable()
+    try:
+        run_command()
+    finally:
+        if not gc.isenabled():
+            gc.freeze()  # the interpreter's exit would look at all that was imported once more
+
+
+def run_command() -> None:
     """Run the command. Every error ends here, with its message, its hint and its exit code."""
     open_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):
@@ -122,6 +180,8 @@ def fail(error: TidemillError) -> NoReturn:
             print_json(error.document())
         except OSError:
             drop_output()  # the error below on standard error is what counts
+    from rich.console import Console
+
     with suppress(OSError):
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print(f"tidemill: {error.message}", style="red", markup=False)

@@ -1,4 +1,4 @@
-"""The arguments and options that the commands share, and the options that a run recorded at its start."""
+"""The arguments and options that the commands share. Nothing here loads more than the command line needs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemill.pipeline import Options, prepare
-from tidemill.run.folder import default_folder, recorded_options
-from tidemill.run.settings import merge_options
 from tidemill.texts import is_utf_8, printable
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 
 
 def utf_8(value: Any) -> Any:
@@ -72,24 +72,3 @@ KeyFile = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
-
-
-def given_options(
-    assignments: list[str] | None = None,
-    data: str | None = None,
-    rows: int | None = None,
-    bootstrap: str | None = None,
-) -> Options:
-    """The options of this command line that a run records at its start."""
-    return Options(tuple(assignments or ()), data, rows, bootstrap)
-
-
-def options_of_run(name: str, given: Options, run_dir: Path | None) -> Options:
-    """The options that the run in the folder was started with, with the ``given`` ones taking precedence.
-
-    Those of the start need not be repeated. One that contradicts them is refused when the run is opened.
-    """
-    pipeline = prepare(name, *given).values.get("name")
-    if not isinstance(pipeline, str):
-        return given  # a fault that reading the pipeline reports
-    return merge_options(recorded_options(run_dir or default_folder(pipeline), pipeline), given)

@@ -15,14 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from tidemill.cli.lines import describe_batch, headline, say, shown_path, sum_up
+from tidemill.cli.stages import facts_of, stage_text
 from tidemill.cli.verdict_lines import NewestVerdicts
 from tidemill.process.supervisor import Supervisor
-from tidemill.run.catalog import Batch, Generation, StageStatus
+from tidemill.run.catalog import Batch, Generation
 from tidemill.run.folder import Run
 from tidemill.run.progress.rates import Rates
-from tidemill.run.progress.sentences import Facts, describe_gap, describe_run, describe_stage
-from tidemill.run.progress.status import Counts, counts, endpoint, in_order
-from tidemill.run.stage import Stop, state_of
+from tidemill.run.progress.sentences import Facts, describe_gap, describe_run
+from tidemill.run.progress.status import Counts
+from tidemill.run.stage import Stop
 
 EVERY_SECONDS = 0.25
 MOST_KEPT = 20  # batches, and generations
@@ -31,30 +32,6 @@ LEAST_MADE = 2  # lines about generations and batches
 BAR_WIDTH = 24
 LOOKS = {"running": "green", "starting": "yellow", "failed": "bold red", "done": "cyan", "stopped": "dim"}
 STOPPING = "Stopping all stages; Ctrl-C once more kills them."
-
-
-def facts_of(run: Run) -> Facts:
-    """What a run's sentences are made from, by its catalog."""
-    stages = in_order(run.catalog.stages())
-    return Facts(
-        stages=stages,
-        states={name: state_of(run, status) for name, status in stages.items()},
-        counts=counts(run, stages),
-        generations=run.catalog.generations_by_state(),
-        newest=run.catalog.newest_generation(),
-    )
-
-
-def stage_text(run: Run, status: StageStatus, facts: Facts) -> Text:
-    """What a stage does, with its address while it has one."""
-    address = endpoint(run, status)
-    text = describe_stage(status.stage, facts)
-    if address is None:
-        return Text(text)
-    if not address.startswith("http"):
-        return Text(f"{text} at {address}")
-    docs = "; try /docs" if status.stage == "api" else ""
-    return Text.assemble((address, f"underline link {address}"), f"  {text}{docs}")
 
 
 class ProgressPanel:

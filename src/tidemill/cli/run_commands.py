@@ -11,9 +11,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
 
 from tidemill.cli.options import (
+    INTERRUPTED,
     Bootstrap,
     ConsolePort,
     Data,
@@ -27,27 +27,15 @@ from tidemill.cli.options import (
     Rows,
     RunDir,
     Set,
-    given_options,
-    options_of_run,
 )
 from tidemill.cli.output import print_json
 from tidemill.errors import InputError, UsageError
-from tidemill.pipeline import Loaded, parse, prepare
-from tidemill.run.folder import (
-    Run,
-    default_folder,
-    is_under_way,
-    join_run,
-    open_run,
-    refuse_not_utf_8,
-)
-from tidemill.run.settings import start_options
-from tidemill.run.stage import LIFELINE, Stage, Stop, stage
 
 if TYPE_CHECKING:
+    from tidemill.pipeline import Loaded
     from tidemill.process.preflight import CheckReport
-
-INTERRUPTED = 130
+    from tidemill.run.folder import Run
+    from tidemill.run.stage import Stage, Stop
 
 
 def up(
@@ -70,13 +58,17 @@ def up(
     json: Json = False,
 ) -> None:
     """Run a whole pipeline until Ctrl-C: stream, cut, train, serve, show."""
+    from rich.console import Console
+
     from tidemill import schemas
     from tidemill.cli.lines import ProgressLines
     from tidemill.cli.panel import ProgressPanel
+    from tidemill.cli.run_options import given_options, options_of_run
     from tidemill.kafka.client import refuse_without_address
     from tidemill.process.preflight import check
     from tidemill.process.up import refuse_second_up, stage_at_work
     from tidemill.process.up import up as run_up
+    from tidemill.run.folder import default_folder, open_run, refuse_not_utf_8
     from tidemill.run.progress.status import status
     from tidemill.web.api_key import check_access
     from tidemill.web.server import refuse_taken_ports
@@ -137,6 +129,8 @@ def pipeline_of(name: str, json: bool) -> str:
 
     if not is_data(name):
         return name
+    from rich.console import Console
+
     from tidemill.cli.init_command import shown, tell
     from tidemill.process.initiation import pipeline_for
 
@@ -151,6 +145,8 @@ def pipeline_of(name: str, json: bool) -> str:
 
 def accept(report: CheckReport, run_dir: Path | None, fresh: bool, json: bool) -> Loaded:
     """The pipeline, if its data can be used. The data of a run that is under way are not checked again."""
+    from tidemill.run.folder import is_under_way
+
     if report.loaded and not fresh and is_under_way(report.loaded, run_dir):
         return report.loaded
     loaded = report.faultless()
@@ -178,6 +174,8 @@ def refuse_other_data(run: Run, data: str | None) -> None:
     Raises:
         SourceError: it is another's, or can't be read.
     """
+    from tidemill.run.settings import start_options
+
     source, record = run.catalog.source(), run.catalog.run()
     if data is None or source is None or record is None:
         return
@@ -190,6 +188,8 @@ def refuse_other_data(run: Run, data: str | None) -> None:
 
 def tell_other_address(run: Run, bootstrap: str | None, json: bool) -> None:
     """Tell where the run was started with another address of its Kafka: that may have moved."""
+    from tidemill.run.settings import start_options
+
     record = run.catalog.run()
     before = start_options(record.given if record else None).bootstrap
     if before and bootstrap != before:
@@ -231,6 +231,8 @@ def stage_arguments(name: str, shared: SharedOptions, assignments: list[str] | N
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
     """An event that Ctrl-C, SIGTERM and a closed terminal set; a second Ctrl-C doesn't wait for a clean stop."""
+    from tidemill.run.stage import Stop
+
     stop = Stop()
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -265,6 +267,11 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
         console_port: ConsolePort = None,
         key_file: KeyFile = None,
     ) -> None:
+        from tidemill.cli.run_options import given_options, options_of_run
+        from tidemill.pipeline import parse, prepare
+        from tidemill.run.folder import join_run, open_run, refuse_not_utf_8
+        from tidemill.run.stage import LIFELINE, stage
+
         options = options_of_run(name, given_options(assignments, data, rows, bootstrap), run_dir)
         raw = prepare(name, *options)
         if work is train:  # before numpy loads: its idle threads spin beside the judge
@@ -302,7 +309,7 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
 
 def forget_keys(name: Name, run_dir: RunDir = None, assignments: Set = None) -> None:
     """Take rows by HTTP again where the topic of answered requests was deleted."""
-    from tidemill.cli.view_commands import look_at
+    from tidemill.cli.run_options import look_at
 
     run = look_at(name, run_dir, assignments)
     if not run.pipeline.source.open:
@@ -385,4 +392,10 @@ STAGES: dict[str, Callable[..., None]] = {
     "outputs": score,
     "api": serve,
     "console": console,
+}
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "up": up,
+    **{work.__name__: stage_command(stage_name, work) for stage_name, work in STAGES.items()},
+    "forget-keys": forget_keys,
 }

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
-import platform
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from tidemill.cli.options import Json, Master, Name, RunDir, Set, utf_8
 from tidemill.cli.output import print_json
-from tidemill.cli.view_commands import look_at
 from tidemill.errors import InputError, TidemillError
 from tidemill.texts import did_you_mean, generation_name, percent, shorten
-from tidemill.training.schemes import Scheme
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from tidemill import schemas
     from tidemill.pipeline import Pipeline
     from tidemill.process.replay import Line
@@ -46,6 +39,9 @@ Replayed = Annotated[
 
 def verdict(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """Say whether retraining paid: for each model one sentence, and the figures behind it."""
+    from rich.console import Console
+
+    from tidemill.cli.run_options import look_at
     from tidemill.judging.verdict import VerdictReader
 
     run = look_at(name, run_dir, assignments)
@@ -89,6 +85,9 @@ def note_of_margins(run: Run, assignments: Sequence[str]) -> None:
 
 def show_model(console: Console, model: str, judged: schemas.ModelVerdict) -> None:
     """A model's verdict, and a table of its newest generations against the one before."""
+    from rich import box
+    from rich.table import Table
+
     in_one_line = not console.is_terminal  # which would break it within a word
     console.print(f"[bold]{model}[/bold]: {judged.sentence}", soft_wrap=in_one_line)
     if judged.figures:
@@ -135,6 +134,7 @@ def promote(
     json: Json = False,
 ) -> None:
     """Let a generation of a model serve: it becomes the champion, from now on."""
+    from tidemill.cli.run_options import look_at
     from tidemill.judging.promotion import objection
     from tidemill.judging.promotion import promote as choose
     from tidemill.judging.verdict import VerdictReader, decision_body
@@ -159,6 +159,8 @@ def promote(
 
 def user_name() -> str:
     """The name of this process's user, or their number where the system knows no name, as in a container."""
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -186,6 +188,7 @@ def replay(
     json: Json = False,
 ) -> None:
     """Try other schemes on the sealed batches of a run, and say which of them is better on the batch after."""
+    from tidemill.cli.run_options import look_at
     from tidemill.judging.schemes import scheme_bodies
 
     if remove and (scheme or window or master):
@@ -226,6 +229,7 @@ def lines_of(schemes: Sequence[str], window: int | None, pipeline: Pipeline) -> 
         InputError: one is unknown, or sliding has no window.
     """
     from tidemill.process.replay import Line
+    from tidemill.training.schemes import Scheme
 
     known: tuple[Scheme, ...] = get_args(Scheme)
     for scheme in schemes:
@@ -247,6 +251,9 @@ def report(
     assignments: Set = None,
 ) -> None:
     """Write a report on a run: one HTML file that opens without internet access."""
+    from datetime import UTC, datetime
+
+    from tidemill.cli.run_options import look_at
     from tidemill.judging.report import write_report
 
     run = look_at(name, run_dir, assignments)
@@ -256,6 +263,9 @@ def report(
 
 def software(run: Run) -> dict[str, str]:
     """The versions of the software that the run uses on this machine."""
+    import platform
+    from importlib.metadata import version
+
     from tidemill import __version__
     from tidemill.java import find_java
     from tidemill.kafka.embedded.jars import KAFKA
@@ -274,3 +284,6 @@ def software(run: Run) -> dict[str, str]:
         "Java": java_version,
         "System": platform.platform(),
     }
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"verdict": verdict, "promote": promote, "report": report, "replay": replay}

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from tidemill.cli.options import Bootstrap, Data, Json, Name, Rows, RunDir, Set, given_options, options_of_run
+from tidemill.cli.options import Bootstrap, Data, Json, Name, Rows, RunDir, Set
 from tidemill.cli.output import print_json
-from tidemill.errors import InputError, PipelineInvalid
-from tidemill.pipeline import Pipeline, load, ready_pipelines
-from tidemill.run.folder import Run, existing_run
+from tidemill.errors import InputError
 
-
-def look_at(name: str, run_dir: Path | None, assignments: list[str] | None) -> Run:
-    """The run in the folder, with its own settings.
-
-    The pipeline file may have changed since, so that the options of the start no longer fit it.
-    """
-    given = given_options(assignments)
-    try:
-        loaded = load(name, *options_of_run(name, given, run_dir))
-    except PipelineInvalid:
-        loaded = load(name, *given)
-    return existing_run(loaded, run_dir)
+if TYPE_CHECKING:
+    from tidemill.pipeline import Pipeline
 
 
 def pipelines(json: Json = False) -> None:
     """List the ready pipelines."""
+    from tidemill.pipeline import load, ready_pipelines
+
     loaded = {name: load(name).pipeline for name in ready_pipelines()}
     if json:
         print_json([pipeline_document(name, pipeline) for name, pipeline in loaded.items()])
         return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("name", "description", "models", "port")
     for name, pipeline in loaded.items():
         table.add_row(name, pipeline.description, ", ".join(pipeline.models), str(pipeline.serve.port))
@@ -87,17 +78,23 @@ def check(
 
 def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """Show the progress of a run, and which of its stages are running."""
-    from tidemill import schemas
-    from tidemill.cli.panel import facts_of, stage_text
-    from tidemill.run.progress.sentences import describe_gap, describe_lag, describe_run, serving
-    from tidemill.run.progress.status import champions, status
+    from tidemill.cli.run_options import look_at
+    from tidemill.run.progress.status import status
+    from tidemill.schemas.run import CommandStatus
 
     run = look_at(name, run_dir, assignments)
     summary = status(run)
-    body = schemas.CommandStatus.of(summary)
+    body = CommandStatus.of(summary)
     if json:
         print_json(body.document())
         return
+    from rich.console import Console
+    from rich.table import Table
+
+    from tidemill.cli.stages import facts_of, stage_text
+    from tidemill.run.progress.sentences import describe_gap, describe_lag, describe_run, serving
+    from tidemill.run.progress.status import champions
+
     console = Console(highlight=False)
     console.print(f"{body.pipeline} in {body.run_dir}", markup=False, soft_wrap=True)
     facts = facts_of(run)
@@ -128,13 +125,18 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
 
 def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """List the sealed batches of a run."""
-    from tidemill import schemas
-    from tidemill.run.progress.sentences import describe_gap
+    from tidemill.cli.run_options import look_at
+    from tidemill.schemas.batches import BatchBody
 
     sealed = look_at(name, run_dir, assignments).catalog.batches()
     if json:
-        print_json([schemas.BatchBody.of(batch).document() for batch in sealed])
+        print_json([BatchBody.of(batch).document() for batch in sealed])
         return
+    from rich.console import Console
+    from rich.table import Table
+
+    from tidemill.run.progress.sentences import describe_gap
+
     table = Table("batch", "rows", "bytes", "cut", "sha256", "file")
     for batch in sealed:
         counts = (str(batch.batch), f"{batch.rows:,}", f"{batch.bytes:,}")
@@ -147,8 +149,7 @@ def batches(name: Name, run_dir: RunDir = None, assignments: Set = None, json: J
 
 def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, json: Json = False) -> None:
     """List the generations of a run, with their models and metrics, and say which of them serve."""
-    from tidemill import schemas
-    from tidemill.cli.lines import describe_generation, say
+    from tidemill.cli.run_options import look_at
     from tidemill.run.catalog import GenerationRef
     from tidemill.run.progress.status import champions
 
@@ -159,10 +160,16 @@ def generations(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
         for generation in of_run
     }
     if json:
-        bodies = [schemas.GenerationBody.of(generation) for generation in of_run]
-        of_command = [schemas.CommandGeneration(**body.document(), serves=serves[body.generation]) for body in bodies]
+        from tidemill.schemas.models import CommandGeneration, GenerationBody
+
+        bodies = [GenerationBody.of(generation) for generation in of_run]
+        of_command = [CommandGeneration(**body.document(), serves=serves[body.generation]) for body in bodies]
         print_json([body.document() for body in of_command])
         return
+    from rich.console import Console
+
+    from tidemill.cli.lines import describe_generation, say
+
     console = Console()
     for generation in of_run:
         for label, text in describe_generation(generation, serves_for(serves[generation.generation], len(chosen))):
@@ -208,3 +215,14 @@ def doctor(json: Json = False) -> None:
                 typer.echo(f"{'':<24} {requirement.hint}")
     if not all(requirement.ok for requirement in requirements):
         raise typer.Exit(1)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "pipelines": pipelines,
+    "check": check,
+    "status": show_status,
+    "batches": batches,
+    "generations": generations,
+    "sample": sample,
+    "doctor": doctor,
+}

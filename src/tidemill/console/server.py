@@ -9,6 +9,7 @@ import logging
 import re
 import socket
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
@@ -36,6 +37,7 @@ SOCKET = "/_stcore/stream"
 ALLOWED = re.compile(
     rf"(?:{'|'.join(PAGE_PATHS)}|/favicon\.png|/_stcore/(?:health|host-config)|/(?:static|media)/(?:[\w\-]+/)*[\w.\-]+)"
 )  # no uploads, no third-party components, no files of the run
+AHEAD = ("httpcore", "numpy", "PIL.Image")
 MOST_MESSAGE_BYTES = 2**20  # from a browser: form values and clicks
 PAGE_HEADERS = {
     "Cache-Control": "no-cache",
@@ -94,10 +96,21 @@ def run_console(stage: Stage, host: str, port: int, only_that_port: bool, key_fi
         require_key(listener.getsockname()[0], key)
         client.serve_from(lambda: endpoint(stage.run, stage.run.catalog.stages().get("api")))
         bootstrap.load_config_options(dict(SETTINGS))
+        load_ahead()
         names = [Middleware(LoopbackNames, refusal=FORBIDDEN)] if is_loopback(listener) else []
         middleware = [*names, Middleware(OwnPages), Middleware(RequireKey, key=key)]
         app = st.App(SCRIPT, routes=page_routes(), middleware=middleware)
         serve(stage, app, listener, ws="websockets-sansio", ws_max_size=MOST_MESSAGE_BYTES, lifespan="on")
+
+
+def load_ahead() -> None:
+    """Load what Streamlit, the client and the pages would load while the first visitor waits."""
+    for module in AHEAD:
+        import_module(module)
+    for page in SCRIPT.parent.glob("[!_]*.py"):
+        if page != SCRIPT:  # which draws when it is imported
+            import_module(f"tidemill.console.pages.{page.stem}")
+    client.connections()
 
 
 def listening(host: str, port: int, only_that_port: bool) -> socket.socket:

@@ -81,7 +81,7 @@ def prediction(run: Run, model: str, scorer: Scorer, ref: GenerationRef, address
         CatalogError: the newest batch's file is missing or damaged.
     """
     row = complete_row(run, [column.name for column in run.pipeline.inputs(model)])
-    predicted = scoring.row_scorer(scorer).predict([row])[0]
+    predicted = scoring.row_scorer(scorer).predict_one(row)
     return Example(
         model,
         curl(f"{address}/models/{model}/predict", row),

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 from tidemill.errors import DiskError, RunBusy
 from tidemill.run.files import disk_errors
 from tidemill.texts import shorten
@@ -101,6 +99,8 @@ def noted(path: Path) -> int:
 
 def command_of(pid: int) -> str | None:
     """The command of a process; empty where it can't be read, None where no such process exists."""
+    import psutil  # here: most commands look at no process
+
     try:
         process = psutil.Process(pid) if pid else None
         if process is None or process.status() == psutil.STATUS_ZOMBIE:

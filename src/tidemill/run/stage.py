@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import structlog
-
 from tidemill.errors import StageFailed, TidemillError
 from tidemill.run.catalog import StageProgress, StageState, StageStatus
-from tidemill.run.files import ROLLED_BYTES, ROLLED_KEPT
 from tidemill.run.folder import Run
 from tidemill.run.locks import locked
 from tidemill.texts import shorten
@@ -62,6 +55,8 @@ class Stage:
     """A running stage. ``stop`` is set when the stage is asked to end; ``log`` writes to the stage's own file."""
 
     def __init__(self, run: Run, name: str) -> None:
+        import structlog  # here and below: who only looks at a run writes no log, and it takes as long as all else
+
         self.run = run
         self.name = name
         self.stop = Stop()
@@ -187,7 +182,9 @@ def stage(run: Run, name: str) -> Iterator[Stage]:
         RunBusy: another process runs this stage.
     """
     with locked(run.stage_lock(name), busy=f"the {name} of this run is already running"):
-        log_to_file(run, name)
+        from tidemill.run.stage_log import log_to_file
+
+        log_to_file(run, name, on_screen=not os.environ.get(LIFELINE))
         opened = Stage(run, name)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, opened.ask_to_stop)
@@ -208,59 +205,3 @@ def state_of(run: Run, status: StageStatus) -> StageState:
     """The state of a stage now: a stage that reported to be running and whose process is gone has failed."""
     claims_work = status.state in ("starting", "running")
     return "failed" if claims_work and not run.at_work(status) else status.state
-
-
-class LogFile(RotatingFileHandler):
-    """A log file that is rotated before it exceeds :data:`ROLLED_BYTES`.
-
-    The last :data:`ROLLED_KEPT` files are kept, the newest as ``NAME.1``. A log that can't be written, for example on a
-    full disk, does not stop the stage: standard error says so, once.
-    """
-
-    _said = False
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            path, maxBytes=ROLLED_BYTES, backupCount=ROLLED_KEPT, encoding="utf-8", errors="backslashreplace"
-        )
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            super().handleError(record)
-        elif not self._said:
-            self._said = True
-            sys.stderr.write(f"the log {self.baseFilename} can't be written: {error.strerror}\n")
-
-
-def log_to_file(run: Run, name: str) -> None:
-    """Send this process's log to ``logs/NAME.log`` (JSON lines), and to standard error too when run by hand."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    in_file: list[structlog.typing.Processor] = [
-        structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer(ensure_ascii=False),
-    ]
-    handlers = [handler(LogFile(run.logs / f"{name}.log"), shared, in_file)]
-    if not os.environ.get(LIFELINE):
-        on_screen = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-        handlers.append(handler(logging.StreamHandler(sys.stderr), shared, on_screen))
-    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
-    logging.getLogger("py4j").setLevel(logging.WARNING)  # it logs every call
-    structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,
-    )
-
-
-def handler(
-    where: logging.Handler, shared: list[structlog.typing.Processor], last: Sequence[structlog.typing.Processor]
-) -> logging.Handler:
-    """A handler that renders records of structlog and of the standard library in the same way."""
-    processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
-    where.setFormatter(structlog.stdlib.ProcessorFormatter(processors=processors, foreign_pre_chain=shared))
-    return where

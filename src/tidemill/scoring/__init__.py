@@ -12,7 +12,7 @@ import pkgutil
 from pathlib import Path
 
 from tidemill.errors import CatalogError
-from tidemill.scoring.base import SCORERS, Kind, Prediction, RowScorer, Scorer, row_scorer
+from tidemill.scoring.base import SCORERS, Kind, Prediction, PredictionColumns, RowScorer, Scorer, row_scorer
 from tidemill.scoring.features import Feature
 from tidemill.scoring.storage import Stored, read
 
@@ -22,6 +22,7 @@ __all__ = [
     "Feature",
     "Kind",
     "Prediction",
+    "PredictionColumns",
     "RowScorer",
     "Scorer",
     "kind_of",

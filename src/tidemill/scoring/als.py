@@ -11,6 +11,7 @@ Feedback Datasets".
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ Item = dict[str, Any]
 ITEM, SCORE, SIMILARITY = "item", "score", "similarity"
 MOST_RATING = float(np.finfo(np.float32).max)  # Spark has ratings in 32 bits
 NNLS_STEPS = 100  # for each component of a factor; scipy's default is 3
+SCAN = threading.Lock()  # BLAS uses all cores for one product, and callers that wait for another's spin meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class AlsScorer(Scorer):
         self.user_factors: Factors = arrays["user_factors"]
         self.item_factors: Factors = arrays["item_factors"]
         users = unpacked(arrays["users"])[0]
-        self.titles = unpacked(arrays["items"])
+        self.titles = unpacked(arrays["items"]).combine_chunks()  # ``take`` looks at each chunk
         self.users, self.items = indices_by_text(users), indices_by_text(self.titles[0])
         self._whole_users, self._whole_items = (pa.types.is_integer(ids.type) for ids in (users, self.titles[0]))
         self._offsets, self._rated = arrays["rated_offsets"], arrays["rated_items"]
@@ -102,6 +104,12 @@ class AlsScorer(Scorer):
         """(n,): the score of each pair of a user's and an item's index; NaN where either is -1, that is unknown."""
         scores = np.einsum("nk,nk->n", self.user_factors[users], self.item_factors[items])
         return np.where((users >= 0) & (items >= 0), scores, np.float32(np.nan))
+
+    def scores(self, factor: Factors) -> Factors:
+        """(items,): the product of each item's factor with this one (rank,)."""
+        with SCAN:
+            products: Factors = self.item_factors @ factor
+        return products
 
     def user_id(self, text: str) -> str:
         """A user's id as ``users`` has it: among whole numbers 3.0 is 3."""
@@ -172,28 +180,34 @@ class AlsScorer(Scorer):
         """
         index = self.items[item]
         lengths = self._norms * self._norms[index]
-        usable = np.flatnonzero(lengths > 0)
-        usable = usable[usable != index]
-        cosines = (self.item_factors[usable] @ self.item_factors[index]) / lengths[usable]
-        best = lowest(-cosines.astype(np.float64), top)
-        return self.documents(usable[best], np.clip(cosines[best], -1.0, 1.0), SIMILARITY)
+        without = np.append(np.flatnonzero(~(lengths > 0)), index)
+        cosines = self.scores(self.item_factors[index])
+        with np.errstate(divide="ignore", invalid="ignore"):  # items without a length are left out
+            np.divide(cosines, lengths, out=cosines)
+        best, values = highest(cosines, top, without)
+        return self.documents(best, np.clip(values, -1.0, 1.0), SIMILARITY)
 
     def best(self, factor: Factors, without: Places, top: int) -> tuple[Places, Factors]:
         """The indices of the ``top`` items for a user of this factor, and their scores, the best first.
 
         The items ``without`` are left out. Ties are in the order of the ids.
         """
-        scores = self.item_factors @ factor
-        allowed = np.ones(len(scores), dtype=bool)
-        allowed[without] = False
-        indices = np.flatnonzero(allowed)
-        chosen = indices[lowest(-scores[indices].astype(np.float64), top)]
-        return chosen, scores[chosen]
+        return highest(self.scores(factor), top, without)
 
     def documents(self, items: Places, values: NDArray[Any], name: str) -> list[Item]:
         """The documents of the items at these indices: id, the value under ``name``, titles."""
         rows = self.titles.take(pa.array(items)).to_pylist()
         return [{ITEM: row.pop(ITEM), name: value} | row for row, value in zip(rows, values.tolist(), strict=True)]
+
+
+def highest(values: Factors, top: int, without: Places) -> tuple[Places, Factors]:
+    """The indices of the ``top`` highest of ``values`` (n,), the highest first, and their values; ties keep order.
+
+    The indices ``without`` are left out. ``values`` is changed: another array of a million takes as long as the search.
+    """
+    np.negative(values, out=values)
+    chosen = lowest(values, top, without)
+    return chosen, -values[chosen]
 
 
 def fold_in(factors: Factors, ratings: Array, settings: Settings, gram: Array | None) -> Factors:

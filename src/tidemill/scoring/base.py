@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,12 +14,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tidemill.errors import FeatureError
+from tidemill.scoring.arithmetic import MOST_ROW_TERMS, RowFunction, RowScore
 from tidemill.scoring.features import Encoded, Encoder, Feature
 from tidemill.scoring.storage import Array, Stored
+
+LIST_SIZE = 5  # how many times as much memory as an array a list of its numbers takes
 
 Kind = Literal["classification", "regression", "clustering", "recommendation", "neighbours", "text"]
 Class = int | float | bool | str
 ScorerClass = TypeVar("ScorerClass", bound="Scorer")
+BLOCK = 256  # values in a block of ``upper_bound``
+NOTHING: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,59 @@ class Prediction:
     centre: Mapping[str, float] | None = None
     distance: float | None = None
     unseen: dict[str, str] | None = None
+
+
+class Option(NamedTuple):
+    """What all predictions of one class or cluster have in common: see :class:`Prediction`."""
+
+    prediction: Class
+    label: str | None = None
+    centre: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionColumns:
+    """The predictions of n rows, column by column: see :class:`Prediction`.
+
+    A prediction is one of the ``options``, whose indices are ``chosen`` (n,); or else a value, of ``values`` (n,).
+    ``probability``: (n, names) by the ``names`` of classes or clusters. ``distance``: (n,). ``unseen``: by the index of
+    each row that has such.
+    """
+
+    options: Sequence[Option] = ()
+    chosen: NDArray[np.intp] | None = None
+    values: Array | None = None
+    names: Sequence[str] = ()
+    probability: Array | None = None
+    distance: Array | None = None
+    unseen: Mapping[int, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        rows = self.chosen if self.values is None else self.values
+        return 0 if rows is None else len(rows)
+
+    def rows(self) -> list[Prediction]:
+        """A prediction for each row."""
+        if self.values is not None:
+            predictions = [Prediction(value) for value in self.values.tolist()]
+        else:
+            assert self.chosen is not None, "predictions are options or values"
+            missing = [None] * len(self.chosen)
+            probabilities = missing if self.probability is None else map(self._named, self.probability.tolist())
+            distances = missing if self.distance is None else self.distance.tolist()
+            options = [self.options[index] for index in self.chosen.tolist()]
+            predictions = [
+                Prediction(option.prediction, probability, option.label, option.centre, distance)
+                for option, probability, distance in zip(options, probabilities, distances, strict=True)
+            ]
+        for index, unseen in self.unseen.items():
+            predictions[index] = replace(predictions[index], unseen=unseen)
+        return predictions
+
+    def _named(self, shares: list[float]) -> dict[str, float]:
+        return dict(zip(self.names, shares, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +137,11 @@ class Scorer:
     def __init__(self, stored: Stored) -> None:
         self.model: str = stored.text["model"]
         self.estimator: str = stored.text["estimator"]
-        self.bytes = sum(array.nbytes for array in stored.arrays.values())  # about the size of its file
+        self.bytes = sum(array.nbytes for array in stored.arrays.values())  # about what it takes in memory
         self.features: tuple[Feature, ...] = ()
+
+    def prepare(self) -> None:
+        """Make now what is else made on first use, before the scorer answers requests."""
 
 
 SCORERS: dict[str, type[Scorer]] = {}
@@ -114,6 +176,10 @@ class RowScorer(Scorer, ABC):
         self.encoder = Encoder(stored)
         self.features = self.encoder.features
 
+    def prepare(self) -> None:
+        if self.by_row is not None:
+            self.bytes *= 1 + LIST_SIZE
+
     @abstractmethod
     def scores(self, encoded: Encoded) -> RowScores:
         """Score rows whose features are encoded."""
@@ -127,14 +193,58 @@ class RowScorer(Scorer, ABC):
         if not rows:
             return []
         encoded = self.encoder.encode(rows)
-        predictions = self.predictions(encoded)
-        for index, unseen in self.encoder.unseen(rows, encoded).items():
-            predictions[index] = replace(predictions[index], unseen=unseen)
-        return predictions
+        unseen = self.encoder.unseen(lambda name: [row[name] for row in rows], encoded)
+        return replace(self.predictions(encoded), unseen=unseen).rows()
+
+    def predict_columns(self, columns: Mapping[str, Sequence[Any]]) -> PredictionColumns:
+        """The predictions of one or more rows, which are given by their columns: those of ``predict``.
+
+        Raises:
+            FeatureError: the model has no answer for a row.
+            KeyError, TypeError, ValueError: a column is missing or has values of another type.
+        """
+        encoded = self.encoder.encode_columns(columns)
+        return replace(self.predictions(encoded), unseen=self.encoder.unseen(columns.__getitem__, encoded))
+
+    def predict_one(self, row: Mapping[str, Any]) -> Prediction:
+        """The prediction for one row: bit for bit that of ``predict([row])``, without the cost of numpy's calls.
+
+        Raises:
+            FeatureError: as ``predict``.
+        """
+        if self.by_row is not None:
+            try:
+                numbers, codes = self.encoder.encode_one(row)
+            except (KeyError, TypeError, ValueError, OverflowError):
+                return self.predict([row])[0]  # it names the fault
+            score = self.by_row(numbers, codes)
+            if score is not None:
+                return self.row_prediction(score, numbers, codes, self.encoder.unseen_of(row, codes))
+        return self.predict([row])[0]
+
+    @cached_property
+    def by_row(self) -> RowFunction | None:
+        """Scores one row in plain floats; None for a model of texts, and where numpy is faster. Made on first use."""
+        return None if self.encoder.texts or self.row_terms > MOST_ROW_TERMS else self.row_function()
+
+    @property
+    def row_terms(self) -> int:
+        """About how many multiplications a row takes."""
+        return len(self.encoder.numbers) + len(self.encoder.codes)
+
+    def row_function(self) -> RowFunction | None:
+        """What :attr:`by_row` is where a row takes at most ``MOST_ROW_TERMS``."""
+        return None
 
     @abstractmethod
-    def predictions(self, encoded: Encoded) -> list[Prediction]:
-        """A prediction for each of one or more rows whose features are encoded."""
+    def row_prediction(
+        self, score: RowScore, numbers: list[float], codes: list[int], unseen: dict[str, str] | None
+    ) -> Prediction:
+        """The prediction that a score of one row means."""
+
+    @abstractmethod
+    def predictions(self, encoded: Encoded) -> PredictionColumns:
+        """The predictions of one or more rows whose features are encoded, without what is ``unseen``."""
 
     def values(self, predicted: Array) -> pa.Array:
         """The answers for Spark's predictions (n,): values, classes or cluster numbers."""
@@ -189,20 +299,24 @@ class ClassScorer(RowScorer):
         if self.classes is None:
             raise ValueError("a classifier without classes")
         self.names = [class_name(value) for value in self.classes]
-        self.answers = [(value, self.labels.get(class_name(value))) for value in self.classes]
+        self.options = [Option(value, self.labels.get(class_name(value))) for value in self.classes]
 
     def values(self, predicted: Array) -> pa.Array:
         return pa.array(self.classes).take(pa.array(predicted.astype(np.int64)))
 
-    def predictions(self, encoded: Encoded) -> list[Prediction]:
-        scored = self.scores(encoded)
-        answers = [self.answers[index] for index in scored.prediction.astype(np.intp).tolist()]
-        if scored.probability is None:
-            return [Prediction(answer, label=label) for answer, label in answers]
-        return [  # with one class in training, LogisticRegression still has two probabilities, 1 and 0
-            Prediction(answer, dict(zip(self.names, probability, strict=False)), label)
-            for (answer, label), probability in zip(answers, scored.probability.tolist(), strict=True)
-        ]
+    def row_prediction(
+        self, score: RowScore, numbers: list[float], codes: list[int], unseen: dict[str, str] | None
+    ) -> Prediction:
+        option = self.options[int(score[0])]
+        probability = None if score[1] is None else dict(zip(self.names, score[1], strict=False))
+        return Prediction(option.prediction, probability, option.label, unseen=unseen)
+
+    def predictions(self, encoded: Encoded) -> PredictionColumns:
+        scored, probability = self.scores(encoded), None
+        if scored.probability is not None:  # with one class in training, LogisticRegression still has two: 1 and 0
+            probability = scored.probability[:, : len(self.names)]
+        chosen = scored.prediction.astype(np.intp)
+        return PredictionColumns(self.options, chosen, names=self.names, probability=probability)
 
 
 class ValueScorer(RowScorer):
@@ -210,11 +324,16 @@ class ValueScorer(RowScorer):
 
     kind = "regression"
 
-    def predictions(self, encoded: Encoded) -> list[Prediction]:
+    def row_prediction(
+        self, score: RowScore, numbers: list[float], codes: list[int], unseen: dict[str, str] | None
+    ) -> Prediction:
+        return Prediction(score[0], unseen=unseen)
+
+    def predictions(self, encoded: Encoded) -> PredictionColumns:
         values = self.scores(encoded).prediction
         if not np.isfinite(values).all():
             raise self.no_value()
-        return [Prediction(value) for value in values.tolist()]
+        return PredictionColumns(values=values)
 
     def no_value(self) -> FeatureError:
         """The error for a row without a finite value."""
@@ -251,14 +370,35 @@ def first_highest(margin: Array) -> NDArray[np.float64]:
     return indices
 
 
-def lowest(values: Array, top: int) -> NDArray[np.intp]:
-    """The indices of the ``top`` lowest of ``values`` (n,), in ascending order of value; ties keep their order."""
-    if top < len(values):
-        candidates = np.flatnonzero(values <= np.partition(values, top - 1)[top - 1])
-    else:
-        candidates = np.arange(len(values))
+def lowest(values: NDArray[Any], top: int, without: NDArray[np.intp] = NOTHING) -> NDArray[np.intp]:
+    """The indices of the ``top`` lowest of ``values`` (n,), in ascending order of value; ties keep their order.
+
+    The indices ``without`` are left out.
+    """
+    if len(without):
+        values = values.copy()
+        values[without] = np.inf
+    bound = upper_bound(values, top)
+    enough = bound < np.inf  # nor NaN: at least ``top`` values are no higher, and none of them is left out
+    candidates = np.flatnonzero(values <= bound) if enough else np.delete(np.arange(len(values)), without)
+    if top < len(candidates):
+        of_candidates = values[candidates]
+        candidates = candidates[of_candidates <= np.partition(of_candidates, top - 1)[top - 1]]
     ranked: NDArray[np.intp] = candidates[np.argsort(values[candidates], kind="stable")][:top]
     return ranked
+
+
+def upper_bound(values: NDArray[Any], top: int) -> float:
+    """A value that at least ``top`` of ``values`` (n,) don't exceed; infinity or NaN where none is found at once.
+
+    It is the lowest value of the block at rank ``top`` among blocks of values, and is close to the value at that rank.
+    One look at each value is much quicker than a partition. A block with a NaN counts for nothing.
+    """
+    blocks = -(-len(values) // BLOCK)
+    if not 1 <= top <= blocks // 2:
+        return np.inf
+    minima = np.minimum.reduceat(values, np.arange(0, len(values), BLOCK))
+    return float(np.partition(minima, top - 1)[top - 1])
 
 
 def choose(raw: Array, probability: Array, thresholds: Array | None) -> RowScores:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from operator import add
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tidemill.errors import FeatureError
+from tidemill.scoring.arithmetic import (
+    MOST_ROW_TERMS,
+    RowFunction,
+    RowScore,
+    all_finite,
+    row_choice,
+    row_softmax,
+    sum_in_order,
+)
 from tidemill.scoring.base import ClassScorer, RowScores, choose, scorer_of
-from tidemill.scoring.features import Encoded, product
+from tidemill.scoring.features import Encoded, product, row_products
 from tidemill.scoring.linear import softmax
 from tidemill.scoring.storage import Array, Stored
+
+RawFunction = Callable[[list[float], list[int]], list[float] | None]
 
 MOST_TERMS = 2**20  # numbers held at once for the distances of some rows
 
@@ -51,6 +65,71 @@ class NaiveBayesScorer(ClassScorer):
     def scores(self, encoded: Encoded) -> RowScores:
         raw = self.raw(encoded)
         return choose(raw, softmax(raw), self.thresholds)
+
+    def row_function(self) -> RowFunction:
+        thresholds = None if self.thresholds is None else self.thresholds.tolist()
+        raw_of = self._row_gaussian() if self.model_type == "gaussian" else self._row_discrete()
+
+        def score(numbers: list[float], codes: list[int]) -> RowScore | None:
+            raw = raw_of(numbers, codes)
+            if raw is None or not all_finite(raw):
+                return None
+            probability = row_softmax(raw)
+            return row_choice(raw, probability, thresholds), probability
+
+        return score
+
+    def _row_discrete(self) -> RawFunction:
+        products, prior = row_products(self.theta), self.prior.tolist()
+        bernoulli, complement = self.model_type == "bernoulli", self.model_type == "complement"
+
+        def raw_of(numbers: list[float], codes: list[int]) -> list[float] | None:
+            for number in numbers:
+                if number < 0 or (bernoulli and number not in (0.0, 1.0)):
+                    return None  # it is refused
+            raw = list(map(add, products(numbers, codes), prior))
+            if not complement:
+                return raw
+            total = float(log_sum_exp(np.array([raw]))[0, 0]) if all_finite(raw) else np.nan
+            return [value - total for value in raw]
+
+        return raw_of
+
+    def _row_gaussian(self) -> RawFunction:
+        classes = list(
+            zip(
+                self.mean.numbers.T.tolist(),
+                self.variance.numbers.T.tolist(),
+                by_class(self.zeros, len(self.prior)),
+                by_class(self.ones, len(self.prior)),
+                self.prior.tolist(),
+                self.log_variances.tolist(),
+                strict=True,
+            )
+        )
+
+        def raw_of(numbers: list[float], codes: list[int]) -> list[float] | None:
+            raw = []
+            for means, variances, zeros, ones, prior, log_variances in classes:
+                total = -0.0  # plus any number it is that number
+                for number, mean, variance in zip(numbers, means, variances, strict=True):
+                    gap = number - mean
+                    total += gap * gap / variance
+                for code, absent, present in zip(codes, zeros, ones, strict=True):
+                    for position, term in enumerate(absent):
+                        total += present[position] if position == code else term
+                raw.append(prior - (total + log_variances) / 2)
+            return raw
+
+        return raw_of
+
+    @property
+    def row_terms(self) -> int:
+        if self.model_type != "gaussian":
+            return super().row_terms * len(self.prior)
+        if not (self.variance.numbers > 0).all():
+            return MOST_ROW_TERMS + 1
+        return (len(self.mean.numbers) + sum(map(len, self.zeros))) * len(self.prior)
 
     def raw(self, encoded: Encoded) -> Array:
         """(n, classes).
@@ -96,14 +175,13 @@ class NaiveBayesScorer(ClassScorer):
             raise FeatureError(message, f"a NaiveBayes of the {self.model_type} type takes no other")
 
 
-def sum_in_order(terms: Array) -> Array:
-    """The sum over the first axis, term by term; numpy's own sum may add in another order."""
-    total: Array = terms.cumsum(axis=0)[-1]
-    return total
+def by_class(tables: Sequence[Array], classes: int) -> list[list[list[float]]]:
+    """For each class the column of each table (categories, classes)."""
+    return [[table[:, index].tolist() for table in tables] for index in range(classes)]
 
 
 def log_sum_exp(raw: Array) -> Array:
     """(n, 1): the logarithm of the sum of each row's exponentials, relative to the highest to avoid overflow."""
     highest = raw.max(axis=1, keepdims=True)
-    total: Array = np.log(np.exp(raw - highest).sum(axis=1, keepdims=True)) + highest
+    total: Array = np.log(sum_in_order(np.exp(raw - highest), axis=1)[:, None]) + highest
     return total

@@ -7,8 +7,11 @@ one generation to the next (see ``tidemill.training.clusters``).
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, reduce
+from math import isfinite, nan, sqrt
+from operator import add
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +19,30 @@ from numpy.typing import NDArray
 from scipy import sparse  # type: ignore[import-untyped]  # scipy has no types
 
 from tidemill.errors import FeatureError
-from tidemill.scoring.base import Prediction, RowScorer, RowScores, Scorer, first_highest, joined, scorer_of
-from tidemill.scoring.features import Codes, Encoded, Encoder, product
+from tidemill.scoring.arithmetic import (
+    LARGEST_EXPONENT,
+    RowFunction,
+    RowScore,
+    all_finite,
+    index_of_highest,
+    row_product,
+    row_squares,
+    row_sums,
+    squared_distances,
+    sum_in_order,
+)
+from tidemill.scoring.base import (
+    Option,
+    Prediction,
+    PredictionColumns,
+    RowScorer,
+    RowScores,
+    Scorer,
+    first_highest,
+    joined,
+    scorer_of,
+)
+from tidemill.scoring.features import Codes, Encoded, Encoder, product, row_products
 from tidemill.scoring.storage import Array, Stored
 
 EPSILON = float(np.finfo(np.float64).eps)  # Spark's Utils.EPSILON, which it adds to every density
@@ -36,6 +61,9 @@ class Units:
     numbers: dict[str, Array]
     shares: dict[str, dict[str, Array]]
     terms: dict[str, dict[str, Array]]
+
+
+PointCost = Callable[[int, list[float], list[int]], float]
 
 
 class PointSet:
@@ -60,8 +88,7 @@ class PointSet:
     def squares(self, encoded: Encoded) -> Array:
         """(n, m): squared Euclidean distances, summed position by position so that nothing cancels out, but for terms:
         their squares are |row|^2 - 2 row x point + |point|^2, as Spark computes all of them."""
-        gaps = encoded.numbers[:, :, None] - self.split.numbers
-        total: Array = np.einsum("npm,npm->nm", gaps, gaps)
+        total = squared_distances(encoded.numbers, self.split.numbers)
         for codes, table in zip(encoded.codes, self.tables, strict=True):
             total = total + table[codes]
         if encoded.terms is not None:
@@ -80,21 +107,21 @@ class PointSet:
         return distances
 
     def lengths(self, encoded: Encoded) -> Array:
-        squares = np.einsum("np,np->n", encoded.numbers, encoded.numbers)
+        summed = row_sums(encoded.numbers * encoded.numbers)
         for codes, table in zip(encoded.codes, self.tables, strict=True):
-            squares = squares + (codes < len(table) - 1)
+            summed = summed + (codes < len(table) - 1)
         if encoded.terms is not None:
-            squares = squares + squares_of(encoded.terms)
-        if not squares.all():
+            summed = summed + squares_of(encoded.terms)
+        if not summed.all():
             raise FeatureError("every feature is zero: the cosine distance is not defined", "give one that is not zero")
-        lengths: Array = np.sqrt(squares)
+        lengths: Array = np.sqrt(summed)
         return lengths
 
     def distances(self, encoded: Encoded, indices: Codes) -> Array:
         """(n,): the Euclidean or cosine distance of each row to one point, whose index is in ``indices`` (n,)."""
         numbers, rows = self.split.numbers.T[indices], np.arange(len(indices))
         if self.cosine:
-            products = np.einsum("np,np->n", encoded.numbers, numbers)
+            products = row_sums(encoded.numbers * numbers)
             for codes, table in zip(encoded.codes, self.split.tables, strict=True):
                 products = products + table[codes, indices]
             if encoded.terms is not None:
@@ -102,13 +129,46 @@ class PointSet:
             cosine: Array = 1.0 - products / self.norms[indices] / self.lengths(encoded)
             return cosine
         gaps = encoded.numbers - numbers
-        squares = np.einsum("np,np->n", gaps, gaps)
+        summed = row_sums(gaps * gaps)
         for codes, table in zip(encoded.codes, self.tables, strict=True):
-            squares = squares + table[codes, indices]
+            summed = summed + table[codes, indices]
         if encoded.terms is not None:
-            squares = squares + self.term_distances(encoded.terms)[rows, indices]
-        euclidean: Array = np.sqrt(np.maximum(squares, 0.0))
+            summed = summed + self.term_distances(encoded.terms)[rows, indices]
+        euclidean: Array = np.sqrt(np.maximum(summed, 0.0))
         return euclidean
+
+    def row_costs(self) -> PointCost:
+        """The function from a point's index and a row's numbers and codes to the row's cost, as :meth:`costs` has it,
+        without texts; NaN where that one raises or divides by zero."""
+        points = self.split.numbers.T.tolist()
+        if self.cosine:
+            return self._row_cosine(points)
+        tables = [table.tolist() for table in self.tables]
+
+        def squared(index: int, numbers: list[float], codes: list[int]) -> float:
+            total = row_squares(numbers, points[index])
+            for code, table in zip(codes, tables, strict=True):
+                total += table[code][index]
+            return total
+
+        return squared
+
+    def _row_cosine(self, points: list[list[float]]) -> PointCost:
+        norms, zeros = self.norms.tolist(), [0.0] * len(self.split.numbers)
+        tables = [table.tolist() for table in self.split.tables]
+
+        def cosine(index: int, numbers: list[float], codes: list[int]) -> float:
+            product = row_product(numbers, points[index]) if numbers else 0.0
+            summed = row_squares(numbers, zeros)
+            for code, table in zip(codes, tables, strict=True):
+                product += table[code][index]
+                summed += code < len(table) - 1
+            if not (summed and norms[index]):
+                return nan
+            distance: float = 1.0 - product / norms[index] / sqrt(summed)
+            return distance
+
+        return cosine
 
 
 class ClusterScorer(RowScorer):
@@ -132,6 +192,9 @@ class ClusterScorer(RowScorer):
         units = self.units()
         values = columns(list(units.numbers.values()), units.count)
         self.in_units = [dict(zip(units.numbers, row, strict=True)) for row in values.tolist()]
+        self.options = [
+            Option(number, centre=centre) for number, centre in zip(self.numbers.tolist(), self.in_units, strict=True)
+        ]
 
     def scores(self, encoded: Encoded) -> RowScores:
         parts = [self.score(part) for part in slices(encoded, len(self.numbers))]
@@ -144,25 +207,39 @@ class ClusterScorer(RowScorer):
     def values(self, predicted: Array) -> pa.Array:
         return pa.array(self.numbers[predicted.astype(np.intp)])
 
-    def predictions(self, encoded: Encoded) -> list[Prediction]:
-        scored = self.scores(encoded)
-        indices = scored.prediction.astype(np.intp)
-        distances = self.centres.distances(encoded, indices).tolist()
-        return [
-            Prediction(number, probability, None, self.in_units[index], distance)
-            for number, probability, index, distance in zip(
-                self.numbers[indices].tolist(), self.probabilities(scored), indices.tolist(), distances, strict=True
-            )
-        ]
+    @cached_property
+    def row_distance(self) -> PointCost:
+        """The distance of one row to the centre at an index."""
+        costs = self.centres.row_costs()
+        if self.centres.cosine:
+            return costs
+        return lambda index, numbers, codes: sqrt(max(costs(index, numbers, codes), 0.0))
 
-    def probabilities(self, scored: RowScores) -> list[dict[str, float] | None]:
-        """For each row the probability of each cluster, by its number in ascending order; None if there is none."""
-        if scored.probability is None:
-            return [None] * len(scored.prediction)
-        names, order = self.probability_names
-        return [dict(zip(names, row, strict=True)) for row in scored.probability[:, order].tolist()]
+    def row_prediction(
+        self, score: RowScore, numbers: list[float], codes: list[int], unseen: dict[str, str] | None
+    ) -> Prediction:
+        index, probability = int(score[0]), None
+        if score[1] is not None:
+            names, order = self.probability_names
+            probability = dict(zip(names, [score[1][place] for place in order], strict=True))
+        distance = self.row_distance(index, numbers, codes)
+        option = self.options[index]
+        return Prediction(option.prediction, probability, None, option.centre, distance, unseen)
 
     @property
+    def row_terms(self) -> int:
+        return super().row_terms * len(self.numbers)
+
+    def predictions(self, encoded: Encoded) -> PredictionColumns:
+        scored = self.scores(encoded)
+        chosen = scored.prediction.astype(np.intp)
+        distance = self.centres.distances(encoded, chosen)
+        if scored.probability is None:
+            return PredictionColumns(self.options, chosen, distance=distance)
+        names, order = self.probability_names  # by the clusters' numbers in ascending order
+        return PredictionColumns(self.options, chosen, None, names, scored.probability[:, order], distance)
+
+    @cached_property
     def probability_names(self) -> tuple[list[str], list[int]]:
         order = np.argsort(self.numbers)
         return [str(number) for number in self.numbers[order].tolist()], order.tolist()
@@ -202,6 +279,15 @@ class KMeansScorer(ClusterScorer):
         nearness = -self.centres.costs(encoded)
         return RowScores(first_highest(nearness), margin=nearness)
 
+    def row_function(self) -> RowFunction:
+        cost, indices = self.centres.row_costs(), range(len(self.numbers))
+
+        def score(numbers: list[float], codes: list[int]) -> RowScore | None:
+            costs = [cost(index, numbers, codes) for index in indices]
+            return (costs.index(min(costs)), None) if all_finite(costs) else None
+
+        return score
+
 
 @scorer_of("BisectingKMeans")
 class BisectingScorer(ClusterScorer):
@@ -217,6 +303,7 @@ class BisectingScorer(ClusterScorer):
         super().__init__(stored)
         parents = stored.arrays["parents"].astype(np.intp)
         self.nodes = PointSet(self.encoder, stored.arrays["nodes"], self.centres.cosine)
+        self.parents = parents
         self.siblings = siblings(parents)
         self.paths = paths(parents)
         if len(parents) != len(self.nodes.matrix) or len(self.paths) != len(self.numbers):
@@ -233,6 +320,30 @@ class BisectingScorer(ClusterScorer):
         detours = (costs - nearest) / np.maximum(1.0, nearest)
         margin = -detours[:, self.paths].max(axis=2)
         return RowScores(first_highest(margin), margin=margin)
+
+    def row_function(self) -> RowFunction:
+        cost, children = self.nodes.row_costs(), children_of(self.parents)
+        leaves = {node: index for index, node in enumerate(self.paths[:, 0].tolist())}
+
+        def score(numbers: list[float], codes: list[int]) -> RowScore | None:
+            node = 0
+            while (pair := children.get(node)) is not None:
+                costs = [cost(child, numbers, codes) for child in pair]
+                if not all_finite(costs):
+                    return None
+                node = pair[costs.index(min(costs))]
+            return leaves[node], None
+
+        return score
+
+
+def children_of(parents: Codes) -> dict[int, list[int]]:
+    """The children of each inner node, from left to right."""
+    children: dict[int, list[int]] = {}
+    for node, parent in enumerate(parents.tolist()):
+        if parent >= 0:
+            children.setdefault(parent, []).append(node)
+    return children
 
 
 def siblings(parents: Codes) -> Codes:
@@ -292,7 +403,7 @@ class MixtureScorer(ClusterScorer):
 
     def score(self, encoded: Encoded) -> RowScores:
         densities = self.densities(encoded)
-        probability = densities / densities.sum(axis=1, keepdims=True)
+        probability = densities / sum_in_order(densities, axis=1)[:, None]
         return RowScores(first_highest(probability), probability=probability, margin=probability)
 
     def densities(self, encoded: Encoded) -> Array:
@@ -300,9 +411,34 @@ class MixtureScorer(ClusterScorer):
         rotated = product(encoded, self.roots).reshape(-1, *self.offsets.shape)
         gaps = self.offsets - rotated
         with np.errstate(over="ignore"):
-            density = np.exp(self.peaks - 0.5 * np.einsum("nkp,nkp->nk", gaps, gaps))
+            density = np.exp(self.peaks - 0.5 * sum_in_order(gaps * gaps, axis=2))
         densities: Array = EPSILON + self.weights * density
         return densities
+
+    @property
+    def row_terms(self) -> int:
+        return super().row_terms * len(self.offsets[0])
+
+    def row_function(self) -> RowFunction:
+        products, (count, places) = row_products(self.roots), self.offsets.shape
+        offsets, starts = self.offsets.tolist(), range(0, count * places, places)
+        peaks, weights = self.peaks.tolist(), self.weights.tolist()
+
+        def score(numbers: list[float], codes: list[int]) -> RowScore | None:
+            rotated = products(numbers, codes)
+            exponents = [
+                peak - 0.5 * row_squares(offset, rotated[start : start + places])
+                for peak, offset, start in zip(peaks, offsets, starts, strict=True)
+            ]
+            if not all(isfinite(exponent) and exponent < LARGEST_EXPONENT for exponent in exponents):
+                return None
+            density: list[float] = np.exp(np.array(exponents)).tolist()
+            densities = [EPSILON + weight * value for weight, value in zip(weights, density, strict=True)]
+            total = reduce(add, densities)
+            probability = [value / total for value in densities]
+            return index_of_highest(probability), probability
+
+        return score
 
 
 def slices(encoded: Encoded, centres: int) -> Iterator[Encoded]:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from scipy import sparse  # type: ignore[import-untyped]  # scipy has no types
 
 from tidemill.errors import FeatureError
 from tidemill.scoring import calendar
+from tidemill.scoring.arithmetic import products, row_product
 from tidemill.scoring.storage import Array, Stored
 from tidemill.scoring.terms import Vocabulary, unpacked
 from tidemill.texts import shorten
@@ -141,6 +142,13 @@ class Encoder:
         self.scaling: Array | None = stored.arrays.get("scaling")
         if self.scaling is not None and self.scaling.shape != (3, len(self.numbers)):
             raise ValueError(f"scaling has shape {self.scaling.shape}")
+        self._scales: list[tuple[float, ...]] | None = None
+        if self.scaling is not None:
+            self._scales = [tuple(scale) for scale in self.scaling.T.tolist()]
+        self._coders = [
+            (feature.column, read, known, len(known))
+            for feature, known, read in zip(self.strings, self.codes, self.readers, strict=True)
+        ]
 
     @property
     def columns(self) -> list[str]:
@@ -166,6 +174,51 @@ class Encoder:
             raise self.fault(rows)
         return Encoded(self.scale(numbers.reshape(len(rows), -1).astype(np.float64, copy=False)), codes, terms)
 
+    def encode_columns(self, columns: Mapping[str, Sequence[Any]]) -> Encoded:
+        """Rows encoded that are given by the values of each column, as :meth:`encode` does it.
+
+        Raises:
+            KeyError, TypeError, ValueError, OverflowError: a column is missing or has a value of another type.
+        """
+        count = len(columns[self.columns[0]])
+        numbers = np.empty((count, len(self.numeric)))
+        for place, feature in enumerate(self.numeric):
+            values = columns[feature.column]
+            numbers[:, place] = list(map(feature.reader(), values)) if feature.is_calendar else values
+        if not np.isfinite(numbers).all():
+            raise ValueError("not finite")
+        codes = [
+            np.array([known.get(value, size) for value in map(read, columns[column])], dtype=np.intp)
+            for column, read, known, size in self._coders
+        ]
+        terms = self.weights([list(map(text, columns[feature.column])) for feature in self.texts])
+        return Encoded(self.scale(numbers), codes, terms)
+
+    def encode_one(self, row: Row) -> tuple[list[float], list[int]]:
+        """The scaled numbers and the codes of one row without texts: those of ``encode([row])``.
+
+        Raises:
+            KeyError, TypeError, ValueError, OverflowError: a feature is missing, of the wrong type or not finite;
+                :meth:`encode` names it.
+        """
+        numbers = [value * 1.0 for value in self.pick(row)]  # a text is no number here, as for numpy
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("not finite")
+        if self._scales is not None:
+            numbers = [
+                (number - shift) * factor + offset
+                for number, (shift, factor, offset) in zip(numbers, self._scales, strict=True)
+            ]
+        return numbers, [known.get(read(row[column]), size) for column, read, known, size in self._coders]
+
+    def unseen_of(self, row: Row, codes: Sequence[int]) -> dict[str, str] | None:
+        """The unseen categories of one row with these codes, ``{feature: category}``; None if there are none."""
+        unseen = None
+        for code, feature, (column, read, _, size) in zip(codes, self.strings, self._coders, strict=True):
+            if code == size:
+                unseen = {**(unseen or {}), feature.name: read(row[column])}
+        return unseen
+
     def weights(self, texts: Sequence[Sequence[str]]) -> sparse.csr_array | None:
         """(n, terms): the weights of the n values of each text feature; None without such a feature."""
         blocks = [known.weights(values) for known, values in zip(self.vocabularies, texts, strict=True)]
@@ -173,13 +226,15 @@ class Encoder:
             return sparse.csr_array(sparse.hstack(blocks))
         return blocks[0] if blocks else None
 
-    def unseen(self, rows: Sequence[Row], encoded: Encoded) -> dict[int, dict[str, str]]:
-        """By the index of each row with unseen categories: ``{feature: category}``."""
+    def unseen(self, column: Callable[[str], Sequence[Any]], encoded: Encoded) -> dict[int, dict[str, str]]:
+        """By the index of each row with unseen categories: ``{feature: category}``. ``column`` gives the values of a
+        column by its name."""
         unseen: dict[int, dict[str, str]] = {}
         for feature, known, read, codes in zip(self.strings, self.codes, self.readers, encoded.codes, strict=True):
-            if len(known) in (coded := codes.tolist()):  # for a single row faster than numpy
-                for index in (index for index, code in enumerate(coded) if code == len(known)):
-                    unseen.setdefault(index, {})[feature.name] = read(rows[index][feature.column])
+            places = np.flatnonzero(codes == len(known)).tolist()
+            values = column(feature.column) if places else ()
+            for index in places:
+                unseen.setdefault(index, {})[feature.name] = read(values[index])
         return unseen
 
     def table(self, table: pa.Table) -> tuple[Encoded, NDArray[np.bool_]]:
@@ -260,14 +315,38 @@ class Encoder:
 
 
 def product(encoded: Encoded, split: Split) -> Array:
-    """(n, m): each row's feature vector times the split matrix."""
+    """(n, m): each row's feature vector times the split matrix, added position by position."""
     with np.errstate(over="ignore", invalid="ignore"):
-        total: Array = encoded.numbers @ split.numbers
+        total = products(encoded.numbers, split.numbers)
         for codes, table in zip(encoded.codes, split.tables, strict=True):
             total = total + table[codes]
         if encoded.terms is not None:
             total = total + encoded.terms @ split.terms
     return total
+
+
+def row_products(split: Split) -> Callable[[list[float], list[int]], list[float]]:
+    """The function from a row's numbers and codes to its products (m,) with the split matrix, without texts."""
+    outputs = split.numbers.T.tolist()
+    tables = [table.tolist() for table in split.tables]
+    if len(outputs) == 1:
+        only, columns = outputs[0], [[row[0] for row in table] for table in tables]
+
+        def single(numbers: list[float], codes: list[int]) -> list[float]:
+            total = row_product(numbers, only) if only else 0.0
+            for code, column in zip(codes, columns, strict=True):
+                total += column[code]
+            return [total]
+
+        return single
+
+    def several(numbers: list[float], codes: list[int]) -> list[float]:
+        totals = [row_product(numbers, weights) if weights else 0.0 for weights in outputs]
+        for code, table in zip(codes, tables, strict=True):
+            totals = list(map(add, totals, table[code]))
+        return totals
+
+    return several
 
 
 def counts_of(weights: Array, idf: Array) -> Array:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
+from operator import add
 
 import numpy as np
 import pyarrow as pa
 from scipy.special import ndtr  # type: ignore[import-untyped]  # scipy has no types
 
 from tidemill.errors import FeatureError
+from tidemill.scoring.arithmetic import (
+    LARGEST_EXPONENT,
+    RowFunction,
+    RowScore,
+    all_finite,
+    row_choice,
+    row_softmax,
+    sum_in_order,
+)
 from tidemill.scoring.base import ClassScorer, RowScores, ValueScorer, choose, scorer_of
-from tidemill.scoring.features import Encoded, product
+from tidemill.scoring.features import Encoded, product, row_products
 from tidemill.scoring.storage import Array, Stored
 
 
@@ -28,6 +39,20 @@ class LinearScorer(ValueScorer):
 
     def scores(self, encoded: Encoded) -> RowScores:
         return RowScores((product(encoded, self.coefficients) + self.intercept)[:, 0])
+
+    def row_function(self) -> RowFunction:
+        predictor = self.row_predictor()
+
+        def score(numbers: list[float], codes: list[int]) -> RowScore | None:
+            value = predictor(numbers, codes)
+            return (value, None) if isfinite(value) else None
+
+        return score
+
+    def row_predictor(self) -> Callable[[list[float], list[int]], float]:
+        """The linear predictor of one row."""
+        products, intercept = row_products(self.coefficients), float(self.intercept[0])
+        return lambda numbers, codes: products(numbers, codes)[0] + intercept
 
 
 @scorer_of("GeneralizedLinearRegression")
@@ -47,9 +72,21 @@ class GeneralizedLinearScorer(LinearScorer):
         self.bounds = BOUNDS.get(self.family, POSITIVE)
 
     def scores(self, encoded: Encoded) -> RowScores:
+        return RowScores(self.mean(super().scores(encoded).prediction))
+
+    def mean(self, predictor: Array) -> Array:
+        """(n,): the mean for a linear predictor (n,)."""
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            mean = self.unlink(super().scores(encoded).prediction)
-        return RowScores(mean.clip(*self.bounds))
+            return self.unlink(predictor).clip(*self.bounds)
+
+    def row_function(self) -> RowFunction:
+        predictor = self.row_predictor()
+
+        def score(numbers: list[float], codes: list[int]) -> RowScore | None:
+            value = float(self.mean(np.array([predictor(numbers, codes)]))[0])
+            return (value, None) if isfinite(value) else None
+
+        return score
 
     def no_value(self) -> FeatureError:
         """The error for a power of a negative number. Overflowing values are clipped instead."""
@@ -111,19 +148,46 @@ class LogisticScorer(ClassScorer):
         self.intercept = stored.arrays["intercept"]
         self.threshold = stored.arrays.get("threshold")
         self.thresholds = stored.arrays.get("thresholds")
+        self.bound = np.inf
+        if self.threshold is not None and self.threshold[0] < 1:
+            with np.errstate(divide="ignore"):
+                self.bound = float(np.log(self.threshold[0] / (1.0 - self.threshold[0])))
 
     def scores(self, encoded: Encoded) -> RowScores:
         margins = product(encoded, self.coefficients) + self.intercept
         if self.threshold is None:
             return choose(margins, softmax(margins), self.thresholds)
-        return self.binary(margins[:, 0], self.threshold[0])
+        return self.binary(margins[:, 0])
 
-    def binary(self, margin: Array, threshold: float) -> RowScores:
+    def binary(self, margin: Array) -> RowScores:
         """Class 1 where its margin is above log(t / (1 - t)), which Spark compares instead of the probability."""
-        with np.errstate(over="ignore", divide="ignore"):
+        with np.errstate(over="ignore"):
             zero = 1.0 / (1.0 + np.exp(margin))
-            bound = np.log(threshold / (1.0 - threshold)) if threshold < 1 else np.inf
-        return above(margin, bound, np.stack([zero, 1.0 - zero], axis=1))
+        return above(margin, self.bound, np.stack([zero, 1.0 - zero], axis=1))
+
+    def row_function(self) -> RowFunction:
+        products, intercept, bound = row_products(self.coefficients), self.intercept.tolist(), self.bound
+        thresholds = None if self.thresholds is None else self.thresholds.tolist()
+
+        def binary(numbers: list[float], codes: list[int]) -> RowScore | None:
+            margin = products(numbers, codes)[0] + intercept[0]
+            if not -LARGEST_EXPONENT < margin < LARGEST_EXPONENT:
+                return None
+            zero = 1.0 / (1.0 + float(np.exp(margin)))
+            return (1 if margin > bound else 0), [zero, 1.0 - zero]
+
+        def multinomial(numbers: list[float], codes: list[int]) -> RowScore | None:
+            margins = list(map(add, products(numbers, codes), intercept))
+            if not all_finite(margins):
+                return None
+            probability = row_softmax(margins)
+            return row_choice(margins, probability, thresholds), probability
+
+        return multinomial if self.threshold is None else binary
+
+    @property
+    def row_terms(self) -> int:
+        return super().row_terms * len(self.intercept)
 
 
 @scorer_of("LinearSVC")
@@ -144,6 +208,16 @@ class VectorScorer(ClassScorer):
     def scores(self, encoded: Encoded) -> RowScores:
         return above((product(encoded, self.coefficients) + self.intercept)[:, 0], self.threshold[0])
 
+    def row_function(self) -> RowFunction:
+        products, intercept = row_products(self.coefficients), float(self.intercept[0])
+        threshold = float(self.threshold[0])
+
+        def score(numbers: list[float], codes: list[int]) -> RowScore | None:
+            margin = products(numbers, codes)[0] + intercept
+            return ((1 if margin > threshold else 0), None) if isfinite(margin) else None
+
+        return score
+
 
 def above(margin: Array, bound: float, probability: Array | None = None) -> RowScores:
     """Class 1 where its margin (n,) is above the bound."""
@@ -157,5 +231,5 @@ def softmax(margins: Array) -> Array:
     highest = np.take_along_axis(margins, first, axis=1)
     with np.errstate(invalid="ignore"):
         powers = np.where(np.isposinf(highest), np.arange(margins.shape[1]) == first, np.exp(margins - highest))
-    shares: Array = powers / powers.sum(axis=1, keepdims=True)
+    shares: Array = powers / sum_in_order(powers, axis=1)[:, None]
     return shares

@@ -32,7 +32,8 @@ def compare(
         made: (n,), which rows are probes; None where all are real.
 
     Raises:
-        ParityFailed: a row or probe differs, or a value differs by more than ``TOLERANCE``, or the scorer refuses one.
+        ParityFailed: a row or probe differs, or a value differs by more than ``TOLERANCE``; the scorer refuses one, or
+            scores it otherwise when it comes alone.
     """
     if not rows:
         return counted(np.zeros(0, dtype=bool), 0.0)
@@ -53,7 +54,29 @@ def compare(
             f"Spark {spark.prediction[first]:g}, scorer {ours.prediction[first]:g}",
             REPORT_IT,
         )
+    refuse_other_rows(scorer, rows, ours)
     return report
+
+
+def refuse_other_rows(scorer: RowScorer, rows: Sequence[Mapping[str, Any]], scored: RowScores) -> None:
+    """See that a row alone gets the very scores that it gets among others, so that what is served is what was compared.
+
+    Raises:
+        ParityFailed: a row gets other ones.
+    """
+    if scorer.by_row is None:
+        return
+    for index, row in enumerate(rows):
+        score = scorer.by_row(*scorer.encoder.encode_one(row))
+        if score is None:
+            continue  # such a row is scored as one of many
+        probability = None if scored.probability is None else scored.probability[index].tolist()
+        if score != (scored.prediction[index], probability):
+            raise ParityFailed(
+                f"the scorer of {scorer.model} gives a row alone other scores than among others: "
+                f"{shorten(dict(row))}, {score} and {(float(scored.prediction[index]), probability)}",
+                REPORT_IT,
+            )
 
 
 def scores(scorer: RowScorer, rows: Sequence[Mapping[str, Any]]) -> RowScores:

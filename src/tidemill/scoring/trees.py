@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import reduce
+from math import isfinite
+from operator import add
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tidemill.scoring.arithmetic import LARGEST_EXPONENT, RowFunction, RowScore, row_choice, sum_in_order
 from tidemill.scoring.base import SCORERS, ClassScorer, RowScores, Scorer, ValueScorer, choose, scorer_of
 from tidemill.scoring.features import Encoded, Encoder
 from tidemill.scoring.storage import Array, Stored
@@ -15,6 +19,8 @@ from tidemill.scoring.storage import Array, Stored
 Indices = NDArray[np.intp]
 
 LEAF = -1  # in place of the position that an inner node tests
+MOST_NODES = 2**17  # of a forest that is held as lists too: some 15 MB
+MOST_STEPS = 1_000  # from node to node, for which plain lists are faster than numpy
 AT_ONCE = 1_000_000  # paths through trees, times outputs, followed at the same time: some 50 MB
 
 
@@ -44,6 +50,30 @@ class Forest:
         self.leaf_of = np.cumsum(leaf) - 1
         if len(self.leaves) != leaf.sum():
             raise ValueError(f"{leaf.sum()} leaves are expected")
+
+    @property
+    def fits_lists(self) -> bool:
+        """Whether a row goes faster through lists of the nodes, which take more memory than arrays."""
+        return len(self.columns) <= MOST_NODES and self.depth * len(self.roots) <= MOST_STEPS
+
+    def row_leaves(self) -> Callable[[list[float], list[int]], list[list[float]]]:
+        """The function from a row's numbers and codes to the leaf (outputs) that it reaches in each tree."""
+        columns, above, up_to = self.columns.tolist(), self.above.tolist(), self.up_to.tolist()
+        children, roots = self.children.tolist(), self.roots.tolist()
+        left, right = children[::2], children[1::2]
+        leaves = self.leaves.tolist()
+        leaf_at = [leaves[leaf] if left[node] == node else None for node, leaf in enumerate(self.leaf_of.tolist())]
+
+        def reached(numbers: list[float], codes: list[int]) -> list[list[float]]:
+            values, found = [*numbers, *codes], []
+            for node in roots:
+                while (leaf := leaf_at[node]) is None:
+                    goes_right = above[node] < values[columns[node]] <= up_to[node]
+                    node = right[node] if goes_right else left[node]
+                found.append(leaf)
+            return found
+
+        return reached
 
     def outputs(self, encoded: Encoded, combine: Callable[[Array], Array]) -> Array:
         """(n, ...): ``combine`` of the leaves (rows, trees, outputs) that the rows reach."""
@@ -124,6 +154,20 @@ class TreeClassScorer(ClassScorer):
         if self.estimator.startswith("RandomForest"):
             self.forest.leaves = shares(self.forest.leaves)
 
+    def row_function(self) -> RowFunction | None:
+        if not self.forest.fits_lists:
+            return None
+        leaves_of = self.forest.row_leaves()
+        thresholds = None if self.thresholds is None else self.thresholds.tolist()
+
+        def score(numbers: list[float], codes: list[int]) -> RowScore | None:
+            raw = row_total(leaves_of(numbers, codes))
+            counted = reduce(add, raw)
+            probability = [count / counted for count in raw] if counted else [0.0] * len(raw)
+            return row_choice(raw, probability, thresholds), probability
+
+        return score
+
     def scores(self, encoded: Encoded) -> RowScores:
         raw = self.forest.outputs(encoded, total)
         return choose(raw, shares(raw), self.thresholds)
@@ -143,6 +187,22 @@ class BoostedClassScorer(ClassScorer):
         self.importances = stored.arrays.get("importances")
         self.weights = stored.arrays["weights"]
         self.thresholds = stored.arrays.get("thresholds")
+
+    def row_function(self) -> RowFunction | None:
+        if not self.forest.fits_lists:
+            return None
+        leaves_of, weights = self.forest.row_leaves(), self.weights.tolist()
+        thresholds = None if self.thresholds is None else self.thresholds.tolist()
+
+        def score(numbers: list[float], codes: list[int]) -> RowScore | None:
+            margin = weighed_total(leaves_of(numbers, codes), weights)
+            if not -LARGEST_EXPONENT < 2.0 * margin < LARGEST_EXPONENT:
+                return None
+            zero = 1.0 / (1.0 + float(np.exp(2.0 * margin)))
+            probability = [zero, 1.0 - zero]
+            return row_choice([-margin, margin], probability, thresholds), probability
+
+        return score
 
     def scores(self, encoded: Encoded) -> RowScores:
         margin = self.forest.outputs(encoded, lambda leaves: total(leaves, self.weights))[:, 0]
@@ -164,6 +224,19 @@ class TreeValueScorer(ValueScorer):
         self.forest = Forest(stored.arrays, self.encoder)
         self.importances = stored.arrays.get("importances")
         self.weights = stored.arrays.get("weights")
+
+    def row_function(self) -> RowFunction | None:
+        if not self.forest.fits_lists:
+            return None
+        leaves_of, trees = self.forest.row_leaves(), len(self.forest.roots)
+        weights = None if self.weights is None else self.weights.tolist()
+
+        def score(numbers: list[float], codes: list[int]) -> RowScore | None:
+            leaves = leaves_of(numbers, codes)
+            value = row_total(leaves)[0] / trees if weights is None else weighed_total(leaves, weights)
+            return (value, None) if isfinite(value) else None
+
+        return score
 
     def scores(self, encoded: Encoded) -> RowScores:
         summed = self.forest.outputs(encoded, lambda leaves: total(leaves, self.weights))[:, 0]
@@ -197,13 +270,21 @@ def total(leaves: Array, weights: Array | None = None) -> Array:
 
     So a tie in Spark is a tie here, and a row's answer does not depend on the rows scored with it.
     """
-    weighed = leaves if weights is None else leaves * weights[:, None]
-    summed: Array = weighed.cumsum(axis=1)[:, -1]
-    return summed
+    return sum_in_order(leaves if weights is None else leaves * weights[:, None], axis=1)
+
+
+def row_total(leaves: list[list[float]]) -> list[float]:
+    """The values of one row's leaves, summed as by :func:`total`."""
+    return leaves[0] if len(leaves) == 1 else [reduce(add, values) for values in zip(*leaves, strict=True)]
+
+
+def weighed_total(leaves: list[list[float]], weights: list[float]) -> float:
+    """The weighted sum of one row's leaves with one value each."""
+    return reduce(add, [leaf[0] * weight for leaf, weight in zip(leaves, weights, strict=True)])
 
 
 def shares(counts: Array) -> Array:
     """Each row's numbers as shares of their sum; a row of zeros stays zeros (``normalizeToProbabilitiesInPlace``)."""
-    sums = counts.sum(axis=1, keepdims=True)
+    sums = sum_in_order(counts, axis=1)[:, None]
     divided: Array = np.divide(counts, sums, out=np.zeros_like(counts), where=sums != 0)
     return divided

@@ -22,7 +22,9 @@ MOMENT = datetime(2024, 7, 1, 7, tzinfo=UTC)
 
 def sent(text: str, column: Column = HERE) -> datetime:
     """The moment that a request's feature stands for."""
-    moment: datetime = ModelInputs([column]).read(orjson.dumps({"at": text})).rows[0]["at"]
+    row = ModelInputs([column]).read(orjson.dumps({"at": text})).row
+    assert row is not None
+    moment: datetime = row["at"]
     return moment
 
 

@@ -16,7 +16,8 @@ from pydantic import TypeAdapter
 from tests.support.serving_run import api_of, new_run, publish, seal, wait_for_generation
 from tidemill import schemas
 from tidemill.api import openapi
-from tidemill.api.dependencies import MAX_BODY_BYTES
+from tidemill.api.context import MAX_LARGE_BODIES
+from tidemill.api.dependencies import MAX_BODY_BYTES, MAX_PREDICT_BYTES
 from tidemill.api.inputs import MAX_ROWS
 from tidemill.api.models.snapshot import Snapshot
 from tidemill.run.folder import Run
@@ -164,13 +165,33 @@ def chunks(body: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("cut", [lambda body: body, chunks], ids=["whole", "chunked"])
-def test_a_body_has_at_most_a_mebibyte(api: httpx.Client, cut: Any) -> None:
-    """1 MiB is read, one byte more is 413, whether or not the size was announced."""
-    assert api.post("/size_of", content=cut(padded(MAX_BODY_BYTES))).status_code == 200
-    for size in (MAX_BODY_BYTES + 1, 8 * MAX_BODY_BYTES):
-        answer = api.post("/size_of", content=cut(padded(size)))
+@pytest.mark.parametrize(
+    ("path", "most", "words"),
+    [
+        ("/models/size/generations/predict", MAX_BODY_BYTES, "1048576 bytes (1 MiB)"),
+        ("/size_of", MAX_PREDICT_BYTES, "8388608 bytes (8 MiB)"),
+    ],
+)
+def test_a_body_has_at_most_some_mebibytes(api: httpx.Client, cut: Any, path: str, most: int, words: str) -> None:
+    """1 MiB is read, of rows to predict for 8 MiB; one byte more is 413, whether or not the size was announced."""
+    for size in (MAX_BODY_BYTES - 1, MAX_BODY_BYTES, most):
+        assert api.post(path, content=cut(padded(size))).status_code == 200
+    for size in (most + 1, most + (8 << 20)):
+        answer = api.post(path, content=cut(padded(size)))
         assert (answer.status_code, error_body(answer)["code"]) == (413, "body-too-large")
-    assert api.post("/size_of", content=padded(100)).status_code == 200
+        assert words in error_body(answer)["message"]
+    assert api.post(path, content=padded(100)).status_code == 200
+
+
+def test_many_large_bodies_at_once_are_all_answered(api: httpx.Client) -> None:
+    """Only a few large bodies are in memory at a time: the others wait, and small requests pass them."""
+    row = {"hours": 1, "count": 2, "other": "x" * 180}
+    with ThreadPoolExecutor(3 * MAX_LARGE_BODIES) as pool:
+        large = [
+            pool.submit(api.post, "/size_of", json={"rows": [row] * MAX_ROWS}) for _ in range(3 * MAX_LARGE_BODIES)
+        ]
+        assert all(api.post("/size_of", json=row).status_code == 200 for _ in range(20))
+        assert {len(one.result().raise_for_status().json()) for one in large} == {MAX_ROWS}
 
 
 def test_a_request_has_at_most_ten_thousand_rows(api: httpx.Client) -> None:
@@ -345,7 +366,7 @@ def test_every_promise_of_the_document_is_kept(api: httpx.Client, document: dict
         bad = [
             api.request(method, address, content=b"{"),
             api.request(method, address, content=b"[]"),
-            api.request(method, address, content=b" " * (MAX_BODY_BYTES + 1)),
+            api.request(method, address, content=b" " * (MAX_PREDICT_BYTES + 1)),
             api.request(method, filled(path, "x")),
             api.request(method, filled(path, "77"), json=example),
             api.request(method, address, params={"generation": "x", "limit": "x"}),

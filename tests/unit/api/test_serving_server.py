@@ -233,7 +233,7 @@ async def ask(app: FastAPI, path: str) -> httpx.Response:
 
 def test_a_fault_of_our_own_tells_no_secrets(run: Run) -> None:
     """An unexpected error is 500 in the same form, without its text or traceback, and is counted."""
-    app = create_app(run, ModelRegistry(run))
+    app = create_app(run, ModelRegistry(run)).fastapi
 
     async def broken() -> None:
         raise ZeroDivisionError("a secret")

@@ -71,7 +71,7 @@ def joined(monkeypatch: pytest.MonkeyPatch, command: str, pipeline: Path, *optio
     def instead(run: Run, name: str) -> Any:
         raise Started(run)
 
-    monkeypatch.setattr("tidemill.cli.run_commands.stage", instead)
+    monkeypatch.setattr("tidemill.run.stage.stage", instead)
     done = invoked(command, pipeline, *options)
     assert isinstance(done.exception, Started), done.exception
     return done.exception.run

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support import wait_for
 from tests.support.serving_run import KEY, ROW, api_of, new_run, publish
+from tidemill.api.dependencies import MAX_PREDICT_BYTES
 from tidemill.run.folder import Run
 from tidemill.web.limits import Limits
 
@@ -142,10 +143,10 @@ def test_the_limit_is_exact(api: httpx.Client) -> None:
 
 
 def test_a_chunked_body_is_counted(api: httpx.Client) -> None:
-    """A body without a length is refused once it is over 1 MiB; without the key it is not read at all."""
+    """A body without a length is refused once it is over its limit; without the key it is not read at all."""
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
     with closing(connected(api)) as one:
-        one.sendall(CHUNKED + chunk * 17)
+        one.sendall(CHUNKED + chunk * (MAX_PREDICT_BYTES // 65536 + 1))
         assert one.recv(12) == b"HTTP/1.1 413"
     with closing(connected(api)) as one:
         one.sendall(CHUNKED.replace(KEY.encode(), b"no-key-at-all"))

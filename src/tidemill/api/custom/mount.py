@@ -21,7 +21,6 @@ from tidemill.api.custom.routes import (
     takes_rows,
 )
 from tidemill.api.custom.sql_routes import MAX_QUERIES, SQL_INDEX, DatabaseBuilder, SqlRoute
-from tidemill.api.inputs import ModelInputs
 from tidemill.api.models.snapshot import IndexBuilder
 from tidemill.api.openapi import RouteDescription
 from tidemill.api.paths import SegmentedRoute
@@ -96,18 +95,22 @@ class CustomRoutes:
         if takes_rows(route, inputs):
             parameters = Parameters([*generation_parameter(route)])
             self.described.append((route, parameters))
-            return RowsRoute(route, context, inputs).respond, openapi.describe_prediction(route, parameters)
+            rows_route = RowsRoute(route, context)
+            context.direct[rows_route.respond] = rows_route.respond
+            return rows_route.respond, openapi.describe_prediction(route, parameters)
         model_route: ModelRoute = MODEL_ROUTES[route.does](route, context)
         self.described.append((route, model_route.parameters))
+        if route.does == "predict":
+            context.direct[model_route.respond] = model_route.respond
         return model_route.respond, openapi.describe_model_route(route, model_route.parameters, model_route.kind)
 
 
 class RowsRoute:
     """A declared route that takes one row or rows, as every model's own endpoint does."""
 
-    def __init__(self, route: Route, context: RouteContext, inputs: ModelInputs) -> None:
+    def __init__(self, route: Route, context: RouteContext) -> None:
         assert route.model is not None
-        self._predictor = Predictor(context.registry, route.model, inputs, route.answer)
+        self._predictor = Predictor(context, route.model, route.answer)
         self._placeholder = client_name(route, GENERATION)
 
     async def respond(self, request: Request) -> Response:

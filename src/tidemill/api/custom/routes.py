@@ -164,7 +164,7 @@ class PredictRoute(ModelRoute):
     async def answer(self, generation: RequestedGeneration, values: Mapping[str, Any]) -> Any:
         row = self.row(values)
         scorer = await self.registry.scorer(*generation, self.model)
-        return self._answer(self.model, generation.ref, row_scorer(scorer).predict([row])[0])
+        return self._answer(self.model, generation.ref, row_scorer(scorer).predict_one(row))
 
 
 class RowRoute(ModelRoute):

@@ -127,7 +127,9 @@ class CatalogReader:
         Raises:
             CatalogError: the file is missing or damaged.
         """
-        return scoring.load(self.run.folder / trained.scorer_path, trained.sha256)
+        scorer = scoring.load(self.run.folder / trained.scorer_path, trained.sha256)
+        scorer.prepare()
+        return scorer
 
     def _stages(self) -> tuple[Mapping[str, StageStatus], Mapping[str, StageState]]:
         """Each stage's last status, and its state now.

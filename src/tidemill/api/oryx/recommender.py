@@ -84,8 +84,8 @@ def similarity_to_item(scorer: AlsScorer, request: Request) -> Answer:
 
 def estimate(scorer: AlsScorer, request: Request) -> Answer:
     name, *items = parts_of(request, 2, None)
-    factor = scorer.user_factors[user_at(scorer, name)]
-    return [at_item(scorer, item, scorer.item_factors @ factor) for item in items]
+    scores = scorer.scores(scorer.user_factors[user_at(scorer, name)])
+    return [at_item(scorer, item, scores) for item in items]
 
 
 def estimate_for_anonymous(scorer: AlsScorer, request: Request) -> Answer:

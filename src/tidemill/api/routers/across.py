@@ -67,10 +67,10 @@ class AcrossPredictor:
         return Json(await to_thread.run_sync(self._answer, snapshot, row, numbers, limit))
 
     def _row(self, body: bytes) -> Row:
-        rows, many = self.inputs.read(body)
-        if many:
+        row = self.inputs.read(body).row
+        if row is None:
             raise FeatureError("rows is a list; one row is wanted", "send one row as a JSON object")
-        return rows[0]
+        return row
 
     def _answer(self, snapshot: Snapshot, row: Row, numbers: Sequence[int], limit: int) -> schemas.Across:
         assert snapshot.newest is not None
@@ -84,7 +84,7 @@ class AcrossPredictor:
     def _of_generation(self, snapshot: Snapshot, number: int, row: Row) -> schemas.GenerationAnswer:
         """The prediction of one generation, or the reason why it has none."""
         try:
-            predicted = row_scorer(self._scorer(snapshot, number)).predict([row])[0]
+            predicted = row_scorer(self._scorer(snapshot, number)).predict_one(row)
         except TidemillError as error:
             return schemas.GenerationAnswer(generation=number, error=public_reason(self.registry.run, error))
         return schemas.GenerationAnswer(

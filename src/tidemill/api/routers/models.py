@@ -116,7 +116,7 @@ def profile_document(registry: ModelRegistry, generation: RequestedGeneration, m
 def predict_row(inputs: ModelInputs, row: KeyedRow, scorer: Scorer) -> Prediction | FeatureError:
     """The prediction for a row of the stream; for a row that lacks a feature, the error that names it."""
     try:
-        return row_scorer(scorer).predict([inputs.row(row.values)])[0]
+        return row_scorer(scorer).predict_one(inputs.row(row.values))
     except FeatureError as error:
         return error
 

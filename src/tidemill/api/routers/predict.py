@@ -8,11 +8,16 @@ from anyio import to_thread
 from fastapi import FastAPI, Request
 
 from tidemill.api import openapi
-from tidemill.api.answers import Answer, Json, answer_maker, encode
+from tidemill.api.answers import Answer, Json, answer_maker, encode, encode_many
 from tidemill.api.context import RouteContext
-from tidemill.api.dependencies import GenerationNumber, read_body, resolve_generation
-from tidemill.api.inputs import ModelInputs
-from tidemill.api.models.registry import ModelRegistry
+from tidemill.api.dependencies import (
+    MAX_BODY_BYTES,
+    MAX_PREDICT_BYTES,
+    GenerationNumber,
+    read_until,
+    resolve_generation,
+    within,
+)
 from tidemill.run.catalog import GenerationRef
 from tidemill.scoring import ROW_KINDS, Scorer, row_scorer
 
@@ -35,7 +40,9 @@ def add_routes(app: FastAPI, context: RouteContext) -> None:
         )
 
     for name in context.models_of(*ROW_KINDS):
-        predictor = Predictor(context.registry, name, context.inputs[name])
+        predictor = Predictor(context, name)
+        context.direct[predictor.champion] = predictor.champion
+        context.direct[predictor.by_generation] = predictor.by_plain_generation
         post(
             f"/models/{name}/predict",
             predictor.champion,
@@ -49,11 +56,13 @@ def add_routes(app: FastAPI, context: RouteContext) -> None:
 class Predictor:
     """Predicts by one model; the answers are as every model's, or of a declared route's own form."""
 
-    def __init__(self, registry: ModelRegistry, model: str, inputs: ModelInputs, answer: Any = None) -> None:
+    def __init__(self, context: RouteContext, model: str, answer: Any = None) -> None:
         """``answer``: the form that a route declares."""
-        self.registry = registry
+        self.registry = context.registry
         self.model = model
-        self.inputs = inputs
+        self.inputs = context.inputs[model]
+        self._large_limiter = context.large_limiter
+        self._declared = answer
         self._answer: Answer = answer_maker(answer)
 
     async def champion(self, request: Request) -> Json:
@@ -62,6 +71,10 @@ class Predictor:
     async def by_generation(self, request: Request, generation: GenerationNumber) -> Json:
         return await self.respond(request, generation)
 
+    async def by_plain_generation(self, request: Request) -> Json:
+        """As :meth:`by_generation`, where the generation in the path is a plain number."""
+        return await self.respond(request, int(request.path_params["generation"]))
+
     async def respond(self, request: Request, generation: int | None) -> Json:
         """The predictions by this generation, or by the champion for None.
 
@@ -69,7 +82,15 @@ class Predictor:
             BadJson, FeatureError, BodyTooLarge: the body has no rows of this model's.
             NotFound, NotReady: there is no such generation, it has no such model, or its file is damaged.
         """
-        body = await read_body(request)  # not as a FastAPI dependency, which would add to the time of each prediction
+        body, more = await read_until(request, MAX_BODY_BYTES)
+        if len(body) <= MAX_BODY_BYTES:
+            return await self._respond_to(body, generation)
+        async with self._large_limiter:
+            if more:
+                body, _ = await read_until(request, MAX_PREDICT_BYTES, body)
+            return await self._respond_to(within(MAX_PREDICT_BYTES, body), generation)
+
+    async def _respond_to(self, body: bytes, generation: int | None) -> Json:
         snapshot, ref = resolve_generation(self.registry, generation, self.model)
         scorer = await self.registry.scorer(snapshot, ref, self.model)
         if len(body) <= INLINE_BYTES:
@@ -77,9 +98,9 @@ class Predictor:
         return Json(await to_thread.run_sync(self._predict, body, ref, scorer))
 
     def _predict(self, body: bytes, ref: GenerationRef, scorer: Scorer) -> bytes:
-        rows, many = self.inputs.read(body)
-        if not rows:
+        rows = self.inputs.read(body)
+        if rows.row is not None:
+            return encode(self._answer(self.model, ref, row_scorer(scorer).predict_one(rows.row)))
+        if rows.empty:
             return b"[]"
-        predictions = row_scorer(scorer).predict(rows)
-        answers = [self._answer(self.model, ref, prediction) for prediction in predictions]
-        return encode(answers if many else answers[0])
+        return encode_many(self.model, ref, row_scorer(scorer).predict_columns(rows.columns), self._declared)
