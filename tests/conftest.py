@@ -46,6 +46,9 @@ def pytest_configure() -> None:
         tempfile.tempdir = None  # it is looked up again
 
 
+os.environ.setdefault("TIDEMILL_CLASS_ARCHIVES", "use")  # those that are there: no test waits for one to be made
+
+
 def has_room(folder: Path) -> bool:
     """Whether large files may be there, and executable ones, as Spark's libraries are. A container may forbid both."""
     disk = os.statvfs(folder)

@@ -14,7 +14,7 @@ from tidemill.run import files, stage_log
 from tidemill.run.files import roll
 from tidemill.run.folder import open_run
 from tidemill.run.stage_log import LogFile
-from tidemill.training import session as sparks
+from tidemill.training import driver
 
 MOST = 4000
 LINES = 2000
@@ -83,10 +83,10 @@ def test_a_log_that_cannot_rotate_is_no_end(
 
 def test_sparks_log_rotates(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spark's log is bounded too, in a folder with every sign that log4j or Java would take for more than itself."""
-    monkeypatch.setattr(sparks, "ROLLED_BYTES", MOST)
+    monkeypatch.setattr(driver, "ROLLED_BYTES", MOST)
     logs = tmp_path / ODD
     logs.mkdir()
-    sparks.settings(None, tmp_path, logs, little=True)
+    driver.settings(None, tmp_path, logs, little=True)
     jvm = spark.sparkContext._jvm
     assert jvm is not None
     context = jvm.org.apache.logging.log4j.core.LoggerContext("a test's own")

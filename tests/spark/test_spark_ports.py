@@ -9,7 +9,7 @@ import pytest
 from py4j.protocol import Py4JError, Py4JJavaError  # type: ignore[import-untyped]  # py4j has no types
 from pyspark.sql import SparkSession
 
-from tidemill.training.session import settings
+from tidemill.training.driver import settings
 
 
 def caller(spark: SparkSession, secret: str | None) -> Any:

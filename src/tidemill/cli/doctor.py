@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from tidemill import class_archives as class_archives_of
 from tidemill.errors import InputError, TidemillError
 from tidemill.java import find_java
 from tidemill.kafka.embedded.jars import KAFKA, faults, jars_folder
@@ -53,7 +54,17 @@ def examine(pipeline: Pipeline | None = None) -> list[Requirement]:
 
     Starts and downloads nothing. A missing thing is part of the answer, never an error.
     """
-    return [python(), java(), kafka(), spark(), memory(), disk(runs_folder(pipeline)), cache(), *ports(pipeline)]
+    return [
+        python(),
+        java(),
+        kafka(),
+        spark(),
+        memory(),
+        disk(runs_folder(pipeline)),
+        cache(),
+        class_archives(),
+        *ports(pipeline),
+    ]
 
 
 def python() -> Requirement:
@@ -127,6 +138,14 @@ def cache() -> Requirement:
     return Requirement(
         "Cache", ok, str(folder), "" if ok else "set TIDEMILL_CACHE_DIR to a folder that you may write to"
     )
+
+
+def class_archives() -> Requirement:
+    """The class-data archives, which the first run has made once it has ended."""
+    if os.environ.get(class_archives_of.VARIABLE) == "off":
+        return Requirement("Class archives", True, f"switched off by {class_archives_of.VARIABLE}")
+    there = ", ".join(class_archives_of.summary())
+    return Requirement("Class archives", True, there or "none yet; the first run that ends well makes them")
 
 
 def ports(pipeline: Pipeline | None) -> list[Requirement]:

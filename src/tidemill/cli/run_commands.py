@@ -274,9 +274,9 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
 
         options = options_of_run(name, given_options(assignments, data, rows, bootstrap), run_dir)
         raw = prepare(name, *options)
-        if work is train:  # its models are checked with pyspark, which takes a second to load
-            # Before numpy loads: its idle threads spin beside the judge.
+        if work is train:  # before numpy loads: its idle threads spin beside the judge
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        if work is train and LIFELINE not in os.environ:  # with pyspark, which takes a second to load; `up` has done it
             from tidemill.process.preflight import judged
 
             loaded = judged(raw)
@@ -343,9 +343,12 @@ def collect(stage: Stage, bootstrap: str | None, **_: Any) -> None:
 
 def train(stage: Stage, master: str | None, **_: Any) -> None:
     """Run only the trainer: from sealed batches to generations of models."""
-    from tidemill.training.trainer import run_trainer
+    from tidemill.training.driver import driver_of
 
-    run_trainer(stage, master)
+    with driver_of(stage, master) as driver:  # loading the trainer takes as long as its JVM's start
+        from tidemill.training.trainer import run_trainer
+
+        run_trainer(stage, master, driver)
 
 
 def score(stage: Stage, bootstrap: str | None, **_: Any) -> None:

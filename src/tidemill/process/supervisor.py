@@ -83,6 +83,14 @@ class Supervisor:
             self._children[name] = StageProcess(name, self._spawn(name))
             self._children[name].starts.append(time.monotonic())
 
+    def is_starting(self, name: str) -> bool:
+        """Whether the stage is needed and has not yet begun its work."""
+        child = self._children.get(name)
+        if child is None or child.given_up or child.process.poll() is not None:
+            return False
+        status = self._run.catalog.stages().get(name)
+        return status is None or status.pid != child.process.pid or status.state == "starting"
+
     def over(self, name: str) -> bool:
         """Whether the stage ended well, was given up, or was not needed."""
         child = self._children.get(name)

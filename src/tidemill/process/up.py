@@ -19,6 +19,7 @@ console       ``console/server.py``              pages made from the API's answe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,9 @@ from tidemill.run.progress.status import judged, open_outputs, stream_ended, tra
 from tidemill.run.stage import Stop
 
 LOOK_SECONDS = 0.1
+# It starts once the trainer has: on few cores its start would delay all others', and so the first answer.
+LAST = "console"
+LAST_SECONDS = 10.0
 
 
 def up(
@@ -59,8 +63,13 @@ def up(
         take_inventory(run.folder, run.catalog)
         with Supervisor(run, arguments) as supervisor:
             forget_unwanted(run, unwanted)
-            supervisor.start(stages_needed(run, unwanted))
+            needed = stages_needed(run, unwanted)
+            supervisor.start(name for name in needed if name != LAST)
+            waiting, end = LAST in needed, time.monotonic() + LAST_SECONDS
             while not stop.wait(LOOK_SECONDS):
+                if waiting and (not supervisor.is_starting("trainer") or time.monotonic() > end):
+                    supervisor.start([LAST])
+                    waiting = False
                 supervisor.watch()
                 show(supervisor)
                 if exit_when_trained and trained(run) and supervisor.over("trainer") and supervisor.over("outputs"):

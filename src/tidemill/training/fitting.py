@@ -33,6 +33,7 @@ from tidemill.scoring.parity import compare
 from tidemill.scoring.storage import Array, Stored
 from tidemill.texts import shorten
 from tidemill.training import evaluate
+from tidemill.training.driver import local
 from tidemill.training.export import label_indexer, scorer_content
 from tidemill.training.features import (
     FEATURES,
@@ -57,7 +58,6 @@ from tidemill.training.registry import (
 )
 from tidemill.training.rows import Rows
 from tidemill.training.sampling import PROBE, sample, with_probes
-from tidemill.training.session import local
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SPARK_ERRORS = (PySparkException, Py4JError, ConnectionError)  # the last two also when its JVM is gone

@@ -1,176 +1,117 @@
-"""The Spark session of a run: quiet, on the loopback only, and ended with this process."""
+"""The Spark session of a run: pyspark's side of the driver's JVM."""
 
 from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
+from pyspark.serializers import UTF8Deserializer, read_int
 from pyspark.sql import SparkSession
 
 from tidemill.errors import TrainingFailed
-from tidemill.java import environment, find_java
-from tidemill.run.files import ROLLED_BYTES, ROLLED_KEPT, roll
-from tidemill.texts import shorten
+from tidemill.training import driver as drivers
+from tidemill.training.driver import Driver, did_not_start, local
 
-LOG4J = """\
-rootLogger.level = info
-rootLogger.appenderRef.file.ref = file
-appender.file.type = RollingFile
-appender.file.name = file
-appender.file.fileName = {file}
-appender.file.filePattern = {rolled}.%i
-appender.file.append = true
-appender.file.policies.type = Policies
-appender.file.policies.size.type = SizeBasedTriggeringPolicy
-appender.file.policies.size.size = {most}
-appender.file.strategy.type = DefaultRolloverStrategy
-appender.file.strategy.max = {kept}
-appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = %d{{yyyy-MM-dd'T'HH:mm:ss.SSS}}{{UTC}}Z %p %c{{1}}: %m%n%ex
-logger.spark.name = org.apache.spark
-logger.spark.level = warn
-"""
-
-JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xss4m", "-Djava.net.preferIPv4Stack=true")
-# On little data Spark spends most of its time loading classes and compiling. There the JIT stays at its quick level,
-# and Spark interprets its plans instead of generating Java classes. On much data full compilation pays: it halved the
-# time for 500,000 rows. The quick level alone has 48 MiB for compiled code, which many generations fill: the JVM then
-# spends a quarter of its processor time on making room. This is the size that full compilation has.
-QUICK_JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m")
-QUICK = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-
-SETTINGS = {
-    "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
-    "spark.driver.memory": "1g",
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.caseSensitive": "true",  # a batch may have the columns Id and id
-    "spark.sql.shuffle.partitions": "2",
-    "spark.sql.adaptive.enabled": "false",
-    "spark.sql.artifact.isolation.enabled": "false",
-    "spark.sql.files.minPartitionNum": "1",
-    "spark.sql.files.maxPartitionBytes": "16m",
-    "spark.sql.files.openCostInBytes": "64k",
-    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
-    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
-}
-# For Spark on this machine alone. Nothing is reachable from outside, and data that never leaves memory needs no
-# compression. Other users of the machine can reach loopback ports, so Spark asks each connection for a secret, which it
-# generates and keeps in memory: the secret is in no file, environment variable or command line.
-OWN_MACHINE = {
-    "spark.authenticate": "true",
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.broadcast.compress": "false",
-    "spark.shuffle.compress": "false",
-    "spark.shuffle.checksum.enabled": "false",
-}
-# Variables of the user's shell that would start another Spark than the installed one, or give it other settings.
-FOREIGN = ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "PYSPARK_PIN_THREAD")
-SECONDS_TO_END = 2.0
 GLOB_SIGNS = "\\*?[]{}"
+LOOK_SECONDS = 0.02
+PORT, SECRET = "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET"
 
 
 def session(master: str | None, folder: Path, logs: Path, little: bool = False) -> SparkSession:
     """Start Spark: on all cores of this machine, or with ``master`` as the driver of that cluster.
 
-    Args:
-        folder: for Spark's scratch files; it is emptied first.
-        logs: Spark's log goes to its ``spark.log``, which rotates, and the JVM's output to its ``spark.out``.
-        little: there is little data, so settings favour a quick start over throughput.
-
-    The JVM ends when this process ends, however it ends. It never receives the terminal's Ctrl-C.
+    See :func:`tidemill.training.driver.start` for the arguments.
 
     Raises:
         JavaMissing: there is no Java to run it on.
         TrainingFailed: Spark did not start.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    java = environment(find_java())
-    conf = SparkConf(loadDefaults=False).setAll(list(settings(master, folder, logs, little).items()))
-    where = f"see {logs / 'spark.out'} and {logs / 'spark.log'}"
+    return connected(drivers.start(master, folder, logs, little), master, folder, logs, little)
+
+
+def connected(driver: Driver, master: str | None, folder: Path, logs: Path, little: bool) -> SparkSession:
+    """The session on a JVM that was started with the same arguments. A JVM that fails is killed; where it had a
+    class-data archive, another starts without.
+
+    Raises:
+        TrainingFailed: Spark did not start.
+    """
     try:
-        roll(logs / "spark.out")
-        with (
-            launch_environment(java, None if master else folder),
-            keep_signals(),
-            kill_children_on_error(),
-            (logs / "spark.out").open("ab") as out,
-        ):
-            quiet = {"stdout": out, "stderr": subprocess.STDOUT, "start_new_session": True}
-            gateway = launch_gateway(conf, quiet)
-            context = SparkContext(conf=conf, gateway=gateway)
+        return connect(driver, folder)
+    except (PySparkException, Py4JError, OSError) as error:
+        if driver.archive is None:
+            raise did_not_start(error, logs) from error
+        driver.archive.give_up()
+    again = drivers.start(master, folder, logs, little, archived=False)
+    return connected(again, master, folder, logs, little)
+
+
+def connect(driver: Driver, folder: Path) -> SparkSession:
+    """The session on a JVM, which is then its own. On an error the JVM is killed."""
+    driver.taken = True
+    try:
+        await_listening(driver)
+        with keep_signals(), environment_of(driver):
+            conf = SparkConf(loadDefaults=False).setAll(list(driver.settings.items()))
+            context = SparkContext(conf=conf, gateway=gateway_to(driver))
             context.setCheckpointDir(local(folder / "checkpoints"))  # without one, 50 iterations of ALS kill the JVM
             ignore_closed_connections(context)
-            return SparkSession(context)
-    except (PySparkException, Py4JError, OSError) as error:
-        raise TrainingFailed(f"Spark did not start: {shorten(str(error))}", where) from error
+            spark = SparkSession(context)
+    except BaseException:
+        driver.kill()
+        driver.end()
+        SparkContext._gateway = SparkContext._jvm = None
+        raise
+    return spark
 
 
-def settings(master: str | None, folder: Path, logs: Path, little: bool) -> dict[str, str]:
-    """Spark's settings. Writes its log's configuration into ``folder``.
+def await_listening(driver: Driver) -> None:
+    """Wait until the JVM listens.
 
-    Settings that a cluster asks its driver for, such as a secret, come from the user's own Spark configuration.
+    Raises:
+        OSError: it has ended instead.
     """
-    log4j = folder / "log4j2.properties"
-    log4j.write_text(logging_to(logs / "spark.log"), encoding="utf-8")
-    jvm = (*JVM_OPTIONS, *QUICK_JVM_OPTIONS) if little else JVM_OPTIONS
-    options = [*jvm, f'-Dlog4j2.configurationFile="{log4j.as_uri()}"', f'-Djava.io.tmpdir="{folder}"']
-    return {
-        **SETTINGS,
-        **(OWN_MACHINE if is_own_machine(master) else {}),
-        **(QUICK if little else {}),
-        "spark.app.name": "tidemill",
-        "spark.master": master or "local[*]",
-        "spark.driver.extraJavaOptions": " ".join(options),
-        "spark.local.dir": str(folder),
-        "spark.sql.warehouse.dir": local(folder / "warehouse"),
-    }
+    while not driver.connection.is_file():
+        if driver.process.poll() is not None:
+            raise OSError("its JVM has ended before it could be used")
+        time.sleep(LOOK_SECONDS)
+    if driver.archive is not None:
+        driver.archive.check_use(driver.process.pid)
 
 
-def logging_to(file: Path) -> str:
-    """The configuration of a log in ``file``, which rotates before it grows over :data:`ROLLED_BYTES`."""
-    path = escaped(str(file))
-    pattern = no_lookups(path).replace("%", "%%")  # log4j resolves lookups in a pattern twice
-    return LOG4J.format(file=path, rolled=pattern, most=ROLLED_BYTES, kept=ROLLED_KEPT)
+def gateway_to(driver: Driver) -> Any:
+    """pyspark's connection to the JVM. pyspark takes the address from the environment, as it does in programs that
+    Spark itself has started."""
+    with driver.connection.open("rb") as file:
+        os.environ[PORT], os.environ[SECRET] = str(read_int(file)), UTF8Deserializer().loads(file)
+    gateway: Any = launch_gateway()
+    gateway.proc, gateway.driver = driver.process, driver
+    return gateway
 
 
-def no_lookups(text: str) -> str:
-    """The text with log4j's lookups escaped."""
-    return text.replace("${", "$${")
-
-
-def escaped(text: str) -> str:
-    """A text as a value of a Java properties file, without lookups for log4j."""
-    plain = no_lookups(text).replace("\\", "\\\\").replace("\n", "\\n")
-    units = plain.encode("utf-16-be", "surrogatepass")
-    codes = (int.from_bytes(units[start : start + 2], "big") for start in range(0, len(units), 2))
-    return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes)
-
-
-def is_own_machine(master: str | None) -> bool:
-    """Whether Spark runs in its driver alone, so that no other machine needs its ports."""
-    return master is None or master == "local" or master.startswith("local[")
-
-
-def local(path: Path) -> str:
-    """A path of this machine for Spark to write to, whatever the cluster's default file system. Not URL-encoded."""
-    return f"file://{path}"
+@contextmanager
+def environment_of(driver: Driver) -> Iterator[None]:
+    """The environment of the JVM's start for this process too, as pyspark reads it; restored afterwards."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(driver.variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def local_pattern(path: Path) -> str:
@@ -189,21 +130,20 @@ def local_pattern(path: Path) -> str:
     return text.translate({ord(sign): f"\\{sign}" for sign in GLOB_SIGNS})
 
 
-def end(spark: SparkSession) -> None:
-    """End Spark within about two seconds, even during a job, by closing the pipe whose end stops its JVM."""
-    process = jvm(spark)
-    if process is None:
+def end(spark: SparkSession, worked: bool = False) -> None:
+    """End Spark within about two seconds, even during a job.
+
+    Args:
+        worked: it has trained a generation.
+    """
+    gateway: Any = spark.sparkContext._gateway
+    driver: Driver | None = getattr(gateway, "driver", None)
+    if driver is None:
         spark.stop()
         return
-    spark.sparkContext._gateway._gateway_client.is_connected = False  # so py4j sends nothing when objects are freed
+    gateway._gateway_client.is_connected = False  # so py4j sends nothing when objects are freed
     logging.getLogger().addFilter(is_no_shutdown_noise)
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        process.wait(SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    driver.end(worked)
     SparkContext._active_spark_context = None
     SparkContext._gateway = SparkContext._jvm = None
     SparkSession._instantiatedSession = None
@@ -236,43 +176,6 @@ def is_dead(spark: SparkSession, patience: float = 1.0) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
-
-
-@contextmanager
-def launch_environment(java: Mapping[str, str], conf: Path | None) -> Iterator[None]:
-    """Set the environment variables for Spark's launcher, and restore them afterwards.
-
-    Without ``conf`` Spark reads the user's own configuration folder, and runs the Python of PYSPARK_PYTHON in its
-    workers, as a cluster may need it. By default workers run the Python of this process.
-    """
-    before = dict(os.environ)
-    os.environ.update(java)
-    for name in FOREIGN:
-        os.environ.pop(name, None)
-    if conf is not None:
-        os.environ |= {"PYSPARK_PYTHON": sys.executable, "SPARK_CONF_DIR": str(conf), "SPARK_LOCAL_IP": "127.0.0.1"}
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    os.environ["SPARK_LAUNCHER_OPTS"] = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@contextmanager
-def kill_children_on_error() -> Iterator[None]:
-    """On an error kill the processes started inside: a JVM whose gateway never connected waits for ever."""
-    process = psutil.Process()
-    before = {child.pid for child in process.children(recursive=True)}
-    try:
-        yield
-    except BaseException:
-        for child in process.children(recursive=True):
-            if child.pid not in before:
-                with suppress(psutil.NoSuchProcess):
-                    child.kill()
-        raise
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from tidemill.run.inventory import take_inventory
 from tidemill.run.progress.status import trained as is_trained
 from tidemill.run.stage import Stage
 from tidemill.training import session as sparks
+from tidemill.training.driver import Driver, is_little, scratch_of, start
 from tidemill.training.fitting import GenerationFiles
 from tidemill.training.generation import GenerationTrainer
 from tidemill.training.keeping import Keeper
@@ -30,13 +30,14 @@ from tidemill.training.registry import EarlierScorer
 from tidemill.training.schemes import batches_of
 
 POLL_SECONDS = 0.1
-LITTLE_ROWS = 200_000
-LITTLE_BYTES = 16 * 2**20
 STEPS = Steps("generation.synced", "generation.renamed", "generation.placed")
 
 
-def run_trainer(stage: Stage, master: str | None) -> None:
+def run_trainer(stage: Stage, master: str | None, driver: Driver | None = None) -> None:
     """Train generation k when batch k is sealed, in order, until the stream has ended and the last one is done.
+
+    Args:
+        driver: Spark's JVM, if it was started before.
 
     Raises:
         CatalogError: a batch file differs from the catalog's record.
@@ -47,7 +48,7 @@ def run_trainer(stage: Stage, master: str | None) -> None:
         catch_up(stage, Judge(stage.run, stage.log))
         tidy(stage)
         return
-    with started(stage, master) as spark:
+    with started(stage, master, driver) as spark:
         work(stage, spark)
 
 
@@ -79,28 +80,19 @@ def work(stage: Stage, spark: SparkSession) -> None:
 
 
 @contextmanager
-def started(stage: Stage, master: str | None) -> Iterator[SparkSession]:
+def started(stage: Stage, master: str | None, driver: Driver | None) -> Iterator[SparkSession]:
     """A Spark session, ended within about two seconds when the context is left."""
     run = stage.run
     with stage.interruptible():
-        little = master is None and is_little(run)
-        spark = sparks.session(master, run.generations / ".spark", run.logs, little)
+        settings = (master, scratch_of(run), run.logs, master is None and is_little(run))
+        spark = sparks.connected(driver or start(*settings), *settings)
+    before, worked = run.catalog.generation_numbers("published"), False
     try:
         yield spark
+        worked = run.catalog.generation_numbers("published") != before
     finally:
-        sparks.end(spark)
-        shutil.rmtree(run.generations / ".spark", ignore_errors=True)
-
-
-def is_little(run: Run) -> bool:
-    """Whether the source is so small that starting Spark takes longer than training; False if its size is unknown."""
-    source = run.pipeline.source
-    if source.topic is not None:
-        return False
-    if source.path is None:
-        return (source.rows or LITTLE_ROWS) <= LITTLE_ROWS
-    sizes = [Path(path).stat().st_size for path in glob.glob(str(run.base / source.path))]
-    return 0 < sum(sizes) <= LITTLE_BYTES
+        sparks.end(spark, worked)
+        shutil.rmtree(scratch_of(run), ignore_errors=True)
 
 
 class Trainer:

@@ -49,6 +49,19 @@ def test_a_console_that_is_refused_ends_nothing(tmp_path: Path) -> None:
     assert supervisor.given_up("outputs") is None
 
 
+def test_a_stage_starts_until_it_works(tmp_path: Path) -> None:
+    """A stage is starting from its process's start until it reports that it works; one that is not needed never is."""
+    run = open_run(load("smart-home"), tmp_path / "run")
+    run.catalog.save_stage(StageStatus("api", "running", os.getpid()))  # of an earlier `up`
+    with Supervisor(run, arguments_of(run, "--port", "0")) as supervisor:
+        assert not supervisor.is_starting("api")
+        supervisor.start(["api"])
+        assert supervisor.is_starting("api")
+        wait_for(lambda: not supervisor.is_starting("api"), "the API")
+        assert run.catalog.stages()["api"].state == "running"
+        assert not supervisor.is_starting("trainer")
+
+
 def test_the_stages_of_a_run_with_outputs(tmp_path: Path) -> None:
     """Predictions are written to the end though all else is done; then the broker alone stays, for their readers."""
     run = new_run(tmp_path, 'outputs=[{model="size", topic="scored"}]')

@@ -20,6 +20,7 @@ from typing import NamedTuple, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tidemill.class_archives import CRASHES, ClassArchive, class_path_of
 from tidemill.errors import BrokerFailed, PortInUse, TidemillError
 from tidemill.java import Java, environment, find_java
 from tidemill.kafka.embedded.guarded_process import GuardedProcess
@@ -42,6 +43,7 @@ TRIES = 3
 # With the compiler's first tier alone Kafka starts half a second sooner, for half the processor time, and is no slower
 # than a disk. The heap is bounded, as the log is in the system's page cache.
 JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError")
+ARCHIVED_FLAGS = JVM[:2]  # those on which a class-data archive depends
 LOGGING = Path(__file__).with_name("log4j2.xml")
 
 # A run is resumed from the log of its topic, so nothing in it expires. Kafka's internal topics have one partition and
@@ -135,6 +137,8 @@ class EmbeddedBroker:
         self._wanted = port
         self._jars = jars
         self._child: GuardedProcess | None = None
+        self._archive: ClassArchive | None = None
+        self._class_path: str | None = None
         self._log_start = 0
 
     @property
@@ -157,16 +161,23 @@ class EmbeddedBroker:
         """
         self._jars = self._jars or kafka_jars()
         java = find_java()
+        self._archive = ClassArchive.of("kafka", java, self._jars, ARCHIVED_FLAGS)
         try:
-            self._start(java)
+            self._start_or_retry(java)
         except BaseException:
             self.stop()
             raise
+        if self._archive:
+            self._archive.check_use(self.pid)
+            self._class_path = class_path_of(self.pid)
 
     def stop(self) -> None:
         """Stop Kafka cleanly, or kill it after :data:`STOP_SECONDS`; its next start then repairs the end of its log."""
         if self._child:
-            self._child.stop(STOP_SECONDS)
+            code = self._child.stop(STOP_SECONDS)
+            if self._archive:
+                self._archive.end(code, self._class_path)
+                self._archive = None
 
     def alive(self) -> bool:
         return self._child is not None and self._child.code() is None
@@ -207,6 +218,18 @@ class EmbeddedBroker:
         publish(scratch / "data", self.folder / "data")
         shutil.rmtree(scratch)
 
+    def _start_or_retry(self, java: Java) -> None:
+        """Start Kafka; where it crashes with a class-data archive, without that."""
+        try:
+            self._start(java)
+        except BrokerFailed:
+            code = self._child.code() if self._child else None
+            if self._archive is None or code not in CRASHES:
+                raise
+            self._archive.end(code, None)
+            self._archive = None
+            self._start(java)
+
     def _start(self, java: Java) -> None:
         with disk_errors(f"the broker's folder {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +256,8 @@ class EmbeddedBroker:
         )  # log4j would read characters of an absolute path as patterns
         logging = (f"-Dlog4j2.configurationFile={LOGGING.as_uri()}", f"-Dtidemill.log={path}")
         command: tuple[str | Path, ...]
-        command = (java.executable, *JVM, *logging, "-cp", f"{self._jars}/*", *arguments)
+        archive = self._archive.options() if self._archive else ()
+        command = (java.executable, *JVM, *archive, *logging, "-cp", f"{self._jars}/*", *arguments)
         return GuardedProcess(command, folder, environment(java), self.log.with_suffix(".out"))
 
     def _choose_ports(self) -> tuple[int, int]:

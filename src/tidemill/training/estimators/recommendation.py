@@ -22,6 +22,7 @@ from tidemill.pipeline import Model
 from tidemill.scoring import storage
 from tidemill.scoring.als import ITEM, Factors, als_scorer, packed
 from tidemill.scoring.storage import Stored
+from tidemill.training.driver import local
 from tidemill.training.estimators.recommendation_quality import (
     RATING,
     Ratings,
@@ -34,7 +35,6 @@ from tidemill.training.estimators.rules import least, no_such_key, one_of
 from tidemill.training.features import spark_name
 from tidemill.training.registry import SEED, EstimatorSpec, Outcome, Rule, TrainingInputs, TrainingJob
 from tidemill.training.rows import Rows
-from tidemill.training.session import local
 from tidemill.types import COLUMN_TYPES
 
 INDEX = {"user": "__user", "item": "__item"}

@@ -18,11 +18,11 @@ from tidemill.errors import ParityFailed
 from tidemill.scoring import Scorer, storage
 from tidemill.scoring.parity import REPORT_IT
 from tidemill.scoring.storage import Stored
+from tidemill.training.driver import local
 from tidemill.training.features import Stage, with_derived
 from tidemill.training.probes import Probes
 from tidemill.training.registry import Metrics, Outcome, TrainingInputs, TrainingJob, TrainingStats
 from tidemill.training.sampling import PROBE, sample, with_probes
-from tidemill.training.session import local
 
 ROW = "__row"  # the column that numbers the rows which Spark and the scorer are compared on
 

@@ -1,0 +1,78 @@
+"""How Spark's JVM is started: with which settings, and that none is left behind."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.training_run import quiet_stage
+from tidemill.errors import TrainingFailed
+from tidemill.pipeline import load
+from tidemill.run.folder import Run, open_run
+from tidemill.training import driver as drivers
+from tidemill.training.driver import driver_of, is_little
+
+
+def run_of(folder: Path, *assignments: str) -> Run:
+    return open_run(load("smart-home", list(assignments)), folder / "run")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "little"),
+    [
+        (["source.rows=100_000"], True),  # 3 cumulative parts: 200,000 rows to train
+        (["source.rows=110_000"], False),
+        (["source.rows=110_000", 'generations.scheme="windowed"'], True),
+        (["source.rows=200_001", 'generations.scheme="windowed"'], False),
+        (["source.rows=200_000", "batches={rows=10_000}"], False),  # 20 cumulative generations: 2,100,000 rows
+        (["source.rows=18_000", "batches={rows=1_000}"], True),
+        (["source.rows=60_000", "batches={rows=1_000}"], False),
+        (["source.rows=60_000", "batches={rows=1_000}", 'generations={scheme="sliding", window=3}'], True),
+        (["source.rows=90_000", "batches={rows=1_000}", 'generations={scheme="sliding", window=3}'], False),
+    ],
+)
+def test_quick_settings_for_little_work(tmp_path: Path, assignments: list[str], little: bool) -> None:
+    """Spark starts with the quick settings where all generations together train on few rows."""
+    assert is_little(run_of(tmp_path, *assignments)) is little
+
+
+def test_the_size_of_files_stands_for_their_rows(tmp_path: Path) -> None:
+    """The rows of files are estimated from their size, and ``rows`` bounds them."""
+    data = tmp_path / "data.csv"
+    data.write_bytes(b"x" * 12 * 2**20)  # about 150,000 rows
+    for rows, little in ((None, False), (90_000, True)):
+        loaded = load("smart-home", data=str(data), rows=rows)
+        assert is_little(open_run(loaded, tmp_path / f"run of {rows}")) is little
+
+
+def test_a_jvm_that_no_session_takes_is_ended(tmp_path: Path) -> None:
+    """A JVM whose trainer could not be loaded ends, with all that it has started."""
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with driver_of(quiet_stage(run_of(tmp_path)), None) as driver:
+        assert driver
+    assert driver.process.poll() is not None
+    assert not driver.connection.parent.exists()
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+
+
+def test_a_spark_that_cannot_be_run_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing launcher of Spark is reported as Spark's, and leaves no folder."""
+    made: list[Path] = []
+    make = tempfile.mkdtemp
+
+    def mkdtemp(*given: Any) -> str:
+        made.append(Path(make(*given)))
+        return str(made[-1])
+
+    monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
+    monkeypatch.setattr(drivers, "spark_home", lambda: tmp_path)
+    (tmp_path / "jars").mkdir()
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(TrainingFailed, match="Spark did not start"):
+        drivers.start(None, tmp_path / "scratch", tmp_path / "logs")
+    assert made
+    assert not any(folder.exists() for folder in made)
