@@ -20,6 +20,7 @@ import pyarrow.csv as pc
 import pyarrow.json as pj
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from starlette.types import ASGIApp
 
 from tests.support.memory_log import HandClock, MemoryLog, MemoryReader, own_stream
 from tests.support.serving_run import ROW, new_run, publish
@@ -129,7 +130,7 @@ def constant_app() -> FastAPI:
     return app
 
 
-def ask(app: FastAPI, path: str, body: bytes) -> None:
+def ask(app: ASGIApp, path: str, body: bytes) -> None:
     """Post the body again and again, as a server hands requests to an application; each must be answered with 200."""
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
