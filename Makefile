@@ -12,7 +12,7 @@ SOURCES := src tests bench
 # them, other tests file by file (tests/conftest.py).
 PYTEST := .venv/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help install demo test test-fast test-nightly soak fuzz screenshots fixture lint format lock clean
+.PHONY: help install demo test test-fast test-nightly bench soak fuzz screenshots fixture lint format lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -35,6 +35,9 @@ test-nightly: .venv/.dev ## the longer tests: the nightly ones, random examples 
 	$(PYTEST) -m nightly $(ARGS)
 	$(MAKE) --no-print-directory fuzz MINUTES=5
 	$(MAKE) --no-print-directory soak MINUTES=3
+
+bench: .venv/.bench ## measure every line beside its peers into docs/benchmarks.md; QUICK=1: few rows; ONLY=predict,start; REWRITE=1
+	@.venv/bin/python -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(REWRITE),--rewrite)
 
 soak: .venv/.dev ## one hour of a steady stream with a random kill each minute; MINUTES=5 for less
 	.venv/bin/python -m bench.soak --minutes $(or $(MINUTES),60)
@@ -66,6 +69,7 @@ lock: ## choose the newest allowed versions of all dependencies, and write them 
 	compile() { "$$scratch/bin/uv" pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header "$$@"; }; \
 	compile pyproject.toml --group dev -c constraints.txt --upgrade -o requirements-dev.txt; \
 	compile pyproject.toml -c requirements-dev.txt --upgrade -o requirements.txt; \
+	compile --group bench -c requirements-dev.txt --upgrade -o requirements-bench.txt; \
 	printf 'hatchling\neditables\n' > "$$scratch/build.in"; \
 	compile "$$scratch/build.in" -c requirements-dev.txt --upgrade --no-annotate -o requirements-build.txt
 
@@ -93,3 +97,7 @@ clean: ## remove what was made here, but for runs
 	@$(COMPILE)
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch .venv/.run $@
+
+.venv/.bench: requirements-bench.txt .venv/.dev
+	$(PIP) install $(LOCKED) -r requirements-bench.txt
+	@touch $@

@@ -32,7 +32,7 @@ import structlog
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the trainer
 
-from smart_home import DEVICE, free_port
+from bench.support.served_runs import DEVICE, free_port
 from tidemill.judging.judge import Judge
 from tidemill.judging.low_priority import with_low_priority
 from tidemill.pipeline import load

@@ -1,9 +1,10 @@
 """The peer that Tidemill is measured against: the smart-home models in plain pyspark, as one would write them by hand.
 
-Reads the whole CSV file, takes three cumulative thirds of it, and trains and evaluates the same three models on each,
-with the feature stages, parameters and metrics of the ready pipeline `smart-home`. Prints one JSON document.
+Reads the whole CSV file, takes cumulative parts of it, three unless told, and trains and evaluates the same three
+models on each, with the feature stages, parameters and metrics of the ready pipeline `smart-home`. Prints one JSON
+document.
 
-    python bench/bare_pyspark.py ../shared/data/smart-home/smart_home_device_usage_data.csv
+    python bench/peers/bare_pyspark.py FILE [PARTS]
 """
 
 from __future__ import annotations
@@ -92,12 +93,12 @@ def generation(rows: DataFrame) -> dict[str, dict[str, float]]:
     }
 
 
-def main(path: str) -> None:
+def main(path: str, parts: int = PARTS) -> None:
     began = time.perf_counter()
     spark = SparkSession.builder.master("local[*]").appName("smart-home").getOrCreate()
     rows = spark.read.csv(path, header=True, schema=SCHEMA).cache()
     count = rows.count()
-    ends = [count // PARTS * part for part in range(1, PARTS)] + [count]
+    ends = [count // parts * part for part in range(1, parts)] + [count]
     generations = [generation(rows.limit(end)) for end in ends]
     seconds = time.perf_counter() - began
     spark.stop()
@@ -105,4 +106,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -1,0 +1,85 @@
+"""What the document promises: bounds of figures, as ratios to other figures of the same run where there are some.
+
+The document's table is written from these, and `make bench` fails where one is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.support.lines import Measured
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A bound of a line's figure.
+
+    Args:
+        of: the figure that ``least`` and ``most`` are ratios to; without it they are in the figure's own unit, and hold
+            on a machine of two cores.
+        quick: whether it holds in a quick run too, whose work may be too small for it.
+    """
+
+    line: str
+    figure: str
+    of: str | None = None
+    least: float | None = None
+    most: float | None = None
+    quick: bool = False
+
+    def value(self, measured: Measured) -> float | None:
+        """What was reached: the ratio of the medians, or the median; None where it was not measured."""
+        return measured.median(self.figure) if self.of is None else measured.ratio(self.figure, self.of)
+
+    def kept(self, measured: Measured) -> bool | None:
+        """None where it was not measured."""
+        value = self.value(measured)
+        if value is None:
+            return None
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+
+PROMISES: tuple[Promise, ...] = (
+    Promise("produce", "csv", least=500_000),
+    Promise("produce", "csv-sending", of="perf-tool", least=0.7),
+    Promise("produce", "csv", of="kafka-python", least=10, quick=True),
+    Promise("produce", "csv-memory", most=1024, quick=True),
+    Promise("produce", "jsonl-memory", most=1024, quick=True),
+    Promise("produce", "parquet-memory", most=1024, quick=True),
+    Promise("collect", "own-1", least=500_000),
+    Promise("collect", "own-1-working", of="streaming", least=3),
+    Promise("collect", "own-1", of="kafka-python-parquet", least=5, quick=True),
+    Promise("collect", "own-8-working", of="streaming", least=3),
+    Promise("collect", "others-1-working", of="streaming", least=3),
+    Promise("collect", "others-8-working", of="streaming", least=3),
+    Promise("collect", "own-1-memory", most=1024, quick=True),
+    Promise("collect", "own-8-memory", most=1024, quick=True),
+    Promise("collect", "others-1-memory", most=1024, quick=True),
+    Promise("collect", "others-8-memory", most=1024, quick=True),
+    Promise("predict", "tidemill", of="constant", least=0.8),
+    Promise("predict", "workers", of="tidemill", least=1.7),
+    Promise("predict", "tidemill", of="flask-spark", least=100, quick=True),
+    Promise("predict-rows", "tidemill", of="numpy", least=0.5),
+    Promise("recommend", "recommend", of="scan", least=0.8),
+    Promise("recommend", "similar", of="scan", least=0.6),
+    Promise("pipeline", "first", of="bare", most=0.5),
+    Promise("pipeline", "last", of="bare", most=0.8),
+    Promise("pipeline-large", "last", of="bare", most=0.8),
+    Promise("generations", "tidemill", most=150),
+    Promise("generations", "floor", most=3),
+    Promise("growth", "measured", of="expected", most=1.15),
+    Promise("freshness", "tidemill", of="wanted", most=1),
+    Promise("start", "help", most=0.22),
+    Promise("start", "status", most=0.22),
+)
+
+
+def held(measured: Mapping[str, Measured], quick: bool) -> list[Promise]:
+    """The promises about these lines."""
+    return [promise for promise in PROMISES if promise.line in measured and (promise.quick or not quick)]
+
+
+def broken(measured: Mapping[str, Measured], quick: bool) -> list[Promise]:
+    """Those that are not kept."""
+    return [promise for promise in held(measured, quick) if promise.kept(measured[promise.line]) is False]
