@@ -92,7 +92,7 @@ def measure(generations: int, rows: int) -> Measured:
         run = sealed_run(Path(folder), generations, rows)
         stage = Stage(run, "trainer")
         began = time.perf_counter()
-        with started(stage, None) as spark:
+        with started(stage, None, None) as spark:
             ready = time.perf_counter()
             work(stage, spark)
             ended = time.perf_counter()

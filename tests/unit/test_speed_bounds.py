@@ -68,8 +68,8 @@ def test_reading_and_encoding_a_file_stays_near_reading_alone(tmp_path: Path) ->
     types = pc.ConvertOptions(column_types=arrow_schema(pipeline.pipeline.source.schema_))
 
     def work() -> None:
-        made = [message for chunk in reader.chunks() for message in messages(chunk.rows, "UserID", 1, together=True)]
-        assert sum(map(len, made)) == ROWS
+        made = [message for chunk in reader.chunks() for message in messages(chunk.rows, "UserID", 1).values]
+        assert len(made) == ROWS
 
     assert ratio(work, lambda: pc.read_csv(path, convert_options=types)) <= READING
 
