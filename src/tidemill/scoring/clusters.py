@@ -77,6 +77,7 @@ class PointSet:
         self.norms = np.linalg.norm(matrix, axis=1)
         self.term_squares = np.sum(self.split.terms**2, axis=0)
 
+    @np.errstate(over="ignore", invalid="ignore")  # what overflows is infinitely far
     def costs(self, encoded: Encoded) -> Array:
         """(n, m): the distances that Spark compares: squared Euclidean ones, or cosine ones.
 
@@ -117,6 +118,7 @@ class PointSet:
         lengths: Array = np.sqrt(summed)
         return lengths
 
+    @np.errstate(over="ignore", invalid="ignore")  # what overflows is infinitely far
     def distances(self, encoded: Encoded, indices: Codes) -> Array:
         """(n,): the Euclidean or cosine distance of each row to one point, whose index is in ``indices`` (n,)."""
         numbers, rows = self.split.numbers.T[indices], np.arange(len(indices))

@@ -74,7 +74,8 @@ class GenerationTrainer:
         some estimators draw, are so those of the rows alone: not of which rows this process kept, nor of the format of
         batches.
         """
-        scratch = Path(self.spark.sparkContext.getConf().get("spark.local.dir"))
+        with spark_errors("reading the batches"):
+            scratch = Path(self.spark.sparkContext.getConf().get("spark.local.dir"))
         path = scratch / f"rows-{uuid4().hex}.parquet"  # another name each time: Spark may have cached one of this name
         try:
             with disk_errors(f"the rows for Spark, {path},"):

@@ -36,7 +36,7 @@ def open_pages(file: SourceFile) -> Iterator[Pages]:
         head, content = peeked(raw)
         codec = codec_of(file, head)
         if is_encoding(codec, "utf-8-sig"):
-            pages = Pages(content.read)
+            pages = Pages(content.read1)
             pages.put_back(content.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8))
             yield pages
         else:
@@ -45,7 +45,7 @@ def open_pages(file: SourceFile) -> Iterator[Pages]:
 
 
 @contextmanager
-def open_utf_8(file: SourceFile) -> Iterator[IO[bytes]]:
+def open_utf_8(file: SourceFile) -> Iterator[io.BufferedReader]:
     """The file's bytes, as UTF-8 whatever its encoding is.
 
     Raises:

@@ -239,9 +239,9 @@ def open_records(file: SourceFile) -> Iterator[JsonReader | LineBlocks]:
 class LineBlocks:
     """The lines of a file in blocks of bytes, each of whole lines."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
-        self._pages = Pages(file.read)
+        self._pages = Pages(file.read1)
 
     def records(self) -> LineReader:
         """All lines of the file, none of which was taken before."""

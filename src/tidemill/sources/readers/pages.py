@@ -32,6 +32,8 @@ class Pages:
     Bytes that don't fit the file's encoding make a block invalid as UTF-8; its text has lone surrogates for them.
 
     ``ended``: whether the file was read to its end. Before, a block without a line end is a part of a line.
+
+    An error of reading is raised once the whole lines before it are taken.
     """
 
     def __init__(
@@ -44,12 +46,19 @@ class Pages:
         self._encode_errors = encode_errors
         self._decoder = codecs.getincrementaldecoder("utf-8")(decode_errors)
         self._data = b""  # what was read and not yet taken
+        self._error: Exception | None = None
         self.ended = False
 
     def take(self, size: int) -> bytes:
         """The next lines, about ``size`` bytes; part of a line where it is longer than that; nothing at the end."""
         while len(self._data) < size and not self.ended:
-            more = self._read(size - len(self._data))
+            if self._error is not None:
+                return self._before_error(self._error)
+            try:
+                more = self._read(size - len(self._data))
+            except Exception as error:  # noqa: BLE001  # raised once the lines before it are taken
+                self._error = error
+                continue
             self.ended = not more
             if len(self._data) + len(more) >= size and (end := more.rfind(b"\n") + 1):
                 block = b"".join((self._data, memoryview(more)[:end]))
@@ -60,6 +69,14 @@ class Pages:
             block, self._data = self._data, b""
             return block
         end = self._data.rfind(b"\n", 0, size) + 1 or self._data.find(b"\n") + 1 or len(self._data)
+        block, self._data = self._data[:end], self._data[end:]
+        return block
+
+    def _before_error(self, error: Exception) -> bytes:
+        """The whole lines that were read before an error. Raises it where there are none."""
+        end = self._data.rfind(b"\n") + 1
+        if not end:
+            raise error
         block, self._data = self._data[:end], self._data[end:]
         return block
 
