@@ -70,7 +70,12 @@ class Log:
         queued = int(connection.client.get("queue.buffering.max.messages", QUEUED_ROWS))
         self._commit_rows = min(COMMIT_ROWS, queued // 2)
         self._producer = transactional_producer(
-            connection, marks.run_id, most_bytes, LINGER_MS, queue_buffering_max_messages=queued
+            connection,
+            marks.run_id,
+            most_bytes,
+            LINGER_MS,
+            queue_buffering_max_messages=queued,
+            delivery_report_only_error=True,  # a commit tells that all rows are there
         )
         self._admin = AdminClient(connection.settings())
         self._confirmed_at = 0.0
