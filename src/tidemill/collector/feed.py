@@ -15,7 +15,7 @@ from confluent_kafka import Message
 from tidemill.collector.kafka_reader import KafkaReader, removed
 from tidemill.collector.origins import Origin, Origins
 from tidemill.collector.own_marks import End, KafkaMarks, StreamMarks
-from tidemill.collector.reader import M, Reader
+from tidemill.collector.reader import M, Reader, stamp_of
 from tidemill.errors import AccountError
 from tidemill.kafka.codec import OwnRows, ValueDecoder
 from tidemill.run.catalog import TopicPartition
@@ -73,6 +73,10 @@ class Feed(Protocol[M]):
 
     def origins(self, rows: Sequence[M]) -> list[Origin] | None:
         """Who wrote each row; None where that makes no difference."""
+
+    def acknowledged(self, rows: Sequence[M], index: int) -> int | None:
+        """When Kafka had acknowledged a row, by the timestamps of the messages that were read with it, in milliseconds
+        since 1970; None where they don't say. See :mod:`tidemill.run.catalog.freshness`."""
 
     def is_claim(self, message: M) -> bool:
         """Whether this message is this run's claim of the topic."""
@@ -141,6 +145,11 @@ class OwnStream(Generic[M]):
 
     def origins(self, rows: Sequence[M]) -> list[Origin] | None:
         return self.writers.of(rows)
+
+    def acknowledged(self, rows: Sequence[M], index: int) -> int | None:
+        partition = rows[index].partition()
+        after = (row for row in rows[index:] if row.partition() == partition)
+        return stamp_of(next(filter(self.marks.ends_transaction, after), rows[index]))
 
     def is_claim(self, message: M) -> bool:
         return self.marks.is_claim(message)
