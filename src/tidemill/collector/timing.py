@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from tidemill.run.catalog import BatchTimes
+from tidemill.run.catalog import BatchTimes, wall_clock
 
 Clock = Callable[[], float]
 
@@ -55,7 +54,7 @@ class SealTimer:
             read_at: when that was read, on ``clock``; None: only now.
         """
         self._clock = clock
-        self._cut_at, self._wall = clock(), time.time()
+        self._cut_at, self._wall = clock(), wall_clock()
         self._read_at = self._cut_at if read_at is None else read_at
         self._row = row
 

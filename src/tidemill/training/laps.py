@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from tidemill.run.catalog import TrainingTimes
+from tidemill.run.catalog import TrainingTimes, wall_clock
 
 Lap = Literal["fit", "export", "parity", "measure"]
 LAPS: tuple[Lap, ...] = get_args(Lap)
@@ -68,9 +68,9 @@ def covered(intervals: Iterable[Interval]) -> float:
 class TrainingClock:
     """Times the training of one generation, from where the trainer begins with it."""
 
-    def __init__(self) -> None:
-        self.laps = Laps()
-        self._wall, self._began = time.time(), self.laps.clock()
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.laps = Laps(clock)
+        self._wall, self._began = wall_clock(), self.laps.clock()
         self._trained = self._began
 
     def trained(self) -> None:

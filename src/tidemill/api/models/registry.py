@@ -22,7 +22,7 @@ from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.catalog_reader import CatalogReader, public_reason
 from tidemill.api.models.snapshot import IndexBuilder, LoadedGeneration, Snapshot, require_published
 from tidemill.errors import CatalogError, Gone, NotFound, NotReady, TidemillError
-from tidemill.run.catalog import GenerationRef, TrainedModel
+from tidemill.run.catalog import GenerationRef, TrainedModel, wall_clock
 from tidemill.run.catalog.watch import CatalogWatch
 from tidemill.run.folder import Run
 from tidemill.run.integrity import refuse_removed_generation
@@ -141,7 +141,7 @@ class ModelRegistry:
         newest = after.newest.number if after.newest else 0
         if newest == self._noted:
             return
-        freshness = self.run.catalog.note_answered(newest, time.time())
+        freshness = self.run.catalog.note_answered(newest, wall_clock())
         self._noted = newest
         self.snapshot = replace(after, freshness=freshness or self.run.catalog.newest_freshness())
 

@@ -13,6 +13,7 @@ from tidemill.run.catalog.freshness import (
     Freshness,
     Part,
     TrainingTimes,
+    wall_clock,
 )
 from tidemill.run.catalog.migrations import DAMAGED, MIGRATIONS, UNUSABLE, recorded_version
 from tidemill.run.catalog.records import (
@@ -108,4 +109,5 @@ __all__ = [
     "TrainingTimes",
     "progress_in",
     "recorded_version",
+    "wall_clock",
 ]

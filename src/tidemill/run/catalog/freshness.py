@@ -39,6 +39,7 @@ be negative; so have a message's timestamp and the whole. After a crash the part
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -47,6 +48,11 @@ Part = Literal[
     "wait", "cut", "seal", "queue", "prepare", "fit", "export", "parity", "measure", "save", "publish", "load"
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
+
+
+def wall_clock() -> float:
+    """Seconds since 1970. It may step; a part that it would make negative is 0."""
+    return time.time()
 
 
 @dataclass(frozen=True)
