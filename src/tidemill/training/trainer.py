@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from tidemill.errors import SparkDied, TrainingFailed
 from tidemill.judging.judge import Judge
-from tidemill.judging.low_priority import with_low_priority
+from tidemill.judging.low_priority import BackgroundWork, with_low_priority
 from tidemill.run import files
 from tidemill.run.catalog import Batch, TrainedModel, TrainerProgress
 from tidemill.run.catalog.watch import CatalogWatch
@@ -141,11 +141,10 @@ class Trainer:
         self.batches |= {batch.batch: batch for batch in self.catalog.batches(after=last) if not batch.removed_at}
 
     def step(self) -> bool:
-        """Train the next generation that is due, and judge it and those before it; False where none is due."""
+        """Train the next generation that is due, and judge it on held-out rows; False where none is due."""
         due = sorted(set(self.batches) - self.done)
         if not due:
             return False
-        with_low_priority(self.stage, lambda: self.judge.settle(due[0]))
         if self.generation(due[0]):
             with_low_priority(self.stage, lambda: self.judge.provide(due[0]))
         self.done.add(due[0])
@@ -162,10 +161,23 @@ class Trainer:
             self.batches = {number: batch for number, batch in self.batches.items() if number in kept}
 
     def generation(self, number: int) -> bool:
-        """Train a generation and publish it. If a model fails, record why, publish none of its models, return False."""
+        """Train a generation and publish it. If a model fails, record why, publish none of its models, return False.
+
+        Those before it are judged meanwhile on the rows of its batch. What that decides is in the catalog before the
+        generation is.
+        """
+        clock = TrainingClock()
+        settling = BackgroundWork(self.stage, lambda: self.judge.settle(number), nice=False)
+        try:
+            return self.generation_beside(settling, number, clock)
+        except BaseException:
+            settling.end()
+            raise
+
+    def generation_beside(self, settling: BackgroundWork, number: int, clock: TrainingClock) -> bool:
+        """As :meth:`generation`, while that work goes on; it is done when this returns."""
         scheme = self.run.pipeline.generations
         batches = [self.batches[batch] for batch in batches_of(scheme.scheme, number, scheme.window)]
-        clock = TrainingClock()
         for batch in batches:
             check_batch(self.run, batch)
         rows = sum(batch.rows for batch in batches)
@@ -175,8 +187,10 @@ class Trainer:
         try:
             trained = self.train(batches, final, clock)
         except TrainingFailed as error:
+            settling.wait()
             self.give_up(number, final, error)
             return False
+        settling.wait()
         self.publish(number, final, trained, clock)
         return True
 
