@@ -133,7 +133,8 @@ FRESHNESS = Line(
     how="A client sends batches of {batch} rows to a topic that `tidemill up` follows, and asks for a prediction "
     "every 10 ms: the time from Kafka's acknowledgement of a batch's last row to the first answer of the "
     "generation that was trained on it, one logistic regression. The parts are what the run reports; from a row's "
-    "timestamp, so a few milliseconds more than its acknowledgement. Two generations a round, after two that do not count.",
+    "timestamp, so a few milliseconds more than its acknowledgement. Two generations a round, after two that do not "
+    "count.",
     figures=(
         Figure("tidemill", "last row acknowledged to the generation's first answer", "ours", "s"),
         Figure("reported", "the same, as the run itself reports it", "part", "s"),

@@ -98,10 +98,11 @@ class GenerationRecords(Mapping[int, Generation]):
         missing = [number for number, generation in generations.items() if generation is None]
         if missing:
             assert self._catalog is not None, "only generations from a catalog have states"
+            newest = max(self.states)
             for generation in self._catalog.generations_among(missing):
                 number = generation.generation
                 generations[number] = light = without_profiles(generation)
-                if generation.freshness or number < max(self.states):  # that of the newest comes after its publication
+                if generation.freshness or number < newest:  # it comes after the publication of the newest
                     self._cache[number] = light
         return [generation for generation in generations.values() if generation is not None]
 
