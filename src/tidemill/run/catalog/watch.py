@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 LOOK_SECONDS = 0.01
+REST_SECONDS = 0.03
 
 Traces = tuple[tuple[int, int] | None, ...]
 
@@ -23,14 +24,16 @@ class CatalogWatch:
         """``path``: of the catalog's file."""
         self._files = (path.with_name(f"{path.name}-wal"), path)
         self._traces = self._look()
+        self._rested_at = 0.0
 
     def wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
-        """Return after so many seconds, or sooner: at a commit, and where ``is_over`` says so."""
+        """Return after so many seconds, or sooner: at a commit, and where ``is_over`` says so. Of many commits one after
+        the other it returns at one every :data:`REST_SECONDS`, so that asking the catalog costs little."""
         end = time.monotonic() + seconds
         while not is_over() and (left := end - time.monotonic()) > 0:
             traces = self._look()
-            if traces != self._traces:
-                self._traces = traces
+            if traces != self._traces and time.monotonic() >= self._rested_at:
+                self._traces, self._rested_at = traces, time.monotonic() + REST_SECONDS
                 return
             time.sleep(min(left, LOOK_SECONDS))
 
