@@ -75,8 +75,8 @@ class Feed(Protocol[M]):
         """Who wrote each row; None where that makes no difference."""
 
     def acknowledged(self, rows: Sequence[M], index: int) -> int | None:
-        """When Kafka had acknowledged a row, by the timestamps of the messages that were read with it, in milliseconds
-        since 1970; None where they don't say. See :mod:`tidemill.run.catalog.freshness`."""
+        """When Kafka had acknowledged a row, by the timestamps of these rows, which follow each other in the stream, in
+        milliseconds since 1970; None where they don't say. See :mod:`tidemill.run.catalog.freshness`."""
 
     def is_claim(self, message: M) -> bool:
         """Whether this message is this run's claim of the topic."""
@@ -147,9 +147,11 @@ class OwnStream(Generic[M]):
         return self.writers.of(rows)
 
     def acknowledged(self, rows: Sequence[M], index: int) -> int | None:
-        partition = rows[index].partition()
-        after = (row for row in rows[index:] if row.partition() == partition)
-        return stamp_of(next(filter(self.marks.ends_transaction, after), rows[index]))
+        row = rows[index]
+        if self.marks.is_posted(row):
+            return stamp_of(row)
+        # a commit ends the transactions in all partitions at once, and the rows are in the order of time
+        return stamp_of(next(filter(self.marks.ends_transaction, rows[index:]), row))
 
     def is_claim(self, message: M) -> bool:
         return self.marks.is_claim(message)

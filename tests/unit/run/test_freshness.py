@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.memory_log import HandClock, MemoryLog, MemoryReader, one_column, own_stream
+from tests.support.memory_log import HandClock, Mark, MemoryLog, MemoryReader, one_column, own_stream
 from tests.support.serving_run import api_of, new_run, publish, seal
 from tidemill.api.models.registry import ModelRegistry
 from tidemill.collector import timing
@@ -160,14 +160,19 @@ def collected(run: Run, log: MemoryLog, clock: HandClock, most: int = 10_000, ro
         return BatchTimes(*catalog.execute(f"SELECT {names} FROM freshness").fetchone())  # our own names
 
 
-@pytest.mark.parametrize(("mark", "acknowledged"), [("position", 1004.0), (None, 1002.0), ("row", 1002.0)])
-def test_the_commit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: object, acknowledged: float) -> None:
+@pytest.mark.parametrize(
+    ("second", "last", "acknowledged"),
+    [(None, "position", 1004.0), (None, None, 1002.0), (None, "row", 1002.0), ("row", "position", 1002.0)],
+)
+def test_the_commit_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: Mark | None, last: Mark | None, acknowledged: float
+) -> None:
     """The last row of a batch is acknowledged when its transaction's last row is sent; a row by HTTP by itself."""
     monkeypatch.setattr(timing, "wall_clock", lambda: 1005.0)
     run, log = open_run(one_column(), tmp_path), MemoryLog(1)
-    for number in (1, 2, 3):
-        log.append(0, b'{"n": 1}', 1_000_000 + 1000 * number)
-    log.append(0, b'{"n": 1}', 1_004_000, mark)  # type: ignore[arg-type]  # one of them
+    marks: tuple[Mark | None, ...] = (None, second, None, last)
+    for number, mark in enumerate(marks, start=1):
+        log.append(0, b'{"n": 1}', 1_000_000 + 1000 * number, mark)
     times = collected(run, log, HandClock())
     assert (times.acknowledged_at, times.wait) == (acknowledged, 1005.0 - acknowledged)
     assert (times.cut, times.seal, times.sealed_at) == (0.0, 0.0, 1005.0)

@@ -28,8 +28,9 @@ Models of a generation are trained side by side. A moment counts as ``fit`` whil
 in which Spark fits anything.
 
 The last row's acknowledgement is, in the run's own topic, the timestamp of the message that ends the producer's
-transaction: it is sent as the commit begins. Of a row by HTTP and in a topic that others write it is the timestamp of
-the row's own message (the clock of who sent it, or Kafka's, as the topic is set up); without one, ``wait`` is 0.
+transaction: it is sent as the commit begins. (Where that is not read yet, it is the row's own, which is earlier.) Of a
+row by HTTP and in a topic that others write it is the timestamp of the row's own message (the clock of who sent it, or
+Kafka's, as the topic is set up); without one, ``wait`` is 0.
 
 Within a process time is measured by its monotonic clock. Only ``wait``, ``queue`` and ``load`` span two processes: they
 are differences of two wall clocks. Where these are of one machine they are right within milliseconds. Where the

@@ -27,8 +27,10 @@ class CatalogWatch:
         self._rested_at = 0.0
 
     def wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
-        """Return after so many seconds, or sooner: at a commit, and where ``is_over`` says so. Of many commits one after
-        the other it returns at one every :data:`REST_SECONDS`, so that asking the catalog costs little."""
+        """Return after so many seconds, or sooner: at a commit, and where ``is_over`` says so.
+
+        Of many commits one after the other it returns at one every :data:`REST_SECONDS`, so that asking costs little.
+        """
         end = time.monotonic() + seconds
         while not is_over() and (left := end - time.monotonic()) > 0:
             traces = self._look()
