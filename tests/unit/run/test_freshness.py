@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.commands import call_command
 from tests.support.memory_log import HandClock, Mark, MemoryLog, MemoryReader, one_column, own_stream
 from tests.support.serving_run import api_of, new_run, publish, seal
 from tidemill.api.models.registry import ModelRegistry
@@ -22,6 +23,7 @@ from tidemill.collector import timing
 from tidemill.collector.collector import take_up
 from tidemill.collector.cutter import Rules
 from tidemill.collector.timing import LastRow, Readings, SealTimer
+from tidemill.pipeline import load
 from tidemill.run.catalog import (
     FILE_NAME,
     BatchTimes,
@@ -318,3 +320,17 @@ def test_a_commit_wakes_who_waits(catalog: Catalog) -> None:
     sealed_batch(catalog, 1)
     waiting.join(30.0)
     assert not waiting.is_alive()
+
+
+def test_status_says_it_in_a_line(tmp_path: Path) -> None:
+    """With the parts that took longest."""
+    run = open_run(load("smart-home"), tmp_path / "run")
+    sealed_batch(run.catalog, 1)
+    published_generation(run.catalog, 1)
+    run.catalog.note_answered(1, at=1008.75)
+    run.close()
+    said = call_command("status", "smart-home", "--run-dir", str(tmp_path / "run")).stdout
+    line = (
+        "freshness: generation 1 answered 8.75 s after its last row (fit 2.00, queue 1.00, prepare 1.00, publish 1.00)"
+    )
+    assert line in said.splitlines()
