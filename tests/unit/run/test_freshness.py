@@ -23,6 +23,7 @@ from tidemill.collector import timing
 from tidemill.collector.collector import take_up
 from tidemill.collector.cutter import Rules
 from tidemill.collector.timing import LastRow, Readings, SealTimer
+from tidemill.errors import CatalogError
 from tidemill.pipeline import load
 from tidemill.run.catalog import (
     FILE_NAME,
@@ -36,6 +37,7 @@ from tidemill.run.catalog import (
     wall_clock,
 )
 from tidemill.run.catalog.freshness import PARTS
+from tidemill.run.catalog.freshness_store import moment
 from tidemill.run.catalog.watch import CatalogWatch
 from tidemill.run.folder import Run, open_run
 from tidemill.run.progress.sentences import describe_freshness
@@ -227,8 +229,8 @@ def test_laps_side_by_side_count_each_moment_once(laps: list[tuple[Lap, int, int
             clock.advance(length)
         assert interval.seconds == length
     expected = dict.fromkeys(LAPS, 0)
-    for moment in range(50):
-        at_work = {lap for lap, began, length in laps if began <= moment < began + length}
+    for second in range(50):
+        at_work = {lap for lap, began, length in laps if began <= second < began + length}
         for lap in [lap for lap in LAPS if lap in at_work][:1]:
             expected[lap] += 1
     assert {lap: measured.seconds(lap) for lap in LAPS} == expected
@@ -310,6 +312,27 @@ def test_a_new_generation_has_its_own(answering: Run) -> None:
     assert registry.snapshot.freshness.generation == 3
     first, second, third = registry.snapshot.generations.of([1, 2, 3])
     assert (first.freshness is None, second.freshness is None, third.freshness is None) == (False, True, False)
+
+
+def test_a_catalog_that_cant_be_written_stops_no_answer(answering: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API serves the generation, and records later since when."""
+    registry, times = ModelRegistry(answering), list[float]()
+
+    def refuse(generation: int, at: float) -> None:
+        times.append(at)
+        raise CatalogError("the disk is full", "free some space")
+
+    with monkeypatch.context() as full:
+        full.setattr(answering.catalog, "note_answered", refuse)
+        registry.refresh()
+        registry.refresh()
+    assert registry.snapshot.newest is not None
+    assert (registry.snapshot.unreadable, registry.snapshot.freshness) == (None, None)
+    registry.refresh()
+    freshness = registry.snapshot.freshness
+    assert freshness is not None
+    assert times[0] == times[1]
+    assert freshness.answered_at == moment(times[0])
 
 
 def test_a_commit_wakes_who_waits(catalog: Catalog) -> None:

@@ -60,6 +60,7 @@ class ModelRegistry:
         self.snapshot = Snapshot()
         self._builders: dict[str, IndexBuilder] = {}
         self._has_snapshot = False
+        self._answering = (0, 0.0)  # the newest generation, and since when it answers
         self._noted = 0  # the newest generation of which the catalog knows that it answers
         self._older_scorers: SharedCache[tuple[GenerationRef, str], Scorer]
         self._older_scorers = SharedCache(MAX_OLDER_SCORERS, MAX_SCORER_BYTES, lambda scorer: scorer.bytes)
@@ -137,11 +138,22 @@ class ModelRegistry:
         self._log_changes(before, after)
 
     def _note_answering(self, after: Snapshot) -> None:
-        """Record when the newest generation of this snapshot was swapped in, if it is another than before."""
+        """Record when the newest generation of this snapshot was swapped in, if it is another than before.
+
+        A catalog that can't be written, as on a full disk, keeps nothing from being served; it is tried again.
+        """
         newest = after.newest.number if after.newest else 0
         if newest == self._noted:
             return
-        freshness = self.run.catalog.note_answered(newest, wall_clock())
+        is_new = newest != self._answering[0]
+        if is_new:
+            self._answering = (newest, wall_clock())
+        try:
+            freshness = self.run.catalog.note_answered(*self._answering)
+        except CatalogError as error:
+            if is_new:
+                self.log.warning("the freshness can't be recorded now", reason=public_reason(self.run, error))
+            return
         self._noted = newest
         self.snapshot = replace(after, freshness=freshness or self.run.catalog.newest_freshness())
 
