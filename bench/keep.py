@@ -22,6 +22,7 @@ import pyarrow as pa
 import structlog
 
 from tidemill.collector.batch_file import Draft
+from tidemill.judging.rows import RowReader
 from tidemill.pipeline import Raw, arrow_schema, parse
 from tidemill.run import files
 from tidemill.run.catalog import Batch, Decision, Span, TrainedModel
@@ -29,6 +30,7 @@ from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
 from tidemill.scoring import storage
+from tidemill.training.laps import TrainingClock
 from tidemill.training.trainer import Trainer, tidy
 
 ROWS = 400
@@ -49,11 +51,12 @@ DOCUMENT: dict[str, Any] = {
 class Line(Trainer):
     """The trainer, with least squares in place of Spark."""
 
-    def train(self, batches: list[Batch], final: Path) -> list[TrainedModel]:
+    def train(self, batches: list[Batch], final: Path, clock: TrainingClock) -> list[TrainedModel]:
         folder = files.temporary(final)
         for part in ("scorers", "spark"):
             (folder / part).mkdir(parents=True)
-        rows = pa.concat_tables([self.judge.rows.of(batch.batch).training for batch in batches])
+        reader = RowReader(self.run)  # not the judge's, which is at work meanwhile
+        rows = pa.concat_tables([reader.of(batch.batch).training for batch in batches])
         return [self.fit(name, rows, folder, final) for name in self.run.pipeline.models]
 
     def fit(self, name: str, rows: pa.Table, folder: Path, final: Path) -> TrainedModel:

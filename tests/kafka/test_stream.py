@@ -6,9 +6,11 @@ import csv
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import uuid
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -25,6 +27,7 @@ from tests.support import SMART_HOME, assert_account_closed, new_topic, wait_for
 from tests.support.commands import COMMAND, Killed
 from tests.support.source_run import own_topic, produce, smart_home_run
 from tidemill.collector.collector import run_collector
+from tidemill.collector.own_marks import KafkaMarks
 from tidemill.errors import BootstrapError, CatalogError, LogLost, SourceError, TopicError
 from tidemill.kafka import client as kafka_module
 from tidemill.pipeline import arrow_schema, load
@@ -130,6 +133,24 @@ def test_the_batches_are_the_source(kafka: str, tmp_path: Path) -> None:
         assert row["EnergyConsumption"] == float(original["EnergyConsumption"])
     assert_intact(run)
     assert len(run.catalog.ended()) == 1
+    assert acknowledged(run) <= commits(run, kafka)
+
+
+def acknowledged(run: Run) -> set[int]:
+    """When the last rows of the batches were acknowledged, in milliseconds."""
+    with closing(sqlite3.connect(run.catalog.path)) as catalog:
+        return {round(1000 * at) for (at,) in catalog.execute("SELECT acknowledged_at FROM freshness")}
+
+
+def commits(run: Run, kafka: str) -> set[int]:
+    """The timestamps of the messages that end the producer's transactions."""
+    connection = kafka_module.KafkaConnection(kafka)
+    topic = kafka_module.describe_topic(kafka_module.connect_admin(connection), run.pipeline.topic)
+    assert topic
+    marks = KafkaMarks(run.marks(topic.id))
+    return {
+        message.timestamp()[1] for message in committed(connection, topic, {0: 0}) if marks.ends_transaction(message)
+    }
 
 
 def test_values_keep_their_meaning(kafka: str, tmp_path: Path) -> None:

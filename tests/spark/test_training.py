@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from tests.support.training_run import (
 from tidemill import scoring
 from tidemill.errors import CatalogError, ParityFailed
 from tidemill.judging.holdout import held_out
-from tidemill.run.catalog import TrainedModel
+from tidemill.run.catalog import TrainedModel, wall_clock
 from tidemill.run.folder import Run
 from tidemill.training import generation as generations
 from tidemill.training import trainer
@@ -98,6 +100,25 @@ def test_every_generation_has_the_rows_of_its_batches(
         [feature] = scorer_of(run, "line", generation.generation).features
         last = numbers[-1] - 1
         assert (feature.minimum, feature.maximum) == (1000.0 * (numbers[0] - 1), 1000.0 * last + sizes[last] - 1)
+
+
+def test_the_parts_of_training_are_in_the_freshness(spark: SparkSession, tmp_path: Path) -> None:
+    """Of models that are trained side by side the fits count as one part: as long as the longest, no longer than all.
+    The generations before are judged on the batch's rows before its generation is published."""
+    run = tried(tmp_path, {"line": LINEAR, "groups": KMEANS}, generations={"holdout": {"share": 0}})
+    seal_tables(run, [table_of(run, rows_of(40, start=number * 40)) for number in (1, 2)])
+    train_all(run, spark)
+    for generation in run.catalog.generations():
+        freshness = run.catalog.note_answered(generation.generation, wall_clock())
+        assert freshness is not None
+        assert min(freshness.parts.values()) >= 0.0
+        fits = [model.fit_seconds for model in generation.models.values()]
+        assert max(fits) - 0.001 <= freshness.parts["fit"] <= sum(fits) + 0.001
+    with closing(sqlite3.connect(run.catalog.path)) as catalog:
+        (settled,) = catalog.execute(
+            "SELECT judged_at FROM judgings WHERE batch = 2 AND evidence = 'settled'"
+        ).fetchone()
+    assert settled <= str(run.catalog.published_at(2))
 
 
 def test_a_generation_is_trained_as_soon_as_its_batch_is_sealed(spark: SparkSession, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ STATUS = schemas.StatusBody(
     problems=[],
     stream_ended=False,
     trained=False,
+    freshness=None,
     outputs=[],
 )
 

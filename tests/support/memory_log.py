@@ -17,7 +17,7 @@ from tidemill.kafka.codec import OwnRows
 from tidemill.pipeline import Loaded, Raw, parse
 from tidemill.run.folder import Run
 
-Mark = Literal["claim", "end", "source-end", "row"]
+Mark = Literal["claim", "end", "source-end", "row", "position"]
 CREATE_TIME = 1  # Kafka's kind of timestamp: the producer's
 
 
@@ -203,6 +203,9 @@ class MemoryMarks:
 
     def is_posted(self, message: MemoryMessage) -> bool:
         return message.mark == "row"
+
+    def ends_transaction(self, message: MemoryMessage) -> bool:
+        return message.mark == "position"
 
     def is_claim(self, message: MemoryMessage) -> bool:
         return message.mark == "claim"

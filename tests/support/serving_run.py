@@ -27,7 +27,16 @@ from tidemill.api.server import run_server
 from tidemill.collector.batch_file import Draft
 from tidemill.kafka.intake import RowIntake
 from tidemill.pipeline import Raw, arrow_schema, override, parse
-from tidemill.run.catalog import Decision, GateDecision, GenerationRef, LineModel, Span, TrainedModel
+from tidemill.run.catalog import (
+    BatchTimes,
+    Decision,
+    GateDecision,
+    GenerationRef,
+    LineModel,
+    Span,
+    TrainedModel,
+    TrainingTimes,
+)
 from tidemill.run.files import sha256
 from tidemill.run.folder import Run, open_run
 from tidemill.run.locks import locked
@@ -180,7 +189,7 @@ def new_run(folder: Path, *assignments: str, document: dict[str, Any] = DOCUMENT
     return open_run(parse(Raw("devices.toml", folder, raw)), folder / "run")
 
 
-def seal(run: Run, batch: int, rows: Sequence[dict[str, Any]]) -> None:
+def seal(run: Run, batch: int, rows: Sequence[dict[str, Any]], times: BatchTimes | None = None) -> None:
     """Write and seal a batch of these rows, each ``ROW`` with changes."""
     schema = arrow_schema(run.pipeline.source.schema_)
     row = {name: value for name, value in (ROW | RENAMED).items() if name in schema.names}
@@ -189,7 +198,7 @@ def seal(run: Run, batch: int, rows: Sequence[dict[str, Any]]) -> None:
     draft.add(pa.Table.from_pylist([row | changes for changes in rows], schema=stamps).cast(schema))
     draft.close()
     run.catalog.decide(Decision(batch, "rows", (Span(0, 3 * batch, 3 * batch + len(rows) - 1),)))
-    run.catalog.seal(batch, draft.publish(None, None))
+    run.catalog.seal(batch, draft.publish(None, None), times=times)
 
 
 def publish(
@@ -198,6 +207,7 @@ def publish(
     batches: Sequence[int] = (),
     damage: Callable[[Path], None] | None = None,
     champion_of: Sequence[str] = (),
+    times: TrainingTimes | None = None,
 ) -> None:
     """Publish a generation of the three models, with the coefficients named at the head of this module.
 
@@ -211,7 +221,7 @@ def publish(
         damage(scorer_path(run, generation, "size"))
     champions = numbers(run.catalog.champions())
     decided = [decision(model, generation, champions.get(model)) for model in champion_of]
-    run.catalog.publish_generation(generation, models, decided)
+    run.catalog.publish_generation(generation, models, decided, times)
 
 
 def numbers(champions: Mapping[str, GenerationRef]) -> dict[str, int]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tests.support import SMART_HOME
 from tidemill.pipeline import Raw, arrow_schema, find, parse, read
 from tidemill.run import files
-from tidemill.run.catalog import Decision, Sealed, Span
+from tidemill.run.catalog import BatchTimes, Decision, Sealed, Span, wall_clock
 from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
 
@@ -66,7 +66,9 @@ def seal_table(run: Run, number: int, table: pa.Table) -> Path:
     path = run.batches / f"batch-{number:05d}.{kind}"
     run.catalog.decide(Decision(number, "rows", (Span(0, (number - 1) * 1000, number * 1000 - 1),)))
     pq.write_table(table, path) if kind == "parquet" else pc.write_csv(table, path)
-    run.catalog.seal(number, Sealed(run.relative(path), len(table), path.stat().st_size, files.sha256(path)))
+    now = wall_clock()
+    sealed = Sealed(run.relative(path), len(table), path.stat().st_size, files.sha256(path))
+    run.catalog.seal(number, sealed, times=BatchTimes(now, 0.0, 0.0, 0.0, sealed_at=now))
     return path
 
 

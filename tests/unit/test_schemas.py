@@ -93,6 +93,7 @@ def test_the_commands_status_is_as_its_schema_has_it(tmp_path: Path) -> None:
         "batches": 0,
         "generations": 0,
         "champions": {},
+        "freshness": None,
         "outputs": [],
     }
     run.close()

@@ -194,6 +194,7 @@ def status_body(run: Run, snapshot: Snapshot) -> schemas.StatusBody:
         problems=list(problems(snapshot)),
         stream_ended=counts.ended,
         trained=facts.trained,
+        freshness=schemas.FreshnessBody.of(snapshot.freshness) if snapshot.freshness else None,
         outputs=[schemas.OutputBody.of(output) for output in counts.outputs],
     )
 

@@ -89,6 +89,7 @@ class RunCollector(Collector):
             champions.add_sample("tidemill_champion", labels, number)
         yield champions
         yield self._rows()
+        yield self._freshness()
         yield from self._outputs()
         yield from self._verdicts()
         scores = GaugeMetricFamily(
@@ -115,6 +116,18 @@ class RunCollector(Collector):
         rows.add_metric(["sealed"], totals["rows"])
         rows.add_metric(["rejected"], totals["rejected"] + (source.rejected if source else 0))
         return rows
+
+    def _freshness(self) -> GaugeMetricFamily:
+        """The parts of the newest generation's freshness; empty until that is known."""
+        seconds = GaugeMetricFamily(
+            "tidemill_freshness_seconds",
+            "Parts of the time from the acknowledgement of a batch's last row to the first answer of its generation.",
+            labels=["part"],
+        )
+        freshness = self._registry.snapshot.freshness
+        for part, value in freshness.parts.items() if freshness else ():
+            seconds.add_metric([part], value)
+        return seconds
 
     def _outputs(self) -> Iterator[GaugeMetricFamily]:
         """How far each output is."""

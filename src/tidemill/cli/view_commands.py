@@ -92,7 +92,7 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
     from rich.table import Table
 
     from tidemill.cli.stages import facts_of, stage_text
-    from tidemill.run.progress.sentences import describe_gap, describe_lag, describe_run, serving
+    from tidemill.run.progress.sentences import describe_freshness, describe_gap, describe_lag, describe_run, serving
     from tidemill.run.progress.status import champions
 
     console = Console(highlight=False)
@@ -113,6 +113,8 @@ def show_status(name: Name, run_dir: RunDir = None, assignments: Set = None, jso
     for gap in summary.gaps or ():
         console.print(f"gap: {describe_gap(gap)}", soft_wrap=True)
     console.print(f"serves: {serving(champions(run)) or 'no generation yet'}", soft_wrap=True, markup=False)
+    if summary.freshness:
+        console.print(f"freshness: {describe_freshness(summary.freshness)}", soft_wrap=True, markup=False)
     for output in body.outputs:
         to_go = "" if output.lag is None else f"; {output.lag:,} messages to go"
         missed = f"; {output.missed:,} offsets were removed before they were scored" if output.missed else ""

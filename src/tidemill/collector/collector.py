@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Generic
+from typing import Generic, cast
 
 from confluent_kafka.admin import AdminClient
 
@@ -27,6 +27,7 @@ from tidemill.collector.open_batch import Decoded, OpenBatch, stamp_text
 from tidemill.collector.origins import ended_by
 from tidemill.collector.own_marks import End
 from tidemill.collector.reader import POLL_SECONDS, M
+from tidemill.collector.timing import Clock, LastRow, Readings, SealTimer
 from tidemill.collector.topic_feed import RegistryPatience, TopicFeed, rows_of_parts, take_topic
 from tidemill.errors import KafkaAway, StreamFailed
 from tidemill.kafka.client import ANSWER_SECONDS, KafkaConnection, broker_moved, connect_cluster, verify_topic
@@ -47,8 +48,6 @@ GONE_SECONDS = 5.0  # how long a log that was read to its end may still hide mes
 MOVED_SECONDS = 1.0
 CONFIRM_SECONDS = 5.0
 CONFIRM_WITHIN = 2.0  # then the topic is verified again, unless the stage stops
-
-Clock = Callable[[], float]
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +163,7 @@ class Collector(Generic[M]):
         accounts = self._run.catalog.accounts()
         self._open = OpenBatch(self._run, totals["batches"] + 1, accounts)
         self._decoding = DecodingQueue(feed.decoder)
+        self._readings = Readings()
         self._unbalanced: dict[int, End] = {}  # the source's ends whose partition's rows are not all counted yet
         self._silent = 0.0
         self._idle_after = rules.idle_seconds
@@ -201,6 +201,7 @@ class Collector(Generic[M]):
         self._refuse_gone()
         began = self._clock()
         messages = self._feed.read(self._open.batch)
+        self._readings.note(self._reader.positions, self._clock())
         self._take(messages)
         self._listen(bool(messages), self._clock() - began)
 
@@ -352,6 +353,8 @@ class Collector(Generic[M]):
             last = row + taken.rows
             until = int(decoded.indices[last - 1]) + 1 if taken.rows else message
             self._open.put(decoded, slice(row, last), slice(message, until))
+            if taken.rows:
+                self._open.last_row = last_row(self._feed, decoded, until - 1)
             row, message = last, until
             if taken.cut:
                 self._seal(taken.cut)
@@ -375,14 +378,23 @@ class Collector(Generic[M]):
 
     def _seal(self, cut: Cut) -> None:
         batch = self._open
+        read_at = self._readings.read_at(batch.last_row) if batch.last_row else None
+        timer = SealTimer(batch.last_row, read_at, self._clock)
         self._confirm()
-        batch.cut(cut, self._feed.records)
+        batch.cut(cut, self._feed.records, timer)
         self._stage.log.info("sealed", batch=batch.batch, rows=batch.rows, cut=cut)
         self._sealed_rows += batch.rows
         self._feed.show_progress({span.partition: span.last_offset + 1 for span in batch.spans})
         failpoint("batch.shown")
         self._open = OpenBatch(self._run, batch.batch + 1, batch.accounts)
         self._silent = 0.0
+
+
+def last_row(feed: Feed[M], decoded: Decoded, index: int) -> LastRow:
+    """The row of that message as the last one of its batch so far."""
+    messages = cast("Sequence[M]", decoded.messages)  # those that the feed has read
+    message = messages[index]
+    return LastRow(message.partition(), message.offset(), feed.acknowledged(messages, index))
 
 
 def newest_of(accounts: Mapping[int, Account] | None) -> dict[int, int]:
@@ -410,7 +422,7 @@ def take_up(
             log.warning("the log no longer holds batch %d as it was cut; it is cut again", pending.batch)
             run.catalog.forget(pending.batch)
         else:
-            batch.seal(feed.records)
+            batch.seal(feed.records, SealTimer(batch.last_row, None, clock))
     return Collector(stage, feed, rules, embedded, clock)
 
 
@@ -449,7 +461,10 @@ def remade(run: Run, feed: Feed[M], decision: Decision, clock: Clock) -> OpenBat
                 merge.end(partition)
                 del last[partition]
         taken = merge.take(set(), 0)
-        batch.put_all(Decoded(taken, feed.decoder, feed.origins(taken)))
+        decoded = Decoded(taken, feed.decoder, feed.origins(taken))
+        batch.put_all(decoded)
+        if len(decoded.indices):
+            batch.last_row = last_row(feed, decoded, int(decoded.indices[-1]))
         end = clock() + REPLAY_SECONDS if messages else end  # after the decoder, which may wait for a registry
         waiting = not messages and last.keys() <= reader.drained
         at_end_since = min(at_end_since, clock()) if waiting else math.inf

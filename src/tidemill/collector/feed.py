@@ -15,7 +15,7 @@ from confluent_kafka import Message
 from tidemill.collector.kafka_reader import KafkaReader, removed
 from tidemill.collector.origins import Origin, Origins
 from tidemill.collector.own_marks import End, KafkaMarks, StreamMarks
-from tidemill.collector.reader import M, Reader
+from tidemill.collector.reader import M, Reader, stamp_of
 from tidemill.errors import AccountError
 from tidemill.kafka.codec import OwnRows, ValueDecoder
 from tidemill.run.catalog import TopicPartition
@@ -73,6 +73,10 @@ class Feed(Protocol[M]):
 
     def origins(self, rows: Sequence[M]) -> list[Origin] | None:
         """Who wrote each row; None where that makes no difference."""
+
+    def acknowledged(self, rows: Sequence[M], index: int) -> int | None:
+        """When Kafka had acknowledged a row, by the timestamps of these rows, which follow each other in the stream, in
+        milliseconds since 1970; None where they don't say. See :mod:`tidemill.run.catalog.freshness`."""
 
     def is_claim(self, message: M) -> bool:
         """Whether this message is this run's claim of the topic."""
@@ -141,6 +145,13 @@ class OwnStream(Generic[M]):
 
     def origins(self, rows: Sequence[M]) -> list[Origin] | None:
         return self.writers.of(rows)
+
+    def acknowledged(self, rows: Sequence[M], index: int) -> int | None:
+        row = rows[index]
+        if self.marks.is_posted(row):
+            return stamp_of(row)
+        # a commit ends the transactions in all partitions at once, and the rows are in the order of time
+        return stamp_of(next(filter(self.marks.ends_transaction, rows[index:]), row))
 
     def is_claim(self, message: M) -> bool:
         return self.marks.is_claim(message)

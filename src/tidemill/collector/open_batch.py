@@ -21,6 +21,7 @@ from tidemill.collector.reader import (
     stamp_fault,
     timestamps_of,
 )
+from tidemill.collector.timing import LastRow, SealTimer
 from tidemill.kafka.codec import ValueDecoder
 from tidemill.pipeline import arrow_schema
 from tidemill.run.catalog import Decision, Span, TopicPartition
@@ -117,6 +118,7 @@ class OpenBatch:
         self.batch = batch
         self.draft = Draft(run, batch, arrow_schema(run.pipeline.source.schema_))
         self.rejected: Counter[int] = Counter()
+        self.last_row: LastRow | None = None
         self.accounts = None if accounts is None else dict(accounts)
         self._run = run
         self._first: int | None = None
@@ -159,22 +161,22 @@ class OpenBatch:
     def put_all(self, decoded: Decoded) -> None:
         self.put(decoded, slice(0, len(decoded.table)), slice(0, len(decoded.messages)))
 
-    def seal(self, partitions: Iterable[TopicPartition] = ()) -> None:
+    def seal(self, partitions: Iterable[TopicPartition], timer: SealTimer) -> None:
         """Publish the closed draft and commit it to the catalog. The batch is sealed when this returns.
 
         Args:
             partitions: those of a topic of others.
         """
         sealed = self.draft.publish(stamp_text(self._first), stamp_text(self._last))
-        self._run.catalog.seal(self.batch, sealed, self.accounts, partitions)
+        self._run.catalog.seal(self.batch, sealed, self.accounts, partitions, timer.times())
 
-    def cut(self, cut: str, partitions: Iterable[TopicPartition] = ()) -> None:
+    def cut(self, cut: str, partitions: Iterable[TopicPartition], timer: SealTimer) -> None:
         """Close the batch, record the cut and its offsets, and seal it."""
         failpoint("batch.cut")
         self.draft.close()
         failpoint("batch.written")
         self._run.catalog.decide(Decision(self.batch, cut, self.spans, self.digest))
-        self.seal(partitions)
+        self.seal(partitions, timer)
 
     def _cover(self, partition: int, first: int, last: int) -> None:
         self._spans[partition] = (self._spans.get(partition, (first, last))[0], last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from tidemill.run.marks import CLAIM, END, ROW, SOURCE_END, Kind, Marked, Marks
+from tidemill.run.marks import CLAIM, END, POSITION, ROW, SOURCE_END, Kind, Marked, Marks
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class StreamMarks(Protocol[Marking]):
     def is_posted(self, message: Marking) -> bool:
         """Whether the message is a row that came by HTTP."""
 
+    def ends_transaction(self, message: Marking) -> bool:
+        """Whether the message is the producer's last in a partition before a commit."""
+
 
 class Valued(Marked, Protocol):
     def value(self) -> bytes | None: ...
@@ -65,3 +68,6 @@ class KafkaMarks:
 
     def is_posted(self, message: Valued) -> bool:
         return self.marks.signs_value(message, ROW, message.value())
+
+    def ends_transaction(self, message: Valued) -> bool:
+        return self.marks.read(message, POSITION) is not None

@@ -25,6 +25,12 @@ def stamp_fault(kind: int, stamp: int) -> str | None:
     return f"its message's Kafka timestamp is {stamp}, {'before 1970' if stamp < 0 else 'after the year 9999'}"
 
 
+def stamp_of(message: Timed) -> int | None:
+    """A message's timestamp in milliseconds since 1970; None where it has none that is possible."""
+    kind, stamp = message.timestamp()
+    return None if stamp_fault(kind, stamp) else stamp
+
+
 def possible_stamps(timestamps: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Which of these timestamps, each a kind and milliseconds, are possible: :func:`stamp_fault` for whole arrays."""
     kinds, stamps = timestamps[:, 0], timestamps[:, 1]

@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 from tidemill.collector.open_batch import Decoded
 from tidemill.collector.origins import Origin
 from tidemill.collector.own_marks import End
-from tidemill.collector.reader import M, Reader
+from tidemill.collector.reader import M, Reader, stamp_of
 from tidemill.errors import LogLost, RegistryAway, SourceError
 from tidemill.kafka.client import (
     Topic,
@@ -205,6 +205,9 @@ class TopicFeed(Generic[M]):
 
     def origins(self, rows: Sequence[M]) -> list[Origin] | None:
         return None
+
+    def acknowledged(self, rows: Sequence[M], index: int) -> int | None:
+        return stamp_of(rows[index])
 
     def is_claim(self, message: M) -> bool:
         return False

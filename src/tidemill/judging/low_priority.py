@@ -1,4 +1,5 @@
-"""Judging in a thread that gives way to whatever else the machine does, as no request may wait for a verdict."""
+"""Judging in a thread of its own. It gives way to whatever else the machine does, as no request may wait for a verdict;
+not so while Spark trains, which a verdict has to be there in time for."""
 
 from __future__ import annotations
 
@@ -20,30 +21,50 @@ AGAIN_SECONDS = 5.0
 Ended = SimpleQueue[BaseException | None]  # gets the error that the work ended with, or None
 
 
+class BackgroundWork:
+    """Work in a thread of its own, which ends at once where the stage is to stop, wherever it is, as it would in the
+    main thread. Whoever starts it calls :meth:`wait`, or :meth:`end` in place of it."""
+
+    def __init__(self, stage: Stage, work: Callable[[], None], *, nice: bool) -> None:
+        """Begin.
+
+        Args:
+            nice: whether it gives way to whatever else the machine does. A thread that is nice for once stays so, as
+                the nice value of a thread can't be lowered again.
+        """
+        self._stage = stage
+        self._ended: Ended = SimpleQueue()
+        self._thread = threading.Thread(target=_do, args=(work, self._ended, nice), name="background", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until the work is done.
+
+        Raises:
+            Stopped: the stage was asked to stop, and the work has ended.
+            BaseException: what the work raised.
+        """
+        try:
+            with self._stage.interruptible():
+                error = wait_for(self._ended)
+        except Stopped:
+            self.end()
+            raise
+        self._thread.join()
+        if error:
+            raise error
+
+    def end(self) -> None:
+        """End the work wherever it is. Nothing happens where it is done."""
+        while self._thread.is_alive():
+            raise_in(self._thread, Stopped)
+            self._thread.join(AGAIN_SECONDS)  # a library may swallow it, as in a callback
+        let_go(self._ended)
+
+
 def with_low_priority(stage: Stage, work: Callable[[], None]) -> None:
-    """Do the work in a thread of low priority, and wait for it.
-
-    The thread is its own, as the nice value of a thread can't be lowered again. A request to stop the stage ends the
-    work at once, wherever it is, as it would in this thread.
-
-    Raises:
-        Stopped: the stage was asked to stop, and the work has ended.
-    """
-    ended: Ended = SimpleQueue()
-    thread = threading.Thread(target=_do, args=(work, ended), name="low priority", daemon=True)
-    thread.start()
-    try:
-        with stage.interruptible():
-            error = wait_for(ended)
-    except Stopped:
-        while thread.is_alive():
-            raise_in(thread, Stopped)
-            thread.join(AGAIN_SECONDS)  # a library may swallow it, as in a callback
-        let_go(ended)
-        raise
-    thread.join()
-    if error:
-        raise error
+    """Do the work in a thread of low priority, and wait for it. Raises what :meth:`BackgroundWork.wait` does."""
+    BackgroundWork(stage, work, nice=True).wait()
 
 
 def wait_for(ended: Ended) -> BaseException | None:
@@ -64,10 +85,11 @@ def let_go(ended: Ended) -> None:
             error = error.__context__
 
 
-def _do(work: Callable[[], None], ended: Ended) -> None:
+def _do(work: Callable[[], None], ended: Ended, nice: bool) -> None:
     with suppress(Stopped):  # that comes as the work ends
         try:
-            lower_priority()
+            if nice:
+                lower_priority()
             work()
         except BaseException as error:  # noqa: BLE001  # the caller raises it
             ended.put(error)

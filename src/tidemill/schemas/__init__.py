@@ -49,6 +49,7 @@ from tidemill.schemas.batches import (
     RejectSetting,
     SpanBody,
 )
+from tidemill.schemas.freshness import FreshnessBody, FreshnessParts
 from tidemill.schemas.initiation import GuessedColumn, InitBody, ProposedModel
 from tidemill.schemas.models import (
     Cluster,
@@ -139,6 +140,8 @@ __all__ = [
     "Explanation",
     "FoundRow",
     "FoundRows",
+    "FreshnessBody",
+    "FreshnessParts",
     "GapBody",
     "GenerationAnswer",
     "GenerationBody",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tidemill.schemas.base import Number, OfGeneration, Shape, omitted_if_none
+from tidemill.schemas.freshness import FreshnessBody
 from tidemill.types import ColumnKind
 
 
@@ -23,7 +24,7 @@ class Trained(Shape):
 
 class GenerationBody(Shape):
     """A generation; ``rows`` counts all rows of its batches. ``removed_at``: when its files were removed, if they
-    were."""
+    were. ``freshness``: once it has answered, where it is known."""
 
     generation: int
     state: Literal["training", "published", "failed"]
@@ -33,6 +34,7 @@ class GenerationBody(Shape):
     began_at: str
     published_at: str | None
     removed_at: str | None = omitted_if_none()
+    freshness: FreshnessBody | None = omitted_if_none()
     error: str | None = omitted_if_none()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tidemill.schemas.base import ErrorBody, Problem, Shape, omitted_if_none
+from tidemill.schemas.freshness import FreshnessBody
 from tidemill.types import ColumnKind
 
 Kind = Literal["classification", "regression", "clustering", "recommendation", "neighbours", "text"]
@@ -221,7 +222,7 @@ class StatusBody(Shape):
     follow those that were read (``partition_lag`` has them by partition); ``gaps``: what retention removed of such a
     topic before it was sealed; ``bytes``: of the sealed batches whose files are kept; ``waiting``: what the run as a
     whole is doing or waits for; ``trained``: whether the stream has ended and every generation is published, or failed
-    for good."""
+    for good; ``freshness``: that of the newest generation of which it is known."""
 
     pipeline: str
     title: str
@@ -245,6 +246,7 @@ class StatusBody(Shape):
     problems: list[str]
     stream_ended: bool
     trained: bool
+    freshness: FreshnessBody | None
     outputs: list[OutputBody]
 
 
@@ -260,7 +262,8 @@ class CommandStage(Shape):
 class CommandStatus(Shape):
     """The output of ``tidemill status --json``. ``generations``: how many are published. ``champions``: by model, the
     generation that serves; empty before there is one. ``lines``: the replay that trained it, where it is not one of the
-    run's own. ``lag``: for each partition of a topic that others write, how many messages follow those that were read;
+    run's own. ``freshness``: that of the newest generation of which it is known. ``lag``: for each
+    partition of a topic that others write, how many messages follow those that were read;
     ``gaps``: what retention removed of it before it was sealed."""
 
     pipeline: str
@@ -273,6 +276,7 @@ class CommandStatus(Shape):
     generations: int
     champions: dict[str, int]
     lines: dict[str, str] | None = omitted_if_none()
+    freshness: FreshnessBody | None
     outputs: list[OutputBody]
     lag: dict[str, int] | None = omitted_if_none()
     gaps: list[GapBody] | None = omitted_if_none()

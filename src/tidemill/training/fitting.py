@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +44,7 @@ from tidemill.training.features import (
     with_derived,
     with_label,
 )
+from tidemill.training.laps import Laps
 from tidemill.training.probes import probes
 from tidemill.training.registry import (
     SEED,
@@ -71,12 +71,14 @@ Describe = Callable[[TrainingJob, PipelineModel, Stored], tuple[Stored, Profile 
 class GenerationFiles:
     """Where the files of a generation's models go: ``folder`` while they are written, ``final`` in the catalog.
 
-    ``earlier``: by model, its scorer file in the newest generation that was published before.
+    ``earlier``: by model, its scorer file in the newest generation that was published before. ``laps``: how long the
+    parts of training take.
     """
 
     folder: Path
     final: str
     earlier: Mapping[str, EarlierScorer] = field(default_factory=dict)
+    laps: Laps = field(default_factory=Laps)
 
     def scorer(self, model: str) -> str:
         return f"scorers/{model}.npz"
@@ -109,7 +111,8 @@ def train(
     scorer_path = where.folder / where.scorer(inputs.name)
     spark_path = where.folder / where.spark(inputs.name)
     with spark_errors(inputs.name), usable_rows(training, inputs) as usable:
-        job = TrainingJob(inputs, usable, rows, stats, spark_path, scorer_path, where.earlier.get(inputs.name), titles)
+        earlier = where.earlier.get(inputs.name)
+        job = TrainingJob(inputs, usable, rows, stats, spark_path, scorer_path, earlier, titles, where.laps)
         outcome = inputs.spec.train(job)
     return TrainedModel(
         model=inputs.name,
@@ -184,18 +187,21 @@ def train_row_model(job: TrainingJob, describe: Describe | None = None) -> Outco
         describe: adds to the scorer's content before it is written, and describes the model for the catalog.
     """
     inputs, stats = job.inputs, job.stats
-    started = time.perf_counter()
-    fitted = fit(inputs, job.training, stats.empty_strings)
-    seconds = time.perf_counter() - started
+    with job.laps.lap("fit") as fitting:
+        fitted = fit(inputs, job.training, stats.empty_strings)
     inputs.spec.check_fitted(inputs, stats, fitted.stages[-1])
     with saving(by_plain_names(inputs, fitted), job.spark_path):
-        content, profile = scorer_content(inputs, fitted, stats.seen), None
-        if describe is not None:
-            content, profile = describe(job, fitted, content)
-        storage.write(job.scorer_path, content.text, content.arrays)
-        scorer = row_scorer(scoring.load(job.scorer_path))
-        parity = parity_of(job, fitted, scorer, content.arrays)
-        return Outcome(metrics_of(job, fitted, scorer), seconds, parity, profile)
+        with job.laps.lap("export"):
+            content, profile = scorer_content(inputs, fitted, stats.seen), None
+            if describe is not None:
+                content, profile = describe(job, fitted, content)
+            storage.write(job.scorer_path, content.text, content.arrays)
+            scorer = row_scorer(scoring.load(job.scorer_path))
+        with job.laps.lap("parity"):
+            parity = parity_of(job, fitted, scorer, content.arrays)
+        with job.laps.lap("measure"):
+            metrics = metrics_of(job, fitted, scorer)
+        return Outcome(metrics, fitting.seconds, parity, profile)
 
 
 @contextmanager

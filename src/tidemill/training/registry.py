@@ -23,6 +23,7 @@ from tidemill.errors import Fault, TrainingFailed
 from tidemill.pipeline import Column, ColumnKind, FeatureSource, Model, Pipeline, feature_source
 from tidemill.scoring import Kind, Scorer
 from tidemill.scoring.storage import Array
+from tidemill.training.laps import Laps
 from tidemill.training.rows import Rows
 
 SEED = 42  # where the pipeline gives none: pyspark's own default differs from process to process
@@ -197,7 +198,7 @@ class TrainingJob:
     ``training`` are the rows to fit on: those that have all columns the model uses, with a label that is not a string
     in ``features.LABEL``. ``rows`` are all rows of the generation, held out or not, outside Spark. Spark's model is
     saved to ``spark_path``, the exported one to ``scorer_path``. ``titles`` is the side table that describes a
-    recommender's items, its key first.
+    recommender's items, its key first. ``laps`` are those of all models of the generation.
     """
 
     inputs: TrainingInputs
@@ -208,6 +209,7 @@ class TrainingJob:
     scorer_path: Path
     earlier: EarlierScorer | None = None
     titles: pa.Table | None = None
+    laps: Laps = field(default_factory=Laps)
 
     def usable(self) -> Iterator[pa.Table]:
         """Tables of the rows that the model can use, held out or not."""

@@ -11,9 +11,10 @@ from pyspark.sql import SparkSession
 
 from tidemill.errors import SparkDied, TrainingFailed
 from tidemill.judging.judge import Judge
-from tidemill.judging.low_priority import with_low_priority
+from tidemill.judging.low_priority import BackgroundWork, with_low_priority
 from tidemill.run import files
 from tidemill.run.catalog import Batch, TrainedModel, TrainerProgress
+from tidemill.run.catalog.watch import CatalogWatch
 from tidemill.run.failpoints import Steps, failpoint
 from tidemill.run.files import disk_errors
 from tidemill.run.folder import Run
@@ -26,6 +27,7 @@ from tidemill.training.driver import Driver, is_little, scratch_of, start
 from tidemill.training.fitting import GenerationFiles
 from tidemill.training.generation import GenerationTrainer
 from tidemill.training.keeping import Keeper
+from tidemill.training.laps import TrainingClock
 from tidemill.training.registry import EarlierScorer
 from tidemill.training.schemes import batches_of
 
@@ -74,9 +76,10 @@ def work(stage: Stage, spark: SparkSession) -> None:
     stage.ready()
     catch_up(stage, trainer.judge)
     tidy(stage)
+    watch = CatalogWatch(stage.run.catalog.path)
     while not trainer.is_done() and not stage.stop.is_set():
         if not trainer.step():
-            stage.stop.wait(POLL_SECONDS)
+            watch.wait(POLL_SECONDS, stage.stop.is_set)
 
 
 @contextmanager
@@ -138,11 +141,10 @@ class Trainer:
         self.batches |= {batch.batch: batch for batch in self.catalog.batches(after=last) if not batch.removed_at}
 
     def step(self) -> bool:
-        """Train the next generation that is due, and judge it and those before it; False where none is due."""
+        """Train the next generation that is due, and judge it on held-out rows; False where none is due."""
         due = sorted(set(self.batches) - self.done)
         if not due:
             return False
-        with_low_priority(self.stage, lambda: self.judge.settle(due[0]))
         if self.generation(due[0]):
             with_low_priority(self.stage, lambda: self.judge.provide(due[0]))
         self.done.add(due[0])
@@ -159,7 +161,21 @@ class Trainer:
             self.batches = {number: batch for number, batch in self.batches.items() if number in kept}
 
     def generation(self, number: int) -> bool:
-        """Train a generation and publish it. If a model fails, record why, publish none of its models, return False."""
+        """Train a generation and publish it. If a model fails, record why, publish none of its models, return False.
+
+        Those before it are judged meanwhile on the rows of its batch. What that decides is in the catalog before the
+        generation is.
+        """
+        clock = TrainingClock()
+        settling = BackgroundWork(self.stage, lambda: self.judge.settle(number), nice=False)
+        try:
+            return self.generation_beside(settling, number, clock)
+        except BaseException:
+            settling.end()
+            raise
+
+    def generation_beside(self, settling: BackgroundWork, number: int, clock: TrainingClock) -> bool:
+        """As :meth:`generation`, while that work goes on; it is done when this returns."""
         scheme = self.run.pipeline.generations
         batches = [self.batches[batch] for batch in batches_of(scheme.scheme, number, scheme.window)]
         for batch in batches:
@@ -169,22 +185,26 @@ class Trainer:
         self.catalog.begin_generation(number, [batch.batch for batch in batches], rows)
         final = self.run.generations / f"{number:05d}"
         try:
-            trained = self.train(batches, final)
+            trained = self.train(batches, final, clock)
         except TrainingFailed as error:
+            settling.wait()
             self.give_up(number, final, error)
             return False
-        self.publish(number, final, trained)
+        settling.wait()
+        self.publish(number, final, trained, clock)
         return True
 
-    def train(self, batches: list[Batch], final: Path) -> list[TrainedModel]:
+    def train(self, batches: list[Batch], final: Path, clock: TrainingClock) -> list[TrainedModel]:
         """Train all models of a generation; their files go into the temporary folder of ``final``."""
         folder = files.temporary(final)
         with disk_errors(f"the generation {final}"):
             shutil.rmtree(folder, ignore_errors=True)
             (folder / "scorers").mkdir(parents=True)
-        where = GenerationFiles(folder, self.run.relative(final), self.earlier(int(final.name)))
+        where = GenerationFiles(folder, self.run.relative(final), self.earlier(int(final.name)), clock.laps)
         with self.stage.interruptible():
-            return self.models.train(batches, where)
+            trained = self.models.train(batches, where)
+        clock.trained()
+        return trained
 
     def earlier(self, number: int) -> dict[str, EarlierScorer]:
         """By model, its scorer in the kept generation of the highest number below ``number``."""
@@ -196,12 +216,12 @@ class Trainer:
             for name, model in (generation.models if generation else {}).items()
         }
 
-    def publish(self, number: int, final: Path, trained: list[TrainedModel]) -> None:
+    def publish(self, number: int, final: Path, trained: list[TrainedModel], clock: TrainingClock) -> None:
         """Move the files to their final name, then record them in the catalog: its transaction is the commit point."""
         failpoint("generation.written")
         with disk_errors(f"the generation {final}"):
             files.publish(files.temporary(final), final, STEPS)
-        self.catalog.publish_generation(number, trained, self.judge.at_publication(number))
+        self.catalog.publish_generation(number, trained, self.judge.at_publication(number), clock.times())
         self.published += 1
         self.stage.log.info("published", generation=number, models=[model.model for model in trained])
 

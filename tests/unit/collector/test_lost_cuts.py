@@ -175,6 +175,7 @@ def unseal(run: Run, batch: int) -> None:
     """The catalog as it was before the batch was sealed."""
     with closing(sqlite3.connect(run.catalog.path)) as connection:
         connection.execute("UPDATE batches SET sealed_at = NULL, path = NULL WHERE batch = ?", [batch])
+        connection.execute("DELETE FROM freshness WHERE batch = ?", [batch])
         connection.execute("DELETE FROM accounts")
         connection.commit()
     accounts = {0: Account().add([orjson.dumps({"n": number}) for number in range(3 * (batch - 1))])}

@@ -396,3 +396,14 @@ def test_a_generation_that_is_not_published_says_so() -> None:
     assert row["published"] == "failed: no rows"
     assert row["parity with Spark"] == formatting.NONE
     assert data.made_from(failed) == r"Generation 1 was made from batch 1\: 3 rows, failed."
+
+
+def test_freshness_is_a_sentence_with_the_parts_that_matter() -> None:
+    """A part of less than a hundredth of a second is not named."""
+    parts = dict.fromkeys(schemas.FreshnessParts.model_fields, 0.0) | {"cut": 0.009, "fit": 1.204, "load": 0.01}
+    body = schemas.FreshnessBody(
+        generation=3, seconds=1.223, parts=schemas.FreshnessParts(**parts), acknowledged_at="a", answered_at="b"
+    )
+    assert generations.freshness_sentence(body) == (
+        "Generation 3 answered 1.22 s after Kafka had the last row of its batch: fit 1.20 s, load 0.01 s."
+    )

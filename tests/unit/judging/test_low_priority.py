@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import wait_for
 from tests.support.serving_run import new_run
-from tidemill.judging.low_priority import NICE, with_low_priority
+from tidemill.judging.low_priority import NICE, BackgroundWork, with_low_priority
 from tidemill.run.failpoints import Crash
 from tidemill.run.stage import Stage, Stop, Stopped
 
@@ -48,6 +49,28 @@ def test_what_the_work_raises_is_raised(stage: Stage, error: type[BaseException]
 
     with pytest.raises(error, match="no"):
         with_low_priority(stage, fail)
+
+
+def test_work_beside_other_work_has_the_same_priority_and_may_be_ended(stage: Stage) -> None:
+    """Where what it was done for fails, it ends wherever it is."""
+    values: list[int] = []
+    ended = threading.Event()
+
+    def endless() -> None:
+        values.append(os.getpriority(os.PRIO_PROCESS, 0))
+        try:
+            while True:
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    work = BackgroundWork(stage, endless, nice=False)
+    wait_for(lambda: values, "the work")
+    work.end()
+    assert ended.is_set()
+    assert values == [os.getpriority(os.PRIO_PROCESS, 0)]
+    BackgroundWork(stage, lambda: values.clear(), nice=False).wait()
+    assert values == []
 
 
 def ended_by_signal(stage: Stage, is_due: Callable[[], bool]) -> list[type[BaseException] | None]:

@@ -76,8 +76,7 @@ class CatalogReader:
         Raises:
             CatalogError: the catalog can't be read.
         """
-        catalog = self.run.catalog
-        pulse = (catalog.generations_pulse(), catalog.decisions_pulse())
+        catalog, pulse = self.run.catalog, self._pulse_now()
         stages, states = self._stages()
         rows = counts(self.run, stages)
         self._rates.add(time.monotonic(), produced=rows.produced, collected=rows.collected, sealed=rows.sealed)
@@ -105,7 +104,19 @@ class CatalogReader:
             rates=self._rates.per_second(),
             champions=MappingProxyType(champions),
             serving=MappingProxyType(serving),
+            freshness=before.freshness,
         )
+
+    def has_news(self) -> bool:
+        """Whether generations or champions have changed since the last ``read``. Cheap, for polling.
+
+        Raises:
+            CatalogError: the catalog can't be read.
+        """
+        return self._pulse_now() != self._pulse
+
+    def _pulse_now(self) -> object:
+        return self.run.catalog.generations_pulse(), self.run.catalog.decisions_pulse()
 
     def load(self, ref: GenerationRef) -> LoadedGeneration:
         """A published generation, or a replay's, with all scorers, and no index yet. Reads only what no cache holds.

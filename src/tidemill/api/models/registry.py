@@ -22,7 +22,8 @@ from tidemill.api.models.cache import SharedCache
 from tidemill.api.models.catalog_reader import CatalogReader, public_reason
 from tidemill.api.models.snapshot import IndexBuilder, LoadedGeneration, Snapshot, require_published
 from tidemill.errors import CatalogError, Gone, NotFound, NotReady, TidemillError
-from tidemill.run.catalog import GenerationRef, TrainedModel
+from tidemill.run.catalog import GenerationRef, TrainedModel, wall_clock
+from tidemill.run.catalog.watch import CatalogWatch
 from tidemill.run.folder import Run
 from tidemill.run.integrity import refuse_removed_generation
 from tidemill.scoring import Scorer
@@ -59,6 +60,8 @@ class ModelRegistry:
         self.snapshot = Snapshot()
         self._builders: dict[str, IndexBuilder] = {}
         self._has_snapshot = False
+        self._answering = (0, 0.0)  # the newest generation, and since when it answers
+        self._noted = 0  # the newest generation of which the catalog knows that it answers
         self._older_scorers: SharedCache[tuple[GenerationRef, str], Scorer]
         self._older_scorers = SharedCache(MAX_OLDER_SCORERS, MAX_SCORER_BYTES, lambda scorer: scorer.bytes)
         self._older_indexes: dict[str, SharedCache[GenerationRef, Any]] = {}
@@ -99,14 +102,25 @@ class ModelRegistry:
         self._thread.join(timeout=1.0)
 
     def _watch(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
+        watch = CatalogWatch(self.run.catalog.path)
+        while not self._stop.is_set():
             try:
+                self._await_news(watch)
                 self.refresh()
             except Exception as error:
                 reason = public_reason(self.run, error)
                 if reason != self.snapshot.unreadable:
                     self.log.exception("the catalog can't be followed; the API answers from what it has")
                 self.snapshot = replace(self.snapshot, unreadable=reason)
+                self._stop.wait(POLL_SECONDS)
+
+    def _await_news(self, watch: CatalogWatch) -> None:
+        """Wait until a generation is published or a champion is decided, but no longer than ``POLL_SECONDS``."""
+        end = time.monotonic() + POLL_SECONDS
+        while not self._stop.is_set() and (left := end - time.monotonic()) > 0:
+            watch.wait(left, self._stop.is_set)
+            if self._reader.has_news():
+                return
 
     def refresh(self) -> None:
         """Replace the snapshot by one of the catalog as it is now. Only one thread at a time may call this.
@@ -120,7 +134,28 @@ class ModelRegistry:
             if ref not in after.serving:
                 self._retire(loaded)  # before the swap: at each moment one of the two places has its scorers
         self.snapshot = after
+        self._note_answering(after)
         self._log_changes(before, after)
+
+    def _note_answering(self, after: Snapshot) -> None:
+        """Record when the newest generation of this snapshot was swapped in, if it is another than before.
+
+        A catalog that can't be written, as on a full disk, keeps nothing from being served; it is tried again.
+        """
+        newest = after.newest.number if after.newest else 0
+        if newest == self._noted:
+            return
+        is_new = newest != self._answering[0]
+        if is_new:
+            self._answering = (newest, wall_clock())
+        try:
+            freshness = self.run.catalog.note_answered(*self._answering)
+        except CatalogError as error:
+            if is_new:
+                self.log.warning("the freshness can't be recorded now", reason=public_reason(self.run, error))
+            return
+        self._noted = newest
+        self.snapshot = replace(after, freshness=freshness or self.run.catalog.newest_freshness())
 
     def _log_changes(self, before: Snapshot, after: Snapshot) -> None:
         newest = after.newest

@@ -8,7 +8,7 @@ from typing import Any
 
 from tidemill.api.models.cache import SharedCache
 from tidemill.errors import Gone, NotFound
-from tidemill.run.catalog import Catalog, Generation, GenerationRef, GenerationState, StageState, StageStatus
+from tidemill.run.catalog import Catalog, Freshness, Generation, GenerationRef, GenerationState, StageState, StageStatus
 from tidemill.run.progress.status import Counts
 from tidemill.scoring import Scorer
 from tidemill.texts import ranges
@@ -98,9 +98,12 @@ class GenerationRecords(Mapping[int, Generation]):
         missing = [number for number, generation in generations.items() if generation is None]
         if missing:
             assert self._catalog is not None, "only generations from a catalog have states"
+            newest = max(self.states)
             for generation in self._catalog.generations_among(missing):
                 number = generation.generation
-                generations[number] = self._cache[number] = without_profiles(generation)
+                generations[number] = light = without_profiles(generation)
+                if generation.freshness or number < newest:  # it comes after the publication of the newest
+                    self._cache[number] = light
         return [generation for generation in generations.values() if generation is not None]
 
     def _cached(self, number: int) -> Generation | None:
@@ -121,7 +124,8 @@ class Snapshot:
     the generation that answers requests without one, which may be a replay's; it is empty until there is a generation.
     ``serving`` holds the champions and the newest, loaded. ``stages`` are in the data's order, and ``states`` holds the
     state of each at that moment. ``damaged`` says why a published generation could not be loaded, ``unreadable`` why
-    the last read of the catalog failed. No text contains the run folder's path on this machine.
+    the last read of the catalog failed. ``freshness`` is that of the newest
+    generation of which it is known. No text contains the run folder's path on this machine.
     """
 
     newest: LoadedGeneration | None = None
@@ -134,6 +138,7 @@ class Snapshot:
     rates: Mapping[str, float | None] = field(default_factory=dict)
     champions: Mapping[str, GenerationRef] = field(default_factory=dict)
     serving: Mapping[GenerationRef, LoadedGeneration] = field(default_factory=dict)
+    freshness: Freshness | None = None
 
     def champion(self, model: str) -> LoadedGeneration | None:
         """The generation that answers for a model; None until there is one."""

@@ -13,9 +13,10 @@ from tidemill.console.forms import widgets
 from tidemill.console.metrics import described, metric_title, parity, short_parity
 from tidemill.console.pages import verdict
 from tidemill.console.paging import select_newest_first
-from tidemill.schemas import GenerationBody, History, HistoryPoint, Home, StatusBody, Trained
+from tidemill.schemas import FreshnessBody, GenerationBody, History, HistoryPoint, Home, StatusBody, Trained
 
 KEPT = r"What is kept, \[keep\] in the pipeline file says."
+LEAST_PART = 0.01  # seconds, that is named
 OTHER_ROWS = "Each generation was measured on rows of its own, so these figures do not say which one is better."
 
 
@@ -34,6 +35,8 @@ def page() -> None:
     curve(history)
     st.subheader("Table", anchor=False)
     table(started, model, metrics_of(history.points))
+    if status.freshness:
+        st.caption(freshness_sentence(status.freshness))
     if status.newest and status.newest > 1:
         st.subheader("Two generations side by side", anchor=False)
         side_by_side(status.newest)
@@ -84,6 +87,16 @@ def table(started: int, model: str, metrics: Sequence[str]) -> None:
     widgets.table(rows, columns, key=f"generations of {model}", height="content")
     if any(generation.removed_at for generation in generations):
         st.caption(f"Generations whose files were removed answer no requests. {KEPT}")
+
+
+def freshness_sentence(freshness: FreshnessBody) -> str:
+    """How soon the newest generation answered, with the parts that took a hundredth of a second or more."""
+    named = {part: took for part, took in freshness.parts.document().items() if took >= LEAST_PART}
+    parts = [f"{part} {took:.2f} s" for part, took in named.items()]
+    return (
+        f"Generation {freshness.generation} answered {freshness.seconds:.2f} s after Kafka had the last row of its "
+        f"batch: {', '.join(parts)}."
+    )
 
 
 def generation_row(generation: GenerationBody, model: str, metrics: Sequence[str]) -> dict[str, Any]:

@@ -4,10 +4,17 @@ SQLAlchemy Core over SQLite (WAL, ``synchronous=FULL``). Every table has one wri
 the run, ``source`` and ``side_tables`` the producer (the collector, where it reads a topic of others), ``batches``,
 ``batch_partitions``, ``accounts``, ``ended``, ``topic_partitions`` and ``gaps`` the collector, ``generations``,
 ``models`` and what judging writes the trainer (but for the decisions of people), ``outputs`` the stage of that name,
-``posting`` the API (but for forgotten keys); in ``stages`` each stage writes its own row. Paths are relative to the run
-folder.
+``posting`` the API (but for forgotten keys); in ``stages`` each stage writes its own row, and in ``freshness`` the
+collector, the trainer and the API write their own columns. Paths are relative to the run folder.
 """
 
+from tidemill.run.catalog.freshness import (
+    BatchTimes,
+    Freshness,
+    Part,
+    TrainingTimes,
+    wall_clock,
+)
 from tidemill.run.catalog.migrations import DAMAGED, MIGRATIONS, UNUSABLE, recorded_version
 from tidemill.run.catalog.records import (
     BY_GATE,
@@ -62,6 +69,7 @@ __all__ = [
     "UNUSABLE",
     "Action",
     "Batch",
+    "BatchTimes",
     "BrokerProgress",
     "Catalog",
     "Cell",
@@ -71,6 +79,7 @@ __all__ = [
     "Decision",
     "DriftRecord",
     "Evidence",
+    "Freshness",
     "Gap",
     "GateDecision",
     "Generation",
@@ -82,6 +91,7 @@ __all__ = [
     "LineModel",
     "OutputState",
     "PairedBlocks",
+    "Part",
     "PostingState",
     "ProducerProgress",
     "RecordedFiles",
@@ -96,6 +106,8 @@ __all__ = [
     "TopicPartition",
     "TrainedModel",
     "TrainerProgress",
+    "TrainingTimes",
     "progress_in",
     "recorded_version",
+    "wall_clock",
 ]

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from tidemill.errors import CatalogError
 from tidemill.run.catalog import database
 from tidemill.run.catalog.account import Account
+from tidemill.run.catalog.freshness import BatchTimes
+from tidemill.run.catalog.freshness_store import save_sealed
 from tidemill.run.catalog.records import Batch, ClosingAccount, Decision, Ending, Gap, Sealed, Span, TopicPartition
 from tidemill.run.catalog.schema import accounts, batch_partitions, batches, ended, gaps, topic_partitions
 from tidemill.run.catalog.topics import save_partitions
@@ -53,12 +55,14 @@ class BatchStore(database.CatalogFile):
         sealed: Sealed,
         accounts: Mapping[int, Account] | None = None,
         partitions: Iterable[TopicPartition] = (),
+        times: BatchTimes | None = None,
     ) -> None:
         """The commit point of a batch: from here on it is sealed and its offsets are consumed.
 
         Args:
             accounts: the accounts of all partitions up to the batch's last message; None where none are kept.
             partitions: those of a topic of others; the ones that were added during the run are recorded with the batch.
+            times: how long it took; None where that is not known.
 
         Raises:
             CatalogError: the batch has no recorded cut, or is sealed already.
@@ -70,6 +74,8 @@ class BatchStore(database.CatalogFile):
                 raise CatalogError(f"batch {batch} is not waiting to be sealed", "is a second collector running?")
             save_accounts(connection, accounts or {})
             save_partitions(connection, partitions)
+            if times is not None:
+                save_sealed(connection, batch, times)
             failpoint("batch.sealing")
         failpoint("batch.sealed")
 

@@ -9,15 +9,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.run.catalog import database
+from tidemill.run.catalog.freshness import TrainingTimes
+from tidemill.run.catalog.freshness_store import MOST_ASKED, FreshnessStore, save_published
 from tidemill.run.catalog.judgings import add_decisions
 from tidemill.run.catalog.records import GateDecision, Generation, GenerationState, TrainedModel
 from tidemill.run.catalog.schema import generations, models
 from tidemill.run.failpoints import failpoint
 
-MOST_ASKED = 1000  # numbers in one query
 
-
-class GenerationStore(database.CatalogFile):
+class GenerationStore(FreshnessStore):
     """The part of the catalog that the trainer writes."""
 
     def begin_generation(self, generation: int, batch_numbers: Sequence[int], rows: int) -> None:
@@ -38,10 +38,14 @@ class GenerationStore(database.CatalogFile):
         failpoint("generation.begun")
 
     def publish_generation(
-        self, generation: int, trained: Sequence[TrainedModel], decided: Sequence[GateDecision] = ()
+        self,
+        generation: int,
+        trained: Sequence[TrainedModel],
+        decided: Sequence[GateDecision] = (),
+        times: TrainingTimes | None = None,
     ) -> None:
         """The commit point of a generation: from here on it is served, at its own address and wherever it was
-        ``decided`` that it is the champion."""
+        ``decided`` that it is the champion. ``times``: how long it took; None where that is not known."""
         with self.engine.begin() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # so that nobody chooses a champion in between
             connection.execute(sa.insert(models), [asdict(model) | {"generation": generation} for model in trained])
@@ -51,6 +55,8 @@ class GenerationStore(database.CatalogFile):
                 .values(state="published", published_at=database.now(), error=None)
             )
             add_decisions(connection, decided)
+            if times is not None:
+                save_published(connection, generation, times)
             failpoint("generation.publishing")
         failpoint("generation.published")
 
@@ -97,11 +103,13 @@ class GenerationStore(database.CatalogFile):
         for row in self._all(sa.select(models).where(of_models).order_by(models.c.model)):
             model = TrainedModel(**{name: row[name] for name in row if name != "generation"})
             trained.setdefault(row["generation"], {})[model.model] = model
+        fresh = {record.generation: record for record in self._freshness([row["generation"] for row in rows])}
         return [
             Generation(
                 **{name: row[name] for name in row if name != "batches"},
                 batches=tuple(row["batches"]),
                 models=trained.get(row["generation"], {}),
+                freshness=fresh.get(row["generation"]),
             )
             for row in rows
         ]

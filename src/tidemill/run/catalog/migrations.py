@@ -62,6 +62,7 @@ MIGRATIONS: dict[int, tuple[tuple[str, str], ...]] = {
         ("accounts", "posted_pending BLOB NOT NULL DEFAULT X''"),
         ("accounts", "sent BIGINT"),
     ),
+    6: (),
 }
 """For each older version, the columns that the next one adds: the table, and the column. Tables that a version adds are
 created as the current version has them.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from tidemill.run.catalog.freshness import Freshness
 from tidemill.texts import generation_name
 
 GenerationState = Literal["training", "published", "failed"]
@@ -195,7 +196,8 @@ class TrainedModel:
 @dataclass(frozen=True)
 class Generation:
     """One generation: the batches that it is trained on, their rows, and its models once it is published. ``line``: the
-    replay that trained it; "" for one of the run's own. ``removed_at``: when its files were removed."""
+    replay that trained it; "" for one of the run's own. ``removed_at``: when its files were removed.
+    ``freshness``: None until it has answered, and where it is not known."""
 
     generation: int
     state: GenerationState
@@ -207,6 +209,7 @@ class Generation:
     models: dict[str, TrainedModel] = field(default_factory=dict)
     line: str = ""
     removed_at: str | None = None
+    freshness: Freshness | None = None
 
     @property
     def ref(self) -> GenerationRef:

@@ -9,7 +9,7 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Int
 
 from tidemill.run.catalog.account import EMPTY_CHAIN
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 
 class Compressed(sa.TypeDecorator[bytes]):
@@ -157,6 +157,21 @@ generations = Table(
     Column("began_at", String, nullable=False),
     Column("published_at", String),
     Column("removed_at", String),
+)
+
+freshness = Table(  # see tidemill.run.catalog.freshness; times in seconds, moments in seconds since 1970
+    "freshness",
+    metadata,
+    Column("batch", Integer, ForeignKey("batches.batch"), primary_key=True, autoincrement=False),
+    Column("acknowledged_at", Float, nullable=False),
+    Column("wait", Float, nullable=False),
+    Column("cut", Float, nullable=False),
+    Column("seal", Float, nullable=False),
+    Column("sealed_at", Float, nullable=False),
+    *(Column(part, Float) for part in ("queue", "prepare", "fit", "export", "parity", "measure", "save", "publish")),
+    Column("published_at", Float),
+    Column("load", Float),
+    Column("answered_at", Float),
 )
 
 models = Table(

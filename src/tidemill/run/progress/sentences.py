@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tidemill.run.catalog import (
     BrokerProgress,
     CollectorProgress,
+    Freshness,
     Gap,
     GenerationRef,
     ProducerProgress,
@@ -21,6 +22,7 @@ from tidemill.run.progress.status import DISPENSABLE, Counts
 
 STREAMING = ("broker", "producer", "collector", "trainer")
 GONE = "its process is gone"
+LONGEST_PARTS = 4  # that are named
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,13 @@ def describe_lag(lag: Mapping[str, int]) -> str:
 def describe_gap(gap: Gap) -> str:
     """What was lost, for a list of problems."""
     return f"{gap} were removed by the topic's retention before they were sealed, while batch {gap.batch} was open"
+
+
+def describe_freshness(freshness: Freshness) -> str:
+    """How soon the newest generation answered, with the parts that took longest."""
+    longest = sorted(freshness.parts.items(), key=lambda part: -part[1])[:LONGEST_PARTS]
+    parts = ", ".join(f"{part} {seconds:.2f}" for part, seconds in longest)
+    return f"generation {freshness.generation} answered {freshness.seconds:.2f} s after its last row ({parts})"
 
 
 def describe_trainer(state: StageState, facts: Facts) -> str:

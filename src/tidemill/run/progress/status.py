@@ -9,6 +9,7 @@ from typing import Any
 from tidemill.pipeline import Output
 from tidemill.run.catalog import (
     CollectorProgress,
+    Freshness,
     Gap,
     GenerationRef,
     OutputState,
@@ -99,7 +100,8 @@ class StageSummary:
 class RunSummary:
     """The progress of a run. ``api`` and ``console`` are base URLs; None while they are not served. ``generations``:
     how many are published. ``champions``: by model, the generation that serves; ``lines``: the replay that trained it,
-    where it is not one of the run's own. ``lag`` and ``gaps`` as in :class:`Counts`; None where there are none.
+    where it is not one of the run's own. ``freshness``: that of the newest generation of which it is known.
+    ``lag`` and ``gaps`` as in :class:`Counts`; None where there are none.
     """
 
     pipeline: str
@@ -112,6 +114,7 @@ class RunSummary:
     generations: int
     champions: Mapping[str, int]
     lines: Mapping[str, str] | None
+    freshness: Freshness | None
     outputs: tuple[OutputCounts, ...]
     lag: Mapping[str, int] | None = None
     gaps: tuple[Gap, ...] | None = None
@@ -135,6 +138,7 @@ def status(run: Run) -> RunSummary:
         generations=run.catalog.generations_by_state().get("published", 0),
         champions={model: ref.number for model, ref in serving.items()},
         lines={model: ref.line for model, ref in serving.items() if ref.line} or None,
+        freshness=run.catalog.newest_freshness(),
         outputs=reached.outputs,
         lag=reached.lag,
         gaps=reached.gaps or None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -22,7 +21,6 @@ from tidemill.pipeline import Model
 from tidemill.scoring import storage
 from tidemill.scoring.als import ITEM, Factors, als_scorer, packed
 from tidemill.scoring.storage import Stored
-from tidemill.training.driver import local
 from tidemill.training.estimators.recommendation_quality import (
     RATING,
     Ratings,
@@ -33,6 +31,7 @@ from tidemill.training.estimators.recommendation_quality import (
 )
 from tidemill.training.estimators.rules import least, no_such_key, one_of
 from tidemill.training.features import spark_name
+from tidemill.training.fitting import saving
 from tidemill.training.registry import SEED, EstimatorSpec, Outcome, Rule, TrainingInputs, TrainingJob
 from tidemill.training.rows import Rows
 from tidemill.types import COLUMN_TYPES
@@ -78,17 +77,20 @@ def train_recommender(job: TrainingJob) -> Outcome:
     """
     inputs, stats = job.inputs, job.stats
     training = job.training if inputs.model.rating else job.training.withColumn(RATING, F.lit(1.0))
-    started = time.perf_counter()
-    fitted = fit(inputs, training, job.usable())
-    seconds = time.perf_counter() - started
-    fitted.write().overwrite().save(local(job.spark_path))
-    users, items = (factor_table(inputs, fitted, role) for role in ("user", "item"))
-    ratings = ratings_of(inputs, job.rows, users, items)
-    content = scorer_content(inputs, users, items, ratings, job.titles)
-    storage.write(job.scorer_path, content.text, content.arrays)
-    scorer = als_scorer(scoring.load(job.scorer_path))
-    parity = parity_of(job, scorer, fitted) | compare_factors(scorer, ratings)
-    return Outcome(metrics_of(inputs, scorer, ratings, stats), seconds, parity)
+    with job.laps.lap("fit") as fitting:
+        fitted = fit(inputs, training, job.usable())
+    with saving(fitted, job.spark_path):
+        with job.laps.lap("export"):
+            users, items = (factor_table(inputs, fitted, role) for role in ("user", "item"))
+            ratings = ratings_of(inputs, job.rows, users, items)
+            content = scorer_content(inputs, users, items, ratings, job.titles)
+            storage.write(job.scorer_path, content.text, content.arrays)
+            scorer = als_scorer(scoring.load(job.scorer_path))
+        with job.laps.lap("parity"):
+            parity = parity_of(job, scorer, fitted) | compare_factors(scorer, ratings)
+        with job.laps.lap("measure"):
+            metrics = metrics_of(inputs, scorer, ratings, stats)
+    return Outcome(metrics, fitting.seconds, parity)
 
 
 def fit(inputs: TrainingInputs, training: DataFrame, tables: Iterable[pa.Table]) -> PipelineModel:

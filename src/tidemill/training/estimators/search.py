@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,8 +17,8 @@ from tidemill.errors import ParityFailed
 from tidemill.scoring import Scorer, storage
 from tidemill.scoring.parity import REPORT_IT
 from tidemill.scoring.storage import Stored
-from tidemill.training.driver import local
 from tidemill.training.features import Stage, with_derived
+from tidemill.training.fitting import saving
 from tidemill.training.probes import Probes
 from tidemill.training.registry import Metrics, Outcome, TrainingInputs, TrainingJob, TrainingStats
 from tidemill.training.sampling import PROBE, sample, with_probes
@@ -52,16 +51,18 @@ def train_search(job: TrainingJob, method: SearchMethod) -> Outcome:
         ParityFailed: the scorer differs from Spark.
     """
     inputs, stats = job.inputs, job.stats
-    started = time.perf_counter()
-    fitted: PipelineModel = Pipeline(stages=method.stages(inputs, stats.empty_strings)).fit(job.training)
-    seconds = time.perf_counter() - started
-    content = method.content(inputs, fitted, stats.seen)
-    storage.write(job.scorer_path, content.text, content.arrays)
-    fitted.write().overwrite().save(local(job.spark_path))
-    scorer = scoring.load(job.scorer_path)
-    parity = parity_of(job, method, scorer, fitted)
-    metrics = method.metrics(scorer, sample(job.judged(), inputs.row_columns))
-    return Outcome(named_metrics(metrics, stats), seconds, parity)
+    with job.laps.lap("fit") as fitting:
+        fitted: PipelineModel = Pipeline(stages=method.stages(inputs, stats.empty_strings)).fit(job.training)
+    with saving(fitted, job.spark_path):
+        with job.laps.lap("export"):
+            content = method.content(inputs, fitted, stats.seen)
+            storage.write(job.scorer_path, content.text, content.arrays)
+            scorer = scoring.load(job.scorer_path)
+        with job.laps.lap("parity"):
+            parity = parity_of(job, method, scorer, fitted)
+        with job.laps.lap("measure"):
+            metrics = method.metrics(scorer, sample(job.judged(), inputs.row_columns))
+    return Outcome(named_metrics(metrics, stats), fitting.seconds, parity)
 
 
 def parity_of(job: TrainingJob, method: SearchMethod, scorer: Scorer, fitted: PipelineModel) -> dict[str, Any]:
