@@ -203,7 +203,7 @@ def processor_seconds(port: int) -> float:
     """The processor time of the server on this port, with its workers."""
     (served,) = (child for child in psutil.Process().children() if child.cmdline()[-1:] == [str(port)])
     times = [process.cpu_times() for process in (served, *served.children(recursive=True))]
-    return sum(spent.user + spent.system for spent in times)
+    return float(sum(spent.user + spent.system for spent in times))
 
 
 # --- many rows ----------------------------------------------------------------------------------------------------

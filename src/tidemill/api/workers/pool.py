@@ -34,6 +34,7 @@ WITHIN_SECONDS = 60.0
 FIRST_RESTART_SECONDS = 0.1
 LOOK_SECONDS = 0.1
 STOP_SECONDS = GRACE_SECONDS + 1.0
+MOST_UNTAKEN = 128  # connections that a worker is given and does not have yet; others then wait in the listener's queue
 MOST_ACCEPTED = 64  # connections at once, between which the workers' messages are read
 FULL_SECONDS = 0.5  # how long no connection is accepted after the system refused one
 
@@ -123,7 +124,10 @@ class WorkerPool:
         for worker in self._workers.values():
             if self._intake is not None:
                 worker.tell_limit(self._intake.limit)
-        self._accept_while(self._was_ready and bool(self._answering()) and time.monotonic() >= self._full_until)
+        self._accept_while(self._was_ready and self._has_room() and time.monotonic() >= self._full_until)
+
+    def _has_room(self) -> bool:
+        return any(len(worker.untaken) < MOST_UNTAKEN for worker in self._answering())
 
     def _answering(self) -> list[WorkerProcess]:
         return [worker for worker in self._workers.values() if worker.ready]
@@ -199,6 +203,8 @@ class WorkerPool:
                 break
             self._waiting.append(connection)
         self._hand_out()
+        if not self._has_room():
+            self._accept_while(False)
 
     def _hand_out(self) -> None:
         """Give each waiting connection to the worker with the fewest. One that takes its connections late is busy, and
