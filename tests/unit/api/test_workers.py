@@ -157,6 +157,33 @@ def test_a_killed_worker_harms_only_its_own_connections(run: Run) -> None:
         assert answered <= counts <= answered + len(errors)
 
 
+def test_connections_that_a_dead_worker_did_not_have_yet_are_answered(run: Run) -> None:
+    """A worker that hangs gets connections and takes none of them; when it is killed, the others answer these."""
+    with api_of(run, workers=2) as client, clients_of(client, 4) as clients:
+        first, second = workers_of()
+        first.suspend()
+        second.suspend()
+        answers: list[httpx.Response] = []
+        asking = [
+            threading.Thread(target=lambda each=each: answers.append(each.post(PREDICT, json=ROW))) for each in clients
+        ]  # type: ignore[misc]  # mypy can't infer it
+        for each in asking:
+            each.start()
+        listener = httpx.URL(str(client.base_url)).port
+
+        def accepted() -> bool:
+            connections = psutil.Process().net_connections("tcp")
+            mine = [each for each in connections if each.laddr.port == listener and each.raddr]
+            return len(mine) == len(clients)
+
+        wait_for(accepted, "the connections")
+        first.kill()
+        second.resume()
+        for each in asking:
+            each.join(30)
+        assert [answer.status_code for answer in answers] == [200] * 4
+
+
 PROCESS = """
 import sys
 from pathlib import Path
