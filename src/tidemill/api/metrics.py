@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
-from itertools import product
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -21,34 +19,20 @@ from tidemill.kafka.intake import RowIntake
 from tidemill.run.catalog import CollectorProgress, progress_in
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
-SHARED = "PROMETHEUS_MULTIPROC_DIR"  # the environment variable that the Prometheus client takes the folder from
-COUNTS_BYTES = 2**20  # of a file: about 4,000 series
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
-
-
-def share_counts(folder: Path, number: int) -> None:
-    """Have this process count in files of the folder, under its number, in place of its memory; call it before there
-    are :class:`Metrics`. A process goes on with the counts of an earlier one with its number, which must have ended."""
-    os.environ[SHARED] = str(folder)
-    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]  # as the library has it
-
-
-def prepare_counts(folder: Path, numbers: Iterable[int]) -> None:
-    """Make the files for :func:`share_counts`, without counts. They have their room on the disk from the beginning: a
-    process that counts in a mapped file without room is killed."""
-    for kind, number in product(("counter", "histogram"), numbers):
-        (folder / f"{kind}_{number}.db").write_bytes(bytes(COUNTS_BYTES))
 
 
 class Metrics:
     """The metrics of the API, in a Prometheus registry of their own."""
 
-    def __init__(self, registry: ModelRegistry, intake: RowIntake | None = None) -> None:
+    def __init__(self, registry: ModelRegistry, intake: RowIntake | None = None, shared: Path | None = None) -> None:
+        """``shared``: the folder in which this process counts beside others (:mod:`tidemill.api.workers.counts`); without
+        it, it counts in its memory."""
         self._collectors = CollectorRegistry()
         counting = self._collectors
-        if folder := os.environ.get(SHARED):
+        if shared is not None:
             # The counts of all processes, also of those that died.
-            MultiProcessCollector(self._collectors, path=folder)  # type: ignore[no-untyped-call]  # as above
+            MultiProcessCollector(self._collectors, path=str(shared))  # type: ignore[no-untyped-call]  # as above
             counting = CollectorRegistry()
         requests = Counter(
             "tidemill_http_requests", "Requests answered.", ["route", "method", "status"], registry=counting

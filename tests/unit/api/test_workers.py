@@ -166,7 +166,7 @@ def test_connections_that_a_dead_worker_did_not_have_yet_are_answered(run: Run) 
         answers: list[httpx.Response] = []
         asking = [
             threading.Thread(target=lambda each=each: answers.append(each.post(PREDICT, json=ROW))) for each in clients
-        ]  # type: ignore[misc]  # mypy can't infer it
+        ]
         for each in asking:
             each.start()
         listener = httpx.URL(str(client.base_url)).port

@@ -6,24 +6,19 @@ It reads nothing of them. A worker that dies takes its connections with it; thos
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import uvloop
 
-from tidemill.api.metrics import prepare_counts
+from tidemill.api.workers.counts import counts_folder
 from tidemill.api.workers.messages import Setup, WorkerRefused
 from tidemill.api.workers.process import WorkerProcess
 from tidemill.errors import StageFailed
 from tidemill.kafka.intake import RowIntake
 from tidemill.pipeline import Loaded
-from tidemill.run.files import disk_errors
 from tidemill.run.stage import Stage
 from tidemill.web.api_key import ApiKey
 from tidemill.web.limits import Limits
@@ -48,7 +43,7 @@ def serve_with_workers(
         WorkerRefused: a worker can't start, for a reason that another one would have too.
         StageFailed: workers died too often.
     """
-    with counts_folder(stage, workers) as counts:
+    with counts_folder(stage.run.logs / f"{stage.name}-counts", range(1, workers + 1)) as counts:
         setup = Setup(
             loaded=Loaded(stage.run.pipeline, stage.run.base),
             folder=stage.run.folder,
@@ -63,20 +58,6 @@ def serve_with_workers(
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(WorkerPool(stage, listener, workers, setup, intake).serve())
-
-
-@contextmanager
-def counts_folder(stage: Stage, workers: int) -> Iterator[Path]:
-    """The folder in which the workers count requests, so that counts outlive a worker; it is there for this stage."""
-    folder = stage.run.logs / f"{stage.name}-counts"
-    shutil.rmtree(folder, ignore_errors=True)  # of a stage that was killed
-    with disk_errors(f"the folder {folder}"):
-        folder.mkdir()
-        prepare_counts(folder, range(1, workers + 1))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class WorkerPool:

@@ -21,8 +21,9 @@ import structlog
 import uvicorn
 
 from tidemill.api.app import create_app
-from tidemill.api.metrics import Metrics, share_counts
+from tidemill.api.metrics import Metrics
 from tidemill.api.models.registry import ModelRegistry
+from tidemill.api.workers.counts import count_in
 from tidemill.api.workers.intake import RemoteIntake
 from tidemill.api.workers.messages import Failure, Kind, Setup
 from tidemill.errors import TidemillError
@@ -53,11 +54,11 @@ def work(end: socket.socket) -> None:
 
 
 def answer(end: socket.socket, setup: Setup, stop: Stop) -> None:
-    share_counts(setup.counts, setup.number)
+    count_in(setup.counts, setup.number)
     run = reopened(setup.loaded, setup.folder)
     registry = ModelRegistry(run, structlog.get_logger(setup.stage))
     intake = RemoteIntake() if setup.takes_rows else None
-    metrics = Metrics(registry, intake)
+    metrics = Metrics(registry, intake, setup.counts)
     app = create_app(run, registry, setup.key, setup.own_names, metrics, intake)
     registry.start()
     try:
