@@ -26,8 +26,8 @@ class Metrics:
     """The metrics of the API, in a Prometheus registry of their own."""
 
     def __init__(self, registry: ModelRegistry, intake: RowIntake | None = None, shared: Path | None = None) -> None:
-        """``shared``: the folder in which this process counts beside others (:mod:`tidemill.api.workers.counts`); without
-        it, it counts in its memory."""
+        """``shared``: the folder in which this process counts beside others (:mod:`tidemill.api.workers.counts`); if
+        there is none, it counts in its memory."""
         self._collectors = CollectorRegistry()
         counting = self._collectors
         if shared is not None:
