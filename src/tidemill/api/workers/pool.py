@@ -28,7 +28,7 @@ MOST_RESTARTS = 5
 WITHIN_SECONDS = 60.0
 FIRST_RESTART_SECONDS = 0.1
 LOOK_SECONDS = 0.1
-STOP_SECONDS = GRACE_SECONDS + 1.0
+STOP_SECONDS = GRACE_SECONDS + 0.7
 MOST_UNTAKEN = 128  # connections that a worker is given and does not have yet; others then wait in the listener's queue
 MOST_ACCEPTED = 64  # connections at once, between which the workers' messages are read
 FULL_SECONDS = 0.5  # how long no connection is accepted after the system refused one
@@ -95,7 +95,7 @@ class WorkerPool:
 
     def _look_after(self) -> None:
         """Bury workers that died, start those that are due, and tell the others what has changed."""
-        for worker in [worker for worker in self._workers.values() if worker in self._ended or not worker.alive]:
+        for worker in list(self._ended):
             self._bury(worker)
         for number, due in list(self._due.items()):
             if time.monotonic() >= due:

@@ -118,6 +118,7 @@ class WorkerProcess:
         self._channel.send(Kind.REPLY, pickle.dumps(reply))
 
     def _end(self) -> None:
+        self.ready = False
         self._on_end(self)
 
     def _pass_log_on(self, stage: str) -> None:
