@@ -31,7 +31,8 @@ class Channel:
         """
         Args:
             received: called with each message, in order.
-            ended: called once, when the other process has closed its end or is gone. Not after :meth:`close`.
+            ended: called once, when the other process has closed its end or is gone, or a message can't be sent. Not
+                after :meth:`close`.
         """
         end.setblocking(False)
         self._end = end
@@ -74,10 +75,12 @@ class Channel:
             except (BlockingIOError, InterruptedError):
                 self._loop.add_writer(self._end, self._write)
                 return
-            except OSError:
+            except OSError as error:
                 self._outgoing.clear()
                 self._loop.remove_writer(self._end)
-                return  # the other process is gone, which the reader sees
+                if not isinstance(error, ConnectionError):  # such as too many files on their way
+                    self._loop.call_soon(self._break_off)
+                return  # otherwise the other process is gone: the reader sees its last messages, then that
             if sent == len(content):
                 self._outgoing.popleft()
             else:
@@ -93,12 +96,16 @@ class Channel:
             content, files, flags = b"", [], 0
         self._files.extend(files)
         if not content or flags & socket.MSG_CTRUNC:  # the latter: this process has too many files open
-            self.close()
-            self._ended()
+            self._break_off()
             return
         self._incoming += content
         for packet in self._complete():
             self._received(packet)
+
+    def _break_off(self) -> None:
+        if self._open:
+            self.close()
+            self._ended()
 
     def _complete(self) -> list[Packet]:
         """The messages that have arrived whole. The files come in the order of theirs, and not after them."""
