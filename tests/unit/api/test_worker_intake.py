@@ -85,5 +85,8 @@ def test_errors_and_withdrawals_are_the_writers(tmp_path: Path) -> None:
             stage.close()
             with pytest.raises(RowsUnknown):
                 await asyncio.wrap_future(future)
+            with pytest.raises(RowsRefused):
+                remote.accept(request(1))
+            assert not await asyncio.to_thread(remote.withdraw, future)
 
     asyncio.run(refuse())

@@ -40,6 +40,36 @@ def run(tmp_path: Path) -> Iterator[Run]:
     run.close()
 
 
+@pytest.fixture(scope="module")
+def shared_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    run = new_run(tmp_path_factory.mktemp("shared"))
+    publish(run, 1)
+    yield run
+    run.close()
+
+
+@pytest.fixture(scope="module")
+def shared(shared_run: Run) -> Iterator[httpx.Client]:
+    """An API with two workers, for the tests that leave it with two."""
+    with api_of(shared_run, workers=2) as client:
+        yield client
+    assert workers_of() == []
+
+
+@pytest.fixture
+def workers(shared: httpx.Client) -> list[psutil.Process]:
+    """The two workers of the shared API, which both answer: the one before may have been killed."""
+
+    def both_answer() -> list[psutil.Process]:
+        workers = workers_of()
+        with clients_of(shared, 2) as clients:
+            ports = {port_of(each.get("/health")) for each in clients}
+            spread = len(workers) == 2 and all(len(ports_of(worker) & ports) == 1 for worker in workers)
+        return workers if spread else []
+
+    return wait_for(both_answer, "two workers")
+
+
 def workers_of(process: psutil.Process | None = None) -> list[psutil.Process]:
     return [child for child in (process or psutil.Process()).children() if is_worker(child)]
 
@@ -78,22 +108,24 @@ def counted(client: httpx.Client, route: str, status: int = 200) -> float:
     return sum(float(line.removeprefix(start)) for line in lines if line.startswith(start))
 
 
-def test_connections_are_spread_and_all_workers_answer_alike(run: Run) -> None:
+def test_connections_are_spread_and_all_workers_answer_alike(
+    shared: httpx.Client, shared_run: Run, workers: list[psutil.Process]
+) -> None:
     """Eight connections are four to each of two workers; both count into one sum, refuse foreign names, and answer from
     a new generation within a second."""
-    with api_of(run, workers=2) as client, clients_of(client, 8) as clients:
+    before = counted(shared, PREDICT)
+    with clients_of(shared, 8) as clients:
         ports = {port_of(each.post(PREDICT, json=ROW)) for each in clients}
-        spread = [ports_of(worker) & ports for worker in workers_of()]
+        spread = [ports_of(worker) & ports for worker in workers]
         assert sorted(map(len, spread)) == [4, 4]
         assert spread[0] | spread[1] == ports
-        assert {counted(each, PREDICT) for each in clients} == {8.0}
+        assert {counted(each, PREDICT) for each in clients} == {before + 8}
         for each in clients:
             assert each.get("/health", headers={"Host": "evil.example"}).status_code == 403
-        publish(run, 2)
+        publish(shared_run, 2)
         for each in clients:
             wait_for(lambda each=each: each.post(PREDICT, json=ROW).json()["generation"] == 2, "generation 2", 5)  # type: ignore[misc]  # mypy can't infer it
             assert each.post(PREDICT, json=ROW).json()["prediction"] == size_of(2, ROW)
-    assert workers_of() == []
 
 
 class Asking(threading.Thread):
@@ -125,23 +157,24 @@ class Asking(threading.Thread):
         self.join(30)
 
 
-def test_a_killed_worker_harms_only_its_own_connections(run: Run) -> None:
+def test_a_killed_worker_harms_only_its_own_connections(shared: httpx.Client, workers: list[psutil.Process]) -> None:
     """Under load, the connections of the other worker see no error, those of the killed one are answered by others, a
     new worker comes, and the counts add up: none of a dead worker is lost."""
-    with api_of(run, workers=2) as client, clients_of(client, 6) as clients:
+    before = counted(shared, PREDICT)
+    with clients_of(shared, 6) as clients:
         asking = [Asking(each) for each in clients]
         for each in asking:
             each.start()
         wait_for(lambda: all(each.answered for each in asking), "answers")
-        first, second = workers_of()
+        first, second = workers
         lost = ports_of(first)
         first.kill()
         wait_for(lambda: len(set(workers_of()) - {first, second}) == 1, "another worker")
         (new,) = set(workers_of()) - {first, second}
-        wait_for(lambda: client.get("/health").is_success and ports_of(second), "an answer")
+        wait_for(lambda: shared.get("/health").is_success and ports_of(second), "an answer")
 
         def new_one_answers() -> bool:
-            with httpx.Client(base_url=client.base_url) as another:
+            with httpx.Client(base_url=shared.base_url) as another:
                 port = port_of(another.get("/health"))
                 return port in ports_of(new)
 
@@ -153,14 +186,16 @@ def test_a_killed_worker_harms_only_its_own_connections(run: Run) -> None:
         assert set(errors) <= lost
         assert [each.wrong for each in asking] == [[]] * 6
         answered = sum(each.answered for each in asking)
-        counts = counted(client, PREDICT)
+        counts = counted(shared, PREDICT) - before
         assert answered <= counts <= answered + len(errors)
 
 
-def test_connections_that_a_dead_worker_did_not_have_yet_are_answered(run: Run) -> None:
+def test_connections_that_a_dead_worker_did_not_have_yet_are_answered(
+    shared: httpx.Client, workers: list[psutil.Process]
+) -> None:
     """A worker that hangs gets connections and takes none of them; when it is killed, the others answer these."""
-    with api_of(run, workers=2) as client, clients_of(client, 4) as clients:
-        first, second = workers_of()
+    with clients_of(shared, 4) as clients:
+        first, second = workers
         first.suspend()
         second.suspend()
         answers: list[httpx.Response] = []
@@ -169,7 +204,7 @@ def test_connections_that_a_dead_worker_did_not_have_yet_are_answered(run: Run) 
         ]
         for each in asking:
             each.start()
-        listener = httpx.URL(str(client.base_url)).port
+        listener = httpx.URL(str(shared.base_url)).port
 
         def accepted() -> bool:
             connections = psutil.Process().net_connections("tcp")

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Literal
 
 from tidemill.api.workers.messages import Call, Kind, Reply, Rows
-from tidemill.errors import RowsUnknown, TidemillError
+from tidemill.errors import RowsRefused, RowsUnknown, TidemillError
 from tidemill.kafka.intake import (
     IntakeCounts,
     MessageLimit,
@@ -26,6 +26,7 @@ from tidemill.kafka.intake import (
 from tidemill.web.channel import Channel
 
 ASK_SECONDS = 5.0
+KEY_HINT = "repeat the request with its Idempotency-Key: then it is written once"
 Answer = Callable[[Reply], None]
 Method = Literal["accept", "withdraw", "counts", "count_rejected"]
 
@@ -40,6 +41,7 @@ class RemoteIntake:
         self._numbers = itertools.count(1)
         self._calls: dict[int, tuple[Future[Any], RowRequest | None]] = {}  # changed by the event loop alone
         self._counts = IntakeCounts()
+        self._over = False
 
     def connect(self, channel: Channel) -> None:
         """Use this channel, on the running event loop."""
@@ -56,10 +58,10 @@ class RemoteIntake:
             future.set_exception(reply.error)
 
     def end(self) -> None:
-        """End all calls: the stage's process is gone, or no longer listens."""
+        """End all calls, and take no more: the stage's process is gone, or no longer listens."""
+        self._over = True
         for number in list(self._calls):
-            error = RowsUnknown("the API stops: the rows may be written or not", "repeat it with its Idempotency-Key")
-            self.reply(Reply(number, error=error))
+            self.reply(Reply(number, error=RowsUnknown("the API stops: the rows may be written or not", KEY_HINT)))
 
     @property
     def counts(self) -> IntakeCounts:
@@ -74,8 +76,15 @@ class RemoteIntake:
         self._call(Future(), "count_rejected", rows)
 
     def accept(self, request: RowRequest) -> Future[Outcome]:
-        """Have the request written. Only the event loop's thread may call this."""
+        """Have the request written. Only the event loop's thread may call this.
+
+        Raises:
+            RowsRefused: the stage's process is gone.
+        """
         messages = request.messages
+        if self._over:
+            messages.close()
+            raise RowsRefused("rows can't be written now: the API stops", "nothing of this request was written")
         content = messages.content()
         inline, file = (content, None) if isinstance(content, bytes) else (None, content)
         rows = Rows(
@@ -112,6 +121,9 @@ class RemoteIntake:
         request: RowRequest | None = None,
     ) -> None:
         assert self._channel is not None
+        if self._over:
+            future.set_exception(RowsUnknown("the API stops", KEY_HINT))
+            return
         number = next(self._numbers)
         self._calls[number] = future, request
         self._channel.send(Kind.CALL, pickle.dumps(Call(number, method, argument)), file)

@@ -95,7 +95,7 @@ class WorkerServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()
         self.servers = []  # it listens nowhere
-        self._channel = Channel(self._end, self._receive, self._stop.set)
+        self._channel = Channel(self._end, self._receive, self._left)
         if self._intake is not None:
             self._intake.connect(self._channel)
         self.started = True
@@ -110,6 +110,12 @@ class WorkerServer(uvicorn.Server):
         if self._intake is not None:
             self._intake.end()
         self._channel.close()
+
+    def _left(self) -> None:
+        """The stage's process is gone: answer what needs no answer of it, and stop."""
+        self._stop.set()
+        if self._intake is not None:
+            self._intake.end()
 
     def _receive(self, packet: Packet) -> None:
         match packet.kind:
