@@ -3,7 +3,8 @@
 One row a request, beside a FastAPI route that parses the JSON body and answers a constant; both servers are processes
 of their own under uvicorn with uvloop and httptools, and are measured in turn. Then ten thousand rows in one request,
 beside what Python and numpy take for them at least: parse the JSON, make arrays, score these, write the JSON. The
-models are those of the smallest kept run, which Spark trained.
+models are those of the smallest kept run, which Spark trained. Then the API with one and with two workers, in turn: wrk
+and the workers share the machine's cores, so the rate per second of the workers' processor time is told too.
 
     python -m bench.predicting
 """
@@ -21,13 +22,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
 import orjson
+import psutil
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -93,12 +95,12 @@ def serve_constant(port: int) -> None:
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def serve_run(folder: Path, port: int) -> None:
-    """The API of a run, as ``tidemill serve`` has it."""
+def serve_run(folder: Path, workers: int, port: int) -> None:
+    """The API of a run, as ``tidemill serve --workers N`` has it."""
     run = existing_run(load("smart-home"), folder)
     run.logs.mkdir(exist_ok=True)
     with stage(run, "serve") as at_work:
-        run_server(at_work, "127.0.0.1", port)
+        run_server(at_work, "127.0.0.1", port, workers=workers)
 
 
 @contextmanager
@@ -126,7 +128,7 @@ def both(port: int) -> Iterator[tuple[str, str]]:
     """The addresses of the constant route's server and of the API."""
     with tempfile.TemporaryDirectory() as name:
         folder = copy_of(versions()[-1], Path(name) / "run")
-        with server("constant", port=port) as constant, server(str(folder), port=port + 1) as api:
+        with server("constant", port=port) as constant, server(str(folder), "1", port=port + 1) as api:
             yield constant, api
 
 
@@ -158,6 +160,50 @@ def one_row(constant: str, api: str, connections: int = 8, seconds: int = 3, rou
         for name, path in paths.items():
             rates[name].append(wrk(path, connections, seconds))
     return rates
+
+
+# --- workers ------------------------------------------------------------------------------------------------------
+
+
+class Worked(NamedTuple):
+    """A rate, and the processor time that the API's processes had for it, in seconds a second."""
+
+    rate: Rate
+    busy: float
+
+    @property
+    def by_processor(self) -> float:
+        """Requests per second of processor time."""
+        return self.rate.requests / self.busy
+
+
+def by_workers(
+    port: int, connections: int = 8, seconds: int = 3, rounds: int = 3, counts: Sequence[int] = (1, 2)
+) -> dict[int, list[Worked]]:
+    """What the API does with each number of workers, in turn; the servers run side by side, and idle in between."""
+    measured: dict[int, list[Worked]] = {workers: [] for workers in counts}
+    with tempfile.TemporaryDirectory() as name, ExitStack() as started:
+        servers = {}
+        for place, workers in enumerate(counts):
+            folder = copy_of(versions()[-1], Path(name) / f"run-{workers}")
+            address = started.enter_context(server(str(folder), str(workers), port=port + place))
+            servers[workers] = f"{address}/models/{MODELS[0]}/predict", port + place
+        for path, _ in servers.values():
+            wrk(path, connections, 1)
+        for _ in range(rounds):
+            for workers, (path, at) in servers.items():
+                before, began = processor_seconds(at), time.perf_counter()
+                rate = wrk(path, connections, seconds)
+                busy = (processor_seconds(at) - before) / (time.perf_counter() - began)
+                measured[workers].append(Worked(rate, busy))
+    return measured
+
+
+def processor_seconds(port: int) -> float:
+    """The processor time of the server on this port, with its workers."""
+    (served,) = (child for child in psutil.Process().children() if child.cmdline()[-1:] == [str(port)])
+    times = [process.cpu_times() for process in (served, *served.children(recursive=True))]
+    return float(sum(spent.user + spent.system for spent in times))
 
 
 # --- many rows ----------------------------------------------------------------------------------------------------
@@ -240,7 +286,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--port", type=int, default=18_471, help="this one and the next")
+    parser.add_argument("--port", type=int, default=18_471, help="this one and the next three")
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is missing: see https://github.com/wg/wrk, or install your system's package wrk")
@@ -252,6 +298,7 @@ def main() -> None:
         with both(given.port) as (constant, api):
             rates = one_row(constant, api, given.connections, given.seconds, given.rounds)
             seconds = many_rows(api, folder, given.rounds)
+    worked = by_workers(given.port + 2, given.connections, given.seconds, given.rounds)
     for title, measured in rates.items():
         p50 = statistics.median(rate.p50 for rate in measured)
         ratio = median(measured) / median(rates["constant"])
@@ -261,6 +308,17 @@ def main() -> None:
     for title, (served, bare) in seconds.items():
         ours, theirs = statistics.median(served), statistics.median(bare)
         print(f"{title:12} {ROWS} rows in {ours * 1e3:6.1f} ms   numpy {theirs * 1e3:6.1f} ms   {theirs / ours:5.2f} x")
+    for workers, each in worked.items():
+        rate = statistics.median(one.rate.requests for one in each)
+        ratio = rate / statistics.median(one.rate.requests for one in worked[1])
+        busy, efficiency = (
+            statistics.median(one.busy for one in each),
+            statistics.median(one.by_processor for one in each),
+        )
+        print(
+            f"{workers} workers {rate:8,.0f} requests/s   {ratio:5.2f} of one   {busy:4.2f} processors busy   "
+            f"{efficiency:8,.0f} requests per second of processor time"
+        )
 
 
 if __name__ == "__main__":
@@ -269,4 +327,4 @@ if __name__ == "__main__":
     elif sys.argv[2] == "constant":
         serve_constant(int(sys.argv[3]))
     else:
-        serve_run(Path(sys.argv[2]), int(sys.argv[3]))
+        serve_run(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

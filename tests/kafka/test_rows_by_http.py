@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 from confluent_kafka import KafkaError, Producer
 
@@ -231,6 +232,35 @@ def test_an_api_that_dies_at_any_boundary_answers_a_repeated_request_rightly(kaf
         assert in_log(posting.run, kafka) == [1, 2, 3, 4, 5, 6]
 
 
+def test_rows_through_workers_are_written_once(kafka: str, tmp_path: Path) -> None:
+    """Clients post through two workers while one of these is killed, then the process that writes: what was answered as
+    accepted is in the log once, the rows of one request are there together or not at all, and no worker is left."""
+    with posting_run(tmp_path, kafka, workers=2) as posting:
+        posting.claim()
+        posting.start("api")
+        clients = [Client(posting, number) for number in range(1, 5)]
+        for client in clients:
+            client.start()
+        await_rows(posting, clients)
+        _, first, second = posting.pids("api")
+        os.kill(first, signal.SIGKILL)
+        await_rows(posting, clients)
+        posting.kill("api")
+        await_rows(posting, clients)
+        assert not psutil.pid_exists(second)
+        for client in clients:
+            client.stop()
+        for client in clients:
+            client.join(IN_TIME)
+        assert [fault for client in clients for fault in client.faults] == []
+        there = in_log(posting.run, kafka)
+        assert len(set(there)) == len(there)
+        accepted = {number for client in clients for number in client.accepted}
+        assert accepted <= set(there)
+        for client in clients:
+            assert set(client.last) & set(there) in (set(), set(client.last))
+
+
 @pytest.mark.nightly  # the test under load kills a broker too
 def test_a_broker_that_dies_in_a_commit_loses_and_doubles_nothing(
     jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -259,12 +289,15 @@ def test_a_broker_that_dies_in_a_commit_loses_and_doubles_nothing(
 
 
 @pytest.mark.nightly  # by day, the test above kills the API at each boundary
-@pytest.mark.parametrize("rounds", [pytest.param(1, id="once"), pytest.param(5, id="often")])
+@pytest.mark.parametrize(
+    ("rounds", "workers"),
+    [pytest.param(1, 1, id="once"), pytest.param(5, 1, id="often"), pytest.param(2, 2, id="workers")],
+)
 @pytest.mark.timeout(600)
-def test_accepted_rows_are_in_batches_once_whatever_is_killed(tmp_path: Path, rounds: int) -> None:
+def test_accepted_rows_are_in_batches_once_whatever_is_killed(tmp_path: Path, rounds: int, workers: int) -> None:
     """Under load with keys, while API, collector and broker are killed in turn: what was answered as accepted is in a
     sealed batch, once, and no row is there twice."""
-    with posting_run(tmp_path, rows=200, partitions=2) as posting:
+    with posting_run(tmp_path, rows=200, partitions=2, workers=workers) as posting:
         posting.start("broker")
         posting.claim()
         posting.start("collector")

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 import orjson
 
 from tidemill.errors import RowsRefused, TidemillError
-from tidemill.kafka.intake import IntakeCounts, Outcome, RowMessage, RowRequest
+from tidemill.kafka.intake import IntakeCounts, MessageLimit, Outcome, RowMessage, RowRequest
 
 
 class MemoryIntake:
@@ -21,6 +21,7 @@ class MemoryIntake:
         self.begun = False  # whether the writing of silent requests has begun
         self.rejected = 0
         self.largest = 1 << 20  # bytes of a message's value
+        self.limit: MessageLimit | None = None  # what other processes are told in its place
 
     @property
     def counts(self) -> IntakeCounts:

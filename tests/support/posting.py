@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from tests.support import wait_for
 from tests.support.commands import COMMAND
@@ -40,6 +41,7 @@ estimator = "KMeans"
 features = ["n"]
 [serve]
 port = 0
+workers = {workers}
 """
 STAGES = {"broker": "broker", "producer": "produce", "collector": "collect", "api": "serve"}
 GONE = (httpx.TransportError,)
@@ -48,12 +50,15 @@ GONE = (httpx.TransportError,)
 class PostingRun:
     """A run without a trainer, whose stages are processes that a test starts and kills."""
 
-    def __init__(self, folder: Path, kafka: str | None = None, rows: int = 500, partitions: int = 1) -> None:
+    def __init__(
+        self, folder: Path, kafka: str | None = None, rows: int = 500, partitions: int = 1, workers: int = 1
+    ) -> None:
         """``kafka``: an existing one; None for the embedded one, which is a stage."""
         folder.mkdir(exist_ok=True)
         self._pipeline = folder / "posting.toml"
         topic = f"posting-{uuid.uuid4().hex}"
-        self._pipeline.write_text(PIPELINE.format(topic=topic, rows=rows, partitions=partitions), encoding="utf-8")
+        text = PIPELINE.format(topic=topic, rows=rows, partitions=partitions, workers=workers)
+        self._pipeline.write_text(text, encoding="utf-8")
         self.run: Run = open_run(load(str(self._pipeline)), folder / "run")
         self._kafka = ["--bootstrap-servers", kafka] if kafka else []
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -79,6 +84,11 @@ class PostingRun:
         for stage, process in list(self._processes.items()):
             if stage != "producer" and process.poll() is not None:
                 self.start(stage)
+
+    def pids(self, stage: str) -> list[int]:
+        """The processes of a stage: its own, then its children."""
+        process = psutil.Process(self._processes[stage].pid)
+        return [process.pid, *(child.pid for child in process.children())]
 
     def died(self, stage: str) -> int:
         """The exit code of a stage that ends."""

@@ -319,6 +319,7 @@ def api_of(
     limits: Limits = LIMITS,
     name: str = "serve",
     intake: RowIntake | None = None,
+    workers: int = 1,
 ) -> Iterator[httpx.Client]:
     """Serve the run's API on a free port, as the stage does, and yield a client of it.
 
@@ -330,7 +331,7 @@ def api_of(
     def serve() -> None:
         try:
             with locked(run.stage_lock(name)):
-                run_server(stage, host, 0, key_file, limits, intake)
+                run_server(stage, host, 0, key_file, limits, intake, workers)
         except BaseException as error:
             failures.append(error)
             raise

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from tidemill.api.models.registry import ModelRegistry
@@ -21,19 +23,26 @@ BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class Metrics:
-    """The metrics of one API process, in a Prometheus registry of their own."""
+    """The metrics of the API, in a Prometheus registry of their own."""
 
-    def __init__(self, registry: ModelRegistry, intake: RowIntake | None = None) -> None:
+    def __init__(self, registry: ModelRegistry, intake: RowIntake | None = None, shared: Path | None = None) -> None:
+        """``shared``: the folder in which this process counts beside others (:mod:`tidemill.api.workers.counts`); if
+        there is none, it counts in its memory."""
         self._collectors = CollectorRegistry()
+        counting = self._collectors
+        if shared is not None:
+            # The counts of all processes, also of those that died.
+            MultiProcessCollector(self._collectors, path=str(shared))  # type: ignore[no-untyped-call]  # as above
+            counting = CollectorRegistry()
         requests = Counter(
-            "tidemill_http_requests", "Requests answered.", ["route", "method", "status"], registry=self._collectors
+            "tidemill_http_requests", "Requests answered.", ["route", "method", "status"], registry=counting
         )
         seconds = Histogram(
             "tidemill_http_request_seconds",
             "Time from request to answer.",
             ["route"],
             buckets=BUCKETS,
-            registry=self._collectors,
+            registry=counting,
         )
         # labels() checks its arguments each time, which costs more than counting
         self._requests = lru_cache(maxsize=4096)(requests.labels)

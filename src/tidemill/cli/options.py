@@ -63,6 +63,10 @@ Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="The 
 ConsolePort = Annotated[
     int | None, typer.Option("--console-port", min=0, max=65535, help="The console's port; 0 picks a free one.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=64, metavar="N", help="How many processes answer the API's requests."),
+]
 KeyFile = Annotated[
     Path | None,
     typer.Option(

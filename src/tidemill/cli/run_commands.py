@@ -27,6 +27,7 @@ from tidemill.cli.options import (
     Rows,
     RunDir,
     Set,
+    Workers,
 )
 from tidemill.cli.output import print_json
 from tidemill.errors import InputError, UsageError
@@ -49,6 +50,7 @@ def up(
     master: Master = None,
     host: Host = None,
     port: Port = None,
+    workers: Workers = None,
     console_port: ConsolePort = None,
     no_console: Annotated[bool, typer.Option("--no-console", help="Start no web console.")] = False,
     key_file: KeyFile = None,
@@ -97,7 +99,7 @@ def up(
     run = open_run(loaded, run_dir)
     refuse_other_data(run, data)
     tell_other_address(run, bootstrap, json)
-    shared = SharedOptions(data, rows, run.folder, bootstrap, master, host, port, console_port, key_file)
+    shared = SharedOptions(data, rows, run.folder, bootstrap, master, host, port, workers, console_port, key_file)
     arguments = stage_arguments(name, shared, assignments)
     wanted = {
         "broker": not kafka,
@@ -215,6 +217,7 @@ class SharedOptions(NamedTuple):
     spark_master: str | None
     host: str | None
     port: int | None
+    workers: int | None
     console_port: int | None
     api_key_file: Path | None
 
@@ -264,6 +267,7 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
         master: Master = None,
         host: Host = None,
         port: Port = None,
+        workers: Workers = None,
         console_port: ConsolePort = None,
         key_file: KeyFile = None,
     ) -> None:
@@ -299,6 +303,7 @@ def stage_command(stage_name: str, work: Callable[..., None]) -> Callable[..., N
                 master=master,
                 host=host,
                 port=port,
+                workers=workers,
                 console_port=console_port,
                 key_file=key_file,
             )
@@ -359,20 +364,27 @@ def score(stage: Stage, bootstrap: str | None, **_: Any) -> None:
 
 
 def serve(
-    stage: Stage, bootstrap: str | None, host: str | None, port: int | None, key_file: Path | None, **_: Any
+    stage: Stage,
+    bootstrap: str | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    key_file: Path | None,
+    **_: Any,
 ) -> None:
     """Run only the API, which serves every published generation."""
     from tidemill.api.server import run_server
 
     spec = stage.run.pipeline.serve
     host, port = spec.host if host is None else host, spec.port if port is None else port
+    workers = spec.workers if workers is None else workers
     if not (stage.run.pipeline.source.open and spec.rows):
-        run_server(stage, host, port, key_file)
+        run_server(stage, host, port, key_file, workers=workers)
         return
     from tidemill.producer.row_writer import RowWriter
 
     with RowWriter(stage, bootstrap) as intake:
-        run_server(stage, host, port, key_file, intake=intake)
+        run_server(stage, host, port, key_file, intake=intake, workers=workers)
 
 
 def console(stage: Stage, host: str | None, console_port: int | None, key_file: Path | None, **_: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol
 
 IN_MEMORY_BYTES = 1 << 20  # of a request's rows; more of them wait in a file without a name
 LENGTHS = struct.Struct("<iii")  # of a message: partition, bytes of the key (-1: none), bytes of the value
@@ -27,6 +29,7 @@ class MessageSpool:
 
     def __init__(self, folder: Path | None = None) -> None:
         """``folder``: where the file is, if one is needed; None for the system's folder of temporary files."""
+        self._file: IO[bytes]
         self._file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=None if folder is None else str(folder))  # noqa: SIM115  # closed by close()
         self.count = 0
         self.bytes = 0
@@ -45,8 +48,43 @@ class MessageSpool:
             key = self._file.read(key_bytes) if key_bytes >= 0 else None
             yield RowMessage(partition, key, self._file.read(value_bytes))
 
+    def content(self) -> bytes | int:
+        """All messages as bytes where they are in memory; otherwise the descriptor of their file. For :meth:`received`
+        in another process; a descriptor is valid until this spool is closed."""
+        if self.bytes > IN_MEMORY_BYTES:
+            self._file.flush()
+            return self._file.fileno()
+        self._file.seek(0)
+        return self._file.read()
+
+    @classmethod
+    def received(cls, content: bytes | int, count: int, size: int) -> MessageSpool:
+        """The messages of another process's spool, by its :meth:`content`, ``count`` and ``bytes``. A descriptor is
+        this process's own, and is closed with the spool; the other process no longer reads its own."""
+        spool = cls.__new__(cls)
+        spool._file = io.BytesIO(content) if isinstance(content, bytes) else os.fdopen(content, "rb")
+        spool.count, spool.bytes = count, size
+        return spool
+
     def close(self) -> None:
         self._file.close()
+
+
+class MessageLimit(NamedTuple):
+    """``most_bytes``: of a batch of messages that the topic accepts; ``overhead``: how many bytes that of one row has
+    beside its key and value."""
+
+    most_bytes: int
+    overhead: int
+
+    def objection(self, message: RowMessage) -> str | None:
+        """Why the topic does not take the row; None where it does. What compression would save does not count, so that
+        it is the same for each row of a size."""
+        size = self.overhead + len(message.key or b"") + len(message.value)
+        if size <= self.most_bytes:
+            return None
+        way_out = "raise max.message.bytes on the topic, or shorten the row"
+        return f"its message has {size:,} bytes, and the topic takes {self.most_bytes:,}: {way_out}"
 
 
 class Rejected(NamedTuple):
@@ -104,7 +142,11 @@ class RowIntake(Protocol):
 
     @property
     def counts(self) -> IntakeCounts:
-        """The writer's counts since it started."""
+        """The writer's counts since it started. It may wait for another process: the event loop must not ask."""
+
+    @property
+    def limit(self) -> MessageLimit | None:
+        """The limit of a message's size that :meth:`objection` knows; None where it knows none yet."""
 
     def objection(self, message: RowMessage) -> str | None:
         """Why the topic does not take this message; None where nothing is known against it."""
@@ -117,6 +159,7 @@ class RowIntake(Protocol):
 
         The request belongs to the writer from here on, which closes it. Two requests with the same key and digest get
         one answer. The future raises RowsRefused where the request was withdrawn, or the API stops before writing it.
+        Where the writer is in another process, the future raises the errors below too.
 
         Raises:
             KeyReused: the key was used with another body.
@@ -125,4 +168,5 @@ class RowIntake(Protocol):
         """
 
     def withdraw(self, future: Future[Outcome]) -> bool:
-        """Give up a request whose writing has not begun; false if it has, so that its rows may be written yet."""
+        """Give up a request whose writing has not begun; false if it has, so that its rows may be written yet. It may
+        wait for another process: the event loop must not call it."""

@@ -388,7 +388,7 @@ def one_or_more(value: object) -> object:
 class Serve(Part):
     """Where the API listens. ``row_limit`` and ``time_limit`` apply to every SQL route. ``cors``: the origins
     whose pages may read the answers in a browser. ``oryx``: the models that answer at the paths of Oryx 2 too.
-    ``rows``: whether it takes rows for a stream that stays open."""
+    ``rows``: whether it takes rows for a stream that stays open. ``workers``: how many processes answer."""
 
     host: str = "127.0.0.1"
     port: Port = 8000
@@ -398,6 +398,7 @@ class Serve(Part):
     cors: Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], Field(strict=False)] = ()
     oryx: Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(strict=False)] = ()
     rows: bool = True
+    workers: Annotated[int, Field(gt=0, le=64)] = 1
 
 
 class Pipeline(Part):

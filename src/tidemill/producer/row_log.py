@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
@@ -27,7 +26,7 @@ from tidemill.kafka.client import (
     topic_settings,
     verify_topic,
 )
-from tidemill.kafka.intake import RowMessage
+from tidemill.kafka.intake import MessageLimit, RowMessage
 from tidemill.kafka.transactions import (
     AGAIN_SECONDS,
     CALL_SECONDS,
@@ -48,23 +47,6 @@ CONFIRM_SECONDS = 0.25
 LIMIT_SECONDS = 10.0  # how old what is known of the topic's settings may be
 ASK_SECONDS = 1.0  # that rows wait while Kafka is asked for them
 FRAME_BYTES = 80  # at most, of a batch of one message beside its key, value and header (Kafka's message format 2)
-
-
-class MessageLimit(NamedTuple):
-    """``most_bytes``: of a batch of messages that the topic accepts; ``overhead``: how many bytes that of one row has
-    beside its key and value."""
-
-    most_bytes: int
-    overhead: int
-
-    def objection(self, message: RowMessage) -> str | None:
-        """Why the topic does not take the row; None where it does. What compression would save does not count, so that
-        it is the same for each row of a size."""
-        size = self.overhead + len(message.key or b"") + len(message.value)
-        if size <= self.most_bytes:
-            return None
-        way_out = "raise max.message.bytes on the topic, or shorten the row"
-        return f"its message has {size:,} bytes, and the topic takes {self.most_bytes:,}: {way_out}"
 
 
 @dataclass

@@ -22,9 +22,9 @@ from functools import partial
 
 from tidemill.errors import KeyReused, RowsBusy, RowsRefused, StreamFailed, TidemillError
 from tidemill.kafka.client import broker_moved, connect_cluster, verify_topic
-from tidemill.kafka.intake import IntakeCounts, Outcome, RowMessage, RowRequest
+from tidemill.kafka.intake import IntakeCounts, MessageLimit, Outcome, RowMessage, RowRequest
 from tidemill.producer.answered import Answer, AnsweredRequests, Record, key_reused
-from tidemill.producer.row_log import MessageLimit, RowLog
+from tidemill.producer.row_log import RowLog
 from tidemill.run.stage import Stage
 
 MOST_WAITING = 2_000  # requests
@@ -112,6 +112,10 @@ class RowWriter:
     def counts(self) -> IntakeCounts:
         with self._changed:
             return self._counts._replace(waiting=len(self._waiting))
+
+    @property
+    def limit(self) -> MessageLimit | None:
+        return self._limit
 
     def objection(self, message: RowMessage) -> str | None:
         return None if self._limit is None else self._limit.objection(message)

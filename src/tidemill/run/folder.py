@@ -307,6 +307,16 @@ def is_under_way(loaded: Loaded, folder: Path | None = None) -> bool:
     return under_way
 
 
+def reopened(loaded: Loaded, folder: Path) -> Run:
+    """The run that another process of the same stage has opened, with the settings that it has there.
+
+    Raises:
+        as :func:`existing_run`.
+    """
+    catalog, recorded = found_run(loaded, folder)
+    return Run(loaded, folder, catalog, recorded.id)
+
+
 def join_run(loaded: Loaded, folder: Path | None = None) -> Run:
     """The run in ``folder``, for working on it.
 

@@ -7,11 +7,22 @@ import sys
 from collections.abc import Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from tidemill.run.files import ROLLED_BYTES, ROLLED_KEPT
 from tidemill.run.folder import Run
+
+SHARED: list[structlog.typing.Processor] = [
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+IN_FILE: list[structlog.typing.Processor] = [
+    structlog.processors.format_exc_info,
+    structlog.processors.JSONRenderer(ensure_ascii=False),
+]
 
 
 class LogFile(RotatingFileHandler):
@@ -37,25 +48,34 @@ class LogFile(RotatingFileHandler):
             sys.stderr.write(f"the log {self.baseFilename} can't be written: {error.strerror}\n")
 
 
+class ParentLog(logging.StreamHandler[Any]):
+    """Standard output, which the process that started this one reads. That may be gone first."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
+
+def log_to_parent() -> None:
+    """Send this process's log to its standard output, as JSON lines, for a process that has the stage's file."""
+    configure([handler(ParentLog(sys.stdout), SHARED, IN_FILE)])
+
+
 def log_to_file(run: Run, name: str, on_screen: bool) -> None:
     """Send this process's log to ``logs/NAME.log`` (JSON lines), and with ``on_screen`` to standard error too."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    in_file: list[structlog.typing.Processor] = [
-        structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer(ensure_ascii=False),
-    ]
-    handlers = [handler(LogFile(run.logs / f"{name}.log"), shared, in_file)]
+    handlers = [handler(LogFile(run.logs / f"{name}.log"), SHARED, IN_FILE)]
     if on_screen:
         rendering = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-        handlers.append(handler(logging.StreamHandler(sys.stderr), shared, rendering))
+        handlers.append(handler(logging.StreamHandler(sys.stderr), SHARED, rendering))
+    configure(handlers)
+
+
+def configure(handlers: Sequence[logging.Handler]) -> None:
+    """Send the records of structlog and of the standard library to these handlers."""
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
     logging.getLogger("py4j").setLevel(logging.WARNING)  # it logs every call
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[structlog.stdlib.filter_by_level, *SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )

@@ -64,12 +64,17 @@ def count_nothing(status: int) -> None:
     """Ignore a refusal."""
 
 
-def limited(limits: Limits, refused: Callable[[int], None] = count_nothing) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP protocol with these limits; ``refused`` is called with the status of each refused request."""
-    return cast(
-        "type[asyncio.Protocol]",
-        type("Limited", (LimitedProtocol,), {"limits": limits, "refused": staticmethod(refused)}),
-    )
+def do_nothing() -> None:
+    """Ignore the end of a connection."""
+
+
+def limited(
+    limits: Limits, refused: Callable[[int], None] = count_nothing, closed: Callable[[], None] = do_nothing
+) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP protocol with these limits; ``refused`` is called with the status of each refused request,
+    ``closed`` at the end of each connection."""
+    own = {"limits": limits, "refused": staticmethod(refused), "closed": staticmethod(closed)}
+    return cast("type[asyncio.Protocol]", type("Limited", (LimitedProtocol,), own))
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -77,6 +82,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     limits = Limits()
     refused: Callable[[int], None] = staticmethod(count_nothing)
+    closed: Callable[[], None] = staticmethod(do_nothing)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -146,6 +152,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
+        self.closed()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle

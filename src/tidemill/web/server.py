@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill.errors import InputError, PortInUse
 from tidemill.run.stage import Stage
-from tidemill.web.limits import Limits, count_nothing, limited
+from tidemill.web.limits import Limits, count_nothing, do_nothing, limited
 
 GRACE_SECONDS = 2
 BACKLOG = 2048
@@ -43,10 +43,23 @@ def serve(
         refused: called with the status of each request that exceeds them.
         options: other settings of uvicorn.
     """
-    config = uvicorn.Config(
+    config = settings(app, limits, refused, **options)
+    StageServer(config, stage, endpoint_of(listener)).run(sockets=[listener])
+
+
+def settings(
+    app: Any,
+    limits: Limits,
+    refused: Callable[[int], None],
+    closed: Callable[[], None] = do_nothing,
+    **options: Any,
+) -> uvicorn.Config:
+    """uvicorn's settings of a server; ``closed`` is called at the end of each connection, the others are as for
+    :func:`serve`."""
+    return uvicorn.Config(
         app,
         loop="uvloop",
-        http=limited(limits, refused),
+        http=limited(limits, refused, closed),
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -55,7 +68,6 @@ def serve(
         timeout_graceful_shutdown=GRACE_SECONDS,
         **options,
     )
-    StageServer(config, stage, endpoint_of(listener)).run(sockets=[listener])
 
 
 class StageServer(uvicorn.Server):

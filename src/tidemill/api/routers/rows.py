@@ -125,8 +125,10 @@ class RowsEndpoint:
         try:
             return await asyncio.wait_for(asyncio.shield(outcome), WAIT_SECONDS)
         except TimeoutError:
-            if self._intake.withdraw(future):
+            if await to_thread.run_sync(self._intake.withdraw, future):
                 return await outcome  # it raises
+            if outcome.done():
+                return outcome.result()
             outcome.add_done_callback(asyncio.Future.exception)  # nobody waits for it any longer
             raise RowsUnknown("Kafka did not answer in time: the rows may be written or not", KEY_HINT) from None
 

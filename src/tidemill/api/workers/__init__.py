@@ -1,0 +1,1 @@
+"""The API in several processes: one accepts connections and hands them to workers, which answer."""
