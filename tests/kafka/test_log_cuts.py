@@ -209,6 +209,8 @@ def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Af
         with row_writer(posted, broker.bootstrap) as writer:
             for number in (1, 2):
                 write_row(writer, posted, number)
+        with row_writer(posted, broker.bootstrap) as writer:  # opens once Kafka has written all of the last commit
+            wait_for(lambda: writer.hindrance is None, "the writer")
         after_cut = AfterCut(broker, streamed, posted)
 
         def cut_all(data: Path) -> None:

@@ -234,7 +234,7 @@ def test_a_run_of_the_first_version_is_refused_and_left_alone(tmp_path: Path) ->
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:
         connection.execute("CREATE TABLE meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL)")
         connection.execute("INSERT INTO meta VALUES ('schema_version', '1')")
-    with pytest.raises(CatalogError, match="has schema version 1; this Tidemill knows version 6") as caught:
+    with pytest.raises(CatalogError, match="has schema version 1; this Tidemill knows version 7") as caught:
         open_run(load("smart-home"), tmp_path)
     assert "--fresh" in caught.value.hint
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()

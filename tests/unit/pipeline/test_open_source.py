@@ -31,7 +31,7 @@ def test_an_open_stream_has_no_parts() -> None:
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Path:
     path = tmp_path / "open.toml"
-    path.write_text(PIPELINE.format(topic="t", rows=10, partitions=1), encoding="utf-8")
+    path.write_text(PIPELINE.format(topic="t", rows=10, partitions=1, workers=1), encoding="utf-8")
     return path
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,6 @@ from tidemill.types import iso
 
 PUBLISHED = freshness.c.published_at.is_not(None)
 LAST_SECOND = 253_402_300_799.0  # of the year 9999
-MOST_ASKED = 1000  # numbers in one query
 
 
 class FreshnessStore(database.CatalogFile):
@@ -37,15 +36,8 @@ class FreshnessStore(database.CatalogFile):
         unanswered = sa.update(freshness).where(of_generation, freshness.c.load.is_(None), PUBLISHED)
         with self.engine.begin() as connection:
             connection.execute(unanswered.values(load=load, answered_at=at))
-        return next(iter(self._freshness([generation])), None)
-
-    def _freshness(self, generations: Sequence[int]) -> list[Freshness]:
-        """That of those of these generations of which it is known, in order."""
-        some, known = freshness.c.batch.in_(generations), freshness.c.load.is_not(None)
-        if len(generations) > MOST_ASKED:
-            some = freshness.c.batch.between(min(generations), max(generations))
-        query = sa.select(freshness).where(some, known).order_by(freshness.c.batch)
-        return [freshness_in(row) for row in self._all(query)]
+        row = self._one(sa.select(freshness).where(of_generation, freshness.c.load.is_not(None)))
+        return freshness_in(row) if row else None
 
     def newest_freshness(self) -> Freshness | None:
         """That of the newest generation whose freshness is known; None before there is one."""
@@ -54,9 +46,11 @@ class FreshnessStore(database.CatalogFile):
         return freshness_in(row) if row else None
 
 
-def freshness_in(row: Mapping[str, Any]) -> Freshness:
-    parts = {part: round(row[part], 6) for part in PARTS}
-    return Freshness(row["batch"], moment(row["acknowledged_at"]), moment(row["answered_at"]), parts)
+def freshness_in(row: Mapping[str, Any], prefix: str = "") -> Freshness:
+    """The record of a row of the table; ``prefix``: before the names of its columns."""
+    parts = {part: round(row[f"{prefix}{part}"], 6) for part in PARTS}
+    acknowledged_at, answered_at = (moment(row[f"{prefix}{name}"]) for name in ("acknowledged_at", "answered_at"))
+    return Freshness(row[f"{prefix}batch"], acknowledged_at, answered_at, parts)
 
 
 def moment(seconds: float) -> str:

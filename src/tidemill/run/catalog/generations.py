@@ -10,11 +10,19 @@ import sqlalchemy as sa
 
 from tidemill.run.catalog import database
 from tidemill.run.catalog.freshness import TrainingTimes
-from tidemill.run.catalog.freshness_store import MOST_ASKED, FreshnessStore, save_published
+from tidemill.run.catalog.freshness_store import FreshnessStore, freshness_in, save_published
 from tidemill.run.catalog.judgings import add_decisions
 from tidemill.run.catalog.records import GateDecision, Generation, GenerationState, TrainedModel
-from tidemill.run.catalog.schema import generations, models
+from tidemill.run.catalog.schema import freshness, generations, models
 from tidemill.run.failpoints import failpoint
+
+MOST_ASKED = 1000  # numbers in one query
+FRESH = "fresh_"  # before the names of the columns of freshness
+WITH_FRESHNESS = sa.select(generations, *(column.label(f"{FRESH}{column.name}") for column in freshness.c)).select_from(
+    generations.outerjoin(
+        freshness, sa.and_(freshness.c.batch == generations.c.generation, freshness.c.load.is_not(None))
+    )
+)
 
 
 class GenerationStore(FreshnessStore):
@@ -68,7 +76,7 @@ class GenerationStore(FreshnessStore):
 
     def generations(self, after: int = 0, state: GenerationState | None = None) -> list[Generation]:
         """The generations after number ``after``, in order, of one state or of all."""
-        query = sa.select(generations).where(generations.c.generation > after)
+        query = WITH_FRESHNESS.where(generations.c.generation > after)
         if state is not None:
             query = query.where(generations.c.state == state)
         return self._generations(query, models.c.generation > after)
@@ -85,13 +93,13 @@ class GenerationStore(FreshnessStore):
         asked: list[Generation] = []
         for start in range(0, len(numbers), MOST_ASKED):
             some = sorted(numbers)[start : start + MOST_ASKED]
-            query = sa.select(generations).where(generations.c.generation.in_(some))
+            query = WITH_FRESHNESS.where(generations.c.generation.in_(some))
             asked += self._generations(query, models.c.generation.in_(some))
         return asked
 
     def generation(self, number: int) -> Generation | None:
         """A generation; None where it has not been started."""
-        query = sa.select(generations).where(generations.c.generation == number)
+        query = WITH_FRESHNESS.where(generations.c.generation == number)
         record = self._generations(query, models.c.generation == number)
         return record[0] if record else None
 
@@ -103,13 +111,13 @@ class GenerationStore(FreshnessStore):
         for row in self._all(sa.select(models).where(of_models).order_by(models.c.model)):
             model = TrainedModel(**{name: row[name] for name in row if name != "generation"})
             trained.setdefault(row["generation"], {})[model.model] = model
-        fresh = {record.generation: record for record in self._freshness([row["generation"] for row in rows])}
+        names = [column.name for column in generations.c if column.name != "batches"]
         return [
             Generation(
-                **{name: row[name] for name in row if name != "batches"},
+                **{name: row[name] for name in names},
                 batches=tuple(row["batches"]),
                 models=trained.get(row["generation"], {}),
-                freshness=fresh.get(row["generation"]),
+                freshness=None if row[f"{FRESH}batch"] is None else freshness_in(row, FRESH),
             )
             for row in rows
         ]
