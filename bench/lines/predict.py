@@ -76,8 +76,8 @@ def one_row_trials(bench: Bench) -> Iterator[Sequence[Trial]]:
         if has_workers():
             folder = stack.enter_context(bench.scratch())
             work["workers"] = stack.enter_context(served(devices_run(folder), "--workers", 2)) + PATH
-        for address in work.values():
-            wrk(address, DEVICE, CONNECTIONS, 1)  # to be warm
+        for key, address in work.items():
+            wrk(address, DEVICE, CONNECTIONS, SLOW_SECONDS if key == "flask-spark" else 1)  # to be warm
         yield [
             partial(one_row, address, key, max(seconds, SLOW_SECONDS) if key == "flask-spark" else seconds)
             for key, address in work.items()
