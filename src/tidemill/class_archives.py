@@ -6,6 +6,9 @@ well, a process of lowest priority makes the archive of them, which outlives the
 
 An archive belongs to one Java, one set of jars and one set of options. The JVM checks all of that, and the archive's
 checksums, and does without an archive that it refuses. So no start needs an archive, and no failure here stops one.
+
+Beside the archive stand the options that the JVM of its list had got from others, such as Spark's launcher: with them
+the next JVM is started without these.
 """
 
 from __future__ import annotations
@@ -90,7 +93,7 @@ class ClassArchive:
             whole = size_file(Path(self.path)).read_text() == str(status.st_size)
         except (OSError, UnicodeDecodeError):
             return False
-        return whole and status.st_uid in (0, os.getuid()) and not status.st_mode & 0o022
+        return whole and is_own(status)
 
     def options(self) -> list[str]:
         """The JVM's options: to use the archive, or to list the classes for one."""
@@ -98,17 +101,32 @@ class ClassArchive:
             return [f"-XX:DumpLoadedClassList={self.listed}"]
         return [f"-XX:SharedArchiveFile={self.path}", "-XX:+VerifySharedSpaces", "-Xshare:auto"]
 
+    def others_options(self) -> list[str] | None:
+        """The options that the JVM of its list had got from others; None without an archive that can be used."""
+        if self.listed is not None:
+            return None
+        try:
+            with options_file(Path(self.path)).open(encoding="utf-8") as file:
+                if not is_own(os.fstat(file.fileno())):
+                    return None
+                options: list[str] = json.load(file)
+        except (OSError, ValueError):
+            return None
+        return options
+
     def check_use(self, pid: int) -> None:
         """Give up an archive that the running JVM has refused, so that later ones don't try it."""
         if self.listed is None and not is_mapped(self.path, pid):
             self.give_up()
 
-    def end(self, code: int | None, class_path: str | None) -> None:
+    def end(self, code: int | None, class_path: str | None, options: Sequence[str] = ()) -> None:
         """After the JVM has ended: have the archive made from its list, or give up one with which it crashed.
 
         Args:
             code: the JVM's exit code, negative for a signal.
-            class_path: the JVM's own; None if it did not work long enough for a list worth keeping.
+            class_path: that of the JVMs that are to use the archive; None if this one did not work long enough for a
+                list worth keeping.
+            options: those that it had got from others.
         """
         if self.listed is None:
             if code in CRASHES:
@@ -116,7 +134,7 @@ class ClassArchive:
         elif class_path is None or code in CRASHES:
             Path(self.listed).unlink(missing_ok=True)
         else:
-            make_later(self, class_path)
+            make_later(self, class_path, options)
 
     def give_up(self) -> None:
         """Remove the archive, and make no other for this JVM for a week."""
@@ -155,10 +173,20 @@ def size_file(path: Path) -> Path:
     return path.with_suffix(".size")
 
 
+def options_file(path: Path) -> Path:
+    """The file with the options from others."""
+    return path.with_suffix(".options")
+
+
+def is_own(status: os.stat_result) -> bool:
+    """Whether only this user or root can have written the file."""
+    return status.st_uid in (0, os.getuid()) and not status.st_mode & 0o022
+
+
 def discard(path: Path) -> None:
     """Remove an archive. A JVM that uses it keeps it until it ends."""
-    path.unlink(missing_ok=True)
-    size_file(path).unlink(missing_ok=True)
+    for file in (path, size_file(path), options_file(path)):
+        file.unlink(missing_ok=True)
 
 
 def mark_refused(path: Path) -> None:
@@ -199,9 +227,10 @@ def class_path_of(pid: int) -> str | None:
     return None
 
 
-def make_later(archive: ClassArchive, class_path: str) -> None:
+def make_later(archive: ClassArchive, class_path: str, options: Sequence[str] = ()) -> None:
     """Start the process that makes the archive. The shell leaves it to the system, so this process may end before."""
-    command = [sys.executable, "-m", "tidemill.class_archives", json.dumps([asdict(archive), class_path])]
+    values = json.dumps([asdict(archive), class_path, list(options)])
+    command = [sys.executable, "-m", "tidemill.class_archives", values]
     quiet = subprocess.DEVNULL
     with suppress(OSError):
         subprocess.run(
@@ -210,7 +239,7 @@ def make_later(archive: ClassArchive, class_path: str) -> None:
         )  # fmt: skip
 
 
-def make(archive: ClassArchive, class_path: str) -> bool:
+def make(archive: ClassArchive, class_path: str, options: Sequence[str] = ()) -> bool:
     """Make the archive from its list of classes; whether it is there now. It appears whole or not at all."""
     assert archive.listed is not None
     path, listed = Path(archive.path), Path(archive.listed)
@@ -223,12 +252,12 @@ def make(archive: ClassArchive, class_path: str) -> bool:
                 return False
             if not has_room(path.parent):
                 return False
-            return written(archive, whole_lines(listed), class_path)
+            return written(archive, whole_lines(listed), class_path, options)
     finally:
         listed.unlink(missing_ok=True)
 
 
-def written(archive: ClassArchive, listed: Path, class_path: str) -> bool:
+def written(archive: ClassArchive, listed: Path, class_path: str, options: Sequence[str]) -> bool:
     """Whether the JVM could write the archive."""
     path = Path(archive.path)
     command = [
@@ -245,6 +274,8 @@ def written(archive: ClassArchive, listed: Path, class_path: str) -> bool:
             return False
         temporary(path).chmod(0o400)
         size_file(path).write_text(str(temporary(path).stat().st_size))
+        options_file(path).write_text(json.dumps(list(options)), encoding="utf-8")
+        options_file(path).chmod(0o600)
         temporary(path).rename(path)
         for old in newest(path.parent, f"{archive.kind}-*.jsa")[KEPT:]:
             discard(old)
@@ -294,8 +325,8 @@ def summary() -> Iterator[str]:
 def main(text: str) -> None:
     """Make an archive, as the process that :func:`make_later` starts."""
     lower_priority()
-    values, class_path = json.loads(text)
-    make(ClassArchive(**values | {"flags": tuple(values["flags"])}), class_path)
+    values, class_path, options = json.loads(text)
+    make(ClassArchive(**values | {"flags": tuple(values["flags"])}), class_path, options)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,6 @@ def test_the_gateway_to_the_jvm_wants_its_token(spark: SparkSession) -> None:
 )
 def test_a_cluster_has_its_own_secret(tmp_path: Path, master: str | None, asked: bool) -> None:
     """Spark in one process always wants a secret and keeps to the loopback; of a cluster the user's settings count."""
-    found = settings(master, tmp_path, tmp_path, little=False)
+    found = settings(master, tmp_path, little=False, options=())
     assert ("spark.authenticate" in found) == asked
     assert (found.get("spark.driver.bindAddress") == "127.0.0.1") == asked

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tidemill import class_archives
-from tidemill.class_archives import VARIABLE, ClassArchive, is_mapped, make, size_file
+from tidemill.class_archives import VARIABLE, ClassArchive, is_mapped, make, options_file, size_file
 from tidemill.java import Java, find_java
 from tidemill.kafka.embedded.jars import ivy_jar
 from tidemill.run.files import CACHE_VARIABLE
@@ -88,13 +88,18 @@ def writable(path: str) -> Path:
     return Path(path)
 
 
+def beside(archive: ClassArchive) -> set[str]:
+    """The names of the files that stand beside an archive."""
+    return {file(Path(archive.path)).name for file in (size_file, options_file)}
+
+
 def test_used(archive: Callable[[], ClassArchive | None], made: tuple[Path, Path]) -> None:
     """A JVM has its classes from the archive that was made from another one's list; nothing else is left."""
     there = found(archive)
     assert there.listed is None
     assert is_shared(run(there, made[0]))
     names = {path.name for path in Path(there.path).parent.iterdir()}
-    assert names == {Path(there.path).name, size_file(Path(there.path)).name, "lock", "last.log"}
+    assert names == {Path(there.path).name, *beside(there), "lock", "last.log"}
 
 
 @pytest.mark.parametrize("damage", ["bits", "cut", "empty", "text"])
@@ -226,7 +231,7 @@ def test_two_makers(archive: Callable[[], ClassArchive | None], made: tuple[Path
     makers = []
     for number in range(2):
         listed = shutil.copy(there.listed, Path(there.listed).with_name(f".{number}.classes"))
-        text = json.dumps([asdict(there) | {"listed": str(listed)}, f"{made[0]}/*"])
+        text = json.dumps([asdict(there) | {"listed": str(listed)}, f"{made[0]}/*", []])
         makers.append(subprocess.Popen([sys.executable, "-c", MAKER, text]))
     assert [maker.wait() for maker in makers] == [0, 0]
     Path(there.listed).unlink()
@@ -234,4 +239,4 @@ def test_two_makers(archive: Callable[[], ClassArchive | None], made: tuple[Path
     assert used.listed is None
     assert is_shared(run(used, made[0]))
     names = {path.name for path in Path(used.path).parent.iterdir()}
-    assert names == {Path(used.path).name, size_file(Path(used.path)).name, "kafka-2.jsa", "lock", "last.log"}
+    assert names == {Path(used.path).name, *beside(used), "kafka-2.jsa", "lock", "last.log"}

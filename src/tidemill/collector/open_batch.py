@@ -57,7 +57,10 @@ class Decoded:
         self._timestamps = timestamps_of(messages)
         foreign = {index for index, origin in enumerate(origins or ()) if origin is Origin.FOREIGN}
         own = [index for index in range(count) if index not in foreign] if foreign else range(count)
-        table, bad = decoder.decode([messages[index] for index in own] if foreign else messages)
+        if foreign:
+            table, bad = decoder.decode([messages[index] for index in own], [self.values[index] for index in own])
+        else:
+            table, bad = decoder.decode(messages, self.values)
         self.reasons = {own[message.position]: message.reason for message in bad} | dict.fromkeys(foreign, FOREIGN)
         self._no_rows = set(self.reasons)
         fitting = np.delete(np.arange(count), np.fromiter(self.reasons, np.int64, len(self.reasons)))

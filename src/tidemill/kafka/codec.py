@@ -31,10 +31,9 @@ class BadMessage(NamedTuple):
 
 
 class Keyed(Protocol):
-    """The part of a Kafka message that holds a row."""
+    """The part of a Kafka message that has its key."""
 
     def key(self) -> bytes | None: ...
-    def value(self) -> bytes | None: ...
 
 
 class ValueDecoder(Protocol):
@@ -49,8 +48,8 @@ class ValueDecoder(Protocol):
         """Whether it decodes outside Python's lock, for the most part, and asks nobody: then a thread may do it beside
         other work."""
 
-    def decode(self, messages: Sequence[Keyed]) -> tuple[pa.Table, list[BadMessage]]:
-        """The rows of the messages, in order, and the messages that are not rows, in order."""
+    def decode(self, messages: Sequence[Keyed], values: Sequence[bytes | None]) -> tuple[pa.Table, list[BadMessage]]:
+        """The rows of the messages, which have these values, in order, and the messages that are not rows, in order."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ class OwnRows:
     timestamp: None = None
     native: bool = True
 
-    def decode(self, messages: Sequence[Keyed]) -> tuple[pa.Table, list[BadMessage]]:
-        return decode([message.value() for message in messages], self.columns)
+    def decode(self, messages: Sequence[Keyed], values: Sequence[bytes | None]) -> tuple[pa.Table, list[BadMessage]]:
+        return decode(values, self.columns)
 
 
 def encode(table: pa.Table) -> list[bytes]:

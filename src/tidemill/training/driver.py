@@ -2,24 +2,29 @@
 
 The JVM runs Spark's gateway for pyspark: it writes its port and secret into a file, and ends once its standard input
 does.
+
+Spark's launcher starts it: a script that runs one JVM to build the command line of another. With a class-data archive
+that line is known, and the JVM is started directly.
 """
 
 from __future__ import annotations
 
 import glob
 import importlib.util
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from tidemill.class_archives import ClassArchive, archives_folder, class_path_of
+from tidemill.class_archives import ClassArchive, archives_folder
 from tidemill.errors import TidemillError, TrainingFailed
 from tidemill.java import Java, environment, find_java
 from tidemill.pipeline import Pipeline
@@ -89,6 +94,15 @@ OWN_MACHINE = {
 # Variables of the user's shell that would start another Spark than the installed one, or give it other settings.
 FOREIGN = ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "PYSPARK_PIN_THREAD")
 SECONDS_TO_END = 2.0
+MAIN = "org.apache.spark.deploy.SparkSubmit"
+# A class that is sought and not found, as Scala's reflection does by the thousand, is sought in each jar. So jars that
+# Spark needs on a cluster alone, or for Hive, are left out where it runs in its driver, and its own come first.
+LEFT_OUT = re.compile(
+    "kubernetes-|volcano-|vertx-|zjsonpatch-|zookeeper-|curator-|hive-(?!storage)|datanucleus-|derby|jdo-|javax.jdo-|"
+    "HikariCP-|commons-dbcp-|commons-pool-|jta-|transaction-api-|libthrift-|libfb303-|ST4-|antlr-|jline-|jpam-|super-csv-|"
+    "opencsv-|spark-(hive|kubernetes|yarn|connect|repl|pipelines)"
+)
+FIRST = ("slf4j-api-", "spark-", "scala-library", "scala-reflect", "hadoop-client-")
 LITTLE_ROWS = 200_000
 LITTLE_BYTES = 16 * 2**20
 
@@ -99,15 +113,19 @@ class Driver:
 
     Attributes:
         settings: those of its Spark.
+        options: those of the JVM that do not come from Spark.
         variables: its environment.
         connection: the file with its port and secret, once it listens, in a folder that only this user can read.
+        class_path: of a JVM that is started with an archive.
         taken: a session has taken it over, which ends it.
     """
 
     process: subprocess.Popen[bytes]
     settings: Mapping[str, str]
+    options: Sequence[str]
     variables: Mapping[str, str]
     connection: Path
+    class_path: str
     archive: ClassArchive | None
     taken: bool = False
 
@@ -117,7 +135,7 @@ class Driver:
         Args:
             worked: it has trained a generation, so that the classes that it has loaded are worth an archive.
         """
-        class_path = class_path_of(self.process.pid) if worked else None
+        from_spark = sparks_options(self.process.pid, self.options) if worked else None
         assert self.process.stdin is not None
         with suppress(OSError):
             self.process.stdin.close()
@@ -127,7 +145,8 @@ class Driver:
             self.kill()
         shutil.rmtree(self.connection.parent, ignore_errors=True)
         if self.archive is not None:
-            self.archive.end(self.process.returncode, class_path)
+            class_path = None if from_spark is None else self.class_path
+            self.archive.end(self.process.returncode, class_path, from_spark or ())
 
     def kill(self) -> None:
         """Kill it, and what it has started: until it listens it may be a shell and another JVM."""
@@ -216,14 +235,20 @@ def start(master: str | None, folder: Path, logs: Path, little: bool = False, ar
     folder.mkdir(parents=True)
     java = find_java()
     archive = archive_of(java) if archived and master is None else None
-    values = settings(master, folder, logs, little, archive)
-    home = spark_home()
+    options = [*jvm_options(folder, logs, little), *(archive.options() if archive else ())]
+    values = settings(master, folder, little, options)
+    home, conf = spark_home(), conf_folder(folder, archive)
+    path = class_path(home / "jars", conf)
     assignments = [text for name, value in values.items() for text in ("--conf", f"{name}={value}")]
-    command: list[str | Path] = [home / "bin" / "spark-submit", *assignments, "pyspark-shell"]
+    submit = (*assignments, "pyspark-shell")
+    from_spark = archive.others_options() if archive else None
+    command: list[str | Path] = [home / "bin" / "spark-submit", *submit]
+    if from_spark is not None:
+        command = [java.executable, "-cp", path, *options, *from_spark, MAIN, *submit]
     connection = Path(tempfile.mkdtemp()) / "connection"
     try:
         roll(logs / "spark.out")
-        variables = launch_environment(environment(java), None if master else conf_folder(folder, archive))
+        variables = launch_environment(environment(java), None if master else conf)
         variables |= {"SPARK_HOME": str(home), "SPARK_CONNECT_MODE": "0"}
         variables |= {"_PYSPARK_DRIVER_CONN_INFO_PATH": str(connection)}
         with (logs / "spark.out").open("ab") as out:
@@ -234,7 +259,7 @@ def start(master: str | None, folder: Path, logs: Path, little: bool = False, ar
     except OSError as error:
         shutil.rmtree(connection.parent, ignore_errors=True)
         raise did_not_start(error, logs) from error
-    return Driver(process, values, variables, connection, archive)
+    return Driver(process, values, options, variables, connection, path, archive)
 
 
 def did_not_start(error: Exception, logs: Path) -> TrainingFailed:
@@ -259,6 +284,24 @@ def archive_of(java: Java) -> ClassArchive | None:
     return ClassArchive.of("spark", java, spark_home() / "jars", ARCHIVED_FLAGS)
 
 
+def class_path(jars: Path, conf: Path) -> str:
+    """The class path of a Spark that runs in its driver: its jars but for :data:`LEFT_OUT`."""
+    names = sorted(path.name for path in jars.glob("*.jar") if not LEFT_OUT.match(path.name))
+    names.sort(key=lambda name: not name.startswith(FIRST))
+    return os.pathsep.join([f"{conf}/", *(str(jars / name) for name in names)])
+
+
+def sparks_options(pid: int, own: Sequence[str]) -> list[str] | None:
+    """The options that a running driver's JVM has from Spark; None where they can't be told from its ``own``."""
+    with suppress(psutil.Error):
+        words: list[str] = psutil.Process(pid).cmdline()
+        if words[1:2] == ["-cp"] and MAIN in words:
+            options = words[3 : words.index(MAIN)]
+            if all(option in options for option in own):
+                return [option for option in options if option not in own]
+    return None
+
+
 def conf_folder(folder: Path, archive: ClassArchive | None) -> Path:
     """Spark's configuration folder, which has no file of Spark's. It is the first of the class path, so with an archive
     it is always the same, and empty."""
@@ -270,25 +313,29 @@ def conf_folder(folder: Path, archive: ClassArchive | None) -> Path:
     return folder
 
 
-def settings(
-    master: str | None, folder: Path, logs: Path, little: bool, archive: ClassArchive | None = None
-) -> dict[str, str]:
-    """Spark's settings. Writes its log's configuration into ``folder``.
-
-    Settings that a cluster asks its driver for, such as a secret, come from the user's own Spark configuration.
-    """
+def jvm_options(folder: Path, logs: Path, little: bool) -> list[str]:
+    """The driver's options. Writes the configuration of its log into ``folder``."""
     log4j = folder / "log4j2.properties"
     log4j.write_text(logging_to(logs / "spark.log"), encoding="utf-8")
     jvm = (*JVM_OPTIONS, *QUICK_JVM_OPTIONS) if little else JVM_OPTIONS
-    archived = [f'"{option}"' for option in archive.options()] if archive else []
-    options = [*jvm, *archived, f'-Dlog4j2.configurationFile="{log4j.as_uri()}"', f'-Djava.io.tmpdir="{folder}"']
+    return [*jvm, f"-Dlog4j2.configurationFile={log4j.as_uri()}", f"-Djava.io.tmpdir={folder}"]
+
+
+def settings(master: str | None, folder: Path, little: bool, options: Sequence[str]) -> dict[str, str]:
+    """Spark's settings.
+
+    Settings that a cluster asks its driver for, such as a secret, come from the user's own Spark configuration.
+
+    Args:
+        options: the driver's.
+    """
     return {
         **SETTINGS,
         **(OWN_MACHINE if is_own_machine(master) else {}),
         **(QUICK if little else {}),
         "spark.app.name": "tidemill",
         "spark.master": master or "local[*]",
-        "spark.driver.extraJavaOptions": " ".join(options),
+        "spark.driver.extraJavaOptions": " ".join(f'"{option}"' for option in options),
         "spark.local.dir": str(folder),
         "spark.sql.warehouse.dir": local(folder / "warehouse"),
     }
@@ -334,4 +381,5 @@ def launch_environment(java: Mapping[str, str], conf: Path | None) -> dict[str, 
     if conf is not None:
         variables |= {"PYSPARK_PYTHON": sys.executable, "SPARK_CONF_DIR": str(conf), "SPARK_LOCAL_IP": "127.0.0.1"}
     variables.setdefault("PYSPARK_PYTHON", sys.executable)
+    variables["PYTHONHASHSEED"] = "0"  # as Spark's script sets it, so that all Pythons agree
     return variables | {"SPARK_LAUNCHER_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"}

@@ -22,7 +22,8 @@ from pyspark.sql import SparkSession
 
 from tidemill.errors import TrainingFailed
 from tidemill.training import driver as drivers
-from tidemill.training.driver import Driver, did_not_start, local
+from tidemill.training.driver import Driver, did_not_start, is_own_machine, local
+from tidemill.training.local_files import use_local_files
 
 GLOB_SIGNS = "\\*?[]{}"
 LOOK_SECONDS = 0.02
@@ -49,11 +50,15 @@ def connected(driver: Driver, master: str | None, folder: Path, logs: Path, litt
         TrainingFailed: Spark did not start.
     """
     try:
-        return connect(driver, folder)
+        spark = connect(driver, folder)
     except (PySparkException, Py4JError, OSError) as error:
         if driver.archive is None:
             raise did_not_start(error, logs) from error
         driver.archive.give_up()
+    else:
+        if is_own_machine(master):
+            use_local_files(spark)
+        return spark
     again = drivers.start(master, folder, logs, little, archived=False)
     return connected(again, master, folder, logs, little)
 

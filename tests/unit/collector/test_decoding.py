@@ -32,11 +32,11 @@ class Watched:
     timestamp: None = None
     broken: bytes | None = None
 
-    def decode(self, messages: Sequence[Keyed]) -> tuple[pa.Table, list[BadMessage]]:
+    def decode(self, messages: Sequence[Keyed], values: Sequence[bytes | None]) -> tuple[pa.Table, list[BadMessage]]:
         self.threads.add(threading.current_thread().name)
-        if self.broken in [message.value() for message in messages]:
+        if self.broken in values:
             raise StreamFailed("the decoder can't go on")
-        return self.rows.decode(messages)
+        return self.rows.decode(messages, values)
 
 
 def collector_of(run: Run, decoder: Watched, most: int, rows: int = 10) -> Collector:  # type: ignore[type-arg]  # of any

@@ -179,6 +179,9 @@ class JsonObjects:
         """The rows of texts with the declared columns as their keys. ``unfit``: the misfits of the paths that lead
         nowhere."""
         cleaned, reasons = self._cleaned(texts, unfit)
+        if not self.cleaned and not reasons:
+            strict, refused = self._strict(texts)
+            return strict.cast(arrow_schema(self.columns)), refused
         indices = [index for index in range(len(texts)) if index not in reasons]
         strict, refused = self._strict([texts[index] for index in indices])
         cleaned = filtered(cleaned, [index not in refused for index in range(len(indices))])

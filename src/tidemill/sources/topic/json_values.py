@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import methodcaller
 from typing import Any
 
 import pyarrow as pa
@@ -26,14 +27,16 @@ class JsonValues:
         self._unwrap = unwrap
 
     def read(self, values: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
-        if self._unwrap is None:
+        if self._unwrap is not None:
+            rows, reasons = self.records(values)
+            table, unfit = self._objects.read_records(list(rows.values()))
+            there = list(rows)
+        elif any(map(methodcaller("startswith", b"\0"), values)):
             texts, reasons = attempted(json_in, values)
             table, unfit = self._objects.read(list(texts.values()))
             there = list(texts)
         else:
-            rows, reasons = self.records(values)
-            table, unfit = self._objects.read_records(list(rows.values()))
-            there = list(rows)
+            return self._objects.read(values)
         return table, reasons | {there[index]: reason for index, reason in unfit.items()}
 
     def records(self, values: Sequence[bytes]) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:

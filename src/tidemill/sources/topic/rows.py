@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import polars as pl
 import pyarrow as pa
@@ -51,12 +51,15 @@ class TopicRows:
     timestamp: str | None = None
     native: bool = False
 
-    def decode(self, messages: Sequence[Keyed]) -> tuple[pa.Table, list[BadMessage]]:
+    def decode(self, messages: Sequence[Keyed], values: Sequence[bytes | None]) -> tuple[pa.Table, list[BadMessage]]:
         """The rows of the messages, in order, and the messages that are not rows, in order, with every reason."""
-        values = [message.value() for message in messages]
-        there = [index for index, value in enumerate(values) if value is not None]
-        table, unread = self.reader.read([value for value in values if value is not None])
-        reasons = {index: [TOMBSTONE] for index, value in enumerate(values) if value is None}
+        there: Sequence[int] = range(len(values))
+        reasons: dict[int, list[str]] = {}
+        if None in values:
+            there = [index for index, value in enumerate(values) if value is not None]
+            reasons = {index: [TOMBSTONE] for index, value in enumerate(values) if value is None}
+            values = [values[index] for index in there]
+        table, unread = self.reader.read(cast("Sequence[bytes]", values))
         reasons |= {there[index]: [reason] for index, reason in unread.items()}
         if self.key_column is not None:
             table = self._with_keys(table, [messages[index].key() for index in there], there, unread, reasons)
