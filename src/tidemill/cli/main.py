@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from tidemill.cli.options import INTERRUPTED
 from tidemill.cli.output import drop_output, open_closed_streams, print_json
+from tidemill.cli.without_pandas import keep_pandas_out
 from tidemill.errors import DiskError, InputError, TidemillError, UsageError
 from tidemill.texts import shorten
 
@@ -146,6 +147,8 @@ def common(
 def main() -> None:
     """Run the command in a process of its own. Garbage is collected only if it may run for long."""
     gc.disable()
+    if sys.argv[1:2] != ["console"]:
+        keep_pandas_out()
     try:
         run_command()
     finally:

@@ -33,9 +33,7 @@ from tidemill.run.progress.status import judged, open_outputs, stream_ended, tra
 from tidemill.run.stage import Stop
 
 LOOK_SECONDS = 0.1
-# It starts once the trainer has: on few cores its start would delay all others', and so the first answer.
-LAST = "console"
-LAST_SECONDS = 10.0
+LATE_SECONDS = 10.0
 
 
 def up(
@@ -64,12 +62,13 @@ def up(
         with Supervisor(run, arguments) as supervisor:
             forget_unwanted(run, unwanted)
             needed = stages_needed(run, unwanted)
-            supervisor.start(name for name in needed if name != LAST)
-            waiting, end = LAST in needed, time.monotonic() + LAST_SECONDS
+            late = [name for name in needed if name in late_stages(run)]
+            supervisor.start(name for name in needed if name not in late)
+            end = time.monotonic() + LATE_SECONDS
             while not stop.wait(LOOK_SECONDS):
-                if waiting and (not supervisor.is_starting("trainer") or time.monotonic() > end):
-                    supervisor.start([LAST])
-                    waiting = False
+                if late and (not supervisor.is_starting("trainer") or time.monotonic() > end):
+                    supervisor.start(late)
+                    late = []
                 supervisor.watch()
                 show(supervisor)
                 if exit_when_trained and trained(run) and supervisor.over("trainer") and supervisor.over("outputs"):
@@ -122,6 +121,13 @@ def stages_needed(run: Run, unwanted: Set[str]) -> list[str]:
     if open_outputs(run):
         names.append("outputs")
     return [name for name in (*names, "api", "console") if name not in unwanted]
+
+
+def late_stages(run: Run) -> Set[str]:
+    """The stages that start once the trainer has, or after :data:`LATE_SECONDS`: on few cores their start would delay
+    all others', and so the first answer. The API is among them while it has nothing to answer and no rows to take."""
+    published = run.catalog.newest_generation() > 0
+    return {"console"} if published or run.pipeline.source.open else {"api", "console"}
 
 
 def forget_unwanted(run: Run, unwanted: Set[str]) -> None:
