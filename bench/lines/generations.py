@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from bench.lines.pipeline import BARE, published
+from bench.support.archives import with_archives
 from bench.support.bench import Bench
 from bench.support.lines import Figure, Line, Trial
 from bench.support.processes import TIDEMILL, finish
@@ -60,12 +61,14 @@ def growth(bench: Bench, rows: int, generations: int) -> Mapping[str, float]:
 def trials(bench: Bench) -> Iterator[Sequence[Trial]]:
     generations = bench.size("generations", 20, 4)
     rows = bench.size("rows", 200_000, 8_000)
+    with_archives(partial(costs, bench, 3_000, 1))
     yield [partial(tidemill, bench, rows, generations), partial(bare, bench, rows, generations)]
 
 
 @contextmanager
 def growth_trials(bench: Bench) -> Iterator[Sequence[Trial]]:
     generations, rows = bench.size("generations", 40, 40), bench.size("rows", 400_000, 400_000)
+    with_archives(partial(costs, bench, 3_000, 1))
     yield [partial(growth, bench, rows, generations)]
 
 

@@ -27,4 +27,4 @@ def test_a_saved_model(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "own").touch()
     assert {path.stat().st_mode for path in written} == {(tmp_path / "own").stat().st_mode}
     (stage,) = PipelineModel.load(local(tmp_path / "model")).stages
-    assert stage.getOutputCol() == "b"  # type: ignore[attr-defined]  # pyspark types it as any transformer
+    assert stage.getOutputCol() == "b"

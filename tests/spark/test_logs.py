@@ -86,7 +86,7 @@ def test_sparks_log_rotates(spark: SparkSession, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(driver, "ROLLED_BYTES", MOST)
     logs = tmp_path / ODD
     logs.mkdir()
-    driver.settings(None, tmp_path, logs, little=True)
+    driver.jvm_options(tmp_path, logs, little=True)
     jvm = spark.sparkContext._jvm
     assert jvm is not None
     context = jvm.org.apache.logging.log4j.core.LoggerContext("a test's own")

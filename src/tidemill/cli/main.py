@@ -99,7 +99,7 @@ class CommandGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
-        if name not in READING:
+        if name not in READING and MODULES[name or ""] != "run_commands":  # these begin to search once they are loaded
             gc.enable()
         return name, command, rest
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from tidemill.cli.garbage import search_seldom
 from tidemill.cli.options import (
     INTERRUPTED,
     Bootstrap,
@@ -109,6 +110,7 @@ def up(
     }
     unwanted = {stage for stage, is_wanted in wanted.items() if not is_wanted}
     screen = Console(stderr=json)
+    search_seldom()
     with stop_on_signals() as stop:
         on_terminal = screen.is_terminal and not screen.is_dumb_terminal
         progress: ProgressPanel | ProgressLines
@@ -327,6 +329,7 @@ def broker(stage: Stage, **_: Any) -> None:
     """Run only the embedded Kafka."""
     from tidemill.kafka.embedded.broker import run_broker
 
+    search_seldom()
     run_broker(stage)
 
 
@@ -336,6 +339,7 @@ def produce(stage: Stage, bootstrap: str | None, **_: Any) -> None:
 
     if topic := stage.run.pipeline.source.topic:
         raise UsageError(f"others write the topic {topic}: there is nothing to produce", "run `tidemill collect`")
+    search_seldom()
     run_producer(stage, bootstrap)
 
 
@@ -343,6 +347,7 @@ def collect(stage: Stage, bootstrap: str | None, **_: Any) -> None:
     """Run only the collector: from the stream into sealed batches."""
     from tidemill.collector.collector import run_collector
 
+    search_seldom()
     run_collector(stage, bootstrap)
 
 
@@ -353,6 +358,7 @@ def train(stage: Stage, master: str | None, **_: Any) -> None:
     with driver_of(stage, master) as driver:  # loading the trainer takes as long as its JVM's start
         from tidemill.training.trainer import run_trainer
 
+        search_seldom()
         run_trainer(stage, master, driver)
 
 
@@ -360,6 +366,7 @@ def score(stage: Stage, bootstrap: str | None, **_: Any) -> None:
     """Run only the outputs: each row of the stream with its prediction, into the topics of the pipeline's outputs."""
     from tidemill.outputs.stage import run_outputs
 
+    search_seldom()
     run_outputs(stage, bootstrap)
 
 
@@ -379,10 +386,12 @@ def serve(
     host, port = spec.host if host is None else host, spec.port if port is None else port
     workers = spec.workers if workers is None else workers
     if not (stage.run.pipeline.source.open and spec.rows):
+        search_seldom()
         run_server(stage, host, port, key_file, workers=workers)
         return
     from tidemill.producer.row_writer import RowWriter
 
+    search_seldom()
     with RowWriter(stage, bootstrap) as intake:
         run_server(stage, host, port, key_file, intake=intake, workers=workers)
 
@@ -391,6 +400,7 @@ def console(stage: Stage, host: str | None, console_port: int | None, key_file: 
     """Run only the web console, which shows the run through its API."""
     from tidemill.console.server import run_console
 
+    search_seldom()
     spec = stage.run.pipeline.serve
     port = spec.console_port if console_port is None else console_port
     run_console(stage, spec.host if host is None else host, port, console_port is not None, key_file)

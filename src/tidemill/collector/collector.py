@@ -18,7 +18,7 @@ from typing import Generic, cast
 from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.cutter import Cut, Cutter, Rules
-from tidemill.collector.decoding import DecodingQueue, portions
+from tidemill.collector.decoding import THREADS, DecodingQueue, portions
 from tidemill.collector.feed import Feed, balance, own_stream
 from tidemill.collector.kafka_reader import KafkaReader
 from tidemill.collector.log_cut import LogCutter
@@ -26,7 +26,7 @@ from tidemill.collector.merge import Merge
 from tidemill.collector.open_batch import Decoded, OpenBatch, stamp_text
 from tidemill.collector.origins import ended_by
 from tidemill.collector.own_marks import End
-from tidemill.collector.reader import POLL_SECONDS, M
+from tidemill.collector.reader import POLL_SECONDS, Columns, M
 from tidemill.collector.timing import Clock, LastRow, Readings, SealTimer
 from tidemill.collector.topic_feed import RegistryPatience, TopicFeed, rows_of_parts, take_topic
 from tidemill.errors import KafkaAway, StreamFailed
@@ -299,6 +299,7 @@ class Collector(Generic[M]):
         )
 
     def _take(self, messages: list[M]) -> None:
+        rows: Sequence[M]
         rows, source_ends = self._feed.sift(messages)
         if source_ends:
             self._take_decoded()
@@ -313,7 +314,7 @@ class Collector(Generic[M]):
         for portion, origins in portions(rows, self._feed.origins(rows)):
             if ahead:
                 self._decoding.put(portion, origins)
-                self._take_decoded(but=1)
+                self._take_decoded(but=THREADS)
             else:
                 self._take_rows(Decoded(portion, self._feed.decoder, origins))
         if not self._decoding:
@@ -335,7 +336,7 @@ class Collector(Generic[M]):
             balance(self._run.pipeline.topic, counted, self._open.accounts)
             self._unbalanced = {p: end for p, end in self._unbalanced.items() if p not in counted}
 
-    def _merged(self, merge: Merge[M], rows: list[M]) -> list[M]:
+    def _merged(self, merge: Merge[M], rows: Sequence[M]) -> Columns[M]:
         """The next messages in time order, out of these and those that wait."""
         now = self._clock()
         merge.add(rows, now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import Generic, Protocol
 
 from confluent_kafka import Message
@@ -124,7 +125,7 @@ class OwnStream(Generic[M]):
         return self.reader.read()
 
     def sift(self, messages: Sequence[M]) -> tuple[list[M], dict[int, End]]:
-        if not self.ends and None not in [message.value() for message in messages]:
+        if not self.ends and all(map(methodcaller("value"), messages)):
             return list(messages), {}
         rows, source_ends = [], {}
         for message in messages:

@@ -20,14 +20,14 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.collector.reader import partitions_of, possible_stamps, timestamps_of
+from tidemill.collector.reader import Columns, partitions_of, possible_stamps, timestamps_of
 
 GRACE_SECONDS = 0.5
 CROWDED = 50_000
@@ -35,6 +35,7 @@ CROWDED_BYTES = 2**25
 
 Bound = tuple[float, int]  # a timestamp, then a partition
 NO_BOUND: Bound = (math.inf, 0)
+NO_TIMESTAMPS: NDArray[np.int64] = np.empty((0, 2), dtype=np.int64)
 
 
 class Stamped(Protocol):
@@ -51,13 +52,14 @@ M = TypeVar("M", bound=Stamped)
 class Waiting(Generic[M]):
     """The messages of one partition that wait, in order.
 
-    ``stamps`` are their timestamps in the merge, which never fall; ``arrivals`` and ``sizes`` when they came and how
-    many bytes their values have. ``newest`` is the timestamp of the last message that ever came.
+    ``timestamps`` are their own, ``stamps`` those in the merge, which never fall; ``arrivals`` and ``sizes`` when they
+    came and how many bytes their values have. ``newest`` is the timestamp of the last message that ever came.
     """
 
     def __init__(self, newest: float) -> None:
         self.newest = newest
         self.messages: list[M] = []
+        self.timestamps = NO_TIMESTAMPS
         self.stamps = np.empty(0)
         self.arrivals = np.empty(0)
         self.sizes = np.empty(0, dtype=np.int64)
@@ -69,11 +71,13 @@ class Waiting(Generic[M]):
     def bytes(self) -> int:
         return int(self.sizes.sum())
 
-    def add(self, messages: list[M], stamps: NDArray[np.float64], sizes: NDArray[np.int64], now: float) -> None:
-        """Add messages with these timestamps, of which an impossible one is -inf, and these sizes."""
+    def add(self, messages: Sequence[M], timestamps: NDArray[np.int64], sizes: NDArray[np.int64], now: float) -> None:
+        """Add messages with these timestamps and sizes."""
+        stamps = np.where(possible_stamps(timestamps), timestamps[:, 1], -np.inf)
         rising = np.maximum.accumulate(np.maximum(stamps, self.newest))
         self.newest = float(rising[-1])
         self.messages += messages
+        self.timestamps = np.concatenate([self.timestamps, timestamps])
         self.stamps = np.concatenate([self.stamps, rising])
         self.arrivals = np.concatenate([self.arrivals, np.full(len(rising), now)])
         self.sizes = np.concatenate([self.sizes, sizes])
@@ -81,7 +85,8 @@ class Waiting(Generic[M]):
     def drop(self, count: int) -> None:
         """Remove the first messages."""
         del self.messages[:count]
-        self.stamps, self.arrivals, self.sizes = self.stamps[count:], self.arrivals[count:], self.sizes[count:]
+        self.timestamps, self.stamps = self.timestamps[count:], self.stamps[count:]
+        self.arrivals, self.sizes = self.arrivals[count:], self.sizes[count:]
 
     def before(self, partition: int, bounds: tuple[Bound, Bound]) -> int:
         """How many of these messages, which are those of ``partition``, precede all that others can still deliver."""
@@ -126,13 +131,12 @@ class Merge(Generic[M]):
             return
         partitions = partitions_of(messages)
         timestamps = timestamps_of(messages)
-        stamps = np.where(possible_stamps(timestamps), timestamps[:, 1], -np.inf)
         values = [message.value() or b"" for message in messages]
         sizes = np.fromiter(map(len, values), np.int64, len(values))
         for partition in np.unique(partitions).tolist():
             indices = np.flatnonzero(partitions == partition)
             own = messages if len(indices) == len(messages) else [messages[index] for index in indices.tolist()]
-            self._waiting[partition].add(own, stamps[indices], sizes[indices], now)
+            self._waiting[partition].add(own, timestamps[indices], sizes[indices], now)
 
     def open(self, partition: int) -> None:
         """Merge this partition too, from now on."""
@@ -144,7 +148,7 @@ class Merge(Generic[M]):
         """Record that this partition delivers no more messages."""
         self._open.discard(partition)
 
-    def take(self, drained: Set[int], now: float) -> list[M]:
+    def take(self, drained: Set[int], now: float) -> Columns[M]:
         """The messages that can be released, in order.
 
         Args:
@@ -158,32 +162,33 @@ class Merge(Generic[M]):
             old_enough = now - waiting.arrivals[: max(sure, possible)] >= GRACE_SECONDS
             old_enough[:sure] = True
             if len(old_enough):
-                parts.append((waiting, old_enough))
+                parts.append((partition, waiting, old_enough))
         return self._released(parts)
 
-    def _released(self, parts: list[tuple[Waiting[M], NDArray[np.bool_]]]) -> list[M]:
+    def _released(self, parts: list[tuple[int, Waiting[M], NDArray[np.bool_]]]) -> Columns[M]:
         """The first of the messages of these partitions, in order, up to one that may not be released yet.
 
         Args:
             parts: in the order of their partitions, each with whether its first messages may be released.
         """
         if not parts:
-            return []
+            return Columns([], np.empty(0, dtype=np.int64), NO_TIMESTAMPS)
         if len(parts) == 1:
-            waiting, may = parts[0]
+            partition, waiting, may = parts[0]
             count = len(may) if may.all() else int(may.argmin())
-            taken = waiting.messages[:count]
+            taken = Columns(waiting.messages[:count], np.full(count, partition), waiting.timestamps[:count])
             waiting.drop(count)
             return taken
-        order = np.concatenate([waiting.stamps[: len(may)] for waiting, may in parts]).argsort(kind="stable")
-        may = np.concatenate([may for _, may in parts])[order]
+        order = np.concatenate([waiting.stamps[: len(may)] for _, waiting, may in parts]).argsort(kind="stable")
+        may = np.concatenate([may for *_, may in parts])[order]
         order = order if may.all() else order[: int(may.argmin())]
-        candidates = list(chain.from_iterable(waiting.messages[: len(may)] for waiting, may in parts))
-        ends = np.cumsum([len(may) for _, may in parts])
-        counts = np.bincount(np.searchsorted(ends, order, "right"), minlength=len(parts))
-        for (waiting, _), count in zip(parts, counts.tolist(), strict=True):
+        candidates = list(chain.from_iterable(waiting.messages[: len(may)] for _, waiting, may in parts))
+        timestamps = np.concatenate([waiting.timestamps[: len(may)] for _, waiting, may in parts])[order]
+        place = np.repeat(np.arange(len(parts)), [len(may) for *_, may in parts])[order]
+        for (_, waiting, _), count in zip(parts, np.bincount(place, minlength=len(parts)).tolist(), strict=True):
             waiting.drop(count)
-        return [candidates[index] for index in order.tolist()]
+        partitions = np.array([partition for partition, *_ in parts])[place]
+        return Columns([candidates[index] for index in order.tolist()], partitions, timestamps)
 
     def _bounds(self, partitions: Set[int]) -> tuple[Bound, Bound]:
         """The two least positions that these partitions can still deliver. The second bounds messages of the first."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import chain
 from operator import methodcaller
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -53,13 +53,51 @@ class Timed(Protocol):
 
 
 def partitions_of(messages: Sequence[Placed]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    if isinstance(messages, Columns):
+        return messages.partitions
     return np.fromiter(map(methodcaller("partition"), messages), np.int64, len(messages))
 
 
 def timestamps_of(messages: Sequence[Timed]) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The timestamps of messages, (n, 2): each a kind and milliseconds since 1970."""
+    if isinstance(messages, Columns):
+        return messages.timestamps
     kinds_and_stamps = chain.from_iterable(map(methodcaller("timestamp"), messages))
     return np.fromiter(kinds_and_stamps, np.int64, 2 * len(messages)).reshape(-1, 2)
+
+
+Item = TypeVar("Item")
+
+
+class Columns(Sequence[Item]):
+    """Messages of which the partitions and the timestamps are there as columns, so that they need not be asked of each
+    again: position i of each belongs to message i."""
+
+    def __init__(
+        self,
+        messages: Sequence[Item],
+        partitions: np.ndarray[tuple[int], np.dtype[np.int64]],
+        timestamps: np.ndarray[Any, np.dtype[np.int64]],
+    ) -> None:
+        """``timestamps`` as of :func:`timestamps_of`."""
+        self.messages = messages
+        self.partitions = partitions
+        self.timestamps = timestamps
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Columns[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Columns[Item]:
+        if isinstance(index, slice):
+            return Columns(self.messages[index], self.partitions[index], self.timestamps[index])
+        return self.messages[index]
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.messages)
 
 
 class Message(Protocol):

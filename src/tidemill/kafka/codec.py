@@ -111,9 +111,10 @@ def _decode_all(values: Sequence[bytes | None], columns: Sequence[Column]) -> pa
     schema = arrow_schema(columns)
     if not values:
         return no_rows(schema)
-    if None in values:
+    try:
+        joined = b"\n".join([*values, b""])  # type: ignore[list-item]  # one that is None is refused
+    except TypeError:
         return None
-    joined = b"\n".join([*values, b""])  # type: ignore[list-item]  # checked above: none is None
     return decode_lines(joined, len(values), columns) if is_one_object_a_line(joined, len(values)) else None
 
 

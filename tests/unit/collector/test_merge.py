@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from hypothesis import given
@@ -30,35 +31,43 @@ class TimedMessage:
         return self.text
 
 
+def take(merge: Merge[TimedMessage], drained: Set[int], now: float) -> list[TimedMessage]:
+    """What the merge releases, after a look at its columns."""
+    taken = merge.take(drained, now)
+    assert taken.partitions.tolist() == [message.where for message in taken]
+    assert taken.timestamps.tolist() == [list(message.timestamp()) for message in taken]
+    return list(taken)
+
+
 def test_what_may_still_come_earlier_is_waited_for() -> None:
     """A message is held while another partition that has more to read may bring an earlier one."""
     merge: Merge[TimedMessage] = Merge([0, 1])
     merge.add([TimedMessage(0, 10), TimedMessage(0, 20)], now=0)
-    assert merge.take(set(), now=100) == []
+    assert take(merge, set(), now=100) == []
     merge.add([TimedMessage(1, 15)], now=0)
-    assert merge.take(set(), now=100) == [TimedMessage(0, 10), TimedMessage(1, 15)]
+    assert take(merge, set(), now=100) == [TimedMessage(0, 10), TimedMessage(1, 15)]
     merge.add([TimedMessage(0, 20)], now=0)
-    assert merge.take(set(), now=100) == []
+    assert take(merge, set(), now=100) == []
     merge.end(1)
-    assert merge.take(set(), now=100) == [TimedMessage(0, 20), TimedMessage(0, 20)]
+    assert take(merge, set(), now=100) == [TimedMessage(0, 20), TimedMessage(0, 20)]
 
 
 def test_a_partition_that_was_read_to_its_end_holds_back_for_a_moment_only() -> None:
     """A silent partition delays the others by the time of grace, not for good."""
     merge: Merge[TimedMessage] = Merge([0, 1])
     merge.add([TimedMessage(0, 10)], now=5)
-    assert merge.take({0, 1}, now=5) == []
-    assert merge.take({0, 1}, now=5 + GRACE_SECONDS) == [TimedMessage(0, 10)]
-    assert merge.take({1}, now=100) == []
+    assert take(merge, {0, 1}, now=5) == []
+    assert take(merge, {0, 1}, now=5 + GRACE_SECONDS) == [TimedMessage(0, 10)]
+    assert take(merge, {1}, now=100) == []
 
 
 def test_rows_of_one_transaction_come_in_order_though_they_are_fetched_one_partition_after_the_other() -> None:
     """Rows that are fetched a little later, but are earlier, still come first."""
     merge: Merge[TimedMessage] = Merge([0, 1])
     merge.add([TimedMessage(0, 10), TimedMessage(0, 30)], now=0)
-    assert merge.take({0, 1}, now=0.1) == []
+    assert take(merge, {0, 1}, now=0.1) == []
     merge.add([TimedMessage(1, 20), TimedMessage(1, 40)], now=0.1)
-    taken = merge.take({0, 1}, now=0.1) + merge.take({0, 1}, now=1)
+    taken = take(merge, {0, 1}, now=0.1) + take(merge, {0, 1}, now=1)
     assert [message.stamp for message in taken] == [10, 20, 30, 40]
 
 
@@ -68,7 +77,7 @@ def test_crowding_is_told() -> None:
     merge.add((TimedMessage(0, number) for number in range(CROWDED + 1)), now=0)
     assert merge.crowded == {0}
     merge.end(1)
-    merge.take(set(), now=0)
+    take(merge, set(), now=0)
     assert merge.crowded == set()
 
 
@@ -78,7 +87,7 @@ def test_large_messages_crowd_a_partition_sooner() -> None:
     merge.add((TimedMessage(0, number, text=bytes(CROWDED_BYTES // 10)) for number in range(11)), now=0)
     assert merge.crowded == {0}
     merge.end(1)
-    merge.take(set(), now=0)
+    take(merge, set(), now=0)
     assert merge.crowded == set()
 
 
@@ -110,7 +119,7 @@ def fetched(logs: dict[int, list[TimedMessage]], steps: list[int]) -> list[Timed
             if not left[partition]:
                 merge.end(partition)
                 del left[partition]
-            taken += merge.take(set(), now=0)
+            taken += take(merge, set(), now=0)
     return taken
 
 
@@ -130,14 +139,14 @@ def test_there_is_always_progress(data: st.DataObject) -> None:
         for partition in range(count):
             if not left[partition]:
                 merge.end(partition)
-        taken += merge.take(set(), now=0)
+        taken += take(merge, set(), now=0)
         still = [partition for partition in range(count) if left[partition] and partition not in waiting(merge)]
         assert still, "every partition that has more is held back"
         partition = data.draw(st.sampled_from(still))
         merge.add([left[partition].pop(0) for _ in range(data.draw(st.integers(1, len(left[partition]))))], now=0)
     for partition in range(count):
         merge.end(partition)
-    taken += merge.take(set(), now=0)
+    taken += take(merge, set(), now=0)
     assert taken == sorted(
         (message for log in logs for message in log),
         key=lambda message: (max(one.stamp for one in logs[message.where][: message.number + 1]), *place(message)),
@@ -164,12 +173,12 @@ def test_a_clock_that_steps_back_stops_nothing() -> None:
             if len(merge._waiting[partition]) <= crowded:
                 merge.add(logs[partition][:100], now=0)
                 del logs[partition][:100]
-        taken += len(merge.take(set(), now=0))
+        taken += len(take(merge, set(), now=0))
         if not any(logs.values()):
             break
     for partition in (0, 1):
         merge.end(partition)
-    assert taken + len(merge.take(set(), now=0)) == 2 * len(stamps)
+    assert taken + len(take(merge, set(), now=0)) == 2 * len(stamps)
 
 
 def test_the_order_is_carried_over_a_restart() -> None:
@@ -184,7 +193,7 @@ def test_the_order_is_carried_over_a_restart() -> None:
         merge.add(messages, now=0)
         merge.end(0)
         merge.end(1)
-        return merge.take(set(), now=0)
+        return take(merge, set(), now=0)
 
     assert order({}, first) == [TimedMessage(1, 10), TimedMessage(0, 50)]
     assert order({0: 50, 1: 10}, later) == [TimedMessage(1, 30), TimedMessage(0, 20), TimedMessage(1, 60)]
@@ -207,7 +216,7 @@ def test_an_impossible_time_moves_nothing() -> None:
     )
     merge.end(0)
     merge.end(1)
-    assert [message.stamp for message in merge.take(set(), now=0)] == [10, 2**62, 15, -7, 20, 30]
+    assert [message.stamp for message in take(merge, set(), now=0)] == [10, 2**62, 15, -7, 20, 30]
 
 
 STAMPS = st.integers(0, 12) | st.sampled_from([-5, LAST_MILLISECOND, LAST_MILLISECOND + 1, 2**62])
@@ -238,7 +247,7 @@ def test_the_merge_does_what_the_heap_does(data: st.DataObject) -> None:
             either.add(messages, now)
             for partition in ended:
                 either.end(partition)
-        assert merge.take(drained, now) == heap.take(drained, now)
+        assert take(merge, drained, now) == heap.take(drained, now)
         assert len(merge) == len(heap)
         assert bool(merge) == bool(heap)
         assert [merge.waits(partition) for partition in range(6)] == [heap.waits(partition) for partition in range(6)]

@@ -75,7 +75,7 @@ class Sent:
 
 def read_again(source: Source, values: Sequence[bytes | None]) -> list[dict[str, Any]]:
     """The values as the stream reads them by the source, all of which fit."""
-    table, bad = decoder_of(source).decode([Sent(value) for value in values])
+    table, bad = decoder_of(source).decode([Sent(value) for value in values], values)
     assert bad == []
     return table.to_pylist()  # type: ignore[no-any-return]  # pyarrow has no types
 

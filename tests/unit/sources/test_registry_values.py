@@ -66,7 +66,7 @@ def decoder(registry: LittleRegistry, columns: dict[str, Any], value: str = "avr
 
 
 def decoded(rows: TopicRows, *values: bytes | None) -> tuple[list[dict[str, Any]], dict[int, str]]:
-    table, bad = rows.decode([Sent(value) for value in values])
+    table, bad = rows.decode([Sent(value) for value in values], values)
     return table.to_pylist(), {message.position: message.reason for message in bad}
 
 

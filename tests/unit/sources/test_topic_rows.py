@@ -28,7 +28,7 @@ class Sent(NamedTuple):
 
 def decoded(*sent: Sent, **settings: Any) -> tuple[list[dict[str, Any]], dict[int, str]]:
     source = Source.model_validate({"topic": "t", "columns": {"n": "int", "size": "float?"}} | settings)
-    table, bad = decoder_of(source).decode(sent)
+    table, bad = decoder_of(source).decode(sent, [message.value() for message in sent])
     assert [message.position for message in bad] == sorted(message.position for message in bad)
     return table.to_pylist(), {message.position: message.reason for message in bad}
 
@@ -45,7 +45,7 @@ def test_json_objects() -> None:
 
 def test_no_message_at_all() -> None:
     """No message gives no row, in the declared columns."""
-    table, bad = decoder_of(Source.model_validate({"topic": "t", "columns": {"n": "int"}})).decode([])
+    table, bad = decoder_of(Source.model_validate({"topic": "t", "columns": {"n": "int"}})).decode([], [])
     assert (len(table), table.column_names, bad) == (0, ["n"], [])
 
 
