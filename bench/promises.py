@@ -41,13 +41,13 @@ class Promise:
 
 
 PROMISES: tuple[Promise, ...] = (
-    Promise("produce", "csv", least=500_000),
     Promise("produce", "csv-sending", of="perf-tool", least=0.7),
     Promise("produce", "csv", of="kafka-python", least=10, quick=True),
     Promise("produce", "csv-memory", most=1024, quick=True),
     Promise("produce", "jsonl-memory", most=1024, quick=True),
     Promise("produce", "parquet-memory", most=1024, quick=True),
-    Promise("collect", "own-1", least=500_000),
+    Promise("produce", "csv-8-memory", most=1024, quick=True),
+    Promise("collect", "own-1-working", of="alone", least=0.5),
     Promise("collect", "own-1-working", of="streaming", least=3),
     Promise("collect", "own-1", of="kafka-python-parquet", least=5, quick=True),
     Promise("collect", "own-8-working", of="streaming", least=3),

@@ -373,10 +373,9 @@ def first_highest(margin: Array) -> NDArray[np.float64]:
 def lowest(values: NDArray[Any], top: int, without: NDArray[np.intp] = NOTHING) -> NDArray[np.intp]:
     """The indices of the ``top`` lowest of ``values`` (n,), in ascending order of value; ties keep their order.
 
-    The indices ``without`` are left out.
+    The indices ``without`` are left out: ``values`` is infinite there afterwards.
     """
     if len(without):
-        values = values.copy()
         values[without] = np.inf
     bound = upper_bound(values, top)
     enough = bound < np.inf  # nor NaN: at least ``top`` values are no higher, and none of them is left out
