@@ -58,7 +58,7 @@ PROMISES: tuple[Promise, ...] = (
     Promise("collect", "others-1-memory", most=1024, quick=True),
     Promise("collect", "others-8-memory", most=1024, quick=True),
     Promise("predict", "tidemill", of="constant", least=0.8),
-    Promise("predict", "workers", of="tidemill", least=1.7),
+    Promise("predict", "workers", of="apart", least=0.85),
     Promise("predict", "tidemill", of="flask-spark", least=100, quick=True),
     Promise("predict-rows", "tidemill", of="numpy", least=0.5),
     Promise("recommend", "recommend", of="scan", least=0.8),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import orjson
 
 from bench.support.bench import Bench
 from bench.support.lines import Figure, Line, Trial
-from bench.support.processes import TIDEMILL, Failed, Words, finish, serving
+from bench.support.processes import Failed, Words, finish, serving
 from bench.support.served_runs import DEVICE, KINDS, answers, devices_run, free_port, served
 from bench.support.waiting import wait_for
 from bench.support.wrk import wrk
@@ -64,6 +65,14 @@ def one_row(address: str, key: str, seconds: float) -> Mapping[str, float]:
     return {key: load.rate, f"{key}-p50": load.p50, f"{key}-p99": load.p99}
 
 
+def at_once(addresses: Sequence[str], seconds: float) -> Mapping[str, float]:
+    """Servers that know nothing of each other, asked at the same time over their share of the connections."""
+    with ThreadPoolExecutor(len(addresses)) as threads:
+        each = CONNECTIONS // len(addresses)
+        loads = list(threads.map(lambda address: wrk(address, DEVICE, each, seconds), addresses))
+    return {"apart": sum(load.rate for load in loads)}
+
+
 @contextmanager
 def one_row_trials(bench: Bench) -> Iterator[Sequence[Trial]]:
     seconds = bench.size("seconds", 10, 3)
@@ -73,20 +82,18 @@ def one_row_trials(bench: Bench) -> Iterator[Sequence[Trial]]:
         constant = stack.enter_context(constant_route(folder))
         ours = stack.enter_context(served(devices_run(folder)))
         work = {"tidemill": f"{ours}{PATH}", "constant": constant, "flask-spark": flask}
-        if has_workers():
-            folder = stack.enter_context(bench.scratch())
-            work["workers"] = stack.enter_context(served(devices_run(folder), "--workers", 2)) + PATH
+        folder = stack.enter_context(bench.scratch())
+        work["workers"] = stack.enter_context(served(devices_run(folder), "--workers", 2)) + PATH
+        folder = stack.enter_context(bench.scratch())
+        apart = [work["tidemill"], stack.enter_context(served(devices_run(folder))) + PATH]
         for key, address in work.items():
             wrk(address, DEVICE, CONNECTIONS, SLOW_SECONDS if key == "flask-spark" else 1)  # to be warm
-        yield [
+        at_once(apart, 1)
+        one_after_the_other: list[Trial] = [
             partial(one_row, address, key, max(seconds, SLOW_SECONDS) if key == "flask-spark" else seconds)
             for key, address in work.items()
         ]
-
-
-def has_workers() -> bool:
-    """Whether this version serves with several processes."""
-    return "--workers" in finish([*TIDEMILL, "serve", "--help"]).out
+        yield [*one_after_the_other, partial(at_once, apart, seconds)]
 
 
 def device(number: int) -> dict[str, object]:
@@ -131,12 +138,15 @@ PREDICT = Line(
     how="wrk asks one process over 8 connections for {seconds} s: `POST /models/efficiency/predict` with a row of "
     "a category and five numbers, by a logistic regression. A FastAPI route under uvicorn (uvloop, httptools) "
     "that parses the body and answers a constant of the same form. Flask under gunicorn, one worker of eight "
-    "threads, with a Spark `transform` of the same row for each request.",
+    "threads, with a Spark `transform` of the same row for each request. wrk itself takes a part of the processor: "
+    "what two workers can reach beside it is what two servers of one process each reach, each asked over half of the "
+    "connections.",
     figures=(
         Figure("tidemill", "`tidemill serve`", "ours", "requests/s"),
         Figure("tidemill-p50", "its median time", "part", "ms"),
         Figure("tidemill-p99", "its 99th percentile", "part", "ms"),
         Figure("workers", "`tidemill serve --workers 2`", "ours", "requests/s"),
+        Figure("apart", "two servers of one process each, together", "limit", "requests/s"),
         Figure("workers-p50", "its median time", "part", "ms"),
         Figure("workers-p99", "its 99th percentile", "part", "ms"),
         Figure("constant", "a FastAPI route that answers a constant", "limit", "requests/s"),

@@ -14,6 +14,7 @@ from tidemill.run.files import CACHE_VARIABLE
 pytestmark = pytest.mark.kafka
 
 
+@pytest.mark.nightly
 def test_starts(tmp_path: Path, jars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first start leads to an archive, the second maps it, and one that finds it damaged does without."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "a cache"))
