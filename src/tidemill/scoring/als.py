@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]  # scipy has no types
 
-from tidemill.scoring.base import Scorer, lowest, scorer_of
+from tidemill.scoring.base import Scorer, highest, scorer_of
 from tidemill.scoring.storage import Array, Stored
 from tidemill.types import int_from_text
 
@@ -184,30 +184,22 @@ class AlsScorer(Scorer):
         cosines = self.scores(self.item_factors[index])
         with np.errstate(divide="ignore", invalid="ignore"):  # items without a length are left out
             np.divide(cosines, lengths, out=cosines)
-        best, values = highest(cosines, top, without)
-        return self.documents(best, np.clip(values, -1.0, 1.0), SIMILARITY)
+        best = highest(cosines, top, without)
+        return self.documents(best, np.clip(cosines[best], -1.0, 1.0), SIMILARITY)
 
     def best(self, factor: Factors, without: Places, top: int) -> tuple[Places, Factors]:
         """The indices of the ``top`` items for a user of this factor, and their scores, the best first.
 
         The items ``without`` are left out. Ties are in the order of the ids.
         """
-        return highest(self.scores(factor), top, without)
+        scores = self.scores(factor)
+        best = highest(scores, top, without)
+        return best, scores[best]
 
     def documents(self, items: Places, values: NDArray[Any], name: str) -> list[Item]:
         """The documents of the items at these indices: id, the value under ``name``, titles."""
         rows = self.titles.take(pa.array(items)).to_pylist()
         return [{ITEM: row.pop(ITEM), name: value} | row for row, value in zip(rows, values.tolist(), strict=True)]
-
-
-def highest(values: Factors, top: int, without: Places) -> tuple[Places, Factors]:
-    """The indices of the ``top`` highest of ``values`` (n,), the highest first, and their values; ties keep order.
-
-    The indices ``without`` are left out. ``values`` is changed: another array of a million takes as long as the search.
-    """
-    np.negative(values, out=values)
-    chosen = lowest(values, top, without)
-    return chosen, -values[chosen]
 
 
 def fold_in(factors: Factors, ratings: Array, settings: Settings, gram: Array | None) -> Factors:

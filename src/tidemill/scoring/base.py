@@ -23,7 +23,7 @@ LIST_SIZE = 5  # how many times as much memory as an array a list of its numbers
 Kind = Literal["classification", "regression", "clustering", "recommendation", "neighbours", "text"]
 Class = int | float | bool | str
 ScorerClass = TypeVar("ScorerClass", bound="Scorer")
-BLOCK = 256  # values in a block of ``upper_bound``
+BLOCK = 256  # values in a block of ``lower_bound``
 NOTHING: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
 
 
@@ -370,34 +370,40 @@ def first_highest(margin: Array) -> NDArray[np.float64]:
     return indices
 
 
-def lowest(values: NDArray[Any], top: int, without: NDArray[np.intp] = NOTHING) -> NDArray[np.intp]:
-    """The indices of the ``top`` lowest of ``values`` (n,), in ascending order of value; ties keep their order.
+def lowest(values: NDArray[Any], top: int) -> NDArray[np.intp]:
+    """The indices of the ``top`` lowest of ``values`` (n,), in ascending order of value; ties keep their order."""
+    return highest(-values, top)
 
-    The indices ``without`` are left out: ``values`` is infinite there afterwards.
+
+def highest(values: NDArray[Any], top: int, without: NDArray[np.intp] = NOTHING) -> NDArray[np.intp]:
+    """The indices of the ``top`` highest of ``values`` (n,), in descending order of value; ties keep their order.
+
+    The indices ``without`` are left out: ``values`` is minus infinity there afterwards.
     """
     if len(without):
-        values[without] = np.inf
-    bound = upper_bound(values, top)
-    enough = bound < np.inf  # nor NaN: at least ``top`` values are no higher, and none of them is left out
-    candidates = np.flatnonzero(values <= bound) if enough else np.delete(np.arange(len(values)), without)
+        values[without] = -np.inf
+    bound = lower_bound(values, top)
+    enough = bound > -np.inf  # nor NaN: at least ``top`` values are no lower, and none of them is left out
+    candidates = np.flatnonzero(values >= bound) if enough else np.delete(np.arange(len(values)), without)
+    negative = -values[candidates]
     if top < len(candidates):
-        of_candidates = values[candidates]
-        candidates = candidates[of_candidates <= np.partition(of_candidates, top - 1)[top - 1]]
-    ranked: NDArray[np.intp] = candidates[np.argsort(values[candidates], kind="stable")][:top]
+        chosen = negative <= np.partition(negative, top - 1)[top - 1]
+        candidates, negative = candidates[chosen], negative[chosen]
+    ranked: NDArray[np.intp] = candidates[np.argsort(negative, kind="stable")][:top]
     return ranked
 
 
-def upper_bound(values: NDArray[Any], top: int) -> float:
-    """A value that at least ``top`` of ``values`` (n,) don't exceed; infinity or NaN where none is found at once.
+def lower_bound(values: NDArray[Any], top: int) -> float:
+    """A value that at least ``top`` of ``values`` (n,) reach; minus infinity or NaN where none is found at once.
 
-    It is the lowest value of the block at rank ``top`` among blocks of values, and is close to the value at that rank.
+    It is the highest value of the block at rank ``top`` among blocks of values, and is close to the value at that rank.
     One look at each value is much quicker than a partition. A block with a NaN counts for nothing.
     """
     blocks = -(-len(values) // BLOCK)
     if not 1 <= top <= blocks // 2:
-        return np.inf
-    minima = np.minimum.reduceat(values, np.arange(0, len(values), BLOCK))
-    return float(np.partition(minima, top - 1)[top - 1])
+        return -np.inf
+    maxima = np.maximum.reduceat(values, np.arange(0, len(values), BLOCK))
+    return float(-np.partition(-maxima, top - 1)[top - 1])
 
 
 def choose(raw: Array, probability: Array, thresholds: Array | None) -> RowScores:

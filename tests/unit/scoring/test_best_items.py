@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tidemill.scoring.als import AlsScorer, Factors, Item, Places, packed
-from tidemill.scoring.base import BLOCK, lowest
+from tidemill.scoring.base import BLOCK, highest, lowest
 from tidemill.scoring.storage import Stored
 
 HUGE = 2.0**127  # twice as much is infinite in 32 bits
@@ -147,12 +147,14 @@ def test_items_of_any_factors_are_as_exact(rank: int) -> None:
     top=st.integers(1, 20),
     without=st.lists(st.integers(0, 10**6), max_size=30),
 )
-def test_the_lowest_are_the_head_of_a_stable_sort_without_some(
+def test_the_highest_are_the_head_of_a_stable_sort_without_some(
     seed: int, count: int, top: int, without: list[int]
 ) -> None:
-    """An index may be left out twice; the values stay as they are."""
+    """An index may be left out twice; no other value is changed, nor is any where the lowest are sought."""
     values = np.random.default_rng(seed).choice([-math.inf, -1.0, -0.0, 0.0, 2.5, math.inf], size=count)
     before, out = values.copy(), [index % count for index in without] if count else []
-    expected = sorted(set(range(count)) - set(out), key=values.__getitem__)[:top]
-    assert lowest(values, top, np.array(out, dtype=np.intp)).tolist() == expected
+    assert lowest(values, top).tolist() == sorted(range(count), key=values.__getitem__)[:top]
     assert values.tobytes() == before.tobytes()
+    expected = sorted(set(range(count)) - set(out), key=(-values).__getitem__)[:top]
+    assert highest(values, top, np.array(out, dtype=np.intp)).tolist() == expected
+    assert np.delete(values, out).tobytes() == np.delete(before, out).tobytes()
