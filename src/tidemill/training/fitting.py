@@ -32,7 +32,6 @@ from tidemill.scoring.parity import compare
 from tidemill.scoring.storage import Array, Stored
 from tidemill.texts import shorten
 from tidemill.training import evaluate
-from tidemill.training.driver import local
 from tidemill.training.export import label_indexer, scorer_content
 from tidemill.training.features import (
     FEATURES,
@@ -58,6 +57,7 @@ from tidemill.training.registry import (
 )
 from tidemill.training.rows import Rows
 from tidemill.training.sampling import PROBE, sample, with_probes
+from tidemill.training.saving import save
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SPARK_ERRORS = (PySparkException, Py4JError, ConnectionError)  # the last two also when its JVM is gone
@@ -206,10 +206,9 @@ def train_row_model(job: TrainingJob, describe: Describe | None = None) -> Outco
 
 @contextmanager
 def saving(model: PipelineModel, path: Path) -> Iterator[None]:
-    """Save Spark's model while the context is at work: Spark starts two small jobs for each stage, one after the
-    other. The model is saved when the context is left."""
+    """Save Spark's model while the context is at work. It is saved when the context is left."""
     with ThreadPoolExecutor(1, thread_name_prefix="save") as pool:
-        saved = pool.submit(lambda: model.write().overwrite().save(local(path)))
+        saved = pool.submit(save, model, path)
         yield
         saved.result()
 

@@ -1,0 +1,62 @@
+"""A model whose stages are saved side by side is the one that Spark saves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.classification import LogisticRegression
+from pyspark.ml.feature import OneHotEncoder, StandardScaler, StringIndexer, VectorAssembler
+from pyspark.sql import DataFrame, SparkSession
+
+from tidemill.training.driver import local
+from tidemill.training.saving import save
+
+
+def fitted(spark: SparkSession, kinds: int) -> tuple[PipelineModel, DataFrame]:
+    """A pipeline with so many categories of its own besides, for more than nine stages if there are many."""
+    names = [f"kind{number}" for number in range(kinds)]
+    rows = [(*(f"{name} {(row * 7) % 3}" for name in names), row * 0.5, row % 2) for row in range(40)]
+    frame = spark.createDataFrame(rows, ", ".join([*(f"{name} string" for name in names), "size double, label int"]))
+    indexed = [StringIndexer(inputCol=name, outputCol=f"{name}_index") for name in names]
+    ones = OneHotEncoder(inputCols=[f"{name}_index" for name in names], outputCols=[f"{name}_one" for name in names])
+    sizes = VectorAssembler(inputCols=["size"], outputCol="sizes")
+    scaler = StandardScaler(inputCol="sizes", outputCol="scaled")
+    features = VectorAssembler(inputCols=["scaled", *(f"{name}_one" for name in names)], outputCol="features")
+    return Pipeline(stages=[*indexed, ones, sizes, scaler, features, LogisticRegression(maxIter=3)]).fit(frame), frame
+
+
+def layout(folder: Path) -> list[str]:
+    """The folders below this one, each once for every file in it."""
+    return sorted(str(path.parent.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def metadata(folder: Path) -> dict[str, object]:
+    """The pipeline's own, but for its time and its id."""
+    (file,) = (folder / "metadata").glob("part-*")
+    found: dict[str, object] = json.loads(file.read_text(encoding="utf-8"))
+    return {key: value for key, value in found.items() if key not in ("timestamp", "uid")}
+
+
+def test_the_files_and_the_model_are_sparks(spark: SparkSession, tmp_path: Path) -> None:
+    """The same folders, as many files and the same metadata; and the loaded model predicts the same, whatever was in
+    the folder before. With one digit in the folders' names, and with two."""
+    for kinds in (1, 6):
+        model, frame = fitted(spark, kinds)
+        own, sparks = tmp_path / f"own {kinds}", tmp_path / f"sparks {kinds}"
+        (own / "left").mkdir(parents=True)
+        save(model, own)
+        model.write().overwrite().save(local(sparks))
+        assert layout(own) == layout(sparks)
+        assert metadata(own) == metadata(sparks)
+        assert not (own / "left").exists()
+        loaded = PipelineModel.load(local(own))
+        wanted = [row["probability"] for row in model.transform(frame).collect()]
+        assert [row["probability"] for row in loaded.transform(frame).collect()] == wanted
+
+
+def test_a_single_stage(spark: SparkSession, tmp_path: Path) -> None:
+    """A pipeline of one stage is Spark's to save."""
+    save(PipelineModel([VectorAssembler(inputCols=["a"], outputCol="b")]), tmp_path / "model")
+    assert [stage.uid[:15] for stage in PipelineModel.load(local(tmp_path / "model")).stages] == ["VectorAssembler"]
