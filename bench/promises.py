@@ -70,8 +70,8 @@ PROMISES: tuple[Promise, ...] = (
     Promise("generations", "floor", most=3),
     Promise("growth", "measured", of="expected", most=1.15),
     Promise("freshness", "tidemill", of="wanted", most=1),
-    Promise("start", "help", most=0.22),
-    Promise("start", "status", most=0.22),
+    Promise("start", "help", of="typer", most=1.2, quick=True),
+    Promise("start", "status", of="typer", most=4, quick=True),
 )
 
 

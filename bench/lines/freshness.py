@@ -30,7 +30,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """The parts of freshness beside the fit, as the run reports them."""
 BATCHES = 8  # of different rows; then they begin again
-WARM = 2  # generations before the first that counts: by then Spark's code is compiled
+WARM = 8  # generations before the first that counts: by then Spark's code is compiled
 PIPELINE = """
 name = "fresh"
 [source]
@@ -133,8 +133,8 @@ FRESHNESS = Line(
     how="A client sends batches of {batch} rows to a topic that `tidemill up` follows, and asks for a prediction "
     "every 10 ms: the time from Kafka's acknowledgement of a batch's last row to the first answer of the "
     "generation that was trained on it, one logistic regression. The parts are what the run reports; from a row's "
-    "timestamp, so a few milliseconds more than its acknowledgement. Two generations a round, after two that do not "
-    "count.",
+    "timestamp, so a few milliseconds more than its acknowledgement. Two generations a round, after eight that do "
+    "not count: Spark's code is compiled by then.",
     figures=(
         Figure("tidemill", "last row acknowledged to the generation's first answer", "ours", "s"),
         Figure("reported", "the same, as the run itself reports it", "part", "s"),
