@@ -62,18 +62,19 @@ class ClassArchive:
     listed: str | None
 
     @classmethod
-    def of(cls, kind: Kind, java: Java, jars: Path, flags: Sequence[str]) -> Self | None:
+    def of(cls, kind: Kind, java: Java, jars: Path, flags: Sequence[str], order: Sequence[str] = ()) -> Self | None:
         """The archive for a JVM that runs the jars of one folder; None where archives are switched off, can't be kept,
         or were refused by this JVM before.
 
         Args:
             flags: the options that an archive depends on: those of the heap and its collector.
+            order: the names of the jars in the class path, in its order, where that is not simply all of them.
         """
         mode = os.environ.get(VARIABLE, "on")
         if mode == "off":
             return None
         try:
-            path = archives_folder() / f"{kind}-{key(kind, java, jars, flags)}.jsa"
+            path = archives_folder() / f"{kind}-{key(kind, java, jars, flags, order)}.jsa"
             if is_refused(path) or not UNSIGNED.fullmatch(str(path)):
                 return None
             archive = cls(kind, str(java.executable), tuple(flags), str(path), None)
@@ -93,7 +94,7 @@ class ClassArchive:
             whole = size_file(Path(self.path)).read_text() == str(status.st_size)
         except (OSError, UnicodeDecodeError):
             return False
-        return whole and is_own(status)
+        return whole and is_own(status) and self._read_options() is not None
 
     def options(self) -> list[str]:
         """The JVM's options: to use the archive, or to list the classes for one."""
@@ -103,8 +104,9 @@ class ClassArchive:
 
     def others_options(self) -> list[str] | None:
         """The options that the JVM of its list had got from others; None without an archive that can be used."""
-        if self.listed is not None:
-            return None
+        return self._read_options() if self.listed is None else None
+
+    def _read_options(self) -> list[str] | None:
         try:
             with options_file(Path(self.path)).open(encoding="utf-8") as file:
                 if not is_own(os.fstat(file.fileno())):
@@ -161,10 +163,10 @@ def newest(folder: Path, pattern: str) -> list[Path]:
     return sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
 
 
-def key(kind: Kind, java: Java, jars: Path, flags: Sequence[str]) -> str:
+def key(kind: Kind, java: Java, jars: Path, flags: Sequence[str], order: Sequence[str]) -> str:
     """What an archive depends on, as a short text."""
     files = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in jars.iterdir())
-    parts = [kind, str(java.home), java.version, str(jars), files, list(flags)]
+    parts = [kind, str(java.home), java.version, str(jars), files, list(flags), list(order)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

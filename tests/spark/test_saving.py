@@ -56,6 +56,23 @@ def test_the_files_and_the_model_are_sparks(spark: SparkSession, tmp_path: Path)
         assert [row["probability"] for row in loaded.transform(frame).collect()] == wanted
 
 
+def test_a_file_system_that_keeps_checksums(spark: SparkSession, tmp_path: Path) -> None:
+    """Where Hadoop keeps checksums beside its files, the pipeline's metadata is read all the same."""
+    jvm = spark.sparkContext._jvm
+    assert jvm is not None
+    settings = spark.sparkContext._jsc.hadoopConfiguration()
+    files = jvm.org.apache.hadoop.fs.FileSystem.get(jvm.java.net.URI("file:///"), settings)
+    model, _ = fitted(spark, 1)
+    files.setWriteChecksum(True)
+    try:
+        save(model, tmp_path / "model")
+    finally:
+        files.setWriteChecksum(False)
+    assert list((tmp_path / "model" / "stages").rglob("*.crc"))
+    loaded = PipelineModel.load(local(tmp_path / "model"))
+    assert [stage.uid for stage in loaded.stages] == [stage.uid for stage in model.stages]
+
+
 def test_a_single_stage(spark: SparkSession, tmp_path: Path) -> None:
     """A pipeline of one stage is Spark's to save."""
     save(PipelineModel([VectorAssembler(inputCols=["a"], outputCol="b")]), tmp_path / "model")

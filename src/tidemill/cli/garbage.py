@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-SEARCHED_AFTER = (100_000, 20, 20)
+SEARCHED_AFTER = (100_000, 10, 5)
 """New objects before a search. Rows pass as many small objects, none of which is in a cycle: with Python's own 700 the
 collector spent a quarter of its processor time on searches."""
 

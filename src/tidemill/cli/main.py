@@ -99,7 +99,8 @@ class CommandGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
-        if name not in READING and MODULES[name or ""] != "run_commands":  # these begin to search once they are loaded
+        is_stage = MODULES.get(name or "") == "run_commands"  # which begins to search once it is loaded
+        if name not in READING and not is_stage:
             gc.enable()
         return name, command, rest
 

@@ -378,7 +378,8 @@ def lowest(values: NDArray[Any], top: int) -> NDArray[np.intp]:
 def highest(values: NDArray[Any], top: int, without: NDArray[np.intp] = NOTHING) -> NDArray[np.intp]:
     """The indices of the ``top`` highest of ``values`` (n,), in descending order of value; ties keep their order.
 
-    The indices ``without`` are left out: ``values`` is minus infinity there afterwards.
+    The indices ``without`` are left out: ``values``, which are floats, are minus infinity there afterwards. Fewer than
+    ``top`` values may be no number (NaN) only where there are at most ``top`` of them.
     """
     if len(without):
         values[without] = -np.inf

@@ -93,6 +93,15 @@ OWN_MACHINE = {
 }
 # Variables of the user's shell that would start another Spark than the installed one, or give it other settings.
 FOREIGN = ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "PYSPARK_PIN_THREAD")
+# Variables by which the user changes how Spark's launcher starts the JVM. With any of them it is the launcher that
+# does, and no archive is made or used.
+OF_THE_LAUNCHER = (
+    "SPARK_SUBMIT_OPTS",
+    "SPARK_DIST_CLASSPATH",
+    "HADOOP_CONF_DIR",
+    "YARN_CONF_DIR",
+    "SPARK_PREPEND_CLASSES",
+)
 SECONDS_TO_END = 2.0
 MAIN = "org.apache.spark.deploy.SparkSubmit"
 # A class that is sought and not found, as Scala's reflection does by the thousand, is sought in each jar. So jars that
@@ -234,7 +243,8 @@ def start(master: str | None, folder: Path, logs: Path, little: bool = False, ar
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     java = find_java()
-    archive = archive_of(java) if archived and master is None else None
+    as_usual = not any(os.environ.get(name) for name in OF_THE_LAUNCHER)
+    archive = archive_of(java) if archived and master is None and as_usual else None
     options = [*jvm_options(folder, logs, little), *(archive.options() if archive else ())]
     values = settings(master, folder, little, options)
     home, conf = spark_home(), conf_folder(folder, archive)
@@ -281,22 +291,26 @@ def spark_home() -> Path:
 
 def archive_of(java: Java) -> ClassArchive | None:
     """The class-data archive of Spark's jars for this Java."""
-    return ClassArchive.of("spark", java, spark_home() / "jars", ARCHIVED_FLAGS)
+    jars = spark_home() / "jars"
+    return ClassArchive.of("spark", java, jars, ARCHIVED_FLAGS, order=names_in_order(jars))
 
 
 def class_path(jars: Path, conf: Path) -> str:
     """The class path of a Spark that runs in its driver: its jars but for :data:`LEFT_OUT`."""
+    return os.pathsep.join([f"{conf}/", *(str(jars / name) for name in names_in_order(jars))])
+
+
+def names_in_order(jars: Path) -> list[str]:
     names = sorted(path.name for path in jars.glob("*.jar") if not LEFT_OUT.match(path.name))
-    names.sort(key=lambda name: not name.startswith(FIRST))
-    return os.pathsep.join([f"{conf}/", *(str(jars / name) for name in names)])
+    return sorted(names, key=lambda name: not name.startswith(FIRST))
 
 
 def sparks_options(pid: int, own: Sequence[str]) -> list[str] | None:
     """The options that a running driver's JVM has from Spark; None where they can't be told from its ``own``."""
     with suppress(psutil.Error):
         words: list[str] = psutil.Process(pid).cmdline()
-        if words[1:2] == ["-cp"] and MAIN in words:
-            options = words[3 : words.index(MAIN)]
+        if "-cp" in words and MAIN in words:
+            options = words[words.index("-cp") + 2 : words.index(MAIN)]
             if all(option in options for option in own):
                 return [option for option in options if option not in own]
     return None
@@ -335,10 +349,15 @@ def settings(master: str | None, folder: Path, little: bool, options: Sequence[s
         **(QUICK if little else {}),
         "spark.app.name": "tidemill",
         "spark.master": master or "local[*]",
-        "spark.driver.extraJavaOptions": " ".join(f'"{option}"' for option in options),
+        "spark.driver.extraJavaOptions": " ".join(map(quoted, options)),
         "spark.local.dir": str(folder),
         "spark.sql.warehouse.dir": local(folder / "warehouse"),
     }
+
+
+def quoted(option: str) -> str:
+    """One of the JVM's options as Spark's launcher reads it among others."""
+    return '"' + option.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def logging_to(file: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 SOURCE = Path(__file__).with_name("LocalFiles.java")
@@ -36,5 +37,5 @@ def use_local_files(spark: SparkSession) -> None:
         settings.set("fs.file.impl", CLASS)
         file_systems.get(any_file, settings).close()  # Hadoop's own, which it would keep for all later users
         file_systems.get(any_file, settings).setWriteChecksum(False)
-    except Py4JError as error:
+    except (Py4JError, PySparkException, OSError) as error:
         log.warning("Spark starts a process for each file that it writes: %s", error)

@@ -22,7 +22,8 @@ STAGES_AT_ONCE = 3
 def save(model: PipelineModel, path: Path) -> None:
     """Save the model in this folder, in place of what is there."""
     context = SparkContext._active_spark_context
-    if context is None or not is_own_machine(context.master) or len(model.stages) == 1:
+    own = context is not None and is_own_machine(context.master)
+    if not own or len(model.stages) == 1 or not all(isinstance(stage, JavaMLWritable) for stage in model.stages):
         model.write().overwrite().save(local(path))
         return
     PipelineModel([]).write().overwrite().save(local(path))
@@ -32,6 +33,7 @@ def save(model: PipelineModel, path: Path) -> None:
     document = json.loads(metadata.read_text(encoding="utf-8"))
     document["paramMap"]["stageUids"] = [stage.uid for stage in model.stages]
     metadata.write_text(json.dumps(document) + "\n", encoding="utf-8")
+    metadata.with_name(f".{metadata.name}.crc").unlink(missing_ok=True)  # Hadoop's, of the text before
 
 
 def save_stage(stage: Transformer, folder: Path) -> None:

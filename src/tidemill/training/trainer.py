@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -150,6 +151,7 @@ class Trainer:
         self.done.add(due[0])
         self.finished = due[0]
         self.tidy()
+        gc.collect()  # py4j's objects are in cycles, and as long as they are there, Spark keeps what they stand for
         self.stage.report(TrainerProgress(self.finished, published=self.published))
         return True
 

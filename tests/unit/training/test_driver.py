@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,14 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.support import wait_for
 from tests.support.training_run import quiet_stage
+from tidemill.class_archives import VARIABLE
 from tidemill.errors import TrainingFailed
 from tidemill.pipeline import load
 from tidemill.run.folder import Run, open_run
 from tidemill.training import driver as drivers
-from tidemill.training.driver import driver_of, is_little
+from tidemill.training.driver import MAIN, OF_THE_LAUNCHER, driver_of, is_little, settings, sparks_options
 
 
 def run_of(folder: Path, *assignments: str) -> Run:
@@ -47,6 +51,40 @@ def test_the_size_of_files_stands_for_their_rows(tmp_path: Path) -> None:
     for rows, little in ((None, False), (90_000, True)):
         loaded = load("smart-home", data=str(data), rows=rows)
         assert is_little(open_run(loaded, tmp_path / f"run of {rows}")) is little
+
+
+@pytest.mark.parametrize("before", [[], ["-Djavax.net.ssl.trustStore=/etc/x"]])
+def test_the_options_that_spark_adds(before: list[str]) -> None:
+    """What is behind the class path and is not the driver's own is Spark's, whatever a wrapped Java put before it.
+    Where one of the driver's own is missing, nothing is known."""
+    line = [*before, "-cp", "jars/*", "-Xss4m", '-Da="b c"', "-Xmx1g", "--add-opens=x", MAIN, "--conf", "-Xmx2g"]
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", *line])
+    try:
+        wait_for(lambda: MAIN in psutil.Process(process.pid).cmdline(), "the process")
+        assert sparks_options(process.pid, ["-Xss4m", '-Da="b c"']) == ["-Xmx1g", "--add-opens=x"]
+        assert sparks_options(process.pid, ["-Xss4m", "-Da=b"]) is None
+    finally:
+        process.kill()
+        process.wait()
+    assert sparks_options(process.pid, []) is None
+
+
+def test_options_are_quoted_for_the_launcher(tmp_path: Path) -> None:
+    """Quotes and backslashes in an option are its own."""
+    found = settings(None, little=False, folder=tmp_path, options=["-Xss4m", '-Da=b "c" \\d'])
+    assert found["spark.driver.extraJavaOptions"] == '"-Xss4m" "-Da=b \\"c\\" \\\\d"'
+
+
+@pytest.mark.parametrize("name", OF_THE_LAUNCHER)
+def test_the_users_own_way_to_start_spark_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Where a variable changes how the launcher starts the JVM, the launcher does, without an archive."""
+    monkeypatch.setenv(VARIABLE, "on")
+    monkeypatch.setenv(name, "-Dtidemill=1" if name == "SPARK_SUBMIT_OPTS" else str(tmp_path))
+    (tmp_path / "logs").mkdir()
+    driver = drivers.start(None, tmp_path / "scratch", tmp_path / "logs")
+    driver.kill()
+    driver.end()
+    assert driver.archive is None
 
 
 def test_a_jvm_that_no_session_takes_is_ended(tmp_path: Path) -> None:
