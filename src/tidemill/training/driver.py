@@ -74,7 +74,7 @@ SETTINGS = {
     "spark.sql.shuffle.partitions": "2",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.artifact.isolation.enabled": "false",
-    "spark.sql.types.framework.enabled": "false",  # the default, which Spark otherwise computes for each value of a vector
+    "spark.sql.types.framework.enabled": "false",  # its default, which Spark else computes for each value of a vector
     "spark.sql.files.minPartitionNum": "1",
     "spark.sql.files.maxPartitionBytes": "16m",
     "spark.sql.files.openCostInBytes": "64k",
