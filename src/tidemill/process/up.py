@@ -20,7 +20,7 @@ console       ``console/server.py``              pages made from the API's answe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from tidemill.run.progress.status import judged, open_outputs, stream_ended, tra
 from tidemill.run.stage import Stop
 
 LOOK_SECONDS = 0.1
-LATE_SECONDS = 15.0
+LATE_SECONDS = 10.0
 
 
 def up(
@@ -62,14 +62,13 @@ def up(
         with Supervisor(run, arguments) as supervisor:
             forget_unwanted(run, unwanted)
             needed = stages_needed(run, unwanted)
-            late = {name: first for name, first in late_stages(run).items() if name in needed}
+            late = [name for name in needed if name in late_stages(run)]
             supervisor.start(name for name in needed if name not in late)
             end = time.monotonic() + LATE_SECONDS
             while not stop.wait(LOOK_SECONDS):
-                for name, first in list(late.items()):
-                    if (first not in late and not supervisor.is_starting(first)) or time.monotonic() > end:
-                        supervisor.start([name])
-                        del late[name]
+                if late and (not supervisor.is_starting("trainer") or time.monotonic() > end):
+                    supervisor.start(late)
+                    late = []
                 supervisor.watch()
                 show(supervisor)
                 if exit_when_trained and trained(run) and supervisor.over("trainer") and supervisor.over("outputs"):
@@ -124,11 +123,11 @@ def stages_needed(run: Run, unwanted: Set[str]) -> list[str]:
     return [name for name in (*names, "api", "console") if name not in unwanted]
 
 
-def late_stages(run: Run) -> Mapping[str, str]:
-    """The stages that start once another one has, or after :data:`LATE_SECONDS`: on few cores their start would delay
+def late_stages(run: Run) -> Set[str]:
+    """The stages that start once the trainer has, or after :data:`LATE_SECONDS`: on few cores their start would delay
     all others', and so the first answer. The API is among them while it has nothing to answer and no rows to take."""
     published = run.catalog.newest_generation() > 0
-    return {"console": "trainer"} if published or run.pipeline.source.open else {"api": "trainer", "console": "api"}
+    return {"console"} if published or run.pipeline.source.open else {"api", "console"}
 
 
 def forget_unwanted(run: Run, unwanted: Set[str]) -> None:
