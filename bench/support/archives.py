@@ -24,9 +24,7 @@ def with_archives(first_run: Callable[[], object]) -> None:
 
 def there() -> bool:
     archive = archive_of(find_java())
-    if archive is None:
-        return True  # this machine makes none
-    if archive.listed is None:
+    if archive is None or archive.listed is None:  # this machine makes none, or it is there
         return True
     os.unlink(archive.listed)
     return False
