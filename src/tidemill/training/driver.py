@@ -75,6 +75,7 @@ SETTINGS = {
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.artifact.isolation.enabled": "false",
     "spark.sql.types.framework.enabled": "false",  # its default, which Spark else computes for each value of a vector
+    "spark.sql.codegen.cache.maxEntries": "1000",  # three models have 70 generated classes; of 100 some are dropped
     "spark.sql.files.minPartitionNum": "1",
     "spark.sql.files.maxPartitionBytes": "16m",
     "spark.sql.files.openCostInBytes": "64k",

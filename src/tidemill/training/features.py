@@ -166,8 +166,21 @@ def stages(
         made += text_stages(name, index, terms)
         blocks.append(f"{WEIGHTS}_{index}")
     if strings or vocabularies:
-        made.append(VectorAssembler(inputCols=blocks, outputCol=FEATURES))
+        made.append(assembler(blocks, FEATURES))
     return made
+
+
+def assembler(columns: Sequence[str], output: str) -> VectorAssembler:
+    """The stage that joins columns into a vector.
+
+    Its id is always the same. Spark names columns after it in the code that it generates, so with a random one it would
+    generate, compile and warm up that code again in each generation.
+    """
+    uid = f"VectorAssembler{output}"
+    made = VectorAssembler()
+    made._resetUid(uid)
+    made._java_obj = made._new_java_obj("org.apache.spark.ml.feature.VectorAssembler", uid)
+    return made.setInputCols(list(columns)).setOutputCol(output)
 
 
 def fill(strings: Sequence[str], filled: Sequence[str]) -> SQLTransformer:
@@ -180,7 +193,7 @@ def number_stages(numbers: Sequence[str], scale: str, alone: bool) -> list[Stage
     """The stages of the numeric block. Where no other block follows, their output is ``FEATURES``."""
     gathered = FEATURES if alone and scale == "none" else NUMBERS
     scaled = FEATURES if alone else SCALED
-    gather = VectorAssembler(inputCols=list(numbers), outputCol=gathered)
+    gather = assembler(numbers, gathered)
     if scale == "standard":
         return [gather, StandardScaler(inputCol=NUMBERS, outputCol=scaled, withMean=True, withStd=True)]
     if scale == "minmax":
