@@ -27,7 +27,13 @@ from tidemill.training.local_files import use_local_files
 
 GLOB_SIGNS = "\\*?[]{}"
 LOOK_SECONDS = 0.02
+RECORDERS = (
+    "org.apache.spark.status.AppStatusListener",
+    "org.apache.spark.sql.execution.ui.SQLAppStatusListener",
+)
 PORT, SECRET = "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET"
+
+log = logging.getLogger(__name__)
 
 
 def session(master: str | None, folder: Path, logs: Path, little: bool = False) -> SparkSession:
@@ -58,6 +64,7 @@ def connected(driver: Driver, master: str | None, folder: Path, logs: Path, litt
     else:
         if is_own_machine(master):
             use_local_files(spark)
+            keep_no_records(spark)
         return spark
     again = drivers.start(master, folder, logs, little, archived=False)
     return connected(again, master, folder, logs, little)
@@ -80,6 +87,21 @@ def connect(driver: Driver, folder: Path) -> SparkSession:
         SparkContext._gateway = SparkContext._jvm = None
         raise
     return spark
+
+
+def keep_no_records(spark: SparkSession) -> None:
+    """Have Spark keep no records of its jobs and plans, about a tenth of its work in a generation. They are for its own
+    web pages, which it does not serve; no setting turns them off."""
+    jvm: Any = spark.sparkContext._jvm
+    try:
+        spark._jsparkSession.sharedState()  # adds the second of them
+        bus = spark.sparkContext._jsc.sc().listenerBus()
+        for name in RECORDERS:
+            found = bus.findListenersByClass(jvm.scala.reflect.ClassTag.apply(jvm.java.lang.Class.forName(name)))
+            for index in range(found.size()):
+                bus.removeListener(found.apply(index))
+    except (Py4JError, PySparkException) as error:
+        log.warning("Spark keeps records of its jobs: %s", error)
 
 
 def await_listening(driver: Driver) -> None:
