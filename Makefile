@@ -8,9 +8,9 @@ COMPILE := .venv/bin/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || tr
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := src tests bench
-# Three workers for two cores, as tests often wait for processes. Folders that share Spark or a browser run whole on one of
+# Four workers for two cores, as tests often wait for processes. Folders that share Spark or a browser run whole on one of
 # them, other tests file by file (tests/conftest.py).
-PYTEST := .venv/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder
+PYTEST := .venv/bin/pytest -n 4 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help install demo test test-fast test-nightly bench soak fuzz screenshots fixture lint format lock clean
 .DELETE_ON_ERROR:

@@ -43,6 +43,7 @@ def addresses(many: tuple[Run, str]) -> Iterator[Addresses]:
         yield found
 
 
+@pytest.mark.nightly
 def test_no_page_loads_all_of_a_long_run(browser: Browser, addresses: Addresses) -> None:
     """With 1,000 generations of ten models each page opens, and shows no more of them than a page of rows."""
     for path, text in PAGES.items():

@@ -40,7 +40,7 @@ def movies(trained_run: Callable[[str, str | None], Run]) -> Iterator[Addresses]
         yield found
 
 
-@pytest.mark.parametrize("width", [WIDE, PHONE])
+@pytest.mark.parametrize("width", [WIDE, pytest.param(PHONE, marks=pytest.mark.nightly)])
 def test_titles_are_found_rated_and_recommended(
     browser: Browser, movies: Addresses, width: int, tmp_path: Path
 ) -> None:

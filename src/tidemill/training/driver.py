@@ -54,10 +54,11 @@ logger.spark.level = warn
 """
 
 JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xss4m", "-Djava.net.preferIPv4Stack=true")
-# On little data Spark spends most of its time loading classes and compiling. There the JIT stays at its quick level,
-# and Spark interprets its plans instead of generating Java classes. On much data full compilation pays: it halved the
-# time for 500,000 rows. The quick level alone has 48 MiB for compiled code, which many generations fill: the JVM then
-# spends a quarter of its processor time on making room. This is the size that full compilation has.
+# In a few generations of little data Spark spends most of its time loading classes and compiling. There the JIT stays
+# at its quick level, and Spark interprets its plans instead of generating Java classes. Full compilation pays from
+# about 30,000 rows a generation on, or else from the sixth generation. The quick level alone has 48 MiB for compiled
+# code, which generations fill: the JVM then spends a quarter of its processor time on making room. This is the size
+# that full compilation has.
 QUICK_JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m")
 QUICK = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
@@ -114,8 +115,9 @@ LEFT_OUT = re.compile(
     "opencsv-|spark-(hive|kubernetes|yarn|connect|repl|pipelines)"
 )
 FIRST = ("slf4j-api-", "spark-", "scala-library", "scala-reflect", "hadoop-client-")
-LITTLE_ROWS = 200_000
-LITTLE_BYTES = 16 * 2**20
+LITTLE_ROWS = 100_000
+FEW_GENERATIONS = 5
+ROW_BYTES = 84
 
 
 @dataclass
@@ -199,34 +201,42 @@ def scratch_of(run: Run) -> Path:
 def is_little(run: Run) -> bool:
     """Whether there is so little to train that starting Spark takes longer; False if that is unknown.
 
-    What counts are the rows of all generations together: a cumulative one trains on the rows of all before it again.
+    What counts are the generations, and the rows of all of them together: a cumulative one trains on the rows of all
+    before it again.
     """
     rows = source_rows(run)
-    return rows is not None and rows * times_trained(run.pipeline, rows) <= LITTLE_ROWS
+    if rows is None:
+        return False
+    generations = batch_count(run.pipeline, rows)
+    return generations <= FEW_GENERATIONS and rows * times_trained(run.pipeline, generations) <= LITTLE_ROWS
 
 
 def source_rows(run: Run) -> int | None:
-    """About how many rows the source has; None if that is unknown. Rows in files are taken to have 84 bytes."""
+    """About how many rows the source has; None if that is unknown. Rows in files are taken to have ``ROW_BYTES``."""
     source = run.pipeline.source
     if source.topic is not None:
         return None
     if source.path is None:
         return LITTLE_ROWS if source.rows is None else source.rows
     size = sum(Path(path).stat().st_size for path in glob.glob(str(run.base / source.path)))
-    rows = -(-size * LITTLE_ROWS // LITTLE_BYTES)
+    rows = -(-size // ROW_BYTES)
     return min(rows, source.rows or rows) or None
 
 
-def times_trained(pipeline: Pipeline, rows: int) -> float:
-    """How many generations a row is trained in, on average."""
-    batches, generations = pipeline.batches, pipeline.generations
-    counts = [batches.parts or 1, -(-rows // batches.rows) if batches.rows else 1]
-    count = max(counts)
-    if generations.scheme == "windowed":
+def batch_count(pipeline: Pipeline, rows: int) -> int:
+    """How many batches so many rows are cut into, as far as that is known beforehand."""
+    batches = pipeline.batches
+    return max(batches.parts or 1, -(-rows // batches.rows) if batches.rows else 1)
+
+
+def times_trained(pipeline: Pipeline, generations: int) -> float:
+    """How many of the generations a row is trained in, on average."""
+    scheme, window = pipeline.generations.scheme, pipeline.generations.window
+    if scheme == "windowed":
         return 1
-    if generations.scheme == "sliding":
-        return min(generations.window or count, count)
-    return (count + 1) / 2
+    if scheme == "sliding":
+        return min(window or generations, generations)
+    return (generations + 1) / 2
 
 
 def start(master: str | None, folder: Path, logs: Path, little: bool = False, archived: bool = True) -> Driver:

@@ -25,7 +25,7 @@ CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance"
 )
-EXAMPLES = [2, pytest.param(8, marks=pytest.mark.nightly)]
+EXAMPLES = [1, pytest.param(8, marks=pytest.mark.nightly)]
 """Random requests for each operation, beside its examples and its edges."""
 SECONDS = 140  # for one run of schemathesis, which takes a tenth of that on an idle machine
 ALL_PHASES = "examples,coverage,fuzzing"

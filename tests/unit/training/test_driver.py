@@ -28,19 +28,19 @@ def run_of(folder: Path, *assignments: str) -> Run:
 @pytest.mark.parametrize(
     ("assignments", "little"),
     [
-        (["source.rows=100_000"], True),  # 3 cumulative parts: 200,000 rows to train
-        (["source.rows=110_000"], False),
-        (["source.rows=110_000", 'generations.scheme="windowed"'], True),
-        (["source.rows=200_001", 'generations.scheme="windowed"'], False),
-        (["source.rows=200_000", "batches={rows=10_000}"], False),  # 20 cumulative generations: 2,100,000 rows
-        (["source.rows=18_000", "batches={rows=1_000}"], True),
-        (["source.rows=60_000", "batches={rows=1_000}"], False),
-        (["source.rows=60_000", "batches={rows=1_000}", 'generations={scheme="sliding", window=3}'], True),
-        (["source.rows=90_000", "batches={rows=1_000}", 'generations={scheme="sliding", window=3}'], False),
+        (["source.rows=50_000"], True),  # 3 cumulative parts: 100,000 rows to train
+        (["source.rows=55_000"], False),
+        (["source.rows=55_000", 'generations.scheme="windowed"'], True),
+        (["source.rows=100_001", 'generations.scheme="windowed"'], False),
+        (["source.rows=100_000", "batches={rows=10_000}"], False),  # 10 cumulative generations: 550,000 rows
+        (["source.rows=5_000", "batches={rows=1_000}"], True),
+        (["source.rows=6_000", "batches={rows=1_000}"], False),  # little, but 6 times
+        (["source.rows=40_000", "batches={rows=10_000}", 'generations={scheme="sliding", window=2}'], True),
+        (["source.rows=40_000", "batches={rows=10_000}", 'generations={scheme="sliding", window=3}'], False),
     ],
 )
 def test_quick_settings_for_little_work(tmp_path: Path, assignments: list[str], little: bool) -> None:
-    """Spark starts with the quick settings where all generations together train on few rows."""
+    """Spark starts with the quick settings where there are few generations, and all together train on few rows."""
     assert is_little(run_of(tmp_path, *assignments)) is little
 
 
@@ -48,7 +48,7 @@ def test_the_size_of_files_stands_for_their_rows(tmp_path: Path) -> None:
     """The rows of files are estimated from their size, and ``rows`` bounds them."""
     data = tmp_path / "data.csv"
     data.write_bytes(b"x" * 12 * 2**20)  # about 150,000 rows
-    for rows, little in ((None, False), (90_000, True)):
+    for rows, little in ((None, False), (45_000, True)):
         loaded = load("smart-home", data=str(data), rows=rows)
         assert is_little(open_run(loaded, tmp_path / f"run of {rows}")) is little
 
